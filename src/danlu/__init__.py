@@ -1,0 +1,55 @@
+"""danlu: raw data to a trained, evaluated and portable model from one typed recipe.
+
+Each verb of the command line is a function here: `train`, `evaluate`, `run`, `predict`, `check`, `new`, `runs`,
+`doctor`; `load` opens a bundle. They are imported when first used, so that `import danlu` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from danlu.recipe.load import load_recipe as load_recipe
+    from danlu.recipe.schema import Recipe as Recipe
+    from danlu.verbs.check import check as check
+    from danlu.verbs.doctor import doctor as doctor
+    from danlu.verbs.evaluate import evaluate as evaluate
+    from danlu.verbs.load import load as load
+    from danlu.verbs.new import new as new
+    from danlu.verbs.predict import predict as predict
+    from danlu.verbs.run import run as run
+    from danlu.verbs.runs import runs as runs
+    from danlu.verbs.train import train as train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Recipe": "danlu.recipe.schema",
+    "load_recipe": "danlu.recipe.load",
+    **{
+        verb: f"danlu.verbs.{verb}"
+        for verb in ("check", "doctor", "evaluate", "load", "new", "predict", "run", "runs", "train")
+    },
+}
+__all__ = [
+    "Recipe",
+    "check",
+    "doctor",
+    "evaluate",
+    "load",
+    "load_recipe",
+    "new",
+    "predict",
+    "run",
+    "runs",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'danlu' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,127 @@
+"""The bundle: everything needed to predict, as data. Weights, JSON state, a tokenizer's JSON, golden samples.
+
+    bundle.json           what the model is and takes, the preparation's state, SHA-256 of each other file
+    config.json           the model's options: enough to build the network
+    weights.safetensors   its weights
+    tokenizer.json        for text
+    golden.parquet        raw inputs and the model's answers, put there by evaluation
+
+Reading a bundle runs no code of it: no pickle, no remote code.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import Field, ValidationError
+
+from danlu.artifacts.files import read_json, sha256, write_bytes, write_json
+from danlu.core.component import Frozen
+from danlu.core.errors import ArtifactError
+
+FORMAT = 1
+MANIFEST, CONFIG, WEIGHTS, TOKENIZER, GOLDEN = (
+    "bundle.json",
+    "config.json",
+    "weights.safetensors",
+    "tokenizer.json",
+    "golden.parquet",
+)
+
+
+class Manifest(Frozen):
+    """bundle.json.
+
+    Attributes:
+        format: version of this layout; a later danlu reads earlier ones.
+        columns: the input schema: each column that is read, with its type.
+        output: what the model answers (labels, or mean and deviation of a number).
+        preprocessing: what was learned of the data, plain values.
+        batch_size: the batch the model's recorded answers were made with.
+        files: SHA-256 of every other file.
+    """
+
+    format: int
+    name: str
+    kind: str
+    task: str
+    columns: tuple[dict[str, Any], ...]
+    output: dict[str, Any]
+    preprocessing: dict[str, Any]
+    batch_size: int
+    versions: dict[str, str]
+    files: dict[str, str] = Field(default_factory=dict)
+
+
+class Bundle:
+    """A bundle on disk, its checksums verified when it is opened."""
+
+    def __init__(self, folder: Path, manifest: Manifest, config: dict[str, Any]) -> None:
+        self.folder, self.manifest, self.config = folder, manifest, config
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / WEIGHTS
+
+    def golden(self) -> pl.DataFrame | None:
+        """Raw inputs and, beside them, the model's answers; None before the model was evaluated."""
+        path = self.folder / GOLDEN
+        return pl.read_parquet(path) if path.is_file() else None
+
+    def add_golden(self, samples: pl.DataFrame) -> None:
+        """Put golden samples into the bundle and their checksum into its manifest."""
+        from io import BytesIO
+
+        content = BytesIO()
+        samples.write_parquet(content)
+        write_bytes(self.folder / GOLDEN, content.getvalue())
+        write_manifest(self.folder, self.manifest)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write bundle.json with the checksums of the files that are there now.
+
+    A tokenizer's JSON within the preparation's state goes into a file of its own, where other tools find it.
+    """
+    state = dict(manifest.preprocessing)
+    if "tokenizer" in state:
+        tokenizer = dict(state["tokenizer"])
+        write_bytes(folder / TOKENIZER, tokenizer.pop("json_text").encode())
+        state["tokenizer"] = tokenizer
+    others = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+    files = {path.name: sha256(path) for path in others}
+    complete = manifest.model_copy(update={"preprocessing": state, "files": files})
+    write_json(folder / MANIFEST, complete.model_dump(mode="json"))
+
+
+def open_bundle(path: str | Path) -> Bundle:
+    """Open a bundle, or the bundle of a run directory, and verify its files.
+
+    Raises:
+        ArtifactError: there is none, it is damaged, or a newer danlu wrote it.
+    """
+    folder = Path(path)
+    if not (folder / MANIFEST).is_file() and (folder / "model" / MANIFEST).is_file():
+        folder = folder / "model"
+    if not (folder / MANIFEST).is_file():
+        raise ArtifactError(f"{path}: no bundle here (no {MANIFEST}); give a bundle or the run that made it")
+    written = read_json(folder / MANIFEST)
+    if isinstance(written, dict) and isinstance(written.get("format"), int) and written["format"] > FORMAT:
+        raise ArtifactError(f"{folder}: has format {written['format']}, this danlu reads up to {FORMAT}; update danlu")
+    try:
+        manifest = Manifest.model_validate(written)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ArtifactError(f"{folder / MANIFEST}: is not a bundle's: {place}: {first['msg']}") from None
+    for name, expected in manifest.files.items():
+        file = folder / name
+        if Path(name).name != name or not file.is_file():
+            raise ArtifactError(f"{folder}: {name} is missing; copy the whole folder again")
+        if sha256(file) != expected:
+            raise ArtifactError(f"{file}: differs from what was written (SHA-256); copy the bundle again")
+    if "tokenizer" in manifest.preprocessing:
+        text = (folder / TOKENIZER).read_text(encoding="utf-8")
+        tokenizer = {**manifest.preprocessing["tokenizer"], "json_text": text}
+        manifest = manifest.model_copy(update={"preprocessing": {**manifest.preprocessing, "tokenizer": tokenizer}})
+    return Bundle(folder, manifest, read_json(folder / CONFIG))

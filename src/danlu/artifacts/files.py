@@ -1,0 +1,109 @@
+"""Files that are whole or not there: written aside, flushed to the disk, renamed. And their checksums."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from danlu.core.errors import ArtifactError
+
+CURES = {
+    errno.ENOSPC: "free some space, or choose another folder with --output",
+    errno.EDQUOT: "your quota is used up; free some space, or choose another folder with --output",
+    errno.EACCES: "you may not write there; choose another folder with --output",
+    errno.EPERM: "you may not write there; choose another folder with --output",
+    errno.EROFS: "it cannot be written to; choose another folder with --output",
+    errno.ENOTDIR: "a part of the path is a file; choose another folder with --output",
+}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn any failure to write below `path` into an ArtifactError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        cure = CURES.get(error.errno or 0, "choose another folder with --output")
+        raise ArtifactError(f"{path}: cannot be written: {error.strerror or error}; {cure}") from error
+    except Exception as error:  # safetensors and polars wrap the system's error in classes of their own
+        if "os error 28" in str(error) or "No space left" in str(error):
+            raise ArtifactError(f"{path}: cannot be written: the disk is full; {CURES[errno.ENOSPC]}") from error
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole: a reader sees the old one or the new one, never a part."""
+    aside = path.with_name(f".{path.name}.partial")
+    with writing(path):
+        try:
+            with aside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text whole."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON for people: indented, keys in the order given, text as it is."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        ArtifactError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: not there; is {path.parent} what you mean?") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: is not JSON ({error}); it was damaged or is another kind of file") from error
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill that appears under its name only when it is complete; replaces one that is there."""
+    aside = path.with_name(f".{path.name}.partial")
+    with writing(path):
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+    try:
+        with writing(path):
+            yield aside
+            for file in aside.rglob("*"):
+                if file.is_file():
+                    _flush(file)
+            if path.exists():
+                shutil.rmtree(path)
+            aside.rename(path)
+            _flush(path.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """A file's SHA-256, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

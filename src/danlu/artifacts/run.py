@@ -1,0 +1,130 @@
+"""The run directory: everything that happened in one run, and nothing half of it.
+
+recipe.yaml        the resolved recipe            metrics.jsonl      one line a logged step
+environment.json   versions, device, command      evaluation.json    split -> metric -> value
+data/              split, profile, findings       predictions/       the model's answers, split by split
+checkpoints/       step-000400/ …                 report.html        self-contained
+model/             the bundle
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from danlu.artifacts.files import read_json, writing
+from danlu.core.errors import ArgumentError, ArtifactError
+
+RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT = (
+    "recipe.yaml",
+    "metrics.jsonl",
+    "evaluation.json",
+    "report.html",
+    "environment.json",
+)
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run's folder. As a context: a run that fails before its first checkpoint leaves no folder behind."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, parent: Path, name: str, folder: str | None, overwrite: bool, needed_bytes: int) -> Self:
+        """Make an empty run directory.
+
+        Args:
+            parent: the folder of runs.
+            name: the recipe's name; the folder is called after it and the time, unless `folder` says otherwise.
+            folder: the run's folder below `parent`, if it is to have a name of its own.
+            overwrite: replace a folder of that name.
+            needed_bytes: what the run will write at least; less free space is refused now rather than hours later.
+
+        Raises:
+            ArgumentError: the folder is there already.
+            ArtifactError: it cannot be made, or the disk has too little room.
+        """
+        stamp = f"{name}-{datetime.now():%Y%m%d-%H%M}"
+        path = parent / (folder or stamp)
+        if folder is None:  # two runs within a minute
+            counter = 2
+            while path.exists():
+                path = parent / f"{stamp}-{counter}"
+                counter += 1
+        if path.exists() and not overwrite:
+            raise ArgumentError(f"{path}: there already; choose another --name, or say --overwrite to replace it")
+        if path.exists() and not (path / RECIPE).is_file():
+            raise ArgumentError(f"{path}: is not a run of danlu, so it is not overwritten; choose another --name")
+        with writing(path):
+            parent.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(parent).free
+            if free < needed_bytes:
+                raise ArtifactError(
+                    f"{path}: the disk has {free / 1e6:.1f} MB free and the run needs about "
+                    f"{needed_bytes / 1e6:.1f} MB; free some space, or choose another folder with --output"
+                )
+            if path.exists():
+                shutil.rmtree(path)
+            for part in ("data", "checkpoints", "predictions"):
+                (path / part).mkdir(parents=True)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """An existing run.
+
+        Raises:
+            ArgumentError: there is none.
+        """
+        if not (Path(path) / RECIPE).is_file():
+            raise ArgumentError(f"{path}: is not a run directory (it has no {RECIPE}); `danlu runs` lists them")
+        return cls(Path(path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None and not self.checkpoints():
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    def checkpoints(self) -> list[Path]:
+        """The complete checkpoints, oldest first."""
+        return sorted((self.path / "checkpoints").glob("step-*"))
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        file = self.path / METRICS
+        with writing(file), file.open("a", encoding="utf-8") as opened:
+            opened.write(json.dumps(record, allow_nan=False) + "\n")
+            opened.flush()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; a last line cut off by a crash is left out."""
+        file = self.path / METRICS
+        if not file.is_file():
+            return []
+        lines = file.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1]]
+
+    def evaluation(self) -> dict[str, Any]:
+        """evaluation.json, or nothing where the run was not evaluated."""
+        file = self.path / EVALUATION
+        return dict(read_json(file)) if file.is_file() else {}
+
+
+def find_runs(parent: Path) -> list[RunDirectory]:
+    """The runs below a folder, newest first."""
+    if not parent.is_dir():
+        return []
+    found = [RunDirectory(path) for path in parent.iterdir() if (path / RECIPE).is_file()]
+    return sorted(found, key=lambda run: (run.path / RECIPE).stat().st_mtime, reverse=True)

@@ -1,0 +1,25 @@
+"""danlu evaluate RUN"""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from danlu.cli.options import Json
+from danlu.cli.show import metric_rows, print_json, print_table
+
+
+def evaluate(
+    run: Annotated[Path, Parameter(help="A run directory.")],
+    *,
+    json: Json = False,
+) -> None:
+    """Judge a run's model on its validation and test splits; write the report."""
+    from danlu.verbs.evaluate import evaluate as evaluate_verb
+
+    evaluation = evaluate_verb(run)
+    if json:
+        print_json(evaluation)
+        return
+    print_table(metric_rows(evaluation))
+    print(f"\nreport  {run / 'report.html'}")

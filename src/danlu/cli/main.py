@@ -1,0 +1,59 @@
+"""The command `danlu`: its verbs, and how errors become exit codes.
+
+Exit codes: 0 done, 2 the recipe or the arguments are wrong, 3 the data is wrong, 1 anything else.
+"""
+
+import sys
+
+from cyclopts import App
+
+from danlu import __version__
+from danlu.core.console import say
+from danlu.core.errors import DanluError
+
+app = App(
+    name="danlu",
+    help="Raw data to a trained, evaluated and portable model from one typed recipe.",
+    version=__version__,
+)
+
+# Named by string, so that asking for help imports none of them.
+VERBS = {
+    "run": "Every stage that a recipe names: data, model, training, evaluation, report.",
+    "new": "Look at data and write a commented recipe for it.",
+    "check": "Validate a recipe, profile its data and audit it for leakage; train nothing.",
+    "train": "Train a model into a run directory; judge it later.",
+    "evaluate": "Judge a run's model on its validation and test splits; write the report.",
+    "predict": "Answer every row of a file, folder or glob with a bundle.",
+    "runs": "List runs, or compare some.",
+    "schema": "Print the recipe's JSON Schema, for editors.",
+    "doctor": "Look at this installation and say what to mend.",
+}
+for verb, purpose in VERBS.items():
+    app.command(f"danlu.cli.{verb}:{verb}", name=verb, help=purpose)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        code = app(arguments, result_action="return_value", exit_on_error=True)
+        sys.exit(code if isinstance(code, int) else 0)
+    except DanluError as error:
+        if debug:
+            raise
+        say(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("danlu: stopped")
+        sys.exit(1)
+    except BrokenPipeError:  # `danlu schema | head`
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        say(f"danlu: {type(error).__name__}: {error} (not foreseen; --debug shows where)")
+        sys.exit(1)

@@ -1,0 +1,30 @@
+"""danlu predict BUNDLE DATA"""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from danlu.core.console import say
+
+
+def predict(
+    bundle: Annotated[Path, Parameter(help="A bundle's or a run's folder.")],
+    data: Annotated[str, Parameter(help="A file, folder, glob or builtin:NAME.")],
+    *,
+    output: Annotated[
+        Path | None,
+        Parameter(name=["--output", "-o"], help="A .parquet, .csv or .jsonl file; CSV on stdout by default."),
+    ] = None,
+    keep: Annotated[
+        tuple[str, ...], Parameter(help="An input column to put before the answers. May be repeated.", negative=())
+    ] = (),
+) -> None:
+    """Answer every row of a file, folder or glob with a bundle, in order: labels and probabilities."""
+    from danlu.verbs.predict import predict as predict_verb
+
+    answers = predict_verb(bundle, data, output, keep)
+    if output is None:
+        print(answers.write_csv(), end="")
+    else:
+        say(f"{answers.height:,} answers in {output}")

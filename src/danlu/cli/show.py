@@ -1,0 +1,47 @@
+"""Tables and figures as a terminal shows them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def print_json(value: Any) -> None:
+    """Print a value for programs."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows under their keys, or nothing when there are none."""
+    if not rows:
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for key in rows[0]:
+        table.add_column(escape(str(key)), overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(shown(value)) for value in row.values()))
+    Console().print(table)
+
+
+def shown(value: Any) -> str:
+    """A value as a table shows it: four significant digits, nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def metric_rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """evaluation.json as rows: a metric, its figures on validation and test, and each baseline's on test."""
+    rows: list[dict[str, Any]] = []
+    for name, figure in evaluation["test"].items():
+        if "value" not in figure:
+            continue
+        row = {"metric": name, "validation": evaluation["validation"].get(name, {}).get("value")}
+        row["test"] = figure["value"]
+        for baseline, figures in evaluation["baselines"].items():
+            row[f"{baseline} (test)"] = figures["test"].get(name, {}).get("value")
+        rows.append(row)
+    return rows

@@ -1,0 +1,109 @@
+"""Components: the named, typed choices that a recipe offers (an optimizer, a model, a scaler …).
+
+A component is a small frozen class: its fields are its options, its methods do the work. Each kind has one table
+`NAME -> class` in the folder that owns it, and the recipe's schema is made from these tables, so that what is listed
+is valid, documented and completed by editors. Other packages add theirs through the entry-point group `danlu.<kind>`.
+
+In a recipe a component may be written in three ways, which mean the same:
+`adamw`, `{adamw: {lr: 1e-3}}` and `{name: adamw, lr: 1e-3}`. A single option may go without its name: `{group: user}`.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+
+class Frozen(BaseModel):
+    """A typed value that cannot be changed and refuses keys it does not know.
+
+    Its schema is built at first use: a section's schema needs the tables of layers that themselves import the section.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+
+class Component(Frozen):
+    """One choice of a kind. `name` is a Literal of the name it is listed under (or a pattern `family:rest`)."""
+
+    name: str
+
+
+# Where each kind's table stands. A string, because the tables belong to layers above this one.
+TABLES: dict[str, str] = {
+    "splitter": "danlu.data.splits:SPLITTERS",
+    "scaler": "danlu.data.scaling:SCALERS",
+    "augmentation": "danlu.recipe.planned:AUGMENTATIONS",
+    "model": "danlu.models.table:MODELS",
+    "optimizer": "danlu.training.optimizers:OPTIMIZERS",
+    "schedule": "danlu.training.schedules:SCHEDULES",
+    "compression": "danlu.recipe.planned:COMPRESSIONS",
+}
+
+
+@cache
+def components(kind: str) -> Mapping[str, type[Component]]:
+    """The table of a kind: danlu's own and what other installed packages add under `danlu.<kind>`.
+
+    A name of danlu's own cannot be replaced from outside.
+    """
+    module, attribute = TABLES[kind].split(":")
+    own: dict[str, type[Component]] = getattr(importlib.import_module(module), attribute)
+    added = {point.name: point.load() for point in entry_points(group=f"danlu.{kind}") if point.name not in own}
+    return {**own, **added}
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotates a recipe field that takes one component of a kind: `Annotated[Component, OneOf("optimizer", "adamw")]`.
+
+    Attributes:
+        kind: a key of TABLES.
+        usual: the component meant by options without a name: `{lr: 1e-3}`.
+    """
+
+    kind: str
+    usual: str | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        table = components(self.kind)
+        union = core_schema.tagged_union_schema(
+            choices={name: handler.generate_schema(component) for name, component in table.items()},
+            discriminator=_family,
+        )
+        return core_schema.no_info_before_validator_function(self._spell_out, union)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        names = list(components(self.kind))
+        forms = handler(schema)
+        return {"anyOf": [{"enum": names}, {"type": "string", "pattern": f"^({'|'.join(names)}):"}, forms]}
+
+    def _spell_out(self, value: Any) -> Any:
+        """Turn the short ways of writing a component into the long one."""
+        if isinstance(value, str):
+            return {"name": value}
+        if not isinstance(value, Mapping) or "name" in value:
+            return value
+        (first, *others) = value or ("",)
+        component = components(self.kind).get(str(first).split(":", 1)[0])
+        if self.usual is not None and (component is None or others):
+            return {"name": self.usual, **value}
+        if not first or others:
+            return value
+        options = value[first]
+        if component is not None and not isinstance(options, Mapping):
+            only = next(field for field in component.model_fields if field != "name")
+            options = {only: options}
+        return {"name": first, **(options if isinstance(options, Mapping) else {})}
+
+
+def _family(value: Any) -> str | None:
+    """The table's name for a component: what stands before the colon in `timm:resnet18`."""
+    name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
+    return str(name).split(":", 1)[0] if name is not None else None

@@ -1,0 +1,32 @@
+"""The optional parts of danlu and the packages each needs: which are missing, and the line that installs them."""
+
+import importlib.util
+
+from danlu.core.errors import MissingExtra
+
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "image": ("torchvision", "timm", "PIL"),
+    "text": ("transformers", "tokenizers"),
+}
+
+
+def missing(extra: str) -> tuple[str, ...]:
+    """The modules of `extra` that cannot be imported. Looks for them without importing them."""
+    return tuple(module for module in EXTRAS[extra] if importlib.util.find_spec(module) is None)
+
+
+def install_line(extra: str) -> str:
+    """The command that installs an extra."""
+    return f"pip install 'danlu[{extra}]'"
+
+
+def require(extra: str, purpose: str) -> None:
+    """Raise MissingExtra unless every module of `extra` is installed.
+
+    Args:
+        extra: a key of EXTRAS.
+        purpose: what needs it, e.g. "a timm model"; begins the message.
+    """
+    absent = missing(extra)
+    if absent:
+        raise MissingExtra(f"{purpose} needs {', '.join(absent)}, not installed here: {install_line(extra)}")

@@ -1,0 +1,142 @@
+"""What each column of a table is (number, category, datetime, text, image, identifier), with the reason.
+
+Only looks; changes nothing. A recipe's `data.columns` overrides every guess made here.
+"""
+
+import re
+from collections.abc import Mapping
+
+import polars as pl
+
+from danlu.core.component import Frozen
+from danlu.core.errors import DataError
+from danlu.data.sources import IMAGE_SUFFIXES
+
+ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|rowid|no)$|^unnamed|^$", re.IGNORECASE)
+DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%Y-%m-%d %H:%M:%S", "%Y/%m/%d %H:%M", "%m/%d/%Y", "%d/%m/%Y")
+WORDS_OF_TEXT = 4.0  # a column of text has more words a value than a category has ...
+CHARACTERS_OF_TEXT = 16.0  # ... or, in languages written without spaces, more characters
+
+
+class Column(Frozen):
+    """One column: its type, why, and whether the model uses it."""
+
+    name: str
+    type: str
+    reason: str
+    used: bool
+    missing: int
+    unique: int
+
+
+def infer_columns(frame: pl.DataFrame, overrides: Mapping[str, str], origin: str) -> tuple[Column, ...]:
+    """Find out what every column is.
+
+    Args:
+        frame: the rows as they were read.
+        overrides: types said in the recipe; `drop` leaves a column out.
+        origin: where the frame came from, for errors.
+
+    Raises:
+        DataError: a column mixes numbers and words, or holds nested values.
+    """
+    return tuple(_infer(frame[name], overrides.get(name), origin) for name in frame.columns)
+
+
+def _infer(values: pl.Series, said: str | None, origin: str) -> Column:
+    present = values.drop_nulls()
+    unique = present.n_unique() if values.dtype != pl.Object else len(present)
+    if said is not None:
+        reason = "dropped by the recipe" if said == "drop" else "said in the recipe"
+        kind = "identifier" if said == "drop" else said
+        used = said not in ("drop", "identifier")
+    else:
+        kind, reason, used = _look(values, present, unique, origin)
+    absent = len(values) - len(present)
+    return Column(name=values.name, type=kind, reason=reason, used=used, missing=absent, unique=unique)
+
+
+def _look(values: pl.Series, present: pl.Series, unique: int, origin: str) -> tuple[str, str, bool]:
+    """Type, reason and use of a column that the recipe does not speak of."""
+    if len(present) == 0:
+        return "category", "every value is missing", False
+    if values.dtype == pl.Binary:
+        return "image", "holds encoded bytes", True
+    if values.dtype.is_nested() or values.dtype == pl.Object:
+        raise DataError(
+            f"{origin}: column {values.name!r} holds nested values ({values.dtype}); "
+            f"flatten it, or leave it out with data.columns: {{{values.name}: drop}}"
+        )
+    if unique == 1:
+        return "category", "the same value in every row", False
+    if values.dtype == pl.Boolean:
+        return "category", "true or false", True
+    if values.dtype.is_temporal():
+        return "datetime", "dates and times", True
+    if values.dtype.is_numeric():
+        return _look_at_numbers(values, present, unique)
+    return _infer_words(present.cast(pl.String), unique, origin)
+
+
+def _look_at_numbers(values: pl.Series, present: pl.Series, unique: int) -> tuple[str, str, bool]:
+    named_so = values.dtype.is_integer() and unique == len(values) and ID_NAME.search(values.name)
+    if _counts_rows(present) or named_so:
+        return "identifier", "a different whole number in every row", False
+    return "number", "numbers", True
+
+
+def _infer_words(present: pl.Series, unique: int, origin: str) -> tuple[str, str, bool]:
+    """Type, reason and use of a column of words."""
+    _refuse_mixture(present, origin)
+    if present.str.strip_chars().cast(pl.Float64, strict=False).null_count() == 0:
+        return "number", "numbers written as words", True
+    if parse_dates(present) is not None:
+        return "datetime", "words that are dates", True
+    lower = present.str.to_lowercase()
+    if sum(lower.str.ends_with(suffix).sum() for suffix in IMAGE_SUFFIXES) >= 0.9 * len(present):
+        return "image", "paths of image files", True
+    words = float(present.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
+    characters = float(present.str.len_chars().mean() or 0)  # type: ignore[arg-type]
+    varied = unique > 0.5 * len(present)
+    if varied and (words >= WORDS_OF_TEXT or (words < 2 and characters >= CHARACTERS_OF_TEXT and _unspaced(present))):
+        return "text", f"{words:.0f} words and {characters:.0f} characters a value", True
+    if len(present) >= 20 and unique == len(present):
+        return "identifier", "a different word in every row", False
+    if unique > 1000 and varied:
+        return "identifier", f"{unique} different words in {len(present)} rows", False
+    return "category", f"{unique} different words", True
+
+
+def _unspaced(present: pl.Series) -> bool:
+    """Whether most values hold Chinese, Japanese or Korean characters."""
+    return float(present.str.contains(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]").mean() or 0) > 0.5  # type: ignore[arg-type]
+
+
+def _refuse_mixture(present: pl.Series, origin: str) -> None:
+    """Raise DataError where most values are numbers and some are not: a silent category of them would be wrong."""
+    wrong = present.str.strip_chars().cast(pl.Float64, strict=False).is_null()
+    share = 1 - wrong.sum() / len(present)
+    if 0.5 < share < 1:
+        row = int(wrong.arg_max() or 0)
+        examples = ", ".join(repr(value) for value in present.filter(wrong).unique(maintain_order=True)[:3])
+        raise DataError(
+            f"{origin}: column {present.name!r} mixes numbers ({share:.1%}) and words ({examples}, first in value "
+            f"{row + 1}); correct them, add them to data.missing_values if they mean missing, or say "
+            f"data.columns: {{{present.name}: category}}"
+        )
+
+
+def parse_dates(values: pl.Series) -> pl.Series | None:
+    """Words as datetimes, when one format fits all that are present; else None."""
+    for form in DATE_FORMATS:
+        parsed = values.str.strptime(pl.Datetime("us"), form, strict=False)
+        if parsed.null_count() == values.null_count():
+            return parsed
+    return None
+
+
+def _counts_rows(values: pl.Series) -> bool:
+    """Whether a column is 0, 1, 2 … or 1, 2, 3 …: a row number."""
+    if not values.dtype.is_integer() or len(values) < 20 or values[0] not in (0, 1):
+        return False
+    return bool((values.diff().drop_nulls() == 1).all())

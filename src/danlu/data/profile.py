@@ -1,0 +1,81 @@
+"""What a dataset looks like, as plain values: sizes, columns, spread of the target. Feeds the report and `check`."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from danlu.data.audit import Finding
+from danlu.data.columns import Column
+from danlu.data.dataset import Dataset
+from danlu.data.splits import Splits
+
+MOST_SHOWN = 8  # categories a column, classes a target
+BINS = 16
+
+
+def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...]) -> dict[str, Any]:
+    """The profile of a dataset, for data/profile.json."""
+    return {
+        "origin": dataset.origin,
+        "kind": dataset.kind,
+        "task": dataset.task,
+        "task_reason": dataset.task_reason,
+        "rows": dataset.frame.height,
+        "splits": {name: len(part.rows) for name, part in splits.items()},
+        "target": None if dataset.target is None else _target(dataset, splits),
+        "columns": [_column(column, dataset.frame[column.name]) for column in dataset.columns],
+        "findings": [finding.model_dump() for finding in findings],
+    }
+
+
+def _target(dataset: Dataset, splits: Splits) -> dict[str, Any]:
+    assert dataset.target is not None
+    values = dataset.frame[dataset.target]
+    if dataset.task == "regression":
+        return {"name": dataset.target, **_numbers(values.cast(pl.Float64))}
+    shares = {name: part.frame[dataset.target].value_counts().rows() for name, part in splits.items()}
+    classes = [str(label) for label in sorted(values.unique().to_list())]
+    counts = {name: {str(label): count for label, count in rows} for name, rows in shares.items()}
+    return {
+        "name": dataset.target,
+        "classes": {label: {name: counts[name].get(label, 0) for name in counts} for label in classes},
+    }
+
+
+def _column(column: Column, values: pl.Series) -> dict[str, Any]:
+    """A column's finding and, where it is used, its spread."""
+    known = column.model_dump()
+    if not column.used or column.type in ("image", "identifier"):
+        return known
+    if column.type == "number":
+        numbers = values.str.strip_chars().cast(pl.Float64, strict=False) if values.dtype == pl.String else values
+        return {**known, **_numbers(numbers.cast(pl.Float64))}
+    if column.type == "text":
+        lengths = values.drop_nulls().str.len_chars()
+        return {**known, "characters": _numbers(lengths.cast(pl.Float64))}
+    if column.type == "category":
+        counts = values.drop_nulls().cast(pl.String).value_counts(sort=True).head(MOST_SHOWN)
+        return {**known, "most_frequent": [[name, count] for name, count in counts.rows()]}
+    present = values.drop_nulls()
+    return {**known, "first": str(present.min()), "last": str(present.max())}
+
+
+def _numbers(values: pl.Series) -> dict[str, Any]:
+    """Range, quartiles and a histogram of what is present and finite."""
+    present = values.drop_nulls().to_numpy()
+    present = present[np.isfinite(present)]
+    if len(present) == 0:
+        return {}
+    low, first, middle, third, high = np.quantile(present, [0, 0.25, 0.5, 0.75, 1]).tolist()
+    counts, _ = np.histogram(present, bins=BINS)
+    return {
+        "min": low,
+        "first_quartile": first,
+        "median": middle,
+        "third_quartile": third,
+        "max": high,
+        "mean": float(present.mean()),
+        "std": float(present.std()),
+        "histogram": counts.tolist(),
+    }

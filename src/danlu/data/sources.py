@@ -1,0 +1,206 @@
+"""Files, folders and globs -> one polars frame. Every kind of data becomes rows: an image is a path, a document a text.
+
+What columns mean is not decided here; see `columns` and `dataset`.
+"""
+
+import glob
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from danlu.core.errors import DataError
+from danlu.core.names import suggestion
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+# A text file longer than this is cut at paragraph ends, so that a corpus in one file can be split at all.
+PIECE_CHARACTERS = 8_000
+
+Layout = Literal["table", "images", "corpus"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A frame and where it came from.
+
+    Attributes:
+        frame: one sample a row.
+        origin: how errors name it: the path, or builtin:NAME.
+        folder: what relative paths inside the data are relative to.
+        layout: what the files themselves say of the kind of data.
+        target: the target column that the layout implies, if any.
+    """
+
+    frame: pl.DataFrame
+    origin: str
+    folder: Path
+    layout: Layout = "table"
+    target: str | None = None
+
+
+def read_source(source: str | Sequence[str], missing_values: Sequence[str] = ()) -> Source:
+    """Read a file, folder, glob, list of these, or builtin:NAME.
+
+    Args:
+        source: what to read; several files are put under one another and must have the same columns.
+        missing_values: words that stand for a missing value in text files (csv, tsv).
+
+    Raises:
+        DataError: it is not there, is empty, or cannot be read.
+    """
+    if not isinstance(source, str):
+        parts = [read_source(part, missing_values) for part in source]
+        return _stack(parts, ", ".join(source))
+    if source.startswith("builtin:"):
+        from danlu.data.builtin import read_builtin
+
+        return read_builtin(source)
+    path = Path(source)
+    if path.is_dir():
+        return _read_folder(path, missing_values)
+    if path.is_file():
+        return _read_file(path, missing_values)
+    # pathlib's glob takes no absolute pattern
+    matches = sorted(Path(match) for match in glob.glob(source, recursive=True) if Path(match).is_file())  # noqa: PTH207
+    if not matches:
+        beside = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+        raise DataError(f"{source}: no such file or folder{suggestion(path.name, beside) if beside else ''}")
+    return _read_files(matches, source, missing_values)
+
+
+def _read_file(path: Path, missing_values: Sequence[str]) -> Source:
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty")
+    if path.suffix.lower() == ".txt":
+        return Source(_documents([path]), str(path), path.parent, "corpus")
+    suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
+    read = READERS.get(suffix.lower())
+    if read is None:
+        raise DataError(f"{path}: cannot read {suffix or 'a file without suffix'}{suggestion(suffix, READERS)}")
+    try:
+        frame = read(path, missing_values)
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+        raise DataError(_unreadable(path, error)) from error
+    if frame.height == 0:
+        raise DataError(f"{path}: has no rows")
+    return Source(frame, str(path), path.parent)
+
+
+def _read_csv(path: Path, missing_values: Sequence[str], separator: str | None = None) -> pl.DataFrame:
+    # The whole file decides each column's type: a type guessed from the first rows fails on row 10,001.
+    return pl.read_csv(
+        path,
+        separator=separator or _separator(path),
+        infer_schema_length=None,
+        null_values=list(missing_values),
+        try_parse_dates=True,
+    )
+
+
+def _separator(path: Path) -> str:
+    """The character that the header has most of; a spreadsheet's export often uses a semicolon."""
+    import gzip
+
+    with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        header = file.readline(1 << 20)
+    return max((b",", b";", b"\t"), key=header.count).decode()
+
+
+READERS: dict[str, Callable[[Path, Sequence[str]], pl.DataFrame]] = {
+    ".csv": _read_csv,
+    ".tsv": lambda path, missing_values: _read_csv(path, missing_values, "\t"),
+    ".parquet": lambda path, _: pl.read_parquet(path),
+    ".arrow": lambda path, _: pl.read_ipc(path),
+    ".feather": lambda path, _: pl.read_ipc(path),
+    ".jsonl": lambda path, _: pl.read_ndjson(path, infer_schema_length=None),
+}
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """Why a file could not be read, with the place where it is not UTF-8 if that is why."""
+    if path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".txt"):
+        content = path.read_bytes()
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError as broken:
+            line = content.count(b"\n", 0, broken.start) + 1
+            return (
+                f"{path}:{line}: is not UTF-8 (byte {broken.start}); convert it first, for example "
+                f"`iconv -f GB18030 -t UTF-8 {path.name} > utf8-{path.name}`"
+            )
+    reason = str(error).strip().split("\n")[0]
+    return f"{path}: cannot be read as {path.suffix.lstrip('.')}: {reason}"
+
+
+def _read_folder(folder: Path, missing_values: Sequence[str]) -> Source:
+    """A folder of class folders with images, else the data files directly inside."""
+    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    classes = [entry for entry in entries if entry.is_dir()]
+    images = [
+        (str(file), entry.name)
+        for entry in classes
+        for file in sorted(entry.rglob("*"))
+        if file.suffix.lower() in IMAGE_SUFFIXES
+    ]
+    if images:
+        frame = pl.DataFrame(images, schema={"image": pl.String, "label": pl.String}, orient="row")
+        return Source(frame, str(folder), folder, "images", "label")
+    files = [file for file in entries if file.suffix.lower() in (*READERS, ".txt", ".gz")]
+    if files:
+        return _read_files(files, str(folder), missing_values)
+    loose = [(str(file),) for file in entries if file.suffix.lower() in IMAGE_SUFFIXES]
+    if loose:
+        return Source(pl.DataFrame(loose, schema={"image": pl.String}, orient="row"), str(folder), folder, "images")
+    raise DataError(
+        f"{folder}: the folder holds no images and no data files; images go into one folder a class "
+        f"({', '.join(IMAGE_SUFFIXES)}), tables are {', '.join(READERS)}"
+    )
+
+
+def _read_files(files: list[Path], origin: str, missing_values: Sequence[str]) -> Source:
+    if all(file.suffix.lower() == ".txt" for file in files):
+        return Source(_documents(files), origin, files[0].parent, "corpus")
+    return _stack([_read_file(file, missing_values) for file in files], origin)
+
+
+def _stack(parts: list[Source], origin: str) -> Source:
+    first = parts[0]
+    for part in parts[1:]:
+        if part.frame.columns != first.frame.columns:
+            differing = sorted(set(part.frame.columns) ^ set(first.frame.columns)) or part.frame.columns
+            raise DataError(f"{part.origin}: other columns than {first.origin}: {', '.join(differing)}")
+    frame = pl.concat([part.frame for part in parts], how="vertical_relaxed")
+    return Source(frame, origin, first.folder, first.layout, first.target)
+
+
+def _documents(files: list[Path]) -> pl.DataFrame:
+    """Text files -> one row a document, or a piece of one: columns `document`, `text`."""
+    rows: list[tuple[str, str]] = []
+    for file in files:
+        try:
+            content = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(_unreadable(file, error)) from error
+        rows.extend((file.name, piece) for piece in _pieces(content))
+    if not rows:
+        raise DataError(f"{', '.join(map(str, files[:3]))}: no text inside")
+    return pl.DataFrame(rows, schema={"document": pl.String, "text": pl.String}, orient="row")
+
+
+def _pieces(content: str) -> list[str]:
+    """Cut a long text at line ends into pieces of about PIECE_CHARACTERS; nothing but outer white space is lost."""
+    pieces: list[str] = []
+    current: list[str] = []
+    size = 0
+    for line in content.splitlines(keepends=True):
+        for start in range(0, len(line), PIECE_CHARACTERS):
+            part = line[start : start + PIECE_CHARACTERS]
+            current.append(part)
+            size += len(part)
+            if size >= PIECE_CHARACTERS:
+                pieces.append("".join(current))
+                current, size = [], 0
+    pieces.append("".join(current))
+    return [piece.strip("\n") for piece in pieces if piece.strip()]

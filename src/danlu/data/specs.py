@@ -1,0 +1,52 @@
+"""What a prepared sample looks like to a model: enough to build the model, without any data.
+
+A preprocessor gives one, a model builder takes one, and the bundle keeps it.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from danlu.core.component import Frozen
+
+
+class TabularInputs(Frozen):
+    """`numeric: [batch, numeric] float32` and `categories: [batch, len(cardinalities)] int64`."""
+
+    kind: Literal["tabular"] = "tabular"
+    numeric: int
+    cardinalities: tuple[PositiveInt, ...]
+
+
+class ImageInputs(Frozen):
+    """`image: [batch, channels, size, size] uint8`; the model itself takes off `mean` and divides by `std`.
+
+    mean and std are a number a channel, for values in [0, 1].
+    """
+
+    kind: Literal["image"] = "image"
+    channels: Literal[1, 3]
+    size: PositiveInt
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class TextInputs(Frozen):
+    """`input_ids` and `attention_mask: [batch, length] int64`, ids below `vocabulary`, length up to `longest`."""
+
+    kind: Literal["text"] = "text"
+    vocabulary: PositiveInt
+    longest: PositiveInt
+    pad: int
+
+
+class CorpusInputs(Frozen):
+    """`input_ids: [batch, length] int64`; the answer is the same text one token later."""
+
+    kind: Literal["corpus"] = "corpus"
+    vocabulary: PositiveInt
+    longest: PositiveInt
+    end: int
+
+
+InputSpec = Annotated[TabularInputs | ImageInputs | TextInputs | CorpusInputs, Field(discriminator="kind")]

@@ -1,0 +1,209 @@
+"""Which rows train, validate and test. Splits are made once, by seed, before anything is learned.
+
+`TrainSplit` is a type of its own: every `fit` of this package takes one and nothing else, so that fitting on rows
+that later judge the model is an error of types, not a matter of care.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from danlu.core.component import Component
+from danlu.core.errors import DataError
+from danlu.core.seeds import Seed
+from danlu.data.dataset import Dataset
+from danlu.recipe.sections import Split as SplitSection
+
+Rows = np.ndarray
+NAMES = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = range(3)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of a dataset's rows, in the order of the file.
+
+    Attributes:
+        rows: positions in the dataset's frame, [samples], ascending.
+        frame: those rows.
+    """
+
+    rows: Rows
+    frame: pl.DataFrame
+
+
+class TrainSplit(Part):
+    """The rows that may be learned from."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A dataset in three disjoint parts that together are the whole of it."""
+
+    train: TrainSplit
+    validation: Part
+    test: Part
+
+    def items(self) -> tuple[tuple[str, Part], ...]:
+        return (("train", self.train), ("validation", self.validation), ("test", self.test))
+
+
+class Splitter(Component):
+    """Assigns every row to a part."""
+
+    @abstractmethod
+    def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
+        """Return TRAIN, VALIDATION or TEST for each row, [rows] int8.
+
+        Args:
+            dataset: the rows, with target and columns.
+            validation: fraction of the rows that validate, in (0, 1).
+            test: fraction of the rows that test, in (0, 1).
+            seed: decides which rows; the same seed gives the same split.
+
+        Raises:
+            DataError: the data cannot be split this way.
+        """
+
+
+class Random(Splitter):
+    """Rows at random."""
+
+    name: Literal["random"] = "random"
+
+    def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
+        return _shuffled(dataset.frame.height, validation, test, np.random.default_rng(seed.value))
+
+
+class Stratified(Splitter):
+    """Rows at random, with the same share of every class (or tenth of a numeric target's range) in each part."""
+
+    name: Literal["stratified"] = "stratified"
+
+    def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
+        if dataset.target is None:
+            raise DataError(f"{dataset.origin}: a stratified split needs a target; say data.split.by: random")
+        strata = _strata(dataset)
+        generator = np.random.default_rng(seed.value)
+        parts = np.zeros(dataset.frame.height, dtype=np.int8)
+        for stratum in range(int(strata.max()) + 1):
+            rows = np.flatnonzero(strata == stratum)
+            parts[rows] = _shuffled(len(rows), validation, test, generator)
+        return parts
+
+
+class Group(Splitter):
+    """Rows that share a value of `column` (a user, a patient, a document) stay in one part."""
+
+    name: Literal["group"] = "group"
+    column: str
+
+    def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
+        groups = dataset.frame[self.column].cast(pl.String).fill_null("")
+        names = groups.unique(maintain_order=True)
+        if len(names) < len(NAMES):
+            raise DataError(f"{dataset.origin}: {self.column!r} has {len(names)} groups; a split needs at least 3")
+        assigned = _shuffled(len(names), validation, test, np.random.default_rng(seed.value))
+        part_of = dict(zip(names.to_list(), assigned.tolist(), strict=True))
+        return np.array([part_of[group] for group in groups.to_list()], dtype=np.int8)
+
+
+class Time(Splitter):
+    """The earliest rows train, later ones validate, the latest test."""
+
+    name: Literal["time"] = "time"
+    column: str
+
+    def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
+        times = dataset.frame[self.column]
+        if times.null_count():
+            raise DataError(
+                f"{dataset.origin}: {self.column!r} is missing in {times.null_count()} rows; cannot order them"
+            )
+        order = times.arg_sort().to_numpy()
+        parts = np.zeros(len(order), dtype=np.int8)
+        first_test = len(order) - round(len(order) * test)
+        first_validation = first_test - round(len(order) * validation)
+        parts[order[first_validation:]] = VALIDATION
+        parts[order[first_test:]] = TEST
+        return parts
+
+
+class Given(Splitter):
+    """The column says it: `train`, `validation` (or `valid`, `val`, `dev`) or `test` in every row."""
+
+    name: Literal["column"] = "column"
+    column: str
+
+    def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
+        codes = {"train": TRAIN, "training": TRAIN, "validation": VALIDATION, "valid": VALIDATION}
+        codes |= {"val": VALIDATION, "dev": VALIDATION, "test": TEST}
+        words = [str(word).strip().lower() for word in dataset.frame[self.column].to_list()]
+        unknown = sorted({word for word in words if word not in codes})
+        if unknown:
+            raise DataError(f"{dataset.origin}: {self.column!r} holds {unknown[0]!r}; allowed: {', '.join(codes)}")
+        return np.array([codes[word] for word in words], dtype=np.int8)
+
+
+SPLITTERS: dict[str, type[Component]] = {
+    "stratified": Stratified,
+    "random": Random,
+    "group": Group,
+    "time": Time,
+    "column": Given,
+}
+
+
+def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed) -> Splits:
+    """Split a dataset as the recipe says.
+
+    Raises:
+        DataError: it cannot be split this way, or a part would be empty.
+    """
+    splitter = section.by
+    assert isinstance(splitter, Splitter), "a resolved recipe names its splitter"
+    parts = splitter.assign(dataset, section.validation, section.test, seed.derive("split"))
+    rows = [np.flatnonzero(parts == part) for part in range(len(NAMES))]
+    for name, members in zip(NAMES, rows, strict=True):
+        if len(members) == 0:
+            raise DataError(
+                f"{dataset.origin}: splitting {dataset.frame.height} rows by {splitter.name} leaves none for {name}; "
+                "give more rows or other fractions in data.split"
+            )
+    train, validation, test = (Part(members, dataset.frame[members]) for members in rows)
+    return Splits(TrainSplit(train.rows, train.frame), validation, test)
+
+
+def _shuffled(count: int, validation: float, test: float, generator: np.random.Generator) -> Rows:
+    """Assign `count` rows at random; every part gets at least one where there are three or more."""
+    if count < len(NAMES):
+        return np.zeros(count, dtype=np.int8)
+    tested = min(max(1, round(count * test)), count - 2)
+    validated = min(max(1, round(count * validation)), count - 1 - tested)
+    parts = np.zeros(count, dtype=np.int8)
+    parts[:tested] = TEST
+    parts[tested : tested + validated] = VALIDATION
+    return generator.permutation(parts)
+
+
+def _strata(dataset: Dataset) -> Rows:
+    """A number from 0 for each row: its class, or the tenth of the target's distribution it lies in."""
+    assert dataset.target is not None
+    values = dataset.frame[dataset.target]
+    if dataset.task == "regression":
+        bins = max(1, min(10, len(values) // 10))
+        edges = np.unique(np.quantile(values.to_numpy(), np.linspace(0, 1, bins + 1)[1:-1]))
+        return np.searchsorted(edges, values.to_numpy(), side="right")
+    counts = values.value_counts().sort("count")
+    if counts["count"][0] < len(NAMES):
+        rare = [str(name) for name, count in counts.rows() if count < len(NAMES)]
+        raise DataError(
+            f"{dataset.origin}: class {rare[0]!r} of {dataset.target!r} has {counts['count'][0]} sample(s)"
+            + (f", and {len(rare) - 1} more classes are as small" if len(rare) > 1 else "")
+            + "; a stratified split needs at least 3 (one each to train, validate and test): "
+            "add samples, remove or merge the class, or say data.split.by: random"
+        )
+    return values.cast(pl.String).rank("dense").to_numpy().astype(np.int64) - 1

@@ -1,0 +1,151 @@
+"""What is predicted: answers -> tensors, and a model's outputs -> answers a person reads.
+
+Fitted on the training split; kept as plain data in the bundle.
+"""
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from danlu.core.component import Frozen
+from danlu.core.errors import DataError
+from danlu.data.dataset import Dataset
+from danlu.data.splits import TrainSplit
+
+if TYPE_CHECKING:
+    import torch
+
+Label = bool | int | float | str
+
+
+class Target(Frozen):
+    """The answer's side of a model."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """How many numbers the model gives a sample (or a token)."""
+
+    @abstractmethod
+    def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
+        """The answers of some rows as the loss takes them, [samples]."""
+
+    @abstractmethod
+    def decode(self, outputs: np.ndarray) -> pl.DataFrame:
+        """What the model says of each sample, readable: one row a sample, in order.
+
+        Args:
+            outputs: as `Head.answer` gives them, [samples, ...].
+        """
+
+
+class Classes(Target):
+    """One of several labels."""
+
+    task: Literal["classification"] = "classification"
+    column: str
+    labels: tuple[Label, ...]
+
+    @property
+    def outputs(self) -> int:
+        return len(self.labels)
+
+    def codes(self, frame: pl.DataFrame) -> np.ndarray:
+        """The position of each row's label in `labels`, [samples] int64.
+
+        Raises:
+            DataError: a label that the training split did not have.
+        """
+        positions = {label: position for position, label in enumerate(self.labels)}
+        values = frame[self.column].to_list()
+        unseen = sorted({str(value) for value in values if value not in positions})
+        if unseen:
+            raise DataError(
+                f"{self.column!r} has the class {unseen[0]!r}, which the training split lacks; "
+                "split by stratified, or remove the class"
+            )
+        return np.array([positions[value] for value in values], dtype=np.int64)
+
+    def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
+        import torch
+
+        return torch.from_numpy(self.codes(frame))
+
+    def decode(self, outputs: np.ndarray) -> pl.DataFrame:
+        """`prediction`, `probability` of it, and `probability_LABEL` for every label."""
+        best = outputs.argmax(axis=1)
+        columns = {
+            "prediction": pl.Series([self.labels[index] for index in best], dtype=_dtype(self.labels)),
+            "probability": pl.Series(outputs.max(axis=1, initial=0.0), dtype=pl.Float32),
+        }
+        for index, label in enumerate(self.labels):
+            columns[f"probability_{label}"] = pl.Series(outputs[:, index], dtype=pl.Float32)
+        return pl.DataFrame(columns)
+
+
+def _dtype(labels: tuple[Label, ...]) -> type[pl.DataType]:
+    kinds = {bool: pl.Boolean, int: pl.Int64, float: pl.Float64}
+    return kinds.get(type(labels[0]), pl.String)
+
+
+class Quantity(Target):
+    """A number. The model sees it standardised, so that one learning rate suits every unit."""
+
+    task: Literal["regression"] = "regression"
+    column: str
+    mean: float
+    std: float
+
+    @property
+    def outputs(self) -> int:
+        return 1
+
+    def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
+        import torch
+
+        values = frame[self.column].cast(pl.Float64).to_numpy()
+        return torch.from_numpy(((values - self.mean) / self.std).astype(np.float32))
+
+    def decode(self, outputs: np.ndarray) -> pl.DataFrame:
+        """`prediction` in the target's own units."""
+        return pl.DataFrame({"prediction": outputs[:, 0].astype(np.float64) * self.std + self.mean})
+
+
+class NextToken(Target):
+    """The text's own next token."""
+
+    task: Literal["language-modelling"] = "language-modelling"
+    vocabulary: int
+
+    @property
+    def outputs(self) -> int:
+        return self.vocabulary
+
+    def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
+        raise NotImplementedError("a corpus's preprocessor makes inputs and answers in one go")
+
+    def decode(self, outputs: np.ndarray) -> pl.DataFrame:
+        """`tokens`, mean `loss` a token in nats, and `perplexity` of each text."""
+        loss = outputs[:, 0] / np.maximum(outputs[:, 1], 1)
+        tokens = outputs[:, 1].astype(np.int64)
+        return pl.DataFrame({"tokens": tokens, "loss": loss, "perplexity": np.exp(loss)})
+
+
+AnyTarget = Annotated[Classes | Quantity | NextToken, Field(discriminator="task")]
+
+
+def fit_target(train: TrainSplit, dataset: Dataset) -> Classes | Quantity:
+    """Learn the labels, or the mean and deviation, of the training split's answers."""
+    assert dataset.target is not None
+    values = train.frame[dataset.target]
+    if dataset.task == "classification":
+        labels = sorted(values.unique().to_list())
+        if len(labels) == 1:
+            raise DataError(f"{dataset.origin}: the training split holds one class alone ({labels[0]!r})")
+        return Classes(column=dataset.target, labels=tuple(labels))
+    numbers = values.cast(pl.Float64).to_numpy()
+    std = float(numbers.std())
+    return Quantity(column=dataset.target, mean=float(numbers.mean()), std=std if std > 0 else 1.0)

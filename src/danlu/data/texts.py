@@ -1,0 +1,187 @@
+"""Texts -> token ids, for classifying texts and for language models.
+
+The tokenizer is the pretrained model's own, or a byte-level BPE trained on the training split. Either way it is kept
+as one JSON file (tokenizers' format), so that a bundle needs nothing else to read text.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import polars as pl
+
+from danlu.core.component import Frozen
+from danlu.core.errors import DataError
+from danlu.data.dataset import Dataset
+from danlu.data.place import Hints, Place, TokenizerFile
+from danlu.data.specs import CorpusInputs, TextInputs
+from danlu.data.splits import TrainSplit
+from danlu.recipe.sections import Data
+
+if TYPE_CHECKING:
+    from danlu.data.examples import Examples
+
+PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
+LONGEST_TEXT, LONGEST_BLOCK = 256, 256  # tokens, where the recipe does not say
+IGNORED = -100  # the answer of a position that no loss counts, as torch has it
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int, frame_text: bool) -> TokenizerFile:
+    """Train a byte-level BPE (Sennrich et al. 2016; bytes as in GPT-2), which can write any text.
+
+    Args:
+        texts: the training split's.
+        vocabulary: most tokens it may have, at least 300 (256 bytes and the special ones).
+        frame_text: put a start and an end token around every text, as classifiers expect.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[PAD, START, END, UNKNOWN],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    ids = {token: tokenizer.token_to_id(token) for token in (PAD, START, END)}
+    if frame_text:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{START} $A {END}", special_tokens=[(START, ids[START]), (END, ids[END])]
+        )
+    return TokenizerFile(
+        json_text=tokenizer.to_str(), pad=ids[PAD], end=ids[END], vocabulary=tokenizer.get_vocab_size()
+    )
+
+
+def load_tokenizer(folder: Path) -> TokenizerFile:
+    """The tokenizer of a pretrained model's folder. Runs no code from it and reaches no network.
+
+    Raises:
+        DataError: the folder holds none that can be kept as JSON.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        text = tokenizer.backend_tokenizer.to_str()
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{folder}: no tokenizer that can be read: {str(error).splitlines()[0]}") from error
+    end = next((i for i in (tokenizer.eos_token_id, tokenizer.sep_token_id) if i is not None), None)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
+    if end is None or pad is None:
+        raise DataError(f"{folder}: the tokenizer has neither an end-of-text nor a padding token")
+    return TokenizerFile(json_text=text, pad=pad, end=end, vocabulary=len(tokenizer))
+
+
+class TextPreprocessor(Frozen):
+    """Texts one by one, cut to the longest that the model takes."""
+
+    kind: Literal["text"] = "text"
+    column: str
+    longest: int
+    tokenizer: TokenizerFile
+
+    @classmethod
+    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints) -> Self:
+        """Train a tokenizer on the training split, unless the model brings one."""
+        texts = _texts(train.frame, dataset.content)
+        tokenizer = hints.tokenizer or train_tokenizer(texts, section.vocabulary, frame_text=True)
+        longest = section.sequence_length or min(LONGEST_TEXT, hints.longest or LONGEST_TEXT)
+        return cls(column=dataset.content, longest=longest, tokenizer=tokenizer)
+
+    @property
+    def inputs(self) -> TextInputs:
+        return TextInputs(vocabulary=self.tokenizer.vocabulary, longest=self.longest, pad=self.tokenizer.pad)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
+        """Texts as model inputs, in order; a missing text is an empty one."""
+        from danlu.data.examples import Examples, TokenLists
+
+        tokenizer = self.tokenizer.open()
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(self.longest)
+        ids = [encoding.ids for encoding in tokenizer.encode_batch(_texts(frame, self.column))]
+        # A tokenizer without special tokens makes nothing of an empty text; a model needs at least one position.
+        return Examples((TokenLists(*_flatten([text or [self.tokenizer.pad] for text in ids]), self.tokenizer.pad),))
+
+
+class CorpusPreprocessor(Frozen):
+    """Documents behind one another, an end token after each, cut into blocks of one length."""
+
+    kind: Literal["corpus"] = "corpus"
+    column: str
+    longest: int
+    tokenizer: TokenizerFile
+
+    @classmethod
+    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints) -> Self:
+        """Train a tokenizer on the training split, unless the model brings one."""
+        texts = _texts(train.frame, dataset.content)
+        tokenizer = hints.tokenizer or train_tokenizer(texts, section.vocabulary, frame_text=False)
+        longest = section.sequence_length or min(LONGEST_BLOCK, hints.longest or LONGEST_BLOCK)
+        return cls(column=dataset.content, longest=longest, tokenizer=tokenizer)
+
+    @property
+    def inputs(self) -> CorpusInputs:
+        return CorpusInputs(vocabulary=self.tokenizer.vocabulary, longest=self.longest, end=self.tokenizer.end)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def token_ids(self, frame: pl.DataFrame) -> list[list[int]]:
+        """The tokens of each document, its end token included."""
+        tokenizer = self.tokenizer.open()
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        encodings = tokenizer.encode_batch(_texts(frame, self.column), add_special_tokens=False)
+        return [[*encoding.ids, self.tokenizer.end] for encoding in encodings]
+
+    def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
+        """The whole text as blocks: inputs and answers [blocks, longest]; each token is an answer exactly once.
+
+        The first token follows an end token, as every document's does; what is left of the last block is padding.
+        """
+        stream = np.concatenate([np.array(tokens, dtype=np.int64) for tokens in self.token_ids(frame)])
+        return self._blocks([stream])
+
+    def transform_each(self, frame: pl.DataFrame) -> "tuple[Examples, np.ndarray]":
+        """Every document in blocks of its own, and the document that each block is of, [blocks]."""
+        streams = [np.array(tokens, dtype=np.int64) for tokens in self.token_ids(frame)]
+        owners = np.repeat(np.arange(len(streams)), [-(-len(stream) // self.longest) for stream in streams])
+        return self._blocks(streams), owners
+
+    def _blocks(self, streams: list[np.ndarray]) -> "Examples":
+        import torch
+
+        from danlu.data.examples import Dense, Examples
+
+        inputs: list[np.ndarray] = []
+        answers: list[np.ndarray] = []
+        for stream in streams:
+            blocks = -(-len(stream) // self.longest)
+            padded = np.full(blocks * self.longest, IGNORED, dtype=np.int64)
+            padded[: len(stream)] = stream
+            before = np.concatenate([[self.tokenizer.end], padded[:-1]])
+            answers.append(padded.reshape(blocks, self.longest))
+            inputs.append(np.where(before == IGNORED, self.tokenizer.end, before).reshape(blocks, self.longest))
+        features = (Dense("input_ids", torch.from_numpy(np.concatenate(inputs))),)
+        return Examples(features, torch.from_numpy(np.concatenate(answers)))
+
+
+def _texts(frame: pl.DataFrame, column: str) -> list[str]:
+    return [str(text) for text in frame[column].fill_null("").to_list()]
+
+
+def _flatten(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    lengths = np.array([len(tokens) for tokens in lists], dtype=np.int64)
+    tokens = np.array([token for tokens in lists for token in tokens], dtype=np.int32)
+    return tokens, np.concatenate([[0], np.cumsum(lengths)])

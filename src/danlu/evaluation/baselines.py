@@ -1,0 +1,191 @@
+"""What a model must beat to earn its cost: the trivial answer and a linear model, fitted on the same training split.
+
+Classification: the class frequencies, logistic regression. Regression: the mean, ridge regression. Texts are seen as
+TF-IDF of words, images as pixels. Language modelling: how frequent a token is, and how frequent after the one before.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from danlu.data.dataset import Dataset
+from danlu.data.images import ImagePreprocessor
+from danlu.data.place import Place
+from danlu.data.prepare import Preprocessor
+from danlu.data.splits import Part, Splits
+from danlu.data.tabular import TabularPreprocessor
+from danlu.data.targets import Classes, Quantity
+from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
+from danlu.evaluation.metrics import Truth
+
+PIXELS_A_SIDE = 16  # of the images that the linear model sees
+BIGRAM_SHARE = 0.75  # of the bigram model's probability that is the bigram's; the rest is the unigram's
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A simple model's answers to each split, as `Truth.answers`."""
+
+    name: str
+    meaning: str
+    answers: dict[str, np.ndarray]
+
+
+def supervised_baselines(
+    dataset: Dataset, splits: Splits, preprocessor: Preprocessor, target: Classes | Quantity
+) -> list[Baseline]:
+    """The trivial and the linear model of a classification or regression."""
+    judged = {"validation": splits.validation, "test": splits.test}
+    features = _Features(preprocessor, Place(dataset.origin, dataset.folder))
+    train = features.fit(splits.train.frame)
+    if isinstance(target, Classes):
+        codes = target.codes(splits.train.frame)
+        share = np.bincount(codes, minlength=len(target.labels)) / len(codes)
+        return [
+            Baseline(
+                "majority",
+                "always the most frequent class",
+                {name: np.tile(share, (len(part.rows), 1)) for name, part in judged.items()},
+            ),
+            Baseline("logistic-regression", features.meaning, _classify(features, train, codes, judged, target)),
+        ]
+    values = splits.train.frame[target.column].cast(pl.Float64).to_numpy()
+    return [
+        Baseline(
+            "mean",
+            "always the training mean",
+            {name: np.full(len(part.rows), values.mean()) for name, part in judged.items()},
+        ),
+        Baseline("ridge", features.meaning, _regress(features, train, values, judged)),
+    ]
+
+
+def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor) -> list[Baseline]:
+    """Unigram and bigram models over the same tokens as the language model's."""
+    size = preprocessor.tokenizer.vocabulary
+    train = preprocessor.token_ids(splits.train.frame)
+    counts = np.bincount(np.concatenate([np.array(tokens) for tokens in train]), minlength=size) + 1.0
+    unigram = counts / counts.sum()
+    pairs, totals = _pair_counts(train, size, preprocessor.tokenizer.end)
+    found: dict[str, dict[str, np.ndarray]] = {"unigram": {}, "bigram": {}}
+    for name, part in (("validation", splits.validation), ("test", splits.test)):
+        now, before = _stream(preprocessor.token_ids(part.frame), preprocessor.tokenizer.end)
+        followed = np.array([pairs.get(pair, 0) for pair in (before * size + now).tolist()]) / np.maximum(
+            1, totals[before]
+        )
+        mixed = BIGRAM_SHARE * followed + (1 - BIGRAM_SHARE) * unigram[now]
+        # A token never before seen to be followed leaves all its probability to the unigrams.
+        mixed = np.where(totals[before] > 0, mixed, unigram[now])
+        likeliest = int(unigram.argmax())
+        right = _best_successors(pairs, size, likeliest)[before] == now
+        found["unigram"][name] = _summed(-np.log(unigram[now]), now == likeliest)
+        found["bigram"][name] = _summed(-np.log(mixed), right)
+    return [
+        Baseline("unigram", "tokens by how frequent they are", found["unigram"]),
+        Baseline("bigram", "tokens by how frequent they are after the one before", found["bigram"]),
+    ]
+
+
+class _Features:
+    """What a linear model sees of each kind of data."""
+
+    def __init__(self, preprocessor: Preprocessor, place: Place) -> None:
+        self.preprocessor, self.place = preprocessor, place
+        self.vectorizer: Any = None
+
+    @property
+    def meaning(self) -> str:
+        seen = {"tabular": "the same columns", "image": f"{PIXELS_A_SIDE}x{PIXELS_A_SIDE} pixels"}
+        return f"a linear model of {seen.get(self.preprocessor.kind, 'TF-IDF of words and pairs of words')}"
+
+    def fit(self, train: pl.DataFrame) -> Any:
+        if isinstance(self.preprocessor, TextPreprocessor):
+            from sklearn.feature_extraction.text import TfidfVectorizer
+
+            # Pairs of characters where words are not separated, as in Chinese.
+            texts = self._texts(train)
+            spaced = np.mean([text.count(" ") > len(text) / 20 for text in texts]) > 0.5
+            unit, reach = ("word", (1, 2)) if spaced else ("char", (1, 2))
+            self.vectorizer = TfidfVectorizer(
+                analyzer=unit, ngram_range=reach, min_df=2, max_features=50_000, sublinear_tf=True
+            )
+            return self.vectorizer.fit_transform(texts)
+        return self.of(train)
+
+    def of(self, frame: pl.DataFrame) -> Any:
+        """[rows, features], dense or sparse."""
+        if isinstance(self.preprocessor, TabularPreprocessor):
+            numeric, codes = self.preprocessor.arrays(frame, self.place.origin)
+            one_hot = [
+                np.eye(size, dtype=np.float32)[codes[:, index]]
+                for index, size in enumerate(self.preprocessor.inputs.cardinalities)
+            ]
+            return np.concatenate([numeric, *one_hot], axis=1)
+        if isinstance(self.preprocessor, ImagePreprocessor):
+            small = self.preprocessor.model_copy(update={"size": PIXELS_A_SIDE})
+            examples = small.transform(frame, self.place)
+            pixels = examples.features[0].take(np.arange(frame.height))["image"].numpy()
+            return pixels.reshape(len(pixels), -1) / 255.0
+        return self.vectorizer.transform(self._texts(frame))
+
+    def _texts(self, frame: pl.DataFrame) -> list[str]:
+        return frame[self.preprocessor.columns[0]].fill_null("").to_list()
+
+
+def _classify(
+    features: _Features, train: Any, codes: np.ndarray, judged: dict[str, Part], target: Classes
+) -> dict[str, np.ndarray]:
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=10.0 if features.vectorizer else 1.0, max_iter=1000).fit(train, codes)
+    found: dict[str, np.ndarray] = {}
+    for name, part in judged.items():
+        probabilities = np.zeros((len(part.rows), len(target.labels)))
+        probabilities[:, model.classes_] = model.predict_proba(features.of(part.frame))
+        found[name] = probabilities
+    return found
+
+
+def _regress(features: _Features, train: Any, values: np.ndarray, judged: dict[str, Part]) -> dict[str, np.ndarray]:
+    from sklearn.linear_model import Ridge
+
+    model = Ridge().fit(train, values)
+    return {name: model.predict(features.of(part.frame)) for name, part in judged.items()}
+
+
+def _stream(documents: list[list[int]], end: int) -> tuple[np.ndarray, np.ndarray]:
+    """All tokens, and the one before each; a document follows an end token."""
+    now = np.concatenate([np.array(tokens, dtype=np.int64) for tokens in documents])
+    return now, np.concatenate([[end], now[:-1]])
+
+
+def _pair_counts(documents: list[list[int]], size: int, end: int) -> tuple[dict[int, int], np.ndarray]:
+    """How often each pair stands in the text, by `before * size + now`, and how often each token comes before any."""
+    now, before = _stream(documents, end)
+    keys, counts = np.unique(before * size + now, return_counts=True)
+    totals = np.bincount(before, minlength=size)
+    return dict(zip(keys.tolist(), counts.tolist(), strict=True)), totals
+
+
+def _best_successors(pairs: dict[int, int], size: int, otherwise: int) -> np.ndarray:
+    """The most frequent token after each token, [vocabulary]."""
+    best, most = np.full(size, otherwise), np.zeros(size)
+    for key, count in pairs.items():
+        before, now = divmod(key, size)
+        if count > most[before]:
+            best[before], most[before] = now, count
+    return best
+
+
+def _summed(losses: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """As a language model's answers: summed loss, tokens, rightly guessed, of one long block."""
+    return np.array([[losses.sum(), len(losses), right.sum()]])
+
+
+def truth_of(part: Part, target: Classes | Quantity, answers: np.ndarray) -> Truth:
+    """The answers of a split beside what is true."""
+    if isinstance(target, Classes):
+        return Truth(target.codes(part.frame), answers)
+    return Truth(part.frame[target.column].cast(pl.Float64).to_numpy(), answers)

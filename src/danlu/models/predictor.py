@@ -1,0 +1,211 @@
+"""A bundle that answers: frames, images or texts in, one row of answers a sample out, in order.
+
+Used by `danlu predict`, by evaluation and by everything that serves or changes a model, so that all of them prepare
+inputs in the same way.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import polars as pl
+from pydantic import TypeAdapter
+
+from danlu.artifacts.bundle import Bundle, Manifest, open_bundle
+from danlu.artifacts.checkpoints import load_weights
+from danlu.core.component import components
+from danlu.core.device import find_device, make_deterministic
+from danlu.core.errors import ArtifactError, DataError
+from danlu.core.extras import require
+from danlu.core.names import suggestion
+from danlu.data.place import Place
+from danlu.data.prepare import AnyPreprocessor, Preprocessor
+from danlu.data.sources import Source
+from danlu.data.targets import AnyTarget, Classes, NextToken, Quantity
+from danlu.models.heads import HEADS
+from danlu.models.infer import answers
+from danlu.models.table import Model
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+GOLDEN_TOLERANCE = 1e-4  # devices round differently; a wrong preparation or weight is far beyond this
+
+
+class Predictor:
+    """A model with its preparation, ready to answer.
+
+    Attributes:
+        manifest: what the model is and takes.
+        preprocessor: raw rows -> model inputs.
+        target: model outputs -> answers.
+        model: the network, on `device`.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        preprocessor: Preprocessor,
+        target: Classes | Quantity | NextToken,
+        model: "nn.Module",
+        device: "torch.device",
+    ) -> None:
+        self.manifest, self.preprocessor, self.target = manifest, preprocessor, target
+        self.model, self.device = model, device
+        self.head = HEADS[manifest.task]
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Open a bundle (or a run) and put its model on the device found here.
+
+        Raises:
+            ArtifactError: the bundle is damaged.
+            MissingExtra: the model needs packages that are not installed.
+        """
+        bundle = open_bundle(path)
+        return cls.from_bundle(bundle)
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle) -> Self:
+        """Rebuild the network from its options and read its weights."""
+        manifest = bundle.manifest
+        preprocessor: Preprocessor = TypeAdapter(AnyPreprocessor).validate_python(manifest.preprocessing)
+        target = TypeAdapter(AnyTarget).validate_python(manifest.output)
+        options = model_options(bundle.config)
+        if options.extra:
+            require(options.extra, f"this bundle's model ({options.name})")
+        make_deterministic()
+        model = options.build(preprocessor.inputs, target.outputs)
+        try:
+            load_weights(model, bundle.weights)
+        except RuntimeError as error:
+            raise ArtifactError(f"{bundle.weights}: not the weights of {options.name}: {error}") from error
+        device = find_device()
+        return cls(manifest, preprocessor, target, model.to(device).eval(), device)
+
+    def predict(self, samples: Any, batch_size: int | None = None) -> pl.DataFrame:
+        """Answer samples.
+
+        Args:
+            samples: a frame (polars or pandas); for image models also
+                a list of paths, bytes or PIL images, or an array [samples, height, width(, channels)] uint8; for text
+                models also a text or a list of texts.
+            batch_size: samples at a time; the one the model was evaluated with when left out.
+
+        Returns:
+            one row a sample, in order. Classification: `prediction`, `probability`, `probability_LABEL` …;
+            regression: `prediction`; language models: `tokens`, `loss` (nats a token), `perplexity`.
+
+        Raises:
+            DataError: a column is missing, or a value is not of its column's type.
+        """
+        frame = self._frame(samples)
+        return self.predict_source(Source(frame, "the samples given", Path.cwd()), batch_size)
+
+    def predict_source(self, source: Source, batch_size: int | None = None) -> pl.DataFrame:
+        """Answer the rows of a source; as `predict`."""
+        place = Place(source.origin, source.folder)
+        frame = self.conform(source.frame, source.origin)
+        if frame.height == 0:
+            raise DataError(f"{source.origin}: has no rows")
+        return self.target.decode(self.outputs(frame, place, batch_size))
+
+    def outputs(self, frame: pl.DataFrame, place: Place, batch_size: int | None = None) -> np.ndarray:
+        """The head's answers to rows with the model's columns, [rows, ...] float32."""
+        from danlu.data.texts import CorpusPreprocessor
+
+        size = batch_size or self.manifest.batch_size
+        if not isinstance(self.preprocessor, CorpusPreprocessor):
+            examples = self.preprocessor.transform(frame, place)
+            return answers(self.model, self.head, examples, size, self.device)
+        examples, owners = self.preprocessor.transform_each(frame)
+        blocks = answers(self.model, self.head, examples, size, self.device)
+        documents = np.zeros((frame.height, blocks.shape[1]), dtype=np.float64)
+        np.add.at(documents, owners, blocks)
+        return documents
+
+    def conform(self, frame: pl.DataFrame, origin: str) -> pl.DataFrame:
+        """Only the columns that the model reads.
+
+        Raises:
+            DataError: one is not there.
+        """
+        for name in self.preprocessor.columns:
+            if name not in frame.columns:
+                near = suggestion(name, frame.columns)
+                raise DataError(f"{origin}: no column {name!r}, which the model reads{near}")
+        return frame.select(self.preprocessor.columns)
+
+    def replay(self, golden: pl.DataFrame) -> float:
+        """Answer the golden samples again and return the largest deviation.
+
+        Raises:
+            ArtifactError: it is beyond what rounding explains.
+        """
+        inputs = golden.select(self.preprocessor.columns)
+        recorded = np.array(golden["answer"].to_list(), dtype=np.float64)
+        found = self.outputs(inputs, Place("golden.parquet", Path.cwd()))
+        deviation = float(np.max(np.abs(found - recorded) / np.maximum(1.0, np.abs(recorded))))
+        if not deviation <= GOLDEN_TOLERANCE:
+            raise ArtifactError(
+                f"the model does not answer its golden samples as it did when it was evaluated: off by {deviation:.2g} "
+                f"(allowed {GOLDEN_TOLERANCE}); compare library versions with those in bundle.json"
+            )
+        return deviation
+
+    def _frame(self, samples: Any) -> pl.DataFrame:
+        """Whatever `predict` takes as a frame."""
+        if isinstance(samples, pl.DataFrame):
+            return samples
+        if isinstance(samples, pl.LazyFrame):
+            return samples.collect()
+        if hasattr(samples, "columns") and hasattr(samples, "itertuples"):  # pandas, whose own bridge wants pyarrow
+            return pl.DataFrame({str(name): [_missing_as_none(v) for v in samples[name]] for name in samples.columns})
+        if self.manifest.kind == "tabular":
+            return pl.DataFrame(samples)
+        column = self.preprocessor.columns[0]
+        if self.manifest.kind == "image":
+            return pl.DataFrame({column: _image_references(samples)})
+        texts = [samples] if isinstance(samples, str) else list(samples)
+        return pl.DataFrame({column: texts}, schema={column: pl.String})
+
+
+def _missing_as_none(value: Any) -> Any:
+    """pandas marks a missing word by a float that differs from itself."""
+    return None if isinstance(value, float) and value != value else value
+
+
+def model_options(values: Any) -> Model:
+    """A bundle's config.json as the options of a model."""
+    table = components("model")
+    family = str(values.get("name", "")).split(":")[0]
+    if family not in table:
+        raise ArtifactError(f"the bundle's model {values.get('name')!r} is unknown here{suggestion(family, table)}")
+    options = table[family].model_validate(values)
+    assert isinstance(options, Model)
+    return options
+
+
+def _image_references(samples: Any) -> pl.Series:
+    """Images of any form as encoded bytes, or as the paths they are."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    if isinstance(samples, str | bytes | Path | Image.Image):
+        samples = [samples]
+    if isinstance(samples, np.ndarray) or not isinstance(samples, Sequence):
+        samples = [Image.fromarray(np.asarray(pixels)) for pixels in samples]
+    if all(isinstance(sample, str | Path) for sample in samples):
+        return pl.Series([str(sample) for sample in samples], dtype=pl.String)
+    encoded: list[bytes] = []
+    for sample in samples:
+        if isinstance(sample, Image.Image):
+            buffer = BytesIO()
+            sample.save(buffer, format="PNG")
+            encoded.append(buffer.getvalue())
+        else:
+            encoded.append(sample if isinstance(sample, bytes) else Path(sample).read_bytes())
+    return pl.Series(encoded, dtype=pl.Binary)

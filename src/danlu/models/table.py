@@ -1,0 +1,146 @@
+"""The models a recipe may name, with their options. Imports no torch: the networks are imported when one is built."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, PositiveInt
+
+from danlu.core.component import Component
+from danlu.data.dataset import Kind
+from danlu.data.place import Hints
+from danlu.data.specs import InputSpec
+from danlu.recipe.sections import Finetune, Fraction
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Model(Component):
+    """A family of models.
+
+    Attributes:
+        kinds: the kinds of data it takes.
+        extra: the extra it needs, if any.
+    """
+
+    kinds: ClassVar[tuple[Kind, ...]]
+    extra: ClassVar[str | None] = None
+
+    @abstractmethod
+    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+        """A network with fresh (or pretrained) weights on the CPU, drawn from torch's current seed.
+
+        Args:
+            inputs: what a prepared sample looks like.
+            outputs: numbers a sample (for language models: a token).
+
+        Returns:
+            a module: forward(**inputs) -> [batch, outputs], or [batch, length, outputs] for language models.
+        """
+
+    def hints(self) -> Hints:
+        """What the model wants of the data."""
+        return Hints()
+
+    def portable(self) -> Self:
+        """Options that build the same network from no other file, for the bundle."""
+        return self
+
+
+class Linear(Model):
+    """Logistic or linear regression: one weight an input and output."""
+
+    kinds = ("tabular",)
+    name: Literal["linear"] = "linear"
+
+    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+        from danlu.models.tabular import MLPNetwork
+
+        assert inputs.kind == "tabular"
+        return MLPNetwork(inputs, outputs, hidden=(), dropout=0.0, normalization="none", activation="relu")
+
+
+class MLP(Model):
+    """A multilayer perceptron beside a linear path, over numbers and embedded categories."""
+
+    kinds = ("tabular",)
+    name: Literal["mlp"] = "mlp"
+    hidden: tuple[PositiveInt, ...] = (128, 128)
+    dropout: Fraction = 0.1
+    normalization: Literal["batch", "layer", "none"] = "batch"
+    activation: Literal["relu", "gelu", "silu"] = "relu"
+
+    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+        from danlu.models.tabular import MLPNetwork
+
+        assert inputs.kind == "tabular"
+        return MLPNetwork(inputs, outputs, self.hidden, self.dropout, self.normalization, self.activation)
+
+
+class Timm(Model):
+    """Any of timm's image models by name, as `timm:resnet18`."""
+
+    kinds = ("image",)
+    extra = "image"
+    name: Annotated[str, Field(pattern=r"^timm:.+")]
+    pretrained: str | None = Field(default=None, description="a file of weights: safetensors or torch")
+    dropout: Fraction = 0.0
+    finetune: Finetune = Finetune()
+
+    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+        from danlu.models.vision import build_timm
+
+        assert inputs.kind == "image"
+        return build_timm(self, inputs, outputs)
+
+    def hints(self) -> Hints:
+        from danlu.models.vision import pretrained_format
+
+        return Hints(image=pretrained_format(self) if self.pretrained else None)
+
+    def portable(self) -> Self:
+        return self.model_copy(update={"pretrained": None})
+
+
+class Transformer(Model):
+    """A model of transformers: an architecture as `hf:llama` with its `config`, or a local folder as `hf:./MiniLM`."""
+
+    kinds = ("text", "corpus")
+    extra = "text"
+    name: Annotated[str, Field(pattern=r"^hf:.+")]
+    config: dict[str, Any] | None = Field(default=None, description="the architecture's own settings")
+    finetune: Finetune = Finetune()
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of pretrained weights, when the name is one."""
+        rest = self.name.removeprefix("hf:")
+        return Path(rest) if "/" in rest else None
+
+    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+        from danlu.models.transformers import build_transformer
+
+        assert inputs.kind in ("text", "corpus")
+        return build_transformer(self, inputs, outputs)
+
+    def hints(self) -> Hints:
+        from danlu.models.transformers import folder_hints
+
+        return folder_hints(self.folder) if self.folder else Hints()
+
+    def portable(self) -> Self:
+        if self.folder is None:
+            return self
+        from danlu.models.transformers import folder_config
+
+        name, config = folder_config(self.folder)
+        return self.model_copy(update={"name": f"hf:{name}", "config": config})
+
+
+MODELS: dict[str, type[Component]] = {
+    "linear": Linear,
+    "mlp": MLP,
+    "timm": Timm,
+    "hf": Transformer,
+}

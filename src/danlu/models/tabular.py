@@ -1,0 +1,62 @@
+"""Networks over tables: numbers and category codes in, logits out. `linear` is the one without hidden layers."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from danlu.data.specs import TabularInputs
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+NORMALIZATIONS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "none": nn.Identity}
+
+
+class MLPNetwork(nn.Module):
+    """A linear path and, beside it, hidden layers; their outputs are added.
+
+    The linear path (Cheng et al. 2016, Wide & Deep) keeps a small table from doing worse than a linear model: the
+    hidden layers, whose last weights start at zero, only learn what it leaves.
+    """
+
+    def __init__(
+        self,
+        inputs: TabularInputs,
+        outputs: int,
+        hidden: Sequence[int],
+        dropout: float,
+        normalization: str,
+        activation: str,
+    ) -> None:
+        super().__init__()
+        self.embeddings = nn.ModuleList(nn.Embedding(size, embedding_width(size)) for size in inputs.cardinalities)
+        width = inputs.numeric + sum(embedding_width(size) for size in inputs.cardinalities)
+        self.linear = nn.Linear(width, outputs)
+        layers: list[nn.Module] = []
+        for size in hidden:
+            layers += [nn.Linear(width, size), NORMALIZATIONS[normalization](*_sizes(normalization, size))]
+            layers += [ACTIVATIONS[activation](), nn.Dropout(dropout)]
+            width = size
+        self.hidden: nn.Module | None = None
+        if layers:
+            last = nn.Linear(width, outputs)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            self.hidden = nn.Sequential(*layers, last)
+
+    def forward(self, numeric: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
+        """numeric: [batch, numbers], categories: [batch, categories] -> [batch, outputs]."""
+        parts = [] if numeric is None else [numeric]
+        if categories is not None:
+            parts += [embed(categories[:, index]) for index, embed in enumerate(self.embeddings)]
+        features = torch.cat(parts, dim=1)
+        answer: Tensor = self.linear(features)
+        return answer if self.hidden is None else answer + self.hidden(features)
+
+
+def embedding_width(cardinality: int) -> int:
+    """Numbers that stand for a category: grows slowly with how many there are (fastai's rule, at most 50)."""
+    return min(50, int(1.6 * cardinality**0.56 + 0.5))
+
+
+def _sizes(normalization: str, size: int) -> tuple[int, ...]:
+    return () if normalization == "none" else (size,)

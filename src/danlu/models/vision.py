@@ -1,0 +1,106 @@
+"""Image networks from timm. They take uint8 pixels and normalise them themselves."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from danlu.core.errors import ArgumentError, DataError
+from danlu.core.extras import require
+from danlu.core.names import suggestion
+from danlu.core.torchvision import mend_torchvision
+from danlu.data.place import ImageFormat
+from danlu.data.specs import ImageInputs
+
+if TYPE_CHECKING:
+    from danlu.models.table import Timm
+
+
+class NormalizedImages(nn.Module):
+    """A network behind the normalisation that its weights were trained with."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, inputs: ImageInputs) -> None:
+        super().__init__()
+        self.network = network
+        # Not persistent: bundle.json has them, and weights would keep them twice.
+        self.register_buffer("mean", torch.tensor(inputs.mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(inputs.std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """image: [batch, channels, height, width] uint8 -> [batch, outputs]."""
+        logits: Tensor = self.network((image.float() / 255.0 - self.mean) / self.std)
+        return logits
+
+
+def build_timm(options: "Timm", inputs: ImageInputs, outputs: int) -> nn.Module:
+    """Build timm's network of that name, with weights from a local file where one is given."""
+    require("image", options.name)
+    mend_torchvision()
+    import timm
+
+    name = _known(options.name.removeprefix("timm:"))
+    arguments: dict[str, Any] = {"num_classes": outputs, "in_chans": inputs.channels, "drop_rate": options.dropout}
+    try:
+        network = timm.create_model(name, img_size=inputs.size, **arguments)
+    except TypeError:  # convolutional networks take any size and no such argument
+        network = timm.create_model(name, **arguments)
+    if options.pretrained is not None:
+        _load_body(network, Path(options.pretrained), timm.get_pretrained_cfg(name))
+    return NormalizedImages(network, inputs)
+
+
+def pretrained_format(options: "Timm") -> ImageFormat:
+    """Size, mean and deviation that the weights of this name were trained with."""
+    require("image", options.name)
+    mend_torchvision()
+    import timm
+
+    config = timm.get_pretrained_cfg(_known(options.name.removeprefix("timm:")))
+    if config is None:
+        raise ArgumentError(f"model.name: timm keeps no weights' configuration for {options.name!r}")
+    return ImageFormat(size=config.input_size[-1], mean=config.mean, std=config.std)
+
+
+def _known(name: str) -> str:
+    import timm
+
+    if not timm.is_model(name.split(".")[0]):
+        raise ArgumentError(f"model.name: timm has no model {name!r}{_nearest_of(name, timm.list_models())}")
+    return name
+
+
+def _nearest_of(name: str, models: list[str]) -> str:
+    near = suggestion(name, models).split(" (allowed")[0]
+    return f"{near} (of {len(models)} models; `timm.list_models()` lists them)"
+
+
+def _load_body(network: nn.Module, file: Path, config: object) -> None:
+    """Load every weight but the classifier's, whose outputs are another task's.
+
+    Raises:
+        DataError: the file is missing, or its weights are another network's.
+    """
+    if not file.is_file():
+        raise DataError(f"model.pretrained: no such file: {file}")
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        weights = load_file(file)
+    else:
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+    classifiers = getattr(config, "classifier", None) or ()
+    heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
+    body = {key: value for key, value in weights.items() if not key.startswith(tuple(f"{head}." for head in heads))}
+    own = network.state_dict()
+    differing = [key for key, value in body.items() if key not in own or own[key].shape != value.shape]
+    absent = [key for key in own if key not in body and not key.startswith(tuple(f"{head}." for head in heads))]
+    if differing or absent:
+        raise DataError(
+            f"model.pretrained: {file} holds the weights of another network: {len(absent)} are absent "
+            f"({', '.join(absent[:2])}), {len(differing)} do not fit ({', '.join(differing[:2])})"
+        )
+    network.load_state_dict(body, strict=False)

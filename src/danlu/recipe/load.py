@@ -1,0 +1,250 @@
+"""A recipe file, what it extends, and `--set` overrides -> one checked Recipe; or every problem at once, with its line.
+
+YAML is read as 1.2 (so `1e-3` is a number and `no` is a word). Relative paths are taken from the folder of the file
+they stand in; those of `--set` from the current folder.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from danlu.core.errors import Problem, RecipeError
+from danlu.core.names import suggestion
+from danlu.recipe.planned import not_built
+from danlu.recipe.problems import describe
+from danlu.recipe.schema import Recipe
+
+BUILTIN = Path(__file__).parent / "builtin"
+Key = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A recipe as it was written: plain values, and the place (`file:line`) of each key."""
+
+    values: dict[str, Any]
+    places: dict[Key, str]
+
+    def merge(self, over: "Tree") -> "Tree":
+        """Lay `over` on this one, section by section; a list, or a component of another name, is replaced whole."""
+        return Tree(_merge(self.values, over.values), {**self.places, **over.places})
+
+
+def builtin_recipes() -> list[str]:
+    """The names that stand for a recipe that comes with danlu."""
+    return sorted(file.stem for file in BUILTIN.glob("*.yaml"))
+
+
+def find_recipe(source: str | Path) -> Path:
+    """The recipe file for a path or the name of a built-in recipe.
+
+    Raises:
+        RecipeError: there is neither.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path
+    builtin = BUILTIN / f"{source}.yaml"
+    if builtin.is_file():
+        return builtin
+    if path.is_dir():
+        raise RecipeError(Problem(str(source), "", "is a folder; give a recipe file (`danlu new` writes one)"))
+    raise RecipeError(
+        Problem(str(source), "", f"no such recipe file or built-in recipe{suggestion(str(source), builtin_recipes())}")
+    )
+
+
+def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read, merge, override and check a recipe.
+
+    Args:
+        source: a YAML file or the name of a built-in recipe.
+        overrides: `key.path=value`, the value in YAML; later ones win.
+
+    Raises:
+        RecipeError: with every problem found.
+    """
+    tree = _read(find_recipe(source), seen=())
+    for override in overrides:
+        tree = _override(tree, override)
+    return _check(tree, str(source))
+
+
+def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path) -> Recipe:
+    """A Recipe from one, from plain values, from a file or from a built-in's name.
+
+    Raises:
+        RecipeError: with every problem found.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    return check_recipe(recipe) if isinstance(recipe, Mapping) else load_recipe(recipe)
+
+
+def check_recipe(values: Mapping[str, Any]) -> Recipe:
+    """A Recipe from plain values, with the same errors as from a file.
+
+    Raises:
+        RecipeError: with every problem found.
+    """
+    return _check(Tree(dict(values), {}), "recipe")
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML with every default written out; loads back to an equal Recipe."""
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+
+    writer, text = YAML(), StringIO()
+    writer.width = 120
+    writer.dump(recipe.model_dump(mode="json", by_alias=True), text)
+    return text.getvalue()
+
+
+def _check(tree: Tree, origin: str) -> Recipe:
+    try:
+        recipe = Recipe.model_validate(tree.values)
+    except ValidationError as error:
+        raise RecipeError(*describe(error, tree.values, tree.places, origin)) from None
+    problems = [
+        Problem(_place(tree, tuple(key.split(".")), origin), key, sentence) for key, sentence in not_built(recipe)
+    ]
+    if problems:
+        raise RecipeError(*problems)
+    return recipe
+
+
+def _place(tree: Tree, key: Key, origin: str) -> str:
+    """The place of the longest part of a key that was written."""
+    while key and key not in tree.places:
+        key = key[:-1]
+    return tree.places.get(key, origin)
+
+
+def _read(file: Path, seen: tuple[Path, ...]) -> Tree:
+    """A file laid over what it extends."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    if file.resolve() in seen:
+        raise RecipeError(Problem(str(file), "extends", "the recipe extends itself"))
+    try:
+        written = YAML().load(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise RecipeError(Problem(str(file), "", f"is not UTF-8 (byte {error.start}); save it as UTF-8")) from None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise RecipeError(Problem(f"{file}:{line}", "", f"is not YAML: {error.problem}")) from None
+    except YAMLError as error:
+        raise RecipeError(Problem(str(file), "", f"is not YAML: {error}")) from None
+    if not isinstance(written, Mapping):
+        raise RecipeError(Problem(str(file), "", "a recipe is a mapping of sections; start with `data:`"))
+    places: dict[Key, str] = {}
+    values = _plain(written, str(file), (), places)
+    _anchor(values, file.parent)
+    own = Tree(values, places)
+    bases = values.pop("extends", ())
+    merged = Tree({}, {})
+    for base in [bases] if isinstance(bases, str) else bases:
+        path = file.parent / str(base)
+        if not path.is_file():
+            place = own.places.get(("extends",), str(file))
+            raise RecipeError(Problem(place, "extends", f"no such file: {path}"))
+        merged = merged.merge(_read(path, (*seen, file.resolve())))
+    return merged.merge(own)
+
+
+def _plain(node: Any, file: str, key: Key, places: dict[Key, str]) -> Any:
+    """Copy ruamel's values into plain ones and note the line of every key and item."""
+    items: Iterable[tuple[Any, Any]]
+    if isinstance(node, Mapping):
+        items = [(str(name), name) for name in node]
+    elif isinstance(node, list):
+        items = [(index, index) for index in range(len(node))]
+    else:
+        return _scalar(node)
+    copied: list[tuple[Any, Any]] = []
+    for name, original in items:
+        position = node.lc.data.get(original) if node.lc.data else None
+        places[(*key, name)] = f"{file}:{position[0] + 1}" if position else places.get(key, file)
+        copied.append((name, _plain(node[original], file, (*key, name), places)))
+    return dict(copied) if isinstance(node, Mapping) else [value for _, value in copied]
+
+
+def _scalar(value: Any) -> Any:
+    """ruamel keeps how a number or a quoted word was written in subclasses; only the value matters here."""
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+def _anchor(values: dict[str, Any], folder: Path) -> None:
+    """Make the paths of a recipe absolute, in place."""
+    data, model = values.get("data"), values.get("model")
+    if isinstance(data, dict) and isinstance(data.get("source"), str):
+        data["source"] = _absolute(data["source"], folder)
+    elif isinstance(data, dict) and isinstance(data.get("source"), list):
+        data["source"] = [_absolute(part, folder) if isinstance(part, str) else part for part in data["source"]]
+    if isinstance(model, str):
+        values["model"] = _absolute_model(model, folder)
+    elif isinstance(model, dict):
+        if isinstance(model.get("name"), str):
+            model["name"] = _absolute_model(model["name"], folder)
+        if isinstance(model.get("pretrained"), str):
+            model["pretrained"] = _absolute(model["pretrained"], folder)
+
+
+def _absolute(source: str, folder: Path) -> str:
+    if source.startswith("builtin:") or not source:
+        return source
+    return str((folder / Path(source).expanduser()).absolute())
+
+
+def _absolute_model(name: str, folder: Path) -> str:
+    """`hf:./MiniLM` names a folder, `hf:llama` does not."""
+    family, colon, rest = name.partition(":")
+    is_path = family == "hf" and rest.startswith((".", "/", "~"))
+    return f"{family}{colon}{_absolute(rest, folder)}" if is_path else name
+
+
+def _override(tree: Tree, override: str) -> Tree:
+    """Lay one `--set key.path=value` over a tree."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    key, equals, text = override.partition("=")
+    place = f"--set {override}"
+    if not equals or not all(key.split(".")):
+        raise RecipeError(Problem(place, "", "is not `key.path=value`, as in training.optimizer.lr=3e-4"))
+    try:
+        value = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise RecipeError(Problem(place, key, f"the value is not YAML: {error}")) from None
+    path = tuple(key.split("."))
+    nested: Any = value
+    for depth in reversed(range(len(path))):
+        current = tree.values
+        for part in path[:depth]:
+            current = current.get(part, {}) if isinstance(current, dict) else {}
+            if isinstance(current, str):  # a component written by its name alone: `optimizer: adamw`
+                current = {"name": current}
+        nested = {path[depth]: nested}
+        if isinstance(current, dict) and "name" in current and path[depth] != "name" and depth > 0:
+            nested = {"name": current["name"], **nested}
+    _anchor(nested, Path.cwd())
+    places: dict[Key, str] = {path[: depth + 1]: place for depth in range(len(path))}
+    kept = {written: where for written, where in tree.places.items() if written[: len(path)] != path}
+    return Tree(_merge(tree.values, nested), {**places, **kept, path: place})
+
+
+def _merge(under: Any, over: Any) -> Any:
+    if not (isinstance(under, dict) and isinstance(over, dict)):
+        return over
+    if "name" in over and "name" in under and over["name"] != under["name"]:
+        return over
+    return {**under, **{key: _merge(under.get(key), value) for key, value in over.items()}}

@@ -1,0 +1,187 @@
+"""The rooms that the recipe already has and danlu does not fill yet.
+
+Their options are typed, so a recipe that uses them is checked like any other; then it is refused with one sentence
+that says so. Whoever builds a part takes its line out of BUILT and moves its table to the folder that does the work.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from danlu.core.component import Component, Frozen, OneOf
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class RandomCrop(Component):
+    """Cut out a random part and resize it to `size`."""
+
+    name: Literal["random-crop"] = "random-crop"
+    size: PositiveInt
+    scale: tuple[Probability, Probability] = (0.5, 1.0)
+
+
+class Rotate(Component):
+    """Rotate by a random angle of at most `degrees`."""
+
+    name: Literal["rotate"] = "rotate"
+    degrees: Annotated[float, Field(ge=0.0, le=180.0)]
+
+
+class Flip(Component):
+    """Mirror with the given probabilities."""
+
+    name: Literal["flip"] = "flip"
+    horizontal: Probability = 0.5
+    vertical: Probability = 0.0
+
+
+class Color(Component):
+    """Change brightness, contrast and saturation by random factors around 1."""
+
+    name: Literal["color"] = "color"
+    brightness: NonNegativeFloat = 0.0
+    contrast: NonNegativeFloat = 0.0
+    saturation: NonNegativeFloat = 0.0
+
+
+class Noise(Component):
+    """Add Gaussian noise; `std` is in units of the full range."""
+
+    name: Literal["noise"] = "noise"
+    std: NonNegativeFloat
+
+
+AUGMENTATIONS: dict[str, type[Component]] = {
+    "random-crop": RandomCrop,
+    "rotate": Rotate,
+    "flip": Flip,
+    "color": Color,
+    "noise": Noise,
+}
+
+
+class Prune(Component):
+    """Take away the share `amount` of the weights, whole channels when structured."""
+
+    name: Literal["prune"] = "prune"
+    amount: Annotated[float, Field(gt=0.0, lt=1.0)]
+    structured: bool = True
+
+
+class Quantize(Component):
+    """Store and compute with integers."""
+
+    name: Literal["quantize"] = "quantize"
+    scheme: Literal["int8-static", "int8-dynamic", "int8-weights"] = "int8-static"
+
+
+COMPRESSIONS: dict[str, type[Component]] = {"prune": Prune, "quantize": Quantize}
+
+
+class Explanation(Frozen):
+    """Why the model answers as it does."""
+
+    methods: tuple[Literal["shap", "lime", "permutation"], ...] = ("permutation",)
+    samples: PositiveInt = 200
+
+
+Picture = Literal["graph", "features", "activations", "weights", "curves"]
+
+
+class LogRange(Frozen):
+    """A range searched evenly in its logarithm."""
+
+    log: tuple[float, float]
+
+
+class Tuning(Frozen):
+    """A search over recipes."""
+
+    sampler: Literal["grid", "random", "bayesian", "genetic"] = "bayesian"
+    trials: PositiveInt = 50
+    space: dict[str, LogRange | tuple[float | int | str, ...]]
+
+
+class Budget(Frozen):
+    """How much of a metric compression may cost."""
+
+    metric: str
+    max_drop: NonNegativeFloat
+
+
+class Compression(Frozen):
+    """Steps that make the model smaller, applied in order."""
+
+    steps: tuple[Annotated[Component, OneOf("compression")], ...]
+    budget: Budget | None = None
+
+
+class Server(Frozen):
+    """The HTTP server's batching."""
+
+    max_batch: PositiveInt = 64
+    max_delay_ms: NonNegativeFloat = 2.0
+
+
+class Autoscale(Frozen):
+    """How many replicas Kubernetes may run."""
+
+    min: PositiveInt = 1
+    max: PositiveInt = 10
+
+
+class Kubernetes(Frozen):
+    """The Kubernetes manifests."""
+
+    replicas: NonNegativeInt = 1
+    autoscale: Autoscale | None = None
+
+
+class Deployment(Frozen):
+    """How the bundle is served."""
+
+    server: Server = Server()
+    container: bool = False
+    kubernetes: Kubernetes | None = None
+
+
+# What each key may say today; a key that is not here is built in full.
+BUILT: dict[str, tuple[Any, ...]] = {
+    "data.clean.duplicates": ("keep",),
+    "data.clean.missing": ("impute",),
+    "data.clean.outliers": (None,),
+    "data.select": (None,),
+    "data.balance": ("none",),
+    "data.augment": ((),),
+    "data.packing": (True,),
+    "model.finetune.mode": ("full",),
+    "model.finetune.freeze_epochs": (0,),
+    "model.finetune.layer_decay": (1.0,),
+    "model.finetune.rank": (None,),
+    "training.precision": ("auto", "fp32"),
+    "training.compile": ("auto", False),
+    "training.parallel": ("auto",),
+    "evaluation.folds": (None,),
+    "evaluation.confidence": (None,),
+    "explanation": (None,),
+    "visualization": ((),),
+    "tuning": (None,),
+    "compression": (None,),
+    "deployment": (None,),
+}
+
+
+def not_built(recipe: Frozen) -> Iterator[tuple[str, str]]:
+    """The keys of a valid recipe that ask for what is not built yet, each with the sentence that refuses it."""
+    for key, built in BUILT.items():
+        value: Any = recipe
+        for part in key.split("."):
+            value = getattr(value, part, None)
+        if value is None or value in built:
+            continue
+        usable = [str(choice) for choice in built if choice not in (None, ())]
+        cure = f"use {' or '.join(usable)}, or leave it out" if usable else "leave it out"
+        asked = getattr(value, "name", value) if not isinstance(value, Frozen | tuple) else key.rsplit(".", 1)[-1]
+        yield key, f"{asked} is not built yet in this version of danlu; {cure}"

@@ -1,0 +1,127 @@
+"""Pydantic's errors -> problems in the recipe's own words: place, key, what was given, what is allowed."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from danlu.core.component import OneOf, components
+from danlu.core.errors import Problem
+from danlu.core.names import suggestion
+from danlu.recipe.schema import Recipe
+
+Key = tuple[str | int, ...]
+
+
+def describe(
+    error: ValidationError, values: Mapping[str, Any], places: Mapping[Key, str], origin: str
+) -> Iterator[Problem]:
+    """Every error of a validation, one Problem each, in the order of the file."""
+    problems = _problems(error, values, places, origin)
+    return iter(sorted(problems, key=lambda problem: _line(problem.place)))
+
+
+def _line(place: str) -> int:
+    last = place.rsplit(":", 1)[-1]
+    return int(last) if last.isdecimal() else 0
+
+
+def _problems(
+    error: ValidationError, values: Mapping[str, Any], places: Mapping[Key, str], origin: str
+) -> Iterator[Problem]:
+    for details in error.errors():
+        key = _written_key(details["loc"], values, details["type"])
+        place, shorter = None, key
+        while place is None and shorter:
+            place, shorter = places.get(shorter), shorter[:-1]
+        yield Problem(place or origin, ".".join(map(str, key)), _sentence(details, key))
+
+
+def _written_key(location: Key, values: Any, kind: str) -> Key:
+    """Pydantic's location without what it adds of its own (a union's tag): the keys as the user wrote them."""
+    key: list[str | int] = []
+    for position, part in enumerate(location):
+        written = (isinstance(values, Mapping) and part in values) or (
+            isinstance(values, list) and isinstance(part, int) and part < len(values)
+        )
+        if written:
+            values = values[part]
+        elif kind != "missing" or position < len(location) - 1:
+            continue
+        key.append(part)
+    return tuple(key)
+
+
+def _sentence(details: ErrorDetails, key: Key) -> str:
+    """What is wrong, in one sentence."""
+    kind, given, context = details["type"], details["input"], details.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown key{suggestion(str(key[-1]), _fields(details['loc'][:-1]))}"
+    if kind == "missing":
+        return "is required"
+    if kind == "union_tag_invalid":
+        allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
+        return f"unknown name {context['tag']!r}{suggestion(str(context['tag']), allowed)}"
+    if kind == "union_tag_not_found":
+        return f"must be a name, or a mapping with `name` and options, got {_shown(given)}"
+    if kind == "literal_error":
+        allowed = [part.strip().strip("'") for part in context["expected"].replace(" or ", ", ").split(",")]
+        return f"got {_shown(given)}{suggestion(str(given), allowed)}"
+    if kind == "string_pattern_mismatch":
+        return f"must match {context['pattern']}, got {_shown(given)}"
+    message = details["msg"].removeprefix("Value error, ").removeprefix("Input should ").removeprefix("be ")
+    if kind == "value_error":
+        return message
+    return f"must be {message}, got {_shown(given)}" if "Input should be" in details["msg"] else message
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _fields(location: Key) -> list[str]:
+    """The keys allowed at a location of pydantic's."""
+    model: Any = Recipe
+    for part in location:
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return []
+        if isinstance(part, int) or part not in model.model_fields:
+            continue
+        model = _model_of(model, str(part), location)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
+    names = [field.alias or name for name, field in model.model_fields.items()]
+    return names if model is not Recipe else [*names, "extends"]
+
+
+def _model_of(model: type[BaseModel], name: str, location: Key) -> Any:
+    """The model class behind a field: a section, or the component whose tag the location names."""
+    field = model.model_fields[name]
+    for choice in _choices(field):
+        table = components(choice.kind)
+        for part in location:
+            if part in table:
+                return table[str(part)]
+    for candidate in _classes(field.annotation):
+        return candidate
+    return None
+
+
+def _choices(field: Any) -> Iterator[OneOf]:
+    yield from (item for item in field.metadata if isinstance(item, OneOf))
+    yield from _metadata(field.annotation)
+
+
+def _metadata(annotation: Any) -> Iterator[OneOf]:
+    yield from (item for item in getattr(annotation, "__metadata__", ()) if isinstance(item, OneOf))
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _metadata(argument)
+
+
+def _classes(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _classes(argument)

@@ -1,0 +1,37 @@
+"""The whole recipe as one frozen value, and its JSON Schema."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, NonNegativeInt
+
+from danlu.core.component import Component, Frozen, OneOf
+from danlu.recipe.planned import Compression, Deployment, Explanation, Picture, Tuning
+from danlu.recipe.sections import Data, Evaluation, Training
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class Recipe(Frozen):
+    """Raw data to a served model, said once. A section that is left out keeps its defaults."""
+
+    name: str = Field(default="model", pattern=NAME, description="names the run's folder")
+    seed: NonNegativeInt = Field(default=0, description="every random choice is derived from it")
+    data: Data
+    model: Annotated[Component, OneOf("model")] | None = Field(
+        default=None, description="chosen by the kind of data when left out"
+    )
+    training: Training = Field(default_factory=Training)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    explanation: Explanation | None = None
+    visualization: tuple[Picture, ...] = ()
+    tuning: Tuning | None = None
+    compression: Compression | None = None
+    deployment: Deployment | None = None
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a recipe file, for editors; `extends` is read before the rest."""
+    schema = Recipe.model_json_schema(by_alias=True)
+    one_or_more = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+    schema["properties"]["extends"] = {"description": "recipes this one builds on", **one_or_more}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

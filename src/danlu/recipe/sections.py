@@ -1,0 +1,133 @@
+"""The sections of a recipe that say what the data is and how a model is trained on it.
+
+Frozen values with defaults; what a default depends on the data for is None here and filled in by `resolve`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from danlu.core.component import Component, Frozen, OneOf
+
+ColumnType = Literal["number", "category", "datetime", "text", "image", "identifier"]
+Task = Literal["classification", "regression", "language-modelling"]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Outliers(Frozen):
+    """Values far from the rest of a column."""
+
+    method: Literal["iqr", "z-score", "isolation-forest"] = "iqr"
+    factor: PositiveFloat = 3.0
+    action: Literal["drop", "clip", "flag"] = "clip"
+
+
+class Clean(Frozen):
+    """What is done about rows that are wrong before anything is learned from them."""
+
+    duplicates: Literal["keep", "drop"] = "keep"
+    missing: Literal["impute", "drop"] = "impute"
+    outliers: Outliers | None = None
+
+
+class Select(Frozen):
+    """Keep the `keep` features that tell most about the target."""
+
+    method: Literal["variance", "anova", "mutual-information", "model", "pca"] = "mutual-information"
+    keep: PositiveInt
+
+
+class Split(Frozen):
+    """Which rows train, validate and test. What is left after validation and test trains."""
+
+    validation: Fraction = 0.15
+    test: Fraction = 0.15
+    by: Annotated[Component, OneOf("splitter")] | None = Field(
+        default=None, description="stratified where there is a target, random otherwise"
+    )
+
+    @model_validator(mode="after")
+    def _leaves_rows_to_train_on(self) -> "Split":
+        if self.validation + self.test >= 1.0:
+            raise ValueError(f"validation {self.validation} and test {self.test} leave nothing to train on")
+        return self
+
+
+class Data(Frozen):
+    """Where the data is, what its columns mean and how it is prepared."""
+
+    source: str | tuple[str, ...] = Field(description="a file, a folder, a glob, a list of these, or builtin:NAME")
+    target: str | None = Field(default=None, description="the column to predict")
+    task: Task | None = Field(default=None, description="inferred from the target when left out")
+    text: str | None = Field(default=None, description="the column that holds the text")
+    image: str | None = Field(default=None, description="the column that holds image paths")
+    columns: dict[str, ColumnType | Literal["drop"]] = Field(
+        default_factory=dict, description="overrides of the types that are inferred"
+    )
+    missing_values: tuple[str, ...] = Field(
+        default=("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?"),
+        description="words that stand for a missing value in text files",
+    )
+    clean: Clean = Clean()
+    split: Split = Field(default_factory=Split)
+    scale: Annotated[Component, OneOf("scaler", "standard")] = Field(default="standard", validate_default=True)
+    select: Select | None = None
+    balance: Literal["none", "class-weights", "oversample", "undersample", "smote", "adasyn", "focal"] = "none"
+    augment: tuple[Annotated[Component, OneOf("augmentation")], ...] = ()
+    image_size: PositiveInt | None = Field(default=None, description="pixels a side; inferred when left out")
+    sequence_length: PositiveInt | None = Field(default=None, description="tokens a text or a block is cut to")
+    vocabulary: Annotated[int, Field(ge=300)] = Field(
+        default=4096, description="tokens of a tokenizer trained here; unused with a pretrained one"
+    )
+    packing: bool = Field(default=True, description="join documents so that no token of a block is padding")
+
+
+class Finetune(Frozen):
+    """How pretrained weights are adapted."""
+
+    mode: Literal["full", "head", "gradual", "lora", "dora", "qlora"] = "full"
+    freeze_epochs: NonNegativeInt = 0
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    rank: PositiveInt | None = None
+
+
+class Parallel(Frozen):
+    """How many ways the work is split; the product is the number of processes."""
+
+    data: PositiveInt = 1
+    shard: PositiveInt = 1
+    tensor: PositiveInt = 1
+    pipeline: PositiveInt = 1
+    context: PositiveInt = 1
+
+
+class EarlyStopping(Frozen):
+    """End training when a metric of the validation split has not improved for `patience` epochs."""
+
+    metric: str = Field(default="validation/loss", pattern=r"^validation/")
+    patience: PositiveInt = 5
+
+
+class Training(Frozen):
+    """The training loop's settings."""
+
+    epochs: PositiveInt | None = Field(default=None, description="inferred from the kind of data when left out")
+    max_steps: PositiveInt | None = Field(default=None, description="ends training earlier than `epochs` would")
+    batch_size: PositiveInt | None = Field(default=None, description="inferred from the number of rows when left out")
+    optimizer: Annotated[Component, OneOf("optimizer", "adamw")] = Field(default="adamw", validate_default=True)
+    schedule: Annotated[Component, OneOf("schedule", "cosine")] = Field(default="cosine", validate_default=True)
+    clip_norm: PositiveFloat | None = Field(default=1.0, description="largest norm of a step's gradient")
+    label_smoothing: Fraction = 0.0
+    early_stopping: EarlyStopping | None = None
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16", "float8"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
+    parallel: Parallel | Literal["auto"] = "auto"
+
+
+class Evaluation(Frozen):
+    """How the trained model is judged."""
+
+    metrics: tuple[str, ...] | None = Field(default=None, description="those fit for the task when left out")
+    folds: Annotated[int, Field(ge=2)] | None = None
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] | None = None
+    baselines: bool = Field(default=True, description="also fit the trivial and the linear model, on the same split")

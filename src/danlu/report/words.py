@@ -1,0 +1,174 @@
+"""The report's sentences, in plain words and without flattery; and numbers as the page writes them.
+
+In: the profile and the evaluation as they were read. Out: strings, not yet escaped for HTML.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from danlu.report.readings import Comparison, Confused, Json, Kept, compare, main_metric, main_value
+
+FEW = 100  # test samples below which a figure says little
+NOUNS = {"tabular": "row", "image": "image", "text": "text", "corpus": "document"}
+PREFER_SIMPLER = "the simpler model should be preferred unless there is another reason for this one"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One baseline's comparison: the standing in a word, and the sentence about it."""
+
+    standing: str
+    baseline: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The first section of the page.
+
+    Attributes:
+        opening: what was predicted, from how much, and how well.
+        verdicts: one a baseline.
+        advice: what a reader should do where a simpler model is as good; empty otherwise.
+        caution: how much the test split can tell.
+    """
+
+    opening: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+    advice: tuple[str, ...]
+    caution: str
+
+
+def summarise(profile: Json, evaluation: Json) -> Summary:
+    """Say what was predicted, how well, and whether a simpler model would have done."""
+    opening = [_predicted(profile), _parts(profile)]
+    if not evaluation:
+        return Summary((*opening, "The model has not been evaluated yet: `danlu evaluate` does it."), (), (), "")
+    comparisons = compare(evaluation)
+    samples = int(profile["splits"].get("test", 0))
+    opening.append(_achieved(profile, evaluation))
+    verdicts = tuple(Verdict(each.standing, each.baseline, _verdict(each, samples)) for each in comparisons)
+    advice = tuple(filter(None, (_advice(each) for each in comparisons)))
+    if not comparisons:
+        opening.append("There is no baseline to compare it with, so this figure alone does not say whether it is good.")
+    return Summary(tuple(opening), verdicts, advice, _caution(profile, evaluation))
+
+
+def number(value: Any) -> str:
+    """A number as the page writes it: four significant digits, thousands apart; nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not isinstance(value, float):
+        return str(value)
+    if 1000 <= abs(value) < 1e6:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A count with its noun: `1 row`, `1,797 images`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def short(text: Any, most: int = 24) -> str:
+    """A label that fits a figure or a table's cell: one line of printable characters, cut where it is long."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+
+def confusions(pairs: list[Confused]) -> str:
+    """The commonest mistakes in a sentence."""
+    if not pairs:
+        return "No sample of the test split was taken for another class."
+    told = [f"“{short(p.truth)}” taken for “{short(p.answer)}” ({counted(p.count, 'time')})" for p in pairs[:3]]
+    return f"Most often confused: {'; '.join(told)}."
+
+
+def kept(step: Kept | None) -> str:
+    """Which weights the model has, and why."""
+    if step is None:
+        return "Nothing was validated during training."
+    metric = step.metric.removeprefix("validation/")
+    return f"The weights of step {step.step:,} were kept, where validation {metric} was best ({number(step.value)})."
+
+
+def _predicted(profile: Json) -> str:
+    kind, target = profile["kind"], profile["target"]
+    if profile["task"] == "language-modelling" or target is None:
+        return "The model predicts the next token of a text."
+    used = sum(bool(column["used"]) for column in profile["columns"])
+    given = {"image": "images", "text": "texts"}.get(kind) or counted(used, "column")
+    what = counted(len(target["classes"]), "class", "classes") if "classes" in target else "a number"
+    return f"The model predicts “{short(target['name'], 80)}” ({what}) from {given}."
+
+
+def _parts(profile: Json) -> str:
+    noun, parts = NOUNS.get(profile["kind"], "sample"), profile["splits"]
+    train, validation, test = (int(parts.get(name, 0)) for name in ("train", "validation", "test"))
+    return (
+        f"Of {counted(int(profile['rows']), noun)} it learned from {train:,}; {validation:,} chose which weights were "
+        f"kept; {test:,} were held back for the test."
+    )
+
+
+def _achieved(profile: Json, evaluation: Json) -> str:
+    metric, value = main_metric(evaluation), main_value(evaluation)
+    if value is None:
+        return f"Its {metric} is undefined on the test split."
+    told = f"On the test split its {metric} is {number(value)}"
+    confusion = evaluation["test"].get("confusion")
+    if confusion is None or metric != "accuracy":
+        return f"{told}."
+    right = sum(row[index] for index, row in enumerate(confusion["counts"]))
+    samples = counted(sum(map(sum, confusion["counts"])), NOUNS.get(profile["kind"], "sample"))
+    return f"{told}: {right:,} of {samples} answered rightly."
+
+
+def _verdict(each: Comparison, samples: int) -> str:
+    """The sentence about one baseline, after its name."""
+    meaning = f" ({each.meaning})" if each.meaning else ""
+    if each.standing == "level with":
+        return f"{meaning}: both have {each.metric} {number(each.model)}."
+    figures = f"{meaning}: {each.metric} {number(each.model)} against {number(each.other)}, "
+    if each.metric == "perplexity":
+        side = "below" if each.model < each.other else "above"
+        return f"{figures}{each.gap / each.other:.1%} {side} the baseline's."
+    by = f"{'better' if each.standing == 'ahead of' else 'worse'} by {number(each.gap)}"
+    if each.metric != "accuracy" or not samples:
+        return f"{figures}{by}."
+    by += f", which is {round(each.gap * samples):,} of {samples:,} test samples"
+    return f"{figures}{by}{'; so small a difference may be chance' if _may_be_chance(each, samples) else ''}."
+
+
+def _may_be_chance(each: Comparison, samples: int) -> bool:
+    """Whether two accuracies differ by less than two standard errors of their difference.
+
+    The two answered the same samples, which makes the true error smaller; without the answers, this errs towards doubt.
+    """
+    variance = sum(share * (1 - share) for share in (each.model, each.other)) / samples
+    return each.gap < 2 * math.sqrt(variance)
+
+
+def _advice(each: Comparison) -> str:
+    """What follows from not being ahead of a baseline."""
+    if each.standing == "ahead of":
+        return ""
+    stands = f"The model is {each.standing} {each.baseline}"
+    if each.trivial:
+        return f"{stands}, which never looks at the input: it has learned nothing that is of use on the test split."
+    return f"{stands} on the test split: {PREFER_SIMPLER}."
+
+
+def _caution(profile: Json, evaluation: Json) -> str:
+    samples, noun = int(profile["splits"].get("test", 0)), NOUNS.get(profile["kind"], "sample")
+    if not samples:
+        return ""
+    told = [f"The test split has {counted(samples, noun)}."]
+    if main_metric(evaluation) == "accuracy":
+        told.append(f"One more or one fewer answered rightly moves accuracy by {1 / samples:.2g}.")
+    if samples < FEW and profile["task"] != "language-modelling":
+        told.append("With so few, another split of the same data may give quite other figures.")
+    return " ".join(told)

@@ -1,0 +1,5 @@
+"""Training: the one loop for every task (`loop`), optimizers, schedules.
+
+In: a model, prepared examples, the recipe's `training` section. Out: the best weights, checkpoints, metrics.jsonl.
+Nothing here knows how data was prepared or what the metrics of a task are.
+"""

@@ -1,0 +1,183 @@
+"""The training loop, the same for every task: batches in, gradients down, the best weights out.
+
+Every random choice is a function of (seed, epoch) or (seed, step), so step s sees the same samples and the same
+dropout masks however the run came there.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from danlu.artifacts.checkpoints import Checkpoints
+from danlu.artifacts.run import RunDirectory
+from danlu.core.console import Progress
+from danlu.core.errors import DanluError
+from danlu.core.seeds import Seed
+from danlu.data.examples import Examples, batches_an_epoch, shuffled_batches
+from danlu.models.heads import Head
+from danlu.recipe.sections import Training
+from danlu.training.optimizers import Optimizer
+from danlu.training.schedules import Schedule
+
+LOGGED_STEPS = 200  # about as many lines of training loss are written, however long the run
+LEAST_VALIDATIONS = 10  # a run of fewer epochs validates within them too
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended.
+
+    Attributes:
+        steps: optimizer steps done.
+        best_step: the step whose weights the model has now.
+        best: the watched metric then.
+        ended: why training ended, in words.
+    """
+
+    steps: int
+    best_step: int
+    best: float
+    ended: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run is, worked out before it starts."""
+
+    steps: int
+    steps_an_epoch: int
+    validate_every: int
+    log_every: int
+
+
+def plan_steps(samples: int, options: Training) -> Plan:
+    """The steps that a resolved `training` section means for so many training samples."""
+    assert options.epochs is not None and options.batch_size is not None
+    an_epoch = batches_an_epoch(samples, options.batch_size)
+    steps = min(options.epochs * an_epoch, options.max_steps or options.epochs * an_epoch)
+    return Plan(
+        steps=steps,
+        steps_an_epoch=an_epoch,
+        validate_every=min(an_epoch, max(1, math.ceil(steps / LEAST_VALIDATIONS))),
+        log_every=max(1, steps // LOGGED_STEPS),
+    )
+
+
+def train(
+    model: nn.Module,
+    head: Head,
+    examples: Examples,
+    options: Training,
+    seed: Seed,
+    device: torch.device,
+    validate: Callable[[nn.Module], dict[str, float]],
+    higher_is_better: bool,
+    run: RunDirectory,
+    progress: Progress,
+) -> Outcome:
+    """Train a model in place and leave it with the best weights found.
+
+    Args:
+        model: on `device`.
+        head: the task's loss.
+        examples: the training split, prepared.
+        options: the resolved `training` section.
+        seed: the recipe's.
+        validate: gives the validation split's metrics, named `validation/…`.
+        higher_is_better: whether the metric that early stopping watches is to grow.
+        run: takes metrics.jsonl and the checkpoints.
+        progress: is advanced by the samples of each step.
+
+    Raises:
+        DanluError: the loss is no longer a number.
+    """
+    assert isinstance(options.optimizer, Optimizer) and isinstance(options.schedule, Schedule)
+    assert options.batch_size is not None and options.optimizer.lr is not None
+    plan = plan_steps(len(examples), options)
+    optimizer = options.optimizer.build(model.parameters())
+    checkpoints = Checkpoints(run)
+    watch = _Watch(options, higher_is_better)
+    step, epoch, ended = 0, 0, "it did all its epochs"
+    model.train()
+    while step < plan.steps:
+        for rows in shuffled_batches(len(examples), options.batch_size, seed, epoch):
+            lr = options.optimizer.lr * options.schedule.factor(step, plan.steps)
+            inputs, target = examples.take(rows, device)
+            assert target is not None
+            loss = _step(model, head, optimizer, inputs, target, lr, options, seed.derive("step", step))
+            step += 1
+            progress.advance(len(rows), f"loss {loss:.4f}" if step % plan.log_every == 0 else watch.note)
+            if not math.isfinite(loss):
+                raise DanluError(
+                    f"the training loss is {loss} at step {step}: lower training.optimizer.lr (it is {lr:.2g}) "
+                    "or look for extreme values in the data"
+                )
+            if step % plan.log_every == 0:
+                run.log({"step": step, "epoch": step / plan.steps_an_epoch, "train/loss": loss, "lr": lr})
+            if step % plan.validate_every == 0 or step == plan.steps:
+                figures = validate(model)
+                better = watch.look(figures, step)
+                run.log({"step": step, "epoch": step / plan.steps_an_epoch, **figures})
+                checkpoints.write(model, step, figures, best=better)
+            if step == plan.steps or watch.exhausted:
+                break
+        epoch += 1
+        if watch.exhausted:
+            ended = f"{watch.metric} had not improved in {watch.patience} validations"
+            break
+    checkpoints.load_best(model)
+    return Outcome(steps=step, best_step=watch.best_step, best=watch.best, ended=ended)
+
+
+def _step(
+    model: nn.Module,
+    head: Head,
+    optimizer: torch.optim.Optimizer,
+    inputs: dict[str, torch.Tensor],
+    target: torch.Tensor,
+    lr: float,
+    options: Training,
+    seed: Seed,
+) -> float:
+    """One optimizer step; the mean loss of its batch."""
+    torch.manual_seed(seed.value)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.zero_grad(set_to_none=True)
+    total, count = head.loss(model(**inputs), target, options.label_smoothing)
+    mean = total / max(1, count)
+    mean.backward()  # type: ignore[no-untyped-call]
+    if options.clip_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
+    optimizer.step()
+    return float(mean.detach())
+
+
+class _Watch:
+    """Remembers the best value of one validation metric and how long ago it was."""
+
+    def __init__(self, options: Training, higher_is_better: bool) -> None:
+        stopping = options.early_stopping
+        self.metric = stopping.metric if stopping else "validation/loss"
+        self.patience = stopping.patience if stopping else None
+        self.sign = -1.0 if higher_is_better else 1.0
+        self.best, self.best_step, self.since = math.inf * self.sign, 0, 0
+        self.note = ""
+
+    def look(self, figures: dict[str, float], step: int) -> bool:
+        """Whether these figures are the best so far."""
+        value = figures[self.metric]
+        self.note = f"{self.metric} {value:.4f}"
+        better = self.sign * value < self.sign * self.best
+        if better:
+            self.best, self.best_step, self.since = value, step, 0
+        else:
+            self.since += 1
+        return better
+
+    @property
+    def exhausted(self) -> bool:
+        return self.patience is not None and self.since >= self.patience

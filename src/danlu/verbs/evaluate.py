@@ -1,0 +1,93 @@
+"""`danlu evaluate`: judges a run's bundle on validation and test, keeps golden samples, writes the report."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from danlu.artifacts.bundle import open_bundle
+from danlu.artifacts.files import write_bytes, write_json
+from danlu.artifacts.run import EVALUATION, RECIPE, RunDirectory
+from danlu.core.console import say
+from danlu.data.targets import Classes, Quantity
+from danlu.data.texts import CorpusPreprocessor
+from danlu.evaluation.baselines import Baseline, language_baselines, supervised_baselines
+from danlu.evaluation.evaluate import judge
+from danlu.models.predictor import Predictor
+from danlu.recipe.load import load_recipe
+from danlu.report.page import write_report
+from danlu.verbs.prepare import Opened, reopen
+
+GOLDEN_SAMPLES = 8
+
+
+def evaluate(run: str | Path) -> dict[str, Any]:
+    """Judge a run's model on the splits it was trained with.
+
+    Args:
+        run: a run directory.
+
+    Returns:
+        what evaluation.json holds: split -> metric -> {value}.
+
+    Raises:
+        ArgumentError: it is no run.
+        DataError: the data has changed.
+        ArtifactError: the bundle is damaged.
+    """
+    directory = RunDirectory.open(run)
+    recipe = load_recipe(directory.path / RECIPE)
+    return evaluate_opened(reopen(recipe, directory), directory)
+
+
+def evaluate_opened(opened: Opened, run: RunDirectory) -> dict[str, Any]:
+    """Judge a run whose data is open already."""
+    bundle = open_bundle(run.path)
+    predictor = Predictor.from_bundle(bundle)
+    parts = {"validation": opened.splits.validation, "test": opened.splits.test}
+    outputs: dict[str, np.ndarray] = {}
+    for name, part in parts.items():
+        frame = predictor.conform(part.frame, opened.dataset.origin)
+        outputs[name] = predictor.outputs(frame, opened.place)
+        answers = predictor.target.decode(outputs[name])
+        _write_frame(pl.DataFrame({"row": part.rows}).hstack(answers), run.path / "predictions" / f"{name}.parquet")
+    figures = judge(
+        predictor.target,
+        opened.dataset.task,
+        parts,
+        outputs,
+        _baselines(opened, predictor) if opened.recipe.evaluation.baselines else [],
+        opened.recipe.evaluation.metrics or (),
+        predictor.preprocessor.columns[0],
+    )
+    write_json(run.path / EVALUATION, figures)
+    bundle.add_golden(_golden(opened, predictor, outputs["test"]))
+    write_report(run)
+    return figures
+
+
+def _baselines(opened: Opened, predictor: Predictor) -> list[Baseline]:
+    say("fitting the baselines on the same split")
+    if isinstance(predictor.preprocessor, CorpusPreprocessor):
+        return language_baselines(opened.splits, predictor.preprocessor)
+    assert isinstance(predictor.target, Classes | Quantity)
+    return supervised_baselines(opened.dataset, opened.splits, predictor.preprocessor, predictor.target)
+
+
+def _golden(opened: Opened, predictor: Predictor, outputs: np.ndarray) -> pl.DataFrame:
+    """A few raw test rows with the model's answers; images go in as bytes, since their paths will not travel."""
+    rows = opened.splits.test.frame.head(GOLDEN_SAMPLES).select(predictor.preprocessor.columns)
+    column = predictor.preprocessor.columns[0]
+    if opened.dataset.kind == "image" and rows[column].dtype == pl.String:
+        images = [(opened.dataset.folder / str(path)).read_bytes() for path in rows[column].to_list()]
+        rows = rows.with_columns(pl.Series(column, images, dtype=pl.Binary))
+    answers = pl.Series("answer", outputs[: rows.height].tolist(), dtype=pl.List(pl.Float64))
+    return rows.with_columns(answers)
+
+
+def _write_frame(frame: pl.DataFrame, path: Path) -> None:
+    content = BytesIO()
+    frame.write_parquet(content)
+    write_bytes(path, content.getvalue())

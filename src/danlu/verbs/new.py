@@ -1,0 +1,136 @@
+"""`danlu new`: looks at data and writes a commented recipe for it."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from danlu.artifacts.files import write_text
+from danlu.core.errors import ArgumentError
+from danlu.data.columns import Column
+from danlu.data.dataset import Dataset, open_dataset
+from danlu.recipe.load import check_recipe
+from danlu.recipe.schema import Recipe
+from danlu.recipe.sections import Data
+from danlu.verbs.resolve import resolve
+
+
+def new(source: str, target: str | None = None, output: str | Path | None = None, overwrite: bool = False) -> str:
+    """Write a recipe from what is found in the data.
+
+    Args:
+        source: file, folder, glob or builtin:NAME.
+        target: the column to predict, where the data needs one.
+        output: where the recipe goes; only returned when left out.
+        overwrite: replace a file that is there.
+
+    Returns:
+        the recipe's text.
+
+    Raises:
+        ArgumentError: the file is there already.
+        DataError: the data is missing, unreadable or has no such column.
+    """
+    path = None if output is None else Path(output)
+    if path is not None and path.exists() and not overwrite:
+        raise ArgumentError(f"{path}: there already; give another file with -o, or say --overwrite")
+    dataset = open_dataset(Data(source=source, target=target))
+    resolved = resolve(check_recipe(_least(source, dataset)), dataset)
+    text = _commented(source if path is None else _seen_from(source, path), dataset, resolved)
+    if path is not None:
+        write_text(path, text)
+    return text
+
+
+def _least(source: str, dataset: Dataset) -> dict[str, Any]:
+    data = {"source": source, "target": dataset.target} if dataset.target else {"source": source}
+    return {"data": data}
+
+
+def _seen_from(source: str, recipe: Path) -> str:
+    """The source as the recipe file has to write it: relative paths are taken from the recipe's folder."""
+    if source.startswith("builtin:") or Path(source).is_absolute():
+        return source
+    return os.path.relpath(source, recipe.absolute().parent)
+
+
+def _commented(source: str, dataset: Dataset, resolved: Recipe) -> str:
+    """The recipe's text: what was found as comments, what a user is likely to change as keys."""
+    training = resolved.training
+    optimizer = training.optimizer.model_dump(exclude_none=True)
+    target = f"\n  target: {_quoted(dataset.target)}" if dataset.target else ""
+    by = resolved.data.split.by.model_dump() if resolved.data.split.by else {}
+    split_by = by["name"] if len(by) == 1 else f"{{{by['name']}: {_quoted(by['column'])}}}"
+    lines = [
+        f"# {dataset.frame.height:,} rows of {dataset.kind} data. Check with `danlu check`, run with `danlu run`.",
+        f"name: {_name(dataset)}",
+        "seed: 0                  # every random choice follows from it",
+        "",
+        "data:",
+        f"  source: {_quoted(source)}{target}",
+        f"  task: {dataset.task}   # {dataset.task_reason}",
+        *_columns(dataset),
+        f"  split: {{validation: 0.15, test: 0.15, by: {split_by}}}   # random | stratified | {{group: COLUMN}} | "
+        "{time: COLUMN} | {column: COLUMN}",
+    ]
+    if dataset.kind == "tabular":
+        lines.append("  scale: standard        # standard | minmax | symmetric | robust | quantile | none")
+    if dataset.kind in ("text", "corpus"):
+        lines.append("  vocabulary: 4096       # tokens of the tokenizer trained on the training split")
+    lines += [
+        "",
+        *_model(resolved),
+        "",
+        "training:",
+        f"  epochs: {training.epochs}",
+        f"  batch_size: {training.batch_size}",
+        f"  optimizer: {{name: {optimizer['name']}, lr: {optimizer['lr']}}}   # adamw | adam | sgd",
+        "  schedule: {name: cosine, warmup: 0.05}   # cosine | linear | constant",
+        "  early_stopping: {metric: validation/loss, patience: 10}",
+        "",
+        "# Every other key has a default: the run's recipe.yaml shows them, `danlu schema` explains them.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _columns(dataset: Dataset) -> list[str]:
+    """The types found, as comments, since they are inferred alike when the recipe runs."""
+    if not dataset.columns:
+        return []
+    width = max(len(_quoted(column.name)) for column in dataset.columns) + 1
+    return [
+        "  # columns: overrides what was found, e.g. {" + _quoted(dataset.columns[0].name) + ": drop}. Found:",
+        *(f"  #   {_quoted(column.name) + ':':<{width}} {_found(column)}" for column in dataset.columns),
+    ]
+
+
+def _found(column: Column) -> str:
+    missing = f", {column.missing} missing" if column.missing else ""
+    return f"{column.type if column.used else 'not used'} ({column.reason}{missing})"
+
+
+def _model(resolved: Recipe) -> list[str]:
+    assert resolved.model is not None
+    options = resolved.model.model_dump(exclude_none=True)
+    shown = {key: value for key, value in options.items() if key not in ("finetune",)}
+    written = ", ".join(f"{key}: {_value(value)}" for key, value in shown.items())
+    return [f"model: {{{written}}}"]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple | list) else str(value)
+
+
+def _quoted(text: str | None) -> str:
+    """A word as YAML, in quotes where it would be read as something else."""
+    text = text or ""
+    plain = re.fullmatch(r"[A-Za-z_./][A-Za-z0-9_./ -]*", text) and text.lower() not in ("true", "false", "null")
+    return text if plain and text == text.strip() else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _name(dataset: Dataset) -> str:
+    """A run's name from the data's."""
+    stem = Path(dataset.origin.removeprefix("builtin:")).name.split(".")[0]
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_") or "model"

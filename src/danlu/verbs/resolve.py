@@ -1,0 +1,104 @@
+"""Fills in what a recipe leaves to the data: split, model, epochs, batch size, learning rate.
+
+In: a recipe and the dataset it names. Out: the same recipe with nothing left open, as it is kept in the run.
+"""
+
+from danlu.core.component import components
+from danlu.core.errors import Problem, RecipeError
+from danlu.data.dataset import Dataset
+from danlu.evaluation.metrics import METRICS, metrics_for
+from danlu.models.table import Linear, Model, Transformer
+from danlu.recipe.schema import Recipe
+from danlu.recipe.sections import Split, Training
+from danlu.training.optimizers import Optimizer
+
+MODELS_BY_KIND = {"tabular": "mlp", "image": "timm:resnet18", "text": "hf:bert", "corpus": "hf:llama"}
+EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "corpus": 3}
+BATCH_BY_KIND = {"image": 32, "text": 32, "corpus": 16}
+PRETRAINED_TEXT_LR = 5e-5  # larger steps wash out what a transformer knows (Devlin et al. 2019 use 2e-5 to 5e-5)
+FEWEST_GROUPS = 20  # documents needed before a corpus is split by document
+
+
+def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """The recipe with every default that depends on the data filled in.
+
+    Raises:
+        RecipeError: the model or a metric does not fit the data.
+    """
+    model = recipe.model or _component("model", MODELS_BY_KIND[dataset.kind])
+    assert isinstance(model, Model)
+    if dataset.kind not in model.kinds:
+        fitting = f"{MODELS_BY_KIND[dataset.kind]} is the usual one"
+        message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({fitting})"
+        raise RecipeError(Problem("", "model.name", message))
+    metrics = metrics_for(dataset.task, recipe.evaluation.metrics)
+    data = recipe.data.model_copy(
+        update={"task": dataset.task, "target": dataset.target, "split": _split(recipe.data.split, dataset)}
+    )
+    return recipe.model_copy(
+        update={
+            "data": data,
+            "model": model,
+            "training": _training(recipe.training, model, dataset),
+            "evaluation": recipe.evaluation.model_copy(update={"metrics": metrics}),
+        }
+    )
+
+
+def _component(kind: str, name: str) -> object:
+    return components(kind)[name.split(":")[0]].model_validate({"name": name})
+
+
+def _split(split: Split, dataset: Dataset) -> Split:
+    if split.by is not None:
+        return split
+    if dataset.kind == "corpus":
+        grouped = "document" in dataset.frame.columns and dataset.frame["document"].n_unique() >= FEWEST_GROUPS
+        chosen = {"name": "group", "column": "document"} if grouped else {"name": "random"}
+    else:
+        chosen = {"name": "stratified"}
+    by = components("splitter")[chosen["name"]].model_validate(chosen)
+    return split.model_copy(update={"by": by})
+
+
+def _training(training: Training, model: Model, dataset: Dataset) -> Training:
+    epochs = training.epochs
+    if epochs is None:  # max_steps alone means as many epochs as it takes
+        epochs = EPOCHS_BY_KIND[dataset.kind] if training.max_steps is None else training.max_steps
+    optimizer = training.optimizer
+    assert isinstance(optimizer, Optimizer)
+    if optimizer.lr is None:
+        pretrained = isinstance(model, Transformer) and model.folder is not None
+        usual = PRETRAINED_TEXT_LR if pretrained else optimizer.usual_lr
+        # Without hidden layers the loss is convex, and ten times the step still goes straight down.
+        usual *= 10 if isinstance(model, Linear) else 1
+        optimizer = optimizer.model_copy(update={"lr": usual})
+    if training.early_stopping is not None:
+        _check_watched(training.early_stopping.metric, dataset.task)
+    return training.model_copy(
+        update={
+            "epochs": epochs,
+            "batch_size": training.batch_size or _batch_size(dataset),
+            "optimizer": optimizer,
+            "precision": "fp32",
+            "compile": False,
+        }
+    )
+
+
+def _batch_size(dataset: Dataset) -> int:
+    """About thirty steps an epoch for a table, within what learns well and what uses the machine."""
+    if dataset.kind != "tabular":
+        return BATCH_BY_KIND[dataset.kind]
+    size = 16
+    while size < 1024 and dataset.frame.height / size > 48:
+        size *= 2
+    return size
+
+
+def _check_watched(metric: str, task: str) -> None:
+    watched = metric.removeprefix("validation/")
+    fitting = ["loss", *(name for name, known in METRICS.items() if known.task == task)]
+    if watched not in fitting:
+        message = f"{metric!r} is not measured for {task} (allowed: {', '.join(f'validation/{m}' for m in fitting)})"
+        raise RecipeError(Problem("", "training.early_stopping.metric", message))

@@ -1,0 +1,47 @@
+"""`danlu run`: every stage that the recipe names, from data to report."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from danlu.artifacts.run import RunDirectory
+from danlu.recipe.load import as_recipe
+from danlu.recipe.schema import Recipe
+from danlu.verbs.evaluate import evaluate_opened
+from danlu.verbs.prepare import open_data
+from danlu.verbs.train import train_opened
+
+
+def run(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    output: str | Path = "runs",
+    name: str | None = None,
+    overwrite: bool = False,
+) -> RunDirectory:
+    """Train, evaluate and report.
+
+    Args:
+        recipe: a Recipe, plain values, a file or a built-in's name.
+        output: the folder of runs.
+        name: the run's folder below it; the recipe's name and the time when left out.
+        overwrite: replace a run of that name.
+
+    Raises:
+        RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
+        ArtifactError: the run cannot be written.
+    """
+    opened = open_data(as_recipe(recipe))
+    directory = train_opened(opened, Path(output), name, overwrite)
+    evaluate_opened(opened, directory)
+    return directory
+
+
+def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
+    """Send two batches through every stage, in a folder that is gone afterwards."""
+    opened = open_data(as_recipe(recipe))
+    with tempfile.TemporaryDirectory(prefix="danlu-dry-run-") as folder:
+        directory = train_opened(opened, Path(folder), None, overwrite=False, dry=True)
+        from danlu.verbs.evaluate import evaluate
+
+        evaluate(directory.path)

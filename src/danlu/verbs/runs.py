@@ -1,0 +1,61 @@
+"""`danlu runs`: the runs below a folder, newest first, with what sums each up; or two of them side by side."""
+
+from pathlib import Path
+from typing import Any
+
+from danlu.artifacts.run import RECIPE, RunDirectory, find_runs
+from danlu.recipe.load import load_recipe
+
+
+def runs(output: str | Path = "runs") -> list[dict[str, Any]]:
+    """One row a run: its folder, model, seed and main test metric beside the best baseline's."""
+    return [_row(run) for run in find_runs(Path(output))]
+
+
+def compare(paths: list[str | Path]) -> list[dict[str, Any]]:
+    """What differs between runs: one row a recipe key or test metric, one column a run's folder."""
+    directories = [RunDirectory.open(path) for path in paths]
+    tables = [{**_flat(run), **_test_metrics(run)} for run in directories]
+    rows: list[dict[str, Any]] = []
+    for key in dict.fromkeys(key for table in tables for key in table):
+        values = [table.get(key) for table in tables]
+        if key.startswith("test/") or any(value != values[0] for value in values):
+            rows.append({"key": key, **{run.path.name: value for run, value in zip(directories, values, strict=True)}})
+    return rows
+
+
+def _row(run: RunDirectory) -> dict[str, Any]:
+    recipe = load_recipe(run.path / RECIPE)
+    evaluation = run.evaluation()
+    row: dict[str, Any] = {
+        "run": run.path.name,
+        "model": recipe.model.name if recipe.model else "",
+        "seed": recipe.seed,
+    }
+    if not evaluation:
+        return {**row, "metric": "", "test": None, "best_baseline": None}
+    metric = evaluation["main"]["metric"]
+    best = max if evaluation["main"]["higher_is_better"] else min
+    others = [figures["test"][metric]["value"] for figures in evaluation["baselines"].values()]
+    value = evaluation["test"][metric]["value"]
+    return {**row, "metric": metric, "test": value, "best_baseline": best(others) if others else None}
+
+
+def _test_metrics(run: RunDirectory) -> dict[str, float]:
+    figures = run.evaluation().get("test", {})
+    return {f"test/{name}": value["value"] for name, value in figures.items() if "value" in value}
+
+
+def _flat(run: RunDirectory) -> dict[str, Any]:
+    """The recipe as `section.key -> value`."""
+    flat: dict[str, Any] = {}
+
+    def walk(value: Any, key: str) -> None:
+        if isinstance(value, dict) and value:
+            for name, inner in value.items():
+                walk(inner, f"{key}.{name}" if key else str(name))
+        else:
+            flat[key] = value
+
+    walk(load_recipe(run.path / RECIPE).model_dump(mode="json"), "")
+    return flat
