@@ -132,7 +132,7 @@ LOG = [
 
 @pytest.fixture
 def report(tmp_path: Path) -> Any:
-    """Writes a run directory by hand, reports it, and reads the page back."""
+    """Write a run directory by hand, report it, and read the page back."""
 
     def write(profile: dict[str, Any], evaluation: dict[str, Any] | None, log: list[dict[str, Any]] = LOG) -> Page:
         folder = tmp_path / "churn-run"
@@ -217,6 +217,7 @@ def test_level_with_the_linear_model_also_prefers_the_simpler(report: Any) -> No
 def test_a_difference_of_few_samples_may_be_chance(report: Any) -> None:
     page = report(classification_profile(), classification(model=0.92, linear=0.9))
     assert "which is 3 of 150 test samples; so small a difference may be chance" in page.text
+    assert "ahead of logistic-regression by so little that it may be chance" in page.text
 
 
 def test_no_better_than_the_majority_has_learned_nothing(report: Any) -> None:

@@ -43,14 +43,12 @@ def supervised_baselines(
     if isinstance(target, Classes):
         codes = target.codes(splits.train.frame)
         share = np.bincount(codes, minlength=len(target.labels)) / len(codes)
-        return [
-            Baseline(
-                "majority",
-                "always the most frequent class",
-                {name: np.tile(share, (len(part.rows), 1)) for name, part in judged.items()},
-            ),
-            Baseline("logistic-regression", features.meaning, _classify(features, train, codes, judged, target)),
-        ]
+        tiled = {name: np.tile(share, (len(part.rows), 1)) for name, part in judged.items()}
+        trivial = Baseline("majority", "always the most frequent class", tiled)
+        if share.max() == 1.0:  # a dry run of few rows may meet one class alone
+            return [trivial]
+        linear = _classify(features, train, codes, judged, target)
+        return [trivial, Baseline("logistic-regression", features.meaning, linear)]
     values = splits.train.frame[target.column].cast(pl.Float64).to_numpy()
     return [
         Baseline(

@@ -10,6 +10,7 @@ from typing import Any
 from danlu.report.readings import Comparison, Confused, Json, Kept, compare, main_metric, main_value
 
 FEW = 100  # test samples below which a figure says little
+SMALL = 0.01  # of a figure: two errors or perplexities that differ by less are not told apart with confidence
 NOUNS = {"tabular": "row", "image": "image", "text": "text", "corpus": "document"}
 PREFER_SIMPLER = "the simpler model should be preferred unless there is another reason for this one"
 
@@ -49,7 +50,7 @@ def summarise(profile: Json, evaluation: Json) -> Summary:
     samples = int(profile["splits"].get("test", 0))
     opening.append(_achieved(profile, evaluation))
     verdicts = tuple(Verdict(each.standing, each.baseline, _verdict(each, samples)) for each in comparisons)
-    advice = tuple(filter(None, (_advice(each) for each in comparisons)))
+    advice = tuple(filter(None, (_advice(each, samples) for each in comparisons)))
     if not comparisons:
         opening.append("There is no baseline to compare it with, so this figure alone does not say whether it is good.")
     return Summary(tuple(opening), verdicts, advice, _caution(profile, evaluation))
@@ -132,31 +133,37 @@ def _verdict(each: Comparison, samples: int) -> str:
     meaning = f" ({each.meaning})" if each.meaning else ""
     if each.standing == "level with":
         return f"{meaning}: both have {each.metric} {number(each.model)}."
-    figures = f"{meaning}: {each.metric} {number(each.model)} against {number(each.other)}, "
+    figures = f"{meaning}: {each.metric} {number(each.model)} against {number(each.other)}, {_gap(each, samples)}"
+    return f"{figures}{'; so small a difference may be chance' if _may_be_chance(each, samples) else ''}."
+
+
+def _gap(each: Comparison, samples: int) -> str:
+    """How far apart the two are, in the terms that the metric is thought of."""
     if each.metric == "perplexity":
-        side = "below" if each.model < each.other else "above"
-        return f"{figures}{each.gap / each.other:.1%} {side} the baseline's."
+        return f"{each.gap / each.other:.1%} {'below' if each.model < each.other else 'above'} the baseline's"
     by = f"{'better' if each.standing == 'ahead of' else 'worse'} by {number(each.gap)}"
     if each.metric != "accuracy" or not samples:
-        return f"{figures}{by}."
-    by += f", which is {round(each.gap * samples):,} of {samples:,} test samples"
-    return f"{figures}{by}{'; so small a difference may be chance' if _may_be_chance(each, samples) else ''}."
+        return by
+    return f"{by}, which is {round(each.gap * samples):,} of {samples:,} test samples"
 
 
 def _may_be_chance(each: Comparison, samples: int) -> bool:
-    """Whether two accuracies differ by less than two standard errors of their difference.
+    """Whether two accuracies differ by less than two standard errors of their difference; other metrics, by little.
 
     The two answered the same samples, which makes the true error smaller; without the answers, this errs towards doubt.
     """
-    variance = sum(share * (1 - share) for share in (each.model, each.other)) / samples
+    if each.metric != "accuracy":
+        return each.gap < SMALL * abs(each.other)
+    variance = sum(share * (1 - share) for share in (each.model, each.other)) / max(1, samples)
     return each.gap < 2 * math.sqrt(variance)
 
 
-def _advice(each: Comparison) -> str:
-    """What follows from not being ahead of a baseline."""
-    if each.standing == "ahead of":
-        return ""
+def _advice(each: Comparison, samples: int) -> str:
+    """What follows from not being clearly ahead of a baseline."""
     stands = f"The model is {each.standing} {each.baseline}"
+    if each.standing == "ahead of":
+        lead = f"{stands} by so little that it may be chance: the simpler model does about as well."
+        return lead if _may_be_chance(each, samples) else ""
     if each.trivial:
         return f"{stands}, which never looks at the input: it has learned nothing that is of use on the test split."
     return f"{stands} on the test split: {PREFER_SIMPLER}."

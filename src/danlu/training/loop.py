@@ -100,7 +100,7 @@ def train(
     optimizer = options.optimizer.build(model.parameters())
     checkpoints = Checkpoints(run)
     watch = _Watch(options, higher_is_better)
-    step, epoch, ended = 0, 0, "it did all its epochs"
+    step, epoch, ended = 0, 0, "as many as planned"
     model.train()
     while step < plan.steps:
         for rows in shuffled_batches(len(examples), options.batch_size, seed, epoch):
@@ -126,8 +126,10 @@ def train(
                 break
         epoch += 1
         if watch.exhausted:
-            ended = f"{watch.metric} had not improved in {watch.patience} validations"
+            ended = f"stopped early since {watch.metric} had not improved in {watch.patience} validations"
             break
+    if checkpoints.best is None:
+        raise DanluError(f"{watch.metric} was never defined on the validation split; watch another metric")
     checkpoints.load_best(model)
     return Outcome(steps=step, best_step=watch.best_step, best=watch.best, ended=ended)
 
@@ -168,14 +170,14 @@ class _Watch:
         self.note = ""
 
     def look(self, figures: dict[str, float], step: int) -> bool:
-        """Whether these figures are the best so far."""
-        value = figures[self.metric]
-        self.note = f"{self.metric} {value:.4f}"
-        better = self.sign * value < self.sign * self.best
-        if better:
+        """Whether these figures are the best so far; an undefined one never is."""
+        value = figures.get(self.metric)
+        better = value is not None and self.sign * value < self.sign * self.best
+        if value is not None and better:
             self.best, self.best_step, self.since = value, step, 0
         else:
             self.since += 1
+        self.note = f"best {self.metric} {self.best:.4f}"
         return better
 
     @property

@@ -57,7 +57,9 @@ def predict(
     for name in keep:
         if name not in read.frame.columns:
             raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}")
-    answers = read.frame.select(keep).hstack(predictor.predict_source(read))
+    answers = predictor.predict_source(read)
+    if keep:
+        answers = read.frame.select(keep).hstack(answers)
     if path is not None:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)

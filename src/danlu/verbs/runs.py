@@ -36,8 +36,9 @@ def _row(run: RunDirectory) -> dict[str, Any]:
         return {**row, "metric": "", "test": None, "best_baseline": None}
     metric = evaluation["main"]["metric"]
     best = max if evaluation["main"]["higher_is_better"] else min
-    others = [figures["test"][metric]["value"] for figures in evaluation["baselines"].values()]
-    value = evaluation["test"][metric]["value"]
+    baselines = (figures["test"].get(metric) for figures in evaluation["baselines"].values())
+    others = [figure["value"] for figure in baselines if figure is not None]
+    value = evaluation["test"].get(metric, {}).get("value")
     return {**row, "metric": metric, "test": value, "best_baseline": best(others) if others else None}
 
 

@@ -114,7 +114,8 @@ def _fit(
         if watched != "loss" and validation.target is not None:
             found = answers(network, head, validation, batch_size, device)
             truth = _validation_truth(opened, prepared, found)
-            figures[f"validation/{watched}"] = compute_metrics((watched,), truth).get(watched, 0.0)
+            # A metric may be undefined, as AUROC is where a class is absent; then there is nothing to log.
+            figures |= {f"validation/{name}": value for name, value in compute_metrics((watched,), truth).items()}
         return figures
 
     plan = plan_steps(len(examples["train"]), options)
