@@ -56,7 +56,7 @@ def test_regression_answers_in_the_targets_units(tmp_path: Path) -> None:
     run = package.run("diabetes", output=tmp_path)
     figures = run.evaluation()
     answers = pl.read_parquet(run.path / "predictions" / "test.parquet")
-    assert 80 < answers["prediction"].mean() < 220  # type: ignore[operator]
+    assert 80 < answers["prediction"].mean() < 220
     assert figures["test"]["rmse"]["value"] < 0.9 * figures["baselines"]["mean"]["test"]["rmse"]["value"]
 
 

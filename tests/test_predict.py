@@ -19,8 +19,6 @@ def rows_of_test(run: Path) -> pl.Series:
     return pl.read_parquet(run / "predictions" / "test.parquet")["row"]
 
 
-
-
 def recorded(run: Path) -> pl.DataFrame:
     return pl.read_parquet(run / "predictions" / "test.parquet").drop("row")
 
@@ -165,7 +163,7 @@ def test_a_model_that_answers_otherwise_than_its_golden_samples_is_refused(table
     predictor, golden = package.load(table_run), open_bundle(table_run).golden()
     assert golden is not None
     with __import__("torch").no_grad():
-        predictor.model.linear.weight.add_(0.5)  # type: ignore[union-attr, operator]
+        predictor.model.linear.weight.add_(0.5)
     with pytest.raises(ArtifactError, match="golden samples"):
         predictor.replay(golden)
 

@@ -1,6 +1,7 @@
 """Tables and figures as a terminal shows them."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,8 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(escape(str(key)), overflow="fold")
     for row in rows:
         table.add_row(*(escape(shown(value)) for value in row.values()))
-    Console().print(table)
+    # A pipe has no width of its own; rows are kept whole there.
+    Console(width=None if sys.stdout.isatty() else 240).print(table)
 
 
 def shown(value: Any) -> str:

@@ -1,0 +1,119 @@
+"""Splits: disjoint, complete, stratified, the same for the same seed, and true to groups and time."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from danlu.core.component import components
+from danlu.core.errors import DataError
+from danlu.core.seeds import Seed
+from danlu.data.dataset import Dataset
+from danlu.data.splits import Splits, TrainSplit, split_dataset
+from danlu.recipe.sections import Split
+
+
+def dataset(target: list[object], task: str = "classification", **columns: list[object]) -> Dataset:
+    frame = pl.DataFrame({"y": target, **columns})
+    return Dataset(frame, (), "tabular", task, "", "y", "the test", Path())
+
+
+def split(data: Dataset, by: str, column: str | None = None, seed: int = 0, validation=0.15, test=0.15) -> Splits:
+    options = {"name": by} if column is None else {"name": by, "column": column}
+    splitter = components("splitter")[by].model_validate(options)
+    return split_dataset(data, Split(validation=validation, test=test).model_copy(update={"by": splitter}), Seed(seed))
+
+
+def rows(splits: Splits) -> list[list[int]]:
+    return [part.rows.tolist() for _, part in splits.items()]
+
+
+counts = st.lists(st.integers(3, 60), min_size=2, max_size=6)
+fractions = st.sampled_from([0.1, 0.15, 0.2, 0.3])
+seeds = st.integers(0, 2**31)
+
+
+@given(counts, fractions, fractions, seeds, st.sampled_from(["random", "stratified"]))
+@settings(max_examples=100, deadline=None)
+def test_parts_are_disjoint_and_complete(sizes: list[int], validation: float, test: float, seed: int, by: str) -> None:
+    labels = [label for label, size in enumerate(sizes) for _ in range(size)]
+    parts = rows(split(dataset(labels), by, seed=seed, validation=validation, test=test))
+    assert sorted(row for part in parts for row in part) == list(range(len(labels)))
+    assert all(parts)
+
+
+@given(counts, fractions, seeds)
+@settings(max_examples=100, deadline=None)
+def test_a_stratified_split_keeps_the_share_of_every_class(sizes: list[int], fraction: float, seed: int) -> None:
+    labels = [label for label, size in enumerate(sizes) for _ in range(size)]
+    splits = split(dataset(labels), "stratified", seed=seed, validation=fraction, test=fraction)
+    for label, size in enumerate(sizes):
+        for part in (splits.validation, splits.test):
+            held = part.frame["y"].to_list().count(label)
+            assert held >= 1
+            assert abs(held - size * fraction) <= 1
+        assert splits.train.frame["y"].to_list().count(label) >= 1
+
+
+@given(st.integers(20, 300), seeds)
+@settings(max_examples=50, deadline=None)
+def test_a_stratified_split_of_numbers_covers_their_range(count: int, seed: int) -> None:
+    values = np.random.default_rng(seed).lognormal(size=count).tolist()
+    splits = split(dataset(values, "regression"), "stratified", seed=seed)
+    median = float(np.median(values))
+    below = sum(value < median for value in splits.train.frame["y"].to_list()) / len(splits.train.rows)
+    assert 0.35 < below < 0.65
+
+
+@given(counts, seeds, st.sampled_from(["random", "stratified"]))
+@settings(max_examples=50, deadline=None)
+def test_the_same_seed_gives_the_same_split(sizes: list[int], seed: int, by: str) -> None:
+    labels = [label for label, size in enumerate(sizes) for _ in range(size)]
+    assert rows(split(dataset(labels), by, seed=seed)) == rows(split(dataset(labels), by, seed=seed))
+
+
+def test_another_seed_gives_another_split() -> None:
+    data = dataset(["a", "b"] * 100)
+    assert rows(split(data, "random", seed=1)) != rows(split(data, "random", seed=2))
+
+
+@given(st.lists(st.integers(0, 8), min_size=30, max_size=100).filter(lambda g: len(set(g)) >= 3), seeds)
+@settings(max_examples=50, deadline=None)
+def test_a_group_stays_in_one_part(groups: list[int], seed: int) -> None:
+    splits = split(dataset(list(range(len(groups))), user=groups), "group", "user", seed)
+    members = [set(part.frame["user"].to_list()) for _, part in splits.items()]
+    assert not (members[0] & members[1] or members[0] & members[2] or members[1] & members[2])
+
+
+def test_a_split_by_time_tests_on_the_latest_rows() -> None:
+    times = np.random.default_rng(0).permutation(100).tolist()
+    splits = split(dataset(["a", "b"] * 50, when=times), "time", "when")
+    train, validation, test = (part.frame["when"] for _, part in splits.items())
+    assert train.max() < validation.min() <= validation.max() < test.min()
+    assert (len(validation), len(test)) == (15, 15)
+
+
+def test_a_given_split_is_taken_as_it_is() -> None:
+    words = ["train", "Valid", "test", "train", "dev", "test "]
+    splits = split(dataset([1, 2, 3, 4, 5, 6], part=words), "column", "part")
+    assert rows(splits) == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_a_given_split_with_another_word_is_refused() -> None:
+    with pytest.raises(DataError, match="'holdout'; allowed: train"):
+        split(dataset([1, 2, 3], part=["train", "test", "holdout"]), "column", "part")
+
+
+def test_too_few_rows_are_refused() -> None:
+    with pytest.raises(DataError, match="leaves none for validation"):
+        split(dataset(["a", "b"]), "random")
+
+
+def test_the_training_part_has_a_type_of_its_own() -> None:
+    splits = split(dataset(["a", "b"] * 20), "random")
+    assert isinstance(splits.train, TrainSplit)
+    assert not isinstance(splits.validation, TrainSplit)
+    assert not isinstance(splits.test, TrainSplit)

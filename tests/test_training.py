@@ -1,0 +1,187 @@
+"""The training loop: it learns, keeps the best, stops early, and every choice follows from the seed."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import danlu as package
+from danlu.artifacts.run import RunDirectory
+from danlu.core.errors import DanluError
+from danlu.core.seeds import Seed
+from danlu.data.examples import batches_an_epoch, shuffled_batches
+from danlu.recipe.load import check_recipe
+from danlu.training.loop import plan_steps
+from danlu.training.optimizers import SGD, Adam, AdamW
+from danlu.training.schedules import Constant, Cosine, Linear
+
+
+@given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 2**31), st.integers(0, 100))
+@settings(max_examples=100, deadline=None)
+def test_an_epoch_takes_every_sample_once_in_an_order_of_its_own(count: int, size: int, seed: int, epoch: int) -> None:
+    batches = list(shuffled_batches(count, size, Seed(seed), epoch))
+    rows = np.concatenate(batches).tolist()
+    assert len(set(rows)) == len(rows) >= count - 1
+    assert len(batches) == batches_an_epoch(count, size) or size == 1
+    again = np.concatenate(list(shuffled_batches(count, size, Seed(seed), epoch)))
+    assert again.tolist() == rows
+
+
+def test_epochs_have_different_orders() -> None:
+    first, second = (np.concatenate(list(shuffled_batches(100, 10, Seed(0), epoch))).tolist() for epoch in (0, 1))
+    assert first != second
+
+
+@pytest.mark.parametrize("schedule", [Cosine(warmup=0.1), Linear(warmup=0.1), Constant(warmup=0.1)])
+def test_a_schedule_warms_up_and_then_never_grows(schedule: Any) -> None:
+    factors = [schedule.factor(step, 100) for step in range(100)]
+    assert factors[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert all(later <= earlier + 1e-12 for earlier, later in pairwise(factors[9:]))
+    assert max(factors) == 1.0
+    assert min(factors) > 0 or isinstance(schedule, Cosine | Linear)
+
+
+def test_cosine_is_half_at_half_time() -> None:
+    assert Cosine(warmup=0.0).factor(50, 100) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("options", [SGD(lr=0.1), Adam(lr=0.1), AdamW(lr=0.1)])
+def test_an_optimizer_steps_downhill(options: Any) -> None:
+    weight = torch.nn.Parameter(torch.tensor([5.0]))
+    optimizer = options.build([weight])
+    for _ in range(200):
+        optimizer.zero_grad()
+        (weight**2).sum().backward()
+        optimizer.step()
+    assert abs(weight.item()) < 0.5
+
+
+def test_adamw_is_torchs_own() -> None:
+    weights = [torch.nn.Parameter(torch.linspace(-1, 1, 8)) for _ in range(2)]
+    ours = AdamW(lr=0.01, weight_decay=0.1).build([weights[0]])
+    theirs = torch.optim.AdamW([weights[1]], lr=0.01, weight_decay=0.1)
+    for _ in range(5):
+        for weight, optimizer in zip(weights, (ours, theirs), strict=True):
+            optimizer.zero_grad()
+            (weight**3).sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(weights[0], weights[1])
+
+
+def test_steps_are_planned_before_training() -> None:
+    recipe = check_recipe({"data": {"source": "x"}, "training": {"epochs": 4, "batch_size": 10}})
+    plan = plan_steps(105, recipe.training)
+    assert (plan.steps, plan.steps_an_epoch, plan.validate_every) == (44, 11, 5)
+    limited = check_recipe({"data": {"source": "x"}, "training": {"epochs": 4, "batch_size": 10, "max_steps": 7}})
+    assert plan_steps(105, limited.training).steps == 7
+
+
+def lines(run: Path, key: str) -> list[dict[str, Any]]:
+    return [line for line in RunDirectory.open(run).metrics() if key in line]
+
+
+def test_training_lowers_the_loss_and_keeps_the_best_weights(table_run: Path) -> None:
+    validation = lines(table_run, "validation/loss")
+    assert validation[-1]["validation/loss"] < validation[0]["validation/loss"]
+    best = min(validation, key=lambda line: line["validation/loss"])
+    kept = {path.name for path in (table_run / "checkpoints").iterdir()}
+    assert kept == {f"step-{best['step']:06d}", f"step-{validation[-1]['step']:06d}"}
+    states = [json.loads((path / "state.json").read_text()) for path in (table_run / "checkpoints").iterdir()]
+    assert best["validation/loss"] in [state["validation/loss"] for state in states]
+    weights = (table_run / "checkpoints" / f"step-{best['step']:06d}" / "weights.safetensors").read_bytes()
+    assert weights == (table_run / "model" / "weights.safetensors").read_bytes()
+
+
+def test_training_stops_when_nothing_improves(table_recipe: dict[str, Any], tmp_path: Path) -> None:
+    training = {"epochs": 200, "early_stopping": {"metric": "validation/accuracy", "patience": 3}}
+    run = package.train({**table_recipe, "training": training}, output=tmp_path)
+    validation = lines(run.path, "validation/accuracy")
+    assert len(validation) < 100
+    best = max(line["validation/accuracy"] for line in validation)
+    since = [line["validation/accuracy"] for line in validation[-3:]]
+    assert all(value <= best for value in since)
+    assert validation[-4]["validation/accuracy"] == best
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(table_recipe: dict[str, Any], tmp_path: Path) -> None:
+    training = {"epochs": 5, "clip_norm": None, "optimizer": {"name": "sgd", "lr": 1e30}}
+    with pytest.raises(DanluError, match=r"the training loss is .* at step \d+: lower training\.optimizer\.lr"):
+        package.train({**table_recipe, "training": training}, output=tmp_path)
+    assert [path for path in tmp_path.iterdir() if not list((path / "checkpoints").iterdir())] == []
+
+
+def test_a_linear_model_matches_scikit_learns(tmp_path: Path) -> None:
+    overrides = ["model=linear", "training.epochs=150", "training.optimizer={name: adamw, lr: 1e-2, weight_decay: 0}"]
+    figures = package.run(package.load_recipe("wine", overrides), output=tmp_path).evaluation()
+    model, reference = figures["test"], figures["baselines"]["logistic-regression"]["test"]
+    assert abs(model["accuracy"]["value"] - reference["accuracy"]["value"]) < 0.08
+    assert abs(model["log-loss"]["value"] - reference["log-loss"]["value"]) < 0.1
+
+
+def test_weights_of_a_local_file_are_loaded_and_the_classifier_replaced(
+    image_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    from safetensors.torch import save_file
+
+    from danlu.core.torchvision import mend_torchvision
+
+    mend_torchvision()
+    import timm
+
+    donor = timm.create_model("test_resnet", num_classes=1000, in_chans=3)
+    save_file(donor.state_dict(), tmp_path / "weights.safetensors")
+    model = {"name": "timm:test_resnet", "pretrained": str(tmp_path / "weights.safetensors")}
+    frozen = {"epochs": 1, "max_steps": 1, "optimizer": {"name": "sgd", "lr": 1e-12}}
+    run = package.train({**image_recipe, "model": model, "training": frozen}, output=tmp_path)
+    network = package.load(run.path).model.network
+    own = network.state_dict()
+    weights = {key: value for key, value in donor.named_parameters() if not key.startswith("fc.")}
+    assert len(weights) > 20
+    for key, value in weights.items():
+        torch.testing.assert_close(own[key].cpu(), value.detach(), atol=1e-6, rtol=1e-6)
+    assert json.loads((run.path / "model" / "config.json").read_text())["pretrained"] is None
+
+
+def test_weights_of_another_network_are_refused(image_recipe: dict[str, Any], tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"stem.weight": torch.zeros(3)}, tmp_path / "weights.safetensors")
+    model = {"name": "timm:test_resnet", "pretrained": str(tmp_path / "weights.safetensors")}
+    with pytest.raises(DanluError, match="the weights of another network"):
+        package.train({**image_recipe, "model": model}, output=tmp_path / "runs")
+
+
+def test_a_local_folder_of_a_text_model_is_loaded_and_made_portable(
+    text_run: Path, text_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+    folder = tmp_path / "donor"
+    config = BertConfig(
+        vocab_size=1024, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
+    )
+    donor = BertForMaskedLM(config)
+    donor.save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(text_run / "model" / "tokenizer.json"), pad_token="<pad>", sep_token="</s>", cls_token="<s>"
+    )
+    tokenizer.save_pretrained(folder)
+    frozen = {"epochs": 1, "max_steps": 1, "optimizer": {"name": "sgd", "lr": 1e-12}}
+    run = package.train({**text_recipe, "model": f"hf:{folder}", "training": frozen}, output=tmp_path)
+    written = json.loads((run.path / "model" / "config.json").read_text())
+    assert written["name"] == "hf:bert"
+    import shutil
+
+    shutil.rmtree(folder)
+    predictor = package.load(run.path)
+    torch.testing.assert_close(
+        predictor.model.network.bert.embeddings.word_embeddings.weight.cpu(),
+        donor.bert.embeddings.word_embeddings.weight,
+    )
+    assert predictor.predict(["The Union is strong."]).height == 1
