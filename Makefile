@@ -13,10 +13,10 @@ demo: $(VENV)/core
 	$(BIN)/danlu run breast-cancer
 
 test: $(VENV)/dev lint types layers
-	$(BIN)/python -m pytest --quiet
+	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile
 
 test-all: $(VENV)/dev lint types layers
-	$(BIN)/python -m pytest --quiet -m "slow or not slow"
+	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile -m "slow or not slow"
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check --quiet .

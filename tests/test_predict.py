@@ -3,16 +3,20 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
+from safetensors import safe_open
 
 import danlu as package
 from danlu.artifacts.bundle import open_bundle
 from danlu.core.errors import ArtifactError, DataError
+from danlu.data.sources import read_source
 from danlu.models.predictor import Predictor
-from tests.conftest import Command
+from tests.conftest import TINY_TEXT, Command
 
 
 def rows_of_test(run: Path) -> pl.Series:
@@ -162,8 +166,8 @@ def test_golden_samples_are_replayed(table_run: Path) -> None:
 def test_a_model_that_answers_otherwise_than_its_golden_samples_is_refused(table_run: Path) -> None:
     predictor, golden = package.load(table_run), open_bundle(table_run).golden()
     assert golden is not None
-    with __import__("torch").no_grad():
-        predictor.model.linear.weight.add_(0.5)
+    with torch.no_grad():
+        predictor.model.linear.weight[0].add_(0.5)
     with pytest.raises(ArtifactError, match="golden samples"):
         predictor.replay(golden)
 
@@ -208,3 +212,15 @@ def test_an_output_of_unknown_kind_is_refused(table_run: Path, danlu: Command) -
     done = danlu("predict", table_run, "builtin:wine", "-o", "out.xlsx")
     assert done.returncode == 2
     assert ".parquet, .csv, .jsonl" in done.stderr
+
+
+def test_weights_that_are_shared_are_stored_once_and_answer_alike(
+    corpus_recipe: dict[str, Any], corpus_folder: Path, tmp_path: Path
+) -> None:
+    model = {"name": "hf:llama", "config": {**TINY_TEXT, "tie_word_embeddings": True}}
+    run = package.run({**corpus_recipe, "model": model, "training": {"max_steps": 3, "batch_size": 8}}, tmp_path).path
+    with safe_open(run / "model" / "weights.safetensors", framework="numpy") as weights:
+        embeddings = [name for name in weights.keys() if weights.get_slice(name).get_shape() == [512, 32]]  # noqa: SIM118
+    assert len(embeddings) == 1
+    answers = package.load(run).predict_source(read_source(str(corpus_folder)))
+    assert_same(answers[rows_of_test(run).to_list()], recorded(run))

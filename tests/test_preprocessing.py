@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from danlu.data.dataset import Dataset, interpret
-from danlu.data.place import Hints, Place
+from danlu.data.place import Hints, Place, Source
 from danlu.data.prepare import AnyPreprocessor
-from danlu.data.sources import Source
 from danlu.data.splits import TrainSplit
 from danlu.data.tabular import MISSING, OTHER, TabularPreprocessor
 from danlu.data.targets import Classes, Quantity, fit_target

@@ -1,5 +1,6 @@
 """The recipe language: what it accepts, and how it refuses."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from danlu.core.errors import RecipeError
 from danlu.recipe.load import builtin_recipes, check_recipe, dump_recipe, load_recipe
 from danlu.recipe.schema import Recipe, json_schema
 from danlu.training.optimizers import SGD, AdamW
-from tests.conftest import Command
+from tests.conftest import DANLU, Command
 
 WRONG = """\
 name: churn
@@ -249,3 +250,37 @@ def test_importing_danlu_imports_nothing_else() -> None:
 def test_every_verb_is_a_function_of_the_same_name() -> None:
     for verb in ("train", "evaluate", "predict", "run", "check", "new", "runs", "doctor", "load"):
         assert callable(getattr(package, verb))
+
+
+def test_naming_a_recipe_otherwise_keeps_all_else(tmp_path: Path) -> None:
+    base = write(tmp_path, "name: base\ndata: {source: a.csv}\ntraining: {epochs: 2}\n", "base.yaml")
+    path = write(tmp_path, "name: child\nextends: base.yaml\nseed: 3\n")
+    for recipe in (load_recipe(path), load_recipe(base, ["name=child", "seed=3"])):
+        assert (recipe.name, recipe.seed, recipe.training.epochs) == ("child", 3, 2)
+
+
+def test_other_packages_add_components_by_entry_point(tmp_path: Path) -> None:
+    (tmp_path / "stairs.py").write_text(
+        "from typing import Literal\n"
+        "from danlu.training.schedules import Schedule\n"
+        "class Stairs(Schedule):\n"
+        "    name: Literal['stairs'] = 'stairs'\n"
+        "    steps: int = 4\n"
+        "    def after_warmup(self, progress: float) -> float:\n"
+        "        return 1 - int(progress * self.steps) / self.steps\n"
+    )
+    distribution = tmp_path / "stairs-1.0.dist-info"
+    distribution.mkdir()
+    (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: stairs\nVersion: 1.0\n")
+    (distribution / "entry_points.txt").write_text("[danlu.schedule]\nstairs = stairs:Stairs\ncosine = stairs:Stairs\n")
+    settings = ["--set", "training.schedule={stairs: {steps: 3}}", "--set", "training.epochs=2"]
+    done = subprocess.run(
+        [DANLU, "train", "wine", "-o", str(tmp_path / "runs"), "--name", "r", *settings],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "name: stairs" in (tmp_path / "runs" / "r" / "recipe.yaml").read_text()
+    assert load_recipe("wine").training.schedule.name == "cosine"

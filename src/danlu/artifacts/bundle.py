@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 from pydantic import Field, ValidationError
 
-from danlu.artifacts.files import read_json, sha256, write_bytes, write_json
+from danlu.artifacts.files import read_json, sha256, write_bytes, write_frame, write_json
 from danlu.core.component import Frozen
 from danlu.core.errors import ArtifactError
 
@@ -70,11 +70,7 @@ class Bundle:
 
     def add_golden(self, samples: pl.DataFrame) -> None:
         """Put golden samples into the bundle and their checksum into its manifest."""
-        from io import BytesIO
-
-        content = BytesIO()
-        samples.write_parquet(content)
-        write_bytes(self.folder / GOLDEN, content.getvalue())
+        write_frame(self.folder / GOLDEN, samples)
         write_manifest(self.folder, self.manifest)
 
 

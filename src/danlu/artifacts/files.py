@@ -7,10 +7,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from danlu.core.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 CURES = {
     errno.ENOSPC: "free some space, or choose another folder with --output",
@@ -53,6 +57,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text whole."""
     write_bytes(path, text.encode())
+
+
+def write_frame(path: Path, frame: "pl.DataFrame") -> None:
+    """Write a frame as parquet."""
+    content = BytesIO()
+    frame.write_parquet(content)
+    write_bytes(path, content.getvalue())
 
 
 def write_json(path: Path, value: Any) -> None:

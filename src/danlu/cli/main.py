@@ -13,7 +13,8 @@ from danlu.core.errors import DanluError
 
 app = App(
     name="danlu",
-    help="Raw data to a trained, evaluated and portable model from one typed recipe.",
+    help="Raw data to a trained, evaluated and portable model from one typed recipe. "
+    "Any verb takes --debug, which shows where an error arose.",
     version=__version__,
 )
 

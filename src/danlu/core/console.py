@@ -7,7 +7,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Rich
 
 PLAIN_EVERY_S = 5.0
 
@@ -45,12 +48,9 @@ class PlainProgress:
 class BarProgress:
     """A bar that stays in its line."""
 
-    def __init__(self, advance_bar: "object", title: str, total: int, unit: str) -> None:
-        from rich.progress import Progress as Rich
-
-        assert isinstance(advance_bar, Rich)
-        self.bar = advance_bar
-        self.task = self.bar.add_task(title, total=total, note="", unit=unit)
+    def __init__(self, bar: "Rich", title: str, total: int, unit: str) -> None:
+        self.bar = bar
+        self.task = bar.add_task(title, total=total, note="", unit=unit)
 
     def advance(self, amount: int, note: str = "") -> None:
         self.bar.update(self.task, advance=amount, note=note)

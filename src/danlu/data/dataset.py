@@ -12,7 +12,8 @@ import polars as pl
 from danlu.core.errors import DataError
 from danlu.core.names import suggestion
 from danlu.data.columns import Column, infer_columns
-from danlu.data.sources import Source, read_source
+from danlu.data.place import Source
+from danlu.data.sources import read_source
 from danlu.recipe.sections import Data, Task
 
 Kind = Literal["tabular", "image", "text", "corpus"]

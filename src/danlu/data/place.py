@@ -1,13 +1,37 @@
-"""What preparation is told beside the rows: where they came from, and what a pretrained model expects of them."""
+"""Where rows came from, and what a pretrained model expects of them: what travels beside the data."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+import polars as pl
 
 from danlu.core.component import Frozen
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+
+Layout = Literal["table", "images", "corpus"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A frame and where it came from.
+
+    Attributes:
+        frame: one sample a row.
+        origin: how errors name it: the path, or builtin:NAME.
+        folder: what relative paths inside the data are relative to.
+        layout: what the files themselves say of the kind of data.
+        target: the target column that the layout implies, if any.
+    """
+
+    frame: pl.DataFrame
+    origin: str
+    folder: Path
+    layout: Layout = "table"
+    target: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,39 +5,18 @@ What columns mean is not decided here; see `columns` and `dataset`.
 
 import glob
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
 from danlu.core.errors import DataError
 from danlu.core.names import suggestion
+from danlu.data.builtin import read_builtin
+from danlu.data.place import Source
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 # A text file longer than this is cut at paragraph ends, so that a corpus in one file can be split at all.
 PIECE_CHARACTERS = 8_000
-
-Layout = Literal["table", "images", "corpus"]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A frame and where it came from.
-
-    Attributes:
-        frame: one sample a row.
-        origin: how errors name it: the path, or builtin:NAME.
-        folder: what relative paths inside the data are relative to.
-        layout: what the files themselves say of the kind of data.
-        target: the target column that the layout implies, if any.
-    """
-
-    frame: pl.DataFrame
-    origin: str
-    folder: Path
-    layout: Layout = "table"
-    target: str | None = None
 
 
 def read_source(source: str | Sequence[str], missing_values: Sequence[str] = ()) -> Source:
@@ -54,8 +33,6 @@ def read_source(source: str | Sequence[str], missing_values: Sequence[str] = ())
         parts = [read_source(part, missing_values) for part in source]
         return _stack(parts, ", ".join(source))
     if source.startswith("builtin:"):
-        from danlu.data.builtin import read_builtin
-
         return read_builtin(source)
     path = Path(source)
     if path.is_dir():

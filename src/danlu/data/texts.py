@@ -6,7 +6,7 @@ as one JSON file (tokenizers' format), so that a bundle needs nothing else to re
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from danlu.data.examples import Examples
 
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
-LONGEST_TEXT, LONGEST_BLOCK = 256, 256  # tokens, where the recipe does not say
 IGNORED = -100  # the answer of a position that no loss counts, as torch has it
 
 
@@ -77,10 +76,16 @@ def load_tokenizer(folder: Path) -> TokenizerFile:
     return TokenizerFile(json_text=text, pad=pad, end=end, vocabulary=len(tokenizer))
 
 
-class TextPreprocessor(Frozen):
-    """Texts one by one, cut to the longest that the model takes."""
+class _TokenizedColumn(Frozen):
+    """A column of text, the tokenizer that reads it, and the longest piece a model is given.
 
-    kind: Literal["text"] = "text"
+    Attributes:
+        usual_longest: tokens, where neither the recipe nor the model says.
+        framed: whether a tokenizer trained here puts start and end around every text.
+    """
+
+    usual_longest: ClassVar[int]
+    framed: ClassVar[bool]
     column: str
     longest: int
     tokenizer: TokenizerFile
@@ -89,17 +94,26 @@ class TextPreprocessor(Frozen):
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints) -> Self:
         """Train a tokenizer on the training split, unless the model brings one."""
         texts = _texts(train.frame, dataset.content)
-        tokenizer = hints.tokenizer or train_tokenizer(texts, section.vocabulary, frame_text=True)
-        longest = section.sequence_length or min(LONGEST_TEXT, hints.longest or LONGEST_TEXT)
+        tokenizer = hints.tokenizer or train_tokenizer(texts, section.vocabulary, cls.framed)
+        longest = section.sequence_length or min(cls.usual_longest, hints.longest or cls.usual_longest)
         return cls(column=dataset.content, longest=longest, tokenizer=tokenizer)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that `transform` reads."""
+        return (self.column,)
+
+
+class TextPreprocessor(_TokenizedColumn):
+    """Texts one by one, cut to the longest that the model takes."""
+
+    usual_longest = 256
+    framed = True
+    kind: Literal["text"] = "text"
 
     @property
     def inputs(self) -> TextInputs:
         return TextInputs(vocabulary=self.tokenizer.vocabulary, longest=self.longest, pad=self.tokenizer.pad)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (self.column,)
 
     def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
         """Texts as model inputs, in order; a missing text is an empty one."""
@@ -113,29 +127,16 @@ class TextPreprocessor(Frozen):
         return Examples((TokenLists(*_flatten([text or [self.tokenizer.pad] for text in ids]), self.tokenizer.pad),))
 
 
-class CorpusPreprocessor(Frozen):
+class CorpusPreprocessor(_TokenizedColumn):
     """Documents behind one another, an end token after each, cut into blocks of one length."""
 
+    usual_longest = 256
+    framed = False
     kind: Literal["corpus"] = "corpus"
-    column: str
-    longest: int
-    tokenizer: TokenizerFile
-
-    @classmethod
-    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints) -> Self:
-        """Train a tokenizer on the training split, unless the model brings one."""
-        texts = _texts(train.frame, dataset.content)
-        tokenizer = hints.tokenizer or train_tokenizer(texts, section.vocabulary, frame_text=False)
-        longest = section.sequence_length or min(LONGEST_BLOCK, hints.longest or LONGEST_BLOCK)
-        return cls(column=dataset.content, longest=longest, tokenizer=tokenizer)
 
     @property
     def inputs(self) -> CorpusInputs:
         return CorpusInputs(vocabulary=self.tokenizer.vocabulary, longest=self.longest, end=self.tokenizer.end)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (self.column,)
 
     def token_ids(self, frame: pl.DataFrame) -> list[list[int]]:
         """The tokens of each document, its end token included."""

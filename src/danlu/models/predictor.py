@@ -19,9 +19,8 @@ from danlu.core.device import find_device, make_deterministic
 from danlu.core.errors import ArtifactError, DataError
 from danlu.core.extras import require
 from danlu.core.names import suggestion
-from danlu.data.place import Place
+from danlu.data.place import Place, Source
 from danlu.data.prepare import AnyPreprocessor, Preprocessor
-from danlu.data.sources import Source
 from danlu.data.targets import AnyTarget, Classes, NextToken, Quantity
 from danlu.models.heads import HEADS
 from danlu.models.infer import answers
@@ -58,14 +57,18 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Open a bundle (or a run) and put its model on the device found here.
+        """Open a bundle (or a run), put its model on the device found here, and replay its golden samples.
 
         Raises:
-            ArtifactError: the bundle is damaged.
+            ArtifactError: the bundle is damaged, or no longer answers as it did when it was evaluated.
             MissingExtra: the model needs packages that are not installed.
         """
         bundle = open_bundle(path)
-        return cls.from_bundle(bundle)
+        predictor = cls.from_bundle(bundle)
+        golden = bundle.golden()
+        if golden is not None:
+            predictor.replay(golden)
+        return predictor
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> Self:

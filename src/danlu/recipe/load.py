@@ -30,7 +30,7 @@ class Tree:
 
     def merge(self, over: "Tree") -> "Tree":
         """Lay `over` on this one, section by section; a list, or a component of another name, is replaced whole."""
-        return Tree(_merge(self.values, over.values), {**self.places, **over.places})
+        return Tree(_merge_sections(self.values, over.values), {**self.places, **over.places})
 
 
 def builtin_recipes() -> list[str]:
@@ -239,7 +239,12 @@ def _override(tree: Tree, override: str) -> Tree:
     _anchor(nested, Path.cwd())
     places: dict[Key, str] = {path[: depth + 1]: place for depth in range(len(path))}
     kept = {written: where for written, where in tree.places.items() if written[: len(path)] != path}
-    return Tree(_merge(tree.values, nested), {**places, **kept, path: place})
+    return Tree(_merge_sections(tree.values, nested), {**places, **kept, path: place})
+
+
+def _merge_sections(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay one recipe's keys over another's; the name of a recipe, unlike a component's, replaces nothing else."""
+    return {**under, **{key: _merge(under.get(key), value) for key, value in over.items()}}
 
 
 def _merge(under: Any, over: Any) -> Any:
@@ -247,4 +252,4 @@ def _merge(under: Any, over: Any) -> Any:
         return over
     if "name" in over and "name" in under and over["name"] != under["name"]:
         return over
-    return {**under, **{key: _merge(under.get(key), value) for key, value in over.items()}}
+    return _merge_sections(under, over)

@@ -43,7 +43,8 @@ class Split(Frozen):
     validation: Fraction = 0.15
     test: Fraction = 0.15
     by: Annotated[Component, OneOf("splitter")] | None = Field(
-        default=None, description="stratified where there is a target, random otherwise"
+        default=None,
+        description="stratified where there is a target; a corpus by document, or at random where it has few",
     )
 
     @model_validator(mode="after")
@@ -102,7 +103,10 @@ class Parallel(Frozen):
 
 
 class EarlyStopping(Frozen):
-    """End training when a metric of the validation split has not improved for `patience` epochs."""
+    """End training when a metric of the validation split has not improved in `patience` validations.
+
+    There is one an epoch, and ten in all where there are fewer epochs than that.
+    """
 
     metric: str = Field(default="validation/loss", pattern=r"^validation/")
     patience: PositiveInt = 5

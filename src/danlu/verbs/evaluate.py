@@ -1,6 +1,5 @@
 """`danlu evaluate`: judges a run's bundle on validation and test, keeps golden samples, writes the report."""
 
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from danlu.artifacts.bundle import open_bundle
-from danlu.artifacts.files import write_bytes, write_json
+from danlu.artifacts.files import write_frame, write_json
 from danlu.artifacts.run import EVALUATION, RECIPE, RunDirectory
 from danlu.core.console import say
 from danlu.data.targets import Classes, Quantity
@@ -52,7 +51,8 @@ def evaluate_opened(opened: Opened, run: RunDirectory) -> dict[str, Any]:
         frame = predictor.conform(part.frame, opened.dataset.origin)
         outputs[name] = predictor.outputs(frame, opened.place)
         answers = predictor.target.decode(outputs[name])
-        _write_frame(pl.DataFrame({"row": part.rows}).hstack(answers), run.path / "predictions" / f"{name}.parquet")
+        recorded = pl.DataFrame({"row": part.rows}).hstack(answers)
+        write_frame(run.path / "predictions" / f"{name}.parquet", recorded)
     figures = judge(
         predictor.target,
         opened.dataset.task,
@@ -85,9 +85,3 @@ def _golden(opened: Opened, predictor: Predictor, outputs: np.ndarray) -> pl.Dat
         rows = rows.with_columns(pl.Series(column, images, dtype=pl.Binary))
     answers = pl.Series("answer", outputs[: rows.height].tolist(), dtype=pl.List(pl.Float64))
     return rows.with_columns(answers)
-
-
-def _write_frame(frame: pl.DataFrame, path: Path) -> None:
-    content = BytesIO()
-    frame.write_parquet(content)
-    write_bytes(path, content.getvalue())

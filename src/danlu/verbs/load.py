@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def load(bundle: str | Path) -> "Predictor":
-    """Open a bundle, or the bundle of a run; its checksums are verified and no code of it is run.
+    """Open a bundle, or the bundle of a run: checksums verified, golden samples replayed, no code of it run.
 
     Args:
         bundle: a bundle's or a run's folder.
@@ -17,7 +17,7 @@ def load(bundle: str | Path) -> "Predictor":
         a Predictor: `predict(frame | images | texts)` answers in a frame, one row a sample.
 
     Raises:
-        ArtifactError: there is no bundle, or it is damaged.
+        ArtifactError: there is no bundle, it is damaged, or it no longer answers as it did.
         MissingExtra: its model needs packages that are not installed.
     """
     from danlu.models.predictor import Predictor

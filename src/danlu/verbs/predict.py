@@ -5,7 +5,6 @@ from pathlib import Path
 
 import polars as pl
 
-from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import writing
 from danlu.core.errors import ArgumentError, DataError
 from danlu.core.names import suggestion
@@ -48,11 +47,7 @@ def predict(
         raise ArgumentError(
             f"{path}: cannot write {path.suffix or 'a file without suffix'} (allowed: {', '.join(WRITERS)})"
         )
-    opened = open_bundle(bundle)
-    predictor = Predictor.from_bundle(opened)
-    golden = opened.golden()
-    if golden is not None:
-        predictor.replay(golden)
+    predictor = Predictor.load(bundle)
     read = read_source(source, missing_values)
     for name in keep:
         if name not in read.frame.columns:

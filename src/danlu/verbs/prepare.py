@@ -1,13 +1,12 @@
 """From a recipe to data ready for a model: read, understand, split, fit the preparation on the training split."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from danlu.artifacts.files import write_json
+from danlu.artifacts.files import write_frame, write_json
 from danlu.artifacts.run import RunDirectory
 from danlu.core.errors import DataError
 from danlu.core.extras import require
@@ -102,19 +101,13 @@ def fit_preparation(opened: Opened) -> Prepared:
 
 def write_data(opened: Opened, run: RunDirectory) -> None:
     """Keep the split and the profile in the run."""
-    from io import BytesIO
-
-    from danlu.artifacts.files import write_bytes
-
     parts = pl.concat(
         [
             pl.DataFrame({"row": part.rows, "part": pl.Series([name] * len(part.rows), dtype=pl.String)})
             for name, part in opened.splits.items()
         ]
     ).sort("row")
-    content = BytesIO()
-    parts.write_parquet(content)
-    write_bytes(run.path / "data" / SPLIT, content.getvalue())
+    write_frame(run.path / "data" / SPLIT, parts)
     write_json(run.path / "data" / PROFILE, opened.profile())
 
 
@@ -134,11 +127,3 @@ def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
     train, validation, test = (Part(rows, dataset.frame[rows]) for rows in chosen.values())
     splits = Splits(TrainSplit(train.rows, train.frame), validation, test)
     return Opened(recipe, dataset, splits, audit(dataset, splits))
-
-
-def relative(path: Path) -> str:
-    """A path as short as it can be written from here."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -13,7 +13,7 @@ import polars as pl
 from danlu.core.errors import DataError
 from danlu.core.extras import require
 from danlu.core.names import suggestion
-from danlu.data.sources import Source
+from danlu.data.place import Source
 
 FOLDER = Path(__file__).parent
 
