@@ -231,8 +231,10 @@ def test_every_component_is_listed_under_its_own_name() -> None:
             assert field.default == name or f"^{name}:" in str(field.metadata), (kind, name)
 
 
-def test_nothing_heavy_is_imported_to_check_a_recipe(table_file: Path, tmp_path: Path) -> None:
-    recipe = write(tmp_path, f"data: {{source: '{table_file}', target: cultivar}}\n")
+@pytest.mark.parametrize("source", ["a file", "builtin:wine"])
+def test_nothing_heavy_is_imported_to_check_a_recipe(source: str, table_file: Path, tmp_path: Path) -> None:
+    read = table_file if source == "a file" else source
+    recipe = write(tmp_path, f"data: {{source: '{read}', target: cultivar}}\n")
     program = (
         "import sys, danlu; danlu.check(sys.argv[1]); "
         "print(sorted({'torch', 'sklearn', 'transformers', 'timm', 'matplotlib', 'pandas'} & set(sys.modules)))"

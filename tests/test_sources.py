@@ -1,7 +1,9 @@
 """Reading: every format gives the same rows, and columns are understood, with the reason."""
 
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -203,3 +205,30 @@ def test_a_new_recipe_needs_a_target_for_a_table(table_file: Path, danlu: Comman
     assert done.returncode == 3
     assert "say which column to predict with data.target" in done.stderr
     assert "cultivar" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "load", "named"),
+    [("breast-cancer", "load_breast_cancer", True), ("wine", "load_wine", True), ("diabetes", "load_diabetes", False)],
+)
+def test_built_in_tables_are_scikit_learns(name: str, load: str, named: bool) -> None:
+    import sklearn.datasets
+
+    bunch = getattr(sklearn.datasets, load)(**({} if named else {"scaled": False}))
+    source = read_source(f"builtin:{name}")
+    frame = source.frame
+    assert frame.columns[:-1] == list(bunch.feature_names)
+    np.testing.assert_allclose(frame[:, :-1].to_numpy(), bunch.data)
+    answers = [bunch.target_names[code] for code in bunch.target] if named else bunch.target
+    assert frame[source.target].to_list() == list(answers)
+
+
+def test_built_in_digits_are_scikit_learns() -> None:
+    import sklearn.datasets
+    from PIL import Image
+
+    bunch = sklearn.datasets.load_digits()
+    frame = read_source("builtin:digits").frame
+    assert frame["digit"].to_list() == bunch.target.tolist()
+    pixels = np.asarray(Image.open(BytesIO(frame["image"][1234]))) * (16 / 255)
+    np.testing.assert_allclose(pixels, bunch.images[1234], atol=0.05)

@@ -1,12 +1,13 @@
 """The data sets that come with danlu or its dependencies and need no download: `builtin:NAME`.
 
-breast-cancer, wine, diabetes and digits are scikit-learn's (BSD). The speeches are passages of the State of the
+breast-cancer, wine, diabetes (in its own units) and digits are the files inside scikit-learn (BSD), read without
+importing it, which takes longer than all else that checks a recipe. The speeches are passages of the State of the
 Union addresses since 1790 (contents under CC0), made by scripts/make_speeches.py.
 """
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -16,6 +17,34 @@ from danlu.core.names import suggestion
 from danlu.data.place import Source
 
 FOLDER = Path(__file__).parent
+NUCLEUS = (
+    "radius",
+    "texture",
+    "perimeter",
+    "area",
+    "smoothness",
+    "compactness",
+    "concavity",
+    "concave points",
+    "symmetry",
+    "fractal dimension",
+)
+WINE = (
+    "alcohol",
+    "malic_acid",
+    "ash",
+    "alcalinity_of_ash",
+    "magnesium",
+    "total_phenols",
+    "flavanoids",
+    "nonflavanoid_phenols",
+    "proanthocyanins",
+    "color_intensity",
+    "hue",
+    "od280/od315_of_diluted_wines",
+    "proline",
+)
+DIABETES = ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")
 
 
 def read_builtin(source: str) -> Source:
@@ -30,18 +59,40 @@ def read_builtin(source: str) -> Source:
     return BUILTIN[name](source)
 
 
-def _table(load: str, target: str, named: bool) -> Callable[[str], Source]:
-    """A reader for one of scikit-learn's tables; `named` where its target stands for class names."""
+def _file(name: str, separator: str = ",", skipped: int = 0) -> pl.DataFrame:
+    """One of the data files inside scikit-learn, without names for its columns."""
+    found = importlib.util.find_spec("sklearn")
+    path = Path(found.origin).parent / "datasets" / "data" / name if found and found.origin else None
+    if path is None or not path.is_file():
+        raise DataError(f"builtin data: scikit-learn's file {name} is not there; reinstall scikit-learn")
+    return pl.read_csv(path, has_header=False, separator=separator, skip_rows=skipped, infer_schema_length=None)
 
-    def read(origin: str) -> Source:
-        import sklearn.datasets
 
-        bunch: Any = getattr(sklearn.datasets, load)()
-        frame = pl.DataFrame(bunch.data, schema=[str(name) for name in bunch.feature_names], orient="row")
-        values = [str(bunch.target_names[index]) for index in bunch.target] if named else bunch.target
-        return Source(frame.with_columns(pl.Series(target, values)), origin, FOLDER, target=target)
+def _named(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
+    return frame.rename(dict(zip(frame.columns, names, strict=True)))
 
-    return read
+
+def _breast_cancer(origin: str) -> Source:
+    """569 tumours: mean, standard error and worst value of ten measurements of their cell nuclei."""
+    measured = [pattern.format(name) for pattern in ("mean {}", "{} error", "worst {}") for name in NUCLEUS]
+    frame = _named(_file("breast_cancer.csv", skipped=1), (*measured, "diagnosis"))
+    words = pl.col("diagnosis").replace_strict({0: "malignant", 1: "benign"}, return_dtype=pl.String)
+    return Source(frame.with_columns(words), origin, FOLDER, target="diagnosis")
+
+
+def _wine(origin: str) -> Source:
+    """178 wines of three cultivars: 13 chemical measurements."""
+    frame = _named(_file("wine_data.csv", skipped=1), (*WINE, "cultivar"))
+    return Source(
+        frame.with_columns(pl.format("class_{}", "cultivar").alias("cultivar")), origin, FOLDER, target="cultivar"
+    )
+
+
+def _diabetes(origin: str) -> Source:
+    """442 patients: ten measurements, and how far the disease has come a year later."""
+    frame = _named(_file("diabetes_data_raw.csv.gz", separator=" "), DIABETES)
+    progression = _file("diabetes_target.csv.gz").to_series().alias("progression")
+    return Source(frame.with_columns(progression), origin, FOLDER, target="progression")
 
 
 def _digits(origin: str) -> Source:
@@ -49,16 +100,15 @@ def _digits(origin: str) -> Source:
     require("image", "builtin:digits")
     from io import BytesIO
 
-    import sklearn.datasets
     from PIL import Image
 
-    bunch: Any = sklearn.datasets.load_digits()
+    values = _file("digits.csv.gz").to_numpy()
     images: list[bytes] = []
-    for pixels in (bunch.images * (255 / 16)).round().astype("uint8"):
+    for pixels in (values[:, :64] * (255 / 16)).round().astype("uint8"):
         encoded = BytesIO()
-        Image.fromarray(pixels).save(encoded, format="PNG")
+        Image.fromarray(pixels.reshape(8, 8)).save(encoded, format="PNG")
         images.append(encoded.getvalue())
-    frame = pl.DataFrame({"image": images, "digit": bunch.target})
+    frame = pl.DataFrame({"image": images, "digit": values[:, 64].astype("int64")})
     return Source(frame, origin, FOLDER, "images", "digit")
 
 
@@ -76,9 +126,9 @@ def _corpus(origin: str) -> Source:
 
 
 BUILTIN: dict[str, Callable[[str], Source]] = {
-    "breast-cancer": _table("load_breast_cancer", "diagnosis", named=True),
-    "wine": _table("load_wine", "cultivar", named=True),
-    "diabetes": _table("load_diabetes", "progression", named=False),
+    "breast-cancer": _breast_cancer,
+    "wine": _wine,
+    "diabetes": _diabetes,
     "digits": _digits,
     "speeches": _speeches,
     "speeches-corpus": _corpus,
