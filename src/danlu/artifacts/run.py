@@ -7,6 +7,7 @@ checkpoints/       step-000400/ …                 report.html        self-cont
 model/             the bundle
 """
 
+import itertools
 import json
 import shutil
 from dataclasses import dataclass
@@ -50,15 +51,8 @@ class RunDirectory:
         """
         stamp = f"{name}-{datetime.now():%Y%m%d-%H%M}"
         path = parent / (folder or stamp)
-        if folder is None:  # two runs within a minute
-            counter = 2
-            while path.exists():
-                path = parent / f"{stamp}-{counter}"
-                counter += 1
-        if path.exists() and not overwrite:
-            raise ArgumentError(f"{path}: there already; choose another --name, or say --overwrite to replace it")
-        if path.exists() and not (path / RECIPE).is_file():
-            raise ArgumentError(f"{path}: is not a run of danlu, so it is not overwritten; choose another --name")
+        if folder is not None and path.exists():
+            _refuse_existing(path, overwrite)
         with writing(path):
             parent.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(parent).free
@@ -67,10 +61,9 @@ class RunDirectory:
                     f"{path}: the disk has {free / 1e6:.1f} MB free and the run needs about "
                     f"{needed_bytes / 1e6:.1f} MB; free some space, or choose another folder with --output"
                 )
-            if path.exists():
-                shutil.rmtree(path)
+            path = _claim(path) if folder is None else _replace(path)
             for part in ("data", "checkpoints", "predictions"):
-                (path / part).mkdir(parents=True)
+                (path / part).mkdir()
         return cls(path)
 
     @classmethod
@@ -120,6 +113,32 @@ class RunDirectory:
         """evaluation.json, or nothing where the run was not evaluated."""
         file = self.path / EVALUATION
         return dict(read_json(file)) if file.is_file() else {}
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if not overwrite:
+        raise ArgumentError(f"{path}: there already; choose another --name, or say --overwrite to replace it")
+    if not (path / RECIPE).is_file():
+        raise ArgumentError(f"{path}: is not a run of danlu, so it is not overwritten; choose another --name")
+
+
+def _claim(path: Path) -> Path:
+    """Make a folder of this name, or with a number behind it where another run of the same minute was first."""
+    for counter in itertools.count(1):
+        claimed = path if counter == 1 else path.with_name(f"{path.name}-{counter}")
+        try:
+            claimed.mkdir()
+        except FileExistsError:
+            continue
+        return claimed
+    raise AssertionError("numbers do not end")
+
+
+def _replace(path: Path) -> Path:
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir()
+    return path
 
 
 def find_runs(parent: Path) -> list[RunDirectory]:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from danlu.core.component import Frozen
-from danlu.core.errors import DataError
+from danlu.core.errors import DataError, Problem, RecipeError
 from danlu.data.dataset import Dataset
 from danlu.data.place import Hints, Place, TokenizerFile
 from danlu.data.specs import CorpusInputs, TextInputs
@@ -93,6 +93,9 @@ class _TokenizedColumn(Frozen):
     @classmethod
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints) -> Self:
         """Train a tokenizer on the training split, unless the model brings one."""
+        if section.sequence_length and hints.longest and section.sequence_length > hints.longest:
+            message = f"the model takes at most {hints.longest} tokens, got {section.sequence_length}"
+            raise RecipeError(Problem("", "data.sequence_length", message))
         texts = _texts(train.frame, dataset.content)
         tokenizer = hints.tokenizer or train_tokenizer(texts, section.vocabulary, cls.framed)
         longest = section.sequence_length or min(cls.usual_longest, hints.longest or cls.usual_longest)

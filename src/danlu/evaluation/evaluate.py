@@ -37,20 +37,20 @@ def judge(
         "main": {"metric": MAIN_METRIC[task], "higher_is_better": METRICS[MAIN_METRIC[task]].higher_is_better}
     }
     for name, part in parts.items():
-        truth = _truth(part, target, in_units(target, outputs[name]), content)
-        figures: dict[str, Any] = _valued(compute_metrics(metrics, truth))
+        judged = truth(part, target, outputs[name], content)
+        figures: dict[str, Any] = _valued(compute_metrics(metrics, judged))
         if isinstance(target, Classes):
-            figures["classes"] = class_figures(target, truth)
+            figures["classes"] = class_figures(target, judged)
             figures["confusion"] = {
                 "labels": [str(label) for label in target.labels],
-                "counts": confusion(target, truth),
+                "counts": confusion(target, judged),
             }
         found[name] = figures
     found["baselines"] = {
         baseline.name: {
             "meaning": baseline.meaning,
             **{
-                name: _valued(compute_metrics(metrics, _truth(part, target, baseline.answers[name], content)))
+                name: _valued(compute_metrics(metrics, _baseline_truth(part, target, baseline.answers[name], content)))
                 for name, part in parts.items()
             },
         }
@@ -59,15 +59,28 @@ def judge(
     return found
 
 
-def text_bytes(part: Part, column: str) -> int:
-    """UTF-8 bytes of a split's text."""
-    return sum(len(str(text).encode()) for text in part.frame[column].drop_nulls().to_list())
+def truth(part: Part, target: Classes | Quantity | NextToken, outputs: np.ndarray, content: str) -> Truth:
+    """The answers to a split, as a head gives them, beside what is true.
 
-
-def _truth(part: Part, target: Classes | Quantity | NextToken, answers: np.ndarray, content: str) -> Truth:
+    Args:
+        part: the split.
+        target: what is predicted.
+        outputs: the answers, [samples, ...].
+        content: the text column, for bits a byte.
+    """
     if isinstance(target, NextToken):
-        return Truth(answers[:, 1], answers, text_bytes(part, content))
-    return truth_of(part, target, answers)
+        return _text_truth(part, outputs, content)
+    return truth_of(part, target, in_units(target, outputs))
+
+
+def _text_truth(part: Part, answers: np.ndarray, content: str) -> Truth:
+    text_bytes = sum(len(str(text).encode()) for text in part.frame[content].drop_nulls().to_list())
+    return Truth(answers[:, 1], answers.astype(np.float64), text_bytes)
+
+
+def _baseline_truth(part: Part, target: Classes | Quantity | NextToken, answers: np.ndarray, content: str) -> Truth:
+    """A baseline's numbers are in the target's own units already."""
+    return _text_truth(part, answers, content) if isinstance(target, NextToken) else truth_of(part, target, answers)
 
 
 def _valued(figures: dict[str, float]) -> dict[str, dict[str, float]]:

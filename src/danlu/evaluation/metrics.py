@@ -7,7 +7,7 @@ import numpy as np
 
 from danlu.core.errors import Problem, RecipeError
 from danlu.core.names import suggestion
-from danlu.data.targets import Classes, NextToken, Quantity
+from danlu.data.targets import Classes, Quantity
 
 SMALLEST_PROBABILITY = 1e-7  # float32 probabilities reach 0; its logarithm does not exist
 
@@ -79,8 +79,8 @@ def confusion(target: Classes, truth: Truth) -> list[list[int]]:
     return [[int(count) for count in row] for row in counts]
 
 
-def in_units(target: Classes | Quantity | NextToken, outputs: np.ndarray) -> np.ndarray:
-    """A head's answers as `Truth.answers`: numbers in the target's own units, all else as it is."""
+def in_units(target: Classes | Quantity, outputs: np.ndarray) -> np.ndarray:
+    """A head's answers as `Truth.answers`: numbers in the target's own units, probabilities as they are."""
     if isinstance(target, Quantity):
         return outputs[:, 0].astype(np.float64) * target.std + target.mean
     return outputs.astype(np.float64)

@@ -43,6 +43,11 @@ def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs,
     require("text", options.name)
     mend_torchvision()
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    # It would tell at length that the classifier is new, which is what fine-tuning means.
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
     builder: Any = AutoModelForCausalLM if inputs.kind == "corpus" else AutoModelForSequenceClassification
     settings = {} if inputs.kind == "corpus" else {"num_labels": outputs}

@@ -4,6 +4,7 @@ YAML is read as 1.2 (so `1e-3` is a number and `no` is a word). Relative paths a
 they stand in; those of `--set` from the current folder.
 """
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,18 +80,20 @@ def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path) -> Recipe:
     Raises:
         RecipeError: with every problem found.
     """
-    if isinstance(recipe, Recipe):
-        return recipe
+    if isinstance(recipe, Recipe):  # one made by hand has not met the checks that go beyond types
+        return check_recipe(recipe.model_dump(mode="json", by_alias=True))
     return check_recipe(recipe) if isinstance(recipe, Mapping) else load_recipe(recipe)
 
 
 def check_recipe(values: Mapping[str, Any]) -> Recipe:
-    """A Recipe from plain values, with the same errors as from a file.
+    """A Recipe from plain values, with the same errors as from a file; relative paths are taken from here.
 
     Raises:
         RecipeError: with every problem found.
     """
-    return _check(Tree(dict(values), {}), "recipe")
+    copied: dict[str, Any] = copy.deepcopy(dict(values))
+    _anchor(copied, Path.cwd())
+    return _check(Tree(copied, {}), "recipe")
 
 
 def dump_recipe(recipe: Recipe) -> str:

@@ -13,7 +13,8 @@ from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
 from danlu.core.console import progress, say
 from danlu.core.device import find_device, make_deterministic
 from danlu.core.seeds import Seed
-from danlu.evaluation.metrics import METRICS, Truth, compute_metrics, in_units
+from danlu.evaluation.evaluate import truth
+from danlu.evaluation.metrics import METRICS, compute_metrics
 from danlu.recipe.load import as_recipe, dump_recipe
 from danlu.recipe.schema import Recipe
 from danlu.verbs.prepare import Opened, Prepared, fit_preparation, open_data, shorten, write_data
@@ -113,9 +114,9 @@ def _fit(
         figures = {"validation/loss": mean_loss(network, head, validation, batch_size, device)}
         if watched != "loss" and validation.target is not None:
             found = answers(network, head, validation, batch_size, device)
-            truth = _validation_truth(opened, prepared, found)
+            judged = truth(opened.splits.validation, prepared.target, found, opened.dataset.content)
             # A metric may be undefined, as AUROC is where a class is absent; then there is nothing to log.
-            figures |= {f"validation/{name}": value for name, value in compute_metrics((watched,), truth).items()}
+            figures |= {f"validation/{name}": value for name, value in compute_metrics((watched,), judged).items()}
         return figures
 
     plan = plan_steps(len(examples["train"]), options)
@@ -141,17 +142,6 @@ def _fit(
         f"trained {outcome.steps:,} steps, {outcome.ended}; kept the weights of step {outcome.best_step:,} "
         f"(validation {watched} {outcome.best:.4f})"
     )
-
-
-def _validation_truth(opened: Opened, prepared: Prepared, found: Any) -> Truth:
-    from danlu.data.targets import Classes, Quantity
-    from danlu.evaluation.baselines import truth_of
-    from danlu.evaluation.evaluate import text_bytes
-
-    part = opened.splits.validation
-    if isinstance(prepared.target, Classes | Quantity):
-        return truth_of(part, prepared.target, in_units(prepared.target, found))
-    return Truth(found[:, 1], in_units(prepared.target, found), text_bytes(part, opened.dataset.content))
 
 
 def write_bundle(run: RunDirectory, opened: Opened, prepared: Prepared, model: "nn.Module") -> None:
