@@ -1,6 +1,10 @@
 """The training loop: it learns, keeps the best, stops early, and every choice follows from the seed."""
 
 import json
+import re
+import signal
+import subprocess
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 import danlu as package
 from danlu.artifacts.run import RunDirectory
@@ -20,6 +25,7 @@ from danlu.recipe.load import check_recipe
 from danlu.training.loop import plan_steps
 from danlu.training.optimizers import SGD, Adam, AdamW
 from danlu.training.schedules import Constant, Cosine, Linear
+from tests.conftest import DANLU
 
 
 @given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 2**31), st.integers(0, 100))
@@ -185,3 +191,22 @@ def test_a_local_folder_of_a_text_model_is_loaded_and_made_portable(
         donor.bert.embeddings.word_embeddings.weight,
     )
     assert predictor.predict(["The Union is strong."]).height == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_and_says_where_its_weights_are(number: signal.Signals, tmp_path: Path) -> None:
+    arguments = [DANLU, "train", "wine", "-o", tmp_path, "--name", "run", "--set", "training.epochs=100000"]
+    training = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    deadline = time.monotonic() + 60
+    while not (checkpoints.is_dir() and list(checkpoints.glob("step-*"))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    training.send_signal(number)
+    _, message = training.communicate(timeout=60)
+    assert training.returncode == 1, message
+    told = re.search(r"stopped at step (\d+) of \d+; its weights are in (\S+), no bundle was made", message)
+    assert told, message
+    assert "Traceback" not in message
+    kept = load_file(Path(told[2]) / "weights.safetensors")
+    assert all(value.isfinite().all() for value in kept.values())
+    assert not list(tmp_path.rglob("*.partial"))

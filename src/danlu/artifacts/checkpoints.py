@@ -37,14 +37,16 @@ class Checkpoints:
         self.run = run
         self.best: Path | None = None
 
-    def write(self, model: "nn.Module", step: int, state: dict[str, Any], best: bool) -> None:
-        """Write a checkpoint of this step.
+    def write(self, model: "nn.Module", step: int, state: dict[str, Any], best: bool) -> Path:
+        """Write a checkpoint of this step and return its folder.
 
         Args:
             state: what is known at this step, kept beside the weights as JSON.
             best: whether it is the best so far.
         """
         path = self.run.path / "checkpoints" / f"step-{step:06d}"
+        if path.exists() and not best:  # stopped right after a validation: this step is kept already
+            return path
         with whole_folder(path) as folder:
             save_weights(model, folder / "weights.safetensors")
             write_json(folder / "state.json", {**state, "step": step, "best": best})
@@ -53,6 +55,7 @@ class Checkpoints:
         for old in self.run.checkpoints():
             if old not in (path, self.best):
                 shutil.rmtree(old)
+        return path
 
     def load_best(self, model: "nn.Module") -> dict[str, Any]:
         """Read the best weights back and return what was known then."""

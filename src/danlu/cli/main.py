@@ -16,6 +16,7 @@ app = App(
     help="Raw data to a trained, evaluated and portable model from one typed recipe. "
     "Any verb takes --debug, which shows where an error arose.",
     version=__version__,
+    suppress_keyboard_interrupt=False,
 )
 
 # Named by string, so that asking for help imports none of them.

@@ -4,6 +4,7 @@ In: what a preprocessor made. Out: `{input name: tensor}` for any selection of r
 function of (seed, epoch), so it can be had again at any time.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -115,6 +116,12 @@ def shuffled_batches(count: int, size: int, seed: Seed, epoch: int) -> Iterator[
     for start in range(0, count, size):
         if count - start > 1 or count == 1:
             yield order[start : start + size]
+
+
+def endless_batches(count: int, size: int, seed: Seed) -> Iterator[np.ndarray]:
+    """The batches of epoch after epoch."""
+    for epoch in itertools.count():
+        yield from shuffled_batches(count, size, seed, epoch)
 
 
 def ordered_batches(count: int, size: int) -> Iterator[np.ndarray]:

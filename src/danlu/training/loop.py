@@ -16,11 +16,12 @@ from danlu.artifacts.run import RunDirectory
 from danlu.core.console import Progress
 from danlu.core.errors import DanluError
 from danlu.core.seeds import Seed
-from danlu.data.examples import Examples, batches_an_epoch, shuffled_batches
+from danlu.data.examples import Examples, batches_an_epoch, endless_batches
 from danlu.models.heads import Head
 from danlu.recipe.sections import Training
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Schedule
+from danlu.training.stopping import stop_requests
 
 LOGGED_STEPS = 200  # about as many lines of training loss are written, however long the run
 LEAST_VALIDATIONS = 10  # a run of fewer epochs validates within them too
@@ -92,7 +93,7 @@ def train(
         progress: is advanced by the samples of each step.
 
     Raises:
-        DanluError: the loss is no longer a number.
+        DanluError: the loss is no longer a number, or a signal asked to stop.
     """
     assert isinstance(options.optimizer, Optimizer) and isinstance(options.schedule, Schedule)
     assert options.batch_size is not None and options.optimizer.lr is not None
@@ -100,38 +101,50 @@ def train(
     optimizer = options.optimizer.build(model.parameters())
     checkpoints = Checkpoints(run)
     watch = _Watch(options, higher_is_better)
-    step, epoch, ended = 0, 0, "as many as planned"
+    step = 0
     model.train()
-    while step < plan.steps:
-        for rows in shuffled_batches(len(examples), options.batch_size, seed, epoch):
-            lr = options.optimizer.lr * options.schedule.factor(step, plan.steps)
+    with stop_requests() as stop:
+        batches = endless_batches(len(examples), options.batch_size, seed)
+        for step, rows in zip(range(1, plan.steps + 1), batches, strict=False):
+            lr = options.optimizer.lr * options.schedule.factor(step - 1, plan.steps)
             inputs, target = examples.take(rows, device)
             assert target is not None
-            loss = _step(model, head, optimizer, inputs, target, lr, options, seed.derive("step", step))
-            step += 1
+            loss = _step(model, head, optimizer, inputs, target, lr, options, seed.derive("step", step - 1))
+            _require_finite(loss, step, lr)
             progress.advance(len(rows), f"loss {loss:.4f}" if step % plan.log_every == 0 else watch.note)
-            if not math.isfinite(loss):
-                raise DanluError(
-                    f"the training loss is {loss} at step {step}: lower training.optimizer.lr (it is {lr:.2g}) "
-                    "or look for extreme values in the data"
-                )
+            epoch = step / plan.steps_an_epoch
             if step % plan.log_every == 0:
-                run.log({"step": step, "epoch": step / plan.steps_an_epoch, "train/loss": loss, "lr": lr})
+                run.log({"step": step, "epoch": epoch, "train/loss": loss, "lr": lr})
             if step % plan.validate_every == 0 or step == plan.steps:
                 figures = validate(model)
                 better = watch.look(figures, step)
-                run.log({"step": step, "epoch": step / plan.steps_an_epoch, **figures})
+                run.log({"step": step, "epoch": epoch, **figures})
                 checkpoints.write(model, step, figures, best=better)
-            if step == plan.steps or watch.exhausted:
+            if stop:
+                raise _stopped(checkpoints, model, step, plan)
+            if watch.exhausted:
                 break
-        epoch += 1
-        if watch.exhausted:
-            ended = f"stopped early since {watch.metric} had not improved in {watch.patience} validations"
-            break
     if checkpoints.best is None:
         raise DanluError(f"{watch.metric} was never defined on the validation split; watch another metric")
     checkpoints.load_best(model)
+    ended = "as many as planned"
+    if watch.exhausted:
+        ended = f"stopped early since {watch.metric} had not improved in {watch.patience} validations"
     return Outcome(steps=step, best_step=watch.best_step, best=watch.best, ended=ended)
+
+
+def _require_finite(loss: float, step: int, lr: float) -> None:
+    if not math.isfinite(loss):
+        raise DanluError(
+            f"the training loss is {loss} at step {step}: lower training.optimizer.lr (it is {lr:.2g}) "
+            "or look for extreme values in the data"
+        )
+
+
+def _stopped(checkpoints: Checkpoints, model: nn.Module, step: int, plan: Plan) -> DanluError:
+    """Keep the weights of the step just done, and the error that says where they are."""
+    path = checkpoints.write(model, step, {}, best=False)
+    return DanluError(f"stopped at step {step} of {plan.steps}; its weights are in {path}, no bundle was made")
 
 
 def _step(

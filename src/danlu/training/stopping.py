@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM during training: the step in hand is finished first, so that its weights are whole."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Whether somebody asked training to stop, and by which signal."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Collect the signals that ask to stop; a second one of them ends the program at once.
+
+    Signals reach a program's main thread alone; elsewhere nothing is collected.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def collect(number: int, frame: FrameType | None) -> None:
+        request.signal = signal.Signals(number)
+        for caught, handler in before.items():
+            signal.signal(caught, handler)
+
+    for number in SIGNALS:
+        signal.signal(number, collect)
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
