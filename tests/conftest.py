@@ -16,6 +16,11 @@ DANLU = Path(sys.executable).parent / "danlu"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _kept_work_of_the_tests_alone(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["DANLU_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def danlu() -> Command:
     """The installed command in a process of its own; returns its exit code and output."""

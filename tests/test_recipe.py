@@ -161,7 +161,6 @@ def test_an_unknown_recipe_names_the_nearest_built_in() -> None:
 @pytest.mark.parametrize(
     ("section", "key"),
     [
-        ({"data": {"balance": "smote"}}, "data.balance"),
         ({"data": {"clean": {"duplicates": "drop"}}}, "data.clean.duplicates"),
         ({"data": {"clean": {"outliers": {"method": "iqr", "factor": 3.0, "action": "clip"}}}}, "data.clean.outliers"),
         ({"data": {"select": {"method": "mutual-information", "keep": 20}}}, "data.select"),

@@ -39,7 +39,8 @@ class Component(Frozen):
 TABLES: dict[str, str] = {
     "splitter": "danlu.data.splits:SPLITTERS",
     "scaler": "danlu.data.scaling:SCALERS",
-    "augmentation": "danlu.recipe.planned:AUGMENTATIONS",
+    "augmentation": "danlu.data.augment.table:AUGMENTATIONS",
+    "balancer": "danlu.data.balance.table:BALANCERS",
     "model": "danlu.models.table:MODELS",
     "optimizer": "danlu.training.optimizers:OPTIMIZERS",
     "schedule": "danlu.training.schedules:SCHEDULES",

@@ -1,17 +1,13 @@
-"""Prepared samples as tensors, and the batches taken from them.
+"""Prepared samples, and any selection of them as model inputs.
 
-In: what a preprocessor made. Out: `{input name: tensor}` for any selection of rows. The order of rows in an epoch is a
-function of (seed, epoch), so it can be had again at any time.
+In: what a preprocessor made. Out: `{input name: tensor}`. Which rows training takes when is decided in `feed`.
 """
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-
-from danlu.core.seeds import Seed
 
 if TYPE_CHECKING:
     import torch
@@ -24,11 +20,12 @@ class Feature(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, rows: np.ndarray) -> Tensors:
+    def take(self, rows: np.ndarray, epoch: int | None = None) -> Tensors:
         """The inputs of some samples.
 
         Args:
             rows: positions, [batch].
+            epoch: of training, for features that change their samples at random; None takes them as they are.
         """
 
 
@@ -42,7 +39,7 @@ class Dense:
     def __len__(self) -> int:
         return len(self.values)
 
-    def take(self, rows: np.ndarray) -> Tensors:
+    def take(self, rows: np.ndarray, epoch: int | None = None) -> Tensors:
         import torch
 
         return {self.name: self.values[torch.from_numpy(rows)]}
@@ -65,7 +62,7 @@ class TokenLists:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def take(self, rows: np.ndarray) -> Tensors:
+    def take(self, rows: np.ndarray, epoch: int | None = None) -> Tensors:
         import torch
 
         lengths = self.offsets[rows + 1] - self.offsets[rows]
@@ -92,44 +89,25 @@ class Examples:
     def __len__(self) -> int:
         return len(self.features[0])
 
-    def take(self, rows: np.ndarray, device: "torch.device") -> "tuple[Tensors, torch.Tensor | None]":
+    def take(
+        self, rows: np.ndarray, device: "torch.device", epoch: int | None = None
+    ) -> "tuple[Tensors, torch.Tensor | None]":
         """A batch on the device: inputs by name, and the answers.
 
         Args:
             rows: positions, [batch].
+            epoch: of training; None takes the samples as they are.
         """
         import torch
 
         inputs: Tensors = {}
         for feature in self.features:
-            inputs.update(feature.take(rows))
+            inputs.update(feature.take(rows, epoch))
         target = None if self.target is None else self.target[torch.from_numpy(rows)].to(device)
         return {name: values.to(device) for name, values in inputs.items()}, target
-
-
-def shuffled_batches(count: int, size: int, seed: Seed, epoch: int) -> Iterator[np.ndarray]:
-    """The rows of each training batch of an epoch, a function of (seed, epoch) alone.
-
-    A last batch of one row is left out: batch normalisation has no variance to divide by there.
-    """
-    order = np.random.default_rng(seed.derive("order", epoch).value).permutation(count)
-    for start in range(0, count, size):
-        if count - start > 1 or count == 1:
-            yield order[start : start + size]
-
-
-def endless_batches(count: int, size: int, seed: Seed) -> Iterator[np.ndarray]:
-    """The batches of epoch after epoch."""
-    for epoch in itertools.count():
-        yield from shuffled_batches(count, size, seed, epoch)
 
 
 def ordered_batches(count: int, size: int) -> Iterator[np.ndarray]:
     """All rows in order."""
     for start in range(0, count, size):
         yield np.arange(start, min(start + size, count))
-
-
-def batches_an_epoch(count: int, size: int) -> int:
-    """How many batches `shuffled_batches` yields."""
-    return max(1, count // size + (1 if count % size > 1 else 0))

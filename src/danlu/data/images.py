@@ -131,7 +131,7 @@ class Images:
             decoded[position] = form.pixels(open_image(self.references[row], self.folder))
         return decoded
 
-    def take(self, rows: np.ndarray) -> "Tensors":
+    def take(self, rows: np.ndarray, epoch: int | None = None) -> "Tensors":
         import torch
 
         return {"image": torch.from_numpy(self.decode(rows))}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from danlu.data.balance.emphasis import Emphasis
 from danlu.data.texts import IGNORED
 
 
@@ -15,17 +16,17 @@ class Head:
     """A task's way from logits to numbers.
 
     Attributes:
-        loss: (logits, target, label smoothing) -> the summed loss, and how many answers it is summed over.
+        loss: (logits, target, emphasis) -> the summed loss, and how many answers it is summed over.
         answer: (logits, target) -> [batch, ...], what metrics and `Target.decode` take.
     """
 
-    loss: Callable[[Tensor, Tensor, float], tuple[Tensor, int]]
+    loss: Callable[[Tensor, Tensor, Emphasis], tuple[Tensor, int]]
     answer: Callable[[Tensor, Tensor | None], Tensor]
 
 
-def class_loss(logits: Tensor, target: Tensor, smoothing: float) -> tuple[Tensor, int]:
+def class_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
     """Cross-entropy of [batch, classes] against [batch]."""
-    return functional.cross_entropy(logits, target, reduction="sum", label_smoothing=smoothing), len(target)
+    return functional.cross_entropy(logits, target, reduction="sum", label_smoothing=emphasis.smoothing), len(target)
 
 
 def class_answer(logits: Tensor, target: Tensor | None) -> Tensor:
@@ -33,7 +34,7 @@ def class_answer(logits: Tensor, target: Tensor | None) -> Tensor:
     return torch.softmax(logits.float(), dim=1)
 
 
-def quantity_loss(logits: Tensor, target: Tensor, smoothing: float) -> tuple[Tensor, int]:
+def quantity_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
     """Squared error of [batch, 1] against [batch]; labels of numbers are not smoothed."""
     return functional.mse_loss(logits[:, 0], target, reduction="sum"), len(target)
 
@@ -43,10 +44,14 @@ def quantity_answer(logits: Tensor, target: Tensor | None) -> Tensor:
     return logits.float()
 
 
-def token_loss(logits: Tensor, target: Tensor, smoothing: float) -> tuple[Tensor, int]:
+def token_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
     """Cross-entropy of [batch, length, vocabulary] against [batch, length], padding left out."""
     loss = functional.cross_entropy(
-        logits.flatten(0, 1), target.flatten(), reduction="sum", ignore_index=IGNORED, label_smoothing=smoothing
+        logits.flatten(0, 1),
+        target.flatten(),
+        reduction="sum",
+        ignore_index=IGNORED,
+        label_smoothing=emphasis.smoothing,
     )
     return loss, int((target != IGNORED).sum())
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from danlu.data.balance.emphasis import Emphasis
 from danlu.data.examples import Examples, ordered_batches
 from danlu.models.heads import Head
 
@@ -50,7 +51,7 @@ def mean_loss(model: nn.Module, head: Head, examples: Examples, batch_size: int,
         for rows in ordered_batches(len(examples), batch_size):
             inputs, target = examples.take(rows, device)
             assert target is not None
-            loss, counted = head.loss(model(**inputs), target, 0.0)
+            loss, counted = head.loss(model(**inputs), target, Emphasis())
             total, count = total + float(loss), count + counted
     model.train(was_training)
     return total / count

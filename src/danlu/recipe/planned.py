@@ -11,56 +11,6 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from danlu.core.component import Component, Frozen, OneOf
 
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class RandomCrop(Component):
-    """Cut out a random part and resize it to `size`."""
-
-    name: Literal["random-crop"] = "random-crop"
-    size: PositiveInt
-    scale: tuple[Probability, Probability] = (0.5, 1.0)
-
-
-class Rotate(Component):
-    """Rotate by a random angle of at most `degrees`."""
-
-    name: Literal["rotate"] = "rotate"
-    degrees: Annotated[float, Field(ge=0.0, le=180.0)]
-
-
-class Flip(Component):
-    """Mirror with the given probabilities."""
-
-    name: Literal["flip"] = "flip"
-    horizontal: Probability = 0.5
-    vertical: Probability = 0.0
-
-
-class Color(Component):
-    """Change brightness, contrast and saturation by random factors around 1."""
-
-    name: Literal["color"] = "color"
-    brightness: NonNegativeFloat = 0.0
-    contrast: NonNegativeFloat = 0.0
-    saturation: NonNegativeFloat = 0.0
-
-
-class Noise(Component):
-    """Add Gaussian noise; `std` is in units of the full range."""
-
-    name: Literal["noise"] = "noise"
-    std: NonNegativeFloat
-
-
-AUGMENTATIONS: dict[str, type[Component]] = {
-    "random-crop": RandomCrop,
-    "rotate": Rotate,
-    "flip": Flip,
-    "color": Color,
-    "noise": Noise,
-}
-
 
 class Prune(Component):
     """Take away the share `amount` of the weights, whole channels when structured."""
@@ -153,7 +103,6 @@ BUILT: dict[str, tuple[Any, ...]] = {
     "data.clean.missing": ("impute",),
     "data.clean.outliers": (None,),
     "data.select": (None,),
-    "data.balance": ("none",),
     "data.augment": ((),),
     "data.packing": (True,),
     "model.finetune.mode": ("full",),

@@ -73,7 +73,7 @@ class Data(Frozen):
     split: Split = Field(default_factory=Split)
     scale: Annotated[Component, OneOf("scaler", "standard")] = Field(default="standard", validate_default=True)
     select: Select | None = None
-    balance: Literal["none", "class-weights", "oversample", "undersample", "smote", "adasyn", "focal"] = "none"
+    balance: Annotated[Component, OneOf("balancer", "none")] = Field(default="none", validate_default=True)
     augment: tuple[Annotated[Component, OneOf("augmentation")], ...] = ()
     image_size: PositiveInt | None = Field(default=None, description="pixels a side; inferred when left out")
     sequence_length: PositiveInt | None = Field(default=None, description="tokens a text or a block is cut to")

@@ -16,7 +16,8 @@ from danlu.artifacts.run import RunDirectory
 from danlu.core.console import Progress
 from danlu.core.errors import DanluError
 from danlu.core.seeds import Seed
-from danlu.data.examples import Examples, batches_an_epoch, endless_batches
+from danlu.data.balance.emphasis import Emphasis
+from danlu.data.feed import Batch, Feed, batch_bounds
 from danlu.models.heads import Head
 from danlu.recipe.sections import Training
 from danlu.training.optimizers import Optimizer
@@ -57,7 +58,7 @@ class Plan:
 def plan_steps(samples: int, options: Training) -> Plan:
     """The steps that a resolved `training` section means for so many training samples."""
     assert options.epochs is not None and options.batch_size is not None
-    an_epoch = batches_an_epoch(samples, options.batch_size)
+    an_epoch = len(batch_bounds(samples, options.batch_size))
     steps = min(options.epochs * an_epoch, options.max_steps or options.epochs * an_epoch)
     return Plan(
         steps=steps,
@@ -70,7 +71,8 @@ def plan_steps(samples: int, options: Training) -> Plan:
 def train(
     model: nn.Module,
     head: Head,
-    examples: Examples,
+    feed: Feed,
+    emphasis: Emphasis,
     options: Training,
     seed: Seed,
     device: torch.device,
@@ -84,7 +86,8 @@ def train(
     Args:
         model: on `device`.
         head: the task's loss.
-        examples: the training split, prepared.
+        feed: the training batches.
+        emphasis: what the loss makes of classes of unequal size.
         options: the resolved `training` section.
         seed: the recipe's.
         validate: gives the validation split's metrics, named `validation/…`.
@@ -97,21 +100,19 @@ def train(
     """
     assert isinstance(options.optimizer, Optimizer) and isinstance(options.schedule, Schedule)
     assert options.batch_size is not None and options.optimizer.lr is not None
-    plan = plan_steps(len(examples), options)
+    plan = plan_steps(feed.length, options)
     optimizer = options.optimizer.build(model.parameters())
     checkpoints = Checkpoints(run)
     watch = _Watch(options, higher_is_better)
     step = 0
     model.train()
     with stop_requests() as stop:
-        batches = endless_batches(len(examples), options.batch_size, seed)
-        for step, rows in zip(range(1, plan.steps + 1), batches, strict=False):
+        batches = feed.batches(options.batch_size, device)
+        for step, batch in zip(range(1, plan.steps + 1), batches, strict=False):
             lr = options.optimizer.lr * options.schedule.factor(step - 1, plan.steps)
-            inputs, target = examples.take(rows, device)
-            assert target is not None
-            loss = _step(model, head, optimizer, inputs, target, lr, options, seed.derive("step", step - 1))
+            loss = _step(model, head, optimizer, batch, lr, emphasis, options, seed.derive("step", step - 1))
             _require_finite(loss, step, lr)
-            progress.advance(len(rows), f"loss {loss:.4f}" if step % plan.log_every == 0 else watch.note)
+            progress.advance(len(batch.rows), f"loss {loss:.4f}" if step % plan.log_every == 0 else watch.note)
             epoch = step / plan.steps_an_epoch
             if step % plan.log_every == 0:
                 run.log({"step": step, "epoch": epoch, "train/loss": loss, "lr": lr})
@@ -151,9 +152,9 @@ def _step(
     model: nn.Module,
     head: Head,
     optimizer: torch.optim.Optimizer,
-    inputs: dict[str, torch.Tensor],
-    target: torch.Tensor,
+    batch: Batch,
     lr: float,
+    emphasis: Emphasis,
     options: Training,
     seed: Seed,
 ) -> float:
@@ -162,7 +163,7 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.zero_grad(set_to_none=True)
-    total, count = head.loss(model(**inputs), target, options.label_smoothing)
+    total, count = head.loss(model(**batch.inputs), batch.target, emphasis)
     mean = total / max(1, count)
     mean.backward()  # type: ignore[no-untyped-call]
     if options.clip_norm is not None:

@@ -5,6 +5,8 @@ In: a recipe and the dataset it names. Out: the same recipe with nothing left op
 
 from danlu.core.component import components
 from danlu.core.errors import Problem, RecipeError
+from danlu.data.augment.table import Augmentation
+from danlu.data.balance.table import Balancer
 from danlu.data.dataset import Dataset
 from danlu.evaluation.metrics import METRICS, metrics_for
 from danlu.models.table import Linear, Model, Transformer
@@ -31,6 +33,7 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
         fitting = f"{MODELS_BY_KIND[dataset.kind]} is the usual one"
         message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({fitting})"
         raise RecipeError(Problem("", "model.name", message))
+    _check_fitting(recipe, dataset)
     metrics = metrics_for(dataset.task, recipe.evaluation.metrics)
     data = recipe.data.model_copy(
         update={"task": dataset.task, "target": dataset.target, "split": _split(recipe.data.split, dataset)}
@@ -43,6 +46,20 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
             "evaluation": recipe.evaluation.model_copy(update={"metrics": metrics}),
         }
     )
+
+
+def _check_fitting(recipe: Recipe, dataset: Dataset) -> None:
+    """Refuse balancing and augmentation that the data cannot have, rather than leave them out silently."""
+    balancer = recipe.data.balance
+    assert isinstance(balancer, Balancer)
+    if balancer.name != "none" and dataset.task != "classification":
+        message = f"{balancer.name} balances classes; this is {dataset.task}"
+        raise RecipeError(Problem("", "data.balance", message))
+    for key, component in (("data.balance", balancer), *(("data.augment", step) for step in recipe.data.augment)):
+        assert isinstance(component, Balancer | Augmentation)
+        if dataset.kind not in component.kinds:
+            message = f"{component.name} takes {' or '.join(component.kinds)} data; {dataset.origin} is {dataset.kind}"
+            raise RecipeError(Problem("", key, message))
 
 
 def _component(kind: str, name: str) -> object:

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from danlu.artifacts.bundle import CONFIG, FORMAT, WEIGHTS, Manifest, write_manifest
 from danlu.artifacts.checkpoints import save_weights
 from danlu.artifacts.environment import environment, versions
@@ -13,6 +15,9 @@ from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
 from danlu.core.console import progress, say
 from danlu.core.device import find_device, make_deterministic
 from danlu.core.seeds import Seed
+from danlu.data.balance.table import Balancer
+from danlu.data.splits import Part
+from danlu.data.targets import Classes
 from danlu.evaluation.evaluate import truth
 from danlu.evaluation.metrics import METRICS, compute_metrics
 from danlu.recipe.load import as_recipe, dump_recipe
@@ -23,7 +28,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from danlu.data.balance.emphasis import Emphasis
     from danlu.data.examples import Examples
+    from danlu.data.feed import Feed
 
 
 def train(
@@ -62,7 +69,8 @@ def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool
     if dry:
         opened = shorten(opened)
     seed, device = Seed(opened.recipe.seed), find_device()
-    examples = _examples(opened, prepared)
+    feed, emphasis = _feed(opened, prepared, seed)
+    validation = _examples(opened, prepared, opened.splits.validation)
     torch.manual_seed(seed.derive("weights").value)
     model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
     size_bytes = sum(value.numel() * value.element_size() for value in model.state_dict().values())
@@ -72,30 +80,47 @@ def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool
         write_text(run.path / RECIPE, dump_recipe(opened.recipe))
         write_json(run.path / ENVIRONMENT, environment(str(device), opened.recipe.seed, torch.get_num_threads()))
         write_data(opened, run)
-        _fit(model.to(device), opened, prepared, examples, seed, device, run)
+        _fit(model.to(device), opened, prepared, feed, emphasis, validation, device, run)
         write_bundle(run, opened, prepared, model)
     return run
 
 
-def _examples(opened: Opened, prepared: Prepared) -> dict[str, "Examples"]:
-    """The training and validation splits as tensors."""
+def _examples(opened: Opened, prepared: Prepared, part: Part) -> "Examples":
+    """A split as tensors, answers included."""
     from danlu.data.texts import CorpusPreprocessor
 
-    found: dict[str, Examples] = {}
-    for name, part in (("train", opened.splits.train), ("validation", opened.splits.validation)):
-        examples = prepared.preprocessor.transform(part.frame, opened.place)
-        if not isinstance(prepared.preprocessor, CorpusPreprocessor):
-            examples = replace(examples, target=prepared.target.encode(part.frame))
-        found[name] = examples
-    return found
+    examples = prepared.preprocessor.transform(part.frame, opened.place)
+    if isinstance(prepared.preprocessor, CorpusPreprocessor):
+        return examples
+    return replace(examples, target=prepared.target.encode(part.frame))
+
+
+def _feed(opened: Opened, prepared: Prepared, seed: Seed) -> "tuple[Feed, Emphasis]":
+    """The training split, balanced and augmented as the recipe says; and what the loss makes of its classes."""
+    from danlu.data.balance.emphasis import Emphasis
+    from danlu.data.feed import Feed, shuffled
+
+    train, smoothing = opened.splits.train, opened.recipe.training.label_smoothing
+    examples = _examples(opened, prepared, train)
+    if not isinstance(prepared.target, Classes):
+        return Feed(examples, shuffled(len(examples), seed), len(examples)), Emphasis()
+    balancer = opened.recipe.data.balance
+    assert isinstance(balancer, Balancer)
+    examples = balancer.resample(examples, prepared.target.codes(train.frame), seed.derive("balance"))
+    assert examples.target is not None
+    codes = examples.target.numpy()
+    emphasis = balancer.emphasis(np.bincount(codes, minlength=prepared.target.outputs))
+    order = balancer.order(codes, seed)
+    return Feed(examples, order, len(order(0))), replace(emphasis, smoothing=smoothing)
 
 
 def _fit(
     model: "nn.Module",
     opened: Opened,
     prepared: Prepared,
-    examples: dict[str, "Examples"],
-    seed: Seed,
+    feed: "Feed",
+    emphasis: "Emphasis",
+    validation: "Examples",
     device: "torch.device",
     run: RunDirectory,
 ) -> None:
@@ -108,7 +133,6 @@ def _fit(
     options = opened.recipe.training
     head, batch_size = HEADS[opened.dataset.task], options.batch_size or 1
     watched = options.early_stopping.metric.removeprefix("validation/") if options.early_stopping else "loss"
-    validation = examples["validation"]
 
     def validate(network: "nn.Module") -> dict[str, float]:
         figures = {"validation/loss": mean_loss(network, head, validation, batch_size, device)}
@@ -119,19 +143,20 @@ def _fit(
             figures |= {f"validation/{name}": value for name, value in compute_metrics((watched,), judged).items()}
         return figures
 
-    plan = plan_steps(len(examples["train"]), options)
+    plan = plan_steps(feed.length, options)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     say(
-        f"training {opened.model.name} ({parameters:,} parameters) on {len(examples['train']):,} samples: "
+        f"training {opened.model.name} ({parameters:,} parameters) on {feed.length:,} samples: "
         f"{plan.steps:,} steps of {batch_size} on {device}"
     )
     with progress("training", plan.steps * batch_size, "samples") as bar:
         outcome = train_loop(
             model,
             head,
-            examples["train"],
+            feed,
+            emphasis,
             options,
-            seed,
+            Seed(opened.recipe.seed),
             device,
             validate,
             higher_is_better=watched != "loss" and METRICS[watched].higher_is_better,

@@ -1,0 +1,96 @@
+"""Training batches, one after the other: which rows, prepared, changed at random, on the device.
+
+Which rows an epoch takes and what becomes of each is a function of (seed, epoch, row), so any batch can be had again.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from danlu.core.seeds import Seed
+from danlu.data.examples import Examples, Tensors
+
+if TYPE_CHECKING:
+    import torch
+
+Order = Callable[[int], np.ndarray]  # an epoch -> the rows it takes, in order; as many in every epoch
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some training samples on the device.
+
+    Attributes:
+        inputs: model inputs by name.
+        target: the answers, [batch], or where samples are mixed the share of each class, [batch, classes].
+        rows: positions among the training examples, [batch].
+        epoch: counted from 0; with the row it decides every random change.
+    """
+
+    inputs: Tensors
+    target: "torch.Tensor"
+    rows: np.ndarray
+    epoch: int
+
+
+class Change(Protocol):
+    """A random change of a whole batch on the device."""
+
+    def __call__(self, batch: Batch, take: Callable[[np.ndarray], Batch]) -> Batch:
+        """Change a batch.
+
+        Args:
+            batch: as the change before left it.
+            take: gives other rows of the same epoch, likewise changed so far; for changes that mix samples.
+        """
+
+
+def shuffled(count: int, seed: Seed) -> Order:
+    """Every row once an epoch, in an order of its own."""
+    return lambda epoch: np.random.default_rng(seed.derive("order", epoch).value).permutation(count)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What the training loop is fed with.
+
+    Attributes:
+        examples: the training split, prepared and balanced.
+        order: the rows of each epoch.
+        length: how many rows an epoch takes.
+        changes: random changes on the device, in order.
+    """
+
+    examples: Examples
+    order: Order
+    length: int
+    changes: tuple[Change, ...] = ()
+
+    def batches(self, size: int, device: "torch.device") -> Iterator[Batch]:
+        """The batches of epoch after epoch, without end."""
+        for epoch in itertools.count():
+            order = self.order(epoch)
+            for start, end in batch_bounds(self.length, size):
+                yield self.take(order[start:end], epoch, device)
+
+    def take(self, rows: np.ndarray, epoch: int, device: "torch.device", changed: int | None = None) -> Batch:
+        """Some rows as they are in an epoch, after the first `changed` changes (all, when left out)."""
+        inputs, target = self.examples.take(rows, device, epoch)
+        assert target is not None
+        batch = Batch(inputs, target, rows, epoch)
+        for position, change in enumerate(self.changes[:changed]):
+            batch = change(batch, partial(self.take, epoch=epoch, device=device, changed=position))
+        return batch
+
+
+def batch_bounds(count: int, size: int) -> list[tuple[int, int]]:
+    """Where the batches of an epoch begin and end.
+
+    A last batch of one row is left out: batch normalisation has no variance to divide by there.
+    """
+    starts = range(0, count, size)
+    return [(start, min(start + size, count)) for start in starts if count - start > 1 or 1 in (size, count)]
