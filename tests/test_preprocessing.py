@@ -94,7 +94,7 @@ def test_rows_that_are_not_for_training_decide_nothing(extreme: float, word: str
     states = []
     for frame in (base, changed):
         dataset = opened(frame)
-        train = TrainSplit(train_rows, dataset.frame[train_rows])
+        train = TrainSplit(train_rows, dataset.frame)
         states.append(TabularPreprocessor.fit(train, dataset, section(), Hints()))
     assert states[0] == states[1]
 

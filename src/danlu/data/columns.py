@@ -15,6 +15,7 @@ from danlu.data.sources import IMAGE_SUFFIXES
 ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|rowid|no)$|^unnamed|^$", re.IGNORECASE)
 DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%Y-%m-%d %H:%M:%S", "%Y/%m/%d %H:%M", "%m/%d/%Y", "%d/%m/%Y")
 WORDS_OF_TEXT = 4.0  # a column of text has more words a value than a category has ...
+COUNTED_ROWS = 200_000  # different values are counted exactly in up to so many rows
 CHARACTERS_OF_TEXT = 16.0  # ... or, in languages written without spaces, more characters
 
 
@@ -40,12 +41,33 @@ def infer_columns(frame: pl.DataFrame, overrides: Mapping[str, str], origin: str
     Raises:
         DataError: a column mixes numbers and words, or holds nested values.
     """
-    return tuple(_infer(frame[name], overrides.get(name), origin) for name in frame.columns)
+    counts = _distinct(frame)
+    return tuple(_infer(frame[name], counts[name], overrides.get(name), origin) for name in frame.columns)
 
 
-def _infer(values: pl.Series, said: str | None, origin: str) -> Column:
+def _distinct(frame: pl.DataFrame) -> dict[str, int]:
+    """How many different values each column has, missing ones aside; estimated where there are very many rows.
+
+    Identifiers are told by an exact count, so whatever may be one is counted again.
+    """
+    countable = [name for name, dtype in frame.schema.items() if dtype not in (pl.Object, pl.Binary)]
+    exact = pl.col(countable).drop_nulls().n_unique()
+    if frame.height <= COUNTED_ROWS:
+        counts: dict[str, int] = frame.select(exact).row(0, named=True) if countable else {}
+    else:
+        countable = [name for name in countable if not frame.schema[name].is_nested()]
+        counts = frame.select(pl.col(countable).drop_nulls().approx_n_unique()).row(0, named=True)
+        unsure = [
+            name
+            for name, count in counts.items()
+            if (count > 0.9 * frame.height and not frame.schema[name].is_float()) or count < 5
+        ]
+        counts |= frame.select(pl.col(unsure).drop_nulls().n_unique()).row(0, named=True) if unsure else {}
+    return {name: counts.get(name, frame.height - frame[name].null_count()) for name in frame.columns}
+
+
+def _infer(values: pl.Series, unique: int, said: str | None, origin: str) -> Column:
     present = values.drop_nulls()
-    unique = present.n_unique() if values.dtype != pl.Object else len(present)
     if said is not None:
         reason = "dropped by the recipe" if said == "drop" else "said in the recipe"
         kind = "identifier" if said == "drop" else said
@@ -87,19 +109,20 @@ def _look_at_numbers(values: pl.Series, present: pl.Series, unique: int) -> tupl
 
 def _infer_words(present: pl.Series, unique: int, origin: str) -> tuple[str, str, bool]:
     """Type, reason and use of a column of words."""
-    _refuse_mixture(present, origin)
-    if present.str.strip_chars().cast(pl.Float64, strict=False).null_count() == 0:
+    words = present.unique(maintain_order=True) if unique < len(present) // 2 else present
+    _refuse_mixture(present, words, origin)
+    if words.str.strip_chars().cast(pl.Float64, strict=False).null_count() == 0:
         return "number", "numbers written as words", True
-    if parse_dates(present) is not None:
+    if parse_dates(words) is not None:
         return "datetime", "words that are dates", True
-    lower = present.str.to_lowercase()
-    if sum(lower.str.ends_with(suffix).sum() for suffix in IMAGE_SUFFIXES) >= 0.9 * len(present):
+    lower = words.str.to_lowercase()
+    if sum(lower.str.ends_with(suffix).sum() for suffix in IMAGE_SUFFIXES) >= 0.9 * len(words):
         return "image", "paths of image files", True
-    words = float(present.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
-    characters = float(present.str.len_chars().mean() or 0)  # type: ignore[arg-type]
+    spaced = float(words.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
+    characters = float(words.str.len_chars().mean() or 0)  # type: ignore[arg-type]
     varied = unique > 0.5 * len(present)
-    if varied and (words >= WORDS_OF_TEXT or (words < 2 and characters >= CHARACTERS_OF_TEXT and _unspaced(present))):
-        return "text", f"{words:.0f} words and {characters:.0f} characters a value", True
+    if varied and (spaced >= WORDS_OF_TEXT or (spaced < 2 and characters >= CHARACTERS_OF_TEXT and _unspaced(words))):
+        return "text", f"{spaced:.0f} words and {characters:.0f} characters a value", True
     if len(present) >= 20 and unique == len(present):
         return "identifier", "a different word in every row", False
     if unique > 1000 and varied:
@@ -112,13 +135,21 @@ def _unspaced(present: pl.Series) -> bool:
     return float(present.str.contains(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]").mean() or 0) > 0.5  # type: ignore[arg-type]
 
 
-def _refuse_mixture(present: pl.Series, origin: str) -> None:
-    """Raise DataError where most values are numbers and some are not: a silent category of them would be wrong."""
-    wrong = present.str.strip_chars().cast(pl.Float64, strict=False).is_null()
+def _refuse_mixture(present: pl.Series, words: pl.Series, origin: str) -> None:
+    """Raise DataError where most values are numbers and some are not: a silent category of them would be wrong.
+
+    Args:
+        present: the values.
+        words: the same without repetitions, which is quicker to look through.
+    """
+    odd = words.filter(words.str.strip_chars().cast(pl.Float64, strict=False).is_null())
+    if len(odd) in (0, len(words)):
+        return
+    wrong = present.is_in(odd.implode())
     share = 1 - wrong.sum() / len(present)
-    if 0.5 < share < 1:
+    if share > 0.5:
         row = int(wrong.arg_max() or 0)
-        examples = ", ".join(repr(value) for value in present.filter(wrong).unique(maintain_order=True)[:3])
+        examples = ", ".join(repr(value) for value in odd[:3])
         raise DataError(
             f"{origin}: column {present.name!r} mixes numbers ({share:.1%}) and words ({examples}, first in value "
             f"{row + 1}); correct them, add them to data.missing_values if they mean missing, or say "
@@ -128,7 +159,10 @@ def _refuse_mixture(present: pl.Series, origin: str) -> None:
 
 def parse_dates(values: pl.Series) -> pl.Series | None:
     """Words as datetimes, when one format fits all that are present; else None."""
+    first = values.drop_nulls().head(1)
     for form in DATE_FORMATS:
+        if first.str.strptime(pl.Datetime("us"), form, strict=False).null_count():
+            continue  # a whole column is not worth parsing where its first value shows that it is in vain
         parsed = values.str.strptime(pl.Datetime("us"), form, strict=False)
         if parsed.null_count() == values.null_count():
             return parsed

@@ -4,7 +4,7 @@ What columns mean is not decided here; see `columns` and `dataset`.
 """
 
 import glob
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +13,7 @@ from danlu.core.errors import DataError
 from danlu.core.names import suggestion
 from danlu.data.builtin import read_builtin
 from danlu.data.place import Source
+from danlu.data.tables import READERS
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 # A text file longer than this is cut at paragraph ends, so that a corpus in one file can be split at all.
@@ -63,36 +64,6 @@ def _read_file(path: Path, missing_values: Sequence[str]) -> Source:
     if frame.height == 0:
         raise DataError(f"{path}: has no rows")
     return Source(frame, str(path), path.parent)
-
-
-def _read_csv(path: Path, missing_values: Sequence[str], separator: str | None = None) -> pl.DataFrame:
-    # The whole file decides each column's type: a type guessed from the first rows fails on row 10,001.
-    return pl.read_csv(
-        path,
-        separator=separator or _separator(path),
-        infer_schema_length=None,
-        null_values=list(missing_values),
-        try_parse_dates=True,
-    )
-
-
-def _separator(path: Path) -> str:
-    """The character that the header has most of; a spreadsheet's export often uses a semicolon."""
-    import gzip
-
-    with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
-        header = file.readline(1 << 20)
-    return max((b",", b";", b"\t"), key=header.count).decode()
-
-
-READERS: dict[str, Callable[[Path, Sequence[str]], pl.DataFrame]] = {
-    ".csv": _read_csv,
-    ".tsv": lambda path, missing_values: _read_csv(path, missing_values, "\t"),
-    ".parquet": lambda path, _: pl.read_parquet(path),
-    ".arrow": lambda path, _: pl.read_ipc(path),
-    ".feather": lambda path, _: pl.read_ipc(path),
-    ".jsonl": lambda path, _: pl.read_ndjson(path, infer_schema_length=None),
-}
 
 
 def _unreadable(path: Path, error: Exception) -> str:

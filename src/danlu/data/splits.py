@@ -5,6 +5,7 @@ that later judge the model is an error of types, not a matter of care.
 """
 
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,15 +25,33 @@ TRAIN, VALIDATION, TEST = range(3)
 
 @dataclass(frozen=True)
 class Part:
-    """Some of a dataset's rows, in the order of the file.
+    """Some of a dataset's rows, in the order of the file. A view: rows are copied when they are asked for.
 
     Attributes:
         rows: positions in the dataset's frame, [samples], ascending.
-        frame: those rows.
+        whole: the dataset's frame.
     """
 
     rows: Rows
-    frame: pl.DataFrame
+    whole: pl.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The rows with all columns."""
+        return self.whole[self.rows]
+
+    def column(self, name: str) -> pl.Series:
+        """One column of the rows; a large table is best read by these."""
+        return self.whole[name].gather(self.rows)
+
+    def blocks(self, columns: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
+        """Some columns of the rows, `size` rows at a time, so that a large table is never copied whole."""
+        chosen = self.whole.select(columns)
+        for start in range(0, len(self.rows), size):
+            yield chosen[self.rows[start : start + size]]
 
 
 class TrainSplit(Part):
@@ -173,8 +192,10 @@ def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed) -> Splits
                 f"{dataset.origin}: splitting {dataset.frame.height} rows by {splitter.name} leaves none for {name}; "
                 "give more rows or other fractions in data.split"
             )
-    train, validation, test = (Part(members, dataset.frame[members]) for members in rows)
-    return Splits(TrainSplit(train.rows, train.frame), validation, test)
+    train, validation, test = rows
+    return Splits(
+        TrainSplit(train, dataset.frame), Part(validation, dataset.frame), Part(test, dataset.frame)
+    )
 
 
 def _shuffled(count: int, validation: float, test: float, generator: np.random.Generator) -> Rows:
@@ -206,4 +227,6 @@ def _strata(dataset: Dataset) -> Rows:
             + "; a stratified split needs at least 3 (one each to train, validate and test): "
             "add samples, remove or merge the class, or say data.split.by: random"
         )
-    return values.cast(pl.String).rank("dense").to_numpy().astype(np.int64) - 1
+    labels = counts[dataset.target]
+    order = labels.cast(pl.String).arg_sort().arg_sort()
+    return values.replace_strict(labels, order.cast(pl.Int64), return_dtype=pl.Int64).to_numpy()

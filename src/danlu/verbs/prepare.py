@@ -80,14 +80,14 @@ def shorten(opened: Opened) -> Opened:
     return replace(
         opened,
         recipe=opened.recipe.model_copy(update={"training": training}),
-        splits=Splits(TrainSplit(train.rows, train.frame), validation, test),
+        splits=Splits(TrainSplit(train.rows, train.whole), validation, test),
     )
 
 
 def _thin(part: Part, count: int) -> Part:
     """Rows spread evenly over a part: a file sorted by class still gives all classes."""
     chosen = np.unique(np.linspace(0, len(part.rows) - 1, count).astype(np.int64))
-    return Part(part.rows[chosen], part.frame[chosen])
+    return Part(part.rows[chosen], part.whole)
 
 
 def fit_preparation(opened: Opened) -> Prepared:
@@ -124,6 +124,6 @@ def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
             f"{dataset.origin}: has {dataset.frame.height} rows now, fewer than when {run.path} was trained"
         )
     chosen = {name: parts.filter(pl.col("part") == name)["row"].to_numpy() for name in ("train", "validation", "test")}
-    train, validation, test = (Part(rows, dataset.frame[rows]) for rows in chosen.values())
-    splits = Splits(TrainSplit(train.rows, train.frame), validation, test)
+    train, validation, test = (Part(rows, dataset.frame) for rows in chosen.values())
+    splits = Splits(TrainSplit(train.rows, train.whole), validation, test)
     return Opened(recipe, dataset, splits, audit(dataset, splits))

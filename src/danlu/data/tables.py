@@ -1,0 +1,121 @@
+"""Table files -> polars frames. A file too large to be held is put once into a memory-mapped one under the cache.
+
+The first rows of a text file suggest each column's type; where a later row contradicts, the whole file decides.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from danlu.artifacts.cache import identity, kept
+
+SEEN_ROWS = 10_000  # suggest the types; having the whole file decide takes fifty times as long
+# Files beyond this are converted once and read through the memory map: bytes of text, and of compressed columns.
+LARGE_TEXT, LARGE_COLUMNS = 1 << 30, 256 << 20
+NARROWER: tuple[type[pl.DataType], ...] = (pl.Int64, pl.Int128, pl.Float64)
+VERSION = 1  # of what is kept; another one is made anew
+
+
+def read_csv(path: Path, missing_values: Sequence[str], separator: str | None = None) -> pl.DataFrame:
+    """Read separated values, types inferred, words for missing values read as missing."""
+    scan = partial(
+        pl.scan_csv,
+        path,
+        separator=separator or _separator(path),
+        null_values=list(missing_values),
+        try_parse_dates=True,
+    )
+
+    def suggested() -> pl.LazyFrame:
+        lazy = scan(infer_schema_length=SEEN_ROWS)
+        seen = lazy.head(SEEN_ROWS).collect()
+        unseen = [name for name, values in zip(seen.columns, seen, strict=True) if values.null_count() == seen.height]
+        return _narrowed(lazy, unseen) if seen.height == SEEN_ROWS else lazy
+
+    def decided() -> pl.LazyFrame:
+        lazy = scan(infer_schema=False)
+        return _narrowed(lazy, lazy.collect_schema().names())
+
+    large = path.stat().st_size > LARGE_TEXT
+    try:
+        return _read(path, suggested, large, [list(missing_values)])
+    except pl.exceptions.ComputeError:
+        return _read(path, decided, large, [list(missing_values), "decided"])
+
+
+def read_tsv(path: Path, missing_values: Sequence[str]) -> pl.DataFrame:
+    """Read values separated by tabs."""
+    return read_csv(path, missing_values, "\t")
+
+
+def read_parquet(path: Path, missing_values: Sequence[str]) -> pl.DataFrame:
+    """Read parquet, which knows what is missing."""
+    return _read(path, partial(pl.scan_parquet, path), path.stat().st_size > LARGE_COLUMNS, [])
+
+
+def read_arrow(path: Path, missing_values: Sequence[str]) -> pl.DataFrame:
+    """Read arrow's file format (feather); memory-mapped where it is not compressed."""
+    return pl.read_ipc(path)
+
+
+def read_jsonl(path: Path, missing_values: Sequence[str]) -> pl.DataFrame:
+    """Read one JSON object a line. Any line may have keys of its own, so the whole file decides the columns."""
+    return pl.read_ndjson(path, infer_schema_length=None)
+
+
+READERS: dict[str, Callable[[Path, Sequence[str]], pl.DataFrame]] = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".parquet": read_parquet,
+    ".arrow": read_arrow,
+    ".feather": read_arrow,
+    ".jsonl": read_jsonl,
+}
+
+
+def _read(path: Path, scan: Callable[[], pl.LazyFrame], large: bool, options: list[object]) -> pl.DataFrame:
+    """Collect a scan, in memory or by way of a kept file; streaming, so that only the result takes memory."""
+    if not large:
+        return scan().collect(engine="streaming")
+    folder = kept(
+        "tables",
+        [VERSION, identity(path), options],
+        lambda empty: scan().sink_ipc(empty / "table.arrow", compression="uncompressed"),
+    )
+    return pl.read_ipc(folder / "table.arrow", memory_map=True)
+
+
+def _narrowed(lazy: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
+    """Columns of words as whole numbers, numbers or truth values, where every word of the file is one."""
+    if not names:
+        return lazy
+    tries = [
+        pl.struct(
+            *((pl.col(name).cast(kind, strict=False).null_count() == pl.col(name).null_count()).alias(str(kind))
+              for kind in NARROWER),
+            pl.col(name).is_in(["true", "false"]).all().alias("truth"),
+            (pl.col(name).null_count() == pl.len()).alias("empty"),
+        ).alias(name)
+        for name in names
+    ]
+    fits = lazy.select(tries).collect(engine="streaming").row(0, named=True)
+    return lazy.with_columns(_narrow(name, fits[name]) for name in names)
+
+
+def _narrow(name: str, fits: dict[str, bool]) -> pl.Expr:
+    if fits["empty"]:
+        return pl.col(name)
+    if fits["truth"]:
+        return pl.col(name) == "true"
+    return next((pl.col(name).cast(kind) for kind in NARROWER if fits[str(kind)]), pl.col(name))
+
+
+def _separator(path: Path) -> str:
+    """The character that the header has most of; a spreadsheet's export often uses a semicolon."""
+    import gzip
+
+    with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        header = file.readline(1 << 20)
+    return max((b",", b";", b"\t"), key=header.count).decode()
