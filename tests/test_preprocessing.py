@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset, interpret
 from danlu.data.place import Hints, Place, Source
 from danlu.data.prepare import AnyPreprocessor
 from danlu.data.splits import TrainSplit
-from danlu.data.tabular import MISSING, OTHER, TabularPreprocessor
+from danlu.data.tabular.categories import MISSING, OTHER
+from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.targets import Classes, Quantity, fit_target
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections import Data
@@ -38,7 +40,7 @@ def opened(frame: pl.DataFrame) -> Dataset:
 def fit(frame: pl.DataFrame, scale: str = "standard") -> tuple[TabularPreprocessor, Dataset]:
     dataset = opened(frame)
     train = TrainSplit(np.arange(frame.height), dataset.frame)
-    return TabularPreprocessor.fit(train, dataset, section(scale), Hints()), dataset
+    return TabularPreprocessor.fit(train, dataset, section(scale), Hints(), Seed(0)), dataset
 
 
 @given(columns)
@@ -95,14 +97,14 @@ def test_rows_that_are_not_for_training_decide_nothing(extreme: float, word: str
     for frame in (base, changed):
         dataset = opened(frame)
         train = TrainSplit(train_rows, dataset.frame)
-        states.append(TabularPreprocessor.fit(train, dataset, section(), Hints()))
+        states.append(TabularPreprocessor.fit(train, dataset, section(), Hints(), Seed(0)))
     assert states[0] == states[1]
 
 
 def test_nothing_of_a_real_set_but_its_training_rows_is_learned(table_file: Path) -> None:
     recipe = check_recipe({"data": {"source": str(table_file), "target": "cultivar"}})
     data = open_data(recipe)
-    preprocessor = TabularPreprocessor.fit(data.splits.train, data.dataset, data.recipe.data, Hints())
+    preprocessor = TabularPreprocessor.fit(data.splits.train, data.dataset, data.recipe.data, Hints(), Seed(0))
     state = {number.column: number for number in preprocessor.numbers}
     train, whole = data.splits.train.frame["proline"], data.dataset.frame["proline"]
     assert state["proline"].scaling.offset == pytest.approx(train.mean())

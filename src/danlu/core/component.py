@@ -38,7 +38,10 @@ class Component(Frozen):
 # Where each kind's table stands. A string, because the tables belong to layers above this one.
 TABLES: dict[str, str] = {
     "splitter": "danlu.data.splits:SPLITTERS",
-    "scaler": "danlu.data.scaling:SCALERS",
+    "scaler": "danlu.data.tabular.scaling:SCALERS",
+    "encoder": "danlu.data.tabular.categories:ENCODERS",
+    "gaps": "danlu.data.tabular.impute:GAPS",
+    "duplicates": "danlu.data.clean:DUPLICATES",
     "augmentation": "danlu.data.augment.table:AUGMENTATIONS",
     "balancer": "danlu.data.balance.table:BALANCERS",
     "model": "danlu.models.table:MODELS",

@@ -6,6 +6,7 @@ Only looks; changes nothing. A recipe's `data.columns` overrides every guess mad
 import re
 from collections.abc import Mapping
 
+import numpy as np
 import polars as pl
 
 from danlu.core.component import Frozen
@@ -155,6 +156,12 @@ def _refuse_mixture(present: pl.Series, words: pl.Series, origin: str) -> None:
             f"{row + 1}); correct them, add them to data.missing_values if they mean missing, or say "
             f"data.columns: {{{present.name}: category}}"
         )
+
+
+def missing_values(values: pl.Series) -> np.ndarray:
+    """Which values are missing, NaN included, [rows] bool."""
+    absent = values.is_null()
+    return (absent | values.is_nan().fill_null(True) if values.dtype.is_float() else absent).to_numpy()
 
 
 def parse_dates(values: pl.Series) -> pl.Series | None:

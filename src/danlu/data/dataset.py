@@ -11,7 +11,7 @@ import polars as pl
 
 from danlu.core.errors import DataError
 from danlu.core.names import suggestion
-from danlu.data.columns import Column, infer_columns
+from danlu.data.columns import Column, infer_columns, missing_values
 from danlu.data.place import Source
 from danlu.data.sources import read_source
 from danlu.recipe.sections import Data, Task
@@ -77,10 +77,16 @@ def interpret(source: Source, section: Data) -> Dataset:
             raise DataError(f"{source.origin}: no column {name!r}{near}")
     helpers = set(_split_columns(section))
     features = source.frame.drop(target) if target else source.frame
-    columns = _choose(infer_columns(features, section.columns, source.origin), section, source, helpers)
+    columns = _choose(infer_columns(features, _types(section), source.origin), section, source, helpers)
     kind, columns = _kind(columns, section, source)
     task, reason = _task(source, target, section, kind)
     return Dataset(source.frame, columns, kind, task, reason, target, source.origin, source.folder)
+
+
+def _types(section: Data) -> dict[str, str]:
+    """The columns whose type the recipe says."""
+    said = {name: section.options_of(name).type for name in section.columns}
+    return {name: kind for name, kind in said.items() if kind is not None}
 
 
 def _split_columns(section: Data) -> list[str]:
@@ -150,13 +156,7 @@ def _task(source: Source, target: str | None, section: Data, kind: Kind) -> tupl
     if target is None:
         columns = ", ".join(source.frame.columns)
         raise DataError(f"{source.origin}: say which column to predict with data.target (columns: {columns})")
-    values = source.frame[target]
-    absent = values.null_count() + (int(values.is_nan().sum()) if values.dtype.is_float() else 0)
-    if absent:
-        raise DataError(
-            f"{source.origin}: the target {target!r} is missing in {absent} of {len(values)} rows; "
-            "give them a value or remove them: nothing can be learned from a row without an answer"
-        )
+    values = _labelled(source, target, section)
     distinct = values.n_unique()
     if distinct == 1:
         raise DataError(f"{source.origin}: the target {target!r} is {values[0]!r} in every row; nothing to learn")
@@ -175,3 +175,17 @@ def _task(source: Source, target: str | None, section: Data, kind: Kind) -> tupl
     if whole and distinct <= CLASSES_OF_INTEGERS:
         return "classification", f"the target has {distinct} different whole numbers"
     return "regression", f"the target has {distinct} different numbers"
+
+
+def _labelled(source: Source, target: str, section: Data) -> pl.Series:
+    """The target's values without the missing ones, which there may be only where the recipe says so."""
+    values = source.frame[target]
+    absent = missing_values(values)
+    if absent.any() and section.clean.unlabelled == "fail":
+        raise DataError(
+            f"{source.origin}: the target {target!r} is missing in {absent.sum()} of {len(values)} rows; give them a "
+            "value, or leave them out with data.clean.unlabelled: drop; nothing can be learned without an answer"
+        )
+    if absent.all():
+        raise DataError(f"{source.origin}: the target {target!r} is missing in every row; is it the right column?")
+    return values.filter(~absent)

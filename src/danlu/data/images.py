@@ -14,6 +14,7 @@ import polars as pl
 
 from danlu.core.component import Frozen
 from danlu.core.errors import DataError
+from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.place import Hints, Place
 from danlu.data.specs import ImageInputs
@@ -63,7 +64,7 @@ class ImagePreprocessor(Frozen):
     std: tuple[float, ...]
 
     @classmethod
-    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints) -> Self:
+    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
         """Choose the format and learn mean and deviation from the training images.
 
         The format that pretrained weights expect goes before what the images suggest.

@@ -1,16 +1,23 @@
 """One way from rows to model inputs for every kind of data: fit on the training split, apply to any frame."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 from pydantic import Field
 
+from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.images import ImagePreprocessor
-from danlu.data.place import Hints
-from danlu.data.splits import TrainSplit
-from danlu.data.tabular import TabularPreprocessor
+from danlu.data.place import Hints, Place
+from danlu.data.splits import Part, TrainSplit
+from danlu.data.tabular.preprocessor import TabularPreprocessor, examples_of, training_answers
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
 from danlu.recipe.sections import Data
+
+if TYPE_CHECKING:
+    from danlu.data.examples import Examples
+
+BLOCK_ROWS = 1 << 18  # of a table prepared at a time: little memory, and few calls
 
 Preprocessor = TabularPreprocessor | ImagePreprocessor | TextPreprocessor | CorpusPreprocessor
 AnyPreprocessor = Annotated[Preprocessor, Field(discriminator="kind")]
@@ -23,6 +30,35 @@ PREPROCESSORS: dict[str, type[Preprocessor]] = {
 }
 
 
-def fit_preprocessor(train: TrainSplit, dataset: Dataset, section: Data, hints: Hints) -> Preprocessor:
+def fit_preprocessor(train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Preprocessor:
     """Learn the preparation that fits the kind of data, from the training split alone."""
-    return PREPROCESSORS[dataset.kind].fit(train, dataset, section, hints)
+    return PREPROCESSORS[dataset.kind].fit(train, dataset, section, hints, seed)
+
+
+def prepare_part(preprocessor: Preprocessor, part: Part, place: Place) -> "Examples":
+    """A part's rows as model inputs, as they will be prepared whenever the model is used."""
+    if isinstance(preprocessor, TabularPreprocessor) and len(part) > BLOCK_ROWS:
+        return _in_blocks(preprocessor, part, place)
+    return preprocessor.transform(part.frame, place)
+
+
+def prepare_training(preprocessor: Preprocessor, train: TrainSplit, dataset: Dataset, seed: Seed) -> "Examples":
+    """The training rows as model inputs; what was learned of a row's own answer is kept from it."""
+    place = Place(dataset.origin, dataset.folder)
+    if isinstance(preprocessor, TabularPreprocessor) and preprocessor.cross_fitted:
+        answers = training_answers(train, dataset, seed)
+        return examples_of(*preprocessor.arrays(train.frame, dataset.origin, answers))
+    return prepare_part(preprocessor, train, place)
+
+
+def _in_blocks(preprocessor: TabularPreprocessor, part: Part, place: Place) -> "Examples":
+    """A large table, block by block: beside the result only one block's copies take memory."""
+    inputs = preprocessor.inputs
+    numeric = np.empty((len(part), inputs.numeric), dtype=np.float32)
+    codes = np.empty((len(part), len(inputs.cardinalities)), dtype=np.int64)
+    start = 0
+    for block in part.blocks(preprocessor.columns, BLOCK_ROWS):
+        rows = slice(start, start + block.height)
+        numeric[rows], codes[rows] = preprocessor.arrays(block, place.origin)
+        start += block.height
+    return examples_of(numeric, codes)

@@ -14,7 +14,7 @@ MOST_SHOWN = 8  # categories a column, classes a target
 BINS = 16
 
 
-def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...]) -> dict[str, Any]:
+def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...], dropped: pl.DataFrame) -> dict[str, Any]:
     """The profile of a dataset, for data/profile.json."""
     return {
         "origin": dataset.origin,
@@ -22,6 +22,7 @@ def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...]) -> 
         "task": dataset.task,
         "task_reason": dataset.task_reason,
         "rows": dataset.frame.height,
+        "dropped": dict(dropped["reason"].value_counts(sort=True).rows()),
         "splits": {name: len(part.rows) for name, part in splits.items()},
         "target": None if dataset.target is None else _target(dataset, splits),
         "columns": [_column(column, dataset.frame[column.name]) for column in dataset.columns],

@@ -6,7 +6,7 @@ that later judge the model is an error of types, not a matter of care.
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -72,6 +72,12 @@ class Splits:
 
 class Splitter(Component):
     """Assigns every row to a part."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns, beside the target, that decide the split."""
+        column = getattr(self, "column", None)
+        return (column,) if column else ()
 
     @abstractmethod
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
@@ -176,26 +182,41 @@ SPLITTERS: dict[str, type[Component]] = {
 }
 
 
-def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed) -> Splits:
+def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Rows | None = None) -> Splits:
     """Split a dataset as the recipe says.
+
+    Args:
+        dataset: the rows.
+        section: the recipe's, with its splitter.
+        seed: the recipe's.
+        kept: positions of the rows that cleaning left, ascending; all when left out.
 
     Raises:
         DataError: it cannot be split this way, or a part would be empty.
     """
     splitter = section.by
     assert isinstance(splitter, Splitter), "a resolved recipe names its splitter"
-    parts = splitter.assign(dataset, section.validation, section.test, seed.derive("split"))
+    remaining = dataset
+    if kept is not None and len(kept) < dataset.frame.height:
+        deciding = dict.fromkeys(filter(None, (dataset.target, *splitter.reads)))
+        remaining = replace(dataset, frame=dataset.frame.select(deciding)[kept] if deciding else _blank(len(kept)))
+    parts = splitter.assign(remaining, section.validation, section.test, seed.derive("split"))
     rows = [np.flatnonzero(parts == part) for part in range(len(NAMES))]
+    if kept is not None:
+        rows = [kept[members] for members in rows]
     for name, members in zip(NAMES, rows, strict=True):
         if len(members) == 0:
             raise DataError(
-                f"{dataset.origin}: splitting {dataset.frame.height} rows by {splitter.name} leaves none for {name}; "
+                f"{dataset.origin}: splitting {remaining.frame.height} rows by {splitter.name} leaves none for {name}; "
                 "give more rows or other fractions in data.split"
             )
     train, validation, test = rows
-    return Splits(
-        TrainSplit(train, dataset.frame), Part(validation, dataset.frame), Part(test, dataset.frame)
-    )
+    return Splits(TrainSplit(train, dataset.frame), Part(validation, dataset.frame), Part(test, dataset.frame))
+
+
+def _blank(count: int) -> pl.DataFrame:
+    """A frame that has nothing but a height."""
+    return pl.DataFrame({"row": np.arange(count)})
 
 
 def _shuffled(count: int, validation: float, test: float, generator: np.random.Generator) -> Rows:

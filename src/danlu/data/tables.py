@@ -84,7 +84,7 @@ def _read(path: Path, scan: Callable[[], pl.LazyFrame], large: bool, options: li
         [VERSION, identity(path), options],
         lambda empty: scan().sink_ipc(empty / "table.arrow", compression="uncompressed"),
     )
-    return pl.read_ipc(folder / "table.arrow", memory_map=True)
+    return pl.read_ipc(folder / "table.arrow")
 
 
 def _narrowed(lazy: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
@@ -93,8 +93,10 @@ def _narrowed(lazy: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
         return lazy
     tries = [
         pl.struct(
-            *((pl.col(name).cast(kind, strict=False).null_count() == pl.col(name).null_count()).alias(str(kind))
-              for kind in NARROWER),
+            *(
+                (pl.col(name).cast(kind, strict=False).null_count() == pl.col(name).null_count()).alias(str(kind))
+                for kind in NARROWER
+            ),
             pl.col(name).is_in(["true", "false"]).all().alias("truth"),
             (pl.col(name).null_count() == pl.len()).alias("empty"),
         ).alias(name)

@@ -13,6 +13,7 @@ import polars as pl
 
 from danlu.core.component import Frozen
 from danlu.core.errors import DataError, Problem, RecipeError
+from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.place import Hints, Place, TokenizerFile
 from danlu.data.specs import CorpusInputs, TextInputs
@@ -91,7 +92,7 @@ class _TokenizedColumn(Frozen):
     tokenizer: TokenizerFile
 
     @classmethod
-    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints) -> Self:
+    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
         """Train a tokenizer on the training split, unless the model brings one."""
         if section.sequence_length and hints.longest and section.sequence_length > hints.longest:
             message = f"the model takes at most {hints.longest} tokens, got {section.sequence_length}"

@@ -15,7 +15,7 @@ from danlu.data.images import ImagePreprocessor
 from danlu.data.place import Place
 from danlu.data.prepare import Preprocessor
 from danlu.data.splits import Part, Splits
-from danlu.data.tabular import TabularPreprocessor
+from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.targets import Classes, Quantity
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
 from danlu.evaluation.metrics import Truth

@@ -99,10 +99,6 @@ class Deployment(Frozen):
 
 # What each key may say today; a key that is not here is built in full.
 BUILT: dict[str, tuple[Any, ...]] = {
-    "data.clean.duplicates": ("keep",),
-    "data.clean.missing": ("impute",),
-    "data.clean.outliers": (None,),
-    "data.select": (None,),
     "data.augment": ((),),
     "data.packing": (True,),
     "model.finetune.mode": ("full",),

@@ -15,23 +15,51 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Outliers(Frozen):
-    """Values far from the rest of a column."""
+    """Values far from the rest of a column, or rows far from the rest. Judged by the training split.
+
+    `clip` moves a value to the nearest that is not far, in training and when predicting; `flag` adds a feature that
+    says whether a row holds such a value; `drop` leaves rows out of the training split, never out of the others.
+    """
 
     method: Literal["iqr", "z-score", "isolation-forest"] = "iqr"
-    factor: PositiveFloat = 3.0
+    factor: PositiveFloat = Field(default=3.0, description="of the quartiles' distance (iqr), or deviations (z-score)")
+    share: Annotated[float, Field(gt=0.0, le=0.5)] | None = Field(
+        default=None, description="of the rows that isolation-forest finds odd; it decides itself when left out"
+    )
     action: Literal["drop", "clip", "flag"] = "clip"
+
+    @model_validator(mode="after")
+    def _rows_can_only_be_dropped(self) -> "Outliers":
+        if self.method == "isolation-forest" and self.action != "drop":
+            raise ValueError(f"isolation-forest judges whole rows, so it cannot {self.action} values; say action: drop")
+        return self
 
 
 class Clean(Frozen):
     """What is done about rows that are wrong before anything is learned from them."""
 
-    duplicates: Literal["keep", "drop"] = "keep"
-    missing: Literal["impute", "drop"] = "impute"
+    duplicates: Annotated[Component, OneOf("duplicates", "near")] = Field(default="keep", validate_default=True)
+    missing: Annotated[Component, OneOf("gaps", "impute")] = Field(default="impute", validate_default=True)
     outliers: Outliers | None = None
+    categories: Literal["keep", "merge"] = Field(
+        default="keep", description="merge: values that differ only in case and white space are one"
+    )
+    unlabelled: Literal["fail", "drop"] = Field(default="fail", description="rows whose target is missing")
+
+
+class ColumnOptions(Frozen):
+    """What a recipe says of one column, in place of what is said of all."""
+
+    type: ColumnType | Literal["drop"] | None = None
+    scale: Annotated[Component, OneOf("scaler")] | None = None
+    encode: Annotated[Component, OneOf("encoder")] | None = None
+    missing: Literal["median", "mean", "most-frequent"] | float | None = Field(
+        default=None, description="what stands in for a missing number; a number stands for itself"
+    )
 
 
 class Select(Frozen):
-    """Keep the `keep` features that tell most about the target."""
+    """Keep the `keep` features that tell most about the target; for pca, as many directions."""
 
     method: Literal["variance", "anova", "mutual-information", "model", "pca"] = "mutual-information"
     keep: PositiveInt
@@ -62,16 +90,17 @@ class Data(Frozen):
     task: Task | None = Field(default=None, description="inferred from the target when left out")
     text: str | None = Field(default=None, description="the column that holds the text")
     image: str | None = Field(default=None, description="the column that holds image paths")
-    columns: dict[str, ColumnType | Literal["drop"]] = Field(
-        default_factory=dict, description="overrides of the types that are inferred"
+    columns: dict[str, ColumnType | Literal["drop"] | ColumnOptions] = Field(
+        default_factory=dict, description="by column: its type, or options that differ from those of all columns"
     )
     missing_values: tuple[str, ...] = Field(
         default=("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?"),
         description="words that stand for a missing value in text files",
     )
-    clean: Clean = Clean()
+    clean: Clean = Field(default_factory=Clean)
     split: Split = Field(default_factory=Split)
     scale: Annotated[Component, OneOf("scaler", "standard")] = Field(default="standard", validate_default=True)
+    encode: Annotated[Component, OneOf("encoder", "embedding")] = Field(default="embedding", validate_default=True)
     select: Select | None = None
     balance: Annotated[Component, OneOf("balancer", "none")] = Field(default="none", validate_default=True)
     augment: tuple[Annotated[Component, OneOf("augmentation")], ...] = ()
@@ -81,6 +110,11 @@ class Data(Frozen):
         default=4096, description="tokens of a tokenizer trained here; unused with a pretrained one"
     )
     packing: bool = Field(default=True, description="join documents so that no token of a block is padding")
+
+    def options_of(self, column: str) -> ColumnOptions:
+        """What the recipe says of one column."""
+        said = self.columns.get(column, ColumnOptions())
+        return said if isinstance(said, ColumnOptions) else ColumnOptions(type=said)
 
 
 class Finetune(Frozen):

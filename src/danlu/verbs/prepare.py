@@ -12,6 +12,7 @@ from danlu.core.errors import DataError
 from danlu.core.extras import require
 from danlu.core.seeds import Seed
 from danlu.data.audit import Finding, audit
+from danlu.data.clean import clean_rows, drop_outliers
 from danlu.data.dataset import Dataset, open_dataset
 from danlu.data.place import Place
 from danlu.data.prepare import Preprocessor, fit_preprocessor
@@ -22,17 +23,22 @@ from danlu.models.table import Model
 from danlu.recipe.schema import Recipe
 from danlu.verbs.resolve import resolve
 
-SPLIT, PROFILE = "split.parquet", "profile.json"
+SPLIT, DROPPED, PROFILE = "split.parquet", "dropped.parquet", "profile.json"
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A resolved recipe with its data, split but not yet prepared."""
+    """A resolved recipe with its data, cleaned and split but not yet prepared.
+
+    Attributes:
+        dropped: the rows that cleaning left out, columns `row` and `reason`.
+    """
 
     recipe: Recipe
     dataset: Dataset
     splits: Splits
     findings: tuple[Finding, ...]
+    dropped: pl.DataFrame
 
     @property
     def place(self) -> Place:
@@ -44,7 +50,7 @@ class Opened:
         return self.recipe.model
 
     def profile(self) -> dict[str, Any]:
-        return profile(self.dataset, self.splits, self.findings)
+        return profile(self.dataset, self.splits, self.findings, self.dropped)
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,11 @@ def open_data(recipe: Recipe) -> Opened:
     assert isinstance(resolved.model, Model)
     if resolved.model.extra:
         require(resolved.model.extra, f"model.name: {resolved.model.name}")
-    splits = split_dataset(dataset, resolved.data.split, Seed(resolved.seed))
-    return Opened(resolved, dataset, splits, audit(dataset, splits))
+    seed, options = Seed(resolved.seed), resolved.data.clean
+    cleaned = clean_rows(dataset, options)
+    splits = split_dataset(dataset, resolved.data.split, seed, cleaned.kept)
+    splits, outliers = drop_outliers(splits, dataset, options.outliers, seed)
+    return Opened(resolved, dataset, splits, audit(dataset, splits), pl.concat([cleaned.dropped, outliers]))
 
 
 def shorten(opened: Opened) -> Opened:
@@ -93,14 +102,15 @@ def _thin(part: Part, count: int) -> Part:
 def fit_preparation(opened: Opened) -> Prepared:
     """Learn the preparation and the target from the training split."""
     dataset, train = opened.dataset, opened.splits.train
-    preprocessor = fit_preprocessor(train, dataset, opened.recipe.data, opened.model.hints())
+    seed = Seed(opened.recipe.seed).derive("preparation")
+    preprocessor = fit_preprocessor(train, dataset, opened.recipe.data, opened.model.hints(), seed)
     if dataset.task == "language-modelling":
         return Prepared(preprocessor, NextToken(vocabulary=preprocessor.inputs.vocabulary))  # type: ignore[union-attr]
     return Prepared(preprocessor, fit_target(train, dataset))
 
 
 def write_data(opened: Opened, run: RunDirectory) -> None:
-    """Keep the split and the profile in the run."""
+    """Keep the split, the rows left out and the profile in the run."""
     parts = pl.concat(
         [
             pl.DataFrame({"row": part.rows, "part": pl.Series([name] * len(part.rows), dtype=pl.String)})
@@ -108,6 +118,7 @@ def write_data(opened: Opened, run: RunDirectory) -> None:
         ]
     ).sort("row")
     write_frame(run.path / "data" / SPLIT, parts)
+    write_frame(run.path / "data" / DROPPED, opened.dropped)
     write_json(run.path / "data" / PROFILE, opened.profile())
 
 
@@ -126,4 +137,5 @@ def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
     chosen = {name: parts.filter(pl.col("part") == name)["row"].to_numpy() for name in ("train", "validation", "test")}
     train, validation, test = (Part(rows, dataset.frame) for rows in chosen.values())
     splits = Splits(TrainSplit(train.rows, train.whole), validation, test)
-    return Opened(recipe, dataset, splits, audit(dataset, splits))
+    dropped = pl.read_parquet(run.path / "data" / DROPPED)
+    return Opened(recipe, dataset, splits, audit(dataset, splits), dropped)

@@ -16,7 +16,8 @@ from danlu.core.console import progress, say
 from danlu.core.device import find_device, make_deterministic
 from danlu.core.seeds import Seed
 from danlu.data.balance.table import Balancer
-from danlu.data.splits import Part
+from danlu.data.prepare import prepare_part, prepare_training
+from danlu.data.splits import Part, TrainSplit
 from danlu.data.targets import Classes
 from danlu.evaluation.evaluate import truth
 from danlu.evaluation.metrics import METRICS, compute_metrics
@@ -89,7 +90,11 @@ def _examples(opened: Opened, prepared: Prepared, part: Part) -> "Examples":
     """A split as tensors, answers included."""
     from danlu.data.texts import CorpusPreprocessor
 
-    examples = prepared.preprocessor.transform(part.frame, opened.place)
+    if isinstance(part, TrainSplit):
+        seed = Seed(opened.recipe.seed).derive("preparation")
+        examples = prepare_training(prepared.preprocessor, part, opened.dataset, seed)
+    else:
+        examples = prepare_part(prepared.preprocessor, part, opened.place)
     if isinstance(prepared.preprocessor, CorpusPreprocessor):
         return examples
     return replace(examples, target=prepared.target.encode(part.frame))

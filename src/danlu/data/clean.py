@@ -1,0 +1,166 @@
+"""Rows that are left out, each with its reason: repetitions, gaps, no answer, outliers among the training rows.
+
+What only looks at a row itself, or at rows equal to it, happens before the split; what has to be learned (outliers)
+happens after it, on the training split alone. Values are mended by the preprocessors, never here.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from danlu.core.component import Component
+from danlu.core.errors import DataError
+from danlu.core.seeds import Seed
+from danlu.data.columns import missing_values
+from danlu.data.dataset import Dataset
+from danlu.data.splits import Part, Splits, TrainSplit
+from danlu.data.tabular.impute import DropGaps
+from danlu.data.tabular.numbers import read_numbers
+from danlu.data.tabular.outliers import isolated, limits_of, outside
+from danlu.recipe.sections import Clean, Outliers
+
+REASONS = {"row": pl.Int64, "reason": pl.String}
+Rows = np.ndarray
+
+
+class Duplicates(Component):
+    """What is done about rows that repeat an earlier one."""
+
+    @abstractmethod
+    def repeated(self, dataset: Dataset, rows: Rows) -> Rows:
+        """Which of `rows` (positions in the frame) repeat an earlier one of them, [repeated], ascending."""
+
+
+class Keep(Duplicates):
+    """Repetitions stay."""
+
+    name: Literal["keep"] = "keep"
+
+    def repeated(self, dataset: Dataset, rows: Rows) -> Rows:
+        return rows[:0]
+
+
+class DropExact(Duplicates):
+    """A row equal to an earlier one in every used column and the target is left out."""
+
+    name: Literal["drop"] = "drop"
+
+    def repeated(self, dataset: Dataset, rows: Rows) -> Rows:
+        names = [column.name for column in dataset.used]
+        names += [dataset.target] if dataset.target and dataset.target not in names else []
+        repeated: Rows = rows[~first_of_equals(dataset.frame.select(names)[rows])]
+        return repeated
+
+
+DUPLICATES: dict[str, type[Component]] = {"keep": Keep, "drop": DropExact}
+
+
+def first_of_equals(frame: pl.DataFrame) -> np.ndarray:
+    """Which rows are the first with their values, [rows] bool.
+
+    A 64-bit hash finds the candidates; only rows whose hash occurs again are compared in full.
+    """
+    hashes = frame.hash_rows(seed=0)
+    again = hashes.is_duplicated()
+    first = np.ones(frame.height, dtype=bool)
+    suspects = again.arg_true()
+    if len(suspects):
+        equal = frame[suspects].with_row_index("__row").unique(subset=frame.columns, keep="first", maintain_order=True)
+        first[suspects.to_numpy()] = False
+        first[suspects.to_numpy()[equal["__row"].to_numpy()]] = True
+    return first
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Which rows of a dataset remain.
+
+    Attributes:
+        kept: positions in the dataset's frame, ascending.
+        dropped: the others, columns `row` and `reason`.
+    """
+
+    kept: Rows
+    dropped: pl.DataFrame
+
+
+def clean_rows(dataset: Dataset, options: Clean) -> Cleaned:
+    """Leave out rows before the split.
+
+    Raises:
+        DataError: none are left.
+    """
+    assert isinstance(options.duplicates, Duplicates)
+    kept = np.arange(dataset.frame.height)
+    dropped: list[pl.DataFrame] = []
+
+    def leave_out(rows: Rows, reason: str) -> None:
+        nonlocal kept
+        dropped.append(pl.DataFrame({"row": rows, "reason": pl.Series([reason] * len(rows), dtype=pl.String)}))
+        kept = np.setdiff1d(kept, rows, assume_unique=True)
+
+    if options.unlabelled == "drop" and dataset.target is not None:
+        leave_out(np.flatnonzero(missing_values(dataset.frame[dataset.target])), "no answer")
+    if isinstance(options.missing, DropGaps):
+        gaps = np.zeros(dataset.frame.height, dtype=bool)
+        for column in dataset.used:
+            gaps |= missing_values(dataset.frame[column.name])
+        leave_out(kept[gaps[kept]], "a missing value")
+    leave_out(options.duplicates.repeated(dataset, kept), "repeats an earlier row")
+    if len(kept) == 0:
+        raise DataError(f"{dataset.origin}: cleaning left none of {dataset.frame.height} rows; ease data.clean")
+    return Cleaned(kept, pl.concat([pl.DataFrame(schema=REASONS), *dropped], how="vertical_relaxed"))
+
+
+def drop_outliers(
+    splits: Splits, dataset: Dataset, options: Outliers | None, seed: Seed
+) -> tuple[Splits, pl.DataFrame]:
+    """Leave outliers out of the training split, as judged by itself; validation and test stay whole.
+
+    Returns:
+        the splits, and the rows left out with the reason.
+
+    Raises:
+        DataError: no training row would be left.
+    """
+    if options is None or options.action != "drop":
+        return splits, pl.DataFrame(schema=REASONS)
+    train = splits.train
+    far, reasons = _far(train, dataset, options, seed)
+    if far.all():
+        raise DataError(
+            f"{dataset.origin}: every training row is an outlier by {options.method}; ease data.clean.outliers"
+        )
+    remaining = TrainSplit(train.rows[~far], train.whole)
+    dropped = pl.DataFrame({"row": train.rows[far], "reason": pl.Series(reasons[far], dtype=pl.String)})
+    return replace(splits, train=remaining), dropped.cast(REASONS)  # type: ignore[arg-type]
+
+
+def _far(train: Part, dataset: Dataset, options: Outliers, seed: Seed) -> tuple[np.ndarray, np.ndarray]:
+    """Which training rows are outliers, [rows] bool, and why, [rows]."""
+    names = [column.name for column in dataset.used if column.type == "number"]
+    far = np.zeros(len(train), dtype=bool)
+    reasons = np.full(len(train), "", dtype=object)
+    if not names:
+        return far, reasons
+    if options.method == "isolation-forest":
+        matrix = np.column_stack(
+            [_without_gaps(read_numbers(train.column(name), None, dataset.origin)) for name in names]
+        )
+        far = isolated(matrix, options, seed.derive("isolation-forest"))
+        reasons[far] = "an outlier by isolation-forest"
+        return far, reasons
+    for name in names:
+        values = read_numbers(train.column(name), None, dataset.origin)
+        beyond = outside(values, limits_of(values, options))
+        reasons[beyond & ~far] = f"an outlier in {name} by {options.method}"
+        far |= beyond
+    return far, reasons
+
+
+def _without_gaps(values: np.ndarray) -> np.ndarray:
+    absent = np.isnan(values)
+    return np.where(absent, np.median(values[~absent]) if not absent.all() else 0.0, values)

@@ -1,0 +1,193 @@
+"""Categories: codes for an embedding, columns of ones and zeros, or what the target was like for each value.
+
+Missing values and rare or unseen ones have codes of their own, so that a model has met both before it is used.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+import numpy as np
+import polars as pl
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from danlu.core.arrays import Matrix
+from danlu.core.component import Component, Frozen
+from danlu.core.seeds import Seed
+from danlu.data.tabular.scaling import Scaling, Standard
+
+if TYPE_CHECKING:
+    from sklearn.preprocessing import TargetEncoder
+
+MISSING, OTHER = 0, 1  # the first two codes of every category
+SPECIAL = ("missing", "other")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The target of the training rows, for what is learned of it.
+
+    Attributes:
+        values: class codes or quantities, [rows].
+        continuous: whether they are quantities.
+        seed: decides folds and whatever else is drawn.
+    """
+
+    values: np.ndarray
+    continuous: bool
+    seed: Seed
+
+
+class Encoder(Component):
+    """How a category reaches the model.
+
+    Attributes:
+        rare: a value with fewer training rows than this shares one code with unseen values.
+    """
+
+    rare: PositiveInt = 2
+
+
+class Embedding(Encoder):
+    """A learned vector for each value."""
+
+    name: Literal["embedding"] = "embedding"
+
+
+class OneHot(Encoder):
+    """A column of ones and zeros for each of the `most` most frequent values."""
+
+    name: Literal["one-hot"] = "one-hot"
+    most: PositiveInt = 100
+
+
+class TargetEncoding(Encoder):
+    """The target's mean for each value, shrunk towards the mean of all (Micci-Barreca 2001).
+
+    Training rows get what the other folds say of their value, so that no row sees its own answer.
+    """
+
+    name: Literal["target"] = "target"
+    folds: Annotated[int, Field(ge=2)] = 5
+    smoothing: Literal["auto"] | NonNegativeFloat = "auto"
+
+
+ENCODERS: dict[str, type[Component]] = {"embedding": Embedding, "one-hot": OneHot, "target": TargetEncoding}
+
+
+class CategoryState(Frozen):
+    """A category: its values; the code of the i-th is i + 2.
+
+    Attributes:
+        merged: whether values that differ only in case and white space count as one.
+    """
+
+    column: str
+    values: tuple[str, ...]
+    merged: bool = False
+
+    @classmethod
+    def fit(cls, values: pl.Series, rare: int, merged: bool, most: int | None = None) -> Self:
+        """Learn the values that are frequent enough, of the training split's."""
+        counts = _words(values.drop_nulls(), merged).value_counts(sort=True).rows()
+        frequent = [word for word, count in sorted(counts, key=lambda row: (-row[1], row[0])) if count >= rare]
+        return cls(column=values.name, values=tuple(sorted(frequent[:most])), merged=merged)
+
+    @property
+    def size(self) -> int:
+        """How many codes there are."""
+        return len(self.values) + len(SPECIAL)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each code stands for."""
+        return (*SPECIAL, *self.values)
+
+    def codes(self, frame: pl.DataFrame) -> np.ndarray:
+        """The code of each row, [rows] int64."""
+        words = _words(frame[self.column], self.merged)
+        known = pl.Series(self.values, dtype=pl.String)
+        codes = pl.Series(np.arange(len(known), dtype=np.int64) + len(SPECIAL))
+        found = words.replace_strict(known, codes, default=OTHER, return_dtype=pl.Int64)
+        return found.set(words.is_null(), MISSING).to_numpy() if words.null_count() else found.to_numpy()
+
+
+def _words(values: pl.Series, merged: bool) -> pl.Series:
+    words = values.cast(pl.String)
+    return fold_spelling(words) if merged else words
+
+
+def fold_spelling(words: pl.Series) -> pl.Series:
+    """Words with outer white space off, inner white space single, in lower case."""
+    return words.str.strip_chars().str.replace_all(r"\s+", " ").str.to_lowercase()
+
+
+class OneHotState(Frozen):
+    """A category as columns of ones and zeros."""
+
+    kind: Literal["one-hot"] = "one-hot"
+    category: CategoryState
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{self.category.column}={name}" for name in self.category.names)
+
+    def apply(self, frame: pl.DataFrame, answers: Answers | None) -> np.ndarray:
+        """[rows, values + 2] float32."""
+        ones: np.ndarray = np.eye(self.category.size, dtype=np.float32)[self.category.codes(frame)]
+        return ones
+
+
+class TargetState(Frozen):
+    """A category as what the target was like for it.
+
+    Attributes:
+        table: the encoding of each code, [codes, columns]; one column, or one a class where there are three or more.
+        scalings: of each column.
+    """
+
+    kind: Literal["target"] = "target"
+    category: CategoryState
+    options: TargetEncoding
+    table: Matrix
+    scalings: tuple[Scaling, ...]
+
+    @classmethod
+    def fit(cls, category: CategoryState, options: TargetEncoding, frame: pl.DataFrame, answers: Answers) -> Self:
+        """Learn the encoding of each code from the training rows."""
+        codes = category.codes(frame)
+        encoder = _target_encoder(options, answers).fit(codes[:, None], answers.values)
+        width = len(encoder.encodings_)
+        table = np.tile(np.atleast_1d(encoder.target_mean_), (category.size, 1)).astype(np.float32)
+        for column in range(width):
+            table[encoder.categories_[0], column] = encoder.encodings_[column]
+        scalings = tuple(Standard().fit(table[codes, column].astype(np.float64)) for column in range(width))
+        return cls(category=category, options=options, table=Matrix.of(table), scalings=scalings)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        width = len(self.scalings)
+        return tuple(f"{self.category.column} target" + (f" {i}" if width > 1 else "") for i in range(width))
+
+    def apply(self, frame: pl.DataFrame, answers: Answers | None) -> np.ndarray:
+        """[rows, columns] float32; cross-fitted for the training rows, whose answers are given."""
+        codes = self.category.codes(frame)
+        if answers is None:
+            encoded: np.ndarray = self.table.array[codes]
+        else:
+            encoded = _target_encoder(self.options, answers).fit_transform(codes[:, None], answers.values)
+        return np.stack(
+            [scaling.apply(encoded[:, column]) for column, scaling in enumerate(self.scalings)], axis=1
+        ).astype(np.float32)
+
+
+def _target_encoder(options: TargetEncoding, answers: Answers) -> "TargetEncoder":
+    from sklearn.preprocessing import TargetEncoder
+
+    kind = "continuous" if answers.continuous else "binary" if answers.values.max() <= 1 else "multiclass"
+    return TargetEncoder(
+        target_type=kind,
+        smooth=options.smoothing,
+        cv=options.folds,
+        shuffle=True,
+        random_state=answers.seed.derive("target-encoding").value % 2**32,
+    )

@@ -1,0 +1,55 @@
+"""Dates and times as numbers: how much time has passed, and where in the year, the week and the day it is.
+
+A cycle becomes a point on a circle, so that December lies beside January.
+"""
+
+import numpy as np
+import polars as pl
+
+from danlu.core.errors import DataError
+from danlu.data.columns import parse_dates
+
+MICROSECONDS_A_DAY = 86_400 * 1_000_000
+CYCLE_DAYS = {"year": 365.2425, "week": 7.0, "day": 1.0}
+DATE_PARTS = ("elapsed", "year-sin", "year-cos", "week-sin", "week-cos", "day-sin", "day-cos")
+
+
+def date_part(values: pl.Series, part: str, origin: str) -> np.ndarray:
+    """Days since 1970, or the sine or cosine of where in a cycle each time lies; NaN where it is missing.
+
+    Args:
+        values: dates, datetimes or words that are dates, [rows].
+        part: one of DATE_PARTS.
+        origin: where the values came from, for errors.
+
+    Returns:
+        [rows] float64.
+
+    Raises:
+        DataError: a word is no date.
+    """
+    if values.dtype == pl.String:
+        values = _parsed(values, origin)
+    microseconds = values.cast(pl.Datetime("us")).cast(pl.Int64).cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    days = microseconds / MICROSECONDS_A_DAY
+    if part == "elapsed":
+        return np.asarray(days)
+    cycle, _, wave = part.partition("-")
+    angle = 2 * np.pi * days / CYCLE_DAYS[cycle]
+    return np.sin(angle) if wave == "sin" else np.cos(angle)
+
+
+def _parsed(values: pl.Series, origin: str) -> pl.Series:
+    parsed = parse_dates(values)
+    if parsed is None:
+        parsed = values.str.to_datetime(strict=False)
+        refuse_unparsed(values, parsed, origin, "a date")
+    return parsed
+
+
+def refuse_unparsed(values: pl.Series, parsed: pl.Series, origin: str, wanted: str) -> None:
+    """Raise DataError at the first value that is there and could not be understood."""
+    wrong = parsed.is_null() & values.is_not_null()
+    if wrong.any():
+        row = int(wrong.arg_max() or 0)
+        raise DataError(f"{origin}: column {values.name!r}, row {row + 1}: {values[row]!r} is not {wanted}")

@@ -1,0 +1,145 @@
+"""Missing values: what a recipe may say of them, and the two ways to fill them that look at the whole row.
+
+Filling with one number a column (median, mean …) is part of `NumberState`; leaving rows out is part of `clean`.
+"""
+
+import warnings
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import Field, PositiveInt
+
+from danlu.core.arrays import Matrix
+from danlu.core.component import Component, Frozen
+from danlu.core.seeds import Seed
+
+REFERENCE_ROWS = 2_000  # training rows that neighbours are looked for among; they travel in the bundle
+MOST_PREDICTORS = 20  # columns that a missing one is predicted from
+
+
+class Gaps(Component):
+    """What is done about missing values among the inputs."""
+
+
+class DropGaps(Gaps):
+    """Leave out rows with a missing value before the split. When predicting, the median stands in."""
+
+    name: Literal["drop"] = "drop"
+
+
+class Impute(Gaps):
+    """Fill in missing numbers; a missing category is a value of its own.
+
+    Attributes:
+        strategy: one number a column (median, mean, most-frequent, constant), the mean of the most similar training
+            rows (knn; Troyanskaya et al. 2001), or a regression on the other columns, in rounds (iterative; van
+            Buuren & Groothuis-Oudshoorn 2011).
+        constant: stands in under `strategy: constant`.
+        neighbors: rows that are averaged by knn.
+        rounds: most passes over the columns by iterative.
+        indicators: add, for each column with gaps in the training split, whether its value was missing.
+    """
+
+    name: Literal["impute"] = "impute"
+    strategy: Literal["median", "mean", "most-frequent", "constant", "knn", "iterative"] = "median"
+    constant: float = 0.0
+    neighbors: PositiveInt = 5
+    rounds: PositiveInt = 10
+    indicators: bool = False
+
+
+GAPS: dict[str, type[Component]] = {"impute": Impute, "drop": DropGaps}
+
+
+class NeighbourFiller(Frozen):
+    """Gaps filled with the mean of the most similar training rows.
+
+    Attributes:
+        reference: scaled training rows, [rows, columns], NaN where missing.
+    """
+
+    kind: Literal["knn"] = "knn"
+    reference: Matrix
+    neighbors: int
+
+    @classmethod
+    def fit(cls, matrix: np.ndarray, options: Impute, seed: Seed) -> Self:
+        """Keep training rows to compare with, a sample where there are very many."""
+        rows = np.random.default_rng(seed.derive("neighbours").value).permutation(len(matrix))[:REFERENCE_ROWS]
+        return cls(reference=Matrix.of(matrix[np.sort(rows)]), neighbors=options.neighbors)
+
+    def fill(self, matrix: np.ndarray) -> np.ndarray:
+        """Fill the gaps of scaled rows, [rows, columns]."""
+        from sklearn.impute import KNNImputer
+
+        gaps = np.isnan(matrix).any(axis=1)
+        if not gaps.any():
+            return matrix
+        imputer = KNNImputer(n_neighbors=self.neighbors, keep_empty_features=True).fit(self.reference.array)
+        filled = matrix.copy()
+        filled[gaps] = imputer.transform(matrix[gaps])
+        return filled
+
+
+class Regression(Frozen):
+    """One step of the rounds: a column predicted from others."""
+
+    column: int
+    others: tuple[int, ...]
+    weights: tuple[float, ...]
+    intercept: float
+
+
+class RegressionFiller(Frozen):
+    """Gaps filled by regressions on the other columns, one after the other.
+
+    Attributes:
+        start: what stands in for each column before the first regression.
+        steps: in the order in which they were fitted.
+    """
+
+    kind: Literal["iterative"] = "iterative"
+    start: tuple[float, ...]
+    steps: tuple[Regression, ...]
+
+    @classmethod
+    def fit(cls, matrix: np.ndarray, options: Impute, seed: Seed) -> Self:
+        """Fit the rounds on scaled training rows, [rows, columns], NaN where missing."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+        from sklearn.impute import IterativeImputer
+
+        columns = matrix.shape[1]
+        imputer = IterativeImputer(
+            max_iter=options.rounds,
+            n_nearest_features=MOST_PREDICTORS if columns > MOST_PREDICTORS else None,
+            keep_empty_features=True,
+            random_state=seed.derive("iterative").value % 2**32,
+        )
+        with warnings.catch_warnings():  # the recipe says how many rounds are enough
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            imputer.fit(matrix)
+        steps = [
+            Regression(
+                column=int(step.feat_idx),
+                others=tuple(map(int, step.neighbor_feat_idx)),
+                weights=tuple(map(float, step.estimator.coef_)),
+                intercept=float(step.estimator.intercept_),
+            )
+            for step in imputer.imputation_sequence_
+        ]
+        return cls(start=tuple(map(float, imputer.initial_imputer_.statistics_)), steps=tuple(steps))
+
+    def fill(self, matrix: np.ndarray) -> np.ndarray:
+        """Fill the gaps of scaled rows, [rows, columns]."""
+        gaps = np.isnan(matrix)
+        filled = np.where(gaps, np.array(self.start), matrix)
+        for step in self.steps:
+            rows = gaps[:, step.column]
+            if rows.any():
+                filled[rows, step.column] = filled[np.ix_(rows, step.others)] @ np.array(step.weights) + step.intercept
+        return filled
+
+
+Filler = Annotated[NeighbourFiller | RegressionFiller, Field(discriminator="kind")]
+FILLERS: dict[str, type[NeighbourFiller | RegressionFiller]] = {"knn": NeighbourFiller, "iterative": RegressionFiller}

@@ -1,0 +1,104 @@
+"""Numeric features: one column, or one part of a date, with its limits, its stand-in for missing and its scaling."""
+
+from collections.abc import Callable
+from typing import Literal, Self
+
+import numpy as np
+import polars as pl
+
+from danlu.core.component import Frozen
+from danlu.data.tabular.dates import date_part, refuse_unparsed
+from danlu.data.tabular.scaling import Scaler, Scaling
+
+Fill = Literal["median", "mean", "most-frequent", "constant"]
+Limits = tuple[float, float]
+
+
+def _most_frequent(values: np.ndarray) -> float:
+    """The smallest of the most frequent values."""
+    distinct, counts = np.unique(values, return_counts=True)
+    return float(distinct[counts.argmax()])
+
+
+FILLS: dict[str, Callable[[np.ndarray], float]] = {
+    "median": lambda values: float(np.median(values)),
+    "mean": lambda values: float(values.mean()),
+    "most-frequent": _most_frequent,
+}
+
+
+class NumberState(Frozen):
+    """What was learned of a numeric feature.
+
+    Attributes:
+        column: where it is read from.
+        part: which part of a date, None for a number.
+        limits: values beyond are moved to them; None leaves values as they are.
+        fill: stands for a missing value, in the column's own units.
+        scaling: applied last.
+    """
+
+    column: str
+    part: str | None = None
+    limits: Limits | None = None
+    fill: float
+    scaling: Scaling
+
+    @classmethod
+    def fit(
+        cls,
+        column: str,
+        part: str | None,
+        values: np.ndarray,
+        fill: Fill,
+        constant: float,
+        scaler: Scaler,
+        limits: Limits | None,
+    ) -> Self:
+        """Learn from the training split's values, [rows] float64, NaN where missing."""
+        if limits is not None:
+            values = np.clip(values, *limits)
+        absent = np.isnan(values)
+        present = values[~absent] if absent.any() else values
+        if len(present) == 0:  # all missing among the training rows: nothing to learn, always 0
+            return cls(column=column, part=part, fill=0.0, scaling=Scaling())
+        stand_in = constant if fill == "constant" else FILLS[fill](present)
+        filled = np.where(absent, stand_in, values) if absent.any() else values
+        return cls(column=column, part=part, limits=limits, fill=stand_in, scaling=scaler.fit(filled))
+
+    @property
+    def name(self) -> str:
+        return self.column if self.part is None else f"{self.column} {self.part}"
+
+    def read(self, frame: pl.DataFrame, origin: str) -> np.ndarray:
+        """The raw values, [rows] float64, NaN where missing."""
+        return read_numbers(frame[self.column], self.part, origin)
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Raw values as the model sees them, [rows] float64; a missing one stays NaN."""
+        if self.limits is not None:
+            values = np.clip(values, *self.limits)
+        return self.scaling.apply(values)
+
+    @property
+    def scaled_fill(self) -> float:
+        """What a missing value becomes, scaled."""
+        return float(self.scaling.apply(np.array([self.fill]))[0])
+
+
+def read_numbers(values: pl.Series, part: str | None, origin: str) -> np.ndarray:
+    """A column (or one part of a date) as [rows] float64; missing and infinite values are NaN.
+
+    Raises:
+        DataError: a word is no number, or no date.
+    """
+    if part is not None:
+        return date_part(values, part, origin)
+    if values.dtype == pl.String:
+        numbers = values.str.strip_chars().cast(pl.Float64, strict=False)
+        refuse_unparsed(values, numbers, origin, "a number")
+    else:
+        numbers = values.cast(pl.Float64)
+    found = (numbers.fill_null(float("nan")) if numbers.null_count() else numbers).to_numpy()
+    infinite = np.isinf(found)
+    return np.where(infinite, np.nan, found) if infinite.any() else found

@@ -1,0 +1,47 @@
+"""Values far from the rest: the limits of a column, and the rows that a forest finds odd. From training rows alone."""
+
+import numpy as np
+
+from danlu.core.seeds import Seed
+from danlu.data.tabular.numbers import Limits
+from danlu.recipe.sections import Outliers
+
+
+def limits_of(values: np.ndarray, options: Outliers) -> Limits | None:
+    """The range that a column's values should lie in; None where it has no spread to judge by.
+
+    iqr: `factor` times the distance of the quartiles beyond them (Tukey 1977). z-score: `factor` standard deviations
+    around the mean.
+
+    Args:
+        values: the training split's, [rows] float64, NaN where missing.
+    """
+    present = values[~np.isnan(values)]
+    if len(present) == 0:
+        return None
+    if options.method == "iqr":
+        low, high = np.quantile(present, [0.25, 0.75])
+        reach, centre_low, centre_high = options.factor * (high - low), low, high
+    else:
+        centre_low = centre_high = present.mean()
+        reach = options.factor * present.std()
+    return (float(centre_low - reach), float(centre_high + reach)) if reach > 0 else None
+
+
+def outside(values: np.ndarray, limits: Limits | None) -> np.ndarray:
+    """Which values lie beyond the limits, [rows] bool; a missing one does not."""
+    if limits is None:
+        return np.zeros(len(values), dtype=bool)
+    return np.asarray((values < limits[0]) | (values > limits[1]))
+
+
+def isolated(matrix: np.ndarray, options: Outliers, seed: Seed) -> np.ndarray:
+    """The rows that random cuts part from the others soonest, [rows] bool (Liu et al. 2008).
+
+    Args:
+        matrix: the training split's numbers, [rows, columns], none missing.
+    """
+    from sklearn.ensemble import IsolationForest
+
+    forest = IsolationForest(contamination=options.share or "auto", random_state=seed.value % 2**32)
+    return np.asarray(forest.fit_predict(matrix) == -1)

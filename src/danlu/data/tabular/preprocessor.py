@@ -1,0 +1,259 @@
+"""A table as model inputs: every column's state put together, fitted on the training split, applied to any rows.
+
+Numeric features are, in this order: numbers and parts of dates, indicators of gaps, the flag of outliers, encoded
+categories. Categories for embeddings are codes beside them.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from danlu.core.component import Frozen
+from danlu.core.seeds import Seed
+from danlu.data.columns import Column
+from danlu.data.dataset import Dataset
+from danlu.data.place import Hints, Place
+from danlu.data.specs import TabularInputs
+from danlu.data.splits import TrainSplit
+from danlu.data.tabular.categories import (
+    Answers,
+    CategoryState,
+    Embedding,
+    Encoder,
+    OneHot,
+    OneHotState,
+    TargetEncoding,
+    TargetState,
+)
+from danlu.data.tabular.dates import DATE_PARTS
+from danlu.data.tabular.impute import FILLERS, Filler, Impute
+from danlu.data.tabular.numbers import Fill, Limits, NumberState, read_numbers
+from danlu.data.tabular.outliers import limits_of, outside
+from danlu.data.tabular.scaling import Scaler
+from danlu.data.tabular.select import Selection
+from danlu.recipe.sections import Data
+
+if TYPE_CHECKING:
+    from danlu.data.examples import Examples
+
+Derived = Annotated[OneHotState | TargetState, Field(discriminator="kind")]
+
+
+class Flag(Frozen):
+    """The limits beyond which a number counts as an outlier."""
+
+    column: str
+    limits: Limits
+
+
+class TabularPreprocessor(Frozen):
+    """What was learned of a table's columns, and its application to any table with these columns.
+
+    Attributes:
+        numbers: numeric features read from one column each.
+        filler: fills their gaps from the rest of the row; None where each has a number that stands in.
+        indicators: columns for which a feature says whether the value was missing.
+        flags: columns whose outliers one feature speaks of.
+        derived: further numeric features.
+        categories: columns that a model embeds.
+        selection: which of all features are kept; None for all.
+    """
+
+    kind: Literal["tabular"] = "tabular"
+    numbers: tuple[NumberState, ...]
+    filler: Filler | None = None
+    indicators: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
+    derived: tuple[Derived, ...] = ()
+    categories: tuple[CategoryState, ...]
+    selection: Selection | None = None
+
+    @classmethod
+    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
+        """Learn from the training split's rows."""
+        answers = training_answers(train, dataset, seed)
+        outliers = section.clean.outliers
+        flagging = outliers if outliers is not None and outliers.action == "flag" else None
+        numbers: list[NumberState] = []
+        flags: list[Flag] = []
+        for column in dataset.used:
+            if column.type not in ("number", "datetime"):
+                continue
+            for part in DATE_PARTS if column.type == "datetime" else (None,):
+                values = read_numbers(train.column(column.name), part, dataset.origin)
+                numbers.append(_fit_number(column, part, values, section))
+                limits = limits_of(values, flagging) if flagging is not None and part is None else None
+                if limits is not None:
+                    flags.append(Flag(column=column.name, limits=limits))
+        categories, derived = _fit_categories(train, dataset, section, answers)
+        gaps = section.clean.missing
+        wanted = isinstance(gaps, Impute) and gaps.indicators
+        holed = [column.name for column in dataset.used if train.whole[column.name].null_count() and wanted]
+        fitted = cls(
+            numbers=tuple(numbers),
+            indicators=tuple(name for name in holed if train.column(name).null_count()),
+            flags=tuple(flags),
+            derived=tuple(derived),
+            categories=tuple(categories),
+        )
+        fitted = fitted._with_filler(train, section, dataset.origin, seed)
+        return fitted._with_selection(train, section, dataset.origin, answers)
+
+    def _with_filler(self, train: TrainSplit, section: Data, origin: str, seed: Seed) -> Self:
+        gaps = section.clean.missing
+        if not isinstance(gaps, Impute) or gaps.strategy not in FILLERS or not self.numbers:
+            return self
+        matrix = self._scaled(train.frame, origin)
+        return self.model_copy(update={"filler": FILLERS[gaps.strategy].fit(matrix, gaps, seed)})
+
+    def _with_selection(self, train: TrainSplit, section: Data, origin: str, answers: Answers) -> Self:
+        if section.select is None:
+            return self
+        numeric, codes = self._all_features(train.frame, origin, answers)
+        names = (*self._numeric_names, *(state.column for state in self.categories))
+        return self.model_copy(update={"selection": Selection.fit(section.select, numeric, codes, names, answers)})
+
+    @property
+    def inputs(self) -> TabularInputs:
+        sizes = [state.size for state in self.categories]
+        if self.selection is None:
+            return TabularInputs(numeric=len(self._numeric_names), cardinalities=tuple(sizes))
+        kept = tuple(sizes[position] for position in self.selection.categories)
+        return TabularInputs(numeric=self.selection.width, cardinalities=kept)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each feature the model gets is: the numeric ones, then the categories."""
+        numeric, categories = self._numeric_names, tuple(state.column for state in self.categories)
+        if self.selection is None:
+            return (*numeric, *categories)
+        kept = tuple(categories[position] for position in self.selection.categories)
+        if self.selection.directions is not None:
+            return (*(f"direction {i + 1}" for i in range(self.selection.width)), *kept)
+        return (*(numeric[position] for position in self.selection.numeric), *kept)
+
+    @property
+    def _numeric_names(self) -> tuple[str, ...]:
+        return (
+            *(state.name for state in self.numbers),
+            *(f"{column} missing" for column in self.indicators),
+            *(("outlier",) if self.flags else ()),
+            *(name for state in self.derived for name in state.names),
+        )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that `transform` reads."""
+        read = [state.column for state in self.numbers] + [state.column for state in self.categories]
+        return tuple(dict.fromkeys([*read, *(state.category.column for state in self.derived), *self.indicators]))
+
+    @property
+    def cross_fitted(self) -> bool:
+        """Whether training rows are prepared otherwise than rows that are predicted, and all at once."""
+        return any(isinstance(state, TargetState) for state in self.derived)
+
+    def arrays(self, frame: pl.DataFrame, origin: str, answers: Answers | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Numeric features [rows, numeric] float32 and category codes [rows, categories] int64.
+
+        Args:
+            frame: rows with the columns that this reads.
+            origin: where they came from, for errors.
+            answers: of the training rows, where these are they; what was learned of a row's own answer is kept from it.
+
+        Raises:
+            DataError: a value that is not a number stands where one should.
+        """
+        numeric, codes = self._all_features(frame, origin, answers)
+        return self.selection.apply(numeric, codes) if self.selection else (numeric, codes)
+
+    def _all_features(self, frame: pl.DataFrame, origin: str, answers: Answers | None) -> tuple[np.ndarray, np.ndarray]:
+        parts = [self._filled(frame, origin)]
+        parts += [frame[column].is_null().to_numpy().astype(np.float32)[:, None] for column in self.indicators]
+        if self.flags:
+            beyond = [outside(read_numbers(frame[flag.column], None, origin), flag.limits) for flag in self.flags]
+            parts.append(np.any(beyond, axis=0).astype(np.float32)[:, None])
+        parts += [state.apply(frame, answers) for state in self.derived]
+        codes = np.empty((frame.height, len(self.categories)), dtype=np.int64)
+        for index, category in enumerate(self.categories):
+            codes[:, index] = category.codes(frame)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1), codes
+
+    def _scaled(self, frame: pl.DataFrame, origin: str) -> np.ndarray:
+        """The numbers, scaled, gaps as NaN, [rows, numbers] float32."""
+        scaled = np.empty((frame.height, len(self.numbers)), dtype=np.float32)
+        for index, state in enumerate(self.numbers):
+            scaled[:, index] = state.apply(state.read(frame, origin))
+        return scaled
+
+    def _filled(self, frame: pl.DataFrame, origin: str) -> np.ndarray:
+        scaled = self._scaled(frame, origin)
+        if self.filler is not None:
+            return np.asarray(self.filler.fill(scaled), dtype=np.float32)
+        fills = np.array([state.scaled_fill for state in self.numbers], dtype=np.float32)
+        np.copyto(scaled, fills, where=np.isnan(scaled))
+        return scaled
+
+    def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
+        """A table as model inputs, one sample a row, in order."""
+        return examples_of(*self.arrays(frame, place.origin))
+
+
+def examples_of(numeric: np.ndarray, codes: np.ndarray) -> "Examples":
+    """Arrays as a model takes them; what is empty is left out."""
+    import torch
+
+    from danlu.data.examples import Dense, Examples
+
+    named = {"numeric": numeric, "categories": codes}
+    return Examples(tuple(Dense(name, torch.from_numpy(values)) for name, values in named.items() if values.shape[1]))
+
+
+def training_answers(train: TrainSplit, dataset: Dataset, seed: Seed) -> Answers:
+    """The training rows' target as numbers: class codes or quantities."""
+    assert dataset.target is not None
+    values = train.column(dataset.target)
+    if dataset.task == "regression":
+        return Answers(values.cast(pl.Float64).to_numpy(), continuous=True, seed=seed)
+    return Answers(values.cast(pl.String).rank("dense").to_numpy().astype(np.int64) - 1, continuous=False, seed=seed)
+
+
+def _fit_number(column: Column, part: str | None, values: np.ndarray, section: Data) -> NumberState:
+    said, outliers, gaps = section.options_of(column.name), section.clean.outliers, section.clean.missing
+    scaler = said.scale or section.scale
+    assert isinstance(scaler, Scaler)
+    fill: Fill = "median"
+    constant = 0.0
+    if isinstance(gaps, Impute) and gaps.strategy not in FILLERS:
+        fill, constant = gaps.strategy, gaps.constant  # type: ignore[assignment]
+    if isinstance(said.missing, str):
+        fill = said.missing
+    elif said.missing is not None:
+        fill, constant = "constant", said.missing
+    clipping = outliers is not None and outliers.action == "clip" and part is None
+    limits = limits_of(values, outliers) if clipping and outliers is not None else None
+    return NumberState.fit(column.name, part, values, fill, constant, scaler, limits)
+
+
+def _fit_categories(
+    train: TrainSplit, dataset: Dataset, section: Data, answers: Answers
+) -> tuple[list[CategoryState], list[OneHotState | TargetState]]:
+    embedded: list[CategoryState] = []
+    derived: list[OneHotState | TargetState] = []
+    merged = section.clean.categories == "merge"
+    for column in dataset.used:
+        if column.type != "category":
+            continue
+        encoder = section.options_of(column.name).encode or section.encode
+        assert isinstance(encoder, Encoder)
+        values = train.column(column.name)
+        most = encoder.most if isinstance(encoder, OneHot) else None
+        category = CategoryState.fit(values, encoder.rare, merged, most)
+        if isinstance(encoder, Embedding):
+            embedded.append(category)
+        elif isinstance(encoder, OneHot):
+            derived.append(OneHotState(category=category))
+        elif isinstance(encoder, TargetEncoding):
+            derived.append(TargetState.fit(category, encoder, values.to_frame(), answers))
+    return embedded, derived

@@ -1,0 +1,170 @@
+"""Scaling of numeric columns: fitted on training values, kept as plain numbers, applied to any.
+
+Each scaler learns one column; `NumberState` calls it for every numeric feature.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from danlu.core.component import Component, Frozen
+
+QUANTILES = 100
+
+
+class Scaling(Frozen):
+    """What a scaler learned of one column: a bend, then `(value - offset) / scale`; or a place between quantiles.
+
+    Attributes:
+        bend: makes a skewed column more even before it is moved and divided.
+        exponent: of the Yeo-Johnson bend.
+        offset: is taken off.
+        scale: divides what is left.
+        quantiles: where given, the value's place between them, from -1 to 1, and nothing else.
+    """
+
+    bend: Literal["none", "log1p", "yeo-johnson"] = "none"
+    exponent: float = 1.0
+    offset: float = 0.0
+    scale: float = 1.0
+    quantiles: tuple[float, ...] = ()
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Scale [rows] float64 -> [rows] float64; NaN stays NaN."""
+        if self.quantiles:
+            ranks = np.linspace(-1.0, 1.0, len(self.quantiles))
+            return np.asarray(np.interp(values, self.quantiles, ranks))
+        return np.asarray((BENDS[self.bend](values, self.exponent) - self.offset) / self.scale)
+
+
+def signed_log1p(values: np.ndarray) -> np.ndarray:
+    """log(1 + x), mirrored for negative values so that it is defined everywhere."""
+    return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
+
+
+def yeo_johnson(values: np.ndarray, exponent: float) -> np.ndarray:
+    """A power of 1 + x for positive x and its mirror image for negative x (Yeo & Johnson 2000)."""
+    bent = np.empty_like(values, dtype=np.float64)
+    above = ~(values < 0)  # NaN goes with the positive ones and stays NaN
+    positive, negative = values[above], -values[~above]
+    bent[above] = np.log1p(positive) if exponent == 0 else np.expm1(exponent * np.log1p(positive)) / exponent
+    other = 2 - exponent
+    bent[~above] = -np.log1p(negative) if other == 0 else -np.expm1(other * np.log1p(negative)) / other
+    return bent
+
+
+BENDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "none": lambda values, exponent: values,
+    "log1p": lambda values, exponent: signed_log1p(values),
+    "yeo-johnson": yeo_johnson,
+}
+
+
+class Scaler(Component):
+    """Learns how to scale a column."""
+
+    @abstractmethod
+    def fit(self, values: np.ndarray) -> Scaling:
+        """Learn from the training split's values, [rows] float64, none missing."""
+
+
+def _linear(offset: float, scale: float) -> Scaling:
+    """A constant column has no width to divide by; it is moved to 0 and left."""
+    return Scaling(offset=float(offset), scale=float(scale) if scale > 0 and np.isfinite(scale) else 1.0)
+
+
+class Standard(Scaler):
+    """Mean 0, standard deviation 1."""
+
+    name: Literal["standard"] = "standard"
+
+    def fit(self, values: np.ndarray) -> Scaling:
+        return _linear(values.mean(), values.std())
+
+
+class MinMax(Scaler):
+    """The training range becomes [0, 1]; later values may lie outside."""
+
+    name: Literal["minmax"] = "minmax"
+
+    def fit(self, values: np.ndarray) -> Scaling:
+        return _linear(values.min(), values.max() - values.min())
+
+
+class Symmetric(Scaler):
+    """The training range becomes [-1, 1]."""
+
+    name: Literal["symmetric"] = "symmetric"
+
+    def fit(self, values: np.ndarray) -> Scaling:
+        return _linear((values.max() + values.min()) / 2, (values.max() - values.min()) / 2)
+
+
+class Robust(Scaler):
+    """Median 0, distance between the quartiles 1: outliers do not decide it."""
+
+    name: Literal["robust"] = "robust"
+
+    def fit(self, values: np.ndarray) -> Scaling:
+        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+        return _linear(middle, high - low)
+
+
+class Quantile(Scaler):
+    """The rank among the training values, spread evenly over [-1, 1]: any distribution becomes uniform."""
+
+    name: Literal["quantile"] = "quantile"
+
+    def fit(self, values: np.ndarray) -> Scaling:
+        knots = np.unique(np.quantile(values, np.linspace(0, 1, QUANTILES + 1)))
+        return Scaling(quantiles=tuple(knots.tolist())) if len(knots) > 1 else _linear(knots[0], 1.0)
+
+
+class Power(Scaler):
+    """The Yeo-Johnson power that makes the column most like a normal distribution, then mean 0 and deviation 1."""
+
+    name: Literal["power"] = "power"
+
+    def fit(self, values: np.ndarray) -> Scaling:
+        from scipy.stats import yeojohnson_normmax
+
+        if np.ptp(values) == 0:
+            return _linear(values[0], 1.0)
+        exponent = float(yeojohnson_normmax(values, brack=(-2, 2)))
+        bent = yeo_johnson(values, exponent)
+        if not np.isfinite(bent).all() or bent.std() == 0:
+            return Standard().fit(values)
+        return _linear(bent.mean(), bent.std()).model_copy(update={"bend": "yeo-johnson", "exponent": exponent})
+
+
+class Log1p(Scaler):
+    """log(1 + x) (mirrored for negative values), then mean 0 and deviation 1: for counts, prices, durations."""
+
+    name: Literal["log1p"] = "log1p"
+
+    def fit(self, values: np.ndarray) -> Scaling:
+        bent = signed_log1p(values)
+        return _linear(bent.mean(), bent.std()).model_copy(update={"bend": "log1p"})
+
+
+class NoScaling(Scaler):
+    """Values as they are."""
+
+    name: Literal["none"] = "none"
+
+    def fit(self, values: np.ndarray) -> Scaling:
+        return Scaling()
+
+
+SCALERS: dict[str, type[Component]] = {
+    "standard": Standard,
+    "minmax": MinMax,
+    "symmetric": Symmetric,
+    "robust": Robust,
+    "quantile": Quantile,
+    "power": Power,
+    "log1p": Log1p,
+    "none": NoScaling,
+}
