@@ -198,7 +198,7 @@ def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Row
     assert isinstance(splitter, Splitter), "a resolved recipe names its splitter"
     remaining = dataset
     if kept is not None and len(kept) < dataset.frame.height:
-        deciding = dict.fromkeys(filter(None, (dataset.target, *splitter.reads)))
+        deciding = list(dict.fromkeys(filter(None, (dataset.target, *splitter.reads))))
         remaining = replace(dataset, frame=dataset.frame.select(deciding)[kept] if deciding else _blank(len(kept)))
     parts = splitter.assign(remaining, section.validation, section.test, seed.derive("split"))
     rows = [np.flatnonzero(parts == part) for part in range(len(NAMES))]

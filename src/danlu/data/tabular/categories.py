@@ -174,20 +174,29 @@ class TargetState(Frozen):
         if answers is None:
             encoded: np.ndarray = self.table.array[codes]
         else:
-            encoded = _target_encoder(self.options, answers).fit_transform(codes[:, None], answers.values)
+            encoded = _cross_fitted(self.options, codes[:, None], answers)
         return np.stack(
             [scaling.apply(encoded[:, column]) for column, scaling in enumerate(self.scalings)], axis=1
         ).astype(np.float32)
+
+
+def _cross_fitted(options: TargetEncoding, codes: np.ndarray, answers: Answers) -> np.ndarray:
+    """The encoding of each training row as learned from the folds it is not in, [rows, columns]."""
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    seed = answers.seed.derive("target-encoding").value % 2**32
+    folds = (KFold if answers.continuous else StratifiedKFold)(options.folds, shuffle=True, random_state=seed)
+    encoded: np.ndarray | None = None
+    for others, held in folds.split(codes, answers.values):
+        found = _target_encoder(options, answers).fit(codes[others], answers.values[others]).transform(codes[held])
+        encoded = np.empty((len(codes), found.shape[1])) if encoded is None else encoded
+        encoded[held] = found
+    assert encoded is not None
+    return encoded
 
 
 def _target_encoder(options: TargetEncoding, answers: Answers) -> "TargetEncoder":
     from sklearn.preprocessing import TargetEncoder
 
     kind = "continuous" if answers.continuous else "binary" if answers.values.max() <= 1 else "multiclass"
-    return TargetEncoder(
-        target_type=kind,
-        smooth=options.smoothing,
-        cv=options.folds,
-        shuffle=True,
-        random_state=answers.seed.derive("target-encoding").value % 2**32,
-    )
+    return TargetEncoder(target_type=kind, smooth=options.smoothing)

@@ -3,6 +3,7 @@
 In: the training split's features and answers. Out: a Selection, which is applied to any rows.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Self
 
@@ -94,7 +95,8 @@ def _anova(numeric: np.ndarray, codes: np.ndarray, answers: Answers) -> np.ndarr
     from sklearn.feature_selection import f_classif, f_regression
 
     score = f_regression if answers.continuous else f_classif
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Features .* are constant")  # they score 0, which is the point
         return np.asarray(score(np.column_stack([numeric, codes]), answers.values)[0])
 
 
