@@ -28,6 +28,13 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "danlu"
 
 
+def scratch_folder() -> Path:
+    """A folder for large files that live as long as a process; beside what is kept, where there is room for it."""
+    folder = cache_root() / "scratch"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def identity(path: Path) -> tuple[str, int, int]:
     """What tells one version of a file from another without reading it: path, size, time of the last change."""
     status = path.stat()

@@ -16,6 +16,7 @@ from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.columns import missing_values
 from danlu.data.dataset import Dataset
+from danlu.data.disk import Table, take_rows
 from danlu.data.splits import Part, Splits, TrainSplit
 from danlu.data.tabular.impute import DropGaps
 from danlu.data.tabular.numbers import read_numbers
@@ -51,26 +52,26 @@ class DropExact(Duplicates):
     def repeated(self, dataset: Dataset, rows: Rows) -> Rows:
         names = [column.name for column in dataset.used]
         names += [dataset.target] if dataset.target and dataset.target not in names else []
-        repeated: Rows = rows[~first_of_equals(dataset.frame.select(names)[rows])]
-        return repeated
+        first = first_of_equals(dataset.frame.select(names), rows)
+        return np.asarray(rows[~first])
 
 
 DUPLICATES: dict[str, type[Component]] = {"keep": Keep, "drop": DropExact}
 
 
-def first_of_equals(frame: pl.DataFrame) -> np.ndarray:
-    """Which rows are the first with their values, [rows] bool.
+def first_of_equals(table: Table, rows: Rows) -> np.ndarray:
+    """Which of some rows are the first with their values, [rows] bool.
 
-    A 64-bit hash finds the candidates; only rows whose hash occurs again are compared in full.
+    A 64-bit hash finds the candidates; only rows whose hash occurs again are read and compared in full.
     """
-    hashes = frame.hash_rows(seed=0)
-    again = hashes.is_duplicated()
-    first = np.ones(frame.height, dtype=bool)
-    suspects = again.arg_true()
+    hashes = table.lazy().select(pl.struct(pl.all()).hash(seed=0)).collect(engine="streaming").to_series()
+    suspects = hashes.gather(rows).is_duplicated().arg_true().to_numpy()
+    first = np.ones(len(rows), dtype=bool)
     if len(suspects):
-        equal = frame[suspects].with_row_index("__row").unique(subset=frame.columns, keep="first", maintain_order=True)
-        first[suspects.to_numpy()] = False
-        first[suspects.to_numpy()[equal["__row"].to_numpy()]] = True
+        candidates = take_rows(table, rows[suspects]).with_row_index("\0row")
+        chosen = candidates.unique(subset=table.columns, keep="first", maintain_order=True)["\0row"].to_numpy()
+        first[suspects] = False
+        first[suspects[chosen]] = True
     return first
 
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from danlu.core.component import Frozen
 from danlu.core.errors import DataError
+from danlu.data.disk import Table
 from danlu.data.sources import IMAGE_SUFFIXES
 
 ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|rowid|no)$|^unnamed|^$", re.IGNORECASE)
@@ -31,7 +32,7 @@ class Column(Frozen):
     unique: int
 
 
-def infer_columns(frame: pl.DataFrame, overrides: Mapping[str, str], origin: str) -> tuple[Column, ...]:
+def infer_columns(frame: Table, overrides: Mapping[str, str], origin: str) -> tuple[Column, ...]:
     """Find out what every column is.
 
     Args:
@@ -46,7 +47,7 @@ def infer_columns(frame: pl.DataFrame, overrides: Mapping[str, str], origin: str
     return tuple(_infer(frame[name], counts[name], overrides.get(name), origin) for name in frame.columns)
 
 
-def _distinct(frame: pl.DataFrame) -> dict[str, int]:
+def _distinct(frame: Table) -> dict[str, int]:
     """How many different values each column has, missing ones aside; estimated where there are very many rows.
 
     Identifiers are told by an exact count, so whatever may be one is counted again.
@@ -54,17 +55,21 @@ def _distinct(frame: pl.DataFrame) -> dict[str, int]:
     countable = [name for name, dtype in frame.schema.items() if dtype not in (pl.Object, pl.Binary)]
     exact = pl.col(countable).drop_nulls().n_unique()
     if frame.height <= COUNTED_ROWS:
-        counts: dict[str, int] = frame.select(exact).row(0, named=True) if countable else {}
+        counts: dict[str, int] = _row(frame, exact) if countable else {}
     else:
         countable = [name for name in countable if not frame.schema[name].is_nested()]
-        counts = frame.select(pl.col(countable).drop_nulls().approx_n_unique()).row(0, named=True)
+        counts = _row(frame, pl.col(countable).drop_nulls().approx_n_unique())
         unsure = [
             name
             for name, count in counts.items()
             if (count > 0.9 * frame.height and not frame.schema[name].is_float()) or count < 5
         ]
-        counts |= frame.select(pl.col(unsure).drop_nulls().n_unique()).row(0, named=True) if unsure else {}
+        counts |= _row(frame, pl.col(unsure).drop_nulls().n_unique()) if unsure else {}
     return {name: counts.get(name, frame.height - frame[name].null_count()) for name in frame.columns}
+
+
+def _row(frame: Table, expression: pl.Expr) -> dict[str, int]:
+    return frame.lazy().select(expression).collect(engine="streaming").row(0, named=True)
 
 
 def _infer(values: pl.Series, unique: int, said: str | None, origin: str) -> Column:

@@ -12,6 +12,7 @@ import polars as pl
 from danlu.core.errors import DataError
 from danlu.core.names import suggestion
 from danlu.data.columns import Column, infer_columns, missing_values
+from danlu.data.disk import Table
 from danlu.data.place import Source
 from danlu.data.sources import read_source
 from danlu.recipe.sections import Data, Task
@@ -34,7 +35,7 @@ class Dataset:
         folder: what relative image paths are relative to.
     """
 
-    frame: pl.DataFrame
+    frame: Table
     columns: tuple[Column, ...]
     kind: Kind
     task: Task
@@ -76,7 +77,7 @@ def interpret(source: Source, section: Data) -> Dataset:
             near = suggestion(name, source.frame.columns)
             raise DataError(f"{source.origin}: no column {name!r}{near}")
     helpers = set(_split_columns(section))
-    features = source.frame.drop(target) if target else source.frame
+    features = source.frame.select([name for name in source.frame.columns if name != target])
     columns = _choose(infer_columns(features, _types(section), source.origin), section, source, helpers)
     kind, columns = _kind(columns, section, source)
     task, reason = _task(source, target, section, kind)

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import polars as pl
-
 from danlu.core.component import Frozen
+from danlu.data.disk import Table
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -27,7 +26,7 @@ class Source:
         target: the target column that the layout implies, if any.
     """
 
-    frame: pl.DataFrame
+    frame: Table
     origin: str
     folder: Path
     layout: Layout = "table"

@@ -1,15 +1,18 @@
 """One way from rows to model inputs for every kind of data: fit on the training split, apply to any frame."""
 
+import tempfile
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
 
+from danlu.artifacts.cache import scratch_folder
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.images import ImagePreprocessor
 from danlu.data.place import Hints, Place
 from danlu.data.splits import Part, TrainSplit
+from danlu.data.tables import LARGE
 from danlu.data.tabular.preprocessor import TabularPreprocessor, examples_of, training_answers
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
 from danlu.recipe.sections import Data
@@ -54,11 +57,19 @@ def prepare_training(preprocessor: Preprocessor, train: TrainSplit, dataset: Dat
 def _in_blocks(preprocessor: TabularPreprocessor, part: Part, place: Place) -> "Examples":
     """A large table, block by block: beside the result only one block's copies take memory."""
     inputs = preprocessor.inputs
-    numeric = np.empty((len(part), inputs.numeric), dtype=np.float32)
-    codes = np.empty((len(part), len(inputs.cardinalities)), dtype=np.int64)
+    numeric = _room((len(part), inputs.numeric), np.float32)
+    codes = _room((len(part), len(inputs.cardinalities)), np.int64)
     start = 0
     for block in part.blocks(preprocessor.columns, BLOCK_ROWS):
         rows = slice(start, start + block.height)
         numeric[rows], codes[rows] = preprocessor.arrays(block, place.origin)
         start += block.height
     return examples_of(numeric, codes)
+
+
+def _room(shape: tuple[int, int], dtype: type[np.generic]) -> np.ndarray:
+    """An array to fill: in memory, or in a file without a name that goes with the process where it would be large."""
+    if np.prod(shape) * np.dtype(dtype).itemsize <= LARGE:
+        return np.empty(shape, dtype=dtype)
+    with tempfile.TemporaryFile(dir=scratch_folder()) as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)

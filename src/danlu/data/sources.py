@@ -12,6 +12,7 @@ import polars as pl
 from danlu.core.errors import DataError
 from danlu.core.names import suggestion
 from danlu.data.builtin import read_builtin
+from danlu.data.disk import DiskFrame
 from danlu.data.place import Source
 from danlu.data.tables import READERS
 
@@ -119,7 +120,10 @@ def _stack(parts: list[Source], origin: str) -> Source:
         if part.frame.columns != first.frame.columns:
             differing = sorted(set(part.frame.columns) ^ set(first.frame.columns)) or part.frame.columns
             raise DataError(f"{part.origin}: other columns than {first.origin}: {', '.join(differing)}")
-    frame = pl.concat([part.frame for part in parts], how="vertical_relaxed")
+    frames = [part.frame for part in parts]
+    together = pl.concat([frame.lazy() for frame in frames], how="vertical_relaxed")
+    large = any(isinstance(frame, DiskFrame) for frame in frames)
+    frame = DiskFrame(together, sum(frame.height for frame in frames)) if large else together.collect()
     return Source(frame, origin, first.folder, first.layout, first.target)
 
 

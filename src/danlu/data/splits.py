@@ -7,7 +7,7 @@ that later judge the model is an error of types, not a matter of care.
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,7 @@ from danlu.core.component import Component
 from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
+from danlu.data.disk import Table, take_rows
 from danlu.recipe.sections import Split as SplitSection
 
 Rows = np.ndarray
@@ -33,7 +34,12 @@ class Part:
     """
 
     rows: Rows
-    whole: pl.DataFrame
+    whole: Table
+
+    @classmethod
+    def of(cls, table: Table) -> Self:
+        """All rows of a table."""
+        return cls(np.arange(table.height), table)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -41,7 +47,7 @@ class Part:
     @property
     def frame(self) -> pl.DataFrame:
         """The rows with all columns."""
-        return self.whole[self.rows]
+        return take_rows(self.whole, self.rows)
 
     def column(self, name: str) -> pl.Series:
         """One column of the rows; a large table is best read by these."""
@@ -51,7 +57,7 @@ class Part:
         """Some columns of the rows, `size` rows at a time, so that a large table is never copied whole."""
         chosen = self.whole.select(columns)
         for start in range(0, len(self.rows), size):
-            yield chosen[self.rows[start : start + size]]
+            yield take_rows(chosen, self.rows[start : start + size])
 
 
 class TrainSplit(Part):
@@ -199,7 +205,9 @@ def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Row
     remaining = dataset
     if kept is not None and len(kept) < dataset.frame.height:
         deciding = list(dict.fromkeys(filter(None, (dataset.target, *splitter.reads))))
-        remaining = replace(dataset, frame=dataset.frame.select(deciding)[kept] if deciding else _blank(len(kept)))
+        remaining = replace(
+            dataset, frame=take_rows(dataset.frame.select(deciding), kept) if deciding else _blank(len(kept))
+        )
     parts = splitter.assign(remaining, section.validation, section.test, seed.derive("split"))
     rows = [np.flatnonzero(parts == part) for part in range(len(NAMES))]
     if kept is not None:

@@ -1,4 +1,4 @@
-"""Table files -> polars frames. A file too large to be held is put once into a memory-mapped one under the cache.
+"""Table files -> tables. What is too large to be held is put once into an Arrow file under the cache and read from it.
 
 The first rows of a text file suggest each column's type; where a later row contradicts, the whole file decides.
 """
@@ -10,15 +10,16 @@ from pathlib import Path
 import polars as pl
 
 from danlu.artifacts.cache import identity, kept
+from danlu.data.disk import DiskFrame, Table
 
 SEEN_ROWS = 10_000  # suggest the types; having the whole file decide takes fifty times as long
-# Files beyond this are converted once and read through the memory map: bytes of text, and of compressed columns.
-LARGE_TEXT, LARGE_COLUMNS = 1 << 30, 256 << 20
+LARGE = 1 << 30  # bytes; a file beyond this is not held
+PACKED = 4  # how many times larger parquet is when it is read
 NARROWER: tuple[type[pl.DataType], ...] = (pl.Int64, pl.Int128, pl.Float64)
 VERSION = 1  # of what is kept; another one is made anew
 
 
-def read_csv(path: Path, missing_values: Sequence[str], separator: str | None = None) -> pl.DataFrame:
+def read_csv(path: Path, missing_values: Sequence[str], separator: str | None = None) -> Table:
     """Read separated values, types inferred, words for missing values read as missing."""
     scan = partial(
         pl.scan_csv,
@@ -38,34 +39,34 @@ def read_csv(path: Path, missing_values: Sequence[str], separator: str | None = 
         lazy = scan(infer_schema=False)
         return _narrowed(lazy, lazy.collect_schema().names())
 
-    large = path.stat().st_size > LARGE_TEXT
+    large = path.stat().st_size > LARGE
     try:
         return _read(path, suggested, large, [list(missing_values)])
     except pl.exceptions.ComputeError:
         return _read(path, decided, large, [list(missing_values), "decided"])
 
 
-def read_tsv(path: Path, missing_values: Sequence[str]) -> pl.DataFrame:
+def read_tsv(path: Path, missing_values: Sequence[str]) -> Table:
     """Read values separated by tabs."""
     return read_csv(path, missing_values, "\t")
 
 
-def read_parquet(path: Path, missing_values: Sequence[str]) -> pl.DataFrame:
+def read_parquet(path: Path, missing_values: Sequence[str]) -> Table:
     """Read parquet, which knows what is missing."""
-    return _read(path, partial(pl.scan_parquet, path), path.stat().st_size > LARGE_COLUMNS, [])
+    return _read(path, partial(pl.scan_parquet, path), path.stat().st_size * PACKED > LARGE, [])
 
 
-def read_arrow(path: Path, missing_values: Sequence[str]) -> pl.DataFrame:
-    """Read arrow's file format (feather); memory-mapped where it is not compressed."""
-    return pl.read_ipc(path)
+def read_arrow(path: Path, missing_values: Sequence[str]) -> Table:
+    """Read arrow's file format (feather), which needs no conversion to be read in parts."""
+    return DiskFrame(pl.scan_ipc(path)) if path.stat().st_size > LARGE else pl.read_ipc(path)
 
 
-def read_jsonl(path: Path, missing_values: Sequence[str]) -> pl.DataFrame:
+def read_jsonl(path: Path, missing_values: Sequence[str]) -> Table:
     """Read one JSON object a line. Any line may have keys of its own, so the whole file decides the columns."""
     return pl.read_ndjson(path, infer_schema_length=None)
 
 
-READERS: dict[str, Callable[[Path, Sequence[str]], pl.DataFrame]] = {
+READERS: dict[str, Callable[[Path, Sequence[str]], Table]] = {
     ".csv": read_csv,
     ".tsv": read_tsv,
     ".parquet": read_parquet,
@@ -75,8 +76,8 @@ READERS: dict[str, Callable[[Path, Sequence[str]], pl.DataFrame]] = {
 }
 
 
-def _read(path: Path, scan: Callable[[], pl.LazyFrame], large: bool, options: list[object]) -> pl.DataFrame:
-    """Collect a scan, in memory or by way of a kept file; streaming, so that only the result takes memory."""
+def _read(path: Path, scan: Callable[[], pl.LazyFrame], large: bool, options: list[object]) -> Table:
+    """A scan's rows, held or by way of a kept file; streaming, so that only the result takes memory."""
     if not large:
         return scan().collect(engine="streaming")
     folder = kept(
@@ -84,7 +85,7 @@ def _read(path: Path, scan: Callable[[], pl.LazyFrame], large: bool, options: li
         [VERSION, identity(path), options],
         lambda empty: scan().sink_ipc(empty / "table.arrow", compression="uncompressed"),
     )
-    return pl.read_ipc(folder / "table.arrow")
+    return DiskFrame(pl.scan_ipc(folder / "table.arrow"))
 
 
 def _narrowed(lazy: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:

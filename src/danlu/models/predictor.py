@@ -20,7 +20,8 @@ from danlu.core.errors import ArtifactError, DataError
 from danlu.core.extras import require
 from danlu.core.names import suggestion
 from danlu.data.place import Place, Source
-from danlu.data.prepare import AnyPreprocessor, Preprocessor
+from danlu.data.prepare import BLOCK_ROWS, AnyPreprocessor, Preprocessor
+from danlu.data.splits import Part
 from danlu.data.targets import AnyTarget, Classes, NextToken, Quantity
 from danlu.models.heads import HEADS
 from danlu.models.infer import answers
@@ -110,13 +111,17 @@ class Predictor:
     def predict_source(self, source: Source, batch_size: int | None = None) -> pl.DataFrame:
         """Answer the rows of a source; as `predict`."""
         place = Place(source.origin, source.folder)
-        frame = self.conform(source.frame, source.origin)
-        if frame.height == 0:
+        self.require_columns(source)
+        if source.frame.height == 0:
             raise DataError(f"{source.origin}: has no rows")
-        return self.target.decode(self.outputs(frame, place, batch_size))
+        return self.target.decode(self.outputs(Part.of(source.frame), place, batch_size))
 
-    def outputs(self, frame: pl.DataFrame, place: Place, batch_size: int | None = None) -> np.ndarray:
-        """The head's answers to rows with the model's columns, [rows, ...] float32."""
+    def outputs(self, part: Part, place: Place, batch_size: int | None = None) -> np.ndarray:
+        """The head's answers to rows with the model's columns, [rows, ...] float32; a large table's in blocks."""
+        blocks = part.blocks(self.preprocessor.columns, BLOCK_ROWS)
+        return np.concatenate([self._outputs(block, place, batch_size) for block in blocks])
+
+    def _outputs(self, frame: pl.DataFrame, place: Place, batch_size: int | None) -> np.ndarray:
         from danlu.data.texts import CorpusPreprocessor
 
         size = batch_size or self.manifest.batch_size
@@ -129,17 +134,12 @@ class Predictor:
         np.add.at(documents, owners, blocks)
         return documents
 
-    def conform(self, frame: pl.DataFrame, origin: str) -> pl.DataFrame:
-        """Only the columns that the model reads.
-
-        Raises:
-            DataError: one is not there.
-        """
+    def require_columns(self, source: Source) -> None:
+        """Raise DataError unless all columns are there that the model reads."""
         for name in self.preprocessor.columns:
-            if name not in frame.columns:
-                near = suggestion(name, frame.columns)
-                raise DataError(f"{origin}: no column {name!r}, which the model reads{near}")
-        return frame.select(self.preprocessor.columns)
+            if name not in source.frame.columns:
+                near = suggestion(name, source.frame.columns)
+                raise DataError(f"{source.origin}: no column {name!r}, which the model reads{near}")
 
     def replay(self, golden: pl.DataFrame) -> float:
         """Answer the golden samples again and return the largest deviation.
@@ -149,7 +149,7 @@ class Predictor:
         """
         inputs = golden.select(self.preprocessor.columns)
         recorded = np.array(golden["answer"].to_list(), dtype=np.float64)
-        found = self.outputs(inputs, Place("golden.parquet", Path.cwd()))
+        found = self.outputs(Part.of(inputs), Place("golden.parquet", Path.cwd()))
         deviation = float(np.max(np.abs(found - recorded) / np.maximum(1.0, np.abs(recorded))))
         if not deviation <= GOLDEN_TOLERANCE:
             raise ArtifactError(

@@ -48,8 +48,7 @@ def evaluate_opened(opened: Opened, run: RunDirectory) -> dict[str, Any]:
     parts = {"validation": opened.splits.validation, "test": opened.splits.test}
     outputs: dict[str, np.ndarray] = {}
     for name, part in parts.items():
-        frame = predictor.conform(part.frame, opened.dataset.origin)
-        outputs[name] = predictor.outputs(frame, opened.place)
+        outputs[name] = predictor.outputs(part, opened.place)
         answers = predictor.target.decode(outputs[name])
         recorded = pl.DataFrame({"row": part.rows}).hstack(answers)
         write_frame(run.path / "predictions" / f"{name}.parquet", recorded)

@@ -54,7 +54,7 @@ def predict(
             raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}")
     answers = predictor.predict_source(read)
     if keep:
-        answers = read.frame.select(keep).hstack(answers)
+        answers = read.frame.select(keep).lazy().collect().hstack(answers)
     if path is not None:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)

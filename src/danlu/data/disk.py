@@ -1,0 +1,67 @@
+"""A table too large to be held: it stands in a file, and its columns and rows are read when they are asked for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+WINDOW_ROWS = 1 << 20  # read at a time when single rows are wanted
+
+
+class DiskFrame:
+    """What the rest of `data` needs of a frame, over a scan; offers no more, so that nothing holds all of it unawares.
+
+    Attributes:
+        height: rows.
+        schema: column names and types.
+    """
+
+    def __init__(self, scan: pl.LazyFrame, height: int | None = None) -> None:
+        self._scan = scan
+        self.schema = scan.collect_schema()
+        self.height = int(scan.select(pl.len()).collect().item()) if height is None else height
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return self.schema.names()
+
+    def lazy(self) -> pl.LazyFrame:
+        """The scan, for statistics that polars streams."""
+        return self._scan
+
+    def select(self, names: Sequence[str]) -> "DiskFrame":
+        """Some of the columns, still on the disk."""
+        return DiskFrame(self._scan.select(names), self.height)
+
+    def __getitem__(self, name: str) -> pl.Series:
+        """One column, read whole."""
+        return self._scan.select(name).collect(engine="streaming").to_series().rechunk()
+
+    def rows(self, rows: np.ndarray) -> pl.DataFrame:
+        """Some rows, in the order given, [rows]; read window by window."""
+        if len(rows) == 0:
+            return self._scan.head(0).collect()
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        found: list[pl.DataFrame] = []
+        start = 0
+        while start < len(ascending):
+            first = int(ascending[start])
+            end = int(np.searchsorted(ascending, first + WINDOW_ROWS))
+            last = int(ascending[end - 1])
+            window = self._scan.slice(first, last - first + 1).collect(engine="streaming")
+            found.append(window[ascending[start:end] - first])
+            start = end
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        gathered = pl.concat(found)
+        return gathered if (order[:-1] < order[1:]).all() else gathered[back]
+
+
+Table = pl.DataFrame | DiskFrame
+
+
+def take_rows(table: Table, rows: np.ndarray) -> pl.DataFrame:
+    """Some rows of a table, in the order given."""
+    return table[rows] if isinstance(table, pl.DataFrame) else table.rows(rows)
