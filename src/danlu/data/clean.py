@@ -65,7 +65,7 @@ def first_of_equals(table: Table, rows: Rows) -> np.ndarray:
     A 64-bit hash finds the candidates; only rows whose hash occurs again are read and compared in full.
     """
     hashes = table.lazy().select(pl.struct(pl.all()).hash(seed=0)).collect(engine="streaming").to_series()
-    suspects = hashes.gather(rows).is_duplicated().arg_true().to_numpy()
+    suspects = (hashes if len(rows) == len(hashes) else hashes.gather(rows)).is_duplicated().arg_true().to_numpy()
     first = np.ones(len(rows), dtype=bool)
     if len(suspects):
         candidates = take_rows(table, rows[suspects]).with_row_index("\0row")
@@ -95,13 +95,12 @@ def clean_rows(dataset: Dataset, options: Clean) -> Cleaned:
         DataError: none are left.
     """
     assert isinstance(options.duplicates, Duplicates)
-    kept = np.arange(dataset.frame.height)
+    remains = np.ones(dataset.frame.height, dtype=bool)
     dropped: list[pl.DataFrame] = []
 
     def leave_out(rows: Rows, reason: str) -> None:
-        nonlocal kept
-        dropped.append(pl.DataFrame({"row": rows, "reason": pl.Series([reason] * len(rows), dtype=pl.String)}))
-        kept = np.setdiff1d(kept, rows, assume_unique=True)
+        dropped.append(pl.DataFrame({"row": rows}).with_columns(reason=pl.lit(reason)))
+        remains[rows] = False
 
     if options.unlabelled == "drop" and dataset.target is not None:
         leave_out(np.flatnonzero(missing_values(dataset.frame[dataset.target])), "no answer")
@@ -109,11 +108,11 @@ def clean_rows(dataset: Dataset, options: Clean) -> Cleaned:
         gaps = np.zeros(dataset.frame.height, dtype=bool)
         for column in dataset.used:
             gaps |= missing_values(dataset.frame[column.name])
-        leave_out(kept[gaps[kept]], "a missing value")
-    leave_out(options.duplicates.repeated(dataset, kept), "repeats an earlier row")
-    if len(kept) == 0:
+        leave_out(np.flatnonzero(gaps & remains), "a missing value")
+    leave_out(options.duplicates.repeated(dataset, np.flatnonzero(remains)), "repeats an earlier row")
+    if not remains.any():
         raise DataError(f"{dataset.origin}: cleaning left none of {dataset.frame.height} rows; ease data.clean")
-    return Cleaned(kept, pl.concat([pl.DataFrame(schema=REASONS), *dropped], how="vertical_relaxed"))
+    return Cleaned(np.flatnonzero(remains), pl.concat([pl.DataFrame(schema=REASONS), *dropped], how="vertical_relaxed"))
 
 
 def drop_outliers(

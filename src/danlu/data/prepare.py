@@ -20,7 +20,7 @@ from danlu.recipe.sections import Data
 if TYPE_CHECKING:
     from danlu.data.examples import Examples
 
-BLOCK_ROWS = 1 << 18  # of a table prepared at a time: little memory, and few calls
+BLOCK_ROWS = 1 << 17  # of a table prepared at a time: little memory, and few calls
 
 Preprocessor = TabularPreprocessor | ImagePreprocessor | TextPreprocessor | CorpusPreprocessor
 AnyPreprocessor = Annotated[Preprocessor, Field(discriminator="kind")]

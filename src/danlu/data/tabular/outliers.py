@@ -3,7 +3,7 @@
 import numpy as np
 
 from danlu.core.seeds import Seed
-from danlu.data.tabular.numbers import Limits
+from danlu.data.tabular.numbers import Limits, quantile
 from danlu.recipe.sections import Outliers
 
 
@@ -20,7 +20,7 @@ def limits_of(values: np.ndarray, options: Outliers) -> Limits | None:
     if len(present) == 0:
         return None
     if options.method == "iqr":
-        low, high = np.quantile(present, [0.25, 0.75])
+        low, high = quantile(present, 0.25), quantile(present, 0.75)
         reach, centre_low, centre_high = options.factor * (high - low), low, high
     else:
         centre_low = centre_high = present.mean()

@@ -73,7 +73,6 @@ class TabularPreprocessor(Frozen):
     @classmethod
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
         """Learn from the training split's rows."""
-        answers = training_answers(train, dataset, seed)
         outliers = section.clean.outliers
         flagging = outliers if outliers is not None and outliers.action == "flag" else None
         numbers: list[NumberState] = []
@@ -87,7 +86,7 @@ class TabularPreprocessor(Frozen):
                 limits = limits_of(values, flagging) if flagging is not None and part is None else None
                 if limits is not None:
                     flags.append(Flag(column=column.name, limits=limits))
-        categories, derived = _fit_categories(train, dataset, section, answers)
+        categories, derived = _fit_categories(train, dataset, section, seed)
         gaps = section.clean.missing
         wanted = isinstance(gaps, Impute) and gaps.indicators
         holed = [column.name for column in dataset.used if train.whole[column.name].null_count() and wanted]
@@ -99,7 +98,7 @@ class TabularPreprocessor(Frozen):
             categories=tuple(categories),
         )
         fitted = fitted._with_filler(train, section, dataset.origin, seed)
-        return fitted._with_selection(train, section, dataset.origin, answers)
+        return fitted._with_selection(train, dataset, section, seed)
 
     def _with_filler(self, train: TrainSplit, section: Data, origin: str, seed: Seed) -> Self:
         gaps = section.clean.missing
@@ -108,10 +107,11 @@ class TabularPreprocessor(Frozen):
         matrix = self._scaled(train.frame, origin)
         return self.model_copy(update={"filler": FILLERS[gaps.strategy].fit(matrix, gaps, seed)})
 
-    def _with_selection(self, train: TrainSplit, section: Data, origin: str, answers: Answers) -> Self:
+    def _with_selection(self, train: TrainSplit, dataset: Dataset, section: Data, seed: Seed) -> Self:
         if section.select is None:
             return self
-        numeric, codes = self._all_features(train.frame, origin, answers)
+        answers = training_answers(train, dataset, seed)
+        numeric, codes = self._all_features(train.frame, dataset.origin, answers)
         names = (*self._numeric_names, *(state.column for state in self.categories))
         return self.model_copy(update={"selection": Selection.fit(section.select, numeric, codes, names, answers)})
 
@@ -237,7 +237,7 @@ def _fit_number(column: Column, part: str | None, values: np.ndarray, section: D
 
 
 def _fit_categories(
-    train: TrainSplit, dataset: Dataset, section: Data, answers: Answers
+    train: TrainSplit, dataset: Dataset, section: Data, seed: Seed
 ) -> tuple[list[CategoryState], list[OneHotState | TargetState]]:
     embedded: list[CategoryState] = []
     derived: list[OneHotState | TargetState] = []
@@ -255,5 +255,6 @@ def _fit_categories(
         elif isinstance(encoder, OneHot):
             derived.append(OneHotState(category=category))
         elif isinstance(encoder, TargetEncoding):
+            answers = training_answers(train, dataset, seed)
             derived.append(TargetState.fit(category, encoder, values.to_frame(), answers))
     return embedded, derived
