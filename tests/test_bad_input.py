@@ -5,6 +5,7 @@ import ctypes.util
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -74,6 +75,10 @@ def test_an_unknown_target_is_named_with_the_nearest(refused: Refusal, table: Ta
     assert "no column 'churnd'; the nearest is \"churned\" (allowed: x, y, churned)" in message
 
 
+def test_a_column_name_that_is_a_pattern(refused: Refusal, table: Table) -> None:
+    assert "the column name '^.*$' is a pattern" in refused(table(**{"^.*$": [1, 2] * 30}), DATA_WRONG)
+
+
 def test_a_target_all_one_class(refused: Refusal, table: Table) -> None:
     assert "'y' is 'yes' in every row" in refused(table(y=["yes"] * 60), DATA_WRONG)
 
@@ -95,6 +100,18 @@ def test_a_target_that_is_not_a_number(refused: Refusal, table: Table, tmp_path:
         tmp_path / "data.parquet"
     )
     assert "'y' is missing in 30 of 60 rows" in refused(tmp_path / "data.parquet", DATA_WRONG)
+
+
+@pytest.mark.parametrize("value", [float("inf"), 1e200])
+def test_a_target_beyond_all_numbers(refused: Refusal, table: Table, value: float) -> None:
+    message = refused(table(y=[0.5 * i for i in range(59)] + [value]), DATA_WRONG)
+    assert f"the target 'y' is {value} in 1 of 60 rows" in message
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}, b"x", date(2026, 1, 1)])
+def test_a_target_that_is_no_word_or_number(refused: Refusal, tmp_path: Path, value: object) -> None:
+    pl.DataFrame({"x": [0.5, 1.5] * 30, "y": [value] * 60}).write_parquet(tmp_path / "data.parquet")
+    assert "a target is words, numbers or truth values" in refused(tmp_path / "data.parquet", DATA_WRONG)
 
 
 def test_a_class_with_one_sample(refused: Refusal, table: Table) -> None:

@@ -1,5 +1,6 @@
 """Reading: every format gives the same rows, and columns are understood, with the reason."""
 
+from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
 
@@ -173,6 +174,23 @@ def test_the_audit_finds_shared_rows_and_columns_that_tell(tmp_path: Path) -> No
     findings = package.check({"data": {"source": str(tmp_path / "a.csv"), "target": "y"}})["findings"]
     assert {finding["subject"] for finding in findings} == {"duplicates", "refund"}
     assert any("30 of 30 test rows also stand in the training split" in finding["message"] for finding in findings)
+
+
+@pytest.mark.parametrize("name", ["count", "len", "name", "prediction", "label", "row", "literal"])
+def test_columns_may_have_any_name(name: str, tmp_path: Path) -> None:
+    words = pl.DataFrame({name: ["u", "v", "w"] * 40, "other": ["a", "b"] * 60})
+    words.write_csv(tmp_path / "a.csv")
+    for target in words.columns:
+        checked = package.check({"data": {"source": str(tmp_path / "a.csv"), "target": target}})
+        assert {target, checked["columns"][0]["name"]} == set(words.columns)
+
+
+def test_a_target_of_decimals_is_a_quantity(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": [0.5, 1.5] * 30, "y": [Decimal(i) / 4 for i in range(60)]})
+    frame.write_parquet(tmp_path / "a.parquet")
+    opened = open_dataset(Data(source=str(tmp_path / "a.parquet"), target="y"))
+    assert opened.task == "regression"
+    assert opened.frame["y"].to_list() == [i / 4 for i in range(60)]
 
 
 def test_check_shows_what_was_found(table_file: Path, tmp_path: Path, danlu: Command) -> None:

@@ -3,7 +3,7 @@
 In: a Source and the recipe's `data` section. Out: a Dataset, or a DataError that says what is wrong with the data.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ from danlu.data.sources import read_source
 from danlu.recipe.sections import Data, Task
 
 Kind = Literal["tabular", "image", "text", "corpus"]
+LARGEST_TARGET = 1e30  # float32 ends at 3e38, and sums over the rows have to fit as well
 CLASSES_OF_INTEGERS = 20  # a whole-number target with more different values than this is a quantity
 
 
@@ -69,6 +70,7 @@ def interpret(source: Source, section: Data) -> Dataset:
     Raises:
         DataError: a named column does not exist, the target is unusable, or a column is of mixed types.
     """
+    _refuse_patterns(source)
     target = section.target or (source.target if section.task != "language-modelling" else None)
     named = [*section.columns, *filter(None, (section.target, section.text, section.image)), *_split_columns(section)]
     for name in named:
@@ -76,11 +78,20 @@ def interpret(source: Source, section: Data) -> Dataset:
             near = suggestion(name, source.frame.columns)
             raise DataError(f"{source.origin}: no column {name!r}{near}")
     helpers = set(_split_columns(section))
+    if target and source.frame[target].dtype.is_decimal():  # numbers like any others, but not to Python's operators
+        source = replace(source, frame=source.frame.with_columns(source.frame[target].cast(pl.Float64)))
     features = source.frame.drop(target) if target else source.frame
     columns = _choose(infer_columns(features, section.columns, source.origin), section, source, helpers)
     kind, columns = _kind(columns, section, source)
     task, reason = _task(source, target, section, kind)
     return Dataset(source.frame, columns, kind, task, reason, target, source.origin, source.folder)
+
+
+def _refuse_patterns(source: Source) -> None:
+    """A name that polars reads as a pattern would stand for other columns too."""
+    for name in source.frame.columns:
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            raise DataError(f"{source.origin}: the column name {name!r} is a pattern for several columns; rename it")
 
 
 def _split_columns(section: Data) -> list[str]:
@@ -144,22 +155,15 @@ def _only(columns: tuple[Column, ...], name: str, reason: str) -> tuple[Column, 
 
 
 def _task(source: Source, target: str | None, section: Data, kind: Kind) -> tuple[Task, str]:
-    """The task and why; checks that the target can be learned."""
+    """The task and why."""
     if kind == "corpus":
         return "language-modelling", "said in the recipe" if section.task else "the source is a corpus"
     if target is None:
         columns = ", ".join(source.frame.columns)
         raise DataError(f"{source.origin}: say which column to predict with data.target (columns: {columns})")
     values = source.frame[target]
-    absent = values.null_count() + (int(values.is_nan().sum()) if values.dtype.is_float() else 0)
-    if absent:
-        raise DataError(
-            f"{source.origin}: the target {target!r} is missing in {absent} of {len(values)} rows; "
-            "give them a value or remove them: nothing can be learned from a row without an answer"
-        )
+    _check_target(values, source.origin)
     distinct = values.n_unique()
-    if distinct == 1:
-        raise DataError(f"{source.origin}: the target {target!r} is {values[0]!r} in every row; nothing to learn")
     if section.task is not None:
         if section.task == "regression" and not values.dtype.is_numeric():
             raise DataError(f"{source.origin}: regression needs numbers, but the target {target!r} is {values.dtype}")
@@ -175,3 +179,29 @@ def _task(source: Source, target: str | None, section: Data, kind: Kind) -> tupl
     if whole and distinct <= CLASSES_OF_INTEGERS:
         return "classification", f"the target has {distinct} different whole numbers"
     return "regression", f"the target has {distinct} different numbers"
+
+
+def _check_target(values: pl.Series, origin: str) -> None:
+    """Raise DataError where nothing can be learned from these answers."""
+    if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)):
+        raise DataError(
+            f"{origin}: the target {values.name!r} holds {values.dtype}; a target is words, numbers or truth values"
+        )
+    absent = values.null_count() + (int(values.is_nan().sum()) if values.dtype.is_float() else 0)
+    if absent:
+        raise DataError(
+            f"{origin}: the target {values.name!r} is missing in {absent} of {len(values)} rows; "
+            "give them a value or remove them: nothing can be learned from a row without an answer"
+        )
+    beyond = (
+        values.filter(~(values.cast(pl.Float64).abs() <= LARGEST_TARGET))
+        if values.dtype.is_numeric()
+        else values.clear()
+    )
+    if len(beyond):
+        raise DataError(
+            f"{origin}: the target {values.name!r} is {beyond[0]} in {len(beyond)} of {len(values)} rows, too large "
+            f"to learn (at most {LARGEST_TARGET:g}); correct or remove these rows, or give it another unit"
+        )
+    if values.n_unique() == 1:
+        raise DataError(f"{origin}: the target {values.name!r} is {values[0]!r} in every row; nothing to learn")

@@ -34,7 +34,7 @@ def _target(dataset: Dataset, splits: Splits) -> dict[str, Any]:
     values = dataset.frame[dataset.target]
     if dataset.task == "regression":
         return {"name": dataset.target, **_numbers(values.cast(pl.Float64))}
-    shares = {name: part.frame[dataset.target].value_counts().rows() for name, part in splits.items()}
+    shares = {name: part.frame[dataset.target].rename("label").value_counts().rows() for name, part in splits.items()}
     classes = [str(label) for label in sorted(values.unique().to_list())]
     counts = {name: {str(label): count for label, count in rows} for name, rows in shares.items()}
     return {
@@ -55,7 +55,7 @@ def _column(column: Column, values: pl.Series) -> dict[str, Any]:
         lengths = values.drop_nulls().str.len_chars()
         return {**known, "characters": _numbers(lengths.cast(pl.Float64))}
     if column.type == "category":
-        counts = values.drop_nulls().cast(pl.String).value_counts(sort=True).head(MOST_SHOWN)
+        counts = values.drop_nulls().cast(pl.String).rename("value").value_counts(sort=True).head(MOST_SHOWN)
         return {**known, "most_frequent": [[name, count] for name, count in counts.rows()]}
     present = values.drop_nulls()
     return {**known, "first": str(present.min()), "last": str(present.max())}

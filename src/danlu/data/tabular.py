@@ -110,7 +110,7 @@ class TabularPreprocessor(Frozen):
 
 
 def _vocabulary(values: pl.Series) -> tuple[str, ...]:
-    counts = values.drop_nulls().cast(pl.String).value_counts()
+    counts = values.drop_nulls().cast(pl.String).rename("value").value_counts()
     return tuple(sorted(name for name, count in counts.rows() if count >= RARE))
 
 
