@@ -3,6 +3,7 @@
 import ctypes
 import ctypes.util
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from PIL import Image
 
 from tests.conftest import DANLU, Command
 
@@ -152,6 +154,25 @@ def test_a_truncated_image_is_named(refused: Refusal, image_folder: Path, tmp_pa
     broken.write_bytes(broken.read_bytes()[:70])
     message = refused(folder, DATA_WRONG, "model=timm:test_resnet", target="label")
     assert f"{broken}: broken or cut short" in message
+
+
+def test_class_folders_that_are_splits(refused: Refusal, image_folder: Path, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        shutil.copytree(image_folder, tmp_path / "all" / part)
+    message = refused(tmp_path / "all", DATA_WRONG, target="label")
+    assert "all: its folders are named like splits, not like classes (test, train)" in message
+
+
+@pytest.mark.parametrize(("mode", "reason"), [("F", "pixels of 32 bits"), ("1", "more pixels than an honest image")])
+def test_images_that_cannot_be_meant(
+    refused: Refusal, image_folder: Path, tmp_path: Path, mode: str, reason: str
+) -> None:
+    folder = tmp_path / "images"
+    shutil.copytree(image_folder, folder)
+    Image.new(mode, (8, 8) if mode == "F" else (20_000, 20_000)).save(
+        folder / "digit-0" / "0000.tif", compression="packbits"
+    )
+    assert reason in refused(folder, DATA_WRONG, target="label")
 
 
 def test_a_folder_without_images(refused: Refusal, tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pydantic import TypeAdapter
 
 from danlu.data.dataset import Dataset, interpret
+from danlu.data.images import open_image
 from danlu.data.place import Hints, Place, Source
 from danlu.data.prepare import AnyPreprocessor
 from danlu.data.splits import TrainSplit
@@ -167,6 +169,14 @@ def test_images_are_normalised_by_the_training_images(image_folder: Path) -> Non
     )
     assert preprocessor.inputs.mean == pytest.approx([float((pixels / 255.0).mean())], abs=1e-5)
     assert preprocessor.inputs.std == pytest.approx([float((pixels / 255.0).std())], abs=1e-4)
+
+
+def test_images_stand_as_their_camera_says(tmp_path: Path) -> None:
+    upright = Image.new("RGB", (8, 16), "red")
+    turned = Image.Exif()
+    turned[0x112] = 6  # to be shown turned by 90 degrees
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.jpg", exif=turned)
+    assert open_image("a.jpg", tmp_path).size == upright.size
 
 
 def test_a_tokenizer_learns_from_the_training_texts_alone(text_file: Path, tmp_path: Path) -> None:

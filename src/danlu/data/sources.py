@@ -16,6 +16,7 @@ from danlu.data.place import Source
 from danlu.data.tables import READERS
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+SPLIT_FOLDERS = {"train", "training", "validation", "valid", "val", "dev", "test", "testing"}
 # A text file longer than this is cut at paragraph ends, so that a corpus in one file can be split at all.
 PIECE_CHARACTERS = 8_000
 
@@ -90,8 +91,13 @@ def _read_folder(folder: Path, missing_values: Sequence[str]) -> Source:
         (str(file), entry.name)
         for entry in classes
         for file in sorted(entry.rglob("*"))
-        if file.suffix.lower() in IMAGE_SUFFIXES
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
     ]
+    if images and {label.lower() for _, label in images} <= SPLIT_FOLDERS:
+        raise DataError(
+            f"{folder}: its folders are named like splits, not like classes "
+            f"({', '.join(dict.fromkeys(label for _, label in images))}); give one of them as the source"
+        )
     if images:
         frame = pl.DataFrame(images, schema={"image": pl.String, "label": pl.String}, orient="row")
         return Source(frame, str(folder), folder, "images", "label")
