@@ -92,6 +92,12 @@ def test_a_column_of_mixed_types(refused: Refusal, table: Table) -> None:
     assert "data.missing_values" in message
 
 
+@pytest.mark.parametrize("form", ["{},5", "{}.5%", "{},000.25"])
+def test_numbers_written_for_people(refused: Refusal, table: Table, form: str) -> None:
+    message = refused(table(price=[form.format(i + 1) for i in range(60)]), DATA_WRONG)
+    assert "column 'price' holds numbers that are written for people" in message
+
+
 def test_a_missing_target(refused: Refusal, table: Table) -> None:
     message = refused(table(y=["yes", "no", None] * 20), DATA_WRONG)
     assert "'y' is missing in 20 of 60 rows" in message

@@ -1,5 +1,6 @@
 """Preparation: learned from the training split alone, exact on it, the same after a round trip through a bundle."""
 
+from datetime import date, time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import TypeAdapter
 
+from danlu.core.errors import DataError
 from danlu.data.dataset import Dataset, interpret
 from danlu.data.images import open_image
 from danlu.data.place import Hints, Place, Source
@@ -134,6 +136,24 @@ def test_dates_become_numbers_that_know_the_week() -> None:
     week = numeric[:, [parts.index("week-sin"), parts.index("week-cos")]]
     np.testing.assert_allclose(week[0], week[1], atol=1e-3)
     assert np.abs(week[0] - week[2]).max() > 0.3
+
+
+def test_durations_and_times_are_seconds_in_any_unit() -> None:
+    seconds = [10.0, 20.0, 60.0, 3600.0] * 3
+    durations = pl.Series([timedelta(seconds=value) for value in seconds])
+    frame = pl.DataFrame({"d": durations, "t": [time(int(value) // 3600, 0, 1) for value in seconds]})
+    fitted, _ = fit(frame)
+    whole, _ = fitted.arrays(frame, "the test")
+    other, _ = fitted.arrays(frame.with_columns(durations.dt.cast_time_unit("ns").alias("d")), "the test")
+    assert np.array_equal(whole, other)
+    assert [state.fill for state in fitted.numbers] == [40.0, 1.0]
+
+
+@pytest.mark.parametrize("wrong", [date(2026, 1, 1), [1.0], b"1"])
+def test_what_is_no_number_is_refused_where_one_was_learned(wrong: object) -> None:
+    fitted, _ = fit(pl.DataFrame({"x": [0.5, 1.5, 2.5] * 4}))
+    with pytest.raises(DataError, match=r"column 'x' holds .*, not numbers"):
+        fitted.arrays(pl.DataFrame({"x": [wrong]}), "the test")
 
 
 def test_a_numeric_target_is_standardised_and_comes_back_in_its_units() -> None:

@@ -193,6 +193,15 @@ def test_a_target_of_decimals_is_a_quantity(tmp_path: Path) -> None:
     assert opened.frame["y"].to_list() == [i / 4 for i in range(60)]
 
 
+def test_numbers_too_large_for_bins_and_not_a_number_are_counted(tmp_path: Path) -> None:
+    huge, gaps = [2.0**64 + 4096 * (i % 3) for i in range(60)], [float("nan"), 1.0, 2.0] * 20
+    frame = pl.DataFrame({"huge": huge, "gaps": gaps, "y": ["a", "b"] * 30})
+    frame.write_parquet(tmp_path / "a.parquet")
+    huge_, gaps_ = package.check({"data": {"source": str(tmp_path / "a.parquet"), "target": "y"}})["columns"]
+    assert sum(huge_["histogram"]) == 60
+    assert gaps_["missing"] == 20
+
+
 def test_check_shows_what_was_found(table_file: Path, tmp_path: Path, danlu: Command) -> None:
     (tmp_path / "r.yaml").write_text(f"data: {{source: '{table_file}', target: cultivar}}\n")
     done = danlu("check", tmp_path / "r.yaml")

@@ -50,6 +50,9 @@ def _column(column: Column, values: pl.Series) -> dict[str, Any]:
         return known
     if column.type == "number":
         numbers = values.str.strip_chars().cast(pl.Float64, strict=False) if values.dtype == pl.String else values
+        numbers = (
+            numbers.cast(pl.Duration("us")).cast(pl.Int64) / 1e6 if values.dtype in (pl.Duration, pl.Time) else numbers
+        )
         return {**known, **_numbers(numbers.cast(pl.Float64))}
     if column.type == "text":
         lengths = values.drop_nulls().str.len_chars()
@@ -68,7 +71,8 @@ def _numbers(values: pl.Series) -> dict[str, Any]:
     if len(present) == 0:
         return {}
     low, first, middle, third, high = np.quantile(present, [0, 0.25, 0.5, 0.75, 1]).tolist()
-    counts, _ = np.histogram(present, bins=BINS)
+    # In shares of the range: bins between huge neighbours would be of no width.
+    counts, _ = np.histogram((present - low) / ((high - low) or 1.0), bins=BINS)
     return {
         "min": low,
         "first_quartile": first,

@@ -115,6 +115,8 @@ def _vocabulary(values: pl.Series) -> tuple[str, ...]:
 
 
 def _codes(values: pl.Series, vocabulary: tuple[str, ...]) -> np.ndarray:
+    if values.dtype.is_nested() or values.dtype == pl.Binary:
+        raise DataError(f"column {values.name!r} holds {values.dtype}, not words")
     words = values.cast(pl.String)
     known = pl.Series(vocabulary, dtype=pl.String)
     codes = pl.Series(np.arange(len(vocabulary), dtype=np.int64) + 2)
@@ -138,6 +140,10 @@ def _numeric(values: pl.Series, part: str | None, origin: str) -> np.ndarray:
     if values.dtype == pl.String:
         numbers = values.str.strip_chars().cast(pl.Float64, strict=False)
         _refuse_unparsed(values, numbers, origin, "a number")
+    elif values.dtype in (pl.Duration, pl.Time):
+        numbers = values.cast(pl.Duration("us")).cast(pl.Int64) / 1e6  # seconds, in whatever unit they came
+    elif values.dtype.is_temporal() or values.dtype.is_nested() or values.dtype == pl.Binary:
+        raise DataError(f"{origin}: column {values.name!r} holds {values.dtype}, not numbers")
     else:
         numbers = values.cast(pl.Float64)
     found = numbers.fill_null(float("nan")).to_numpy()
