@@ -136,6 +136,22 @@ def test_text_that_is_not_utf_8_is_shown_with_line_and_cure(refused: Refusal, tm
     assert "iconv -f GB18030 -t UTF-8" in message
 
 
+def test_utf_16_is_told_from_other_encodings(refused: Refusal, tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("x,y\n1,a\n", encoding="utf-16")
+    assert "`iconv -f UTF-16 -t UTF-8 data.csv" in refused(tmp_path / "data.csv", DATA_WRONG)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [('{"x": 1, "y', "is not JSON"), ("[1]", "is no object"), ('{"x": NaN}', "NaN is no JSON; write null")],
+)
+def test_a_wrong_line_of_json_is_named(refused: Refusal, tmp_path: Path, line: str, reason: str) -> None:
+    (tmp_path / "data.jsonl").write_text('{"x": 1, "y": "a"}\n' * 40 + line + "\n")
+    message = refused(tmp_path / "data.jsonl", DATA_WRONG)
+    assert "data.jsonl:41: " in message
+    assert reason in message
+
+
 def test_ragged_rows(refused: Refusal, tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("x,y\n1,a\n2,b,c,d\n")
     assert "data.csv: cannot be read as csv" in refused(tmp_path / "data.csv", DATA_WRONG)

@@ -37,6 +37,12 @@ def test_every_format_gives_the_same_rows(frame: pl.DataFrame, tmp_path: Path) -
         assert read_source(str(file), MISSING).frame.equals(frame), file
 
 
+def test_lines_end_as_any_system_ends_them(frame: pl.DataFrame, tmp_path: Path) -> None:
+    for name, end in (("unix.csv", "\n"), ("windows.csv", "\r\n"), ("old-mac.csv", "\r")):
+        (tmp_path / name).write_bytes(frame.write_csv().replace("\n", end).encode())
+        assert read_source(str(tmp_path / name), MISSING).frame.equals(frame), name
+
+
 def test_compressed_tables_are_read(frame: pl.DataFrame, tmp_path: Path) -> None:
     import gzip
 
