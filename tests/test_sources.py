@@ -124,6 +124,17 @@ def test_types_are_inferred() -> None:
     }
 
 
+def test_texts_that_stand_there_twice_are_texts() -> None:
+    reviews = [f"这家酒店的第{i}个房间非常干净，服务员也很热情" for i in range(1500)]
+    (column,) = infer_columns(pl.DataFrame({"review": reviews * 3}), {}, "the test")
+    assert column.type == "text"
+
+
+def test_a_word_for_missing_may_follow_a_space(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("c,y\na, ?\n?, b\n")
+    assert read_source(str(tmp_path / "a.csv"), MISSING).frame.null_count().row(0) == (1, 1)
+
+
 def test_every_type_comes_with_its_reason() -> None:
     found = infer_columns(pl.DataFrame({"plan": ["free", "paid"] * 5, "x": [0.5] * 10}), {}, "the test")
     assert [column.reason for column in found] == ["2 different words", "the same value in every row"]

@@ -16,6 +16,7 @@ ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|rowid|no)$|^unnamed|^$"
 DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%Y-%m-%d %H:%M:%S", "%Y/%m/%d %H:%M", "%m/%d/%Y", "%d/%m/%Y")
 # A decimal comma, thousands in groups, or a percent sign: as words, every one would be a category of its own.
 WRITTEN_NUMBER = r"^[+-]?(\d+,\d+|\d+(\.\d+)?\s?%|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}(\.\d{3})+(,\d+)?|\d+)$"
+MOST_CATEGORIES = 1000
 WORDS_OF_TEXT = 4.0  # a column of text has more words a value than a category has ...
 COUNTED_ROWS = 200_000  # different values are counted exactly in up to so many rows
 CHARACTERS_OF_TEXT = 16.0  # ... or, in languages written without spaces, more characters
@@ -130,11 +131,14 @@ def _infer_words(present: pl.Series, unique: int, origin: str) -> tuple[str, str
     spaced = float(words.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
     characters = float(words.str.len_chars().mean() or 0)  # type: ignore[arg-type]
     varied = unique > 0.5 * len(present)
-    if varied and (spaced >= WORDS_OF_TEXT or (spaced < 2 and characters >= CHARACTERS_OF_TEXT and _unspaced(words))):
+    # Texts that stand in the file twice are texts all the same.
+    if (varied or unique > MOST_CATEGORIES) and (
+        spaced >= WORDS_OF_TEXT or (spaced < 2 and characters >= CHARACTERS_OF_TEXT and _unspaced(words))
+    ):
         return "text", f"{spaced:.0f} words and {characters:.0f} characters a value", True
     if len(present) >= 20 and unique == len(present):
         return "identifier", "a different word in every row", False
-    if unique > 1000 and varied:
+    if unique > MOST_CATEGORIES and varied:
         return "identifier", f"{unique} different words in {len(present)} rows", False
     return "category", f"{unique} different words", True
 

@@ -26,7 +26,7 @@ def read_csv(path: Path, missing_values: Sequence[str], separator: str | None = 
         path,
         separator=separator or _separator(header),
         eol_char="\r" if b"\r" in header and b"\n" not in header else "\n",
-        null_values=list(missing_values),
+        null_values=[*missing_values, *(f" {word}" for word in missing_values if word)],  # as in `1, ?, 2`
         try_parse_dates=True,
     )
 
