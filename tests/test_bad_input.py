@@ -3,12 +3,15 @@
 import ctypes
 import ctypes.util
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import polars as pl
 import pytest
+from PIL import Image
 
 from tests.conftest import DANLU, Command
 
@@ -74,6 +77,10 @@ def test_an_unknown_target_is_named_with_the_nearest(refused: Refusal, table: Ta
     assert "no column 'churnd'; the nearest is \"churned\" (allowed: x, y, churned)" in message
 
 
+def test_a_column_name_that_is_a_pattern(refused: Refusal, table: Table) -> None:
+    assert "the column name '^.*$' is a pattern" in refused(table(**{"^.*$": [1, 2] * 30}), DATA_WRONG)
+
+
 def test_a_target_all_one_class(refused: Refusal, table: Table) -> None:
     assert "'y' is 'yes' in every row" in refused(table(y=["yes"] * 60), DATA_WRONG)
 
@@ -83,6 +90,12 @@ def test_a_column_of_mixed_types(refused: Refusal, table: Table) -> None:
     message = refused(table(age=values), DATA_WRONG)
     assert "'age' mixes numbers (98.3%) and words ('twelve', first in value 60)" in message
     assert "data.missing_values" in message
+
+
+@pytest.mark.parametrize("form", ["{},5", "{}.5%", "{},000.25"])
+def test_numbers_written_for_people(refused: Refusal, table: Table, form: str) -> None:
+    message = refused(table(price=[form.format(i + 1) for i in range(60)]), DATA_WRONG)
+    assert "column 'price' holds numbers that are written for people" in message
 
 
 def test_a_missing_target(refused: Refusal, table: Table) -> None:
@@ -97,6 +110,18 @@ def test_a_target_that_is_not_a_number(refused: Refusal, table: Table, tmp_path:
     assert "'y' is missing in 30 of 60 rows" in refused(tmp_path / "data.parquet", DATA_WRONG)
 
 
+@pytest.mark.parametrize("value", [float("inf"), 1e200])
+def test_a_target_beyond_all_numbers(refused: Refusal, table: Table, value: float) -> None:
+    message = refused(table(y=[0.5 * i for i in range(59)] + [value]), DATA_WRONG)
+    assert f"the target 'y' is {value} in 1 of 60 rows" in message
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}, b"x", date(2026, 1, 1)])
+def test_a_target_that_is_no_word_or_number(refused: Refusal, tmp_path: Path, value: object) -> None:
+    pl.DataFrame({"x": [0.5, 1.5] * 30, "y": [value] * 60}).write_parquet(tmp_path / "data.parquet")
+    assert "a target is words, numbers or truth values" in refused(tmp_path / "data.parquet", DATA_WRONG)
+
+
 def test_a_class_with_one_sample(refused: Refusal, table: Table) -> None:
     message = refused(table(y=["yes", "no"] * 29 + ["no", "maybe"]), DATA_WRONG)
     assert "class 'maybe' of 'y' has 1 sample(s)" in message
@@ -109,6 +134,22 @@ def test_text_that_is_not_utf_8_is_shown_with_line_and_cure(refused: Refusal, tm
     message = refused(tmp_path / "data.csv", DATA_WRONG)
     assert "data.csv:2: is not UTF-8" in message
     assert "iconv -f GB18030 -t UTF-8" in message
+
+
+def test_utf_16_is_told_from_other_encodings(refused: Refusal, tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("x,y\n1,a\n", encoding="utf-16")
+    assert "`iconv -f UTF-16 -t UTF-8 data.csv" in refused(tmp_path / "data.csv", DATA_WRONG)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [('{"x": 1, "y', "is not JSON"), ("[1]", "is no object"), ('{"x": NaN}', "NaN is no JSON; write null")],
+)
+def test_a_wrong_line_of_json_is_named(refused: Refusal, tmp_path: Path, line: str, reason: str) -> None:
+    (tmp_path / "data.jsonl").write_text('{"x": 1, "y": "a"}\n' * 40 + line + "\n")
+    message = refused(tmp_path / "data.jsonl", DATA_WRONG)
+    assert "data.jsonl:41: " in message
+    assert reason in message
 
 
 def test_ragged_rows(refused: Refusal, tmp_path: Path) -> None:
@@ -135,6 +176,25 @@ def test_a_truncated_image_is_named(refused: Refusal, image_folder: Path, tmp_pa
     broken.write_bytes(broken.read_bytes()[:70])
     message = refused(folder, DATA_WRONG, "model=timm:test_resnet", target="label")
     assert f"{broken}: broken or cut short" in message
+
+
+def test_class_folders_that_are_splits(refused: Refusal, image_folder: Path, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        shutil.copytree(image_folder, tmp_path / "all" / part)
+    message = refused(tmp_path / "all", DATA_WRONG, target="label")
+    assert "all: its folders are named like splits, not like classes (test, train)" in message
+
+
+@pytest.mark.parametrize(("mode", "reason"), [("F", "pixels of 32 bits"), ("1", "more pixels than an honest image")])
+def test_images_that_cannot_be_meant(
+    refused: Refusal, image_folder: Path, tmp_path: Path, mode: str, reason: str
+) -> None:
+    folder = tmp_path / "images"
+    shutil.copytree(image_folder, folder)
+    Image.new(mode, (8, 8) if mode == "F" else (20_000, 20_000)).save(
+        folder / "digit-0" / "0000.tif", compression="packbits"
+    )
+    assert reason in refused(folder, DATA_WRONG, target="label")
 
 
 def test_a_folder_without_images(refused: Refusal, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import danlu as package
 from danlu.artifacts.run import RunDirectory
+from danlu.core.errors import ArtifactError, DataError
 from tests.conftest import Command
 
 KINDS = ("table_run", "image_run", "text_run", "corpus_run")
@@ -122,3 +123,20 @@ def test_runs_are_listed_newest_first_and_compared(tmp_path: Path, danlu: Comman
     assert (rows["seed"]["run-1"], rows["seed"]["run-2"]) == (1, 2)
     assert "test/accuracy" in rows
     assert "training.epochs" not in rows  # the same in both
+
+
+def test_a_run_is_judged_again_only_on_the_rows_it_was_made_with(tmp_path: Path) -> None:
+    file = tmp_path / "data.csv"
+    frame = pl.DataFrame({"x": [i * 0.5 for i in range(60)], "y": ["a", "b", "b"] * 20})
+    frame.write_csv(file)
+    run = package.train({"data": {"source": str(file), "target": "y"}, "training": {"epochs": 1}}, output=tmp_path)
+    figures = package.evaluate(run.path)
+    pl.concat([frame, frame]).write_csv(file)
+    assert package.evaluate(run.path)["test"] == figures["test"]
+    for changed in (frame.reverse(), frame.with_columns(x=pl.col("x") + 1), frame.with_columns(y=pl.col("y") + "!")):
+        changed.write_csv(file)
+        with pytest.raises(DataError, match=r"data\.csv: has changed since .* was trained"):
+            package.evaluate(run.path)
+    (run.path / "data" / "split.parquet").unlink()
+    with pytest.raises(ArtifactError, match=r"split\.parquet: not there"):
+        package.evaluate(run.path)

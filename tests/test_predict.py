@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 import danlu as package
 from danlu.artifacts.bundle import open_bundle
-from danlu.core.errors import ArtifactError, DataError
+from danlu.core.errors import ArgumentError, ArtifactError, DataError
 from danlu.data.sources import read_source
 from danlu.models.predictor import Predictor
 from tests.conftest import TINY_TEXT, Command
@@ -206,6 +206,20 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, danlu: Command) -
     done = danlu("predict", tmp_path, "builtin:wine")
     assert done.returncode == 1
     assert "no bundle here" in done.stderr
+
+
+def test_a_kept_column_named_as_an_answer_is_refused(table_run: Path, table_file: Path, tmp_path: Path) -> None:
+    pl.read_csv(table_file).with_columns(prediction=1).write_csv(tmp_path / "a.csv")
+    with pytest.raises(ArgumentError, match="'prediction' is also the name of an answer"):
+        package.predict(table_run, str(tmp_path / "a.csv"), keep=["prediction"])
+
+
+def test_a_damaged_run_hides_no_other(table_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("whole", "damaged"):
+        shutil.copytree(table_run, tmp_path / name)
+    (tmp_path / "damaged" / "evaluation.json").write_text("{")
+    assert [row["run"] for row in package.runs(tmp_path)] == ["whole"]
+    assert "damaged is left out" in capsys.readouterr().err
 
 
 def test_an_output_of_unknown_kind_is_refused(table_run: Path, danlu: Command) -> None:

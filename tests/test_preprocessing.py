@@ -1,5 +1,6 @@
 """Preparation: learned from the training split alone, exact on it, the same after a round trip through a bundle."""
 
+from datetime import date, time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,13 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pydantic import TypeAdapter
 
+from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset, interpret
+from danlu.data.images import open_image
 from danlu.data.place import Hints, Place, Source
 from danlu.data.prepare import AnyPreprocessor
 from danlu.data.splits import TrainSplit
@@ -136,6 +140,24 @@ def test_dates_become_numbers_that_know_the_week() -> None:
     assert np.abs(week[0] - week[2]).max() > 0.3
 
 
+def test_durations_and_times_are_seconds_in_any_unit() -> None:
+    seconds = [10.0, 20.0, 60.0, 3600.0] * 3
+    durations = pl.Series([timedelta(seconds=value) for value in seconds])
+    frame = pl.DataFrame({"d": durations, "t": [time(int(value) // 3600, 0, 1) for value in seconds]})
+    fitted, _ = fit(frame)
+    whole, _ = fitted.arrays(frame, "the test")
+    other, _ = fitted.arrays(frame.with_columns(durations.dt.cast_time_unit("ns").alias("d")), "the test")
+    assert np.array_equal(whole, other)
+    assert [state.fill for state in fitted.numbers] == [40.0, 1.0]
+
+
+@pytest.mark.parametrize("wrong", [date(2026, 1, 1), [1.0], b"1"])
+def test_what_is_no_number_is_refused_where_one_was_learned(wrong: object) -> None:
+    fitted, _ = fit(pl.DataFrame({"x": [0.5, 1.5, 2.5] * 4}))
+    with pytest.raises(DataError, match=r"column 'x' holds .*, not numbers"):
+        fitted.arrays(pl.DataFrame({"x": [wrong]}), "the test")
+
+
 def test_a_numeric_target_is_standardised_and_comes_back_in_its_units() -> None:
     frame = pl.DataFrame({"y": [10.0, 20.0, 30.0, 40.0]})
     dataset = Dataset(frame, (), "tabular", "regression", "", "y", "x", Path())
@@ -169,6 +191,14 @@ def test_images_are_normalised_by_the_training_images(image_folder: Path) -> Non
     )
     assert preprocessor.inputs.mean == pytest.approx([float((pixels / 255.0).mean())], abs=1e-5)
     assert preprocessor.inputs.std == pytest.approx([float((pixels / 255.0).std())], abs=1e-4)
+
+
+def test_images_stand_as_their_camera_says(tmp_path: Path) -> None:
+    upright = Image.new("RGB", (8, 16), "red")
+    turned = Image.Exif()
+    turned[0x112] = 6  # to be shown turned by 90 degrees
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.jpg", exif=turned)
+    assert open_image("a.jpg", tmp_path).size == upright.size
 
 
 def test_a_tokenizer_learns_from_the_training_texts_alone(text_file: Path, tmp_path: Path) -> None:

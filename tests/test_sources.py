@@ -1,5 +1,6 @@
 """Reading: every format gives the same rows, and columns are understood, with the reason."""
 
+from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
 
@@ -34,6 +35,12 @@ def test_every_format_gives_the_same_rows(frame: pl.DataFrame, tmp_path: Path) -
     frame.write_ndjson(tmp_path / "a.jsonl")
     for file in tmp_path.iterdir():
         assert read_source(str(file), MISSING).frame.equals(frame), file
+
+
+def test_lines_end_as_any_system_ends_them(frame: pl.DataFrame, tmp_path: Path) -> None:
+    for name, end in (("unix.csv", "\n"), ("windows.csv", "\r\n"), ("old-mac.csv", "\r")):
+        (tmp_path / name).write_bytes(frame.write_csv().replace("\n", end).encode())
+        assert read_source(str(tmp_path / name), MISSING).frame.equals(frame), name
 
 
 def test_compressed_tables_are_read(frame: pl.DataFrame, tmp_path: Path) -> None:
@@ -117,6 +124,17 @@ def test_types_are_inferred() -> None:
     }
 
 
+def test_texts_that_stand_there_twice_are_texts() -> None:
+    reviews = [f"这家酒店的第{i}个房间非常干净，服务员也很热情" for i in range(1500)]
+    (column,) = infer_columns(pl.DataFrame({"review": reviews * 3}), {}, "the test")
+    assert column.type == "text"
+
+
+def test_a_word_for_missing_may_follow_a_space(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("c,y\na, ?\n?, b\n")
+    assert read_source(str(tmp_path / "a.csv"), MISSING).frame.null_count().row(0) == (1, 1)
+
+
 def test_every_type_comes_with_its_reason() -> None:
     found = infer_columns(pl.DataFrame({"plan": ["free", "paid"] * 5, "x": [0.5] * 10}), {}, "the test")
     assert [column.reason for column in found] == ["2 different words", "the same value in every row"]
@@ -173,6 +191,32 @@ def test_the_audit_finds_shared_rows_and_columns_that_tell(tmp_path: Path) -> No
     findings = package.check({"data": {"source": str(tmp_path / "a.csv"), "target": "y"}})["findings"]
     assert {finding["subject"] for finding in findings} == {"duplicates", "refund"}
     assert any("30 of 30 test rows also stand in the training split" in finding["message"] for finding in findings)
+
+
+@pytest.mark.parametrize("name", ["count", "len", "name", "prediction", "label", "row", "literal"])
+def test_columns_may_have_any_name(name: str, tmp_path: Path) -> None:
+    words = pl.DataFrame({name: ["u", "v", "w"] * 40, "other": ["a", "b"] * 60})
+    words.write_csv(tmp_path / "a.csv")
+    for target in words.columns:
+        checked = package.check({"data": {"source": str(tmp_path / "a.csv"), "target": target}})
+        assert {target, checked["columns"][0]["name"]} == set(words.columns)
+
+
+def test_a_target_of_decimals_is_a_quantity(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": [0.5, 1.5] * 30, "y": [Decimal(i) / 4 for i in range(60)]})
+    frame.write_parquet(tmp_path / "a.parquet")
+    opened = open_dataset(Data(source=str(tmp_path / "a.parquet"), target="y"))
+    assert opened.task == "regression"
+    assert opened.frame["y"].to_list() == [i / 4 for i in range(60)]
+
+
+def test_numbers_too_large_for_bins_and_not_a_number_are_counted(tmp_path: Path) -> None:
+    huge, gaps = [2.0**64 + 4096 * (i % 3) for i in range(60)], [float("nan"), 1.0, 2.0] * 20
+    frame = pl.DataFrame({"huge": huge, "gaps": gaps, "y": ["a", "b"] * 30})
+    frame.write_parquet(tmp_path / "a.parquet")
+    huge_, gaps_ = package.check({"data": {"source": str(tmp_path / "a.parquet"), "target": "y"}})["columns"]
+    assert sum(huge_["histogram"]) == 60
+    assert gaps_["missing"] == 20
 
 
 def test_check_shows_what_was_found(table_file: Path, tmp_path: Path, danlu: Command) -> None:

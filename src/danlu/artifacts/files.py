@@ -85,6 +85,21 @@ def read_json(path: Path) -> Any:
         raise ArtifactError(f"{path}: is not JSON ({error}); it was damaged or is another kind of file") from error
 
 
+def read_frame(path: Path) -> "pl.DataFrame":
+    """Read parquet.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+    """
+    import polars as pl
+
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = "not there" if isinstance(error, FileNotFoundError) else "was damaged or is another kind of file"
+        raise ArtifactError(f"{path}: {reason}; copy the whole folder again") from error
+
+
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A folder to fill that appears under its name only when it is complete; replaces one that is there."""

@@ -47,13 +47,13 @@ def _telling_columns(dataset: Dataset, splits: Splits) -> list[Finding]:
     if dataset.task != "classification" or dataset.kind != "tabular" or dataset.target is None:
         return []
     train, target = splits.train.frame, dataset.target
-    largest = train[target].value_counts()["count"].max()
+    largest = train[target].rename("label").value_counts()["count"].max()
     findings: list[Finding] = []
     for column in dataset.used:
         if column.type != "category" or column.unique > train.height // 10:
             continue
-        counts = train.group_by(pl.col(column.name).cast(pl.String), target).len()
-        right = int(counts.group_by(column.name).agg(pl.col("len").max())["len"].sum())
+        counts = train.group_by(pl.col(column.name).cast(pl.String).alias("value"), pl.col(target).alias("label")).len()
+        right = int(counts.group_by("value").agg(pl.col("len").max())["len"].sum())
         if right >= ALMOST_ALL * train.height > float(str(largest)):
             findings.append(
                 Finding(

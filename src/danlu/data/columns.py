@@ -16,6 +16,9 @@ from danlu.data.sources import IMAGE_SUFFIXES
 
 ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|rowid|no)$|^unnamed|^$", re.IGNORECASE)
 DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%Y-%m-%d %H:%M:%S", "%Y/%m/%d %H:%M", "%m/%d/%Y", "%d/%m/%Y")
+# A decimal comma, thousands in groups, or a percent sign: as words, every one would be a category of its own.
+WRITTEN_NUMBER = r"^[+-]?(\d+,\d+|\d+(\.\d+)?\s?%|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}(\.\d{3})+(,\d+)?|\d+)$"
+MOST_CATEGORIES = 1000
 WORDS_OF_TEXT = 4.0  # a column of text has more words a value than a category has ...
 COUNTED_ROWS = 200_000  # different values are counted exactly in up to so many rows
 CHARACTERS_OF_TEXT = 16.0  # ... or, in languages written without spaces, more characters
@@ -73,7 +76,7 @@ def _row(frame: Table, expression: pl.Expr) -> dict[str, int]:
 
 
 def _infer(values: pl.Series, unique: int, said: str | None, origin: str) -> Column:
-    present = values.drop_nulls()
+    present = (values.fill_nan(None) if values.dtype.is_float() else values).drop_nulls()
     if said is not None:
         reason = "dropped by the recipe" if said == "drop" else "said in the recipe"
         kind = "identifier" if said == "drop" else said
@@ -99,6 +102,8 @@ def _look(values: pl.Series, present: pl.Series, unique: int, origin: str) -> tu
         return "category", "the same value in every row", False
     if values.dtype == pl.Boolean:
         return "category", "true or false", True
+    if values.dtype in (pl.Duration, pl.Time):
+        return "number", "seconds", True
     if values.dtype.is_temporal():
         return "datetime", "dates and times", True
     if values.dtype.is_numeric():
@@ -119,6 +124,11 @@ def _infer_words(present: pl.Series, unique: int, origin: str) -> tuple[str, str
     _refuse_mixture(present, words, origin)
     if words.str.strip_chars().cast(pl.Float64, strict=False).null_count() == 0:
         return "number", "numbers written as words", True
+    if words.str.strip_chars().str.contains(WRITTEN_NUMBER).all():
+        raise DataError(
+            f"{origin}: column {present.name!r} holds numbers that are written for people ({words[0]!r}); write them "
+            f"with a decimal point alone, or say data.columns: {{{present.name}: category}}"
+        )
     if parse_dates(words) is not None:
         return "datetime", "words that are dates", True
     lower = words.str.to_lowercase()
@@ -127,11 +137,14 @@ def _infer_words(present: pl.Series, unique: int, origin: str) -> tuple[str, str
     spaced = float(words.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
     characters = float(words.str.len_chars().mean() or 0)  # type: ignore[arg-type]
     varied = unique > 0.5 * len(present)
-    if varied and (spaced >= WORDS_OF_TEXT or (spaced < 2 and characters >= CHARACTERS_OF_TEXT and _unspaced(words))):
+    # Texts that stand in the file twice are texts all the same.
+    if (varied or unique > MOST_CATEGORIES) and (
+        spaced >= WORDS_OF_TEXT or (spaced < 2 and characters >= CHARACTERS_OF_TEXT and _unspaced(words))
+    ):
         return "text", f"{spaced:.0f} words and {characters:.0f} characters a value", True
     if len(present) >= 20 and unique == len(present):
         return "identifier", "a different word in every row", False
-    if unique > 1000 and varied:
+    if unique > MOST_CATEGORIES and varied:
         return "identifier", f"{unique} different words in {len(present)} rows", False
     return "category", f"{unique} different words", True
 

@@ -3,7 +3,7 @@
 In: a Source and the recipe's `data` section. Out: a Dataset, or a DataError that says what is wrong with the data.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,12 +12,13 @@ import polars as pl
 from danlu.core.errors import DataError
 from danlu.core.names import suggestion
 from danlu.data.columns import Column, infer_columns, missing_values
-from danlu.data.disk import Table
+from danlu.data.disk import Table, as_floats
 from danlu.data.place import Source
 from danlu.data.sources import read_source
 from danlu.recipe.sections import Data, Task
 
 Kind = Literal["tabular", "image", "text", "corpus"]
+LARGEST_TARGET = 1e30  # float32 ends at 3e38, and sums over the rows have to fit as well
 CLASSES_OF_INTEGERS = 20  # a whole-number target with more different values than this is a quantity
 
 
@@ -70,6 +71,7 @@ def interpret(source: Source, section: Data) -> Dataset:
     Raises:
         DataError: a named column does not exist, the target is unusable, or a column is of mixed types.
     """
+    _refuse_patterns(source)
     target = section.target or (source.target if section.task != "language-modelling" else None)
     named = [*section.columns, *filter(None, (section.target, section.text, section.image)), *_split_columns(section)]
     for name in named:
@@ -77,6 +79,8 @@ def interpret(source: Source, section: Data) -> Dataset:
             near = suggestion(name, source.frame.columns)
             raise DataError(f"{source.origin}: no column {name!r}{near}")
     helpers = set(_split_columns(section))
+    if target and source.frame.schema[target].is_decimal():  # numbers like any others, but not to Python's operators
+        source = replace(source, frame=as_floats(source.frame, target))
     features = source.frame.select([name for name in source.frame.columns if name != target])
     columns = _choose(infer_columns(features, _types(section), source.origin), section, source, helpers)
     kind, columns = _kind(columns, section, source)
@@ -88,6 +92,13 @@ def _types(section: Data) -> dict[str, str]:
     """The columns whose type the recipe says."""
     said = {name: section.options_of(name).type for name in section.columns}
     return {name: kind for name, kind in said.items() if kind is not None}
+
+
+def _refuse_patterns(source: Source) -> None:
+    """A name that polars reads as a pattern would stand for other columns too."""
+    for name in source.frame.columns:
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            raise DataError(f"{source.origin}: the column name {name!r} is a pattern for several columns; rename it")
 
 
 def _split_columns(section: Data) -> list[str]:
@@ -151,16 +162,14 @@ def _only(columns: tuple[Column, ...], name: str, reason: str) -> tuple[Column, 
 
 
 def _task(source: Source, target: str | None, section: Data, kind: Kind) -> tuple[Task, str]:
-    """The task and why; checks that the target can be learned."""
+    """The task and why."""
     if kind == "corpus":
         return "language-modelling", "said in the recipe" if section.task else "the source is a corpus"
     if target is None:
         columns = ", ".join(source.frame.columns)
         raise DataError(f"{source.origin}: say which column to predict with data.target (columns: {columns})")
-    values = _labelled(source, target, section)
+    values = _answers(source.frame[target], source.origin, section)
     distinct = values.n_unique()
-    if distinct == 1:
-        raise DataError(f"{source.origin}: the target {target!r} is {values[0]!r} in every row; nothing to learn")
     if section.task is not None:
         if section.task == "regression" and not values.dtype.is_numeric():
             raise DataError(f"{source.origin}: regression needs numbers, but the target {target!r} is {values.dtype}")
@@ -178,15 +187,35 @@ def _task(source: Source, target: str | None, section: Data, kind: Kind) -> tupl
     return "regression", f"the target has {distinct} different numbers"
 
 
-def _labelled(source: Source, target: str, section: Data) -> pl.Series:
-    """The target's values without the missing ones, which there may be only where the recipe says so."""
-    values = source.frame[target]
+def _answers(values: pl.Series, origin: str, section: Data) -> pl.Series:
+    """The target's values without the missing ones, which there may be only where the recipe says so.
+
+    Raises:
+        DataError: nothing can be learned from them.
+    """
+    if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)):
+        raise DataError(
+            f"{origin}: the target {values.name!r} holds {values.dtype}; a target is words, numbers or truth values"
+        )
     absent = missing_values(values)
     if absent.any() and section.clean.unlabelled == "fail":
         raise DataError(
-            f"{source.origin}: the target {target!r} is missing in {absent.sum()} of {len(values)} rows; give them a "
+            f"{origin}: the target {values.name!r} is missing in {absent.sum()} of {len(values)} rows; give them a "
             "value, or leave them out with data.clean.unlabelled: drop; nothing can be learned without an answer"
         )
     if absent.all():
-        raise DataError(f"{source.origin}: the target {target!r} is missing in every row; is it the right column?")
-    return values.filter(~absent)
+        raise DataError(f"{origin}: the target {values.name!r} is missing in every row; is it the right column?")
+    values = values.filter(~absent)
+    beyond = (
+        values.filter(~(values.cast(pl.Float64).abs() <= LARGEST_TARGET))
+        if values.dtype.is_numeric()
+        else values.clear()
+    )
+    if len(beyond):
+        raise DataError(
+            f"{origin}: the target {values.name!r} is {beyond[0]} in {len(beyond)} of {len(values)} rows, too large "
+            f"to learn (at most {LARGEST_TARGET:g}); correct or remove these rows, or give it another unit"
+        )
+    if values.n_unique() == 1:
+        raise DataError(f"{origin}: the target {values.name!r} is {values[0]!r} in every row; nothing to learn")
+    return values

@@ -62,6 +62,12 @@ class DiskFrame:
 Table = pl.DataFrame | DiskFrame
 
 
+def as_floats(table: Table, name: str) -> Table:
+    """The table with one column as floating-point numbers."""
+    changed = table.lazy().with_columns(pl.col(name).cast(pl.Float64))
+    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+
+
 def take_rows(table: Table, rows: np.ndarray) -> pl.DataFrame:
     """Some rows of a table, in the order given."""
     return table[rows] if isinstance(table, pl.DataFrame) else table.rows(rows)

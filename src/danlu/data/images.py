@@ -32,15 +32,15 @@ HELD_BYTES = 2 << 30  # decoded images beyond this are decoded again when a batc
 
 
 def open_image(reference: str | bytes, folder: Path) -> "Image":
-    """Decode an image wholly.
+    """Decode an image wholly, upright as its camera says.
 
     Args:
         reference: a path, relative to `folder`, or the file's bytes.
 
     Raises:
-        DataError: it is missing, broken or cut short.
+        DataError: it is missing, broken, cut short, too large to be meant, or of pixels without a known range.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     name = "an image given as bytes" if isinstance(reference, bytes) else str(folder / reference)
     try:
@@ -48,9 +48,15 @@ def open_image(reference: str | bytes, folder: Path) -> "Image":
         image.load()
     except FileNotFoundError:
         raise DataError(f"{name}: no such image") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name}: broken or no image of a known kind; replace or remove it") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{name}: has more pixels than an honest image ({error}); replace or remove it") from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{name}: broken or cut short ({error}); replace or remove it") from error
-    return image
+    if image.mode in ("I", "F"):  # PIL would cut them off at 0 and 255
+        raise DataError(f"{name}: has pixels of 32 bits, whose range is not known; save it with 8 or 16 bits a channel")
+    return ImageOps.exif_transpose(image)
 
 
 class ImagePreprocessor(Frozen):
@@ -71,9 +77,11 @@ class ImagePreprocessor(Frozen):
         """
         wanted = hints.image
         references = train.frame[dataset.content]
-        looked_at = [open_image(reference, dataset.folder) for reference in references[:LOOKED_AT].to_list()]
-        gray = wanted is None and all(image.mode in ("1", "L", "I;16") for image in looked_at)
-        size = section.image_size or (wanted.size if wanted else _fitting_size(looked_at))
+        # Only what is asked is kept: a few hundred decoded photos would fill the memory.
+        opened = (open_image(reference, dataset.folder) for reference in references[:LOOKED_AT].to_list())
+        looked_at = [(image.mode, min(image.size)) for image in opened]
+        gray = wanted is None and all(mode in ("1", "L") or mode.startswith("I;16") for mode, _ in looked_at)
+        size = section.image_size or (wanted.size if wanted else _fitting_size([side for _, side in looked_at]))
         channels: Literal[1, 3] = 1 if gray else 3
         blank = (0.0,) * channels
         raw = cls(column=dataset.content, channels=channels, size=size, mean=blank, std=(1.0,) * channels)
@@ -94,7 +102,7 @@ class ImagePreprocessor(Frozen):
         """An image of any size and mode as [channels, size, size] uint8: the middle square, resized."""
         from PIL import Image, ImageOps
 
-        if image.mode == "I;16":  # PIL would cut 16-bit gray off at 255
+        if image.mode.startswith("I;16"):  # PIL would cut 16-bit gray off at 255
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if image.mode in ("RGBA", "LA", "P", "PA"):  # what is transparent is shown on white
             image = image.convert("RGBA")
@@ -138,9 +146,9 @@ class Images:
         return {"image": torch.from_numpy(self.decode(rows))}
 
 
-def _fitting_size(images: Sequence["Image"]) -> int:
-    """The median of the shorter sides, up to a multiple of the networks' stride."""
-    shorter = float(np.median([min(image.size) for image in images]))
+def _fitting_size(sides: Sequence[int]) -> int:
+    """The median of the images' shorter sides, up to a multiple of the networks' stride."""
+    shorter = float(np.median(sides))
     return int(min(LARGEST_SIZE, max(SMALLEST_SIZE, np.ceil(shorter / STRIDE) * STRIDE)))
 
 

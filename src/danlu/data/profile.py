@@ -35,7 +35,7 @@ def _target(dataset: Dataset, splits: Splits) -> dict[str, Any]:
     values = dataset.frame[dataset.target]
     if dataset.task == "regression":
         return {"name": dataset.target, **_numbers(values.cast(pl.Float64))}
-    shares = {name: part.frame[dataset.target].value_counts().rows() for name, part in splits.items()}
+    shares = {name: part.frame[dataset.target].rename("label").value_counts().rows() for name, part in splits.items()}
     classes = [str(label) for label in sorted(values.unique().to_list())]
     counts = {name: {str(label): count for label, count in rows} for name, rows in shares.items()}
     return {
@@ -51,12 +51,15 @@ def _column(column: Column, values: pl.Series) -> dict[str, Any]:
         return known
     if column.type == "number":
         numbers = values.str.strip_chars().cast(pl.Float64, strict=False) if values.dtype == pl.String else values
+        numbers = (
+            numbers.cast(pl.Duration("us")).cast(pl.Int64) / 1e6 if values.dtype in (pl.Duration, pl.Time) else numbers
+        )
         return {**known, **_numbers(numbers.cast(pl.Float64))}
     if column.type == "text":
         lengths = values.drop_nulls().str.len_chars()
         return {**known, "characters": _numbers(lengths.cast(pl.Float64))}
     if column.type == "category":
-        counts = values.drop_nulls().cast(pl.String).value_counts(sort=True).head(MOST_SHOWN)
+        counts = values.drop_nulls().cast(pl.String).rename("value").value_counts(sort=True).head(MOST_SHOWN)
         return {**known, "most_frequent": [[name, count] for name, count in counts.rows()]}
     present = values.drop_nulls()
     return {**known, "first": str(present.min()), "last": str(present.max())}
@@ -69,7 +72,8 @@ def _numbers(values: pl.Series) -> dict[str, Any]:
     if len(present) == 0:
         return {}
     low, first, middle, third, high = np.quantile(present, [0, 0.25, 0.5, 0.75, 1]).tolist()
-    counts, _ = np.histogram(present, bins=BINS)
+    # In shares of the range: bins between huge neighbours would be of no width.
+    counts, _ = np.histogram((present - low) / ((high - low) or 1.0), bins=BINS)
     return {
         "min": low,
         "first_quartile": first,

@@ -4,6 +4,7 @@ What columns mean is not decided here; see `columns` and `dataset`.
 """
 
 import glob
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from danlu.data.place import Source
 from danlu.data.tables import READERS
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+SPLIT_FOLDERS = {"train", "training", "validation", "valid", "val", "dev", "test", "testing"}
 # A text file longer than this is cut at paragraph ends, so that a corpus in one file can be split at all.
 PIECE_CHARACTERS = 8_000
 
@@ -68,19 +70,41 @@ def _read_file(path: Path, missing_values: Sequence[str]) -> Source:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    """Why a file could not be read, with the place where it is not UTF-8 if that is why."""
-    if path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".txt"):
-        content = path.read_bytes()
+    """Why a file could not be read, with the line that is at fault where it can be found."""
+    reason = f"cannot be read as {path.suffix.lstrip('.')}: {str(error).strip().splitlines()[0]}"
+    if path.suffix.lower() not in (".csv", ".tsv", ".jsonl", ".txt"):
+        return f"{path}: {reason}"
+    content = path.read_bytes()
+    if content.startswith(b"PK\x03\x04"):
+        return f"{path}: is an archive (or a workbook), not {path.suffix.lstrip('.')}; save the table in it as csv"
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as broken:
+        line = content.count(b"\n", 0, broken.start) + 1
+        encoding = "UTF-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "GB18030"
+        return (
+            f"{path}:{line}: is not UTF-8 (byte {broken.start}); convert it first, for example "
+            f"`iconv -f {encoding} -t UTF-8 {path.name} > utf8-{path.name}`"
+        )
+    if path.suffix.lower() == ".jsonl":
+        line, wrong = _first_wrong_json(text)
+        return f"{path}:{line}: {wrong}; every line holds one JSON object" if line else f"{path}: {reason}"
+    return f"{path}: {reason}"
+
+
+def _first_wrong_json(text: str) -> tuple[int, str]:
+    """The first line that is no JSON object and why not; line 0 where there is none."""
+    for number, line in enumerate(text.split("\n"), 1):
         try:
-            content.decode("utf-8")
-        except UnicodeDecodeError as broken:
-            line = content.count(b"\n", 0, broken.start) + 1
-            return (
-                f"{path}:{line}: is not UTF-8 (byte {broken.start}); convert it first, for example "
-                f"`iconv -f GB18030 -t UTF-8 {path.name} > utf8-{path.name}`"
-            )
-    reason = str(error).strip().split("\n")[0]
-    return f"{path}: cannot be read as {path.suffix.lstrip('.')}: {reason}"
+            if line.strip() and not isinstance(json.loads(line, parse_constant=_refuse_constant), dict):
+                return number, "is no object"
+        except ValueError as error:
+            return number, f"is not JSON ({error})"
+    return 0, ""
+
+
+def _refuse_constant(word: str) -> float:
+    raise ValueError(f"{word} is no JSON; write null")
 
 
 def _read_folder(folder: Path, missing_values: Sequence[str]) -> Source:
@@ -91,8 +115,13 @@ def _read_folder(folder: Path, missing_values: Sequence[str]) -> Source:
         (str(file), entry.name)
         for entry in classes
         for file in sorted(entry.rglob("*"))
-        if file.suffix.lower() in IMAGE_SUFFIXES
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
     ]
+    if images and {label.lower() for _, label in images} <= SPLIT_FOLDERS:
+        raise DataError(
+            f"{folder}: its folders are named like splits, not like classes "
+            f"({', '.join(dict.fromkeys(label for _, label in images))}); give one of them as the source"
+        )
     if images:
         frame = pl.DataFrame(images, schema={"image": pl.String, "label": pl.String}, orient="row")
         return Source(frame, str(folder), folder, "images", "label")

@@ -247,7 +247,7 @@ def _strata(dataset: Dataset) -> Rows:
         bins = max(1, min(10, len(values) // 10))
         edges = np.unique(np.quantile(values.to_numpy(), np.linspace(0, 1, bins + 1)[1:-1]))
         return np.searchsorted(edges, values.to_numpy(), side="right")
-    counts = values.value_counts().sort("count")
+    counts = values.rename("label").value_counts().sort("count")
     if counts["count"][0] < len(NAMES):
         rare = [str(name) for name, count in counts.rows() if count < len(NAMES)]
         raise DataError(
@@ -256,6 +256,6 @@ def _strata(dataset: Dataset) -> Rows:
             + "; a stratified split needs at least 3 (one each to train, validate and test): "
             "add samples, remove or merge the class, or say data.split.by: random"
         )
-    labels = counts[dataset.target]
+    labels = counts["label"]
     order = labels.cast(pl.String).arg_sort().arg_sort()
     return values.replace_strict(labels, order.cast(pl.Int64), return_dtype=pl.Int64).to_numpy()

@@ -21,11 +21,13 @@ VERSION = 1  # of what is kept; another one is made anew
 
 def read_csv(path: Path, missing_values: Sequence[str], separator: str | None = None) -> Table:
     """Read separated values, types inferred, words for missing values read as missing."""
+    header = _header(path)
     scan = partial(
         pl.scan_csv,
         path,
-        separator=separator or _separator(path),
-        null_values=list(missing_values),
+        separator=separator or _separator(header),
+        eol_char="\r" if b"\r" in header and b"\n" not in header else "\n",
+        null_values=[*missing_values, *(f" {word}" for word in missing_values if word)],  # as in `1, ?, 2`
         try_parse_dates=True,
     )
 
@@ -115,10 +117,17 @@ def _narrow(name: str, fits: dict[str, bool]) -> pl.Expr:
     return next((pl.col(name).cast(kind) for kind in NARROWER if fits[str(kind)]), pl.col(name))
 
 
-def _separator(path: Path) -> str:
-    """The character that the header has most of; a spreadsheet's export often uses a semicolon."""
+def _header(path: Path) -> bytes:
+    """The first line; polars would put signs of its own where a column's name is not UTF-8."""
     import gzip
 
     with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
         header = file.readline(1 << 20)
+    if header.endswith(b"\n"):
+        header.decode()
+    return header
+
+
+def _separator(header: bytes) -> str:
+    """The character that the header has most of; a spreadsheet's export often uses a semicolon."""
     return max((b",", b";", b"\t"), key=header.count).decode()

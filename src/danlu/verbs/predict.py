@@ -38,7 +38,7 @@ def predict(
         one row a sample, in the order of the source.
 
     Raises:
-        ArgumentError: `output` has another suffix.
+        ArgumentError: `output` has another suffix, or a kept column the name of an answer.
         ArtifactError: the bundle is damaged or no longer answers its golden samples as it did.
         DataError: the source is unreadable, or lacks a column.
     """
@@ -53,6 +53,8 @@ def predict(
         if name not in read.frame.columns:
             raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}")
     answers = predictor.predict_source(read)
+    if twice := [name for name in keep if name in answers.columns]:
+        raise ArgumentError(f"keep: {twice[0]!r} is also the name of an answer; rename that column of {read.origin}")
     if keep:
         answers = read.frame.select(keep).lazy().collect().hstack(answers)
     if path is not None:

@@ -1,12 +1,13 @@
 """From a recipe to data ready for a model: read, understand, split, fit the preparation on the training split."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from danlu.artifacts.files import write_frame, write_json
+from danlu.artifacts.files import read_frame, read_json, write_frame, write_json
 from danlu.artifacts.run import RunDirectory
 from danlu.core.errors import DataError
 from danlu.core.extras import require
@@ -15,7 +16,7 @@ from danlu.data.audit import Finding, audit
 from danlu.data.clean import clean_rows, drop_outliers
 from danlu.data.dataset import Dataset, open_dataset
 from danlu.data.place import Place
-from danlu.data.prepare import Preprocessor, fit_preprocessor
+from danlu.data.prepare import BLOCK_ROWS, Preprocessor, fit_preprocessor
 from danlu.data.profile import profile
 from danlu.data.splits import Part, Splits, TrainSplit, split_dataset
 from danlu.data.targets import Classes, NextToken, Quantity, fit_target
@@ -119,23 +120,43 @@ def write_data(opened: Opened, run: RunDirectory) -> None:
     ).sort("row")
     write_frame(run.path / "data" / SPLIT, parts)
     write_frame(run.path / "data" / DROPPED, opened.dropped)
-    write_json(run.path / "data" / PROFILE, opened.profile())
+    write_json(
+        run.path / "data" / PROFILE,
+        {**opened.profile(), "sha256": _digest(opened.dataset, opened.dataset.frame.height)},
+    )
 
 
 def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
     """The data of a finished run, split as it was then.
 
     Raises:
-        DataError: the data has another number of rows now.
+        DataError: the rows are no longer those of the run; rows added behind them do not matter.
+        ArtifactError: the run has lost its split.
     """
     dataset = open_dataset(recipe.data)
-    parts = pl.read_parquet(run.path / "data" / SPLIT)
-    if dataset.frame.height <= int(str(parts["row"].max())):
+    parts = read_frame(run.path / "data" / SPLIT)
+    known = read_json(run.path / "data" / PROFILE)
+    if dataset.frame.height < known["rows"]:
         raise DataError(
             f"{dataset.origin}: has {dataset.frame.height} rows now, fewer than when {run.path} was trained"
+        )
+    if _digest(dataset, known["rows"]) != known.get("sha256"):
+        raise DataError(
+            f"{dataset.origin}: has changed since {run.path} was trained: rows that the model learned from could judge "
+            "it now; restore the data as it was, or train again"
         )
     chosen = {name: parts.filter(pl.col("part") == name)["row"].to_numpy() for name in ("train", "validation", "test")}
     train, validation, test = (Part(rows, dataset.frame) for rows in chosen.values())
     splits = Splits(TrainSplit(train.rows, train.whole), validation, test)
-    dropped = pl.read_parquet(run.path / "data" / DROPPED)
+    dropped = read_frame(run.path / "data" / DROPPED)
     return Opened(recipe, dataset, splits, audit(dataset, splits), dropped)
+
+
+def _digest(dataset: Dataset, rows: int) -> str:
+    """SHA-256 of the target and the used columns of the first rows, as CSV: the same whatever file holds them."""
+    names = [*(column.name for column in dataset.used), *filter(None, [dataset.target])]
+    digest = hashlib.sha256()
+    for block in Part(np.arange(rows), dataset.frame).blocks(names, BLOCK_ROWS):
+        plain = block.with_columns(values.bin.encode("hex") for values in block if values.dtype == pl.Binary)
+        digest.update(plain.write_csv().encode())
+    return digest.hexdigest()

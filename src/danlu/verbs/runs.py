@@ -4,12 +4,23 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.run import RECIPE, RunDirectory, find_runs
+from danlu.core.console import say
+from danlu.core.errors import DanluError
 from danlu.recipe.load import load_recipe
 
 
 def runs(output: str | Path = "runs") -> list[dict[str, Any]]:
-    """One row a run: its folder, model, seed and main test metric beside the best baseline's."""
-    return [_row(run) for run in find_runs(Path(output))]
+    """One row a run: its folder, model, seed and main test metric beside the best baseline's.
+
+    A damaged run hides none of the others; what is wrong with it is said.
+    """
+    rows: list[dict[str, Any]] = []
+    for run in find_runs(Path(output)):
+        try:
+            rows.append(_row(run))
+        except DanluError as error:
+            say(f"{run.path.name} is left out: {error}")
+    return rows
 
 
 def compare(paths: list[str | Path]) -> list[dict[str, Any]]:

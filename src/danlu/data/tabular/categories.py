@@ -12,6 +12,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from danlu.core.arrays import Matrix
 from danlu.core.component import Component, Frozen
+from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.tabular.scaling import Scaling, Standard
 
@@ -88,7 +89,7 @@ class CategoryState(Frozen):
     @classmethod
     def fit(cls, values: pl.Series, rare: int, merged: bool, most: int | None = None) -> Self:
         """Learn the values that are frequent enough, of the training split's."""
-        counts = _words(values.drop_nulls(), merged).value_counts(sort=True).rows()
+        counts = _words(values.drop_nulls(), merged).rename("value").value_counts(sort=True).rows()
         frequent = [word for word, count in sorted(counts, key=lambda row: (-row[1], row[0])) if count >= rare]
         return cls(column=values.name, values=tuple(sorted(frequent[:most])), merged=merged)
 
@@ -112,6 +113,8 @@ class CategoryState(Frozen):
 
 
 def _words(values: pl.Series, merged: bool) -> pl.Series:
+    if values.dtype.is_nested() or values.dtype == pl.Binary:
+        raise DataError(f"column {values.name!r} holds {values.dtype}, not words")
     words = values.cast(pl.String)
     return fold_spelling(words) if merged else words
 

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from danlu.core.component import Frozen
+from danlu.core.errors import DataError
 from danlu.data.tabular.dates import date_part, refuse_unparsed
 from danlu.data.tabular.scaling import Scaler, Scaling
 
@@ -103,6 +104,10 @@ def read_numbers(values: pl.Series, part: str | None, origin: str) -> np.ndarray
     if values.dtype == pl.String:
         numbers = values.str.strip_chars().cast(pl.Float64, strict=False)
         refuse_unparsed(values, numbers, origin, "a number")
+    elif values.dtype in (pl.Duration, pl.Time):
+        numbers = values.cast(pl.Duration("us")).cast(pl.Int64) / 1e6  # seconds, in whatever unit they came
+    elif values.dtype.is_temporal() or values.dtype.is_nested() or values.dtype == pl.Binary:
+        raise DataError(f"{origin}: column {values.name!r} holds {values.dtype}, not numbers")
     else:
         numbers = values.cast(pl.Float64)
     found = (numbers.fill_null(float("nan")) if numbers.null_count() else numbers).to_numpy()
