@@ -42,7 +42,14 @@ def answers(
     return np.concatenate(found)
 
 
-def mean_loss(model: nn.Module, head: Head, examples: Examples, batch_size: int, device: torch.device) -> float:
+def mean_loss(
+    model: nn.Module,
+    head: Head,
+    examples: Examples,
+    batch_size: int,
+    device: torch.device,
+    emphasis: Emphasis = Emphasis(),  # noqa: B008 - frozen
+) -> float:
     """The loss over all samples, each counted once whatever the batch size."""
     was_training = model.training
     model.eval()
@@ -51,7 +58,7 @@ def mean_loss(model: nn.Module, head: Head, examples: Examples, batch_size: int,
         for rows in ordered_batches(len(examples), batch_size):
             inputs, target = examples.take(rows, device)
             assert target is not None
-            loss, counted = head.loss(model(**inputs), target, Emphasis())
+            loss, counted = head.loss(model(**inputs), target, emphasis)
             total, count = total + float(loss), count + counted
     model.train(was_training)
     return total / count

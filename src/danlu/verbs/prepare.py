@@ -99,8 +99,8 @@ def fit_preparation(opened: Opened) -> Prepared:
     return Prepared(preprocessor, fit_target(train, dataset))
 
 
-def write_data(opened: Opened, run: RunDirectory) -> None:
-    """Keep the split and the profile in the run."""
+def write_data(opened: Opened, run: RunDirectory, balanced: dict[str, Any]) -> None:
+    """Keep the split and the profile in the run; `balanced` says what became of the classes, if anything did."""
     parts = pl.concat(
         [
             pl.DataFrame({"row": part.rows, "part": pl.Series([name] * len(part.rows), dtype=pl.String)})
@@ -108,7 +108,10 @@ def write_data(opened: Opened, run: RunDirectory) -> None:
         ]
     ).sort("row")
     write_frame(run.path / "data" / SPLIT, parts)
-    write_json(run.path / "data" / PROFILE, opened.profile())
+    known = opened.profile()
+    if balanced:
+        known["target"]["balanced"] = balanced
+    write_json(run.path / "data" / PROFILE, known)
 
 
 def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
