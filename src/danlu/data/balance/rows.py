@@ -42,7 +42,7 @@ class Undersample(Balancer):
 
     @property
     def effect(self) -> str:
-        return f"Each epoch leaves out rows of larger classes until the smallest has {self.ratio:.0%} of each one's number."
+        return f"Each epoch leaves out rows of larger classes until the smallest has {self.ratio:.0%} of their number."
 
     def order(self, codes: np.ndarray, seed: Seed) -> Order:
         counts = np.bincount(codes)

@@ -33,7 +33,8 @@ class _Synthetic(_OfTables):
 
     @property
     def effect(self) -> str:
-        return f"Smaller classes get synthetic rows until each has {self.ratio:.0%} of the largest class's number ({self.name})."
+        share = f"{self.ratio:.0%} of the largest class's number"
+        return f"Smaller classes get synthetic rows until each has {share} ({self.name})."
 
     def resample(self, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
         return _synthesise(self, examples, labels, seed)
