@@ -49,9 +49,9 @@ def compare(name: str, frame: pl.DataFrame, folder: str) -> None:
     """One table: a row a method."""
     source = Path(folder) / f"{name}.csv"
     frame.write_csv(source)
-    rarest = frame["class"].value_counts()["count"].min()
+    counts: list[int] = frame["class"].value_counts()["count"].to_list()
     print(
-        f"\n{name}: {frame.height} rows, {rarest / frame.height:.1%} of the rarest class; mean (least) of {SEEDS} seeds"
+        f"\n{name}: {frame.height} rows, rarest class {min(counts) / frame.height:.1%}; mean (least) of {SEEDS} seeds"
     )
     print(f"{'data.balance':<20} {'balanced accuracy':>20} {'AUROC':>16}", flush=True)
     for method in BALANCERS:

@@ -150,7 +150,7 @@ def test_smote_with_cleaning_keeps_some_of_the_rows_of_smote(balancer: Balancer)
 def test_rows_that_differ_in_categories_lie_apart() -> None:
     """Two columns of codes tell the classes apart, numbers do not: nothing is cleaned away."""
     classes = np.repeat([0, 1], [40, 10])
-    shared = np.resize(np.arange(10, dtype=np.float32) / 50, (50, 1))
+    shared = np.random.default_rng(0).normal(scale=0.1, size=(50, 1)).astype(np.float32)
     same = Examples((Dense("numeric", torch.from_numpy(shared)),), torch.from_numpy(classes))
     apart = Examples((*same.features, Dense("categories", torch.from_numpy(classes[:, None] + 2))), same.target)
     assert balance(EditedNearestNeighbours(), apart, ("a", "b"), Seed(0)).after.tolist() == [40, 10]
