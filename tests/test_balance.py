@@ -494,7 +494,7 @@ def test_methods_that_shift_the_classes_have_a_better_balanced_accuracy_than_not
     cells((9, 11), malignant=60).write_csv(tmp_path / "weak.csv")
 
     def balanced_accuracy(method: Any) -> float:
-        run = package.run(recipe(tmp_path / "weak.csv", method, epochs=20), output=tmp_path, name="run", overwrite=True)
+        run = package.run(recipe(tmp_path / "weak.csv", method, epochs=15, batch_size=32), output=tmp_path, name="run", overwrite=True)
         return float(run.evaluation()["test"]["balanced-accuracy"]["value"])
 
     nothing = balanced_accuracy("none")
