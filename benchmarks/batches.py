@@ -50,7 +50,7 @@ def ways(size: int) -> dict[str, Epoch]:
 
 def by_hand(numbers: torch.Tensor, answers: torch.Tensor, size: int) -> Iterable[object]:
     """The least that shuffled batches cost: no epochs to resume, no rows to know, no device."""
-    for rows in torch.randperm(len(numbers)).split(size):
+    for rows in torch.split(torch.randperm(len(numbers)), size):
         yield numbers.index_select(0, rows), answers.index_select(0, rows)
 
 
