@@ -396,6 +396,20 @@ def test_every_method_runs_from_the_recipe_and_leaves_the_test_split_alone(
     assert balanced["effect"].partition("'")[0] in page
 
 
+@pytest.mark.parametrize("method", ["class-weights", "oversample"])
+def test_the_weights_kept_are_those_of_the_best_balanced_validation_loss(
+    method: str, cells_file: Path, tmp_path: Path
+) -> None:
+    run = package.run(recipe(cells_file, method), output=tmp_path)
+    answers = pl.read_parquet(run.path / "predictions" / "validation.parquet")
+    truth = pl.read_csv(cells_file)["tumour"][answers["row"].to_list()].to_list()
+    chances = [answers[f"probability_{label}"][position] for position, label in enumerate(truth)]
+    weights = {"benign": 277 / (2 * 249), "malignant": 277 / (2 * 28)}
+    expected = -np.mean([weights[label] * np.log(chance) for label, chance in zip(truth, chances, strict=True)])
+    best = min(line["validation/loss"] for line in run.metrics() if "validation/loss" in line)
+    assert best == pytest.approx(expected, rel=1e-4)
+
+
 def test_the_report_shows_the_classes_before_and_after(cells_file: Path, tmp_path: Path) -> None:
     pages = {
         method: (package.run(recipe(cells_file, method), output=tmp_path).path / "report.html").read_text("utf-8")
