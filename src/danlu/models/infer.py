@@ -42,14 +42,7 @@ def answers(
     return np.concatenate(found)
 
 
-def mean_loss(
-    model: nn.Module,
-    head: Head,
-    examples: Examples,
-    batch_size: int,
-    device: torch.device,
-    emphasis: Emphasis = Emphasis(),  # noqa: B008 - frozen
-) -> float:
+def mean_loss(model: nn.Module, head: Head, examples: Examples, batch_size: int, device: torch.device) -> float:
     """The loss over all samples, each counted once whatever the batch size."""
     was_training = model.training
     model.eval()
@@ -58,7 +51,7 @@ def mean_loss(
         for rows in ordered_batches(len(examples), batch_size):
             inputs, target = examples.take(rows, device)
             assert target is not None
-            loss, counted = head.loss(model(**inputs), target, emphasis)
+            loss, counted = head.loss(model(**inputs), target, Emphasis())
             total, count = total + float(loss), count + counted
     model.train(was_training)
     return total / count

@@ -126,8 +126,7 @@ def _fit(
     watched = options.early_stopping.metric.removeprefix("validation/") if options.early_stopping else "loss"
 
     def validate(network: "nn.Module") -> dict[str, float]:
-        loss = mean_loss(network, head, validation, batch_size, device, balanced.watched)
-        figures = {"validation/loss": loss}
+        figures = {"validation/loss": mean_loss(network, head, validation, batch_size, device)}
         if watched != "loss" and validation.target is not None:
             found = answers(network, head, validation, batch_size, device)
             judged = truth(opened.splits.validation, prepared.target, found, opened.dataset.content)

@@ -35,20 +35,6 @@ class Balanced:
     labels: tuple[str, ...]
     effect: str
 
-    @property
-    def watched(self) -> Emphasis:
-        """What the validation loss makes of the classes: each counts as much as it does in training.
-
-        Otherwise the weights that are kept would be those least balanced. Focus and smoothing are means of training
-        and left out.
-        """
-        if not self.effect:
-            return Emphasis()
-        share = self.after / np.maximum(self.before, 1)
-        weights = share * np.array(self.emphasis.class_weights or (1.0,))
-        mean = float((weights * self.before).sum() / self.before.sum())
-        return Emphasis(class_weights=tuple((weights / mean).tolist()), logit_offsets=self.emphasis.logit_offsets)
-
     def profile(self) -> dict[str, Any]:
         """For data/profile.json; nothing where nothing was done."""
         if not self.effect:
