@@ -345,14 +345,15 @@ def test_no_value_of_validation_or_test_rows_changes_anything_learned(
 def _learned(data: Opened) -> tuple[str, list[np.ndarray]]:
     """All that training starts from: the preparation's state, and the training examples, balanced."""
     from danlu.verbs.prepare import fit_preparation
-    from danlu.verbs.train import _feed
+    from danlu.verbs.train import _balanced
 
     prepared = fit_preparation(data)
-    feed, emphasis = _feed(data, prepared, SEED)
+    balanced = _balanced(data, prepared, SEED)
+    feed = balanced.feed
     rows = np.arange(len(feed.examples))
     arrays = [values.numpy() for feature in feed.examples.features for values in feature.take(rows).values()]
     assert feed.examples.target is not None
-    state = prepared.preprocessor.model_dump_json() + repr(emphasis) + prepared.target.model_dump_json()
+    state = prepared.preprocessor.model_dump_json() + repr(balanced.emphasis) + prepared.target.model_dump_json()
     return state, [*arrays, feed.examples.target.numpy(), feed.order(0), data.splits.train.rows]
 
 

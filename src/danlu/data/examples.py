@@ -42,7 +42,7 @@ class Dense:
     def take(self, rows: np.ndarray, epoch: int | None = None) -> Tensors:
         import torch
 
-        return {self.name: self.values[torch.from_numpy(rows)]}
+        return {self.name: self.values.index_select(0, torch.from_numpy(rows))}
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Examples:
         inputs: Tensors = {}
         for feature in self.features:
             inputs.update(feature.take(rows, epoch))
-        target = None if self.target is None else self.target[torch.from_numpy(rows)].to(device)
+        target = None if self.target is None else self.target.index_select(0, torch.from_numpy(rows)).to(device)
         return {name: values.to(device) for name, values in inputs.items()}, target
 
 

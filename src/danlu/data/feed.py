@@ -17,7 +17,8 @@ from danlu.data.examples import Examples, Tensors
 if TYPE_CHECKING:
     import torch
 
-Order = Callable[[int], np.ndarray]  # an epoch -> the rows it takes, in order; as many in every epoch
+# An epoch -> the rows it takes, in order; as many in every epoch. Of n rows, row + k * n is a row's k-th repetition.
+Order = Callable[[int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Batch:
     Attributes:
         inputs: model inputs by name.
         target: the answers, [batch], or where samples are mixed the share of each class, [batch, classes].
-        rows: positions among the training examples, [batch].
+        rows: positions as the order gives them, [batch]; a repeated row has another number each time.
         epoch: counted from 0; with the row it decides every random change.
     """
 
@@ -52,6 +53,24 @@ class Change(Protocol):
 def shuffled(count: int, seed: Seed) -> Order:
     """Every row once an epoch, in an order of its own."""
     return lambda epoch: np.random.default_rng(seed.derive("order", epoch).value).permutation(count)
+
+
+def repeats_apart(rows: np.ndarray, count: int) -> np.ndarray:
+    """Give rows that an epoch takes more than once other numbers, so that each time they are changed differently.
+
+    Args:
+        rows: positions among `count` rows, [taken].
+
+    Returns:
+        [taken]: the k-th repetition of a row is row + k * count.
+    """
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    begins = np.flatnonzero(np.diff(ordered, prepend=-1))
+    apart = np.empty_like(rows)
+    times = np.arange(len(rows)) - np.repeat(begins, np.diff(begins, append=len(rows)))
+    apart[order] = ordered + times * count
+    return apart
 
 
 @dataclass(frozen=True)
@@ -79,7 +98,7 @@ class Feed:
 
     def take(self, rows: np.ndarray, epoch: int, device: "torch.device", changed: int | None = None) -> Batch:
         """Some rows as they are in an epoch, after the first `changed` changes (all, when left out)."""
-        inputs, target = self.examples.take(rows, device, epoch)
+        inputs, target = self.examples.take(rows % len(self.examples), device, epoch)
         assert target is not None
         batch = Batch(inputs, target, rows, epoch)
         for position, change in enumerate(self.changes[:changed]):

@@ -25,8 +25,28 @@ class Head:
 
 
 def class_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
-    """Cross-entropy of [batch, classes] against [batch]."""
-    return functional.cross_entropy(logits, target, reduction="sum", label_smoothing=emphasis.smoothing), len(target)
+    """Cross-entropy of [batch, classes] against [batch], or against the share of each class, [batch, classes].
+
+    With emphasis, a sample of class y costs w_y ((1 - s) l_y + s mean(l)), where w are the class weights, s is the
+    smoothing and l_c = -(1 - p_c)^gamma log p_c are the focal terms of the logits with their offsets. A mixed sample
+    costs the mean over its classes, by their shares. The sum is over w-weighted samples and the count over samples, so
+    that weights of mean 1 leave the size of a gradient as it is.
+    """
+    if emphasis.logit_offsets is not None:
+        logits = logits + logits.new_tensor(emphasis.logit_offsets)
+    if emphasis.class_weights is None and emphasis.focal_gamma == 0.0:
+        loss = functional.cross_entropy(logits, target, reduction="sum", label_smoothing=emphasis.smoothing)
+        return loss, len(target)
+    terms = -functional.log_softmax(logits, dim=1)
+    if emphasis.focal_gamma > 0.0:
+        # 1 - p, exact where p nears 1; not 0, where a power below 1 has no gradient.
+        terms = terms * (-torch.expm1(-terms)).clamp(min=torch.finfo(terms.dtype).tiny) ** emphasis.focal_gamma
+    shares = target.to(terms.dtype) if target.ndim == 2 else functional.one_hot(target, terms.shape[1]).to(terms.dtype)
+    if emphasis.class_weights is not None:
+        shares = shares * shares.new_tensor(emphasis.class_weights)
+    if emphasis.smoothing > 0.0:
+        shares = torch.lerp(shares, shares.mean(dim=1, keepdim=True), emphasis.smoothing)
+    return (shares * terms).sum(), len(target)
 
 
 def class_answer(logits: Tensor, target: Tensor | None) -> Tensor:

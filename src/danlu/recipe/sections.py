@@ -38,7 +38,7 @@ class Outliers(Frozen):
 class Clean(Frozen):
     """What is done about rows that are wrong before anything is learned from them."""
 
-    duplicates: Annotated[Component, OneOf("duplicates", "near")] = Field(default="keep", validate_default=True)
+    duplicates: Annotated[Component, OneOf("duplicates")] = Field(default="keep", validate_default=True)
     missing: Annotated[Component, OneOf("gaps", "impute")] = Field(default="impute", validate_default=True)
     outliers: Outliers | None = None
     categories: Literal["keep", "merge"] = Field(
@@ -102,7 +102,7 @@ class Data(Frozen):
     scale: Annotated[Component, OneOf("scaler", "standard")] = Field(default="standard", validate_default=True)
     encode: Annotated[Component, OneOf("encoder", "embedding")] = Field(default="embedding", validate_default=True)
     select: Select | None = None
-    balance: Annotated[Component, OneOf("balancer", "none")] = Field(default="none", validate_default=True)
+    balance: Annotated[Component, OneOf("balancer")] = Field(default="none", validate_default=True)
     augment: tuple[Annotated[Component, OneOf("augmentation")], ...] = ()
     image_size: PositiveInt | None = Field(default=None, description="pixels a side; inferred when left out")
     sequence_length: PositiveInt | None = Field(default=None, description="tokens a text or a block is cut to")

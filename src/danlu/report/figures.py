@@ -96,6 +96,27 @@ def class_bars(counts: dict[str, int]) -> str:
         return _svg(figure, "classes", f"Samples a class: {told}")
 
 
+def balance_bars(before: dict[str, int], after: dict[str, int]) -> str:
+    """How many training samples each class has before balancing (above) and after it (below)."""
+    labels = [short(label, 20) for label in before]
+    with _figure(WIDTH, 0.8 + 0.42 * len(labels)) as figure:
+        axis = figure.subplots()
+        for name, counts, colour, shift in (("before", before, SECOND, -0.2), ("after", after, FIRST, 0.2)):
+            places = [index + shift for index in range(len(labels))]
+            bars = axis.barh(places, list(counts.values()), color=colour, height=0.36, label=name)
+            axis.bar_label(bars, [f"{value:,}" for value in counts.values()], padding=3)
+        axis.set_yticks(range(len(labels)), labels)
+        axis.set_xticks([])
+        axis.spines[["bottom"]].set_visible(False)
+        axis.tick_params(length=0)
+        axis.margins(x=0.12)
+        axis.invert_yaxis()
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        pairs = zip(labels, before.values(), after.values(), strict=True)
+        told = ", ".join(f"{label} {was:,} to {is_now:,}" for label, was, is_now in pairs)
+        return _svg(figure, "balance", f"Training samples a class before and after balancing: {told}")
+
+
 def number_bars(name: str, spread: Json) -> str:
     """The histogram of a numeric target."""
     counts, low, high = spread["histogram"], spread["min"], spread["max"]

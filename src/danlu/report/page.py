@@ -12,7 +12,7 @@ from typing import Any
 from danlu.artifacts.files import read_json, write_text
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, REPORT, RunDirectory
 from danlu.report import words
-from danlu.report.figures import class_bars, confusion_matrix, number_bars, sparkline, training_curves
+from danlu.report.figures import balance_bars, class_bars, confusion_matrix, number_bars, sparkline, training_curves
 from danlu.report.readings import SPLITS, Json, kept_step, metric_rows, most_confused
 
 MOST_CLASSES = 20  # drawn; more are told in a sentence and a table
@@ -43,6 +43,7 @@ def write_report(run: RunDirectory) -> Path:
         classes=_classes(evaluation),
         curves={"figure": training_curves(log), "kept": words.kept(kept_step(log))},
         target=_target(profile["target"]),
+        balance=_balance((profile["target"] or {}).get("balanced")),
         columns=[_column(column, int(profile["rows"])) for column in profile["columns"]],
         recipe=(run.path / RECIPE).read_text(encoding="utf-8"),
         environment=_environment(read_json(run.path / ENVIRONMENT)),
@@ -109,6 +110,20 @@ def _target(target: Json | None) -> Json:
         "figure": class_bars(totals) if 0 < len(classes) <= MOST_CLASSES else "",
         "spread": "",
         "classes": rows,
+    }
+
+
+def _balance(balanced: Json | None) -> Json:
+    """What was done about classes of unequal size: a sentence, bars where the counts changed, and a table."""
+    if balanced is None:
+        return {}
+    classes, weights = balanced["classes"], balanced["weights"]
+    before, after = ({label: counts[when] for label, counts in classes.items()} for when in ("before", "after"))
+    return {
+        "effect": balanced["effect"],
+        "figure": balance_bars(before, after) if before != after and len(classes) <= MOST_CLASSES else "",
+        "weighted": bool(weights),
+        "rows": [(label, before[label], after[label], weights.get(label)) for label in classes],
     }
 
 

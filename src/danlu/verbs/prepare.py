@@ -110,8 +110,8 @@ def fit_preparation(opened: Opened) -> Prepared:
     return Prepared(preprocessor, fit_target(train, dataset))
 
 
-def write_data(opened: Opened, run: RunDirectory) -> None:
-    """Keep the split, the rows left out and the profile in the run."""
+def write_data(opened: Opened, run: RunDirectory, balanced: dict[str, Any]) -> None:
+    """Keep the split, the rows left out, the profile, and what became of the classes where they were balanced."""
     parts = pl.concat(
         [
             pl.DataFrame({"row": part.rows, "part": pl.Series([name] * len(part.rows), dtype=pl.String)})
@@ -120,10 +120,10 @@ def write_data(opened: Opened, run: RunDirectory) -> None:
     ).sort("row")
     write_frame(run.path / "data" / SPLIT, parts)
     write_frame(run.path / "data" / DROPPED, opened.dropped)
-    write_json(
-        run.path / "data" / PROFILE,
-        {**opened.profile(), "sha256": _digest(opened.dataset, opened.dataset.frame.height)},
-    )
+    known = {**opened.profile(), "sha256": _digest(opened.dataset, opened.dataset.frame.height)}
+    if balanced:
+        known["target"]["balanced"] = balanced
+    write_json(run.path / "data" / PROFILE, known)
 
 
 def reopen(recipe: Recipe, run: RunDirectory) -> Opened:

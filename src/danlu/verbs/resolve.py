@@ -6,7 +6,7 @@ In: a recipe and the dataset it names. Out: the same recipe with nothing left op
 from danlu.core.component import components
 from danlu.core.errors import Problem, RecipeError
 from danlu.data.augment.table import Augmentation
-from danlu.data.balance.table import Balancer
+from danlu.data.balance.balancer import Balancer
 from danlu.data.dataset import Dataset
 from danlu.evaluation.metrics import METRICS, metrics_for
 from danlu.models.table import Linear, Model, Transformer

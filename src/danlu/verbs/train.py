@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from danlu.artifacts.bundle import CONFIG, FORMAT, WEIGHTS, Manifest, write_manifest
 from danlu.artifacts.checkpoints import save_weights
 from danlu.artifacts.environment import environment, versions
@@ -15,7 +13,7 @@ from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
 from danlu.core.console import progress, say
 from danlu.core.device import find_device, make_deterministic
 from danlu.core.seeds import Seed
-from danlu.data.balance.table import Balancer
+from danlu.data.balance.balancer import Balancer
 from danlu.data.prepare import prepare_part, prepare_training
 from danlu.data.splits import Part, TrainSplit
 from danlu.data.targets import Classes
@@ -29,9 +27,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from danlu.data.balance.emphasis import Emphasis
+    from danlu.data.balance.apply import Balanced
     from danlu.data.examples import Examples
-    from danlu.data.feed import Feed
 
 
 def train(
@@ -67,10 +64,12 @@ def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool
 
     make_deterministic()
     prepared = fit_preparation(opened)
+    whole = opened
     if dry:
         opened = shorten(opened)
     seed, device = Seed(opened.recipe.seed), find_device()
-    feed, emphasis = _feed(opened, prepared, seed)
+    # Synthetic rows need neighbours, which two batches of a table may not hold.
+    balanced = _balanced(whole if opened.dataset.kind == "tabular" else opened, prepared, seed)
     validation = _examples(opened, prepared, opened.splits.validation)
     torch.manual_seed(seed.derive("weights").value)
     model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
@@ -80,8 +79,8 @@ def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool
     with run:
         write_text(run.path / RECIPE, dump_recipe(opened.recipe))
         write_json(run.path / ENVIRONMENT, environment(str(device), opened.recipe.seed, torch.get_num_threads()))
-        write_data(opened, run)
-        _fit(model.to(device), opened, prepared, feed, emphasis, validation, device, run)
+        write_data(opened, run, balanced.profile())
+        _fit(model.to(device), opened, prepared, balanced, validation, device, run)
         write_bundle(run, opened, prepared, model)
     return run
 
@@ -100,31 +99,23 @@ def _examples(opened: Opened, prepared: Prepared, part: Part) -> "Examples":
     return replace(examples, target=prepared.target.encode(part.frame))
 
 
-def _feed(opened: Opened, prepared: Prepared, seed: Seed) -> "tuple[Feed, Emphasis]":
-    """The training split, balanced and augmented as the recipe says; and what the loss makes of its classes."""
-    from danlu.data.balance.emphasis import Emphasis
-    from danlu.data.feed import Feed, shuffled
+def _balanced(opened: Opened, prepared: Prepared, seed: Seed) -> "Balanced":
+    """The training split, balanced as the recipe says; and what the loss makes of its classes."""
+    from danlu.data.balance.apply import as_it_is, balance
 
-    train, smoothing = opened.splits.train, opened.recipe.training.label_smoothing
-    examples = _examples(opened, prepared, train)
+    examples = _examples(opened, prepared, opened.splits.train)
     if not isinstance(prepared.target, Classes):
-        return Feed(examples, shuffled(len(examples), seed), len(examples)), Emphasis()
+        return as_it_is(examples, seed)
     balancer = opened.recipe.data.balance
     assert isinstance(balancer, Balancer)
-    examples = balancer.resample(examples, prepared.target.codes(train.frame), seed.derive("balance"))
-    assert examples.target is not None
-    codes = examples.target.numpy()
-    emphasis = balancer.emphasis(np.bincount(codes, minlength=prepared.target.outputs))
-    order = balancer.order(codes, seed)
-    return Feed(examples, order, len(order(0))), replace(emphasis, smoothing=smoothing)
+    return balance(balancer, examples, tuple(map(str, prepared.target.labels)), seed)
 
 
 def _fit(
     model: "nn.Module",
     opened: Opened,
     prepared: Prepared,
-    feed: "Feed",
-    emphasis: "Emphasis",
+    balanced: "Balanced",
     validation: "Examples",
     device: "torch.device",
     run: RunDirectory,
@@ -136,7 +127,7 @@ def _fit(
     from danlu.training.loop import train as train_loop
 
     options = opened.recipe.training
-    head, batch_size = HEADS[opened.dataset.task], options.batch_size or 1
+    head, batch_size, feed = HEADS[opened.dataset.task], options.batch_size or 1, balanced.feed
     watched = options.early_stopping.metric.removeprefix("validation/") if options.early_stopping else "loss"
 
     def validate(network: "nn.Module") -> dict[str, float]:
@@ -159,7 +150,7 @@ def _fit(
             model,
             head,
             feed,
-            emphasis,
+            replace(balanced.emphasis, smoothing=options.label_smoothing),
             options,
             Seed(opened.recipe.seed),
             device,

@@ -1,0 +1,75 @@
+"""A balancer carried out: the prepared training split in, what the loop is fed with out.
+
+Also what the report says of it: how many samples each class had, and has.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from danlu.core.seeds import Seed
+from danlu.data.balance.balancer import Balancer
+from danlu.data.balance.emphasis import Emphasis
+from danlu.data.examples import Examples
+from danlu.data.feed import Feed, shuffled
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """The training split as a balancer left it.
+
+    Attributes:
+        feed: the rows, and which of them each epoch takes.
+        emphasis: what the training loss makes of the classes.
+        before: training samples a class, [classes].
+        after: samples a class in the first epoch, [classes].
+        labels: the classes' names.
+        effect: what was done, in a sentence; nothing where nothing was.
+    """
+
+    feed: Feed
+    emphasis: Emphasis
+    before: np.ndarray
+    after: np.ndarray
+    labels: tuple[str, ...]
+    effect: str
+
+    def profile(self) -> dict[str, Any]:
+        """For data/profile.json; nothing where nothing was done."""
+        if not self.effect:
+            return {}
+        columns = zip(self.labels, self.before.tolist(), self.after.tolist(), strict=True)
+        classes = {label: {"before": before, "after": after} for label, before, after in columns}
+        weights = dict(zip(self.labels, self.emphasis.class_weights or (), strict=False))
+        return {"effect": self.effect, "classes": classes, "weights": weights}
+
+
+def balance(balancer: Balancer, examples: Examples, labels: tuple[str, ...], seed: Seed) -> Balanced:
+    """Balance the prepared training split.
+
+    Args:
+        examples: with the class of each sample as target.
+        labels: the classes' names, in the order of their codes.
+        seed: the recipe's.
+
+    Raises:
+        DataError: a class has too few samples, or the inputs cannot be balanced so.
+    """
+    assert examples.target is not None
+    before = np.bincount(examples.target.numpy(), minlength=len(labels))
+    resampled = balancer.resample(examples, labels, seed.derive("balance"))
+    assert resampled.target is not None
+    codes = resampled.target.numpy()
+    order = balancer.order(codes, seed)
+    first = order(0)
+    after = np.bincount(codes[first % len(codes)], minlength=len(labels))
+    feed = Feed(resampled, order, len(first))
+    return Balanced(feed, balancer.emphasis(after), before, after, labels, balancer.effect)
+
+
+def as_it_is(examples: Examples, seed: Seed) -> Balanced:
+    """The training split of a task without classes."""
+    nothing = np.zeros(0, dtype=np.int64)
+    feed = Feed(examples, shuffled(len(examples), seed), len(examples))
+    return Balanced(feed, Emphasis(), nothing, nothing, (), "")

@@ -1,0 +1,83 @@
+"""Balancing by what the loss counts. The rows stay as they are, so any kind of data can be balanced so.
+
+Weights are normalised so that their mean over the training samples is 1: the gradient keeps its usual size, and with
+it the learning rate its meaning.
+"""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+from danlu.data.balance.balancer import Balancer
+from danlu.data.balance.emphasis import Emphasis
+
+Overlap = Annotated[float, Field(ge=0.0, lt=1.0)]
+Method = Literal["inverse-frequency", "effective-number"]
+
+
+class ClassWeights(Balancer):
+    """Count the samples of rare classes more: by inverse frequency, or by the effective number of samples."""
+
+    name: Literal["class-weights"] = "class-weights"
+    method: Method = "inverse-frequency"
+    beta: Overlap = Field(default=0.999, description="of effective-number: 0 counts alike, towards 1 nears inverse")
+
+    @property
+    def effect(self) -> str:
+        return f"The loss counts each training sample by its class ({self.method})."
+
+    def emphasis(self, counts: np.ndarray) -> Emphasis:
+        return Emphasis(class_weights=class_weights(counts, self.method, self.beta))
+
+
+class Focal(Balancer):
+    """Count samples less the better they are known already (Lin et al. 2017); `alpha` weighs classes besides."""
+
+    name: Literal["focal"] = "focal"
+    gamma: PositiveFloat = 2.0
+    alpha: Literal["none"] | Method = "none"
+    beta: Overlap = Field(default=0.999, description="of effective-number")
+
+    @property
+    def effect(self) -> str:
+        weighed = "" if self.alpha == "none" else f", and weighs classes by {self.alpha}"
+        return f"The loss counts a sample less the better it is known (focal, gamma {self.gamma:g}){weighed}."
+
+    def emphasis(self, counts: np.ndarray) -> Emphasis:
+        weights = None if self.alpha == "none" else class_weights(counts, self.alpha, self.beta)
+        return Emphasis(class_weights=weights, focal_gamma=self.gamma)
+
+
+class LogitAdjustment(Balancer):
+    """Add tau times the log share of each class to the logits in training alone (Menon et al. 2021).
+
+    The network then need not learn that a class is rare, and answers as if all classes were alike. tau 1 aims at the
+    best balanced accuracy; less keeps some of the prior.
+    """
+
+    name: Literal["logit-adjustment"] = "logit-adjustment"
+    tau: NonNegativeFloat = 1.0
+
+    @property
+    def effect(self) -> str:
+        return f"In training, {self.tau:g} times the log share of each class is added to its logit."
+
+    def emphasis(self, counts: np.ndarray) -> Emphasis:
+        present = np.maximum(counts, 1)
+        return Emphasis(logit_offsets=tuple((self.tau * np.log(present / present.sum())).tolist()))
+
+
+def class_weights(counts: np.ndarray, method: Method, beta: float) -> tuple[float, ...]:
+    """What a sample of each class counts, mean 1 over the samples.
+
+    Args:
+        counts: training samples a class, [classes]; a class without any counts as if it had one.
+        method: inverse-frequency, or effective-number (Cui et al. 2019), which weighs by (1 - beta) / (1 - beta^n).
+        beta: how much samples of a class repeat one another, in [0, 1).
+    """
+    present = np.maximum(counts, 1).astype(np.float64)
+    raw = 1 / present
+    if method == "effective-number":
+        raw = (1 - beta) / (1 - beta**present)
+    return tuple((raw * present.sum() / (raw * present).sum()).tolist())

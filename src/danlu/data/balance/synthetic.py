@@ -1,0 +1,270 @@
+"""Balancing tables by rows that were not there, and by taking away rows that lie among another class.
+
+In: the prepared training split, so that distances are of scaled numbers. Out: the same rows in the same order, less
+those cleaned away, with synthetic ones behind them. The methods are imbalanced-learn's.
+"""
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import PositiveInt
+
+from danlu.core.errors import DataError
+from danlu.core.seeds import Seed
+from danlu.data.balance.balancer import Balancer
+from danlu.data.balance.rows import Ratio, raised
+from danlu.data.dataset import Kind
+
+if TYPE_CHECKING:
+    from danlu.data.examples import Examples
+
+MISMATCH = 0.5**0.5  # different categories differ in two columns, and so lie one standard deviation apart
+
+
+class _OfTables(Balancer):
+    kinds: ClassVar[tuple[Kind, ...]] = ("tabular",)
+
+
+class _Synthetic(_OfTables):
+    """Every smaller class gets synthetic rows up to `ratio` times the largest class."""
+
+    neighbors: PositiveInt = 5
+    ratio: Ratio = 1.0
+
+    @property
+    def effect(self) -> str:
+        share = f"{self.ratio:.0%} of the largest class's number"
+        return f"Smaller classes get synthetic rows until each has {share} ({self.name})."
+
+    def resample(self, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
+        return _synthesise(self, examples, labels, seed)
+
+
+class Smote(_Synthetic):
+    """Synthetic rows between a row of a smaller class and one of its nearest neighbours (Chawla et al. 2002).
+
+    Numbers are interpolated; a category is the most frequent of the neighbours' (SMOTENC). Every smaller class gets
+    `ratio` times the rows of the largest.
+    """
+
+    name: Literal["smote"] = "smote"
+
+
+class BorderlineSmote(_Synthetic):
+    """SMOTE from those rows alone that have more neighbours of other classes than of their own (Han et al. 2005).
+
+    Numbers alone. A class without such rows stays as it is.
+    """
+
+    name: Literal["borderline-smote"] = "borderline-smote"
+
+    @property
+    def effect(self) -> str:
+        return "Smaller classes get synthetic rows where they meet other classes (borderline-smote)."
+
+
+class Adasyn(_Synthetic):
+    """SMOTE with more rows where a class is harder to learn, so numbers are met roughly (He et al. 2008).
+
+    Numbers alone.
+    """
+
+    name: Literal["adasyn"] = "adasyn"
+
+    @property
+    def effect(self) -> str:
+        return "Smaller classes get synthetic rows, the more the harder a row is to tell from other classes (adasyn)."
+
+
+class Tomek(_OfTables):
+    """Take away rows of larger classes that are each other's nearest neighbour with a row of another (Tomek 1976)."""
+
+    name: Literal["tomek"] = "tomek"
+
+    @property
+    def effect(self) -> str:
+        return "Rows of larger classes that form a Tomek link with another class are taken away."
+
+    def resample(self, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
+        from imblearn.under_sampling import TomekLinks
+
+        return _clean(TomekLinks(), examples, labels, self.name)
+
+
+class EditedNearestNeighbours(_OfTables):
+    """Take away rows of larger classes unless all of their `neighbors` are of their class (Wilson 1972)."""
+
+    name: Literal["enn"] = "enn"
+    neighbors: PositiveInt = 3
+
+    @property
+    def effect(self) -> str:
+        return "Rows of larger classes that have a neighbour of another class are taken away (enn)."
+
+    def resample(self, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
+        return _edit(examples, labels, self.neighbors, "auto", self.name)
+
+
+class SmoteTomek(_Synthetic):
+    """SMOTE, then both rows of every Tomek link are taken away (Batista et al. 2004)."""
+
+    name: Literal["smote-tomek"] = "smote-tomek"
+
+    def resample(self, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
+        from imblearn.under_sampling import TomekLinks
+
+        return _clean(TomekLinks(sampling_strategy="all"), super().resample(examples, labels, seed), labels, self.name)
+
+
+class SmoteEnn(_Synthetic):
+    """SMOTE, then rows of any class are taken away unless their three neighbours are of it (Batista et al. 2004)."""
+
+    name: Literal["smote-enn"] = "smote-enn"
+
+    def resample(self, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
+        return _edit(super().resample(examples, labels, seed), labels, 3, "all", self.name)
+
+
+def _synthesise(balancer: _Synthetic, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
+    """The rows as they are, and synthetic ones behind them."""
+    inputs, codes = _Inputs.of(examples), _codes(examples)
+    counts = np.bincount(codes, minlength=len(labels))
+    wanted = raised(counts, balancer.ratio)
+    growing = {int(code): int(wanted[code]) for code in np.flatnonzero(wanted > counts)}
+    if not growing:
+        return examples
+    smallest = min(growing, key=lambda code: int(counts[code]))
+    if counts[smallest] <= balancer.neighbors:
+        lower = f"set data.balance.neighbors to at most {counts[smallest] - 1}, " if counts[smallest] > 1 else ""
+        raise DataError(
+            f"class {labels[smallest]!r} has {counts[smallest]} training sample(s); {balancer.name} with "
+            f"{balancer.neighbors} neighbors needs at least {balancer.neighbors + 1}: {lower}gather more samples, "
+            "or use oversample or class-weights"
+        )
+    sampler = _sampler(balancer, inputs, growing, seed)
+    try:
+        resampled, grown = sampler.fit_resample(inputs.joined, codes)
+    except (ValueError, RuntimeError) as error:
+        if not isinstance(balancer, Adasyn):
+            raise
+        # ADASYN shares synthetic rows out by the neighbours of other classes; far from them there are none.
+        raise DataError(
+            f"adasyn makes no rows here, since no row of a smaller class has a neighbor of another class among its "
+            f"{balancer.neighbors}; use smote, or more neighbors"
+        ) from error
+    return inputs.extended(examples, resampled[len(codes) :], grown[len(codes) :])
+
+
+def _sampler(balancer: _Synthetic, inputs: "_Inputs", growing: dict[int, int], seed: Seed) -> Any:
+    """imbalanced-learn's sampler for these columns."""
+    from imblearn.over_sampling import ADASYN, SMOTE, SMOTEN, SMOTENC, BorderlineSMOTE
+
+    options = {"sampling_strategy": growing, "random_state": seed.value % 2**32}
+    numbers, categories = inputs.numbers.shape[1], inputs.categories.shape[1]
+    if isinstance(balancer, Adasyn | BorderlineSmote):
+        if categories:
+            raise DataError(
+                f"{balancer.name} interpolates numbers, and {categories} of the {numbers + categories} inputs are "
+                "categories; use smote, which takes both"
+            )
+        if isinstance(balancer, Adasyn):
+            return ADASYN(n_neighbors=balancer.neighbors, **options)
+        return BorderlineSMOTE(k_neighbors=balancer.neighbors, **options)
+    if not categories:
+        return SMOTE(k_neighbors=balancer.neighbors, **options)
+    if not numbers:
+        return SMOTEN(k_neighbors=balancer.neighbors, **options)
+    columns = list(range(numbers, numbers + categories))
+    return SMOTENC(categorical_features=columns, k_neighbors=balancer.neighbors, **options)
+
+
+def _edit(examples: "Examples", labels: tuple[str, ...], neighbors: int, strategy: str, name: str) -> "Examples":
+    from imblearn.under_sampling import EditedNearestNeighbours as Edited
+
+    if len(examples) <= neighbors:
+        raise DataError(f"{name} with {neighbors} neighbors needs more than the {len(examples)} training samples here")
+    return _clean(Edited(sampling_strategy=strategy, n_neighbors=neighbors), examples, labels, name)
+
+
+def _clean(cleaner: Any, examples: "Examples", labels: tuple[str, ...], name: str) -> "Examples":
+    """The rows that a cleaner keeps, in their order.
+
+    Raises:
+        DataError: it would keep no row of a class.
+    """
+    codes = _codes(examples)
+    cleaner.fit_resample(_Inputs.of(examples).spread, codes)
+    rows = np.sort(cleaner.sample_indices_)
+    lost = np.setdiff1d(codes, codes[rows])
+    if len(lost):
+        count = int((codes == lost[0]).sum())
+        raise DataError(
+            f"{name} would take away all {count} training samples of class {labels[lost[0]]!r}, which lie among other "
+            "classes; use class-weights or oversample"
+        )
+    return _chosen(examples, rows)
+
+
+def _codes(examples: "Examples") -> np.ndarray:
+    assert examples.target is not None
+    return examples.target.numpy()
+
+
+def _chosen(examples: "Examples", rows: np.ndarray) -> "Examples":
+    from danlu.data.examples import Dense, Examples
+
+    assert examples.target is not None
+    features = tuple(Dense(f.name, f.values[rows]) for f in examples.features if isinstance(f, Dense))
+    return Examples(features, examples.target[rows])
+
+
+class _Inputs:
+    """A table's inputs as arrays: numbers [rows, numeric] and category codes [rows, categories]."""
+
+    def __init__(self, numbers: np.ndarray, categories: np.ndarray) -> None:
+        self.numbers, self.categories = numbers, categories
+
+    @classmethod
+    def of(cls, examples: "Examples") -> "_Inputs":
+        from danlu.data.examples import Dense
+
+        known = {feature.name: feature.values.numpy() for feature in examples.features if isinstance(feature, Dense)}
+        other = [f for f in examples.features if not isinstance(f, Dense) or f.name not in ("numeric", "categories")]
+        if other:
+            what = getattr(other[0], "name", type(other[0]).__name__)
+            raise DataError(
+                f"data.balance: synthetic rows need numbers and categories alone, and one input is {what!r}"
+            )
+        rows = len(examples)
+        numbers = known.get("numeric", np.empty((rows, 0), dtype=np.float32))
+        return cls(numbers, known.get("categories", np.empty((rows, 0), dtype=np.int64)))
+
+    @property
+    def joined(self) -> np.ndarray:
+        """Numbers, then codes, [rows, inputs]; float64 holds both exactly."""
+        return np.hstack([self.numbers.astype(np.float64), self.categories.astype(np.float64)])
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Numbers, then a column for every value of every category, for distances."""
+        parts = [self.numbers]
+        for codes in self.categories.T:
+            parts.append(MISMATCH * (codes[:, None] == np.unique(codes)).astype(np.float32))
+        return np.hstack(parts)
+
+    def extended(self, examples: "Examples", added: np.ndarray, codes: np.ndarray) -> "Examples":
+        """The examples with rows of `joined` behind them."""
+        import torch
+
+        from danlu.data.examples import Dense, Examples
+
+        assert examples.target is not None
+        width = self.numbers.shape[1]
+        new = {"numeric": added[:, :width].astype(np.float32), "categories": np.rint(added[:, width:]).astype(np.int64)}
+        features = tuple(
+            Dense(feature.name, torch.cat([feature.values, torch.from_numpy(new[feature.name])]))
+            for feature in examples.features
+            if isinstance(feature, Dense)
+        )
+        answers = torch.from_numpy(np.asarray(codes, dtype=np.int64))
+        return Examples(features, torch.cat([examples.target, answers]))
