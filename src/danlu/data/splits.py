@@ -7,7 +7,7 @@ that later judge the model is an error of types, not a matter of care.
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,7 @@ from danlu.recipe.sections import Split as SplitSection
 Rows = np.ndarray
 NAMES = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
+NEVER_TESTED = -1
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,13 @@ class Splits:
 
 
 class Splitter(Component):
-    """Assigns every row to a part."""
+    """Assigns every row to a part, or to a fold.
+
+    Attributes:
+        forward: whether a fold is trained on lower folds alone, as time demands.
+    """
+
+    forward: ClassVar[bool] = False
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -99,6 +106,19 @@ class Splitter(Component):
             DataError: the data cannot be split this way.
         """
 
+    @abstractmethod
+    def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
+        """Return the fold that tests each row, from 0 to folds - 1, or NEVER_TESTED, [rows] int64.
+
+        Args:
+            dataset: the rows, with target and columns.
+            folds: how many, at least 2.
+            seed: decides which rows.
+
+        Raises:
+            DataError: there are too few rows, or they cannot be put into folds this way.
+        """
+
 
 class Random(Splitter):
     """Rows at random."""
@@ -107,6 +127,9 @@ class Random(Splitter):
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
         return _shuffled(dataset.frame.height, validation, test, np.random.default_rng(seed.value))
+
+    def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
+        return np.random.default_rng(seed.value).permutation(dataset.frame.height) % folds
 
 
 class Stratified(Splitter):
@@ -125,6 +148,15 @@ class Stratified(Splitter):
             parts[rows] = _shuffled(len(rows), validation, test, generator)
         return parts
 
+    def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
+        strata = _strata(dataset)
+        generator = np.random.default_rng(seed.value)
+        # Strata one after the other, each shuffled, dealt out in turn: folds differ by one row, in all and a stratum.
+        order = np.lexsort((generator.random(len(strata)), strata))
+        found = np.empty(len(order), dtype=np.int64)
+        found[order] = np.arange(len(order)) % folds
+        return found
+
 
 class Group(Splitter):
     """Rows that share a value of `column` (a user, a patient, a document) stay in one part."""
@@ -133,34 +165,65 @@ class Group(Splitter):
     column: str
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
+        numbers, count = self._numbered(dataset)
+        if count < len(NAMES):
+            raise DataError(f"{dataset.origin}: {self.column!r} has {count} groups; a split needs at least 3")
+        return np.asarray(_shuffled(count, validation, test, np.random.default_rng(seed.value))[numbers])
+
+    def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
+        numbers, count = self._numbered(dataset)
+        if count < folds:
+            raise DataError(f"{dataset.origin}: {self.column!r} has {count} groups, too few for {folds} folds")
+        sizes = np.bincount(numbers)
+        shuffled = np.random.default_rng(seed.value).permutation(count)
+        filled = np.zeros(folds, dtype=np.int64)
+        fold_of = np.empty(count, dtype=np.int64)
+        for group in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:  # large ones first keeps folds alike
+            fold_of[group] = filled.argmin()
+            filled[fold_of[group]] += sizes[group]
+        return np.asarray(fold_of[numbers])
+
+    def _numbered(self, dataset: Dataset) -> tuple[Rows, int]:
+        """A number from 0 for each row's group, by first appearance, and how many groups there are."""
         groups = dataset.frame[self.column].cast(pl.String).fill_null("")
         names = groups.unique(maintain_order=True)
-        if len(names) < len(NAMES):
-            raise DataError(f"{dataset.origin}: {self.column!r} has {len(names)} groups; a split needs at least 3")
-        assigned = _shuffled(len(names), validation, test, np.random.default_rng(seed.value))
-        part_of = dict(zip(names.to_list(), assigned.tolist(), strict=True))
-        return np.array([part_of[group] for group in groups.to_list()], dtype=np.int8)
+        numbers = groups.replace_strict(names, np.arange(len(names)), return_dtype=pl.Int64)
+        return numbers.to_numpy(), len(names)
 
 
 class Time(Splitter):
     """The earliest rows train, later ones validate, the latest test."""
 
+    forward = True
     name: Literal["time"] = "time"
     column: str
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
+        order = self._order(dataset)
+        parts = np.zeros(len(order), dtype=np.int8)
+        first_test = len(order) - max(1, round(len(order) * test))
+        first_validation = first_test - max(1, round(len(order) * validation))
+        parts[order[first_validation:]] = VALIDATION
+        parts[order[first_test:]] = TEST
+        return parts
+
+    def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
+        """One block more than folds, each after the one before; the first only trains."""
+        order = self._order(dataset)
+        size = len(order) // (folds + 1)
+        if size == 0:
+            raise DataError(f"{dataset.origin}: {len(order)} rows are too few for {folds} folds by time")
+        found = np.empty(len(order), dtype=np.int64)
+        found[order] = np.maximum(NEVER_TESTED, folds - 1 - np.arange(len(order))[::-1] // size)
+        return found
+
+    def _order(self, dataset: Dataset) -> Rows:
         times = dataset.frame[self.column]
         if times.null_count():
             raise DataError(
                 f"{dataset.origin}: {self.column!r} is missing in {times.null_count()} rows; cannot order them"
             )
-        order = times.arg_sort().to_numpy()
-        parts = np.zeros(len(order), dtype=np.int8)
-        first_test = len(order) - round(len(order) * test)
-        first_validation = first_test - round(len(order) * validation)
-        parts[order[first_validation:]] = VALIDATION
-        parts[order[first_test:]] = TEST
-        return parts
+        return times.arg_sort().to_numpy()
 
 
 class Given(Splitter):
@@ -177,6 +240,11 @@ class Given(Splitter):
         if unknown:
             raise DataError(f"{dataset.origin}: {self.column!r} holds {unknown[0]!r}; allowed: {', '.join(codes)}")
         return np.array([codes[word] for word in words], dtype=np.int8)
+
+    def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
+        raise DataError(
+            f"{dataset.origin}: {self.column!r} says one split, not folds; split by stratified, random, group or time"
+        )
 
 
 SPLITTERS: dict[str, type[Component]] = {

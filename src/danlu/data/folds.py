@@ -1,0 +1,60 @@
+"""Cross-validation: the same rows split several times, so that each is tested once in every round.
+
+In: a dataset and how it is split. Out: one `Splits` a fold; whatever is fitted is fitted anew for each.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from danlu.core.seeds import Seed
+from danlu.data.dataset import Dataset
+from danlu.data.disk import take_rows
+from danlu.data.splits import TRAIN, Part, Rows, Splits, Splitter, TrainSplit
+from danlu.recipe.sections import Split
+
+
+def fold_dataset(
+    dataset: Dataset, section: Split, folds: int, seed: Seed, repeats: int = 1, kept: Rows | None = None
+) -> Iterator[Splits]:
+    """Split a dataset into folds, `repeats` times in other ways.
+
+    The rows of a fold test; of the others, the share `validation` of the recipe validates, chosen in the same manner,
+    so that what is stopped or calibrated by validation has not seen the fold.
+
+    Args:
+        dataset: the rows.
+        section: the recipe's `data.split`, with its splitter; `test` has no meaning here.
+        folds: at least 2.
+        seed: the recipe's.
+        repeats: how many rounds; one is all that an order in time allows.
+        kept: positions of the rows that cleaning left, ascending; all when left out.
+
+    Raises:
+        DataError: the rows cannot be put into so many folds.
+    """
+    splitter = section.by
+    assert isinstance(splitter, Splitter), "a resolved recipe names its splitter"
+    rows = np.arange(dataset.frame.height) if kept is None else kept
+    for repeat in range(1 if splitter.forward else repeats):
+        chosen = seed.derive("folds", repeat)
+        numbers = splitter.fold(_of(dataset, rows), folds, chosen)
+        for fold in range(folds):
+            rest = rows[numbers < fold] if splitter.forward else rows[numbers != fold]
+            validating = _validating(dataset, splitter, rest, section.validation, chosen.derive("validation", fold))
+            yield Splits(
+                TrainSplit(rest[~validating], dataset.frame),
+                Part(rest[validating], dataset.frame),
+                Part(rows[numbers == fold], dataset.frame),
+            )
+
+
+def _validating(dataset: Dataset, splitter: Splitter, rest: Rows, share: float, seed: Seed) -> np.ndarray:
+    """Which of the remaining rows validate, [rest] bool: what a single split would validate or test, together."""
+    parts = splitter.assign(_of(dataset, rest), share / 2, share / 2, seed)
+    return np.asarray(parts != TRAIN)
+
+
+def _of(dataset: Dataset, rows: Rows) -> Dataset:
+    return dataset if len(rows) == dataset.frame.height else replace(dataset, frame=take_rows(dataset.frame, rows))
