@@ -126,16 +126,17 @@ def test_runs_are_listed_newest_first_and_compared(tmp_path: Path, danlu: Comman
 
 
 def test_a_run_is_judged_again_only_on_the_rows_it_was_made_with(tmp_path: Path) -> None:
-    file = tmp_path / "data.csv"
+    file = tmp_path / "data.parquet"
     frame = pl.DataFrame({"x": [i * 0.5 for i in range(60)], "y": ["a", "b", "b"] * 20})
-    frame.write_csv(file)
+    frame = frame.with_columns(took=pl.duration(seconds=pl.col("x")))
+    frame.write_parquet(file)
     run = package.train({"data": {"source": str(file), "target": "y"}, "training": {"epochs": 1}}, output=tmp_path)
     figures = package.evaluate(run.path)
-    pl.concat([frame, frame]).write_csv(file)
+    pl.concat([frame, frame]).write_parquet(file)
     assert package.evaluate(run.path)["test"] == figures["test"]
     for changed in (frame.reverse(), frame.with_columns(x=pl.col("x") + 1), frame.with_columns(y=pl.col("y") + "!")):
-        changed.write_csv(file)
-        with pytest.raises(DataError, match=r"data\.csv: has changed since .* was trained"):
+        changed.write_parquet(file)
+        with pytest.raises(DataError, match=r"data\.parquet: has changed since .* was trained"):
             package.evaluate(run.path)
     (run.path / "data" / "split.parquet").unlink()
     with pytest.raises(ArtifactError, match=r"split\.parquet: not there"):

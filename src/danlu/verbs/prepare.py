@@ -158,5 +158,6 @@ def _digest(dataset: Dataset, rows: int) -> str:
     digest = hashlib.sha256()
     for block in Part(np.arange(rows), dataset.frame).blocks(names, BLOCK_ROWS):
         plain = block.with_columns(values.bin.encode("hex") for values in block if values.dtype == pl.Binary)
+        plain = plain.with_columns(values.dt.total_microseconds() for values in block if values.dtype == pl.Duration)
         digest.update(plain.write_csv().encode())
     return digest.hexdigest()
