@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from danlu.data.dataset import Dataset
-from danlu.data.images import ImagePreprocessor
+from danlu.data.images.preprocessor import ImagePreprocessor
 from danlu.data.place import Hints
 from danlu.data.splits import TrainSplit
 from danlu.data.tabular import TabularPreprocessor
