@@ -3,15 +3,17 @@
 In: a Source and the recipe's `data` section. Out: a Dataset, or a DataError that says what is wrong with the data.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
+from danlu.core.console import say
 from danlu.core.errors import DataError
 from danlu.core.names import suggestion
 from danlu.data.columns import Column, infer_columns
+from danlu.data.images.check import unreadable
 from danlu.data.place import Source
 from danlu.data.sources import read_source
 from danlu.recipe.sections import Data, Task
@@ -60,7 +62,26 @@ def open_dataset(section: Data) -> Dataset:
     Raises:
         DataError: the data is missing, unreadable, or contradicts the recipe.
     """
-    return interpret(read_source(section.source, section.missing_values), section)
+    dataset = interpret(read_source(section.source, section.missing_values), section)
+    skips = dataset.kind == "image" and section.clean.broken == "skip"
+    return _without_unreadable(dataset) if skips else dataset
+
+
+def _without_unreadable(dataset: Dataset) -> Dataset:
+    """Leave out the rows whose image cannot be read.
+
+    Raises:
+        DataError: none can be.
+    """
+    broken = unreadable(dataset.frame[dataset.content].to_list(), dataset.folder)
+    if not broken:
+        return dataset
+    height, first = dataset.frame.height, broken[0][1]
+    if len(broken) == height:
+        raise DataError(f"{dataset.origin}: none of the {height:,} images can be read; the first: {first}")
+    say(f"{dataset.origin}: left out {len(broken):,} of {height:,} images that cannot be read; the first: {first}")
+    out = pl.Series([row for row, _ in broken])
+    return replace(dataset, frame=dataset.frame.filter(~pl.int_range(height, eager=True).is_in(out.implode())))
 
 
 def interpret(source: Source, section: Data) -> Dataset:

@@ -28,6 +28,7 @@ class Clean(Frozen):
     duplicates: Literal["keep", "drop"] = "keep"
     missing: Literal["impute", "drop"] = "impute"
     outliers: Outliers | None = None
+    broken: Literal["fail", "skip"] = Field(default="fail", description="what is done about images that cannot be read")
 
 
 class Select(Frozen):

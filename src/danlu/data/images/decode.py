@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 Reference = str | bytes | None  # a path relative to a folder, a file's content, or nothing where a table has a gap
 
-# Not all that PIL knows: some formats run other programs (EPS), or are no pictures of one size (ICO).
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "PPM")
+# Not all that PIL knows: some run other programs (EPS), are no pictures of one size (ICO), or give a worse picture
+# without a word when cut short (JPEG2000).
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 JPEGS = ("JPEG", "MPO")  # MPO: a JPEG with further ones behind it, as some cameras write
 SCALES = (8, 4, 2)  # that libjpeg decodes at a fraction of the work
 ORIENTATION = 0x0112  # of EXIF
@@ -265,7 +266,7 @@ def _eight_bits(image: "Image") -> "Image":
     finite = np.isfinite(values)
     low, high = _value_range(values[finite], whole=image.mode == "I")
     values = np.where(finite, values, low)
-    return Image.fromarray(np.rint((values - low) * (255.0 / (high - low))).astype(np.uint8))
+    return Image.fromarray(np.rint((values - low) / (high - low) * 255.0).astype(np.uint8))
 
 
 def _value_range(values: np.ndarray, whole: bool) -> tuple[float, float]:
