@@ -1,6 +1,7 @@
 """Every form of image comes out as the known picture or is refused by name; decoded once, then kept."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from io import BytesIO
@@ -265,7 +266,12 @@ def test_unreadable_images_are_listed_with_their_rows(wrong_files: dict[str, str
     found = unreadable(names, tmp_path)
     assert [row for row, _ in found] == [*range(1, len(wrong_files) + 1), len(names) - 1]
     assert all(said in reason for (_, reason), said in zip(found, wrong_files.values(), strict=False))
-    assert suspicious(names, tmp_path) == found or len(suspicious(names, tmp_path)) == len(found)
+    assert [row for row, _ in suspicious(names, tmp_path)] == [row for row, _ in found]
+
+
+def test_bytes_behind_a_jpeg_are_no_damage() -> None:
+    behind = encoded(PLAIN, "JPEG") + b"\xff\xda of another program"
+    assert suspicious([behind], HERE) == unreadable([behind], HERE) == []
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -568,3 +574,122 @@ def test_a_containers_quota_counts(tmp_path: Path) -> None:
     assert usable_cores(tmp_path) == 1
     (tmp_path / "cpu.max").write_text("max 100000\n")
     assert usable_cores(tmp_path) == cores
+
+
+MEMORY_SCRIPT = """
+import sys, threading, time
+from pathlib import Path
+import numpy as np
+from danlu.data.images import store
+from danlu.data.images.pixels import Decoded
+from danlu.data.images.preprocessor import _statistics
+
+store.HELD_BYTES, store.SHARD_BYTES = 0, 2 << 20
+folder, peak, ended = Path(sys.argv[1]), 0, False
+
+def anonymous():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+def watch():
+    global peak
+    while not ended:
+        peak = max(peak, anonymous())
+        time.sleep(0.002)
+
+names = sorted(path.name for path in folder.iterdir())
+store.keep(Decoded(names[:20], folder, 128, 3))  # imports and threads count with the start
+start = anonymous()
+thread = threading.Thread(target=watch)
+thread.start()
+pixels = store.keep(Decoded(names[: int(sys.argv[2])], folder, 128, 3))
+_statistics(pixels)
+for first in range(0, len(pixels), 50):
+    pixels.many(np.arange(first, min(first + 50, len(pixels))))
+ended = True
+thread.join()
+print((peak - start) * 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the memory of a process")
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    content = encoded(PLAIN, "JPEG")
+    for index in range(1000):
+        (tmp_path / "photos" / f"{index:04}.jpg").write_bytes(content)
+
+    def growth(count: int) -> int:
+        environment = {**os.environ, "DANLU_CACHE": str(tmp_path / f"cache-{count}")}
+        arguments = [sys.executable, "-c", MEMORY_SCRIPT, str(tmp_path / "photos"), str(count)]
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True, timeout=120)
+        return int(done.stdout)
+
+    decoded_bytes = 750 * 128 * 128 * 3  # what the larger run decodes beyond the smaller
+    assert growth(1000) - growth(250) < decoded_bytes / 3
+
+
+# From a recipe
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path) -> Path:
+    """Two classes of 30 JPEG files each, larger than the model's images; two more files are broken."""
+    generator = np.random.default_rng(0)
+    for index in range(60):
+        values = picture(90, 130)
+        values[..., index % 2] = generator.integers(0, 256)
+        path = tmp_path / "photos" / ("left", "right")[index % 2] / f"{index:02}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(Image.fromarray(values), "JPEG"))
+    (tmp_path / "photos" / "left" / "07.jpg").write_bytes(encoded(PLAIN, "JPEG")[:-200])
+    (tmp_path / "photos" / "right" / "08.png").write_text("no image")
+    return tmp_path / "photos"
+
+
+def recipe_for(folder: Path, **clean: str) -> dict[str, Any]:
+    return {
+        "name": "photos",
+        "data": {"source": str(folder), "image_size": 32, "clean": clean},
+        "model": "timm:test_resnet",
+        "training": {"epochs": 1, "batch_size": 16},
+    }
+
+
+def test_check_finds_what_is_no_image_and_what_was_cut_short(photo_folder: Path) -> None:
+    import danlu
+
+    findings = danlu.check(recipe_for(photo_folder))["findings"]
+    assert findings[0]["subject"] == "broken images"
+    assert findings[0]["message"].startswith("2 of 62 images cannot be read")
+    assert "07.jpg" in findings[0]["message"]
+
+
+def test_broken_images_end_a_run_or_are_skipped_as_the_recipe_says(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], cache: Path
+) -> None:
+    import danlu
+
+    with pytest.raises(DataError, match=r"(07\.jpg|08\.png)"):
+        danlu.train(recipe_for(photo_folder), output=tmp_path / "runs")
+    run = danlu.run(recipe_for(photo_folder, broken="skip"), output=tmp_path / "runs")
+    assert "left out 2 of 62 images that cannot be read" in capsys.readouterr().err
+    assert pl.read_parquet(run.path / "data" / "split.parquet").height == 60
+    recorded = pl.read_parquet(run.path / "predictions" / "validation.parquet")
+    names = [*sorted((photo_folder / "left").iterdir()), *sorted((photo_folder / "right").iterdir())]
+    whole = [name for name in names if f"{name.parent.name}/{name.name}" not in ("left/07.jpg", "right/08.png")]
+    predictor = danlu.load(run.path)
+    chosen = [whole[row] for row in recorded["row"]]
+    for form in ([str(name) for name in chosen], [name.read_bytes() for name in chosen]):
+        assert predictor.predict(form).equals(recorded.drop("row"))
+
+
+def test_a_folder_of_nothing_but_broken_images_is_refused(tmp_path: Path) -> None:
+    import danlu
+
+    for label in ("a", "b"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for index in range(5):
+            (tmp_path / "photos" / label / f"{index}.png").write_text("no image")
+    with pytest.raises(DataError, match="none of the 10 images can be read"):
+        danlu.check(recipe_for(tmp_path / "photos", broken="skip"))

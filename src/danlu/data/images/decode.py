@@ -25,6 +25,7 @@ Reference = str | bytes | None  # a path relative to a folder, a file's content,
 # without a word when cut short (JPEG2000).
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 JPEGS = ("JPEG", "MPO")  # MPO: a JPEG with further ones behind it, as some cameras write
+JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
 SCALES = (8, 4, 2)  # that libjpeg decodes at a fraction of the work
 ORIENTATION = 0x0112  # of EXIF
 GRAY_MODES = ("1", "L", "LA", "La", "I", "F")  # and the 16-bit ones, I;16 and its byte orders
@@ -65,14 +66,20 @@ def read_header(reference: Reference, folder: Path) -> Header:
 
 
 def verify(reference: Reference, folder: Path) -> None:
-    """Read an image's header and what checksums its format has (all of PNG), without decoding it.
+    """Look for damage without decoding: the header, PNG's checksums, the end of a JPEG.
 
     Raises:
-        DataError: it is missing, no image, too large to decode, or fails its checksums.
+        DataError: it is missing, no image, too large to decode, or damaged.
     """
     name = name_of(reference, folder)
-    with _blamed(name), _opened(reference, folder) as file:
-        _open(file, name).verify()
+    with _blamed(name):
+        with _opened(reference, folder) as file:
+            data = file.read()
+        image = _open(BytesIO(data), name)
+        image.verify()
+    # Neither marker can stand within a scan's own bytes. What is behind the end may be anything, so decoding decides.
+    if image.format in JPEGS and data.rfind(JPEG_END) < data.rfind(JPEG_SCAN):
+        decode(reference, folder, 1)
 
 
 def decode(reference: Reference, folder: Path, shortest: int | None = None) -> "Image":

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LARGEST_SIZE, SMALLEST_SIZE, STRIDE = 224, 32, 32  # what the common networks take: multiples of their stride
 LOOKED_AT = 256  # images whose size and channels decide the format
-COUNTED = 256  # images at a time in the pass for mean and deviation
+COUNTED = 64  # images at a time in the pass for mean and deviation
 
 
 class ImagePreprocessor(Frozen):
