@@ -20,7 +20,7 @@ def unreadable(references: Sequence[Reference], folder: Path) -> list[tuple[int,
 def suspicious(references: Sequence[Reference], folder: Path) -> list[tuple[int, str]]:
     """Row and reason of every image whose header, checksums or end are wrong.
 
-    Ten times quicker than decoding and never wrong about what it lists, but damage inside may escape it.
+    Several times quicker than decoding and never wrong about what it lists, but damage inside may escape it.
     """
     return _refused(references, lambda reference: verify(reference, folder))
 
