@@ -56,9 +56,10 @@ def crop_and_flip(image: np.ndarray, row: int, epoch: int) -> np.ndarray:
     generator = np.random.default_rng(Seed(0).derive("crop", epoch, row).value)
     side = image.shape[0]
     area, ratio = generator.uniform(0.08, 1.0) * side * side, np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3)))
-    width, height = min(side, (area * ratio) ** 0.5), min(side, (area / ratio) ** 0.5)
-    left, top = generator.uniform(0, side - width), generator.uniform(0, side - height)
-    cut = Image.fromarray(image).resize((SIZE, SIZE), Resampling.BILINEAR, (left, top, left + width, top + height))
+    width, height = min(side, round((area * ratio) ** 0.5)), min(side, round((area / ratio) ** 0.5))
+    left, top = generator.integers(0, side - width + 1), generator.integers(0, side - height + 1)
+    part = Image.fromarray(image[top : top + height, left : left + width])
+    cut = part.resize((SIZE, SIZE), Resampling.BILINEAR)
     return np.asarray(cut.transpose(Transpose.FLIP_LEFT_RIGHT) if generator.random() < 0.5 else cut)
 
 

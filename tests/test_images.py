@@ -479,6 +479,28 @@ def test_the_same_pixels_from_files_bytes_memory_and_disk(photos: Decoded, cache
         assert found.stride() == expected.stride()  # another layout would round differently in the model
 
 
+@pytest.mark.parametrize(("free", "moved"), [(1 << 30, True), (1000, False), (None, False)])
+def test_what_fits_an_accelerators_memory_becomes_a_tensor_there(
+    photos: Decoded, cache: Path, monkeypatch: pytest.MonkeyPatch, free: int | None, moved: bool
+) -> None:
+    import torch
+
+    from danlu.data import examples
+    from danlu.data.examples import Dense, Examples
+
+    monkeypatch.setattr(examples, "free_bytes", lambda device: free)
+    table = Dense("numeric", torch.arange(22.0).reshape(11, 2))
+    device, rows = torch.device("cpu"), np.array([3, 9, 0])
+    whole = Examples((Images(photos), table), torch.arange(11))
+    settled = whole.settle(device)
+    assert isinstance(settled.features[0], Dense) == moved
+    (inputs, target), (expected, wanted) = settled.take(rows, device), whole.take(rows, device)
+    assert torch.equal(inputs["image"], expected["image"])
+    assert inputs["image"].stride() == expected["image"].stride()
+    assert torch.equal(inputs["numeric"], table.values[[3, 9, 0]]) and expected["numeric"].shape == (3, 2)
+    assert target is not None and wanted is not None and target.tolist() == wanted.tolist() == [3, 9, 0]
+
+
 def test_augmentation_is_given_row_and_epoch_and_larger_images(photos: Decoded, cache: Path) -> None:
     seen: list[tuple[int, int, tuple[int, ...]]] = []
 
