@@ -141,8 +141,8 @@ class Examples:
         return Examples(features, None if self.target is None else _near(self.target, device))
 
     @property
-    def cost_host_work(self) -> bool:
-        """Whether batches are worth making ahead of their use."""
+    def worth_making_ahead(self) -> bool:
+        """Whether making a batch costs the host more than picking rows of a tensor."""
         return any(isinstance(feature, Settling) and not isinstance(feature, Dense) for feature in self.features)
 
     def in_order(
@@ -154,7 +154,7 @@ class Examples:
             return rows, *self.take(rows, device)
 
         batches = ordered_batches(len(self), size)
-        return ahead(make, batches, MAKERS) if self.cost_host_work else map(make, batches)
+        return ahead(make, batches, MAKERS) if self.worth_making_ahead else map(make, batches)
 
 
 def _near(values: "torch.Tensor", device: "torch.device") -> "torch.Tensor":

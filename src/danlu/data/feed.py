@@ -78,7 +78,9 @@ class Feed:
             epoch, rows = chosen
             return self.take(rows, epoch, device, changed=0)
 
-        made = ahead(make, self._rows(size), MAKERS) if self.examples.cost_host_work else map(make, self._rows(size))
+        made = (
+            ahead(make, self._rows(size), MAKERS) if self.examples.worth_making_ahead else map(make, self._rows(size))
+        )
         for batch in made:
             yield self._change(batch, self.changes, device)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from danlu.artifacts.cache import cache_root, identity, kept
+from danlu.core.ahead import ahead
 from danlu.core.console import progress, say
 from danlu.core.errors import ArtifactError
 from danlu.data.images.decode import Reference, decode
@@ -23,7 +24,7 @@ from danlu.data.images.pixels import Decoded, Pixels
 
 LAYOUT = 1  # of the shards; another number makes all kept images void
 KIND, PIXELS, IDENTITIES = "images", "pixels.npy", "identities.npy"
-SHARD_IMAGES, SHARD_BYTES = 1024, 64 << 20  # a shard is in memory while it is made
+SHARD_IMAGES, SHARD_BYTES = 1024, 32 << 20  # a shard is in memory while it is made
 HELD_BYTES = 64 << 20  # a second's decoding or so: as fast again as read from the disk, and leaves no files
 DISK_SHARE = 0.5  # of the free space that kept images may take
 
@@ -140,14 +141,18 @@ def _has_room(size_bytes: int) -> bool:
 
 
 def _make(decoded: Decoded, form: str, identities: Sequence[str], rows: Sequence[int]) -> None:
-    """Decode some rows into new shards."""
+    """Decode some rows into new shards; one is decoded while the one before is written."""
     size = max(1, min(SHARD_IMAGES, SHARD_BYTES // decoded.size_bytes))
+
+    def make(members: Sequence[int]) -> int:
+        names = [identities[row] for row in members]
+        kept(form, names, partial(_fill, decoded=decoded, rows=np.array(members), names=names))
+        return len(members)
+
+    groups = [rows[start : start + size] for start in range(0, len(rows), size)]
     with progress("decoding images", len(rows), "images") as bar:
-        for start in range(0, len(rows), size):
-            members = rows[start : start + size]
-            names = [identities[row] for row in members]
-            kept(form, names, partial(_fill, decoded=decoded, rows=np.array(members), names=names))
-            bar.advance(len(members))
+        for count in ahead(make, groups, threads=2):
+            bar.advance(count)
     say(f"decoded {len(rows):,} images and kept them in {cache_root() / form}")
 
 
