@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset, interpret
-from danlu.data.images import open_image
+from danlu.data.images.decode import decode
 from danlu.data.place import Hints, Place, Source
 from danlu.data.prepare import AnyPreprocessor
 from danlu.data.splits import TrainSplit
@@ -198,7 +198,7 @@ def test_images_stand_as_their_camera_says(tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[0x112] = 6  # to be shown turned by 90 degrees
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.jpg", exif=turned)
-    assert open_image("a.jpg", tmp_path).size == upright.size
+    assert decode("a.jpg", tmp_path).size == upright.size
 
 
 def test_a_tokenizer_learns_from_the_training_texts_alone(text_file: Path, tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def test_a_forest_judges_rows_and_cannot_clip() -> None:
 
 def test_cleaning_that_leaves_nothing_says_so(tmp_path: Path) -> None:
     (tmp_path / "gaps.csv").write_text("a,b,y\n" + "".join(f"{i}.5,,u\n,{i}.25,v\n" for i in range(10)))
-    with pytest.raises(DataError, match=r"gaps\.csv: cleaning left none of 20 rows"):
+    with pytest.raises(DataError, match=r"gaps\.csv: cleaning left none of 20 rows \(20 a missing value\)"):
         opened(tmp_path / "gaps.csv", target="y", clean={"missing": "drop"})
 
 

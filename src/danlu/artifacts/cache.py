@@ -38,7 +38,7 @@ def scratch_folder() -> Path:
 def identity(path: Path) -> tuple[str, int, int]:
     """What tells one version of a file from another without reading it: path, size, time of the last change."""
     status = path.stat()
-    return str(path.resolve()), status.st_size, status.st_mtime_ns
+    return str(path.absolute()), status.st_size, status.st_mtime_ns
 
 
 def kept(kind: str, made_from: Any, make: Callable[[Path], None]) -> Path:

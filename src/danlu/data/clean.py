@@ -17,6 +17,7 @@ from danlu.core.seeds import Seed
 from danlu.data.columns import missing_values
 from danlu.data.dataset import Dataset
 from danlu.data.disk import Table, take_rows
+from danlu.data.images.check import unreadable
 from danlu.data.splits import Part, Splits, TrainSplit
 from danlu.data.tabular.impute import DropGaps
 from danlu.data.tabular.numbers import read_numbers
@@ -75,6 +76,17 @@ def first_of_equals(table: Table, rows: Rows) -> np.ndarray:
     return first
 
 
+def count_reasons(dropped: pl.DataFrame) -> dict[str, int]:
+    """How many rows were left out for each kind of reason, the most frequent first; what follows a colon is detail."""
+    kinds = dropped["reason"].str.split(": ").list.first().alias("kind")
+    return dict(kinds.value_counts(sort=True).rows())
+
+
+def in_words(dropped: pl.DataFrame) -> str:
+    """The same as words: `12 repeat an earlier row, 3 a missing value`."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in count_reasons(dropped).items())
+
+
 @dataclass(frozen=True)
 class Cleaned:
     """Which rows of a dataset remain.
@@ -109,10 +121,18 @@ def clean_rows(dataset: Dataset, options: Clean) -> Cleaned:
         for column in dataset.used:
             gaps |= missing_values(dataset.frame[column.name])
         leave_out(np.flatnonzero(gaps & remains), "a missing value")
+    if options.broken == "skip" and dataset.kind == "image":
+        candidates = np.flatnonzero(remains)
+        references = dataset.frame[dataset.content].gather(candidates).to_list()
+        for position, reason in unreadable(references, dataset.folder):
+            leave_out(candidates[[position]], f"cannot be read: {reason}")
     leave_out(options.duplicates.repeated(dataset, np.flatnonzero(remains)), "repeats an earlier row")
+    listed = pl.concat([pl.DataFrame(schema=REASONS), *dropped], how="vertical_relaxed")
     if not remains.any():
-        raise DataError(f"{dataset.origin}: cleaning left none of {dataset.frame.height} rows; ease data.clean")
-    return Cleaned(np.flatnonzero(remains), pl.concat([pl.DataFrame(schema=REASONS), *dropped], how="vertical_relaxed"))
+        raise DataError(
+            f"{dataset.origin}: cleaning left none of {len(remains)} rows ({in_words(listed)}); ease data.clean"
+        )
+    return Cleaned(np.flatnonzero(remains), listed)
 
 
 def drop_outliers(

@@ -4,15 +4,21 @@ In: what a preprocessor made. Out: `{input name: tensor}`. Which rows training t
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
+
+from danlu.core.ahead import ahead
+from danlu.core.device import free_bytes
 
 if TYPE_CHECKING:
     import torch
 
 Tensors = dict[str, "torch.Tensor"]
+
+DEVICE_SHARE = 0.25  # of an accelerator's free memory that one input may take; the rest is the model's
+MAKERS = 2  # batches made side by side: while one waits for its last image, the other keeps the cores busy
 
 
 class Feature(Protocol):
@@ -29,6 +35,20 @@ class Feature(Protocol):
         """
 
 
+@runtime_checkable
+class Settling(Feature, Protocol):
+    """A feature whose batches cost the host work, such as decoding; they are made ahead of their use."""
+
+    def settle(self, device: "torch.device") -> Feature:
+        """The same samples where that work is least: done once and kept, on the device where they fit."""
+
+
+def fits(size_bytes: int, device: "torch.device") -> bool:
+    """Whether an accelerator has room for so much data beside a model; never so for the CPU."""
+    free = free_bytes(device)
+    return free is not None and size_bytes <= DEVICE_SHARE * free
+
+
 @dataclass(frozen=True)
 class Dense:
     """An input that is one tensor with the samples along its first dimension."""
@@ -42,7 +62,14 @@ class Dense:
     def take(self, rows: np.ndarray, epoch: int | None = None) -> Tensors:
         import torch
 
-        return {self.name: self.values.index_select(0, torch.from_numpy(rows))}
+        chosen = torch.from_numpy(rows).to(self.values.device)
+        # Of tables index_select is the faster; of images only indexing keeps the layout.
+        taken = self.values.index_select(0, chosen) if self.values.dim() <= 2 else self.values[chosen]
+        return {self.name: taken}
+
+    def settle(self, device: "torch.device") -> "Dense":
+        """The same input on the device, where it fits."""
+        return replace(self, values=_near(self.values, device))
 
 
 @dataclass(frozen=True)
@@ -103,8 +130,35 @@ class Examples:
         inputs: Tensors = {}
         for feature in self.features:
             inputs.update(feature.take(rows, epoch))
-        target = None if self.target is None else self.target.index_select(0, torch.from_numpy(rows)).to(device)
+        target = None
+        if self.target is not None:
+            target = self.target.index_select(0, torch.from_numpy(rows).to(self.target.device)).to(device)
         return {name: values.to(device) for name, values in inputs.items()}, target
+
+    def settle(self, device: "torch.device") -> "Examples":
+        """The same samples as near to the device as they fit, with all work that is the same every epoch done."""
+        features = tuple(f.settle(device) if isinstance(f, Settling) else f for f in self.features)
+        return Examples(features, None if self.target is None else _near(self.target, device))
+
+    @property
+    def worth_making_ahead(self) -> bool:
+        """Whether making a batch costs the host more than picking rows of a tensor."""
+        return any(isinstance(feature, Settling) and not isinstance(feature, Dense) for feature in self.features)
+
+    def in_order(
+        self, size: int, device: "torch.device"
+    ) -> "Iterator[tuple[np.ndarray, Tensors, torch.Tensor | None]]":
+        """Rows, inputs and answers of all samples as they are, batch by batch on the device."""
+
+        def make(rows: np.ndarray) -> "tuple[np.ndarray, Tensors, torch.Tensor | None]":
+            return rows, *self.take(rows, device)
+
+        batches = ordered_batches(len(self), size)
+        return ahead(make, batches, MAKERS) if self.worth_making_ahead else map(make, batches)
+
+
+def _near(values: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+    return values.to(device) if fits(values.numel() * values.element_size(), device) else values
 
 
 def ordered_batches(count: int, size: int) -> Iterator[np.ndarray]:

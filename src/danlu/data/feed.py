@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from danlu.core.ahead import ahead
 from danlu.core.seeds import Seed
-from danlu.data.examples import Examples, Tensors
+from danlu.data.examples import MAKERS, Examples, Tensors
 
 if TYPE_CHECKING:
     import torch
@@ -91,18 +92,33 @@ class Feed:
 
     def batches(self, size: int, device: "torch.device") -> Iterator[Batch]:
         """The batches of epoch after epoch, without end."""
+
+        def make(chosen: tuple[int, np.ndarray]) -> Batch:
+            epoch, rows = chosen
+            return self.take(rows, epoch, device, changed=0)
+
+        made = (
+            ahead(make, self._rows(size), MAKERS) if self.examples.worth_making_ahead else map(make, self._rows(size))
+        )
+        for batch in made:
+            yield self._change(batch, self.changes, device)
+
+    def _rows(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
+        """The epoch and the rows of one batch after the other."""
         for epoch in itertools.count():
             order = self.order(epoch)
             for start, end in batch_bounds(self.length, size):
-                yield self.take(order[start:end], epoch, device)
+                yield epoch, order[start:end]
 
     def take(self, rows: np.ndarray, epoch: int, device: "torch.device", changed: int | None = None) -> Batch:
         """Some rows as they are in an epoch, after the first `changed` changes (all, when left out)."""
         inputs, target = self.examples.take(rows % len(self.examples), device, epoch)
         assert target is not None
-        batch = Batch(inputs, target, rows, epoch)
-        for position, change in enumerate(self.changes[:changed]):
-            batch = change(batch, partial(self.take, epoch=epoch, device=device, changed=position))
+        return self._change(Batch(inputs, target, rows, epoch), self.changes[:changed], device)
+
+    def _change(self, batch: Batch, changes: tuple[Change, ...], device: "torch.device") -> Batch:
+        for position, change in enumerate(changes):
+            batch = change(batch, partial(self.take, epoch=batch.epoch, device=device, changed=position))
         return batch
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from danlu.artifacts.cache import scratch_folder
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
-from danlu.data.images import ImagePreprocessor
+from danlu.data.images.preprocessor import ImagePreprocessor
 from danlu.data.place import Hints, Place
 from danlu.data.splits import Part, TrainSplit
 from danlu.data.tables import LARGE

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.audit import Finding
+from danlu.data.clean import count_reasons
 from danlu.data.columns import Column
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits
@@ -22,7 +23,7 @@ def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...], dro
         "task": dataset.task,
         "task_reason": dataset.task_reason,
         "rows": dataset.frame.height,
-        "dropped": dict(dropped["reason"].value_counts(sort=True).rows()),
+        "dropped": count_reasons(dropped),
         "splits": {name: len(part.rows) for name, part in splits.items()},
         "target": None if dataset.target is None else _target(dataset, splits),
         "columns": [_column(column, dataset.frame[column.name]) for column in dataset.columns],

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.dataset import Dataset
-from danlu.data.images import ImagePreprocessor
+from danlu.data.images.preprocessor import ImagePreprocessor
 from danlu.data.place import Place
 from danlu.data.prepare import Preprocessor
 from danlu.data.splits import Part, Splits

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from danlu.data.balance.emphasis import Emphasis
-from danlu.data.examples import Examples, ordered_batches
+from danlu.data.examples import Examples
 from danlu.models.heads import Head
 
 
@@ -33,8 +33,7 @@ def answers(
     model.eval()
     found: list[np.ndarray] = []
     with torch.inference_mode():
-        for rows in ordered_batches(len(examples), batch_size):
-            inputs, target = examples.take(rows, device)
+        for rows, inputs, target in examples.in_order(batch_size, device):
             found.append(head.answer(model(**inputs), target).float().cpu().numpy())
             if advance is not None:
                 advance(len(rows))
@@ -48,8 +47,7 @@ def mean_loss(model: nn.Module, head: Head, examples: Examples, batch_size: int,
     model.eval()
     total, count = 0.0, 0
     with torch.inference_mode():
-        for rows in ordered_batches(len(examples), batch_size):
-            inputs, target = examples.take(rows, device)
+        for _, inputs, target in examples.in_order(batch_size, device):
             assert target is not None
             loss, counted = head.loss(model(**inputs), target, Emphasis())
             total, count = total + float(loss), count + counted

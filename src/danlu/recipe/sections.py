@@ -44,6 +44,7 @@ class Clean(Frozen):
     categories: Literal["keep", "merge"] = Field(
         default="keep", description="merge: values that differ only in case and white space are one"
     )
+    broken: Literal["fail", "skip"] = Field(default="fail", description="what is done about images that cannot be read")
     unlabelled: Literal["fail", "drop"] = Field(default="fail", description="rows whose target is missing")
 
 

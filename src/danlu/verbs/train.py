@@ -14,6 +14,7 @@ from danlu.core.console import progress, say
 from danlu.core.device import find_device, make_deterministic
 from danlu.core.seeds import Seed
 from danlu.data.balance.balancer import Balancer
+from danlu.data.clean import in_words
 from danlu.data.prepare import prepare_part, prepare_training
 from danlu.data.splits import Part, TrainSplit
 from danlu.data.targets import Classes
@@ -63,6 +64,9 @@ def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool
     import torch
 
     make_deterministic()
+    if opened.dropped.height:
+        origin, height = opened.dataset.origin, opened.dataset.frame.height
+        say(f"{origin}: left out {opened.dropped.height:,} of {height:,} rows: {in_words(opened.dropped)}")
     prepared = fit_preparation(opened)
     whole = opened
     if dry:
@@ -70,7 +74,9 @@ def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool
     seed, device = Seed(opened.recipe.seed), find_device()
     # Synthetic rows need neighbours, which two batches of a table may not hold.
     balanced = _balanced(whole if opened.dataset.kind == "tabular" else opened, prepared, seed)
-    validation = _examples(opened, prepared, opened.splits.validation)
+    feed = replace(balanced.feed, examples=balanced.feed.examples.settle(device))
+    balanced = replace(balanced, feed=feed)
+    validation = _examples(opened, prepared, opened.splits.validation).settle(device)
     torch.manual_seed(seed.derive("weights").value)
     model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
     size_bytes = sum(value.numel() * value.element_size() for value in model.state_dict().values())

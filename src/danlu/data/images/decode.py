@@ -1,0 +1,289 @@
+"""One image file -> pixels: orientation applied, transparency on white, 8 bits a channel.
+
+The content decides how a file is read, never its name. Whatever cannot be shown rightly is a DataError naming the file.
+simplejpeg only makes JPEG faster: the scales asked of it are those that PIL has too, so both give the same pixels.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from danlu.core.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Reference = str | bytes | None  # a path relative to a folder, a file's content, or nothing where a table has a gap
+
+# Not all that PIL knows: some run other programs (EPS), are no pictures of one size (ICO), or give a worse picture
+# without a word when cut short (JPEG2000).
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+JPEGS = ("JPEG", "MPO")  # MPO: a JPEG with further ones behind it, as some cameras write
+JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
+SCALES = (8, 4, 2)  # that libjpeg decodes at a fraction of the work
+ORIENTATION = 0x0112  # of EXIF
+GRAY_MODES = ("1", "L", "LA", "La", "I", "F")  # and the 16-bit ones, I;16 and its byte orders
+CURE = "replace or remove it, or leave such images out with data.clean.broken: skip"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its image before it is decoded.
+
+    Attributes:
+        width, height: in pixels, before its orientation is applied.
+        gray: whether it has one channel beside transparency.
+    """
+
+    width: int
+    height: int
+    gray: bool
+
+
+def name_of(reference: Reference, folder: Path) -> str:
+    """How errors name an image."""
+    if reference is None:
+        return "a row without an image"
+    return "an image given as bytes" if isinstance(reference, bytes) else str(folder / reference)
+
+
+def read_header(reference: Reference, folder: Path) -> Header:
+    """Open an image without decoding it.
+
+    Raises:
+        DataError: it is missing, no image, or too large to decode.
+    """
+    name = name_of(reference, folder)
+    with _blamed(name), _opened(reference, folder) as file:
+        image = _open(file, name)
+        return Header(*image.size, gray=_is_gray(image))
+
+
+def verify(reference: Reference, folder: Path) -> None:
+    """Look for damage without decoding: the header, PNG's checksums, the end of a JPEG.
+
+    Raises:
+        DataError: it is missing, no image, too large to decode, or damaged.
+    """
+    name = name_of(reference, folder)
+    with _blamed(name):
+        with _opened(reference, folder) as file:
+            data = file.read()
+        image = _open(BytesIO(data), name)
+        image.verify()
+    # Neither marker can stand within a scan's own bytes. What is behind the end may be anything, so decoding decides.
+    if image.format in JPEGS and data.rfind(JPEG_END) < data.rfind(JPEG_SCAN):
+        decode(reference, folder, 1)
+
+
+def decode(reference: Reference, folder: Path, shortest: int | None = None) -> "Image":
+    """Decode an image wholly: the first frame, upright, without transparency.
+
+    Args:
+        reference: a path, relative to `folder`, or the file's bytes.
+        shortest: pixels that the shorter side must keep; a larger JPEG is decoded at 1/2, 1/4 or 1/8. None: full size.
+
+    Returns:
+        an image of mode L, RGB or RGBX (whose fourth channel means nothing).
+
+    Raises:
+        DataError: it is missing, broken, cut short, of an unknown kind, or too large.
+    """
+    name = name_of(reference, folder)
+    with _blamed(name):
+        with _opened(reference, folder) as file:
+            data = file.read()
+        image = _open(BytesIO(data), name)
+        if image.format in JPEGS:
+            divisor = _divisor(image.size, shortest)
+            fast = _turbo(data, image, divisor)
+            if fast is not None:
+                return fast
+            if divisor > 1:
+                image.draft(None, (image.width // divisor, image.height // divisor))
+        image.load()
+        return _turned(_flat(image), _orientation(image))
+
+
+def square(image: "Image", side: int, channels: int) -> np.ndarray:
+    """The middle square of an image, resized to [side, side, channels] uint8."""
+    from PIL import Image
+
+    edge = min(image.size)
+    left, top = (image.width - edge) / 2, (image.height - edge) / 2
+    box = (left, top, left + edge, top + edge)
+    fitted = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+    if channels == 1:
+        return np.asarray(_without_fourth(fitted).convert("L"))[..., None]
+    return np.asarray(fitted.convert("RGB") if fitted.mode == "L" else fitted)[..., :3]
+
+
+def _without_fourth(image: "Image") -> "Image":
+    return image.convert("RGB") if image.mode == "RGBX" else image
+
+
+@contextmanager
+def _opened(reference: Reference, folder: Path) -> Iterator[IO[bytes]]:
+    name = name_of(reference, folder)
+    if reference is None:
+        raise DataError(f"{name}: the value is missing; remove the row, or say data.clean.broken: skip")
+    if isinstance(reference, bytes):
+        yield BytesIO(reference)
+        return
+    path = folder / reference
+    try:
+        if not path.is_file():  # a pipe of that name would be waited for without end
+            raise DataError(f"{name}: {'is no file' if path.exists() else 'no such image'}; {CURE}")
+        file = path.open("rb")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error}); {CURE}") from error
+    with file:
+        yield file
+
+
+@contextmanager
+def _blamed(name: str) -> Iterator[None]:
+    """Whatever a decoder raises is the file's fault: foreign bytes meet checks of every kind, and failures of some."""
+    from PIL import Image
+
+    try:
+        yield
+    except DataError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        pixels = re.search(r"\d+", str(error))
+        raise _too_large(name, f"{int(pixels[0]):,}" if pixels else "far more") from error
+    except Exception as error:
+        raise DataError(f"{name}: broken or cut short ({error or type(error).__name__}); {CURE}") from error
+
+
+def _open(file: IO[bytes], name: str) -> "Image":
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        if not file.seek(0, 2):
+            raise DataError(f"{name}: the file is empty; {CURE}") from None
+        raise DataError(
+            f"{name}: broken or cut short, or no image of a known kind ({', '.join(FORMATS)}); {CURE}"
+        ) from None
+    if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        raise _too_large(name, f"{image.width:,} x {image.height:,}")
+    return image
+
+
+def _too_large(name: str, pixels: str) -> DataError:
+    from PIL import Image
+
+    return DataError(
+        f"{name}: has {pixels} pixels, more than the {Image.MAX_IMAGE_PIXELS or 0:,} that one image may have, since "
+        f"a small file could fill the memory; shrink it first, or leave it out with data.clean.broken: skip"
+    )
+
+
+def _divisor(size: tuple[int, int], shortest: int | None) -> int:
+    """The largest scale that leaves the shorter side at least `shortest` pixels."""
+    if shortest is None:
+        return 1
+    return next((scale for scale in SCALES if min(size) >= scale * shortest), 1)
+
+
+def _turbo(data: bytes, header: "Image", divisor: int) -> "Image | None":
+    """Decode with simplejpeg; None where it is absent or finds anything odd: then PIL decides, as it would alone."""
+    from PIL import Image
+
+    if header.mode not in ("L", "RGB"):
+        return None
+    try:
+        import simplejpeg
+    except ImportError:
+        return None
+    width, height = (-(-side // divisor) for side in header.size)
+    # PIL takes four bytes a pixel over as they are, and would copy three.
+    mode, space = ("L", "GRAY") if header.mode == "L" else ("RGBX", "RGBX")
+    try:
+        pixels: Any = simplejpeg.decode_jpeg(data, space, min_height=height, min_width=width)
+    except ValueError:
+        return None
+    if pixels.shape[:2] != (height, width):
+        return None
+    return _turned(Image.frombuffer(mode, (width, height), pixels, "raw", mode, 0, 1), _orientation(header))
+
+
+def _orientation(image: "Image") -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # EXIF that cannot be read says nothing of the orientation; the picture is none the worse
+        return 1
+
+
+def _turned(image: "Image", orientation: int) -> "Image":
+    """Undo the turn that the camera recorded (EXIF 2.3, tag Orientation)."""
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    turn = turns.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _is_gray(image: "Image") -> bool:
+    return image.mode in GRAY_MODES or image.mode.startswith("I;16")
+
+
+def _flat(image: "Image") -> "Image":
+    """Any mode as L or RGB; what is transparent is shown on white."""
+    from PIL import Image
+
+    gray = _is_gray(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _eight_bits(image)
+    if image.has_transparency_data:
+        shown = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # La converts to nothing else
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), shown)
+    return image.convert("L" if gray else "RGB")
+
+
+def _eight_bits(image: "Image") -> "Image":
+    """Gray of 16 or 32 bits as 8 bits, by the range of its values; PIL would cut it off at 255."""
+    from PIL import Image
+
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        pixels = (values >> 8).astype(np.uint8)
+        clear = image.info.get("transparency")
+        if isinstance(clear, int):
+            pixels = np.where(values == clear, np.uint8(255), pixels)
+        return Image.fromarray(pixels)
+    values = values.astype(np.float64)
+    finite = np.isfinite(values)
+    low, high = _value_range(values[finite], whole=image.mode == "I")
+    values = np.where(finite, values, low)
+    return Image.fromarray(np.rint((values - low) / (high - low) * 255.0).astype(np.uint8))
+
+
+def _value_range(values: np.ndarray, whole: bool) -> tuple[float, float]:
+    """What is black and what is white in an image of 32 bits a pixel.
+
+    The smallest customary range that holds all of its values, else from its least to its greatest value.
+    """
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    customary = (65535.0,) if whole else (1.0, 255.0, 65535.0)
+    fitting = [top for top in customary if low >= 0 and high <= top]
+    if fitting:
+        return 0.0, fitting[0]
+    return low, high if high > low else low + 1.0

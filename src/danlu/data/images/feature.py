@@ -1,0 +1,97 @@
+"""Images as a model's input: batches from kept or decoded pixels, each image changed at random where that is asked."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from danlu.core.device import usable_cores
+from danlu.data.images.pixels import Decoded, Pixels
+from danlu.data.images.store import keep
+
+if TYPE_CHECKING:
+    import torch
+
+    from danlu.data.examples import Dense, Tensors
+
+COPIED = 256  # images at a time on their way to an accelerator
+
+
+class HostAugment(Protocol):
+    """A random change of one training image, made by a thread of the host."""
+
+    def __call__(self, image: np.ndarray, row: int, epoch: int) -> np.ndarray:
+        """Change an image; a pure function of its arguments, called from several threads at once.
+
+        Args:
+            image: [height, width, channels] uint8, as it is stored: not to be written to.
+            row: its position among the training examples.
+            epoch: counted from 0.
+
+        Returns:
+            [size, size, channels] uint8, of the model's size.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The input `image`: [batch, channels, side, side] uint8, in memory channel by channel of each pixel.
+
+    Attributes:
+        pixels: where the images come from.
+        augment: changes each image of an epoch; None, and outside of epochs, takes them as they are.
+    """
+
+    pixels: Pixels
+    augment: HostAugment | None = None
+
+    @cached_property
+    def threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(usable_cores(), thread_name_prefix="augment")
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, rows: np.ndarray, epoch: int | None = None) -> "Tensors":
+        import torch
+
+        augment = self.augment
+        if augment is None or epoch is None:
+            batch = self.pixels.many(rows)
+        else:
+            changed = self.threads.map(lambda row: augment(self.pixels.one(row), row, epoch), rows.tolist())
+            batch = np.stack(list(changed))
+        return {"image": _as_tensor(torch.from_numpy(batch))}
+
+    def settle(self, device: "torch.device") -> "Images | Dense":
+        """The same images where no epoch decodes them again: on the device, in memory or on the disk.
+
+        Raises:
+            DataError: an image cannot be decoded.
+            ArtifactError: the cache cannot be written.
+        """
+        import torch
+
+        from danlu.data.examples import Dense, fits
+        from danlu.data.images.pixels import Held
+
+        pixels = keep(self.pixels) if isinstance(self.pixels, Decoded) else self.pixels
+        shape = (len(pixels), pixels.side, pixels.side, pixels.channels)
+        if self.augment is not None or isinstance(pixels, Decoded):
+            return replace(self, pixels=pixels)
+        if fits(int(np.prod(shape)), device):
+            values = torch.empty(shape, dtype=torch.uint8, device=device)
+            for start in range(0, len(pixels), COPIED):
+                rows = np.arange(start, min(start + COPIED, len(pixels)))
+                values[start : start + COPIED] = torch.from_numpy(pixels.many(rows)).to(device)
+            return Dense("image", _as_tensor(values))
+        if isinstance(pixels, Held):
+            return Dense("image", _as_tensor(torch.from_numpy(pixels.values)))
+        return replace(self, pixels=pixels)
+
+
+def _as_tensor(images: "torch.Tensor") -> "torch.Tensor":
+    """[images, channels, height, width] of the same memory: the layout (channels last) that convolutions prefer."""
+    return images.permute(0, 3, 1, 2)

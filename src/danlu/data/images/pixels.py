@@ -1,0 +1,105 @@
+"""Images as rows of pixels, one size and number of channels for all: decoded when asked for, or held in memory."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from danlu.core.device import usable_cores
+from danlu.data.images.decode import Reference, decode, square
+
+
+class Pixels(Protocol):
+    """Images of one size."""
+
+    @property
+    def side(self) -> int:
+        """Pixels a side."""
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+
+    def __len__(self) -> int: ...
+
+    def one(self, row: int) -> np.ndarray:
+        """[side, side, channels] uint8."""
+
+    def many(self, rows: np.ndarray) -> np.ndarray:
+        """[rows, side, side, channels] uint8."""
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Images in memory, [images, side, side, channels] uint8."""
+
+    values: np.ndarray
+
+    @property
+    def side(self) -> int:
+        return int(self.values.shape[1])
+
+    @property
+    def channels(self) -> int:
+        return int(self.values.shape[3])
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def one(self, row: int) -> np.ndarray:
+        image: np.ndarray = self.values[row]
+        return image
+
+    def many(self, rows: np.ndarray) -> np.ndarray:
+        images: np.ndarray = self.values[rows]
+        return images
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Images decoded whenever they are asked for.
+
+    Attributes:
+        references: paths, relative to `folder`, or files' bytes.
+        side: the middle square is resized to so many pixels.
+        channels: 1 or 3.
+    """
+
+    references: Sequence[Reference]
+    folder: Path
+    side: int
+    channels: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Of one image, decoded."""
+        return self.side**2 * self.channels
+
+    @cached_property
+    def threads(self) -> ThreadPoolExecutor:
+        """PIL and simplejpeg let go of the interpreter while they decode."""
+        return ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
+
+    def __len__(self) -> int:
+        return len(self.references)
+
+    def one(self, row: int) -> np.ndarray:
+        return square(decode(self.references[row], self.folder, self.side), self.side, self.channels)
+
+    def many(self, rows: np.ndarray) -> np.ndarray:
+        images = np.empty((len(rows), self.side, self.side, self.channels), dtype=np.uint8)
+
+        def put(position: int) -> None:
+            images[position] = self.one(rows[position])
+
+        for _ in self.threads.map(put, range(len(rows))):
+            pass
+        return images
+
+    def held(self) -> Held:
+        """All of them in memory."""
+        return Held(self.many(np.arange(len(self))))

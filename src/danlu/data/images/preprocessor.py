@@ -1,0 +1,116 @@
+"""The format of a set of images: size, channels, mean and deviation. Fitted on the training split alone.
+
+Pixels stay uint8 until they reach the model, which normalises them itself; a quarter of the memory, and nothing to
+forget when serving.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, Self
+
+import numpy as np
+import polars as pl
+
+from danlu.core.component import Frozen
+from danlu.core.seeds import Seed
+from danlu.data.dataset import Dataset
+from danlu.data.images.decode import Header, read_header
+from danlu.data.images.feature import HostAugment, Images
+from danlu.data.images.pixels import Decoded, Pixels
+from danlu.data.images.store import keep
+from danlu.data.place import Hints, Place
+from danlu.data.specs import ImageInputs
+from danlu.data.splits import TrainSplit
+from danlu.recipe.sections import Data
+
+if TYPE_CHECKING:
+    from danlu.data.examples import Examples
+
+LARGEST_SIZE, SMALLEST_SIZE, STRIDE = 224, 32, 32  # what the common networks take: multiples of their stride
+LOOKED_AT = 256  # images whose size and channels decide the format
+COUNTED = 64  # images at a time in the pass for mean and deviation
+
+
+class ImagePreprocessor(Frozen):
+    """One format for all images."""
+
+    kind: Literal["image"] = "image"
+    column: str
+    channels: Literal[1, 3]
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
+        """Choose the format and learn mean and deviation from the training images.
+
+        The format that pretrained weights expect goes before what the images suggest.
+        """
+        wanted = hints.image
+        references = train.frame[dataset.content].to_list()
+        looked_at = [read_header(reference, dataset.folder) for reference in references[:LOOKED_AT]]
+        gray = wanted is None and all(header.gray for header in looked_at)
+        size = section.image_size or (wanted.size if wanted else _fitting_size(looked_at))
+        channels: Literal[1, 3] = 1 if gray else 3
+        if wanted is not None:
+            return cls(column=dataset.content, channels=channels, size=size, mean=wanted.mean, std=wanted.std)
+        decoded = Decoded(references, dataset.folder, size, channels)
+        # Augmentation trains on images of another size; these here would be kept for nothing.
+        mean, std = _statistics(decoded if section.augment else keep(decoded))
+        return cls(column=dataset.content, channels=channels, size=size, mean=mean, std=std)
+
+    @property
+    def inputs(self) -> ImageInputs:
+        return ImageInputs(channels=self.channels, size=self.size, mean=self.mean, std=self.std)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def transform(
+        self, frame: pl.DataFrame, place: Place, augment: HostAugment | None = None, stored_size: int | None = None
+    ) -> "Examples":
+        """Images as model inputs, in order, decoded when a batch asks for them (`Examples.settle` keeps them).
+
+        Args:
+            augment: changes each image of a training epoch, and brings it to the model's size.
+            stored_size: pixels a side that `augment` is given, so that its crops need not be enlarged. At least the
+                model's size, at most what most of the images have themselves.
+        """
+        from danlu.data.examples import Examples
+
+        references = frame[self.column].to_list()
+        side = self.size
+        if stored_size is not None:
+            headers = [read_header(reference, place.folder) for reference in references[:LOOKED_AT]]
+            side = max(side, min(stored_size, int(_median_shorter_side(headers))))
+        return Examples((Images(Decoded(references, place.folder, side, self.channels), augment),))
+
+
+def _median_shorter_side(headers: Sequence[Header]) -> float:
+    return float(np.median([min(header.width, header.height) for header in headers]))
+
+
+def _fitting_size(headers: Sequence[Header]) -> int:
+    """The median of the shorter sides, up to a multiple of the networks' stride."""
+    shorter = _median_shorter_side(headers)
+    return int(min(LARGEST_SIZE, max(SMALLEST_SIZE, np.ceil(shorter / STRIDE) * STRIDE)))
+
+
+def _statistics(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation a channel over all pixels, in [0, 1].
+
+    Counts how often each of the 256 values occurs: exact, in whatever order and blocks the images come.
+    """
+    from PIL import Image
+
+    counts = np.zeros((pixels.channels, 256), dtype=np.int64)
+    for start in range(0, len(pixels), COUNTED):
+        block = pixels.many(np.arange(start, min(start + COUNTED, len(pixels))))
+        tall = block.reshape(-1, pixels.side, pixels.channels)
+        image = Image.fromarray(tall[..., 0] if pixels.channels == 1 else tall)
+        counts += np.array(image.histogram(), dtype=np.int64).reshape(pixels.channels, 256)
+    share, values = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255.0
+    mean = share @ values
+    variance = (share * (values - mean[:, None]) ** 2).sum(axis=1)
+    return tuple(mean.tolist()), tuple(np.maximum(np.sqrt(variance), 1e-3).tolist())

@@ -1,0 +1,162 @@
+"""Decoded images kept on the disk, so that no run and no epoch decodes what was decoded before.
+
+Images of one format lie in shards of some hundred, each written whole and found by the identities of its images. So a
+crash loses one shard at most, and another split, fold or seed of the same files finds all of them.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from danlu.artifacts.cache import cache_root, identity, kept
+from danlu.core.ahead import ahead
+from danlu.core.console import progress, say
+from danlu.core.errors import ArtifactError
+from danlu.data.images.decode import Reference, decode
+from danlu.data.images.pixels import Decoded, Pixels
+
+LAYOUT = 1  # of the shards; another number makes all kept images void
+KIND, PIXELS, IDENTITIES = "images", "pixels.npy", "identities.npy"
+SHARD_IMAGES, SHARD_BYTES = 1024, 32 << 20  # a shard is in memory while it is made
+HELD_BYTES = 64 << 20  # a second's decoding or so: as fast again as read from the disk, and leaves no files
+DISK_SHARE = 0.5  # of the free space that kept images may take
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Decoded images in memory-mapped shards.
+
+    Attributes:
+        shards: [images, side, side, channels] uint8 each.
+        places: shard and position of each image, [images, 2].
+        side, channels: of every image.
+    """
+
+    shards: Sequence[np.ndarray]
+    places: np.ndarray
+    side: int
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def one(self, row: int) -> np.ndarray:
+        shard, position = self.places[row]
+        image: np.ndarray = self.shards[shard][position]
+        return image
+
+    def many(self, rows: np.ndarray) -> np.ndarray:
+        images = np.empty((len(rows), self.side, self.side, self.channels), dtype=np.uint8)
+        for position, row in enumerate(rows):
+            images[position] = self.one(row)
+        return images
+
+
+def keep(decoded: Decoded) -> Pixels:
+    """Images that need no decoding any more: in memory where they are few, else on the disk, else as they came.
+
+    Raises:
+        DataError: an image cannot be decoded.
+        ArtifactError: the cache cannot be written, or is damaged.
+    """
+    if len(decoded) * decoded.size_bytes <= HELD_BYTES:
+        return decoded.held()
+    form = _form(decoded)
+    identities = [_identity(reference, decoded.folder) for reference in decoded.references]
+    first = {name: row for row, name in reversed(list(enumerate(identities)))}
+    found = _find(form, first.keys())
+    absent = [row for name, row in first.items() if name not in found]
+    if absent:
+        if not _has_room(len(absent) * decoded.size_bytes):
+            return decoded
+        _make(decoded, form, identities, sorted(absent))
+        found = _find(form, first.keys())
+    shards = {folder: number for number, folder in enumerate(sorted({folder for folder, _ in found.values()}))}
+    places = np.array([(shards[found[name][0]], found[name][1]) for name in identities], dtype=np.int64)
+    return Kept([_read(folder / PIXELS) for folder in shards], places, decoded.side, decoded.channels)
+
+
+def _form(decoded: Decoded) -> str:
+    """The folder of a format: everything beside the file that decides an image's pixels."""
+    decoders: dict[str, str | None] = {}
+    for package in ("pillow", "simplejpeg"):
+        try:
+            decoders[package] = version(package)
+        except PackageNotFoundError:
+            decoders[package] = None
+    values = {"layout": LAYOUT, "side": decoded.side, "channels": decoded.channels, **decoders}
+    digest = hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=6).hexdigest()
+    return f"{KIND}/{decoded.side}x{decoded.channels}-{digest}"
+
+
+def _identity(reference: Reference, folder: Path) -> str:
+    """What tells an image from any other: its content, or its file's path, size and time of change."""
+    if isinstance(reference, bytes):
+        return hashlib.blake2b(reference, digest_size=16).hexdigest()
+    try:
+        values = identity(folder / str(reference))
+    except (OSError, ValueError):
+        decode(reference, folder)  # says what is wrong with it
+        raise
+    return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()
+
+
+def _find(form: str, wanted: Set[str]) -> dict[str, tuple[Path, int]]:
+    """Shard and position of those images that are kept already."""
+    found: dict[str, tuple[Path, int]] = {}
+    root = cache_root() / form
+    for folder in sorted(root.glob("[!.]*")) if root.is_dir() else ():
+        for position, name in enumerate(_read(folder / IDENTITIES).tolist()):
+            if name in wanted:
+                found[name] = folder, position
+    return found
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        values: np.ndarray = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise ArtifactError(f"{path}: damaged ({error}); delete the folder {path.parent}, it is made again") from error
+    return values
+
+
+def _has_room(size_bytes: int) -> bool:
+    root = cache_root()
+    standing = next(folder for folder in (root, *root.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(standing).free
+    if size_bytes <= DISK_SHARE * free:
+        return True
+    say(
+        f"decoding images whenever a batch needs them: kept, they would take {size_bytes / 1e9:,.1f} GB of the "
+        f"{free / 1e9:,.1f} GB free in {standing}; the environment variable DANLU_CACHE names another folder"
+    )
+    return False
+
+
+def _make(decoded: Decoded, form: str, identities: Sequence[str], rows: Sequence[int]) -> None:
+    """Decode some rows into new shards; one is decoded while the one before is written."""
+    size = max(1, min(SHARD_IMAGES, SHARD_BYTES // decoded.size_bytes))
+
+    def make(members: Sequence[int]) -> int:
+        names = [identities[row] for row in members]
+        kept(form, names, partial(_fill, decoded=decoded, rows=np.array(members), names=names))
+        return len(members)
+
+    groups = [rows[start : start + size] for start in range(0, len(rows), size)]
+    with progress("decoding images", len(rows), "images") as bar:
+        for count in ahead(make, groups, threads=2):
+            bar.advance(count)
+    say(f"decoded {len(rows):,} images and kept them in {cache_root() / form}")
+
+
+def _fill(folder: Path, decoded: Decoded, rows: np.ndarray, names: list[str]) -> None:
+    # Not through a memory map: on a full disk writing to one ends the process instead of raising an error.
+    np.save(folder / PIXELS, decoded.many(rows))
+    np.save(folder / IDENTITIES, np.array(names))
