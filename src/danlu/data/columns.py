@@ -15,7 +15,9 @@ from danlu.data.disk import Table
 from danlu.data.sources import IMAGE_SUFFIXES
 
 ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|rowid|no)$|^unnamed|^$", re.IGNORECASE)
-DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%Y-%m-%d %H:%M:%S", "%Y/%m/%d %H:%M", "%m/%d/%Y", "%d/%m/%Y")
+DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y年%m月%d日")
+TIMES = ("", " %H:%M", " %H:%M:%S%.f", "T%H:%M", "T%H:%M:%S%.f", "T%H:%M:%S%.fZ", " %H:%M:%S%.f UTC")
+DATE_FORMATS = tuple(date + time for time in TIMES for date in DATES)
 # A decimal comma, thousands in groups, or a percent sign: as words, every one would be a category of its own.
 WRITTEN_NUMBER = r"^[+-]?(\d+,\d+|\d+(\.\d+)?\s?%|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}(\.\d{3})+(,\d+)?|\d+)$"
 MOST_CATEGORIES = 1000
@@ -129,7 +131,7 @@ def _infer_words(present: pl.Series, unique: int, origin: str) -> tuple[str, str
             f"{origin}: column {present.name!r} holds numbers that are written for people ({words[0]!r}); write them "
             f"with a decimal point alone, or say data.columns: {{{present.name}: category}}"
         )
-    if parse_dates(words) is not None:
+    if date_format(words) is not None:
         return "datetime", "words that are dates", True
     lower = words.str.to_lowercase()
     if sum(lower.str.ends_with(suffix).sum() for suffix in IMAGE_SUFFIXES) >= 0.9 * len(words):
@@ -182,15 +184,14 @@ def missing_values(values: pl.Series) -> np.ndarray:
     return (absent | values.is_nan().fill_null(True) if values.dtype.is_float() else absent).to_numpy()
 
 
-def parse_dates(values: pl.Series) -> pl.Series | None:
-    """Words as datetimes, when one format fits all that are present; else None."""
+def date_format(values: pl.Series) -> str | None:
+    """The one format that all words that are present are dates in; None where there is no such format."""
     first = values.drop_nulls().head(1)
     for form in DATE_FORMATS:
         if first.str.strptime(pl.Datetime("us"), form, strict=False).null_count():
             continue  # a whole column is not worth parsing where its first value shows that it is in vain
-        parsed = values.str.strptime(pl.Datetime("us"), form, strict=False)
-        if parsed.null_count() == values.null_count():
-            return parsed
+        if values.str.strptime(pl.Datetime("us"), form, strict=False).null_count() == values.null_count():
+            return form
     return None
 
 

@@ -13,6 +13,7 @@ from danlu.data.splits import Splits
 
 MOST_SHOWN = 8  # categories a column, classes a target
 BINS = 16
+LARGEST = 1e150  # beyond, a square is no number any more; such values are described as this one
 
 
 def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...], dropped: pl.DataFrame) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def _column(column: Column, values: pl.Series) -> dict[str, Any]:
 def _numbers(values: pl.Series) -> dict[str, Any]:
     """Range, quartiles and a histogram of what is present and finite."""
     present = values.drop_nulls().to_numpy()
-    present = present[np.isfinite(present)]
+    present = np.clip(present[np.isfinite(present)], -LARGEST, LARGEST)
     if len(present) == 0:
         return {}
     low, first, middle, third, high = np.quantile(present, [0, 0.25, 0.5, 0.75, 1]).tolist()

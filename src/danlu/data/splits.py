@@ -15,6 +15,7 @@ import polars as pl
 from danlu.core.component import Component
 from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
+from danlu.data.columns import date_format
 from danlu.data.dataset import Dataset
 from danlu.data.disk import Table, take_rows
 from danlu.recipe.sections import Split as SplitSection
@@ -219,6 +220,11 @@ class Time(Splitter):
 
     def _order(self, dataset: Dataset) -> Rows:
         times = dataset.frame[self.column]
+        if times.dtype == pl.String:  # 10.01.2025 stands before 02.02.2024 among words, not in time
+            form = date_format(times)
+            if form is None:
+                raise DataError(f"{dataset.origin}: {self.column!r} holds words that are no dates; cannot order them")
+            times = times.str.strptime(pl.Datetime("us"), form)
         if times.null_count():
             raise DataError(
                 f"{dataset.origin}: {self.column!r} is missing in {times.null_count()} rows; cannot order them"

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from danlu.artifacts.cache import identity, kept
+from danlu.data.dialect import look, refuse_uneven_rows
 from danlu.data.disk import DiskFrame, Table
 
 SEEN_ROWS = 10_000  # suggest the types; having the whole file decide takes fifty times as long
@@ -21,31 +22,36 @@ VERSION = 1  # of what is kept; another one is made anew
 
 def read_csv(path: Path, missing_values: Sequence[str], separator: str | None = None) -> Table:
     """Read separated values, types inferred, words for missing values read as missing."""
-    header = _header(path)
+    dialect = look(path, separator)
     scan = partial(
         pl.scan_csv,
         path,
-        separator=separator or _separator(header),
-        eol_char="\r" if b"\r" in header and b"\n" not in header else "\n",
+        separator=dialect.separator,
+        eol_char=dialect.line_end,
         null_values=[*missing_values, *(f" {word}" for word in missing_values if word)],  # as in `1, ?, 2`
-        try_parse_dates=True,
     )
 
     def suggested() -> pl.LazyFrame:
         lazy = scan(infer_schema_length=SEEN_ROWS)
         seen = lazy.head(SEEN_ROWS).collect()
         unseen = [name for name, values in zip(seen.columns, seen, strict=True) if values.null_count() == seen.height]
-        return _narrowed(lazy, unseen) if seen.height == SEEN_ROWS else lazy
+        lazy = _narrowed(lazy, unseen) if seen.height == SEEN_ROWS else lazy
+        return _without_blank_rows(lazy) if dialect.blank_lines else lazy
 
     def decided() -> pl.LazyFrame:
         lazy = scan(infer_schema=False)
-        return _narrowed(lazy, lazy.collect_schema().names())
+        lazy = _narrowed(lazy, lazy.collect_schema().names())
+        return _without_blank_rows(lazy) if dialect.blank_lines else lazy
 
     large = path.stat().st_size > LARGE
     try:
-        return _read(path, suggested, large, [list(missing_values)])
+        table = _read(path, suggested, large, [list(missing_values)])
     except pl.exceptions.ComputeError:
-        return _read(path, decided, large, [list(missing_values), "decided"])
+        refuse_uneven_rows(path, dialect)
+        table = _read(path, decided, large, [list(missing_values), "decided"])
+    if not large and table[table.columns[-1]].null_count():  # a short row is filled up with missing values
+        refuse_uneven_rows(path, dialect)
+    return table
 
 
 def read_tsv(path: Path, missing_values: Sequence[str]) -> Table:
@@ -117,17 +123,5 @@ def _narrow(name: str, fits: dict[str, bool]) -> pl.Expr:
     return next((pl.col(name).cast(kind) for kind in NARROWER if fits[str(kind)]), pl.col(name))
 
 
-def _header(path: Path) -> bytes:
-    """The first line; polars would put signs of its own where a column's name is not UTF-8."""
-    import gzip
-
-    with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
-        header = file.readline(1 << 20)
-    if header.endswith(b"\n"):
-        header.decode()
-    return header
-
-
-def _separator(header: bytes) -> str:
-    """The character that the header has most of; a spreadsheet's export often uses a semicolon."""
-    return max((b",", b";", b"\t"), key=header.count).decode()
+def _without_blank_rows(lazy: pl.LazyFrame) -> pl.LazyFrame:
+    return lazy.filter(~pl.all_horizontal(pl.all().is_null()))

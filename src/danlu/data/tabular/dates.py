@@ -7,19 +7,20 @@ import numpy as np
 import polars as pl
 
 from danlu.core.errors import DataError
-from danlu.data.columns import parse_dates
+from danlu.data.columns import DATE_FORMATS, date_format
 
 MICROSECONDS_A_DAY = 86_400 * 1_000_000
 CYCLE_DAYS = {"year": 365.2425, "week": 7.0, "day": 1.0}
 DATE_PARTS = ("elapsed", "year-sin", "year-cos", "week-sin", "week-cos", "day-sin", "day-cos")
 
 
-def date_part(values: pl.Series, part: str, origin: str) -> np.ndarray:
+def date_part(values: pl.Series, part: str, form: str | None, origin: str) -> np.ndarray:
     """Days since 1970, or the sine or cosine of where in a cycle each time lies; NaN where it is missing.
 
     Args:
         values: dates, datetimes or words that are dates, [rows].
         part: one of DATE_PARTS.
+        form: the format of dates that are words, as it was in training: 03/04 alone does not say which is the month.
         origin: where the values came from, for errors.
 
     Returns:
@@ -29,7 +30,7 @@ def date_part(values: pl.Series, part: str, origin: str) -> np.ndarray:
         DataError: a word is no date.
     """
     if values.dtype == pl.String:
-        values = _parsed(values, origin)
+        values = _parsed(values, form, origin)
     microseconds = values.cast(pl.Datetime("us")).cast(pl.Int64).cast(pl.Float64).fill_null(float("nan")).to_numpy()
     days = microseconds / MICROSECONDS_A_DAY
     if part == "elapsed":
@@ -39,11 +40,10 @@ def date_part(values: pl.Series, part: str, origin: str) -> np.ndarray:
     return np.sin(angle) if wave == "sin" else np.cos(angle)
 
 
-def _parsed(values: pl.Series, origin: str) -> pl.Series:
-    parsed = parse_dates(values)
-    if parsed is None:
-        parsed = values.str.to_datetime(strict=False)
-        refuse_unparsed(values, parsed, origin, "a date")
+def _parsed(values: pl.Series, form: str | None, origin: str) -> pl.Series:
+    form = form or date_format(values) or DATE_FORMATS[0]
+    parsed = values.str.strptime(pl.Datetime("us"), form, strict=False)
+    refuse_unparsed(values, parsed, origin, f"a date like {form}")
     return parsed
 
 

@@ -39,6 +39,7 @@ class NumberState(Frozen):
     Attributes:
         column: where it is read from.
         part: which part of a date, None for a number.
+        form: the format of dates that are words.
         limits: values beyond are moved to them; None leaves values as they are.
         fill: stands for a missing value, in the column's own units.
         scaling: applied last.
@@ -46,6 +47,7 @@ class NumberState(Frozen):
 
     column: str
     part: str | None = None
+    form: str | None = None
     limits: Limits | None = None
     fill: float
     scaling: Scaling
@@ -79,7 +81,7 @@ class NumberState(Frozen):
 
     def read(self, frame: pl.DataFrame, origin: str) -> np.ndarray:
         """The raw values, [rows] float64, NaN where missing."""
-        return read_numbers(frame[self.column], self.part, origin)
+        return read_numbers(frame[self.column], self.part, origin, self.form)
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Raw values as the model sees them, [rows] float64; a missing one stays NaN."""
@@ -93,14 +95,14 @@ class NumberState(Frozen):
         return float(self.scaling.apply(np.array([self.fill]))[0])
 
 
-def read_numbers(values: pl.Series, part: str | None, origin: str) -> np.ndarray:
+def read_numbers(values: pl.Series, part: str | None, origin: str, form: str | None = None) -> np.ndarray:
     """A column (or one part of a date) as [rows] float64; missing and infinite values are NaN.
 
     Raises:
         DataError: a word is no number, or no date.
     """
     if part is not None:
-        return date_part(values, part, origin)
+        return date_part(values, part, form, origin)
     if values.dtype == pl.String:
         numbers = values.str.strip_chars().cast(pl.Float64, strict=False)
         refuse_unparsed(values, numbers, origin, "a number")

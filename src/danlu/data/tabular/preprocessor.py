@@ -12,7 +12,7 @@ from pydantic import Field
 
 from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
-from danlu.data.columns import Column
+from danlu.data.columns import Column, date_format
 from danlu.data.dataset import Dataset
 from danlu.data.place import Hints, Place
 from danlu.data.specs import TabularInputs
@@ -80,9 +80,11 @@ class TabularPreprocessor(Frozen):
         for column in dataset.used:
             if column.type not in ("number", "datetime"):
                 continue
+            raw = train.column(column.name)
+            form = date_format(raw) if column.type == "datetime" and raw.dtype == pl.String else None
             for part in DATE_PARTS if column.type == "datetime" else (None,):
-                values = read_numbers(train.column(column.name), part, dataset.origin)
-                numbers.append(_fit_number(column, part, values, section))
+                values = read_numbers(raw, part, dataset.origin, form)
+                numbers.append(_fit_number(column, part, values, section).model_copy(update={"form": form}))
                 limits = limits_of(values, flagging) if flagging is not None and part is None else None
                 if limits is not None:
                     flags.append(Flag(column=column.name, limits=limits))
@@ -183,8 +185,9 @@ class TabularPreprocessor(Frozen):
     def _scaled(self, frame: pl.DataFrame, origin: str) -> np.ndarray:
         """The numbers, scaled, gaps as NaN, [rows, numbers] float32."""
         scaled = np.empty((frame.height, len(self.numbers)), dtype=np.float32)
-        for index, state in enumerate(self.numbers):
-            scaled[:, index] = state.apply(state.read(frame, origin))
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and training says so
+            for index, state in enumerate(self.numbers):
+                scaled[:, index] = state.apply(state.read(frame, origin))
         return scaled
 
     def _filled(self, frame: pl.DataFrame, origin: str) -> np.ndarray:

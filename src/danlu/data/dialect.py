@@ -1,0 +1,93 @@
+"""A look at separated values before they are read: what separates them, and what a reader would change in silence.
+
+Short rows filled up with missing values, names repeated in the header, blank lines: each is right or refused here.
+"""
+
+import csv
+import gzip
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from danlu.core.errors import DataError
+
+LONGEST_HEADER = 1 << 20  # bytes
+LOOKED_AT = 64 << 20  # bytes; a larger file is not searched row by row
+BLOCK = 1 << 24
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a file separates its values.
+
+    Attributes:
+        separator: one character.
+        line_end: one character; a carriage return before a line feed needs no mention.
+        names: of the columns, as the header has them.
+        blank_lines: whether a line may hold nothing at all.
+    """
+
+    separator: str
+    line_end: str
+    names: tuple[str, ...]
+    blank_lines: bool
+
+
+def look(path: Path, separator: str | None = None) -> Dialect:
+    """Find out how a file separates its values.
+
+    Args:
+        path: plain or gzipped.
+        separator: where it is known; else the character that the header has most of.
+
+    Raises:
+        DataError: the header names two columns alike.
+        UnicodeDecodeError: the header is not UTF-8.
+    """
+    with _open(path) as file:
+        line = file.readline(LONGEST_HEADER)
+    line_end = "\r" if b"\r" in line and b"\n" not in line else "\n"
+    header = line.split(b"\r")[0] if line_end == "\r" else line
+    # A spreadsheet's export often uses a semicolon.
+    chosen = separator or max((b",", b";", b"\t"), key=header.count).decode()
+    names = tuple(next(csv.reader([header.decode("utf-8-sig").strip("\r\n")], delimiter=chosen), []))
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
+    if twice:
+        raise DataError(f"{path}: the header names {twice[0]!r} more than once; give each column a name of its own")
+    return Dialect(chosen, line_end, names, _has_blank_lines(path))
+
+
+def refuse_uneven_rows(path: Path, dialect: Dialect) -> None:
+    """Raise DataError at the first row with more or fewer values than the header has names.
+
+    Rows of very large files are not counted one by one; there, missing values at a row's end stay missing values.
+    """
+    if path.stat().st_size > LOOKED_AT:
+        return
+    with _open(path) as file:
+        content = file.read().decode("utf-8-sig", errors="replace")
+    lines = csv.reader(content.replace("\r\n", "\n").split(dialect.line_end), delimiter=dialect.separator)
+    # split() took the line ends away, so a quoted value over several lines is joined by the reader without them
+    start = 0
+    for row in lines:
+        line, start = start + 1, lines.line_num
+        if row and len(row) != len(dialect.names):
+            raise DataError(
+                f"{path}:{line}: has {len(row)} values where the header names {len(dialect.names)} columns; "
+                "correct the row, or quote values that hold the separator"
+            )
+
+
+def _has_blank_lines(path: Path) -> bool:
+    tail = b""
+    with _open(path) as file:
+        while block := file.read(BLOCK):
+            if any(pair in tail + block for pair in (b"\n\n", b"\n\r\n", b"\r\r")):
+                return True
+            tail = block[-2:]
+    return False
+
+
+def _open(path: Path) -> "IO[bytes]":
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]

@@ -1,0 +1,135 @@
+"""Separated values of any make: the right table or a clear refusal, never a silent change, whatever the dialect."""
+
+import csv
+import io
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from danlu.core.errors import DataError
+from danlu.data import tables
+from danlu.data.sources import read_source
+
+MISSING = ("", "NA")
+# Any text but what means something else on its own: missing values, numbers, line ends of other systems alone.
+words = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\r\0"), min_size=1, max_size=12)
+values = words.map(lambda text: "w" + text)
+numbers = st.integers(-(2**70), 2**70)
+
+
+@given(
+    st.lists(st.tuples(values, numbers, st.floats(-1e9, 1e9)), min_size=1, max_size=12),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+    st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_what_was_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[str, int, float]],
+    separator: str,
+    line_end: str,
+    mark: bool,
+    blank: bool,
+) -> None:
+    """Quotes, separators and line ends inside values, huge integers, a byte order mark, blank lines: all as written."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=separator, lineterminator=line_end, quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow(["word", "count", "size"])
+    writer.writerows(rows)
+    path = tmp_path_factory.mktemp("dialect") / "table.csv"
+    content = ("\ufeff" if mark else "") + text.getvalue() + (line_end if blank else "")
+    path.write_bytes(content.encode())
+    frame = read_source(str(path), MISSING).frame
+    assert isinstance(frame, pl.DataFrame)
+    assert frame.columns == ["word", "count", "size"]
+    assert frame["word"].to_list() == [word for word, _, _ in rows]
+    assert [int(count) for count in frame["count"]] == [count for _, count, _ in rows]
+    assert frame["size"].to_list() == pytest.approx([size for _, _, size in rows])
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_a_table_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("bytes") / "table.csv"
+    path.write_bytes(content)
+    try:
+        frame = read_source(str(path), MISSING).frame
+    except DataError as refused:
+        assert str(path) in str(refused)
+    else:
+        assert frame.height > 0
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_uneven_rows_are_refused_with_their_line(tmp_path_factory: pytest.TempPathFactory, widths: list[int]) -> None:
+    path = tmp_path_factory.mktemp("ragged") / "table.csv"
+    path.write_text("a,b,c\n" + "".join(",".join(["7"] * width) + "\n" for width in widths))
+    uneven = next((line for line, width in enumerate(widths, 2) if width != 3), None)
+    if uneven is None:
+        assert read_source(str(path), MISSING).frame.height == len(widths)
+    else:
+        with pytest.raises(DataError, match=rf"table\.csv:{uneven}: has \d values where the header names 3 columns"):
+            read_source(str(path), MISSING)
+
+
+def test_a_name_given_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "twice.csv").write_text("x,y,x\n1,2,3\n")
+    with pytest.raises(DataError, match="the header names 'x' more than once"):
+        read_source(str(tmp_path / "twice.csv"), MISSING)
+
+
+def test_a_row_of_nothing_but_separators_is_a_row(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text("x,y\n1,2\n,\n3,4\n")
+    assert read_source(str(tmp_path / "empty.csv"), MISSING).frame.rows() == [(1, 2), (None, None), (3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "expected"),
+    [
+        ("1", "1.5", [1.0, 1.5]),
+        ("1", "abc", ["1", "abc"]),
+        ("", "3", [None, 3]),
+        ("true", "false", [True, False]),
+        ("1", "123456789012345678901234567890", [1, 123456789012345678901234567890]),
+        ("2020-01-02", "unknown", ["2020-01-02", "unknown"]),
+    ],
+)
+def test_a_type_that_the_first_rows_suggest_is_not_forced_on_later_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, later: str, expected: list[object]
+) -> None:
+    monkeypatch.setattr(tables, "SEEN_ROWS", 5)
+    (tmp_path / "late.csv").write_text("x,y\n" + f"{first},1\n" * 20 + f"{later},1\n")
+    frame = read_source(str(tmp_path / "late.csv"), MISSING).frame
+    assert isinstance(frame, pl.DataFrame)
+    assert [frame["x"][0], frame["x"][-1]] == expected
+    assert frame["y"].dtype == pl.Int64
+
+
+def test_a_large_file_is_read_in_parts_and_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from danlu.data.disk import DiskFrame
+    from danlu.recipe.load import check_recipe
+    from danlu.verbs.prepare import fit_preparation, open_data
+
+    generator = pl.Series(range(3000))
+    frame = pl.DataFrame(
+        {"x": (generator * 37 % 101).cast(pl.Float64) / 7, "c": (generator % 5).cast(pl.String), "y": generator % 2}
+    )
+    found = []
+    for folder, large in (("held", 1 << 30), ("parts", 0)):
+        monkeypatch.setattr(tables, "LARGE", large)
+        for suffix in ("csv", "parquet"):
+            path = tmp_path / folder / f"table.{suffix}"
+            path.parent.mkdir(exist_ok=True)
+            getattr(frame, f"write_{suffix}")(path)
+            clean = {"duplicates": "drop", "outliers": {}}
+            data = open_data(check_recipe({"data": {"source": str(path), "target": "y", "clean": clean}}))
+            assert isinstance(data.dataset.frame, DiskFrame) == (large == 0)
+            rows = {name: part.rows.tolist() for name, part in data.splits.items()}
+            found.append((rows, data.dropped.rows(), fit_preparation(data).preprocessor.model_dump_json()))
+    assert all(other == found[0] for other in found[1:])
