@@ -164,7 +164,6 @@ def test_an_unknown_recipe_names_the_nearest_built_in() -> None:
         ({"data": {"clean": {"duplicates": "drop"}}}, "data.clean.duplicates"),
         ({"data": {"clean": {"outliers": {"method": "iqr", "factor": 3.0, "action": "clip"}}}}, "data.clean.outliers"),
         ({"data": {"select": {"method": "mutual-information", "keep": 20}}}, "data.select"),
-        ({"data": {"augment": [{"random-crop": {"size": 224}}, {"flip": {"horizontal": 0.5}}]}}, "data.augment"),
         ({"model": {"name": "hf:./MiniLM", "finetune": {"mode": "lora", "rank": 16}}}, "model.finetune.mode"),
         ({"training": {"precision": "bf16"}}, "training.precision"),
         ({"training": {"compile": True}}, "training.compile"),

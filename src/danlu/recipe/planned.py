@@ -103,7 +103,6 @@ BUILT: dict[str, tuple[Any, ...]] = {
     "data.clean.missing": ("impute",),
     "data.clean.outliers": (None,),
     "data.select": (None,),
-    "data.augment": ((),),
     "data.packing": (True,),
     "model.finetune.mode": ("full",),
     "model.finetune.freeze_epochs": (0,),

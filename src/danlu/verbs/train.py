@@ -15,6 +15,7 @@ from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
 from danlu.core.console import progress, say
 from danlu.core.device import find_device, make_deterministic
 from danlu.core.seeds import Seed
+from danlu.data.augment.table import Augmentation
 from danlu.data.balance.table import Balancer
 from danlu.data.splits import Part
 from danlu.data.targets import Classes
@@ -69,7 +70,7 @@ def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool
     if dry:
         opened = shorten(opened)
     seed, device = Seed(opened.recipe.seed), find_device()
-    feed, emphasis = _feed(opened, prepared, seed)
+    feed, emphasis = training_feed(opened, prepared, seed, device)
     validation = _examples(opened, prepared, opened.splits.validation)
     torch.manual_seed(seed.derive("weights").value)
     model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
@@ -95,8 +96,20 @@ def _examples(opened: Opened, prepared: Prepared, part: Part) -> "Examples":
     return replace(examples, target=prepared.target.encode(part.frame))
 
 
+def training_feed(opened: Opened, prepared: Prepared, seed: Seed, device: "torch.device") -> "tuple[Feed, Emphasis]":
+    """What the training loop is fed with, random changes included; and what the loss makes of its classes."""
+    from danlu.data.augment.feed import augmented
+    from danlu.data.texts import TextPreprocessor
+
+    feed, emphasis = _feed(opened, prepared, seed)
+    steps = tuple(step for step in opened.recipe.data.augment if isinstance(step, Augmentation))
+    classes = prepared.target.outputs if isinstance(prepared.target, Classes) else None
+    tokenizer = prepared.preprocessor.tokenizer if isinstance(prepared.preprocessor, TextPreprocessor) else None
+    return augmented(feed, steps, prepared.preprocessor.inputs, classes, tokenizer, seed, device), emphasis
+
+
 def _feed(opened: Opened, prepared: Prepared, seed: Seed) -> "tuple[Feed, Emphasis]":
-    """The training split, balanced and augmented as the recipe says; and what the loss makes of its classes."""
+    """The training split, balanced as the recipe says; and what the loss makes of its classes."""
     from danlu.data.balance.emphasis import Emphasis
     from danlu.data.feed import Feed, shuffled
 
