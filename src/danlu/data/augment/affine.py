@@ -91,18 +91,18 @@ class Window:
     place: np.ndarray
 
     def boxes(self, width: int, height: int) -> np.ndarray:
-        """left, top, width and height in an image of so many pixels, [samples, 4] float64."""
+        """left, top, width and height in an image of so many pixels: whole numbers, [samples, 4] float64."""
         pixels = self.area * (width * height)
-        wide = np.minimum(np.sqrt(pixels * self.ratio), width)
-        high = np.minimum(np.sqrt(pixels / self.ratio), height)
+        wide = np.clip(np.round(np.sqrt(pixels * self.ratio)), 1, width)
+        high = np.clip(np.round(np.sqrt(pixels / self.ratio)), 1, height)
         room = np.stack([width - wide, height - high], axis=1)
-        return np.concatenate([room * self.place, wide[:, None], high[:, None]], axis=1)
+        return np.concatenate([np.round(room * self.place), wide[:, None], high[:, None]], axis=1)
 
 
 def middle_square(width: int, height: int) -> np.ndarray:
     """The box of the largest square in the middle, [1, 4]."""
     side = min(width, height)
-    return np.array([[(width - side) / 2, (height - side) / 2, side, side]], dtype=np.float64)
+    return np.array([[(width - side) // 2, (height - side) // 2, side, side]], dtype=np.float64)
 
 
 def back_to_source(before: Map, boxes: np.ndarray, after: Map, width: int, height: int, size: int) -> np.ndarray:

@@ -59,7 +59,7 @@ def apply(images: Tensor, plan: Plan, size: int) -> Tensor:
         pixel, mean = (_tensor(part, device) for part in (plan.colours.pixel, plan.colours.mean))
         constant = torch.einsum("bij,bj->bi", mean, pixels.mean(dim=(2, 3)))
         pixels = torch.einsum("bij,bjhw->bihw", pixel, pixels) + constant[:, :, None, None]
-        pixels = pixels.clamp(0, 255).round()
+    pixels = pixels.clamp(0, 255).round()
     if plan.hue is not None:
         pixels = turned(pixels, _tensor(plan.hue, device))
     for slot in plan.filters:
@@ -77,7 +77,7 @@ def apply(images: Tensor, plan: Plan, size: int) -> Tensor:
 
 
 def resampled(images: Tensor, matrices: np.ndarray, size: int) -> Tensor:
-    """The one resampling of a batch, [batch, channels, size, size] float in grey levels, rounded."""
+    """The one resampling of a batch, [batch, channels, size, size] float in grey levels."""
     batch, _, height, width = images.shape
     # grid_sample counts from -1 to 1 across the image on both sides.
     to_unit = np.array([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
@@ -88,7 +88,7 @@ def resampled(images: Tensor, matrices: np.ndarray, size: int) -> Tensor:
     # As in Pillow, a point on a border pixel has that pixel's colour, not one half black, and ends at the edge.
     found = functional.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
     inside = (grid.abs() <= 1).all(dim=3)
-    return (found * inside[:, None]).round()
+    return found * inside[:, None]
 
 
 def turned(pixels: Tensor, turns: Tensor) -> Tensor:

@@ -39,21 +39,21 @@ class Draw:
         state = np.uint64(self.seed.derive(name).value) + self.rows.astype(np.uint64) * GOLDEN
         state = (state ^ (state >> np.uint64(30))) * MIX_A
         state = (state ^ (state >> np.uint64(27))) * MIX_B
-        return state ^ (state >> np.uint64(31))
+        return np.asarray(state ^ (state >> np.uint64(31)))
 
     def uniform(self, name: str, low: float = 0.0, high: float = 1.0) -> np.ndarray:
         """[rows] float64 in [low, high)."""
         unit: np.ndarray = (self.bits(name) >> np.uint64(11)) * 2.0**-53
-        drawn: np.ndarray = low + (high - low) * unit
-        return drawn
+        return np.asarray(low + (high - low) * unit)
 
     def chance(self, name: str, probability: float) -> np.ndarray:
         """[rows] bool, true with the given probability."""
-        return self.uniform(name) < probability
+        return np.asarray(self.uniform(name) < probability)
 
     def integers(self, name: str, count: int) -> np.ndarray:
         """[rows] int64 in [0, count)."""
-        return np.floor(self.uniform(name) * count).astype(np.int64)
+        drawn: np.ndarray = np.floor(self.uniform(name) * count).astype(np.int64)
+        return drawn
 
     def keys(self, name: str) -> np.ndarray:
         """A key for the hashes of each row's pixels or tokens, [rows] uint32."""
