@@ -81,8 +81,10 @@ class HostAugment:
             pixels = _through_pillow(pixels, plan, index)
         if plan.noise[index] > 0:
             pixels = self._noisy(pixels, plan.keys[index], float(plan.noise[index]))
-        for left, top, right, bottom in np.round(plan.erased[index] * self.size).astype(int):
-            pixels[top:bottom, left:right] = 0
+        if plan.erased[index].any():
+            pixels = pixels.copy(order="K")  # an image that nothing else changed is still the caller's own memory
+            for left, top, right, bottom in np.round(plan.erased[index] * self.size).astype(int):
+                pixels[top:bottom, left:right] = 0
         return pixels
 
     @cached_property
