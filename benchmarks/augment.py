@@ -19,7 +19,7 @@ from danlu.core.torchvision import mend_torchvision
 from danlu.data.augment.host import HostAugment
 from danlu.data.augment.pictures import Color, Flip, RandomCrop, Rotate
 
-SIDE, BATCH, ROUNDS = 224, 32, 7
+SIDE, BATCH, ROUNDS = 224, 32, 15
 STEPS = (
     RandomCrop(size=SIDE, scale=(0.5, 1.0)),
     Rotate(degrees=15.0),

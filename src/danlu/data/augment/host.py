@@ -205,7 +205,7 @@ def _pixels(planes: "Tensor") -> np.ndarray:
     import torch
 
     if planes.dtype != torch.uint8:
-        planes = planes.clamp(0, 255).round_().to(torch.uint8)
+        planes = planes.add(0.5).clamp_(0, 255).to(torch.uint8)  # to() cuts fractions off
     return planes.numpy().transpose(1, 2, 0)
 
 
