@@ -72,10 +72,10 @@ def from_arrays(image: np.ndarray) -> None:
     planar, picture, rows = strided.contiguous(), Image.fromarray(image), np.arange(BATCH)
 
     def ours(turn: int) -> Any:
-        plan, batch = host.plan(rows, turn), np.empty((BATCH, 3, SIDE, SIDE), dtype=np.uint8)
+        plan, batch = host.plan(rows, turn), np.empty((BATCH, SIDE, SIDE, 3), dtype=np.uint8)
         for index in range(BATCH):
-            batch[index] = host.apply(image, plan, index).transpose(2, 0, 1)
-        return torch.from_numpy(batch)
+            batch[index] = host.apply(image, plan, index)
+        return torch.from_numpy(batch).permute(0, 3, 1, 2)
 
     show(
         f"augmentation of {image.shape[1]}x{image.shape[0]} uint8 images",
@@ -104,13 +104,13 @@ def from_files(image: np.ndarray) -> None:
     content = held.getvalue()
 
     def ours(turn: int) -> Any:
-        plan, batch = host.plan(rows, turn), np.empty((BATCH, 3, SIDE, SIDE), dtype=np.uint8)
+        plan, batch = host.plan(rows, turn), np.empty((BATCH, SIDE, SIDE, 3), dtype=np.uint8)
         for index in range(BATCH):
             height, width, _, _ = simplejpeg.decode_jpeg_header(content)
             wide, high = host.least_size(plan, index, width, height)
             decoded = simplejpeg.decode_jpeg(content, min_width=wide, min_height=high, min_factor=1.0)
-            batch[index] = host.apply(decoded, plan, index).transpose(2, 0, 1)
-        return torch.from_numpy(batch)
+            batch[index] = host.apply(decoded, plan, index)
+        return torch.from_numpy(batch).permute(0, 3, 1, 2)
 
     def opened() -> Any:
         return Image.open(io.BytesIO(content)).convert("RGB")

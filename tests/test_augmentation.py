@@ -354,6 +354,11 @@ def test_an_image_decoded_smaller_gives_the_same_result(photo: np.ndarray) -> No
         )
 
 
+def test_a_store_keeps_images_so_large_that_crops_stay_sharp() -> None:
+    assert HostAugment((Flip(), RandomCrop(scale=(0.1, 0.4))), 100, 3, Seed(0)).stored_size == 200
+    assert HostAugment((Flip(),), 100, 3, Seed(0)).stored_size == 100
+
+
 def test_grey_images_keep_one_channel(square: np.ndarray) -> None:
     steps = (*EVERYTHING, Color(hue=0.3, saturation=0.5), Blur(probability=1.0), RandAugment())
     plan = plan_images(steps, np.arange(8), 0, Seed(0), 1)

@@ -304,6 +304,34 @@ def test_only_training_sees_changed_images(image_recipe: dict[str, Any]) -> None
     assert (changed.inputs["image"] != originals.inputs["image"]).flatten(1).any(dim=1).all()
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_images_are_changed_alike_by_one_thread_several_or_on_a_device(
+    image_recipe: dict[str, Any], threads: int
+) -> None:
+    """The device's changes run here on the CPU; what chooses them is where the model trains."""
+    import torch
+
+    from danlu.recipe.load import as_recipe
+    from danlu.verbs.prepare import fit_preparation, open_data
+    from danlu.verbs.train import training_feed
+
+    steps = [{"rotate": 20}, "flip", {"color": {"brightness": 0.3}}, {"noise": 0.02}, "cutmix"]
+    opened = open_data(as_recipe({**image_recipe, "data": {**image_recipe["data"], "augment": steps}}))
+    prepared, cpu, rows = fit_preparation(opened), torch.device("cpu"), np.arange(30)
+    usual = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        host = training_feed(opened, prepared, Seed(0), cpu)[0].take(rows, 1, cpu)
+    finally:
+        torch.set_num_threads(usual)
+    feed, _ = training_feed(opened, prepared, Seed(0), torch.device("cuda"))
+    device = feed.take(rows, 1, cpu)
+    assert len(feed.changes) == 2
+    assert torch.equal(host.target, device.target)
+    off = (host.inputs["image"].int() - device.inputs["image"].int()).abs()
+    assert (off > 2).float().mean() < 0.01
+
+
 def test_validation_is_judged_on_rows_as_they_are(table_recipe: dict[str, Any], tmp_path: Path) -> None:
     """With steps too small to learn anything, augmentation moves the training loss and nothing else."""
     training = {"max_steps": 3, "optimizer": {"lr": 1e-12}}

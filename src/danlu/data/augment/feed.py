@@ -40,16 +40,16 @@ class AugmentedImages:
         pixels = taken["image"].permute(0, 2, 3, 1).numpy()
         plan = self.augment.plan(rows, epoch)
         side = self.augment.size
-        changed = np.empty((len(rows), self.augment.channels, side, side), dtype=np.uint8)
+        changed = np.empty((len(rows), side, side, self.augment.channels), dtype=np.uint8)
 
         def change(index: int) -> None:
-            changed[index] = self.augment.apply(pixels[index], plan, index).transpose(2, 0, 1)
+            changed[index] = self.augment.apply(pixels[index], plan, index)
 
         for _ in (
             map(change, range(len(rows))) if self._threads is None else self._threads.map(change, range(len(rows)))
         ):
             pass
-        return {**taken, "image": torch.from_numpy(changed)}
+        return {**taken, "image": torch.from_numpy(changed).permute(0, 3, 1, 2)}
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor | None:

@@ -17,6 +17,7 @@ import numpy as np
 from danlu.core.seeds import Seed
 from danlu.data.augment.base import ImageAugmentation
 from danlu.data.augment.draw import NORMAL_BITS, hashed, normal_table
+from danlu.data.augment.pictures import RandomCrop
 from danlu.data.augment.plan import FILTERS, Filter, Plan, plan_images
 
 if TYPE_CHECKING:
@@ -53,9 +54,16 @@ class HostAugment:
             epoch: counted from 0.
 
         Returns:
-            [size, size, channels] uint8, the planes of channels behind one another in memory, as a batch has them.
+            [size, size, channels] uint8, of its own memory.
         """
         return self.apply(image, self.plan(np.array([row]), epoch), 0)
+
+    @property
+    def stored_size(self) -> int:
+        """Pixels a side from which half of the crops need not be enlarged: what a store of images best keeps."""
+        crops = [step for step in self.steps if isinstance(step, RandomCrop)]
+        share = sum(crops[0].scale) / 2 if crops else 1.0
+        return math.ceil(self.size / math.sqrt(share))
 
     def plan(self, rows: np.ndarray, epoch: int) -> Plan:
         """The parameters of some rows at once, which costs little more than those of one."""
@@ -81,10 +89,8 @@ class HostAugment:
             pixels = _through_pillow(pixels, plan, index)
         if plan.noise[index] > 0:
             pixels = self._noisy(pixels, plan.keys[index], float(plan.noise[index]))
-        if plan.erased[index].any():
-            pixels = pixels.copy(order="K")  # an image that nothing else changed is still the caller's own memory
-            for left, top, right, bottom in np.round(plan.erased[index] * self.size).astype(int):
-                pixels[top:bottom, left:right] = 0
+        for left, top, right, bottom in np.round(plan.erased[index] * self.size).astype(int):
+            pixels[top:bottom, left:right] = 0
         return pixels
 
     @cached_property
@@ -201,19 +207,19 @@ def recoloured(planes: "Tensor", pixel: np.ndarray, mean: np.ndarray) -> "Tensor
 
 
 def _pixels(planes: "Tensor") -> np.ndarray:
-    """[channels, size, size] in grey levels as [size, size, channels] uint8; the memory keeps the planes' order."""
+    """[channels, size, size] in grey levels as [size, size, channels] uint8 of its own memory."""
     import torch
 
     if planes.dtype != torch.uint8:
         planes = planes.add(0.5).clamp_(0, 255).to(torch.uint8)  # to() cuts fractions off
-    return planes.numpy().transpose(1, 2, 0)
+    return torch.stack(planes.unbind(), dim=-1).numpy()  # a quarter of the time that permuting takes
 
 
 def _through_pillow(pixels: np.ndarray, plan: Plan, index: int) -> np.ndarray:
     """Hue, tone filters and blur, [size, size, channels] uint8."""
     from PIL import Image
 
-    picture = Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
+    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     if plan.hue is not None and plan.hue[index] != 0:
         picture = turned(picture, float(plan.hue[index]))
     for slot in plan.filters:
