@@ -1,4 +1,4 @@
-"""Plans of augmentation: what is composed equals the steps one after the other; what is drawn is even and independent."""
+"""Plans of augmentation: the composed equals the steps one after the other; the drawn is even and independent."""
 
 from typing import Any
 
