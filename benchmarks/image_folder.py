@@ -46,21 +46,29 @@ def make_folder(folder: Path, count: int) -> None:
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path, quality=90)
 
 
-def crop_and_flip(image: np.ndarray, row: int, epoch: int) -> np.ndarray:
+class CropAndFlip:
     """torchvision's RandomResizedCrop and RandomHorizontalFlip with their defaults, in PIL."""
-    from PIL import Image
-    from PIL.Image import Resampling, Transpose
 
-    from danlu.core.seeds import Seed
+    def plan(self, rows: np.ndarray, epoch: int) -> list[np.random.Generator]:
+        from danlu.core.seeds import Seed
 
-    generator = np.random.default_rng(Seed(0).derive("crop", epoch, row).value)
-    side = image.shape[0]
-    area, ratio = generator.uniform(0.08, 1.0) * side * side, np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3)))
-    width, height = min(side, round((area * ratio) ** 0.5)), min(side, round((area / ratio) ** 0.5))
-    left, top = generator.integers(0, side - width + 1), generator.integers(0, side - height + 1)
-    part = Image.fromarray(image[top : top + height, left : left + width])
-    cut = part.resize((SIZE, SIZE), Resampling.BILINEAR)
-    return np.asarray(cut.transpose(Transpose.FLIP_LEFT_RIGHT) if generator.random() < 0.5 else cut)
+        return [np.random.default_rng(Seed(0).derive("crop", epoch, int(row)).value) for row in rows]
+
+    def apply(self, image: np.ndarray, plan: list[np.random.Generator], index: int) -> np.ndarray:
+        from PIL import Image
+        from PIL.Image import Resampling, Transpose
+
+        generator = plan[index]
+        side = image.shape[0]
+        area, ratio = (
+            generator.uniform(0.08, 1.0) * side * side,
+            np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3))),
+        )
+        width, height = min(side, round((area * ratio) ** 0.5)), min(side, round((area / ratio) ** 0.5))
+        left, top = generator.integers(0, side - width + 1), generator.integers(0, side - height + 1)
+        part = Image.fromarray(image[top : top + height, left : left + width])
+        cut = part.resize((SIZE, SIZE), Resampling.BILINEAR)
+        return np.asarray(cut.transpose(Transpose.FLIP_LEFT_RIGHT) if generator.random() < 0.5 else cut)
 
 
 def danlu_epochs(folder: Path, row: str) -> Iterator[int]:
@@ -79,7 +87,7 @@ def danlu_epochs(folder: Path, row: str) -> Iterator[int]:
     examples = form.transform(
         source.frame.lazy().collect(),
         Place(source.origin, folder),
-        crop_and_flip if changed else None,
+        CropAndFlip() if changed else None,
         375 if changed else None,
     )
     if "anew" not in row:

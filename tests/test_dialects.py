@@ -57,12 +57,12 @@ def test_what_was_written_is_read(
 def test_any_bytes_are_a_table_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("bytes") / "table.csv"
     path.write_bytes(content)
+    refusal, rows = "", 0
     try:
-        frame = read_source(str(path), MISSING).frame
+        rows = read_source(str(path), MISSING).frame.height
     except DataError as refused:
-        assert str(path) in str(refused)
-    else:
-        assert frame.height > 0
+        refusal = str(refused)
+    assert rows > 0 or str(path) in refusal
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=8))

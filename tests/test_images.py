@@ -504,14 +504,18 @@ def test_what_fits_an_accelerators_memory_becomes_a_tensor_there(
 def test_augmentation_is_given_row_and_epoch_and_larger_images(photos: Decoded, cache: Path) -> None:
     seen: list[tuple[int, int, tuple[int, ...]]] = []
 
-    def corner(image: np.ndarray, row: int, epoch: int) -> np.ndarray:
-        seen.append((row, epoch, image.shape))
-        return image[:8, :8] + np.uint8(0)
+    class Corner:
+        def plan(self, rows: np.ndarray, epoch: int) -> list[tuple[int, int]]:
+            return [(int(row), epoch) for row in rows]
+
+        def apply(self, image: np.ndarray, plan: list[tuple[int, int]], index: int) -> np.ndarray:
+            seen.append((*plan[index], image.shape))
+            return image[:8, :8] + np.uint8(0)
 
     preprocessor = ImagePreprocessor(column="image", channels=3, size=8, mean=(0.0,) * 3, std=(1.0,) * 3)
     frame = pl.DataFrame({"image": photos.references})
     place = Place("photos", photos.folder)
-    examples = preprocessor.transform(frame, place, augment=corner, stored_size=400)
+    examples = preprocessor.transform(frame, place, augment=Corner(), stored_size=400)
     import torch
 
     settled = examples.settle(torch.device("cpu"))
@@ -531,11 +535,15 @@ def test_batches_made_ahead_are_the_same_in_content_and_order(photos: Decoded) -
     from danlu.data.examples import Examples
     from danlu.data.feed import Feed, shuffled
 
-    def tinted(image: np.ndarray, row: int, epoch: int) -> np.ndarray:
-        return image + np.uint8(row * 3 + epoch)
+    class Tinted:
+        def plan(self, rows: np.ndarray, epoch: int) -> np.ndarray:
+            return (rows * 3 + epoch).astype(np.uint8)
+
+        def apply(self, image: np.ndarray, plan: np.ndarray, index: int) -> np.ndarray:
+            return image + plan[index]
 
     device = torch.device("cpu")
-    feed = Feed(Examples((Images(photos, tinted),), torch.arange(11)), shuffled(11, Seed(5)), 11)
+    feed = Feed(Examples((Images(photos, Tinted()),), torch.arange(11)), shuffled(11, Seed(5)), 11)
     batches = list(itertools.islice(feed.batches(4, device), 7))
     assert [batch.epoch for batch in batches] == [0, 0, 0, 1, 1, 1, 2]
     for batch in batches:

@@ -161,7 +161,6 @@ def test_an_unknown_recipe_names_the_nearest_built_in() -> None:
 @pytest.mark.parametrize(
     ("section", "key"),
     [
-        ({"data": {"augment": [{"random-crop": {"size": 224}}, {"flip": {"horizontal": 0.5}}]}}, "data.augment"),
         ({"model": {"name": "hf:./MiniLM", "finetune": {"mode": "lora", "rank": 16}}}, "model.finetune.mode"),
         ({"training": {"precision": "bf16"}}, "training.precision"),
         ({"training": {"compile": True}}, "training.compile"),

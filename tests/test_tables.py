@@ -344,11 +344,13 @@ def test_no_value_of_validation_or_test_rows_changes_anything_learned(
 
 def _learned(data: Opened) -> tuple[str, list[np.ndarray]]:
     """All that training starts from: the preparation's state, and the training examples, balanced."""
+    import torch
+
+    from danlu.verbs.feeding import training_feed
     from danlu.verbs.prepare import fit_preparation
-    from danlu.verbs.train import _balanced
 
     prepared = fit_preparation(data)
-    balanced = _balanced(data, prepared, SEED)
+    balanced = training_feed(data, prepared, torch.device("cpu"))
     feed = balanced.feed
     rows = np.arange(len(feed.examples))
     arrays = [values.numpy() for feature in feed.examples.features for values in feature.take(rows).values()]

@@ -1,7 +1,7 @@
 """danlu: raw data to a trained, evaluated and portable model from one typed recipe.
 
 Each verb of the command line is a function here: `train`, `evaluate`, `run`, `predict`, `check`, `new`, `runs`,
-`doctor`; `load` opens a bundle. They are imported when first used, so that `import danlu` costs nothing.
+`visualize`, `doctor`; `load` opens a bundle. They are imported when first used, so that `import danlu` costs nothing.
 """
 
 import importlib
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from danlu.verbs.run import run as run
     from danlu.verbs.runs import runs as runs
     from danlu.verbs.train import train as train
+    from danlu.verbs.visualize import visualize as visualize
 
 __version__ = "0.1.0"
 
@@ -27,7 +28,7 @@ _HOMES = {
     "load_recipe": "danlu.recipe.load",
     **{
         verb: f"danlu.verbs.{verb}"
-        for verb in ("check", "doctor", "evaluate", "load", "new", "predict", "run", "runs", "train")
+        for verb in ("check", "doctor", "evaluate", "load", "new", "predict", "run", "runs", "train", "visualize")
     },
 }
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "run",
     "runs",
     "train",
+    "visualize",
 ]
 
 

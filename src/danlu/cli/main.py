@@ -27,6 +27,7 @@ VERBS = {
     "train": "Train a model into a run directory; judge it later.",
     "evaluate": "Judge a run's model on its validation and test splits; write the report.",
     "predict": "Answer every row of a file, folder or glob with a bundle.",
+    "visualize": "Show what a recipe does to its data, as a file to look at.",
     "runs": "List runs, or compare some.",
     "schema": "Print the recipe's JSON Schema, for editors.",
     "doctor": "Look at this installation and say what to mend.",

@@ -48,7 +48,7 @@ def free_bytes(device: "torch.device") -> int | None:
     """Memory of an accelerator that is free now; None for the CPU and where it cannot be asked."""
     import torch
 
-    if device.type == "cuda":
+    if device.type == "cuda" and torch.cuda.is_available():
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())

@@ -30,7 +30,7 @@ class Feature(Protocol):
         """The inputs of some samples.
 
         Args:
-            rows: positions, [batch].
+            rows: positions, [batch]; of n samples, row + k * n is the k-th repetition of a row in an epoch.
             epoch: of training, for features that change their samples at random; None takes them as they are.
         """
 
@@ -62,7 +62,7 @@ class Dense:
     def take(self, rows: np.ndarray, epoch: int | None = None) -> Tensors:
         import torch
 
-        chosen = torch.from_numpy(rows).to(self.values.device)
+        chosen = torch.from_numpy(rows % len(self)).to(self.values.device)
         # Of tables index_select is the faster; of images only indexing keeps the layout.
         taken = self.values.index_select(0, chosen) if self.values.dim() <= 2 else self.values[chosen]
         return {self.name: taken}
@@ -92,6 +92,7 @@ class TokenLists:
     def take(self, rows: np.ndarray, epoch: int | None = None) -> Tensors:
         import torch
 
+        rows = rows % len(self)
         lengths = self.offsets[rows + 1] - self.offsets[rows]
         ids = np.full((len(rows), max(1, int(lengths.max()))), self.pad, dtype=np.int64)
         mask = np.zeros_like(ids)
@@ -122,7 +123,7 @@ class Examples:
         """A batch on the device: inputs by name, and the answers.
 
         Args:
-            rows: positions, [batch].
+            rows: positions, [batch], repetitions numbered as for features.
             epoch: of training; None takes the samples as they are.
         """
         import torch
@@ -132,7 +133,7 @@ class Examples:
             inputs.update(feature.take(rows, epoch))
         target = None
         if self.target is not None:
-            target = self.target.index_select(0, torch.from_numpy(rows).to(self.target.device)).to(device)
+            target = self.target.index_select(0, torch.from_numpy(rows % len(self)).to(self.target.device)).to(device)
         return {name: values.to(device) for name, values in inputs.items()}, target
 
     def settle(self, device: "torch.device") -> "Examples":

@@ -112,7 +112,7 @@ class Feed:
 
     def take(self, rows: np.ndarray, epoch: int, device: "torch.device", changed: int | None = None) -> Batch:
         """Some rows as they are in an epoch, after the first `changed` changes (all, when left out)."""
-        inputs, target = self.examples.take(rows % len(self.examples), device, epoch)
+        inputs, target = self.examples.take(rows, device, epoch)
         assert target is not None
         return self._change(Batch(inputs, target, rows, epoch), self.changes[:changed], device)
 

@@ -5,6 +5,7 @@ In: a recipe and the dataset it names. Out: the same recipe with nothing left op
 
 from danlu.core.component import components
 from danlu.core.errors import Problem, RecipeError
+from danlu.data.augment.pictures import RandomCrop
 from danlu.data.augment.table import Augmentation
 from danlu.data.balance.balancer import Balancer
 from danlu.data.dataset import Dataset
@@ -36,7 +37,12 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     _check_fitting(recipe, dataset)
     metrics = metrics_for(dataset.task, recipe.evaluation.metrics)
     data = recipe.data.model_copy(
-        update={"task": dataset.task, "target": dataset.target, "split": _split(recipe.data.split, dataset)}
+        update={
+            "task": dataset.task,
+            "target": dataset.target,
+            "split": _split(recipe.data.split, dataset),
+            "image_size": _image_size(recipe),
+        }
     )
     return recipe.model_copy(
         update={
@@ -60,6 +66,18 @@ def _check_fitting(recipe: Recipe, dataset: Dataset) -> None:
         if dataset.kind not in component.kinds:
             message = f"{component.name} takes {' or '.join(component.kinds)} data; {dataset.origin} is {dataset.kind}"
             raise RecipeError(Problem("", key, message))
+
+
+def _image_size(recipe: Recipe) -> int | None:
+    """The size that the recipe says, of the images themselves or of what a crop leaves; None leaves it to the data."""
+    crops = [step for step in recipe.data.augment if isinstance(step, RandomCrop)]
+    if len(crops) > 1:
+        raise RecipeError(Problem("", "data.augment", "random-crop may stand in the list once"))
+    said, cropped = recipe.data.image_size, crops[0].size if crops else None
+    if said is not None and cropped is not None and said != cropped:
+        message = f"random-crop makes images of {cropped} pixels, data.image_size says {said}; say one of them"
+        raise RecipeError(Problem("", "data.augment", message))
+    return said or cropped
 
 
 def _component(kind: str, name: str) -> object:

@@ -13,15 +13,12 @@ from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
 from danlu.core.console import progress, say
 from danlu.core.device import find_device, make_deterministic
 from danlu.core.seeds import Seed
-from danlu.data.balance.balancer import Balancer
 from danlu.data.clean import in_words
-from danlu.data.prepare import prepare_part, prepare_training
-from danlu.data.splits import Part, TrainSplit
-from danlu.data.targets import Classes
 from danlu.evaluation.evaluate import truth
 from danlu.evaluation.metrics import METRICS, compute_metrics
 from danlu.recipe.load import as_recipe, dump_recipe
 from danlu.recipe.schema import Recipe
+from danlu.verbs.feeding import examples_of_part, training_feed
 from danlu.verbs.prepare import Opened, Prepared, fit_preparation, open_data, shorten, write_data
 
 if TYPE_CHECKING:
@@ -73,10 +70,8 @@ def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool
         opened = shorten(opened)
     seed, device = Seed(opened.recipe.seed), find_device()
     # Synthetic rows need neighbours, which two batches of a table may not hold.
-    balanced = _balanced(whole if opened.dataset.kind == "tabular" else opened, prepared, seed)
-    feed = replace(balanced.feed, examples=balanced.feed.examples.settle(device))
-    balanced = replace(balanced, feed=feed)
-    validation = _examples(opened, prepared, opened.splits.validation).settle(device)
+    balanced = training_feed(whole if opened.dataset.kind == "tabular" else opened, prepared, device)
+    validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device)
     torch.manual_seed(seed.derive("weights").value)
     model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
     size_bytes = sum(value.numel() * value.element_size() for value in model.state_dict().values())
@@ -89,32 +84,6 @@ def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool
         _fit(model.to(device), opened, prepared, balanced, validation, device, run)
         write_bundle(run, opened, prepared, model)
     return run
-
-
-def _examples(opened: Opened, prepared: Prepared, part: Part) -> "Examples":
-    """A split as tensors, answers included."""
-    from danlu.data.texts import CorpusPreprocessor
-
-    if isinstance(part, TrainSplit):
-        seed = Seed(opened.recipe.seed).derive("preparation")
-        examples = prepare_training(prepared.preprocessor, part, opened.dataset, seed)
-    else:
-        examples = prepare_part(prepared.preprocessor, part, opened.place)
-    if isinstance(prepared.preprocessor, CorpusPreprocessor):
-        return examples
-    return replace(examples, target=prepared.target.encode(part.frame))
-
-
-def _balanced(opened: Opened, prepared: Prepared, seed: Seed) -> "Balanced":
-    """The training split, balanced as the recipe says; and what the loss makes of its classes."""
-    from danlu.data.balance.apply import as_it_is, balance
-
-    examples = _examples(opened, prepared, opened.splits.train)
-    if not isinstance(prepared.target, Classes):
-        return as_it_is(examples, seed)
-    balancer = opened.recipe.data.balance
-    assert isinstance(balancer, Balancer)
-    return balance(balancer, examples, tuple(map(str, prepared.target.labels)), seed)
 
 
 def _fit(

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,15 +20,23 @@ COPIED = 256  # images at a time on their way to an accelerator
 
 
 class HostAugment(Protocol):
-    """A random change of one training image, made by a thread of the host."""
+    """Random changes of training images, made by threads of the host."""
 
-    def __call__(self, image: np.ndarray, row: int, epoch: int) -> np.ndarray:
-        """Change an image; a pure function of its arguments, called from several threads at once.
+    def plan(self, rows: np.ndarray, epoch: int) -> Any:
+        """What is to become of some rows in an epoch; a row's part depends on no other row.
+
+        Args:
+            rows: positions among the training examples, repetitions numbered, [batch].
+            epoch: counted from 0.
+        """
+
+    def apply(self, image: np.ndarray, plan: Any, index: int) -> np.ndarray:
+        """Change one image; called from several threads at once.
 
         Args:
             image: [height, width, channels] uint8, as it is stored: not to be written to.
-            row: its position among the training examples.
-            epoch: counted from 0.
+            plan: of a batch of rows.
+            index: which of them the image is.
 
         Returns:
             [size, size, channels] uint8, of the model's size.
@@ -49,7 +57,10 @@ class Images:
 
     @cached_property
     def threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(usable_cores(), thread_name_prefix="augment")
+        import torch
+
+        # Each thread keeps to one core: it is one of as many as there are.
+        return ThreadPoolExecutor(usable_cores(), "augment", torch.set_num_threads, (1,))
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -57,11 +68,14 @@ class Images:
     def take(self, rows: np.ndarray, epoch: int | None = None) -> "Tensors":
         import torch
 
-        augment = self.augment
+        augment, positions = self.augment, rows % len(self)
         if augment is None or epoch is None:
-            batch = self.pixels.many(rows)
+            batch = self.pixels.many(positions)
         else:
-            changed = self.threads.map(lambda row: augment(self.pixels.one(row), row, epoch), rows.tolist())
+            plan = augment.plan(rows, epoch)
+            changed = self.threads.map(
+                lambda index: augment.apply(self.pixels.one(int(positions[index])), plan, index), range(len(rows))
+            )
             batch = np.stack(list(changed))
         return {"image": _as_tensor(torch.from_numpy(batch))}
 

@@ -119,19 +119,22 @@ class TabularPreprocessor(Frozen):
 
     @property
     def inputs(self) -> TabularInputs:
-        sizes = [state.size for state in self.categories]
+        width = len(self._numeric_names) if self.selection is None else self.selection.width
+        return TabularInputs(numeric=width, cardinalities=tuple(state.size for state in self.embedded))
+
+    @property
+    def embedded(self) -> tuple[CategoryState, ...]:
+        """The categories that the model gets as codes, in order."""
         if self.selection is None:
-            return TabularInputs(numeric=len(self._numeric_names), cardinalities=tuple(sizes))
-        kept = tuple(sizes[position] for position in self.selection.categories)
-        return TabularInputs(numeric=self.selection.width, cardinalities=kept)
+            return self.categories
+        return tuple(self.categories[position] for position in self.selection.categories)
 
     @property
     def names(self) -> tuple[str, ...]:
         """What each feature the model gets is: the numeric ones, then the categories."""
-        numeric, categories = self._numeric_names, tuple(state.column for state in self.categories)
+        numeric, kept = self._numeric_names, tuple(state.column for state in self.embedded)
         if self.selection is None:
-            return (*numeric, *categories)
-        kept = tuple(categories[position] for position in self.selection.categories)
+            return (*numeric, *kept)
         if self.selection.directions is not None:
             return (*(f"direction {i + 1}" for i in range(self.selection.width)), *kept)
         return (*(numeric[position] for position in self.selection.numeric), *kept)

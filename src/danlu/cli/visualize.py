@@ -1,0 +1,32 @@
+"""danlu visualize RECIPE --only augment"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from danlu.cli.options import Overrides, Overwrite, RecipeArgument
+from danlu.core.console import say
+
+
+def visualize(
+    recipe: RecipeArgument,
+    *,
+    only: Annotated[
+        Literal["augment"], Parameter(help="augment: training samples beside what the first epochs make of them.")
+    ] = "augment",
+    output: Annotated[
+        Path | None,
+        Parameter(name=["--output", "-o"], help="The file: .png for images, .html for texts and tables."),
+    ] = None,
+    samples: Annotated[int, Parameter(help="How many training samples.")] = 6,
+    epochs: Annotated[int, Parameter(help="How many epochs.")] = 6,
+    overrides: Overrides = (),
+    overwrite: Overwrite = False,
+) -> None:
+    """Show what a recipe does to its data, as a file to look at."""
+    from danlu.recipe.load import load_recipe
+    from danlu.verbs.visualize import visualize as visualize_verb
+
+    path = visualize_verb(load_recipe(recipe, overrides), only, output, samples, epochs, overwrite)
+    say(f"wrote {path}")

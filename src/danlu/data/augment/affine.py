@@ -1,0 +1,128 @@
+"""Geometry: steps as maps from the changed image back to the original, composed into one affine matrix a sample.
+
+Points are continuous, pixel i covers [i, i + 1], and steps work about the middle of the image, as torchvision's do. A
+step is `q -> A q - B (width, height)` with q measured from the middle; such maps compose to another of the same form
+before the size of any image is known.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Map:
+    """Where each point of a changed image comes from, for some samples.
+
+    Attributes:
+        linear: A, [samples, 2, 2]; the identity keeps points where they are.
+        shift: B, [samples, 2, 2]: what is taken off, in widths (first column) and heights (second) of the image.
+    """
+
+    linear: np.ndarray
+    shift: np.ndarray
+
+    def then(self, after: "Map") -> "Map":
+        """This step, and `after` applied to its result."""
+        return Map(self.linear @ after.linear, self.linear @ after.shift + self.shift)
+
+    def where(self, chosen: np.ndarray) -> "Map":
+        """This map for the chosen samples, [samples] bool, and none for the others."""
+        here = chosen[:, None, None]
+        return Map(np.where(here, self.linear, np.eye(2)), np.where(here, self.shift, 0.0))
+
+    def offset(self, width: float, height: float) -> np.ndarray:
+        """What is taken off in pixels, [samples, 2]."""
+        pixels: np.ndarray = self.shift @ np.array([width, height])
+        return pixels
+
+
+def unchanged(count: int) -> Map:
+    """The map of so many samples that leaves all as it is."""
+    return Map(np.tile(np.eye(2), (count, 1, 1)), np.zeros((count, 2, 2)))
+
+
+def rotation(degrees: np.ndarray) -> Map:
+    """Counter-clockwise, [samples]."""
+    angle = np.radians(degrees)
+    return _linear(np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle))
+
+
+def scaling(factor: np.ndarray) -> Map:
+    """Larger with factors above 1, [samples]."""
+    return _linear(1 / factor, 0.0, 0.0, 1 / factor)
+
+
+def shearing(horizontal: np.ndarray, vertical: np.ndarray) -> Map:
+    """Rows moved along x and columns along y, by angles in degrees, [samples] each."""
+    x, y = np.tan(np.radians(horizontal)), np.tan(np.radians(vertical))
+    return _linear(1.0, x, 0.0, 1.0).then(_linear(np.ones_like(y), 0.0, y, 1.0))
+
+
+def flipping(horizontal: np.ndarray, vertical: np.ndarray) -> Map:
+    """Mirrored left to right and top to bottom, [samples] bool each."""
+    return _linear(np.where(horizontal, -1.0, 1.0), 0.0, 0.0, np.where(vertical, -1.0, 1.0))
+
+
+def translation(right: np.ndarray, down: np.ndarray) -> Map:
+    """Moved by fractions of the width and the height, [samples] each."""
+    still = unchanged(len(right))
+    still.shift[:, 0, 0], still.shift[:, 1, 1] = right, down
+    return still
+
+
+def _linear(a: np.ndarray | float, b: np.ndarray | float, c: np.ndarray | float, d: np.ndarray | float) -> Map:
+    parts = np.stack(np.broadcast_arrays(a, b, c, d), axis=-1).reshape(-1, 2, 2)
+    return Map(parts, np.zeros_like(parts))
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of an image that becomes the whole, for some samples, in words that fit any size.
+
+    Attributes:
+        area: the share of the image's area, [samples], in (0, 1].
+        ratio: width divided by height, [samples]; a window too wide or high for its image is cut to fit.
+        place: where the window lies in what room it has, [samples, 2], x and y in [0, 1].
+    """
+
+    area: np.ndarray
+    ratio: np.ndarray
+    place: np.ndarray
+
+    def boxes(self, width: int, height: int) -> np.ndarray:
+        """left, top, width and height in an image of so many pixels: whole numbers, [samples, 4] float64."""
+        pixels = self.area * (width * height)
+        wide = np.clip(np.round(np.sqrt(pixels * self.ratio)), 1, width)
+        high = np.clip(np.round(np.sqrt(pixels / self.ratio)), 1, height)
+        room = np.stack([width - wide, height - high], axis=1)
+        return np.concatenate([np.round(room * self.place), wide[:, None], high[:, None]], axis=1)
+
+
+def middle_square(width: int, height: int) -> np.ndarray:
+    """The box of the largest square in the middle, [1, 4]."""
+    side = min(width, height)
+    return np.array([[(width - side) // 2, (height - side) // 2, side, side]], dtype=np.float64)
+
+
+def back_to_source(before: Map, boxes: np.ndarray, after: Map, width: int, height: int, size: int) -> np.ndarray:
+    """The one matrix from a point of the result to the point of the original it shows.
+
+    Args:
+        before: steps on the whole image, [samples].
+        boxes: the part then cut out and resized, [samples or 1, 4].
+        after: steps on that, [samples].
+        width, height: of the original, in pixels.
+        size: pixels a side of the result.
+
+    Returns:
+        [samples, 2, 3] float64.
+    """
+    zoom = boxes[:, 2:] / size
+    middle = boxes[:, :2] + boxes[:, 2:] / 2 - np.array([width / 2, height / 2])
+    inner = zoom[:, :, None] * after.linear
+    linear = before.linear @ inner
+    fixed = middle - zoom * after.offset(size, size)
+    moved = (before.linear @ fixed[:, :, None])[:, :, 0] - before.offset(width, height) + [width / 2, height / 2]
+    constant = moved - linear @ np.array([size / 2, size / 2])
+    return np.concatenate([linear, constant[:, :, None]], axis=2)

@@ -1,0 +1,66 @@
+"""Puts a recipe's augmentations into a feed. Validation and test have no feed, so nothing here can reach them.
+
+Images are changed one by one on the CPU, or in batches where the model trains when that is another device; texts,
+tables and mixed pairs always in batches.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from danlu.core.seeds import Seed
+from danlu.data.augment.base import Augmentation, BatchAugmentation, ImageAugmentation, Setting
+from danlu.data.augment.device import DeviceAugment
+from danlu.data.augment.host import HostAugment
+from danlu.data.augment.mixing import Mix, Mixing
+from danlu.data.feed import Change, Feed
+from danlu.data.place import TokenizerFile
+from danlu.data.specs import ImageInputs, InputSpec
+
+
+def on_host(steps: Sequence[Augmentation], inputs: InputSpec, seed: Seed, device: torch.device) -> HostAugment | None:
+    """What threads of the host do to single images; None where batches are changed on the device, or nothing is."""
+    on_images = tuple(step for step in steps if isinstance(step, ImageAugmentation))
+    if not isinstance(inputs, ImageInputs) or not on_images or device.type != "cpu":
+        return None
+    return HostAugment(on_images, inputs.size, inputs.channels, seed)
+
+
+def augmented(
+    feed: Feed,
+    steps: Sequence[Augmentation],
+    inputs: InputSpec,
+    classes: int | None,
+    tokenizer: TokenizerFile | None,
+    seed: Seed,
+    device: torch.device,
+) -> Feed:
+    """A feed whose samples are changed as a recipe says.
+
+    Args:
+        feed: of the training split.
+        steps: the recipe's `data.augment`, all fit for this kind of data.
+        inputs: what a prepared sample looks like.
+        classes: how many; None where numbers are predicted.
+        tokenizer: of texts.
+        seed: the recipe's.
+        device: where the model trains.
+
+    Raises:
+        RecipeError: an augmentation cannot be had with this data.
+    """
+    changes: list[Change] = []
+    examples = feed.examples
+    if isinstance(inputs, ImageInputs):
+        on_images = tuple(step for step in steps if isinstance(step, ImageAugmentation))
+        if on_images and device.type != "cpu":  # elsewhere `on_host` does it
+            changes.append(DeviceAugment(on_images, inputs.size, seed))
+    else:
+        for position, step in enumerate(steps):
+            if isinstance(step, BatchAugmentation):
+                changes.append(step.change(Setting(examples, seed.derive("augment", position), tokenizer)))
+    mixing = tuple(step for step in steps if isinstance(step, Mixing))
+    if mixing:
+        changes.append(Mix(mixing, len(examples), classes, seed.derive("augment", "mix")))
+    return replace(feed, changes=(*feed.changes, *changes))

@@ -1,0 +1,136 @@
+"""Mixing pairs of training samples, with their answers: mixup and CutMix. Imports no torch.
+
+The partner and the share are functions of (seed, epoch, row). Where both are named, each sample takes one or the other.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import PositiveFloat
+
+from danlu.core.seeds import Seed
+from danlu.data.augment.base import Augmentation, Probability
+from danlu.data.augment.draw import Draw
+from danlu.data.feed import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Mixing(Augmentation):
+    """A way to make one sample of two. `share` is what the sample itself keeps; the rest is its partner's.
+
+    Attributes:
+        alpha: shares follow Beta(alpha, alpha): near 0 and 1 when it is small, even when it is 1.
+        probability: of mixing a sample at all.
+    """
+
+    alpha: PositiveFloat
+    probability: Probability = 1.0
+
+
+class Mixup(Mixing):
+    """Average with another training sample, answers too (Zhang et al. 2018). Categories come from the larger share."""
+
+    kinds = ("image", "tabular")
+    name: Literal["mixup"] = "mixup"
+    alpha: PositiveFloat = 0.2
+
+
+class Cutmix(Mixing):
+    """Replace a box by another training image's, answers in proportion to the area (Yun et al. 2019)."""
+
+    kinds = ("image",)
+    name: Literal["cutmix"] = "cutmix"
+    alpha: PositiveFloat = 1.0
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Carries out the mixing of a recipe on whole batches.
+
+    Attributes:
+        ways: one or more; each sample takes one of them, all alike likely.
+        count: training rows there are to mix with.
+        classes: how many; None where the answers are numbers.
+        seed: this change's own.
+    """
+
+    ways: Sequence[Mixing]
+    count: int
+    classes: int | None
+    seed: Seed
+
+    def __call__(self, batch: Batch, take: Callable[[np.ndarray], Batch]) -> Batch:
+        import torch
+
+        draw = Draw(batch.rows, self.seed.derive(batch.epoch))
+        partner = take(draw.integers("partner", self.count))
+        way = draw.integers("way", len(self.ways))
+        share = self._shares(draw, way)
+        boxes = np.zeros((len(share), 4))
+        cut = np.array([isinstance(option, Cutmix) for option in self.ways])[way] & (share < 1.0)
+        inputs = dict(batch.inputs)
+        if "image" in inputs:
+            side = inputs["image"].shape[-1]
+            boxes[cut] = _boxes(draw, share, side)[cut]
+            area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+            share = np.where(cut, 1.0 - area / side**2, share)
+        weight = torch.from_numpy(np.where(cut, 1.0, share).astype(np.float32)).to(batch.target.device)
+        for name, values in inputs.items():
+            inputs[name] = _average(values, partner.inputs[name], weight)
+        if cut.any():
+            inputs["image"] = _paste(inputs["image"], partner.inputs["image"], boxes)
+        target = self._targets(batch.target, partner.target, torch.from_numpy(share).to(batch.target.device))
+        return replace(batch, inputs=inputs, target=target)
+
+    def _shares(self, draw: Draw, way: np.ndarray) -> np.ndarray:
+        """What each sample keeps, [batch] in [0, 1]."""
+        from scipy.special import betaincinv
+
+        alpha = np.array([option.alpha for option in self.ways])[way]
+        mixed = draw.uniform("mixed") < np.array([option.probability for option in self.ways])[way]
+        return np.where(mixed, betaincinv(alpha, alpha, draw.uniform("share")), 1.0)
+
+    def _targets(self, own: "Tensor", other: "Tensor", share: "Tensor") -> "Tensor":
+        """The answers in proportion: shares of classes [batch, classes], or numbers [batch]."""
+        from torch.nn.functional import one_hot
+
+        if self.classes is not None and own.dim() == 1:
+            own = one_hot(own, self.classes).float()
+        if self.classes is not None and other.dim() == 1:
+            other = one_hot(other, self.classes).float()
+        share = share.to(own.dtype).view(-1, *(1,) * (own.dim() - 1))
+        return share * own + (1 - share) * other
+
+
+def _average(own: "Tensor", other: "Tensor", share: "Tensor") -> "Tensor":
+    """Numbers and pixels in proportion, [batch, ...]; codes of categories from the larger share."""
+    import torch
+
+    share = share.view(-1, *(1,) * (own.dim() - 1))
+    if own.dtype == torch.int64:
+        return torch.where(share >= 0.5, own, other)
+    mixed = torch.lerp(other.float(), own.float(), share)
+    return mixed.round().to(own.dtype) if own.dtype == torch.uint8 else mixed.to(own.dtype)
+
+
+def _boxes(draw: Draw, share: np.ndarray, side: int) -> np.ndarray:
+    """Boxes of about (1 - share) of the area about random points, cut at the edges: left, top, right, bottom."""
+    half = side * np.sqrt(1.0 - share) / 2
+    x, y = draw.uniform("x", 0, side), draw.uniform("y", 0, side)
+    return np.clip(np.round(np.stack([x - half, y - half, x + half, y + half], axis=1)), 0, side)
+
+
+def _paste(own: "Tensor", other: "Tensor", boxes: np.ndarray) -> "Tensor":
+    """The partner's pixels inside each sample's box, [batch, channels, side, side]."""
+    import torch
+
+    limits = torch.from_numpy(boxes).to(own.device)[:, :, None]
+    places = torch.arange(own.shape[-1], device=own.device) + 0.5
+    across = (places > limits[:, 0]) & (places < limits[:, 2])
+    down = (places > limits[:, 1]) & (places < limits[:, 3])
+    inside = down[:, None, :, None] & across[:, None, None, :]
+    return torch.where(inside, other, own)

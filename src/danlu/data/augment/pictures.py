@@ -1,0 +1,144 @@
+"""The augmentations of images that a recipe may name, with their options. Imports no torch."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from danlu.data.augment.affine import Window, flipping, rotation, scaling, shearing, translation
+from danlu.data.augment.base import ImageAugmentation, Probability
+from danlu.data.augment.draw import Draw
+from danlu.data.augment.plan import Sketch
+
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"the first number must not be above the second, got {pair[0]} and {pair[1]}")
+    return pair
+
+
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Shares = Annotated[tuple[Share, Share], AfterValidator(_rising)]
+Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
+
+
+class RandomCrop(ImageAugmentation):
+    """Cut out a random part and resize it (Szegedy et al. 2015).
+
+    Steps named before it act on the whole image, steps after it on the part. Without it the middle square is taken.
+    """
+
+    name: Literal["random-crop"] = "random-crop"
+    size: PositiveInt | None = Field(default=None, description="pixels a side of the result; the model's when left out")
+    scale: Shares = Field(default=(0.5, 1.0), description="least and largest share of the image's area")
+    ratio: Range = Field(default=(3 / 4, 4 / 3), description="least and largest width divided by height")
+
+    def add(self, sketch: Sketch, draw: Draw) -> None:
+        ratio = np.exp(draw.uniform("ratio", *np.log(self.ratio)))
+        place = np.stack([draw.uniform("x"), draw.uniform("y")], axis=1)
+        sketch.crop(Window(draw.uniform("area", *self.scale), ratio, place))
+
+
+class Rotate(ImageAugmentation):
+    """Rotate by a random angle of at most `degrees` either way. What comes in from outside is black."""
+
+    name: Literal["rotate"] = "rotate"
+    degrees: Annotated[float, Field(ge=0.0, le=180.0)]
+
+    def add(self, sketch: Sketch, draw: Draw) -> None:
+        sketch.move(rotation(draw.uniform("angle", -self.degrees, self.degrees)))
+
+
+class Scale(ImageAugmentation):
+    """Enlarge (above 1) or reduce (below 1) about the middle by a random factor, even in its logarithm."""
+
+    name: Literal["scale"] = "scale"
+    factor: Range = (0.8, 1.25)
+
+    def add(self, sketch: Sketch, draw: Draw) -> None:
+        sketch.move(scaling(np.exp(draw.uniform("factor", *np.log(self.factor)))))
+
+
+class Translate(ImageAugmentation):
+    """Move by at most `fraction` of the width and of the height."""
+
+    name: Literal["translate"] = "translate"
+    fraction: Annotated[float, Field(ge=0.0, le=1.0)]
+
+    def add(self, sketch: Sketch, draw: Draw) -> None:
+        right, down = (draw.uniform(axis, -self.fraction, self.fraction) for axis in ("x", "y"))
+        sketch.move(translation(right, down))
+
+
+class Shear(ImageAugmentation):
+    """Slant sideways by a random angle of at most `degrees`."""
+
+    name: Literal["shear"] = "shear"
+    degrees: Annotated[float, Field(ge=0.0, lt=90.0)]
+
+    def add(self, sketch: Sketch, draw: Draw) -> None:
+        sketch.move(shearing(draw.uniform("angle", -self.degrees, self.degrees), np.zeros(sketch.count)))
+
+
+class Flip(ImageAugmentation):
+    """Mirror with the given probabilities."""
+
+    name: Literal["flip"] = "flip"
+    horizontal: Probability = 0.5
+    vertical: Probability = 0.0
+
+    def add(self, sketch: Sketch, draw: Draw) -> None:
+        sketch.move(
+            flipping(draw.chance("horizontal", self.horizontal), draw.chance("vertical", self.vertical)),
+        )
+
+
+class Color(ImageAugmentation):
+    """Change brightness, contrast and saturation, in this order, by random factors around 1; then turn the hue.
+
+    Hue is the dear one: it needs a way to HSV and back, the others are one matrix.
+    """
+
+    name: Literal["color"] = "color"
+    brightness: NonNegativeFloat = Field(default=0.0, description="factors lie within 1 - this and 1 + this")
+    contrast: NonNegativeFloat = 0.0
+    saturation: NonNegativeFloat = 0.0
+    hue: Annotated[float, Field(ge=0.0, le=0.5)] = Field(default=0.0, description="turns of the colour wheel")
+
+    def add(self, sketch: Sketch, draw: Draw) -> None:
+        def factor(name: str, most: float) -> np.ndarray | None:
+            return draw.uniform(name, max(0.0, 1 - most), 1 + most) if most else None
+
+        brightness, contrast = factor("brightness", self.brightness), factor("contrast", self.contrast)
+        sketch.colour(brightness, contrast, factor("saturation", self.saturation))
+        if self.hue:
+            sketch.turn_hue(draw.uniform("hue", -self.hue, self.hue))
+
+
+class Blur(ImageAugmentation):
+    """Blur by a Gaussian of random deviation, in pixels of the result."""
+
+    name: Literal["blur"] = "blur"
+    sigma: Range = (0.1, 2.0)
+    probability: Probability = 0.5
+
+    def add(self, sketch: Sketch, draw: Draw) -> None:
+        blurred = draw.chance("blurred", self.probability)
+        sketch.blur(np.where(blurred, draw.uniform("sigma", *self.sigma), 0.0))
+
+
+class Erase(ImageAugmentation):
+    """Blacken a random box (Zhong et al. 2020)."""
+
+    name: Literal["erase"] = "erase"
+    probability: Probability = 0.25
+    scale: Shares = Field(default=(0.02, 0.33), description="least and largest share of the image's area")
+    ratio: Range = Field(default=(0.3, 3.3), description="least and largest width divided by height")
+
+    def add(self, sketch: Sketch, draw: Draw) -> None:
+        area = draw.uniform("area", *self.scale)
+        ratio = np.exp(draw.uniform("ratio", *np.log(self.ratio)))
+        wide, high = np.minimum(np.sqrt(area * ratio), 1.0), np.minimum(np.sqrt(area / ratio), 1.0)
+        left, top = draw.uniform("x") * (1 - wide), draw.uniform("y") * (1 - high)
+        erased = draw.chance("erased", self.probability)[:, None]
+        sketch.erase(np.where(erased, np.stack([left, top, left + wide, top + high], axis=1), 0.0))

@@ -1,0 +1,177 @@
+"""What becomes of each image: parameters drawn for some rows of an epoch, before any pixel is seen.
+
+In: the recipe's image augmentations, rows, an epoch. Out: a Plan, which `host` carries out on one uint8 image at a
+time and `device` on whole batches. The stages come in one order whatever the recipe's: geometry in one resampling,
+linear colour in one matrix, hue, tone filters, blur, noise, erasing. Within a stage the recipe's order holds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from danlu.core.seeds import Seed
+from danlu.data.augment.affine import Map, Window, back_to_source, middle_square, unchanged
+from danlu.data.augment.colour import ColourMix, unmixed
+from danlu.data.augment.draw import Draw
+
+if TYPE_CHECKING:
+    from danlu.data.augment.base import ImageAugmentation
+
+Filter = Literal["none", "posterize", "solarize", "autocontrast", "equalize", "sharpness"]
+FILTERS: tuple[Filter, ...] = ("none", "posterize", "solarize", "autocontrast", "equalize", "sharpness")
+
+
+@dataclass(frozen=True)
+class FilterSlot:
+    """At most one filter a sample.
+
+    Attributes:
+        codes: positions in FILTERS, [samples].
+        values: bits kept, the threshold in [0, 256), or the factor of sharpness, [samples].
+    """
+
+    codes: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parameters of some samples; all arrays have the samples first.
+
+    Attributes:
+        before, window, after: geometry on the whole image, the part cut out (the middle square when None), and
+            geometry on that part.
+        colours: the linear colour steps; None when there are none.
+        hue: turns of the colour wheel, [samples] in [-0.5, 0.5]; None when there are none.
+        filters: tone filters, in order.
+        blur: deviation of a Gaussian in pixels of the result, [samples]; 0 for none.
+        noise: deviation in grey levels, [samples]; 0 for none.
+        keys: what the noise of each sample is hashed with, [samples] uint32.
+        erased: left, top, right and bottom as fractions of the side, [samples, boxes, 4]; empty boxes erase nothing.
+    """
+
+    before: Map
+    window: Window | None
+    after: Map
+    colours: ColourMix | None
+    hue: np.ndarray | None
+    filters: tuple[FilterSlot, ...]
+    blur: np.ndarray
+    noise: np.ndarray
+    keys: np.ndarray
+    erased: np.ndarray
+
+    def matrices(self, width: int, height: int, size: int) -> np.ndarray:
+        """For images of one size: from a point of the result to a point of the original, [samples, 2, 3]."""
+        boxes = middle_square(width, height) if self.window is None else self.window.boxes(width, height)
+        return back_to_source(self.before, boxes, self.after, width, height, size)
+
+    def matrix(self, index: int, width: int, height: int, size: int) -> np.ndarray:
+        """One sample's, [2, 3]."""
+        one = slice(index, index + 1)
+        boxes = middle_square(width, height)
+        if self.window is not None:
+            window = self.window
+            boxes = Window(window.area[one], window.ratio[one], window.place[one]).boxes(width, height)
+        before, after = (Map(steps.linear[one], steps.shift[one]) for steps in (self.before, self.after))
+        matrix: np.ndarray = back_to_source(before, boxes, after, width, height, size)[0]
+        return matrix
+
+
+class Sketch:
+    """A plan in the making: each augmentation adds its part."""
+
+    def __init__(self, count: int, channels: int) -> None:
+        self.count, self.channels = count, channels
+        self._before, self._after = unchanged(count), unchanged(count)
+        self._window: Window | None = None
+        self._colours: ColourMix | None = None
+        self._hue: np.ndarray | None = None
+        self._filters: list[FilterSlot] = []
+        self._blur = self._noise = np.zeros(count)
+        self._erased: list[np.ndarray] = []
+
+    def move(self, step: Map) -> None:
+        """Add a geometric step."""
+        if self._window is None:
+            self._before = self._before.then(step)
+        else:
+            self._after = self._after.then(step)
+
+    def crop(self, window: Window) -> None:
+        """Cut out a part; once a plan."""
+        assert self._window is None, "one crop a plan"
+        self._window = window
+
+    def colour(
+        self,
+        brightness: np.ndarray | None = None,
+        contrast: np.ndarray | None = None,
+        saturation: np.ndarray | None = None,
+    ) -> None:
+        """Add linear colour steps in this order, by factors, [samples]."""
+        mix = self._colours or unmixed(self.count, self.channels)
+        mix = mix if brightness is None else mix.brightened(brightness)
+        mix = mix if contrast is None else mix.contrasted(contrast)
+        self._colours = mix if saturation is None else mix.saturated(saturation)
+
+    def turn_hue(self, turns: np.ndarray) -> None:
+        """Turn the colour wheel, [samples]; grey images have no hue."""
+        if self.channels == 3:
+            self._hue = turns if self._hue is None else self._hue + turns
+
+    def filter(self, codes: np.ndarray, values: np.ndarray) -> None:
+        """Add a slot of tone filters."""
+        if codes.any():
+            self._filters.append(FilterSlot(codes, values))
+
+    def blur(self, sigma: np.ndarray) -> None:
+        """Blur; the variances of several add up."""
+        self._blur = np.hypot(self._blur, sigma)
+
+    def noise(self, levels: np.ndarray) -> None:
+        """Add noise; the variances of several add up."""
+        self._noise = np.hypot(self._noise, levels)
+
+    def erase(self, boxes: np.ndarray) -> None:
+        """Blacken a box, [samples, 4] as in Plan."""
+        self._erased.append(boxes)
+
+    def plan(self, keys: np.ndarray) -> Plan:
+        """The finished plan. Without a crop, all geometry acts on the middle square."""
+        before, after = self._before, self._after
+        if self._window is None:
+            before, after = after, before
+        hue = None if self._hue is None else (self._hue + 0.5) % 1.0 - 0.5
+        erased = np.stack(self._erased, axis=1) if self._erased else np.zeros((self.count, 0, 4))
+        return Plan(
+            before=before,
+            window=self._window,
+            after=after,
+            colours=self._colours,
+            hue=hue,
+            filters=tuple(self._filters),
+            blur=self._blur,
+            noise=self._noise,
+            keys=keys,
+            erased=erased,
+        )
+
+
+def plan_images(steps: "Sequence[ImageAugmentation]", rows: np.ndarray, epoch: int, seed: Seed, channels: int) -> Plan:
+    """Draw what becomes of some rows in an epoch.
+
+    Args:
+        steps: in the recipe's order.
+        rows: positions among the training examples, [rows].
+        epoch: counted from 0.
+        seed: the recipe's.
+        channels: 1 or 3.
+    """
+    draw = Draw(rows, seed.derive("augment", epoch))
+    sketch = Sketch(len(rows), channels)
+    for position, step in enumerate(steps):
+        step.add(sketch, draw.within(position))
+    return sketch.plan(draw.keys("noise"))

@@ -1,0 +1,114 @@
+"""The augmentations of tables that a recipe may name. They work on prepared columns. Imports no torch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import NonNegativeFloat
+
+from danlu.core.seeds import Seed
+from danlu.data.augment.base import BatchAugmentation, ImageAugmentation, Probability, Setting
+from danlu.data.augment.draw import Draw
+from danlu.data.augment.plan import Sketch
+from danlu.data.feed import Batch, Change
+
+if TYPE_CHECKING:
+    import torch
+
+LOOKED_AT = 100_000  # training rows, spread evenly, that tell the columns' deviations
+CELLS = ("numeric", "categories")  # the inputs of a table, [batch, columns] each
+
+
+class Noise(ImageAugmentation, BatchAugmentation):
+    """Add Gaussian noise: to pixels in units of their full range, to numbers in deviations of their column.
+
+    Columns of a table that hold two values at most are flags and stay as they are, as do categories.
+    """
+
+    kinds = ("image", "tabular")
+    name: Literal["noise"] = "noise"
+    std: NonNegativeFloat
+
+    def add(self, sketch: Sketch, draw: Draw) -> None:
+        sketch.noise(np.full(sketch.count, self.std * 255.0))
+
+    def change(self, setting: Setting) -> Change:
+        import torch
+
+        count = len(setting.examples)
+        rows = np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(np.int64))
+        taken, _ = setting.examples.take(rows, torch.device("cpu"))
+        if "numeric" not in taken:
+            return _unchanged
+        numbers = taken["numeric"]
+        low, high = numbers.amin(dim=0), numbers.amax(dim=0)
+        flags = ((numbers == low) | (numbers == high)).all(dim=0)
+        return NumberNoise(torch.where(flags, 0.0, numbers.std(dim=0) * self.std), setting.seed)
+
+
+def _unchanged(batch: Batch, take: Callable[[np.ndarray], Batch]) -> Batch:
+    return batch
+
+
+@dataclass(frozen=True)
+class NumberNoise:
+    """Noise of a deviation for each numeric column, [columns]."""
+
+    deviations: "torch.Tensor"
+    seed: Seed
+
+    def __call__(self, batch: Batch, take: Callable[[np.ndarray], Batch]) -> Batch:
+        from danlu.data.augment.device import hashed_normal
+
+        numbers = batch.inputs["numeric"]
+        keys = Draw(batch.rows, self.seed.derive(batch.epoch)).keys("noise")
+        noise = hashed_normal(keys, numbers.shape[1], numbers.device) * self.deviations.to(numbers.device)
+        return replace(batch, inputs={**batch.inputs, "numeric": numbers + noise.to(numbers.dtype)})
+
+
+class SwapNoise(BatchAugmentation):
+    """Replace each cell, with a probability, by the same column of another training row (Jahrer 2017)."""
+
+    kinds = ("tabular",)
+    name: Literal["swap-noise"] = "swap-noise"
+    probability: Probability = 0.1
+
+    def change(self, setting: Setting) -> Change:
+        return CellSwap(self.probability, len(setting.examples), setting.seed)
+
+
+@dataclass(frozen=True)
+class CellSwap:
+    """Cells from other rows.
+
+    Attributes:
+        probability: of a cell, in [0, 1].
+        count: training rows there are to take from.
+        seed: this change's own.
+    """
+
+    probability: float
+    count: int
+    seed: Seed
+
+    def __call__(self, batch: Batch, take: Callable[[np.ndarray], Batch]) -> Batch:
+        import torch
+
+        inputs = dict(batch.inputs)
+        draw = Draw(batch.rows, self.seed.derive(batch.epoch))
+        for name in CELLS:
+            if name not in inputs:
+                continue
+            columns = range(inputs[name].shape[1])
+            chosen = np.stack([draw.within(name, column).chance("swap", self.probability) for column in columns], 1)
+            donors = np.stack([draw.within(name, column).integers("row", self.count) for column in columns], 1)
+            row, column = np.nonzero(chosen)
+            if len(row) == 0:
+                continue
+            given = take(donors[row, column]).inputs[name]
+            cells = inputs[name].clone()
+            at, of = torch.from_numpy(row).to(cells.device), torch.from_numpy(column).to(cells.device)
+            cells[at, of] = given[torch.arange(len(row), device=cells.device), of]
+            inputs[name] = cells
+        return replace(batch, inputs=inputs)

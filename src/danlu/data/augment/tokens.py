@@ -1,0 +1,175 @@
+"""The augmentations of texts that a recipe may name. They work on token ids and leave special tokens and padding alone.
+
+In: a batch's `input_ids` and `attention_mask`. Out: the same names, as long or shorter. Imports no torch.
+"""
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field, PositiveInt
+
+from danlu.core.errors import Problem, RecipeError
+from danlu.core.seeds import Seed
+from danlu.data.augment.base import BatchAugmentation, Setting
+from danlu.data.augment.draw import Draw
+from danlu.data.feed import Batch, Change
+from danlu.data.place import TokenizerFile
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+MASKS = ("[MASK]", "<mask>", "<|mask|>")  # as BERT, RoBERTa and ModernBERT's successors call it
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The token ids that mean something of their own.
+
+    Attributes:
+        special: all of them, padding included.
+        pad: fills shorter texts.
+        mask: stands for a hidden token; the unknown token where there is no mask token; None where neither is.
+    """
+
+    special: tuple[int, ...]
+    pad: int
+    mask: int | None
+
+
+def vocabulary(tokenizer: TokenizerFile) -> Vocabulary:
+    """Read a tokenizer's special tokens from its file."""
+    contents = json.loads(tokenizer.json_text)
+    special = {token["content"]: int(token["id"]) for token in contents["added_tokens"] if token["special"]}
+    unknown = contents["model"].get("unk_token") or next((name for name in ("<unk>", "[UNK]") if name in special), None)
+    mask = next((special[name] for name in (*MASKS, unknown) if name in special), None)
+    return Vocabulary(tuple(sorted({*special.values(), tokenizer.pad, tokenizer.end})), tokenizer.pad, mask)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Texts of a batch.
+
+    Attributes:
+        ids: [texts, length] int64.
+        mask: 1 where there is text or a special token, 0 where there is padding, [texts, length] int64.
+        free: which tokens may be changed, [texts, length] bool.
+        luck: random numbers in [0, 1), a function of (seed, epoch, row, position), [texts, length].
+        vocabulary: the special tokens.
+    """
+
+    ids: "Tensor"
+    mask: "Tensor"
+    free: "Tensor"
+    luck: "Tensor"
+    vocabulary: Vocabulary
+
+
+class TokenAugmentation(BatchAugmentation):
+    """A change of texts."""
+
+    kinds = ("text",)
+
+    @abstractmethod
+    def apply(self, tokens: Tokens) -> "tuple[Tensor, Tensor]":
+        """The changed ids and mask."""
+
+    def change(self, setting: Setting) -> Change:
+        assert setting.tokenizer is not None, "texts have a tokenizer"
+        return TokenChange(self, vocabulary(setting.tokenizer), setting.seed)
+
+
+@dataclass(frozen=True)
+class TokenChange:
+    """Carries out one change of texts on whole batches."""
+
+    augmentation: TokenAugmentation
+    vocabulary: Vocabulary
+    seed: Seed
+
+    def __call__(self, batch: Batch, take: Callable[[np.ndarray], Batch]) -> Batch:
+        import torch
+
+        from danlu.data.augment.device import hashed_uniform
+
+        ids, mask = batch.inputs["input_ids"], batch.inputs["attention_mask"]
+        free = mask.bool() & ~torch.isin(ids, torch.tensor(self.vocabulary.special, device=ids.device))
+        keys = Draw(batch.rows, self.seed.derive(batch.epoch)).keys("token")
+        luck = hashed_uniform(keys, ids.shape[1], ids.device)
+        ids, mask = self.augmentation.apply(Tokens(ids, mask, free, luck, self.vocabulary))
+        longest = max(1, int(mask.sum(dim=1).max()))
+        inputs = {**batch.inputs, "input_ids": ids[:, :longest], "attention_mask": mask[:, :longest]}
+        return replace(batch, inputs=inputs)
+
+
+class DeleteTokens(TokenAugmentation):
+    """Leave out each token with a probability (Wei and Zou 2019, EDA). At least one of a text stays."""
+
+    name: Literal["delete-tokens"] = "delete-tokens"
+    probability: Rate = 0.1
+
+    def apply(self, tokens: Tokens) -> "tuple[Tensor, Tensor]":
+        import torch
+
+        luckiest = torch.where(tokens.free, tokens.luck, -1.0).argmax(dim=1, keepdim=True)
+        stays = (tokens.luck >= self.probability) | ~tokens.free
+        stays = stays.scatter(1, luckiest, True) & tokens.mask.bool()
+        order = (~stays).to(torch.int8).argsort(dim=1, stable=True)
+        mask = stays.gather(1, order).to(tokens.mask.dtype)
+        ids = tokens.ids.gather(1, order)
+        return torch.where(mask.bool(), ids, tokens.vocabulary.pad), mask
+
+
+class SwapTokens(TokenAugmentation):
+    """Exchange neighbouring tokens; `probability` is that of a pair (EDA's swap, kept local)."""
+
+    name: Literal["swap-tokens"] = "swap-tokens"
+    probability: Rate = 0.1
+
+    def apply(self, tokens: Tokens) -> "tuple[Tensor, Tensor]":
+        import torch
+
+        texts, length = tokens.ids.shape
+        if length < 3:
+            return tokens.ids, tokens.mask
+        positions = torch.arange(length, device=tokens.ids.device)
+        # Pairs begin at the odd or at the even positions of a text; its first number decides, the others choose pairs.
+        odd = (tokens.luck[:, :1] < 0.5).long()
+        begins = (positions - odd) % 2 == 0
+        both = tokens.free & tokens.free.roll(-1, dims=1) & (positions < length - 1)
+        left = begins & both & (tokens.luck.roll(-1, dims=1) < self.probability)
+        source = positions.expand(texts, length) + left.long() - left.roll(1, dims=1).long()
+        return tokens.ids.gather(1, source), tokens.mask
+
+
+class MaskSpans(TokenAugmentation):
+    """Hide spans of `length` tokens until about `share` of a text is hidden (after Joshi et al. 2020, SpanBERT).
+
+    A hidden token becomes the tokenizer's mask token, or its unknown token where it has no other.
+    """
+
+    name: Literal["mask-spans"] = "mask-spans"
+    share: Rate = 0.15
+    length: PositiveInt = 3
+
+    def change(self, setting: Setting) -> Change:
+        assert setting.tokenizer is not None, "texts have a tokenizer"
+        if vocabulary(setting.tokenizer).mask is None:
+            message = "mask-spans needs a mask or an unknown token, and the tokenizer has neither; use delete-tokens"
+            raise RecipeError(Problem("", "data.augment", message))
+        return super().change(setting)
+
+    def apply(self, tokens: Tokens) -> "tuple[Tensor, Tensor]":
+        import torch
+
+        assert tokens.vocabulary.mask is not None
+        # A token is hidden when any of `length` positions up to it begins a span.
+        begins = tokens.luck < 1 - (1 - self.share) ** (1 / self.length)
+        hidden = begins.clone()
+        for step in range(1, min(self.length, tokens.ids.shape[1])):
+            hidden[:, step:] |= begins[:, :-step]
+        return torch.where(hidden & tokens.free, tokens.vocabulary.mask, tokens.ids), tokens.mask

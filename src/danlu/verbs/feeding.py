@@ -1,0 +1,67 @@
+"""From split rows to what training is fed with: prepared, balanced, changed at random, near the device."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from danlu.core.seeds import Seed
+from danlu.data.augment.base import Augmentation
+from danlu.data.balance.balancer import Balancer
+from danlu.data.images.preprocessor import ImagePreprocessor
+from danlu.data.prepare import prepare_part, prepare_training
+from danlu.data.splits import Part, TrainSplit
+from danlu.data.targets import Classes
+from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
+from danlu.verbs.prepare import Opened, Prepared
+
+if TYPE_CHECKING:
+    import torch
+
+    from danlu.data.augment.host import HostAugment
+    from danlu.data.balance.apply import Balanced
+    from danlu.data.examples import Examples
+
+
+def examples_of_part(
+    opened: Opened, prepared: Prepared, part: Part, augment: "HostAugment | None" = None
+) -> "Examples":
+    """A split as tensors, answers included; `augment` changes its images in each epoch."""
+    form = prepared.preprocessor
+    if isinstance(part, TrainSplit):
+        seed = Seed(opened.recipe.seed).derive("preparation")
+        examples = prepare_training(form, part, opened.dataset, seed)
+    else:
+        examples = prepare_part(form, part, opened.place)
+    if augment is not None and isinstance(form, ImagePreprocessor):
+        examples = form.transform(part.frame, opened.place, augment, augment.stored_size)
+    if isinstance(form, CorpusPreprocessor):
+        return examples
+    return replace(examples, target=prepared.target.encode(part.frame))
+
+
+def training_feed(opened: Opened, prepared: Prepared, device: "torch.device") -> "Balanced":
+    """The training split as the loop takes it, and what the loss makes of its classes.
+
+    Raises:
+        DataError: a class is too small to be balanced as the recipe says.
+        RecipeError: an augmentation cannot be had with this data.
+    """
+    from danlu.data.augment.feed import augmented, on_host
+
+    seed, inputs = Seed(opened.recipe.seed), prepared.preprocessor.inputs
+    steps = tuple(step for step in opened.recipe.data.augment if isinstance(step, Augmentation))
+    balanced = _balanced(opened, prepared, seed, on_host(steps, inputs, seed, device))
+    classes = prepared.target.outputs if isinstance(prepared.target, Classes) else None
+    tokenizer = prepared.preprocessor.tokenizer if isinstance(prepared.preprocessor, TextPreprocessor) else None
+    feed = augmented(balanced.feed, steps, inputs, classes, tokenizer, seed, device)
+    return replace(balanced, feed=replace(feed, examples=feed.examples.settle(device)))
+
+
+def _balanced(opened: Opened, prepared: Prepared, seed: Seed, augment: "HostAugment | None") -> "Balanced":
+    from danlu.data.balance.apply import as_it_is, balance
+
+    examples = examples_of_part(opened, prepared, opened.splits.train, augment)
+    if not isinstance(prepared.target, Classes):
+        return as_it_is(examples, seed)
+    balancer = opened.recipe.data.balance
+    assert isinstance(balancer, Balancer)
+    return balance(balancer, examples, tuple(map(str, prepared.target.labels)), seed)

@@ -1,0 +1,137 @@
+"""`danlu visualize`: shows what a recipe does to its data. Today: what augmentation makes of training samples."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from danlu.artifacts.files import write_bytes
+from danlu.core.errors import ArgumentError, Problem, RecipeError
+from danlu.data.tabular.preprocessor import TabularPreprocessor
+from danlu.data.targets import Classes
+from danlu.data.texts import TextPreprocessor
+from danlu.recipe.load import as_recipe
+from danlu.recipe.schema import Recipe
+from danlu.verbs.prepare import Opened, Prepared, fit_preparation, open_data
+
+if TYPE_CHECKING:
+    from danlu.data.examples import Tensors
+    from danlu.report.augmented import Sample, Version
+
+Visual = Literal["augment"]
+
+
+def visualize(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    only: Visual = "augment",
+    output: str | Path | None = None,
+    samples: int = 6,
+    epochs: int = 6,
+    overwrite: bool = False,
+) -> Path:
+    """Write a picture of what a recipe does.
+
+    Args:
+        recipe: a Recipe, plain values, a file or a built-in's name.
+        only: `augment`: training samples beside what the first epochs make of them, exactly as training sees them.
+        output: the file: .png for images, .html for texts and tables; named after the recipe when left out.
+        samples: how many, spread evenly over the training split.
+        epochs: how many.
+        overwrite: replace a file that is there.
+
+    Returns:
+        the file.
+
+    Raises:
+        RecipeError, DataError, MissingExtra: as training does; or the recipe names no augmentation.
+        ArgumentError: the file is there already, or its name's ending is another kind's.
+    """
+    opened = open_data(as_recipe(recipe))
+    if not opened.recipe.data.augment:
+        raise RecipeError(Problem("", "data.augment", "names no augmentation, so there is nothing to show"))
+    if samples < 1 or epochs < 1:
+        raise ArgumentError(f"samples and epochs must be at least 1, got {samples} and {epochs}")
+    suffix = ".png" if opened.dataset.kind == "image" else ".html"
+    path = Path(output) if output is not None else Path(f"{opened.recipe.name}-augment{suffix}")
+    if path.suffix.lower() != suffix:
+        raise ArgumentError(f"{path}: {opened.dataset.kind} data is shown as {suffix}; give the file that ending")
+    if path.exists() and not overwrite:
+        raise ArgumentError(f"{path}: there already; give another file with -o, or say --overwrite")
+
+    from danlu.report.augmented import contact_sheet, page
+
+    found = _samples(opened, samples, epochs)
+    title = f"{opened.recipe.name}: augmentation"
+    write_bytes(path, contact_sheet(found) if suffix == ".png" else page(title, found))
+    return path
+
+
+def _samples(opened: Opened, count: int, epochs: int) -> "list[Sample]":
+    """Samples of the training feed, each as it is and as the epochs change it."""
+    import torch
+
+    from danlu.report.augmented import Sample
+    from danlu.verbs.feeding import training_feed
+
+    prepared, cpu = fit_preparation(opened), torch.device("cpu")
+    feed = training_feed(opened, prepared, cpu).feed
+    rows = np.unique(np.linspace(0, len(feed.examples) - 1, count).astype(np.int64))
+    inputs, target = feed.examples.take(rows, cpu)
+    assert target is not None
+    versions = [_versions(prepared, inputs, target.numpy())]
+    for epoch in range(epochs):
+        batch = feed.take(rows, epoch, cpu)
+        versions.append(_versions(prepared, batch.inputs, batch.target.numpy()))
+    return [
+        Sample(f"training sample {row + 1}", tuple(column[position] for column in versions))
+        for position, row in enumerate(rows)
+    ]
+
+
+def _versions(prepared: Prepared, inputs: "Tensors", target: np.ndarray) -> "list[Version]":
+    from danlu.report.augmented import Version
+
+    answers = [_answer(prepared, value) for value in target]
+    if "image" in inputs:
+        images = inputs["image"].permute(0, 2, 3, 1).numpy()
+        return [Version(answer, image=image) for answer, image in zip(answers, images, strict=True)]
+    fields = _texts(prepared, inputs) if "input_ids" in inputs else _cells(prepared, inputs, len(target))
+    return [Version(answer, fields=field) for answer, field in zip(answers, fields, strict=True)]
+
+
+def _answer(prepared: Prepared, value: np.ndarray) -> str:
+    """A label, two labels with their shares, or a number."""
+    if not isinstance(prepared.target, Classes):
+        return f"{prepared.target.decode(np.array([[value]]))['prediction'][0]:.4g}"
+    labels = prepared.target.labels
+    if value.ndim == 0:
+        return str(labels[int(value)])
+    largest = [index for index in np.argsort(-value) if value[index] > 0.005]
+    if len(largest) == 1:
+        return str(labels[largest[0]])
+    return " + ".join(f"{value[index]:.0%} {labels[index]}" for index in largest)
+
+
+def _texts(prepared: Prepared, inputs: "Tensors") -> list[dict[str, str]]:
+    """Tokens, a space between two, so that what is left out or exchanged can be seen."""
+    assert isinstance(prepared.preprocessor, TextPreprocessor)
+    tokenizer = prepared.preprocessor.tokenizer.open()
+    found: list[dict[str, str]] = []
+    for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
+        pieces = (tokenizer.decode([int(token)], skip_special_tokens=False).strip() for token in ids[mask.bool()])
+        found.append({"tokens": " ".join(piece for piece in pieces if piece)})
+    return found
+
+
+def _cells(prepared: Prepared, inputs: "Tensors", count: int) -> list[dict[str, str]]:
+    """Prepared numbers and the names of categories."""
+    form = prepared.preprocessor
+    assert isinstance(form, TabularPreprocessor)
+    found: list[dict[str, str]] = [{} for _ in range(count)]
+    for position, fields in enumerate(found):
+        for index, name in enumerate(form.names[: form.inputs.numeric]):
+            fields[name] = f"{float(inputs['numeric'][position, index]):.2f}"
+        for index, category in enumerate(form.embedded):
+            fields[category.column] = category.names[int(inputs["categories"][position, index])]
+    return found
