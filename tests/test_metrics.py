@@ -72,11 +72,12 @@ def test_language_metrics_count_every_token_once() -> None:
 def test_perplexity_equals_a_sum_over_torchs_cross_entropy() -> None:
     import torch
 
+    from danlu.data.balance.emphasis import Emphasis
     from danlu.models.heads import token_answer, token_loss
 
     logits, target = torch.randn(3, 7, 11), torch.randint(11, (3, 7))
     target[2, 4:] = -100
-    summed, count = token_loss(logits, target, 0.0)
+    summed, count = token_loss(logits, target, Emphasis())
     answers = token_answer(logits, target)
     assert float(answers[:, 0].sum()) == pytest.approx(float(summed), rel=1e-6)
     assert (int(answers[:, 1].sum()), count) == (18, 18)

@@ -1,6 +1,6 @@
 """A table too large to be held: it stands in a file, and its columns and rows are read when they are asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import polars as pl
@@ -30,9 +30,9 @@ class DiskFrame:
         """The scan, for statistics that polars streams."""
         return self._scan
 
-    def select(self, names: Sequence[str]) -> "DiskFrame":
+    def select(self, names: Iterable[str]) -> "DiskFrame":
         """Some of the columns, still on the disk."""
-        return DiskFrame(self._scan.select(names), self.height)
+        return DiskFrame(self._scan.select(list(names)), self.height)
 
     def __getitem__(self, name: str) -> pl.Series:
         """One column, read whole."""

@@ -37,7 +37,7 @@ def _target(dataset: Dataset, splits: Splits) -> dict[str, Any]:
     values = dataset.frame[dataset.target]
     if dataset.task == "regression":
         return {"name": dataset.target, **_numbers(values.cast(pl.Float64))}
-    shares = {name: part.frame[dataset.target].rename("label").value_counts().rows() for name, part in splits.items()}
+    shares = {name: part.column(dataset.target).rename("label").value_counts().rows() for name, part in splits.items()}
     classes = [str(label) for label in sorted(values.unique().to_list())]
     counts = {name: {str(label): count for label, count in rows} for name, rows in shares.items()}
     return {

@@ -55,6 +55,10 @@ class Part:
         """One column of the rows; a large table is best read by these."""
         return self.whole[name].gather(self.rows)
 
+    def columns(self, *names: str) -> pl.DataFrame:
+        """Some columns of the rows."""
+        return take_rows(self.whole.select(names), self.rows)
+
     def blocks(self, columns: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
         """Some columns of the rows, `size` rows at a time, so that a large table is never copied whole."""
         chosen = self.whole.select(columns)

@@ -140,7 +140,7 @@ AnyTarget = Annotated[Classes | Quantity | NextToken, Field(discriminator="task"
 def fit_target(train: TrainSplit, dataset: Dataset) -> Classes | Quantity:
     """Learn the labels, or the mean and deviation, of the training split's answers."""
     assert dataset.target is not None
-    values = train.frame[dataset.target]
+    values = train.column(dataset.target)
     if dataset.task == "classification":
         labels = sorted(values.unique().to_list())
         if len(labels) == 1:

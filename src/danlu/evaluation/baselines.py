@@ -4,6 +4,7 @@ Classification: the class frequencies, logistic regression. Regression: the mean
 TF-IDF of words, images as pixels. Language modelling: how frequent a token is, and how frequent after the one before.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from danlu.data.targets import Classes, Quantity
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
 from danlu.evaluation.metrics import Truth
 
+LEARNED_ROWS = {"tabular": 200_000, "image": 20_000, "text": 100_000}  # most training rows that a linear model sees
+BLOCK_ROWS = 50_000  # of dense features at a time
 PIXELS_A_SIDE = 16  # of the images that the linear model sees
 BIGRAM_SHARE = 0.75  # of the bigram model's probability that is the bigram's; the rest is the unigram's
 
@@ -39,22 +42,25 @@ def supervised_baselines(
     """The trivial and the linear model of a classification or regression."""
     judged = {"validation": splits.validation, "test": splits.test}
     features = _Features(preprocessor, Place(dataset.origin, dataset.folder))
-    train = features.fit(splits.train.frame)
+    answers = splits.train.columns(target.column)
+    learned = _thinned(splits.train, LEARNED_ROWS[preprocessor.kind])
+    train = features.fit(learned)
     if isinstance(target, Classes):
-        codes = target.codes(splits.train.frame)
-        share = np.bincount(codes, minlength=len(target.labels)) / len(codes)
+        share = np.bincount(target.codes(answers), minlength=len(target.labels)) / len(answers)
+        codes = target.codes(learned.columns(target.column))
         tiled = {name: np.tile(share, (len(part.rows), 1)) for name, part in judged.items()}
         trivial = Baseline("majority", "always the most frequent class", tiled)
         if share.max() == 1.0:  # a dry run of few rows may meet one class alone
             return [trivial]
         linear = _classify(features, train, codes, judged, target)
         return [trivial, Baseline("logistic-regression", features.meaning, linear)]
-    values = splits.train.frame[target.column].cast(pl.Float64).to_numpy()
+    mean = float(answers[target.column].cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]
+    values = learned.column(target.column).cast(pl.Float64).to_numpy()
     return [
         Baseline(
             "mean",
             "always the training mean",
-            {name: np.full(len(part.rows), values.mean()) for name, part in judged.items()},
+            {name: np.full(len(part.rows), mean) for name, part in judged.items()},
         ),
         Baseline("ridge", features.meaning, _regress(features, train, values, judged)),
     ]
@@ -86,19 +92,32 @@ def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor) -> list
     ]
 
 
+def _thinned(train: Part, most: int) -> Part:
+    """At most so many rows, spread evenly: a linear model learns no more from millions."""
+    if len(train) <= most:
+        return train
+    return Part(train.rows[np.linspace(0, len(train) - 1, most).astype(np.int64)], train.whole)
+
+
 class _Features:
     """What a linear model sees of each kind of data."""
 
     def __init__(self, preprocessor: Preprocessor, place: Place) -> None:
         self.preprocessor, self.place = preprocessor, place
         self.vectorizer: Any = None
+        self.learned = ""
 
     @property
     def meaning(self) -> str:
         seen = {"tabular": "the same columns", "image": f"{PIXELS_A_SIDE}x{PIXELS_A_SIDE} pixels"}
-        return f"a linear model of {seen.get(self.preprocessor.kind, 'TF-IDF of words and pairs of words')}"
+        return (
+            f"a linear model of {seen.get(self.preprocessor.kind, 'TF-IDF of words and pairs of words')}{self.learned}"
+        )
 
-    def fit(self, train: pl.DataFrame) -> Any:
+    def fit(self, part: Part) -> Any:
+        if len(part) == LEARNED_ROWS[self.preprocessor.kind]:
+            self.learned = f", learned from {len(part):,} training rows"
+        train = part.frame
         if isinstance(self.preprocessor, TextPreprocessor):
             from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -111,6 +130,11 @@ class _Features:
             )
             return self.vectorizer.fit_transform(texts)
         return self.of(train)
+
+    def answers(self, part: Part, answer: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """What a fitted model says of a part's rows, block by block."""
+        blocks = part.blocks(self.preprocessor.columns, BLOCK_ROWS)
+        return np.concatenate([answer(self.of(block)) for block in blocks])
 
     def of(self, frame: pl.DataFrame) -> Any:
         """[rows, features], dense or sparse."""
@@ -141,7 +165,7 @@ def _classify(
     found: dict[str, np.ndarray] = {}
     for name, part in judged.items():
         probabilities = np.zeros((len(part.rows), len(target.labels)))
-        probabilities[:, model.classes_] = model.predict_proba(features.of(part.frame))
+        probabilities[:, model.classes_] = features.answers(part, model.predict_proba)
         found[name] = probabilities
     return found
 
@@ -150,7 +174,7 @@ def _regress(features: _Features, train: Any, values: np.ndarray, judged: dict[s
     from sklearn.linear_model import Ridge
 
     model = Ridge().fit(train, values)
-    return {name: model.predict(features.of(part.frame)) for name, part in judged.items()}
+    return {name: features.answers(part, model.predict) for name, part in judged.items()}
 
 
 def _stream(documents: list[list[int]], end: int) -> tuple[np.ndarray, np.ndarray]:
@@ -185,5 +209,5 @@ def _summed(losses: np.ndarray, right: np.ndarray) -> np.ndarray:
 def truth_of(part: Part, target: Classes | Quantity, answers: np.ndarray) -> Truth:
     """The answers of a split beside what is true."""
     if isinstance(target, Classes):
-        return Truth(target.codes(part.frame), answers)
-    return Truth(part.frame[target.column].cast(pl.Float64).to_numpy(), answers)
+        return Truth(target.codes(part.columns(target.column)), answers)
+    return Truth(part.column(target.column).cast(pl.Float64).to_numpy(), answers)

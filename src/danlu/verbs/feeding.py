@@ -9,7 +9,7 @@ from danlu.data.balance.balancer import Balancer
 from danlu.data.images.preprocessor import ImagePreprocessor
 from danlu.data.prepare import prepare_part, prepare_training
 from danlu.data.splits import Part, TrainSplit
-from danlu.data.targets import Classes
+from danlu.data.targets import Classes, NextToken
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
 from danlu.verbs.prepare import Opened, Prepared
 
@@ -35,7 +35,8 @@ def examples_of_part(
         examples = form.transform(part.frame, opened.place, augment, augment.stored_size)
     if isinstance(form, CorpusPreprocessor):
         return examples
-    return replace(examples, target=prepared.target.encode(part.frame))
+    assert not isinstance(prepared.target, NextToken)
+    return replace(examples, target=prepared.target.encode(part.columns(prepared.target.column)))
 
 
 def training_feed(opened: Opened, prepared: Prepared, device: "torch.device") -> "Balanced":
