@@ -8,8 +8,16 @@ import sys
 from collections.abc import Callable
 
 from augment import augment
+from batches import compare_batches
+from image_folder import image_folder
+from tables import compare_tables
 
-SECTIONS: dict[str, Callable[[], None]] = {"augment": augment}
+SECTIONS: dict[str, Callable[[], None]] = {
+    "tables": compare_tables,
+    "augment": augment,
+    "batches": compare_batches,
+    "image-folder": image_folder,
+}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or SECTIONS:

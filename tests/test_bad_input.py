@@ -154,7 +154,7 @@ def test_a_wrong_line_of_json_is_named(refused: Refusal, tmp_path: Path, line: s
 
 def test_ragged_rows(refused: Refusal, tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("x,y\n1,a\n2,b,c,d\n")
-    assert "data.csv: cannot be read as csv" in refused(tmp_path / "data.csv", DATA_WRONG)
+    assert "data.csv:3: has 4 values where the header names 2 columns" in refused(tmp_path / "data.csv", DATA_WRONG)
 
 
 def test_a_file_of_unknown_kind(refused: Refusal, tmp_path: Path) -> None:
@@ -185,16 +185,11 @@ def test_class_folders_that_are_splits(refused: Refusal, image_folder: Path, tmp
     assert "all: its folders are named like splits, not like classes (test, train)" in message
 
 
-@pytest.mark.parametrize(("mode", "reason"), [("F", "pixels of 32 bits"), ("1", "more pixels than an honest image")])
-def test_images_that_cannot_be_meant(
-    refused: Refusal, image_folder: Path, tmp_path: Path, mode: str, reason: str
-) -> None:
+def test_an_image_that_would_fill_the_memory(refused: Refusal, image_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     shutil.copytree(image_folder, folder)
-    Image.new(mode, (8, 8) if mode == "F" else (20_000, 20_000)).save(
-        folder / "digit-0" / "0000.tif", compression="packbits"
-    )
-    assert reason in refused(folder, DATA_WRONG, target="label")
+    Image.new("1", (20_000, 20_000)).save(folder / "digit-0" / "0000.tif", compression="packbits")
+    assert "0000.tif: has 400,000,000 pixels, more than" in refused(folder, DATA_WRONG, target="label")
 
 
 def test_a_folder_without_images(refused: Refusal, tmp_path: Path) -> None:
