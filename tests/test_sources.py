@@ -189,7 +189,7 @@ def test_the_audit_finds_shared_rows_and_columns_that_tell(tmp_path: Path) -> No
     )
     frame.write_csv(tmp_path / "a.csv")
     findings = package.check({"data": {"source": str(tmp_path / "a.csv"), "target": "y"}})["findings"]
-    assert {finding["subject"] for finding in findings} == {"duplicates", "refund"}
+    assert {finding["subject"] for finding in findings} == {"duplicates", "refund", "x"}
     assert any("30 of 30 test rows also stand in the training split" in finding["message"] for finding in findings)
 
 

@@ -1,18 +1,31 @@
 """danlu check RECIPE"""
 
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
 from danlu.cli.options import Json, Overrides, RecipeArgument
 from danlu.cli.show import print_json, print_table
+from danlu.core.errors import DataError
+
+Strict = Annotated[bool, Parameter(help="Exit with code 3 where the audit finds more than notes.", negative=())]
 
 
-def check(recipe: RecipeArgument, *, overrides: Overrides = (), json: Json = False) -> None:
+def check(recipe: RecipeArgument, *, overrides: Overrides = (), json: Json = False, strict: Strict = False) -> int:
     """Validate a recipe, profile its data and audit it for leakage; train nothing."""
     from danlu.recipe.load import load_recipe
     from danlu.verbs.check import check as check_verb
 
     found = check_verb(load_recipe(recipe, overrides))
+    serious = [finding for finding in found["findings"] if finding["severity"] != "note"]
     if json:
         print_json(found)
-        return
+    else:
+        _print(found)
+    return DataError.exit_code if strict and serious else 0
+
+
+def _print(found: dict[str, Any]) -> None:
     parts = ", ".join(f"{name} {count:,}" for name, count in found["splits"].items())
     print(f"{found['origin']}: {found['rows']:,} rows of {found['kind']} data; {parts}")
     print(f"task: {found['task']} ({found['task_reason']})")
@@ -27,5 +40,7 @@ def check(recipe: RecipeArgument, *, overrides: Overrides = (), json: Json = Fal
     )
     print()
     for finding in found["findings"]:
-        print(f"look at {finding['subject']}: {finding['message']}")
+        print(f"{finding['severity']}: {finding['subject']}: {finding['message']}")
+        if finding["cure"]:
+            print(f"    {finding['cure']}")
     print("the recipe is right" + ("" if found["findings"] else "; the audit found nothing"))

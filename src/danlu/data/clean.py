@@ -6,18 +6,20 @@ happens after it, on the training split alone. Values are mended by the preproce
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 
 from danlu.core.component import Component
-from danlu.core.errors import DataError
+from danlu.core.errors import DataError, Problem, RecipeError
 from danlu.core.seeds import Seed
 from danlu.data.columns import missing_values
 from danlu.data.dataset import Dataset
 from danlu.data.disk import Table, take_rows
 from danlu.data.images.check import unreadable
+from danlu.data.near import near_images, near_texts
 from danlu.data.splits import Part, Splits, TrainSplit
 from danlu.data.tabular.impute import DropGaps
 from danlu.data.tabular.numbers import read_numbers
@@ -57,7 +59,29 @@ class DropExact(Duplicates):
         return np.asarray(rows[~first])
 
 
-DUPLICATES: dict[str, type[Component]] = {"keep": Keep, "drop": DropExact}
+class DropNear(Duplicates):
+    """A text or image that is nearly the same as an earlier one is left out.
+
+    Attributes:
+        similarity: from which two texts (shared character sequences) or images (bits of a perceptual hash) are copies.
+    """
+
+    name: Literal["near"] = "near"
+    similarity: Annotated[float, Field(gt=0.5, le=1.0)] = 0.9
+
+    def repeated(self, dataset: Dataset, rows: Rows) -> Rows:
+        if dataset.kind == "tabular":
+            message = "near compares texts and images; for tables say drop"
+            raise RecipeError(Problem("", "data.clean.duplicates", message))
+        values = dataset.frame[dataset.content].gather(rows).to_list()
+        if dataset.kind == "image":
+            groups = near_images(values, dataset.folder, self.similarity)
+        else:
+            groups = near_texts(values, self.similarity)
+        return np.asarray(rows[groups != np.arange(len(rows))])
+
+
+DUPLICATES: dict[str, type[Component]] = {"keep": Keep, "drop": DropExact, "near": DropNear}
 
 
 def first_of_equals(table: Table, rows: Rows) -> np.ndarray:

@@ -79,7 +79,8 @@ def open_data(recipe: Recipe) -> Opened:
     cleaned = clean_rows(dataset, options)
     splits = split_dataset(dataset, resolved.data.split, seed, cleaned.kept)
     splits, outliers = drop_outliers(splits, dataset, options.outliers, seed)
-    return Opened(resolved, dataset, splits, audit(dataset, splits), pl.concat([cleaned.dropped, outliers]))
+    findings = audit(dataset, splits, resolved.data, seed)
+    return Opened(resolved, dataset, splits, findings, pl.concat([cleaned.dropped, outliers]))
 
 
 def shorten(opened: Opened) -> Opened:
@@ -149,7 +150,7 @@ def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
     train, validation, test = (Part(rows, dataset.frame) for rows in chosen.values())
     splits = Splits(TrainSplit(train.rows, train.whole), validation, test)
     dropped = read_frame(run.path / "data" / DROPPED)
-    return Opened(recipe, dataset, splits, audit(dataset, splits), dropped)
+    return Opened(recipe, dataset, splits, (), dropped)
 
 
 def _digest(dataset: Dataset, rows: int) -> str:

@@ -61,6 +61,10 @@ def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool
     import torch
 
     make_deterministic()
+    serious = [finding for finding in opened.findings if finding.severity != "note"]
+    if serious:
+        subjects = ", ".join(dict.fromkeys(finding.subject for finding in serious))
+        say(f"the audit warns of {subjects}; the report says more, and `danlu check` how to mend it")
     if opened.dropped.height:
         origin, height = opened.dataset.origin, opened.dataset.frame.height
         say(f"{origin}: left out {opened.dropped.height:,} of {height:,} rows: {in_words(opened.dropped)}")

@@ -1,0 +1,107 @@
+"""Whether the splits look alike: column by column, and to a classifier that is asked which split a row is from."""
+
+import math
+
+import numpy as np
+import polars as pl
+
+from danlu.data.audit.classifier import auroc, features_of, out_of_fold
+from danlu.data.audit.finding import Finding, View, some
+
+LEVEL = 1e-3  # of all tests of a check together: one in a thousand sets without drift raises an alarm
+LEAST_DISTANCE = 0.1  # between distributions; less may be certain in much data, and does not matter
+LEAST_AUROC, MOST_COMPARED = 0.55, 4_000
+FEWEST = 20  # rows that a distribution is judged by
+
+
+def drifting_columns(view: View) -> list[Finding]:
+    """Columns whose distribution differs between the training split and another (Kolmogorov-Smirnov, chi-squared)."""
+    columns = [column for column in view.dataset.used if column.type in ("number", "category", "datetime")]
+    parts = [name for name in ("validation", "test") if view.frames[name].height >= FEWEST]
+    found: list[tuple[float, str, str]] = []
+    for name in parts:
+        for column in columns:
+            one, other = view.train[column.name], view.frames[name][column.name]
+            words = column.type == "category" or one.dtype == pl.String
+            distance, chance = _frequencies(one, other) if words else _distributions(one, other)
+            if distance >= LEAST_DISTANCE and chance * len(columns) * len(parts) < LEVEL:
+                found.append((distance, column.name, name))
+    if not found:
+        return []
+    found.sort(reverse=True)
+    named = some([f"{column} ({split}, {distance:.2f})" for distance, column, split in found])
+    return [
+        Finding(
+            severity="warning",
+            subject="drift",
+            message=f"{len({column for _, column, _ in found})} columns are distributed otherwise than in the training "
+            f"split: {named}; the figures tell of other data than the model learned from",
+            cure="look at how the rows were collected; data.split.by decides which are compared",
+            figures={"columns": [{"column": c, "split": s, "distance": d} for d, c, s in found]},
+        )
+    ]
+
+
+def _distributions(one: pl.Series, other: pl.Series) -> tuple[float, float]:
+    """The largest distance of two cumulative distributions, and how often chance alone makes one as large."""
+    from scipy.special import kolmogorov
+
+    first, second = (np.sort(values.drop_nulls().cast(pl.Float64).to_numpy()) for values in map(_numeric, (one, other)))
+    if min(len(first), len(second)) < FEWEST:
+        return 0.0, 1.0
+    points = np.concatenate([first, second])
+    gaps = np.searchsorted(first, points, "right") / len(first) - np.searchsorted(second, points, "right") / len(second)
+    distance = float(np.abs(gaps).max())
+    effective = math.sqrt(len(first) * len(second) / (len(first) + len(second)))
+    return distance, float(kolmogorov((effective + 0.12 + 0.11 / effective) * distance))
+
+
+def _numeric(values: pl.Series) -> pl.Series:
+    return values.cast(pl.Int64) if values.dtype.is_temporal() else values
+
+
+def _frequencies(one: pl.Series, other: pl.Series) -> tuple[float, float]:
+    """Half the summed difference of shares, and how often chance alone makes a chi-squared as large."""
+    from scipy.special import chdtrc
+
+    words = pl.concat([one.cast(pl.String), other.cast(pl.String)]).fill_null("\0")
+    codes = words.rank("dense").to_numpy().astype(np.int64) - 1
+    counts = np.stack([np.bincount(part, minlength=codes.max() + 1) for part in (codes[: len(one)], codes[len(one) :])])
+    total, sizes = counts.sum(axis=0), counts.sum(axis=1)
+    # Values too rare for the approximation are one value together.
+    rare = total * sizes.min() / sizes.sum() < 5
+    counts = np.column_stack([counts[:, ~rare], counts[:, rare].sum(axis=1)])
+    counts = counts[:, counts.sum(axis=0) > 0]
+    if counts.shape[1] < 2:
+        return 0.0, 1.0
+    expected = np.outer(sizes, counts.sum(axis=0)) / sizes.sum()
+    statistic = float(((counts - expected) ** 2 / expected).sum())
+    shares = counts / sizes[:, None]
+    return float(np.abs(shares[0] - shares[1]).sum() / 2), float(chdtrc(counts.shape[1] - 1, statistic))
+
+
+def told_apart(view: View) -> list[Finding]:
+    """Whether a classifier can tell training rows from test rows (Lopez-Paz & Oquab 2017), on rows it has not seen."""
+    if view.dataset.kind != "tabular" or view.frames["test"].height < FEWEST:
+        return []
+    test = view.frames["test"].head(MOST_COMPARED // 2)
+    train = view.train.head(min(MOST_COMPARED // 2, 4 * test.height))
+    names = [column.name for column in view.dataset.used]
+    both = pl.concat([train.select(names), test.select(names)])
+    labels = (np.arange(both.height) >= train.height).astype(np.int64)
+    seed = view.seed.derive("told-apart")
+    chances = out_of_fold(features_of(both, view.dataset.used, seed), labels, 2, seed)[:, 1]
+    score = auroc(chances, labels == 1)
+    deviation = math.sqrt((both.height + 1) / (12 * train.height * test.height))
+    if score < LEAST_AUROC or (score - 0.5) / deviation < 3.3:
+        return []
+    return [
+        Finding(
+            severity="warning",
+            subject="drift",
+            message=f"a classifier tells test rows from training rows (AUROC {score:.3f} ± {deviation:.3f}, 0.5 were "
+            "chance); the figures tell of other data than the model learned from",
+            cure="look at how the rows were collected; data.split.by decides which are compared",
+            figures={"auroc": score, "deviation": deviation},
+        )
+    ]

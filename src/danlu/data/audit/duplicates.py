@@ -1,0 +1,126 @@
+"""The same row, or nearly the same, more than once: within a split, across splits, with another answer."""
+
+import numpy as np
+import polars as pl
+
+from danlu.data.audit.finding import Finding, View, some
+from danlu.data.images.check import unreadable
+from danlu.data.images.decode import read_header
+from danlu.data.near import near_images, near_texts
+
+NEAR = 0.9  # similarity from which two texts or images count as copies
+MOST_IMAGES, MOST_TEXTS = 2_000, 20_000  # that are compared
+LONGEST_SHOWN = 60  # characters
+LOOKED_AT, LEAST_SIDE = 64, 32  # images whose size is looked at; pixels of the shorter side that hold enough to compare
+
+
+def repeated_rows(view: View) -> list[Finding]:
+    """Rows of validation and test that also stand in the training split, and repetitions within it."""
+    inputs = _hashes(view, [column.name for column in view.dataset.used])
+    train = np.unique(inputs[view.splits.train.rows])
+    found: list[Finding] = []
+    for name, part in (("validation", view.splits.validation), ("test", view.splits.test)):
+        shared = int(np.isin(inputs[part.rows], train).sum())
+        if shared:
+            found.append(
+                Finding(
+                    severity="error" if shared > 0.2 * len(part) else "warning",
+                    subject="duplicates",
+                    message=f"{shared:,} of {len(part):,} {name} rows also stand in the training split; "
+                    "the figures flatter the model by as much",
+                    cure="data.clean.duplicates: drop",
+                    figures={"split": name, "rows": shared, "share": shared / len(part)},
+                )
+            )
+    within = len(view.splits.train) - len(train)
+    if within:
+        found.append(
+            Finding(
+                severity="note",
+                subject="duplicates",
+                message=f"{within:,} of {len(view.splits.train):,} training rows repeat an earlier one",
+                cure="data.clean.duplicates: drop",
+                figures={"split": "train", "rows": within},
+            )
+        )
+    return found
+
+
+def contradictions(view: View) -> list[Finding]:
+    """Rows with the same inputs and another class: no model can be right about all of them."""
+    target = view.dataset.target
+    if view.dataset.task != "classification" or target is None:
+        return []
+    kept = np.concatenate([part.rows for _, part in view.splits.items()])
+    hashes = pl.Series(_hashes(view, [column.name for column in view.dataset.used])).gather(kept)
+    pairs = pl.DataFrame({"inputs": hashes, "label": view.dataset.frame[target].gather(kept)})
+    groups = pairs.group_by("inputs").agg(pl.col("label").n_unique().alias("labels"), pl.len().alias("rows"))
+    rows = int(groups.filter(pl.col("labels") > 1)["rows"].sum())
+    if rows == 0:
+        return []
+    share = rows / len(kept)
+    return [
+        Finding(
+            severity="warning" if share > 0.01 else "note",
+            subject="contradictions",
+            message=f"{rows:,} of {len(kept):,} rows have the same inputs as another row but another {target!r}; "
+            "no model can be right about all of them",
+            cure="look at them; perhaps a column that tells them apart is missing",
+            figures={"rows": rows, "share": share},
+        )
+    ]
+
+
+def near_copies(view: View) -> list[Finding]:
+    """Texts or images of validation and test that are nearly the same as one of the training split."""
+    if view.dataset.kind == "tabular":
+        return []
+    images = view.dataset.kind == "image"
+    content, most = view.dataset.content, MOST_IMAGES if images else MOST_TEXTS
+    frames = {name: frame.head(most * frame.height // _height(view) + 1) for name, frame in view.frames.items()}
+    values = [value for frame in frames.values() for value in frame[content].to_list()]
+    if images and (unreadable(values, view.dataset.folder) or _tiny(values, view)):
+        return []  # broken images are another check's
+    groups = near_images(values, view.dataset.folder, NEAR) if images else near_texts(values, NEAR)
+    sizes = np.cumsum([0, *(frame.height for frame in frames.values())])
+    train = np.unique(groups[: sizes[1]])
+    exact = set() if images else {str(value) for value in values[: sizes[1]]}
+    found: list[Finding] = []
+    for index, name in ((1, "validation"), (2, "test")):
+        rows = range(sizes[index], sizes[index + 1])
+        copies = [row for row in rows if groups[row] in train and (images or str(values[row]) not in exact)]
+        if copies:
+            shown = some([_shown(values[row]) for row in copies])
+            found.append(
+                Finding(
+                    severity="warning",
+                    subject="near duplicates",
+                    message=f"{len(copies):,} of {len(rows):,} {name} {'images' if images else 'texts'} that were "
+                    f"compared are nearly the same as one of the training split: {shown}",
+                    cure="data.clean.duplicates: near",
+                    figures={"split": name, "rows": len(copies), "compared": len(rows)},
+                )
+            )
+    return found
+
+
+def _tiny(references: list[str | bytes], view: View) -> bool:
+    """Whether images are too small to tell copies from likeness: two zeros of 8x8 pixels are one and the same."""
+    headers = [read_header(reference, view.dataset.folder) for reference in references[:LOOKED_AT]]
+    return float(np.median([min(header.width, header.height) for header in headers])) < LEAST_SIDE
+
+
+def _shown(value: str | bytes) -> str:
+    if isinstance(value, bytes):
+        return "an image given as bytes"
+    return repr(value if len(value) < LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]}…")
+
+
+def _height(view: View) -> int:
+    return sum(frame.height for frame in view.frames.values())
+
+
+def _hashes(view: View, names: list[str]) -> np.ndarray:
+    """A number for each row of the dataset that is the same for equal values of some columns, [rows] uint64."""
+    hashed = view.dataset.frame.lazy().select(pl.struct(names).hash(seed=0)).collect(engine="streaming")
+    return hashed.to_series().to_numpy()

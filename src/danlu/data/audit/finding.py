@@ -1,0 +1,120 @@
+"""What an audit finds, and what its checks look at: a sample of each split, always the same one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from danlu.core.component import Component, Frozen
+from danlu.core.seeds import Seed
+from danlu.data.columns import Column
+from danlu.data.dataset import Dataset
+from danlu.data.splits import Part, Splits, TrainSplit
+from danlu.recipe.sections import Data
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+MOST_ROWS = 50_000  # that are looked at one by one, of all splits together
+
+
+class Finding(Frozen):
+    """Something a person should look at before trusting the figures.
+
+    Attributes:
+        severity: error where the test means nothing, warning where it flatters or the model suffers, else note.
+        subject: what it is about: a column's name or a kind of problem.
+        message: what was found, with figures.
+        cure: what mends it, a line of the recipe where there is one.
+        figures: the figures behind it.
+    """
+
+    severity: Severity
+    subject: str
+    message: str
+    cure: str = ""
+    figures: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class View:
+    """What checks look at.
+
+    Attributes:
+        dataset: the rows and their meaning.
+        splits: all rows of each split.
+        sample: at most MOST_ROWS of them, in the same shares.
+        section: the resolved `data` section.
+        seed: decides the sample and whatever a check draws.
+    """
+
+    dataset: Dataset
+    splits: Splits
+    sample: Splits
+    section: Data
+    seed: Seed
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self.dataset.columns
+
+    @property
+    def dataset_split(self) -> Component | None:
+        """How the rows were split."""
+        return self.section.split.by
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the recipe does something about classes of unequal size."""
+        return self.section.balance.name != "none"
+
+    @cached_property
+    def frames(self) -> dict[str, pl.DataFrame]:
+        """The sampled rows of each split."""
+        return {name: part.frame for name, part in self.sample.items()}
+
+    @property
+    def train(self) -> pl.DataFrame:
+        return self.frames["train"]
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The class of each sampled training row as a number from 0, in the order of `classes`, [rows]."""
+        codes = {label: code for code, label in enumerate(self.classes)}
+        assert self.dataset.target is not None
+        return np.array([codes[label] for label in self.train[self.dataset.target].to_list()], dtype=np.int64)
+
+    @cached_property
+    def classes(self) -> tuple[Any, ...]:
+        """The classes of the sampled training rows."""
+        assert self.dataset.target is not None
+        return tuple(sorted(self.train[self.dataset.target].unique().to_list()))
+
+
+Check = Callable[[View], list[Finding]]
+
+
+def view(dataset: Dataset, splits: Splits, section: Data, seed: Seed) -> View:
+    """The rows that checks look at."""
+    total = sum(len(part) for _, part in splits.items())
+    share = min(1.0, MOST_ROWS / total)
+    sampled = [_thin(part, share, seed.derive(name)) for name, part in splits.items()]
+    train, validation, test = sampled
+    sample = Splits(TrainSplit(train.rows, train.whole), validation, test)
+    return View(dataset, splits, sample, section, seed)
+
+
+def _thin(part: Part, share: float, seed: Seed) -> Part:
+    if share == 1.0:
+        return part
+    chosen = np.random.default_rng(seed.value).permutation(len(part))[: max(1, int(share * len(part)))]
+    return Part(part.rows[np.sort(chosen)], part.whole)
+
+
+def some(values: list[str], most: int = 3) -> str:
+    """The first few of several things, and how many more there are."""
+    rest = len(values) - most
+    return ", ".join(values[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,91 @@
+"""The answers themselves: classes of unequal size, classes that a split lacks, labels that are probably wrong."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from danlu.data.audit.classifier import features_of, out_of_fold
+from danlu.data.audit.finding import Finding, View, some
+
+SKEWED = 10  # times as many samples in the largest class as in the smallest
+MOST_CLASSES, MOST_ROWS, FEWEST_ROWS = 20, 4_000, 100
+UNLIKELY = 0.05  # the probability of its own label under which a row is listed
+LISTED = 10
+
+
+def class_sizes(view: View) -> list[Finding]:
+    """Classes of very unequal size, and classes that a split lacks."""
+    target = view.dataset.target
+    if view.dataset.task != "classification" or target is None:
+        return []
+    counts = {name: _counts(part.column(target)) for name, part in view.splits.items()}
+    train = counts["train"]
+    found: list[Finding] = []
+    for name in ("validation", "test"):
+        absent = [str(label) for label in train if label not in counts[name]]
+        if absent:
+            found.append(
+                Finding(
+                    severity="warning",
+                    subject=target,
+                    message=f"the {name} split has no {some([repr(label) for label in absent])}; "
+                    "nothing is measured of what it lacks",
+                    cure="data.split.by: stratified",
+                    figures={"split": name, "classes": absent},
+                )
+            )
+    (small, fewest), (large, most) = (pick(train.items(), key=lambda item: item[1]) for pick in (min, max))
+    if most >= SKEWED * fewest and not view.balanced:
+        found.append(
+            Finding(
+                severity="note",
+                subject=target,
+                message=f"{large!r} has {most:,} samples in training and {small!r} has {fewest:,}; "
+                "accuracy hides how the rare class fares",
+                cure="data.balance: class-weights",
+                figures={"classes": {str(label): count for label, count in train.items()}},
+            )
+        )
+    return found
+
+
+def _counts(values: pl.Series) -> dict[Any, int]:
+    return dict(values.rename("label").value_counts().rows())
+
+
+def doubtful_labels(view: View) -> list[Finding]:
+    """Training rows whose label is very unlikely to models that have not seen them (Northcutt et al. 2021).
+
+    A row is listed where another class is more probable than that class usually is for its own rows.
+    """
+    if view.dataset.task != "classification" or view.dataset.kind != "tabular":
+        return []
+    classes, labels = len(view.classes), view.labels[:MOST_ROWS]
+    if not (2 <= classes <= MOST_CLASSES) or len(labels) < FEWEST_ROWS or np.bincount(labels).min() < 10:
+        return []
+    train, seed = view.train.head(MOST_ROWS), view.seed.derive("labels")
+    chances = out_of_fold(features_of(train, view.dataset.used, seed), labels, classes, seed)
+    usual = np.array([chances[labels == code, code].mean() for code in range(classes)])
+    confident = np.where(chances >= usual, chances, 0.0)
+    likely, own = confident.argmax(axis=1), chances[np.arange(len(labels)), labels]
+    doubtful = np.flatnonzero((confident.max(axis=1) > 0) & (likely != labels) & (own < UNLIKELY))
+    if len(doubtful) == 0:
+        return []
+    worst = doubtful[np.argsort(own[doubtful])][:LISTED]
+    rows = view.sample.train.rows[worst].tolist()
+    listed = [
+        {"row": row, "label": str(view.classes[labels[at]]), "likely": str(view.classes[likely[at]])}
+        for row, at in zip(rows, worst, strict=True)
+    ]
+    shown = some([f"row {each['row'] + 1} ({each['label']}, or {each['likely']}?)" for each in listed])
+    return [
+        Finding(
+            severity="note",
+            subject=str(view.dataset.target),
+            message=f"{len(doubtful):,} of {len(labels):,} training rows have a label that a simple model finds very "
+            f"unlikely: {shown}",
+            cure="look at them; wrong labels cost more than missing ones",
+            figures={"rows": listed, "count": len(doubtful)},
+        )
+    ]

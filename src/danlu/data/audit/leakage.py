@@ -1,0 +1,120 @@
+"""Columns that know the answer, groups and times that a split tears apart: a test that is easier than life."""
+
+import numpy as np
+import polars as pl
+
+from danlu.data.audit.finding import Finding, View
+from danlu.data.columns import ID_NAME, Column
+
+TELLING = 0.99  # balanced accuracy of one column alone, or rank correlation, from which it is suspected
+BINS = 50
+FEWEST_GROUPS, LARGEST_GROUP = 20, 0.2
+
+
+def telling_columns(view: View) -> list[Finding]:
+    """Columns that alone tell the answer almost without error: often a consequence of it, not a cause."""
+    dataset, target = view.dataset, view.dataset.target
+    if dataset.kind != "tabular" or target is None:
+        return []
+    found: list[Finding] = []
+    for column in view.columns:
+        if column.type not in ("number", "category", "datetime") or column.unique < 2:
+            continue
+        strength = _strength(view, column)
+        if strength >= TELLING:
+            known = "would it be known before the answer is?" if column.used else "it is left out of the model"
+            found.append(
+                Finding(
+                    severity="warning" if column.used else "note",
+                    subject=column.name,
+                    message=f"alone tells {target!r} ({strength:.1%} {_measure(view)}); {known}",
+                    cure=f"data.columns: {{{column.name}: drop}}" if column.used else "",
+                    figures={"strength": strength},
+                )
+            )
+    return found
+
+
+def _measure(view: View) -> str:
+    return "balanced accuracy" if view.dataset.task == "classification" else "rank correlation"
+
+
+def _strength(view: View, column: Column) -> float:
+    """How well a column alone tells the target among the training rows, in [0, 1]."""
+    values, target = view.train[column.name], view.dataset.target
+    assert target is not None
+    if view.dataset.task == "regression":
+        if column.type == "category" or values.dtype == pl.String:
+            return 0.0
+        pair = pl.DataFrame({"x": values, "y": view.train[target]}).drop_nulls()
+        if pair.height < 10:
+            return 0.0
+        correlation = pair.select(pl.corr("x", "y", method="spearman")).item()
+        return 0.0 if correlation is None or np.isnan(correlation) else abs(float(correlation))
+    bins = _bins(values)
+    # Learned on one half and judged on the other, so that a column of many values does not tell by chance.
+    half = np.random.default_rng(view.seed.derive("halves", column.name).value).random(len(bins)) < 0.5
+    counts = np.zeros((bins.max() + 1, len(view.classes)))
+    np.add.at(counts, (bins[half], view.labels[half]), 1.0)
+    shares = counts / np.maximum(counts.sum(axis=0), 1.0)  # rare classes count like frequent ones
+    guesses = shares.argmax(axis=1)[bins[~half]]
+    labels = view.labels[~half]
+    recalls = [float((guesses[labels == code] == code).mean()) for code in np.unique(labels)]
+    return float(np.mean(recalls)) if len(recalls) > 1 else 0.0
+
+
+def _bins(values: pl.Series) -> np.ndarray:
+    """Values as numbers from 0, where gaps are a value; numbers by quantiles."""
+    if (
+        values.dtype == pl.String
+        or values.dtype == pl.Boolean
+        or not (values.dtype.is_numeric() or values.dtype.is_temporal())
+    ):
+        return values.cast(pl.String).fill_null("\0").rank("dense").to_numpy().astype(np.int64) - 1
+    ranks = values.rank("average") / max(1, len(values) - values.null_count())
+    return (ranks * BINS).ceil().fill_null(0).fill_nan(0).cast(pl.Int64).to_numpy()
+
+
+def torn_groups(view: View) -> list[Finding]:
+    """Columns that look like names of users, patients or documents whose rows stand on both sides of the split."""
+    if getattr(view.dataset_split, "column", None) is not None:
+        return []
+    found: list[Finding] = []
+    rows = sum(len(part) for _, part in view.splits.items())
+    for column in view.columns:
+        repeated = FEWEST_GROUPS <= column.unique <= 0.5 * rows
+        if not repeated or column.type not in ("identifier", "category", "number") or not ID_NAME.search(column.name):
+            continue
+        groups = view.dataset.frame[column.name].cast(pl.String)
+        train = groups.gather(view.splits.train.rows).unique()
+        test = groups.gather(view.splits.test.rows).drop_nulls()
+        shared = float(test.is_in(train.implode()).mean() or 0.0)  # type: ignore[arg-type]
+        if shared > LARGEST_GROUP:
+            found.append(
+                Finding(
+                    severity="warning",
+                    subject=column.name,
+                    message=f"{shared:.0%} of the test rows share their {column.name!r} with a training row; if the "
+                    "model will meet new ones, the figures flatter it",
+                    cure=f"data.split.by: {{group: {column.name}}}",
+                    figures={"share": shared, "groups": column.unique},
+                )
+            )
+    return found
+
+
+def dates_at_random(view: View) -> list[Finding]:
+    """Rows with dates that a random split mixes."""
+    if view.dataset_split is None or view.dataset_split.name not in ("random", "stratified"):
+        return []
+    dates = [column.name for column in view.columns if column.type == "datetime"]
+    if not dates or view.dataset.kind != "tabular":
+        return []
+    return [
+        Finding(
+            severity="note",
+            subject=dates[0],
+            message="rows have dates, and the split mixes them; if the model will answer for a later time, test it so",
+            cure=f"data.split.by: {{time: {dates[0]}}}",
+        )
+    ]

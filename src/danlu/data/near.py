@@ -1,0 +1,143 @@
+"""Texts and images that are nearly the same: copies with a word changed, photos resized or recompressed.
+
+In: texts, or references to images. Out: a group number for each; near copies share one. Time grows with the number of
+samples, not with its square: only samples that share a part of their signature are compared.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from danlu.data.images.decode import Reference
+
+SHINGLE, SHINGLE_OF_IDEOGRAPHS = 5, 2  # characters; two of Chinese say as much as five of an alphabet
+FIRST_IDEOGRAPH = 0x2E80
+BUCKETS, BANDS = 64, 16  # of a text's signature; two texts alike by 0.8 share one of 16 bands of 4 with 99.98 %
+COMPARED = 20  # samples with the same part of a signature that are each compared with the one before and the first
+HASH_BITS = 64
+
+
+def near_texts(texts: Sequence[str], similarity: float) -> np.ndarray:
+    """Group texts whose sets of character sequences overlap by `similarity` (Jaccard) or more.
+
+    Candidates come from MinHash signatures (Broder 1997), made with one hash function whose range is cut into buckets
+    (Li et al. 2012); each pair of candidates is then compared in full. Case and white space do not count.
+
+    Args:
+        texts: a missing one is an empty one.
+        similarity: in (0, 1].
+
+    Returns:
+        [texts] int64: the position of the first text of its group.
+    """
+    plain = [" ".join(str(text or "").lower().split()) for text in texts]
+    first: dict[str, int] = {}
+    same_as = np.array([first.setdefault(text, position) for position, text in enumerate(plain)], dtype=np.int64)
+    distinct = np.unique(same_as)
+    shingles = [_shingles(plain[position]) for position in distinct]
+    signatures = np.stack([_signature(found) for found in shingles]) if shingles else np.zeros((0, BUCKETS), np.uint64)
+    bands = signatures.reshape(len(distinct), BANDS, BUCKETS // BANDS)
+    groups = _Groups(len(distinct))
+    for band in range(BANDS):
+        _join(groups, _keys(bands[:, band]), lambda a, b: _jaccard(shingles[a], shingles[b]) >= similarity)
+    return np.asarray(distinct[groups.roots()][np.searchsorted(distinct, same_as)])
+
+
+def near_images(references: Sequence[Reference], folder: Path, similarity: float) -> np.ndarray:
+    """Group images whose perceptual hashes share the part `similarity` of their bits or more.
+
+    Returns:
+        [images] int64: the position of the first image of its group.
+
+    Raises:
+        DataError: an image cannot be decoded.
+    """
+    from danlu.data.images.hashes import perceptual_hashes
+
+    hashes = perceptual_hashes(references, folder)
+    apart = round(HASH_BITS * (1 - similarity))
+    groups = _Groups(len(hashes))
+    # Of apart + 1 pieces, two hashes that differ in `apart` bits have one in common.
+    edges = np.linspace(0, HASH_BITS, apart + 2).round().astype(int)
+    for low, high in itertools.pairwise(edges.tolist()):
+        piece = (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
+        _join(groups, piece, lambda a, b: int(hashes[a] ^ hashes[b]).bit_count() <= apart)
+    return groups.roots()
+
+
+class _Groups:
+    """Positions joined into groups, each known by its smallest (union-find)."""
+
+    def __init__(self, count: int) -> None:
+        self.parent = list(range(count))
+
+    def root(self, position: int) -> int:
+        while self.parent[position] != position:
+            self.parent[position] = self.parent[self.parent[position]]
+            position = self.parent[position]
+        return position
+
+    def join(self, one: int, other: int) -> None:
+        low, high = sorted((self.root(one), self.root(other)))
+        self.parent[high] = low
+
+    def roots(self) -> np.ndarray:
+        return np.array([self.root(position) for position in range(len(self.parent))], dtype=np.int64)
+
+
+def _join(groups: _Groups, keys: np.ndarray, alike: Callable[[int, int], bool]) -> None:
+    """Join the samples with equal keys that are alike, each compared with a few before it and the first."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    for start, end in zip(starts, np.append(starts[1:], len(ordered)), strict=True):
+        members = order[start:end].tolist()
+        for index in range(1, len(members)):
+            one = members[index]
+            for other in dict.fromkeys([members[0], *members[max(0, index - COMPARED) : index]]):
+                if groups.root(one) != groups.root(other) and alike(other, one):
+                    groups.join(other, one)
+
+
+def _shingles(text: str) -> np.ndarray:
+    """The distinct hashes of all sequences of so many characters of a text, [hashes] uint64, ascending."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
+    ideographs = (codes >= FIRST_IDEOGRAPH).sum() > len(codes) / 2
+    width = min(SHINGLE_OF_IDEOGRAPHS if ideographs else SHINGLE, max(1, len(codes)))
+    if len(codes) == 0:
+        return np.zeros(1, dtype=np.uint64)
+    hashes = np.zeros(len(codes) - width + 1, dtype=np.uint64)
+    for offset in range(width):
+        hashes = hashes * np.uint64(1_099_511_628_211) + codes[offset : offset + len(hashes)]
+    return np.unique(_mixed(hashes))
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """Spread numbers evenly over 64 bits (the finaliser of SplitMix64, Steele et al. 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(values ^ (values >> np.uint64(31)))
+
+
+def _signature(shingles: np.ndarray) -> np.ndarray:
+    """The least hash in each bucket, [BUCKETS] uint64; an empty bucket takes over from the next that is not."""
+    signature = np.full(BUCKETS, np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(signature, (shingles % np.uint64(BUCKETS)).astype(np.int64), shingles)
+    filled = np.flatnonzero(signature != np.iinfo(np.uint64).max)
+    nearest = filled[np.searchsorted(filled, np.arange(BUCKETS)) % len(filled)]
+    return signature[nearest]
+
+
+def _keys(band: np.ndarray) -> np.ndarray:
+    """One number for each row of a band, [texts] uint64."""
+    keys = np.zeros(len(band), dtype=np.uint64)
+    for column in band.T:
+        keys = _mixed(keys * np.uint64(31) + column)
+    return keys
+
+
+def _jaccard(one: np.ndarray, other: np.ndarray) -> float:
+    shared = len(np.intersect1d(one, other, assume_unique=True))
+    return shared / (len(one) + len(other) - shared)

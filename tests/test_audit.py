@@ -1,0 +1,225 @@
+"""The audit finds what is planted, says how to mend it, and keeps calm over data that is as it should be."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import danlu as package
+from danlu.data.builtin import read_builtin
+from tests.conftest import Command
+
+ROWS = 1000
+
+
+def clean_table(seed: int = 0, rows: int = ROWS) -> pl.DataFrame:
+    """Numbers, a category and a class that the numbers say a little about."""
+    generator = np.random.default_rng(seed)
+    numbers = {f"x{index}": generator.normal(size=rows) for index in range(6)}
+    label = np.where(numbers["x0"] + generator.normal(size=rows) > 0, "yes", "no")
+    return pl.DataFrame({**numbers, "c": np.array(["u", "v", "w"])[generator.integers(0, 3, rows)], "y": label})
+
+
+def findings(frame: pl.DataFrame, folder: Path, **data: Any) -> list[dict[str, Any]]:
+    frame.write_parquet(folder / "table.parquet")
+    recipe = {"data": {"source": str(folder / "table.parquet"), "target": "y", **data}}
+    return list(package.check(recipe)["findings"])
+
+
+def subjects(found: list[dict[str, Any]], *severities: str) -> set[str]:
+    return {finding["subject"] for finding in found if not severities or finding["severity"] in severities}
+
+
+def test_data_without_faults_raises_no_alarm(tmp_path: Path) -> None:
+    """At a level of one alarm in a thousand sets, fifty sets have none, and hardly ever one."""
+    alarms = [
+        finding for seed in range(50) for finding in findings(clean_table(seed, 300), tmp_path, missing_values=[])
+    ]
+    assert len(subjects(alarms, "error", "warning")) <= 1
+
+
+@pytest.mark.parametrize("name", ["breast-cancer", "wine", "diabetes", "digits", "speeches", "speeches-corpus"])
+def test_the_built_in_sets_are_calm(name: str) -> None:
+    assert not subjects(package.check(name)["findings"], "error", "warning")
+
+
+def test_rows_on_both_sides_are_counted(tmp_path: Path) -> None:
+    frame = clean_table()
+    found = findings(pl.concat([frame, frame.head(100)]), tmp_path)
+    shared = [finding for finding in found if finding["subject"] == "duplicates"]
+    assert {finding["figures"]["split"] for finding in shared} == {"validation", "test", "train"}
+    assert sum(finding["figures"]["rows"] for finding in shared) <= 100
+    assert shared[0]["cure"] == "data.clean.duplicates: drop"
+    assert not subjects(findings(pl.concat([frame, frame.head(100)]), tmp_path, clean={"duplicates": "drop"}))
+
+
+def test_a_test_that_mostly_repeats_training_is_an_error(tmp_path: Path) -> None:
+    frame = clean_table(rows=300)
+    assert "duplicates" in subjects(findings(pl.concat([frame] * 3), tmp_path), "error")
+
+
+def test_the_same_inputs_with_two_answers_are_told(tmp_path: Path) -> None:
+    frame = clean_table()
+    other = frame.head(50).with_columns(y=pl.when(pl.col("y") == "yes").then(pl.lit("no")).otherwise(pl.lit("yes")))
+    found = findings(pl.concat([frame, other]), tmp_path)
+    (contradiction,) = [finding for finding in found if finding["subject"] == "contradictions"]
+    assert contradiction["figures"]["rows"] == 100
+
+
+@pytest.mark.parametrize("form", ["number", "category", "gap"])
+def test_a_column_that_is_the_answer_in_disguise_is_found(tmp_path: Path, form: str) -> None:
+    frame, generator = clean_table(), np.random.default_rng(1)
+    yes = frame["y"].to_numpy() == "yes"
+    leaks = {
+        "number": pl.Series(yes * 2.0 + generator.normal(0, 0.05, ROWS)),
+        "category": pl.Series(np.where(yes, np.array(["A", "B"])[generator.integers(0, 2, ROWS)], "C")),
+        "gap": pl.Series(generator.normal(size=ROWS)).set(pl.Series(~yes), None),
+    }
+    found = findings(frame.with_columns(refund=leaks[form]), tmp_path)
+    (leak,) = [finding for finding in found if finding["subject"] == "refund" and finding["severity"] == "warning"]
+    assert leak["cure"] == "data.columns: {refund: drop}"
+    assert leak["figures"]["strength"] > 0.99
+
+
+def test_a_number_in_the_targets_order_is_found_for_regression(tmp_path: Path) -> None:
+    frame = clean_table().drop("y").with_columns(y=pl.col("x0") * 3 + pl.col("x1"))
+    found = findings(frame.with_columns(copy=pl.col("y") ** 3), tmp_path)
+    assert "copy" in subjects(found, "warning")
+    assert "x0" not in subjects(found)
+
+
+def test_groups_on_both_sides_are_found_unless_the_split_keeps_them_whole(tmp_path: Path) -> None:
+    frame = clean_table().with_columns(user_id=pl.int_range(ROWS) % 60)
+    found = findings(frame, tmp_path)
+    (torn,) = [finding for finding in found if finding["subject"] == "user_id"]
+    assert torn["cure"] == "data.split.by: {group: user_id}"
+    assert "user_id" not in subjects(findings(frame, tmp_path, split={"by": {"group": "user_id"}}), "warning")
+
+
+def test_dates_that_a_split_mixes_are_noted(tmp_path: Path) -> None:
+    frame = clean_table().with_columns(when=pl.date(2024, 1, 1) + pl.duration(days=pl.int_range(ROWS)))
+    assert "when" in subjects(findings(frame, tmp_path), "note")
+    found = findings(frame, tmp_path, split={"by": {"time": "when"}})
+    assert "when" not in subjects(found)
+
+
+def test_drift_between_the_splits_is_found(tmp_path: Path) -> None:
+    part = pl.Series(["train"] * 700 + ["validation"] * 150 + ["test"] * 150)
+    frame = clean_table().with_columns(part=part)
+    split = {"by": {"column": "part"}}
+    assert "drift" not in subjects(findings(frame, tmp_path, split=split))
+    late = pl.col("part") == "test"
+    moved = frame.with_columns(x3=pl.col("x3") + pl.when(late).then(0.8).otherwise(0.0))
+    drift = [finding for finding in findings(moved, tmp_path, split=split) if finding["subject"] == "drift"]
+    assert [each["column"] for each in drift[0]["figures"]["columns"]] == ["x3"]
+    others = frame.with_columns(c=pl.when(late & (pl.col("c") == "u")).then(pl.lit("w")).otherwise(pl.col("c")))
+    assert "drift" in subjects(findings(others, tmp_path, split=split), "warning")
+
+
+def test_drift_in_how_columns_go_together_is_found(tmp_path: Path) -> None:
+    """Every column alone is as before; only a classifier sees that one has other gaps and values together."""
+    generator = np.random.default_rng(2)
+    part = pl.Series(["train"] * 1400 + ["validation"] * 300 + ["test"] * 300)
+    frame = clean_table(rows=2000).with_columns(part=part)
+    late = pl.Series(part == "test")
+    small = pl.Series(generator.normal(size=2000) * 0.15)
+    narrowed = frame.with_columns(
+        *(pl.when(late).then(pl.col(name) * 0.55 + small).otherwise(pl.col(name)).alias(name) for name in ("x1", "x2"))
+    )
+    found = findings(narrowed, tmp_path, split={"by": {"column": "part"}})
+    assert any("a classifier tells test rows" in finding["message"] for finding in found)
+
+
+def test_classes_of_unequal_size_are_noted_unless_something_is_done(tmp_path: Path) -> None:
+    frame = clean_table()
+    rare = pl.concat([frame.filter(pl.col("y") == "no"), frame.filter(pl.col("y") == "yes").head(20)])
+    cures = "".join(finding["cure"] for finding in findings(rare, tmp_path))
+    assert "data.balance" in cures
+    cures = "".join(finding["cure"] for finding in findings(rare, tmp_path, balance="class-weights"))
+    assert "data.balance" not in cures
+
+
+def test_a_class_that_the_test_lacks_is_told(tmp_path: Path) -> None:
+    part = pl.Series(["train"] * 700 + ["validation"] * 150 + ["test"] * 150)
+    frame = clean_table().with_columns(part=part)
+    frame = frame.with_columns(y=pl.when(pl.col("part") == "test").then(pl.lit("no")).otherwise(pl.col("y")))
+    found = findings(frame, tmp_path, split={"by": {"column": "part"}})
+    assert any("the test split has no 'yes'" in finding["message"] for finding in found)
+
+
+def test_wrong_labels_are_listed_first() -> None:
+    frame = read_builtin("builtin:breast-cancer").frame
+    extreme = frame.with_row_index("row").head(500).sort("worst area")
+    smallest, largest = (
+        extreme.filter(pl.col("diagnosis") == "benign"),
+        extreme.filter(pl.col("diagnosis") == "malignant"),
+    )
+    wrong = [*smallest["row"].head(3), *largest["row"].tail(3)]
+    flipped = frame.with_row_index("row").with_columns(
+        diagnosis=pl.when(pl.col("row").is_in(wrong))
+        .then(pl.when(pl.col("diagnosis") == "benign").then(pl.lit("malignant")).otherwise(pl.lit("benign")))
+        .otherwise(pl.col("diagnosis"))
+    )
+    from danlu.core.seeds import Seed
+    from danlu.data.audit.finding import view
+    from danlu.data.audit.labels import doubtful_labels
+    from danlu.data.dataset import interpret
+    from danlu.data.place import Source
+    from danlu.data.splits import Part, Splits, TrainSplit
+    from danlu.recipe.load import check_recipe
+
+    section = check_recipe({"data": {"source": "x", "target": "diagnosis"}}).data
+    dataset = interpret(Source(flipped.drop("row"), "the test", Path()), section)
+    rows = np.arange(flipped.height)
+    splits = Splits(
+        TrainSplit(rows[:500], dataset.frame), Part(rows[500:530], dataset.frame), Part(rows[530:], dataset.frame)
+    )
+    (finding,) = doubtful_labels(view(dataset, splits, section, Seed(0)))
+    listed = [each["row"] for each in finding.figures["rows"]]
+    assert len(set(wrong) & set(listed)) >= 5
+
+
+def test_columns_that_carry_little_are_noted(tmp_path: Path) -> None:
+    generator = np.random.default_rng(4)
+    frame = clean_table().with_columns(
+        same=pl.lit(1.0),
+        nearly=pl.Series(np.where(np.arange(ROWS) == 5, 2.0, 1.0)),
+        empty=pl.when(pl.int_range(ROWS) % 10 == 0).then(pl.col("x0")).otherwise(None),
+        amount=pl.Series(np.exp(generator.normal(0, 3, ROWS))),
+        town=pl.Series([("Bonn", "bonn ", "Lima")[i] for i in generator.integers(0, 3, ROWS)]),
+        shop=pl.Series([f"s{i}" for i in generator.integers(0, 120, ROWS)]),
+        huge=pl.when(pl.int_range(ROWS) == 3).then(float("inf")).otherwise(pl.col("x1")),
+    )
+    found = {finding["subject"]: finding for finding in findings(frame, tmp_path)}
+    assert found["town"]["cure"] == "data.clean.categories: merge"
+    assert found["town"]["severity"] == "warning"
+    assert "log1p" in found["amount"]["cure"]
+    assert "encode: target" in found["shop"]["cure"]
+    assert "infinite in 1 rows" in found["huge"]["message"]
+    assert {"same", "nearly", "empty"} <= set(found)
+
+
+def test_the_command_prints_cures_and_strict_means_it(tmp_path: Path, danlu: Command) -> None:
+    frame = clean_table()
+    pl.concat([frame, frame.head(100)]).write_csv(tmp_path / "table.csv")
+    (tmp_path / "recipe.yaml").write_text("data: {source: table.csv, target: y}\n")
+    plain = danlu("check", "recipe.yaml", cwd=tmp_path)
+    assert plain.returncode == 0
+    assert "warning: duplicates: " in plain.stdout
+    assert "    data.clean.duplicates: drop" in plain.stdout
+    strict = danlu("check", "recipe.yaml", "--strict", "--json", cwd=tmp_path)
+    assert strict.returncode == 3
+    assert json.loads(strict.stdout)["findings"][0]["severity"] == "warning"
+    mended = danlu("check", "recipe.yaml", "--strict", "--set", "data.clean.duplicates=drop", cwd=tmp_path)
+    assert mended.returncode == 0
+
+
+def test_the_audit_of_a_large_table_looks_at_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from danlu.data.audit import finding
+
+    monkeypatch.setattr(finding, "MOST_ROWS", 400)
+    frame = clean_table().with_columns(copy=pl.col("y"))
+    assert "copy" in subjects(findings(frame, tmp_path), "warning")
