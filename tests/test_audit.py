@@ -223,3 +223,11 @@ def test_the_audit_of_a_large_table_looks_at_a_sample(tmp_path: Path, monkeypatc
     monkeypatch.setattr(finding, "MOST_ROWS", 400)
     frame = clean_table().with_columns(copy=pl.col("y"))
     assert "copy" in subjects(findings(frame, tmp_path), "warning")
+
+
+def test_a_sorted_file_does_not_look_as_if_it_drifted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a part of the rows is compared; the first ones of a sorted file would be unlike all others."""
+    from danlu.data.audit import drift
+
+    monkeypatch.setattr(drift, "MOST_COMPARED", 200)
+    assert "drift" not in subjects(findings(clean_table().sort("x1"), tmp_path))

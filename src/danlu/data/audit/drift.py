@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.audit.classifier import auroc, features_of, out_of_fold
-from danlu.data.audit.finding import Finding, View, some
+from danlu.data.audit.finding import Finding, View, evenly, some
 
 LEVEL = 1e-3  # of all tests of a check together: one in a thousand sets without drift raises an alarm
 LEAST_DISTANCE = 0.1  # between distributions; less may be certain in much data, and does not matter
@@ -84,8 +84,8 @@ def told_apart(view: View) -> list[Finding]:
     """Whether a classifier can tell training rows from test rows (Lopez-Paz & Oquab 2017), on rows it has not seen."""
     if view.dataset.kind != "tabular" or view.frames["test"].height < FEWEST:
         return []
-    test = view.frames["test"].head(MOST_COMPARED // 2)
-    train = view.train.head(min(MOST_COMPARED // 2, 4 * test.height))
+    test = view.frames["test"][evenly(view.frames["test"].height, MOST_COMPARED // 2)]
+    train = view.train[evenly(view.train.height, min(MOST_COMPARED // 2, 4 * test.height))]
     names = [column.name for column in view.dataset.used]
     both = pl.concat([train.select(names), test.select(names)])
     labels = (np.arange(both.height) >= train.height).astype(np.int64)

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from danlu.data.audit.finding import Finding, View, some
+from danlu.data.audit.finding import Finding, View, evenly, some
 from danlu.data.images.check import unreadable
 from danlu.data.images.decode import read_header
 from danlu.data.near import near_images, near_texts
@@ -77,7 +77,10 @@ def near_copies(view: View) -> list[Finding]:
         return []
     images = view.dataset.kind == "image"
     content, most = view.dataset.content, MOST_IMAGES if images else MOST_TEXTS
-    frames = {name: frame.head(most * frame.height // _height(view) + 1) for name, frame in view.frames.items()}
+    whole = sum(frame.height for frame in view.frames.values())
+    frames = {
+        name: frame[evenly(frame.height, most * frame.height // whole + 1)] for name, frame in view.frames.items()
+    }
     values = [value for frame in frames.values() for value in frame[content].to_list()]
     if images and (unreadable(values, view.dataset.folder) or _tiny(values, view)):
         return []  # broken images are another check's
@@ -114,10 +117,6 @@ def _shown(value: str | bytes) -> str:
     if isinstance(value, bytes):
         return "an image given as bytes"
     return repr(value if len(value) < LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]}…")
-
-
-def _height(view: View) -> int:
-    return sum(frame.height for frame in view.frames.values())
 
 
 def _hashes(view: View, names: list[str]) -> np.ndarray:

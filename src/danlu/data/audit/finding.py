@@ -114,6 +114,11 @@ def _thin(part: Part, share: float, seed: Seed) -> Part:
     return Part(part.rows[np.sort(chosen)], part.whole)
 
 
+def evenly(count: int, most: int) -> np.ndarray:
+    """Positions of at most `most` of `count` rows, spread evenly: the first of a sorted file are unlike the rest."""
+    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(np.int64)
+
+
 def some(values: list[str], most: int = 3) -> str:
     """The first few of several things, and how many more there are."""
     rest = len(values) - most

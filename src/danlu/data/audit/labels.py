@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.audit.classifier import features_of, out_of_fold
-from danlu.data.audit.finding import Finding, View, some
+from danlu.data.audit.finding import Finding, View, evenly, some
 
 SKEWED = 10  # times as many samples in the largest class as in the smallest
 MOST_CLASSES, MOST_ROWS, FEWEST_ROWS = 20, 4_000, 100
@@ -61,10 +61,11 @@ def doubtful_labels(view: View) -> list[Finding]:
     """
     if view.dataset.task != "classification" or view.dataset.kind != "tabular":
         return []
-    classes, labels = len(view.classes), view.labels[:MOST_ROWS]
+    chosen = evenly(view.train.height, MOST_ROWS)
+    classes, labels = len(view.classes), view.labels[chosen]
     if not (2 <= classes <= MOST_CLASSES) or len(labels) < FEWEST_ROWS or np.bincount(labels).min() < 10:
         return []
-    train, seed = view.train.head(MOST_ROWS), view.seed.derive("labels")
+    train, seed = view.train[chosen], view.seed.derive("labels")
     chances = out_of_fold(features_of(train, view.dataset.used, seed), labels, classes, seed)
     usual = np.array([chances[labels == code, code].mean() for code in range(classes)])
     confident = np.where(chances >= usual, chances, 0.0)
@@ -73,7 +74,7 @@ def doubtful_labels(view: View) -> list[Finding]:
     if len(doubtful) == 0:
         return []
     worst = doubtful[np.argsort(own[doubtful])][:LISTED]
-    rows = view.sample.train.rows[worst].tolist()
+    rows = view.sample.train.rows[chosen[worst]].tolist()
     listed = [
         {"row": row, "label": str(view.classes[labels[at]]), "likely": str(view.classes[likely[at]])}
         for row, at in zip(rows, worst, strict=True)

@@ -57,6 +57,7 @@ def spellings(view: View) -> list[Finding]:
 def shapes(view: View) -> list[Finding]:
     """Numbers of extreme skew, infinite values, numbers written as words, and categories of very many values."""
     found: list[Finding] = []
+    worded: list[str] = []
     for column in view.dataset.used:
         values = view.train[column.name].drop_nulls()
         if column.type == "category":
@@ -64,9 +65,12 @@ def shapes(view: View) -> list[Finding]:
                 message = f"has {column.unique:,} values, few rows for each"
                 found.append(_note(column, message, f"data.columns: {{{column.name}: {{encode: target}}}}"))
         elif column.type == "number" and values.dtype == pl.String:
-            found.append(_note(column, "holds numbers written as words; they are read as numbers", ""))
+            worded.append(column.name)
         elif column.type == "number" and values.dtype.is_numeric():
             found += _number(column, values.cast(pl.Float64).to_numpy())
+    if worded:
+        message = f"{some(worded)} hold numbers written as words; they are read as numbers"
+        found.append(Finding(severity="note", subject="numbers as words", message=message))
     return found
 
 
