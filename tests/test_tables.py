@@ -404,3 +404,71 @@ def test_blocks_of_a_large_table_are_prepared_as_the_whole(holed: Path, monkeypa
     for one, two in zip(whole.features, blocks.features, strict=True):
         for name, values in one.take(rows).items():
             np.testing.assert_array_equal(values, two.take(rows)[name])
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Speeches with a number beside them: a table with a column of text."""
+    frame = read_builtin("builtin:speeches").frame.gather_every(5).head(240)
+    frame = frame.with_columns(
+        length=pl.col("text").str.len_chars(), part=pl.Series(["train", "test", "validation"] * 80)
+    )
+    path = tmp_path_factory.mktemp("reviews") / "reviews.parquet"
+    frame.select("text", "length", "part", y=pl.col("era")).write_parquet(path)
+    return path
+
+
+def test_text_within_a_table_becomes_its_topics_as_scikit_learn_finds_them(reviews: Path) -> None:
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    data = opened(reviews, target="y", split={"by": {"column": "part"}})
+    preprocessor = fit(data)
+    topics = [name for name in preprocessor.names if name.startswith("text topic")]
+    assert len(topics) == 16
+    train, test = (part.frame["text"].to_list() for part in (data.splits.train, data.splits.test))
+    vectorizer = TfidfVectorizer(
+        ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", min_df=2, max_features=None, sublinear_tf=True
+    ).fit(train)
+    (state,) = preprocessor.derived
+    assert state.kind == "words"
+    kept = [vectorizer.vocabulary_[term] for term in state.terms]
+    assert 1000 < len(kept) <= 2000
+    # The same terms weighted by the reference; only then may rows be scaled to length 1 again.
+    weighted = vectorizer.transform([*train, *test])[:, kept].toarray()
+    weighted /= np.linalg.norm(weighted, axis=1, keepdims=True)
+    seed = SEED.derive("words", "text").value % 2**32
+    reference = TruncatedSVD(16, random_state=seed).fit(weighted[: len(train)])
+    projected = reference.transform(weighted)
+    expected = (projected - projected[: len(train)].mean(axis=0)) / projected[: len(train)].std(axis=0)
+    found = numbers(preprocessor, data.splits.test.frame)[:, [preprocessor.names.index(name) for name in topics]]
+    np.testing.assert_allclose(found, expected[len(train) :], atol=2e-3)
+
+
+def test_topics_of_chinese_are_found_without_spaces() -> None:
+    from danlu.data.tabular.words import WordsState
+
+    food = ["菜很好吃，味道新鲜", "味道不错，菜量很大", "这家的菜味道一般", "菜好吃，下次还来"] * 5
+    phone = ["手机屏幕很清楚", "屏幕有划痕，手机退了", "手机电池不行", "屏幕大，手机轻"] * 5
+    values = pl.Series("评论", [*food, *phone])
+    state = WordsState.fit(values, SEED)
+    assert state is not None
+    assert state.unit == "character"
+    topics = state.apply(values.to_frame(), None)
+    best = max(abs(topics[:20, column].mean() - topics[20:, column].mean()) for column in range(topics.shape[1]))
+    assert best > 1.5
+
+
+def test_a_table_with_text_trains_and_predicts_the_same_again(reviews: Path, tmp_path: Path) -> None:
+    recipe = {
+        "data": {"source": str(reviews), "target": "y", "columns": {"part": "drop"}},
+        "model": {"name": "mlp", "hidden": [16]},
+        "training": {"epochs": 3},
+    }
+    run = package.run(recipe, output=tmp_path)
+    recorded = pl.read_parquet(run.path / "predictions" / "test.parquet")
+    rows = pl.read_parquet(reviews)[recorded["row"].to_numpy()]
+    again = package.load(run.model).predict(rows)
+    assert again["prediction"].to_list() == recorded["prediction"].to_list()
+    blank = package.load(run.model).predict(rows.with_columns(text=pl.lit(None, dtype=pl.String)))
+    assert blank.height == rows.height

@@ -140,11 +140,6 @@ def _kind(columns: tuple[Column, ...], section: Data, source: Source) -> tuple[K
         return "image", _only(columns, section.image or images[0].name, "only the image is used")
     if texts and len(texts) == len(used):
         return "text", _only(columns, texts[0].name, f"only the text {texts[0].name!r} is used")
-    reason = "free text beside other columns is not used by a tabular model; to learn from it, say data.text"
-    columns = tuple(
-        column.model_copy(update={"used": False, "reason": reason}) if column.type == "text" else column
-        for column in columns
-    )
     if not any(column.used for column in columns):
         raise DataError(f"{source.origin}: no column to learn from: {_reasons(columns)}")
     return "tabular", columns

@@ -131,6 +131,11 @@ class OneHotState(Frozen):
     category: CategoryState
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        return (self.category.column,)
+
+    @property
     def names(self) -> tuple[str, ...]:
         return tuple(f"{self.category.column}={name}" for name in self.category.names)
 
@@ -165,6 +170,11 @@ class TargetState(Frozen):
             table[encoder.categories_[0], column] = encoder.encodings_[column]
         scalings = tuple(Standard().fit(table[codes, column].astype(np.float64)) for column in range(width))
         return cls(category=category, options=options, table=Matrix.of(table), scalings=scalings)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        return (self.category.column,)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """A table as model inputs: every column's state put together, fitted on the training split, applied to any rows.
 
 Numeric features are, in this order: numbers and parts of dates, indicators of gaps, the flag of outliers, encoded
-categories. Categories for embeddings are codes beside them.
+categories, topics of texts. Categories for embeddings are codes beside them.
 """
 
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -33,12 +33,13 @@ from danlu.data.tabular.numbers import Fill, Limits, NumberState, read_numbers
 from danlu.data.tabular.outliers import limits_of, outside
 from danlu.data.tabular.scaling import Scaler
 from danlu.data.tabular.select import Selection
+from danlu.data.tabular.words import WordsState
 from danlu.recipe.sections import Data
 
 if TYPE_CHECKING:
     from danlu.data.examples import Examples
 
-Derived = Annotated[OneHotState | TargetState, Field(discriminator="kind")]
+Derived = Annotated[OneHotState | TargetState | WordsState, Field(discriminator="kind")]
 
 
 class Flag(Frozen):
@@ -89,6 +90,8 @@ class TabularPreprocessor(Frozen):
                 if limits is not None:
                     flags.append(Flag(column=column.name, limits=limits))
         categories, derived = _fit_categories(train, dataset, section, seed)
+        texts = [train.column(column.name) for column in dataset.used if column.type == "text"]
+        topics = [state for state in (WordsState.fit(values, seed) for values in texts) if state is not None]
         gaps = section.clean.missing
         wanted = isinstance(gaps, Impute) and gaps.indicators
         holed = [column.name for column in dataset.used if train.whole[column.name].null_count() and wanted]
@@ -96,7 +99,7 @@ class TabularPreprocessor(Frozen):
             numbers=tuple(numbers),
             indicators=tuple(name for name in holed if train.column(name).null_count()),
             flags=tuple(flags),
-            derived=tuple(derived),
+            derived=(*derived, *topics),
             categories=tuple(categories),
         )
         fitted = fitted._with_filler(train, section, dataset.origin, seed)
@@ -152,7 +155,8 @@ class TabularPreprocessor(Frozen):
     def columns(self) -> tuple[str, ...]:
         """The columns that `transform` reads."""
         read = [state.column for state in self.numbers] + [state.column for state in self.categories]
-        return tuple(dict.fromkeys([*read, *(state.category.column for state in self.derived), *self.indicators]))
+        read += [name for state in self.derived for name in state.columns]
+        return tuple(dict.fromkeys([*read, *self.indicators]))
 
     @property
     def cross_fitted(self) -> bool:
