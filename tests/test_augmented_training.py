@@ -31,15 +31,17 @@ def token_feed(step: BatchAugmentation, tokenizer: TokenizerFile, text_file: Pat
     """A feed of passages with one change."""
     import torch
 
-    from danlu.data.examples import Examples, TokenLists
+    from danlu.data.examples import Examples
     from danlu.data.feed import Feed, shuffled
+    from danlu.data.sequences import TokenLists
+    from danlu.data.tokens import Tokens
 
     reader = tokenizer.open()
     reader.enable_truncation(60)
     ids = [encoding.ids for encoding in reader.encode_batch(pl.read_ndjson(text_file)["text"].to_list()[:120])]
     lengths = np.array([len(text) for text in ids])
     flat = np.array([token for text in ids for token in text], dtype=np.int32)
-    lists = TokenLists(flat, np.concatenate([[0], np.cumsum(lengths)]), tokenizer.pad)
+    lists = TokenLists(Tokens(flat, np.concatenate([[0], np.cumsum(lengths)])), tokenizer.pad)
     examples = Examples((lists,), torch.zeros(len(ids), dtype=torch.int64))
     change = step.change(Setting(examples, Seed(5), tokenizer))
     return Feed(examples, shuffled(len(ids), Seed(0)), len(ids), (change,))

@@ -216,22 +216,3 @@ def test_a_tokenizer_learns_from_the_training_texts_alone(text_file: Path, tmp_p
     other = open_data(check_recipe(recipe))
     assert other.splits.train.rows.tolist() == data.splits.train.rows.tolist()
     assert fit_preparation(other).preprocessor == fit_preparation(data).preprocessor
-
-
-def test_every_token_of_a_corpus_is_predicted_once(corpus_folder: Path) -> None:
-    from danlu.data.texts import IGNORED, CorpusPreprocessor
-    from danlu.verbs.prepare import fit_preparation
-
-    recipe = {"data": {"source": str(corpus_folder / "*.txt"), "sequence_length": 50, "vocabulary": 400}}
-    data = open_data(check_recipe(recipe))
-    preprocessor = fit_preparation(data).preprocessor
-    assert isinstance(preprocessor, CorpusPreprocessor)
-    examples = preprocessor.transform(data.splits.test.frame, data.place)
-    assert examples.target is not None
-    answers = examples.target.flatten()
-    stream = [token for tokens in preprocessor.token_ids(data.splits.test.frame) for token in tokens]
-    assert answers[answers != IGNORED].tolist() == stream
-    inputs = examples.features[0].take(np.arange(len(examples)))["input_ids"].flatten()
-    assert inputs[1 : len(stream)].tolist() == stream[:-1]
-    text = preprocessor.tokenizer.open().decode(stream, skip_special_tokens=True)
-    assert text == "".join(data.splits.test.frame["text"].to_list())

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 Tensors = dict[str, "torch.Tensor"]
+TARGET = "target"  # what a feature calls answers that it gives beside its inputs, as a corpus does
 
 DEVICE_SHARE = 0.25  # of an accelerator's free memory that one input may take; the rest is the model's
 MAKERS = 2  # batches made side by side: while one waits for its last image, the other keeps the cores busy
@@ -73,42 +74,12 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class TokenLists:
-    """Token ids of texts of any length, padded to the longest of a batch when it is taken.
-
-    Attributes:
-        tokens: all texts' ids behind one another, [tokens] int32.
-        offsets: where each text begins, and the end of the last, [samples + 1].
-        pad: the id that fills shorter texts; `attention_mask` tells it from text.
-    """
-
-    tokens: np.ndarray
-    offsets: np.ndarray
-    pad: int
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def take(self, rows: np.ndarray, epoch: int | None = None) -> Tensors:
-        import torch
-
-        rows = rows % len(self)
-        lengths = self.offsets[rows + 1] - self.offsets[rows]
-        ids = np.full((len(rows), max(1, int(lengths.max()))), self.pad, dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for position, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-            ids[position, :length] = self.tokens[self.offsets[row] : self.offsets[row + 1]]
-            mask[position, :length] = 1
-        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-
-
-@dataclass(frozen=True)
 class Examples:
     """Samples ready for a model.
 
     Attributes:
         features: the inputs.
-        target: the answers, [samples] or [samples, length]; None when only predictions are wanted.
+        target: the answers, [samples]; None when only predictions are wanted, or when a feature gives them.
     """
 
     features: tuple[Feature, ...]
@@ -131,7 +102,7 @@ class Examples:
         inputs: Tensors = {}
         for feature in self.features:
             inputs.update(feature.take(rows, epoch))
-        target = None
+        target = inputs.pop(TARGET).to(device) if TARGET in inputs else None
         if self.target is not None:
             target = self.target.index_select(0, torch.from_numpy(rows % len(self)).to(self.target.device)).to(device)
         return {name: values.to(device) for name, values in inputs.items()}, target

@@ -41,12 +41,16 @@ class TextInputs(Frozen):
 
 
 class CorpusInputs(Frozen):
-    """`input_ids: [batch, length] int64`; the answer is the same text one token later."""
+    """`input_ids: [batch, length] int64`; the answer is the same text one token later.
+
+    In training, where `packed`, also `position_ids: [batch, length] int64`, which begin anew with every document.
+    """
 
     kind: Literal["corpus"] = "corpus"
     vocabulary: PositiveInt
     longest: PositiveInt
     end: int
+    packed: bool
 
 
 InputSpec = Annotated[TabularInputs | ImageInputs | TextInputs | CorpusInputs, Field(discriminator="kind")]

@@ -18,13 +18,13 @@ from danlu.data.dataset import Dataset
 from danlu.data.place import Hints, Place, TokenizerFile
 from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.data.splits import TrainSplit
+from danlu.data.tokens import Rule, Tokens, tokenize
 from danlu.recipe.sections import Data
 
 if TYPE_CHECKING:
     from danlu.data.examples import Examples
 
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
-IGNORED = -100  # the answer of a position that no loss counts, as torch has it
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, frame_text: bool) -> TokenizerFile:
@@ -97,7 +97,7 @@ class _TokenizedColumn(Frozen):
         if section.sequence_length and hints.longest and section.sequence_length > hints.longest:
             message = f"the model takes at most {hints.longest} tokens, got {section.sequence_length}"
             raise RecipeError(Problem("", "data.sequence_length", message))
-        texts = _texts(train.frame, dataset.content)
+        texts = _texts(train.columns(dataset.content), dataset.content)
         tokenizer = hints.tokenizer or train_tokenizer(texts, section.vocabulary, cls.framed)
         longest = section.sequence_length or min(cls.usual_longest, hints.longest or cls.usual_longest)
         return cls(column=dataset.content, longest=longest, tokenizer=tokenizer)
@@ -121,72 +121,69 @@ class TextPreprocessor(_TokenizedColumn):
 
     def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
         """Texts as model inputs, in order; a missing text is an empty one."""
-        from danlu.data.examples import Examples, TokenLists
+        from danlu.data.examples import Examples
+        from danlu.data.sequences import TokenLists
 
-        tokenizer = self.tokenizer.open()
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(self.longest)
-        ids = [encoding.ids for encoding in tokenizer.encode_batch(_texts(frame, self.column))]
         # A tokenizer without special tokens makes nothing of an empty text; a model needs at least one position.
-        return Examples((TokenLists(*_flatten([text or [self.tokenizer.pad] for text in ids]), self.tokenizer.pad),))
+        rule = Rule(longest=self.longest, special=True, end=None, blank=self.tokenizer.pad)
+        return Examples((TokenLists(tokenize(self.tokenizer, frame[self.column], rule), self.tokenizer.pad),))
 
 
 class CorpusPreprocessor(_TokenizedColumn):
-    """Documents behind one another, an end token after each, cut into blocks of one length."""
+    """Documents with an end token after each, cut into blocks of one length.
+
+    Attributes:
+        packed: whether blocks for training hold several documents; a model's attention stays within each all the same.
+    """
 
     usual_longest = 256
     framed = False
     kind: Literal["corpus"] = "corpus"
+    packed: bool = True
+
+    @classmethod
+    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
+        return super().fit(train, dataset, section, hints, seed).model_copy(update={"packed": section.packing})
 
     @property
     def inputs(self) -> CorpusInputs:
-        return CorpusInputs(vocabulary=self.tokenizer.vocabulary, longest=self.longest, end=self.tokenizer.end)
+        return CorpusInputs(
+            vocabulary=self.tokenizer.vocabulary, longest=self.longest, end=self.tokenizer.end, packed=self.packed
+        )
 
-    def token_ids(self, frame: pl.DataFrame) -> list[list[int]]:
+    def tokens(self, frame: pl.DataFrame) -> Tokens:
         """The tokens of each document, its end token included."""
-        tokenizer = self.tokenizer.open()
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        encodings = tokenizer.encode_batch(_texts(frame, self.column), add_special_tokens=False)
-        return [[*encoding.ids, self.tokenizer.end] for encoding in encodings]
+        rule = Rule(longest=None, special=False, end=self.tokenizer.end, blank=self.tokenizer.end)
+        return tokenize(self.tokenizer, frame[self.column], rule)
 
     def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
-        """The whole text as blocks: inputs and answers [blocks, longest]; each token is an answer exactly once.
+        """Blocks for training, answers included; each token is an answer exactly once.
 
-        The first token follows an end token, as every document's does; what is left of the last block is padding.
+        Packed, documents stand behind one another and only the last block has padding; else no block has parts of two.
+        The first token of a document follows an end token.
         """
-        stream = np.concatenate([np.array(tokens, dtype=np.int64) for tokens in self.token_ids(frame)])
-        return self._blocks([stream])
+        if not self.packed:
+            return self.transform_each(frame)[0]
+        tokens = self.tokens(frame)
+        starts = np.arange(0, len(tokens.ids), self.longest)
+        return self._blocks(tokens, starts, np.minimum(len(tokens.ids) - starts, self.longest), packed=True)
 
     def transform_each(self, frame: pl.DataFrame) -> "tuple[Examples, np.ndarray]":
         """Every document in blocks of its own, and the document that each block is of, [blocks]."""
-        streams = [np.array(tokens, dtype=np.int64) for tokens in self.token_ids(frame)]
-        owners = np.repeat(np.arange(len(streams)), [-(-len(stream) // self.longest) for stream in streams])
-        return self._blocks(streams), owners
+        tokens = self.tokens(frame)
+        sizes = np.diff(tokens.offsets)
+        counts = -(-sizes // self.longest)
+        owners = np.repeat(np.arange(len(sizes)), counts)
+        within = (np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)) * self.longest
+        lengths = np.minimum(sizes[owners] - within, self.longest)
+        return self._blocks(tokens, tokens.offsets[owners] + within, lengths, packed=False), owners
 
-    def _blocks(self, streams: list[np.ndarray]) -> "Examples":
-        import torch
+    def _blocks(self, tokens: Tokens, starts: np.ndarray, lengths: np.ndarray, packed: bool) -> "Examples":
+        from danlu.data.examples import Examples
+        from danlu.data.sequences import Blocks
 
-        from danlu.data.examples import Dense, Examples
-
-        inputs: list[np.ndarray] = []
-        answers: list[np.ndarray] = []
-        for stream in streams:
-            blocks = -(-len(stream) // self.longest)
-            padded = np.full(blocks * self.longest, IGNORED, dtype=np.int64)
-            padded[: len(stream)] = stream
-            before = np.concatenate([[self.tokenizer.end], padded[:-1]])
-            answers.append(padded.reshape(blocks, self.longest))
-            inputs.append(np.where(before == IGNORED, self.tokenizer.end, before).reshape(blocks, self.longest))
-        features = (Dense("input_ids", torch.from_numpy(np.concatenate(inputs))),)
-        return Examples(features, torch.from_numpy(np.concatenate(answers)))
+        return Examples((Blocks(tokens, starts, lengths, self.longest, self.tokenizer.end, packed),))
 
 
 def _texts(frame: pl.DataFrame, column: str) -> list[str]:
     return [str(text) for text in frame[column].fill_null("").to_list()]
-
-
-def _flatten(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    lengths = np.array([len(tokens) for tokens in lists], dtype=np.int64)
-    tokens = np.array([token for tokens in lists for token in tokens], dtype=np.int32)
-    return tokens, np.concatenate([[0], np.cumsum(lengths)])

@@ -19,6 +19,7 @@ from danlu.data.splits import Part, Splits
 from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.targets import Classes, Quantity
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
+from danlu.data.tokens import Tokens
 from danlu.evaluation.metrics import Truth
 
 LEARNED_ROWS = {"tabular": 200_000, "image": 20_000, "text": 100_000}  # most training rows that a linear model sees
@@ -69,13 +70,13 @@ def supervised_baselines(
 def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor) -> list[Baseline]:
     """Unigram and bigram models over the same tokens as the language model's."""
     size = preprocessor.tokenizer.vocabulary
-    train = preprocessor.token_ids(splits.train.frame)
-    counts = np.bincount(np.concatenate([np.array(tokens) for tokens in train]), minlength=size) + 1.0
+    train = preprocessor.tokens(splits.train.frame)
+    counts = np.bincount(train.ids, minlength=size) + 1.0
     unigram = counts / counts.sum()
     pairs, totals = _pair_counts(train, size, preprocessor.tokenizer.end)
     found: dict[str, dict[str, np.ndarray]] = {"unigram": {}, "bigram": {}}
     for name, part in (("validation", splits.validation), ("test", splits.test)):
-        now, before = _stream(preprocessor.token_ids(part.frame), preprocessor.tokenizer.end)
+        now, before = _stream(preprocessor.tokens(part.frame), preprocessor.tokenizer.end)
         followed = np.array([pairs.get(pair, 0) for pair in (before * size + now).tolist()]) / np.maximum(
             1, totals[before]
         )
@@ -177,13 +178,13 @@ def _regress(features: _Features, train: Any, values: np.ndarray, judged: dict[s
     return {name: features.answers(part, model.predict) for name, part in judged.items()}
 
 
-def _stream(documents: list[list[int]], end: int) -> tuple[np.ndarray, np.ndarray]:
+def _stream(documents: Tokens, end: int) -> tuple[np.ndarray, np.ndarray]:
     """All tokens, and the one before each; a document follows an end token."""
-    now = np.concatenate([np.array(tokens, dtype=np.int64) for tokens in documents])
+    now = np.asarray(documents.ids, dtype=np.int64)
     return now, np.concatenate([[end], now[:-1]])
 
 
-def _pair_counts(documents: list[list[int]], size: int, end: int) -> tuple[dict[int, int], np.ndarray]:
+def _pair_counts(documents: Tokens, size: int, end: int) -> tuple[dict[int, int], np.ndarray]:
     """How often each pair stands in the text, by `before * size + now`, and how often each token comes before any."""
     now, before = _stream(documents, end)
     keys, counts = np.unique(before * size + now, return_counts=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from danlu.data.balance.emphasis import Emphasis
-from danlu.data.texts import IGNORED
+from danlu.data.sequences import IGNORED
 
 
 @dataclass(frozen=True)

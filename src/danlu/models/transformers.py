@@ -1,8 +1,10 @@
 """Text and language models from transformers: by architecture and config, or from a local folder. No remote code."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from danlu.core.errors import ArgumentError, DataError
@@ -16,6 +18,7 @@ from danlu.data.texts import load_tokenizer
 if TYPE_CHECKING:
     from danlu.models.table import Transformer
 
+PACKING_TOLERANCE = 1e-3  # of logits; rounding is far below it, sight of another document far above
 # Sizes that learn from a few thousand texts in a minute on two cores, where a recipe gives no config.
 SMALL: dict[str, Any] = {
     "hidden_size": 128,
@@ -32,9 +35,21 @@ class Logits(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """[batch, length] -> [batch, outputs], or [batch, length, outputs] for a language model."""
-        logits: Tensor = self.network(input_ids=input_ids, attention_mask=attention_mask, return_dict=True).logits
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
+    ) -> Tensor:
+        """[batch, length] -> [batch, outputs], or [batch, length, outputs] for a language model.
+
+        Args:
+            input_ids: tokens, [batch, length].
+            attention_mask: 1 for text, 0 for padding, [batch, length].
+            position_ids: given alone, they begin anew with every document, and attention stays within it.
+        """
+        given = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
+        given = {name: values for name, values in given.items() if values is not None}
+        # A cache of keys and values would hide from transformers that documents are packed.
+        caching = {"use_cache": False} if position_ids is not None else {}
+        logits: Tensor = self.network(**given, **caching, return_dict=True).logits
         return logits
 
 
@@ -70,7 +85,28 @@ def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs,
         raise ArgumentError(f"model: {options.name}: {str(error).strip().splitlines()[0]}") from error
     if inputs.kind == "text":
         network.config.pad_token_id = inputs.pad
-    return Logits(network.float())
+    model = Logits(network.float())
+    if inputs.kind == "corpus" and inputs.packed:
+        _require_packing(model, options.name)
+    return model
+
+
+@torch.no_grad()
+def _require_packing(model: Logits, name: str) -> None:
+    """Raise ArgumentError unless a document in a packed block is read as if it stood alone."""
+    was_training = model.training
+    model.eval()
+    ids, positions = torch.tensor([[1, 2, 3, 2, 1, 3]]), torch.tensor([[0, 1, 2, 0, 1, 2]])
+    try:
+        packed = model(ids, position_ids=positions)[0, 3:]
+        apart = float((packed - model(ids[:, 3:])[0]).abs().max())
+    except TypeError:  # the architecture takes no positions at all
+        apart = math.inf
+    model.train(was_training)
+    if not apart <= PACKING_TOLERANCE:
+        raise ArgumentError(
+            f"model.name: {name} lets a token see other documents of its block; say data.packing: false"
+        )
 
 
 def folder_config(folder: Path) -> tuple[str, dict[str, Any]]:

@@ -99,7 +99,6 @@ class Deployment(Frozen):
 
 # What each key may say today; a key that is not here is built in full.
 BUILT: dict[str, tuple[Any, ...]] = {
-    "data.packing": (True,),
     "model.finetune.mode": ("full",),
     "model.finetune.freeze_epochs": (0,),
     "model.finetune.layer_decay": (1.0,),

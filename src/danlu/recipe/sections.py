@@ -110,7 +110,9 @@ class Data(Frozen):
     vocabulary: Annotated[int, Field(ge=300)] = Field(
         default=4096, description="tokens of a tokenizer trained here; unused with a pretrained one"
     )
-    packing: bool = Field(default=True, description="join documents so that no token of a block is padding")
+    packing: bool = Field(
+        default=True, description="several documents a block, attention within each; false: one a block, padded"
+    )
 
     def options_of(self, column: str) -> ColumnOptions:
         """What the recipe says of one column."""

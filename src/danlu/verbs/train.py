@@ -111,7 +111,7 @@ def _fit(
 
     def validate(network: "nn.Module") -> dict[str, float]:
         figures = {"validation/loss": mean_loss(network, head, validation, batch_size, device)}
-        if watched != "loss" and validation.target is not None:
+        if watched != "loss":
             found = answers(network, head, validation, batch_size, device)
             judged = truth(opened.splits.validation, prepared.target, found, opened.dataset.content)
             # A metric may be undefined, as AUROC is where a class is absent; then there is nothing to log.

@@ -1,0 +1,117 @@
+"""Texts as token ids, worked out once: long columns are kept as arrays in the cache and read through the memory map.
+
+A column is tokenised in pieces that are kept one by one, so that a run that was cut off goes on where it was.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from danlu.artifacts.cache import kept
+from danlu.data.place import TokenizerFile
+
+PIECE_TEXTS = 4_096  # that are kept together; a column of no more is tokenised anew each time, which is quicker
+HELD_TEXTS = 512  # whose encodings are in memory at a time
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a text becomes tokens.
+
+    Attributes:
+        longest: tokens that are kept of a text; None for all.
+        special: whether the tokenizer puts its own tokens around the text.
+        end: a token that is put behind each text; None for none.
+        blank: what stands for a text without tokens.
+    """
+
+    longest: int | None
+    special: bool
+    end: int | None
+    blank: int
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of texts, behind one another.
+
+    Attributes:
+        ids: [tokens] int32.
+        offsets: where each text begins, and the end of the last, [texts + 1] int64.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+def tokenize(tokenizer: TokenizerFile, texts: pl.Series, rule: Rule) -> Tokens:
+    """The tokens of each text, in order; a missing text is an empty one."""
+    texts = texts.cast(pl.String).fill_null("")
+    if len(texts) <= PIECE_TEXTS:
+        ids, lengths = _encode(tokenizer, texts.to_list(), rule)
+        return Tokens(ids, _offsets(lengths))
+    pieces = [texts.slice(start, PIECE_TEXTS) for start in range(0, len(texts), PIECE_TEXTS)]
+    keys = [_key(tokenizer, piece, rule) for piece in pieces]
+    whole = kept("tokens", [VERSION, keys], lambda folder: _join(folder, tokenizer, pieces, keys, rule))
+    return Tokens(np.load(whole / "ids.npy", mmap_mode="r"), np.load(whole / "offsets.npy", mmap_mode="r"))
+
+
+def _join(folder: Path, tokenizer: TokenizerFile, pieces: list[pl.Series], keys: list[str], rule: Rule) -> None:
+    """Tokenise the pieces that are not kept yet, and put all of them into one file."""
+    parts: list[Path] = []
+    for piece, key in zip(pieces, keys, strict=True):
+
+        def make(part: Path, piece: pl.Series = piece) -> None:
+            ids, lengths = _encode(tokenizer, piece.to_list(), rule)
+            np.save(part / "ids.npy", ids)
+            np.save(part / "lengths.npy", lengths)
+
+        parts.append(kept("token-pieces", [VERSION, key], make))
+    offsets = _offsets(np.concatenate([np.load(part / "lengths.npy") for part in parts]))
+    np.save(folder / "offsets.npy", offsets)
+    ids = np.lib.format.open_memmap(folder / "ids.npy", mode="w+", dtype=np.int32, shape=(int(offsets[-1]),))
+    start = 0
+    for part in parts:
+        found = np.load(part / "ids.npy", mmap_mode="r")
+        ids[start : start + len(found)] = found
+        start += len(found)
+    ids.flush()
+
+
+def _encode(tokenizer: TokenizerFile, texts: list[str], rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+    """All tokens, [tokens] int32, and how many each text has, [texts] int64."""
+    reader = tokenizer.open()
+    reader.no_padding()
+    reader.no_truncation()
+    if rule.longest is not None:
+        reader.enable_truncation(rule.longest)
+    after = [] if rule.end is None else [rule.end]
+    found: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
+    lengths: list[int] = []
+    for start in range(0, len(texts), HELD_TEXTS):
+        for encoding in reader.encode_batch(texts[start : start + HELD_TEXTS], add_special_tokens=rule.special):
+            ids = [*encoding.ids, *after] or [rule.blank]
+            found.append(np.array(ids, dtype=np.int32))
+            lengths.append(len(ids))
+    return np.concatenate(found), np.array(lengths, dtype=np.int64)
+
+
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _key(tokenizer: TokenizerFile, texts: pl.Series, rule: Rule) -> str:
+    """A hash of all that decides the tokens of some texts."""
+    digest = hashlib.blake2b(tokenizer.json_text.encode(), digest_size=16)
+    digest.update(repr(asdict(rule)).encode())
+    for text in texts.to_list():
+        content = text.encode("utf-8", "surrogatepass")
+        digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()
