@@ -1,11 +1,11 @@
 """A table too large to be held: it stands in a file, and its columns and rows are read when they are asked for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import polars as pl
 
-WINDOW_ROWS = 1 << 20  # read at a time when single rows are wanted
+WINDOW_ROWS = 1 << 18  # read at a time when single rows are wanted
 
 
 class DiskFrame:
@@ -60,6 +60,20 @@ class DiskFrame:
 
 
 Table = pl.DataFrame | DiskFrame
+
+
+def row_hashes(table: Table, names: Sequence[str]) -> np.ndarray:
+    """A number for each row that is the same for equal values of some columns, [rows] uint64; read window by window."""
+    hashes = table.lazy().select(pl.struct(list(names)).hash(seed=0).alias("hash"))
+    windows = [hashes.slice(start, WINDOW_ROWS).collect() for start in range(0, table.height, WINDOW_ROWS)]
+    return pl.concat(windows).to_series().to_numpy() if windows else np.zeros(0, dtype=np.uint64)
+
+
+def among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """Which values are among others that are in ascending order, [values] bool."""
+    if len(ordered) == 0:
+        return np.zeros(len(values), dtype=bool)
+    return np.asarray(ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values)
 
 
 def as_floats(table: Table, name: str) -> Table:

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.audit.finding import Finding, View, evenly, some
+from danlu.data.disk import among, row_hashes
 from danlu.data.images.check import unreadable
 from danlu.data.images.decode import read_header
 from danlu.data.near import near_images, near_texts
@@ -16,11 +17,11 @@ LOOKED_AT, LEAST_SIDE = 64, 32  # images whose size is looked at; pixels of the 
 
 def repeated_rows(view: View) -> list[Finding]:
     """Rows of validation and test that also stand in the training split, and repetitions within it."""
-    inputs = _hashes(view, [column.name for column in view.dataset.used])
-    train = np.unique(inputs[view.splits.train.rows])
+    inputs = row_hashes(view.dataset.frame, [column.name for column in view.dataset.used])
+    train = np.sort(inputs[view.splits.train.rows])
     found: list[Finding] = []
     for name, part in (("validation", view.splits.validation), ("test", view.splits.test)):
-        shared = int(np.isin(inputs[part.rows], train).sum())
+        shared = int(among(inputs[part.rows], train).sum())
         if shared:
             found.append(
                 Finding(
@@ -32,7 +33,7 @@ def repeated_rows(view: View) -> list[Finding]:
                     figures={"split": name, "rows": shared, "share": shared / len(part)},
                 )
             )
-    within = len(view.splits.train) - len(train)
+    within = int((train[1:] == train[:-1]).sum())
     if within:
         found.append(
             Finding(
@@ -52,8 +53,10 @@ def contradictions(view: View) -> list[Finding]:
     if view.dataset.task != "classification" or target is None:
         return []
     kept = np.concatenate([part.rows for _, part in view.splits.items()])
-    hashes = pl.Series(_hashes(view, [column.name for column in view.dataset.used])).gather(kept)
-    pairs = pl.DataFrame({"inputs": hashes, "label": view.dataset.frame[target].gather(kept)})
+    hashes = row_hashes(view.dataset.frame, [column.name for column in view.dataset.used])[kept]
+    ordered = np.sort(hashes)
+    again = among(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
+    pairs = pl.DataFrame({"inputs": hashes[again], "label": view.dataset.frame[target].gather(kept[again])})
     groups = pairs.group_by("inputs").agg(pl.col("label").n_unique().alias("labels"), pl.len().alias("rows"))
     rows = int(groups.filter(pl.col("labels") > 1)["rows"].sum())
     if rows == 0:
@@ -117,9 +120,3 @@ def _shown(value: str | bytes) -> str:
     if isinstance(value, bytes):
         return "an image given as bytes"
     return repr(value if len(value) < LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]}…")
-
-
-def _hashes(view: View, names: list[str]) -> np.ndarray:
-    """A number for each row of the dataset that is the same for equal values of some columns, [rows] uint64."""
-    hashed = view.dataset.frame.lazy().select(pl.struct(names).hash(seed=0)).collect(engine="streaming")
-    return hashed.to_series().to_numpy()
