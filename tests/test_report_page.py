@@ -72,6 +72,8 @@ def profile(task: str, kind: str, target: dict[str, Any] | None, columns: list[d
         "splits": {"train": 700, "validation": 150, "test": 150},
         "target": target,
         "columns": columns,
+        "samples": {"columns": ["x", "y"], "rows": [["1", "no"], ["2", "yes"]]},
+        "dropped": {},
         "findings": [],
     }
 
@@ -263,7 +265,7 @@ def test_hostile_names_are_shown_and_not_obeyed(report: Any) -> None:
     known = classification_profile(labels)
     known["columns"].append(column(HOSTILE, "category", most_frequent=[[HOSTILE, 3]]))
     known["target"]["name"] = f'"{HOSTILE}'
-    known["findings"] = [{"subject": HOSTILE, "message": f"tells {HOSTILE}"}]
+    known["findings"] = [{"severity": "warning", "subject": HOSTILE, "message": f"tells {HOSTILE}", "cure": HOSTILE}]
     evaluation = classification(labels=labels)
     evaluation["baselines"][HOSTILE] = baseline(HOSTILE, accuracy=0.4)
     page = report(known, evaluation)

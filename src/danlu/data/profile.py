@@ -9,6 +9,7 @@ from danlu.data.audit import Finding
 from danlu.data.clean import count_reasons
 from danlu.data.columns import Column
 from danlu.data.dataset import Dataset
+from danlu.data.samples import samples
 from danlu.data.splits import Splits
 
 MOST_SHOWN = 8  # categories a column, classes a target
@@ -28,6 +29,7 @@ def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...], dro
         "splits": {name: len(part.rows) for name, part in splits.items()},
         "target": None if dataset.target is None else _target(dataset, splits),
         "columns": [_column(column, dataset.frame[column.name]) for column in dataset.columns],
+        "samples": samples(dataset, splits.train),
         "findings": [finding.model_dump() for finding in findings],
     }
 

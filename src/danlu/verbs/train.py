@@ -61,13 +61,6 @@ def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool
     import torch
 
     make_deterministic()
-    serious = [finding for finding in opened.findings if finding.severity != "note"]
-    if serious:
-        subjects = ", ".join(dict.fromkeys(finding.subject for finding in serious))
-        say(f"the audit warns of {subjects}; the report says more, and `danlu check` how to mend it")
-    if opened.dropped.height:
-        origin, height = opened.dataset.origin, opened.dataset.frame.height
-        say(f"{origin}: left out {opened.dropped.height:,} of {height:,} rows: {in_words(opened.dropped)}")
     prepared = fit_preparation(opened)
     whole = opened
     if dry:
@@ -84,10 +77,22 @@ def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool
     with run:
         write_text(run.path / RECIPE, dump_recipe(opened.recipe))
         write_json(run.path / ENVIRONMENT, environment(str(device), opened.recipe.seed, torch.get_num_threads()))
+        _say_what_was_found(opened)
         write_data(opened, run, balanced.profile())
         _fit(model.to(device), opened, prepared, balanced, validation, device, run)
         write_bundle(run, opened, prepared, model)
     return run
+
+
+def _say_what_was_found(opened: Opened) -> None:
+    """A line about rows that were left out, and one about the audit, where there is something to say."""
+    serious = [finding for finding in opened.findings if finding.severity != "note"]
+    if serious:
+        subjects = ", ".join(dict.fromkeys(finding.subject for finding in serious))
+        say(f"the audit warns of {subjects}; the report says more, and `danlu check` how to mend it")
+    if opened.dropped.height:
+        origin, height = opened.dataset.origin, opened.dataset.frame.height
+        say(f"{origin}: left out {opened.dropped.height:,} of {height:,} rows: {in_words(opened.dropped)}")
 
 
 def _fit(
