@@ -47,6 +47,7 @@ TABLES: dict[str, str] = {
     "model": "danlu.models.table:MODELS",
     "optimizer": "danlu.training.optimizers:OPTIMIZERS",
     "schedule": "danlu.training.schedules:SCHEDULES",
+    "average": "danlu.training.averaging:AVERAGES",
     "compression": "danlu.recipe.planned:COMPRESSIONS",
 }
 

@@ -5,7 +5,7 @@ Frozen values with defaults; what a default depends on the data for is None here
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from danlu.core.component import Component, Frozen, OneOf
 
@@ -149,19 +149,91 @@ class EarlyStopping(Frozen):
     patience: PositiveInt = 5
 
 
+class LearningRateScaling(Frozen):
+    """Multiply the learning rate by batch_size / reference (linear, Goyal et al. 2017), or by its root (sqrt)."""
+
+    rule: Literal["linear", "sqrt"]
+    reference: PositiveInt = Field(default=256, description="the batch size that the learning rate is meant for")
+
+
+class Memory(Frozen):
+    """Ways to train in less memory; each costs some time, `danlu plan` says how much memory it saves."""
+
+    checkpointing: Literal["none", "selective", "full"] | PositiveInt = Field(
+        default="none",
+        description="compute activations again in the backward pass: of every block (full), of every n-th (a number), "
+        "or all but the products of matrices (selective)",
+    )
+    offload_activations: bool = Field(default=False, description="keep what the backward pass needs on the host")
+    offload_optimizer: bool = Field(default=False, description="keep the optimizer's state on the host and step there")
+    optimizer_in_backward: bool = Field(
+        default=False, description="step each weight as soon as its gradient is there, and free the gradient"
+    )
+    loss_chunk: PositiveInt | Literal["auto", "none"] = Field(
+        default="auto", description="tokens of a language model whose logits are in memory at once"
+    )
+
+
+class Checkpoint(Frozen):
+    """When training keeps its state, besides after every validation and when it is stopped."""
+
+    every_steps: PositiveInt | None = None
+    every_minutes: PositiveFloat = 10.0
+    keep: PositiveInt = Field(default=2, description="how many of the newest stay, besides the best")
+
+
+class Threads(Frozen):
+    """How many threads work; auto takes the cores that this process may use."""
+
+    compute: PositiveInt | Literal["auto"] = "auto"
+    data: PositiveInt | Literal["auto"] = "auto"
+
+
+class Track(Frozen):
+    """Where the lines of metrics.jsonl go besides."""
+
+    tensorboard: bool = Field(default=False, description="event files in the run's folder `tensorboard`")
+    mlflow: str | None = Field(default=None, description="a tracking URI, as sqlite:///mlflow.db")
+
+
 class Training(Frozen):
     """The training loop's settings."""
 
     epochs: PositiveInt | None = Field(default=None, description="inferred from the kind of data when left out")
     max_steps: PositiveInt | None = Field(default=None, description="ends training earlier than `epochs` would")
-    batch_size: PositiveInt | None = Field(default=None, description="inferred from the number of rows when left out")
+    batch_size: PositiveInt | Literal["auto"] | None = Field(
+        default=None,
+        description="samples an optimizer step; inferred from the number of rows when left out; auto: as many as fit",
+    )
+    accumulate: PositiveInt = Field(default=1, description="parts that each batch goes through the model in")
     optimizer: Annotated[Component, OneOf("optimizer", "adamw")] = Field(default="adamw", validate_default=True)
     schedule: Annotated[Component, OneOf("schedule", "cosine")] = Field(default="cosine", validate_default=True)
+    lr_scaling: LearningRateScaling | None = None
     clip_norm: PositiveFloat | None = Field(default=1.0, description="largest norm of a step's gradient")
+    clip_value: PositiveFloat | None = Field(default=None, description="largest size of a gradient's entry")
+    l1: NonNegativeFloat = Field(
+        default=0.0, description="weight of the sum of |w| in the loss; not of biases and norms"
+    )
+    l2: NonNegativeFloat = Field(default=0.0, description="weight of half the sum of w^2 in the loss")
+    max_norm: PositiveFloat | None = Field(default=None, description="largest norm of a unit's incoming weights")
     label_smoothing: Fraction = 0.0
+    loss: str | None = Field(default=None, description="a loss of your own, as package.module:function")
+    average: Annotated[Component, OneOf("average")] | None = Field(
+        default=None, description="judge and keep an average of the weights: ema or swa"
+    )
     early_stopping: EarlyStopping | None = None
-    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16", "float8"] = "auto"
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16", "float8", "bf16-master", "bf16-stochastic"] = Field(
+        default="auto",
+        description="bf16, fp16 and float8 compute so and keep fp32 weights; bf16-master and bf16-stochastic keep bf16 "
+        "weights, updated by way of an fp32 copy or by stochastic rounding",
+    )
+    memory: Memory = Memory()
     compile: bool | Literal["auto"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps", "xpu", "tpu"] = "auto"
+    threads: Threads = Threads()
+    checkpoint: Checkpoint = Checkpoint()
+    track: Track = Track()
+    callbacks: tuple[str, ...] = Field(default=(), description="classes of your own, as package.module:Class")
     parallel: Parallel | Literal["auto"] = "auto"
 
 
