@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from danlu.artifacts.files import read_json, writing
+from danlu.artifacts.files import read_json, write_text, writing
 from danlu.core.errors import ArgumentError, ArtifactError
 
 RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT = (
@@ -92,7 +92,8 @@ class RunDirectory:
 
     def checkpoints(self) -> list[Path]:
         """The complete checkpoints, oldest first."""
-        return sorted((self.path / "checkpoints").glob("step-*"))
+        found = (self.path / "checkpoints").glob("step-*")
+        return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
@@ -108,6 +109,16 @@ class RunDirectory:
             return []
         lines = file.read_text(encoding="utf-8").split("\n")
         return [json.loads(line) for line in lines[:-1]]
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged and kept after a step, and what a crash left half written."""
+        kept = [line for line in self.metrics() if line["step"] <= step]
+        write_text(self.path / METRICS, "".join(json.dumps(line, allow_nan=False) + "\n" for line in kept))
+        for folder in self.checkpoints():
+            if int(folder.name.removeprefix("step-")) > step:
+                shutil.rmtree(folder)
+        for partial in (self.path / "checkpoints").glob(".*.partial"):
+            shutil.rmtree(partial)
 
     def evaluation(self) -> dict[str, Any]:
         """evaluation.json, or nothing where the run was not evaluated."""
