@@ -20,6 +20,7 @@ from danlu.data.balance.emphasis import Emphasis
 from danlu.data.feed import Batch, Feed, batch_bounds
 from danlu.models.heads import Head
 from danlu.recipe.sections import Training
+from danlu.training.groups import parameter_groups
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Schedule
 from danlu.training.stopping import stop_requests
@@ -99,9 +100,9 @@ def train(
         DanluError: the loss is no longer a number, or a signal asked to stop.
     """
     assert isinstance(options.optimizer, Optimizer) and isinstance(options.schedule, Schedule)
-    assert options.batch_size is not None and options.optimizer.lr is not None
+    assert options.batch_size is not None and isinstance(options.optimizer.lr, float)
     plan = plan_steps(feed.length, options)
-    optimizer = options.optimizer.build(model.parameters())
+    optimizer = options.optimizer.build(parameter_groups(model, options.optimizer.weight_decay))
     checkpoints = Checkpoints(run)
     watch = _Watch(options, higher_is_better)
     step = 0
@@ -161,7 +162,7 @@ def _step(
     """One optimizer step; the mean loss of its batch."""
     torch.manual_seed(seed.value)
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["lr_scale"]
     optimizer.zero_grad(set_to_none=True)
     total, count = head.loss(model(**batch.inputs), batch.target, emphasis)
     mean = total / max(1, count)
