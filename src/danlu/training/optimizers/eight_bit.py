@@ -18,9 +18,10 @@ class EightBitAdamW(AdamW8bit):  # type: ignore[misc]
     """AdamW8bit with numbers as rates, and a state_dict of plain tensors."""
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float) -> None:
+        rates = [group.get("lr", lr) for group in groups]
         super().__init__(groups, lr=lr, betas=betas, eps=eps)
-        for group in self.param_groups:
-            group["lr"] = float(group["lr"])
+        for group, rate in zip(self.param_groups, rates, strict=True):
+            group["lr"] = rate
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
+from danlu.core.extras import require
+from danlu.core.torchao import import_torchao
 from danlu.training.optimizers.base import Decay, Groups, Optimizer, without_roles
 from danlu.training.optimizers.torchs import APART
 
@@ -23,7 +25,7 @@ class Lion(Optimizer):
 
     @property
     def usual_lr(self) -> float:
-        return 1e-4
+        return 3e-4
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         from danlu.training.optimizers.lion import LionSteps
@@ -46,7 +48,7 @@ class Muon(Optimizer):
 
     @property
     def usual_lr(self) -> float:
-        return 1e-3
+        return 2e-3
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         from danlu.training.optimizers.muon import MuonWithAdamW
@@ -95,9 +97,8 @@ class AdamW8bit(Optimizer):
         return 1e-3
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
-        from danlu.core.extras import require
-
         require("low-bit", self.name)
+        import_torchao()
         from danlu.training.optimizers.eight_bit import EightBitAdamW
 
         return EightBitAdamW(without_roles(groups), lr=self.first_lr, betas=self.betas, eps=self.eps)
