@@ -263,8 +263,8 @@ def test_other_packages_add_components_by_entry_point(tmp_path: Path) -> None:
         "class Stairs(Schedule):\n"
         "    name: Literal['stairs'] = 'stairs'\n"
         "    steps: int = 4\n"
-        "    def after_warmup(self, progress: float) -> float:\n"
-        "        return 1 - int(progress * self.steps) / self.steps\n"
+        "    def factor(self, step: int, steps: int) -> float:\n"
+        "        return 1 - step * self.steps // steps / self.steps\n"
     )
     distribution = tmp_path / "stairs-1.0.dist-info"
     distribution.mkdir()
@@ -276,7 +276,10 @@ def test_other_packages_add_components_by_entry_point(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), *os.environ.get("PYTHONPATH", "").split(":")]),
+        },
     )
     assert done.returncode == 0, done.stderr
     assert "name: stairs" in (tmp_path / "runs" / "r" / "recipe.yaml").read_text()

@@ -7,6 +7,7 @@ from danlu.core.errors import MissingExtra
 EXTRAS: dict[str, tuple[str, ...]] = {
     "image": ("torchvision", "timm", "PIL"),
     "text": ("transformers", "tokenizers"),
+    "low-bit": ("torchao",),
 }
 
 

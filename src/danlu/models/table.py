@@ -68,7 +68,7 @@ class MLP(Model):
     name: Literal["mlp"] = "mlp"
     hidden: tuple[PositiveInt, ...] = (128, 128)
     dropout: Fraction = 0.1
-    normalization: Literal["batch", "layer", "none"] = "batch"
+    normalization: Literal["batch", "layer", "group", "none"] = "batch"
     activation: Literal["relu", "gelu", "silu"] = "relu"
 
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
@@ -85,7 +85,13 @@ class Timm(Model):
     extra = "image"
     name: Annotated[str, Field(pattern=r"^timm:.+")]
     pretrained: str | None = Field(default=None, description="a file of weights: safetensors or torch")
-    dropout: Fraction = 0.0
+    dropout: Fraction = Field(default=0.0, description="before the classifier")
+    stochastic_depth: Fraction = Field(
+        default=0.0, description="how often the last block is left out in training; less often below it"
+    )
+    normalization: Literal["batch", "group", "layer"] | None = Field(
+        default=None, description="in place of the network's own batch normalization; not with pretrained weights"
+    )
     finetune: Finetune = Finetune()
 
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
@@ -110,6 +116,9 @@ class Transformer(Model):
     extra = "text"
     name: Annotated[str, Field(pattern=r"^hf:.+")]
     config: dict[str, Any] | None = Field(default=None, description="the architecture's own settings")
+    dropout: Fraction | None = Field(
+        default=None, description="wherever the architecture has it, unless `config` says otherwise"
+    )
     finetune: Finetune = Finetune()
 
     @property
@@ -135,7 +144,7 @@ class Transformer(Model):
         from danlu.models.transformers import folder_config
 
         name, config = folder_config(self.folder)
-        return self.model_copy(update={"name": f"hf:{name}", "config": config})
+        return self.model_copy(update={"name": f"hf:{name}", "config": config, "dropout": None})
 
 
 MODELS: dict[str, type[Component]] = {

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from danlu.data.specs import TabularInputs
+from danlu.models.normalization import groups_of
 
+FEATURES_A_GROUP = 16  # fewer have too little to take a mean and a deviation of
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
-NORMALIZATIONS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "none": nn.Identity}
 
 
 class MLPNetwork(nn.Module):
@@ -33,7 +34,7 @@ class MLPNetwork(nn.Module):
         self.linear = nn.Linear(width, outputs)
         layers: list[nn.Module] = []
         for size in hidden:
-            layers += [nn.Linear(width, size), NORMALIZATIONS[normalization](*_sizes(normalization, size))]
+            layers += [nn.Linear(width, size), _normalization(normalization, size)]
             layers += [ACTIVATIONS[activation](), nn.Dropout(dropout)]
             width = size
         self.hidden: nn.Module | None = None
@@ -58,5 +59,8 @@ def embedding_width(cardinality: int) -> int:
     return min(50, int(1.6 * cardinality**0.56 + 0.5))
 
 
-def _sizes(normalization: str, size: int) -> tuple[int, ...]:
-    return () if normalization == "none" else (size,)
+def _normalization(name: str, size: int) -> nn.Module:
+    if name == "group":
+        return nn.GroupNorm(groups_of(size, FEATURES_A_GROUP), size)
+    known: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+    return known[name](size) if name in known else nn.Identity()

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from danlu.models.table import Transformer
 
 PACKING_TOLERANCE = 1e-3  # of logits; rounding is far below it, sight of another document far above
+# What architectures call their dropout of embeddings, hidden states and attention.
+DROPOUTS = (
+    *("dropout", "dropout_rate", "hidden_dropout", "hidden_dropout_prob", "resid_pdrop", "resid_dropout"),
+    *("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop"),
+    *("embd_pdrop", "embed_dropout", "embedding_dropout", "mlp_dropout"),
+)
 # Sizes that learn from a few thousand texts in a minute on two cores, where a recipe gives no config.
 SMALL: dict[str, Any] = {
     "hidden_size": 128,
@@ -69,17 +75,20 @@ def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs,
     try:
         if options.folder is not None:
             _require_folder(options.folder)
+            own = AutoConfig.from_pretrained(options.folder, local_files_only=True, trust_remote_code=False)
             network = builder.from_pretrained(
                 options.folder,
                 local_files_only=True,
                 trust_remote_code=False,
                 ignore_mismatched_sizes=True,
                 **settings,
+                **_dropouts(options, own),
             )
         else:
             name = options.name.removeprefix("hf:")
             _require_architecture(name)
             config = {**_own_settings(inputs), **(options.config or SMALL), **settings}
+            config |= _dropouts(options, AutoConfig.for_model(name))
             network = builder.from_config(AutoConfig.for_model(name, **config), trust_remote_code=False)
     except (ValueError, OSError, KeyError) as error:
         raise ArgumentError(f"model: {options.name}: {str(error).strip().splitlines()[0]}") from error
@@ -89,6 +98,20 @@ def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs,
     if inputs.kind == "corpus" and inputs.packed:
         _require_packing(model, options.name)
     return model
+
+
+def _dropouts(options: "Transformer", config: object) -> dict[str, float]:
+    """The settings of an architecture that say how much is dropped, at what the recipe says.
+
+    Raises:
+        ArgumentError: it has none.
+    """
+    if options.dropout is None:
+        return {}
+    own = [key for key in DROPOUTS if hasattr(config, key)]
+    if not own:
+        raise ArgumentError(f"model.dropout: {options.name} has no dropout to set; leave it out")
+    return {key: options.dropout for key in own if key not in (options.config or {})}
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from danlu.core.names import suggestion
 from danlu.core.torchvision import mend_torchvision
 from danlu.data.place import ImageFormat
 from danlu.data.specs import ImageInputs
+from danlu.models.normalization import replace_batch_norms
 
 if TYPE_CHECKING:
     from danlu.models.table import Timm
@@ -44,13 +45,35 @@ def build_timm(options: "Timm", inputs: ImageInputs, outputs: int) -> nn.Module:
 
     name = _known(options.name.removeprefix("timm:"))
     arguments: dict[str, Any] = {"num_classes": outputs, "in_chans": inputs.channels, "drop_rate": options.dropout}
-    try:
-        network = timm.create_model(name, img_size=inputs.size, **arguments)
-    except TypeError:  # convolutional networks take any size and no such argument
-        network = timm.create_model(name, **arguments)
+    if options.stochastic_depth:
+        arguments["drop_path_rate"] = options.stochastic_depth
+    network = _created(name, inputs.size, arguments)
+    if options.stochastic_depth and not any(getattr(module, "drop_prob", None) for module in network.modules()):
+        raise ArgumentError(f"model.stochastic_depth: {name} has no blocks that can be left out; leave it out")
+    if options.normalization is not None:
+        if options.pretrained is not None:
+            raise ArgumentError("model.normalization: pretrained weights need the network's own; leave one of them out")
+        replace_batch_norms(network, options.normalization, name)
     if options.pretrained is not None:
         _load_body(network, Path(options.pretrained), timm.get_pretrained_cfg(name))
     return NormalizedImages(network, inputs)
+
+
+def _created(name: str, size: int, arguments: dict[str, Any]) -> nn.Module:
+    """timm's network. What its class does not take, timm tells by a TypeError that names the argument."""
+    import timm
+
+    try:
+        return timm.create_model(name, img_size=size, **arguments)  # type: ignore[no-any-return]
+    except TypeError as error:
+        if "drop_path_rate" in str(error):
+            raise ArgumentError(f"model.stochastic_depth: {name} cannot leave out blocks; leave it out") from error
+    try:
+        return timm.create_model(name, **arguments)  # type: ignore[no-any-return] # most take any size
+    except TypeError as error:
+        if "drop_path_rate" in str(error):
+            raise ArgumentError(f"model.stochastic_depth: {name} cannot leave out blocks; leave it out") from error
+        raise
 
 
 def pretrained_format(options: "Timm") -> ImageFormat:

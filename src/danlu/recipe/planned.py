@@ -101,7 +101,6 @@ class Deployment(Frozen):
 BUILT: dict[str, tuple[Any, ...]] = {
     "model.finetune.mode": ("full",),
     "model.finetune.freeze_epochs": (0,),
-    "model.finetune.layer_decay": (1.0,),
     "model.finetune.rank": (None,),
     "training.precision": ("auto", "fp32"),
     "training.compile": ("auto", False),

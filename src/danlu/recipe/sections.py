@@ -125,7 +125,9 @@ class Finetune(Frozen):
 
     mode: Literal["full", "head", "gradual", "lora", "dora", "qlora"] = "full"
     freeze_epochs: NonNegativeInt = 0
-    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=1.0, description="each block of layers learns at this share of the rate of the one above it"
+    )
     rank: PositiveInt | None = None
 
 

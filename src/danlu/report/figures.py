@@ -18,6 +18,13 @@ from danlu.report.words import number, short
 # Colours that stand for the page's, which differ between light and dark. Not #000000: matplotlib leaves that unsaid.
 INK, FAINT, FIRST, SECOND = "#000001", "#000002", "#000003", "#000004"
 PAGE_COLOURS = {INK: "currentColor", FAINT: "var(--faint)", FIRST: "var(--first)", SECOND: "var(--second)"}
+FILE_COLOURS = {
+    "currentColor": "#1b1f24",
+    "var(--faint)": "#c4cad1",
+    "var(--first)": "#1f5fbf",
+    "var(--second)": "#b4531a",
+}
+FONT = "system-ui, Segoe UI, Roboto, Noto Sans, sans-serif"
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be searched, and the page's font has the letters DejaVu lacks
     "svg.hashsalt": "danlu",
@@ -50,7 +57,7 @@ def training_curves(log: list[Json]) -> str:
     if not panels:
         return ""
     kept = kept_step(log)
-    with _figure(WIDTH, 2.7 * len(panels)) as figure:
+    with drawing(WIDTH, 2.7 * len(panels)) as figure:
         axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for axis, group in zip(axes, panels, strict=True):
             _curves(axis, log, group, kept)
@@ -64,7 +71,7 @@ def confusion_matrix(confusion: Json) -> str:
     size, longest = len(labels), max(map(len, labels))
     cell = 0.62 if size <= 4 else 0.42
     room = 0.5 + 0.075 * longest
-    with _figure(cell * size + room + 0.2, cell * size + room) as figure:
+    with drawing(cell * size + room + 0.2, cell * size + room) as figure:
         axis = figure.subplots()
         for truth, row in enumerate(counts):
             for answer, count in enumerate(row):
@@ -82,7 +89,7 @@ def confusion_matrix(confusion: Json) -> str:
 def class_bars(counts: dict[str, int]) -> str:
     """How many samples each class has."""
     labels, values = [short(label, 20) for label in counts], list(counts.values())
-    with _figure(WIDTH, 0.5 + 0.24 * len(labels)) as figure:
+    with drawing(WIDTH, 0.5 + 0.24 * len(labels)) as figure:
         axis = figure.subplots()
         bars = axis.barh(range(len(labels)), values, color=FIRST, height=0.7)
         axis.bar_label(bars, [f"{value:,}" for value in values], padding=3)
@@ -99,7 +106,7 @@ def class_bars(counts: dict[str, int]) -> str:
 def balance_bars(before: dict[str, int], after: dict[str, int]) -> str:
     """How many training samples each class has before balancing (above) and after it (below)."""
     labels = [short(label, 20) for label in before]
-    with _figure(WIDTH, 0.8 + 0.42 * len(labels)) as figure:
+    with drawing(WIDTH, 0.8 + 0.42 * len(labels)) as figure:
         axis = figure.subplots()
         for name, counts, colour, shift in (("before", before, SECOND, -0.2), ("after", after, FIRST, 0.2)):
             places = [index + shift for index in range(len(labels))]
@@ -121,7 +128,7 @@ def number_bars(name: str, spread: Json) -> str:
     """The histogram of a numeric target."""
     counts, low, high = spread["histogram"], spread["min"], spread["max"]
     width = (high - low) / len(counts) or 1.0
-    with _figure(WIDTH, 2.1) as figure:
+    with drawing(WIDTH, 2.1) as figure:
         axis = figure.subplots()
         axis.bar([low + width * index for index in range(len(counts))], counts, width * 0.92, align="edge", color=FIRST)
         axis.set(xlabel=short(name, 60), ylabel="samples")
@@ -182,7 +189,7 @@ def _cell(axis: Any, column: int, row: int, count: int, share: float) -> None:
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[Any]:
+def drawing(width: float, height: float) -> Iterator[Any]:
     """A figure of so many inches, with our settings while it is drawn and saved."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -217,6 +224,15 @@ def _svg(figure: Any, name: str, label: str) -> str:
         "style": f"width: {shown:.0f}px; min-width: {0.6 * shown:.0f}px",
     }
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def standalone(figure: Any, name: str, label: str) -> str:
+    """A figure as the text of an SVG file: with colours of its own, on white."""
+    svg = _svg(figure, name, label)
+    for words, colour in FILE_COLOURS.items():
+        svg = svg.replace(words, colour)
+    begun = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" font-family="{FONT}" '
+    return begun + svg.removeprefix("<svg ").replace('style="', 'style="background: #ffffff; ', 1)
 
 
 def _inlined(key: str, value: str, name: str) -> str:

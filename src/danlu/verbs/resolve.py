@@ -14,11 +14,13 @@ from danlu.models.table import Linear, Model, Transformer
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections import Split, Training
 from danlu.training.optimizers import Optimizer
+from danlu.training.schedules import Constant
 
 MODELS_BY_KIND = {"tabular": "mlp", "image": "timm:resnet18", "text": "hf:bert", "corpus": "hf:llama"}
 EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "corpus": 3}
 BATCH_BY_KIND = {"image": 32, "text": 32, "corpus": 16}
 PRETRAINED_TEXT_LR = 5e-5  # larger steps wash out what a transformer knows (Devlin et al. 2019 use 2e-5 to 5e-5)
+SCHEDULE_FREE_WARMUP = 0.05  # of the run; its authors find that it needs one (Defazio et al. 2024)
 FEWEST_GROUPS = 20  # documents needed before a corpus is split by document
 
 
@@ -108,6 +110,12 @@ def _training(training: Training, model: Model, dataset: Dataset) -> Training:
         # Without hidden layers the loss is convex, and ten times the step still goes straight down.
         usual *= 10 if isinstance(model, Linear) else 1
         optimizer = optimizer.model_copy(update={"lr": usual})
+    if optimizer.averages_itself and training.average is not None:
+        message = f"{optimizer.name} keeps an average of the weights itself; leave training.average out"
+        raise RecipeError(Problem("", "training.average", message))
+    schedule = training.schedule
+    if optimizer.averages_itself and "schedule" not in training.model_fields_set:
+        schedule = Constant(warmup=SCHEDULE_FREE_WARMUP)
     if training.early_stopping is not None:
         _check_watched(training.early_stopping.metric, dataset.task)
     return training.model_copy(
@@ -115,6 +123,7 @@ def _training(training: Training, model: Model, dataset: Dataset) -> Training:
             "epochs": epochs,
             "batch_size": training.batch_size or _batch_size(dataset),
             "optimizer": optimizer,
+            "schedule": schedule,
             "precision": "fp32",
             "compile": False,
         }

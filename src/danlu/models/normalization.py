@@ -1,0 +1,45 @@
+"""Other normalizations than batch norm, in networks that were built with it. Makes no network itself."""
+
+from typing import Literal
+
+from torch import nn
+
+from danlu.core.errors import ArgumentError
+
+MOST_GROUPS = 32  # Wu & He 2018, Group Normalization
+
+
+def groups_of(channels: int, least: int) -> int:
+    """The most groups, up to 32, that divide so many channels into groups of at least `least` each."""
+    fitting = (groups for groups in range(1, MOST_GROUPS + 1) if channels % groups == 0 and channels >= groups * least)
+    return max(fitting, default=1)
+
+
+def replace_batch_norms(network: nn.Module, wanted: Literal["batch", "group", "layer"], name: str) -> None:
+    """Put group norms in the place of batch norms over images: up to 32 groups, or a single one for `layer`.
+
+    Scales and shifts keep their first values, which may be 0 to begin a residual block as nothing. timm's batch norms
+    that carry an activation keep it.
+
+    Raises:
+        ArgumentError: there is no batch norm.
+    """
+    found = {path: module for path, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    if not found:
+        raise ArgumentError(f"model.normalization: {name} has no batch normalization in whose place another could be")
+    if wanted == "batch":
+        return
+    for path, module in found.items():
+        parent, _, attribute = path.rpartition(".")
+        setattr(network.get_submodule(parent), attribute, _grouped(module, wanted))
+
+
+def _grouped(module: nn.BatchNorm2d, wanted: str) -> nn.Module:
+    channels = module.num_features
+    groups = 1 if wanted == "layer" else groups_of(channels, 2)
+    norm = nn.GroupNorm(groups, channels, eps=module.eps, affine=module.affine)
+    if module.affine:
+        norm.weight.data.copy_(module.weight.data)
+        norm.bias.data.copy_(module.bias.data)
+    rest = [part for key in ("drop", "act") if (part := getattr(module, key, None)) is not None]
+    return nn.Sequential(norm, *rest) if rest else norm

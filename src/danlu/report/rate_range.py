@@ -1,0 +1,27 @@
+"""The picture of a learning-rate range test: a file of its own, `lr-range.svg` in the run."""
+
+from collections.abc import Sequence
+
+from danlu.report.figures import FAINT, FIRST, INK, WIDTH, drawing, standalone
+from danlu.report.words import number
+
+
+def rate_range(rates: Sequence[float], losses: Sequence[float], suggested: float) -> str:
+    """The smoothed loss by learning rate, and where the suggested rate is, as the text of an SVG file."""
+    with drawing(WIDTH, 2.7) as figure:
+        axis = figure.subplots()
+        axis.plot(rates, losses, color=FIRST, linewidth=2.0)
+        axis.axvline(suggested, color=INK, linewidth=1.0, linestyle=":", label=f"suggested: {suggested:.2g}")
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")  # the default writes powers in TeX, which needs parse_math
+        axis.set(xlabel="learning rate", ylabel="training loss, smoothed")
+        # Where training diverges is of no interest but that it does.
+        axis.set_ylim(top=min(max(losses), 1.5 * losses[0]) if losses[0] > 0 else None)
+        axis.grid(axis="y", color=FAINT, linewidth=0.5)
+        axis.set_axisbelow(True)
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        told = (
+            f"Training loss by learning rate from {rates[0]:.0e} to {rates[-1]:.2g}: {number(losses[0])} at first, "
+            f"{number(min(losses))} at best; suggested {suggested:.2g}"
+        )
+        return standalone(figure, "lr-range", told)

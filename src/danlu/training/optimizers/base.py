@@ -1,0 +1,85 @@
+"""What every optimizer of a recipe has: its options, and how torch's optimizer is made of them and of parameters."""
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+from danlu.core.component import Component
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.nn import Parameter
+
+Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+Groups = list[dict[str, Any]]
+FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
+
+
+class Optimizer(Component):
+    """Steps down the gradient.
+
+    `lr` is None until the recipe is resolved: what is usual depends on whether weights are pretrained.
+
+    Attributes:
+        averages_itself: whether it keeps an average of the weights to be judged by; such an optimizer wants a constant
+            schedule, and its torch optimizer has `eval()`, which puts the average into the model, and `train()`.
+    """
+
+    averages_itself: ClassVar[bool] = False
+
+    lr: PositiveFloat | Literal["auto"] | None = Field(
+        default=None, description="step size; the usual one when left out; auto: found by a range test"
+    )
+    weight_decay: NonNegativeFloat = 0.0
+
+    @property
+    @abstractmethod
+    def usual_lr(self) -> float:
+        """A step size that trains most networks from scratch."""
+
+    @property
+    def first_lr(self) -> float:
+        """The step size that groups start with: `lr`, or the usual one where `lr` is still open."""
+        return self.lr if isinstance(self.lr, float) else self.usual_lr
+
+    def build(self, groups: Groups) -> "torch.optim.Optimizer":
+        """torch's optimizer over these parameters.
+
+        Args:
+            groups: as `training.groups.parameter_groups` makes them: `params`, and where they say so `weight_decay`
+                (else the optimizer's own), `lr_scale` (else 1), `names` and `roles`, a role for each parameter.
+
+        Returns:
+            an optimizer whose `param_groups` keep `weight_decay`, `lr_scale` and `names`. Its `state_dict()` holds
+            nothing but dicts, lists, tuples, numbers, texts, None and tensors, and `load_state_dict` takes it back.
+        """
+        return self.make([self._begun(group) for group in groups if group["params"]])
+
+    @abstractmethod
+    def make(self, groups: Groups) -> "torch.optim.Optimizer":
+        """The optimizer over groups that all have `lr`, `lr_scale` and `weight_decay`."""
+
+    def _begun(self, group: dict[str, Any]) -> dict[str, Any]:
+        scale = group.get("lr_scale", 1.0)
+        return {"weight_decay": self.weight_decay, **group, "lr_scale": scale, "lr": self.first_lr * scale}
+
+
+def with_gradients(parameters: "Iterable[Parameter]") -> "tuple[list[Tensor], list[Tensor]]":
+    """The parameters that a step changes, and their gradients; the others were not used in it."""
+    used = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
+    return [parameter for parameter, _ in used], [gradient for _, gradient in used]
+
+
+def without_roles(groups: Groups) -> Groups:
+    """The groups as torch keeps them; only an optimizer that treats roles differently needs them."""
+    return [{key: value for key, value in group.items() if key != "roles"} for group in groups]
+
+
+def fused(groups: Groups, devices: Collection[str] = FUSED_DEVICES) -> dict[str, bool]:
+    """The argument that asks torch for one kernel over all weights where it has one, else for its own choice."""
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    usable = all(parameter.is_floating_point() and parameter.device.type in devices for parameter in parameters)
+    return {"fused": True} if usable else {}

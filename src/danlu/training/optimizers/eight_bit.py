@@ -1,0 +1,74 @@
+"""torchao's AdamW with moments of 8 bits, behind what every optimizer here does: rates as numbers, a plain state.
+
+torchao wants each rate as a tensor and keeps moments in a tensor class of its own; checkpoints hold plain tensors.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torchao.optim import AdamW8bit
+from torchao.optim.subclass_8bit import OptimState8bit
+
+PLAIN = ("codes", "scale", "qmap")
+
+
+class EightBitAdamW(AdamW8bit):  # type: ignore[misc]
+    """AdamW8bit with numbers as rates, and a state_dict of plain tensors."""
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float) -> None:
+        rates = [group.get("lr", lr) for group in groups]
+        super().__init__(groups, lr=lr, betas=betas, eps=eps)
+        for group, rate in zip(self.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:
+        """One step; `closure` is not used.
+
+        torchao compiles the step for each shape of weight, which pays on accelerators alone.
+        """
+        on_host = all(value.device.type == "cpu" for group in self.param_groups for value in group["params"])
+        with _rates_as_tensors(self), torch.compiler.set_stance("force_eager") if on_host else nullcontext():
+            super().step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """torch's, with each 8-bit moment as a dict of its tensors."""
+        found = super().state_dict()
+        state = {
+            index: {key: _plain(value) for key, value in values.items()} for index, values in found["state"].items()
+        }
+        return {**found, "state": state}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        state = {
+            index: {key: _moment(value) for key, value in values.items()}
+            for index, values in state_dict["state"].items()
+        }
+        super().load_state_dict({**state_dict, "state": state})
+
+
+@contextmanager
+def _rates_as_tensors(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = torch.tensor(rate, dtype=torch.float32)
+    try:
+        yield
+    finally:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, OptimState8bit):
+        return value
+    return {**{name: getattr(value, name) for name in PLAIN}, "signed": value.signed}
+
+
+def _moment(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return OptimState8bit(*(value[name].clone() for name in PLAIN), value["signed"], dtype=torch.float32)

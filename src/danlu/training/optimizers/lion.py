@@ -1,0 +1,38 @@
+"""Lion's steps (Chen et al. 2023, Symbolic Discovery of Optimization Algorithms), all weights at a time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from danlu.training.optimizers.base import with_gradients
+
+
+class LionSteps(torch.optim.Optimizer):
+    """Keeps one momentum a weight and steps by the sign of its mix with the gradient."""
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
+        super().__init__(groups, {"lr": lr, "betas": betas, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step; `closure` is not used."""
+        for group in self.param_groups:
+            parameters, gradients = with_gradients(group["params"])
+            if not parameters:
+                continue
+            moments = [self._moment(parameter) for parameter in parameters]
+            lr, (first, second) = group["lr"], group["betas"]
+            updates = torch._foreach_lerp(moments, gradients, 1 - first)
+            torch._foreach_sign_(updates)
+            if group["weight_decay"]:
+                torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
+            torch._foreach_add_(parameters, updates, alpha=-lr)
+            torch._foreach_lerp_(moments, gradients, 1 - second)
+
+    def _moment(self, parameter: torch.Tensor) -> torch.Tensor:
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        moment: torch.Tensor = state["momentum"]
+        return moment

@@ -1,0 +1,139 @@
+"""Muon's steps for hidden matrices, beside AdamW for embeddings, heads, norms and biases.
+
+`torch.optim.Muon` takes matrices alone, one at a time, and makes them orthogonal in bf16. Here a convolution's filters
+are a matrix of [filters, inputs x height x width], as in Jordan's own code, matrices of one shape go through together,
+and bf16 is only used on CUDA, where it is fast; elsewhere weights keep their own precision. The update is otherwise
+that of torch with `adjust_lr_fn="match_rms_adamw"`.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from danlu.training.optimizers.base import Groups, fused, with_gradients, without_roles
+
+# Jordan's quintic: steepest at zero, so that few iterations suffice; singular values end within about 0.7 to 1.2.
+QUINTIC = (3.4445, -4.7750, 2.0315)
+LEAST_NORM = 1e-7
+ADAMW_RMS = 0.2  # the root mean square of AdamW's updates, which orthogonal ones are scaled to (Liu et al. 2025)
+
+
+class OrthogonalMomentum(torch.optim.Optimizer):
+    """Muon over parameters of two or more dimensions, each taken as a matrix of its first by all others."""
+
+    def __init__(self, groups: Groups, momentum: float, nesterov: bool, iterations: int) -> None:
+        defaults = {"lr": 0.0, "weight_decay": 0.0, "momentum": momentum, "nesterov": nesterov}
+        super().__init__(groups, {**defaults, "iterations": iterations})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step; `closure` is not used."""
+        for group in self.param_groups:
+            alike: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
+            for parameter in with_gradients(group["params"])[0]:
+                rows, columns = parameter.shape[0], math.prod(parameter.shape[1:])
+                alike[rows, columns, parameter.dtype, parameter.device].append(parameter)
+            for parameters in alike.values():
+                self._step_alike(parameters, group)
+
+    def _step_alike(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """Step parameters that are matrices of the same shape."""
+        _, gradients = with_gradients(parameters)
+        moments, momentum = [self._moment(parameter) for parameter in parameters], group["momentum"]
+        torch._foreach_lerp_(moments, gradients, 1 - momentum)
+        wanted = torch._foreach_lerp(gradients, moments, momentum) if group["nesterov"] else moments
+        stacked = torch.stack([update.flatten(1) for update in wanted])
+        updates = orthogonalized(stacked, group["iterations"]).unbind()
+        lr = group["lr"]
+        torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
+        size = ADAMW_RMS * math.sqrt(max(stacked.shape[1:]))
+        shaped = [update.view(parameter.shape) for update, parameter in zip(updates, parameters, strict=True)]
+        torch._foreach_add_(parameters, shaped, alpha=-lr * size)
+
+    def _moment(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        moment: Tensor = state["momentum"]
+        return moment
+
+
+def orthogonalized(matrices: Tensor, iterations: int) -> Tensor:
+    """The nearest matrices with orthogonal rows or columns, about: singular values near 1.
+
+    Args:
+        matrices: [matrices, rows, columns].
+
+    Returns:
+        the same shape and type.
+    """
+    first, third, fifth = QUINTIC
+    tall = matrices.shape[1] > matrices.shape[2]
+    found = matrices.bfloat16() if matrices.is_cuda else matrices
+    found = found.mT if tall else found
+    found = found / found.norm(dim=(1, 2), keepdim=True).clamp(min=LEAST_NORM)
+    for _ in range(iterations):
+        gram = found @ found.mT
+        polynomial = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
+        found = torch.baddbmm(found, polynomial, found, beta=first)
+    return (found.mT if tall else found).to(matrices.dtype).contiguous()
+
+
+class MuonWithAdamW(torch.optim.Optimizer):
+    """Both as one: their groups stand behind one another, and each steps its own."""
+
+    def __init__(
+        self, groups: Groups, momentum: float, nesterov: bool, iterations: int, betas: tuple[float, float]
+    ) -> None:
+        matrices, others = divided(groups)
+        self.parts: dict[str, torch.optim.Optimizer] = {}
+        if matrices:
+            self.parts["muon"] = OrthogonalMomentum(matrices, momentum, nesterov, iterations)
+        if others:
+            self.parts["adamw"] = torch.optim.AdamW(others, betas=betas, **fused(others))
+        # The very dicts of the parts, so that a rate set here is a rate set there.
+        super().__init__([group for part in self.parts.values() for group in part.param_groups], {})
+        self._share()
+
+    def _share(self) -> None:
+        self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
+        self.state = defaultdict(dict)
+        for part in self.parts.values():
+            self.state.update(part.state)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step of each part; `closure` is not used."""
+        for part in self.parts.values():
+            part.step()
+            self.state.update(part.state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The parts' own, by name."""
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        for name, part in self.parts.items():
+            part.load_state_dict(state_dict[name])
+        self._share()
+
+
+def divided(groups: Groups) -> tuple[Groups, Groups]:
+    """The hidden matrices of each group, and its others. Without roles, whatever has two dimensions is a matrix."""
+    matrices: Groups = []
+    others: Groups = []
+    for group in groups:
+        roles = group.get("roles") or ["matrix" if value.ndim >= 2 else "vector" for value in group["params"]]
+        for target, wanted in ((matrices, True), (others, False)):
+            chosen = [index for index, role in enumerate(roles) if (role == "matrix") is wanted]
+            lists: dict[str, Any] = {
+                key: [group[key][index] for index in chosen] for key in ("params", "names") if key in group
+            }
+            if chosen:
+                target.append({**group, **lists})
+    return without_roles(matrices), without_roles(others)

@@ -1,0 +1,49 @@
+"""What lowers the learning rate when validation no longer improves: the state behind the `plateau` schedule."""
+
+import math
+
+
+class PlateauWatcher:
+    """Counts validations without a better value, by the rules of torch's ReduceLROnPlateau with relative thresholds.
+
+    Attributes:
+        factor: what the learning rate is multiplied with now, besides the schedule's own factor; 1 at the start.
+    """
+
+    def __init__(
+        self, gamma: float, patience: int, threshold: float, cooldown: int, floor: float, higher_is_better: bool
+    ) -> None:
+        self.gamma, self.patience, self.threshold = gamma, patience, threshold
+        self.cooldown, self.floor, self.higher_is_better = cooldown, floor, higher_is_better
+        self.factor = 1.0
+        self._best = -math.inf if higher_is_better else math.inf
+        self._bad, self._cooling = 0, 0
+
+    def look(self, value: float) -> None:
+        """Take in what one validation found. A value that is no number is no improvement."""
+        if self._better(value):
+            self._best, self._bad = value, 0
+        else:
+            self._bad += 1
+        if self._cooling:
+            self._cooling, self._bad = self._cooling - 1, 0
+        if self._bad > self.patience:
+            self.factor = max(self.floor, self.factor * self.gamma)
+            self._cooling, self._bad = self.cooldown, 0
+
+    def _better(self, value: float) -> bool:
+        if self.higher_is_better:
+            return value > self._best * (1 + self.threshold)
+        return value < self._best * (1 - self.threshold)
+
+    def state(self) -> dict[str, float | int | None]:
+        """What a run needs to go on, as JSON can hold it."""
+        best = self._best if math.isfinite(self._best) else None
+        return {"factor": self.factor, "best": best, "bad": self._bad, "cooling": self._cooling}
+
+    def load(self, state: dict[str, float | int | None]) -> None:
+        """Take back what `state` gave."""
+        worst = -math.inf if self.higher_is_better else math.inf
+        best = state["best"]
+        self.factor, self._best = float(state["factor"] or 0.0), worst if best is None else float(best)
+        self._bad, self._cooling = int(state["bad"] or 0), int(state["cooling"] or 0)

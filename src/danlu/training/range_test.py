@@ -1,0 +1,100 @@
+"""A learning rate for a model, by trying: the range test (Smith 2017, Cyclical Learning Rates).
+
+In: a model and a step of its training. Out: losses by rate, and the rate at which the loss falls fastest. The model is
+left as it was; whatever else the step changes (an optimizer, the order of batches) is the caller's to throw away.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from danlu.core.errors import DanluError
+
+LOWEST, HIGHEST = 1e-6, 10.0
+STEPS = 100
+SMOOTHING = 0.9  # how much of the running mean each loss leaves
+DIVERGED = 4.0  # times the best loss, above which no larger rate is tried
+LEAST_FALL = 0.02  # of the loss; less than that is not learning
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """What was found.
+
+    Attributes:
+        rates: tried, rising by the same factor, [tried].
+        losses: smoothed, [tried].
+        suggested: the rate at which the smoothed loss falls fastest over the logarithm of the rate.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggested: float
+
+
+def range_test(
+    model: nn.Module,
+    step: Callable[[float], float],
+    lowest: float = LOWEST,
+    highest: float = HIGHEST,
+    steps: int = STEPS,
+) -> RangeTest:
+    """Train with rates that rise from `lowest` to `highest` and see where the loss falls fastest.
+
+    Args:
+        model: its weights, buffers and mode are afterwards what they were.
+        step: trains the model by one step at this rate, and gives its loss before the step.
+
+    Raises:
+        DanluError: the loss fell at no rate.
+    """
+    kept = {name: value.detach().clone() for name, value in model.state_dict(keep_vars=True).items()}
+    was_training = model.training
+    rates = [lowest * (highest / lowest) ** (index / (steps - 1)) for index in range(steps)]
+    try:
+        losses = _sweep(step, rates)
+    finally:
+        _restore(model, kept)
+        model.train(was_training)
+    return RangeTest(tuple(rates[: len(losses)]), tuple(losses), _steepest(rates, losses))
+
+
+def _sweep(step: Callable[[float], float], rates: list[float]) -> list[float]:
+    """Smoothed losses by rate, up to where training diverges."""
+    mean, best, losses = 0.0, math.inf, []
+    for count, rate in enumerate(rates, start=1):
+        loss = step(rate)
+        if not math.isfinite(loss):
+            break
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+        smoothed = mean / (1 - SMOOTHING**count)  # as if the mean had not begun at 0
+        losses.append(smoothed)
+        best = min(best, smoothed)
+        # A loss may be negative or near zero, where a multiple of it means nothing: judged by the first one too.
+        if smoothed > best + (DIVERGED - 1) * max(abs(best), 0.1 * abs(losses[0])):
+            break
+    return losses
+
+
+def _steepest(rates: list[float], losses: list[float]) -> float:
+    """The rate at which the loss falls fastest, between the highest loss before the lowest and that lowest."""
+    curve = np.array(losses)
+    bottom = int(curve.argmin()) if losses else 0
+    top = int(curve[: bottom + 1].argmax()) if losses else 0
+    if bottom - top < 2 or curve[top] - curve[bottom] < LEAST_FALL * abs(curve[top]):
+        raise DanluError(
+            f"the learning rate's range test found none from {rates[0]:.0e} to {rates[-1]:.0e} that lowers the loss; "
+            "set training.optimizer.lr to a number"
+        )
+    slopes = np.gradient(curve[: bottom + 1], np.log(rates[: bottom + 1]))
+    return rates[top + int(slopes[top:].argmin())]
+
+
+@torch.no_grad()
+def _restore(model: nn.Module, kept: dict[str, torch.Tensor]) -> None:
+    for name, value in model.state_dict(keep_vars=True).items():
+        value.copy_(kept[name])

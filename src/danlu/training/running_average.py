@@ -1,0 +1,68 @@
+"""The average itself: a copy of a model's weights and buffers that follows them, and can take their place."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class RunningAverage:
+    """Follows a model. Weights of fewer than 32 bits are averaged in fp32, where small changes are not lost.
+
+    Attributes:
+        taken: how many steps' weights it holds besides the first.
+    """
+
+    def __init__(self, model: nn.Module, share: Callable[[int, int, int], float | None]) -> None:
+        self.taken = 0
+        self._share = share
+        own = dict(model.named_parameters()) | dict(model.named_buffers())
+        self._own = {name: value.detach() for name, value in own.items() if value.is_floating_point()}
+        self._averages = {name: _at_least_fp32(value).clone() for name, value in self._own.items()}
+
+    @torch.no_grad()
+    def update(self, step: int, steps: int) -> None:
+        """Take in the weights after `step` of `steps`, counted from 1."""
+        share = self._share(self.taken, step, steps)
+        if share is None:
+            return
+        self.taken += 1
+        averages = list(self._averages.values())
+        weights = [_at_least_fp32(value) for value in self._own.values()]
+        if share == 1:
+            torch._foreach_copy_(averages, weights)
+        else:
+            torch._foreach_lerp_(averages, weights, share)
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """Within, the model holds the average; after, its own weights again, bit for bit.
+
+        An average that has taken in no step yet leaves the model as it is.
+        """
+        if not self.taken:
+            yield
+            return
+        own, averages = list(self._own.values()), list(self._averages.values())
+        kept = [value.clone() for value in own]
+        torch._foreach_copy_(own, averages)
+        try:
+            yield
+        finally:
+            torch._foreach_copy_(own, kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run needs to go on: a number, and tensors by the names that the model has for them."""
+        return {"taken": self.taken, "averages": dict(self._averages)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.taken = int(state["taken"])
+        for name, average in self._averages.items():
+            average.copy_(state["averages"][name])
+
+
+def _at_least_fp32(value: Tensor) -> Tensor:
+    return value.float() if value.element_size() < 4 else value
