@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-WORTH_IT = 1 << 26  # logits a batch (256 MiB in fp32, and as much again for their gradient) from which `auto` chunks
+WORTH_IT = 1 << 25  # logits a batch (128 MiB in fp32, and as much again for their gradient) from which `auto` chunks
 LOGITS_A_CHUNK = 1 << 24  # 64 MiB in fp32: large enough to keep a device busy, small beside a model of that vocabulary
 SMALLEST_CHUNK = 128  # tokens
 
@@ -160,23 +160,23 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total += left @ right
 
 
-def _loss_and_slope(
-    logits: Tensor, target: Tensor, counted: Tensor, smoothing: float
-) -> tuple[Tensor, Tensor]:
+def _loss_and_slope(logits: Tensor, target: Tensor, counted: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """The summed loss of the tokens that count, and its gradient by every token's logits, of those that do not too.
 
-    With shares q = (1 - s) [c = y] + s / C, the loss is -q . log p and its gradient p - q.
+    With shares q = (1 - s) [c = y] + s / C, the loss is logsumexp(x) - q . x and its gradient softmax(x) - q.
 
     Args:
+        logits: [tokens, classes], fp32.
         target: a class of every token, whether it counts or not, [tokens].
         counted: [tokens].
     """
-    chances = torch.log_softmax(logits, dim=1)
-    losses = -chances.gather(1, target[:, None])[:, 0]
+    slope = torch.softmax(logits, dim=1)
+    # The likeliest class gives log-sum-exp without a second pass of exponentials: log p = x - logsumexp(x).
+    largest, likeliest = logits.max(dim=1)
+    total = largest - slope.gather(1, likeliest[:, None])[:, 0].log()
+    expected = logits.gather(1, target[:, None])[:, 0]
     if smoothing > 0.0:
-        losses = torch.lerp(losses, -chances.mean(dim=1), smoothing)
-    slope = chances.exp_()
-    if smoothing > 0.0:
+        expected = torch.lerp(expected, logits.mean(dim=1), smoothing)
         slope.sub_(smoothing / slope.shape[1])
     slope.scatter_add_(1, target[:, None], slope.new_full((len(target), 1), smoothing - 1.0))
-    return (losses * counted).sum(), slope
+    return ((total - expected) * counted).sum(), slope
