@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from danlu.core.ahead import ahead
 from danlu.core.seeds import Seed
-from danlu.data.examples import MAKERS, Examples, Tensors
+from danlu.data.examples import Examples, Tensors
 
 if TYPE_CHECKING:
     import torch
@@ -97,10 +96,7 @@ class Feed:
             epoch, rows = chosen
             return self.take(rows, epoch, device, changed=0)
 
-        made = (
-            ahead(make, self._rows(size), MAKERS) if self.examples.worth_making_ahead else map(make, self._rows(size))
-        )
-        for batch in made:
+        for batch in self.examples.made(make, self._rows(size)):
             yield self._change(batch, self.changes, device)
 
     def _rows(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
