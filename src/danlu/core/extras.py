@@ -7,6 +7,8 @@ from danlu.core.errors import MissingExtra
 EXTRAS: dict[str, tuple[str, ...]] = {
     "image": ("torchvision", "timm", "PIL"),
     "text": ("transformers", "tokenizers"),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
 }
 
 
