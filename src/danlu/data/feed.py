@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from danlu.core.ahead import ahead
 from danlu.core.seeds import Seed
-from danlu.data.examples import MAKERS, Examples, Tensors
+from danlu.data.examples import Examples, Tensors
 
 if TYPE_CHECKING:
     import torch
@@ -98,14 +97,12 @@ class Feed:
             device: where they are wanted.
             first: batches left out at the beginning, as a run that goes on has had them.
         """
-        places = self._rows(size, first)
 
         def make(chosen: tuple[int, np.ndarray]) -> Batch:
             epoch, rows = chosen
             return self.take(rows, epoch, device, changed=0)
 
-        made = ahead(make, places, MAKERS) if self.examples.worth_making_ahead else map(make, places)
-        for batch in made:
+        for batch in self.examples.made(make, self._rows(size, first)):
             yield self._change(batch, self.changes, device)
 
     def _rows(self, size: int, first: int) -> Iterator[tuple[int, np.ndarray]]:

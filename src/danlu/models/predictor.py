@@ -15,7 +15,8 @@ from pydantic import TypeAdapter
 from danlu.artifacts.bundle import Bundle, Manifest, open_bundle
 from danlu.artifacts.checkpoints import load_weights
 from danlu.core.component import components
-from danlu.core.device import find_device, make_deterministic
+from danlu.core.device import make_deterministic
+from danlu.core.devices import open_device
 from danlu.core.errors import ArtifactError, DataError
 from danlu.core.extras import require
 from danlu.core.names import suggestion
@@ -86,7 +87,7 @@ class Predictor:
             load_weights(model, bundle.weights)
         except RuntimeError as error:
             raise ArtifactError(f"{bundle.weights}: not the weights of {options.name}: {error}") from error
-        device = find_device()
+        device = open_device().torch_device
         return cls(manifest, preprocessor, target, model.to(device).eval(), device)
 
     def predict(self, samples: Any, batch_size: int | None = None) -> pl.DataFrame:
