@@ -8,7 +8,6 @@ model/             the bundle
 """
 
 import itertools
-import json
 import shutil
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from danlu.artifacts.files import read_json, write_text, writing
+from danlu.artifacts.files import read_json, writing
+from danlu.artifacts.lines import append_line, keep_until, read_lines
 from danlu.core.errors import ArgumentError, ArtifactError
 
 RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT = (
@@ -97,23 +97,15 @@ class RunDirectory:
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
-        file = self.path / METRICS
-        with writing(file), file.open("a", encoding="utf-8") as opened:
-            opened.write(json.dumps(record, allow_nan=False) + "\n")
-            opened.flush()
+        append_line(self.path / METRICS, record)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; a last line cut off by a crash is left out."""
-        file = self.path / METRICS
-        if not file.is_file():
-            return []
-        lines = file.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]
+        return read_lines(self.path / METRICS)
 
     def rewind(self, step: int) -> None:
         """Forget what was logged and kept after a step, and what a crash left half written."""
-        kept = [line for line in self.metrics() if line["step"] <= step]
-        write_text(self.path / METRICS, "".join(json.dumps(line, allow_nan=False) + "\n" for line in kept))
+        keep_until(self.path / METRICS, step)
         for folder in self.checkpoints():
             if int(folder.name.removeprefix("step-")) > step:
                 shutil.rmtree(folder)

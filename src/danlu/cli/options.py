@@ -23,6 +23,9 @@ Resume = Annotated[
     Path | None,
     Parameter(help="A run that was stopped or killed: go on from its newest checkpoint, by its own recipe."),
 ]
+Profile = Annotated[
+    bool, Parameter(help="Write where the time of some steps goes into the run's folder `profile`.", negative=())
+]
 DryRun = Annotated[bool, Parameter(help="Send two batches through every stage and write nothing.", negative=())]
 
 

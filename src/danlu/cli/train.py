@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Resume, one_of
+from danlu.cli.options import Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Profile, Resume, one_of
 from danlu.cli.show import print_json
 
 Verify = Annotated[
@@ -22,6 +22,7 @@ def train(
     overwrite: Overwrite = False,
     resume: Resume = None,
     verify: Verify = None,
+    profile: Profile = False,
     json: Json = False,
 ) -> None:
     """Train a model into a run directory, or go on with a run that was stopped; judge it later."""
@@ -31,9 +32,9 @@ def train(
 
     one_of(recipe, resume, overrides, name)
     if resume is not None:
-        directory = resume_verb(resume, verify)
+        directory = resume_verb(resume, verify, profile)
     else:
-        directory = train_verb(load_recipe(str(recipe), overrides), output, name, overwrite)
+        directory = train_verb(load_recipe(str(recipe), overrides), output, name, overwrite, profile)
     if json:
         print_json({"run": str(directory.path)})
         return

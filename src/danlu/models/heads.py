@@ -12,6 +12,9 @@ from danlu.data.balance.emphasis import Emphasis
 from danlu.data.sequences import IGNORED
 from danlu.models.chunked import ProjectedLogits, projected_answer, projected_loss
 
+# (logits, target, emphasis) -> the summed loss, and how many answers it is summed over.
+Loss = Callable[[Any, Tensor, Emphasis], tuple[Tensor, int]]
+
 
 @dataclass(frozen=True)
 class Head:
@@ -25,7 +28,7 @@ class Head:
     Losses are computed in fp32 whatever the precision of the logits.
     """
 
-    loss: Callable[[Any, Tensor, Emphasis], tuple[Tensor, int]]
+    loss: Loss
     answer: Callable[[Any, Tensor | None], Tensor]
     count: Callable[[Tensor], int]
 

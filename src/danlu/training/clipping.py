@@ -13,7 +13,7 @@ def clip_by_norm(parameters: Iterable[nn.Parameter], most: float) -> Tensor:
         the norm before, a scalar on the device. A norm that is not finite makes every gradient so too.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     # On the host the norm can be looked at for nothing; elsewhere that would wait for the device.
     if norm.device.type != "cpu":
         torch._foreach_mul_(gradients, (most / (norm + 1e-6)).clamp(max=1.0))

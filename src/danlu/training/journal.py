@@ -1,7 +1,8 @@
-"""What training writes down as it goes: lines of metrics.jsonl, checkpoints, and word to the callbacks."""
+"""What training writes down as it goes: lines of metrics.jsonl, checkpoints, and word to whoever watches."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from torch import Tensor
@@ -9,19 +10,29 @@ from torch import Tensor
 from danlu.artifacts.checkpoints import Checkpoints, checkpoint_folder
 from danlu.artifacts.run import RunDirectory
 from danlu.recipe.sections import Checkpoint
-from danlu.training.callbacks import Callback
+from danlu.training.alarms import Alarms
+from danlu.training.callbacks import Callback, Setting
 from danlu.training.machine import Machine
+from danlu.training.meter import Meter
 from danlu.training.watch import Watch
 
 
 class Journal(Protocol):
     """What the loop reports to."""
 
-    def stepped(self, step: int, loss: Tensor) -> None:
-        """Word of a step; `loss` is a scalar on the device."""
+    def stepped(self, step: int, samples: int, loss: Tensor, norm: Tensor | None) -> None:
+        """Word of a step: how many samples it took; loss and the gradient's norm are scalars on the device."""
 
     def log(self, record: dict[str, float]) -> None:
         """A line of metrics.jsonl."""
+
+    @contextmanager
+    def validating(self) -> Iterator[None]:
+        """What happens within is a validation."""
+        yield
+
+    def validated(self, watch: Watch) -> None:
+        """Word of how a validation went."""
 
     def is_due(self, step: int) -> bool:
         """Whether a checkpoint is due that no validation brings along."""
@@ -41,21 +52,53 @@ class RunJournal(Journal):
     """Into a run's folder."""
 
     def __init__(
-        self, run: RunDirectory, checkpoints: Checkpoints, options: Checkpoint, callbacks: Sequence[Callback]
+        self,
+        run: RunDirectory,
+        checkpoints: Checkpoints,
+        options: Checkpoint,
+        meter: Meter,
+        alarms: Alarms,
+        callbacks: Sequence[Callback],
     ) -> None:
-        self.run, self.checkpoints, self.options, self.callbacks = run, checkpoints, options, callbacks
+        self.run, self.checkpoints, self.options, self.meter, self.alarms = run, checkpoints, options, meter, alarms
+        self.callbacks = (alarms, *callbacks)
         # Only those are called at every step that have something to do there.
-        self._each_step = [call.on_step for call in callbacks if type(call).on_step is not Callback.on_step]
+        self._each_step = [call.on_step for call in self.callbacks if type(call).on_step is not Callback.on_step]
         self._kept_at = time.monotonic()
 
-    def stepped(self, step: int, loss: Tensor) -> None:
+    @contextmanager
+    def told(self, setting: Setting) -> Iterator[None]:
+        """Tell the callbacks when training begins and when it ends, however it does."""
+        begun: list[Callback] = []
+        try:
+            for callback in self.callbacks:
+                begun.append(callback)
+                callback.on_start(setting)
+            yield
+        finally:
+            for callback in begun:
+                callback.on_end()
+
+    def stepped(self, step: int, samples: int, loss: Tensor, norm: Tensor | None) -> None:
+        self.meter.advance(samples)
+        if norm is not None:
+            self.alarms.gradient(step, norm)
         for call in self._each_step:
             call(step, loss)
 
     def log(self, record: dict[str, float]) -> None:
         self.run.log(record)
+        self.meter.loss = record.get("train/loss", self.meter.loss)
         for callback in self.callbacks:
             callback.on_log(record)
+
+    @contextmanager
+    def validating(self) -> Iterator[None]:
+        with self.meter.paused(), self.alarms.watching():
+            yield
+
+    def validated(self, watch: Watch) -> None:
+        self.meter.remark = watch.note
 
     def is_due(self, step: int) -> bool:
         if self.options.every_steps is not None and step % self.options.every_steps == 0:

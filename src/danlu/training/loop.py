@@ -8,9 +8,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
+from torch import Tensor
 
-from danlu.core.console import Progress
 from danlu.core.errors import DanluError
 from danlu.core.seeds import Seed
 from danlu.data.feed import Batch, Feed
@@ -38,10 +37,6 @@ class Outcome:
     ended: str
 
 
-class NotFinite(DanluError):
-    """The training loss is no longer a number."""
-
-
 def train(
     machine: Machine,
     feed: Feed,
@@ -50,7 +45,6 @@ def train(
     watch: Watch,
     validate: Callable[[], dict[str, float]],
     journal: Journal,
-    progress: Progress,
     first: int = 0,
     last: int | None = None,
 ) -> Outcome:
@@ -63,39 +57,39 @@ def train(
         seed: the recipe's.
         watch: in the state of step `first`; decides what is best and when to end early.
         validate: gives the validation split's metrics of the weights in the model, named `validation/…`.
-        journal: takes the log and the checkpoints.
-        progress: is advanced by the samples of each step.
+        journal: takes the log, the checkpoints and word of each step.
         first: steps done already.
         last: the step to end after, where that is earlier than planned.
 
     Raises:
         DanluError: the loss is no longer a number, or a signal asked to stop.
     """
-    step, on_host = first, machine.device.type == "cpu"
+    step = first
+    batches = feed.batches(machine.batch_size, machine.device, first)
     machine.model.train()
-    with stop_requests() as stop:
-        batches = feed.batches(machine.batch_size, machine.device, first)
-        for step, batch in zip(range(first + 1, (last or plan.steps) + 1), batches, strict=False):
-            if watch.exhausted:
-                step -= 1
-                break
+    with stop_requests() as stop, machine.step.precision.running():
+        while step < (last or plan.steps) and not watch.exhausted:
+            step += 1
+            with machine.step.profiler.label("data"):
+                batch = next(batches)
             lr = machine.lr(step - 1)
             loss = machine.make_step(batch, lr, seed.derive("step", step - 1), step)
             logged = step % plan.log_every == 0
-            if on_host or logged:  # elsewhere, to read the loss is to wait for the device
+            if machine.step.on_host or logged:  # elsewhere, to read the loss is to wait for the device
                 _require_finite(loss, batch, step, lr, machine)
-            journal.stepped(step, loss)
-            progress.advance(len(batch.rows), f"loss {float(loss):.4f}  {watch.note}" if logged else "")
+            journal.stepped(step, len(batch.rows), loss, machine.step.norm)
+            machine.step.profiler.step()
             epoch = step / plan.steps_an_epoch
             if logged:
                 journal.log({"step": step, "epoch": epoch, "train/loss": float(loss), "lr": lr})
             if step % plan.validate_every == 0 or step == plan.steps:
-                with machine.judged_weights():
+                with journal.validating(), machine.judged_weights():
                     figures = validate()
                     better = watch.look(figures, step)
                     judged = machine.judged_copy() if better else {}
                 machine.observe(figures)
                 journal.log({"step": step, "epoch": epoch, **figures})
+                journal.validated(watch)
                 journal.keep(machine, step, watch, judged)
             elif journal.is_due(step):
                 journal.keep(machine, step, watch)
@@ -107,9 +101,10 @@ def train(
     return Outcome(steps=step, best_step=watch.best_step, best=watch.best, ended=ended)
 
 
-def _require_finite(loss: torch.Tensor, batch: Batch, step: int, lr: float, machine: Machine) -> None:
-    if not math.isfinite(float(loss)):
-        raise NotFinite(
-            f"the training loss is {float(loss)} at step {step}{machine.where_not_finite(batch)}: lower "
-            f"training.optimizer.lr (it is {lr:.2g}) or look for extreme values in the data"
-        )
+def _require_finite(loss: Tensor, batch: Batch, step: int, lr: float, machine: Machine) -> None:
+    if math.isfinite(float(loss)):
+        return
+    raise DanluError(
+        f"the training loss is {float(loss)} at step {step}: {machine.where_not_finite(batch)}. Lower "
+        f"training.optimizer.lr (it is {lr:.2g}), or look for extreme values in the data"
+    )

@@ -11,9 +11,11 @@ from danlu.artifacts.checkpoints import JUDGED, WEIGHTS, Checkpoint, Snapshot, c
 from danlu.artifacts.trees import join_tree, split_tree
 from danlu.core.seeds import Seed
 from danlu.data.feed import Batch
-from danlu.training.averaging import RunningAverage, judged_weights
+from danlu.training.averaging import judged_weights
 from danlu.training.diagnose import first_bad_module
-from danlu.training.schedules import PlateauWatcher, Schedule
+from danlu.training.plateau import PlateauWatcher
+from danlu.training.running_average import RunningAverage
+from danlu.training.schedules import Schedule
 from danlu.training.step import Step
 from danlu.training.watch import Watch
 
@@ -30,6 +32,7 @@ class Machine:
         plateau: lowers the learning rate when a metric stalls, where the schedule does so.
         average: of the weights, where one is kept.
         watched: the metric that `plateau` looks at.
+        tokens_a_sample: of a language model; else 1.
     """
 
     step: Step
@@ -40,6 +43,7 @@ class Machine:
     plateau: PlateauWatcher | None
     average: RunningAverage | None
     watched: str
+    tokens_a_sample: int = 1
 
     @property
     def model(self) -> nn.Module:
@@ -78,11 +82,12 @@ class Machine:
         return {} if own else copied(unique_tensors(self.model))
 
     def where_not_finite(self, batch: Batch) -> str:
-        """The first module that gives what is no finite number, as words to put behind a step; or nothing."""
+        """What gives the first number that is not finite in a batch's forward pass, in words."""
 
-        def forward() -> None:
+        def forward() -> Tensor:
             with self.step.precision.computing():
-                self.model(**batch.inputs)
+                total, _ = self.step.loss(self.model(**batch.inputs), batch.target, self.step.emphasis)
+            return total
 
         return first_bad_module(self.model, forward)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from danlu.core.console import Progress
 from danlu.training.journal import Journal
 from danlu.training.machine import Machine
 from danlu.training.watch import Watch
@@ -12,14 +13,18 @@ from danlu.training.watch import Watch
 class Replay(Journal):
     """A journal of nothing but its lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
         self.lines: list[dict[str, Any]] = []
 
-    def stepped(self, step: int, loss: Tensor) -> None:
-        """Nobody is told."""
+    def stepped(self, step: int, samples: int, loss: Tensor, norm: Tensor | None) -> None:
+        self.bar.advance(samples)
 
     def log(self, record: dict[str, float]) -> None:
         self.lines.append(record)
+
+    def validated(self, watch: Watch) -> None:
+        """Nobody waits for it."""
 
     def is_due(self, step: int) -> bool:
         return False

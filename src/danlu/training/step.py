@@ -4,21 +4,23 @@ Every random choice of a step follows from its seed, so a step can be had again.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from danlu.core.device import Accelerator
+from danlu.core.devices import Accelerator
 from danlu.core.seeds import Seed
 from danlu.data.balance.emphasis import Emphasis
 from danlu.data.feed import Batch
 from danlu.models.heads import Loss
 from danlu.training.clipping import clip_by_norm, clip_by_value
-from danlu.training.micro import is_out_of_memory, split
-from danlu.training.penalties import Penalties
+from danlu.training.micro import is_out_of_memory, release, split
+from danlu.training.offload import ActivationOffload
 from danlu.training.precision import Precision
+from danlu.training.profiling import Off, Profiler
 
 
 @dataclass
@@ -26,7 +28,7 @@ class Step:
     """Makes optimizer steps.
 
     Attributes:
-        model: the network, whose parameters the optimizer changes.
+        model: the network, whose weights the optimizer changes.
         forward: the network as it is called, which may be compiled.
         loss: (logits, target, emphasis) -> the summed loss, and how many answers it is summed over.
         count: target -> how many answers the loss of a batch is summed over.
@@ -34,36 +36,47 @@ class Step:
         optimizer: its groups have `lr_scale`, what the learning rate is multiplied with there.
         accelerator: the device.
         precision: what the forward pass computes in.
-        penalties: L1, L2 and the largest norm of weights.
+        offload: keeps activations on the host.
+        before_step, after_step: done around the optimizer's step, to gradients and to weights.
         clip_norm: largest norm of the gradient.
         clip_value: largest entry of the gradient.
         parts: how many parts a batch goes through the model in; grows when the memory runs out.
+        least_rows: a part has no fewer.
+        profiler: is told of the parts of a step.
+        norm: of the last gradient before it was clipped, where it is.
     """
 
     model: nn.Module
-    forward: Callable[..., Tensor]
+    forward: Callable[..., Any]
     loss: Loss
     count: Callable[[Tensor], int]
     emphasis: Emphasis
     optimizer: torch.optim.Optimizer
     accelerator: Accelerator
     precision: Precision
-    penalties: Penalties
+    offload: ActivationOffload | None
+    before_step: Callable[[], None] | None
+    after_step: Callable[[], None] | None
     clip_norm: float | None
     clip_value: float | None
-    parts: int = 1
-    restores_buffers: bool = False
+    parts: int
+    least_rows: int
+    profiler: Profiler = field(default_factory=Off)
     norm: Tensor | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.parameters: Sequence[nn.Parameter] = [p for p in self.model.parameters() if p.requires_grad]
+        self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.scaler = self.precision.scaler()
-        self._buffers = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+        self.on_host = self.accelerator.torch_device.type == "cpu"
         self._lr: float | None = None
-        self._on_host = self.accelerator.torch_device.type == "cpu"
 
     def __call__(self, batch: Batch, lr: float, seed: Seed) -> Tensor:
-        """Make one step; the mean loss of the batch, a scalar on the device, without the penalties."""
+        """Make one step.
+
+        Returns:
+            the mean loss of the batch, a scalar on the device, without what weights cost. On the host a loss that is
+            no finite number leaves the weights as they are, so that its cause can be found.
+        """
         self.accelerator.seed(seed.value)
         if lr != self._lr:
             for group in self.optimizer.param_groups:
@@ -71,56 +84,68 @@ class Step:
             self._lr = lr
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._gradients(batch, seed)
-        if self._on_host and not math.isfinite(loss.item()):  # left as it is, so that its cause can be found
+        if self.on_host and not math.isfinite(loss.item()):
             return loss
+        with self.profiler.label("optimizer"):
+            self._update()
+        return loss
+
+    def _update(self) -> None:
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
-        self.penalties.add_gradients()
+        if self.before_step is not None:
+            self.before_step()
         if self.clip_value is not None:
-            clip_by_value(self.parameters, self.clip_value)
+            clip_by_value(self.weights, self.clip_value)
         if self.clip_norm is not None:
-            self.norm = clip_by_norm(self.parameters, self.clip_norm)
+            self.norm = clip_by_norm(self.weights, self.clip_norm)
         if self.scaler is None:
             self.optimizer.step()
         else:
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        self.penalties.bound_weights()
-        return loss
+        if self.after_step is not None:
+            self.after_step()
 
     def _gradients(self, batch: Batch, seed: Seed) -> Tensor:
-        """The gradients of the mean loss; where the memory runs out, by twice as many parts."""
-        kept = [buffer.clone() for buffer in self._buffers] if self.restores_buffers else []
+        """The gradients of the mean loss; where the memory runs out, by way of twice as many parts."""
         while True:
             try:
                 return self._backward(batch) if self.parts == 1 else self._accumulate(batch)
-            except RuntimeError as error:
-                if not is_out_of_memory(error) or self.parts >= len(batch.rows):
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or 2 * self.parts * self.least_rows > len(batch.rows):
                     raise
             self.optimizer.zero_grad(set_to_none=True)
-            self.accelerator.empty_cache()
+            release(self.accelerator.torch_device)
             self.parts *= 2
             self.accelerator.seed(seed.value)
-            for buffer, value in zip(self._buffers, kept, strict=False):
-                buffer.copy_(value)
 
     def _backward(self, batch: Batch) -> Tensor:
-        with self.precision.computing():
-            total, count = self.loss(self.forward(**batch.inputs), batch.target, self.emphasis)
+        total, count = self._forward(batch)
         mean = total / max(1, count)
-        self._scaled(mean).backward()
+        if self.on_host and not math.isfinite(mean.item()):
+            return mean.detach()
+        with self.profiler.label("backward"):
+            self._scaled(mean).backward()  # type: ignore[no-untyped-call]
         return mean.detach()
 
     def _accumulate(self, batch: Batch) -> Tensor:
-        count = max(1, self.count(batch.target))
-        mean = torch.zeros((), device=batch.target.device)
-        for part in split(batch, self.parts):
-            with self.precision.computing():
-                total, _ = self.loss(self.forward(**part.inputs), part.target, self.emphasis)
-            share = total / count
-            self._scaled(share).backward()
-            mean += share.detach()
+        """As `_backward`, part after part; the gradients add up to those of the whole batch's mean."""
+        count, mean = max(1, self.count(batch.target)), None
+        for part in split(batch, self.parts, self.least_rows):
+            share = self._forward(part)[0] / count
+            with self.profiler.label("backward"):
+                self._scaled(share).backward()  # type: ignore[no-untyped-call]
+            mean = share.detach() if mean is None else mean + share.detach()
+        assert mean is not None
         return mean
+
+    def _forward(self, batch: Batch) -> tuple[Tensor, int]:
+        with self.profiler.label("forward"), self.precision.computing():
+            if self.offload is None:
+                return self.loss(self.forward(**batch.inputs), batch.target, self.emphasis)
+            with self.offload.saving():
+                return self.loss(self.forward(**batch.inputs), batch.target, self.emphasis)
 
     def _scaled(self, loss: Tensor) -> Tensor:
         return loss if self.scaler is None else self.scaler.scale(loss)

@@ -4,24 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from danlu.core.console import progress, say
-from danlu.core.errors import DanluError
+from danlu.core.console import say
 from danlu.core.seeds import Seed
 from danlu.evaluation.evaluate import truth
 from danlu.evaluation.metrics import METRICS, compute_metrics
-from danlu.training.optimizers import Optimizer
-from danlu.training.schedules import Schedule
+from danlu.recipe.sections import Finetune
 from danlu.verbs.feeding import examples_of_part, training_feed
 from danlu.verbs.prepare import Opened, Prepared, shorten
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from danlu.core.device import Accelerator
+    from danlu.core.devices import Accelerator
     from danlu.data.balance.apply import Balanced
     from danlu.data.examples import Examples
-    from danlu.training.journal import Journal
-    from danlu.training.loop import Outcome
     from danlu.training.machine import Machine
     from danlu.training.steps import Plan
     from danlu.training.watch import Watch
@@ -67,8 +63,14 @@ class Fitting:
         return Watch.over(self.opened.recipe.training.early_stopping, higher)
 
 
-def build_fitting(opened: Opened, prepared: Prepared, accelerator: "Accelerator", dry: bool = False) -> Fitting:
-    """Prepare both splits and build the model; `dry` takes two batches of each part and two steps.
+def build_fitting(
+    opened: Opened, prepared: Prepared, accelerator: "Accelerator", threads: int | None = None, dry: bool = False
+) -> Fitting:
+    """Prepare both splits and build the model.
+
+    Args:
+        threads: that make batches.
+        dry: take two batches of each part and two steps.
 
     Raises:
         DataError, RecipeError: the data cannot be had as the recipe says.
@@ -79,8 +81,8 @@ def build_fitting(opened: Opened, prepared: Prepared, accelerator: "Accelerator"
     if dry:
         opened = shorten(opened)
     # Synthetic rows need neighbours, which two batches of a table may not hold.
-    balanced = training_feed(whole if opened.dataset.kind == "tabular" else opened, prepared, device)
-    validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device)
+    balanced = training_feed(whole if opened.dataset.kind == "tabular" else opened, prepared, device, threads)
+    validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device, threads)
     torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
     model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs).to(device)
     return Fitting(opened, prepared, balanced, validation, model, accelerator)
@@ -89,44 +91,23 @@ def build_fitting(opened: Opened, prepared: Prepared, accelerator: "Accelerator"
 def build_machine(fitting: Fitting) -> "Machine":
     """The model with its optimizer, schedule and all else that changes while it is trained."""
     from danlu.models.heads import HEADS
-    from danlu.training.machine import Machine
-    from danlu.training.penalties import Penalties
-    from danlu.training.precision import Precision
-    from danlu.training.step import Step
+    from danlu.training.assembly import Task, assemble
 
-    options = fitting.opened.recipe.training
-    optimizer, schedule = options.optimizer, options.schedule
-    assert isinstance(optimizer, Optimizer) and isinstance(schedule, Schedule)
-    assert isinstance(optimizer.lr, float) and isinstance(options.batch_size, int)
-    head = HEADS[fitting.opened.dataset.task]
-    built = optimizer.build([{"params": list(fitting.model.parameters()), "lr_scale": 1.0}])
-    step = Step(
-        model=fitting.model,
-        forward=fitting.model,
-        loss=head.loss,
-        count=len,
+    recipe = fitting.opened.recipe
+    options, inputs = recipe.training, fitting.prepared.preprocessor.inputs
+    task = Task(
+        head=HEADS[fitting.opened.dataset.task],
         emphasis=replace(fitting.balanced.emphasis, smoothing=options.label_smoothing),
-        optimizer=built,
-        accelerator=fitting.accelerator,
-        precision=Precision(),
-        penalties=Penalties(),
-        clip_norm=options.clip_norm,
-        clip_value=options.clip_value,
-        parts=options.accumulate,
-    )
-    return Machine(
-        step=step,
-        batch_size=options.batch_size,
-        base_lr=optimizer.lr,
-        schedule=schedule,
-        steps=fitting.plan.steps,
-        plateau=None,
-        average=None,
         watched=f"validation/{fitting.watched}",
+        higher_is_better=fitting.watch().higher_is_better,
+        layer_decay=getattr(recipe.model, "finetune", Finetune()).layer_decay,
+        tokens_a_sample=inputs.longest if inputs.kind == "corpus" else 1,
+        steps=fitting.plan.steps,
     )
+    return assemble(fitting.model, task, options, fitting.accelerator)
 
 
-def validator(fitting: Fitting) -> Callable[[], dict[str, float]]:
+def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, float]]:
     """What gives the validation metrics of the weights in the model: its loss, and the metric that is watched."""
     from danlu.models.heads import HEADS
     from danlu.models.infer import answers, mean_loss
@@ -137,6 +118,10 @@ def validator(fitting: Fitting) -> Callable[[], dict[str, float]]:
     assert isinstance(batch_size, int)
 
     def validate() -> dict[str, float]:
+        with machine.step.precision.computing():
+            return measured()
+
+    def measured() -> dict[str, float]:
         figures = {"validation/loss": mean_loss(model, head, fitting.validation, batch_size, device)}
         if watched != "loss":
             found = answers(model, head, fitting.validation, batch_size, device)
@@ -148,33 +133,12 @@ def validator(fitting: Fitting) -> Callable[[], dict[str, float]]:
     return validate
 
 
-def fit(fitting: Fitting, machine: "Machine", watch: "Watch", journal: "Journal", first: int = 0) -> "Outcome":
-    """Train from step `first` on, say how it goes, and leave the best weights in the model."""
-    from danlu.training.loop import train
-
+def say_what_is_trained(fitting: Fitting, first: int) -> None:
+    """The line that training begins with."""
     opened, plan, length = fitting.opened, fitting.plan, fitting.balanced.feed.length
     parameters = sum(parameter.numel() for parameter in fitting.model.parameters())
     begun = f"steps {first + 1:,} to {plan.steps:,}" if first else f"{plan.steps:,} steps"
     say(
         f"training {opened.model.name} ({parameters:,} parameters) on {length:,} samples: "
-        f"{begun} of {machine.batch_size} on {fitting.accelerator.torch_device}"
+        f"{begun} of {opened.recipe.training.batch_size} on {fitting.accelerator.torch_device}"
     )
-    with progress("training", (plan.steps - first) * machine.batch_size, "samples") as bar:
-        outcome = train(
-            machine,
-            fitting.balanced.feed,
-            plan,
-            fitting.seed,
-            watch,
-            validator(fitting),
-            journal,
-            bar,
-            first,
-        )
-    if outcome.best is None:
-        raise DanluError(f"{watch.metric} was never defined on the validation split; watch another metric")
-    say(
-        f"trained {outcome.steps:,} steps, {outcome.ended}; kept the weights of step {outcome.best_step:,} "
-        f"(validation {fitting.watched} {outcome.best:.4f})"
-    )
-    return outcome

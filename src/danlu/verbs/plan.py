@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from danlu.core.console import say
 from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
 from danlu.core.errors import RecipeError

@@ -11,6 +11,7 @@ import polars as pl
 
 from danlu.artifacts.files import read_frame, read_json, write_frame, write_json
 from danlu.artifacts.run import RunDirectory
+from danlu.core.dotted import load_dotted
 from danlu.core.errors import DataError
 from danlu.core.extras import require
 from danlu.core.seeds import Seed
@@ -24,9 +25,11 @@ from danlu.data.splits import Part, Splits, TrainSplit, split_dataset
 from danlu.data.targets import Classes, NextToken, Quantity, fit_target
 from danlu.models.table import Model
 from danlu.recipe.schema import Recipe
+from danlu.training.trackers import require_trackers
 from danlu.verbs.resolve import resolve
 
 END_BYTES = 1024
+FEW_SAMPLES = 16  # a batch of a dry run where the recipe leaves the size to be tried
 SPLIT, DROPPED, PROFILE = "split.parquet", "dropped.parquet", "profile.json"
 
 
@@ -78,6 +81,9 @@ def open_data(recipe: Recipe) -> Opened:
     assert isinstance(resolved.model, Model)
     if resolved.model.extra:
         require(resolved.model.extra, f"model.name: {resolved.model.name}")
+    require_trackers(resolved.training)
+    if resolved.training.loss is not None:
+        load_dotted(resolved.training.loss, "training.loss")
     seed, options = Seed(resolved.seed), resolved.data.clean
     cleaned = clean_rows(dataset, options)
     splits = split_dataset(dataset, resolved.data.split, seed, cleaned.kept)
@@ -88,7 +94,8 @@ def open_data(recipe: Recipe) -> Opened:
 
 def shorten(opened: Opened) -> Opened:
     """Two batches of each part and two steps: enough to see every stage work."""
-    batch = opened.recipe.training.batch_size or 1
+    said = opened.recipe.training.batch_size
+    batch = said if isinstance(said, int) else FEW_SAMPLES
     train, validation, test = (_thin(part, 2 * batch) for _, part in opened.splits.items())
     training = opened.recipe.training.model_copy(update={"max_steps": 2, "epochs": 2})
     return replace(

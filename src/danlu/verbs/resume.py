@@ -89,12 +89,13 @@ def verify_steps(fitting: Fitting, run: RunDirectory, newest: Checkpoint | None,
             f"--verify {steps}: the checkpoints of {run.path} reach back {furthest} steps; ask for no more than that"
             + ("" if furthest else ", or go on without --verify")
         )
-    machine, watch, replay = build_machine(fitting), fitting.watch(), Replay()
+    machine, watch = build_machine(fitting), fitting.watch()
     machine.load(older[0], watch)
     count = newest.step - older[0].step
     with progress("verifying", count * machine.batch_size, "samples") as bar:
-        train(machine, fitting.balanced.feed, fitting.plan, fitting.seed, watch, validator(fitting), replay, bar,
-              older[0].step, newest.step)  # fmt: skip
+        replay, validate = Replay(bar), validator(fitting, machine)
+        feed, plan = fitting.balanced.feed, fitting.plan
+        train(machine, feed, plan, fitting.seed, watch, validate, replay, older[0].step, newest.step)
     logged = [line for line in run.metrics() if older[0].step < line["step"] <= newest.step]
     found = machine.snapshot(newest.step, watch, {})
     deviations = {

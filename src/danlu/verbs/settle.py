@@ -11,7 +11,7 @@ from danlu.core.console import say
 from danlu.recipe.sections import Training
 from danlu.training.optimizers import Optimizer
 from danlu.verbs.fitting import Fitting
-from danlu.verbs.trial import Trial, trial_of
+from danlu.verbs.trial import trial_of
 
 FEWEST_STEPS = 8  # an epoch: a batch that takes in more of the data learns too slowly
 MEMORY_SHARE = 0.8  # of the free memory that a step may take: allocators waste some, and so does validation
@@ -49,26 +49,22 @@ def largest_batch(fitting: Fitting) -> int:
     """The largest power of two whose step fits into the free memory and leaves enough steps an epoch."""
     free = fitting.accelerator.free_bytes()
     most = max(2, fitting.balanced.feed.length // FEWEST_STEPS)
-    sizes = [2**power for power in range(1, most.bit_length()) if 2**power <= most]
+    sizes = [1 << power for power in range(1, most.bit_length())]
     trial = trial_of(with_training(fitting, batch_size=sizes[0], optimizer=some_rate(fitting)))
-    fitting_sizes = [size for size in sizes if free is None or _fits(trial, size, free)]
-    return max(fitting_sizes, default=sizes[0])
-
-
-def _fits(trial: Trial, size: int, free: int) -> bool:
-    return trial.foresee(size).peak_bytes <= MEMORY_SHARE * free
+    usable = [size for size in sizes if free is None or trial.foresee(size).peak_bytes <= MEMORY_SHARE * free]
+    return max(usable, default=sizes[0])
 
 
 def some_rate(fitting: Fitting) -> Optimizer:
     """The recipe's optimizer with a rate, where the recipe leaves that to be tried later."""
     optimizer = fitting.opened.recipe.training.optimizer
     assert isinstance(optimizer, Optimizer)
-    return optimizer if isinstance(optimizer.lr, float) else optimizer.model_copy(update={"lr": optimizer.usual_lr})
+    return optimizer.model_copy(update={"lr": optimizer.first_lr})
 
 
 def _tried_rate(fitting: Fitting, run: RunDirectory) -> float:
     """The rate that the range test suggests."""
-    from danlu.report.rates import draw_range_test
+    from danlu.report.rate_range import rate_range
     from danlu.training.range_test import range_test
 
     trial = trial_of(with_training(fitting, optimizer=some_rate(fitting)))
@@ -79,5 +75,5 @@ def _tried_rate(fitting: Fitting, run: RunDirectory) -> float:
         return float(machine.make_step(next(batches), rate, trial.seed, 1))
 
     found = range_test(machine.model, step)
-    write_text(run.path / LR_PICTURE, draw_range_test(found))
+    write_text(run.path / LR_PICTURE, rate_range(found.rates, found.losses, found.suggested))
     return found.suggested

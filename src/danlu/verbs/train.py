@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from danlu.artifacts.bundle import CONFIG, FORMAT, WEIGHTS, Manifest, write_manifest
 from danlu.artifacts.checkpoints import (
@@ -18,14 +18,24 @@ from danlu.artifacts.environment import environment, versions
 from danlu.artifacts.files import whole_folder, write_json, write_text
 from danlu.artifacts.lock import locked
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
-from danlu.core.console import say
-from danlu.core.device import Accelerator, make_deterministic
+from danlu.core.console import progress, say
+from danlu.core.device import make_deterministic
+from danlu.core.devices import open_device
+from danlu.core.errors import DanluError
+from danlu.core.threads import plan_threads, use_threads
 from danlu.data.clean import in_words
 from danlu.recipe.load import as_recipe, dump_recipe
 from danlu.recipe.schema import Recipe
-from danlu.verbs.fitting import Fitting, build_fitting, build_machine, fit
+from danlu.verbs.fitting import Fitting, build_fitting, build_machine, say_what_is_trained, validator
 from danlu.verbs.prepare import Opened, fit_preparation, open_data, write_data
 from danlu.verbs.resume import newest_sound, open_stopped, use_environment_of, verify_steps
+from danlu.verbs.settle import settle
+from danlu.verbs.trial import flops_of_step
+
+if TYPE_CHECKING:
+    from danlu.training.loop import Outcome
+    from danlu.training.machine import Machine
+    from danlu.training.watch import Watch
 
 
 def train(
@@ -33,6 +43,7 @@ def train(
     output: str | Path = "runs",
     name: str | None = None,
     overwrite: bool = False,
+    profile: bool = False,
 ) -> RunDirectory:
     """Train a model.
 
@@ -41,6 +52,7 @@ def train(
         output: the folder of runs.
         name: the run's folder below it; the recipe's name and the time when left out.
         overwrite: replace a run of that name.
+        profile: write where the time of some steps goes.
 
     Returns:
         the run, its bundle under `model`. Not evaluated yet.
@@ -49,10 +61,12 @@ def train(
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
         ArtifactError: the run cannot be written.
     """
-    return train_opened(open_data(as_recipe(recipe)), Path(output), name, overwrite)
+    return train_opened(open_data(as_recipe(recipe)), Path(output), name, overwrite, profile=profile)
 
 
-def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool, dry: bool = False) -> RunDirectory:
+def train_opened(
+    opened: Opened, output: Path, name: str | None, overwrite: bool, dry: bool = False, profile: bool = False
+) -> RunDirectory:
     """Train on data that is open already; `dry` takes two batches of each part and two steps.
 
     Everything that can be wrong with the user's input has been met before the run's folder is made.
@@ -60,30 +74,30 @@ def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool
     import torch
 
     make_deterministic()
-    accelerator = Accelerator()
-    fitting = build_fitting(opened, fit_preparation(opened), accelerator, dry)
+    accelerator, threads = open_device(opened.recipe.training.device), plan_threads(opened.recipe.training.threads)
+    use_threads(threads)
+    fitting = build_fitting(opened, fit_preparation(opened), accelerator, threads.data, dry)
+    size_bytes = sum(value.nbytes for value in fitting.model.state_dict().values())
     # A checkpoint holds the weights and two moments of each; three stay, a fourth is being written.
-    size_bytes = sum(value.numel() * value.element_size() for value in fitting.model.state_dict().values())
-    needed_bytes = 12 * size_bytes + (1 << 20)
-    run = RunDirectory.create(output, opened.recipe.name, name, overwrite, needed_bytes)
+    run = RunDirectory.create(output, opened.recipe.name, name, overwrite, needed_bytes=12 * size_bytes + (1 << 20))
     with run, locked(run):
-        write_text(run.path / RECIPE, dump_recipe(fitting.opened.recipe))
-        write_json(
-            run.path / ENVIRONMENT,
-            environment(str(accelerator.torch_device), opened.recipe.seed, torch.get_num_threads()),
-        )
+        known = environment(str(accelerator.torch_device), opened.recipe.seed, torch.get_num_threads())
+        write_json(run.path / ENVIRONMENT, known)
         _say_what_was_found(opened)
+        fitting = settle(fitting, run)
+        write_text(run.path / RECIPE, dump_recipe(fitting.opened.recipe))
         write_data(fitting.opened, run, fitting.balanced.profile())
-        _fit_and_bundle(fitting, run, None)
+        _fit_and_bundle(fitting, run, None, profile)
     return run
 
 
-def resume(run: str | Path, verify: int | None = None) -> RunDirectory:
+def resume(run: str | Path, verify: int | None = None, profile: bool = False) -> RunDirectory:
     """Go on with a run that was stopped or killed, bit by bit as if it had not been.
 
     Args:
         run: its folder.
         verify: before going on, repeat at least so many of the last steps and compare.
+        profile: write where the time of some steps goes.
 
     Raises:
         ArgumentError: it is no run, it is finished, or no checkpoint is old enough to verify from.
@@ -92,33 +106,67 @@ def resume(run: str | Path, verify: int | None = None) -> RunDirectory:
     """
     stopped = open_stopped(run)
     make_deterministic()
-    accelerator = Accelerator()
+    options = stopped.opened.recipe.training
+    accelerator, threads = open_device(options.device), plan_threads(options.threads)
     use_environment_of(stopped.run, str(accelerator.torch_device))
-    fitting = build_fitting(stopped.opened, fit_preparation(stopped.opened), accelerator)
+    fitting = build_fitting(stopped.opened, fit_preparation(stopped.opened), accelerator, threads.data)
     with locked(stopped.run):
         checkpoint = newest_sound(stopped.run)
         if verify is not None:
             verify_steps(fitting, stopped.run, checkpoint, verify)
         stopped.run.rewind(checkpoint.step if checkpoint else 0)
-        _fit_and_bundle(fitting, stopped.run, checkpoint)
+        _fit_and_bundle(fitting, stopped.run, checkpoint, profile)
     return stopped.run
 
 
-def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint | None) -> None:
+def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint | None, profile: bool) -> None:
     """Train to the end, from a checkpoint where there is one, and write the bundle of the best weights."""
-    from danlu.training.journal import RunJournal
-
-    options = fitting.opened.recipe.training
     machine, watch, first = build_machine(fitting), fitting.watch(), 0
     if checkpoint is not None:
         machine.load(checkpoint, watch)
         first = checkpoint.step
-    with Checkpoints(run, options.checkpoint.keep) as checkpoints:
-        journal = RunJournal(run, checkpoints, options.checkpoint, ())
-        outcome = fit(fitting, machine, watch, journal, first)
-        journal.finish(machine, outcome.steps, watch)
+    say_what_is_trained(fitting, first)
+    outcome = _fit(fitting, machine, watch, run, first, profile)
+    if outcome.best is None:
+        raise DanluError(f"{watch.metric} was never defined on the validation split; watch another metric")
+    say(
+        f"trained {outcome.steps:,} steps, {outcome.ended}; kept the weights of step {outcome.best_step:,} "
+        f"(validation {fitting.watched} {outcome.best:.4f})"
+    )
     load_weights(fitting.model, open_checkpoint(run, outcome.best_step).judged)
+    machine.step.precision.finish(fitting.model)
     write_bundle(run, fitting)
+
+
+def _fit(
+    fitting: Fitting, machine: "Machine", watch: "Watch", run: RunDirectory, first: int, profile: bool
+) -> "Outcome":
+    """The loop, with everything that watches it."""
+    from danlu.training.alarms import Alarms
+    from danlu.training.callbacks import Setting
+    from danlu.training.journal import RunJournal
+    from danlu.training.loop import train
+    from danlu.training.meter import Meter, Throughput
+    from danlu.training.profiling import profiler
+    from danlu.training.trackers import callbacks_for
+
+    options, plan, size = fitting.opened.recipe.training, fitting.plan, machine.batch_size
+    with (
+        Checkpoints(run, options.checkpoint.keep) as checkpoints,
+        progress("training", plan.steps * size, "samples", done=first * size) as bar,
+        profiler(run, profile) as machine.step.profiler,
+    ):
+        fitting.accelerator.reset_peak()
+        flops = flops_of_step(fitting, size)
+        tokens = machine.tokens_a_sample if machine.tokens_a_sample > 1 else None
+        meter = Meter(bar, fitting.accelerator, tokens, flops, machine.step.precision.name)
+        callbacks = (Throughput(meter), *callbacks_for(options))
+        journal = RunJournal(run, checkpoints, options.checkpoint, meter, Alarms(), callbacks)
+        with journal.told(Setting(run, fitting.model, options, plan.steps, first)):
+            validate = validator(fitting, machine)
+            outcome = train(machine, fitting.balanced.feed, plan, fitting.seed, watch, validate, journal, first)
+        journal.finish(machine, outcome.steps, watch)
+    return outcome
 
 
 def _say_what_was_found(opened: Opened) -> None:

@@ -89,8 +89,8 @@ class Trial:
             return 0
         accelerator.reset_peak()
         counted = self.footprint(SMALL).peak_bytes
-        weights = sum(weight.nbytes for weight in self.machine.model.state_dict().values())
-        kept = sum(tensor.nbytes for tensor in self._held())
+        weights: int = sum(weight.nbytes for weight in self.machine.model.state_dict().values())
+        kept: int = sum(tensor.nbytes for tensor in self._held())
         process = accelerator.peak_bytes() or counted
         # The process holds the untried model too.
         return max(0, process - counted - weights) + kept + max(weights, kept - weights)
@@ -114,3 +114,10 @@ def trial_of(fitting: Fitting) -> Trial:
     """A trial on a copy of the model, which may be changed for it as training would."""
     copied = copy.deepcopy(fitting.model).train()
     return Trial(fitting, build_machine(replace(fitting, model=copied)))
+
+
+def flops_of_step(fitting: Fitting, batch_size: int) -> float | None:
+    """The operations of a step, where the device's peak is known to compare them with."""
+    if fitting.accelerator.peak_flops("fp32") is None:
+        return None
+    return trial_of(fitting).foresee(batch_size).flops
