@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,6 @@ from danlu.core.seeds import Seed
 from danlu.data.feed import batch_bounds, shuffled
 from danlu.recipe.load import check_recipe
 from danlu.training.loop import plan_steps
-from danlu.training.optimizers import SGD, Adam, AdamW
-from danlu.training.schedules import Constant, Cosine, Linear
 from tests.conftest import DANLU
 
 
@@ -43,42 +40,6 @@ def test_an_epoch_takes_every_sample_once_in_an_order_of_its_own(count: int, siz
 def test_epochs_have_different_orders() -> None:
     order = shuffled(100, Seed(0))
     assert order(0).tolist() != order(1).tolist()
-
-
-@pytest.mark.parametrize("schedule", [Cosine(warmup=0.1), Linear(warmup=0.1), Constant(warmup=0.1)])
-def test_a_schedule_warms_up_and_then_never_grows(schedule: Any) -> None:
-    factors = [schedule.factor(step, 100) for step in range(100)]
-    assert factors[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
-    assert all(later <= earlier + 1e-12 for earlier, later in pairwise(factors[9:]))
-    assert max(factors) == 1.0
-    assert min(factors) > 0 or isinstance(schedule, Cosine | Linear)
-
-
-def test_cosine_is_half_at_half_time() -> None:
-    assert Cosine(warmup=0.0).factor(50, 100) == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("options", [SGD(lr=0.1), Adam(lr=0.1), AdamW(lr=0.1)])
-def test_an_optimizer_steps_downhill(options: Any) -> None:
-    weight = torch.nn.Parameter(torch.tensor([5.0]))
-    optimizer = options.build([weight])
-    for _ in range(200):
-        optimizer.zero_grad()
-        (weight**2).sum().backward()
-        optimizer.step()
-    assert abs(weight.item()) < 0.5
-
-
-def test_adamw_is_torchs_own() -> None:
-    weights = [torch.nn.Parameter(torch.linspace(-1, 1, 8)) for _ in range(2)]
-    ours = AdamW(lr=0.01, weight_decay=0.1).build([weights[0]])
-    theirs = torch.optim.AdamW([weights[1]], lr=0.01, weight_decay=0.1)
-    for _ in range(5):
-        for weight, optimizer in zip(weights, (ours, theirs), strict=True):
-            optimizer.zero_grad()
-            (weight**3).sum().backward()
-            optimizer.step()
-    torch.testing.assert_close(weights[0], weights[1])
 
 
 def test_steps_are_planned_before_training() -> None:

@@ -11,7 +11,6 @@ from danlu.core.component import Component
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from torch.nn import Parameter
 
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 Groups = list[dict[str, Any]]
@@ -67,7 +66,7 @@ class Optimizer(Component):
         return {"weight_decay": self.weight_decay, **group, "lr_scale": scale, "lr": self.first_lr * scale}
 
 
-def with_gradients(parameters: "Iterable[Parameter]") -> "tuple[list[Tensor], list[Tensor]]":
+def with_gradients(parameters: "Iterable[Tensor]") -> "tuple[list[Tensor], list[Tensor]]":
     """The parameters that a step changes, and their gradients; the others were not used in it."""
     used = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
     return [parameter for parameter, _ in used], [gradient for _, gradient in used]
