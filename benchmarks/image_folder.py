@@ -105,7 +105,7 @@ def danlu_epochs(folder: Path, row: str) -> Iterator[int]:
 
 
 def torchvision_epochs(folder: Path, row: str) -> Iterator[int]:
-    from danlu.core.device import usable_cores
+    from danlu.core.threads import usable_cores
     from danlu.core.torchvision import mend_torchvision
 
     mend_torchvision()
@@ -186,7 +186,7 @@ def image_folder(count: int = 2000) -> None:
     """Print images a second of every pipeline, and their ratio to torchvision's."""
     from importlib.metadata import version
 
-    from danlu.core.device import usable_cores
+    from danlu.core.threads import usable_cores
 
     print(f"image folder: {count:,} JPEG of 500x375 to {SIZE}x{SIZE}, {usable_cores()} cores, torchvision ", end="")
     print(f"{version('torchvision')}, Pillow {version('pillow')}, simplejpeg {version('simplejpeg')}")

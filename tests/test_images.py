@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from danlu.core.ahead import ahead
-from danlu.core.device import usable_cores
 from danlu.core.errors import ArtifactError, DataError
+from danlu.core.threads import usable_cores
 from danlu.data.images import store
 from danlu.data.images.check import suspicious, unreadable
 from danlu.data.images.decode import decode, read_header, square
@@ -488,7 +488,10 @@ def test_what_fits_an_accelerators_memory_becomes_a_tensor_there(
     from danlu.data import examples
     from danlu.data.examples import Dense, Examples
 
-    monkeypatch.setattr(examples, "free_bytes", lambda device: free)
+    def fits(size_bytes: int, device: torch.device) -> bool:
+        return free is not None and size_bytes <= free
+
+    monkeypatch.setattr(examples, "fits", fits)
     table = Dense("numeric", torch.arange(22.0).reshape(11, 2))
     device, rows = torch.device("cpu"), np.array([3, 9, 0])
     whole = Examples((Images(photos), table), torch.arange(11))

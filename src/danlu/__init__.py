@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from danlu.verbs.predict import predict as predict
     from danlu.verbs.run import run as run
     from danlu.verbs.runs import runs as runs
+    from danlu.verbs.train import resume as resume
     from danlu.verbs.train import train as train
     from danlu.verbs.visualize import visualize as visualize
 
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Recipe": "danlu.recipe.schema",
     "load_recipe": "danlu.recipe.load",
+    "resume": "danlu.verbs.train",
     **{
         verb: f"danlu.verbs.{verb}"
         for verb in ("check", "doctor", "evaluate", "load", "new", "predict", "run", "runs", "train", "visualize")
@@ -40,6 +42,7 @@ __all__ = [
     "load_recipe",
     "new",
     "predict",
+    "resume",
     "run",
     "runs",
     "train",

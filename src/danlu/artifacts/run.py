@@ -8,7 +8,6 @@ model/             the bundle
 """
 
 import itertools
-import json
 import shutil
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from danlu.artifacts.files import read_json, writing
+from danlu.artifacts.lines import append_line, keep_until, read_lines
 from danlu.core.errors import ArgumentError, ArtifactError
 
 RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT = (
@@ -92,22 +92,25 @@ class RunDirectory:
 
     def checkpoints(self) -> list[Path]:
         """The complete checkpoints, oldest first."""
-        return sorted((self.path / "checkpoints").glob("step-*"))
+        found = (self.path / "checkpoints").glob("step-*")
+        return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
-        file = self.path / METRICS
-        with writing(file), file.open("a", encoding="utf-8") as opened:
-            opened.write(json.dumps(record, allow_nan=False) + "\n")
-            opened.flush()
+        append_line(self.path / METRICS, record)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; a last line cut off by a crash is left out."""
-        file = self.path / METRICS
-        if not file.is_file():
-            return []
-        lines = file.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]
+        return read_lines(self.path / METRICS)
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged and kept after a step, and what a crash left half written."""
+        keep_until(self.path / METRICS, step)
+        for folder in self.checkpoints():
+            if int(folder.name.removeprefix("step-")) > step:
+                shutil.rmtree(folder)
+        for partial in (self.path / "checkpoints").glob(".*.partial"):
+            shutil.rmtree(partial)
 
     def evaluation(self) -> dict[str, Any]:
         """evaluation.json, or nothing where the run was not evaluated."""

@@ -5,7 +5,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from danlu.core.errors import ArgumentError
+
 RecipeArgument = Annotated[str, Parameter(help="A recipe file, or the name of a built-in one such as breast-cancer.")]
+OptionalRecipe = Annotated[
+    str | None, Parameter(help="A recipe file, or the name of a built-in one such as breast-cancer.")
+]
 Overrides = Annotated[
     tuple[str, ...],
     Parameter(name="--set", help="Override a key, as in training.optimizer.lr=3e-4. May be repeated.", negative=()),
@@ -14,4 +19,19 @@ Output = Annotated[Path, Parameter(name=["--output", "-o"], help="The folder of 
 Name = Annotated[str | None, Parameter(help="The run's folder below it; the recipe's name and the time by default.")]
 Overwrite = Annotated[bool, Parameter(help="Replace what is there under that name.", negative=())]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON on stdout and nothing else there.", negative=())]
+Resume = Annotated[
+    Path | None,
+    Parameter(help="A run that was stopped or killed: go on from its newest checkpoint, by its own recipe."),
+]
+Profile = Annotated[
+    bool, Parameter(help="Write where the time of some steps goes into the run's folder `profile`.", negative=())
+]
 DryRun = Annotated[bool, Parameter(help="Send two batches through every stage and write nothing.", negative=())]
+
+
+def one_of(recipe: str | None, resume: Path | None, overrides: tuple[str, ...], name: str | None) -> None:
+    """Raise ArgumentError unless there is either a recipe or a run to go on with, which has a recipe of its own."""
+    if (recipe is None) == (resume is None):
+        raise ArgumentError("give a recipe, or --resume with a run that was stopped; one of the two")
+    if resume is not None and (overrides or name):
+        raise ArgumentError("--resume goes on with the run's own recipe and folder; leave out --set and --name")

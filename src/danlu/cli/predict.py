@@ -19,11 +19,14 @@ def predict(
     keep: Annotated[
         tuple[str, ...], Parameter(help="An input column to put before the answers. May be repeated.", negative=())
     ] = (),
+    own_code: Annotated[
+        bool, Parameter(help="Import the module that the bundle names, where its model is your own.", negative=())
+    ] = False,
 ) -> None:
     """Answer every row of a file, folder or glob with a bundle, in order: labels and probabilities."""
     from danlu.verbs.predict import predict as predict_verb
 
-    answers = predict_verb(bundle, data, output, keep)
+    answers = predict_verb(bundle, data, output, keep, own_code)
     if output is None:
         print(answers.write_csv(), end="")
     else:

@@ -2,32 +2,38 @@
 
 from pathlib import Path
 
-from danlu.cli.options import DryRun, Json, Name, Output, Overrides, Overwrite, RecipeArgument
+from danlu.cli.options import DryRun, Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Profile, Resume, one_of
 from danlu.cli.show import metric_rows, print_json, print_table
 from danlu.core.console import say
 
 
 def run(
-    recipe: RecipeArgument,
+    recipe: OptionalRecipe = None,
     *,
     overrides: Overrides = (),
     output: Output = Path("runs"),
     name: Name = None,
     overwrite: Overwrite = False,
+    resume: Resume = None,
+    profile: Profile = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Every stage that a recipe names: data, model, training, evaluation, report."""
+    """Every stage that a recipe names, or those left of a run that was stopped."""
     from danlu.recipe.load import load_recipe
     from danlu.verbs.run import dry_run as dry
     from danlu.verbs.run import run as run_verb
+    from danlu.verbs.run import run_on
 
-    loaded = load_recipe(recipe, overrides)
-    if dry_run:
-        dry(loaded)
+    one_of(recipe, resume, overrides, name)
+    if resume is not None:
+        directory = run_on(resume, profile)
+    elif dry_run:
+        dry(load_recipe(str(recipe), overrides))
         say("dry run: every stage works; nothing was kept")
         return
-    directory = run_verb(loaded, output, name, overwrite)
+    else:
+        directory = run_verb(load_recipe(str(recipe), overrides), output, name, overwrite, profile)
     evaluation = directory.evaluation()
     if json:
         print_json({"run": str(directory.path), "evaluation": evaluation})

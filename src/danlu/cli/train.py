@@ -1,25 +1,40 @@
-"""danlu train RECIPE"""
+"""danlu train RECIPE, danlu train --resume RUN"""
 
 from pathlib import Path
+from typing import Annotated
 
-from danlu.cli.options import Json, Name, Output, Overrides, Overwrite, RecipeArgument
+from cyclopts import Parameter
+
+from danlu.cli.options import Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Profile, Resume, one_of
 from danlu.cli.show import print_json
+
+Verify = Annotated[
+    int | None, Parameter(help="With --resume: first repeat at least so many of the last steps and compare.")
+]
 
 
 def train(
-    recipe: RecipeArgument,
+    recipe: OptionalRecipe = None,
     *,
     overrides: Overrides = (),
     output: Output = Path("runs"),
     name: Name = None,
     overwrite: Overwrite = False,
+    resume: Resume = None,
+    verify: Verify = None,
+    profile: Profile = False,
     json: Json = False,
 ) -> None:
-    """Train a model into a run directory; judge it later."""
+    """Train a model into a run directory, or go on with a run that was stopped; judge it later."""
     from danlu.recipe.load import load_recipe
+    from danlu.verbs.train import resume as resume_verb
     from danlu.verbs.train import train as train_verb
 
-    directory = train_verb(load_recipe(recipe, overrides), output, name, overwrite)
+    one_of(recipe, resume, overrides, name)
+    if resume is not None:
+        directory = resume_verb(resume, verify, profile)
+    else:
+        directory = train_verb(load_recipe(str(recipe), overrides), output, name, overwrite, profile)
     if json:
         print_json({"run": str(directory.path)})
         return

@@ -1,11 +1,13 @@
 """What a person sees while something takes long: a progress bar on a terminal, plain lines elsewhere. On stderr only.
 
-stdout is for answers alone, so that it can be piped.
+stdout is for answers alone, so that it can be piped. Work may report every step, however short: what is shown, and what
+it takes to show it, happens a few times a second at most.
 """
 
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Rich
 
 PLAIN_EVERY_S = 5.0
+BAR_EVERY_S = 0.2  # drawing it takes about a millisecond
+RECENT = 100  # times that a bar was drawn, over which its rate is taken: twenty seconds or more
+
+Note = str | Callable[[], str]  # what stands beside the progress; a function is called when it is shown
 
 
 def say(message: str) -> None:
@@ -23,50 +29,87 @@ def say(message: str) -> None:
 class Progress(Protocol):
     """Something that shows how far work has come."""
 
-    def advance(self, amount: int, note: str = "") -> None:
-        """Report work done, and what to show beside it."""
+    def advance(self, amount: int, note: Note | None = None) -> None:
+        """Report work done, and what to show beside it from now on; None leaves that as it is."""
 
 
 class PlainProgress:
     """A line every few seconds, for logs and pipes."""
 
-    def __init__(self, title: str, total: int, unit: str) -> None:
+    def __init__(self, title: str, total: int, unit: str, done: int = 0) -> None:
         self.title, self.total, self.unit = title, total, unit
-        self.done = 0
-        self.started = self.shown = time.monotonic()
+        self.done = self.before = done
+        self.note: Note = ""
+        self.started = time.monotonic()
+        self.due = self.started + PLAIN_EVERY_S
 
-    def advance(self, amount: int, note: str = "") -> None:
+    def advance(self, amount: int, note: Note | None = None) -> None:
         self.done += amount
+        if note is not None:
+            self.note = note
         now = time.monotonic()
-        if now - self.shown >= PLAIN_EVERY_S:
-            self.shown = now
-            rate = self.done / (now - self.started)
-            left = (self.total - self.done) / rate if rate else 0.0
-            say(f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.0f}/s, {left:.0f} s left  {note}")
+        if now >= self.due:
+            self._show(now)
+
+    def _show(self, now: float) -> None:
+        self.due = now + PLAIN_EVERY_S
+        rate = (self.done - self.before) / (now - self.started)
+        left = duration((self.total - self.done) / rate) if rate else "?"
+        say(f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.0f}/s, {left} left  {_text(self.note)}")
 
 
 class BarProgress:
     """A bar that stays in its line."""
 
-    def __init__(self, bar: "Rich", title: str, total: int, unit: str) -> None:
-        self.bar = bar
-        self.task = bar.add_task(title, total=total, note="", unit=unit)
+    def __init__(self, bar: "Rich", title: str, total: int, unit: str, done: int = 0) -> None:
+        self.bar, self.done = bar, done
+        self.note: Note = ""
+        self.task = bar.add_task(title, total=total, completed=done, note="", unit=unit, rate="")
+        self.due = time.monotonic()
+        self.recent: deque[tuple[float, int]] = deque([(self.due, done)], maxlen=RECENT)
 
-    def advance(self, amount: int, note: str = "") -> None:
-        self.bar.update(self.task, advance=amount, note=note)
+    def advance(self, amount: int, note: Note | None = None) -> None:
+        self.done += amount
+        if note is not None:
+            self.note = note
+        if time.monotonic() >= self.due:
+            self.show()
+
+    def show(self) -> None:
+        """Draw the bar as it stands."""
+        now = time.monotonic()
+        (since, then), self.due = self.recent[0], now + BAR_EVERY_S
+        self.recent.append((now, self.done))
+        rate = (self.done - then) / (now - since) if now > since else 0.0
+        shown = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
+        self.bar.update(self.task, completed=self.done, note=_text(self.note), rate=shown if rate else "")
+        self.bar.refresh()
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: `90 s`, `12:05 min`, `3:20 h`."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    return f"{whole // 60}:{whole % 60:02} min" if whole < 7200 else f"{whole // 3600}:{whole // 60 % 60:02} h"
+
+
+def _text(note: Note) -> str:
+    return note if isinstance(note, str) else note()
 
 
 @contextmanager
-def progress(title: str, total: int, unit: str) -> Iterator[Progress]:
+def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Progress]:
     """Show the progress of `total` units of work.
 
     Args:
         title: what is being done.
         total: how much there is.
         unit: what is counted, e.g. "samples".
+        done: how much of it was done before, by a run that now goes on.
     """
     if not sys.stderr.isatty():
-        yield PlainProgress(title, total, unit)
+        yield PlainProgress(title, total, unit, done)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -77,8 +120,12 @@ def progress(title: str, total: int, unit: str) -> Iterator[Progress]:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[unit]}"),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
-    with Rich(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield BarProgress(bar, title, total, unit)
+    # No thread that draws on its own: it would take time from the work even when nothing has changed.
+    with Rich(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
+        shown = BarProgress(bar, title, total, unit, done)
+        yield shown
+        shown.show()

@@ -8,6 +8,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "image": ("torchvision", "timm", "PIL"),
     "text": ("transformers", "tokenizers"),
     "low-bit": ("torchao",),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
 }
 
 

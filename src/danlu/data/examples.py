@@ -3,23 +3,26 @@
 In: what a preprocessor made. Out: `{input name: tensor}`. Which rows training takes when is decided in `feed`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from danlu.core.ahead import ahead
-from danlu.core.device import free_bytes
+from danlu.core.devices import accelerator_of
+from danlu.core.threads import batches_side_by_side, usable_cores
 
 if TYPE_CHECKING:
     import torch
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Tensors = dict[str, "torch.Tensor"]
 TARGET = "target"  # what a feature calls answers that it gives beside its inputs, as a corpus does
 
 DEVICE_SHARE = 0.25  # of an accelerator's free memory that one input may take; the rest is the model's
-MAKERS = 2  # batches made side by side: while one waits for its last image, the other keeps the cores busy
+PINNED_FOR = ("cuda", "xpu")  # copies to these from pinned memory need nobody to wait for them
 
 
 class Feature(Protocol):
@@ -40,13 +43,20 @@ class Feature(Protocol):
 class Settling(Feature, Protocol):
     """A feature whose batches cost the host work, such as decoding; they are made ahead of their use."""
 
-    def settle(self, device: "torch.device") -> Feature:
-        """The same samples where that work is least: done once and kept, on the device where they fit."""
+    def settle(self, device: "torch.device", threads: int) -> Feature:
+        """The same samples where that work is least: done once and kept, on the device where they fit.
+
+        Args:
+            device: where batches are wanted.
+            threads: how many do the work that is left for every batch.
+        """
 
 
 def fits(size_bytes: int, device: "torch.device") -> bool:
     """Whether an accelerator has room for so much data beside a model; never so for the CPU."""
-    free = free_bytes(device)
+    if device.type == "cpu":
+        return False
+    free = accelerator_of(device).free_bytes()
     return free is not None and size_bytes <= DEVICE_SHARE * free
 
 
@@ -68,7 +78,7 @@ class Dense:
         taken = self.values.index_select(0, chosen) if self.values.dim() <= 2 else self.values[chosen]
         return {self.name: taken}
 
-    def settle(self, device: "torch.device") -> "Dense":
+    def settle(self, device: "torch.device", threads: int | None = None) -> "Dense":
         """The same input on the device, where it fits."""
         return replace(self, values=_near(self.values, device))
 
@@ -80,10 +90,12 @@ class Examples:
     Attributes:
         features: the inputs.
         target: the answers, [samples]; None when only predictions are wanted, or when a feature gives them.
+        threads: that make batches; as many as cores, when left out. What a batch holds does not depend on it.
     """
 
     features: tuple[Feature, ...]
     target: "torch.Tensor | None" = None
+    threads: int | None = None
 
     def __len__(self) -> int:
         return len(self.features[0])
@@ -102,15 +114,22 @@ class Examples:
         inputs: Tensors = {}
         for feature in self.features:
             inputs.update(feature.take(rows, epoch))
-        target = inputs.pop(TARGET).to(device) if TARGET in inputs else None
+        target = inputs.pop(TARGET, None)
         if self.target is not None:
-            target = self.target.index_select(0, torch.from_numpy(rows % len(self)).to(self.target.device)).to(device)
-        return {name: values.to(device) for name, values in inputs.items()}, target
+            target = self.target.index_select(0, torch.from_numpy(rows % len(self)).to(self.target.device))
+        brought = {name: bring(values, device) for name, values in inputs.items()}
+        return brought, None if target is None else bring(target, device)
 
-    def settle(self, device: "torch.device") -> "Examples":
-        """The same samples as near to the device as they fit, with all work that is the same every epoch done."""
-        features = tuple(f.settle(device) if isinstance(f, Settling) else f for f in self.features)
-        return Examples(features, None if self.target is None else _near(self.target, device))
+    def settle(self, device: "torch.device", threads: int | None = None) -> "Examples":
+        """The same samples as near to the device as they fit, with all work that is the same every epoch done.
+
+        Args:
+            device: where batches are wanted.
+            threads: that make batches, where that is more than picking rows; as many as cores, when left out.
+        """
+        work = threads or usable_cores()
+        features = tuple(f.settle(device, work) if isinstance(f, Settling) else f for f in self.features)
+        return Examples(features, None if self.target is None else _near(self.target, device), work)
 
     @property
     def worth_making_ahead(self) -> bool:
@@ -125,8 +144,20 @@ class Examples:
         def make(rows: np.ndarray) -> "tuple[np.ndarray, Tensors, torch.Tensor | None]":
             return rows, *self.take(rows, device)
 
-        batches = ordered_batches(len(self), size)
-        return ahead(make, batches, MAKERS) if self.worth_making_ahead else map(make, batches)
+        return self.made(make, ordered_batches(len(self), size))
+
+    def made(self, make: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """What `make` makes of items, in order; ahead of its use where that is work for the host."""
+        if not self.worth_making_ahead:
+            return map(make, items)
+        return ahead(make, items, batches_side_by_side(self.threads or usable_cores()))
+
+
+def bring(values: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+    """A tensor on the device. On its way to a card it is pinned, so that nobody waits for what the card does before."""
+    if device.type in PINNED_FOR and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def _near(values: "torch.Tensor", device: "torch.device") -> "torch.Tensor":

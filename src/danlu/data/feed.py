@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from danlu.core.ahead import ahead
 from danlu.core.seeds import Seed
-from danlu.data.examples import MAKERS, Examples, Tensors
+from danlu.data.examples import Examples, Tensors
 
 if TYPE_CHECKING:
     import torch
@@ -90,25 +89,31 @@ class Feed:
     length: int
     changes: tuple[Change, ...] = ()
 
-    def batches(self, size: int, device: "torch.device") -> Iterator[Batch]:
-        """The batches of epoch after epoch, without end."""
+    def batches(self, size: int, device: "torch.device", first: int = 0) -> Iterator[Batch]:
+        """The batches of epoch after epoch, without end.
+
+        Args:
+            size: samples a batch.
+            device: where they are wanted.
+            first: batches left out at the beginning, as a run that goes on has had them.
+        """
 
         def make(chosen: tuple[int, np.ndarray]) -> Batch:
             epoch, rows = chosen
             return self.take(rows, epoch, device, changed=0)
 
-        made = (
-            ahead(make, self._rows(size), MAKERS) if self.examples.worth_making_ahead else map(make, self._rows(size))
-        )
-        for batch in made:
+        for batch in self.examples.made(make, self._rows(size, first)):
             yield self._change(batch, self.changes, device)
 
-    def _rows(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    def _rows(self, size: int, first: int) -> Iterator[tuple[int, np.ndarray]]:
         """The epoch and the rows of one batch after the other."""
-        for epoch in itertools.count():
+        bounds = batch_bounds(self.length, size)
+        begun, left_out = divmod(first, len(bounds))
+        for epoch in itertools.count(begun):
             order = self.order(epoch)
-            for start, end in batch_bounds(self.length, size):
+            for start, end in bounds[left_out:]:
                 yield epoch, order[start:end]
+            left_out = 0
 
     def take(self, rows: np.ndarray, epoch: int, device: "torch.device", changed: int | None = None) -> Batch:
         """Some rows as they are in an epoch, after the first `changed` changes (all, when left out)."""

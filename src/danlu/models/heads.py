@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,10 @@ from torch.nn import functional
 
 from danlu.data.balance.emphasis import Emphasis
 from danlu.data.sequences import IGNORED
+from danlu.models.chunked import ProjectedLogits, projected_answer, projected_loss
+
+# (logits, target, emphasis) -> the summed loss, and how many answers it is summed over.
+Loss = Callable[[Any, Tensor, Emphasis], tuple[Tensor, int]]
 
 
 @dataclass(frozen=True)
@@ -18,10 +23,14 @@ class Head:
     Attributes:
         loss: (logits, target, emphasis) -> the summed loss, and how many answers it is summed over.
         answer: (logits, target) -> [batch, ...], what metrics and `Target.decode` take.
+        count: target -> how many answers its loss is summed over; for a batch that goes through the model in parts.
+
+    Losses are computed in fp32 whatever the precision of the logits.
     """
 
-    loss: Callable[[Tensor, Tensor, Emphasis], tuple[Tensor, int]]
-    answer: Callable[[Tensor, Tensor | None], Tensor]
+    loss: Loss
+    answer: Callable[[Any, Tensor | None], Tensor]
+    count: Callable[[Tensor], int]
 
 
 def class_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
@@ -32,6 +41,7 @@ def class_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tens
     costs the mean over its classes, by their shares. The sum is over w-weighted samples and the count over samples, so
     that weights of mean 1 leave the size of a gradient as it is.
     """
+    logits = logits.float()
     if emphasis.logit_offsets is not None:
         logits = logits + logits.new_tensor(emphasis.logit_offsets)
     if emphasis.class_weights is None and emphasis.focal_gamma == 0.0:
@@ -56,7 +66,7 @@ def class_answer(logits: Tensor, target: Tensor | None) -> Tensor:
 
 def quantity_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
     """Squared error of [batch, 1] against [batch]; labels of numbers are not smoothed."""
-    return functional.mse_loss(logits[:, 0], target, reduction="sum"), len(target)
+    return functional.mse_loss(logits[:, 0].float(), target, reduction="sum"), len(target)
 
 
 def quantity_answer(logits: Tensor, target: Tensor | None) -> Tensor:
@@ -64,29 +74,41 @@ def quantity_answer(logits: Tensor, target: Tensor | None) -> Tensor:
     return logits.float()
 
 
-def token_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+def token_loss(logits: Tensor | ProjectedLogits, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
     """Cross-entropy of [batch, length, vocabulary] against [batch, length], padding left out."""
+    if isinstance(logits, ProjectedLogits):
+        return projected_loss(logits, target, IGNORED, emphasis.smoothing), token_count(target)
     loss = functional.cross_entropy(
-        logits.flatten(0, 1),
+        logits.flatten(0, 1).float(),
         target.flatten(),
         reduction="sum",
         ignore_index=IGNORED,
         label_smoothing=emphasis.smoothing,
     )
-    return loss, int((target != IGNORED).sum())
+    return loss, token_count(target)
 
 
-def token_answer(logits: Tensor, target: Tensor | None) -> Tensor:
+def token_count(target: Tensor) -> int:
+    """Tokens that are predicted."""
+    return int((target != IGNORED).sum())
+
+
+def token_answer(logits: Tensor | ProjectedLogits, target: Tensor | None) -> Tensor:
     """Summed loss in nats, number of tokens, and number predicted rightly of each block, [batch, 3]."""
     assert target is not None, "a language model is judged by the text that follows"
     counted = target != IGNORED
-    losses = functional.cross_entropy(logits.float().transpose(1, 2), target, reduction="none", ignore_index=IGNORED)
-    right = (logits.argmax(dim=2) == target) & counted
-    return torch.stack([losses.sum(dim=1), counted.sum(dim=1), right.sum(dim=1)], dim=1)
+    if isinstance(logits, ProjectedLogits):
+        losses, right = projected_answer(logits, target, IGNORED)
+    else:
+        losses = functional.cross_entropy(
+            logits.float().transpose(1, 2), target, reduction="none", ignore_index=IGNORED
+        )
+        right = logits.argmax(dim=2) == target
+    return torch.stack([losses.sum(dim=1), counted.sum(dim=1), (right & counted).sum(dim=1)], dim=1)
 
 
 HEADS: dict[str, Head] = {
-    "classification": Head(class_loss, class_answer),
-    "regression": Head(quantity_loss, quantity_answer),
-    "language-modelling": Head(token_loss, token_answer),
+    "classification": Head(class_loss, class_answer, len),
+    "regression": Head(quantity_loss, quantity_answer, len),
+    "language-modelling": Head(token_loss, token_answer, token_count),
 }

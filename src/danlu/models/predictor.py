@@ -15,7 +15,8 @@ from pydantic import TypeAdapter
 from danlu.artifacts.bundle import Bundle, Manifest, open_bundle
 from danlu.artifacts.checkpoints import load_weights
 from danlu.core.component import components
-from danlu.core.device import find_device, make_deterministic
+from danlu.core.device import make_deterministic
+from danlu.core.devices import open_device
 from danlu.core.errors import ArtifactError, DataError
 from danlu.core.extras import require
 from danlu.core.names import suggestion
@@ -25,7 +26,7 @@ from danlu.data.splits import Part
 from danlu.data.targets import AnyTarget, Classes, NextToken, Quantity
 from danlu.models.heads import HEADS
 from danlu.models.infer import answers
-from danlu.models.table import Model
+from danlu.models.table import Model, Own
 
 if TYPE_CHECKING:
     import torch
@@ -57,27 +58,35 @@ class Predictor:
         self.head = HEADS[manifest.task]
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, own_code: bool = False) -> Self:
         """Open a bundle (or a run), put its model on the device found here, and replay its golden samples.
 
+        Args:
+            own_code: import the module that the bundle names, where its model is a user's own.
+
         Raises:
-            ArtifactError: the bundle is damaged, or no longer answers as it did when it was evaluated.
+            ArtifactError: the bundle is damaged, no longer answers as it did when it was evaluated, or wants code.
             MissingExtra: the model needs packages that are not installed.
         """
         bundle = open_bundle(path)
-        predictor = cls.from_bundle(bundle)
+        predictor = cls.from_bundle(bundle, own_code)
         golden = bundle.golden()
         if golden is not None:
             predictor.replay(golden)
         return predictor
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle) -> Self:
+    def from_bundle(cls, bundle: Bundle, own_code: bool) -> Self:
         """Rebuild the network from its options and read its weights."""
         manifest = bundle.manifest
         preprocessor: Preprocessor = TypeAdapter(AnyPreprocessor).validate_python(manifest.preprocessing)
         target = TypeAdapter(AnyTarget).validate_python(manifest.output)
         options = model_options(bundle.config)
+        if isinstance(options, Own) and not own_code:
+            raise ArtifactError(
+                f"{bundle.folder}: its model is the code of {options.name.removeprefix('own:')}, and opening a bundle "
+                "runs no code unasked; where you trust it, say own_code=True (--own-code)"
+            )
         if options.extra:
             require(options.extra, f"this bundle's model ({options.name})")
         make_deterministic()
@@ -86,7 +95,7 @@ class Predictor:
             load_weights(model, bundle.weights)
         except RuntimeError as error:
             raise ArtifactError(f"{bundle.weights}: not the weights of {options.name}: {error}") from error
-        device = find_device()
+        device = open_device().torch_device
         return cls(manifest, preprocessor, target, model.to(device).eval(), device)
 
     def predict(self, samples: Any, batch_size: int | None = None) -> pl.DataFrame:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, PositiveInt
 
 from danlu.core.component import Component
+from danlu.core.dotted import load_dotted
+from danlu.core.errors import ArgumentError
 from danlu.data.dataset import Kind
 from danlu.data.place import Hints
 from danlu.data.specs import InputSpec
@@ -147,9 +149,31 @@ class Transformer(Model):
         return self.model_copy(update={"name": f"hf:{name}", "config": config, "dropout": None})
 
 
+class Own(Model):
+    """A network of your own, as `own:package.module:function`.
+
+    The function is called with the inputs' specification (`danlu.data.specs`), the number of outputs and `options`, and
+    returns a torch module whose forward takes the inputs by name. Images arrive as uint8; normalising them is its task.
+    """
+
+    kinds = ("tabular", "image", "text", "corpus")
+    name: Annotated[str, Field(pattern=r"^own:[^:]+:[^:]+$")]
+    options: dict[str, Any] = Field(default_factory=dict, description="passed on by name")
+
+    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+        from torch import nn
+
+        function = load_dotted(self.name.removeprefix("own:"), "model.name")
+        built = function(inputs, outputs, **self.options)
+        if not isinstance(built, nn.Module):
+            raise ArgumentError(f"model.name: {self.name} gives a {type(built).__name__}, not a torch module")
+        return built
+
+
 MODELS: dict[str, type[Component]] = {
     "linear": Linear,
     "mlp": MLP,
     "timm": Timm,
     "hf": Transformer,
+    "own": Own,
 }

@@ -14,6 +14,7 @@ from danlu.core.torchvision import mend_torchvision
 from danlu.data.place import Hints
 from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.data.texts import load_tokenizer
+from danlu.models.chunked import ProjectedLogits, choose_chunk
 
 if TYPE_CHECKING:
     from danlu.models.table import Transformer
@@ -36,15 +37,20 @@ SMALL: dict[str, Any] = {
 
 
 class Logits(nn.Module):
-    """A model of transformers that answers with its logits alone."""
+    """A model of transformers that answers with its logits alone.
+
+    Attributes:
+        loss_chunk: tokens whose logits may be in memory at once; set by `project_late`, None for whole logits.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        self.loss_chunk: int | None = None
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
-    ) -> Tensor:
+    ) -> Tensor | ProjectedLogits:
         """[batch, length] -> [batch, outputs], or [batch, length, outputs] for a language model.
 
         Args:
@@ -56,8 +62,61 @@ class Logits(nn.Module):
         given = {name: values for name, values in given.items() if values is not None}
         # A cache of keys and values would hide from transformers that documents are packed.
         caching = {"use_cache": False} if position_ids is not None else {}
+        if self.loss_chunk is not None:
+            body, last = _body_and_last(self.network)
+            hidden = body(**given, **caching, return_dict=True).last_hidden_state
+            return ProjectedLogits(hidden, last.weight, last.bias, self.loss_chunk)
         logits: Tensor = self.network(**given, **caching, return_dict=True).logits
         return logits
+
+
+def project_late(model: nn.Module, asked: int | str, tokens: int) -> int | None:
+    """Have a language model leave its logits to its head, a chunk at a time, where that saves memory.
+
+    Args:
+        model: as `build_transformer` made it, before its precision is changed or it is compiled.
+        asked: `training.memory.loss_chunk`.
+        tokens: of a batch, or of a part of one.
+
+    Returns:
+        tokens a chunk; None where logits stay whole: few of them, or made by more than one matrix (as Gemma's, which
+        are capped).
+    """
+    if not isinstance(model, Logits):
+        return None
+    model.loss_chunk = None
+    try:
+        _, last = _body_and_last(model.network)
+    except (AttributeError, NotImplementedError):  # no language model
+        return None
+    if type(last) is not nn.Linear:
+        return None
+    chunk = choose_chunk(asked, tokens, last.out_features)
+    if chunk is not None and _is_linear_at_last(model):
+        model.loss_chunk = chunk
+    return model.loss_chunk
+
+
+def _body_and_last(network: Any) -> tuple[Any, Any]:
+    """A language model without its last layer, and that layer; adapters may be wrapped around it."""
+    causal = network.get_base_model() if hasattr(network, "get_base_model") else network
+    return causal.base_model, causal.get_output_embeddings()
+
+
+@torch.no_grad()
+def _is_linear_at_last(model: Logits) -> bool:
+    """Whether the last matrix on what comes before it gives the model's logits: some scale, cap or transform them."""
+    was_training = model.training
+    model.eval()
+    ids = torch.arange(1, 9, device=next(model.parameters()).device)[None]
+    body, last = _body_and_last(model.network)
+    try:
+        whole, alone = model(ids), last(body(input_ids=ids, return_dict=True).last_hidden_state)
+        return whole.shape == alone.shape and torch.allclose(whole, alone, rtol=1e-5, atol=1e-6)
+    except (AttributeError, RuntimeError):  # its parts are of other forms
+        return False
+    finally:
+        model.train(was_training)
 
 
 def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs, outputs: int) -> nn.Module:
@@ -93,6 +152,8 @@ def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs,
             network = builder.from_config(AutoConfig.for_model(name, **config), trust_remote_code=False)
     except (ValueError, OSError, KeyError) as error:
         raise ArgumentError(f"model: {options.name}: {str(error).strip().splitlines()[0]}") from error
+    if hasattr(network.config, "use_cache"):  # of keys and values, for generating; here it only takes memory
+        network.config.use_cache = False
     if inputs.kind == "text":
         network.config.pad_token_id = inputs.pad
     model = Logits(network.float())

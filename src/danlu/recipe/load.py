@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from danlu.core.errors import Problem, RecipeError
 from danlu.core.names import suggestion
+from danlu.recipe.contradictions import contradictions
 from danlu.recipe.planned import not_built
 from danlu.recipe.problems import describe
 from danlu.recipe.schema import Recipe
@@ -114,7 +115,8 @@ def _check(tree: Tree, origin: str) -> Recipe:
     except ValidationError as error:
         raise RecipeError(*describe(error, tree.values, tree.places, origin)) from None
     problems = [
-        Problem(_place(tree, tuple(key.split(".")), origin), key, sentence) for key, sentence in not_built(recipe)
+        Problem(_place(tree, tuple(key.split(".")), origin), key, sentence)
+        for key, sentence in (*contradictions(recipe), *not_built(recipe))
     ]
     if problems:
         raise RecipeError(*problems)

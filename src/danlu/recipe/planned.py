@@ -102,8 +102,6 @@ BUILT: dict[str, tuple[Any, ...]] = {
     "model.finetune.mode": ("full",),
     "model.finetune.freeze_epochs": (0,),
     "model.finetune.rank": (None,),
-    "training.precision": ("auto", "fp32"),
-    "training.compile": ("auto", False),
     "training.parallel": ("auto",),
     "evaluation.folds": (None,),
     "evaluation.confidence": (None,),

@@ -209,7 +209,9 @@ class Training(Frozen):
     )
     accumulate: PositiveInt = Field(default=1, description="parts that each batch goes through the model in")
     optimizer: Annotated[Component, OneOf("optimizer", "adamw")] = Field(default="adamw", validate_default=True)
-    schedule: Annotated[Component, OneOf("schedule", "cosine")] = Field(default="cosine", validate_default=True)
+    schedule: Annotated[Component, OneOf("schedule", "cosine")] | None = Field(
+        default=None, description="cosine; constant for optimizers that average the weights themselves"
+    )
     lr_scaling: LearningRateScaling | None = None
     clip_norm: PositiveFloat | None = Field(default=1.0, description="largest norm of a step's gradient")
     clip_value: PositiveFloat | None = Field(default=None, description="largest size of a gradient's entry")

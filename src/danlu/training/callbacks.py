@@ -34,16 +34,23 @@ class Setting:
 
 
 class Callback(Protocol):
-    """Is told of training as it goes. A class that inherits from this one writes the methods that it needs."""
+    """Is told of training as it goes. A class that inherits from this one writes the methods that it needs.
+
+    Each ends in `return`, since a method of a Protocol whose body is empty would have to be written by every class.
+    """
 
     def on_start(self, setting: Setting) -> None:
         """Before the first step."""
+        return
 
     def on_step(self, step: int, loss: "torch.Tensor") -> None:
         """After each optimizer step, counted from 1; `loss` is a scalar on the device, and reading it waits for it."""
+        return
 
     def on_log(self, record: dict[str, float]) -> None:
         """For each line of metrics.jsonl: step, epoch and figures."""
+        return
 
     def on_end(self) -> None:
         """After the last step, or when training is stopped or fails."""
+        return

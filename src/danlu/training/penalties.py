@@ -5,6 +5,7 @@ Biases and norms (fewer than two dimensions) are left alone. The logged loss is 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,51 @@ from danlu.training.optimizers.base import with_gradients
 class Incoming:
     """A weight, and which of its dimensions counts the units that its entries lead into."""
 
-    weight: nn.Parameter
+    weight: Tensor
     units: int
+
+
+@dataclass(frozen=True)
+class Penalties:
+    """What a recipe asks for, put where an optimizer can use it: around whole steps, or around each weight's own.
+
+    Attributes:
+        model: whose weights are held small.
+        l1, l2: what the sums of |w| and of half w^2 count.
+        max_norm: the largest norm of a unit's incoming weights; None for any.
+    """
+
+    model: nn.Module
+    l1: float
+    l2: float
+    max_norm: float | None
+
+    @cached_property
+    def _penalized(self) -> list[nn.Parameter]:
+        return penalized(self.model)
+
+    @cached_property
+    def _incoming(self) -> "dict[int, Incoming]":
+        return {id(one.weight): one for one in incoming(self.model)}
+
+    def add_gradients(self) -> None:
+        """Add to the gradients of all weights."""
+        add_penalties(self._penalized, self.l1, self.l2)
+
+    def add_gradient(self, weight: nn.Parameter) -> None:
+        """Add to the gradient of one."""
+        if weight.ndim >= 2:
+            add_penalties([weight], self.l1, self.l2)
+
+    def bound_weights(self) -> None:
+        """Bound the weights of the model."""
+        assert self.max_norm is not None
+        limit_norms(list(self._incoming.values()), self.max_norm)
+
+    def bound_stepped(self, weight: nn.Parameter, stepped: Tensor) -> None:
+        """Bound what was stepped for one weight, before it becomes it."""
+        if self.max_norm is not None and id(weight) in self._incoming:
+            limit_norms([Incoming(stepped, self._incoming[id(weight)].units)], self.max_norm)
 
 
 def penalized(model: nn.Module) -> list[nn.Parameter]:

@@ -2,10 +2,15 @@
 
 import importlib.util
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from danlu.artifacts.environment import versions
 from danlu.core.component import Frozen
+from danlu.core.devices.opening import TPU_MODULE
 from danlu.core.extras import EXTRAS, install_line, missing
+
+if TYPE_CHECKING:
+    from danlu.core.devices import Accelerator
 
 
 class Advice(Frozen):
@@ -26,14 +31,19 @@ def doctor() -> list[Advice]:
 def _devices() -> list[Advice]:
     import torch
 
-    from danlu.core.device import find_device, usable_cores
+    from danlu.core.devices import found_devices
+    from danlu.core.threads import usable_cores
 
-    device = find_device()
-    named = f"{device}"
-    if device.type == "cuda":
-        named += f" ({torch.cuda.get_device_name()}, {torch.cuda.device_count()} in all)"
+    found = found_devices()
+    advice = [
+        Advice(well=True, subject="device", message=_device(kind, device) + ("; auto takes it" if first else ""))
+        for first, (kind, device) in zip((True, *(False for _ in found)), found.items(), strict=False)
+    ]
     cores = f"{usable_cores()} cores usable, torch uses {torch.get_num_threads()} threads"
-    advice = [Advice(well=True, subject="device", message=f"{named}; {cores}")]
+    advice.append(Advice(well=True, subject="threads", message=cores))
+    if importlib.util.find_spec(TPU_MODULE) is not None:
+        told = "torch-tpu is installed; a recipe that asks for training.device: tpu imports it"
+        advice.append(Advice(well=True, subject="device", message=told))
     built_for: str | None = torch.version.cuda
     if built_for is not None and not torch.cuda.is_available():
         advice.append(
@@ -45,6 +55,16 @@ def _devices() -> list[Advice]:
             )
         )
     return advice
+
+
+def _device(kind: str, device: "Accelerator") -> str:
+    """A device in words: `cuda (NVIDIA H100 PCIe, 2 in all), 85.0 GB of memory, 84.1 GB free`."""
+    import torch
+
+    named = f"{kind} ({device.name}" + (f", {torch.cuda.device_count()} in all)" if kind == "cuda" else ")")
+    total, free = device.total_bytes(), device.free_bytes()
+    memory = "" if total is None else f", {total / 1e9:.1f} GB of memory"
+    return named + memory + ("" if free is None else f", {free / 1e9:.1f} GB free")
 
 
 def _extras() -> list[Advice]:

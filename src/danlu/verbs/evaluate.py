@@ -44,7 +44,7 @@ def evaluate(run: str | Path) -> dict[str, Any]:
 def evaluate_opened(opened: Opened, run: RunDirectory) -> dict[str, Any]:
     """Judge a run whose data is open already."""
     bundle = open_bundle(run.path)
-    predictor = Predictor.from_bundle(bundle)
+    predictor = Predictor.from_bundle(bundle, own_code=True)  # the recipe is the user's
     parts = {"validation": opened.splits.validation, "test": opened.splits.test}
     outputs: dict[str, np.ndarray] = {}
     for name, part in parts.items():

@@ -39,8 +39,12 @@ def examples_of_part(
     return replace(examples, target=prepared.target.encode(part.columns(prepared.target.column)))
 
 
-def training_feed(opened: Opened, prepared: Prepared, device: "torch.device") -> "Balanced":
+def training_feed(opened: Opened, prepared: Prepared, device: "torch.device", threads: int | None = None) -> "Balanced":
     """The training split as the loop takes it, and what the loss makes of its classes.
+
+    Args:
+        device: where the model trains.
+        threads: that make batches; as many as cores, when left out.
 
     Raises:
         DataError: a class is too small to be balanced as the recipe says.
@@ -54,7 +58,7 @@ def training_feed(opened: Opened, prepared: Prepared, device: "torch.device") ->
     classes = prepared.target.outputs if isinstance(prepared.target, Classes) else None
     tokenizer = prepared.preprocessor.tokenizer if isinstance(prepared.preprocessor, TextPreprocessor) else None
     feed = augmented(balanced.feed, steps, inputs, classes, tokenizer, seed, device)
-    return replace(balanced, feed=replace(feed, examples=feed.examples.settle(device)))
+    return replace(balanced, feed=replace(feed, examples=feed.examples.settle(device, threads)))
 
 
 def _balanced(opened: Opened, prepared: Prepared, seed: Seed, augment: "HostAugment | None") -> "Balanced":

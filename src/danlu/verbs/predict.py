@@ -23,6 +23,7 @@ def predict(
     source: str | Sequence[str],
     output: str | Path | None = None,
     keep: Sequence[str] = (),
+    own_code: bool = False,
     missing_values: Sequence[str] = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?"),
 ) -> pl.DataFrame:
     """Answer every row of a source.
@@ -32,6 +33,7 @@ def predict(
         source: file, folder, glob, or builtin:NAME; columns that the model does not read are ignored.
         output: where the answers go; .parquet, .csv or .jsonl. Nowhere when left out.
         keep: input columns to put before the answers, such as an identifier.
+        own_code: import the module that the bundle names, where its model is a user's own.
         missing_values: words that stand for a missing value in text files.
 
     Returns:
@@ -47,7 +49,7 @@ def predict(
         raise ArgumentError(
             f"{path}: cannot write {path.suffix or 'a file without suffix'} (allowed: {', '.join(WRITERS)})"
         )
-    predictor = Predictor.load(bundle)
+    predictor = Predictor.load(bundle, own_code)
     read = read_source(source, missing_values)
     for name in keep:
         if name not in read.frame.columns:

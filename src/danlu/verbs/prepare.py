@@ -1,7 +1,9 @@
 """From a recipe to data ready for a model: read, understand, split, fit the preparation on the training split."""
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import polars as pl
 
 from danlu.artifacts.files import read_frame, read_json, write_frame, write_json
 from danlu.artifacts.run import RunDirectory
+from danlu.core.dotted import load_dotted
 from danlu.core.errors import DataError
 from danlu.core.extras import require
 from danlu.core.seeds import Seed
@@ -22,8 +25,11 @@ from danlu.data.splits import Part, Splits, TrainSplit, split_dataset
 from danlu.data.targets import Classes, NextToken, Quantity, fit_target
 from danlu.models.table import Model
 from danlu.recipe.schema import Recipe
+from danlu.training.trackers import require_trackers
 from danlu.verbs.resolve import resolve
 
+END_BYTES = 1024
+FEW_SAMPLES = 16  # a batch of a dry run where the recipe leaves the size to be tried
 SPLIT, DROPPED, PROFILE = "split.parquet", "dropped.parquet", "profile.json"
 
 
@@ -75,6 +81,9 @@ def open_data(recipe: Recipe) -> Opened:
     assert isinstance(resolved.model, Model)
     if resolved.model.extra:
         require(resolved.model.extra, f"model.name: {resolved.model.name}")
+    require_trackers(resolved.training)
+    if resolved.training.loss is not None:
+        load_dotted(resolved.training.loss, "training.loss")
     seed, options = Seed(resolved.seed), resolved.data.clean
     cleaned = clean_rows(dataset, options)
     splits = split_dataset(dataset, resolved.data.split, seed, cleaned.kept)
@@ -85,7 +94,8 @@ def open_data(recipe: Recipe) -> Opened:
 
 def shorten(opened: Opened) -> Opened:
     """Two batches of each part and two steps: enough to see every stage work."""
-    batch = opened.recipe.training.batch_size or 1
+    said = opened.recipe.training.batch_size
+    batch = said if isinstance(said, int) else FEW_SAMPLES
     train, validation, test = (_thin(part, 2 * batch) for _, part in opened.splits.items())
     training = opened.recipe.training.model_copy(update={"max_steps": 2, "epochs": 2})
     return replace(
@@ -154,11 +164,30 @@ def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
 
 
 def _digest(dataset: Dataset, rows: int) -> str:
-    """SHA-256 of the target and the used columns of the first rows, as CSV: the same whatever file holds them."""
+    """SHA-256 of the target and the used columns of the first rows, as CSV: the same whatever file holds them.
+
+    Of images that are files, their sizes and ends as well.
+    """
     names = [*(column.name for column in dataset.used), *filter(None, [dataset.target])]
     digest = hashlib.sha256()
     for block in Part(np.arange(rows), dataset.frame).blocks(names, BLOCK_ROWS):
         plain = block.with_columns(values.bin.encode("hex") for values in block if values.dtype == pl.Binary)
         plain = plain.with_columns(values.dt.total_microseconds() for values in block if values.dtype == pl.Duration)
         digest.update(plain.write_csv().encode())
+        if dataset.kind == "image" and block[dataset.content].dtype == pl.String:
+            for path in block[dataset.content].drop_nulls():
+                digest.update(_ends(dataset.folder / str(path)))
     return digest.hexdigest()
+
+
+def _ends(file: Path) -> bytes:
+    """A file's size and what it begins and ends with; to read all of every image would take as long as an epoch."""
+    try:
+        with file.open("rb") as opened:
+            size = opened.seek(0, os.SEEK_END)
+            opened.seek(max(0, size - END_BYTES))
+            end = opened.read()
+            opened.seek(0)
+            return b"%d" % size + opened.read(END_BYTES) + end
+    except OSError:  # missing images are spoken of where images are read
+        return b""

@@ -14,7 +14,7 @@ from danlu.models.table import Linear, Model, Transformer
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections import Split, Training
 from danlu.training.optimizers import Optimizer
-from danlu.training.schedules import Constant
+from danlu.training.schedules import Constant, Cosine
 
 MODELS_BY_KIND = {"tabular": "mlp", "image": "timm:resnet18", "text": "hf:bert", "corpus": "hf:llama"}
 EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "corpus": 3}
@@ -114,8 +114,8 @@ def _training(training: Training, model: Model, dataset: Dataset) -> Training:
         message = f"{optimizer.name} keeps an average of the weights itself; leave training.average out"
         raise RecipeError(Problem("", "training.average", message))
     schedule = training.schedule
-    if optimizer.averages_itself and "schedule" not in training.model_fields_set:
-        schedule = Constant(warmup=SCHEDULE_FREE_WARMUP)
+    if schedule is None:
+        schedule = Constant(warmup=SCHEDULE_FREE_WARMUP) if optimizer.averages_itself else Cosine()
     if training.early_stopping is not None:
         _check_watched(training.early_stopping.metric, dataset.task)
     return training.model_copy(
@@ -124,8 +124,6 @@ def _training(training: Training, model: Model, dataset: Dataset) -> Training:
             "batch_size": training.batch_size or _batch_size(dataset),
             "optimizer": optimizer,
             "schedule": schedule,
-            "precision": "fp32",
-            "compile": False,
         }
     )
 

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.run import RunDirectory
 from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
-from danlu.verbs.evaluate import evaluate_opened
+from danlu.verbs.evaluate import evaluate, evaluate_opened
 from danlu.verbs.prepare import open_data
-from danlu.verbs.train import train_opened
+from danlu.verbs.train import resume, train_opened
 
 
 def run(
@@ -18,6 +19,7 @@ def run(
     output: str | Path = "runs",
     name: str | None = None,
     overwrite: bool = False,
+    profile: bool = False,
 ) -> RunDirectory:
     """Train, evaluate and report.
 
@@ -26,14 +28,30 @@ def run(
         output: the folder of runs.
         name: the run's folder below it; the recipe's name and the time when left out.
         overwrite: replace a run of that name.
+        profile: write where the time of some steps goes.
 
     Raises:
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
         ArtifactError: the run cannot be written.
     """
     opened = open_data(as_recipe(recipe))
-    directory = train_opened(opened, Path(output), name, overwrite)
+    directory = train_opened(opened, Path(output), name, overwrite, profile=profile)
     evaluate_opened(opened, directory)
+    return directory
+
+
+def run_on(run: str | Path, profile: bool = False) -> RunDirectory:
+    """Go on with a run that was stopped or killed: train to the end what is not, evaluate, report.
+
+    Raises:
+        ArgumentError: it is no run.
+        DataError: the data has changed.
+        ArtifactError: the run is damaged.
+    """
+    directory = RunDirectory.open(run)
+    if not (directory.model / MANIFEST).is_file():
+        resume(directory.path, profile=profile)
+    evaluate(directory.path)
     return directory
 
 
@@ -42,6 +60,4 @@ def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
     opened = open_data(as_recipe(recipe))
     with tempfile.TemporaryDirectory(prefix="danlu-dry-run-") as folder:
         directory = train_opened(opened, Path(folder), None, overwrite=False, dry=True)
-        from danlu.verbs.evaluate import evaluate
-
         evaluate(directory.path)

@@ -1,32 +1,41 @@
-"""`danlu train`: a recipe becomes a run directory with a trained bundle."""
+"""`danlu train`: a recipe becomes a run directory with a trained bundle, or a run that was stopped goes on."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from danlu.artifacts.bundle import CONFIG, FORMAT, WEIGHTS, Manifest, write_manifest
-from danlu.artifacts.checkpoints import save_weights
+from danlu.artifacts.checkpoints import (
+    Checkpoint,
+    Checkpoints,
+    copied,
+    load_weights,
+    open_checkpoint,
+    save_tensors,
+    unique_tensors,
+)
 from danlu.artifacts.environment import environment, versions
 from danlu.artifacts.files import whole_folder, write_json, write_text
+from danlu.artifacts.lock import locked
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
 from danlu.core.console import progress, say
-from danlu.core.device import find_device, make_deterministic
-from danlu.core.seeds import Seed
+from danlu.core.device import make_deterministic
+from danlu.core.devices import open_device
+from danlu.core.errors import DanluError
+from danlu.core.threads import plan_threads, use_threads
 from danlu.data.clean import in_words
-from danlu.evaluation.evaluate import truth
-from danlu.evaluation.metrics import METRICS, compute_metrics
 from danlu.recipe.load import as_recipe, dump_recipe
 from danlu.recipe.schema import Recipe
-from danlu.verbs.feeding import examples_of_part, training_feed
-from danlu.verbs.prepare import Opened, Prepared, fit_preparation, open_data, shorten, write_data
+from danlu.verbs.fitting import Fitting, build_fitting, build_machine, say_what_is_trained, validator
+from danlu.verbs.prepare import Opened, fit_preparation, open_data, write_data
+from danlu.verbs.resume import newest_sound, open_stopped, use_environment_of, verify_steps
+from danlu.verbs.settle import settle
+from danlu.verbs.trial import flops_of_step
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from danlu.data.balance.apply import Balanced
-    from danlu.data.examples import Examples
+    from danlu.training.loop import Outcome
+    from danlu.training.machine import Machine
+    from danlu.training.watch import Watch
 
 
 def train(
@@ -34,6 +43,7 @@ def train(
     output: str | Path = "runs",
     name: str | None = None,
     overwrite: bool = False,
+    profile: bool = False,
 ) -> RunDirectory:
     """Train a model.
 
@@ -42,6 +52,7 @@ def train(
         output: the folder of runs.
         name: the run's folder below it; the recipe's name and the time when left out.
         overwrite: replace a run of that name.
+        profile: write where the time of some steps goes.
 
     Returns:
         the run, its bundle under `model`. Not evaluated yet.
@@ -50,10 +61,12 @@ def train(
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
         ArtifactError: the run cannot be written.
     """
-    return train_opened(open_data(as_recipe(recipe)), Path(output), name, overwrite)
+    return train_opened(open_data(as_recipe(recipe)), Path(output), name, overwrite, profile=profile)
 
 
-def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool, dry: bool = False) -> RunDirectory:
+def train_opened(
+    opened: Opened, output: Path, name: str | None, overwrite: bool, dry: bool = False, profile: bool = False
+) -> RunDirectory:
     """Train on data that is open already; `dry` takes two batches of each part and two steps.
 
     Everything that can be wrong with the user's input has been met before the run's folder is made.
@@ -61,27 +74,99 @@ def train_opened(opened: Opened, output: Path, name: str | None, overwrite: bool
     import torch
 
     make_deterministic()
-    prepared = fit_preparation(opened)
-    whole = opened
-    if dry:
-        opened = shorten(opened)
-    seed, device = Seed(opened.recipe.seed), find_device()
-    # Synthetic rows need neighbours, which two batches of a table may not hold.
-    balanced = training_feed(whole if opened.dataset.kind == "tabular" else opened, prepared, device)
-    validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device)
-    torch.manual_seed(seed.derive("weights").value)
-    model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
-    size_bytes = sum(value.numel() * value.element_size() for value in model.state_dict().values())
-    # Two checkpoints, a third while it is written, and the bundle.
-    run = RunDirectory.create(output, opened.recipe.name, name, overwrite, needed_bytes=4 * size_bytes + (1 << 20))
-    with run:
-        write_text(run.path / RECIPE, dump_recipe(opened.recipe))
-        write_json(run.path / ENVIRONMENT, environment(str(device), opened.recipe.seed, torch.get_num_threads()))
+    accelerator, threads = open_device(opened.recipe.training.device), plan_threads(opened.recipe.training.threads)
+    use_threads(threads)
+    fitting = build_fitting(opened, fit_preparation(opened), accelerator, threads.data, dry)
+    size_bytes = sum(value.nbytes for value in fitting.model.state_dict().values())
+    # A checkpoint holds the weights and two moments of each; three stay, a fourth is being written.
+    run = RunDirectory.create(output, opened.recipe.name, name, overwrite, needed_bytes=12 * size_bytes + (1 << 20))
+    with run, locked(run):
+        known = environment(str(accelerator.torch_device), opened.recipe.seed, torch.get_num_threads())
+        write_json(run.path / ENVIRONMENT, known)
         _say_what_was_found(opened)
-        write_data(opened, run, balanced.profile())
-        _fit(model.to(device), opened, prepared, balanced, validation, device, run)
-        write_bundle(run, opened, prepared, model)
+        fitting = settle(fitting, run)
+        write_text(run.path / RECIPE, dump_recipe(fitting.opened.recipe))
+        write_data(fitting.opened, run, fitting.balanced.profile())
+        _fit_and_bundle(fitting, run, None, profile)
     return run
+
+
+def resume(run: str | Path, verify: int | None = None, profile: bool = False) -> RunDirectory:
+    """Go on with a run that was stopped or killed, bit by bit as if it had not been.
+
+    Args:
+        run: its folder.
+        verify: before going on, repeat at least so many of the last steps and compare.
+        profile: write where the time of some steps goes.
+
+    Raises:
+        ArgumentError: it is no run, it is finished, or no checkpoint is old enough to verify from.
+        DataError: the data has changed.
+        ArtifactError: the run is damaged, or does not repeat itself.
+    """
+    stopped = open_stopped(run)
+    make_deterministic()
+    options = stopped.opened.recipe.training
+    accelerator, threads = open_device(options.device), plan_threads(options.threads)
+    use_environment_of(stopped.run, str(accelerator.torch_device))
+    fitting = build_fitting(stopped.opened, fit_preparation(stopped.opened), accelerator, threads.data)
+    with locked(stopped.run):
+        checkpoint = newest_sound(stopped.run)
+        if verify is not None:
+            verify_steps(fitting, stopped.run, checkpoint, verify)
+        stopped.run.rewind(checkpoint.step if checkpoint else 0)
+        _fit_and_bundle(fitting, stopped.run, checkpoint, profile)
+    return stopped.run
+
+
+def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint | None, profile: bool) -> None:
+    """Train to the end, from a checkpoint where there is one, and write the bundle of the best weights."""
+    machine, watch, first = build_machine(fitting), fitting.watch(), 0
+    if checkpoint is not None:
+        machine.load(checkpoint, watch)
+        first = checkpoint.step
+    say_what_is_trained(fitting, first)
+    outcome = _fit(fitting, machine, watch, run, first, profile)
+    if outcome.best is None:
+        raise DanluError(f"{watch.metric} was never defined on the validation split; watch another metric")
+    say(
+        f"trained {outcome.steps:,} steps, {outcome.ended}; kept the weights of step {outcome.best_step:,} "
+        f"(validation {fitting.watched} {outcome.best:.4f})"
+    )
+    load_weights(fitting.model, open_checkpoint(run, outcome.best_step).judged)
+    machine.step.precision.finish(fitting.model)
+    write_bundle(run, fitting)
+
+
+def _fit(
+    fitting: Fitting, machine: "Machine", watch: "Watch", run: RunDirectory, first: int, profile: bool
+) -> "Outcome":
+    """The loop, with everything that watches it."""
+    from danlu.training.alarms import Alarms
+    from danlu.training.callbacks import Setting
+    from danlu.training.journal import RunJournal
+    from danlu.training.loop import train
+    from danlu.training.meter import Meter, Throughput
+    from danlu.training.profiling import profiler
+    from danlu.training.trackers import callbacks_for
+
+    options, plan, size = fitting.opened.recipe.training, fitting.plan, machine.batch_size
+    with (
+        Checkpoints(run, options.checkpoint.keep) as checkpoints,
+        progress("training", plan.steps * size, "samples", done=first * size) as bar,
+        profiler(run, profile) as machine.step.profiler,
+    ):
+        fitting.accelerator.reset_peak()
+        flops = flops_of_step(fitting, size)
+        tokens = machine.tokens_a_sample if machine.tokens_a_sample > 1 else None
+        meter = Meter(bar, fitting.accelerator, tokens, flops, machine.step.precision.name)
+        callbacks = (Throughput(meter), *callbacks_for(options))
+        journal = RunJournal(run, checkpoints, options.checkpoint, meter, Alarms(), callbacks)
+        with journal.told(Setting(run, fitting.model, options, plan.steps, first)):
+            validate = validator(fitting, machine)
+            outcome = train(machine, fitting.balanced.feed, plan, fitting.seed, watch, validate, journal, first)
+        journal.finish(machine, outcome.steps, watch)
+    return outcome
 
 
 def _say_what_was_found(opened: Opened) -> None:
@@ -95,63 +180,11 @@ def _say_what_was_found(opened: Opened) -> None:
         say(f"{origin}: left out {opened.dropped.height:,} of {height:,} rows: {in_words(opened.dropped)}")
 
 
-def _fit(
-    model: "nn.Module",
-    opened: Opened,
-    prepared: Prepared,
-    balanced: "Balanced",
-    validation: "Examples",
-    device: "torch.device",
-    run: RunDirectory,
-) -> None:
-    """Run the loop and say how it ended."""
-    from danlu.models.heads import HEADS
-    from danlu.models.infer import answers, mean_loss
-    from danlu.training.loop import plan_steps
-    from danlu.training.loop import train as train_loop
-
-    options = opened.recipe.training
-    head, batch_size, feed = HEADS[opened.dataset.task], options.batch_size or 1, balanced.feed
-    watched = options.early_stopping.metric.removeprefix("validation/") if options.early_stopping else "loss"
-
-    def validate(network: "nn.Module") -> dict[str, float]:
-        figures = {"validation/loss": mean_loss(network, head, validation, batch_size, device)}
-        if watched != "loss":
-            found = answers(network, head, validation, batch_size, device)
-            judged = truth(opened.splits.validation, prepared.target, found, opened.dataset.content)
-            # A metric may be undefined, as AUROC is where a class is absent; then there is nothing to log.
-            figures |= {f"validation/{name}": value for name, value in compute_metrics((watched,), judged).items()}
-        return figures
-
-    plan = plan_steps(feed.length, options)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    say(
-        f"training {opened.model.name} ({parameters:,} parameters) on {feed.length:,} samples: "
-        f"{plan.steps:,} steps of {batch_size} on {device}"
-    )
-    with progress("training", plan.steps * batch_size, "samples") as bar:
-        outcome = train_loop(
-            model,
-            head,
-            feed,
-            replace(balanced.emphasis, smoothing=options.label_smoothing),
-            options,
-            Seed(opened.recipe.seed),
-            device,
-            validate,
-            higher_is_better=watched != "loss" and METRICS[watched].higher_is_better,
-            run=run,
-            progress=bar,
-        )
-    say(
-        f"trained {outcome.steps:,} steps, {outcome.ended}; kept the weights of step {outcome.best_step:,} "
-        f"(validation {watched} {outcome.best:.4f})"
-    )
-
-
-def write_bundle(run: RunDirectory, opened: Opened, prepared: Prepared, model: "nn.Module") -> None:
+def write_bundle(run: RunDirectory, fitting: Fitting) -> None:
     """Write the trained model with all it needs to answer raw rows."""
-    options = opened.model.portable()
+    opened, prepared = fitting.opened, fitting.prepared
+    options, batch_size = opened.model.portable(), opened.recipe.training.batch_size
+    assert isinstance(batch_size, int)
     kept = set(prepared.preprocessor.columns)
     manifest = Manifest(
         format=FORMAT,
@@ -161,10 +194,10 @@ def write_bundle(run: RunDirectory, opened: Opened, prepared: Prepared, model: "
         columns=tuple({"name": c.name, "type": c.type} for c in opened.dataset.columns if c.name in kept),
         output=prepared.target.model_dump(mode="json"),
         preprocessing=prepared.preprocessor.model_dump(mode="json"),
-        batch_size=opened.recipe.training.batch_size or 1,
+        batch_size=batch_size,
         versions=versions(),
     )
     with whole_folder(run.model) as folder:
-        save_weights(model.cpu(), folder / WEIGHTS)
+        save_tensors(copied(unique_tensors(fitting.model)), folder / WEIGHTS)
         write_json(folder / CONFIG, options.model_dump(mode="json"))
         write_manifest(folder, manifest)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from danlu.core.ahead import ahead
 from danlu.core.console import progress
-from danlu.core.device import usable_cores
 from danlu.core.errors import DataError
+from danlu.core.threads import usable_cores
 from danlu.data.images.decode import Reference, decode, verify
 
 LEAST = 1  # pixels that decoding must leave: JPEG is read whole, but worked out at an eighth of its size

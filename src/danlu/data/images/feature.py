@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from danlu.core.device import usable_cores
+from danlu.core.threads import usable_cores
 from danlu.data.images.pixels import Decoded, Pixels
 from danlu.data.images.store import keep
 
@@ -50,17 +50,19 @@ class Images:
     Attributes:
         pixels: where the images come from.
         augment: changes each image of an epoch; None, and outside of epochs, takes them as they are.
+        workers: threads that change images; as many as cores, when left out.
     """
 
     pixels: Pixels
     augment: HostAugment | None = None
+    workers: int | None = None
 
     @cached_property
     def threads(self) -> ThreadPoolExecutor:
         import torch
 
         # Each thread keeps to one core: it is one of as many as there are.
-        return ThreadPoolExecutor(usable_cores(), "augment", torch.set_num_threads, (1,))
+        return ThreadPoolExecutor(self.workers or usable_cores(), "augment", torch.set_num_threads, (1,))
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -79,7 +81,7 @@ class Images:
             batch = np.stack(list(changed))
         return {"image": _as_tensor(torch.from_numpy(batch))}
 
-    def settle(self, device: "torch.device") -> "Images | Dense":
+    def settle(self, device: "torch.device", threads: int | None = None) -> "Images | Dense":
         """The same images where no epoch decodes them again: on the device, in memory or on the disk.
 
         Raises:
@@ -91,10 +93,12 @@ class Images:
         from danlu.data.examples import Dense, fits
         from danlu.data.images.pixels import Held
 
-        pixels = keep(self.pixels) if isinstance(self.pixels, Decoded) else self.pixels
+        pixels = self.pixels
+        if isinstance(pixels, Decoded):
+            pixels = keep(replace(pixels, workers=threads))
         shape = (len(pixels), pixels.side, pixels.side, pixels.channels)
         if self.augment is not None or isinstance(pixels, Decoded):
-            return replace(self, pixels=pixels)
+            return replace(self, pixels=pixels, workers=threads)
         if fits(int(np.prod(shape)), device):
             values = torch.empty(shape, dtype=torch.uint8, device=device)
             for start in range(0, len(pixels), COPIED):
@@ -103,7 +107,7 @@ class Images:
             return Dense("image", _as_tensor(values))
         if isinstance(pixels, Held):
             return Dense("image", _as_tensor(torch.from_numpy(pixels.values)))
-        return replace(self, pixels=pixels)
+        return replace(self, pixels=pixels, workers=threads)
 
 
 def _as_tensor(images: "torch.Tensor") -> "torch.Tensor":

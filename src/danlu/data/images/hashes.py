@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from danlu.core.ahead import ahead
-from danlu.core.device import usable_cores
+from danlu.core.threads import usable_cores
 from danlu.data.images.decode import Reference, decode
 
 SIDE, KEPT = 32, 8  # pixels that are transformed, and frequencies each way that are kept

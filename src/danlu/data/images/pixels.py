@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from danlu.core.device import usable_cores
+from danlu.core.threads import usable_cores
 from danlu.data.images.decode import Reference, decode, square
 
 
@@ -67,12 +67,14 @@ class Decoded:
         references: paths, relative to `folder`, or files' bytes.
         side: the middle square is resized to so many pixels.
         channels: 1 or 3.
+        workers: threads that decode; as many as cores, when left out.
     """
 
     references: Sequence[Reference]
     folder: Path
     side: int
     channels: int
+    workers: int | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -82,7 +84,7 @@ class Decoded:
     @cached_property
     def threads(self) -> ThreadPoolExecutor:
         """PIL and simplejpeg let go of the interpreter while they decode."""
-        return ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
+        return ThreadPoolExecutor(self.workers or usable_cores(), thread_name_prefix="decode")
 
     def __len__(self) -> int:
         return len(self.references)

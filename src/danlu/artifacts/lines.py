@@ -1,0 +1,32 @@
+"""Files of one JSON object a line that grow while a run goes on. A last line that a crash cut off is not read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from danlu.artifacts.files import write_text, writing
+
+
+def append_line(file: Path, record: dict[str, Any]) -> None:
+    """Write one more line.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
+    with writing(file), file.open("a", encoding="utf-8") as opened:
+        opened.write(json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """The complete lines; none where there is no file."""
+    if not file.is_file():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+def keep_until(file: Path, step: int) -> None:
+    """Leave out the lines of later steps, which a run that goes on from `step` writes again."""
+    if not file.is_file():
+        return
+    kept = [line for line in read_lines(file) if line["step"] <= step]
+    write_text(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))

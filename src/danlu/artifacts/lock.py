@@ -1,0 +1,31 @@
+"""One process at a time trains into a run: a lock that the system gives back however the process ends."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from danlu.artifacts.files import writing
+from danlu.artifacts.run import RunDirectory
+from danlu.core.errors import ArtifactError
+
+
+@contextmanager
+def locked(run: RunDirectory) -> Iterator[None]:
+    """Hold a run while training writes into it.
+
+    Raises:
+        ArtifactError: another process does.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not a Unix; there is no lock that ends with its process in the same way
+        yield
+        return
+    path = run.path / ".lock"
+    with writing(path):
+        file = path.open("w", encoding="utf-8")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ArtifactError(f"{run.path}: another process trains into this run; wait for it, or end it") from None
+        yield

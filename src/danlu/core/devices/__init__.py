@@ -1,0 +1,9 @@
+"""Devices behind one small interface: the CPU, NVIDIA's and AMD's cards, Intel's, Apple's, Google's TPU.
+
+`open_device` finds one, `Accelerator` says what it can be asked. Nothing here imports torch at import time.
+"""
+
+from danlu.core.devices.accelerator import Accelerator
+from danlu.core.devices.opening import accelerator_of, found_devices, open_device
+
+__all__ = ["Accelerator", "accelerator_of", "found_devices", "open_device"]

@@ -1,0 +1,157 @@
+"""Accelerators with memory of their own, asked through `torch.accelerator`; and Apple's, which shares the host's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from danlu.core.devices.peaks import peak_flops
+
+if TYPE_CHECKING:
+    import torch
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Card:
+    """A device of the kind that torch has as its accelerator.
+
+    Attributes:
+        kind: as torch names it: cuda (AMD's too), xpu or tpu.
+    """
+
+    kind: str
+
+    @cached_property
+    def torch_device(self) -> "torch.device":
+        import torch
+
+        return torch.device(self.kind)
+
+    @cached_property
+    def name(self) -> str:
+        import torch
+
+        module = torch.get_device_module(self.kind)
+        return str(module.get_device_name()) if hasattr(module, "get_device_name") else self.kind.upper()
+
+    @property
+    def compile_backend(self) -> str:
+        return "tpu" if self.kind == "tpu" else "inductor"
+
+    def seed(self, value: int) -> None:
+        import torch
+
+        torch.default_generator.manual_seed(value)
+        self._seed_device(value)
+
+    @cached_property
+    def _seed_device(self) -> "Callable[[int], object]":
+        """Seeds the generator of the device in use; found once, since this is called every step."""
+        import torch
+
+        module = torch.get_device_module(self.kind)
+        if hasattr(module, "init"):
+            module.init()  # the generators are made by it
+        generators = getattr(module, "default_generators", ())
+        if len(generators):
+            generator: torch.Generator = generators[torch.accelerator.current_device_index()]
+            return generator.manual_seed
+        seed: Callable[[int], object] = getattr(module, "manual_seed", None) or module.manual_seed_all
+        return seed
+
+    def synchronize(self) -> None:
+        import torch
+
+        torch.accelerator.synchronize()
+
+    def peak_bytes(self) -> int | None:
+        import torch
+
+        return _asked(torch.accelerator.max_memory_allocated)
+
+    def reset_peak(self) -> None:
+        import torch
+
+        _asked(torch.accelerator.reset_peak_memory_stats)
+
+    def free_bytes(self) -> int | None:
+        import torch
+
+        found = _asked(torch.accelerator.get_memory_info)
+        return None if found is None else int(found[0])
+
+    def total_bytes(self) -> int | None:
+        import torch
+
+        found = _asked(torch.accelerator.get_memory_info)
+        return None if found is None else int(found[1])
+
+    def empty_cache(self) -> None:
+        import torch
+
+        _asked(torch.accelerator.empty_cache)
+
+    def peak_flops(self, precision: str) -> float | None:
+        return peak_flops(self.name, precision)
+
+
+@dataclass(frozen=True)
+class Apple:
+    """Apple's graphics processor, whose memory torch counts in a module of its own."""
+
+    name: str = "Apple GPU"
+    compile_backend: str = "inductor"
+
+    @cached_property
+    def torch_device(self) -> "torch.device":
+        import torch
+
+        return torch.device("mps")
+
+    def seed(self, value: int) -> None:
+        import torch
+
+        torch.default_generator.manual_seed(value)
+        torch.mps.manual_seed(value)
+
+    def synchronize(self) -> None:
+        import torch
+
+        torch.mps.synchronize()
+
+    def peak_bytes(self) -> int | None:
+        """What Metal has given out, which falls only when the cache is emptied; a peak is not kept."""
+        import torch
+
+        return int(torch.mps.driver_allocated_memory())
+
+    def reset_peak(self) -> None:
+        self.empty_cache()
+
+    def free_bytes(self) -> int | None:
+        import torch
+
+        return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+
+    def total_bytes(self) -> int | None:
+        import torch
+
+        return int(torch.mps.recommended_max_memory())
+
+    def empty_cache(self) -> None:
+        import torch
+
+        torch.mps.empty_cache()
+
+    def peak_flops(self, precision: str) -> float | None:
+        return None
+
+
+def _asked(question: Callable[[], Answer]) -> Answer | None:
+    """The answer of a backend, or None from one whose allocator does not count."""
+    try:
+        return question()
+    except (RuntimeError, NotImplementedError, AttributeError):
+        return None

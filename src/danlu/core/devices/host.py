@@ -1,0 +1,109 @@
+"""The host's processor as a device: its memory is the machine's, or the container's where that is less."""
+
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from danlu.core.threads import usable_cores
+
+if TYPE_CHECKING:
+    import torch
+
+PROCESS, CGROUP = Path("/proc/self"), Path("/sys/fs/cgroup")
+RESET_PEAK = "5"  # what proc(5) calls it, of clear_refs
+
+
+@dataclass(frozen=True)
+class Host:
+    """The CPU."""
+
+    @cached_property
+    def torch_device(self) -> "torch.device":
+        import torch
+
+        return torch.device("cpu")
+
+    @property
+    def name(self) -> str:
+        return f"CPU, {usable_cores()} cores"
+
+    @property
+    def compile_backend(self) -> str:
+        return "inductor"
+
+    def seed(self, value: int) -> None:
+        import torch
+
+        torch.default_generator.manual_seed(value)
+
+    def synchronize(self) -> None:
+        """The CPU is never behind."""
+
+    def peak_bytes(self) -> int | None:
+        found = _counter(PROCESS / "status", "VmHWM:")
+        return found if found is not None else _peak_of_the_process()
+
+    def reset_peak(self) -> None:
+        try:
+            (PROCESS / "clear_refs").write_text(RESET_PEAK)
+        except OSError:  # not Linux, or a container that forbids it: the peak is the process's since it began
+            return
+
+    def free_bytes(self) -> int | None:
+        free = _counter(Path("/proc/meminfo"), "MemAvailable:")
+        limit, used = _number(CGROUP / "memory.max"), _number(CGROUP / "memory.current")
+        if limit is None or used is None:
+            return free
+        # Files that were read once count as used until the memory is wanted for something else.
+        left = limit - used + (_counter(CGROUP / "memory.stat", "inactive_file", unit=1) or 0)
+        return left if free is None else min(free, left)
+
+    def total_bytes(self) -> int | None:
+        total, limit = _physical(), _number(CGROUP / "memory.max")
+        return total if limit is None or total is None else min(total, limit)
+
+    def empty_cache(self) -> None:
+        """Nothing is kept for later."""
+
+    def peak_flops(self, precision: str) -> float | None:
+        return None
+
+
+def _counter(file: Path, name: str, unit: int = 1024) -> int | None:
+    """A line `name number` of one of the kernel's files, in bytes."""
+    try:
+        for line in file.read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * unit
+    except (OSError, ValueError, IndexError):
+        return None
+    return None
+
+
+def _number(file: Path) -> int | None:
+    """A file that is one number; None where it is absent or says `max`."""
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _physical() -> int | None:
+    import os
+
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None
+
+
+def _peak_of_the_process() -> int | None:
+    """Where there is no /proc: since the process began."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,83 @@
+"""Finding a device: the one that a recipe asks for, or the best there is."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from danlu.core.devices.accelerator import Accelerator
+from danlu.core.devices.card import Apple, Card
+from danlu.core.devices.host import Host
+from danlu.core.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import torch
+
+ORDER = ("cuda", "xpu", "mps", "cpu")  # best first
+TPU_MODULE = "torch_tpu"
+
+
+def open_device(asked: str = "auto") -> Accelerator:
+    """The device to work on.
+
+    Args:
+        asked: cuda, xpu, mps, cpu or tpu; `auto` takes the first of these that is there, and never a tpu, since
+            torch-tpu ends the process where its driver is absent.
+
+    Raises:
+        ArgumentError: it is not there.
+    """
+    if asked == "tpu":
+        return _open_tpu()
+    found = found_devices()
+    if asked == "auto":
+        return next(iter(found.values()))
+    if asked not in found:
+        raise ArgumentError(
+            f"training.device: torch finds no {asked} device here; choose {', '.join(found)} or auto. "
+            "`danlu doctor` says what this torch is built for"
+        )
+    return found[asked]
+
+
+def found_devices() -> dict[str, Accelerator]:
+    """The kinds of device that torch finds, best first; a TPU is not looked for."""
+    import torch
+
+    there: dict[str, Callable[[], bool]] = {
+        "cuda": torch.cuda.is_available,
+        "xpu": torch.xpu.is_available,
+        "mps": torch.backends.mps.is_available,
+        "cpu": lambda: True,
+    }
+    return {kind: _of_kind(kind) for kind in ORDER if there[kind]()}
+
+
+def accelerator_of(device: "torch.device") -> Accelerator:
+    """What can be asked of a device that is open already."""
+    return _of_kind(device.type)
+
+
+def _of_kind(kind: str) -> Accelerator:
+    if kind == "cpu":
+        return Host()
+    return Apple() if kind == "mps" else Card(kind)
+
+
+def _open_tpu() -> Accelerator:
+    """torch-tpu becomes torch's accelerator when it is imported."""
+    if importlib.util.find_spec(TPU_MODULE) is None:
+        raise ArgumentError(
+            "training.device: a tpu needs the package torch-tpu and its driver libtpu, not installed here; "
+            "see the guide's chapter on devices"
+        )
+    importlib.import_module(TPU_MODULE)
+    import torch
+
+    current = torch.accelerator.current_accelerator()
+    if current is None or current.type != "tpu":
+        raise ArgumentError(
+            f"training.device: torch-tpu is installed, but torch's accelerator is {current or 'none'}; "
+            "it must be the only accelerator of this torch, and a TPU must be attached"
+        )
+    return Card("tpu")

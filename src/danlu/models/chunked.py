@@ -1,0 +1,182 @@
+"""Cross-entropy over large vocabularies, some tokens at a time: the logits of a whole batch are never in memory.
+
+A language model then answers with `ProjectedLogits`, what its last layer would have been given and its weights, and
+the head computes from these what it needs. torch's own `linear_cross_entropy` is younger than the oldest torch here.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+WORTH_IT = 1 << 25  # logits a batch (128 MiB in fp32, and as much again for their gradient) from which `auto` chunks
+LOGITS_A_CHUNK = 1 << 24  # 64 MiB in fp32: large enough to keep a device busy, small beside a model of that vocabulary
+SMALLEST_CHUNK = 128  # tokens
+
+
+class ProjectedLogits(NamedTuple):
+    """Logits that were not computed: hidden @ weight.T + bias.
+
+    Attributes:
+        hidden: [batch, length, width].
+        weight: [vocabulary, width].
+        bias: [vocabulary], or None.
+        chunk: tokens whose logits may be in memory at once.
+    """
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    chunk: int
+
+
+def choose_chunk(asked: int | str, tokens: int, vocabulary: int) -> int | None:
+    """Tokens a chunk; None where whole logits are no burden, or are wanted.
+
+    Args:
+        asked: `training.memory.loss_chunk`.
+        tokens: of a batch, or of a part of one.
+    """
+    if isinstance(asked, int):
+        return asked
+    if asked == "none" or tokens * vocabulary <= WORTH_IT:
+        return None
+    return max(SMALLEST_CHUNK, LOGITS_A_CHUNK // vocabulary)
+
+
+def projected_loss(projected: ProjectedLogits, target: Tensor, ignored: int, smoothing: float) -> Tensor:
+    """The summed cross-entropy, as functional.cross_entropy gives it of the logits, to rounding.
+
+    Args:
+        target: [batch, length].
+        ignored: the target of tokens that do not count.
+        smoothing: label smoothing, in [0, 1).
+    """
+    hidden, weight, bias, chunk = projected
+    kind = hidden.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+    flat = hidden.flatten(0, -2)
+    if torch.is_grad_enabled():
+        loss: Tensor = _ProjectedLoss.apply(  # type: ignore[no-untyped-call]
+            flat, weight, bias, target.flatten(), chunk, ignored, smoothing, dtype
+        )
+        return loss
+    total = flat.new_zeros((), dtype=torch.float32)
+    for logits, answers in _chunks(flat, weight, bias, target.flatten(), chunk, dtype):
+        total += functional.cross_entropy(
+            logits, answers, reduction="sum", ignore_index=ignored, label_smoothing=smoothing
+        )
+    return total
+
+
+def projected_answer(projected: ProjectedLogits, target: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
+    """Of each token its loss in nats and whether the likeliest is the right one, [batch, length] each."""
+    hidden, weight, bias, chunk = projected
+    losses, right = [], []
+    for logits, answers in _chunks(hidden.flatten(0, -2), weight, bias, target.flatten(), chunk, hidden.dtype):
+        losses.append(functional.cross_entropy(logits, answers, reduction="none", ignore_index=ignored))
+        right.append(logits.argmax(dim=1) == answers)
+    return torch.cat(losses).view_as(target), torch.cat(right).view_as(target)
+
+
+def _chunks(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, chunk: int, dtype: torch.dtype
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits in fp32, [chunk, vocabulary], with their targets; multiplied in `dtype`."""
+    weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
+    for some, answers in zip(torch.split(hidden, chunk), torch.split(target, chunk), strict=True):
+        yield functional.linear(some.to(dtype), weight, bias).float(), answers
+
+
+class _ProjectedLoss(torch.autograd.Function):
+    """Loss and gradients in one pass over the chunks, so that the backward pass need not compute logits again.
+
+    After Hsu et al. 2024, Liger Kernel. The gradients are those of the plain sum, kept until the backward pass scales
+    them; of the weights they add up in fp32 whatever the products are computed in.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        target: Tensor,
+        chunk: int,
+        ignored: int,
+        smoothing: float,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """hidden: [tokens, width], target: [tokens] -> the summed loss, fp32."""
+        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        with torch.autocast(hidden.device.type, enabled=False):
+            total = hidden.new_zeros((), dtype=torch.float32)
+            multiplied = weight.to(dtype)
+            for_hidden = torch.empty_like(hidden) if wants_hidden else None
+            for_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
+            for_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and wants_bias else None
+            begin = 0
+            for logits, answers in _chunks(hidden, multiplied, bias, target, chunk, dtype):
+                end = begin + len(answers)
+                counted = answers != ignored
+                loss, slope = _loss_and_slope(logits, answers.where(counted, 0), counted, smoothing)
+                total += loss
+                # Tokens that do not count are left out here rather than in `slope`, which is far larger.
+                rows, slope = counted[:, None].to(dtype), slope.to(dtype)
+                if for_hidden is not None:
+                    for_hidden[begin:end] = (slope @ multiplied) * rows
+                if for_weight is not None:
+                    _add_product(for_weight, slope.t(), hidden[begin:end].to(dtype) * rows)
+                if for_bias is not None:
+                    for_bias += (slope.t() @ rows)[:, 0]
+                begin = end
+        ctx.save_for_backward(for_hidden, for_weight, for_bias)
+        ctx.dtypes = (weight.dtype, None if bias is None else bias.dtype)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor) -> Any:
+        """scale: the gradient of the summed loss, a scalar."""
+        for_hidden, for_weight, for_bias = ctx.saved_tensors
+        weight_dtype, bias_dtype = ctx.dtypes
+        return (
+            None if for_hidden is None else for_hidden * scale.to(for_hidden.dtype),
+            None if for_weight is None else (for_weight * scale).to(weight_dtype),
+            None if for_bias is None else (for_bias * scale).to(bias_dtype),
+            None,
+            None,
+            None,
+            None,
+            None,
+        )
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
+
+
+def _loss_and_slope(logits: Tensor, target: Tensor, counted: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """The summed loss of the tokens that count, and its gradient by every token's logits, of those that do not too.
+
+    With shares q = (1 - s) [c = y] + s / C, the loss is logsumexp(x) - q . x and its gradient softmax(x) - q.
+
+    Args:
+        logits: [tokens, classes], fp32.
+        target: a class of every token, whether it counts or not, [tokens].
+        counted: [tokens].
+    """
+    slope = torch.softmax(logits, dim=1)
+    # The likeliest class gives log-sum-exp without a second pass of exponentials: log p = x - logsumexp(x).
+    largest, likeliest = logits.max(dim=1)
+    total = largest - slope.gather(1, likeliest[:, None])[:, 0].log()
+    expected = logits.gather(1, target[:, None])[:, 0]
+    if smoothing > 0.0:
+        expected = torch.lerp(expected, logits.mean(dim=1), smoothing)
+        slope.sub_(smoothing / slope.shape[1])
+    slope.scatter_add_(1, target[:, None], slope.new_full((len(target), 1), smoothing - 1.0))
+    return ((total - expected) * counted).sum(), slope

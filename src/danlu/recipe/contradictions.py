@@ -1,0 +1,64 @@
+"""Keys of a recipe that are each right and cannot be had together. Imports no torch."""
+
+from collections.abc import Iterator
+
+from danlu.recipe.schema import Recipe
+from danlu.recipe.sections import Training
+
+KNOWN_WITHOUT = {  # precisions and the devices that have them not, whatever their age
+    "tf32": ("cpu", "mps", "xpu", "tpu"),
+    "float8": ("cpu", "mps", "xpu", "tpu"),
+    "fp16": ("tpu",),
+}
+
+
+def contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """The keys that contradict others, each with the sentence that says which and what to do."""
+    options = recipe.training
+    yield from _in_backward(options)
+    yield from _device(options)
+    memory, task = options.memory, recipe.data.task
+    if isinstance(options.batch_size, int) and options.accumulate > options.batch_size:
+        yield (
+            "training.accumulate",
+            f"a batch of {options.batch_size} cannot be cut into {options.accumulate} parts; say at most as many",
+        )
+    if memory.offload_optimizer and options.precision == "bf16-stochastic":
+        yield (
+            "training.memory.offload_optimizer",
+            "keeps fp32 weights on the host, which bf16-stochastic does without; say training.precision: bf16-master",
+        )
+    if isinstance(memory.loss_chunk, int) and task not in (None, "language-modelling"):
+        yield "training.memory.loss_chunk", f"is of language models alone, and data.task is {task}; leave it out"
+
+
+def _in_backward(options: Training) -> Iterator[tuple[str, str]]:
+    """What needs all gradients of a step at once, or a step that can be had again."""
+    if not options.memory.optimizer_in_backward:
+        return
+    key = "training.memory.optimizer_in_backward"
+    frees = "frees each gradient at once"
+    if options.clip_norm is not None:
+        yield key, f"{frees}, so their norm is never known; say training.clip_norm: null (clip_value can stay)"
+    if options.accumulate > 1:
+        yield key, f"{frees}, so they cannot be accumulated; say training.accumulate: 1"
+    if options.precision == "fp16":
+        yield key, f"{frees}, so fp16's loss scaling cannot look at them first; say training.precision: bf16"
+    if options.batch_size == "auto":
+        yield key, "cannot take a step back when memory runs out within it; say a number as training.batch_size"
+    if options.memory.offload_optimizer:
+        yield key, "steps on the device, offload_optimizer on the host; say one of them"
+
+
+def _device(options: Training) -> Iterator[tuple[str, str]]:
+    """What a device named in the recipe makes useless or impossible."""
+    device = options.device
+    if device == "cpu":
+        for name in ("offload_activations", "offload_optimizer"):
+            if getattr(options.memory, name):
+                yield (
+                    f"training.memory.{name}",
+                    "moves to the host what is there already with device: cpu; leave it out",
+                )
+    if device in KNOWN_WITHOUT.get(options.precision, ()):
+        yield "training.precision", f"{options.precision} is not to be had with device: {device}; say auto"

@@ -1,0 +1,150 @@
+"""Signs that training goes wrong while the loss still is a number: gradients that explode or vanish, units that died.
+
+Costs next to nothing: norms are kept as they lie on the device and read when a line is logged; units are looked at in
+a few hundred samples of each validation. Each sign is told once in a line, and kept in alarms.jsonl for the report.
+"""
+
+import statistics
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from danlu.artifacts.lines import append_line, keep_until
+from danlu.core.console import say
+from danlu.training.callbacks import Callback, Setting
+
+ALARMS = "alarms.jsonl"
+REMEMBERED = 200  # steps whose norms the median is taken of
+LEAST = 20  # norms without which a median says little
+SUDDEN = 20.0  # times the median: spikes of ten occur in healthy runs
+VANISHED = 1e-7  # about the rounding of a weight near 1, below which a step no longer moves it
+LOOKED_AT = 1024  # samples of a validation
+SILENT = 2  # validations in a row in which a unit never fires before it counts as dead
+MANY = 0.1  # dead units of a layer that are worth a word; a few are usual
+RELU_LIKE = (nn.ReLU, nn.ReLU6, nn.Threshold)  # give exactly 0, and no gradient, where they do not fire
+
+
+class Alarms(Callback):
+    """Watches gradients and units; says each thing once."""
+
+    def __init__(self) -> None:
+        self.file: Path | None = None
+        self.model: nn.Module | None = None
+        self.step = 0
+        self.told: set[str] = set()
+        self.unread: list[tuple[int, Tensor]] = []
+        self.norms: deque[float] = deque(maxlen=REMEMBERED)
+        self.silent: dict[str, Tensor] = {}  # by layer: validations in a row that each unit was silent, [units]
+
+    def on_start(self, setting: Setting) -> None:
+        self.file, self.model = setting.run.path / ALARMS, setting.model
+        keep_until(self.file, setting.first_step)
+
+    def gradient(self, step: int, norm: Tensor) -> None:
+        """Take note of a step's gradient norm, before clipping.
+
+        Args:
+            step: counted from 1.
+            norm: a scalar on the device, a new one each step as `clip_grad_norm_` gives it. It is not read here.
+        """
+        self.unread.append((step, norm))
+
+    def on_log(self, record: dict[str, float]) -> None:
+        self.step = int(record["step"])
+        if not self.unread:
+            return
+        values = torch.stack([norm.detach().float() for _, norm in self.unread]).tolist()
+        for (step, _), value in zip(self.unread, values, strict=True):
+            self._look(step, value)
+        self.unread = []
+        recent = list(self.norms)[-LEAST:]
+        if len(recent) == LEAST and max(recent) < VANISHED:
+            self._tell(
+                "vanishing gradient",
+                self.step,
+                f"the gradient's norm has been below {VANISHED:g} for {LEAST} steps: training has come to a stand; "
+                "a higher learning rate, normalisation layers or other activations may help",
+            )
+
+    def on_end(self) -> None:
+        self.unread = []
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look at the units of the model in what happens within, which is a validation of the model not compiled."""
+        assert self.model is not None
+        fired: dict[str, Tensor] = {}
+        handles: dict[str, torch.utils.hooks.RemovableHandle] = {}
+        left: dict[str, int] = {}
+        for name, module in self.model.named_modules():
+            if isinstance(module, RELU_LIKE):
+                left[name] = LOOKED_AT
+                handles[name] = module.register_forward_hook(partial(_note, name, fired, handles, left))
+        try:
+            yield
+        finally:
+            for handle in handles.values():
+                handle.remove()
+        for name, units in fired.items():
+            self._count(name, units)
+
+    def _look(self, step: int, norm: float) -> None:
+        """Compare a norm with those before it. One that is not finite is the affair of whoever scales losses."""
+        if not norm < float("inf"):
+            return
+        usual = statistics.median(self.norms) if len(self.norms) >= LEAST else 0.0
+        if usual > 0 and norm > SUDDEN * usual:
+            self._tell(
+                "exploding gradient",
+                step,
+                f"the gradient's norm is {norm:.3g}, {norm / usual:,.0f} times its median of the steps before "
+                f"({usual:.3g}): a lower learning rate, a longer warm-up or training.clip_norm may help; "
+                "a strange sample in the data may cause it",
+            )
+        self.norms.append(norm)
+
+    def _count(self, name: str, fired: Tensor) -> None:
+        before = self.silent.get(name)
+        silent = torch.where(fired, 0, 1 if before is None or before.shape != fired.shape else before + 1)
+        self.silent[name] = silent
+        share = float((silent >= SILENT).float().mean())
+        if share >= MANY:
+            self._tell(
+                f"dead units in {name}",
+                self.step,
+                f"{share:.0%} of the {len(fired):,} units of {name} answered 0 to every sample looked at in {SILENT} "
+                "validations, so they learn nothing any more: a lower learning rate, a normalisation before them, or "
+                "gelu in place of relu may help",
+            )
+
+    def _tell(self, kind: str, step: int, message: str) -> None:
+        """Once for each kind: a run that goes wrong does so at every step."""
+        if kind in self.told:
+            return
+        self.told.add(kind)
+        say(f"step {step:,}: {message}")
+        if self.file is not None:
+            append_line(self.file, {"step": step, "kind": kind, "message": message})
+
+
+def _note(
+    name: str,
+    fired: dict[str, Tensor],
+    handles: dict[str, "torch.utils.hooks.RemovableHandle"],
+    left: dict[str, int],
+    module: nn.Module,
+    args: object,
+    output: Tensor,
+) -> None:
+    """Note which units of a layer fire in a batch, [units]: channels of images, else the last dimension."""
+    units = output.detach().transpose(1, -1) if output.dim() >= 4 else output.detach()
+    active = (units != 0).flatten(0, -2).any(dim=0)
+    fired[name] = active | fired[name] if name in fired else active
+    left[name] -= len(output)
+    if left[name] <= 0:
+        handles[name].remove()

@@ -1,0 +1,166 @@
+"""A model and a recipe's `training` section -> the machine that trains it: every option finds its place here.
+
+What changes the model itself (precision, recomputation) comes first, then its optimizer, then what calls it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from danlu.core.devices import Accelerator
+from danlu.core.dotted import load_dotted
+from danlu.data.balance.emphasis import Emphasis
+from danlu.models.heads import Head, Loss
+from danlu.models.transformers import project_late
+from danlu.recipe.sections import Training
+from danlu.training.averaging import Average
+from danlu.training.clipping import clip_by_value
+from danlu.training.compiling import compiled
+from danlu.training.groups import parameter_groups
+from danlu.training.in_backward import InBackward
+from danlu.training.machine import Machine
+from danlu.training.micro import least_rows
+from danlu.training.offload import ActivationOffload
+from danlu.training.optimizers import Optimizer
+from danlu.training.penalties import Penalties
+from danlu.training.precision import Precision, choose_precision
+from danlu.training.recompute import recompute
+from danlu.training.scaling import scaled_lr
+from danlu.training.schedules import Schedule
+from danlu.training.shadow import ShadowOptimizer
+from danlu.training.slots import Keep
+from danlu.training.step import Step
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained for.
+
+    Attributes:
+        head: the task's way from logits to numbers.
+        emphasis: what the loss makes of classes of unequal size.
+        watched: the validation metric that decides, as `validation/loss`.
+        higher_is_better: whether it is to grow.
+        layer_decay: share of the learning rate that each block has of the one above it.
+        tokens_a_sample: of a language model; else 1.
+        steps: optimizer steps in all.
+    """
+
+    head: Head
+    emphasis: Emphasis
+    watched: str
+    higher_is_better: bool
+    layer_decay: float
+    tokens_a_sample: int
+    steps: int
+
+
+def assemble(model: nn.Module, task: Task, options: Training, accelerator: Accelerator) -> Machine:
+    """The machine that trains a model.
+
+    Args:
+        model: on the device; it is changed as precision and memory ask for.
+        task: what for.
+        options: the resolved `training` section, without any `auto` that is to be tried.
+        accelerator: the device.
+
+    Raises:
+        ArgumentError: the device cannot compute so, or a loss of the user's own is not to be had.
+    """
+    optimizer, schedule = options.optimizer, options.schedule
+    assert isinstance(optimizer, Optimizer) and isinstance(schedule, Schedule)
+    assert isinstance(options.batch_size, int) and isinstance(optimizer.lr, float)
+    device = accelerator.torch_device
+    precision = Precision(choose_precision(options.precision, device), device)
+    precision.prepare(model)
+    part = -(-options.batch_size // options.accumulate)
+    project_late(model, options.memory.loss_chunk, part * task.tokens_a_sample)
+    recompute(model, options.memory.checkpointing)
+    stepping = _stepping(model, optimizer, options, precision, task.layer_decay)
+    average = options.average
+    assert average is None or isinstance(average, Average)
+    step = Step(
+        model=model,
+        forward=compiled(model, options.compile, device),
+        loss=_loss(options, task.head),
+        count=task.head.count,
+        emphasis=task.emphasis,
+        optimizer=stepping.optimizer,
+        accelerator=accelerator,
+        precision=precision,
+        offload=ActivationOffload(model) if options.memory.offload_activations else None,
+        before_step=stepping.before,
+        after_step=stepping.after,
+        clip_norm=options.clip_norm,
+        clip_value=options.clip_value,
+        parts=options.accumulate,
+        least_rows=least_rows(model),
+    )
+    return Machine(
+        step=step,
+        batch_size=options.batch_size,
+        base_lr=scaled_lr(optimizer.lr, options.batch_size, options.lr_scaling),
+        schedule=schedule,
+        steps=task.steps,
+        plateau=schedule.watcher(task.higher_is_better),
+        average=None if average is None else average.begin(model),
+        watched=task.watched,
+        tokens_a_sample=task.tokens_a_sample,
+    )
+
+
+@dataclass(frozen=True)
+class Stepping:
+    """An optimizer, and what is done right before and after its step where it does not do that itself."""
+
+    optimizer: torch.optim.Optimizer
+    before: Callable[[], None] | None
+    after: Callable[[], None] | None
+
+
+def _stepping(
+    model: nn.Module, optimizer: Optimizer, options: Training, precision: Precision, layer_decay: float
+) -> Stepping:
+    """The optimizer, stepping the weights where and when the recipe says."""
+    groups = parameter_groups(model, optimizer.weight_decay, layer_decay)
+    penalties = Penalties(model, options.l1, options.l2, options.max_norm)
+    penalized, bounded = bool(options.l1 or options.l2), options.max_norm is not None
+    keep: Keep | None = None
+    if precision.low_weights:
+        keep = "master" if precision.name == "bf16-master" else "stochastic"
+    bound = penalties.bound_stepped if bounded else None
+    if options.memory.optimizer_in_backward:
+        before = partial(_before_each, penalties, options.clip_value)
+        return Stepping(InBackward(groups, optimizer.build, keep, before, bound), None, None)
+    add = penalties.add_gradients if penalized else None
+    if options.memory.offload_optimizer:
+        keep = "host"
+    if keep is not None:
+        return Stepping(ShadowOptimizer(groups, optimizer.build, keep, bound), add, None)
+    return Stepping(optimizer.build(groups), add, penalties.bound_weights if bounded else None)
+
+
+def _before_each(penalties: Penalties, clip_value: float | None, weight: nn.Parameter) -> None:
+    """What is done to the gradient of each weight where it is stepped alone."""
+    if penalties.l1 or penalties.l2:
+        penalties.add_gradient(weight)
+    if clip_value is not None:
+        clip_by_value([weight], clip_value)
+
+
+def _loss(options: Training, head: Head) -> Loss:
+    """The task's loss, or the user's own."""
+    if options.loss is None:
+        return head.loss
+    own: Callable[[Tensor, Tensor], Tensor] = load_dotted(options.loss, "training.loss")
+
+    def loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+        """The user's function gives a sample's loss each, or their mean."""
+        count = head.count(target)
+        found = own(logits, target)
+        return (found * count if found.ndim == 0 else found.sum()), count
+
+    return loss

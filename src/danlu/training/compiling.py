@@ -1,0 +1,95 @@
+"""torch.compile around a model: tried once on real inputs, and left aside with a warning where it does not work."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from danlu.core.console import say
+from danlu.training.micro import is_out_of_memory
+
+
+def compilations() -> int:
+    """Graphs that this process has compiled so far; it stays the same where a run is steady."""
+    from torch._dynamo.utils import counters
+
+    return int(counters["stats"]["unique_graphs"])
+
+
+def compiled(model: nn.Module, asked: bool | str, device: torch.device) -> "nn.Module | Compiled":
+    """A model to call in training: compiled where that is wanted, else itself.
+
+    Args:
+        model: prepared in every other way; its weights are shared with what is returned.
+        asked: `training.compile`; auto compiles on CUDA alone, where it pays within minutes.
+    """
+    wanted = device.type == "cuda" if asked == "auto" else asked
+    return Compiled(model) if wanted else model
+
+
+class Compiled:
+    """A model that is compiled at its first call.
+
+    Attributes:
+        model: as it was.
+        works: whether it is called compiled; False once that has failed.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.works = True
+        self._tried: set[tuple[bool, bool]] = set()  # training or not, with gradients or without: graphs of their own
+        self._function: Any = torch.compile(model)
+
+    def __call__(self, **inputs: Tensor) -> Any:
+        """As the model's. Batches may differ in size without being compiled for; other dimensions adapt once."""
+        if not self.works:
+            return self.model(**inputs)
+        for values in inputs.values():
+            torch._dynamo.maybe_mark_dynamic(values, 0)
+        kind = (self.model.training, torch.is_grad_enabled())
+        if kind not in self._tried:
+            self.works = self._try(inputs)
+            self._tried.add(kind)
+            return self(**inputs)
+        return self._function(**inputs)
+
+    def _try(self, inputs: dict[str, Tensor]) -> bool:
+        """Compile both passes on a batch, leaving weights, statistics, gradients and random numbers as they were."""
+        try:
+            with _undone(self.model):
+                outputs = self._function(**inputs)
+                if torch.is_grad_enabled():
+                    self._backward(outputs)
+        except Exception as error:  # whatever a compiler may meet: it must never end a run
+            if is_out_of_memory(error):
+                raise
+            first = str(error).strip().splitlines()
+            reason = f"{type(error).__name__}: {first[0]}" if first else type(error).__name__
+            say(f"training.compile: the model could not be compiled, training goes on without ({reason[:200]})")
+            return False
+        return True
+
+    def _backward(self, outputs: Any) -> None:
+        parts = outputs if isinstance(outputs, tuple) else (outputs,)
+        weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        made = [part for part in parts if isinstance(part, Tensor) and part.grad_fn is not None]
+        if made and weights:  # not `backward`, which would give gradients to the weights and run their hooks
+            torch.autograd.grad([part.float().sum() for part in made], weights, allow_unused=True)
+
+
+@contextmanager
+def _undone(model: nn.Module) -> Iterator[None]:
+    """Put a model's buffers and the state of random numbers back afterwards."""
+    kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    device = next(model.parameters()).device
+    accelerators = [] if device.type in ("cpu", "mps") else [device]
+    with torch.random.fork_rng(accelerators, device_type=device.type if accelerators else "cuda"):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, buffer in model.named_buffers():
+                    buffer.copy_(kept[name])

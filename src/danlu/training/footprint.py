@@ -1,0 +1,103 @@
+"""The memory and the arithmetic of training steps, counted while they are made for real at small sizes.
+
+Every operation of torch passes a dispatch mode that counts the bytes of the storages that are alive. That is what an
+allocator is asked for, on any device; what it wastes, and what libraries keep beside it, is not seen.
+"""
+
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from torch.utils.flop_counter import FlopCounterMode
+
+
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of tensors made within it, and the most that were alive at once.
+
+    Attributes:
+        now: bytes alive now.
+        after: bytes that were alive after each operation.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = 0
+        self.after: list[int] = []
+        self._seen: set[int] = set()
+
+    def hold(self, tensor: torch.Tensor) -> None:
+        """Count a tensor's storage until it is freed; once, however many tensors share it."""
+        storage = tensor.untyped_storage()
+        key, size = id(storage), storage.nbytes()
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        self.now += size
+        weakref.finalize(storage, self._free, key, size)
+
+    def _free(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self.now -= size
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in tree_iter(result):
+            if isinstance(value, torch.Tensor):
+                self.hold(value)
+        self.after.append(self.now)
+        return result
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a step takes.
+
+    Attributes:
+        batch: samples of the step.
+        after: bytes alive after each of its operations: weights, gradients, the optimizer's state, activations.
+        flops: multiplications and additions of matrix products and convolutions, forward and backward.
+    """
+
+    batch: int
+    after: tuple[int, ...]
+    flops: int
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most bytes alive at once."""
+        return max(self.after)
+
+
+def measure(make_step: Callable[[int], None], held: Callable[[], Iterable[torch.Tensor]], batch: int) -> Footprint:
+    """Make two steps of so many samples and count the second; the first makes the optimizer's state.
+
+    Args:
+        make_step: makes a step of so many samples.
+        held: gives the tensors that are there before: weights, and what the optimizer has of earlier steps.
+    """
+    live = LiveBytes()
+    for tensor in held():
+        live.hold(tensor)
+    with live:
+        make_step(batch)
+        live.after.clear()
+        with FlopCounterMode(display=False) as counter:
+            make_step(batch)
+    return Footprint(batch, tuple(live.after), counter.get_total_flops())
+
+
+def foresee(smaller: Footprint, larger: Footprint, batch: int) -> Footprint | None:
+    """The footprint of a batch that was not tried, from two that were.
+
+    A step is the same operations whatever the batch, and what is alive after each of them grows with it in a straight
+    line; the most of a larger batch may be alive at another moment. None where the operations differ.
+    """
+    if len(smaller.after) != len(larger.after):
+        return None
+    share = (batch - larger.batch) / (larger.batch - smaller.batch)
+    after = tuple(round(b + share * (b - a)) for a, b in zip(smaller.after, larger.after, strict=True))
+    return Footprint(batch, after, round(larger.flops + share * (larger.flops - smaller.flops)))

@@ -1,0 +1,69 @@
+"""An optimizer that steps each weight during the backward pass, as soon as its gradient is there, and frees that.
+
+So the gradients of a whole model are never in memory together (Lv et al. 2023, LOMO). What needs all of them at once
+(the gradient's norm, accumulation, loss scaling) cannot be had; `recipe.contradictions` refuses it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from danlu.training.several import Build, Several, Unit
+from danlu.training.slots import After, Before, Keep, slot_of
+
+
+class InBackward(Several):
+    """One optimizer a weight, stepped from within `backward`.
+
+    The loop sets `lr` before the backward pass rather than after it, and looks at the loss before too: a loss that is
+    not a number has spoiled the weights by the time `step` would be called. `step` itself does nothing, nor does
+    `zero_grad`. Call `remove` before any other backward pass through the model.
+
+    Args:
+        groups: dicts with `params` and options, as `build` takes them.
+        build: makes the optimizer of some groups.
+        keep: how weights kept in bf16 are stepped; None steps them as they are.
+        before: called with each weight when its gradient is complete, which it may change (l1, l2, clip_value).
+        after: called with each weight and what was stepped for it, to change that in place (max_norm).
+    """
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        build: Build,
+        keep: Keep | None = None,
+        before: Before | None = None,
+        after: After | None = None,
+    ) -> None:
+        units, order = [], []
+        for index, group in enumerate(groups):
+            options = {name: value for name, value in group.items() if name != "params"}
+            for weight in group["params"]:
+                units.append(Unit([([slot_of(weight, keep)], options)], build, after))
+                order.append((index, weight))
+        super().__init__(units, order)
+        self._hooks = [
+            weight.register_post_accumulate_grad_hook(_step(unit, before))
+            for unit, (_, weight) in zip(units, order, strict=True)
+            if weight.requires_grad
+        ]
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Nothing: every weight was stepped when its gradient came."""
+
+    def remove(self) -> None:
+        """Step no more."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+
+def _step(unit: Unit, before: Before | None) -> Callable[[nn.Parameter], None]:
+    def on_gradient(weight: nn.Parameter) -> None:
+        if before is not None:
+            before(weight)
+        unit.step()
+        weight.grad = None
+
+    return on_gradient

@@ -1,0 +1,133 @@
+"""A model and everything that changes with it while it is trained, and its state as tensors and plain values."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from danlu.artifacts.checkpoints import JUDGED, WEIGHTS, Checkpoint, Snapshot, copied, unique_tensors
+from danlu.artifacts.trees import join_tree, split_tree
+from danlu.core.seeds import Seed
+from danlu.data.feed import Batch
+from danlu.training.averaging import judged_weights
+from danlu.training.diagnose import first_bad_module
+from danlu.training.plateau import PlateauWatcher
+from danlu.training.running_average import RunningAverage
+from danlu.training.schedules import Schedule
+from danlu.training.step import Step
+from danlu.training.watch import Watch
+
+
+@dataclass
+class Machine:
+    """What training drives.
+
+    Attributes:
+        step: makes optimizer steps of the model.
+        batch_size: samples a step.
+        base_lr: the learning rate that the schedule scales.
+        schedule: over `steps` steps.
+        plateau: lowers the learning rate when a metric stalls, where the schedule does so.
+        average: of the weights, where one is kept.
+        watched: the metric that `plateau` looks at.
+        tokens_a_sample: of a language model; else 1.
+    """
+
+    step: Step
+    batch_size: int
+    base_lr: float
+    schedule: Schedule
+    steps: int
+    plateau: PlateauWatcher | None
+    average: RunningAverage | None
+    watched: str
+    tokens_a_sample: int = 1
+
+    @property
+    def model(self) -> nn.Module:
+        return self.step.model
+
+    @property
+    def device(self) -> torch.device:
+        return self.step.accelerator.torch_device
+
+    def lr(self, step: int) -> float:
+        """The learning rate of the step after `step` others."""
+        factor = self.schedule.factor(step, self.steps)
+        return self.base_lr * factor * (self.plateau.factor if self.plateau else 1.0)
+
+    def make_step(self, batch: Batch, lr: float, seed: Seed, step: int) -> Tensor:
+        """Make the step that is number `step`, from 1; the batch's mean loss."""
+        loss = self.step(batch, lr, seed)
+        if self.average is not None:
+            self.average.update(step, self.steps)
+        return loss
+
+    def observe(self, figures: dict[str, float]) -> None:
+        """Let the schedule know how validation went."""
+        if self.plateau is not None and self.watched in figures:
+            self.plateau.look(figures[self.watched])
+
+    @contextmanager
+    def judged_weights(self) -> Iterator[None]:
+        """The model holds the weights that are judged and kept: an average, where there is one."""
+        with judged_weights(self.model, self.step.optimizer, self.average):
+            yield
+
+    def judged_copy(self) -> dict[str, Tensor]:
+        """Within `judged_weights`: a copy of them, where they are not the model's own."""
+        own = self.average is None and not hasattr(self.step.optimizer, "eval")
+        return {} if own else copied(unique_tensors(self.model))
+
+    def where_not_finite(self, batch: Batch) -> str:
+        """What gives the first number that is not finite in a batch's forward pass, in words."""
+
+        def forward() -> Tensor:
+            with self.step.precision.computing():
+                total, _ = self.step.loss(self.model(**batch.inputs), batch.target, self.step.emphasis)
+            return total
+
+        return first_bad_module(self.model, forward)
+
+    def snapshot(self, step: int, watch: Watch, judged: dict[str, Tensor]) -> Snapshot:
+        """A copy of everything that training needs to go on from here."""
+        parts = {"optimizer": self.step.optimizer.state_dict(), "scaler": self._scaler_state()}
+        if self.average is not None:
+            parts["average"] = self.average.state_dict()
+        tensors = {WEIGHTS: copied(unique_tensors(self.model))}
+        rests = {}
+        for name, state in parts.items():
+            found, rests[name] = split_tree(state)
+            if found:
+                tensors[name] = copied(found)
+        if judged:
+            tensors[JUDGED] = judged
+        facts = {
+            "watch": watch.state(),
+            "plateau": self.plateau.state() if self.plateau else None,
+            "parts": self.step.parts,
+            "rest": rests,
+        }
+        return Snapshot(step, tensors, facts, watch.best_step)
+
+    def load(self, checkpoint: Checkpoint, watch: Watch) -> None:
+        """Take on the state of a checkpoint."""
+        state = checkpoint.state
+        self.model.load_state_dict(checkpoint.tensors(WEIGHTS), strict=False)  # of shared weights one is kept
+        for name, rest in state["rest"].items():
+            whole = join_tree(checkpoint.tensors(name), rest)
+            if name == "optimizer":
+                self.step.optimizer.load_state_dict(whole)
+            elif name == "average" and self.average is not None:
+                self.average.load_state_dict(whole)
+            elif name == "scaler" and self.step.scaler is not None:
+                self.step.scaler.load_state_dict(whole)
+        watch.load(state["watch"])
+        if self.plateau is not None:
+            self.plateau.load(state["plateau"])
+        self.step.parts = state["parts"]
+
+    def _scaler_state(self) -> dict[str, object]:
+        return {} if self.step.scaler is None else self.step.scaler.state_dict()

@@ -1,0 +1,123 @@
+"""How fast training goes: what the progress shows, and throughput.jsonl, which is kept apart from metrics.jsonl.
+
+The one differs from run to run, the other must not. In: samples as they are trained on. Out: rates, memory, and what
+share of the card's peak the model's own operations are (MFU, Chowdhery et al. 2022).
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from danlu.artifacts.lines import append_line, keep_until
+from danlu.core.console import Progress
+from danlu.core.devices import Accelerator
+from danlu.training.callbacks import Callback, Setting
+
+THROUGHPUT = "throughput.jsonl"
+
+
+class Meter:
+    """Counts what is trained on, and says so beside the progress.
+
+    Attributes:
+        loss: of the step that was read last; None before.
+        remark: one thing more to show, such as the best validation so far.
+    """
+
+    def __init__(
+        self,
+        bar: Progress,
+        device: Accelerator,
+        tokens_a_sample: int | None = None,
+        flops_a_step: float | None = None,
+        precision: str = "fp32",
+    ) -> None:
+        """See the class.
+
+        Args:
+            bar: shows the progress; counts samples.
+            device: that the model is on.
+            tokens_a_sample: of a language model.
+            flops_a_step: operations of a forward and a backward pass of a whole batch, where they are known.
+            precision: that the products are computed in.
+        """
+        self.bar, self.device, self.tokens = bar, device, tokens_a_sample
+        self.peak, self.flops = device.peak_flops(precision), flops_a_step
+        self.loss: float | None = None
+        self.remark = ""
+        self.samples = self.steps = 0
+        self.resting = 0.0
+        self.started = time.perf_counter()
+        self._read = (0, 0, 0.0)  # samples, steps and seconds at the last reading
+        self.last: dict[str, float] = {}
+
+    def advance(self, samples: int) -> None:
+        """A step is done. Called every step, so it does next to nothing."""
+        self.samples += samples
+        self.steps += 1
+        self.bar.advance(samples, self.note)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What happens within is no training, such as validation: it does not count in the rates."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.resting += time.perf_counter() - began
+
+    def read(self) -> dict[str, float]:
+        """The figures since the last reading; to be asked when the device has done what it was given.
+
+        Returns:
+            `seconds` of training since the start; `samples_per_s`, `steps_per_s`, of language models `tokens_per_s`;
+            where they are known `peak_bytes` and `mfu` (a fraction).
+        """
+        now = time.perf_counter() - self.started - self.resting
+        samples, steps, then = self._read
+        taken = max(now - then, 1e-9)
+        figures = {
+            "seconds": now,
+            "samples_per_s": (self.samples - samples) / taken,
+            "steps_per_s": (self.steps - steps) / taken,
+        }
+        if self.tokens is not None:
+            figures["tokens_per_s"] = figures["samples_per_s"] * self.tokens
+        memory = self.device.peak_bytes()
+        if memory is not None:
+            figures["peak_bytes"] = memory
+        if self.flops is not None and self.peak is not None:
+            figures["mfu"] = self.flops * figures["steps_per_s"] / self.peak
+        self._read, self.last = (self.samples, self.steps, now), figures
+        return figures
+
+    def note(self) -> str:
+        """What stands beside the bar: `loss 0.4321  best validation/loss 0.5  9,800 tokens/s  1.2 GB  MFU 41%`."""
+        parts = [] if self.loss is None else [f"loss {self.loss:.4f}"]
+        if self.remark:
+            parts.append(self.remark)
+        if "tokens_per_s" in self.last:
+            parts.append(f"{self.last['tokens_per_s']:,.0f} tokens/s")
+        memory = self.device.peak_bytes()
+        if memory is not None:
+            parts.append(f"{memory / 1e9:.1f} GB")
+        if "mfu" in self.last:
+            parts.append(f"MFU {self.last['mfu']:.0%}")
+        return "  ".join(parts)
+
+
+class Throughput(Callback):
+    """Writes a line of throughput.jsonl for each line of training loss in metrics.jsonl."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self.file: Path | None = None
+
+    def on_start(self, setting: Setting) -> None:
+        self.file = setting.run.path / THROUGHPUT
+        keep_until(self.file, setting.first_step)
+
+    def on_log(self, record: dict[str, float]) -> None:
+        if self.file is not None and "train/loss" in record:  # reading the loss has waited for the device
+            append_line(self.file, {"step": record["step"], **self.meter.read()})

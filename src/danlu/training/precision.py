@@ -1,0 +1,144 @@
+"""The formats that numbers are computed and weights are kept in. In: what a recipe asks for, and the device.
+
+A model file knows nothing of this: `Precision` changes a model from outside and says within what its loss is computed.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from danlu.core.errors import ArgumentError
+from danlu.core.extras import require
+
+NO_CONTEXT: AbstractContextManager[None] = nullcontext()  # entering it costs 0.4 us; one is enough for all steps
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16, "float8": torch.bfloat16}
+KEPT_IN_BF16 = ("bf16-master", "bf16-stochastic")
+FLOAT8_CAPABILITY = (8, 9)  # Ada and Hopper on
+FLOAT8_MULTIPLE = 16  # what the kernels want the sides of a matrix to be multiples of
+# Their statistics need more digits than bf16 has, and torch's kernels take bf16 activations with fp32 weights here.
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+
+
+def choose_precision(asked: str, device: torch.device) -> str:
+    """The precision to train in.
+
+    Args:
+        asked: a value of `training.precision`; auto is bf16 on cards that compute in it and fp16 on older ones, bf16
+            on TPUs and XPUs, and fp32 on everything else.
+        device: what trains.
+
+    Raises:
+        ArgumentError: the device does not have it.
+    """
+    if asked == "auto":
+        return _automatic(device)
+    reason = _lacks(asked, device)
+    if reason is not None:
+        raise ArgumentError(f"training.precision: {asked} is not to be had on {device.type}: {reason}")
+    return asked
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How a model is trained in one precision.
+
+    Attributes:
+        name: as `choose_precision` gives it, never auto.
+        device: what trains.
+    """
+
+    name: str
+    device: torch.device
+
+    @property
+    def low_weights(self) -> bool:
+        """Whether the weights themselves are bf16, so that `shadow.ShadowOptimizer` has to step them."""
+        return self.name in KEPT_IN_BF16
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Change a model on `device` in place before its optimizer is built; names of weights stay.
+
+        Weights kept in bf16 leave out those of normalisation, and no buffer is touched: running statistics and the
+        angles of rotary positions need their digits.
+        """
+        if self.low_weights:
+            for module in model.modules():
+                if not isinstance(module, NORMS):
+                    for weight in module.parameters(recurse=False):
+                        weight.data = weight.data.to(torch.bfloat16)
+        elif self.name == "float8":
+            _to_float8(model)
+        return model
+
+    def finish(self, model: nn.Module) -> nn.Module:
+        """Give a trained model fp32 weights again, exactly those it was judged with."""
+        for weight in model.parameters():
+            weight.data = weight.data.float()
+        return model
+
+    def computing(self) -> AbstractContextManager[object]:
+        """What a forward pass and its loss are computed within; also in validation. Not the backward pass."""
+        dtype = torch.bfloat16 if self.low_weights else AUTOCAST.get(self.name)
+        return NO_CONTEXT if dtype is None else torch.autocast(self.device.type, dtype=dtype)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """What a whole run is within: whether products of fp32 matrices may be rounded to tf32. Restored afterwards.
+
+        Of the process rather than of a step, as the backward pass multiplies too and threads of its own do so. Without
+        it, torch rounds convolutions to tf32 and products of matrices not; fp32 means neither.
+        """
+        matrices, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        rounded = self.name != "fp32"
+        torch.set_float32_matmul_precision("high" if rounded and self.device.type == "cuda" else "highest")
+        torch.backends.cudnn.allow_tf32 = rounded
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(matrices)
+            torch.backends.cudnn.allow_tf32 = convolutions
+
+    def scaler(self) -> "torch.amp.GradScaler | None":
+        """fp16's scaling of the loss, whose small gradients would be 0 otherwise; its state belongs in checkpoints."""
+        return torch.amp.GradScaler(self.device.type) if self.name == "fp16" else None
+
+
+def _automatic(device: torch.device) -> str:
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if device.type in ("xpu", "tpu", "xla") else "fp32"
+
+
+def _lacks(asked: str, device: torch.device) -> str | None:
+    """Why a device cannot train so; None where it can."""
+    kind = device.type
+    if asked == "tf32":
+        if kind != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+            return "it is a format of NVIDIA's cards from Ampere on; say fp32 or bf16"
+    elif asked == "float8":
+        if kind != "cuda" or torch.cuda.get_device_capability(device) < FLOAT8_CAPABILITY:
+            return "it needs an NVIDIA card of compute capability 8.9 or more (Ada, Hopper); say bf16"
+        require("low-bit", "training.precision: float8")
+    elif asked == "fp16":
+        if kind in ("tpu", "xla"):
+            return "TPUs compute in bf16; say bf16"
+    elif asked != "fp32" and kind == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return "this card has no bf16; say fp16"
+    return None
+
+
+def _to_float8(model: nn.Module) -> None:
+    """Products of large matrices in float8 (torchao, dynamic scaling); the last layer keeps its digits."""
+    from torchao.float8 import convert_to_float8_training
+
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+
+    def fits(module: nn.Module, name: str) -> bool:
+        assert isinstance(module, nn.Linear)
+        sides = (module.in_features, module.out_features)
+        return name not in linear[-1:] and all(side % FLOAT8_MULTIPLE == 0 for side in sides)
+
+    convert_to_float8_training(model, module_filter_fn=fits)

@@ -1,0 +1,132 @@
+"""Where the time of a step goes: torch's profiler over a few steps, as a trace to look at and a table to read.
+
+In: steps whose parts are labelled. Out: `profile/trace.json` (open it at chrome://tracing or ui.perfetto.dev) and
+`profile/table.txt` in the run's folder, and a short table for the person who asked. Costs nothing where it is off.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from danlu.artifacts.files import write_text, writing
+from danlu.artifacts.run import RunDirectory
+from danlu.core.console import say
+
+if TYPE_CHECKING:
+    from torch.profiler import profile
+
+FOLDER, TRACE, TABLE = "profile", "trace.json", "table.txt"
+WAIT, WARMUP, ACTIVE = 2, 1, 5  # steps: caches fill in the first, and the profiler itself starts up in the third
+LABELS = ("data", "forward", "backward", "optimizer")
+OPERATORS = 30  # of the long table
+
+_NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+class Profiler(Protocol):
+    """Is told of a step's parts and of its end."""
+
+    def label(self, name: str) -> AbstractContextManager[Any]:
+        """A context that a part of a step is done in: one of LABELS."""
+
+    def step(self) -> None:
+        """A step is done."""
+
+
+class Off:
+    """Does nothing."""
+
+    def label(self, name: str) -> AbstractContextManager[Any]:
+        return _NOTHING
+
+    def step(self) -> None:
+        return
+
+
+class On:
+    """Profiles the steps after the first few, then stops."""
+
+    def __init__(self, recording: "profile", done: Callable[[], None]) -> None:
+        self.recording, self.done = recording, done
+        self.steps = 0
+
+    def label(self, name: str) -> AbstractContextManager[Any]:
+        return _NOTHING if self.steps >= WAIT + WARMUP + ACTIVE else torch.profiler.record_function(name)
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps < WAIT + WARMUP + ACTIVE:
+            self.recording.step()
+        elif self.steps == WAIT + WARMUP + ACTIVE:
+            self.done()
+
+
+@contextmanager
+def profiler(run: RunDirectory, wanted: bool = True) -> Iterator[Profiler]:
+    """Profile some steps of what happens within.
+
+    Args:
+        run: takes the files.
+        wanted: nothing is done otherwise.
+
+    Raises:
+        ArtifactError: a file cannot be written.
+    """
+    if not wanted:
+        yield Off()
+        return
+    from torch.profiler import ProfilerActivity, profile, schedule, supported_activities
+
+    known = {ProfilerActivity.CPU, ProfilerActivity.CUDA, ProfilerActivity.XPU} & set(supported_activities())
+    recording = profile(
+        activities=known, schedule=schedule(wait=WAIT, warmup=WARMUP, active=ACTIVE, repeat=1), acc_events=True
+    )
+    recording.start()
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        if not stopped:
+            stopped = True
+            recording.stop()
+
+    shown = On(recording, stop)
+    try:
+        yield shown
+    finally:
+        stop()
+    seen = min(shown.steps, WAIT + WARMUP + ACTIVE) - WAIT - WARMUP
+    if seen < 1:
+        say(f"no profile: training ended before step {WAIT + WARMUP + 1}, the first that is profiled")
+        return
+    _write(recording, run, seen)
+
+
+def _write(recording: "profile", run: RunDirectory, steps: int) -> None:
+    folder = run.path / FOLDER
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+        recording.export_chrome_trace(str(folder / TRACE))
+    averages = recording.key_averages()
+    short = _short(list(averages), steps)
+    on_device = any(event.self_device_time_total for event in averages)
+    order = "self_device_time_total" if on_device else "self_cpu_time_total"
+    write_text(folder / TABLE, f"{short}\n\n{averages.table(sort_by=order, row_limit=OPERATORS)}\n")
+    say(f"{short}\nwrote {folder / TABLE} and {folder / TRACE}")
+
+
+def _short(events: list[Any], steps: int) -> str:
+    """The labelled parts of a step: time of the host, which starts a device's work, and of the device itself."""
+    found = {event.key: event for event in events if event.key in LABELS}
+    whole = sum(event.cpu_time_total for event in events if event.key.startswith("ProfilerStep"))
+    parts = [(name, found[name].cpu_time_total, found[name].device_time_total) for name in LABELS if name in found]
+    parts.append(("other", max(0.0, whole - sum(host for _, host, _ in parts)), 0.0))
+    on_device = any(device for _, _, device in parts)
+    lines = [f"{'part of a step':<16}{'ms':>10}{'share':>8}" + (f"{'device ms':>12}" if on_device else "")]
+    for name, host, device in parts:
+        share = host / whole if whole else 0.0
+        line = f"{name:<16}{host / steps / 1000:>10.3f}{share:>8.1%}"
+        lines.append(line + (f"{device / steps / 1000:>12.3f}" if on_device else ""))
+    return "\n".join(lines)

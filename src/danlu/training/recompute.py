@@ -1,0 +1,189 @@
+"""Activation checkpointing, put on a model from outside: blocks forget what is inside and compute it again.
+
+Chen et al. 2016. Names of weights, dropout masks and running statistics are those of a model without it, and so are the
+results, to the last bit.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+
+Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
+LISTS = (nn.Sequential, nn.ModuleList)
+HEAVY = (nn.Linear, nn.modules.conv._ConvNd)  # what begins a block in a plain run of layers
+aten = torch.ops.aten
+# What selective checkpointing keeps: dear to compute, where everything else is cheap (Korthikanti et al. 2022).
+DEAR = tuple(
+    getattr(getattr(aten, name), overload)
+    for name, overload in (
+        ("mm", "default"),
+        ("addmm", "default"),
+        ("bmm", "default"),
+        ("baddbmm", "default"),
+        ("convolution", "default"),
+        ("_scaled_mm", "default"),
+        ("_scaled_dot_product_flash_attention", "default"),
+        ("_scaled_dot_product_efficient_attention", "default"),
+        ("_scaled_dot_product_cudnn_attention", "default"),
+        ("_scaled_dot_product_flash_attention_for_cpu", "default"),
+        ("_scaled_dot_product_attention_math", "default"),
+    )
+    if hasattr(aten, name)
+)
+
+
+def recompute(model: nn.Module, how: Literal["none", "selective", "full"] | int) -> int:
+    """Have a model compute activations again in the backward pass. Once, before it is compiled.
+
+    Args:
+        model: changed in place; only its training mode.
+        how: `training.memory.checkpointing`: every block (full), every n-th, or every block but for the products of
+            matrices (selective).
+
+    Returns:
+        how many blocks do so; 0 where a model repeats nothing.
+    """
+    if how == "none":
+        return 0
+    chosen = list(_blocks(model))[:: how if isinstance(how, int) else 1]
+    for block in chosen:
+        if how == "selective":
+            _not_in_place(block)
+        forward = Recomputed(block.forward, block, selective=how == "selective")
+        block.forward = forward  # type: ignore[method-assign]
+    if chosen:
+        return len(chosen)
+    runs = [module for module in model.modules() if isinstance(module, nn.Sequential) and _segments(module)[1:]]
+    for run in runs:
+        if how == "selective":
+            _not_in_place(run)
+        run.forward = RecomputedRun(run, how)  # type: ignore[method-assign]
+    return sum(len(_segments(run)[:: how if isinstance(how, int) else 1]) for run in runs)
+
+
+class Recomputed:
+    """Stands in for a block's `forward`. A class rather than a closure, so that a copy of a model is its own.
+
+    Args:
+        forward: the block's.
+        block: what is computed again.
+        selective: keep what is dear.
+    """
+
+    def __init__(self, forward: Callable[..., Any], block: nn.Module, selective: bool) -> None:
+        self.forward, self.block, self.selective = forward, block, selective
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        if not (self.block.training and torch.is_grad_enabled()):
+            return self.forward(*inputs, **named)
+        return _checkpointed(self.forward, [self.block], self.selective, inputs, named)
+
+
+class RecomputedRun:
+    """Stands in for the `forward` of a plain run of layers, cut before each layer with large weights."""
+
+    def __init__(self, run: nn.Sequential, how: Literal["selective", "full"] | int) -> None:
+        self.run, self.how = run, how
+
+    def __call__(self, values: Any) -> Any:
+        every = self.how if isinstance(self.how, int) else 1
+        recomputing = self.run.training and torch.is_grad_enabled()
+        for number, segment in enumerate(_segments(self.run)):
+            layers = partial(_through, segment)
+            if recomputing and number % every == 0:
+                values = _checkpointed(layers, segment, self.how == "selective", (values,), {})
+            else:
+                values = layers(values)
+        return values
+
+
+def _through(layers: list[nn.Module], values: Any) -> Any:
+    for layer in layers:
+        values = layer(values)
+    return values
+
+
+def _checkpointed(
+    function: Callable[..., Any], modules: list[nn.Module], selective: bool, inputs: Any, named: dict[str, Any]
+) -> Any:
+    counting = [part for module in modules for part in module.modules() if _counts(part)]
+    contexts: dict[str, Any] = {}
+    if counting or selective:
+        contexts["context_fn"] = lambda: _contexts(counting, selective)
+    return checkpoint(function, *inputs, use_reentrant=False, **contexts, **named)
+
+
+def _contexts(counting: list[Any], selective: bool) -> Contexts:
+    """What the first and the second computation of a block are within."""
+    first: AbstractContextManager[Any] = ExitStack()
+    second: AbstractContextManager[Any] = ExitStack()
+    if selective:
+        first, second = create_selective_checkpoint_contexts(list(DEAR))  # type: ignore[no-untyped-call]
+    return first, _both(second, counting)
+
+
+@contextmanager
+def _both(context: AbstractContextManager[Any], counting: list[Any]) -> Iterator[None]:
+    """Within a context, and with statistics that are not counted a second time."""
+    for module in counting:
+        module.track_running_stats = False
+    try:
+        with context:
+            yield
+    finally:
+        for module in counting:
+            module.track_running_stats = True
+
+
+def _counts(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
+
+
+def _not_in_place(block: nn.Module) -> None:
+    """Activations must not overwrite the products that are kept."""
+    module: Any
+    for module in block.modules():
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False
+
+
+def _blocks(model: nn.Module) -> Iterator[nn.Module]:
+    """The blocks that a model repeats: the layers of a transformer, the blocks in the stages of an image network."""
+    for child in model.children():
+        if not isinstance(child, LISTS):
+            yield from _blocks(child)
+            continue
+        for member in child:
+            if isinstance(member, LISTS) or _is_stage(member):
+                yield from _blocks(nn.ModuleList([member]) if isinstance(member, LISTS) else member)
+            elif _is_composite(member):
+                yield member
+
+
+def _is_composite(module: nn.Module) -> bool:
+    return next(module.children(), None) is not None and next(module.parameters(), None) is not None
+
+
+def _is_stage(module: nn.Module) -> bool:
+    """Whether a module holds several blocks of one kind, as the stages of Swin and ConvNeXt do."""
+    for child in module.children():
+        if isinstance(child, LISTS):
+            kinds = [type(member) for member in child if _is_composite(member)]
+            if len(kinds) > 1 and len(set(kinds)) == 1:
+                return True
+    return False
+
+
+def _segments(run: nn.Sequential) -> list[list[nn.Module]]:
+    """Cut a run of layers before each with large weights."""
+    segments: list[list[nn.Module]] = [[]]
+    for layer in run:
+        if isinstance(layer, HEAVY) and segments[-1]:
+            segments.append([])
+        segments[-1].append(layer)
+    return segments

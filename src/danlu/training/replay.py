@@ -1,0 +1,36 @@
+"""Steps that are made again to be compared: nothing is written, what would be logged is remembered."""
+
+from typing import Any
+
+from torch import Tensor
+
+from danlu.core.console import Progress
+from danlu.training.journal import Journal
+from danlu.training.machine import Machine
+from danlu.training.watch import Watch
+
+
+class Replay(Journal):
+    """A journal of nothing but its lines."""
+
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
+        self.lines: list[dict[str, Any]] = []
+
+    def stepped(self, step: int, samples: int, loss: Tensor, norm: Tensor | None) -> None:
+        self.bar.advance(samples)
+
+    def log(self, record: dict[str, float]) -> None:
+        self.lines.append(record)
+
+    def validated(self, watch: Watch) -> None:
+        """Nobody waits for it."""
+
+    def is_due(self, step: int) -> bool:
+        return False
+
+    def keep(self, machine: Machine, step: int, watch: Watch, judged: dict[str, Tensor] | None = None) -> None:
+        """Nothing is kept."""
+
+    def keep_now(self, machine: Machine, step: int, watch: Watch) -> str:
+        return "nothing was changed"

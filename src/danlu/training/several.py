@@ -1,0 +1,153 @@
+"""Several optimizers behind torch's interface of one, each stepping some of the weights by way of slots.
+
+The groups that a loop sees are over the model's weights; what it writes into them (`lr` above all) reaches the
+optimizers at their next step. A state dict has torch's own form, so a checkpoint need not know how it was stepped.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from danlu.training.slots import After, Host, Slot
+
+# Groups of weights, each with `params` and options -> the optimizer that steps them.
+Build = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+KEPT = "shadow"  # the entry of a weight's state that holds what its slot keeps
+
+
+class Unit:
+    """Some weights and the optimizer that steps them.
+
+    Args:
+        groups: the slots with the options of their group.
+        build: makes the optimizer.
+        after: changes what was stepped before it becomes the model's weight.
+    """
+
+    def __init__(self, groups: list[tuple[list[Slot], dict[str, Any]]], build: Build, after: After | None) -> None:
+        self.slots = {id(slot.stepped): slot for slots, _ in groups for slot in slots}
+        self.after = after
+        self.inner = build([{**options, "params": [slot.stepped for slot in slots]} for slots, options in groups])
+        self.waits = next((slot.weight.device for slot in self.slots.values() if isinstance(slot, Host)), None)
+        self.seen: list[tuple[dict[str, Any], dict[str, Any]]] = []  # groups: the loop's, and the optimizer's own
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for shown, own in self.seen:
+            own.update({name: value for name, value in shown.items() if name != "params"})
+        for slot in self.slots.values():
+            slot.load()
+        if self.waits is not None and self.waits.type != "cpu":
+            torch.accelerator.synchronize(self.waits)
+        self.inner.step()
+        for slot in self.slots.values():
+            if self.after is not None and slot.stepped.grad is not None:
+                self.after(slot.weight, slot.stepped.detach())
+            slot.store()
+        for shown, own in self.seen:
+            shown.update({name: value for name, value in own.items() if name != "params"})
+
+
+class Several(torch.optim.Optimizer):
+    """One optimizer to the loop, several underneath.
+
+    Args:
+        units: between them, each weight once.
+        order: the weights in the order of the groups given.
+    """
+
+    def __init__(self, units: list[Unit], order: Sequence[tuple[int, nn.Parameter]]) -> None:
+        self.units = units
+        super().__init__(_shown_groups(units, order), {})
+        self._connect()
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Step every weight that has a gradient."""
+        assert closure is None, "the loss is computed by the loop"
+        for unit in self.units:
+            unit.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """In torch's form: `state` by the weight's number, `param_groups` with numbers in place of weights.
+
+        A weight's state has besides the optimizer's own entries one named `shadow`, where its slot keeps something.
+        """
+        numbers = self._numbers()
+        state: dict[int, dict[str, Any]] = {}
+        for unit in self.units:
+            for stepped, values in unit.inner.state.items():
+                state[numbers[id(unit.slots[id(stepped)].weight)]] = dict(values)
+            for slot in unit.slots.values():
+                kept = slot.kept()
+                if kept is not None:
+                    state.setdefault(numbers[id(slot.weight)], {})[KEPT] = kept
+        groups = [
+            {**group, "params": [numbers[id(weight)] for weight in group["params"]]} for group in self.param_groups
+        ]
+        return {"state": dict(sorted(state.items())), "param_groups": groups}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a state dict of weights in the same groups; load the model's weights first.
+
+        Raises:
+            ValueError: the groups are others.
+        """
+        sizes = [len(group["params"]) for group in state_dict["param_groups"]]
+        if sizes != [len(group["params"]) for group in self.param_groups]:
+            raise ValueError("the state dict is of an optimizer with other groups of weights")
+        numbers = self._numbers()
+        for shown, given in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            shown.update({name: value for name, value in given.items() if name != "params"})
+        for unit in self.units:
+            self._load_unit(unit, state_dict["state"], numbers)
+        self._connect()  # torch replaces an optimizer's groups when it loads
+
+    def _load_unit(self, unit: Unit, state: dict[int, dict[str, Any]], numbers: dict[int, int]) -> None:
+        """Hand a unit's optimizer its part in the numbering of its own, so that torch moves and casts it."""
+        for shown, own in unit.seen:
+            own.update({name: value for name, value in shown.items() if name != "params"})
+        part = unit.inner.state_dict()
+        stepped = [weight for group in unit.inner.param_groups for weight in group["params"]]
+        part["state"] = {}
+        for index, weight in enumerate(stepped):
+            slot = unit.slots[id(weight)]
+            values = dict(state.get(numbers[id(slot.weight)], {}))
+            slot.restore(values.pop(KEPT, None))
+            if values:
+                part["state"][index] = values
+        unit.inner.load_state_dict(part)
+
+    def _connect(self) -> None:
+        """Tell each unit which of its optimizer's groups belongs to which group that is shown."""
+        shown = {id(weight): group for group in self.param_groups for weight in group["params"]}
+        for unit in self.units:
+            filled = [own for own in unit.inner.param_groups if own["params"]]
+            unit.seen = [(shown[id(unit.slots[id(own["params"][0])].weight)], own) for own in filled]
+
+    def _numbers(self) -> dict[int, int]:
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        return {id(weight): number for number, weight in enumerate(weights)}
+
+
+def _shown_groups(units: list[Unit], order: Sequence[tuple[int, nn.Parameter]]) -> list[dict[str, Any]]:
+    """The optimizers' groups over the model's weights, those of one given group with equal options made one."""
+    origins = {id(weight): origin for origin, weight in order}
+    places = {id(weight): place for place, (_, weight) in enumerate(order)}
+    shown: list[tuple[int, dict[str, Any], list[nn.Parameter]]] = []
+    for unit in units:
+        for own in unit.inner.param_groups:
+            weights = [unit.slots[id(stepped)].weight for stepped in own["params"]]
+            options = {name: value for name, value in own.items() if name != "params"}
+            origin = origins[id(weights[0])] if weights else -1
+            alike = next((theirs for other, same, theirs in shown if (other, same) == (origin, options)), None)
+            if alike is not None:
+                alike += weights
+            elif weights:
+                shown.append((origin, options, weights))
+    for _, _, weights in shown:
+        weights.sort(key=lambda weight: places[id(weight)])
+    shown.sort(key=lambda group: (group[0], places[id(group[2][0])]))
+    return [{**options, "params": weights} for _, options, weights in shown]

@@ -1,0 +1,117 @@
+"""MLflow: a run of the tracking server or database with the recipe as parameters, the metrics, and where the files are.
+
+Spoken to by its client alone, which has no current experiment or run for the whole process.
+"""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from danlu.artifacts.files import read_json, write_json
+from danlu.artifacts.run import RECIPE, REPORT, RunDirectory
+from danlu.core.errors import DanluError
+from danlu.training.callbacks import Callback, Setting
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+    from mlflow.tracking import MlflowClient
+
+LINK = "mlflow.json"  # in the run's folder: which run of MLflow's it is
+FLUSH_EVERY_S = 5.0  # writing to a database takes tens of milliseconds, whether one figure or hundreds
+MOST_PARAMETERS, MOST_METRICS = 100, 1000  # of one request
+LONGEST = 6000  # characters of a parameter
+
+
+class MLflow(Callback):
+    """Copies a run to MLflow while it goes on."""
+
+    def __init__(self, uri: str) -> None:
+        """See the class.
+
+        Args:
+            uri: of a database or a server, e.g. `sqlite:///mlflow.db`.
+        """
+        self.uri = uri
+        self.client: MlflowClient | None = None
+        self.run_id = ""
+        self.waiting: list[Metric] = []
+        self.due = 0.0
+
+    def on_start(self, setting: Setting) -> None:
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+
+        try:
+            self.client = MlflowClient(tracking_uri=self.uri)
+            self.run_id = _begin(self.client, setting.run, goes_on=setting.first_step > 0)
+        except (MlflowException, OSError) as error:
+            raise DanluError(
+                f"training.track.mlflow: {self.uri} cannot be written to: {str(error).splitlines()[0]}"
+            ) from error
+
+    def on_log(self, record: dict[str, float]) -> None:
+        from mlflow.entities import Metric
+
+        now, step = int(time.time() * 1000), int(record["step"])
+        self.waiting += [Metric(name, value, now, step) for name, value in record.items() if name != "step"]
+        if time.monotonic() >= self.due:
+            self._flush()
+
+    def on_end(self) -> None:
+        if self.client is None or not self.run_id:
+            return
+        self._flush()
+        # The loop ends its callbacks while an error that stopped it is on its way.
+        self.client.set_terminated(self.run_id, "FINISHED" if sys.exc_info()[0] is None else "FAILED")
+
+    def _flush(self) -> None:
+        assert self.client is not None
+        for metrics in _parts(self.waiting, MOST_METRICS):
+            self.client.log_batch(self.run_id, metrics=metrics)
+        self.waiting, self.due = [], time.monotonic() + FLUSH_EVERY_S
+
+
+def _begin(client: "MlflowClient", run: RunDirectory, goes_on: bool) -> str:
+    """The run of MLflow's that belongs to a run's folder; a new one unless training goes on."""
+    if goes_on and (run.path / LINK).is_file():
+        known = str(read_json(run.path / LINK)["run_id"])
+        client.update_run(known, status="RUNNING")
+        return known
+    from mlflow.entities import Param, RunTag
+
+    recipe = _recipe(run)
+    name = str(recipe["name"])
+    experiment = client.get_experiment_by_name(name)
+    made = experiment.experiment_id if experiment is not None else client.create_experiment(name)
+    run_id = str(client.create_run(made, run_name=run.path.name).info.run_id)
+    folder = run.path.resolve()
+    places = {"danlu.run": folder, "danlu.report": folder / REPORT, "danlu.bundle": run.model.resolve()}
+    client.log_batch(run_id, tags=[RunTag(key, str(path)) for key, path in places.items()])
+    parameters = [Param(key, str(value)[:LONGEST]) for key, value in flattened(recipe)]
+    for some in _parts(parameters, MOST_PARAMETERS):
+        client.log_batch(run_id, params=some)
+    write_json(run.path / LINK, {"uri": client.tracking_uri, "run_id": run_id})
+    return run_id
+
+
+def _recipe(run: RunDirectory) -> Mapping[str, Any]:
+    """The resolved recipe as plain values."""
+    from ruamel.yaml import YAML
+
+    values: Mapping[str, Any] = YAML(typ="safe", pure=True).load((run.path / RECIPE).read_text(encoding="utf-8"))
+    return values
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and their values, as `training.optimizer.lr`; a list is one value, and None is left out."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{prefix}{key}.")
+        elif value is not None and value != []:
+            yield f"{prefix}{key}", value
+
+
+def _parts(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])

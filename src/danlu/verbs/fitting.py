@@ -1,0 +1,144 @@
+"""What training needs, built from opened data in the same way for a new run and for one that goes on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from danlu.core.console import say
+from danlu.core.seeds import Seed
+from danlu.evaluation.evaluate import truth
+from danlu.evaluation.metrics import METRICS, compute_metrics
+from danlu.recipe.sections import Finetune
+from danlu.verbs.feeding import examples_of_part, training_feed
+from danlu.verbs.prepare import Opened, Prepared, shorten
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from danlu.core.devices import Accelerator
+    from danlu.data.balance.apply import Balanced
+    from danlu.data.examples import Examples
+    from danlu.training.machine import Machine
+    from danlu.training.steps import Plan
+    from danlu.training.watch import Watch
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """A model before training, and what it will be trained and validated on.
+
+    Attributes:
+        opened: its recipe leaves nothing open.
+        model: on the device, with its first weights.
+    """
+
+    opened: Opened
+    prepared: Prepared
+    balanced: "Balanced"
+    validation: "Examples"
+    model: "nn.Module"
+    accelerator: "Accelerator"
+
+    @property
+    def seed(self) -> Seed:
+        return Seed(self.opened.recipe.seed)
+
+    @property
+    def watched(self) -> str:
+        """The metric that decides which weights are kept, as `loss` or `auroc`."""
+        stopping = self.opened.recipe.training.early_stopping
+        return stopping.metric.removeprefix("validation/") if stopping else "loss"
+
+    @property
+    def plan(self) -> "Plan":
+        from danlu.training.steps import plan_steps
+
+        return plan_steps(self.balanced.feed.length, self.opened.recipe.training)
+
+    def watch(self) -> "Watch":
+        """A watch that has not seen anything yet."""
+        from danlu.training.watch import Watch
+
+        higher = self.watched != "loss" and METRICS[self.watched].higher_is_better
+        return Watch.over(self.opened.recipe.training.early_stopping, higher)
+
+
+def build_fitting(
+    opened: Opened, prepared: Prepared, accelerator: "Accelerator", threads: int | None = None, dry: bool = False
+) -> Fitting:
+    """Prepare both splits and build the model.
+
+    Args:
+        threads: that make batches.
+        dry: take two batches of each part and two steps.
+
+    Raises:
+        DataError, RecipeError: the data cannot be had as the recipe says.
+    """
+    import torch
+
+    whole, device = opened, accelerator.torch_device
+    if dry:
+        opened = shorten(opened)
+    # Synthetic rows need neighbours, which two batches of a table may not hold.
+    balanced = training_feed(whole if opened.dataset.kind == "tabular" else opened, prepared, device, threads)
+    validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device, threads)
+    torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
+    model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs).to(device)
+    return Fitting(opened, prepared, balanced, validation, model, accelerator)
+
+
+def build_machine(fitting: Fitting) -> "Machine":
+    """The model with its optimizer, schedule and all else that changes while it is trained."""
+    from danlu.models.heads import HEADS
+    from danlu.training.assembly import Task, assemble
+
+    recipe = fitting.opened.recipe
+    options, inputs = recipe.training, fitting.prepared.preprocessor.inputs
+    task = Task(
+        head=HEADS[fitting.opened.dataset.task],
+        emphasis=replace(fitting.balanced.emphasis, smoothing=options.label_smoothing),
+        watched=f"validation/{fitting.watched}",
+        higher_is_better=fitting.watch().higher_is_better,
+        layer_decay=getattr(recipe.model, "finetune", Finetune()).layer_decay,
+        tokens_a_sample=inputs.longest if inputs.kind == "corpus" else 1,
+        steps=fitting.plan.steps,
+    )
+    return assemble(fitting.model, task, options, fitting.accelerator)
+
+
+def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, float]]:
+    """What gives the validation metrics of the weights in the model: its loss, and the metric that is watched."""
+    from danlu.models.heads import HEADS
+    from danlu.models.infer import answers, mean_loss
+
+    opened, model, device = fitting.opened, fitting.model, fitting.accelerator.torch_device
+    head, watched = HEADS[opened.dataset.task], fitting.watched
+    batch_size = opened.recipe.training.batch_size
+    assert isinstance(batch_size, int)
+
+    def validate() -> dict[str, float]:
+        with machine.step.precision.computing():
+            return measured()
+
+    def measured() -> dict[str, float]:
+        figures = {"validation/loss": mean_loss(model, head, fitting.validation, batch_size, device)}
+        if watched != "loss":
+            found = answers(model, head, fitting.validation, batch_size, device)
+            judged = truth(opened.splits.validation, fitting.prepared.target, found, opened.dataset.content)
+            # A metric may be undefined, as AUROC is where a class is absent; then there is nothing to log.
+            figures |= {f"validation/{name}": value for name, value in compute_metrics((watched,), judged).items()}
+        return figures
+
+    return validate
+
+
+def say_what_is_trained(fitting: Fitting, first: int) -> None:
+    """The line that training begins with."""
+    opened, plan, length = fitting.opened, fitting.plan, fitting.balanced.feed.length
+    parameters = sum(parameter.numel() for parameter in fitting.model.parameters())
+    begun = f"steps {first + 1:,} to {plan.steps:,}" if first else f"{plan.steps:,} steps"
+    say(
+        f"training {opened.model.name} ({parameters:,} parameters) on {length:,} samples: "
+        f"{begun} of {opened.recipe.training.batch_size} on {fitting.accelerator.torch_device}"
+    )

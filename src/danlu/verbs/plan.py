@@ -1,0 +1,136 @@
+"""`danlu plan`: the memory, arithmetic and time of a training before it is paid for, and what would fit if it does not.
+
+Some steps are made for real at a small size and counted; a step of the whole batch is foreseen from them, and timed
+where it fits. Nothing is written.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from danlu.core.device import make_deterministic
+from danlu.core.devices import open_device
+from danlu.core.errors import RecipeError
+from danlu.recipe.load import as_recipe, check_recipe
+from danlu.recipe.schema import Recipe
+from danlu.verbs.fitting import Fitting, build_fitting
+from danlu.verbs.prepare import fit_preparation, open_data
+from danlu.verbs.settle import MEMORY_SHARE, largest_batch, some_rate, with_training
+from danlu.verbs.trial import trial_of
+
+TIMED_STEPS, TIMED_S = 20, 10.0
+# What lowers the memory, in the order of what it costs in time.
+CURES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("training.memory.optimizer_in_backward=true training.clip_norm=null",
+     {"memory": {"optimizer_in_backward": True}, "clip_norm": None}),
+    ("training.accumulate=2", {"accumulate": 2}),
+    ("training.accumulate=4", {"accumulate": 4}),
+    ("training.accumulate=8", {"accumulate": 8}),
+    ("training.memory.checkpointing=selective", {"memory": {"checkpointing": "selective"}}),
+    ("training.memory.checkpointing=full", {"memory": {"checkpointing": "full"}}),
+    ("training.memory.checkpointing=full training.accumulate=8",
+     {"memory": {"checkpointing": "full"}, "accumulate": 8}),
+    ("training.precision=bf16-stochastic training.memory.checkpointing=full training.accumulate=8",
+     {"precision": "bf16-stochastic", "memory": {"checkpointing": "full"}, "accumulate": 8}),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a training will take.
+
+    Attributes:
+        device: that it would run on.
+        parameters: of the model.
+        state_bytes: the weights, their gradients and what the optimizer keeps.
+        peak_bytes: the most memory that training takes: on an accelerator of its tensors, on the host of the process.
+        free_bytes: memory that may be used, None where it cannot be asked.
+        fits: whether it does, with what allocators waste.
+        steps: optimizer steps in all, if early stopping does not end them.
+        flops: operations a step, of matrix products and convolutions; forward and backward.
+        step_seconds: measured here over some steps; None where it does not fit.
+        seconds: of all steps and validations together; None where it does not fit.
+        cures: settings that would fit, each with its peak.
+    """
+
+    device: str
+    parameters: int
+    batch_size: int
+    state_bytes: int
+    peak_bytes: int
+    free_bytes: int | None
+    fits: bool
+    steps: int
+    flops: int
+    step_seconds: float | None
+    seconds: float | None
+    cures: dict[str, int]
+
+
+def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | None = None) -> Prediction:
+    """Foresee what training a recipe takes on this machine.
+
+    Args:
+        recipe: a Recipe, plain values, a file or a built-in's name.
+        memory_bytes: plan for a device with so much memory in place of what is free here.
+
+    Raises:
+        RecipeError, DataError, MissingExtra: as training would.
+    """
+    opened = open_data(as_recipe(recipe))
+    make_deterministic()
+    accelerator = open_device(opened.recipe.training.device)
+    fitting = build_fitting(opened, fit_preparation(opened), accelerator)
+    fitting = with_training(fitting, optimizer=some_rate(fitting))
+    if fitting.opened.recipe.training.batch_size == "auto":
+        fitting = with_training(fitting, batch_size=largest_batch(fitting))
+    free = memory_bytes or accelerator.free_bytes()
+    size = fitting.opened.recipe.training.batch_size
+    assert isinstance(size, int)
+    trial = trial_of(fitting)
+    needed, state, beside = trial.foresee(size), trial.state_bytes(), trial.host_bytes_beside()
+    fits = free is None or needed.peak_bytes <= MEMORY_SHARE * free
+    step_s = trial.seconds(TIMED_STEPS, TIMED_S) if fits else None
+    del trial
+    steps = fitting.plan
+    # A forward pass alone is about a third of a step, whose backward pass multiplies twice as much.
+    validation = -(-len(fitting.validation) // size) / 3
+    passes = steps.steps + -(-steps.steps // steps.validate_every) * validation
+    return Prediction(
+        device=accelerator.name,
+        parameters=sum(parameter.numel() for parameter in fitting.model.parameters()),
+        batch_size=size,
+        state_bytes=state,
+        peak_bytes=needed.peak_bytes + beside,
+        free_bytes=free,
+        fits=fits,
+        steps=steps.steps,
+        flops=needed.flops,
+        step_seconds=step_s,
+        seconds=None if step_s is None else passes * step_s,
+        cures={} if fits or free is None else _cures(fitting, size, MEMORY_SHARE * free, beside),
+    )
+
+
+def _cures(fitting: Fitting, size: int, room: float, beside: int) -> dict[str, int]:
+    """The settings of CURES that would fit, each with its peak."""
+    found: dict[str, int] = {}
+    for words, changes in CURES:
+        try:
+            changed = _changed(fitting, changes)
+        except RecipeError:  # contradicts what the recipe says besides
+            continue
+        peak = trial_of(changed).foresee(size).peak_bytes
+        if peak <= room:
+            found[words] = peak + beside
+    return found
+
+
+def _changed(fitting: Fitting, changes: dict[str, Any]) -> Fitting:
+    """The same with other training options, checked as if the user had written them."""
+    values = fitting.opened.recipe.model_dump(mode="json", by_alias=True)
+    memory = {**values["training"]["memory"], **changes.get("memory", {})}
+    values["training"] |= {**changes, "memory": memory}
+    recipe = check_recipe(values)
+    return replace(fitting, opened=replace(fitting.opened, recipe=recipe))

@@ -1,0 +1,123 @@
+"""Training tried for a few steps on a copy of the model: what a batch takes, what a learning rate does."""
+
+import copy
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from danlu.core.seeds import Seed
+from danlu.verbs.fitting import Fitting, build_machine
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from danlu.training.footprint import Footprint
+    from danlu.training.machine import Machine
+
+SMALL = 4  # samples of the smaller trial; the larger takes twice as many
+TRIED_RATE = 1e-8  # a step this small changes nothing that memory or time could notice
+
+
+class Trial:
+    """Steps of a machine of its own. Made by `trial_of`."""
+
+    def __init__(self, fitting: Fitting, machine: "Machine") -> None:
+        self.fitting, self.machine = fitting, machine
+        self.seed = Seed(fitting.opened.recipe.seed).derive("trial")
+
+    def step(self, batch_size: int, rate: float = TRIED_RATE) -> float:
+        """Make a step of so many of the training samples; its loss."""
+        feed = self.fitting.balanced.feed
+        rows = np.resize(feed.order(0), batch_size)
+        batch = feed.take(rows, 0, self.machine.device)
+        return float(self.machine.make_step(batch, rate, self.seed, 1))
+
+    def footprint(self, batch_size: int) -> "Footprint":
+        """What a step of so many samples takes, made for real and counted."""
+        from danlu.training.footprint import measure
+
+        return measure(lambda size: void(self.step(size)), self._held, batch_size)
+
+    def foresee(self, batch_size: int) -> "Footprint":
+        """What a step of so many samples would take, from two small ones; made for real where those tell nothing."""
+        from danlu.training.footprint import foresee
+
+        if batch_size > 2 * SMALL:
+            found = foresee(*self.small, batch_size)
+            if found is not None:
+                return found
+        return self.footprint(batch_size)
+
+    @cached_property
+    def small(self) -> "tuple[Footprint, Footprint]":
+        """What two small batches take."""
+        return self.footprint(SMALL), self.footprint(2 * SMALL)
+
+    def seconds(self, steps: int, most_s: float) -> float:
+        """How long a step takes, batches included: the median of up to `steps`, within about `most_s` seconds."""
+        machine, taken = self.machine, []
+        batches = self.fitting.balanced.feed.batches(machine.batch_size, machine.device)
+        begun = before = time.perf_counter()
+        for batch in itertools.islice(batches, steps + 2):
+            machine.make_step(batch, TRIED_RATE, self.seed, 1)
+            machine.step.accelerator.synchronize()
+            now = time.perf_counter()
+            taken.append(now - before)
+            before = now
+            if len(taken) > 3 and now - begun > most_s:
+                break
+        return float(np.median(taken[2:] or taken))  # the first ones make what later ones find
+
+    def state_bytes(self) -> int:
+        """What stays between steps: the weights, their gradients, what the optimizer keeps."""
+        gradients = (weight for weight in self.machine.model.parameters() if weight.requires_grad)
+        return sum(tensor.nbytes for tensor in (*self._held(), *gradients))
+
+    def host_bytes_beside(self) -> int:
+        """Of a model on the host: what the process has in memory besides the tensors of a step, at its most.
+
+        Libraries and data, as they are now; and while a checkpoint is written a copy of what it holds, and of its
+        largest file another.
+        """
+        accelerator = self.machine.step.accelerator
+        if accelerator.torch_device.type != "cpu":
+            return 0
+        accelerator.reset_peak()
+        counted = self.footprint(SMALL).peak_bytes
+        weights: int = sum(weight.nbytes for weight in self.machine.model.state_dict().values())
+        kept: int = sum(tensor.nbytes for tensor in self._held())
+        process = accelerator.peak_bytes() or counted
+        # The process holds the untried model too.
+        return max(0, process - counted - weights) + kept + max(weights, kept - weights)
+
+    def _held(self) -> "Iterator[Tensor]":
+        """What is there before a step: the weights, and what the optimizer and an average keep."""
+        from danlu.artifacts.trees import split_tree
+
+        machine = self.machine
+        yield from itertools.chain(machine.model.parameters(), machine.model.buffers())
+        yield from split_tree(machine.step.optimizer.state_dict())[0].values()
+        if machine.average is not None:
+            yield from split_tree(machine.average.state_dict())[0].values()
+
+
+def void(_: object) -> None:
+    """Forget a value."""
+
+
+def trial_of(fitting: Fitting) -> Trial:
+    """A trial on a copy of the model, which may be changed for it as training would."""
+    copied = copy.deepcopy(fitting.model).train()
+    return Trial(fitting, build_machine(replace(fitting, model=copied)))
+
+
+def flops_of_step(fitting: Fitting, batch_size: int) -> float | None:
+    """The operations of a step, where the device's peak is known to compare them with."""
+    if fitting.accelerator.peak_flops("fp32") is None:
+        return None
+    return trial_of(fitting).foresee(batch_size).flops
