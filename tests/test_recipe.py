@@ -13,7 +13,7 @@ from danlu.core.component import TABLES, components
 from danlu.core.errors import RecipeError
 from danlu.recipe.load import builtin_recipes, check_recipe, dump_recipe, load_recipe
 from danlu.recipe.schema import Recipe, json_schema
-from danlu.training.optimizers import SGD, AdamW
+from danlu.training.optimizers.torchs import SGD, AdamW
 from tests.conftest import DANLU, Command
 
 WRONG = """\

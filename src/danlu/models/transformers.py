@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from danlu.models.table import Transformer
 
 PACKING_TOLERANCE = 1e-3  # of logits; rounding is far below it, sight of another document far above
-# What architectures call their dropout of embeddings, hidden states and attention.
+# What architectures call their dropout of hidden states, attention, embeddings and before the classifier.
 DROPOUTS = (
     *("dropout", "dropout_rate", "hidden_dropout", "hidden_dropout_prob", "resid_pdrop", "resid_dropout"),
     *("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop"),
+    *("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "summary_first_dropout"),
     *("embd_pdrop", "embed_dropout", "embedding_dropout", "mlp_dropout"),
 )
 # Sizes that learn from a few thousand texts in a minute on two cores, where a recipe gives no config.

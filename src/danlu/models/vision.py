@@ -64,12 +64,12 @@ def _created(name: str, size: int, arguments: dict[str, Any]) -> nn.Module:
     import timm
 
     try:
-        return timm.create_model(name, img_size=size, **arguments)  # type: ignore[no-any-return]
+        return timm.create_model(name, img_size=size, **arguments)
     except TypeError as error:
         if "drop_path_rate" in str(error):
             raise ArgumentError(f"model.stochastic_depth: {name} cannot leave out blocks; leave it out") from error
     try:
-        return timm.create_model(name, **arguments)  # type: ignore[no-any-return] # most take any size
+        return timm.create_model(name, **arguments)  # most take any size
     except TypeError as error:
         if "drop_path_rate" in str(error):
             raise ArgumentError(f"model.stochastic_depth: {name} cannot leave out blocks; leave it out") from error

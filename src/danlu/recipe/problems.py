@@ -30,12 +30,22 @@ def _line(place: str) -> int:
 def _problems(
     error: ValidationError, values: Mapping[str, Any], places: Mapping[Key, str], origin: str
 ) -> Iterator[Problem]:
+    found: dict[Key, list[ErrorDetails]] = {}
     for details in error.errors():
-        key = _written_key(details["loc"], values, details["type"])
+        found.setdefault(_written_key(details["loc"], values, details["type"]), []).append(details)
+    for key, alternatives in found.items():
+        details = _nearest(alternatives)
         place, shorter = None, key
         while place is None and shorter:
             place, shorter = places.get(shorter), shorter[:-1]
         yield Problem(place or origin, ".".join(map(str, key)), _sentence(details, key))
+
+
+def _nearest(alternatives: list[ErrorDetails]) -> ErrorDetails:
+    """Of the errors of a value that may be of several types, the one that its writer likely meant: a word is a word."""
+    word = isinstance(alternatives[0]["input"], str)
+    meant = [details for details in alternatives if (details["type"] == "literal_error") is word]
+    return (meant or alternatives)[0]
 
 
 def _written_key(location: Key, values: Any, kind: str) -> Key:

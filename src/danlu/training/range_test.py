@@ -16,7 +16,8 @@ from danlu.core.errors import DanluError
 
 LOWEST, HIGHEST = 1e-6, 10.0
 STEPS = 100
-SMOOTHING = 0.9  # how much of the running mean each loss leaves
+SMOOTHING = 0.9  # how much of the running mean each loss leaves, by which divergence is told
+AROUND = 5  # losses on either side that a smoothed one is the mean of; a running mean would lag behind the rate
 DIVERGED = 4.0  # times the best loss, above which no larger rate is tried
 LEAST_FALL = 0.02  # of the loss; less than that is not learning
 
@@ -56,7 +57,7 @@ def range_test(
     was_training = model.training
     rates = [lowest * (highest / lowest) ** (index / (steps - 1)) for index in range(steps)]
     try:
-        losses = _sweep(step, rates)
+        losses = _smoothed(_sweep(step, rates))
     finally:
         _restore(model, kept)
         model.train(was_training)
@@ -64,20 +65,27 @@ def range_test(
 
 
 def _sweep(step: Callable[[float], float], rates: list[float]) -> list[float]:
-    """Smoothed losses by rate, up to where training diverges."""
-    mean, best, losses = 0.0, math.inf, []
+    """Losses by rate, up to where training diverges."""
+    losses: list[float] = []
+    mean, best, first = 0.0, math.inf, 0.0
     for count, rate in enumerate(rates, start=1):
         loss = step(rate)
         if not math.isfinite(loss):
             break
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
         smoothed = mean / (1 - SMOOTHING**count)  # as if the mean had not begun at 0
-        losses.append(smoothed)
-        best = min(best, smoothed)
+        losses.append(loss)
+        best, first = min(best, smoothed), first or smoothed
         # A loss may be negative or near zero, where a multiple of it means nothing: judged by the first one too.
-        if smoothed > best + (DIVERGED - 1) * max(abs(best), 0.1 * abs(losses[0])):
+        if smoothed > best + (DIVERGED - 1) * max(abs(best), 0.1 * abs(first)):
             break
     return losses
+
+
+def _smoothed(losses: list[float]) -> list[float]:
+    """The mean of each loss and its neighbours; towards the ends of fewer, as many on either side."""
+    reach = [min(AROUND, index, len(losses) - 1 - index) for index in range(len(losses))]
+    return [float(np.mean(losses[index - r : index + r + 1])) for index, r in enumerate(reach)]
 
 
 def _steepest(rates: list[float], losses: list[float]) -> float:
