@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 
-class _Found(Exception):  # noqa: N818 - no error: it ends the pass once there is something to say
+class _Found(Exception):
     """Carries the sentence about the first module that went wrong."""
 
 
