@@ -22,6 +22,7 @@ from danlu.data.splits import Part, Splits, TrainSplit, split_dataset
 from danlu.data.targets import Classes, NextToken, Quantity, fit_target
 from danlu.models.table import Model
 from danlu.recipe.schema import Recipe
+from danlu.training.trackers import require_trackers
 from danlu.verbs.resolve import resolve
 
 SPLIT, DROPPED, PROFILE = "split.parquet", "dropped.parquet", "profile.json"
@@ -68,8 +69,10 @@ def open_data(recipe: Recipe) -> Opened:
     Raises:
         RecipeError: the recipe does not fit the data.
         DataError: the data is wrong.
-        MissingExtra: the model needs packages that are not installed.
+        ArgumentError: a callback of the user's own cannot be had.
+        MissingExtra: the model or a tracker needs packages that are not installed.
     """
+    require_trackers(recipe.training)
     dataset = open_dataset(recipe.data)
     resolved = resolve(recipe, dataset)
     assert isinstance(resolved.model, Model)
