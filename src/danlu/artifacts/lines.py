@@ -6,6 +6,8 @@ from typing import Any
 
 from danlu.artifacts.files import write_text, writing
 
+THROUGHPUT, ALARMS = "throughput.jsonl", "alarms.jsonl"
+
 
 def append_line(file: Path, record: dict[str, Any]) -> None:
     """Write one more line.

@@ -9,9 +9,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from danlu.core.errors import ArtifactError
+from danlu.report.learning import training_at
 from danlu.report.readings import Json, Kept, kept_step, series, validation_metrics
 from danlu.report.words import number, short
 
@@ -158,6 +161,10 @@ def _curves(axis: Any, log: list[Json], names: Sequence[str], kept: Kept | None)
         else:
             mark = "o" if len(steps) <= MOST_MARKED else ""
             axis.plot(steps, values, color=FIRST, linewidth=2.0, marker=mark, markersize=3.5, label="validation")
+    steps, validation = series(log, "validation/loss")
+    training = training_at(log, steps)
+    if "train/loss" in names and "validation/loss" in names and training is not None:
+        axis.fill_between(steps, training, validation, color=FIRST, alpha=0.12, linewidth=0, label="gap")
     if names[0].endswith("/loss") and 0 < LOG_RANGE * min(everything) < max(everything):
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter("{x:g}")  # the default writes powers in TeX, which needs parse_math
@@ -167,7 +174,7 @@ def _curves(axis: Any, log: list[Json], names: Sequence[str], kept: Kept | None)
     axis.set_ylabel(names[0].partition("/")[2])
     axis.grid(axis="y", color=FAINT, linewidth=0.5)
     axis.set_axisbelow(True)
-    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
 
 
 def _curves_label(log: list[Json], names: Sequence[str], kept: Kept | None) -> str:
@@ -205,15 +212,33 @@ def _svg(figure: Any, name: str, label: str) -> str:
     """A figure as an SVG element of the page: its colours and font, its label, ids that no other figure has."""
     content = BytesIO()
     figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
-    root = ElementTree.fromstring(content.getvalue())  # noqa: S314 - matplotlib wrote it
+    return _of_the_page(ElementTree.fromstring(content.getvalue()), name, label)  # noqa: S314 - matplotlib wrote it
+
+
+def inlined(file: Path, name: str, label: str) -> str:
+    """A picture that another stage left in the run, as an element of the page that can do nothing.
+
+    Raises:
+        ArtifactError: it is no picture.
+    """
+    try:
+        root = ElementTree.fromstring(file.read_bytes())  # noqa: S314 - of a run's own folder
+        return _of_the_page(root, name, label)
+    except (ElementTree.ParseError, KeyError, ValueError) as error:
+        raise ArtifactError(f"{file}: is no SVG picture ({error}); delete it") from error
+
+
+def _of_the_page(root: ElementTree.Element, name: str, label: str) -> str:
+    """An SVG as a page holds it: the page's colours and font, ids that no other figure has, nothing that acts."""
     for parent in list(root.iter()):
         for child in list(parent):
-            # Metadata is of no use here, and the style would apply to the whole page.
-            if SVG_NAME.sub("", child.tag) in ("metadata", "style"):
+            # Metadata is of no use here, the style would apply to the whole page, and the others act or load.
+            if SVG_NAME.sub("", child.tag) in ("metadata", "style", "script", "foreignObject", "image", "a"):
                 parent.remove(child)
     for element in root.iter():
         element.tag = SVG_NAME.sub("", element.tag)
-        element.attrib = {SVG_NAME.sub("", key): _inlined(key, value, name) for key, value in element.attrib.items()}
+        plain = {SVG_NAME.sub("", key): value for key, value in element.attrib.items()}
+        element.attrib = {key: _inlined(key, value, name) for key, value in plain.items() if _harmless(key, value)}
     _, _, width, _ = map(float, root.attrib["viewBox"].split())
     shown = width * PIXELS_A_POINT
     root.attrib = {
@@ -233,6 +258,13 @@ def standalone(figure: Any, name: str, label: str) -> str:
         svg = svg.replace(words, colour)
     begun = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" font-family="{FONT}" '
     return begun + svg.removeprefix("<svg ").replace('style="', 'style="background: #ffffff; ', 1)
+
+
+def _harmless(key: str, value: str) -> bool:
+    """Whether an attribute neither acts nor leads out of the page."""
+    if key.startswith("on"):
+        return False
+    return value.startswith("#") if key.endswith("href") else "url(" not in value or "url(#" in value
 
 
 def _inlined(key: str, value: str, name: str) -> str:

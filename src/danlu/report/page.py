@@ -10,14 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.files import read_json, write_text
+from danlu.artifacts.lines import ALARMS, THROUGHPUT, read_lines
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, REPORT, RunDirectory
 from danlu.report import words
-from danlu.report.figures import balance_bars, class_bars, confusion_matrix, number_bars, sparkline, training_curves
+from danlu.report.figures import (
+    balance_bars,
+    class_bars,
+    confusion_matrix,
+    inlined,
+    number_bars,
+    sparkline,
+    training_curves,
+)
+from danlu.report.learning import learning
 from danlu.report.readings import SPLITS, Json, kept_step, metric_rows, most_confused
 
 MOST_CLASSES = 20  # drawn; more are told in a sentence and a table
 MOST_ROWS = 500  # of a table of classes, so that the page stays small
 MOST_COLUMNS = 30  # shown at once; the others open on demand
+LR_RANGE = "lr-range.svg"
 PARTS = ("train", "validation", "test")
 
 
@@ -41,7 +52,7 @@ def write_report(run: RunDirectory) -> Path:
         profile=profile,
         metrics=_metrics(evaluation),
         classes=_classes(evaluation),
-        curves={"figure": training_curves(log), "kept": words.kept(kept_step(log))},
+        curves=_curves(run, log, evaluation),
         target=_target(profile["target"]),
         balance=_balance((profile["target"] or {}).get("balanced")),
         columns=[_column(column, int(profile["rows"])) for column in profile["columns"]],
@@ -51,6 +62,19 @@ def write_report(run: RunDirectory) -> Path:
     path = run.path / REPORT
     write_text(path, page)
     return path
+
+
+def _curves(run: RunDirectory, log: list[Json], evaluation: Json) -> Json:
+    """How training went: which weights were kept, what the curves say, what was noticed, how fast it was."""
+    searched = run.path / LR_RANGE
+    return {
+        "figure": training_curves(log),
+        "kept": words.kept(kept_step(log)),
+        "learned": words.learned(learning(log, evaluation)),
+        "alarms": read_lines(run.path / ALARMS),
+        "throughput": words.throughput(read_lines(run.path / THROUGHPUT)),
+        "lr_range": inlined(searched, "lr-range", "Loss by learning rate") if searched.is_file() else "",
+    }
 
 
 def _render(**sections: Any) -> str:

@@ -4,14 +4,38 @@ In: the profile and the evaluation as they were read. Out: strings, not yet esca
 """
 
 import math
+import statistics
 from dataclasses import dataclass
 from typing import Any
 
+from danlu.core.console import duration
+from danlu.report.learning import Learning
 from danlu.report.readings import Comparison, Confused, Json, Kept, compare, main_metric, main_value
 
 FEW = 100  # test samples below which a figure says little
 SMALL = 0.01  # of a figure: two errors or perplexities that differ by less are not told apart with confidence
 NOUNS = {"tabular": "row", "image": "image", "text": "text", "corpus": "document"}
+MEASURED_OTHERWISE = (
+    "The two are not measured alike: training loss is of the weights as they were during each step, and with dropout, "
+    "augmentation, weights of classes and label smoothing where the recipe has them."
+)
+LESS_BY_HEART = (
+    "What helps: more data, data.augment, more model.dropout, a higher training.optimizer.weight_decay, "
+    "training.label_smoothing, training.average: ema, or a smaller model"
+)
+SUGGESTIONS: dict[str, str] = {
+    "overfitting": "Validation loss rose from there to {last} while training loss went on falling to {fell}: the model "
+    f"began to learn its training samples by heart (overfitting). {LESS_BY_HEART}; training.early_stopping saves the "
+    "steps that were of no use.",
+    "underfitting": "Both losses are near that of an answer that never looks at the input: the model has learned "
+    "hardly anything (underfitting). What helps: a higher training.optimizer.lr, more epochs, a larger model, less "
+    "dropout and weight decay, or inputs that tell more.",
+    "unfinished": "Validation loss was still falling when training ended: the model had not learned all it can. More "
+    "training.epochs, or a higher training.optimizer.lr, would probably improve it.",
+    "wide gap": "Training loss lies far below validation loss, though the latter did not rise: the model knows its "
+    f"training samples much better than others. {LESS_BY_HEART}.",
+    "fine": "The curves show neither learning by heart nor an end that came too early.",
+}
 PREFER_SIMPLER = "the simpler model should be preferred unless there is another reason for this one"
 
 
@@ -94,6 +118,36 @@ def kept(step: Kept | None) -> str:
         return "Nothing was validated during training."
     metric = step.metric.removeprefix("validation/")
     return f"The weights of step {step.step:,} were kept, where validation {metric} was best ({number(step.value)})."
+
+
+def learned(how: Learning | None) -> tuple[str, ...]:
+    """What the curves suggest, and what to try; nothing where they say nothing."""
+    if how is None:
+        return ()
+    gap = (
+        f"At step {how.best_step:,}, where validation loss was least, it was {number(how.validation)}, and training "
+        f"loss {number(how.training)}"
+    )
+    away = how.validation - how.training
+    told = f"{gap}: a gap of {number(away)}." if away > 0 else f"{gap}, so there was no gap."
+    return f"{told} {MEASURED_OTHERWISE}", SUGGESTIONS[how.sign].format(
+        last=number(how.last_validation), fell=number(how.last_training)
+    )
+
+
+def throughput(lines: list[Json]) -> str:
+    """How fast training went, in a sentence; nothing where that was not measured."""
+    if not lines:
+        return ""
+    rate = statistics.median(line["samples_per_s"] for line in lines)
+    told = f"Training took {duration(lines[-1]['seconds'])} without validation, at {number(rate)} samples a second"
+    if "tokens_per_s" in lines[-1]:
+        told += f" ({number(statistics.median(line['tokens_per_s'] for line in lines))} tokens)"
+    peak = max((line.get("peak_bytes", 0) for line in lines), default=0)
+    told += f"; {peak / 1e9:.2f} GB of memory at its peak" if peak else ""
+    if "mfu" in lines[-1]:
+        told += f"; {statistics.median(line['mfu'] for line in lines):.0%} of what the card could compute"
+    return f"{told}."
 
 
 def _predicted(profile: Json) -> str:

@@ -1,4 +1,4 @@
-"""Training: the one loop for every task (`loop`), optimizers, schedules.
+"""Training: the one loop for every task (`loop`), optimizers, schedules; and what watches it.
 
 In: a model, prepared examples, the recipe's `training` section. Out: the best weights, checkpoints, metrics.jsonl.
 Nothing here knows how data was prepared or what the metrics of a task are.

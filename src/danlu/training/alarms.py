@@ -14,14 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from danlu.artifacts.lines import append_line, keep_until
+from danlu.artifacts.lines import ALARMS, append_line, keep_until
 from danlu.core.console import say
 from danlu.training.callbacks import Callback, Setting
 
-ALARMS = "alarms.jsonl"
 REMEMBERED = 200  # steps whose norms the median is taken of
 LEAST = 20  # norms without which a median says little
-SUDDEN = 20.0  # times the median: spikes of ten occur in healthy runs
+SUDDEN = 20.0  # times the median: far beyond the noise between batches
 VANISHED = 1e-7  # about the rounding of a weight near 1, below which a step no longer moves it
 LOOKED_AT = 1024  # samples of a validation
 SILENT = 2  # validations in a row in which a unit never fires before it counts as dead

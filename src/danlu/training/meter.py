@@ -9,12 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from danlu.artifacts.lines import append_line, keep_until
+from danlu.artifacts.lines import THROUGHPUT, append_line, keep_until
 from danlu.core.console import Progress
 from danlu.core.devices import Accelerator
 from danlu.training.callbacks import Callback, Setting
-
-THROUGHPUT = "throughput.jsonl"
 
 
 class Meter:

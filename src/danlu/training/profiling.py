@@ -79,7 +79,8 @@ def profiler(run: RunDirectory, wanted: bool = True) -> Iterator[Profiler]:
         return
     from torch.profiler import ProfilerActivity, profile, schedule, supported_activities
 
-    known = {ProfilerActivity.CPU, ProfilerActivity.CUDA, ProfilerActivity.XPU} & set(supported_activities())
+    here = set(supported_activities())  # type: ignore[no-untyped-call]
+    known = {ProfilerActivity.CPU, ProfilerActivity.CUDA, ProfilerActivity.XPU} & here
     recording = profile(
         activities=known, schedule=schedule(wait=WAIT, warmup=WARMUP, active=ACTIVE, repeat=1), acc_events=True
     )

@@ -74,8 +74,10 @@ def open_data(recipe: Recipe) -> Opened:
     Raises:
         RecipeError: the recipe does not fit the data.
         DataError: the data is wrong.
-        MissingExtra: the model needs packages that are not installed.
+        ArgumentError: a callback of the user's own cannot be had.
+        MissingExtra: the model or a tracker needs packages that are not installed.
     """
+    require_trackers(recipe.training)
     dataset = open_dataset(recipe.data)
     resolved = resolve(recipe, dataset)
     assert isinstance(resolved.model, Model)

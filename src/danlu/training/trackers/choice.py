@@ -1,7 +1,7 @@
 """Which callbacks a recipe asks for, and whether they can be had."""
 
 import inspect
-from typing import Any
+from typing import Any, cast
 
 from danlu.core.dotted import load_dotted
 from danlu.core.errors import ArgumentError
@@ -74,5 +74,4 @@ def _own_class(text: str) -> type[Callback]:
         inspect.signature(found).bind()
     except TypeError as error:
         raise ArgumentError(f"{KEY}: {text} must be made without arguments ({error})") from None
-    chosen: type[Callback] = found
-    return chosen
+    return cast("type[Callback]", found)
