@@ -1,12 +1,16 @@
 """Small networks of every family with batches for each, and training by hand, for what is compared with it."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from danlu.data.balance.emphasis import Emphasis
 from danlu.data.feed import Batch
@@ -22,7 +26,7 @@ TASKS = {
     "text": "classification",
     "corpus": "language-modelling",
 }
-Optimize = Callable[[nn.Module], Any]
+PLAIN = Emphasis()
 
 
 def build(kind: str, dropout: float = 0.1, tied: bool = False) -> nn.Module:
@@ -83,7 +87,7 @@ def groups_of(model: nn.Module) -> list[dict[str, Any]]:
     ]
 
 
-def loss_of(model: Any, kind: str, sample: Batch, emphasis: Emphasis = Emphasis()) -> Tensor:
+def loss_of(model: Any, kind: str, sample: Batch, emphasis: Emphasis = PLAIN) -> Tensor:
     total, count = HEADS[TASKS[kind]].loss(model(**sample.inputs), sample.target, emphasis)
     return total / count
 
@@ -118,3 +122,39 @@ def states(model: nn.Module) -> dict[str, Tensor]:
 
 def identical(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Peak(TorchDispatchMode):
+    """Counts the bytes of every tensor made within it, and the most that were alive at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._alive: dict[int, Any] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        tree_map_only(Tensor, partial(self._count, made=False), (args, kwargs))
+        result = func(*args, **(kwargs or {}))
+        tree_map_only(Tensor, partial(self._count, made=True), result)
+        return result
+
+    def _count(self, values: Tensor, made: bool) -> None:
+        storage = values.untyped_storage()
+        key, size = storage._cdata, storage.nbytes() if made else 0
+        if key in self._alive:
+            return
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+        def gone(_: Any) -> None:
+            self.now -= size
+            self._alive.pop(key, None)
+
+        self._alive[key] = weakref.ref(storage, gone)
+
+
+def peak_of(step: Callable[[], object]) -> int:
+    """The most bytes that a step holds at once, beyond what was there before."""
+    with Peak() as watched:
+        step()
+    return watched.peak
