@@ -33,7 +33,7 @@ def test_auto_compiles_on_cuda_alone() -> None:
     assert isinstance(compiled(model, True, CPU), Compiled)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "corpus"])
+@pytest.mark.parametrize("kind", ["mlp", pytest.param("corpus", marks=pytest.mark.slow)])
 def test_nothing_is_compiled_after_the_first_epoch(kind: str) -> None:
     model = build(kind)
     call = compile_with(model, "aot_eager")
@@ -90,6 +90,7 @@ def test_running_out_of_memory_is_not_taken_for_a_compiler_that_fails() -> None:
     assert call.works
 
 
+@pytest.mark.slow
 def test_inductor_trains_as_torch_does() -> None:
     plain, other = build("mlp", dropout=0.0), build("mlp", dropout=0.0)
     expected = fit(plain, "mlp", adamw(groups_of(plain)))
