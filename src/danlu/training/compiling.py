@@ -66,9 +66,8 @@ class Compiled:
         except Exception as error:  # whatever a compiler may meet: it must never end a run
             if is_out_of_memory(error):
                 raise
-            first = str(error).strip().splitlines()
-            reason = f"{type(error).__name__}: {first[0]}" if first else type(error).__name__
-            say(f"training.compile: the model could not be compiled, training goes on without ({reason[:200]})")
+            reason = " ".join([f"{type(error).__name__}:", *str(error).split("\n\n")[0].split()])
+            say(f"training.compile: the model could not be compiled, training goes on without ({reason[:300]})")
             return False
         return True
 

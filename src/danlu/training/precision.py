@@ -132,7 +132,7 @@ def _lacks(asked: str, device: torch.device) -> str | None:
 
 def _to_float8(model: nn.Module) -> None:
     """Products of large matrices in float8 (torchao, dynamic scaling); the last layer keeps its digits."""
-    from torchao.float8 import convert_to_float8_training
+    from torchao.float8 import Float8LinearConfig, convert_to_float8_training
 
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
 
@@ -141,4 +141,5 @@ def _to_float8(model: nn.Module) -> None:
         sides = (module.in_features, module.out_features)
         return name not in linear[-1:] and all(side % FLOAT8_MULTIPLE == 0 for side in sides)
 
-    convert_to_float8_training(model, module_filter_fn=fits)
+    # The number of tokens in a batch is a side of a matrix too, so a short last one is padded.
+    convert_to_float8_training(model, module_filter_fn=fits, config=Float8LinearConfig(pad_inner_dim=True))

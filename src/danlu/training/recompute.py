@@ -55,7 +55,7 @@ def recompute(model: nn.Module, how: Literal["none", "selective", "full"] | int)
         if how == "selective":
             _not_in_place(block)
         forward = Recomputed(block.forward, block, selective=how == "selective")
-        block.forward = forward  # type: ignore[method-assign]
+        block.forward = forward
     if chosen:
         return len(chosen)
     runs = [module for module in model.modules() if isinstance(module, nn.Sequential) and _segments(module)[1:]]
@@ -129,15 +129,20 @@ def _contexts(counting: list[Any], selective: bool) -> Contexts:
 
 @contextmanager
 def _both(context: AbstractContextManager[Any], counting: list[Any]) -> Iterator[None]:
-    """Within a context, and with statistics that are not counted a second time."""
+    """Within a context, and with running statistics that a batch does not change a second time.
+
+    They are mixed with none of the batch's (momentum 0) rather than left out: the second computation must save as many
+    tensors as the first.
+    """
+    kept = [(module, module.momentum, module.num_batches_tracked) for module in counting]
     for module in counting:
-        module.track_running_stats = False
+        module.momentum, module.num_batches_tracked = 0.0, None
     try:
         with context:
             yield
     finally:
-        for module in counting:
-            module.track_running_stats = True
+        for module, momentum, batches in kept:
+            module.momentum, module.num_batches_tracked = momentum, batches
 
 
 def _counts(module: nn.Module) -> bool:
