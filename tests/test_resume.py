@@ -182,7 +182,7 @@ def test_a_changed_table_is_not_gone_on_with(table_recipe: dict[str, Any], table
     shutil.rmtree(run / "model")
     frame = pl.read_csv(copy)
     frame.with_columns(pl.when(pl.int_range(pl.len()) == 7).then(9.9).otherwise("ash").alias("ash")).write_csv(copy)
-    with pytest.raises(DataError, match="has changed since .* was trained"):
+    with pytest.raises(DataError, match=r"has changed since .* was trained"):
         package.resume(run)
 
 

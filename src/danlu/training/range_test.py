@@ -99,7 +99,8 @@ def _steepest(rates: list[float], losses: list[float]) -> float:
             "set training.optimizer.lr to a number"
         )
     slopes = np.gradient(curve[: bottom + 1], np.log(rates[: bottom + 1]))
-    return rates[top + int(slopes[top:].argmin())]
+    begin = min(max(top, AROUND), bottom - 1)  # the first ones are means of few, and fall by chance
+    return rates[begin + int(slopes[begin:].argmin())]
 
 
 @torch.no_grad()
