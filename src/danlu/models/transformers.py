@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from danlu.core.errors import ArgumentError, DataError
 from danlu.core.extras import require
 from danlu.core.names import suggestion
+from danlu.core.quiet import quiet
 from danlu.core.torchvision import mend_torchvision
 from danlu.data.place import Hints
 from danlu.data.specs import CorpusInputs, TextInputs
@@ -132,26 +133,8 @@ def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs,
 
     builder: Any = AutoModelForCausalLM if inputs.kind == "corpus" else AutoModelForSequenceClassification
     settings = {} if inputs.kind == "corpus" else {"num_labels": outputs}
-    try:
-        if options.folder is not None:
-            _require_folder(options.folder)
-            own = AutoConfig.from_pretrained(options.folder, local_files_only=True, trust_remote_code=False)
-            network = builder.from_pretrained(
-                options.folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                ignore_mismatched_sizes=True,
-                **settings,
-                **_dropouts(options, own),
-            )
-        else:
-            name = options.name.removeprefix("hf:")
-            _require_architecture(name)
-            config = {**_own_settings(inputs), **(options.config or SMALL), **settings}
-            config |= _dropouts(options, AutoConfig.for_model(name))
-            network = builder.from_config(AutoConfig.for_model(name, **config), trust_remote_code=False)
-    except (ValueError, OSError, KeyError) as error:
-        raise ArgumentError(f"model: {options.name}: {str(error).strip().splitlines()[0]}") from error
+    with quiet():
+        network = _network(options, inputs, builder, settings, AutoConfig)
     if hasattr(network.config, "use_cache"):  # of keys and values, for generating; here it only takes memory
         network.config.use_cache = False
     if inputs.kind == "text":
@@ -160,6 +143,31 @@ def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs,
     if inputs.kind == "corpus" and inputs.packed:
         _require_packing(model, options.name)
     return model
+
+
+def _network(
+    options: "Transformer", inputs: TextInputs | CorpusInputs, builder: Any, settings: dict[str, Any], configs: Any
+) -> Any:
+    """transformers' own network: from a local folder, or new by its architecture's name."""
+    try:
+        if options.folder is not None:
+            _require_folder(options.folder)
+            own = configs.from_pretrained(options.folder, local_files_only=True, trust_remote_code=False)
+            return builder.from_pretrained(
+                options.folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                **settings,
+                **_dropouts(options, own),
+            )
+        name = options.name.removeprefix("hf:")
+        _require_architecture(name)
+        config = {**_own_settings(inputs), **(options.config or SMALL), **settings}
+        config |= _dropouts(options, configs.for_model(name))
+        return builder.from_config(configs.for_model(name, **config), trust_remote_code=False)
+    except (ValueError, OSError, KeyError) as error:
+        raise ArgumentError(f"model: {options.name}: {str(error).strip().splitlines()[0]}") from error
 
 
 def _dropouts(options: "Transformer", config: object) -> dict[str, float]:

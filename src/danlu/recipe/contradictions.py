@@ -16,6 +16,7 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """The keys that contradict others, each with the sentence that says which and what to do."""
     options = recipe.training
     yield from _in_backward(options)
+    yield from _elsewhere(options)
     yield from _device(options)
     memory, task = options.memory, recipe.data.task
     if isinstance(options.batch_size, int) and options.accumulate > options.batch_size:
@@ -48,6 +49,20 @@ def _in_backward(options: Training) -> Iterator[tuple[str, str]]:
         yield key, "cannot take a step back when memory runs out within it; say a number as training.batch_size"
     if options.memory.offload_optimizer:
         yield key, "steps on the device, offload_optimizer on the host; say one of them"
+
+
+def _elsewhere(options: Training) -> Iterator[tuple[str, str]]:
+    """Optimizers that only step a model's own weights, all of them together."""
+    name, memory = options.optimizer.name, options.memory
+    averages = getattr(options.optimizer, "averages_itself", False)
+    if not (averages or name == "muon"):
+        return
+    why = "keeps two versions of each weight" if averages else "steps matrices together"
+    if options.precision in ("bf16-master", "bf16-stochastic"):
+        yield "training.precision", f"{options.precision} steps copies of the weights, and {name} {why}; say bf16"
+    for key in ("offload_optimizer", "optimizer_in_backward"):
+        if getattr(memory, key):
+            yield f"training.memory.{key}", f"steps weights elsewhere, and {name} {why}; say adamw, or leave it out"
 
 
 def _device(options: Training) -> Iterator[tuple[str, str]]:

@@ -75,9 +75,9 @@ def assemble(model: nn.Module, task: Task, options: Training, accelerator: Accel
     assert isinstance(options.batch_size, int) and isinstance(optimizer.lr, float)
     device = accelerator.torch_device
     precision = Precision(choose_precision(options.precision, device), device)
-    precision.prepare(model)
     part = -(-options.batch_size // options.accumulate)
-    project_late(model, options.memory.loss_chunk, part * task.tokens_a_sample)
+    project_late(model, options.memory.loss_chunk, part * task.tokens_a_sample)  # looks at it in full precision
+    precision.prepare(model)
     recompute(model, options.memory.checkpointing)
     stepping = _stepping(model, optimizer, options, precision, task.layer_decay)
     average = options.average

@@ -4,6 +4,7 @@ Some steps are made for real at a small size and counted; a step of the whole ba
 where it fits. Nothing is written.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from danlu.recipe.schema import Recipe
 from danlu.verbs.fitting import Fitting, build_fitting
 from danlu.verbs.prepare import fit_preparation, open_data
 from danlu.verbs.settle import MEMORY_SHARE, largest_batch, some_rate, with_training
-from danlu.verbs.trial import trial_of
+from danlu.verbs.trial import Timed, trial_of
 
 TIMED_STEPS, TIMED_S = 20, 10.0
 # What lowers the memory, in the order of what it costs in time.
@@ -44,7 +45,8 @@ class Prediction:
         device: that it would run on.
         parameters: of the model.
         state_bytes: the weights, their gradients and what the optimizer keeps.
-        peak_bytes: the most memory that training takes: on an accelerator of its tensors, on the host of the process.
+        peak_bytes: the most memory that training takes: of an accelerator its tensors, on the host the process;
+            where it does not fit, of its tensors alone.
         free_bytes: memory that may be used, None where it cannot be asked.
         fits: whether it does, with what allocators waste.
         steps: optimizer steps in all, if early stopping does not end them.
@@ -89,9 +91,14 @@ def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | No
     size = fitting.opened.recipe.training.batch_size
     assert isinstance(size, int)
     trial = trial_of(fitting)
-    needed, state, beside = trial.foresee(size), trial.state_bytes(), trial.host_bytes_beside()
+    needed, state = trial.foresee(size), trial.state_bytes()
     fits = free is None or needed.peak_bytes <= MEMORY_SHARE * free
-    step_s = trial.seconds(TIMED_STEPS, TIMED_S) if fits else None
+    timed = trial.timed(TIMED_STEPS, TIMED_S) if fits else Timed(math.nan, None)
+    on_host = fitting.accelerator.torch_device.type == "cpu"
+    peak = needed.peak_bytes + trial.checkpoint_bytes()
+    if timed.peak_bytes is not None:
+        untried = trial.weight_bytes if on_host else 0
+        peak = timed.peak_bytes - untried + trial.checkpoint_bytes()
     del trial
     steps = fitting.plan
     # A forward pass alone is about a third of a step, whose backward pass multiplies twice as much.
@@ -102,18 +109,18 @@ def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | No
         parameters=sum(parameter.numel() for parameter in fitting.model.parameters()),
         batch_size=size,
         state_bytes=state,
-        peak_bytes=needed.peak_bytes + beside,
+        peak_bytes=peak,
         free_bytes=free,
         fits=fits,
         steps=steps.steps,
         flops=needed.flops,
-        step_seconds=step_s,
-        seconds=None if step_s is None else passes * step_s,
-        cures={} if fits or free is None else _cures(fitting, size, MEMORY_SHARE * free, beside),
+        step_seconds=timed.step_s if fits else None,
+        seconds=passes * timed.step_s if fits else None,
+        cures={} if fits or free is None else _cures(fitting, size, MEMORY_SHARE * free),
     )
 
 
-def _cures(fitting: Fitting, size: int, room: float, beside: int) -> dict[str, int]:
+def _cures(fitting: Fitting, size: int, room: float) -> dict[str, int]:
     """The settings of CURES that would fit, each with its peak."""
     found: dict[str, int] = {}
     for words, changes in CURES:
@@ -123,7 +130,7 @@ def _cures(fitting: Fitting, size: int, room: float, beside: int) -> dict[str, i
             continue
         peak = trial_of(changed).foresee(size).peak_bytes
         if peak <= room:
-            found[words] = peak + beside
+            found[words] = peak
     return found
 
 

@@ -83,7 +83,6 @@ def open_data(recipe: Recipe) -> Opened:
     assert isinstance(resolved.model, Model)
     if resolved.model.extra:
         require(resolved.model.extra, f"model.name: {resolved.model.name}")
-    require_trackers(resolved.training)
     if resolved.training.loss is not None:
         load_dotted(resolved.training.loss, "training.loss")
     seed, options = Seed(resolved.seed), resolved.data.clean

@@ -4,7 +4,7 @@ import copy
 import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 
 SMALL = 4  # samples of the smaller trial; the larger takes twice as many
 TRIED_RATE = 1e-8  # a step this small changes nothing that memory or time could notice
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Steps that were made for real.
+
+    Attributes:
+        step_s: the median of a step's seconds.
+        peak_bytes: the most memory taken: of an accelerator, or of the process on the host; None where unknown.
+    """
+
+    step_s: float
+    peak_bytes: int | None
 
 
 class Trial:
@@ -58,42 +71,42 @@ class Trial:
         """What two small batches take."""
         return self.footprint(SMALL), self.footprint(2 * SMALL)
 
-    def seconds(self, steps: int, most_s: float) -> float:
-        """How long a step takes, batches included: the median of up to `steps`, within about `most_s` seconds."""
+    def timed(self, steps: int, most_s: float) -> Timed:
+        """Make up to so many real steps, batches included, within about `most_s` seconds."""
         machine, taken = self.machine, []
+        accelerator = machine.step.accelerator
         batches = self.fitting.balanced.feed.batches(machine.batch_size, machine.device)
+        accelerator.empty_cache()
+        accelerator.reset_peak()
         begun = before = time.perf_counter()
         for batch in itertools.islice(batches, steps + 2):
             machine.make_step(batch, TRIED_RATE, self.seed, 1)
-            machine.step.accelerator.synchronize()
+            accelerator.synchronize()
             now = time.perf_counter()
             taken.append(now - before)
             before = now
             if len(taken) > 3 and now - begun > most_s:
                 break
-        return float(np.median(taken[2:] or taken))  # the first ones make what later ones find
+        # The first ones make what later ones find.
+        return Timed(float(np.median(taken[2:] or taken)), accelerator.peak_bytes())
 
     def state_bytes(self) -> int:
         """What stays between steps: the weights, their gradients, what the optimizer keeps."""
         gradients = (weight for weight in self.machine.model.parameters() if weight.requires_grad)
         return sum(tensor.nbytes for tensor in (*self._held(), *gradients))
 
-    def host_bytes_beside(self) -> int:
-        """Of a model on the host: what the process has in memory besides the tensors of a step, at its most.
-
-        Libraries and data, as they are now; and while a checkpoint is written a copy of what it holds, and of its
-        largest file another.
-        """
-        accelerator = self.machine.step.accelerator
-        if accelerator.torch_device.type != "cpu":
+    def checkpoint_bytes(self) -> int:
+        """Of a model on the host: the copy that a checkpoint is written from, and its largest file once more."""
+        if self.machine.device.type != "cpu":
             return 0
-        accelerator.reset_peak()
-        counted = self.footprint(SMALL).peak_bytes
-        weights: int = sum(weight.nbytes for weight in self.machine.model.state_dict().values())
         kept: int = sum(tensor.nbytes for tensor in self._held())
-        process = accelerator.peak_bytes() or counted
-        # The process holds the untried model too.
-        return max(0, process - counted - weights) + kept + max(weights, kept - weights)
+        return kept + max(self.weight_bytes, kept - self.weight_bytes)
+
+    @property
+    def weight_bytes(self) -> int:
+        """The model's weights and buffers. On the host they are there twice: the model that is not tried stays."""
+        found: int = sum(weight.nbytes for weight in self.machine.model.state_dict().values())
+        return found
 
     def _held(self) -> "Iterator[Tensor]":
         """What is there before a step: the weights, and what the optimizer and an average keep."""

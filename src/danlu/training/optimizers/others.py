@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from danlu.core.extras import require
-from danlu.core.torchao import import_torchao
+from danlu.core.quiet import quiet
 from danlu.training.optimizers.base import Decay, Groups, Optimizer, without_roles
 from danlu.training.optimizers.torchs import APART
 
@@ -98,7 +98,8 @@ class AdamW8bit(Optimizer):
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         require("low-bit", self.name)
-        import_torchao()
+        with quiet():
+            import torchao.optim  # noqa: F401
         from danlu.training.optimizers.eight_bit import EightBitAdamW
 
         return EightBitAdamW(without_roles(groups), lr=self.first_lr, betas=self.betas, eps=self.eps)
