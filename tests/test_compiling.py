@@ -8,6 +8,7 @@ from torch import nn
 
 from danlu.training.compiling import Compiled, compilations, compiled
 from danlu.training.in_backward import InBackward
+from danlu.training.recompute import recompute
 from tests.small_models import adamw, batch, build, fit, groups_of, identical, loss_of, states
 
 CPU = torch.device("cpu")
@@ -98,3 +99,15 @@ def test_inductor_trains_as_torch_does() -> None:
     assert fit(other, "mlp", adamw(groups_of(other)), call=call) == pytest.approx(expected, rel=1e-4)
     assert isinstance(call, Compiled)
     assert call.works
+
+
+@pytest.mark.parametrize("how", ["full", "selective"])
+def test_a_compiled_model_that_recomputes_is_the_same(how: Any) -> None:
+    plain, other = build("mlp", dropout=0.0), build("mlp", dropout=0.0)
+    expected = fit(plain, "mlp", adamw(groups_of(plain)), range(2))
+    recompute(other, how)
+    call = compile_with(other, "aot_eager")
+    assert fit(other, "mlp", adamw(groups_of(other)), range(2), call=call) == pytest.approx(expected, rel=1e-6)
+    assert call.works
+    for name, value in plain.named_buffers():  # statistics are counted once
+        torch.testing.assert_close(dict(other.named_buffers())[name], value)

@@ -5,7 +5,7 @@ results, to the last bit.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ DEAR = tuple(
     )
     if hasattr(aten, name)
 )
+KEEPING: Callable[[], Contexts] = partial(create_selective_checkpoint_contexts, list(DEAR))
 
 
 def recompute(model: nn.Module, how: Literal["none", "selective", "full"] | int) -> int:
@@ -111,19 +112,20 @@ def _through(layers: list[nn.Module], values: Any) -> Any:
 def _checkpointed(
     function: Callable[..., Any], modules: list[nn.Module], selective: bool, inputs: Any, named: dict[str, Any]
 ) -> Any:
-    counting = [part for module in modules for part in module.modules() if _counts(part)]
+    # A compiled graph sets running statistics once, whatever it computes again; and it knows torch's contexts alone.
+    compiling = torch.compiler.is_compiling()
+    counting = [] if compiling else [part for module in modules for part in module.modules() if _counts(part)]
     contexts: dict[str, Any] = {}
-    if counting or selective:
-        contexts["context_fn"] = lambda: _contexts(counting, selective)
+    if counting:
+        contexts["context_fn"] = partial(_contexts, counting, selective)
+    elif selective:
+        contexts["context_fn"] = KEEPING
     return checkpoint(function, *inputs, use_reentrant=False, **contexts, **named)
 
 
 def _contexts(counting: list[Any], selective: bool) -> Contexts:
     """What the first and the second computation of a block are within."""
-    first: AbstractContextManager[Any] = ExitStack()
-    second: AbstractContextManager[Any] = ExitStack()
-    if selective:
-        first, second = create_selective_checkpoint_contexts(list(DEAR))  # type: ignore[no-untyped-call]
+    first, second = KEEPING() if selective else (nullcontext(), nullcontext())
     return first, _both(second, counting)
 
 
