@@ -64,7 +64,11 @@ class Predictor:
             ArtifactError: the bundle is damaged, or no longer answers as it did when it was evaluated.
             MissingExtra: the model needs packages that are not installed.
         """
-        bundle = open_bundle(path)
+        return cls.verified(open_bundle(path))
+
+    @classmethod
+    def verified(cls, bundle: Bundle) -> Self:
+        """Rebuild the model of an open bundle and replay its golden samples; raises as `load`."""
         predictor = cls.from_bundle(bundle)
         golden = bundle.golden()
         if golden is not None:

@@ -1,4 +1,7 @@
-"""`danlu run`: every stage that the recipe names, from data to report."""
+"""`danlu run`: every stage that the recipe names, from data to report.
+
+The stages that need torch are imported once recipe and data are known to be right: a refusal comes at once.
+"""
 
 import tempfile
 from collections.abc import Mapping
@@ -8,9 +11,7 @@ from typing import Any
 from danlu.artifacts.run import RunDirectory
 from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
-from danlu.verbs.evaluate import evaluate_opened
 from danlu.verbs.prepare import open_data
-from danlu.verbs.train import train_opened
 
 
 def run(
@@ -32,6 +33,9 @@ def run(
         ArtifactError: the run cannot be written.
     """
     opened = open_data(as_recipe(recipe))
+    from danlu.verbs.evaluate import evaluate_opened
+    from danlu.verbs.train import train_opened
+
     directory = train_opened(opened, Path(output), name, overwrite)
     evaluate_opened(opened, directory)
     return directory
@@ -40,8 +44,9 @@ def run(
 def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
     """Send two batches through every stage, in a folder that is gone afterwards."""
     opened = open_data(as_recipe(recipe))
+    from danlu.verbs.evaluate import evaluate
+    from danlu.verbs.train import train_opened
+
     with tempfile.TemporaryDirectory(prefix="danlu-dry-run-") as folder:
         directory = train_opened(opened, Path(folder), None, overwrite=False, dry=True)
-        from danlu.verbs.evaluate import evaluate
-
         evaluate(directory.path)
