@@ -77,6 +77,11 @@ def test_an_unknown_target_is_named_with_the_nearest(refused: Refusal, table: Ta
     assert "no column 'churnd'; the nearest is \"churned\" (allowed: x, y, churned)" in message
 
 
+def test_an_unknown_target_in_another_case(refused: Refusal, table: Table) -> None:
+    message = refused(table(CHURNED=["a", "b"] * 30), DATA_WRONG, target="churned")
+    assert 'the nearest is "CHURNED"' in message
+
+
 def test_a_column_name_that_is_a_pattern(refused: Refusal, table: Table) -> None:
     assert "the column name '^.*$' is a pattern" in refused(table(**{"^.*$": [1, 2] * 30}), DATA_WRONG)
 

@@ -238,6 +238,25 @@ def test_nothing_heavy_is_imported_to_check_a_recipe(source: str, table_file: Pa
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "danlu.run({'data': {'source': 'builtin:wine', 'target': 'cultivar'}, 'trainng': {}})",
+        "danlu.run({'data': {'source': 'nowhere.csv', 'target': 'cultivar'}})",
+        "danlu.train({'data': {'source': 'nowhere.csv', 'target': 'cultivar'}})",
+        "danlu.evaluate('nowhere')",
+        "danlu.predict('nowhere', 'builtin:wine')",
+    ],
+)
+def test_a_refusal_does_not_wait_for_torch(call: str, tmp_path: Path) -> None:
+    program = (
+        "import sys, danlu\nfrom danlu.core.errors import DanluError\n"
+        f"try: {call}\nexcept DanluError: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == "False"
+
+
 def test_importing_danlu_imports_nothing_else() -> None:
     program = "import sys, danlu; print('pydantic' in sys.modules, 'polars' in sys.modules, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -276,10 +295,7 @@ def test_other_packages_add_components_by_entry_point(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(tmp_path), *os.environ.get("PYTHONPATH", "").split(":")]),
-        },
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
     )
     assert done.returncode == 0, done.stderr
     assert "name: stairs" in (tmp_path / "runs" / "r" / "recipe.yaml").read_text()

@@ -216,6 +216,19 @@ def test_level_with_the_linear_model_also_prefers_the_simpler(report: Any) -> No
     assert "the simpler model should be preferred" in page.text
 
 
+def test_a_warning_stands_out_from_a_note_and_only_keys_are_shown_as_code(report: Any) -> None:
+    told = classification_profile()
+    told["findings"] = [
+        {"severity": "note", "subject": "age", "message": "is odd", "cure": "look at it; data.clean has cures"},
+        {"severity": "warning", "subject": "plan", "message": "leaks", "cure": "data.columns: {plan: drop}"},
+    ]
+    page = report(told, classification())
+    assert '<p class="remark"><strong>Note: age.' in page.source
+    assert '<p class="note"><strong>Warning: plan.' in page.source
+    assert "Mend: look at it; data.clean has cures" in page.source
+    assert "<code>data.columns: {plan: drop}</code>" in page.source
+
+
 def test_a_difference_of_few_samples_may_be_chance(report: Any) -> None:
     page = report(classification_profile(), classification(model=0.92, linear=0.9))
     assert "which is 3 of 150 test samples; so small a difference may be chance" in page.text

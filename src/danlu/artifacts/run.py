@@ -51,8 +51,7 @@ class RunDirectory:
         """
         stamp = f"{name}-{datetime.now():%Y%m%d-%H%M}"
         path = parent / (folder or stamp)
-        if folder is not None and path.exists():
-            _refuse_existing(path, overwrite)
+        refuse_existing(parent, folder, overwrite)
         with writing(path):
             parent.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(parent).free
@@ -118,7 +117,11 @@ class RunDirectory:
         return dict(read_json(file)) if file.is_file() else {}
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
+def refuse_existing(parent: Path, folder: str | None, overwrite: bool) -> None:
+    """Raise ArgumentError where a run may not take this folder; worth asking before any work is done for it."""
+    path = parent / (folder or "")
+    if folder is None or not path.exists():
+        return
     if not overwrite:
         raise ArgumentError(f"{path}: there already; choose another --name, or say --overwrite to replace it")
     if not (path / RECIPE).is_file():

@@ -5,9 +5,12 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
-    """The allowed name most like `name`, or None when none is near."""
-    found = difflib.get_close_matches(name.lower(), list(allowed), n=1, cutoff=0.6)
-    return found[0] if found else None
+    """The allowed name most like `name`, upper and lower case being alike, or None when none is near."""
+    spelt: dict[str, str] = {}
+    for each in allowed:
+        spelt.setdefault(each.lower(), each)
+    found = difflib.get_close_matches(name.lower(), list(spelt), n=1, cutoff=0.6)
+    return spelt[found[0]] if found else None
 
 
 def suggestion(name: str, allowed: Iterable[str]) -> str:

@@ -68,7 +68,11 @@ class Predictor:
             ArtifactError: the bundle is damaged, no longer answers as it did when it was evaluated, or wants code.
             MissingExtra: the model needs packages that are not installed.
         """
-        bundle = open_bundle(path)
+        return cls.verified(open_bundle(path), own_code)
+
+    @classmethod
+    def verified(cls, bundle: Bundle, own_code: bool) -> Self:
+        """Rebuild the model of an open bundle and replay its golden samples; raises as `load`."""
         predictor = cls.from_bundle(bundle, own_code)
         golden = bundle.golden()
         if golden is not None:

@@ -1,7 +1,7 @@
 """`danlu evaluate`: judges a run's bundle on validation and test, keeps golden samples, writes the report."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -14,10 +14,12 @@ from danlu.data.targets import Classes, Quantity
 from danlu.data.texts import CorpusPreprocessor
 from danlu.evaluation.baselines import Baseline, language_baselines, supervised_baselines
 from danlu.evaluation.evaluate import judge
-from danlu.models.predictor import Predictor
 from danlu.recipe.load import load_recipe
 from danlu.report.page import write_report
 from danlu.verbs.prepare import Opened, reopen
+
+if TYPE_CHECKING:
+    from danlu.models.predictor import Predictor
 
 GOLDEN_SAMPLES = 8
 
@@ -43,6 +45,8 @@ def evaluate(run: str | Path) -> dict[str, Any]:
 
 def evaluate_opened(opened: Opened, run: RunDirectory) -> dict[str, Any]:
     """Judge a run whose data is open already."""
+    from danlu.models.predictor import Predictor
+
     bundle = open_bundle(run.path)
     predictor = Predictor.from_bundle(bundle, own_code=True)  # the recipe is the user's
     parts = {"validation": opened.splits.validation, "test": opened.splits.test}
@@ -67,7 +71,7 @@ def evaluate_opened(opened: Opened, run: RunDirectory) -> dict[str, Any]:
     return figures
 
 
-def _baselines(opened: Opened, predictor: Predictor) -> list[Baseline]:
+def _baselines(opened: Opened, predictor: "Predictor") -> list[Baseline]:
     say("fitting the baselines on the same split")
     if isinstance(predictor.preprocessor, CorpusPreprocessor):
         return language_baselines(opened.splits, predictor.preprocessor)
@@ -75,7 +79,7 @@ def _baselines(opened: Opened, predictor: Predictor) -> list[Baseline]:
     return supervised_baselines(opened.dataset, opened.splits, predictor.preprocessor, predictor.target)
 
 
-def _golden(opened: Opened, predictor: Predictor, outputs: np.ndarray) -> pl.DataFrame:
+def _golden(opened: Opened, predictor: "Predictor", outputs: np.ndarray) -> pl.DataFrame:
     """A few raw test rows with the model's answers; images go in as bytes, since their paths will not travel."""
     rows = opened.splits.test.frame.head(GOLDEN_SAMPLES).select(predictor.preprocessor.columns)
     column = predictor.preprocessor.columns[0]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import polars as pl
 
+from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import writing
 from danlu.core.errors import ArgumentError, DataError
 from danlu.core.names import suggestion
 from danlu.data.sources import read_source
-from danlu.models.predictor import Predictor
 
 WRITERS = {
     ".parquet": lambda frame, path: frame.write_parquet(path),
@@ -49,12 +49,14 @@ def predict(
         raise ArgumentError(
             f"{path}: cannot write {path.suffix or 'a file without suffix'} (allowed: {', '.join(WRITERS)})"
         )
-    predictor = Predictor.load(bundle, own_code)
+    opened = open_bundle(bundle)
     read = read_source(source, missing_values)
     for name in keep:
         if name not in read.frame.columns:
             raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}")
-    answers = predictor.predict_source(read)
+    from danlu.models.predictor import Predictor  # torch, which a refusal so far did without
+
+    answers = Predictor.verified(opened, own_code).predict_source(read)
     if twice := [name for name in keep if name in answers.columns]:
         raise ArgumentError(f"keep: {twice[0]!r} is also the name of an answer; rename that column of {read.origin}")
     if keep:

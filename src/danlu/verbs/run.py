@@ -1,4 +1,7 @@
-"""`danlu run`: every stage that the recipe names, from data to report."""
+"""`danlu run`: every stage that the recipe names, from data to report.
+
+The stages that need torch are imported once recipe and data are known to be right: a refusal comes at once.
+"""
 
 import tempfile
 from collections.abc import Mapping
@@ -6,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.bundle import MANIFEST
-from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.run import RunDirectory, refuse_existing
 from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
-from danlu.verbs.evaluate import evaluate, evaluate_opened
 from danlu.verbs.prepare import open_data
-from danlu.verbs.train import resume, train_opened
 
 
 def run(
@@ -34,7 +35,11 @@ def run(
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
         ArtifactError: the run cannot be written.
     """
+    refuse_existing(Path(output), name, overwrite)
     opened = open_data(as_recipe(recipe))
+    from danlu.verbs.evaluate import evaluate_opened
+    from danlu.verbs.train import train_opened
+
     directory = train_opened(opened, Path(output), name, overwrite, profile=profile)
     evaluate_opened(opened, directory)
     return directory
@@ -48,6 +53,9 @@ def run_on(run: str | Path, profile: bool = False) -> RunDirectory:
         DataError: the data has changed.
         ArtifactError: the run is damaged.
     """
+    from danlu.verbs.evaluate import evaluate
+    from danlu.verbs.train import resume
+
     directory = RunDirectory.open(run)
     if not (directory.model / MANIFEST).is_file():
         resume(directory.path, profile=profile)
@@ -58,6 +66,9 @@ def run_on(run: str | Path, profile: bool = False) -> RunDirectory:
 def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
     """Send two batches through every stage, in a folder that is gone afterwards."""
     opened = open_data(as_recipe(recipe))
+    from danlu.verbs.evaluate import evaluate
+    from danlu.verbs.train import train_opened
+
     with tempfile.TemporaryDirectory(prefix="danlu-dry-run-") as folder:
         directory = train_opened(opened, Path(folder), None, overwrite=False, dry=True)
         evaluate(directory.path)

@@ -17,7 +17,7 @@ from danlu.artifacts.checkpoints import (
 from danlu.artifacts.environment import environment, versions
 from danlu.artifacts.files import whole_folder, write_json, write_text
 from danlu.artifacts.lock import locked
-from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
+from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, refuse_existing
 from danlu.core.console import progress, say
 from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
@@ -61,6 +61,7 @@ def train(
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
         ArtifactError: the run cannot be written.
     """
+    refuse_existing(Path(output), name, overwrite)
     return train_opened(open_data(as_recipe(recipe)), Path(output), name, overwrite, profile=profile)
 
 
