@@ -244,3 +244,9 @@ def test_state_of_any_shape_survives_being_kept(tmp_path: Path) -> None:
     assert torch.equal(back["state"][0]["moment"], state["state"][0]["moment"])
     assert back["param_groups"] == state["param_groups"]
     assert back["tensor"] == "a word"
+
+
+def test_runs_are_listed_with_how_far_they_came(stopped: Path, uninterrupted: Path) -> None:
+    step = int(RunDirectory.open(stopped).checkpoints()[-1].name[5:])
+    assert [row["state"] for row in package.runs(stopped.parent)] == [f"kept at step {step}"]
+    assert [row["state"] for row in package.runs(uninterrupted.parent)] == ["trained"]

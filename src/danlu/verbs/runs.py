@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.run import RECIPE, RunDirectory, find_runs
 from danlu.core.console import say
 from danlu.core.errors import DanluError
@@ -10,7 +11,7 @@ from danlu.recipe.load import load_recipe
 
 
 def runs(output: str | Path = "runs") -> list[dict[str, Any]]:
-    """One row a run: its folder, model, seed and main test metric beside the best baseline's.
+    """One row a run: its folder, model, seed, state and main test metric beside the best baseline's.
 
     A damaged run hides none of the others; what is wrong with it is said.
     """
@@ -42,6 +43,7 @@ def _row(run: RunDirectory) -> dict[str, Any]:
         "run": run.path.name,
         "model": recipe.model.name if recipe.model else "",
         "seed": recipe.seed,
+        "state": state_of(run),
     }
     if not evaluation:
         return {**row, "metric": "", "test": None, "best_baseline": None}
@@ -51,6 +53,16 @@ def _row(run: RunDirectory) -> dict[str, Any]:
     others = [figure["value"] for figure in baselines if figure is not None]
     value = evaluation["test"].get(metric, {}).get("value")
     return {**row, "metric": metric, "test": value, "best_baseline": best(others) if others else None}
+
+
+def state_of(run: RunDirectory) -> str:
+    """How far a run has come: `evaluated`, `trained`, or the step at which it can go on."""
+    if run.evaluation():
+        return "evaluated"
+    if (run.model / MANIFEST).is_file():
+        return "trained"
+    kept = run.checkpoints()
+    return f"kept at step {int(kept[-1].name.removeprefix('step-')):,}" if kept else "begun"
 
 
 def _test_metrics(run: RunDirectory) -> dict[str, float]:
