@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from danlu.core.console import say
 from danlu.core.devices import Accelerator
 from danlu.core.dotted import load_dotted
 from danlu.data.balance.emphasis import Emphasis
@@ -78,7 +79,8 @@ def assemble(model: nn.Module, task: Task, options: Training, accelerator: Accel
     part = -(-options.batch_size // options.accumulate)
     project_late(model, options.memory.loss_chunk, part * task.tokens_a_sample)  # looks at it in full precision
     precision.prepare(model)
-    recompute(model, options.memory.checkpointing)
+    if recompute(model, options.memory.checkpointing) == 0 and options.memory.checkpointing != "none":
+        say("training.memory.checkpointing: the model repeats no blocks, so nothing is computed again")
     stepping = _stepping(model, optimizer, options, precision, task.layer_decay)
     average = options.average
     assert average is None or isinstance(average, Average)

@@ -85,6 +85,7 @@ def train(
             if step % plan.validate_every == 0 or step == plan.steps:
                 with journal.validating(), machine.judged_weights():
                     figures = validate()
+                    _require_finite_loss(figures, step, lr)
                     better = watch.look(figures, step)
                     judged = machine.judged_copy() if better else {}
                 machine.observe(figures)
@@ -99,6 +100,14 @@ def train(
     if watch.exhausted:
         ended = f"stopped early since {watch.metric} had not improved in {watch.patience} validations"
     return Outcome(steps=step, best_step=watch.best_step, best=watch.best, ended=ended)
+
+
+def _require_finite_loss(figures: dict[str, float], step: int, lr: float) -> None:
+    if not math.isfinite(figures["validation/loss"]):
+        raise DanluError(
+            f"the validation loss is {figures['validation/loss']} after step {step}: lower training.optimizer.lr (it "
+            f"is {lr:.2g}), or look for extreme values in the data"
+        )
 
 
 def _require_finite(loss: Tensor, batch: Batch, step: int, lr: float, machine: Machine) -> None:
