@@ -71,7 +71,7 @@ class Predictor:
         return cls.verified(open_bundle(path), own_code)
 
     @classmethod
-    def verified(cls, bundle: Bundle, own_code: bool) -> Self:
+    def verified(cls, bundle: Bundle, own_code: bool = False) -> Self:
         """Rebuild the model of an open bundle and replay its golden samples; raises as `load`."""
         predictor = cls.from_bundle(bundle, own_code)
         golden = bundle.golden()
@@ -80,7 +80,7 @@ class Predictor:
         return predictor
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, own_code: bool) -> Self:
+    def from_bundle(cls, bundle: Bundle, own_code: bool = False) -> Self:
         """Rebuild the network from its options and read its weights."""
         manifest = bundle.manifest
         preprocessor: Preprocessor = TypeAdapter(AnyPreprocessor).validate_python(manifest.preprocessing)
