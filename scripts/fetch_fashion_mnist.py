@@ -1,4 +1,4 @@
-"""Fetches Fashion-MNIST (Xiao et al. 2017, MIT licence) and turns it into the table that recipes/fashion-mnist.yaml reads.
+"""Fetches Fashion-MNIST (Xiao et al. 2017, MIT licence) as the table that recipes/fashion-mnist.yaml reads.
 
 In: the Debian package dataset-fashion-mnist, by way of apt-get and dpkg-deb. Out: FOLDER/fashion-mnist.parquet with the
 columns `image` (PNG), `label` and `part`; the official 10,000 test images are the part `test`, and of the official
@@ -55,13 +55,8 @@ def unpack(scratch: Path) -> Path:
     """Where the package's data files are: as installed on this machine, else downloaded and unpacked to `scratch`."""
     if (Path("/") / INSTALLED).is_dir():
         return Path("/") / INSTALLED
-    for tool in ("apt-get", "dpkg-deb"):
-        if shutil.which(tool) is None:
-            sys.exit(
-                f"{tool} is not on this machine: take the package {PACKAGE} on a Debian or Ubuntu one, "
-                "and copy the table that is made there"
-            )
-    done = subprocess.run(["apt-get", "download", PACKAGE], cwd=scratch, capture_output=True, text=True, check=False)
+    download, extract = tool("apt-get"), tool("dpkg-deb")
+    done = subprocess.run([download, "download", PACKAGE], cwd=scratch, capture_output=True, text=True, check=False)
     found = sorted(scratch.glob(f"{PACKAGE}_*.deb"))
     if done.returncode != 0 or not found:
         reason = (done.stderr.strip() or done.stdout.strip()).splitlines()
@@ -69,8 +64,19 @@ def unpack(scratch: Path) -> Path:
             f"apt-get could not download {PACKAGE} ({reason[-1] if reason else 'no reason given'}): is this machine "
             "online, and do its package lists know it (`apt-get update`)?"
         )
-    subprocess.run(["dpkg-deb", "-x", str(found[-1]), "."], cwd=scratch, check=True)
+    subprocess.run([extract, "-x", str(found[-1]), "."], cwd=scratch, check=True)
     return scratch / INSTALLED
+
+
+def tool(name: str) -> str:
+    """Where a program of Debian's stands."""
+    found = shutil.which(name)
+    if found is None:
+        sys.exit(
+            f"{name} is not on this machine: run this on Debian or Ubuntu, and copy fashion-mnist.parquet to "
+            f"{FOLDER} here"
+        )
+    return found
 
 
 def rows(root: Path, prefix: str, part: str) -> pl.DataFrame:

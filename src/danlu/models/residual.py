@@ -1,4 +1,4 @@
-"""A small residual network for small images, built for few operations: most of its work is at half resolution and below.
+"""A small residual network for small images, built for few operations: most work is at half resolution and below.
 
 In: normalised pixels [batch, channels, side, side]. Out: [batch, outputs]. Normalisation of the pixels is `vision`'s.
 """
@@ -85,6 +85,7 @@ class SmallResNet(nn.Module):
         style: Style,
         dropout: float,
         stochastic_depth: float,
+        mirrored: bool,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = [*style.convolve(channels, stem), style.activate()]
@@ -95,13 +96,21 @@ class SmallResNet(nn.Module):
             width = wider
         self.features = nn.Sequential(*layers)
         self.dropout = nn.Dropout(dropout)
+        self.mirrored = mirrored
         self.classifier = nn.Linear(2 * width, outputs)
+        # Largest values are well above 1: drawn weights would begin with a loss of three times ln(classes).
+        nn.init.zeros_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
         # The layout in which convolutions are fastest, on CPUs and on tensor cores alike.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[batch, channels, side, side] -> [batch, outputs]."""
+        if self.mirrored and not self.training:
+            return (self._answer(pixels) + self._answer(pixels.flip(3))) / 2
+        return self._answer(pixels)
+
+    def _answer(self, pixels: Tensor) -> Tensor:
         features = self.features(pixels.contiguous(memory_format=torch.channels_last))
         # How much of a feature there is, and whether it is anywhere: small images have room for few places.
         pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)

@@ -100,6 +100,10 @@ class SmallResNet(Model):
     stochastic_depth: Fraction = Field(
         default=0.0, description="how often the last block is left out in training; earlier ones less"
     )
+    mirrored: bool = Field(
+        default=False,
+        description="answer with the mean over an image and its mirror image, which doubles the work of prediction",
+    )
 
     @model_validator(mode="after")
     def _counts_blocks_of_every_stage(self) -> Self:

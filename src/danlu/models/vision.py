@@ -50,6 +50,7 @@ def build_small_resnet(options: "SmallResNet", inputs: ImageInputs, outputs: int
         residual.Style(options.normalization, options.activation),
         options.dropout,
         options.stochastic_depth,
+        options.mirrored,
     )
     return NormalizedImages(network, inputs)
 
