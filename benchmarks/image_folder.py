@@ -70,6 +70,12 @@ class CropAndFlip:
         cut = part.resize((SIZE, SIZE), Resampling.BILINEAR)
         return np.asarray(cut.transpose(Transpose.FLIP_LEFT_RIGHT) if generator.random() < 0.5 else cut)
 
+    def by_the_batch(self, side: int) -> bool:
+        return False
+
+    def apply_all(self, images: np.ndarray, plan: list[np.random.Generator]) -> np.ndarray:
+        return np.stack([self.apply(image, plan, index) for index, image in enumerate(images)])
+
 
 def danlu_epochs(folder: Path, row: str) -> Iterator[int]:
     """After each epoch the number of images seen; before the first, those decoded and kept count with it."""

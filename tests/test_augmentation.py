@@ -376,3 +376,75 @@ def test_erasing_blackens_the_said_share(square: np.ndarray) -> None:
     white.flags.writeable = False  # the original stays as it is
     shares = [float((host(white, row, 0) == 0).mean()) for row in range(50)]
     assert min(shares) > 0.19 and max(shares) < 0.31 and max(shares) - min(shares) > 0.05
+
+
+SMALL_STEPS: dict[str, tuple[Any, ...]] = {
+    "as padded crops do": (Flip(), Translate(fraction=0.1, whole_pixels=True)),
+    "geometry, colour, noise": (
+        Rotate(degrees=20),
+        Scale(),
+        Shear(degrees=10),
+        Translate(fraction=0.1),
+        Color(brightness=0.3, contrast=0.3, saturation=0.3),
+        Noise(std=0.02),
+        Erase(),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def small(photo: np.ndarray) -> np.ndarray:
+    """40 pieces of the photo, [40, 28, 28, 3] uint8."""
+    return np.stack([photo[y : y + 28, x : x + 28] for y in range(0, 250, 50) for x in range(0, 400, 50)])
+
+
+@pytest.mark.parametrize("name", SMALL_STEPS)
+def test_small_images_changed_by_the_batch_are_those_changed_one_by_one(name: str, small: np.ndarray) -> None:
+    host, rows = HostAugment(SMALL_STEPS[name], 28, 3, Seed(3)), np.arange(100, 140)
+    assert host.by_the_batch(28)
+    together = host.apply_all(small, host.plan(rows, 2))
+    singly = np.stack([host(image, row, 2) for image, row in zip(small, rows, strict=True)])
+    assert difference(together, singly).max() <= 1
+    assert (together != small).any(axis=(1, 2, 3)).mean() > 0.9
+    for some in (slice(0, 1), slice(7, 30)):  # a batch's other samples change nothing, to the bit
+        assert (host.apply_all(small[some], host.plan(rows[some], 2)) == together[some]).all()
+
+
+@pytest.mark.parametrize(
+    ("steps", "size", "side", "wanted"),
+    [
+        ((), 28, 28, True),
+        ((Scale(factor=(0.6, 1.0)),), 64, 64, True),
+        ((Flip(),), 28, 40, False),  # stored larger
+        ((Flip(),), 96, 96, False),  # pixels are what costs
+        ((RandomCrop(),), 28, 28, False),
+        ((Blur(),), 28, 28, False),
+        ((RandAugment(),), 28, 28, False),
+        ((Color(hue=0.1),), 28, 28, False),
+        ((Scale(factor=(0.6, 1.0)), Scale(factor=(0.6, 1.0))), 28, 28, False),  # reduced to 0.36: antialiased
+    ],
+)
+def test_only_what_both_executors_do_alike_is_done_by_the_batch(
+    steps: tuple[Any, ...], size: int, side: int, wanted: bool
+) -> None:
+    assert HostAugment(steps, size, 3, Seed(0)).by_the_batch(side) is wanted
+
+
+@pytest.mark.parametrize("size", [28, 33])
+def test_moves_by_whole_pixels_only_copy_pixels(size: int, photo: np.ndarray) -> None:
+    image = np.ascontiguousarray(photo[40 : 40 + size, 40 : 40 + size])
+    host = HostAugment((Flip(), Translate(fraction=1.48 / size, whole_pixels=True)), size, 3, Seed(1))
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
+    possible = {
+        view.tobytes(): (down, right, mirrored)
+        for down in range(3)
+        for right in range(3)
+        for mirrored, view in enumerate(
+            (
+                padded[down : down + size, right : right + size],
+                padded[down : down + size, right : right + size][:, ::-1],
+            )
+        )
+    }
+    found = [possible[host(image, row, 0).tobytes()] for row in range(300)]
+    assert len(set(found)) == 18  # three places each way, mirrored or not

@@ -545,6 +545,12 @@ def test_batches_made_ahead_are_the_same_in_content_and_order(photos: Decoded) -
         def apply(self, image: np.ndarray, plan: np.ndarray, index: int) -> np.ndarray:
             return image + plan[index]
 
+        def by_the_batch(self, side: int) -> bool:
+            return False
+
+        def apply_all(self, images: np.ndarray, plan: np.ndarray) -> np.ndarray:
+            raise NotImplementedError
+
     device = torch.device("cpu")
     feed = Feed(Examples((Images(photos, Tinted()),), torch.arange(11)), shuffled(11, Seed(5)), 11)
     batches = list(itertools.islice(feed.batches(4, device), 7))

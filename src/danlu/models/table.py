@@ -4,7 +4,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from danlu.core.component import Component
 from danlu.core.dotted import load_dotted
@@ -78,6 +78,46 @@ class MLP(Model):
 
         assert inputs.kind == "tabular"
         return MLPNetwork(inputs, outputs, self.hidden, self.dropout, self.normalization, self.activation)
+
+
+class SmallResNet(Model):
+    """A small residual network for small images (28 to 64 pixels a side), from new weights.
+
+    The stem works at full resolution; each further width is a stage at half the one before, refined by residual
+    blocks. A stage and its blocks cost about as much as the stage before where widths double.
+    """
+
+    kinds = ("image",)
+    name: Literal["small-resnet"] = "small-resnet"
+    stem: PositiveInt = Field(default=16, description="channels at full resolution")
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
+        default=(32, 64, 128), description="channels of the stages"
+    )
+    blocks: NonNegativeInt | tuple[NonNegativeInt, ...] = Field(
+        default=1, description="residual blocks of a stage; a list gives each stage its own number"
+    )
+    normalization: Literal["batch", "group", "layer"] = "batch"
+    activation: Literal["relu", "gelu", "silu"] = "relu"
+    dropout: Fraction = Field(default=0.0, description="before the classifier")
+    stochastic_depth: Fraction = Field(
+        default=0.0, description="how often the last block is left out in training; earlier ones less"
+    )
+    mirrored: bool = Field(
+        default=False,
+        description="answer with the mean over an image and its mirror image, which doubles the work of prediction",
+    )
+
+    @model_validator(mode="after")
+    def _counts_blocks_of_every_stage(self) -> Self:
+        if isinstance(self.blocks, tuple) and len(self.blocks) != len(self.widths):
+            raise ValueError(f"widths names {len(self.widths)} stages, blocks {len(self.blocks)}")
+        return self
+
+    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+        from danlu.models.vision import build_small_resnet
+
+        assert inputs.kind == "image"
+        return build_small_resnet(self, inputs, outputs)
 
 
 class Timm(Model):
@@ -173,6 +213,7 @@ class Own(Model):
 MODELS: dict[str, type[Component]] = {
     "linear": Linear,
     "mlp": MLP,
+    "small-resnet": SmallResNet,
     "timm": Timm,
     "hf": Transformer,
     "own": Own,

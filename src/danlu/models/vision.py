@@ -1,4 +1,4 @@
-"""Image networks from timm. They take uint8 pixels and normalise them themselves."""
+"""Image networks: danlu's own small one and timm's. They take uint8 pixels and normalise them themselves."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from danlu.data.specs import ImageInputs
 from danlu.models.normalization import replace_batch_norms
 
 if TYPE_CHECKING:
-    from danlu.models.table import Timm
+    from danlu.models.table import SmallResNet, Timm
 
 
 class NormalizedImages(nn.Module):
@@ -35,6 +35,25 @@ class NormalizedImages(nn.Module):
         """image: [batch, channels, height, width] uint8 -> [batch, outputs]."""
         logits: Tensor = self.network((image.float() / 255.0 - self.mean) / self.std)
         return logits
+
+
+def build_small_resnet(options: "SmallResNet", inputs: ImageInputs, outputs: int) -> nn.Module:
+    """Build danlu's residual network for small images, with new weights."""
+    from danlu.models import residual
+
+    counts = options.blocks if isinstance(options.blocks, tuple) else (options.blocks,) * len(options.widths)
+    network = residual.SmallResNet(
+        inputs.channels,
+        outputs,
+        options.stem,
+        options.widths,
+        counts,
+        residual.Style(options.normalization, options.activation),
+        options.dropout,
+        options.stochastic_depth,
+        options.mirrored,
+    )
+    return NormalizedImages(network, inputs)
 
 
 def build_timm(options: "Timm", inputs: ImageInputs, outputs: int) -> nn.Module:

@@ -78,13 +78,14 @@ def apply(images: Tensor, plan: Plan, size: int) -> Tensor:
 
 def resampled(images: Tensor, matrices: np.ndarray, size: int) -> Tensor:
     """The one resampling of a batch, [batch, channels, size, size] float in grey levels."""
-    batch, _, height, width = images.shape
-    # grid_sample counts from -1 to 1 across the image on both sides.
-    to_unit = np.array([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
-    from_unit = np.array([[size / 2, 0, size / 2], [0, size / 2, size / 2], [0, 0, 1]])
-    square = np.concatenate([matrices, np.broadcast_to([[[0.0, 0.0, 1.0]]], (batch, 1, 3))], axis=1)
-    theta = _tensor((to_unit @ square @ from_unit)[:, :2], images.device)
-    grid = functional.affine_grid(theta, [batch, 1, size, size], align_corners=False)
+    height, width = images.shape[2:]
+    # grid_sample counts from -1 to 1 across the image.
+    unit = matrices * np.array([[2 / width], [2 / height]]) - np.array([[0, 0, 1], [0, 0, 1]])
+    middles = np.arange(size) + 0.5
+    # A sum of two vectors: affine_grid is a product of matrices, whose rounding depends on how many there are.
+    along = _tensor(unit[:, :, :1] * middles, images.device)
+    across = _tensor(unit[:, :, 1:2] * middles + unit[:, :, 2:], images.device)
+    grid = torch.stack([across[:, axis, :, None] + along[:, axis, None, :] for axis in (0, 1)], dim=3)
     # As in Pillow, a point on a border pixel has that pixel's colour, not one half black, and ends at the edge.
     found = functional.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
     inside = (grid.abs() <= 1).all(dim=3)

@@ -1,5 +1,7 @@
 """Carries out plans on the CPU: one uint8 image of any size in, one of the model's size out. Safe in threads.
 
+Small images are changed by the batch, by `device`: of those, calls cost ten times what their pixels do.
+
 torch resamples and mixes colours, Pillow turns hues, blurs and filters tones; both let other threads run meanwhile.
 Where an image is reduced a lot it is antialiased first, because an affine resampling looks at four pixels only; without
 turns or slants one antialiased resize does it all. torchvision's functions do the same, step by step.
@@ -17,8 +19,9 @@ import numpy as np
 from danlu.core.seeds import Seed
 from danlu.data.augment.base import ImageAugmentation
 from danlu.data.augment.draw import NORMAL_BITS, hashed, normal_table
-from danlu.data.augment.pictures import RandomCrop
+from danlu.data.augment.pictures import Color, Erase, Flip, RandomCrop, Rotate, Scale, Shear, Translate
 from danlu.data.augment.plan import FILTERS, Filter, Plan, plan_images
+from danlu.data.augment.rows import Noise
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-6  # pixels
 REDUCED = 2.0  # pixels of the original a pixel of the result: from here on four neighbours are too few
+SMALL = 64  # pixels a side, up to which a batch at once is faster than image by image
 SLIGHT_BLUR = 0.9  # pixels: below it a 5x5 kernel holds the whole Gaussian, which Pillow's boxes then miss by far
 
 
@@ -78,6 +82,22 @@ class HostAugment:
         shrink = max(1.0, min(across, down))
         return math.ceil(width / shrink), math.ceil(height / shrink)
 
+    def by_the_batch(self, side: int) -> bool:
+        """Whether images of so many pixels a side are best changed by `apply_all`.
+
+        Only where both executors do the same to them, and what becomes of one depends on no other.
+        """
+        return side == self.size and side <= SMALL and _alike_on_both(self.steps)
+
+    def apply_all(self, images: np.ndarray, plan: Plan) -> np.ndarray:
+        """Carry out a plan on as many images of the model's size, [batch, size, size, channels] uint8, in and out."""
+        import torch
+
+        from danlu.data.augment.device import apply
+
+        changed = apply(torch.from_numpy(images).permute(0, 3, 1, 2), plan, self.size)
+        return changed.permute(0, 2, 3, 1).numpy()
+
     def apply(self, image: np.ndarray, plan: Plan, index: int) -> np.ndarray:
         """Carry out the plan's sample `index` on its image; shapes as in `__call__`."""
         height, width, _ = image.shape
@@ -102,6 +122,20 @@ class HostAugment:
         noise = normal_table()[bits].reshape(pixels.shape) * np.float32(levels)
         noisy: np.ndarray = np.clip(np.rint(pixels + noise), 0, 255).astype(np.uint8)
         return noisy
+
+
+def _alike_on_both(steps: Sequence[ImageAugmentation]) -> bool:
+    """Whether `device` does the same as this module: nothing is reduced a lot, cut out, or left to Pillow."""
+    reduced = 1.0
+    for step in steps:
+        if isinstance(step, Scale):
+            reduced /= step.factor[0]
+        elif isinstance(step, Color):
+            if step.hue:
+                return False
+        elif not isinstance(step, Flip | Translate | Rotate | Shear | Erase | Noise):
+            return False
+    return reduced < REDUCED
 
 
 def _steps(matrix: np.ndarray) -> tuple[float, float]:

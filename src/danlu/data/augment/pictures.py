@@ -60,14 +60,19 @@ class Scale(ImageAugmentation):
 
 
 class Translate(ImageAugmentation):
-    """Move by at most `fraction` of the width and of the height."""
+    """Move by at most `fraction` of the width and of the height. What comes in from outside is black."""
 
     name: Literal["translate"] = "translate"
     fraction: Annotated[float, Field(ge=0.0, le=1.0)]
+    whole_pixels: bool = Field(
+        default=False, description="move by whole pixels of the original, so that small images stay sharp"
+    )
 
     def add(self, sketch: Sketch, draw: Draw) -> None:
         right, down = (draw.uniform(axis, -self.fraction, self.fraction) for axis in ("x", "y"))
         sketch.move(translation(right, down))
+        if self.whole_pixels:
+            sketch.move_by_whole_pixels()
 
 
 class Shear(ImageAugmentation):

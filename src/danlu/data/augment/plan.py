@@ -50,6 +50,7 @@ class Plan:
         noise: deviation in grey levels, [samples]; 0 for none.
         keys: what the noise of each sample is hashed with, [samples] uint32.
         erased: left, top, right and bottom as fractions of the side, [samples, boxes, 4]; empty boxes erase nothing.
+        whole_pixels: whether images are moved by whole pixels of the original, which blurs nothing.
     """
 
     before: Map
@@ -62,11 +63,12 @@ class Plan:
     noise: np.ndarray
     keys: np.ndarray
     erased: np.ndarray
+    whole_pixels: bool = False
 
     def matrices(self, width: int, height: int, size: int) -> np.ndarray:
         """For images of one size: from a point of the result to a point of the original, [samples, 2, 3]."""
         boxes = middle_square(width, height) if self.window is None else self.window.boxes(width, height)
-        return back_to_source(self.before, boxes, self.after, width, height, size)
+        return self._placed(back_to_source(self.before, boxes, self.after, width, height, size))
 
     def matrix(self, index: int, width: int, height: int, size: int) -> np.ndarray:
         """One sample's, [2, 3]."""
@@ -76,8 +78,14 @@ class Plan:
             window = self.window
             boxes = Window(window.area[one], window.ratio[one], window.place[one]).boxes(width, height)
         before, after = (Map(steps.linear[one], steps.shift[one]) for steps in (self.before, self.after))
-        matrix: np.ndarray = back_to_source(before, boxes, after, width, height, size)[0]
+        matrix: np.ndarray = self._placed(back_to_source(before, boxes, after, width, height, size))[0]
         return matrix
+
+    def _placed(self, matrices: np.ndarray) -> np.ndarray:
+        """Matrices whose constant part, where an image comes to lie, is of whole pixels where the plan says so."""
+        if self.whole_pixels:
+            matrices[:, :, 2] = np.rint(matrices[:, :, 2])
+        return matrices
 
 
 class Sketch:
@@ -92,6 +100,7 @@ class Sketch:
         self._filters: list[FilterSlot] = []
         self._blur = self._noise = np.zeros(count)
         self._erased: list[np.ndarray] = []
+        self._whole_pixels = False
 
     def move(self, step: Map) -> None:
         """Add a geometric step."""
@@ -99,6 +108,10 @@ class Sketch:
             self._before = self._before.then(step)
         else:
             self._after = self._after.then(step)
+
+    def move_by_whole_pixels(self) -> None:
+        """Round where images come to lie."""
+        self._whole_pixels = True
 
     def crop(self, window: Window) -> None:
         """Cut out a part; once a plan."""
@@ -157,6 +170,7 @@ class Sketch:
             noise=self._noise,
             keys=keys,
             erased=erased,
+            whole_pixels=self._whole_pixels,
         )
 
 

@@ -42,6 +42,12 @@ class HostAugment(Protocol):
             [size, size, channels] uint8, of the model's size.
         """
 
+    def by_the_batch(self, side: int) -> bool:
+        """Whether images of so many pixels a side are best changed by `apply_all`."""
+
+    def apply_all(self, images: np.ndarray, plan: Any) -> np.ndarray:
+        """The same as `apply` on each image of a plan, [batch, size, size, channels] uint8, in and out."""
+
 
 @dataclass(frozen=True, eq=False)
 class Images:
@@ -73,6 +79,8 @@ class Images:
         augment, positions = self.augment, rows % len(self)
         if augment is None or epoch is None:
             batch = self.pixels.many(positions)
+        elif augment.by_the_batch(self.pixels.side):
+            batch = augment.apply_all(self.pixels.many(positions), augment.plan(rows, epoch))
         else:
             plan = augment.plan(rows, epoch)
             changed = self.threads.map(
