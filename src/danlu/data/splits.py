@@ -17,7 +17,7 @@ from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.columns import date_format
 from danlu.data.dataset import Dataset
-from danlu.data.disk import Table, take_rows
+from danlu.data.disk import WINDOW_BYTES, Table, rows_within, take_rows
 from danlu.recipe.sections import Split as SplitSection
 
 Rows = np.ndarray
@@ -60,8 +60,9 @@ class Part:
         return take_rows(self.whole.select(names), self.rows)
 
     def blocks(self, columns: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
-        """Some columns of the rows, `size` rows at a time, so that a large table is never copied whole."""
+        """Some columns of the rows, at most `size` rows at a time, so that a large table is never copied whole."""
         chosen = self.whole.select(columns)
+        size = min(size, rows_within(chosen.lazy(), WINDOW_BYTES))
         for start in range(0, len(self.rows), size):
             yield take_rows(chosen, self.rows[start : start + size])
 
