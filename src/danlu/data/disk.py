@@ -6,8 +6,12 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
+from danlu.core.ahead import ahead
+from danlu.core.device import usable_cores
+
 WINDOW_BYTES = 1 << 25  # of a table that are read at a time; by bytes, since rows may be of any width
 MOST_ROWS = 1 << 18  # read at a time, however narrow they are
+MOST_THREADS = 8  # that work on a table which is held; each takes a window's memory
 SAMPLED_ROWS = 256  # tell how many bytes a row takes
 
 
@@ -78,11 +82,17 @@ def rows_within(table: pl.LazyFrame, size: int, most: int | None = MOST_ROWS) ->
     return rows if most is None else min(rows, most)
 
 
+def threads_for(table: Table) -> int:
+    """How many parts of a table are worked on at once: of one that is not held, no more than one is in memory."""
+    return 1 if isinstance(table, DiskFrame) else min(usable_cores(), MOST_THREADS)
+
+
 def row_hashes(table: Table, names: Sequence[str]) -> np.ndarray:
     """A number for each row that is the same for equal values of some columns, [rows] uint64; read window by window."""
     hashes = table.lazy().select(pl.struct(list(names)).hash(seed=0).alias("hash"))
     size = rows_within(table.lazy().select(list(names)), WINDOW_BYTES)
-    windows = [hashes.slice(start, size).collect() for start in range(0, table.height, size)]
+    starts = range(0, table.height, size)
+    windows = list(ahead(lambda start: hashes.slice(start, size).collect(), starts, threads_for(table)))
     return pl.concat(windows).to_series().to_numpy() if windows else np.zeros(0, dtype=np.uint64)
 
 

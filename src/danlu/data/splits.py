@@ -61,10 +61,13 @@ class Part:
 
     def blocks(self, columns: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
         """Some columns of the rows, at most `size` rows at a time, so that a large table is never copied whole."""
-        chosen = self.whole.select(columns)
-        size = min(size, rows_within(chosen.lazy(), WINDOW_BYTES))
+        chosen, size = self.whole.select(columns), self.block_rows(columns, size)
         for start in range(0, len(self.rows), size):
             yield take_rows(chosen, self.rows[start : start + size])
+
+    def block_rows(self, columns: Sequence[str], most: int) -> int:
+        """How many rows a block of some columns has: fewer than `most` where rows are wide."""
+        return rows_within(self.whole.select(columns).lazy(), WINDOW_BYTES, most)
 
 
 class TrainSplit(Part):

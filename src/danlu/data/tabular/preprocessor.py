@@ -10,10 +10,12 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from danlu.core.ahead import ahead
 from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
 from danlu.data.columns import Column, date_format
 from danlu.data.dataset import Dataset
+from danlu.data.disk import threads_for
 from danlu.data.place import Hints, Place
 from danlu.data.specs import TabularInputs
 from danlu.data.splits import TrainSplit
@@ -74,21 +76,12 @@ class TabularPreprocessor(Frozen):
     @classmethod
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
         """Learn from the training split's rows."""
-        outliers = section.clean.outliers
-        flagging = outliers if outliers is not None and outliers.action == "flag" else None
-        numbers: list[NumberState] = []
-        flags: list[Flag] = []
-        for column in dataset.used:
-            if column.type not in ("number", "datetime"):
-                continue
-            raw = train.column(column.name)
-            form = date_format(raw) if column.type == "datetime" and raw.dtype == pl.String else None
-            for part in DATE_PARTS if column.type == "datetime" else (None,):
-                values = read_numbers(raw, part, dataset.origin, form)
-                numbers.append(_fit_number(column, part, values, section).model_copy(update={"form": form}))
-                limits = limits_of(values, flagging) if flagging is not None and part is None else None
-                if limits is not None:
-                    flags.append(Flag(column=column.name, limits=limits))
+        measured = [column for column in dataset.used if column.type in ("number", "datetime")]
+        learned = list(
+            ahead(lambda column: _learn(column, train, dataset, section), measured, threads_for(train.whole))
+        )
+        numbers = [state for states, _ in learned for state in states]
+        flags = [flag for _, found in learned for flag in found]
         categories, derived = _fit_categories(train, dataset, section, seed)
         texts = [train.column(column.name) for column in dataset.used if column.type == "text"]
         topics = [state for state in (WordsState.fit(values, seed) for values in texts) if state is not None]
@@ -227,6 +220,21 @@ def training_answers(train: TrainSplit, dataset: Dataset, seed: Seed) -> Answers
     if dataset.task == "regression":
         return Answers(values.cast(pl.Float64).to_numpy(), continuous=True, seed=seed)
     return Answers(values.cast(pl.String).rank("dense").to_numpy().astype(np.int64) - 1, continuous=False, seed=seed)
+
+
+def _learn(column: Column, train: TrainSplit, dataset: Dataset, section: Data) -> tuple[list[NumberState], list[Flag]]:
+    """The numeric features of one column, and from where on its values are outliers, where that is flagged."""
+    outliers = section.clean.outliers
+    raw = train.column(column.name)
+    form = date_format(raw) if column.type == "datetime" and raw.dtype == pl.String else None
+    numbers: list[NumberState] = []
+    for part in DATE_PARTS if column.type == "datetime" else (None,):
+        values = read_numbers(raw, part, dataset.origin, form)
+        numbers.append(_fit_number(column, part, values, section).model_copy(update={"form": form}))
+    if outliers is None or outliers.action != "flag" or column.type != "number":
+        return numbers, []
+    limits = limits_of(values, outliers)
+    return numbers, [] if limits is None else [Flag(column=column.name, limits=limits)]
 
 
 def _fit_number(column: Column, part: str | None, values: np.ndarray, section: Data) -> NumberState:
