@@ -247,6 +247,10 @@ class Given(Splitter):
     column: str
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
+        return self.parts(dataset)
+
+    def parts(self, dataset: Dataset) -> Rows:
+        """TRAIN, VALIDATION or TEST for each row, [rows] int8."""
         codes = {"train": TRAIN, "training": TRAIN, "validation": VALIDATION, "valid": VALIDATION}
         codes |= {"val": VALIDATION, "dev": VALIDATION, "test": TEST}
         words = [str(word).strip().lower() for word in dataset.frame[self.column].to_list()]

@@ -76,7 +76,7 @@ def open_data(recipe: Recipe) -> Opened:
     if resolved.model.extra:
         require(resolved.model.extra, f"model.name: {resolved.model.name}")
     seed, options = Seed(resolved.seed), resolved.data.clean
-    cleaned = clean_rows(dataset, options)
+    cleaned = clean_rows(dataset, options, resolved.data.split)
     splits = split_dataset(dataset, resolved.data.split, seed, cleaned.kept)
     splits, outliers = drop_outliers(splits, dataset, options.outliers, seed)
     findings = audit(dataset, splits, resolved.data, seed)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from danlu.core.ahead import ahead
 from danlu.core.component import Frozen
+from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.columns import Column, date_format
 from danlu.data.dataset import Dataset
@@ -76,18 +77,19 @@ class TabularPreprocessor(Frozen):
     @classmethod
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
         """Learn from the training split's rows."""
-        measured = [column for column in dataset.used if column.type in ("number", "datetime")]
+        used = _varying(train, dataset)
+        measured = [column for column in used if column.type in ("number", "datetime")]
         learned = list(
             ahead(lambda column: _learn(column, train, dataset, section), measured, threads_for(train.whole))
         )
         numbers = [state for states, _ in learned for state in states]
         flags = [flag for _, found in learned for flag in found]
-        categories, derived = _fit_categories(train, dataset, section, seed)
+        categories, derived = _fit_categories(train, used, dataset, section, seed)
         texts = [train.column(column.name) for column in dataset.used if column.type == "text"]
         topics = [state for state in (WordsState.fit(values, seed) for values in texts) if state is not None]
         gaps = section.clean.missing
         wanted = isinstance(gaps, Impute) and gaps.indicators
-        holed = [column.name for column in dataset.used if train.whole[column.name].null_count() and wanted]
+        holed = [column.name for column in used if train.whole[column.name].null_count() and wanted]
         fitted = cls(
             numbers=tuple(numbers),
             indicators=tuple(name for name in holed if train.column(name).null_count()),
@@ -222,6 +224,24 @@ def training_answers(train: TrainSplit, dataset: Dataset, seed: Seed) -> Answers
     return Answers(values.cast(pl.String).rank("dense").to_numpy().astype(np.int64) - 1, continuous=False, seed=seed)
 
 
+def _varying(train: TrainSplit, dataset: Dataset) -> list[Column]:
+    """The used columns that have two values or more among the training rows; another row's value makes none a feature.
+
+    Raises:
+        DataError: there are none.
+    """
+    found = [column for column in dataset.used if column.type == "text" or _varies(train.column(column.name))]
+    if not found:
+        raise DataError(f"{dataset.origin}: every column is the same in all training rows; nothing to learn from")
+    return found
+
+
+def _varies(values: pl.Series) -> bool:
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+    return bool(values.min() != values.max())
+
+
 def _learn(column: Column, train: TrainSplit, dataset: Dataset, section: Data) -> tuple[list[NumberState], list[Flag]]:
     """The numeric features of one column, and from where on its values are outliers, where that is flagged."""
     outliers = section.clean.outliers
@@ -255,12 +275,12 @@ def _fit_number(column: Column, part: str | None, values: np.ndarray, section: D
 
 
 def _fit_categories(
-    train: TrainSplit, dataset: Dataset, section: Data, seed: Seed
+    train: TrainSplit, used: list[Column], dataset: Dataset, section: Data, seed: Seed
 ) -> tuple[list[CategoryState], list[OneHotState | TargetState]]:
     embedded: list[CategoryState] = []
     derived: list[OneHotState | TargetState] = []
     merged = section.clean.categories == "merge"
-    for column in dataset.used:
+    for column in used:
         if column.type != "category":
             continue
         encoder = section.options_of(column.name).encode or section.encode
