@@ -336,7 +336,7 @@ def judged_file(holed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(recipes, st.floats(-1e12, 1e12), words, st.sampled_from(["changed", "emptied", "copied"]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_no_value_of_validation_or_test_rows_changes_anything_learned(
     judged_file: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -358,7 +358,8 @@ def test_no_value_of_validation_or_test_rows_changes_anything_learned(
         other("note", None if empty else f"{word} {word} unheard of"),
         other("ill", "yes" if empty else "no"),
     )
-    if way == "copied":  # of training rows that stand before and behind them
+    if way == "copied":  # every other one, of training rows that stand before and behind it
+        judged &= pl.int_range(pl.len()) % 2 == 0
         donors = frame.filter(pl.col("part") == "train").reverse()[np.arange(frame.height) % 200]
         strange = frame.select(
             pl.when(judged).then(donors[name]).otherwise(pl.col(name)).alias(name) if name != "part" else pl.col(name)
