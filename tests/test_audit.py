@@ -197,6 +197,14 @@ def test_wrong_labels_are_listed_first() -> None:
     assert len(set(wrong) & set(listed)) >= 5
 
 
+@pytest.mark.parametrize("words", [True, False])
+def test_infinite_values_are_told_however_they_are_written(tmp_path: Path, words: bool) -> None:
+    frame = clean_table().with_columns(x5=pl.when(pl.int_range(ROWS) % 100 == 0).then(np.inf).otherwise(pl.col("x5")))
+    found = findings(frame.with_columns(pl.col("x5").cast(pl.String)) if words else frame, tmp_path)
+    (told,) = [finding for finding in found if finding["subject"] == "x5"]
+    assert "infinite" in told["message"] and told["figures"]["infinite"] > 0
+
+
 def test_columns_that_carry_little_are_noted(tmp_path: Path) -> None:
     generator = np.random.default_rng(4)
     frame = clean_table().with_columns(
