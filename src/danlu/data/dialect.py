@@ -108,7 +108,7 @@ def _has_blank_lines(path: Path) -> bool:
             pairs = (b"\n\n", b"\n\r\n", b"\r\r") if b"\r" in block or b"\r" in tail else (b"\n\n",)
             if any(pair in block or pair in tail + block[:2] for pair in pairs):
                 return True
-            tail = block[-2:]
+            tail = (tail + block[-2:])[-2:]  # a compressed file may give a byte at a time
     return False
 
 
