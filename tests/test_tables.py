@@ -399,6 +399,20 @@ def _learned(data: Opened) -> tuple[str, list[np.ndarray]]:
     return state, [*arrays, feed.examples.target.numpy(), feed.order(0), data.splits.train.rows]
 
 
+def test_a_column_that_is_the_same_in_all_training_rows_is_no_feature(holed: Path, tmp_path: Path) -> None:
+    frame = pl.read_csv(holed).with_columns(
+        site=pl.when(pl.col("part") == "train").then(pl.lit("A")).otherwise(pl.lit("B")), flat=pl.lit(3.5)
+    )
+    frame = frame.with_columns(flat=pl.when(pl.col("part") == "test").then(7.0).otherwise(pl.col("flat")))
+    frame.write_csv(tmp_path / "flat.csv")
+    by = {"by": {"column": "part"}}
+    assert fit(opened(tmp_path / "flat.csv", split=by)).columns == fit(opened(holed, split=by)).columns
+    nothing = frame.select("site", "flat", "ill", "part")
+    nothing.write_csv(tmp_path / "nothing.csv")
+    with pytest.raises(DataError, match="every column is the same in all training rows"):
+        fit(opened(tmp_path / "nothing.csv", split=by))
+
+
 def test_everything_at_once_trains_and_predicts_the_same_again(holed: Path, tmp_path: Path) -> None:
     recipe = {
         "data": {

@@ -77,26 +77,24 @@ class TabularPreprocessor(Frozen):
     @classmethod
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
         """Learn from the training split's rows."""
-        used = _varying(train, dataset)
-        measured = [column for column in used if column.type in ("number", "datetime")]
+        measured = [column for column in dataset.used if column.type in ("number", "datetime")]
         learned = list(
             ahead(lambda column: _learn(column, train, dataset, section), measured, threads_for(train.whole))
         )
         numbers = [state for states, _ in learned for state in states]
         flags = [flag for _, found in learned for flag in found]
-        categories, derived = _fit_categories(train, used, dataset, section, seed)
+        categories, derived = _fit_categories(train, dataset, section, seed)
         texts = [train.column(column.name) for column in dataset.used if column.type == "text"]
         topics = [state for state in (WordsState.fit(values, seed) for values in texts) if state is not None]
-        gaps = section.clean.missing
-        wanted = isinstance(gaps, Impute) and gaps.indicators
-        holed = [column.name for column in used if train.whole[column.name].null_count() and wanted]
         fitted = cls(
-            numbers=tuple(numbers),
-            indicators=tuple(name for name in holed if train.column(name).null_count()),
-            flags=tuple(flags),
-            derived=(*derived, *topics),
-            categories=tuple(categories),
+            numbers=tuple(numbers), flags=tuple(flags), derived=(*derived, *topics), categories=tuple(categories)
         )
+        if not fitted.columns:
+            raise DataError(f"{dataset.origin}: every column is the same in all training rows; nothing to learn from")
+        gaps = section.clean.missing
+        if isinstance(gaps, Impute) and gaps.indicators:
+            holed = tuple(name for name in fitted.columns if train.column(name).null_count())
+            fitted = fitted.model_copy(update={"indicators": holed})
         fitted = fitted._with_filler(train, section, dataset.origin, seed)
         return fitted._with_selection(train, dataset, section, seed)
 
@@ -224,19 +222,8 @@ def training_answers(train: TrainSplit, dataset: Dataset, seed: Seed) -> Answers
     return Answers(values.cast(pl.String).rank("dense").to_numpy().astype(np.int64) - 1, continuous=False, seed=seed)
 
 
-def _varying(train: TrainSplit, dataset: Dataset) -> list[Column]:
-    """The used columns that have two values or more among the training rows; another row's value makes none a feature.
-
-    Raises:
-        DataError: there are none.
-    """
-    found = [column for column in dataset.used if column.type == "text" or _varies(train.column(column.name))]
-    if not found:
-        raise DataError(f"{dataset.origin}: every column is the same in all training rows; nothing to learn from")
-    return found
-
-
 def _varies(values: pl.Series) -> bool:
+    """Whether a column has two values or more among the training rows; another row's value makes none a feature."""
     if values.dtype.is_float():
         values = values.fill_nan(None)
     return bool(values.min() != values.max())
@@ -246,6 +233,8 @@ def _learn(column: Column, train: TrainSplit, dataset: Dataset, section: Data) -
     """The numeric features of one column, and from where on its values are outliers, where that is flagged."""
     outliers = section.clean.outliers
     raw = train.column(column.name)
+    if not _varies(raw):
+        return [], []
     form = date_format(raw) if column.type == "datetime" and raw.dtype == pl.String else None
     numbers: list[NumberState] = []
     for part in DATE_PARTS if column.type == "datetime" else (None,):
@@ -275,17 +264,19 @@ def _fit_number(column: Column, part: str | None, values: np.ndarray, section: D
 
 
 def _fit_categories(
-    train: TrainSplit, used: list[Column], dataset: Dataset, section: Data, seed: Seed
+    train: TrainSplit, dataset: Dataset, section: Data, seed: Seed
 ) -> tuple[list[CategoryState], list[OneHotState | TargetState]]:
     embedded: list[CategoryState] = []
     derived: list[OneHotState | TargetState] = []
     merged = section.clean.categories == "merge"
-    for column in used:
+    for column in dataset.used:
         if column.type != "category":
             continue
         encoder = section.options_of(column.name).encode or section.encode
         assert isinstance(encoder, Encoder)
         values = train.column(column.name)
+        if not _varies(values):
+            continue
         most = encoder.most if isinstance(encoder, OneHot) else None
         category = CategoryState.fit(values, encoder.rare, merged, most)
         if isinstance(encoder, Embedding):
