@@ -58,7 +58,7 @@ def with_danlu(path: str) -> int:
     )
     dataset = open_dataset(recipe.data)
     section = resolve(recipe, dataset).data
-    cleaned = clean_rows(dataset, section.clean)
+    cleaned = clean_rows(dataset, section.clean, section.split)
     splits = split_dataset(dataset, section.split, Seed(0), cleaned.kept)
     preprocessor = fit_preprocessor(splits.train, dataset, section, Hints(), Seed(0))
     place = Place(dataset.origin, dataset.folder)

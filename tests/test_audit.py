@@ -69,7 +69,7 @@ def test_the_same_inputs_with_two_answers_are_told(tmp_path: Path) -> None:
     assert contradiction["figures"]["rows"] == 100
 
 
-@pytest.mark.parametrize("form", ["number", "category", "gap"])
+@pytest.mark.parametrize("form", ["number", "category", "gap", "time"])
 def test_a_column_that_is_the_answer_in_disguise_is_found(tmp_path: Path, form: str) -> None:
     frame, generator = clean_table(), np.random.default_rng(1)
     yes = frame["y"].to_numpy() == "yes"
@@ -77,11 +77,26 @@ def test_a_column_that_is_the_answer_in_disguise_is_found(tmp_path: Path, form: 
         "number": pl.Series(yes * 2.0 + generator.normal(0, 0.05, ROWS)),
         "category": pl.Series(np.where(yes, np.array(["A", "B"])[generator.integers(0, 2, ROWS)], "C")),
         "gap": pl.Series(generator.normal(size=ROWS)).set(pl.Series(~yes), None),
+        # A time that stands there once in all the file: those of one class are the later ones.
+        "time": pl.Series(
+            [
+                f"{day % 28 + 1:02}.{month % 12 + 1:02}.{2020 + 2 * later} 10:{minute % 60:02}"
+                for minute, (later, day, month) in enumerate(zip(yes, range(ROWS), range(7, ROWS + 7), strict=True))
+            ]
+        ),
     }
     found = findings(frame.with_columns(refund=leaks[form]), tmp_path)
     (leak,) = [finding for finding in found if finding["subject"] == "refund" and finding["severity"] == "warning"]
     assert leak["cure"] == "data.columns: {refund: drop}"
     assert leak["figures"]["strength"] > 0.99
+
+
+def test_an_identifier_that_tells_the_answer_is_told_though_the_model_is_not_given_it(tmp_path: Path) -> None:
+    frame = clean_table()
+    cases = [f"{'P' if label == 'yes' else 'Q'}{row:05}" for row, label in enumerate(frame["y"])]
+    found = findings(frame.with_columns(case=pl.Series(cases)), tmp_path)
+    (leak,) = [finding for finding in found if finding["subject"] == "case"]
+    assert leak["severity"] == "note" and "it is left out of the model" in leak["message"]
 
 
 def test_a_number_in_the_targets_order_is_found_for_regression(tmp_path: Path) -> None:
@@ -180,6 +195,14 @@ def test_wrong_labels_are_listed_first() -> None:
     (finding,) = doubtful_labels(view(dataset, splits, section, Seed(0)))
     listed = [each["row"] for each in finding.figures["rows"]]
     assert len(set(wrong) & set(listed)) >= 5
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_infinite_values_are_told_however_they_are_written(tmp_path: Path, words: bool) -> None:
+    frame = clean_table().with_columns(x5=pl.when(pl.int_range(ROWS) % 100 == 0).then(np.inf).otherwise(pl.col("x5")))
+    found = findings(frame.with_columns(pl.col("x5").cast(pl.String)) if words else frame, tmp_path)
+    (told,) = [finding for finding in found if finding["subject"] == "x5"]
+    assert "infinite" in told["message"] and told["figures"]["infinite"] > 0
 
 
 def test_columns_that_carry_little_are_noted(tmp_path: Path) -> None:

@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.core.errors import DataError
-from danlu.data import tables
+from danlu.data import dialect, tables
 from danlu.data.sources import read_source
 
 MISSING = ("", "NA")
 # Any text but what means something else on its own: missing values, numbers, line ends of other systems alone.
-words = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\r\0"), min_size=1, max_size=12)
+words = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\r"), min_size=1, max_size=12)
 values = words.map(lambda text: "w" + text)
 numbers = st.integers(-(2**70), 2**70)
 
 
 @given(
     st.lists(st.tuples(values, numbers, st.floats(-1e9, 1e9)), min_size=1, max_size=12),
-    st.sampled_from([",", ";", "\t"]),
-    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from([",", ";", "\t", "|"]),
+    st.lists(st.sampled_from(["\n", "\r\n"]), min_size=1, max_size=3),
     st.booleans(),
     st.booleans(),
 )
@@ -32,21 +32,24 @@ def test_what_was_written_is_read(
     tmp_path_factory: pytest.TempPathFactory,
     rows: list[tuple[str, int, float]],
     separator: str,
-    line_end: str,
+    line_ends: list[str],
     mark: bool,
     blank: bool,
 ) -> None:
-    """Quotes, separators and line ends inside values, huge integers, a byte order mark, blank lines: all as written."""
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=separator, lineterminator=line_end, quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(["word", "count", "size"])
-    writer.writerows(rows)
+    """Quotes, separators, line ends and NUL inside values, huge integers, an empty column, a byte order mark, line ends
+    of two kinds, blank lines: all as written."""
+    lines = []
+    for number, row in enumerate([("word", "count", "size", "empty"), *((*row, None) for row in rows)]):
+        text, line_end = io.StringIO(), line_ends[number % len(line_ends)]
+        csv.writer(text, delimiter=separator, lineterminator=line_end, quoting=csv.QUOTE_NONNUMERIC).writerow(row)
+        lines.append(text.getvalue())
     path = tmp_path_factory.mktemp("dialect") / "table.csv"
-    content = ("\ufeff" if mark else "") + text.getvalue() + (line_end if blank else "")
+    content = ("\ufeff" if mark else "") + "".join(lines) + (line_ends[0] if blank else "")
     path.write_bytes(content.encode())
     frame = read_source(str(path), MISSING).frame
     assert isinstance(frame, pl.DataFrame)
-    assert frame.columns == ["word", "count", "size"]
+    assert frame.columns == ["word", "count", "size", "empty"]
+    assert frame["empty"].to_list() == [None] * len(rows)
     assert frame["word"].to_list() == [word for word, _, _ in rows]
     assert [int(count) for count in frame["count"]] == [count for _, count, _ in rows]
     assert frame["size"].to_list() == pytest.approx([size for _, _, size in rows])
@@ -78,10 +81,27 @@ def test_uneven_rows_are_refused_with_their_line(tmp_path_factory: pytest.TempPa
             read_source(str(path), MISSING)
 
 
+@pytest.mark.parametrize("content", ["a,b\n1,x\r2,y\n3,z\n", "a,b\r1,x\n2,y\r3,z\r"])
+def test_a_lone_carriage_return_among_other_line_ends_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "mixed.csv").write_bytes(content.encode())
+    with pytest.raises(DataError, match=r"mixed\.csv(:2: a lone carriage return|: cannot be read as csv: new-line)"):
+        read_source(str(tmp_path / "mixed.csv"), MISSING)
+
+
 def test_a_name_given_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "twice.csv").write_text("x,y,x\n1,2,3\n")
     with pytest.raises(DataError, match="the header names 'x' more than once"):
         read_source(str(tmp_path / "twice.csv"), MISSING)
+
+
+@pytest.mark.parametrize("block", range(1, 12))
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_blank_line_is_seen_wherever_a_file_is_cut_to_be_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, line_end: str
+) -> None:
+    monkeypatch.setattr(dialect, "BLOCK", block)
+    (tmp_path / "blank.csv").write_bytes(line_end.join(["x,y", "1,2", "", "3,4", ""]).encode())
+    assert read_source(str(tmp_path / "blank.csv"), MISSING).frame.rows() == [(1, 2), (3, 4)]
 
 
 def test_a_row_of_nothing_but_separators_is_a_row(tmp_path: Path) -> None:

@@ -321,6 +321,16 @@ def test_a_run_without_evaluation_log_or_baselines_has_a_page(report: Any) -> No
     assert "★" not in page.text
 
 
+def test_training_images_are_pictures_that_the_page_lets_itself_show(report: Any) -> None:
+    known = classification_profile()
+    known["samples"] = {"images": [{"label": "cat", "png": "iVBORw0KGgo="}]}
+    source = report(known, classification()).source
+    assert '<img src="data:image/png;base64,iVBORw0KGgo="' in source
+    # Browsers show nothing of what the page's own policy does not name.
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', source)
+    assert "img-src data:" in policy.split("; ")
+
+
 def test_same_run_gives_the_same_bytes(report: Any) -> None:
     first, second = (report(classification_profile(), classification()).source for _ in range(2))
     assert first == second

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 import danlu as package
 from danlu.core.errors import DataError, RecipeError
 from danlu.core.seeds import Seed
+from danlu.data.balance.table import BALANCERS
 from danlu.data.builtin import read_builtin
 from danlu.data.dataset import interpret
 from danlu.data.place import Hints, Place, Source
@@ -293,53 +294,92 @@ def test_cleaning_that_leaves_nothing_says_so(tmp_path: Path) -> None:
         opened(tmp_path / "gaps.csv", target="y", clean={"missing": "drop"})
 
 
+STRATEGIES = ("median", "mean", "most-frequent", "constant", "knn", "iterative")
 words = st.sampled_from(["gold", "silver", "new", "", "GOLD"])
 recipes = st.fixed_dictionaries(
     {
         "scale": st.sampled_from(["standard", "quantile", "power", "robust", "minmax", "log1p"]),
         "encode": st.sampled_from(["embedding", "one-hot", "target"]),
         "select": st.sampled_from(
-            [None, *({"method": m, "keep": 3} for m in ("variance", "anova", "mutual-information", "pca"))]
+            [None, *({"method": m, "keep": 3} for m in ("variance", "anova", "mutual-information", "model", "pca"))]
         ),
         "clean": st.fixed_dictionaries(
             {
-                "missing": st.sampled_from(
-                    [{"impute": {"strategy": s, "indicators": True}} for s in ("median", "knn", "iterative")]
+                "missing": st.sampled_from([{"impute": {"strategy": s, "indicators": True}} for s in STRATEGIES]),
+                "outliers": st.sampled_from(
+                    [
+                        None,
+                        {"method": "isolation-forest", "action": "drop"},
+                        *({"method": m, "action": a} for m in ("iqr", "z-score") for a in ("clip", "flag", "drop")),
+                    ]
                 ),
-                "outliers": st.sampled_from([None, *({"action": action} for action in ("clip", "flag", "drop"))]),
+                "duplicates": st.sampled_from(["keep", "drop"]),
                 "categories": st.sampled_from(["keep", "merge"]),
             }
         ),
-        "balance": st.sampled_from(["none", "smote", "oversample", "adasyn"]),
+        "balance": st.sampled_from(sorted(BALANCERS)),
     }
 )
 
 
-@given(recipes, st.floats(-1e12, 1e12), words, st.booleans())
-@settings(max_examples=30, deadline=None)
+@pytest.fixture(scope="module")
+def judged_file(holed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with texts, and with a column that is the same in every training row."""
+    frame = pl.read_csv(holed)
+    told = [
+        f"seen in {place} on day {row % 9} by the {['old', 'new'][row % 2]} doctor"
+        for row, place in enumerate(frame["town"].fill_null("a village"))
+    ]
+    path = tmp_path_factory.mktemp("judged") / "judged.csv"
+    frame.with_columns(note=pl.Series(told), site=pl.Series(["A"] * frame.height)).write_csv(path)
+    return path
+
+
+@given(recipes, st.floats(-1e12, 1e12), words, st.sampled_from(["changed", "emptied", "copied"]))
+@settings(max_examples=25, deadline=None)
 def test_no_value_of_validation_or_test_rows_changes_anything_learned(
-    holed: Path, tmp_path_factory: pytest.TempPathFactory, recipe: dict[str, Any], number: float, word: str, empty: bool
+    judged_file: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    recipe: dict[str, Any],
+    number: float,
+    word: str,
+    way: str,
 ) -> None:
     """Statistics, vocabularies, chosen features, kept rows, synthetic rows: all the same whatever the others hold."""
-    frame = pl.read_csv(holed)
-    judged = pl.col("part") != "train"
+    frame = pl.read_csv(judged_file)
+    judged, empty = pl.col("part") != "train", way == "emptied"
+
+    def other(name: str, value: object) -> pl.Expr:
+        return pl.when(judged).then(pl.lit(value, dtype=frame.schema[name])).otherwise(pl.col(name)).alias(name)
+
     strange = frame.with_columns(
-        *(
-            pl.when(judged)
-            .then(pl.lit(None if empty else number, dtype=pl.Float64))
-            .otherwise(pl.col(name))
-            .alias(name)
-            for name in ("age", "bmi", "bp")
-        ),
-        *(pl.when(judged).then(pl.lit(word)).otherwise(pl.col(name)).alias(name) for name in ("plan", "town")),
-        ill=pl.when(judged).then(pl.lit("yes" if empty else "no")).otherwise(pl.col("ill")),
+        *(other(name, None if empty else number) for name in ("age", "bmi", "bp")),
+        *(other(name, word) for name in ("plan", "town", "site")),
+        other("note", None if empty else f"{word} {word} unheard of"),
+        other("ill", "yes" if empty else "no"),
     )
-    other = tmp_path_factory.mktemp("strange") / "strange.csv"
-    strange.write_csv(other)
-    learned = [_learned(opened(path, split={"by": {"column": "part"}}, **recipe)) for path in (holed, other)]
-    assert learned[0][0] == learned[1][0]
-    for one, two in zip(learned[0][1], learned[1][1], strict=True):
+    if way == "copied":  # every other one, of training rows that stand before and behind it
+        judged &= pl.int_range(pl.len()) % 2 == 0
+        donors = frame.filter(pl.col("part") == "train").reverse()[np.arange(frame.height) % 200]
+        strange = frame.select(
+            pl.when(judged).then(donors[name]).otherwise(pl.col(name)).alias(name) if name != "part" else pl.col(name)
+            for name in frame.columns
+        )
+    path = tmp_path_factory.mktemp("strange") / "strange.csv"
+    strange.write_csv(path)
+    section = {"split": {"by": {"column": "part"}}, "columns": {"note": "text"}, **recipe}
+    (state, arrays), (again, others) = (_learned_or_refused(source, section) for source in (judged_file, path))
+    assert state == again
+    for one, two in zip(arrays, others, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def _learned_or_refused(source: Path, section: dict[str, Any]) -> tuple[str, list[np.ndarray]]:
+    """What is learned; where a way to balance does not fit the training rows, that it was refused."""
+    try:
+        return _learned(opened(source, **section))
+    except DataError as refused:
+        return str(refused).replace(str(source), ""), []
 
 
 def _learned(data: Opened) -> tuple[str, list[np.ndarray]]:
@@ -357,6 +397,20 @@ def _learned(data: Opened) -> tuple[str, list[np.ndarray]]:
     assert feed.examples.target is not None
     state = prepared.preprocessor.model_dump_json() + repr(balanced.emphasis) + prepared.target.model_dump_json()
     return state, [*arrays, feed.examples.target.numpy(), feed.order(0), data.splits.train.rows]
+
+
+def test_a_column_that_is_the_same_in_all_training_rows_is_no_feature(holed: Path, tmp_path: Path) -> None:
+    frame = pl.read_csv(holed).with_columns(
+        site=pl.when(pl.col("part") == "train").then(pl.lit("A")).otherwise(pl.lit("B")), flat=pl.lit(3.5)
+    )
+    frame = frame.with_columns(flat=pl.when(pl.col("part") == "test").then(7.0).otherwise(pl.col("flat")))
+    frame.write_csv(tmp_path / "flat.csv")
+    by = {"by": {"column": "part"}}
+    assert fit(opened(tmp_path / "flat.csv", split=by)).columns == fit(opened(holed, split=by)).columns
+    nothing = frame.select("site", "flat", "ill", "part")
+    nothing.write_csv(tmp_path / "nothing.csv")
+    with pytest.raises(DataError, match="every column is the same in all training rows"):
+        fit(opened(tmp_path / "nothing.csv", split=by))
 
 
 def test_everything_at_once_trains_and_predicts_the_same_again(holed: Path, tmp_path: Path) -> None:

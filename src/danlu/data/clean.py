@@ -20,11 +20,11 @@ from danlu.data.dataset import Dataset
 from danlu.data.disk import Table, among, row_hashes, take_rows
 from danlu.data.images.check import unreadable
 from danlu.data.near import near_images, near_texts
-from danlu.data.splits import Part, Splits, TrainSplit
+from danlu.data.splits import Given, Part, Splits, TrainSplit
 from danlu.data.tabular.impute import DropGaps
 from danlu.data.tabular.numbers import read_numbers
 from danlu.data.tabular.outliers import isolated, limits_of, outside
-from danlu.recipe.sections import Clean, Outliers
+from danlu.recipe.sections import Clean, Outliers, Split
 
 REASONS = {"row": pl.Int64, "reason": pl.String}
 Rows = np.ndarray
@@ -35,7 +35,7 @@ class Duplicates(Component):
 
     @abstractmethod
     def repeated(self, dataset: Dataset, rows: Rows) -> Rows:
-        """Which of `rows` (positions in the frame) repeat an earlier one of them, [repeated], ascending."""
+        """Which of `rows` (positions in the frame) repeat one that stands before them in `rows`, [repeated]."""
 
 
 class Keep(Duplicates):
@@ -125,8 +125,16 @@ class Cleaned:
     dropped: pl.DataFrame
 
 
-def clean_rows(dataset: Dataset, options: Clean) -> Cleaned:
+def clean_rows(dataset: Dataset, options: Clean, split: Split) -> Cleaned:
     """Leave out rows before the split.
+
+    Where a column says the split, of equal rows the one that trains stays: were it left out for a test row that stands
+    before it, the test rows would decide what is learned.
+
+    Args:
+        dataset: the rows.
+        options: what is done.
+        split: how the rows will be split.
 
     Raises:
         DataError: none are left.
@@ -151,7 +159,11 @@ def clean_rows(dataset: Dataset, options: Clean) -> Cleaned:
         references = dataset.frame[dataset.content].gather(candidates).to_list()
         for position, reason in unreadable(references, dataset.folder):
             leave_out(candidates[[position]], f"cannot be read: {reason}")
-    leave_out(options.duplicates.repeated(dataset, np.flatnonzero(remains)), "repeats an earlier row")
+    candidates = np.flatnonzero(remains)
+    if isinstance(split.by, Given) and options.duplicates.name != "keep":
+        parts = split.by.parts(dataset)[candidates]
+        candidates = candidates[np.argsort(parts, kind="stable")]
+    leave_out(np.sort(options.duplicates.repeated(dataset, candidates)), "repeats an earlier row")
     listed = pl.concat([pl.DataFrame(schema=REASONS), *dropped], how="vertical_relaxed")
     if not remains.any():
         raise DataError(

@@ -6,11 +6,15 @@ Short rows filled up with missing values, names repeated in the header, blank li
 import csv
 import gzip
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from danlu.core.errors import DataError
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 LONGEST_HEADER = 1 << 20  # bytes
 LOOKED_AT = 64 << 20  # bytes; a larger file is not searched row by row
@@ -50,7 +54,7 @@ def look(path: Path, separator: str | None = None) -> Dialect:
     line_end = "\r" if b"\r" in line and b"\n" not in line else "\n"
     header = line.split(b"\r")[0] if line_end == "\r" else line
     # A spreadsheet's export often uses a semicolon.
-    chosen = separator or max((b",", b";", b"\t"), key=header.count).decode()
+    chosen = separator or max((b",", b";", b"\t", b"|"), key=header.count).decode()
     names = tuple(next(csv.reader([header.decode("utf-8-sig").strip("\r\n")], delimiter=chosen), []))
     twice = [name for name, count in Counter(names).items() if name and count > 1]
     if twice:
@@ -70,7 +74,7 @@ def refuse_uneven_rows(path: Path, dialect: Dialect) -> None:
     lines = csv.reader(content.replace("\r\n", "\n").split(dialect.line_end), delimiter=dialect.separator)
     # split() took the line ends away, so a quoted value over several lines is joined by the reader without them
     start = 0
-    for row in lines:
+    for row in _until_unreadable(lines, path):
         line, start = start + 1, lines.line_num
         if row and len(row) != len(dialect.names):
             raise DataError(
@@ -79,13 +83,32 @@ def refuse_uneven_rows(path: Path, dialect: Dialect) -> None:
             )
 
 
+def _until_unreadable(lines: "Reader", path: Path) -> Iterator[list[str]]:
+    """The rows that Python's reader makes of lines.
+
+    Raises:
+        DataError: a row holds a carriage return that is no line end of this file.
+    """
+    try:
+        yield from lines
+    except csv.Error as error:
+        if "new-line" in str(error):
+            raise DataError(
+                f"{path}:{lines.line_num}: a lone carriage return stands in the row, where other lines end otherwise; "
+                "write all line ends alike, or quote the value that holds it"
+            ) from error
+        # A value too long for this reader is none for polars, which has the last word.
+
+
 def _has_blank_lines(path: Path) -> bool:
     tail = b""
     with _open(path) as file:
         while block := file.read(BLOCK):
-            if any(pair in tail + block for pair in (b"\n\n", b"\n\r\n", b"\r\r")):
+            # Most files hold no carriage return, and looking for one byte takes far less time than for a pair.
+            pairs = (b"\n\n", b"\n\r\n", b"\r\r") if b"\r" in block or b"\r" in tail else (b"\n\n",)
+            if any(pair in block or pair in tail + block[:2] for pair in pairs):
                 return True
-            tail = block[-2:]
+            tail = (tail + block[-2:])[-2:]  # a compressed file may give a byte at a time
     return False
 
 

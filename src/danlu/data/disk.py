@@ -1,11 +1,18 @@
 """A table too large to be held: it stands in a file, and its columns and rows are read when they are asked for."""
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 
-WINDOW_ROWS = 1 << 18  # read at a time when single rows are wanted
+from danlu.core.ahead import ahead
+from danlu.core.device import usable_cores
+
+WINDOW_BYTES = 1 << 25  # of a table that are read at a time; by bytes, since rows may be of any width
+MOST_ROWS = 1 << 18  # read at a time, however narrow they are
+MOST_THREADS = 8  # that work on a table which is held; each takes a window's memory
+SAMPLED_ROWS = 256  # tell how many bytes a row takes
 
 
 class DiskFrame:
@@ -38,6 +45,11 @@ class DiskFrame:
         """One column, read whole."""
         return self._scan.select(name).collect(engine="streaming").to_series().rechunk()
 
+    @cached_property
+    def window(self) -> int:
+        """How many rows are read at a time."""
+        return rows_within(self._scan, WINDOW_BYTES)
+
     def rows(self, rows: np.ndarray) -> pl.DataFrame:
         """Some rows, in the order given, [rows]; read window by window."""
         if len(rows) == 0:
@@ -45,12 +57,13 @@ class DiskFrame:
         order = np.argsort(rows, kind="stable")
         ascending = rows[order]
         found: list[pl.DataFrame] = []
-        start = 0
+        start, size = 0, self.window
         while start < len(ascending):
             first = int(ascending[start])
-            end = int(np.searchsorted(ascending, first + WINDOW_ROWS))
+            end = int(np.searchsorted(ascending, first + size))
             last = int(ascending[end - 1])
-            window = self._scan.slice(first, last - first + 1).collect(engine="streaming")
+            # Polars' streaming engine reads several batches ahead, which for a window is memory for nothing.
+            window = self._scan.slice(first, last - first + 1).collect()
             found.append(window[ascending[start:end] - first])
             start = end
         back = np.empty_like(order)
@@ -62,10 +75,24 @@ class DiskFrame:
 Table = pl.DataFrame | DiskFrame
 
 
+def rows_within(table: pl.LazyFrame, size: int, most: int | None = MOST_ROWS) -> int:
+    """How many rows of a table take about `size` bytes, judged by its first ones; at least one and at most `most`."""
+    sample = table.head(SAMPLED_ROWS).collect()
+    rows = max(1, size * sample.height // max(1, int(sample.estimated_size())))
+    return rows if most is None else min(rows, most)
+
+
+def threads_for(table: Table) -> int:
+    """How many parts of a table are worked on at once: of one that is not held, no more than one is in memory."""
+    return 1 if isinstance(table, DiskFrame) else min(usable_cores(), MOST_THREADS)
+
+
 def row_hashes(table: Table, names: Sequence[str]) -> np.ndarray:
     """A number for each row that is the same for equal values of some columns, [rows] uint64; read window by window."""
     hashes = table.lazy().select(pl.struct(list(names)).hash(seed=0).alias("hash"))
-    windows = [hashes.slice(start, WINDOW_ROWS).collect() for start in range(0, table.height, WINDOW_ROWS)]
+    size = rows_within(table.lazy().select(list(names)), WINDOW_BYTES)
+    starts = range(0, table.height, size)
+    windows = list(ahead(lambda start: hashes.slice(start, size).collect(), starts, threads_for(table)))
     return pl.concat(windows).to_series().to_numpy() if windows else np.zeros(0, dtype=np.uint64)
 
 

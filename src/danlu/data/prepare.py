@@ -7,8 +7,10 @@ import numpy as np
 from pydantic import Field
 
 from danlu.artifacts.cache import scratch_folder
+from danlu.core.ahead import ahead
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
+from danlu.data.disk import threads_for
 from danlu.data.images.preprocessor import ImagePreprocessor
 from danlu.data.place import Hints, Place
 from danlu.data.splits import Part, TrainSplit
@@ -20,7 +22,7 @@ from danlu.recipe.sections import Data
 if TYPE_CHECKING:
     from danlu.data.examples import Examples
 
-BLOCK_ROWS = 1 << 17  # of a table prepared at a time: little memory, and few calls
+BLOCK_ROWS = 1 << 16  # of a table prepared at a time: little memory, and few calls
 
 Preprocessor = TabularPreprocessor | ImagePreprocessor | TextPreprocessor | CorpusPreprocessor
 AnyPreprocessor = Annotated[Preprocessor, Field(discriminator="kind")]
@@ -55,15 +57,19 @@ def prepare_training(preprocessor: Preprocessor, train: TrainSplit, dataset: Dat
 
 
 def _in_blocks(preprocessor: TabularPreprocessor, part: Part, place: Place) -> "Examples":
-    """A large table, block by block: beside the result only one block's copies take memory."""
+    """A large table, block by block: beside the result only a few blocks' copies take memory."""
     inputs = preprocessor.inputs
     numeric = _room((len(part), inputs.numeric), np.float32)
     codes = _room((len(part), len(inputs.cardinalities)), np.int64)
-    start = 0
-    for block in part.blocks(preprocessor.columns, BLOCK_ROWS):
-        rows = slice(start, start + block.height)
+    size = part.block_rows(preprocessor.columns, BLOCK_ROWS)
+
+    def fill(start: int) -> None:
+        rows = slice(start, start + size)
+        block = Part(part.rows[rows], part.whole).columns(*preprocessor.columns)
         numeric[rows], codes[rows] = preprocessor.arrays(block, place.origin)
-        start += block.height
+
+    for _ in ahead(fill, range(0, len(part), size), threads_for(part.whole)):
+        pass
     return examples_of(numeric, codes)
 
 

@@ -3,6 +3,7 @@
 What columns mean is not decided here; see `columns` and `dataset`.
 """
 
+import csv
 import glob
 import json
 from collections.abc import Sequence
@@ -62,7 +63,7 @@ def _read_file(path: Path, missing_values: Sequence[str]) -> Source:
         raise DataError(f"{path}: cannot read {suffix or 'a file without suffix'}{suggestion(suffix, READERS)}")
     try:
         frame = read(path, missing_values)
-    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+    except (pl.exceptions.PolarsError, OSError, ValueError, csv.Error) as error:
         raise DataError(_unreadable(path, error)) from error
     if frame.height == 0:
         raise DataError(f"{path}: has no rows")

@@ -17,7 +17,7 @@ from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.columns import date_format
 from danlu.data.dataset import Dataset
-from danlu.data.disk import Table, take_rows
+from danlu.data.disk import WINDOW_BYTES, Table, rows_within, take_rows
 from danlu.recipe.sections import Split as SplitSection
 
 Rows = np.ndarray
@@ -60,10 +60,14 @@ class Part:
         return take_rows(self.whole.select(names), self.rows)
 
     def blocks(self, columns: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
-        """Some columns of the rows, `size` rows at a time, so that a large table is never copied whole."""
-        chosen = self.whole.select(columns)
+        """Some columns of the rows, at most `size` rows at a time, so that a large table is never copied whole."""
+        chosen, size = self.whole.select(columns), self.block_rows(columns, size)
         for start in range(0, len(self.rows), size):
             yield take_rows(chosen, self.rows[start : start + size])
+
+    def block_rows(self, columns: Sequence[str], most: int) -> int:
+        """How many rows a block of some columns has: fewer than `most` where rows are wide."""
+        return rows_within(self.whole.select(columns).lazy(), WINDOW_BYTES, most)
 
 
 class TrainSplit(Part):
@@ -243,6 +247,10 @@ class Given(Splitter):
     column: str
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
+        return self.parts(dataset)
+
+    def parts(self, dataset: Dataset) -> Rows:
+        """TRAIN, VALIDATION or TEST for each row, [rows] int8."""
         codes = {"train": TRAIN, "training": TRAIN, "validation": VALIDATION, "valid": VALIDATION}
         codes |= {"val": VALIDATION, "dev": VALIDATION, "test": TEST}
         words = [str(word).strip().lower() for word in dataset.frame[self.column].to_list()]

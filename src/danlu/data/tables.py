@@ -3,7 +3,7 @@
 The first rows of a text file suggest each column's type; where a later row contradicts, the whole file decides.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,13 +11,15 @@ import polars as pl
 
 from danlu.artifacts.cache import identity, kept
 from danlu.data.dialect import look, refuse_uneven_rows
-from danlu.data.disk import DiskFrame, Table
+from danlu.data.disk import DiskFrame, Table, rows_within
 
 SEEN_ROWS = 10_000  # suggest the types; having the whole file decide takes fifty times as long
 LARGE = 1 << 30  # bytes; a file beyond this is not held
 PACKED = 4  # how many times larger parquet is when it is read
 NARROWER: tuple[type[pl.DataType], ...] = (pl.Int64, pl.Int128, pl.Float64)
-VERSION = 1  # of what is kept; another one is made anew
+BATCH_BYTES = 1 << 20  # of a kept table that polars reads at once, several in each of its threads
+PASS_BYTES = 1 << 28  # of parquet that are put into the kept table at once
+VERSION = 2  # of what is kept; another one is made anew
 
 
 def read_csv(path: Path, missing_values: Sequence[str], separator: str | None = None) -> Table:
@@ -88,12 +90,29 @@ def _read(path: Path, scan: Callable[[], pl.LazyFrame], large: bool, options: li
     """A scan's rows, held or by way of a kept file; streaming, so that only the result takes memory."""
     if not large:
         return scan().collect(engine="streaming")
-    folder = kept(
-        "tables",
-        [VERSION, identity(path), options],
-        lambda empty: scan().sink_ipc(empty / "table.arrow", compression="uncompressed"),
-    )
-    return DiskFrame(pl.scan_ipc(folder / "table.arrow"))
+
+    def write(empty: Path) -> None:
+        lazy = scan()
+        batch = rows_within(lazy, BATCH_BYTES)
+        for number, part in enumerate(_passes(path, lazy)):
+            part.sink_ipc(empty / f"{number:05}.arrow", compression="uncompressed", record_batch_size=batch)
+
+    folder = kept("tables", [VERSION, identity(path), options], write)
+    return DiskFrame(pl.scan_ipc(sorted(folder.glob("*.arrow"))))
+
+
+def _passes(path: Path, lazy: pl.LazyFrame) -> Iterator[pl.LazyFrame]:
+    """A scan in parts of about PASS_BYTES, where its rows can be reached without reading those before.
+
+    Of parquet polars reads ahead as many row groups as it has threads, twice over: on a machine of many cores the whole
+    of a table that was meant not to be held.
+    """
+    if path.suffix.lower() != ".parquet":
+        yield lazy
+        return
+    rows, size = int(lazy.select(pl.len()).collect().item()), rows_within(lazy, PASS_BYTES, most=None)
+    for start in range(0, max(1, rows), size):
+        yield lazy.slice(start, size)
 
 
 def _narrowed(lazy: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:

@@ -86,7 +86,7 @@ def open_data(recipe: Recipe) -> Opened:
     if resolved.training.loss is not None:
         load_dotted(resolved.training.loss, "training.loss")
     seed, options = Seed(resolved.seed), resolved.data.clean
-    cleaned = clean_rows(dataset, options)
+    cleaned = clean_rows(dataset, options, resolved.data.split)
     splits = split_dataset(dataset, resolved.data.split, seed, cleaned.kept)
     splits, outliers = drop_outliers(splits, dataset, options.outliers, seed)
     findings = audit(dataset, splits, resolved.data, seed)

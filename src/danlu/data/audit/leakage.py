@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.audit.finding import Finding, View
-from danlu.data.columns import ID_NAME, Column
+from danlu.data.columns import ID_NAME, Column, date_format
 
 TELLING = 0.99  # balanced accuracy of one column alone, or rank correlation, from which it is suspected
 BINS = 50
@@ -18,7 +18,7 @@ def telling_columns(view: View) -> list[Finding]:
         return []
     found: list[Finding] = []
     for column in view.columns:
-        if column.type not in ("number", "category", "datetime") or column.unique < 2:
+        if column.type not in ("number", "category", "datetime", "identifier") or column.unique < 2:
             continue
         strength = _strength(view, column)
         if strength >= TELLING:
@@ -41,7 +41,7 @@ def _measure(view: View) -> str:
 
 def _strength(view: View, column: Column) -> float:
     """How well a column alone tells the target among the training rows, in [0, 1]."""
-    values, target = view.train[column.name], view.dataset.target
+    values, target = _ordered(view.train[column.name], column), view.dataset.target
     assert target is not None
     if view.dataset.task == "regression":
         if column.type == "category" or values.dtype == pl.String:
@@ -61,6 +61,14 @@ def _strength(view: View, column: Column) -> float:
     labels = view.labels[~half]
     recalls = [float((guesses[labels == code] == code).mean()) for code in np.unique(labels)]
     return float(np.mean(recalls)) if len(recalls) > 1 else 0.0
+
+
+def _ordered(values: pl.Series, column: Column) -> pl.Series:
+    """Times and identifiers as numbers in their order: each value stands there once, and its neighbours may tell."""
+    if column.type == "datetime" and values.dtype == pl.String:
+        form = date_format(values)
+        return values if form is None else values.str.strptime(pl.Datetime("us"), form, strict=False)
+    return values.rank("dense") if column.type == "identifier" and values.dtype == pl.String else values
 
 
 def _bins(values: pl.Series) -> np.ndarray:

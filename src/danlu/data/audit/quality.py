@@ -66,6 +66,7 @@ def shapes(view: View) -> list[Finding]:
                 found.append(_note(column, message, f"data.columns: {{{column.name}: {{encode: target}}}}"))
         elif column.type == "number" and values.dtype == pl.String:
             worded.append(column.name)
+            found += _number(column, values.str.strip_chars().cast(pl.Float64, strict=False).drop_nulls().to_numpy())
         elif column.type == "number" and values.dtype.is_numeric():
             found += _number(column, values.cast(pl.Float64).to_numpy())
     if worded:

@@ -10,10 +10,13 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from danlu.core.ahead import ahead
 from danlu.core.component import Frozen
+from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.columns import Column, date_format
 from danlu.data.dataset import Dataset
+from danlu.data.disk import threads_for
 from danlu.data.place import Hints, Place
 from danlu.data.specs import TabularInputs
 from danlu.data.splits import TrainSplit
@@ -74,34 +77,24 @@ class TabularPreprocessor(Frozen):
     @classmethod
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
         """Learn from the training split's rows."""
-        outliers = section.clean.outliers
-        flagging = outliers if outliers is not None and outliers.action == "flag" else None
-        numbers: list[NumberState] = []
-        flags: list[Flag] = []
-        for column in dataset.used:
-            if column.type not in ("number", "datetime"):
-                continue
-            raw = train.column(column.name)
-            form = date_format(raw) if column.type == "datetime" and raw.dtype == pl.String else None
-            for part in DATE_PARTS if column.type == "datetime" else (None,):
-                values = read_numbers(raw, part, dataset.origin, form)
-                numbers.append(_fit_number(column, part, values, section).model_copy(update={"form": form}))
-                limits = limits_of(values, flagging) if flagging is not None and part is None else None
-                if limits is not None:
-                    flags.append(Flag(column=column.name, limits=limits))
+        measured = [column for column in dataset.used if column.type in ("number", "datetime")]
+        learned = list(
+            ahead(lambda column: _learn(column, train, dataset, section), measured, threads_for(train.whole))
+        )
+        numbers = [state for states, _ in learned for state in states]
+        flags = [flag for _, found in learned for flag in found]
         categories, derived = _fit_categories(train, dataset, section, seed)
         texts = [train.column(column.name) for column in dataset.used if column.type == "text"]
         topics = [state for state in (WordsState.fit(values, seed) for values in texts) if state is not None]
-        gaps = section.clean.missing
-        wanted = isinstance(gaps, Impute) and gaps.indicators
-        holed = [column.name for column in dataset.used if train.whole[column.name].null_count() and wanted]
         fitted = cls(
-            numbers=tuple(numbers),
-            indicators=tuple(name for name in holed if train.column(name).null_count()),
-            flags=tuple(flags),
-            derived=(*derived, *topics),
-            categories=tuple(categories),
+            numbers=tuple(numbers), flags=tuple(flags), derived=(*derived, *topics), categories=tuple(categories)
         )
+        if not fitted.columns:
+            raise DataError(f"{dataset.origin}: every column is the same in all training rows; nothing to learn from")
+        gaps = section.clean.missing
+        if isinstance(gaps, Impute) and gaps.indicators:
+            holed = tuple(name for name in fitted.columns if train.column(name).null_count())
+            fitted = fitted.model_copy(update={"indicators": holed})
         fitted = fitted._with_filler(train, section, dataset.origin, seed)
         return fitted._with_selection(train, dataset, section, seed)
 
@@ -229,6 +222,30 @@ def training_answers(train: TrainSplit, dataset: Dataset, seed: Seed) -> Answers
     return Answers(values.cast(pl.String).rank("dense").to_numpy().astype(np.int64) - 1, continuous=False, seed=seed)
 
 
+def _varies(values: pl.Series) -> bool:
+    """Whether a column has two values or more among the training rows; another row's value makes none a feature."""
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+    return bool(values.min() != values.max())
+
+
+def _learn(column: Column, train: TrainSplit, dataset: Dataset, section: Data) -> tuple[list[NumberState], list[Flag]]:
+    """The numeric features of one column, and from where on its values are outliers, where that is flagged."""
+    outliers = section.clean.outliers
+    raw = train.column(column.name)
+    if not _varies(raw):
+        return [], []
+    form = date_format(raw) if column.type == "datetime" and raw.dtype == pl.String else None
+    numbers: list[NumberState] = []
+    for part in DATE_PARTS if column.type == "datetime" else (None,):
+        values = read_numbers(raw, part, dataset.origin, form)
+        numbers.append(_fit_number(column, part, values, section).model_copy(update={"form": form}))
+    if outliers is None or outliers.action != "flag" or column.type != "number":
+        return numbers, []
+    limits = limits_of(values, outliers)
+    return numbers, [] if limits is None else [Flag(column=column.name, limits=limits)]
+
+
 def _fit_number(column: Column, part: str | None, values: np.ndarray, section: Data) -> NumberState:
     said, outliers, gaps = section.options_of(column.name), section.clean.outliers, section.clean.missing
     scaler = said.scale or section.scale
@@ -258,6 +275,8 @@ def _fit_categories(
         encoder = section.options_of(column.name).encode or section.encode
         assert isinstance(encoder, Encoder)
         values = train.column(column.name)
+        if not _varies(values):
+            continue
         most = encoder.most if isinstance(encoder, OneHot) else None
         category = CategoryState.fit(values, encoder.rare, merged, most)
         if isinstance(encoder, Embedding):
