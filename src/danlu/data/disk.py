@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from danlu.core.ahead import ahead
-from danlu.core.device import usable_cores
+from danlu.core.threads import usable_cores
 
 WINDOW_BYTES = 1 << 25  # of a table that are read at a time; by bytes, since rows may be of any width
 MOST_ROWS = 1 << 18  # read at a time, however narrow they are
