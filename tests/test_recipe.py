@@ -263,7 +263,7 @@ def test_importing_danlu_imports_nothing_else() -> None:
 
 
 def test_every_verb_is_a_function_of_the_same_name() -> None:
-    for verb in ("train", "evaluate", "predict", "run", "check", "new", "runs", "doctor", "load"):
+    for verb in ("train", "resume", "plan", "evaluate", "predict", "run", "check", "new", "runs", "doctor", "load"):
         assert callable(getattr(package, verb))
 
 

@@ -1,6 +1,6 @@
 """danlu: raw data to a trained, evaluated and portable model from one typed recipe.
 
-Each verb of the command line is a function here: `train`, `evaluate`, `run`, `predict`, `check`, `new`, `runs`,
+Each verb of the command line is a function here: `train`, `evaluate`, `run`, `predict`, `check`, `new`, `plan`, `resume`, `runs`,
 `visualize`, `doctor`; `load` opens a bundle. They are imported when first used, so that `import danlu` costs nothing.
 """
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from danlu.verbs.evaluate import evaluate as evaluate
     from danlu.verbs.load import load as load
     from danlu.verbs.new import new as new
+    from danlu.verbs.plan import plan as plan
     from danlu.verbs.predict import predict as predict
     from danlu.verbs.run import run as run
     from danlu.verbs.runs import runs as runs
@@ -30,7 +31,19 @@ _HOMES = {
     "resume": "danlu.verbs.train",
     **{
         verb: f"danlu.verbs.{verb}"
-        for verb in ("check", "doctor", "evaluate", "load", "new", "predict", "run", "runs", "train", "visualize")
+        for verb in (
+            "check",
+            "doctor",
+            "evaluate",
+            "load",
+            "new",
+            "plan",
+            "predict",
+            "run",
+            "runs",
+            "train",
+            "visualize",
+        )
     },
 }
 __all__ = [
@@ -41,6 +54,7 @@ __all__ = [
     "load",
     "load_recipe",
     "new",
+    "plan",
     "predict",
     "resume",
     "run",
