@@ -1,7 +1,8 @@
 """danlu: raw data to a trained, evaluated and portable model from one typed recipe.
 
-Each verb of the command line is a function here: `train`, `evaluate`, `run`, `predict`, `check`, `new`, `plan`, `resume`, `runs`,
-`visualize`, `doctor`; `load` opens a bundle. They are imported when first used, so that `import danlu` costs nothing.
+Each verb of the command line is a function here: `train`, `resume`, `evaluate`, `run`, `predict`, `check`, `new`,
+`plan`, `runs`, `visualize`, `doctor`; `load` opens a bundle. They are imported when first used, so that `import danlu`
+costs nothing.
 """
 
 import importlib
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+VERBS = ("check", "doctor", "evaluate", "load", "new", "plan", "predict", "run", "runs", "train", "visualize")
 _HOMES = {
     "Recipe": "danlu.recipe.schema",
     "load_recipe": "danlu.recipe.load",
