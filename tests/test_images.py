@@ -286,7 +286,8 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int) -> None
 
 
 def samples() -> dict[str, bytes]:
-    photo = Image.fromarray(picture(24, 40))
+    photo, turned = Image.fromarray(picture(24, 40)), Image.Exif()
+    turned[0x0112] = 6  # a camera held upright
     return {
         "jpeg": encoded(photo, "JPEG"),
         "progressive": encoded(photo, "JPEG", progressive=True),
@@ -298,6 +299,12 @@ def samples() -> dict[str, bytes]:
         "bmp": encoded(photo, "BMP"),
         "tiff": encoded(photo, "TIFF", compression="tiff_lzw"),
         "ppm": encoded(photo, "PPM"),
+        "sixteen bits": encoded(Image.fromarray(picture(24, 40)[..., 0].astype(np.uint16) * 257), "PNG"),
+        "transparent": encoded(photo.convert("RGBA"), "PNG"),
+        "animated": encoded(photo, "WEBP", save_all=True, append_images=[photo.rotate(90)]),
+        "animated png": encoded(photo, "PNG", save_all=True, append_images=[photo.rotate(90)]),
+        "rotated": encoded(photo, "JPEG", exif=turned.tobytes()),
+        "cmyk tiff": encoded(photo.convert("CMYK"), "TIFF"),
     }
 
 
