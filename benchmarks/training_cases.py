@@ -150,9 +150,7 @@ def gpt(folder: Path) -> Case:
 CASES: dict[str, Callable[[Path], Case]] = {"table": table, "images": images, "gpt": gpt}
 
 
-def _case(
-    title: str, recipe: dict[str, Any], loss: Callable[[Tensor, Tensor], Tensor], warm: int, steps: int
-) -> Case:
+def _case(title: str, recipe: dict[str, Any], loss: Callable[[Tensor, Tensor], Tensor], warm: int, steps: int) -> Case:
     opened = open_data(check_recipe(recipe))
     fitting = build_fitting(opened, fit_preparation(opened), open_device("cpu"), threads=1)
     parameters = sum(weight.numel() for weight in fitting.model.parameters())
