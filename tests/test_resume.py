@@ -106,7 +106,7 @@ def stopped(interrupted: Path, tmp_path: Path) -> Path:
 
 def test_a_stopped_run_goes_on_from_the_step_it_stopped_at(stopped: Path, uninterrupted: Path, danlu: Command) -> None:
     step = int(RunDirectory.open(stopped).checkpoints()[-1].name[5:])
-    done = danlu("train", "--resume", stopped, "--verify", 7)
+    done = danlu("train", "--resume", stopped, "--verify", 1)
     assert done.returncode == 0, done.stderr
     assert f"to {step} come out bit by bit as they did" in done.stderr
     assert f"steps {step + 1} to 120" in done.stderr
