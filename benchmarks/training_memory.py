@@ -9,6 +9,7 @@ from typing import Any
 
 from training_cases import Case
 
+from danlu.core.errors import RecipeError
 from danlu.core.seeds import Seed
 from danlu.data.feed import Batch
 from danlu.recipe.load import check_recipe
@@ -62,7 +63,12 @@ def seconds(machine: Machine, batches: list[Batch]) -> float:
 def compare_memory(case: Case, rounds: int) -> None:
     """Print time and peak of a step with each option beside those of a plain one."""
     feed, size = case.fitting.balanced.feed, case.batch_size
-    fittings = {name: with_options(case.fitting, options) for name, options in OPTIONS.items()}
+    fittings, refused = {}, {}
+    for name, options in OPTIONS.items():
+        try:
+            fittings[name] = with_options(case.fitting, options)
+        except RecipeError as error:
+            refused[name] = error.problems[0].message
     peaks = {name: trial_of(fitting).footprint(size).peak_bytes for name, fitting in fittings.items()}
     machines = {name: build_machine(fitting) for name, fitting in fittings.items()}
     batches = list(itertools.islice(feed.batches(size, machines[PLAIN].device), STEPS))
@@ -75,6 +81,9 @@ def compare_memory(case: Case, rounds: int) -> None:
     print(f"\n{case.title}; weights, gradients, optimizer and activations; median of {rounds} rounds of {STEPS} steps")
     print(f"{'training.':<46}{'ms/step':>9}{'time':>8}{'peak MB':>10}{'memory':>9}")
     for name in OPTIONS:
+        if name in refused:
+            print(f"{name:<46}refused: {refused[name]}")
+            continue
         time_ratio = statistics.median(a / b for a, b in zip(taken[name], taken[PLAIN], strict=True))
         print(
             f"{name:<46}{1e3 * statistics.median(taken[name]):>9.1f}{time_ratio:>7.2f}x"

@@ -101,7 +101,7 @@ def by_hand(case: Case, model: nn.Module) -> None:
     optimizer, weights = optimizer_of(model), list(model.parameters())
     model.train()
     while True:
-        for rows in torch.randperm(len(case.target)).split(case.batch_size):
+        for rows in torch.split(torch.randperm(len(case.target)), case.batch_size):
             inputs, target = case.take(rows)
             optimizer.zero_grad()
             case.loss(model(**inputs), target).backward()  # type: ignore[no-untyped-call]
@@ -118,7 +118,7 @@ def by_hand_with(loader: Loader) -> Way:
         model.train()
         for inputs, target in _without_end(batches):
             optimizer.zero_grad()
-            case.loss(model(**inputs), target).backward()
+            case.loss(model(**inputs), target).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(weights, CLIP_NORM)
             optimizer.step()
 
@@ -170,9 +170,10 @@ def transformers_with(loader: Loader) -> Way:
         def forward(self, target: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
             return {"loss": self.case.loss(self.model(**inputs), target)}
 
-    class Own(Trainer):  # type: ignore[misc]
+    class Own(Trainer):
         def get_train_dataloader(self) -> Any:
-            return loader(self.train_dataset, self.args.per_device_train_batch_size)
+            dataset: Any = self.train_dataset
+            return loader(dataset, self.args.per_device_train_batch_size)
 
     def train(case: Case, model: nn.Module) -> None:
         with tempfile.TemporaryDirectory() as folder:

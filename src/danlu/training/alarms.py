@@ -4,7 +4,7 @@ Costs next to nothing: norms are kept as they lie on the device and read when a 
 a few hundred samples of each validation. Each sign is told once in a line, and kept in alarms.jsonl for the report.
 """
 
-import statistics
+import bisect
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +37,8 @@ class Alarms(Callback):
         self.step = 0
         self.told: set[str] = set()
         self.unread: list[tuple[int, Tensor]] = []
-        self.norms: deque[float] = deque(maxlen=REMEMBERED)
+        self.norms: deque[float] = deque()
+        self.ordered: list[float] = []  # the same, smallest first
         self.silent: dict[str, Tensor] = {}  # by layer: validations in a row that each unit was silent, [units]
 
     def on_start(self, setting: Setting) -> None:
@@ -96,7 +97,7 @@ class Alarms(Callback):
         """Compare a norm with those before it. One that is not finite is the affair of whoever scales losses."""
         if not norm < float("inf"):
             return
-        usual = statistics.median(self.norms) if len(self.norms) >= LEAST else 0.0
+        usual = self._median() if len(self.norms) >= LEAST else 0.0
         if usual > 0 and norm > SUDDEN * usual:
             self._tell(
                 "exploding gradient",
@@ -105,7 +106,18 @@ class Alarms(Callback):
                 f"({usual:.3g}): a lower learning rate, a longer warm-up or training.clip_norm may help; "
                 "a strange sample in the data may cause it",
             )
+        self._remember(norm)
+
+    def _median(self) -> float:
+        count = len(self.ordered)
+        return (self.ordered[(count - 1) // 2] + self.ordered[count // 2]) / 2
+
+    def _remember(self, norm: float) -> None:
+        """Keep the norms in their order and by size: sorting them anew took 10 us a step."""
+        if len(self.norms) == REMEMBERED:
+            del self.ordered[bisect.bisect_left(self.ordered, self.norms.popleft())]
         self.norms.append(norm)
+        bisect.insort(self.ordered, norm)
 
     def _count(self, name: str, fired: Tensor) -> None:
         before = self.silent.get(name)

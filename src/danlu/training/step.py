@@ -69,6 +69,7 @@ class Step:
         self.scaler = self.precision.scaler()
         self.on_host = self.accelerator.torch_device.type == "cpu"
         self._lr: float | None = None
+        self._share: tuple[int, Tensor] | None = None
 
     def __call__(self, batch: Batch, lr: float, seed: Seed) -> Tensor:
         """Make one step.
@@ -82,7 +83,7 @@ class Step:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr * group["lr_scale"]
             self._lr = lr
-        self.optimizer.zero_grad(set_to_none=True)
+        self._forget_gradients()
         loss = self._gradients(batch, seed)
         if self.on_host and not math.isfinite(loss.item()):
             return loss
@@ -115,30 +116,27 @@ class Step:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or 2 * self.parts * self.least_rows > len(batch.rows):
                     raise
-            self.optimizer.zero_grad(set_to_none=True)
+            self._forget_gradients()
             release(self.accelerator.torch_device)
             self.parts *= 2
             self.accelerator.seed(seed.value)
 
     def _backward(self, batch: Batch) -> Tensor:
         total, count = self._forward(batch)
-        mean = total / max(1, count)
+        mean = total.detach() / max(1, count)
         if self.on_host and not math.isfinite(mean.item()):
-            return mean.detach()
-        with self.profiler.label("backward"):
-            self._scaled(mean).backward()  # type: ignore[no-untyped-call]
-        return mean.detach()
+            return mean
+        self._pull(total, max(1, count))
+        return mean
 
     def _accumulate(self, batch: Batch) -> Tensor:
         """As `_backward`, part after part; the gradients add up to those of the whole batch's mean."""
-        count, mean = max(1, self.count(batch.target)), None
+        count, sums = max(1, self.count(batch.target)), []
         for part in split(batch, self.parts, self.least_rows):
-            share = self._forward(part)[0] / count
-            with self.profiler.label("backward"):
-                self._scaled(share).backward()  # type: ignore[no-untyped-call]
-            mean = share.detach() if mean is None else mean + share.detach()
-        assert mean is not None
-        return mean
+            total, _ = self._forward(part)
+            self._pull(total, count)
+            sums.append(total.detach())
+        return torch.stack(sums).sum() / count
 
     def _forward(self, batch: Batch) -> tuple[Tensor, int]:
         with self.profiler.label("forward"), self.precision.computing():
@@ -147,5 +145,18 @@ class Step:
             with self.offload.saving():
                 return self.loss(self.forward(**batch.inputs), batch.target, self.emphasis)
 
-    def _scaled(self, loss: Tensor) -> Tensor:
-        return loss if self.scaler is None else self.scaler.scale(loss)
+    def _pull(self, total: Tensor, count: int) -> None:
+        """Add the gradients of total / count to those of the weights.
+
+        The count is what the backward pass begins with: a division of its own would be one more node in both passes.
+        """
+        if self._share is None or self._share[0] != count or self._share[1].dtype != total.dtype:
+            self._share = count, torch.full_like(total, 1 / count)
+        scaled = total if self.scaler is None else self.scaler.scale(total)
+        with self.profiler.label("backward"):
+            scaled.backward(self._share[1])  # type: ignore[no-untyped-call]
+
+    def _forget_gradients(self) -> None:
+        """As the optimizer's `zero_grad`, which looks over its groups and tells the profiler: 15 us a step."""
+        for weight in self.weights:
+            weight.grad = None
