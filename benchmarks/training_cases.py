@@ -125,7 +125,7 @@ def images(folder: Path) -> Case:
         "training": {**TRAINING, "epochs": 20, "batch_size": 64},
     }
     title = "(b) timm's test_resnet on 5,760 images of 28x28 uint8, batches of 64"
-    return _case(title, recipe, functional.cross_entropy, warm=3, steps=60)
+    return _case(title, recipe, functional.cross_entropy, warm=3, steps=40)
 
 
 GPT = {
@@ -144,7 +144,7 @@ def gpt(folder: Path) -> Case:
         "model": {"name": "hf:llama", "config": GPT},
         "training": {**TRAINING, "epochs": 2, "batch_size": 8, "memory": {"loss_chunk": "none"}},
     }
-    return _case("(c) llama of 4 layers of 128 on blocks of 128 tokens, batches of 8", recipe, tokens_loss, 2, 20)
+    return _case("(c) llama of 4 layers of 128 on blocks of 128 tokens, batches of 8", recipe, tokens_loss, 2, 12)
 
 
 CASES: dict[str, Callable[[Path], Case]] = {"table": table, "images": images, "gpt": gpt}
