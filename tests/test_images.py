@@ -515,6 +515,12 @@ def test_augmentation_is_given_row_and_epoch_and_larger_images(photos: Decoded, 
     seen: list[tuple[int, int, tuple[int, ...]]] = []
 
     class Corner:
+        def by_the_batch(self, side: int) -> bool:
+            return False
+
+        def apply_all(self, images: np.ndarray, plan: list[tuple[int, int]]) -> np.ndarray:
+            raise AssertionError("larger images are changed one by one")
+
         def plan(self, rows: np.ndarray, epoch: int) -> list[tuple[int, int]]:
             return [(int(row), epoch) for row in rows]
 
