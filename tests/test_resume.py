@@ -162,6 +162,20 @@ def test_a_run_that_does_not_repeat_itself_is_told_so(stopped: Path) -> None:
     assert older.exists()
 
 
+def test_verifying_leaves_nothing_behind_in_the_model(table_recipe: dict[str, Any], tmp_path: Path) -> None:
+    """Weights that are stepped in the backward pass would be stepped twice by what verifying hung on them."""
+    memory = {"optimizer_in_backward": True, "checkpointing": "full"}
+    training: dict[str, Any] = {"epochs": 6, "batch_size": 32, "clip_norm": None, "memory": memory}
+    training["checkpoint"] = {"every_steps": 3, "keep": 3}
+    whole = package.train({**table_recipe, "training": training}, output=tmp_path, name="whole").path
+    stopped = Path(shutil.copytree(whole, tmp_path / "stopped"))
+    shutil.rmtree(stopped / "model")
+    shutil.rmtree(RunDirectory.open(stopped).checkpoints()[-1])
+    steps = [int(path.name[5:]) for path in RunDirectory.open(stopped).checkpoints()]
+    package.resume(stopped, verify=steps[-1] - steps[0])
+    assert ends(stopped) == ends(whole)
+
+
 def test_changed_images_are_not_gone_on_with(stopped: Path, image_folder: Path, tmp_path: Path) -> None:
     copied = tmp_path / "copied"
     shutil.copytree(image_folder, copied)

@@ -1,17 +1,6 @@
-"""The device as verbs ask for it, and the same bits from the same inputs. What a device can do is in `core.devices`."""
+"""The same bits from the same inputs, on whichever device. What a device can do is in `core.devices`."""
 
 import os
-from typing import TYPE_CHECKING
-
-from danlu.core.devices import open_device
-
-if TYPE_CHECKING:
-    import torch
-
-
-def find_device() -> "torch.device":
-    """The best device there is."""
-    return open_device().torch_device
 
 
 def make_deterministic() -> None:

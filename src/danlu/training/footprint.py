@@ -72,7 +72,7 @@ class Footprint:
         return max(self.after)
 
 
-def measure(make_step: Callable[[int], None], held: Callable[[], Iterable[torch.Tensor]], batch: int) -> Footprint:
+def measure(make_step: Callable[[int], object], held: Callable[[], Iterable[torch.Tensor]], batch: int) -> Footprint:
     """Make two steps of so many samples and count the second; the first makes the optimizer's state.
 
     Args:

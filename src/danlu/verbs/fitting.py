@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from danlu.core.console import say
+from danlu.core.device import make_deterministic
+from danlu.core.devices import open_device
 from danlu.core.seeds import Seed
+from danlu.core.threads import plan_threads, use_threads
 from danlu.evaluation.evaluate import truth
 from danlu.evaluation.metrics import METRICS, compute_metrics
-from danlu.recipe.sections import Finetune
+from danlu.recipe.sections import Finetune, Training
 from danlu.verbs.feeding import examples_of_part, training_feed
-from danlu.verbs.prepare import Opened, Prepared, shorten
+from danlu.verbs.prepare import Opened, Prepared, fit_preparation, shorten
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,6 +66,24 @@ class Fitting:
         return Watch.over(self.opened.recipe.training.early_stopping, higher)
 
 
+def begin(opened: Opened, dry: bool = False, compute: int | None = None) -> Fitting:
+    """Open the device, give threads their work, prepare the data and build the model.
+
+    Args:
+        dry: take two batches of each part and two steps.
+        compute: threads of torch's operators, where a run had so many before; else as the recipe says.
+
+    Raises:
+        ArgumentError: the device is not there.
+        DataError, RecipeError: the data cannot be had as the recipe says.
+    """
+    make_deterministic()
+    options = opened.recipe.training
+    accelerator, threads = open_device(options.device), plan_threads(options.threads)
+    use_threads(threads if compute is None else replace(threads, compute=compute))
+    return build_fitting(opened, fit_preparation(opened), accelerator, threads.data, dry)
+
+
 def build_fitting(
     opened: Opened, prepared: Prepared, accelerator: "Accelerator", threads: int | None = None, dry: bool = False
 ) -> Fitting:
@@ -86,6 +107,14 @@ def build_fitting(
     torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
     model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs).to(device)
     return Fitting(opened, prepared, balanced, validation, model, accelerator)
+
+
+def with_training(fitting: Fitting, **changes: object) -> Fitting:
+    """The same with other values in the recipe's `training` section."""
+    recipe = fitting.opened.recipe
+    training: Training = recipe.training.model_copy(update=changes)
+    opened = replace(fitting.opened, recipe=recipe.model_copy(update={"training": training}))
+    return replace(fitting, opened=opened)
 
 
 def build_machine(fitting: Fitting) -> "Machine":

@@ -10,14 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from danlu.core.device import make_deterministic
-from danlu.core.devices import open_device
 from danlu.core.errors import RecipeError
 from danlu.recipe.load import as_recipe, check_recipe
 from danlu.recipe.schema import Recipe
-from danlu.verbs.fitting import Fitting, build_fitting
-from danlu.verbs.prepare import fit_preparation, open_data
-from danlu.verbs.settle import MEMORY_SHARE, largest_batch, some_rate, with_training
+from danlu.verbs.fitting import Fitting, begin, with_training
+from danlu.verbs.prepare import open_data
+from danlu.verbs.settle import MEMORY_SHARE, largest_batch, some_rate
 from danlu.verbs.trial import Timed, trial_of
 
 TIMED_STEPS, TIMED_S = 20, 10.0
@@ -81,9 +79,8 @@ def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | No
         RecipeError, DataError, MissingExtra: as training would.
     """
     opened = open_data(as_recipe(recipe))
-    make_deterministic()
-    accelerator = open_device(opened.recipe.training.device)
-    fitting = build_fitting(opened, fit_preparation(opened), accelerator)
+    fitting = begin(opened)
+    accelerator = fitting.accelerator
     fitting = with_training(fitting, optimizer=some_rate(fitting))
     if fitting.opened.recipe.training.batch_size == "auto":
         fitting = with_training(fitting, batch_size=largest_batch(fitting))
@@ -94,7 +91,7 @@ def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | No
     needed, state = trial.foresee(size), trial.state_bytes()
     fits = free is None or needed.peak_bytes <= MEMORY_SHARE * free
     timed = trial.timed(TIMED_STEPS, TIMED_S) if fits else Timed(math.nan, None)
-    on_host = fitting.accelerator.torch_device.type == "cpu"
+    on_host = accelerator.torch_device.type == "cpu"
     peak = needed.peak_bytes + trial.checkpoint_bytes()
     if timed.peak_bytes is not None:
         untried = trial.weight_bytes if on_host else 0

@@ -1,12 +1,13 @@
 """Finding the way back into a run that was stopped or killed: its data, its newest sound checkpoint, its last steps."""
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.checkpoints import Checkpoint, sound_checkpoints
-from danlu.artifacts.environment import environment
+from danlu.artifacts.environment import versions
 from danlu.artifacts.files import read_json
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
 from danlu.core.console import progress, say
@@ -41,19 +42,18 @@ def open_stopped(path: str | Path) -> Stopped:
     return Stopped(run, opened)
 
 
-def use_environment_of(run: RunDirectory, device: str) -> None:
-    """Take as many threads as the run had, and say what else differs: it decides the last bits of every sum."""
-    import torch
+def threads_of(run: RunDirectory) -> int:
+    """The threads that torch's operators had in a run: they decide the last bits of every sum."""
+    return int(read_json(run.path / ENVIRONMENT)["threads"])
 
-    known = read_json(run.path / ENVIRONMENT)
-    torch.set_num_threads(int(known["threads"]))
-    now = environment(device, 0, torch.get_num_threads())
-    versions = now["versions"]
-    changed = [
-        f"{name} {old} -> {versions.get(name)}" for name, old in known["versions"].items() if versions.get(name) != old
-    ]
-    if known["device"] != now["device"]:
-        changed.append(f"device {known['device']} -> {now['device']}")
+
+def say_what_differs(run: RunDirectory, fitting: Fitting) -> None:
+    """Say what else decides the last bits and is no longer what it was."""
+    known, device = read_json(run.path / ENVIRONMENT), str(fitting.accelerator.torch_device)
+    now = versions()
+    changed = [f"{name} {old} -> {now.get(name)}" for name, old in known["versions"].items() if now.get(name) != old]
+    if known["device"] != device:
+        changed.append(f"device {known['device']} -> {device}")
     if changed:
         say(f"{run.path}: the run may not go on to the same bits: {', '.join(changed)}")
 
@@ -89,6 +89,8 @@ def verify_steps(fitting: Fitting, run: RunDirectory, newest: Checkpoint | None,
             f"--verify {steps}: the checkpoints of {run.path} reach back {furthest} steps; ask for no more than that"
             + ("" if furthest else ", or go on without --verify")
         )
+    # A model of its own: what a machine does to a model, such as stepping in the backward pass, stays with it.
+    fitting = replace(fitting, model=copy.deepcopy(fitting.model))
     machine, watch = build_machine(fitting), fitting.watch()
     machine.load(older[0], watch)
     count = newest.step - older[0].step

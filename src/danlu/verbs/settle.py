@@ -3,14 +3,11 @@
 Afterwards the recipe has numbers in their places, and so a run that goes on does not try again.
 """
 
-from dataclasses import replace
-
 from danlu.artifacts.files import write_text
 from danlu.artifacts.run import RunDirectory
 from danlu.core.console import say
-from danlu.recipe.sections import Training
 from danlu.training.optimizers import Optimizer
-from danlu.verbs.fitting import Fitting
+from danlu.verbs.fitting import Fitting, with_training
 from danlu.verbs.trial import trial_of
 
 FEWEST_STEPS = 8  # an epoch: a batch that takes in more of the data learns too slowly
@@ -35,14 +32,6 @@ def settle(fitting: Fitting, run: RunDirectory) -> Fitting:
         say(f"training.optimizer.lr: {lr:.2g}, where the loss fell fastest of the rates tried")
         fitting = with_training(fitting, optimizer=optimizer.model_copy(update={"lr": lr}))
     return fitting
-
-
-def with_training(fitting: Fitting, **changes: object) -> Fitting:
-    """The same with other values in the recipe's `training` section."""
-    recipe = fitting.opened.recipe
-    training: Training = recipe.training.model_copy(update=changes)
-    opened = replace(fitting.opened, recipe=recipe.model_copy(update={"training": training}))
-    return replace(fitting, opened=opened)
 
 
 def largest_batch(fitting: Fitting) -> int:

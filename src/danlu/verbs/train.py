@@ -19,16 +19,13 @@ from danlu.artifacts.files import whole_folder, write_json, write_text
 from danlu.artifacts.lock import locked
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, refuse_existing
 from danlu.core.console import progress, say
-from danlu.core.device import make_deterministic
-from danlu.core.devices import open_device
 from danlu.core.errors import DanluError
-from danlu.core.threads import plan_threads, use_threads
 from danlu.data.clean import in_words
 from danlu.recipe.load import as_recipe, dump_recipe
 from danlu.recipe.schema import Recipe
-from danlu.verbs.fitting import Fitting, build_fitting, build_machine, say_what_is_trained, validator
-from danlu.verbs.prepare import Opened, fit_preparation, open_data, write_data
-from danlu.verbs.resume import newest_sound, open_stopped, use_environment_of, verify_steps
+from danlu.verbs.fitting import Fitting, begin, build_machine, say_what_is_trained, validator
+from danlu.verbs.prepare import Opened, open_data, write_data
+from danlu.verbs.resume import newest_sound, open_stopped, say_what_differs, threads_of, verify_steps
 from danlu.verbs.settle import settle
 from danlu.verbs.trial import flops_of_step
 
@@ -74,15 +71,12 @@ def train_opened(
     """
     import torch
 
-    make_deterministic()
-    accelerator, threads = open_device(opened.recipe.training.device), plan_threads(opened.recipe.training.threads)
-    use_threads(threads)
-    fitting = build_fitting(opened, fit_preparation(opened), accelerator, threads.data, dry)
+    fitting = begin(opened, dry)
     size_bytes = sum(value.nbytes for value in fitting.model.state_dict().values())
     # A checkpoint holds the weights and two moments of each; three stay, a fourth is being written.
     run = RunDirectory.create(output, opened.recipe.name, name, overwrite, needed_bytes=12 * size_bytes + (1 << 20))
     with run, locked(run):
-        known = environment(str(accelerator.torch_device), opened.recipe.seed, torch.get_num_threads())
+        known = environment(str(fitting.accelerator.torch_device), opened.recipe.seed, torch.get_num_threads())
         write_json(run.path / ENVIRONMENT, known)
         _say_what_was_found(opened)
         fitting = settle(fitting, run)
@@ -106,11 +100,8 @@ def resume(run: str | Path, verify: int | None = None, profile: bool = False) ->
         ArtifactError: the run is damaged, or does not repeat itself.
     """
     stopped = open_stopped(run)
-    make_deterministic()
-    options = stopped.opened.recipe.training
-    accelerator, threads = open_device(options.device), plan_threads(options.threads)
-    use_environment_of(stopped.run, str(accelerator.torch_device))
-    fitting = build_fitting(stopped.opened, fit_preparation(stopped.opened), accelerator, threads.data)
+    fitting = begin(stopped.opened, compute=threads_of(stopped.run))
+    say_what_differs(stopped.run, fitting)
     with locked(stopped.run):
         checkpoint = newest_sound(stopped.run)
         if verify is not None:
@@ -122,12 +113,13 @@ def resume(run: str | Path, verify: int | None = None, profile: bool = False) ->
 
 def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint | None, profile: bool) -> None:
     """Train to the end, from a checkpoint where there is one, and write the bundle of the best weights."""
+    flops = flops_of_step(fitting)
     machine, watch, first = build_machine(fitting), fitting.watch(), 0
     if checkpoint is not None:
         machine.load(checkpoint, watch)
         first = checkpoint.step
     say_what_is_trained(fitting, first)
-    outcome = _fit(fitting, machine, watch, run, first, profile)
+    outcome = _fit(fitting, machine, watch, run, first, profile, flops)
     if outcome.best is None:
         raise DanluError(f"{watch.metric} was never defined on the validation split; watch another metric")
     say(
@@ -140,7 +132,13 @@ def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint 
 
 
 def _fit(
-    fitting: Fitting, machine: "Machine", watch: "Watch", run: RunDirectory, first: int, profile: bool
+    fitting: Fitting,
+    machine: "Machine",
+    watch: "Watch",
+    run: RunDirectory,
+    first: int,
+    profile: bool,
+    flops: float | None,
 ) -> "Outcome":
     """The loop, with everything that watches it."""
     from danlu.training.alarms import Alarms
@@ -158,7 +156,6 @@ def _fit(
         profiler(run, profile) as machine.step.profiler,
     ):
         fitting.accelerator.reset_peak()
-        flops = flops_of_step(fitting, size)
         tokens = machine.tokens_a_sample if machine.tokens_a_sample > 1 else None
         meter = Meter(bar, fitting.accelerator, tokens, flops, machine.step.precision.name)
         callbacks = (Throughput(meter), *callbacks_for(options))

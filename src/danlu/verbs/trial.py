@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from danlu.core.seeds import Seed
-from danlu.verbs.fitting import Fitting, build_machine
+from danlu.recipe.sections import Memory
+from danlu.verbs.fitting import Fitting, build_machine, with_training
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from danlu.training.footprint import Footprint
     from danlu.training.machine import Machine
 
-SMALL = 4  # samples of the smaller trial; the larger takes twice as many
+SMALL = 4  # samples of each part of the smaller trial; the larger takes twice as many
 TRIED_RATE = 1e-8  # a step this small changes nothing that memory or time could notice
 
 
@@ -54,13 +55,13 @@ class Trial:
         """What a step of so many samples takes, made for real and counted."""
         from danlu.training.footprint import measure
 
-        return measure(lambda size: void(self.step(size)), self._held, batch_size)
+        return measure(self.step, self._held, batch_size)
 
     def foresee(self, batch_size: int) -> "Footprint":
         """What a step of so many samples would take, from two small ones; made for real where those tell nothing."""
         from danlu.training.footprint import foresee
 
-        if batch_size > 2 * SMALL:
+        if batch_size > 2 * self._smallest:
             found = foresee(*self.small, batch_size)
             if found is not None:
                 return found
@@ -69,7 +70,12 @@ class Trial:
     @cached_property
     def small(self) -> "tuple[Footprint, Footprint]":
         """What two small batches take."""
-        return self.footprint(SMALL), self.footprint(2 * SMALL)
+        return self.footprint(self._smallest), self.footprint(2 * self._smallest)
+
+    @property
+    def _smallest(self) -> int:
+        """So many that every part has some: the operations are those of a large batch only then."""
+        return SMALL * self.fitting.opened.recipe.training.accumulate
 
     def timed(self, steps: int, most_s: float) -> Timed:
         """Make up to so many real steps, batches included, within about `most_s` seconds."""
@@ -119,18 +125,19 @@ class Trial:
             yield from split_tree(machine.average.state_dict())[0].values()
 
 
-def void(_: object) -> None:
-    """Forget a value."""
-
-
 def trial_of(fitting: Fitting) -> Trial:
     """A trial on a copy of the model, which may be changed for it as training would."""
     copied = copy.deepcopy(fitting.model).train()
     return Trial(fitting, build_machine(replace(fitting, model=copied)))
 
 
-def flops_of_step(fitting: Fitting, batch_size: int) -> float | None:
-    """The operations of a step, where the device's peak is known to compare them with."""
+def flops_of_step(fitting: Fitting) -> float | None:
+    """The model's own operations in a step, where the device's peak is known to compare them with.
+
+    Of a model that no machine was built of yet. What is computed again to save memory does not count.
+    """
+    size = fitting.opened.recipe.training.batch_size
+    assert isinstance(size, int)
     if fitting.accelerator.peak_flops("fp32") is None:
         return None
-    return trial_of(fitting).foresee(batch_size).flops
+    return trial_of(with_training(fitting, memory=Memory())).foresee(size).flops
