@@ -43,8 +43,13 @@ print(json.dumps({"grown": peak[0] - before, "rows": len(examples)}))
 
 
 # Many threads, as on a large machine: what polars reads ahead, and what allocators keep, is a matter of their number.
-MACHINE = {"POLARS_MAX_THREADS": "16", "MALLOC_ARENA_MAX": "1"}
-SIZES = (200_000, 800_000)
+# Allocators give memory back at once: what sixteen threads keep for later depends on who happened to run when.
+MACHINE = {
+    "POLARS_MAX_THREADS": "16",
+    "MALLOC_ARENA_MAX": "1",
+    "_RJEM_MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0",
+}
+SIZES = (400_000, 1_600_000)
 
 
 def grown(path: Path, cache: Path) -> int:
@@ -66,4 +71,4 @@ def test_memory_grows_far_less_than_the_table(tmp_path: Path) -> None:
         frame.write_parquet(tmp_path / f"{rows}.parquet", compression="uncompressed")
     small, large = (grown(tmp_path / f"{rows}.parquet", tmp_path / "cache") for rows in SIZES)
     table_grew = (SIZES[1] - SIZES[0]) * COLUMNS * 8
-    assert large - small < table_grew / 2
+    assert large - small < table_grew / 4

@@ -4,14 +4,14 @@ Only looks; changes nothing. A recipe's `data.columns` overrides every guess mad
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
 from danlu.core.component import Frozen
 from danlu.core.errors import DataError
-from danlu.data.disk import Table
+from danlu.data.disk import DiskFrame, Table
 from danlu.data.sources import IMAGE_SUFFIXES
 
 ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|rowid|no)$|^unnamed|^$", re.IGNORECASE)
@@ -58,23 +58,32 @@ def _distinct(frame: Table) -> dict[str, int]:
     Identifiers are told by an exact count, so whatever may be one is counted again.
     """
     countable = [name for name, dtype in frame.schema.items() if dtype not in (pl.Object, pl.Binary)]
-    exact = pl.col(countable).drop_nulls().n_unique()
     if frame.height <= COUNTED_ROWS:
-        counts: dict[str, int] = _row(frame, exact) if countable else {}
+        counts = _counted(frame, countable, pl.Expr.n_unique)
     else:
         countable = [name for name in countable if not frame.schema[name].is_nested()]
-        counts = _row(frame, pl.col(countable).drop_nulls().approx_n_unique())
+        counts = _counted(frame, countable, pl.Expr.approx_n_unique)
         unsure = [
             name
             for name, count in counts.items()
             if (count > 0.9 * frame.height and not frame.schema[name].is_float()) or count < 5
         ]
-        counts |= _row(frame, pl.col(unsure).drop_nulls().n_unique()) if unsure else {}
+        counts |= _counted(frame, unsure, pl.Expr.n_unique)
     return {name: counts.get(name, frame.height - frame[name].null_count()) for name in frame.columns}
 
 
-def _row(frame: Table, expression: pl.Expr) -> dict[str, int]:
-    return frame.lazy().select(expression).collect(engine="streaming").row(0, named=True)
+def _counted(frame: Table, names: Sequence[str], count: Callable[[pl.Expr], pl.Expr]) -> dict[str, int]:
+    """A count of the values of some columns that are there.
+
+    Of a table that is not held, column by column: polars counts by holding what it counts, so all columns together
+    would be the whole table.
+    """
+    together = [[name] for name in names] if isinstance(frame, DiskFrame) else [names] if names else []
+    counts: dict[str, int] = {}
+    for some in together:
+        found = frame.lazy().select(count(pl.col(list(some)).drop_nulls()))
+        counts |= found.collect(engine="streaming").row(0, named=True)
+    return counts
 
 
 def _infer(values: pl.Series, unique: int, said: str | None, origin: str) -> Column:

@@ -10,6 +10,7 @@ import itertools
 import torch
 from torch import nn
 
+from danlu.core.devices import Accelerator
 from danlu.data.feed import Batch
 
 # What allocators say that raise a plain RuntimeError; each is a part of a message of torch's.
@@ -60,8 +61,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 
 
-def release(device: torch.device) -> None:
+def release(accelerator: Accelerator) -> None:
     """Give back what a failed attempt left, before a smaller one; call it outside of the `except` block."""
     gc.collect()
-    if device.type in ("cuda", "xpu", "mps"):
-        torch.get_device_module(device.type).empty_cache()
+    accelerator.empty_cache()

@@ -117,7 +117,7 @@ class Step:
                 if not is_out_of_memory(error) or 2 * self.parts * self.least_rows > len(batch.rows):
                     raise
             self._forget_gradients()
-            release(self.accelerator.torch_device)
+            release(self.accelerator)
             self.parts *= 2
             self.accelerator.seed(seed.value)
 
