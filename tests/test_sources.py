@@ -135,6 +135,16 @@ def test_a_word_for_missing_may_follow_a_space(tmp_path: Path) -> None:
     assert read_source(str(tmp_path / "a.csv"), MISSING).frame.null_count().row(0) == (1, 1)
 
 
+@pytest.mark.parametrize("place", [3, 15_000], ids=["early", "late"])
+def test_words_for_missing_values_are_so_wherever_they_first_occur(tmp_path: Path, place: int) -> None:
+    lines = [f"{row}.5,{'ab'[row % 2]}" for row in range(20_000)]
+    lines[place], lines[place + 1] = "N/A,a", "2.5, ?"
+    (tmp_path / "a.csv").write_text("\n".join(["x,c", *lines]))
+    frame = read_source(str(tmp_path / "a.csv"), MISSING).frame
+    assert frame.schema == {"x": pl.Float64, "c": pl.String}
+    assert [frame[name].is_null().arg_true().to_list() for name in ("x", "c")] == [[place], [place + 1]]
+
+
 def test_every_type_comes_with_its_reason() -> None:
     found = infer_columns(pl.DataFrame({"plan": ["free", "paid"] * 5, "x": [0.5] * 10}), {}, "the test")
     assert [column.reason for column in found] == ["2 different words", "the same value in every row"]

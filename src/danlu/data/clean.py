@@ -17,7 +17,7 @@ from danlu.core.errors import DataError, Problem, RecipeError
 from danlu.core.seeds import Seed
 from danlu.data.columns import missing_values
 from danlu.data.dataset import Dataset
-from danlu.data.disk import Table, among, row_hashes, take_rows
+from danlu.data.disk import Table, repeated, row_hashes, take_rows
 from danlu.data.images.check import unreadable
 from danlu.data.near import near_images, near_texts
 from danlu.data.splits import Given, Part, Splits, TrainSplit
@@ -89,9 +89,7 @@ def first_of_equals(table: Table, rows: Rows) -> np.ndarray:
 
     A 64-bit hash finds the candidates; only rows whose hash occurs again are read and compared in full.
     """
-    hashes = row_hashes(table, table.columns)[rows]
-    ordered = np.sort(hashes)
-    suspects = np.flatnonzero(among(hashes, ordered[1:][ordered[1:] == ordered[:-1]]))
+    suspects = np.flatnonzero(repeated(row_hashes(table, table.columns)[rows]))
     first = np.ones(len(rows), dtype=bool)
     if len(suspects):
         candidates = take_rows(table, rows[suspects]).with_row_index("\0row")

@@ -89,18 +89,24 @@ def threads_for(table: Table) -> int:
 
 def row_hashes(table: Table, names: Sequence[str]) -> np.ndarray:
     """A number for each row that is the same for equal values of some columns, [rows] uint64; read window by window."""
-    hashes = table.lazy().select(pl.struct(list(names)).hash(seed=0).alias("hash"))
-    size = rows_within(table.lazy().select(list(names)), WINDOW_BYTES)
+    chosen = table.lazy().select(list(names))
+    size = rows_within(chosen, WINDOW_BYTES)
     starts = range(0, table.height, size)
-    windows = list(ahead(lambda start: hashes.slice(start, size).collect(), starts, threads_for(table)))
-    return pl.concat(windows).to_series().to_numpy() if windows else np.zeros(0, dtype=np.uint64)
+    windows = list(
+        ahead(lambda start: chosen.slice(start, size).collect().hash_rows(seed=0), starts, threads_for(table))
+    )
+    return pl.concat(windows).to_numpy() if windows else np.zeros(0, dtype=np.uint64)
 
 
-def among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
-    """Which values are among others that are in ascending order, [values] bool."""
-    if len(ordered) == 0:
-        return np.zeros(len(values), dtype=bool)
-    return np.asarray(ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values)
+def among(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which hashes occur among others, [hashes] bool."""
+    return pl.Series(hashes).is_in(pl.Series(others).implode()).to_numpy()
+
+
+def repeated(hashes: np.ndarray) -> np.ndarray:
+    """Which hashes occur more than once, [hashes] bool."""
+    ordered = np.sort(hashes)
+    return among(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
 
 
 def as_floats(table: Table, name: str) -> Table:

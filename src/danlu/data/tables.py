@@ -25,32 +25,39 @@ VERSION = 2  # of what is kept; another one is made anew
 def read_csv(path: Path, missing_values: Sequence[str], separator: str | None = None) -> Table:
     """Read separated values, types inferred, words for missing values read as missing."""
     dialect = look(path, separator)
-    scan = partial(
-        pl.scan_csv,
-        path,
-        separator=dialect.separator,
-        eol_char=dialect.line_end,
-        null_values=[*missing_values, *(f" {word}" for word in missing_values if word)],  # as in `1, ?, 2`
-    )
+    scan = partial(pl.scan_csv, path, separator=dialect.separator, eol_char=dialect.line_end)
+    absent = [*missing_values, *(f" {word}" for word in missing_values if word)]  # as in `1, ?, 2`
 
-    def suggested() -> pl.LazyFrame:
-        lazy = scan(infer_schema_length=SEEN_ROWS)
+    def suggested(quick: bool) -> pl.LazyFrame:
+        lazy = scan(infer_schema_length=SEEN_ROWS, null_values=absent)
         seen = lazy.head(SEEN_ROWS).collect()
         unseen = [name for name, values in zip(seen.columns, seen, strict=True) if values.null_count() == seen.height]
-        lazy = _narrowed(lazy, unseen) if seen.height == SEEN_ROWS else lazy
-        return _without_blank_rows(lazy) if dialect.blank_lines else lazy
+        plain = scan(infer_schema_length=SEEN_ROWS)
+        if quick and plain.collect_schema() == seen.schema:
+            lazy = _without_words(plain, absent)
+        return _narrowed(lazy, unseen) if seen.height == SEEN_ROWS else lazy
 
     def decided() -> pl.LazyFrame:
-        lazy = scan(infer_schema=False)
-        lazy = _narrowed(lazy, lazy.collect_schema().names())
-        return _without_blank_rows(lazy) if dialect.blank_lines else lazy
+        lazy = scan(infer_schema=False, null_values=absent)
+        return _narrowed(lazy, lazy.collect_schema().names())
+
+    def whole(make: Callable[[], pl.LazyFrame]) -> pl.LazyFrame:
+        return _without_blank_rows(make()) if dialect.blank_lines else make()
 
     large = path.stat().st_size > LARGE
-    try:
-        table = _read(path, suggested, large, [list(missing_values)])
-    except pl.exceptions.ComputeError:
-        refuse_uneven_rows(path, dialect)
-        table = _read(path, decided, large, [list(missing_values), "decided"])
+    ways: tuple[Callable[[], pl.LazyFrame], ...] = (
+        partial(suggested, quick=True),
+        partial(suggested, quick=False),
+        decided,
+    )
+    for number, way in enumerate(ways):
+        try:
+            table = _read(path, partial(whole, way), large, [list(missing_values), number])
+            break
+        except pl.exceptions.ComputeError:
+            refuse_uneven_rows(path, dialect)
+            if way is ways[-1]:
+                raise
     if not large and table[table.columns[-1]].null_count():  # a short row is filled up with missing values
         refuse_uneven_rows(path, dialect)
     return table
@@ -113,6 +120,12 @@ def _passes(path: Path, lazy: pl.LazyFrame) -> Iterator[pl.LazyFrame]:
     rows, size = int(lazy.select(pl.len()).collect().item()), rows_within(lazy, PASS_BYTES, most=None)
     for start in range(0, max(1, rows), size):
         yield lazy.slice(start, size)
+
+
+def _without_words(lazy: pl.LazyFrame, absent: Sequence[str]) -> pl.LazyFrame:
+    """Words for missing values as missing, in columns of words alone: polars' reader would compare every number too."""
+    words = pl.col(pl.String)
+    return lazy.with_columns(pl.when(words.is_in(absent)).then(None).otherwise(words).name.keep())
 
 
 def _narrowed(lazy: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:

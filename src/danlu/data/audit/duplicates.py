@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.audit.finding import Finding, View, evenly, some
-from danlu.data.disk import among, row_hashes
+from danlu.data.disk import among, repeated, row_hashes
 from danlu.data.images.check import unreadable
 from danlu.data.images.decode import read_header
 from danlu.data.near import near_images, near_texts
@@ -54,8 +54,7 @@ def contradictions(view: View) -> list[Finding]:
         return []
     kept = np.concatenate([part.rows for _, part in view.splits.items()])
     hashes = row_hashes(view.dataset.frame, [column.name for column in view.dataset.used])[kept]
-    ordered = np.sort(hashes)
-    again = among(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
+    again = repeated(hashes)
     pairs = pl.DataFrame({"inputs": hashes[again], "label": view.dataset.frame[target].gather(kept[again])})
     groups = pairs.group_by("inputs").agg(pl.col("label").n_unique().alias("labels"), pl.len().alias("rows"))
     rows = int(groups.filter(pl.col("labels") > 1)["rows"].sum())

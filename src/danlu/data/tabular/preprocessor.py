@@ -23,7 +23,6 @@ from danlu.data.splits import TrainSplit
 from danlu.data.tabular.categories import (
     Answers,
     CategoryState,
-    Embedding,
     Encoder,
     OneHot,
     OneHotState,
@@ -78,12 +77,14 @@ class TabularPreprocessor(Frozen):
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
         """Learn from the training split's rows."""
         measured = [column for column in dataset.used if column.type in ("number", "datetime")]
-        learned = list(
-            ahead(lambda column: _learn(column, train, dataset, section), measured, threads_for(train.whole))
-        )
+        named = [column for column in dataset.used if column.type == "category"]
+        threads = threads_for(train.whole)
+        learned = list(ahead(lambda column: _learn(column, train, dataset, section), measured, threads))
         numbers = [state for states, _ in learned for state in states]
         flags = [flag for _, found in learned for flag in found]
-        categories, derived = _fit_categories(train, dataset, section, seed)
+        encoded = list(ahead(lambda column: _fit_category(column, train, dataset, section, seed), named, threads))
+        categories = [state for state in encoded if isinstance(state, CategoryState)]
+        derived = [state for state in encoded if isinstance(state, OneHotState | TargetState)]
         texts = [train.column(column.name) for column in dataset.used if column.type == "text"]
         topics = [state for state in (WordsState.fit(values, seed) for values in texts) if state is not None]
         fitted = cls(
@@ -263,27 +264,20 @@ def _fit_number(column: Column, part: str | None, values: np.ndarray, section: D
     return NumberState.fit(column.name, part, values, fill, constant, scaler, limits)
 
 
-def _fit_categories(
-    train: TrainSplit, dataset: Dataset, section: Data, seed: Seed
-) -> tuple[list[CategoryState], list[OneHotState | TargetState]]:
-    embedded: list[CategoryState] = []
-    derived: list[OneHotState | TargetState] = []
-    merged = section.clean.categories == "merge"
-    for column in dataset.used:
-        if column.type != "category":
-            continue
-        encoder = section.options_of(column.name).encode or section.encode
-        assert isinstance(encoder, Encoder)
-        values = train.column(column.name)
-        if not _varies(values):
-            continue
-        most = encoder.most if isinstance(encoder, OneHot) else None
-        category = CategoryState.fit(values, encoder.rare, merged, most)
-        if isinstance(encoder, Embedding):
-            embedded.append(category)
-        elif isinstance(encoder, OneHot):
-            derived.append(OneHotState(category=category))
-        elif isinstance(encoder, TargetEncoding):
-            answers = training_answers(train, dataset, seed)
-            derived.append(TargetState.fit(category, encoder, values.to_frame(), answers))
-    return embedded, derived
+def _fit_category(
+    column: Column, train: TrainSplit, dataset: Dataset, section: Data, seed: Seed
+) -> CategoryState | OneHotState | TargetState | None:
+    """What was learned of one category; None where it is the same in every training row."""
+    encoder = section.options_of(column.name).encode or section.encode
+    assert isinstance(encoder, Encoder)
+    values = train.column(column.name)
+    if not _varies(values):
+        return None
+    most = encoder.most if isinstance(encoder, OneHot) else None
+    category = CategoryState.fit(values, encoder.rare, section.clean.categories == "merge", most)
+    if isinstance(encoder, OneHot):
+        return OneHotState(category=category)
+    if isinstance(encoder, TargetEncoding):
+        answers = training_answers(train, dataset, seed)
+        return TargetState.fit(category, encoder, values.to_frame(), answers)
+    return category
