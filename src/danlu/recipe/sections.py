@@ -131,14 +131,39 @@ class Finetune(Frozen):
     rank: PositiveInt | None = None
 
 
-class Parallel(Frozen):
-    """How many ways the work is split; the product is the number of processes."""
+class LocalSteps(Frozen):
+    """Copies of the model step on their own and meet only now and then (DiLoCo, Douillard et al. 2023)."""
 
-    data: PositiveInt = 1
-    shard: PositiveInt = 1
-    tensor: PositiveInt = 1
-    pipeline: PositiveInt = 1
-    context: PositiveInt = 1
+    every: PositiveInt = Field(default=50, description="steps between meetings")
+    lr: PositiveFloat = Field(default=0.7, description="of the outer step; 1 with momentum 0 takes the plain mean")
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.9, description="of the outer step, Nesterov's")
+
+
+class Parallel(Frozen):
+    """How many ways the work is split among processes; the product of the ways is their number."""
+
+    data: PositiveInt | Literal["auto"] = Field(
+        default="auto", description="copies of the model, each with samples of its own; auto: what the others leave"
+    )
+    shard: PositiveInt = Field(
+        default=1, description="processes that share one copy of weights, gradients and optimizer state (FSDP)"
+    )
+    tensor: PositiveInt = Field(default=1, description="processes that each hold a part of every matrix")
+    pipeline: PositiveInt = Field(default=1, description="stages of layers")
+    context: PositiveInt = Field(default=1, description="processes that each take a part of every sequence")
+    sequence: bool = Field(default=True, description="with tensor: between matrices, tokens are split too")
+    schedule: Literal["gpipe", "1f1b", "interleaved", "zero-bubble"] = Field(
+        default="1f1b", description="of a pipeline's stages"
+    )
+    microbatches: PositiveInt | None = Field(
+        default=None, description="parts of a batch in a pipeline; twice the stages when left out"
+    )
+    offload: bool = Field(default=False, description="with shard: weights and optimizer state wait on the host")
+    sync_batch_norm: bool = Field(default=False, description="batch norms take their statistics over all processes")
+    compress: Literal["none", "bf16", "powersgd"] = Field(
+        default="none", description="of gradients on their way between copies of the model"
+    )
+    local: LocalSteps | None = None
 
 
 class EarlyStopping(Frozen):
