@@ -6,24 +6,32 @@
       judged.safetensors      only of the best: the weights that were judged, where they are not the network's own
       state.json              the step, figures, everything that is no tensor, SHA-256 of the other files
 
-The newest few stay, and with each of them the best that was known at its step.
+Where processes hold pieces of the weights, each writes its own: `weights.rank-0003.safetensors`. The newest few
+checkpoints stay, and with each of them the best that was known at its step.
 """
 
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any
 
-from danlu.artifacts.files import read_json, sha256, whole_folder, write_json
+from danlu.artifacts.files import partial_folder, read_json, sha256, whole_folder, write_json
 from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.tensors import StoredTensors, save_tensors
+from danlu.artifacts.trees import merged_trees
 from danlu.core.errors import ArtifactError
+from danlu.core.pieces import Piece, held
+from danlu.core.world import World
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 WEIGHTS, JUDGED, STATE = "weights", "judged", "state.json"
+BEGUN = ".begun"  # in a folder that all processes may write into
+PATIENCE_S, LOOK_EVERY_S = 600.0, 0.02  # how long one process waits for what another writes
 
 
 def unique_tensors(model: "nn.Module") -> "dict[str, Tensor]":
@@ -31,7 +39,7 @@ def unique_tensors(model: "nn.Module") -> "dict[str, Tensor]":
     seen: set[tuple[int, tuple[int, ...], tuple[int, ...]]] = set()
     kept: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
-        place = (value.data_ptr(), tuple(value.shape), tuple(value.stride()))
+        place = (held(value).data_ptr(), tuple(value.shape), tuple(value.stride()))
         if value.numel() and place in seen:
             continue
         seen.add(place)
@@ -39,30 +47,17 @@ def unique_tensors(model: "nn.Module") -> "dict[str, Tensor]":
     return kept
 
 
-def save_tensors(tensors: "dict[str, Tensor]", path: Path) -> None:
-    """Write tensors as safetensors."""
-    from safetensors.torch import save_file
-
-    save_file({name: value.contiguous() for name, value in tensors.items()}, str(path))
-    path.chmod(0o644)  # safetensors makes files that nobody else may read
-
-
-def load_tensors(path: Path) -> "dict[str, Tensor]":
-    """Read tensors onto the host."""
-    from safetensors.torch import load_file
-
-    return load_file(path)
-
-
-def load_weights(model: "nn.Module", path: Path) -> None:
-    """Read weights into a model built alike.
+def load_weights(model: "nn.Module", tensors: "Mapping[str, Tensor]") -> None:
+    """Put weights into a model built alike; of weights that share memory one is enough.
 
     Raises:
         RuntimeError: names or shapes differ.
     """
-    from safetensors.torch import load_model
-
-    load_model(model, str(path), strict=True)
+    expected = set(unique_tensors(model))
+    if expected != set(tensors):
+        lacking, odd = sorted(expected - set(tensors)), sorted(set(tensors) - expected)
+        raise RuntimeError(f"other weights than the model has: lacking {lacking[:3]}, unknown {odd[:3]}")
+    model.load_state_dict(dict(tensors), strict=False)
 
 
 @dataclass(frozen=True)
@@ -74,12 +69,14 @@ class Snapshot:
         tensors: file name (without suffix) -> name -> tensor on the host that nothing else changes.
         facts: everything else that training needs to go on, as plain JSON.
         best_step: the step that was best by then, 0 when there was none; this one when it is itself.
+        pieces: file name -> name -> where a tensor belongs that is a piece of one.
     """
 
     step: int
     tensors: "dict[str, dict[str, Tensor]]"
     facts: dict[str, Any]
     best_step: int
+    pieces: dict[str, dict[str, Piece]] = field(default_factory=dict)
 
     @property
     def is_best(self) -> bool:
@@ -87,8 +84,8 @@ class Snapshot:
 
 
 def copied(tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
-    """Copies on the host, which training does not change any more."""
-    return {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
+    """Copies on the host of what this process holds, which training does not change any more."""
+    return {name: held(value.detach()).to("cpu", copy=True) for name, value in tensors.items()}
 
 
 class Checkpoints:
@@ -96,10 +93,17 @@ class Checkpoints:
 
     At most one is being written and one waits. One that waits gives way to a newer one, unless it is the best so far;
     then the newer one is left out, since another soon follows. Use as a context.
+
+    Args:
+        run: where they go.
+        keep: how many of the newest stay.
+        together: the processes, where each writes pieces of its own; then none is left out, since all must write the
+            same ones. Of other processes the main one alone has checkpoints to write.
     """
 
-    def __init__(self, run: RunDirectory, keep: int) -> None:
-        self.run, self.keep = run, keep
+    def __init__(self, run: RunDirectory, keep: int, together: World | None = None) -> None:
+        self.run, self.keep, self.together = run, keep, together
+        self._last = 0
         self._waiting: Snapshot | None = None
         self._writing = self._closed = False
         self._failure: Exception | None = None
@@ -125,11 +129,19 @@ class Checkpoints:
             ArtifactError: an earlier one could not be written.
         """
         with self._change:
+            if self.together is not None:
+                if snapshot.step == self._last:  # stopped right after a validation: this step is kept already
+                    return
+                self._change.wait_for(lambda: self._failure or self._waiting is None)
             self._raise_failure()
             if self._waiting is not None and self._waiting.is_best and not snapshot.is_best:
                 return
-            self._waiting = snapshot
+            self._waiting, self._last = snapshot, snapshot.step
             self._change.notify_all()
+
+    def has(self, step: int) -> bool:
+        """Whether a step is kept."""
+        return checkpoint_folder(self.run, step).exists()
 
     def flush(self) -> None:
         """Wait until everything is written.
@@ -170,15 +182,28 @@ class Checkpoints:
 
     def _write(self, snapshot: Snapshot) -> None:
         path = checkpoint_folder(self.run, snapshot.step)
+        if self.together is not None and not self.together.is_main:
+            self._write_beside(snapshot, path)
+            return
         if path.exists():  # stopped right after a validation: this step is kept already
             return
         with whole_folder(path) as folder:
-            for name, tensors in snapshot.tensors.items():
-                save_tensors(tensors, folder / f"{name}.safetensors")
-            files = {file.name: sha256(file) for file in sorted(folder.glob("*.safetensors"))}
-            known = {"step": snapshot.step, "best_step": snapshot.best_step, "files": files}
-            write_json(folder / STATE, {**known, **snapshot.facts})
+            if self.together is not None:
+                (folder / BEGUN).touch()
+            facts = {**snapshot.facts, "files": _save(snapshot, folder, self.together)}
+            if self.together is not None:
+                facts = _joined(facts, folder, self.together)
+            write_json(folder / STATE, {"step": snapshot.step, "best_step": snapshot.best_step, **facts})
         self._forget()
+
+    def _write_beside(self, snapshot: Snapshot, path: Path) -> None:
+        """Another process's pieces, into the folder that the main one makes, and word that they are there."""
+        assert self.together is not None
+        folder = partial_folder(path)
+        _await(folder / BEGUN)
+        facts = {**snapshot.facts, "files": _save(snapshot, folder, self.together)}
+        write_json(folder / _word(self.together.rank), facts)
+        _await(path / STATE)
 
     def _forget(self) -> None:
         """Remove what is neither among the newest nor the best that one of these knew."""
@@ -188,6 +213,50 @@ class Checkpoints:
         for path in written:
             if path not in newest and path not in wanted:
                 shutil.rmtree(path)
+
+
+def _save(snapshot: Snapshot, folder: Path, together: World | None) -> dict[str, str]:
+    """Write a process's tensors; SHA-256 of each file."""
+    files: dict[str, str] = {}
+    for name, tensors in snapshot.tensors.items():
+        file = folder / (f"{name}.safetensors" if together is None else f"{name}.rank-{together.rank:04}.safetensors")
+        save_tensors(tensors, file, snapshot.pieces.get(name))
+        files[file.name] = sha256(file)
+    return files
+
+
+def _joined(facts: dict[str, Any], folder: Path, together: World) -> dict[str, Any]:
+    """The main process's facts with the files of all, and what each has that is no tensor of its weights' state."""
+    for rank in range(1, together.size):
+        word = folder / _word(rank)
+        _await(word)
+        theirs = read_json(word)
+        facts["files"] |= theirs["files"]
+        for name, rest in theirs["rest"].items():
+            facts["rest"][name] = merged_trees(facts["rest"][name], rest)
+        word.unlink()
+    (folder / BEGUN).unlink()
+    return facts
+
+
+def _word(rank: int) -> str:
+    return f".rank-{rank:04}.json"
+
+
+def _await(file: Path) -> None:
+    """Wait for a file that another process writes.
+
+    Raises:
+        ArtifactError: it did not come.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while not file.exists():
+        if time.monotonic() > until:
+            raise ArtifactError(
+                f"{file}: another process has not written it within {PATIENCE_S:.0f} s; all processes must reach the "
+                "run's folder on one file system"
+            )
+        time.sleep(LOOK_EVERY_S)
 
 
 def checkpoint_folder(run: RunDirectory, step: int) -> Path:
@@ -210,16 +279,14 @@ class Checkpoint:
     def best_step(self) -> int:
         return int(self.state["best_step"])
 
-    def tensors(self, name: str) -> "dict[str, Tensor]":
-        """The tensors of one file; none where the checkpoint has no such file."""
-        file = self.folder / f"{name}.safetensors"
-        return load_tensors(file) if file.is_file() else {}
+    def tensors(self, name: str) -> StoredTensors:
+        """The tensors of one name, read when asked for; none where the checkpoint has none."""
+        return StoredTensors(self.folder, name)
 
     @property
-    def judged(self) -> Path:
+    def judged(self) -> StoredTensors:
         """The weights that were judged at this step."""
-        own = self.folder / f"{JUDGED}.safetensors"
-        return own if own.is_file() else self.folder / f"{WEIGHTS}.safetensors"
+        return self.tensors(JUDGED) or self.tensors(WEIGHTS)
 
 
 def open_checkpoint(run: RunDirectory, step: int) -> Checkpoint:
@@ -241,6 +308,12 @@ def open_checkpoint(run: RunDirectory, step: int) -> Checkpoint:
         if sha256(file) != expected:
             raise ArtifactError(f"{file}: differs from what was written (SHA-256)")
     return Checkpoint(folder, state)
+
+
+def trusted_checkpoint(run: RunDirectory, step: int) -> Checkpoint:
+    """A checkpoint that another process has verified."""
+    folder = checkpoint_folder(run, step)
+    return Checkpoint(folder, read_json(folder / STATE))
 
 
 def sound_checkpoints(run: RunDirectory) -> "Iterable[Checkpoint | ArtifactError]":

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from danlu.core.world import this_world
+
 PACKAGES = ("danlu", "torch", "numpy", "polars", "scikit-learn", "timm", "torchvision", "transformers", "tokenizers")
 
 
@@ -30,6 +32,8 @@ def environment(device: str, seed: int, threads: int) -> dict[str, Any]:
         "device": device,
         "threads": threads,
         "seed": seed,
+        "processes": this_world().size,
+        "launch": this_world().launch,
         "git": _commit(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }

@@ -103,7 +103,7 @@ def read_frame(path: Path) -> "pl.DataFrame":
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A folder to fill that appears under its name only when it is complete; replaces one that is there."""
-    aside = path.with_name(f".{path.name}.partial")
+    aside = partial_folder(path)
     with writing(path):
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -119,6 +119,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
             _flush(path.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def partial_folder(path: Path) -> Path:
+    """Where a folder is filled before it has its name."""
+    return path.with_name(f".{path.name}.partial")
 
 
 def _flush(path: Path) -> None:

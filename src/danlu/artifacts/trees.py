@@ -3,6 +3,7 @@
 Dicts, lists, numbers, words, None and tensors go in. What stands for a tensor in the JSON is its name.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from danlu.core.errors import ArtifactError
@@ -39,7 +40,16 @@ def split_tree(tree: Any, name: str = "") -> "tuple[dict[str, Tensor], Any]":
     return tensors, rest
 
 
-def join_tree(tensors: "dict[str, Tensor]", rest: Any) -> Any:
+def merged_trees(one: Any, other: Any) -> Any:
+    """Two rests of `split_tree` as one; where both have a key its values are merged, and of plain values one stays."""
+    if not (isinstance(one, dict) and isinstance(other, dict) and PAIRS in one and PAIRS in other):
+        return one
+    theirs = dict(map(tuple, other[PAIRS]))
+    own = [[key, merged_trees(value, theirs.pop(key)) if key in theirs else value] for key, value in one[PAIRS]]
+    return {PAIRS: [*own, *([key, value] for key, value in theirs.items())]}
+
+
+def join_tree(tensors: "Mapping[str, Tensor]", rest: Any) -> Any:
     """What `split_tree` took apart; tuples come back as lists.
 
     Raises:

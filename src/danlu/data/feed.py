@@ -5,13 +5,14 @@ Which rows an epoch takes and what becomes of each is a function of (seed, epoch
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from danlu.core.seeds import Seed
+from danlu.core.team import ALONE, Team
 from danlu.data.examples import Examples, Tensors
 
 if TYPE_CHECKING:
@@ -30,12 +31,21 @@ class Batch:
         target: the answers, [batch], or where samples are mixed the share of each class, [batch, classes].
         rows: positions as the order gives them, [batch]; a repeated row has another number each time.
         epoch: counted from 0; with the row it decides every random change.
+        whole: samples of the batch that all processes take together; 0 where this is all of it.
+        stands_in: whether its one sample counts for nothing, and is there since every process must take a step.
     """
 
     inputs: Tensors
     target: "torch.Tensor"
     rows: np.ndarray
     epoch: int
+    whole: int = 0
+    stands_in: bool = False
+
+    @property
+    def samples(self) -> int:
+        """Samples of the optimizer step."""
+        return self.whole or len(self.rows)
 
 
 class Change(Protocol):
@@ -89,18 +99,23 @@ class Feed:
     length: int
     changes: tuple[Change, ...] = ()
 
-    def batches(self, size: int, device: "torch.device", first: int = 0) -> Iterator[Batch]:
+    def batches(self, size: int, device: "torch.device", first: int = 0, team: Team = ALONE) -> Iterator[Batch]:
         """The batches of epoch after epoch, without end.
 
         Args:
-            size: samples a batch.
+            size: samples a batch, of all processes together.
             device: where they are wanted.
             first: batches left out at the beginning, as a run that goes on has had them.
+            team: each process gets its share of every batch; one for which nothing is left a sample that stands in.
         """
 
         def make(chosen: tuple[int, np.ndarray]) -> Batch:
             epoch, rows = chosen
-            return self.take(rows, epoch, device, changed=0)
+            if team.alone:
+                return self.take(rows, epoch, device, changed=0)
+            own = rows[team.slice_of(len(rows))]
+            found = self.take(own if len(own) else rows[:1], epoch, device, changed=0)
+            return replace(found, whole=len(rows), stands_in=not len(own))
 
         for batch in self.examples.made(make, self._rows(size, first)):
             yield self._change(batch, self.changes, device)

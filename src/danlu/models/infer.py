@@ -1,14 +1,19 @@
-"""A model's answers to prepared samples, in order, without gradients."""
+"""A model's answers to prepared samples, in order, without gradients; by several processes, each sample once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from danlu.core.team import ALONE, Team
 from danlu.data.balance.emphasis import Emphasis
-from danlu.data.examples import Examples
+from danlu.data.examples import Examples, Tensors, ordered_batches
 from danlu.models.heads import Head
+
+# A model as it is called: inputs by name -> what heads take.
+Forward = Callable[..., object]
 
 
 def answers(
@@ -18,6 +23,8 @@ def answers(
     batch_size: int,
     device: torch.device,
     advance: Callable[[int], None] | None = None,
+    forward: Forward | None = None,
+    team: Team = ALONE,
 ) -> np.ndarray:
     """What the model says of every sample.
 
@@ -25,31 +32,78 @@ def answers(
         model: on `device`; left in the mode (training or not) it was in.
         batch_size: samples at a time; decides memory and, in the last bits, rounding.
         advance: called with the number of samples after each batch, for a progress bar.
+        forward: how the model is called, where not as it is.
+        team: each process answers its share of every batch, and has all answers in the end.
 
     Returns:
         [samples, ...] float32, as the head's `answer` gives them.
     """
-    was_training = model.training
-    model.eval()
-    found: list[np.ndarray] = []
-    with torch.inference_mode():
-        for rows, inputs, target in examples.in_order(batch_size, device):
-            found.append(head.answer(model(**inputs), target).float().cpu().numpy())
+    found: list[tuple[np.ndarray, Tensor]] = []
+    with judging(model, team):
+        for rows, inputs, target in _shares(examples, batch_size, device, team):
+            answer = head.answer((forward or model)(**inputs), target).float()
+            found.append((rows, answer[: len(rows)]))
             if advance is not None:
                 advance(len(rows))
-    model.train(was_training)
-    return np.concatenate(found)
+        if team.alone:
+            return np.concatenate([answer.cpu().numpy() for _, answer in found])
+        whole = found[0][1].new_zeros(len(examples), *found[0][1].shape[1:])
+        for rows, answer in found:
+            whole[torch.from_numpy(rows).to(whole.device)] = answer
+        return team.sum_of_samples(whole).cpu().numpy()
 
 
-def mean_loss(model: nn.Module, head: Head, examples: Examples, batch_size: int, device: torch.device) -> float:
-    """The loss over all samples, each counted once whatever the batch size."""
+def mean_loss(
+    model: nn.Module,
+    head: Head,
+    examples: Examples,
+    batch_size: int,
+    device: torch.device,
+    forward: Forward | None = None,
+    team: Team = ALONE,
+) -> float:
+    """The loss over all samples, each counted once whatever the batch size and however many processes."""
+    sums: list[Tensor] = []
+    count = 0
+    with judging(model, team):
+        for rows, inputs, target in _shares(examples, batch_size, device, team):
+            assert target is not None
+            loss, counted = head.loss((forward or model)(**inputs), target, Emphasis())
+            if len(rows):
+                sums.append(loss.double())
+                count += counted
+        total = torch.stack(sums).sum() if sums else torch.zeros((), dtype=torch.float64, device=device)
+        both = team.sum_of_gradients(torch.stack([total, total.new_tensor(float(count))]))
+    return float(both[0] / both[1])
+
+
+@contextmanager
+def judging(model: nn.Module, team: Team = ALONE) -> Iterator[None]:
+    """The model answers and learns nothing; after, it is in the mode it was in."""
     was_training = model.training
     model.eval()
-    total, count = 0.0, 0
-    with torch.inference_mode():
-        for _, inputs, target in examples.in_order(batch_size, device):
-            assert target is not None
-            loss, counted = head.loss(model(**inputs), target, Emphasis())
-            total, count = total + float(loss), count + counted
+    # Weights that are gathered for inference mode could not be used in training afterwards.
+    with torch.inference_mode() if team.alone else torch.no_grad():
+        yield
     model.train(was_training)
-    return total / count
+    give_back = getattr(model, "reshard", None)
+    if give_back is not None:  # of a model that processes share, what was gathered for the last forward pass
+        give_back()
+
+
+def _shares(
+    examples: Examples, size: int, device: torch.device, team: Team
+) -> Iterator[tuple[np.ndarray, Tensors, Tensor | None]]:
+    """A process's rows of every batch with inputs and answers; where it has none, one sample that counts for nothing.
+
+    Every process must call the model equally often, since others may wait for its part of the weights.
+    """
+    if team.alone:
+        yield from examples.in_order(size, device)
+        return
+
+    def make(rows: np.ndarray) -> tuple[np.ndarray, Tensors, Tensor | None]:
+        own = rows[team.slice_of(len(rows))]
+        return own, *examples.take(own if len(own) else rows[:1], device)
+
+    yield from examples.made(make, ordered_batches(len(examples), size))

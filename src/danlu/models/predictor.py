@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from danlu.artifacts.bundle import Bundle, Manifest, open_bundle
 from danlu.artifacts.checkpoints import load_weights
+from danlu.artifacts.tensors import load_tensors
 from danlu.core.component import components
 from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
@@ -96,7 +97,7 @@ class Predictor:
         make_deterministic()
         model = options.build(preprocessor.inputs, target.outputs)
         try:
-            load_weights(model, bundle.weights)
+            load_weights(model, load_tensors(bundle.weights))
         except RuntimeError as error:
             raise ArtifactError(f"{bundle.weights}: not the weights of {options.name}: {error}") from error
         device = open_device().torch_device

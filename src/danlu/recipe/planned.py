@@ -102,7 +102,6 @@ BUILT: dict[str, tuple[Any, ...]] = {
     "model.finetune.mode": ("full",),
     "model.finetune.freeze_epochs": (0,),
     "model.finetune.rank": (None,),
-    "training.parallel": ("auto",),
     "evaluation.folds": (None,),
     "evaluation.confidence": (None,),
     "explanation": (None,),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from danlu.core.console import say
 from danlu.core.devices import Accelerator
 from danlu.core.dotted import load_dotted
+from danlu.core.pieces import is_split
 from danlu.data.balance.emphasis import Emphasis
 from danlu.models.heads import Head, Loss
 from danlu.models.transformers import project_late
@@ -26,6 +27,9 @@ from danlu.training.machine import Machine
 from danlu.training.micro import least_rows
 from danlu.training.offload import ActivationOffload
 from danlu.training.optimizers import Optimizer
+from danlu.training.parallel.batch_norm import synchronize
+from danlu.training.parallel.group import LONE, Together
+from danlu.training.parallel.replicas import replicate, shard
 from danlu.training.penalties import Penalties
 from danlu.training.precision import Precision, choose_precision
 from danlu.training.recompute import recompute
@@ -59,7 +63,9 @@ class Task:
     steps: int
 
 
-def assemble(model: nn.Module, task: Task, options: Training, accelerator: Accelerator) -> Machine:
+def assemble(
+    model: nn.Module, task: Task, options: Training, accelerator: Accelerator, together: Together = LONE
+) -> Machine:
     """The machine that trains a model.
 
     Args:
@@ -67,6 +73,7 @@ def assemble(model: nn.Module, task: Task, options: Training, accelerator: Accel
         task: what for.
         options: the resolved `training` section, without any `auto` that is to be tried.
         accelerator: the device.
+        together: the processes that train.
 
     Raises:
         ArgumentError: the device cannot compute so, or a loss of the user's own is not to be had.
@@ -81,12 +88,13 @@ def assemble(model: nn.Module, task: Task, options: Training, accelerator: Accel
     precision.prepare(model)
     if recompute(model, options.memory.checkpointing) == 0 and options.memory.checkpointing != "none":
         say("training.memory.checkpointing: the model repeats no blocks, so nothing is computed again")
+    called = _distributed(model, together, precision)
     stepping = _stepping(model, optimizer, options, precision, task.layer_decay)
     average = options.average
     assert average is None or isinstance(average, Average)
     step = Step(
         model=model,
-        forward=compiled(model, options.compile, device),
+        forward=compiled(called, options.compile, device),
         loss=_loss(options, task.head),
         count=task.head.count,
         emphasis=task.emphasis,
@@ -100,6 +108,7 @@ def assemble(model: nn.Module, task: Task, options: Training, accelerator: Accel
         clip_value=options.clip_value,
         parts=options.accumulate,
         least_rows=least_rows(model),
+        together=together,
     )
     return Machine(
         step=step,
@@ -111,7 +120,20 @@ def assemble(model: nn.Module, task: Task, options: Training, accelerator: Accel
         average=None if average is None else average.begin(model),
         watched=task.watched,
         tokens_a_sample=task.tokens_a_sample,
+        together=together,
     )
+
+
+def _distributed(model: nn.Module, together: Together, precision: Precision) -> nn.Module:
+    """The model as it is called in training, each process's part of it."""
+    if together.team.alone:
+        return model
+    if together.options.sync_batch_norm:
+        synchronize(model, together)
+    if together.splits_weights:
+        shard(model, together, precision)
+        return model
+    return replicate(model, together)
 
 
 @dataclass(frozen=True)
@@ -140,6 +162,8 @@ def _stepping(
     add = penalties.add_gradients if penalized else None
     if options.memory.offload_optimizer:
         keep = "host"
+    if any(is_split(weight) for weight in model.parameters()):
+        keep = "held"
     if keep is not None:
         return Stepping(ShadowOptimizer(groups, optimizer.build, keep, bound), add, None)
     return Stepping(optimizer.build(groups), add, penalties.bound_weights if bounded else None)

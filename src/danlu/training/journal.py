@@ -7,12 +7,12 @@ from typing import Protocol
 
 from torch import Tensor
 
-from danlu.artifacts.checkpoints import Checkpoints, checkpoint_folder
+from danlu.artifacts.checkpoints import Checkpoints
 from danlu.artifacts.run import RunDirectory
 from danlu.recipe.sections import Checkpoint
 from danlu.training.alarms import Alarms
 from danlu.training.callbacks import Callback, Setting
-from danlu.training.machine import Machine
+from danlu.training.machine import Kept, Machine
 from danlu.training.meter import Meter
 from danlu.training.watch import Watch
 
@@ -37,7 +37,7 @@ class Journal(Protocol):
     def is_due(self, step: int) -> bool:
         """Whether a checkpoint is due that no validation brings along."""
 
-    def keep(self, machine: Machine, step: int, watch: Watch, judged: dict[str, Tensor] | None = None) -> None:
+    def keep(self, machine: Machine, step: int, watch: Watch, judged: dict[str, Kept] | None = None) -> None:
         """Have a checkpoint written while training goes on.
 
         Args:
@@ -59,12 +59,14 @@ class RunJournal(Journal):
         meter: Meter,
         alarms: Alarms,
         callbacks: Sequence[Callback],
+        first: int = 0,
     ) -> None:
         self.run, self.checkpoints, self.options, self.meter, self.alarms = run, checkpoints, options, meter, alarms
         self.callbacks = (alarms, *callbacks)
         # Only those are called at every step that have something to do there.
         self._each_step = [call.on_step for call in self.callbacks if type(call).on_step is not Callback.on_step]
         self._kept_at = time.monotonic()
+        self._kept_step = first
 
     @contextmanager
     def told(self, setting: Setting) -> Iterator[None]:
@@ -101,12 +103,13 @@ class RunJournal(Journal):
         self.meter.remark = watch.note
 
     def is_due(self, step: int) -> bool:
-        if self.options.every_steps is not None and step % self.options.every_steps == 0:
+        every = self.options.every_steps
+        if every is not None and step // every > self._kept_step // every:
             return True
         return time.monotonic() - self._kept_at >= 60 * self.options.every_minutes
 
-    def keep(self, machine: Machine, step: int, watch: Watch, judged: dict[str, Tensor] | None = None) -> None:
-        self._kept_at = time.monotonic()
+    def keep(self, machine: Machine, step: int, watch: Watch, judged: dict[str, Kept] | None = None) -> None:
+        self._kept_at, self._kept_step = time.monotonic(), step
         self.checkpoints.save(machine.snapshot(step, watch, judged or {}))
 
     def keep_now(self, machine: Machine, step: int, watch: Watch) -> str:
@@ -116,5 +119,44 @@ class RunJournal(Journal):
     def finish(self, machine: Machine, step: int, watch: Watch) -> None:
         """Wait until the last step is kept, and what was best."""
         self.checkpoints.flush()
-        if not checkpoint_folder(self.run, step).exists():
+        if not self.checkpoints.has(step):
             self.keep_now(machine, step, watch)
+
+
+class SilentJournal(Journal):
+    """Of a process that is not the main one: writes nothing but its pieces of checkpoints, where it holds any.
+
+    Args:
+        checkpoints: takes its pieces; None where the main process has all weights.
+    """
+
+    def __init__(self, run: RunDirectory, checkpoints: Checkpoints | None) -> None:
+        self.run, self.checkpoints = run, checkpoints
+
+    def stepped(self, step: int, samples: int, loss: Tensor, norm: Tensor | None) -> None:
+        """The main process says so."""
+
+    def log(self, record: dict[str, float]) -> None:
+        """The main process has the same figures."""
+
+    def validated(self, watch: Watch) -> None:
+        """The main process says so."""
+
+    def is_due(self, step: int) -> bool:
+        return False
+
+    def keep(self, machine: Machine, step: int, watch: Watch, judged: dict[str, Kept] | None = None) -> None:
+        if self.checkpoints is not None:
+            self.checkpoints.save(machine.snapshot(step, watch, judged or {}))
+
+    def keep_now(self, machine: Machine, step: int, watch: Watch) -> str:
+        if self.checkpoints is not None:
+            self.checkpoints.save_now(machine.snapshot(step, watch, {}))
+        return "kept with the other processes' pieces"
+
+    def finish(self, machine: Machine, step: int, watch: Watch) -> None:
+        """As the main process's."""
+        if self.checkpoints is not None:
+            self.checkpoints.flush()
+            if not self.checkpoints.has(step):
+                self.keep_now(machine, step, watch)

@@ -19,6 +19,8 @@ from danlu.training.steps import Plan
 from danlu.training.stopping import stop_requests
 from danlu.training.watch import Watch
 
+AGREED_EVERY = 16  # steps of cards after which processes ask one another what they want
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -65,7 +67,8 @@ def train(
         DanluError: the loss is no longer a number, or a signal asked to stop.
     """
     step = first
-    batches = feed.batches(machine.batch_size, machine.device, first)
+    team = machine.together.team
+    batches = feed.batches(machine.batch_size, machine.device, first, team)
     machine.model.train()
     with stop_requests() as stop, machine.step.precision.running():
         while step < (last or plan.steps) and not watch.exhausted:
@@ -77,7 +80,7 @@ def train(
             logged = step % plan.log_every == 0
             if machine.step.on_host or logged:  # elsewhere, to read the loss is to wait for the device
                 _require_finite(loss, batch, step, lr, machine)
-            journal.stepped(step, len(batch.rows), loss, machine.step.norm)
+            journal.stepped(step, batch.samples, loss, machine.step.norm)
             machine.step.profiler.step()
             epoch = step / plan.steps_an_epoch
             if logged:
@@ -92,14 +95,26 @@ def train(
                 journal.log({"step": step, "epoch": epoch, **figures})
                 journal.validated(watch)
                 journal.keep(machine, step, watch, judged)
-            elif journal.is_due(step):
+            due, stopping = _agreed(journal.is_due(step), bool(stop), step, machine)
+            if due:
                 journal.keep(machine, step, watch)
-            if stop:
+            if stopping:
                 raise DanluError(f"stopped at step {step} of {plan.steps}, {journal.keep_now(machine, step, watch)}")
     ended = "as many as planned"
     if watch.exhausted:
         ended = f"stopped early since {watch.metric} had not improved in {watch.patience} validations"
     return Outcome(steps=step, best_step=watch.best_step, best=watch.best, ended=ended)
+
+
+def _agreed(due: bool, stop: bool, step: int, machine: Machine) -> tuple[bool, bool]:
+    """What any process wants, a checkpoint or an end, all do after the same step; cards are not kept from working."""
+    team = machine.together.team
+    if team.alone:
+        return due, stop
+    if not machine.step.on_host and step % AGREED_EVERY:
+        return False, False
+    wanted = team.most(due, stop)
+    return bool(wanted[0]), bool(wanted[1])
 
 
 def _require_finite_loss(figures: dict[str, float], step: int, lr: float) -> None:

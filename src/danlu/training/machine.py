@@ -8,16 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from danlu.artifacts.checkpoints import JUDGED, WEIGHTS, Checkpoint, Snapshot, copied, unique_tensors
+from danlu.artifacts.tensors import StoredTensors
 from danlu.artifacts.trees import join_tree, split_tree
+from danlu.core.pieces import Piece, held, piece_of
 from danlu.core.seeds import Seed
 from danlu.data.feed import Batch
 from danlu.training.averaging import judged_weights
 from danlu.training.diagnose import first_bad_module
+from danlu.training.parallel.group import LONE, Together
 from danlu.training.plateau import PlateauWatcher
 from danlu.training.running_average import RunningAverage
 from danlu.training.schedules import Schedule
+from danlu.training.state import StateTensors, load_named_state, named_state, stored_like
 from danlu.training.step import Step
 from danlu.training.watch import Watch
+
+Kept = tuple[Tensor, Piece]  # a copy of what this process holds, and where it belongs
 
 
 @dataclass
@@ -33,6 +39,7 @@ class Machine:
         average: of the weights, where one is kept.
         watched: the metric that `plateau` looks at.
         tokens_a_sample: of a language model; else 1.
+        together: the processes that train.
     """
 
     step: Step
@@ -44,6 +51,7 @@ class Machine:
     average: RunningAverage | None
     watched: str
     tokens_a_sample: int = 1
+    together: Together = LONE
 
     @property
     def model(self) -> nn.Module:
@@ -76,10 +84,10 @@ class Machine:
         with judged_weights(self.model, self.step.optimizer, self.average):
             yield
 
-    def judged_copy(self) -> dict[str, Tensor]:
+    def judged_copy(self) -> "dict[str, Kept]":
         """Within `judged_weights`: a copy of them, where they are not the model's own."""
         own = self.average is None and not hasattr(self.step.optimizer, "eval")
-        return {} if own else copied(unique_tensors(self.model))
+        return {} if own else self._kept(unique_tensors(self.model))
 
     def where_not_finite(self, batch: Batch) -> str:
         """What gives the first number that is not finite in a batch's forward pass, in words."""
@@ -91,35 +99,45 @@ class Machine:
 
         return first_bad_module(self.model, forward)
 
-    def snapshot(self, step: int, watch: Watch, judged: dict[str, Tensor]) -> Snapshot:
-        """A copy of everything that training needs to go on from here."""
-        parts = {"optimizer": self.step.optimizer.state_dict(), "scaler": self._scaler_state()}
+    def snapshot(self, step: int, watch: Watch, judged: dict[str, Kept]) -> Snapshot:
+        """A copy of everything that training needs to go on from here; of what processes share, this one's part."""
+        parts = {"optimizer": named_state(self.step.optimizer, self.model), "scaler": self._scaler_state()}
         if self.average is not None:
             parts["average"] = self.average.state_dict()
-        tensors = {WEIGHTS: copied(unique_tensors(self.model))}
+        kept = {WEIGHTS: self._kept(unique_tensors(self.model))}
         rests = {}
         for name, state in parts.items():
             found, rests[name] = split_tree(state)
             if found:
-                tensors[name] = copied(found)
+                kept[name] = self._kept(found)
         if judged:
-            tensors[JUDGED] = judged
+            kept[JUDGED] = judged
         facts = {
             "watch": watch.state(),
             "plateau": self.plateau.state() if self.plateau else None,
             "parts": self.step.parts,
             "rest": rests,
         }
-        return Snapshot(step, tensors, facts, watch.best_step)
+        tensors = {file: {name: value for name, (value, _) in found.items()} for file, found in kept.items()}
+        pieces = {
+            file: {name: piece for name, (_, piece) in found.items() if piece.shape != piece.whole}
+            for file, found in kept.items()
+        }
+        return Snapshot(step, tensors, facts, watch.best_step, pieces)
+
+    def _kept(self, tensors: dict[str, Tensor]) -> dict[str, Kept]:
+        """Copies of what this process is to write."""
+        own = {name: value for name, value in tensors.items() if self.together.writes(value)}
+        return {name: (value, piece_of(own[name])) for name, value in copied(own).items()}
 
     def load(self, checkpoint: Checkpoint, watch: Watch) -> None:
-        """Take on the state of a checkpoint."""
+        """Take on the state of a checkpoint, whatever layout it was written in."""
         state = checkpoint.state
-        self.model.load_state_dict(checkpoint.tensors(WEIGHTS), strict=False)  # of shared weights one is kept
+        self._load_weights(checkpoint.tensors(WEIGHTS))
         for name, rest in state["rest"].items():
-            whole = join_tree(checkpoint.tensors(name), rest)
+            whole = join_tree(StateTensors(checkpoint.tensors(name), self.model), rest)
             if name == "optimizer":
-                self.step.optimizer.load_state_dict(whole)
+                load_named_state(self.step.optimizer, self.model, whole)
             elif name == "average" and self.average is not None:
                 self.average.load_state_dict(whole)
             elif name == "scaler" and self.step.scaler is not None:
@@ -128,6 +146,12 @@ class Machine:
         if self.plateau is not None:
             self.plateau.load(state["plateau"])
         self.step.parts = state["parts"]
+
+    @torch.no_grad()
+    def _load_weights(self, stored: StoredTensors) -> None:
+        for name, value in self.model.state_dict().items():
+            if name in stored:  # of shared weights one is kept
+                held(value).copy_(stored_like(value, stored, name))
 
     def _scaler_state(self) -> dict[str, object]:
         return {} if self.step.scaler is None else self.step.scaler.state_dict()

@@ -42,6 +42,8 @@ def split(batch: Batch, parts: int, least: int = 1) -> list[Batch]:
             batch.target[start:end],
             batch.rows[start:end],
             batch.epoch,
+            batch.whole,
+            batch.stands_in,
         )
         for start, end in itertools.pairwise(ends)
     ]

@@ -51,7 +51,7 @@ def recompute(model: nn.Module, how: Literal["none", "selective", "full"] | int)
     """
     if how == "none":
         return 0
-    chosen = list(_blocks(model))[:: how if isinstance(how, int) else 1]
+    chosen = list(repeated_blocks(model))[:: how if isinstance(how, int) else 1]
     for block in chosen:
         if how == "selective":
             _not_in_place(block)
@@ -159,15 +159,15 @@ def _not_in_place(block: nn.Module) -> None:
             module.inplace = False
 
 
-def _blocks(model: nn.Module) -> Iterator[nn.Module]:
+def repeated_blocks(model: nn.Module) -> Iterator[nn.Module]:
     """The blocks that a model repeats: the layers of a transformer, the blocks in the stages of an image network."""
     for child in model.children():
         if not isinstance(child, LISTS):
-            yield from _blocks(child)
+            yield from repeated_blocks(child)
             continue
         for member in child:
             if isinstance(member, LISTS) or _is_stage(member):
-                yield from _blocks(nn.ModuleList([member]) if isinstance(member, LISTS) else member)
+                yield from repeated_blocks(nn.ModuleList([member]) if isinstance(member, LISTS) else member)
             elif _is_composite(member):
                 yield member
 

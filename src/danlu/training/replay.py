@@ -6,7 +6,7 @@ from torch import Tensor
 
 from danlu.core.console import Progress
 from danlu.training.journal import Journal
-from danlu.training.machine import Machine
+from danlu.training.machine import Kept, Machine
 from danlu.training.watch import Watch
 
 
@@ -29,7 +29,7 @@ class Replay(Journal):
     def is_due(self, step: int) -> bool:
         return False
 
-    def keep(self, machine: Machine, step: int, watch: Watch, judged: dict[str, Tensor] | None = None) -> None:
+    def keep(self, machine: Machine, step: int, watch: Watch, judged: dict[str, Kept] | None = None) -> None:
         """Nothing is kept."""
 
     def keep_now(self, machine: Machine, step: int, watch: Watch) -> str:

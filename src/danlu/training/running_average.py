@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from danlu.core.pieces import held, piece_like
+
 
 class RunningAverage:
     """Follows a model. Weights of fewer than 32 bits are averaged in fp32, where small changes are not lost.
@@ -19,7 +21,8 @@ class RunningAverage:
         self.taken = 0
         self._share = share
         own = dict(model.named_parameters()) | dict(model.named_buffers())
-        self._own = {name: value.detach() for name, value in own.items() if value.is_floating_point()}
+        self._like = {name: value.detach() for name, value in own.items() if value.is_floating_point()}
+        self._own = {name: held(value) for name, value in self._like.items()}
         self._averages = {name: _at_least_fp32(value).clone() for name, value in self._own.items()}
 
     @torch.no_grad()
@@ -55,7 +58,8 @@ class RunningAverage:
 
     def state_dict(self) -> dict[str, Any]:
         """What a run needs to go on: a number, and tensors by the names that the model has for them."""
-        return {"taken": self.taken, "averages": dict(self._averages)}
+        averages = {name: piece_like(value, self._like[name]) for name, value in self._averages.items()}
+        return {"taken": self.taken, "averages": averages}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""

@@ -21,7 +21,7 @@ class ShadowOptimizer(Several):
         build: makes the optimizer of some groups.
         keep: `master` keeps fp32 copies of bf16 weights; `stochastic` makes them for the step alone, in which random
             bits come from the default generator of the device, so seed it before each step; `host` keeps fp32 copies
-            and the optimizer's state in the host's memory.
+            and the optimizer's state in the host's memory; `held` makes none, and steps this process's pieces.
         after: called with each weight and what was stepped for it, to change that in place (max_norm).
         at_once: weights whose temporary copies are in memory at the same time.
     """
@@ -38,7 +38,7 @@ class ShadowOptimizer(Several):
         options = [{name: value for name, value in group.items() if name != "params"} for group in groups]
         units = [
             Unit([(few, options[index]) for index, few in some], build, after)
-            for some in _buckets(slots, None if keep == "host" else at_once)
+            for some in _buckets(slots, None if keep in ("host", "held") else at_once)
         ]
         order = [(index, slot.weight) for index, some in enumerate(slots) for slot in some]
         super().__init__(units, order)

@@ -10,7 +10,9 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-Keep = Literal["master", "stochastic", "host"]
+from danlu.core.pieces import held
+
+Keep = Literal["master", "stochastic", "host", "held"]
 # Called with a weight of the model before its step, when its gradient is there.
 Before = Callable[[nn.Parameter], None]
 # Called with a weight of the model and the tensor that was stepped for it, which may be changed in place.
@@ -52,6 +54,26 @@ class Plain:
 
     def store(self) -> None:
         """The weight is there already."""
+
+    def kept(self) -> Tensor | None:
+        return None
+
+    def restore(self, kept: Tensor | None) -> None:
+        """The model's weight is all there is."""
+
+
+class Held:
+    """Steps what this process holds of a weight, a plain tensor in the same memory: no step looks beyond an entry."""
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        self.weight = weight
+        self.stepped = nn.Parameter(held(weight.detach()), requires_grad=weight.requires_grad)
+
+    def load(self) -> None:
+        self.stepped.grad = None if self.weight.grad is None else held(self.weight.grad)
+
+    def store(self) -> None:
+        self.stepped.grad = None
 
     def kept(self) -> Tensor | None:
         return None
@@ -146,6 +168,8 @@ def slot_of(weight: nn.Parameter, keep: Keep | None) -> Slot:
     """The slot of a weight: fp32 weights need no copy unless it is on the host."""
     if keep == "host":
         return Host(weight)
+    if keep == "held":
+        return Held(weight)
     if keep is None or weight.dtype != torch.bfloat16:
         return Plain(weight)
     return Master(weight) if keep == "master" else Stochastic(weight)

@@ -5,6 +5,7 @@ Every random choice of a step follows from its seed, so a step can be had again.
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.devices import Accelerator
+from danlu.core.errors import DanluError
 from danlu.core.seeds import Seed
 from danlu.data.balance.emphasis import Emphasis
 from danlu.data.feed import Batch
@@ -19,7 +21,8 @@ from danlu.models.heads import Loss
 from danlu.training.clipping import clip_by_norm, clip_by_value
 from danlu.training.micro import is_out_of_memory, release, split
 from danlu.training.offload import ActivationOffload
-from danlu.training.precision import Precision
+from danlu.training.parallel.group import LONE, Together
+from danlu.training.precision import NO_CONTEXT, Precision
 from danlu.training.profiling import Off, Profiler
 
 
@@ -42,6 +45,7 @@ class Step:
         clip_value: largest entry of the gradient.
         parts: how many parts a batch goes through the model in; grows when the memory runs out.
         least_rows: a part has no fewer.
+        together: the processes that make each step; gradients are the mean over those with other samples or tokens.
         profiler: is told of the parts of a step.
         norm: of the last gradient before it was clipped, where it is.
     """
@@ -61,6 +65,7 @@ class Step:
     clip_value: float | None
     parts: int
     least_rows: int
+    together: Together = LONE
     profiler: Profiler = field(default_factory=Off)
     norm: Tensor | None = field(default=None, init=False)
 
@@ -68,6 +73,8 @@ class Step:
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.scaler = self.precision.scaler()
         self.on_host = self.accelerator.torch_device.type == "cpu"
+        self.team, self.ways = self.together.team, self.together.layout.gradient_ways
+        self._over_stages = self.team.sum_of_stages if self.team.of_pipeline is not None else None
         self._lr: float | None = None
         self._share: tuple[int, Tensor] | None = None
 
@@ -75,9 +82,10 @@ class Step:
         """Make one step.
 
         Returns:
-            the mean loss of the batch, a scalar on the device, without what weights cost. On the host a loss that is
-            no finite number leaves the weights as they are, so that its cause can be found.
+            the mean loss of the batch, of all processes, a scalar on the device, without what weights cost. On the host
+            a loss that is no finite number leaves the weights as they are, so that its cause can be found.
         """
+        seed = seed if self.team.alone else seed.derive("process", self.team.sample_rank)
         self.accelerator.seed(seed.value)
         if lr != self._lr:
             for group in self.optimizer.param_groups:
@@ -99,7 +107,7 @@ class Step:
         if self.clip_value is not None:
             clip_by_value(self.weights, self.clip_value)
         if self.clip_norm is not None:
-            self.norm = clip_by_norm(self.weights, self.clip_norm)
+            self.norm = clip_by_norm(self.weights, self.clip_norm, self._over_stages)
         if self.scaler is None:
             self.optimizer.step()
         else:
@@ -116,6 +124,11 @@ class Step:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or 2 * self.parts * self.least_rows > len(batch.rows):
                     raise
+                if not self.team.alone:  # the others wait for this one's part in what they do together
+                    raise DanluError(
+                        f"memory ran out in a process of {self.team.world.size}; say training.accumulate: "
+                        f"{2 * self.parts}, or a smaller training.batch_size"
+                    ) from error
             self._forget_gradients()
             release(self.accelerator)
             self.parts *= 2
@@ -123,20 +136,46 @@ class Step:
 
     def _backward(self, batch: Batch) -> Tensor:
         total, count = self._forward(batch)
-        mean = total.detach() / max(1, count)
+        if self.team.alone:
+            mean, share = total.detach() / max(1, count), self._share_of(total, max(1, count))
+        else:
+            mean, share = self._mean_of_all(total, count, batch)
         if self.on_host and not math.isfinite(mean.item()):
             return mean
-        self._pull(total, max(1, count))
+        self._pull(total, share)
         return mean
+
+    def _mean_of_all(self, total: Tensor, count: int, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The mean loss of a batch over all processes, and what this one's backward pass begins with."""
+        own = (
+            total.new_tensor([0.0, 0.0]) if batch.stands_in else torch.stack([total.detach(), total.new_tensor(count)])
+        )
+        summed, counted = self.team.sum_of_gradients(own.double()).unbind()
+        share = counted.new_zeros(()) if batch.stands_in else self.ways / counted.clamp(min=1)
+        return (summed / counted.clamp(min=1)).float(), share.to(total.dtype)
 
     def _accumulate(self, batch: Batch) -> Tensor:
         """As `_backward`, part after part; the gradients add up to those of the whole batch's mean."""
-        count, sums = max(1, self.count(batch.target)), []
-        for part in split(batch, self.parts, self.least_rows):
-            total, _ = self._forward(part)
-            self._pull(total, count)
-            sums.append(total.detach())
-        return torch.stack(sums).sum() / count
+        count, sums = torch.tensor(float(self.count(batch.target) * (not batch.stands_in))), []
+        count = self.team.sum_of_gradients(count.double().to(batch.target.device)).clamp(min=1)
+        share = count.new_zeros(()) if batch.stands_in else self.ways / count
+        parts = split(batch, self._agreed_parts(batch), self.least_rows)
+        for part in parts:
+            with self._unsummed() if part is not parts[-1] else NO_CONTEXT:
+                total, _ = self._forward(part)
+                self._pull(total, share.to(total.dtype))
+            sums.append(total.detach() * (not batch.stands_in))
+        return (self.team.sum_of_gradients(torch.stack(sums).sum().double()) / count).float()
+
+    def _agreed_parts(self, batch: Batch) -> int:
+        """In how many parts every process can take its share of a batch."""
+        fewest = len(batch.rows) if self.team.alone else batch.whole // self.team.sample_ways
+        return max(1, min(self.parts, fewest // self.least_rows))
+
+    def _unsummed(self) -> AbstractContextManager[None]:
+        """Within, what gradients there are stay on this process; the next pass sums them with its own."""
+        waits: Callable[[], AbstractContextManager[None]] | None = getattr(self.forward, "no_sync", None)
+        return NO_CONTEXT if waits is None else waits()
 
     def _forward(self, batch: Batch) -> tuple[Tensor, int]:
         with self.profiler.label("forward"), self.precision.computing():
@@ -145,16 +184,17 @@ class Step:
             with self.offload.saving():
                 return self.loss(self.forward(**batch.inputs), batch.target, self.emphasis)
 
-    def _pull(self, total: Tensor, count: int) -> None:
-        """Add the gradients of total / count to those of the weights.
-
-        The count is what the backward pass begins with: a division of its own would be one more node in both passes.
-        """
+    def _share_of(self, total: Tensor, count: int) -> Tensor:
+        """1 / count, what the backward pass begins with: a division would be one more node in both passes."""
         if self._share is None or self._share[0] != count or self._share[1].dtype != total.dtype:
             self._share = count, torch.full_like(total, 1 / count)
+        return self._share[1]
+
+    def _pull(self, total: Tensor, share: Tensor) -> None:
+        """Add the gradients of total * share to those of the weights."""
         scaled = total if self.scaler is None else self.scaler.scale(total)
         with self.profiler.label("backward"):
-            scaled.backward(self._share[1])  # type: ignore[no-untyped-call]
+            scaled.backward(share)  # type: ignore[no-untyped-call]
 
     def _forget_gradients(self) -> None:
         """As the optimizer's `zero_grad`, which looks over its groups and tells the profiler: 15 us a step."""

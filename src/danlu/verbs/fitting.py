@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from torch import nn
 
     from danlu.core.devices import Accelerator
+    from danlu.core.team import Team
     from danlu.data.balance.apply import Balanced
     from danlu.data.examples import Examples
+    from danlu.recipe.sections import Parallel
     from danlu.training.machine import Machine
+    from danlu.training.parallel.group import Together
     from danlu.training.steps import Plan
     from danlu.training.watch import Watch
 
@@ -33,6 +36,7 @@ class Fitting:
     Attributes:
         opened: its recipe leaves nothing open.
         model: on the device, with its first weights.
+        together: the processes that train.
     """
 
     opened: Opened
@@ -41,6 +45,11 @@ class Fitting:
     validation: "Examples"
     model: "nn.Module"
     accelerator: "Accelerator"
+    together: "Together"
+
+    @property
+    def team(self) -> "Team":
+        return self.together.team
 
     @property
     def seed(self) -> Seed:
@@ -66,12 +75,13 @@ class Fitting:
         return Watch.over(self.opened.recipe.training.early_stopping, higher)
 
 
-def begin(opened: Opened, dry: bool = False, compute: int | None = None) -> Fitting:
+def begin(opened: Opened, dry: bool = False, compute: int | None = None, goes_on: bool = False) -> Fitting:
     """Open the device, give threads their work, prepare the data and build the model.
 
     Args:
         dry: take two batches of each part and two steps.
         compute: threads of torch's operators, where a run had so many before; else as the recipe says.
+        goes_on: the run had perhaps more processes before, or fewer.
 
     Raises:
         ArgumentError: the device is not there.
@@ -81,22 +91,39 @@ def begin(opened: Opened, dry: bool = False, compute: int | None = None) -> Fitt
     options = opened.recipe.training
     accelerator, threads = open_device(options.device), plan_threads(options.threads)
     use_threads(threads if compute is None else replace(threads, compute=compute))
-    return build_fitting(opened, fit_preparation(opened), accelerator, threads.data, dry)
+    together = join(options.parallel, accelerator, goes_on)
+    return build_fitting(opened, fit_preparation(opened), accelerator, threads.data, dry, together)
+
+
+def join(parallel: "Parallel | str", accelerator: "Accelerator", goes_on: bool) -> "Together":
+    """The other processes, where a launcher started any."""
+    from danlu.training.parallel.group import open_together
+    from danlu.training.parallel.layout import choose_layout, nearest_layout
+
+    return open_together(parallel, accelerator, nearest_layout if goes_on else choose_layout)
 
 
 def build_fitting(
-    opened: Opened, prepared: Prepared, accelerator: "Accelerator", threads: int | None = None, dry: bool = False
+    opened: Opened,
+    prepared: Prepared,
+    accelerator: "Accelerator",
+    threads: int | None = None,
+    dry: bool = False,
+    together: "Together | None" = None,
 ) -> Fitting:
     """Prepare both splits and build the model.
 
     Args:
         threads: that make batches.
         dry: take two batches of each part and two steps.
+        together: the processes that train; this one alone when left out.
 
     Raises:
         DataError, RecipeError: the data cannot be had as the recipe says.
     """
     import torch
+
+    from danlu.training.parallel.group import LONE
 
     whole, device = opened, accelerator.torch_device
     if dry:
@@ -106,7 +133,7 @@ def build_fitting(
     validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device, threads)
     torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
     model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs).to(device)
-    return Fitting(opened, prepared, balanced, validation, model, accelerator)
+    return Fitting(opened, prepared, balanced, validation, model, accelerator, together or LONE)
 
 
 def with_training(fitting: Fitting, **changes: object) -> Fitting:
@@ -133,7 +160,7 @@ def build_machine(fitting: Fitting) -> "Machine":
         tokens_a_sample=inputs.longest if inputs.kind == "corpus" else 1,
         steps=fitting.plan.steps,
     )
-    return assemble(fitting.model, task, options, fitting.accelerator)
+    return assemble(fitting.model, task, options, fitting.accelerator, fitting.together)
 
 
 def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, float]]:
@@ -143,7 +170,7 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
 
     opened, model, device = fitting.opened, fitting.model, fitting.accelerator.torch_device
     head, watched = HEADS[opened.dataset.task], fitting.watched
-    batch_size = opened.recipe.training.batch_size
+    batch_size, team = opened.recipe.training.batch_size, fitting.team
     assert isinstance(batch_size, int)
 
     def validate() -> dict[str, float]:
@@ -151,9 +178,9 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
             return measured()
 
     def measured() -> dict[str, float]:
-        figures = {"validation/loss": mean_loss(model, head, fitting.validation, batch_size, device)}
+        figures = {"validation/loss": mean_loss(model, head, fitting.validation, batch_size, device, team=team)}
         if watched != "loss":
-            found = answers(model, head, fitting.validation, batch_size, device)
+            found = answers(model, head, fitting.validation, batch_size, device, team=team)
             judged = truth(opened.splits.validation, fitting.prepared.target, found, opened.dataset.content)
             # A metric may be undefined, as AUROC is where a class is absent; then there is nothing to log.
             figures |= {f"validation/{name}": value for name, value in compute_metrics((watched,), judged).items()}

@@ -1,6 +1,7 @@
 """Finding the way back into a run that was stopped or killed: its data, its newest sound checkpoint, its last steps."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +104,7 @@ def verify_steps(fitting: Fitting, run: RunDirectory, newest: Checkpoint | None,
     deviations = {
         f"{name}: {key}": deviation
         for name, tensors in found.tensors.items()
-        for key, deviation in _deviations(tensors, newest.tensors(name)).items()
+        for key, deviation in _deviations(tensors, dict(newest.tensors(name))).items()
     }
     worst = max(deviations, key=deviations.__getitem__, default="")
     if worst and deviations[worst] > 0:
@@ -116,7 +117,7 @@ def verify_steps(fitting: Fitting, run: RunDirectory, newest: Checkpoint | None,
     say(f"verified: steps {older[0].step + 1} to {newest.step} come out bit by bit as they did")
 
 
-def _deviations(found: "dict[str, Tensor]", kept: "dict[str, Tensor]") -> dict[str, float]:
+def _deviations(found: "Mapping[str, Tensor]", kept: "Mapping[str, Tensor]") -> dict[str, float]:
     """The largest difference of each tensor that is not bit by bit the same; infinite where one is missing."""
     import torch
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.run import RunDirectory, refuse_existing
+from danlu.core.world import this_world
 from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
+from danlu.verbs.begun import begun_before
 from danlu.verbs.prepare import open_data
 
 
@@ -35,13 +37,17 @@ def run(
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
         ArtifactError: the run cannot be written.
     """
+    begun = begun_before(Path(output))
+    if begun is not None:
+        return run_on(begun.path, profile)
     refuse_existing(Path(output), name, overwrite)
     opened = open_data(as_recipe(recipe))
     from danlu.verbs.evaluate import evaluate_opened
     from danlu.verbs.train import train_opened
 
     directory = train_opened(opened, Path(output), name, overwrite, profile=profile)
-    evaluate_opened(opened, directory)
+    if this_world().is_main:
+        evaluate_opened(opened, directory)
     return directory
 
 
@@ -59,7 +65,8 @@ def run_on(run: str | Path, profile: bool = False) -> RunDirectory:
     directory = RunDirectory.open(run)
     if not (directory.model / MANIFEST).is_file():
         resume(directory.path, profile=profile)
-    evaluate(directory.path)
+    if this_world().is_main:
+        evaluate(directory.path)
     return directory
 
 

@@ -1,6 +1,7 @@
 """`danlu train`: a recipe becomes a run directory with a trained bundle, or a run that was stopped goes on."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,25 +12,31 @@ from danlu.artifacts.checkpoints import (
     copied,
     load_weights,
     open_checkpoint,
-    save_tensors,
+    trusted_checkpoint,
     unique_tensors,
 )
 from danlu.artifacts.environment import environment, versions
 from danlu.artifacts.files import whole_folder, write_json, write_text
 from danlu.artifacts.lock import locked
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, refuse_existing
+from danlu.artifacts.tensors import save_tensors
 from danlu.core.console import progress, say
-from danlu.core.errors import DanluError
+from danlu.core.errors import ArgumentError, DanluError
+from danlu.core.world import this_world
 from danlu.data.clean import in_words
 from danlu.recipe.load import as_recipe, dump_recipe
 from danlu.recipe.schema import Recipe
-from danlu.verbs.fitting import Fitting, begin, build_machine, say_what_is_trained, validator
+from danlu.recipe.sections import Training
+from danlu.verbs.begun import begun_before
+from danlu.verbs.fitting import Fitting, begin, build_machine, say_what_is_trained, validator, with_training
 from danlu.verbs.prepare import Opened, open_data, write_data
 from danlu.verbs.resume import newest_sound, open_stopped, say_what_differs, threads_of, verify_steps
 from danlu.verbs.settle import settle
 from danlu.verbs.trial import flops_of_step
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from danlu.training.loop import Outcome
     from danlu.training.machine import Machine
     from danlu.training.watch import Watch
@@ -58,6 +65,9 @@ def train(
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
         ArtifactError: the run cannot be written.
     """
+    begun = begun_before(Path(output))
+    if begun is not None:
+        return resume(begun.path, profile=profile)
     refuse_existing(Path(output), name, overwrite)
     return train_opened(open_data(as_recipe(recipe)), Path(output), name, overwrite, profile=profile)
 
@@ -74,7 +84,10 @@ def train_opened(
     fitting = begin(opened, dry)
     size_bytes = sum(value.nbytes for value in fitting.model.state_dict().values())
     # A checkpoint holds the weights and two moments of each; three stay, a fourth is being written.
-    run = RunDirectory.create(output, opened.recipe.name, name, overwrite, needed_bytes=12 * size_bytes + (1 << 20))
+    needed_bytes = 12 * size_bytes + (1 << 20)
+    if not fitting.team.is_main:
+        return _take_part(fitting)
+    run = RunDirectory.create(output, opened.recipe.name, name, overwrite, needed_bytes)
     with run, locked(run):
         known = environment(str(fitting.accelerator.torch_device), opened.recipe.seed, torch.get_num_threads())
         write_json(run.path / ENVIRONMENT, known)
@@ -82,8 +95,25 @@ def train_opened(
         fitting = settle(fitting, run)
         write_text(run.path / RECIPE, dump_recipe(fitting.opened.recipe))
         write_data(fitting.opened, run, fitting.balanced.profile())
+        settled = fitting.opened.recipe.training
+        fitting.team.share({"run": str(run.path.resolve()), "settled": _tried(settled)})
         _fit_and_bundle(fitting, run, None, profile)
     return run
+
+
+def _take_part(fitting: Fitting) -> RunDirectory:
+    """Train into the run that the main process has made, with the numbers that it has found by trying."""
+    shared = fitting.team.share()
+    run, optimizer = RunDirectory(Path(shared["run"])), fitting.opened.recipe.training.optimizer
+    optimizer = optimizer.model_copy(update={"lr": shared["settled"]["lr"]})
+    fitting = with_training(fitting, batch_size=shared["settled"]["batch_size"], optimizer=optimizer)
+    _fit_and_bundle(fitting, run, None, profile=False)
+    return run
+
+
+def _tried(training: Training) -> dict[str, object]:
+    """What of the training section may have been found by trying."""
+    return {"batch_size": training.batch_size, "lr": getattr(training.optimizer, "lr", None)}
 
 
 def resume(run: str | Path, verify: int | None = None, profile: bool = False) -> RunDirectory:
@@ -100,15 +130,29 @@ def resume(run: str | Path, verify: int | None = None, profile: bool = False) ->
         ArtifactError: the run is damaged, or does not repeat itself.
     """
     stopped = open_stopped(run)
-    fitting = begin(stopped.opened, compute=threads_of(stopped.run))
+    fitting = begin(stopped.opened, compute=threads_of(stopped.run) if this_world().size == 1 else None, goes_on=True)
     say_what_differs(stopped.run, fitting)
-    with locked(stopped.run):
-        checkpoint = newest_sound(stopped.run)
+    if verify is not None and not fitting.team.alone:
+        raise ArgumentError("--verify repeats the steps of one process; leave out one of --verify and --processes")
+    with locked(stopped.run) if fitting.team.is_main else nullcontext():
+        checkpoint = _agreed_checkpoint(fitting, stopped.run)
         if verify is not None:
             verify_steps(fitting, stopped.run, checkpoint, verify)
-        stopped.run.rewind(checkpoint.step if checkpoint else 0)
+        if fitting.team.is_main:
+            stopped.run.rewind(checkpoint.step if checkpoint else 0)
+        fitting.team.wait_for_all()
         _fit_and_bundle(fitting, stopped.run, checkpoint, profile)
     return stopped.run
+
+
+def _agreed_checkpoint(fitting: Fitting, run: RunDirectory) -> Checkpoint | None:
+    """The newest sound checkpoint, which the main process looks for."""
+    if fitting.team.is_main:
+        found = newest_sound(run)
+        fitting.team.share(found.step if found else None)
+        return found
+    step = fitting.team.share()
+    return None if step is None else trusted_checkpoint(run, step)
 
 
 def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint | None, profile: bool) -> None:
@@ -126,9 +170,19 @@ def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint 
         f"trained {outcome.steps:,} steps, {outcome.ended}; kept the weights of step {outcome.best_step:,} "
         f"(validation {fitting.watched} {outcome.best:.4f})"
     )
-    load_weights(fitting.model, open_checkpoint(run, outcome.best_step).judged)
-    machine.step.precision.finish(fitting.model)
-    write_bundle(run, fitting)
+    if fitting.team.is_main:
+        model = _whole_model(fitting)
+        load_weights(model, open_checkpoint(run, outcome.best_step).judged)
+        machine.step.precision.finish(model)
+        write_bundle(run, fitting, model)
+
+
+def _whole_model(fitting: Fitting) -> "nn.Module":
+    """The model to be kept: the trained one, or where processes have parts of it, one built alike on the host."""
+    if not fitting.together.splits_weights:
+        return fitting.model
+    prepared = fitting.prepared
+    return fitting.opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
 
 
 def _fit(
@@ -143,26 +197,33 @@ def _fit(
     """The loop, with everything that watches it."""
     from danlu.training.alarms import Alarms
     from danlu.training.callbacks import Setting
-    from danlu.training.journal import RunJournal
+    from danlu.training.journal import RunJournal, SilentJournal
     from danlu.training.loop import train
     from danlu.training.meter import Meter, Throughput
     from danlu.training.profiling import profiler
     from danlu.training.trackers import callbacks_for
 
-    options, plan, size = fitting.opened.recipe.training, fitting.plan, machine.batch_size
-    with (
-        Checkpoints(run, options.checkpoint.keep) as checkpoints,
-        progress("training", plan.steps * size, "samples", done=first * size) as bar,
-        profiler(run, profile) as machine.step.profiler,
-    ):
+    options, plan, size, team = fitting.opened.recipe.training, fitting.plan, machine.batch_size, fitting.team
+    feed, validate = fitting.balanced.feed, validator(fitting, machine)
+    pieces = team.world if fitting.together.splits_weights else None
+    with ExitStack() as stack:
+        writes = team.is_main or pieces is not None
+        checkpoints = stack.enter_context(Checkpoints(run, options.checkpoint.keep, pieces)) if writes else None
+        if checkpoints is None or not team.is_main:
+            silent = SilentJournal(run, checkpoints)
+            outcome = train(machine, feed, plan, fitting.seed, watch, validate, silent, first)
+            silent.finish(machine, outcome.steps, watch)
+            return outcome
+        bar = stack.enter_context(progress("training", plan.steps * size, "samples", done=first * size))
+        machine.step.profiler = stack.enter_context(profiler(run, profile))
         fitting.accelerator.reset_peak()
         tokens = machine.tokens_a_sample if machine.tokens_a_sample > 1 else None
-        meter = Meter(bar, fitting.accelerator, tokens, flops, machine.step.precision.name)
+        own = None if flops is None else flops / team.world.size
+        meter = Meter(bar, fitting.accelerator, tokens, own, machine.step.precision.name)
         callbacks = (Throughput(meter), *callbacks_for(options))
-        journal = RunJournal(run, checkpoints, options.checkpoint, meter, Alarms(), callbacks)
+        journal = RunJournal(run, checkpoints, options.checkpoint, meter, Alarms(), callbacks, first)
         with journal.told(Setting(run, fitting.model, options, plan.steps, first)):
-            validate = validator(fitting, machine)
-            outcome = train(machine, fitting.balanced.feed, plan, fitting.seed, watch, validate, journal, first)
+            outcome = train(machine, feed, plan, fitting.seed, watch, validate, journal, first)
         journal.finish(machine, outcome.steps, watch)
     return outcome
 
@@ -178,7 +239,7 @@ def _say_what_was_found(opened: Opened) -> None:
         say(f"{origin}: left out {opened.dropped.height:,} of {height:,} rows: {in_words(opened.dropped)}")
 
 
-def write_bundle(run: RunDirectory, fitting: Fitting) -> None:
+def write_bundle(run: RunDirectory, fitting: Fitting, model: "nn.Module") -> None:
     """Write the trained model with all it needs to answer raw rows."""
     opened, prepared = fitting.opened, fitting.prepared
     options, batch_size = opened.model.portable(), opened.recipe.training.batch_size
@@ -196,6 +257,6 @@ def write_bundle(run: RunDirectory, fitting: Fitting) -> None:
         versions=versions(),
     )
     with whole_folder(run.model) as folder:
-        save_tensors(copied(unique_tensors(fitting.model)), folder / WEIGHTS)
+        save_tensors(copied(unique_tensors(model)), folder / WEIGHTS)
         write_json(folder / CONFIG, options.model_dump(mode="json"))
         write_manifest(folder, manifest)

@@ -127,8 +127,10 @@ class Trial:
 
 def trial_of(fitting: Fitting) -> Trial:
     """A trial on a copy of the model, which may be changed for it as training would."""
+    from danlu.training.parallel.group import LONE
+
     copied = copy.deepcopy(fitting.model).train()
-    return Trial(fitting, build_machine(replace(fitting, model=copied)))
+    return Trial(fitting, build_machine(replace(fitting, model=copied, together=LONE)))
 
 
 def flops_of_step(fitting: Fitting) -> float | None:

@@ -71,3 +71,19 @@ def choose_layout(asked: Parallel, processes: int) -> Layout:
             f"`danlu train --processes {layout.size}`, or change the ways"
         )
     return layout
+
+
+def nearest_layout(asked: Parallel, processes: int) -> Layout:
+    """As `choose_layout`, for a run that goes on, perhaps with more processes or fewer: ways of samples adapt to them.
+
+    Raises:
+        ArgumentError: the processes are no multiple of the ways that cannot adapt.
+    """
+    fixed = asked.tensor * asked.pipeline * asked.context
+    if processes == 1:
+        return Layout()
+    if (asked.data != "auto" and asked.data * asked.shard * fixed == processes) or processes % fixed:
+        return choose_layout(asked, processes)
+    samples = processes // fixed
+    shard = asked.shard if samples % asked.shard == 0 else samples
+    return Layout(samples // shard, shard, asked.tensor, asked.pipeline, asked.context)

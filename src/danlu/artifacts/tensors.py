@@ -1,0 +1,126 @@
+"""Named tensors in safetensors files: whole in one, or in pieces, a file for each process that holds some.
+
+weights.safetensors                              everything
+weights.rank-0000.safetensors …rank-0003…        pieces; where each belongs stands in the file's header
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from danlu.core.errors import ArtifactError
+from danlu.core.pieces import Piece
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Box = tuple[slice, ...]
+
+
+def save_tensors(tensors: "dict[str, Tensor]", path: Path, pieces: dict[str, Piece] | None = None) -> None:
+    """Write tensors as safetensors.
+
+    Args:
+        pieces: of those that are pieces, where they belong.
+    """
+    from safetensors.torch import save_file
+
+    header = {name: json.dumps([piece.whole, piece.offset]) for name, piece in (pieces or {}).items()}
+    save_file({name: value.contiguous() for name, value in tensors.items()}, str(path), header or None)
+    path.chmod(0o644)  # safetensors makes files that nobody else may read
+
+
+def load_tensors(path: Path) -> "dict[str, Tensor]":
+    """Read whole tensors onto the host."""
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+class StoredTensors(Mapping[str, "Tensor"]):
+    """What is in one file, or in the files of all processes: read when asked for, and no more than that.
+
+    Args:
+        folder: where they are.
+        name: of the file, without `.safetensors` or what stands before that.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        alone = folder / f"{name}.safetensors"
+        self.files = [alone] if alone.is_file() else sorted(folder.glob(f"{name}.rank-*.safetensors"))
+        self._places: dict[str, list[tuple[Path, Box | None]]] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        for file in self.files:
+            self._look(file)
+
+    def _look(self, file: Path) -> None:
+        from safetensors import safe_open
+
+        with safe_open(file, "pt") as opened:
+            header = opened.metadata() or {}
+            for name in opened.keys():  # noqa: SIM118 - it is no dict
+                shape = tuple(opened.get_slice(name).get_shape())
+                if name not in header:
+                    self._places.setdefault(name, []).append((file, None))
+                    self._shapes[name] = shape
+                    continue
+                whole, offset = json.loads(header[name])
+                box = tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))
+                self._places.setdefault(name, []).append((file, box))
+                self._shapes[name] = tuple(whole)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, name: str) -> "Tensor":
+        """The whole tensor."""
+        return self.part(name, (0,) * len(self._shapes[name]), self._shapes[name])
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of the whole."""
+        return self._shapes[name]
+
+    def part(self, name: str, offset: tuple[int, ...], shape: tuple[int, ...]) -> "Tensor":
+        """A box of a tensor, put together from the pieces it lies in.
+
+        Raises:
+            ArtifactError: no file holds some of it.
+        """
+        import torch
+        from safetensors import safe_open
+
+        wanted = tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))
+        result: Tensor | None = None
+        filled = 0
+        with ExitStack() as stack:
+            for file, box in self._places[name]:
+                opened: Any = stack.enter_context(safe_open(file, "pt"))
+                if box is None:
+                    found: Tensor = opened.get_slice(name)[wanted] if shape else opened.get_tensor(name)
+                    return found
+                shared = tuple(_overlap(own, other) for own, other in zip(wanted, box, strict=True))
+                if any(part.stop <= part.start for part in shared):
+                    continue
+                read = opened.get_slice(name)[tuple(_moved(part, own) for part, own in zip(shared, box, strict=True))]
+                if result is None:
+                    result = torch.empty(shape, dtype=read.dtype)
+                result[tuple(_moved(part, own) for part, own in zip(shared, wanted, strict=True))] = read
+                filled += read.numel()
+        if result is None:
+            result = torch.empty(shape)
+        if filled != result.numel():
+            raise ArtifactError(f"{self.files[0].parent}: pieces of {name} are missing; a file was lost")
+        return result
+
+
+def _overlap(one: slice, other: slice) -> slice:
+    return slice(max(one.start, other.start), min(one.stop, other.stop))
+
+
+def _moved(part: slice, origin: slice) -> slice:
+    return slice(part.start - origin.start, part.stop - origin.start)

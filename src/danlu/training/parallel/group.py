@@ -1,0 +1,140 @@
+"""Opening what processes speak through: torch's process groups, one for each direction of the layout."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, NoReturn
+
+from danlu.core.devices import Accelerator
+from danlu.core.errors import ArgumentError
+from danlu.core.pieces import is_split, piece_of
+from danlu.core.team import ALONE, Team
+from danlu.core.world import this_world
+from danlu.recipe.sections import Parallel
+from danlu.training.parallel.layout import DIRECTIONS, Layout, choose_layout
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.distributed import ProcessGroup
+    from torch.distributed.device_mesh import DeviceMesh
+
+BACKENDS = {"cpu": "gloo", "cuda": "nccl", "xpu": "xccl", "tpu": "tpu_dist"}
+ANSWER_WITHIN = timedelta(minutes=10)  # a collective that takes longer has lost a process
+
+
+@dataclass(frozen=True)
+class Together:
+    """The processes of a training and how the work is split among them.
+
+    Attributes:
+        team: what they say to one another.
+        layout: how many ways in each direction.
+        mesh: the processes by direction; None where there is one alone.
+        options: as the recipe says them.
+    """
+
+    team: Team
+    layout: Layout
+    mesh: "DeviceMesh | None"
+    options: Parallel
+
+    @property
+    def splits_weights(self) -> bool:
+        """Whether no process has all weights."""
+        return self.layout.shard * self.layout.tensor * self.layout.pipeline > 1
+
+    def writes(self, value: "Tensor") -> bool:
+        """Whether what this process holds of a tensor is its to write: of those that hold the same, the first does."""
+        if self.mesh is None:
+            return True
+        if not self.splits_weights:
+            return self.team.is_main
+        split = set() if not is_split(value) else set("_".join(value.device_mesh.mesh_dim_names or ()).split("_"))
+        here = dict(zip(DIRECTIONS, self.mesh.get_coordinate() or (), strict=True))
+        others = (direction for direction in DIRECTIONS if direction not in (*split, "pipeline"))
+        return piece_of(value).first and all(here[direction] == 0 for direction in others)
+
+    def axis(self, *directions: str) -> "DeviceMesh":
+        """The mesh along one direction, or along several as one."""
+        assert self.mesh is not None
+        if len(directions) == 1:
+            return self.mesh[directions[0]]
+        name = "_".join(directions)
+        try:
+            return self.mesh[name]
+        except KeyError:
+            return self.mesh[directions]._flatten(name)
+
+
+LONE = Together(ALONE, Layout(), None, Parallel())
+
+
+def open_together(
+    parallel: Parallel | str,
+    accelerator: Accelerator,
+    choose: Callable[[Parallel, int], Layout] = choose_layout,
+) -> Together:
+    """Join the processes that the launcher started; nothing where there is one alone.
+
+    Args:
+        parallel: the recipe's.
+        accelerator: this process's device, of those of its kind the one with its number.
+        choose: gives the layout for so many processes.
+
+    Raises:
+        ArgumentError: the processes do not divide as the recipe says, or the device cannot speak to others.
+    """
+    world = this_world()
+    asked = parallel if isinstance(parallel, Parallel) else Parallel()
+    layout = choose(asked, world.size)
+    if world.size == 1:
+        return Together(ALONE, layout, None, asked)
+    import torch
+    from torch import distributed
+
+    kind = accelerator.torch_device.type
+    if kind not in BACKENDS:
+        raise ArgumentError(f"training.device: processes cannot train together on {kind}; say cpu, or use one process")
+    if kind != "cpu":
+        torch.accelerator.set_device_index(world.local_rank)
+    if not distributed.is_initialized():
+        distributed.init_process_group(_backends(kind), timeout=ANSWER_WITHIN)
+    mesh = layout.mesh(kind)
+    here = dict(zip(mesh.mesh_dim_names or (), mesh.get_coordinate() or (), strict=True))
+    both = Together(ALONE, layout, mesh, asked)
+    team = Team(
+        world,
+        sample_rank=here["data"] * layout.shard + here["shard"],
+        sample_ways=layout.sample_ways,
+        of_samples=_group(both, layout.sample_ways, "data", "shard"),
+        of_gradients=_group(both, layout.gradient_ways, "data", "shard", "context"),
+        of_pipeline=_group(both, layout.pipeline, "pipeline"),
+        on_host=distributed.new_group(backend="gloo", timeout=ANSWER_WITHIN),
+        store=distributed.distributed_c10d._get_default_store(),
+    )
+    return Together(team, layout, mesh, asked)
+
+
+def _backends(kind: str) -> str:
+    return "gloo" if kind == "cpu" else f"cpu:gloo,{kind}:{BACKENDS[kind]}"
+
+
+def _group(both: Together, ways: int, *directions: str) -> "ProcessGroup | None":
+    return both.axis(*directions).get_group() if ways > 1 else None
+
+
+def leave(code: int) -> NoReturn:
+    """End a process of several, after everything it had to say.
+
+    Now and then a thread of gloo's aborts the process while Python ends, though all work is done; a launcher would take
+    that for a failure and begin anew.
+    """
+    from torch import distributed
+
+    if distributed.is_initialized() and code == 0:
+        distributed.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

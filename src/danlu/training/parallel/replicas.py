@@ -1,0 +1,85 @@
+"""Data parallelism: copies of a model that take different samples and step alike; whole ones, or ones held in shards.
+
+Where every process has the whole model, torch's DDP sums gradients while the backward pass still runs. Where they share
+one copy, or each has a part of every matrix, FSDP2 gathers a block's weights when it is computed (Zhao et al. 2023).
+Both take the mean over processes, so what the backward pass begins with is multiplied by their number.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from danlu.training.parallel.group import Together
+from danlu.training.precision import Precision
+from danlu.training.recompute import repeated_blocks
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import GradBucket
+    from torch.distributed.device_mesh import DeviceMesh
+
+RANK, WARM = 2, 10  # of PowerSGD's matrices, and steps before it begins (Vogels et al. 2019)
+
+
+def replicate(model: nn.Module, together: Together) -> nn.Module:
+    """A model to call in training, whose gradients are the mean over processes that each have all weights.
+
+    Its buffers stay each process's own, as a batch norm's statistics are.
+    """
+    from torch.nn.parallel import DistributedDataParallel
+
+    group = together.axis("data", "context").get_group()
+    wrapped = DistributedDataParallel(
+        model, process_group=group, broadcast_buffers=False, gradient_as_bucket_view=together.options.compress == "none"
+    )
+    if together.options.compress == "bf16":
+        wrapped.register_comm_hook(group, _mean_in_bf16)
+    elif together.options.compress == "powersgd":
+        from torch.distributed.algorithms.ddp_comm_hooks import powerSGD_hook
+
+        state = powerSGD_hook.PowerSGDState(group, matrix_approximation_rank=RANK, start_powerSGD_iter=WARM)
+        wrapped.register_comm_hook(state, powerSGD_hook.powerSGD_hook)
+    return wrapped
+
+
+def _mean_in_bf16(group: Any, bucket: "GradBucket") -> "torch.futures.Future[Tensor]":
+    """The mean of gradients that travel in bf16: half the bytes, three digits. Torch's own hook knows CUDA alone."""
+    gradients = bucket.buffer()
+    sent = gradients.to(torch.bfloat16).div_(group.size())
+    future = torch.distributed.all_reduce(sent, group=group, async_op=True).get_future()
+
+    def back(done: "torch.futures.Future[list[Tensor]]") -> Tensor:
+        return gradients.copy_(done.value()[0])
+
+    mean: torch.futures.Future[Tensor] = future.then(back)
+    return mean
+
+
+def shard(model: nn.Module, together: Together, precision: Precision) -> None:
+    """Have processes share one copy of a model's weights, gradients and optimizer state; in place.
+
+    Each repeated block is gathered by itself; what is left, as embeddings and head, with the whole.
+    """
+    from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+
+    options: dict[str, Any] = {
+        "mesh": _mesh(together),
+        "offload_policy": CPUOffloadPolicy(pin_memory=precision.device.type != "cpu")
+        if together.options.offload
+        else OffloadPolicy(),
+    }
+    if precision.name == "bf16":
+        options["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    for block in repeated_blocks(model):
+        fully_shard(block, **options)
+    fully_shard(model, **options)
+
+
+def _mesh(together: Together) -> "DeviceMesh":
+    """The processes that share a copy, and those beside them that have copies of their own."""
+    layout, mesh = together.layout, together.mesh
+    assert mesh is not None
+    shards = together.axis("shard", "context") if layout.context > 1 else mesh["shard"]
+    if layout.data == 1:
+        return shards
+    return mesh["data", "shard_context" if layout.context > 1 else "shard"]

@@ -1,0 +1,102 @@
+"""Data parallel training: several processes give the figures, gradient norms and weights of one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+import danlu
+from danlu.artifacts.run import RunDirectory
+from tests.processes import together
+
+TOLERANCE = 1e-5  # relative; fp32, whose sums come in another order
+
+TABLE: dict[str, Any] = {
+    "name": "table",
+    "seed": 3,
+    "data": {"source": "builtin:breast-cancer"},
+    "model": {"name": "mlp", "hidden": [32, 16], "dropout": 0.0, "normalization": "none"},
+    "training": {"epochs": 3, "batch_size": 30, "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9}},
+    "evaluation": {"baselines": False},
+}
+LLAMA = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+CORPUS: dict[str, Any] = {
+    "name": "corpus",
+    "seed": 3,
+    "data": {"sequence_length": 32, "vocabulary": 300},
+    "model": {"name": "hf:llama", "config": LLAMA},
+    "training": {"max_steps": 6, "batch_size": 18, "optimizer": {"name": "adamw", "lr": 1e-2}},
+}
+
+
+def with_training(recipe: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {**recipe, "training": {**recipe["training"], **changes}}
+
+
+def train_all(recipes: dict[str, dict[str, Any]], output: str) -> list[str]:
+    """In one of several processes: train each recipe into a run of its name."""
+    return [str(danlu.train(recipe, output, name).path) for name, recipe in recipes.items()]
+
+
+def trained(
+    processes: int, folder: Path, recipes: dict[str, dict[str, Any]], layout: dict[str, Any]
+) -> dict[str, RunDirectory]:
+    """The runs of several processes."""
+    several = {name: with_training(recipe, parallel=layout) for name, recipe in recipes.items()}
+    output = str(folder / "runs")
+    together(processes, "tests.test_parallel_data:train_all", folder / "words", recipes=several, output=output)
+    return {name: RunDirectory(folder / "runs" / name) for name in recipes}
+
+
+@pytest.fixture(scope="module")
+def recipes(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    text = "".join(file.read_text(encoding="utf-8") for file in sorted(corpus_folder.glob("*.txt")))
+    folder = tmp_path_factory.mktemp("text")
+    for number in range(12):
+        (folder / f"{number}.txt").write_text(text[3_000 * number : 3_000 * (number + 1)], encoding="utf-8")
+    corpus = {**CORPUS, "data": {**CORPUS["data"], "source": str(folder / "*.txt")}}
+    return {
+        "table": TABLE,
+        "table-parts": with_training(TABLE, accumulate=3),
+        "table-norms": {**TABLE, "model": {**TABLE["model"], "normalization": "batch"}},
+        "corpus": corpus,
+        "corpus-sgd": with_training(corpus, optimizer={"name": "sgd", "lr": 0.5}, average="ema"),
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(recipes: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory]:
+    """Runs of one process."""
+    output = tmp_path_factory.mktemp("alone")
+    return {name: danlu.train(recipe, output, name) for name, recipe in recipes.items()}
+
+
+def alike(one: RunDirectory, other: RunDirectory, tolerance: float = TOLERANCE) -> None:
+    """The logged figures and the final weights are the same."""
+    lines, others = one.metrics(), other.metrics()
+    assert [line["step"] for line in lines] == [line["step"] for line in others]
+    for line, theirs in zip(lines, others, strict=True):
+        assert line == pytest.approx(theirs, rel=tolerance)
+    weights, expected = (load_file(run.model / "weights.safetensors") for run in (one, other))
+    assert weights.keys() == expected.keys()
+    for name, value in weights.items():
+        wide, theirs = value.double(), expected[name].double()
+        assert (wide - theirs).norm() <= tolerance * theirs.norm(), name
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_copies_of_a_model_train_as_one(
+    tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory], processes: int
+) -> None:
+    for name, run in trained(processes, tmp_path, recipes, {"sync_batch_norm": True}).items():
+        alike(run, alone[name])
+
+
+@pytest.mark.parametrize("layout", [{"shard": 2}, {"shard": 2, "data": 2}, {"shard": 4, "offload": True}], ids=str)
+def test_processes_that_share_one_copy_train_as_one(
+    tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory], layout: dict[str, Any]
+) -> None:
+    some = {name: recipe for name, recipe in recipes.items() if name != "table-norms"}
+    for name, run in trained(layout["shard"] * layout.get("data", 1), tmp_path, some, layout).items():
+        alike(run, alone[name])
