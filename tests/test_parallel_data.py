@@ -8,6 +8,14 @@ from safetensors.torch import load_file
 
 import danlu
 from danlu.artifacts.run import RunDirectory
+from danlu.core.errors import ArgumentError
+from danlu.core.team import Team
+from danlu.core.world import World
+from danlu.recipe.load import check_recipe
+from danlu.recipe.sections import Parallel
+from danlu.training.parallel.group import Together
+from danlu.training.parallel.layout import choose_layout
+from danlu.training.parallel.limits import refuse_impossible
 from tests.processes import together
 
 TOLERANCE = 1e-5  # relative; fp32, whose sums come in another order
@@ -100,3 +108,53 @@ def test_processes_that_share_one_copy_train_as_one(
     some = {name: recipe for name, recipe in recipes.items() if name != "table-norms"}
     for name, run in trained(layout["shard"] * layout.get("data", 1), tmp_path, some, layout).items():
         alike(run, alone[name])
+
+
+def test_copies_that_meet_after_every_step_train_as_one(
+    tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory]
+) -> None:
+    """The mean of weights after one plain gradient step is the step along the mean gradient."""
+    layout = {"local": {"every": 1, "lr": 1.0, "momentum": 0.0}}
+    plain = {"optimizer": {"name": "sgd", "lr": 0.1}, "clip_norm": None}
+    recipe = with_training(recipes["table"], **plain)
+    one = danlu.train(recipe, tmp_path, "one")
+    both = trained(2, tmp_path, {"met": recipe}, layout)
+    alike(both["met"], one)
+
+
+def test_copies_that_meet_now_and_then_agree_and_learn(tmp_path: Path, recipes: dict[str, dict[str, Any]]) -> None:
+    recipe = with_training(recipes["table"], optimizer={"name": "adamw", "lr": 1e-2}, checkpoint={"every_steps": 5})
+    run = trained(2, tmp_path, {"met": recipe}, {"local": {"every": 7, "momentum": 0.3}})["met"]
+    losses = [line["validation/loss"] for line in run.metrics() if "validation/loss" in line]
+    assert len(losses) == 10
+    assert losses[-1] < min(0.15, *losses[:-1]) * 1.05
+
+
+@pytest.mark.parametrize(
+    ("layout", "changes", "said"),
+    [
+        ({"shard": 2}, {"optimizer": "muon"}, "training.optimizer: muon looks at whole matrices"),
+        ({"shard": 2}, {"precision": "bf16-master"}, "training.precision: bf16-master looks at all weights"),
+        ({"shard": 2, "compress": "bf16"}, {}, "training.parallel.compress: is between copies of the whole model"),
+        ({"offload": True}, {}, "training.parallel.offload: moves what processes share"),
+        ({"shard": 3}, {}, "training.parallel: shard 3 takes 3 processes, and there are 2"),
+        (
+            {},
+            {"memory": {"optimizer_in_backward": True}, "clip_norm": None},
+            "training.memory.optimizer_in_backward: steps a weight before",
+        ),
+    ],
+    ids=["optimizer", "precision", "compress", "offload", "ways", "in-backward"],
+)
+def test_what_several_processes_cannot_do_is_refused(
+    layout: dict[str, Any], changes: dict[str, Any], said: str
+) -> None:
+    options = check_recipe(with_training(TABLE, parallel=layout, **changes)).training
+
+    def refuse() -> None:
+        assert isinstance(options.parallel, Parallel)
+        chosen = choose_layout(options.parallel, 2)
+        refuse_impossible(options, Together(Team(World(size=2)), chosen, None, options.parallel))
+
+    with pytest.raises(ArgumentError, match=said):
+        refuse()

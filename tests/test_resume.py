@@ -216,8 +216,8 @@ def test_the_newest_checkpoints_stay_and_the_best_that_they_know(uninterrupted: 
     assert steps[-1] == 120
     assert set(steps) == {found.step for found in newest} | {found.best_step for found in newest}
     best = open_checkpoint(run, newest[-1].best_step)
-    assert best.judged.name == "judged.safetensors"  # an average was judged
-    assert best.judged.read_bytes() == (run.model / "weights.safetensors").read_bytes()
+    assert [file.name for file in best.judged.files] == ["judged.safetensors"]  # an average was judged
+    assert best.judged.files[0].read_bytes() == (run.model / "weights.safetensors").read_bytes()
 
 
 def test_a_full_disk_ends_training_with_a_way_on(
@@ -229,11 +229,11 @@ def test_a_full_disk_ends_training_with_a_way_on(
     whole = package.train(table_recipe, output=tmp_path, name="whole").path
     save, saved = checkpoints.save_tensors, []
 
-    def full(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    def full(tensors: dict[str, torch.Tensor], path: Path, pieces: object) -> None:
         saved.append(path)
         if len(saved) > 4:
             raise OSError(28, "No space left on device")
-        save(tensors, path)
+        save(tensors, path, pieces)
 
     monkeypatch.setattr(checkpoints, "save_tensors", full)
     with pytest.raises(ArtifactError, match="cannot be written: No space left on device; free some space"):

@@ -29,6 +29,7 @@ from danlu.training.offload import ActivationOffload
 from danlu.training.optimizers import Optimizer
 from danlu.training.parallel.batch_norm import synchronize
 from danlu.training.parallel.group import LONE, Together
+from danlu.training.parallel.local import Meetings
 from danlu.training.parallel.replicas import replicate, shard
 from danlu.training.penalties import Penalties
 from danlu.training.precision import Precision, choose_precision
@@ -90,7 +91,7 @@ def assemble(
         say("training.memory.checkpointing: the model repeats no blocks, so nothing is computed again")
     called = _distributed(model, together, precision)
     stepping = _stepping(model, optimizer, options, precision, task.layer_decay)
-    average = options.average
+    average, local = options.average, None if together.team.alone else together.options.local
     assert average is None or isinstance(average, Average)
     step = Step(
         model=model,
@@ -121,6 +122,7 @@ def assemble(
         watched=task.watched,
         tokens_a_sample=task.tokens_a_sample,
         together=together,
+        meetings=None if local is None else Meetings(model, stepping.optimizer, local, together.team),
     )
 
 
@@ -133,7 +135,7 @@ def _distributed(model: nn.Module, together: Together, precision: Precision) -> 
     if together.splits_weights:
         shard(model, together, precision)
         return model
-    return replicate(model, together)
+    return model if together.options.local else replicate(model, together)
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,8 @@ def train(
                 journal.validated(watch)
                 journal.keep(machine, step, watch, judged)
             due, stopping = _agreed(journal.is_due(step), bool(stop), step, machine)
+            if due or stopping:
+                machine.agree()
             if due:
                 journal.keep(machine, step, watch)
             if stopping:

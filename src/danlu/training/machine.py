@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from danlu.data.feed import Batch
 from danlu.training.averaging import judged_weights
 from danlu.training.diagnose import first_bad_module
 from danlu.training.parallel.group import LONE, Together
+from danlu.training.parallel.local import Meetings
 from danlu.training.plateau import PlateauWatcher
 from danlu.training.running_average import RunningAverage
 from danlu.training.schedules import Schedule
@@ -40,6 +41,8 @@ class Machine:
         watched: the metric that `plateau` looks at.
         tokens_a_sample: of a language model; else 1.
         together: the processes that train.
+        meetings: of copies that step on their own between them.
+        steps_done: so far.
     """
 
     step: Step
@@ -52,6 +55,8 @@ class Machine:
     watched: str
     tokens_a_sample: int = 1
     together: Together = LONE
+    meetings: Meetings | None = None
+    steps_done: int = field(default=0, init=False)
 
     @property
     def model(self) -> nn.Module:
@@ -69,9 +74,17 @@ class Machine:
     def make_step(self, batch: Batch, lr: float, seed: Seed, step: int) -> Tensor:
         """Make the step that is number `step`, from 1; the batch's mean loss."""
         loss = self.step(batch, lr, seed)
+        self.steps_done = step
+        if self.meetings is not None:
+            self.meetings.after(step)
         if self.average is not None:
             self.average.update(step, self.steps)
         return loss
+
+    def agree(self) -> None:
+        """Copies that step on their own meet, before anything is judged or kept of them; all processes must call it."""
+        if self.meetings is not None:
+            self.meetings.agree(self.steps_done)
 
     def observe(self, figures: dict[str, float]) -> None:
         """Let the schedule know how validation went."""
@@ -81,6 +94,7 @@ class Machine:
     @contextmanager
     def judged_weights(self) -> Iterator[None]:
         """The model holds the weights that are judged and kept: an average, where there is one."""
+        self.agree()
         with judged_weights(self.model, self.step.optimizer, self.average):
             yield
 
@@ -104,6 +118,8 @@ class Machine:
         parts = {"optimizer": named_state(self.step.optimizer, self.model), "scaler": self._scaler_state()}
         if self.average is not None:
             parts["average"] = self.average.state_dict()
+        if self.meetings is not None:
+            parts["meetings"] = self.meetings.state_dict()
         kept = {WEIGHTS: self._kept(unique_tensors(self.model))}
         rests = {}
         for name, state in parts.items():
@@ -140,6 +156,8 @@ class Machine:
                 load_named_state(self.step.optimizer, self.model, whole)
             elif name == "average" and self.average is not None:
                 self.average.load_state_dict(whole)
+            elif name == "meetings" and self.meetings is not None:
+                self.meetings.load_state_dict(whole)
             elif name == "scaler" and self.step.scaler is not None:
                 self.step.scaler.load_state_dict(whole)
         watch.load(state["watch"])

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from danlu.core.team import Team
     from danlu.data.balance.apply import Balanced
     from danlu.data.examples import Examples
-    from danlu.recipe.sections import Parallel
     from danlu.training.machine import Machine
     from danlu.training.parallel.group import Together
     from danlu.training.steps import Plan
@@ -91,16 +90,23 @@ def begin(opened: Opened, dry: bool = False, compute: int | None = None, goes_on
     options = opened.recipe.training
     accelerator, threads = open_device(options.device), plan_threads(options.threads)
     use_threads(threads if compute is None else replace(threads, compute=compute))
-    together = join(options.parallel, accelerator, goes_on)
+    together = join(options, accelerator, goes_on)
     return build_fitting(opened, fit_preparation(opened), accelerator, threads.data, dry, together)
 
 
-def join(parallel: "Parallel | str", accelerator: "Accelerator", goes_on: bool) -> "Together":
-    """The other processes, where a launcher started any."""
+def join(options: Training, accelerator: "Accelerator", goes_on: bool) -> "Together":
+    """The other processes, where a launcher started any.
+
+    Raises:
+        ArgumentError: they cannot do together what the recipe says.
+    """
     from danlu.training.parallel.group import open_together
     from danlu.training.parallel.layout import choose_layout, nearest_layout
+    from danlu.training.parallel.limits import refuse_impossible
 
-    return open_together(parallel, accelerator, nearest_layout if goes_on else choose_layout)
+    together = open_together(options.parallel, accelerator, nearest_layout if goes_on else choose_layout)
+    refuse_impossible(options, together)
+    return together
 
 
 def build_fitting(

@@ -112,14 +112,22 @@ class MuonWithAdamW(torch.optim.Optimizer):
             part.step()
             self.state.update(part.state)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The parts' own, by name."""
-        return {name: part.state_dict() for name, part in self.parts.items()}
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
-        for name, part in self.parts.items():
-            part.load_state_dict(state_dict[name])
+        """Take back what `state_dict` gave, in which the weights of the parts are numbered through."""
+        groups, state = list(state_dict["param_groups"]), state_dict["state"]
+        first = 0
+        for part in self.parts.values():
+            own, groups = groups[: len(part.param_groups)], groups[len(part.param_groups) :]
+            numbers = [number for group in own for number in group["params"]]
+            part.load_state_dict(
+                {
+                    "state": {number - first: state[number] for number in numbers if number in state},
+                    "param_groups": [
+                        {**group, "params": [number - first for number in group["params"]]} for group in own
+                    ],
+                }
+            )
+            first += len(numbers)
         self._share()
 
 

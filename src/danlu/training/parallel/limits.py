@@ -1,0 +1,52 @@
+"""What several processes cannot do, each with the reason and what would do: found before any data is prepared."""
+
+from collections.abc import Iterator
+
+from danlu.core.errors import ArgumentError
+from danlu.recipe.sections import Training
+from danlu.training.parallel.group import Together
+
+LOOK_FURTHER = ("muon", "adafactor", "adamw-8bit", "schedule-free-adamw")  # optimizers that see more than an entry
+
+
+def refuse_impossible(options: Training, together: Together) -> None:
+    """Raise ArgumentError for the first thing that the recipe asks for and that several processes cannot do."""
+    if together.team.alone:
+        return
+    for key, reason in (*_anywhere(options, together), *(_in_pieces(options) if together.splits_weights else ())):
+        raise ArgumentError(f"{key}: {reason}")
+
+
+def _anywhere(options: Training, together: Together) -> Iterator[tuple[str, str]]:
+    layout, asked = together.layout, together.options
+    whole = "between copies of the whole model, and with shard, tensor or pipeline no process has one; leave it out"
+    if options.memory.optimizer_in_backward:
+        yield (
+            "training.memory.optimizer_in_backward",
+            "steps a weight before other processes' gradients are there; with shard, gradients are split anyway",
+        )
+    if together.splits_weights and asked.compress != "none":
+        yield "training.parallel.compress", f"is {whole}"
+    if asked.local is not None and (together.splits_weights or layout.context > 1):
+        yield "training.parallel.local", f"is {whole}"
+    if asked.offload and layout.shard == 1:
+        yield "training.parallel.offload", "moves what processes share; say training.parallel.shard, at least 2"
+
+
+def _in_pieces(options: Training) -> Iterator[tuple[str, str]]:
+    """What needs a whole weight, or all of them, in one process."""
+    name, few = options.optimizer.name, "while shard, tensor or pipeline leave a process a part"
+    if name in LOOK_FURTHER:
+        yield (
+            "training.optimizer",
+            f"{name} looks at whole matrices, {few}; say adamw, lion or sgd",
+        )
+    if options.precision in ("fp16", "float8", "bf16-master", "bf16-stochastic"):
+        yield (
+            "training.precision",
+            f"{options.precision} looks at all weights, {few}; say bf16",
+        )
+    if options.max_norm is not None:
+        yield "training.max_norm", f"bounds whole units, {few}; say weight_decay"
+    if options.memory.offload_optimizer:
+        yield "training.memory.offload_optimizer", "is training.parallel.offload where processes share the weights"
