@@ -1,0 +1,225 @@
+"""Training of small transformers in a pipeline, compared with the same training by one process; for processes."""
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from danlu.data.balance.emphasis import Emphasis
+from danlu.data.feed import Batch
+from danlu.data.sequences import IGNORED
+from danlu.data.specs import CorpusInputs, TextInputs
+from danlu.models.heads import HEADS, Head
+from danlu.models.table import Transformer
+from danlu.training.parallel.pipeline import STAGES_A_PROCESS, Pipeline, stages_held
+from danlu.training.parallel.stages import cut, keep_stage
+
+VOCABULARY, CLASSES = 300, 3
+ROWS = (8, 8, 5, 8, 2, 8)  # of the batches that are trained on
+LENGTHS = (12, 12, 12, 9, 12, 12)
+PLAIN = Emphasis(smoothing=0.1)
+OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
+    "sgd": lambda weights: torch.optim.SGD(weights, lr=0.1, momentum=0.9),
+    "adamw": lambda weights: torch.optim.AdamW(weights, lr=1e-3, eps=1e-6),
+}
+TINY = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+def build(name: str, blocks: int = 4, **config: Any) -> nn.Module:
+    """A small transformer of random weights, the same each time: causal as llama, or of texts as bert."""
+    torch.manual_seed(1)
+    if name in ("bert", "roberta"):
+        dropped = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        options = Transformer(name=f"hf:{name}", config={**TINY, "num_hidden_layers": blocks, **dropped, **config})
+        return options.build(TextInputs(vocabulary=VOCABULARY, longest=16, pad=0), CLASSES)
+    settings = {**TINY, "num_hidden_layers": blocks, "num_key_value_heads": 2, **config}
+    corpus = CorpusInputs(vocabulary=VOCABULARY, longest=16, end=0, packed="packed" in name)
+    return Transformer(name=f"hf:{name.removeprefix('packed-')}", config=settings).build(corpus, VOCABULARY)
+
+
+def head_of(name: str) -> Head:
+    return HEADS["classification" if name in ("bert", "roberta") else "language-modelling"]
+
+
+def samples(name: str, rows: int, length: int, number: int) -> Batch:
+    """Random texts of unequal length with their classes, or blocks of a corpus with answers that do not count."""
+    made = torch.Generator().manual_seed(number)
+    ids = torch.randint(1, VOCABULARY, (rows, length), generator=made)
+    lengths = torch.randint(length // 2, length + 1, (rows, 1), generator=made)
+    present = torch.arange(length) < lengths
+    if name in ("bert", "roberta"):
+        target = torch.randint(0, CLASSES, (rows,), generator=made)
+        inputs = {"input_ids": ids.where(present, 0), "attention_mask": present.long()}
+        return Batch(inputs, target, np.arange(rows), 0)
+    target = torch.randint(1, VOCABULARY, (rows, length), generator=made).where(present, IGNORED)
+    inputs = {"input_ids": ids}
+    if name.startswith("packed"):
+        inputs["position_ids"] = torch.arange(length).where(present, torch.arange(length) - lengths)
+    return Batch(inputs, target, np.arange(rows), 0)
+
+
+def batches(name: str) -> Iterator[Batch]:
+    for number, (rows, length) in enumerate(zip(ROWS, LENGTHS, strict=True)):
+        yield samples(name, rows, length, number)
+
+
+def part_of(batch: Batch, part: int, ways: int) -> Batch:
+    """Every `ways`-th sample, from the one numbered `part` on."""
+    inputs = {key: values[part::ways] for key, values in batch.inputs.items()}
+    return Batch(inputs, batch.target[part::ways], batch.rows[part::ways], batch.epoch)
+
+
+def alone(name: str, model: nn.Module, optimizer: str) -> tuple[list[float], list[float]]:
+    """Train with one process: losses and gradient norms."""
+    stepper, head = OPTIMIZERS[optimizer](model.parameters()), head_of(name)
+    model.train()
+    losses, norms = [], []
+    for batch in batches(name):
+        stepper.zero_grad()
+        total, count = head.loss(model(**batch.inputs), batch.target, PLAIN)
+        (total / count).backward()
+        losses.append(float(total) / count)
+        norms.append(float(torch.stack([w.grad.norm() for w in model.parameters() if w.grad is not None]).norm()))
+        stepper.step()
+    return losses, norms
+
+
+def deviation(found: Any, expected: Any) -> float:
+    """The largest difference, as a share of the largest number."""
+    one, other = torch.as_tensor(found).detach().double(), torch.as_tensor(expected).detach().double()
+    return float((one - other).abs().max() / other.abs().max().clamp(min=1e-30))
+
+
+def full(tensor: Tensor) -> Tensor:
+    gathered: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return gathered
+
+
+def sharded(mesh: DeviceMesh) -> Callable[[nn.Module], nn.Module]:
+    """Puts FSDP on every block of a stage and on the whole of it."""
+
+    def wrap(stage: Any) -> nn.Module:
+        base = stage.network.base_model
+        for block in base.layers if hasattr(base, "layers") else base.encoder.layer:
+            if next(block.parameters(), None) is not None:
+                fully_shard(block, mesh=mesh, reshard_after_forward=False)
+        fully_shard(stage, mesh=mesh, reshard_after_forward=False)
+        for module in stage.modules():
+            if hasattr(module, "set_gradient_divide_factor"):
+                module.set_gradient_divide_factor(1.0)
+        return stage
+
+    return wrap
+
+
+def replicated(mesh: DeviceMesh) -> Callable[[nn.Module], nn.Module]:
+    return lambda stage: DistributedDataParallel(stage, process_group=mesh.get_group(), broadcast_buffers=False)
+
+
+def compare(
+    name: str,
+    schedule: str,
+    optimizer: str,
+    mesh: DeviceMesh,
+    data: DeviceMesh | None = None,
+    wrap: Callable[[nn.Module], nn.Module] | None = None,
+    gain: float = 1.0,
+    parts: int = 4,
+    **config: Any,
+) -> dict[str, float]:
+    """Train in a pipeline and alone; how far losses, gradient norms, weights and evaluation are apart.
+
+    Args:
+        mesh: the processes of a pipeline.
+        data: those that hold the same stage and take different samples.
+        wrap: makes a stage one of `data`.
+        gain: what the loss is multiplied by, against a division by `data`.
+    """
+    ways = mesh.size()
+    model = build(name, **config)
+    whole = copy.deepcopy(model)
+    expected_losses, expected_norms = alone(name, whole, optimizer)
+    count = ways * STAGES_A_PROCESS[schedule]
+    cut(model, count)
+    held = [keep_stage(model, index, count) for index in stages_held(schedule, mesh.get_local_rank(), ways)]
+    stages = [wrap(stage) for stage in held] if wrap else held
+    head = head_of(name)
+    pipeline = Pipeline(stages, mesh, schedule, parts, head.loss, PLAIN)
+    weights = {key.removeprefix("module."): w for stage in stages for key, w in stage.named_parameters()}
+    stepper = OPTIMIZERS[optimizer](weights.values())
+    place, copies = (0, 1) if data is None else (data.get_local_rank(), data.size())
+    losses, norms = [], []
+    for batch in batches(name):
+        stepper.zero_grad()
+        own, answers = part_of(batch, place, copies), head.count(batch.target)
+        summed = pipeline.backward(own, answers, (lambda loss: loss * gain) if gain != 1.0 else None)
+        squares = torch.stack([full(w.grad).square().sum() for w in weights.values() if w.grad is not None]).sum()
+        distributed.all_reduce(squares, group=mesh.get_group())
+        if data is not None:
+            distributed.all_reduce(summed, group=data.get_group())
+        losses.append(float(summed) / answers)
+        norms.append(float(squares.sqrt()))
+        stepper.step()
+    ended = dict(whole.named_parameters())
+    apart = {key: deviation(full(w), ended[key]) for key, w in weights.items() if not key.endswith("key.bias")}
+    return {
+        "loss": deviation(losses, expected_losses),
+        "norm": deviation(norms, expected_norms),
+        "weights": max(apart.values()),
+        **evaluation(name, pipeline, whole),
+    }
+
+
+def evaluation(name: str, pipeline: Pipeline, whole: nn.Module) -> dict[str, float]:
+    """How far a pipeline's loss and answers are from those of the whole model, of batches of several sizes."""
+    head = head_of(name)
+    whole.eval()
+    for stage in pipeline.stages:
+        stage.eval()
+    worst = 0.0
+    for rows in (6, 1):
+        batch = samples(name, rows, 10, 77)
+        with torch.inference_mode():
+            logits = whole(**batch.inputs)
+            expected, answers = head.loss(logits, batch.target, Emphasis())
+            found, count = pipeline.losses(batch.inputs, batch.target, head.loss, Emphasis())
+            assert count == answers
+            said = pipeline.forward(batch.inputs, batch.target, head.answer)
+            wanted = head.answer(logits, batch.target)
+        assert said.shape == wanted.shape
+        worst = max(worst, deviation(found, expected), deviation(said, wanted))
+    return {"evaluation": worst}
+
+
+def on_two() -> dict[str, dict[str, float]]:
+    mesh = init_device_mesh("cpu", (2,), mesh_dim_names=("pipeline",))
+    found = {}
+    for name in ("llama", "bert"):
+        for schedule in STAGES_A_PROCESS:
+            for optimizer in OPTIMIZERS:
+                found[f"{name} {schedule} {optimizer}"] = compare(name, schedule, optimizer, mesh)
+    return found
+
+
+def on_four() -> dict[str, dict[str, float]]:
+    found = {}
+    mesh = init_device_mesh("cpu", (4,), mesh_dim_names=("pipeline",))
+    for schedule in ("gpipe", "1f1b"):
+        found[f"llama {schedule} 4"] = compare("llama", schedule, "sgd", mesh)
+    for schedule in ("interleaved", "zero-bubble"):
+        found[f"llama {schedule} 4"] = compare("llama", schedule, "sgd", mesh, blocks=8)
+    both = init_device_mesh("cpu", (2, 2), mesh_dim_names=("pipeline", "data"))
+    across, data = both["pipeline"], both["data"]
+    for schedule in STAGES_A_PROCESS:
+        for optimizer in OPTIMIZERS:
+            for kind, wrap, gain in (("ddp", replicated(data), 2.0), ("fsdp", sharded(data), 1.0)):
+                found[f"{schedule} {optimizer} {kind}"] = compare(
+                    "llama", schedule, optimizer, across, data, wrap, gain
+                )
+    return found
