@@ -84,7 +84,7 @@ def alone(name: str, model: nn.Module, optimizer: str) -> tuple[list[float], lis
         stepper.zero_grad()
         total, count = head.loss(model(**batch.inputs), batch.target, PLAIN)
         (total / count).backward()
-        losses.append(float(total) / count)
+        losses.append(total.item() / count)
         norms.append(float(torch.stack([w.grad.norm() for w in model.parameters() if w.grad is not None]).norm()))
         stepper.step()
     return losses, norms
@@ -110,9 +110,6 @@ def sharded(mesh: DeviceMesh) -> Callable[[nn.Module], nn.Module]:
             if next(block.parameters(), None) is not None:
                 fully_shard(block, mesh=mesh, reshard_after_forward=False)
         fully_shard(stage, mesh=mesh, reshard_after_forward=False)
-        for module in stage.modules():
-            if hasattr(module, "set_gradient_divide_factor"):
-                module.set_gradient_divide_factor(1.0)
         return stage
 
     return wrap
@@ -129,7 +126,6 @@ def compare(
     mesh: DeviceMesh,
     data: DeviceMesh | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
-    gain: float = 1.0,
     parts: int = 4,
     **config: Any,
 ) -> dict[str, float]:
@@ -139,7 +135,6 @@ def compare(
         mesh: the processes of a pipeline.
         data: those that hold the same stage and take different samples.
         wrap: makes a stage one of `data`.
-        gain: what the loss is multiplied by, against a division by `data`.
     """
     ways = mesh.size()
     model = build(name, **config)
@@ -150,16 +145,18 @@ def compare(
     held = [keep_stage(model, index, count) for index in stages_held(schedule, mesh.get_local_rank(), ways)]
     stages = [wrap(stage) for stage in held] if wrap else held
     head = head_of(name)
-    pipeline = Pipeline(stages, mesh, schedule, parts, head.loss, PLAIN)
+    place, copies = (0, 1) if data is None else (data.get_local_rank(), data.size())
+    pipeline = Pipeline(stages, mesh, schedule, parts, head.loss, PLAIN, averaged=copies)
     weights = {key.removeprefix("module."): w for stage in stages for key, w in stage.named_parameters()}
     stepper = OPTIMIZERS[optimizer](weights.values())
-    place, copies = (0, 1) if data is None else (data.get_local_rank(), data.size())
     losses, norms = [], []
     for batch in batches(name):
         stepper.zero_grad()
         own, answers = part_of(batch, place, copies), head.count(batch.target)
-        summed = pipeline.backward(own, answers, (lambda loss: loss * gain) if gain != 1.0 else None)
-        squares = torch.stack([full(w.grad).square().sum() for w in weights.values() if w.grad is not None]).sum()
+        summed = pipeline.backward(own, answers)
+        squares = torch.zeros(())
+        for weight in weights.values():
+            squares += 0.0 if weight.grad is None else full(weight.grad).square().sum()
         distributed.all_reduce(squares, group=mesh.get_group())
         if data is not None:
             distributed.all_reduce(summed, group=data.get_group())
@@ -218,8 +215,6 @@ def on_four() -> dict[str, dict[str, float]]:
     across, data = both["pipeline"], both["data"]
     for schedule in STAGES_A_PROCESS:
         for optimizer in OPTIMIZERS:
-            for kind, wrap, gain in (("ddp", replicated(data), 2.0), ("fsdp", sharded(data), 1.0)):
-                found[f"{schedule} {optimizer} {kind}"] = compare(
-                    "llama", schedule, optimizer, across, data, wrap, gain
-                )
+            for kind, wrap in (("ddp", replicated(data)), ("fsdp", sharded(data))):
+                found[f"{schedule} {optimizer} {kind}"] = compare("llama", schedule, optimizer, across, data, wrap)
     return found

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed._composable.replicate_with_fsdp import ReplicateModule
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.pipelining import PipelineStage, schedules
 from torch.nn.parallel import DistributedDataParallel
@@ -20,6 +21,7 @@ from danlu.data.balance.emphasis import Emphasis
 from danlu.data.feed import Batch
 from danlu.models.heads import Loss
 from danlu.training.parallel.stages import Stage
+from danlu.training.recompute import Recomputed
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -80,6 +82,7 @@ class Pipeline:
         emphasis: what the loss makes of classes of unequal size.
         computing: gives what a forward pass and its loss are computed within.
         passing: the type of hidden states between stages: that of the weights, with which they are exact.
+        averaged: by what gradients are divided after a backward pass, as DDP and FSDP do by the ways of data.
     """
 
     def __init__(
@@ -92,14 +95,17 @@ class Pipeline:
         emphasis: Emphasis,
         computing: Callable[[], AbstractContextManager[object]] = nullcontext,
         passing: torch.dtype = torch.float32,
+        averaged: int = 1,
     ) -> None:
         require_parts(schedule, parts, mesh.size())
         self.stages, self.schedule, self.parts = list(stages), schedule, parts
         self.loss, self.emphasis, self.computing, self.passing = loss, emphasis, computing, passing
+        self.averaged = averaged
         self.group = mesh.get_group()
         held = [_plain(stage) for stage in self.stages]
         assert [stage.index for stage in held] == stages_held(schedule, mesh.get_local_rank(), mesh.size())
-        _require_composable(schedule, self.stages)
+        if schedule == "zero-bubble":
+            _prepare_split_backward(self.stages)
         self.width = held[0].width
         self.device = torch.device(mesh.device_type)
         if self.device.type != "cpu":
@@ -126,11 +132,11 @@ class Pipeline:
                 return 0.0 * _any_of(logits).sum()
             total, _ = self.loss(logits, part.target, self.emphasis)  # type: ignore[arg-type]
             sums.append(total.detach().float())
-            share = total / max(1, count)
+            share = total * (self.averaged / max(1, count))
             return share if scale is None else scale(share)
 
         self._run(batch.inputs, batch.target, finish, training=True)
-        summed = torch.stack(sums).sum() if self.is_last else torch.zeros((), device=self.device)
+        summed = torch.stack(sums).sum() if sums else torch.zeros((), device=self.device)
         distributed.broadcast(summed, self.last_rank, self.group)
         return summed
 
@@ -297,7 +303,7 @@ class _Run:
 def split_evenly(inputs: dict[str, Tensor], target: Tensor | None, parts: int) -> list[Part]:
     """Cut a batch into so many parts of one size; where it is too short, the last ones are filled up with its first."""
     rows = len(next(iter(inputs.values())))
-    size = -(-rows // parts)
+    size = max(1, -(-rows // parts))
     bounds = [(min(rows, part * size), min(rows, (part + 1) * size)) for part in range(parts)]
     return [
         Part(
@@ -312,7 +318,8 @@ def split_evenly(inputs: dict[str, Tensor], target: Tensor | None, parts: int) -
 def _filled(values: Tensor, start: int, end: int, size: int) -> Tensor:
     if end - start == size:
         return values[start:end]
-    return torch.cat([values[start:end], values[:1].expand(size - (end - start), *values.shape[1:])])
+    copied = values[:1] if len(values) > 0 else values.new_ones(1, *values.shape[1:])
+    return torch.cat([values[start:end], copied.expand(size - (end - start), *values.shape[1:])])
 
 
 def _already_a_loss(loss: Tensor, _: Tensor) -> Tensor:
@@ -337,6 +344,24 @@ def _plain(module: nn.Module) -> Stage:
     return inner
 
 
-def _require_composable(schedule: str, stages: list[nn.Module]) -> None:
-    if schedule == "zero-bubble" and any(isinstance(stage, DistributedDataParallel | FSDPModule) for stage in stages):
-        pass
+def _prepare_split_backward(modules: list[nn.Module]) -> None:
+    """Make sure that a backward pass in two, for inputs and for weights, reaches every weight.
+
+    Raises:
+        ArgumentError: it would not.
+    """
+    if any(isinstance(module, DistributedDataParallel) for module in modules):
+        # DDP waits for a kind of gradient that such a pass does not make, and would add up none.
+        raise ArgumentError(
+            "training.parallel: schedule zero-bubble does not go with data, whose gradients it would leave apart; take "
+            "schedule interleaved, or shard instead of data"
+        )
+    for part in (part for module in modules for part in module.modules()):
+        if isinstance(part.forward, Recomputed) and part.forward.selective:
+            raise ArgumentError(
+                "training.memory.checkpointing: selective goes through a block backwards once, and schedule "
+                "zero-bubble does so twice; take full, or schedule interleaved"
+            )
+        if isinstance(part, FSDPModule) and not isinstance(part, ReplicateModule):
+            # Weights that are given up after the forward pass are no longer those that the pass for weights looks for.
+            part.set_reshard_after_forward(False)
