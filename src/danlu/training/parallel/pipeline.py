@@ -20,7 +20,8 @@ from danlu.core.errors import ArgumentError
 from danlu.data.balance.emphasis import Emphasis
 from danlu.data.feed import Batch
 from danlu.models.heads import Loss
-from danlu.training.parallel.stages import Stage
+from danlu.training.parallel.parts import Part, first_rows, hidden_or_logits, split_evenly
+from danlu.training.parallel.stages import Stage, held
 from danlu.training.recompute import Recomputed
 
 if TYPE_CHECKING:
@@ -36,21 +37,6 @@ SCHEDULES: dict[str, Any] = {
 REMEMBERED = 4  # shapes of batches whose buffers are kept: whole batches, the last of an epoch, and those of validation
 MOST_DIMENSIONS = 6  # of an answer
 Judge = Callable[[Any, Tensor | None], Tensor]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a batch; those at the end may be filled up with copies of a sample, which count for nothing.
-
-    Attributes:
-        inputs: [rows, …] each.
-        target: [rows, …], or None.
-        real: how many of the rows are samples, the first ones.
-    """
-
-    inputs: dict[str, Tensor]
-    target: Tensor | None
-    real: int
 
 
 def stages_held(schedule: str, place: int, ways: int) -> list[int]:
@@ -83,6 +69,10 @@ class Pipeline:
         computing: gives what a forward pass and its loss are computed within.
         passing: the type of hidden states between stages: that of the weights, with which they are exact.
         averaged: by what gradients are divided after a backward pass, as DDP and FSDP do by the ways of data.
+
+    Attributes:
+        model: the weights that this process holds, under the whole model's names.
+        is_last: whether this process makes the logits.
     """
 
     def __init__(
@@ -102,15 +92,12 @@ class Pipeline:
         self.loss, self.emphasis, self.computing, self.passing = loss, emphasis, computing, passing
         self.averaged = averaged
         self.group = mesh.get_group()
-        held = [_plain(stage) for stage in self.stages]
-        assert [stage.index for stage in held] == stages_held(schedule, mesh.get_local_rank(), mesh.size())
+        plain = [_plain(stage) for stage in self.stages]
+        assert [stage.index for stage in plain] == stages_held(schedule, mesh.get_local_rank(), mesh.size())
         if schedule == "zero-bubble":
             _prepare_split_backward(self.stages)
-        self.width = held[0].width
-        self.device = torch.device(mesh.device_type)
-        if self.device.type != "cpu":
-            self.device = next(self.stages[0].parameters()).device
-        self.is_last = held[-1].index == held[-1].count - 1
+        self.model, self.width = held([*plain]), plain[0].width
+        self.is_last = plain[-1].index == plain[-1].count - 1
         self.last_rank = distributed.get_global_rank(self.group, mesh.size() - 1)
         self._runs: dict[tuple[bool, int, int], _Run] = {}
 
@@ -129,14 +116,14 @@ class Pipeline:
 
         def finish(logits: Any, part: Part) -> Tensor:
             if part.real == 0:  # a mean over no samples is no number
-                return 0.0 * _any_of(logits).sum()
+                return 0.0 * hidden_or_logits(logits).sum()
             total, _ = self.loss(logits, part.target, self.emphasis)  # type: ignore[arg-type]
             sums.append(total.detach().float())
             share = total * (self.averaged / max(1, count))
             return share if scale is None else scale(share)
 
         self._run(batch.inputs, batch.target, finish, training=True)
-        summed = torch.stack(sums).sum() if sums else torch.zeros((), device=self.device)
+        summed = torch.stack(sums).sum() if sums else torch.zeros((), device=batch.target.device)
         distributed.broadcast(summed, self.last_rank, self.group)
         return summed
 
@@ -156,12 +143,12 @@ class Pipeline:
         def finish(logits: Any, part: Part) -> Tensor:
             if part.real > 0:
                 found.append(judge(logits, part.target).float())
-            return torch.zeros((), device=self.device)
+            return hidden_or_logits(logits).new_zeros(())
 
         # Buffers and FSDP's gathered weights outlive the call, which tensors of inference mode may not.
         with torch.inference_mode(False), torch.no_grad():
             self._run(inputs, target, finish, training=False)
-            return self._broadcast(torch.cat(found) if self.is_last else None)
+            return self._broadcast(torch.cat(found) if self.is_last else None, _device_of(inputs))
 
     def losses(self, inputs: dict[str, Tensor], target: Tensor, loss: Loss, emphasis: Emphasis) -> tuple[Tensor, int]:
         """The summed loss of some samples, and how many answers it is summed over, without gradients."""
@@ -183,16 +170,18 @@ class Pipeline:
     ) -> None:
         parts = split_evenly(inputs, target, self.parts)
         rows, length = parts[0].inputs["input_ids"].shape
-        run = self._runs.pop((training, rows, length), None) or self._make_run(training, rows, length)
+        run = self._runs.pop((training, rows, length), None)
+        if run is None:
+            run = self._make_run(training, rows, length, _device_of(inputs))
         self._runs[training, rows, length] = run
         if len(self._runs) > REMEMBERED:
             del self._runs[next(iter(self._runs))]
         run(parts, finish)
 
-    def _make_run(self, training: bool, rows: int, length: int) -> "_Run":
+    def _make_run(self, training: bool, rows: int, length: int, device: torch.device) -> "_Run":
         # On torch's word a schedule has buffers of one shape, so there is one for each.
         hidden = torch.empty(rows, length, self.width, dtype=self.passing, device="meta", requires_grad=training)
-        made = [_Worker(stage, hidden, self.device, self.group, self.computing) for stage in self.stages]
+        made = [_Worker(stage, hidden, device, self.group, self.computing) for stage in self.stages]
         # Without backward passes, 1F1B is GPipe.
         name = "gpipe" if self.schedule == "1f1b" and not training else self.schedule
         schedule = SCHEDULES[name](
@@ -203,16 +192,16 @@ class Pipeline:
         )
         return _Run(made, schedule, self.parts)
 
-    def _broadcast(self, found: Tensor | None) -> Tensor:
+    def _broadcast(self, found: Tensor | None, device: torch.device) -> Tensor:
         """A tensor of the last stage's process, on all of them."""
-        shape = torch.zeros(1 + MOST_DIMENSIONS, dtype=torch.int64, device=self.device)
+        shape = torch.zeros(1 + MOST_DIMENSIONS, dtype=torch.int64, device=device)
         if found is not None:
             shape[0] = found.ndim
             shape[1 : 1 + found.ndim] = torch.tensor(found.shape)
         distributed.broadcast(shape, self.last_rank, self.group)
         dimensions, *sizes = shape.tolist()
         if found is None:
-            found = torch.empty(sizes[:dimensions], device=self.device)
+            found = torch.empty(sizes[:dimensions], device=device)
         found = found.contiguous()
         distributed.broadcast(found, self.last_rank, self.group)
         return found
@@ -273,7 +262,7 @@ class _Worker(PipelineStage):
             )
             if self.is_last:
                 assert self.finish is not None
-                return self.finish(_first_rows(found, part.real), part)
+                return self.finish(first_rows(found, part.real), part)
         found = found.to(self.hidden_dtype).contiguous()
         # Where all weights so far are frozen there is nothing to go back to, but a message to take.
         if torch.is_grad_enabled() and not found.requires_grad:
@@ -300,42 +289,12 @@ class _Run:
             worker.clear_runtime_states()
 
 
-def split_evenly(inputs: dict[str, Tensor], target: Tensor | None, parts: int) -> list[Part]:
-    """Cut a batch into so many parts of one size; where it is too short, the last ones are filled up with its first."""
-    rows = len(next(iter(inputs.values())))
-    size = max(1, -(-rows // parts))
-    bounds = [(min(rows, part * size), min(rows, (part + 1) * size)) for part in range(parts)]
-    return [
-        Part(
-            {name: _filled(values, start, end, size) for name, values in inputs.items()},
-            None if target is None else target[start:end],
-            end - start,
-        )
-        for start, end in bounds
-    ]
-
-
-def _filled(values: Tensor, start: int, end: int, size: int) -> Tensor:
-    if end - start == size:
-        return values[start:end]
-    copied = values[:1] if len(values) > 0 else values.new_ones(1, *values.shape[1:])
-    return torch.cat([values[start:end], copied.expand(size - (end - start), *values.shape[1:])])
+def _device_of(inputs: dict[str, Tensor]) -> torch.device:
+    return next(iter(inputs.values())).device
 
 
 def _already_a_loss(loss: Tensor, _: Tensor) -> Tensor:
     return loss
-
-
-def _first_rows(logits: Any, rows: int) -> Any:
-    """Logits without those of copies."""
-    if len(_any_of(logits)) == rows:
-        return logits
-    return logits[:rows] if isinstance(logits, Tensor) else logits._replace(hidden=logits.hidden[:rows])
-
-
-def _any_of(logits: Any) -> Tensor:
-    tensor: Tensor = logits if isinstance(logits, Tensor) else logits.hidden
-    return tensor
 
 
 def _plain(module: nn.Module) -> Stage:

@@ -7,7 +7,7 @@ which positions and causal masks are computed again; of the stage before it has 
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,9 @@ class Absent(nn.Module):
     def forward(self, *given: Any, **named: Any) -> Tensor:
         """Never called."""
         raise AssertionError("a stage that is not the last has no head")
+
+
+STAND_INS = (Received, Passed, Absent)
 
 
 class Stage(Logits):
@@ -145,6 +148,42 @@ def keep_stage(model: nn.Module, index: int, count: int) -> Stage:
     whole = _transformer(model)
     parts = _parts(whole)
     return _stage(whole, parts, _divide(len(parts.blocks), count)[index], index, count)
+
+
+class Held(nn.Module):
+    """What one process holds of a model in several stages, under the whole model's names. It is not called itself.
+
+    Args:
+        stages: the stages' modules, whose weights it shares.
+    """
+
+    def __init__(self, stages: list[nn.Module]) -> None:
+        super().__init__()
+        self._stages = tuple(stages)
+        for name, child in _merged(stages).named_children():
+            self.add_module(name, child)
+
+    def train(self, mode: bool = True) -> Self:
+        """Put the stages in training mode, or out of it."""
+        for stage in self._stages:
+            stage.train(mode)
+        return super().train(mode)
+
+
+def held(stages: list[nn.Module]) -> nn.Module:
+    """The stages of a process as one module with the whole model's names; a single stage is that already."""
+    return stages[0] if len(stages) == 1 else Held(stages)
+
+
+def _merged(modules: list[nn.Module]) -> nn.Module:
+    """The same place in several stages as one: what is no stand-in, and where that is several, their children's."""
+    real = [module for module in modules if not isinstance(module, STAND_INS)]
+    if len(real) < 2 or all(next(module.children(), None) is None for module in real):
+        return (real or modules)[0]
+    merged = nn.Module()
+    for name in dict.fromkeys(name for module in real for name, _ in module.named_children()):
+        merged.add_module(name, _merged([module.get_submodule(name) for module in real]))
+    return merged
 
 
 def _divide(blocks: int, count: int) -> list[range]:
