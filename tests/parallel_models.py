@@ -113,6 +113,7 @@ def train(
     part: Callable[[Batch], Batch] = lambda batch: batch,
     total: Callable[[Tensor], Tensor] = lambda value: value,
     gradients: Callable[[nn.Module], None] = lambda model: None,
+    averaged: int = 1,
 ) -> Curve:
     """Train plainly.
 
@@ -120,6 +121,7 @@ def train(
         part: of a batch what this process takes.
         total: the sum over processes that took other parts.
         gradients: summed over those processes, in place.
+        averaged: processes whose gradients are averaged rather than summed.
     """
     stepper = OPTIMIZERS[optimizer](list(model.parameters()))
     losses, norms = [], []
@@ -129,7 +131,7 @@ def train(
         taken = part(batch)
         loss, count = HEADS[head].loss(model(**taken.inputs), taken.target, Emphasis(smoothing=smoothing))
         answers = total(torch.tensor(float(count))).item()
-        (loss / answers).backward()
+        (loss * averaged / answers).backward()
         gradients(model)
         found = [whole(weight.grad).flatten() for weight in model.parameters() if weight.grad is not None]
         losses.append((total(loss.detach()) / answers).item())

@@ -12,7 +12,7 @@ class Matrices:
     """A group of matrices within a block.
 
     Attributes:
-        module: what is given the hidden states and holds the first matrices, from the block on; "" for the block.
+        module: what is given the hidden states, for these matrices alone, from the block on.
         first: names in that module.
         last: from the block on.
         heads: norms in that module of each head's queries and keys, whose weights all heads share.
@@ -49,10 +49,6 @@ PHI = Architecture(
         Matrices("self_attn", ("q_proj", "k_proj", "v_proj"), "self_attn.dense", ("q_layernorm", "k_layernorm")),
         Matrices("mlp", ("fc1",), "mlp.fc2"),
     ),
-)
-OPT = Architecture(
-    "layers",
-    (Matrices("self_attn", ("q_proj", "k_proj", "v_proj"), "self_attn.out_proj"), Matrices("", ("fc1",), "fc2")),
 )
 # Its fused matrix has queries, keys and values of a head side by side, so that it is split by heads too.
 NEOX = Architecture(
@@ -91,7 +87,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     "helium": LLAMA,
     "starcoder2": STARCODER,
     "phi": PHI,
-    "opt": OPT,
     "gpt_neox": NEOX,
     "bert": BERT,
     "roberta": BERT,

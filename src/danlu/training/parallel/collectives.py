@@ -12,6 +12,10 @@ from torch import Tensor, distributed
 from torch.distributed import ProcessGroup
 from torch.nn import functional
 
+# Their names since torch 2.13, and before.
+all_gather_single = getattr(distributed, "all_gather_single", None) or distributed.all_gather_into_tensor
+reduce_scatter_single = getattr(distributed, "reduce_scatter_single", None) or distributed.reduce_scatter_tensor
+
 
 def equal_in(values: Tensor, group: ProcessGroup) -> Tensor:
     """Equal tensors go into work that is split: forward nothing, backward the gradients of all are summed."""
@@ -65,14 +69,14 @@ def _slice(values: Tensor, group: ProcessGroup) -> Tensor:
 
 def _gather(part: Tensor, length: int, group: ProcessGroup) -> Tensor:
     found = part.new_empty(group.size() * part.shape[0], *part.shape[1:])
-    distributed.all_gather_into_tensor(found, part.contiguous(), group=group)
+    all_gather_single(found, part.contiguous(), group=group)
     return torch.cat(found.chunk(group.size()), dim=1)[:, :length]
 
 
 def _scatter_sum(values: Tensor, group: ProcessGroup) -> Tensor:
     parts = torch.cat(_filled(values, group).chunk(group.size(), dim=1))
     mine = values.new_empty(values.shape[0], part_length(values.shape[1], group), *values.shape[2:])
-    distributed.reduce_scatter_tensor(mine, parts, group=group)
+    reduce_scatter_single(mine, parts, group=group)
     return mine
 
 

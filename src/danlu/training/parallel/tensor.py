@@ -143,8 +143,6 @@ def _divisors(number: int) -> list[int]:
 
 def _require_nothing_between(block: nn.Module, matrices: Matrices, name: str) -> None:
     """Raise ArgumentError where a module has weights beside those that are split, which would see but a part."""
-    if not matrices.module:
-        return
     module = block.get_submodule(matrices.module)
     known = {module.get_submodule(child) for child in matrices.first} | {block.get_submodule(matrices.last)}
     width = module.get_submodule(matrices.first[0]).weight.shape[0]
@@ -173,10 +171,8 @@ def _split_matrices(block: nn.Module, matrices: Matrices, group: TensorGroup) ->
     """What the matrices of a group become; where hidden states come to them is prepared."""
     module = block.get_submodule(matrices.module)
     first = [module.get_submodule(name) for name in matrices.first]
-    # One gathering for all of them, where they have their module to themselves.
-    (module if len(first) > 1 else first[0]).register_forward_pre_hook(
-        partial(_enter_matrices, group), with_kwargs=True
-    )
+    # One gathering for all of them.
+    module.register_forward_pre_hook(partial(_enter_matrices, group), with_kwargs=True)
     return {**dict.fromkeys(first, ColumnLinear), block.get_submodule(matrices.last): RowLinear}
 
 
