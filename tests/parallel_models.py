@@ -148,7 +148,6 @@ def deviation(found: Curve, wanted: Curve) -> dict[str, float]:
         "loss": max(abs(a / b - 1) for a, b in zip(found.losses, wanted.losses, strict=True)),
         "norm": max(abs(a / b - 1) for a, b in zip(found.norms, wanted.norms, strict=True)),
         "weights": max(
-            float((found.weights[name] - weight).norm() / weight.norm())
-            for name, weight in wanted.weights.items()
+            float((found.weights[name] - weight).norm() / weight.norm()) for name, weight in wanted.weights.items()
         ),
     }

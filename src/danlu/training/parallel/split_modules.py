@@ -134,9 +134,9 @@ class Whole(nn.Module):
     """Mixed into a module whose weights all processes hold: it computes with plain tensors.
 
     Attributes:
-        split_work: each process has other tokens, or other heads, so that the gradients are summed. Else they are equal.
-        keep_equal: the mean of equal gradients is taken, as rounding may differ: embeddings add up in any order on
-            cards.
+        split_work: each process has other tokens, or other heads, so that the gradients are summed; else equal ones.
+        keep_equal: the mean of equal gradients is taken, as rounding may differ: on cards an embedding adds up in any
+            order.
     """
 
     tensor_group: TensorGroup
@@ -150,7 +150,7 @@ class Whole(nn.Module):
             if weight is not None:
                 self._parameters[name] = self._plain(weight)  # type: ignore[assignment]
         try:
-            return super().forward(*args, **kwargs)  # type: ignore[misc]
+            return super().forward(*args, **kwargs)
         finally:
             self._parameters.update(own)
 

@@ -70,11 +70,11 @@ def parallelize_tensor(model: nn.Module, mesh: DeviceMesh, sequence: bool) -> No
             become(module, kinds[module])
         elif module._parameters:
             become(module, Whole)
-            module.split_work = module in in_heads or (sequence and module in in_blocks)
-            module.keep_equal = module not in in_blocks
+            split_work = module in in_heads or (sequence and module in in_blocks)
+            vars(module).update(split_work=split_work, keep_equal=module not in in_blocks)
         else:
             continue
-        module.tensor_group = group
+        vars(module).update(tensor_group=group)
     _distribute(model.network, mesh, kinds)
     if sequence and blocks:
         blocks[0].register_forward_pre_hook(partial(_enter_blocks, group), with_kwargs=True)
@@ -145,7 +145,7 @@ def _require_nothing_between(block: nn.Module, matrices: Matrices, name: str) ->
     """Raise ArgumentError where a module has weights beside those that are split, which would see but a part."""
     module = block.get_submodule(matrices.module)
     known = {module.get_submodule(child) for child in matrices.first} | {block.get_submodule(matrices.last)}
-    width = module.get_submodule(matrices.first[0]).weight.shape[0]
+    width = next(module.get_submodule(matrices.first[0]).parameters()).shape[0]
     for place, child in module.named_modules():
         if child in known or not child._parameters:
             continue
