@@ -6,9 +6,10 @@ and 2n - 1 - r, so that all have as many pairs of query and key to work on (zigz
 Attention; Dubey et al. 2024, Llama 3).
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +24,6 @@ from danlu.data.sequences import IGNORED
 from danlu.models.heads import Head
 from danlu.models.transformers import PACKING_TOLERANCE, Logits
 from danlu.training.parallel.collectives import whole_in
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 INSTEAD = "say training.parallel.shard, or shorter sequences"
 
@@ -232,8 +230,9 @@ def _probe(model: Logits, mesh: DeviceMesh, split: bool) -> Tensor:
     ids = torch.arange(1, 4 * mesh.size() + 1, device=device)[None]
     positions = torch.cat([torch.arange(3), torch.arange(ids.shape[1] - 3)]).to(device)[None]
     inputs = {"input_ids": ids, "position_ids": positions}
-    was_training = model.training
+    was_training, chunk = model.training, model.loss_chunk
     model.eval()
+    model.loss_chunk = None
     try:
         if split:
             found = model(**split_tokens(Batch(inputs, ids, zeros(1), 0), mesh).inputs)
@@ -242,5 +241,6 @@ def _probe(model: Logits, mesh: DeviceMesh, split: bool) -> Tensor:
             found = model(**inputs)[:, places]
     finally:
         model.train(was_training)
+        model.loss_chunk = chunk
     assert isinstance(found, Tensor)
     return found

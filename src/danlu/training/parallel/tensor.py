@@ -105,7 +105,7 @@ def require_tensor(model: nn.Module, ways: int) -> Architecture:
     for what, size in shares.items():
         if size % ways:
             possible = _divisors(math.gcd(*shares.values()))
-            cure = f"say {' or '.join(map(str, possible))}" if possible else INSTEAD
+            cure = f"say {_either(possible)}" if possible else INSTEAD
             raise _refusal(f"{what} cannot be split {ways} ways", cure)
     words = network.get_input_embeddings().num_embeddings
     if -(-words // ways) * (ways - 1) >= words:
@@ -123,7 +123,7 @@ def _refusal(reason: str, cure: str) -> ArgumentError:
 def _unknown(network: nn.Module, name: str) -> str:
     fused = next((place for place, _ in network.named_modules() if place.split(".")[-1] in FUSED), None)
     if fused is None:
-        return f"it is not known how the matrices of {name} are split"
+        return f"how the matrices of {name} are to be split is not known"
     return f"{name} has several matrices fused into one ({fused.split('.')[-1]}), which is not split"
 
 
@@ -135,6 +135,11 @@ def _units(network: nn.Module, architecture: Architecture) -> list[int]:
     """Hidden units of every block's last group of matrices, each number once."""
     found = [block.get_submodule(architecture.groups[-1].last) for block in _blocks(network, architecture)]
     return sorted({int(matrix.in_features) for matrix in found})  # type: ignore[arg-type]
+
+
+def _either(numbers: list[int]) -> str:
+    *others, last = map(str, numbers)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _divisors(number: int) -> list[int]:
