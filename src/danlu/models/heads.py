@@ -11,7 +11,10 @@ from torch.nn import functional
 from danlu.data.balance.emphasis import Emphasis
 from danlu.data.sequences import IGNORED
 from danlu.models.chunked import ProjectedLogits, projected_answer, projected_loss
+from danlu.models.split_logits import SplitLogits, split_answer, split_loss
 
+# Of a language model: whole, or in chunks yet to be computed, or each process with its part of the vocabulary.
+TokenLogits = Tensor | ProjectedLogits | SplitLogits
 # (logits, target, emphasis) -> the summed loss, and how many answers it is summed over.
 Loss = Callable[[Any, Tensor, Emphasis], tuple[Tensor, int]]
 
@@ -74,10 +77,12 @@ def quantity_answer(logits: Tensor, target: Tensor | None) -> Tensor:
     return logits.float()
 
 
-def token_loss(logits: Tensor | ProjectedLogits, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+def token_loss(logits: TokenLogits, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
     """Cross-entropy of [batch, length, vocabulary] against [batch, length], padding left out."""
     if isinstance(logits, ProjectedLogits):
         return projected_loss(logits, target, IGNORED, emphasis.smoothing), token_count(target)
+    if isinstance(logits, SplitLogits):
+        return split_loss(logits, target, IGNORED, emphasis.smoothing), token_count(target)
     loss = functional.cross_entropy(
         logits.flatten(0, 1).float(),
         target.flatten(),
@@ -93,12 +98,14 @@ def token_count(target: Tensor) -> int:
     return int((target != IGNORED).sum())
 
 
-def token_answer(logits: Tensor | ProjectedLogits, target: Tensor | None) -> Tensor:
+def token_answer(logits: TokenLogits, target: Tensor | None) -> Tensor:
     """Summed loss in nats, number of tokens, and number predicted rightly of each block, [batch, 3]."""
     assert target is not None, "a language model is judged by the text that follows"
     counted = target != IGNORED
     if isinstance(logits, ProjectedLogits):
         losses, right = projected_answer(logits, target, IGNORED)
+    elif isinstance(logits, SplitLogits):
+        losses, right = split_answer(logits, target, IGNORED)
     else:
         losses = functional.cross_entropy(
             logits.float().transpose(1, 2), target, reduction="none", ignore_index=IGNORED

@@ -1,0 +1,326 @@
+"""The stages of this process in a pipeline, and the order in which they work on the parts of a batch.
+
+In: stage modules as `stages.keep_stage` makes them, sharded or wrapped as other directions need. Out: gradients in
+their weights, and losses and answers on every process of the pipeline. Orders and messages are torch's.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed._composable.replicate_with_fsdp import ReplicateModule
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.pipelining import PipelineStage, schedules
+from torch.nn.parallel import DistributedDataParallel
+
+from danlu.core.errors import ArgumentError
+from danlu.data.balance.emphasis import Emphasis
+from danlu.data.feed import Batch
+from danlu.models.heads import Loss
+from danlu.training.parallel.parts import Part, first_rows, hidden_or_logits, split_evenly
+from danlu.training.parallel.stages import Stage, held
+from danlu.training.recompute import Recomputed
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+STAGES_A_PROCESS = {"gpipe": 1, "1f1b": 1, "interleaved": 2, "zero-bubble": 2}
+SCHEDULES: dict[str, Any] = {
+    "gpipe": schedules.ScheduleGPipe,  # Huang et al. 2019
+    "1f1b": schedules.Schedule1F1B,  # Narayanan et al. 2019
+    "interleaved": schedules.ScheduleInterleaved1F1B,  # Narayanan et al. 2021
+    "zero-bubble": schedules.ScheduleInterleavedZeroBubble,  # Qi et al. 2024, ZB1P
+}
+REMEMBERED = 4  # shapes of batches whose buffers are kept: whole batches, the last of an epoch, and those of validation
+MOST_DIMENSIONS = 6  # of an answer
+Judge = Callable[[Any, Tensor | None], Tensor]
+
+
+def stages_held(schedule: str, place: int, ways: int) -> list[int]:
+    """Which stages the process at a place of the pipeline holds; there are `ways * STAGES_A_PROCESS[schedule]`."""
+    return [place + turn * ways for turn in range(STAGES_A_PROCESS[schedule])]
+
+
+def require_parts(schedule: str, parts: int, ways: int) -> None:
+    """Raise ArgumentError where a schedule cannot take so many parts of a batch."""
+    where = f"training.parallel.microbatches: {parts} with schedule {schedule} over {ways} processes"
+    if schedule == "1f1b" and parts < ways:
+        raise ArgumentError(f"{where}: take at least {ways}, or schedule gpipe")
+    rounds = max(1, parts // ways)
+    if STAGES_A_PROCESS[schedule] > 1 and parts % rounds:
+        raise ArgumentError(f"{where}: take a multiple of {ways}")
+
+
+class Pipeline:
+    """The stages of one process, which works on parts of a batch in turn with the others.
+
+    Every process of the pipeline calls the same methods with the same batches.
+
+    Args:
+        stages: of `stages_held`, in that order; from `keep_stage`, or FSDP's or DDP's wrapping of that.
+        mesh: of one dimension, the processes of this pipeline.
+        schedule: a name of `SCHEDULES`.
+        parts: how many a batch goes through in.
+        loss: (logits, target, emphasis) -> the summed loss, and how many answers it is summed over.
+        emphasis: what the loss makes of classes of unequal size.
+        computing: gives what a forward pass and its loss are computed within.
+        passing: the type of hidden states between stages: that of the weights, with which they are exact.
+        averaged: by what gradients are divided after a backward pass, as DDP and FSDP do by the ways of data.
+
+    Attributes:
+        model: the weights that this process holds, under the whole model's names.
+        is_last: whether this process makes the logits.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        mesh: "DeviceMesh",
+        schedule: str,
+        parts: int,
+        loss: Loss,
+        emphasis: Emphasis,
+        computing: Callable[[], AbstractContextManager[object]] = nullcontext,
+        passing: torch.dtype = torch.float32,
+        averaged: int = 1,
+    ) -> None:
+        require_parts(schedule, parts, mesh.size())
+        self.stages, self.schedule, self.parts = list(stages), schedule, parts
+        self.loss, self.emphasis, self.computing, self.passing = loss, emphasis, computing, passing
+        self.averaged = averaged
+        self.group = mesh.get_group()
+        plain = [_plain(stage) for stage in self.stages]
+        assert [stage.index for stage in plain] == stages_held(schedule, mesh.get_local_rank(), mesh.size())
+        if schedule == "zero-bubble":
+            _prepare_split_backward(self.stages)
+        self.model, self.width = held([*plain]), plain[0].width
+        self.is_last = plain[-1].index == plain[-1].count - 1
+        self.last_rank = distributed.get_global_rank(self.group, mesh.size() - 1)
+        self._runs: dict[tuple[bool, int, int], _Run] = {}
+
+    def backward(self, batch: Batch, count: int, scale: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Add the gradients of the summed loss / count to those of the weights of this process's stages.
+
+        Args:
+            batch: the whole batch of this pipeline.
+            count: what the loss is divided by: the number of answers in the global batch.
+            scale: fp16's scaling of the loss, `GradScaler.scale`.
+
+        Returns:
+            the summed loss, fp32, a scalar on the device, the same on every process of the pipeline.
+        """
+        sums: list[Tensor] = []
+
+        def finish(logits: Any, part: Part) -> Tensor:
+            if part.real == 0:  # a mean over no samples is no number
+                return 0.0 * hidden_or_logits(logits).sum()
+            total, _ = self.loss(logits, part.target, self.emphasis)  # type: ignore[arg-type]
+            sums.append(total.detach().float())
+            share = total * (self.averaged / max(1, count))
+            return share if scale is None else scale(share)
+
+        self._run(batch.inputs, batch.target, finish, training=True)
+        summed = torch.stack(sums).sum() if sums else torch.zeros((), device=batch.target.device)
+        distributed.broadcast(summed, self.last_rank, self.group)
+        return summed
+
+    def forward(self, inputs: dict[str, Tensor], target: Tensor | None, judge: Judge) -> Tensor:
+        """What is made of the logits of some samples, without gradients, on every process of the pipeline.
+
+        Args:
+            inputs: of a batch.
+            target: its answers, where they are known.
+            judge: (logits, target) of a part -> [part's rows, …] or any other number of rows; see `losses`.
+
+        Returns:
+            the parts' rows one after the other, [rows, …], fp32.
+        """
+        found: list[Tensor] = []
+
+        def finish(logits: Any, part: Part) -> Tensor:
+            if part.real > 0:
+                found.append(judge(logits, part.target).float())
+            return hidden_or_logits(logits).new_zeros(())
+
+        # Buffers and FSDP's gathered weights outlive the call, which tensors of inference mode may not.
+        with torch.inference_mode(False), torch.no_grad():
+            self._run(inputs, target, finish, training=False)
+            return self._broadcast(torch.cat(found) if self.is_last else None, _device_of(inputs))
+
+    def losses(self, inputs: dict[str, Tensor], target: Tensor, loss: Loss, emphasis: Emphasis) -> tuple[Tensor, int]:
+        """The summed loss of some samples, and how many answers it is summed over, without gradients."""
+
+        def judge(logits: Any, target: Tensor | None) -> Tensor:
+            assert target is not None
+            total, count = loss(logits, target, emphasis)
+            return torch.stack([total.float(), total.new_tensor(float(count), dtype=torch.float32)])[None]
+
+        total, count = self.forward(inputs, target, judge).sum(dim=0)
+        return total, int(count)
+
+    def _run(
+        self,
+        inputs: dict[str, Tensor],
+        target: Tensor | None,
+        finish: Callable[[Any, Part], Tensor],
+        training: bool,
+    ) -> None:
+        parts = split_evenly(inputs, target, self.parts)
+        rows, length = parts[0].inputs["input_ids"].shape
+        run = self._runs.pop((training, rows, length), None)
+        if run is None:
+            run = self._make_run(training, rows, length, _device_of(inputs))
+        self._runs[training, rows, length] = run
+        if len(self._runs) > REMEMBERED:
+            del self._runs[next(iter(self._runs))]
+        run(parts, finish)
+
+    def _make_run(self, training: bool, rows: int, length: int, device: torch.device) -> "_Run":
+        # On torch's word a schedule has buffers of one shape, so there is one for each.
+        hidden = torch.empty(rows, length, self.width, dtype=self.passing, device="meta", requires_grad=training)
+        made = [_Worker(stage, hidden, device, self.group, self.computing) for stage in self.stages]
+        # Without backward passes, 1F1B is GPipe.
+        name = "gpipe" if self.schedule == "1f1b" and not training else self.schedule
+        schedule = SCHEDULES[name](
+            made[0] if STAGES_A_PROCESS[name] == 1 else made,
+            self.parts,
+            loss_fn=_already_a_loss if training else None,
+            scale_grads=False,
+        )
+        return _Run(made, schedule, self.parts)
+
+    def _broadcast(self, found: Tensor | None, device: torch.device) -> Tensor:
+        """A tensor of the last stage's process, on all of them."""
+        shape = torch.zeros(1 + MOST_DIMENSIONS, dtype=torch.int64, device=device)
+        if found is not None:
+            shape[0] = found.ndim
+            shape[1 : 1 + found.ndim] = torch.tensor(found.shape)
+        distributed.broadcast(shape, self.last_rank, self.group)
+        dimensions, *sizes = shape.tolist()
+        if found is None:
+            found = torch.empty(sizes[:dimensions], device=device)
+        found = found.contiguous()
+        distributed.broadcast(found, self.last_rank, self.group)
+        return found
+
+
+class _Worker(PipelineStage):
+    """A stage as torch's schedules drive it. Inputs and targets do not travel: each process has the batch.
+
+    Args:
+        module: what computes.
+        hidden: what is passed on, as an example.
+        computing: gives what a forward pass and its loss are computed within.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        hidden: Tensor,
+        device: torch.device,
+        group: distributed.ProcessGroup,
+        computing: Callable[[], AbstractContextManager[object]],
+    ) -> None:
+        plain = _plain(module)
+        first, last = plain.index == 0, plain.index == plain.count - 1
+        # With the shapes told, torch does not try them out with a forward and a backward pass.
+        super().__init__(
+            module,
+            plain.index,
+            plain.count,
+            device,
+            input_args=() if first else (hidden,),
+            output_args=(hidden.new_empty(()),) if last else (hidden,),
+            group=group,
+        )
+        self.hidden_dtype, self.computing = hidden.dtype, computing
+        self.work: list[Part] = []
+        self.finish: Callable[[Any, Part], Tensor] | None = None
+        self._part: Part | None = None
+
+    def forward_one_chunk(
+        self,
+        fwd_chunk_id: int,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None = None,
+        save_forward_output: bool = True,
+    ) -> Any:
+        """Torch's, which is told nothing of the part's inputs."""
+        self._part = self.work[fwd_chunk_id]
+        return super().forward_one_chunk(fwd_chunk_id, (), {}, save_forward_output)
+
+    def forward_maybe_with_nosync(self, *received: Tensor) -> Tensor:
+        """Hidden states for the next stage; of the last one, what is made of the logits."""
+        part = self._part
+        assert part is not None
+        with self.computing():
+            found = super().forward_maybe_with_nosync(  # type: ignore[no-untyped-call]
+                received[0] if received else None, **part.inputs
+            )
+            if self.is_last:
+                assert self.finish is not None
+                return self.finish(first_rows(found, part.real), part)
+        found = found.to(self.hidden_dtype).contiguous()
+        # Where all weights so far are frozen there is nothing to go back to, but a message to take.
+        if torch.is_grad_enabled() and not found.requires_grad:
+            found.requires_grad_()
+        passed: Tensor = found
+        return passed
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A schedule for batches of one shape."""
+
+    workers: list[_Worker]
+    schedule: Any
+    parts: int
+
+    def __call__(self, parts: list[Part], finish: Callable[[Any, Part], Tensor]) -> None:
+        for worker in self.workers:
+            worker.work, worker.finish = parts, finish
+        # It wants a target to give to the loss, which is computed already.
+        self.schedule.step(target=torch.zeros(self.parts), return_outputs=False)
+        for worker in self.workers:
+            worker.work, worker.finish, worker._part = [], None, None
+            worker.clear_runtime_states()
+
+
+def _device_of(inputs: dict[str, Tensor]) -> torch.device:
+    return next(iter(inputs.values())).device
+
+
+def _already_a_loss(loss: Tensor, _: Tensor) -> Tensor:
+    return loss
+
+
+def _plain(module: nn.Module) -> Stage:
+    inner = module.module if isinstance(module, DistributedDataParallel) else module
+    assert isinstance(inner, Stage)
+    return inner
+
+
+def _prepare_split_backward(modules: list[nn.Module]) -> None:
+    """Make sure that a backward pass in two, for inputs and for weights, reaches every weight.
+
+    Raises:
+        ArgumentError: it would not.
+    """
+    if any(isinstance(module, DistributedDataParallel) for module in modules):
+        # DDP waits for a kind of gradient that such a pass does not make, and would add up none.
+        raise ArgumentError(
+            "training.parallel: schedule zero-bubble does not go with data, whose gradients it would leave apart; take "
+            "schedule interleaved, or shard instead of data"
+        )
+    for part in (part for module in modules for part in module.modules()):
+        if isinstance(part.forward, Recomputed) and part.forward.selective:
+            raise ArgumentError(
+                "training.memory.checkpointing: selective goes through a block backwards once, and schedule "
+                "zero-bubble does so twice; take full, or schedule interleaved"
+            )
+        if isinstance(part, FSDPModule) and not isinstance(part, ReplicateModule):
+            # Weights that are given up after the forward pass are no longer those that the pass for weights looks for.
+            part.set_reshard_after_forward(False)

@@ -1,0 +1,50 @@
+"""Random numbers for dropout within a tensor group: the same masks where activations are equal, others where not.
+
+All processes of a group begin a step with the same seed. Where work is split, each goes on with a stream of its own,
+begun from the common one, and where it ends with the common one again (Shoeybi et al. 2019). Which stream it is follows
+from the seed alone, so that a step, or a block that is computed again, has the same masks again.
+"""
+
+import zlib
+
+import torch
+from torch import Tensor
+
+
+class Streams:
+    """The stream of random numbers of one device, common or this process's own.
+
+    Args:
+        device_type: e.g. cuda.
+        rank: of this process in its group.
+    """
+
+    def __init__(self, device_type: str, rank: int) -> None:
+        self.device_type, self.rank = device_type, rank
+        self._common: Tensor | None = None
+
+    def part(self) -> None:
+        """From here on this process's own stream."""
+        torch.rand(1, device=self.device_type)  # the common stream moves on, so that the next part has another
+        self._common = self._state()
+        seed = zlib.crc32(self._common.numpy().tobytes(), self.rank + 1)
+        if self.device_type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.get_device_module(self.device_type).manual_seed(seed)
+
+    def join(self) -> None:
+        """From here on the common stream, from where it was left."""
+        if self._common is None:
+            return
+        if self.device_type == "cpu":
+            torch.set_rng_state(self._common)
+        else:
+            torch.get_device_module(self.device_type).set_rng_state(self._common)
+        self._common = None
+
+    def _state(self) -> Tensor:
+        if self.device_type == "cpu":
+            return torch.get_rng_state()
+        state: Tensor = torch.get_device_module(self.device_type).get_rng_state()
+        return state

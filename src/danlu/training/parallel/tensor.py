@@ -1,0 +1,241 @@
+"""Tensor parallelism: every matrix of a transformer's blocks, and its vocabulary, split among the processes of a group.
+
+Put on a plain model from outside, in place; the model may then be sharded further (FSDP2, block by block). With
+`sequence` what lies between the matrices is split by tokens (Shoeybi et al. 2019; Korthikanti et al. 2022). A language
+model answers with `SplitLogits`, which its head takes as it takes whole ones.
+"""
+
+import math
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import Placement, Replicate, Shard, distribute_tensor
+
+from danlu.core.errors import ArgumentError
+from danlu.models.split_logits import SplitLogits
+from danlu.models.transformers import DROPOUTS, Logits
+from danlu.training.parallel import collectives
+from danlu.training.parallel.architectures import ARCHITECTURES, FUSED, Architecture, Matrices
+from danlu.training.parallel.split_modules import (
+    ColumnLinear,
+    RowLinear,
+    SplitEmbedding,
+    TensorGroup,
+    Whole,
+    become,
+    part_start,
+)
+
+INSTEAD = "say training.parallel.shard, which splits any model"
+PLACEMENTS: dict[tuple[type[nn.Module], str], Placement] = {
+    (ColumnLinear, "weight"): Shard(0),
+    (ColumnLinear, "bias"): Shard(0),
+    (RowLinear, "weight"): Shard(1),
+    (SplitEmbedding, "weight"): Shard(0),
+}
+
+
+def parallelize_tensor(model: nn.Module, mesh: DeviceMesh, sequence: bool) -> None:
+    """Split a model among the processes of a group, in place. All of its weights become DTensors on `mesh`.
+
+    Weights are taken from the group's first process. Those that are not split (norms, biases of last matrices,
+    positions, a classifier) are held by all processes, with equal gradients. Chunks of logits (`project_late`) are
+    given up: logits are split already.
+
+    Args:
+        model: as `build_transformer` made it, on the device.
+        mesh: the group, of one dimension.
+        sequence: split tokens too, between the matrices.
+
+    Raises:
+        ArgumentError: the model cannot be split so many ways, or is not known.
+    """
+    architecture = require_tensor(model, mesh.size())
+    assert isinstance(model, Logits)
+    group = TensorGroup(mesh, sequence, _drops(model.network))
+    blocks = _blocks(model.network, architecture)
+    kinds: dict[nn.Module, type[nn.Module]] = {}
+    in_heads: set[nn.Module] = set()
+    for block in blocks:
+        for matrices in architecture.groups:
+            kinds |= _split_matrices(block, matrices, group)
+            found = dict(block.get_submodule(matrices.module).named_children())
+            in_heads |= {found[name] for name in matrices.heads if name in found}
+    kinds |= _split_vocabulary(model, group)
+    in_blocks = {module for block in blocks for module in block.modules()}
+    for module in model.network.modules():
+        if module in kinds:
+            become(module, kinds[module])
+        elif module._parameters:
+            become(module, Whole)
+            split_work = module in in_heads or (sequence and module in in_blocks)
+            vars(module).update(split_work=split_work, keep_equal=module not in in_blocks)
+        else:
+            continue
+        vars(module).update(tensor_group=group)
+    _distribute(model.network, mesh, kinds)
+    if sequence and blocks:
+        blocks[0].register_forward_pre_hook(partial(_enter_blocks, group), with_kwargs=True)
+        blocks[-1].register_forward_hook(partial(_leave_blocks, group))
+
+
+def require_tensor(model: nn.Module, ways: int) -> Architecture:
+    """Where the matrices of a model are that is to be split so many ways; needs no other process.
+
+    Raises:
+        ArgumentError: it cannot be.
+    """
+    if not isinstance(model, Logits):
+        raise _refusal(f"it splits transformers' models, and this is {type(model).__name__}", INSTEAD)
+    network: Any = model.network
+    if hasattr(network, "get_base_model"):
+        raise _refusal("adapters are not split", INSTEAD)
+    name = network.config.model_type
+    architecture = ARCHITECTURES.get(name)
+    if architecture is None:
+        raise _refusal(_unknown(network, name), f"{INSTEAD}, or take one of {', '.join(ARCHITECTURES)}")
+    heads = network.config.num_attention_heads
+    shares = {
+        f"{heads} heads": heads,
+        f"{_key_heads(network)} heads of keys and values": _key_heads(network),
+        **{f"{units} hidden units": units for units in _units(network, architecture)},
+    }
+    for what, size in shares.items():
+        if size % ways:
+            possible = _divisors(math.gcd(*shares.values()))
+            cure = f"say {_either(possible)}" if possible else INSTEAD
+            raise _refusal(f"{what} cannot be split {ways} ways", cure)
+    words = network.get_input_embeddings().num_embeddings
+    if -(-words // ways) * (ways - 1) >= words:
+        raise _refusal(f"a vocabulary of {words} cannot be split {ways} ways", "take fewer ways")
+    for block in _blocks(network, architecture):
+        for matrices in architecture.groups:
+            _require_nothing_between(block, matrices, name)
+    return architecture
+
+
+def _refusal(reason: str, cure: str) -> ArgumentError:
+    return ArgumentError(f"training.parallel.tensor: {reason}; {cure}")
+
+
+def _unknown(network: nn.Module, name: str) -> str:
+    fused = next((place for place, _ in network.named_modules() if place.split(".")[-1] in FUSED), None)
+    if fused is None:
+        return f"how the matrices of {name} are to be split is not known"
+    return f"{name} has several matrices fused into one ({fused.split('.')[-1]}), which is not split"
+
+
+def _key_heads(network: Any) -> int:
+    return getattr(network.config, "num_key_value_heads", None) or int(network.config.num_attention_heads)
+
+
+def _units(network: nn.Module, architecture: Architecture) -> list[int]:
+    """Hidden units of every block's last group of matrices, each number once."""
+    found = [block.get_submodule(architecture.groups[-1].last) for block in _blocks(network, architecture)]
+    return sorted({int(matrix.in_features) for matrix in found})  # type: ignore[arg-type]
+
+
+def _either(numbers: list[int]) -> str:
+    *others, last = map(str, numbers)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _divisors(number: int) -> list[int]:
+    return [ways for ways in range(2, number + 1) if number % ways == 0]
+
+
+def _require_nothing_between(block: nn.Module, matrices: Matrices, name: str) -> None:
+    """Raise ArgumentError where a module has weights beside those that are split, which would see but a part."""
+    module = block.get_submodule(matrices.module)
+    known = {module.get_submodule(child) for child in matrices.first} | {block.get_submodule(matrices.last)}
+    width = next(module.get_submodule(matrices.first[0]).parameters()).shape[0]
+    for place, child in module.named_modules():
+        if child in known or not child._parameters:
+            continue
+        shared = place in matrices.heads and all(weight.numel() < width for weight in child.parameters())
+        if not shared:
+            raise _refusal(f"{name} has weights between its matrices ({place or matrices.module})", INSTEAD)
+
+
+def _blocks(network: nn.Module, architecture: Architecture) -> list[nn.Module]:
+    """The blocks in order; of a stage of a pipeline those that it has."""
+    lists = [module for place, module in network.named_modules() if place.split(".")[-1] == architecture.blocks]
+    return [block for found in lists if isinstance(found, nn.ModuleList | nn.ModuleDict) for block in found.children()]
+
+
+def _drops(network: Any) -> bool:
+    """Whether the model drops anything in training."""
+    asked = [getattr(network.config, name, None) for name in DROPOUTS]
+    layers = [module.p for module in network.modules() if isinstance(module, nn.Dropout)]
+    return any(share for share in [*asked, *layers])
+
+
+def _split_matrices(block: nn.Module, matrices: Matrices, group: TensorGroup) -> dict[nn.Module, type[nn.Module]]:
+    """What the matrices of a group become; where hidden states come to them is prepared."""
+    module = block.get_submodule(matrices.module)
+    first = [module.get_submodule(name) for name in matrices.first]
+    # One gathering for all of them.
+    module.register_forward_pre_hook(partial(_enter_matrices, group), with_kwargs=True)
+    return {**dict.fromkeys(first, ColumnLinear), block.get_submodule(matrices.last): RowLinear}
+
+
+def _split_vocabulary(model: Logits, group: TensorGroup) -> dict[nn.Module, type[nn.Module]]:
+    """What the embedding and a language model's last layer become; its logits stay split."""
+    network: Any = model.network
+    model.loss_chunk = None
+    kinds: dict[nn.Module, type[nn.Module]] = {network.get_input_embeddings(): SplitEmbedding}
+    last = network.get_output_embeddings()
+    if last is not None:
+        kinds[last] = ColumnLinear
+        last.register_forward_pre_hook(partial(_enter_last, group))
+        model.register_forward_hook(partial(_split_logits, group, last.out_features))
+    return kinds
+
+
+def _distribute(network: nn.Module, mesh: DeviceMesh, kinds: dict[nn.Module, type[nn.Module]]) -> None:
+    """Make every weight a DTensor; one that several modules share stays one."""
+    made: dict[nn.Parameter, nn.Parameter] = {}
+    for module in network.modules():
+        for name, weight in module._parameters.items():
+            if weight is None:
+                continue
+            if weight not in made:
+                placement = PLACEMENTS.get((kinds.get(module, Whole), name), Replicate())
+                split = distribute_tensor(weight.detach(), mesh, [placement])
+                made[weight] = nn.Parameter(split, requires_grad=weight.requires_grad)
+            module._parameters[name] = made[weight]
+
+
+def _first_argument(
+    change: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Hidden states are what a module is given first, or by their name."""
+    if args:
+        return (change(args[0]), *args[1:]), kwargs
+    return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+
+
+def _enter_blocks(group: TensorGroup, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return _first_argument(lambda hidden: group.enter_blocks(hidden, block.training), args, kwargs)
+
+
+def _leave_blocks(group: TensorGroup, block: nn.Module, args: tuple[Any, ...], hidden: Any) -> Any:
+    if isinstance(hidden, tuple):
+        return (group.leave_blocks(hidden[0]), *hidden[1:])
+    return group.leave_blocks(hidden)
+
+
+def _enter_matrices(group: TensorGroup, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return _first_argument(lambda hidden: group.enter_matrices(hidden, module.training), args, kwargs)
+
+
+def _enter_last(group: TensorGroup, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (collectives.equal_in(args[0], group.processes), *args[1:])
+
+
+def _split_logits(
+    group: TensorGroup, vocabulary: int, model: nn.Module, args: tuple[Any, ...], logits: Tensor
+) -> SplitLogits:
+    return SplitLogits(logits, part_start(vocabulary, group), vocabulary, group.processes)
