@@ -1,6 +1,8 @@
 """Several processes are started as one command, fail as one and end as one."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -99,7 +101,6 @@ def test_a_request_to_stop_reaches_each_process_once(number: signal.Signals, tmp
     assert [(tmp_path / f"checkpoint-{rank}").read_text() for rank in (0, 1)] == [number.name] * 2
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a process is not told")
 def test_processes_stop_when_the_launcher_is_killed(tmp_path: Path) -> None:
     launcher = started("stoppable", tmp_path)
     until(lambda: len([file for file in tmp_path.glob("ready-*") if file.read_text()]) == 2)
@@ -212,6 +213,18 @@ def test_cores_are_shared_among_the_processes_of_a_machine(monkeypatch: pytest.M
 )
 def test_a_lost_peer_is_known_by_what_backends_say(error: Exception, lost: bool) -> None:
     assert is_lost_peer(error) is lost
+
+
+def test_a_launched_danlu_gives_its_answer_and_its_run(tmp_path: Path, danlu: Command) -> None:
+    arguments = ("breast-cancer", "-o", tmp_path, "--set", "training.epochs=1", "--json")
+    done = danlu("train", *arguments, "--processes", 1)
+    assert done.returncode == 0, done.stderr
+    (run,) = tmp_path.iterdir()
+    assert json.loads(done.stdout) == {"run": str(run)}
+    assert re.fullmatch(r"breast-cancer-\d{8}-\d{4}", run.name)
+    again = danlu("train", *arguments, "--processes", 1)
+    assert again.returncode == 0, again.stderr
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.xfail(reason="each process trains for itself until they speak with one another", strict=True)

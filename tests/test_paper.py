@@ -24,6 +24,7 @@ from danlu.training.parallel.paper import CARDS, DECODERS, USABLE, best, layouts
 from danlu.training.parallel.traffic import bubble, flops_a_token, times, traffic
 from danlu.verbs.paper import plan_on_paper
 from tests.conftest import Command
+from tests.processes import REPOSITORY
 
 SMALL = Decoder(layers=2, hidden=64, heads=4, kv_heads=2, intermediate=96, vocabulary=128, sequence=32)
 BF16, FP32 = PRECISIONS["bf16"], PRECISIONS["fp32"]
@@ -299,3 +300,11 @@ def test_what_is_not_known_is_refused(arguments: list[str], message: str, danlu:
     done = danlu("plan", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_the_table_of_the_chapter_is_what_is_printed(danlu: Command) -> None:
+    chapter = (REPOSITORY / "docs" / "parallel.md").read_text(encoding="utf-8")
+    command, _, shown = chapter.partition("$ danlu plan --on-paper")[2].partition("\n")
+    done = danlu("plan", "--on-paper", *command.split())
+    printed = [line.rstrip() for line in done.stdout.splitlines()]
+    assert printed == shown.partition("```")[0].splitlines()

@@ -5,14 +5,13 @@ wrong for each of them. So whoever fails leaves a note in a folder that the laun
 only where no other has said the same. The launcher reads the notes to know what the failure was.
 """
 
-import ctypes
 import hashlib
 import json
 import os
 import re
 import signal
-import sys
 import tempfile
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ LOST_PEER = re.compile(
     re.IGNORECASE,
 )
 LOST_ERRORS = ("DistNetworkError", "DistBackendError", "DistStoreError", "RuntimeError", "ConnectionError")
-PR_SET_PDEATHSIG = 1  # prctl(2)
+WATCH_EVERY_S = 1.0
 PATIENCE_S = 1.0  # for the process that failed first to leave its note
 
 Kind = Literal["foreseen", "unforeseen", "lost"]
@@ -78,13 +77,20 @@ def say_failure(error: Exception) -> int:
 
 
 def end_with_launcher() -> None:
-    """Have this process asked to stop when danlu's launcher is no longer there, however that came about. On Linux."""
+    """Have this process asked to stop, once, when danlu's launcher is no longer there, however that came about.
+
+    Only of a process that the launcher has started itself: what its workers start inherits their environment.
+    """
     launcher = os.environ.get(WATCHED)
-    if launcher is None or not sys.platform.startswith("linux"):
+    if launcher is None or os.getppid() != int(launcher):
         return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(launcher):  # it was gone before
+
+    def watch() -> None:
+        while os.getppid() == int(launcher):
+            time.sleep(WATCH_EVERY_S)
         os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="danlu-launcher-watch", daemon=True).start()
 
 
 def is_lost_peer(error: BaseException) -> bool:

@@ -70,8 +70,8 @@ class Precision:
         gradient: its gradient.
         optimizer: what AdamW keeps of it: two moments, and an fp32 copy where there is one.
         compute: an element of a matrix product, and of a gathered weight.
-        normed: an element of a normed stream before it is scaled.
-        stream: an element of the stream as the norm keeps it.
+        normed: an element of the stream between layers, and of the normed one before it is scaled.
+        stream: an element of the stream as a norm keeps it, which computes in fp32.
         inputs: copies of the normed stream that a layer's matrices keep; autocast makes one for each of five matrices.
         cast: a weight's copy in the precision of the products, which autocast keeps during a step.
     """
@@ -243,10 +243,10 @@ def layer_bytes(
     between = tensor if sequence_parallel else 1
     logarithms = FP32 * model.heads // tensor
     if recompute == "full":
-        return wide * precision.stream // between
+        return wide * precision.normed // between  # the layer's input
     if recompute == "selective":
         products = precision.compute * (2 * wide + 2 * narrow + 2 * inside) // tensor  # queries, answers, keys ...
-        return products + (2 * precision.compute + precision.stream) * wide // between + logarithms
+        return products + (2 * precision.compute + precision.normed) * wide // between + logarithms
     norms = 2 * (precision.stream + precision.normed) * wide + 2 * FP32
     inputs = precision.inputs * precision.compute * wide
     split = precision.compute * (2 * wide + 2 * narrow + 4 * inside)
