@@ -84,6 +84,15 @@ def stoppable(folder: Path) -> None:
     raise DataError("stopped at step 7")
 
 
+def stubborn(folder: Path) -> None:
+    """Asked to stop, rank 0 is killed and the other goes on for ever."""
+    number = signal.SIGKILL if WORLD.rank == 0 else signal.SIGCONT
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), number))
+    (folder / f"ready-{WORLD.rank}").touch()
+    while True:
+        time.sleep(0.02)
+
+
 if __name__ == "__main__":
     end_with_launcher()
     code = 0

@@ -90,6 +90,15 @@ def test_what_cannot_be_asked_to_end_is_ended(tmp_path: Path) -> None:
     assert launched("deaf", tmp_path) == (3, "", "rank 1 has failed\n")
 
 
+def test_a_stop_does_not_wait_for_those_whose_peer_was_killed(tmp_path: Path) -> None:
+    launcher = started("stubborn", tmp_path, restarts=3)
+    until(lambda: len(list(tmp_path.glob("ready-*"))) == 2)
+    launcher.send_signal(signal.SIGTERM)
+    _, err = launcher.communicate(timeout=60)
+    assert launcher.returncode == 128 + signal.SIGKILL
+    assert "begin again" not in err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_request_to_stop_reaches_each_process_once(number: signal.Signals, tmp_path: Path) -> None:
     launcher = started("stoppable", tmp_path, restarts=3)
@@ -161,6 +170,11 @@ def test_processes_must_fit_the_recipe() -> None:
         check_fit(split, 3)
     with pytest.raises(ArgumentError, match="one at least"):
         check_fit(recipe, 0)
+
+
+def test_there_are_no_fewer_than_no_restarts(danlu: Command, tmp_path: Path) -> None:
+    done = danlu("train", "wine", "-o", tmp_path, "--processes", 2, "--restarts", -1)
+    assert (done.returncode, done.stderr) == (2, "--restarts -1: say 0 for none\n")
 
 
 def test_a_launched_process_launches_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,9 +81,14 @@ def launch(command: Sequence[str], processes: int, restarts: int) -> int:
         command: the program and its arguments.
         processes: how many.
         restarts: how often all are started anew after a signal has ended one.
+
+    Raises:
+        ArgumentError: there cannot be so many restarts.
     """
     from danlu.training.parallel.workers import run_workers
 
+    if restarts < 0:
+        raise ArgumentError(f"--restarts {restarts}: say 0 for none")
     # Libraries that no recipe speaks to start as many threads as there are cores, in every process.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     ended = run_workers(command, processes, restarts, name=uuid.uuid4().hex)

@@ -182,7 +182,8 @@ class Workers(SimpleElasticAgent):
         if all(code == 0 for code in codes):
             return RunResult(state=WorkerState.SUCCEEDED, return_values=dict.fromkeys(range(len(codes))))
         if self.asked:
-            if None in codes and time.monotonic() < self.asked_at + STOP_WITHIN_S:
+            killed = any(code is not None and code < 0 for code in codes)  # the others would wait for it
+            if None in codes and not killed and time.monotonic() < self.asked_at + STOP_WITHIN_S:
                 return RunResult(state=WorkerState.HEALTHY)
             self._bring_down()
             raise WorkersFailed(Ended(self._code_after_stop()))
