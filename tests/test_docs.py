@@ -21,7 +21,7 @@ from danlu.recipe.load import load_recipe
 
 ROOT = Path(__file__).parents[1]
 DANLU = Path(sys.executable).parent / "danlu"
-GUIDE, CHINESE = ROOT / "docs" / "guide.md", ROOT / "docs" / "guide.zh.md"
+GUIDE = ROOT / "docs" / "guide.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"((?:^<!--[^\n]*-->\n)*)^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -126,10 +126,12 @@ def test_the_reference_is_up_to_date() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_both_guides_have_the_same_chapters_and_examples() -> None:
-    levels = [re.findall(r"^(#+) ", without_code(page), re.MULTILINE) for page in (GUIDE, CHINESE)]
+@pytest.mark.parametrize("page", [GUIDE, ROOT / "docs" / "parallel.md"], ids=lambda page: page.name)
+def test_both_languages_have_the_same_chapters_and_examples(page: Path) -> None:
+    chinese = page.with_suffix(".zh.md")
+    levels = [re.findall(r"^(#+) ", without_code(language), re.MULTILINE) for language in (page, chinese)]
     assert levels[0] == levels[1]
-    assert blocks(GUIDE) == blocks(CHINESE)
+    assert blocks(page) == blocks(chinese)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

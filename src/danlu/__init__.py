@@ -1,8 +1,8 @@
 """danlu: raw data to a trained, evaluated and portable model from one typed recipe.
 
 Each verb of the command line is a function here: `train`, `resume`, `evaluate`, `run`, `predict`, `check`, `new`,
-`plan`, `runs`, `visualize`, `doctor`; `load` opens a bundle. They are imported when first used, so that `import danlu`
-costs nothing.
+`plan`, `runs`, `deploy`, `visualize`, `doctor`; `load` opens a bundle. They are imported when first used, so that
+`import danlu` costs nothing.
 """
 
 import importlib
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from danlu.recipe.load import load_recipe as load_recipe
     from danlu.recipe.schema import Recipe as Recipe
     from danlu.verbs.check import check as check
+    from danlu.verbs.deploy import deploy as deploy
     from danlu.verbs.doctor import doctor as doctor
     from danlu.verbs.evaluate import evaluate as evaluate
     from danlu.verbs.load import load as load
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-VERBS = ("check", "doctor", "evaluate", "load", "new", "plan", "predict", "run", "runs", "train", "visualize")
+VERBS = ("check", "deploy", "doctor", "evaluate", "load", "new", "plan", "predict", "run", "runs", "train", "visualize")
 _HOMES = {
     "Recipe": "danlu.recipe.schema",
     "load_recipe": "danlu.recipe.load",
@@ -35,6 +36,7 @@ _HOMES = {
         verb: f"danlu.verbs.{verb}"
         for verb in (
             "check",
+            "deploy",
             "doctor",
             "evaluate",
             "load",
@@ -51,6 +53,7 @@ _HOMES = {
 __all__ = [
     "Recipe",
     "check",
+    "deploy",
     "doctor",
     "evaluate",
     "load",

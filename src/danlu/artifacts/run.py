@@ -9,6 +9,7 @@ model/             the bundle
 
 import itertools
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -49,8 +50,7 @@ class RunDirectory:
             ArgumentError: the folder is there already.
             ArtifactError: it cannot be made, or the disk has too little room.
         """
-        stamp = f"{name}-{datetime.now():%Y%m%d-%H%M}"
-        path = parent / (folder or stamp)
+        path = parent / (folder or name)
         refuse_existing(parent, folder, overwrite)
         with writing(path):
             parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ class RunDirectory:
                     f"{path}: the disk has {free / 1e6:.1f} MB free and the run needs about "
                     f"{needed_bytes / 1e6:.1f} MB; free some space, or choose another folder with --output"
                 )
-            path = _claim(path) if folder is None else _replace(path)
+            path = _claim(parent, name) if folder is None else _replace(path)
             for part in ("data", "checkpoints", "predictions"):
                 (path / part).mkdir()
         return cls(path)
@@ -128,15 +128,26 @@ def refuse_existing(parent: Path, folder: str | None, overwrite: bool) -> None:
         raise ArgumentError(f"{path}: is not a run of danlu, so it is not overwritten; choose another --name")
 
 
-def _claim(path: Path) -> Path:
-    """Make a folder of this name, or with a number behind it where another run of the same minute was first."""
-    for counter in itertools.count(1):
-        claimed = path if counter == 1 else path.with_name(f"{path.name}-{counter}")
+def free_name(parent: Path, name: str) -> str:
+    """A name that no run below a folder has yet: the recipe's name and the time, with a number where it must be."""
+    return next(free for free in _names(name) if not (parent / free).exists())
+
+
+def _names(name: str) -> Iterator[str]:
+    """The names that a run of this minute may have, the best first."""
+    stamp = f"{name}-{datetime.now():%Y%m%d-%H%M}"
+    yield stamp
+    yield from (f"{stamp}-{counter}" for counter in itertools.count(2))
+
+
+def _claim(parent: Path, name: str) -> Path:
+    """Make a folder of the first name that no other run has."""
+    for free in _names(name):
         try:
-            claimed.mkdir()
+            (parent / free).mkdir()
         except FileExistsError:
             continue
-        return claimed
+        return parent / free
     raise AssertionError("numbers do not end")
 
 

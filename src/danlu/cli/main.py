@@ -3,6 +3,7 @@
 Exit codes: 0 done, 2 the recipe or the arguments are wrong, 3 the data is wrong, 1 anything else.
 """
 
+import os
 import sys
 
 from cyclopts import App
@@ -10,6 +11,8 @@ from cyclopts import App
 from danlu import __version__
 from danlu.core.console import say
 from danlu.core.errors import DanluError
+from danlu.core.failing import end_with_launcher, say_failure
+from danlu.core.world import this_world
 
 app = App(
     name="danlu",
@@ -28,6 +31,7 @@ VERBS = {
     "train": "Train a model into a run directory; judge it later.",
     "evaluate": "Judge a run's model on its validation and test splits; write the report.",
     "predict": "Answer every row of a file, folder or glob with a bundle.",
+    "deploy": "Write what a cluster that exists needs: to train a recipe on SLURM, Kubeflow or Ray.",
     "visualize": "Show what a recipe does to its data, as a file to look at.",
     "runs": "List runs, or compare some.",
     "schema": "Print the recipe's JSON Schema, for editors.",
@@ -39,25 +43,35 @@ for verb, purpose in VERBS.items():
 
 def main() -> None:
     """Run the command line and exit."""
-    arguments = sys.argv[1:]
+    end_with_launcher()
+    code = _run(sys.argv[1:])
+    if this_world().size == 1:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.closed:
+            stream.flush()
+    # While Python ends, threads of the backend that processes speak through abort one of them now and then.
+    os._exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    """The exit code of the verb that the arguments name."""
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         code = app(arguments, result_action="return_value", exit_on_error=True)
-        sys.exit(code if isinstance(code, int) else 0)
+        return code if isinstance(code, int) else 0
     except DanluError as error:
         if debug:
             raise
-        say(str(error))
-        sys.exit(error.exit_code)
+        return say_failure(error)
     except KeyboardInterrupt:
         say("danlu: stopped")
-        sys.exit(1)
+        return 1
     except BrokenPipeError:  # `danlu schema | head`
         sys.stderr.close()
-        sys.exit(0)
+        return 0
     except Exception as error:
         if debug:
             raise
-        say(f"danlu: {type(error).__name__}: {error} (not foreseen; --debug shows where)")
-        sys.exit(1)
+        return say_failure(error)

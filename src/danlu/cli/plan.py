@@ -1,13 +1,14 @@
-"""danlu plan RECIPE"""
+"""danlu plan RECIPE, danlu plan --on-paper 8,64"""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Json, Overrides, RecipeArgument
-from danlu.cli.show import print_json
-from danlu.core.errors import DanluError
+from danlu.cli.options import Json, OptionalRecipe, Overrides
+from danlu.cli.show import print_json, print_table
+from danlu.core.console import say
+from danlu.core.errors import ArgumentError, DanluError
 
 if TYPE_CHECKING:
     from danlu.verbs.plan import Prediction
@@ -15,17 +16,73 @@ if TYPE_CHECKING:
 Memory = Annotated[float | None, Parameter(name="--memory", help="Plan for so many GB in place of what is free here.")]
 
 
-def plan(recipe: RecipeArgument, *, overrides: Overrides = (), memory: Memory = None, json: Json = False) -> int:
+OnPaper = Annotated[
+    str | None,
+    Parameter(
+        name="--on-paper",
+        help="Foresee a language model on so many GPUs, as in 8,64,1024, by formulae; nothing is built or measured.",
+    ),
+]
+Models = Annotated[
+    str, Parameter(name="--model", help="On paper, without a recipe: shapes of Llama 2, 7b, 13b or 70b.")
+]
+Card = Annotated[Literal["a100", "h100", "h200", "b200"], Parameter(help="On paper: the GPU, eight a node.")]
+Precision = Annotated[str | None, Parameter(help="On paper: as training.precision; bf16 by default.")]
+Tokens = Annotated[
+    int | None, Parameter(help="On paper: tokens a step over all GPUs; the recipe's batch, else 4,194,304.")
+]
+
+
+def plan(
+    recipe: OptionalRecipe = None,
+    *,
+    overrides: Overrides = (),
+    memory: Memory = None,
+    on_paper: OnPaper = None,
+    model: Models = "7b,70b",
+    card: Card = "h100",
+    precision: Precision = None,
+    tokens: Tokens = None,
+    json: Json = False,
+) -> int:
     """Foresee the memory, arithmetic and time of a training, and what would fit if it does not."""
     from danlu.recipe.load import load_recipe
+
+    loaded = None if recipe is None else load_recipe(recipe, overrides)
+    if on_paper is not None:
+        from danlu.verbs.paper import ASSUMED, as_values, plan_on_paper, shown
+
+        models = [name.strip() for name in model.split(",")]
+        lines = plan_on_paper(_counts(on_paper), models, loaded, card, precision, tokens)
+        if json:
+            print_json([as_values(line) for line in lines])
+        else:
+            print_table(_filled([shown(line) for line in lines]))
+            say(ASSUMED)
+        return 0
+    if loaded is None:
+        raise ArgumentError("give a recipe, or --on-paper with numbers of GPUs")
     from danlu.verbs.plan import plan as plan_verb
 
-    found = plan_verb(load_recipe(recipe, overrides), None if memory is None else round(memory * 1e9))
+    found = plan_verb(loaded, None if memory is None else round(memory * 1e9))
     if json:
         print_json(asdict(found))
     else:
         _print(found)
     return 0 if found.fits else DanluError.exit_code
+
+
+def _counts(said: str) -> list[int]:
+    parts = [part.strip() for part in said.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise ArgumentError(f"--on-paper {said}: give numbers of GPUs, such as 8,64,1024")
+    return [int(part) for part in parts]
+
+
+def _filled(lines: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Lines with the same columns, those of the longest."""
+    longest = max(lines, key=len)
+    return [dict.fromkeys(longest) | line for line in lines]
 
 
 def _print(found: "Prediction") -> None:

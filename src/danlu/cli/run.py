@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from danlu.cli.launching import Processes, Restarts, launched
 from danlu.cli.options import DryRun, Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Profile, Resume, one_of
 from danlu.cli.show import metric_rows, print_json, print_table
 from danlu.core.console import say
+from danlu.core.errors import ArgumentError
 
 
 def run(
@@ -17,8 +19,10 @@ def run(
     resume: Resume = None,
     profile: Profile = False,
     dry_run: DryRun = False,
+    processes: Processes = None,
+    restarts: Restarts = 3,
     json: Json = False,
-) -> None:
+) -> int:
     """Every stage that a recipe names, or those left of a run that was stopped."""
     from danlu.recipe.load import load_recipe
     from danlu.verbs.run import dry_run as dry
@@ -26,17 +30,22 @@ def run(
     from danlu.verbs.run import run_on
 
     one_of(recipe, resume, overrides, name)
+    if processes is not None:
+        if dry_run:
+            raise ArgumentError("--dry-run tries the stages in one process; leave out --processes")
+        return launched(recipe, resume, overrides, output, name, overwrite, processes, restarts)
     if resume is not None:
         directory = run_on(resume, profile)
     elif dry_run:
         dry(load_recipe(str(recipe), overrides))
         say("dry run: every stage works; nothing was kept")
-        return
+        return 0
     else:
         directory = run_verb(load_recipe(str(recipe), overrides), output, name, overwrite, profile)
     evaluation = directory.evaluation()
     if json:
         print_json({"run": str(directory.path), "evaluation": evaluation})
-        return
+        return 0
     print_table(metric_rows(evaluation))
     print(f"\nreport  {directory.path / 'report.html'}\nmodel   {directory.model}")
+    return 0

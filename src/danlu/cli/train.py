@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from danlu.cli.launching import Processes, Restarts, launched
 from danlu.cli.options import Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Profile, Resume, one_of
 from danlu.cli.show import print_json
 
@@ -23,19 +24,24 @@ def train(
     resume: Resume = None,
     verify: Verify = None,
     profile: Profile = False,
+    processes: Processes = None,
+    restarts: Restarts = 3,
     json: Json = False,
-) -> None:
+) -> int:
     """Train a model into a run directory, or go on with a run that was stopped; judge it later."""
     from danlu.recipe.load import load_recipe
     from danlu.verbs.train import resume as resume_verb
     from danlu.verbs.train import train as train_verb
 
     one_of(recipe, resume, overrides, name)
+    if processes is not None:
+        return launched(recipe, resume, overrides, output, name, overwrite, processes, restarts)
     if resume is not None:
         directory = resume_verb(resume, verify, profile)
     else:
         directory = train_verb(load_recipe(str(recipe), overrides), output, name, overwrite, profile)
     if json:
         print_json({"run": str(directory.path)})
-        return
-    print(f"run     {directory.path}\nmodel   {directory.model}\nnext    danlu evaluate {directory.path}")
+    else:
+        print(f"run     {directory.path}\nmodel   {directory.model}\nnext    danlu evaluate {directory.path}")
+    return 0

@@ -1,7 +1,8 @@
 """What a person sees while something takes long: a progress bar on a terminal, plain lines elsewhere. On stderr only.
 
 stdout is for answers alone, so that it can be piped. Work may report every step, however short: what is shown, and what
-it takes to show it, happens a few times a second at most.
+it takes to show it, happens a few times a second at most. Of several processes that train together the one of rank 0
+speaks for all.
 """
 
 import sys
@@ -10,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
+
+from danlu.core.world import this_world
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Rich
@@ -22,8 +25,16 @@ Note = str | Callable[[], str]  # what stands beside the progress; a function is
 
 
 def say(message: str) -> None:
-    """One line for the person who waits."""
-    print(message, file=sys.stderr, flush=True)
+    """One line for the person who waits, of rank 0 alone."""
+    if this_world().is_main:
+        shout(message)
+
+
+def shout(message: str) -> None:
+    """One line from whichever process has it to say, such as an error that it alone has met."""
+    # In one piece, so that processes do not write into one another's lines.
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
 
 
 class Progress(Protocol):
@@ -31,6 +42,13 @@ class Progress(Protocol):
 
     def advance(self, amount: int, note: Note | None = None) -> None:
         """Report work done, and what to show beside it from now on; None leaves that as it is."""
+
+
+class NoProgress:
+    """Of a process that another one speaks for."""
+
+    def advance(self, amount: int, note: Note | None = None) -> None:
+        pass
 
 
 class PlainProgress:
@@ -108,6 +126,9 @@ def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Progr
         unit: what is counted, e.g. "samples".
         done: how much of it was done before, by a run that now goes on.
     """
+    if not this_world().is_main:
+        yield NoProgress()
+        return
     if not sys.stderr.isatty():
         yield PlainProgress(title, total, unit, done)
         return

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from danlu.core.world import this_world
+
 Count = int | Literal["auto"]
 
 
@@ -40,14 +42,15 @@ def plan_threads(asked: Asked, cores: int | None = None, environment: Mapping[st
     """Settle what a recipe left open.
 
     Threads of data are as many as cores, whoever computes: on an accelerator the host has nothing else to do, and on
-    the CPU they wait while the model has the cores, and fill the gaps.
+    the CPU they wait while the model has the cores, and fill the gaps. Processes that train together on this machine
+    have an equal share of its cores each.
 
     Args:
         asked: the recipe's `training.threads`.
-        cores: that may be used; found when left out.
+        cores: that may be used on this machine; found when left out.
         environment: where OMP_NUM_THREADS may stand, which torch obeys too.
     """
-    usable = usable_cores() if cores is None else cores
+    usable = max(1, (usable_cores() if cores is None else cores) // this_world().local_size)
     compute = min(usable, _whole_number(environment.get("OMP_NUM_THREADS", "")) or usable)
     return ThreadPlan(
         compute=compute if asked.compute == "auto" else asked.compute,

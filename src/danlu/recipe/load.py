@@ -59,6 +59,15 @@ def find_recipe(source: str | Path) -> Path:
     )
 
 
+def recipe_files(file: Path) -> list[Path]:
+    """A recipe file that loads, and every file that it extends, directly or through another."""
+    from ruamel.yaml import YAML
+
+    bases = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")).get("extends", ())
+    paths = [file.parent / str(base) for base in ([bases] if isinstance(bases, str) else bases)]
+    return [file, *(found for path in paths for found in recipe_files(path))]
+
+
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read, merge, override and check a recipe.
 

@@ -1,0 +1,161 @@
+"""Training on a cluster that exists: an sbatch script, a Kubeflow TrainJob, a Ray Train program.
+
+Each goes on with the run where it is there already, so that starting the same thing again is how to go on after a time
+limit, a lost node or a mistake. All processes must see the folder that the recipe and the runs lie in.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+System = Literal["slurm", "kubeflow", "ray"]
+RESTARTS = 3
+STOP_S = 120  # before a time limit: to finish a step and write a checkpoint
+WORKSPACE = "/workspace"  # where a pod finds the recipe, the data and the runs
+GPU = "nvidia.com/gpu"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training and what it is to have.
+
+    Attributes:
+        name: of the job and of the run's folder.
+        recipe: the file's name, or that of a built-in recipe.
+        nodes: machines.
+        gpus: of each machine; 0 trains on its CPU.
+        image: a container image that danlu is installed in.
+        partition: of SLURM's nodes; its own choice when left out.
+        time: limit of SLURM's, as in 24:00:00.
+        storage: of the volume that Kubernetes is asked for.
+    """
+
+    name: str
+    recipe: str
+    nodes: int = 1
+    gpus: int = 8
+    image: str | None = None
+    partition: str | None = None
+    time: str = "24:00:00"
+    storage: str = "100Gi"
+
+    @property
+    def processes_a_node(self) -> int:
+        """One a GPU."""
+        return max(1, self.gpus)
+
+    @property
+    def kubernetes_name(self) -> str:
+        """A name as Kubernetes takes it (RFC 1035), with room for what it appends."""
+        found = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
+        return (found if found[:1].isalpha() else f"run-{found}")[:40].rstrip("-")
+
+
+def slurm(job: Job) -> str:
+    """An sbatch script: one torchrun a node, which meet on the first one."""
+    return _render("slurm.sh.j2", job, name=shlex.quote(job.name), recipe=shlex.quote(job.recipe), stop_s=STOP_S)
+
+
+def kubeflow(job: Job) -> str:
+    """A volume claim and a TrainJob of Kubeflow Trainer 2.2 or newer, whose runtime `torch-distributed` is used."""
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+
+    writer, text = YAML(), StringIO()
+    writer.width = 120
+    writer.explicit_start = True
+    text.write(_render("kubeflow.txt.j2", job))
+    for document in (_claim(job), _train_job(job)):
+        writer.dump(document, text)
+    return text.getvalue()
+
+
+def ray(job: Job) -> str:
+    """A program for Ray Train, in which each worker calls danlu."""
+    return _render(
+        "ray_train.py.j2",
+        job,
+        name=json.dumps(job.name),
+        recipe=json.dumps(job.recipe),
+        workers=job.nodes * job.processes_a_node,
+    )
+
+
+# The file's name, and what is in it.
+TRAINING: dict[System, tuple[str, Callable[[Job], str]]] = {
+    "slurm": ("train.sbatch", slurm),
+    "kubeflow": ("trainjob.yaml", kubeflow),
+    "ray": ("ray_train.py", ray),
+}
+
+
+def _claim(job: Job) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": f"{job.kubernetes_name}-workspace"},
+        # Every node writes its part of a checkpoint.
+        "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": job.storage}}},
+    }
+
+
+def _train_job(job: Job) -> dict[str, Any]:
+    from ruamel.yaml.scalarstring import LiteralScalarString
+
+    command = _render(
+        "pod.sh.j2", job, name=shlex.quote(job.name), recipe=shlex.quote(job.recipe), identity=job.kubernetes_name
+    )
+    trainer: dict[str, Any] = {
+        "image": job.image,
+        "command": ["/bin/bash", "-c"],
+        "args": [LiteralScalarString(command)],
+        "numNodes": job.nodes,
+        "numProcPerNode": job.processes_a_node,
+    }
+    if job.gpus:
+        trainer["resourcesPerNode"] = {"requests": {GPU: job.gpus}, "limits": {GPU: job.gpus}}
+    pod = {
+        "volumes": [
+            {"name": "workspace", "persistentVolumeClaim": {"claimName": f"{job.kubernetes_name}-workspace"}},
+            # NCCL shares memory among the processes of a node, more than the 64 MB that a pod has.
+            {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
+        ],
+        "containers": [
+            {
+                "name": "node",
+                "volumeMounts": [
+                    {"name": "workspace", "mountPath": WORKSPACE},
+                    {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
+                ],
+            }
+        ],
+    }
+    node = {"name": "node", "template": {"spec": {"template": {"spec": pod}}}}
+    patch = {"template": {"spec": {"replicatedJobs": [node]}}}
+    return {
+        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "kind": "TrainJob",
+        "metadata": {"name": job.kubernetes_name},
+        "spec": {
+            "runtimeRef": {"name": "torch-distributed"},
+            "trainer": trainer,
+            "runtimePatches": [{"manager": "danlu", "trainingRuntimeSpec": patch}],
+        },
+    }
+
+
+def _render(template: str, job: Job, **values: Any) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(  # noqa: S701  (no HTML)
+        loader=PackageLoader("danlu.deployment", ""),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(job=job, restarts=RESTARTS, workspace=WORKSPACE, **values)

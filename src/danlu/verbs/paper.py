@@ -1,0 +1,142 @@
+"""`danlu plan --on-paper`: what a decoder takes on GPUs that are not here, by formulae; nothing is measured."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from danlu.core.errors import ArgumentError
+from danlu.core.names import suggestion
+from danlu.recipe.schema import Recipe
+from danlu.training.parallel.estimate import PRECISIONS, Decoder
+from danlu.training.parallel.layout import DIRECTIONS
+from danlu.training.parallel.paper import CARDS, DECODERS, REACHED, TOKENS_A_STEP, USABLE, Row, best
+
+Value = TypeVar("Value")
+ASSUMED = (
+    f"on paper: products at {REACHED:.0%} of the card's peak, {USABLE:.0%} of its memory used; of the GPU that has "
+    "most. The formulae stand in docs/parallel.md"
+)
+SHAPED_SO = ("llama", "mistral")  # what the formulae are for
+
+
+@dataclass(frozen=True)
+class OnPaper:
+    """A model on so many GPUs; `row` is None where no layout fits."""
+
+    model: str
+    gpus: int
+    row: Row | None
+
+
+def plan_on_paper(
+    gpus: Sequence[int],
+    models: Sequence[str] = ("7b", "70b"),
+    recipe: Recipe | None = None,
+    card: str = "h100",
+    precision: str | None = None,
+    tokens: int | None = None,
+) -> list[OnPaper]:
+    """Choose a layout for each number of GPUs and say what it takes.
+
+    Args:
+        gpus: how many, each number for itself.
+        models: of the shapes known here, where there is no recipe.
+        recipe: whose model is planned for.
+        card: of the cards known here.
+        precision: as `training.precision`; the recipe's, or bf16.
+        tokens: a step, over all GPUs; the recipe's batch, or four million.
+
+    Raises:
+        ArgumentError: a name is not known, or the formulae are for other models.
+    """
+    shapes = {name: _known(name, DECODERS, "model") for name in models} if recipe is None else _shape_of(recipe)
+    kind = _known(card, CARDS, "card")
+    said = precision or (recipe.training.precision if recipe else "auto")
+    said = "bf16" if said == "auto" else said
+    _known(said, PRECISIONS, "precision")
+    if any(count < 1 for count in gpus):
+        raise ArgumentError("--on-paper: give numbers of GPUs, such as 8,64,1024")
+    found: list[OnPaper] = []
+    for name, shape in shapes.items():
+        sequences = _sequences(shape, recipe, tokens)
+        found += [OnPaper(name, count, best(shape, count, kind, said, sequences)) for count in gpus]
+    return found
+
+
+def shown(plan: OnPaper) -> dict[str, Any]:
+    """A line of the table: bytes in GB, of the GPU that has most."""
+    row = plan.row
+    if row is None:
+        return {"model": plan.model, "GPUs": plan.gpus, "layout": "none fits"}
+    ways = [f"{name} {getattr(row.layout, name)}" for name in DIRECTIONS if getattr(row.layout, name) > 1]
+    return {
+        "model": plan.model,
+        "GPUs": plan.gpus,
+        "layout": ", ".join(ways) or "one process",
+        "sequences": f"{row.batch.microbatches} x {row.batch.sequences}",
+        "checkpointing": row.recompute,
+        "state GB": row.memory.state / 1e9,
+        "activations GB": row.memory.activations / 1e9,
+        "memory GB": row.memory.total / 1e9,
+        "sent GB a step": row.traffic.total / 1e9,
+        "s a step": row.times.step,
+        "bubble": row.times.bubble / row.times.step,
+        "tokens/s": round(row.tokens_s),
+        "MFU": row.mfu,
+    }
+
+
+def as_values(plan: OnPaper) -> dict[str, Any]:
+    """The same in full, for programs: bytes and seconds."""
+    return asdict(plan)
+
+
+def _shape_of(recipe: Recipe) -> dict[str, Decoder]:
+    """The shape of a recipe's language model, transformers' defaults filled in.
+
+    Raises:
+        ArgumentError: it is no decoder of the shape that the formulae are for.
+    """
+    from danlu.core.extras import require
+    from danlu.core.torchvision import mend_torchvision
+    from danlu.models.table import Transformer
+    from danlu.models.transformers import SMALL, folder_config
+
+    model = recipe.model
+    if not isinstance(model, Transformer):
+        raise ArgumentError("--on-paper is for language models; leave it out, and `danlu plan` measures this one here")
+    require("text", model.name)
+    mend_torchvision()
+    from transformers import AutoConfig
+
+    name, said = (
+        folder_config(model.folder) if model.folder else (model.name.removeprefix("hf:"), model.config or SMALL)
+    )
+    if name not in SHAPED_SO:
+        raise ArgumentError(f"--on-paper: the formulae are for {' and '.join(SHAPED_SO)} models, not for {model.name}")
+    config: Any = AutoConfig.for_model(name, **said)
+    vocabulary = config.vocab_size if model.folder else recipe.data.vocabulary
+    shape = Decoder(
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads or config.num_attention_heads,
+        intermediate=config.intermediate_size,
+        vocabulary=vocabulary,
+        sequence=recipe.data.sequence_length or config.max_position_embeddings,
+        tied=bool(config.tie_word_embeddings),
+    )
+    return {recipe.name: shape}
+
+
+def _sequences(shape: Decoder, recipe: Recipe | None, tokens: int | None) -> int:
+    size = recipe.training.batch_size if recipe else None
+    if tokens is None and isinstance(size, int):
+        return size
+    return max(1, (tokens or TOKENS_A_STEP) // shape.sequence)
+
+
+def _known(name: str, table: Mapping[str, Value], kind: str) -> Value:
+    if name not in table:
+        raise ArgumentError(f"no such {kind}: {name}{suggestion(name, list(table))}")
+    return table[name]
