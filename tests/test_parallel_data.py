@@ -34,7 +34,7 @@ CORPUS: dict[str, Any] = {
     "seed": 3,
     "data": {"sequence_length": 32, "vocabulary": 300},
     "model": {"name": "hf:llama", "config": LLAMA},
-    "training": {"max_steps": 6, "batch_size": 18, "optimizer": {"name": "adamw", "lr": 1e-2}},
+    "training": {"max_steps": 6, "batch_size": 18, "optimizer": {"name": "adamw", "lr": 1e-3}},
 }
 
 

@@ -54,5 +54,7 @@ def piece_of(value: "Tensor") -> Piece:
 
     size, offset = compute_local_shape_and_global_offset(value.shape, value.device_mesh, value.placements)
     here = value.device_mesh.get_coordinate() or ()
-    first = all(place == 0 or placement.is_shard() for place, placement in zip(here, value.placements, strict=True))
+    # A tensor split twice along one dimension has a placement that does not say of itself that it is a shard.
+    whole = [placement.is_replicate() for placement in value.placements]
+    first = all(place == 0 or not held for place, held in zip(here, whole, strict=True))
     return Piece(shape, tuple(offset), tuple(size), first)

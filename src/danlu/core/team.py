@@ -25,6 +25,7 @@ class Team:
     Attributes:
         world: which of them this one is.
         sample_rank, sample_ways: this process takes the samples of one of so many ways.
+        token_rank: of those with the same samples, which tokens of them it takes.
         of_samples: those that take other samples than this one; None where there are none.
         of_gradients: those that take other samples or other tokens.
         of_pipeline: those that hold other layers.
@@ -35,6 +36,7 @@ class Team:
     world: World = field(default_factory=World)
     sample_rank: int = 0
     sample_ways: int = 1
+    token_rank: int = 0
     of_samples: "ProcessGroup | None" = None
     of_gradients: "ProcessGroup | None" = None
     of_pipeline: "ProcessGroup | None" = None

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,8 +14,29 @@ from danlu.data.balance.emphasis import Emphasis
 from danlu.data.examples import Examples, Tensors, ordered_batches
 from danlu.models.heads import Head
 
-# A model as it is called: inputs by name -> what heads take.
-Forward = Callable[..., object]
+
+class Judge(Protocol):
+    """Asks a model, which several processes may have parts of; all of them ask together."""
+
+    def answer(self, inputs: Tensors, target: Tensor | None) -> Tensor:
+        """Answers as the head gives them, [batch, ...], on every process that has the samples."""
+
+    def loss(self, inputs: Tensors, target: Tensor) -> tuple[Tensor, int]:
+        """The summed loss and how many answers it is summed over; of this process's tokens, where it has some alone."""
+
+
+@dataclass(frozen=True)
+class Called:
+    """Asks a model by calling it."""
+
+    model: nn.Module
+    head: Head
+
+    def answer(self, inputs: Tensors, target: Tensor | None) -> Tensor:
+        return self.head.answer(self.model(**inputs), target)
+
+    def loss(self, inputs: Tensors, target: Tensor) -> tuple[Tensor, int]:
+        return self.head.loss(self.model(**inputs), target, Emphasis())
 
 
 def answers(
@@ -23,7 +46,7 @@ def answers(
     batch_size: int,
     device: torch.device,
     advance: Callable[[int], None] | None = None,
-    forward: Forward | None = None,
+    judge: Judge | None = None,
     team: Team = ALONE,
 ) -> np.ndarray:
     """What the model says of every sample.
@@ -32,16 +55,17 @@ def answers(
         model: on `device`; left in the mode (training or not) it was in.
         batch_size: samples at a time; decides memory and, in the last bits, rounding.
         advance: called with the number of samples after each batch, for a progress bar.
-        forward: how the model is called, where not as it is.
+        judge: asks the model, where it is not simply called.
         team: each process answers its share of every batch, and has all answers in the end.
 
     Returns:
         [samples, ...] float32, as the head's `answer` gives them.
     """
+    judge = judge or Called(model, head)
     found: list[tuple[np.ndarray, Tensor]] = []
     with judging(model, team):
         for rows, inputs, target in _shares(examples, batch_size, device, team):
-            answer = head.answer((forward or model)(**inputs), target).float()
+            answer = judge.answer(inputs, target).float()
             found.append((rows, answer[: len(rows)]))
             if advance is not None:
                 advance(len(rows))
@@ -59,16 +83,17 @@ def mean_loss(
     examples: Examples,
     batch_size: int,
     device: torch.device,
-    forward: Forward | None = None,
+    judge: Judge | None = None,
     team: Team = ALONE,
 ) -> float:
     """The loss over all samples, each counted once whatever the batch size and however many processes."""
+    judge = judge or Called(model, head)
     sums: list[Tensor] = []
     count = 0
     with judging(model, team):
         for rows, inputs, target in _shares(examples, batch_size, device, team):
             assert target is not None
-            loss, counted = head.loss((forward or model)(**inputs), target, Emphasis())
+            loss, counted = judge.loss(inputs, target)
             if len(rows):
                 sums.append(loss.double())
                 count += counted

@@ -27,10 +27,9 @@ from danlu.training.machine import Machine
 from danlu.training.micro import least_rows
 from danlu.training.offload import ActivationOffload
 from danlu.training.optimizers import Optimizer
-from danlu.training.parallel.batch_norm import synchronize
 from danlu.training.parallel.group import LONE, Together
 from danlu.training.parallel.local import Meetings
-from danlu.training.parallel.replicas import replicate, shard
+from danlu.training.parallel.spread import spread
 from danlu.training.penalties import Penalties
 from danlu.training.precision import Precision, choose_precision
 from danlu.training.recompute import recompute
@@ -85,31 +84,32 @@ def assemble(
     device = accelerator.torch_device
     precision = Precision(choose_precision(options.precision, device), device)
     part = -(-options.batch_size // options.accumulate)
+    loss = _loss(options, task.head)
     project_late(model, options.memory.loss_chunk, part * task.tokens_a_sample)  # looks at it in full precision
-    precision.prepare(model)
-    if recompute(model, options.memory.checkpointing) == 0 and options.memory.checkpointing != "none":
-        say("training.memory.checkpointing: the model repeats no blocks, so nothing is computed again")
-    called = _distributed(model, together, precision)
-    stepping = _stepping(model, optimizer, options, precision, task.layer_decay)
+    own = spread(
+        model, together, options, precision, task.head, loss, task.emphasis, partial(_prepare, options, precision)
+    )
+    stepping = _stepping(own.model, optimizer, options, precision, task.layer_decay)
     average, local = options.average, None if together.team.alone else together.options.local
     assert average is None or isinstance(average, Average)
     step = Step(
-        model=model,
-        forward=compiled(called, options.compile, device),
-        loss=_loss(options, task.head),
+        model=own.model,
+        forward=own.called if own.pipeline else compiled(own.called, options.compile, device),
+        loss=loss,
         count=task.head.count,
         emphasis=task.emphasis,
         optimizer=stepping.optimizer,
         accelerator=accelerator,
         precision=precision,
-        offload=ActivationOffload(model) if options.memory.offload_activations else None,
+        offload=ActivationOffload(own.model) if options.memory.offload_activations else None,
         before_step=stepping.before,
         after_step=stepping.after,
         clip_norm=options.clip_norm,
         clip_value=options.clip_value,
         parts=options.accumulate,
-        least_rows=least_rows(model),
+        least_rows=least_rows(own.model),
         together=together,
+        spread=own,
     )
     return Machine(
         step=step,
@@ -118,24 +118,19 @@ def assemble(
         schedule=schedule,
         steps=task.steps,
         plateau=schedule.watcher(task.higher_is_better),
-        average=None if average is None else average.begin(model),
+        average=None if average is None else average.begin(own.model),
         watched=task.watched,
         tokens_a_sample=task.tokens_a_sample,
         together=together,
-        meetings=None if local is None else Meetings(model, stepping.optimizer, local, together.team),
+        meetings=None if local is None else Meetings(own.model, stepping.optimizer, local, together.team),
     )
 
 
-def _distributed(model: nn.Module, together: Together, precision: Precision) -> nn.Module:
-    """The model as it is called in training, each process's part of it."""
-    if together.team.alone:
-        return model
-    if together.options.sync_batch_norm:
-        synchronize(model, together)
-    if together.splits_weights:
-        shard(model, together, precision)
-        return model
-    return model if together.options.local else replicate(model, together)
+def _prepare(options: Training, precision: Precision, model: nn.Module) -> None:
+    """Put on a model, or on a stage of one, what precision and memory ask for."""
+    precision.prepare(model)
+    if recompute(model, options.memory.checkpointing) == 0 and options.memory.checkpointing != "none":
+        say("training.memory.checkpointing: the model repeats no blocks, so nothing is computed again")
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def sum_of_squares(gradients: list[Tensor]) -> Tensor:
         squares = _squares([held(gradient) for gradient in group], total.device)
         for dimension, placement in enumerate(group[0].placements):
             assert not placement.is_partial(), "gradients are complete once the backward pass has ended"
-            if placement.is_shard():
+            if not placement.is_replicate():
                 torch.distributed.all_reduce(squares, group=group[0].device_mesh.get_group(dimension))
         total = total + squares
     return total

@@ -105,6 +105,8 @@ class Machine:
 
     def where_not_finite(self, batch: Batch) -> str:
         """What gives the first number that is not finite in a batch's forward pass, in words."""
+        if not self.together.team.alone:
+            return "that of one process, or of several"
 
         def forward() -> Tensor:
             with self.step.precision.computing():

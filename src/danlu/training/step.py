@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,12 @@ from danlu.training.clipping import clip_by_norm, clip_by_value
 from danlu.training.micro import is_out_of_memory, release, split
 from danlu.training.offload import ActivationOffload
 from danlu.training.parallel.group import LONE, Together
+from danlu.training.parallel.spread import Spread, without_samples
 from danlu.training.precision import NO_CONTEXT, Precision
 from danlu.training.profiling import Off, Profiler
+
+if TYPE_CHECKING:
+    from danlu.training.parallel.pipeline import Pipeline
 
 
 @dataclass
@@ -46,6 +50,7 @@ class Step:
         parts: how many parts a batch goes through the model in; grows when the memory runs out.
         least_rows: a part has no fewer.
         together: the processes that make each step; gradients are the mean over those with other samples or tokens.
+        spread: the model as this process has it; as it is, when left out.
         profiler: is told of the parts of a step.
         norm: of the last gradient before it was clipped, where it is.
     """
@@ -66,6 +71,7 @@ class Step:
     parts: int
     least_rows: int
     together: Together = LONE
+    spread: Spread | None = None
     profiler: Profiler = field(default_factory=Off)
     norm: Tensor | None = field(default=None, init=False)
 
@@ -74,6 +80,8 @@ class Step:
         self.scaler = self.precision.scaler()
         self.on_host = self.accelerator.torch_device.type == "cpu"
         self.team, self.ways = self.together.team, self.together.layout.gradient_ways
+        self._pipeline = self.spread.pipeline if self.spread else None
+        self._own_part = self.spread.own_part if self.spread else None
         self._over_stages = self.team.sum_of_stages if self.team.of_pipeline is not None else None
         self._lr: float | None = None
         self._share: tuple[int, Tensor] | None = None
@@ -85,12 +93,14 @@ class Step:
             the mean loss of the batch, of all processes, a scalar on the device, without what weights cost. On the host
             a loss that is no finite number leaves the weights as they are, so that its cause can be found.
         """
-        seed = seed if self.team.alone else seed.derive("process", self.team.sample_rank)
+        seed = seed if self.team.alone else seed.derive("process", self.team.sample_rank, self.team.token_rank)
         self.accelerator.seed(seed.value)
         if lr != self._lr:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr * group["lr_scale"]
             self._lr = lr
+        if self._own_part is not None:
+            batch = self._own_part(batch)
         self._forget_gradients()
         loss = self._gradients(batch, seed)
         if self.on_host and not math.isfinite(loss.item()):
@@ -135,6 +145,8 @@ class Step:
             self.accelerator.seed(seed.value)
 
     def _backward(self, batch: Batch) -> Tensor:
+        if self._pipeline is not None:
+            return self._through_stages(self._pipeline, batch)
         total, count = self._forward(batch)
         if self.team.alone:
             mean, share = total.detach() / max(1, count), self._share_of(total, max(1, count))
@@ -144,6 +156,14 @@ class Step:
             return mean
         self._pull(total, share)
         return mean
+
+    def _through_stages(self, pipeline: "Pipeline", batch: Batch) -> Tensor:
+        """As `_backward`, of a model in stages."""
+        own = without_samples(batch) if batch.stands_in else batch
+        count = torch.tensor(float(self.count(own.target)), dtype=torch.float64, device=own.target.device)
+        count = self.team.sum_of_gradients(count).clamp(min=1)
+        summed = pipeline.backward(own, int(count))
+        return (self.team.sum_of_gradients(summed.double()) / count).float()
 
     def _mean_of_all(self, total: Tensor, count: int, batch: Batch) -> tuple[Tensor, Tensor]:
         """The mean loss of a batch over all processes, and what this one's backward pass begins with."""

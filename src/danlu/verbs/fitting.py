@@ -174,7 +174,8 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
     from danlu.models.heads import HEADS
     from danlu.models.infer import answers, mean_loss
 
-    opened, model, device = fitting.opened, fitting.model, fitting.accelerator.torch_device
+    opened, model, device = fitting.opened, machine.model, fitting.accelerator.torch_device
+    judge = machine.step.spread.judge if machine.step.spread else None
     head, watched = HEADS[opened.dataset.task], fitting.watched
     batch_size, team = opened.recipe.training.batch_size, fitting.team
     assert isinstance(batch_size, int)
@@ -184,9 +185,9 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
             return measured()
 
     def measured() -> dict[str, float]:
-        figures = {"validation/loss": mean_loss(model, head, fitting.validation, batch_size, device, team=team)}
+        figures = {"validation/loss": mean_loss(model, head, fitting.validation, batch_size, device, judge, team)}
         if watched != "loss":
-            found = answers(model, head, fitting.validation, batch_size, device, team=team)
+            found = answers(model, head, fitting.validation, batch_size, device, judge=judge, team=team)
             judged = truth(opened.splits.validation, fitting.prepared.target, found, opened.dataset.content)
             # A metric may be undefined, as AUROC is where a class is absent; then there is nothing to log.
             figures |= {f"validation/{name}": value for name, value in compute_metrics((watched,), judged).items()}

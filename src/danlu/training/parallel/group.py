@@ -108,6 +108,7 @@ def open_together(
         world,
         sample_rank=here["data"] * layout.shard + here["shard"],
         sample_ways=layout.sample_ways,
+        token_rank=here["context"],
         of_samples=_group(both, layout.sample_ways, "data", "shard"),
         of_gradients=_group(both, layout.gradient_ways, "data", "shard", "context"),
         of_pipeline=_group(both, layout.pipeline, "pipeline"),

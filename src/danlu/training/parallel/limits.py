@@ -29,6 +29,10 @@ def _anywhere(options: Training, together: Together) -> Iterator[tuple[str, str]
         yield "training.parallel.compress", f"is {whole}"
     if asked.local is not None and (together.splits_weights or layout.context > 1):
         yield "training.parallel.local", f"is {whole}"
+    if layout.context > 1 and layout.pipeline > 1:
+        yield "training.parallel.context", "goes with data, shard and tensor, not with pipeline; say tensor"
+    if layout.pipeline > 1 and options.accumulate > 1:
+        yield "training.accumulate", "is training.parallel.microbatches in a pipeline; say that"
     if asked.offload and layout.shard == 1:
         yield "training.parallel.offload", "moves what processes share; say training.parallel.shard, at least 2"
 
@@ -46,6 +50,8 @@ def _in_pieces(options: Training) -> Iterator[tuple[str, str]]:
             "training.precision",
             f"{options.precision} looks at all weights, {few}; say bf16",
         )
+    if options.loss is not None:
+        yield "training.loss", f"your own is given whole logits, {few}; leave it out"
     if options.max_norm is not None:
         yield "training.max_norm", f"bounds whole units, {few}; say weight_decay"
     if options.memory.offload_optimizer:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+HELD = ("hidden", "local")  # where projected and split logits have what there is a row of for each sample
+
 
 @dataclass(frozen=True)
 class Part:
@@ -51,10 +53,15 @@ def first_rows(logits: Any, rows: int) -> Any:
     """Logits without those of copies."""
     if len(hidden_or_logits(logits)) == rows:
         return logits
-    return logits[:rows] if isinstance(logits, Tensor) else logits._replace(hidden=logits.hidden[:rows])
+    if isinstance(logits, Tensor):
+        return logits[:rows]
+    named = {name: getattr(logits, name)[:rows] for name in HELD if hasattr(logits, name)}
+    return logits._replace(**named)
 
 
 def hidden_or_logits(logits: Any) -> Tensor:
-    """Logits, or what they would be made of, [rows, …]."""
-    tensor: Tensor = logits if isinstance(logits, Tensor) else logits.hidden
+    """Logits, whole or split, or what they would be made of, [rows, …]."""
+    tensor: Tensor = (
+        logits if isinstance(logits, Tensor) else next(getattr(logits, name) for name in HELD if hasattr(logits, name))
+    )
     return tensor

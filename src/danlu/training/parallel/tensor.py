@@ -107,7 +107,7 @@ def require_tensor(model: nn.Module, ways: int) -> Architecture:
             possible = _divisors(math.gcd(*shares.values()))
             cure = f"say {_either(possible)}" if possible else INSTEAD
             raise _refusal(f"{what} cannot be split {ways} ways", cure)
-    words = network.get_input_embeddings().num_embeddings
+    words = network.config.vocab_size  # a stage of a pipeline may be without the embedding
     if -(-words // ways) * (ways - 1) >= words:
         raise _refusal(f"a vocabulary of {words} cannot be split {ways} ways", "take fewer ways")
     for block in _blocks(network, architecture):
@@ -162,7 +162,13 @@ def _require_nothing_between(block: nn.Module, matrices: Matrices, name: str) ->
 def _blocks(network: nn.Module, architecture: Architecture) -> list[nn.Module]:
     """The blocks in order; of a stage of a pipeline those that it has."""
     lists = [module for place, module in network.named_modules() if place.split(".")[-1] == architecture.blocks]
-    return [block for found in lists if isinstance(found, nn.ModuleList | nn.ModuleDict) for block in found.children()]
+    return [
+        block
+        for found in lists
+        if isinstance(found, nn.ModuleList | nn.ModuleDict)
+        for block in found.children()
+        if next(block.parameters(), None) is not None
+    ]
 
 
 def _drops(network: Any) -> bool:
@@ -185,9 +191,10 @@ def _split_vocabulary(model: Logits, group: TensorGroup) -> dict[nn.Module, type
     """What the embedding and a language model's last layer become; its logits stay split."""
     network: Any = model.network
     model.loss_chunk = None
-    kinds: dict[nn.Module, type[nn.Module]] = {network.get_input_embeddings(): SplitEmbedding}
-    last = network.get_output_embeddings()
-    if last is not None:
+    first, last = network.get_input_embeddings(), network.get_output_embeddings()
+    # A stage of a pipeline may have neither, or one.
+    kinds: dict[nn.Module, type[nn.Module]] = {first: SplitEmbedding} if first._parameters else {}
+    if last is not None and last._parameters:
         kinds[last] = ColumnLinear
         last.register_forward_pre_hook(partial(_enter_last, group))
         model.register_forward_hook(partial(_split_logits, group, last.out_features))

@@ -1,0 +1,42 @@
+"""Tensor, context and pipeline parallel training by recipe, and their combinations: several processes train as one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from danlu.artifacts.run import RunDirectory
+from tests.test_parallel_data import alike, alone, recipes, trained
+
+__all__ = ["alone", "recipes"]  # fixtures
+
+TWO: dict[str, dict[str, Any]] = {
+    "tensor": {"tensor": 2},
+    "tensor-without-sequence": {"tensor": 2, "sequence": False},
+    "context": {"context": 2},
+    "gpipe": {"pipeline": 2, "schedule": "gpipe"},
+    "1f1b": {"pipeline": 2},
+}
+FOUR: dict[str, dict[str, Any]] = {
+    "shard-tensor": {"shard": 2, "tensor": 2},
+    "data-tensor": {"data": 2, "tensor": 2},
+    "pipeline-shard": {"pipeline": 2, "shard": 2},
+    "pipeline-data": {"pipeline": 2, "data": 2},
+    "pipeline-tensor": {"pipeline": 2, "tensor": 2},
+    "context-shard": {"context": 2, "shard": 2},
+    "context-tensor": {"context": 2, "tensor": 2},
+}
+NAMES = ("corpus", "corpus-sgd")
+
+
+@pytest.mark.parametrize(("layout", "processes"), [(name, 2) for name in TWO] + [(name, 4) for name in FOUR])
+def test_a_layout_trains_as_one_process(
+    tmp_path: Path,
+    recipes: dict[str, dict[str, Any]],
+    alone: dict[str, RunDirectory],
+    layout: str,
+    processes: int,
+) -> None:
+    several = trained(processes, tmp_path, {name: recipes[name] for name in NAMES}, {**TWO, **FOUR}[layout])
+    for name in NAMES:
+        alike(several[name], alone[name])
