@@ -17,10 +17,10 @@ from danlu.core import console
 from danlu.core.errors import ArgumentError, DataError
 from danlu.core.failing import is_lost_peer
 from danlu.core.threads import plan_threads
-from danlu.recipe.load import load_recipe
+from danlu.recipe.load import check_recipe, dump_recipe, load_recipe
 from danlu.recipe.sections import Parallel, Threads
 from danlu.verbs.launch import check_fit
-from tests.conftest import Command
+from tests.conftest import DANLU, Command
 from tests.processes import REPOSITORY
 
 LAUNCH = """
@@ -241,7 +241,6 @@ def test_a_launched_danlu_gives_its_answer_and_its_run(tmp_path: Path, danlu: Co
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.xfail(reason="each process trains for itself until they speak with one another", strict=True)
 def test_two_processes_train_one_run(tmp_path: Path, danlu: Command) -> None:
     done = danlu("train", "breast-cancer", "-o", tmp_path, "--processes", 2, "--set", "training.epochs=2")
     assert done.returncode == 0, done.stderr
@@ -249,3 +248,38 @@ def test_two_processes_train_one_run(tmp_path: Path, danlu: Command) -> None:
     assert (run / "model" / "bundle.json").is_file()
     assert done.stdout.count(str(run)) == 3
     assert done.stderr.count("trained") == 1
+
+
+def test_a_killed_worker_changes_nothing(tmp_path: Path, danlu: Command, table_recipe: dict[str, object]) -> None:
+    """One of four is killed on the way: all begin again from the newest checkpoint, and the end is the same."""
+    recipe = tmp_path / "recipe.yaml"
+    training = {"max_steps": 300, "batch_size": 32, "checkpoint": {"every_steps": 10}, "parallel": {"shard": 4}}
+    values = {**table_recipe, "model": {"name": "mlp", "normalization": "none"}, "training": training}
+    recipe.write_text(dump_recipe(check_recipe(values)), encoding="utf-8")
+    whole = danlu("train", recipe, "-o", tmp_path, "--name", "whole", "--processes", 4)
+    assert whole.returncode == 0, whole.stderr
+    process = subprocess.Popen(
+        [DANLU, "train", str(recipe), "-o", str(tmp_path), "--name", "killed", "--processes", "4"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    victim = wait_for_worker(process, tmp_path / "killed", step=100)
+    os.kill(victim, signal.SIGKILL)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert "SIGKILL" in said
+    for name in ("metrics.jsonl", "model/weights.safetensors"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def wait_for_worker(launcher: "subprocess.Popen[str]", run: Path, step: int) -> int:
+    """A worker of a launcher that is not the main one, once the run has a checkpoint of this step or a later one."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until and launcher.poll() is None:
+        if any(int(path.name[5:]) >= step for path in (run / "checkpoints").glob("step-*")):
+            children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+            environments = {int(child): Path(f"/proc/{child}/environ").read_bytes() for child in children}
+            return next(child for child, found in environments.items() if b"\0RANK=2\0" in found)
+        time.sleep(0.02)
+    raise AssertionError("the run came to no such step")

@@ -6,7 +6,7 @@ What is wrong with the recipe is said before any of them is started.
 import os
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from danlu.artifacts.run import RECIPE, RunDirectory, free_name, refuse_existing
@@ -17,7 +17,7 @@ from danlu.core.world import this_world
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections import Parallel
-from danlu.training.parallel.layout import choose_layout
+from danlu.training.parallel.layout import choose_layout, nearest_layout
 
 DANLU = (sys.executable, "-m", "danlu")
 
@@ -60,18 +60,18 @@ def launch_on(arguments: Sequence[str], run: Path, processes: int, restarts: int
     Raises:
         ArgumentError: it is no run, or the processes do not fit its recipe.
     """
-    check_fit(load_recipe(RunDirectory.open(run).path / RECIPE), processes)
+    check_fit(load_recipe(RunDirectory.open(run).path / RECIPE), processes, nearest_layout)
     return launch((*DANLU, *arguments), processes, restarts)
 
 
-def check_fit(recipe: Recipe, processes: int) -> None:
+def check_fit(recipe: Recipe, processes: int, choose: Callable[[Parallel, int], object] = choose_layout) -> None:
     """Raise ArgumentError unless so many processes can be laid out as the recipe says."""
     if this_world().size > 1:
         raise ArgumentError("--processes starts processes, and this is one of several already; leave it out here")
     if processes < 1:
         raise ArgumentError(f"--processes {processes}: there must be one at least")
     asked = recipe.training.parallel
-    choose_layout(Parallel() if asked == "auto" else asked, processes)
+    choose(Parallel() if asked == "auto" else asked, processes)
 
 
 def launch(command: Sequence[str], processes: int, restarts: int) -> int:

@@ -1,17 +1,15 @@
 """Opening what processes speak through: torch's process groups, one for each direction of the layout."""
 
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from danlu.core.devices import Accelerator
 from danlu.core.errors import ArgumentError
 from danlu.core.pieces import is_split, piece_of
 from danlu.core.team import ALONE, Team
-from danlu.core.world import this_world
+from danlu.core.world import World, this_world
 from danlu.recipe.sections import Parallel
 from danlu.training.parallel.layout import DIRECTIONS, Layout, choose_layout
 
@@ -100,7 +98,7 @@ def open_together(
     if kind != "cpu":
         torch.accelerator.set_device_index(world.local_rank)
     if not distributed.is_initialized():
-        distributed.init_process_group(_backends(kind), timeout=ANSWER_WITHIN)
+        _join(_backends(kind), world)
     mesh = layout.mesh(kind)
     here = dict(zip(mesh.mesh_dim_names or (), mesh.get_coordinate() or (), strict=True))
     both = Together(ALONE, layout, mesh, asked)
@@ -118,24 +116,20 @@ def open_together(
     return Together(team, layout, mesh, asked)
 
 
+def _join(backends: str, world: World) -> None:
+    """Open the group of all processes. Launchers keep their store when they begin processes anew, and with it the
+    addresses of those that are gone; so each attempt has names of its own in it."""
+    from torch import distributed
+    from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]  # public, but not to its types
+
+    store, rank, size = next(rendezvous("env://", timeout=ANSWER_WITHIN))
+    own = PrefixStore(f"attempt-{world.restarts}", store)
+    distributed.init_process_group(backends, store=own, rank=rank, world_size=size, timeout=ANSWER_WITHIN)
+
+
 def _backends(kind: str) -> str:
     return "gloo" if kind == "cpu" else f"cpu:gloo,{kind}:{BACKENDS[kind]}"
 
 
 def _group(both: Together, ways: int, *directions: str) -> "ProcessGroup | None":
     return both.axis(*directions).get_group() if ways > 1 else None
-
-
-def leave(code: int) -> NoReturn:
-    """End a process of several, after everything it had to say.
-
-    Now and then a thread of gloo's aborts the process while Python ends, though all work is done; a launcher would take
-    that for a failure and begin anew.
-    """
-    from torch import distributed
-
-    if distributed.is_initialized() and code == 0:
-        distributed.destroy_process_group()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
