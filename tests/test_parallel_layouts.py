@@ -29,7 +29,17 @@ FOUR: dict[str, dict[str, Any]] = {
 NAMES = ("corpus", "corpus-sgd")
 
 
-@pytest.mark.parametrize(("layout", "processes"), [(name, 2) for name in TWO] + [(name, 4) for name in FOUR])
+QUICK = ("1f1b", "shard-tensor", "context")  # the rest is tested below the recipe, and here where there is time
+
+
+@pytest.mark.parametrize(
+    ("layout", "processes"),
+    [
+        pytest.param(name, processes, marks=[] if name in QUICK else [pytest.mark.slow], id=name)
+        for names, processes in ((TWO, 2), (FOUR, 4))
+        for name in names
+    ],
+)
 def test_a_layout_trains_as_one_process(
     tmp_path: Path,
     recipes: dict[str, dict[str, Any]],

@@ -1,7 +1,10 @@
 """A run of several processes that was stopped goes on in any other layout, and comes to the same end."""
 
 import os
+import re
 import signal
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +97,40 @@ def test_a_run_that_goes_on_adapts_its_ways_of_samples() -> None:
     assert nearest_layout(Parallel(shard=4, tensor=2), 1) == Layout()
     with pytest.raises(ArgumentError, match="tensor 2"):
         nearest_layout(Parallel(tensor=2), 3)
+
+
+def wait_in_vain(recipe: dict[str, Any], output: str) -> str:
+    """The process of rank 1 is late for the seventh step, by more than the others wait."""
+    from danlu.training.parallel import group
+    from danlu.training.step import Step
+
+    group.ANSWER_WITHIN = timedelta(seconds=3)
+    make, late = Step.__call__, os.environ["RANK"] == "1"
+
+    def made(self: Step, *arguments: Any) -> Any:
+        made.steps += 1  # type: ignore[attr-defined]
+        if late and made.steps == 7:  # type: ignore[attr-defined]
+            time.sleep(8)
+        return make(self, *arguments)
+
+    made.steps = 0  # type: ignore[attr-defined]
+    Step.__call__ = made  # type: ignore[method-assign]
+    try:
+        danlu.train(recipe, output, "run")
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "nobody waited"
+
+
+def test_a_wait_in_vain_names_who_did_not_come_and_to_what(tmp_path: Path) -> None:
+    said = together(
+        2,
+        "tests.test_parallel_resume:wait_in_vain",
+        tmp_path / "first",
+        recipe=with_training(RECIPE, parallel={}),
+        output=str(tmp_path),
+    )
+    pattern = (
+        r"DanluError: rank 0 waited in vain in all_reduce at step 7: rank 1 was last heard of at step \d, \d+ s ago"
+    )
+    assert re.fullmatch(pattern, said[0]), said

@@ -35,8 +35,13 @@ def environment(device: str, seed: int, threads: int) -> dict[str, Any]:
         "processes": this_world().size,
         "launch": this_world().launch,
         "git": _commit(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": command_line(),
     }
+
+
+def command_line() -> list[str]:
+    """What was asked for."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
 def _commit() -> str | None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
     from torch.distributed import ProcessGroup
 
+    from danlu.core.whereabouts import Whereabouts
+
 WAIT = timedelta(minutes=30)  # for what the main process shares: it may be preparing data
 
 
@@ -31,6 +33,7 @@ class Team:
         of_pipeline: those that hold other layers.
         on_host: all of them, speaking through the hosts' memory, for words that no device waits for.
         store: where the main process puts what it shares.
+        whereabouts: tells the others where this process is.
     """
 
     world: World = field(default_factory=World)
@@ -42,6 +45,7 @@ class Team:
     of_pipeline: "ProcessGroup | None" = None
     on_host: "ProcessGroup | None" = None
     store: "Store | None" = None
+    whereabouts: "Whereabouts | None" = None
     _shared: int = field(default=0, init=False)
 
     @property
@@ -52,6 +56,11 @@ class Team:
     @property
     def alone(self) -> bool:
         return self.world.size == 1
+
+    def is_at(self, place: str) -> None:
+        """Have the others know what this process does now."""
+        if self.whereabouts is not None:
+            self.whereabouts.place = place
 
     def slice_of(self, count: int) -> slice:
         """This process's share of so many samples; shares differ by one at most, and may be empty."""

@@ -73,6 +73,8 @@ def train(
     with stop_requests() as stop, machine.step.precision.running():
         while step < (last or plan.steps) and not watch.exhausted:
             step += 1
+            if not team.alone:
+                team.is_at(f"step {step}")
             with machine.step.profiler.label("data"):
                 batch = next(batches)
             lr = machine.lr(step - 1)
@@ -86,6 +88,7 @@ def train(
             if logged:
                 journal.log({"step": step, "epoch": epoch, "train/loss": float(loss), "lr": lr})
             if step % plan.validate_every == 0 or step == plan.steps:
+                team.is_at(f"the validation after step {step}")
                 with journal.validating(), machine.judged_weights():
                     figures = validate()
                     _require_finite_loss(figures, step, lr)

@@ -1,7 +1,7 @@
 """`danlu train`: a recipe becomes a run directory with a trained bundle, or a run that was stopped goes on."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, refuse_existi
 from danlu.artifacts.tensors import save_tensors
 from danlu.core.console import progress, say
 from danlu.core.errors import ArgumentError, DanluError
+from danlu.core.whereabouts import is_timeout
 from danlu.core.world import this_world
 from danlu.data.clean import in_words
 from danlu.recipe.load import as_recipe, dump_recipe
@@ -37,6 +38,7 @@ from danlu.verbs.trial import flops_of_step
 if TYPE_CHECKING:
     from torch import nn
 
+    from danlu.core.team import Team
     from danlu.training.loop import Outcome
     from danlu.training.machine import Machine
     from danlu.training.watch import Watch
@@ -163,7 +165,8 @@ def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint 
         machine.load(checkpoint, watch)
         first = checkpoint.step
     say_what_is_trained(fitting, first)
-    outcome = _fit(fitting, machine, watch, run, first, profile, flops)
+    with named_timeouts(fitting.team):
+        outcome = _fit(fitting, machine, watch, run, first, profile, flops)
     if outcome.best is None:
         raise DanluError(f"{watch.metric} was never defined on the validation split; watch another metric")
     say(
@@ -175,6 +178,20 @@ def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint 
         load_weights(model, open_checkpoint(run, outcome.best_step).judged)
         machine.step.precision.finish(model)
         write_bundle(run, fitting, model)
+
+
+@contextmanager
+def named_timeouts(team: "Team") -> Iterator[None]:
+    """A wait in vain for other processes ends with word of who did not come, and to what."""
+    try:
+        yield
+    except RuntimeError as error:
+        if team.whereabouts is None or not is_timeout(error):
+            raise
+        raise DanluError(team.whereabouts.missing(error)) from error
+    finally:
+        if team.whereabouts is not None:
+            team.whereabouts.close()
 
 
 def _whole_model(fitting: Fitting) -> "nn.Module":

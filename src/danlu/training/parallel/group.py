@@ -9,6 +9,7 @@ from danlu.core.devices import Accelerator
 from danlu.core.errors import ArgumentError
 from danlu.core.pieces import is_split, piece_of
 from danlu.core.team import ALONE, Team
+from danlu.core.whereabouts import Whereabouts
 from danlu.core.world import World, this_world
 from danlu.recipe.sections import Parallel
 from danlu.training.parallel.layout import DIRECTIONS, Layout, choose_layout
@@ -102,6 +103,10 @@ def open_together(
     mesh = layout.mesh(kind)
     here = dict(zip(mesh.mesh_dim_names or (), mesh.get_coordinate() or (), strict=True))
     both = Together(ALONE, layout, mesh, asked)
+    for direction in DIRECTIONS:
+        _set_patience(mesh[direction].get_group())
+    on_host = distributed.new_group(backend="gloo", timeout=ANSWER_WITHIN)
+    store = distributed.distributed_c10d._get_default_store()
     team = Team(
         world,
         sample_rank=here["data"] * layout.shard + here["shard"],
@@ -110,8 +115,9 @@ def open_together(
         of_samples=_group(both, layout.sample_ways, "data", "shard"),
         of_gradients=_group(both, layout.gradient_ways, "data", "shard", "context"),
         of_pipeline=_group(both, layout.pipeline, "pipeline"),
-        on_host=distributed.new_group(backend="gloo", timeout=ANSWER_WITHIN),
-        store=distributed.distributed_c10d._get_default_store(),
+        on_host=on_host,
+        store=store,
+        whereabouts=Whereabouts(world.rank, world.size, store, f"danlu/{on_host.group_name}/at"),
     )
     return Together(team, layout, mesh, asked)
 
@@ -123,7 +129,7 @@ def _join(backends: str, world: World) -> None:
     from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]  # public, but not to its types
 
     store, rank, size = next(rendezvous("env://", timeout=ANSWER_WITHIN))
-    own = PrefixStore(f"attempt-{world.restarts}", store)
+    own = PrefixStore(f"attempt-{world.restarts}-of-{size}", store)
     distributed.init_process_group(backends, store=own, rank=rank, world_size=size, timeout=ANSWER_WITHIN)
 
 
@@ -132,4 +138,15 @@ def _backends(kind: str) -> str:
 
 
 def _group(both: Together, ways: int, *directions: str) -> "ProcessGroup | None":
-    return both.axis(*directions).get_group() if ways > 1 else None
+    if ways == 1:
+        return None
+    group = both.axis(*directions).get_group()
+    _set_patience(group)
+    return group
+
+
+def _set_patience(group: "ProcessGroup") -> None:
+    """Groups of a mesh wait for torch's own half an hour otherwise."""
+    from torch.distributed.distributed_c10d import _set_pg_timeout
+
+    _set_pg_timeout(ANSWER_WITHIN, group)
