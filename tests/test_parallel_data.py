@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 import danlu
 from danlu.artifacts.run import RunDirectory
+from danlu.core.devices.host import Host
 from danlu.core.errors import ArgumentError
 from danlu.core.team import Team
 from danlu.core.world import World
@@ -47,6 +48,12 @@ def train_all(recipes: dict[str, dict[str, Any]], output: str) -> list[str]:
     return [str(danlu.train(recipe, output, name).path) for name, recipe in recipes.items()]
 
 
+def train_in_little_memory(recipes: dict[str, dict[str, Any]], output: str) -> list[str]:
+    """As `train_all`, on a machine that has less memory than the model takes."""
+    Host.total_bytes = lambda self: 50_000  # type: ignore[method-assign]
+    return train_all(recipes, output)
+
+
 def trained(
     processes: int, folder: Path, recipes: dict[str, dict[str, Any]], layout: dict[str, Any]
 ) -> dict[str, RunDirectory]:
@@ -68,6 +75,9 @@ def recipes(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> di
         "table": TABLE,
         "table-parts": with_training(TABLE, accumulate=3),
         "table-norms": {**TABLE, "model": {**TABLE["model"], "normalization": "batch"}},
+        "table-stopping": with_training(
+            TABLE, epochs=12, early_stopping={"metric": "validation/auroc", "patience": 1}, batch_size=97
+        ),
         "corpus": corpus,
         "corpus-sgd": with_training(corpus, optimizer={"name": "sgd", "lr": 0.5}, average="ema"),
     }
@@ -93,7 +103,7 @@ def alike(one: RunDirectory, other: RunDirectory, tolerance: float = TOLERANCE) 
         assert (wide - theirs).norm() <= tolerance * theirs.norm(), name
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("processes", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_copies_of_a_model_train_as_one(
     tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory], processes: int
 ) -> None:
@@ -101,13 +111,41 @@ def test_copies_of_a_model_train_as_one(
         alike(run, alone[name])
 
 
-@pytest.mark.parametrize("layout", [{"shard": 2}, {"shard": 2, "data": 2}, {"shard": 4, "offload": True}], ids=str)
+@pytest.mark.parametrize(("compress", "within"), [("bf16", 0.01), ("powersgd", 0.1)])
+def test_gradients_that_travel_in_fewer_bytes_train_nearly_as_one(
+    tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory], compress: str, within: float
+) -> None:
+    run = trained(2, tmp_path, {"table": recipes["table"]}, {"compress": compress})["table"]
+    assert run.metrics()[-1] == pytest.approx(alone["table"].metrics()[-1], rel=within)
+    assert run.metrics()[-1] != pytest.approx(alone["table"].metrics()[-1], rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"shard": 2, "data": 2},
+        pytest.param({"shard": 2}, marks=pytest.mark.slow),
+        pytest.param({"shard": 4, "offload": True}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_processes_that_share_one_copy_train_as_one(
     tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory], layout: dict[str, Any]
 ) -> None:
     some = {name: recipe for name, recipe in recipes.items() if name != "table-norms"}
     for name, run in trained(layout["shard"] * layout.get("data", 1), tmp_path, some, layout).items():
         alike(run, alone[name])
+
+
+def test_a_model_too_large_for_a_copy_each_is_shared(
+    tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory]
+) -> None:
+    one = {"table": recipes["table"]}
+    work = "tests.test_parallel_data:train_in_little_memory"
+    together(2, work, tmp_path / "words", recipes=one, output=str(tmp_path))
+    run = RunDirectory(tmp_path / "table")
+    alike(run, alone["table"])
+    assert list(run.checkpoints()[-1].glob("weights.rank-0001.safetensors"))
 
 
 def test_copies_that_meet_after_every_step_train_as_one(

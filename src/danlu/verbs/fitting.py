@@ -11,7 +11,7 @@ from danlu.core.seeds import Seed
 from danlu.core.threads import plan_threads, use_threads
 from danlu.evaluation.evaluate import truth
 from danlu.evaluation.metrics import METRICS, compute_metrics
-from danlu.recipe.sections import Finetune, Training
+from danlu.recipe.sections import Finetune, Parallel, Training
 from danlu.verbs.feeding import examples_of_part, training_feed
 from danlu.verbs.prepare import Opened, Prepared, fit_preparation, shorten
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from danlu.training.parallel.group import Together
     from danlu.training.steps import Plan
     from danlu.training.watch import Watch
+
+STATE_BYTES = 16  # of each weight: itself, its gradient, two moments of an optimizer, all in fp32
+STATE_SHARE = 0.6  # of a device's memory that these may take; the rest is for activations
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,25 @@ def begin(opened: Opened, dry: bool = False, compute: int | None = None, goes_on
     accelerator, threads = open_device(options.device), plan_threads(options.threads)
     use_threads(threads if compute is None else replace(threads, compute=compute))
     together = join(options, accelerator, goes_on)
-    return build_fitting(opened, fit_preparation(opened), accelerator, threads.data, dry, together)
+    return _shared_if_too_large(
+        build_fitting(opened, fit_preparation(opened), accelerator, threads.data, dry, together)
+    )
+
+
+def _shared_if_too_large(fitting: Fitting) -> Fitting:
+    """With `parallel: auto`, have the processes share one copy of a model of which a device holds no whole one."""
+    options, team = fitting.opened.recipe.training, fitting.team
+    if team.alone or options.parallel != "auto":
+        return fitting
+    total = fitting.accelerator.total_bytes()
+    on_host = fitting.accelerator.torch_device.type == "cpu"
+    room = None if total is None else STATE_SHARE * total / (team.world.local_size if on_host else 1)
+    needed = STATE_BYTES * sum(weight.numel() for weight in fitting.model.parameters())
+    if not team.most(room is not None and needed > room)[0]:
+        return fitting
+    say(f"a copy of the model takes {needed / 1e9:.1f} GB while it is trained, so the processes share one (shard)")
+    changed = with_training(fitting, parallel=Parallel(shard=team.world.size))
+    return replace(changed, together=join(changed.opened.recipe.training, fitting.accelerator, goes_on=False))
 
 
 def join(options: Training, accelerator: "Accelerator", goes_on: bool) -> "Together":

@@ -33,7 +33,8 @@ def replicate(model: nn.Module, together: Together) -> nn.Module:
         model, process_group=group, broadcast_buffers=False, gradient_as_bucket_view=together.options.compress == "none"
     )
     if together.options.compress == "bf16":
-        wrapped.register_comm_hook(group, _mean_in_bf16)
+        # DDP looks at annotations, and takes no word for a type that is imported late.
+        wrapped.register_comm_hook(group, lambda group, bucket: _mean_in_bf16(group, bucket))
     elif together.options.compress == "powersgd":
         from torch.distributed.algorithms.ddp_comm_hooks import powerSGD_hook
 
