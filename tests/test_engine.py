@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +259,31 @@ def test_the_same_steps_however_they_are_reached(table_recipe: dict[str, Any]) -
             again = next(later)
             assert again.rows.tolist() == batch.rows.tolist() and again.epoch == batch.epoch
             assert torch.equal(again.target, batch.target)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "found"),
+    [
+        ({"name": "sgd", "momentum": 0.9}, lambda group: group["momentum"]),
+        ({"name": "adamw"}, lambda group: group["betas"][0]),
+        ({"name": "sgd", "momentum": 0.0}, lambda group: group["momentum"]),
+    ],
+    ids=["sgd", "adamw", "without"],
+)
+def test_one_cycle_sets_the_momentum_that_an_optimizer_has(
+    table_recipe: dict[str, Any], optimizer: dict[str, Any], found: Callable[[dict[str, Any]], float]
+) -> None:
+    training = {"epochs": 5, "batch_size": 32, "optimizer": optimizer, "schedule": "one-cycle"}
+    fitting = fitting_of({**table_recipe, "training": training})
+    machine = build_machine(fitting)
+    batches = fitting.balanced.feed.batches(32, machine.device)
+    momenta = []
+    for step in range(1, fitting.plan.steps + 1):
+        machine.make_step(next(batches), machine.lr(step - 1), fitting.seed.derive("step", step - 1), step)
+        momenta.append(found(machine.step.optimizer.param_groups[0]))
+    if optimizer.get("momentum") == 0.0:
+        assert set(momenta) == {0.0}
+        return
+    assert momenta[0] == pytest.approx(0.95)
+    assert min(momenta) == pytest.approx(0.85, abs=0.01)
+    assert momenta[-1] == pytest.approx(0.95)

@@ -10,13 +10,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
+import danlu as package
 from danlu.cli import launching
 from danlu.core import console
 from danlu.core.errors import ArgumentError, DataError
 from danlu.core.failing import is_lost_peer
 from danlu.core.threads import plan_threads
+from danlu.data.sources import read_source
 from danlu.recipe.load import check_recipe, dump_recipe, load_recipe
 from danlu.recipe.sections import Parallel, Threads
 from danlu.verbs.launch import check_fit
@@ -283,3 +287,22 @@ def wait_for_worker(launcher: "subprocess.Popen[str]", run: Path, step: int) -> 
             return next(child for child, found in environments.items() if b"\0RANK=2\0" in found)
         time.sleep(0.02)
     raise AssertionError("the run came to no such step")
+
+
+@pytest.mark.parametrize("rows", [178, 2])
+def test_several_processes_share_out_the_rows_to_be_answered(
+    tmp_path: Path, danlu: Command, table_run: Path, table_file: Path, rows: int
+) -> None:
+    read_source(str(table_file)).frame.lazy().collect().head(rows).write_csv(tmp_path / "rows.csv")
+    package.predict(table_run, str(tmp_path / "rows.csv"), tmp_path / "one.csv")
+    done = danlu("predict", table_run, tmp_path / "rows.csv", "-o", tmp_path / "three.csv", "--processes", 3)
+    assert done.returncode == 0, done.stderr
+    assert f"{rows} answers in" in done.stderr
+    assert_frame_equal(pl.read_csv(tmp_path / "three.csv"), pl.read_csv(tmp_path / "one.csv"), rel_tol=1e-5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.csv", "rows.csv", "three.csv"]
+
+
+def test_shared_out_rows_need_a_file(danlu: Command, table_run: Path) -> None:
+    done = danlu("predict", table_run, "builtin:wine", "--processes", 2)
+    assert done.returncode == 2
+    assert "--output" in done.stderr

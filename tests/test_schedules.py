@@ -82,6 +82,16 @@ def test_a_schedule_is_torchs_own(schedule: Schedule, make: Any) -> None:
     assert factors(schedule, STEPS) == pytest.approx(torchs(make, STEPS), abs=1e-9)
 
 
+def test_one_cycle_moves_the_momentum_as_torchs_does() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
+    theirs = lr_scheduler.OneCycleLR(optimizer, 1.0, STEPS)
+    for step in range(STEPS):
+        assert OneCycle().momentum(step, STEPS) == pytest.approx(optimizer.param_groups[0]["momentum"], abs=1e-9)
+        optimizer.step()
+        if step < STEPS - 1:
+            theirs.step()
+
+
 @pytest.mark.parametrize("warmup", [0.1, 9])
 def test_a_warmup_comes_before_the_schedule(warmup: float) -> None:
     """As torch chains them: 9 steps up, then what follows counted from there."""

@@ -11,14 +11,13 @@ checkpoints stay, and with each of them the best that was known at its step.
 """
 
 import shutil
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any
 
-from danlu.artifacts.files import partial_folder, read_json, sha256, whole_folder, write_json
+from danlu.artifacts.files import partial_folder, read_json, sha256, wait_for_file, whole_folder, write_json
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.tensors import StoredTensors, save_tensors
 from danlu.artifacts.trees import merged_trees
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 WEIGHTS, JUDGED, STATE = "weights", "judged", "state.json"
 BEGUN = ".begun"  # in a folder that all processes may write into
-PATIENCE_S, LOOK_EVERY_S = 600.0, 0.02  # how long one process waits for what another writes
 
 
 def unique_tensors(model: "nn.Module") -> "dict[str, Tensor]":
@@ -200,10 +198,10 @@ class Checkpoints:
         """Another process's pieces, into the folder that the main one makes, and word that they are there."""
         assert self.together is not None
         folder = partial_folder(path)
-        _await(folder / BEGUN)
+        wait_for_file(folder / BEGUN)
         facts = {**snapshot.facts, "files": _save(snapshot, folder, self.together)}
         write_json(folder / _word(self.together.rank), facts)
-        _await(path / STATE)
+        wait_for_file(path / STATE)
 
     def _forget(self) -> None:
         """Remove what is neither among the newest nor the best that one of these knew."""
@@ -229,7 +227,7 @@ def _joined(facts: dict[str, Any], folder: Path, together: World) -> dict[str, A
     """The main process's facts with the files of all, and what each has that is no tensor of its weights' state."""
     for rank in range(1, together.size):
         word = folder / _word(rank)
-        _await(word)
+        wait_for_file(word)
         theirs = read_json(word)
         facts["files"] |= theirs["files"]
         for name, rest in theirs["rest"].items():
@@ -241,22 +239,6 @@ def _joined(facts: dict[str, Any], folder: Path, together: World) -> dict[str, A
 
 def _word(rank: int) -> str:
     return f".rank-{rank:04}.json"
-
-
-def _await(file: Path) -> None:
-    """Wait for a file that another process writes.
-
-    Raises:
-        ArtifactError: it did not come.
-    """
-    until = time.monotonic() + PATIENCE_S
-    while not file.exists():
-        if time.monotonic() > until:
-            raise ArtifactError(
-                f"{file}: another process has not written it within {PATIENCE_S:.0f} s; all processes must reach the "
-                "run's folder on one file system"
-            )
-        time.sleep(LOOK_EVERY_S)
 
 
 def checkpoint_folder(run: RunDirectory, step: int) -> Path:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -24,6 +25,8 @@ CURES = {
     errno.EROFS: "it cannot be written to; choose another folder with --output",
     errno.ENOTDIR: "a part of the path is a file; choose another folder with --output",
 }
+
+PATIENCE_S, LOOK_EVERY_S = 600.0, 0.02  # how long, and how often, one process looks for what another writes
 
 
 @contextmanager
@@ -132,6 +135,22 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def wait_for_file(file: Path) -> None:
+    """Wait for a file that another process writes.
+
+    Raises:
+        ArtifactError: it did not come.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while not file.exists():
+        if time.monotonic() > until:
+            raise ArtifactError(
+                f"{file}: another process has not written it within {PATIENCE_S:.0f} s; all processes must reach "
+                "its folder on one file system"
+            )
+        time.sleep(LOOK_EVERY_S)
 
 
 def sha256(path: Path) -> str:

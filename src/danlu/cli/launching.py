@@ -41,6 +41,16 @@ def launched(
     return launch_new(arguments, asked, output, name, overwrite, processes, restarts)
 
 
+def shared_out(output: Path | None, processes: int) -> int:
+    """Give this command's rows to several processes; the exit code."""
+    from danlu.core.errors import ArgumentError
+    from danlu.verbs.launch import DANLU, launch
+
+    if output is None or processes < 1:
+        raise ArgumentError("--processes wants a number from 1 and --output, a file that all answers go to")
+    return launch((*DANLU, *_without(sys.argv[1:], OWN)), processes, restarts=0)
+
+
 def _without(arguments: Iterable[str], names: tuple[str, ...]) -> Iterator[str]:
     words = iter(arguments)
     for word in words:

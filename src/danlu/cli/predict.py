@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from danlu.cli.launching import shared_out
 from danlu.core.console import say
 
 
@@ -22,12 +23,19 @@ def predict(
     own_code: Annotated[
         bool, Parameter(help="Import the module that the bundle names, where its model is your own.", negative=())
     ] = False,
-) -> None:
+    processes: Annotated[
+        int | None,
+        Parameter(help="Start so many processes on this machine, each of which answers a share."),
+    ] = None,
+) -> int:
     """Answer every row of a file, folder or glob with a bundle, in order: labels and probabilities."""
     from danlu.verbs.predict import predict as predict_verb
 
+    if processes is not None:
+        return shared_out(output, processes)
     answers = predict_verb(bundle, data, output, keep, own_code)
     if output is None:
         print(answers.write_csv(), end="")
     else:
         say(f"{answers.height:,} answers in {output}")
+    return 0

@@ -73,6 +73,9 @@ class Machine:
 
     def make_step(self, batch: Batch, lr: float, seed: Seed, step: int) -> Tensor:
         """Make the step that is number `step`, from 1; the batch's mean loss."""
+        momentum = self.schedule.momentum(step - 1, self.steps)
+        if momentum is not None:
+            self._set_momentum(momentum)
         loss = self.step(batch, lr, seed)
         self.steps_done = step
         if self.meetings is not None:
@@ -80,6 +83,14 @@ class Machine:
         if self.average is not None:
             self.average.update(step, self.steps)
         return loss
+
+    def _set_momentum(self, momentum: float) -> None:
+        """Of an optimizer that has any; one that was asked to do without stays so."""
+        for group in self.step.optimizer.param_groups:
+            if "betas" in group:
+                group["betas"] = (momentum, *group["betas"][1:])
+            elif group.get("momentum"):
+                group["momentum"] = momentum
 
     def agree(self) -> None:
         """Copies that step on their own meet, before anything is judged or kept of them; all processes must call it."""

@@ -28,6 +28,10 @@ class Schedule(Component):
     def factor(self, step: int, steps: int) -> float:
         """The factor at `step` of `steps`, counted from 0."""
 
+    def momentum(self, step: int, steps: int) -> float | None:
+        """The momentum at `step` of `steps` (of Adam and its kin the first beta); None leaves it to the optimizer."""
+        return None
+
     def watcher(self, higher_is_better: bool = False) -> PlateauWatcher | None:
         """What multiplies the factor once more by what validation found; None for schedules that do not look."""
         return None
@@ -156,19 +160,33 @@ class WarmupStableDecay(Warmed):
 
 
 class OneCycle(Schedule):
-    """Up to 1 and down again, each as half a cosine (Smith & Topin 2019); has no warmup besides."""
+    """Up to 1 and down again, each as half a cosine (Smith & Topin 2019); has no warmup besides.
+
+    Momentum goes the other way, down from `most_momentum` and up again, in optimizers that have any.
+    """
 
     name: Literal["one-cycle"] = "one-cycle"
     rise: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(default=0.3, description="share of the run that goes up")
     start: Gamma = Field(default=0.04, description="the first factor")
     end: Floor = Field(default=4e-6, description="the last factor")
+    least_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.85, description="where the rate is highest"
+    )
+    most_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.95, description="at first and last")
 
     def factor(self, step: int, steps: int) -> float:
         """The factor at `step` of `steps`, counted from 0."""
+        return self._on_the_way(step, steps, self.start, 1.0, self.end)
+
+    def momentum(self, step: int, steps: int) -> float:
+        """The momentum at `step` of `steps`, counted from 0."""
+        return self._on_the_way(step, steps, self.most_momentum, self.least_momentum, self.most_momentum)
+
+    def _on_the_way(self, step: int, steps: int, first: float, middle: float, end: float) -> float:
         top, last = self.rise * steps - 1, steps - 1  # the top is between two steps, as in torch's OneCycleLR
         if step < top:
-            return _cosine_between(self.start, 1.0, step / top)
-        return _cosine_between(1.0, self.end, (step - top) / (last - top))
+            return _cosine_between(first, middle, step / top)
+        return _cosine_between(middle, end, (step - top) / (last - top))
 
 
 class Constant(Warmed):

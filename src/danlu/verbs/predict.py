@@ -1,14 +1,19 @@
 """`danlu predict`: a bundle's answers to a file, folder or glob of samples, in their order."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import polars as pl
 
 from danlu.artifacts.bundle import open_bundle
-from danlu.artifacts.files import writing
+from danlu.artifacts.files import read_frame, wait_for_file, write_frame, writing
 from danlu.core.errors import ArgumentError, DataError
 from danlu.core.names import suggestion
+from danlu.core.world import this_world
+from danlu.data.disk import DiskFrame
+from danlu.data.place import Source
 from danlu.data.sources import read_source
 
 WRITERS = {
@@ -26,7 +31,7 @@ def predict(
     own_code: bool = False,
     missing_values: Sequence[str] = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?"),
 ) -> pl.DataFrame:
-    """Answer every row of a source.
+    """Answer every row of a source. Of several processes each answers a share, and the main one has all answers.
 
     Args:
         bundle: a bundle or a run.
@@ -56,9 +61,14 @@ def predict(
             raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}")
     from danlu.models.predictor import Predictor  # torch, which a refusal so far did without
 
-    answers = Predictor.verified(opened, own_code).predict_source(read)
+    shares = Shares.of(read.frame.height)
+    answers = Predictor.verified(opened, own_code).predict_source(shares.own(read))
     if twice := [name for name in keep if name in answers.columns]:
         raise ArgumentError(f"keep: {twice[0]!r} is also the name of an answer; rename that column of {read.origin}")
+    if path is not None and len(shares.bounds) > 1:
+        answers = shares.gathered(answers, path)
+        if not this_world().is_main:
+            return answers
     if keep:
         answers = read.frame.select(keep).lazy().collect().hstack(answers)
     if path is not None:
@@ -66,3 +76,47 @@ def predict(
             path.parent.mkdir(parents=True, exist_ok=True)
             WRITERS[path.suffix](answers, path)
     return answers
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How the rows of a source are shared out among processes.
+
+    Attributes:
+        bounds: where each process's rows begin and end; of a process for which there is none, nothing.
+        rank: of this process.
+    """
+
+    bounds: tuple[tuple[int, int], ...]
+    rank: int
+
+    @classmethod
+    def of(cls, rows: int) -> Self:
+        """Nearly equal shares for the processes of this launch; no more than there are rows."""
+        world = this_world()
+        ways = max(1, min(world.size, rows))
+        return cls(tuple((rows * way // ways, rows * (way + 1) // ways) for way in range(ways)), world.rank)
+
+    def own(self, source: Source) -> Source:
+        """This process's rows; of one that has none the first, whose answer nobody reads."""
+        if len(self.bounds) == 1 and self.rank == 0:
+            return source
+        start, end = self.bounds[self.rank] if self.rank < len(self.bounds) else (0, 1)
+        rows = source.frame.lazy().slice(start, end - start)
+        held = isinstance(source.frame, pl.DataFrame)
+        return replace(source, frame=rows.collect() if held else DiskFrame(rows, end - start))
+
+    def gathered(self, answers: pl.DataFrame, path: Path) -> pl.DataFrame:
+        """In the main process, the answers of all, by way of files beside the output; elsewhere its own."""
+        parts = [path.with_name(f".{path.name}.{this_world().launch}.{rank}") for rank in range(len(self.bounds))]
+        if self.rank > 0:
+            if self.rank < len(parts):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_frame(parts[self.rank], answers)
+            return answers
+        found = [answers]
+        for part in parts[1:]:
+            wait_for_file(part)
+            found.append(read_frame(part))
+            part.unlink()
+        return pl.concat(found)

@@ -9,6 +9,7 @@ from danlu.core.devices.accelerator import Accelerator
 from danlu.core.devices.card import Apple, Card
 from danlu.core.devices.host import Host
 from danlu.core.errors import ArgumentError
+from danlu.core.world import this_world
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +62,19 @@ def accelerator_of(device: "torch.device") -> Accelerator:
 def _of_kind(kind: str) -> Accelerator:
     if kind == "cpu":
         return Host()
-    return Apple() if kind == "mps" else Card(kind)
+    if kind == "mps":
+        return Apple()
+    _take_own_card()
+    return Card(kind)
+
+
+def _take_own_card() -> None:
+    """Of several processes on a machine, each works on the card with its number."""
+    world = this_world()
+    if world.size > 1:
+        import torch
+
+        torch.accelerator.set_device_index(world.local_rank)
 
 
 def _open_tpu() -> Accelerator:
@@ -80,4 +93,5 @@ def _open_tpu() -> Accelerator:
             f"training.device: torch-tpu is installed, but torch's accelerator is {current or 'none'}; "
             "it must be the only accelerator of this torch, and a TPU must be attached"
         )
+    _take_own_card()
     return Card("tpu")

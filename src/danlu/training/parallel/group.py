@@ -90,14 +90,11 @@ def open_together(
     layout = choose(asked, world.size)
     if world.size == 1:
         return Together(ALONE, layout, None, asked)
-    import torch
     from torch import distributed
 
     kind = accelerator.torch_device.type
     if kind not in BACKENDS:
         raise ArgumentError(f"training.device: processes cannot train together on {kind}; say cpu, or use one process")
-    if kind != "cpu":
-        torch.accelerator.set_device_index(world.local_rank)
     if not distributed.is_initialized():
         _join(_backends(kind), world)
     mesh = layout.mesh(kind)
