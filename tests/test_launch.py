@@ -254,6 +254,16 @@ def test_two_processes_train_one_run(tmp_path: Path, danlu: Command) -> None:
     assert done.stderr.count("trained") == 1
 
 
+def test_two_processes_run_every_stage_and_speak_as_one(tmp_path: Path, danlu: Command) -> None:
+    done = danlu("run", "breast-cancer", "-o", tmp_path, "--processes", 2, "--set", "training.epochs=2")
+    assert done.returncode == 0, done.stderr
+    assert "rank" not in done.stderr
+    assert "Warning" not in done.stderr
+    assert done.stdout.count("report.html") == 1
+    (run,) = tmp_path.iterdir()
+    assert (run / "evaluation.json").is_file()
+
+
 def test_a_killed_worker_changes_nothing(tmp_path: Path, danlu: Command, table_recipe: dict[str, object]) -> None:
     """One of four is killed on the way: all begin again from the newest checkpoint, and the end is the same."""
     recipe = tmp_path / "recipe.yaml"

@@ -7,6 +7,7 @@ from danlu.cli.options import DryRun, Json, Name, OptionalRecipe, Output, Overri
 from danlu.cli.show import metric_rows, print_json, print_table
 from danlu.core.console import say
 from danlu.core.errors import ArgumentError
+from danlu.core.world import this_world
 
 
 def run(
@@ -42,6 +43,8 @@ def run(
         return 0
     else:
         directory = run_verb(load_recipe(str(recipe), overrides), output, name, overwrite, profile)
+    if not this_world().is_main:
+        return 0
     evaluation = directory.evaluation()
     if json:
         print_json({"run": str(directory.path), "evaluation": evaluation})

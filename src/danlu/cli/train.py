@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from danlu.cli.launching import Processes, Restarts, launched
 from danlu.cli.options import Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Profile, Resume, one_of
 from danlu.cli.show import print_json
+from danlu.core.world import this_world
 
 Verify = Annotated[
     int | None, Parameter(help="With --resume: first repeat at least so many of the last steps and compare.")
@@ -40,6 +41,8 @@ def train(
         directory = resume_verb(resume, verify, profile)
     else:
         directory = train_verb(load_recipe(str(recipe), overrides), output, name, overwrite, profile)
+    if not this_world().is_main:
+        return 0
     if json:
         print_json({"run": str(directory.path)})
     else:

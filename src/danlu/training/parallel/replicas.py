@@ -5,6 +5,7 @@ one copy, or each has a part of every matrix, FSDP2 gathers a block's weights wh
 Both take the mean over processes, so what the backward pass begins with is multiplied by their number.
 """
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,9 +30,11 @@ def replicate(model: nn.Module, together: Together) -> nn.Module:
     from torch.nn.parallel import DistributedDataParallel
 
     group = together.axis("data", "context").get_group()
-    wrapped = DistributedDataParallel(
-        model, process_group=group, broadcast_buffers=False, gradient_as_bucket_view=together.options.compress == "none"
-    )
+    names = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"  # before torch 2.13
+    views = together.options.compress == "none"
+    own: dict[str, Any] = {"process_group": group, buffers: False, "gradient_as_bucket_view": views}
+    wrapped = DistributedDataParallel(model, **own)
     if together.options.compress == "bf16":
         # DDP looks at annotations, and takes no word for a type that is imported late.
         wrapped.register_comm_hook(group, lambda group, bucket: _mean_in_bf16(group, bucket))
