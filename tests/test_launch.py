@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import danlu as package
+from danlu.artifacts.run import RunDirectory
 from danlu.cli import launching
 from danlu.core import console
 from danlu.core.errors import ArgumentError, DataError
@@ -285,6 +287,45 @@ def test_a_killed_worker_changes_nothing(tmp_path: Path, danlu: Command, table_r
     assert "SIGKILL" in said
     for name in ("metrics.jsonl", "model/weights.safetensors"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_the_machines_that_are_left(tmp_path: Path, table_recipe: dict[str, object]) -> None:
+    """Two agents of torchrun stand for two machines, one of which is lost."""
+    recipe = tmp_path / "recipe.yaml"
+    training = {"max_steps": 6_000, "batch_size": 32, "checkpoint": {"every_steps": 20}, "parallel": {"shard": 2}}
+    values = {**table_recipe, "model": {"name": "mlp", "normalization": "none"}, "training": training}
+    recipe.write_text(dump_recipe(check_recipe(values)), encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1:2", "--max-restarts", "3"]
+    command += ["--rdzv-id", "machines", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}"]
+    command += ["--rdzv-conf", "join_timeout=60,last_call_timeout=3", "-m", "danlu", "train", str(recipe)]
+    command += ["-o", str(tmp_path), "--name", "run"]
+    agents = []
+    for _ in range(2):
+        agents.append(
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(tmp_path / f"log{len(agents)}").open("w"))
+        )
+        time.sleep(2)  # the first keeps the place where they meet
+    try:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and len(list((tmp_path / "run" / "checkpoints").glob("step-*"))) < 2:
+            time.sleep(0.1)
+        for worker in Path(f"/proc/{agents[1].pid}/task/{agents[1].pid}/children").read_text().split():
+            os.kill(int(worker), signal.SIGKILL)
+        agents[1].kill()
+        assert agents[0].wait(timeout=90) == 0
+    finally:
+        for agent in agents:
+            agent.kill()
+    run = RunDirectory(tmp_path / "run")
+    assert (run.model / "bundle.json").is_file()
+    assert [file.name for file in run.checkpoints()[-1].glob("weights*")] == ["weights.safetensors"]
+    steps = [line["step"] for line in run.metrics() if "train/loss" in line]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 6_000
 
 
 def wait_for_worker(launcher: "subprocess.Popen[str]", run: Path, step: int) -> int:

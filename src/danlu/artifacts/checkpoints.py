@@ -11,7 +11,7 @@ checkpoints stay, and with each of them the best that was known at its step.
 """
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition, Thread
@@ -97,10 +97,18 @@ class Checkpoints:
         keep: how many of the newest stay.
         together: the processes, where each writes pieces of its own; then none is left out, since all must write the
             same ones. Of other processes the main one alone has checkpoints to write.
+        lost: says which process has gone, where one has.
     """
 
-    def __init__(self, run: RunDirectory, keep: int, together: World | None = None) -> None:
-        self.run, self.keep, self.together = run, keep, together
+    def __init__(
+        self,
+        run: RunDirectory,
+        keep: int,
+        together: World | None = None,
+        lost: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self.run, self.keep, self.together, self._lost = run, keep, together, lost
+        self._abandoned = False
         self._last = 0
         self._waiting: Snapshot | None = None
         self._writing = self._closed = False
@@ -113,9 +121,9 @@ class Checkpoints:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._change:
-            self._closed = True
+            self._closed, self._abandoned = True, kind is not None
             self._change.notify_all()
         if self._thread is not None:
             self._thread.join()
@@ -190,18 +198,22 @@ class Checkpoints:
                 (folder / BEGUN).touch()
             facts = {**snapshot.facts, "files": _save(snapshot, folder, self.together)}
             if self.together is not None:
-                facts = _joined(facts, folder, self.together)
+                facts = _joined(facts, folder, self.together, self._gone)
             write_json(folder / STATE, {"step": snapshot.step, "best_step": snapshot.best_step, **facts})
         self._forget()
+
+    def _gone(self) -> str | None:
+        """Why another process will not write its pieces any more."""
+        return "training has failed here" if self._abandoned else self._lost()
 
     def _write_beside(self, snapshot: Snapshot, path: Path) -> None:
         """Another process's pieces, into the folder that the main one makes, and word that they are there."""
         assert self.together is not None
         folder = partial_folder(path)
-        wait_for_file(folder / BEGUN)
+        wait_for_file(folder / BEGUN, self._gone)
         facts = {**snapshot.facts, "files": _save(snapshot, folder, self.together)}
         write_json(folder / _word(self.together.rank), facts)
-        wait_for_file(path / STATE)
+        wait_for_file(path / STATE, self._gone)
 
     def _forget(self) -> None:
         """Remove what is neither among the newest nor the best that one of these knew."""
@@ -223,11 +235,11 @@ def _save(snapshot: Snapshot, folder: Path, together: World | None) -> dict[str,
     return files
 
 
-def _joined(facts: dict[str, Any], folder: Path, together: World) -> dict[str, Any]:
+def _joined(facts: dict[str, Any], folder: Path, together: World, gone: Callable[[], str | None]) -> dict[str, Any]:
     """The main process's facts with the files of all, and what each has that is no tensor of its weights' state."""
     for rank in range(1, together.size):
         word = folder / _word(rank)
-        wait_for_file(word)
+        wait_for_file(word, gone)
         theirs = read_json(word)
         facts["files"] |= theirs["files"]
         for name, rest in theirs["rest"].items():

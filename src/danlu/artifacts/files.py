@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -137,15 +137,23 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def wait_for_file(file: Path) -> None:
+def wait_for_file(file: Path, gone: Callable[[], str | None] = lambda: None) -> None:
     """Wait for a file that another process writes.
+
+    Args:
+        gone: asked every second why it will not come any more, where that is known.
 
     Raises:
         ArtifactError: it did not come.
     """
-    until = time.monotonic() + PATIENCE_S
+    began = asked = time.monotonic()
     while not file.exists():
-        if time.monotonic() > until:
+        now = time.monotonic()
+        if now - asked > 1.0:
+            reason, asked = gone(), now
+            if reason is not None:
+                raise ArtifactError(f"{file}: will not be written by another process: {reason}")
+        if now - began > PATIENCE_S:
             raise ArtifactError(
                 f"{file}: another process has not written it within {PATIENCE_S:.0f} s; all processes must reach "
                 "its folder on one file system"

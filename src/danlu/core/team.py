@@ -57,6 +57,10 @@ class Team:
     def alone(self) -> bool:
         return self.world.size == 1
 
+    def lost(self) -> str | None:
+        """Which process has gone, in words, where one has."""
+        return None if self.whereabouts is None else self.whereabouts.lost()
+
     def is_at(self, place: str) -> None:
         """Have the others know what this process does now."""
         if self.whereabouts is not None:

@@ -1,6 +1,6 @@
 """Where each of several processes is, so that one that waits in vain can say for whom.
 
-Each writes it down where it stands; a thread tells the others through the store, every second and only when it changed.
+Each writes it down where it stands; a thread tells the others through the store, and every second that it lives.
 """
 
 import json
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
 TOLD_EVERY_S = 1.0
+LOST_AFTER_S = 20.0  # without a sign of life
 TIMED_OUT = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
 FOLDER = "torch/distributed/"  # in whose files collectives are
 
@@ -28,6 +29,7 @@ class Whereabouts:
     def __init__(self, rank: int, size: int, store: "Store", key: str) -> None:
         self.rank, self.size, self.store, self.key = rank, size, store, key
         self.place = "getting ready"
+        self._heard: dict[int, tuple[bytes, float]] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tell, name="danlu-whereabouts", daemon=True)
         self._thread.start()
@@ -37,15 +39,31 @@ class Whereabouts:
         self._ended.set()
 
     def _tell(self) -> None:
-        told = ""
+        told, beats = "", 0
         while not self._ended.wait(TOLD_EVERY_S):
-            place = self.place
-            if place != told:
-                try:
+            place, beats = self.place, beats + 1
+            try:
+                self.store.set(f"{self.key}/{self.rank}/beat", str(beats))
+                if place != told:
                     self.store.set(f"{self.key}/{self.rank}", json.dumps([place, time.time()]))
-                except RuntimeError:  # the process that keeps the store has gone; whoever misses it will say so
-                    return
-                told = place
+            except RuntimeError:  # the process that keeps the store has gone; whoever misses it will say so
+                return
+            told = place
+
+    def lost(self) -> str | None:
+        """Which process has not been heard of for a while, in words; asked every now and then by one that waits."""
+        now = time.monotonic()
+        for rank in range(self.size):
+            key = f"{self.key}/{rank}/beat"
+            try:
+                beat = self.store.get(key) if self.store.check([key]) else b""
+            except RuntimeError:
+                return "the process that keeps the store has gone"
+            if self._heard.get(rank, (None, now))[0] != beat:
+                self._heard[rank] = beat, now
+            elif now - self._heard[rank][1] > LOST_AFTER_S:
+                return f"rank {rank} was last heard of at {self._last(rank)[0]}, and has gone since"
+        return None
 
     def missing(self, error: BaseException) -> str:
         """Who did not come to what this process waited for in vain, in words.

@@ -225,7 +225,9 @@ def _fit(
     pieces = team.world if fitting.together.splits_weights else None
     with ExitStack() as stack:
         writes = team.is_main or pieces is not None
-        checkpoints = stack.enter_context(Checkpoints(run, options.checkpoint.keep, pieces)) if writes else None
+        checkpoints = (
+            stack.enter_context(Checkpoints(run, options.checkpoint.keep, pieces, team.lost)) if writes else None
+        )
         if checkpoints is None or not team.is_main:
             silent = SilentJournal(run, checkpoints)
             outcome = train(machine, feed, plan, fitting.seed, watch, validate, silent, first)
