@@ -1,7 +1,7 @@
 """Opening what processes speak through: torch's process groups, one for each direction of the layout."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -32,12 +32,14 @@ class Together:
         layout: how many ways in each direction.
         mesh: the processes by direction; None where there is one alone.
         options: as the recipe says them.
+        flattened: several directions as one, by their names; made when asked for.
     """
 
     team: Team
     layout: Layout
     mesh: "DeviceMesh | None"
     options: Parallel
+    flattened: "dict[str, DeviceMesh]" = field(default_factory=dict)
 
     @property
     def splits_weights(self) -> bool:
@@ -61,10 +63,9 @@ class Together:
         if len(directions) == 1:
             return self.mesh[directions[0]]
         name = "_".join(directions)
-        try:
-            return self.mesh[name]
-        except KeyError:
-            return self.mesh[directions]._flatten(name)
+        if name not in self.flattened:
+            self.flattened[name] = self.mesh[directions]._flatten(name)
+        return self.flattened[name]
 
 
 LONE = Together(ALONE, Layout(), None, Parallel())
@@ -116,7 +117,7 @@ def open_together(
         store=store,
         whereabouts=Whereabouts(world.rank, world.size, store, f"danlu/{on_host.group_name}/at"),
     )
-    return Together(team, layout, mesh, asked)
+    return replace(both, team=team)
 
 
 def _join(backends: str, world: World) -> None:
