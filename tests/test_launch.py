@@ -235,6 +235,7 @@ def test_a_lost_peer_is_known_by_what_backends_say(error: Exception, lost: bool)
     assert is_lost_peer(error) is lost
 
 
+@pytest.mark.slow
 def test_a_launched_danlu_gives_its_answer_and_its_run(tmp_path: Path, danlu: Command) -> None:
     arguments = ("breast-cancer", "-o", tmp_path, "--set", "training.epochs=1", "--json")
     done = danlu("train", *arguments, "--processes", 1)
@@ -269,7 +270,7 @@ def test_two_processes_run_every_stage_and_speak_as_one(tmp_path: Path, danlu: C
 def test_a_killed_worker_changes_nothing(tmp_path: Path, danlu: Command, table_recipe: dict[str, object]) -> None:
     """One of four is killed on the way: all begin again from the newest checkpoint, and the end is the same."""
     recipe = tmp_path / "recipe.yaml"
-    training = {"max_steps": 300, "batch_size": 32, "checkpoint": {"every_steps": 10}, "parallel": {"shard": 4}}
+    training = {"max_steps": 160, "batch_size": 32, "checkpoint": {"every_steps": 8}, "parallel": {"shard": 4}}
     values = {**table_recipe, "model": {"name": "mlp", "normalization": "none"}, "training": training}
     recipe.write_text(dump_recipe(check_recipe(values)), encoding="utf-8")
     whole = danlu("train", recipe, "-o", tmp_path, "--name", "whole", "--processes", 4)
@@ -280,7 +281,7 @@ def test_a_killed_worker_changes_nothing(tmp_path: Path, danlu: Command, table_r
         stdout=subprocess.PIPE,
         text=True,
     )
-    victim = wait_for_worker(process, tmp_path / "killed", step=100)
+    victim = wait_for_worker(process, tmp_path / "killed", step=48)
     os.kill(victim, signal.SIGKILL)
     _, said = process.communicate(timeout=240)
     assert process.returncode == 0, said

@@ -134,6 +134,7 @@ def test_a_model_that_sees_other_tokens_otherwise_is_refused(by_two: list[Any]) 
     assert by_two[-1].startswith("training.parallel.context: llama sees other tokens in other ways than by attention")
 
 
+@pytest.mark.slow
 def test_four_processes_share_tokens_or_matrices_too(tmp_path: Path) -> None:
     parts = [
         {"does": "trained", "name": "llama", "optimizer": "adamw", "packed": True, **KEYS},

@@ -111,7 +111,9 @@ def test_copies_of_a_model_train_as_one(
         alike(run, alone[name])
 
 
-@pytest.mark.parametrize(("compress", "within"), [("bf16", 0.01), ("powersgd", 0.1)])
+@pytest.mark.parametrize(
+    ("compress", "within"), [("bf16", 0.01), pytest.param("powersgd", 0.1, marks=pytest.mark.slow)]
+)
 def test_gradients_that_travel_in_fewer_bytes_train_nearly_as_one(
     tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory], compress: str, within: float
 ) -> None:

@@ -57,7 +57,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 
 @pytest.mark.parametrize(
-    ("layout", "processes"), [({"shard": 4}, (4, 2)), ({"shard": 2}, (2, 1)), ({}, (2, 3))], ids=["4-2", "2-1", "2-3"]
+    ("layout", "processes"),
+    [({"shard": 4}, (4, 2)), ({"shard": 2}, (2, 1)), pytest.param({}, (2, 3), marks=pytest.mark.slow)],
+    ids=["4-2", "2-1", "2-3"],
 )
 def test_a_stopped_run_goes_on_with_more_processes_or_fewer(
     tmp_path: Path, whole: RunDirectory, layout: dict[str, Any], processes: tuple[int, int]

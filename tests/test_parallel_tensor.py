@@ -308,6 +308,7 @@ def test_every_architecture_of_the_table_trains_alike(tmp_path: Path, sequence: 
     assert_alike(together(2, "tests.test_parallel_tensor:work", tmp_path, parts=parts)[0], parts)
 
 
+@pytest.mark.slow
 def test_split_matrices_are_sharded_further(tmp_path: Path) -> None:
     parts = [
         does_train("llama", "sgd", True, shard=2),
