@@ -6,7 +6,9 @@ from danlu.core.errors import MissingExtra
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "image": ("torchvision", "timm", "PIL"),
-    "text": ("transformers", "tokenizers"),
+    "text": ("transformers", "tokenizers", "peft"),
+    "boosting": ("lightgbm",),
+    "gguf": ("gguf", "accelerate"),
     "low-bit": ("torchao",),
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
