@@ -75,6 +75,7 @@ def prepared(options: argparse.Namespace, folder: Path) -> Work:
     }
     opened = open_data(check_recipe(recipe))
     fitting = build_fitting(opened, fit_preparation(opened), open_device("auto"))
+    fitting.model.to(fitting.accelerator.torch_device)
     fitting = with_training(fitting, compile=options.compile, precision="bf16")
     network: Any = fitting.model.network
     vocabulary = network.config.vocab_size

@@ -18,13 +18,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
 from danlu.core.pieces import held
+from danlu.core.seeds import Seed
 from danlu.core.team import Team
 from danlu.data.balance.emphasis import Emphasis
 from danlu.recipe.load import check_recipe
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from danlu.data.feed import Batch
+    from danlu.training.machine import Machine
 
 BATCH, STEPS, WARM = 16, 6, 2
 LLAMA = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 8, "intermediate_size": 768}
@@ -58,16 +60,21 @@ def fitting_of(layout: dict[str, Any], batch: int) -> Fitting:
     return begin(open_data(check_recipe(recipe)))
 
 
-def with_danlu(fitting: Fitting) -> Step:
-    """danlu's step."""
+def machine_of(fitting: Fitting) -> "Machine":
+    """A machine that trains a copy of the model."""
     machine = build_machine(replace(fitting, model=copy.deepcopy(fitting.model)))
     machine.model.train()
+    return machine
+
+
+def step_of(machine: "Machine", seed: Seed) -> Step:
+    """danlu's step."""
     made = 0
 
     def step(batch: "Batch") -> None:
         nonlocal made
         made += 1
-        machine.make_step(batch, 1e-4, fitting.seed.derive("step", made), made)
+        machine.make_step(batch, 1e-4, seed.derive("step", made), made)
 
     return step
 
@@ -123,7 +130,7 @@ def work(layout: dict[str, Any], batch: int, rounds: int, peers: bool) -> dict[s
     fitting = fitting_of(layout, batch)
     feed = fitting.balanced.feed.batches(batch, fitting.accelerator.torch_device, team=fitting.team)
     batches = [next(feed) for _ in range(STEPS)]
-    ways = {"danlu": with_danlu(fitting), **({"by hand": by_hand(fitting)} if peers else {})}
+    ways = {"danlu": step_of(machine_of(fitting), fitting.seed), **({"by hand": by_hand(fitting)} if peers else {})}
     for step in ways.values():
         timed(step, batches[:WARM], fitting.team)
     found: dict[str, list[Taken]] = {name: [] for name in ways}
@@ -139,8 +146,7 @@ def work(layout: dict[str, Any], batch: int, rounds: int, peers: bool) -> dict[s
 
 def bytes_held(fitting: Fitting) -> int:
     """What a process holds of weights, gradients and the optimizer's state after a step."""
-    machine = build_machine(replace(fitting, model=copy.deepcopy(fitting.model)))
-    machine.model.train()
+    machine = machine_of(fitting)
     batch = next(fitting.balanced.feed.batches(machine.batch_size, machine.device, team=fitting.team))
     machine.make_step(batch, 1e-4, fitting.seed, 1)
     weights = list(machine.model.parameters())
@@ -150,8 +156,8 @@ def bytes_held(fitting: Fitting) -> int:
     return sum(held(value).nbytes for value in (*weights, *gradients, *moments))
 
 
-def together(processes: int, *arguments: object) -> list[dict[str, Any]]:
-    """What each process's `work` gave, by rank."""
+def together(processes: int, script: str, arguments: Sequence[object]) -> list[dict[str, Any]]:
+    """What each process's `work` of a script gave, by rank."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -161,7 +167,7 @@ def together(processes: int, *arguments: object) -> list[dict[str, Any]]:
         own = {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank)}
         if processes == 1:
             own = {}
-        command = [sys.executable, __file__, "--worker", json.dumps([rank, *arguments])]
+        command = [sys.executable, script, "--worker", json.dumps([rank, *arguments])]
         environment = {**shared, **own, "LOCAL_WORLD_SIZE": str(processes)}
         running.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
     said = [process.communicate()[0] for process in running]
@@ -190,7 +196,7 @@ def overhead(rounds: int) -> None:
     print(f"\ndanlu's step beside the same by hand, 2 processes, {BATCH} blocks of 128 tokens a step")
     print(f"{'':<22}{'by hand ms':>12}{'danlu ms':>10}{'wall':>9}{'CPU':>9}")
     for name in ("data 2", "shard 2"):
-        found = together(2, LAYOUTS[name], BATCH, rounds, True)
+        found = together(2, __file__, [LAYOUTS[name], BATCH, rounds, True])
         hand, own = slowest(found, "by hand", "wall_s"), slowest(found, "danlu", "wall_s")
         cpu = ratio(summed(found, "danlu"), summed(found, "by hand"))
         times = f"{1e3 * statistics.median(hand):>12.1f}{1e3 * statistics.median(own):>10.1f}"
@@ -200,11 +206,11 @@ def overhead(rounds: int) -> None:
 def splitting(rounds: int) -> None:
     print(f"\n2 processes beside 1, the same {BATCH} blocks a step")
     print(f"{'':<22}{'ms a step':>10}{'faster':>9}{'CPU of all':>12}")
-    alone = together(1, {}, BATCH, rounds, False)
+    alone = together(1, __file__, [{}, BATCH, rounds, False])
     base = slowest(alone, "danlu", "wall_s")
     print(f"{'one process':<22}{1e3 * statistics.median(base):>10.1f}{1:>8.2f}x{1:>11.2f}x", flush=True)
     for name, layout in LAYOUTS.items():
-        found = together(2, layout, BATCH, rounds, False)
+        found = together(2, __file__, [layout, BATCH, rounds, False])
         own = slowest(found, "danlu", "wall_s")
         cpu = ratio(summed(found, "danlu"), summed(alone, "danlu"))
         print(f"{name:<22}{1e3 * statistics.median(own):>10.1f}{ratio(base, own):>8.2f}x{cpu:>11.2f}x", flush=True)
@@ -212,9 +218,9 @@ def splitting(rounds: int) -> None:
 
 def scaling(rounds: int) -> None:
     print("\nsamples a second of 2 processes (data 2) beside twice those of 1; one thread each")
-    alone = slowest(together(1, {}, BATCH, rounds, False), "danlu", "wall_s")
-    weak = slowest(together(2, LAYOUTS["data 2"], 2 * BATCH, rounds, False), "danlu", "wall_s")
-    strong = slowest(together(2, LAYOUTS["data 2"], BATCH, rounds, False), "danlu", "wall_s")
+    alone = slowest(together(1, __file__, [{}, BATCH, rounds, False]), "danlu", "wall_s")
+    weak = slowest(together(2, __file__, [LAYOUTS["data 2"], 2 * BATCH, rounds, False]), "danlu", "wall_s")
+    strong = slowest(together(2, __file__, [LAYOUTS["data 2"], BATCH, rounds, False]), "danlu", "wall_s")
     print(f"twice the batch: {ratio(alone, weak):.3f}   the same batch: {ratio(alone, strong) / 2:.3f}", flush=True)
 
 
@@ -224,7 +230,7 @@ def memory(rounds: int) -> None:
     )
     print(f"{'':<22}{'foreseen MB':>12}{'held MB':>9}{'ratio':>8}")
     for name, layout in {"one process": {}, **LAYOUTS}.items():
-        found = together(2 if layout else 1, layout, BATCH, 1, False)
+        found = together(2 if layout else 1, __file__, [layout, BATCH, 1, False])
         ways = next((count for key, count in layout.items() if key in ("shard", "tensor", "pipeline")), 1)
         foreseen, most = 16 * found[0]["whole"] / ways, max(one["bytes"] for one in found)
         print(f"{name:<22}{foreseen / 1e6:>12.2f}{most / 1e6:>9.2f}{most / foreseen:>8.3f}", flush=True)
@@ -233,11 +239,12 @@ def memory(rounds: int) -> None:
 SECTIONS = {"overhead": overhead, "splitting": splitting, "scaling": scaling, "memory": memory}
 
 
-def worker(rank: int, layout: dict[str, Any], batch: int, rounds: int, peers: bool) -> None:
+def answer_as_worker(rank: int, work: Callable[[], dict[str, Any]]) -> NoReturn:
+    """Print what a process found, on a core and a thread of its own, and end."""
     torch.set_num_threads(1)
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[rank % len(cores)]})
-    print(json.dumps(work(layout, batch, rounds, peers)), flush=True)
+    print(json.dumps(work()), flush=True)
     os._exit(0)  # while Python ends, threads of gloo's abort now and then
 
 
@@ -248,7 +255,7 @@ def main() -> None:
     parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.worker:
-        worker(*asked.worker)
+        answer_as_worker(asked.worker[0], lambda: work(*asked.worker[1:]))
     print(f"torch {torch.__version__}, gloo; {STEPS} steps a round after {WARM}, median of {asked.rounds} rounds")
     for name in asked.sections or SECTIONS:
         SECTIONS[name](asked.rounds)

@@ -19,7 +19,7 @@ from danlu.recipe.load import check_recipe, load_recipe
 from danlu.verbs.fitting import Fitting, build_fitting, build_machine
 from danlu.verbs.prepare import fit_preparation, open_data
 from danlu.verbs.settle import largest_batch
-from danlu.verbs.trial import trial_of
+from danlu.verbs.trial import flops_on_host, trial_of
 from tests.conftest import Command
 
 
@@ -287,3 +287,11 @@ def test_one_cycle_sets_the_momentum_that_an_optimizer_has(
     assert momenta[0] == pytest.approx(0.95)
     assert min(momenta) == pytest.approx(0.85, abs=0.01)
     assert momenta[-1] == pytest.approx(0.95)
+
+
+def test_operations_of_a_model_that_is_nowhere_whole_are_those_of_its_steps() -> None:
+    config = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    data = {"source": "builtin:speeches-corpus", "sequence_length": 32, "vocabulary": 400}
+    training = {"max_steps": 2, "batch_size": 8, "optimizer": {"name": "adamw", "lr": 1e-3}}
+    fitting = fitting_of({"data": data, "model": {"name": "hf:llama", "config": config}, "training": training})
+    assert flops_on_host(fitting, 8) == trial_of(fitting).foresee(8).flops

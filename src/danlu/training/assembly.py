@@ -69,7 +69,8 @@ def assemble(
     """The machine that trains a model.
 
     Args:
-        model: on the device; it is changed as precision and memory ask for.
+        model: on the device, or of several processes that split it on the host; it is changed as precision and memory
+            ask for.
         task: what for.
         options: the resolved `training` section, without any `auto` that is to be tried.
         accelerator: the device.

@@ -37,7 +37,7 @@ class Fitting:
 
     Attributes:
         opened: its recipe leaves nothing open.
-        model: on the device, with its first weights.
+        model: with its first weights; on the device, or where processes split it, on the host.
         together: the processes that train.
     """
 
@@ -94,9 +94,15 @@ def begin(opened: Opened, dry: bool = False, compute: int | None = None, goes_on
     accelerator, threads = open_device(options.device), plan_threads(options.threads)
     use_threads(threads if compute is None else replace(threads, compute=compute))
     together = join(options, accelerator, goes_on)
-    return _shared_if_too_large(
-        build_fitting(opened, fit_preparation(opened), accelerator, threads.data, dry, together)
-    )
+    fitting = build_fitting(opened, fit_preparation(opened), accelerator, threads.data, dry, together)
+    return _placed(_shared_if_too_large(fitting))
+
+
+def _placed(fitting: Fitting) -> Fitting:
+    """The model on the device; one that processes split waits on the host, from where each takes its part alone."""
+    if not fitting.together.splits_weights:
+        fitting.model.to(fitting.accelerator.torch_device)
+    return fitting
 
 
 def _shared_if_too_large(fitting: Fitting) -> Fitting:
@@ -138,7 +144,7 @@ def build_fitting(
     dry: bool = False,
     together: "Together | None" = None,
 ) -> Fitting:
-    """Prepare both splits and build the model.
+    """Prepare both splits and build the model, on the host.
 
     Args:
         threads: that make batches.
@@ -159,7 +165,7 @@ def build_fitting(
     balanced = training_feed(whole if opened.dataset.kind == "tabular" else opened, prepared, device, threads)
     validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device, threads)
     torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
-    model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs).to(device)
+    model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
     return Fitting(opened, prepared, balanced, validation, model, accelerator, together or LONE)
 
 

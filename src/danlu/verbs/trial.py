@@ -142,4 +142,23 @@ def flops_of_step(fitting: Fitting) -> float | None:
     assert isinstance(size, int)
     if fitting.accelerator.peak_flops("fp32") is None:
         return None
-    return trial_of(with_training(fitting, memory=Memory())).foresee(size).flops
+    if not fitting.together.splits_weights:
+        return trial_of(with_training(fitting, memory=Memory())).foresee(size).flops
+    return flops_on_host(fitting, size) if fitting.team.is_main else None
+
+
+def flops_on_host(fitting: Fitting, batch_size: int) -> float:
+    """The operations of a step of a model that no device holds whole: three times a forward pass of one sample there.
+
+    The backward pass multiplies twice as much, as in `training.parallel.traffic`.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    batch = fitting.balanced.feed.take(np.arange(1), 0, torch.device("cpu"))
+    was_training = fitting.model.training
+    fitting.model.eval()  # a batch norm takes no statistics of one sample
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        fitting.model(**batch.inputs)
+    fitting.model.train(was_training)
+    return float(3 * counter.get_total_flops() * batch_size)

@@ -166,6 +166,12 @@ def parameters_of(model: Decoder, layout: Layout, stage: int) -> int:
     return split // layout.tensor + layers * 2 * model.hidden + last * model.hidden
 
 
+def around_blocks(model: Decoder, layout: Layout) -> int:
+    """Weights outside of the blocks, where one stage has them all: embedding, last matrix, last norm."""
+    tables = model.table if model.tied else 2 * model.table
+    return tables // layout.tensor + model.hidden
+
+
 def memory(
     model: Decoder,
     layout: Layout,
@@ -204,6 +210,8 @@ def _of_stage(
     held = -(-whole // layout.shard)
     tokens = batch.sequences * model.sequence // layout.context
     kept = layer_bytes(model, layout.tensor, precision, recompute, sequence_parallel) * tokens
+    if recompute != "full":  # keys and values of the other parts of a sequence
+        kept += 2 * model.kv_width // layout.tensor * precision.compute * tokens * (layout.context - 1)
     under_way = min(batch.microbatches, layout.pipeline - stage)  # 1F1B: the first stage waits longest
     activations = kept * layers_of(model, layout, stage) * under_way
     if recompute != "none":  # one layer at a time has all that it keeps otherwise
@@ -226,8 +234,8 @@ def _gathered(model: Decoder, layout: Layout, precision: Precision, whole: int) 
     if layout.pipeline > 1:
         # Between the micro-batches of a pipeline nothing is given back: weights and gradients are whole for the step.
         return whole * (precision.compute + precision.gradient)
-    largest = max(model.layer_matrices, model.table) // layout.tensor
-    return 2 * largest * precision.compute  # the part in use, and the next one on its way
+    # A block in use and the next on its way; what is around the blocks, and its gradient, for both passes.
+    return (2 * model.layer_matrices // layout.tensor + 2 * around_blocks(model, layout)) * precision.compute
 
 
 def layer_bytes(
@@ -250,7 +258,8 @@ def layer_bytes(
     norms = 2 * (precision.stream + precision.normed) * wide + 2 * FP32
     inputs = precision.inputs * precision.compute * wide
     split = precision.compute * (2 * wide + 2 * narrow + 4 * inside)
-    return (norms + inputs) // between + split // tensor + logarithms
+    # What is gathered for a product stays whole until its backward pass; Korthikanti et al. gather it anew.
+    return norms // between + inputs + split // tensor + logarithms
 
 
 def logit_bytes(model: Decoder, tensor: int, tokens: int) -> int:

@@ -60,7 +60,7 @@ def spread(
     """Split a model as the layout says.
 
     Args:
-        model: whole, on the device, the same in all processes; it is changed.
+        model: whole, the same in all processes; it is changed, and what is left of it comes onto the device.
         together: the processes and their layout.
         options: the recipe's.
         precision: of training.
@@ -91,14 +91,15 @@ def spread(
 
 
 def _over_samples(model: nn.Module, together: Together, precision: Precision) -> nn.Module:
-    """Have gradients summed over the processes with other samples or tokens."""
-    if together.options.local is not None:
-        return model
-    if not together.splits_weights:
-        return replicate(model, together)
-    if together.layout.gradient_ways > 1:
+    """Have gradients summed over the processes with other samples or tokens, and all weights on the device.
+
+    FSDP takes one block after the other there, so a device never holds more than its shards and a block.
+    """
+    if together.splits_weights and together.layout.gradient_ways > 1:
         shard(model, together, precision)
-    return model
+        return model
+    model.to(precision.device)
+    return model if together.options.local or together.splits_weights else replicate(model, together)
 
 
 def _split_matrices(model: nn.Module, together: Together) -> None:

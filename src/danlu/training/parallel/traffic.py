@@ -7,7 +7,7 @@ products at a share of the card's peak, a pipeline that waits (p - 1) / m of its
 
 from dataclasses import dataclass
 
-from danlu.training.parallel.estimate import Batch, Decoder, Precision, Recompute, parameters_of
+from danlu.training.parallel.estimate import Batch, Decoder, Precision, Recompute, around_blocks, parameters_of
 from danlu.training.parallel.layout import Layout
 
 FORWARD_SHARE = 1 / 3  # of a step: the backward pass multiplies twice as much
@@ -105,14 +105,16 @@ def traffic(
     tokens = batch.sequences * model.sequence // layout.context
     stream = tokens * model.hidden * precision.compute
     passes = 2 if recompute == "none" else 3  # forward, backward, and forward again
-    gathers = 1 if layout.pipeline > 1 else 2 * batch.microbatches
-    scatters = 1 if layout.pipeline > 1 else batch.microbatches
+    # Blocks are gathered for each pass, what is around them once for both; in a pipeline all is, for the whole step.
+    times_sent = 1 if layout.pipeline > 1 else batch.microbatches
+    gathered = weights if layout.pipeline > 1 else 2 * weights - around_blocks(model, layout)
     split = stream / layout.tensor if sequence_parallel else stream
     return Traffic(
         data=2 * part(copies) * weights / layout.shard * precision.gradient,
-        shard=part(layout.shard) * weights * (gathers * precision.compute + scatters * precision.gradient),
-        # Each of attention and MLP has an all-reduce in each pass, or a gathering and a scattering of the same size.
-        tensor=2 * passes * 2 * part(layout.tensor) * stream * layers * batch.microbatches,
+        shard=part(layout.shard) * times_sent * (gathered * precision.compute + weights * precision.gradient),
+        # Each of attention and MLP has an all-reduce in each pass, or a gathering and a scattering of the same size;
+        # so have embedding and last matrix together.
+        tensor=2 * passes * 2 * part(layout.tensor) * stream * (layers + 0.5 / layout.pipeline) * batch.microbatches,
         pipeline=2 * split * batch.microbatches if layout.pipeline > 1 else 0.0,
         context=passes * part(layout.context) * _keys(model, layout, batch, precision) * layers * batch.microbatches,
     )
