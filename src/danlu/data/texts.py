@@ -57,8 +57,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, frame_text: bool) -> 
     )
 
 
-def load_tokenizer(folder: Path) -> TokenizerFile:
-    """The tokenizer of a pretrained model's folder. Runs no code from it and reaches no network.
+def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
+    """The tokenizer of a pretrained model's folder. Reaches no network, and runs code from it only with `own_code`.
 
     Raises:
         DataError: the folder holds none that can be kept as JSON.
@@ -66,7 +66,7 @@ def load_tokenizer(folder: Path) -> TokenizerFile:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=own_code)
         text = tokenizer.backend_tokenizer.to_str()
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{folder}: no tokenizer that can be read: {str(error).splitlines()[0]}") from error

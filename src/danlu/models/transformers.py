@@ -1,4 +1,4 @@
-"""Text and language models from transformers: by architecture and config, or from a local folder. No remote code."""
+"""Text and language models from transformers: by architecture and config, or from a local folder."""
 
 import math
 from pathlib import Path
@@ -16,6 +16,9 @@ from danlu.data.place import Hints
 from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.data.texts import load_tokenizer
 from danlu.models.chunked import ProjectedLogits, choose_chunk
+from danlu.models.parts import TaskModel
+from danlu.models.pooled import PooledTexts, Pooling, folder_pooling
+from danlu.models.remote_code import runs_code
 
 if TYPE_CHECKING:
     from danlu.models.table import Transformer
@@ -37,12 +40,11 @@ SMALL: dict[str, Any] = {
 }
 
 
-class Logits(nn.Module):
+class Logits(TaskModel):
     """A model of transformers that answers with its logits alone.
 
     Attributes:
         loss_chunk: tokens whose logits may be in memory at once; set by `project_late`, None for whole logits.
-        head_parts: modules and weights that the task adds, and what came with no pretrained weights.
     """
 
     def __init__(self, network: nn.Module, fresh: tuple[str, ...] = ()) -> None:
@@ -133,21 +135,26 @@ def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs,
     """Build a classifier (or regressor) of texts, or a causal language model."""
     require("text", options.name)
     mend_torchvision()
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
     from transformers.utils import logging
 
     # It would tell at length that the classifier is new, which is what fine-tuning means.
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
+    pooling = pooling_of(options) if inputs.kind == "text" else None
     builder: Any = AutoModelForCausalLM if inputs.kind == "corpus" else AutoModelForSequenceClassification
-    settings = {} if inputs.kind == "corpus" else {"num_labels": outputs}
+    if pooling is not None:
+        builder = AutoModel
+    settings = {"num_labels": outputs} if inputs.kind == "text" and pooling is None else {}
     with quiet():
         network, fresh = _network(options, inputs, builder, settings, AutoConfig)
     if hasattr(network.config, "use_cache"):  # of keys and values, for generating; here it only takes memory
         network.config.use_cache = False
     if inputs.kind == "text":
         network.config.pad_token_id = inputs.pad
+    if pooling is not None:
+        return PooledTexts(network.float(), outputs, pooling, options.dropout)
     model = Logits(network.float(), fresh)
     if inputs.kind == "corpus" and inputs.packed:
         _require_packing(model, options.name)
@@ -161,11 +168,12 @@ def _network(
     try:
         if options.folder is not None:
             _require_folder(options.folder)
-            own = configs.from_pretrained(options.folder, local_files_only=True, trust_remote_code=False)
+            trusted = runs_code(options.folder, options.allow_remote_code)
+            own = configs.from_pretrained(options.folder, local_files_only=True, trust_remote_code=trusted)
             network, found = builder.from_pretrained(
                 options.folder,
                 local_files_only=True,
-                trust_remote_code=False,
+                trust_remote_code=trusted,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
                 **settings,
@@ -214,22 +222,30 @@ def _require_packing(model: Logits, name: str) -> None:
         )
 
 
-def folder_config(folder: Path) -> tuple[str, dict[str, Any]]:
+def pooling_of(options: "Transformer") -> Pooling | None:
+    """How texts are pooled; None leaves it to the architecture's own classifier."""
+    own = folder_pooling(options.folder) if options.folder else None
+    return options.pooling or own or ("mean" if options.finetune.mode == "head" else None)
+
+
+def folder_config(folder: Path, allow_code: bool = False) -> tuple[str, dict[str, Any]]:
     """The architecture's name and its settings, as the folder's config.json has them."""
     require("text", f"hf:{folder}")
     mend_torchvision()
     from transformers import AutoConfig
 
     _require_folder(folder)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).to_diff_dict()
+    trusted = runs_code(folder, allow_code)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted).to_diff_dict()
     leave = ("model_type", "transformers_version", "architectures", "dtype", "torch_dtype", "_name_or_path")
     return config["model_type"], {key: value for key, value in config.items() if key not in leave}
 
 
-def folder_hints(folder: Path) -> Hints:
+def folder_hints(folder: Path, allow_code: bool = False) -> Hints:
     """The tokenizer and the longest input of a pretrained model."""
-    _, config = folder_config(folder)
-    return Hints(tokenizer=load_tokenizer(folder), longest=config.get("max_position_embeddings"))
+    _, config = folder_config(folder, allow_code)
+    trusted = runs_code(folder, allow_code)
+    return Hints(tokenizer=load_tokenizer(folder, trusted), longest=config.get("max_position_embeddings"))
 
 
 def _own_settings(inputs: TextInputs | CorpusInputs) -> dict[str, Any]:

@@ -13,17 +13,14 @@ from danlu.core.torchvision import mend_torchvision
 from danlu.data.place import ImageFormat
 from danlu.data.specs import ImageInputs
 from danlu.models.normalization import replace_batch_norms
+from danlu.models.parts import TaskModel
 
 if TYPE_CHECKING:
     from danlu.models.table import SmallResNet, Timm
 
 
-class NormalizedImages(nn.Module):
-    """A network behind the normalisation that its weights were trained with.
-
-    Attributes:
-        head_parts: the modules that the task adds to pretrained weights.
-    """
+class NormalizedImages(TaskModel):
+    """A network behind the normalisation that its weights were trained with."""
 
     mean: Tensor
     std: Tensor
@@ -38,8 +35,23 @@ class NormalizedImages(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """image: [batch, channels, height, width] uint8 -> [batch, outputs]."""
-        logits: Tensor = self.network((image.float() / 255.0 - self.mean) / self.std)
+        logits: Tensor = self.network(self._normalized(image))
         return logits
+
+    def features(self, image: Tensor) -> Tensor:
+        """What timm's network gives its classifier: [batch, channels, height, width] uint8 -> [batch, width]."""
+        network: Any = self.network
+        pooled: Tensor = network.forward_head(network.forward_features(self._normalized(image)), pre_logits=True)
+        return pooled
+
+    @property
+    def classifier(self) -> Any:
+        """timm's classifier, which takes features."""
+        network: Any = self.network
+        return network.get_classifier()
+
+    def _normalized(self, image: Tensor) -> Tensor:
+        return (image.float() / 255.0 - self.mean) / self.std
 
 
 def build_small_resnet(options: "SmallResNet", inputs: ImageInputs, outputs: int) -> nn.Module:

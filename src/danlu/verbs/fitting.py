@@ -12,6 +12,7 @@ from danlu.core.threads import plan_threads, use_threads
 from danlu.evaluation.evaluate import truth
 from danlu.evaluation.metrics import METRICS, compute_metrics
 from danlu.recipe.sections import Finetune, Parallel, Training
+from danlu.verbs.features import on_features
 from danlu.verbs.feeding import examples_of_part, training_feed
 from danlu.verbs.prepare import Opened, Prepared, fit_preparation, shorten
 
@@ -39,6 +40,7 @@ class Fitting:
         opened: its recipe leaves nothing open.
         model: on the device, with its first weights.
         together: the processes that train.
+        whole: the model that `model` is the head of, where that is trained alone.
     """
 
     opened: Opened
@@ -48,6 +50,7 @@ class Fitting:
     model: "nn.Module"
     accelerator: "Accelerator"
     together: "Together"
+    whole: "nn.Module | None" = None
 
     @property
     def team(self) -> "Team":
@@ -163,7 +166,8 @@ def build_fitting(
     torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
     model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
     begin_finetuning(model, opened.finetune)
-    return Fitting(opened, prepared, balanced, validation, model.to(device), accelerator, together or LONE)
+    fitting = Fitting(opened, prepared, balanced, validation, model.to(device), accelerator, together or LONE)
+    return on_features(fitting, threads) if opened.finetune.mode == "head" else fitting
 
 
 def with_training(fitting: Fitting, **changes: object) -> Fitting:
@@ -186,9 +190,10 @@ def build_machine(fitting: Fitting) -> "Machine":
         emphasis=replace(fitting.balanced.emphasis, smoothing=options.label_smoothing),
         watched=f"validation/{fitting.watched}",
         higher_is_better=fitting.watch().higher_is_better,
-        layer_decay=fitting.opened.finetune.layer_decay,
+        finetune=fitting.opened.finetune,
         tokens_a_sample=inputs.longest if inputs.kind == "corpus" else 1,
         steps=fitting.plan.steps,
+        steps_an_epoch=fitting.plan.steps_an_epoch,
     )
     return assemble(fitting.model, task, options, fitting.accelerator, fitting.together)
 
@@ -223,11 +228,16 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
 def say_what_is_trained(fitting: Fitting, first: int) -> None:
     """The line that training begins with."""
     opened, plan, length = fitting.opened, fitting.plan, fitting.balanced.feed.length
-    parameters = sum(parameter.numel() for parameter in fitting.model.parameters())
-    trained = sum(parameter.numel() for parameter in fitting.model.parameters() if parameter.requires_grad)
+    parameters = count(fitting.whole or fitting.model)
+    trained = count(fitting.model, trained=True)
     counted = f"{parameters:,} parameters" + ("" if trained == parameters else f", {trained:,} of them trained")
     begun = f"steps {first + 1:,} to {plan.steps:,}" if first else f"{plan.steps:,} steps"
     say(
         f"training {opened.model.name} ({counted}) on {length:,} samples: "
         f"{begun} of {opened.recipe.training.batch_size} on {fitting.accelerator.torch_device}"
     )
+
+
+def count(model: "nn.Module", trained: bool = False) -> int:
+    """Parameters of a model, or those of them that are trained."""
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad or not trained)

@@ -139,7 +139,7 @@ def write_data(opened: Opened, run: RunDirectory, balanced: dict[str, Any]) -> N
     ).sort("row")
     write_frame(run.path / "data" / SPLIT, parts)
     write_frame(run.path / "data" / DROPPED, opened.dropped)
-    known = {**opened.profile(), "sha256": _digest(opened.dataset, opened.dataset.frame.height)}
+    known = {**opened.profile(), "sha256": digest_of_data(opened.dataset, opened.dataset.frame.height)}
     if balanced:
         known["target"]["balanced"] = balanced
     write_json(run.path / "data" / PROFILE, known)
@@ -159,7 +159,7 @@ def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
         raise DataError(
             f"{dataset.origin}: has {dataset.frame.height} rows now, fewer than when {run.path} was trained"
         )
-    if _digest(dataset, known["rows"]) != known.get("sha256"):
+    if digest_of_data(dataset, known["rows"]) != known.get("sha256"):
         raise DataError(
             f"{dataset.origin}: has changed since {run.path} was trained: rows that the model learned from could judge "
             "it now; restore the data as it was, or train again"
@@ -171,7 +171,7 @@ def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
     return Opened(recipe, dataset, splits, (), dropped)
 
 
-def _digest(dataset: Dataset, rows: int) -> str:
+def digest_of_data(dataset: Dataset, rows: int) -> str:
     """SHA-256 of the target and the used columns of the first rows, as CSV: the same whatever file holds them.
 
     Of images that are files, their sizes and ends as well.
