@@ -24,6 +24,7 @@ from danlu.recipe.sections import Data
 if TYPE_CHECKING:
     from danlu.data.examples import Examples
 
+VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 
 
@@ -65,6 +66,9 @@ def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
     """
     from transformers import AutoTokenizer
 
+    # Without these transformers makes a tokenizer of the model's kind that knows no word.
+    if not own_code and not any(any(folder.glob(name)) for name in VOCABULARIES):
+        raise DataError(f"{folder}: no tokenizer that can be read: it has none of {', '.join(VOCABULARIES)}")
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=own_code)
         text = tokenizer.backend_tokenizer.to_str()

@@ -131,7 +131,9 @@ class Timm(Model):
     kinds = ("image",)
     extra = "image"
     name: Annotated[str, Field(pattern=r"^timm:.+")]
-    pretrained: str | None = Field(default=None, description="a file of weights: safetensors or torch")
+    pretrained: str | None = Field(
+        default=None, description="a file or folder of weights: safetensors or torch, without code"
+    )
     dropout: Fraction = Field(default=0.0, description="before the classifier")
     stochastic_depth: Fraction = Field(
         default=0.0, description="how often the last block is left out in training; less often below it"
@@ -151,6 +153,11 @@ class Timm(Model):
         from danlu.models.vision import pretrained_format
 
         return Hints(image=pretrained_format(self) if self.pretrained else None)
+
+    def write_native(self, network: "nn.Module", folder: Path) -> None:
+        from danlu.models.vision import write_timm
+
+        write_timm(network, folder)
 
     def portable(self) -> Self:
         return self.model_copy(update={"pretrained": None, "finetune": Finetune()})

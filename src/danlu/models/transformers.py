@@ -1,6 +1,7 @@
 """Text and language models from transformers: by architecture and config, or from a local folder."""
 
 import math
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,15 +180,41 @@ def _network(
                 **settings,
                 **_dropouts(options, own),
             )
-            other = (entry if isinstance(entry, str) else entry[0] for entry in found["mismatched_keys"])
-            return network, tuple(sorted({*found["missing_keys"], *other}))
+            return network, _fresh(network, found, options.folder)
         name = options.name.removeprefix("hf:")
         _require_architecture(name)
         config = {**_own_settings(inputs), **(options.config or SMALL), **settings}
         config |= _dropouts(options, configs.for_model(name))
         return builder.from_config(configs.for_model(name, **config), trust_remote_code=False), ()
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"model.name: {options.folder}: its weights are a pickle that holds more than tensors and could run any "
+            "code, so danlu refuses it; have whoever made it save them as safetensors"
+        ) from error
     except (ValueError, OSError, KeyError) as error:
         raise ArgumentError(f"model: {options.name}: {str(error).strip().splitlines()[0]}") from error
+
+
+def _fresh(network: Any, found: dict[str, Any], folder: Path) -> tuple[str, ...]:
+    """The weights that a folder had none for, or of another shape: a task's own, and a pooler that nothing trained.
+
+    Raises:
+        DataError: the body's are among them, so the folder holds the weights of another architecture.
+    """
+    other = {entry if isinstance(entry, str) else entry[0] for entry in found["mismatched_keys"]}
+    absent = set(found["missing_keys"])
+    body = "" if network.base_model is network else f"{network.base_model_prefix}."
+    wrong = [
+        sorted(name for name in names if name.startswith(body) and "pooler" not in name) for names in (absent, other)
+    ]
+    if any(wrong):
+        kinds = zip(wrong, ("absent", "of another shape"), strict=True)
+        counts = ", ".join(f"{len(names)} are {what} ({', '.join(names[:2])})" for names, what in kinds if names)
+        raise DataError(
+            f"model.name: {folder} holds the weights of another network than its config.json describes: of "
+            f"{len(network.state_dict())} {counts}; {len(found['unexpected_keys'])} are unknown"
+        )
+    return tuple(sorted(absent | other))
 
 
 def _dropouts(options: "Transformer", config: object) -> dict[str, float]:
@@ -243,9 +270,18 @@ def folder_config(folder: Path, allow_code: bool = False) -> tuple[str, dict[str
 
 def folder_hints(folder: Path, allow_code: bool = False) -> Hints:
     """The tokenizer and the longest input of a pretrained model."""
-    _, config = folder_config(folder, allow_code)
+    require("text", f"hf:{folder}")
+    mend_torchvision()
+    from transformers import AutoConfig
+
+    _require_folder(folder)
     trusted = runs_code(folder, allow_code)
-    return Hints(tokenizer=load_tokenizer(folder, trusted), longest=config.get("max_position_embeddings"))
+    tokenizer = load_tokenizer(folder, trusted)
+    config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
+    positions = getattr(config, "max_position_embeddings", None)
+    # RoBERTa and its kin number positions from the padding token on, and lose so many.
+    taken = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
+    return Hints(tokenizer=tokenizer, longest=None if positions is None else positions - taken)
 
 
 def _own_settings(inputs: TextInputs | CorpusInputs) -> dict[str, Any]:
