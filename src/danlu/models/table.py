@@ -45,6 +45,11 @@ class Model(Component):
         """What the model wants of the data."""
         return Hints()
 
+    @property
+    def code(self) -> str | None:
+        """What building it imports that is not danlu's, if anything: a bundle must be told to."""
+        return None
+
     def portable(self) -> Self:
         """Options that build the same network from no other file, for the bundle."""
         return self
@@ -126,7 +131,9 @@ class Timm(Model):
     kinds = ("image",)
     extra = "image"
     name: Annotated[str, Field(pattern=r"^timm:.+")]
-    pretrained: str | None = Field(default=None, description="a file of weights: safetensors or torch")
+    pretrained: str | None = Field(
+        default=None, description="a file or folder of weights: safetensors or torch, without code"
+    )
     dropout: Fraction = Field(default=0.0, description="before the classifier")
     stochastic_depth: Fraction = Field(
         default=0.0, description="how often the last block is left out in training; less often below it"
@@ -147,8 +154,13 @@ class Timm(Model):
 
         return Hints(image=pretrained_format(self) if self.pretrained else None)
 
+    def write_native(self, network: "nn.Module", folder: Path) -> None:
+        from danlu.models.vision import write_timm
+
+        write_timm(network, folder)
+
     def portable(self) -> Self:
-        return self.model_copy(update={"pretrained": None})
+        return self.model_copy(update={"pretrained": None, "finetune": Finetune()})
 
 
 class Transformer(Model):
@@ -161,7 +173,17 @@ class Transformer(Model):
     dropout: Fraction | None = Field(
         default=None, description="wherever the architecture has it, unless `config` says otherwise"
     )
+    pooling: Literal["mean", "cls"] | None = Field(
+        default=None,
+        description="of texts: one linear layer over the mean of all tokens, or over the first; when left out a "
+        "sentence encoder's own way, mean with finetune.mode: head, else the architecture's own classifier",
+    )
+    allow_remote_code: bool = Field(default=False, description="run code that lies in the folder; read it first")
     finetune: Finetune = Finetune()
+
+    @property
+    def code(self) -> str | None:
+        return str(self.folder) if self.allow_remote_code else None
 
     @property
     def folder(self) -> Path | None:
@@ -178,15 +200,20 @@ class Transformer(Model):
     def hints(self) -> Hints:
         from danlu.models.transformers import folder_hints
 
-        return folder_hints(self.folder) if self.folder else Hints()
+        return folder_hints(self.folder, self.allow_remote_code) if self.folder else Hints()
 
     def portable(self) -> Self:
         if self.folder is None:
             return self
-        from danlu.models.transformers import folder_config
+        from danlu.models.remote_code import runs_code
+        from danlu.models.transformers import folder_config, pooling_of
 
+        changed: dict[str, Any] = {"dropout": None, "pooling": pooling_of(self), "finetune": Finetune()}
+        if runs_code(self.folder, self.allow_remote_code):  # is needed whenever the network is built
+            return self.model_copy(update={**changed, "name": f"hf:{self.folder.resolve()}"})
         name, config = folder_config(self.folder)
-        return self.model_copy(update={"name": f"hf:{name}", "config": config, "dropout": None})
+        changed |= {"name": f"hf:{name}", "config": config, "allow_remote_code": False}
+        return self.model_copy(update=changed)
 
 
 class Own(Model):
@@ -199,6 +226,10 @@ class Own(Model):
     kinds = ("tabular", "image", "text", "corpus")
     name: Annotated[str, Field(pattern=r"^own:[^:]+:[^:]+$")]
     options: dict[str, Any] = Field(default_factory=dict, description="passed on by name")
+
+    @property
+    def code(self) -> str | None:
+        return self.name.removeprefix("own:")
 
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
         from torch import nn

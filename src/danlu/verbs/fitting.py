@@ -12,6 +12,7 @@ from danlu.core.threads import plan_threads, use_threads
 from danlu.evaluation.evaluate import truth
 from danlu.evaluation.metrics import METRICS, compute_metrics
 from danlu.recipe.sections import Finetune, Parallel, Training
+from danlu.verbs.features import on_features
 from danlu.verbs.feeding import examples_of_part, training_feed
 from danlu.verbs.prepare import Opened, Prepared, fit_preparation, shorten
 
@@ -39,6 +40,7 @@ class Fitting:
         opened: its recipe leaves nothing open.
         model: with its first weights; on the device, or where processes split it, on the host.
         together: the processes that train.
+        whole: the model that `model` is the head of, where that is trained alone.
     """
 
     opened: Opened
@@ -48,6 +50,7 @@ class Fitting:
     model: "nn.Module"
     accelerator: "Accelerator"
     together: "Together"
+    whole: "nn.Module | None" = None
 
     @property
     def team(self) -> "Team":
@@ -93,7 +96,7 @@ def begin(opened: Opened, dry: bool = False, compute: int | None = None, goes_on
     options = opened.recipe.training
     accelerator, threads = open_device(options.device), plan_threads(options.threads)
     use_threads(threads if compute is None else replace(threads, compute=compute))
-    together = join(options, accelerator, goes_on)
+    together = join(options, opened.finetune, accelerator, goes_on)
     fitting = build_fitting(opened, fit_preparation(opened), accelerator, threads.data, dry, together)
     return _placed(_shared_if_too_large(fitting))
 
@@ -118,10 +121,11 @@ def _shared_if_too_large(fitting: Fitting) -> Fitting:
         return fitting
     say(f"a copy of the model takes {needed / 1e9:.1f} GB while it is trained, so the processes share one (shard)")
     changed = with_training(fitting, parallel=Parallel(shard=team.world.size))
-    return replace(changed, together=join(changed.opened.recipe.training, fitting.accelerator, goes_on=False))
+    options = changed.opened.recipe.training
+    return replace(changed, together=join(options, changed.opened.finetune, fitting.accelerator, goes_on=False))
 
 
-def join(options: Training, accelerator: "Accelerator", goes_on: bool) -> "Together":
+def join(options: Training, finetune: Finetune, accelerator: "Accelerator", goes_on: bool) -> "Together":
     """The other processes, where a launcher started any.
 
     Raises:
@@ -132,7 +136,7 @@ def join(options: Training, accelerator: "Accelerator", goes_on: bool) -> "Toget
     from danlu.training.parallel.limits import refuse_impossible
 
     together = open_together(options.parallel, accelerator, nearest_layout if goes_on else choose_layout)
-    refuse_impossible(options, together)
+    refuse_impossible(options, together, finetune)
     return together
 
 
@@ -156,6 +160,7 @@ def build_fitting(
     """
     import torch
 
+    from danlu.training.finetuning import begin_finetuning
     from danlu.training.parallel.group import LONE
 
     whole, device = opened, accelerator.torch_device
@@ -166,7 +171,12 @@ def build_fitting(
     validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device, threads)
     torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
     model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
-    return Fitting(opened, prepared, balanced, validation, model, accelerator, together or LONE)
+    begin_finetuning(model, opened.finetune)
+    fitting = Fitting(opened, prepared, balanced, validation, model, accelerator, together or LONE)
+    if opened.finetune.mode != "head":
+        return fitting
+    model.to(device)  # which computes the features
+    return on_features(fitting, threads)
 
 
 def with_training(fitting: Fitting, **changes: object) -> Fitting:
@@ -189,9 +199,10 @@ def build_machine(fitting: Fitting) -> "Machine":
         emphasis=replace(fitting.balanced.emphasis, smoothing=options.label_smoothing),
         watched=f"validation/{fitting.watched}",
         higher_is_better=fitting.watch().higher_is_better,
-        layer_decay=getattr(recipe.model, "finetune", Finetune()).layer_decay,
+        finetune=fitting.opened.finetune,
         tokens_a_sample=inputs.longest if inputs.kind == "corpus" else 1,
         steps=fitting.plan.steps,
+        steps_an_epoch=fitting.plan.steps_an_epoch,
     )
     return assemble(fitting.model, task, options, fitting.accelerator, fitting.together)
 
@@ -226,9 +237,16 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
 def say_what_is_trained(fitting: Fitting, first: int) -> None:
     """The line that training begins with."""
     opened, plan, length = fitting.opened, fitting.plan, fitting.balanced.feed.length
-    parameters = sum(parameter.numel() for parameter in fitting.model.parameters())
+    parameters = count(fitting.whole or fitting.model)
+    trained = count(fitting.model, trained=True)
+    counted = f"{parameters:,} parameters" + ("" if trained == parameters else f", {trained:,} of them trained")
     begun = f"steps {first + 1:,} to {plan.steps:,}" if first else f"{plan.steps:,} steps"
     say(
-        f"training {opened.model.name} ({parameters:,} parameters) on {length:,} samples: "
+        f"training {opened.model.name} ({counted}) on {length:,} samples: "
         f"{begun} of {opened.recipe.training.batch_size} on {fitting.accelerator.torch_device}"
     )
+
+
+def count(model: "nn.Module", trained: bool = False) -> int:
+    """Parameters of a model, or those of them that are trained."""
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad or not trained)

@@ -25,6 +25,7 @@ from danlu.data.splits import Part, Splits, TrainSplit, split_dataset
 from danlu.data.targets import Classes, NextToken, Quantity, fit_target
 from danlu.models.table import Model
 from danlu.recipe.schema import Recipe
+from danlu.recipe.sections import Finetune
 from danlu.training.trackers import require_trackers
 from danlu.verbs.resolve import resolve
 
@@ -55,6 +56,12 @@ class Opened:
     def model(self) -> Model:
         assert isinstance(self.recipe.model, Model)
         return self.recipe.model
+
+    @property
+    def finetune(self) -> Finetune:
+        """How the model's weights are adapted; as new ones are, where it has none of before."""
+        found: Finetune = getattr(self.recipe.model, "finetune", Finetune())
+        return found
 
     def profile(self) -> dict[str, Any]:
         return profile(self.dataset, self.splits, self.findings, self.dropped)
@@ -132,7 +139,7 @@ def write_data(opened: Opened, run: RunDirectory, balanced: dict[str, Any]) -> N
     ).sort("row")
     write_frame(run.path / "data" / SPLIT, parts)
     write_frame(run.path / "data" / DROPPED, opened.dropped)
-    known = {**opened.profile(), "sha256": _digest(opened.dataset, opened.dataset.frame.height)}
+    known = {**opened.profile(), "sha256": digest_of_data(opened.dataset, opened.dataset.frame.height)}
     if balanced:
         known["target"]["balanced"] = balanced
     write_json(run.path / "data" / PROFILE, known)
@@ -152,7 +159,7 @@ def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
         raise DataError(
             f"{dataset.origin}: has {dataset.frame.height} rows now, fewer than when {run.path} was trained"
         )
-    if _digest(dataset, known["rows"]) != known.get("sha256"):
+    if digest_of_data(dataset, known["rows"]) != known.get("sha256"):
         raise DataError(
             f"{dataset.origin}: has changed since {run.path} was trained: rows that the model learned from could judge "
             "it now; restore the data as it was, or train again"
@@ -164,7 +171,7 @@ def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
     return Opened(recipe, dataset, splits, (), dropped)
 
 
-def _digest(dataset: Dataset, rows: int) -> str:
+def digest_of_data(dataset: Dataset, rows: int) -> str:
     """SHA-256 of the target and the used columns of the first rows, as CSV: the same whatever file holds them.
 
     Of images that are files, their sizes and ends as well.

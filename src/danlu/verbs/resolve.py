@@ -12,7 +12,7 @@ from danlu.data.dataset import Dataset
 from danlu.evaluation.metrics import METRICS, metrics_for
 from danlu.models.table import Linear, Model, Transformer
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections import Split, Training
+from danlu.recipe.sections import Finetune, Split, Training
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Constant, Cosine
 
@@ -20,6 +20,7 @@ MODELS_BY_KIND = {"tabular": "mlp", "image": "timm:resnet18", "text": "hf:bert",
 EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "corpus": 3}
 BATCH_BY_KIND = {"image": 32, "text": 32, "corpus": 16}
 PRETRAINED_TEXT_LR = 5e-5  # larger steps wash out what a transformer knows (Devlin et al. 2019 use 2e-5 to 5e-5)
+ADAPTER_LR = 5e-4  # what begins at zero beside frozen weights learns at about ten times their rate
 SCHEDULE_FREE_WARMUP = 0.05  # of the run; its authors find that it needs one (Defazio et al. 2024)
 FEWEST_GROUPS = 20  # documents needed before a corpus is split by document
 
@@ -37,6 +38,9 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
         message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({fitting})"
         raise RecipeError(Problem("", "model.name", message))
     _check_fitting(recipe, dataset)
+    if dataset.kind == "corpus" and getattr(model, "finetune", Finetune()).mode == "head":
+        message = "a language model has no head of the task's own to train alone; say lora or full"
+        raise RecipeError(Problem("", "model.finetune.mode", message))
     metrics = metrics_for(dataset.task, recipe.evaluation.metrics)
     data = recipe.data.model_copy(
         update={
@@ -105,8 +109,10 @@ def _training(training: Training, model: Model, dataset: Dataset) -> Training:
     optimizer = training.optimizer
     assert isinstance(optimizer, Optimizer)
     if optimizer.lr is None:
-        pretrained = isinstance(model, Transformer) and model.folder is not None
-        usual = PRETRAINED_TEXT_LR if pretrained else optimizer.usual_lr
+        usual = optimizer.usual_lr
+        if isinstance(model, Transformer) and model.folder is not None:
+            rates = {"head": usual, "lora": ADAPTER_LR, "dora": ADAPTER_LR, "qlora": ADAPTER_LR}
+            usual = rates.get(model.finetune.mode, PRETRAINED_TEXT_LR)
         # Without hidden layers the loss is convex, and ten times the step still goes straight down.
         usual *= 10 if isinstance(model, Linear) else 1
         optimizer = optimizer.model_copy(update={"lr": usual})
