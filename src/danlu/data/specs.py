@@ -53,4 +53,19 @@ class CorpusInputs(Frozen):
     packed: bool
 
 
-InputSpec = Annotated[TabularInputs | ImageInputs | TextInputs | CorpusInputs, Field(discriminator="kind")]
+class PreferenceInputs(Frozen):
+    """`input_ids` and `answers: [batch, 2, length] int64`: a prompt with the preferred answer, and with the other.
+
+    `answers` hold the token that follows where it is the answer's, and -100 elsewhere.
+    """
+
+    kind: Literal["preference"] = "preference"
+    vocabulary: PositiveInt
+    longest: PositiveInt
+    end: int
+    pad: int
+
+
+InputSpec = Annotated[
+    TabularInputs | ImageInputs | TextInputs | CorpusInputs | PreferenceInputs, Field(discriminator="kind")
+]
