@@ -152,3 +152,25 @@ def _finished(recipe: dict[str, object], factory: pytest.TempPathFactory) -> Pat
     import danlu as package
 
     return package.run(recipe, output=factory.mktemp("runs")).path
+
+
+@pytest.fixture(scope="session")
+def small_encoder(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Path:
+    """A tiny BERT of random weights with a tokenizer, in a folder as transformers writes it."""
+    from danlu.core.torchvision import mend_torchvision
+    from danlu.data.texts import train_tokenizer
+
+    mend_torchvision()
+    import torch
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("encoder")
+    texts = pl.read_ndjson(text_file)["text"].to_list()
+    trained = train_tokenizer(texts, 400, True)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=trained.open(), pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(5)
+    BertModel(BertConfig(vocab_size=400, max_position_embeddings=64, **TINY_TEXT)).save_pretrained(folder)
+    return folder

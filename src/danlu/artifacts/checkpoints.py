@@ -33,10 +33,16 @@ BEGUN = ".begun"  # in a folder that all processes may write into
 
 
 def unique_tensors(model: "nn.Module") -> "dict[str, Tensor]":
-    """A model's state by name; of weights that share memory the first alone, as safetensors wants it."""
+    """A model's state by name; of weights that share memory the first alone, as safetensors wants it.
+
+    What a model names as `fixed` is left out: it is what it was when the model was built, and can be had there again.
+    """
+    fixed: frozenset[str] = getattr(model, "fixed", frozenset())
     seen: set[tuple[int, tuple[int, ...], tuple[int, ...]]] = set()
     kept: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
+        if name in fixed:
+            continue
         place = (held(value).data_ptr(), tuple(value.shape), tuple(value.stride()))
         if value.numel() and place in seen:
             continue

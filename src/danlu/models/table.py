@@ -148,7 +148,7 @@ class Timm(Model):
         return Hints(image=pretrained_format(self) if self.pretrained else None)
 
     def portable(self) -> Self:
-        return self.model_copy(update={"pretrained": None})
+        return self.model_copy(update={"pretrained": None, "finetune": Finetune()})
 
 
 class Transformer(Model):
@@ -186,7 +186,8 @@ class Transformer(Model):
         from danlu.models.transformers import folder_config
 
         name, config = folder_config(self.folder)
-        return self.model_copy(update={"name": f"hf:{name}", "config": config, "dropout": None})
+        changed = {"name": f"hf:{name}", "config": config, "dropout": None, "finetune": Finetune()}
+        return self.model_copy(update=changed)
 
 
 class Own(Model):

@@ -42,11 +42,13 @@ class Logits(nn.Module):
 
     Attributes:
         loss_chunk: tokens whose logits may be in memory at once; set by `project_late`, None for whole logits.
+        head_parts: modules and weights that the task adds, and what came with no pretrained weights.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, fresh: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.network = network
+        self.head_parts = (*_task_modules(network), *(f"network.{name}" for name in fresh))
         self.loss_chunk: int | None = None
 
     def forward(
@@ -69,6 +71,13 @@ class Logits(nn.Module):
             return ProjectedLogits(hidden, last.weight, last.bias, self.loss_chunk)
         logits: Tensor = self.network(**given, **caching, return_dict=True).logits
         return logits
+
+
+def _task_modules(network: Any) -> tuple[str, ...]:
+    """What a classifier or regressor has besides the body; nothing of a language model."""
+    if network.get_output_embeddings() is not None:
+        return ()
+    return tuple(f"network.{name}" for name, _ in network.named_children() if name != network.base_model_prefix)
 
 
 def project_late(model: nn.Module, asked: int | str, tokens: int) -> int | None:
@@ -134,12 +143,12 @@ def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs,
     builder: Any = AutoModelForCausalLM if inputs.kind == "corpus" else AutoModelForSequenceClassification
     settings = {} if inputs.kind == "corpus" else {"num_labels": outputs}
     with quiet():
-        network = _network(options, inputs, builder, settings, AutoConfig)
+        network, fresh = _network(options, inputs, builder, settings, AutoConfig)
     if hasattr(network.config, "use_cache"):  # of keys and values, for generating; here it only takes memory
         network.config.use_cache = False
     if inputs.kind == "text":
         network.config.pad_token_id = inputs.pad
-    model = Logits(network.float())
+    model = Logits(network.float(), fresh)
     if inputs.kind == "corpus" and inputs.packed:
         _require_packing(model, options.name)
     return model
@@ -147,25 +156,28 @@ def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs,
 
 def _network(
     options: "Transformer", inputs: TextInputs | CorpusInputs, builder: Any, settings: dict[str, Any], configs: Any
-) -> Any:
-    """transformers' own network: from a local folder, or new by its architecture's name."""
+) -> tuple[Any, tuple[str, ...]]:
+    """transformers' own network, from a local folder or new by its architecture's name; weights the folder lacks."""
     try:
         if options.folder is not None:
             _require_folder(options.folder)
             own = configs.from_pretrained(options.folder, local_files_only=True, trust_remote_code=False)
-            return builder.from_pretrained(
+            network, found = builder.from_pretrained(
                 options.folder,
                 local_files_only=True,
                 trust_remote_code=False,
                 ignore_mismatched_sizes=True,
+                output_loading_info=True,
                 **settings,
                 **_dropouts(options, own),
             )
+            other = (entry if isinstance(entry, str) else entry[0] for entry in found["mismatched_keys"])
+            return network, tuple(sorted({*found["missing_keys"], *other}))
         name = options.name.removeprefix("hf:")
         _require_architecture(name)
         config = {**_own_settings(inputs), **(options.config or SMALL), **settings}
         config |= _dropouts(options, configs.for_model(name))
-        return builder.from_config(configs.for_model(name, **config), trust_remote_code=False)
+        return builder.from_config(configs.for_model(name, **config), trust_remote_code=False), ()
     except (ValueError, OSError, KeyError) as error:
         raise ArgumentError(f"model: {options.name}: {str(error).strip().splitlines()[0]}") from error
 

@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 
 
 class NormalizedImages(nn.Module):
-    """A network behind the normalisation that its weights were trained with."""
+    """A network behind the normalisation that its weights were trained with.
+
+    Attributes:
+        head_parts: the modules that the task adds to pretrained weights.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, inputs: ImageInputs) -> None:
+    def __init__(self, network: nn.Module, inputs: ImageInputs, head_parts: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.network = network
+        self.head_parts = head_parts
         # Not persistent: bundle.json has them, and weights would keep them twice.
         self.register_buffer("mean", torch.tensor(inputs.mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(inputs.std).view(-1, 1, 1), persistent=False)
@@ -73,9 +78,16 @@ def build_timm(options: "Timm", inputs: ImageInputs, outputs: int) -> nn.Module:
         if options.pretrained is not None:
             raise ArgumentError("model.normalization: pretrained weights need the network's own; leave one of them out")
         replace_batch_norms(network, options.normalization, name)
+    config = timm.get_pretrained_cfg(name)
     if options.pretrained is not None:
-        _load_body(network, Path(options.pretrained), timm.get_pretrained_cfg(name))
-    return NormalizedImages(network, inputs)
+        _load_body(network, Path(options.pretrained), config)
+    return NormalizedImages(network, inputs, tuple(f"network.{head}" for head in _classifiers(config)))
+
+
+def _classifiers(config: object) -> tuple[str, ...]:
+    """The names of a network's classifiers: one, or two where it was distilled."""
+    found = getattr(config, "classifier", None) or ()
+    return (found,) if isinstance(found, str) else tuple(found)
 
 
 def _created(name: str, size: int, arguments: dict[str, Any]) -> nn.Module:
@@ -134,8 +146,7 @@ def _load_body(network: nn.Module, file: Path, config: object) -> None:
         weights = load_file(file)
     else:
         weights = torch.load(file, map_location="cpu", weights_only=True)
-    classifiers = getattr(config, "classifier", None) or ()
-    heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
+    heads = _classifiers(config)
     body = {key: value for key, value in weights.items() if not key.startswith(tuple(f"{head}." for head in heads))}
     own = network.state_dict()
     differing = [key for key, value in body.items() if key not in own or own[key].shape != value.shape]

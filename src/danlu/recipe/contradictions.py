@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections import Training
+from danlu.recipe.sections import Finetune, Training
 
 KNOWN_WITHOUT = {  # precisions and the devices that have them not, whatever their age
     "tf32": ("cpu", "mps", "xpu", "tpu"),
@@ -18,6 +18,7 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield from _in_backward(options)
     yield from _elsewhere(options)
     yield from _device(options)
+    yield from _finetuning(recipe)
     memory, task = options.memory, recipe.data.task
     if isinstance(options.batch_size, int) and options.accumulate > options.batch_size:
         yield (
@@ -77,3 +78,25 @@ def _device(options: Training) -> Iterator[tuple[str, str]]:
                 )
     if device in KNOWN_WITHOUT.get(options.precision, ()):
         yield "training.precision", f"{options.precision} is not to be had with device: {device}; say auto"
+
+
+def _finetuning(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Ways to adapt weights that are not there, or that something else changes too."""
+    finetune = getattr(recipe.model, "finetune", None)
+    if not isinstance(finetune, Finetune):
+        return
+    pretrained = getattr(recipe.model, "pretrained", None) or getattr(recipe.model, "folder", None)
+    if finetune.mode != "full" and not pretrained:
+        yield (
+            "model.finetune.mode",
+            f"{finetune.mode} adapts pretrained weights, and {getattr(recipe.model, 'name', 'the model')} begins with "
+            "new ones; name a folder or file of weights, or leave it out",
+        )
+    precision = recipe.training.precision
+    if finetune.adapts and precision == "float8":
+        yield (
+            "training.precision",
+            f"float8 puts other layers in the place of those that {finetune.mode} adapts; say bf16",
+        )
+    if finetune.mode == "qlora" and precision in ("bf16-master", "bf16-stochastic"):
+        yield "training.precision", f"{precision} keeps weights in bf16, and qlora keeps them in 4 bits; say bf16"

@@ -125,15 +125,44 @@ class Data(Frozen):
         return said if isinstance(said, ColumnOptions) else ColumnOptions(type=said)
 
 
+ADAPTERS = ("lora", "dora", "qlora")
+
+
 class Finetune(Frozen):
-    """How pretrained weights are adapted."""
+    """How pretrained weights are adapted.
+
+    `full` changes all of them. `lora`, `dora` and `qlora` leave them as they are, train small matrices beside them and
+    add these in the end, so the bundle is the same either way.
+    """
 
     mode: Literal["full", "head", "gradual", "lora", "dora", "qlora"] = "full"
     freeze_epochs: NonNegativeInt = 0
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         default=1.0, description="each block of layers learns at this share of the rate of the one above it"
     )
-    rank: PositiveInt | None = None
+    rank: PositiveInt | None = Field(default=None, description="of an adapter's matrices; 16 when left out")
+    alpha: PositiveInt | None = Field(
+        default=None, description="an adapter counts alpha / rank; twice the rank when left out"
+    )
+    dropout: Fraction = Field(default=0.0, description="before an adapter")
+    targets: tuple[str, ...] | None = Field(
+        default=None,
+        description="layers that get an adapter, by name or pattern: query, *.attention.*, /layer.[0-3].*/; all linear "
+        "layers (and convolutions of images) but the head's when left out",
+    )
+
+    @property
+    def adapts(self) -> bool:
+        """Whether adapters are trained in place of the weights."""
+        return self.mode in ADAPTERS
+
+    @model_validator(mode="after")
+    def _adapters_have_options(self) -> "Finetune":
+        said = [key for key in ("rank", "alpha", "targets") if getattr(self, key) is not None]
+        said += ["dropout"] if self.dropout else []
+        if said and not self.adapts:
+            raise ValueError(f"{said[0]} is of lora, dora and qlora; mode is {self.mode}")
+        return self
 
 
 class LocalSteps(Frozen):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +11,13 @@ from torch import Tensor, nn
 from danlu.artifacts.checkpoints import JUDGED, WEIGHTS, Checkpoint, Snapshot, copied, unique_tensors
 from danlu.artifacts.tensors import StoredTensors
 from danlu.artifacts.trees import join_tree, split_tree
+from danlu.core.errors import ArtifactError
 from danlu.core.pieces import Piece, held, piece_of
 from danlu.core.seeds import Seed
 from danlu.data.feed import Batch
 from danlu.training.averaging import judged_weights
 from danlu.training.diagnose import first_bad_module
+from danlu.training.fixed import digest_of_fixed
 from danlu.training.parallel.group import LONE, Together
 from danlu.training.parallel.local import Meetings
 from danlu.training.plateau import PlateauWatcher
@@ -146,6 +149,7 @@ class Machine:
             "plateau": self.plateau.state() if self.plateau else None,
             "parts": self.step.parts,
             "rest": rests,
+            **({"fixed": self.fixed_digest} if self.fixed_digest else {}),
         }
         tensors = {file: {name: value for name, (value, _) in found.items()} for file, found in kept.items()}
         pieces = {
@@ -153,6 +157,11 @@ class Machine:
             for file, found in kept.items()
         }
         return Snapshot(step, tensors, facts, watch.best_step, pieces)
+
+    @cached_property
+    def fixed_digest(self) -> str | None:
+        """SHA-256 of the weights that checkpoints leave out; None where there are none."""
+        return digest_of_fixed(self.model)
 
     def _kept(self, tensors: dict[str, Tensor]) -> dict[str, Kept]:
         """Copies of what this process is to write."""
@@ -162,6 +171,11 @@ class Machine:
     def load(self, checkpoint: Checkpoint, watch: Watch) -> None:
         """Take on the state of a checkpoint, whatever layout it was written in."""
         state = checkpoint.state
+        if state.get("fixed") != self.fixed_digest:
+            raise ArtifactError(
+                f"{checkpoint.folder}: the pretrained weights that training left as they are have changed since; "
+                "restore them, or train again"
+            )
         self._load_weights(checkpoint.tensors(WEIGHTS))
         for name, rest in state["rest"].items():
             whole = join_tree(StateTensors(checkpoint.tensors(name), self.model), rest)

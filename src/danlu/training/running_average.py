@@ -13,6 +13,8 @@ from danlu.core.pieces import held, piece_like
 class RunningAverage:
     """Follows a model. Weights of fewer than 32 bits are averaged in fp32, where small changes are not lost.
 
+    What is not trained when it begins stays as it is.
+
     Attributes:
         taken: how many steps' weights it holds besides the first.
     """
@@ -20,7 +22,8 @@ class RunningAverage:
     def __init__(self, model: nn.Module, share: Callable[[int, int, int], float | None]) -> None:
         self.taken = 0
         self._share = share
-        own = dict(model.named_parameters()) | dict(model.named_buffers())
+        trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        own = trained | dict(model.named_buffers())
         self._like = {name: value.detach() for name, value in own.items() if value.is_floating_point()}
         self._own = {name: held(value) for name, value in self._like.items()}
         self._averages = {name: _at_least_fp32(value).clone() for name, value in self._own.items()}

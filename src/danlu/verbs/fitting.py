@@ -93,7 +93,7 @@ def begin(opened: Opened, dry: bool = False, compute: int | None = None, goes_on
     options = opened.recipe.training
     accelerator, threads = open_device(options.device), plan_threads(options.threads)
     use_threads(threads if compute is None else replace(threads, compute=compute))
-    together = join(options, accelerator, goes_on)
+    together = join(options, opened.finetune, accelerator, goes_on)
     return _shared_if_too_large(
         build_fitting(opened, fit_preparation(opened), accelerator, threads.data, dry, together)
     )
@@ -112,10 +112,11 @@ def _shared_if_too_large(fitting: Fitting) -> Fitting:
         return fitting
     say(f"a copy of the model takes {needed / 1e9:.1f} GB while it is trained, so the processes share one (shard)")
     changed = with_training(fitting, parallel=Parallel(shard=team.world.size))
-    return replace(changed, together=join(changed.opened.recipe.training, fitting.accelerator, goes_on=False))
+    options = changed.opened.recipe.training
+    return replace(changed, together=join(options, changed.opened.finetune, fitting.accelerator, goes_on=False))
 
 
-def join(options: Training, accelerator: "Accelerator", goes_on: bool) -> "Together":
+def join(options: Training, finetune: Finetune, accelerator: "Accelerator", goes_on: bool) -> "Together":
     """The other processes, where a launcher started any.
 
     Raises:
@@ -126,7 +127,7 @@ def join(options: Training, accelerator: "Accelerator", goes_on: bool) -> "Toget
     from danlu.training.parallel.limits import refuse_impossible
 
     together = open_together(options.parallel, accelerator, nearest_layout if goes_on else choose_layout)
-    refuse_impossible(options, together)
+    refuse_impossible(options, together, finetune)
     return together
 
 
@@ -150,6 +151,7 @@ def build_fitting(
     """
     import torch
 
+    from danlu.training.finetuning import begin_finetuning
     from danlu.training.parallel.group import LONE
 
     whole, device = opened, accelerator.torch_device
@@ -159,8 +161,9 @@ def build_fitting(
     balanced = training_feed(whole if opened.dataset.kind == "tabular" else opened, prepared, device, threads)
     validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device, threads)
     torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
-    model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs).to(device)
-    return Fitting(opened, prepared, balanced, validation, model, accelerator, together or LONE)
+    model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
+    begin_finetuning(model, opened.finetune)
+    return Fitting(opened, prepared, balanced, validation, model.to(device), accelerator, together or LONE)
 
 
 def with_training(fitting: Fitting, **changes: object) -> Fitting:
@@ -183,7 +186,7 @@ def build_machine(fitting: Fitting) -> "Machine":
         emphasis=replace(fitting.balanced.emphasis, smoothing=options.label_smoothing),
         watched=f"validation/{fitting.watched}",
         higher_is_better=fitting.watch().higher_is_better,
-        layer_decay=getattr(recipe.model, "finetune", Finetune()).layer_decay,
+        layer_decay=fitting.opened.finetune.layer_decay,
         tokens_a_sample=inputs.longest if inputs.kind == "corpus" else 1,
         steps=fitting.plan.steps,
     )
@@ -221,8 +224,10 @@ def say_what_is_trained(fitting: Fitting, first: int) -> None:
     """The line that training begins with."""
     opened, plan, length = fitting.opened, fitting.plan, fitting.balanced.feed.length
     parameters = sum(parameter.numel() for parameter in fitting.model.parameters())
+    trained = sum(parameter.numel() for parameter in fitting.model.parameters() if parameter.requires_grad)
+    counted = f"{parameters:,} parameters" + ("" if trained == parameters else f", {trained:,} of them trained")
     begun = f"steps {first + 1:,} to {plan.steps:,}" if first else f"{plan.steps:,} steps"
     say(
-        f"training {opened.model.name} ({parameters:,} parameters) on {length:,} samples: "
+        f"training {opened.model.name} ({counted}) on {length:,} samples: "
         f"{begun} of {opened.recipe.training.batch_size} on {fitting.accelerator.torch_device}"
     )

@@ -25,6 +25,7 @@ from danlu.data.splits import Part, Splits, TrainSplit, split_dataset
 from danlu.data.targets import Classes, NextToken, Quantity, fit_target
 from danlu.models.table import Model
 from danlu.recipe.schema import Recipe
+from danlu.recipe.sections import Finetune
 from danlu.training.trackers import require_trackers
 from danlu.verbs.resolve import resolve
 
@@ -55,6 +56,12 @@ class Opened:
     def model(self) -> Model:
         assert isinstance(self.recipe.model, Model)
         return self.recipe.model
+
+    @property
+    def finetune(self) -> Finetune:
+        """How the model's weights are adapted; as new ones are, where it has none of before."""
+        found: Finetune = getattr(self.recipe.model, "finetune", Finetune())
+        return found
 
     def profile(self) -> dict[str, Any]:
         return profile(self.dataset, self.splits, self.findings, self.dropped)

@@ -20,6 +20,7 @@ MODELS_BY_KIND = {"tabular": "mlp", "image": "timm:resnet18", "text": "hf:bert",
 EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "corpus": 3}
 BATCH_BY_KIND = {"image": 32, "text": 32, "corpus": 16}
 PRETRAINED_TEXT_LR = 5e-5  # larger steps wash out what a transformer knows (Devlin et al. 2019 use 2e-5 to 5e-5)
+ADAPTER_LR = 5e-4  # what begins at zero beside frozen weights learns at about ten times their rate
 SCHEDULE_FREE_WARMUP = 0.05  # of the run; its authors find that it needs one (Defazio et al. 2024)
 FEWEST_GROUPS = 20  # documents needed before a corpus is split by document
 
@@ -105,8 +106,9 @@ def _training(training: Training, model: Model, dataset: Dataset) -> Training:
     optimizer = training.optimizer
     assert isinstance(optimizer, Optimizer)
     if optimizer.lr is None:
-        pretrained = isinstance(model, Transformer) and model.folder is not None
-        usual = PRETRAINED_TEXT_LR if pretrained else optimizer.usual_lr
+        usual = optimizer.usual_lr
+        if isinstance(model, Transformer) and model.folder is not None:
+            usual = ADAPTER_LR if model.finetune.adapts else PRETRAINED_TEXT_LR
         # Without hidden layers the loss is convex, and ten times the step still goes straight down.
         usual *= 10 if isinstance(model, Linear) else 1
         optimizer = optimizer.model_copy(update={"lr": usual})

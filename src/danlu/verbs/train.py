@@ -84,7 +84,7 @@ def train_opened(
     import torch
 
     fitting = begin(opened, dry)
-    size_bytes = sum(value.nbytes for value in fitting.model.state_dict().values())
+    size_bytes = sum(value.nbytes for value in unique_tensors(fitting.model).values())
     # A checkpoint holds the weights and two moments of each; three stay, a fourth is being written.
     needed_bytes = 12 * size_bytes + (1 << 20)
     if not fitting.team.is_main:
@@ -159,6 +159,8 @@ def _agreed_checkpoint(fitting: Fitting, run: RunDirectory) -> Checkpoint | None
 
 def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint | None, profile: bool) -> None:
     """Train to the end, from a checkpoint where there is one, and write the bundle of the best weights."""
+    from danlu.training.finetuning import finish_finetuning
+
     flops = flops_of_step(fitting)
     machine, watch, first = build_machine(fitting), fitting.watch(), 0
     if checkpoint is not None:
@@ -176,6 +178,7 @@ def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint 
     if fitting.team.is_main:
         model = _whole_model(fitting)
         load_weights(model, open_checkpoint(run, outcome.best_step).judged)
+        finish_finetuning(model, fitting.opened.finetune)
         machine.step.precision.finish(model)
         write_bundle(run, fitting, model)
 

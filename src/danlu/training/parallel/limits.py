@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 
 from danlu.core.errors import ArgumentError
-from danlu.recipe.sections import Training
+from danlu.recipe.sections import Finetune, Training
 from danlu.training.parallel.group import Together
 
 LOOK_FURTHER = ("muon", "adafactor", "adamw-8bit", "schedule-free-adamw")  # optimizers that see more than an entry
+FULL = Finetune()
 
 
-def refuse_impossible(options: Training, together: Together) -> None:
+def refuse_impossible(options: Training, together: Together, finetune: Finetune = FULL) -> None:
     """Raise ArgumentError for the first thing that the recipe asks for and that several processes cannot do."""
     if together.team.alone:
         return
-    for key, reason in (*_anywhere(options, together), *(_in_pieces(options) if together.splits_weights else ())):
+    pieces = _in_pieces(options) if together.splits_weights else ()
+    for key, reason in (*_finetuning(finetune, together), *_anywhere(options, together), *pieces):
         raise ArgumentError(f"{key}: {reason}")
 
 
@@ -56,3 +58,12 @@ def _in_pieces(options: Training) -> Iterator[tuple[str, str]]:
         yield "training.max_norm", f"bounds whole units, {few}; say weight_decay"
     if options.memory.offload_optimizer:
         yield "training.memory.offload_optimizer", "is training.parallel.offload where processes share the weights"
+
+
+def _finetuning(finetune: Finetune, together: Together) -> Iterator[tuple[str, str]]:
+    """Ways to fine-tune that need the whole model in a process, or one process."""
+    mode, key = finetune.mode, "model.finetune.mode"
+    if mode == "qlora":
+        yield key, "qlora keeps weights in a form that processes cannot exchange; say lora, or train by one process"
+    if mode != "full" and (together.splits_weights or together.layout.context > 1):
+        yield key, f"{mode} goes with copies of the whole model (training.parallel.data) alone; leave the others out"

@@ -1,0 +1,169 @@
+"""Adapters: small trained matrices beside frozen weights, from peft. Put on a model in place, merged in the end.
+
+LoRA (Hu et al. 2021), DoRA (Liu et al. 2024), and LoRA beside weights of 4 bits (QLoRA, Dettmers et al. 2023). The
+names of the model's own weights gain a `base_layer` where an adapter stands, until it is merged.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from danlu.core.errors import ArgumentError
+from danlu.core.extras import require
+from danlu.core.torchvision import mend_torchvision
+from danlu.models.parts import chosen, is_of_head, own_name
+from danlu.recipe.sections import Finetune
+
+RANK = 16  # of Dettmers et al. 2023's 64 and Hu et al. 2021's 4 to 8, what classifiers of a few classes have use for
+BLOCK = 64  # weights that share a scale in 4 bits (Dettmers et al. 2023)
+SCALES = 256  # scales that are themselves quantised together
+
+
+class FourBitLinear(nn.Linear):
+    """A frozen linear layer whose matrix is kept in NF4, about 4.1 bits a weight, and read as fp32 when it is used."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        from torchao.quantization import to_nf4
+
+        super().__init__(layer.in_features, layer.out_features, bias=False, device="meta")
+        scales = max(size for size in (SCALES, 64, 16, 4, 1) if layer.weight.numel() // BLOCK % size == 0)
+        self.weight = nn.Parameter(to_nf4(layer.weight.data, BLOCK, scales), requires_grad=False)
+        self.bias = layer.bias
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[..., in_features] -> [..., out_features]."""
+        from torchao.quantization.quantize_.workflows.nf4.nf4_tensor import linear_nf4
+
+        products: Tensor = linear_nf4(values, self.weight)  # keeps the 4 bits for the backward pass, not the matrix
+        return products if self.bias is None else products + self.bias.to(products.dtype)
+
+    def plain(self) -> nn.Linear:
+        """The same layer with its matrix in fp32."""
+        layer = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        kept: Any = self.weight
+        layer.weight = nn.Parameter(kept.get_original_weight(), requires_grad=False)
+        layer.bias = self.bias
+        return layer
+
+
+def add_adapters(model: nn.Module, options: Finetune) -> None:
+    """Freeze a model, but for its head, and put adapters beside its layers.
+
+    Args:
+        model: with its first weights, as danlu builds it: the head is what `is_of_head` says.
+        options: `mode` lora, dora or qlora. New matrices are drawn from torch's current seed.
+
+    Raises:
+        ArgumentError: a target is unknown, or is no layer that an adapter fits.
+        MissingExtra: peft, or for qlora torchao, is not installed.
+    """
+    require("text", f"model.finetune.mode: {options.mode}")
+    mend_torchvision()
+    from peft import LoraConfig, inject_adapter_in_model
+
+    targets = _targets(model, options)
+    heads = [name for name, _ in model.named_parameters() if is_of_head(model, name)]
+    if options.mode == "qlora":
+        _quantise(model, targets)
+    rank = options.rank or RANK
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=options.alpha or 2 * rank,
+        lora_dropout=options.dropout,
+        target_modules=[*targets],
+        use_dora=options.mode == "dora",
+    )
+    _inject(inject_adapter_in_model, config, model, options)
+    own = dict(model.named_parameters())
+    for name in heads:
+        own[name].requires_grad_(True)
+
+
+def _inject(inject: Any, config: Any, model: nn.Module, options: Finetune) -> None:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="fan_in_fan_out")  # of GPT-2's layers peft finds it out itself
+        try:
+            inject(config, model)
+        except (ValueError, NotImplementedError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise ArgumentError(f"model.finetune.mode: {options.mode} does not fit this model: {first}") from error
+
+
+def _targets(model: nn.Module, options: Finetune) -> list[str]:
+    """The layers that get an adapter.
+
+    Raises:
+        ArgumentError: none is meant, or one shares its matrix with another layer.
+    """
+    layers = {name: module for name, module in model.named_modules() if _fits(module, options.mode)}
+    if options.targets is None:
+        found = [name for name in layers if not is_of_head(model, name) and not _last_of_language_model(model, name)]
+    else:
+        found = chosen(layers, options.targets, "model.finetune.targets")
+    shared = _shared_weights(model)
+    for name in found:
+        if id(getattr(layers[name], "weight", None)) in shared:
+            raise ArgumentError(
+                f"model.finetune.targets: {own_name(name)} shares its weights with another layer, which an adapter "
+                "would change too; leave it out"
+            )
+    if not found:
+        raise ArgumentError(f"model.finetune.mode: the model has no layer that {options.mode} could adapt; say full")
+    return found
+
+
+def _fits(module: nn.Module, mode: str) -> bool:
+    if mode == "qlora":
+        return type(module) is nn.Linear and module.weight.numel() % BLOCK == 0
+    if isinstance(module, nn.Conv2d):
+        return module.groups == 1
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def _last_of_language_model(model: nn.Module, name: str) -> bool:
+    """Whether it makes the logits over a vocabulary, which LoRA leaves alone."""
+    network: Any = getattr(model, "network", model)
+    outputs = network.get_output_embeddings() if hasattr(network, "get_output_embeddings") else None
+    return outputs is not None and outputs is model.get_submodule(name)
+
+
+def _shared_weights(model: nn.Module) -> set[int]:
+    seen: set[int] = set()
+    twice: set[int] = set()
+    for module in model.modules():
+        for weight in module.parameters(recurse=False):
+            (twice if id(weight) in seen else seen).add(id(weight))
+    return twice
+
+
+def _quantise(model: nn.Module, targets: list[str]) -> None:
+    """Keep the matrices of these layers in 4 bits."""
+    require("low-bit", "model.finetune.mode: qlora")
+    for name in targets:
+        layer = model.get_submodule(name)
+        assert isinstance(layer, nn.Linear)
+        _put(model, name, FourBitLinear(layer))
+
+
+@torch.no_grad()
+def merge_adapters(model: nn.Module) -> None:
+    """Add each adapter to the weights beside it, in fp32, and leave the model as it was built; once trained."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    adapted: list[tuple[str, Any]] = [pair for pair in model.named_modules() if isinstance(pair[1], BaseTunerLayer)]
+    for name, layer in adapted:
+        base = layer.get_base_layer()
+        if isinstance(base, FourBitLinear):
+            layer.base_layer = base.plain()
+        layer.float()
+        layer.eval()
+        layer.merge()
+        _put(model, name, layer.get_base_layer())
+
+
+def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, module)
