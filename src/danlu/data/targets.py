@@ -162,7 +162,8 @@ class PreferredAnswer(Target):
         return pl.DataFrame({"chosen": chosen, "rejected": rejected, "prefers_chosen": chosen > rejected})
 
 
-AnyTarget = Annotated[Classes | Quantity | NextToken | PreferredAnswer, Field(discriminator="task")]
+AnswerForm = Classes | Quantity | NextToken | PreferredAnswer
+AnyTarget = Annotated[AnswerForm, Field(discriminator="task")]
 
 
 def fit_target(train: TrainSplit, dataset: Dataset) -> Classes | Quantity:

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 
 
-def train_tokenizer(
-    texts: Iterable[str], vocabulary: int, frame_text: bool, turns: bool = False
-) -> TokenizerFile:
+def train_tokenizer(texts: Iterable[str], vocabulary: int, frame_text: bool, turns: bool = False) -> TokenizerFile:
     """Train a byte-level BPE (Sennrich et al. 2016; bytes as in GPT-2), which can write any text.
 
     Args:

@@ -154,7 +154,7 @@ class Timm(Model):
 class Transformer(Model):
     """A model of transformers: an architecture as `hf:llama` with its `config`, or a local folder as `hf:./MiniLM`."""
 
-    kinds = ("text", "corpus")
+    kinds = ("text", "corpus", "chat", "preference")
     extra = "text"
     name: Annotated[str, Field(pattern=r"^hf:.+")]
     config: dict[str, Any] | None = Field(default=None, description="the architecture's own settings")
@@ -172,7 +172,7 @@ class Transformer(Model):
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
         from danlu.models.transformers import build_transformer
 
-        assert inputs.kind in ("text", "corpus")
+        assert inputs.kind in ("text", "corpus", "preference")
         return build_transformer(self, inputs, outputs)
 
     def hints(self) -> Hints:
@@ -197,7 +197,7 @@ class Own(Model):
     returns a torch module whose forward takes the inputs by name. Images arrive as uint8; normalising them is its task.
     """
 
-    kinds = ("tabular", "image", "text", "corpus")
+    kinds = ("tabular", "image", "text", "corpus", "chat", "preference")
     name: Annotated[str, Field(pattern=r"^own:[^:]+:[^:]+$")]
     options: dict[str, Any] = Field(default_factory=dict, description="passed on by name")
 

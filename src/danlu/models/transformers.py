@@ -13,13 +13,14 @@ from danlu.core.names import suggestion
 from danlu.core.quiet import quiet
 from danlu.core.torchvision import mend_torchvision
 from danlu.data.place import Hints
-from danlu.data.specs import CorpusInputs, TextInputs
+from danlu.data.specs import CorpusInputs, PreferenceInputs, TextInputs
 from danlu.data.texts import load_tokenizer
 from danlu.models.chunked import ProjectedLogits, choose_chunk
 
 if TYPE_CHECKING:
     from danlu.models.table import Transformer
 
+LanguageInputs = CorpusInputs | PreferenceInputs
 PACKING_TOLERANCE = 1e-3  # of logits; rounding is far below it, sight of another document far above
 # What architectures call their dropout of hidden states, attention, embeddings and before the classifier.
 DROPOUTS = (
@@ -121,7 +122,8 @@ def _is_linear_at_last(model: Logits) -> bool:
     ids = torch.arange(1, 9, device=next(model.parameters()).device)[None]
     body, last = _body_and_last(model.network)
     try:
-        whole, alone = model(ids), last(body(input_ids=ids, return_dict=True).last_hidden_state)
+        whole: Any = Logits.forward(model, ids)
+        alone = last(body(input_ids=ids, return_dict=True).last_hidden_state)
         return whole.shape == alone.shape and torch.allclose(whole, alone, rtol=1e-5, atol=1e-6)
     except (AttributeError, RuntimeError):  # its parts are of other forms
         return False
@@ -129,7 +131,7 @@ def _is_linear_at_last(model: Logits) -> bool:
         model.train(was_training)
 
 
-def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs, outputs: int) -> nn.Module:
+def build_transformer(options: "Transformer", inputs: TextInputs | LanguageInputs, outputs: int) -> nn.Module:
     """Build a classifier (or regressor) of texts, or a causal language model."""
     require("text", options.name)
     mend_torchvision()
@@ -140,14 +142,18 @@ def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs,
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
-    builder: Any = AutoModelForCausalLM if inputs.kind == "corpus" else AutoModelForSequenceClassification
-    settings = {} if inputs.kind == "corpus" else {"num_labels": outputs}
+    builder: Any = AutoModelForSequenceClassification if inputs.kind == "text" else AutoModelForCausalLM
+    settings = {"num_labels": outputs} if inputs.kind == "text" else {}
     with quiet():
         network, fresh = _network(options, inputs, builder, settings, AutoConfig)
     if hasattr(network.config, "use_cache"):  # of keys and values, for generating; here it only takes memory
         network.config.use_cache = False
     if inputs.kind == "text":
         network.config.pad_token_id = inputs.pad
+    if inputs.kind == "preference":
+        from danlu.models.preference import AnswerLikelihood
+
+        return AnswerLikelihood(network.float(), fresh)
     model = Logits(network.float(), fresh)
     if inputs.kind == "corpus" and inputs.packed:
         _require_packing(model, options.name)
@@ -155,7 +161,7 @@ def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs,
 
 
 def _network(
-    options: "Transformer", inputs: TextInputs | CorpusInputs, builder: Any, settings: dict[str, Any], configs: Any
+    options: "Transformer", inputs: TextInputs | LanguageInputs, builder: Any, settings: dict[str, Any], configs: Any
 ) -> tuple[Any, tuple[str, ...]]:
     """transformers' own network, from a local folder or new by its architecture's name; weights the folder lacks."""
     try:
@@ -232,7 +238,7 @@ def folder_hints(folder: Path) -> Hints:
     return Hints(tokenizer=load_tokenizer(folder), longest=config.get("max_position_embeddings"))
 
 
-def _own_settings(inputs: TextInputs | CorpusInputs) -> dict[str, Any]:
+def _own_settings(inputs: TextInputs | LanguageInputs) -> dict[str, Any]:
     """What the data decides of a new model's config."""
     special = {"pad_token_id": inputs.pad} if inputs.kind == "text" else {"eos_token_id": inputs.end}
     # BERT-like models number positions from the padding id on, so some room is added.

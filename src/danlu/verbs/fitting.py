@@ -9,11 +9,13 @@ from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
 from danlu.core.seeds import Seed
 from danlu.core.threads import plan_threads, use_threads
+from danlu.data.targets import PreferredAnswer
 from danlu.evaluation.evaluate import truth
 from danlu.evaluation.metrics import METRICS, compute_metrics
 from danlu.recipe.sections import Finetune, Parallel, Training
 from danlu.verbs.feeding import examples_of_part, training_feed
-from danlu.verbs.prepare import Opened, Prepared, fit_preparation, shorten
+from danlu.verbs.prepare import Opened, Prepared, fit_preparation, judged_content, shorten
+from danlu.verbs.reference import refuse_parts_of_a_model, with_reference
 
 if TYPE_CHECKING:
     from torch import nn
@@ -157,12 +159,15 @@ def build_fitting(
     whole, device = opened, accelerator.torch_device
     if dry:
         opened = shorten(opened)
+    torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
+    model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
+    if isinstance(prepared.target, PreferredAnswer):
+        refuse_parts_of_a_model(together or LONE)
+        opened = with_reference(opened, prepared, model.to(device), device)
+    begin_finetuning(model, opened.finetune)
     # Synthetic rows need neighbours, which two batches of a table may not hold.
     balanced = training_feed(whole if opened.dataset.kind == "tabular" else opened, prepared, device, threads)
     validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device, threads)
-    torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
-    model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
-    begin_finetuning(model, opened.finetune)
     return Fitting(opened, prepared, balanced, validation, model.to(device), accelerator, together or LONE)
 
 
@@ -176,18 +181,18 @@ def with_training(fitting: Fitting, **changes: object) -> Fitting:
 
 def build_machine(fitting: Fitting) -> "Machine":
     """The model with its optimizer, schedule and all else that changes while it is trained."""
-    from danlu.models.heads import HEADS
+    from danlu.models.heads import head_for
     from danlu.training.assembly import Task, assemble
 
     recipe = fitting.opened.recipe
     options, inputs = recipe.training, fitting.prepared.preprocessor.inputs
     task = Task(
-        head=HEADS[fitting.opened.dataset.task],
+        head=head_for(fitting.prepared.target),
         emphasis=replace(fitting.balanced.emphasis, smoothing=options.label_smoothing),
         watched=f"validation/{fitting.watched}",
         higher_is_better=fitting.watch().higher_is_better,
         layer_decay=fitting.opened.finetune.layer_decay,
-        tokens_a_sample=inputs.longest if inputs.kind == "corpus" else 1,
+        tokens_a_sample={"corpus": 1, "preference": 2}.get(inputs.kind, 0) * getattr(inputs, "longest", 0) or 1,
         steps=fitting.plan.steps,
     )
     return assemble(fitting.model, task, options, fitting.accelerator, fitting.together)
@@ -195,12 +200,12 @@ def build_machine(fitting: Fitting) -> "Machine":
 
 def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, float]]:
     """What gives the validation metrics of the weights in the model: its loss, and the metric that is watched."""
-    from danlu.models.heads import HEADS
+    from danlu.models.heads import head_for
     from danlu.models.infer import answers, mean_loss
 
     opened, model, device = fitting.opened, machine.model, fitting.accelerator.torch_device
     judge = machine.step.spread.judge if machine.step.spread else None
-    head, watched = HEADS[opened.dataset.task], fitting.watched
+    head, watched = head_for(fitting.prepared.target), fitting.watched
     batch_size, team = opened.recipe.training.batch_size, fitting.team
     assert isinstance(batch_size, int)
 
@@ -212,7 +217,7 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
         figures = {"validation/loss": mean_loss(model, head, fitting.validation, batch_size, device, judge, team)}
         if watched != "loss":
             found = answers(model, head, fitting.validation, batch_size, device, judge=judge, team=team)
-            judged = truth(opened.splits.validation, fitting.prepared.target, found, opened.dataset.content)
+            judged = truth(opened.splits.validation, fitting.prepared.target, found, judged_content(opened))
             # A metric may be undefined, as AUROC is where a class is absent; then there is nothing to log.
             figures |= {f"validation/{name}": value for name, value in compute_metrics((watched,), judged).items()}
         return figures

@@ -1,4 +1,4 @@
-"""Conversations of any usual form -> one column of JSON text, `messages`; preferences -> `prompt`, `chosen`, `rejected`.
+"""Conversations of any usual form -> a column `messages` of JSON text; preferences -> three such columns.
 
 Known forms: OpenAI's `messages`, ShareGPT's `conversations`, and pairs of columns such as `prompt` and `response`.
 """
@@ -97,7 +97,9 @@ def preferences(source: Source) -> Source:
 
 def _preference(prompt: Any, chosen: Any, rejected: Any, place: str) -> tuple[list[Message], ...]:
     """What was asked, and the two answers; where there is no prompt, it is what both begin with."""
-    answers = [_turn(value, "assistant", f"{place}: {name}") for name, value in ((CHOSEN, chosen), (REJECTED, rejected))]
+    answers = [
+        _turn(value, "assistant", f"{place}: {name}") for name, value in ((CHOSEN, chosen), (REJECTED, rejected))
+    ]
     if prompt is not None:
         return _turn(prompt, "user", f"{place}: {PROMPT}"), *answers
     shared = 0

@@ -43,7 +43,9 @@ def choose_template(tokenizer: TokenizerFile, said: str | None) -> TokenizerFile
     """
     if said is None:
         if tokenizer.chat_template is None:
-            message = "the tokenizer has no chat template; say chatml (for a tokenizer with its tokens), plain, or a file"
+            message = (
+                "the tokenizer has no chat template; say chatml (for a tokenizer with its tokens), plain, or a file"
+            )
             raise RecipeError(Problem("", "data.chat_template", message))
         template = tokenizer.chat_template
     elif said == "chatml":
@@ -122,14 +124,15 @@ def _render(
     from transformers.utils.chat_template_utils import render_jinja_template
 
     given: dict[str, Any] = {**tokenizer.special, "add_generation_prompt": answer_next}
+    write: Any = render_jinja_template  # which is annotated as if it gave one text
     try:
-        texts, spans = render_jinja_template(
+        texts, spans = write(
             [messages], chat_template=tokenizer.chat_template, return_assistant_tokens_mask=marked, **given
         )
     except (TemplateError, TypeError, ValueError, KeyError, OverflowError) as error:
         roles = ", ".join(message["role"] for message in messages)
         raise DataError(f"the chat template cannot write a conversation of {roles}: {error}") from error
-    return texts[0], [tuple(span) for span in spans[0]] if marked else []
+    return texts[0], spans[0] if marked else []
 
 
 def _stops(tokenizer: TokenizerFile) -> tuple[int, ...]:
