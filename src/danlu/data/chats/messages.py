@@ -63,7 +63,7 @@ def conversations(source: Source) -> Source:
     frame = source.frame
     column = next((name for name in (MESSAGES, "conversations", "conversation") if _holds_messages(frame, name)), None)
     if column is not None:
-        chats = [_conversation(value, f"{source.origin}: row {row}") for row, value in _rows(frame[column])]
+        chats = [read_conversation(value, f"{source.origin}: row {row}") for row, value in _rows(frame[column])]
     else:
         pair = next((pair for pair in PAIRS if {pair[0], pair[2]} <= set(frame.columns)), None)
         if pair is None or not all(frame.schema[name] == pl.String for name in (pair[0], pair[2])):
@@ -118,7 +118,7 @@ def _turn(value: Any, role: str, place: str) -> list[Message]:
         if not value.strip():
             raise DataError(f"{place}: is empty")
         return [{"role": role, "content": value}]
-    return _conversation(value, place)
+    return read_conversation(value, place)
 
 
 def _holds_messages(frame: Any, name: str) -> bool:
@@ -138,7 +138,7 @@ def _rows(values: pl.Series) -> Iterable[tuple[int, Any]]:
     return enumerate(values.to_list(), 1)
 
 
-def _conversation(value: Any, place: str) -> list[Message]:
+def read_conversation(value: Any, place: str) -> list[Message]:
     """The messages of a conversation, checked.
 
     Args:
