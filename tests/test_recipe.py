@@ -162,7 +162,6 @@ def test_an_unknown_recipe_names_the_nearest_built_in() -> None:
 @pytest.mark.parametrize(
     ("section", "key"),
     [
-        ({"model": {"name": "hf:./MiniLM", "finetune": {"mode": "gradual"}}}, "model.finetune.mode"),
         ({"evaluation": {"folds": 5}}, "evaluation.folds"),
         ({"evaluation": {"confidence": 0.95}}, "evaluation.confidence"),
         ({"explanation": {"methods": ["shap"]}}, "explanation"),

@@ -66,6 +66,13 @@ class PreferenceInputs(Frozen):
     pad: int
 
 
+def tokens_a_sample(inputs: "InputSpec") -> int:
+    """Tokens that a sample has a language model compute logits of, at most; else 1."""
+    if inputs.kind == "corpus":
+        return inputs.longest
+    return 2 * inputs.longest if inputs.kind == "preference" else 1
+
+
 InputSpec = Annotated[
     TabularInputs | ImageInputs | TextInputs | CorpusInputs | PreferenceInputs, Field(discriminator="kind")
 ]

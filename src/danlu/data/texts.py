@@ -26,6 +26,7 @@ from danlu.recipe.sections import Data
 if TYPE_CHECKING:
     from danlu.data.examples import Examples
 
+VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 
 
@@ -65,16 +66,19 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, frame_text: bool, tur
     )
 
 
-def load_tokenizer(folder: Path) -> TokenizerFile:
-    """The tokenizer of a pretrained model's folder. Runs no code from it and reaches no network.
+def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
+    """The tokenizer of a pretrained model's folder. Reaches no network, and runs code from it only with `own_code`.
 
     Raises:
         DataError: the folder holds none that can be kept as JSON.
     """
     from transformers import AutoTokenizer
 
+    # Without these transformers makes a tokenizer of the model's kind that knows no word.
+    if not own_code and not any(any(folder.glob(name)) for name in VOCABULARIES):
+        raise DataError(f"{folder}: no tokenizer that can be read: it has none of {', '.join(VOCABULARIES)}")
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=own_code)
         text = tokenizer.backend_tokenizer.to_str()
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{folder}: no tokenizer that can be read: {str(error).splitlines()[0]}") from error

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from typing import Self
 
 from torch import nn
 
@@ -10,6 +11,31 @@ from danlu.core.errors import ArgumentError
 from danlu.core.names import suggestion
 
 OUTER = "network."  # what danlu's wrappers put before the names that the model's authors gave
+
+
+class TaskModel(nn.Module):
+    """A network with what a task puts on it; knows which parts are whose.
+
+    Attributes:
+        head_parts: modules and weights that the task adds, and what came with no pretrained weights.
+        still: modules that stay in evaluation mode while the rest is trained.
+        fixed: weights that a whole run leaves as they are, and that checkpoints leave out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head_parts: tuple[str, ...] = ()
+        self.still: frozenset[str] = frozenset()
+        self.fixed: frozenset[str] = frozenset()
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but that what is to be still is so."""
+        super().train(mode)
+        if mode and self.still:
+            for name, module in self.named_modules():
+                if name in self.still:
+                    module.training = False
+        return self
 
 
 def is_of_head(model: nn.Module, name: str) -> bool:

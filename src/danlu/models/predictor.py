@@ -28,7 +28,7 @@ from danlu.data.splits import Part
 from danlu.data.targets import AnswerForm, AnyTarget
 from danlu.models.heads import head_for
 from danlu.models.infer import answers
-from danlu.models.table import Model, Own
+from danlu.models.table import Model
 
 if TYPE_CHECKING:
     import torch
@@ -88,9 +88,9 @@ class Predictor:
         preprocessor: Preprocessor = TypeAdapter(AnyPreprocessor).validate_python(manifest.preprocessing)
         target = TypeAdapter(AnyTarget).validate_python(manifest.output)
         options = model_options(bundle.config)
-        if isinstance(options, Own) and not own_code:
+        if options.code is not None and not own_code:
             raise ArtifactError(
-                f"{bundle.folder}: its model is the code of {options.name.removeprefix('own:')}, and opening a bundle "
+                f"{bundle.folder}: its model is the code of {options.code}, and opening a bundle "
                 "runs no code unasked; where you trust it, say own_code=True (--own-code)"
             )
         if options.extra:

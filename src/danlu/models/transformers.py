@@ -1,6 +1,7 @@
-"""Text and language models from transformers: by architecture and config, or from a local folder. No remote code."""
+"""Text and language models from transformers: by architecture and config, or from a local folder."""
 
 import math
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ from danlu.data.place import Hints
 from danlu.data.specs import CorpusInputs, PreferenceInputs, TextInputs
 from danlu.data.texts import load_tokenizer
 from danlu.models.chunked import ProjectedLogits, choose_chunk
+from danlu.models.parts import TaskModel
+from danlu.models.pooled import PooledTexts, Pooling, folder_pooling
+from danlu.models.remote_code import runs_code
 
 if TYPE_CHECKING:
     from danlu.models.table import Transformer
@@ -38,12 +42,11 @@ SMALL: dict[str, Any] = {
 }
 
 
-class Logits(nn.Module):
+class Logits(TaskModel):
     """A model of transformers that answers with its logits alone.
 
     Attributes:
         loss_chunk: tokens whose logits may be in memory at once; set by `project_late`, None for whole logits.
-        head_parts: modules and weights that the task adds, and what came with no pretrained weights.
     """
 
     def __init__(self, network: nn.Module, fresh: tuple[str, ...] = ()) -> None:
@@ -135,21 +138,26 @@ def build_transformer(options: "Transformer", inputs: TextInputs | LanguageInput
     """Build a classifier (or regressor) of texts, or a causal language model."""
     require("text", options.name)
     mend_torchvision()
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
     from transformers.utils import logging
 
     # It would tell at length that the classifier is new, which is what fine-tuning means.
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
+    pooling = pooling_of(options) if inputs.kind == "text" else None
     builder: Any = AutoModelForSequenceClassification if inputs.kind == "text" else AutoModelForCausalLM
-    settings = {"num_labels": outputs} if inputs.kind == "text" else {}
+    if pooling is not None:
+        builder = AutoModel
+    settings = {"num_labels": outputs} if inputs.kind == "text" and pooling is None else {}
     with quiet():
         network, fresh = _network(options, inputs, builder, settings, AutoConfig)
     if hasattr(network.config, "use_cache"):  # of keys and values, for generating; here it only takes memory
         network.config.use_cache = False
     if inputs.kind == "text":
         network.config.pad_token_id = inputs.pad
+    if pooling is not None:
+        return PooledTexts(network.float(), outputs, pooling, options.dropout)
     if inputs.kind == "preference":
         from danlu.models.preference import AnswerLikelihood
 
@@ -167,25 +175,60 @@ def _network(
     try:
         if options.folder is not None:
             _require_folder(options.folder)
-            own = configs.from_pretrained(options.folder, local_files_only=True, trust_remote_code=False)
+            trusted = runs_code(options.folder, options.allow_remote_code)
+            own = configs.from_pretrained(options.folder, local_files_only=True, trust_remote_code=trusted)
             network, found = builder.from_pretrained(
                 options.folder,
                 local_files_only=True,
-                trust_remote_code=False,
+                trust_remote_code=trusted,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
                 **settings,
+                **_attention(options),
                 **_dropouts(options, own),
             )
-            other = (entry if isinstance(entry, str) else entry[0] for entry in found["mismatched_keys"])
-            return network, tuple(sorted({*found["missing_keys"], *other}))
+            return network, _fresh(network, found, options.folder)
         name = options.name.removeprefix("hf:")
         _require_architecture(name)
         config = {**_own_settings(inputs), **(options.config or SMALL), **settings}
         config |= _dropouts(options, configs.for_model(name))
-        return builder.from_config(configs.for_model(name, **config), trust_remote_code=False), ()
-    except (ValueError, OSError, KeyError) as error:
+        own = configs.for_model(name, **config)
+        return builder.from_config(own, trust_remote_code=False, **_attention(options)), ()
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"model.name: {options.folder}: its weights are a pickle that holds more than tensors and could run any "
+            "code, so danlu refuses it; have whoever made it save them as safetensors"
+        ) from error
+    except (ValueError, OSError, KeyError, ImportError) as error:
         raise ArgumentError(f"model: {options.name}: {str(error).strip().splitlines()[0]}") from error
+
+
+def _fresh(network: Any, found: dict[str, Any], folder: Path) -> tuple[str, ...]:
+    """The weights that a folder had none for, or of another shape: a task's own, and a pooler that nothing trained.
+
+    Raises:
+        DataError: the body's are among them, so the folder holds the weights of another architecture.
+    """
+    other = {entry if isinstance(entry, str) else entry[0] for entry in found["mismatched_keys"]}
+    absent = set(found["missing_keys"])
+    body = "" if network.base_model is network else f"{network.base_model_prefix}."
+    wrong = [
+        sorted(name for name in names if name.startswith(body) and "pooler" not in name) for names in (absent, other)
+    ]
+    if any(wrong):
+        kinds = zip(wrong, ("absent", "of another shape"), strict=True)
+        counts = ", ".join(f"{len(names)} are {what} ({', '.join(names[:2])})" for names, what in kinds if names)
+        raise DataError(
+            f"model.name: {folder} holds the weights of another network than its config.json describes: of "
+            f"{len(network.state_dict())} {counts}; {len(found['unexpected_keys'])} are unknown"
+        )
+    return tuple(sorted(absent | other))
+
+
+def _attention(options: "Transformer") -> dict[str, str]:
+    """How attention is computed, where the recipe says."""
+    names = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
+    return {"attn_implementation": names[options.attention]} if options.attention in names else {}
 
 
 def _dropouts(options: "Transformer", config: object) -> dict[str, float]:
@@ -220,22 +263,39 @@ def _require_packing(model: Logits, name: str) -> None:
         )
 
 
-def folder_config(folder: Path) -> tuple[str, dict[str, Any]]:
+def pooling_of(options: "Transformer") -> Pooling | None:
+    """How texts are pooled; None leaves it to the architecture's own classifier."""
+    own = folder_pooling(options.folder) if options.folder else None
+    return options.pooling or own or ("mean" if options.finetune.mode == "head" else None)
+
+
+def folder_config(folder: Path, allow_code: bool = False) -> tuple[str, dict[str, Any]]:
     """The architecture's name and its settings, as the folder's config.json has them."""
     require("text", f"hf:{folder}")
     mend_torchvision()
     from transformers import AutoConfig
 
     _require_folder(folder)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).to_diff_dict()
+    trusted = runs_code(folder, allow_code)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted).to_diff_dict()
     leave = ("model_type", "transformers_version", "architectures", "dtype", "torch_dtype", "_name_or_path")
     return config["model_type"], {key: value for key, value in config.items() if key not in leave}
 
 
-def folder_hints(folder: Path) -> Hints:
+def folder_hints(folder: Path, allow_code: bool = False) -> Hints:
     """The tokenizer and the longest input of a pretrained model."""
-    _, config = folder_config(folder)
-    return Hints(tokenizer=load_tokenizer(folder), longest=config.get("max_position_embeddings"))
+    require("text", f"hf:{folder}")
+    mend_torchvision()
+    from transformers import AutoConfig
+
+    _require_folder(folder)
+    trusted = runs_code(folder, allow_code)
+    tokenizer = load_tokenizer(folder, trusted)
+    config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
+    positions = getattr(config, "max_position_embeddings", None)
+    # RoBERTa and its kin number positions from the padding token on, and lose so many.
+    taken = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
+    return Hints(tokenizer=tokenizer, longest=None if positions is None else positions - taken)
 
 
 def _own_settings(inputs: TextInputs | LanguageInputs) -> dict[str, Any]:

@@ -6,23 +6,26 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from danlu.core.errors import ArgumentError, DataError
+from danlu.core.errors import ArgumentError
 from danlu.core.extras import require
 from danlu.core.names import suggestion
 from danlu.core.torchvision import mend_torchvision
 from danlu.data.place import ImageFormat
 from danlu.data.specs import ImageInputs
+from danlu.models.image_weights import format_of, load_body, read_config, read_weights
 from danlu.models.normalization import replace_batch_norms
+from danlu.models.parts import TaskModel
 
 if TYPE_CHECKING:
     from danlu.models.table import SmallResNet, Timm
 
 
-class NormalizedImages(nn.Module):
+class NormalizedImages(TaskModel):
     """A network behind the normalisation that its weights were trained with.
 
     Attributes:
-        head_parts: the modules that the task adds to pretrained weights.
+        inputs: the images it takes.
+        replaced: whether its batch norms gave way to others.
     """
 
     mean: Tensor
@@ -31,15 +34,32 @@ class NormalizedImages(nn.Module):
     def __init__(self, network: nn.Module, inputs: ImageInputs, head_parts: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.network = network
+        self.inputs = inputs
         self.head_parts = head_parts
+        self.replaced = False
         # Not persistent: bundle.json has them, and weights would keep them twice.
         self.register_buffer("mean", torch.tensor(inputs.mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(inputs.std).view(-1, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """image: [batch, channels, height, width] uint8 -> [batch, outputs]."""
-        logits: Tensor = self.network((image.float() / 255.0 - self.mean) / self.std)
+        logits: Tensor = self.network(self._normalized(image))
         return logits
+
+    def features(self, image: Tensor) -> Tensor:
+        """What timm's network gives its classifier: [batch, channels, height, width] uint8 -> [batch, width]."""
+        network: Any = self.network
+        pooled: Tensor = network.forward_head(network.forward_features(self._normalized(image)), pre_logits=True)
+        return pooled
+
+    @property
+    def classifier(self) -> Any:
+        """timm's classifier, which takes features."""
+        network: Any = self.network
+        return network.get_classifier()
+
+    def _normalized(self, image: Tensor) -> Tensor:
+        return (image.float() / 255.0 - self.mean) / self.std
 
 
 def build_small_resnet(options: "SmallResNet", inputs: ImageInputs, outputs: int) -> nn.Module:
@@ -80,8 +100,10 @@ def build_timm(options: "Timm", inputs: ImageInputs, outputs: int) -> nn.Module:
         replace_batch_norms(network, options.normalization, name)
     config = timm.get_pretrained_cfg(name)
     if options.pretrained is not None:
-        _load_body(network, Path(options.pretrained), config)
-    return NormalizedImages(network, inputs, tuple(f"network.{head}" for head in _classifiers(config)))
+        load_body(network, read_weights(Path(options.pretrained)), _classifiers(config), name)
+    built = NormalizedImages(network, inputs, tuple(f"network.{head}" for head in _classifiers(config)))
+    built.replaced = options.normalization not in (None, "batch")
+    return built
 
 
 def _classifiers(config: object) -> tuple[str, ...]:
@@ -108,7 +130,10 @@ def _created(name: str, size: int, arguments: dict[str, Any]) -> nn.Module:
 
 
 def pretrained_format(options: "Timm") -> ImageFormat:
-    """Size, mean and deviation that the weights of this name were trained with."""
+    """Size, mean and deviation that the weights want: by their own configuration, else by timm's for this name."""
+    own = format_of(read_config(Path(options.pretrained))) if options.pretrained else None
+    if own is not None:
+        return own
     require("image", options.name)
     mend_torchvision()
     import timm
@@ -132,28 +157,23 @@ def _nearest_of(name: str, models: list[str]) -> str:
     return f"{near} (of {len(models)} models; `timm.list_models()` lists them)"
 
 
-def _load_body(network: nn.Module, file: Path, config: object) -> None:
-    """Load every weight but the classifier's, whose outputs are another task's.
+def write_timm(network: nn.Module, folder: Path) -> None:
+    """Write a network as timm keeps one: `timm.create_model("local-dir:FOLDER", pretrained=True)` loads it.
+
+    Args:
+        network: as `build_timm` made it; trained.
+        folder: gets model.safetensors and config.json.
 
     Raises:
-        DataError: the file is missing, or its weights are another network's.
+        ArgumentError: its normalization was replaced, which timm's description of a network cannot say.
     """
-    if not file.is_file():
-        raise DataError(f"model.pretrained: no such file: {file}")
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    mend_torchvision()
+    from timm.models import save_for_hf
 
-        weights = load_file(file)
-    else:
-        weights = torch.load(file, map_location="cpu", weights_only=True)
-    heads = _classifiers(config)
-    body = {key: value for key, value in weights.items() if not key.startswith(tuple(f"{head}." for head in heads))}
-    own = network.state_dict()
-    differing = [key for key, value in body.items() if key not in own or own[key].shape != value.shape]
-    absent = [key for key in own if key not in body and not key.startswith(tuple(f"{head}." for head in heads))]
-    if differing or absent:
-        raise DataError(
-            f"model.pretrained: {file} holds the weights of another network: {len(absent)} are absent "
-            f"({', '.join(absent[:2])}), {len(differing)} do not fit ({', '.join(differing[:2])})"
-        )
-    network.load_state_dict(body, strict=False)
+    assert isinstance(network, NormalizedImages)
+    inner: Any = network.network
+    if network.replaced:
+        raise ArgumentError("model.normalization: timm builds this network with its own normalization alone")
+    inputs = network.inputs
+    wanted = {"input_size": (inputs.channels, inputs.size, inputs.size), "mean": inputs.mean, "std": inputs.std}
+    save_for_hf(inner, str(folder), data_config=wanted, safe_serialization=True)

@@ -88,9 +88,9 @@ def _finetuning(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if not isinstance(finetune, Finetune):
         return
     pretrained = getattr(recipe.model, "pretrained", None) or getattr(recipe.model, "folder", None)
-    if finetune.mode != "full" and not pretrained:
+    if (finetune.mode != "full" or finetune.freeze_epochs) and not pretrained:
         yield (
-            "model.finetune.mode",
+            "model.finetune.mode" if finetune.mode != "full" else "model.finetune.freeze_epochs",
             f"{finetune.mode} adapts pretrained weights, and {getattr(recipe.model, 'name', 'the model')} begins with "
             "new ones; name a folder or file of weights, or leave it out",
         )
@@ -102,3 +102,8 @@ def _finetuning(recipe: Recipe) -> Iterator[tuple[str, str]]:
         )
     if finetune.mode == "qlora" and precision in ("bf16-master", "bf16-stochastic"):
         yield "training.precision", f"{precision} keeps weights in bf16, and qlora keeps them in 4 bits; say bf16"
+    if finetune.mode == "gradual" and recipe.training.compile is True:
+        yield (
+            "training.compile",
+            "gradual changes what is trained, and each time all would be compiled; leave it out",
+        )

@@ -131,12 +131,24 @@ ADAPTERS = ("lora", "dora", "qlora")
 class Finetune(Frozen):
     """How pretrained weights are adapted.
 
-    `full` changes all of them. `lora`, `dora` and `qlora` leave them as they are, train small matrices beside them and
-    add these in the end, so the bundle is the same either way.
+    `full` changes all of them. `head` leaves them as they are and trains the task's own layer on what they make of the
+    samples, computed once. `gradual` begins with the head and thaws a block of layers after the other from there down
+    (Howard & Ruder 2018). `lora`, `dora` and `qlora` leave the weights as they are, train small matrices beside them
+    and add these in the end. The bundle is of the same form each time.
     """
 
     mode: Literal["full", "head", "gradual", "lora", "dora", "qlora"] = "full"
-    freeze_epochs: NonNegativeInt = 0
+    every: PositiveInt = Field(default=1, description="with gradual: epochs until the next block is trained too")
+    freeze_epochs: NonNegativeInt = Field(default=0, description="with full: epochs in which the head alone is trained")
+    freeze: tuple[str, ...] = Field(
+        default=(),
+        description="weights that stay as they are, by name or pattern: embeddings, layer.0, blocks.*, "
+        "/layer\\.[0-3]\\./",
+    )
+    batch_norm: Literal["train", "frozen"] = Field(
+        default="train",
+        description="frozen: batch norms keep the statistics they came with; those whose weights are frozen do anyway",
+    )
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         default=1.0, description="each block of layers learns at this share of the rate of the one above it"
     )
@@ -162,6 +174,16 @@ class Finetune(Frozen):
         said += ["dropout"] if self.dropout else []
         if said and not self.adapts:
             raise ValueError(f"{said[0]} is of lora, dora and qlora; mode is {self.mode}")
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_once(self) -> "Finetune":
+        if self.every > 1 and self.mode != "gradual":
+            raise ValueError(f"every is of gradual; mode is {self.mode}")
+        if self.freeze_epochs and self.mode != "full":
+            raise ValueError(f"freeze_epochs is of full; mode is {self.mode}")
+        if self.mode in ("head", *ADAPTERS) and (self.freeze or self.batch_norm != "train" or self.layer_decay < 1):
+            raise ValueError(f"{self.mode} freezes the body; leave out freeze, batch_norm and layer_decay")
         return self
 
 

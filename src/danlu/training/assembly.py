@@ -17,10 +17,11 @@ from danlu.core.pieces import is_split
 from danlu.data.balance.emphasis import Emphasis
 from danlu.models.heads import Head, Loss
 from danlu.models.transformers import project_late
-from danlu.recipe.sections import Training
+from danlu.recipe.sections import Finetune, Training
 from danlu.training.averaging import Average
 from danlu.training.clipping import clip_by_value
 from danlu.training.compiling import compiled
+from danlu.training.frozen import thawing
 from danlu.training.groups import parameter_groups
 from danlu.training.in_backward import InBackward
 from danlu.training.machine import Machine
@@ -49,7 +50,8 @@ class Task:
         emphasis: what the loss makes of classes of unequal size.
         watched: the validation metric that decides, as `validation/loss`.
         higher_is_better: whether it is to grow.
-        layer_decay: share of the learning rate that each block has of the one above it.
+        finetune: how pretrained weights are adapted.
+        steps_an_epoch: optimizer steps.
         tokens_a_sample: of a language model; else 1.
         steps: optimizer steps in all.
     """
@@ -58,9 +60,10 @@ class Task:
     emphasis: Emphasis
     watched: str
     higher_is_better: bool
-    layer_decay: float
+    finetune: Finetune
     tokens_a_sample: int
     steps: int
+    steps_an_epoch: int
 
 
 def assemble(
@@ -89,12 +92,14 @@ def assemble(
     own = spread(
         model, together, options, precision, task.head, loss, task.emphasis, partial(_prepare, options, precision)
     )
-    stepping = _stepping(own.model, optimizer, options, precision, task.layer_decay)
+    stepping = _stepping(own.model, optimizer, options, precision, task.finetune.layer_decay)
     average, local = options.average, None if together.team.alone else together.options.local
     assert average is None or isinstance(average, Average)
+    # Every thaw is another model to compile, and torch gives up after some; then the steps' last bits change.
+    may_compile = options.compile if task.finetune.mode != "gradual" else False
     step = Step(
         model=own.model,
-        forward=own.called if own.pipeline else compiled(own.called, options.compile, device),
+        forward=own.called if own.pipeline else compiled(own.called, may_compile, device),
         loss=loss,
         count=task.head.count,
         emphasis=task.emphasis,
@@ -123,6 +128,7 @@ def assemble(
         tokens_a_sample=task.tokens_a_sample,
         together=together,
         meetings=None if local is None else Meetings(own.model, stepping.optimizer, local, together.team),
+        thawing=thawing(own.model, task.finetune, task.steps_an_epoch),
     )
 
 

@@ -7,11 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from danlu.models.parts import TaskModel
+
 
 def leave_fixed(model: nn.Module) -> None:
     """Note in a model which of its weights are frozen by now, so that checkpoints leave them out."""
+    assert isinstance(model, TaskModel), "models with pretrained weights are danlu's own wrappers"
     named = model.named_parameters(remove_duplicate=False)
-    model.fixed = frozenset(name for name, weight in named if not weight.requires_grad)  # type: ignore[assignment]
+    model.fixed = frozenset(name for name, weight in named if not weight.requires_grad)
 
 
 def digest_of_fixed(model: nn.Module) -> str | None:

@@ -18,6 +18,7 @@ from danlu.data.feed import Batch
 from danlu.training.averaging import judged_weights
 from danlu.training.diagnose import first_bad_module
 from danlu.training.fixed import digest_of_fixed
+from danlu.training.frozen import Thawing
 from danlu.training.parallel.group import LONE, Together
 from danlu.training.parallel.local import Meetings
 from danlu.training.plateau import PlateauWatcher
@@ -45,6 +46,7 @@ class Machine:
         tokens_a_sample: of a language model; else 1.
         together: the processes that train.
         meetings: of copies that step on their own between them.
+        thawing: freezes and thaws weights before a step, where some are trained later than others.
         steps_done: so far.
     """
 
@@ -59,6 +61,7 @@ class Machine:
     tokens_a_sample: int = 1
     together: Together = LONE
     meetings: Meetings | None = None
+    thawing: Thawing | None = None
     steps_done: int = field(default=0, init=False)
 
     @property
@@ -76,6 +79,8 @@ class Machine:
 
     def make_step(self, batch: Batch, lr: float, seed: Seed, step: int) -> Tensor:
         """Make the step that is number `step`, from 1; the batch's mean loss."""
+        if self.thawing is not None:
+            self.thawing.before(step - 1)
         momentum = self.schedule.momentum(step - 1, self.steps)
         if momentum is not None:
             self._set_momentum(momentum)

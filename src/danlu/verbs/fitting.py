@@ -9,10 +9,12 @@ from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
 from danlu.core.seeds import Seed
 from danlu.core.threads import plan_threads, use_threads
+from danlu.data.specs import tokens_a_sample
 from danlu.data.targets import PreferredAnswer
 from danlu.evaluation.evaluate import truth
 from danlu.evaluation.metrics import METRICS, compute_metrics
 from danlu.recipe.sections import Finetune, Parallel, Training
+from danlu.verbs.features import on_features
 from danlu.verbs.feeding import examples_of_part, training_feed
 from danlu.verbs.prepare import Opened, Prepared, fit_preparation, judged_content, shorten
 from danlu.verbs.reference import refuse_parts_of_a_model, with_reference
@@ -41,6 +43,7 @@ class Fitting:
         opened: its recipe leaves nothing open.
         model: on the device, with its first weights.
         together: the processes that train.
+        whole: the model that `model` is the head of, where that is trained alone.
     """
 
     opened: Opened
@@ -50,6 +53,7 @@ class Fitting:
     model: "nn.Module"
     accelerator: "Accelerator"
     together: "Together"
+    whole: "nn.Module | None" = None
 
     @property
     def team(self) -> "Team":
@@ -168,7 +172,8 @@ def build_fitting(
     # Synthetic rows need neighbours, which two batches of a table may not hold.
     balanced = training_feed(whole if opened.dataset.kind == "tabular" else opened, prepared, device, threads)
     validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device, threads)
-    return Fitting(opened, prepared, balanced, validation, model.to(device), accelerator, together or LONE)
+    fitting = Fitting(opened, prepared, balanced, validation, model.to(device), accelerator, together or LONE)
+    return on_features(fitting, threads) if opened.finetune.mode == "head" else fitting
 
 
 def with_training(fitting: Fitting, **changes: object) -> Fitting:
@@ -191,9 +196,10 @@ def build_machine(fitting: Fitting) -> "Machine":
         emphasis=replace(fitting.balanced.emphasis, smoothing=options.label_smoothing),
         watched=f"validation/{fitting.watched}",
         higher_is_better=fitting.watch().higher_is_better,
-        layer_decay=fitting.opened.finetune.layer_decay,
-        tokens_a_sample={"corpus": 1, "preference": 2}.get(inputs.kind, 0) * getattr(inputs, "longest", 0) or 1,
+        finetune=fitting.opened.finetune,
+        tokens_a_sample=tokens_a_sample(inputs),
         steps=fitting.plan.steps,
+        steps_an_epoch=fitting.plan.steps_an_epoch,
     )
     return assemble(fitting.model, task, options, fitting.accelerator, fitting.together)
 
@@ -228,11 +234,18 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
 def say_what_is_trained(fitting: Fitting, first: int) -> None:
     """The line that training begins with."""
     opened, plan, length = fitting.opened, fitting.plan, fitting.balanced.feed.length
-    parameters = sum(parameter.numel() for parameter in fitting.model.parameters())
-    trained = sum(parameter.numel() for parameter in fitting.model.parameters() if parameter.requires_grad)
+    parameters = count(fitting.whole or fitting.model)
+    trained = count(fitting.model, trained=True)
     counted = f"{parameters:,} parameters" + ("" if trained == parameters else f", {trained:,} of them trained")
+    attention = getattr(getattr(getattr(fitting.model, "network", None), "config", None), "_attn_implementation", None)
+    counted += f", attention by {attention}" if attention else ""
     begun = f"steps {first + 1:,} to {plan.steps:,}" if first else f"{plan.steps:,} steps"
     say(
         f"training {opened.model.name} ({counted}) on {length:,} samples: "
         f"{begun} of {opened.recipe.training.batch_size} on {fitting.accelerator.torch_device}"
     )
+
+
+def count(model: "nn.Module", trained: bool = False) -> int:
+    """Parameters of a model, or those of them that are trained."""
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad or not trained)

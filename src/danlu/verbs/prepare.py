@@ -158,7 +158,7 @@ def write_data(opened: Opened, run: RunDirectory, balanced: dict[str, Any]) -> N
     write_frame(run.path / "data" / DROPPED, opened.dropped)
     if set(REFERENCE) <= set(opened.dataset.frame.columns):
         write_frame(run.path / "data" / REFERENCE_FILE, opened.dataset.frame.lazy().select(REFERENCE).collect())
-    known = {**opened.profile(), "sha256": _digest(opened.dataset, opened.dataset.frame.height)}
+    known = {**opened.profile(), "sha256": digest_of_data(opened.dataset, opened.dataset.frame.height)}
     if balanced:
         known["target"]["balanced"] = balanced
     write_json(run.path / "data" / PROFILE, known)
@@ -178,7 +178,7 @@ def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
         raise DataError(
             f"{dataset.origin}: has {dataset.frame.height} rows now, fewer than when {run.path} was trained"
         )
-    if _digest(dataset, known["rows"]) != known.get("sha256"):
+    if digest_of_data(dataset, known["rows"]) != known.get("sha256"):
         raise DataError(
             f"{dataset.origin}: has changed since {run.path} was trained: rows that the model learned from could judge "
             "it now; restore the data as it was, or train again"
@@ -200,13 +200,10 @@ def with_kept_reference(opened: Opened, run: RunDirectory) -> Opened:
         return opened
     known = read_frame(run.path / "data" / REFERENCE_FILE)
     # Rows that were added since are in no split, and no model has answered them.
-    missing = pl.DataFrame(
-        {name: [None] * (opened.dataset.frame.height - known.height) for name in REFERENCE}, known.schema
-    )
-    return with_columns(opened, pl.concat([known, missing]))
+    return with_columns(opened, pl.concat([known, known.clear(opened.dataset.frame.height - known.height)]))
 
 
-def _digest(dataset: Dataset, rows: int) -> str:
+def digest_of_data(dataset: Dataset, rows: int) -> str:
     """SHA-256 of the target and the used columns of the first rows, as CSV: the same whatever file holds them.
 
     Of images that are files, their sizes and ends as well.

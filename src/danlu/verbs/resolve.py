@@ -12,7 +12,7 @@ from danlu.data.dataset import Dataset
 from danlu.evaluation.metrics import METRICS, metrics_for
 from danlu.models.table import Linear, Model, Transformer
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections import Split, Training
+from danlu.recipe.sections import Finetune, Split, Training
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Constant, Cosine
 
@@ -40,6 +40,9 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
         message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({fitting})"
         raise RecipeError(Problem("", "model.name", message))
     _check_fitting(recipe, dataset)
+    if dataset.kind == "corpus" and getattr(model, "finetune", Finetune()).mode == "head":
+        message = "a language model has no head of the task's own to train alone; say lora or full"
+        raise RecipeError(Problem("", "model.finetune.mode", message))
     metrics = metrics_for(dataset.task, recipe.evaluation.metrics)
     data = recipe.data.model_copy(
         update={
@@ -110,7 +113,8 @@ def _training(training: Training, model: Model, dataset: Dataset) -> Training:
     if optimizer.lr is None:
         usual = optimizer.usual_lr
         if isinstance(model, Transformer) and model.folder is not None:
-            usual = ADAPTER_LR if model.finetune.adapts else PRETRAINED_TEXT_LR
+            rates = {"head": usual, "lora": ADAPTER_LR, "dora": ADAPTER_LR, "qlora": ADAPTER_LR}
+            usual = rates.get(model.finetune.mode, PRETRAINED_TEXT_LR)
         # Without hidden layers the loss is convex, and ten times the step still goes straight down.
         usual *= 10 if isinstance(model, Linear) else 1
         optimizer = optimizer.model_copy(update={"lr": usual})

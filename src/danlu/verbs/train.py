@@ -178,9 +178,10 @@ def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint 
     if fitting.team.is_main:
         model = _whole_model(fitting)
         load_weights(model, open_checkpoint(run, outcome.best_step).judged)
-        finish_finetuning(model, fitting.opened.finetune)
-        machine.step.precision.finish(model)
-        write_bundle(run, fitting, model)
+        whole = fitting.whole or model  # whose head, where that was trained alone, the model is
+        finish_finetuning(whole, fitting.opened.finetune)
+        machine.step.precision.finish(whole)
+        write_bundle(run, fitting, whole)
 
 
 @contextmanager

@@ -130,7 +130,9 @@ def trial_of(fitting: Fitting) -> Trial:
     from danlu.training.parallel.group import LONE
 
     copied = copy.deepcopy(fitting.model).train()
-    return Trial(fitting, build_machine(replace(fitting, model=copied, together=LONE)))
+    machine = build_machine(replace(fitting, model=copied, together=LONE))
+    machine.thawing = None  # what is trained last takes most
+    return Trial(fitting, machine)
 
 
 def flops_of_step(fitting: Fitting) -> float | None:

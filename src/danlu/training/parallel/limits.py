@@ -65,5 +65,10 @@ def _finetuning(finetune: Finetune, together: Together) -> Iterator[tuple[str, s
     mode, key = finetune.mode, "model.finetune.mode"
     if mode == "qlora":
         yield key, "qlora keeps weights in a form that processes cannot exchange; say lora, or train by one process"
-    if mode != "full" and (together.splits_weights or together.layout.context > 1):
-        yield key, f"{mode} goes with copies of the whole model (training.parallel.data) alone; leave the others out"
+    if mode == "gradual" or finetune.freeze_epochs:
+        key = key if mode == "gradual" else "model.finetune.freeze_epochs"
+        yield key, "changes which gradients there are to exchange; train by one process, or say freeze or layer_decay"
+    freezes = mode != "full" or finetune.freeze or finetune.batch_norm == "frozen"
+    if freezes and (together.splits_weights or together.layout.context > 1):
+        what = mode if mode != "full" else "freezing"
+        yield key, f"{what} goes with copies of the whole model (training.parallel.data) alone; leave the others out"

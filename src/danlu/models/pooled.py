@@ -1,0 +1,52 @@
+"""Classifiers and regressors of texts over a sentence's embedding: an encoder, pooling, one linear layer."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from danlu.models.parts import TaskModel
+
+Pooling = Literal["mean", "cls"]
+DROPOUT = 0.1  # before the linear layer where the recipe says nothing, as BERT has it
+
+
+class PooledTexts(TaskModel):
+    """An encoder of transformers whose tokens are pooled into a text's embedding (Reimers & Gurevych 2019)."""
+
+    def __init__(self, network: nn.Module, outputs: int, pooling: Pooling, dropout: float | None) -> None:
+        super().__init__()
+        encoder: Any = network
+        if hasattr(encoder, "pooler"):  # its own, over the first token, which nothing would use or train
+            encoder.pooler = None
+        self.network = network
+        self.pooling = pooling
+        self.dropout = nn.Dropout(DROPOUT if dropout is None else dropout)
+        self.classifier = nn.Linear(encoder.config.hidden_size, outputs)
+        self.head_parts = ("classifier",)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """input_ids, attention_mask: [batch, length] -> [batch, outputs]."""
+        logits: Tensor = self.classifier(self.dropout(self.features(input_ids, attention_mask)))
+        return logits
+
+    def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Embeddings of texts, [batch, width]: the mean over their tokens, or the first token's."""
+        hidden: Tensor = self.network(
+            input_ids=input_ids, attention_mask=attention_mask, return_dict=True
+        ).last_hidden_state
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        present = attention_mask[..., None].to(hidden.dtype)
+        return (hidden * present).sum(dim=1) / present.sum(dim=1).clamp(min=1.0)
+
+
+def folder_pooling(folder: Path) -> Pooling | None:
+    """How a sentence encoder's folder says that it pools; None of a folder that is none."""
+    file = folder / "1_Pooling" / "config.json"
+    if not file.is_file():
+        return None
+    said = json.loads(file.read_text(encoding="utf-8"))
+    first_token = said.get("pooling_mode_cls_token") or said.get("pooling_mode") == "cls"
+    return "cls" if first_token else "mean"

@@ -1,0 +1,76 @@
+"""`finetune.mode: head`: the samples of a fitting become features, and its model the head alone."""
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from danlu import __version__
+from danlu.core.console import say
+from danlu.data.splits import Part
+from danlu.models.table import Model
+from danlu.verbs.prepare import digest_of_data
+
+if TYPE_CHECKING:
+    from danlu.verbs.fitting import Fitting
+
+
+def on_features(fitting: "Fitting", threads: int | None) -> "Fitting":
+    """The same with the head to train, on features that are computed once.
+
+    Where samples are changed at random in every epoch, there is nothing to keep: the body stays frozen and computes
+    each epoch anew, which is said.
+
+    Raises:
+        ArgumentError: the model does not answer by one layer over features.
+    """
+    from danlu.training.head_only import featured, head_of
+
+    opened, device, feed = fitting.opened, fitting.accelerator.torch_device, fitting.balanced.feed
+    head = head_of(fitting.model, _dropout(opened.model), feed.examples, device, opened.model.name)
+    if opened.recipe.data.augment:
+        say("data.augment changes samples in every epoch, so their features are computed in every epoch too")
+        return fitting
+    splits, team = opened.splits, fitting.team
+    shared = _made_from(fitting)
+    if not team.is_main:  # the main process computes what the others then find
+        team.wait_for_all()
+    parts = [
+        featured(fitting.model, examples, {**shared, "part": name, "rows": _rows(part)}, device, threads, name)
+        for name, part, examples in (
+            ("training", splits.train, feed.examples),
+            ("validation", splits.validation, fitting.validation),
+        )
+    ]
+    if team.is_main:
+        team.wait_for_all()
+    balanced = replace(fitting.balanced, feed=replace(feed, examples=parts[0]))
+    return replace(fitting, model=head.to(device), whole=fitting.model, balanced=balanced, validation=parts[1])
+
+
+def _made_from(fitting: "Fitting") -> dict[str, Any]:
+    """What decides the features of both parts, besides the weights."""
+    opened = fitting.opened
+    preparation = json.dumps(fitting.prepared.preprocessor.model_dump(mode="json"), sort_keys=True)
+    return {
+        "danlu": __version__,
+        "model": opened.model.model_dump(mode="json", exclude={"finetune", "dropout"}),
+        "preparation": hashlib.sha256(preparation.encode()).hexdigest(),
+        "data": digest_of_data(opened.dataset, opened.dataset.frame.height),
+        "balance": opened.recipe.data.balance.model_dump(mode="json"),
+        "seed": opened.recipe.seed,
+    }
+
+
+def _rows(part: Part) -> str:
+    return hashlib.sha256(part.rows.astype("int64").tobytes()).hexdigest()
+
+
+def _dropout(model: Model) -> float:
+    """Before the head, as the whole model would have it."""
+    said = getattr(model, "dropout", None)
+    if said is not None:
+        return float(said)
+    from danlu.models.pooled import DROPOUT
+
+    return DROPOUT

@@ -1,0 +1,170 @@
+"""Heads trained alone on features that are computed once, and what they become part of."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+import danlu as package
+from danlu.core.errors import RecipeError
+from danlu.models.pooled import PooledTexts
+from danlu.models.vision import NormalizedImages
+from danlu.verbs.train import resume
+
+
+@pytest.fixture(scope="module")
+def image_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of a small network, as if they were pretrained."""
+    from danlu.core.torchvision import mend_torchvision
+
+    mend_torchvision()
+    import timm
+
+    torch.manual_seed(7)
+    path = tmp_path_factory.mktemp("weights") / "resnet.pth"
+    torch.save(timm.create_model("test_resnet").state_dict(), path)
+    return path
+
+
+def images(folder: Path, weights: Path, **finetune: Any) -> dict[str, Any]:
+    return {
+        "name": "head",
+        "data": {"source": str(folder), "image_size": 32},
+        "model": {"name": "timm:test_resnet", "pretrained": str(weights), "finetune": {"mode": "head", **finetune}},
+        "training": {"epochs": 3, "batch_size": 16, "checkpoint": {"every_steps": 7}},
+    }
+
+
+def texts(file: Path, folder: Path) -> dict[str, Any]:
+    return {
+        "name": "head",
+        "data": {"source": str(file), "text": "text", "target": "era", "sequence_length": 24},
+        "model": {"name": f"hf:{folder}", "finetune": {"mode": "head"}},
+        "training": {"epochs": 3, "batch_size": 16},
+    }
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The samples of each call of a body for features."""
+    counts: list[int] = []
+
+    def counted(cls: type, name: str) -> None:
+        own: Callable[..., Tensor] = getattr(cls, name)
+
+        def features(self: Any, **inputs: Tensor) -> Tensor:
+            counts.append(len(next(iter(inputs.values()))))
+            return own(self, **inputs)
+
+        monkeypatch.setattr(cls, name, features)
+
+    counted(NormalizedImages, "features")
+    monkeypatch.setattr(PooledTexts, "forward", lambda self, **inputs: self.classifier(self.features(**inputs)))
+    counted(PooledTexts, "features")
+    return counts
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("DANLU_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_the_body_sees_every_sample_once_however_many_epochs(
+    image_folder: Path, image_weights: Path, tmp_path: Path, asked: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = package.train(images(image_folder, image_weights), tmp_path, "first")
+    tried = 2  # whether the head is what the model ends in
+    assert sum(asked) == 212 + 44 + tried
+    assert "of them trained) on 212 samples" in capsys.readouterr().err
+    asked.clear()
+    package.train({**images(image_folder, image_weights), "seed": 0, "name": "again"}, tmp_path, "second")
+    assert sum(asked) == tried
+    bundle, source = load_file(run.model / "weights.safetensors"), torch.load(image_weights)
+    body = [name for name in source if not name.startswith("fc.")]
+    assert body
+    assert all(torch.equal(bundle[f"network.{name}"], source[name]) for name in body)
+    stored = load_file(run.checkpoints()[-1] / "weights.safetensors")
+    assert set(stored) == {"classifier.weight", "classifier.bias"}
+    assert torch.equal(bundle["network.fc.bias"], stored["classifier.bias"])
+    answers = package.load(run.path).predict(sorted(image_folder.rglob("*.png"))[:4])
+    assert answers.height == 4
+
+
+def test_other_weights_or_another_size_are_other_features(
+    image_folder: Path, image_weights: Path, tmp_path: Path, asked: list[int]
+) -> None:
+    package.train(images(image_folder, image_weights), tmp_path, "first")
+    asked.clear()
+    weights = torch.load(image_weights)
+    weights["conv1.0.weight"] += 0.1
+    torch.save(weights, tmp_path / "other.pth")
+    package.train(images(image_folder, tmp_path / "other.pth"), tmp_path, "second")
+    assert sum(asked) > 200
+    asked.clear()
+    larger = images(image_folder, image_weights)
+    larger["data"]["image_size"] = 40
+    package.train(larger, tmp_path, "third")
+    assert sum(asked) > 200
+
+
+def test_embeddings_of_texts_are_features(
+    text_file: Path, small_encoder: Path, tmp_path: Path, asked: list[int]
+) -> None:
+    run = package.train(texts(text_file, small_encoder), tmp_path, "run")
+    assert sum(asked) == 350 + 75 + 4
+    asked.clear()
+    package.evaluate(run.path)
+    assert sum(asked) == 150
+    assert package.load(run.path).predict(["peace and war", "gold"]).height == 2
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_stopped_run_goes_on_bit_by_bit(
+    image_folder: Path, image_weights: Path, tmp_path: Path, own_cache: Path, kept: bool
+) -> None:
+    values = images(image_folder, image_weights)
+    values["data"]["balance"] = "oversample"
+    values["model"]["dropout"] = 0.3
+    whole = package.train(values, tmp_path, "whole")
+    stopped = package.train(values, tmp_path, "stopped")
+    shutil.rmtree(stopped.model)
+    shutil.rmtree(stopped.checkpoints()[-1])
+    if not kept:
+        shutil.rmtree(own_cache)
+    resume(stopped.path)
+    for name in ("model/weights.safetensors", "metrics.jsonl"):
+        assert (stopped.path / name).read_bytes() == (whole.path / name).read_bytes()
+
+
+def test_with_random_changes_the_body_stays_frozen_and_computes_each_epoch(
+    image_folder: Path, image_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = images(image_folder, image_weights)
+    values["data"]["augment"] = [{"rotate": {"degrees": 20}}]
+    run = package.train(values, tmp_path, "run")
+    said = capsys.readouterr().err
+    assert "their features are computed in every epoch too" in said
+    assert "of them trained) on" in said
+    bundle, source = load_file(run.model / "weights.safetensors"), torch.load(image_weights)
+    body = [name for name in source if not name.startswith("fc.")]
+    assert all(torch.equal(bundle[f"network.{name}"], source[name]) for name in body)  # statistics included
+
+
+def test_a_head_wants_pretrained_weights_and_a_task_of_its_own(
+    image_folder: Path, corpus_folder: Path, small_encoder: Path, tmp_path: Path
+) -> None:
+    values = images(image_folder, tmp_path)
+    del values["model"]["pretrained"]
+    with pytest.raises(RecipeError, match="head adapts pretrained weights"):
+        package.train(values, tmp_path)
+    with pytest.raises(RecipeError, match="head freezes the body; leave out freeze"):
+        package.train(images(image_folder, tmp_path, layer_decay=0.5), tmp_path)
+    corpus = {"data": {"source": str(corpus_folder)}, "model": texts(tmp_path, small_encoder)["model"]}
+    with pytest.raises(RecipeError, match="no head of the task's own"):
+        package.train(corpus, tmp_path)
