@@ -4,6 +4,8 @@ The weights of a GGUF file are of few bits each; here they are what these bits s
 them by less than such a step, so they cannot stay as they were.
 """
 
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,7 @@ def _convert(file: Path, folder: Path) -> None:
     say(f"reading {file.name}, once; what it holds is kept")
     given: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     try:
-        with quiet():
+        with quiet(), redirect_stderr(StringIO()):  # it draws a bar of its own
             tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, **given)
             model: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **given)
     except (ValueError, KeyError, OSError, NotImplementedError) as error:

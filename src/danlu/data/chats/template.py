@@ -43,9 +43,7 @@ def choose_template(tokenizer: TokenizerFile, said: str | None) -> TokenizerFile
     """
     if said is None:
         if tokenizer.chat_template is None:
-            message = (
-                "the tokenizer has no chat template; say chatml (for a tokenizer with its tokens), plain, or a file"
-            )
+            message = "the tokenizer has no chat template; say plain, chatml where it has its tokens, or a file"
             raise RecipeError(Problem("", "data.chat_template", message))
         template = tokenizer.chat_template
     elif said == "chatml":
