@@ -122,7 +122,7 @@ def test_what_cannot_be_written_is_refused(
         package.generate(text_run, prompt="Once")
     with pytest.raises(ArgumentError, match="one of the three"):
         package.generate(chat_run, prompt="Once", chat="Hi")
-    with pytest.raises(ArgumentError, match="top_p: must be above 0 and at most 1, got 1.5"):
+    with pytest.raises(ArgumentError, match=r"top_p: must be above 0 and at most 1, got 1\.5"):
         package.generate(chat_run, prompt="Once", top_p=1.5)
     empty = write_lines(tmp_path / "empty.jsonl", [{"words": "Hi"}])
     with pytest.raises(DataError, match=r"no column messages or prompt \(columns: words\)"):

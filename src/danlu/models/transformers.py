@@ -278,10 +278,9 @@ def folder_config(folder: Path, allow_code: bool = False) -> tuple[str, dict[str
     _require_folder(folder)
     trusted = runs_code(folder, allow_code)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted).to_diff_dict()
-    leave = ("model_type", "transformers_version", "architectures", "dtype", "torch_dtype", "_name_or_path")
-    return config["model_type"], {
-        key: value for key, value in config.items() if key not in leave and not key.startswith("_")
-    }
+    leave = ("model_type", "transformers_version", "architectures", "dtype", "torch_dtype")
+    kept = {key: value for key, value in config.items() if key not in leave and not key.startswith("_")}
+    return config["model_type"], kept
 
 
 def folder_hints(folder: Path, allow_code: bool = False) -> Hints:
