@@ -88,7 +88,7 @@ def test_attention_is_computed_as_the_recipe_says() -> None:
         assert model.network.config._attn_implementation == way
         found[way] = model(ids)
     torch.testing.assert_close(found["sdpa"], found["eager"], rtol=0, atol=1e-5)
-    with pytest.raises(ArgumentError, match=r"hf:llama: .*flash"):
+    with pytest.raises(ArgumentError, match=r"hf:llama: .*Flash"):
         Transformer(name="hf:llama", config=TINY, attention="flash").build(spec, 300)
 
 
