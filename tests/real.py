@@ -104,3 +104,14 @@ def chinese_reviews() -> pl.DataFrame:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
         parts.append(pl.DataFrame({"review": [line for line in lines if line]}).with_columns(label=pl.lit(label)))
     return pl.concat(parts)
+
+
+def conversations(*topics: str) -> list[list[str]]:
+    """English conversations of chatterbot-corpus, each a list of what two speakers say in turn."""
+    from ruamel.yaml import YAML
+
+    names = [f"chatterbot_corpus/data/english/{topic}.yml" for topic in topics]
+    reader = YAML(typ="safe", pure=True)
+    parts = [reader.load(path.read_text(encoding="utf-8")) for path in files_of("chatterbot-corpus", "1.3.3", *names)]
+    found = [[str(said).strip() for said in turns] for part in parts for turns in part["conversations"]]
+    return [turns for turns in found if len(turns) > 1 and all(turns)]

@@ -113,6 +113,7 @@ def test_the_guide_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.M
     "block", [pytest.param(block, id=block.text.split()[-1]) for block in blocks(GUIDE) if "slow" in block.marks]
 )
 def test_what_takes_longer_runs_too(block: Block, tmp_path: Path) -> None:
+    write_files(tmp_path)
     run_shown(block, tmp_path)
 
 

@@ -1,8 +1,8 @@
 """danlu: raw data to a trained, evaluated and portable model from one typed recipe.
 
 Each verb of the command line is a function here: `train`, `resume`, `evaluate`, `run`, `predict`, `check`, `new`,
-`plan`, `runs`, `deploy`, `visualize`, `doctor`; `load` opens a bundle. They are imported when first used, so that
-`import danlu` costs nothing.
+`plan`, `runs`, `generate`, `deploy`, `visualize`, `doctor`; `load` opens a bundle. They are imported when first used,
+so that `import danlu` costs nothing.
 """
 
 import importlib
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from danlu.verbs.deploy import deploy as deploy
     from danlu.verbs.doctor import doctor as doctor
     from danlu.verbs.evaluate import evaluate as evaluate
+    from danlu.verbs.generate import generate as generate
     from danlu.verbs.load import load as load
     from danlu.verbs.new import new as new
     from danlu.verbs.plan import plan as plan
@@ -27,7 +28,21 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-VERBS = ("check", "deploy", "doctor", "evaluate", "load", "new", "plan", "predict", "run", "runs", "train", "visualize")
+VERBS = (
+    "check",
+    "deploy",
+    "doctor",
+    "evaluate",
+    "generate",
+    "load",
+    "new",
+    "plan",
+    "predict",
+    "run",
+    "runs",
+    "train",
+    "visualize",
+)
 _HOMES = {
     "Recipe": "danlu.recipe.schema",
     "load_recipe": "danlu.recipe.load",
@@ -39,6 +54,7 @@ _HOMES = {
             "deploy",
             "doctor",
             "evaluate",
+            "generate",
             "load",
             "new",
             "plan",
@@ -56,6 +72,7 @@ __all__ = [
     "deploy",
     "doctor",
     "evaluate",
+    "generate",
     "load",
     "load_recipe",
     "new",

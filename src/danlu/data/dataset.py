@@ -11,13 +11,14 @@ import polars as pl
 
 from danlu.core.errors import DataError
 from danlu.core.names import suggestion
+from danlu.data.chats.messages import MESSAGES, PREFERENCE, as_chats
 from danlu.data.columns import Column, infer_columns, missing_values
 from danlu.data.disk import Table, as_floats
 from danlu.data.place import Source
 from danlu.data.sources import read_source
 from danlu.recipe.sections import Data, Task
 
-Kind = Literal["tabular", "image", "text", "corpus"]
+Kind = Literal["tabular", "image", "text", "corpus", "chat", "preference"]
 LARGEST_TARGET = 1e30  # float32 ends at 3e38, and sums over the rows have to fit as well
 CLASSES_OF_INTEGERS = 20  # a whole-number target with more different values than this is a quantity
 
@@ -71,8 +72,9 @@ def interpret(source: Source, section: Data) -> Dataset:
     Raises:
         DataError: a named column does not exist, the target is unusable, or a column is of mixed types.
     """
+    source = as_chats(source, section)
     _refuse_patterns(source)
-    target = section.target or (source.target if section.task != "language-modelling" else None)
+    target = section.target or (source.target if section.task not in ("language-modelling", "preference") else None)
     named = [*section.columns, *filter(None, (section.target, section.text, section.image)), *_split_columns(section)]
     for name in named:
         if name not in source.frame.columns:
@@ -117,6 +119,8 @@ def _choose(columns: tuple[Column, ...], section: Data, source: Source, helpers:
             column = column.model_copy(update={"type": "image", "used": True, "reason": "said in the recipe"})
         elif column.name in helpers:
             column = column.model_copy(update={"used": False, "reason": "decides the split"})
+        elif source.layout in ("chat", "preference") and column.name in (MESSAGES, *PREFERENCE):
+            column = column.model_copy(update={"type": "text", "used": True, "reason": "messages"})
         elif source.layout == "corpus" and column.name == "document":
             column = column.model_copy(update={"type": "identifier", "used": False, "reason": "names the document"})
         elif source.layout == "corpus" and column.name == "text":
@@ -127,6 +131,10 @@ def _choose(columns: tuple[Column, ...], section: Data, source: Source, helpers:
 
 def _kind(columns: tuple[Column, ...], section: Data, source: Source) -> tuple[Kind, tuple[Column, ...]]:
     """The kind of data, and the columns with those it cannot use marked so."""
+    if source.layout == "chat":
+        return "chat", _only(columns, (MESSAGES,), "only the messages are used")
+    if source.layout == "preference":
+        return "preference", _only(columns, PREFERENCE, "only prompts and answers are used")
     used = [column for column in columns if column.used]
     images = [column for column in used if column.type == "image"]
     texts = [column for column in used if column.type == "text"]
@@ -135,11 +143,11 @@ def _kind(columns: tuple[Column, ...], section: Data, source: Source) -> tuple[K
         if text is None:
             raise DataError(f"{source.origin}: no column of text for language modelling; name it with data.text")
         corpus = section.task == "language-modelling" or source.layout == "corpus"
-        return ("corpus" if corpus else "text"), _only(columns, text, "only the text is used")
+        return ("corpus" if corpus else "text"), _only(columns, (text,), "only the text is used")
     if section.image or images:
-        return "image", _only(columns, section.image or images[0].name, "only the image is used")
+        return "image", _only(columns, (section.image or images[0].name,), "only the image is used")
     if texts and len(texts) == len(used):
-        return "text", _only(columns, texts[0].name, f"only the text {texts[0].name!r} is used")
+        return "text", _only(columns, (texts[0].name,), f"only the text {texts[0].name!r} is used")
     if not any(column.used for column in columns):
         raise DataError(f"{source.origin}: no column to learn from: {_reasons(columns)}")
     return "tabular", columns
@@ -149,15 +157,21 @@ def _reasons(columns: tuple[Column, ...]) -> str:
     return "; ".join(f"{column.name} ({column.reason})" for column in columns) or "there is only the target"
 
 
-def _only(columns: tuple[Column, ...], name: str, reason: str) -> tuple[Column, ...]:
+def _only(columns: tuple[Column, ...], names: tuple[str, ...], reason: str) -> tuple[Column, ...]:
     return tuple(
-        column.model_copy(update={"used": False, "reason": reason}) if column.name != name and column.used else column
+        column.model_copy(update={"used": False, "reason": reason})
+        if column.name not in names and column.used
+        else column
         for column in columns
     )
 
 
 def _task(source: Source, target: str | None, section: Data, kind: Kind) -> tuple[Task, str]:
     """The task and why."""
+    if kind == "preference":
+        return "preference", "said in the recipe" if section.task else "there are answers that were chosen and rejected"
+    if kind == "chat":
+        return "language-modelling", "said in the recipe" if section.task else "the source holds conversations"
     if kind == "corpus":
         return "language-modelling", "said in the recipe" if section.task else "the source is a corpus"
     if target is None:

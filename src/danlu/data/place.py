@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from danlu.core.component import Frozen
 from danlu.data.disk import Table
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-Layout = Literal["table", "images", "corpus"]
+Layout = Literal["table", "images", "corpus", "chat", "preference"]
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,22 @@ class ImageFormat(Frozen):
 
 
 class TokenizerFile(Frozen):
-    """A tokenizer as tokenizers' JSON, and the ids of the tokens with a meaning of their own."""
+    """A tokenizer as tokenizers' JSON, and the tokens with a meaning of their own.
+
+    Attributes:
+        pad, end: ids.
+        chat_template: Jinja, how conversations are written; never executed but in a sandbox.
+        special: tokens by what they are called in templates, as eos_token.
+        stops: ids at which a text that is being generated is over, besides `end`.
+    """
 
     json_text: str
     pad: int
     end: int
     vocabulary: int
+    chat_template: str | None = None
+    special: dict[str, str] = Field(default_factory=dict)
+    stops: tuple[int, ...] = ()
 
     def open(self) -> "Tokenizer":
         from tokenizers import Tokenizer

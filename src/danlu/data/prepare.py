@@ -9,6 +9,7 @@ from pydantic import Field
 from danlu.artifacts.cache import scratch_folder
 from danlu.core.ahead import ahead
 from danlu.core.seeds import Seed
+from danlu.data.chats.preprocessor import ChatPreprocessor, PreferencePreprocessor
 from danlu.data.dataset import Dataset
 from danlu.data.disk import threads_for
 from danlu.data.images.preprocessor import ImagePreprocessor
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 1 << 16  # of a table prepared at a time: little memory, and few calls
 
-Preprocessor = TabularPreprocessor | ImagePreprocessor | TextPreprocessor | CorpusPreprocessor
+Preprocessor = (
+    TabularPreprocessor
+    | ImagePreprocessor
+    | TextPreprocessor
+    | CorpusPreprocessor
+    | ChatPreprocessor
+    | PreferencePreprocessor
+)
 AnyPreprocessor = Annotated[Preprocessor, Field(discriminator="kind")]
 
 PREPROCESSORS: dict[str, type[Preprocessor]] = {
@@ -32,6 +40,8 @@ PREPROCESSORS: dict[str, type[Preprocessor]] = {
     "image": ImagePreprocessor,
     "text": TextPreprocessor,
     "corpus": CorpusPreprocessor,
+    "chat": ChatPreprocessor,
+    "preference": PreferencePreprocessor,
 }
 
 

@@ -53,4 +53,26 @@ class CorpusInputs(Frozen):
     packed: bool
 
 
-InputSpec = Annotated[TabularInputs | ImageInputs | TextInputs | CorpusInputs, Field(discriminator="kind")]
+class PreferenceInputs(Frozen):
+    """`input_ids` and `answers: [batch, 2, length] int64`: a prompt with the preferred answer, and with the other.
+
+    `answers` hold the token that follows where it is the answer's, and -100 elsewhere.
+    """
+
+    kind: Literal["preference"] = "preference"
+    vocabulary: PositiveInt
+    longest: PositiveInt
+    end: int
+    pad: int
+
+
+def tokens_a_sample(inputs: "InputSpec") -> int:
+    """Tokens that a sample has a language model compute logits of, at most; else 1."""
+    if inputs.kind == "corpus":
+        return inputs.longest
+    return 2 * inputs.longest if inputs.kind == "preference" else 1
+
+
+InputSpec = Annotated[
+    TabularInputs | ImageInputs | TextInputs | CorpusInputs | PreferenceInputs, Field(discriminator="kind")
+]

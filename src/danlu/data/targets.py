@@ -18,6 +18,7 @@ from danlu.data.splits import TrainSplit
 if TYPE_CHECKING:
     import torch
 
+REFERENCE = ("reference_chosen", "reference_rejected")  # columns that a pair's row has once a model is there
 Label = bool | int | float | str
 
 
@@ -134,7 +135,35 @@ class NextToken(Target):
         return pl.DataFrame({"tokens": tokens, "loss": loss, "perplexity": np.exp(loss)})
 
 
-AnyTarget = Annotated[Classes | Quantity | NextToken, Field(discriminator="task")]
+class PreferredAnswer(Target):
+    """Which of two answers is preferred: always the first; judged against what a reference model makes of both.
+
+    Attributes:
+        beta: what a model pays for leaving the reference; of two log-probabilities' ratio it makes a reward.
+    """
+
+    task: Literal["preference"] = "preference"
+    vocabulary: int
+    beta: float
+
+    @property
+    def outputs(self) -> int:
+        return self.vocabulary
+
+    def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
+        """The reference's log-probabilities of both answers, [pairs, 2]."""
+        import torch
+
+        return torch.from_numpy(frame.select(REFERENCE).to_numpy().astype(np.float32))
+
+    def decode(self, outputs: np.ndarray) -> pl.DataFrame:
+        """`chosen` and `rejected`, the log-probabilities of the answers, and whether the chosen one is likelier."""
+        chosen, rejected = outputs[:, 0].astype(np.float64), outputs[:, 1].astype(np.float64)
+        return pl.DataFrame({"chosen": chosen, "rejected": rejected, "prefers_chosen": chosen > rejected})
+
+
+AnswerForm = Classes | Quantity | NextToken | PreferredAnswer
+AnyTarget = Annotated[AnswerForm, Field(discriminator="task")]
 
 
 def fit_target(train: TrainSplit, dataset: Dataset) -> Classes | Quantity:

@@ -4,6 +4,7 @@ The tokenizer is the pretrained model's own, or a byte-level BPE trained on the 
 as one JSON file (tokenizers' format), so that a bundle needs nothing else to read text.
 """
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -14,6 +15,7 @@ import polars as pl
 from danlu.core.component import Frozen
 from danlu.core.errors import DataError, Problem, RecipeError
 from danlu.core.seeds import Seed
+from danlu.data.chats.template import CHATML, TURN, TURN_END
 from danlu.data.dataset import Dataset
 from danlu.data.place import Hints, Place, TokenizerFile
 from danlu.data.specs import CorpusInputs, TextInputs
@@ -28,13 +30,14 @@ VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int, frame_text: bool) -> TokenizerFile:
+def train_tokenizer(texts: Iterable[str], vocabulary: int, frame_text: bool, turns: bool = False) -> TokenizerFile:
     """Train a byte-level BPE (Sennrich et al. 2016; bytes as in GPT-2), which can write any text.
 
     Args:
         texts: the training split's.
         vocabulary: most tokens it may have, at least 300 (256 bytes and the special ones).
         frame_text: put a start and an end token around every text, as classifiers expect.
+        turns: give it ChatML's tokens and template, for conversations.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
@@ -43,7 +46,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, frame_text: bool) -> 
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=[PAD, START, END, UNKNOWN],
+        special_tokens=[PAD, START, END, UNKNOWN, *((TURN, TURN_END) if turns else ())],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -54,7 +57,12 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, frame_text: bool) -> 
             single=f"{START} $A {END}", special_tokens=[(START, ids[START]), (END, ids[END])]
         )
     return TokenizerFile(
-        json_text=tokenizer.to_str(), pad=ids[PAD], end=ids[END], vocabulary=tokenizer.get_vocab_size()
+        json_text=tokenizer.to_str(),
+        pad=ids[PAD],
+        end=ids[END],
+        vocabulary=tokenizer.get_vocab_size(),
+        chat_template=CHATML if turns else None,
+        special={"pad_token": PAD, "bos_token": START, "eos_token": END, "unk_token": UNKNOWN},
     )
 
 
@@ -78,19 +86,40 @@ def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     if end is None or pad is None:
         raise DataError(f"{folder}: the tokenizer has neither an end-of-text nor a padding token")
-    return TokenizerFile(json_text=text, pad=pad, end=end, vocabulary=len(tokenizer))
+    template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None
+    special = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+    return TokenizerFile(
+        json_text=text,
+        pad=pad,
+        end=end,
+        vocabulary=len(tokenizer),
+        chat_template=template,
+        special=special,
+        stops=_stops(folder),
+    )
 
 
-class _TokenizedColumn(Frozen):
+def _stops(folder: Path) -> tuple[int, ...]:
+    """The tokens that end a generated text, where the folder says so."""
+    try:
+        said = json.loads((folder / "generation_config.json").read_text(encoding="utf-8")).get("eos_token_id")
+    except (OSError, ValueError, AttributeError):
+        return ()
+    return tuple(said if isinstance(said, list) else [said] if isinstance(said, int) else [])
+
+
+class TokenizedColumn(Frozen):
     """A column of text, the tokenizer that reads it, and the longest piece a model is given.
 
     Attributes:
         usual_longest: tokens, where neither the recipe nor the model says.
         framed: whether a tokenizer trained here puts start and end around every text.
+        turns: whether a tokenizer trained here has tokens and a template for conversations.
     """
 
     usual_longest: ClassVar[int]
     framed: ClassVar[bool]
+    turns: ClassVar[bool] = False
     column: str
     longest: int
     tokenizer: TokenizerFile
@@ -101,10 +130,16 @@ class _TokenizedColumn(Frozen):
         if section.sequence_length and hints.longest and section.sequence_length > hints.longest:
             message = f"the model takes at most {hints.longest} tokens, got {section.sequence_length}"
             raise RecipeError(Problem("", "data.sequence_length", message))
-        texts = _texts(train.columns(dataset.content), dataset.content)
-        tokenizer = hints.tokenizer or train_tokenizer(texts, section.vocabulary, cls.framed)
+        tokenizer = hints.tokenizer
+        if tokenizer is None:
+            tokenizer = train_tokenizer(cls.texts(train, dataset), section.vocabulary, cls.framed, cls.turns)
         longest = section.sequence_length or min(cls.usual_longest, hints.longest or cls.usual_longest)
         return cls(column=dataset.content, longest=longest, tokenizer=tokenizer)
+
+    @classmethod
+    def texts(cls, train: TrainSplit, dataset: Dataset) -> list[str]:
+        """What a tokenizer is trained on."""
+        return [str(text) for text in train.columns(dataset.content)[dataset.content].fill_null("").to_list()]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -112,7 +147,7 @@ class _TokenizedColumn(Frozen):
         return (self.column,)
 
 
-class TextPreprocessor(_TokenizedColumn):
+class TextPreprocessor(TokenizedColumn):
     """Texts one by one, cut to the longest that the model takes."""
 
     usual_longest = 256
@@ -133,7 +168,7 @@ class TextPreprocessor(_TokenizedColumn):
         return Examples((TokenLists(tokenize(self.tokenizer, frame[self.column], rule), self.tokenizer.pad),))
 
 
-class CorpusPreprocessor(_TokenizedColumn):
+class CorpusPreprocessor(TokenizedColumn):
     """Documents with an end token after each, cut into blocks of one length.
 
     Attributes:
@@ -142,6 +177,7 @@ class CorpusPreprocessor(_TokenizedColumn):
 
     usual_longest = 256
     framed = False
+    turns = True  # a model of a corpus may be taught to converse
     kind: Literal["corpus"] = "corpus"
     packed: bool = True
 
@@ -159,6 +195,11 @@ class CorpusPreprocessor(_TokenizedColumn):
         """The tokens of each document, its end token included."""
         rule = Rule(longest=None, special=False, end=self.tokenizer.end, blank=self.tokenizer.end)
         return tokenize(self.tokenizer, frame[self.column], rule)
+
+    def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Each token and the one before it, [tokens] int64 each; a document follows an end token."""
+        now = np.asarray(self.tokens(frame).ids, dtype=np.int64)
+        return now, np.concatenate([[self.tokenizer.end], now[:-1]])
 
     def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
         """Blocks for training, answers included; each token is an answer exactly once.
@@ -187,7 +228,3 @@ class CorpusPreprocessor(_TokenizedColumn):
         from danlu.data.sequences import Blocks
 
         return Examples((Blocks(tokens, starts, lengths, self.longest, self.tokenizer.end, packed),))
-
-
-def _texts(frame: pl.DataFrame, column: str) -> list[str]:
-    return [str(text) for text in frame[column].fill_null("").to_list()]

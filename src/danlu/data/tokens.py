@@ -4,6 +4,7 @@ A column is tokenised in pieces that are kept one by one, so that a run that was
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from danlu.data.place import TokenizerFile
 PIECE_TEXTS = 4_096  # that are kept together; a column of no more is tokenised anew each time, which is quicker
 HELD_TEXTS = 512  # whose encodings are in memory at a time
 VERSION = 1
+
+# Some texts -> all their tokens, [tokens] int32, and how many each has, [texts] int64.
+Encode = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -53,23 +57,34 @@ class Tokens:
 
 def tokenize(tokenizer: TokenizerFile, texts: pl.Series, rule: Rule) -> Tokens:
     """The tokens of each text, in order; a missing text is an empty one."""
+    return encoded(texts, lambda some: _encode(tokenizer, some, rule), tokenizer, repr(asdict(rule)))
+
+
+def encoded(texts: pl.Series, encode: Encode, tokenizer: TokenizerFile, rule: str) -> Tokens:
+    """The tokens of each text as `encode` makes them, kept where there are many.
+
+    Args:
+        texts: a missing one is empty.
+        encode: some texts -> all their tokens, and how many each has.
+        tokenizer, rule: what decides the tokens besides the texts.
+    """
     texts = texts.cast(pl.String).fill_null("")
     if len(texts) <= PIECE_TEXTS:
-        ids, lengths = _encode(tokenizer, texts.to_list(), rule)
+        ids, lengths = encode(texts.to_list())
         return Tokens(ids, _offsets(lengths))
     pieces = [texts.slice(start, PIECE_TEXTS) for start in range(0, len(texts), PIECE_TEXTS)]
     keys = [_key(tokenizer, piece, rule) for piece in pieces]
-    whole = kept("tokens", [VERSION, keys], lambda folder: _join(folder, tokenizer, pieces, keys, rule))
+    whole = kept("tokens", [VERSION, keys], lambda folder: _join(folder, encode, pieces, keys))
     return Tokens(np.load(whole / "ids.npy", mmap_mode="r"), np.load(whole / "offsets.npy", mmap_mode="r"))
 
 
-def _join(folder: Path, tokenizer: TokenizerFile, pieces: list[pl.Series], keys: list[str], rule: Rule) -> None:
+def _join(folder: Path, encode: Encode, pieces: list[pl.Series], keys: list[str]) -> None:
     """Tokenise the pieces that are not kept yet, and put all of them into one file."""
     parts: list[Path] = []
     for piece, key in zip(pieces, keys, strict=True):
 
         def make(part: Path, piece: pl.Series = piece) -> None:
-            ids, lengths = _encode(tokenizer, piece.to_list(), rule)
+            ids, lengths = encode(piece.to_list())
             np.save(part / "ids.npy", ids)
             np.save(part / "lengths.npy", lengths)
 
@@ -107,10 +122,10 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def _key(tokenizer: TokenizerFile, texts: pl.Series, rule: Rule) -> str:
+def _key(tokenizer: TokenizerFile, texts: pl.Series, rule: str) -> str:
     """A hash of all that decides the tokens of some texts."""
     digest = hashlib.blake2b(tokenizer.json_text.encode(), digest_size=16)
-    digest.update(repr(asdict(rule)).encode())
+    digest.update(rule.encode())
     for text in texts.to_list():
         content = text.encode("utf-8", "surrogatepass")
         digest.update(len(content).to_bytes(8, "little") + content)

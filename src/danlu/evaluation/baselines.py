@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.dataset import Dataset
 from danlu.data.images.preprocessor import ImagePreprocessor
 from danlu.data.place import Place
@@ -19,7 +20,6 @@ from danlu.data.splits import Part, Splits
 from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.targets import Classes, Quantity
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
-from danlu.data.tokens import Tokens
 from danlu.evaluation.metrics import Truth
 
 LEARNED_ROWS = {"tabular": 200_000, "image": 20_000, "text": 100_000}  # most training rows that a linear model sees
@@ -67,16 +67,16 @@ def supervised_baselines(
     ]
 
 
-def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor) -> list[Baseline]:
-    """Unigram and bigram models over the same tokens as the language model's."""
+def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor | ChatPreprocessor) -> list[Baseline]:
+    """Unigram and bigram models of the tokens that a language model is judged by: in conversations the assistant's."""
     size = preprocessor.tokenizer.vocabulary
-    train = preprocessor.tokens(splits.train.frame)
-    counts = np.bincount(train.ids, minlength=size) + 1.0
+    learned = preprocessor.successions(splits.train.frame)
+    counts = np.bincount(learned[0], minlength=size) + 1.0
     unigram = counts / counts.sum()
-    pairs, totals = _pair_counts(train, size, preprocessor.tokenizer.end)
+    pairs, totals = _pair_counts(*learned, size)
     found: dict[str, dict[str, np.ndarray]] = {"unigram": {}, "bigram": {}}
     for name, part in (("validation", splits.validation), ("test", splits.test)):
-        now, before = _stream(preprocessor.tokens(part.frame), preprocessor.tokenizer.end)
+        now, before = preprocessor.successions(part.frame)
         followed = np.array([pairs.get(pair, 0) for pair in (before * size + now).tolist()]) / np.maximum(
             1, totals[before]
         )
@@ -178,15 +178,8 @@ def _regress(features: _Features, train: Any, values: np.ndarray, judged: dict[s
     return {name: features.answers(part, model.predict) for name, part in judged.items()}
 
 
-def _stream(documents: Tokens, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """All tokens, and the one before each; a document follows an end token."""
-    now = np.asarray(documents.ids, dtype=np.int64)
-    return now, np.concatenate([[end], now[:-1]])
-
-
-def _pair_counts(documents: Tokens, size: int, end: int) -> tuple[dict[int, int], np.ndarray]:
+def _pair_counts(now: np.ndarray, before: np.ndarray, size: int) -> tuple[dict[int, int], np.ndarray]:
     """How often each pair stands in the text, by `before * size + now`, and how often each token comes before any."""
-    now, before = _stream(documents, end)
     keys, counts = np.unique(before * size + now, return_counts=True)
     totals = np.bincount(before, minlength=size)
     return dict(zip(keys.tolist(), counts.tolist(), strict=True)), totals

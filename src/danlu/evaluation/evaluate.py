@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 
 from danlu.data.splits import Part
-from danlu.data.targets import Classes, NextToken, Quantity
+from danlu.data.targets import REFERENCE, AnswerForm, Classes, NextToken, PreferredAnswer
 from danlu.evaluation.baselines import Baseline, truth_of
 from danlu.evaluation.metrics import MAIN_METRIC, METRICS, Truth, class_figures, compute_metrics, confusion, in_units
 
 
 def judge(
-    target: Classes | Quantity | NextToken,
+    target: AnswerForm,
     task: str,
     parts: dict[str, Part],
     outputs: dict[str, np.ndarray],
     baselines: Sequence[Baseline],
     metrics: Sequence[str],
-    content: str,
+    content: str | None,
 ) -> dict[str, Any]:
     """The figures of every split.
 
@@ -28,7 +28,7 @@ def judge(
         outputs: the model's answers to each, as its head gives them.
         baselines: simple models' answers to the same splits.
         metrics: names from METRICS.
-        content: the text column, for bits a byte.
+        content: the text column, for bits a byte; None where not all of its text is predicted.
 
     Returns:
         split -> metric -> {value}; the classes' under "classes"; simple models' under "baselines".
@@ -59,28 +59,35 @@ def judge(
     return found
 
 
-def truth(part: Part, target: Classes | Quantity | NextToken, outputs: np.ndarray, content: str) -> Truth:
+def truth(part: Part, target: AnswerForm, outputs: np.ndarray, content: str | None) -> Truth:
     """The answers to a split, as a head gives them, beside what is true.
 
     Args:
         part: the split.
         target: what is predicted.
         outputs: the answers, [samples, ...].
-        content: the text column, for bits a byte.
+        content: the text column, for bits a byte; None where not all of its text is predicted.
     """
     if isinstance(target, NextToken):
         return _text_truth(part, outputs, content)
+    if isinstance(target, PreferredAnswer):
+        reference = part.columns(*REFERENCE).to_numpy().astype(np.float64)
+        return Truth(target.beta * reference, target.beta * outputs.astype(np.float64))
     return truth_of(part, target, in_units(target, outputs))
 
 
-def _text_truth(part: Part, answers: np.ndarray, content: str) -> Truth:
-    text_bytes = sum(len(str(text).encode()) for text in part.frame[content].drop_nulls().to_list())
+def _text_truth(part: Part, answers: np.ndarray, content: str | None) -> Truth:
+    texts = [] if content is None else part.frame[content].drop_nulls().to_list()
+    text_bytes = sum(len(str(text).encode()) for text in texts)
     return Truth(answers[:, 1], answers.astype(np.float64), text_bytes)
 
 
-def _baseline_truth(part: Part, target: Classes | Quantity | NextToken, answers: np.ndarray, content: str) -> Truth:
+def _baseline_truth(part: Part, target: AnswerForm, answers: np.ndarray, content: str | None) -> Truth:
     """A baseline's numbers are in the target's own units already."""
-    return _text_truth(part, answers, content) if isinstance(target, NextToken) else truth_of(part, target, answers)
+    if isinstance(target, NextToken):
+        return _text_truth(part, answers, content)
+    assert not isinstance(target, PreferredAnswer), "which answer is preferred has no baselines"
+    return truth_of(part, target, answers)
 
 
 def _valued(figures: dict[str, float]) -> dict[str, dict[str, float]]:

@@ -19,7 +19,8 @@ class Truth:
     Attributes:
         values: the classes' positions [samples], or the numbers in the target's own units [samples].
         answers: probabilities [samples, classes]; predicted numbers [samples]; or summed loss, tokens and rightly
-            predicted tokens of each block [blocks, 3].
+            predicted tokens of each block [blocks, 3]; or beta times the log-probabilities of the chosen and the
+            rejected answer, [pairs, 2], of which `values` are the reference's.
         text_bytes: UTF-8 bytes of the text that the blocks are of.
     """
 
@@ -137,6 +138,12 @@ def _token_loss(truth: Truth) -> float:
     return float(truth.answers[:, 0].sum() / truth.answers[:, 1].sum())
 
 
+def _margins(truth: Truth) -> np.ndarray:
+    """How much more each chosen answer has gained over the reference than the rejected one, [pairs]."""
+    gained = truth.answers - truth.values
+    return np.asarray(gained[:, 0] - gained[:, 1])
+
+
 METRICS: dict[str, Metric] = {
     "accuracy": Metric("classification", _accuracy, True, "share answered rightly"),
     "balanced-accuracy": Metric("classification", _balanced_accuracy, True, "mean recall of the classes"),
@@ -166,7 +173,7 @@ METRICS: dict[str, Metric] = {
     ),
     "bits-per-byte": Metric(
         "language-modelling",
-        lambda truth: float(truth.answers[:, 0].sum() / np.log(2) / truth.text_bytes),
+        lambda truth: float(truth.answers[:, 0].sum() / np.log(2) / (truth.text_bytes or np.nan)),
         False,
         "bits to write a byte of text, whatever the tokenizer",
     ),
@@ -176,7 +183,30 @@ METRICS: dict[str, Metric] = {
         True,
         "share of next tokens guessed rightly",
     ),
+    "preference-accuracy": Metric(
+        "preference",
+        lambda truth: float((_margins(truth) > 0).mean()),
+        True,
+        "share of pairs of which the model has come to favour the chosen answer",
+    ),
+    "reward-margin": Metric(
+        "preference",
+        lambda truth: float(_margins(truth).mean()),
+        True,
+        "how much more a chosen answer has gained over the first model than a rejected one, times beta",
+    ),
+    "preference-loss": Metric(
+        "preference",
+        lambda truth: float(np.logaddexp(0.0, -_margins(truth)).mean()),
+        False,
+        "cost of the preferences as given, in nats; 0.693 for a model that has not changed",
+    ),
 }
 
 # What a task is summed up by, in the report and by `danlu runs`.
-MAIN_METRIC = {"classification": "accuracy", "regression": "rmse", "language-modelling": "perplexity"}
+MAIN_METRIC = {
+    "classification": "accuracy",
+    "regression": "rmse",
+    "language-modelling": "perplexity",
+    "preference": "preference-accuracy",
+}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,9 @@ from torch.nn import functional
 
 from danlu.data.balance.emphasis import Emphasis
 from danlu.data.sequences import IGNORED
+from danlu.data.targets import PreferredAnswer, Target
 from danlu.models.chunked import ProjectedLogits, projected_answer, projected_loss
+from danlu.models.preference import preference_answer, preference_loss
 from danlu.models.split_logits import SplitLogits, split_answer, split_loss
 
 # Of a language model: whole, or in chunks yet to be computed, or each process with its part of the vocabulary.
@@ -112,6 +115,13 @@ def token_answer(logits: TokenLogits, target: Tensor | None) -> Tensor:
         )
         right = logits.argmax(dim=2) == target
     return torch.stack([losses.sum(dim=1), counted.sum(dim=1), (right & counted).sum(dim=1)], dim=1)
+
+
+def head_for(target: Target) -> Head:
+    """The head of what is predicted."""
+    if isinstance(target, PreferredAnswer):
+        return Head(partial(preference_loss, beta=target.beta), preference_answer, len)
+    return HEADS[target.task]  # type: ignore[attr-defined]
 
 
 HEADS: dict[str, Head] = {

@@ -21,11 +21,12 @@ from danlu.core.devices import open_device
 from danlu.core.errors import ArtifactError, DataError
 from danlu.core.extras import require
 from danlu.core.names import suggestion
+from danlu.data.chats.messages import conversations, preferences
 from danlu.data.place import Place, Source
 from danlu.data.prepare import BLOCK_ROWS, AnyPreprocessor, Preprocessor
 from danlu.data.splits import Part
-from danlu.data.targets import AnyTarget, Classes, NextToken, Quantity
-from danlu.models.heads import HEADS
+from danlu.data.targets import AnswerForm, AnyTarget
+from danlu.models.heads import head_for
 from danlu.models.infer import answers
 from danlu.models.table import Model
 
@@ -50,13 +51,13 @@ class Predictor:
         self,
         manifest: Manifest,
         preprocessor: Preprocessor,
-        target: Classes | Quantity | NextToken,
+        target: AnswerForm,
         model: "nn.Module",
         device: "torch.device",
     ) -> None:
         self.manifest, self.preprocessor, self.target = manifest, preprocessor, target
         self.model, self.device = model, device
-        self.head = HEADS[manifest.task]
+        self.head = head_for(target)
 
     @classmethod
     def load(cls, path: str | Path, own_code: bool = False) -> Self:
@@ -114,7 +115,8 @@ class Predictor:
 
         Returns:
             one row a sample, in order. Classification: `prediction`, `probability`, `probability_LABEL` …;
-            regression: `prediction`; language models: `tokens`, `loss` (nats a token), `perplexity`.
+            regression: `prediction`; language models: `tokens`, `loss` (nats a token), `perplexity`, of conversations
+            of the assistant's tokens; preferences: `chosen` and `rejected` (log-probabilities), `prefers_chosen`.
 
         Raises:
             DataError: a column is missing, or a value is not of its column's type.
@@ -124,6 +126,10 @@ class Predictor:
 
     def predict_source(self, source: Source, batch_size: int | None = None) -> pl.DataFrame:
         """Answer the rows of a source; as `predict`."""
+        if self.manifest.kind == "chat":
+            source = conversations(source)
+        elif self.manifest.kind == "preference":
+            source = preferences(source)
         place = Place(source.origin, source.folder)
         self.require_columns(source)
         if source.frame.height == 0:
@@ -136,10 +142,11 @@ class Predictor:
         return np.concatenate([self._outputs(block, place, batch_size) for block in blocks])
 
     def _outputs(self, frame: pl.DataFrame, place: Place, batch_size: int | None) -> np.ndarray:
+        from danlu.data.chats.preprocessor import ChatPreprocessor
         from danlu.data.texts import CorpusPreprocessor
 
         size = batch_size or self.manifest.batch_size
-        if not isinstance(self.preprocessor, CorpusPreprocessor):
+        if not isinstance(self.preprocessor, CorpusPreprocessor | ChatPreprocessor):
             examples = self.preprocessor.transform(frame, place)
             return answers(self.model, self.head, examples, size, self.device)
         examples, owners = self.preprocessor.transform_each(frame)

@@ -17,6 +17,8 @@ from danlu.recipe.sections import Finetune, Fraction
 if TYPE_CHECKING:
     from torch import nn
 
+    from danlu.models.predictor import Predictor
+
 
 class Model(Component):
     """A family of models.
@@ -49,6 +51,18 @@ class Model(Component):
     def code(self) -> str | None:
         """What building it imports that is not danlu's, if anything: a bundle must be told to."""
         return None
+
+    def write_native(self, network: "nn.Module", folder: Path, predictor: "Predictor | None" = None) -> None:
+        """Write the model into an empty folder in the form of the library that it is of.
+
+        Args:
+            network: as `build` made it, trained.
+            predictor: the bundle that it is of, where its form takes in more: a tokenizer, a template, labels.
+
+        Raises:
+            ArgumentError: there is no such form.
+        """
+        raise ArgumentError(f"{getattr(self, 'name', 'the model')} is of no library that has a form of its own for it")
 
     def portable(self) -> Self:
         """Options that build the same network from no other file, for the bundle."""
@@ -154,7 +168,7 @@ class Timm(Model):
 
         return Hints(image=pretrained_format(self) if self.pretrained else None)
 
-    def write_native(self, network: "nn.Module", folder: Path) -> None:
+    def write_native(self, network: "nn.Module", folder: Path, predictor: "Predictor | None" = None) -> None:
         from danlu.models.vision import write_timm
 
         write_timm(network, folder)
@@ -164,9 +178,12 @@ class Timm(Model):
 
 
 class Transformer(Model):
-    """A model of transformers: an architecture as `hf:llama` with its `config`, or a local folder as `hf:./MiniLM`."""
+    """A model of transformers: an architecture as `hf:llama` with its `config`, or a local folder as `hf:./MiniLM`.
 
-    kinds = ("text", "corpus")
+    A language model may also be a GGUF file, `hf:./model.gguf`, or a folder that holds one.
+    """
+
+    kinds = ("text", "corpus", "chat", "preference")
     extra = "text"
     name: Annotated[str, Field(pattern=r"^hf:.+")]
     config: dict[str, Any] | None = Field(default=None, description="the architecture's own settings")
@@ -179,6 +196,11 @@ class Transformer(Model):
         "sentence encoder's own way, mean with finetune.mode: head, else the architecture's own classifier",
     )
     allow_remote_code: bool = Field(default=False, description="run code that lies in the folder; read it first")
+    attention: Literal["auto", "sdpa", "flash", "eager"] = Field(
+        default="auto",
+        description="how attention is computed: torch's fused kernels (sdpa, which auto takes where the architecture "
+        "has it), the package flash-attn, or plain products",
+    )
     finetune: Finetune = Finetune()
 
     @property
@@ -194,21 +216,42 @@ class Transformer(Model):
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
         from danlu.models.transformers import build_transformer
 
-        assert inputs.kind in ("text", "corpus")
-        return build_transformer(self, inputs, outputs)
+        assert inputs.kind in ("text", "corpus", "preference")
+        return build_transformer(self._readable(), inputs, outputs)
 
     def hints(self) -> Hints:
         from danlu.models.transformers import folder_hints
 
-        return folder_hints(self.folder, self.allow_remote_code) if self.folder else Hints()
+        folder = self._readable().folder
+        return folder_hints(folder, self.allow_remote_code) if folder else Hints()
+
+    def _readable(self) -> Self:
+        """The same with a folder as transformers has it, where the name is of a GGUF file."""
+        if self.folder is None:
+            return self
+        from danlu.models.gguf import as_folder, gguf_file
+
+        file = gguf_file(self.folder)
+        return self if file is None else self.model_copy(update={"name": f"hf:{as_folder(file)}"})
+
+    def write_native(self, network: "nn.Module", folder: Path, predictor: "Predictor | None" = None) -> None:
+        from danlu.models.native import write_folder
+
+        assert predictor is not None, "a folder of transformers' holds a tokenizer"
+        write_folder(network, predictor.preprocessor, predictor.target, folder)
 
     def portable(self) -> Self:
         if self.folder is None:
-            return self
+            return self.model_copy(update={"attention": "auto"})
+        return self._readable()._self_contained()
+
+    def _self_contained(self) -> Self:
+        assert self.folder is not None
         from danlu.models.remote_code import runs_code
         from danlu.models.transformers import folder_config, pooling_of
 
         changed: dict[str, Any] = {"dropout": None, "pooling": pooling_of(self), "finetune": Finetune()}
+        changed["attention"] = "auto"
         if runs_code(self.folder, self.allow_remote_code):  # is needed whenever the network is built
             return self.model_copy(update={**changed, "name": f"hf:{self.folder.resolve()}"})
         name, config = folder_config(self.folder)
@@ -223,7 +266,7 @@ class Own(Model):
     returns a torch module whose forward takes the inputs by name. Images arrive as uint8; normalising them is its task.
     """
 
-    kinds = ("tabular", "image", "text", "corpus")
+    kinds = ("tabular", "image", "text", "corpus", "chat", "preference")
     name: Annotated[str, Field(pattern=r"^own:[^:]+:[^:]+$")]
     options: dict[str, Any] = Field(default_factory=dict, description="passed on by name")
 

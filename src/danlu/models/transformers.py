@@ -14,7 +14,7 @@ from danlu.core.names import suggestion
 from danlu.core.quiet import quiet
 from danlu.core.torchvision import mend_torchvision
 from danlu.data.place import Hints
-from danlu.data.specs import CorpusInputs, TextInputs
+from danlu.data.specs import CorpusInputs, PreferenceInputs, TextInputs
 from danlu.data.texts import load_tokenizer
 from danlu.models.chunked import ProjectedLogits, choose_chunk
 from danlu.models.parts import TaskModel
@@ -24,6 +24,7 @@ from danlu.models.remote_code import runs_code
 if TYPE_CHECKING:
     from danlu.models.table import Transformer
 
+LanguageInputs = CorpusInputs | PreferenceInputs
 PACKING_TOLERANCE = 1e-3  # of logits; rounding is far below it, sight of another document far above
 # What architectures call their dropout of hidden states, attention, embeddings and before the classifier.
 DROPOUTS = (
@@ -124,7 +125,8 @@ def _is_linear_at_last(model: Logits) -> bool:
     ids = torch.arange(1, 9, device=next(model.parameters()).device)[None]
     body, last = _body_and_last(model.network)
     try:
-        whole, alone = model(ids), last(body(input_ids=ids, return_dict=True).last_hidden_state)
+        whole: Any = Logits.forward(model, ids)
+        alone = last(body(input_ids=ids, return_dict=True).last_hidden_state)
         return whole.shape == alone.shape and torch.allclose(whole, alone, rtol=1e-5, atol=1e-6)
     except (AttributeError, RuntimeError):  # its parts are of other forms
         return False
@@ -132,7 +134,7 @@ def _is_linear_at_last(model: Logits) -> bool:
         model.train(was_training)
 
 
-def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs, outputs: int) -> nn.Module:
+def build_transformer(options: "Transformer", inputs: TextInputs | LanguageInputs, outputs: int) -> nn.Module:
     """Build a classifier (or regressor) of texts, or a causal language model."""
     require("text", options.name)
     mend_torchvision()
@@ -144,7 +146,7 @@ def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs,
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
     pooling = pooling_of(options) if inputs.kind == "text" else None
-    builder: Any = AutoModelForCausalLM if inputs.kind == "corpus" else AutoModelForSequenceClassification
+    builder: Any = AutoModelForSequenceClassification if inputs.kind == "text" else AutoModelForCausalLM
     if pooling is not None:
         builder = AutoModel
     settings = {"num_labels": outputs} if inputs.kind == "text" and pooling is None else {}
@@ -156,6 +158,10 @@ def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs,
         network.config.pad_token_id = inputs.pad
     if pooling is not None:
         return PooledTexts(network.float(), outputs, pooling, options.dropout)
+    if inputs.kind == "preference":
+        from danlu.models.preference import AnswerLikelihood
+
+        return AnswerLikelihood(network.float(), fresh)
     model = Logits(network.float(), fresh)
     if inputs.kind == "corpus" and inputs.packed:
         _require_packing(model, options.name)
@@ -163,7 +169,7 @@ def build_transformer(options: "Transformer", inputs: TextInputs | CorpusInputs,
 
 
 def _network(
-    options: "Transformer", inputs: TextInputs | CorpusInputs, builder: Any, settings: dict[str, Any], configs: Any
+    options: "Transformer", inputs: TextInputs | LanguageInputs, builder: Any, settings: dict[str, Any], configs: Any
 ) -> tuple[Any, tuple[str, ...]]:
     """transformers' own network, from a local folder or new by its architecture's name; weights the folder lacks."""
     try:
@@ -178,6 +184,7 @@ def _network(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
                 **settings,
+                **_attention(options),
                 **_dropouts(options, own),
             )
             return network, _fresh(network, found, options.folder)
@@ -185,13 +192,14 @@ def _network(
         _require_architecture(name)
         config = {**_own_settings(inputs), **(options.config or SMALL), **settings}
         config |= _dropouts(options, configs.for_model(name))
-        return builder.from_config(configs.for_model(name, **config), trust_remote_code=False), ()
+        own = configs.for_model(name, **config)
+        return builder.from_config(own, trust_remote_code=False, **_attention(options)), ()
     except pickle.UnpicklingError as error:
         raise DataError(
             f"model.name: {options.folder}: its weights are a pickle that holds more than tensors and could run any "
             "code, so danlu refuses it; have whoever made it save them as safetensors"
         ) from error
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError, KeyError, ImportError) as error:
         raise ArgumentError(f"model: {options.name}: {str(error).strip().splitlines()[0]}") from error
 
 
@@ -215,6 +223,12 @@ def _fresh(network: Any, found: dict[str, Any], folder: Path) -> tuple[str, ...]
             f"{len(network.state_dict())} {counts}; {len(found['unexpected_keys'])} are unknown"
         )
     return tuple(sorted(absent | other))
+
+
+def _attention(options: "Transformer") -> dict[str, str]:
+    """How attention is computed, where the recipe says."""
+    names = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
+    return {"attn_implementation": names[options.attention]} if options.attention in names else {}
 
 
 def _dropouts(options: "Transformer", config: object) -> dict[str, float]:
@@ -264,8 +278,9 @@ def folder_config(folder: Path, allow_code: bool = False) -> tuple[str, dict[str
     _require_folder(folder)
     trusted = runs_code(folder, allow_code)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted).to_diff_dict()
-    leave = ("model_type", "transformers_version", "architectures", "dtype", "torch_dtype", "_name_or_path")
-    return config["model_type"], {key: value for key, value in config.items() if key not in leave}
+    leave = ("model_type", "transformers_version", "architectures", "dtype", "torch_dtype")
+    kept = {key: value for key, value in config.items() if key not in leave and not key.startswith("_")}
+    return config["model_type"], kept
 
 
 def folder_hints(folder: Path, allow_code: bool = False) -> Hints:
@@ -284,7 +299,7 @@ def folder_hints(folder: Path, allow_code: bool = False) -> Hints:
     return Hints(tokenizer=tokenizer, longest=None if positions is None else positions - taken)
 
 
-def _own_settings(inputs: TextInputs | CorpusInputs) -> dict[str, Any]:
+def _own_settings(inputs: TextInputs | LanguageInputs) -> dict[str, Any]:
     """What the data decides of a new model's config."""
     special = {"pad_token_id": inputs.pad} if inputs.kind == "text" else {"eos_token_id": inputs.end}
     # BERT-like models number positions from the padding id on, so some room is added.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections import Finetune, Training
+from danlu.recipe.sections import Finetune, Preference, Training
 
 KNOWN_WITHOUT = {  # precisions and the devices that have them not, whatever their age
     "tf32": ("cpu", "mps", "xpu", "tpu"),
@@ -30,7 +30,9 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
             "training.memory.offload_optimizer",
             "keeps fp32 weights on the host, which bf16-stochastic does without; say training.precision: bf16-master",
         )
-    if isinstance(memory.loss_chunk, int) and task not in (None, "language-modelling"):
+    if options.preference != Preference() and task not in (None, "preference"):
+        yield "training.preference", f"is for learning from preferences, and data.task is {task}; leave it out"
+    if isinstance(memory.loss_chunk, int) and task not in (None, "language-modelling", "preference"):
         yield "training.memory.loss_chunk", f"is of language models alone, and data.task is {task}; leave it out"
 
 

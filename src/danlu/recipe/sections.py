@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from danlu.core.component import Component, Frozen, OneOf
 
 ColumnType = Literal["number", "category", "datetime", "text", "image", "identifier"]
-Task = Literal["classification", "regression", "language-modelling"]
+Task = Literal["classification", "regression", "language-modelling", "preference"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -112,6 +112,11 @@ class Data(Frozen):
     )
     packing: bool = Field(
         default=True, description="several documents a block, attention within each; false: one a block, padded"
+    )
+
+    chat_template: str | None = Field(
+        default=None,
+        description="how conversations are written: chatml, plain, or a Jinja file; the tokenizer's own when left out",
     )
 
     def options_of(self, column: str) -> ColumnOptions:
@@ -274,6 +279,16 @@ class Track(Frozen):
     mlflow: str | None = Field(default=None, description="a tracking URI, as sqlite:///mlflow.db")
 
 
+class Preference(Frozen):
+    """Learning from which of two answers is preferred (DPO, Rafailov et al. 2023).
+
+    With training.label_smoothing, that share of the preferences is taken to be the wrong way round (conservative DPO).
+    """
+
+    loss: Literal["dpo"] = "dpo"
+    beta: PositiveFloat = Field(default=0.1, description="how dearly the model pays for leaving the one it began as")
+
+
 class Training(Frozen):
     """The training loop's settings."""
 
@@ -297,6 +312,7 @@ class Training(Frozen):
     l2: NonNegativeFloat = Field(default=0.0, description="weight of half the sum of w^2 in the loss")
     max_norm: PositiveFloat | None = Field(default=None, description="largest norm of a unit's incoming weights")
     label_smoothing: Fraction = 0.0
+    preference: Preference = Preference()
     loss: str | None = Field(default=None, description="a loss of your own, as package.module:function")
     average: Annotated[Component, OneOf("average")] | None = Field(
         default=None, description="judge and keep an average of the weights: ema or swa"

@@ -14,7 +14,14 @@ from danlu.report.readings import Comparison, Confused, Json, Kept, compare, mai
 
 FEW = 100  # test samples below which a figure says little
 SMALL = 0.01  # of a figure: two errors or perplexities that differ by less are not told apart with confidence
-NOUNS = {"tabular": "row", "image": "image", "text": "text", "corpus": "document"}
+NOUNS = {
+    "tabular": "row",
+    "image": "image",
+    "text": "text",
+    "corpus": "document",
+    "chat": "conversation",
+    "preference": "pair",
+}
 MEASURED_OTHERWISE = (
     "The two are not measured alike: training loss is of the weights as they were during each step, and with dropout, "
     "augmentation, weights of classes and label smoothing where the recipe has them."
@@ -152,6 +159,10 @@ def throughput(lines: list[Json]) -> str:
 
 def _predicted(profile: Json) -> str:
     kind, target = profile["kind"], profile["target"]
+    if profile["task"] == "preference":
+        return "The model learned which of two answers to a prompt is preferred."
+    if kind == "chat":
+        return "The model predicts the next token of what the assistant says."
     if profile["task"] == "language-modelling" or target is None:
         return "The model predicts the next token of a text."
     used = sum(bool(column["used"]) for column in profile["columns"])

@@ -10,13 +10,14 @@ from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import write_frame, write_json
 from danlu.artifacts.run import EVALUATION, RECIPE, RunDirectory
 from danlu.core.console import say
-from danlu.data.targets import Classes, Quantity
+from danlu.data.chats.preprocessor import ChatPreprocessor
+from danlu.data.targets import Classes, PreferredAnswer, Quantity
 from danlu.data.texts import CorpusPreprocessor
 from danlu.evaluation.baselines import Baseline, language_baselines, supervised_baselines
 from danlu.evaluation.evaluate import judge
 from danlu.recipe.load import load_recipe
 from danlu.report.page import write_report
-from danlu.verbs.prepare import Opened, reopen
+from danlu.verbs.prepare import Opened, judged_content, reopen, with_kept_reference
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
@@ -47,6 +48,7 @@ def evaluate_opened(opened: Opened, run: RunDirectory) -> dict[str, Any]:
     """Judge a run whose data is open already."""
     from danlu.models.predictor import Predictor
 
+    opened = with_kept_reference(opened, run)
     bundle = open_bundle(run.path)
     predictor = Predictor.from_bundle(bundle, own_code=True)  # the recipe is the user's
     parts = {"validation": opened.splits.validation, "test": opened.splits.test}
@@ -63,7 +65,7 @@ def evaluate_opened(opened: Opened, run: RunDirectory) -> dict[str, Any]:
         outputs,
         _baselines(opened, predictor) if opened.recipe.evaluation.baselines else [],
         opened.recipe.evaluation.metrics or (),
-        predictor.preprocessor.columns[0],
+        judged_content(opened),
     )
     write_json(run.path / EVALUATION, figures)
     bundle.add_golden(_golden(opened, predictor, outputs["test"]))
@@ -73,7 +75,9 @@ def evaluate_opened(opened: Opened, run: RunDirectory) -> dict[str, Any]:
 
 def _baselines(opened: Opened, predictor: "Predictor") -> list[Baseline]:
     say("fitting the baselines on the same split")
-    if isinstance(predictor.preprocessor, CorpusPreprocessor):
+    if isinstance(predictor.target, PreferredAnswer):
+        return []  # the model that it began as is what it is judged against
+    if isinstance(predictor.preprocessor, CorpusPreprocessor | ChatPreprocessor):
         return language_baselines(opened.splits, predictor.preprocessor)
     assert isinstance(predictor.target, Classes | Quantity)
     return supervised_baselines(opened.dataset, opened.splits, predictor.preprocessor, predictor.target)

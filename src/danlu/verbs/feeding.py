@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 from danlu.core.seeds import Seed
 from danlu.data.augment.base import Augmentation
 from danlu.data.balance.balancer import Balancer
+from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.images.preprocessor import ImagePreprocessor
 from danlu.data.prepare import prepare_part, prepare_training
 from danlu.data.splits import Part, TrainSplit
-from danlu.data.targets import Classes, NextToken
+from danlu.data.targets import REFERENCE, Classes, NextToken, PreferredAnswer
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
 from danlu.verbs.prepare import Opened, Prepared
 
@@ -33,10 +34,11 @@ def examples_of_part(
         examples = prepare_part(form, part, opened.place)
     if augment is not None and isinstance(form, ImagePreprocessor):
         examples = form.transform(part.frame, opened.place, augment, augment.stored_size)
-    if isinstance(form, CorpusPreprocessor):
+    if isinstance(form, CorpusPreprocessor | ChatPreprocessor):
         return examples
     assert not isinstance(prepared.target, NextToken)
-    return replace(examples, target=prepared.target.encode(part.columns(prepared.target.column)))
+    names = REFERENCE if isinstance(prepared.target, PreferredAnswer) else (prepared.target.column,)
+    return replace(examples, target=prepared.target.encode(part.columns(*names)))
 
 
 def training_feed(opened: Opened, prepared: Prepared, device: "torch.device", threads: int | None = None) -> "Balanced":

@@ -9,12 +9,15 @@ from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
 from danlu.core.seeds import Seed
 from danlu.core.threads import plan_threads, use_threads
+from danlu.data.specs import tokens_a_sample
+from danlu.data.targets import PreferredAnswer
 from danlu.evaluation.evaluate import truth
 from danlu.evaluation.metrics import METRICS, compute_metrics
 from danlu.recipe.sections import Finetune, Parallel, Training
 from danlu.verbs.features import on_features
 from danlu.verbs.feeding import examples_of_part, training_feed
-from danlu.verbs.prepare import Opened, Prepared, fit_preparation, shorten
+from danlu.verbs.prepare import Opened, Prepared, fit_preparation, judged_content, shorten
+from danlu.verbs.reference import refuse_parts_of_a_model, with_reference
 
 if TYPE_CHECKING:
     from torch import nn
@@ -166,12 +169,15 @@ def build_fitting(
     whole, device = opened, accelerator.torch_device
     if dry:
         opened = shorten(opened)
+    torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
+    model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
+    if isinstance(prepared.target, PreferredAnswer):
+        refuse_parts_of_a_model(together or LONE)
+        opened = with_reference(opened, prepared, model.to(device), device)
+    begin_finetuning(model, opened.finetune)
     # Synthetic rows need neighbours, which two batches of a table may not hold.
     balanced = training_feed(whole if opened.dataset.kind == "tabular" else opened, prepared, device, threads)
     validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device, threads)
-    torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
-    model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
-    begin_finetuning(model, opened.finetune)
     fitting = Fitting(opened, prepared, balanced, validation, model, accelerator, together or LONE)
     if opened.finetune.mode != "head":
         return fitting
@@ -189,18 +195,18 @@ def with_training(fitting: Fitting, **changes: object) -> Fitting:
 
 def build_machine(fitting: Fitting) -> "Machine":
     """The model with its optimizer, schedule and all else that changes while it is trained."""
-    from danlu.models.heads import HEADS
+    from danlu.models.heads import head_for
     from danlu.training.assembly import Task, assemble
 
     recipe = fitting.opened.recipe
     options, inputs = recipe.training, fitting.prepared.preprocessor.inputs
     task = Task(
-        head=HEADS[fitting.opened.dataset.task],
+        head=head_for(fitting.prepared.target),
         emphasis=replace(fitting.balanced.emphasis, smoothing=options.label_smoothing),
         watched=f"validation/{fitting.watched}",
         higher_is_better=fitting.watch().higher_is_better,
         finetune=fitting.opened.finetune,
-        tokens_a_sample=inputs.longest if inputs.kind == "corpus" else 1,
+        tokens_a_sample=tokens_a_sample(inputs),
         steps=fitting.plan.steps,
         steps_an_epoch=fitting.plan.steps_an_epoch,
     )
@@ -209,12 +215,12 @@ def build_machine(fitting: Fitting) -> "Machine":
 
 def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, float]]:
     """What gives the validation metrics of the weights in the model: its loss, and the metric that is watched."""
-    from danlu.models.heads import HEADS
+    from danlu.models.heads import head_for
     from danlu.models.infer import answers, mean_loss
 
     opened, model, device = fitting.opened, machine.model, fitting.accelerator.torch_device
     judge = machine.step.spread.judge if machine.step.spread else None
-    head, watched = HEADS[opened.dataset.task], fitting.watched
+    head, watched = head_for(fitting.prepared.target), fitting.watched
     batch_size, team = opened.recipe.training.batch_size, fitting.team
     assert isinstance(batch_size, int)
 
@@ -226,7 +232,7 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
         figures = {"validation/loss": mean_loss(model, head, fitting.validation, batch_size, device, judge, team)}
         if watched != "loss":
             found = answers(model, head, fitting.validation, batch_size, device, judge=judge, team=team)
-            judged = truth(opened.splits.validation, fitting.prepared.target, found, opened.dataset.content)
+            judged = truth(opened.splits.validation, fitting.prepared.target, found, judged_content(opened))
             # A metric may be undefined, as AUROC is where a class is absent; then there is nothing to log.
             figures |= {f"validation/{name}": value for name, value in compute_metrics((watched,), judged).items()}
         return figures
@@ -240,6 +246,8 @@ def say_what_is_trained(fitting: Fitting, first: int) -> None:
     parameters = count(fitting.whole or fitting.model)
     trained = count(fitting.model, trained=True)
     counted = f"{parameters:,} parameters" + ("" if trained == parameters else f", {trained:,} of them trained")
+    attention = getattr(getattr(getattr(fitting.model, "network", None), "config", None), "_attn_implementation", None)
+    counted += f", attention by {attention}" if attention else ""
     begun = f"steps {first + 1:,} to {plan.steps:,}" if first else f"{plan.steps:,} steps"
     say(
         f"training {opened.model.name} ({counted}) on {length:,} samples: "

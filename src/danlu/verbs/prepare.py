@@ -22,7 +22,7 @@ from danlu.data.place import Place
 from danlu.data.prepare import BLOCK_ROWS, Preprocessor, fit_preprocessor
 from danlu.data.profile import profile
 from danlu.data.splits import Part, Splits, TrainSplit, split_dataset
-from danlu.data.targets import Classes, NextToken, Quantity, fit_target
+from danlu.data.targets import REFERENCE, AnswerForm, NextToken, PreferredAnswer, fit_target
 from danlu.models.table import Model
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections import Finetune
@@ -32,6 +32,7 @@ from danlu.verbs.resolve import resolve
 END_BYTES = 1024
 FEW_SAMPLES = 16  # a batch of a dry run where the recipe leaves the size to be tried
 SPLIT, DROPPED, PROFILE = "split.parquet", "dropped.parquet", "profile.json"
+REFERENCE_FILE = "reference.parquet"  # what a model made of preferences before it learned from them
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Prepared:
     """What was learned of the training split before any model: preparation and target."""
 
     preprocessor: Preprocessor
-    target: Classes | Quantity | NextToken
+    target: AnswerForm
 
 
 def open_data(recipe: Recipe) -> Opened:
@@ -126,7 +127,23 @@ def fit_preparation(opened: Opened) -> Prepared:
     preprocessor = fit_preprocessor(train, dataset, opened.recipe.data, opened.model.hints(), seed)
     if dataset.task == "language-modelling":
         return Prepared(preprocessor, NextToken(vocabulary=preprocessor.inputs.vocabulary))  # type: ignore[union-attr]
+    if dataset.task == "preference":
+        vocabulary, beta = preprocessor.inputs.vocabulary, opened.recipe.training.preference.beta  # type: ignore[union-attr]
+        return Prepared(preprocessor, PreferredAnswer(vocabulary=vocabulary, beta=beta))
     return Prepared(preprocessor, fit_target(train, dataset))
+
+
+def judged_content(opened: Opened) -> str | None:
+    """The column whose text is predicted whole, for bits a byte."""
+    return opened.dataset.content if opened.dataset.kind == "corpus" else None
+
+
+def with_columns(opened: Opened, columns: pl.DataFrame) -> Opened:
+    """The same data with more columns, which are not given to the model."""
+    frame = opened.dataset.frame.lazy().collect().hstack(columns)
+    train, validation, test = (Part(part.rows, frame) for _, part in opened.splits.items())
+    splits = Splits(TrainSplit(train.rows, train.whole), validation, test)
+    return replace(opened, dataset=replace(opened.dataset, frame=frame), splits=splits)
 
 
 def write_data(opened: Opened, run: RunDirectory, balanced: dict[str, Any]) -> None:
@@ -139,6 +156,8 @@ def write_data(opened: Opened, run: RunDirectory, balanced: dict[str, Any]) -> N
     ).sort("row")
     write_frame(run.path / "data" / SPLIT, parts)
     write_frame(run.path / "data" / DROPPED, opened.dropped)
+    if set(REFERENCE) <= set(opened.dataset.frame.columns):
+        write_frame(run.path / "data" / REFERENCE_FILE, opened.dataset.frame.lazy().select(REFERENCE).collect())
     known = {**opened.profile(), "sha256": digest_of_data(opened.dataset, opened.dataset.frame.height)}
     if balanced:
         known["target"]["balanced"] = balanced
@@ -169,6 +188,19 @@ def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
     splits = Splits(TrainSplit(train.rows, train.whole), validation, test)
     dropped = read_frame(run.path / "data" / DROPPED)
     return Opened(recipe, dataset, splits, (), dropped)
+
+
+def with_kept_reference(opened: Opened, run: RunDirectory) -> Opened:
+    """The same data; of preferences, with what the run's model made of them before it learned.
+
+    Raises:
+        ArtifactError: the run has lost it.
+    """
+    if opened.dataset.task != "preference":
+        return opened
+    known = read_frame(run.path / "data" / REFERENCE_FILE)
+    # Rows that were added since are in no split, and no model has answered them.
+    return with_columns(opened, pl.concat([known, known.clear(opened.dataset.frame.height - known.height)]))
 
 
 def digest_of_data(dataset: Dataset, rows: int) -> str:

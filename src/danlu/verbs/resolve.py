@@ -16,9 +16,11 @@ from danlu.recipe.sections import Finetune, Split, Training
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Constant, Cosine
 
-MODELS_BY_KIND = {"tabular": "mlp", "image": "timm:resnet18", "text": "hf:bert", "corpus": "hf:llama"}
-EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "corpus": 3}
-BATCH_BY_KIND = {"image": 32, "text": 32, "corpus": 16}
+MODELS_BY_KIND = {"tabular": "mlp", "image": "timm:resnet18", "text": "hf:bert", "corpus": "hf:llama"} | dict.fromkeys(
+    ("chat", "preference"), "hf:llama"
+)
+EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "corpus": 3, "chat": 3, "preference": 1}
+BATCH_BY_KIND = {"image": 32, "text": 32, "corpus": 16, "chat": 16, "preference": 16}
 PRETRAINED_TEXT_LR = 5e-5  # larger steps wash out what a transformer knows (Devlin et al. 2019 use 2e-5 to 5e-5)
 ADAPTER_LR = 5e-4  # what begins at zero beside frozen weights learns at about ten times their rate
 SCHEDULE_FREE_WARMUP = 0.05  # of the run; its authors find that it needs one (Defazio et al. 2024)
@@ -97,7 +99,7 @@ def _split(split: Split, dataset: Dataset) -> Split:
         grouped = "document" in dataset.frame.columns and dataset.frame["document"].n_unique() >= FEWEST_GROUPS
         chosen = {"name": "group", "column": "document"} if grouped else {"name": "random"}
     else:
-        chosen = {"name": "stratified"}
+        chosen = {"name": "stratified" if dataset.target else "random"}
     by = components("splitter")[chosen["name"]].model_validate(chosen)
     return split.model_copy(update={"by": by})
 

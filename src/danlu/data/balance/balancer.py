@@ -61,7 +61,7 @@ class Balancer(Component):
 class NoBalancing(Balancer):
     """Classes as they are."""
 
-    kinds = ("tabular", "image", "text", "corpus")
+    kinds = ("tabular", "image", "text", "corpus", "chat", "preference")
     name: Literal["none"] = "none"
 
     @property

@@ -1,0 +1,78 @@
+"""danlu generate BUNDLE"""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from danlu.artifacts.files import write_text
+from danlu.cli.options import Json
+from danlu.core.console import say
+
+
+def generate(
+    bundle: Annotated[Path, Parameter(help="A bundle's or a run's folder.")],
+    *,
+    prompt: Annotated[
+        tuple[str, ...], Parameter(help="A text that the model goes on with. May be repeated.", negative=())
+    ] = (),
+    chat: Annotated[
+        str | None, Parameter(help="What the user says, or a .json or .jsonl file with a conversation to answer.")
+    ] = None,
+    data: Annotated[
+        str | None, Parameter(help="A table (JSONL, …) with a column `messages` or `prompt`; one answer a row.")
+    ] = None,
+    max_new_tokens: Annotated[int, Parameter(help="At most so many.")] = 128,
+    temperature: Annotated[float, Parameter(help="Below 1 safer, above it bolder.")] = 1.0,
+    top_k: Annotated[int | None, Parameter(help="Draw among so many of the likeliest tokens.")] = None,
+    top_p: Annotated[float | None, Parameter(help="Draw among the likeliest that together have this share.")] = None,
+    min_p: Annotated[float | None, Parameter(help="Draw among those with this share of the likeliest one's.")] = None,
+    repetition_penalty: Annotated[float, Parameter(help="Above 1, what stands there becomes less likely.")] = 1.0,
+    greedy: Annotated[bool, Parameter(help="Always take the likeliest token.", negative=())] = False,
+    seed: Annotated[int, Parameter(help="Of the draws; the same gives the same texts.")] = 0,
+    stop: Annotated[tuple[str, ...], Parameter(help="Words at which a text ends. May be repeated.", negative=())] = (),
+    num_return: Annotated[int, Parameter(help="Texts a prompt.")] = 1,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], help="A .jsonl file for the texts.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Have a language model go on with a text, or answer a conversation."""
+    from danlu.verbs.generate import generate as generate_verb
+
+    shown = output is None and not as_json
+    streamed: list[str] = []
+
+    def stream(piece: str) -> None:
+        streamed.append(piece)
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+
+    texts = generate_verb(
+        bundle,
+        prompt or None,
+        chat,
+        data,
+        max_new_tokens=max_new_tokens,
+        temperature=0.0 if greedy else temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        stop=stop,
+        num_return=num_return,
+        seed=seed,
+        stream=stream if shown else None,
+    )
+    lines = "".join(json.dumps(asdict(text), ensure_ascii=False) + "\n" for text in texts)
+    if output is not None:
+        write_text(output, lines)
+        say(f"{len(texts):,} texts in {output}")
+    elif as_json:
+        print(lines, end="")
+    elif streamed:
+        print()
+    else:
+        print("\n\n".join(text.text for text in texts))
+    return 0

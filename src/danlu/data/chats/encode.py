@@ -1,0 +1,85 @@
+"""Conversations as tokens, of which it is known which are the assistant's.
+
+Kept as any texts' tokens are, in one array: an id that is not learned stands there as its complement (~id, negative).
+"""
+
+import json
+
+import numpy as np
+import polars as pl
+
+from danlu.core.errors import DataError
+from danlu.data.chats.messages import Message, read_messages
+from danlu.data.chats.template import Span, render, render_answers
+from danlu.data.place import TokenizerFile
+from danlu.data.tokens import HELD_TEXTS, Tokens, encoded
+
+
+def plain_ids(marked: np.ndarray) -> np.ndarray:
+    """Token ids, whether learned or not."""
+    return np.where(marked < 0, ~marked, marked)
+
+
+def conversation_tokens(tokenizer: TokenizerFile, chats: pl.Series, origin: str) -> Tokens:
+    """The tokens of each conversation, those that are not the assistant's as complements.
+
+    Args:
+        chats: JSON text of messages.
+        origin: how errors name the data.
+    """
+
+    def encode(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        return _encode(tokenizer, [_written(tokenizer, read_messages(text), origin) for text in texts])
+
+    return encoded(chats, encode, tokenizer, f"chat {_rule(tokenizer)}")
+
+
+def answer_tokens(tokenizer: TokenizerFile, prompts: pl.Series, answers: pl.Series, origin: str) -> Tokens:
+    """The tokens of each prompt with its answer behind it, those of the prompt as complements.
+
+    Args:
+        prompts: JSON text of the messages that were asked.
+        answers: JSON text of the messages that answer.
+    """
+
+    def encode(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        chats = []
+        for text in texts:
+            prompt, answer = json.loads(text)
+            whole, spans = _written(tokenizer, prompt + answer, origin)
+            begins = len(render(tokenizer, prompt, answer_next=True))
+            chats.append((whole, [span for span in spans if span[0] >= begins]))
+        return _encode(tokenizer, chats)
+
+    both = pl.Series([f"[{one}, {other}]" for one, other in zip(prompts.to_list(), answers.to_list(), strict=True)])
+    return encoded(both, encode, tokenizer, f"answer {_rule(tokenizer)}")
+
+
+def _rule(tokenizer: TokenizerFile) -> str:
+    return json.dumps([tokenizer.chat_template, tokenizer.special], sort_keys=True)
+
+
+def _written(tokenizer: TokenizerFile, messages: list[Message], origin: str) -> tuple[str, list[Span]]:
+    try:
+        return render_answers(tokenizer, messages)
+    except DataError as error:
+        raise DataError(f"{origin}: {error}") from error
+
+
+def _encode(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]]) -> tuple[np.ndarray, np.ndarray]:
+    """All marked tokens, [tokens] int32, and how many each conversation has."""
+    reader = tokenizer.open()
+    reader.no_padding()
+    reader.no_truncation()
+    found: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
+    for start in range(0, len(chats), HELD_TEXTS):
+        some = chats[start : start + HELD_TEXTS]
+        encodings = reader.encode_batch([text for text, _ in some], add_special_tokens=False)
+        for encoding, (_, spans) in zip(encodings, some, strict=True):
+            ids = np.array(encoding.ids, dtype=np.int32)
+            begins = np.array([begin for begin, _ in encoding.offsets], dtype=np.int64)
+            learned = np.zeros(len(ids), dtype=bool)
+            for begin, end in spans:
+                learned |= (begins >= begin) & (begins < end)
+            found.append(np.where(learned, ids, ~ids).astype(np.int32))
+    return np.concatenate(found), np.array([len(ids) for ids in found[1:]], dtype=np.int64)

@@ -1,0 +1,207 @@
+"""Conversations of any usual form -> a column `messages` of JSON text; preferences -> three such columns.
+
+Known forms: OpenAI's `messages`, ShareGPT's `conversations`, and pairs of columns such as `prompt` and `response`.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from danlu.core.errors import DataError
+from danlu.core.names import suggestion
+from danlu.data.place import Source
+from danlu.recipe.sections import Data
+
+MESSAGES, PROMPT, CHOSEN, REJECTED = "messages", "prompt", "chosen", "rejected"
+PREFERENCE = (PROMPT, CHOSEN, REJECTED)
+ROLES = ("system", "developer", "user", "assistant", "tool")
+# What else the speakers are called, in ShareGPT's files and their kin.
+ALSO_CALLED = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
+# Columns of a question and its answer, with what may stand between them (Alpaca's `input`).
+PAIRS = (
+    ("prompt", None, "response"),
+    ("prompt", None, "completion"),
+    ("question", None, "answer"),
+    ("instruction", "input", "output"),
+)
+
+Message = dict[str, Any]
+
+
+def read_messages(text: str) -> list[Message]:
+    """The messages of a conversation as it is kept."""
+    found: list[Message] = json.loads(text)
+    return found
+
+
+def written(messages: Iterable[Message]) -> str:
+    """Messages as they are kept."""
+    return json.dumps(list(messages), ensure_ascii=False)
+
+
+def as_chats(source: Source, section: Data) -> Source:
+    """A source of conversations or preferences in the one form that is used from here on; any other as it is.
+
+    Raises:
+        DataError: a message lacks its role or content, a role is unknown, or a conversation holds nothing to learn.
+    """
+    if section.target or section.text or section.image or source.layout != "table":
+        return source
+    names = source.frame.columns
+    if section.task == "preference" or (section.task is None and {CHOSEN, REJECTED} <= set(names)):
+        return preferences(source)
+    if section.task in (None, "language-modelling"):
+        return conversations(source)
+    return source
+
+
+def conversations(source: Source) -> Source:
+    """The source with a column `messages` of JSON text, where it holds conversations of a known form."""
+    frame = source.frame
+    column = next((name for name in (MESSAGES, "conversations", "conversation") if _holds_messages(frame, name)), None)
+    if column is not None:
+        chats = [read_conversation(value, f"{source.origin}: row {row}") for row, value in _rows(frame[column])]
+    else:
+        pair = next((pair for pair in PAIRS if {pair[0], pair[2]} <= set(frame.columns)), None)
+        if pair is None or not all(frame.schema[name] == pl.String for name in (pair[0], pair[2])):
+            return source
+        chats = _from_pairs(source, *pair)
+    for row, chat in enumerate(chats, 1):
+        if not any(message["role"] == "assistant" for message in chat):
+            raise DataError(f"{source.origin}: row {row}: no message of the assistant, so nothing to learn from it")
+    return _with_columns(source, {MESSAGES: chats}, "chat")
+
+
+def preferences(source: Source) -> Source:
+    """The source with `prompt`, `chosen` and `rejected` as JSON text: what was asked, and two answers to it."""
+    frame = source.frame
+    for name in (CHOSEN, REJECTED):
+        if name not in frame.columns:
+            near = suggestion(name, frame.columns)
+            raise DataError(f"{source.origin}: no column {name!r}, which preferences need{near}")
+    prompts = frame[PROMPT].to_list() if PROMPT in frame.columns else [None] * frame.height
+    found: dict[str, list[list[Message]]] = {name: [] for name in PREFERENCE}
+    both = zip(prompts, frame[CHOSEN].to_list(), frame[REJECTED].to_list(), strict=True)
+    for row, (prompt, chosen, rejected) in enumerate(both, 1):
+        place = f"{source.origin}: row {row}"
+        parts = _preference(prompt, chosen, rejected, place)
+        for name, messages in zip(PREFERENCE, parts, strict=True):
+            if not messages:
+                raise DataError(f"{place}: {name} holds no message")
+            found[name].append(messages)
+    return _with_columns(source, found, "preference")
+
+
+def _preference(prompt: Any, chosen: Any, rejected: Any, place: str) -> tuple[list[Message], ...]:
+    """What was asked, and the two answers; where there is no prompt, it is what both begin with."""
+    answers = [
+        _turn(value, "assistant", f"{place}: {name}") for name, value in ((CHOSEN, chosen), (REJECTED, rejected))
+    ]
+    if prompt is not None:
+        return _turn(prompt, "user", f"{place}: {PROMPT}"), *answers
+    shared = 0
+    for one, other in zip(*answers, strict=False):
+        if one != other or shared + 1 >= min(map(len, answers)):
+            break
+        shared += 1
+    if shared == 0:
+        raise DataError(f"{place}: no prompt, and the two answers begin with no message that they share")
+    return answers[0][:shared], answers[0][shared:], answers[1][shared:]
+
+
+def _turn(value: Any, role: str, place: str) -> list[Message]:
+    """A string as one message of `role`; a list of messages as it is."""
+    if isinstance(value, str) and not value.lstrip().startswith("[{"):
+        if not value.strip():
+            raise DataError(f"{place}: is empty")
+        return [{"role": role, "content": value}]
+    return read_conversation(value, place)
+
+
+def _holds_messages(frame: Any, name: str) -> bool:
+    """Whether a column holds lists of messages, nested or as JSON text."""
+    if name not in frame.columns:
+        return False
+    dtype = frame.schema[name]
+    if isinstance(dtype, pl.List):
+        return isinstance(dtype.inner, pl.Struct | pl.Null)
+    if dtype != pl.String:
+        return False
+    first = frame[name].drop_nulls().head(1).to_list()
+    return bool(first) and first[0].lstrip().startswith("[{")
+
+
+def _rows(values: pl.Series) -> Iterable[tuple[int, Any]]:
+    return enumerate(values.to_list(), 1)
+
+
+def read_conversation(value: Any, place: str) -> list[Message]:
+    """The messages of a conversation, checked.
+
+    Args:
+        value: a list of {role, content} or {from, value}, or its JSON text.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise DataError(f"{place}: is neither a list of messages nor JSON of one ({error})") from None
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{place}: holds no message; leave such rows out")
+    return [_message(one, f"{place}, message {number}") for number, one in enumerate(value, 1)]
+
+
+def _message(value: Any, place: str) -> Message:
+    """One message with `role` and `content`, and whatever else it says (tool calls, a name)."""
+    if not isinstance(value, dict):
+        raise DataError(f"{place}: is {type(value).__name__}; a message is an object with role and content")
+    said = {name: entry for name, entry in value.items() if entry is not None}
+    role = said.pop("role", None) or said.pop("from", None)
+    if not role:
+        raise DataError(f"{place}: has no role; every message says who speaks ({', '.join(ROLES)})")
+    role = ALSO_CALLED.get(str(role).lower(), str(role).lower())
+    if role not in ROLES:
+        raise DataError(f"{place}: unknown role {role!r}{suggestion(role, (*ROLES, *ALSO_CALLED))}")
+    content = said.pop("content", said.pop("value", None))
+    if content is None and not said:
+        raise DataError(f"{place}: has no content")
+    return {"role": role, "content": _plain(content, place), **said}
+
+
+def _plain(content: Any, place: str) -> str:
+    """A message's text; of a list of parts, the texts behind one another."""
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        if not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in content):
+            raise DataError(f"{place}: holds parts that are no text; a language model here reads text alone")
+        return "".join(part["text"] for part in content)
+    if not isinstance(content, str):
+        raise DataError(f"{place}: its content is {type(content).__name__}, not text")
+    return content
+
+
+def _from_pairs(source: Source, asked: str, given: str | None, answered: str) -> list[list[Message]]:
+    """A column of questions and one of answers as conversations of two messages."""
+    frame = source.frame
+    beside = frame[given].to_list() if given in frame.columns else [None] * frame.height
+    chats = []
+    rows = zip(frame[asked].to_list(), beside, frame[answered].to_list(), strict=True)
+    for row, (question, more, answer) in enumerate(rows, 1):
+        for name, text in ((asked, question), (answered, answer)):
+            if text is None or not text.strip():
+                raise DataError(f"{source.origin}: row {row}: {name} is empty")
+        question = f"{question}\n\n{more}" if more else question
+        chats.append([{"role": "user", "content": question}, {"role": "assistant", "content": answer}])
+    return chats
+
+
+def _with_columns(source: Source, found: dict[str, list[list[Message]]], layout: Any) -> Source:
+    """The source with messages as JSON text, and no other columns of nested values."""
+    frame = source.frame.lazy().collect()
+    others = [name for name, dtype in frame.schema.items() if name not in found and not dtype.is_nested()]
+    columns = [pl.Series(name, [written(chat) for chat in chats], dtype=pl.String) for name, chats in found.items()]
+    return replace(source, frame=pl.DataFrame(columns).hstack(frame.select(others)), layout=layout)

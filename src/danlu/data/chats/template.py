@@ -1,0 +1,143 @@
+"""A conversation as the text that a model reads: by the chat template that comes with its tokenizer.
+
+Templates are Jinja, and those of a model's folder or a bundle are not ours: transformers renders them in Jinja's
+immutable sandbox, which is the only place where they are ever executed.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from danlu.core.errors import DataError, Problem, RecipeError
+from danlu.data.chats.messages import Message
+from danlu.data.place import TokenizerFile
+
+TURN, TURN_END = "<|im_start|>", "<|im_end|>"
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# For a tokenizer without tokens for turns: its end-of-text token ends an answer.
+PLAIN = (
+    "{% for message in messages %}"
+    "{{ '### ' + message['role'] + '\n' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '### assistant\n' }}{% endif %}"
+)
+MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")  # the template itself says what the assistant's part is
+
+Span = tuple[int, int]
+
+
+def choose_template(tokenizer: TokenizerFile, said: str | None) -> TokenizerFile:
+    """The tokenizer with the template that conversations are written by, and the tokens that end an answer.
+
+    Args:
+        said: `data.chat_template`: chatml, plain, or a file.
+
+    Raises:
+        RecipeError: there is no template, or it wants tokens that the tokenizer has not.
+    """
+    if said is None:
+        if tokenizer.chat_template is None:
+            message = "the tokenizer has no chat template; say plain, chatml where it has its tokens, or a file"
+            raise RecipeError(Problem("", "data.chat_template", message))
+        template = tokenizer.chat_template
+    elif said == "chatml":
+        reader = tokenizer.open()
+        if any(reader.token_to_id(token) is None for token in (TURN, TURN_END)):
+            message = f"the tokenizer has no {TURN} and {TURN_END}, which chatml is written with; say plain, or a file"
+            raise RecipeError(Problem("", "data.chat_template", message))
+        template = CHATML
+    else:
+        template = PLAIN if said == "plain" else _read(said)
+    chosen = tokenizer.model_copy(update={"chat_template": template})
+    return chosen.model_copy(update={"stops": _stops(chosen)})
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{file} is neither chatml nor plain, nor a file that can be read ({error})"
+        raise RecipeError(Problem("", "data.chat_template", message)) from None
+
+
+def render(tokenizer: TokenizerFile, messages: list[Message], answer_next: bool) -> str:
+    """A conversation as text.
+
+    Args:
+        answer_next: whether the text ends where the assistant begins to speak.
+
+    Raises:
+        DataError: the template refuses it, as many refuse roles in an unusual order.
+    """
+    return _render(tokenizer, messages, answer_next=answer_next)[0]
+
+
+def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[str, list[Span]]:
+    """A conversation as text, and where in it the assistant speaks, up to and with what ends its turn.
+
+    Where the template does not mark answers itself, an answer is what the text has more than the text before it.
+    White space behind the token that ends a turn is the next turn's, not the assistant's.
+    """
+    assert tokenizer.chat_template is not None
+    if MARKS_ANSWERS.search(tokenizer.chat_template):
+        text, spans = _render(tokenizer, messages, answer_next=False, marked=True)
+        if spans:
+            return text, spans
+    whole = render(tokenizer, messages, answer_next=False)
+    spans = []
+    for place, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        before = render(tokenizer, messages[:place], answer_next=True)
+        until = render(tokenizer, messages[: place + 1], answer_next=False)
+        if not whole.startswith(until.rstrip()) or not until.startswith(before):
+            # Some templates write a past answer otherwise than the last one; then only the last is surely the model's.
+            continue
+        spans.append((len(before), len(until.rstrip()) if _ends_with_token(tokenizer, until) else len(until)))
+    if not spans:
+        raise DataError(
+            "the chat template writes a conversation otherwise when it goes on, so the assistant's part cannot be "
+            "told; mark it with {% generation %} in the template, or name another one with data.chat_template"
+        )
+    return whole, spans
+
+
+def _ends_with_token(tokenizer: TokenizerFile, text: str) -> bool:
+    """Whether a special token ends a text, white space behind it aside."""
+    reader = tokenizer.open()
+    ids = reader.encode(text.rstrip()[-64:], add_special_tokens=False).ids
+    return bool(ids) and ids[-1] in reader.get_added_tokens_decoder()
+
+
+def _render(
+    tokenizer: TokenizerFile, messages: list[Message], answer_next: bool, marked: bool = False
+) -> tuple[str, list[Span]]:
+    from jinja2 import TemplateError
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    given: dict[str, Any] = {**tokenizer.special, "add_generation_prompt": answer_next}
+    write: Any = render_jinja_template  # which is annotated as if it gave one text
+    try:
+        texts, spans = write(
+            [messages], chat_template=tokenizer.chat_template, return_assistant_tokens_mask=marked, **given
+        )
+    except (TemplateError, TypeError, ValueError, KeyError, OverflowError) as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise DataError(f"the chat template cannot write a conversation of {roles}: {error}") from error
+    return texts[0], spans[0] if marked else []
+
+
+def _stops(tokenizer: TokenizerFile) -> tuple[int, ...]:
+    """The tokens at which an answer is over: the text's end, and what the template puts behind an answer."""
+    asked = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    text, spans = render_answers(tokenizer, asked)
+    reader = tokenizer.open()
+    last = reader.encode(text[: spans[-1][1]], add_special_tokens=False).ids[-1:]
+    ends = [token for token in last if token in reader.get_added_tokens_decoder()]
+    return tuple(dict.fromkeys((*tokenizer.stops, tokenizer.end, *ends)))

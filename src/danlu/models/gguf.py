@@ -1,0 +1,82 @@
+"""Language models in llama.cpp's format: read once into a folder as transformers has it, which is kept.
+
+The weights of a GGUF file are of few bits each; here they are what these bits stand for, in fp32. Training changes
+them by less than such a step, so they cannot stay as they were.
+"""
+
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from danlu.artifacts.cache import identity, kept
+from danlu.core.console import say
+from danlu.core.errors import DataError
+from danlu.core.extras import require
+from danlu.core.quiet import quiet
+from danlu.core.torchvision import mend_torchvision
+
+VERSION = 1
+MAGIC = b"GGUF"
+
+
+def gguf_file(path: Path) -> Path | None:
+    """The GGUF file that a path means: itself, or the one in a folder without a model of another format.
+
+    Raises:
+        DataError: there are several.
+    """
+    if path.suffix.lower() == ".gguf":
+        return path
+    if not path.is_dir() or (path / "config.json").is_file():
+        return None
+    found = sorted(path.glob("*.gguf"))
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found[:4])
+        raise DataError(f"model.name: {path} holds {len(found)} GGUF files ({names}); name one of them")
+    return found[0] if found else None
+
+
+def as_folder(file: Path) -> Path:
+    """A GGUF file's model as a folder of transformers' files: config, weights, tokenizer with its chat template.
+
+    Raises:
+        DataError: it is not there, is none, or is of an architecture that transformers does not read.
+        MissingExtra: the packages that read it are not installed.
+    """
+    if not file.is_file():
+        raise DataError(f"model.name: {file}: no such file")
+    with file.open("rb") as opened:
+        if opened.read(len(MAGIC)) != MAGIC:
+            raise DataError(f"model.name: {file} does not begin as GGUF does; is it another format?")
+    require("text", f"model.name: hf:{file}")
+    require("gguf", f"model.name: hf:{file}")
+    return kept("gguf", [VERSION, identity(file)], lambda folder: _convert(file, folder))
+
+
+def _convert(file: Path, folder: Path) -> None:
+    mend_torchvision()
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    say(f"reading {file.name}, once; what it holds is kept")
+    given: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
+    try:
+        with quiet(), redirect_stderr(StringIO()):  # it draws a bar of its own
+            tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, **given)
+            model: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **given)
+    except (ValueError, KeyError, OSError, NotImplementedError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"model.name: {file}: transformers cannot read this GGUF file: {first}") from error
+    config = model.config
+    if hasattr(config, "quantization_config"):  # of the bits in the file, which are gone
+        del config.quantization_config
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    tied = {value.data_ptr(): name for name, value in reversed(weights.items())}
+    save_file({name: weights[name] for name in tied.values()}, folder / "model.safetensors", {"format": "pt"})

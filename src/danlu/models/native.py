@@ -1,0 +1,69 @@
+"""A trained model of transformers as a folder that transformers itself loads: config, weights, tokenizer, template."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from danlu.data.place import TokenizerFile
+from danlu.data.prepare import Preprocessor
+from danlu.data.targets import AnswerForm, Label
+
+
+def write_folder(model: nn.Module, preprocessor: Preprocessor, target: AnswerForm, folder: Path) -> None:
+    """Write what `from_pretrained` of transformers' classes reads.
+
+    Of a language model AutoModelForCausalLM and AutoTokenizer give the same logits and conversations as here; of a
+    classifier AutoModelForSequenceClassification with its labels. Of pooled texts it is the encoder alone, since
+    transformers has no class for their head.
+
+    Args:
+        model: a network of transformers' in one of danlu's wrappers, adapters merged, as it is in a bundle.
+        preprocessor: its tokenizer comes along.
+        target: its labels, if it has any.
+        folder: is there and empty.
+    """
+    network: Any = model.network
+    tokenizer: TokenizerFile = preprocessor.tokenizer  # type: ignore[union-attr]
+    before = deepcopy(network.config)
+    try:
+        _complete(network, tokenizer, preprocessor.kind, getattr(target, "labels", None))
+        network.save_pretrained(folder)
+    finally:
+        network.config = before
+    _write_tokenizer(tokenizer, folder, getattr(before, "max_position_embeddings", None))
+
+
+def _complete(network: Any, tokenizer: TokenizerFile, kind: str, labels: tuple[Label, ...] | None) -> None:
+    """Put into a network's settings what they need where danlu is not there."""
+    from transformers import GenerationConfig
+
+    config: Any = network.config
+    config.pad_token_id = tokenizer.pad
+    if labels is not None:
+        config.id2label = {place: str(label) for place, label in enumerate(labels)}
+        config.label2id = {str(label): place for place, label in enumerate(labels)}
+    if kind == "text":
+        return
+    ends = sorted({tokenizer.end, *tokenizer.stops})
+    config.use_cache = True
+    config.eos_token_id = ends if len(ends) > 1 else ends[0]
+    begin = tokenizer.special.get("bos_token")
+    config.bos_token_id = None if begin is None else tokenizer.open().token_to_id(begin)
+    network.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id, bos_token_id=config.bos_token_id
+    )
+
+
+def _write_tokenizer(tokenizer: TokenizerFile, folder: Path, longest: int | None) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    given: dict[str, Any] = dict(tokenizer.special)
+    if longest is not None:
+        given["model_max_length"] = longest
+    written: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer.open(), **given
+    )
+    written.chat_template = tokenizer.chat_template
+    written.save_pretrained(folder)
