@@ -9,7 +9,7 @@ import torch
 import danlu as package
 from danlu.core.errors import ArgumentError, DataError
 from danlu.models.gguf import gguf_file
-from danlu.models.predictor import Predictor, model_options
+from danlu.models.predictor import Predictor
 from danlu.models.table import Transformer
 from danlu.recipe.load import check_recipe
 from danlu.verbs.fitting import begin
@@ -20,12 +20,8 @@ from tests.real import files_of
 
 def export(run: Path, folder: Path) -> Predictor:
     """The run's model as a folder of transformers'."""
-    from danlu.artifacts.bundle import open_bundle
-
-    folder.mkdir()
-    predictor = Predictor.load(run)
-    model_options(open_bundle(run).config).write_native(predictor.model, folder, predictor)
-    return predictor
+    package.export(run, folder)
+    return Predictor.load(run)
 
 
 def logits_of(folder: Path, ids: torch.Tensor) -> Any:

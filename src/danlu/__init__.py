@@ -1,8 +1,8 @@
 """danlu: raw data to a trained, evaluated and portable model from one typed recipe.
 
 Each verb of the command line is a function here: `train`, `resume`, `evaluate`, `run`, `predict`, `check`, `new`,
-`plan`, `runs`, `generate`, `deploy`, `visualize`, `doctor`; `load` opens a bundle. They are imported when first used,
-so that `import danlu` costs nothing.
+`plan`, `runs`, `generate`, `export`, `deploy`, `visualize`, `doctor`; `load` opens a bundle. They are imported when
+first used, so that `import danlu` costs nothing.
 """
 
 import importlib
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from danlu.verbs.deploy import deploy as deploy
     from danlu.verbs.doctor import doctor as doctor
     from danlu.verbs.evaluate import evaluate as evaluate
+    from danlu.verbs.export import export as export
     from danlu.verbs.generate import generate as generate
     from danlu.verbs.load import load as load
     from danlu.verbs.new import new as new
@@ -33,6 +34,7 @@ VERBS = (
     "deploy",
     "doctor",
     "evaluate",
+    "export",
     "generate",
     "load",
     "new",
@@ -47,24 +49,7 @@ _HOMES = {
     "Recipe": "danlu.recipe.schema",
     "load_recipe": "danlu.recipe.load",
     "resume": "danlu.verbs.train",
-    **{
-        verb: f"danlu.verbs.{verb}"
-        for verb in (
-            "check",
-            "deploy",
-            "doctor",
-            "evaluate",
-            "generate",
-            "load",
-            "new",
-            "plan",
-            "predict",
-            "run",
-            "runs",
-            "train",
-            "visualize",
-        )
-    },
+    **{verb: f"danlu.verbs.{verb}" for verb in VERBS},
 }
 __all__ = [
     "Recipe",
@@ -72,6 +57,7 @@ __all__ = [
     "deploy",
     "doctor",
     "evaluate",
+    "export",
     "generate",
     "load",
     "load_recipe",

@@ -32,6 +32,7 @@ VERBS = {
     "evaluate": "Judge a run's model on its validation and test splits; write the report.",
     "predict": "Answer every row of a file, folder or glob with a bundle.",
     "generate": "Have a language model go on with a text, or answer a conversation.",
+    "export": "Write a bundle's model in the form of its own library: transformers, timm, LightGBM.",
     "deploy": "Write what a cluster that exists needs: to train a recipe on SLURM, Kubeflow or Ray.",
     "visualize": "Show what a recipe does to its data, as a file to look at.",
     "runs": "List runs, or compare some.",

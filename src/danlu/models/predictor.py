@@ -44,18 +44,20 @@ class Predictor:
         manifest: what the model is and takes.
         preprocessor: raw rows -> model inputs.
         target: model outputs -> answers.
+        options: the model's, as the bundle keeps them.
         model: the network, on `device`.
     """
 
     def __init__(
         self,
         manifest: Manifest,
+        options: Model,
         preprocessor: Preprocessor,
         target: AnswerForm,
         model: "nn.Module",
         device: "torch.device",
     ) -> None:
-        self.manifest, self.preprocessor, self.target = manifest, preprocessor, target
+        self.manifest, self.options, self.preprocessor, self.target = manifest, options, preprocessor, target
         self.model, self.device = model, device
         self.head = head_for(target)
 
@@ -102,7 +104,13 @@ class Predictor:
         except RuntimeError as error:
             raise ArtifactError(f"{bundle.weights}: not the weights of {options.name}: {error}") from error
         device = open_device().torch_device
-        return cls(manifest, preprocessor, target, model.to(device).eval(), device)
+        return cls(manifest, options, preprocessor, target, model.to(device).eval(), device)
+
+    def with_model(self, model: "nn.Module") -> Self:
+        """The same preparation and answers with another network in the model's place."""
+        return type(self)(
+            self.manifest, self.options, self.preprocessor, self.target, model.to(self.device).eval(), self.device
+        )
 
     def predict(self, samples: Any, batch_size: int | None = None) -> pl.DataFrame:
         """Answer samples.

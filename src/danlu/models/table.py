@@ -64,6 +64,15 @@ class Model(Component):
         """
         raise ArgumentError(f"{getattr(self, 'name', 'the model')} is of no library that has a form of its own for it")
 
+    def read_native(self, folder: Path, predictor: "Predictor") -> "nn.Module | None":
+        """The network as its library reads it from what `write_native` wrote; None where the library has no such class.
+
+        Args:
+            folder: of `write_native`.
+            predictor: the bundle that was written.
+        """
+        return None
+
     def portable(self) -> Self:
         """Options that build the same network from no other file, for the bundle."""
         return self
@@ -173,6 +182,12 @@ class Timm(Model):
 
         write_timm(network, folder)
 
+    def read_native(self, folder: Path, predictor: "Predictor") -> "nn.Module":
+        from danlu.models.vision import read_timm
+
+        assert predictor.preprocessor.inputs.kind == "image"
+        return read_timm(folder, predictor.preprocessor.inputs)
+
     def portable(self) -> Self:
         return self.model_copy(update={"pretrained": None, "finetune": Finetune()})
 
@@ -239,6 +254,12 @@ class Transformer(Model):
 
         assert predictor is not None, "a folder of transformers' holds a tokenizer"
         write_folder(network, predictor.preprocessor, predictor.target, folder)
+
+    def read_native(self, folder: Path, predictor: "Predictor") -> "nn.Module | None":
+        if self.pooling is not None:  # of pooled texts transformers has the encoder alone
+            return None
+        read = Transformer(name=f"hf:{folder.resolve()}", allow_remote_code=self.allow_remote_code)
+        return read.build(predictor.preprocessor.inputs, predictor.target.outputs)
 
     def portable(self) -> Self:
         if self.folder is None:

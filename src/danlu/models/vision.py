@@ -194,3 +194,11 @@ def write_timm(network: nn.Module, folder: Path) -> None:
     inputs = network.inputs
     wanted = {"input_size": (inputs.channels, inputs.size, inputs.size), "mean": inputs.mean, "std": inputs.std}
     save_for_hf(inner, str(folder), data_config=wanted, safe_serialization=True)
+
+
+def read_timm(folder: Path, inputs: ImageInputs) -> nn.Module:
+    """timm's network from a folder that `write_timm` wrote, read by timm; images as danlu gives them."""
+    mend_torchvision()
+    import timm
+
+    return NormalizedImages(timm.create_model(f"local-dir:{folder.resolve()}", pretrained=True), inputs)

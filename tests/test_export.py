@@ -1,0 +1,67 @@
+"""`danlu export`: a bundle's model as its own library has it, checked by the bundle's golden samples."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import danlu as package
+from danlu.core.errors import ArgumentError, ArtifactError
+from danlu.core.torchvision import mend_torchvision
+from danlu.models import vision
+from danlu.models.predictor import Predictor
+from tests.conftest import Command
+
+RECIPE = {
+    "data": {"source": "builtin:digits", "image_size": 32},
+    "model": {"name": "timm:test_resnet"},
+    "training": {"max_steps": 20, "batch_size": 64},
+    "evaluation": {"baselines": False},
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return package.run(RECIPE, output=tmp_path_factory.mktemp("runs"), name="images").path
+
+
+def test_an_image_model_is_exported_and_timm_answers_as_its_bundle(
+    images: Path, tmp_path: Path, danlu: Command
+) -> None:
+    done = danlu("export", str(images), str(tmp_path / "out"))
+    assert done.returncode == 0
+    assert "answers the golden samples as the bundle does" in done.stderr
+    mend_torchvision()
+    import timm
+
+    predictor = Predictor.load(images)
+    inputs = predictor.preprocessor.inputs
+    loaded = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    pixels = torch.randint(0, 256, (4, inputs.channels, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(vision.NormalizedImages(loaded, inputs)(pixels), predictor.model(pixels))
+
+
+def test_what_answers_otherwise_is_not_left_there(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(network: torch.nn.Module, folder: Path) -> None:
+        with torch.no_grad():
+            next(network.parameters()).add_(0.5)
+        written(network, folder)
+
+    written = vision.write_timm
+    monkeypatch.setattr(vision, "write_timm", damaged)
+    with pytest.raises(ArtifactError, match="golden samples"):
+        package.export(images, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_not_replaced(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="is there already"):
+        package.export(images, tmp_path)
+
+
+def test_a_model_of_danlus_own_says_that_it_has_no_other_form(table_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="of no library that has a form of its own"):
+        package.export(table_run, tmp_path / "out")
