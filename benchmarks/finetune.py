@@ -157,8 +157,8 @@ def report(kept: dict[str, Any]) -> str:
     lines = [
         "# Fine-tuning beside training from scratch",
         "",
-        f"Made by `PYTHONPATH=. python benchmarks/finetune.py` with one thread, {made}. Seconds are the processor's; the "
-        "machine was shared. Figures are of the test split, the mean over so many seeds with the lowest and highest. "
+        f"Made by `PYTHONPATH=. python benchmarks/finetune.py` with one thread, {made}. Seconds are the processor's; "
+        "the machine was shared. Figures are of the test split, the mean over seeds with the lowest and highest. "
         "Seconds an epoch are all seconds by the epochs: of `head` with features, validation and bundle.",
         *kept.get("notes", ()),
     ]
