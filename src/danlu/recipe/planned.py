@@ -103,7 +103,6 @@ BUILT: dict[str, tuple[Any, ...]] = {
     "model.finetune.freeze_epochs": (0,),
     "model.finetune.rank": (None,),
     "evaluation.folds": (None,),
-    "evaluation.confidence": (None,),
     "explanation": (None,),
     "visualization": ((),),
     "tuning": (None,),
