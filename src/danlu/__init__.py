@@ -1,7 +1,7 @@
 """danlu: raw data to a trained, evaluated and portable model from one typed recipe.
 
 Each verb of the command line is a function here: `train`, `resume`, `evaluate`, `run`, `predict`, `check`, `new`,
-`plan`, `runs`, `deploy`, `visualize`, `doctor`; `load` opens a bundle. They are imported when first used, so that
+`plan`, `compare`, `runs`, `deploy`, `visualize`, `doctor`; `load` opens a bundle. They are imported when first used, so
 `import danlu` costs nothing.
 """
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from danlu.recipe.load import load_recipe as load_recipe
     from danlu.recipe.schema import Recipe as Recipe
     from danlu.verbs.check import check as check
+    from danlu.verbs.compare import compare as compare
     from danlu.verbs.deploy import deploy as deploy
     from danlu.verbs.doctor import doctor as doctor
     from danlu.verbs.evaluate import evaluate as evaluate
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-VERBS = ("check", "deploy", "doctor", "evaluate", "load", "new", "plan", "predict", "run", "runs", "train", "visualize")
+VERBS = (
+    *("check", "compare", "deploy", "doctor", "evaluate", "load", "new", "plan", "predict", "run", "runs", "train"),
+    "visualize",
+)
 _HOMES = {
     "Recipe": "danlu.recipe.schema",
     "load_recipe": "danlu.recipe.load",
@@ -36,6 +40,7 @@ _HOMES = {
         verb: f"danlu.verbs.{verb}"
         for verb in (
             "check",
+            "compare",
             "deploy",
             "doctor",
             "evaluate",
@@ -53,6 +58,7 @@ _HOMES = {
 __all__ = [
     "Recipe",
     "check",
+    "compare",
     "deploy",
     "doctor",
     "evaluate",

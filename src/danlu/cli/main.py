@@ -33,6 +33,7 @@ VERBS = {
     "predict": "Answer every row of a file, folder or glob with a bundle.",
     "deploy": "Write what a cluster that exists needs: to train a recipe on SLURM, Kubeflow or Ray.",
     "visualize": "Show what a recipe does to its data, as a file to look at.",
+    "compare": "Compare runs on the test rows they share, by paired intervals.",
     "runs": "List runs, or compare some.",
     "schema": "Print the recipe's JSON Schema, for editors.",
     "doctor": "Look at this installation and say what to mend.",

@@ -144,8 +144,10 @@ def truth(part: Part, target: Target, outputs: np.ndarray, content: str, group: 
 
 
 def text_truth(part: Part, answers: np.ndarray, content: str, groups: np.ndarray | None) -> Truth:
-    """A language model's sums beside the size of each text."""
+    """A language model's sums beside the size of each text; of blocks, which are no texts, beside that of all."""
     sizes = part.column(content).cast(pl.String).str.len_bytes().fill_null(0).to_numpy().astype(np.float64)
+    if len(sizes) != len(answers):
+        sizes = np.append(sizes.sum(), np.zeros(len(answers) - 1))
     return Truth(answers[:, 1], answers.astype(np.float64), sizes, groups=groups)
 
 

@@ -159,9 +159,9 @@ def with_intervals(metrics: Mapping[str, Metric], truth: Truth, how: Resampling 
     found = {name: {"value": value} for name, value in values.items() if np.isfinite(value)}
     if how is None or units_of(truth) < FEWEST_UNITS:
         return found
-    (figures,) = resampled({name: metrics[name] for name in found}, [truth], how)
-    for name, values in figures.items():
-        bounds = interval(found[name]["value"], values, how.confidence)
+    (drawn,) = resampled({name: metrics[name] for name in found}, [truth], how)
+    for name, resample in drawn.items():
+        bounds = interval(found[name]["value"], resample, how.confidence)
         if bounds is not None:
             found[name] |= {"low": bounds[0], "high": bounds[1]}
     return found

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from danlu.core.errors import Problem, RecipeError
 from danlu.data.targets import Classes, NextToken, Quantity
 from danlu.evaluation.calibrating import fit_calibration
 from danlu.evaluation.decisions import choose_threshold
@@ -46,7 +45,6 @@ def decide(opened: Opened, target: Target, raw: np.ndarray) -> tuple[Any, dict[s
     }
     if options.threshold is None:
         return calibrated, told
-    refuse_threshold(len(labels))
     threshold = choose_threshold(options.threshold, after)
     told["threshold"] = {
         "value": threshold,
@@ -54,10 +52,3 @@ def decide(opened: Opened, target: Target, raw: np.ndarray) -> tuple[Any, dict[s
         **options.threshold.model_dump(mode="json", exclude_none=True),
     }
     return calibrated.model_copy(update={"threshold": threshold}), told
-
-
-def refuse_threshold(classes: int) -> None:
-    """Raise RecipeError unless there are two classes."""
-    if classes != 2:
-        message = f"a threshold is between two classes; this target has {classes}; leave it out"
-        raise RecipeError(Problem("", "evaluation.threshold", message))
