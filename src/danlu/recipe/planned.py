@@ -102,7 +102,6 @@ BUILT: dict[str, tuple[Any, ...]] = {
     "model.finetune.mode": ("full",),
     "model.finetune.freeze_epochs": (0,),
     "model.finetune.rank": (None,),
-    "evaluation.folds": (None,),
     "explanation": (None,),
     "visualization": ((),),
     "tuning": (None,),

@@ -14,18 +14,18 @@ from danlu.artifacts.lines import append_line, read_lines
 from danlu.artifacts.run import EVALUATION, LOOKS, RECIPE, RunDirectory
 from danlu.core.console import say
 from danlu.core.seeds import Seed
-from danlu.data.splits import Part
 from danlu.data.targets import Classes, Quantity
 from danlu.data.texts import CorpusPreprocessor
 from danlu.evaluation.baselines import Baseline, language_baselines, supervised_baselines
 from danlu.evaluation.evaluate import Question, judge, truth
 from danlu.evaluation.intervals import Resampling
-from danlu.evaluation.metric import Truth
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.report.page import write_report
 from danlu.verbs.deciding import decide
+from danlu.verbs.folds import cross_validated
 from danlu.verbs.prepare import Opened, reopen
+from danlu.verbs.recording import record
 from danlu.verbs.slicing import sliced
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def evaluate_opened(opened: Opened, run: RunDirectory) -> dict[str, Any]:
     figures = judge(question, truths, baselines, parts)
     figures["decision"] = decision
     figures["slices"] = sliced(opened, question, truths["test"])
+    figures["folds"] = cross_validated(opened, run, question)
     figures["looks"] = {"test": look(run, opened.recipe, "evaluate")}
     write_json(run.path / EVALUATION, figures)
     bundle.answer_as(decided.model_dump(mode="json"))
@@ -95,21 +96,6 @@ def question_of(opened: Opened, predictor: "Predictor") -> Question:
         how=how if options.resamples else None,
         costs=options.threshold.costs if options.threshold else None,
     )
-
-
-def record(part: Part, judged: Truth, answers: pl.DataFrame, target: Any) -> pl.DataFrame:
-    """A split's answers with all that comparing them with another run's needs: row, truth, and group."""
-    columns: dict[str, Any] = {"row": part.rows}
-    if isinstance(target, Classes):
-        columns["truth"] = part.column(target.column)
-    elif isinstance(target, Quantity):
-        columns["truth"] = judged.values
-    else:
-        columns["right"] = judged.answers[:, 2].astype(np.int64)
-        columns["bytes"] = judged.text_bytes
-    if judged.groups is not None:
-        columns["group"] = judged.groups
-    return pl.DataFrame(columns).hstack(answers)
 
 
 def look(run: RunDirectory, recipe: Recipe, what: str) -> int:
