@@ -203,7 +203,8 @@ def _metrics() -> Iterator[str]:
     yield "## Metrics\n"
     main = ", ".join(f"`{name}` ({task})" for task, name in MAIN_METRIC.items())
     yield "Those marked usual are computed unless `evaluation.metrics` names others; averages over classes count every"
-    yield f"class alike unless they say otherwise. Own metrics: `package.module:function`. What sums a run up in the report and in `danlu runs`: {main}.\n"
+    yield "class alike unless they say otherwise. Your own are written `package.module:function`. What sums a run"
+    yield f"up in the report and in `danlu runs`: {main}.\n"
     rows = [
         (
             f"`{name}`",
