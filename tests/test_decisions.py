@@ -130,7 +130,7 @@ def sliced(hurt: float) -> list[dict[str, object]]:
     wrong = generator.random(2_000) < np.where(frame["plan"].to_numpy() == "c", 0.1 + hurt, 0.1)
     values = generator.integers(2, size=2_000)
     answers = np.eye(2)[np.where(wrong, 1 - values, values)]
-    found = slices_of(frame, {"length": generator.integers(100, size=2_000).astype(float)})
+    found = slices_of(frame, {("note", "length"): generator.integers(100, size=2_000).astype(float)})
     return judge_slices(found, METRICS["accuracy"], Truth(values, answers), Resampling(Seed(0), resamples=300))
 
 

@@ -41,16 +41,16 @@ class Slice:
     inside: np.ndarray
 
 
-def slices_of(frame: pl.DataFrame, measured: Mapping[str, np.ndarray]) -> list[Slice]:
+def slices_of(frame: pl.DataFrame, measured: Mapping[tuple[str, str], np.ndarray]) -> list[Slice]:
     """The slices worth looking at: large enough, and not all but a few.
 
     Args:
         frame: the columns of a split that are told apart, one row a sample.
-        measured: numbers of each sample by kind, as length of a text or brightness of an image, [samples].
+        measured: numbers of each sample by column and kind, as length of a text or brightness of an image, [samples].
     """
     found = [each for values in frame for each in _of_column(values)]
-    for kind, numbers in measured.items():
-        found += _ranges(kind, kind, np.asarray(numbers, dtype=np.float64))
+    for (column, kind), numbers in measured.items():
+        found += _ranges(column, kind, np.asarray(numbers, dtype=np.float64))
     least = max(FEWEST, int(np.ceil(SMALLEST_SHARE * frame.height)))
     held = [each for each in found if least <= each.inside.sum() <= frame.height - FEWEST]
     distinct = {each.inside.tobytes(): each for each in reversed(held)}
@@ -145,4 +145,5 @@ def _ranges(column: str, kind: str, numbers: np.ndarray) -> Iterator[Slice]:
     for low, high in itertools.pairwise(cuts.tolist()):
         last = high == cuts[-1]
         inside = there & (numbers >= low) & ((numbers <= high) if last else (numbers < high))
-        yield Slice(column, kind, f"{column} {low:.4g} to {high:.4g}", inside)
+        of = column if kind == "range" else f"{kind} of {column}"
+        yield Slice(column, kind, f"{of} {low:.4g} to {high:.4g}", inside)

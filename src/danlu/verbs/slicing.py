@@ -37,20 +37,21 @@ def sliced(opened: Opened, question: Question, truth: Truth) -> dict[str, Any]:
     }
 
 
-def _known(opened: Opened, part: Part) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
+def _known(opened: Opened, part: Part) -> tuple[pl.DataFrame, dict[tuple[str, str], np.ndarray]]:
     """Columns that rows may be told apart by, and the length or brightness of what the model is shown."""
-    dataset, measured = opened.dataset, dict[str, np.ndarray]()
+    dataset, measured = opened.dataset, dict[tuple[str, str], np.ndarray]()
     content = dataset.content if dataset.kind != "tabular" else None
     names = [
         column.name
         for column in dataset.columns
         if column.name not in (content, dataset.target) and column.type in ("number", "category")
     ]
-    if dataset.kind in ("text", "corpus"):
-        texts = part.column(dataset.content).cast(pl.String)
-        measured["length"] = texts.str.len_chars().fill_null(0).to_numpy().astype(np.float64)
+    texts = [column.name for column in dataset.columns if column.type == "text"]
+    for name in dict.fromkeys([content, *texts] if content and dataset.kind in ("text", "corpus") else texts):
+        lengths = part.column(name).cast(pl.String).str.len_chars().fill_null(0)
+        measured[name, "length"] = lengths.to_numpy().astype(np.float64)
     if dataset.kind == "image":
-        measured["brightness"] = _brightness(opened, part)
+        measured[dataset.content, "brightness"] = _brightness(opened, part)
     return part.columns(*names) if names else pl.DataFrame({"": [True] * len(part)}), measured
 
 
