@@ -21,7 +21,7 @@ from danlu.cli.main import VERBS
 from danlu.core.component import TABLES, Component, OneOf, components
 from danlu.core.extras import EXTRAS, install_line
 from danlu.data.builtin import BUILTIN
-from danlu.evaluation.metrics import MAIN_METRIC, METRICS
+from danlu.evaluation.metrics import MAIN_METRIC, METRICS, USUAL
 from danlu.recipe.load import builtin_recipes, load_recipe
 from danlu.recipe.planned import BUILT
 from danlu.recipe.schema import Recipe
@@ -202,13 +202,20 @@ def _options(component: type[Component]) -> Iterator[str]:
 def _metrics() -> Iterator[str]:
     yield "## Metrics\n"
     main = ", ".join(f"`{name}` ({task})" for task, name in MAIN_METRIC.items())
-    yield "All metrics of a task are computed unless `evaluation.metrics` names some; averages over classes count every"
-    yield f"class alike. What sums a run up in the report and in `danlu runs`: {main}.\n"
+    yield "Those marked usual are computed unless `evaluation.metrics` names others; averages over classes count every"
+    yield "class alike unless they say otherwise. Your own are written `package.module:function`. What sums a run"
+    yield f"up in the report and in `danlu runs`: {main}.\n"
     rows = [
-        (f"`{name}`", metric.task, "higher" if metric.higher_is_better else "lower", metric.meaning)
+        (
+            f"`{name}`",
+            metric.task,
+            "yes" if name in USUAL[metric.task] else "",
+            "higher" if metric.higher_is_better else "lower",
+            metric.meaning,
+        )
         for name, metric in METRICS.items()
     ]
-    yield from _table(("metric", "task", "better", "meaning"), rows)
+    yield from _table(("metric", "task", "usual", "better", "meaning"), rows)
 
 
 def _commands() -> Iterator[str]:

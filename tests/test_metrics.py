@@ -1,6 +1,8 @@
 """Metrics equal scikit-learn's, on fuzzed and on degenerate answers."""
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,62 +10,186 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from danlu.core.errors import ArgumentError, RecipeError
 from danlu.data.targets import Classes
-from danlu.evaluation.metrics import METRICS, Truth, class_figures, compute_metrics, confusion, metrics_for
+from danlu.evaluation.classes import classes_with_intervals
+from danlu.evaluation.metric import Truth
+from danlu.evaluation.metrics import METRICS, USUAL, compute_metrics, confusion, metrics_for
+
+NEAR = 1e-9
 
 
 @st.composite
 def answered(draw: st.DrawFn) -> Truth:
+    """Answers with ties, constant scores, absent classes and single samples among them."""
     classes = draw(st.integers(2, 5))
-    count = draw(st.integers(2, 60))
+    count = draw(st.integers(1, 60))
     generator = np.random.default_rng(draw(st.integers(0, 2**31)))
     logits = generator.normal(size=(count, classes)) * draw(st.sampled_from([0.0, 0.5, 3.0]))
+    if draw(st.booleans()):
+        logits = np.round(logits)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return Truth(generator.integers(classes, size=count), probabilities)
+    return Truth(generator.integers(draw(st.integers(1, classes)), size=count), probabilities)
+
+
+def named(task: str) -> list[str]:
+    return [name for name, metric in METRICS.items() if metric.task == task]
+
+
+def quietly(compute: Callable[[], Any]) -> float | None:
+    """scikit-learn's figure; None where it raises, warns that it is undefined, or gives NaN."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            value = float(compute())
+        except ValueError:
+            return None
+    undefined = any("undefined" in str(each.message).lower() or "not defined" in str(each.message) for each in said)
+    return None if undefined or np.isnan(value) else value
+
+
+def same(found: dict[str, float], name: str, expected: float | None) -> None:
+    assert found.get(name) == (None if expected is None else pytest.approx(expected, abs=NEAR, rel=NEAR)), name
 
 
 @given(answered())
-@settings(max_examples=150, deadline=None)
-def test_classification_metrics_equal_scikit_learns(truth: Truth) -> None:
-    found = compute_metrics(metrics_for("classification", None), truth)
+@settings(max_examples=60, deadline=None)
+def test_metrics_of_answers_equal_scikit_learns(truth: Truth) -> None:
+    found = compute_metrics(named("classification"), truth)
+    true, predicted = truth.values, truth.answers.argmax(axis=1)
     labels = list(range(truth.answers.shape[1]))
-    predicted = truth.answers.argmax(axis=1)
-    macro = {"labels": labels, "average": "macro", "zero_division": 0.0}
-    assert found["accuracy"] == pytest.approx(reference.accuracy_score(truth.values, predicted), abs=1e-9)
-    assert found["precision"] == pytest.approx(reference.precision_score(truth.values, predicted, **macro), abs=1e-9)
-    assert found["recall"] == pytest.approx(reference.recall_score(truth.values, predicted, **macro), abs=1e-9)
-    assert found["f1"] == pytest.approx(reference.f1_score(truth.values, predicted, **macro), abs=1e-9)
-    assert found["log-loss"] == pytest.approx(
-        reference.log_loss(truth.values, truth.answers, labels=labels), rel=1e-6, abs=1e-6
-    )
-    present = set(truth.values.tolist())
+    same(found, "accuracy", reference.accuracy_score(true, predicted))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        balanced = reference.balanced_accuracy_score(truth.values, predicted)
-    assert found["balanced-accuracy"] == pytest.approx(balanced, abs=1e-9)
-    if present != set(labels):
-        assert "auroc" not in found  # undefined without every class
-    elif len(labels) == 2:
-        assert found["auroc"] == pytest.approx(reference.roc_auc_score(truth.values, truth.answers[:, 1]), abs=1e-9)
+        same(found, "balanced-accuracy", reference.balanced_accuracy_score(true, predicted))
+        same(found, "mcc", reference.matthews_corrcoef(true, predicted))
+        kappa = reference.cohen_kappa_score(true, predicted, labels=labels)
+    same(found, "kappa", None if np.isnan(kappa) else kappa)
+    for average in ("macro", "micro", "weighted"):
+        options = {"labels": labels, "average": average, "zero_division": 0.0}
+        suffix = "" if average == "macro" else f"-{average}"
+        same(found, f"precision{suffix}", reference.precision_score(true, predicted, **options))
+        same(found, f"recall{suffix}", reference.recall_score(true, predicted, **options))
+        for beta in ("f0.5", "f1", "f2"):
+            expected = reference.fbeta_score(true, predicted, beta=float(beta[1:]), **options)
+            same(found, f"{beta}{suffix}", expected)
+    if len(labels) == 2:
+        same(found, "f1-positive", reference.f1_score(true, predicted, zero_division=0.0))
+        same(found, "recall-positive", reference.recall_score(true, predicted, zero_division=0.0))
     else:
-        expected = reference.roc_auc_score(truth.values, truth.answers, multi_class="ovr", average="macro")
-        assert found["auroc"] == pytest.approx(expected, abs=1e-9)
+        assert "f1-positive" not in found
 
 
-@given(st.integers(2, 80), st.integers(0, 2**31))
-@settings(max_examples=100, deadline=None)
-def test_regression_metrics_equal_scikit_learns(count: int, seed: int) -> None:
+@given(answered())
+@settings(max_examples=60, deadline=None)
+def test_metrics_of_probabilities_equal_scikit_learns(truth: Truth) -> None:
+    found = compute_metrics(named("classification"), truth)
+    true, given_, labels = truth.values, truth.answers, list(range(truth.answers.shape[1]))
+    same(found, "log-loss", reference.log_loss(true, given_, labels=labels))
+    if len(labels) == 2:
+        same(found, "brier", reference.brier_score_loss(true, given_[:, 1], pos_label=1, labels=labels))
+    else:
+        same(found, "brier", reference.brier_score_loss(true, given_, labels=labels))
+    for most in (3, 5):
+        expected = quietly(lambda k=most: reference.top_k_accuracy_score(true, given_, k=k, labels=labels))
+        same(found, f"top-{most}-accuracy", expected if most < len(labels) else None)
+    scores: Any = given_[:, 1] if len(labels) == 2 else given_
+    whole = set(true.tolist()) == set(labels)
+    for name, ways in (("auroc", "ovr"), ("auroc-ovo", "ovo")):
+        for suffix, average in (("", "macro"), ("-weighted", "weighted")):
+            options = {"average": average, "multi_class": ways, "labels": labels if len(labels) > 2 else None}
+            expected = quietly(lambda o=options: reference.roc_auc_score(true, scores, **o)) if whole else None
+            same(found, f"{name}{suffix}", expected)
+    onehot = np.eye(len(labels))[true]
+    for suffix, average in (("", "macro"), ("-weighted", "weighted")):
+        if len(labels) == 2:
+            expected = reference.average_precision_score(true, scores) if whole else None
+        else:
+            expected = reference.average_precision_score(onehot, scores, average=average) if whole else None
+        same(found, f"average-precision{suffix}", expected)
+
+
+@given(answered())
+@settings(max_examples=50, deadline=None)
+def test_calibration_error_is_the_weighted_gap_of_each_bin(truth: Truth) -> None:
+    sure, right = truth.answers.max(axis=1), truth.answers.argmax(axis=1) == truth.values
+    expected = 0.0
+    for low in range(15):
+        inside = (sure > low / 15) & (sure <= (low + 1) / 15)
+        if inside.any():
+            expected += inside.mean() * abs(sure[inside].mean() - right[inside].mean())
+    assert compute_metrics(["calibration-error"], truth)["calibration-error"] == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.integers(1, 80), st.integers(0, 2**31), st.sampled_from(["normal", "rounded", "constant", "met"]))
+@settings(max_examples=60, deadline=None)
+def test_regression_metrics_equal_scikit_learns(count: int, seed: int, form: str) -> None:
     generator = np.random.default_rng(seed)
-    truth = Truth(generator.normal(size=count) * 50, generator.normal(size=count) * 50)
-    found = compute_metrics(metrics_for("regression", None), truth)
-    assert found["mae"] == pytest.approx(reference.mean_absolute_error(truth.values, truth.answers), abs=1e-9)
-    assert found["rmse"] == pytest.approx(reference.root_mean_squared_error(truth.values, truth.answers), abs=1e-9)
-    assert found["r2"] == pytest.approx(reference.r2_score(truth.values, truth.answers), abs=1e-9)
+    true, told = generator.normal(size=count) * 50 + 1000, generator.normal(size=count) * 50 + 1000
+    if form == "rounded":
+        true, told = np.round(true / 100), np.round(told / 100)
+    if form == "constant":
+        true = np.full(count, 3.0)
+    if form == "met":
+        told = true.copy()
+    found = compute_metrics(named("regression"), Truth(true, told))
+    same(found, "mae", reference.mean_absolute_error(true, told))
+    same(found, "rmse", reference.root_mean_squared_error(true, told))
+    same(found, "median-absolute-error", reference.median_absolute_error(true, told))
+    same(found, "mape", reference.mean_absolute_percentage_error(true, told))
+    same(found, "max-error", reference.max_error(true, told))
+    same(found, "explained-variance", reference.explained_variance_score(true, told))
+    for quantile in (0.1, 0.5, 0.9):
+        same(found, f"quantile-loss-{quantile}", reference.mean_pinball_loss(true, told, alpha=quantile))
+    same(found, "r2", quietly(lambda: reference.r2_score(true, told)) if count > 1 else None)
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 2**31), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_metrics_of_labels_equal_scikit_learns(count: int, size: int, seed: int, ties: bool) -> None:
+    generator = np.random.default_rng(seed)
+    true, scores = generator.integers(2, size=(count, size)), generator.random((count, size))
+    scores = np.round(scores, 1) if ties else scores
+    told = (scores >= 0.5).astype(int)
+    found = compute_metrics(named("multi-label"), Truth(true, scores))
+    same(found, "subset-accuracy", (true == told).all(axis=1).mean())
+    same(found, "hamming-loss", (true != told).mean())
+    columns = [reference.f1_score(true[:, i], told[:, i], zero_division=0.0) for i in range(size)]
+    same(found, "label-f1", np.mean(columns))
+    same(found, "label-f1-micro", reference.f1_score(true.ravel(), told.ravel(), zero_division=0.0))
+    mixed = [i for i in range(size) if 0 < true[:, i].sum() < count]
+    areas = [reference.roc_auc_score(true[:, i], scores[:, i]) for i in mixed]
+    same(found, "label-auroc", np.mean(areas) if areas else None)
+    there = [i for i in range(size) if true[:, i].any()]
+    precise = [reference.average_precision_score(true[:, i], scores[:, i]) for i in there]
+    same(found, "mean-average-precision", np.mean(precise) if precise else None)
+    if size > 1:
+        expected = reference.label_ranking_average_precision_score(true, scores)
+        same(found, "label-ranking-precision", expected)
+
+
+# As sacrebleu 2.6.0 and rouge-score 0.1.2 give them.
+ASKED = ["The cat sat on the mat.", "It costs 3.50 dollars, not 4.", "一只猫坐在垫子上", "none", "well-kept 1990-2000"]
+GIVEN = ["the cat is on the mat .", "It cost 3.50 dollars not 4!", "一只狗坐在垫子上", "words", "well-kept 1990-2000"]
+TOLD = {"exact-match": 0.2, "bleu": 38.79055789478047, "chrf": 68.6461988655498}
+TOLD |= {"rouge-1": 0.5380952380952382, "rouge-2": 0.4533333333333333}
+TOLD |= {"rouge-l": 0.5380952380952382}
+
+
+def test_metrics_of_texts_equal_their_references() -> None:
+    found = compute_metrics(named("text-generation"), Truth(np.array(ASKED, object), np.array(GIVEN, object)))
+    assert found == {name: pytest.approx(value, abs=1e-9) for name, value in TOLD.items()}
+
+
+def test_texts_of_nothing_have_figures() -> None:
+    found = compute_metrics(named("text-generation"), Truth(np.array(["", "a"], object), np.array(["", ""], object)))
+    assert found == {"exact-match": 0.5, "bleu": 0.0, "chrf": 0.0, "rouge-1": 0.0, "rouge-2": 0.0, "rouge-l": 0.0}
 
 
 def test_language_metrics_count_every_token_once() -> None:
     blocks = np.array([[np.log(4) * 10, 10, 5], [np.log(4) * 30, 30, 5]])
-    found = compute_metrics(metrics_for("language-modelling", None), Truth(blocks[:, 1], blocks, text_bytes=40))
+    truth = Truth(blocks[:, 1], blocks, text_bytes=np.array([15.0, 25.0]))
+    found = compute_metrics(metrics_for("language-modelling", None), truth)
     assert found["perplexity"] == pytest.approx(4.0)
     assert found["bits-per-byte"] == pytest.approx(2.0)
     assert found["token-accuracy"] == pytest.approx(0.25)
@@ -89,9 +215,30 @@ def test_class_figures_and_confusion() -> None:
     target = Classes(column="y", labels=("cat", "dog"))
     truth = Truth(np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.3, 0.7]]))
     assert confusion(target, truth) == [[1, 1], [0, 2]]
-    figures = class_figures(target, truth)
-    assert figures["dog"] == {"precision": pytest.approx(2 / 3), "recall": 1.0, "f1": pytest.approx(0.8), "support": 2}
+    figures = classes_with_intervals(target, truth, {})
+    expected = {"precision": pytest.approx(2 / 3), "recall": 1.0, "f1": pytest.approx(0.8), "support": 2}
+    assert figures["dog"] == {**expected, "intervals": {}}
+    assert confusion(target, Truth(truth.values, truth.answers, threshold=0.65)) == [[1, 1], [1, 1]]
 
 
-def test_every_metric_says_what_it_means() -> None:
+def own(values: np.ndarray, answers: np.ndarray) -> float:
+    """Share of answers above the truth."""
+    return float((answers > values).mean())
+
+
+def test_own_metrics_are_found_and_wrong_names_refused() -> None:
+    name = f"{__name__}:own"
+    assert metrics_for("regression", ("mae", name)) == ("mae", name)
+    found = compute_metrics([name], Truth(np.array([1.0, 2.0]), np.array([2.0, 1.0])))
+    assert found == {name: 0.5}
+    with pytest.raises(RecipeError, match="no metric 'rmes' for regression"):
+        metrics_for("regression", ("rmes",))
+    with pytest.raises(RecipeError, match="no metric 'accuracy' for regression"):
+        metrics_for("regression", ("accuracy",))
+    with pytest.raises(ArgumentError, match="has no 'owm'"):
+        metrics_for("regression", (f"{__name__}:owm",))
+
+
+def test_every_metric_says_what_it_means_and_the_usual_ones_exist() -> None:
     assert all(metric.meaning for metric in METRICS.values())
+    assert all(METRICS[name].task == task for task, names in USUAL.items() for name in names)

@@ -1,8 +1,8 @@
 """danlu: raw data to a trained, evaluated and portable model from one typed recipe.
 
 Each verb of the command line is a function here: `train`, `resume`, `evaluate`, `run`, `predict`, `check`, `new`,
-`plan`, `runs`, `generate`, `export`, `deploy`, `visualize`, `doctor`; `load` opens a bundle. They are imported when
-first used, so that `import danlu` costs nothing.
+`plan`, `compare`, `runs`, `generate`, `export`, `deploy`, `visualize`, `doctor`; `load` opens a bundle. They are
+imported when first used, so that `import danlu` costs nothing.
 """
 
 import importlib
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from danlu.recipe.load import load_recipe as load_recipe
     from danlu.recipe.schema import Recipe as Recipe
     from danlu.verbs.check import check as check
+    from danlu.verbs.compare import compare as compare
     from danlu.verbs.deploy import deploy as deploy
     from danlu.verbs.doctor import doctor as doctor
     from danlu.verbs.evaluate import evaluate as evaluate
@@ -30,19 +31,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 VERBS = (
-    "check",
-    "deploy",
-    "doctor",
-    "evaluate",
-    "export",
-    "generate",
-    "load",
-    "new",
-    "plan",
-    "predict",
-    "run",
-    "runs",
-    "train",
+    *("check", "compare", "deploy", "doctor", "evaluate", "export", "generate", "load", "new", "plan", "predict"),
+    *("run", "runs", "train"),
     "visualize",
 )
 _HOMES = {
@@ -54,6 +44,7 @@ _HOMES = {
 __all__ = [
     "Recipe",
     "check",
+    "compare",
     "deploy",
     "doctor",
     "evaluate",

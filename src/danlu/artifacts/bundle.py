@@ -68,6 +68,10 @@ class Bundle:
         path = self.folder / GOLDEN
         return pl.read_parquet(path) if path.is_file() else None
 
+    def answer_as(self, output: dict[str, Any]) -> None:
+        """Have the model's answers be given out in another way; written with the golden samples."""
+        self.manifest = self.manifest.model_copy(update={"output": output})
+
     def add_golden(self, samples: pl.DataFrame) -> None:
         """Put golden samples into the bundle and their checksum into its manifest."""
         write_frame(self.folder / GOLDEN, samples)

@@ -35,6 +35,7 @@ VERBS = {
     "export": "Write a bundle's model in the form of its own library: transformers, timm, LightGBM.",
     "deploy": "Write what a cluster that exists needs: to train a recipe on SLURM, Kubeflow or Ray.",
     "visualize": "Show what a recipe does to its data, as a file to look at.",
+    "compare": "Compare runs on the test rows they share, by paired intervals.",
     "runs": "List runs, or compare some.",
     "schema": "Print the recipe's JSON Schema, for editors.",
     "doctor": "Look at this installation and say what to mend.",

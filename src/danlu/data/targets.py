@@ -12,6 +12,7 @@ from pydantic import Field
 
 from danlu.core.component import Frozen
 from danlu.core.errors import DataError
+from danlu.data.calibration import AnyCalibration
 from danlu.data.dataset import Dataset
 from danlu.data.splits import TrainSplit
 
@@ -34,21 +35,32 @@ class Target(Frozen):
     def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
         """The answers of some rows as the loss takes them, [samples]."""
 
+    def calibrated(self, outputs: np.ndarray) -> np.ndarray:
+        """A head's answers as they are given out, [samples, ...]."""
+        return outputs
+
     @abstractmethod
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
         """What the model says of each sample, readable: one row a sample, in order.
 
         Args:
-            outputs: as `Head.answer` gives them, [samples, ...].
+            outputs: as `calibrated` gives them, [samples, ...].
         """
 
 
 class Classes(Target):
-    """One of several labels."""
+    """One of several labels.
+
+    Attributes:
+        calibration: what is done to the model's probabilities.
+        threshold: of two labels, the probability of the second from which on it is the answer; else the likelier is.
+    """
 
     task: Literal["classification"] = "classification"
     column: str
     labels: tuple[Label, ...]
+    calibration: AnyCalibration | None = None
+    threshold: float | None = None
 
     @property
     def outputs(self) -> int:
@@ -75,12 +87,17 @@ class Classes(Target):
 
         return torch.from_numpy(self.codes(frame))
 
+    def calibrated(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs if self.calibration is None else self.calibration.apply(outputs)
+
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
         """`prediction`, `probability` of it, and `probability_LABEL` for every label."""
         best = outputs.argmax(axis=1)
+        if self.threshold is not None:
+            best = (outputs[:, 1] >= self.threshold).astype(np.int64)
         columns = {
             "prediction": pl.Series([self.labels[index] for index in best], dtype=_dtype(self.labels)),
-            "probability": pl.Series(outputs.max(axis=1, initial=0.0), dtype=pl.Float32),
+            "probability": pl.Series(outputs[np.arange(len(best)), best], dtype=pl.Float32),
         }
         for index, label in enumerate(self.labels):
             columns[f"probability_{label}"] = pl.Series(outputs[:, index], dtype=pl.Float32)

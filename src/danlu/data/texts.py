@@ -196,10 +196,12 @@ class CorpusPreprocessor(TokenizedColumn):
         rule = Rule(longest=None, special=False, end=self.tokenizer.end, blank=self.tokenizer.end)
         return tokenize(self.tokenizer, frame[self.column], rule)
 
-    def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Each token and the one before it, [tokens] int64 each; a document follows an end token."""
-        now = np.asarray(self.tokens(frame).ids, dtype=np.int64)
-        return now, np.concatenate([[self.tokenizer.end], now[:-1]])
+    def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Each token, the one before it, and which row it is of, [tokens] each; a document follows an end token."""
+        tokens = self.tokens(frame)
+        now = np.asarray(tokens.ids, dtype=np.int64)
+        owners = np.repeat(np.arange(len(tokens)), np.diff(tokens.offsets))
+        return now, np.concatenate([[self.tokenizer.end], now[:-1]]), owners
 
     def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
         """Blocks for training, answers included; each token is an answer exactly once.

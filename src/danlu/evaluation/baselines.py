@@ -1,4 +1,5 @@
-"""What a model must beat to earn its cost: the trivial answer and a linear model, fitted on the same training split.
+"""What a model must beat to earn its cost: the trivial answer, a linear model and, of tables, gradient boosting, fitted
+on the same training split.
 
 Classification: the class frequencies, logistic regression. Regression: the mean, ridge regression. Texts are seen as
 TF-IDF of words, images as pixels. Language modelling: how frequent a token is, and how frequent after the one before.
@@ -20,7 +21,7 @@ from danlu.data.splits import Part, Splits
 from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.targets import Classes, Quantity
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
-from danlu.evaluation.metrics import Truth
+from danlu.evaluation.boosting import boosted_answers
 
 LEARNED_ROWS = {"tabular": 200_000, "image": 20_000, "text": 100_000}  # most training rows that a linear model sees
 BLOCK_ROWS = 50_000  # of dense features at a time
@@ -54,7 +55,8 @@ def supervised_baselines(
         if share.max() == 1.0:  # a dry run of few rows may meet one class alone
             return [trivial]
         linear = _classify(features, train, codes, judged, target)
-        return [trivial, Baseline("logistic-regression", features.meaning, linear)]
+        boosted = _boosted(preprocessor, features.place, learned, codes, judged, target)
+        return [trivial, Baseline("logistic-regression", features.meaning, linear), *boosted]
     mean = float(answers[target.column].cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]
     values = learned.column(target.column).cast(pl.Float64).to_numpy()
     return [
@@ -64,19 +66,21 @@ def supervised_baselines(
             {name: np.full(len(part.rows), mean) for name, part in judged.items()},
         ),
         Baseline("ridge", features.meaning, _regress(features, train, values, judged)),
+        *_boosted(preprocessor, features.place, learned, values, judged, target),
     ]
 
 
 def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor | ChatPreprocessor) -> list[Baseline]:
     """Unigram and bigram models of the tokens that a language model is judged by: in conversations the assistant's."""
     size = preprocessor.tokenizer.vocabulary
-    learned = preprocessor.successions(splits.train.frame)
-    counts = np.bincount(learned[0], minlength=size) + 1.0
+    learned, preceding, _ = preprocessor.successions(splits.train.frame)
+    counts = np.bincount(learned, minlength=size) + 1.0
     unigram = counts / counts.sum()
-    pairs, totals = _pair_counts(*learned, size)
+    pairs, totals = _pair_counts(learned, preceding, size)
     found: dict[str, dict[str, np.ndarray]] = {"unigram": {}, "bigram": {}}
     for name, part in (("validation", splits.validation), ("test", splits.test)):
-        now, before = preprocessor.successions(part.frame)
+        now, before, owners = preprocessor.successions(part.frame)
+        rows = len(part.rows)
         followed = np.array([pairs.get(pair, 0) for pair in (before * size + now).tolist()]) / np.maximum(
             1, totals[before]
         )
@@ -85,8 +89,8 @@ def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor | ChatPr
         mixed = np.where(totals[before] > 0, mixed, unigram[now])
         likeliest = int(unigram.argmax())
         right = _best_successors(pairs, size, likeliest)[before] == now
-        found["unigram"][name] = _summed(-np.log(unigram[now]), now == likeliest)
-        found["bigram"][name] = _summed(-np.log(mixed), right)
+        found["unigram"][name] = _summed(owners, rows, -np.log(unigram[now]), now == likeliest)
+        found["bigram"][name] = _summed(owners, rows, -np.log(mixed), right)
     return [
         Baseline("unigram", "tokens by how frequent they are", found["unigram"]),
         Baseline("bigram", "tokens by how frequent they are after the one before", found["bigram"]),
@@ -171,6 +175,22 @@ def _classify(
     return found
 
 
+def _boosted(
+    preprocessor: Preprocessor,
+    place: Place,
+    learned: Part,
+    answers: np.ndarray,
+    judged: dict[str, Part],
+    target: Classes | Quantity,
+) -> list[Baseline]:
+    """Gradient boosting of trees over a table's columns; nothing for other data, which it does not suit."""
+    if not isinstance(preprocessor, TabularPreprocessor):
+        return []
+    found = boosted_answers(preprocessor, place, learned, answers, judged, target)
+    few = f", learned from {len(learned):,} training rows" if len(learned) == LEARNED_ROWS["tabular"] else ""
+    return [Baseline("gradient-boosting", f"boosted trees of the same columns{few}", found)]
+
+
 def _regress(features: _Features, train: Any, values: np.ndarray, judged: dict[str, Part]) -> dict[str, np.ndarray]:
     from sklearn.linear_model import Ridge
 
@@ -195,13 +215,7 @@ def _best_successors(pairs: dict[int, int], size: int, otherwise: int) -> np.nda
     return best
 
 
-def _summed(losses: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """As a language model's answers: summed loss, tokens, rightly guessed, of one long block."""
-    return np.array([[losses.sum(), len(losses), right.sum()]])
-
-
-def truth_of(part: Part, target: Classes | Quantity, answers: np.ndarray) -> Truth:
-    """The answers of a split beside what is true."""
-    if isinstance(target, Classes):
-        return Truth(target.codes(part.columns(target.column)), answers)
-    return Truth(part.column(target.column).cast(pl.Float64).to_numpy(), answers)
+def _summed(owners: np.ndarray, count: int, losses: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """As a language model's answers: summed loss, tokens, rightly guessed of each row, [rows, 3]."""
+    terms = (losses, np.ones(len(owners)), right)
+    return np.stack([np.bincount(owners, weights=values, minlength=count) for values in terms], axis=1)

@@ -1,94 +1,180 @@
-"""A trained model's answers to validation and test, judged beside the baselines: what evaluation.json holds."""
+"""A trained model's answers to validation and test, judged beside the baselines: what evaluation.json holds.
 
-from collections.abc import Sequence
+The form of evaluation.json is described in docs/architecture.md; VERSION counts its changes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from danlu.data.splits import Part
-from danlu.data.targets import REFERENCE, AnswerForm, Classes, NextToken, PreferredAnswer
-from danlu.evaluation.baselines import Baseline, truth_of
-from danlu.evaluation.metrics import MAIN_METRIC, METRICS, Truth, class_figures, compute_metrics, confusion, in_units
+from danlu.data.targets import REFERENCE, AnswerForm, Classes, NextToken, PreferredAnswer, Quantity
+from danlu.evaluation.baselines import Baseline
+from danlu.evaluation.classes import class_metrics, classes_with_intervals
+from danlu.evaluation.curves import curves
+from danlu.evaluation.decisions import abstention, threshold_table
+from danlu.evaluation.intervals import FEWEST_UNITS, Resampling, paired_differences, units_of, with_intervals
+from danlu.evaluation.metric import Metric, Truth
+from danlu.evaluation.metrics import MAIN_METRIC, confusion, in_units, metric_named
+from danlu.recipe.sections import Costs
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is judged, and how.
+
+    Attributes:
+        target: what is predicted; its answers are calibrated already.
+        metrics: names of METRICS, of other packages' or of the user's own.
+        content: the text column, for bits a byte; None where not all of its text is predicted.
+        group: the column whose rows are resampled together; None where each row is.
+        how: None for no intervals.
+        costs: of mistakes, for the table of thresholds.
+    """
+
+    target: AnswerForm
+    task: str
+    metrics: Sequence[str]
+    content: str | None
+    group: str | None = None
+    how: Resampling | None = None
+    costs: Costs | None = None
+
+    @property
+    def main(self) -> str:
+        """The metric that sums a run up: the task's own, or the first that was asked for."""
+        usual = MAIN_METRIC[self.task]
+        return usual if usual in self.metrics or not self.metrics else self.metrics[0]
+
+    def named(self) -> dict[str, Metric]:
+        """The metrics by name."""
+        return {name: metric_named(name) for name in self.metrics}
+
+    def of(self, split: str) -> Resampling | None:
+        """How a split's intervals are made; each has resamples of its own."""
+        how = self.how
+        return None if how is None else Resampling(how.seed.derive(split), how.confidence, how.resamples)
 
 
 def judge(
-    target: AnswerForm,
-    task: str,
-    parts: dict[str, Part],
-    outputs: dict[str, np.ndarray],
-    baselines: Sequence[Baseline],
-    metrics: Sequence[str],
-    content: str | None,
+    question: Question, truths: Mapping[str, Truth], baselines: Sequence[Baseline], parts: Mapping[str, Part]
 ) -> dict[str, Any]:
     """The figures of every split.
 
     Args:
-        target: what is predicted.
-        parts: the splits judged, by name.
-        outputs: the model's answers to each, as its head gives them.
+        truths: the model's answers to each split beside what is true.
         baselines: simple models' answers to the same splits.
-        metrics: names from METRICS.
-        content: the text column, for bits a byte; None where not all of its text is predicted.
+        parts: the splits themselves.
 
     Returns:
-        split -> metric -> {value}; the classes' under "classes"; simple models' under "baselines".
+        split -> metric -> {value, low, high}; the classes' under "classes"; simple models' under "baselines".
     """
+    how, main = question.how, question.main
     found: dict[str, Any] = {
-        "main": {"metric": MAIN_METRIC[task], "higher_is_better": METRICS[MAIN_METRIC[task]].higher_is_better}
+        "version": VERSION,
+        "task": question.task,
+        "main": {"metric": main, "higher_is_better": metric_named(main).higher_is_better},
     }
-    for name, part in parts.items():
-        judged = truth(part, target, outputs[name], content)
-        figures: dict[str, Any] = _valued(compute_metrics(metrics, judged))
-        if isinstance(target, Classes):
-            figures["classes"] = class_figures(target, judged)
-            figures["confusion"] = {
-                "labels": [str(label) for label in target.labels],
-                "counts": confusion(target, judged),
-            }
-        found[name] = figures
-    found["baselines"] = {
-        baseline.name: {
-            "meaning": baseline.meaning,
-            **{
-                name: _valued(compute_metrics(metrics, _baseline_truth(part, target, baseline.answers[name], content)))
-                for name, part in parts.items()
-            },
+    if isinstance(question.target, Classes):
+        found["labels"] = [str(label) for label in question.target.labels]
+    if how is not None:
+        found["intervals"] = {
+            "method": "bias-corrected percentile bootstrap",
+            "confidence": how.confidence,
+            "resamples": how.resamples,
+            "resampled_by": question.group or "row",
         }
-        for baseline in baselines
-    }
+    for name, judged in truths.items():
+        found[name] = _figures(question, name, judged)
+    found["baselines"] = {baseline.name: _beside(question, baseline, truths, parts) for baseline in baselines}
     return found
 
 
-def truth(part: Part, target: AnswerForm, outputs: np.ndarray, content: str | None) -> Truth:
-    """The answers to a split, as a head gives them, beside what is true.
+def _figures(question: Question, split: str, judged: Truth) -> dict[str, Any]:
+    """A split's metrics and, of classes, all that follows from their probabilities."""
+    target, how = question.target, question.of(split)
+    if not isinstance(target, Classes):
+        return dict(with_intervals(question.named(), judged, how))
+    of_classes = class_metrics(target)
+    together = with_intervals({**question.named(), **of_classes}, judged, how)
+    figures: dict[str, Any] = {name: figure for name, figure in together.items() if name not in of_classes}
+    figures["classes"] = classes_with_intervals(target, judged, together)
+    figures["confusion"] = {"labels": [str(label) for label in target.labels], "counts": confusion(target, judged)}
+    figures["curves"] = curves(judged, target.labels)
+    figures["abstention"] = abstention(judged)
+    if len(target.labels) == 2:
+        figures["thresholds"] = threshold_table(judged, question.costs)
+    return figures
+
+
+def _beside(
+    question: Question, baseline: Baseline, truths: Mapping[str, Truth], parts: Mapping[str, Part]
+) -> dict[str, Any]:
+    """A simple model's figures, and by how much the model's exceed them: model less baseline, on the same rows."""
+    judged = {name: _truth_of(parts[name], question, baseline.answers[name], truths[name].groups) for name in truths}
+    metrics, differences = question.named(), {}
+    for name, model in truths.items():
+        how = question.of(name)
+        if how is not None and units_of(model) >= FEWEST_UNITS:
+            differences[name] = paired_differences(metrics, model, judged[name], how)
+    figures = {name: with_intervals(metrics, truth, None) for name, truth in judged.items()}
+    return {"meaning": baseline.meaning, **figures, "differences": differences}
+
+
+def truth(part: Part, target: AnswerForm, outputs: np.ndarray, content: str | None, group: str | None = None) -> Truth:
+    """The answers to a split, as they are given out, beside what is true.
 
     Args:
         part: the split.
         target: what is predicted.
         outputs: the answers, [samples, ...].
         content: the text column, for bits a byte; None where not all of its text is predicted.
+        group: the column whose rows are resampled together.
     """
+    groups = None if group is None else _codes(part.column(group))
     if isinstance(target, NextToken):
-        return _text_truth(part, outputs, content)
+        return text_truth(part, outputs, content, groups)
     if isinstance(target, PreferredAnswer):
         reference = part.columns(*REFERENCE).to_numpy().astype(np.float64)
-        return Truth(target.beta * reference, target.beta * outputs.astype(np.float64))
-    return truth_of(part, target, in_units(target, outputs))
+        return Truth(target.beta * reference, target.beta * outputs.astype(np.float64), groups=groups)
+    return supervised_truth(part, target, in_units(target, outputs), groups)
 
 
-def _text_truth(part: Part, answers: np.ndarray, content: str | None) -> Truth:
-    texts = [] if content is None else part.frame[content].drop_nulls().to_list()
-    text_bytes = sum(len(str(text).encode()) for text in texts)
-    return Truth(answers[:, 1], answers.astype(np.float64), text_bytes)
+def text_truth(part: Part, answers: np.ndarray, content: str | None, groups: np.ndarray | None) -> Truth:
+    """A language model's sums beside the size of each text; of blocks, which are no texts, beside that of all."""
+    if content is None:
+        return Truth(answers[:, 1], answers.astype(np.float64), groups=groups)
+    sizes = part.column(content).cast(pl.String).str.len_bytes().fill_null(0).to_numpy().astype(np.float64)
+    if len(sizes) != len(answers):
+        sizes = np.append(sizes.sum(), np.zeros(len(answers) - 1))
+    return Truth(answers[:, 1], answers.astype(np.float64), sizes, groups=groups)
 
 
-def _baseline_truth(part: Part, target: AnswerForm, answers: np.ndarray, content: str | None) -> Truth:
-    """A baseline's numbers are in the target's own units already."""
+def supervised_truth(
+    part: Part, target: Classes | Quantity, answers: np.ndarray, groups: np.ndarray | None = None
+) -> Truth:
+    """The answers of a split, numbers in their own units, beside what is true."""
+    if isinstance(target, Classes):
+        return Truth(target.codes(part.columns(target.column)), answers, threshold=target.threshold, groups=groups)
+    return Truth(part.column(target.column).cast(pl.Float64).to_numpy(), answers, groups=groups)
+
+
+def _truth_of(part: Part, question: Question, answers: np.ndarray, groups: np.ndarray | None) -> Truth:
+    """A baseline's answers: its numbers are in the target's own units, and it answers the likeliest class."""
+    target = question.target
     if isinstance(target, NextToken):
-        return _text_truth(part, answers, content)
+        return text_truth(part, answers, question.content, groups)
     assert not isinstance(target, PreferredAnswer), "which answer is preferred has no baselines"
-    return truth_of(part, target, answers)
+    plain = target.model_copy(update={"threshold": None}) if isinstance(target, Classes) else target
+    return supervised_truth(part, plain, answers, groups)
 
 
-def _valued(figures: dict[str, float]) -> dict[str, dict[str, float]]:
-    return {name: {"value": value} for name, value in figures.items()}
+def _codes(values: pl.Series) -> np.ndarray:
+    """Which of the values each row has, [rows]; rows without one are alone."""
+    codes = values.rank("dense").to_numpy().astype(np.float64)
+    return np.where(np.isnan(codes), -1.0 - np.arange(len(codes)), codes)

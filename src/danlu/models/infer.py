@@ -61,12 +61,10 @@ def answers(
     Returns:
         [samples, ...] float32, as the head's `answer` gives them.
     """
-    judge = judge or Called(model, head)
     found: list[tuple[np.ndarray, Tensor]] = []
     with judging(model, team):
-        for rows, inputs, target in _shares(examples, batch_size, device, team):
-            answer = judge.answer(inputs, target).float()
-            found.append((rows, answer[: len(rows)]))
+        for rows, answer in answer_batches(model, head, examples, batch_size, device, judge, team):
+            found.append((rows, answer))
             if advance is not None:
                 advance(len(rows))
         if team.alone:
@@ -75,6 +73,21 @@ def answers(
         for rows, answer in found:
             whole[torch.from_numpy(rows).to(whole.device)] = answer
         return team.sum_of_samples(whole).cpu().numpy()
+
+
+def answer_batches(
+    model: nn.Module,
+    head: Head,
+    examples: Examples,
+    batch_size: int,
+    device: torch.device,
+    judge: Judge | None = None,
+    team: Team = ALONE,
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """This process's rows of each batch, which may be none, and the answers to them, within `judging`."""
+    judge = judge or Called(model, head)
+    for rows, inputs, target in _shares(examples, batch_size, device, team):
+        yield rows, judge.answer(inputs, target).float()[: len(rows)]
 
 
 def mean_loss(

@@ -145,7 +145,11 @@ class Predictor:
         return self.target.decode(self.outputs(Part.of(source.frame), place, batch_size))
 
     def outputs(self, part: Part, place: Place, batch_size: int | None = None) -> np.ndarray:
-        """The head's answers to rows with the model's columns, [rows, ...] float32; a large table's in blocks."""
+        """The answers to rows with the model's columns, [rows, ...] float32, calibrated as the bundle says."""
+        return self.target.calibrated(self.raw_outputs(part, place, batch_size))
+
+    def raw_outputs(self, part: Part, place: Place, batch_size: int | None = None) -> np.ndarray:
+        """The head's answers before any calibration; a large table's in blocks."""
         blocks = part.blocks(self.preprocessor.columns, BLOCK_ROWS)
         return np.concatenate([self._outputs(block, place, batch_size) for block in blocks])
 

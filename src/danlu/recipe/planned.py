@@ -99,8 +99,6 @@ class Deployment(Frozen):
 
 # What each key may say today; a key that is not here is built in full.
 BUILT: dict[str, tuple[Any, ...]] = {
-    "evaluation.folds": (None,),
-    "evaluation.confidence": (None,),
     "explanation": (None,),
     "visualization": ((),),
     "tuning": (None,),

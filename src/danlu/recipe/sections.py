@@ -333,10 +333,52 @@ class Training(Frozen):
     parallel: Parallel | Literal["auto"] = "auto"
 
 
+class Costs(Frozen):
+    """What a mistake costs; the second of the two classes is the positive one."""
+
+    false_positive: NonNegativeFloat = 1.0
+    false_negative: NonNegativeFloat = 1.0
+
+
+class Threshold(Frozen):
+    """From which probability on the second of two classes is answered: what is best on validation."""
+
+    metric: str | None = Field(default=None, description="that follows from the answers, as f1 or f1-positive")
+    costs: Costs | None = None
+
+    @model_validator(mode="after")
+    def _for_one_thing(self) -> "Threshold":
+        if (self.metric is None) == (self.costs is None):
+            raise ValueError("say either a metric or costs")
+        return self
+
+
+class Folds(Frozen):
+    """Cross-validation of the rows that do not test."""
+
+    folds: Annotated[int, Field(ge=2)] = 5
+    repeats: PositiveInt = 1
+    stratified: bool | None = Field(default=None, description="as data.split when left out")
+    grouped: str | None = Field(default=None, description="a column whose rows stay together")
+    processes: PositiveInt = Field(default=1, description="folds that are trained side by side")
+
+
 class Evaluation(Frozen):
     """How the trained model is judged."""
 
-    metrics: tuple[str, ...] | None = Field(default=None, description="those fit for the task when left out")
-    folds: Annotated[int, Field(ge=2)] | None = None
-    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] | None = None
-    baselines: bool = Field(default=True, description="also fit the trivial and the linear model, on the same split")
+    metrics: tuple[str, ...] | None = Field(
+        default=None, description="the usual ones of the task when left out; your own as package.module:function"
+    )
+    folds: Annotated[int, Field(ge=2)] | Folds | None = None
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(
+        default=0.95, description="how often an interval holds the figure of all data like this"
+    )
+    resamples: NonNegativeInt = Field(default=2000, description="of the bootstrap; 0 for no intervals")
+    baselines: bool = Field(
+        default=True, description="also fit the trivial and the linear model and gradient boosting, on the same split"
+    )
+    calibration: Literal["none", "temperature", "isotonic", "auto"] = Field(
+        default="none", description="of a classifier's probabilities, fitted on validation"
+    )
+    threshold: Threshold | None = Field(default=None, description="the likelier of two classes when left out")
+    slices: bool = Field(default=True, description="look for parts of the test split that are answered worse")

@@ -22,6 +22,7 @@ class Comparison:
 
     Attributes:
         gap: how far apart the two are, never negative.
+        low, high: the interval of the model's figure less the other's, on the same samples; None where there is none.
         trivial: whether the baseline answers without looking at the input.
     """
 
@@ -32,6 +33,8 @@ class Comparison:
     other: float
     standing: Standing
     trivial: bool
+    low: float | None = None
+    high: float | None = None
 
     @property
     def gap(self) -> float:
@@ -84,8 +87,10 @@ def compare(evaluation: Json) -> list[Comparison]:
     for name, baseline in evaluation.get("baselines", {}).items():
         other = value_of(baseline.get("test", {}), metric)
         if other is not None:
-            place = standing(model, other, higher)
-            found.append(Comparison(name, baseline.get("meaning", ""), metric, model, other, place, name in TRIVIAL))
+            place, trivial = standing(model, other, higher), name in TRIVIAL
+            apart = baseline.get("differences", {}).get("test", {}).get(metric, {})
+            meaning, bounds = baseline.get("meaning", ""), (apart.get("low"), apart.get("high"))
+            found.append(Comparison(name, meaning, metric, model, other, place, trivial, *bounds))
     return found
 
 

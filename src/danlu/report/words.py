@@ -213,10 +213,13 @@ def _gap(each: Comparison, samples: int) -> str:
 
 
 def _may_be_chance(each: Comparison, samples: int) -> bool:
-    """Whether two accuracies differ by less than two standard errors of their difference; other metrics, by little.
+    """Whether the interval of the difference, on the same samples, has 0 within.
 
-    The two answered the same samples, which makes the true error smaller; without the answers, this errs towards doubt.
+    Without one: whether two accuracies differ by less than two standard errors, which errs towards doubt; other
+    metrics, by little.
     """
+    if each.low is not None and each.high is not None:
+        return each.low <= 0 <= each.high
     if each.metric != "accuracy":
         return each.gap < SMALL * abs(each.other)
     variance = sum(share * (1 - share) for share in (each.model, each.other)) / max(1, samples)

@@ -1,5 +1,7 @@
 """`danlu evaluate`: judges a run's bundle on validation and test, keeps golden samples, writes the report."""
 
+import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,16 +10,24 @@ import polars as pl
 
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import write_frame, write_json
-from danlu.artifacts.run import EVALUATION, RECIPE, RunDirectory
+from danlu.artifacts.lines import append_line, read_lines
+from danlu.artifacts.run import EVALUATION, LOOKS, RECIPE, RunDirectory
 from danlu.core.console import say
+from danlu.core.seeds import Seed
 from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.targets import Classes, PreferredAnswer, Quantity
 from danlu.data.texts import CorpusPreprocessor
 from danlu.evaluation.baselines import Baseline, language_baselines, supervised_baselines
-from danlu.evaluation.evaluate import judge
+from danlu.evaluation.evaluate import Question, judge, truth
+from danlu.evaluation.intervals import Resampling
 from danlu.recipe.load import load_recipe
+from danlu.recipe.schema import Recipe
 from danlu.report.page import write_report
+from danlu.verbs.deciding import decide
+from danlu.verbs.folds import cross_validated
 from danlu.verbs.prepare import Opened, judged_content, reopen, with_kept_reference
+from danlu.verbs.recording import record
+from danlu.verbs.slicing import sliced
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
@@ -32,7 +42,7 @@ def evaluate(run: str | Path) -> dict[str, Any]:
         run: a run directory.
 
     Returns:
-        what evaluation.json holds: split -> metric -> {value}.
+        what evaluation.json holds: split -> metric -> {value, low, high}, and what is beside it.
 
     Raises:
         ArgumentError: it is no run.
@@ -52,25 +62,57 @@ def evaluate_opened(opened: Opened, run: RunDirectory) -> dict[str, Any]:
     bundle = open_bundle(run.path)
     predictor = Predictor.from_bundle(bundle, own_code=True)  # the recipe is the user's
     parts = {"validation": opened.splits.validation, "test": opened.splits.test}
-    outputs: dict[str, np.ndarray] = {}
+    raw = {name: predictor.raw_outputs(part, opened.place) for name, part in parts.items()}
+    decided, decision = decide(opened, predictor.target, raw["validation"])
+    predictor.target = decided
+    outputs = {name: decided.calibrated(answers) for name, answers in raw.items()}
+    question = question_of(opened, predictor)
+    content, group = question.content, question.group
+    truths = {name: truth(part, decided, outputs[name], content, group) for name, part in parts.items()}
     for name, part in parts.items():
-        outputs[name] = predictor.outputs(part, opened.place)
-        answers = predictor.target.decode(outputs[name])
-        recorded = pl.DataFrame({"row": part.rows}).hstack(answers)
+        recorded = record(part, truths[name], predictor.target.decode(outputs[name]), decided)
         write_frame(run.path / "predictions" / f"{name}.parquet", recorded)
-    figures = judge(
-        predictor.target,
-        opened.dataset.task,
-        parts,
-        outputs,
-        _baselines(opened, predictor) if opened.recipe.evaluation.baselines else [],
-        opened.recipe.evaluation.metrics or (),
-        judged_content(opened),
-    )
+    baselines = _baselines(opened, predictor) if opened.recipe.evaluation.baselines else []
+    figures = judge(question, truths, baselines, parts)
+    figures["decision"] = decision
+    figures["slices"] = sliced(opened, question, truths["test"])
+    figures["folds"] = cross_validated(opened, run, question)
+    figures["looks"] = {"test": look(run, opened.recipe, "evaluate")}
     write_json(run.path / EVALUATION, figures)
+    bundle.answer_as(decided.model_dump(mode="json"))
     bundle.add_golden(_golden(opened, predictor, outputs["test"]))
     write_report(run)
     return figures
+
+
+def question_of(opened: Opened, predictor: "Predictor") -> Question:
+    """What the recipe wants to know of the model."""
+    options, by = opened.recipe.evaluation, opened.recipe.data.split.by
+    how = Resampling(Seed(opened.recipe.seed).derive("bootstrap"), options.confidence, options.resamples)
+    return Question(
+        target=predictor.target,
+        task=opened.dataset.task,
+        metrics=options.metrics or (),
+        content=judged_content(opened),
+        group=getattr(by, "column", None) if getattr(by, "name", "") == "group" else None,
+        how=how if options.resamples else None,
+        costs=options.threshold.costs if options.threshold else None,
+    )
+
+
+def look(run: RunDirectory, recipe: Recipe, what: str) -> int:
+    """Record that the test split was looked at, and say how often it has been."""
+    told = recipe.model_dump_json().encode()
+    append_line(
+        run.path / LOOKS,
+        {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "what": what,
+            "split": "test",
+            "recipe": hashlib.sha256(told).hexdigest(),
+        },
+    )
+    return len(read_lines(run.path / LOOKS))
 
 
 def _baselines(opened: Opened, predictor: "Predictor") -> list[Baseline]:

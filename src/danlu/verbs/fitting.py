@@ -4,15 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from danlu.core.console import say
 from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
 from danlu.core.seeds import Seed
 from danlu.core.threads import plan_threads, use_threads
 from danlu.data.specs import tokens_a_sample
-from danlu.data.targets import PreferredAnswer
-from danlu.evaluation.evaluate import truth
-from danlu.evaluation.metrics import METRICS, compute_metrics
+from danlu.data.targets import Classes, PreferredAnswer, Quantity
+from danlu.evaluation.evaluate import supervised_truth, truth
+from danlu.evaluation.metric import Truth
+from danlu.evaluation.metrics import METRICS, compute_metrics, in_units
+from danlu.evaluation.streaming import Running
 from danlu.recipe.sections import Finetune, Parallel, Training
 from danlu.verbs.features import on_features
 from danlu.verbs.feeding import examples_of_part, training_feed
@@ -216,11 +220,14 @@ def build_machine(fitting: Fitting) -> "Machine":
 def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, float]]:
     """What gives the validation metrics of the weights in the model: its loss, and the metric that is watched."""
     from danlu.models.heads import head_for
-    from danlu.models.infer import answers, mean_loss
+    from danlu.models.infer import answer_batches, answers, judging, mean_loss
 
     opened, model, device = fitting.opened, machine.model, fitting.accelerator.torch_device
+    part, target = opened.splits.validation, fitting.prepared.target
     judge = machine.step.spread.judge if machine.step.spread else None
-    head, watched = head_for(fitting.prepared.target), fitting.watched
+    head, watched = head_for(target), fitting.watched
+    supervised = isinstance(target, Classes | Quantity)
+    sums_up = supervised and watched != "loss" and METRICS[watched].statistic.additive
     batch_size, team = opened.recipe.training.batch_size, fitting.team
     assert isinstance(batch_size, int)
 
@@ -231,11 +238,25 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
     def measured() -> dict[str, float]:
         figures = {"validation/loss": mean_loss(model, head, fitting.validation, batch_size, device, judge, team)}
         if watched != "loss":
-            found = answers(model, head, fitting.validation, batch_size, device, judge=judge, team=team)
-            judged = truth(opened.splits.validation, fitting.prepared.target, found, judged_content(opened))
             # A metric may be undefined, as AUROC is where a class is absent; then there is nothing to log.
-            figures |= {f"validation/{name}": value for name, value in compute_metrics((watched,), judged).items()}
+            found = streamed() if sums_up else whole()
+            figures |= {f"validation/{name}": value for name, value in found.items()}
         return figures
+
+    def whole() -> dict[str, float]:
+        found = answers(model, head, fitting.validation, batch_size, device, judge=judge, team=team)
+        return compute_metrics((watched,), truth(part, target, found, judged_content(opened)))
+
+    def streamed() -> dict[str, float]:
+        assert isinstance(target, Classes | Quantity)
+        running, zero = Running({watched: METRICS[watched]}), np.zeros((1, 1))
+        with judging(model, team):
+            for rows, found in answer_batches(model, head, fitting.validation, batch_size, device, judge, team):
+                if len(rows):
+                    running.add(supervised_truth(part.some(rows), target, in_units(target, found.cpu().numpy())))
+            blank = np.full((1, target.outputs), 1 / target.outputs)
+            running.add_weighted(Truth(np.zeros(1, dtype=np.int64), in_units(target, blank)), zero)
+        return running.figures(team, device)
 
     return validate
 

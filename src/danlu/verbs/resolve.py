@@ -9,10 +9,11 @@ from danlu.data.augment.pictures import RandomCrop
 from danlu.data.augment.table import Augmentation
 from danlu.data.balance.balancer import Balancer
 from danlu.data.dataset import Dataset
+from danlu.evaluation.decisions import counted_metric
 from danlu.evaluation.metrics import METRICS, metrics_for
 from danlu.models.table import Linear, Model, Transformer
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections import Finetune, Split, Training
+from danlu.recipe.sections import Finetune, Split, Threshold, Training
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Constant, Cosine
 
@@ -44,6 +45,7 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
         message = "a language model has no head of the task's own to train alone; say lora or full"
         raise RecipeError(Problem("", "model.finetune.mode", message))
     metrics = metrics_for(dataset.task, recipe.evaluation.metrics)
+    _check_threshold(recipe.evaluation.threshold, dataset)
     data = recipe.data.model_copy(
         update={
             "task": dataset.task,
@@ -152,3 +154,16 @@ def _check_watched(metric: str, task: str) -> None:
     if watched not in fitting:
         message = f"{metric!r} is not measured for {task} (allowed: {', '.join(f'validation/{m}' for m in fitting)})"
         raise RecipeError(Problem("", "training.early_stopping.metric", message))
+
+
+def _check_threshold(threshold: Threshold | None, dataset: Dataset) -> None:
+    """Refuse a threshold before training that could not be chosen after it."""
+    if threshold is None:
+        return
+    if threshold.metric is not None:
+        counted_metric(threshold.metric)
+    classes = dataset.frame[dataset.target].drop_nulls().n_unique() if dataset.target is not None else 0
+    if dataset.task != "classification" or classes != 2:
+        what = f"this target has {classes}" if dataset.task == "classification" else f"this is {dataset.task}"
+        message = f"a threshold is between two classes; {what}; leave it out"
+        raise RecipeError(Problem("", "evaluation.threshold", message))

@@ -28,11 +28,21 @@ def compare(paths: list[str | Path]) -> list[dict[str, Any]]:
     """What differs between runs: one row a recipe key or test metric, one column a run's folder."""
     directories = [RunDirectory.open(path) for path in paths]
     tables = [{**_flat(run), **_test_metrics(run)} for run in directories]
+    return _rows(tables, [run.path.name for run in directories])
+
+
+def differing_keys(directories: list[RunDirectory], names: list[str]) -> list[dict[str, Any]]:
+    """The recipe's keys that differ between runs, one column a run by the name given."""
+    return _rows([_flat(run) for run in directories], names)
+
+
+def _rows(tables: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
+    """One row for each key that differs; every one of the test metrics."""
     rows: list[dict[str, Any]] = []
     for key in dict.fromkeys(key for table in tables for key in table):
         values = [table.get(key) for table in tables]
         if key.startswith("test/") or any(value != values[0] for value in values):
-            rows.append({"key": key, **{run.path.name: value for run, value in zip(directories, values, strict=True)}})
+            rows.append({"key": key, **dict(zip(names, values, strict=True))})
     return rows
 
 

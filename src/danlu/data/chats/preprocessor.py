@@ -72,14 +72,15 @@ class ChatPreprocessor(_Chats):
         """The tokens of each conversation, those that are not the assistant's as complements."""
         return conversation_tokens(self.tokenizer, frame[self.column], origin)
 
-    def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Each token that is to be predicted, and the one before it, [answers] int64 each."""
+    def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Each token that is to be predicted, the one before it, and which row it is of, [answers] each."""
         tokens = self.tokens(frame)
         marked = np.asarray(tokens.ids, dtype=np.int64)
         begins = np.zeros(len(marked), dtype=bool)
         begins[tokens.offsets[:-1]] = True
         learned = (marked >= 0) & ~begins
-        return marked[learned], plain_ids(np.roll(marked, 1))[learned]
+        owners = np.repeat(np.arange(len(tokens)), np.diff(tokens.offsets))
+        return marked[learned], plain_ids(np.roll(marked, 1))[learned], owners[learned]
 
     def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
         """Blocks for training. A conversation that is too long is cut; one whose answers are beyond the cut is left."""

@@ -1,0 +1,94 @@
+"""Calibration fitted on validation. In: probabilities and the true classes. Out: what is kept in the bundle.
+
+A temperature has one number to learn and suits little data; a rising curve follows any bend and needs a thousand rows.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from danlu.data.calibration import Isotonic, Temperature
+from danlu.evaluation.metric import Truth
+from danlu.evaluation.probabilities import log_losses
+
+Method = Literal["none", "temperature", "isotonic", "auto"]
+Calibration = Temperature | Isotonic | None
+
+TEMPERATURES = (0.05, 20.0)
+PARTS = 5  # of the validation split, by which `auto` chooses
+FEWEST_FOR_CURVES = 1_000
+CORNERS = 200  # of a curve at most
+
+
+def fit_calibration(method: Method, truth: Truth) -> Calibration:
+    """Learn how to calibrate.
+
+    Args:
+        method: auto takes what has the least log loss on parts of validation that it was not fitted on.
+        truth: validation, with the probabilities that the head gives.
+    """
+    return _FITS[_best(truth) if method == "auto" else method](truth)
+
+
+def _none(truth: Truth) -> Calibration:
+    return None
+
+
+def _temperature(truth: Truth) -> Temperature:
+    from scipy.optimize import minimize_scalar
+
+    def cost(logarithm: float) -> float:
+        applied = Temperature(temperature=float(np.exp(logarithm))).apply(truth.answers)
+        return float(log_losses(Truth(truth.values, applied)).mean())
+
+    low, high = np.log(TEMPERATURES)
+    found = minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-4})
+    return Temperature(temperature=float(np.exp(found.x)))
+
+
+def _isotonic(truth: Truth) -> Isotonic:
+    classes = truth.answers.shape[1]
+    chosen = [1] if classes == 2 else range(classes)
+    curves = [_curve(truth.answers[:, c].astype(np.float64), truth.values == c) for c in chosen]
+    return Isotonic(given=tuple(given for given, _ in curves), true=tuple(true for _, true in curves))
+
+
+def _curve(given: np.ndarray, member: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The corners of the rising curve nearest to the truth, never quite 0 or 1, which no data can show."""
+    from sklearn.isotonic import IsotonicRegression
+
+    least = 1 / (len(given) + 2)
+    fitted = IsotonicRegression(out_of_bounds="clip").fit(given, member.astype(np.float64))
+    x, y = fitted.X_thresholds_, np.clip(fitted.y_thresholds_, least, 1 - least)
+    if len(x) > CORNERS:
+        kept = np.unique(np.linspace(0, len(x) - 1, CORNERS).astype(np.int64))
+        x, y = x[kept], y[kept]
+    return tuple(map(float, x)), tuple(map(float, y))
+
+
+_FITS: dict[str, Callable[[Truth], Calibration]] = {
+    "none": _none,
+    "temperature": _temperature,
+    "isotonic": _isotonic,
+}
+
+
+def _best(truth: Truth) -> str:
+    """What generalises from some parts of validation to the others; `none` where nothing is better."""
+    usable = [name for name in _FITS if name != "isotonic" or len(truth) >= FEWEST_FOR_CURVES]
+    if len(truth) < 2 * PARTS:
+        return "none"
+    # Rows are dealt out in turn within each class, so that no part lacks one that has enough.
+    order = np.argsort(truth.values, kind="stable")
+    part_of = np.empty(len(truth), dtype=np.int64)
+    part_of[order] = np.arange(len(truth)) % PARTS
+    cost = {name: sum(_cost(name, truth, part_of == part) for part in range(PARTS)) for name in usable}
+    return min(cost, key=lambda name: cost[name])
+
+
+def _cost(name: str, truth: Truth, held: np.ndarray) -> float:
+    fitted = _FITS[name](truth.take(np.flatnonzero(~held)))
+    judged = truth.take(np.flatnonzero(held))
+    answers = judged.answers if fitted is None else fitted.apply(judged.answers)
+    return float(log_losses(Truth(judged.values, answers)).sum())

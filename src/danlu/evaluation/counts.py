@@ -1,0 +1,149 @@
+"""Metrics of classes answered: what follows from how many of each class there are, were answered, and were right.
+
+Definitions are scikit-learn's, with 0 for a precision, recall or F of nothing; averages are over all classes that the
+model knows.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from danlu.evaluation.metric import Metric, Statistic, Truth, Weighted, divided, tallied
+
+Average = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def _prepare(truth: Truth) -> Weighted:
+    """Weights -> [resamples, 3, classes]: right, true and answered of each class."""
+    classes = truth.answers.shape[1]
+    cells, of_sample = np.unique(truth.values * classes + truth.predicted, return_inverse=True)
+    actual, answered = np.divmod(cells, classes)
+    right = actual == answered
+
+    def gather(weights: np.ndarray) -> np.ndarray:
+        held = tallied(of_sample, len(cells), weights)
+        parts = (tallied(actual, classes, held * right), tallied(actual, classes, held))
+        return np.stack([*parts, tallied(answered, classes, held)], axis=1)
+
+    return gather
+
+
+COUNTS = Statistic(_prepare, additive=True)
+
+
+def accuracy(counts: np.ndarray) -> np.ndarray:
+    """Share of samples answered rightly."""
+    return divided(counts[..., 0, :].sum(-1), counts[..., 1, :].sum(-1))
+
+
+def balanced_accuracy(counts: np.ndarray) -> np.ndarray:
+    """Mean recall of the classes that occur."""
+    right, actual, _ = _split(counts)
+    return divided(divided(right, actual, 0.0).sum(-1), (actual > 0).sum(-1))
+
+
+def precision(right: np.ndarray, actual: np.ndarray, answered: np.ndarray) -> np.ndarray:
+    """Of what was answered, the share that is right."""
+    return divided(right, answered, 0.0)
+
+
+def recall(right: np.ndarray, actual: np.ndarray, answered: np.ndarray) -> np.ndarray:
+    """Of what is there, the share that was found."""
+    return divided(right, actual, 0.0)
+
+
+def f_beta(beta: float) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """The harmonic mean of precision and recall, recall counting beta times as much."""
+
+    def compute(right: np.ndarray, actual: np.ndarray, answered: np.ndarray) -> np.ndarray:
+        return divided((1 + beta**2) * right, beta**2 * actual + answered, 0.0)
+
+    return compute
+
+
+Score = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+SCORES: dict[str, tuple[Score, str]] = {
+    "precision": (precision, "share of a class's answers that are right"),
+    "recall": (recall, "share of a class that is found"),
+    "f1": (f_beta(1.0), "harmonic mean of precision and recall"),
+    "f0.5": (f_beta(0.5), "as f1, with precision counting twice as much as recall"),
+    "f2": (f_beta(2.0), "as f1, with recall counting twice as much as precision"),
+}
+
+
+def macro(score: Score) -> Callable[[np.ndarray], np.ndarray]:
+    """The mean over classes: every class counts alike."""
+    return lambda counts: score(*_split(counts)).mean(-1)
+
+
+def micro(score: Score) -> Callable[[np.ndarray], np.ndarray]:
+    """The score of all classes' counts together: every sample counts alike."""
+    return lambda counts: score(*(part.sum(-1) for part in _split(counts)))
+
+
+def weighted(score: Score) -> Callable[[np.ndarray], np.ndarray]:
+    """The mean over classes, by how many samples each has."""
+
+    def compute(counts: np.ndarray) -> np.ndarray:
+        actual = counts[..., 1, :]
+        return divided((score(*_split(counts)) * actual).sum(-1), actual.sum(-1))
+
+    return compute
+
+
+def positive(score: Score) -> Callable[[np.ndarray], np.ndarray]:
+    """The score of the second of two classes; undefined for more."""
+
+    def compute(counts: np.ndarray) -> np.ndarray:
+        found = score(*_split(counts))
+        return found[..., 1] if found.shape[-1] == 2 else np.full(found.shape[:-1], np.nan)
+
+    return compute
+
+
+def matthews(counts: np.ndarray) -> np.ndarray:
+    """Matthews' correlation coefficient; 0 where one side has a single class."""
+    right, actual, answered = _split(counts)
+    total = actual.sum(-1)
+    together = right.sum(-1) * total - (actual * answered).sum(-1)
+    spread = (total**2 - (actual**2).sum(-1)) * (total**2 - (answered**2).sum(-1))
+    return np.where(total > 0, divided(together, np.sqrt(np.maximum(spread, 0.0)), 0.0), np.nan)
+
+
+def kappa(counts: np.ndarray) -> np.ndarray:
+    """Cohen's kappa; undefined where chance alone would always agree."""
+    right, actual, answered = _split(counts)
+    total = actual.sum(-1)
+    by_chance = divided((actual * answered).sum(-1), total)
+    return 1 - divided(total - right.sum(-1), total - by_chance)
+
+
+def _split(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return counts[..., 0, :], counts[..., 1, :], counts[..., 2, :]
+
+
+def _of_counts(finish: Callable[[np.ndarray], np.ndarray], meaning: str) -> Metric:
+    return Metric("classification", COUNTS, finish, True, meaning)
+
+
+def _averages() -> dict[str, Metric]:
+    ways = (
+        ("", macro, ""),
+        ("-micro", micro, "; every sample counts alike"),
+        ("-weighted", weighted, "; every class by its size"),
+        ("-positive", positive, "; of the second of two classes"),
+    )
+    return {
+        f"{name}{suffix}": _of_counts(way(score), meaning + said)
+        for suffix, way, said in ways
+        for name, (score, meaning) in SCORES.items()
+    }
+
+
+COUNTED: dict[str, Metric] = {
+    "accuracy": _of_counts(accuracy, "share answered rightly"),
+    "balanced-accuracy": _of_counts(balanced_accuracy, "mean recall of the classes"),
+    **_averages(),
+    "mcc": _of_counts(matthews, "Matthews' correlation of answers and truth, from -1 to 1"),
+    "kappa": _of_counts(kappa, "Cohen's kappa: agreement beyond chance"),
+}

@@ -1,0 +1,104 @@
+"""Points of curves, few enough to be written down and drawn: ROC, precision-recall, calibration.
+
+In: truths. Out: plain lists. A curve is thinned where leaving a point out cannot be seen.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from danlu.evaluation.metric import Truth
+from danlu.evaluation.probabilities import BINS, confidence
+
+POINTS = 200
+MOST_CURVES = 20  # classes whose curves are drawn
+
+
+def roc(scores: np.ndarray, member: np.ndarray) -> dict[str, list[float]]:
+    """`false_positive_rate`, `true_positive_rate` and `threshold`, from (0, 0) to (1, 1)."""
+    levels, found, wrong = _above(scores, member)
+    x = np.append(0.0, wrong / max(1, wrong[-1]))
+    y = np.append(0.0, found / max(1, found[-1]))
+    kept = thinned(x, y)
+    return {
+        "false_positive_rate": _list(x[kept]),
+        "true_positive_rate": _list(y[kept]),
+        "threshold": _list(np.append(1.0, levels)[kept]),
+    }
+
+
+def precision_recall(scores: np.ndarray, member: np.ndarray) -> dict[str, list[float]]:
+    """`recall`, `precision` and `threshold`, from the highest threshold to the lowest."""
+    levels, found, wrong = _above(scores, member)
+    recall, precision = found / max(1, found[-1]), found / np.maximum(found + wrong, 1)
+    kept = thinned(recall, precision)
+    return {"recall": _list(recall[kept]), "precision": _list(precision[kept]), "threshold": _list(levels[kept])}
+
+
+def reliability(truth: Truth) -> dict[str, list[float]]:
+    """Of each bin of confidence that has samples: its mean `confidence`, the share right (`accuracy`), and `count`.
+
+    Of two classes it is of the second's probability, and its share of the samples.
+    """
+    two = truth.answers.shape[1] == 2
+    sure = truth.answers[:, 1].astype(np.float64) if two else confidence(truth)
+    right = truth.values == (1 if two else truth.predicted)
+    bins = np.clip(np.ceil(sure * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    count = np.bincount(bins, minlength=BINS)
+    there = count > 0
+    mean = [np.bincount(bins, weights=values, minlength=BINS)[there] / count[there] for values in (sure, right)]
+    return {"confidence": _list(mean[0]), "accuracy": _list(mean[1]), "count": [int(each) for each in count[there]]}
+
+
+def curves(truth: Truth, labels: tuple[Any, ...]) -> dict[str, Any]:
+    """ROC and precision-recall curves by class (of two, the second), and the calibration curve."""
+    classes = [1] if len(labels) == 2 else range(min(len(labels), MOST_CURVES))
+    found: dict[str, Any] = {"roc": {}, "precision_recall": {}, "calibration": reliability(truth)}
+    for index in classes:
+        member = truth.values == index
+        if 0 < member.sum() < len(member):
+            scores = truth.answers[:, index].astype(np.float64)
+            found["roc"][str(labels[index])] = roc(scores, member)
+            found["precision_recall"][str(labels[index])] = precision_recall(scores, member)
+    return found
+
+
+def thinned(x: np.ndarray, y: np.ndarray, most: int = POINTS) -> np.ndarray:
+    """Which points to keep, so that the line through them is as near to all as so few allow.
+
+    Points that matter most first (Douglas and Peucker 1973): the one furthest, upwards, from the line drawn so far.
+    """
+    if len(x) <= most:
+        return np.arange(len(x))
+    kept = {0, len(x) - 1}
+    waiting = [_furthest(x, y, 0, len(x) - 1)]
+    while waiting and len(kept) < most:
+        waiting.sort()
+        distance, first, place, last = waiting.pop()
+        if distance <= 0:
+            break
+        kept.add(place)
+        waiting += [_furthest(x, y, start, end) for start, end in ((first, place), (place, last)) if end - start > 1]
+    return np.array(sorted(kept))
+
+
+def _furthest(x: np.ndarray, y: np.ndarray, first: int, last: int) -> tuple[float, int, int, int]:
+    """The distance of the point furthest from the line between two, and which it is."""
+    along, up = x[last] - x[first], y[last] - y[first]
+    length = float(np.hypot(along, up)) or 1.0
+    inner = slice(first + 1, last)
+    distance = np.abs(along * (y[inner] - y[first]) - up * (x[inner] - x[first])) / length
+    place = int(distance.argmax())
+    return float(distance[place]), first, first + 1 + place, last
+
+
+def _above(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each score that occurs, highest first, and how many members and others have it or more."""
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    found = np.cumsum(member[order])[ends]
+    return scores[order][ends], found, ends + 1 - found
+
+
+def _list(values: np.ndarray) -> list[float]:
+    return [float(value) for value in values]

@@ -1,0 +1,198 @@
+"""Intervals by the bootstrap: how far a figure might lie elsewhere had other samples been tested.
+
+Samples are drawn with replacement (groups of them, where they belong together) and every metric is computed anew; the
+interval holds the middle of what came out. Draws are a function of the seed and of the
+resample's number alone, so neither threads nor other metrics change them.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from danlu.core.seeds import Seed
+from danlu.evaluation.metric import Gathered, Metric, Truth, figures_of
+
+BLOCK = 1 << 18  # weights drawn at a time: 2 MB, which stays near the processor
+DRAWN_TOGETHER = 64  # resamples of one seed, whatever the size of a block
+SLOW_ROWS = 20_000_000  # rows that a function called for each resample is given in all
+LEAST_DEFINED = 0.9  # of the resamples, for an interval
+FEWEST_UNITS = 2
+# From so many on, each is drawn a Poisson number of times: a third of the time of drawing exactly as many as there are,
+# and the same in the limit (Chamandy et al. 2012).
+MANY_UNITS = 1_000
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals are made.
+
+    Attributes:
+        confidence: the share of the resamples' figures within an interval.
+        resamples: how many.
+    """
+
+    seed: Seed
+    confidence: float = 0.95
+    resamples: int = 2000
+
+
+def resampled(metrics: Mapping[str, Metric], truths: Sequence[Truth], how: Resampling) -> list[dict[str, np.ndarray]]:
+    """The figures of every resample, for each of several answers to the same samples.
+
+    Args:
+        metrics: by name; those of which resampling says nothing are passed over.
+        truths: the same samples in the same order, so that differences are paired.
+
+    Returns:
+        for each truth, name -> [resamples]; fewer for a metric that is slow. NaN where undefined.
+    """
+    chosen = {name: metric for name, metric in metrics.items() if metric.resampled}
+    gatherings = [Gathered(truth) for truth in truths]
+    for gathering in gatherings:
+        for metric in chosen.values():
+            gathering.of(metric)
+    counts = {name: _resamples_of(metric, len(truths[0]), how) for name, metric in chosen.items()}
+    found = [{name: np.full(count, np.nan) for name, count in counts.items()} for _ in truths]
+
+    def fill(start: int, weights: np.ndarray) -> None:
+        for gathering, figures in zip(gatherings, found, strict=True):
+            known: dict[int, np.ndarray] = {}
+            for name, metric in chosen.items():
+                room = counts[name] - start
+                if room <= 0:
+                    continue
+                key = id(metric.statistic)
+                own = weights[:room]
+                if key not in known or len(known[key]) != len(own):
+                    known[key] = gathering.of(metric)(own)
+                figures[name][start : start + len(own)] = metric.finish(known[key])
+
+    over_resamples(len(truths[0]), truths[0].groups, how, fill)
+    return found
+
+
+def over_resamples(
+    count: int, groups: np.ndarray | None, how: Resampling, use: Callable[[int, np.ndarray], None]
+) -> None:
+    """Call `use` with the number of a first resample and the weights of it and some that follow, [resamples, count].
+
+    It is called by several threads.
+    """
+    draw = _Draw.of(count, groups, how)
+    step = DRAWN_TOGETHER
+
+    def work(first: int) -> None:
+        weights = draw.weights(first, min(step, how.resamples - first))
+        rows = max(1, BLOCK // max(1, count))
+        for start in range(0, len(weights), rows):
+            use(first + start, weights[start : start + rows].astype(np.float64))
+
+    with ThreadPoolExecutor(_threads()) as pool:
+        for _ in pool.map(work, range(0, how.resamples, step)):
+            pass
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Draws samples, or groups of them, with replacement."""
+
+    units: int
+    group_of: np.ndarray | None
+    seed: Seed
+
+    @classmethod
+    def of(cls, count: int, groups: np.ndarray | None, how: Resampling) -> "_Draw":
+        if groups is None:
+            return cls(count, None, how.seed)
+        names, group_of = np.unique(groups, return_inverse=True)
+        return cls(len(names), group_of, how.seed)
+
+    def weights(self, first: int, resamples: int) -> np.ndarray:
+        """How often each sample is drawn, [resamples, samples]."""
+        generator = np.random.default_rng(self.seed.derive("resample", first).value)
+        if self.units < MANY_UNITS:
+            drawn = generator.integers(self.units, size=(resamples, self.units), dtype=np.int32)
+            counts = np.stack([np.bincount(row, minlength=self.units) for row in drawn])
+        else:
+            raw = generator.bit_generator.random_raw(resamples * self.units // 4 + 1)
+            counts = _POISSON[raw.view(np.uint16)[: resamples * self.units]].reshape(resamples, self.units)
+        return counts if self.group_of is None else counts[:, self.group_of]
+
+
+def _poisson_table() -> np.ndarray:
+    """Counts of a Poisson distribution of mean 1, each as often as it comes in 65,536 draws."""
+    mass = np.exp(-1.0) / np.cumprod(np.concatenate([[1.0], np.arange(1, 12)]))
+    return np.searchsorted(np.cumsum(mass), (np.arange(1 << 16) + 0.5) / (1 << 16)).astype(np.int8)
+
+
+_POISSON = _poisson_table()
+
+
+def interval(value: float, figures: np.ndarray, confidence: float) -> tuple[float, float] | None:
+    """The middle share of the resamples' figures, corrected for bias; None where too many are undefined.
+
+    Bias-corrected percentiles (Efron 1981): where the figure itself is no median of the resamples' (a calibration
+    error is larger in resamples), the percentiles move by as much. An interval always holds its figure.
+    """
+    from scipy.special import ndtr, ndtri
+
+    defined = figures[np.isfinite(figures)]
+    if not len(defined) or len(defined) < LEAST_DEFINED * len(figures):
+        return None
+    below = ((defined < value).mean() + (defined <= value).mean()) / 2
+    bias = ndtri(np.clip(below, 1 / len(defined), 1 - 1 / len(defined)))
+    reach = ndtri((1 + confidence) / 2)
+    low, high = np.quantile(defined, ndtr([2 * bias - reach, 2 * bias + reach]))
+    return min(float(low), value), max(float(high), value)
+
+
+def with_intervals(metrics: Mapping[str, Metric], truth: Truth, how: Resampling | None) -> dict[str, dict[str, float]]:
+    """name -> {value, low, high} of a split; metrics that are undefined are left out, and intervals that are.
+
+    Args:
+        how: None for no intervals.
+    """
+    values = figures_of(metrics, truth)
+    found = {name: {"value": value} for name, value in values.items() if np.isfinite(value)}
+    if how is None or units_of(truth) < FEWEST_UNITS:
+        return found
+    (drawn,) = resampled({name: metrics[name] for name in found}, [truth], how)
+    for name, resample in drawn.items():
+        bounds = interval(found[name]["value"], resample, how.confidence)
+        if bounds is not None:
+            found[name] |= {"low": bounds[0], "high": bounds[1]}
+    return found
+
+
+def paired_differences(
+    metrics: Mapping[str, Metric], first: Truth, second: Truth, how: Resampling
+) -> dict[str, dict[str, float]]:
+    """name -> {value, low, high} of the first's figure less the second's, on the same samples.
+
+    Both are judged by the same resamples, so that what makes a sample hard for both cancels.
+    """
+    ours, theirs = figures_of(metrics, first), figures_of(metrics, second)
+    values = {name: ours[name] - theirs[name] for name in metrics}
+    found = {name: {"value": value} for name, value in values.items() if np.isfinite(value)}
+    drawn, beside = resampled({name: metrics[name] for name in found}, [first, second], how)
+    for name, resample in drawn.items():
+        bounds = interval(found[name]["value"], resample - beside[name], how.confidence)
+        if bounds is not None:
+            found[name] |= {"low": bounds[0], "high": bounds[1]}
+    return found
+
+
+def units_of(truth: Truth) -> int:
+    """How many samples, or groups of samples, are drawn."""
+    return len(truth) if truth.groups is None else len(np.unique(truth.groups))
+
+
+def _resamples_of(metric: Metric, rows: int, how: Resampling) -> int:
+    return how.resamples if metric.quick else max(100, min(how.resamples, SLOW_ROWS // max(1, rows)))
+
+
+def _threads() -> int:
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

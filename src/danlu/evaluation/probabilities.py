@@ -1,0 +1,76 @@
+"""Metrics of probabilities: what they cost, and whether they mean what they say."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from danlu.evaluation.metric import Metric, Statistic, Truth, Weighted, divided, mean_of, ratio, tallied
+
+BINS = 15  # of calibration error, equally wide (Guo et al. 2017)
+
+
+def log_losses(truth: Truth) -> np.ndarray:
+    """-log of the probability of the true class, [samples]; probabilities are kept off 0 by their type's precision."""
+    smallest = float(np.finfo(truth.answers.dtype).eps)
+    chosen = truth.answers[np.arange(len(truth)), truth.values].astype(np.float64)
+    return np.asarray(-np.log(np.clip(chosen, smallest, 1 - smallest)))
+
+
+def squared_distances(truth: Truth) -> np.ndarray:
+    """Squared distance of the probabilities from the truth, halved for two classes, [samples]."""
+    wrong = truth.answers.astype(np.float64, copy=True)
+    wrong[np.arange(len(truth)), truth.values] -= 1.0
+    # Of two classes the second alone is looked at, as the literature and scikit-learn do.
+    return wrong[:, 1] ** 2 if wrong.shape[1] == 2 else (wrong**2).sum(axis=1)
+
+
+def in_top(most: int) -> Callable[[Truth], np.ndarray]:
+    """Whether the true class is among the likeliest, [samples]; nothing is said where there are no more classes."""
+
+    def compute(truth: Truth) -> np.ndarray:
+        if truth.answers.shape[1] <= most:
+            return np.full(len(truth), np.nan)
+        best = np.argsort(truth.answers, axis=1, kind="stable")[:, : -most - 1 : -1]
+        return np.asarray((best == truth.values[:, None]).any(axis=1), dtype=np.float64)
+
+    return compute
+
+
+def confidence(truth: Truth) -> np.ndarray:
+    """The probability of the class answered, [samples]."""
+    return np.asarray(truth.answers[np.arange(len(truth)), truth.predicted], dtype=np.float64)
+
+
+def _gaps(truth: Truth) -> Weighted:
+    """Weights -> [resamples, bins + 1]: by how much right answers exceed confidence in each bin; the weights' sum."""
+    sure = confidence(truth)
+    gap = (truth.predicted == truth.values) - sure
+    bins = np.clip(np.ceil(sure * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+    def gather(weights: np.ndarray) -> np.ndarray:
+        return np.concatenate([tallied(bins, BINS, weights * gap), weights.sum(axis=1, keepdims=True)], axis=1)
+
+    return gather
+
+
+def _calibration_error(found: np.ndarray) -> np.ndarray:
+    return divided(np.abs(found[..., :-1]).sum(-1), found[..., -1])
+
+
+def _mean(terms: Callable[[Truth], np.ndarray], higher_is_better: bool, meaning: str) -> Metric:
+    return Metric("classification", mean_of(terms), ratio, higher_is_better, meaning)
+
+
+OF_PROBABILITIES: dict[str, Metric] = {
+    "log-loss": _mean(log_losses, False, "cost of the probabilities given, in nats"),
+    "brier": _mean(squared_distances, False, "mean squared distance of the probabilities from the truth"),
+    "calibration-error": Metric(
+        "classification",
+        Statistic(_gaps, additive=True),
+        _calibration_error,
+        False,
+        f"how far confidence is from the share of right answers, in {BINS} bins",
+    ),
+    "top-3-accuracy": _mean(in_top(3), True, "share whose class is among the three likeliest"),
+    "top-5-accuracy": _mean(in_top(5), True, "share whose class is among the five likeliest"),
+}

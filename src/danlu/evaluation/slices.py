@@ -1,0 +1,149 @@
+"""Parts of a split that are answered worse than the rest: by category, gap, range of a number, length, brightness.
+
+In: a truth and what is known of its rows. Out: each slice's size and figure, and by how much it differs from the rest.
+Many slices are looked at, so the intervals of the differences hold together: with the given confidence all of them hold
+at once (studentised maximum over the bootstrap, Westfall and Young 1993). A slice is worse where even so 0 is outside.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from danlu.evaluation.intervals import Resampling, over_resamples
+from danlu.evaluation.metric import Metric, Truth
+
+FEWEST = 20  # samples in a slice, and in the rest
+SMALLEST_SHARE = 0.01
+MOST_VALUES = 20  # of a category that are slices, the commonest
+BINS = 4  # of a number: quarters
+MOST_SLICES = 200
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some samples that have something in common.
+
+    Attributes:
+        column: what they are chosen by.
+        kind: category, missing, range, length or brightness.
+        told: what they have in common, as `plan = basic`.
+        inside: which samples, [samples] bool.
+    """
+
+    column: str
+    kind: str
+    told: str
+    inside: np.ndarray
+
+
+def slices_of(frame: pl.DataFrame, measured: Mapping[tuple[str, str], np.ndarray]) -> list[Slice]:
+    """The slices worth looking at: large enough, and not all but a few.
+
+    Args:
+        frame: the columns of a split that are told apart, one row a sample.
+        measured: numbers of each sample by column and kind, as length of a text or brightness of an image, [samples].
+    """
+    found = [each for values in frame for each in _of_column(values)]
+    for (column, kind), numbers in measured.items():
+        found += _ranges(column, kind, np.asarray(numbers, dtype=np.float64))
+    least = max(FEWEST, int(np.ceil(SMALLEST_SHARE * frame.height)))
+    held = [each for each in found if least <= each.inside.sum() <= frame.height - FEWEST]
+    distinct = {each.inside.tobytes(): each for each in reversed(held)}
+    return list(reversed(distinct.values()))[:MOST_SLICES]
+
+
+def judge_slices(slices: list[Slice], metric: Metric, truth: Truth, how: Resampling) -> list[dict[str, Any]]:
+    """Each slice's figure and its difference from the rest, the worst first.
+
+    Returns:
+        column, kind, slice, size, value, rest, difference, low, high (of the difference) and whether it is worse.
+        A slice for which the metric is undefined is left out.
+    """
+    if not slices:
+        return []
+    inside = np.stack([each.inside for each in slices])
+    apart = [(truth.take(np.flatnonzero(row)), truth.take(np.flatnonzero(~row))) for row in inside]
+    values = np.array([[metric.compute(own), metric.compute(rest)] for own, rest in apart])
+    kept = np.flatnonzero(np.isfinite(values).all(axis=1))
+    if not len(kept):
+        return []
+    resamples = _differences([slices[i] for i in kept], metric, truth, how)
+    difference = values[kept, 0] - values[kept, 1]
+    half = _simultaneous(resamples, difference, how.confidence)
+    sign = 1 if metric.higher_is_better else -1
+    found = [
+        {
+            "column": slices[index].column,
+            "kind": slices[index].kind,
+            "slice": slices[index].told,
+            "size": int(inside[index].sum()),
+            "value": float(values[index, 0]),
+            "rest": float(values[index, 1]),
+            "difference": float(difference[place]),
+            "low": float(difference[place] - half[place]),
+            "high": float(difference[place] + half[place]),
+            "worse": bool(sign * difference[place] + half[place] < 0),
+        }
+        for place, index in enumerate(kept)
+    ]
+    return sorted(found, key=lambda each: (not each["worse"], sign * each["difference"]))
+
+
+def _differences(slices: list[Slice], metric: Metric, truth: Truth, how: Resampling) -> np.ndarray:
+    """Figure inside less figure outside of each resample and slice, [resamples, slices]."""
+    how = Resampling(how.seed.derive("slices"), how.confidence, min(how.resamples, RESAMPLES))
+    found = np.full((how.resamples, len(slices)), np.nan)
+    prepare, additive = metric.statistic.prepare, metric.statistic.additive
+    whole = prepare(truth)
+    rows = [(np.flatnonzero(each.inside), np.flatnonzero(~each.inside)) for each in slices]
+    # What is a sum over samples need not be summed again over the rest.
+    gathers = [(prepare(truth.take(own)), None if additive else prepare(truth.take(rest))) for own, rest in rows]
+
+    def fill(start: int, weights: np.ndarray) -> None:
+        total = whole(weights) if additive else None
+        for place, (own, rest) in enumerate(rows):
+            inside, outside = gathers[place]
+            within = inside(weights.take(own, axis=1))
+            beyond = total - within if outside is None else outside(weights.take(rest, axis=1))
+            found[start : start + len(weights), place] = metric.finish(within) - metric.finish(beyond)
+
+    over_resamples(len(truth), truth.groups, how, fill)
+    return found
+
+
+def _simultaneous(resamples: np.ndarray, difference: np.ndarray, confidence: float) -> np.ndarray:
+    """Half the width of every interval, [slices]: its own spread times what the largest of all rarely exceeds."""
+    spread = np.nanstd(resamples, axis=0, ddof=1)
+    scaled = np.abs(resamples - difference) / np.where(spread > 0, spread, np.inf)
+    largest = np.nanmax(np.where(np.isfinite(scaled), scaled, 0.0), axis=1)
+    return np.asarray(np.quantile(largest, confidence) * spread)
+
+
+def _of_column(values: pl.Series) -> Iterator[Slice]:
+    missing = values.is_null().to_numpy()
+    yield Slice(values.name, "missing", f"{values.name} is missing", missing)
+    if values.dtype.is_numeric() and values.n_unique() > MOST_VALUES:
+        yield from _ranges(values.name, "range", values.cast(pl.Float64).to_numpy())
+    elif values.dtype in (pl.String, pl.Boolean, pl.Categorical) or values.dtype.is_numeric():
+        counted = values.drop_nulls().value_counts(sort=True).head(MOST_VALUES)
+        for value in counted[values.name].to_list():
+            inside = (values == value).fill_null(False).to_numpy()
+            yield Slice(values.name, "category", f"{values.name} = {value}", inside)
+
+
+def _ranges(column: str, kind: str, numbers: np.ndarray) -> Iterator[Slice]:
+    """Quarters of the samples by a number."""
+    there = np.isfinite(numbers)
+    if not there.any():
+        return
+    cuts = np.unique(np.quantile(numbers[there], np.linspace(0, 1, BINS + 1)))
+    for low, high in itertools.pairwise(cuts.tolist()):
+        last = high == cuts[-1]
+        inside = there & (numbers >= low) & ((numbers <= high) if last else (numbers < high))
+        of = column if kind == "range" else f"{kind} of {column}"
+        yield Slice(column, kind, f"{of} {low:.4g} to {high:.4g}", inside)

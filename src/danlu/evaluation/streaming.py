@@ -1,0 +1,55 @@
+"""Figures of answers that come batch by batch, to several processes: statistics are summed, answers are not kept.
+
+Sums do not depend on how samples are put into batches or shared out, but for rounding in the last bits; a mean of
+batches' means would. Metrics that need all answers at once (areas under curves, medians) cannot be had this way.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from danlu.core.team import ALONE, Team
+from danlu.evaluation.metric import Metric, Truth
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Running:
+    """Metrics of what has been seen so far."""
+
+    def __init__(self, metrics: Mapping[str, Metric]) -> None:
+        needing = [name for name, metric in metrics.items() if not metric.statistic.additive]
+        assert not needing, f"{needing} need all answers at once"
+        self.metrics = metrics
+        self._sums: dict[int, np.ndarray] = {}
+
+    def add(self, truth: Truth) -> None:
+        """Take in more samples; of a process that has none at all, a sample of weight 0 is needed for the shapes."""
+        self.add_weighted(truth, np.ones((1, len(truth))))
+
+    def add_weighted(self, truth: Truth, weights: np.ndarray) -> None:
+        """Take in samples that count so much each, [1, samples]."""
+        for key, metric in {id(metric.statistic): metric for metric in self.metrics.values()}.items():
+            found = metric.statistic.prepare(truth)(weights)
+            self._sums[key] = self._sums[key] + found if key in self._sums else found
+
+    def figures(self, team: Team = ALONE, device: "torch.device | None" = None) -> dict[str, float]:
+        """The figures of what all processes have seen; an undefined one is left out.
+
+        Args:
+            device: by way of whose memory the processes speak.
+        """
+        totals = {key: _over(team, sums, device) for key, sums in self._sums.items()}
+        found = {name: float(metric.finish(totals[id(metric.statistic)])[0]) for name, metric in self.metrics.items()}
+        return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def _over(team: Team, sums: np.ndarray, device: "torch.device | None") -> np.ndarray:
+    """The sum over the processes that have other samples."""
+    if team.alone:
+        return sums
+    import torch
+
+    return np.asarray(team.sum_of_samples(torch.tensor(sums, device=device)).cpu().numpy())

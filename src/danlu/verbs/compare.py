@@ -1,0 +1,156 @@
+"""`danlu compare`: runs that were tested on the same rows, by paired differences of every metric."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from danlu.artifacts.files import read_frame
+from danlu.artifacts.run import RECIPE, RunDirectory
+from danlu.core.errors import ArgumentError
+from danlu.core.seeds import Seed
+from danlu.evaluation.intervals import FEWEST_UNITS, Resampling, paired_differences, units_of
+from danlu.evaluation.mcnemar import mcnemar
+from danlu.evaluation.metric import Truth, figures_of
+from danlu.evaluation.metrics import metric_named
+from danlu.recipe.load import load_recipe
+from danlu.recipe.schema import Recipe
+from danlu.verbs.runs import differing_keys
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A run with its answers to the test split.
+
+    Attributes:
+        rows: which rows of the data these are, [samples].
+        labels: of classes, as text.
+    """
+
+    run: RunDirectory
+    recipe: Recipe
+    task: str
+    labels: tuple[str, ...]
+    rows: np.ndarray
+    truth: Truth
+
+    @property
+    def name(self) -> str:
+        return self.run.path.name
+
+
+def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
+    """Compare runs with the first of them.
+
+    Args:
+        runs: at least two run directories, evaluated on the same test rows.
+
+    Returns:
+        `runs`, `rows`, `metrics` (metric -> run -> value), `recipes` (what differs: key -> run -> value) and
+        `differences`: for each run but the first, its `metrics` (value, low, high of its figure less the first's) and,
+        of classes, `mcnemar`.
+
+    Raises:
+        ArgumentError: there are fewer than two, one is not evaluated, or they were tested on different rows.
+    """
+    if len(runs) < 2:
+        raise ArgumentError("compare takes two runs or more; `danlu runs` lists them")
+    tested = [_tested(RunDirectory.open(path)) for path in runs]
+    first, *others = tested
+    for other in others:
+        _refuse_different(first, other)
+    names = [
+        name
+        for name in first.recipe.evaluation.metrics or ()
+        if all(name in (each.recipe.evaluation.metrics or ()) for each in others)
+    ]
+    metrics = {name: metric_named(name) for name in names}
+    figures = {_told(tested, each): figures_of(metrics, each.truth) for each in tested}
+    return {
+        "runs": list(figures),
+        "split": "test",
+        "rows": len(first.rows),
+        "main": first.run.evaluation()["main"],
+        "metrics": {
+            name: {run: value[name] for run, value in figures.items() if np.isfinite(value[name])} for name in names
+        },
+        "differences": [_differences(tested, first, other, names) for other in others],
+        "recipes": differing_keys([each.run for each in tested], list(figures)),
+    }
+
+
+def _differences(tested: list[Tested], first: Tested, other: Tested, names: list[str]) -> dict[str, Any]:
+    options = first.recipe.evaluation
+    how = Resampling(Seed(first.recipe.seed).derive("compare"), options.confidence, options.resamples or 2000)
+    metrics = {name: metric_named(name) for name in names}
+    enough = units_of(first.truth) >= FEWEST_UNITS
+    found: dict[str, Any] = {
+        "run": _told(tested, other),
+        "against": _told(tested, first),
+        "confidence": how.confidence,
+        "metrics": paired_differences(metrics, other.truth, first.truth, how) if enough else {},
+    }
+    if first.task == "classification":
+        found["mcnemar"] = mcnemar(other.truth, first.truth).plain()
+    return found
+
+
+def _told(tested: list[Tested], each: Tested) -> str:
+    """A run's folder; its path where two runs' folders have the same name."""
+    names = [other.name for other in tested]
+    return each.name if names.count(each.name) == 1 else str(each.run.path)
+
+
+def _tested(run: RunDirectory) -> Tested:
+    evaluation, file = run.evaluation(), run.path / "predictions" / "test.parquet"
+    if "version" not in evaluation or not file.is_file():
+        raise ArgumentError(f"{run.path}: has no answers to compare; `danlu evaluate {run.path}` makes them")
+    answers = read_frame(file).sort("row")
+    labels = tuple(evaluation.get("labels", ()))
+    threshold = (evaluation.get("decision", {}).get("threshold") or {}).get("value")
+    judged = _truth(evaluation["task"], answers, labels, threshold)
+    recipe = load_recipe(run.path / RECIPE)
+    return Tested(run, recipe, evaluation["task"], labels, answers["row"].to_numpy(), judged)
+
+
+def _truth(task: str, answers: pl.DataFrame, labels: tuple[str, ...], threshold: float | None) -> Truth:
+    """The answers as they were written down, beside what is true."""
+    groups = answers["group"].to_numpy() if "group" in answers.columns else None
+    if task == "classification":
+        positions = {label: position for position, label in enumerate(labels)}
+        values = np.array([positions[str(value)] for value in answers["truth"].to_list()], dtype=np.int64)
+        shares = answers.select(f"probability_{label}" for label in labels).to_numpy()
+        return Truth(values, shares, threshold=threshold, groups=groups)
+    if task == "regression":
+        return Truth(answers["truth"].to_numpy(), answers["prediction"].to_numpy(), groups=groups)
+    if task == "preference":  # a margin is what the chosen answer has gained over one that has gained nothing
+        gained = np.stack([answers["margin"].to_numpy(), np.zeros(answers.height)], axis=1)
+        return Truth(np.zeros_like(gained), gained, groups=groups)
+    tokens = answers["tokens"].to_numpy().astype(np.float64)
+    sums = np.stack([answers["loss"].to_numpy() * tokens, tokens, answers["right"].to_numpy()], axis=1)
+    return Truth(tokens, sums, answers["bytes"].to_numpy(), groups=groups)
+
+
+def _refuse_different(first: Tested, other: Tested) -> None:
+    """Raise ArgumentError unless both were asked the same."""
+    pair = f"{first.run.path} and {other.run.path}"
+    if first.task != other.task:
+        raise ArgumentError(f"{pair}: one is {first.task}, the other {other.task}; they cannot be compared")
+    if len(first.rows) != len(other.rows) or (first.rows != other.rows).any():
+        both = len(np.intersect1d(first.rows, other.rows))
+        raise ArgumentError(
+            f"{pair}: tested on different rows ({len(first.rows):,} and {len(other.rows):,}, of which {both:,} are in "
+            "both); rows that one has learned from say nothing about it, so give both recipes the same data, split "
+            "and seed, or a column that says the split"
+        )
+    if first.labels != other.labels:
+        raise ArgumentError(f"{pair}: their classes differ; they cannot be compared")
+    if first.task == "language-modelling":
+        same = np.array_equal(first.truth.text_bytes, other.truth.text_bytes)  # type: ignore[arg-type]
+    else:
+        same = np.array_equal(first.truth.values, other.truth.values)
+    if not same:
+        raise ArgumentError(f"{pair}: the same rows have other answers, so the data is not the same; train one again")

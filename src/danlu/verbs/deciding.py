@@ -1,0 +1,52 @@
+"""How a classifier's answers are given out: calibration and threshold, chosen on validation as the recipe says."""
+
+from typing import Any
+
+import numpy as np
+
+from danlu.data.targets import AnswerForm, Classes
+from danlu.evaluation.calibrating import fit_calibration
+from danlu.evaluation.decisions import choose_threshold
+from danlu.evaluation.evaluate import truth
+from danlu.evaluation.metric import Truth
+from danlu.evaluation.probabilities import log_losses
+from danlu.verbs.prepare import Opened
+
+
+def decide(opened: Opened, target: AnswerForm, raw: np.ndarray) -> tuple[Any, dict[str, Any]]:
+    """Fit calibration and threshold on validation.
+
+    Args:
+        raw: the head's answers to validation, [samples, ...].
+
+    Returns:
+        the target that gives answers out so, and what was decided, in plain values.
+    """
+    if not isinstance(target, Classes):
+        return target, {}
+    options, labels = opened.recipe.evaluation, target.labels
+    plain = target.model_copy(update={"calibration": None, "threshold": None})
+    before = truth(opened.splits.validation, plain, raw, "")
+    calibration = fit_calibration(options.calibration, before)
+    calibrated = plain.model_copy(update={"calibration": calibration})
+    after = Truth(before.values, calibrated.calibrated(raw))
+    told: dict[str, Any] = {
+        "fitted_on": "validation",
+        "calibration": {
+            "asked": options.calibration,
+            "method": "none" if calibration is None else calibration.method,
+            **({} if calibration is None else {"temperature": getattr(calibration, "temperature", None)}),
+            "log_loss_before": float(log_losses(before).mean()),
+            "log_loss_after": float(log_losses(after).mean()),
+        },
+        "threshold": None,
+    }
+    if options.threshold is None:
+        return calibrated, told
+    threshold = choose_threshold(options.threshold, after)
+    told["threshold"] = {
+        "value": threshold,
+        "positive": str(labels[1]),
+        **options.threshold.model_dump(mode="json", exclude_none=True),
+    }
+    return calibrated.model_copy(update={"threshold": threshold}), told

@@ -1,0 +1,160 @@
+"""Cross-validation of a run's recipe: the rows that do not test are dealt into folds, and all is fitted anew for each.
+
+Each fold is a run of its own below `folds/`, kept without its checkpoints; one that is there already is not trained
+again. The run's own model stays the one trained on the training split.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from danlu.artifacts.bundle import MANIFEST, open_bundle
+from danlu.artifacts.files import write_frame
+from danlu.artifacts.run import RECIPE, RunDirectory
+from danlu.core.component import components
+from danlu.core.console import say
+from danlu.core.errors import DanluError
+from danlu.core.seeds import Seed
+from danlu.core.world import this_world
+from danlu.data.folds import fold_dataset
+from danlu.data.splits import Splits
+from danlu.data.targets import Classes
+from danlu.evaluation.evaluate import Question, truth
+from danlu.evaluation.over_folds import Fold, judge_folds
+from danlu.recipe.load import load_recipe
+from danlu.recipe.sections import Folds, Split
+from danlu.verbs.deciding import decide
+from danlu.verbs.prepare import Opened, reopen
+from danlu.verbs.recording import record
+
+FOLDS, OUT_OF_FOLD = "folds", "folds.parquet"
+LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def cross_validated(opened: Opened, run: RunDirectory, question: Question) -> dict[str, Any]:
+    """Train and judge every fold; nothing where the recipe asks for none.
+
+    Raises:
+        DataError: the rows cannot be put into so many folds.
+    """
+    asked = options_of(opened)
+    if asked is None:
+        return {}
+    splits = list(folds_of(opened, asked))
+    _train_all(opened, run, asked, splits)
+    folds, answers = [], []
+    for number, each in enumerate(splits):
+        repeat = number // asked.folds
+        fold, recorded = _tested(replace(opened, splits=each), run, number, repeat, question)
+        folds.append(fold)
+        places = (pl.lit(repeat).alias("repeat"), pl.lit(number % asked.folds).alias("fold"))
+        answers.append(recorded.select(*places, pl.all()))
+    write_frame(run.path / "predictions" / OUT_OF_FOLD, pl.concat(answers, how="diagonal"))
+    judged = judge_folds(question.named(), folds, question.of("folds"))
+    sizes = {"folds": asked.folds, "repeats": len(splits) // asked.folds}
+    return {**sizes, "by": splitter_of(opened, asked)["name"], **judged}
+
+
+def options_of(opened: Opened) -> Folds | None:
+    """What the recipe says of folds, in full."""
+    said = opened.recipe.evaluation.folds
+    return Folds(folds=said) if isinstance(said, int) else said
+
+
+def splitter_of(opened: Opened, asked: Folds) -> dict[str, Any]:
+    """How rows are dealt out: as `data.split` says, unless the folds have a way of their own."""
+    if asked.grouped is not None:
+        return {"name": "group", "column": asked.grouped}
+    if asked.stratified is not None:
+        return {"name": "stratified" if asked.stratified else "random"}
+    by = opened.recipe.data.split.by
+    assert by is not None, "a resolved recipe names its splitter"
+    return by.model_dump()
+
+
+def folds_of(opened: Opened, asked: Folds) -> Iterator[Splits]:
+    """The folds of all rows that do not test; the same every time."""
+    chosen = splitter_of(opened, asked)
+    by = components("splitter")[chosen["name"]].model_validate(chosen)
+    section: Split = opened.recipe.data.split.model_copy(update={"by": by})
+    rows = np.sort(np.concatenate([opened.splits.train.rows, opened.splits.validation.rows]))
+    return fold_dataset(opened.dataset, section, asked.folds, Seed(opened.recipe.seed), asked.repeats, rows)
+
+
+def train_folds(opened: Opened, run: RunDirectory, splits: list[Splits], first: int = 0, step: int = 1) -> None:
+    """Train every step-th fold that is not there yet, each from its own first weights."""
+    from danlu.verbs.train import train_opened
+
+    for number in range(first, len(splits), step):
+        folder = _folder(run, number)
+        if (folder / "model" / MANIFEST).is_file():
+            continue
+        say(f"fold {number + 1} of {len(splits)}")
+        fold = replace(opened, splits=splits[number])
+        trained = train_opened(fold, folder.parent, folder.name, overwrite=folder.exists())
+        shutil.rmtree(trained.path / "checkpoints")
+
+
+def work(path: str, first: int, step: int) -> None:
+    """One of several processes that share out the folds of a run."""
+    run = RunDirectory.open(path)
+    opened = reopen(load_recipe(run.path / RECIPE), run)
+    asked = options_of(opened)
+    assert asked is not None
+    threads = opened.recipe.training.threads.model_copy(update={"compute": max(1, (os.cpu_count() or 1) // step)})
+    training = opened.recipe.training.model_copy(update={"threads": threads})
+    opened = replace(opened, recipe=opened.recipe.model_copy(update={"training": training}))
+    train_folds(opened, run, list(folds_of(opened, asked)), first, step)
+
+
+def _train_all(opened: Opened, run: RunDirectory, asked: Folds, splits: list[Splits]) -> None:
+    """Here, one after the other; or in processes of their own, which a launcher's environment does not reach."""
+    ways = min(asked.processes, len(splits))
+    if ways == 1 and this_world().size == 1:
+        train_folds(opened, run, splits)
+        return
+    environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER}
+    program = "import sys; from danlu.verbs.folds import work; work(sys.argv[1], *map(int, sys.argv[2:]))"
+    command = [sys.executable, "-c", program]
+    running = [subprocess.Popen([*command, str(run.path), str(way), str(ways)], env=environment) for way in range(ways)]
+    codes = [process.wait() for process in running]
+    if any(codes):
+        raise DanluError(f"{run.path}: a fold could not be trained; what it said stands above")
+
+
+def _tested(
+    opened: Opened, run: RunDirectory, number: int, repeat: int, question: Question
+) -> tuple[Fold, pl.DataFrame]:
+    """A fold's answers to the rows that it has not seen, given out as its own validation rows say."""
+    from danlu.models.predictor import Predictor
+
+    predictor = Predictor.from_bundle(open_bundle(_folder(run, number)), own_code=True)
+    part = opened.splits.test
+    target, _ = decide(opened, predictor.target, predictor.raw_outputs(opened.splits.validation, opened.place))
+    outputs = target.calibrated(predictor.raw_outputs(part, opened.place))
+    if isinstance(target, Classes) and isinstance(question.target, Classes):
+        outputs, target = _aligned(target, question.target, outputs)
+    judged = truth(part, target, outputs, question.content, question.group)
+    return Fold(repeat, len(opened.splits.train), judged), record(part, judged, target.decode(outputs), target)
+
+
+def _aligned(own: Classes, whole: Classes, outputs: np.ndarray) -> tuple[np.ndarray, Classes]:
+    """A fold's probabilities in the order of all classes; of those that it never met, 0."""
+    if own.labels == whole.labels:
+        return outputs, own
+    labels = (*whole.labels, *(label for label in own.labels if label not in whole.labels))
+    found = np.zeros((len(outputs), len(labels)), dtype=outputs.dtype)
+    found[:, [labels.index(label) for label in own.labels]] = outputs
+    return found, own.model_copy(update={"labels": labels, "threshold": None})
+
+
+def _folder(run: RunDirectory, number: int) -> Path:
+    return run.path / FOLDS / f"fold-{number:03}"

@@ -1,0 +1,31 @@
+"""A split's answers as they are kept: with all that comparing them with another run's needs."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from danlu.data.splits import Part
+from danlu.data.targets import AnswerForm, Classes, NextToken, Quantity
+from danlu.evaluation.metric import Truth
+from danlu.evaluation.preferences import margins
+
+
+def record(part: Part, judged: Truth, answers: pl.DataFrame, target: AnswerForm) -> pl.DataFrame:
+    """The answers beside their rows, what is true (of texts, tokens guessed rightly and bytes), and groups.
+
+    Of preferences, how much more the chosen answer has gained than the rejected one, times beta.
+    """
+    columns: dict[str, Any] = {"row": part.rows}
+    if isinstance(target, Classes):
+        columns["truth"] = part.column(target.column)
+    elif isinstance(target, Quantity):
+        columns["truth"] = judged.values
+    elif isinstance(target, NextToken):
+        columns["right"] = judged.answers[:, 2].astype(np.int64)
+        columns["bytes"] = np.zeros(len(judged)) if judged.text_bytes is None else judged.text_bytes
+    else:
+        columns["margin"] = margins(judged)
+    if judged.groups is not None:
+        columns["group"] = judged.groups
+    return pl.DataFrame(columns).hstack(answers)

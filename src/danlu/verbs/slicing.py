@@ -1,0 +1,63 @@
+"""What is known of a split's rows, to look for parts of it that are answered worse."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from danlu.data.splits import Part
+from danlu.evaluation.evaluate import Question
+from danlu.evaluation.metric import Truth
+from danlu.evaluation.metrics import metric_named
+from danlu.evaluation.slices import judge_slices, slices_of
+from danlu.verbs.prepare import Opened
+
+LOOKED_AT = {"image": 5_000, "tabular": 50_000, "text": 50_000, "corpus": 50_000}  # rows at most
+SHORTEST = 32  # pixels of an image's shorter side are enough for its brightness
+
+
+def sliced(opened: Opened, question: Question, truth: Truth) -> dict[str, Any]:
+    """The test split's slices by the main metric, the worst first; nothing where intervals are not wanted.
+
+    Args:
+        truth: of the test split.
+    """
+    how, metric = question.of("test"), metric_named(question.main)
+    if how is None or not opened.recipe.evaluation.slices or not metric.quick:
+        return {}
+    most = min(len(truth), LOOKED_AT[opened.dataset.kind])
+    chosen = np.unique(np.linspace(0, len(truth) - 1, most).astype(np.int64))
+    part = Part(opened.splits.test.rows[chosen], opened.splits.test.whole)
+    found = slices_of(*_known(opened, part))
+    return {
+        "metric": question.main,
+        "rows": len(chosen),
+        "looked_at": len(found),
+        "found": judge_slices(found, metric, truth.take(chosen), how),
+    }
+
+
+def _known(opened: Opened, part: Part) -> tuple[pl.DataFrame, dict[tuple[str, str], np.ndarray]]:
+    """Columns that rows may be told apart by, and the length or brightness of what the model is shown."""
+    dataset, measured = opened.dataset, dict[tuple[str, str], np.ndarray]()
+    content = dataset.content if dataset.kind != "tabular" else None
+    names = [
+        column.name
+        for column in dataset.columns
+        if column.name not in (content, dataset.target) and column.type in ("number", "category")
+    ]
+    texts = [column.name for column in dataset.columns if column.type == "text"]
+    for name in dict.fromkeys([content, *texts] if content and dataset.kind in ("text", "corpus") else texts):
+        lengths = part.column(name).cast(pl.String).str.len_chars().fill_null(0)
+        measured[name, "length"] = lengths.to_numpy().astype(np.float64)
+    if dataset.kind == "image":
+        measured[dataset.content, "brightness"] = _brightness(opened, part)
+    return part.columns(*names) if names else pl.DataFrame({"": [True] * len(part)}), measured
+
+
+def _brightness(opened: Opened, part: Part) -> np.ndarray:
+    """Mean grey value of each image, from 0 to 1."""
+    from danlu.data.images.decode import decode
+
+    references, folder = part.column(opened.dataset.content).to_list(), opened.dataset.folder
+    return np.array([np.asarray(decode(each, folder, SHORTEST).convert("L")).mean() / 255 for each in references])

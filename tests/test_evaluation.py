@@ -1,0 +1,137 @@
+"""Evaluating and comparing finished runs."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import danlu
+from danlu.core.errors import ArgumentError, RecipeError
+from danlu.evaluation.evaluate import VERSION
+from tests.conftest import Command
+
+BINARY: dict[str, Any] = {
+    "name": "bc",
+    "data": {"source": "builtin:breast-cancer"},
+    "training": {"epochs": 4},
+    "evaluation": {"resamples": 200},
+}
+
+
+@pytest.fixture(scope="module")
+def decided(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    options = {"resamples": 200, "calibration": "temperature", "threshold": {"costs": {"false_negative": 20}}}
+    return danlu.run({**BINARY, "evaluation": options}, output=tmp_path_factory.mktemp("runs")).path
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return danlu.run({**BINARY, "model": "linear"}, output=tmp_path_factory.mktemp("runs"), name="linear").path
+
+
+def evaluation_of(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "evaluation.json").read_text()))
+
+
+def test_every_figure_has_an_interval(decided: Path) -> None:
+    found = evaluation_of(decided)
+    assert found["version"] == VERSION and found["intervals"]["resamples"] == 200
+    for split in ("validation", "test"):
+        figures = {name: figure for name, figure in found[split].items() if "value" in figure}
+        assert {"accuracy", "auroc", "log-loss", "calibration-error"} <= set(figures)
+        assert all(figure["low"] <= figure["value"] <= figure["high"] for figure in figures.values())
+        assert set(found[split]["classes"]["malignant"]["intervals"]) == {"precision", "recall", "f1"}
+        assert set(found[split]["curves"]) == {"roc", "precision_recall", "calibration"}
+        assert len(found[split]["thresholds"]["threshold"]) == 101
+    assert set(found["baselines"]) == {"majority", "logistic-regression", "gradient-boosting"}
+    apart = found["baselines"]["gradient-boosting"]["differences"]["test"]["accuracy"]
+    assert apart["low"] <= apart["value"] <= apart["high"]
+    assert found["slices"]["looked_at"] > 10
+
+
+def test_what_was_decided_on_validation_answers_in_the_bundle(decided: Path) -> None:
+    decision = evaluation_of(decided)["decision"]
+    threshold, temperature = decision["threshold"]["value"], decision["calibration"]["temperature"]
+    output = json.loads((decided / "model" / "bundle.json").read_text())["output"]
+    assert output["threshold"] == threshold < 0.5 and output["calibration"]["temperature"] == temperature
+    answers = danlu.predict(decided, "builtin:breast-cancer")
+    told = answers["probability_malignant"] >= threshold
+    assert (answers["prediction"] == "malignant").to_list() == told.to_list()
+    kept = pl.read_parquet(decided / "predictions" / "test.parquet")
+    assert np.allclose(answers["probability_malignant"].gather(kept["row"]), kept["probability_malignant"], atol=1e-5)
+    right = (kept["prediction"] == kept["truth"]).mean()
+    assert evaluation_of(decided)["test"]["accuracy"]["value"] == pytest.approx(right)
+
+
+def test_evaluating_again_gives_the_same_and_is_a_second_look(decided: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(decided, tmp_path / "again"))
+    before = evaluation_of(run)
+    after = danlu.evaluate(run)
+    assert (before.pop("looks"), after.pop("looks")) == ({"test": 1}, {"test": 2})
+    assert json.loads(json.dumps(after)) == before
+    looks = [json.loads(line) for line in (run / "looks.jsonl").read_text().splitlines()]
+    assert [look["what"] for look in looks] == ["evaluate"] * 2 and looks[0]["recipe"] == looks[1]["recipe"]
+
+
+def test_compare_is_paired_and_says_what_differs(decided: Path, linear: Path) -> None:
+    found = danlu.compare([decided, linear])
+    (apart,) = found["differences"]
+    accuracy = found["metrics"]["accuracy"]
+    expected = accuracy["linear"] - accuracy[decided.name]
+    assert apart["metrics"]["accuracy"]["value"] == pytest.approx(expected)
+    kept = [pl.read_parquet(run / "predictions" / "test.parquet") for run in (linear, decided)]
+    right = [(each["prediction"] == each["truth"]).to_numpy() for each in kept]
+    alone = [int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())]
+    assert [apart["mcnemar"]["first_alone"], apart["mcnemar"]["second_alone"]] == alone
+    from scipy.stats import binomtest
+
+    if sum(alone):
+        assert apart["mcnemar"]["p_value"] == pytest.approx(binomtest(alone[0], sum(alone)).pvalue)
+    assert {"key": "model.name", decided.name: "mlp", "linear": "linear"} in found["recipes"]
+
+
+def test_compare_on_the_command_line(danlu: Command, decided: Path, linear: Path) -> None:
+    told = danlu("compare", linear, decided)
+    assert told.returncode == 0 and "McNemar's test" in told.stdout and "model.name" in told.stdout
+    assert json.loads(danlu("compare", linear, decided, "--json").stdout)["rows"] == 86
+
+
+def test_runs_tested_on_different_rows_are_refused(linear: Path, table_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(linear, tmp_path / "other"))
+    file = run / "predictions" / "test.parquet"
+    pl.read_parquet(file).with_columns(row=pl.col("row") + 1).write_parquet(file)
+    with pytest.raises(ArgumentError, match=r"tested on different rows \(86 and 86, of which \d+ are in both\)"):
+        danlu.compare([linear, run])
+    with pytest.raises(ArgumentError, match="takes two runs or more"):
+        danlu.compare([linear])
+    (run / "evaluation.json").unlink()
+    with pytest.raises(ArgumentError, match="has no answers to compare"):
+        danlu.compare([linear, run])
+    with pytest.raises(ArgumentError, match="different rows"):
+        danlu.compare([linear, table_run])
+
+
+def test_a_threshold_needs_two_classes_and_one_purpose(table_recipe: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match="a threshold is between two classes; this target has 3"):
+        danlu.check({**table_recipe, "evaluation": {"threshold": {"metric": "f1"}}})
+    with pytest.raises(RecipeError, match="no threshold can be chosen for 'auroc'"):
+        danlu.check({**BINARY, "evaluation": {"threshold": {"metric": "auroc"}}})
+    with pytest.raises(RecipeError, match="say either a metric or costs"):
+        danlu.check({**BINARY, "evaluation": {"threshold": {}}})
+
+
+def test_groups_of_the_split_are_resampled_together(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    user = np.repeat(np.arange(60), 5)
+    x = generator.normal(size=300)
+    frame = pl.DataFrame({"user": [f"u{each}" for each in user], "x": x, "y": x + generator.normal(size=60)[user]})
+    frame.write_csv(tmp_path / "grouped.csv")
+    data = {"source": str(tmp_path / "grouped.csv"), "target": "y", "split": {"by": {"group": "user"}}}
+    recipe = {**BINARY, "data": data, "model": "linear"}
+    run = danlu.run(recipe, output=tmp_path).path
+    assert evaluation_of(run)["intervals"]["resampled_by"] == "user"
+    assert pl.read_parquet(run / "predictions" / "test.parquet")["group"].n_unique() == 9
