@@ -12,7 +12,7 @@ from danlu.evaluation.metrics import metric_named
 from danlu.evaluation.slices import judge_slices, slices_of
 from danlu.verbs.prepare import Opened
 
-LOOKED_AT = {"image": 5_000, "tabular": 50_000, "text": 50_000, "corpus": 50_000}  # rows at most
+MOST_IMAGES, MOST_ROWS = 5_000, 50_000  # looked at
 SHORTEST = 32  # pixels of an image's shorter side are enough for its brightness
 
 
@@ -25,7 +25,7 @@ def sliced(opened: Opened, question: Question, truth: Truth) -> dict[str, Any]:
     how, metric = question.of("test"), metric_named(question.main)
     if how is None or not opened.recipe.evaluation.slices or not metric.quick:
         return {}
-    most = min(len(truth), LOOKED_AT[opened.dataset.kind])
+    most = min(len(truth), MOST_IMAGES if opened.dataset.kind == "image" else MOST_ROWS)
     chosen = np.unique(np.linspace(0, len(truth) - 1, most).astype(np.int64))
     part = Part(opened.splits.test.rows[chosen], opened.splits.test.whole)
     found = slices_of(*_known(opened, part))
@@ -46,7 +46,11 @@ def _known(opened: Opened, part: Part) -> tuple[pl.DataFrame, dict[tuple[str, st
         for column in dataset.columns
         if column.name not in (content, dataset.target) and column.type in ("number", "category")
     ]
-    texts = [column.name for column in dataset.columns if column.type == "text"]
+    texts = [
+        column.name
+        for column in dataset.columns
+        if column.type == "text" and part.whole.schema[column.name] == pl.String  # conversations are lists
+    ]
     for name in dict.fromkeys([content, *texts] if content and dataset.kind in ("text", "corpus") else texts):
         lengths = part.column(name).cast(pl.String).str.len_chars().fill_null(0)
         measured[name, "length"] = lengths.to_numpy().astype(np.float64)
