@@ -242,8 +242,7 @@ def say_what_is_trained(fitting: Fitting, first: int) -> None:
     begun = f"steps {first + 1:,} to {plan.steps:,}" if first else f"{plan.steps:,} steps"
     say(
         f"training {opened.model.name} ({counted}) on {length:,} samples: "
-        f"{begun} of {opened.recipe.training.batch_size} on {fitting.accelerator.torch_device}"
-        + (f", attention by {attention}" if attention else "")
+        f"{begun} of {opened.recipe.training.batch_size} on {fitting.accelerator.torch_device}{by}"
     )
 
 
