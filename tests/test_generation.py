@@ -39,7 +39,7 @@ def test_a_run_on_conversations_is_judged_by_the_assistants_tokens(chat_run: Pat
     figures = json.loads((chat_run / "evaluation.json").read_text())
     assert "bits-per-byte" not in figures["test"]  # not all of the text is predicted
     assert figures["test"]["perplexity"]["value"] < figures["baselines"]["unigram"]["test"]["perplexity"]["value"]
-    answers = package.load(chat_run).predict([json.dumps([*chat("Hi"), {"role": "assistant", "content": "Hello."}])])
+    answers = package.load(chat_run).predict([*chat("Hi"), {"role": "assistant", "content": "Hello."}])
     assert 2 <= answers["tokens"][0] <= 7  # the answer and what ends it, not the question
 
 

@@ -69,7 +69,8 @@ def write(
         ArtifactError: the model does not write.
     """
     tokenizer, network = _parts(predictor)
-    inputs = [_ids(tokenizer, prompt, number) for number, prompt in enumerate(prompts, 1)]
+    reader = tokenizer.open()
+    inputs = [_ids(tokenizer, reader, prompt, number) for number, prompt in enumerate(prompts, 1)]
     positions = getattr(network.config, "max_position_embeddings", None)
     for number, ids in enumerate(inputs, 1):
         if positions is not None and len(ids) >= positions:
@@ -104,15 +105,15 @@ def _parts(predictor: Predictor) -> tuple[TokenizerFile, Any]:
     return predictor.preprocessor.tokenizer, network  # type: ignore[union-attr]
 
 
-def _ids(tokenizer: TokenizerFile, prompt: Prompt, number: int) -> list[int]:
+def _ids(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt, number: int) -> list[int]:
     """What the model reads: of a text its tokens after the token that ends the one before, as in training."""
     if isinstance(prompt, str):
-        return [tokenizer.end, *tokenizer.open().encode(prompt, add_special_tokens=False).ids]
+        return [tokenizer.end, *reader.encode(prompt, add_special_tokens=False).ids]
     if not prompt:
         raise ArgumentError(f"prompt {number} is a conversation without messages")
     if tokenizer.chat_template is None:
         raise ArgumentError("the model's tokenizer has no chat template; give a plain prompt, or train it on chats")
-    return list(tokenizer.open().encode(render(tokenizer, prompt, answer_next=True), add_special_tokens=False).ids)
+    return list(reader.encode(render(tokenizer, prompt, answer_next=True), add_special_tokens=False).ids)
 
 
 def _generate(

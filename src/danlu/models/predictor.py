@@ -21,7 +21,7 @@ from danlu.core.devices import open_device
 from danlu.core.errors import ArtifactError, DataError
 from danlu.core.extras import require
 from danlu.core.names import suggestion
-from danlu.data.chats.messages import conversations, preferences
+from danlu.data.chats.messages import conversations, preferences, written
 from danlu.data.place import Place, Source
 from danlu.data.prepare import BLOCK_ROWS, AnyPreprocessor, Preprocessor
 from danlu.data.splits import Part
@@ -118,7 +118,7 @@ class Predictor:
         Args:
             samples: a frame (polars or pandas); for image models also
                 a list of paths, bytes or PIL images, or an array [samples, height, width(, channels)] uint8; for text
-                models also a text or a list of texts.
+                models also a text or a list of texts; for models of conversations a list of messages, or of such lists.
             batch_size: samples at a time; the one the model was evaluated with when left out.
 
         Returns:
@@ -204,7 +204,12 @@ class Predictor:
         column = self.preprocessor.columns[0]
         if self.manifest.kind == "image":
             return pl.DataFrame({column: _image_references(samples)})
-        texts = [samples] if isinstance(samples, str) else list(samples)
+        if self.manifest.kind == "preference":
+            return pl.DataFrame(samples)
+        texts: list[Any] = [samples] if isinstance(samples, str) else list(samples)
+        if self.manifest.kind == "chat":  # one conversation, or several
+            chats: list[Any] = [texts] if texts and isinstance(texts[0], dict) else texts
+            texts = [chat if isinstance(chat, str) else written(chat) for chat in chats]
         return pl.DataFrame({column: texts}, schema={column: pl.String})
 
 

@@ -268,11 +268,11 @@ def say_what_is_trained(fitting: Fitting, first: int) -> None:
     trained = count(fitting.model, trained=True)
     counted = f"{parameters:,} parameters" + ("" if trained == parameters else f", {trained:,} of them trained")
     attention = getattr(getattr(getattr(fitting.model, "network", None), "config", None), "_attn_implementation", None)
-    counted += f", attention by {attention}" if attention else ""
+    by = f", attention by {attention}" if attention else ""
     begun = f"steps {first + 1:,} to {plan.steps:,}" if first else f"{plan.steps:,} steps"
     say(
         f"training {opened.model.name} ({counted}) on {length:,} samples: "
-        f"{begun} of {opened.recipe.training.batch_size} on {fitting.accelerator.torch_device}"
+        f"{begun} of {opened.recipe.training.batch_size} on {fitting.accelerator.torch_device}{by}"
     )
 
 

@@ -75,7 +75,7 @@ def _commented(source: str, dataset: Dataset, resolved: Recipe) -> str:
     ]
     if dataset.kind == "tabular":
         lines.append("  scale: standard        # standard | minmax | symmetric | robust | quantile | none")
-    if dataset.kind in ("text", "corpus"):
+    if dataset.kind in ("text", "corpus", "chat", "preference"):
         lines.append("  vocabulary: 4096       # tokens of the tokenizer trained on the training split")
     lines += [
         "",

@@ -4,7 +4,9 @@ Templates are Jinja, and those of a model's folder or a bundle are not ours: tra
 immutable sandbox, which is the only place where they are ever executed.
 """
 
+import json
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +111,14 @@ def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[s
 
 
 def _ends_with_token(tokenizer: TokenizerFile, text: str) -> bool:
-    """Whether a special token ends a text, white space behind it aside."""
-    reader = tokenizer.open()
-    ids = reader.encode(text.rstrip()[-64:], add_special_tokens=False).ids
-    return bool(ids) and ids[-1] in reader.get_added_tokens_decoder()
+    """Whether a token of its own, as for the end of a turn, ends a text; white space behind it aside."""
+    return text.rstrip().endswith(_own_tokens(tokenizer.json_text))
+
+
+@lru_cache(maxsize=4)  # for each turn of each conversation it would take longer than all else
+def _own_tokens(json_text: str) -> tuple[str, ...]:
+    """The tokens that a tokenizer has besides those that its model makes of text."""
+    return tuple(token["content"] for token in json.loads(json_text)["added_tokens"])
 
 
 def _render(
