@@ -77,6 +77,30 @@ def quantity_answer(logits: Tensor, target: Tensor | None) -> Tensor:
     return logits.float()
 
 
+def of_members(loss: Loss) -> Loss:
+    """The same loss, of [batch, members, outputs] the mean of the members' own: each learns by itself."""
+
+    def mean_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+        if logits.ndim == 2:
+            return loss(logits, target, emphasis)
+        members = logits.shape[1]
+        total, count = loss(logits.flatten(0, 1), target.repeat_interleave(members, dim=0), emphasis)
+        return total / members, count // members
+
+    return mean_loss
+
+
+def mean_of_members(answer: Callable[[Tensor, Tensor | None], Tensor]) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """The same answer, of [batch, members, outputs] the mean of the members' answers."""
+
+    def mean_answer(logits: Tensor, target: Tensor | None) -> Tensor:
+        if logits.ndim == 2:
+            return answer(logits, target)
+        return answer(logits.flatten(0, 1), None).reshape(*logits.shape[:2], -1).mean(dim=1)
+
+    return mean_answer
+
+
 def token_loss(logits: TokenLogits, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
     """Cross-entropy of [batch, length, vocabulary] against [batch, length], padding left out."""
     if isinstance(logits, ProjectedLogits):
@@ -115,7 +139,7 @@ def token_answer(logits: TokenLogits, target: Tensor | None) -> Tensor:
 
 
 HEADS: dict[str, Head] = {
-    "classification": Head(class_loss, class_answer, len),
-    "regression": Head(quantity_loss, quantity_answer, len),
+    "classification": Head(of_members(class_loss), mean_of_members(class_answer), len),
+    "regression": Head(of_members(quantity_loss), mean_of_members(quantity_answer), len),
     "language-modelling": Head(token_loss, token_answer, token_count),
 }

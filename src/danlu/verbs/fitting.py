@@ -9,11 +9,13 @@ from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
 from danlu.core.seeds import Seed
 from danlu.core.threads import plan_threads, use_threads
+from danlu.core.world import this_world
 from danlu.evaluation.evaluate import truth
 from danlu.evaluation.metrics import METRICS, compute_metrics
 from danlu.recipe.sections import Finetune, Parallel, Training
 from danlu.verbs.feeding import examples_of_part, training_feed
 from danlu.verbs.prepare import Opened, Prepared, fit_preparation, shorten
+from danlu.verbs.unstepped import refuse_processes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -89,6 +91,7 @@ def begin(opened: Opened, dry: bool = False, compute: int | None = None, goes_on
         ArgumentError: the device is not there.
         DataError, RecipeError: the data cannot be had as the recipe says.
     """
+    refuse_processes(opened.model, this_world().size)
     make_deterministic()
     options = opened.recipe.training
     accelerator, threads = open_device(options.device), plan_threads(options.threads)
