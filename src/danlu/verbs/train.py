@@ -134,9 +134,7 @@ def resume(run: str | Path, verify: int | None = None, profile: bool = False) ->
     fitting = begin(stopped.opened, compute=threads_of(stopped.run) if this_world().size == 1 else None, goes_on=True)
     say_what_differs(stopped.run, fitting)
     if verify is not None and isinstance(fitting.opened.model, FitsItself):
-        raise ArgumentError(
-            f"--verify repeats steps, and {fitting.opened.model.name} fits itself in none; leave it out"
-        )
+        raise ArgumentError(f"--verify repeats steps, and {fitting.opened.model.name} takes none; leave it out")
     if verify is not None and not fitting.team.alone:
         raise ArgumentError("--verify repeats the steps of one process; leave out one of --verify and --processes")
     with locked(stopped.run) if fitting.team.is_main else nullcontext():
@@ -189,9 +187,7 @@ def _say_outcome(fitting: Fitting, outcome: "Outcome", unit: str) -> None:
         DanluError: nothing was found best, since the watched metric was never defined.
     """
     if outcome.best is None:
-        raise DanluError(
-            f"validation/{fitting.watched} was never defined on the validation split; watch another metric"
-        )
+        raise DanluError(f"{fitting.watched} was never defined on the validation split; watch another metric")
     say(
         f"trained {outcome.steps:,} {unit}, {outcome.ended}; kept the weights of {unit.removesuffix('s')} "
         f"{outcome.best_step:,} (validation {fitting.watched} {outcome.best:.4f})"
