@@ -61,12 +61,12 @@ def read_adult() -> pl.DataFrame:
 
 def read_sets() -> dict[str, tuple[pl.DataFrame, str]]:
     """Each set with its target, smaller ones first."""
-    found = {"wine": (read_builtin("builtin:wine").frame, "cultivar")}
-    diabetes = read_builtin("builtin:diabetes")
-    found["diabetes"] = (diabetes.frame, str(diabetes.target))
-    cancer = read_builtin("builtin:breast-cancer")
-    found["breast-cancer"] = (cancer.frame, str(cancer.target))
-    found |= {name: (keel(name), "class") for name in ("abalone9-18",)}
+    found: dict[str, tuple[pl.DataFrame, str]] = {}
+    for name, target in (("wine", "cultivar"), ("diabetes", "progression"), ("breast-cancer", "diagnosis")):
+        source = read_builtin(f"builtin:{name}")
+        assert isinstance(source.frame, pl.DataFrame)
+        found[name] = (source.frame, source.target or target)
+    found["abalone9-18"] = (keel("abalone9-18"), "class")
     found |= {name: (keel_balanced(name), "class") for name in ("german", "phoneme")}
     found["adult"] = (read_adult(), "income")
     return {

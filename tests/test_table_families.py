@@ -152,6 +152,17 @@ def test_members_of_an_ensemble_learn_on_their_own_and_answer_together() -> None
     torch.testing.assert_close(HEADS["regression"].answer(numbers, None), numbers.mean(dim=1))
 
 
+def test_a_loss_of_your_own_is_given_one_member_at_a_time(tmp_path: Path) -> None:
+    recipe = recipe_of({"source": "builtin:wine"}, "tabm")
+    logs = []
+    for loss in (None, "torch.nn.functional:cross_entropy"):
+        recipe["training"] = {"max_steps": 5, "batch_size": 32, "loss": loss}
+        logs.append(package.train(recipe, output=tmp_path, name="run", overwrite=True).metrics())
+    assert [line.keys() for line in logs[0]] == [line.keys() for line in logs[1]]
+    for usual, own in zip(*logs, strict=True):
+        assert usual == pytest.approx(own, rel=1e-4)
+
+
 def test_members_of_tabm_differ_from_the_first_step() -> None:
     network = TabM(members=4).build(TabularInputs(numeric=3, cardinalities=(), edges=((0.0, 1.0),) * 3), 2)
     answers = network(numeric=torch.randn(6, 3))
@@ -192,6 +203,9 @@ def test_boosting_sees_gaps_and_categories_as_such(holed_file: Path, tmp_path: P
     assert predictor.model.asks_sets
     figures = package.evaluate(run.path)
     assert figures["test"]["auroc"]["value"] > 0.75
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "At round" in page
+    assert "training.optimizer" not in page  # advice on what it has not
 
 
 def test_baselines_stand_beside_a_model_that_takes_gaps(holed_file: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ class Head:
         loss: (logits, target, emphasis) -> the summed loss, and how many answers it is summed over.
         answer: (logits, target) -> [batch, ...], what metrics and `Target.decode` take.
         count: target -> how many answers its loss is summed over; for a batch that goes through the model in parts.
+        each: makes of another loss for this task one that takes all logits that `loss` takes.
 
     Losses are computed in fp32 whatever the precision of the logits.
     """
@@ -34,6 +35,7 @@ class Head:
     loss: Loss
     answer: Callable[[Any, Tensor | None], Tensor]
     count: Callable[[Tensor], int]
+    each: Callable[[Loss], Loss] = lambda loss: loss
 
 
 def class_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
@@ -139,7 +141,7 @@ def token_answer(logits: TokenLogits, target: Tensor | None) -> Tensor:
 
 
 HEADS: dict[str, Head] = {
-    "classification": Head(of_members(class_loss), mean_of_members(class_answer), len),
-    "regression": Head(of_members(quantity_loss), mean_of_members(quantity_answer), len),
+    "classification": Head(of_members(class_loss), mean_of_members(class_answer), len, of_members),
+    "regression": Head(of_members(quantity_loss), mean_of_members(quantity_answer), len, of_members),
     "language-modelling": Head(token_loss, token_answer, token_count),
 }
