@@ -1,6 +1,6 @@
 """Every family of models for tables with danlu's defaults, on real sets: AUROC (or R2) on the test split, and time.
 
-    python benchmarks/tabular.py [--output benchmarks/tabular.md] [--results FILE] [--models tabm boosting ...]
+    python benchmarks/tabular.py [--output benchmarks/tabular.md] [--results FILE] [--models tabm ...] [--seeds 0 ...]
 
 Nothing but `model` and the seed is said in a recipe, so that this is what a user gets who only names a family. A seed
 decides split and first weights; every family has the same splits. Sets are scikit-learn's and those inside the
@@ -146,11 +146,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     parser.add_argument("--results", type=Path, default=Path(tempfile.gettempdir()) / "danlu-tabular.json")
     parser.add_argument("--models", nargs="*", default=FAMILIES)
+    parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
     asked = parser.parse_args()
     results: dict[str, dict[str, Any]] = json.loads(asked.results.read_text()) if asked.results.is_file() else {}
     sets = read_sets()
     with tempfile.TemporaryDirectory() as folder:
-        for seed in SEEDS:
+        for seed in asked.seeds:
             for name, (frame, target) in sets.items():
                 source = Path(folder) / f"{name}.csv"
                 frame.write_csv(source)

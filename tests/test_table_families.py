@@ -27,6 +27,7 @@ from danlu.models.table import MODELS
 from danlu.models.tabular.families import FTTransformer, ResNet, TabM
 from danlu.models.tabular.grown import Boosting, Tree
 from danlu.verbs.prepare import open_data
+from tests.real import adult
 
 FAMILIES = {
     "resnet": {"width": 32},
@@ -87,6 +88,21 @@ def test_each_family_learns_and_its_bundle_answers_alike(family: str, table_file
     np.testing.assert_allclose(again["probability"], recorded["probability"], atol=1e-5)
     assert any("validation/loss" in line for line in run.metrics())
     assert (run.path / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_defaults_do_well_on_census_rows(tmp_path: Path) -> None:
+    lines = adult(tmp_path / "adult.csv").read_text().splitlines()
+    (tmp_path / "some.csv").write_text("\n".join([lines[0], *lines[1::16]]))
+    data = {"source": str(tmp_path / "some.csv"), "target": "income", "columns": {"part": "drop"}}
+    found = {}
+    for family in FAMILIES:
+        recipe = {"data": data, "model": family, "evaluation": {"baselines": False}}
+        figures = package.run(recipe, output=tmp_path, name=family).evaluation()
+        found[family] = figures["test"]["auroc"]["value"]
+    assert min(value for family, value in found.items() if family != "tree") > 0.85
+    assert found["tree"] > 0.8
+    assert found["tabm"] > found["boosting"] - 0.02
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from danlu.models.tabular.grown import Tree
 
 NO_NODE = -1  # scikit-learn's number for the children of a leaf
+MOST_CODES = 64  # of a category that a question may be about: the most frequent ones
+Asked = tuple[int, int]  # a category's position, and one of its codes
 
 
 class TreeGrowth:
@@ -24,6 +26,7 @@ class TreeGrowth:
     def __init__(self, options: "Tree", lesson: Lesson) -> None:
         self.options, self.lesson = options, lesson
         self.network = Trees(groups=1, width=lesson.outputs, zero_first=False)
+        self.asked = frequent_codes(lesson.train.codes)
         self.grown: list[Any] = []
 
     def rounds(self) -> Iterator[float]:
@@ -32,7 +35,7 @@ class TreeGrowth:
         from danlu.data.balance.emphasis import Emphasis
         from danlu.models.heads import HEADS
 
-        lesson, features = self.lesson, one_hot(self.lesson.train, self.lesson.inputs.cardinalities)
+        lesson, features = self.lesson, one_hot(self.lesson.train, self.asked)
         head = HEADS["classification" if lesson.outputs > 1 else "regression"]
         for depth in range(1, self.options.depth + 1):
             tree = self._estimator(depth).fit(features, lesson.train.target, sample_weight=lesson.weights)
@@ -56,13 +59,25 @@ class TreeGrowth:
 
     def put_into(self, network: nn.Module, rounds: int) -> None:
         assert isinstance(network, Trees)
-        network.put(_grown(self.grown[rounds - 1], self.lesson).tensors())
+        network.put(_grown(self.grown[rounds - 1], self.lesson, self.asked).tensors())
 
 
-def one_hot(rows: Rows, cardinalities: tuple[int, ...]) -> np.ndarray:
-    """Numbers, then a column of ones and zeros for every code of every category: [rows, features] float32."""
-    columns = [np.eye(size, dtype=np.float32)[rows.codes[:, at]] for at, size in enumerate(cardinalities)]
-    return np.concatenate([rows.numeric, *columns], axis=1)
+def frequent_codes(codes: np.ndarray) -> list[Asked]:
+    """The codes that questions may be about, of [rows, categories]."""
+    found: list[Asked] = []
+    for at in range(codes.shape[1]):
+        counts = np.bincount(codes[:, at])
+        most = np.argsort(-counts, kind="stable")[:MOST_CODES]
+        found += [(at, int(code)) for code in np.sort(most[counts[most] > 0])]
+    return found
+
+
+def one_hot(rows: Rows, asked: list[Asked]) -> np.ndarray:
+    """Numbers, then whether a category has a code, for each that is asked for: [rows, features] float32."""
+    ones = np.empty((len(rows.codes), len(asked)), dtype=np.float32)
+    for column, (at, code) in enumerate(asked):
+        ones[:, column] = rows.codes[:, at] == code
+    return np.concatenate([rows.numeric, ones], axis=1)
 
 
 def _answers(network: Trees, rows: Rows) -> np.ndarray:
@@ -75,11 +90,10 @@ def _answers(network: Trees, rows: Rows) -> np.ndarray:
         return np.asarray(network(numeric, codes))
 
 
-def _grown(estimator: Any, lesson: Lesson) -> Grower:
+def _grown(estimator: Any, lesson: Lesson, asked: list[Asked]) -> Grower:
     """A tree of scikit-learn's with questions for one code as questions for a set of one category."""
     tree, grower = estimator.tree_, Grower(lesson.outputs)
     numbers = lesson.inputs.numeric
-    asked = [(numbers + at, code) for at, size in enumerate(lesson.inputs.cardinalities) for code in range(size)]
     values = _leaf_values(tree, lesson.outputs)
     grower.roots.append(0)
     for node in range(tree.node_count):
@@ -90,9 +104,9 @@ def _grown(estimator: Any, lesson: Lesson) -> Grower:
             missing_left = bool(tree.missing_go_to_left[node])
             grower.split(feature, float(tree.threshold[node]), missing_left, left, right)
         else:
-            column, code = asked[feature - numbers]
+            category, code = asked[feature - numbers]
             words = [0] * (code // WORD) + [1 << (code % WORD)]
-            grower.choose(column, words, right, left)  # at most a half is left: the category is another
+            grower.choose(numbers + category, words, right, left)  # at most a half is left: the category is another
     return grower
 
 
