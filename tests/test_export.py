@@ -65,3 +65,11 @@ def test_a_folder_that_is_there_is_not_replaced(images: Path, tmp_path: Path) ->
 def test_a_model_of_danlus_own_says_that_it_has_no_other_form(table_run: Path, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="of no library that has a form of its own"):
         package.export(table_run, tmp_path / "out")
+
+
+@pytest.mark.parametrize("source", ["breast-cancer", "wine", "diabetes"])  # two classes, three, a number
+def test_boosted_trees_are_exported_and_lightgbm_answers_as_the_bundle(source: str, tmp_path: Path) -> None:
+    recipe = {"data": {"source": f"builtin:{source}"}, "model": {"name": "boosting", "rounds": 20}}
+    run = package.run({**recipe, "evaluation": {"baselines": False}}, output=tmp_path, name="run").path
+    exported = package.export(run, tmp_path / "out")  # which has LightGBM answer the golden samples
+    assert [path.name for path in exported.iterdir()] == ["lightgbm.txt"]

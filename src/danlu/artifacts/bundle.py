@@ -2,7 +2,7 @@
 
     bundle.json           what the model is and takes, the preparation's state, SHA-256 of each other file
     config.json           the model's options: enough to build the network
-    weights.safetensors   its weights
+    weights.safetensors   its weights; of gradient boosting lightgbm.txt in its place
     tokenizer.json        for text
     golden.parquet        raw inputs and the model's answers, put there by evaluation
 

@@ -83,8 +83,10 @@ class Hints:
         image: the format of pretrained image weights.
         tokenizer: the tokenizer that pretrained text weights were trained with.
         longest: the most tokens the model can take.
+        bins: into how many, of about as many training rows each, the model cuts the range of a number.
     """
 
     image: ImageFormat | None = None
     tokenizer: TokenizerFile | None = None
     longest: int | None = None
+    bins: int | None = None

@@ -11,11 +11,16 @@ from danlu.core.component import Frozen
 
 
 class TabularInputs(Frozen):
-    """`numeric: [batch, numeric] float32` and `categories: [batch, len(cardinalities)] int64`."""
+    """`numeric: [batch, numeric] float32` and `categories: [batch, len(cardinalities)] int64`.
+
+    edges: of each numeric feature, rising, where bins of about as many training rows begin and end; two or more. Only
+    for models that ask for bins.
+    """
 
     kind: Literal["tabular"] = "tabular"
     numeric: int
     cardinalities: tuple[PositiveInt, ...]
+    edges: tuple[tuple[float, ...], ...] = ()
 
 
 class ImageInputs(Frozen):

@@ -110,6 +110,7 @@ class _Features:
     def __init__(self, preprocessor: Preprocessor, place: Place) -> None:
         self.preprocessor, self.place = preprocessor, place
         self.vectorizer: Any = None
+        self.fills: np.ndarray | None = None
         self.learned = ""
 
     @property
@@ -123,6 +124,9 @@ class _Features:
         if len(part) == LEARNED_ROWS[self.preprocessor.kind]:
             self.learned = f", learned from {len(part):,} training rows"
         train = part.frame
+        if isinstance(self.preprocessor, TabularPreprocessor) and self.preprocessor.keeps_gaps:
+            numeric, _ = self.preprocessor.arrays(train, self.place.origin)
+            self.fills = np.nanmedian(numeric, axis=0)
         if isinstance(self.preprocessor, TextPreprocessor):
             from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -145,6 +149,8 @@ class _Features:
         """[rows, features], dense or sparse."""
         if isinstance(self.preprocessor, TabularPreprocessor):
             numeric, codes = self.preprocessor.arrays(frame, self.place.origin)
+            if self.fills is not None:  # a linear model takes no gaps
+                numeric = np.where(np.isnan(numeric), self.fills, numeric)
             one_hot = [
                 np.eye(size, dtype=np.float32)[codes[:, index]]
                 for index, size in enumerate(self.preprocessor.inputs.cardinalities)

@@ -30,6 +30,7 @@ class Head:
         loss: (logits, target, emphasis) -> the summed loss, and how many answers it is summed over.
         answer: (logits, target) -> [batch, ...], what metrics and `Target.decode` take.
         count: target -> how many answers its loss is summed over; for a batch that goes through the model in parts.
+        each: makes of another loss for this task one that takes all logits that `loss` takes.
 
     Losses are computed in fp32 whatever the precision of the logits.
     """
@@ -37,6 +38,7 @@ class Head:
     loss: Loss
     answer: Callable[[Any, Tensor | None], Tensor]
     count: Callable[[Tensor], int]
+    each: Callable[[Loss], Loss] = lambda loss: loss
 
 
 def class_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
@@ -78,6 +80,30 @@ def quantity_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[T
 def quantity_answer(logits: Tensor, target: Tensor | None) -> Tensor:
     """Standardised predictions, [batch, 1]."""
     return logits.float()
+
+
+def of_members(loss: Loss) -> Loss:
+    """The same loss, of [batch, members, outputs] the mean of the members' own: each learns by itself."""
+
+    def mean_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+        if logits.ndim == 2:
+            return loss(logits, target, emphasis)
+        members = logits.shape[1]
+        total, count = loss(logits.flatten(0, 1), target.repeat_interleave(members, dim=0), emphasis)
+        return total / members, count // members
+
+    return mean_loss
+
+
+def mean_of_members(answer: Callable[[Tensor, Tensor | None], Tensor]) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """The same answer, of [batch, members, outputs] the mean of the members' answers."""
+
+    def mean_answer(logits: Tensor, target: Tensor | None) -> Tensor:
+        if logits.ndim == 2:
+            return answer(logits, target)
+        return answer(logits.flatten(0, 1), None).reshape(*logits.shape[:2], -1).mean(dim=1)
+
+    return mean_answer
 
 
 def token_loss(logits: TokenLogits, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
@@ -125,7 +151,7 @@ def head_for(target: Target) -> Head:
 
 
 HEADS: dict[str, Head] = {
-    "classification": Head(class_loss, class_answer, len),
-    "regression": Head(quantity_loss, quantity_answer, len),
+    "classification": Head(of_members(class_loss), mean_of_members(class_answer), len, of_members),
+    "regression": Head(of_members(quantity_loss), mean_of_members(quantity_answer), len, of_members),
     "language-modelling": Head(token_loss, token_answer, token_count),
 }

@@ -13,22 +13,21 @@ import polars as pl
 from pydantic import TypeAdapter
 
 from danlu.artifacts.bundle import Bundle, Manifest, open_bundle
-from danlu.artifacts.checkpoints import load_weights
-from danlu.artifacts.tensors import load_tensors
 from danlu.core.component import components
 from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
-from danlu.core.errors import ArtifactError, DataError
+from danlu.core.errors import ArgumentError, ArtifactError, DataError
 from danlu.core.extras import require
 from danlu.core.names import suggestion
 from danlu.data.chats.messages import conversations, preferences, written
 from danlu.data.place import Place, Source
 from danlu.data.prepare import BLOCK_ROWS, AnyPreprocessor, Preprocessor
 from danlu.data.splits import Part
-from danlu.data.targets import AnswerForm, AnyTarget
+from danlu.data.tabular.preprocessor import TabularPreprocessor
+from danlu.data.targets import AnswerForm, AnyTarget, Classes, Quantity
+from danlu.models.base import Model, Readable
 from danlu.models.heads import head_for
 from danlu.models.infer import answers
-from danlu.models.table import Model
 
 if TYPE_CHECKING:
     import torch
@@ -100,9 +99,9 @@ class Predictor:
         make_deterministic()
         model = options.build(preprocessor.inputs, target.outputs)
         try:
-            load_weights(model, load_tensors(bundle.weights))
+            options.read_weights(model, bundle.folder)
         except RuntimeError as error:
-            raise ArtifactError(f"{bundle.weights}: not the weights of {options.name}: {error}") from error
+            raise ArtifactError(f"{bundle.folder}: not the weights of {options.name}: {error}") from error
         device = open_device().torch_device
         return cls(manifest, options, preprocessor, target, model.to(device).eval(), device)
 
@@ -166,6 +165,17 @@ class Predictor:
         documents = np.zeros((frame.height, blocks.shape[1]), dtype=np.float64)
         np.add.at(documents, owners, blocks)
         return documents
+
+    def read(self) -> pl.DataFrame:
+        """What the model has learned, for models that a person can read: a tree's rules, an additive model's curves.
+
+        Raises:
+            ArgumentError: it is another model.
+        """
+        if not isinstance(self.options, Readable):
+            raise ArgumentError(f"{self.options.name} cannot be read as rules or curves; tree and additive can")
+        assert isinstance(self.preprocessor, TabularPreprocessor) and isinstance(self.target, Classes | Quantity)
+        return self.options.read(self.model, self.preprocessor, self.target)
 
     def require_columns(self, source: Source) -> None:
         """Raise DataError unless all columns are there that the model reads."""

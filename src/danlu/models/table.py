@@ -1,111 +1,26 @@
 """The models a recipe may name, with their options. Imports no torch: the networks are imported when one is built."""
 
-from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from danlu.core.component import Component
 from danlu.core.dotted import load_dotted
 from danlu.core.errors import ArgumentError
-from danlu.data.dataset import Kind
 from danlu.data.place import Hints
 from danlu.data.specs import InputSpec
+from danlu.models.base import Model as Model
+from danlu.models.tabular.families import MLP as MLP
+from danlu.models.tabular.families import Additive, FTTransformer, ResNet, TabM
+from danlu.models.tabular.families import Linear as Linear
+from danlu.models.tabular.grown import Boosting, Tree
 from danlu.recipe.sections import Finetune, Fraction
 
 if TYPE_CHECKING:
     from torch import nn
 
     from danlu.models.predictor import Predictor
-
-
-class Model(Component):
-    """A family of models.
-
-    Attributes:
-        kinds: the kinds of data it takes.
-        extra: the extra it needs, if any.
-    """
-
-    kinds: ClassVar[tuple[Kind, ...]]
-    extra: ClassVar[str | None] = None
-
-    @abstractmethod
-    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
-        """A network with fresh (or pretrained) weights on the CPU, drawn from torch's current seed.
-
-        Args:
-            inputs: what a prepared sample looks like.
-            outputs: numbers a sample (for language models: a token).
-
-        Returns:
-            a module: forward(**inputs) -> [batch, outputs], or [batch, length, outputs] for language models.
-        """
-
-    def hints(self) -> Hints:
-        """What the model wants of the data."""
-        return Hints()
-
-    @property
-    def code(self) -> str | None:
-        """What building it imports that is not danlu's, if anything: a bundle must be told to."""
-        return None
-
-    def write_native(self, network: "nn.Module", folder: Path, predictor: "Predictor | None" = None) -> None:
-        """Write the model into an empty folder in the form of the library that it is of.
-
-        Args:
-            network: as `build` made it, trained.
-            predictor: the bundle that it is of, where its form takes in more: a tokenizer, a template, labels.
-
-        Raises:
-            ArgumentError: there is no such form.
-        """
-        raise ArgumentError(f"{getattr(self, 'name', 'the model')} is of no library that has a form of its own for it")
-
-    def read_native(self, folder: Path, predictor: "Predictor") -> "nn.Module | None":
-        """The network as its library reads it from what `write_native` wrote; None where the library has no such class.
-
-        Args:
-            folder: of `write_native`.
-            predictor: the bundle that was written.
-        """
-        return None
-
-    def portable(self) -> Self:
-        """Options that build the same network from no other file, for the bundle."""
-        return self
-
-
-class Linear(Model):
-    """Logistic or linear regression: one weight an input and output."""
-
-    kinds = ("tabular",)
-    name: Literal["linear"] = "linear"
-
-    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
-        from danlu.models.tabular import MLPNetwork
-
-        assert inputs.kind == "tabular"
-        return MLPNetwork(inputs, outputs, hidden=(), dropout=0.0, normalization="none", activation="relu")
-
-
-class MLP(Model):
-    """A multilayer perceptron beside a linear path, over numbers and embedded categories."""
-
-    kinds = ("tabular",)
-    name: Literal["mlp"] = "mlp"
-    hidden: tuple[PositiveInt, ...] = (128, 128)
-    dropout: Fraction = 0.1
-    normalization: Literal["batch", "layer", "group", "none"] = "batch"
-    activation: Literal["relu", "gelu", "silu"] = "relu"
-
-    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
-        from danlu.models.tabular import MLPNetwork
-
-        assert inputs.kind == "tabular"
-        return MLPNetwork(inputs, outputs, self.hidden, self.dropout, self.normalization, self.activation)
 
 
 class SmallResNet(Model):
@@ -308,6 +223,12 @@ class Own(Model):
 MODELS: dict[str, type[Component]] = {
     "linear": Linear,
     "mlp": MLP,
+    "resnet": ResNet,
+    "ft-transformer": FTTransformer,
+    "tabm": TabM,
+    "additive": Additive,
+    "tree": Tree,
+    "boosting": Boosting,
     "small-resnet": SmallResNet,
     "timm": Timm,
     "hf": Transformer,

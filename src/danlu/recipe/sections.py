@@ -39,7 +39,9 @@ class Clean(Frozen):
     """What is done about rows that are wrong before anything is learned from them."""
 
     duplicates: Annotated[Component, OneOf("duplicates")] = Field(default="keep", validate_default=True)
-    missing: Annotated[Component, OneOf("gaps", "impute")] = Field(default="impute", validate_default=True)
+    missing: Annotated[Component, OneOf("gaps", "impute")] | None = Field(
+        default=None, description="impute; keep for models that take missing numbers as such (boosting)"
+    )
     outliers: Outliers | None = None
     categories: Literal["keep", "merge"] = Field(
         default="keep", description="merge: values that differ only in case and white space are one"
@@ -317,7 +319,9 @@ class Training(Frozen):
     average: Annotated[Component, OneOf("average")] | None = Field(
         default=None, description="judge and keep an average of the weights: ema or swa"
     )
-    early_stopping: EarlyStopping | None = None
+    early_stopping: EarlyStopping | None = Field(
+        default=None, description="of some tables' models a patience that suits them, else none"
+    )
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16", "float8", "bf16-master", "bf16-stochastic"] = Field(
         default="auto",
         description="bf16, fp16 and float8 compute so and keep fp32 weights; bf16-master and bf16-stochastic keep bf16 "

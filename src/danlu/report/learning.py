@@ -27,6 +27,7 @@ class Learning:
         best_step: where validation loss was least.
         training, validation: the losses there.
         last_training, last_validation: the losses at the end.
+        grown: whether steps are rounds of a model that fits itself, which has no learning rate of an optimizer.
     """
 
     sign: Sign
@@ -35,6 +36,7 @@ class Learning:
     validation: float
     last_training: float
     last_validation: float
+    grown: bool = False
 
 
 def learning(log: list[Json], evaluation: Json) -> Learning | None:
@@ -51,6 +53,7 @@ def learning(log: list[Json], evaluation: Json) -> Learning | None:
         validation=validation[best],
         last_training=training[-1],
         last_validation=validation[-1],
+        grown=not series(log, "lr")[0],
     )
 
 

@@ -43,6 +43,18 @@ SUGGESTIONS: dict[str, str] = {
     f"training samples much better than others. {LESS_BY_HEART}.",
     "fine": "The curves show neither learning by heart nor an end that came too early.",
 }
+FEWER_LEAVES = "What helps: more data, fewer model.leaves, less model.depth, more model.leaf_rows or model.l2"
+GROWN: dict[str, str] = {
+    "overfitting": "Validation loss rose from there to {last} while training loss went on falling to {fell}: later "
+    "rounds learned training samples by heart (overfitting), and are not kept. " + FEWER_LEAVES + ".",
+    "underfitting": "Both losses are near that of an answer that never looks at the input: the model has learned "
+    "hardly anything (underfitting). What helps: inputs that tell more, more rounds, or fewer model.leaf_rows.",
+    "unfinished": "Validation loss was still falling when growing ended: more rounds, or a higher "
+    "model.learning_rate, would probably improve it.",
+    "wide gap": "Training loss lies far below validation loss, though the latter did not rise: the model knows its "
+    "training samples much better than others. " + FEWER_LEAVES + ".",
+    "fine": SUGGESTIONS["fine"],
+}
 PREFER_SIMPLER = "the simpler model should be preferred unless there is another reason for this one"
 
 
@@ -131,15 +143,16 @@ def learned(how: Learning | None) -> tuple[str, ...]:
     """What the curves suggest, and what to try; nothing where they say nothing."""
     if how is None:
         return ()
+    unit = "round" if how.grown else "step"
     gap = (
-        f"At step {how.best_step:,}, where validation loss was least, it was {number(how.validation)}, and training "
+        f"At {unit} {how.best_step:,}, where validation loss was least, it was {number(how.validation)}, and training "
         f"loss {number(how.training)}"
     )
     away = how.validation - how.training
     told = f"{gap}: a gap of {number(away)}." if away > 0 else f"{gap}, so there was no gap."
-    return f"{told} {MEASURED_OTHERWISE}", SUGGESTIONS[how.sign].format(
-        last=number(how.last_validation), fell=number(how.last_training)
-    )
+    advice = (GROWN if how.grown else SUGGESTIONS)[how.sign]
+    advice = advice.format(last=number(how.last_validation), fell=number(how.last_training))
+    return told if how.grown else f"{told} {MEASURED_OTHERWISE}", advice
 
 
 def throughput(lines: list[Json]) -> str:

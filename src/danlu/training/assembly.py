@@ -193,4 +193,4 @@ def _loss(options: Training, head: Head) -> Loss:
         found = own(logits, target)
         return (found * count if found.ndim == 0 else found.sum()), count
 
-    return loss
+    return head.each(loss)

@@ -11,6 +11,7 @@ from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
 from danlu.core.seeds import Seed
 from danlu.core.threads import plan_threads, use_threads
+from danlu.core.world import this_world
 from danlu.data.specs import tokens_a_sample
 from danlu.data.targets import Classes, PreferredAnswer, Quantity
 from danlu.evaluation.evaluate import supervised_truth, truth
@@ -22,6 +23,7 @@ from danlu.verbs.features import on_features
 from danlu.verbs.feeding import examples_of_part, training_feed
 from danlu.verbs.prepare import Opened, Prepared, fit_preparation, judged_content, shorten
 from danlu.verbs.reference import refuse_parts_of_a_model, with_reference
+from danlu.verbs.unstepped import refuse_processes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -99,6 +101,7 @@ def begin(opened: Opened, dry: bool = False, compute: int | None = None, goes_on
         ArgumentError: the device is not there.
         DataError, RecipeError: the data cannot be had as the recipe says.
     """
+    refuse_processes(opened.model, this_world().size)
     make_deterministic()
     options = opened.recipe.training
     accelerator, threads = open_device(options.device), plan_threads(options.threads)

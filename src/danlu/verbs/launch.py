@@ -18,6 +18,7 @@ from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections import Parallel
 from danlu.training.parallel.layout import choose_layout, nearest_layout
+from danlu.verbs.unstepped import refuse_processes
 
 DANLU = (sys.executable, "-m", "danlu")
 
@@ -70,6 +71,7 @@ def check_fit(recipe: Recipe, processes: int, choose: Callable[[Parallel, int], 
         raise ArgumentError("--processes starts processes, and this is one of several already; leave it out here")
     if processes < 1:
         raise ArgumentError(f"--processes {processes}: there must be one at least")
+    refuse_processes(recipe.model, processes)
     asked = recipe.training.parallel
     choose(Parallel() if asked == "auto" else asked, processes)
 

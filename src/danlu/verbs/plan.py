@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from danlu.core.errors import RecipeError
+from danlu.core.errors import ArgumentError, RecipeError
+from danlu.models.base import FitsItself
 from danlu.recipe.load import as_recipe, check_recipe
 from danlu.recipe.schema import Recipe
 from danlu.verbs.fitting import Fitting, begin, with_training
@@ -77,8 +78,14 @@ def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | No
 
     Raises:
         RecipeError, DataError, MissingExtra: as training would.
+        ArgumentError: the model is trained in no steps.
     """
     opened = open_data(as_recipe(recipe))
+    if isinstance(opened.model, FitsItself):
+        raise ArgumentError(
+            f"model.name: {opened.model.name} fits itself, in no steps that could be counted and timed; its training "
+            "shows how far it is and ends early, and a plan is of networks"
+        )
     fitting = begin(opened)
     accelerator = fitting.accelerator
     fitting = with_training(fitting, optimizer=some_rate(fitting))

@@ -89,8 +89,8 @@ def open_data(recipe: Recipe) -> Opened:
     dataset = open_dataset(recipe.data)
     resolved = resolve(recipe, dataset)
     assert isinstance(resolved.model, Model)
-    if resolved.model.extra:
-        require(resolved.model.extra, f"model.name: {resolved.model.name}")
+    for extra in filter(None, (resolved.model.extra, resolved.model.extra_to_train)):
+        require(extra, f"model.name: {resolved.model.name}")
     if resolved.training.loss is not None:
         load_dotted(resolved.training.loss, "training.loss")
     seed, options = Seed(resolved.seed), resolved.data.clean

@@ -3,25 +3,29 @@
 In: a recipe and the dataset it names. Out: the same recipe with nothing left open, as it is kept in the run.
 """
 
-from danlu.core.component import components
+from danlu.core.component import Component, components
 from danlu.core.errors import Problem, RecipeError
 from danlu.data.augment.pictures import RandomCrop
 from danlu.data.augment.table import Augmentation
 from danlu.data.balance.balancer import Balancer
 from danlu.data.dataset import Dataset
+from danlu.data.tabular.impute import Impute, KeepGaps
 from danlu.evaluation.decisions import counted_metric
 from danlu.evaluation.metrics import METRICS, metrics_for
-from danlu.models.table import Linear, Model, Transformer
+from danlu.models.base import FitsItself, Model
+from danlu.models.table import Transformer
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections import Finetune, Split, Threshold, Training
+from danlu.recipe.sections import EarlyStopping, Finetune, Split, Threshold, Training
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Constant, Cosine
+from danlu.verbs.unstepped import refuse_steps
 
 MODELS_BY_KIND = {"tabular": "mlp", "image": "timm:resnet18", "text": "hf:bert", "corpus": "hf:llama"} | dict.fromkeys(
     ("chat", "preference"), "hf:llama"
 )
 EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "corpus": 3, "chat": 3, "preference": 1}
 BATCH_BY_KIND = {"image": 32, "text": 32, "corpus": 16, "chat": 16, "preference": 16}
+GROWN_BATCH = 1024  # rows that a model which fits itself answers at a time
 PRETRAINED_TEXT_LR = 5e-5  # larger steps wash out what a transformer knows (Devlin et al. 2019 use 2e-5 to 5e-5)
 ADAPTER_LR = 5e-4  # what begins at zero beside frozen weights learns at about ten times their rate
 SCHEDULE_FREE_WARMUP = 0.05  # of the run; its authors find that it needs one (Defazio et al. 2024)
@@ -44,6 +48,8 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     if dataset.kind == "corpus" and getattr(model, "finetune", Finetune()).mode == "head":
         message = "a language model has no head of the task's own to train alone; say lora or full"
         raise RecipeError(Problem("", "model.finetune.mode", message))
+    if isinstance(model, FitsItself):
+        refuse_steps(recipe, model)
     metrics = metrics_for(dataset.task, recipe.evaluation.metrics)
     _check_threshold(recipe.evaluation.threshold, dataset)
     data = recipe.data.model_copy(
@@ -52,6 +58,7 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
             "target": dataset.target,
             "split": _split(recipe.data.split, dataset),
             "image_size": _image_size(recipe),
+            "clean": recipe.data.clean.model_copy(update={"missing": _missing(recipe, model)}),
         }
     )
     return recipe.model_copy(
@@ -76,6 +83,22 @@ def _check_fitting(recipe: Recipe, dataset: Dataset) -> None:
         if dataset.kind not in component.kinds:
             message = f"{component.name} takes {' or '.join(component.kinds)} data; {dataset.origin} is {dataset.kind}"
             raise RecipeError(Problem("", key, message))
+
+
+def _missing(recipe: Recipe, model: Model) -> Component:
+    """What is done about missing values: models that take them as such get them so, if nothing else minds."""
+    said, data = recipe.data.clean.missing, recipe.data
+    assert isinstance(data.balance, Balancer)
+    minds = ["model"] if not model.takes_gaps else []
+    minds += ["data.select"] if data.select is not None else []
+    minds += ["data.balance"] if data.balance.measures else []
+    if said is None:
+        return Impute() if minds else KeepGaps()
+    if isinstance(said, KeepGaps) and minds:
+        names = {"model": model.name, "data.select": "data.select", "data.balance": data.balance.name}
+        message = f"{names[minds[0]]} needs a number where one is missing; say impute"
+        raise RecipeError(Problem("", "data.clean.missing", message))
+    return said
 
 
 def _image_size(recipe: Recipe) -> int | None:
@@ -107,6 +130,14 @@ def _split(split: Split, dataset: Dataset) -> Split:
 
 
 def _training(training: Training, model: Model, dataset: Dataset) -> Training:
+    early_stopping = training.early_stopping
+    if early_stopping is not None:
+        _check_watched(early_stopping.metric, dataset.task)
+    elif model.habits.patience is not None:
+        early_stopping = EarlyStopping(patience=model.habits.patience)
+    if isinstance(model, FitsItself):  # what else there is, is of steps, and left as nobody said it
+        size = training.batch_size or GROWN_BATCH
+        return training.model_copy(update={"batch_size": size, "early_stopping": early_stopping})
     epochs = training.epochs
     if epochs is None:  # max_steps alone means as many epochs as it takes
         epochs = EPOCHS_BY_KIND[dataset.kind] if training.max_steps is None else training.max_steps
@@ -117,23 +148,20 @@ def _training(training: Training, model: Model, dataset: Dataset) -> Training:
         if isinstance(model, Transformer) and model.folder is not None:
             rates = {"head": usual, "lora": ADAPTER_LR, "dora": ADAPTER_LR, "qlora": ADAPTER_LR}
             usual = rates.get(model.finetune.mode, PRETRAINED_TEXT_LR)
-        # Without hidden layers the loss is convex, and ten times the step still goes straight down.
-        usual *= 10 if isinstance(model, Linear) else 1
-        optimizer = optimizer.model_copy(update={"lr": usual})
+        optimizer = optimizer.model_copy(update={"lr": usual * model.habits.lr_factor})
     if optimizer.averages_itself and training.average is not None:
         message = f"{optimizer.name} keeps an average of the weights itself; leave training.average out"
         raise RecipeError(Problem("", "training.average", message))
     schedule = training.schedule
     if schedule is None:
         schedule = Constant(warmup=SCHEDULE_FREE_WARMUP) if optimizer.averages_itself else Cosine()
-    if training.early_stopping is not None:
-        _check_watched(training.early_stopping.metric, dataset.task)
     return training.model_copy(
         update={
             "epochs": epochs,
             "batch_size": training.batch_size or _batch_size(dataset),
             "optimizer": optimizer,
             "schedule": schedule,
+            "early_stopping": early_stopping,
         }
     )
 

@@ -5,11 +5,10 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from danlu.artifacts.bundle import CONFIG, FORMAT, WEIGHTS, Manifest, write_manifest
+from danlu.artifacts.bundle import CONFIG, FORMAT, Manifest, write_manifest
 from danlu.artifacts.checkpoints import (
     Checkpoint,
     Checkpoints,
-    copied,
     load_weights,
     open_checkpoint,
     trusted_checkpoint,
@@ -19,17 +18,18 @@ from danlu.artifacts.environment import environment, versions
 from danlu.artifacts.files import whole_folder, write_json, write_text
 from danlu.artifacts.lock import locked
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, refuse_existing
-from danlu.artifacts.tensors import save_tensors
 from danlu.core.console import progress, say
 from danlu.core.errors import ArgumentError, DanluError
 from danlu.core.whereabouts import is_timeout
 from danlu.core.world import this_world
 from danlu.data.clean import in_words
+from danlu.models.base import FitsItself
 from danlu.recipe.load import as_recipe, dump_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections import Training
 from danlu.verbs.begun import begun_before
 from danlu.verbs.fitting import Fitting, begin, build_machine, say_what_is_trained, validator, with_training
+from danlu.verbs.growing import grow
 from danlu.verbs.prepare import Opened, open_data, write_data
 from danlu.verbs.resume import newest_sound, open_stopped, say_what_differs, threads_of, verify_steps
 from danlu.verbs.settle import settle
@@ -134,6 +134,8 @@ def resume(run: str | Path, verify: int | None = None, profile: bool = False) ->
     stopped = open_stopped(run)
     fitting = begin(stopped.opened, compute=threads_of(stopped.run) if this_world().size == 1 else None, goes_on=True)
     say_what_differs(stopped.run, fitting)
+    if verify is not None and isinstance(fitting.opened.model, FitsItself):
+        raise ArgumentError(f"--verify repeats steps, and {fitting.opened.model.name} takes none; leave it out")
     if verify is not None and not fitting.team.alone:
         raise ArgumentError("--verify repeats the steps of one process; leave out one of --verify and --processes")
     with locked(stopped.run) if fitting.team.is_main else nullcontext():
@@ -159,6 +161,10 @@ def _agreed_checkpoint(fitting: Fitting, run: RunDirectory) -> Checkpoint | None
 
 def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint | None, profile: bool) -> None:
     """Train to the end, from a checkpoint where there is one, and write the bundle of the best weights."""
+    if isinstance(fitting.opened.model, FitsItself):
+        _say_outcome(fitting, grow(fitting, run), "rounds")
+        write_bundle(run, fitting, fitting.model)
+        return
     from danlu.training.finetuning import finish_finetuning
 
     flops = flops_of_step(fitting)
@@ -169,12 +175,7 @@ def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint 
     say_what_is_trained(fitting, first)
     with named_timeouts(fitting.team):
         outcome = _fit(fitting, machine, watch, run, first, profile, flops)
-    if outcome.best is None:
-        raise DanluError(f"{watch.metric} was never defined on the validation split; watch another metric")
-    say(
-        f"trained {outcome.steps:,} steps, {outcome.ended}; kept the weights of step {outcome.best_step:,} "
-        f"(validation {fitting.watched} {outcome.best:.4f})"
-    )
+    _say_outcome(fitting, outcome, "steps")
     if fitting.team.is_main:
         model = _whole_model(fitting)
         load_weights(model, open_checkpoint(run, outcome.best_step).judged)
@@ -182,6 +183,20 @@ def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint 
         finish_finetuning(whole, fitting.opened.finetune)
         machine.step.precision.finish(whole)
         write_bundle(run, fitting, whole)
+
+
+def _say_outcome(fitting: Fitting, outcome: "Outcome", unit: str) -> None:
+    """How training ended.
+
+    Raises:
+        DanluError: nothing was found best, since the watched metric was never defined.
+    """
+    if outcome.best is None:
+        raise DanluError(f"{fitting.watched} was never defined on the validation split; watch another metric")
+    say(
+        f"trained {outcome.steps:,} {unit}, {outcome.ended}; kept the weights of {unit.removesuffix('s')} "
+        f"{outcome.best_step:,} (validation {fitting.watched} {outcome.best:.4f})"
+    )
 
 
 @contextmanager
@@ -280,6 +295,6 @@ def write_bundle(run: RunDirectory, fitting: Fitting, model: "nn.Module") -> Non
         versions=versions(),
     )
     with whole_folder(run.model) as folder:
-        save_tensors(copied(unique_tensors(model)), folder / WEIGHTS)
+        options.write_weights(model, folder)
         write_json(folder / CONFIG, options.model_dump(mode="json"))
         write_manifest(folder, manifest)

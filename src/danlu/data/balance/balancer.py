@@ -22,9 +22,11 @@ class Balancer(Component):
 
     Attributes:
         kinds: the kinds of data it can balance.
+        measures: whether it measures how far rows lie apart, and so needs rows without gaps.
     """
 
     kinds: ClassVar[tuple[Kind, ...]] = ("tabular", "image", "text")
+    measures: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -23,6 +23,7 @@ MISMATCH = 0.5**0.5  # different categories differ in two columns, and so lie on
 
 class _OfTables(Balancer):
     kinds: ClassVar[tuple[Kind, ...]] = ("tabular",)
+    measures: ClassVar[bool] = True
 
 
 class _Synthetic(_OfTables):

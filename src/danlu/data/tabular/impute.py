@@ -48,7 +48,13 @@ class Impute(Gaps):
     indicators: bool = False
 
 
-GAPS: dict[str, type[Component]] = {"impute": Impute, "drop": DropGaps}
+class KeepGaps(Gaps):
+    """Leave missing numbers as they are, for models that take them as such: boosting."""
+
+    name: Literal["keep"] = "keep"
+
+
+GAPS: dict[str, type[Component]] = {"impute": Impute, "drop": DropGaps, "keep": KeepGaps}
 
 
 class NeighbourFiller(Frozen):

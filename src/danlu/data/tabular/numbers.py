@@ -11,7 +11,7 @@ from danlu.core.errors import DataError
 from danlu.data.tabular.dates import date_part, refuse_unparsed
 from danlu.data.tabular.scaling import Scaler, Scaling
 
-Fill = Literal["median", "mean", "most-frequent", "constant"]
+Fill = Literal["median", "mean", "most-frequent", "constant", "keep"]
 Limits = tuple[float, float]
 
 
@@ -41,7 +41,7 @@ class NumberState(Frozen):
         part: which part of a date, None for a number.
         form: the format of dates that are words.
         limits: values beyond are moved to them; None leaves values as they are.
-        fill: stands for a missing value, in the column's own units.
+        fill: stands for a missing value, in the column's own units; None leaves it missing.
         scaling: applied last.
     """
 
@@ -49,7 +49,7 @@ class NumberState(Frozen):
     part: str | None = None
     form: str | None = None
     limits: Limits | None = None
-    fill: float
+    fill: float | None
     scaling: Scaling
 
     @classmethod
@@ -70,6 +70,8 @@ class NumberState(Frozen):
         present = values[~absent] if absent.any() else values
         if len(present) == 0:  # all missing among the training rows: nothing to learn, always 0
             return cls(column=column, part=part, fill=0.0, scaling=Scaling())
+        if fill == "keep":
+            return cls(column=column, part=part, limits=limits, fill=None, scaling=scaler.fit(present))
         stand_in = constant if fill == "constant" else FILLS[fill](present)
         filled = values.copy()
         filled[absent] = stand_in
@@ -91,7 +93,9 @@ class NumberState(Frozen):
 
     @property
     def scaled_fill(self) -> float:
-        """What a missing value becomes, scaled."""
+        """What a missing value becomes, scaled; NaN where it stays missing."""
+        if self.fill is None:
+            return float("nan")
         return float(self.scaling.apply(np.array([self.fill]))[0])
 
 

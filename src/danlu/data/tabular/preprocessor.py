@@ -19,7 +19,7 @@ from danlu.data.dataset import Dataset
 from danlu.data.disk import threads_for
 from danlu.data.place import Hints, Place
 from danlu.data.specs import TabularInputs
-from danlu.data.splits import TrainSplit
+from danlu.data.splits import Part, TrainSplit
 from danlu.data.tabular.categories import (
     Answers,
     CategoryState,
@@ -30,7 +30,7 @@ from danlu.data.tabular.categories import (
     TargetState,
 )
 from danlu.data.tabular.dates import DATE_PARTS
-from danlu.data.tabular.impute import FILLERS, Filler, Impute
+from danlu.data.tabular.impute import FILLERS, Filler, Impute, KeepGaps
 from danlu.data.tabular.numbers import Fill, Limits, NumberState, read_numbers
 from danlu.data.tabular.outliers import limits_of, outside
 from danlu.data.tabular.scaling import Scaler
@@ -40,6 +40,8 @@ from danlu.recipe.sections import Data
 
 if TYPE_CHECKING:
     from danlu.data.examples import Examples
+
+BINNED_ROWS = 200_000  # training rows that bins are learned from, at most
 
 Derived = Annotated[OneHotState | TargetState | WordsState, Field(discriminator="kind")]
 
@@ -62,6 +64,7 @@ class TabularPreprocessor(Frozen):
         derived: further numeric features.
         categories: columns that a model embeds.
         selection: which of all features are kept; None for all.
+        edges: of the bins of each numeric feature that is kept, where the model asks for bins.
     """
 
     kind: Literal["tabular"] = "tabular"
@@ -72,6 +75,7 @@ class TabularPreprocessor(Frozen):
     derived: tuple[Derived, ...] = ()
     categories: tuple[CategoryState, ...]
     selection: Selection | None = None
+    edges: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
@@ -97,7 +101,8 @@ class TabularPreprocessor(Frozen):
             holed = tuple(name for name in fitted.columns if train.column(name).null_count())
             fitted = fitted.model_copy(update={"indicators": holed})
         fitted = fitted._with_filler(train, section, dataset.origin, seed)
-        return fitted._with_selection(train, dataset, section, seed)
+        fitted = fitted._with_selection(train, dataset, section, seed)
+        return fitted if hints.bins is None else fitted._with_edges(train, dataset, hints.bins, seed)
 
     def _with_filler(self, train: TrainSplit, section: Data, origin: str, seed: Seed) -> Self:
         gaps = section.clean.missing
@@ -114,10 +119,20 @@ class TabularPreprocessor(Frozen):
         names = (*self._numeric_names, *(state.column for state in self.categories))
         return self.model_copy(update={"selection": Selection.fit(section.select, numeric, codes, names, answers)})
 
+    def _with_edges(self, train: TrainSplit, dataset: Dataset, bins: int, seed: Seed) -> Self:
+        """With the edges of bins of the features as training sees them."""
+        answers = training_answers(train, dataset, seed) if self.cross_fitted else None
+        rows: Part = train
+        if answers is None and len(train) > BINNED_ROWS:
+            rows = Part(train.rows[np.linspace(0, len(train) - 1, BINNED_ROWS).astype(np.int64)], train.whole)
+        numeric, _ = self.arrays(rows.columns(*self.columns), dataset.origin, answers)
+        return self.model_copy(update={"edges": tuple(bin_edges(values, bins) for values in numeric.T)})
+
     @property
     def inputs(self) -> TabularInputs:
         width = len(self._numeric_names) if self.selection is None else self.selection.width
-        return TabularInputs(numeric=width, cardinalities=tuple(state.size for state in self.embedded))
+        cardinalities = tuple(state.size for state in self.embedded)
+        return TabularInputs(numeric=width, cardinalities=cardinalities, edges=self.edges)
 
     @property
     def embedded(self) -> tuple[CategoryState, ...]:
@@ -136,6 +151,14 @@ class TabularPreprocessor(Frozen):
             return (*(f"direction {i + 1}" for i in range(self.selection.width)), *kept)
         return (*(numeric[position] for position in self.selection.numeric), *kept)
 
+    def in_units(self, position: int, values: np.ndarray) -> np.ndarray:
+        """Values of a numeric feature that the model gets, in its column's own units; as they are where it has none."""
+        if self.selection is not None:
+            if self.selection.directions is not None:
+                return values
+            position = self.selection.numeric[position]
+        return self.numbers[position].scaling.invert(values) if position < len(self.numbers) else values
+
     @property
     def _numeric_names(self) -> tuple[str, ...]:
         return (
@@ -151,6 +174,11 @@ class TabularPreprocessor(Frozen):
         read = [state.column for state in self.numbers] + [state.column for state in self.categories]
         read += [name for state in self.derived for name in state.columns]
         return tuple(dict.fromkeys([*read, *self.indicators]))
+
+    @property
+    def keeps_gaps(self) -> bool:
+        """Whether missing numbers stay missing."""
+        return any(state.fill is None for state in self.numbers)
 
     @property
     def cross_fitted(self) -> bool:
@@ -223,6 +251,18 @@ def training_answers(train: TrainSplit, dataset: Dataset, seed: Seed) -> Answers
     return Answers(values.cast(pl.String).rank("dense").to_numpy().astype(np.int64) - 1, continuous=False, seed=seed)
 
 
+def bin_edges(values: np.ndarray, bins: int) -> tuple[float, ...]:
+    """Where bins of about as many values each begin and end: rising, two edges at least.
+
+    Args:
+        values: of a feature, [rows] float32; NaN is left out.
+        bins: how many, at most; values that repeat make fewer.
+    """
+    known = values[np.isfinite(values)].astype(np.float64)
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1))) if len(known) else np.zeros(1)
+    return tuple(edges.tolist()) if len(edges) > 1 else (float(edges[0]), float(edges[0]) + 1.0)
+
+
 def _varies(values: pl.Series) -> bool:
     """Whether a column has two values or more among the training rows; another row's value makes none a feature."""
     if values.dtype.is_float():
@@ -255,6 +295,8 @@ def _fit_number(column: Column, part: str | None, values: np.ndarray, section: D
     constant = 0.0
     if isinstance(gaps, Impute) and gaps.strategy not in FILLERS:
         fill, constant = gaps.strategy, gaps.constant  # type: ignore[assignment]
+    if isinstance(gaps, KeepGaps):
+        fill = "keep"
     if isinstance(said.missing, str):
         fill = said.missing
     elif said.missing is not None:

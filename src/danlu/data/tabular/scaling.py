@@ -38,6 +38,12 @@ class Scaling(Frozen):
             return np.asarray(np.interp(values, self.quantiles, ranks))
         return np.asarray((BENDS[self.bend](values, self.exponent) - self.offset) / self.scale)
 
+    def invert(self, values: np.ndarray) -> np.ndarray:
+        """The values that `apply` scales to these, [rows] float64."""
+        if self.quantiles:
+            return np.asarray(np.interp(values, np.linspace(-1.0, 1.0, len(self.quantiles)), self.quantiles))
+        return np.asarray(UNBENDS[self.bend](values * self.scale + self.offset, self.exponent))
+
 
 def signed_log1p(values: np.ndarray) -> np.ndarray:
     """log(1 + x), mirrored for negative values so that it is defined everywhere."""
@@ -55,10 +61,32 @@ def yeo_johnson(values: np.ndarray, exponent: float) -> np.ndarray:
     return bent
 
 
+def undo_yeo_johnson(bent: np.ndarray, exponent: float) -> np.ndarray:
+    """The inverse of `yeo_johnson`; beyond what it can give, the nearest that it can."""
+    values = np.empty_like(bent, dtype=np.float64)
+    above, other = ~(bent < 0), 2 - exponent
+    positive, negative = bent[above], -bent[~above]
+    smallest = np.finfo(np.float64).tiny - 1
+    values[above] = (
+        np.expm1(positive)
+        if exponent == 0
+        else np.expm1(np.log1p(np.maximum(exponent * positive, smallest)) / exponent)
+    )
+    values[~above] = -(
+        np.expm1(negative) if other == 0 else np.expm1(np.log1p(np.maximum(other * negative, smallest)) / other)
+    )
+    return values
+
+
 BENDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "none": lambda values, exponent: values,
     "log1p": lambda values, exponent: signed_log1p(values),
     "yeo-johnson": yeo_johnson,
+}
+UNBENDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "none": lambda values, exponent: values,
+    "log1p": lambda values, exponent: np.asarray(np.sign(values) * np.expm1(np.abs(values))),
+    "yeo-johnson": undo_yeo_johnson,
 }
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from danlu.data.specs import TabularInputs
 from danlu.models.normalization import groups_of
+from danlu.models.tabular.features import embedding_width
 
 FEATURES_A_GROUP = 16  # fewer have too little to take a mean and a deviation of
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
@@ -52,11 +53,6 @@ class MLPNetwork(nn.Module):
         features = torch.cat(parts, dim=1)
         answer: Tensor = self.linear(features)
         return answer if self.hidden is None else answer + self.hidden(features)
-
-
-def embedding_width(cardinality: int) -> int:
-    """Numbers that stand for a category: grows slowly with how many there are (fastai's rule, at most 50)."""
-    return min(50, int(1.6 * cardinality**0.56 + 0.5))
 
 
 def _normalization(name: str, size: int) -> nn.Module:

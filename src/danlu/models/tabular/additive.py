@@ -1,0 +1,89 @@
+"""A generalized additive model: one curve a number, one value a category, their sum, and what each curve looks like."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from danlu.data.specs import TabularInputs
+from danlu.data.targets import Classes, Quantity
+from danlu.models.tabular.numbers import PlaceAmongBins
+
+if TYPE_CHECKING:
+    from danlu.data.tabular.preprocessor import TabularPreprocessor
+
+CONSTANT = "(all rows)"
+
+
+class AdditiveNetwork(nn.Module):
+    """numeric: [batch, numbers], categories: [batch, categories] -> [batch, outputs].
+
+    `rises` is how much a curve rises from one edge of a number's bins to the next, [numbers, bins, outputs], so that
+    weight decay makes curves flat; `values` is what each category adds.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, inputs: TabularInputs, outputs: int) -> None:
+        super().__init__()
+        self.edges, self.sizes = inputs.edges, inputs.cardinalities
+        self.place = PlaceAmongBins(inputs.edges)
+        self.rises = nn.Parameter(torch.zeros(inputs.numeric, self.place.bins, outputs))
+        sizes = torch.tensor(inputs.cardinalities, dtype=torch.int64)
+        self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
+        self.values = nn.Parameter(torch.zeros(sum(inputs.cardinalities), outputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, numeric: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
+        answer: Tensor = self.bias
+        if numeric is not None:
+            answer = answer + torch.einsum("bnt,nto->bo", self.place(numeric), self.rises)
+        if categories is not None:
+            answer = answer + nn.functional.embedding(categories + self.offsets, self.values).sum(dim=1)
+        return answer
+
+
+def curves(network: AdditiveNetwork, preprocessor: "TabularPreprocessor", target: Classes | Quantity) -> pl.DataFrame:
+    """What each feature adds, as `Additive.read` describes."""
+    outputs = _outputs(target)
+    names, found = preprocessor.names, []
+    constant = _seen(network.bias, target)
+    rises, values = _seen(network.rises, target), _seen(network.values, target)
+    for position, edges in enumerate(network.edges):
+        heights = np.concatenate([np.zeros((1, len(outputs))), rises[position, : len(edges) - 1].cumsum(axis=0)])
+        mean = ((heights[1:] + heights[:-1]) / 2).mean(axis=0)  # bins hold about as many rows each
+        constant = constant + mean
+        places = preprocessor.in_units(position, np.array(edges))
+        found.append(_rows(names[position], [f"{place:.6g}" for place in places], heights - mean, outputs))
+    begin = 0
+    for category, size in zip(preprocessor.embedded, network.sizes, strict=True):
+        own = values[begin : begin + size]
+        begin += size
+        constant = constant + own.mean(axis=0)
+        found.append(_rows(category.column, list(category.names), own - own.mean(axis=0), outputs))
+    if isinstance(target, Quantity):
+        constant = constant + target.mean
+    return pl.concat([_rows(CONSTANT, [""], constant[None], outputs), *found])
+
+
+def _outputs(target: Classes | Quantity) -> list[str]:
+    """The names of what is added to."""
+    if isinstance(target, Quantity):
+        return [target.column]
+    labels = [str(label) for label in target.labels]
+    return labels[1:] if len(labels) == 2 else labels
+
+
+def _seen(weights: Tensor, target: Classes | Quantity) -> np.ndarray:
+    """Weights over outputs as a person reads them: a number in its units, two classes as one log odds."""
+    values: np.ndarray = weights.detach().double().cpu().numpy()
+    if isinstance(target, Quantity):
+        return values * target.std
+    return values[..., 1:] - values[..., :1] if values.shape[-1] == 2 else values
+
+
+def _rows(feature: str, values: list[str], added: np.ndarray, outputs: list[str]) -> pl.DataFrame:
+    columns = {name: added[:, at] for at, name in enumerate(outputs)}
+    return pl.DataFrame({"feature": [feature] * len(values), "value": values, **columns})

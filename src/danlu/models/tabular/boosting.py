@@ -1,0 +1,178 @@
+"""Gradient boosted trees: grown by LightGBM, answered by torch from LightGBM's own text file, which is read as data.
+
+Reading the file needs no LightGBM, and so neither does a bundle.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from danlu.core.errors import ArtifactError
+from danlu.models.base import Lesson, Rows
+from danlu.models.tabular.trees import Grower, Trees
+
+if TYPE_CHECKING:
+    from danlu.models.tabular.grown import Boosting
+
+TEXT = "lightgbm.txt"
+# Bits of a node's decision_type, and the two bits above them that say which numbers count as missing.
+CATEGORICAL, DEFAULT_LEFT = 1, 2
+MISSING_NONE, MISSING_ZERO = 0, 1
+
+
+class BoostedTrees(Trees):
+    """LightGBM's trees: of two classes the log odds of the second, of more a tree a class and round.
+
+    Attributes:
+        text: LightGBM's file that they are from.
+    """
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__(groups=outputs if outputs > 2 else 1, width=1, zero_first=outputs == 2)
+        self.text = ""
+
+    def put_text(self, text: str) -> None:
+        """Take on the trees of a file of LightGBM's.
+
+        Raises:
+            ArtifactError: it is not such a file, or not of this many outputs.
+        """
+        try:
+            header, *trees = text.split("\nTree=")
+            a_round = int(_fields(header)["num_tree_per_iteration"])
+            grower = Grower(1)
+            for tree in trees:
+                _add(grower, _fields(tree))
+        except (KeyError, ValueError, IndexError) as error:
+            raise ArtifactError(f"{TEXT}: is not a model of LightGBM's: {error!r}") from error
+        if a_round != self.groups or not trees or len(trees) % self.groups:
+            raise ArtifactError(f"{TEXT}: has {len(trees)} trees, {a_round} a round; this model has {self.groups}")
+        self.text = text
+        self.put(grower.tensors())
+
+
+def _fields(lines: str) -> dict[str, str]:
+    """`name=value` a line, until the first empty line."""
+    block = lines.split("\n\n")[0]
+    return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+
+
+def _add(grower: Grower, tree: dict[str, str]) -> None:
+    """A tree of the file. LightGBM numbers leaves on their own, as -1, -2, … among children."""
+
+    def numbers(name: str) -> list[float]:
+        return [float(value) for value in tree.get(name, "").split()]
+
+    def integers(name: str) -> list[int]:
+        return [int(value) for value in tree.get(name, "").split()]
+
+    if int(tree.get("is_linear", 0)):
+        raise ValueError("linear trees")
+    first, splits, values = len(grower), int(tree["num_leaves"]) - 1, numbers("leaf_value")
+    features, thresholds, kinds = integers("split_feature"), numbers("threshold"), integers("decision_type")
+    bounds, words = integers("cat_boundaries"), integers("cat_threshold")
+    grower.roots.append(first)
+
+    def child(name: int) -> int:
+        return first + (name if name >= 0 else splits - 1 - name)
+
+    for node, (left, right) in enumerate(zip(integers("left_child"), integers("right_child"), strict=True)):
+        feature, threshold, kind = features[node], thresholds[node], kinds[node]
+        if kind & CATEGORICAL:
+            own = words[bounds[int(threshold)] : bounds[int(threshold) + 1]]
+            grower.choose(feature, own, child(left), child(right))
+            continue
+        missing = kind >> 2 & 3
+        if missing == MISSING_ZERO:
+            raise ValueError("trees that take 0 for missing")
+        # Where training met no gap in a number, LightGBM takes one for 0.
+        missing_left = threshold >= 0 if missing == MISSING_NONE else bool(kind & DEFAULT_LEFT)
+        grower.split(feature, threshold, missing_left, child(left), child(right))
+    for value in values:
+        grower.leaf([value])
+
+
+class BoostingGrowth:
+    """LightGBM, a round at a time."""
+
+    def __init__(self, options: "Boosting", lesson: Lesson) -> None:
+        import lightgbm
+
+        self.options, self.lesson = options, lesson
+        numbers = lesson.inputs.numeric
+        self.train = lightgbm.Dataset(
+            _matrix(lesson.train),
+            lesson.train.target,
+            weight=lesson.weights,
+            categorical_feature=list(range(numbers, numbers + len(lesson.inputs.cardinalities))),
+            free_raw_data=True,
+            params={"verbosity": -1},
+        )
+        self.booster = lightgbm.Booster(self._settings(), self.train)
+        self.judged = _matrix(lesson.validation)
+        self.sums = np.zeros((len(self.judged), max(1, lesson.outputs if lesson.outputs > 2 else 1)))
+
+    def _settings(self) -> dict[str, Any]:
+        options, outputs = self.options, self.lesson.outputs
+        objective = {1: "regression", 2: "binary"}.get(outputs, "multiclass")
+        return {
+            "objective": objective,
+            **({"num_class": outputs} if outputs > 2 else {}),
+            "learning_rate": options.learning_rate,
+            "num_leaves": options.leaves,
+            "max_depth": options.depth or -1,
+            "min_data_in_leaf": options.leaf_rows,
+            "lambda_l2": options.l2,
+            "bagging_fraction": options.row_share,
+            "bagging_freq": 1 if options.row_share < 1 else 0,
+            "feature_fraction": options.column_share,
+            "seed": self.lesson.seed.derive("boosting").value % 2**31,
+            "num_threads": self.lesson.threads,
+            "deterministic": True,
+            "force_row_wise": True,  # else LightGBM tries which is faster, and the choice decides the last bits
+            "verbosity": -1,
+        }
+
+    def rounds(self) -> Iterator[float]:
+        for done in range(self.options.rounds):
+            finished = self.booster.update()
+            if finished and done:  # no split is worth making, and no later round changes that
+                return
+            added = self.booster.predict(self.judged, start_iteration=done, num_iteration=1, raw_score=True)
+            self.sums += np.asarray(added).reshape(len(self.judged), -1)
+            yield float(self.booster.eval_train()[0][2])
+
+    def scores(self) -> np.ndarray:
+        if self.lesson.outputs == 2:
+            return np.concatenate([np.zeros_like(self.sums), self.sums], axis=1)
+        return self.sums
+
+    def put_into(self, network: nn.Module, rounds: int) -> None:
+        assert isinstance(network, BoostedTrees)
+        network.put_text(self.booster.model_to_string(num_iteration=rounds))
+
+
+class ReadByLightGBM(nn.Module):
+    """A file of LightGBM's as LightGBM itself answers by it."""
+
+    def __init__(self, file: Path, outputs: int) -> None:
+        import lightgbm
+
+        super().__init__()
+        self.booster, self.outputs = lightgbm.Booster(model_file=file), outputs
+
+    def forward(self, numeric: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
+        """numeric: [batch, numbers], categories: [batch, categories] -> [batch, outputs]."""
+        given = [part.double() for part in (numeric, categories) if part is not None]
+        scores = np.asarray(self.booster.predict(torch.cat(given, dim=1).cpu().numpy(), raw_score=True))
+        found = torch.from_numpy(scores.reshape(len(scores), -1)).to(given[0].device, torch.float32)
+        return nn.functional.pad(found, (1, 0)) if self.outputs == 2 else found
+
+
+def _matrix(rows: Rows) -> np.ndarray:
+    """Numbers, then codes, as LightGBM sees them: [rows, features] float32."""
+    return np.concatenate([rows.numeric, rows.codes.astype(np.float32)], axis=1)

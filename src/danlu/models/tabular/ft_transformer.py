@@ -1,0 +1,118 @@
+"""A transformer over a row's features (Gorishniy et al. 2021, Revisiting Deep Learning Models for Tabular Data)."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from danlu.core.errors import ArgumentError
+from danlu.data.specs import TabularInputs
+from danlu.models.tabular.numbers import embed_numbers
+
+if TYPE_CHECKING:
+    from danlu.models.tabular.families import FTTransformer
+
+
+class Tokens(nn.Module):
+    """A row as vectors, [batch, tokens, width]: the one that will answer, one a number, one a category."""
+
+    offsets: Tensor
+
+    def __init__(self, options: "FTTransformer", inputs: TabularInputs) -> None:
+        super().__init__()
+        self.answer = nn.Parameter(torch.empty(1, 1, options.width).uniform_(-1, 1) * options.width**-0.5)
+        self.numbers = embed_numbers(options, inputs, options.width) if inputs.numeric else None
+        # One table for all categories; each has rows of its own.
+        self.table: nn.Embedding | None = None
+        sizes = torch.tensor(inputs.cardinalities, dtype=torch.int64)
+        self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
+        if inputs.cardinalities:
+            self.table = nn.Embedding(int(sizes.sum()), options.width)
+            nn.init.uniform_(self.table.weight, -(options.width**-0.5), options.width**-0.5)
+
+    def forward(self, numeric: Tensor | None, categories: Tensor | None) -> Tensor:
+        given = numeric if numeric is not None else categories
+        assert given is not None
+        parts = [self.answer.expand(len(given), 1, -1)]
+        if self.numbers is not None:
+            parts.append(self.numbers(numeric))
+        if self.table is not None and categories is not None:
+            parts.append(self.table(categories + self.offsets))
+        return torch.cat(parts, dim=1)
+
+
+class Attention(nn.Module):
+    """Tokens look at all tokens with several heads."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, asking: Tensor, tokens: Tensor) -> Tensor:
+        """asking: [batch, some tokens, width], tokens: [batch, tokens, width] -> [batch, some tokens, width]."""
+        query, key, value = (
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for part in (self.query(asking), self.key(tokens), self.value(tokens))
+        )
+        dropout = self.dropout if self.training else 0.0
+        found = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        answer: Tensor = self.out(found.transpose(1, 2).flatten(2))
+        return answer
+
+
+class Gated(nn.Module):
+    """Two layers, the first halved and one half let through by what is positive of the other (ReGLU, Shazeer 2020)."""
+
+    def __init__(self, width: int, inner: int, dropout: float) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(width, 2 * inner), nn.Linear(inner, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        through, gate = self.first(tokens).chunk(2, dim=-1)
+        answer: Tensor = self.second(self.dropout(through * gate.relu()))
+        return answer
+
+
+class Block(nn.Module):
+    """Attention, then a gated layer, each over normalised tokens and added to them.
+
+    Args:
+        first: the paper leaves out the first block's first norm, since tokens begin at one scale.
+        last: only the token that answers is needed of it, and so it alone asks.
+    """
+
+    def __init__(self, options: "FTTransformer", first: bool, last: bool) -> None:
+        super().__init__()
+        width, self.last = options.width, last
+        self.attention_norm = nn.Identity() if first else nn.LayerNorm(width)
+        self.attention = Attention(width, options.heads, options.attention_dropout)
+        self.gated_norm = nn.LayerNorm(width)
+        self.gated = Gated(width, round(width * options.widening), options.dropout)
+        self.dropout = nn.Dropout(options.residual_dropout)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        normed = self.attention_norm(tokens)
+        kept, asking = (tokens[:, :1], normed[:, :1]) if self.last else (tokens, normed)
+        kept = kept + self.dropout(self.attention(asking, normed))
+        answer: Tensor = kept + self.dropout(self.gated(self.gated_norm(kept)))
+        return answer
+
+
+class FTTransformerNetwork(nn.Module):
+    """numeric: [batch, numbers], categories: [batch, categories] -> [batch, outputs]."""
+
+    def __init__(self, options: "FTTransformer", inputs: TabularInputs, outputs: int) -> None:
+        super().__init__()
+        if options.width % options.heads:
+            raise ArgumentError(f"model.width: {options.width} is no multiple of model.heads, {options.heads}")
+        self.tokens = Tokens(options, inputs)
+        last = options.blocks - 1
+        self.blocks = nn.Sequential(*(Block(options, at == 0, at == last) for at in range(options.blocks)))
+        self.head = nn.Sequential(nn.LayerNorm(options.width), nn.ReLU(), nn.Linear(options.width, outputs))
+
+    def forward(self, numeric: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
+        answer: Tensor = self.head(self.blocks(self.tokens(numeric, categories))[:, 0])
+        return answer

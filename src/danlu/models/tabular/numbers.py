@@ -1,0 +1,123 @@
+"""Numbers as vectors: [batch, numbers] -> [batch, numbers, width], each number by weights of its own.
+
+Gorishniy et al. 2022, On Embeddings for Numerical Features in Tabular Deep Learning.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from danlu.data.specs import TabularInputs
+
+if TYPE_CHECKING:
+    from danlu.models.tabular.families import EmbedsNumbers
+
+
+class PerNumber(nn.Module):
+    """A linear map of its own for each number: [batch, numbers, inputs] -> [batch, numbers, width]."""
+
+    def __init__(self, numbers: int, inputs: int, width: int, zero: bool = False) -> None:
+        super().__init__()
+        bound = 0.0 if zero else inputs**-0.5
+        self.weight = nn.Parameter(torch.empty(numbers, inputs, width).uniform_(-bound, bound))
+
+    def forward(self, values: Tensor) -> Tensor:
+        mapped: Tensor = torch.einsum("bni,niw->bnw", values, self.weight)
+        return mapped
+
+
+class LinearEmbedding(nn.Module):
+    """A number scales one learned vector and moves by another."""
+
+    def __init__(self, numbers: int, width: int) -> None:
+        super().__init__()
+        bound = width**-0.5
+        self.weight = nn.Parameter(torch.empty(numbers, width).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(numbers, width).uniform_(-bound, bound))
+
+    def forward(self, numeric: Tensor) -> Tensor:
+        return torch.addcmul(self.bias, numeric[:, :, None], self.weight)
+
+
+class RectifiedEmbedding(LinearEmbedding):
+    """The same with what is negative left out; without that, a linear layer behind it would make it superfluous."""
+
+    def forward(self, numeric: Tensor) -> Tensor:
+        return super().forward(numeric).relu()
+
+
+class PeriodicEmbedding(nn.Module):
+    """Waves of learned frequencies, mixed by a layer of its own for each number."""
+
+    def __init__(self, numbers: int, width: int, frequencies: int, scale: float) -> None:
+        super().__init__()
+        self.frequencies = nn.Parameter(torch.randn(numbers, frequencies) * scale)
+        self.mixing = PerNumber(numbers, 2 * frequencies, width)
+        self.bias = nn.Parameter(torch.zeros(numbers, width))
+
+    def forward(self, numeric: Tensor) -> Tensor:
+        phases = 2 * math.pi * self.frequencies * numeric[:, :, None]
+        mixed: Tensor = self.mixing(torch.cat([phases.cos(), phases.sin()], dim=2))
+        return (mixed + self.bias).relu()
+
+
+class PlaceAmongBins(nn.Module):
+    """How far a number has come through each of its bins: 0 before, 1 behind. Beyond the outer edges nothing changes.
+
+    Args:
+        edges: of each number's bins, rising.
+    """
+
+    start: Tensor
+    width: Tensor
+    there: Tensor
+
+    def __init__(self, edges: Sequence[Sequence[float]]) -> None:
+        super().__init__()
+        self.bins = max((len(own) - 1 for own in edges), default=1)
+        start, width = torch.zeros(len(edges), self.bins), torch.ones(len(edges), self.bins)
+        there = torch.zeros(len(edges), self.bins)
+        for row, own in enumerate(edges):
+            count, places = len(own) - 1, torch.tensor(own, dtype=torch.float64)
+            start[row, :count], width[row, :count] = places[:-1].float(), places.diff().float()
+            there[row, :count] = 1.0
+        # What the preparation says; not weights, since `build` is given it again.
+        for name, values in (("start", start), ("width", width), ("there", there)):
+            self.register_buffer(name, values, persistent=False)
+
+    def forward(self, numeric: Tensor) -> Tensor:
+        """[batch, numbers] -> [batch, numbers, bins]; bins that a number has not are 0."""
+        return ((numeric[:, :, None] - self.start) / self.width).clamp(0.0, 1.0) * self.there
+
+
+class PiecewiseLinearEmbedding(nn.Module):
+    """A line, and besides a bend at every edge of a number's bins; bends begin at nothing."""
+
+    def __init__(self, edges: Sequence[Sequence[float]], width: int) -> None:
+        super().__init__()
+        self.place = PlaceAmongBins(edges)
+        self.line = LinearEmbedding(len(edges), width)
+        self.bends = PerNumber(len(edges), self.place.bins, width, zero=True)
+
+    def forward(self, numeric: Tensor) -> Tensor:
+        line: Tensor = self.line(numeric)
+        bent: Tensor = line + self.bends(self.place(numeric))
+        return bent
+
+
+def embed_numbers(options: "EmbedsNumbers", inputs: TabularInputs, width: int) -> nn.Module:
+    """What turns the numbers of a row into vectors; without an embedding, a line."""
+    return EMBEDDINGS[options.numeric_embedding](options, inputs, width)
+
+
+EMBEDDINGS: dict[str, "Callable[[EmbedsNumbers, TabularInputs, int], nn.Module]"] = {
+    "none": lambda options, inputs, width: LinearEmbedding(inputs.numeric, width),
+    "linear": lambda options, inputs, width: RectifiedEmbedding(inputs.numeric, width),
+    "periodic": lambda options, inputs, width: PeriodicEmbedding(
+        inputs.numeric, width, options.frequencies, options.frequency_scale
+    ),
+    "piecewise-linear": lambda options, inputs, width: PiecewiseLinearEmbedding(inputs.edges, width),
+}

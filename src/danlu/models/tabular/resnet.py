@@ -1,0 +1,48 @@
+"""A residual network over tables (Gorishniy et al. 2021, Revisiting Deep Learning Models for Tabular Data)."""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from danlu.data.specs import TabularInputs
+from danlu.models.tabular.features import Features
+
+if TYPE_CHECKING:
+    from danlu.models.tabular.families import ResNet
+
+
+class Block(nn.Module):
+    """Normalise, widen, narrow; added to what came in."""
+
+    def __init__(self, width: int, inner: int, dropout: float, residual_dropout: float) -> None:
+        super().__init__()
+        self.added = nn.Sequential(
+            nn.BatchNorm1d(width),
+            nn.Linear(width, inner),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(inner, width),
+            nn.Dropout(residual_dropout),
+        )
+
+    def forward(self, values: Tensor) -> Tensor:
+        answer: Tensor = values + self.added(values)
+        return answer
+
+
+class ResNetNetwork(nn.Module):
+    """numeric: [batch, numbers], categories: [batch, categories] -> [batch, outputs]."""
+
+    def __init__(self, options: "ResNet", inputs: TabularInputs, outputs: int) -> None:
+        super().__init__()
+        width, inner = options.width, round(options.width * options.widening)
+        self.features = Features(options, inputs)
+        self.stem = nn.Linear(self.features.width, width)
+        self.blocks = nn.Sequential(
+            *(Block(width, inner, options.dropout, options.residual_dropout) for _ in range(options.blocks))
+        )
+        self.head = nn.Sequential(nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, outputs))
+
+    def forward(self, numeric: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
+        answer: Tensor = self.head(self.blocks(self.stem(self.features(numeric, categories))))
+        return answer

@@ -1,0 +1,165 @@
+"""A decision tree: grown by scikit-learn a level at a time, kept as arrays, read as rules."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from torch import nn
+
+from danlu.data.targets import Classes, Quantity
+from danlu.models.base import Lesson, Rows
+from danlu.models.tabular.trees import WORD, Grower, Trees
+
+if TYPE_CHECKING:
+    from danlu.data.tabular.preprocessor import TabularPreprocessor
+    from danlu.models.tabular.grown import Tree
+
+NO_NODE = -1  # scikit-learn's number for the children of a leaf
+MOST_CODES = 64  # of a category that a question may be about: the most frequent ones
+Asked = tuple[int, int]  # a category's position, and one of its codes
+
+
+class TreeGrowth:
+    """Trees of one level more each round. A tree's upper levels do not change as it is grown deeper."""
+
+    def __init__(self, options: "Tree", lesson: Lesson) -> None:
+        self.options, self.lesson = options, lesson
+        self.network = Trees(groups=1, width=lesson.outputs, zero_first=False)
+        self.asked = frequent_codes(lesson.train.codes)
+        self.grown: list[Any] = []
+
+    def rounds(self) -> Iterator[float]:
+        import torch
+
+        from danlu.data.balance.emphasis import Emphasis
+        from danlu.models.heads import HEADS
+
+        lesson, features = self.lesson, one_hot(self.lesson.train, self.asked)
+        head = HEADS["classification" if lesson.outputs > 1 else "regression"]
+        for depth in range(1, self.options.depth + 1):
+            tree = self._estimator(depth).fit(features, lesson.train.target, sample_weight=lesson.weights)
+            if self.grown and tree.tree_.node_count == self.grown[-1].tree_.node_count:
+                return
+            self.grown.append(tree)
+            self.put_into(self.network, depth)
+            logits = torch.from_numpy(_answers(self.network, lesson.train))
+            loss, count = head.loss(logits, torch.from_numpy(lesson.train.target), Emphasis())
+            yield float(loss) / count
+
+    def _estimator(self, depth: int) -> Any:
+        from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+        kind = DecisionTreeClassifier if self.lesson.outputs > 1 else DecisionTreeRegressor
+        seed = self.lesson.seed.derive("tree").value % 2**32
+        return kind(max_depth=depth, min_samples_leaf=self.options.leaf_rows, random_state=seed)
+
+    def scores(self) -> np.ndarray:
+        return _answers(self.network, self.lesson.validation)
+
+    def put_into(self, network: nn.Module, rounds: int) -> None:
+        assert isinstance(network, Trees)
+        network.put(_grown(self.grown[rounds - 1], self.lesson, self.asked).tensors())
+
+
+def frequent_codes(codes: np.ndarray) -> list[Asked]:
+    """The codes that questions may be about, of [rows, categories]."""
+    found: list[Asked] = []
+    for at in range(codes.shape[1]):
+        counts = np.bincount(codes[:, at])
+        most = np.argsort(-counts, kind="stable")[:MOST_CODES]
+        found += [(at, int(code)) for code in np.sort(most[counts[most] > 0])]
+    return found
+
+
+def one_hot(rows: Rows, asked: list[Asked]) -> np.ndarray:
+    """Numbers, then whether a category has a code, for each that is asked for: [rows, features] float32."""
+    ones = np.empty((len(rows.codes), len(asked)), dtype=np.float32)
+    for column, (at, code) in enumerate(asked):
+        ones[:, column] = rows.codes[:, at] == code
+    return np.concatenate([rows.numeric, ones], axis=1)
+
+
+def _answers(network: Trees, rows: Rows) -> np.ndarray:
+    """[rows, outputs]."""
+    import torch
+
+    with torch.inference_mode():
+        numeric = torch.from_numpy(rows.numeric) if rows.numeric.shape[1] else None
+        codes = torch.from_numpy(rows.codes) if rows.codes.shape[1] else None
+        return np.asarray(network(numeric, codes))
+
+
+def _grown(estimator: Any, lesson: Lesson, asked: list[Asked]) -> Grower:
+    """A tree of scikit-learn's with questions for one code as questions for a set of one category."""
+    tree, grower = estimator.tree_, Grower(lesson.outputs)
+    numbers = lesson.inputs.numeric
+    values = _leaf_values(tree, lesson.outputs)
+    grower.roots.append(0)
+    for node in range(tree.node_count):
+        left, right, feature = int(tree.children_left[node]), int(tree.children_right[node]), int(tree.feature[node])
+        if left == NO_NODE:
+            grower.leaf(values[node].tolist())
+        elif feature < numbers:
+            missing_left = bool(tree.missing_go_to_left[node])
+            grower.split(feature, float(tree.threshold[node]), missing_left, left, right)
+        else:
+            category, code = asked[feature - numbers]
+            words = [0] * (code // WORD) + [1 << (code % WORD)]
+            grower.choose(numbers + category, words, right, left)  # at most a half is left: the category is another
+    return grower
+
+
+def _leaf_values(tree: Any, outputs: int) -> np.ndarray:
+    """Means, or logarithms of the classes' shares, [nodes, outputs].
+
+    One row more than there are, spread as in all rows, keeps a share from being 0.
+    """
+    if outputs == 1:
+        return np.asarray(tree.value[:, 0, :1])
+    counts = tree.value[:, 0, :] * tree.weighted_n_node_samples[:, None]
+    shares = np.zeros((tree.node_count, outputs))
+    shares[:, : counts.shape[1]] = counts
+    whole = (shares[0] + 1 / outputs) / (shares[0].sum() + 1)
+    return np.asarray(np.log((shares + whole) / (shares.sum(axis=1, keepdims=True) + 1)))
+
+
+def rules(network: Trees, preprocessor: "TabularPreprocessor", target: Classes | Quantity) -> pl.DataFrame:
+    """A rule a leaf, as `Tree.read` describes."""
+    found: list[tuple[str, np.ndarray]] = []
+    nodes = {name: values.cpu().numpy() for name, values in network.state_dict().items()}
+
+    def walk(node: int, conditions: tuple[str, ...]) -> None:
+        left, right = int(nodes["left"][node]), int(nodes["right"][node])
+        if left == node:
+            found.append((" and ".join(conditions) or "always", nodes["value"][node]))
+            return
+        yes, no = _condition(node, nodes, preprocessor)
+        walk(left, (*conditions, yes))
+        walk(right, (*conditions, no))
+
+    walk(int(nodes["roots"][0]), ())
+    words, values = [rule for rule, _ in found], np.stack([value for _, value in found])
+    if isinstance(target, Quantity):
+        return pl.DataFrame({"rule": words, "prediction": values[:, 0].astype(np.float64) * target.std + target.mean})
+    shares = np.exp(values - values.max(axis=1, keepdims=True))
+    answers = target.decode((shares / shares.sum(axis=1, keepdims=True)).astype(np.float32))
+    return pl.DataFrame({"rule": words}).hstack(answers.select("prediction", "probability"))
+
+
+def _condition(node: int, nodes: dict[str, np.ndarray], preprocessor: "TabularPreprocessor") -> tuple[str, str]:
+    """What holds on a node's left, and on its right."""
+    feature, numbers = int(nodes["feature"][node]), preprocessor.inputs.numeric
+    if nodes["set_size"][node]:
+        category = preprocessor.embedded[feature - numbers]
+        start = int(nodes["set_start"][node])
+        words = nodes["words"][start : start + int(nodes["set_size"][node])]
+        named = [name for code, name in enumerate(category.names) if _holds(words, code)]
+        return f"{category.column} is {' or '.join(named)}", f"{category.column} is not {' or '.join(named)}"
+    place = float(preprocessor.in_units(feature, np.array([nodes["threshold"][node]], dtype=np.float64))[0])
+    name = preprocessor.names[feature]
+    return f"{name} <= {place:.6g}", f"{name} > {place:.6g}"
+
+
+def _holds(words: np.ndarray, code: int) -> bool:
+    return code // WORD < len(words) and bool(int(words[code // WORD]) >> (code % WORD) & 1)
