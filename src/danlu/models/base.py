@@ -4,13 +4,14 @@ The table of families stands in `table`. Imports no torch: networks are imported
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import polars as pl
+from pydantic import Field, model_validator
 
 from danlu.artifacts.bundle import WEIGHTS
 from danlu.core.component import Component
@@ -122,6 +123,28 @@ class Model(Component):
         from danlu.artifacts.tensors import load_tensors
 
         load_weights(network, load_tensors(folder / WEIGHTS))
+
+
+Size = Literal["small", "base", "large"]
+Sizes = Mapping[Size, Mapping[str, Any]]
+
+
+class Sized(Model):
+    """A family with presets of its options, of which a recipe may change single ones.
+
+    Attributes:
+        sizes: what each preset says.
+    """
+
+    sizes: ClassVar[Sizes]
+    size: Size | None = Field(default=None, description="a preset of the other options, where they are left out")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_the_size(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("size") not in cls.sizes:
+            return values
+        return {**cls.sizes[values["size"]], **values}
 
 
 class Readable(Model):

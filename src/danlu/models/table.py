@@ -1,7 +1,7 @@
 """The models a recipe may name, with their options. Imports no torch: the networks are imported when one is built."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -11,6 +11,7 @@ from danlu.core.errors import ArgumentError
 from danlu.data.place import Hints
 from danlu.data.specs import InputSpec
 from danlu.models.base import Model as Model
+from danlu.models.base import Sized, Sizes
 from danlu.models.tabular.families import MLP as MLP
 from danlu.models.tabular.families import Additive, FTTransformer, ResNet, TabM
 from danlu.models.tabular.families import Linear as Linear
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
 
 
-class SmallResNet(Model):
+class SmallResNet(Sized):
     """A small residual network for small images (28 to 64 pixels a side), from new weights.
 
     The stem works at full resolution; each further width is a stage at half the one before, refined by residual
@@ -31,6 +32,11 @@ class SmallResNet(Model):
     """
 
     kinds = ("image",)
+    sizes: ClassVar[Sizes] = {
+        "small": {"stem": 8, "widths": (16, 32, 64)},
+        "base": {},
+        "large": {"stem": 32, "widths": (64, 128, 256), "blocks": 2},
+    }
     name: Literal["small-resnet"] = "small-resnet"
     stem: PositiveInt = Field(default=16, description="channels at full resolution")
     widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
@@ -107,13 +113,18 @@ class Timm(Model):
         return self.model_copy(update={"pretrained": None, "finetune": Finetune()})
 
 
-class Transformer(Model):
+class Transformer(Sized):
     """A model of transformers: an architecture as `hf:llama` with its `config`, or a local folder as `hf:./MiniLM`.
 
     A language model may also be a GGUF file, `hf:./model.gguf`, or a folder that holds one.
     """
 
     kinds = ("text", "corpus", "chat", "preference")
+    sizes: ClassVar[Sizes] = {
+        "small": {},
+        "base": {},
+        "large": {},
+    }  # of new weights; `models.transformers.SIZES` says the settings
     extra = "text"
     name: Annotated[str, Field(pattern=r"^hf:.+")]
     config: dict[str, Any] | None = Field(default=None, description="the architecture's own settings")

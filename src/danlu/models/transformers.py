@@ -33,12 +33,12 @@ DROPOUTS = (
     *("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "summary_first_dropout"),
     *("embd_pdrop", "embed_dropout", "embedding_dropout", "mlp_dropout"),
 )
-# Sizes that learn from a few thousand texts in a minute on two cores, where a recipe gives no config.
-SMALL: dict[str, Any] = {
-    "hidden_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 512,
+# A model of new weights, where a recipe gives no config: the small one learns from a few thousand texts in a minute on
+# two cores.
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 512},
+    "base": {"hidden_size": 512, "num_hidden_layers": 6, "num_attention_heads": 8, "intermediate_size": 2048},
+    "large": {"hidden_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 16, "intermediate_size": 4096},
 }
 
 
@@ -190,7 +190,7 @@ def _network(
             return network, _fresh(network, found, options.folder)
         name = options.name.removeprefix("hf:")
         _require_architecture(name)
-        config = {**_own_settings(inputs), **(options.config or SMALL), **settings}
+        config = {**_own_settings(inputs), **own_config(options), **settings}
         config |= _dropouts(options, configs.for_model(name))
         own = configs.for_model(name, **config)
         return builder.from_config(own, trust_remote_code=False, **_attention(options)), ()
@@ -229,6 +229,14 @@ def _attention(options: "Transformer") -> dict[str, str]:
     """How attention is computed, where the recipe says."""
     names = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
     return {"attn_implementation": names[options.attention]} if options.attention in names else {}
+
+
+def own_config(options: "Transformer") -> dict[str, Any]:
+    """The recipe's config; what it leaves out by the size, which is small where it says neither."""
+    said = options.config or {}
+    if options.size is not None:
+        return {**SIZES[options.size], **said}
+    return said or SIZES["small"]
 
 
 def _dropouts(options: "Transformer", config: object) -> dict[str, float]:

@@ -100,7 +100,7 @@ def _shape_of(recipe: Recipe) -> dict[str, Decoder]:
     from danlu.core.extras import require
     from danlu.core.torchvision import mend_torchvision
     from danlu.models.table import Transformer
-    from danlu.models.transformers import SMALL, folder_config
+    from danlu.models.transformers import folder_config, own_config
 
     model = recipe.model
     if not isinstance(model, Transformer):
@@ -109,9 +109,7 @@ def _shape_of(recipe: Recipe) -> dict[str, Decoder]:
     mend_torchvision()
     from transformers import AutoConfig
 
-    name, said = (
-        folder_config(model.folder) if model.folder else (model.name.removeprefix("hf:"), model.config or SMALL)
-    )
+    name, said = folder_config(model.folder) if model.folder else (model.name.removeprefix("hf:"), own_config(model))
     if name not in SHAPED_SO:
         raise ArgumentError(f"--on-paper: the formulae are for {' and '.join(SHAPED_SO)} models, not for {model.name}")
     config: Any = AutoConfig.for_model(name, **said)

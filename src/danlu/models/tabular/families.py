@@ -1,13 +1,13 @@
 """The families of networks over tables that a recipe may name, with their options. Imports no torch."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import polars as pl
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from danlu.data.place import Hints
 from danlu.data.specs import InputSpec
-from danlu.models.base import Habits, Model, Readable
+from danlu.models.base import Habits, Model, Readable, Sized, Sizes
 from danlu.recipe.sections import Fraction
 
 if TYPE_CHECKING:
@@ -33,10 +33,11 @@ class Linear(Model):
         return MLPNetwork(inputs, outputs, hidden=(), dropout=0.0, normalization="none", activation="relu")
 
 
-class MLP(Model):
+class MLP(Sized):
     """A multilayer perceptron beside a linear path, over numbers and embedded categories."""
 
     kinds = ("tabular",)
+    sizes: ClassVar[Sizes] = {"small": {"hidden": (64,)}, "base": {}, "large": {"hidden": (512, 512, 512)}}
     name: Literal["mlp"] = "mlp"
     hidden: tuple[PositiveInt, ...] = (128, 128)
     dropout: Fraction = 0.1
@@ -50,7 +51,7 @@ class MLP(Model):
         return MLPNetwork(inputs, outputs, self.hidden, self.dropout, self.normalization, self.activation)
 
 
-class EmbedsNumbers(Model):
+class EmbedsNumbers(Sized):
     """A network that may turn each number into a vector before anything else (Gorishniy et al. 2022)."""
 
     kinds = ("tabular",)
@@ -71,6 +72,7 @@ class ResNet(EmbedsNumbers):
     """A residual network: blocks of two layers, each added to what it was given (Gorishniy et al. 2021)."""
 
     habits = Habits(patience=16)
+    sizes: ClassVar[Sizes] = {"small": {"width": 64, "blocks": 1}, "base": {}, "large": {"width": 384, "blocks": 4}}
     name: Literal["resnet"] = "resnet"
     embedding_width: PositiveInt = Field(default=8, description="of an embedded number")
     width: PositiveInt = 128
@@ -93,6 +95,11 @@ class FTTransformer(EmbedsNumbers):
     """
 
     habits = Habits(lr_factor=0.5, patience=16)
+    sizes: ClassVar[Sizes] = {
+        "small": {"width": 32, "blocks": 1},
+        "base": {},
+        "large": {"width": 192, "blocks": 3, "heads": 8},  # the paper's own
+    }
     name: Literal["ft-transformer"] = "ft-transformer"
     width: PositiveInt = Field(default=64, description="of a token; a multiple of `heads`")
     blocks: PositiveInt = 2
@@ -116,6 +123,11 @@ class TabM(EmbedsNumbers):
     """
 
     habits = Habits(patience=16)
+    sizes: ClassVar[Sizes] = {
+        "small": {"width": 64, "members": 8},
+        "base": {},
+        "large": {"width": 512, "blocks": 3, "members": 32},  # the paper's own
+    }
     name: Literal["tabm"] = "tabm"
     members: PositiveInt = 16
     embedding_width: PositiveInt = Field(default=8, description="of an embedded number")
