@@ -163,8 +163,6 @@ def test_an_unknown_recipe_names_the_nearest_built_in() -> None:
     ("section", "key"),
     [
         ({"model": {"name": "hf:./MiniLM", "finetune": {"mode": "lora", "rank": 16}}}, "model.finetune.mode"),
-        ({"evaluation": {"folds": 5}}, "evaluation.folds"),
-        ({"evaluation": {"confidence": 0.95}}, "evaluation.confidence"),
         ({"explanation": {"methods": ["shap"]}}, "explanation"),
         ({"visualization": ["graph", "features"]}, "visualization"),
         ({"tuning": {"space": {"training.optimizer.lr": {"log": [1e-5, 1e-1]}}}}, "tuning"),
