@@ -162,8 +162,6 @@ def test_an_unknown_recipe_names_the_nearest_built_in() -> None:
 @pytest.mark.parametrize(
     ("section", "key"),
     [
-        ({"evaluation": {"folds": 5}}, "evaluation.folds"),
-        ({"evaluation": {"confidence": 0.95}}, "evaluation.confidence"),
         ({"explanation": {"methods": ["shap"]}}, "explanation"),
         ({"visualization": ["graph", "features"]}, "visualization"),
         ({"tuning": {"space": {"training.optimizer.lr": {"log": [1e-5, 1e-1]}}}}, "tuning"),
