@@ -1,8 +1,8 @@
 """danlu: raw data to a trained, evaluated and portable model from one typed recipe.
 
 Each verb of the command line is a function here: `train`, `resume`, `evaluate`, `run`, `predict`, `check`, `new`,
-`plan`, `compare`, `runs`, `generate`, `export`, `deploy`, `visualize`, `doctor`; `load` opens a bundle. They are
-imported when first used, so that `import danlu` costs nothing.
+`models`, `plan`, `compare`, `runs`, `generate`, `export`, `deploy`, `visualize`, `doctor`; `load` opens a bundle. They
+are imported when first used, so that `import danlu` costs nothing.
 """
 
 import importlib
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from danlu.verbs.export import export as export
     from danlu.verbs.generate import generate as generate
     from danlu.verbs.load import load as load
+    from danlu.verbs.models import models as models
     from danlu.verbs.new import new as new
     from danlu.verbs.plan import plan as plan
     from danlu.verbs.predict import predict as predict
@@ -31,7 +32,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 VERBS = (
-    *("check", "compare", "deploy", "doctor", "evaluate", "export", "generate", "load", "new", "plan", "predict"),
+    *(
+        "check",
+        "compare",
+        "deploy",
+        "doctor",
+        "evaluate",
+        "export",
+        "generate",
+        "load",
+        "models",
+        "new",
+        "plan",
+        "predict",
+    ),
     *("run", "runs", "train"),
     "visualize",
 )
@@ -52,6 +66,7 @@ __all__ = [
     "generate",
     "load",
     "load_recipe",
+    "models",
     "new",
     "plan",
     "predict",

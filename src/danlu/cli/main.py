@@ -28,6 +28,7 @@ VERBS = {
     "new": "Look at data and write a commented recipe for it.",
     "check": "Validate a recipe, profile its data and audit it for leakage; train nothing.",
     "plan": "Foresee the memory, arithmetic and time of a training; say what would fit if it does not.",
+    "models": "List the models a recipe may name, with what each weighs and computes.",
     "train": "Train a model into a run directory; judge it later.",
     "evaluate": "Judge a run's model on its validation and test splits; write the report.",
     "predict": "Answer every row of a file, folder or glob with a bundle.",

@@ -11,6 +11,7 @@ from danlu.core.console import say
 from danlu.core.errors import ArgumentError, DanluError
 
 if TYPE_CHECKING:
+    from danlu.recipe.schema import Recipe
     from danlu.verbs.plan import Prediction
 
 Memory = Annotated[float | None, Parameter(name="--memory", help="Plan for so many GB in place of what is free here.")]
@@ -33,11 +34,21 @@ Tokens = Annotated[
 ]
 
 
+Candidates = Annotated[
+    str | None,
+    Parameter(
+        help="Compare pretrained models on the recipe's data by a linear probe and say which to take, as in "
+        "timm:resnet18=weights.safetensors,hf:./MiniLM; nothing is trained.",
+    ),
+]
+
+
 def plan(
     recipe: OptionalRecipe = None,
     *,
     overrides: Overrides = (),
     memory: Memory = None,
+    candidates: Candidates = None,
     on_paper: OnPaper = None,
     model: Models = "7b,70b",
     card: Card = "h100",
@@ -62,6 +73,8 @@ def plan(
         return 0
     if loaded is None:
         raise ArgumentError("give a recipe, or --on-paper with numbers of GPUs")
+    if candidates is not None:
+        return _compare(loaded, candidates, json)
     from danlu.verbs.plan import plan as plan_verb
 
     found = plan_verb(loaded, None if memory is None else round(memory * 1e9))
@@ -70,6 +83,23 @@ def plan(
     else:
         _print(found)
     return 0 if found.fits else DanluError.exit_code
+
+
+def _compare(recipe: "Recipe", candidates: str, json: bool) -> int:
+    """Probe the candidates; a line each, the best first."""
+    from danlu.verbs.candidates import compare_candidates
+
+    found = compare_candidates(recipe, [name.strip() for name in candidates.split(",") if name.strip()])
+    if json:
+        print_json([asdict(candidate) for candidate in found])
+        return 0
+    rows = [{**asdict(candidate), "take": "<- take it" if candidate.take else ""} for candidate in found]
+    print_table([{("s / 1000" if key == "seconds" else key): value for key, value in row.items()} for row in rows])
+    say(
+        "a linear model on frozen features, judged on validation samples; taken is the fastest whose interval reaches "
+        "the best. Fine-tuning gains more where the probe is low"
+    )
+    return 0
 
 
 def _counts(said: str) -> list[int]:
@@ -93,6 +123,8 @@ def _print(found: "Prediction") -> None:
     print(f"compute   {found.flops / 1e9:,.3g} GFLOP a step, {found.flops * found.steps / 1e12:,.3g} TFLOP in all")
     if found.step_seconds is not None and found.seconds is not None:
         print(f"time      {found.step_seconds * 1000:,.3g} ms a step; {found.steps:,} steps take {span(found.seconds)}")
+    if found.warning is not None:
+        print(f"warning   {found.warning}")
     if found.fits:
         return
     print("it does not fit" + ("; what would:" if found.cures else ", and none of the settings known here helps"))

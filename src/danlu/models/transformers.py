@@ -191,7 +191,10 @@ def _network(
         name = options.name.removeprefix("hf:")
         _require_architecture(name)
         config = {**_own_settings(inputs), **own_config(options), **settings}
-        config |= _dropouts(options, configs.for_model(name))
+        usual = configs.for_model(name)
+        if getattr(usual, "num_key_value_heads", None) and "num_attention_heads" in config:
+            config.setdefault("num_key_value_heads", config["num_attention_heads"])  # not as many as a large one has
+        config |= _dropouts(options, usual)
         own = configs.for_model(name, **config)
         return builder.from_config(own, trust_remote_code=False, **_attention(options)), ()
     except pickle.UnpicklingError as error:

@@ -19,6 +19,7 @@ from danlu.evaluation.metric import Truth
 from danlu.evaluation.metrics import METRICS, compute_metrics, in_units
 from danlu.evaluation.streaming import Running
 from danlu.recipe.sections import Finetune, Parallel, Training
+from danlu.verbs.capacity import crowded
 from danlu.verbs.features import on_features
 from danlu.verbs.feeding import examples_of_part, training_feed
 from danlu.verbs.prepare import Opened, Prepared, fit_preparation, judged_content, shorten
@@ -265,7 +266,7 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
 
 
 def say_what_is_trained(fitting: Fitting, first: int) -> None:
-    """The line that training begins with."""
+    """The line that training begins with, and a warning where the model is large for its data."""
     opened, plan, length = fitting.opened, fitting.plan, fitting.balanced.feed.length
     parameters = count(fitting.whole or fitting.model)
     trained = count(fitting.model, trained=True)
@@ -277,6 +278,9 @@ def say_what_is_trained(fitting: Fitting, first: int) -> None:
         f"training {opened.model.name} ({counted}) on {length:,} samples: "
         f"{begun} of {opened.recipe.training.batch_size} on {fitting.accelerator.torch_device}{by}"
     )
+    warning = crowded(fitting)
+    if warning is not None:
+        say(f"warning: {warning}")
 
 
 def count(model: "nn.Module", trained: bool = False) -> int:

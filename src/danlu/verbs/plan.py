@@ -14,6 +14,7 @@ from danlu.core.errors import ArgumentError, RecipeError
 from danlu.models.base import FitsItself
 from danlu.recipe.load import as_recipe, check_recipe
 from danlu.recipe.schema import Recipe
+from danlu.verbs.capacity import crowded
 from danlu.verbs.fitting import Fitting, begin, with_training
 from danlu.verbs.prepare import open_data
 from danlu.verbs.settle import MEMORY_SHARE, largest_batch, some_rate
@@ -53,6 +54,7 @@ class Prediction:
         step_seconds: measured here over some steps; None where it does not fit.
         seconds: of all steps and validations together; None where it does not fit.
         cures: settings that would fit, each with its peak.
+        warning: where the model is far too large for the data; None where it is not.
     """
 
     device: str
@@ -67,6 +69,7 @@ class Prediction:
     step_seconds: float | None
     seconds: float | None
     cures: dict[str, int]
+    warning: str | None = None
 
 
 def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | None = None) -> Prediction:
@@ -121,6 +124,7 @@ def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | No
         step_seconds=timed.step_s if fits else None,
         seconds=passes * timed.step_s if fits else None,
         cures={} if fits or free is None else _cures(fitting, size, MEMORY_SHARE * free),
+        warning=crowded(fitting),
     )
 
 

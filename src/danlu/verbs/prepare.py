@@ -105,7 +105,7 @@ def shorten(opened: Opened) -> Opened:
     """Two batches of each part and two steps: enough to see every stage work."""
     said = opened.recipe.training.batch_size
     batch = said if isinstance(said, int) else FEW_SAMPLES
-    train, validation, test = (_thin(part, 2 * batch) for _, part in opened.splits.items())
+    train, validation, test = (thin(part, 2 * batch) for _, part in opened.splits.items())
     training = opened.recipe.training.model_copy(update={"max_steps": 2, "epochs": 2})
     return replace(
         opened,
@@ -114,7 +114,7 @@ def shorten(opened: Opened) -> Opened:
     )
 
 
-def _thin(part: Part, count: int) -> Part:
+def thin(part: Part, count: int) -> Part:
     """Rows spread evenly over a part: a file sorted by class still gives all classes."""
     chosen = np.unique(np.linspace(0, len(part.rows) - 1, count).astype(np.int64))
     return Part(part.rows[chosen], part.whole)

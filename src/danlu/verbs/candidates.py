@@ -1,0 +1,156 @@
+"""Which pretrained model to begin from: a linear probe on what each makes of some of the user's samples.
+
+How well a linear model does on frozen features foretells how well fine-tuning will (Kornblith et al. 2019), and takes
+one pass over a thousand samples. In: a recipe and names. Out: a line for each, and the one to take.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from danlu.core.component import components
+from danlu.core.device import make_deterministic
+from danlu.core.devices import open_device
+from danlu.core.errors import ArgumentError
+from danlu.core.names import suggestion
+from danlu.core.seeds import Seed
+from danlu.data.splits import Splits, TrainSplit
+from danlu.data.targets import Classes, Quantity
+from danlu.evaluation.evaluate import supervised_truth
+from danlu.evaluation.intervals import Resampling, with_intervals
+from danlu.evaluation.metrics import metric_named
+from danlu.models.base import Model
+from danlu.recipe.schema import Recipe
+from danlu.verbs.feeding import examples_of_part
+from danlu.verbs.prepare import Opened, Prepared, fit_preparation, open_data, thin
+
+if TYPE_CHECKING:
+    from danlu.data.examples import Examples
+
+SAMPLES = 1000  # of each split, at most
+METRICS = {"classification": "balanced-accuracy", "regression": "r2"}
+RESAMPLES = 500
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that one could begin from.
+
+    Attributes:
+        name: as it was given.
+        parameters: of the model.
+        width: of its features.
+        metric: that the probe is judged by, on validation.
+        value, low, high: of the probe, with its 95 % interval.
+        seconds: that a thousand samples took on this device.
+        take: whether it is the one to take: the fastest that is not clearly behind the best.
+    """
+
+    name: str
+    parameters: int
+    width: int
+    metric: str
+    value: float
+    low: float
+    high: float
+    seconds: float
+    take: bool = False
+
+
+def compare_candidates(recipe: Recipe, names: Sequence[str]) -> list[Candidate]:
+    """Probe models on a recipe's data.
+
+    Args:
+        names: of models as `model.name`; weights of timm's stand behind an `=`, as
+            `timm:resnet18=weights.safetensors`.
+
+    Returns:
+        the best first.
+
+    Raises:
+        ArgumentError: a name is unknown, a model has no features of samples, or the task is none that is probed.
+        DataError, MissingExtra: as training would.
+    """
+    found = [_probed(recipe, name) for name in names]
+    found.sort(key=lambda candidate: -candidate.value)
+    good = [candidate for candidate in found if candidate.high >= found[0].value]
+    taken = min(good, key=lambda candidate: candidate.seconds)
+    return [replace(candidate, take=candidate is taken) for candidate in found]
+
+
+def _probed(recipe: Recipe, name: str) -> Candidate:
+    import torch
+
+    opened = open_data(recipe.model_copy(update={"model": _model(name)}))
+    if opened.dataset.task not in METRICS:
+        raise ArgumentError(f"--candidates: {opened.dataset.task} is not probed, only {' and '.join(METRICS)}")
+    train, validation, test = (thin(part, SAMPLES) for _, part in opened.splits.items())
+    opened = replace(opened, splits=Splits(TrainSplit(train.rows, train.whole), validation, test))
+    make_deterministic()
+    prepared, device = fit_preparation(opened), open_device(opened.recipe.training.device).torch_device
+    torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
+    network: Any = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs).to(device)
+    if not hasattr(network, "features"):
+        raise ArgumentError(f"--candidates: {name} has no features of samples to probe; compare it by training it")
+    parts = [examples_of_part(opened, prepared, part) for part in (opened.splits.train, opened.splits.validation)]
+    begun = time.perf_counter()
+    features = [_features(network, examples, device) for examples in parts]
+    seconds = (time.perf_counter() - begun) * 1000 / sum(map(len, features))
+    metric, figure = _judged(opened, prepared, *features)
+    parameters = sum(weight.numel() for weight in network.parameters())
+    bounds = figure.get("low", figure["value"]), figure.get("high", figure["value"])
+    return Candidate(name, parameters, features[0].shape[1], metric, figure["value"], *bounds, seconds)
+
+
+def _model(said: str) -> Model:
+    """The options that a name means."""
+    name, _, weights = said.partition("=")
+    table = components("model")
+    family = name.split(":")[0]
+    if family not in table:
+        raise ArgumentError(f"--candidates: no model {name!r}{suggestion(name, table)}")
+    options = table[family].model_validate({"name": name, **({"pretrained": weights} if weights else {})})
+    assert isinstance(options, Model)
+    # Sentences as the mean of their tokens, whatever the model would do of itself.
+    own_pooling = hasattr(options, "pooling") and options.pooling is None
+    return options.model_copy(update={"pooling": "mean"}) if own_pooling else options
+
+
+def _features(network: Any, examples: "Examples", device: Any) -> np.ndarray:
+    """What the body makes of samples, [samples, width]."""
+    from danlu.models.infer import judging
+    from danlu.training.head_only import AT_ONCE
+
+    found = []
+    with judging(network):
+        for _, inputs, _ in examples.in_order(AT_ONCE, device):
+            found.append(network.features(**inputs).float().flatten(1).cpu().numpy())
+    return np.concatenate(found)
+
+
+def _judged(
+    opened: Opened, prepared: Prepared, train: np.ndarray, validation: np.ndarray
+) -> tuple[str, dict[str, float]]:
+    """The metric, and its figure of a linear model on features."""
+    from sklearn.linear_model import LogisticRegression, RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    target, splits = prepared.target, opened.splits
+    name = METRICS[opened.dataset.task]
+    if isinstance(target, Classes):
+        codes = target.codes(splits.train.columns(target.column))
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(train, codes)
+        answers = np.zeros((len(validation), len(target.labels)))
+        answers[:, model.classes_] = model.predict_proba(validation)
+    else:
+        assert isinstance(target, Quantity)
+        values = splits.train.column(target.column).cast(float).to_numpy()
+        ridge = RidgeCV(alphas=np.logspace(-2, 5, 15))
+        answers = make_pipeline(StandardScaler(), ridge).fit(train, values).predict(validation)
+    truth = supervised_truth(splits.validation, target, answers)
+    how = Resampling(Seed(opened.recipe.seed).derive("probe"), 0.95, RESAMPLES)
+    return name, with_intervals({name: metric_named(name)}, truth, how)[name]

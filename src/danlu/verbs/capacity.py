@@ -1,0 +1,40 @@
+"""A warning where far more weights are trained than there are samples to learn them from, with what helps."""
+
+from typing import TYPE_CHECKING
+
+from danlu.data.specs import tokens_a_sample
+from danlu.models.base import Sized
+
+if TYPE_CHECKING:
+    from danlu.verbs.fitting import Fitting
+
+# Weights for each sample, or token of a language model. Below these, early stopping and dropout usually do; pretrained
+# weights begin near where they end, so ten times as many may be trained.
+MANY, MANY_OF_PRETRAINED = 100, 1000
+MANY_A_TOKEN = 10  # a two-hundredth of the data that Hoffmann et al. 2022 find best for a model's size
+
+
+def crowded(fitting: "Fitting") -> str | None:
+    """One sentence with figures where the model can learn its samples by heart; None where that is not to be feared."""
+    opened, options = fitting.opened, fitting.opened.model
+    trained = sum(weight.numel() for weight in fitting.model.parameters() if weight.requires_grad)
+    length = fitting.balanced.feed.length
+    tokens = tokens_a_sample(fitting.prepared.preprocessor.inputs)
+    pretrained = bool(getattr(options, "pretrained", None) or getattr(options, "folder", None))
+    most = MANY_A_TOKEN * tokens if tokens > 1 else MANY
+    if pretrained:
+        most *= MANY_OF_PRETRAINED // MANY
+    if trained <= most * length:
+        return None
+    cures = ["training.early_stopping"]
+    if pretrained and opened.finetune.mode == "full":
+        cures.insert(0, "model.finetune: {mode: head}")
+    elif isinstance(options, Sized) and not pretrained and options.size != "small":
+        cures.insert(0, "model.size: small")
+    if opened.dataset.kind == "image" and not opened.recipe.data.augment:
+        cures.append("data.augment")
+    counted = f"{length:,} samples" + (f" of {tokens} tokens" if tokens > 1 else "")
+    return (
+        f"{trained:,} weights are trained on {counted}, {trained / length:,.0f} each: the model can learn them by "
+        f"heart; {', '.join(cures)} help"
+    )

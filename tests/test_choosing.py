@@ -1,0 +1,103 @@
+"""Choosing a model: the list with its figures, presets of size, a warning of too many weights, a probe."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import danlu as package
+from danlu.core.component import components
+from danlu.core.errors import ArgumentError
+from danlu.models.base import Sized
+from danlu.recipe.load import check_recipe
+from danlu.verbs.candidates import compare_candidates
+from danlu.verbs.capacity import crowded
+from danlu.verbs.fitting import begin
+from danlu.verbs.models import models
+from danlu.verbs.prepare import open_data
+from tests.conftest import Command
+from tests.real_weights import minilm
+
+
+def test_the_list_has_every_family_with_what_it_weighs(danlu: Command) -> None:
+    done = danlu("models", "--task", "table", "--json")
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(done.stdout)
+    names = {model["name"] for model in listed}
+    assert names == {name for name, family in components("model").items() if family.kinds == ("tabular",)}  # type: ignore[attr-defined]
+    weights = {(model["name"], model["size"]): model["parameters"] for model in listed}
+    assert weights["linear", ""] == (20 + 4 * 6) * 2 + 2 + 4 * 10 * 6  # four embeddings of ten categories, six wide
+    assert weights["boosting", ""] is None  # as it grows
+    assert all(model["flops"] > 0 for model in listed if model["parameters"])
+
+
+def test_figures_of_known_networks_are_those_that_are_known() -> None:
+    found = models(like="timm:resnet18")
+    assert [model.name for model in found] == ["timm:resnet18"]
+    assert found[0].parameters == 11_689_512 - 513_000 + 5_130  # torchvision's, with ten classes for a thousand
+    assert found[0].flops == pytest.approx(2 * 1.814e9, rel=0.01)  # He et al. 2015: 1.8 billion multiply-adds
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"like": "no-such-*"}, "no model is like"), ({"task": "x"}, "say one")]
+)
+def test_what_is_not_there_is_said(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        models(**options)
+
+
+def test_a_size_fills_in_what_the_recipe_leaves_out() -> None:
+    def model(**said: Any) -> Any:
+        return check_recipe({"data": {"source": "builtin:wine"}, "model": said}).model
+
+    assert model(name="mlp", size="large", dropout=0.3).model_dump(include={"hidden", "dropout"}) == {
+        "hidden": (512, 512, 512),
+        "dropout": 0.3,
+    }
+    assert model(name="mlp", size="large", hidden=[8]).hidden == (8,)
+    assert model(name="resnet", size="base") == model(name="resnet").model_copy(update={"size": "base"})
+
+
+def test_presets_grow() -> None:
+    listed = [*models(task="table"), *models(like="small-resnet")]
+    by_size = {(found.name, found.size): found.parameters for found in listed if found.size and found.parameters}
+    for name, family in components("model").items():
+        if issubclass(family, Sized) and name != "hf":
+            small, base, large = (by_size[name, size] for size in ("small", "base", "large"))
+            assert small < base < large, name
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"name": "mlp", "hidden": [512, 512]}, r"[\d,]+ weights are trained on 124 samples, [\d,]+ each.*size: small"),
+        ({"name": "linear"}, None),
+    ],
+)
+def test_far_more_weights_than_samples_are_warned_of(model: dict[str, Any], words: str | None) -> None:
+    fitting = begin(open_data(check_recipe({"data": {"source": "builtin:wine"}, "model": model})))
+    said = crowded(fitting)
+    if words is None:
+        assert said is None
+    else:
+        assert said is not None
+        assert re.search(words, said)
+
+
+def test_a_probe_takes_the_pretrained_encoder(tmp_path: Path) -> None:
+    recipe = package.load_recipe("speeches")
+    found = compare_candidates(recipe, [f"hf:{minilm()}", "hf:bert"])
+    assert [candidate.name.endswith("bert") for candidate in found] == [False, True]
+    assert found[0].take and not found[1].take
+    assert found[0].low > found[1].high > 1 / 3
+    assert found[0].width == 384
+
+
+def test_what_cannot_be_probed_is_said() -> None:
+    recipe = package.load_recipe("wine")
+    with pytest.raises(ArgumentError, match="no features"):
+        compare_candidates(recipe, ["mlp"])
+    with pytest.raises(ArgumentError, match="no model 'bursting'"):
+        compare_candidates(recipe, ["bursting"])
