@@ -48,6 +48,7 @@ TABLES: dict[str, str] = {
     "optimizer": "danlu.training.optimizers:OPTIMIZERS",
     "schedule": "danlu.training.schedules:SCHEDULES",
     "average": "danlu.training.averaging:AVERAGES",
+    "perturbation": "danlu.evaluation.perturbations:PERTURBATIONS",
     "compression": "danlu.recipe.planned:COMPRESSIONS",
 }
 

@@ -386,3 +386,6 @@ class Evaluation(Frozen):
     )
     threshold: Threshold | None = Field(default=None, description="the likelier of two classes when left out")
     slices: bool = Field(default=True, description="look for parts of the test split that are answered worse")
+    robustness: tuple[Annotated[Component, OneOf("perturbation")], ...] = Field(
+        default=(), description="also judge the model on harder versions of the test rows"
+    )

@@ -27,6 +27,7 @@ from danlu.verbs.deciding import decide
 from danlu.verbs.folds import cross_validated
 from danlu.verbs.prepare import Opened, judged_content, reopen, with_kept_reference
 from danlu.verbs.recording import record
+from danlu.verbs.robustness import robustness
 from danlu.verbs.slicing import sliced
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def evaluate_opened(opened: Opened, run: RunDirectory) -> dict[str, Any]:
     figures = judge(question, truths, baselines, parts)
     figures["decision"] = decision
     figures["slices"] = sliced(opened, question, truths["test"])
+    figures["robustness"] = robustness(opened, question, predictor)
     figures["folds"] = cross_validated(opened, run, question)
     figures["looks"] = {"test": look(run, opened.recipe, "evaluate")}
     write_json(run.path / EVALUATION, figures)

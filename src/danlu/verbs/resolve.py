@@ -12,6 +12,7 @@ from danlu.data.dataset import Dataset
 from danlu.data.tabular.impute import Impute, KeepGaps
 from danlu.evaluation.decisions import counted_metric
 from danlu.evaluation.metrics import METRICS, metrics_for
+from danlu.evaluation.perturbations import Perturbation
 from danlu.models.base import FitsItself, Model
 from danlu.models.table import Transformer
 from danlu.recipe.schema import Recipe
@@ -72,14 +73,19 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
 
 
 def _check_fitting(recipe: Recipe, dataset: Dataset) -> None:
-    """Refuse balancing and augmentation that the data cannot have, rather than leave them out silently."""
+    """Refuse balancing, augmentation and perturbations that the data cannot have; none is left out silently."""
     balancer = recipe.data.balance
     assert isinstance(balancer, Balancer)
     if balancer.name != "none" and dataset.task != "classification":
         message = f"{balancer.name} balances classes; this is {dataset.task}"
         raise RecipeError(Problem("", "data.balance", message))
-    for key, component in (("data.balance", balancer), *(("data.augment", step) for step in recipe.data.augment)):
-        assert isinstance(component, Balancer | Augmentation)
+    changing = [
+        ("data.balance", balancer),
+        *(("data.augment", step) for step in recipe.data.augment),
+        *(("evaluation.robustness", step) for step in recipe.evaluation.robustness),
+    ]
+    for key, component in changing:
+        assert isinstance(component, Balancer | Augmentation | Perturbation)
         if dataset.kind not in component.kinds:
             message = f"{component.name} takes {' or '.join(component.kinds)} data; {dataset.origin} is {dataset.kind}"
             raise RecipeError(Problem("", key, message))
