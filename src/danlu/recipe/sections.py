@@ -382,3 +382,4 @@ class Evaluation(Frozen):
     )
     threshold: Threshold | None = Field(default=None, description="the likelier of two classes when left out")
     slices: bool = Field(default=True, description="look for parts of the test split that are answered worse")
+    language: Literal["en", "zh"] = Field(default="en", description="of the report and the model card")
