@@ -86,12 +86,12 @@ def bounds(figure: Json) -> str:
 
 
 def difference(figure: Json | None) -> Json:
-    """A difference as a cell tells it, and whether it is clear of 0."""
+    """A difference as a cell tells it, and whether 0 is surely not within."""
     if figure is None:
-        return {"value": "", "interval": "", "clear": False}
+        return {"value": "", "interval": "", "sure": False}
     told = f"{signed(figure['low'])} – {signed(figure['high'])}" if "low" in figure else ""
-    clear = "low" in figure and (figure["low"] > 0 or figure["high"] < 0)
-    return {"value": signed(figure["value"]), "interval": told, "clear": clear}
+    sure = "low" in figure and (figure["low"] > 0 or figure["high"] < 0)
+    return {"value": signed(figure["value"]), "interval": told, "sure": sure}
 
 
 def _baselines(t: Tongue, evaluation: Json) -> Json:

@@ -142,7 +142,7 @@ PAGE: dict[str, tuple[str, str]] = {
         "测试集上模型最偏向被拒答案的答案对。",
     ),
     "worst.caption": ("Worst errors on the test split", "测试集上最严重的错误"),
-    "worst.none": ("There is none.", "没有。"),
+    "worst.none": ("No sample of the test split was answered wrongly.", "测试集中没有答错的样本。"),
     "truth": ("True", "真实"),
     "answer": ("Answered", "回答"),
     "figure.confidence": ("Probability", "概率"),
