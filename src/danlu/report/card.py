@@ -152,8 +152,13 @@ def _slices(t: Tongue, evaluation: Json) -> Iterator[str]:
         return
     yield f"### {t('slices')}\n\n{_plain(words.slices_told(t, evaluation))}\n"
     rows = [
-        [words.slice_told(t, each), number(each["size"]), number(each["value"]), number(each["rest"]),
-         f"{signed(each['difference'])} ({signed(each['low'])} – {signed(each['high'])})"]
+        [
+            words.slice_told(t, each),
+            number(each["size"]),
+            number(each["value"]),
+            number(each["rest"]),
+            f"{signed(each['difference'])} ({signed(each['low'])} – {signed(each['high'])})",
+        ]
         for each in found[:MOST_SLICES]
     ]
     yield f"{t('card.slices.caption', shown=len(rows), count=len(found))}\n"

@@ -29,7 +29,9 @@ def roc_curves(t: Tongue, curves: Mapping[str, Json], name: str = "roc", of: str
 def precision_recall_curves(t: Tongue, curves: Mapping[str, Json]) -> str:
     """Precision over recall, a line a class."""
     lines = {label: (each["recall"], each["precision"]) for label, each in curves.items()}
-    return _unit_square(t, "pr", lines, (t("axis.recall"), t("axis.precision")), t("label.pr", count=_counted(t, lines)))
+    return _unit_square(
+        t, "pr", lines, (t("axis.recall"), t("axis.precision")), t("label.pr", count=_counted(t, lines))
+    )
 
 
 def calibration_curve(t: Tongue, curve: Json) -> str:
@@ -78,7 +80,7 @@ def overlaid(t: Tongue, metric: str, logs: Mapping[str, list[Json]]) -> str:
 def threshold_curves(t: Tongue, table: Json, positive: str) -> str:
     """Precision, recall and F1 by threshold, with a line that the page's script moves."""
     parts = [
-        f'<svg class="figure" role="img" viewBox="0 0 {PLOT_WIDTH} {PLOT_HEIGHT}" style="width: {PLOT_WIDTH}px" '
+        f'<svg class="figure" role="img" viewBox="0 0 {PLOT_WIDTH} {PLOT_HEIGHT}" style="width: {PLOT_WIDTH}px; min-width: 24rem" '
         f'aria-label="{escape(t("label.thresholds", positive=short(positive)))}">'
     ]
     for share in (0, 0.25, 0.5, 0.75, 1):
@@ -156,4 +158,6 @@ def _counted(t: Tongue, lines: Mapping[str, Any]) -> str:
 def _told(t: Tongue, metric: str) -> str:
     """`validation loss` of `validation/loss`."""
     split, _, name = metric.partition("/")
-    return f"{t('legend.training') if split == 'train' else t.split(split)} {t('axis.loss') if name == 'loss' else name}"
+    return (
+        f"{t('legend.training') if split == 'train' else t.split(split)} {t('axis.loss') if name == 'loss' else name}"
+    )

@@ -90,7 +90,9 @@ def balance_bars(t: Tongue, before: dict[str, int], after: dict[str, int]) -> st
         axis.invert_yaxis()
         axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         pairs = zip(labels, before.values(), after.values(), strict=True)
-        told = t.joined(t("label.change", label=label, before=f"{was:,}", after=f"{now:,}") for label, was, now in pairs)
+        told = t.joined(
+            t("label.change", label=label, before=f"{was:,}", after=f"{now:,}") for label, was, now in pairs
+        )
         return as_svg(figure, "balance", t("label.balance", what=told))
 
 
@@ -127,7 +129,9 @@ def _curves(t: Tongue, axis: Any, log: list[Json], names: Sequence[str], kept: K
             axis.plot(steps, values, color=SECOND, linewidth=0.9, label=t("legend.training"))
         else:
             mark = "o" if len(steps) <= MOST_MARKED else ""
-            axis.plot(steps, values, color=FIRST, linewidth=2.0, marker=mark, markersize=3.5, label=t("legend.validation"))
+            axis.plot(
+                steps, values, color=FIRST, linewidth=2.0, marker=mark, markersize=3.5, label=t("legend.validation")
+            )
     steps, validation = series(log, "validation/loss")
     training = training_at(log, steps)
     if "train/loss" in names and "validation/loss" in names and training is not None:

@@ -125,8 +125,10 @@ def _classes(t: Tongue, test: Json) -> Json:
         "sentence": confusions(t, pairs),
         "pairs": [] if drawn else pairs,
         "columns": columns,
-        "rows": [(label, [_of_class(figures, name) for name in columns], figures["support"])
-                 for label, figures in list(each.items())[:MOST_ROWS]],
+        "rows": [
+            (label, [_of_class(figures, name) for name in columns], figures["support"])
+            for label, figures in list(each.items())[:MOST_ROWS]
+        ],
     }
 
 
@@ -186,8 +188,12 @@ def _slices(t: Tongue, evaluation: Json) -> Json:
     if not slices.get("found"):
         return {}
     rows = [{**each, "told": slice_told(t, each), "apart": difference(each)} for each in _with_value(slices["found"])]
-    return {"metric": slices["metric"], "sentence": slices_told(t, evaluation), "rows": rows[:MOST_SLICES],
-            "count": len(rows)}
+    return {
+        "metric": slices["metric"],
+        "sentence": slices_told(t, evaluation),
+        "rows": rows[:MOST_SLICES],
+        "count": len(rows),
+    }
 
 
 def _with_value(found: list[Json]) -> list[Json]:
@@ -209,8 +215,14 @@ def _folds(t: Tongue, evaluation: Json) -> Json:
             by=folds["by"],
         ),
         "rows": [
-            {**each, "name": name, "interval": bounds(each), "out": beyond.get(name, {}).get("value"),
-             "out_interval": bounds(beyond.get(name, {})), "each": ", ".join(map(rounded, each["values"][:MOST_FOLDS]))}
+            {
+                **each,
+                "name": name,
+                "interval": bounds(each),
+                "out": beyond.get(name, {}).get("value"),
+                "out_interval": bounds(beyond.get(name, {})),
+                "each": ", ".join(map(rounded, each["values"][:MOST_FOLDS])),
+            }
             for name, each in folds["metrics"].items()
         ],
     }

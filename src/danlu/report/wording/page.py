@@ -98,7 +98,10 @@ PAGE: dict[str, tuple[str, str]] = {
         "split:",
         "概率达到阈值，模型就回答“{positive}”。换一个阈值，在测试集上会得到：",
     ),
-    "thresholds.chosen": ("The threshold in use, {value}, was chosen on validation.", "现用阈值 {value} 在验证集上选定。"),
+    "thresholds.chosen": (
+        "The threshold in use, {value}, was chosen on validation.",
+        "现用阈值 {value} 在验证集上选定。",
+    ),
     "thresholds.likelier": ("In use: the likelier class, which is 0.5.", "现用：更可能的类别，即 0.5。"),
     "thresholds.honest": (
         "Look, but choose on validation (evaluation.threshold): a threshold chosen here makes these figures flatter "
