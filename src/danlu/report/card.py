@@ -21,6 +21,7 @@ from danlu.report.writing import number, percent, rounded, short, signed
 
 BEGIN, END = "<!-- yours -->", "<!-- end of yours -->"
 MOST_SLICES, MOST_CLASSES = 10, 50
+PRIVATE = frozenset({"command"})  # of no use to whoever is given the model, and full of paths
 
 
 def write_card(run: RunDirectory, language: str = "en") -> Path:
@@ -71,7 +72,8 @@ def _card(t: Tongue, run: RunDirectory, own: str | None) -> Iterator[str]:
     yield from _limits(t, summary, profile, evaluation)
     yield f"## {t('recipe')}\n\n````yaml\n{(run.path / RECIPE).read_text(encoding='utf-8').rstrip()}\n````\n"
     yield f"## {t('environment')}\n"
-    rows = environment_rows(read_json(run.path / ENVIRONMENT))
+    known = read_json(run.path / ENVIRONMENT)
+    rows = environment_rows({key: known[key] for key in known if key not in PRIVATE})
     yield from (f"- {_plain(key)}: {_plain(value)}" for key, value in rows)
 
 

@@ -80,7 +80,8 @@ def overlaid(t: Tongue, metric: str, logs: Mapping[str, list[Json]]) -> str:
 def threshold_curves(t: Tongue, table: Json, positive: str) -> str:
     """Precision, recall and F1 by threshold, with a line that the page's script moves."""
     parts = [
-        f'<svg class="figure" role="img" viewBox="0 0 {PLOT_WIDTH} {PLOT_HEIGHT}" style="width: {PLOT_WIDTH}px; min-width: 24rem" '
+        f'<svg class="figure" role="img" viewBox="0 0 {PLOT_WIDTH} {PLOT_HEIGHT}" '
+        f'style="width: {PLOT_WIDTH}px; min-width: 24rem" '
         f'aria-label="{escape(t("label.thresholds", positive=short(positive)))}">'
     ]
     for share in (0, 0.25, 0.5, 0.75, 1):

@@ -1,7 +1,7 @@
 """The report's pictures of a training, of classes and of data: bars, curves by step, the confusion matrix.
 
-In: readings of a run, and the page's language. Out: SVG text. What makes matplotlib's figures elements of the page is in
-svg.py.
+In: readings of a run, and the page's language. Out: SVG text. What makes matplotlib's figures elements of the page is
+in svg.py.
 """
 
 from collections.abc import Sequence

@@ -51,7 +51,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric: what it means, whether `higher` or `lower` is better, and split -> the figures of the model and of each baseline, in that order."""
+    """One metric: what it means, which way is better, and split -> the figures of the model and of each baseline.
+
+    Attributes:
+        direction: higher, lower, or nothing where that is not known.
+    """
 
     name: str
     meaning: str

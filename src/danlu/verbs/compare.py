@@ -57,8 +57,8 @@ def compare(runs: Sequence[str | Path], html: str | Path | None = None, language
         of classes, `mcnemar`.
 
     Raises:
-        ArgumentError: there are fewer than two, one is not evaluated, or they were tested on different rows; or nothing is
-            written in that language.
+        ArgumentError: there are fewer than two, one is not evaluated, they were tested on different rows, or
+            nothing is written in that language.
     """
     if len(runs) < 2:
         raise ArgumentError("compare takes two runs or more; `danlu runs` lists them")

@@ -1,7 +1,7 @@
 """Every word that danlu's pages and cards say, in each language: key -> what is said in English and in Chinese.
 
-In: nothing. Out: WORDS, one table made of a file a subject. What a data set, a recipe or a person has named is not here;
-neither are findings and reasons that a run wrote down in English.
+In: nothing. Out: WORDS, one table made of a file a subject. What a data set, a recipe or a person has named is not
+here; neither are findings and reasons that a run wrote down in English.
 """
 
 from danlu.report.wording.card import CARD

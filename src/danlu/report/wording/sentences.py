@@ -41,7 +41,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "模型预测助手所说的话的下一个词元。",
     ),
     "predicted.text": ("The model predicts the next token of a text.", "模型预测文本的下一个词元。"),
-    "predicted.target": ("The model predicts “{name}” ({what}) from {given}.", "模型由{given}预测“{name}”（{what}）。"),
+    "predicted.target": (
+        "The model predicts “{name}” ({what}) from {given}.",
+        "模型根据 {given} 预测“{name}”（{what}）。",
+    ),
     "a number": ("a number", "一个数"),
     "images": ("images", "图像"),
     "texts": ("texts", "文本"),
