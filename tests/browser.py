@@ -85,10 +85,7 @@ class Browser:
 
     def open(self, page: Path, width: int = 1100, height: int = 900, dark: bool = False, touch: bool = False) -> None:
         """Show a file in a window of that size."""
-        scale = 2 if touch else 1
-        self.ask(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=touch
-        )
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()

@@ -5,6 +5,7 @@ Where there is no Chromium these are skipped. Screenshots are kept in the folder
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from danlu.artifacts.run import RunDirectory
 from danlu.report.page import write_report
 from tests.browser import Browser, chromium
 from tests.chatting import chat_file, preference_file, recipe
+from tests.test_report_page import HOSTILE
 
 pytestmark = pytest.mark.skipif(
     chromium() is None, reason="no Chromium here: apt-get install chromium, or put one on the PATH"
@@ -151,6 +153,21 @@ def test_the_report_in_chinese_is_as_sound(browser: Browser, decided_run: Path) 
         assert browser.run("document.getElementById('metrics').textContent") == "指标"
     finally:
         write_report(RunDirectory.open(decided_run))
+
+
+def test_hostile_names_are_shown_and_not_obeyed(browser: Browser, decided_run: Path, tmp_path: Path) -> None:
+    run = RunDirectory.open(shutil.copytree(decided_run, tmp_path / "run"))
+    hostile = f"\"'>{HOSTILE}"
+    written = json.dumps(hostile)[1:-1]
+    for name in ("evaluation.json", "data/profile.json", "predictions/worst.json"):
+        told = (run.path / name).read_text(encoding="utf-8")
+        assert "malignant" in told
+        (run.path / name).write_text(told.replace("malignant", written).replace("mean radius", written))
+    page = write_report(run)
+    assert page.read_text(encoding="utf-8").lower().count("<script") == 1
+    assert_sound(browser, page, "hostile")
+    for name in ("slices", "worst", "classes"):
+        assert HOSTILE in browser.run(f"document.querySelector('section[aria-labelledby={name}]').innerText")
 
 
 def test_the_threshold_moves_by_keyboard_and_shows_what_the_evaluation_says(
