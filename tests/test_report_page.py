@@ -1,5 +1,7 @@
 """The report: what it says of a run, and that it is one safe file that loads nothing."""
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -43,7 +45,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
+        if not self.open or self.open[-1] not in ("style", "script"):
             self.words.append(data)
 
     @property
@@ -154,7 +156,11 @@ def report(tmp_path: Path) -> Any:
 
 
 def assert_self_contained(page: Page) -> None:
-    assert not page.all("script")
+    (script,) = re.findall(r"<script>(.*?)</script>", page.source, re.DOTALL)
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page.source)
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy.split("; ")[-1] == f"script-src 'sha256-{allowed}'"  # this script, and no other
+    assert len(page.all("script")) == 1
     assert not page.all("link")
     for _, attributes in page.tags:
         for name, value in attributes.items():
@@ -284,7 +290,8 @@ def test_hostile_names_are_shown_and_not_obeyed(report: Any) -> None:
     page = report(known, evaluation)
     assert_self_contained(page)
     assert_accessible(page)
-    assert "<script" not in page.source.lower()
+    assert page.source.lower().count("<script") == 1
+    assert "alert" not in re.findall(r"<script>(.*?)</script>", page.source, re.DOTALL)[0]
     assert f"Warning: {HOSTILE}. tells {HOSTILE}" in page.text
 
 

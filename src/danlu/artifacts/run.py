@@ -20,13 +20,15 @@ from danlu.artifacts.files import read_json, writing
 from danlu.artifacts.lines import append_line, keep_until, read_lines
 from danlu.core.errors import ArgumentError, ArtifactError
 
-RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, LOOKS = (
+RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, LOOKS, CARD, WORST = (
     "recipe.yaml",
     "metrics.jsonl",
     "evaluation.json",
     "report.html",
     "environment.json",
     "looks.jsonl",
+    "MODEL_CARD.md",
+    "worst.json",
 )
 
 

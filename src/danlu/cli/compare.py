@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Json
+from danlu.cli.options import Json, Lang
 from danlu.cli.show import print_json, print_table, shown
 
 
@@ -15,12 +15,14 @@ def compare(
     ],
     /,
     *,
+    html: Annotated[Path | None, Parameter(help="A file to write a page into that shows the comparison.")] = None,
+    lang: Lang = None,
     json: Json = False,
 ) -> None:
     """Compare runs on the test rows that they share: paired differences with intervals, and what differs in recipes."""
     from danlu.verbs.compare import compare as compare_verb
 
-    found = compare_verb(list(runs))
+    found = compare_verb(list(runs), html, lang)
     if json:
         print_json(found)
         return
@@ -30,6 +32,8 @@ def compare(
     if found["recipes"]:
         print("\nwhat differs in the recipes")
         print_table(found["recipes"])
+    if html is not None:
+        print(f"\npage  {html}")
 
 
 def _metric_rows(found: dict[str, Any]) -> list[dict[str, Any]]:

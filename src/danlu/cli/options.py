@@ -1,7 +1,7 @@
 """Arguments that several verbs share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -19,6 +19,9 @@ Output = Annotated[Path, Parameter(name=["--output", "-o"], help="The folder of 
 Name = Annotated[str | None, Parameter(help="The run's folder below it; the recipe's name and the time by default.")]
 Overwrite = Annotated[bool, Parameter(help="Replace what is there under that name.", negative=())]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON on stdout and nothing else there.", negative=())]
+Lang = Annotated[
+    Literal["en", "zh"] | None, Parameter(name="--lang", help="Language of what is written for people: en or zh.")
+]
 Resume = Annotated[
     Path | None,
     Parameter(help="A run that was stopped or killed: go on from its newest checkpoint, by its own recipe."),

@@ -31,13 +31,13 @@ def samples(dataset: Dataset, train: Part) -> dict[str, Any]:
     frame = Part(train.rows[chosen], train.whole).columns(*names)
     if dataset.kind == "image":
         labels = [None] * frame.height if dataset.target is None else frame[dataset.target].to_list()
-        pictures = [_thumbnail(reference, dataset) for reference in frame[dataset.content].to_list()]
+        pictures = [thumbnail(reference, dataset) for reference in frame[dataset.content].to_list()]
         shown = [{"label": str(label), "png": png} for label, png in zip(labels, pictures, strict=True) if png]
         return {"images": shown}
-    return {"columns": names, "rows": [[_word(value) for value in row] for row in frame.rows()]}
+    return {"columns": names, "rows": [[word(value) for value in row] for row in frame.rows()]}
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
     """A value as it would be read; nothing for a missing one."""
     if value is None:
         return ""
@@ -45,7 +45,7 @@ def _word(value: Any) -> str:
     return word if len(word) <= LONGEST else f"{word[:LONGEST]}…"
 
 
-def _thumbnail(reference: Reference, dataset: Dataset) -> str:
+def thumbnail(reference: Reference, dataset: Dataset) -> str:
     """A small PNG in base64; nothing where the image cannot be read, which other checks speak of."""
     try:
         image = decode(reference, dataset.folder, THUMBNAIL)

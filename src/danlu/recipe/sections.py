@@ -389,3 +389,4 @@ class Evaluation(Frozen):
     robustness: tuple[Annotated[Component, OneOf("perturbation")], ...] = Field(
         default=(), description="also judge the model on harder versions of the test rows"
     )
+    language: Literal["en", "zh"] = Field(default="en", description="of the report and the model card")

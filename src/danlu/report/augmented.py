@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from danlu.report.words import short
+from danlu.report.writing import short
 
 CELL_INCHES = 1.5
 PIXELS_AN_INCH = 110

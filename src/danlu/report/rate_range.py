@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from danlu.report.figures import FAINT, FIRST, INK, WIDTH, drawing, standalone
-from danlu.report.words import number
+from danlu.report.svg import FAINT, FIRST, INK, WIDTH, drawing, standalone
+from danlu.report.writing import number
 
 
 def rate_range(rates: Sequence[float], losses: Sequence[float], suggested: float) -> str:

@@ -51,7 +51,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric: what it means, and split -> the figures of the model and of each baseline, in that order."""
+    """One metric: what it means, which way is better, and split -> the figures of the model and of each baseline.
+
+    Attributes:
+        direction: higher, lower, or nothing where that is not known.
+    """
 
     name: str
     meaning: str
@@ -137,7 +141,7 @@ def _metric_row(name: str, evaluation: Json) -> MetricRow:
         higher = bool(evaluation["main"]["higher_is_better"])
     baselines = evaluation.get("baselines", {}).values()
     values = {split: [value_of(judged.get(split, {}), name) for judged in (evaluation, *baselines)] for split in SPLITS}
-    direction = "" if higher is None else ("higher is better" if higher else "lower is better")
+    direction = "" if higher is None else ("higher" if higher else "lower")
     figures = {"validation": tuple(map(Figure, values["validation"])), "test": _marked(values["test"], higher)}
     return MetricRow(name, known.meaning if known else "", direction, figures)
 

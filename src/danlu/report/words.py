@@ -1,9 +1,11 @@
-"""The report's sentences, in plain words and without flattery; and numbers as the page writes them.
+"""The report's sentences, in plain words and without flattery, in the page's language.
 
-In: the profile and the evaluation as they were read. Out: strings, not yet escaped for HTML.
+In: the profile and the evaluation as they were read. Out: strings, not yet escaped for HTML. What the words are stands
+in the table `wording`; which of them are said is decided here.
 """
 
 import math
+import re
 import statistics
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 from danlu.core.console import duration
 from danlu.report.learning import Learning
 from danlu.report.readings import Comparison, Confused, Json, Kept, compare, main_metric, main_value
+from danlu.report.tongue import Tongue
+from danlu.report.writing import number, percent, rounded, short, signed
 
 FEW = 100  # test samples below which a figure says little
 SMALL = 0.01  # of a figure: two errors or perplexities that differ by less are not told apart with confidence
@@ -22,40 +26,7 @@ NOUNS = {
     "chat": "conversation",
     "preference": "pair",
 }
-MEASURED_OTHERWISE = (
-    "The two are not measured alike: training loss is of the weights as they were during each step, and with dropout, "
-    "augmentation, weights of classes and label smoothing where the recipe has them."
-)
-LESS_BY_HEART = (
-    "What helps: more data, data.augment, more model.dropout, a higher training.optimizer.weight_decay, "
-    "training.label_smoothing, training.average: ema, or a smaller model"
-)
-SUGGESTIONS: dict[str, str] = {
-    "overfitting": "Validation loss rose from there to {last} while training loss went on falling to {fell}: the model "
-    f"began to learn its training samples by heart (overfitting). {LESS_BY_HEART}; training.early_stopping saves the "
-    "steps that were of no use.",
-    "underfitting": "Both losses are near that of an answer that never looks at the input: the model has learned "
-    "hardly anything (underfitting). What helps: a higher training.optimizer.lr, more epochs, a larger model, less "
-    "dropout and weight decay, or inputs that tell more.",
-    "unfinished": "Validation loss was still falling when training ended: the model had not learned all it can. More "
-    "training.epochs, or a higher training.optimizer.lr, would probably improve it.",
-    "wide gap": "Training loss lies far below validation loss, though the latter did not rise: the model knows its "
-    f"training samples much better than others. {LESS_BY_HEART}.",
-    "fine": "The curves show neither learning by heart nor an end that came too early.",
-}
-FEWER_LEAVES = "What helps: more data, fewer model.leaves, less model.depth, more model.leaf_rows or model.l2"
-GROWN: dict[str, str] = {
-    "overfitting": "Validation loss rose from there to {last} while training loss went on falling to {fell}: later "
-    "rounds learned training samples by heart (overfitting), and are not kept. " + FEWER_LEAVES + ".",
-    "underfitting": "Both losses are near that of an answer that never looks at the input: the model has learned "
-    "hardly anything (underfitting). What helps: inputs that tell more, more rounds, or fewer model.leaf_rows.",
-    "unfinished": "Validation loss was still falling when growing ended: more rounds, or a higher "
-    "model.learning_rate, would probably improve it.",
-    "wide gap": "Training loss lies far below validation loss, though the latter did not rise: the model knows its "
-    "training samples much better than others. " + FEWER_LEAVES + ".",
-    "fine": SUGGESTIONS["fine"],
-}
-PREFER_SIMPLER = "the simpler model should be preferred unless there is another reason for this one"
+RANGE = re.compile(r"(?P<of>.*) (?P<low>\S+) to (?P<high>\S+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -72,157 +43,233 @@ class Summary:
     """The first section of the page.
 
     Attributes:
-        opening: what was predicted, from how much, and how well.
+        opening: what was predicted, from how much, and how well, in a paragraph.
         verdicts: one a baseline.
+        worth: whether the model earns its cost; empty where there is no interval to judge by.
         advice: what a reader should do where a simpler model is as good; empty otherwise.
+        slices: whether parts of the test split are answered worse.
         caution: how much the test split can tell.
     """
 
-    opening: tuple[str, ...]
-    verdicts: tuple[Verdict, ...]
-    advice: tuple[str, ...]
-    caution: str
+    opening: str
+    verdicts: tuple[Verdict, ...] = ()
+    worth: str = ""
+    advice: tuple[str, ...] = ()
+    slices: str = ""
+    caution: str = ""
 
 
-def summarise(profile: Json, evaluation: Json) -> Summary:
+def summarise(t: Tongue, profile: Json, evaluation: Json) -> Summary:
     """Say what was predicted, how well, and whether a simpler model would have done."""
-    opening = [_predicted(profile), _parts(profile)]
+    opening = [_predicted(t, profile), _parts(t, profile)]
     if not evaluation:
-        return Summary((*opening, "The model has not been evaluated yet: `danlu evaluate` does it."), (), (), "")
+        return Summary(t.told([*opening, t("not evaluated")]))
     comparisons = compare(evaluation)
     samples = int(profile["splits"].get("test", 0))
-    opening.append(_achieved(profile, evaluation))
-    verdicts = tuple(Verdict(each.standing, each.baseline, _verdict(each, samples)) for each in comparisons)
-    advice = tuple(filter(None, (_advice(each, samples) for each in comparisons)))
+    opening.append(_achieved(t, profile, evaluation))
     if not comparisons:
-        opening.append("There is no baseline to compare it with, so this figure alone does not say whether it is good.")
-    return Summary(tuple(opening), verdicts, advice, _caution(profile, evaluation))
+        opening.append(t("no baseline"))
+    confidence = evaluation.get("intervals", {}).get("confidence", 0.95)
+    return Summary(
+        opening=t.told(opening),
+        verdicts=tuple(
+            Verdict(t(f"standing.{each.standing}"), each.baseline, _verdict(t, each, samples, confidence))
+            for each in comparisons
+        ),
+        worth=_worth(t, comparisons, samples),
+        advice=tuple(filter(None, (_advice(t, each, samples) for each in comparisons))),
+        slices=slices_told(t, evaluation),
+        caution=_caution(t, profile, evaluation),
+    )
 
 
-def number(value: Any) -> str:
-    """A number as the page writes it: four significant digits, thousands apart; nothing for None."""
-    if value is None:
-        return ""
-    if isinstance(value, int):
-        return f"{value:,}"
-    if not isinstance(value, float):
-        return str(value)
-    if 1000 <= abs(value) < 1e6:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
-
-
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """A count with its noun: `1 row`, `1,797 images`."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
-
-
-def short(text: Any, most: int = 24) -> str:
-    """A label that fits a figure or a table's cell: one line of printable characters, cut where it is long."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
-
-
-def confusions(pairs: list[Confused]) -> str:
+def confusions(t: Tongue, pairs: list[Confused]) -> str:
     """The commonest mistakes in a sentence."""
     if not pairs:
-        return "No sample of the test split was taken for another class."
-    told = [f"“{short(p.truth)}” taken for “{short(p.answer)}” ({counted(p.count, 'time')})" for p in pairs[:3]]
-    return f"Most often confused: {'; '.join(told)}."
+        return t("confusions.none")
+    told = [
+        t("confusion", truth=short(p.truth), answer=short(p.answer), times=t.counted(p.count, "time"))
+        for p in pairs[:3]
+    ]
+    return t("confusions", pairs=t("between clauses").join(told))
 
 
-def kept(step: Kept | None) -> str:
+def kept(t: Tongue, step: Kept | None) -> str:
     """Which weights the model has, and why."""
     if step is None:
-        return "Nothing was validated during training."
+        return t("kept.none")
     metric = step.metric.removeprefix("validation/")
-    return f"The weights of step {step.step:,} were kept, where validation {metric} was best ({number(step.value)})."
+    return t("kept", step=f"{step.step:,}", metric=_named(t, metric), value=number(step.value))
 
 
-def learned(how: Learning | None) -> tuple[str, ...]:
+def learned(t: Tongue, how: Learning | None) -> tuple[str, ...]:
     """What the curves suggest, and what to try; nothing where they say nothing."""
     if how is None:
         return ()
-    unit = "round" if how.grown else "step"
-    gap = (
-        f"At {unit} {how.best_step:,}, where validation loss was least, it was {number(how.validation)}, and training "
-        f"loss {number(how.training)}"
-    )
     away = how.validation - how.training
-    told = f"{gap}: a gap of {number(away)}." if away > 0 else f"{gap}, so there was no gap."
-    advice = (GROWN if how.grown else SUGGESTIONS)[how.sign]
-    advice = advice.format(last=number(how.last_validation), fell=number(how.last_training))
-    return told if how.grown else f"{told} {MEASURED_OTHERWISE}", advice
+    told = t(
+        "learned.gap" if away > 0 else "learned.no gap",
+        when=t("learned.round" if how.grown else "learned.step", number=f"{how.best_step:,}"),
+        validation=number(how.validation),
+        training=number(how.training),
+        gap=number(away),
+    )
+    key = f"{'grown' if how.grown and t.has(f'grown.{how.sign}') else 'sign'}.{how.sign}"
+    sign = t(key, last=number(how.last_validation), fell=number(how.last_training))
+    return told if how.grown else t.told([told, t("learned.measured")]), sign
 
 
-def throughput(lines: list[Json]) -> str:
+def throughput(t: Tongue, lines: list[Json]) -> str:
     """How fast training went, in a sentence; nothing where that was not measured."""
     if not lines:
         return ""
-    rate = statistics.median(line["samples_per_s"] for line in lines)
-    told = f"Training took {duration(lines[-1]['seconds'])} without validation, at {number(rate)} samples a second"
+    tokens = memory = share = ""
     if "tokens_per_s" in lines[-1]:
-        told += f" ({number(statistics.median(line['tokens_per_s'] for line in lines))} tokens)"
+        tokens = t("throughput.tokens", rate=number(statistics.median(line["tokens_per_s"] for line in lines)))
     peak = max((line.get("peak_bytes", 0) for line in lines), default=0)
-    told += f"; {peak / 1e9:.2f} GB of memory at its peak" if peak else ""
+    if peak:
+        memory = t("throughput.memory", size=f"{peak / 1e9:.2f}")
     if "mfu" in lines[-1]:
-        told += f"; {statistics.median(line['mfu'] for line in lines):.0%} of what the card could compute"
-    return f"{told}."
+        share = t("throughput.share", share=f"{statistics.median(line['mfu'] for line in lines):.0%}")
+    rate = number(statistics.median(line["samples_per_s"] for line in lines))
+    taken = duration(lines[-1]["seconds"])
+    return t("throughput", duration=taken, rate=rate, tokens=tokens, memory=memory, share=share)
 
 
-def _predicted(profile: Json) -> str:
-    kind, target = profile["kind"], profile["target"]
-    if profile["task"] == "preference":
-        return "The model learned which of two answers to a prompt is preferred."
-    if kind == "chat":
-        return "The model predicts the next token of what the assistant says."
-    if profile["task"] == "language-modelling" or target is None:
-        return "The model predicts the next token of a text."
-    used = sum(bool(column["used"]) for column in profile["columns"])
-    given = {"image": "images", "text": "texts"}.get(kind) or counted(used, "column")
-    what = counted(len(target["classes"]), "class", "classes") if "classes" in target else "a number"
-    return f"The model predicts “{short(target['name'], 80)}” ({what}) from {given}."
+def spread(t: Tongue, column: Json) -> str:
+    """What a column's values are, in one line; nothing where the profile has not looked."""
+    if "median" in column:
+        low, middle, high = (number(column[key]) for key in ("min", "median", "max"))
+        return t("spread", low=low, middle=middle, high=high)
+    if column.get("characters"):
+        return t("spread.characters", spread=spread(t, column["characters"]))
+    if "most_frequent" in column:
+        told = [f"{short(name)} ({number(count)})" for name, count in column["most_frequent"][:4]]
+        return t.joined(told) + (f"{t('between')}…" if column["unique"] > len(told) else "")
+    return t("range", low=short(column["first"]), high=short(column["last"])) if "first" in column else ""
 
 
-def _parts(profile: Json) -> str:
-    noun, parts = NOUNS.get(profile["kind"], "sample"), profile["splits"]
-    train, validation, test = (int(parts.get(name, 0)) for name in ("train", "validation", "test"))
-    return (
-        f"Of {counted(int(profile['rows']), noun)} it learned from {train:,}; {validation:,} chose which weights were "
-        f"kept; {test:,} were held back for the test."
+def slices_told(t: Tongue, evaluation: Json) -> str:
+    """Whether parts of the test split are answered worse; nothing where it was not looked."""
+    slices = evaluation.get("slices") or {}
+    if not slices.get("found"):
+        return ""
+    worse = [each for each in slices["found"] if each["worse"]]
+    if not worse:
+        return t("slices.none", count=slices["looked_at"])
+    first = worse[0]
+    return t(
+        "slices.worse",
+        worse=len(worse),
+        count=slices["looked_at"],
+        slice=slice_told(t, first),
+        metric=slices["metric"],
+        value=number(first["value"]),
+        rest=number(first["rest"]),
     )
 
 
-def _achieved(profile: Json, evaluation: Json) -> str:
+def slice_told(t: Tongue, each: Json) -> str:
+    """What the samples of a slice have in common, as the page's language says it."""
+    told, column = str(each["slice"]), short(each["column"], 40)
+    if each["kind"] == "missing":
+        return t("slice.missing", column=column)
+    found = RANGE.fullmatch(told)
+    if each["kind"] == "category" or found is None:
+        return short(told, 80)
+    return t(f"slice.{each['kind']}", of=column, column=column, low=found["low"], high=found["high"])
+
+
+def looks(t: Tongue, count: int) -> str:
+    """How often the test split was judged, and what follows."""
+    return t("looks.once") if count == 1 else t("looks.several", count=count)
+
+
+def _named(t: Tongue, metric: str) -> str:
+    """A metric's name; the loss has no meaning of its own."""
+    return t("axis.loss") if metric == "loss" else metric
+
+
+def _predicted(t: Tongue, profile: Json) -> str:
+    kind, target = profile["kind"], profile["target"]
+    if profile["task"] == "preference":
+        return t("predicted.preference")
+    if kind == "chat":
+        return t("predicted.chat")
+    if profile["task"] == "language-modelling" or target is None:
+        return t("predicted.text")
+    used = sum(bool(column["used"]) for column in profile["columns"])
+    given = {"image": t("images"), "text": t("texts")}.get(kind) or t.counted(used, "column")
+    what = t.counted(len(target["classes"]), "class") if "classes" in target else t("a number")
+    return t("predicted.target", name=short(target["name"], 80), what=what, given=given)
+
+
+def _parts(t: Tongue, profile: Json) -> str:
+    parts = {name: f"{int(profile['splits'].get(name, 0)):,}" for name in ("train", "validation", "test")}
+    return t("parts", rows=t.counted(int(profile["rows"]), _noun(profile)), **parts)
+
+
+def _noun(profile: Json) -> str:
+    return NOUNS.get(profile["kind"], "sample")
+
+
+def _achieved(t: Tongue, profile: Json, evaluation: Json) -> str:
     metric, value = main_metric(evaluation), main_value(evaluation)
     if value is None:
-        return f"Its {metric} is undefined on the test split."
-    told = f"On the test split its {metric} is {number(value)}"
+        return t("undefined", metric=metric)
+    figure, interval = evaluation["test"][metric], ""
+    if "low" in figure and "intervals" in evaluation:
+        interval = t("in brackets", what=_interval(t, figure, evaluation["intervals"]["confidence"]))
+    told = t("achieved", metric=metric, value=number(value), interval=interval)
     confusion = evaluation["test"].get("confusion")
     if confusion is None or metric != "accuracy":
-        return f"{told}."
+        return told + t("full stop")
     right = sum(row[index] for index, row in enumerate(confusion["counts"]))
-    samples = counted(sum(map(sum, confusion["counts"])), NOUNS.get(profile["kind"], "sample"))
-    return f"{told}: {right:,} of {samples} answered rightly."
+    samples = t.counted(sum(map(sum, confusion["counts"])), _noun(profile))
+    return told + t("answered rightly", right=f"{right:,}", samples=samples)
 
 
-def _verdict(each: Comparison, samples: int) -> str:
+def _interval(t: Tongue, figure: Json, confidence: float, sign: bool = False) -> str:
+    write = signed if sign else rounded
+    return t("interval", confidence=percent(confidence), low=write(figure["low"]), high=write(figure["high"]))
+
+
+def _verdict(t: Tongue, each: Comparison, samples: int, confidence: float) -> str:
     """The sentence about one baseline, after its name."""
-    meaning = f" ({each.meaning})" if each.meaning else ""
+    told = baseline_meaning(t, each.baseline, each.meaning)
+    meaning = t("in brackets", what=told) if told else ""
     if each.standing == "level with":
-        return f"{meaning}: both have {each.metric} {number(each.model)}."
-    figures = f"{meaning}: {each.metric} {number(each.model)} against {number(each.other)}, {_gap(each, samples)}"
-    return f"{figures}{'; so small a difference may be chance' if _may_be_chance(each, samples) else ''}."
+        return t("verdict.level", meaning=meaning, metric=each.metric, value=number(each.model))
+    sure = ""
+    if each.low is not None and each.high is not None:
+        bounds = {"low": each.low, "high": each.high}
+        sure = t("verdict.sure", interval=_interval(t, bounds, confidence, sign=True))
+    return t(
+        "verdict",
+        meaning=meaning,
+        metric=each.metric,
+        model=number(each.model),
+        other=number(each.other),
+        gap=_gap(t, each, samples),
+        sure=sure,
+        chance=t("may be chance") if _may_be_chance(each, samples) else "",
+    )
 
 
-def _gap(each: Comparison, samples: int) -> str:
+def baseline_meaning(t: Tongue, name: str, meaning: str) -> str:
+    """What a baseline is: as the run says in English, else as the table says, where it knows the name."""
+    return meaning if t.language == "en" or not t.has(f"baseline.{name}") else t(f"baseline.{name}")
+
+
+def _gap(t: Tongue, each: Comparison, samples: int) -> str:
     """How far apart the two are, in the terms that the metric is thought of."""
     if each.metric == "perplexity":
-        return f"{each.gap / each.other:.1%} {'below' if each.model < each.other else 'above'} the baseline's"
-    by = f"{'better' if each.standing == 'ahead of' else 'worse'} by {number(each.gap)}"
+        side = "below" if each.model < each.other else "above"
+        return t(f"gap.{side}", share=f"{each.gap / each.other:.1%}")
+    by = t(f"gap.{'better' if each.standing == 'ahead of' else 'worse'}", gap=number(each.gap))
     if each.metric != "accuracy" or not samples:
         return by
-    return f"{by}, which is {round(each.gap * samples):,} of {samples:,} test samples"
+    return by + t("gap.samples", count=f"{round(each.gap * samples):,}", samples=f"{samples:,}")
 
 
 def _may_be_chance(each: Comparison, samples: int) -> bool:
@@ -239,24 +286,29 @@ def _may_be_chance(each: Comparison, samples: int) -> bool:
     return each.gap < 2 * math.sqrt(variance)
 
 
-def _advice(each: Comparison, samples: int) -> str:
+def _worth(t: Tongue, comparisons: list[Comparison], samples: int) -> str:
+    """Whether the model earns its cost; said only where every comparison has an interval."""
+    if not comparisons or any(each.low is None for each in comparisons):
+        return ""
+    rivals = [e.baseline for e in comparisons if e.standing != "ahead of" or _may_be_chance(e, samples)]
+    return t("worth.no", baselines=t.joined(rivals)) if rivals else t("worth.yes")
+
+
+def _advice(t: Tongue, each: Comparison, samples: int) -> str:
     """What follows from not being clearly ahead of a baseline."""
-    stands = f"The model is {each.standing} {each.baseline}"
+    told: dict[str, Any] = {"standing": t(f"standing.{each.standing}"), "baseline": each.baseline}
     if each.standing == "ahead of":
-        lead = f"{stands} by so little that it may be chance: the simpler model does about as well."
-        return lead if _may_be_chance(each, samples) else ""
-    if each.trivial:
-        return f"{stands}, which never looks at the input: it has learned nothing that is of use on the test split."
-    return f"{stands} on the test split: {PREFER_SIMPLER}."
+        return t("advice.chance", **told) if _may_be_chance(each, samples) else ""
+    return t("advice.trivial" if each.trivial else "advice.simpler", **told)
 
 
-def _caution(profile: Json, evaluation: Json) -> str:
-    samples, noun = int(profile["splits"].get("test", 0)), NOUNS.get(profile["kind"], "sample")
+def _caution(t: Tongue, profile: Json, evaluation: Json) -> str:
+    samples = int(profile["splits"].get("test", 0))
     if not samples:
         return ""
-    told = [f"The test split has {counted(samples, noun)}."]
+    told = [t("caution.size", samples=t.counted(samples, _noun(profile)))]
     if main_metric(evaluation) == "accuracy":
-        told.append(f"One more or one fewer answered rightly moves accuracy by {1 / samples:.2g}.")
+        told.append(t("caution.one", share=f"{1 / samples:.2g}"))
     if samples < FEW and profile["task"] != "language-modelling":
-        told.append("With so few, another split of the same data may give quite other figures.")
-    return " ".join(told)
+        told.append(t("caution.few"))
+    return t.told(told)

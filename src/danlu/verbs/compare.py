@@ -18,6 +18,7 @@ from danlu.evaluation.metric import Truth, figures_of
 from danlu.evaluation.metrics import metric_named
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
+from danlu.report.comparison import write_comparison
 from danlu.verbs.runs import differing_keys
 
 
@@ -42,11 +43,13 @@ class Tested:
         return self.run.path.name
 
 
-def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
+def compare(runs: Sequence[str | Path], html: str | Path | None = None, language: str | None = None) -> dict[str, Any]:
     """Compare runs with the first of them.
 
     Args:
         runs: at least two run directories, evaluated on the same test rows.
+        html: a file to write a page into that shows it.
+        language: of the page: en or zh; what the first run's recipe says when left out.
 
     Returns:
         `runs`, `rows`, `metrics` (metric -> run -> value), `recipes` (what differs: key -> run -> value) and
@@ -54,7 +57,8 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
         of classes, `mcnemar`.
 
     Raises:
-        ArgumentError: there are fewer than two, one is not evaluated, or they were tested on different rows.
+        ArgumentError: there are fewer than two, one is not evaluated, they were tested on different rows, or
+            nothing is written in that language.
     """
     if len(runs) < 2:
         raise ArgumentError("compare takes two runs or more; `danlu runs` lists them")
@@ -69,7 +73,7 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
     ]
     metrics = {name: metric_named(name) for name in names}
     figures = {_told(tested, each): figures_of(metrics, each.truth) for each in tested}
-    return {
+    found = {
         "runs": list(figures),
         "split": "test",
         "rows": len(first.rows),
@@ -80,6 +84,10 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
         "differences": [_differences(tested, first, other, names) for other in others],
         "recipes": differing_keys([each.run for each in tested], list(figures)),
     }
+    if html is not None:
+        named = {_told(tested, each): each.run for each in tested}
+        write_comparison(named, found, Path(html), language or first.recipe.evaluation.language)
+    return found
 
 
 def _differences(tested: list[Tested], first: Tested, other: Tested, names: list[str]) -> dict[str, Any]:

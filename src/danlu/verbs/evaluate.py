@@ -11,7 +11,7 @@ import polars as pl
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import write_frame, write_json
 from danlu.artifacts.lines import append_line, read_lines
-from danlu.artifacts.run import EVALUATION, LOOKS, RECIPE, RunDirectory
+from danlu.artifacts.run import EVALUATION, LOOKS, RECIPE, WORST, RunDirectory
 from danlu.core.console import say
 from danlu.core.seeds import Seed
 from danlu.data.chats.preprocessor import ChatPreprocessor
@@ -22,13 +22,16 @@ from danlu.evaluation.evaluate import Question, judge, truth
 from danlu.evaluation.intervals import Resampling
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
+from danlu.report.card import write_card
 from danlu.report.page import write_report
+from danlu.report.tongue import tongue_of
 from danlu.verbs.deciding import decide
 from danlu.verbs.folds import cross_validated
 from danlu.verbs.prepare import Opened, judged_content, reopen, with_kept_reference
 from danlu.verbs.recording import record
 from danlu.verbs.robustness import robustness
 from danlu.verbs.slicing import sliced
+from danlu.verbs.worst import worst_errors
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
@@ -36,26 +39,28 @@ if TYPE_CHECKING:
 GOLDEN_SAMPLES = 8
 
 
-def evaluate(run: str | Path) -> dict[str, Any]:
+def evaluate(run: str | Path, language: str | None = None) -> dict[str, Any]:
     """Judge a run's model on the splits it was trained with.
 
     Args:
         run: a run directory.
+        language: of the report and the model card: en or zh; what the recipe says when left out.
 
     Returns:
         what evaluation.json holds: split -> metric -> {value, low, high}, and what is beside it.
 
     Raises:
-        ArgumentError: it is no run.
+        ArgumentError: it is no run, or nothing is written in that language.
         DataError: the data has changed.
         ArtifactError: the bundle is damaged.
     """
     directory = RunDirectory.open(run)
     recipe = load_recipe(directory.path / RECIPE)
-    return evaluate_opened(reopen(recipe, directory), directory)
+    t = tongue_of(language or recipe.evaluation.language)  # refused before anything is judged
+    return evaluate_opened(reopen(recipe, directory), directory, t.language)
 
 
-def evaluate_opened(opened: Opened, run: RunDirectory) -> dict[str, Any]:
+def evaluate_opened(opened: Opened, run: RunDirectory, language: str | None = None) -> dict[str, Any]:
     """Judge a run whose data is open already."""
     from danlu.models.predictor import Predictor
 
@@ -73,6 +78,8 @@ def evaluate_opened(opened: Opened, run: RunDirectory) -> dict[str, Any]:
     for name, part in parts.items():
         recorded = record(part, truths[name], predictor.target.decode(outputs[name]), decided)
         write_frame(run.path / "predictions" / f"{name}.parquet", recorded)
+        if name == "test":
+            write_json(run.path / "predictions" / WORST, worst_errors(opened, recorded))
     baselines = _baselines(opened, predictor) if opened.recipe.evaluation.baselines else []
     figures = judge(question, truths, baselines, parts)
     figures["decision"] = decision
@@ -83,8 +90,14 @@ def evaluate_opened(opened: Opened, run: RunDirectory) -> dict[str, Any]:
     write_json(run.path / EVALUATION, figures)
     bundle.answer_as(decided.model_dump(mode="json"))
     bundle.add_golden(_golden(opened, predictor, outputs["test"]))
-    write_report(run)
+    write_pages(run, language or opened.recipe.evaluation.language)
     return figures
+
+
+def write_pages(run: RunDirectory, language: str) -> None:
+    """What people read of a run: the report and the model card."""
+    write_report(run, language)
+    write_card(run, language)
 
 
 def question_of(opened: Opened, predictor: "Predictor") -> Question:

@@ -1,0 +1,115 @@
+"""A page that compares runs: what `danlu compare` found, in words and tables, and the runs' curves over one another.
+
+In: the runs' directories and what verbs.compare found. Out: one HTML file. Nothing is computed anew.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from danlu.artifacts.files import write_text
+from danlu.artifacts.run import RunDirectory
+from danlu.report.curve_figures import overlaid, roc_curves
+from danlu.report.judged import difference
+from danlu.report.readings import Json
+from danlu.report.rendering import render
+from danlu.report.tongue import Tongue, tongue_of
+from danlu.report.writing import number, percent, rounded, short, signed
+
+MOST_ROC = 3  # classes whose ROC curves are laid over one another
+
+
+def write_comparison(runs: Mapping[str, RunDirectory], found: Json, file: Path, language: str = "en") -> Path:
+    """Write the page.
+
+    Args:
+        runs: name -> run, in the order and by the names of `found`.
+        found: what verbs.compare.compare gives.
+        file: where to.
+        language: en or zh.
+
+    Raises:
+        ArgumentError: there is no such language.
+        ArtifactError: the page cannot be written.
+    """
+    t, names = tongue_of(language), found["runs"]
+    logs = {name: run.metrics() for name, run in runs.items()}
+    metrics = dict.fromkeys(key for log in logs.values() for line in log for key in line if "/" in key)
+    page = render(
+        "compare.html.j2",
+        t,
+        title=t("compare.title", runs=t.joined(short(name, 40) for name in names)),
+        names=names,
+        against=found["differences"][0]["against"],
+        opening=_opening(t, found),
+        sentences=[_sentence(t, found, each) for each in found["differences"]],
+        tests=[_mcnemar(t, each) for each in found["differences"] if "mcnemar" in each],
+        rows=_rows(t, found),
+        others=[each["run"] for each in found["differences"]],
+        curves=[drawn for metric in metrics if (drawn := overlaid(t, metric, logs))],
+        rocs=_rocs(t, {name: run.evaluation() for name, run in runs.items()}),
+        recipes=[(row["key"], [_value(row[name]) for name in names]) for row in found["recipes"]],
+    )
+    write_text(file, page)
+    return file
+
+
+def _opening(t: Tongue, found: Json) -> str:
+    first = found["differences"][0]
+    return t(
+        "compare.opening",
+        count=len(found["runs"]),
+        rows=t.counted(found["rows"], "row"),
+        first=first["against"],
+        confidence=percent(first["confidence"]),
+    )
+
+
+def _sentence(t: Tongue, found: Json, each: Json) -> str:
+    """Whether a run is better than the first by what sums them up."""
+    metric = found["main"]["metric"]
+    told = {"run": each["run"], "first": each["against"], "metric": metric}
+    figure = each["metrics"].get(metric)
+    if figure is None or "low" not in figure:
+        return t("compare.unknown", **told)
+    bounds = {"low": signed(figure["low"]), "high": signed(figure["high"])}
+    told |= {"difference": signed(figure["value"])}
+    told |= {"interval": t("interval", confidence=percent(each["confidence"]), **bounds)}
+    if figure["low"] <= 0 <= figure["high"]:
+        return t("compare.unclear", **told)
+    better = (figure["value"] > 0) == found["main"]["higher_is_better"]
+    return t("compare.better" if better else "compare.worse", **told)
+
+
+def _mcnemar(t: Tongue, each: Json) -> str:
+    test = each["mcnemar"]
+    alone = {"first_alone": f"{test['first_alone']:,}", "second_alone": f"{test['second_alone']:,}"}
+    return t("compare.mcnemar", run=each["run"], against=each["against"], p=rounded(float(test["p_value"])), **alone)
+
+
+def _rows(t: Tongue, found: Json) -> list[Json]:
+    """A row a metric: what it means, each run's figure, each difference."""
+    return [
+        {
+            "name": name,
+            "meaning": t(f"metric.{name}") if t.has(f"metric.{name}") else "",
+            "figures": [number(figures.get(run)) or "–" for run in found["runs"]],
+            "apart": [difference(each["metrics"].get(name)) for each in found["differences"]],
+        }
+        for name, figures in found["metrics"].items()
+    ]
+
+
+def _rocs(t: Tongue, evaluations: Mapping[str, Json]) -> list[tuple[str, str]]:
+    """ROC curves of the first classes, a line a run."""
+    every = [each.get("test", {}).get("curves", {}).get("roc", {}) for each in evaluations.values()]
+    shared = [label for label in every[0] if all(label in each for each in every)][:MOST_ROC]
+    drawn = []
+    for place, label in enumerate(shared):
+        lines = {name: roc[label] for name, roc in zip(evaluations, every, strict=True)}
+        drawn.append((t("compare.roc", label=short(label)), roc_curves(t, lines, f"roc-{place}", short(label))))
+    return drawn
+
+
+def _value(value: Any) -> str:
+    return "–" if value is None else str(value)

@@ -1,0 +1,164 @@
+"""Pictures of how good probabilities are: ROC, precision and recall, calibration, abstention, figures by threshold.
+
+In: what evaluation.json holds of them, or several runs' logs. Out: SVG text in the page's colours.
+"""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from danlu.report.readings import Json, series
+from danlu.report.svg import FAINT, FIRST, INK, WIDTH, as_svg, drawing, strokes
+from danlu.report.tongue import Tongue
+from danlu.report.writing import number, percent, short
+
+SQUARE = 3.3  # inches
+PLOT_WIDTH, PLOT_HEIGHT = 640, 240  # of the figures by threshold
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 40
+TABLED = (("precision-positive", "precision"), ("recall-positive", "recall"), ("f1-positive", "f1"))
+
+
+def roc_curves(t: Tongue, curves: Mapping[str, Json], name: str = "roc", of: str = "") -> str:
+    """True positive rate over false positive rate, a line a class; or a run, and `of` says of which class."""
+    lines = {label: (each["false_positive_rate"], each["true_positive_rate"]) for label, each in curves.items()}
+    label = t("label.roc", count=of or _counted(t, lines))
+    axes = (t("axis.false positive rate"), t("axis.true positive rate"))
+    return _unit_square(t, name, lines, axes, label, diagonal="chance")
+
+
+def precision_recall_curves(t: Tongue, curves: Mapping[str, Json]) -> str:
+    """Precision over recall, a line a class."""
+    lines = {label: (each["recall"], each["precision"]) for label, each in curves.items()}
+    return _unit_square(
+        t, "pr", lines, (t("axis.recall"), t("axis.precision")), t("label.pr", count=_counted(t, lines))
+    )
+
+
+def calibration_curve(t: Tongue, curve: Json) -> str:
+    """The share that is so over the probability given; dots as large as many samples are in the group."""
+    lines = {"": (curve["confidence"], curve["accuracy"])}
+    most = max(curve["count"])
+    sizes = [8 + 60 * count / most for count in curve["count"]]
+    told = t("label.calibration", bins=len(sizes))
+    axes = (t("axis.confidence"), t("axis.right"))
+    return _unit_square(t, "calibration", lines, axes, told, diagonal="perfect", sizes=sizes)
+
+
+def abstention_curve(t: Tongue, curve: Json) -> str:
+    """The share of wrong answers over the share answered."""
+    coverage, risk = curve["coverage"], curve["risk"]
+    half = next((r for c, r in zip(coverage, risk, strict=True) if c >= 0.5), risk[-1])
+    with drawing(WIDTH, 2.4) as figure:
+        axis = figure.subplots()
+        axis.plot(coverage, risk, color=FIRST, linewidth=2.0)
+        axis.set(xlim=(0, 1), xlabel=t("axis.coverage"), ylabel=t("axis.risk"))
+        axis.set_ylim(bottom=0)
+        axis.grid(axis="y", color=FAINT, linewidth=0.5)
+        axis.set_axisbelow(True)
+        return as_svg(figure, "abstention", t("label.abstention", all=percent(risk[-1]), half=percent(half)))
+
+
+def overlaid(t: Tongue, metric: str, logs: Mapping[str, list[Json]]) -> str:
+    """One logged metric of several runs by step; nothing where none has it."""
+    lines = {run: series(log, metric) for run, log in logs.items()}
+    lines = {run: line for run, line in lines.items() if line[0]}
+    if not lines:
+        return ""
+    with drawing(WIDTH + 1.2, 2.9) as figure:
+        axis = figure.subplots()
+        for place, (run, (steps, values)) in enumerate(lines.items()):
+            axis.plot(steps, values, linewidth=1.8, label=short(run, 32), **strokes(place))
+        axis.set(xlabel=t("axis.step"), ylabel=_told(t, metric))
+        axis.grid(axis="y", color=FAINT, linewidth=0.5)
+        axis.set_axisbelow(True)
+        axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        ends = [t("label.curve", name=run, first=number(y[0]), last=number(y[-1])) for run, (_, y) in lines.items()]
+        told = t("label.overlaid", name=_told(t, metric), count=len(lines), what=t.joined(ends))
+        return as_svg(figure, f"overlaid-{metric.replace('/', '-')}", told)
+
+
+def threshold_curves(t: Tongue, table: Json, positive: str) -> str:
+    """Precision, recall and F1 by threshold, with a line that the page's script moves."""
+    parts = [
+        f'<svg class="figure" role="img" viewBox="0 0 {PLOT_WIDTH} {PLOT_HEIGHT}" '
+        f'style="width: {PLOT_WIDTH}px; min-width: 24rem" '
+        f'aria-label="{escape(t("label.thresholds", positive=short(positive)))}">'
+    ]
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        x, y = _place(share, share)
+        parts += [
+            f'<path d="M{LEFT} {y:.1f}H{PLOT_WIDTH - RIGHT}" stroke="var(--faint)" stroke-width="0.7"/>',
+            f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{share:g}</text>',
+            f'<text class="tick" x="{x:.1f}" y="{PLOT_HEIGHT - BOTTOM + 16}" text-anchor="middle">{share:g}</text>',
+        ]
+    for colour, (column, _) in zip(("first", "second", "third"), TABLED, strict=True):
+        drawn = _polyline(table["threshold"], table[column])
+        parts.append(f'<path d="{drawn}" fill="none" stroke="var(--{colour})" stroke-width="2"/>')
+    middle = (LEFT + PLOT_WIDTH - RIGHT) / 2
+    told = escape(t("axis.threshold"))
+    parts += [
+        f'<text class="tick" x="{middle:.0f}" y="{PLOT_HEIGHT - 6}" text-anchor="middle">{told}</text>',
+        f'<path id="threshold-mark" d="M{LEFT} {TOP}V{PLOT_HEIGHT - BOTTOM}" data-span="{_span()}" '
+        'stroke="currentColor" stroke-width="1.5"/></svg>',
+    ]
+    return "".join(parts)
+
+
+def _span() -> int:
+    """How far the mark goes from a threshold of 0 to one of 1."""
+    return PLOT_WIDTH - LEFT - RIGHT
+
+
+def _place(x: float, y: float) -> tuple[float, float]:
+    return LEFT + _span() * x, TOP + (PLOT_HEIGHT - TOP - BOTTOM) * (1 - y)
+
+
+def _polyline(xs: list[float], ys: list[float | None]) -> str:
+    """A path through the points that there are, broken where a figure is undefined."""
+    drawn, begun = [], False
+    for x, y in zip(xs, ys, strict=True):
+        if y is not None:
+            across, down = _place(x, y)
+            drawn.append(f"{'L' if begun else 'M'}{across:.1f} {down:.1f}")
+        begun = y is not None
+    return "".join(drawn)
+
+
+def _unit_square(
+    t: Tongue,
+    name: str,
+    lines: Mapping[str, tuple[list[float], list[float]]],
+    axes: tuple[str, str],
+    label: str,
+    diagonal: str = "",
+    sizes: list[float] | None = None,
+) -> str:
+    """Curves from 0 to 1 both ways."""
+    below = 0.0 if len(lines) <= 1 else 0.2 * ((len(lines) + 1) // 2)
+    with drawing(SQUARE, SQUARE + below) as figure:
+        axis = figure.subplots()
+        if diagonal:
+            axis.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label=t(f"legend.{diagonal}"))
+        for place, (told, (x, y)) in enumerate(lines.items()):
+            axis.plot(x, y, linewidth=1.8, label=short(told, 18) if len(lines) > 1 else None, **strokes(place))
+        if sizes is not None:
+            ((x, y),) = lines.values()
+            axis.scatter(x, y, s=sizes, color=FIRST, linewidths=0)
+        axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=axes[0], ylabel=axes[1], aspect="equal")
+        axis.grid(color=FAINT, linewidth=0.5)
+        axis.set_axisbelow(True)
+        if diagonal or len(lines) > 1:
+            figure.legend(loc="outside lower center", ncols=2 if len(lines) > 1 else 1)
+        return as_svg(figure, name, label)
+
+
+def _counted(t: Tongue, lines: Mapping[str, Any]) -> str:
+    return next(iter(lines)) if len(lines) == 1 else t.counted(len(lines), "class")
+
+
+def _told(t: Tongue, metric: str) -> str:
+    """`validation loss` of `validation/loss`."""
+    split, _, name = metric.partition("/")
+    return (
+        f"{t('legend.training') if split == 'train' else t.split(split)} {t('axis.loss') if name == 'loss' else name}"
+    )

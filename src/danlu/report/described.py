@@ -1,0 +1,61 @@
+"""What the report says of the data: the target, the balance of classes, the columns. Out: values for the template."""
+
+from danlu.report.figures import balance_bars, class_bars, number_bars, sparkline
+from danlu.report.readings import Json
+from danlu.report.tongue import Tongue
+from danlu.report.words import spread
+
+MOST_CLASSES = 20  # drawn; more are told in a sentence and a table
+PARTS = ("train", "validation", "test")
+
+
+def described(t: Tongue, profile: Json) -> Json:
+    """The section on data."""
+    return {
+        "target": _target(t, profile["target"]),
+        "balance": _balance(t, (profile["target"] or {}).get("balanced")),
+        "columns": [_column(t, column, int(profile["rows"])) for column in profile["columns"]],
+    }
+
+
+def _target(t: Tongue, target: Json | None) -> Json:
+    """The target's distribution: bars and a table of classes, or a histogram and its quartiles."""
+    if target is None:
+        return {}
+    if "classes" not in target:
+        drawn = number_bars(t, target["name"], target) if "histogram" in target else ""
+        return {"name": target["name"], "figure": drawn, "spread": spread(t, target), "classes": []}
+    classes: dict[str, dict[str, int]] = target["classes"]
+    totals = {label: sum(counts.values()) for label, counts in classes.items()}
+    rows = [(label, *(counts.get(part, 0) for part in PARTS), totals[label]) for label, counts in classes.items()]
+    return {
+        "name": target["name"],
+        "figure": class_bars(t, totals) if 0 < len(classes) <= MOST_CLASSES else "",
+        "spread": "",
+        "classes": rows,
+    }
+
+
+def _balance(t: Tongue, balanced: Json | None) -> Json:
+    """What was done about classes of unequal size: a sentence, bars where the counts changed, and a table."""
+    if balanced is None:
+        return {}
+    classes, weights = balanced["classes"], balanced["weights"]
+    before, after = ({label: counts[when] for label, counts in classes.items()} for when in ("before", "after"))
+    return {
+        "effect": balanced["effect"],
+        "figure": balance_bars(t, before, after) if before != after and len(classes) <= MOST_CLASSES else "",
+        "weighted": bool(weights),
+        "rows": [(label, before[label], after[label], weights.get(label)) for label in classes],
+    }
+
+
+def _column(t: Tongue, column: Json, rows: int) -> Json:
+    """A row of the table of columns."""
+    drawn = column if "histogram" in column else column.get("characters", {})
+    return {
+        **column,
+        "missing_share": f" ({column['missing'] / rows:.1%})" if column["missing"] and rows else "",
+        "spark": sparkline(t, drawn) if "histogram" in drawn else "",
+        "spread": spread(t, column),
+    }

@@ -1,0 +1,228 @@
+"""What the report shows of evaluation.json, section by section, as values for the template. Nothing is computed anew.
+
+In: the evaluation as it was read. Out: for each section its figures and rows; empty where a task has no such section.
+"""
+
+import json
+from typing import Any
+
+from danlu.report.curve_figures import (
+    abstention_curve,
+    calibration_curve,
+    precision_recall_curves,
+    roc_curves,
+    threshold_curves,
+)
+from danlu.report.described import MOST_CLASSES
+from danlu.report.figures import confusion_matrix
+from danlu.report.readings import SPLITS, Json, metric_rows, most_confused
+from danlu.report.tongue import Tongue
+from danlu.report.words import baseline_meaning, confusions, looks, slice_told, slices_told
+from danlu.report.writing import number, percent, rounded, short, signed
+
+MOST_ROWS = 500  # of a table of classes, so that the page stays small
+MOST_SLICES = 25
+MOST_FOLDS = 20  # whose figures are told one by one
+OF_CLASSES = ("precision", "recall", "f1", "auroc", "average-precision")
+
+
+def judged(t: Tongue, evaluation: Json, worst: Json) -> Json:
+    """Every section that is made of an evaluation."""
+    test = evaluation.get("test", {})
+    return {
+        "metrics": _metrics(t, evaluation),
+        "baselines": _baselines(t, evaluation),
+        "classes": _classes(t, test),
+        "curves": _curves(t, test, evaluation),
+        "thresholds": _thresholds(t, evaluation),
+        "abstention": _abstention(t, test),
+        "slices": _slices(t, evaluation),
+        "worst": worst,
+        "folds": _folds(t, evaluation),
+        "looks": looks(t, evaluation["looks"]["test"]) if "looks" in evaluation else "",
+    }
+
+
+def _metrics(t: Tongue, evaluation: Json) -> Json:
+    """The table of metrics: who is judged, on what, and the rows."""
+    if not evaluation:
+        return {}
+    baselines = evaluation.get("baselines", {})
+    told = {name: baseline_meaning(t, name, each.get("meaning", "")) for name, each in baselines.items()}
+    how = evaluation.get("intervals")
+    return {
+        "splits": SPLITS,
+        "judged": [t("model"), *baselines],
+        "meanings": told,
+        "rows": [
+            {
+                "name": row.name,
+                "meaning": t(f"metric.{row.name}") if t.has(f"metric.{row.name}") else row.meaning,
+                "direction": t(row.direction) if row.direction else "",
+                "figures": row.figures,
+                "intervals": {split: bounds(evaluation.get(split, {}).get(row.name, {})) for split in SPLITS},
+            }
+            for row in metric_rows(evaluation)
+        ],
+        "how": how and _how(t, how),
+    }
+
+
+def _how(t: Tongue, how: Json) -> str:
+    """How intervals were made, in a sentence."""
+    method, by = how["method"], how["resampled_by"]
+    return t(
+        "metrics.interval",
+        confidence=percent(how["confidence"]),
+        method=t(f"method.{method}") if t.has(f"method.{method}") else method,
+        resamples=f"{how['resamples']:,}",
+        by=t("row") if by == "row" else short(by),
+    )
+
+
+def bounds(figure: Json) -> str:
+    """An interval as a cell tells it; nothing where there is none."""
+    return f"{rounded(figure['low'])} – {rounded(figure['high'])}" if "low" in figure else ""
+
+
+def difference(figure: Json | None) -> Json:
+    """A difference as a cell tells it, and whether 0 is surely not within."""
+    if figure is None:
+        return {"value": "", "interval": "", "sure": False}
+    told = f"{signed(figure['low'])} – {signed(figure['high'])}" if "low" in figure else ""
+    sure = "low" in figure and (figure["low"] > 0 or figure["high"] < 0)
+    return {"value": signed(figure["value"]), "interval": told, "sure": sure}
+
+
+def _baselines(t: Tongue, evaluation: Json) -> Json:
+    """Paired differences on the test split: a row a metric, a column a baseline."""
+    found = {
+        name: each["differences"]["test"]
+        for name, each in evaluation.get("baselines", {}).items()
+        if each.get("differences", {}).get("test")
+    }
+    if not found:
+        return {}
+    names = dict.fromkeys(name for each in found.values() for name in each)
+    return {
+        "confidence": percent(evaluation["intervals"]["confidence"]),
+        "names": list(found),
+        "rows": [(name, [difference(each.get(name)) for each in found.values()]) for name in names],
+    }
+
+
+def _classes(t: Tongue, test: Json) -> Json:
+    """The confusion matrix, drawn or told, and each class's figures on test."""
+    if "confusion" not in test:
+        return {}
+    pairs = most_confused(test["confusion"])
+    drawn = len(test["confusion"]["labels"]) <= MOST_CLASSES
+    each: dict[str, Json] = test.get("classes", {})
+    columns = [name for name in OF_CLASSES if any(name in figures for figures in each.values())]
+    return {
+        "count": len(test["confusion"]["labels"]),
+        "figure": confusion_matrix(t, test["confusion"]) if drawn else "",
+        "sentence": confusions(t, pairs),
+        "pairs": [] if drawn else pairs,
+        "columns": columns,
+        "rows": [
+            (label, [_of_class(figures, name) for name in columns], figures["support"])
+            for label, figures in list(each.items())[:MOST_ROWS]
+        ],
+    }
+
+
+def _of_class(figures: Json, name: str) -> tuple[Any, str]:
+    interval = figures.get("intervals", {}).get(name)
+    return figures.get(name), f"{rounded(interval[0])} – {rounded(interval[1])}" if interval else ""
+
+
+def _curves(t: Tongue, test: Json, evaluation: Json) -> Json:
+    """ROC, precision and recall, calibration."""
+    curves = test.get("curves")
+    if not curves:
+        return {}
+    told = (evaluation.get("decision") or {}).get("calibration") or {"method": "none"}
+    done = {"method": told["method"], "before": number(told.get("log_loss_before"))}
+    done["after"] = number(told.get("log_loss_after"))
+    return {
+        "roc": roc_curves(t, curves["roc"]) if curves.get("roc") else "",
+        "pr": precision_recall_curves(t, curves["precision_recall"]) if curves.get("precision_recall") else "",
+        "calibration": calibration_curve(t, curves["calibration"]) if curves["calibration"]["count"] else "",
+        "calibrated": t("calibration.none") if told["method"] == "none" else t("calibration.done", **done),
+    }
+
+
+def _thresholds(t: Tongue, evaluation: Json) -> Json:
+    """The table that the explorer moves in, and where it begins."""
+    table = evaluation.get("test", {}).get("thresholds")
+    if not table:
+        return {}
+    used = (evaluation.get("decision") or {}).get("threshold")
+    value = used["value"] if used else 0.5
+    start = min(range(len(table["threshold"])), key=lambda place: abs(table["threshold"][place] - value))
+    counts = ("threshold", "true_positives", "false_positives", "false_negatives", "true_negatives")
+    names = [name for name in table if name not in counts]
+    return {
+        "figure": threshold_curves(t, table, evaluation["labels"][1]),
+        "labels": evaluation["labels"],
+        "table": table,
+        "json": json.dumps(table, separators=(",", ":")),
+        "names": names,
+        "counts": counts[1:],
+        "start": start,
+        "used": t("thresholds.chosen", value=number(value)) if used else t("thresholds.likelier"),
+    }
+
+
+def _abstention(t: Tongue, test: Json) -> Json:
+    curve = test.get("abstention")
+    if not curve or len(curve["coverage"]) < 2:
+        return {}
+    return {"figure": abstention_curve(t, curve), "area": number(curve["area"])}
+
+
+def _slices(t: Tongue, evaluation: Json) -> Json:
+    """The worst parts of the test split."""
+    slices = evaluation.get("slices") or {}
+    if not slices.get("found"):
+        return {}
+    rows = [{**each, "told": slice_told(t, each), "apart": difference(each)} for each in _with_value(slices["found"])]
+    return {
+        "metric": slices["metric"],
+        "sentence": slices_told(t, evaluation),
+        "rows": rows[:MOST_SLICES],
+        "count": len(rows),
+    }
+
+
+def _with_value(found: list[Json]) -> list[Json]:
+    """Slices whose difference stands where a figure's value does; their own figure beside it."""
+    return [{**each, "own": each["value"], "value": each["difference"]} for each in found]
+
+
+def _folds(t: Tongue, evaluation: Json) -> Json:
+    """Each metric over the folds."""
+    folds = evaluation.get("folds")
+    if not folds:
+        return {}
+    beyond = folds.get("out_of_fold", {})
+    return {
+        "explained": t(
+            "folds.explained",
+            folds=folds["folds"],
+            repeats=t("folds.repeats", times=t.counted(folds["repeats"], "time")),
+            by=folds["by"],
+        ),
+        "rows": [
+            {
+                **each,
+                "name": name,
+                "interval": bounds(each),
+                "out": beyond.get(name, {}).get("value"),
+                "out_interval": bounds(beyond.get(name, {})),
+                "each": ", ".join(map(rounded, each["values"][:MOST_FOLDS])),
+            }
+            for name, each in folds["metrics"].items()
+        ],
+    }

@@ -1,0 +1,149 @@
+"""Pictures as elements of a page: matplotlib's SVG with the page's colours and font, that can do nothing.
+
+In: matplotlib figures, or SVG files of a run. Out: SVG text, with role="img" and a label that says what it shows. No
+global state: figures are plain `Figure` objects, and matplotlib's settings are the same whatever the user's are.
+"""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from danlu.core.errors import ArtifactError
+
+# Colours that stand for the page's, which differ between light and dark. Not #000000: matplotlib leaves that unsaid.
+INK, FAINT, FIRST, SECOND = "#000001", "#000002", "#000003", "#000004"
+THIRD, FOURTH, FIFTH, SIXTH = "#000005", "#000006", "#000007", "#000008"
+PAGE_COLOURS = {
+    INK: "currentColor",
+    FAINT: "var(--faint)",
+    FIRST: "var(--first)",
+    SECOND: "var(--second)",
+    THIRD: "var(--third)",
+    FOURTH: "var(--fourth)",
+    FIFTH: "var(--fifth)",
+    SIXTH: "var(--sixth)",
+}
+SERIES = (FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH)
+DASHES: tuple[Any, ...] = ("-", "--", ":", "-.")
+FILE_COLOURS = {
+    "currentColor": "#1b1f24",
+    "var(--faint)": "#c4cad1",
+    "var(--first)": "#1f5fbf",
+    "var(--second)": "#b4531a",
+}
+FONT = "system-ui, Segoe UI, Roboto, Noto Sans, sans-serif"
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text: it can be searched, and the page's font has the letters DejaVu lacks
+    "svg.hashsalt": "danlu",
+    "text.parse_math": False,  # a class may be called "$x"
+    "font.size": 9.0,
+    "text.color": INK,
+    "axes.formatter.useoffset": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+}
+WIDTH = 5.4  # inches
+PIXELS_A_POINT = 1.35  # makes the figures' 9 points about the page's small text
+SVG_NAME = re.compile(r"\{[^}]*\}")
+
+
+def strokes(place: int) -> dict[str, Any]:
+    """The colour of the n-th of several curves, and its dashes, by which it is known without colour."""
+    return {"color": SERIES[place % len(SERIES)], "linestyle": DASHES[(place // len(SERIES) + place) % len(DASHES)]}
+
+
+@contextmanager
+def drawing(width: float, height: float) -> Iterator[Any]:
+    """A figure of so many inches, with our settings while it is drawn and saved."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")  # the page's font draws the letters
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def as_svg(figure: Any, name: str, label: str) -> str:
+    """A figure as an SVG element of the page: its colours and font, its label, ids that no other figure has."""
+    content = BytesIO()
+    figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
+    return _of_the_page(ElementTree.fromstring(content.getvalue()), name, label)  # noqa: S314 - matplotlib wrote it
+
+
+def inlined(file: Path, name: str, label: str) -> str:
+    """A picture that another stage left in the run, as an element of the page that can do nothing.
+
+    Raises:
+        ArtifactError: it is no picture.
+    """
+    try:
+        root = ElementTree.fromstring(file.read_bytes())  # noqa: S314 - of a run's own folder
+        return _of_the_page(root, name, label)
+    except (ElementTree.ParseError, KeyError, ValueError) as error:
+        raise ArtifactError(f"{file}: is no SVG picture ({error}); delete it") from error
+
+
+def _of_the_page(root: ElementTree.Element, name: str, label: str) -> str:
+    """An SVG as a page holds it: the page's colours and font, ids that no other figure has, nothing that acts."""
+    for parent in list(root.iter()):
+        for child in list(parent):
+            # Metadata is of no use here, the style would apply to the whole page, and the others act or load.
+            if SVG_NAME.sub("", child.tag) in ("metadata", "style", "script", "foreignObject", "image", "a"):
+                parent.remove(child)
+    for element in root.iter():
+        element.tag = SVG_NAME.sub("", element.tag)
+        plain = {SVG_NAME.sub("", key): value for key, value in element.attrib.items()}
+        element.attrib = {key: _inlined(key, value, name) for key, value in plain.items() if _harmless(key, value)}
+    _, _, width, _ = map(float, root.attrib["viewBox"].split())
+    shown = width * PIXELS_A_POINT
+    root.attrib = {
+        "class": "figure",
+        "role": "img",
+        "aria-label": label,
+        "viewBox": root.attrib["viewBox"],
+        "style": f"width: {shown:.0f}px; min-width: {0.6 * shown:.0f}px",
+    }
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def standalone(figure: Any, name: str, label: str) -> str:
+    """A figure as the text of an SVG file: with colours of its own, on white."""
+    svg = as_svg(figure, name, label)
+    for words, colour in FILE_COLOURS.items():
+        svg = svg.replace(words, colour)
+    begun = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" font-family="{FONT}" '
+    return begun + svg.removeprefix("<svg ").replace('style="', 'style="background: #ffffff; ', 1)
+
+
+def _harmless(key: str, value: str) -> bool:
+    """Whether an attribute neither acts nor leads out of the page."""
+    if key.startswith("on"):
+        return False
+    return value.startswith("#") if key.endswith("href") else "url(" not in value or "url(#" in value
+
+
+def _inlined(key: str, value: str, name: str) -> str:
+    """An attribute's value once the SVG stands within a page."""
+    if key == "id":
+        return f"{name}-{value}"
+    if key.endswith("href"):
+        return value.replace("#", f"#{name}-", 1)
+    if key == "clip-path":
+        return value.replace("url(#", f"url(#{name}-")
+    if key == "style":
+        value = re.sub(r"font: (?:[\w-]+ )*([\d.]+px)[^;]*", r"font-size: \1", value)
+        for colour, of_page in PAGE_COLOURS.items():
+            value = value.replace(colour, of_page)
+    return value

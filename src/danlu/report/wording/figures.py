@@ -1,0 +1,72 @@
+"""The words in and of figures, in English and in Chinese."""
+
+FIGURES: dict[str, tuple[str, str]] = {
+    "axis.step": ("step", "步"),
+    "axis.loss": ("loss", "损失"),
+    "axis.class": ("class", "类别"),
+    "axis.answer": ("answer", "回答"),
+    "axis.samples": ("samples", "样本数"),
+    "axis.false positive rate": ("false positive rate", "假阳率"),
+    "axis.true positive rate": ("true positive rate", "真阳率"),
+    "axis.recall": ("recall", "召回率"),
+    "axis.precision": ("precision", "精确率"),
+    "axis.confidence": ("mean probability given", "所给概率的平均"),
+    "axis.right": ("share that is so", "确实如此的比例"),
+    "axis.coverage": ("share answered", "作答的比例"),
+    "axis.risk": ("share of answers that are wrong", "回答中错误的比例"),
+    "axis.threshold": ("threshold", "阈值"),
+    "legend.training": ("training", "训练"),
+    "legend.validation": ("validation", "验证"),
+    "legend.gap": ("gap", "差距"),
+    "legend.kept": ("kept: step {step}", "保留：第 {step} 步"),
+    "legend.before": ("before", "之前"),
+    "legend.after": ("after", "之后"),
+    "legend.chance": ("chance", "随机"),
+    "legend.perfect": ("as it should be", "理想情况"),
+    "figure": ("figure", "图"),
+    "label.curves": ("Training curves: {what}", "训练曲线：{what}"),
+    "label.curve": ("{name} from {first} to {last}", "{name} 从 {first} 到 {last}"),
+    "label.kept": ("; weights kept from step {step}", "；保留第 {step} 步的权重"),
+    "label.confusion": (
+        "Confusion matrix of the test split, {size} classes: {right} of {total} answered rightly",
+        "测试集的混淆矩阵，{size} 个类别：{total} 个中答对 {right} 个",
+    ),
+    "label.classes": ("Samples a class: {what}", "各类别的样本数：{what}"),
+    "label.balance": (
+        "Training samples a class before and after balancing: {what}",
+        "平衡前后各类别的训练样本数：{what}",
+    ),
+    "label.change": ("{label} {before} to {after}", "{label} {before} 到 {after}"),
+    "label.target": (
+        "Histogram of {name} from {low} to {high}, median {middle}",
+        "{name} 的直方图，从 {low} 到 {high}，中位数 {middle}",
+    ),
+    "label.spark": ("Histogram from {low} to {high}", "直方图，从 {low} 到 {high}"),
+    "label.lr range": ("Loss by learning rate", "损失随学习率的变化"),
+    "label.roc": (
+        "ROC curves on the test split of {count}: true positive rate over false positive rate",
+        "测试集上{count}的 ROC 曲线：真阳率随假阳率的变化",
+    ),
+    "label.pr": (
+        "Precision-recall curves on the test split of {count}: precision over recall",
+        "测试集上{count}的精确率-召回率曲线",
+    ),
+    "label.calibration": (
+        "Calibration curve on the test split, {bins} groups: the share that is so over the probability given",
+        "测试集上的校准曲线，{bins} 组：确实如此的比例随所给概率的变化",
+    ),
+    "label.abstention": (
+        "Share of wrong answers over the share answered: {all} when all are answered, {half} when the surest half are",
+        "错误比例随作答比例的变化：全部作答时 {all}，只答最有把握的一半时 {half}",
+    ),
+    "label.thresholds": (
+        "Precision, recall and F1 of {positive} by threshold",
+        "{positive} 的精确率、召回率和 F1 随阈值的变化",
+    ),
+    "label.overlaid": ("{name} by step of {count} runs: {what}", "{count} 次运行的 {name} 随步数的变化：{what}"),
+    "label.image": ("A training image of {label}", "{label} 的一张训练图像"),
+    "label.mistake": (
+        "Image of row {row}: {truth}, answered {answer}",
+        "第 {row} 行的图像：{truth}，回答 {answer}",
+    ),
+}
