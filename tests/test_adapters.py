@@ -224,6 +224,7 @@ def train_adapters(values: dict[str, Any], output: str) -> str:
     return str(package.train(values, output, "both").path)
 
 
+@pytest.mark.slow
 def test_copies_of_a_model_train_the_adapters_of_one(small_encoder: Path, text_file: Path, tmp_path: Path) -> None:
     optimizer = {"name": "sgd", "lr": 0.1}
     values = recipe(small_encoder, text_file, "lora", max_steps=4, optimizer=optimizer)

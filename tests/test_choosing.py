@@ -86,6 +86,7 @@ def test_far_more_weights_than_samples_are_warned_of(model: dict[str, Any], word
         assert re.search(words, said)
 
 
+@pytest.mark.slow
 def test_a_probe_takes_the_pretrained_encoder(tmp_path: Path) -> None:
     recipe = package.load_recipe("speeches")
     found = compare_candidates(recipe, [f"hf:{minilm()}", "hf:bert"])

@@ -184,6 +184,7 @@ class Told(Callback):
 """
 
 
+@pytest.mark.slow
 def test_models_losses_and_callbacks_of_ones_own(table_recipe: dict[str, Any], tmp_path: Path, danlu: Command) -> None:
     (tmp_path / "mine.py").write_text(OWN, encoding="utf-8")
     data = {"source": table_recipe["data"]["source"], "target": "cultivar", "columns": {"shelf": "drop"}}

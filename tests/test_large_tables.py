@@ -62,6 +62,7 @@ def grown(path: Path, cache: Path) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="asks Linux for the memory of a process")
+@pytest.mark.slow
 def test_memory_grows_far_less_than_the_table(tmp_path: Path) -> None:
     # Both tables are larger than all that is read at a time; else the larger one would be blamed for that too.
     for rows in SIZES:

@@ -29,7 +29,7 @@ FOUR: dict[str, dict[str, Any]] = {
 NAMES = ("corpus", "corpus-sgd")
 
 
-QUICK = ("shard-tensor",)  # the rest is tested below the recipe, and here where there is time
+QUICK = ("1f1b",)  # the rest is tested below the recipe, and here where there is time
 
 
 @pytest.mark.parametrize(

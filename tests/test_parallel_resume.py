@@ -58,7 +58,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 @pytest.mark.parametrize(
     ("layout", "processes"),
-    [({"shard": 4}, (4, 2)), ({"shard": 2}, (2, 1)), pytest.param({}, (2, 3), marks=pytest.mark.slow)],
+    [
+        pytest.param({"shard": 4}, (4, 2), marks=pytest.mark.slow),
+        ({"shard": 2}, (2, 1)),
+        pytest.param({}, (2, 3), marks=pytest.mark.slow),
+    ],
     ids=["4-2", "2-1", "2-3"],
 )
 def test_a_stopped_run_goes_on_with_more_processes_or_fewer(

@@ -47,6 +47,7 @@ def balanced(tmp_path_factory: pytest.TempPathFactory) -> Figures:
     return {method: judged(method) for method in BALANCERS}
 
 
+@pytest.mark.slow
 def test_on_a_rare_class_every_method_ranks_and_most_find_far_more_of_it(balanced: Figures) -> None:
     accuracy, auroc = ({method: pair[at] for method, pair in balanced.items()} for at in (0, 1))
     assert accuracy["none"] < 0.65  # a model that makes few errors hardly ever answers "positive"

@@ -153,6 +153,7 @@ def test_a_bundle_answers_as_the_run_did(run: Path) -> None:
     np.testing.assert_allclose(answered["probability"], recorded["probability"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_bytes(run: Path, digits: dict[str, Any], tmp_path: Path) -> None:
     again = package.run(digits, output=tmp_path).path
     for file in ("model/weights.safetensors", "evaluation.json"):

@@ -37,6 +37,7 @@ def judged(t: Tongue, evaluation: Json, worst: Json) -> Json:
         "thresholds": _thresholds(t, evaluation),
         "abstention": _abstention(t, test),
         "slices": _slices(t, evaluation),
+        "robustness": _robustness(t, evaluation),
         "worst": worst,
         "folds": _folds(t, evaluation),
         "looks": looks(t, evaluation["looks"]["test"]) if "looks" in evaluation else "",
@@ -194,6 +195,33 @@ def _slices(t: Tongue, evaluation: Json) -> Json:
         "rows": rows[:MOST_SLICES],
         "count": len(rows),
     }
+
+
+def _robustness(t: Tongue, evaluation: Json) -> Json:
+    """Every metric on the test rows as they are and on harder versions: a row a metric, a column a version."""
+    told = evaluation.get("robustness") or {}
+    if not told.get("found"):
+        return {}
+    found = told["found"]
+    return {
+        "sentence": t("robustness.explained", rows=t.counted(told["rows"], "row")),
+        "versions": [{"name": t(f"perturbation.{each['name']}"), "options": _options(each)} for each in found],
+        "rows": [
+            (name, figure["value"], [_harder(each, name) for each in found]) for name, figure in told["plain"].items()
+        ],
+    }
+
+
+def _harder(perturbation: Json, name: str) -> tuple[float | None, Json]:
+    """A metric on a harder version, and how it differs."""
+    return perturbation["metrics"].get(name, {}).get("value"), difference(perturbation["differences"].get(name))
+
+
+def _options(perturbation: Json) -> str:
+    """How strong it is: `std 0.2`."""
+    return ", ".join(
+        f"{key} {number(value)}" for key, value in perturbation.items() if key not in ("name", "metrics", "differences")
+    )
 
 
 def _with_value(found: list[Json]) -> list[Json]:

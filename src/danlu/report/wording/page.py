@@ -117,6 +117,19 @@ PAGE: dict[str, tuple[str, str]] = {
     "cost": ("cost a sample", "每个样本的代价"),
     "answered": ("answered {label}", "回答 {label}"),
     "is": ("is {label}", "是 {label}"),
+    "robustness": ("Robustness", "鲁棒性"),
+    "robustness.explained": (
+        "The same model on harder versions of {rows} of the test split. A difference is the harder version's figure "
+        "less that of the rows as they are, with its paired interval.",
+        "同一个模型在测试集 {rows} 的更难版本上的表现。差值是更难版本的数字减去原样的数字，并带配对区间。",
+    ),
+    "robustness.caption": ("Figures on harder versions of the test rows", "测试行的更难版本上的数字"),
+    "robustness.plain": ("As they are", "原样"),
+    "perturbation.noise": ("Noise", "噪声"),
+    "perturbation.blur": ("Blur", "模糊"),
+    "perturbation.rotate": ("Rotation", "旋转"),
+    "perturbation.missing": ("Missing values", "缺失值"),
+    "perturbation.typos": ("Typing errors", "打字错误"),
     "slices": ("Slices", "切片"),
     "slices.explained": (
         "Parts of the test split by category, missing value, range, length or brightness, the worst first. "
