@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(
     chromium() is None, reason="no Chromium here: apt-get install chromium, or put one on the PATH"
 )
 LARGEST = 5_000_000
+PAPER = 718  # pixels between the margins of A4
 QUICK: dict[str, Any] = {"epochs": 3}
 COSTS = {"costs": {"false_positive": 1, "false_negative": 5}}
 LEAST_CONTRAST = 4.5  # WCAG 2.2, 1.4.3
@@ -121,6 +122,11 @@ def assert_sound(browser: Browser, page: Path, name: str) -> None:
         assert browser.complaints() == []
         keep_picture(browser, f"{name}-{'dark' if dark else 'light' if width > 600 else 'phone'}")
     assert browser.printed().startswith(b"%PDF")
+    browser.open(page, PAPER, dark=True)
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    browser.ask("Emulation.setEmulatedMedia", media="")
 
 
 def test_what_is_wrong_with_a_page_is_noticed(browser: Browser, tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def _folds(t: Tongue, evaluation: Json) -> Json:
         "explained": t(
             "folds.explained",
             folds=folds["folds"],
-            repeats=t("folds.repeats", times=t.counted(folds["repeats"], "time")),
+            times=t.counted(folds["repeats"], "time"),
             by=folds["by"],
         ),
         "rows": [

@@ -167,11 +167,10 @@ PAGE: dict[str, tuple[str, str]] = {
     "figure.margin": ("Margin", "差距"),
     "folds": ("Folds", "折"),
     "folds.explained": (
-        "{folds} folds, {repeats}, dealt out by {by}; everything was fitted anew for each. The interval of the mean "
-        "allows for folds that share what they learn from.",
-        "{folds} 折，{repeats}，按 {by} 划分；每一折都重新拟合一切。均值的区间考虑了各折共用训练数据。",
+        "{folds} folds ({by}), dealt out {times}; everything was fitted anew for each. The interval of the mean allows "
+        "for folds that share what they learn from.",
+        "{folds} 折（{by}），划分 {times}；每一折都重新拟合一切。均值的区间考虑了各折共用训练数据。",
     ),
-    "folds.repeats": ("dealt {times}", "划分 {times}"),
     "folds.caption": ("Metrics over the folds", "各折的指标"),
     "mean": ("Mean", "均值"),
     "deviation": ("Deviation", "标准差"),
