@@ -14,6 +14,7 @@ from danlu.core.names import suggestion
 from danlu.data.chats.messages import MESSAGES, PREFERENCE, as_chats
 from danlu.data.columns import Column, infer_columns, missing_values
 from danlu.data.disk import Table, as_floats
+from danlu.data.labels import labelled
 from danlu.data.place import Source
 from danlu.data.sources import read_source
 from danlu.recipe.sections import Data, Task
@@ -32,7 +33,7 @@ class Dataset:
         columns: every column but the target, with its type and the reason.
         kind: which preparation and which models fit.
         task: what is predicted; `task_reason` says how that is known.
-        target: the column to predict; None for language modelling.
+        target: the column to predict, of several labels their JSON text; None for language modelling.
         origin: how errors name the data.
         folder: what relative image paths are relative to.
     """
@@ -74,19 +75,23 @@ def interpret(source: Source, section: Data) -> Dataset:
     """
     source = as_chats(source, section)
     _refuse_patterns(source)
-    target = section.target or (source.target if section.task not in ("language-modelling", "preference") else None)
-    named = [*section.columns, *filter(None, (section.target, section.text, section.image)), *_split_columns(section)]
+    said = section.target if isinstance(section.target, tuple) else (section.target,)
+    named = [*section.columns, *filter(None, (*said, section.text, section.image)), *_split_columns(section)]
     for name in named:
         if name not in source.frame.columns:
             near = suggestion(name, source.frame.columns)
             raise DataError(f"{source.origin}: no column {name!r}{near}")
     helpers = set(_split_columns(section))
+    several = labelled(source, section)
+    source = source if several is None else several.source
+    by_layout = source.target if section.task not in ("language-modelling", "preference") else None
+    target = several.target if several else str(section.target) if section.target else by_layout
     if target and source.frame.schema[target].is_decimal():  # numbers like any others, but not to Python's operators
         source = replace(source, frame=as_floats(source.frame, target))
     features = source.frame.select([name for name in source.frame.columns if name != target])
     columns = _choose(infer_columns(features, _types(section), source.origin), section, source, helpers)
     kind, columns = _kind(columns, section, source)
-    task, reason = _task(source, target, section, kind)
+    task, reason = _task(source, target, section, kind, None if several is None else several.reason)
     return Dataset(source.frame, columns, kind, task, reason, target, source.origin, source.folder)
 
 
@@ -166,8 +171,8 @@ def _only(columns: tuple[Column, ...], names: tuple[str, ...], reason: str) -> t
     )
 
 
-def _task(source: Source, target: str | None, section: Data, kind: Kind) -> tuple[Task, str]:
-    """The task and why."""
+def _task(source: Source, target: str | None, section: Data, kind: Kind, several: str | None) -> tuple[Task, str]:
+    """The task and why; `several` says how it is known that a row has several labels."""
     if kind == "preference":
         return "preference", "said in the recipe" if section.task else "there are answers that were chosen and rejected"
     if kind == "chat":
@@ -178,15 +183,24 @@ def _task(source: Source, target: str | None, section: Data, kind: Kind) -> tupl
         columns = ", ".join(source.frame.columns)
         raise DataError(f"{source.origin}: say which column to predict with data.target (columns: {columns})")
     values = _answers(source.frame[target], source.origin, section)
-    distinct = values.n_unique()
+    if several is not None:
+        if section.task not in (None, "multi-label"):
+            raise DataError(f"{source.origin}: {several}, which is multi-label; data.task says {section.task}")
+        return "multi-label", several
     if section.task is not None:
         if section.task == "regression" and not values.dtype.is_numeric():
             raise DataError(f"{source.origin}: regression needs numbers, but the target {target!r} is {values.dtype}")
         return section.task, "said in the recipe"
+    return _inferred(values, source.origin)
+
+
+def _inferred(values: pl.Series, origin: str) -> tuple[Task, str]:
+    """The task that a target's values suggest, and why."""
+    distinct = values.n_unique()
     if not values.dtype.is_numeric():
         if distinct > max(CLASSES_OF_INTEGERS, len(values) // 2):
             raise DataError(
-                f"{source.origin}: the target {target!r} has {distinct} different words in {len(values)} rows; "
+                f"{origin}: the target {values.name!r} has {distinct} different words in {len(values)} rows; "
                 "is it the right column?"
             )
         return "classification", f"the target has {distinct} different words"

@@ -1,7 +1,8 @@
 """What a model must beat to earn its cost: the trivial answer, a linear model and, of tables, gradient boosting, fitted
 on the same training split.
 
-Classification: the class frequencies, logistic regression. Regression: the mean, ridge regression. Texts are seen as
+Classification: the class frequencies, logistic regression; of several labels the same for each. Regression: the mean,
+ridge regression. Texts are seen as
 TF-IDF of words, images as pixels. Language modelling: how frequent a token is, and how frequent after the one before.
 """
 
@@ -19,7 +20,7 @@ from danlu.data.place import Place
 from danlu.data.prepare import Preprocessor
 from danlu.data.splits import Part, Splits
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.targets import Classes, Quantity
+from danlu.data.targets import Classes, Labels, Quantity, Supervised
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
 from danlu.evaluation.boosting import boosted_answers
 
@@ -39,14 +40,25 @@ class Baseline:
 
 
 def supervised_baselines(
-    dataset: Dataset, splits: Splits, preprocessor: Preprocessor, target: Classes | Quantity
+    dataset: Dataset, splits: Splits, preprocessor: Preprocessor, target: Supervised
 ) -> list[Baseline]:
-    """The trivial and the linear model of a classification or regression."""
+    """The trivial and the linear model of a classification, of labels or of a regression."""
     judged = {"validation": splits.validation, "test": splits.test}
     features = _Features(preprocessor, Place(dataset.origin, dataset.folder))
     answers = splits.train.columns(target.column)
     learned = _thinned(splits.train, LEARNED_ROWS[preprocessor.kind])
     train = features.fit(learned)
+    if isinstance(target, Labels):
+        shares = target.given(answers).mean(axis=0)
+        said = _label_by_label(features, train, target.given(learned.columns(target.column)), judged)
+        return [
+            Baseline(
+                "frequency",
+                "each label as often as it occurs",
+                {name: np.tile(shares, (len(part.rows), 1)) for name, part in judged.items()},
+            ),
+            Baseline("logistic-regression", f"{features.meaning}, one for each label", said),
+        ]
     if isinstance(target, Classes):
         share = np.bincount(target.codes(answers), minlength=len(target.labels)) / len(answers)
         codes = target.codes(learned.columns(target.column))
@@ -178,6 +190,26 @@ def _classify(
         probabilities = np.zeros((len(part.rows), len(target.labels)))
         probabilities[:, model.classes_] = features.answers(part, model.predict_proba)
         found[name] = probabilities
+    return found
+
+
+def _label_by_label(
+    features: _Features, train: Any, given: np.ndarray, judged: dict[str, Part]
+) -> dict[str, np.ndarray]:
+    """Each label against the rest, [rows, labels]; one that all training rows have or none, as often as it occurs."""
+    from sklearn.linear_model import LogisticRegression
+
+    shares = given.mean(axis=0)
+    found = {name: np.tile(shares, (len(part.rows), 1)) for name, part in judged.items()}
+    learned = [label for label, share in enumerate(shares) if 0 < share < 1]
+    strength = 10.0 if features.vectorizer else 1.0
+    models = [LogisticRegression(C=strength, max_iter=1000).fit(train, given[:, label]) for label in learned]
+
+    def answer(seen: Any) -> np.ndarray:
+        return np.stack([model.predict_proba(seen)[:, 1] for model in models], axis=1)
+
+    for name, part in judged.items() if models else ():
+        found[name][:, learned] = features.answers(part, answer)
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.splits import Part
-from danlu.data.targets import REFERENCE, AnswerForm, Classes, NextToken, PreferredAnswer, Quantity
+from danlu.data.targets import REFERENCE, AnswerForm, Classes, Labels, NextToken, PreferredAnswer, Supervised
 from danlu.evaluation.baselines import Baseline
 from danlu.evaluation.classes import class_metrics, classes_with_intervals
 from danlu.evaluation.curves import curves
@@ -80,7 +80,7 @@ def judge(
         "task": question.task,
         "main": {"metric": main, "higher_is_better": metric_named(main).higher_is_better},
     }
-    if isinstance(question.target, Classes):
+    if isinstance(question.target, Classes | Labels):
         found["labels"] = [str(label) for label in question.target.labels]
     if how is not None:
         found["intervals"] = {
@@ -96,14 +96,16 @@ def judge(
 
 
 def _figures(question: Question, split: str, judged: Truth) -> dict[str, Any]:
-    """A split's metrics and, of classes, all that follows from their probabilities."""
+    """A split's metrics and, of classes or labels, those of each and all that follows from their probabilities."""
     target, how = question.target, question.of(split)
-    if not isinstance(target, Classes):
+    if not isinstance(target, Classes | Labels):
         return dict(with_intervals(question.named(), judged, how))
     of_classes = class_metrics(target)
     together = with_intervals({**question.named(), **of_classes}, judged, how)
     figures: dict[str, Any] = {name: figure for name, figure in together.items() if name not in of_classes}
     figures["classes"] = classes_with_intervals(target, judged, together)
+    if isinstance(target, Labels):
+        return figures
     figures["confusion"] = {"labels": [str(label) for label in target.labels], "counts": confusion(target, judged)}
     figures["curves"] = curves(judged, target.labels)
     figures["abstention"] = abstention(judged)
@@ -155,12 +157,12 @@ def text_truth(part: Part, answers: np.ndarray, content: str | None, groups: np.
     return Truth(answers[:, 1], answers.astype(np.float64), sizes, groups=groups)
 
 
-def supervised_truth(
-    part: Part, target: Classes | Quantity, answers: np.ndarray, groups: np.ndarray | None = None
-) -> Truth:
+def supervised_truth(part: Part, target: Supervised, answers: np.ndarray, groups: np.ndarray | None = None) -> Truth:
     """The answers of a split, numbers in their own units, beside what is true."""
     if isinstance(target, Classes):
         return Truth(target.codes(part.columns(target.column)), answers, threshold=target.threshold, groups=groups)
+    if isinstance(target, Labels):
+        return Truth(target.given(part.columns(target.column)), answers, groups=groups)
     return Truth(part.column(target.column).cast(pl.Float64).to_numpy(), answers, groups=groups)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from danlu.core.dotted import load_dotted
 from danlu.core.errors import Problem, RecipeError
 from danlu.core.names import suggestion
-from danlu.data.targets import Classes, Quantity
+from danlu.data.targets import Classes, Quantity, Supervised
 from danlu.evaluation.counts import COUNTED
 from danlu.evaluation.language import OF_LANGUAGE
 from danlu.evaluation.metric import Metric, Statistic, Truth, Weighted, figures_of
@@ -132,7 +132,7 @@ def confusion(target: Classes, truth: Truth) -> list[list[int]]:
     return [[int(count) for count in row] for row in counts]
 
 
-def in_units(target: Classes | Quantity, outputs: np.ndarray) -> np.ndarray:
+def in_units(target: Supervised, outputs: np.ndarray) -> np.ndarray:
     """A head's answers as `Truth.answers`: numbers in the target's own units, probabilities as they are."""
     if isinstance(target, Quantity):
         return outputs[:, 0].astype(np.float64) * target.std + target.mean

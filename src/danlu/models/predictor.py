@@ -24,7 +24,7 @@ from danlu.data.place import Place, Source
 from danlu.data.prepare import BLOCK_ROWS, AnyPreprocessor, Preprocessor
 from danlu.data.splits import Part
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.targets import AnswerForm, AnyTarget, Classes, Quantity
+from danlu.data.targets import AnswerForm, AnyTarget, Supervised
 from danlu.models.base import Model, Readable
 from danlu.models.heads import head_for
 from danlu.models.infer import answers
@@ -122,6 +122,7 @@ class Predictor:
 
         Returns:
             one row a sample, in order. Classification: `prediction`, `probability`, `probability_LABEL` …;
+            several labels: `prediction`, the list of those given, and `probability_LABEL` …;
             regression: `prediction`; language models: `tokens`, `loss` (nats a token), `perplexity`, of conversations
             of the assistant's tokens; preferences: `chosen` and `rejected` (log-probabilities), `prefers_chosen`.
 
@@ -174,7 +175,7 @@ class Predictor:
         """
         if not isinstance(self.options, Readable):
             raise ArgumentError(f"{self.options.name} cannot be read as rules or curves; tree and additive can")
-        assert isinstance(self.preprocessor, TabularPreprocessor) and isinstance(self.target, Classes | Quantity)
+        assert isinstance(self.preprocessor, TabularPreprocessor) and isinstance(self.target, Supervised)
         return self.options.read(self.model, self.preprocessor, self.target)
 
     def require_columns(self, source: Source) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from danlu.core.component import Component, Frozen, OneOf
 
 ColumnType = Literal["number", "category", "datetime", "text", "image", "identifier"]
-Task = Literal["classification", "regression", "language-modelling", "preference"]
+Task = Literal["classification", "multi-label", "regression", "language-modelling", "preference"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -89,7 +89,12 @@ class Data(Frozen):
     """Where the data is, what its columns mean and how it is prepared."""
 
     source: str | tuple[str, ...] = Field(description="a file, a folder, a glob, a list of these, or builtin:NAME")
-    target: str | None = Field(default=None, description="the column to predict")
+    target: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        default=None, description="the column to predict; of several labels a row, perhaps a column of 0 and 1 for each"
+    )
+    target_separator: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="what stands between several labels in the target's words; lists need none"
+    )
     task: Task | None = Field(default=None, description="inferred from the target when left out")
     text: str | None = Field(default=None, description="the column that holds the text")
     image: str | None = Field(default=None, description="the column that holds image paths")
@@ -120,6 +125,19 @@ class Data(Frozen):
         default=None,
         description="how conversations are written: chatml, plain, or a Jinja file; the tokenizer's own when left out",
     )
+
+    @model_validator(mode="after")
+    def _labels_in_one_form(self) -> "Data":
+        if isinstance(self.target, tuple):
+            if self.target_separator is not None:
+                raise ValueError("target_separator cuts one column, and target names several; say one of them")
+            if len(set(self.target)) < len(self.target):
+                raise ValueError("target names a column twice")
+            if self.task not in (None, "multi-label"):
+                raise ValueError(f"target names several columns, which is multi-label; task says {self.task}")
+        elif self.target_separator is not None and self.task not in (None, "multi-label"):
+            raise ValueError(f"target_separator is of multi-label; task says {self.task}")
+        return self
 
     def options_of(self, column: str) -> ColumnOptions:
         """What the recipe says of one column."""

@@ -124,6 +124,10 @@ def _truth(task: str, answers: pl.DataFrame, labels: tuple[str, ...], threshold:
         values = np.array([positions[str(value)] for value in answers["truth"].to_list()], dtype=np.int64)
         shares = answers.select(f"probability_{label}" for label in labels).to_numpy()
         return Truth(values, shares, threshold=threshold, groups=groups)
+    if task == "multi-label":
+        given = [[label in row for label in labels] for row in answers["truth"].to_list()]
+        shares = answers.select(f"probability_{label}" for label in labels).to_numpy()
+        return Truth(np.array(given, dtype=np.uint8), shares, groups=groups)
     if task == "regression":
         return Truth(answers["truth"].to_numpy(), answers["prediction"].to_numpy(), groups=groups)
     if task == "preference":  # a margin is what the chosen answer has gained over one that has gained nothing

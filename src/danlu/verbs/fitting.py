@@ -13,7 +13,7 @@ from danlu.core.seeds import Seed
 from danlu.core.threads import plan_threads, use_threads
 from danlu.core.world import this_world
 from danlu.data.specs import tokens_a_sample
-from danlu.data.targets import Classes, PreferredAnswer, Quantity
+from danlu.data.targets import Labels, PreferredAnswer, Supervised
 from danlu.evaluation.evaluate import supervised_truth, truth
 from danlu.evaluation.metric import Truth
 from danlu.evaluation.metrics import METRICS, compute_metrics, in_units
@@ -229,7 +229,7 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
     part, target = opened.splits.validation, fitting.prepared.target
     judge = machine.step.spread.judge if machine.step.spread else None
     head, watched = head_for(target), fitting.watched
-    supervised = isinstance(target, Classes | Quantity)
+    supervised = isinstance(target, Supervised)
     sums_up = supervised and watched != "loss" and METRICS[watched].statistic.additive
     batch_size, team = opened.recipe.training.batch_size, fitting.team
     assert isinstance(batch_size, int)
@@ -251,14 +251,15 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
         return compute_metrics((watched,), truth(part, target, found, judged_content(opened)))
 
     def streamed() -> dict[str, float]:
-        assert isinstance(target, Classes | Quantity)
+        assert isinstance(target, Supervised)
         running, zero = Running({watched: METRICS[watched]}), np.zeros((1, 1))
         with judging(model, team):
             for rows, found in answer_batches(model, head, fitting.validation, batch_size, device, judge, team):
                 if len(rows):
                     running.add(supervised_truth(part.some(rows), target, in_units(target, found.cpu().numpy())))
             blank = np.full((1, target.outputs), 1 / target.outputs)
-            running.add_weighted(Truth(np.zeros(1, dtype=np.int64), in_units(target, blank)), zero)
+            shape = (1, target.outputs) if isinstance(target, Labels) else 1
+            running.add_weighted(Truth(np.zeros(shape, dtype=np.int64), in_units(target, blank)), zero)
         return running.figures(team, device)
 
     return validate

@@ -9,13 +9,14 @@ from danlu.data.augment.pictures import RandomCrop
 from danlu.data.augment.table import Augmentation
 from danlu.data.balance.balancer import Balancer
 from danlu.data.dataset import Dataset
+from danlu.data.tabular.categories import TargetEncoding
 from danlu.data.tabular.impute import Impute, KeepGaps
 from danlu.evaluation.decisions import counted_metric
 from danlu.evaluation.metrics import METRICS, metrics_for
 from danlu.models.base import FitsItself, Model
 from danlu.models.table import Transformer
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections import EarlyStopping, Finetune, Split, Threshold, Training
+from danlu.recipe.sections import Data, EarlyStopping, Finetune, Split, Threshold, Training
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Constant, Cosine
 from danlu.verbs.unstepped import refuse_steps
@@ -49,13 +50,13 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
         message = "a language model has no head of the task's own to train alone; say lora or full"
         raise RecipeError(Problem("", "model.finetune.mode", message))
     if isinstance(model, FitsItself):
-        refuse_steps(recipe, model)
+        refuse_steps(recipe, model, dataset.task)
     metrics = metrics_for(dataset.task, recipe.evaluation.metrics)
     _check_threshold(recipe.evaluation.threshold, dataset)
     data = recipe.data.model_copy(
         update={
             "task": dataset.task,
-            "target": dataset.target,
+            "target": recipe.data.target if dataset.task == "multi-label" else dataset.target,
             "split": _split(recipe.data.split, dataset),
             "image_size": _image_size(recipe),
             "clean": recipe.data.clean.model_copy(update={"missing": _missing(recipe, model)}),
@@ -75,13 +76,25 @@ def _check_fitting(recipe: Recipe, dataset: Dataset) -> None:
     """Refuse balancing and augmentation that the data cannot have, rather than leave them out silently."""
     balancer = recipe.data.balance
     assert isinstance(balancer, Balancer)
+    if dataset.task == "multi-label":
+        _check_labels(recipe.data)
     if balancer.name != "none" and dataset.task != "classification":
-        message = f"{balancer.name} balances classes; this is {dataset.task}"
+        message = f"{balancer.name} balances classes, of which a row has one; this is {dataset.task}; leave it out"
         raise RecipeError(Problem("", "data.balance", message))
     for key, component in (("data.balance", balancer), *(("data.augment", step) for step in recipe.data.augment)):
         assert isinstance(component, Balancer | Augmentation)
         if dataset.kind not in component.kinds:
             message = f"{component.name} takes {' or '.join(component.kinds)} data; {dataset.origin} is {dataset.kind}"
+            raise RecipeError(Problem("", key, message))
+
+
+def _check_labels(data: Data) -> None:
+    """Refuse what is learned of one answer a row where rows have several labels."""
+    encoders: dict[str, Component | None] = {"data.encode": data.encode}
+    encoders |= {f"data.columns.{name}.encode": data.options_of(name).encode for name in data.columns}
+    for key, encoder in encoders.items():
+        if isinstance(encoder, TargetEncoding):
+            message = "target encoding is of one answer a row, and rows have several labels; say embedding or one-hot"
             raise RecipeError(Problem("", key, message))
 
 
