@@ -309,6 +309,18 @@ class Preference(Frozen):
     beta: PositiveFloat = Field(default=0.1, description="how dearly the model pays for leaving the one it began as")
 
 
+class Distill(Frozen):
+    """Learning from a teacher's answers beside the right ones (knowledge distillation, Hinton et al. 2015)."""
+
+    teacher: str = Field(description="a bundle, or the run that made it; of the same task and labels")
+    temperature: PositiveFloat | None = Field(
+        default=None, description="that both models' probabilities are compared at; 2 when left out, of numbers none"
+    )
+    weight: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=0.5, description="of the teacher's answers in the loss; the right ones have the rest"
+    )
+
+
 class Training(Frozen):
     """The training loop's settings."""
 
@@ -334,6 +346,7 @@ class Training(Frozen):
     label_smoothing: Fraction = 0.0
     preference: Preference = Preference()
     loss: str | None = Field(default=None, description="a loss of your own, as package.module:function")
+    distill: Distill | None = Field(default=None, description="learn from another model's answers too")
     average: Annotated[Component, OneOf("average")] | None = Field(
         default=None, description="judge and keep an average of the weights: ema or swa"
     )

@@ -23,6 +23,7 @@ from danlu.verbs.features import on_features
 from danlu.verbs.feeding import examples_of_part, training_feed
 from danlu.verbs.prepare import Opened, Prepared, fit_preparation, judged_content, shorten
 from danlu.verbs.reference import refuse_parts_of_a_model, with_reference
+from danlu.verbs.teaching import with_teacher
 from danlu.verbs.unstepped import refuse_processes
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Fitting:
         model: with its first weights; on the device, or where processes split it, on the host.
         together: the processes that train.
         whole: the model that `model` is the head of, where that is trained alone.
+        teacher: digest of the model whose answers are learned as well, where there is one.
     """
 
     opened: Opened
@@ -60,6 +62,7 @@ class Fitting:
     accelerator: "Accelerator"
     together: "Together"
     whole: "nn.Module | None" = None
+    teacher: str = ""
 
     @property
     def team(self) -> "Team":
@@ -183,9 +186,14 @@ def build_fitting(
         opened = with_reference(opened, prepared, model.to(device), device)
     begin_finetuning(model, opened.finetune)
     # Synthetic rows need neighbours, which two batches of a table may not hold.
-    balanced = training_feed(whole if opened.dataset.kind == "tabular" else opened, prepared, device, threads)
+    learned, teacher = whole if opened.dataset.kind == "tabular" else opened, ""
+    balanced = training_feed(learned, prepared, device, threads)
+    if opened.recipe.training.distill is not None:
+        team = (together or LONE).team
+        lesson = with_teacher(learned, prepared, balanced, opened.recipe.training.distill, device, team)
+        balanced, teacher = lesson.balanced, lesson.digest
     validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device, threads)
-    fitting = Fitting(opened, prepared, balanced, validation, model, accelerator, together or LONE)
+    fitting = Fitting(opened, prepared, balanced, validation, model, accelerator, together or LONE, teacher=teacher)
     if opened.finetune.mode != "head":
         return fitting
     model.to(device)  # which computes the features
@@ -209,6 +217,7 @@ def build_machine(fitting: Fitting) -> "Machine":
     options, inputs = recipe.training, fitting.prepared.preprocessor.inputs
     task = Task(
         head=head_for(fitting.prepared.target),
+        name=fitting.opened.dataset.task,
         emphasis=replace(fitting.balanced.emphasis, smoothing=options.label_smoothing),
         watched=f"validation/{fitting.watched}",
         higher_is_better=fitting.watch().higher_is_better,

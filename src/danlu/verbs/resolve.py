@@ -19,6 +19,7 @@ from danlu.recipe.schema import Recipe
 from danlu.recipe.sections import Data, EarlyStopping, Finetune, Split, Threshold, Training
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Constant, Cosine
+from danlu.verbs.teaching import refuse_teacher
 from danlu.verbs.unstepped import refuse_steps
 
 MODELS_BY_KIND = {"tabular": "mlp", "image": "timm:resnet18", "text": "hf:bert", "corpus": "hf:llama"} | dict.fromkeys(
@@ -51,6 +52,7 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
         raise RecipeError(Problem("", "model.finetune.mode", message))
     if isinstance(model, FitsItself):
         refuse_steps(recipe, model, dataset.task)
+    refuse_teacher(recipe, dataset)
     metrics = metrics_for(dataset.task, recipe.evaluation.metrics)
     _check_threshold(recipe.evaluation.threshold, dataset)
     data = recipe.data.model_copy(
