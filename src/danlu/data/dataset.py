@@ -17,9 +17,10 @@ from danlu.data.disk import Table, as_floats
 from danlu.data.labels import labelled
 from danlu.data.place import Source
 from danlu.data.sources import read_source
+from danlu.data.tags import TOKENS, as_tagged
 from danlu.recipe.sections import Data, Task
 
-Kind = Literal["tabular", "image", "text", "corpus", "chat", "preference"]
+Kind = Literal["tabular", "image", "text", "words", "corpus", "chat", "preference"]
 LARGEST_TARGET = 1e30  # float32 ends at 3e38, and sums over the rows have to fit as well
 CLASSES_OF_INTEGERS = 20  # a whole-number target with more different values than this is a quantity
 
@@ -73,7 +74,7 @@ def interpret(source: Source, section: Data) -> Dataset:
     Raises:
         DataError: a named column does not exist, the target is unusable, or a column is of mixed types.
     """
-    source = as_chats(source, section)
+    source = as_tagged(as_chats(source, section), section)
     _refuse_patterns(source)
     said = section.target if isinstance(section.target, tuple) else (section.target,)
     named = [*section.columns, *filter(None, (*said, section.text, section.image)), *_split_columns(section)]
@@ -82,7 +83,7 @@ def interpret(source: Source, section: Data) -> Dataset:
             near = suggestion(name, source.frame.columns)
             raise DataError(f"{source.origin}: no column {name!r}{near}")
     helpers = set(_split_columns(section))
-    several = labelled(source, section)
+    several = labelled(source, section) if source.layout != "words" else None
     source = source if several is None else several.source
     by_layout = source.target if section.task not in ("language-modelling", "preference") else None
     target = several.target if several else str(section.target) if section.target else by_layout
@@ -126,6 +127,8 @@ def _choose(columns: tuple[Column, ...], section: Data, source: Source, helpers:
             column = column.model_copy(update={"used": False, "reason": "decides the split"})
         elif source.layout in ("chat", "preference") and column.name in (MESSAGES, *PREFERENCE):
             column = column.model_copy(update={"type": "text", "used": True, "reason": "messages"})
+        elif source.layout == "words" and column.name == (section.text or TOKENS):
+            column = column.model_copy(update={"type": "text", "used": True, "reason": "words"})
         elif source.layout == "corpus" and column.name == "document":
             column = column.model_copy(update={"type": "identifier", "used": False, "reason": "names the document"})
         elif source.layout == "corpus" and column.name == "text":
@@ -140,6 +143,8 @@ def _kind(columns: tuple[Column, ...], section: Data, source: Source) -> tuple[K
         return "chat", _only(columns, (MESSAGES,), "only the messages are used")
     if source.layout == "preference":
         return "preference", _only(columns, PREFERENCE, "only prompts and answers are used")
+    if source.layout == "words":
+        return "words", _only(columns, (section.text or TOKENS,), "only the words are used")
     used = [column for column in columns if column.used]
     images = [column for column in used if column.type == "image"]
     texts = [column for column in used if column.type == "text"]
@@ -175,6 +180,8 @@ def _task(source: Source, target: str | None, section: Data, kind: Kind, several
     """The task and why; `several` says how it is known that a row has several labels."""
     if kind == "preference":
         return "preference", "said in the recipe" if section.task else "there are answers that were chosen and rejected"
+    if kind == "words":
+        return "token-classification", "said in the recipe" if section.task else "there are words with a tag each"
     if kind == "chat":
         return "language-modelling", "said in the recipe" if section.task else "the source holds conversations"
     if kind == "corpus":

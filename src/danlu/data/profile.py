@@ -40,7 +40,7 @@ def _target(dataset: Dataset, splits: Splits) -> dict[str, Any]:
     values = dataset.frame[dataset.target]
     if dataset.task == "regression":
         return {"name": dataset.target, **_numbers(values.cast(pl.Float64))}
-    if dataset.task == "multi-label":
+    if dataset.task in ("multi-label", "token-classification"):
         return {"name": dataset.target, "classes": _labels(dataset.target, splits)}
     shares = {name: part.column(dataset.target).rename("label").value_counts().rows() for name, part in splits.items()}
     classes = [str(label) for label in sorted(values.unique().to_list())]
@@ -52,7 +52,7 @@ def _target(dataset: Dataset, splits: Splits) -> dict[str, Any]:
 
 
 def _labels(target: str, splits: Splits) -> dict[str, dict[str, int]]:
-    """How many rows of each split have each label."""
+    """How many rows of each split have each label, or how many words each tag."""
     found: dict[str, dict[str, int]] = {}
     for name, part in splits.items():
         for text, count in part.column(target).rename("label").value_counts().rows():

@@ -16,6 +16,7 @@ from danlu.data.calibration import AnyCalibration
 from danlu.data.dataset import Dataset
 from danlu.data.labels import read_labels
 from danlu.data.splits import TrainSplit
+from danlu.data.tags import read_list
 
 if TYPE_CHECKING:
     import torch
@@ -179,6 +180,42 @@ class Quantity(Target):
         return pl.DataFrame({"prediction": outputs[:, 0].astype(np.float64) * self.std + self.mean})
 
 
+class TokenTags(Target):
+    """A tag for each word."""
+
+    task: Literal["token-classification"] = "token-classification"
+    column: str
+    labels: tuple[str, ...]
+
+    @property
+    def outputs(self) -> int:
+        return len(self.labels)
+
+    def codes(self, frame: pl.DataFrame) -> list[np.ndarray]:
+        """The position of each word's tag in `labels`, row by row.
+
+        Raises:
+            DataError: a tag that the training split did not have.
+        """
+        positions = {label: position for position, label in enumerate(self.labels)}
+        rows = [read_list(text) for text in frame[self.column].to_list()]
+        unseen = sorted({tag for row in rows for tag in row if tag not in positions})
+        if unseen:
+            raise DataError(
+                f"{self.column!r} has the tag {unseen[0]!r}, which the training split lacks; "
+                "give more rows or another seed, or remove the tag"
+            )
+        return [np.array([positions[tag] for tag in row], dtype=np.int64) for row in rows]
+
+    def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
+        raise NotImplementedError("tags are put where words begin, which their preprocessor knows")
+
+    def decode(self, outputs: np.ndarray) -> pl.DataFrame:
+        """`prediction`, the list of tags; of words beyond `data.sequence_length` there is none."""
+        rows = [[self.labels[int(code)] for code in row if code >= 0] for row in outputs]
+        return pl.DataFrame({"prediction": pl.Series(rows, dtype=pl.List(pl.String))})
+
+
 class NextToken(Target):
     """The text's own next token."""
 
@@ -227,11 +264,11 @@ class PreferredAnswer(Target):
 
 
 Supervised = Classes | Labels | Quantity  # what stands in a column of the data
-AnswerForm = Supervised | NextToken | PreferredAnswer
+AnswerForm = Supervised | TokenTags | NextToken | PreferredAnswer
 AnyTarget = Annotated[AnswerForm, Field(discriminator="task")]
 
 
-def fit_target(train: TrainSplit, dataset: Dataset) -> Supervised:
+def fit_target(train: TrainSplit, dataset: Dataset) -> Supervised | TokenTags:
     """Learn the labels, or the mean and deviation, of the training split's answers."""
     assert dataset.target is not None
     values = train.column(dataset.target)
@@ -240,6 +277,11 @@ def fit_target(train: TrainSplit, dataset: Dataset) -> Supervised:
         if len(labels) == 1:
             raise DataError(f"{dataset.origin}: the training split holds one class alone ({labels[0]!r})")
         return Classes(column=dataset.target, labels=tuple(labels))
+    if dataset.task == "token-classification":
+        tags = sorted({tag for text in values.unique().to_list() for tag in read_list(text)})
+        if len(tags) == 1:
+            raise DataError(f"{dataset.origin}: the training split holds one tag alone ({tags[0]!r})")
+        return TokenTags(column=dataset.target, labels=tuple(tags))
     if dataset.task == "multi-label":
         several = sorted({label for text in values.unique().to_list() for label in read_labels(text)})
         if not several:

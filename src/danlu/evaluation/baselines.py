@@ -6,6 +6,7 @@ ridge regression. Texts are seen as
 TF-IDF of words, images as pixels. Language modelling: how frequent a token is, and how frequent after the one before.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,8 @@ from danlu.data.place import Place
 from danlu.data.prepare import Preprocessor
 from danlu.data.splits import Part, Splits
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.targets import Classes, Labels, Quantity, Supervised
+from danlu.data.tags import lists, read_list
+from danlu.data.targets import Classes, Labels, Quantity, Supervised, TokenTags
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
 from danlu.evaluation.boosting import boosted_answers
 
@@ -106,6 +108,28 @@ def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor | ChatPr
     return [
         Baseline("unigram", "tokens by how frequent they are", found["unigram"]),
         Baseline("bigram", "tokens by how frequent they are after the one before", found["bigram"]),
+    ]
+
+
+def tag_baselines(splits: Splits, target: TokenTags, words: str) -> list[Baseline]:
+    """The most frequent tag of all words, and of each word by itself; an unknown word gets that of all."""
+    seen, counts = dict[str, Counter[str]](), Counter[str]()
+    rows = splits.train.columns(words, target.column)
+    for sentence, tags in zip(rows[words].to_list(), rows[target.column].to_list(), strict=True):
+        for word, tag in zip(read_list(sentence), read_list(tags), strict=True):
+            seen.setdefault(word, Counter())[tag] += 1
+            counts[tag] += 1
+    usual = counts.most_common(1)[0][0]
+    own = {word: tags.most_common(1)[0][0] for word, tags in seen.items()}
+    parts = {"validation": splits.validation, "test": splits.test}
+    sentences = {name: [read_list(text) for text in part.column(words).to_list()] for name, part in parts.items()}
+    trivial = {name: lists([usual] * len(row) for row in found) for name, found in sentences.items()}
+    by_word = {
+        name: lists([own.get(word, usual) for word in row] for row in found) for name, found in sentences.items()
+    }
+    return [
+        Baseline("majority", "always the most frequent tag", trivial),
+        Baseline("word", "the most frequent tag of each word", by_word),
     ]
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from danlu.data.splits import Part
-from danlu.data.targets import REFERENCE, AnswerForm, Classes, Labels, NextToken, PreferredAnswer, Supervised
+from danlu.data.tags import lists, read_list
+from danlu.data.targets import REFERENCE, AnswerForm, Classes, Labels, NextToken, PreferredAnswer, Supervised, TokenTags
 from danlu.evaluation.baselines import Baseline
 from danlu.evaluation.classes import class_metrics, classes_with_intervals
 from danlu.evaluation.curves import curves
@@ -144,7 +145,16 @@ def truth(part: Part, target: AnswerForm, outputs: np.ndarray, content: str | No
     if isinstance(target, PreferredAnswer):
         reference = part.columns(*REFERENCE).to_numpy().astype(np.float64)
         return Truth(target.beta * reference, target.beta * outputs.astype(np.float64), groups=groups)
+    if isinstance(target, TokenTags):
+        return tag_truth(part, target, lists(target.decode(outputs)["prediction"].to_list()), groups)
     return supervised_truth(part, target, in_units(target, outputs), groups)
+
+
+def tag_truth(part: Part, target: TokenTags, answers: np.ndarray, groups: np.ndarray | None) -> Truth:
+    """Tags beside those that are true; words without an answer get the tag ''."""
+    values = lists(read_list(text) for text in part.column(target.column).to_list())
+    said = lists((*own, *[""] * (len(true) - len(own))) for own, true in zip(answers, values, strict=True))
+    return Truth(values, said, groups=groups)
 
 
 def text_truth(part: Part, answers: np.ndarray, content: str | None, groups: np.ndarray | None) -> Truth:
@@ -171,6 +181,8 @@ def _truth_of(part: Part, question: Question, answers: np.ndarray, groups: np.nd
     target = question.target
     if isinstance(target, NextToken):
         return text_truth(part, answers, question.content, groups)
+    if isinstance(target, TokenTags):
+        return tag_truth(part, target, answers, groups)
     assert not isinstance(target, PreferredAnswer), "which answer is preferred has no baselines"
     plain = target.model_copy(update={"threshold": None}) if isinstance(target, Classes) else target
     return supervised_truth(part, plain, answers, groups)

@@ -21,6 +21,7 @@ from danlu.evaluation.numbers import OF_NUMBERS
 from danlu.evaluation.preferences import OF_PREFERENCES
 from danlu.evaluation.probabilities import OF_PROBABILITIES
 from danlu.evaluation.ranking import RANKED
+from danlu.evaluation.tags import OF_TAGS
 from danlu.evaluation.texts import OF_TEXTS
 
 METRICS: dict[str, Metric] = {
@@ -30,6 +31,7 @@ METRICS: dict[str, Metric] = {
     **OF_NUMBERS,
     **OF_LANGUAGE,
     **OF_LABELS,
+    **OF_TAGS,
     **OF_TEXTS,
     **OF_PREFERENCES,
 }
@@ -40,6 +42,7 @@ MAIN_METRIC = {
     "regression": "rmse",
     "language-modelling": "perplexity",
     "multi-label": "label-f1",
+    "token-classification": "tag-f1",
     "text-generation": "rouge-l",
     "preference": "preference-accuracy",
 }
@@ -56,6 +59,7 @@ USUAL: dict[str, tuple[str, ...]] = {
         *("subset-accuracy", "hamming-loss", "label-f1", "label-f1-micro"),
         *("label-auroc", "mean-average-precision"),
     ),
+    "token-classification": ("tag-accuracy", "tag-f1", "entity-f1", "entity-precision", "entity-recall"),
     "preference": ("preference-accuracy", "reward-margin", "preference-loss"),
     "text-generation": ("exact-match", "rouge-1", "rouge-2", "rouge-l", "bleu", "chrf"),
 }

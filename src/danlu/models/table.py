@@ -113,7 +113,7 @@ class Transformer(Model):
     A language model may also be a GGUF file, `hf:./model.gguf`, or a folder that holds one.
     """
 
-    kinds = ("text", "corpus", "chat", "preference")
+    kinds = ("text", "words", "corpus", "chat", "preference")
     extra = "text"
     name: Annotated[str, Field(pattern=r"^hf:.+")]
     config: dict[str, Any] | None = Field(default=None, description="the architecture's own settings")
@@ -146,7 +146,7 @@ class Transformer(Model):
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
         from danlu.models.transformers import build_transformer
 
-        assert inputs.kind in ("text", "corpus", "preference")
+        assert inputs.kind in ("text", "words", "corpus", "preference")
         return build_transformer(self._readable(), inputs, outputs)
 
     def hints(self) -> Hints:

@@ -10,7 +10,9 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from danlu.core.component import Component, Frozen, OneOf
 
 ColumnType = Literal["number", "category", "datetime", "text", "image", "identifier"]
-Task = Literal["classification", "multi-label", "regression", "language-modelling", "preference"]
+Task = Literal[
+    "classification", "multi-label", "regression", "token-classification", "language-modelling", "preference"
+]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from danlu.core.console import say
 from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
+from danlu.core.errors import ArgumentError
 from danlu.core.seeds import Seed
 from danlu.core.threads import plan_threads, use_threads
 from danlu.core.world import this_world
@@ -105,6 +106,8 @@ def begin(opened: Opened, dry: bool = False, compute: int | None = None, goes_on
         DataError, RecipeError: the data cannot be had as the recipe says.
     """
     refuse_processes(opened.model, this_world().size)
+    if opened.dataset.kind == "words" and this_world().size > 1:
+        raise ArgumentError("--processes: tags of words are learned by one process; leave it out")
     make_deterministic()
     options = opened.recipe.training
     accelerator, threads = open_device(options.device), plan_threads(options.threads)

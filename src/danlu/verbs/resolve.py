@@ -22,11 +22,15 @@ from danlu.training.schedules import Constant, Cosine
 from danlu.verbs.teaching import refuse_teacher
 from danlu.verbs.unstepped import refuse_steps
 
-MODELS_BY_KIND = {"tabular": "mlp", "image": "timm:resnet18", "text": "hf:bert", "corpus": "hf:llama"} | dict.fromkeys(
-    ("chat", "preference"), "hf:llama"
-)
-EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "corpus": 3, "chat": 3, "preference": 1}
-BATCH_BY_KIND = {"image": 32, "text": 32, "corpus": 16, "chat": 16, "preference": 16}
+MODELS_BY_KIND = {
+    "tabular": "mlp",
+    "image": "timm:resnet18",
+    "text": "hf:bert",
+    "words": "hf:bert",
+    "corpus": "hf:llama",
+} | dict.fromkeys(("chat", "preference"), "hf:llama")
+EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "words": 10, "corpus": 3, "chat": 3, "preference": 1}
+BATCH_BY_KIND = {"image": 32, "text": 32, "words": 32, "corpus": 16, "chat": 16, "preference": 16}
 GROWN_BATCH = 1024  # rows that a model which fits itself answers at a time
 PRETRAINED_TEXT_LR = 5e-5  # larger steps wash out what a transformer knows (Devlin et al. 2019 use 2e-5 to 5e-5)
 ADAPTER_LR = 5e-4  # what begins at zero beside frozen weights learns at about ten times their rate
@@ -50,6 +54,8 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     if dataset.kind == "corpus" and getattr(model, "finetune", Finetune()).mode == "head":
         message = "a language model has no head of the task's own to train alone; say lora or full"
         raise RecipeError(Problem("", "model.finetune.mode", message))
+    if dataset.kind == "words" and isinstance(model, Transformer):
+        _check_words(model)
     if isinstance(model, FitsItself):
         refuse_steps(recipe, model, dataset.task)
     refuse_teacher(recipe, dataset)
@@ -88,6 +94,14 @@ def _check_fitting(recipe: Recipe, dataset: Dataset) -> None:
         if dataset.kind not in component.kinds:
             message = f"{component.name} takes {' or '.join(component.kinds)} data; {dataset.origin} is {dataset.kind}"
             raise RecipeError(Problem("", key, message))
+
+
+def _check_words(model: Transformer) -> None:
+    """Refuse what makes one answer of a whole text, where each word has one."""
+    for key, said in (("pooling", model.pooling is not None), ("finetune.mode", model.finetune.mode == "head")):
+        if said:
+            message = "makes one answer of a text, and here each word has one; leave it out"
+            raise RecipeError(Problem("", f"model.{key}", message))
 
 
 def _check_labels(data: Data) -> None:
@@ -139,7 +153,7 @@ def _split(split: Split, dataset: Dataset) -> Split:
         grouped = "document" in dataset.frame.columns and dataset.frame["document"].n_unique() >= FEWEST_GROUPS
         chosen = {"name": "group", "column": "document"} if grouped else {"name": "random"}
     else:
-        chosen = {"name": "stratified" if dataset.target else "random"}
+        chosen = {"name": "stratified" if dataset.target and dataset.kind != "words" else "random"}
     by = components("splitter")[chosen["name"]].model_validate(chosen)
     return split.model_copy(update={"by": by})
 
