@@ -22,6 +22,7 @@ from danlu.recipe.load import as_recipe
 from danlu.training.distilling import distilled, logits_of
 from danlu.verbs.fitting import begin
 from danlu.verbs.prepare import open_data
+from tests.test_parallel_data import TABLE, alike, trained, with_training
 from tests.test_resume import ends
 
 
@@ -163,6 +164,12 @@ def assert_goes_on(whole: Path, folder: Path) -> None:
     shutil.rmtree(RunDirectory.open(stopped).checkpoints()[-1])
     package.resume(stopped, verify=1)
     assert ends(stopped) == ends(whole)
+
+
+def test_two_processes_learn_from_a_teacher_as_one(teacher: Path, tmp_path: Path) -> None:
+    taught = with_training(TABLE, distill={"teacher": str(teacher), "weight": 0.7})
+    several = trained(2, tmp_path, {"taught": taught}, {"data": 2})["taught"]
+    alike(several, package.train(taught, output=tmp_path, name="alone"))
 
 
 def test_a_head_alone_learns_from_a_teacher(digits: Path, image_folder: Path, tmp_path: Path) -> None:
