@@ -29,6 +29,7 @@ from danlu.evaluation.boosting import boosted_answers
 LEARNED_ROWS = {"tabular": 200_000, "image": 20_000, "text": 100_000}  # most training rows that a linear model sees
 BLOCK_ROWS = 50_000  # of dense features at a time
 PIXELS_A_SIDE = 16  # of the images that the linear model sees
+MOST_BOOSTED = 20  # labels, each with boosted trees of its own
 BIGRAM_SHARE = 0.75  # of the bigram model's probability that is the bigram's; the rest is the unigram's
 
 
@@ -60,6 +61,7 @@ def supervised_baselines(
                 {name: np.tile(shares, (len(part.rows), 1)) for name, part in judged.items()},
             ),
             Baseline("logistic-regression", f"{features.meaning}, one for each label", said),
+            *_boosted_labels(preprocessor, features.place, learned, judged, target),
         ]
     if isinstance(target, Classes):
         share = np.bincount(target.codes(answers), minlength=len(target.labels)) / len(answers)
@@ -251,6 +253,23 @@ def _boosted(
     found = boosted_answers(preprocessor, place, learned, answers, judged, target)
     few = f", learned from {len(learned):,} training rows" if len(learned) == LEARNED_ROWS["tabular"] else ""
     return [Baseline("gradient-boosting", f"boosted trees of the same columns{few}", found)]
+
+
+def _boosted_labels(
+    preprocessor: Preprocessor, place: Place, learned: Part, judged: dict[str, Part], target: Labels
+) -> list[Baseline]:
+    """Boosted trees for each label of a table by itself; nothing where many labels would take long."""
+    if not isinstance(preprocessor, TabularPreprocessor) or len(target.labels) > MOST_BOOSTED:
+        return []
+    given = target.given(learned.columns(target.column))
+    shares = given.mean(axis=0)
+    found = {name: np.tile(shares, (len(part.rows), 1)) for name, part in judged.items()}
+    for label in np.flatnonzero((shares > 0) & (shares < 1)).tolist():
+        one = Classes(column=target.column, labels=(False, True))
+        answers = boosted_answers(preprocessor, place, learned, given[:, label].astype(np.int64), judged, one)
+        for name, probabilities in answers.items():
+            found[name][:, label] = probabilities[:, 1]
+    return [Baseline("gradient-boosting", "boosted trees of the same columns, one for each label", found)]
 
 
 def _regress(features: _Features, train: Any, values: np.ndarray, judged: dict[str, Part]) -> dict[str, np.ndarray]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from danlu.recipe.lessons import Preference
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections import Finetune, Preference, Training
+from danlu.recipe.sections import Finetune, Training
 
 KNOWN_WITHOUT = {  # precisions and the devices that have them not, whatever their age
     "tf32": ("cpu", "mps", "xpu", "tpu"),

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from danlu.core.component import Component, Frozen, OneOf
+from danlu.recipe.lessons import Distill, Preference
 
 ColumnType = Literal["number", "category", "datetime", "text", "image", "identifier"]
 Task = Literal[
@@ -299,28 +300,6 @@ class Track(Frozen):
 
     tensorboard: bool = Field(default=False, description="event files in the run's folder `tensorboard`")
     mlflow: str | None = Field(default=None, description="a tracking URI, as sqlite:///mlflow.db")
-
-
-class Preference(Frozen):
-    """Learning from which of two answers is preferred (DPO, Rafailov et al. 2023).
-
-    With training.label_smoothing, that share of the preferences is taken to be the wrong way round (conservative DPO).
-    """
-
-    loss: Literal["dpo"] = "dpo"
-    beta: PositiveFloat = Field(default=0.1, description="how dearly the model pays for leaving the one it began as")
-
-
-class Distill(Frozen):
-    """Learning from a teacher's answers beside the right ones (knowledge distillation, Hinton et al. 2015)."""
-
-    teacher: str = Field(description="a bundle, or the run that made it; of the same task and labels")
-    temperature: PositiveFloat | None = Field(
-        default=None, description="that both models' probabilities are compared at; 2 when left out, of numbers none"
-    )
-    weight: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        default=0.5, description="of the teacher's answers in the loss; the right ones have the rest"
-    )
 
 
 class Training(Frozen):

@@ -22,8 +22,8 @@ from danlu.core.errors import ArgumentError, ArtifactError, Problem, RecipeError
 from danlu.data.balance.balancer import Balancer
 from danlu.data.dataset import Dataset
 from danlu.data.place import Source
+from danlu.recipe.lessons import Distill
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections import Distill
 
 if TYPE_CHECKING:
     import torch
