@@ -177,13 +177,14 @@ def test_copies_that_meet_now_and_then_agree_and_learn(tmp_path: Path, recipes: 
         ({"shard": 2, "compress": "bf16"}, {}, "training.parallel.compress: is between copies of the whole model"),
         ({"offload": True}, {}, "training.parallel.offload: moves what processes share"),
         ({"shard": 3}, {}, "training.parallel: shard 3 takes 3 processes, and there are 2"),
+        ({"tensor": 2}, {"distill": {"teacher": "a"}}, "training.distill: compares whole answers"),
         (
             {},
             {"memory": {"optimizer_in_backward": True}, "clip_norm": None},
             "training.memory.optimizer_in_backward: steps a weight before",
         ),
     ],
-    ids=["optimizer", "precision", "compress", "offload", "ways", "in-backward"],
+    ids=["optimizer", "precision", "compress", "offload", "ways", "distill", "in-backward"],
 )
 def test_what_several_processes_cannot_do_is_refused(
     layout: dict[str, Any], changes: dict[str, Any], said: str

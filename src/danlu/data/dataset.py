@@ -14,11 +14,13 @@ from danlu.core.names import suggestion
 from danlu.data.chats.messages import MESSAGES, PREFERENCE, as_chats
 from danlu.data.columns import Column, infer_columns, missing_values
 from danlu.data.disk import Table, as_floats
+from danlu.data.labels import labelled
 from danlu.data.place import Source
 from danlu.data.sources import read_source
+from danlu.data.tags import TOKENS, as_tagged
 from danlu.recipe.sections import Data, Task
 
-Kind = Literal["tabular", "image", "text", "corpus", "chat", "preference"]
+Kind = Literal["tabular", "image", "text", "words", "corpus", "chat", "preference"]
 LARGEST_TARGET = 1e30  # float32 ends at 3e38, and sums over the rows have to fit as well
 CLASSES_OF_INTEGERS = 20  # a whole-number target with more different values than this is a quantity
 
@@ -32,7 +34,7 @@ class Dataset:
         columns: every column but the target, with its type and the reason.
         kind: which preparation and which models fit.
         task: what is predicted; `task_reason` says how that is known.
-        target: the column to predict; None for language modelling.
+        target: the column to predict, of several labels their JSON text; None for language modelling.
         origin: how errors name the data.
         folder: what relative image paths are relative to.
     """
@@ -72,21 +74,25 @@ def interpret(source: Source, section: Data) -> Dataset:
     Raises:
         DataError: a named column does not exist, the target is unusable, or a column is of mixed types.
     """
-    source = as_chats(source, section)
+    source = as_tagged(as_chats(source, section), section)
     _refuse_patterns(source)
-    target = section.target or (source.target if section.task not in ("language-modelling", "preference") else None)
-    named = [*section.columns, *filter(None, (section.target, section.text, section.image)), *_split_columns(section)]
+    said = section.target if isinstance(section.target, tuple) else (section.target,)
+    named = [*section.columns, *filter(None, (*said, section.text, section.image)), *_split_columns(section)]
     for name in named:
         if name not in source.frame.columns:
             near = suggestion(name, source.frame.columns)
             raise DataError(f"{source.origin}: no column {name!r}{near}")
     helpers = set(_split_columns(section))
+    several = labelled(source, section) if source.layout != "words" else None
+    source = source if several is None else several.source
+    by_layout = source.target if section.task not in ("language-modelling", "preference") else None
+    target = several.target if several else str(section.target) if section.target else by_layout
     if target and source.frame.schema[target].is_decimal():  # numbers like any others, but not to Python's operators
         source = replace(source, frame=as_floats(source.frame, target))
     features = source.frame.select([name for name in source.frame.columns if name != target])
     columns = _choose(infer_columns(features, _types(section), source.origin), section, source, helpers)
     kind, columns = _kind(columns, section, source)
-    task, reason = _task(source, target, section, kind)
+    task, reason = _task(source, target, section, kind, None if several is None else several.reason)
     return Dataset(source.frame, columns, kind, task, reason, target, source.origin, source.folder)
 
 
@@ -121,6 +127,8 @@ def _choose(columns: tuple[Column, ...], section: Data, source: Source, helpers:
             column = column.model_copy(update={"used": False, "reason": "decides the split"})
         elif source.layout in ("chat", "preference") and column.name in (MESSAGES, *PREFERENCE):
             column = column.model_copy(update={"type": "text", "used": True, "reason": "messages"})
+        elif source.layout == "words" and column.name == (section.text or TOKENS):
+            column = column.model_copy(update={"type": "text", "used": True, "reason": "words"})
         elif source.layout == "corpus" and column.name == "document":
             column = column.model_copy(update={"type": "identifier", "used": False, "reason": "names the document"})
         elif source.layout == "corpus" and column.name == "text":
@@ -135,6 +143,8 @@ def _kind(columns: tuple[Column, ...], section: Data, source: Source) -> tuple[K
         return "chat", _only(columns, (MESSAGES,), "only the messages are used")
     if source.layout == "preference":
         return "preference", _only(columns, PREFERENCE, "only prompts and answers are used")
+    if source.layout == "words":
+        return "words", _only(columns, (section.text or TOKENS,), "only the words are used")
     used = [column for column in columns if column.used]
     images = [column for column in used if column.type == "image"]
     texts = [column for column in used if column.type == "text"]
@@ -166,10 +176,12 @@ def _only(columns: tuple[Column, ...], names: tuple[str, ...], reason: str) -> t
     )
 
 
-def _task(source: Source, target: str | None, section: Data, kind: Kind) -> tuple[Task, str]:
-    """The task and why."""
+def _task(source: Source, target: str | None, section: Data, kind: Kind, several: str | None) -> tuple[Task, str]:
+    """The task and why; `several` says how it is known that a row has several labels."""
     if kind == "preference":
         return "preference", "said in the recipe" if section.task else "there are answers that were chosen and rejected"
+    if kind == "words":
+        return "token-classification", "said in the recipe" if section.task else "there are words with a tag each"
     if kind == "chat":
         return "language-modelling", "said in the recipe" if section.task else "the source holds conversations"
     if kind == "corpus":
@@ -178,15 +190,24 @@ def _task(source: Source, target: str | None, section: Data, kind: Kind) -> tupl
         columns = ", ".join(source.frame.columns)
         raise DataError(f"{source.origin}: say which column to predict with data.target (columns: {columns})")
     values = _answers(source.frame[target], source.origin, section)
-    distinct = values.n_unique()
+    if several is not None:
+        if section.task not in (None, "multi-label"):
+            raise DataError(f"{source.origin}: {several}, which is multi-label; data.task says {section.task}")
+        return "multi-label", several
     if section.task is not None:
         if section.task == "regression" and not values.dtype.is_numeric():
             raise DataError(f"{source.origin}: regression needs numbers, but the target {target!r} is {values.dtype}")
         return section.task, "said in the recipe"
+    return _inferred(values, source.origin)
+
+
+def _inferred(values: pl.Series, origin: str) -> tuple[Task, str]:
+    """The task that a target's values suggest, and why."""
+    distinct = values.n_unique()
     if not values.dtype.is_numeric():
         if distinct > max(CLASSES_OF_INTEGERS, len(values) // 2):
             raise DataError(
-                f"{source.origin}: the target {target!r} has {distinct} different words in {len(values)} rows; "
+                f"{origin}: the target {values.name!r} has {distinct} different words in {len(values)} rows; "
                 "is it the right column?"
             )
         return "classification", f"the target has {distinct} different words"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-Layout = Literal["table", "images", "corpus", "chat", "preference"]
+Layout = Literal["table", "images", "words", "corpus", "chat", "preference"]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from danlu.data.splits import Part, TrainSplit
 from danlu.data.tables import LARGE
 from danlu.data.tabular.preprocessor import TabularPreprocessor, examples_of, training_answers
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
+from danlu.data.words import WordsPreprocessor
 from danlu.recipe.sections import Data
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ Preprocessor = (
     TabularPreprocessor
     | ImagePreprocessor
     | TextPreprocessor
+    | WordsPreprocessor
     | CorpusPreprocessor
     | ChatPreprocessor
     | PreferencePreprocessor
@@ -39,6 +41,7 @@ PREPROCESSORS: dict[str, type[Preprocessor]] = {
     "tabular": TabularPreprocessor,
     "image": ImagePreprocessor,
     "text": TextPreprocessor,
+    "words": WordsPreprocessor,
     "corpus": CorpusPreprocessor,
     "chat": ChatPreprocessor,
     "preference": PreferencePreprocessor,

@@ -9,6 +9,7 @@ from danlu.data.audit import Finding
 from danlu.data.clean import count_reasons
 from danlu.data.columns import Column
 from danlu.data.dataset import Dataset
+from danlu.data.labels import read_labels
 from danlu.data.samples import samples
 from danlu.data.splits import Splits
 
@@ -39,6 +40,8 @@ def _target(dataset: Dataset, splits: Splits) -> dict[str, Any]:
     values = dataset.frame[dataset.target]
     if dataset.task == "regression":
         return {"name": dataset.target, **_numbers(values.cast(pl.Float64))}
+    if dataset.task in ("multi-label", "token-classification"):
+        return {"name": dataset.target, "classes": _labels(dataset.target, splits)}
     shares = {name: part.column(dataset.target).rename("label").value_counts().rows() for name, part in splits.items()}
     classes = [str(label) for label in sorted(values.unique().to_list())]
     counts = {name: {str(label): count for label, count in rows} for name, rows in shares.items()}
@@ -46,6 +49,17 @@ def _target(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         "name": dataset.target,
         "classes": {label: {name: counts[name].get(label, 0) for name in counts} for label in classes},
     }
+
+
+def _labels(target: str, splits: Splits) -> dict[str, dict[str, int]]:
+    """How many rows of each split have each label, or how many words each tag."""
+    found: dict[str, dict[str, int]] = {}
+    for name, part in splits.items():
+        for text, count in part.column(target).rename("label").value_counts().rows():
+            for label in read_labels(text):
+                counts = found.setdefault(label, {each: 0 for each, _ in splits.items()})
+                counts[name] += count
+    return dict(sorted(found.items()))
 
 
 def _column(column: Column, values: pl.Series) -> dict[str, Any]:

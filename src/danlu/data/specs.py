@@ -45,6 +45,15 @@ class TextInputs(Frozen):
     pad: int
 
 
+class WordInputs(Frozen):
+    """As TextInputs; the answer is a tag at the first token of each word."""
+
+    kind: Literal["words"] = "words"
+    vocabulary: PositiveInt
+    longest: PositiveInt
+    pad: int
+
+
 class CorpusInputs(Frozen):
     """`input_ids: [batch, length] int64`; the answer is the same text one token later.
 
@@ -79,5 +88,5 @@ def tokens_a_sample(inputs: "InputSpec") -> int:
 
 
 InputSpec = Annotated[
-    TabularInputs | ImageInputs | TextInputs | CorpusInputs | PreferenceInputs, Field(discriminator="kind")
+    TabularInputs | ImageInputs | TextInputs | WordInputs | CorpusInputs | PreferenceInputs, Field(discriminator="kind")
 ]

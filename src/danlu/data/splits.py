@@ -18,6 +18,8 @@ from danlu.core.seeds import Seed
 from danlu.data.columns import date_format
 from danlu.data.dataset import Dataset
 from danlu.data.disk import WINDOW_BYTES, Table, rows_within, take_rows
+from danlu.data.label_strata import deal
+from danlu.data.labels import read_labels
 from danlu.recipe.sections import Split as SplitSection
 
 Rows = np.ndarray
@@ -146,15 +148,21 @@ class Random(Splitter):
 
 
 class Stratified(Splitter):
-    """Rows at random, with the same share of every class (or tenth of a numeric target's range) in each part."""
+    """Rows at random, with the same share of every class (or tenth of a numeric target's range) in each part.
+
+    Rows of several labels are dealt out so that each label's share is as alike as can be (Sechidis et al. 2011).
+    """
 
     name: Literal["stratified"] = "stratified"
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
         if dataset.target is None:
             raise DataError(f"{dataset.origin}: a stratified split needs a target; say data.split.by: random")
-        strata = _strata(dataset)
         generator = np.random.default_rng(seed.value)
+        if dataset.task == "multi-label":
+            shares = np.array([1 - validation - test, validation, test])
+            return deal(_label_matrix(dataset), shares, generator).astype(np.int8)
+        strata = _strata(dataset)
         parts = np.zeros(dataset.frame.height, dtype=np.int8)
         for stratum in range(int(strata.max()) + 1):
             rows = np.flatnonzero(strata == stratum)
@@ -162,8 +170,10 @@ class Stratified(Splitter):
         return parts
 
     def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
-        strata = _strata(dataset)
         generator = np.random.default_rng(seed.value)
+        if dataset.task == "multi-label":
+            return deal(_label_matrix(dataset), np.full(folds, 1 / folds), generator)
+        strata = _strata(dataset)
         # Strata one after the other, each shuffled, dealt out in turn: folds differ by one row, in all and a stratum.
         order = np.lexsort((generator.random(len(strata)), strata))
         found = np.empty(len(order), dtype=np.int64)
@@ -327,6 +337,17 @@ def _shuffled(count: int, validation: float, test: float, generator: np.random.G
     parts[:tested] = TEST
     parts[tested : tested + validated] = VALIDATION
     return generator.permutation(parts)
+
+
+def _label_matrix(dataset: Dataset) -> np.ndarray:
+    """Which labels each row has, [rows, labels] bool."""
+    assert dataset.target is not None
+    rows = [read_labels(text) for text in dataset.frame[dataset.target].to_list()]
+    places = {label: place for place, label in enumerate(sorted({label for row in rows for label in row}))}
+    found = np.zeros((len(rows), len(places)), dtype=bool)
+    for row, labels in enumerate(rows):
+        found[row, [places[label] for label in labels]] = True
+    return found
 
 
 def _strata(dataset: Dataset) -> Rows:

@@ -14,13 +14,16 @@ from danlu.core.component import Frozen
 from danlu.core.errors import DataError
 from danlu.data.calibration import AnyCalibration
 from danlu.data.dataset import Dataset
+from danlu.data.labels import read_labels
 from danlu.data.splits import TrainSplit
+from danlu.data.tags import read_list
 
 if TYPE_CHECKING:
     import torch
 
 REFERENCE = ("reference_chosen", "reference_rejected")  # columns that a pair's row has once a model is there
 Label = bool | int | float | str
+GIVEN = 0.5  # the probability from which on a label of several is given
 
 
 class Target(Frozen):
@@ -109,6 +112,51 @@ def _dtype(labels: tuple[Label, ...]) -> type[pl.DataType]:
     return kinds.get(type(labels[0]), pl.String)
 
 
+class Labels(Target):
+    """Any number of several labels; a label is given from a probability of a half on."""
+
+    task: Literal["multi-label"] = "multi-label"
+    column: str
+    labels: tuple[str, ...]
+
+    @property
+    def outputs(self) -> int:
+        return len(self.labels)
+
+    def given(self, frame: pl.DataFrame) -> np.ndarray:
+        """Which labels each row has, 0 and 1, [samples, labels] uint8.
+
+        Raises:
+            DataError: a label that the training split did not have.
+        """
+        positions = {label: position for position, label in enumerate(self.labels)}
+        rows = [read_labels(text) for text in frame[self.column].to_list()]
+        unseen = sorted({label for row in rows for label in row if label not in positions})
+        if unseen:
+            raise DataError(
+                f"{self.column!r} has the label {unseen[0]!r}, which the training split lacks; "
+                "split by stratified, or remove the label"
+            )
+        found = np.zeros((len(rows), len(self.labels)), dtype=np.uint8)
+        places = [(row, positions[label]) for row, labels in enumerate(rows) for label in labels]
+        if places:
+            found[tuple(np.array(places).T)] = 1
+        return found
+
+    def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
+        import torch
+
+        return torch.from_numpy(self.given(frame).astype(np.float32))
+
+    def decode(self, outputs: np.ndarray) -> pl.DataFrame:
+        """`prediction`, the list of labels given, and `probability_LABEL` for every label."""
+        given = [[label for label, there in zip(self.labels, row, strict=True) if there] for row in outputs >= GIVEN]
+        columns = {"prediction": pl.Series(given, dtype=pl.List(pl.String))}
+        for index, label in enumerate(self.labels):
+            columns[f"probability_{label}"] = pl.Series(outputs[:, index], dtype=pl.Float32)
+        return pl.DataFrame(columns)
+
+
 class Quantity(Target):
     """A number. The model sees it standardised, so that one learning rate suits every unit."""
 
@@ -130,6 +178,42 @@ class Quantity(Target):
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
         """`prediction` in the target's own units."""
         return pl.DataFrame({"prediction": outputs[:, 0].astype(np.float64) * self.std + self.mean})
+
+
+class TokenTags(Target):
+    """A tag for each word."""
+
+    task: Literal["token-classification"] = "token-classification"
+    column: str
+    labels: tuple[str, ...]
+
+    @property
+    def outputs(self) -> int:
+        return len(self.labels)
+
+    def codes(self, frame: pl.DataFrame) -> list[np.ndarray]:
+        """The position of each word's tag in `labels`, row by row.
+
+        Raises:
+            DataError: a tag that the training split did not have.
+        """
+        positions = {label: position for position, label in enumerate(self.labels)}
+        rows = [read_list(text) for text in frame[self.column].to_list()]
+        unseen = sorted({tag for row in rows for tag in row if tag not in positions})
+        if unseen:
+            raise DataError(
+                f"{self.column!r} has the tag {unseen[0]!r}, which the training split lacks; "
+                "give more rows or another seed, or remove the tag"
+            )
+        return [np.array([positions[tag] for tag in row], dtype=np.int64) for row in rows]
+
+    def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
+        raise NotImplementedError("tags are put where words begin, which their preprocessor knows")
+
+    def decode(self, outputs: np.ndarray) -> pl.DataFrame:
+        """`prediction`, the list of tags; of words beyond `data.sequence_length` there is none."""
+        rows = [[self.labels[int(code)] for code in row if code >= 0] for row in outputs]
+        return pl.DataFrame({"prediction": pl.Series(rows, dtype=pl.List(pl.String))})
 
 
 class NextToken(Target):
@@ -179,11 +263,12 @@ class PreferredAnswer(Target):
         return pl.DataFrame({"chosen": chosen, "rejected": rejected, "prefers_chosen": chosen > rejected})
 
 
-AnswerForm = Classes | Quantity | NextToken | PreferredAnswer
+Supervised = Classes | Labels | Quantity  # what stands in a column of the data
+AnswerForm = Supervised | TokenTags | NextToken | PreferredAnswer
 AnyTarget = Annotated[AnswerForm, Field(discriminator="task")]
 
 
-def fit_target(train: TrainSplit, dataset: Dataset) -> Classes | Quantity:
+def fit_target(train: TrainSplit, dataset: Dataset) -> Supervised | TokenTags:
     """Learn the labels, or the mean and deviation, of the training split's answers."""
     assert dataset.target is not None
     values = train.column(dataset.target)
@@ -192,6 +277,16 @@ def fit_target(train: TrainSplit, dataset: Dataset) -> Classes | Quantity:
         if len(labels) == 1:
             raise DataError(f"{dataset.origin}: the training split holds one class alone ({labels[0]!r})")
         return Classes(column=dataset.target, labels=tuple(labels))
+    if dataset.task == "token-classification":
+        tags = sorted({tag for text in values.unique().to_list() for tag in read_list(text)})
+        if len(tags) == 1:
+            raise DataError(f"{dataset.origin}: the training split holds one tag alone ({tags[0]!r})")
+        return TokenTags(column=dataset.target, labels=tuple(tags))
+    if dataset.task == "multi-label":
+        several = sorted({label for text in values.unique().to_list() for label in read_labels(text)})
+        if not several:
+            raise DataError(f"{dataset.origin}: no row of the training split has a label; nothing to learn")
+        return Labels(column=dataset.target, labels=tuple(several))
     numbers = values.cast(pl.Float64).to_numpy()
     std = float(numbers.std())
     return Quantity(column=dataset.target, mean=float(numbers.mean()), std=std if std > 0 else 1.0)

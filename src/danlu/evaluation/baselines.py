@@ -1,10 +1,12 @@
 """What a model must beat to earn its cost: the trivial answer, a linear model and, of tables, gradient boosting, fitted
 on the same training split.
 
-Classification: the class frequencies, logistic regression. Regression: the mean, ridge regression. Texts are seen as
+Classification: the class frequencies, logistic regression; of several labels the same for each. Regression: the mean,
+ridge regression. Texts are seen as
 TF-IDF of words, images as pixels. Language modelling: how frequent a token is, and how frequent after the one before.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +21,15 @@ from danlu.data.place import Place
 from danlu.data.prepare import Preprocessor
 from danlu.data.splits import Part, Splits
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.targets import Classes, Quantity
+from danlu.data.tags import lists, read_list
+from danlu.data.targets import Classes, Labels, Quantity, Supervised, TokenTags
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
 from danlu.evaluation.boosting import boosted_answers
 
 LEARNED_ROWS = {"tabular": 200_000, "image": 20_000, "text": 100_000}  # most training rows that a linear model sees
 BLOCK_ROWS = 50_000  # of dense features at a time
 PIXELS_A_SIDE = 16  # of the images that the linear model sees
+MOST_BOOSTED = 20  # labels, each with boosted trees of its own
 BIGRAM_SHARE = 0.75  # of the bigram model's probability that is the bigram's; the rest is the unigram's
 
 
@@ -39,14 +43,26 @@ class Baseline:
 
 
 def supervised_baselines(
-    dataset: Dataset, splits: Splits, preprocessor: Preprocessor, target: Classes | Quantity
+    dataset: Dataset, splits: Splits, preprocessor: Preprocessor, target: Supervised
 ) -> list[Baseline]:
-    """The trivial and the linear model of a classification or regression."""
+    """The trivial and the linear model of a classification, of labels or of a regression."""
     judged = {"validation": splits.validation, "test": splits.test}
     features = _Features(preprocessor, Place(dataset.origin, dataset.folder))
     answers = splits.train.columns(target.column)
     learned = _thinned(splits.train, LEARNED_ROWS[preprocessor.kind])
     train = features.fit(learned)
+    if isinstance(target, Labels):
+        shares = target.given(answers).mean(axis=0)
+        said = _label_by_label(features, train, target.given(learned.columns(target.column)), judged)
+        return [
+            Baseline(
+                "frequency",
+                "each label as often as it occurs",
+                {name: np.tile(shares, (len(part.rows), 1)) for name, part in judged.items()},
+            ),
+            Baseline("logistic-regression", f"{features.meaning}, one for each label", said),
+            *_boosted_labels(preprocessor, features.place, learned, judged, target),
+        ]
     if isinstance(target, Classes):
         share = np.bincount(target.codes(answers), minlength=len(target.labels)) / len(answers)
         codes = target.codes(learned.columns(target.column))
@@ -94,6 +110,28 @@ def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor | ChatPr
     return [
         Baseline("unigram", "tokens by how frequent they are", found["unigram"]),
         Baseline("bigram", "tokens by how frequent they are after the one before", found["bigram"]),
+    ]
+
+
+def tag_baselines(splits: Splits, target: TokenTags, words: str) -> list[Baseline]:
+    """The most frequent tag of all words, and of each word by itself; an unknown word gets that of all."""
+    seen, counts = dict[str, Counter[str]](), Counter[str]()
+    rows = splits.train.columns(words, target.column)
+    for sentence, tags in zip(rows[words].to_list(), rows[target.column].to_list(), strict=True):
+        for word, tag in zip(read_list(sentence), read_list(tags), strict=True):
+            seen.setdefault(word, Counter())[tag] += 1
+            counts[tag] += 1
+    usual = counts.most_common(1)[0][0]
+    own = {word: tags.most_common(1)[0][0] for word, tags in seen.items()}
+    parts = {"validation": splits.validation, "test": splits.test}
+    sentences = {name: [read_list(text) for text in part.column(words).to_list()] for name, part in parts.items()}
+    trivial = {name: lists([usual] * len(row) for row in found) for name, found in sentences.items()}
+    by_word = {
+        name: lists([own.get(word, usual) for word in row] for row in found) for name, found in sentences.items()
+    }
+    return [
+        Baseline("majority", "always the most frequent tag", trivial),
+        Baseline("word", "the most frequent tag of each word", by_word),
     ]
 
 
@@ -181,6 +219,26 @@ def _classify(
     return found
 
 
+def _label_by_label(
+    features: _Features, train: Any, given: np.ndarray, judged: dict[str, Part]
+) -> dict[str, np.ndarray]:
+    """Each label against the rest, [rows, labels]; one that all training rows have or none, as often as it occurs."""
+    from sklearn.linear_model import LogisticRegression
+
+    shares = given.mean(axis=0)
+    found = {name: np.tile(shares, (len(part.rows), 1)) for name, part in judged.items()}
+    learned = [label for label, share in enumerate(shares) if 0 < share < 1]
+    strength = 10.0 if features.vectorizer else 1.0
+    models = [LogisticRegression(C=strength, max_iter=1000).fit(train, given[:, label]) for label in learned]
+
+    def answer(seen: Any) -> np.ndarray:
+        return np.stack([model.predict_proba(seen)[:, 1] for model in models], axis=1)
+
+    for name, part in judged.items() if models else ():
+        found[name][:, learned] = features.answers(part, answer)
+    return found
+
+
 def _boosted(
     preprocessor: Preprocessor,
     place: Place,
@@ -195,6 +253,23 @@ def _boosted(
     found = boosted_answers(preprocessor, place, learned, answers, judged, target)
     few = f", learned from {len(learned):,} training rows" if len(learned) == LEARNED_ROWS["tabular"] else ""
     return [Baseline("gradient-boosting", f"boosted trees of the same columns{few}", found)]
+
+
+def _boosted_labels(
+    preprocessor: Preprocessor, place: Place, learned: Part, judged: dict[str, Part], target: Labels
+) -> list[Baseline]:
+    """Boosted trees for each label of a table by itself; nothing where many labels would take long."""
+    if not isinstance(preprocessor, TabularPreprocessor) or len(target.labels) > MOST_BOOSTED:
+        return []
+    given = target.given(learned.columns(target.column))
+    shares = given.mean(axis=0)
+    found = {name: np.tile(shares, (len(part.rows), 1)) for name, part in judged.items()}
+    for label in np.flatnonzero((shares > 0) & (shares < 1)).tolist():
+        one = Classes(column=target.column, labels=(False, True))
+        answers = boosted_answers(preprocessor, place, learned, given[:, label].astype(np.int64), judged, one)
+        for name, probabilities in answers.items():
+            found[name][:, label] = probabilities[:, 1]
+    return [Baseline("gradient-boosting", "boosted trees of the same columns, one for each label", found)]
 
 
 def _regress(features: _Features, train: Any, values: np.ndarray, judged: dict[str, Part]) -> dict[str, np.ndarray]:

@@ -5,32 +5,34 @@ from typing import Any
 
 import numpy as np
 
-from danlu.data.targets import Classes
+from danlu.data.targets import Classes, Labels
 from danlu.evaluation.counts import COUNTS, SCORES, Score
-from danlu.evaluation.metric import Metric, Truth
-from danlu.evaluation.ranking import AGAINST_REST, AREA, PRECISION
+from danlu.evaluation.metric import Metric, Statistic, Truth
+from danlu.evaluation.multilabel import LABEL_COUNTS, label_counts
+from danlu.evaluation.ranking import AGAINST_REST, AREA, LABELS, PRECISION
 
 SCORED = ("precision", "recall", "f1")
 MOST = 100  # classes with figures of their own beyond their counts and intervals
 
 
-def class_metrics(target: Classes) -> dict[str, Metric]:
-    """The metrics of each class by itself, under names that no metric of all classes has."""
+def class_metrics(target: Classes | Labels) -> dict[str, Metric]:
+    """The metrics of each class or label by itself, under names that no metric of all of them has."""
     found: dict[str, Metric] = {}
+    counts, areas = _gathered(target)
     for index in range(min(len(target.labels), MOST)):
         for name in SCORED:
-            found[_key(index, name)] = Metric("classification", COUNTS, _score(SCORES[name][0], index), True, name)
-        if len(target.labels) > 2:
+            found[_key(index, name)] = Metric(target.task, counts, _score(SCORES[name][0], index), True, name)
+        if areas is not None:
             for name, which in (("auroc", AREA), ("average-precision", PRECISION)):
-                found[_key(index, name)] = Metric("classification", AGAINST_REST, _area(index, which), True, name)
+                found[_key(index, name)] = Metric(target.task, areas, _area(index, which), True, name)
     return found
 
 
 def classes_with_intervals(
-    target: Classes, truth: Truth, figures: dict[str, dict[str, float]]
+    target: Classes | Labels, truth: Truth, figures: dict[str, dict[str, float]]
 ) -> dict[str, dict[str, Any]]:
     """Label -> its figures, its support and, under "intervals", low and high of each figure."""
-    counts = COUNTS.prepare(truth)(np.ones((1, len(truth))))[0]
+    counts = label_counts(_gathered(target)[0].prepare(truth)(np.ones((1, len(truth)))))[0]
     found: dict[str, dict[str, Any]] = {}
     for index, label in enumerate(target.labels):
         own: dict[str, Any] = {name: float(SCORES[name][0](*counts[:, index])) for name in SCORED}
@@ -46,12 +48,23 @@ def classes_with_intervals(
     return found
 
 
+def _gathered(target: Classes | Labels) -> tuple[Statistic, Statistic | None]:
+    """What is gathered for scores, and for areas; of two classes the areas are those of both together."""
+    if isinstance(target, Labels):
+        return LABEL_COUNTS, LABELS
+    return COUNTS, AGAINST_REST if len(target.labels) > 2 else None
+
+
 def _key(index: int, name: str) -> str:
     return f"class {index}/{name}"
 
 
 def _score(score: Score, index: int) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda counts: score(counts[..., 0, index], counts[..., 1, index], counts[..., 2, index])
+    def scored(found: np.ndarray) -> np.ndarray:
+        counts = label_counts(found)
+        return score(counts[..., 0, index], counts[..., 1, index], counts[..., 2, index])
+
+    return scored
 
 
 def _area(index: int, which: int) -> Callable[[np.ndarray], np.ndarray]:

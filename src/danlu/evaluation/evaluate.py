@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from danlu.data.splits import Part
-from danlu.data.targets import REFERENCE, AnswerForm, Classes, NextToken, PreferredAnswer, Quantity
+from danlu.data.tags import lists, read_list
+from danlu.data.targets import REFERENCE, AnswerForm, Classes, Labels, NextToken, PreferredAnswer, Supervised, TokenTags
 from danlu.evaluation.baselines import Baseline
 from danlu.evaluation.classes import class_metrics, classes_with_intervals
 from danlu.evaluation.curves import curves
@@ -80,7 +81,7 @@ def judge(
         "task": question.task,
         "main": {"metric": main, "higher_is_better": metric_named(main).higher_is_better},
     }
-    if isinstance(question.target, Classes):
+    if isinstance(question.target, Classes | Labels):
         found["labels"] = [str(label) for label in question.target.labels]
     if how is not None:
         found["intervals"] = {
@@ -96,14 +97,16 @@ def judge(
 
 
 def _figures(question: Question, split: str, judged: Truth) -> dict[str, Any]:
-    """A split's metrics and, of classes, all that follows from their probabilities."""
+    """A split's metrics and, of classes or labels, those of each and all that follows from their probabilities."""
     target, how = question.target, question.of(split)
-    if not isinstance(target, Classes):
+    if not isinstance(target, Classes | Labels):
         return dict(with_intervals(question.named(), judged, how))
     of_classes = class_metrics(target)
     together = with_intervals({**question.named(), **of_classes}, judged, how)
     figures: dict[str, Any] = {name: figure for name, figure in together.items() if name not in of_classes}
     figures["classes"] = classes_with_intervals(target, judged, together)
+    if isinstance(target, Labels):
+        return figures
     figures["confusion"] = {"labels": [str(label) for label in target.labels], "counts": confusion(target, judged)}
     figures["curves"] = curves(judged, target.labels)
     figures["abstention"] = abstention(judged)
@@ -142,7 +145,16 @@ def truth(part: Part, target: AnswerForm, outputs: np.ndarray, content: str | No
     if isinstance(target, PreferredAnswer):
         reference = part.columns(*REFERENCE).to_numpy().astype(np.float64)
         return Truth(target.beta * reference, target.beta * outputs.astype(np.float64), groups=groups)
+    if isinstance(target, TokenTags):
+        return tag_truth(part, target, lists(target.decode(outputs)["prediction"].to_list()), groups)
     return supervised_truth(part, target, in_units(target, outputs), groups)
+
+
+def tag_truth(part: Part, target: TokenTags, answers: np.ndarray, groups: np.ndarray | None) -> Truth:
+    """Tags beside those that are true; words without an answer get the tag ''."""
+    values = lists(read_list(text) for text in part.column(target.column).to_list())
+    said = lists((*own, *[""] * (len(true) - len(own))) for own, true in zip(answers, values, strict=True))
+    return Truth(values, said, groups=groups)
 
 
 def text_truth(part: Part, answers: np.ndarray, content: str | None, groups: np.ndarray | None) -> Truth:
@@ -155,12 +167,12 @@ def text_truth(part: Part, answers: np.ndarray, content: str | None, groups: np.
     return Truth(answers[:, 1], answers.astype(np.float64), sizes, groups=groups)
 
 
-def supervised_truth(
-    part: Part, target: Classes | Quantity, answers: np.ndarray, groups: np.ndarray | None = None
-) -> Truth:
+def supervised_truth(part: Part, target: Supervised, answers: np.ndarray, groups: np.ndarray | None = None) -> Truth:
     """The answers of a split, numbers in their own units, beside what is true."""
     if isinstance(target, Classes):
         return Truth(target.codes(part.columns(target.column)), answers, threshold=target.threshold, groups=groups)
+    if isinstance(target, Labels):
+        return Truth(target.given(part.columns(target.column)), answers, groups=groups)
     return Truth(part.column(target.column).cast(pl.Float64).to_numpy(), answers, groups=groups)
 
 
@@ -169,6 +181,8 @@ def _truth_of(part: Part, question: Question, answers: np.ndarray, groups: np.nd
     target = question.target
     if isinstance(target, NextToken):
         return text_truth(part, answers, question.content, groups)
+    if isinstance(target, TokenTags):
+        return tag_truth(part, target, answers, groups)
     assert not isinstance(target, PreferredAnswer), "which answer is preferred has no baselines"
     plain = target.model_copy(update={"threshold": None}) if isinstance(target, Classes) else target
     return supervised_truth(part, plain, answers, groups)

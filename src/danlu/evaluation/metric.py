@@ -20,7 +20,8 @@ class Truth:
 
     Attributes:
         values: the classes' positions [samples]; numbers in the target's own units [samples]; 0 and 1 of each label
-            [samples, labels]; a text's tokens [texts]; or the texts that were asked for [samples].
+            [samples, labels]; the words' tags, tuples [samples]; a text's tokens [texts]; or the texts that were asked
+            for [samples].
         answers: probabilities [samples, classes or labels]; predicted numbers [samples]; summed loss, tokens and
             rightly predicted tokens of each text [texts, 3]; or the texts that were given [samples].
         text_bytes: UTF-8 bytes of each text of a language model, [texts].

@@ -12,7 +12,7 @@ import numpy as np
 from danlu.core.dotted import load_dotted
 from danlu.core.errors import Problem, RecipeError
 from danlu.core.names import suggestion
-from danlu.data.targets import Classes, Quantity
+from danlu.data.targets import Classes, Quantity, Supervised
 from danlu.evaluation.counts import COUNTED
 from danlu.evaluation.language import OF_LANGUAGE
 from danlu.evaluation.metric import Metric, Statistic, Truth, Weighted, figures_of
@@ -21,6 +21,7 @@ from danlu.evaluation.numbers import OF_NUMBERS
 from danlu.evaluation.preferences import OF_PREFERENCES
 from danlu.evaluation.probabilities import OF_PROBABILITIES
 from danlu.evaluation.ranking import RANKED
+from danlu.evaluation.tags import OF_TAGS
 from danlu.evaluation.texts import OF_TEXTS
 
 METRICS: dict[str, Metric] = {
@@ -30,6 +31,7 @@ METRICS: dict[str, Metric] = {
     **OF_NUMBERS,
     **OF_LANGUAGE,
     **OF_LABELS,
+    **OF_TAGS,
     **OF_TEXTS,
     **OF_PREFERENCES,
 }
@@ -40,6 +42,7 @@ MAIN_METRIC = {
     "regression": "rmse",
     "language-modelling": "perplexity",
     "multi-label": "label-f1",
+    "token-classification": "tag-f1",
     "text-generation": "rouge-l",
     "preference": "preference-accuracy",
 }
@@ -56,6 +59,7 @@ USUAL: dict[str, tuple[str, ...]] = {
         *("subset-accuracy", "hamming-loss", "label-f1", "label-f1-micro"),
         *("label-auroc", "mean-average-precision"),
     ),
+    "token-classification": ("tag-accuracy", "tag-f1", "entity-f1", "entity-precision", "entity-recall"),
     "preference": ("preference-accuracy", "reward-margin", "preference-loss"),
     "text-generation": ("exact-match", "rouge-1", "rouge-2", "rouge-l", "bleu", "chrf"),
 }
@@ -132,7 +136,7 @@ def confusion(target: Classes, truth: Truth) -> list[list[int]]:
     return [[int(count) for count in row] for row in counts]
 
 
-def in_units(target: Classes | Quantity, outputs: np.ndarray) -> np.ndarray:
+def in_units(target: Supervised, outputs: np.ndarray) -> np.ndarray:
     """A head's answers as `Truth.answers`: numbers in the target's own units, probabilities as they are."""
     if isinstance(target, Quantity):
         return outputs[:, 0].astype(np.float64) * target.std + target.mean

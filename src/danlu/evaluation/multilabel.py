@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from danlu.data.targets import GIVEN
 from danlu.evaluation import counts
 from danlu.evaluation.metric import Metric, Truth, divided, mean_of, ratio, sums
 from danlu.evaluation.ranking import AREA, LABELS, PRECISION, over_defined
 
 BLOCK = 1 << 22  # entries of [samples, labels, labels] that are compared at a time
-GIVEN = 0.5
 
 
 def given(truth: Truth) -> np.ndarray:
@@ -23,13 +23,13 @@ def _terms(truth: Truth) -> np.ndarray:
     return np.concatenate([there & said, there, said], axis=1)
 
 
-def _label_counts(found: np.ndarray) -> np.ndarray:
+def label_counts(found: np.ndarray) -> np.ndarray:
     """As classes' counts, [resamples, 3, labels]."""
-    return found.reshape(*found.shape[:-1], 3, -1)
+    return found.reshape(len(found), 3, -1)
 
 
 def _counted(finish: Callable[[np.ndarray], np.ndarray], meaning: str) -> Metric:
-    return Metric("multi-label", LABEL_COUNTS, lambda found: finish(_label_counts(found)), True, meaning)
+    return Metric("multi-label", LABEL_COUNTS, lambda found: finish(label_counts(found)), True, meaning)
 
 
 def _whole(truth: Truth) -> np.ndarray:

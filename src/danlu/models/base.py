@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from danlu.data.tabular.preprocessor import TabularPreprocessor
-    from danlu.data.targets import Classes, Quantity
+    from danlu.data.targets import Supervised
     from danlu.models.predictor import Predictor
 
 
@@ -151,9 +151,7 @@ class Readable(Model):
     """A family whose networks a person can read."""
 
     @abstractmethod
-    def read(
-        self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Classes | Quantity"
-    ) -> pl.DataFrame:
+    def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Supervised") -> pl.DataFrame:
         """What a trained network has learned, in the columns' own units."""
 
 

@@ -72,6 +72,29 @@ def class_answer(logits: Tensor, target: Tensor | None) -> Tensor:
     return torch.softmax(logits.float(), dim=1)
 
 
+def label_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+    """Binary cross-entropy of [batch, labels] against 0 and 1, or against shares, [batch, labels].
+
+    A sample costs the mean over its labels. With smoothing s, an answer y becomes (1 - s) y + s / 2.
+    """
+    wanted = torch.lerp(target, torch.full_like(target, 0.5), emphasis.smoothing) if emphasis.smoothing else target
+    total = functional.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="sum")
+    return total / target.shape[1], len(target)
+
+
+def label_answer(logits: Tensor, target: Tensor | None) -> Tensor:
+    """The probability of each label, [batch, labels]."""
+    return torch.sigmoid(logits.float())
+
+
+def tag_answer(logits: Tensor, target: Tensor | None) -> Tensor:
+    """The tag of each word, behind them -1, [batch, length]; `target` tells where words begin."""
+    assert target is not None, "where words begin comes with their tags, or zeros in their place"
+    codes = torch.where(target == IGNORED, -1, logits.argmax(dim=2))
+    order = (codes < 0).to(torch.uint8).argsort(dim=1, stable=True)
+    return codes.gather(1, order)
+
+
 def quantity_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
     """Squared error of [batch, 1] against [batch]; labels of numbers are not smoothed."""
     return functional.mse_loss(logits[:, 0].float(), target, reduction="sum"), len(target)
@@ -152,6 +175,8 @@ def head_for(target: Target) -> Head:
 
 HEADS: dict[str, Head] = {
     "classification": Head(of_members(class_loss), mean_of_members(class_answer), len, of_members),
+    "multi-label": Head(of_members(label_loss), mean_of_members(label_answer), len, of_members),
     "regression": Head(of_members(quantity_loss), mean_of_members(quantity_answer), len, of_members),
+    "token-classification": Head(token_loss, tag_answer, token_count),
     "language-modelling": Head(token_loss, token_answer, token_count),
 }

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from danlu.core.team import ALONE, Team
 from danlu.data.balance.emphasis import Emphasis
 from danlu.data.examples import Examples, Tensors, ordered_batches
+from danlu.data.tags import stacked
 from danlu.models.heads import Head
 
 
@@ -68,7 +69,7 @@ def answers(
             if advance is not None:
                 advance(len(rows))
         if team.alone:
-            return np.concatenate([answer.cpu().numpy() for _, answer in found])
+            return stacked([answer.cpu().numpy() for _, answer in found])
         whole = found[0][1].new_zeros(len(examples), *found[0][1].shape[1:])
         for rows, answer in found:
             whole[torch.from_numpy(rows).to(whole.device)] = answer

@@ -44,7 +44,7 @@ def _complete(network: Any, tokenizer: TokenizerFile, kind: str, labels: tuple[L
     if labels is not None:
         config.id2label = {place: str(label) for place, label in enumerate(labels)}
         config.label2id = {str(label): place for place, label in enumerate(labels)}
-    if kind == "text":
+    if kind in ("text", "words"):
         return
     ends = sorted({tokenizer.end, *tokenizer.stops})
     config.use_cache = True

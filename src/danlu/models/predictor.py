@@ -24,7 +24,8 @@ from danlu.data.place import Place, Source
 from danlu.data.prepare import BLOCK_ROWS, AnyPreprocessor, Preprocessor
 from danlu.data.splits import Part
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.targets import AnswerForm, AnyTarget, Classes, Quantity
+from danlu.data.tags import stacked, with_words
+from danlu.data.targets import AnswerForm, AnyTarget, Supervised
 from danlu.models.base import Model, Readable
 from danlu.models.heads import head_for
 from danlu.models.infer import answers
@@ -122,6 +123,8 @@ class Predictor:
 
         Returns:
             one row a sample, in order. Classification: `prediction`, `probability`, `probability_LABEL` …;
+            words: `prediction`, the list of their tags;
+            several labels: `prediction`, the list of those given, and `probability_LABEL` …;
             regression: `prediction`; language models: `tokens`, `loss` (nats a token), `perplexity`, of conversations
             of the assistant's tokens; preferences: `chosen` and `rejected` (log-probabilities), `prefers_chosen`.
 
@@ -137,6 +140,8 @@ class Predictor:
             source = conversations(source)
         elif self.manifest.kind == "preference":
             source = preferences(source)
+        elif self.manifest.kind == "words":
+            source = with_words(source, self.preprocessor.columns[0])
         place = Place(source.origin, source.folder)
         self.require_columns(source)
         if source.frame.height == 0:
@@ -150,7 +155,7 @@ class Predictor:
     def raw_outputs(self, part: Part, place: Place, batch_size: int | None = None) -> np.ndarray:
         """The head's answers before any calibration; a large table's in blocks."""
         blocks = part.blocks(self.preprocessor.columns, BLOCK_ROWS)
-        return np.concatenate([self._outputs(block, place, batch_size) for block in blocks])
+        return stacked([self._outputs(block, place, batch_size) for block in blocks])
 
     def _outputs(self, frame: pl.DataFrame, place: Place, batch_size: int | None) -> np.ndarray:
         from danlu.data.chats.preprocessor import ChatPreprocessor
@@ -174,7 +179,7 @@ class Predictor:
         """
         if not isinstance(self.options, Readable):
             raise ArgumentError(f"{self.options.name} cannot be read as rules or curves; tree and additive can")
-        assert isinstance(self.preprocessor, TabularPreprocessor) and isinstance(self.target, Classes | Quantity)
+        assert isinstance(self.preprocessor, TabularPreprocessor) and isinstance(self.target, Supervised)
         return self.options.read(self.model, self.preprocessor, self.target)
 
     def require_columns(self, source: Source) -> None:
@@ -193,6 +198,8 @@ class Predictor:
         inputs = golden.select(self.preprocessor.columns)
         recorded = np.array(golden["answer"].to_list(), dtype=np.float64)
         found = self.outputs(Part.of(inputs), Place("golden.parquet", Path.cwd()))
+        if found.ndim == 2:  # of words there are as many columns as the longest of the split had
+            recorded, found = np.split(stacked([recorded, found]), 2)
         deviation = float(np.max(np.abs(found - recorded) / np.maximum(1.0, np.abs(recorded))))
         if not deviation <= GOLDEN_TOLERANCE:
             raise ArtifactError(
@@ -216,6 +223,10 @@ class Predictor:
             return pl.DataFrame({column: _image_references(samples)})
         if self.manifest.kind == "preference":
             return pl.DataFrame(samples)
+        if self.manifest.kind == "words":  # one sentence, or several
+            given = list(samples)
+            sentences = [given] if given and isinstance(given[0], str) else given
+            return pl.DataFrame({column: sentences}, schema={column: pl.List(pl.String)})
         texts: list[Any] = [samples] if isinstance(samples, str) else list(samples)
         if self.manifest.kind == "chat":  # one conversation, or several
             chats: list[Any] = [texts] if texts and isinstance(texts[0], dict) else texts

@@ -119,12 +119,9 @@ class Transformer(Sized):
     A language model may also be a GGUF file, `hf:./model.gguf`, or a folder that holds one.
     """
 
-    kinds = ("text", "corpus", "chat", "preference")
-    sizes: ClassVar[Sizes] = {
-        "small": {},
-        "base": {},
-        "large": {},
-    }  # of new weights; `models.transformers.SIZES` says the settings
+    kinds = ("text", "words", "corpus", "chat", "preference")
+    # Of new weights; `models.transformers.SIZES` says the settings.
+    sizes: ClassVar[Sizes] = {"small": {}, "base": {}, "large": {}}
     extra = "text"
     name: Annotated[str, Field(pattern=r"^hf:.+")]
     config: dict[str, Any] | None = Field(default=None, description="the architecture's own settings")
@@ -157,7 +154,7 @@ class Transformer(Sized):
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
         from danlu.models.transformers import build_transformer
 
-        assert inputs.kind in ("text", "corpus", "preference")
+        assert inputs.kind in ("text", "words", "corpus", "preference")
         return build_transformer(self._readable(), inputs, outputs)
 
     def hints(self) -> Hints:

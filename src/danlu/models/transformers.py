@@ -14,7 +14,7 @@ from danlu.core.names import suggestion
 from danlu.core.quiet import quiet
 from danlu.core.torchvision import mend_torchvision
 from danlu.data.place import Hints
-from danlu.data.specs import CorpusInputs, PreferenceInputs, TextInputs
+from danlu.data.specs import CorpusInputs, PreferenceInputs, TextInputs, WordInputs
 from danlu.data.texts import load_tokenizer
 from danlu.models.chunked import ProjectedLogits, choose_chunk
 from danlu.models.parts import TaskModel
@@ -24,6 +24,7 @@ from danlu.models.remote_code import runs_code
 if TYPE_CHECKING:
     from danlu.models.table import Transformer
 
+EncoderInputs = TextInputs | WordInputs
 LanguageInputs = CorpusInputs | PreferenceInputs
 PACKING_TOLERANCE = 1e-3  # of logits; rounding is far below it, sight of another document far above
 # What architectures call their dropout of hidden states, attention, embeddings and before the classifier.
@@ -134,11 +135,17 @@ def _is_linear_at_last(model: Logits) -> bool:
         model.train(was_training)
 
 
-def build_transformer(options: "Transformer", inputs: TextInputs | LanguageInputs, outputs: int) -> nn.Module:
+def build_transformer(options: "Transformer", inputs: EncoderInputs | LanguageInputs, outputs: int) -> nn.Module:
     """Build a classifier (or regressor) of texts, or a causal language model."""
     require("text", options.name)
     mend_torchvision()
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers import (
+        AutoConfig,
+        AutoModel,
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+    )
     from transformers.utils import logging
 
     # It would tell at length that the classifier is new, which is what fine-tuning means.
@@ -146,15 +153,16 @@ def build_transformer(options: "Transformer", inputs: TextInputs | LanguageInput
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
     pooling = pooling_of(options) if inputs.kind == "text" else None
-    builder: Any = AutoModelForSequenceClassification if inputs.kind == "text" else AutoModelForCausalLM
+    builders = {"text": AutoModelForSequenceClassification, "words": AutoModelForTokenClassification}
+    builder: Any = builders.get(inputs.kind, AutoModelForCausalLM)
     if pooling is not None:
         builder = AutoModel
-    settings = {"num_labels": outputs} if inputs.kind == "text" and pooling is None else {}
+    settings = {"num_labels": outputs} if inputs.kind in builders and pooling is None else {}
     with quiet():
         network, fresh = _network(options, inputs, builder, settings, AutoConfig)
     if hasattr(network.config, "use_cache"):  # of keys and values, for generating; here it only takes memory
         network.config.use_cache = False
-    if inputs.kind == "text":
+    if isinstance(inputs, EncoderInputs):
         network.config.pad_token_id = inputs.pad
     if pooling is not None:
         return PooledTexts(network.float(), outputs, pooling, options.dropout)
@@ -169,7 +177,11 @@ def build_transformer(options: "Transformer", inputs: TextInputs | LanguageInput
 
 
 def _network(
-    options: "Transformer", inputs: TextInputs | LanguageInputs, builder: Any, settings: dict[str, Any], configs: Any
+    options: "Transformer",
+    inputs: EncoderInputs | LanguageInputs,
+    builder: Any,
+    settings: dict[str, Any],
+    configs: Any,
 ) -> tuple[Any, tuple[str, ...]]:
     """transformers' own network, from a local folder or new by its architecture's name; weights the folder lacks."""
     try:
@@ -310,9 +322,9 @@ def folder_hints(folder: Path, allow_code: bool = False) -> Hints:
     return Hints(tokenizer=tokenizer, longest=None if positions is None else positions - taken)
 
 
-def _own_settings(inputs: TextInputs | LanguageInputs) -> dict[str, Any]:
+def _own_settings(inputs: EncoderInputs | LanguageInputs) -> dict[str, Any]:
     """What the data decides of a new model's config."""
-    special = {"pad_token_id": inputs.pad} if inputs.kind == "text" else {"eos_token_id": inputs.end}
+    special = {"pad_token_id": inputs.pad} if isinstance(inputs, EncoderInputs) else {"eos_token_id": inputs.end}
     # BERT-like models number positions from the padding id on, so some room is added.
     return {"vocab_size": inputs.vocabulary, "max_position_embeddings": inputs.longest + 8, **special}
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from danlu.recipe.lessons import Preference
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections import Finetune, Preference, Training
+from danlu.recipe.sections import Finetune, Training
 
 KNOWN_WITHOUT = {  # precisions and the devices that have them not, whatever their age
     "tf32": ("cpu", "mps", "xpu", "tpu"),
@@ -30,6 +31,8 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
             "training.memory.offload_optimizer",
             "keeps fp32 weights on the host, which bf16-stochastic does without; say training.precision: bf16-master",
         )
+    if options.distill is not None and options.loss is not None:
+        yield "training.distill", "is learned beside the task's own loss, and training.loss is another; leave out one"
     if options.preference != Preference() and task not in (None, "preference"):
         yield "training.preference", f"is for learning from preferences, and data.task is {task}; leave it out"
     if isinstance(memory.loss_chunk, int) and task not in (None, "language-modelling", "preference"):

@@ -199,7 +199,10 @@ def _scalar(value: Any) -> Any:
 
 def _anchor(values: dict[str, Any], folder: Path) -> None:
     """Make the paths of a recipe absolute, in place."""
-    data, model = values.get("data"), values.get("model")
+    data, model, training = values.get("data"), values.get("model"), values.get("training")
+    distill = training.get("distill") if isinstance(training, dict) else None
+    if isinstance(distill, dict) and isinstance(distill.get("teacher"), str):
+        distill["teacher"] = _absolute(distill["teacher"], folder)
     if isinstance(data, dict) and isinstance(data.get("source"), str):
         data["source"] = _absolute(data["source"], folder)
     elif isinstance(data, dict) and isinstance(data.get("source"), list):

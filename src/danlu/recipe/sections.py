@@ -8,9 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from danlu.core.component import Component, Frozen, OneOf
+from danlu.recipe.lessons import Distill, Preference
 
 ColumnType = Literal["number", "category", "datetime", "text", "image", "identifier"]
-Task = Literal["classification", "regression", "language-modelling", "preference"]
+Task = Literal[
+    "classification", "multi-label", "regression", "token-classification", "language-modelling", "preference"
+]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -89,7 +92,12 @@ class Data(Frozen):
     """Where the data is, what its columns mean and how it is prepared."""
 
     source: str | tuple[str, ...] = Field(description="a file, a folder, a glob, a list of these, or builtin:NAME")
-    target: str | None = Field(default=None, description="the column to predict")
+    target: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        default=None, description="the column to predict; of several labels a row, perhaps a column of 0 and 1 for each"
+    )
+    target_separator: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="what stands between several labels in the target's words; lists need none"
+    )
     task: Task | None = Field(default=None, description="inferred from the target when left out")
     text: str | None = Field(default=None, description="the column that holds the text")
     image: str | None = Field(default=None, description="the column that holds image paths")
@@ -120,6 +128,19 @@ class Data(Frozen):
         default=None,
         description="how conversations are written: chatml, plain, or a Jinja file; the tokenizer's own when left out",
     )
+
+    @model_validator(mode="after")
+    def _labels_in_one_form(self) -> "Data":
+        if isinstance(self.target, tuple):
+            if self.target_separator is not None:
+                raise ValueError("target_separator cuts one column, and target names several; say one of them")
+            if len(set(self.target)) < len(self.target):
+                raise ValueError("target names a column twice")
+            if self.task not in (None, "multi-label"):
+                raise ValueError(f"target names several columns, which is multi-label; task says {self.task}")
+        elif self.target_separator is not None and self.task not in (None, "multi-label"):
+            raise ValueError(f"target_separator is of multi-label; task says {self.task}")
+        return self
 
     def options_of(self, column: str) -> ColumnOptions:
         """What the recipe says of one column."""
@@ -281,16 +302,6 @@ class Track(Frozen):
     mlflow: str | None = Field(default=None, description="a tracking URI, as sqlite:///mlflow.db")
 
 
-class Preference(Frozen):
-    """Learning from which of two answers is preferred (DPO, Rafailov et al. 2023).
-
-    With training.label_smoothing, that share of the preferences is taken to be the wrong way round (conservative DPO).
-    """
-
-    loss: Literal["dpo"] = "dpo"
-    beta: PositiveFloat = Field(default=0.1, description="how dearly the model pays for leaving the one it began as")
-
-
 class Training(Frozen):
     """The training loop's settings."""
 
@@ -316,6 +327,7 @@ class Training(Frozen):
     label_smoothing: Fraction = 0.0
     preference: Preference = Preference()
     loss: str | None = Field(default=None, description="a loss of your own, as package.module:function")
+    distill: Distill | None = Field(default=None, description="learn from another model's answers too")
     average: Annotated[Component, OneOf("average")] | None = Field(
         default=None, description="judge and keep an average of the weights: ema or swa"
     )

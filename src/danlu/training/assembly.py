@@ -21,6 +21,7 @@ from danlu.recipe.sections import Finetune, Training
 from danlu.training.averaging import Average
 from danlu.training.clipping import clip_by_value
 from danlu.training.compiling import compiled
+from danlu.training.distilling import TEMPERATURE, distilled
 from danlu.training.frozen import thawing
 from danlu.training.groups import parameter_groups
 from danlu.training.in_backward import InBackward
@@ -47,6 +48,7 @@ class Task:
 
     Attributes:
         head: the task's way from logits to numbers.
+        name: as a recipe has it.
         emphasis: what the loss makes of classes of unequal size.
         watched: the validation metric that decides, as `validation/loss`.
         higher_is_better: whether it is to grow.
@@ -57,6 +59,7 @@ class Task:
     """
 
     head: Head
+    name: str
     emphasis: Emphasis
     watched: str
     higher_is_better: bool
@@ -88,7 +91,7 @@ def assemble(
     device = accelerator.torch_device
     precision = Precision(choose_precision(options.precision, device), device)
     part = -(-options.batch_size // options.accumulate)
-    loss = _loss(options, task.head)
+    loss = _loss(options, task)
     project_late(model, options.memory.loss_chunk, part * task.tokens_a_sample)  # looks at it in full precision
     own = spread(
         model, together, options, precision, task.head, loss, task.emphasis, partial(_prepare, options, precision)
@@ -181,8 +184,12 @@ def _before_each(penalties: Penalties, clip_value: float | None, weight: nn.Para
         clip_by_value([weight], clip_value)
 
 
-def _loss(options: Training, head: Head) -> Loss:
-    """The task's loss, or the user's own."""
+def _loss(options: Training, task: Task) -> Loss:
+    """The task's loss, with a teacher's answers beside the right ones, or the user's own."""
+    head = task.head
+    if options.distill is not None:
+        temperature, weight = options.distill.temperature or TEMPERATURE, options.distill.weight
+        return head.each(distilled(head.loss, task.name, temperature, weight))
     if options.loss is None:
         return head.loss
     own: Callable[[Tensor, Tensor], Tensor] = load_dotted(options.loss, "training.loss")

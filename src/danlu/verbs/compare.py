@@ -12,6 +12,7 @@ from danlu.artifacts.files import read_frame
 from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.core.errors import ArgumentError
 from danlu.core.seeds import Seed
+from danlu.data.tags import lists
 from danlu.evaluation.intervals import FEWEST_UNITS, Resampling, paired_differences, units_of
 from danlu.evaluation.mcnemar import mcnemar
 from danlu.evaluation.metric import Truth, figures_of
@@ -132,6 +133,17 @@ def _truth(task: str, answers: pl.DataFrame, labels: tuple[str, ...], threshold:
         values = np.array([positions[str(value)] for value in answers["truth"].to_list()], dtype=np.int64)
         shares = answers.select(f"probability_{label}" for label in labels).to_numpy()
         return Truth(values, shares, threshold=threshold, groups=groups)
+    if task == "token-classification":
+        said = zip(answers["truth"].to_list(), answers["prediction"].to_list(), strict=True)
+        return Truth(
+            lists(answers["truth"].to_list()),
+            lists((*own, *[""] * (len(true) - len(own))) for true, own in said),
+            groups=groups,
+        )
+    if task == "multi-label":
+        given = [[label in row for label in labels] for row in answers["truth"].to_list()]
+        shares = answers.select(f"probability_{label}" for label in labels).to_numpy()
+        return Truth(np.array(given, dtype=np.uint8), shares, groups=groups)
     if task == "regression":
         return Truth(answers["truth"].to_numpy(), answers["prediction"].to_numpy(), groups=groups)
     if task == "preference":  # a margin is what the chosen answer has gained over one that has gained nothing

@@ -15,9 +15,9 @@ from danlu.artifacts.run import EVALUATION, LOOKS, RECIPE, WORST, RunDirectory
 from danlu.core.console import say
 from danlu.core.seeds import Seed
 from danlu.data.chats.preprocessor import ChatPreprocessor
-from danlu.data.targets import Classes, PreferredAnswer, Quantity
+from danlu.data.targets import PreferredAnswer, Supervised, TokenTags
 from danlu.data.texts import CorpusPreprocessor
-from danlu.evaluation.baselines import Baseline, language_baselines, supervised_baselines
+from danlu.evaluation.baselines import Baseline, language_baselines, supervised_baselines, tag_baselines
 from danlu.evaluation.evaluate import Question, judge, truth
 from danlu.evaluation.intervals import Resampling
 from danlu.recipe.load import load_recipe
@@ -136,7 +136,9 @@ def _baselines(opened: Opened, predictor: "Predictor") -> list[Baseline]:
         return []  # the model that it began as is what it is judged against
     if isinstance(predictor.preprocessor, CorpusPreprocessor | ChatPreprocessor):
         return language_baselines(opened.splits, predictor.preprocessor)
-    assert isinstance(predictor.target, Classes | Quantity)
+    if isinstance(predictor.target, TokenTags):
+        return tag_baselines(opened.splits, predictor.target, opened.dataset.content)
+    assert isinstance(predictor.target, Supervised)
     return supervised_baselines(opened.dataset, opened.splits, predictor.preprocessor, predictor.target)
 
 

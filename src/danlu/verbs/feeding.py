@@ -10,8 +10,9 @@ from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.images.preprocessor import ImagePreprocessor
 from danlu.data.prepare import prepare_part, prepare_training
 from danlu.data.splits import Part, TrainSplit
-from danlu.data.targets import REFERENCE, Classes, NextToken, PreferredAnswer
+from danlu.data.targets import REFERENCE, Classes, NextToken, PreferredAnswer, TokenTags
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
+from danlu.data.words import WordsPreprocessor
 from danlu.verbs.prepare import Opened, Prepared
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def examples_of_part(
         examples = form.transform(part.frame, opened.place, augment, augment.stored_size)
     if isinstance(form, CorpusPreprocessor | ChatPreprocessor):
         return examples
+    if isinstance(prepared.target, TokenTags):
+        return WordsPreprocessor.tagged(examples, prepared.target.codes(part.columns(prepared.target.column)))
     assert not isinstance(prepared.target, NextToken)
     names = REFERENCE if isinstance(prepared.target, PreferredAnswer) else (prepared.target.column,)
     return replace(examples, target=prepared.target.encode(part.columns(*names)))

@@ -9,11 +9,12 @@ import numpy as np
 from danlu.core.console import say
 from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
+from danlu.core.errors import ArgumentError
 from danlu.core.seeds import Seed
 from danlu.core.threads import plan_threads, use_threads
 from danlu.core.world import this_world
 from danlu.data.specs import tokens_a_sample
-from danlu.data.targets import Classes, PreferredAnswer, Quantity
+from danlu.data.targets import Labels, PreferredAnswer, Supervised
 from danlu.evaluation.evaluate import supervised_truth, truth
 from danlu.evaluation.metric import Truth
 from danlu.evaluation.metrics import METRICS, compute_metrics, in_units
@@ -24,6 +25,7 @@ from danlu.verbs.features import on_features
 from danlu.verbs.feeding import examples_of_part, training_feed
 from danlu.verbs.prepare import Opened, Prepared, fit_preparation, judged_content, shorten
 from danlu.verbs.reference import refuse_parts_of_a_model, with_reference
+from danlu.verbs.teaching import with_teacher
 from danlu.verbs.unstepped import refuse_processes
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Fitting:
         model: with its first weights; on the device, or where processes split it, on the host.
         together: the processes that train.
         whole: the model that `model` is the head of, where that is trained alone.
+        teacher: digest of the model whose answers are learned as well, where there is one.
     """
 
     opened: Opened
@@ -61,6 +64,7 @@ class Fitting:
     accelerator: "Accelerator"
     together: "Together"
     whole: "nn.Module | None" = None
+    teacher: str = ""
 
     @property
     def team(self) -> "Team":
@@ -103,6 +107,8 @@ def begin(opened: Opened, dry: bool = False, compute: int | None = None, goes_on
         DataError, RecipeError: the data cannot be had as the recipe says.
     """
     refuse_processes(opened.model, this_world().size)
+    if opened.dataset.kind == "words" and this_world().size > 1:
+        raise ArgumentError("--processes: tags of words are learned by one process; leave it out")
     make_deterministic()
     options = opened.recipe.training
     accelerator, threads = open_device(options.device), plan_threads(options.threads)
@@ -184,9 +190,14 @@ def build_fitting(
         opened = with_reference(opened, prepared, model.to(device), device)
     begin_finetuning(model, opened.finetune)
     # Synthetic rows need neighbours, which two batches of a table may not hold.
-    balanced = training_feed(whole if opened.dataset.kind == "tabular" else opened, prepared, device, threads)
+    learned, teacher = whole if opened.dataset.kind == "tabular" else opened, ""
+    balanced = training_feed(learned, prepared, device, threads)
+    if opened.recipe.training.distill is not None:
+        team = (together or LONE).team
+        lesson = with_teacher(learned, prepared, balanced, opened.recipe.training.distill, device, team)
+        balanced, teacher = lesson.balanced, lesson.digest
     validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device, threads)
-    fitting = Fitting(opened, prepared, balanced, validation, model, accelerator, together or LONE)
+    fitting = Fitting(opened, prepared, balanced, validation, model, accelerator, together or LONE, teacher=teacher)
     if opened.finetune.mode != "head":
         return fitting
     model.to(device)  # which computes the features
@@ -210,6 +221,7 @@ def build_machine(fitting: Fitting) -> "Machine":
     options, inputs = recipe.training, fitting.prepared.preprocessor.inputs
     task = Task(
         head=head_for(fitting.prepared.target),
+        name=fitting.opened.dataset.task,
         emphasis=replace(fitting.balanced.emphasis, smoothing=options.label_smoothing),
         watched=f"validation/{fitting.watched}",
         higher_is_better=fitting.watch().higher_is_better,
@@ -230,7 +242,7 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
     part, target = opened.splits.validation, fitting.prepared.target
     judge = machine.step.spread.judge if machine.step.spread else None
     head, watched = head_for(target), fitting.watched
-    supervised = isinstance(target, Classes | Quantity)
+    supervised = isinstance(target, Supervised)
     sums_up = supervised and watched != "loss" and METRICS[watched].statistic.additive
     batch_size, team = opened.recipe.training.batch_size, fitting.team
     assert isinstance(batch_size, int)
@@ -252,14 +264,15 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
         return compute_metrics((watched,), truth(part, target, found, judged_content(opened)))
 
     def streamed() -> dict[str, float]:
-        assert isinstance(target, Classes | Quantity)
+        assert isinstance(target, Supervised)
         running, zero = Running({watched: METRICS[watched]}), np.zeros((1, 1))
         with judging(model, team):
             for rows, found in answer_batches(model, head, fitting.validation, batch_size, device, judge, team):
                 if len(rows):
                     running.add(supervised_truth(part.some(rows), target, in_units(target, found.cpu().numpy())))
             blank = np.full((1, target.outputs), 1 / target.outputs)
-            running.add_weighted(Truth(np.zeros(1, dtype=np.int64), in_units(target, blank)), zero)
+            shape = (1, target.outputs) if isinstance(target, Labels) else 1
+            running.add_weighted(Truth(np.zeros(shape, dtype=np.int64), in_units(target, blank)), zero)
         return running.figures(team, device)
 
     return validate

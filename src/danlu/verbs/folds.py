@@ -26,7 +26,7 @@ from danlu.core.seeds import Seed
 from danlu.core.world import this_world
 from danlu.data.folds import fold_dataset
 from danlu.data.splits import Splits
-from danlu.data.targets import Classes
+from danlu.data.targets import Classes, Labels
 from danlu.evaluation.evaluate import Question, truth
 from danlu.evaluation.over_folds import Fold, judge_folds
 from danlu.recipe.load import load_recipe
@@ -140,20 +140,23 @@ def _tested(
     part = opened.splits.test
     target, _ = decide(opened, predictor.target, predictor.raw_outputs(opened.splits.validation, opened.place))
     outputs = target.calibrated(predictor.raw_outputs(part, opened.place))
-    if isinstance(target, Classes) and isinstance(question.target, Classes):
+    if isinstance(target, Classes | Labels) and isinstance(question.target, Classes | Labels):
         outputs, target = _aligned(target, question.target, outputs)
     judged = truth(part, target, outputs, question.content, question.group)
     return Fold(repeat, len(opened.splits.train), judged), record(part, judged, target.decode(outputs), target)
 
 
-def _aligned(own: Classes, whole: Classes, outputs: np.ndarray) -> tuple[np.ndarray, Classes]:
+def _aligned(
+    own: Classes | Labels, whole: Classes | Labels, outputs: np.ndarray
+) -> tuple[np.ndarray, Classes | Labels]:
     """A fold's probabilities in the order of all classes; of those that it never met, 0."""
     if own.labels == whole.labels:
         return outputs, own
     labels = (*whole.labels, *(label for label in own.labels if label not in whole.labels))
     found = np.zeros((len(outputs), len(labels)), dtype=outputs.dtype)
     found[:, [labels.index(label) for label in own.labels]] = outputs
-    return found, own.model_copy(update={"labels": labels, "threshold": None})
+    changes = {"labels": labels, **({"threshold": None} if isinstance(own, Classes) else {})}
+    return found, own.model_copy(update=changes)
 
 
 def _folder(run: RunDirectory, number: int) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 import polars as pl
+from polars import selectors
 
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import read_frame, wait_for_file, write_frame, writing
@@ -16,9 +17,11 @@ from danlu.data.disk import DiskFrame
 from danlu.data.place import Source
 from danlu.data.sources import read_source
 
+LABEL_SEPARATOR = ";"
 WRITERS = {
     ".parquet": lambda frame, path: frame.write_parquet(path),
-    ".csv": lambda frame, path: frame.write_csv(path),
+    # A cell of CSV holds no list: labels stand behind one another, as data.target_separator would read them.
+    ".csv": lambda frame, path: frame.with_columns(selectors.list().list.join(LABEL_SEPARATOR)).write_csv(path),
     ".jsonl": lambda frame, path: frame.write_ndjson(path),
 }
 

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from danlu.data.labels import read_labels
 from danlu.data.splits import Part
-from danlu.data.targets import AnswerForm, Classes, NextToken, Quantity
+from danlu.data.targets import AnswerForm, Classes, Labels, NextToken, Quantity, TokenTags
 from danlu.evaluation.metric import Truth
 from danlu.evaluation.preferences import margins
 
@@ -17,8 +18,12 @@ def record(part: Part, judged: Truth, answers: pl.DataFrame, target: AnswerForm)
     Of preferences, how much more the chosen answer has gained than the rejected one, times beta.
     """
     columns: dict[str, Any] = {"row": part.rows}
-    if isinstance(target, Classes):
+    if isinstance(target, TokenTags):
+        columns["truth"] = [list(tags) for tags in judged.values]
+    elif isinstance(target, Classes):
         columns["truth"] = part.column(target.column)
+    elif isinstance(target, Labels):
+        columns["truth"] = [read_labels(text) for text in part.column(target.column).to_list()]
     elif isinstance(target, Quantity):
         columns["truth"] = judged.values
     elif isinstance(target, NextToken):

@@ -9,6 +9,7 @@ from danlu.data.augment.pictures import RandomCrop
 from danlu.data.augment.table import Augmentation
 from danlu.data.balance.balancer import Balancer
 from danlu.data.dataset import Dataset
+from danlu.data.tabular.categories import TargetEncoding
 from danlu.data.tabular.impute import Impute, KeepGaps
 from danlu.evaluation.decisions import counted_metric
 from danlu.evaluation.metrics import METRICS, metrics_for
@@ -16,16 +17,21 @@ from danlu.evaluation.perturbations import Perturbation
 from danlu.models.base import FitsItself, Model
 from danlu.models.table import Transformer
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections import EarlyStopping, Finetune, Split, Threshold, Training
+from danlu.recipe.sections import Data, EarlyStopping, Finetune, Split, Threshold, Training
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Constant, Cosine
+from danlu.verbs.teaching import refuse_teacher
 from danlu.verbs.unstepped import refuse_steps
 
-MODELS_BY_KIND = {"tabular": "mlp", "image": "timm:resnet18", "text": "hf:bert", "corpus": "hf:llama"} | dict.fromkeys(
-    ("chat", "preference"), "hf:llama"
-)
-EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "corpus": 3, "chat": 3, "preference": 1}
-BATCH_BY_KIND = {"image": 32, "text": 32, "corpus": 16, "chat": 16, "preference": 16}
+MODELS_BY_KIND = {
+    "tabular": "mlp",
+    "image": "timm:resnet18",
+    "text": "hf:bert",
+    "words": "hf:bert",
+    "corpus": "hf:llama",
+} | dict.fromkeys(("chat", "preference"), "hf:llama")
+EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "words": 10, "corpus": 3, "chat": 3, "preference": 1}
+BATCH_BY_KIND = {"image": 32, "text": 32, "words": 32, "corpus": 16, "chat": 16, "preference": 16}
 GROWN_BATCH = 1024  # rows that a model which fits itself answers at a time
 PRETRAINED_TEXT_LR = 5e-5  # larger steps wash out what a transformer knows (Devlin et al. 2019 use 2e-5 to 5e-5)
 ADAPTER_LR = 5e-4  # what begins at zero beside frozen weights learns at about ten times their rate
@@ -49,14 +55,17 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     if dataset.kind == "corpus" and getattr(model, "finetune", Finetune()).mode == "head":
         message = "a language model has no head of the task's own to train alone; say lora or full"
         raise RecipeError(Problem("", "model.finetune.mode", message))
+    if dataset.kind == "words" and isinstance(model, Transformer):
+        _check_words(model)
     if isinstance(model, FitsItself):
-        refuse_steps(recipe, model)
+        refuse_steps(recipe, model, dataset.task)
+    refuse_teacher(recipe, dataset)
     metrics = metrics_for(dataset.task, recipe.evaluation.metrics)
     _check_threshold(recipe.evaluation.threshold, dataset)
     data = recipe.data.model_copy(
         update={
             "task": dataset.task,
-            "target": dataset.target,
+            "target": recipe.data.target if dataset.task == "multi-label" else dataset.target,
             "split": _split(recipe.data.split, dataset),
             "image_size": _image_size(recipe),
             "clean": recipe.data.clean.model_copy(update={"missing": _missing(recipe, model)}),
@@ -76,8 +85,10 @@ def _check_fitting(recipe: Recipe, dataset: Dataset) -> None:
     """Refuse balancing, augmentation and perturbations that the data cannot have; none is left out silently."""
     balancer = recipe.data.balance
     assert isinstance(balancer, Balancer)
+    if dataset.task == "multi-label":
+        _check_labels(recipe.data)
     if balancer.name != "none" and dataset.task != "classification":
-        message = f"{balancer.name} balances classes; this is {dataset.task}"
+        message = f"{balancer.name} balances classes, of which a row has one; this is {dataset.task}; leave it out"
         raise RecipeError(Problem("", "data.balance", message))
     changing = [
         ("data.balance", balancer),
@@ -88,6 +99,24 @@ def _check_fitting(recipe: Recipe, dataset: Dataset) -> None:
         assert isinstance(component, Balancer | Augmentation | Perturbation)
         if dataset.kind not in component.kinds:
             message = f"{component.name} takes {' or '.join(component.kinds)} data; {dataset.origin} is {dataset.kind}"
+            raise RecipeError(Problem("", key, message))
+
+
+def _check_words(model: Transformer) -> None:
+    """Refuse what makes one answer of a whole text, where each word has one."""
+    for key, said in (("pooling", model.pooling is not None), ("finetune.mode", model.finetune.mode == "head")):
+        if said:
+            message = "makes one answer of a text, and here each word has one; leave it out"
+            raise RecipeError(Problem("", f"model.{key}", message))
+
+
+def _check_labels(data: Data) -> None:
+    """Refuse what is learned of one answer a row where rows have several labels."""
+    encoders: dict[str, Component | None] = {"data.encode": data.encode}
+    encoders |= {f"data.columns.{name}.encode": data.options_of(name).encode for name in data.columns}
+    for key, encoder in encoders.items():
+        if isinstance(encoder, TargetEncoding):
+            message = "target encoding is of one answer a row, and rows have several labels; say embedding or one-hot"
             raise RecipeError(Problem("", key, message))
 
 
@@ -130,7 +159,7 @@ def _split(split: Split, dataset: Dataset) -> Split:
         grouped = "document" in dataset.frame.columns and dataset.frame["document"].n_unique() >= FEWEST_GROUPS
         chosen = {"name": "group", "column": "document"} if grouped else {"name": "random"}
     else:
-        chosen = {"name": "stratified" if dataset.target else "random"}
+        chosen = {"name": "stratified" if dataset.target and dataset.kind != "words" else "random"}
     by = components("splitter")[chosen["name"]].model_validate(chosen)
     return split.model_copy(update={"by": by})
 

@@ -33,6 +33,7 @@ from danlu.verbs.growing import grow
 from danlu.verbs.prepare import Opened, open_data, write_data
 from danlu.verbs.resume import newest_sound, open_stopped, say_what_differs, threads_of, verify_steps
 from danlu.verbs.settle import settle
+from danlu.verbs.teaching import refuse_another_teacher, remember_teacher
 from danlu.verbs.trial import flops_of_step
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def train_opened(
         fitting = settle(fitting, run)
         write_text(run.path / RECIPE, dump_recipe(fitting.opened.recipe))
         write_data(fitting.opened, run, fitting.balanced.profile())
+        remember_teacher(run, fitting.teacher)
         settled = fitting.opened.recipe.training
         fitting.team.share({"run": str(run.path.resolve()), "settled": _tried(settled)})
         _fit_and_bundle(fitting, run, None, profile)
@@ -134,6 +136,7 @@ def resume(run: str | Path, verify: int | None = None, profile: bool = False) ->
     stopped = open_stopped(run)
     fitting = begin(stopped.opened, compute=threads_of(stopped.run) if this_world().size == 1 else None, goes_on=True)
     say_what_differs(stopped.run, fitting)
+    refuse_another_teacher(stopped.run, fitting.teacher)
     if verify is not None and isinstance(fitting.opened.model, FitsItself):
         raise ArgumentError(f"--verify repeats steps, and {fitting.opened.model.name} takes none; leave it out")
     if verify is not None and not fitting.team.alone:

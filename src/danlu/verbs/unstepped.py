@@ -12,8 +12,11 @@ from danlu.recipe.sections import Training
 MEANINGFUL = ("max_steps", "batch_size", "early_stopping", "device", "threads", "track", "callbacks")
 
 
-def refuse_steps(recipe: Recipe, model: FitsItself) -> None:
+def refuse_steps(recipe: Recipe, model: FitsItself, task: str) -> None:
     """Raise RecipeError for the first option that only steps of an optimizer give a meaning."""
+    if task == "multi-label":
+        message = f"{model.name} grows for one answer a row, and rows have several labels; say mlp, resnet or tabm"
+        raise RecipeError(Problem("", "model.name", message))
     grows = f"{model.name} fits itself and takes no steps of an optimizer"
     usual = Training()
     for key in Training.model_fields:

@@ -9,7 +9,7 @@ import numpy as np
 from danlu.artifacts.files import write_bytes
 from danlu.core.errors import ArgumentError, Problem, RecipeError
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.targets import Classes
+from danlu.data.targets import Classes, Labels
 from danlu.data.texts import TextPreprocessor
 from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
@@ -103,6 +103,10 @@ def _versions(prepared: Prepared, inputs: "Tensors", target: np.ndarray) -> "lis
 def _answer(prepared: Prepared, value: np.ndarray) -> str:
     """A label, two labels with their shares, or a number."""
     if not isinstance(prepared.target, Classes):
+        if isinstance(prepared.target, Labels):
+            shares = zip(value, prepared.target.labels, strict=True)
+            told = [label if share > 0.995 else f"{share:.0%} {label}" for share, label in shares if share > 0.005]
+            return " + ".join(told) or "none"
         return f"{prepared.target.decode(np.array([[value]]))['prediction'][0]:.4g}"
     labels = prepared.target.labels
     if value.ndim == 0:

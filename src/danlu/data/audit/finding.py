@@ -13,6 +13,7 @@ from danlu.core.component import Component, Frozen
 from danlu.core.seeds import Seed
 from danlu.data.columns import Column
 from danlu.data.dataset import Dataset
+from danlu.data.labels import read_labels
 from danlu.data.splits import Part, Splits, TrainSplit
 from danlu.recipe.sections import Data
 
@@ -86,6 +87,14 @@ class View:
         codes = {label: code for code, label in enumerate(self.classes)}
         assert self.dataset.target is not None
         return np.array([codes[label] for label in self.train[self.dataset.target].to_list()], dtype=np.int64)
+
+    @cached_property
+    def given(self) -> np.ndarray:
+        """Which labels each sampled training row has, 0 and 1, [rows, labels]; where a row may have several."""
+        assert self.dataset.target is not None
+        rows = [read_labels(text) for text in self.train[self.dataset.target].to_list()]
+        labels = sorted(set().union(*rows))
+        return np.array([[label in row for label in labels] for row in rows], dtype=np.int64)
 
     @cached_property
     def classes(self) -> tuple[Any, ...]:

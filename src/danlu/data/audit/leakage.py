@@ -36,7 +36,9 @@ def telling_columns(view: View) -> list[Finding]:
 
 
 def _measure(view: View) -> str:
-    return "balanced accuracy" if view.dataset.task == "classification" else "rank correlation"
+    several = "balanced accuracy of one of its labels"
+    measures = {"classification": "balanced accuracy", "multi-label": several}
+    return measures.get(view.dataset.task, "rank correlation")
 
 
 def _strength(view: View, column: Column) -> float:
@@ -54,11 +56,18 @@ def _strength(view: View, column: Column) -> float:
     bins = _bins(values)
     # Learned on one half and judged on the other, so that a column of many values does not tell by chance.
     half = np.random.default_rng(view.seed.derive("halves", column.name).value).random(len(bins)) < 0.5
-    counts = np.zeros((bins.max() + 1, len(view.classes)))
-    np.add.at(counts, (bins[half], view.labels[half]), 1.0)
+    if view.dataset.task == "multi-label":
+        return max((_told(bins, half, given, 2) for given in view.given.T), default=0.0)
+    return _told(bins, half, view.labels, len(view.classes))
+
+
+def _told(bins: np.ndarray, half: np.ndarray, classes: np.ndarray, count: int) -> float:
+    """The balanced accuracy of guessing classes by bins, learned on one half of the rows and judged on the other."""
+    counts = np.zeros((bins.max() + 1, count))
+    np.add.at(counts, (bins[half], classes[half]), 1.0)
     shares = counts / np.maximum(counts.sum(axis=0), 1.0)  # rare classes count like frequent ones
     guesses = shares.argmax(axis=1)[bins[~half]]
-    labels = view.labels[~half]
+    labels = classes[~half]
     recalls = [float((guesses[labels == code] == code).mean()) for code in np.unique(labels)]
     return float(np.mean(recalls)) if len(recalls) > 1 else 0.0
 

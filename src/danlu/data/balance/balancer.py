@@ -63,7 +63,7 @@ class Balancer(Component):
 class NoBalancing(Balancer):
     """Classes as they are."""
 
-    kinds = ("tabular", "image", "text", "corpus", "chat", "preference")
+    kinds = ("tabular", "image", "text", "words", "corpus", "chat", "preference")
     name: Literal["none"] = "none"
 
     @property

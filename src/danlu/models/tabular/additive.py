@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from danlu.data.specs import TabularInputs
-from danlu.data.targets import Classes, Quantity
+from danlu.data.targets import Classes, Quantity, Supervised
 from danlu.models.tabular.numbers import PlaceAmongBins
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class AdditiveNetwork(nn.Module):
         return answer
 
 
-def curves(network: AdditiveNetwork, preprocessor: "TabularPreprocessor", target: Classes | Quantity) -> pl.DataFrame:
+def curves(network: AdditiveNetwork, preprocessor: "TabularPreprocessor", target: Supervised) -> pl.DataFrame:
     """What each feature adds, as `Additive.read` describes."""
     outputs = _outputs(target)
     names, found = preprocessor.names, []
@@ -68,20 +68,25 @@ def curves(network: AdditiveNetwork, preprocessor: "TabularPreprocessor", target
     return pl.concat([_rows(CONSTANT, [""], constant[None], outputs), *found])
 
 
-def _outputs(target: Classes | Quantity) -> list[str]:
+def _outputs(target: Supervised) -> list[str]:
     """The names of what is added to."""
     if isinstance(target, Quantity):
         return [target.column]
     labels = [str(label) for label in target.labels]
-    return labels[1:] if len(labels) == 2 else labels
+    return labels[1:] if _one_log_odds(target) else labels
 
 
-def _seen(weights: Tensor, target: Classes | Quantity) -> np.ndarray:
+def _one_log_odds(target: Supervised) -> bool:
+    """Whether two outputs say one thing: how much likelier the second of two classes is."""
+    return isinstance(target, Classes) and len(target.labels) == 2
+
+
+def _seen(weights: Tensor, target: Supervised) -> np.ndarray:
     """Weights over outputs as a person reads them: a number in its units, two classes as one log odds."""
     values: np.ndarray = weights.detach().double().cpu().numpy()
     if isinstance(target, Quantity):
         return values * target.std
-    return values[..., 1:] - values[..., :1] if values.shape[-1] == 2 else values
+    return values[..., 1:] - values[..., :1] if _one_log_odds(target) else values
 
 
 def _rows(feature: str, values: list[str], added: np.ndarray, outputs: list[str]) -> pl.DataFrame:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from danlu.data.tabular.preprocessor import TabularPreprocessor
-    from danlu.data.targets import Classes, Quantity
+    from danlu.data.targets import Supervised
 
 NumericEmbedding = Literal["none", "linear", "periodic", "piecewise-linear"]
 
@@ -163,9 +163,7 @@ class Additive(Readable):
         assert inputs.kind == "tabular"
         return AdditiveNetwork(inputs, outputs)
 
-    def read(
-        self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Classes | Quantity"
-    ) -> pl.DataFrame:
+    def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Supervised") -> pl.DataFrame:
         """What each feature adds: `feature`, `value` (a number's, or a category's), and one column an output.
 
         Of classes what is added to each logit, two classes as one: the second's over the first's. Of a number in the

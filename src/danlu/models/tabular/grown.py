@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from danlu.data.tabular.preprocessor import TabularPreprocessor
-    from danlu.data.targets import Classes, Quantity
+    from danlu.data.targets import Supervised
     from danlu.models.predictor import Predictor
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -44,14 +44,13 @@ class Tree(FitsItself, Readable):
 
         return TreeGrowth(self, lesson)
 
-    def read(
-        self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Classes | Quantity"
-    ) -> pl.DataFrame:
+    def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Supervised") -> pl.DataFrame:
         """The rules: `rule` in words, and what it says, `prediction` and, of classes, `probability`."""
+        from danlu.data.targets import Labels
         from danlu.models.tabular.tree import rules
         from danlu.models.tabular.trees import Trees
 
-        assert isinstance(network, Trees)
+        assert isinstance(network, Trees) and not isinstance(target, Labels), "trees give one answer a row"
         return rules(network, preprocessor, target)
 
 

@@ -1,0 +1,135 @@
+"""Several labels a row, in whatever form a file has them -> one column of JSON text, the same for the same labels.
+
+Known forms: a column of lists, a column of words with a separator between them, and a column of 0 and 1 for each label.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import polars as pl
+
+from danlu.core.errors import DataError
+from danlu.data.disk import DiskFrame, Table
+from danlu.data.place import Source
+from danlu.recipe.sections import Data
+
+COLUMN = "labels"  # of what several columns become
+ABSENT, PRESENT = ("0", "0.0", "false"), ("1", "1.0", "true")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A source whose target is a column of labels.
+
+    Attributes:
+        target: the column, of JSON text.
+        reason: how that is known.
+    """
+
+    source: Source
+    target: str
+    reason: str
+
+
+def labelled(source: Source, section: Data) -> Labelled | None:
+    """The source with its labels in the one form that is used from here on; None where a row has a single answer.
+
+    Raises:
+        DataError: a column of a label holds other values than 0 and 1, or a column cannot hold several labels.
+    """
+    target = section.target
+    if isinstance(target, tuple):
+        return _of_columns(source, target)
+    if target is None:
+        if section.target_separator is not None:
+            raise DataError(
+                f"{source.origin}: data.target_separator says how a column is cut; say which as data.target"
+            )
+        return None
+    values = source.frame.schema[target]
+    if isinstance(values, pl.List | pl.Array) and not values.inner.is_nested():
+        return _rewritten(source, target, None, "the target holds lists")
+    separator = section.target_separator
+    if separator is None:
+        if section.task == "multi-label":
+            raise DataError(
+                f"{source.origin}: the target {target!r} holds {values}, one answer a row; for several labels say "
+                "data.target_separator, give lists, or name a column of 0 and 1 for each label"
+            )
+        return None
+    if values != pl.String:
+        raise DataError(f"{source.origin}: the target {target!r} holds {values}, which has no {separator!r} to cut at")
+    return _rewritten(source, target, separator, f"the target is cut at {separator!r}")
+
+
+def read_labels(text: str) -> list[str]:
+    """The labels of a row as they are kept."""
+    found: list[str] = json.loads(text)
+    return found
+
+
+def written(labels: Iterable[Any]) -> str:
+    """Labels as they are kept: their order and repetitions mean nothing."""
+    return json.dumps(sorted({str(label) for label in labels}), ensure_ascii=False)
+
+
+def _rewritten(source: Source, target: str, separator: str | None, reason: str) -> Labelled:
+    """A column of lists or of words with separators as the column that is kept."""
+    column = pl.col(target).map_batches(partial(_texts, separator=separator), return_dtype=pl.String)
+    return Labelled(replace(source, frame=_changed(source.frame, column)), target, reason)
+
+
+def _texts(values: pl.Series, separator: str | None) -> pl.Series:
+    found = [None if value is None else written(_parts(value, separator)) for value in values.to_list()]
+    return pl.Series(values.name, found, dtype=pl.String)
+
+
+def _parts(value: Any, separator: str | None) -> list[Any]:
+    """The labels of a cell; a separator alone stands for none."""
+    parts = value if separator is None else [part.strip() for part in value.split(separator)]
+    return [part for part in parts if part is not None and part != ""]
+
+
+def _of_columns(source: Source, names: Sequence[str]) -> Labelled:
+    """A column of 0 and 1 for each label as the column that is kept; a row that lacks one of them has no answer."""
+    for name in names:
+        _refuse_others(source.frame[name], source.origin)
+    present = [pl.col(name).cast(pl.String).str.to_lowercase().is_in(PRESENT).alias(name) for name in names]
+    known = pl.all_horizontal(pl.col(name).is_not_null() for name in names)
+    column = pl.struct(pl.when(known).then(pl.struct(present)).alias("row")).map_batches(_names, return_dtype=pl.String)
+    others = [name for name in source.frame.columns if name not in names]
+    target = COLUMN
+    while target in others:
+        target += "_"
+    frame = _changed(source.frame, column.alias(target), [*others, target])
+    return Labelled(replace(source, frame=frame), target, f"the target is {len(names)} columns")
+
+
+def _names(rows: pl.Series) -> pl.Series:
+    held = (row["row"] for row in rows.to_list())
+    found = [None if row is None else written(name for name, there in row.items() if there) for row in held]
+    return pl.Series(COLUMN, found, dtype=pl.String)
+
+
+def _refuse_others(values: pl.Series, origin: str) -> None:
+    """Raise DataError unless a column says of each row whether it has a label."""
+    words = values.cast(pl.String).str.to_lowercase().drop_nulls().unique(maintain_order=True)
+    other = words.filter(~words.is_in([*ABSENT, *PRESENT]))
+    if len(other):
+        raise DataError(
+            f"{origin}: {values.name!r} of data.target holds {other[0]!r}; of several columns each says with 0 and 1, "
+            "or true and false, whether a row has the label"
+        )
+    if words.is_in(PRESENT).all() or not words.is_in(PRESENT).any():
+        only = words[0] if len(words) else "missing"
+        raise DataError(f"{origin}: {values.name!r} of data.target is {only} in every row; leave it out")
+
+
+def _changed(table: Table, column: pl.Expr, names: Sequence[str] | None = None) -> Table:
+    """The table with a column more, or another in its place, and perhaps without some."""
+    changed = table.lazy().with_columns(column)
+    changed = changed if names is None else changed.select(names)
+    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)

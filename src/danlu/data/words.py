@@ -1,0 +1,117 @@
+"""Sentences of words -> token ids, with the places where a word begins: there its tag is asked for."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import numpy as np
+import polars as pl
+
+from danlu.core.errors import DataError
+from danlu.data.dataset import Dataset
+from danlu.data.examples import TARGET, Examples, Tensors
+from danlu.data.place import Place, TokenizerFile
+from danlu.data.sequences import IGNORED, TokenLists
+from danlu.data.specs import WordInputs
+from danlu.data.splits import TrainSplit
+from danlu.data.tags import read_list
+from danlu.data.texts import TokenizedColumn
+from danlu.data.tokens import Tokens, encoded
+
+STAND_IN = "?"  # for a word that a tokenizer makes nothing of, as white space
+VERSION = "words 1"
+
+
+@dataclass(frozen=True)
+class TaggedLists:
+    """Sentences padded to the longest of a batch, and the tag of each word at its first token.
+
+    Attributes:
+        tokens: of all sentences; where a word begins, its token's complement stands.
+        pad: the id that fills shorter sentences.
+        codes: the tags' positions, sentence behind sentence, [words]; all are 0 when left out.
+        begins: where each sentence's tags begin, and the end of the last, [sentences + 1].
+    """
+
+    tokens: Tokens
+    pad: int
+    codes: np.ndarray | None = None
+    begins: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def take(self, rows: np.ndarray, epoch: int | None = None) -> Tensors:
+        import torch
+
+        taken = TokenLists(self.tokens, self.pad).take(rows, epoch)
+        ids = taken["input_ids"].numpy()
+        first = ids < 0
+        answers = np.where(first, 0, IGNORED).astype(np.int64)
+        if self.codes is not None and self.begins is not None:
+            places = self.begins[rows % len(self)][:, None] + np.cumsum(first, axis=1) - 1
+            answers[first] = self.codes[places[first]]
+        taken["input_ids"] = torch.from_numpy(np.where(first, ~ids, ids))
+        return {**taken, TARGET: torch.from_numpy(answers)}
+
+
+class WordsPreprocessor(TokenizedColumn):
+    """Sentences one by one, cut to the longest that the model takes; words beyond get no answer."""
+
+    usual_longest = 256
+    framed = True
+    kind: Literal["words"] = "words"
+
+    @classmethod
+    def texts(cls, train: TrainSplit, dataset: Dataset) -> list[str]:
+        return [" ".join(read_list(text)) for text in train.column(dataset.content).to_list()]
+
+    @property
+    def inputs(self) -> WordInputs:
+        return WordInputs(vocabulary=self.tokenizer.vocabulary, longest=self.longest, pad=self.tokenizer.pad)
+
+    def transform(self, frame: pl.DataFrame, place: Place) -> Examples:
+        """Sentences as model inputs, in order."""
+        tokenizer, longest = self.tokenizer, self.longest
+        rule = f"{VERSION}, {longest}"
+        tokens = encoded(frame[self.column], lambda some: _encode(tokenizer, some, longest), tokenizer, rule)
+        return Examples((TaggedLists(tokens, tokenizer.pad),))
+
+    @classmethod
+    def tagged(cls, examples: Examples, rows: list[np.ndarray]) -> Examples:
+        """The same with the tags' positions of each sentence."""
+        (sentences,) = examples.features
+        assert isinstance(sentences, TaggedLists)
+        begins = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+        return replace(examples, features=(replace(sentences, codes=np.concatenate(rows), begins=begins),))
+
+    def model_post_init(self: Self, context: object) -> None:
+        """A sentence has at least a start, a word and an end."""
+        if self.longest < 3:
+            raise DataError(f"data.sequence_length: {self.longest} tokens hold no word; say at least 3")
+
+
+def _encode(tokenizer: TokenizerFile, texts: list[str], longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """All tokens, words' first ones as complements, [tokens] int32, and how many each sentence has, [sentences]."""
+    reader = tokenizer.open()
+    reader.no_padding()
+    reader.no_truncation()
+    found: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
+    for text in texts:
+        # With a space before them, tokenizers that tell words by it take them as they do within a text.
+        words = [(" " if place else "") + word for place, word in enumerate(read_list(text))]
+        encoding = reader.encode(words, is_pretokenized=True)
+        known = {word for word in encoding.word_ids if word is not None}
+        if len(known) < len(words):
+            words = [word if place in known else STAND_IN for place, word in enumerate(words)]
+            encoding = reader.encode(words, is_pretokenized=True)
+            if len({word for word in encoding.word_ids if word is not None}) < len(words):
+                raise DataError(f"the model's tokenizer makes nothing of {STAND_IN!r}, so it cannot tell words apart")
+        if len(encoding.ids) > longest:  # by the reader, which leaves its end token in place
+            reader.enable_truncation(longest)
+            encoding = reader.encode(words, is_pretokenized=True)
+            reader.no_truncation()
+        own = np.array([-1 if word is None else word for word in encoding.word_ids])
+        first = (own >= 0) & (np.diff(own, prepend=-1) != 0)
+        ids = np.array(encoding.ids, dtype=np.int32)
+        found.append(np.where(first, ~ids, ids))
+    return np.concatenate(found), np.array([len(ids) for ids in found[1:]], dtype=np.int64)

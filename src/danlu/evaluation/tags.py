@@ -1,0 +1,90 @@
+"""Metrics of tagged words: truth and answers are tuples of tags, [samples]; a word without an answer has ''.
+
+An entity is a type from a word to another, as BIO, BIOES and their kin write it; found is one with the same words and
+type. Chunks begin and end by the rules of CoNLL's conlleval, as in seqeval's default mode.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from danlu.evaluation.metric import Metric, Statistic, Truth, Weighted, divided, ratio, sums
+
+OUTSIDE = "O"
+PREFIXES = "BIOES"
+Entity = tuple[str, int, int]
+
+
+def entities(tags: tuple[str, ...]) -> set[Entity]:
+    """Type, first and last word of each entity."""
+    found: set[Entity] = set()
+    before, kind, begin = OUTSIDE, "", 0
+    for place, tag in enumerate((*tags, OUTSIDE)):
+        prefix, _, own = tag.partition("-")
+        if before != OUTSIDE and (prefix in ("B", "S", OUTSIDE, "") or before in ("E", "S") or own != kind):
+            found.add((kind, begin, place - 1))
+        starts = prefix in ("B", "S") or before in (OUTSIDE, "E", "S") or own != kind
+        if prefix not in (OUTSIDE, "") and starts:
+            begin = place
+        before, kind = prefix or OUTSIDE, own
+    return found
+
+
+def has_entities(tags: tuple[str, ...]) -> bool:
+    """Whether tags are of such a scheme: O, or a prefix and a type."""
+    return all(tag in (OUTSIDE, "") or (tag[:1] in PREFIXES and tag[1:2] == "-") for tag in tags)
+
+
+def _words(truth: Truth) -> np.ndarray:
+    """[samples, 2]: rightly tagged words, words."""
+    pairs = zip(truth.values, truth.answers, strict=True)
+    return np.array([[sum(a == b for a, b in zip(*pair, strict=True)), len(pair[0])] for pair in pairs])
+
+
+def _entities(truth: Truth) -> np.ndarray:
+    """[samples, 3]: entities found, there, given; nothing of tags that are of no such scheme."""
+    if not all(map(has_entities, truth.values)):
+        return np.zeros((len(truth), 3))
+    pairs = ((entities(own), entities(said)) for own, said in zip(truth.values, truth.answers, strict=True))
+    return np.array([[len(own & said), len(own), len(said)] for own, said in pairs])
+
+
+def _prepare_tags(truth: Truth) -> Weighted:
+    """Weights -> [resamples, 3, tags]: right, true and answered of each tag that is there."""
+    names = sorted({tag for row in truth.values for tag in row})
+    places = {name: place for place, name in enumerate(names)}
+    counts = np.zeros((len(truth), 3, len(names) + 1))
+    for row, pair in enumerate(zip(truth.values, truth.answers, strict=True)):
+        for own, said in zip(*pair, strict=True):
+            counts[row, 1, places[own]] += 1
+            counts[row, 2, places.get(said, -1)] += 1
+            counts[row, 0, places[own]] += own == said
+    flat = counts[:, :, :-1].reshape(len(truth), -1)
+    return lambda weights: np.asarray((weights @ flat).reshape(len(weights), 3, -1))
+
+
+def _macro(found: np.ndarray) -> np.ndarray:
+    right, there, said = found[:, 0], found[:, 1], found[:, 2]
+    return np.asarray(divided(2 * right, there + said, 0.0).mean(axis=1))
+
+
+def _of_entities(finish: Callable[[np.ndarray], np.ndarray], meaning: str) -> Metric:
+    return Metric("token-classification", ENTITIES, finish, True, meaning)
+
+
+ENTITIES = sums(_entities)
+OF_TAGS: dict[str, Metric] = {
+    "tag-accuracy": Metric("token-classification", sums(_words), ratio, True, "share of words with the right tag"),
+    "tag-f1": Metric("token-classification", Statistic(_prepare_tags), _macro, True, "mean F1 of the tags that occur"),
+    "entity-f1": _of_entities(
+        lambda found: divided(2 * found[..., 0], found[..., 1] + found[..., 2]),
+        "F1 of entities: the same words and type (as seqeval)",
+    ),
+    "entity-precision": _of_entities(
+        lambda found: np.where(found[..., 1] > 0, divided(found[..., 0], found[..., 2], 0.0), np.nan),
+        "share of given entities that are right",
+    ),
+    "entity-recall": _of_entities(
+        lambda found: divided(found[..., 0], found[..., 1]), "share of entities that are found"
+    ),
+}

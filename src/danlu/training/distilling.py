@@ -1,0 +1,130 @@
+"""Knowledge distillation: a loss that also asks to answer as a teacher does, and what brings its answers to the loss.
+
+A batch's target then has the right answer and the teacher's logits side by side, [batch, 2 * outputs]. They come behind
+all random changes of the samples: looked up where samples never change, else computed from what the student is given.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from danlu.data.balance.emphasis import Emphasis
+from danlu.data.feed import Batch
+from danlu.models.heads import Loss
+
+TEMPERATURE = 2.0
+LOWEST = -1e4  # of a log-probability; exp of it is 0, and 0 * -1e4 is 0 where 0 * -inf is none
+Soft = Callable[[Tensor, Tensor, float], Tensor]
+
+
+def soft_classes(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(teacher || student) of the classes' probabilities at temperature T, summed (Hinton et al. 2015).
+
+    T^2 keeps the size of the gradient, which a temperature makes smaller by as much.
+    """
+    student = torch.log_softmax(logits / temperature, dim=1)
+    teacher = torch.log_softmax(taught / temperature, dim=1).clamp(min=LOWEST)
+    return temperature**2 * (teacher.exp() * (teacher - student)).sum()
+
+
+def soft_labels(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """As `soft_classes` of each label and its absence, the mean over labels."""
+    terms = [
+        functional.logsigmoid(sign * taught / temperature).exp()
+        * (functional.logsigmoid(sign * taught / temperature) - functional.logsigmoid(sign * logits / temperature))
+        for sign in (1, -1)
+    ]
+    return temperature**2 * (terms[0] + terms[1]).sum() / logits.shape[1]
+
+
+def soft_numbers(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """Squared distance to the teacher's standardised predictions, summed; numbers have no temperature."""
+    return functional.mse_loss(logits, taught, reduction="sum")
+
+
+SOFT: dict[str, Soft] = {"classification": soft_classes, "multi-label": soft_labels, "regression": soft_numbers}
+
+
+def distilled(hard: Loss, task: str, temperature: float, weight: float) -> Loss:
+    """(1 - weight) of a task's own loss and `weight` of the distance to the teacher's answers.
+
+    Args:
+        hard: takes logits [batch, outputs] and answers.
+        task: what is learned.
+    """
+    soft = SOFT[task]
+
+    def loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+        own, taught = target.chunk(2, dim=1)
+        total, count = hard(logits, own[:, 0] if task == "regression" else own, emphasis)
+        return (1 - weight) * total + weight * soft(logits.float(), taught, temperature), count
+
+    return loss
+
+
+class Teacher(Protocol):
+    """What gives the teacher's logits of a batch, [batch, outputs] float32."""
+
+    def __call__(self, batch: Batch) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class LookedUp:
+    """Logits that were computed once, [rows, outputs]."""
+
+    logits: Tensor
+
+    def __call__(self, batch: Batch) -> Tensor:
+        rows = torch.from_numpy(batch.rows % len(self.logits)).to(self.logits.device)
+        return self.logits.index_select(0, rows)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A teacher that is given what the student is given, since that differs in every epoch.
+
+    Attributes:
+        logits: the network, in evaluation mode, with its outputs as the student's are.
+    """
+
+    logits: Callable[[dict[str, Tensor]], Tensor]
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return self.logits(batch.inputs)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Puts the teacher's logits beside the answers of a batch; the last of a feed's changes.
+
+    Attributes:
+        classes: how many, where the answers are codes of classes; they become shares.
+    """
+
+    teacher: Teacher
+    classes: int | None
+
+    def __call__(self, batch: Batch, take: Callable[[Any], Batch]) -> Batch:
+        own = batch.target
+        if own.dim() == 1:
+            own = own[:, None] if self.classes is None else functional.one_hot(own, self.classes)
+        taught = self.teacher(batch).to(own.device, torch.float32)
+        return replace(batch, target=torch.cat([own.float(), taught], dim=1))
+
+
+def logits_of(model: nn.Module, inputs: dict[str, Tensor], task: str) -> Tensor:
+    """A network's logits, [batch, outputs] float32; of an ensemble those of its members' mean answer."""
+    with torch.no_grad():
+        found: Tensor = model(**inputs).float()
+        if found.ndim == 2:
+            return found
+        if task == "classification":
+            return torch.log_softmax(found, dim=2).logsumexp(dim=1)
+        if task == "multi-label":
+            there, absent = (functional.logsigmoid(sign * found).logsumexp(dim=1) for sign in (1, -1))
+            return there - absent
+        return found.mean(dim=1)

@@ -1,0 +1,244 @@
+"""`training.distill`: a bundle's answers to the training rows, for another model to learn from.
+
+Computed once and kept where samples are the same in every epoch; else in each step, of what the student is given.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from danlu.artifacts.bundle import GOLDEN, Manifest, open_bundle
+from danlu.artifacts.cache import kept
+from danlu.artifacts.files import read_frame, read_json, write_json
+from danlu.artifacts.run import RunDirectory
+from danlu.core.console import progress, say
+from danlu.core.errors import ArgumentError, ArtifactError, Problem, RecipeError
+from danlu.data.balance.balancer import Balancer
+from danlu.data.dataset import Dataset
+from danlu.data.place import Source
+from danlu.recipe.lessons import Distill
+from danlu.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+    from danlu.core.team import Team
+    from danlu.data.balance.apply import Balanced
+    from danlu.data.examples import Examples
+    from danlu.models.predictor import Predictor
+    from danlu.verbs.prepare import Opened, Prepared
+
+KEY = "training.distill"
+FILE, FORMAT = "logits.npy", 1
+REMEMBERED = "teacher.json"
+AT_ONCE = 64  # samples: decides memory and, in the last bits, rounding; so it is no setting
+TAUGHT = ("classification", "multi-label", "regression")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A training split with a teacher's answers beside its own.
+
+    Attributes:
+        balanced: whose feed brings them.
+        digest: of what decides the teacher's answers.
+    """
+
+    balanced: "Balanced"
+    digest: str
+
+
+def refuse_teacher(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise RecipeError for what no teacher can be learned from in."""
+    options = recipe.training.distill
+    if options is None:
+        return
+    if dataset.task not in TAUGHT:
+        message = f"a teacher answers for {', '.join(TAUGHT)}; this is {dataset.task}; leave it out"
+        raise RecipeError(Problem("", KEY, message))
+    if dataset.task == "regression" and options.temperature is not None:
+        message = "a temperature is of probabilities, and this is regression; leave it out"
+        raise RecipeError(Problem("", f"{KEY}.temperature", message))
+    if recipe.evaluation.folds is not None:
+        message = "a teacher has learned from rows that the folds would test; leave out one of them"
+        raise RecipeError(Problem("", "evaluation.folds", message))
+
+
+def with_teacher(
+    opened: "Opened",
+    prepared: "Prepared",
+    balanced: "Balanced",
+    options: Distill,
+    device: "torch.device",
+    team: "Team",
+) -> Lesson:
+    """The training split with the teacher's answers.
+
+    Args:
+        opened: with the rows that `balanced` was made of.
+
+    Raises:
+        ArgumentError: the teacher answers another question, or cannot be asked so.
+        ArtifactError: the teacher's bundle is damaged.
+        DataError: the data lacks a column that the teacher reads.
+    """
+    from danlu.data.targets import Classes
+    from danlu.models.predictor import Predictor
+    from danlu.training.distilling import Asked, LookedUp, Taught
+
+    bundle = open_bundle(options.teacher)
+    _refuse_other_question(bundle.manifest, prepared, options)
+    teacher = Predictor.from_bundle(bundle)
+    teacher.model.to(device).requires_grad_(False)
+    _warn_of_seen_rows(opened, options, team)
+    digest, alike = _digest(bundle.manifest, bundle.config), teacher.preprocessor == prepared.preprocessor
+    if opened.recipe.data.augment:
+        if not alike:
+            raise ArgumentError(
+                f"{KEY}.teacher: {options.teacher} prepares its samples in another way than this model, so it cannot "
+                "be asked of samples that data.augment changes; leave out data.augment, or train a teacher that "
+                "prepares them alike (the same columns and rows, image size and weights' normalisation, or tokenizer)"
+            )
+        say("data.augment changes samples in every epoch, so the teacher is asked in every step")
+        ask: Asked | LookedUp = Asked(partial(_asked, teacher, prepared))
+    else:
+        ask = LookedUp(_once(teacher, opened, prepared, balanced, alike, digest, device, team))
+    classes = prepared.target.outputs if isinstance(prepared.target, Classes) else None
+    feed = replace(balanced.feed, changes=(*balanced.feed.changes, Taught(ask, classes)))
+    return Lesson(replace(balanced, feed=feed), digest)
+
+
+def remember_teacher(run: RunDirectory, digest: str) -> None:
+    """Keep in a run which teacher it learned from."""
+    if digest:
+        write_json(run.path / "data" / REMEMBERED, {"sha256": digest})
+
+
+def refuse_another_teacher(run: RunDirectory, digest: str) -> None:
+    """Raise ArtifactError where a run that goes on would learn from another teacher than before."""
+    if digest and read_json(run.path / "data" / REMEMBERED)["sha256"] != digest:
+        raise ArtifactError(
+            f"{run.path}: its teacher ({KEY}.teacher) is no longer the one that it learned from; put that back, or "
+            "train again"
+        )
+
+
+def _refuse_other_question(manifest: Manifest, prepared: "Prepared", options: Distill) -> None:
+    from danlu.data.targets import Classes, Labels
+
+    output, target = manifest.output, prepared.target
+    if manifest.task != target.task:
+        raise ArgumentError(f"{KEY}.teacher: {options.teacher} is a model of {manifest.task}; this is {target.task}")
+    if isinstance(target, Classes | Labels):
+        missing = [label for label in target.labels if label not in output["labels"]]
+        unknown = [label for label in output["labels"] if label not in target.labels]
+        if missing or unknown:
+            more = f"does not know {missing[0]!r}" if missing else f"knows {unknown[0]!r} as well"
+            raise ArgumentError(
+                f"{KEY}.teacher: {options.teacher} {more}; a teacher and its student have the same labels"
+            )
+
+
+def _asked(teacher: "Predictor", prepared: "Prepared", inputs: "dict[str, torch.Tensor]") -> "torch.Tensor":
+    """The teacher's logits in the student's order of labels or, of numbers, in the student's standardisation."""
+    from danlu.data.targets import Classes, Labels, Quantity
+    from danlu.training.distilling import logits_of
+
+    found, own, student = logits_of(teacher.model, inputs, prepared.target.task), teacher.target, prepared.target
+    if isinstance(own, Quantity) and isinstance(student, Quantity):
+        return (found * own.std + (own.mean - student.mean)) / student.std
+    assert isinstance(own, Classes | Labels) and isinstance(student, Classes | Labels)
+    if own.labels == student.labels:
+        return found
+    return found[:, [own.labels.index(label) for label in student.labels]]
+
+
+def _once(
+    teacher: "Predictor",
+    opened: "Opened",
+    prepared: "Prepared",
+    balanced: "Balanced",
+    alike: bool,
+    digest: str,
+    device: "torch.device",
+    team: "Team",
+) -> "torch.Tensor":
+    """The teacher's logits of all training samples, kept between runs; the main process computes them."""
+    import torch
+
+    from danlu.data.examples import fits
+
+    examples = balanced.feed.examples if alike else _its_own(teacher, opened)
+
+    def make(folder: Path) -> None:
+        with progress("the teacher's answers", len(examples), "samples") as bar:
+            found = []
+            for rows, inputs, _ in examples.in_order(AT_ONCE, device):
+                found.append(_asked(teacher, prepared, inputs).cpu().numpy())
+                bar.advance(len(rows))
+        np.save(folder / FILE, np.concatenate(found))
+
+    if not team.is_main:
+        team.wait_for_all()
+    made_from = [FORMAT, digest, prepared.target.model_dump(mode="json"), _digest_of_rows(opened), alike, device.type]
+    made_from += [torch.__version__, opened.recipe.data.balance.model_dump(mode="json"), opened.recipe.seed]
+    logits = torch.from_numpy(np.load(kept("teachers", made_from, make) / FILE))
+    if team.is_main:
+        team.wait_for_all()
+    return logits.to(device) if fits(logits.nbytes, device) else logits
+
+
+def _its_own(teacher: "Predictor", opened: "Opened") -> "Examples":
+    """The training rows as the teacher prepares them."""
+    from danlu.data.prepare import prepare_part
+
+    balancer, dataset = opened.recipe.data.balance, opened.dataset
+    assert isinstance(balancer, Balancer)
+    if type(balancer).resample is not Balancer.resample:
+        raise ArgumentError(
+            f"data.balance: {balancer.name} makes other rows of the training rows, and the teacher ({KEY}.teacher) "
+            "prepares its own of the raw ones; say class-weights, or train a teacher that prepares them alike"
+        )
+    teacher.require_columns(Source(dataset.frame, dataset.origin, dataset.folder))
+    return prepare_part(teacher.preprocessor, opened.splits.train, opened.place)
+
+
+def _digest(manifest: Manifest, config: object) -> str:
+    """SHA-256 of all that decides a bundle's answers; golden samples come later and decide nothing."""
+    files = {name: digest for name, digest in manifest.files.items() if name != GOLDEN}
+    told = json.dumps([files, manifest.preprocessing, config], sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _digest_of_rows(opened: "Opened") -> str:
+    from danlu.verbs.prepare import digest_of_data
+
+    rows = opened.splits.train.rows.astype(np.int64).tobytes()
+    whole = digest_of_data(opened.dataset, opened.dataset.frame.height)
+    return hashlib.sha256(rows + whole.encode()).hexdigest()
+
+
+def _warn_of_seen_rows(opened: "Opened", options: Distill, team: "Team") -> None:
+    """Say where a teacher's run shows that it has learned from rows that will test its student."""
+    from danlu.verbs.prepare import PROFILE, SPLIT, digest_of_data
+
+    folder = Path(options.teacher) / "data"
+    if not team.is_main or not (folder / SPLIT).is_file() or not (folder / PROFILE).is_file():
+        return
+    known = read_json(folder / PROFILE)
+    height = opened.dataset.frame.height
+    if known["rows"] > height or known.get("sha256") != digest_of_data(opened.dataset, known["rows"]):
+        return
+    learned = read_frame(folder / SPLIT).filter(pl.col("part") == "train")["row"].to_numpy()
+    seen = int(np.isin(opened.splits.test.rows, learned).sum())
+    if seen:
+        say(
+            f"the teacher has learned from {seen:,} of the {len(opened.splits.test):,} rows that test this model, and "
+            "may pass them on; give both the same split and seed"
+        )
