@@ -121,7 +121,7 @@ def test_a_target_beyond_all_numbers(refused: Refusal, table: Table, value: floa
     assert f"the target 'y' is {value} in 1 of 60 rows" in message
 
 
-@pytest.mark.parametrize("value", [[1], {"a": 1}, b"x", date(2026, 1, 1)])
+@pytest.mark.parametrize("value", [[[1]], {"a": 1}, b"x", date(2026, 1, 1)])
 def test_a_target_that_is_no_word_or_number(refused: Refusal, tmp_path: Path, value: object) -> None:
     pl.DataFrame({"x": [0.5, 1.5] * 30, "y": [value] * 60}).write_parquet(tmp_path / "data.parquet")
     assert "a target is words, numbers or truth values" in refused(tmp_path / "data.parquet", DATA_WRONG)

@@ -88,7 +88,7 @@ def _check_fitting(recipe: Recipe, dataset: Dataset) -> None:
     if dataset.task == "multi-label":
         _check_labels(recipe.data)
     if balancer.name != "none" and dataset.task != "classification":
-        message = f"{balancer.name} balances classes, of which a row has one; this is {dataset.task}; leave it out"
+        message = f"{balancer.name} balances classes; this is {dataset.task}"
         raise RecipeError(Problem("", "data.balance", message))
     changing = [
         ("data.balance", balancer),
