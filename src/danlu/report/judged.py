@@ -113,23 +113,29 @@ def _baselines(t: Tongue, evaluation: Json) -> Json:
 
 
 def _classes(t: Tongue, test: Json) -> Json:
-    """The confusion matrix, drawn or told, and each class's figures on test."""
-    if "confusion" not in test:
-        return {}
-    pairs = most_confused(test["confusion"])
-    drawn = len(test["confusion"]["labels"]) <= MOST_CLASSES
+    """The confusion matrix, drawn or told, and each class's figures on test; of labels and tags the latter alone."""
     each: dict[str, Json] = test.get("classes", {})
+    if not each:
+        return {}
     columns = [name for name in OF_CLASSES if any(name in figures for figures in each.values())]
     return {
-        "count": len(test["confusion"]["labels"]),
-        "figure": confusion_matrix(t, test["confusion"]) if drawn else "",
-        "sentence": confusions(t, pairs),
-        "pairs": [] if drawn else pairs,
+        "count": len(each),
+        "confusion": _confusion(t, test["confusion"]) if "confusion" in test else {},
         "columns": columns,
         "rows": [
             (label, [_of_class(figures, name) for name in columns], figures["support"])
             for label, figures in list(each.items())[:MOST_ROWS]
         ],
+    }
+
+
+def _confusion(t: Tongue, confusion: Json) -> Json:
+    pairs = most_confused(confusion)
+    drawn = len(confusion["labels"]) <= MOST_CLASSES
+    return {
+        "figure": confusion_matrix(t, confusion) if drawn else "",
+        "sentence": confusions(t, pairs),
+        "pairs": [] if drawn else pairs,
     }
 
 

@@ -200,7 +200,8 @@ def _predicted(t: Tongue, profile: Json) -> str:
         return t("predicted.text")
     used = sum(bool(column["used"]) for column in profile["columns"])
     given = {"image": t("images"), "text": t("texts")}.get(kind) or t.counted(used, "column")
-    what = t.counted(len(target["classes"]), "class") if "classes" in target else t("a number")
+    noun = {"multi-label": "label", "token-classification": "tag"}.get(profile["task"], "class")
+    what = t.counted(len(target["classes"]), noun) if "classes" in target else t("a number")
     return t("predicted.target", name=short(target["name"], 80), what=what, given=given)
 
 

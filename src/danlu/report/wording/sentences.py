@@ -32,6 +32,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "noun.sample": ("sample|samples", "个样本"),
     "noun.column": ("column|columns", "列"),
     "noun.class": ("class|classes", "个类别"),
+    "noun.label": ("label|labels", "个标签"),
+    "noun.tag": ("tag of words|tags of words", "个词的标注"),
     "noun.time": ("time|times", "次"),
     "split.train": ("train", "训练"),
     "split.validation": ("validation", "验证"),
