@@ -111,11 +111,14 @@ def test_bf16_weights_leave_out_what_needs_its_digits() -> None:
 @pytest.mark.parametrize("task", HEADS)
 def test_losses_are_computed_in_fp32(task: str) -> None:
     torch.manual_seed(0)
-    logits = torch.randn(4, 6, 5) if task == "language-modelling" else torch.randn(4, 5)
+    of_tokens = task in ("language-modelling", "token-classification")
+    logits = torch.randn(4, 6, 5) if of_tokens else torch.randn(4, 5)
     target = {
         "classification": torch.tensor([0, 1, 2, 3]),
         "regression": torch.randn(4),
         "language-modelling": torch.randint(0, 5, (4, 6)),
+        "token-classification": torch.randint(0, 5, (4, 6)),
+        "multi-label": torch.randint(0, 2, (4, 5)).float(),
     }[task]
     low = logits.to(torch.bfloat16)
     loss, _ = HEADS[task].loss(low, target, Emphasis(smoothing=0.1))
