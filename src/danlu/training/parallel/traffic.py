@@ -108,14 +108,15 @@ def traffic(
     # Blocks are gathered for each pass, what is around them once for both; in a pipeline all is, for the whole step.
     times_sent = 1 if layout.pipeline > 1 else batch.microbatches
     gathered = weights if layout.pipeline > 1 else 2 * weights - around_blocks(model, layout)
-    split = stream / layout.tensor if sequence_parallel else stream
+    # Tokens that tensor splits are gathered before they go to another stage, and their gradients likewise.
+    whole = stream * (1 + part(layout.tensor)) if sequence_parallel else stream
     return Traffic(
         data=2 * part(copies) * weights / layout.shard * precision.gradient,
         shard=part(layout.shard) * times_sent * (gathered * precision.compute + weights * precision.gradient),
         # Each of attention and MLP has an all-reduce in each pass, or a gathering and a scattering of the same size;
         # so have embedding and last matrix together.
         tensor=2 * passes * 2 * part(layout.tensor) * stream * (layers + 0.5 / layout.pipeline) * batch.microbatches,
-        pipeline=2 * split * batch.microbatches if layout.pipeline > 1 else 0.0,
+        pipeline=2 * whole * batch.microbatches if layout.pipeline > 1 else 0.0,
         context=passes * part(layout.context) * _keys(model, layout, batch, precision) * layers * batch.microbatches,
     )
 
