@@ -98,6 +98,9 @@ class Scaler(Component):
         """Learn from the training split's values, [rows] float64, none missing."""
 
 
+FARTHEST = 1e30  # widths that a training value may be away
+
+
 def _linear(offset: float, scale: float) -> Scaling:
     """A constant column has no width to divide by; it is moved to 0 and left."""
     return Scaling(offset=float(offset), scale=float(scale) if scale > 0 and np.isfinite(scale) else 1.0)
@@ -137,7 +140,9 @@ class Robust(Scaler):
 
     def fit(self, values: np.ndarray) -> Scaling:
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-        return _linear(middle, high - low)
+        width = high - low
+        # Quartiles that all but coincide would throw the rest beyond what fp32 can hold.
+        return _linear(middle, width if width * FARTHEST > np.ptp(values) else 0.0)
 
 
 class Quantile(Scaler):
