@@ -84,7 +84,7 @@ def evaluate_opened(opened: Opened, run: RunDirectory, language: str | None = No
     figures = judge(question, truths, baselines, parts)
     figures["decision"] = decision
     figures["slices"] = sliced(opened, question, truths["test"])
-    figures["robustness"] = robustness(opened, question, predictor)
+    figures["robustness"] = robustness(opened, question, predictor, truths["test"])
     figures["folds"] = cross_validated(opened, run, question)
     figures["looks"] = {"test": look(run, opened.recipe, "evaluate")}
     write_json(run.path / EVALUATION, figures)

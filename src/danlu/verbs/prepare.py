@@ -116,8 +116,12 @@ def shorten(opened: Opened) -> Opened:
 
 def thin(part: Part, count: int) -> Part:
     """Rows spread evenly over a part: a file sorted by class still gives all classes."""
-    chosen = np.unique(np.linspace(0, len(part.rows) - 1, count).astype(np.int64))
-    return Part(part.rows[chosen], part.whole)
+    return Part(part.rows[spread_over(len(part.rows), count)], part.whole)
+
+
+def spread_over(rows: int, count: int) -> np.ndarray:
+    """Positions of at most so many rows, spread evenly over all."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, count)).astype(np.int64))
 
 
 def fit_preparation(opened: Opened) -> Prepared:

@@ -6,8 +6,9 @@ from danlu.core.seeds import Seed
 from danlu.data.splits import Part
 from danlu.evaluation.evaluate import Question, truth
 from danlu.evaluation.intervals import FEWEST_UNITS, paired_differences, units_of, with_intervals
+from danlu.evaluation.metric import Truth
 from danlu.evaluation.perturbations import Perturbation
-from danlu.verbs.prepare import Opened, thin
+from danlu.verbs.prepare import Opened, spread_over
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 MOST_IMAGES, MOST_ROWS = 2_000, 20_000
 
 
-def robustness(opened: Opened, question: Question, predictor: "Predictor") -> dict[str, Any]:
+def robustness(opened: Opened, question: Question, predictor: "Predictor", judged: Truth) -> dict[str, Any]:
     """Every metric on each harder version of the test split, and by how much it differs, with a paired interval.
 
     Args:
         predictor: answers as it will be given out.
+        judged: its answers to the test rows as they are.
 
     Returns:
         `rows`, and under `found` for each perturbation its options, `metrics` (name -> {value}) and `differences`
@@ -28,15 +30,16 @@ def robustness(opened: Opened, question: Question, predictor: "Predictor") -> di
     steps = opened.recipe.evaluation.robustness
     if not steps:
         return {}
-    part = thin(opened.splits.test, MOST_IMAGES if opened.dataset.kind == "image" else MOST_ROWS)
+    chosen = spread_over(len(judged), MOST_IMAGES if opened.dataset.kind == "image" else MOST_ROWS)
+    test = opened.splits.test
+    part, plain = Part(test.rows[chosen], test.whole), judged.take(chosen)
     metrics, how = question.named(), question.of("robustness")
     seed = Seed(opened.recipe.seed).derive("robustness")
 
-    def answered(rows: Part) -> Any:
+    def answered(rows: Part) -> Truth:
         outputs = predictor.outputs(rows, opened.place)
         return truth(rows, predictor.target, outputs, question.content, question.group)
 
-    plain = answered(part)
     found: list[dict[str, Any]] = []
     for number, step in enumerate(steps):
         assert isinstance(step, Perturbation)

@@ -10,7 +10,7 @@ from danlu.evaluation.evaluate import Question
 from danlu.evaluation.metric import Truth
 from danlu.evaluation.metrics import metric_named
 from danlu.evaluation.slices import judge_slices, slices_of
-from danlu.verbs.prepare import Opened
+from danlu.verbs.prepare import Opened, spread_over
 
 MOST_IMAGES, MOST_ROWS = 5_000, 50_000  # looked at
 SHORTEST = 32  # pixels of an image's shorter side are enough for its brightness
@@ -25,8 +25,7 @@ def sliced(opened: Opened, question: Question, truth: Truth) -> dict[str, Any]:
     how, metric = question.of("test"), metric_named(question.main)
     if how is None or not opened.recipe.evaluation.slices or not metric.quick:
         return {}
-    most = min(len(truth), MOST_IMAGES if opened.dataset.kind == "image" else MOST_ROWS)
-    chosen = np.unique(np.linspace(0, len(truth) - 1, most).astype(np.int64))
+    chosen = spread_over(len(truth), MOST_IMAGES if opened.dataset.kind == "image" else MOST_ROWS)
     part = Part(opened.splits.test.rows[chosen], opened.splits.test.whole)
     found = slices_of(*_known(opened, part))
     return {
