@@ -168,17 +168,13 @@ class TextPreprocessor(TokenizedColumn):
         return Examples((TokenLists(tokenize(self.tokenizer, frame[self.column], rule), self.tokenizer.pad),))
 
 
-class CorpusPreprocessor(TokenizedColumn):
-    """Documents with an end token after each, cut into blocks of one length.
+class BlocksColumn(TokenizedColumn):
+    """Texts that a language model is given in blocks of one length.
 
     Attributes:
-        packed: whether blocks for training hold several documents; a model's attention stays within each all the same.
+        packed: whether blocks for training hold several texts; a model's attention stays within each all the same.
     """
 
-    usual_longest = 256
-    framed = False
-    turns = True  # a model of a corpus may be taught to converse
-    kind: Literal["corpus"] = "corpus"
     packed: bool = True
 
     @classmethod
@@ -190,6 +186,15 @@ class CorpusPreprocessor(TokenizedColumn):
         return CorpusInputs(
             vocabulary=self.tokenizer.vocabulary, longest=self.longest, end=self.tokenizer.end, packed=self.packed
         )
+
+
+class CorpusPreprocessor(BlocksColumn):
+    """Documents with an end token after each, cut into blocks of one length."""
+
+    usual_longest = 256
+    framed = False
+    turns = True  # a model of a corpus may be taught to converse
+    kind: Literal["corpus"] = "corpus"
 
     def tokens(self, frame: pl.DataFrame) -> Tokens:
         """The tokens of each document, its end token included."""

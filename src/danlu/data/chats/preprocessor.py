@@ -16,9 +16,9 @@ from danlu.data.chats.messages import CHOSEN, MESSAGES, PREFERENCE, PROMPT, REJE
 from danlu.data.chats.template import choose_template
 from danlu.data.dataset import Dataset
 from danlu.data.place import Hints, Place
-from danlu.data.specs import CorpusInputs, PreferenceInputs
+from danlu.data.specs import PreferenceInputs
 from danlu.data.splits import TrainSplit
-from danlu.data.texts import TokenizedColumn
+from danlu.data.texts import BlocksColumn, TokenizedColumn
 from danlu.data.tokens import Tokens
 from danlu.recipe.sections import Data
 
@@ -47,26 +47,11 @@ class _Chats(TokenizedColumn):
         return [message["content"] for chat in chats for message in chat]
 
 
-class ChatPreprocessor(_Chats):
-    """Conversations, of which the assistant's tokens are learned.
-
-    Attributes:
-        packed: whether blocks for training hold several conversations; attention stays within each all the same.
-    """
+class ChatPreprocessor(_Chats, BlocksColumn):
+    """Conversations, of which the assistant's tokens are learned."""
 
     kind: Literal["chat"] = "chat"
     fitted_on = (MESSAGES,)
-    packed: bool = True
-
-    @classmethod
-    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
-        return super().fit(train, dataset, section, hints, seed).model_copy(update={"packed": section.packing})
-
-    @property
-    def inputs(self) -> CorpusInputs:
-        return CorpusInputs(
-            vocabulary=self.tokenizer.vocabulary, longest=self.longest, end=self.tokenizer.end, packed=self.packed
-        )
 
     def tokens(self, frame: pl.DataFrame, origin: str = "the conversations") -> Tokens:
         """The tokens of each conversation, those that are not the assistant's as complements."""
