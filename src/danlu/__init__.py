@@ -32,31 +32,6 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 VERBS = (
-    *(
-        "check",
-        "compare",
-        "deploy",
-        "doctor",
-        "evaluate",
-        "export",
-        "generate",
-        "load",
-        "models",
-        "new",
-        "plan",
-        "predict",
-    ),
-    *("run", "runs", "train"),
-    "visualize",
-)
-_HOMES = {
-    "Recipe": "danlu.recipe.schema",
-    "load_recipe": "danlu.recipe.load",
-    "resume": "danlu.verbs.train",
-    **{verb: f"danlu.verbs.{verb}" for verb in VERBS},
-}
-__all__ = [
-    "Recipe",
     "check",
     "compare",
     "deploy",
@@ -65,17 +40,22 @@ __all__ = [
     "export",
     "generate",
     "load",
-    "load_recipe",
     "models",
     "new",
     "plan",
     "predict",
-    "resume",
     "run",
     "runs",
     "train",
     "visualize",
-]
+)
+_HOMES = {
+    "Recipe": "danlu.recipe.schema",
+    "load_recipe": "danlu.recipe.load",
+    "resume": "danlu.verbs.train",
+    **{verb: f"danlu.verbs.{verb}" for verb in VERBS},
+}
+__all__ = ["Recipe", "load_recipe", "resume", *VERBS]
 
 
 def __getattr__(name: str) -> Any:
