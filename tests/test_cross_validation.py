@@ -1,6 +1,7 @@
 """k-fold runs: the same as training each fold by hand, every row answered by a model that has not seen it."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from sklearn.model_selection import StratifiedKFold
 
 import danlu
+from danlu.core.errors import RecipeError
 from danlu.data.builtin import read_builtin
 
 RECIPE: dict[str, Any] = {
@@ -88,3 +90,91 @@ def test_folds_side_by_side_give_the_same(folded: Path, tmp_path: Path) -> None:
     theirs = theirs.filter(pl.col("repeat") == 0)
     assert ours["row"].to_list() == theirs["row"].to_list()
     assert np.allclose(ours["probability"], theirs["probability"], atol=1e-5)
+
+
+REFIT: dict[str, Any] = {
+    "name": "refit",
+    "seed": 2,
+    "data": {"source": "builtin:breast-cancer"},
+    "model": "linear",
+    "training": {"epochs": 6, "batch_size": 64, "early_stopping": {"patience": 2}},
+    "evaluation": {
+        "folds": {"folds": 3, "final": "refit"},
+        "calibration": "temperature",
+        "threshold": {"metric": "f1"},
+        "resamples": 100,
+        "slices": False,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def refitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return danlu.run(REFIT, output=tmp_path_factory.mktemp("refit")).path
+
+
+def best_epoch(fold: Path) -> float:
+    lines = [json.loads(line) for line in (fold / "metrics.jsonl").read_text().splitlines()]
+    judged = [line for line in lines if "validation/loss" in line]
+    return float(min(judged, key=lambda line: line["validation/loss"])["epoch"])
+
+
+def test_the_final_model_learns_from_all_rows_that_do_not_test(refitted: Path) -> None:
+    parts = pl.read_parquet(refitted / "data" / "split.parquet")["part"].value_counts()
+    counts = dict(parts.iter_rows())
+    assert counts == {"train": 483, "test": 86}
+    profile = json.loads((refitted / "data" / "profile.json").read_text())
+    assert profile["splits"] == {"train": 483, "validation": 0, "test": 86}
+    found = evaluation_of(refitted)
+    assert "validation" not in found
+    assert found["test"]["accuracy"]["value"] > 0.9
+    assert "validation" not in found["baselines"]["logistic-regression"]
+    assert not (refitted / "predictions" / "validation.parquet").exists()
+    assert "There is no validation split" in (refitted / "report.html").read_text()
+
+
+def test_it_is_trained_for_the_median_of_the_epochs_that_were_best_in_the_folds(refitted: Path) -> None:
+    epochs = np.median([best_epoch(fold) for fold in sorted((refitted / "folds").iterdir())])
+    lines = [json.loads(line) for line in (refitted / "metrics.jsonl").read_text().splitlines()]
+    an_epoch = 483 // 64 + 1
+    assert lines[-1]["step"] == round(epochs * an_epoch)
+    assert all(set(line) == {"step", "epoch", "train/loss", "lr"} for line in lines)
+
+
+def test_what_it_decides_was_fitted_out_of_the_folds(refitted: Path) -> None:
+    decision = evaluation_of(refitted)["decision"]
+    assert decision["fitted_on"] == "out-of-fold"
+    # The same rows are answered in predictions/folds.parquet, there as each fold decides.
+    answers = pl.read_parquet(refitted / "predictions" / "folds.parquet")
+    assert answers.height == 483
+    bundle = json.loads((refitted / "model" / "bundle.json").read_text())
+    assert bundle["output"]["threshold"] == decision["threshold"]["value"]
+    assert decision["calibration"]["log_loss_after"] < decision["calibration"]["log_loss_before"]
+
+
+def test_a_refit_that_was_stopped_goes_on_to_the_same_weights(refitted: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(refitted, run)
+    whole = (run / "model" / "weights.safetensors").read_bytes()
+    shutil.rmtree(run / "model")
+    newest = max((run / "checkpoints").iterdir(), key=lambda path: path.name)
+    shutil.rmtree(newest)
+    shutil.rmtree(run / "folds" / "fold-002")
+    danlu.resume(run)
+    assert (run / "model" / "weights.safetensors").read_bytes() == whole
+
+
+def test_a_model_that_fits_itself_is_refitted_by_rounds(tmp_path: Path) -> None:
+    recipe = {**REFIT, "model": {"name": "tree"}, "training": {}}
+    recipe["evaluation"] = {"folds": {"folds": 3, "final": "refit"}, "resamples": 0, "baselines": False}
+    run = danlu.run(recipe, output=tmp_path).path
+    rounds = np.median([best_epoch(fold) for fold in sorted((run / "folds").iterdir())])
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == rounds
+    assert evaluation_of(run)["test"]["accuracy"]["value"] > 0.85
+
+
+def test_a_schedule_that_goes_by_validation_is_refused(tmp_path: Path) -> None:
+    recipe = {**REFIT, "training": {"schedule": "plateau"}}
+    with pytest.raises(RecipeError, match=r"plateau goes by validation"):
+        danlu.run(recipe, output=tmp_path)

@@ -36,12 +36,14 @@ def shown(value: Any) -> str:
 
 
 def metric_rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """evaluation.json as rows: a metric, its figures on validation and test, and each baseline's on test."""
+    """evaluation.json as rows: a metric, its figures on the splits that were judged, and each baseline's on test."""
     rows: list[dict[str, Any]] = []
     for name, figure in evaluation["test"].items():
         if "value" not in figure:
             continue
-        row = {"metric": name, "validation": evaluation["validation"].get(name, {}).get("value")}
+        row = {"metric": name}
+        if "validation" in evaluation:  # not of a model that learned from all rows that do not test
+            row["validation"] = evaluation["validation"].get(name, {}).get("value")
         row["test"] = figure["value"]
         for baseline, figures in evaluation["baselines"].items():
             row[f"{baseline} (test)"] = figures["test"].get(name, {}).get("value")

@@ -91,6 +91,15 @@ class Splits:
     def items(self) -> tuple[tuple[str, Part], ...]:
         return (("train", self.train), ("validation", self.validation), ("test", self.test))
 
+    def without_validation(self) -> "Splits":
+        """The same with the rows that would validate among those that are learned from."""
+        rows, frame = np.sort(np.concatenate([self.train.rows, self.validation.rows])), self.train.whole
+        return Splits(TrainSplit(rows, frame), Part(rows[:0], frame), self.test)
+
+    def judging(self) -> dict[str, Part]:
+        """The parts that are not learned from; a model that is trained on all rows that do not test has one alone."""
+        return {name: part for name, part in self.items() if name != "train" and len(part)}
+
 
 class Splitter(Component):
     """Assigns every row to a part, or to a fold.

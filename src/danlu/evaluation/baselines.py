@@ -46,7 +46,7 @@ def supervised_baselines(
     dataset: Dataset, splits: Splits, preprocessor: Preprocessor, target: Supervised
 ) -> list[Baseline]:
     """The trivial and the linear model of a classification, of labels or of a regression."""
-    judged = {"validation": splits.validation, "test": splits.test}
+    judged = splits.judging()
     features = _Features(preprocessor, Place(dataset.origin, dataset.folder))
     answers = splits.train.columns(target.column)
     learned = _thinned(splits.train, LEARNED_ROWS[preprocessor.kind])
@@ -94,7 +94,7 @@ def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor | ChatPr
     unigram = counts / counts.sum()
     pairs, totals = _pair_counts(learned, preceding, size)
     found: dict[str, dict[str, np.ndarray]] = {"unigram": {}, "bigram": {}}
-    for name, part in (("validation", splits.validation), ("test", splits.test)):
+    for name, part in splits.judging().items():
         now, before, owners = preprocessor.successions(part.frame)
         rows = len(part.rows)
         followed = np.array([pairs.get(pair, 0) for pair in (before * size + now).tolist()]) / np.maximum(
@@ -123,8 +123,9 @@ def tag_baselines(splits: Splits, target: TokenTags, words: str) -> list[Baselin
             counts[tag] += 1
     usual = counts.most_common(1)[0][0]
     own = {word: tags.most_common(1)[0][0] for word, tags in seen.items()}
-    parts = {"validation": splits.validation, "test": splits.test}
-    sentences = {name: [read_list(text) for text in part.column(words).to_list()] for name, part in parts.items()}
+    sentences = {
+        name: [read_list(text) for text in part.column(words).to_list()] for name, part in splits.judging().items()
+    }
     trivial = {name: lists([usual] * len(row) for row in found) for name, found in sentences.items()}
     by_word = {
         name: lists([own.get(word, usual) for word in row] for row in found) for name, found in sentences.items()

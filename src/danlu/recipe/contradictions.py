@@ -20,6 +20,7 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield from _elsewhere(options)
     yield from _device(options)
     yield from _finetuning(recipe)
+    yield from _refitting(recipe)
     memory, task = options.memory, recipe.data.task
     if isinstance(options.batch_size, int) and options.accumulate > options.batch_size:
         yield (
@@ -83,6 +84,12 @@ def _device(options: Training) -> Iterator[tuple[str, str]]:
                 )
     if device in KNOWN_WITHOUT.get(options.precision, ()):
         yield "training.precision", f"{options.precision} is not to be had with device: {device}; say auto"
+
+
+def _refitting(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What needs a validation split, of which a model that is trained on all rows has none."""
+    if recipe.evaluation.refits and getattr(recipe.training.schedule, "name", "") == "plateau":
+        yield "training.schedule", "plateau goes by validation, which evaluation.folds.final: refit has none of"
 
 
 def _finetuning(recipe: Recipe) -> Iterator[tuple[str, str]]:

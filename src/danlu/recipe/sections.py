@@ -377,6 +377,11 @@ class Folds(Frozen):
     stratified: bool | None = Field(default=None, description="as data.split when left out")
     grouped: str | None = Field(default=None, description="a column whose rows stay together")
     processes: PositiveInt = Field(default=1, description="folds that are trained side by side")
+    final: Literal["split", "refit"] = Field(
+        default="split",
+        description="the model that is kept: split is the one trained beside a validation split; refit is trained on "
+        "all rows that do not test, for the median of the epochs (or rounds) after which the folds were best",
+    )
 
 
 class Evaluation(Frozen):
@@ -402,3 +407,13 @@ class Evaluation(Frozen):
         default=(), description="also judge the model on harder versions of the test rows"
     )
     language: Literal["en", "zh"] = Field(default="en", description="of the report and the model card")
+
+    @property
+    def cross_validation(self) -> Folds | None:
+        """What is said of folds, in full."""
+        return Folds(folds=self.folds) if isinstance(self.folds, int) else self.folds
+
+    @property
+    def refits(self) -> bool:
+        """Whether the model that is kept is trained on all rows that do not test."""
+        return self.cross_validation is not None and self.cross_validation.final == "refit"

@@ -15,7 +15,7 @@ from danlu.artifacts.run import CARD, ENVIRONMENT, RECIPE, RunDirectory
 from danlu.report import words
 from danlu.report.judged import bounds
 from danlu.report.page import environment_rows
-from danlu.report.readings import SPLITS, Json
+from danlu.report.readings import Json, splits_of
 from danlu.report.tongue import Tongue, tongue_of
 from danlu.report.writing import number, percent, rounded, short, signed
 
@@ -106,11 +106,11 @@ def _metrics(t: Tongue, evaluation: Json) -> Iterator[str]:
         yield f"{t('not evaluated')}\n"
         return
     confidence = percent(evaluation.get("intervals", {}).get("confidence", 0.95))
-    head = [t("metric")]
-    for split in SPLITS:
+    head, splits = [t("metric")], splits_of(evaluation)
+    for split in splits:
         head += [t("card.split", split=t.split(split), confidence=confidence)]
     names = [name for name, figure in evaluation["test"].items() if "value" in figure]
-    rows = [[name, *(_figure(evaluation[split].get(name, {})) for split in SPLITS)] for name in names]
+    rows = [[name, *(_figure(evaluation[split].get(name, {})) for split in splits)] for name in names]
     yield from _table(head, rows)
 
 

@@ -15,7 +15,7 @@ from danlu.report.curve_figures import (
 )
 from danlu.report.described import MOST_CLASSES
 from danlu.report.figures import confusion_matrix
-from danlu.report.readings import SPLITS, Json, metric_rows, most_confused
+from danlu.report.readings import Json, metric_rows, most_confused, splits_of
 from danlu.report.tongue import Tongue
 from danlu.report.words import baseline_meaning, confusions, looks, slice_told, slices_told
 from danlu.report.writing import number, percent, rounded, short, signed
@@ -52,7 +52,8 @@ def _metrics(t: Tongue, evaluation: Json) -> Json:
     told = {name: baseline_meaning(t, name, each.get("meaning", "")) for name, each in baselines.items()}
     how = evaluation.get("intervals")
     return {
-        "splits": SPLITS,
+        "splits": splits_of(evaluation),
+        "caution": t("metrics.caution" if "validation" in evaluation else "metrics.caution.refit"),
         "judged": [t("model"), *baselines],
         "meanings": told,
         "rows": [
@@ -61,7 +62,9 @@ def _metrics(t: Tongue, evaluation: Json) -> Json:
                 "meaning": t(f"metric.{row.name}") if t.has(f"metric.{row.name}") else row.meaning,
                 "direction": t(row.direction) if row.direction else "",
                 "figures": row.figures,
-                "intervals": {split: bounds(evaluation.get(split, {}).get(row.name, {})) for split in SPLITS},
+                "intervals": {
+                    split: bounds(evaluation.get(split, {}).get(row.name, {})) for split in splits_of(evaluation)
+                },
             }
             for row in metric_rows(evaluation)
         ],
@@ -149,8 +152,9 @@ def _curves(t: Tongue, test: Json, evaluation: Json) -> Json:
     curves = test.get("curves")
     if not curves:
         return {}
-    told = (evaluation.get("decision") or {}).get("calibration") or {"method": "none"}
-    done = {"method": told["method"], "before": number(told.get("log_loss_before"))}
+    decision = evaluation.get("decision") or {}
+    told = decision.get("calibration") or {"method": "none"}
+    done = {"method": told["method"], "where": _fitted_on(t, decision), "before": number(told.get("log_loss_before"))}
     done["after"] = number(told.get("log_loss_after"))
     return {
         "roc": roc_curves(t, curves["roc"]) if curves.get("roc") else "",
@@ -160,12 +164,17 @@ def _curves(t: Tongue, test: Json, evaluation: Json) -> Json:
     }
 
 
+def _fitted_on(t: Tongue, decision: Json) -> str:
+    return t(f"fitted.{decision.get('fitted_on', 'validation')}")
+
+
 def _thresholds(t: Tongue, evaluation: Json) -> Json:
     """The table that the explorer moves in, and where it begins."""
     table = evaluation.get("test", {}).get("thresholds")
     if not table:
         return {}
-    used = (evaluation.get("decision") or {}).get("threshold")
+    decision = evaluation.get("decision") or {}
+    used, where = decision.get("threshold"), _fitted_on(t, decision)
     value = used["value"] if used else 0.5
     start = min(range(len(table["threshold"])), key=lambda place: abs(table["threshold"][place] - value))
     counts = ("threshold", "true_positives", "false_positives", "false_negatives", "true_negatives")
@@ -178,7 +187,7 @@ def _thresholds(t: Tongue, evaluation: Json) -> Json:
         "names": names,
         "counts": counts[1:],
         "start": start,
-        "used": t("thresholds.chosen", value=number(value)) if used else t("thresholds.likelier"),
+        "used": t("thresholds.chosen", value=number(value), where=where) if used else t("thresholds.likelier"),
     }
 
 
@@ -240,14 +249,10 @@ def _folds(t: Tongue, evaluation: Json) -> Json:
     folds = evaluation.get("folds")
     if not folds:
         return {}
-    beyond = folds.get("out_of_fold", {})
+    beyond, times = folds.get("out_of_fold", {}), t.counted(folds["repeats"], "time")
+    explained = t("folds.explained", folds=folds["folds"], times=times, by=folds["by"])
     return {
-        "explained": t(
-            "folds.explained",
-            folds=folds["folds"],
-            times=t.counted(folds["repeats"], "time"),
-            by=folds["by"],
-        ),
+        "explained": t.told([explained, t("folds.refit")] if folds.get("final") == "refit" else [explained]),
         "rows": [
             {
                 **each,

@@ -81,6 +81,11 @@ class Confused:
     count: int
 
 
+def splits_of(evaluation: Json) -> tuple[str, ...]:
+    """The splits that were judged; a model that learned from all rows that do not test has no validation."""
+    return tuple(split for split in SPLITS if split in evaluation)
+
+
 def compare(evaluation: Json) -> list[Comparison]:
     """The model beside every baseline that has the main metric on test, in the order they were written."""
     metric, model = main_metric(evaluation), main_value(evaluation)
@@ -129,7 +134,7 @@ def value_of(figures: Json, metric: str) -> float | None:
 def metric_rows(evaluation: Json) -> list[MetricRow]:
     """Every metric that any split has, the main one first."""
     main = main_metric(evaluation)
-    names = [name for split in SPLITS for name, figure in evaluation.get(split, {}).items() if "value" in figure]
+    names = [name for split in splits_of(evaluation) for name, figure in evaluation[split].items() if "value" in figure]
     ordered = sorted(dict.fromkeys(names), key=lambda name: name != main)
     return [_metric_row(name, evaluation) for name in ordered]
 
@@ -140,9 +145,11 @@ def _metric_row(name: str, evaluation: Json) -> MetricRow:
     if name == main_metric(evaluation):
         higher = bool(evaluation["main"]["higher_is_better"])
     baselines = evaluation.get("baselines", {}).values()
-    values = {split: [value_of(judged.get(split, {}), name) for judged in (evaluation, *baselines)] for split in SPLITS}
+    splits = splits_of(evaluation)
+    values = {split: [value_of(judged.get(split, {}), name) for judged in (evaluation, *baselines)] for split in splits}
     direction = "" if higher is None else ("higher" if higher else "lower")
-    figures = {"validation": tuple(map(Figure, values["validation"])), "test": _marked(values["test"], higher)}
+    figures = {split: tuple(map(Figure, values[split])) for split in values}
+    figures["test"] = _marked(values["test"], higher)
     return MetricRow(name, known.meaning if known else "", direction, figures)
 
 

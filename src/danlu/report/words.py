@@ -207,7 +207,10 @@ def _predicted(t: Tongue, profile: Json) -> str:
 
 def _parts(t: Tongue, profile: Json) -> str:
     parts = {name: f"{int(profile['splits'].get(name, 0)):,}" for name in ("train", "validation", "test")}
-    return t("parts", rows=t.counted(int(profile["rows"]), _noun(profile)), **parts)
+    rows = t.counted(int(profile["rows"]), _noun(profile))
+    if not profile["splits"].get("validation", 0):
+        return t("parts.refit", rows=rows, train=parts["train"], test=parts["test"])
+    return t("parts", rows=rows, **parts)
 
 
 def _noun(profile: Json) -> str:

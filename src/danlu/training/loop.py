@@ -58,7 +58,8 @@ def train(
         plan: how long, and what happens when.
         seed: the recipe's.
         watch: in the state of step `first`; decides what is best and when to end early.
-        validate: gives the validation split's metrics of the weights in the model, named `validation/…`.
+        validate: gives the validation split's metrics of the weights in the model, named `validation/…`; nothing
+            where there is no such split.
         journal: takes the log, the checkpoints and word of each step.
         first: steps done already.
         last: the step to end after, where that is earlier than planned.
@@ -71,7 +72,7 @@ def train(
     batches = feed.batches(machine.batch_size, machine.device, first, team)
     machine.model.train()
     with stop_requests() as stop, machine.step.precision.running():
-        while step < (last or plan.steps) and not watch.exhausted:
+        while step < (last or plan.ends) and not watch.exhausted:
             step += 1
             if not team.alone:
                 team.is_at(f"step {step}")
@@ -87,28 +88,42 @@ def train(
             epoch = step / plan.steps_an_epoch
             if logged:
                 journal.log({"step": step, "epoch": epoch, "train/loss": float(loss), "lr": lr})
-            if step % plan.validate_every == 0 or step == plan.steps:
+            if step % plan.validate_every == 0 or step == plan.ends:
                 team.is_at(f"the validation after step {step}")
-                with journal.validating(), machine.judged_weights():
-                    figures = validate()
-                    _require_finite_loss(figures, step, lr)
-                    better = watch.look(figures, step)
-                    judged = machine.judged_copy() if better else {}
-                machine.observe(figures)
-                journal.log({"step": step, "epoch": epoch, **figures})
-                journal.validated(watch)
-                journal.keep(machine, step, watch, judged)
+                _validate(machine, watch, validate, journal, {"step": step, "epoch": epoch}, lr)
             due, stopping = _agreed(journal.is_due(step), bool(stop), step, machine)
             if due or stopping:
                 machine.agree()
             if due:
                 journal.keep(machine, step, watch)
             if stopping:
-                raise DanluError(f"stopped at step {step} of {plan.steps}, {journal.keep_now(machine, step, watch)}")
+                raise DanluError(f"stopped at step {step} of {plan.ends}, {journal.keep_now(machine, step, watch)}")
     ended = "as many as planned"
     if watch.exhausted:
         ended = f"stopped early since {watch.metric} had not improved in {watch.patience} validations"
     return Outcome(steps=step, best_step=watch.best_step, best=watch.best, ended=ended)
+
+
+def _validate(
+    machine: Machine,
+    watch: Watch,
+    validate: Callable[[], dict[str, float]],
+    journal: Journal,
+    record: dict[str, float],
+    lr: float,
+) -> None:
+    """Judge the weights, let everybody know, and have them kept; where no split validates, only keep them."""
+    step = int(record["step"])
+    with journal.validating(), machine.judged_weights():
+        figures = validate()
+        _require_finite_loss(figures, step, lr)
+        better = watch.look(figures, step)
+        judged = machine.judged_copy() if better else {}
+    if figures:
+        machine.observe(figures)
+        journal.log({**record, **figures})
+        journal.validated(watch)
+    journal.keep(machine, step, watch, judged)
 
 
 def _agreed(due: bool, stop: bool, step: int, machine: Machine) -> tuple[bool, bool]:
@@ -123,9 +138,10 @@ def _agreed(due: bool, stop: bool, step: int, machine: Machine) -> tuple[bool, b
 
 
 def _require_finite_loss(figures: dict[str, float], step: int, lr: float) -> None:
-    if not math.isfinite(figures["validation/loss"]):
+    loss = figures.get("validation/loss", 0.0)
+    if not math.isfinite(loss):
         raise DanluError(
-            f"the validation loss is {figures['validation/loss']} after step {step}: lower training.optimizer.lr (it "
+            f"the validation loss is {loss} after step {step}: lower training.optimizer.lr (it "
             f"is {lr:.2g}), or look for extreme values in the data"
         )
 

@@ -13,11 +13,13 @@ class Watch:
         metric: as `validation/loss`.
         patience: validations without a better value that end training; None never ends it.
         higher_is_better: whether the metric is to grow.
+        latest: whether the last weights are kept, without a look at any metric.
     """
 
     metric: str
     patience: int | None
     higher_is_better: bool
+    latest: bool = False
     best: float | None = field(default=None, init=False)
     best_step: int = field(default=0, init=False)
     since: int = field(default=0, init=False)
@@ -30,6 +32,9 @@ class Watch:
 
     def look(self, figures: dict[str, float], step: int) -> bool:
         """Whether these figures are the best so far; an undefined one never is."""
+        if self.latest:
+            self.best_step = step
+            return True
         value = figures.get(self.metric)
         better = value is not None and (self.best is None or self._beats(value, self.best))
         if better:

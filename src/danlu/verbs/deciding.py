@@ -1,37 +1,45 @@
-"""How a classifier's answers are given out: calibration and threshold, chosen on validation as the recipe says."""
+"""How a classifier's answers are given out: calibration and threshold, chosen as the recipe says.
+
+They are fitted on validation, or of a model that was trained on all rows on the answers out of their folds.
+"""
 
 from typing import Any
 
 import numpy as np
 
+from danlu.data.splits import Part
 from danlu.data.targets import AnswerForm, Classes
 from danlu.evaluation.calibrating import fit_calibration
 from danlu.evaluation.decisions import choose_threshold
 from danlu.evaluation.evaluate import truth
 from danlu.evaluation.metric import Truth
 from danlu.evaluation.probabilities import log_losses
-from danlu.verbs.prepare import Opened
+from danlu.recipe.sections import Evaluation
 
 
-def decide(opened: Opened, target: AnswerForm, raw: np.ndarray) -> tuple[Any, dict[str, Any]]:
-    """Fit calibration and threshold on validation.
+def decide(
+    options: Evaluation, target: AnswerForm, part: Part, raw: np.ndarray, fitted_on: str
+) -> tuple[Any, dict[str, Any]]:
+    """Fit calibration and threshold.
 
     Args:
-        raw: the head's answers to validation, [samples, ...].
+        part: rows that the model has not learned from, and that do not test.
+        raw: the head's answers to them, [samples, ...].
+        fitted_on: what these rows are, in a word.
 
     Returns:
         the target that gives answers out so, and what was decided, in plain values.
     """
     if not isinstance(target, Classes):
         return target, {}
-    options, labels = opened.recipe.evaluation, target.labels
+    labels = target.labels
     plain = target.model_copy(update={"calibration": None, "threshold": None})
-    before = truth(opened.splits.validation, plain, raw, "")
+    before = truth(part, plain, raw, "")
     calibration = fit_calibration(options.calibration, before)
     calibrated = plain.model_copy(update={"calibration": calibration})
     after = Truth(before.values, calibrated.calibrated(raw))
     told: dict[str, Any] = {
-        "fitted_on": "validation",
+        "fitted_on": fitted_on,
         "calibration": {
             "asked": options.calibration,
             "method": "none" if calibration is None else calibration.method,

@@ -67,9 +67,14 @@ def evaluate_opened(opened: Opened, run: RunDirectory, language: str | None = No
     opened = with_kept_reference(opened, run)
     bundle = open_bundle(run.path)
     predictor = Predictor.from_bundle(bundle, own_code=True)  # the recipe is the user's
-    parts = {"validation": opened.splits.validation, "test": opened.splits.test}
+    parts = opened.splits.judging()
     raw = {name: predictor.raw_outputs(part, opened.place) for name, part in parts.items()}
-    decided, decision = decide(opened, predictor.target, raw["validation"])
+    folded = cross_validated(opened, run, question_of(opened, predictor))
+    options = opened.recipe.evaluation
+    if "validation" in parts:
+        decided, decision = decide(options, predictor.target, parts["validation"], raw["validation"], "validation")
+    else:  # the model has learned from all rows but those that test
+        decided, decision = decide(options, predictor.target, folded.part, folded.raw, "out-of-fold")
     predictor.target = decided
     outputs = {name: decided.calibrated(answers) for name, answers in raw.items()}
     question = question_of(opened, predictor)
@@ -85,7 +90,7 @@ def evaluate_opened(opened: Opened, run: RunDirectory, language: str | None = No
     figures["decision"] = decision
     figures["slices"] = sliced(opened, question, truths["test"])
     figures["robustness"] = robustness(opened, question, predictor, truths["test"])
-    figures["folds"] = cross_validated(opened, run, question)
+    figures["folds"] = folded.figures
     figures["looks"] = {"test": look(run, opened.recipe, "evaluate")}
     write_json(run.path / EVALUATION, figures)
     bundle.answer_as(decided.model_dump(mode="json"))

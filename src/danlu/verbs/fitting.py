@@ -54,6 +54,7 @@ class Fitting:
         together: the processes that train.
         whole: the model that `model` is the head of, where that is trained alone.
         teacher: digest of the model whose answers are learned as well, where there is one.
+        until: epochs (or rounds) to train for and keep the last weights, where no split validates.
     """
 
     opened: Opened
@@ -65,6 +66,7 @@ class Fitting:
     together: "Together"
     whole: "nn.Module | None" = None
     teacher: str = ""
+    until: float | None = None
 
     @property
     def team(self) -> "Team":
@@ -77,21 +79,33 @@ class Fitting:
     @property
     def watched(self) -> str:
         """The metric that decides which weights are kept, as `loss` or `auroc`."""
-        stopping = self.opened.recipe.training.early_stopping
-        return stopping.metric.removeprefix("validation/") if stopping else "loss"
+        return watched_metric(self.opened.recipe.training)
 
     @property
     def plan(self) -> "Plan":
         from danlu.training.steps import plan_steps
 
-        return plan_steps(self.balanced.feed.length, self.opened.recipe.training)
+        return plan_steps(self.balanced.feed.length, self.opened.recipe.training, self.until)
 
     def watch(self) -> "Watch":
         """A watch that has not seen anything yet."""
-        from danlu.training.watch import Watch
+        watch = watch_of(self.opened.recipe.training)
+        return watch if self.until is None else replace(watch, patience=None, latest=True)
 
-        higher = self.watched != "loss" and METRICS[self.watched].higher_is_better
-        return Watch.over(self.opened.recipe.training.early_stopping, higher)
+
+def watched_metric(options: Training) -> str:
+    """The metric that decides which weights are kept, as `loss` or `auroc`."""
+    stopping = options.early_stopping
+    return stopping.metric.removeprefix("validation/") if stopping else "loss"
+
+
+def watch_of(options: Training) -> "Watch":
+    """What decides which weights are kept, before it has seen anything."""
+    from danlu.training.watch import Watch
+
+    watched = watched_metric(options)
+    higher = watched != "loss" and METRICS[watched].higher_is_better
+    return Watch.over(options.early_stopping, higher)
 
 
 def begin(opened: Opened, dry: bool = False, compute: int | None = None, goes_on: bool = False) -> Fitting:
@@ -234,7 +248,10 @@ def build_machine(fitting: Fitting) -> "Machine":
 
 
 def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, float]]:
-    """What gives the validation metrics of the weights in the model: its loss, and the metric that is watched."""
+    """What gives the validation metrics of the weights in the model: its loss, and the metric that is watched.
+
+    Nothing where no split validates.
+    """
     from danlu.models.heads import head_for
     from danlu.models.infer import answer_batches, answers, judging, mean_loss
 
@@ -248,6 +265,8 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
     assert isinstance(batch_size, int)
 
     def validate() -> dict[str, float]:
+        if not len(part):
+            return {}
         with machine.step.precision.computing():
             return measured()
 
@@ -286,7 +305,7 @@ def say_what_is_trained(fitting: Fitting, first: int) -> None:
     counted = f"{parameters:,} parameters" + ("" if trained == parameters else f", {trained:,} of them trained")
     attention = getattr(getattr(getattr(fitting.model, "network", None), "config", None), "_attn_implementation", None)
     by = f", attention by {attention}" if attention else ""
-    begun = f"steps {first + 1:,} to {plan.steps:,}" if first else f"{plan.steps:,} steps"
+    begun = f"steps {first + 1:,} to {plan.ends:,}" if first else f"{plan.ends:,} steps"
     say(
         f"training {opened.model.name} ({counted}) on {length:,} samples: "
         f"{begun} of {opened.recipe.training.batch_size} on {fitting.accelerator.torch_device}{by}"

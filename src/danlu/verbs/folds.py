@@ -1,7 +1,8 @@
 """Cross-validation of a run's recipe: the rows that do not test are dealt into folds, and all is fitted anew for each.
 
 Each fold is a run of its own below `folds/`, kept without its checkpoints; one that is there already is not trained
-again. The run's own model stays the one trained on the training split.
+again. The run's own model is the one trained on the training split, unless `verbs.refitting` trains
+it on all rows.
 """
 
 import os
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from danlu.core.errors import DanluError
 from danlu.core.seeds import Seed
 from danlu.core.world import this_world
 from danlu.data.folds import fold_dataset
-from danlu.data.splits import Splits
+from danlu.data.splits import Part, Splits
 from danlu.data.targets import Classes, Labels
 from danlu.evaluation.evaluate import Question, truth
 from danlu.evaluation.over_folds import Fold, judge_folds
@@ -39,34 +40,47 @@ FOLDS, OUT_OF_FOLD = "folds", "folds.parquet"
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
-def cross_validated(opened: Opened, run: RunDirectory, question: Question) -> dict[str, Any]:
+@dataclass(frozen=True)
+class CrossValidation:
+    """What folds have shown.
+
+    Attributes:
+        figures: for evaluation.json; empty where the recipe asks for no folds.
+        part: the rows of the first round that were tested.
+        raw: what the head answered to them out of their folds, neither calibrated nor decided, [rows, ...].
+    """
+
+    figures: dict[str, Any]
+    part: Part
+    raw: np.ndarray
+
+
+def cross_validated(opened: Opened, run: RunDirectory, question: Question) -> CrossValidation:
     """Train and judge every fold; nothing where the recipe asks for none.
 
     Raises:
         DataError: the rows cannot be put into so many folds.
     """
-    asked = options_of(opened)
+    asked = opened.recipe.evaluation.cross_validation
     if asked is None:
-        return {}
+        return CrossValidation({}, Part(np.zeros(0, dtype=np.int64), opened.dataset.frame), np.zeros(0))
     splits = list(folds_of(opened, asked))
     _train_all(opened, run, asked, splits)
-    folds, answers = [], []
+    folds, answers, raw = [], [], []
     for number, each in enumerate(splits):
         repeat = number // asked.folds
-        fold, recorded = _tested(replace(opened, splits=each), run, number, repeat, question)
+        fold, recorded, outputs = _tested(replace(opened, splits=each), run, number, repeat, question)
         folds.append(fold)
+        raw.append(outputs)
         places = (pl.lit(repeat).alias("repeat"), pl.lit(number % asked.folds).alias("fold"))
         answers.append(recorded.select(*places, pl.all()))
     write_frame(run.path / "predictions" / OUT_OF_FOLD, pl.concat(answers, how="diagonal"))
     judged = judge_folds(question.named(), folds, question.of("folds"))
-    sizes = {"folds": asked.folds, "repeats": len(splits) // asked.folds}
-    return {**sizes, "by": splitter_of(opened, asked)["name"], **judged}
-
-
-def options_of(opened: Opened) -> Folds | None:
-    """What the recipe says of folds, in full."""
-    said = opened.recipe.evaluation.folds
-    return Folds(folds=said) if isinstance(said, int) else said
+    sizes = {"folds": asked.folds, "repeats": len(splits) // asked.folds, "final": asked.final}
+    figures = {**sizes, "by": splitter_of(opened, asked)["name"], **judged}
+    rows = np.concatenate([each.test.rows for each in splits[: asked.folds]])
+    order = np.argsort(rows)
+    return CrossValidation(figures, Part(rows[order], opened.dataset.frame), np.concatenate(raw[: asked.folds])[order])
 
 
 def splitter_of(opened: Opened, asked: Folds) -> dict[str, Any]:
@@ -93,8 +107,10 @@ def train_folds(opened: Opened, run: RunDirectory, splits: list[Splits], first: 
     """Train every step-th fold that is not there yet, each from its own first weights."""
     from danlu.verbs.train import train_opened
 
+    evaluation = opened.recipe.evaluation.model_copy(update={"folds": None})  # a fold is not cut into folds
+    opened = replace(opened, recipe=opened.recipe.model_copy(update={"evaluation": evaluation}))
     for number in range(first, len(splits), step):
-        folder = _folder(run, number)
+        folder = folder_of_fold(run, number)
         if (folder / "model" / MANIFEST).is_file():
             continue
         say(f"fold {number + 1} of {len(splits)}")
@@ -103,11 +119,20 @@ def train_folds(opened: Opened, run: RunDirectory, splits: list[Splits], first: 
         shutil.rmtree(trained.path / "checkpoints")
 
 
+def train_all_folds(opened: Opened, run: RunDirectory) -> int:
+    """Train the folds that are not there yet, and say how many there are in all rounds."""
+    asked = opened.recipe.evaluation.cross_validation
+    assert asked is not None
+    splits = list(folds_of(opened, asked))
+    _train_all(opened, run, asked, splits)
+    return len(splits)
+
+
 def work(path: str, first: int, step: int) -> None:
     """One of several processes that share out the folds of a run."""
     run = RunDirectory.open(path)
     opened = reopen(load_recipe(run.path / RECIPE), run)
-    asked = options_of(opened)
+    asked = opened.recipe.evaluation.cross_validation
     assert asked is not None
     threads = opened.recipe.training.threads.model_copy(update={"compute": max(1, (os.cpu_count() or 1) // step)})
     training = opened.recipe.training.model_copy(update={"threads": threads})
@@ -132,18 +157,22 @@ def _train_all(opened: Opened, run: RunDirectory, asked: Folds, splits: list[Spl
 
 def _tested(
     opened: Opened, run: RunDirectory, number: int, repeat: int, question: Question
-) -> tuple[Fold, pl.DataFrame]:
-    """A fold's answers to the rows that it has not seen, given out as its own validation rows say."""
+) -> tuple[Fold, pl.DataFrame, np.ndarray]:
+    """A fold's answers to the rows that it has not seen, given out as its own validation rows say, and as they are."""
     from danlu.models.predictor import Predictor
 
-    predictor = Predictor.from_bundle(open_bundle(_folder(run, number)), own_code=True)
-    part = opened.splits.test
-    target, _ = decide(opened, predictor.target, predictor.raw_outputs(opened.splits.validation, opened.place))
-    outputs = target.calibrated(predictor.raw_outputs(part, opened.place))
+    predictor = Predictor.from_bundle(open_bundle(folder_of_fold(run, number)), own_code=True)
+    part, judging = opened.splits.test, opened.splits.validation
+    answers = predictor.raw_outputs(judging, opened.place)
+    target, _ = decide(opened.recipe.evaluation, predictor.target, judging, answers, "validation")
+    raw = predictor.raw_outputs(part, opened.place)
+    outputs = target.calibrated(raw)
     if isinstance(target, Classes | Labels) and isinstance(question.target, Classes | Labels):
+        raw, _ = _aligned(target, question.target, raw)
         outputs, target = _aligned(target, question.target, outputs)
     judged = truth(part, target, outputs, question.content, question.group)
-    return Fold(repeat, len(opened.splits.train), judged), record(part, judged, target.decode(outputs), target)
+    recorded = record(part, judged, target.decode(outputs), target)
+    return Fold(repeat, len(opened.splits.train), judged), recorded, raw
 
 
 def _aligned(
@@ -159,5 +188,6 @@ def _aligned(
     return found, own.model_copy(update=changes)
 
 
-def _folder(run: RunDirectory, number: int) -> Path:
+def folder_of_fold(run: RunDirectory, number: int) -> Path:
+    """The run of a fold, counted over all rounds."""
     return run.path / FOLDS / f"fold-{number:03}"

@@ -36,6 +36,8 @@ def grow(fitting: Fitting, run: RunDirectory) -> "Outcome":
     assert isinstance(model, FitsItself)
     lesson = lesson_of(fitting)
     most = min(model.most_rounds, options.max_steps or model.most_rounds)
+    if fitting.until is not None:
+        most = min(most, max(1, round(fitting.until)))
     say(f"growing {model.name} on {len(lesson.train.target):,} samples: {most:,} rounds at most")
     growth, callbacks, done = model.begin(lesson), callbacks_for(options), 0
     with ExitStack() as stack:
@@ -45,7 +47,7 @@ def grow(fitting: Fitting, run: RunDirectory) -> "Outcome":
             stack.callback(callback.on_end)
             callback.on_start(Setting(run, fitting.model, options, most, 0))
         for done, loss in enumerate(growth.rounds(), start=1):
-            figures = _judged(fitting, growth.scores())
+            figures = _judged(fitting, growth.scores()) if len(fitting.validation) else {}
             record = {"step": done, "epoch": float(done), "train/loss": loss, **figures}
             run.log(record)
             watch.look(figures, done)
@@ -57,7 +59,7 @@ def grow(fitting: Fitting, run: RunDirectory) -> "Outcome":
                 raise DanluError(f"stopped at round {done} of {most}; nothing is kept of a model that is half grown")
             if watch.exhausted or done == most:
                 break
-    if watch.best is not None:
+    if watch.best_step:
         growth.put_into(fitting.model, watch.best_step)
     ended = "as many as planned" if done == most else "with nothing more to learn"
     if watch.exhausted:

@@ -98,6 +98,8 @@ def open_data(recipe: Recipe) -> Opened:
     splits = split_dataset(dataset, resolved.data.split, seed, cleaned.kept)
     splits, outliers = drop_outliers(splits, dataset, options.outliers, seed)
     findings = audit(dataset, splits, resolved.data, seed)
+    if resolved.evaluation.refits:
+        splits = splits.without_validation()
     return Opened(resolved, dataset, splits, findings, pl.concat([cleaned.dropped, outliers]))
 
 

@@ -5,7 +5,6 @@ The stages that need torch are imported once recipe and data are known to be rig
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +72,9 @@ def run_on(run: str | Path, profile: bool = False) -> RunDirectory:
 
 def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
     """Send two batches through every stage but folds, in a folder that is gone afterwards."""
-    opened = open_data(as_recipe(recipe))
-    once = opened.recipe.evaluation.model_copy(update={"folds": None})
-    opened = replace(opened, recipe=opened.recipe.model_copy(update={"evaluation": once}))
+    recipe = as_recipe(recipe)
+    once = recipe.evaluation.model_copy(update={"folds": None})
+    opened = open_data(recipe.model_copy(update={"evaluation": once}))
     from danlu.verbs.evaluate import evaluate
     from danlu.verbs.train import train_opened
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from danlu.verbs.begun import begun_before
 from danlu.verbs.fitting import Fitting, begin, build_machine, say_what_is_trained, validator, with_training
 from danlu.verbs.growing import grow
 from danlu.verbs.prepare import Opened, open_data, write_data
+from danlu.verbs.refitting import epochs_of_folds
 from danlu.verbs.resume import newest_sound, open_stopped, say_what_differs, threads_of, verify_steps
 from danlu.verbs.settle import settle
 from danlu.verbs.teaching import refuse_another_teacher, remember_teacher
@@ -101,6 +103,11 @@ def train_opened(
         remember_teacher(run, fitting.teacher)
         settled = fitting.opened.recipe.training
         fitting.team.share({"run": str(run.path.resolve()), "settled": _tried(settled)})
+        if opened.recipe.evaluation.refits:
+            opened = fitting.opened
+            del fitting  # folds are trained in the room that it takes
+            until = epochs_of_folds(opened, run)
+            fitting = replace(begin(opened), until=until)
         _fit_and_bundle(fitting, run, None, profile)
     return run
 
@@ -134,7 +141,9 @@ def resume(run: str | Path, verify: int | None = None, profile: bool = False) ->
         ArtifactError: the run is damaged, or does not repeat itself.
     """
     stopped = open_stopped(run)
-    fitting = begin(stopped.opened, compute=threads_of(stopped.run) if this_world().size == 1 else None, goes_on=True)
+    until = epochs_of_folds(stopped.opened, stopped.run) if stopped.opened.recipe.evaluation.refits else None
+    compute = threads_of(stopped.run) if this_world().size == 1 else None
+    fitting = replace(begin(stopped.opened, compute=compute, goes_on=True), until=until)
     say_what_differs(stopped.run, fitting)
     refuse_another_teacher(stopped.run, fitting.teacher)
     if verify is not None and isinstance(fitting.opened.model, FitsItself):
@@ -194,11 +203,15 @@ def _say_outcome(fitting: Fitting, outcome: "Outcome", unit: str) -> None:
     Raises:
         DanluError: nothing was found best, since the watched metric was never defined.
     """
+    done = f"trained {outcome.steps:,} {unit}, {outcome.ended}; kept"
+    if fitting.until is not None:
+        say(f"{done} the last weights")
+        return
     if outcome.best is None:
         raise DanluError(f"{fitting.watched} was never defined on the validation split; watch another metric")
     say(
-        f"trained {outcome.steps:,} {unit}, {outcome.ended}; kept the weights of {unit.removesuffix('s')} "
-        f"{outcome.best_step:,} (validation {fitting.watched} {outcome.best:.4f})"
+        f"{done} the weights of {unit.removesuffix('s')} {outcome.best_step:,} "
+        f"(validation {fitting.watched} {outcome.best:.4f})"
     )
 
 
@@ -255,7 +268,7 @@ def _fit(
             outcome = train(machine, feed, plan, fitting.seed, watch, validate, silent, first)
             silent.finish(machine, outcome.steps, watch)
             return outcome
-        bar = stack.enter_context(progress("training", plan.steps * size, "samples", done=first * size))
+        bar = stack.enter_context(progress("training", plan.ends * size, "samples", done=first * size))
         machine.step.profiler = stack.enter_context(profiler(run, profile))
         fitting.accelerator.reset_peak()
         tokens = machine.tokens_a_sample if machine.tokens_a_sample > 1 else None
@@ -263,7 +276,7 @@ def _fit(
         meter = Meter(bar, fitting.accelerator, tokens, own, machine.step.precision.name)
         callbacks = (Throughput(meter), *callbacks_for(options))
         journal = RunJournal(run, checkpoints, options.checkpoint, meter, Alarms(), callbacks, first)
-        with journal.told(Setting(run, fitting.model, options, plan.steps, first)):
+        with journal.told(Setting(run, fitting.model, options, plan.ends, first)):
             outcome = train(machine, feed, plan, fitting.seed, watch, validate, journal, first)
         journal.finish(machine, outcome.steps, watch)
     return outcome

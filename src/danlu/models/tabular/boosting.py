@@ -142,8 +142,9 @@ class BoostingGrowth:
             finished = self.booster.update()
             if finished and done:  # no split is worth making, and no later round changes that
                 return
-            added = self.booster.predict(self.judged, start_iteration=done, num_iteration=1, raw_score=True)
-            self.sums += np.asarray(added).reshape(len(self.judged), -1)
+            if len(self.judged):
+                added = self.booster.predict(self.judged, start_iteration=done, num_iteration=1, raw_score=True)
+                self.sums += np.asarray(added).reshape(len(self.judged), -1)
             yield float(self.booster.eval_train()[0][2])
 
     def scores(self) -> np.ndarray:

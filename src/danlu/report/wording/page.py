@@ -24,6 +24,10 @@ PAGE: dict[str, tuple[str, str]] = {
         "the model a little.",
         "测试集没有参与任何选择。验证集选择了保留哪些权重，所以它的数字可能略微偏袒模型。",
     ),
+    "metrics.caution.refit": (
+        "The test split chose nothing. There is no validation split: the model learned from all rows that do not test.",
+        "测试集没有参与任何选择。没有验证集：模型用测试以外的所有行学习。",
+    ),
     "metrics.best": (
         "The best figure of each row on the test split is bold and marked",
         "每行在测试集上最好的数字用粗体，并标有",
@@ -83,9 +87,11 @@ PAGE: dict[str, tuple[str, str]] = {
     ),
     "calibration.none": ("Its probabilities are as the head gives them.", "概率就是模型直接给出的。"),
     "calibration.done": (
-        "Calibrated by {method}, fitted on validation: log loss there {before} before, {after} after.",
-        "用 {method} 校准，在验证集上拟合：那里的对数损失之前 {before}，之后 {after}。",
+        "Calibrated by {method}, fitted on {where}: log loss there {before} before, {after} after.",
+        "用 {method} 校准，在{where}上拟合：那里的对数损失之前 {before}，之后 {after}。",
     ),
+    "fitted.validation": ("validation", "验证集"),
+    "fitted.out-of-fold": ("the answers out of their folds", "各折的折外回答"),
     "abstention": ("Abstention", "弃答"),
     "abstention.explained": (
         "When the answers of least confidence are left to somebody else, fewer of the others are wrong. The area "
@@ -99,8 +105,8 @@ PAGE: dict[str, tuple[str, str]] = {
         "概率达到阈值，模型就回答“{positive}”。换一个阈值，在测试集上会得到：",
     ),
     "thresholds.chosen": (
-        "The threshold in use, {value}, was chosen on validation.",
-        "现用阈值 {value} 在验证集上选定。",
+        "The threshold in use, {value}, was chosen on {where}.",
+        "现用阈值 {value} 在{where}上选定。",
     ),
     "thresholds.likelier": ("In use: the likelier class, which is 0.5.", "现用：更可能的类别，即 0.5。"),
     "thresholds.honest": (
@@ -170,6 +176,11 @@ PAGE: dict[str, tuple[str, str]] = {
         "{folds} folds ({by}), dealt out {times}; everything was fitted anew for each. The interval of the mean allows "
         "for folds that share what they learn from.",
         "{folds} 折（{by}），划分 {times}；每一折都重新拟合一切。均值的区间考虑了各折共用训练数据。",
+    ),
+    "folds.refit": (
+        "Then the model was trained on all rows that do not test, for the median of the epochs (or rounds) after which "
+        "the folds were best.",
+        "然后用测试以外的所有行训练模型，训练的轮数取各折最佳轮数的中位数。",
     ),
     "folds.caption": ("Metrics over the folds", "各折的指标"),
     "mean": ("Mean", "均值"),

@@ -59,6 +59,11 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "test.",
         "共 {rows}：{train} 用于学习，{validation} 用于选择保留哪些权重，{test} 留作测试。",
     ),
+    "parts.refit": (
+        "Of {rows} it learned from {train}; {test} were held back for the test. How long it learned was found by "
+        "cross-validation.",
+        "共 {rows}：{train} 用于学习，{test} 留作测试。训练多久由交叉验证决定。",
+    ),
     "not evaluated": (
         "The model has not been evaluated yet: `danlu evaluate` does it.",
         "模型还没有评估：请运行 `danlu evaluate`。",

@@ -1,0 +1,44 @@
+"""`evaluation.folds.final: refit`: the run's model is trained on all rows that do not test, as long as folds needed.
+
+Folds are trained first. Each shows after how many epochs (or rounds) its validation was best; the last model is trained
+for the median of these, on the schedule of the whole, and has no validation split.
+"""
+
+import numpy as np
+
+from danlu.artifacts.run import RunDirectory
+from danlu.core.console import say
+from danlu.core.errors import ArgumentError, DanluError
+from danlu.core.world import this_world
+from danlu.models.base import FitsItself
+from danlu.verbs.fitting import watch_of
+from danlu.verbs.folds import folder_of_fold, train_all_folds
+from danlu.verbs.prepare import Opened
+
+
+def epochs_of_folds(opened: Opened, run: RunDirectory) -> float:
+    """Train the folds that are not there yet, and say after how many epochs (or rounds) they were best: the median.
+
+    Raises:
+        ArgumentError: several processes were started, of which one alone trains folds.
+        DanluError: a fold cannot be trained.
+    """
+    if this_world().size > 1:
+        raise ArgumentError(
+            "--processes: evaluation.folds.final: refit trains folds first, by one process; leave it out"
+        )
+    count = train_all_folds(opened, run)
+    found = [_best_epoch(RunDirectory.open(folder_of_fold(run, number)), opened) for number in range(count)]
+    unit = "rounds" if isinstance(opened.model, FitsItself) else "epochs"
+    say(f"folds were best after {min(found):g} to {max(found):g} {unit}; training on all rows for {np.median(found):g}")
+    return float(np.median(found))
+
+
+def _best_epoch(fold: RunDirectory, opened: Opened) -> float:
+    """The epoch that a fold's weights are of, from what it logged."""
+    watch, lines = watch_of(opened.recipe.training), fold.metrics()
+    for line in lines:
+        watch.look(line, line["step"])
+    if watch.best is None:
+        raise DanluError(f"{fold.path}: {watch.metric} was never defined on its validation split; watch another metric")
+    return float(next(line["epoch"] for line in lines if line["step"] == watch.best_step))
