@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.model_selection import StratifiedKFold
+from sklearn.datasets import load_wine
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 import danlu
-from danlu.core.errors import RecipeError
+from danlu.core.errors import DataError, RecipeError
 from danlu.data.builtin import read_builtin
 
 RECIPE: dict[str, Any] = {
@@ -74,6 +76,62 @@ def test_folds_have_the_classes_of_scikit_learns(folded: Path) -> None:
     mine = [np.unique(each["truth"].to_numpy(), return_counts=True)[1] for _, each in answers.group_by("fold")]
     theirs = [np.unique(labels[rows], return_counts=True)[1] for _, rows in StratifiedKFold(3).split(labels, labels)]
     assert sorted(map(tuple, mine)) == sorted(map(tuple, theirs))
+
+
+def with_folds_of(splitter: Any, folder: Path, groups: np.ndarray | None = None) -> tuple[Path, list[np.ndarray]]:
+    """Wine with a column `fold` as a splitter of scikit-learn's deals it out, and the rows that each fold tests."""
+    values, labels = load_wine(return_X_y=True)
+    tested = [rows for _, rows in splitter.split(values, labels, groups)]
+    folds = np.empty(len(labels), dtype=np.int64)
+    for number, rows in enumerate(tested):
+        folds[rows] = number
+    frame = pl.DataFrame(values).with_columns(kind=pl.Series(labels).cast(pl.String), fold=pl.Series(folds))
+    frame.write_csv(folder / "wine.csv")
+    return folder / "wine.csv", tested
+
+
+@pytest.mark.parametrize("groups", [False, True], ids=["stratified", "grouped"])
+def test_folds_of_scikit_learns_splitters_give_what_they_give_by_hand(groups: bool, tmp_path: Path) -> None:
+    alike = np.arange(178) // 3 if groups else None
+    splitter = (StratifiedGroupKFold if groups else StratifiedKFold)(4, shuffle=True, random_state=5)
+    file, tested = with_folds_of(splitter, tmp_path, alike)
+    recipe = {
+        **RECIPE,
+        "data": {"source": str(file), "target": "kind"},
+        "evaluation": {**RECIPE["evaluation"], "folds": {"column": "fold"}, "metrics": ["accuracy", "f1", "auroc"]},
+    }
+    run = danlu.run(recipe, output=tmp_path).path
+    held = set(pl.read_parquet(run / "predictions" / "test.parquet")["row"].to_list())
+    answers = pl.read_parquet(run / "predictions" / "folds.parquet")
+    found = evaluation_of(run)["folds"]
+    assert (found["folds"], found["by"]) == (4, "column")
+    for number, rows in enumerate(tested):
+        each = answers.filter(pl.col("fold") == number)
+        assert each["row"].to_list() == [row for row in rows if row not in held]
+        truth, said = each["truth"].to_numpy(), each["prediction"].to_numpy()
+        names = sorted(name for name in each.columns if name.startswith("probability_"))
+        by_hand = {
+            "accuracy": accuracy_score(truth, said),
+            "f1": f1_score(truth, said, average="macro"),
+            "auroc": roc_auc_score(truth, each.select(names).to_numpy(), multi_class="ovr"),
+        }
+        for name, value in by_hand.items():
+            assert found["metrics"][name]["values"][number] == pytest.approx(value, abs=1e-6)
+    columns = json.loads((run / "model" / "bundle.json").read_text())["columns"]
+    assert "fold" not in [column["name"] for column in columns]
+
+
+def test_a_column_that_names_no_folds_is_refused(tmp_path: Path) -> None:
+    file, _ = with_folds_of(StratifiedKFold(3), tmp_path)
+    recipe = {**RECIPE, "data": {"source": str(file), "target": "kind"}}
+    with pytest.raises(DataError, match="no column 'flod'"):
+        danlu.run({**recipe, "evaluation": {"folds": {"column": "flod"}}}, output=tmp_path)
+    pl.read_csv(file).with_columns(fold=pl.lit(1)).write_csv(file)
+    with pytest.raises(DataError, match="names 1 folds; allowed are 2 to 100"):
+        danlu.run({**recipe, "evaluation": {"folds": {"column": "fold"}}}, output=tmp_path)
+    with pytest.raises(RecipeError, match="repeats has no meaning"):
+        danlu.run({**recipe, "evaluation": {"folds": {"column": "fold", "repeats": 2}}}, output=tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]  # nothing was trained before it was refused
 
 
 def test_folds_that_are_there_are_not_trained_again(folded: Path, monkeypatch: pytest.MonkeyPatch) -> None:

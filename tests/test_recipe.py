@@ -60,6 +60,16 @@ def test_all_problems_are_told_at_once_with_line_key_value_and_nearest_name(tmp_
     assert 'training.schedule.cosine.warmupp: unknown key; the nearest is "warmup"' in lines[6]
 
 
+def test_a_mapping_that_could_have_been_a_number_is_refused_for_what_is_wrong_in_it() -> None:
+    said = refusal({"data": {"source": "a.csv"}, "evaluation": {"folds": {"fold": 3}}})
+    assert said.splitlines() == [
+        'recipe: evaluation.folds.fold: unknown key; the nearest is "folds" (allowed: folds, repeats, stratified, '
+        "grouped, column, processes, final)"
+    ]
+    said = refusal({"data": {"source": "a.csv"}, "evaluation": {"folds": {"column": "fold", "repeats": 2}}})
+    assert said == "recipe: evaluation.folds: column says each row's fold, so repeats has no meaning; leave it out"
+
+
 def test_the_command_refuses_a_recipe_with_exit_code_2_and_no_traceback(tmp_path: Path, danlu: Command) -> None:
     done = danlu("run", write(tmp_path, WRONG), cwd=tmp_path)
     assert done.returncode == 2

@@ -3,6 +3,7 @@
 In: a Source and the recipe's `data` section. Out: a Dataset, or a DataError that says what is wrong with the data.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -59,16 +60,20 @@ class Dataset:
         return self.used[0].name
 
 
-def open_dataset(section: Data) -> Dataset:
+def open_dataset(section: Data, dealing: Sequence[str] = ()) -> Dataset:
     """Read the data and find out what it is.
+
+    Args:
+        section: the recipe's.
+        dealing: columns that deal rows out into folds; like those that decide the split, they are no features.
 
     Raises:
         DataError: the data is missing, unreadable, or contradicts the recipe.
     """
-    return interpret(read_source(section.source, section.missing_values), section)
+    return interpret(read_source(section.source, section.missing_values), section, dealing)
 
 
-def interpret(source: Source, section: Data) -> Dataset:
+def interpret(source: Source, section: Data, dealing: Sequence[str] = ()) -> Dataset:
     """Give a source its meaning.
 
     Raises:
@@ -77,12 +82,12 @@ def interpret(source: Source, section: Data) -> Dataset:
     source = as_tagged(as_chats(source, section), section)
     _refuse_patterns(source)
     said = section.target if isinstance(section.target, tuple) else (section.target,)
-    named = [*section.columns, *filter(None, (*said, section.text, section.image)), *_split_columns(section)]
+    helpers = [*_split_columns(section), *dealing]
+    named = [*section.columns, *filter(None, (*said, section.text, section.image)), *helpers]
     for name in named:
         if name not in source.frame.columns:
             near = suggestion(name, source.frame.columns)
             raise DataError(f"{source.origin}: no column {name!r}{near}")
-    helpers = set(_split_columns(section))
     several = labelled(source, section) if source.layout != "words" else None
     source = source if several is None else several.source
     by_layout = source.target if section.task not in ("language-modelling", "preference") else None
@@ -90,7 +95,7 @@ def interpret(source: Source, section: Data) -> Dataset:
     if target and source.frame.schema[target].is_decimal():  # numbers like any others, but not to Python's operators
         source = replace(source, frame=as_floats(source.frame, target))
     features = source.frame.select([name for name in source.frame.columns if name != target])
-    columns = _choose(infer_columns(features, _types(section), source.origin), section, source, helpers)
+    columns = _choose(infer_columns(features, _types(section), source.origin), section, source, set(helpers))
     kind, columns = _kind(columns, section, source)
     task, reason = _task(source, target, section, kind, None if several is None else several.reason)
     return Dataset(source.frame, columns, kind, task, reason, target, source.origin, source.folder)

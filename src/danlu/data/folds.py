@@ -8,15 +8,24 @@ from dataclasses import replace
 
 import numpy as np
 
+from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.disk import take_rows
 from danlu.data.splits import TRAIN, Part, Rows, Splits, Splitter, TrainSplit
 from danlu.recipe.sections import Split
 
+MOST_GIVEN = 100  # folds; a column of more names something else
+
 
 def fold_dataset(
-    dataset: Dataset, section: Split, folds: int, seed: Seed, repeats: int = 1, kept: Rows | None = None
+    dataset: Dataset,
+    section: Split,
+    folds: int,
+    seed: Seed,
+    repeats: int = 1,
+    kept: Rows | None = None,
+    given: str | None = None,
 ) -> Iterator[Splits]:
     """Split a dataset into folds, `repeats` times in other ways.
 
@@ -30,6 +39,7 @@ def fold_dataset(
         seed: the recipe's.
         repeats: how many rounds; one is all that an order in time allows.
         kept: positions of the rows that cleaning left, ascending; all when left out.
+        given: a column that says each row's fold, in place of `folds` and `repeats`.
 
     Raises:
         DataError: the rows cannot be put into so many folds.
@@ -37,17 +47,31 @@ def fold_dataset(
     splitter = section.by
     assert isinstance(splitter, Splitter), "a resolved recipe names its splitter"
     rows = np.arange(dataset.frame.height) if kept is None else kept
-    for repeat in range(1 if splitter.forward else repeats):
+    for repeat in range(1 if splitter.forward or given else repeats):
         chosen = seed.derive("folds", repeat)
-        numbers = splitter.fold(_of(dataset, rows), folds, chosen)
+        if given is None:
+            numbers = splitter.fold(_of(dataset, rows), folds, chosen)
+        else:
+            numbers, folds = _given(_of(dataset, rows), given)
         for fold in range(folds):
-            rest = rows[numbers < fold] if splitter.forward else rows[numbers != fold]
+            rest = rows[numbers < fold] if splitter.forward and given is None else rows[numbers != fold]
             validating = _validating(dataset, splitter, rest, section.validation, chosen.derive("validation", fold))
             yield Splits(
                 TrainSplit(rest[~validating], dataset.frame),
                 Part(rest[validating], dataset.frame),
                 Part(rows[numbers == fold], dataset.frame),
             )
+
+
+def _given(dataset: Dataset, column: str) -> tuple[Rows, int]:
+    """The fold of each row as a column names it, by the order of the names (scikit-learn's PredefinedSplit)."""
+    names = dataset.frame[column]
+    count = names.n_unique()
+    if names.null_count():
+        raise DataError(f"{dataset.origin}: {column!r} names no fold in {names.null_count()} rows; drop or fill them")
+    if not 2 <= count <= MOST_GIVEN:
+        raise DataError(f"{dataset.origin}: {column!r} names {count} folds; allowed are 2 to {MOST_GIVEN}")
+    return names.rank("dense").to_numpy().astype(np.int64) - 1, count
 
 
 def _validating(dataset: Dataset, splitter: Splitter, rest: Rows, share: float, seed: Seed) -> np.ndarray:

@@ -34,11 +34,23 @@ def _problems(
     for details in error.errors():
         found.setdefault(_written_key(details["loc"], values, details["type"]), []).append(details)
     for key, alternatives in found.items():
+        alternatives = _meant(key, alternatives, found)
+        if not alternatives:
+            continue
         details = _nearest(alternatives)
         place, shorter = None, key
         while place is None and shorter:
             place, shorter = places.get(shorter), shorter[:-1]
         yield Problem(place or origin, ".".join(map(str, key)), _sentence(details, key))
+
+
+def _meant(key: Key, alternatives: list[ErrorDetails], found: Mapping[Key, object]) -> list[ErrorDetails]:
+    """The errors without those of plain types, where a mapping was given and is wrong as a mapping too."""
+    if not isinstance(alternatives[0]["input"], Mapping):
+        return alternatives
+    others = [details for details in alternatives if not details["type"].endswith(("_type", "literal_error"))]
+    deeper = any(other[: len(key)] == key and other != key for other in found)
+    return others if others or deeper else alternatives
 
 
 def _nearest(alternatives: list[ErrorDetails]) -> ErrorDetails:

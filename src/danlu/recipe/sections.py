@@ -376,12 +376,29 @@ class Folds(Frozen):
     repeats: PositiveInt = 1
     stratified: bool | None = Field(default=None, description="as data.split when left out")
     grouped: str | None = Field(default=None, description="a column whose rows stay together")
+    column: str | None = Field(
+        default=None, description="a column that says each row's fold, in place of the number and ways above"
+    )
     processes: PositiveInt = Field(default=1, description="folds that are trained side by side")
     final: Literal["split", "refit"] = Field(
         default="split",
         description="the model that is kept: split is the one trained beside a validation split; refit is trained on "
         "all rows that do not test, for the median of the epochs (or rounds) after which the folds were best",
     )
+
+    @model_validator(mode="after")
+    def _dealt_out_in_one_way(self) -> "Folds":
+        if self.grouped is not None and self.stratified is not None:
+            raise ValueError("grouped and stratified are two ways to deal out rows; say one of them")
+        said = [key for key in ("folds", "repeats", "stratified", "grouped") if key in self.model_fields_set]
+        if self.column is not None and said:
+            raise ValueError(f"column says each row's fold, so {said[0]} has no meaning; leave it out")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that deal out the rows; they are not given to the model."""
+        return tuple(filter(None, (self.grouped, self.column)))
 
 
 class Evaluation(Frozen):
@@ -412,6 +429,11 @@ class Evaluation(Frozen):
     def cross_validation(self) -> Folds | None:
         """What is said of folds, in full."""
         return Folds(folds=self.folds) if isinstance(self.folds, int) else self.folds
+
+    @property
+    def dealing(self) -> tuple[str, ...]:
+        """The columns that deal rows out into folds."""
+        return self.cross_validation.columns if self.cross_validation is not None else ()
 
     @property
     def refits(self) -> bool:

@@ -66,21 +66,23 @@ def cross_validated(opened: Opened, run: RunDirectory, question: Question) -> Cr
         return CrossValidation({}, Part(np.zeros(0, dtype=np.int64), opened.dataset.frame), np.zeros(0))
     splits = list(folds_of(opened, asked))
     _train_all(opened, run, asked, splits)
+    a_round = len(splits) if asked.column else asked.folds
     folds, answers, raw = [], [], []
     for number, each in enumerate(splits):
-        repeat = number // asked.folds
+        repeat = number // a_round
         fold, recorded, outputs = _tested(replace(opened, splits=each), run, number, repeat, question)
         folds.append(fold)
         raw.append(outputs)
-        places = (pl.lit(repeat).alias("repeat"), pl.lit(number % asked.folds).alias("fold"))
+        places = (pl.lit(repeat).alias("repeat"), pl.lit(number % a_round).alias("fold"))
         answers.append(recorded.select(*places, pl.all()))
     write_frame(run.path / "predictions" / OUT_OF_FOLD, pl.concat(answers, how="diagonal"))
     judged = judge_folds(question.named(), folds, question.of("folds"))
-    sizes = {"folds": asked.folds, "repeats": len(splits) // asked.folds, "final": asked.final}
-    figures = {**sizes, "by": splitter_of(opened, asked)["name"], **judged}
-    rows = np.concatenate([each.test.rows for each in splits[: asked.folds]])
+    sizes = {"folds": a_round, "repeats": len(splits) // a_round, "final": asked.final}
+    by = "column" if asked.column else splitter_of(opened, asked)["name"]
+    figures = {**sizes, "by": by, **judged}
+    rows = np.concatenate([each.test.rows for each in splits[:a_round]])
     order = np.argsort(rows)
-    return CrossValidation(figures, Part(rows[order], opened.dataset.frame), np.concatenate(raw[: asked.folds])[order])
+    return CrossValidation(figures, Part(rows[order], opened.dataset.frame), np.concatenate(raw[:a_round])[order])
 
 
 def splitter_of(opened: Opened, asked: Folds) -> dict[str, Any]:
@@ -100,7 +102,15 @@ def folds_of(opened: Opened, asked: Folds) -> Iterator[Splits]:
     by = components("splitter")[chosen["name"]].model_validate(chosen)
     section: Split = opened.recipe.data.split.model_copy(update={"by": by})
     rows = np.sort(np.concatenate([opened.splits.train.rows, opened.splits.validation.rows]))
-    return fold_dataset(opened.dataset, section, asked.folds, Seed(opened.recipe.seed), asked.repeats, rows)
+    seed = Seed(opened.recipe.seed)
+    return fold_dataset(opened.dataset, section, asked.folds, seed, asked.repeats, rows, asked.column)
+
+
+def require_folds(opened: Opened) -> None:
+    """Raise DataError where the rows cannot be dealt out into the folds that the recipe asks for."""
+    asked = opened.recipe.evaluation.cross_validation
+    if asked is not None:
+        next(folds_of(opened, asked))
 
 
 def train_folds(opened: Opened, run: RunDirectory, splits: list[Splits], first: int = 0, step: int = 1) -> None:

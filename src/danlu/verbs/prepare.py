@@ -86,7 +86,7 @@ def open_data(recipe: Recipe) -> Opened:
         MissingExtra: the model or a tracker needs packages that are not installed.
     """
     require_trackers(recipe.training)
-    dataset = open_dataset(recipe.data)
+    dataset = open_dataset(recipe.data, recipe.evaluation.dealing)
     resolved = resolve(recipe, dataset)
     assert isinstance(resolved.model, Model)
     for extra in filter(None, (resolved.model.extra, resolved.model.extra_to_train)):
@@ -177,7 +177,7 @@ def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
         DataError: the rows are no longer those of the run; rows added behind them do not matter.
         ArtifactError: the run has lost its split.
     """
-    dataset = open_dataset(recipe.data)
+    dataset = open_dataset(recipe.data, recipe.evaluation.dealing)
     parts = read_frame(run.path / "data" / SPLIT)
     known = read_json(run.path / "data" / PROFILE)
     if dataset.frame.height < known["rows"]:

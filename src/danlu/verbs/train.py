@@ -30,6 +30,7 @@ from danlu.recipe.schema import Recipe
 from danlu.recipe.sections import Training
 from danlu.verbs.begun import begun_before
 from danlu.verbs.fitting import Fitting, begin, build_machine, say_what_is_trained, validator, with_training
+from danlu.verbs.folds import require_folds
 from danlu.verbs.growing import grow
 from danlu.verbs.prepare import Opened, open_data, write_data
 from danlu.verbs.refitting import epochs_of_folds
@@ -86,6 +87,7 @@ def train_opened(
     """
     import torch
 
+    require_folds(opened)
     fitting = begin(opened, dry)
     size_bytes = sum(value.nbytes for value in unique_tensors(fitting.model).values())
     # A checkpoint holds the weights and two moments of each; three stay, a fourth is being written.
