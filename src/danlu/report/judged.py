@@ -23,6 +23,7 @@ from danlu.report.writing import number, percent, rounded, short, signed
 MOST_ROWS = 500  # of a table of classes, so that the page stays small
 MOST_SLICES = 25
 MOST_FOLDS = 20  # whose figures are told one by one
+WRONG = {"confidence": "wrong answer", "labels": "row", "tags": "sentence"}  # what worst errors are counted in
 OF_CLASSES = ("precision", "recall", "f1", "auroc", "average-precision")
 
 
@@ -38,7 +39,7 @@ def judged(t: Tongue, evaluation: Json, worst: Json) -> Json:
         "abstention": _abstention(t, test),
         "slices": _slices(t, evaluation),
         "robustness": _robustness(t, evaluation),
-        "worst": worst,
+        "worst": _worst(t, worst),
         "folds": _folds(t, evaluation),
         "looks": looks(t, evaluation["looks"]["test"]) if "looks" in evaluation else "",
     }
@@ -233,6 +234,14 @@ def _options(perturbation: Json) -> str:
 def _with_value(found: list[Json]) -> list[Json]:
     """Slices whose difference stands where a figure's value does; their own figure beside it."""
     return [{**each, "own": each["value"], "value": each["difference"]} for each in found]
+
+
+def _worst(t: Tongue, worst: Json) -> Json:
+    """The worst errors, and a sentence about which they are."""
+    if not worst:
+        return {}
+    counted = {"count": t.counted(worst["count"], WRONG[worst["by"]])} if worst["by"] in WRONG else {}
+    return {**worst, "sentence": t(f"worst.{worst['by']}", **counted)}
 
 
 def _folds(t: Tongue, evaluation: Json) -> Json:

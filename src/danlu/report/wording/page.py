@@ -147,11 +147,23 @@ PAGE: dict[str, tuple[str, str]] = {
     "worse": ("worse", "更差"),
     "worst": ("Worst errors", "最严重的错误"),
     "worst.confidence": (
-        "Of {count} wrong answers on the test split, those the model was surest of. Look at them: a label may be "
+        "Of {count} on the test split, those the model was surest of. Look at them: a label may be "
         "wrong, or something may be missing from the input.",
-        "测试集上 {count} 个错误回答中模型最有把握的。请看一看：可能是标签错了，也可能是输入里缺了什么。",
+        "测试集上 {count}中模型最有把握的。请看一看：可能是标签错了，也可能是输入里缺了什么。",
     ),
     "worst.error": ("The rows of the test split with the largest errors.", "测试集上误差最大的行。"),
+    "worst.labels": (
+        "Of {count} of the test split with wrong labels, those with most of them, and of the highest loss. "
+        "− stands before a label that was missed, + before one that is superfluous.",
+        "测试集上有 {count}的标签有错，这里是错得最多、损失最高的。− 后面是漏掉的标签，+ 后面是多出的标签。",
+    ),
+    "worst.tags": (
+        "Of {count} of the test split with wrong tags, those with most of them. Beside each such word stand "
+        "its true tag and the one it was given.",
+        "测试集上有 {count}的标注有错，这里是错得最多的。每个错处旁边是真实的标注和所给的标注。",
+    ),
+    "worst.sentence": ("Row {row}, wrong tags: {wrong}", "第 {row} 行，错误标注：{wrong}"),
+    "worst.apart": ("Missed, superfluous", "漏掉与多出"),
     "worst.loss": ("The texts of the test split that surprise the model most.", "测试集上最让模型意外的文本。"),
     "worst.margin": (
         "The pairs of the test split where the model has come to favour the rejected answer most.",
@@ -159,11 +171,14 @@ PAGE: dict[str, tuple[str, str]] = {
     ),
     "worst.caption": ("Worst errors on the test split", "测试集上最严重的错误"),
     "worst.none": ("No sample of the test split was answered wrongly.", "测试集中没有答错的样本。"),
+    "row.head": ("Row", "行"),
     "truth": ("True", "真实"),
     "answer": ("Answered", "回答"),
     "figure.confidence": ("Probability", "概率"),
     "figure.error": ("Error", "误差"),
+    "figure.labels": ("Loss", "损失"),
     "figure.loss": ("Loss a token", "每词元损失"),
+    "tokens": ("Tokens", "词元数"),
     "figure.margin": ("Margin", "差距"),
     "folds": ("Folds", "折"),
     "folds.explained": (

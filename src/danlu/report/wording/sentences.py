@@ -34,6 +34,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "noun.class": ("class|classes", "个类别"),
     "noun.label": ("label|labels", "个标签"),
     "noun.tag": ("tag of words|tags of words", "个词的标注"),
+    "noun.sentence": ("sentence|sentences", "个句子"),
+    "noun.wrong answer": ("wrong answer|wrong answers", "个错误回答"),
     "noun.time": ("time|times", "次"),
     "split.train": ("train", "训练"),
     "split.validation": ("validation", "验证"),
