@@ -37,7 +37,8 @@ PAGE: dict[str, tuple[str, str]] = {
     "method.bias-corrected percentile bootstrap": ("bias-corrected percentile bootstrap", "偏差校正百分位自助法"),
     "row": ("row", "行"),
     "best on test": ("best on test", "测试集上最好"),
-    "metrics.caption": ("Metrics of the model and the baselines", "模型和基线的指标"),
+    "metrics.caption": ("Metrics of the model and the baselines, {split} split", "模型和基线的指标，{split}集"),
+    "metrics.other": ("The same on the {split} split", "{split}集上的同样指标"),
     "metric": ("Metric", "指标"),
     "model": ("model", "模型"),
     "higher": ("higher is better", "越高越好"),
@@ -45,12 +46,15 @@ PAGE: dict[str, tuple[str, str]] = {
     "baselines": ("Baselines", "基线"),
     "baselines.explained": (
         "By how much the model's figure exceeds the baseline's on the test split, with the {confidence} interval of "
-        "the difference on the same resamples. A star stands where 0 is outside, so that it is hardly chance.",
+        "the difference on the same resamples. Where 0 is outside, so that it is hardly chance, ★ says that the model "
+        "is better and ▼ that it is worse.",
         "模型的数字比基线在测试集上高多少，以及在同样的重采样上这一差值的 {confidence} 区间。"
-        "0 在区间之外、因而不像偶然的，标有星号。",
+        "0 在区间之外、因而不像偶然的，★ 表示模型更好，▼ 表示更差。",
     ),
     "baselines.caption": ("The model's figure less the baseline's, test split", "模型减去基线，测试集"),
-    "clear": ("0 is outside the interval", "0 在区间之外"),
+    "clear.better": ("clearly better: 0 is outside the interval", "明显更好：0 在区间之外"),
+    "clear.worse": ("clearly worse: 0 is outside the interval", "明显更差：0 在区间之外"),
+    "clear.apart": ("0 is outside the interval", "0 在区间之外"),
     "classes": ("Classes", "类别"),
     "confusion.title": ("Confusion matrix", "混淆矩阵"),
     "confusion.explained": (
