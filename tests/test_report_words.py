@@ -9,12 +9,15 @@ import pytest
 import danlu.data.audit as audit
 import danlu.report as package
 from danlu.core.errors import ArgumentError
+from danlu.core.sentences import recognise
 from danlu.data.audit.sentences import FINDINGS
+from danlu.data.reasons import REASONS, reason
 from danlu.evaluation.metrics import METRICS
 from danlu.report.tongue import Tongue, tongue_of
 from danlu.report.wording import WORDS
 from danlu.report.wording.findings import ALARMS_IN_CHINESE, FINDINGS_IN_CHINESE
 from danlu.report.written import alarms, findings
+from danlu.report.written import reason as said_again
 from danlu.training.sentences import ALARMS
 
 FOLDER = Path(package.__file__).parent
@@ -92,6 +95,19 @@ def test_a_finding_is_said_in_the_pages_language_and_an_old_one_as_it_was_writte
     figures = {"share": 0.5, "units": 1200, "layer": "1", "validations": 2}
     (alarm,) = alarms(Tongue("zh"), [{**line, "figures": figures}])
     assert alarm["kind"] == "1 中死去的单元" and alarm["message"].startswith("1 的 1,200 个单元中有 50%")
+
+
+@pytest.mark.parametrize("key", REASONS)
+def test_every_reason_is_known_again_by_its_words(key: str) -> None:
+    figures = {
+        name: 0.25 if spec else f"a {name}" for _, name, spec, _ in string.Formatter().parse(REASONS[key]) if name
+    }
+    kept = reason(key, **figures)
+    assert recognise(REASONS, kept) is not None and recognise(REASONS, kept)[0] == key  # type: ignore[index]
+    said = said_again(Tongue("zh"), kept)
+    assert CHINESE.search(said) and "{" not in said
+    assert said_again(Tongue("en"), kept) == kept
+    assert said_again(Tongue("zh"), "for a reason of another package") == "for a reason of another package"
 
 
 def test_no_file_asks_for_words_that_are_not_there() -> None:

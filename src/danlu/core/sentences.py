@@ -4,8 +4,10 @@ In: a book of templates in one language (key -> `{rows:,} of {all:,} rows …`) 
 notices something keeps key and figures beside the English sentence; what other languages say stands with the report.
 """
 
+import re
 import string
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 Book = Mapping[str, str]
@@ -21,6 +23,26 @@ def sentence(book: Book, key: str, figures: Mapping[str, Any]) -> str:
         figures: a value for each place. Of a list the first few are named; a split is called as the book calls it.
     """
     return book[key].format(**{name: _named(book, key, name, figures[name]) for name in places(book[key])})
+
+
+def recognise(book: Book, said: str) -> tuple[str, dict[str, str]] | None:
+    """The key that a sentence was made from, and the figures as they are written in it; None where no template fits.
+
+    Of several that fit, the one that leaves least to its places.
+    """
+    found = [
+        (key, match.groupdict())
+        for key, template in book.items()
+        if (match := _pattern(template).fullmatch(said)) is not None
+    ]
+    return min(found, key=lambda each: sum(map(len, each[1].values())), default=None)
+
+
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
+    parts = string.Formatter().parse(template)
+    told = (re.escape(said) + (f"(?P<{name}>.+)" if name else "") for said, name, _, _ in parts)
+    return re.compile("".join(told), re.DOTALL)
 
 
 def places(template: str) -> set[str]:

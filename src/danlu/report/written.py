@@ -4,7 +4,8 @@ In: entries of profile.json and alarms.jsonl. Out: the same with sentences to sh
 An entry of an older danlu, or of a newer one, stays in English.
 """
 
-from danlu.core.sentences import places, sentence
+from danlu.core.sentences import places, recognise, sentence
+from danlu.data.reasons import REASONS
 from danlu.report.readings import Json
 from danlu.report.tongue import Tongue
 
@@ -17,6 +18,12 @@ def findings(t: Tongue, profile: Json) -> list[Json]:
 def alarms(t: Tongue, lines: list[Json]) -> list[Json]:
     """What was noticed while training."""
     return [_alarm(t, each) for each in lines]
+
+
+def reason(t: Tongue, said: str) -> str:
+    """Why data was taken as it is, known again by its English template; as it stands where that is not ours."""
+    found = recognise(REASONS, said)
+    return said if found is None or t.language == "en" else t(f"reason.{found[0]}", **found[1])
 
 
 def _finding(t: Tongue, found: Json) -> Json:

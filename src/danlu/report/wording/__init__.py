@@ -1,7 +1,7 @@
 """Every word that danlu's pages and cards say, in each language: key -> what is said in English and in Chinese.
 
 In: nothing. Out: WORDS, one table made of a file a subject. What a data set, a recipe or a person has named is not
-here. What a run writes down in English (findings, alarms) stands where it is found, and its Chinese here.
+here. What a run writes down in English (findings, alarms, reasons) stands where it is found, and its Chinese here.
 """
 
 from danlu.report.wording.card import CARD
@@ -10,6 +10,7 @@ from danlu.report.wording.figures import FIGURES
 from danlu.report.wording.findings import WRITTEN_DOWN
 from danlu.report.wording.metrics import METRIC_MEANINGS
 from danlu.report.wording.page import PAGE
+from danlu.report.wording.reasons import IN_BOTH
 from danlu.report.wording.sentences import SENTENCES
 
 WORDS: dict[str, tuple[str, str]] = {
@@ -20,4 +21,5 @@ WORDS: dict[str, tuple[str, str]] = {
     **COMPARISON,
     **CARD,
     **WRITTEN_DOWN,
+    **IN_BOTH,
 }
