@@ -13,6 +13,7 @@ PAGE: dict[str, tuple[str, str]] = {
     "severity.note": ("Note", "提示"),
     "severity.warning": ("Warning", "警告"),
     "severity.error": ("Error", "错误"),
+    "headed": ("{severity}: {subject}.", "{severity}：{subject}。"),
     "mend": ("Mend:", "补救："),
     "audit.clean": (
         "The audit for leakage between the splits found nothing.",
