@@ -1,6 +1,7 @@
 """The audit finds what is planted, says how to mend it, and keeps calm over data that is as it should be."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,11 @@ import polars as pl
 import pytest
 
 import danlu as package
+from danlu.core.sentences import sentence
+from danlu.data.audit.sentences import FINDINGS
 from danlu.data.builtin import read_builtin
+from danlu.report.tongue import Tongue
+from danlu.report.written import findings as in_language
 from tests.conftest import Command
 
 ROWS = 1000
@@ -26,7 +31,12 @@ def clean_table(seed: int = 0, rows: int = ROWS) -> pl.DataFrame:
 def findings(frame: pl.DataFrame, folder: Path, **data: Any) -> list[dict[str, Any]]:
     frame.write_parquet(folder / "table.parquet")
     recipe = {"data": {"source": str(folder / "table.parquet"), "target": "y", **data}}
-    return list(package.check(recipe)["findings"])
+    found = json.loads(json.dumps(package.check(recipe)["findings"]))
+    for each, chinese in zip(found, in_language(Tongue("zh"), {"findings": found}), strict=True):
+        # What is kept is enough to say it again, in either language.
+        assert sentence(FINDINGS, each["key"], each["figures"]) == each["message"]
+        assert chinese["language"] == "zh" and re.search("[\u4e00-\u9fff]", chinese["message"])
+    return list(found)
 
 
 def subjects(found: list[dict[str, Any]], *severities: str) -> set[str]:

@@ -203,6 +203,30 @@ def test_the_threshold_moves_by_keyboard_and_shows_what_the_evaluation_says(
     assert browser.run(script)[0] == start
 
 
+SCROLLED = """[...document.querySelectorAll("#metrics ~ .scroll, #metrics ~ details .scroll")]
+  .map((each) => each.scrollWidth - each.clientWidth)"""
+FIGURES = """[...document.querySelectorAll("#metrics ~ .scroll td")].map((each) => ({
+  label: getComputedStyle(each, "::before").content, size: parseFloat(getComputedStyle(each).fontSize),
+}))"""
+
+
+@pytest.mark.parametrize("kind", ["decided", "table", "number", "text"])
+@pytest.mark.parametrize("width", [1100, 390])
+def test_metrics_are_read_without_scrolling_sideways(
+    kind: str, width: int, browser: Browser, request: pytest.FixtureRequest
+) -> None:
+    run: Path = request.getfixturevalue(f"{kind}_run")
+    browser.open(run / "report.html", width, touch=width < 600)
+    browser.run("document.querySelector('#metrics ~ details').open = true")
+    assert browser.run(SCROLLED) == [0, 0]  # of test, and of validation below it
+    figures = browser.run(FIGURES)
+    assert min(each["size"] for each in figures) >= 14
+    # On a narrow screen every figure says whose it is, since the heads are not above it any more.
+    told = {each["label"].strip('"') for each in figures}
+    judged = {"model", *json.loads((run / "evaluation.json").read_text())["baselines"]}
+    assert told == (judged if width < 600 else {"none"})
+
+
 def test_dark_and_light_follow_the_system_and_the_button(browser: Browser, table_run: Path) -> None:
     paper = "getComputedStyle(document.body).backgroundColor"
     seen = {}

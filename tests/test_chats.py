@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 
+import danlu as package
 from danlu.core.errors import DataError, RecipeError
 from danlu.data.chats.batches import pack
 from danlu.data.chats.messages import as_chats, read_messages, written
@@ -23,7 +24,7 @@ from danlu.models.table import Transformer
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections import Data
 from danlu.verbs.prepare import fit_preparation, open_data
-from tests.chatting import TINY, chat_file, recipe
+from tests.chatting import TINY, chat_file, preference_file, recipe
 
 CPU = torch.device("cpu")
 HERE = Place("chats.jsonl", Path())
@@ -169,6 +170,17 @@ def test_broken_conversations_are_refused_by_row(messages: list[Any], message: s
         )
     with pytest.raises(DataError, match=message):
         as_chats(source, Data(source="chats.jsonl"))
+
+
+def test_samples_of_conversations_are_shown_a_line_a_message(tmp_path: Path) -> None:
+    chats = package.check(recipe(chat_file(tmp_path / "chats.jsonl", 30)))["samples"]
+    assert chats["columns"] == ["messages"]
+    for (shown,) in chats["rows"]:
+        user, assistant, *_ = shown.splitlines()
+        assert user.startswith("user: ") and assistant.startswith("assistant: ")
+    pairs = package.check(recipe(preference_file(tmp_path / "pairs.jsonl", 30)))["samples"]
+    assert pairs["columns"] == ["prompt", "chosen", "rejected"]
+    assert all([said.split(": ")[0] for said in row] == ["user", "assistant", "assistant"] for row in pairs["rows"])
 
 
 def test_a_tokenizer_without_a_template_is_refused_with_what_to_say(tokenizer: TokenizerFile) -> None:

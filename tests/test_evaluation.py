@@ -53,6 +53,50 @@ def test_every_figure_has_an_interval(decided: Path) -> None:
     assert found["slices"]["looked_at"] > 10
 
 
+def test_slices_go_by_the_metric_and_the_columns_that_the_recipe_says(tmp_path: Path) -> None:
+    from danlu.data.builtin import read_builtin
+
+    frame = read_builtin("builtin:breast-cancer").frame
+    clinics = pl.Series("clinic", [f"clinic {place % 5}" for place in range(frame.height)])
+    frame.with_columns(clinics).write_csv(tmp_path / "bc.csv")
+    asked = {"metric": "recall-positive", "columns": ["clinic", "mean area"], "min_size": 10}
+    recipe = {
+        **BINARY,
+        "data": {"source": str(tmp_path / "bc.csv"), "target": "diagnosis", "columns": {"clinic": "drop"}},
+        "evaluation": {"resamples": 200, "baselines": False, "slices": asked},
+    }
+    run = danlu.run(recipe, output=tmp_path / "runs")
+    slices = evaluation_of(run.path)["slices"]
+    assert slices["metric"] == "recall-positive"
+    assert {each["column"] for each in slices["found"]} == {"clinic", "mean area"}  # also what the model never sees
+    answers = pl.read_parquet(run.path / "predictions" / "test.parquet")
+    clinic = clinics.gather(answers["row"])
+    for each in slices["found"]:
+        if each["column"] == "clinic":
+            ill = answers.filter(
+                (clinic == each["slice"].removeprefix("clinic = ")) & (answers["truth"] == "malignant")
+            )
+            assert each["value"] == pytest.approx((ill["prediction"] == "malignant").mean())
+            assert 10 <= each["size"] < 40
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "By recall-positive, " in page and "recall-positive of parts of the test split" in page
+
+
+@pytest.mark.parametrize(
+    ("asked", "key", "said"),
+    [
+        ({"metric": "recall-positiv"}, "evaluation.slices.metric", "recall-positive"),
+        ({"metric": "rmse"}, "evaluation.slices.metric", "no metric 'rmse' for classification"),
+        ({"columns": ["mean aera"]}, "evaluation.slices.columns", "mean area"),
+    ],
+)
+def test_slices_that_could_not_be_made_are_refused_before_training(asked: dict[str, Any], key: str, said: str) -> None:
+    with pytest.raises(RecipeError) as found:
+        danlu.check({**BINARY, "evaluation": {"slices": asked}})
+    (problem,) = found.value.problems
+    assert problem.key == key and said in problem.message
+
+
 def test_what_was_decided_on_validation_answers_in_the_bundle(decided: Path) -> None:
     decision = evaluation_of(decided)["decision"]
     threshold, temperature = decision["threshold"]["value"], decision["calibration"]["temperature"]

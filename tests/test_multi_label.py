@@ -181,6 +181,25 @@ def test_each_labels_figures_are_sklearns(run: RunDirectory) -> None:
         assert own["intervals"]["f1"][0] <= own["f1"] <= own["intervals"]["f1"][1]
 
 
+def test_the_worst_rows_are_those_of_most_wrong_labels(run: RunDirectory) -> None:
+    worst = json.loads((run.path / "predictions" / "worst.json").read_text())
+    answers = pl.read_parquet(run.path / "predictions" / "test.parquet")
+    pairs = zip(answers["truth"].to_list(), answers["prediction"].to_list(), strict=True)
+    wrong = {row: set(own) ^ set(said) for row, (own, said) in zip(answers["row"].to_list(), pairs, strict=True)}
+    assert worst["by"] == "labels" and worst["count"] == sum(map(bool, wrong.values())) > 0
+    told = [{*each["missed"], *each["superfluous"]} for each in worst["rows"]]
+    assert told == [wrong[each["row"]] for each in worst["rows"]]
+    assert [len(each) for each in told] == sorted(map(len, wrong.values()), reverse=True)[: len(told)]
+    alike = [each["figure"] for each in worst["rows"] if len(each["missed"]) + len(each["superfluous"]) == 1]
+    assert alike == sorted(alike, reverse=True)
+    for each in worst["rows"]:
+        own = each["truth"].split(", ")
+        assert set(each["missed"]) <= set(own) and not set(each["superfluous"]) & set(own)
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    first = next(each for each in worst["rows"] if each["superfluous"])
+    assert f'<span class="extra">+ {first["superfluous"][0]}</span>' in page
+
+
 def test_a_bundle_answers_lists_of_labels(run: RunDirectory, tmp_path: Path) -> None:
     test = pl.read_parquet(run.path / "predictions" / "test.parquet")
     rows = tumours()[test["row"].to_list()].drop(SIGNS)
@@ -227,6 +246,8 @@ def test_images_of_several_labels_are_learned(tmp_path: Path) -> None:
     run = package.run(asked, output=tmp_path / "runs")
     figures = run.evaluation()
     assert figures["test"]["label-auroc"]["value"] > figures["baselines"]["frequency"]["test"]["label-auroc"]["value"]
+    worst = json.loads((run.path / "predictions" / "worst.json").read_text())
+    assert worst["by"] == "labels" and all(each["png"] for each in worst["rows"])
     answer = package.load(run.path).predict([digits["image"][0]])
     assert set(answer.columns) == {"prediction", "probability_even", "probability_round"}
 

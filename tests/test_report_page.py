@@ -207,6 +207,29 @@ def test_best_figure_of_each_row_on_test_is_marked_without_colour(report: Any) -
     assert marked == ["0.92", "0.2"]  # accuracy is the linear model's, log loss the model's
 
 
+def test_a_clear_difference_says_whether_the_model_is_better_or_worse(report: Any) -> None:
+    evaluation = classification(model=0.8, linear=0.92) | {
+        "intervals": {"method": "percentile", "confidence": 0.95, "resamples": 100, "resampled_by": "row"}
+    }
+    evaluation["baselines"]["majority"]["differences"] = {"test": {}}
+    told = {
+        "accuracy": (-0.12, -0.2, -0.05),
+        "log-loss": (-0.2, -0.3, -0.1),
+        "brier": (0.1, 0.05, 0.2),
+        "f1": (-0.01, -0.1, 0.1),
+        "own.py:cost": (0.3, 0.2, 0.4),
+    }
+    evaluation["baselines"]["logistic-regression"]["differences"] = {
+        "test": {name: dict(zip(("value", "low", "high"), each, strict=True)) for name, each in told.items()}
+    }
+    page = report(classification_profile(), evaluation)
+    assert_accessible(page)
+    cells = dict(re.findall(r'<tr><th scope="row">([\w.:-]+)</th><td class="n">(.*?)</td></tr>', page.source))
+    marks = {name: re.findall("[★▼≠]", cells[name]) for name in told}
+    assert marks == {"accuracy": ["▼"], "log-loss": ["★"], "brier": ["▼"], "f1": [], "own.py:cost": ["≠"]}
+    assert "clearly worse: 0 is outside" in cells["accuracy"]
+
+
 def test_losing_to_the_linear_model_is_said_plainly(report: Any) -> None:
     page = report(classification_profile(), classification(model=0.8, linear=0.92))
     assert (
@@ -306,7 +329,7 @@ def test_500_columns_and_100_classes_stay_small_and_folded(report: Any) -> None:
     page = report(known, evaluation)
     assert len(page.source.encode()) < 1_000_000
     assert "500 columns" in page.text
-    assert len(page.all("details")) == 2
+    assert len(page.all("details")) == 3  # the figures of validation, classes, columns
     assert "too large to draw" in page.text
     assert "“class 0” taken for “class 1” (1 time)" in page.text
     assert not any(label.startswith("Confusion") for label in page.labels)

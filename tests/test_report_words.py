@@ -6,15 +6,33 @@ from pathlib import Path
 
 import pytest
 
+import danlu.data.audit as audit
 import danlu.report as package
 from danlu.core.errors import ArgumentError
+from danlu.core.sentences import recognise
+from danlu.data.audit.sentences import FINDINGS
+from danlu.data.reasons import REASONS, reason
 from danlu.evaluation.metrics import METRICS
 from danlu.report.tongue import Tongue, tongue_of
 from danlu.report.wording import WORDS
+from danlu.report.wording.findings import ALARMS_IN_CHINESE, FINDINGS_IN_CHINESE
+from danlu.report.written import alarms, findings
+from danlu.report.written import reason as said_again
+from danlu.training.sentences import ALARMS
 
 FOLDER = Path(package.__file__).parent
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
-ALIKE = {"f1", "auroc", "between", "between clauses", "after a sentence", "in brackets", "full stop", "quoted"}
+ALIKE = {
+    "f1",
+    "auroc",
+    "between",
+    "between clauses",
+    "after a sentence",
+    "in brackets",
+    "full stop",
+    "quoted",
+    "finding.between",
+}
 
 
 def places(said: str) -> set[str]:
@@ -33,6 +51,63 @@ def test_every_key_is_said_in_both_languages(key: str) -> None:
 def test_every_metric_is_explained_in_chinese() -> None:
     untold = [name for name in METRICS if not CHINESE.search(WORDS[f"metric.{name}"][1])]
     assert untold == []
+
+
+def test_every_finding_and_alarm_is_said_in_both_languages_and_formats_its_figures_alike() -> None:
+    assert set(FINDINGS) == set(FINDINGS_IN_CHINESE) and set(ALARMS) == set(ALARMS_IN_CHINESE)
+    both = [(FINDINGS[key], FINDINGS_IN_CHINESE[key]) for key in FINDINGS]
+    both += [(ALARMS[key], ALARMS_IN_CHINESE[key]) for key in ALARMS]
+    for english, chinese in both:
+        assert sorted(re.findall(r"\{.*?\}", english)) == sorted(re.findall(r"\{.*?\}", chinese)), chinese
+
+
+def test_every_finding_that_a_check_makes_has_a_sentence_and_a_subject() -> None:
+    sources = (Path(audit.__file__).parent).glob("*.py")
+    made = {key for file in sources for key in re.findall(r'(?:found|_note)\(\s*"([a-z-]+)"', file.read_text())}
+    assert len(made) > 15 and made <= set(FINDINGS)
+    assert {key for key in FINDINGS if key.endswith((".subject", ".cure"))} <= {
+        f"{key}.{part}" for key in {*made, "near-images", "near-texts"} for part in ("subject", "cure")
+    }
+
+
+def test_a_finding_is_said_in_the_pages_language_and_an_old_one_as_it_was_written() -> None:
+    told = {
+        "key": "drifting-columns",
+        "severity": "warning",
+        "subject": "drift",
+        "message": "4 columns are distributed otherwise",
+        "cure": "look at how the rows were collected",
+        "figures": {
+            "count": 4,
+            "columns": [{"column": f"x{i}", "split": "test", "distance": 0.5 - i / 10} for i in range(4)],
+        },
+    }
+    old = {name: value for name, value in told.items() if name != "key"}
+    newer = {**told, "figures": {"count": 4}}
+    found = findings(Tongue("zh"), {"findings": [told, old, newer]})
+    assert found[0]["message"].startswith(
+        "有 4 列的分布与训练集不同：x0（测试，0.50）、x1（测试，0.40）、x2（测试，0.30）等（还有 1 个）"
+    )
+    assert found[0]["subject"] == "分布漂移" and "data.split.by" in found[0]["cure"] and found[0]["language"] == "zh"
+    for each in found[1:]:
+        assert each["message"] == told["message"] and each["language"] == "en"
+    line = {"step": 3, "kind": "dead units in 1", "message": "…", "key": "dead-units"}
+    figures = {"share": 0.5, "units": 1200, "layer": "1", "validations": 2}
+    (alarm,) = alarms(Tongue("zh"), [{**line, "figures": figures}])
+    assert alarm["kind"] == "1 中死去的单元" and alarm["message"].startswith("1 的 1,200 个单元中有 50%")
+
+
+@pytest.mark.parametrize("key", REASONS)
+def test_every_reason_is_known_again_by_its_words(key: str) -> None:
+    figures = {
+        name: 0.25 if spec else f"a {name}" for _, name, spec, _ in string.Formatter().parse(REASONS[key]) if name
+    }
+    kept = reason(key, **figures)
+    assert recognise(REASONS, kept) is not None and recognise(REASONS, kept)[0] == key  # type: ignore[index]
+    said = said_again(Tongue("zh"), kept)
+    assert CHINESE.search(said) and "{" not in said
+    assert said_again(Tongue("en"), kept) == kept
+    assert said_again(Tongue("zh"), "for a reason of another package") == "for a reason of another package"
 
 
 def test_no_file_asks_for_words_that_are_not_there() -> None:

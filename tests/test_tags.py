@@ -137,6 +137,26 @@ def test_a_bundle_answers_a_list_a_sentence(run: RunDirectory, tmp_path: Path) -
     assert pl.read_ndjson(tmp_path / "answers.jsonl")["prediction"].to_list() == answers
 
 
+def test_the_worst_sentences_show_both_tags_of_each_wrong_word(run: RunDirectory) -> None:
+    worst = json.loads((run.path / "predictions" / "worst.json").read_text())
+    kept = pl.read_parquet(run.path / "predictions" / "test.parquet")
+    off = {
+        row: sum(one != other for one, other in zip(own, said, strict=True))
+        for row, own, said in zip(*(kept[name].to_list() for name in ("row", "truth", "prediction")), strict=True)
+    }
+    assert worst["by"] == "tags" and worst["count"] == sum(map(bool, off.values())) > 0
+    shown = [each["row"] for each in worst["rows"]]
+    assert [off[row] for row in shown] == sorted(off.values(), reverse=True)[: len(shown)]
+    for each in worst["rows"]:
+        words = [told for told in each["words"] if told]
+        assert sum(own != said for _, own, said in words) == off[each["row"]]
+        own = dict(zip(sentences()[each["row"]]["tokens"], sentences()[each["row"]]["tags"], strict=True))
+        assert all(word in own for word, _, _ in words)
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    word, own, said = next(told for told in worst["rows"][0]["words"] if told and told[1] != told[2])
+    assert f"<b>{word}</b> <small>{own} → {said}</small>" in page
+
+
 def test_runs_of_tags_are_compared(run: RunDirectory, file: Path, tmp_path: Path) -> None:
     asked = recipe(file)
     asked["training"] = {**asked["training"], "max_steps": 20}

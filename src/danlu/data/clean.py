@@ -20,6 +20,7 @@ from danlu.data.dataset import Dataset
 from danlu.data.disk import Table, repeated, row_hashes, take_rows
 from danlu.data.images.check import unreadable
 from danlu.data.near import near_images, near_texts
+from danlu.data.reasons import reason
 from danlu.data.splits import Given, Part, Splits, TrainSplit
 from danlu.data.tabular.impute import DropGaps
 from danlu.data.tabular.numbers import read_numbers
@@ -141,27 +142,27 @@ def clean_rows(dataset: Dataset, options: Clean, split: Split) -> Cleaned:
     remains = np.ones(dataset.frame.height, dtype=bool)
     dropped: list[pl.DataFrame] = []
 
-    def leave_out(rows: Rows, reason: str) -> None:
-        dropped.append(pl.DataFrame({"row": rows}).with_columns(reason=pl.lit(reason)))
+    def leave_out(rows: Rows, why: str) -> None:
+        dropped.append(pl.DataFrame({"row": rows}).with_columns(reason=pl.lit(why)))
         remains[rows] = False
 
     if options.unlabelled == "drop" and dataset.target is not None:
-        leave_out(np.flatnonzero(missing_values(dataset.frame[dataset.target])), "no answer")
+        leave_out(np.flatnonzero(missing_values(dataset.frame[dataset.target])), reason("left-out.unlabelled"))
     if isinstance(options.missing, DropGaps):
         gaps = np.zeros(dataset.frame.height, dtype=bool)
         for column in dataset.used:
             gaps |= missing_values(dataset.frame[column.name])
-        leave_out(np.flatnonzero(gaps & remains), "a missing value")
+        leave_out(np.flatnonzero(gaps & remains), reason("left-out.gap"))
     if options.broken == "skip" and dataset.kind == "image":
         candidates = np.flatnonzero(remains)
         references = dataset.frame[dataset.content].gather(candidates).to_list()
-        for position, reason in unreadable(references, dataset.folder):
-            leave_out(candidates[[position]], f"cannot be read: {reason}")
+        for position, detail in unreadable(references, dataset.folder):
+            leave_out(candidates[[position]], f"{reason('left-out.unreadable')}: {detail}")
     candidates = np.flatnonzero(remains)
     if isinstance(split.by, Given) and options.duplicates.name != "keep":
         parts = split.by.parts(dataset)[candidates]
         candidates = candidates[np.argsort(parts, kind="stable")]
-    leave_out(np.sort(options.duplicates.repeated(dataset, candidates)), "repeats an earlier row")
+    leave_out(np.sort(options.duplicates.repeated(dataset, candidates)), reason("left-out.repetition"))
     listed = pl.concat([pl.DataFrame(schema=REASONS), *dropped], how="vertical_relaxed")
     if not remains.any():
         raise DataError(
@@ -206,12 +207,12 @@ def _far(train: Part, dataset: Dataset, options: Outliers, seed: Seed) -> tuple[
             [_without_gaps(read_numbers(train.column(name), None, dataset.origin)) for name in names]
         )
         far = isolated(matrix, options, seed.derive("isolation-forest"))
-        reasons[far] = "an outlier by isolation-forest"
+        reasons[far] = reason("left-out.forest")
         return far, reasons
     for name in names:
         values = read_numbers(train.column(name), None, dataset.origin)
         beyond = outside(values, limits_of(values, options))
-        reasons[beyond & ~far] = f"an outlier in {name} by {options.method}"
+        reasons[beyond & ~far] = reason("left-out.outlier", column=name, method=options.method)
         far |= beyond
     return far, reasons
 

@@ -12,6 +12,7 @@ import polars as pl
 from danlu.core.component import Frozen
 from danlu.core.errors import DataError
 from danlu.data.disk import DiskFrame, Table
+from danlu.data.reasons import reason
 from danlu.data.sources import IMAGE_SUFFIXES
 
 ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|rowid|no)$|^unnamed|^$", re.IGNORECASE)
@@ -89,34 +90,34 @@ def _counted(frame: Table, names: Sequence[str], count: Callable[[pl.Expr], pl.E
 def _infer(values: pl.Series, unique: int, said: str | None, origin: str) -> Column:
     present = (values.fill_nan(None) if values.dtype.is_float() else values).drop_nulls()
     if said is not None:
-        reason = "dropped by the recipe" if said == "drop" else "said in the recipe"
+        why = reason("dropped" if said == "drop" else "said")
         kind = "identifier" if said == "drop" else said
         used = said not in ("drop", "identifier")
     else:
-        kind, reason, used = _look(values, present, unique, origin)
+        kind, why, used = _look(values, present, unique, origin)
     absent = len(values) - len(present)
-    return Column(name=values.name, type=kind, reason=reason, used=used, missing=absent, unique=unique)
+    return Column(name=values.name, type=kind, reason=why, used=used, missing=absent, unique=unique)
 
 
 def _look(values: pl.Series, present: pl.Series, unique: int, origin: str) -> tuple[str, str, bool]:
     """Type, reason and use of a column that the recipe does not speak of."""
     if len(present) == 0:
-        return "category", "every value is missing", False
+        return "category", reason("empty"), False
     if values.dtype == pl.Binary:
-        return "image", "holds encoded bytes", True
+        return "image", reason("bytes"), True
     if values.dtype.is_nested() or values.dtype == pl.Object:
         raise DataError(
             f"{origin}: column {values.name!r} holds nested values ({values.dtype}); "
             f"flatten it, or leave it out with data.columns: {{{values.name}: drop}}"
         )
     if unique == 1:
-        return "category", "the same value in every row", False
+        return "category", reason("constant"), False
     if values.dtype == pl.Boolean:
-        return "category", "true or false", True
+        return "category", reason("truth"), True
     if values.dtype in (pl.Duration, pl.Time):
-        return "number", "seconds", True
+        return "number", reason("seconds"), True
     if values.dtype.is_temporal():
-        return "datetime", "dates and times", True
+        return "datetime", reason("times"), True
     if values.dtype.is_numeric():
         return _look_at_numbers(values, present, unique)
     return _infer_words(present.cast(pl.String), unique, origin)
@@ -125,8 +126,8 @@ def _look(values: pl.Series, present: pl.Series, unique: int, origin: str) -> tu
 def _look_at_numbers(values: pl.Series, present: pl.Series, unique: int) -> tuple[str, str, bool]:
     named_so = values.dtype.is_integer() and unique == len(values) and ID_NAME.search(values.name)
     if _counts_rows(present) or named_so:
-        return "identifier", "a different whole number in every row", False
-    return "number", "numbers", True
+        return "identifier", reason("whole-number-a-row"), False
+    return "number", reason("numbers"), True
 
 
 def _infer_words(present: pl.Series, unique: int, origin: str) -> tuple[str, str, bool]:
@@ -134,17 +135,17 @@ def _infer_words(present: pl.Series, unique: int, origin: str) -> tuple[str, str
     words = present.unique(maintain_order=True) if unique < len(present) // 2 else present
     _refuse_mixture(present, words, origin)
     if words.str.strip_chars().cast(pl.Float64, strict=False).null_count() == 0:
-        return "number", "numbers written as words", True
+        return "number", reason("worded-numbers"), True
     if words.str.strip_chars().str.contains(WRITTEN_NUMBER).all():
         raise DataError(
             f"{origin}: column {present.name!r} holds numbers that are written for people ({words[0]!r}); write them "
             f"with a decimal point alone, or say data.columns: {{{present.name}: category}}"
         )
     if date_format(words) is not None:
-        return "datetime", "words that are dates", True
+        return "datetime", reason("worded-dates"), True
     lower = words.str.to_lowercase()
     if sum(lower.str.ends_with(suffix).sum() for suffix in IMAGE_SUFFIXES) >= 0.9 * len(words):
-        return "image", "paths of image files", True
+        return "image", reason("paths"), True
     spaced = float(words.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
     characters = float(words.str.len_chars().mean() or 0)  # type: ignore[arg-type]
     varied = unique > 0.5 * len(present)
@@ -152,12 +153,12 @@ def _infer_words(present: pl.Series, unique: int, origin: str) -> tuple[str, str
     if (varied or unique > MOST_CATEGORIES) and (
         spaced >= WORDS_OF_TEXT or (spaced < 2 and characters >= CHARACTERS_OF_TEXT and _unspaced(words))
     ):
-        return "text", f"{spaced:.0f} words and {characters:.0f} characters a value", True
+        return "text", reason("text", words=f"{spaced:.0f}", characters=f"{characters:.0f}"), True
     if len(present) >= 20 and unique == len(present):
-        return "identifier", "a different word in every row", False
+        return "identifier", reason("word-a-row"), False
     if unique > MOST_CATEGORIES and varied:
-        return "identifier", f"{unique} different words in {len(present)} rows", False
-    return "category", f"{unique} different words", True
+        return "identifier", reason("words-in-rows", unique=unique, rows=len(present)), False
+    return "category", reason("words", unique=unique), True
 
 
 def _unspaced(present: pl.Series) -> bool:

@@ -17,6 +17,7 @@ from danlu.data.columns import Column, infer_columns, missing_values
 from danlu.data.disk import Table, as_floats
 from danlu.data.labels import labelled
 from danlu.data.place import Source
+from danlu.data.reasons import reason
 from danlu.data.sources import read_source
 from danlu.data.tags import TOKENS, as_tagged
 from danlu.recipe.sections import Data, Task
@@ -97,8 +98,8 @@ def interpret(source: Source, section: Data, dealing: Sequence[str] = ()) -> Dat
     features = source.frame.select([name for name in source.frame.columns if name != target])
     columns = _choose(infer_columns(features, _types(section), source.origin), section, source, set(helpers))
     kind, columns = _kind(columns, section, source)
-    task, reason = _task(source, target, section, kind, None if several is None else several.reason)
-    return Dataset(source.frame, columns, kind, task, reason, target, source.origin, source.folder)
+    task, why = _task(source, target, section, kind, None if several is None else several.reason)
+    return Dataset(source.frame, columns, kind, task, why, target, source.origin, source.folder)
 
 
 def _types(section: Data) -> dict[str, str]:
@@ -125,19 +126,19 @@ def _choose(columns: tuple[Column, ...], section: Data, source: Source, helpers:
     chosen: list[Column] = []
     for column in columns:
         if column.name == section.text:
-            column = column.model_copy(update={"type": "text", "used": True, "reason": "said in the recipe"})
+            column = column.model_copy(update={"type": "text", "used": True, "reason": reason("said")})
         elif column.name == section.image:
-            column = column.model_copy(update={"type": "image", "used": True, "reason": "said in the recipe"})
+            column = column.model_copy(update={"type": "image", "used": True, "reason": reason("said")})
         elif column.name in helpers:
-            column = column.model_copy(update={"used": False, "reason": "decides the split"})
+            column = column.model_copy(update={"used": False, "reason": reason("splits")})
         elif source.layout in ("chat", "preference") and column.name in (MESSAGES, *PREFERENCE):
-            column = column.model_copy(update={"type": "text", "used": True, "reason": "messages"})
+            column = column.model_copy(update={"type": "text", "used": True, "reason": reason("messages")})
         elif source.layout == "words" and column.name == (section.text or TOKENS):
-            column = column.model_copy(update={"type": "text", "used": True, "reason": "words"})
+            column = column.model_copy(update={"type": "text", "used": True, "reason": reason("words-alone")})
         elif source.layout == "corpus" and column.name == "document":
-            column = column.model_copy(update={"type": "identifier", "used": False, "reason": "names the document"})
+            column = column.model_copy(update={"type": "identifier", "used": False, "reason": reason("names-document")})
         elif source.layout == "corpus" and column.name == "text":
-            column = column.model_copy(update={"type": "text", "used": True, "reason": "the corpus"})
+            column = column.model_copy(update={"type": "text", "used": True, "reason": reason("corpus")})
         chosen.append(column)
     return tuple(chosen)
 
@@ -145,11 +146,11 @@ def _choose(columns: tuple[Column, ...], section: Data, source: Source, helpers:
 def _kind(columns: tuple[Column, ...], section: Data, source: Source) -> tuple[Kind, tuple[Column, ...]]:
     """The kind of data, and the columns with those it cannot use marked so."""
     if source.layout == "chat":
-        return "chat", _only(columns, (MESSAGES,), "only the messages are used")
+        return "chat", _only(columns, (MESSAGES,), reason("only-messages"))
     if source.layout == "preference":
-        return "preference", _only(columns, PREFERENCE, "only prompts and answers are used")
+        return "preference", _only(columns, PREFERENCE, reason("only-pairs"))
     if source.layout == "words":
-        return "words", _only(columns, (section.text or TOKENS,), "only the words are used")
+        return "words", _only(columns, (section.text or TOKENS,), reason("only-words"))
     used = [column for column in columns if column.used]
     images = [column for column in used if column.type == "image"]
     texts = [column for column in used if column.type == "text"]
@@ -158,11 +159,11 @@ def _kind(columns: tuple[Column, ...], section: Data, source: Source) -> tuple[K
         if text is None:
             raise DataError(f"{source.origin}: no column of text for language modelling; name it with data.text")
         corpus = section.task == "language-modelling" or source.layout == "corpus"
-        return ("corpus" if corpus else "text"), _only(columns, (text,), "only the text is used")
+        return ("corpus" if corpus else "text"), _only(columns, (text,), reason("only-text"))
     if section.image or images:
-        return "image", _only(columns, (section.image or images[0].name,), "only the image is used")
+        return "image", _only(columns, (section.image or images[0].name,), reason("only-image"))
     if texts and len(texts) == len(used):
-        return "text", _only(columns, (texts[0].name,), f"only the text {texts[0].name!r} is used")
+        return "text", _only(columns, (texts[0].name,), reason("only-this-text", name=texts[0].name))
     if not any(column.used for column in columns):
         raise DataError(f"{source.origin}: no column to learn from: {_reasons(columns)}")
     return "tabular", columns
@@ -172,11 +173,9 @@ def _reasons(columns: tuple[Column, ...]) -> str:
     return "; ".join(f"{column.name} ({column.reason})" for column in columns) or "there is only the target"
 
 
-def _only(columns: tuple[Column, ...], names: tuple[str, ...], reason: str) -> tuple[Column, ...]:
+def _only(columns: tuple[Column, ...], names: tuple[str, ...], why: str) -> tuple[Column, ...]:
     return tuple(
-        column.model_copy(update={"used": False, "reason": reason})
-        if column.name not in names and column.used
-        else column
+        column.model_copy(update={"used": False, "reason": why}) if column.name not in names and column.used else column
         for column in columns
     )
 
@@ -184,13 +183,13 @@ def _only(columns: tuple[Column, ...], names: tuple[str, ...], reason: str) -> t
 def _task(source: Source, target: str | None, section: Data, kind: Kind, several: str | None) -> tuple[Task, str]:
     """The task and why; `several` says how it is known that a row has several labels."""
     if kind == "preference":
-        return "preference", "said in the recipe" if section.task else "there are answers that were chosen and rejected"
+        return "preference", reason("said" if section.task else "task.pairs")
     if kind == "words":
-        return "token-classification", "said in the recipe" if section.task else "there are words with a tag each"
+        return "token-classification", reason("said" if section.task else "task.tags")
     if kind == "chat":
-        return "language-modelling", "said in the recipe" if section.task else "the source holds conversations"
+        return "language-modelling", reason("said" if section.task else "task.chats")
     if kind == "corpus":
-        return "language-modelling", "said in the recipe" if section.task else "the source is a corpus"
+        return "language-modelling", reason("said" if section.task else "task.corpus")
     if target is None:
         columns = ", ".join(source.frame.columns)
         raise DataError(f"{source.origin}: say which column to predict with data.target (columns: {columns})")
@@ -202,7 +201,7 @@ def _task(source: Source, target: str | None, section: Data, kind: Kind, several
     if section.task is not None:
         if section.task == "regression" and not values.dtype.is_numeric():
             raise DataError(f"{source.origin}: regression needs numbers, but the target {target!r} is {values.dtype}")
-        return section.task, "said in the recipe"
+        return section.task, reason("said")
     return _inferred(values, source.origin)
 
 
@@ -215,11 +214,11 @@ def _inferred(values: pl.Series, origin: str) -> tuple[Task, str]:
                 f"{origin}: the target {values.name!r} has {distinct} different words in {len(values)} rows; "
                 "is it the right column?"
             )
-        return "classification", f"the target has {distinct} different words"
+        return "classification", reason("task.words", distinct=distinct)
     whole = values.dtype.is_integer() or bool((values == values.round()).all())
     if whole and distinct <= CLASSES_OF_INTEGERS:
-        return "classification", f"the target has {distinct} different whole numbers"
-    return "regression", f"the target has {distinct} different numbers"
+        return "classification", reason("task.whole-numbers", distinct=distinct)
+    return "regression", reason("task.numbers", distinct=distinct)
 
 
 def _answers(values: pl.Series, origin: str, section: Data) -> pl.Series:

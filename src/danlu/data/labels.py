@@ -14,6 +14,7 @@ import polars as pl
 from danlu.core.errors import DataError
 from danlu.data.disk import DiskFrame, Table
 from danlu.data.place import Source
+from danlu.data.reasons import reason
 from danlu.recipe.sections import Data
 
 COLUMN = "labels"  # of what several columns become
@@ -51,7 +52,7 @@ def labelled(source: Source, section: Data) -> Labelled | None:
         return None
     values = source.frame.schema[target]
     if isinstance(values, pl.List | pl.Array) and not values.inner.is_nested():
-        return _rewritten(source, target, None, "the target holds lists")
+        return _rewritten(source, target, None, reason("task.lists"))
     separator = section.target_separator
     if separator is None:
         if section.task == "multi-label":
@@ -62,7 +63,7 @@ def labelled(source: Source, section: Data) -> Labelled | None:
         return None
     if values != pl.String:
         raise DataError(f"{source.origin}: the target {target!r} holds {values}, which has no {separator!r} to cut at")
-    return _rewritten(source, target, separator, f"the target is cut at {separator!r}")
+    return _rewritten(source, target, separator, reason("task.cut", separator=separator))
 
 
 def read_labels(text: str) -> list[str]:
@@ -76,10 +77,10 @@ def written(labels: Iterable[Any]) -> str:
     return json.dumps(sorted({str(label) for label in labels}), ensure_ascii=False)
 
 
-def _rewritten(source: Source, target: str, separator: str | None, reason: str) -> Labelled:
+def _rewritten(source: Source, target: str, separator: str | None, why: str) -> Labelled:
     """A column of lists or of words with separators as the column that is kept."""
     column = pl.col(target).map_batches(partial(_texts, separator=separator), return_dtype=pl.String)
-    return Labelled(replace(source, frame=_changed(source.frame, column)), target, reason)
+    return Labelled(replace(source, frame=_changed(source.frame, column)), target, why)
 
 
 def _texts(values: pl.Series, separator: str | None) -> pl.Series:
@@ -105,7 +106,7 @@ def _of_columns(source: Source, names: Sequence[str]) -> Labelled:
     while target in others:
         target += "_"
     frame = _changed(source.frame, column.alias(target), [*others, target])
-    return Labelled(replace(source, frame=frame), target, f"the target is {len(names)} columns")
+    return Labelled(replace(source, frame=frame), target, reason("task.columns", columns=len(names)))
 
 
 def _names(rows: pl.Series) -> pl.Series:

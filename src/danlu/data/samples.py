@@ -1,15 +1,19 @@
 """A few training samples to look at, as plain values: rows of a table, texts, thumbnails of images."""
 
 import base64
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 
 from danlu.core.errors import DataError
+from danlu.data.chats.messages import MESSAGES, PREFERENCE, read_messages
 from danlu.data.dataset import Dataset
 from danlu.data.images.decode import Reference, decode
+from danlu.data.labels import read_labels
 from danlu.data.splits import Part
+from danlu.data.tags import read_list
 
 SHOWN_ROWS, SHOWN_IMAGES = 5, 12
 LONGEST = 200  # characters of a value
@@ -34,7 +38,30 @@ def samples(dataset: Dataset, train: Part) -> dict[str, Any]:
         pictures = [thumbnail(reference, dataset) for reference in frame[dataset.content].to_list()]
         shown = [{"label": str(label), "png": png} for label, png in zip(labels, pictures, strict=True) if png]
         return {"images": shown}
-    return {"columns": names, "rows": [[word(value) for value in row] for row in frame.rows()]}
+    return {"columns": names, "rows": readable(dataset, names, frame.rows())}
+
+
+def readable(dataset: Dataset, names: list[str], rows: list[tuple[Any, ...]]) -> list[list[str]]:
+    """Rows of these columns as a person reads them: what is kept as JSON text, as the words that it holds."""
+    forms = [_form(dataset, name) for name in names]
+    return [
+        [word(value if value is None else form(value)) for form, value in zip(forms, row, strict=True)] for row in rows
+    ]
+
+
+def _form(dataset: Dataset, name: str) -> Callable[[Any], Any]:
+    """How a column's values are read: conversations a line a message, tagged words and labels as lists."""
+    if dataset.kind in ("chat", "preference") and name in (MESSAGES, *PREFERENCE):
+        return _conversation
+    if dataset.kind == "words" and name in (dataset.content, dataset.target):
+        return lambda text: " ".join(read_list(text))
+    if dataset.task == "multi-label" and name == dataset.target:
+        return lambda text: ", ".join(read_labels(text))
+    return lambda value: value
+
+
+def _conversation(text: str) -> str:
+    return "\n".join(f"{message['role']}: {message['content']}" for message in read_messages(text))
 
 
 def word(value: Any) -> str:

@@ -110,8 +110,11 @@ def compute_metrics(names: Iterable[str], truth: Truth) -> dict[str, float]:
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def metrics_for(task: str, asked: tuple[str, ...] | None) -> tuple[str, ...]:
+def metrics_for(task: str, asked: tuple[str, ...] | None, key: str = "evaluation.metrics") -> tuple[str, ...]:
     """The metrics to compute: those asked for, or the usual ones of the task.
+
+    Args:
+        key: of the recipe, where they are asked for.
 
     Raises:
         RecipeError: one is unknown or does not fit the task.
@@ -125,7 +128,7 @@ def metrics_for(task: str, asked: tuple[str, ...] | None) -> tuple[str, ...]:
             metric_named(name)
         elif name not in fitting:
             message = f"no metric {name!r} for {task}{suggestion(name, fitting)}"
-            raise RecipeError(Problem("", "evaluation.metrics", message))
+            raise RecipeError(Problem("", key, message))
     return asked
 
 

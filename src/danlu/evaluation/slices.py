@@ -13,8 +13,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from danlu.core.errors import Problem, RecipeError
+from danlu.core.names import suggestion
+from danlu.data.dataset import Dataset
 from danlu.evaluation.intervals import Resampling, over_resamples
 from danlu.evaluation.metric import Metric, Truth
+from danlu.evaluation.metrics import metric_named, metrics_for
+from danlu.recipe.sections import Slices
 
 FEWEST = 20  # samples in a slice, and in the rest
 SMALLEST_SHARE = 0.01
@@ -41,20 +46,53 @@ class Slice:
     inside: np.ndarray
 
 
-def slices_of(frame: pl.DataFrame, measured: Mapping[tuple[str, str], np.ndarray]) -> list[Slice]:
+def slices_of(
+    frame: pl.DataFrame, measured: Mapping[tuple[str, str], np.ndarray], least: int | None = None
+) -> list[Slice]:
     """The slices worth looking at: large enough, and not all but a few.
 
     Args:
         frame: the columns of a split that are told apart, one row a sample.
         measured: numbers of each sample by column and kind, as length of a text or brightness of an image, [samples].
+        least: samples of a slice, and of the rest; FEWEST, and of a slice SMALLEST_SHARE, when left out.
     """
     found = [each for values in frame for each in _of_column(values)]
     for (column, kind), numbers in measured.items():
         found += _ranges(column, kind, np.asarray(numbers, dtype=np.float64))
-    least = max(FEWEST, int(np.ceil(SMALLEST_SHARE * frame.height)))
-    held = [each for each in found if least <= each.inside.sum() <= frame.height - FEWEST]
+    rest = FEWEST if least is None else least
+    least = max(FEWEST, int(np.ceil(SMALLEST_SHARE * frame.height))) if least is None else least
+    held = [each for each in found if least <= each.inside.sum() <= frame.height - rest]
     distinct = {each.inside.tobytes(): each for each in reversed(held)}
     return list(reversed(distinct.values()))[:MOST_SLICES]
+
+
+def check_slices(asked: bool | Slices, dataset: Dataset) -> None:
+    """Refuse what could not be looked at after training.
+
+    Raises:
+        RecipeError: the metric does not fit the task or cannot be resampled quickly, or there is no such column.
+    """
+    if isinstance(asked, bool):
+        return
+    if asked.metric is not None:
+        key = "evaluation.slices.metric"
+        (name,) = metrics_for(dataset.task, (asked.metric,), key)
+        metric = metric_named(name)
+        if not (metric.quick and metric.resampled):
+            message = f"{name} cannot be resampled for hundreds of parts; say one of danlu's own that is a mean or rank"
+            raise RecipeError(Problem("", key, message))
+    fitting = [each.name for each in dataset.columns if makes_parts(each.type, asked=True)]
+    for name in asked.columns or ():
+        if name not in fitting:
+            known = name in dataset.frame.columns
+            why = "holds what no parts are made of" if known else f"no such column{suggestion(name, fitting)}"
+            message = f"{name!r}: {why} (columns: {', '.join(fitting)})"
+            raise RecipeError(Problem("", "evaluation.slices.columns", message))
+
+
+def makes_parts(kind: str, asked: bool = False) -> bool:
+    """Whether a column's values make parts; an identifier's, which is also one that the recipe drops, only if asked."""
+    return kind in ("number", "category") or (asked and kind in ("identifier", "text", "image"))
 
 
 def judge_slices(slices: list[Slice], metric: Metric, truth: Truth, how: Resampling) -> list[dict[str, Any]]:

@@ -401,6 +401,20 @@ class Folds(Frozen):
         return tuple(filter(None, (self.grouped, self.column)))
 
 
+class Slices(Frozen):
+    """Which parts of the test split are looked at, and by what."""
+
+    metric: str | None = Field(
+        default=None, description="as recall-positive or rmse; the task's main one when left out"
+    )
+    columns: tuple[str, ...] | None = Field(
+        default=None, description="whose values make parts, also such as the model is not given; any when left out"
+    )
+    min_size: Annotated[int, Field(ge=2)] | None = Field(
+        default=None, description="samples of a part; 20, and one in a hundred, when left out"
+    )
+
+
 class Evaluation(Frozen):
     """How the trained model is judged."""
 
@@ -419,7 +433,7 @@ class Evaluation(Frozen):
         default="none", description="of a classifier's probabilities, fitted on validation"
     )
     threshold: Threshold | None = Field(default=None, description="the likelier of two classes when left out")
-    slices: bool = Field(default=True, description="look for parts of the test split that are answered worse")
+    slices: bool | Slices = Field(default=True, description="look for parts of the test split that are answered worse")
     robustness: tuple[Annotated[Component, OneOf("perturbation")], ...] = Field(
         default=(), description="also judge the model on harder versions of the test rows"
     )

@@ -18,6 +18,7 @@ from danlu.report.page import environment_rows
 from danlu.report.readings import Json, splits_of
 from danlu.report.tongue import Tongue, tongue_of
 from danlu.report.writing import number, percent, rounded, short, signed
+from danlu.report.written import findings
 
 BEGIN, END = "<!-- yours -->", "<!-- end of yours -->"
 MOST_SLICES, MOST_CLASSES = 10, 50
@@ -97,7 +98,7 @@ def _data(t: Tongue, profile: Json) -> Iterator[str]:
     yield f"- {t('samples')}: {profile['rows']:,} ({sizes})"
     if profile["findings"]:
         yield f"- {t('card.findings')}:"
-        yield from (f"  - {_plain(each['subject'])}: {_plain(each['message'])}" for each in profile["findings"])
+        yield from (f"  - {_plain(each['subject'])}: {_plain(each['message'])}" for each in findings(t, profile))
     yield ""
 
 

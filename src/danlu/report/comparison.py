@@ -94,7 +94,7 @@ def _rows(t: Tongue, found: Json) -> list[Json]:
             "name": name,
             "meaning": t(f"metric.{name}") if t.has(f"metric.{name}") else "",
             "figures": [number(figures.get(run)) or "–" for run in found["runs"]],
-            "apart": [difference(each["metrics"].get(name)) for each in found["differences"]],
+            "apart": [difference(each["metrics"].get(name), name) for each in found["differences"]],
         }
         for name, figures in found["metrics"].items()
     ]

@@ -4,6 +4,7 @@ from danlu.report.figures import balance_bars, class_bars, number_bars, sparklin
 from danlu.report.readings import Json
 from danlu.report.tongue import Tongue
 from danlu.report.words import spread
+from danlu.report.written import reason
 
 MOST_CLASSES = 20  # drawn; more are told in a sentence and a table
 PARTS = ("train", "validation", "test")
@@ -14,6 +15,8 @@ def described(t: Tongue, profile: Json) -> Json:
     return {
         "target": _target(t, profile["target"]),
         "balance": _balance(t, (profile["target"] or {}).get("balanced")),
+        "task_reason": reason(t, profile["task_reason"]),
+        "dropped": [(reason(t, why), count) for why, count in profile["dropped"].items()],
         "columns": [_column(t, column, int(profile["rows"])) for column in profile["columns"]],
     }
 
@@ -43,7 +46,7 @@ def _balance(t: Tongue, balanced: Json | None) -> Json:
     classes, weights = balanced["classes"], balanced["weights"]
     before, after = ({label: counts[when] for label, counts in classes.items()} for when in ("before", "after"))
     return {
-        "effect": balanced["effect"],
+        "effect": reason(t, balanced["effect"]),
         "figure": balance_bars(t, before, after) if before != after and len(classes) <= MOST_CLASSES else "",
         "weighted": bool(weights),
         "rows": [(label, before[label], after[label], weights.get(label)) for label in classes],
@@ -55,6 +58,7 @@ def _column(t: Tongue, column: Json, rows: int) -> Json:
     drawn = column if "histogram" in column else column.get("characters", {})
     return {
         **column,
+        "reason": reason(t, column["reason"]),
         "missing_share": f" ({column['missing'] / rows:.1%})" if column["missing"] and rows else "",
         "spark": sparkline(t, drawn) if "histogram" in drawn else "",
         "spread": spread(t, column),

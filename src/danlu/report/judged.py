@@ -6,6 +6,7 @@ In: the evaluation as it was read. Out: for each section its figures and rows; e
 import json
 from typing import Any
 
+from danlu.evaluation.metrics import METRICS
 from danlu.report.curve_figures import (
     abstention_curve,
     calibration_curve,
@@ -21,8 +22,9 @@ from danlu.report.words import baseline_meaning, confusions, looks, slice_told, 
 from danlu.report.writing import number, percent, rounded, short, signed
 
 MOST_ROWS = 500  # of a table of classes, so that the page stays small
-MOST_SLICES = 25
+MOST_SLICES, FEW_SLICES = 25, 12  # of those that are worse, and where fewer are
 MOST_FOLDS = 20  # whose figures are told one by one
+WRONG = {"confidence": "wrong answer", "labels": "row", "tags": "sentence"}  # what worst errors are counted in
 OF_CLASSES = ("precision", "recall", "f1", "auroc", "average-precision")
 
 
@@ -38,7 +40,7 @@ def judged(t: Tongue, evaluation: Json, worst: Json) -> Json:
         "abstention": _abstention(t, test),
         "slices": _slices(t, evaluation),
         "robustness": _robustness(t, evaluation),
-        "worst": worst,
+        "worst": _worst(t, worst),
         "folds": _folds(t, evaluation),
         "looks": looks(t, evaluation["looks"]["test"]) if "looks" in evaluation else "",
     }
@@ -50,10 +52,13 @@ def _metrics(t: Tongue, evaluation: Json) -> Json:
         return {}
     baselines = evaluation.get("baselines", {})
     told = {name: baseline_meaning(t, name, each.get("meaning", "")) for name, each in baselines.items()}
-    how = evaluation.get("intervals")
+    how, rows, splits = evaluation.get("intervals"), metric_rows(evaluation), splits_of(evaluation)
     return {
-        "splits": splits_of(evaluation),
+        "splits": splits,
         "caution": t("metrics.caution" if "validation" in evaluation else "metrics.caution.refit"),
+        "has": {
+            split: any(figure.value is not None for row in rows for figure in row.figures[split]) for split in splits
+        },
         "judged": [t("model"), *baselines],
         "meanings": told,
         "rows": [
@@ -62,11 +67,9 @@ def _metrics(t: Tongue, evaluation: Json) -> Json:
                 "meaning": t(f"metric.{row.name}") if t.has(f"metric.{row.name}") else row.meaning,
                 "direction": t(row.direction) if row.direction else "",
                 "figures": row.figures,
-                "intervals": {
-                    split: bounds(evaluation.get(split, {}).get(row.name, {})) for split in splits_of(evaluation)
-                },
+                "intervals": {split: bounds(evaluation[split].get(row.name, {})) for split in splits},
             }
-            for row in metric_rows(evaluation)
+            for row in rows
         ],
         "how": how and _how(t, how),
     }
@@ -89,12 +92,22 @@ def bounds(figure: Json) -> str:
     return f"{rounded(figure['low'])} – {rounded(figure['high'])}" if "low" in figure else ""
 
 
-def difference(figure: Json | None) -> Json:
-    """A difference as a cell tells it, and whether 0 is surely not within."""
+def difference(figure: Json | None, metric: str) -> Json:
+    """A difference as a cell tells it.
+
+    Args:
+        figure: value, and low and high where there is an interval.
+        metric: tells whether more is better.
+
+    Returns:
+        value, interval, sure: better or worse where 0 is surely not within, apart where the metric does not tell.
+    """
     if figure is None:
-        return {"value": "", "interval": "", "sure": False}
+        return {"value": "", "interval": "", "sure": ""}
     told = f"{signed(figure['low'])} – {signed(figure['high'])}" if "low" in figure else ""
-    sure = "low" in figure and (figure["low"] > 0 or figure["high"] < 0)
+    sure, known = "", METRICS.get(metric)
+    if "low" in figure and (figure["low"] > 0 or figure["high"] < 0):
+        sure = "apart" if known is None else ("better" if (figure["low"] > 0) == known.higher_is_better else "worse")
     return {"value": signed(figure["value"]), "interval": told, "sure": sure}
 
 
@@ -111,7 +124,7 @@ def _baselines(t: Tongue, evaluation: Json) -> Json:
     return {
         "confidence": percent(evaluation["intervals"]["confidence"]),
         "names": list(found),
-        "rows": [(name, [difference(each.get(name)) for each in found.values()]) for name in names],
+        "rows": [(name, [difference(each.get(name), name) for each in found.values()]) for name in names],
     }
 
 
@@ -203,11 +216,15 @@ def _slices(t: Tongue, evaluation: Json) -> Json:
     slices = evaluation.get("slices") or {}
     if not slices.get("found"):
         return {}
-    rows = [{**each, "told": slice_told(t, each), "apart": difference(each)} for each in _with_value(slices["found"])]
+    metric, most = slices["metric"], max(FEW_SLICES, min(MOST_SLICES, sum(each["worse"] for each in slices["found"])))
+    rows = [
+        {**each, "told": slice_told(t, each), "apart": difference(each, metric)}
+        for each in _with_value(slices["found"])
+    ]
     return {
-        "metric": slices["metric"],
+        "metric": metric,
         "sentence": slices_told(t, evaluation),
-        "rows": rows[:MOST_SLICES],
+        "rows": rows[:most],
         "count": len(rows),
     }
 
@@ -229,7 +246,7 @@ def _robustness(t: Tongue, evaluation: Json) -> Json:
 
 def _harder(perturbation: Json, name: str) -> tuple[float | None, Json]:
     """A metric on a harder version, and how it differs."""
-    return perturbation["metrics"].get(name, {}).get("value"), difference(perturbation["differences"].get(name))
+    return perturbation["metrics"].get(name, {}).get("value"), difference(perturbation["differences"].get(name), name)
 
 
 def _options(perturbation: Json) -> str:
@@ -242,6 +259,14 @@ def _options(perturbation: Json) -> str:
 def _with_value(found: list[Json]) -> list[Json]:
     """Slices whose difference stands where a figure's value does; their own figure beside it."""
     return [{**each, "own": each["value"], "value": each["difference"]} for each in found]
+
+
+def _worst(t: Tongue, worst: Json) -> Json:
+    """The worst errors, and a sentence about which they are."""
+    if not worst:
+        return {}
+    counted = {"count": t.counted(worst["count"], WRONG[worst["by"]])} if worst["by"] in WRONG else {}
+    return {**worst, "sentence": t(f"worst.{worst['by']}", **counted)}
 
 
 def _folds(t: Tongue, evaluation: Json) -> Json:

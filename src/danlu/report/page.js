@@ -43,6 +43,16 @@ if (explorer) {
   show();
 }
 
+// On a narrow screen such a table is a list: what stands above a column is said beside each of its figures.
+const roles = { TABLE: "table", THEAD: "rowgroup", TBODY: "rowgroup", TR: "row", TD: "cell" };
+for (const table of document.querySelectorAll("table.stacked")) {
+  const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  for (const cell of table.querySelectorAll("tbody td")) cell.dataset.label = heads[cell.cellIndex];
+  for (const part of [table, ...table.querySelectorAll("thead, tbody, tr, td")]) part.role = roles[part.tagName];
+  for (const cell of table.querySelectorAll("th")) cell.role = cell.scope === "row" ? "rowheader" : "columnheader";
+  table.classList.add("labelled");
+}
+
 // Paper has no folded parts.
 let folded = [];
 addEventListener("beforeprint", () => {

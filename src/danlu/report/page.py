@@ -11,7 +11,7 @@ from typing import Any
 from danlu.artifacts.files import read_json, write_text
 from danlu.artifacts.lines import ALARMS, THROUGHPUT, read_lines
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, REPORT, WORST, RunDirectory
-from danlu.report import words
+from danlu.report import words, written
 from danlu.report.described import described
 from danlu.report.figures import training_curves
 from danlu.report.judged import MOST_ROWS, judged
@@ -47,6 +47,7 @@ def write_report(run: RunDirectory, language: str = "en") -> Path:
         title=t("title", run=run.path.resolve().name),
         summary=words.summarise(t, profile, evaluation),
         profile=profile,
+        findings=written.findings(t, profile),
         **judged(t, evaluation, _worst(run)),
         **described(t, profile),
         training=_training(t, run, evaluation),
@@ -72,7 +73,7 @@ def _training(t: Tongue, run: RunDirectory, evaluation: Json) -> Json:
         "figure": training_curves(t, log),
         "kept": words.kept(t, kept_step(log)),
         "learned": words.learned(t, learning(log, evaluation)),
-        "alarms": read_lines(run.path / ALARMS),
+        "alarms": written.alarms(t, read_lines(run.path / ALARMS)),
         "throughput": words.throughput(t, read_lines(run.path / THROUGHPUT)),
         "lr_range": inlined(searched, "lr-range", t("label.lr range")) if searched.is_file() else "",
     }

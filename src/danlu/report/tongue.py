@@ -28,6 +28,17 @@ class Tongue:
     def has(self, key: str) -> bool:
         return key in WORDS
 
+    def book(self, without: str, begin: str = "") -> dict[str, str]:
+        """Everything under keys that begin so, in this language.
+
+        Args:
+            without: the part of their beginning that the keys are given without.
+            begin: the rest of it.
+        """
+        place = LANGUAGES.index(self.language)
+        found = {key: said[place] for key, said in WORDS.items() if key.startswith(without + begin)}
+        return {key.removeprefix(without): said for key, said in found.items()}
+
     def counted(self, count: int, noun: str) -> str:
         """A count with its noun: `1 row`, `1,797 images`."""
         one, _, several = self(f"noun.{noun}").partition("|")

@@ -156,7 +156,7 @@ def slices_told(t: Tongue, evaluation: Json) -> str:
         return ""
     worse = [each for each in slices["found"] if each["worse"]]
     if not worse:
-        return t("slices.none", count=slices["looked_at"])
+        return t("slices.none", count=slices["looked_at"], metric=slices["metric"])
     first = worse[0]
     return t(
         "slices.worse",

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from danlu.artifacts.lines import ALARMS, append_line, keep_until
 from danlu.core.console import say
+from danlu.core.sentences import sentence
 from danlu.training.callbacks import Callback, Setting
+from danlu.training.sentences import ALARMS as WORDS
 
 REMEMBERED = 200  # steps whose norms the median is taken of
 LEAST = 20  # norms without which a median says little
@@ -64,12 +66,7 @@ class Alarms(Callback):
         self.unread = []
         recent = list(self.norms)[-LEAST:]
         if len(recent) == LEAST and max(recent) < VANISHED:
-            self._tell(
-                "vanishing gradient",
-                self.step,
-                f"the gradient's norm has been below {VANISHED:g} for {LEAST} steps: training has come to a stand; "
-                "a higher learning rate, normalisation layers or other activations may help",
-            )
+            self._tell("vanishing-gradient", self.step, bound=VANISHED, steps=LEAST)
 
     def on_end(self) -> None:
         self.unread = []
@@ -99,13 +96,7 @@ class Alarms(Callback):
             return
         usual = self._median() if len(self.norms) >= LEAST else 0.0
         if usual > 0 and norm > SUDDEN * usual:
-            self._tell(
-                "exploding gradient",
-                step,
-                f"the gradient's norm is {norm:.3g}, {norm / usual:,.0f} times its median of the steps before "
-                f"({usual:.3g}): a lower learning rate, a longer warm-up or training.clip_norm may help; "
-                "a strange sample in the data may cause it",
-            )
+            self._tell("exploding-gradient", step, norm=norm, times=norm / usual, usual=usual)
         self._remember(norm)
 
     def _median(self) -> float:
@@ -125,22 +116,19 @@ class Alarms(Callback):
         self.silent[name] = silent
         share = float((silent >= SILENT).float().mean())
         if share >= MANY:
-            self._tell(
-                f"dead units in {name}",
-                self.step,
-                f"{share:.0%} of the {len(fired):,} units of {name} answered 0 to every sample looked at in {SILENT} "
-                "validations, so they learn nothing any more: a lower learning rate, a normalisation before them, or "
-                "gelu in place of relu may help",
-            )
+            self._tell("dead-units", self.step, share=share, units=len(fired), layer=name, validations=SILENT)
 
-    def _tell(self, kind: str, step: int, message: str) -> None:
+    def _tell(self, key: str, step: int, **figures: float | str) -> None:
         """Once for each kind: a run that goes wrong does so at every step."""
+        kind = sentence(WORDS, f"{key}.kind", figures)
         if kind in self.told:
             return
         self.told.add(kind)
+        message = sentence(WORDS, key, figures)
         say(f"step {step:,}: {message}")
         if self.file is not None:
-            append_line(self.file, {"step": step, "kind": kind, "message": message})
+            told = {"step": step, "kind": kind, "message": message, "key": key, "figures": figures}
+            append_line(self.file, told)
 
 
 def _note(

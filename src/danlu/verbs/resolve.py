@@ -14,6 +14,7 @@ from danlu.data.tabular.impute import Impute, KeepGaps
 from danlu.evaluation.decisions import counted_metric
 from danlu.evaluation.metrics import METRICS, metrics_for
 from danlu.evaluation.perturbations import Perturbation
+from danlu.evaluation.slices import check_slices
 from danlu.models.base import FitsItself, Model
 from danlu.models.table import Transformer
 from danlu.recipe.schema import Recipe
@@ -62,6 +63,7 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     refuse_teacher(recipe, dataset)
     metrics = metrics_for(dataset.task, recipe.evaluation.metrics)
     _check_threshold(recipe.evaluation.threshold, dataset)
+    check_slices(recipe.evaluation.slices, dataset)
     data = recipe.data.model_copy(
         update={
             "task": dataset.task,

@@ -1,4 +1,4 @@
-"""What is known of a split's rows, to look for parts of it that are answered worse."""
+"""What is known of a split's rows, to look for parts of it that are answered worse, by what the recipe asks."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ from danlu.data.splits import Part
 from danlu.evaluation.evaluate import Question
 from danlu.evaluation.metric import Truth
 from danlu.evaluation.metrics import metric_named
-from danlu.evaluation.slices import judge_slices, slices_of
+from danlu.evaluation.slices import judge_slices, makes_parts, slices_of
+from danlu.recipe.sections import Slices
 from danlu.verbs.prepare import Opened, spread_over
 
 MOST_IMAGES, MOST_ROWS = 5_000, 50_000  # looked at
@@ -17,43 +18,52 @@ SHORTEST = 32  # pixels of an image's shorter side are enough for its brightness
 
 
 def sliced(opened: Opened, question: Question, truth: Truth) -> dict[str, Any]:
-    """The test split's slices by the main metric, the worst first; nothing where intervals are not wanted.
+    """The test split's slices by the asked or the main metric, the worst first; nothing where no intervals are wanted.
 
     Args:
         truth: of the test split.
     """
-    how, metric = question.of("test"), metric_named(question.main)
-    if how is None or not opened.recipe.evaluation.slices or not metric.quick:
+    asked = opened.recipe.evaluation.slices
+    options = asked if isinstance(asked, Slices) else Slices()
+    name = options.metric or question.main
+    how, metric = question.of("test"), metric_named(name)
+    if how is None or asked is False or not metric.quick:
         return {}
     chosen = spread_over(len(truth), MOST_IMAGES if opened.dataset.kind == "image" else MOST_ROWS)
     part = Part(opened.splits.test.rows[chosen], opened.splits.test.whole)
-    found = slices_of(*_known(opened, part))
+    found = slices_of(*_known(opened, part, options.columns), options.min_size)
     return {
-        "metric": question.main,
+        "metric": name,
         "rows": len(chosen),
         "looked_at": len(found),
         "found": judge_slices(found, metric, truth.take(chosen), how),
     }
 
 
-def _known(opened: Opened, part: Part) -> tuple[pl.DataFrame, dict[tuple[str, str], np.ndarray]]:
+def _known(
+    opened: Opened, part: Part, asked: tuple[str, ...] | None
+) -> tuple[pl.DataFrame, dict[tuple[str, str], np.ndarray]]:
     """Columns that rows may be told apart by, and the length or brightness of what the model is shown."""
     dataset, measured = opened.dataset, dict[tuple[str, str], np.ndarray]()
     content = dataset.content if dataset.kind != "tabular" else None
+    columns = [column for column in dataset.columns if asked is None or column.name in asked]
     names = [
         column.name
-        for column in dataset.columns
-        if column.name not in (content, dataset.target) and column.type in ("number", "category")
+        for column in columns
+        if column.name not in (content, dataset.target)
+        and column.type not in ("text", "image")
+        and makes_parts(column.type, asked is not None)
     ]
     texts = [
         column.name
-        for column in dataset.columns
+        for column in columns
         if column.type == "text" and part.whole.schema[column.name] == pl.String  # conversations are lists
     ]
-    for name in dict.fromkeys([content, *texts] if content and dataset.kind in ("text", "corpus") else texts):
-        lengths = part.column(name).cast(pl.String).str.len_chars().fill_null(0)
-        measured[name, "length"] = lengths.to_numpy().astype(np.float64)
-    if dataset.kind == "image":
+    shown = content is not None and (asked is None or content in asked)
+    for name in dict.fromkeys([content, *texts] if shown and dataset.kind in ("text", "corpus") else texts):
+        lengths = part.column(str(name)).cast(pl.String).str.len_chars().fill_null(0)
+        measured[str(name), "length"] = lengths.to_numpy().astype(np.float64)
+    if dataset.kind == "image" and shown:
         measured[dataset.content, "brightness"] = _brightness(opened, part)
     return part.columns(*names) if names else pl.DataFrame({"": [True] * len(part)}), measured
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.audit.classifier import auroc, features_of, out_of_fold
-from danlu.data.audit.finding import Finding, View, evenly, some
+from danlu.data.audit.finding import Finding, View, evenly, found
 
 LEVEL = 1e-3  # of all tests of a check together: one in a thousand sets without drift raises an alarm
 LEAST_DISTANCE = 0.1  # between distributions; less may be certain in much data, and does not matter
@@ -18,28 +18,18 @@ def drifting_columns(view: View) -> list[Finding]:
     """Columns whose distribution differs between the training split and another (Kolmogorov-Smirnov, chi-squared)."""
     columns = [column for column in view.dataset.used if column.type in ("number", "category", "datetime")]
     parts = [name for name in ("validation", "test") if view.frames[name].height >= FEWEST]
-    found: list[tuple[float, str, str]] = []
+    apart: list[tuple[float, str, str]] = []
     for name in parts:
         for column in columns:
             one, other = view.train[column.name], view.frames[name][column.name]
             words = column.type == "category" or one.dtype == pl.String
             distance, chance = _frequencies(one, other) if words else _distributions(one, other)
             if distance >= LEAST_DISTANCE and chance * len(columns) * len(parts) < LEVEL:
-                found.append((distance, column.name, name))
-    if not found:
+                apart.append((distance, column.name, name))
+    if not apart:
         return []
-    found.sort(reverse=True)
-    named = some([f"{column} ({split}, {distance:.2f})" for distance, column, split in found])
-    return [
-        Finding(
-            severity="warning",
-            subject="drift",
-            message=f"{len({column for _, column, _ in found})} columns are distributed otherwise than in the training "
-            f"split: {named}; the figures tell of other data than the model learned from",
-            cure="look at how the rows were collected; data.split.by decides which are compared",
-            figures={"columns": [{"column": c, "split": s, "distance": d} for d, c, s in found]},
-        )
-    ]
+    told = [{"column": c, "split": s, "distance": d} for d, c, s in sorted(apart, reverse=True)]
+    return [found("drifting-columns", "warning", count=len({column for _, column, _ in apart}), columns=told)]
 
 
 def _distributions(one: pl.Series, other: pl.Series) -> tuple[float, float]:
@@ -95,13 +85,4 @@ def told_apart(view: View) -> list[Finding]:
     deviation = math.sqrt((both.height + 1) / (12 * train.height * test.height))
     if score < LEAST_AUROC or (score - 0.5) / deviation < 3.3:
         return []
-    return [
-        Finding(
-            severity="warning",
-            subject="drift",
-            message=f"a classifier tells test rows from training rows (AUROC {score:.3f} ± {deviation:.3f}, 0.5 were "
-            "chance); the figures tell of other data than the model learned from",
-            cure="look at how the rows were collected; data.split.by decides which are compared",
-            figures={"auroc": score, "deviation": deviation},
-        )
-    ]
+    return [found("told-apart", "warning", auroc=score, deviation=deviation)]

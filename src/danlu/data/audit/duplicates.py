@@ -1,9 +1,11 @@
 """The same row, or nearly the same, more than once: within a split, across splits, with another answer."""
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 
-from danlu.data.audit.finding import Finding, View, evenly, some
+from danlu.data.audit.finding import Finding, Severity, View, evenly, found
 from danlu.data.disk import among, repeated, row_hashes
 from danlu.data.images.check import unreadable
 from danlu.data.images.decode import read_header
@@ -19,32 +21,18 @@ def repeated_rows(view: View) -> list[Finding]:
     """Rows of validation and test that also stand in the training split, and repetitions within it."""
     inputs = row_hashes(view.dataset.frame, [column.name for column in view.dataset.used])
     train = np.sort(inputs[view.splits.train.rows])
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for name, part in (("validation", view.splits.validation), ("test", view.splits.test)):
         shared = int(among(inputs[part.rows], train).sum())
         if shared:
-            found.append(
-                Finding(
-                    severity="error" if shared > 0.2 * len(part) else "warning",
-                    subject="duplicates",
-                    message=f"{shared:,} of {len(part):,} {name} rows also stand in the training split; "
-                    "the figures flatter the model by as much",
-                    cure="data.clean.duplicates: drop",
-                    figures={"split": name, "rows": shared, "share": shared / len(part)},
-                )
-            )
+            severity: Severity = "error" if shared > 0.2 * len(part) else "warning"
+            figures: dict[str, Any] = {"split": name, "rows": shared, "of": len(part), "share": shared / len(part)}
+            findings.append(found("repeated-rows", severity, mend="data.clean.duplicates: drop", **figures))
     within = int((train[1:] == train[:-1]).sum())
     if within:
-        found.append(
-            Finding(
-                severity="note",
-                subject="duplicates",
-                message=f"{within:,} of {len(view.splits.train):,} training rows repeat an earlier one",
-                cure="data.clean.duplicates: drop",
-                figures={"split": "train", "rows": within},
-            )
-        )
-    return found
+        figures = {"split": "train", "rows": within, "of": len(view.splits.train)}
+        findings.append(found("repeated-within", "note", mend="data.clean.duplicates: drop", **figures))
+    return findings
 
 
 def contradictions(view: View) -> list[Finding]:
@@ -61,16 +49,8 @@ def contradictions(view: View) -> list[Finding]:
     if rows == 0:
         return []
     share = rows / len(kept)
-    return [
-        Finding(
-            severity="warning" if share > 0.01 else "note",
-            subject="contradictions",
-            message=f"{rows:,} of {len(kept):,} rows have the same inputs as another row but another {target!r}; "
-            "no model can be right about all of them",
-            cure="look at them; perhaps a column that tells them apart is missing",
-            figures={"rows": rows, "share": share},
-        )
-    ]
+    severity: Severity = "warning" if share > 0.01 else "note"
+    return [found("contradictions", severity, rows=rows, of=len(kept), target=target, share=share)]
 
 
 def near_copies(view: View) -> list[Finding]:
@@ -90,23 +70,23 @@ def near_copies(view: View) -> list[Finding]:
     sizes = np.cumsum([0, *(frame.height for frame in frames.values())])
     train = np.unique(groups[: sizes[1]])
     exact = set() if images else {str(value) for value in values[: sizes[1]]}
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for index, name in ((1, "validation"), (2, "test")):
         rows = range(sizes[index], sizes[index + 1])
         copies = [row for row in rows if groups[row] in train and (images or str(values[row]) not in exact)]
         if copies:
-            shown = some([_shown(values[row]) for row in copies])
-            found.append(
-                Finding(
-                    severity="warning",
-                    subject="near duplicates",
-                    message=f"{len(copies):,} of {len(rows):,} {name} {'images' if images else 'texts'} that were "
-                    f"compared are nearly the same as one of the training split: {shown}",
-                    cure="data.clean.duplicates: near",
-                    figures={"split": name, "rows": len(copies), "compared": len(rows)},
+            findings.append(
+                found(
+                    "near-images" if images else "near-texts",
+                    "warning",
+                    mend="data.clean.duplicates: near",
+                    split=name,
+                    rows=len(copies),
+                    compared=len(rows),
+                    shown=[_shown(values[row]) for row in copies],
                 )
             )
-    return found
+    return findings
 
 
 def _tiny(references: list[str | bytes], view: View) -> bool:

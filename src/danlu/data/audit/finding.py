@@ -11,6 +11,8 @@ from pydantic import Field
 
 from danlu.core.component import Component, Frozen
 from danlu.core.seeds import Seed
+from danlu.core.sentences import sentence
+from danlu.data.audit.sentences import FINDINGS
 from danlu.data.columns import Column
 from danlu.data.dataset import Dataset
 from danlu.data.labels import read_labels
@@ -26,18 +28,40 @@ class Finding(Frozen):
     """Something a person should look at before trusting the figures.
 
     Attributes:
+        key: of FINDINGS, by which pages say it in other languages.
         severity: error where the test means nothing, warning where it flatters or the model suffers, else note.
         subject: what it is about: a column's name or a kind of problem.
         message: what was found, with figures.
         cure: what mends it, a line of the recipe where there is one.
-        figures: the figures behind it.
+        figures: the figures behind it, those that the message has in its places among them.
     """
 
+    key: str
     severity: Severity
     subject: str
     message: str
     cure: str = ""
     figures: dict[str, Any] = Field(default_factory=dict)
+
+
+def found(key: str, severity: Severity, /, about: str = "", mend: str = "", **figures: Any) -> Finding:
+    """A finding as FINDINGS words it.
+
+    Args:
+        key: of FINDINGS.
+        about: the column's name; left out where FINDINGS has the subject.
+        mend: a line of the recipe; left out where FINDINGS has the cure, or there is none.
+        figures: a value for each place of the message, and whatever else is worth keeping.
+    """
+    cure = sentence(FINDINGS, f"{key}.cure", figures) if f"{key}.cure" in FINDINGS else mend
+    return Finding(
+        key=key,
+        severity=severity,
+        subject=about or FINDINGS[f"{key}.subject"],
+        message=sentence(FINDINGS, key, figures),
+        cure=cure,
+        figures=figures,
+    )
 
 
 @dataclass(frozen=True)
@@ -126,9 +150,3 @@ def _thin(part: Part, share: float, seed: Seed) -> Part:
 def evenly(count: int, most: int) -> np.ndarray:
     """Positions of at most `most` of `count` rows, spread evenly: the first of a sorted file are unlike the rest."""
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(np.int64)
-
-
-def some(values: list[str], most: int = 3) -> str:
-    """The first few of several things, and how many more there are."""
-    rest = len(values) - most
-    return ", ".join(values[:most]) + (f" and {rest} more" if rest > 0 else "")

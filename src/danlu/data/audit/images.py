@@ -1,6 +1,6 @@
 """Images that cannot be read, as far as their headers, checksums and ends show it."""
 
-from danlu.data.audit.finding import Finding, View
+from danlu.data.audit.finding import Finding, View, found
 from danlu.data.images.check import suspicious
 
 
@@ -14,11 +14,13 @@ def broken_images(view: View) -> list[Finding]:
     if not broken:
         return []
     return [
-        Finding(
-            severity="error",
-            subject="broken images",
-            message=f"{len(broken):,} of {len(references):,} images cannot be read; the first: {broken[0][1]}",
-            cure="data.clean.broken: skip",
-            figures={"images": [reason for _, reason in broken]},
+        found(
+            "broken-images",
+            "error",
+            mend="data.clean.broken: skip",
+            broken=len(broken),
+            looked_at=len(references),
+            first=broken[0][1],
+            images=[reason for _, reason in broken],
         )
     ]

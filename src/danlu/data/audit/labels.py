@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.audit.classifier import features_of, out_of_fold
-from danlu.data.audit.finding import Finding, View, evenly, some
+from danlu.data.audit.finding import Finding, View, evenly, found
 
 SKEWED = 10  # times as many samples in the largest class as in the smallest
 MOST_CLASSES, MOST_ROWS, FEWEST_ROWS = 20, 4_000, 100
@@ -21,33 +21,18 @@ def class_sizes(view: View) -> list[Finding]:
         return []
     counts = {name: _counts(part.column(target)) for name, part in view.splits.items()}
     train = counts["train"]
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for name in ("validation", "test"):
         absent = [str(label) for label in train if label not in counts[name]]
         if absent:
-            found.append(
-                Finding(
-                    severity="warning",
-                    subject=target,
-                    message=f"the {name} split has no {some([repr(label) for label in absent])}; "
-                    "nothing is measured of what it lacks",
-                    cure="data.split.by: stratified",
-                    figures={"split": name, "classes": absent},
-                )
-            )
+            figures = {"split": name, "shown": [repr(label) for label in absent], "classes": absent}
+            findings.append(found("absent-classes", "warning", target, "data.split.by: stratified", **figures))
     (small, fewest), (large, most) = (pick(train.items(), key=lambda item: item[1]) for pick in (min, max))
     if most >= SKEWED * fewest and not view.balanced:
-        found.append(
-            Finding(
-                severity="note",
-                subject=target,
-                message=f"{large!r} has {most:,} samples in training and {small!r} has {fewest:,}; "
-                "accuracy hides how the rare class fares",
-                cure="data.balance: class-weights",
-                figures={"classes": {str(label): count for label, count in train.items()}},
-            )
-        )
-    return found
+        ends = {"large": repr(large), "most": most, "small": repr(small), "fewest": fewest}
+        counted = {str(label): count for label, count in train.items()}
+        findings.append(found("skewed-classes", "note", target, "data.balance: class-weights", **ends, classes=counted))
+    return findings
 
 
 def _counts(values: pl.Series) -> dict[Any, int]:
@@ -76,17 +61,8 @@ def doubtful_labels(view: View) -> list[Finding]:
     worst = doubtful[np.argsort(own[doubtful])][:LISTED]
     rows = view.sample.train.rows[chosen[worst]].tolist()
     listed = [
-        {"row": row, "label": str(view.classes[labels[at]]), "likely": str(view.classes[likely[at]])}
+        {"row": row, "number": row + 1, "label": str(view.classes[labels[at]]), "likely": str(view.classes[likely[at]])}
         for row, at in zip(rows, worst, strict=True)
     ]
-    shown = some([f"row {each['row'] + 1} ({each['label']}, or {each['likely']}?)" for each in listed])
-    return [
-        Finding(
-            severity="note",
-            subject=str(view.dataset.target),
-            message=f"{len(doubtful):,} of {len(labels):,} training rows have a label that a simple model finds very "
-            f"unlikely: {shown}",
-            cure="look at them; wrong labels cost more than missing ones",
-            figures={"rows": listed, "count": len(doubtful)},
-        )
-    ]
+    about = str(view.dataset.target)
+    return [found("doubtful-labels", "note", about, rows=listed, count=len(doubtful), of=len(labels))]

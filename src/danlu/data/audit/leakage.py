@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from danlu.data.audit.finding import Finding, View
+from danlu.data.audit.finding import Finding, Severity, View, found
 from danlu.data.columns import ID_NAME, Column, date_format
 
 TELLING = 0.99  # balanced accuracy of one column alone, or rank correlation, from which it is suspected
@@ -16,29 +16,17 @@ def telling_columns(view: View) -> list[Finding]:
     dataset, target = view.dataset, view.dataset.target
     if dataset.kind != "tabular" or target is None:
         return []
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for column in view.columns:
         if column.type not in ("number", "category", "datetime", "identifier") or column.unique < 2:
             continue
         strength = _strength(view, column)
         if strength >= TELLING:
-            known = "would it be known before the answer is?" if column.used else "it is left out of the model"
-            found.append(
-                Finding(
-                    severity="warning" if column.used else "note",
-                    subject=column.name,
-                    message=f"alone tells {target!r} ({strength:.1%} {_measure(view)}); {known}",
-                    cure=f"data.columns: {{{column.name}: drop}}" if column.used else "",
-                    figures={"strength": strength},
-                )
-            )
-    return found
-
-
-def _measure(view: View) -> str:
-    several = "balanced accuracy of one of its labels"
-    measures = {"classification": "balanced accuracy", "multi-label": several}
-    return measures.get(view.dataset.task, "rank correlation")
+            key = f"telling-column.{dataset.task}.{'used' if column.used else 'unused'}"
+            cure = f"data.columns: {{{column.name}: drop}}" if column.used else ""
+            severity: Severity = "warning" if column.used else "note"
+            findings.append(found(key, severity, column.name, cure, target=target, strength=strength))
+    return findings
 
 
 def _strength(view: View, column: Column) -> float:
@@ -96,7 +84,7 @@ def torn_groups(view: View) -> list[Finding]:
     """Columns that look like names of users, patients or documents whose rows stand on both sides of the split."""
     if getattr(view.dataset_split, "column", None) is not None:
         return []
-    found: list[Finding] = []
+    findings: list[Finding] = []
     rows = sum(len(part) for _, part in view.splits.items())
     for column in view.columns:
         repeated = FEWEST_GROUPS <= column.unique <= 0.5 * rows
@@ -107,17 +95,10 @@ def torn_groups(view: View) -> list[Finding]:
         test = groups.gather(view.splits.test.rows).drop_nulls()
         shared = float(test.is_in(train.implode()).mean() or 0.0)  # type: ignore[arg-type]
         if shared > LARGEST_GROUP:
-            found.append(
-                Finding(
-                    severity="warning",
-                    subject=column.name,
-                    message=f"{shared:.0%} of the test rows share their {column.name!r} with a training row; if the "
-                    "model will meet new ones, the figures flatter it",
-                    cure=f"data.split.by: {{group: {column.name}}}",
-                    figures={"share": shared, "groups": column.unique},
-                )
-            )
-    return found
+            cure = f"data.split.by: {{group: {column.name}}}"
+            figures = {"share": shared, "column": column.name, "groups": column.unique}
+            findings.append(found("torn-groups", "warning", column.name, cure, **figures))
+    return findings
 
 
 def dates_at_random(view: View) -> list[Finding]:
@@ -127,11 +108,4 @@ def dates_at_random(view: View) -> list[Finding]:
     dates = [column.name for column in view.columns if column.type == "datetime"]
     if not dates or view.dataset.kind != "tabular":
         return []
-    return [
-        Finding(
-            severity="note",
-            subject=dates[0],
-            message="rows have dates, and the split mixes them; if the model will answer for a later time, test it so",
-            cure=f"data.split.by: {{time: {dates[0]}}}",
-        )
-    ]
+    return [found("dates-at-random", "note", dates[0], f"data.split.by: {{time: {dates[0]}}}")]

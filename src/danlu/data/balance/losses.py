@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from danlu.data.balance.balancer import Balancer
 from danlu.data.balance.emphasis import Emphasis
+from danlu.data.reasons import reason
 
 Overlap = Annotated[float, Field(ge=0.0, lt=1.0)]
 Method = Literal["inverse-frequency", "effective-number"]
@@ -25,7 +26,7 @@ class ClassWeights(Balancer):
 
     @property
     def effect(self) -> str:
-        return f"The loss counts each training sample by its class ({self.method})."
+        return reason("balance.class-weights", method=self.method)
 
     def emphasis(self, counts: np.ndarray) -> Emphasis:
         return Emphasis(class_weights=class_weights(counts, self.method, self.beta))
@@ -41,8 +42,9 @@ class Focal(Balancer):
 
     @property
     def effect(self) -> str:
-        weighed = "" if self.alpha == "none" else f", and weighs classes by {self.alpha}"
-        return f"The loss counts a sample less the better it is known (focal, gamma {self.gamma:g}){weighed}."
+        if self.alpha == "none":
+            return reason("balance.focal", gamma=self.gamma)
+        return reason("balance.focal-weighted", gamma=self.gamma, alpha=self.alpha)
 
     def emphasis(self, counts: np.ndarray) -> Emphasis:
         weights = None if self.alpha == "none" else class_weights(counts, self.alpha, self.beta)
@@ -61,7 +63,7 @@ class LogitAdjustment(Balancer):
 
     @property
     def effect(self) -> str:
-        return f"In training, {self.tau:g} times the log share of each class is added to its logit."
+        return reason("balance.logits", tau=self.tau)
 
     def emphasis(self, counts: np.ndarray) -> Emphasis:
         present = np.maximum(counts, 1)

@@ -12,6 +12,7 @@ from pydantic import Field
 from danlu.core.seeds import Seed
 from danlu.data.balance.balancer import Balancer
 from danlu.data.feed import Order, repeats_apart
+from danlu.data.reasons import reason
 
 Ratio = Annotated[float, Field(gt=0.0, le=1.0)]
 
@@ -27,7 +28,7 @@ class Oversample(Balancer):
 
     @property
     def effect(self) -> str:
-        return f"Rows of smaller classes are repeated until each has {self.ratio:.0%} of the largest class's number."
+        return reason("balance.oversample", ratio=self.ratio)
 
     def order(self, codes: np.ndarray, seed: Seed) -> Order:
         counts = np.bincount(codes)
@@ -42,7 +43,7 @@ class Undersample(Balancer):
 
     @property
     def effect(self) -> str:
-        return f"Each epoch leaves out rows of larger classes until the smallest has {self.ratio:.0%} of their number."
+        return reason("balance.undersample", ratio=self.ratio)
 
     def order(self, codes: np.ndarray, seed: Seed) -> Order:
         counts = np.bincount(codes)
@@ -61,7 +62,7 @@ class WeightedSampling(Balancer):
 
     @property
     def effect(self) -> str:
-        return f"Each epoch draws its rows by inverse class frequency to the power of {self.power:.4g}."
+        return reason("balance.weighted", power=self.power)
 
     def order(self, codes: np.ndarray, seed: Seed) -> Order:
         weights = (np.bincount(codes).astype(np.float64) ** -self.power)[codes]

@@ -14,6 +14,7 @@ from danlu.core.seeds import Seed
 from danlu.data.balance.balancer import Balancer
 from danlu.data.balance.rows import Ratio, raised
 from danlu.data.dataset import Kind
+from danlu.data.reasons import reason
 
 if TYPE_CHECKING:
     from danlu.data.examples import Examples
@@ -34,8 +35,7 @@ class _Synthetic(_OfTables):
 
     @property
     def effect(self) -> str:
-        share = f"{self.ratio:.0%} of the largest class's number"
-        return f"Smaller classes get synthetic rows until each has {share} ({self.name})."
+        return reason("balance.synthetic", ratio=self.ratio, method=self.name)
 
     def resample(self, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
         return _synthesise(self, examples, labels, seed)
@@ -61,7 +61,7 @@ class BorderlineSmote(_Synthetic):
 
     @property
     def effect(self) -> str:
-        return "Smaller classes get synthetic rows where they meet other classes (borderline-smote)."
+        return reason("balance.borderline")
 
 
 class Adasyn(_Synthetic):
@@ -74,7 +74,7 @@ class Adasyn(_Synthetic):
 
     @property
     def effect(self) -> str:
-        return "Smaller classes get synthetic rows, the more the harder a row is to tell from other classes (adasyn)."
+        return reason("balance.adasyn")
 
 
 class Tomek(_OfTables):
@@ -84,7 +84,7 @@ class Tomek(_OfTables):
 
     @property
     def effect(self) -> str:
-        return "Rows of larger classes that form a Tomek link with another class are taken away."
+        return reason("balance.tomek")
 
     def resample(self, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
         from imblearn.under_sampling import TomekLinks
@@ -100,7 +100,7 @@ class EditedNearestNeighbours(_OfTables):
 
     @property
     def effect(self) -> str:
-        return "Rows of larger classes that have a neighbour of another class are taken away (enn)."
+        return reason("balance.enn")
 
     def resample(self, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
         return _edit(examples, labels, self.neighbors, "auto", self.name)

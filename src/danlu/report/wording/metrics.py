@@ -79,6 +79,8 @@ METRIC_MEANINGS: dict[str, tuple[str, str]] = {
     "baseline.mean": ("always the training mean", "总是训练集的平均值"),
     "baseline.unigram": ("tokens by how frequent they are", "按词元出现的频率"),
     "baseline.bigram": ("tokens by how frequent they are after the one before", "按词元在前一个词元之后出现的频率"),
+    "baseline.frequency": ("each label as often as it occurs", "每个标签按它出现的频率"),
+    "baseline.word": ("the most frequent tag of each word", "每个词最常见的标注"),
     "baseline.logistic-regression": ("a linear model", "线性模型，看到的输入相同"),
     "baseline.ridge": ("a linear model", "线性模型，看到的输入相同"),
     "baseline.gradient-boosting": ("boosted trees", "梯度提升树，看到的列相同"),

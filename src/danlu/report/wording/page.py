@@ -13,6 +13,7 @@ PAGE: dict[str, tuple[str, str]] = {
     "severity.note": ("Note", "提示"),
     "severity.warning": ("Warning", "警告"),
     "severity.error": ("Error", "错误"),
+    "headed": ("{severity}: {subject}.", "{severity}：{subject}。"),
     "mend": ("Mend:", "补救："),
     "audit.clean": (
         "The audit for leakage between the splits found nothing.",
@@ -41,7 +42,8 @@ PAGE: dict[str, tuple[str, str]] = {
     "method.bias-corrected percentile bootstrap": ("bias-corrected percentile bootstrap", "偏差校正百分位自助法"),
     "row": ("row", "行"),
     "best on test": ("best on test", "测试集上最好"),
-    "metrics.caption": ("Metrics of the model and the baselines", "模型和基线的指标"),
+    "metrics.caption": ("Metrics of the model and the baselines, {split} split", "模型和基线的指标，{split}集"),
+    "metrics.other": ("The same on the {split} split", "{split}集上的同样指标"),
     "metric": ("Metric", "指标"),
     "model": ("model", "模型"),
     "higher": ("higher is better", "越高越好"),
@@ -49,12 +51,15 @@ PAGE: dict[str, tuple[str, str]] = {
     "baselines": ("Baselines", "基线"),
     "baselines.explained": (
         "By how much the model's figure exceeds the baseline's on the test split, with the {confidence} interval of "
-        "the difference on the same resamples. A star stands where 0 is outside, so that it is hardly chance.",
+        "the difference on the same resamples. Where 0 is outside, so that it is hardly chance, ★ says that the model "
+        "is better and ▼ that it is worse.",
         "模型的数字比基线在测试集上高多少，以及在同样的重采样上这一差值的 {confidence} 区间。"
-        "0 在区间之外、因而不像偶然的，标有星号。",
+        "0 在区间之外、因而不像偶然的，★ 表示模型更好，▼ 表示更差。",
     ),
     "baselines.caption": ("The model's figure less the baseline's, test split", "模型减去基线，测试集"),
-    "clear": ("0 is outside the interval", "0 在区间之外"),
+    "clear.better": ("clearly better: 0 is outside the interval", "明显更好：0 在区间之外"),
+    "clear.worse": ("clearly worse: 0 is outside the interval", "明显更差：0 在区间之外"),
+    "clear.apart": ("0 is outside the interval", "0 在区间之外"),
     "classes": ("Classes", "类别"),
     "confusion.title": ("Confusion matrix", "混淆矩阵"),
     "confusion.explained": (
@@ -153,11 +158,23 @@ PAGE: dict[str, tuple[str, str]] = {
     "worse": ("worse", "更差"),
     "worst": ("Worst errors", "最严重的错误"),
     "worst.confidence": (
-        "Of {count} wrong answers on the test split, those the model was surest of. Look at them: a label may be "
+        "Of {count} on the test split, those the model was surest of. Look at them: a label may be "
         "wrong, or something may be missing from the input.",
-        "测试集上 {count} 个错误回答中模型最有把握的。请看一看：可能是标签错了，也可能是输入里缺了什么。",
+        "测试集上 {count}中模型最有把握的。请看一看：可能是标签错了，也可能是输入里缺了什么。",
     ),
     "worst.error": ("The rows of the test split with the largest errors.", "测试集上误差最大的行。"),
+    "worst.labels": (
+        "Of {count} of the test split with wrong labels, those with most of them, and of the highest loss. "
+        "− stands before a label that was missed, + before one that is superfluous.",
+        "测试集上有 {count}的标签有错，这里是错得最多、损失最高的。− 后面是漏掉的标签，+ 后面是多出的标签。",
+    ),
+    "worst.tags": (
+        "Of {count} of the test split with wrong tags, those with most of them. Beside each such word stand "
+        "its true tag and the one it was given.",
+        "测试集上有 {count}的标注有错，这里是错得最多的。每个错处旁边是真实的标注和所给的标注。",
+    ),
+    "worst.sentence": ("Row {row}, wrong tags: {wrong}", "第 {row} 行，错误标注：{wrong}"),
+    "worst.apart": ("Missed, superfluous", "漏掉与多出"),
     "worst.loss": ("The texts of the test split that surprise the model most.", "测试集上最让模型意外的文本。"),
     "worst.margin": (
         "The pairs of the test split where the model has come to favour the rejected answer most.",
@@ -165,11 +182,14 @@ PAGE: dict[str, tuple[str, str]] = {
     ),
     "worst.caption": ("Worst errors on the test split", "测试集上最严重的错误"),
     "worst.none": ("No sample of the test split was answered wrongly.", "测试集中没有答错的样本。"),
+    "row.head": ("Row", "行"),
     "truth": ("True", "真实"),
     "answer": ("Answered", "回答"),
     "figure.confidence": ("Probability", "概率"),
     "figure.error": ("Error", "误差"),
+    "figure.labels": ("Loss", "损失"),
     "figure.loss": ("Loss a token", "每词元损失"),
+    "tokens": ("Tokens", "词元数"),
     "figure.margin": ("Margin", "差距"),
     "folds": ("Folds", "折"),
     "folds.explained": (
@@ -203,10 +223,13 @@ PAGE: dict[str, tuple[str, str]] = {
     "kind.image": ("image", "图像"),
     "kind.text": ("text", "文本"),
     "kind.corpus": ("corpus", "语料"),
+    "kind.words": ("words", "词"),
     "kind.chat": ("chat", "对话"),
     "kind.preference": ("preference", "偏好"),
     "task": ("Task", "任务"),
     "task.classification": ("classification", "分类"),
+    "task.multi-label": ("multi-label", "多标签分类"),
+    "task.token-classification": ("token-classification", "词的标注"),
     "task.regression": ("regression", "回归"),
     "task.language-modelling": ("language-modelling", "语言建模"),
     "task.preference": ("preference", "偏好"),

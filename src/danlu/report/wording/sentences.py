@@ -34,6 +34,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "noun.class": ("class|classes", "个类别"),
     "noun.label": ("label|labels", "个标签"),
     "noun.tag": ("tag of words|tags of words", "个词的标注"),
+    "noun.sentence": ("sentence|sentences", "个句子"),
+    "noun.wrong answer": ("wrong answer|wrong answers", "个错误回答"),
     "noun.time": ("time|times", "次"),
     "split.train": ("train", "训练"),
     "split.validation": ("validation", "验证"),
@@ -215,13 +217,14 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "spread": ("{low} to {high}, median {middle}", "{low} 到 {high}，中位数 {middle}"),
     "spread.characters": ("{spread} characters", "{spread} 个字符"),
     "slices.none": (
-        "None of the {count} parts of the test split that were looked at is answered clearly worse than the rest.",
-        "在看过的 {count} 个部分中，没有哪个明显答得比其余的差。",
+        "By {metric}, none of the {count} parts of the test split that were looked at is answered clearly worse than "
+        "the rest.",
+        "按 {metric}，在看过的 {count} 个部分中，没有哪个明显答得比其余的差。",
     ),
     "slices.worse": (
-        "{worse} of the {count} parts of the test split that were looked at are answered worse than the rest, the "
-        "worst of them: {slice} ({metric} {value} against {rest}).",
-        "看过的 {count} 个部分中有 {worse} 个答得比其余的差，其中最差的是：{slice}（{metric} {value} 对 {rest}）。",
+        "By {metric}, {worse} of the {count} parts of the test split that were looked at are answered worse than the "
+        "rest, the worst of them: {slice} ({value} against {rest}).",
+        "按 {metric}，看过的 {count} 个部分中有 {worse} 个答得比其余的差，其中最差的是：{slice}（{value} 对 {rest}）。",
     ),
     "slice.missing": ("{column} is missing", "{column} 缺失"),
     "slice.range": ("{of} {low} to {high}", "{of} {low} 到 {high}"),

@@ -1,0 +1,60 @@
+"""Sentences that a run writes down and a page may say in another language: a key, and the figures in its places.
+
+In: a book of templates in one language (key -> `{rows:,} of {all:,} rows …`) and figures. Out: the sentence. Whoever
+notices something keeps key and figures beside the English sentence; what other languages say stands with the report.
+"""
+
+import re
+import string
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+Book = Mapping[str, str]
+MOST = 3  # of several things that are named
+
+
+def sentence(book: Book, key: str, figures: Mapping[str, Any]) -> str:
+    """What a book says under a key.
+
+    Args:
+        book: holds the key; also `between` and `more` where figures are lists, and `KEY.NAME` where a list of that name
+            holds figures of its own.
+        figures: a value for each place. Of a list the first few are named; a split is called as the book calls it.
+    """
+    return book[key].format(**{name: _named(book, key, name, figures[name]) for name in places(book[key])})
+
+
+def recognise(book: Book, said: str) -> tuple[str, dict[str, str]] | None:
+    """The key that a sentence was made from, and the figures as they are written in it; None where no template fits.
+
+    Of several that fit, the one that leaves least to its places.
+    """
+    found = [
+        (key, match.groupdict())
+        for key, template in book.items()
+        if (match := _pattern(template).fullmatch(said)) is not None
+    ]
+    return min(found, key=lambda each: sum(map(len, each[1].values())), default=None)
+
+
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
+    parts = string.Formatter().parse(template)
+    told = (re.escape(said) + (f"(?P<{name}>.+)" if name else "") for said, name, _, _ in parts)
+    return re.compile("".join(told), re.DOTALL)
+
+
+def places(template: str) -> set[str]:
+    """The names of a template's places."""
+    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
+
+
+def _named(book: Book, key: str, name: str, value: Any) -> Any:
+    if name == "split":
+        return book.get(f"split.{value}", value)
+    if not isinstance(value, list | tuple):
+        return value
+    told = [sentence(book, f"{key}.{name}", each) if isinstance(each, dict) else str(each) for each in value[:MOST]]
+    rest = len(value) - MOST
+    return book["between"].join(told) + (book["more"].format(count=rest) if rest > 0 else "")

@@ -1,0 +1,67 @@
+"""What the audit's findings say, in English: key -> template; `KEY.subject` and `KEY.cure` beside some of them.
+
+What is a column's name or a line of the recipe is not here. Chinese stands in `report.wording.findings`.
+"""
+
+MEASURES = {
+    "classification": "balanced accuracy",
+    "multi-label": "balanced accuracy of one of its labels",
+    "regression": "rank correlation",
+}
+KNOWN = {"used": "would it be known before the answer is?", "unused": "it is left out of the model"}
+OTHER_DATA = "the figures tell of other data than the model learned from"
+COLLECTED = "look at how the rows were collected; data.split.by decides which are compared"
+COMPARED = "that were compared are nearly the same as one of the training split"
+
+FINDINGS: dict[str, str] = {
+    "between": ", ",
+    "more": " and {count} more",
+    "broken-images": "{broken:,} of {looked_at:,} images cannot be read; the first: {first}",
+    "broken-images.subject": "broken images",
+    "repeated-rows": "{rows:,} of {of:,} {split} rows also stand in the training split; "
+    "the figures flatter the model by as much",
+    "repeated-rows.subject": "duplicates",
+    "repeated-within": "{rows:,} of {of:,} training rows repeat an earlier one",
+    "repeated-within.subject": "duplicates",
+    "contradictions": "{rows:,} of {of:,} rows have the same inputs as another row but another {target!r}; "
+    "no model can be right about all of them",
+    "contradictions.subject": "contradictions",
+    "contradictions.cure": "look at them; perhaps a column that tells them apart is missing",
+    "near-images": f"{{rows:,}} of {{compared:,}} {{split}} images {COMPARED}: {{shown}}",
+    "near-images.subject": "near duplicates",
+    "near-texts": f"{{rows:,}} of {{compared:,}} {{split}} texts {COMPARED}: {{shown}}",
+    "near-texts.subject": "near duplicates",
+    "drifting-columns": f"{{count}} columns are distributed otherwise than in the training split: {{columns}}; "
+    f"{OTHER_DATA}",
+    "drifting-columns.columns": "{column} ({split}, {distance:.2f})",
+    "drifting-columns.subject": "drift",
+    "drifting-columns.cure": COLLECTED,
+    "told-apart": "a classifier tells test rows from training rows (AUROC {auroc:.3f} ± {deviation:.3f}, 0.5 were "
+    f"chance); {OTHER_DATA}",
+    "told-apart.subject": "drift",
+    "told-apart.cure": COLLECTED,
+    "absent-classes": "the {split} split has no {shown}; nothing is measured of what it lacks",
+    "skewed-classes": "{large} has {most:,} samples in training and {small} has {fewest:,}; "
+    "accuracy hides how the rare class fares",
+    "doubtful-labels": "{count:,} of {of:,} training rows have a label that a simple model finds very unlikely: {rows}",
+    "doubtful-labels.rows": "row {number} ({label}, or {likely}?)",
+    "doubtful-labels.cure": "look at them; wrong labels cost more than missing ones",
+    **{
+        f"telling-column.{task}.{use}": f"alone tells {{target!r}} ({{strength:.1%}} {measure}); {known}"
+        for task, measure in MEASURES.items()
+        for use, known in KNOWN.items()
+    },
+    "torn-groups": "{share:.0%} of the test rows share their {column!r} with a training row; if the "
+    "model will meet new ones, the figures flatter it",
+    "dates-at-random": "rows have dates, and the split mixes them; if the model will answer for a later time, "
+    "test it so",
+    "mostly-missing": "is missing in {missing:.0%} of the rows",
+    "constant": "is the same in every row, so it tells nothing; it is left out",
+    "nearly-constant": "is the same in {share:.1%} of the rows",
+    "spellings": "has values that differ only in case and white space: {shown}",
+    "many-values": "has {values:,} values, few rows for each",
+    "numbers-as-words": "{columns} hold numbers written as words; they are read as numbers",
+    "numbers-as-words.subject": "numbers as words",
+    "infinite": "is infinite in {infinite:,} rows, which count as missing",
+    "skewed": "is very skewed ({skew:.0f}); a few values outweigh all others",
+}
