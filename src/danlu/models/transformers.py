@@ -17,7 +17,7 @@ from danlu.data.place import Hints
 from danlu.data.specs import CorpusInputs, PreferenceInputs, TextInputs, WordInputs
 from danlu.data.texts import load_tokenizer
 from danlu.models.chunked import ProjectedLogits, choose_chunk
-from danlu.models.parts import TaskModel
+from danlu.models.parts import TaskModel, last_linear_of_head
 from danlu.models.pooled import PooledTexts, Pooling, folder_pooling
 from danlu.models.remote_code import runs_code
 
@@ -55,6 +55,11 @@ class Logits(TaskModel):
         self.network = network
         self.head_parts = (*_task_modules(network), *(f"network.{name}" for name in fresh))
         self.loss_chunk: int | None = None
+
+    @property
+    def last_layer(self) -> nn.Module | None:
+        """Of a classifier or regressor."""
+        return last_linear_of_head(self)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None

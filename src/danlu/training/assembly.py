@@ -24,6 +24,7 @@ from danlu.training.compiling import compiled
 from danlu.training.distilling import TEMPERATURE, distilled
 from danlu.training.frozen import thawing
 from danlu.training.groups import parameter_groups
+from danlu.training.hints import hinted
 from danlu.training.in_backward import InBackward
 from danlu.training.machine import Machine
 from danlu.training.micro import least_rows
@@ -189,7 +190,8 @@ def _loss(options: Training, task: Task) -> Loss:
     head = task.head
     if options.distill is not None:
         temperature, weight = options.distill.temperature or TEMPERATURE, options.distill.weight
-        return head.each(distilled(head.loss, task.name, temperature, weight))
+        taught, hidden = head.each(distilled(head.loss, task.name, temperature, weight)), options.distill.hidden
+        return taught if hidden is None else hinted(taught, hidden.distance, hidden.weight)
     if options.loss is None:
         return head.loss
     own: Callable[[Tensor, Tensor], Tensor] = load_dotted(options.loss, "training.loss")

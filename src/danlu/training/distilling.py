@@ -2,12 +2,14 @@
 
 A batch's target then has the right answer and the teacher's logits side by side, [batch, 2 * outputs]. They come behind
 all random changes of the samples: looked up where samples never change, else computed from what the student is given.
+The teacher's hidden states, where they are learned too, come behind its logits (`hints`).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -67,20 +69,22 @@ def distilled(hard: Loss, task: str, temperature: float, weight: float) -> Loss:
 
 
 class Teacher(Protocol):
-    """What gives the teacher's logits of a batch, [batch, outputs] float32."""
+    """What gives a batch's lesson, [batch, outputs] float32: the teacher's logits, behind them its states if wanted."""
 
     def __call__(self, batch: Batch) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class LookedUp:
-    """Logits that were computed once, [rows, outputs]."""
+    """Lessons that were computed once, [rows, outputs]: on the device, or in a file of which rows are read."""
 
-    logits: Tensor
+    lessons: Tensor | np.ndarray
 
     def __call__(self, batch: Batch) -> Tensor:
-        rows = torch.from_numpy(batch.rows % len(self.logits)).to(self.logits.device)
-        return self.logits.index_select(0, rows)
+        rows = batch.rows % len(self.lessons)
+        if isinstance(self.lessons, np.ndarray):
+            return torch.from_numpy(self.lessons[rows])
+        return self.lessons.index_select(0, torch.from_numpy(rows).to(self.lessons.device))
 
 
 @dataclass(frozen=True)
@@ -88,18 +92,18 @@ class Asked:
     """A teacher that is given what the student is given, since that differs in every epoch.
 
     Attributes:
-        logits: the network, in evaluation mode, with its outputs as the student's are.
+        lesson: of the network in evaluation mode, with its outputs as the student's are.
     """
 
-    logits: Callable[[dict[str, Tensor]], Tensor]
+    lesson: Callable[[dict[str, Tensor]], Tensor]
 
     def __call__(self, batch: Batch) -> Tensor:
-        return self.logits(batch.inputs)
+        return self.lesson(batch.inputs)
 
 
 @dataclass(frozen=True)
 class Taught:
-    """Puts the teacher's logits beside the answers of a batch; the last of a feed's changes.
+    """Puts the teacher's lesson beside the answers of a batch; the last of a feed's changes.
 
     Attributes:
         classes: how many, where the answers are codes of classes; they become shares.
