@@ -80,7 +80,6 @@ def test_a_students_hidden_states_come_nearer_to_its_teachers(teacher: Path, tmp
         run = package.run(asked, output=tmp_path, name=name)
         assert run.evaluation()["test"]["accuracy"]["value"] > 0.9
         found[name] = likeness(features(run.path, frame), taught)
-    print(found)
     assert found["hidden"] > found["answers"] + 0.02, found
 
 
