@@ -47,7 +47,8 @@ class StateReader:
         self.found.append(given[0])
 
     def _layers(self, module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
-        self.found = list(output.hidden_states[1:])  # before them the embeddings
+        states = output.get("hidden_states") or output["encoder_hidden_states"]
+        self.found = list(states[1:])  # before them the embeddings
 
     def take(self) -> list[Tensor]:
         """The states of the call just made, and forget them: [batch, places, width] each; features have one place."""
@@ -77,7 +78,12 @@ def states_of(model: nn.Module, reader: StateReader, inputs: dict[str, Tensor], 
             f"{whose} answers by one of its tokens, so no features of a whole text stand before its last layer; say "
             "model.pooling: mean"
         )
-    return reader.take()
+    found = reader.take()
+    if len({values.shape[1] for values in found}) > 1:
+        raise ArgumentError(
+            f"{whose} pools tokens between its layers, so these cannot be compared; say states: features"
+        )
+    return found
 
 
 def _of_a_sample(values: Tensor) -> Tensor:
