@@ -33,6 +33,8 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
         )
     if options.distill is not None and options.loss is not None:
         yield "training.distill", "is learned beside the task's own loss, and training.loss is another; leave out one"
+    if options.distill is not None and isinstance(memory.loss_chunk, int):
+        yield "training.memory.loss_chunk", "is of logits that are never whole, and a teacher's are; leave it out"
     finetune = getattr(recipe.model, "finetune", None)
     if options.distill is not None and options.distill.hidden and getattr(finetune, "mode", None) == "head":
         yield (

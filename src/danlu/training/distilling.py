@@ -1,6 +1,7 @@
 """Knowledge distillation: a loss that also asks to answer as a teacher does, and what brings its answers to the loss.
 
-A batch's target then has the right answer and the teacher's logits side by side, [batch, 2 * outputs]. They come behind
+A batch's target then has the right answer and the teacher's logits side by side, [batch, 2 * outputs], of tokens
+[batch, length, 1 + outputs]. They come behind
 all random changes of the samples: looked up where samples never change, else computed from what the student is given.
 The teacher's hidden states, where they are learned too, come behind its logits (`hints`).
 """
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from danlu.data.balance.emphasis import Emphasis
 from danlu.data.feed import Batch
+from danlu.data.sequences import IGNORED
 from danlu.models.heads import Loss
 
 TEMPERATURE = 2.0
@@ -49,6 +51,7 @@ def soft_numbers(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
 
 
 SOFT: dict[str, Soft] = {"classification": soft_classes, "multi-label": soft_labels, "regression": soft_numbers}
+OF_TOKENS = ("token-classification", "language-modelling")  # one answer of many a token
 
 
 def distilled(hard: Loss, task: str, temperature: float, weight: float) -> Loss:
@@ -58,6 +61,8 @@ def distilled(hard: Loss, task: str, temperature: float, weight: float) -> Loss:
         hard: takes logits [batch, outputs] and answers.
         task: what is learned.
     """
+    if task in OF_TOKENS:
+        return _of_tokens(hard, temperature, weight)
     soft = SOFT[task]
 
     def loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
@@ -66,6 +71,29 @@ def distilled(hard: Loss, task: str, temperature: float, weight: float) -> Loss:
         return (1 - weight) * total + weight * soft(logits.float(), taught, temperature), count
 
     return loss
+
+
+def _of_tokens(hard: Loss, temperature: float, weight: float) -> Loss:
+    """As `distilled` of the tokens that count, logits [batch, length, outputs]."""
+
+    def loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+        own = answers_of_tokens(target)
+        total, count = hard(logits, own, emphasis)
+        counted = own != IGNORED
+        soft = soft_classes(logits[counted].float(), target[..., 1:][counted], temperature)
+        return (1 - weight) * total + weight * soft, count
+
+    return loss
+
+
+def answers_of_tokens(target: Tensor) -> Tensor:
+    """The right answers, [batch, length], of a target with a teacher's beside them."""
+    return target[..., 0].long()
+
+
+def counted(count: Callable[[Tensor], int], task: str) -> Callable[[Tensor], int]:
+    """How many answers a loss is summed over, of a target with a teacher's beside them."""
+    return (lambda target: count(answers_of_tokens(target))) if task in OF_TOKENS else count
 
 
 class Teacher(Protocol):
@@ -113,18 +141,22 @@ class Taught:
     classes: int | None
 
     def __call__(self, batch: Batch, take: Callable[[Any], Batch]) -> Batch:
-        own = batch.target
-        if own.dim() == 1:
+        own, taught = batch.target, self.teacher(batch).to(batch.target.device, torch.float32)
+        if taught.dim() == 3:
+            own = own[..., None]  # codes of tokens' answers, which a float holds exactly up to 2^24
+        elif own.dim() == 1:
             own = own[:, None] if self.classes is None else functional.one_hot(own, self.classes)
-        taught = self.teacher(batch).to(own.device, torch.float32)
-        return replace(batch, target=torch.cat([own.float(), taught], dim=1))
+        return replace(batch, target=torch.cat([own.float(), taught], dim=-1))
 
 
 def logits_of(model: nn.Module, inputs: dict[str, Tensor], task: str) -> Tensor:
-    """A network's logits, [batch, outputs] float32; of an ensemble those of its members' mean answer."""
+    """A network's logits, [batch, outputs] or [batch, length, outputs] of tokens, float32.
+
+    Of an ensemble they are those of its members' mean answer.
+    """
     with torch.no_grad():
         found: Tensor = model(**inputs).float()
-        if found.ndim == 2:
+        if found.ndim == 2 or task in OF_TOKENS:
             return found
         if task == "classification":
             return torch.log_softmax(found, dim=2).logsumexp(dim=1)

@@ -45,7 +45,8 @@ REMEMBERED = "teacher.json"
 AT_ONCE = 64  # samples: decides memory and, in the last bits, rounding; so it is no setting
 BYTES = 4  # of a number
 DISK_SHARE = 0.5  # of what is free that lessons may take
-TAUGHT = ("classification", "multi-label", "regression")
+OF_TOKENS = ("token-classification", "language-modelling")
+TAUGHT = ("classification", "multi-label", "regression", *OF_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,9 @@ def refuse_teacher(recipe: Recipe, dataset: Dataset) -> None:
     if dataset.task == "regression" and options.temperature is not None:
         message = "a temperature is of probabilities, and this is regression; leave it out"
         raise RecipeError(Problem("", f"{KEY}.temperature", message))
+    if dataset.task in OF_TOKENS and options.hidden is not None:
+        message = f"is of samples that are answered as a whole, and this is {dataset.task}; leave it out"
+        raise RecipeError(Problem("", f"{KEY}.hidden", message))
     if recipe.evaluation.folds is not None:
         message = "a teacher has learned from rows that the folds would test; leave out one of them"
         raise RecipeError(Problem("", "evaluation.folds", message))
@@ -132,6 +136,8 @@ def with_teacher(
 
 def _why_in_every_step(opened: "Opened", options: Distill) -> tuple[str, str] | None:
     """Why the teacher is asked in every step, and of what key; None where it need not be."""
+    if opened.dataset.task in OF_TOKENS:
+        return "of every token", KEY
     if opened.recipe.data.augment:
         return "of samples that data.augment changes", "data.augment"
     if options.hidden is not None and options.hidden.states == "layers":
@@ -212,12 +218,12 @@ def refuse_another_teacher(run: RunDirectory, digest: str) -> None:
 
 
 def _refuse_other_question(manifest: Manifest, prepared: "Prepared", options: Distill) -> None:
-    from danlu.data.targets import Classes, Labels
+    from danlu.data.targets import Classes, Labels, TokenTags
 
     output, target = manifest.output, prepared.target
     if manifest.task != target.task:
         raise ArgumentError(f"{KEY}.teacher: {options.teacher} is a model of {manifest.task}; this is {target.task}")
-    if isinstance(target, Classes | Labels):
+    if isinstance(target, Classes | Labels | TokenTags):
         missing = [label for label in target.labels if label not in output["labels"]]
         unknown = [label for label in output["labels"] if label not in target.labels]
         if missing or unknown:
@@ -244,16 +250,19 @@ def _lesson(
 
 def _asked(teacher: "Predictor", prepared: "Prepared", inputs: "dict[str, torch.Tensor]") -> "torch.Tensor":
     """The teacher's logits in the student's order of labels or, of numbers, in the student's standardisation."""
-    from danlu.data.targets import Classes, Labels, Quantity
+    from danlu.data.targets import Classes, Labels, NextToken, Quantity, TokenTags
     from danlu.training.distilling import logits_of
 
     found, own, student = logits_of(teacher.model, inputs, prepared.target.task), teacher.target, prepared.target
     if isinstance(own, Quantity) and isinstance(student, Quantity):
         return (found * own.std + (own.mean - student.mean)) / student.std
-    assert isinstance(own, Classes | Labels) and isinstance(student, Classes | Labels)
+    if isinstance(own, NextToken):
+        return found
+    known = (Classes, Labels, TokenTags)
+    assert isinstance(own, known) and isinstance(student, known)
     if own.labels == student.labels:
         return found
-    return found[:, [own.labels.index(label) for label in student.labels]]
+    return found[..., [own.labels.index(label) for label in student.labels]]
 
 
 def _once(
