@@ -15,6 +15,7 @@ from danlu.artifacts.files import read_frame
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.tensors import load_tensors
 from danlu.core.errors import ArgumentError, ArtifactError, RecipeError
+from danlu.core.torchvision import mend_torchvision
 from danlu.data.balance.emphasis import Emphasis
 from danlu.data.builtin import read_builtin
 from danlu.models.hidden import StateReader
@@ -158,6 +159,23 @@ def test_images_learn_the_features_of_samples_as_they_are_changed(image_folder: 
     asked["training"] |= {"distill": distill(teacher), "checkpoint": {"every_steps": 3, "keep": 4}}
     asked["data"]["augment"] = [{"rotate": {"degrees": 20}}, "mixup"]
     assert_goes_on(package.train(asked, output=tmp_path, name="whole").path, tmp_path)
+
+
+@pytest.mark.parametrize("finetune", [{"mode": "lora"}, {"mode": "gradual"}, {"freeze_epochs": 1}], ids=str)
+def test_pretrained_weights_that_are_adapted_or_thaw_learn_hidden_states(
+    image_folder: Path, tmp_path: Path, finetune: dict[str, Any]
+) -> None:
+    mend_torchvision()
+    import timm
+
+    weights = tmp_path / "weights.pth"
+    torch.save(timm.create_model("test_resnet").state_dict(), weights)
+    teacher = package.train(recipe(image_folder, "timm:test_resnet", epochs=1), output=tmp_path, name="teacher").path
+    model = {"name": "timm:test_resnet", "pretrained": str(weights), "finetune": finetune}
+    asked = recipe(image_folder, model, epochs=2, checkpoint={"every_steps": 4, "keep": 4}, distill=distill(teacher))
+    whole = package.train(asked, output=tmp_path, name="whole").path
+    assert not any(HINT in name for name in load_tensors(whole / "model" / WEIGHTS))
+    assert_goes_on(whole, tmp_path)
 
 
 def test_a_rate_is_tried_on_a_copy_with_projections_of_its_own(teacher: Path, tmp_path: Path) -> None:
