@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from danlu.data.specs import tokens_a_sample
 from danlu.models.base import Sized
-from danlu.models.parts import HINT
 
 if TYPE_CHECKING:
     from danlu.verbs.fitting import Fitting
@@ -17,6 +16,8 @@ MANY_A_TOKEN = 10  # a two-hundredth of the data that Hoffmann et al. 2022 find 
 
 def crowded(fitting: "Fitting") -> str | None:
     """One sentence with figures where the model can learn its samples by heart; None where that is not to be feared."""
+    from danlu.models.parts import HINT
+
     opened, options = fitting.opened, fitting.opened.model
     own = (weight for name, weight in fitting.model.named_parameters() if not name.startswith(f"{HINT}."))
     trained = sum(weight.numel() for weight in own if weight.requires_grad)
