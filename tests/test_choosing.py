@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import danlu as package
 from danlu.core.component import components
 from danlu.core.errors import ArgumentError
+from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.models.base import Sized
+from danlu.models.sizes import SIZES
+from danlu.models.table import Transformer
 from danlu.recipe.load import check_recipe
+from danlu.verbs import models as listing
 from danlu.verbs.candidates import compare_candidates
 from danlu.verbs.capacity import crowded
 from danlu.verbs.fitting import begin
@@ -67,6 +72,77 @@ def test_presets_grow() -> None:
         if issubclass(family, Sized) and name != "hf":
             small, base, large = (by_size[name, size] for size in ("small", "base", "large"))
             assert small < base < large, name
+
+
+def test_figures_are_counted_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DANLU_CACHE", str(tmp_path))
+    first = models(like="mlp")
+
+    def fails(*_: object) -> tuple[int, int]:
+        raise AssertionError("counted again")
+
+    monkeypatch.setattr(listing, "_counted", fails)
+    assert models(like="mlp") == first
+    with pytest.raises(AssertionError, match="counted again"):
+        models(like="tabm")
+
+
+ENCODERS = (
+    *(
+        "albert",
+        "bert",
+        "camembert",
+        "convbert",
+        "deberta",
+        "deberta-v2",
+        "distilbert",
+        "electra",
+        "flaubert",
+        "funnel",
+    ),
+    *("longformer", "mobilebert", "modernbert", "mpnet", "nomic_bert", "roberta", "roformer", "xlm", "xlm-roberta"),
+    *("xlnet", "bart"),
+)
+DECODERS = (
+    *("biogpt", "bloom", "ctrl", "falcon", "gemma", "gemma3_text", "glm4", "gpt2", "gpt_neo", "gpt_neox", "gptj"),
+    *("llama", "mistral", "mpt", "nemotron", "openai-gpt", "opt", "phi3", "qwen2", "qwen2_moe", "qwen3", "xglm"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [*((name, "text") for name in ENCODERS), *((name, "corpus") for name in DECODERS)]
+)
+def test_a_size_takes_hold_whatever_an_architecture_calls_its_settings(name: str, kind: str) -> None:
+    size = SIZES["small"]
+    texts = TextInputs(vocabulary=300, longest=16, pad=0)
+    spec = texts if kind == "text" else CorpusInputs(vocabulary=300, longest=16, end=0, packed=False)
+    built: Any = Transformer(name=f"hf:{name}", size="small").build(spec, 2 if kind == "text" else 300)
+    config = built.network.config
+    assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (
+        size["hidden_size"],
+        size["num_hidden_layers"],
+        size["num_attention_heads"],
+    )
+    config.output_hidden_states = True
+    found = built.eval().network(input_ids=torch.arange(1, 9)[None])
+    states = found.get("hidden_states") or found.get("encoder_hidden_states")
+    assert len(states) - 1 == size["num_hidden_layers"]
+    assert states[-1].shape[-1] == size["hidden_size"]
+    wide = [weight.shape for weight in built.parameters() if weight.ndim == 2 and 300 not in weight.shape]
+    assert max(max(shape) for shape in wide) <= 2 * size["intermediate_size"]  # two matrices may be one
+
+
+def test_a_size_that_would_not_take_hold_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="perceiver has no setting for its layers that danlu knows"):
+        Transformer(name="hf:perceiver", size="small").build(TextInputs(vocabulary=300, longest=16, pad=0), 2)
+
+
+def test_a_recipe_goes_before_the_size_in_the_common_words_and_in_the_architectures() -> None:
+    spec = TextInputs(vocabulary=300, longest=16, pad=0)
+    said = {"n_layers": 3, "hidden_size": 64, "intermediate_size": 96}
+    built: Any = Transformer(name="hf:distilbert", size="small", config=said).build(spec, 2)
+    config = built.network.config
+    assert (config.n_layers, config.dim, config.hidden_dim, config.n_heads) == (3, 64, 96, 4)
 
 
 @pytest.mark.parametrize(

@@ -178,13 +178,14 @@ def test_copies_that_meet_now_and_then_agree_and_learn(tmp_path: Path, recipes: 
         ({"offload": True}, {}, "training.parallel.offload: moves what processes share"),
         ({"shard": 3}, {}, "training.parallel: shard 3 takes 3 processes, and there are 2"),
         ({"tensor": 2}, {"distill": {"teacher": "a"}}, "training.distill: compares whole answers"),
+        ({"shard": 2}, {"distill": {"teacher": "a", "hidden": {}}}, "training.distill.hidden: reads layers of a whole"),
         (
             {},
             {"memory": {"optimizer_in_backward": True}, "clip_norm": None},
             "training.memory.optimizer_in_backward: steps a weight before",
         ),
     ],
-    ids=["optimizer", "precision", "compress", "offload", "ways", "distill", "in-backward"],
+    ids=["optimizer", "precision", "compress", "offload", "ways", "distill", "hidden", "in-backward"],
 )
 def test_what_several_processes_cannot_do_is_refused(
     layout: dict[str, Any], changes: dict[str, Any], said: str

@@ -10,6 +10,7 @@ from torch import nn
 from danlu.core.errors import ArgumentError
 from danlu.core.names import suggestion
 
+HINT = "distilled_hint"  # what a student learns its teacher's hidden states by, while it is trained
 OUTER = "network."  # what danlu's wrappers put before the names that the model's authors gave
 
 
@@ -45,6 +46,14 @@ def is_of_head(model: nn.Module, name: str) -> bool:
     """
     parts: tuple[str, ...] = getattr(model, "head_parts", ())
     return any(name == part or name.startswith(f"{part}.") for part in parts)
+
+
+def last_linear_of_head(model: nn.Module) -> nn.Module | None:
+    """The last linear layer of what a task puts on pretrained weights."""
+    found = [
+        module for name, module in model.named_modules() if isinstance(module, nn.Linear) and is_of_head(model, name)
+    ]
+    return found[-1] if found else None
 
 
 def own_name(name: str) -> str:

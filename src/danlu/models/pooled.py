@@ -31,6 +31,10 @@ class PooledTexts(TaskModel):
         logits: Tensor = self.classifier(self.dropout(self.features(input_ids, attention_mask)))
         return logits
 
+    @property
+    def last_layer(self) -> nn.Module:
+        return self.classifier
+
     def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Embeddings of texts, [batch, width]: the mean over their tokens, or the first token's."""
         hidden: Tensor = self.network(

@@ -120,7 +120,7 @@ class Transformer(Sized):
     """
 
     kinds = ("text", "words", "corpus", "chat", "preference")
-    # Of new weights; `models.transformers.SIZES` says the settings.
+    # Of new weights; `models.sizes.SIZES` says the settings.
     sizes: ClassVar[Sizes] = {"small": {}, "base": {}, "large": {}}
     extra = "text"
     name: Annotated[str, Field(pattern=r"^hf:.+")]

@@ -17,9 +17,10 @@ from danlu.data.place import Hints
 from danlu.data.specs import CorpusInputs, PreferenceInputs, TextInputs, WordInputs
 from danlu.data.texts import load_tokenizer
 from danlu.models.chunked import ProjectedLogits, choose_chunk
-from danlu.models.parts import TaskModel
+from danlu.models.parts import TaskModel, last_linear_of_head
 from danlu.models.pooled import PooledTexts, Pooling, folder_pooling
 from danlu.models.remote_code import runs_code
+from danlu.models.sizes import sized
 
 if TYPE_CHECKING:
     from danlu.models.table import Transformer
@@ -34,13 +35,6 @@ DROPOUTS = (
     *("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "summary_first_dropout"),
     *("embd_pdrop", "embed_dropout", "embedding_dropout", "mlp_dropout"),
 )
-# A model of new weights, where a recipe gives no config: the small one learns from a few thousand texts in a minute on
-# two cores.
-SIZES: dict[str, dict[str, Any]] = {
-    "small": {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 512},
-    "base": {"hidden_size": 512, "num_hidden_layers": 6, "num_attention_heads": 8, "intermediate_size": 2048},
-    "large": {"hidden_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 16, "intermediate_size": 4096},
-}
 
 
 class Logits(TaskModel):
@@ -55,6 +49,11 @@ class Logits(TaskModel):
         self.network = network
         self.head_parts = (*_task_modules(network), *(f"network.{name}" for name in fresh))
         self.loss_chunk: int | None = None
+
+    @property
+    def last_layer(self) -> nn.Module | None:
+        """Of a classifier or regressor."""
+        return last_linear_of_head(self)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
@@ -202,8 +201,8 @@ def _network(
             return network, _fresh(network, found, options.folder)
         name = options.name.removeprefix("hf:")
         _require_architecture(name)
-        config = {**_own_settings(inputs), **own_config(options), **settings}
         usual = configs.for_model(name)
+        config = {**_own_settings(inputs, usual), **own_config(options, usual), **settings}
         if getattr(usual, "num_key_value_heads", None) and "num_attention_heads" in config:
             config.setdefault("num_key_value_heads", config["num_attention_heads"])  # not as many as a large one has
         config |= _dropouts(options, usual)
@@ -246,12 +245,16 @@ def _attention(options: "Transformer") -> dict[str, str]:
     return {"attn_implementation": names[options.attention]} if options.attention in names else {}
 
 
-def own_config(options: "Transformer") -> dict[str, Any]:
-    """The recipe's config; what it leaves out by the size, which is small where it says neither."""
+def own_config(options: "Transformer", usual: Any) -> dict[str, Any]:
+    """The recipe's config; what it leaves out by the size, which is small where it says neither.
+
+    Args:
+        usual: the architecture's config with nothing said.
+    """
     said = options.config or {}
-    if options.size is not None:
-        return {**SIZES[options.size], **said}
-    return said or SIZES["small"]
+    if options.size is None and said:
+        return said
+    return sized(options.size or "small", said, usual)
 
 
 def _dropouts(options: "Transformer", config: object) -> dict[str, float]:
@@ -322,9 +325,18 @@ def folder_hints(folder: Path, allow_code: bool = False) -> Hints:
     return Hints(tokenizer=tokenizer, longest=None if positions is None else positions - taken)
 
 
-def _own_settings(inputs: EncoderInputs | LanguageInputs) -> dict[str, Any]:
-    """What the data decides of a new model's config."""
+def _own_settings(inputs: EncoderInputs | LanguageInputs, usual: Any) -> dict[str, Any]:
+    """What the data decides of a new model's config.
+
+    Args:
+        usual: the architecture's config with nothing said.
+    """
+    special: dict[str, int | None]
     special = {"pad_token_id": inputs.pad} if isinstance(inputs, EncoderInputs) else {"eos_token_id": inputs.end}
+    if (getattr(usual, "pad_token_id", None) or 0) >= inputs.vocabulary:  # is another vocabulary's
+        special.setdefault("pad_token_id", None)
+    if getattr(usual, "max_position_embeddings", None) == -1:  # XLNet takes texts of any length
+        return {"vocab_size": inputs.vocabulary, **special}
     # BERT-like models number positions from the padding id on, so some room is added.
     return {"vocab_size": inputs.vocabulary, "max_position_embeddings": inputs.longest + 8, **special}
 

@@ -60,6 +60,12 @@ class NormalizedImages(TaskModel):
         network: Any = self.network
         return network.get_classifier()
 
+    @property
+    def last_layer(self) -> Any:
+        """What makes logits of features; a network with two such classifiers has none."""
+        network: Any = self.network
+        return network.get_classifier() if hasattr(network, "get_classifier") else network.classifier
+
     def _normalized(self, image: Tensor) -> Tensor:
         return (image.float() / 255.0 - self.mean) / self.std
 

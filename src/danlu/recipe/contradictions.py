@@ -34,6 +34,14 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
         )
     if options.distill is not None and options.loss is not None:
         yield "training.distill", "is learned beside the task's own loss, and training.loss is another; leave out one"
+    if options.distill is not None and isinstance(memory.loss_chunk, int):
+        yield "training.memory.loss_chunk", "is of logits that are never whole, and a teacher's are; leave it out"
+    finetune = getattr(recipe.model, "finetune", None)
+    if options.distill is not None and options.distill.hidden and getattr(finetune, "mode", None) == "head":
+        yield (
+            "training.distill.hidden",
+            "is learned by the layers below the head, which finetune.mode: head leaves as they are; say full or lora",
+        )
     if options.preference != Preference() and task not in (None, "preference"):
         yield "training.preference", f"is for learning from preferences, and data.task is {task}; leave it out"
     if isinstance(memory.loss_chunk, int) and task not in (None, "language-modelling", "preference"):

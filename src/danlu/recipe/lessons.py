@@ -1,8 +1,8 @@
 """What training learns from beside right answers: which of two is preferred, and what a teacher says."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, model_validator
 
 from danlu.core.component import Frozen
 
@@ -17,6 +17,24 @@ class Preference(Frozen):
     beta: PositiveFloat = Field(default=0.1, description="how dearly the model pays for leaving the one it began as")
 
 
+class Hidden(Frozen):
+    """Learning from a teacher's hidden states (Romero et al. 2015, FitNets).
+
+    A linear projection brings the student's to the teacher's width; it is trained with the student and left out of the
+    bundle.
+    """
+
+    states: Literal["features", "layers"] = Field(
+        default="features",
+        description="features: what stands before the last layer, a vector a sample; layers: of transformers of texts, "
+        "every token's state after each layer of the student, the teacher's layers spread over them evenly",
+    )
+    distance: Literal["mse", "cosine"] = Field(
+        default="mse", description="mean squared difference, or one less the cosine, whatever the states' size"
+    )
+    weight: PositiveFloat = Field(default=0.5, description="of the distance, which is added to the loss")
+
+
 class Distill(Frozen):
     """Learning from a teacher's answers beside the right ones (knowledge distillation, Hinton et al. 2015)."""
 
@@ -24,6 +42,14 @@ class Distill(Frozen):
     temperature: PositiveFloat | None = Field(
         default=None, description="that both models' probabilities are compared at; 2 when left out, of numbers none"
     )
-    weight: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        default=0.5, description="of the teacher's answers in the loss; the right ones have the rest"
+    weight: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.5,
+        description="of the teacher's answers in the loss; the right ones have the rest. 0 goes with `hidden` alone",
     )
+    hidden: Hidden | None = Field(default=None, description="learn from the teacher's hidden states too")
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        if self.weight == 0 and self.hidden is None:
+            raise ValueError("weight is 0, so nothing is learned from the teacher; say more, or say hidden")
+        return self

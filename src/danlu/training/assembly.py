@@ -21,9 +21,10 @@ from danlu.recipe.sections import Finetune, Training
 from danlu.training.averaging import Average
 from danlu.training.clipping import clip_by_value
 from danlu.training.compiling import compiled
-from danlu.training.distilling import TEMPERATURE, distilled
+from danlu.training.distilling import TEMPERATURE, counted, distilled
 from danlu.training.frozen import thawing
 from danlu.training.groups import parameter_groups
+from danlu.training.hints import hinted
 from danlu.training.in_backward import InBackward
 from danlu.training.machine import Machine
 from danlu.training.micro import least_rows
@@ -92,7 +93,8 @@ def assemble(
     precision = Precision(choose_precision(options.precision, device), device)
     part = -(-options.batch_size // options.accumulate)
     loss = _loss(options, task)
-    project_late(model, options.memory.loss_chunk, part * task.tokens_a_sample)  # looks at it in full precision
+    chunk = "none" if options.distill is not None else options.memory.loss_chunk  # a teacher answers with whole logits
+    project_late(model, chunk, part * task.tokens_a_sample)  # looks at it in full precision
     own = spread(
         model, together, options, precision, task.head, loss, task.emphasis, partial(_prepare, options, precision)
     )
@@ -105,7 +107,7 @@ def assemble(
         model=own.model,
         forward=own.called if own.pipeline else compiled(own.called, may_compile, device),
         loss=loss,
-        count=task.head.count,
+        count=task.head.count if options.distill is None else counted(task.head.count, task.name),
         emphasis=task.emphasis,
         optimizer=stepping.optimizer,
         accelerator=accelerator,
@@ -189,7 +191,8 @@ def _loss(options: Training, task: Task) -> Loss:
     head = task.head
     if options.distill is not None:
         temperature, weight = options.distill.temperature or TEMPERATURE, options.distill.weight
-        return head.each(distilled(head.loss, task.name, temperature, weight))
+        taught, hidden = head.each(distilled(head.loss, task.name, temperature, weight)), options.distill.hidden
+        return taught if hidden is None else hinted(taught, hidden.distance, hidden.weight)
     if options.loss is None:
         return head.loss
     own: Callable[[Tensor, Tensor], Tensor] = load_dotted(options.loss, "training.loss")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from danlu.core.errors import ArgumentError, DanluError
+from danlu.models.parts import HINT
 
 Role = Literal["matrix", "embedding", "head", "vector"]
 BLOCK = re.compile(r"^(.+?\.\d+)\.")  # the outermost numbered part of a name: `encoder.layer.3` of a weight within
@@ -102,6 +103,8 @@ def parameter_roles(model: nn.Module) -> dict[str, Role]:
         owner = model.get_submodule(name.rpartition(".")[0])
         if value.ndim < 2:
             roles[name] = "vector"
+        elif name.startswith(f"{HINT}."):
+            roles[name] = "head"  # as many outputs as another network's states have entries
         elif isinstance(owner, nn.Embedding | nn.EmbeddingBag) or not name.endswith("weight"):
             roles[name] = "embedding"
         else:

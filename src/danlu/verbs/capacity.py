@@ -16,8 +16,11 @@ MANY_A_TOKEN = 10  # a two-hundredth of the data that Hoffmann et al. 2022 find 
 
 def crowded(fitting: "Fitting") -> str | None:
     """One sentence with figures where the model can learn its samples by heart; None where that is not to be feared."""
+    from danlu.models.parts import HINT
+
     opened, options = fitting.opened, fitting.opened.model
-    trained = sum(weight.numel() for weight in fitting.model.parameters() if weight.requires_grad)
+    own = (weight for name, weight in fitting.model.named_parameters() if not name.startswith(f"{HINT}."))
+    trained = sum(weight.numel() for weight in own if weight.requires_grad)
     length = fitting.balanced.feed.length
     tokens = tokens_a_sample(fitting.prepared.preprocessor.inputs)
     pretrained = bool(getattr(options, "pretrained", None) or getattr(options, "folder", None))

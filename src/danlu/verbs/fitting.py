@@ -208,7 +208,7 @@ def build_fitting(
     balanced = training_feed(learned, prepared, device, threads)
     if opened.recipe.training.distill is not None:
         team = (together or LONE).team
-        lesson = with_teacher(learned, prepared, balanced, opened.recipe.training.distill, device, team)
+        lesson = with_teacher(learned, prepared, balanced, opened.recipe.training.distill, model, device, team)
         balanced, teacher = lesson.balanced, lesson.digest
     validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device, threads)
     fitting = Fitting(opened, prepared, balanced, validation, model, accelerator, together or LONE, teacher=teacher)
@@ -316,5 +316,8 @@ def say_what_is_trained(fitting: Fitting, first: int) -> None:
 
 
 def count(model: "nn.Module", trained: bool = False) -> int:
-    """Parameters of a model, or those of them that are trained."""
-    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad or not trained)
+    """Parameters of a model, or those of them that are trained; without those that are thrown away in the end."""
+    from danlu.models.parts import HINT
+
+    own = (weight for name, weight in model.named_parameters() if not name.startswith(f"{HINT}."))
+    return sum(weight.numel() for weight in own if weight.requires_grad or not trained)

@@ -1,15 +1,22 @@
 """`danlu models`: the models a recipe may name, with what each weighs and computes at a usual input."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from danlu.artifacts.cache import kept
+from danlu.artifacts.environment import versions
+from danlu.artifacts.files import read_json, write_json
 from danlu.core.component import components
-from danlu.core.errors import ArgumentError
+from danlu.core.errors import ArgumentError, ArtifactError
 from danlu.core.extras import missing, require
 from danlu.core.seeds import Seed
 from danlu.data.specs import CorpusInputs, ImageInputs, InputSpec, TabularInputs, TextInputs
+from danlu.models import base
 from danlu.models.base import FitsItself, Model, Sized
 
 if TYPE_CHECKING:
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BYTES = 4  # of a weight in fp32
+FIGURES = "figures.json"  # of one model, in the cache
 SIDE = 224  # pixels, of networks for photographs
 SMALL_SIDE = 32  # of those for small images
 IMAGE = ImageInputs(channels=3, size=SIDE, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -95,12 +103,50 @@ def _all(like: str | None) -> Iterator[Known]:
         for size in sizes:
             options = family.model_validate({"name": name, **({"size": size} if size else {})})
             assert isinstance(options, Model)
-            spec = _usual(name, kind)
-            at = f"{spec.size} x {spec.size} pixels" if isinstance(spec, ImageInputs) else WORDS[kind]
-            grows = isinstance(options, FitsItself)
-            counts = (None, None) if absent or grows else _counted(_with_plain_attention(options), spec, OUTPUTS[kind])
-            weight = None if counts[0] is None else counts[0] * BYTES / 1e6
-            yield Known(name, size, KINDS[kind], counts[0], weight, counts[1], at, absent)
+            at, parameters, flops = _figures(options, kind, absent)
+            weight = None if parameters is None else parameters * BYTES / 1e6
+            yield Known(name, size, KINDS[kind], parameters, weight, flops, at, absent)
+
+
+def _figures(options: Model, kind: str, absent: str) -> tuple[str, int | None, int | None]:
+    """What the usual input is, weights, and operations of one sample; counted once and kept.
+
+    Networks are built on tensors without values, and still that and the libraries' import take ten seconds for all.
+
+    Args:
+        absent: the extra that is not installed, without which nothing is counted.
+    """
+    if absent or isinstance(options, FitsItself):
+        return _at(options.name, kind), None, None
+
+    def counted() -> tuple[str, int, int]:
+        weights, flops = _counted(_with_plain_attention(options), _usual(options.name, kind), OUTPUTS[kind])
+        return _at(options.name, kind), weights, flops
+
+    if not type(options).__module__.startswith("danlu."):  # nothing says when another package's code has changed
+        return counted()
+    made_from = [versions(), _digest_of_code(), options.model_dump(mode="json"), kind]
+    try:
+        folder = kept("figures", made_from, lambda folder: write_json(folder / FIGURES, counted()))
+    except ArtifactError:  # where nothing can be kept, it is only slower
+        return counted()
+    at, weights, flops = read_json(folder / FIGURES)
+    return at, weights, flops
+
+
+@cache
+def _digest_of_code() -> str:
+    """SHA-256 of what builds and counts models: this file and the folder of models."""
+    digest = hashlib.sha256()
+    for file in (Path(__file__), *sorted(Path(base.__file__).parent.rglob("*.py"))):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _at(name: str, kind: str) -> str:
+    """The usual input in words."""
+    spec = _usual(name, kind)
+    return f"{spec.size} x {spec.size} pixels" if isinstance(spec, ImageInputs) else WORDS[kind]
 
 
 def _names(like: str | None) -> Iterator[tuple[str, str]]:

@@ -109,9 +109,11 @@ def _shape_of(recipe: Recipe) -> dict[str, Decoder]:
     mend_torchvision()
     from transformers import AutoConfig
 
-    name, said = folder_config(model.folder) if model.folder else (model.name.removeprefix("hf:"), own_config(model))
+    name, said = folder_config(model.folder) if model.folder else (model.name.removeprefix("hf:"), {})
     if name not in SHAPED_SO:
         raise ArgumentError(f"--on-paper: the formulae are for {' and '.join(SHAPED_SO)} models, not for {model.name}")
+    if not model.folder:
+        said = own_config(model, AutoConfig.for_model(name))
     config: Any = AutoConfig.for_model(name, **said)
     vocabulary = config.vocab_size if model.folder else recipe.data.vocabulary
     shape = Decoder(

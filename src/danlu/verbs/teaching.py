@@ -1,10 +1,13 @@
-"""`training.distill`: a bundle's answers to the training rows, for another model to learn from.
+"""`training.distill`: a bundle's answers to the training rows, for another model to learn from, and its hidden states.
 
-Computed once and kept where samples are the same in every epoch; else in each step, of what the student is given.
+Computed once and kept where samples are the same in every epoch; else in each step, of what the student is given. So
+are the states of tokens, which would take too much to keep.
 """
 
 import hashlib
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,11 +17,12 @@ import numpy as np
 import polars as pl
 
 from danlu.artifacts.bundle import GOLDEN, Manifest, open_bundle
-from danlu.artifacts.cache import kept
+from danlu.artifacts.cache import cache_root, kept
 from danlu.artifacts.files import read_frame, read_json, write_json
 from danlu.artifacts.run import RunDirectory
 from danlu.core.console import progress, say
 from danlu.core.errors import ArgumentError, ArtifactError, Problem, RecipeError
+from danlu.core.seeds import Seed
 from danlu.data.balance.balancer import Balancer
 from danlu.data.dataset import Dataset
 from danlu.data.place import Source
@@ -27,6 +31,7 @@ from danlu.recipe.schema import Recipe
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from danlu.core.team import Team
     from danlu.data.balance.apply import Balanced
@@ -35,10 +40,13 @@ if TYPE_CHECKING:
     from danlu.verbs.prepare import Opened, Prepared
 
 KEY = "training.distill"
-FILE, FORMAT = "logits.npy", 1
+FILE, FORMAT = "lessons.npy", 2
 REMEMBERED = "teacher.json"
 AT_ONCE = 64  # samples: decides memory and, in the last bits, rounding; so it is no setting
-TAUGHT = ("classification", "multi-label", "regression")
+BYTES = 4  # of a number
+DISK_SHARE = 0.5  # of what is free that lessons may take
+OF_TOKENS = ("token-classification", "language-modelling")
+TAUGHT = ("classification", "multi-label", "regression", *OF_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,9 @@ def refuse_teacher(recipe: Recipe, dataset: Dataset) -> None:
     if dataset.task == "regression" and options.temperature is not None:
         message = "a temperature is of probabilities, and this is regression; leave it out"
         raise RecipeError(Problem("", f"{KEY}.temperature", message))
+    if dataset.task in OF_TOKENS and options.hidden is not None:
+        message = f"is of samples that are answered as a whole, and this is {dataset.task}; leave it out"
+        raise RecipeError(Problem("", f"{KEY}.hidden", message))
     if recipe.evaluation.folds is not None:
         message = "a teacher has learned from rows that the folds would test; leave out one of them"
         raise RecipeError(Problem("", "evaluation.folds", message))
@@ -75,6 +86,7 @@ def with_teacher(
     prepared: "Prepared",
     balanced: "Balanced",
     options: Distill,
+    model: "nn.Module",
     device: "torch.device",
     team: "Team",
 ) -> Lesson:
@@ -82,6 +94,7 @@ def with_teacher(
 
     Args:
         opened: with the rows that `balanced` was made of.
+        model: the student, before it is trained; gets what it learns hidden states by, where it is to learn them.
 
     Raises:
         ArgumentError: the teacher answers another question, or cannot be asked so.
@@ -98,20 +111,95 @@ def with_teacher(
     teacher.model.to(device).requires_grad_(False)
     _warn_of_seen_rows(opened, options, team)
     digest, alike = _digest(bundle.manifest, bundle.config), teacher.preprocessor == prepared.preprocessor
-    if opened.recipe.data.augment:
-        if not alike:
-            raise ArgumentError(
-                f"{KEY}.teacher: {options.teacher} prepares its samples in another way than this model, so it cannot "
-                "be asked of samples that data.augment changes; leave out data.augment, or train a teacher that "
-                "prepares them alike (the same columns and rows, image size and weights' normalisation, or tokenizer)"
-            )
-        say("data.augment changes samples in every epoch, so the teacher is asked in every step")
-        ask: Asked | LookedUp = Asked(partial(_asked, teacher, prepared))
-    else:
-        ask = LookedUp(_once(teacher, opened, prepared, balanced, alike, digest, device, team))
+    why = _why_in_every_step(opened, options)
+    if why and not alike:
+        raise ArgumentError(
+            f"{KEY}.teacher: {options.teacher} prepares its samples in another way than this model, so it cannot be "
+            f"asked {why[0]}; leave out {why[1]}, or train a teacher that prepares them alike (the same columns and "
+            "rows, image size and weights' normalisation, or tokenizer)"
+        )
+    examples = balanced.feed.examples if alike else _its_own(teacher, opened)
+    read = None
+    if options.hidden is not None:
+        read = _with_hint(options, teacher, examples, model, balanced, opened, device)
+    lesson = partial(_lesson, teacher, prepared, read)
+    if why:
+        say(f"the teacher is asked in every step, {why[0]}")
+    ask: Asked | LookedUp = Asked(lesson)
+    if not why:
+        made_from = _made_from(opened, prepared, options, alike, digest, device)
+        ask = LookedUp(_once(lesson, examples, made_from, device, team))
     classes = prepared.target.outputs if isinstance(prepared.target, Classes) else None
     feed = replace(balanced.feed, changes=(*balanced.feed.changes, Taught(ask, classes)))
     return Lesson(replace(balanced, feed=feed), digest)
+
+
+def _why_in_every_step(opened: "Opened", options: Distill) -> tuple[str, str] | None:
+    """Why the teacher is asked in every step, and of what key; None where it need not be."""
+    if opened.dataset.task in OF_TOKENS:
+        return "of every token", KEY
+    if opened.recipe.data.augment:
+        return "of samples that data.augment changes", "data.augment"
+    if options.hidden is not None and options.hidden.states == "layers":
+        return "for states of tokens, which are not kept", f"{KEY}.hidden.states"
+    return None
+
+
+def _with_hint(
+    options: Distill,
+    teacher: "Predictor",
+    examples: "Examples",
+    model: "nn.Module",
+    balanced: "Balanced",
+    opened: "Opened",
+    device: "torch.device",
+) -> "Callable[[], list[torch.Tensor]]":
+    """Have the student give its states in training; what gives the teacher's that go with them after it was asked.
+
+    Raises:
+        ArgumentError: one of the two has none.
+    """
+    import torch
+
+    from danlu.models.hidden import StateReader, states_of
+    from danlu.training.hints import add_hint, teachers_layer
+
+    assert options.hidden is not None
+    states, theirs = options.hidden.states, f"{KEY}.hidden: the teacher ({teacher.options.name})"
+    reader = StateReader(teacher.model, states, theirs)
+    found = states_of(teacher.model, reader, _some(examples, device), theirs)
+    if len({values.shape[-1] for values in found}) > 1:
+        raise ArgumentError(f"{theirs} has layers of different widths; say states: features")
+    own = f"{KEY}.hidden: {opened.model.name}"
+    few, seed = _some(balanced.feed.examples, torch.device("cpu")), Seed(opened.recipe.seed).derive("hint")
+    layers = add_hint(model, states, few, found[0].shape[-1], seed, own)
+    chosen = [teachers_layer(layer, layers, len(found)) - 1 for layer in range(1, layers + 1)]
+
+    def read() -> "list[torch.Tensor]":
+        there = reader.take()
+        return [there[layer] for layer in chosen]
+
+    return read
+
+
+def _some(examples: "Examples", device: "torch.device") -> "dict[str, torch.Tensor]":
+    inputs, _ = examples.take(np.arange(min(2, len(examples))), device)
+    return inputs
+
+
+def _require_room(samples: int, width: int) -> None:
+    """Raise ArtifactError where the disk has no room to keep what a teacher says.
+
+    Nothing else would do: asked in every step, it would answer otherwise in the last bits than a run had it before.
+    """
+    root = cache_root()
+    standing = next(folder for folder in (root, *root.absolute().parents) if folder.is_dir())
+    free, needed = shutil.disk_usage(standing).free, BYTES * samples * width
+    if needed > DISK_SHARE * free:
+        raise ArtifactError(
+            f"{KEY}: what the teacher says of all samples takes {needed / 1e9:,.1f} GB, and {standing} has "
+            f"{free / 1e9:,.1f} GB free; name another folder in the environment variable DANLU_CACHE"
+        )
 
 
 def remember_teacher(run: RunDirectory, digest: str) -> None:
@@ -130,12 +218,12 @@ def refuse_another_teacher(run: RunDirectory, digest: str) -> None:
 
 
 def _refuse_other_question(manifest: Manifest, prepared: "Prepared", options: Distill) -> None:
-    from danlu.data.targets import Classes, Labels
+    from danlu.data.targets import Classes, Labels, TokenTags
 
     output, target = manifest.output, prepared.target
     if manifest.task != target.task:
         raise ArgumentError(f"{KEY}.teacher: {options.teacher} is a model of {manifest.task}; this is {target.task}")
-    if isinstance(target, Classes | Labels):
+    if isinstance(target, Classes | Labels | TokenTags):
         missing = [label for label in target.labels if label not in output["labels"]]
         unknown = [label for label in output["labels"] if label not in target.labels]
         if missing or unknown:
@@ -145,53 +233,82 @@ def _refuse_other_question(manifest: Manifest, prepared: "Prepared", options: Di
             )
 
 
+def _lesson(
+    teacher: "Predictor",
+    prepared: "Prepared",
+    read: "Callable[[], list[torch.Tensor]] | None",
+    inputs: "dict[str, torch.Tensor]",
+) -> "torch.Tensor":
+    """What a student is told of a batch, [batch, outputs]: logits, and behind them the states that it learns."""
+    import torch
+
+    logits = _asked(teacher, prepared, inputs)
+    if read is None:
+        return logits
+    return torch.cat([logits, *(values.float().flatten(1) for values in read())], dim=1)
+
+
 def _asked(teacher: "Predictor", prepared: "Prepared", inputs: "dict[str, torch.Tensor]") -> "torch.Tensor":
     """The teacher's logits in the student's order of labels or, of numbers, in the student's standardisation."""
-    from danlu.data.targets import Classes, Labels, Quantity
+    from danlu.data.targets import Classes, Labels, NextToken, Quantity, TokenTags
     from danlu.training.distilling import logits_of
 
     found, own, student = logits_of(teacher.model, inputs, prepared.target.task), teacher.target, prepared.target
     if isinstance(own, Quantity) and isinstance(student, Quantity):
         return (found * own.std + (own.mean - student.mean)) / student.std
-    assert isinstance(own, Classes | Labels) and isinstance(student, Classes | Labels)
+    if isinstance(own, NextToken):
+        return found
+    known = (Classes, Labels, TokenTags)
+    assert isinstance(own, known) and isinstance(student, known)
     if own.labels == student.labels:
         return found
-    return found[:, [own.labels.index(label) for label in student.labels]]
+    return found[..., [own.labels.index(label) for label in student.labels]]
 
 
 def _once(
-    teacher: "Predictor",
-    opened: "Opened",
-    prepared: "Prepared",
-    balanced: "Balanced",
-    alike: bool,
-    digest: str,
+    lesson: "Callable[[dict[str, torch.Tensor]], torch.Tensor]",
+    examples: "Examples",
+    made_from: list[object],
     device: "torch.device",
     team: "Team",
-) -> "torch.Tensor":
-    """The teacher's logits of all training samples, kept between runs; the main process computes them."""
+) -> "torch.Tensor | np.ndarray":
+    """The lessons of all training samples, [samples, numbers], kept between runs; the main process computes them.
+
+    They are written batch by batch and read from the file row by row, unless the device has room for all.
+    """
     import torch
 
     from danlu.data.examples import fits
 
-    examples = balanced.feed.examples if alike else _its_own(teacher, opened)
-
     def make(folder: Path) -> None:
+        width = lesson(_some(examples, device)).shape[1]
+        _require_room(len(examples), width)
+        found = np.lib.format.open_memmap(folder / FILE, "w+", np.float32, (len(examples), width))
+        begin = 0
         with progress("the teacher's answers", len(examples), "samples") as bar:
-            found = []
             for rows, inputs, _ in examples.in_order(AT_ONCE, device):
-                found.append(_asked(teacher, prepared, inputs).cpu().numpy())
+                found[begin : begin + len(rows)] = lesson(inputs).cpu().numpy()
+                begin += len(rows)
                 bar.advance(len(rows))
-        np.save(folder / FILE, np.concatenate(found))
+        found.flush()
 
     if not team.is_main:
         team.wait_for_all()
-    made_from = [FORMAT, digest, prepared.target.model_dump(mode="json"), _digest_of_rows(opened), alike, device.type]
-    made_from += [torch.__version__, opened.recipe.data.balance.model_dump(mode="json"), opened.recipe.seed]
-    logits = torch.from_numpy(np.load(kept("teachers", made_from, make) / FILE))
+    lessons: np.ndarray = np.load(kept("teachers", made_from, make) / FILE, mmap_mode="r")
     if team.is_main:
         team.wait_for_all()
-    return logits.to(device) if fits(logits.nbytes, device) else logits
+    return torch.from_numpy(np.array(lessons)).to(device) if fits(lessons.nbytes, device) else lessons
+
+
+def _made_from(
+    opened: "Opened", prepared: "Prepared", options: Distill, alike: bool, digest: str, device: "torch.device"
+) -> list[object]:
+    """All that decides what a teacher says of the training samples."""
+    import torch
+
+    target, states = prepared.target.model_dump(mode="json"), options.hidden is not None
+    made_from: list[object] = [FORMAT, digest, target, _digest_of_rows(opened), alike, device.type, states]
+    return [*made_from, torch.__version__, opened.recipe.data.balance.model_dump(mode="json"), opened.recipe.seed]
 
 
 def _its_own(teacher: "Predictor", opened: "Opened") -> "Examples":

@@ -180,6 +180,7 @@ def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint 
         write_bundle(run, fitting, fitting.model)
         return
     from danlu.training.finetuning import finish_finetuning
+    from danlu.training.hints import remove_hint
 
     flops = flops_of_step(fitting)
     machine, watch, first = build_machine(fitting), fitting.watch(), 0
@@ -193,6 +194,7 @@ def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint 
     if fitting.team.is_main:
         model = _whole_model(fitting)
         load_weights(model, open_checkpoint(run, outcome.best_step).judged)
+        remove_hint(model)
         whole = fitting.whole or model  # whose head, where that was trained alone, the model is
         finish_finetuning(whole, fitting.opened.finetune)
         machine.step.precision.finish(whole)

@@ -113,6 +113,10 @@ class FTTransformerNetwork(nn.Module):
         self.blocks = nn.Sequential(*(Block(options, at == 0, at == last) for at in range(options.blocks)))
         self.head = nn.Sequential(nn.LayerNorm(options.width), nn.ReLU(), nn.Linear(options.width, outputs))
 
+    @property
+    def last_layer(self) -> nn.Module:
+        return self.head[-1]
+
     def forward(self, numeric: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
         answer: Tensor = self.head(self.blocks(self.tokens(numeric, categories))[:, 0])
         return answer

@@ -38,12 +38,17 @@ class MLPNetwork(nn.Module):
             layers += [nn.Linear(width, size), _normalization(normalization, size)]
             layers += [ACTIVATIONS[activation](), nn.Dropout(dropout)]
             width = size
-        self.hidden: nn.Module | None = None
+        self.hidden: nn.Sequential | None = None
         if layers:
             last = nn.Linear(width, outputs)
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
             self.hidden = nn.Sequential(*layers, last)
+
+    @property
+    def last_layer(self) -> nn.Module | None:
+        """Of the hidden layers; what the linear path adds passes it by."""
+        return None if self.hidden is None else self.hidden[-1]
 
     def forward(self, numeric: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
         """numeric: [batch, numbers], categories: [batch, categories] -> [batch, outputs]."""

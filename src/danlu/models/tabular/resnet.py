@@ -43,6 +43,10 @@ class ResNetNetwork(nn.Module):
         )
         self.head = nn.Sequential(nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, outputs))
 
+    @property
+    def last_layer(self) -> nn.Module:
+        return self.head[-1]
+
     def forward(self, numeric: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
         answer: Tensor = self.head(self.blocks(self.stem(self.features(numeric, categories))))
         return answer

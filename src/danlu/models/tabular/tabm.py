@@ -64,6 +64,10 @@ class TabMNetwork(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.head = OwnLinear(options.members, width, outputs)
 
+    @property
+    def last_layer(self) -> nn.Module:
+        return self.head
+
     def forward(self, numeric: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
         features = self.features(numeric, categories)[:, None].expand(-1, self.members, -1)
         answer: Tensor = self.head(self.layers(features))

@@ -33,6 +33,8 @@ def _anywhere(options: Training, together: Together) -> Iterator[tuple[str, str]
         yield "training.parallel.local", f"is {whole}"
     if options.distill is not None and max(layout.tensor, layout.pipeline, layout.context) > 1:
         yield "training.distill", "compares whole answers with the teacher's; say data or shard in place of the others"
+    if options.distill is not None and options.distill.hidden is not None and together.splits_weights:
+        yield "training.distill.hidden", "reads layers of a whole model; say data in place of the others"
     if layout.context > 1 and layout.pipeline > 1:
         yield "training.parallel.context", "goes with data, shard and tensor, not with pipeline; say tensor"
     if layout.pipeline > 1 and options.accumulate > 1:
