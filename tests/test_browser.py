@@ -16,8 +16,12 @@ import danlu
 from danlu.artifacts.run import RunDirectory
 from danlu.report.page import write_report
 from tests.browser import Browser, chromium
-from tests.chatting import chat_file, preference_file, recipe
+from tests.chatting import chat_file, preference_file, recipe, write_lines
+from tests.test_multi_label import SIGNS, tumours
+from tests.test_multi_label import recipe as labels_recipe
 from tests.test_report_page import HOSTILE
+from tests.test_tags import recipe as tags_recipe
+from tests.test_tags import sentences
 
 pytestmark = pytest.mark.skipif(
     chromium() is None, reason="no Chromium here: apt-get install chromium, or put one on the PATH"
@@ -102,6 +106,20 @@ def preference_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return danlu.run(recipe(preference_file(folder / "pairs.jsonl", 60), epochs=1), output=folder).path
 
 
+@pytest.fixture(scope="module")
+def labels_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("labels")
+    tumours().write_csv(folder / "tumours.csv")
+    return danlu.run(labels_recipe(folder / "tumours.csv", target=list(SIGNS)), output=folder).path
+
+
+@pytest.fixture(scope="module")
+def tags_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tags")
+    write_lines(folder / "names.jsonl", sentences(300))
+    return danlu.run(tags_recipe(folder / "names.jsonl", training={"epochs": 1}), output=folder).path
+
+
 def keep_picture(browser: Browser, name: str) -> None:
     folder = os.environ.get("DANLU_SCREENSHOTS")
     if folder:
@@ -143,7 +161,9 @@ def test_what_is_wrong_with_a_page_is_noticed(browser: Browser, tmp_path: Path) 
     assert not browser.run("document.documentElement.scrollWidth <= innerWidth")
 
 
-@pytest.mark.parametrize("kind", ["table", "image", "text", "corpus", "decided", "number", "chat", "preference"])
+@pytest.mark.parametrize(
+    "kind", ["table", "image", "text", "corpus", "decided", "number", "chat", "preference", "labels", "tags"]
+)
 def test_the_report_of_each_kind_of_task_opens_without_a_complaint(
     kind: str, browser: Browser, request: pytest.FixtureRequest
 ) -> None:
