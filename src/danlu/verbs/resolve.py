@@ -60,6 +60,8 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     if isinstance(model, FitsItself):
         refuse_steps(recipe, model, dataset.task)
     refuse_teacher(recipe, dataset)
+    if recipe.tuning is not None and recipe.tuning.metric is not None:
+        _check_watched(recipe.tuning.metric, dataset.task, "tuning.metric")
     metrics = metrics_for(dataset.task, recipe.evaluation.metrics)
     _check_threshold(recipe.evaluation.threshold, dataset)
     data = recipe.data.model_copy(
@@ -167,7 +169,7 @@ def _split(split: Split, dataset: Dataset) -> Split:
 def _training(training: Training, model: Model, dataset: Dataset) -> Training:
     early_stopping = training.early_stopping
     if early_stopping is not None:
-        _check_watched(early_stopping.metric, dataset.task)
+        _check_watched(early_stopping.metric, dataset.task, "training.early_stopping.metric")
     elif model.habits.patience is not None:
         early_stopping = EarlyStopping(patience=model.habits.patience)
     if isinstance(model, FitsItself):  # what else there is, is of steps, and left as nobody said it
@@ -211,12 +213,12 @@ def _batch_size(dataset: Dataset) -> int:
     return size
 
 
-def _check_watched(metric: str, task: str) -> None:
+def _check_watched(metric: str, task: str, key: str) -> None:
     watched = metric.removeprefix("validation/")
     fitting = ["loss", *(name for name, known in METRICS.items() if known.task == task)]
     if watched not in fitting:
         message = f"{metric!r} is not measured for {task} (allowed: {', '.join(f'validation/{m}' for m in fitting)})"
-        raise RecipeError(Problem("", "training.early_stopping.metric", message))
+        raise RecipeError(Problem("", key, message))
 
 
 def _check_threshold(threshold: Threshold | None, dataset: Dataset) -> None:
