@@ -43,4 +43,6 @@ def tune(
         return
     rows = [{"trial": each.number + 1, each.metric: each.value, **each.values} for each in best[:MOST_SHOWN]]
     print_table(rows)
-    print(f"\nrun     {directory.path}\nbest    {directory.path / 'best.yaml'}\nnext    danlu evaluate {directory.path}")
+    print(
+        f"\nrun     {directory.path}\nbest    {directory.path / 'best.yaml'}\nnext    danlu evaluate {directory.path}"
+    )

@@ -57,7 +57,9 @@ def _rises_where_it_is_a_range(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if not values:
         raise ValueError("an empty list leaves nothing to choose from")
     if is_range(values) and not values[0] < values[1]:
-        raise ValueError(f"a range rises, got [{values[0]}, {values[1]}]; two numbers to choose from are {{choices: …}}")
+        raise ValueError(
+            f"a range rises, got [{values[0]}, {values[1]}]; two numbers to choose from are {{choices: …}}"
+        )
     return values
 
 

@@ -41,6 +41,7 @@ from danlu.verbs.teaching import REMEMBERED
 from danlu.verbs.train import resume, train_opened
 
 SPACE_BYTES = 1 << 20  # of a search without its trials
+MOST_TOLD = 80  # letters of why a trial failed; trials.jsonl has all
 MOST_PREPARED = 4  # preparations that are held, where a search changes how data is prepared
 FATAL = (ArgumentError, ArtifactError, MissingExtra)  # what no other trial would be spared
 
@@ -301,7 +302,7 @@ def _told(search: _Search, trials: list[Trial]) -> str:
     """A line about the newest trial."""
     newest, best = trials[-1], best_of(trials, search.higher_is_better)
     values = ", ".join(f"{key} {_short(value)}" for key, value in newest.values.items())
-    figure = f"failed: {newest.why}" if newest.value is None else f"{newest.metric} {newest.value:.4g}"
+    figure = f"failed, {_cut(newest.why)}" if newest.value is None else f"{newest.metric} {newest.value:.4g}"
     so_far = f"; best so far {best.value:.4g} (trial {best.number + 1})" if best else ""
     took = f" in {duration(newest.seconds)}" if newest.seconds >= 1 else ""
     return f"trial {newest.number + 1} of {search.tuning.trials}: {values}: {figure}{took}{so_far}"
@@ -311,6 +312,11 @@ def _higher(metric: str) -> bool:
     """Whether a validation metric is better when it is higher."""
     name = metric.removeprefix("validation/")
     return name != "loss" and METRICS[name].higher_is_better
+
+
+def _cut(why: str) -> str:
+    """A reason that fits the line."""
+    return why if len(why) <= MOST_TOLD else f"{why[: MOST_TOLD - 1]}…"
 
 
 def _short(value: Any) -> str:

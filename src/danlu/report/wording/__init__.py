@@ -9,6 +9,7 @@ from danlu.report.wording.comparison import COMPARISON
 from danlu.report.wording.figures import FIGURES
 from danlu.report.wording.metrics import METRIC_MEANINGS
 from danlu.report.wording.page import PAGE
+from danlu.report.wording.search import SEARCH
 from danlu.report.wording.sentences import SENTENCES
 
-WORDS: dict[str, tuple[str, str]] = {**PAGE, **SENTENCES, **FIGURES, **METRIC_MEANINGS, **COMPARISON, **CARD}
+WORDS: dict[str, tuple[str, str]] = {**PAGE, **SENTENCES, **SEARCH, **FIGURES, **METRIC_MEANINGS, **COMPARISON, **CARD}
