@@ -1,8 +1,8 @@
 """danlu: raw data to a trained, evaluated and portable model from one typed recipe.
 
-Each verb of the command line is a function here: `train`, `resume`, `tune`, `evaluate`, `run`, `predict`, `check`, `new`,
-`models`, `plan`, `compare`, `runs`, `generate`, `export`, `deploy`, `visualize`, `doctor`; `load` opens a bundle. They
-are imported when first used, so that `import danlu` costs nothing.
+Each verb of the command line is a function here: `train`, `resume`, `tune`, `evaluate`, `run`, `predict`, `check`,
+`new`, `models`, `plan`, `compare`, `runs`, `generate`, `export`, `deploy`, `visualize`, `doctor`; `load` opens a
+bundle. They are imported when first used, so that `import danlu` costs nothing.
 """
 
 import importlib

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from danlu.artifacts.lines import append_line, read_lines
 
 SEARCH, TRIALS, BEST, FOLDER = "search.yaml", "trials.jsonl", "best.yaml", "trials"
-State = Literal["done", "failed", "stopped early"]
+State = Literal["done", "failed"]
 
 
 @dataclass(frozen=True)

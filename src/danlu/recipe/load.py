@@ -221,7 +221,7 @@ def _anchor(values: dict[str, Any], folder: Path) -> None:
     tuning = values.get("tuning")
     space = tuning.get("space") if isinstance(tuning, dict) else None
     for key, searched in space.items() if isinstance(space, dict) else ():
-        choices = searched.get("choices") if isinstance(searched, dict) else searched
+        choices: Any = searched.get("choices") if isinstance(searched, dict) else searched
         for place, choice in enumerate(choices) if isinstance(choices, list) else ():
             choices[place] = _absolute_choice(str(key), choice, folder)
 

@@ -4,6 +4,7 @@ In: a run's trials and the recipe that was asked for. Out: the section's sentenc
 that is no search.
 """
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -99,13 +100,15 @@ def _best_so_far(trials: Sequence[Trial], higher: bool) -> list[float | None]:
 def _at_an_end(value: object, among: Searched) -> bool:
     """Whether a number lies at an end of its range."""
     if isinstance(among, LogRange):
-        (low, high), ratio = among.log, 1.0
         assert isinstance(value, float | int)
-        ratio = (high / low) ** AT_THE_END
-        return value <= low * ratio or value >= high / ratio
+        low, high = (math.log(end) for end in among.log)
+        return _near_an_end(math.log(value), low, high)
     if isinstance(among, StepRange) or (isinstance(among, tuple) and is_range(among)):
-        low, high = among.range if isinstance(among, StepRange) else among
         assert isinstance(value, float | int)
-        room = AT_THE_END * (high - low)
-        return value <= low + room or value >= high - room
+        return _near_an_end(value, *(among.range if isinstance(among, StepRange) else among))
     return False
+
+
+def _near_an_end(value: float, low: float, high: float) -> bool:
+    room = AT_THE_END * (high - low)
+    return value <= low + room or value >= high - room

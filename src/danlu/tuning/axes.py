@@ -76,9 +76,9 @@ class Range(Axis):
     def place(self, value: Any) -> float:
         if self.step is not None or (self.whole and not self.log):
             assert self.count is not None
-            return (round((value - self.low) / (self.step or 1)) + 0.5) / self.count
+            return (round(float(value - self.low) / (self.step or 1)) + 0.5) / self.count
         low, high = self._bounds()
-        return ((math.log(value) if self.log else value) - low) / (high - low)
+        return float(((math.log(value) if self.log else value) - low) / (high - low))
 
     def near(self, position: float, distance: float, generator: np.random.Generator) -> float:
         moved = abs(position + distance * generator.normal())  # what goes beyond an end comes back from it

@@ -33,8 +33,17 @@ from danlu.recipe.searching import Tuning
 from danlu.recipe.variants import variant
 from danlu.tuning.axes import axes_of
 from danlu.tuning.sampler import Known, Sampler
-from danlu.verbs.prepare import PROFILE, REFERENCE_FILE, Opened, Prepared, fit_preparation, judged_content, open_data
-from danlu.verbs.prepare import reopen, write_data
+from danlu.verbs.prepare import (
+    PROFILE,
+    REFERENCE_FILE,
+    Opened,
+    Prepared,
+    fit_preparation,
+    judged_content,
+    open_data,
+    reopen,
+    write_data,
+)
 from danlu.verbs.resolve import resolve
 from danlu.verbs.space import watched_by
 from danlu.verbs.teaching import REMEMBERED
@@ -244,8 +253,8 @@ def _tried(search: _Search, run: RunDirectory, trials: list[Trial], values: dict
         why = " ".join(str(error).split()) or type(error).__name__
         gc.collect()
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    state, took = "failed" if value is None else "done", round(time.monotonic() - begun, 3)
-    return Trial(number, values, search.metric, value, took, state, why)
+    took = round(time.monotonic() - begun, 3)
+    return Trial(number, values, search.metric, value, took, "failed" if value is None else "done", why)
 
 
 def _opened_for(search: _Search, values: dict[str, Any]) -> Opened:
