@@ -1,7 +1,8 @@
 """A Bayesian search: a model of what the trials so far gave says where the next is worth most. Needs optuna."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
@@ -22,41 +23,42 @@ class Bayesian(Sampler):
     """Tries next where most is to be gained by what earlier trials gave.
 
     `gp` models it by a Gaussian process (Jones et al. 1998) and gains most from few trials; `tpe` by densities of
-    good and bad values (Bergstra et al. 2011), which stays quick over many hundreds. A failed trial counts as the
-    worst so far.
+    good and bad values (Bergstra et al. 2011), which stays quick over many hundreds. What is far worse than most counts
+    as little worse, so that it does not hide how the good ones differ; a failed trial counts as the worst.
     """
 
     name: Literal["bayesian"] = "bayesian"
     extra: ClassVar[str | None] = "tuning"
     method: Method = "gp"
-    startup: PositiveInt = Field(default=8, description="trials that are drawn before the model is asked")
+    startup: PositiveInt = Field(default=6, description="trials that are drawn before the model is asked")
 
     def propose(self, axes: Axes, past: Sequence[Known], seed: Seed) -> dict[str, Any]:
         own = seed.derive("bayesian", len(past))
         costs = [known.cost for known in past if known.cost is not None]
         if len(past) < self.startup or not costs:
             return drawn(axes, own)
-        return _asked(self.method, axes, [(known, max(costs)) for known in past], own)
+        most = min(max(costs), 2 * median(costs) - min(costs))
+        return _asked(self.method, axes, [(known.values, _cut(known.cost, most)) for known in past], own)
 
 
-def _asked(method: Method, axes: Axes, past: Sequence[tuple[Known, float]], seed: Seed) -> dict[str, Any]:
-    """What optuna would try, by a study that is told everything anew: it keeps no state of its own.
+def _cut(cost: float | None, most: float) -> float:
+    return most if cost is None else min(cost, most)
 
-    Args:
-        past: trials, and the cost of those that failed.
-    """
+
+def _asked(method: Method, axes: Axes, past: Sequence[tuple[Mapping[str, Any], float]], seed: Seed) -> dict[str, Any]:
+    """What optuna would try, by a study that is told everything anew: it keeps no state of its own."""
     import optuna
 
     spread = {key: _distribution(axis) for key, axis in axes.items()}
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # which of its samplers optuna calls experimental
         study = optuna.create_study(sampler=_sampler(method, seed.value % 2**32))
-        for known, worst in past:
+        for values, cost in past:
             study.add_trial(
                 optuna.trial.create_trial(
-                    params={key: _told(axes[key], value) for key, value in known.values.items()},
+                    params={key: _told(axes[key], value) for key, value in values.items()},
                     distributions=spread,
-                    value=worst if known.cost is None else known.cost,
+                    value=cost,
                 )
             )
         found = study.ask(spread).params
