@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
+from danlu.core.extras import missing
 from danlu.core.seeds import Seed
 from danlu.recipe.searching import Choices, LogRange, Searched, StepRange
 from danlu.tuning.axes import Axis, axes_of, axis_of
@@ -26,6 +27,10 @@ SPACE: dict[str, Searched] = {
     "scale": ("standard", "robust"),
 }
 ALL = sorted(SAMPLERS)
+NEEDS_OPTUNA = pytest.mark.skipif(bool(missing("tuning")), reason="no optuna here")
+EACH = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=NEEDS_OPTUNA if name == "bayesian" else ()) for name in ALL]
+)
 
 
 def sampler(name: str, **options: Any) -> Sampler:
@@ -62,7 +67,7 @@ def bowl(values: Any) -> float:
     return float((math.log10(values["lr"]) + 2.5) ** 2 + 4 * (values["dropout"] - 0.3) ** 2)
 
 
-@pytest.mark.parametrize("name", ALL)
+@EACH
 def test_what_is_proposed_lies_in_the_space(name: str) -> None:
     past = searched(name, SPACE, bowl, 14, seed=3)
     assert len(past) == 14
@@ -70,7 +75,7 @@ def test_what_is_proposed_lies_in_the_space(name: str) -> None:
     assert all(list(known.values) == list(SPACE) for known in past)
 
 
-@pytest.mark.parametrize("name", ALL)
+@EACH
 def test_a_proposal_depends_on_the_seed_and_on_the_trials_so_far_alone(name: str) -> None:
     past = searched(name, SPACE, bowl, 11, seed=5)
     again = sampler(name).propose(axes_of(SPACE), past[:10], Seed(5))
@@ -78,13 +83,14 @@ def test_a_proposal_depends_on_the_seed_and_on_the_trials_so_far_alone(name: str
     assert searched(name, SPACE, bowl, 3, seed=6)[0].values != past[0].values
 
 
-@pytest.mark.parametrize("name", ALL)
+@EACH
 def test_failed_trials_do_not_end_a_search(name: str) -> None:
     assert len(searched(name, SPACE, lambda values: None, 12, seed=1)) == 12
     halves = searched(name, SPACE, lambda values: None if values["lr"] > 1e-3 else bowl(values), 12, seed=1)
     assert len(halves) == 12
 
 
+@NEEDS_OPTUNA
 def test_bayesian_search_keeps_away_from_what_fails() -> None:
     space: dict[str, Searched] = {"lr": LogRange(log=(1e-5, 1e1)), "dropout": (0.0, 0.5)}
     past = searched("bayesian", space, lambda values: None if values["lr"] > 1e-2 else bowl(values), 20, seed=0)
@@ -197,6 +203,7 @@ def nearest(name: str, trials: int, seeds: int, **options: Any) -> float:
     return float(np.median([min(known.cost for known in past if known.cost is not None) for past in found]))
 
 
+@NEEDS_OPTUNA
 def test_bayesian_search_comes_nearer_to_the_optimum_than_random_search() -> None:
     random = nearest("random", 25, seeds=5)
     assert nearest("bayesian", 25, seeds=5) < random / 10

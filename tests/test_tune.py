@@ -19,6 +19,7 @@ from danlu.artifacts.lines import read_lines
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.trials import kept_trials
 from danlu.core.errors import ArgumentError, DanluError, MissingExtra, RecipeError, Stopped
+from danlu.core.extras import missing
 from danlu.data.splits import Part, Splits, TrainSplit
 from danlu.recipe.load import check_recipe, dump_recipe, load_recipe
 from danlu.training.callbacks import Callback
@@ -33,6 +34,7 @@ WINE: dict[str, Any] = {
     "training": {"epochs": 2, "batch_size": 32},
     "evaluation": {"resamples": 0, "baselines": False, "slices": False},
 }
+NEEDS_OPTUNA = pytest.mark.skipif(bool(missing("tuning")), reason="no optuna here")
 SPACE: dict[str, Any] = {"training.optimizer.lr": {"log": [1e-3, 1e-1]}, "model.dropout": [0.0, 0.5]}
 
 
@@ -131,7 +133,13 @@ def test_a_search_learns_from_the_splits_that_it_is_given(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "sampler", ["random", {"grid": {"points": 2}}, {"bayesian": {"startup": 2}}, {"genetic": {"population": 2}}]
+    "sampler",
+    [
+        "random",
+        {"grid": {"points": 2}},
+        pytest.param({"bayesian": {"startup": 2}}, marks=NEEDS_OPTUNA),
+        {"genetic": {"population": 2}},
+    ],
 )
 def test_a_killed_search_goes_on_to_the_same_trials(
     sampler: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,8 +18,8 @@ SEARCH: dict[str, tuple[str, str]] = {
         "验证集在所有这些试验中做了选择；试验越多，它的数字就越偏袒模型。没有任何一次试验见过测试集。",
     ),
     "search.edge": (
-        "The best value of {name} lies at an end of what was searched; where the key allows more, a wider range may hold a "
-        "better one.",
+        "The best value of {name} lies at an end of what was searched; where the key allows more, a wider range may "
+        "hold a better one.",
         "{name} 的最佳值在搜索范围的边缘；如果这个键还允许更大的范围，那里也许有更好的值。",
     ),
     "search.progress": ("How it went", "过程"),
