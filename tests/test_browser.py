@@ -14,6 +14,7 @@ import pytest
 
 import danlu
 from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.trials import kept_trials
 from danlu.report.page import write_report
 from tests.browser import Browser, chromium
 from tests.chatting import chat_file, preference_file, recipe, write_lines
@@ -92,6 +93,22 @@ def linear_run(decided_run: Path) -> Path:
 def number_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = {"name": "diabetes", "data": {"source": "builtin:diabetes"}, "training": QUICK}
     return danlu.run(told, output=tmp_path_factory.mktemp("runs")).path
+
+
+@pytest.fixture(scope="module")
+def search_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    space = {
+        "training.optimizer.lr": {"log": [1e-4, 1e20]},
+        "model.dropout": [0.0, 0.5],
+        "model.hidden": {"choices": [[8], [16, 16], [4, 4, 4]]},
+        "data.scale": ["standard", "robust"],
+    }
+    told = {"name": "bc", "data": {"source": "builtin:breast-cancer"}, "model": "mlp", "training": QUICK}
+    tuning = {"sampler": "random", "trials": 6, "space": space}
+    run = danlu.tune({**told, "tuning": tuning, "evaluation": {"resamples": 0}}, output=tmp_path_factory.mktemp("runs"))
+    assert {trial.state for trial in kept_trials(run.path)} == {"done", "failed"}
+    danlu.evaluate(run.path)
+    return run.path
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +281,13 @@ def test_the_keyboard_reaches_the_content_first(browser: Browser, table_run: Pat
     assert browser.run("document.activeElement.getAttribute('href')") == "#content"
     browser.press("Tab", 9)
     assert browser.run("document.activeElement.id") == "theme"
+
+
+def test_the_report_of_a_search_is_as_sound(browser: Browser, search_run: Path) -> None:
+    for language in ("en", "zh"):
+        assert_sound(browser, write_report(RunDirectory.open(search_run), language), f"search-{language}")
+    drawn = browser.run("document.querySelectorAll('section[aria-labelledby=search] svg').length")
+    assert drawn == 1 + 4
 
 
 def test_the_page_of_a_comparison_is_as_sound(

@@ -117,6 +117,7 @@ def test_folds_of_scikit_learns_splitters_give_what_they_give_by_hand(groups: bo
         }
         for name, value in by_hand.items():
             assert found["metrics"][name]["values"][number] == pytest.approx(value, abs=1e-6)
+    assert danlu.evaluate(run)["folds"] == found  # by the recipe that the run keeps
     columns = json.loads((run / "model" / "bundle.json").read_text())["columns"]
     assert "fold" not in [column["name"] for column in columns]
 

@@ -16,7 +16,7 @@ from danlu.evaluation.intervals import Resampling
 from danlu.evaluation.metric import Truth
 from danlu.evaluation.metrics import METRICS, compute_metrics
 from danlu.evaluation.slices import judge_slices, slices_of
-from danlu.recipe.sections import Costs, Threshold
+from danlu.recipe.judging import Costs, Threshold
 
 
 def two_classes(count: int, sharpness: float = 1.0, seed: int = 0) -> Truth:

@@ -174,7 +174,6 @@ def test_an_unknown_recipe_names_the_nearest_built_in() -> None:
     [
         ({"explanation": {"methods": ["shap"]}}, "explanation"),
         ({"visualization": ["graph", "features"]}, "visualization"),
-        ({"tuning": {"space": {"training.optimizer.lr": {"log": [1e-5, 1e-1]}}}}, "tuning"),
         ({"compression": {"steps": [{"prune": {"amount": 0.5}}, {"quantize": "int8-static"}]}}, "compression"),
         ({"deployment": {"server": {"max_batch": 64}, "container": True}}, "deployment"),
     ],

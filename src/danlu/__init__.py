@@ -1,8 +1,8 @@
 """danlu: raw data to a trained, evaluated and portable model from one typed recipe.
 
-Each verb of the command line is a function here: `train`, `resume`, `evaluate`, `run`, `predict`, `check`, `new`,
-`models`, `plan`, `compare`, `runs`, `generate`, `export`, `deploy`, `visualize`, `doctor`; `load` opens a bundle. They
-are imported when first used, so that `import danlu` costs nothing.
+Each verb of the command line is a function here: `train`, `resume`, `tune`, `evaluate`, `run`, `predict`, `check`,
+`new`, `models`, `plan`, `compare`, `runs`, `generate`, `export`, `deploy`, `visualize`, `doctor`; `load` opens a
+bundle. They are imported when first used, so that `import danlu` costs nothing.
 """
 
 import importlib
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from danlu.verbs.runs import runs as runs
     from danlu.verbs.train import resume as resume
     from danlu.verbs.train import train as train
+    from danlu.verbs.tune import tune as tune
     from danlu.verbs.visualize import visualize as visualize
 
 __version__ = "0.1.0"
@@ -47,6 +48,7 @@ VERBS = (
     "run",
     "runs",
     "train",
+    "tune",
     "visualize",
 )
 _HOMES = {

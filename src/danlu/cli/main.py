@@ -30,6 +30,7 @@ VERBS = {
     "plan": "Foresee the memory, arithmetic and time of a training; say what would fit if it does not.",
     "models": "List the models a recipe may name, with what each weighs and computes.",
     "train": "Train a model into a run directory; judge it later.",
+    "tune": "Search over recipes: train many, keep the one that validates best.",
     "evaluate": "Judge a run's model on its validation and test splits; write the report.",
     "predict": "Answer every row of a file, folder or glob with a bundle.",
     "generate": "Have a language model go on with a text, or answer a conversation.",

@@ -49,6 +49,7 @@ TABLES: dict[str, str] = {
     "schedule": "danlu.training.schedules:SCHEDULES",
     "average": "danlu.training.averaging:AVERAGES",
     "perturbation": "danlu.evaluation.perturbations:PERTURBATIONS",
+    "sampler": "danlu.tuning.table:SAMPLERS",
     "compression": "danlu.recipe.planned:COMPRESSIONS",
 }
 

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
 from danlu.core.world import this_world
@@ -24,10 +25,23 @@ RECENT = 100  # times that a bar was drawn, over which its rate is taken: twenty
 Note = str | Callable[[], str]  # what stands beside the progress; a function is called when it is shown
 
 
+_hushed: ContextVar[bool] = ContextVar("hushed", default=False)
+
+
 def say(message: str) -> None:
     """One line for the person who waits, of rank 0 alone."""
-    if this_world().is_main:
+    if this_world().is_main and not _hushed.get():
         shout(message)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Within, nothing is said but how far long work has come: for work that is repeated and told of in one line."""
+    token = _hushed.set(True)
+    try:
+        yield
+    finally:
+        _hushed.reset(token)
 
 
 def shout(message: str) -> None:
@@ -73,7 +87,7 @@ class PlainProgress:
         self.due = now + PLAIN_EVERY_S
         rate = (self.done - self.before) / (now - self.started)
         left = duration((self.total - self.done) / rate) if rate else "?"
-        say(f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.0f}/s, {left} left  {_text(self.note)}")
+        shout(f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.0f}/s, {left} left  {_text(self.note)}")
 
 
 class BarProgress:

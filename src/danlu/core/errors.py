@@ -50,5 +50,9 @@ class ArtifactError(DanluError):
     """A run directory or a bundle cannot be written, or is not what it should be."""
 
 
+class Stopped(DanluError):
+    """A signal asked to stop; what was done is kept where the message says so."""
+
+
 class MissingExtra(DanluError):
     """A part of danlu needs packages that are not installed."""

@@ -9,6 +9,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "text": ("transformers", "tokenizers", "peft"),
     "boosting": ("lightgbm",),
     "gguf": ("gguf", "accelerate"),
+    "tuning": ("optuna",),
     "low-bit": ("torchao",),
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),

@@ -12,7 +12,7 @@ from danlu.evaluation.counts import COUNTED
 from danlu.evaluation.curves import thinned
 from danlu.evaluation.metric import Metric, Truth, divided
 from danlu.evaluation.probabilities import confidence
-from danlu.recipe.sections import Costs, Threshold
+from danlu.recipe.judging import Costs, Threshold
 
 ROWS = 101  # of the table of thresholds
 TABLED = ("accuracy", "balanced-accuracy", "f1", "f1-positive", "precision-positive", "recall-positive", "mcc")

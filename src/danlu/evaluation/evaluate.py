@@ -20,7 +20,7 @@ from danlu.evaluation.decisions import abstention, threshold_table
 from danlu.evaluation.intervals import FEWEST_UNITS, Resampling, paired_differences, units_of, with_intervals
 from danlu.evaluation.metric import Metric, Truth
 from danlu.evaluation.metrics import MAIN_METRIC, confusion, in_units, metric_named
-from danlu.recipe.sections import Costs
+from danlu.recipe.judging import Costs
 
 VERSION = 1
 

@@ -19,7 +19,7 @@ from danlu.data.dataset import Dataset
 from danlu.evaluation.intervals import Resampling, over_resamples
 from danlu.evaluation.metric import Metric, Truth
 from danlu.evaluation.metrics import metric_named, metrics_for
-from danlu.recipe.sections import Slices
+from danlu.recipe.judging import Slices
 
 FEWEST = 20  # samples in a slice, and in the rest
 SMALLEST_SHARE = 0.01

@@ -96,6 +96,12 @@ def _device(options: Training) -> Iterator[tuple[str, str]]:
 
 def _refitting(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """What needs a validation split, of which a model that is trained on all rows has none."""
+    if recipe.evaluation.refits and recipe.tuning is not None:
+        yield (
+            "evaluation.folds.final",
+            "refit leaves no rows to validate, and a search chooses by them; search first, then train its best.yaml "
+            "with refit",
+        )
     if recipe.evaluation.refits and getattr(recipe.training.schedule, "name", "") == "plateau":
         yield "training.schedule", "plateau goes by validation, which evaluation.folds.final: refit has none of"
 

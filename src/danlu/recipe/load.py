@@ -18,6 +18,7 @@ from danlu.recipe.contradictions import contradictions
 from danlu.recipe.planned import not_built
 from danlu.recipe.problems import describe
 from danlu.recipe.schema import Recipe
+from danlu.recipe.variants import space_problems
 
 BUILTIN = Path(__file__).parent / "builtin"
 Key = tuple[str | int, ...]
@@ -127,6 +128,9 @@ def _check(tree: Tree, origin: str) -> Recipe:
         Problem(_place(tree, tuple(key.split(".")), origin), key, sentence)
         for key, sentence in (*contradictions(recipe), *not_built(recipe))
     ]
+    for key, sentence in () if problems else space_problems(recipe):
+        place = _place(tree, ("tuning", "space", key), origin)
+        problems.append(Problem(place, f"tuning.space.{key}", sentence))
     if problems:
         raise RecipeError(*problems)
     return recipe
@@ -214,6 +218,23 @@ def _anchor(values: dict[str, Any], folder: Path) -> None:
             model["name"] = _absolute_model(model["name"], folder)
         if isinstance(model.get("pretrained"), str):
             model["pretrained"] = _absolute(model["pretrained"], folder)
+    tuning = values.get("tuning")
+    space = tuning.get("space") if isinstance(tuning, dict) else None
+    for key, searched in space.items() if isinstance(space, dict) else ():
+        choices: Any = searched.get("choices") if isinstance(searched, dict) else searched
+        for place, choice in enumerate(choices) if isinstance(choices, list) else ():
+            choices[place] = _absolute_choice(str(key), choice, folder)
+
+
+def _absolute_choice(key: str, choice: Any, folder: Path) -> Any:
+    """One of the values that a search may put under a key."""
+    if key == "model" or not isinstance(choice, str):
+        put = {key: choice}
+        _anchor(put, folder)
+        return put[key]
+    if key == "model.name":
+        return _absolute_model(choice, folder)
+    return _absolute(choice, folder) if key == "model.pretrained" else choice
 
 
 def _absolute(source: str, folder: Path) -> str:

@@ -40,20 +40,6 @@ class Explanation(Frozen):
 Picture = Literal["graph", "features", "activations", "weights", "curves"]
 
 
-class LogRange(Frozen):
-    """A range searched evenly in its logarithm."""
-
-    log: tuple[float, float]
-
-
-class Tuning(Frozen):
-    """A search over recipes."""
-
-    sampler: Literal["grid", "random", "bayesian", "genetic"] = "bayesian"
-    trials: PositiveInt = 50
-    space: dict[str, LogRange | tuple[float | int | str, ...]]
-
-
 class Budget(Frozen):
     """How much of a metric compression may cost."""
 
@@ -101,7 +87,6 @@ class Deployment(Frozen):
 BUILT: dict[str, tuple[Any, ...]] = {
     "explanation": (None,),
     "visualization": ((),),
-    "tuning": (None,),
     "compression": (None,),
     "deployment": (None,),
 }

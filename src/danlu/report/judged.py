@@ -275,9 +275,11 @@ def _folds(t: Tongue, evaluation: Json) -> Json:
     if not folds:
         return {}
     beyond, times = folds.get("out_of_fold", {}), t.counted(folds["repeats"], "time")
+    more = ["folds.refit"] if folds.get("final") == "refit" else []
+    more += ["folds.nested"] if "searched" in folds else []
     explained = t("folds.explained", folds=folds["folds"], times=times, by=folds["by"])
     return {
-        "explained": t.told([explained, t("folds.refit")] if folds.get("final") == "refit" else [explained]),
+        "explained": t.told([explained, *map(t, more)]),
         "rows": [
             {
                 **each,

@@ -18,6 +18,7 @@ from danlu.report.judged import MOST_ROWS, judged
 from danlu.report.learning import learning
 from danlu.report.readings import Json, kept_step
 from danlu.report.rendering import render
+from danlu.report.searched import searched
 from danlu.report.svg import inlined
 from danlu.report.tongue import Tongue, tongue_of
 
@@ -50,6 +51,7 @@ def write_report(run: RunDirectory, language: str = "en") -> Path:
         findings=written.findings(t, profile),
         **judged(t, evaluation, _worst(run)),
         **described(t, profile),
+        search=searched(t, run),
         training=_training(t, run, evaluation),
         recipe=(run.path / RECIPE).read_text(encoding="utf-8"),
         environment=environment_rows(read_json(run.path / ENVIRONMENT)),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from danlu.core.errors import DanluError
+from danlu.core.errors import DanluError, Stopped
 from danlu.core.seeds import Seed
 from danlu.data.feed import Batch, Feed
 from danlu.training.journal import Journal
@@ -65,7 +65,8 @@ def train(
         last: the step to end after, where that is earlier than planned.
 
     Raises:
-        DanluError: the loss is no longer a number, or a signal asked to stop.
+        DanluError: the loss is no longer a number.
+        Stopped: a signal asked to.
     """
     step = first
     team = machine.together.team
@@ -97,7 +98,7 @@ def train(
             if due:
                 journal.keep(machine, step, watch)
             if stopping:
-                raise DanluError(f"stopped at step {step} of {plan.ends}, {journal.keep_now(machine, step, watch)}")
+                raise Stopped(f"stopped at step {step} of {plan.ends}, {journal.keep_now(machine, step, watch)}")
     ended = "as many as planned"
     if watch.exhausted:
         ended = f"stopped early since {watch.metric} had not improved in {watch.patience} validations"

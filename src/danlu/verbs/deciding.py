@@ -14,7 +14,7 @@ from danlu.evaluation.decisions import choose_threshold
 from danlu.evaluation.evaluate import truth
 from danlu.evaluation.metric import Truth
 from danlu.evaluation.probabilities import log_losses
-from danlu.recipe.sections import Evaluation
+from danlu.recipe.judging import Evaluation
 
 
 def decide(

@@ -108,13 +108,20 @@ def watch_of(options: Training) -> "Watch":
     return Watch.over(options.early_stopping, higher)
 
 
-def begin(opened: Opened, dry: bool = False, compute: int | None = None, goes_on: bool = False) -> Fitting:
+def begin(
+    opened: Opened,
+    dry: bool = False,
+    compute: int | None = None,
+    goes_on: bool = False,
+    prepare: Callable[[Opened], Prepared] = fit_preparation,
+) -> Fitting:
     """Open the device, give threads their work, prepare the data and build the model.
 
     Args:
         dry: take two batches of each part and two steps.
         compute: threads of torch's operators, where a run had so many before; else as the recipe says.
         goes_on: the run had perhaps more processes before, or fewer.
+        prepare: what learns the preparation, where it may be known already.
 
     Raises:
         ArgumentError: the device is not there.
@@ -128,7 +135,7 @@ def begin(opened: Opened, dry: bool = False, compute: int | None = None, goes_on
     accelerator, threads = open_device(options.device), plan_threads(options.threads)
     use_threads(threads if compute is None else replace(threads, compute=compute))
     together = join(options, opened.finetune, accelerator, goes_on)
-    fitting = build_fitting(opened, fit_preparation(opened), accelerator, threads.data, dry, together)
+    fitting = build_fitting(opened, prepare(opened), accelerator, threads.data, dry, together)
     return _placed(_shared_if_too_large(fitting))
 
 

@@ -20,6 +20,7 @@ import polars as pl
 from danlu.artifacts.bundle import MANIFEST, open_bundle
 from danlu.artifacts.files import write_frame
 from danlu.artifacts.run import RECIPE, RunDirectory
+from danlu.artifacts.trials import SEARCH, is_search, kept_trials
 from danlu.core.component import components
 from danlu.core.console import say
 from danlu.core.errors import DanluError
@@ -30,8 +31,10 @@ from danlu.data.splits import Part, Splits
 from danlu.data.targets import Classes, Labels
 from danlu.evaluation.evaluate import Question, truth
 from danlu.evaluation.over_folds import Fold, judge_folds
+from danlu.recipe.judging import Folds
 from danlu.recipe.load import load_recipe
-from danlu.recipe.sections import Folds, Split
+from danlu.recipe.schema import Recipe
+from danlu.recipe.sections import Split
 from danlu.verbs.deciding import decide
 from danlu.verbs.prepare import Opened, reopen
 from danlu.verbs.recording import record
@@ -77,7 +80,9 @@ def cross_validated(opened: Opened, run: RunDirectory, question: Question) -> Cr
         answers.append(recorded.select(*places, pl.all()))
     write_frame(run.path / "predictions" / OUT_OF_FOLD, pl.concat(answers, how="diagonal"))
     judged = judge_folds(question.named(), folds, question.of("folds"))
-    sizes = {"folds": a_round, "repeats": len(splits) // a_round, "final": asked.final}
+    sizes: dict[str, Any] = {"folds": a_round, "repeats": len(splits) // a_round, "final": asked.final}
+    if is_search(run.path):
+        sizes["searched"] = [len(kept_trials(folder_of_fold(run, number))) for number in range(len(splits))]
     by = "column" if asked.column else splitter_of(opened, asked)["name"]
     figures = {**sizes, "by": by, **judged}
     rows = np.concatenate([each.test.rows for each in splits[:a_round]])
@@ -114,19 +119,38 @@ def require_folds(opened: Opened) -> None:
 
 
 def train_folds(opened: Opened, run: RunDirectory, splits: list[Splits], first: int = 0, step: int = 1) -> None:
-    """Train every step-th fold that is not there yet, each from its own first weights."""
-    from danlu.verbs.train import train_opened
+    """Train every step-th fold that is not there yet, each from its own first weights.
 
-    evaluation = opened.recipe.evaluation.model_copy(update={"folds": None})  # a fold is not cut into folds
-    opened = replace(opened, recipe=opened.recipe.model_copy(update={"evaluation": evaluation}))
+    Where the run is a search, each fold searches for itself (nested cross-validation): what is tested then has chosen
+    nothing.
+    """
+    base = load_recipe(run.path / SEARCH) if is_search(run.path) else None
+    opened = replace(opened, recipe=_uncut(opened.recipe), base=None if base is None else _uncut(base))
     for number in range(first, len(splits), step):
         folder = folder_of_fold(run, number)
         if (folder / "model" / MANIFEST).is_file():
             continue
         say(f"fold {number + 1} of {len(splits)}")
-        fold = replace(opened, splits=splits[number])
-        trained = train_opened(fold, folder.parent, folder.name, overwrite=folder.exists())
-        shutil.rmtree(trained.path / "checkpoints")
+        _learn(replace(opened, splits=splits[number]), folder)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _uncut(recipe: Recipe) -> Recipe:
+    """The same without folds: a fold is not cut into folds."""
+    return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"folds": None})})
+
+
+def _learn(fold: Opened, folder: Path) -> None:
+    """Train a fold, or search in it; a search that was killed goes on with its next trial."""
+    from danlu.verbs.train import train_opened
+    from danlu.verbs.tune import resume_search, tune_opened
+
+    if fold.base is None:
+        train_opened(fold, folder.parent, folder.name, overwrite=folder.exists())
+    elif is_search(folder):
+        resume_search(folder)
+    else:
+        tune_opened(fold, folder.parent, folder.name, overwrite=folder.exists())
 
 
 def train_all_folds(opened: Opened, run: RunDirectory) -> int:

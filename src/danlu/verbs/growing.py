@@ -7,7 +7,7 @@ import numpy as np
 
 from danlu.artifacts.run import RunDirectory
 from danlu.core.console import progress, say
-from danlu.core.errors import DanluError
+from danlu.core.errors import Stopped
 from danlu.core.threads import plan_threads
 from danlu.evaluation.evaluate import truth
 from danlu.evaluation.metrics import compute_metrics
@@ -23,7 +23,7 @@ def grow(fitting: Fitting, run: RunDirectory) -> "Outcome":
     """Let a model fit itself; what it learned until the best round is put into the fitting's network.
 
     Raises:
-        DanluError: a signal asked to stop.
+        Stopped: a signal asked to.
     """
     import torch
 
@@ -56,7 +56,7 @@ def grow(fitting: Fitting, run: RunDirectory) -> "Outcome":
                 callback.on_step(done, torch.tensor(loss))
                 callback.on_log(record)
             if stop:
-                raise DanluError(f"stopped at round {done} of {most}; nothing is kept of a model that is half grown")
+                raise Stopped(f"stopped at round {done} of {most}; nothing is kept of a model that is half grown")
             if watch.exhausted or done == most:
                 break
     if watch.best_step:

@@ -72,6 +72,8 @@ def check_fit(recipe: Recipe, processes: int, choose: Callable[[Parallel, int], 
     if processes < 1:
         raise ArgumentError(f"--processes {processes}: there must be one at least")
     refuse_processes(recipe.model, processes)
+    if recipe.tuning is not None and processes > 1:
+        raise ArgumentError(f"--processes {processes}: a search is led by one process; leave it out")
     asked = recipe.training.parallel
     choose(Parallel() if asked == "auto" else asked, processes)
 

@@ -11,9 +11,9 @@ import polars as pl
 
 from danlu.artifacts.files import read_frame, read_json, write_frame, write_json
 from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.trials import SEARCH, is_search
 from danlu.core.dotted import load_dotted
 from danlu.core.errors import DataError
-from danlu.core.extras import require
 from danlu.core.seeds import Seed
 from danlu.data.audit import Finding, audit
 from danlu.data.clean import clean_rows, drop_outliers
@@ -24,10 +24,12 @@ from danlu.data.profile import profile
 from danlu.data.splits import Part, Splits, TrainSplit, split_dataset
 from danlu.data.targets import REFERENCE, AnswerForm, NextToken, PreferredAnswer, fit_target
 from danlu.models.table import Model
+from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections import Finetune
 from danlu.training.trackers import require_trackers
 from danlu.verbs.resolve import resolve
+from danlu.verbs.space import check_space, require_extras
 
 END_BYTES = 1024
 FEW_SAMPLES = 16  # a batch of a dry run where the recipe leaves the size to be tried
@@ -41,6 +43,7 @@ class Opened:
 
     Attributes:
         dropped: the rows that cleaning left out, columns `row` and `reason`.
+        base: the recipe as it was asked for, where a search may begin from it: nothing in it is settled by the data.
     """
 
     recipe: Recipe
@@ -48,6 +51,7 @@ class Opened:
     splits: Splits
     findings: tuple[Finding, ...]
     dropped: pl.DataFrame
+    base: Recipe | None = None
 
     @property
     def place(self) -> Place:
@@ -88,9 +92,8 @@ def open_data(recipe: Recipe) -> Opened:
     require_trackers(recipe.training)
     dataset = open_dataset(recipe.data, recipe.evaluation.dealing)
     resolved = resolve(recipe, dataset)
-    assert isinstance(resolved.model, Model)
-    for extra in filter(None, (resolved.model.extra, resolved.model.extra_to_train)):
-        require(extra, f"model.name: {resolved.model.name}")
+    require_extras(resolved)
+    check_space(recipe, dataset)
     if resolved.training.loss is not None:
         load_dotted(resolved.training.loss, "training.loss")
     seed, options = Seed(resolved.seed), resolved.data.clean
@@ -100,7 +103,7 @@ def open_data(recipe: Recipe) -> Opened:
     findings = audit(dataset, splits, resolved.data, seed)
     if resolved.evaluation.refits:
         splits = splits.without_validation()
-    return Opened(resolved, dataset, splits, findings, pl.concat([cleaned.dropped, outliers]))
+    return Opened(resolved, dataset, splits, findings, pl.concat([cleaned.dropped, outliers]), recipe)
 
 
 def shorten(opened: Opened) -> Opened:
@@ -193,7 +196,8 @@ def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
     train, validation, test = (Part(rows, dataset.frame) for rows in chosen.values())
     splits = Splits(TrainSplit(train.rows, train.whole), validation, test)
     dropped = read_frame(run.path / "data" / DROPPED)
-    return Opened(recipe, dataset, splits, (), dropped)
+    base = load_recipe(run.path / SEARCH) if is_search(run.path) else None
+    return Opened(recipe, dataset, splits, (), dropped, base)
 
 
 def with_kept_reference(opened: Opened, run: RunDirectory) -> Opened:

@@ -17,8 +17,9 @@ from danlu.evaluation.perturbations import Perturbation
 from danlu.evaluation.slices import check_slices
 from danlu.models.base import FitsItself, Model
 from danlu.models.table import Transformer
+from danlu.recipe.judging import Threshold
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections import Data, EarlyStopping, Finetune, Split, Threshold, Training
+from danlu.recipe.sections import Data, EarlyStopping, Finetune, Split, Training
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Constant, Cosine
 from danlu.verbs.teaching import refuse_teacher
@@ -61,6 +62,8 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     if isinstance(model, FitsItself):
         refuse_steps(recipe, model, dataset.task)
     refuse_teacher(recipe, dataset)
+    if recipe.tuning is not None and recipe.tuning.metric is not None:
+        _check_watched(recipe.tuning.metric, dataset.task, "tuning.metric")
     metrics = metrics_for(dataset.task, recipe.evaluation.metrics)
     _check_threshold(recipe.evaluation.threshold, dataset)
     check_slices(recipe.evaluation.slices, dataset)
@@ -169,7 +172,7 @@ def _split(split: Split, dataset: Dataset) -> Split:
 def _training(training: Training, model: Model, dataset: Dataset) -> Training:
     early_stopping = training.early_stopping
     if early_stopping is not None:
-        _check_watched(early_stopping.metric, dataset.task)
+        _check_watched(early_stopping.metric, dataset.task, "training.early_stopping.metric")
     elif model.habits.patience is not None:
         early_stopping = EarlyStopping(patience=model.habits.patience)
     if isinstance(model, FitsItself):  # what else there is, is of steps, and left as nobody said it
@@ -213,12 +216,12 @@ def _batch_size(dataset: Dataset) -> int:
     return size
 
 
-def _check_watched(metric: str, task: str) -> None:
+def _check_watched(metric: str, task: str, key: str) -> None:
     watched = metric.removeprefix("validation/")
     fitting = ["loss", *(name for name, known in METRICS.items() if known.task == task)]
     if watched not in fitting:
         message = f"{metric!r} is not measured for {task} (allowed: {', '.join(f'validation/{m}' for m in fitting)})"
-        raise RecipeError(Problem("", "training.early_stopping.metric", message))
+        raise RecipeError(Problem("", key, message))
 
 
 def _check_threshold(threshold: Threshold | None, dataset: Dataset) -> None:

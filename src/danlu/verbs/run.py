@@ -5,13 +5,14 @@ The stages that need torch are imported once recipe and data are known to be rig
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.bundle import MANIFEST
-from danlu.artifacts.run import RunDirectory, refuse_existing
+from danlu.artifacts.run import RECIPE, RunDirectory, refuse_existing
 from danlu.core.world import this_world
-from danlu.recipe.load import as_recipe
+from danlu.recipe.load import as_recipe, load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.verbs.begun import begun_before
 from danlu.verbs.prepare import open_data
@@ -24,7 +25,7 @@ def run(
     overwrite: bool = False,
     profile: bool = False,
 ) -> RunDirectory:
-    """Train, evaluate and report.
+    """Train, evaluate and report; where the recipe says what to search, search first.
 
     Args:
         recipe: a Recipe, plain values, a file or a built-in's name.
@@ -45,7 +46,13 @@ def run(
     from danlu.verbs.evaluate import evaluate_opened
     from danlu.verbs.train import train_opened
 
-    directory = train_opened(opened, Path(output), name, overwrite, profile=profile)
+    if opened.recipe.tuning is not None:
+        from danlu.verbs.tune import tune_opened
+
+        directory = tune_opened(opened, Path(output), name, overwrite)
+        opened = replace(opened, recipe=load_recipe(directory.path / RECIPE))
+    else:
+        directory = train_opened(opened, Path(output), name, overwrite, profile=profile)
     if this_world().is_main:
         evaluate_opened(opened, directory)
     return directory

@@ -5,6 +5,7 @@ from typing import Any
 
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.run import RECIPE, RunDirectory, find_runs
+from danlu.artifacts.trials import is_search, kept_trials
 from danlu.core.console import say
 from danlu.core.errors import DanluError
 from danlu.recipe.load import load_recipe
@@ -66,11 +67,13 @@ def _row(run: RunDirectory) -> dict[str, Any]:
 
 
 def state_of(run: RunDirectory) -> str:
-    """How far a run has come: `evaluated`, `trained`, or the step at which it can go on."""
+    """How far a run has come: `evaluated`, `trained`, the step at which it can go on, or a search's trials."""
     if run.evaluation():
         return "evaluated"
     if (run.model / MANIFEST).is_file():
         return "trained"
+    if is_search(run.path):
+        return f"{len(kept_trials(run.path)):,} trials"
     kept = run.checkpoints()
     return f"kept at step {int(kept[-1].name.removeprefix('step-')):,}" if kept else "begun"
 

@@ -10,7 +10,7 @@ from danlu.evaluation.evaluate import Question
 from danlu.evaluation.metric import Truth
 from danlu.evaluation.metrics import metric_named
 from danlu.evaluation.slices import judge_slices, makes_parts, slices_of
-from danlu.recipe.sections import Slices
+from danlu.recipe.judging import Slices
 from danlu.verbs.prepare import Opened, spread_over
 
 MOST_IMAGES, MOST_ROWS = 5_000, 50_000  # looked at

@@ -1,6 +1,6 @@
 """`danlu train`: a recipe becomes a run directory with a trained bundle, or a run that was stopped goes on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from danlu.artifacts.environment import environment, versions
 from danlu.artifacts.files import whole_folder, write_json, write_text
 from danlu.artifacts.lock import locked
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, refuse_existing
+from danlu.artifacts.trials import is_search
 from danlu.core.console import progress, say
 from danlu.core.errors import ArgumentError, DanluError
 from danlu.core.whereabouts import is_timeout
@@ -32,7 +33,7 @@ from danlu.verbs.begun import begun_before
 from danlu.verbs.fitting import Fitting, begin, build_machine, say_what_is_trained, validator, with_training
 from danlu.verbs.folds import require_folds
 from danlu.verbs.growing import grow
-from danlu.verbs.prepare import Opened, open_data, write_data
+from danlu.verbs.prepare import Opened, Prepared, fit_preparation, open_data, write_data
 from danlu.verbs.refitting import epochs_of_folds
 from danlu.verbs.resume import newest_sound, open_stopped, say_what_differs, threads_of, verify_steps
 from danlu.verbs.settle import settle
@@ -75,20 +76,30 @@ def train(
     if begun is not None:
         return resume(begun.path, profile=profile)
     refuse_existing(Path(output), name, overwrite)
-    return train_opened(open_data(as_recipe(recipe)), Path(output), name, overwrite, profile=profile)
+    opened = open_data(as_recipe(recipe))
+    if opened.recipe.tuning is not None:
+        say("trained by the recipe as it stands; its tuning section is for `danlu tune` and `danlu run`")
+    return train_opened(opened, Path(output), name, overwrite, profile=profile)
 
 
 def train_opened(
-    opened: Opened, output: Path, name: str | None, overwrite: bool, dry: bool = False, profile: bool = False
+    opened: Opened,
+    output: Path,
+    name: str | None,
+    overwrite: bool,
+    dry: bool = False,
+    profile: bool = False,
+    prepare: Callable[[Opened], Prepared] = fit_preparation,
 ) -> RunDirectory:
-    """Train on data that is open already; `dry` takes two batches of each part and two steps.
+    """Train on data that is open already; `dry` takes two batches of each part and two steps. Searches nothing.
 
     Everything that can be wrong with the user's input has been met before the run's folder is made.
     """
     import torch
 
     require_folds(opened)
-    fitting = begin(opened, dry)
+    opened = replace(opened, recipe=opened.recipe.model_copy(update={"tuning": None}))
+    fitting = begin(opened, dry, prepare=prepare)
     size_bytes = sum(value.nbytes for value in unique_tensors(fitting.model).values())
     # A checkpoint holds the weights and two moments of each; three stay, a fourth is being written.
     needed_bytes = 12 * size_bytes + (1 << 20)
@@ -130,7 +141,7 @@ def _tried(training: Training) -> dict[str, object]:
 
 
 def resume(run: str | Path, verify: int | None = None, profile: bool = False) -> RunDirectory:
-    """Go on with a run that was stopped or killed, bit by bit as if it had not been.
+    """Go on with a run that was stopped or killed, bit by bit as if it had not been; a search with its next trial.
 
     Args:
         run: its folder.
@@ -142,6 +153,12 @@ def resume(run: str | Path, verify: int | None = None, profile: bool = False) ->
         DataError: the data has changed.
         ArtifactError: the run is damaged, or does not repeat itself.
     """
+    if is_search(Path(run)):
+        from danlu.verbs.tune import resume_search
+
+        if verify is not None:
+            raise ArgumentError("--verify repeats the steps of one training, and this run is a search; leave it out")
+        return resume_search(run)
     stopped = open_stopped(run)
     until = epochs_of_folds(stopped.opened, stopped.run) if stopped.opened.recipe.evaluation.refits else None
     compute = threads_of(stopped.run) if this_world().size == 1 else None

@@ -11,11 +11,13 @@ from danlu.report.wording.findings import WRITTEN_DOWN
 from danlu.report.wording.metrics import METRIC_MEANINGS
 from danlu.report.wording.page import PAGE
 from danlu.report.wording.reasons import IN_BOTH
+from danlu.report.wording.search import SEARCH
 from danlu.report.wording.sentences import SENTENCES
 
 WORDS: dict[str, tuple[str, str]] = {
     **PAGE,
     **SENTENCES,
+    **SEARCH,
     **FIGURES,
     **METRIC_MEANINGS,
     **COMPARISON,

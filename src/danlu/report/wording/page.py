@@ -202,6 +202,11 @@ PAGE: dict[str, tuple[str, str]] = {
         "the folds were best.",
         "然后用测试以外的所有行训练模型，训练的轮数取各折最佳轮数的中位数。",
     ),
+    "folds.nested": (
+        "Each fold made the whole search for itself, so the rows that test it have chosen nothing (nested "
+        "cross-validation).",
+        "每一折都独立完成整个搜索，所以测试它的行没有参与任何选择（嵌套交叉验证）。",
+    ),
     "folds.caption": ("Metrics over the folds", "各折的指标"),
     "mean": ("Mean", "均值"),
     "deviation": ("Deviation", "标准差"),

@@ -1,0 +1,48 @@
+"""danlu tune RECIPE, danlu tune --resume RUN"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from danlu.cli.options import Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Resume, one_of
+from danlu.cli.show import print_json, print_table
+
+MOST_SHOWN = 10  # trials, the best first
+
+Trials = Annotated[int | None, Parameter(help="Trainings at most, in place of the recipe's.")]
+
+
+def tune(
+    recipe: OptionalRecipe = None,
+    *,
+    overrides: Overrides = (),
+    output: Output = Path("runs"),
+    name: Name = None,
+    overwrite: Overwrite = False,
+    trials: Trials = None,
+    resume: Resume = None,
+    json: Json = False,
+) -> None:
+    """Search what the recipe's section `tuning` says, or go on with a search that was stopped."""
+    from danlu.artifacts.trials import kept_trials
+    from danlu.recipe.load import load_recipe
+    from danlu.verbs.tune import ranked, resume_search
+    from danlu.verbs.tune import tune as tune_verb
+
+    one_of(recipe, resume, overrides, name)
+    if resume is not None:
+        directory = resume_search(resume, trials)
+    else:
+        directory = tune_verb(load_recipe(str(recipe), overrides), output, name, overwrite, trials)
+    best = ranked(directory)
+    if json:
+        kept = [asdict(trial) for trial in kept_trials(directory.path)]
+        print_json({"run": str(directory.path), "best": asdict(best[0]), "trials": kept})
+        return
+    rows = [{"trial": each.number + 1, each.metric: each.value, **each.values} for each in best[:MOST_SHOWN]]
+    print_table(rows)
+    print(
+        f"\nrun     {directory.path}\nbest    {directory.path / 'best.yaml'}\nnext    danlu evaluate {directory.path}"
+    )

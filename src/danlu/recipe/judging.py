@@ -1,0 +1,116 @@
+"""The recipe's section `evaluation`: how a trained model is judged."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+
+from danlu.core.component import Component, Frozen, OneOf
+
+
+class Costs(Frozen):
+    """What a mistake costs; the second of the two classes is the positive one."""
+
+    false_positive: NonNegativeFloat = 1.0
+    false_negative: NonNegativeFloat = 1.0
+
+
+class Threshold(Frozen):
+    """From which probability on the second of two classes is answered: what is best on validation."""
+
+    metric: str | None = Field(default=None, description="that follows from the answers, as f1 or f1-positive")
+    costs: Costs | None = None
+
+    @model_validator(mode="after")
+    def _for_one_thing(self) -> "Threshold":
+        if (self.metric is None) == (self.costs is None):
+            raise ValueError("say either a metric or costs")
+        return self
+
+
+class Folds(Frozen):
+    """Cross-validation of the rows that do not test."""
+
+    folds: Annotated[int, Field(ge=2)] = 5
+    repeats: PositiveInt = 1
+    stratified: bool | None = Field(default=None, description="as data.split when left out")
+    grouped: str | None = Field(default=None, description="a column whose rows stay together")
+    column: str | None = Field(
+        default=None, description="a column that says each row's fold, in place of the number and ways above"
+    )
+    processes: PositiveInt = Field(default=1, description="folds that are trained side by side")
+    final: Literal["split", "refit"] = Field(
+        default="split",
+        description="the model that is kept: split is the one trained beside a validation split; refit is trained on "
+        "all rows that do not test, for the median of the epochs (or rounds) after which the folds were best",
+    )
+
+    @model_validator(mode="after")
+    def _dealt_out_in_one_way(self) -> "Folds":
+        if self.grouped is not None and self.stratified is not None:
+            raise ValueError("grouped and stratified are two ways to deal out rows; say one of them")
+        fields = type(self).model_fields
+        said = [
+            key for key in ("folds", "repeats", "stratified", "grouped") if getattr(self, key) != fields[key].default
+        ]
+        if self.column is not None and said:
+            raise ValueError(f"column says each row's fold, so {said[0]} has no meaning; leave it out")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that deal out the rows; they are not given to the model."""
+        return tuple(filter(None, (self.grouped, self.column)))
+
+
+class Slices(Frozen):
+    """Which parts of the test split are looked at, and by what."""
+
+    metric: str | None = Field(
+        default=None, description="as recall-positive or rmse; the task's main one when left out"
+    )
+    columns: tuple[str, ...] | None = Field(
+        default=None, description="whose values make parts, also such as the model is not given; any when left out"
+    )
+    min_size: Annotated[int, Field(ge=2)] | None = Field(
+        default=None, description="samples of a part; 20, and one in a hundred, when left out"
+    )
+
+
+class Evaluation(Frozen):
+    """How the trained model is judged."""
+
+    metrics: tuple[str, ...] | None = Field(
+        default=None, description="the usual ones of the task when left out; your own as package.module:function"
+    )
+    folds: Annotated[int, Field(ge=2)] | Folds | None = None
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(
+        default=0.95, description="how often an interval holds the figure of all data like this"
+    )
+    resamples: NonNegativeInt = Field(default=2000, description="of the bootstrap; 0 for no intervals")
+    baselines: bool = Field(
+        default=True, description="also fit the trivial and the linear model and gradient boosting, on the same split"
+    )
+    calibration: Literal["none", "temperature", "isotonic", "auto"] = Field(
+        default="none", description="of a classifier's probabilities, fitted on validation"
+    )
+    threshold: Threshold | None = Field(default=None, description="the likelier of two classes when left out")
+    slices: bool | Slices = Field(default=True, description="look for parts of the test split that are answered worse")
+    robustness: tuple[Annotated[Component, OneOf("perturbation")], ...] = Field(
+        default=(), description="also judge the model on harder versions of the test rows"
+    )
+    language: Literal["en", "zh"] = Field(default="en", description="of the report and the model card")
+
+    @property
+    def cross_validation(self) -> Folds | None:
+        """What is said of folds, in full."""
+        return Folds(folds=self.folds) if isinstance(self.folds, int) else self.folds
+
+    @property
+    def dealing(self) -> tuple[str, ...]:
+        """The columns that deal rows out into folds."""
+        return self.cross_validation.columns if self.cross_validation is not None else ()
+
+    @property
+    def refits(self) -> bool:
+        """Whether the model that is kept is trained on all rows that do not test."""
+        return self.cross_validation is not None and self.cross_validation.final == "refit"

@@ -1,0 +1,137 @@
+"""Recipes that differ from one in some keys: what a search tries, and whether all that it may try is valid.
+
+In: a recipe and values by key. Out: another recipe, without the section `tuning`; or what is wrong with a space, key
+by key. Nothing here knows the data.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from danlu.core.errors import Problem, RecipeError
+from danlu.recipe.contradictions import contradictions
+from danlu.recipe.problems import describe
+from danlu.recipe.schema import Recipe
+from danlu.recipe.searching import Choices, LogRange, Searched, StepRange
+
+# What may differ between trials without their rows or answers being others: how data is prepared, not which it is.
+DATA_KEYS = (
+    *("scale", "encode", "select", "balance", "augment", "image_size", "sequence_length", "vocabulary", "packing"),
+    "clean.missing",
+)
+SECTIONS = ("data", "model", "training")
+Values = Mapping[str, Any]
+
+
+def variant(recipe: Recipe, values: Values) -> Recipe:
+    """The recipe with other values under some keys; a component of another name leaves its options behind.
+
+    Raises:
+        RecipeError: it is no valid recipe.
+    """
+    written = recipe.model_dump(mode="json", by_alias=True, exclude={"tuning"})
+    for key in sorted(values, key=_outer_first):
+        written = _put(written, key.split("."), values[key])
+    try:
+        made = Recipe.model_validate(written)
+    except ValidationError as error:
+        raise RecipeError(*describe(error, written, {}, "")) from None
+    against = [Problem("", key, sentence) for key, sentence in contradictions(made)]
+    if against:
+        raise RecipeError(*against)
+    return made
+
+
+def ends_of(searched: Searched) -> tuple[Any, ...]:
+    """The outermost values of a range, or every choice."""
+    if isinstance(searched, LogRange):
+        return searched.log
+    if isinstance(searched, StepRange):
+        return searched.range
+    return searched.choices if isinstance(searched, Choices) else searched
+
+
+def outermost(space: Mapping[str, Searched]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What must be valid for a space to be: each key's ends, with every choice of keys that decide whether it exists.
+
+    Yields:
+        a key and the values to put in.
+    """
+    for key, searched in space.items():
+        deciding = [other for other in space if _decides(other, key)]
+        for end in ends_of(searched):
+            for chosen in itertools.product(*(ends_of(space[other]) for other in deciding)):
+                yield key, {**dict(zip(deciding, chosen, strict=True)), key: end}
+
+
+def space_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What is wrong with the space of a recipe that is right otherwise: the key and the sentence, once a key."""
+    if recipe.tuning is None:
+        return
+    space, told = recipe.tuning.space, set[str]()
+    for key in space:
+        if refused := _refusal(key):
+            told.add(key)
+            yield key, refused
+    for key, values in outermost(space):
+        if key in told or told & values.keys():
+            continue
+        try:
+            variant(recipe, values)
+        except RecipeError as error:
+            told.add(key)
+            yield key, in_words(recipe, key, values, error.problems[0])
+
+
+def in_words(recipe: Recipe, key: str, values: Values, problem: Problem) -> str:
+    """What is wrong with a recipe of the space, as its key's problem."""
+    named = key == "model.name" or any(other.startswith("model") for other in values.keys() - {key})
+    if recipe.model is None and key.startswith("model.") and not named:
+        return "the recipe leaves the model to the data, so its options are not known; say model.name"
+    others = ", ".join(f"{other}: {_shown(value)}" for other, value in values.items() if other != key)
+    where = f"{problem.key}: " if problem.key not in (key, "") else ""
+    return f"{f'with {others}, ' if others else ''}{_shown(values[key])} cannot be tried: {where}{problem.message}"
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def _refusal(key: str) -> str:
+    """Why a key is not for a search to change; empty where it is."""
+    section, _, rest = key.partition(".")
+    if section in Recipe.model_fields and section not in SECTIONS:
+        return f"is not what a model is made of; a search may change {', '.join(SECTIONS)}"
+    if section == "data" and not any(rest == may or rest.startswith(f"{may}.") for may in DATA_KEYS):
+        return (
+            "all trials learn from the same rows and are judged by the same; of data a search may change "
+            + ", ".join(DATA_KEYS)
+        )
+    return ""
+
+
+def _decides(other: str, key: str) -> bool:
+    """Whether the value of one key decides if another key exists: it stands above it, or names what it belongs to."""
+    above = other.removesuffix(".name") if other.endswith(".name") else other
+    return other != key and key.startswith(f"{above}.")
+
+
+def _outer_first(key: str) -> tuple[int, bool]:
+    return key.count("."), not key.endswith(".name")
+
+
+def _put(section: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+    """A copy of a section with a value in it."""
+    first, *rest = path
+    if not rest:
+        if first == "name" and section.get("name") != value:
+            return {"name": value}
+        return {**section, first: value}
+    inner = section.get(first)
+    if isinstance(inner, str):  # a component written by its name alone
+        inner = {"name": inner}
+    if not isinstance(inner, dict | None):
+        raise RecipeError(Problem("", first, f"is no section, so it has no {'.'.join(rest)}"))
+    return {**section, first: _put(inner or {}, rest, value)}

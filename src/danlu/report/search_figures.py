@@ -1,0 +1,115 @@
+"""The pictures of a search: its metric by trial, and by the values of each key.
+
+In: the trials that ended, and what was searched. Out: SVG text.
+"""
+
+import json
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from danlu.artifacts.trials import Trial
+from danlu.recipe.searching import LogRange, Searched, is_range
+from danlu.report.svg import FAINT, FIRST, INK, SECOND, WIDTH, as_svg, drawing
+from danlu.report.tongue import Tongue
+from danlu.report.writing import number, short
+
+LOG_RANGE = 50.0  # figures that differ by more are drawn on a logarithmic scale
+BEYOND = 4.0  # times the way from the best to the median that a figure may lie beyond the median and be in its place
+SMALL = 2.9  # inches: two beside each other fill a page
+MOST_CHOICES = 12  # that have room for their names
+
+
+def progress(t: Tongue, trials: Sequence[Trial], best_so_far: Sequence[float | None], higher_is_better: bool) -> str:
+    """Every trial's figure, those that failed, and the best so far."""
+    done = [trial for trial in trials if trial.value is not None]
+    failed = [trial.number + 1 for trial in trials if trial.value is None]
+    steps = [(trial.number + 1, best) for trial, best in zip(trials, best_so_far, strict=True) if best is not None]
+    with drawing(WIDTH, 2.7) as figure:
+        axis = figure.subplots()
+        shown = _figures(axis, done, higher_is_better)
+        axis.scatter([trial.number + 1 for trial in done], shown, s=14, color=FIRST, label=t("legend.trial"), zorder=3)
+        if steps:
+            axis.step(
+                *zip(*steps, strict=True), where="post", color=SECOND, linewidth=1.8, label=t("legend.best so far")
+            )
+        if failed:
+            edge = axis.get_ylim()[0 if higher_is_better else 1]
+            axis.scatter(
+                failed, [edge] * len(failed), marker="x", s=22, color=INK, label=t("legend.failed"), clip_on=False
+            )
+        axis.set(xlabel=t("axis.trial"), ylabel=done[0].metric.replace("/", " "))
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        _finish(axis)
+        figure.legend(loc="outside upper center", ncols=3)
+        first, last = steps[0][1], steps[-1][1]
+        told = t("label.search", metric=done[0].metric, count=len(trials), first=number(first), last=number(last))
+        return as_svg(figure, "search", told)
+
+
+def by_key(t: Tongue, key: str, searched: Searched, done: Sequence[Trial], best: Trial, higher_is_better: bool) -> str:
+    """The figures of the trials by what they had under one key."""
+    with drawing(SMALL, 2.3) as figure:
+        axis = figure.subplots()
+        shown = _figures(axis, done, higher_is_better)
+        places = _places(axis, searched, [trial.values[key] for trial in done])
+        axis.scatter(places, shown, s=12, color=FIRST, zorder=3)
+        at = list(done).index(best)
+        axis.scatter([places[at]], [shown[at]], s=70, facecolors="none", edgecolors=SECOND, linewidths=1.8, zorder=4)
+        axis.set_ylabel(best.metric.replace("/", " "))
+        _finish(axis)
+        told = t("label.searched", metric=best.metric, count=len(done), name=key, best=shown_value(best.values[key]))
+        return as_svg(figure, f"search-{key.replace('.', '-')}", told)
+
+
+def shown_value(value: Any) -> str:
+    """What a trial had under a key, in few words: a section as `mlp hidden [64]`."""
+    if isinstance(value, dict):
+        name = value.get("name")
+        parts = [f"{key} {shown_value(each)}" for key, each in value.items() if key != "name"]
+        return " ".join([*([str(name)] if name else []), ", ".join(parts)]).strip()
+    if isinstance(value, str):
+        return value
+    return number(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+
+
+def _figures(axis: Any, done: Sequence[Trial], higher_is_better: bool) -> list[float]:
+    """The figures as they are drawn: far worse ones at the edge, where a logarithm does not bring them near."""
+    values = [trial.value for trial in done if trial.value is not None]
+    if min(values) > 0 and max(values) > LOG_RANGE * min(values):
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")  # the default writes powers in TeX, which needs parse_math
+        axis.yaxis.set_minor_formatter("")
+        return values
+    best, middle = (max if higher_is_better else min)(values), statistics.median(values)
+    limit = middle + BEYOND * (middle - best)
+    if middle == best:
+        return values
+    return [max(value, limit) if higher_is_better else min(value, limit) for value in values]
+
+
+def _places(axis: Any, searched: Searched, values: list[Any]) -> list[float]:
+    """Where values lie; choices get a place each, in their order in the recipe."""
+    if isinstance(searched, LogRange):
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
+        return values
+    choices: list[Any] | None = None
+    if isinstance(searched, tuple):
+        choices = None if is_range(searched) else list(searched)
+    elif hasattr(searched, "choices"):
+        choices = list(searched.choices)
+    if choices is None:
+        return values
+    if len(choices) <= MOST_CHOICES:
+        names = [short(shown_value(choice), 18) for choice in choices]
+        turned = sum(map(len, names)) > 30
+        axis.set_xticks(range(len(choices)), names, rotation=30 if turned else 0, ha="right" if turned else "center")
+    axis.set_xlim(-0.5, len(choices) - 0.5)
+    return [float(choices.index(value)) for value in values]
+
+
+def _finish(axis: Any) -> None:
+    axis.grid(axis="y", color=FAINT, linewidth=0.5)
+    axis.set_axisbelow(True)

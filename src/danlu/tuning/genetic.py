@@ -1,0 +1,44 @@
+"""A genetic search: the best trials so far are crossed and changed a little."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from danlu.core.seeds import Seed
+from danlu.tuning.sampler import Axes, Known, Sampler, drawn, positions
+
+STEP = 0.15  # deviation of a change, as a share of an axis
+
+
+class Genetic(Sampler):
+    """Crosses the best trials and changes what comes of it: a steady-state genetic algorithm (Whitley 1989).
+
+    Of the `population` best trials two pairs are drawn; the better ones of both are the parents. Each value is one
+    parent's, and every other one is moved a little.
+    """
+
+    name: Literal["genetic"] = "genetic"
+    population: Annotated[int, Field(ge=2)] = 6
+
+    def propose(self, axes: Axes, past: Sequence[Known], seed: Seed) -> dict[str, Any]:
+        own = seed.derive("genetic", len(past))
+        living = [known for known in past if known.cost is not None]
+        if len(past) < self.population or len(living) < 2:
+            return drawn(axes, own)
+        living = sorted(living, key=lambda known: known.cost or 0.0)[: self.population]
+        generator = np.random.default_rng(own.value)
+        mother, father = (positions(axes, living[self._parent(len(living), generator)].values) for _ in range(2))
+        child = np.where(generator.random(len(axes)) < 0.5, mother, father)
+        changed = generator.random(len(axes)) < 0.5
+        changed[generator.integers(len(axes))] = True  # a child that is a parent again would tell nothing
+        return {
+            key: axis.at(axis.near(float(at), STEP, generator) if moved else float(at))
+            for (key, axis), at, moved in zip(axes.items(), child, changed, strict=True)
+        }
+
+    @staticmethod
+    def _parent(count: int, generator: np.random.Generator) -> int:
+        """The better of two, which are numbered from the best on."""
+        return int(min(generator.integers(count, size=2)))
