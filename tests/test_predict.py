@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,17 @@ def test_a_new_process_predicts_a_table_as_training_did(
         assert found["prediction"].to_list() == recorded(table_run)["prediction"].to_list()
         if suffix == ".parquet":
             assert_same(found, recorded(table_run))
+
+
+def test_predicting_a_table_imports_no_compiler(table_run: Path, table_file: Path) -> None:
+    program = (
+        "import sys, danlu, polars as pl; "
+        "danlu.load(sys.argv[1]).predict(pl.read_csv(sys.argv[2], try_parse_dates=True).head(2)); "
+        "print({'torch._dynamo', 'torch._inductor', 'transformers', 'torchvision', 'sklearn'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", program, table_run, table_file]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_a_new_process_predicts_images_as_training_did(

@@ -8,7 +8,8 @@ def make_deterministic() -> None:
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # As `use_deterministic_algorithms` does, which would import the compiler: a second that predicting can spare.
+    torch.set_deterministic_debug_mode("warn")
     # Else every new tensor is filled first, for programs that read what nobody wrote: 4 % of a small ResNet's step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

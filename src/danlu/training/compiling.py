@@ -40,6 +40,8 @@ class Compiled:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.works = True
+        if torch.are_deterministic_algorithms_enabled():
+            torch.use_deterministic_algorithms(True, warn_only=True)  # lets the compiler know too
         self._tried: set[tuple[bool, bool]] = set()  # training or not, with gradients or without: graphs of their own
         self._function: Any = torch.compile(model)
 
