@@ -1,4 +1,4 @@
-"""What the tests share: the installed command, and one finished run of each kind of data, made once."""
+"""What the tests share: the command, and one finished run of each kind of data, made once."""
 
 import os
 import subprocess
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+
+from tests.warm import command
 
 # Tests run side by side, one a core; threads of several processes on the same cores wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +25,12 @@ def _kept_work_of_the_tests_alone(tmp_path_factory: pytest.TempPathFactory) -> N
 
 @pytest.fixture(scope="session")
 def danlu() -> Command:
+    """The command in a fork of a process that is warm; returns its exit code and output."""
+    return command
+
+
+@pytest.fixture(scope="session")
+def installed_danlu() -> Command:
     """The installed command in a process of its own; returns its exit code and output."""
 
     def run(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":

@@ -6,8 +6,8 @@ Marks before a block of the guide: `<!-- file: NAME -->` writes it to the folder
 output; `…` stands for anything.
 """
 
-import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ import pytest
 
 from danlu.core.errors import RecipeError
 from danlu.recipe.load import load_recipe
+from tests.warm import command
 
 ROOT = Path(__file__).parents[1]
-DANLU = Path(sys.executable).parent / "danlu"
 GUIDE = ROOT / "docs" / "guide.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"((?:^<!--[^\n]*-->\n)*)^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -68,18 +68,19 @@ def write_files(folder: Path) -> None:
 
 def run_shown(block: Block, folder: Path) -> None:
     """Run the commands of a block and look for the output that is shown below each."""
-    environment = {**os.environ, "PATH": f"{DANLU.parent}{os.pathsep}{os.environ['PATH']}"}
     for shown in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
-        command, *lines = shown.splitlines()
-        assert command.startswith("danlu "), command
-        done = subprocess.run(
-            command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
+        line, *lines = shown.splitlines()
+        program, *words = shlex.split(line)
+        assert program == "danlu", line
+        words, file = (words[:-2], words[-1]) if words[-2:-1] == [">"] else (words, None)
+        done = command(*words, cwd=folder)
+        if file is not None:
+            (folder / file).write_text(done.stdout, encoding="utf-8")
         output = " ".join((done.stdout + done.stderr).split())
-        assert done.returncode == int(block.marked("fails") or 0), f"{command}\n{done.stdout}{done.stderr}"
-        for line in filter(str.strip, lines):
-            pattern = ".*".join(re.escape(" ".join(part.split())) for part in line.split("…"))
-            assert re.search(pattern, output), f"{command}\nnot printed: {line}\n{done.stdout}{done.stderr}"
+        assert done.returncode == int(block.marked("fails") or 0), f"{line}\n{done.stdout}{done.stderr}"
+        for wanted in filter(str.strip, lines):
+            pattern = ".*".join(re.escape(" ".join(part.split())) for part in wanted.split("…"))
+            assert re.search(pattern, output), f"{line}\nnot printed: {wanted}\n{done.stdout}{done.stderr}"
 
 
 @pytest.mark.parametrize("block", recipes())

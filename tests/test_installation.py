@@ -23,6 +23,12 @@ main()
 """
 
 
+@pytest.fixture
+def danlu(installed_danlu: Command) -> Command:
+    """Here in a process of its own, as whoever installed it has it."""
+    return installed_danlu
+
+
 def without(hidden: set[str], *arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
     """Run the command as if some packages were not installed."""
     program = WITHOUT.format(hidden=hidden, arguments=list(arguments))

@@ -37,6 +37,12 @@ sys.exit(launch(command, int(processes), int(restarts)))
 """
 
 
+@pytest.fixture
+def danlu(installed_danlu: Command) -> Command:
+    """Here in a process of its own, as whoever installed it has it."""
+    return installed_danlu
+
+
 def started(what: str, folder: Path, processes: int = 2, restarts: int = 0) -> "subprocess.Popen[str]":
     worker = (sys.executable, "-m", "tests.stand_in", what, str(folder))
     return subprocess.Popen(

@@ -16,6 +16,12 @@ from tests.conftest import Command
 KINDS = ("table_run", "image_run", "text_run", "corpus_run")
 
 
+@pytest.fixture
+def danlu(installed_danlu: Command) -> Command:
+    """Here in a process of its own, as whoever installed it has it."""
+    return installed_danlu
+
+
 def evaluation(run: Path) -> dict[str, Any]:
     return RunDirectory.open(run).evaluation()
 

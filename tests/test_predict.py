@@ -21,6 +21,12 @@ from danlu.models.predictor import Predictor
 from tests.conftest import TINY_TEXT, Command
 
 
+@pytest.fixture
+def danlu(installed_danlu: Command) -> Command:
+    """Here in a process of its own, as whoever installed it has it."""
+    return installed_danlu
+
+
 def rows_of_test(run: Path) -> pl.Series:
     return pl.read_parquet(run / "predictions" / "test.parquet")["row"]
 
