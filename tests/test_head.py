@@ -168,3 +168,11 @@ def test_a_head_wants_pretrained_weights_and_a_task_of_its_own(
     corpus = {"data": {"source": str(corpus_folder)}, "model": texts(tmp_path, small_encoder)["model"]}
     with pytest.raises(RecipeError, match="no head of the task's own"):
         package.train(corpus, tmp_path)
+
+
+def test_a_head_is_refitted_on_the_features_of_all_rows(text_file: Path, small_encoder: Path, tmp_path: Path) -> None:
+    recipe = texts(text_file, small_encoder)
+    recipe["evaluation"] = {"folds": {"folds": 2, "final": "refit"}, "resamples": 0, "baselines": False}
+    run = package.run(recipe, output=tmp_path)
+    assert "validation" not in run.evaluation()
+    assert 0 <= run.evaluation()["test"]["accuracy"]["value"] <= 1

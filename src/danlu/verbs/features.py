@@ -37,6 +37,8 @@ def on_features(fitting: "Fitting", threads: int | None) -> "Fitting":
         team.wait_for_all()
     parts = [
         featured(fitting.model, examples, {**shared, "part": name, "rows": _rows(part)}, device, threads, name)
+        if len(part)
+        else examples  # a model that learns from all rows that do not test has no validation split
         for name, part, examples in (
             ("training", splits.train, feed.examples),
             ("validation", splits.validation, fitting.validation),

@@ -29,9 +29,10 @@ def epochs_of_folds(opened: Opened, run: RunDirectory) -> float:
         )
     count = train_all_folds(opened, run)
     found = [_best_epoch(RunDirectory.open(folder_of_fold(run, number)), opened) for number in range(count)]
+    middle = float(np.median(found))
     unit = "rounds" if isinstance(opened.model, FitsItself) else "epochs"
-    say(f"folds were best after {min(found):g} to {max(found):g} {unit}; training on all rows for {np.median(found):g}")
-    return float(np.median(found))
+    say(f"folds were best after {min(found):.3g} to {max(found):.3g} {unit}; training on all rows for {middle:.3g}")
+    return middle
 
 
 def _best_epoch(fold: RunDirectory, opened: Opened) -> float:
