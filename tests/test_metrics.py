@@ -14,7 +14,7 @@ from danlu.core.errors import ArgumentError, RecipeError
 from danlu.data.targets import Classes
 from danlu.evaluation.classes import classes_with_intervals
 from danlu.evaluation.metric import Truth
-from danlu.evaluation.metrics import METRICS, USUAL, compute_metrics, confusion, metrics_for
+from danlu.evaluation.metrics import METRICS, USUAL, compute_metrics, confusion, metrics_for, possible
 
 NEAR = 1e-9
 
@@ -48,6 +48,10 @@ def quietly(compute: Callable[[], Any]) -> float | None:
     return None if undefined or np.isnan(value) else value
 
 
+def within_range(found: dict[str, float]) -> bool:
+    return all(possible(name)[0] - NEAR <= value <= possible(name)[1] + NEAR for name, value in found.items())
+
+
 def same(found: dict[str, float], name: str, expected: float | None) -> None:
     assert found.get(name) == (None if expected is None else pytest.approx(expected, abs=NEAR, rel=NEAR)), name
 
@@ -56,6 +60,7 @@ def same(found: dict[str, float], name: str, expected: float | None) -> None:
 @settings(max_examples=60, deadline=None)
 def test_metrics_of_answers_equal_scikit_learns(truth: Truth) -> None:
     found = compute_metrics(named("classification"), truth)
+    assert within_range(found)
     true, predicted = truth.values, truth.answers.argmax(axis=1)
     labels = list(range(truth.answers.shape[1]))
     same(found, "accuracy", reference.accuracy_score(true, predicted))
@@ -133,6 +138,7 @@ def test_regression_metrics_equal_scikit_learns(count: int, seed: int, form: str
     if form == "met":
         told = true.copy()
     found = compute_metrics(named("regression"), Truth(true, told))
+    assert within_range(found)
     same(found, "mae", reference.mean_absolute_error(true, told))
     same(found, "rmse", reference.root_mean_squared_error(true, told))
     same(found, "median-absolute-error", reference.median_absolute_error(true, told))
@@ -152,6 +158,7 @@ def test_metrics_of_labels_equal_scikit_learns(count: int, size: int, seed: int,
     scores = np.round(scores, 1) if ties else scores
     told = (scores >= 0.5).astype(int)
     found = compute_metrics(named("multi-label"), Truth(true, scores))
+    assert within_range(found)
     same(found, "subset-accuracy", (true == told).all(axis=1).mean())
     same(found, "hamming-loss", (true != told).mean())
     columns = [reference.f1_score(true[:, i], told[:, i], zero_division=0.0) for i in range(size)]

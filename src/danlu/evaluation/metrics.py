@@ -64,6 +64,23 @@ USUAL: dict[str, tuple[str, ...]] = {
     "text-generation": ("exact-match", "rouge-1", "rouge-2", "rouge-l", "bleu", "chrf"),
 }
 
+# The values that a metric can take at all, where these are not the shares from 0 to 1.
+_NO_BOUNDS, _FROM_ZERO, _TO_ONE = (-np.inf, np.inf), (0.0, np.inf), (-np.inf, 1.0)
+_POSSIBLE = {
+    **dict.fromkeys(("mcc", "kappa"), (-1.0, 1.0)),
+    **dict.fromkeys(("r2", "explained-variance"), _TO_ONE),
+    **dict.fromkeys(
+        ("log-loss", "brier", "preference-loss", "bleu", "chrf", "perplexity", "bits-per-byte"), _FROM_ZERO
+    ),
+    **{name: _FROM_ZERO for name in OF_NUMBERS if name not in ("r2", "explained-variance")},
+    "reward-margin": _NO_BOUNDS,
+}
+
+
+def possible(name: str) -> tuple[float, float]:
+    """The least and the largest value that a metric can take; infinite where there is none, or none is known."""
+    return _POSSIBLE.get(name, (0.0, 1.0)) if name in METRICS else _NO_BOUNDS
+
 
 @cache
 def known_metrics() -> Mapping[str, Metric]:

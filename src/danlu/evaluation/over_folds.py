@@ -11,6 +11,7 @@ import numpy as np
 
 from danlu.evaluation.intervals import Resampling, with_intervals
 from danlu.evaluation.metric import Metric, Truth, figures_of
+from danlu.evaluation.metrics import possible
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,13 @@ def judge_folds(metrics: Mapping[str, Metric], folds: Sequence[Fold], how: Resam
     for name in metrics:
         column = np.array([value[name] for value in values])
         if np.isfinite(column).all():
-            found[name] = _over_folds(column, folds, 0.95 if how is None else how.confidence)
+            found[name] = _over_folds(name, column, folds, 0.95 if how is None else how.confidence)
     first = [fold.truth for fold in folds if fold.repeat == 0]
     return {"metrics": found, "out_of_fold": with_intervals(metrics, joined(first), how)}
 
 
-def _over_folds(values: np.ndarray, folds: Sequence[Fold], confidence: float) -> dict[str, Any]:
-    """Mean, deviation and interval of the mean.
+def _over_folds(name: str, values: np.ndarray, folds: Sequence[Fold], confidence: float) -> dict[str, Any]:
+    """Mean, deviation and interval of the mean, as far as the metric can go.
 
     Folds share most of what they learn from, so that their mean varies more than the deviation over their number says:
     by the share of tested to trained rows besides (Nadeau and Bengio 2003).
@@ -59,7 +60,9 @@ def _over_folds(values: np.ndarray, folds: Sequence[Fold], confidence: float) ->
     count, mean, std = len(values), float(values.mean()), float(values.std(ddof=1))
     tested = np.mean([len(fold.truth) for fold in folds]) / np.mean([fold.trained_on for fold in folds])
     half = float(stdtrit(count - 1, (1 + confidence) / 2)) * std * float(np.sqrt(1 / count + tested))
-    return {"mean": mean, "std": std, "low": mean - half, "high": mean + half, "values": [float(v) for v in values]}
+    least, most = possible(name)
+    low, high = max(least, mean - half), min(most, mean + half)
+    return {"mean": mean, "std": std, "low": low, "high": high, "values": [float(v) for v in values]}
 
 
 def joined(truths: Sequence[Truth]) -> Truth:
