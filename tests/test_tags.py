@@ -187,3 +187,12 @@ def test_wrong_tags_are_refused_by_row(file: Path, tmp_path: Path) -> None:
         package.check(recipe(file, model="mlp"))
     with pytest.raises(DataError, match="no column 'word'"):
         package.check(recipe(file, data={"source": str(file), "task": "token-classification", "text": "word"}))
+
+
+def test_folds_of_sentences_of_any_length_end_in_a_refit(file: Path, tmp_path: Path) -> None:
+    folds = {"folds": {"folds": 2, "final": "refit"}, "resamples": 0, "baselines": False}
+    training = {"epochs": 2, "max_steps": 30, "batch_size": 16, "optimizer": {"lr": 3e-3}}
+    found = package.run(recipe(file, training=training, evaluation=folds), output=tmp_path).evaluation()
+    assert set(found["folds"]["metrics"]) >= {"tag-accuracy", "tag-f1"}
+    assert "validation" not in found
+    assert found["test"]["tag-accuracy"]["value"] > 0.5

@@ -71,10 +71,11 @@ def evaluate_opened(opened: Opened, run: RunDirectory, language: str | None = No
     raw = {name: predictor.raw_outputs(part, opened.place) for name, part in parts.items()}
     folded = cross_validated(opened, run, question_of(opened, predictor))
     options = opened.recipe.evaluation
+    decided, decision = predictor.target, dict[str, Any]()
     if "validation" in parts:
         decided, decision = decide(options, predictor.target, parts["validation"], raw["validation"], "validation")
-    else:  # the model has learned from all rows but those that test
-        decided, decision = decide(options, predictor.target, folded.part, folded.raw, "out-of-fold")
+    elif folded.decides is not None:  # the model has learned from all rows but those that test
+        decided, decision = decide(options, predictor.target, *folded.decides, "out-of-fold")
     predictor.target = decided
     outputs = {name: decided.calibrated(answers) for name, answers in raw.items()}
     question = question_of(opened, predictor)

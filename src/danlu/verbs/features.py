@@ -12,6 +12,7 @@ from danlu.models.table import Model
 from danlu.verbs.prepare import digest_of_data
 
 if TYPE_CHECKING:
+    from danlu.data.examples import Examples
     from danlu.verbs.fitting import Fitting
 
 
@@ -35,19 +36,17 @@ def on_features(fitting: "Fitting", threads: int | None) -> "Fitting":
     shared = _made_from(fitting)
     if not team.is_main:  # the main process computes what the others then find
         team.wait_for_all()
-    parts = [
-        featured(fitting.model, examples, {**shared, "part": name, "rows": _rows(part)}, device, threads, name)
-        if len(part)
-        else examples  # a model that learns from all rows that do not test has no validation split
-        for name, part, examples in (
-            ("training", splits.train, feed.examples),
-            ("validation", splits.validation, fitting.validation),
-        )
-    ]
+
+    def of(examples: "Examples", part: Part, name: str) -> "Examples":
+        made_from = {**shared, "part": name, "rows": _rows(part)}
+        return featured(fitting.model, examples, made_from, device, threads, name)
+
+    train = of(feed.examples, splits.train, "training")
+    judging = None if fitting.validation is None else of(fitting.validation, splits.validation, "validation")
     if team.is_main:
         team.wait_for_all()
-    balanced = replace(fitting.balanced, feed=replace(feed, examples=parts[0]))
-    return replace(fitting, model=head.to(device), whole=fitting.model, balanced=balanced, validation=parts[1])
+    balanced = replace(fitting.balanced, feed=replace(feed, examples=train))
+    return replace(fitting, model=head.to(device), whole=fitting.model, balanced=balanced, validation=judging)
 
 
 def _made_from(fitting: "Fitting") -> dict[str, Any]:

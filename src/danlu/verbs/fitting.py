@@ -50,6 +50,7 @@ class Fitting:
 
     Attributes:
         opened: its recipe leaves nothing open.
+        validation: None where no split validates.
         model: with its first weights; on the device, or where processes split it, on the host.
         together: the processes that train.
         whole: the model that `model` is the head of, where that is trained alone.
@@ -60,7 +61,7 @@ class Fitting:
     opened: Opened
     prepared: Prepared
     balanced: "Balanced"
-    validation: "Examples"
+    validation: "Examples | None"
     model: "nn.Module"
     accelerator: "Accelerator"
     together: "Together"
@@ -217,7 +218,8 @@ def build_fitting(
         team = (together or LONE).team
         lesson = with_teacher(learned, prepared, balanced, opened.recipe.training.distill, model, device, team)
         balanced, teacher = lesson.balanced, lesson.digest
-    validation = examples_of_part(opened, prepared, opened.splits.validation).settle(device, threads)
+    judging = opened.splits.validation
+    validation = examples_of_part(opened, prepared, judging).settle(device, threads) if len(judging) else None
     fitting = Fitting(opened, prepared, balanced, validation, model, accelerator, together or LONE, teacher=teacher)
     if opened.finetune.mode != "head":
         return fitting
@@ -271,14 +273,16 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
     batch_size, team = opened.recipe.training.batch_size, fitting.team
     assert isinstance(batch_size, int)
 
+    if fitting.validation is None:
+        return dict
+    examples = fitting.validation
+
     def validate() -> dict[str, float]:
-        if not len(part):
-            return {}
         with machine.step.precision.computing():
             return measured()
 
     def measured() -> dict[str, float]:
-        figures = {"validation/loss": mean_loss(model, head, fitting.validation, batch_size, device, judge, team)}
+        figures = {"validation/loss": mean_loss(model, head, examples, batch_size, device, judge, team)}
         if watched != "loss":
             # A metric may be undefined, as AUROC is where a class is absent; then there is nothing to log.
             found = streamed() if sums_up else whole()
@@ -286,14 +290,14 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
         return figures
 
     def whole() -> dict[str, float]:
-        found = answers(model, head, fitting.validation, batch_size, device, judge=judge, team=team)
+        found = answers(model, head, examples, batch_size, device, judge=judge, team=team)
         return compute_metrics((watched,), truth(part, target, found, judged_content(opened)))
 
     def streamed() -> dict[str, float]:
         assert isinstance(target, Supervised)
         running, zero = Running({watched: METRICS[watched]}), np.zeros((1, 1))
         with judging(model, team):
-            for rows, found in answer_batches(model, head, fitting.validation, batch_size, device, judge, team):
+            for rows, found in answer_batches(model, head, examples, batch_size, device, judge, team):
                 if len(rows):
                     running.add(supervised_truth(part.some(rows), target, in_units(target, found.cpu().numpy())))
             blank = np.full((1, target.outputs), 1 / target.outputs)

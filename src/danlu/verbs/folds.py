@@ -49,13 +49,12 @@ class CrossValidation:
 
     Attributes:
         figures: for evaluation.json; empty where the recipe asks for no folds.
-        part: the rows of the first round that were tested.
-        raw: what the head answered to them out of their folds, neither calibrated nor decided, [rows, ...].
+        decides: of one class a row, the rows of the first round that were tested, and what the head answered to them
+            out of their folds, neither calibrated nor decided, [rows, classes].
     """
 
     figures: dict[str, Any]
-    part: Part
-    raw: np.ndarray
+    decides: tuple[Part, np.ndarray] | None = None
 
 
 def cross_validated(opened: Opened, run: RunDirectory, question: Question) -> CrossValidation:
@@ -66,7 +65,7 @@ def cross_validated(opened: Opened, run: RunDirectory, question: Question) -> Cr
     """
     asked = opened.recipe.evaluation.cross_validation
     if asked is None:
-        return CrossValidation({}, Part(np.zeros(0, dtype=np.int64), opened.dataset.frame), np.zeros(0))
+        return CrossValidation({})
     splits = list(folds_of(opened, asked))
     _train_all(opened, run, asked, splits)
     a_round = len(splits) if asked.column else asked.folds
@@ -85,9 +84,12 @@ def cross_validated(opened: Opened, run: RunDirectory, question: Question) -> Cr
         sizes["searched"] = [len(kept_trials(folder_of_fold(run, number))) for number in range(len(splits))]
     by = "column" if asked.column else splitter_of(opened, asked)["name"]
     figures = {**sizes, "by": by, **judged}
+    if not isinstance(question.target, Classes):
+        return CrossValidation(figures)
     rows = np.concatenate([each.test.rows for each in splits[:a_round]])
     order = np.argsort(rows)
-    return CrossValidation(figures, Part(rows[order], opened.dataset.frame), np.concatenate(raw[:a_round])[order])
+    first = Part(rows[order], opened.dataset.frame), np.concatenate(raw[:a_round])[order]
+    return CrossValidation(figures, first)
 
 
 def splitter_of(opened: Opened, asked: Folds) -> dict[str, Any]:

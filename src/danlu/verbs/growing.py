@@ -47,7 +47,7 @@ def grow(fitting: Fitting, run: RunDirectory) -> "Outcome":
             stack.callback(callback.on_end)
             callback.on_start(Setting(run, fitting.model, options, most, 0))
         for done, loss in enumerate(growth.rounds(), start=1):
-            figures = _judged(fitting, growth.scores()) if len(fitting.validation) else {}
+            figures = _judged(fitting, growth.scores()) if fitting.validation is not None else {}
             record = {"step": done, "epoch": float(done), "train/loss": loss, **figures}
             run.log(record)
             watch.look(figures, done)
@@ -71,7 +71,7 @@ def lesson_of(fitting: Fitting) -> Lesson:
     """What the model learns from: the training rows of the first epoch, weighed as the loss would."""
     inputs, feed = fitting.prepared.preprocessor.inputs, fitting.balanced.feed
     assert inputs.kind == "tabular"
-    taken = feed.order(0) % len(feed.examples)
+    taken, judging = feed.order(0) % len(feed.examples), fitting.validation
     train = _rows(feed.examples, taken)
     by_class = fitting.balanced.emphasis.class_weights
     return Lesson(
@@ -79,7 +79,7 @@ def lesson_of(fitting: Fitting) -> Lesson:
         outputs=fitting.prepared.target.outputs,
         train=train,
         weights=None if by_class is None else np.array(by_class)[train.target],
-        validation=_rows(fitting.validation, np.arange(len(fitting.validation))),
+        validation=_rows(feed.examples, taken[:0]) if judging is None else _rows(judging, np.arange(len(judging))),
         seed=fitting.seed,
         threads=plan_threads(fitting.opened.recipe.training.threads).compute,
     )
@@ -108,6 +108,7 @@ def _judged(fitting: Fitting, scores: np.ndarray) -> dict[str, float]:
 
     opened, watched = fitting.opened, fitting.watched
     head, logits = HEADS[opened.dataset.task], torch.from_numpy(scores.astype(np.float32))
+    assert fitting.validation is not None
     target = fitting.validation.target
     assert target is not None
     loss, count = head.loss(logits, target.cpu(), Emphasis())

@@ -109,7 +109,7 @@ def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | No
     del trial
     steps = fitting.plan
     # A forward pass alone is about a third of a step, whose backward pass multiplies twice as much.
-    validation = -(-len(fitting.validation) // size) / 3
+    validation = -(-len(fitting.validation or ()) // size) / 3
     passes = steps.steps + -(-steps.steps // steps.validate_every) * validation
     return Prediction(
         device=accelerator.name,
