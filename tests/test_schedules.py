@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.optim import lr_scheduler
@@ -135,6 +135,7 @@ def test_steps_do_not_fall_below_the_floor() -> None:
 
 
 @given(st.sampled_from(ALL), st.integers(1, 400), st.one_of(st.floats(0, 0.9), st.integers(1, 50)))
+@example("multi-step", 8, 0.875)  # one step is left after the warmup
 @settings(max_examples=200, deadline=None)
 def test_a_factor_is_a_function_of_the_step_within_0_and_1(name: str, steps: int, warmup: float) -> None:
     component = components("schedule")[name]

@@ -133,7 +133,8 @@ class MultiStep(Warmed):
     gamma: Gamma = 0.1
 
     def after_warmup(self, step: int, steps: int) -> float:
-        passed = sum(in_steps(milestone, steps) <= step for milestone in self.milestones)
+        # The first step is before every milestone, however few steps there are.
+        passed = sum(max(1, in_steps(milestone, steps)) <= step for milestone in self.milestones)
         return float(self.gamma**passed)
 
 
