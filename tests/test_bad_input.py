@@ -8,11 +8,14 @@ import subprocess
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from PIL import Image
 
+from danlu.core.errors import DataError
+from danlu.data.targets import Classes, Labels, TokenTags
 from tests.conftest import DANLU, Command
 
 DATA_WRONG, RECIPE_WRONG, OTHER = 3, 2, 1
@@ -322,3 +325,17 @@ def test_a_disk_that_fills_while_training_leaves_no_half_run(small_disk: Path) -
     assert "cannot be written: No space left on device" in done.stderr or "the disk is full" in done.stderr
     assert "Traceback" not in done.stderr
     assert list((small_disk / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "asked", "values", "said"),
+    [
+        (Classes(column="y", labels=("a", "b")), "codes", ["a", "c"], "'y' has the class 'c', which"),
+        (Labels(column="y", labels=("a", "b")), "given", ['["a"]', '["b", "c"]'], "'y' has the label 'c', which"),
+        (TokenTags(column="y", labels=("a", "b")), "codes", ['["a", "c"]'], "'y' has the tag 'c', which"),
+    ],
+)
+def test_an_answer_that_training_does_not_know(target: Any, asked: str, values: list[str], said: str) -> None:
+    with pytest.raises(DataError, match=said) as caught:
+        getattr(target, asked)(pl.DataFrame({"y": values}))
+    assert f", or remove the {said.split()[3]}" in str(caught.value)

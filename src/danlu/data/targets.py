@@ -4,6 +4,8 @@ Fitted on the training split; kept as plain data in the bundle.
 """
 
 from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -51,6 +53,25 @@ class Target(Frozen):
         """
 
 
+def _positions(labels: Sequence[Label], given: Iterable[Label], what: str, cure: str) -> dict[Label, int]:
+    """The position of each label that training knows.
+
+    Args:
+        given: those that some rows have.
+        what: begins the sentence about one that training does not know; ends in what it is called.
+        cure: what to do besides removing it.
+
+    Raises:
+        DataError: there is one that training does not know.
+    """
+    positions = {label: position for position, label in enumerate(labels)}
+    unseen = sorted({str(label) for label in given if label not in positions})
+    if unseen:
+        called = what.rsplit(" ", 1)[-1]
+        raise DataError(f"{what} {unseen[0]!r}, which the training split lacks; {cure}, or remove the {called}")
+    return positions
+
+
 class Classes(Target):
     """One of several labels.
 
@@ -75,14 +96,8 @@ class Classes(Target):
         Raises:
             DataError: a label that the training split did not have.
         """
-        positions = {label: position for position, label in enumerate(self.labels)}
         values = frame[self.column].to_list()
-        unseen = sorted({str(value) for value in values if value not in positions})
-        if unseen:
-            raise DataError(
-                f"{self.column!r} has the class {unseen[0]!r}, which the training split lacks; "
-                "split by stratified, or remove the class"
-            )
+        positions = _positions(self.labels, values, f"{self.column!r} has the class", "split by stratified")
         return np.array([positions[value] for value in values], dtype=np.int64)
 
     def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
@@ -129,14 +144,9 @@ class Labels(Target):
         Raises:
             DataError: a label that the training split did not have.
         """
-        positions = {label: position for position, label in enumerate(self.labels)}
         rows = [read_labels(text) for text in frame[self.column].to_list()]
-        unseen = sorted({label for row in rows for label in row if label not in positions})
-        if unseen:
-            raise DataError(
-                f"{self.column!r} has the label {unseen[0]!r}, which the training split lacks; "
-                "split by stratified, or remove the label"
-            )
+        there, what = chain.from_iterable(rows), f"{self.column!r} has the label"
+        positions = _positions(self.labels, there, what, "split by stratified")
         found = np.zeros((len(rows), len(self.labels)), dtype=np.uint8)
         places = [(row, positions[label]) for row, labels in enumerate(rows) for label in labels]
         if places:
@@ -197,14 +207,9 @@ class TokenTags(Target):
         Raises:
             DataError: a tag that the training split did not have.
         """
-        positions = {label: position for position, label in enumerate(self.labels)}
         rows = [read_list(text) for text in frame[self.column].to_list()]
-        unseen = sorted({tag for row in rows for tag in row if tag not in positions})
-        if unseen:
-            raise DataError(
-                f"{self.column!r} has the tag {unseen[0]!r}, which the training split lacks; "
-                "give more rows or another seed, or remove the tag"
-            )
+        cure = "give more rows or another seed"
+        positions = _positions(self.labels, chain.from_iterable(rows), f"{self.column!r} has the tag", cure)
         return [np.array([positions[tag] for tag in row], dtype=np.int64) for row in rows]
 
     def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
