@@ -84,6 +84,16 @@ def test_a_token_sees_its_own_document_alone(name: str, config: dict[str, Any]) 
     torch.testing.assert_close(logits[0], alone, rtol=0, atol=1e-5)
 
 
+def test_rounding_of_large_logits_is_no_sight_of_other_documents(tmp_path: Path) -> None:
+    inputs = CorpusInputs(vocabulary=300, longest=32, end=0, packed=True)
+    torch.manual_seed(0)
+    network: Any = Transformer(name="hf:llama", config={**SMALL, "tie_word_embeddings": False}).build(inputs, 300)
+    with torch.no_grad():
+        network.network.lm_head.weight *= 1e6
+    network.network.save_pretrained(tmp_path)
+    Transformer(name=f"hf:{tmp_path}").build(inputs, 300)
+
+
 def test_an_architecture_that_cannot_keep_documents_apart_is_refused() -> None:
     options = Transformer(name="hf:bloom", config={"hidden_size": 32, "n_layer": 2, "n_head": 4})
     with pytest.raises(

@@ -22,7 +22,7 @@ from danlu.core.errors import ArgumentError
 from danlu.data.feed import Batch
 from danlu.data.sequences import IGNORED
 from danlu.models.heads import Head
-from danlu.models.transformers import PACKING_TOLERANCE, Logits
+from danlu.models.transformers import Logits, alike
 from danlu.training.parallel.collectives import whole_in
 
 INSTEAD = "say training.parallel.shard, or shorter sequences"
@@ -82,8 +82,7 @@ def parallelize_context(model: nn.Module, mesh: DeviceMesh) -> None:
     whole = _probe(model, mesh, split=False)
     network.set_attn_implementation(name)
     hook = model.register_forward_pre_hook(partial(_mask_documents, group), with_kwargs=True)
-    apart = float((_probe(model, mesh, split=True) - whole).abs().max())
-    if not apart <= PACKING_TOLERANCE:
+    if not alike(_probe(model, mesh, split=True), whole):
         hook.remove()
         network.set_attn_implementation(before)
         raise _refusal(f"{network.config.model_type} sees other tokens in other ways than by attention")
