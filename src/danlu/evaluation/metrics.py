@@ -82,6 +82,12 @@ def possible(name: str) -> tuple[float, float]:
     return _POSSIBLE.get(name, (0.0, 1.0)) if name in METRICS else _NO_BOUNDS
 
 
+def grows(watched: str) -> bool:
+    """Whether what training watches, as `validation/auroc`, is better when it is higher; a loss is not."""
+    name = watched.removeprefix("validation/")
+    return name in METRICS and METRICS[name].higher_is_better
+
+
 @cache
 def known_metrics() -> Mapping[str, Metric]:
     """danlu's own and what installed packages add under `danlu.metric`; a name of danlu's cannot be replaced."""

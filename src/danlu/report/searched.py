@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.trials import SEARCH, Trial, best_of, is_search, kept_trials
-from danlu.evaluation.metrics import METRICS
+from danlu.evaluation.metrics import grows
 from danlu.recipe.load import load_recipe
 from danlu.recipe.searching import LogRange, Searched, StepRange, is_range
 from danlu.report.readings import Json
@@ -26,7 +26,7 @@ AT_THE_END = 0.02  # of a range: a best value within this of its end is at the e
 def searched(t: Tongue, run: RunDirectory) -> Json:
     """Everything that the section shows."""
     trials = kept_trials(run.path) if is_search(run.path) else []
-    higher = bool(trials) and _higher(trials[0].metric)
+    higher = bool(trials) and grows(trials[0].metric)
     best = best_of(trials, higher)
     if best is None:
         return {}
@@ -82,11 +82,6 @@ def searched(t: Tongue, run: RunDirectory) -> Json:
         "failed": len(failed),
         "most_failures": MOST_FAILURES,
     }
-
-
-def _higher(metric: str) -> bool:
-    name = metric.removeprefix("validation/")
-    return name in METRICS and METRICS[name].higher_is_better
 
 
 def _best_so_far(trials: Sequence[Trial], higher: bool) -> list[float | None]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from danlu.artifacts.run import RunDirectory
 from danlu.core.console import say
 from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
@@ -17,7 +18,7 @@ from danlu.data.specs import tokens_a_sample
 from danlu.data.targets import Labels, PreferredAnswer, Supervised
 from danlu.evaluation.evaluate import supervised_truth, truth
 from danlu.evaluation.metric import Truth
-from danlu.evaluation.metrics import METRICS, compute_metrics, in_units
+from danlu.evaluation.metrics import METRICS, compute_metrics, grows, in_units
 from danlu.evaluation.streaming import Running
 from danlu.recipe.sections import Finetune, Parallel, Training
 from danlu.verbs.capacity import crowded
@@ -104,9 +105,16 @@ def watch_of(options: Training) -> "Watch":
     """What decides which weights are kept, before it has seen anything."""
     from danlu.training.watch import Watch
 
-    watched = watched_metric(options)
-    higher = watched != "loss" and METRICS[watched].higher_is_better
-    return Watch.over(options.early_stopping, higher)
+    return Watch.over(options.early_stopping, grows(watched_metric(options)))
+
+
+def kept_line(run: RunDirectory, options: Training) -> dict[str, Any] | None:
+    """The line of metrics.jsonl that a finished run kept the weights of; None where its metric was never defined."""
+    watch = watch_of(options)
+    lines = [line for line in run.metrics() if watch.metric in line]
+    for line in lines:
+        watch.look(line, line["step"])
+    return next((line for line in lines if line["step"] == watch.best_step), None)
 
 
 def begin(

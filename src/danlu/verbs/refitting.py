@@ -11,7 +11,7 @@ from danlu.core.console import say
 from danlu.core.errors import ArgumentError, DanluError
 from danlu.core.world import this_world
 from danlu.models.base import FitsItself
-from danlu.verbs.fitting import watch_of
+from danlu.verbs.fitting import kept_line, watched_metric
 from danlu.verbs.folds import folder_of_fold, train_all_folds
 from danlu.verbs.prepare import Opened
 
@@ -37,9 +37,8 @@ def epochs_of_folds(opened: Opened, run: RunDirectory) -> float:
 
 def _best_epoch(fold: RunDirectory, opened: Opened) -> float:
     """The epoch that a fold's weights are of, from what it logged."""
-    watch, lines = watch_of(opened.recipe.training), fold.metrics()
-    for line in lines:
-        watch.look(line, line["step"])
-    if watch.best is None:
-        raise DanluError(f"{fold.path}: {watch.metric} was never defined on its validation split; watch another metric")
-    return float(next(line["epoch"] for line in lines if line["step"] == watch.best_step))
+    line = kept_line(fold, opened.recipe.training)
+    if line is None:
+        watched = watched_metric(opened.recipe.training)
+        raise DanluError(f"{fold.path}: {watched} was never defined on its validation split; watch another metric")
+    return float(line["epoch"])

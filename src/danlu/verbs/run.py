@@ -44,8 +44,10 @@ def run(
     refuse_existing(Path(output), name, overwrite)
     opened = open_data(as_recipe(recipe))
     from danlu.verbs.evaluate import evaluate_opened
+    from danlu.verbs.folds import require_folds
     from danlu.verbs.train import train_opened
 
+    require_folds(opened)  # here and not where a model is trained: a search trains many on the same rows
     if opened.recipe.tuning is not None:
         from danlu.verbs.tune import tune_opened
 

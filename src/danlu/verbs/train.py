@@ -77,6 +77,7 @@ def train(
         return resume(begun.path, profile=profile)
     refuse_existing(Path(output), name, overwrite)
     opened = open_data(as_recipe(recipe))
+    require_folds(opened)
     if opened.recipe.tuning is not None:
         say("trained by the recipe as it stands; its tuning section is for `danlu tune` and `danlu run`")
     return train_opened(opened, Path(output), name, overwrite, profile=profile)
@@ -97,7 +98,6 @@ def train_opened(
     """
     import torch
 
-    require_folds(opened)
     opened = replace(opened, recipe=opened.recipe.model_copy(update={"tuning": None}))
     fitting = begin(opened, dry, prepare=prepare)
     size_bytes = sum(value.nbytes for value in unique_tensors(fitting.model).values())

@@ -26,13 +26,14 @@ from danlu.core.seeds import Seed
 from danlu.core.world import this_world
 from danlu.data.splits import Part
 from danlu.evaluation.evaluate import truth
-from danlu.evaluation.metrics import METRICS, compute_metrics
+from danlu.evaluation.metrics import compute_metrics, grows
 from danlu.recipe.load import as_recipe, dump_recipe, load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.searching import Tuning
 from danlu.recipe.variants import variant
 from danlu.tuning.axes import axes_of
 from danlu.tuning.sampler import Known, Sampler
+from danlu.verbs.fitting import kept_line
 from danlu.verbs.folds import require_folds
 from danlu.verbs.prepare import (
     PROFILE,
@@ -81,7 +82,9 @@ def tune(
         Stopped: a signal asked to; `resume` goes on.
     """
     refuse_existing(Path(output), name, overwrite)
-    return tune_opened(open_data(as_recipe(recipe)), Path(output), name, overwrite, trials)
+    opened = open_data(as_recipe(recipe))
+    require_folds(opened)
+    return tune_opened(opened, Path(output), name, overwrite, trials)
 
 
 def tune_opened(
@@ -89,7 +92,6 @@ def tune_opened(
 ) -> RunDirectory:
     """Search on data that is open already: on its training and validation rows, and on no other."""
     search = _search_of(opened, trials)
-    require_folds(opened)
     run = RunDirectory.create(output, opened.recipe.name, name, overwrite, SPACE_BYTES)
     with locked(run):
         try:
@@ -129,7 +131,7 @@ def resume_search(path: str | Path, trials: int | None = None) -> RunDirectory:
 def ranked(run: RunDirectory) -> list[Trial]:
     """The finished trials of a search, the best first."""
     done = [trial for trial in kept_trials(run.path) if trial.state == "done"]
-    higher = bool(done) and _higher(done[0].metric)
+    higher = bool(done) and grows(done[0].metric)
     return sorted(done, key=lambda trial: cost_of(trial, higher) or 0.0)
 
 
@@ -157,7 +159,7 @@ class _Search:
 
     @property
     def higher_is_better(self) -> bool:
-        return _higher(self.metric)
+        return grows(self.metric)
 
 
 @dataclass(frozen=True)
@@ -281,11 +283,8 @@ def _judged(search: _Search, opened: Opened, run: RunDirectory) -> float:
     Raises:
         DanluError: it is undefined there.
     """
-    stopping, metric = opened.recipe.training.early_stopping, search.metric
-    watched = stopping.metric if stopping is not None else "validation/loss"
-    lines = [line for line in run.metrics() if watched in line]
-    kept = (max if _higher(watched) else min)(lines, key=lambda line: line[watched])
-    if metric in kept:
+    metric, kept = search.metric, kept_line(run, opened.recipe.training)
+    if kept is not None and metric in kept:
         return float(kept[metric])
     from danlu.models.predictor import Predictor
 
@@ -317,12 +316,6 @@ def _told(search: _Search, trials: list[Trial]) -> str:
     so_far = f"; best so far {best.value:.4g} (trial {best.number + 1})" if best else ""
     took = f" in {duration(newest.seconds)}" if newest.seconds >= 1 else ""
     return f"trial {newest.number + 1} of {search.tuning.trials}: {values}: {figure}{took}{so_far}"
-
-
-def _higher(metric: str) -> bool:
-    """Whether a validation metric is better when it is higher."""
-    name = metric.removeprefix("validation/")
-    return name != "loss" and METRICS[name].higher_is_better
 
 
 def _cut(why: str) -> str:
