@@ -61,6 +61,21 @@ def test_intervals_of_95_percent_cover_93_to_97() -> None:
     assert all(0.93 <= share <= 0.97 for share in found.values()), found
 
 
+@pytest.mark.parametrize(("count", "trials"), [(1_500, 200), (20_000, 80)])
+def test_intervals_of_many_rows_cover_roughly(count: int, trials: int) -> None:
+    """From a thousand rows on, samples are drawn a Poisson number of times."""
+    found = coverage(numbers, ("rmse", "mae"), count, trials, resamples=150)
+    assert all(0.89 <= share <= 0.995 for share in found.values()), found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "trials"), [(1_500, 1500), (20_000, 600)])
+def test_intervals_of_95_percent_of_many_rows_cover_93_to_97(count: int, trials: int) -> None:
+    found = coverage(two_classes, NAMES, count, trials, resamples=500)
+    found |= coverage(numbers, ("rmse", "mae", "r2"), count, trials, resamples=500)
+    assert all(0.925 <= share <= 0.975 for share in found.values()), found
+
+
 def test_rows_instead_of_groups_would_be_far_too_sure() -> None:
     truth = in_groups(np.random.default_rng(1), 1000)
     how, metrics = Resampling(Seed(0), resamples=300), {"mae": METRICS["mae"]}
