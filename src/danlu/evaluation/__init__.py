@@ -1,4 +1,4 @@
-"""Predictions -> metrics, per class and as a whole, beside the trivial and the linear model on the same split.
+"""Metrics, intervals and baselines: from a model's predictions to the figures of evaluation.json.
 
-In: answers and the truth. Out: plain figures (evaluation.json). Trains nothing but the baselines.
+In: predictions and the truth. Out: plain values. Nothing is trained here but the baselines.
 """

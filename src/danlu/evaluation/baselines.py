@@ -1,9 +1,9 @@
-"""What a model must beat to earn its cost: the trivial answer, a linear model and, of tables, gradient boosting, fitted
-on the same training split.
+"""Baselines that a model must beat: a trivial answer, a linear model and, for tables, gradient boosting.
 
-Classification: the class frequencies, logistic regression; of several labels the same for each. Regression: the mean,
-ridge regression. Texts are seen as
-TF-IDF of words, images as pixels. Language modelling: how frequent a token is, and how frequent after the one before.
+All are fitted on the same training split. Classification: class frequencies and logistic regression; several labels:
+the same for each label. Regression: the mean and ridge regression. The linear models see texts as TF-IDF of words and
+images as pixels; boosting (scikit-learn's histogram trees) sees the columns as the model's own preprocessing gives
+them. Language modelling: unigram and bigram token frequencies.
 """
 
 from collections import Counter
@@ -26,16 +26,16 @@ from danlu.data.targets import Classes, Labels, Quantity, Supervised, TokenTags
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
 from danlu.evaluation.boosting import boosted_answers
 
-LEARNED_ROWS = {"tabular": 200_000, "image": 20_000, "text": 100_000}  # most training rows that a linear model sees
-BLOCK_ROWS = 50_000  # of dense features at a time
-PIXELS_A_SIDE = 16  # of the images that the linear model sees
-MOST_BOOSTED = 20  # labels, each with boosted trees of its own
-BIGRAM_SHARE = 0.75  # of the bigram model's probability that is the bigram's; the rest is the unigram's
+LEARNED_ROWS = {"tabular": 200_000, "image": 20_000, "text": 100_000}  # a linear model's training rows
+BLOCK_ROWS = 50_000  # dense feature rows at a time
+PIXELS_A_SIDE = 16  # pixels of the linear model's images
+MOST_BOOSTED = 20  # labels with boosted trees of their own
+BIGRAM_SHARE = 0.75  # weight of the bigram probability in the mixture with the unigram's
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A simple model's answers to each split, as `Truth.answers`."""
+    """Hold a simple model's predictions for each split, in the form of `Predictions.y_pred`."""
 
     name: str
     meaning: str
@@ -45,7 +45,7 @@ class Baseline:
 def supervised_baselines(
     dataset: Dataset, splits: Splits, preprocessor: Preprocessor, target: Supervised
 ) -> list[Baseline]:
-    """The trivial and the linear model of a classification, of labels or of a regression."""
+    """Fit the baselines of a classification, multi-label or regression task."""
     judged = splits.judging()
     features = _Features(preprocessor, Place(dataset.origin, dataset.folder))
     answers = splits.train.columns(target.column)
@@ -68,7 +68,7 @@ def supervised_baselines(
         codes = target.codes(learned.columns(target.column))
         tiled = {name: np.tile(share, (len(part.rows), 1)) for name, part in judged.items()}
         trivial = Baseline("majority", "always the most frequent class", tiled)
-        if share.max() == 1.0:  # a dry run of few rows may meet one class alone
+        if share.max() == 1.0:  # a dry run on few rows may contain a single class
             return [trivial]
         linear = _classify(features, train, codes, judged, target)
         boosted = _boosted(preprocessor, features.place, learned, codes, judged, target)
@@ -87,7 +87,10 @@ def supervised_baselines(
 
 
 def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor | ChatPreprocessor) -> list[Baseline]:
-    """Unigram and bigram models of the tokens that a language model is judged by: in conversations the assistant's."""
+    """Fit unigram and bigram models on the tokens that a language model is evaluated on.
+
+    In conversations these are the assistant's tokens.
+    """
     size = preprocessor.tokenizer.vocabulary
     learned, preceding, _ = preprocessor.successions(splits.train.frame)
     counts = np.bincount(learned, minlength=size) + 1.0
@@ -101,7 +104,7 @@ def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor | ChatPr
             1, totals[before]
         )
         mixed = BIGRAM_SHARE * followed + (1 - BIGRAM_SHARE) * unigram[now]
-        # A token never before seen to be followed leaves all its probability to the unigrams.
+        # After a token that was never followed by another, use the unigram probability alone.
         mixed = np.where(totals[before] > 0, mixed, unigram[now])
         likeliest = int(unigram.argmax())
         right = _best_successors(pairs, size, likeliest)[before] == now
@@ -114,7 +117,10 @@ def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor | ChatPr
 
 
 def tag_baselines(splits: Splits, target: TokenTags, words: str) -> list[Baseline]:
-    """The most frequent tag of all words, and of each word by itself; an unknown word gets that of all."""
+    """Predict the most frequent tag overall, and the most frequent tag per word.
+
+    An unknown word gets the most frequent tag overall.
+    """
     seen, counts = dict[str, Counter[str]](), Counter[str]()
     rows = splits.train.columns(words, target.column)
     for sentence, tags in zip(rows[words].to_list(), rows[target.column].to_list(), strict=True):
@@ -137,14 +143,14 @@ def tag_baselines(splits: Splits, target: TokenTags, words: str) -> list[Baselin
 
 
 def _thinned(train: Part, most: int) -> Part:
-    """At most so many rows, spread evenly: a linear model learns no more from millions."""
+    """Take at most `most` evenly spaced rows; a linear model gains nothing from millions."""
     if len(train) <= most:
         return train
     return Part(train.rows[np.linspace(0, len(train) - 1, most).astype(np.int64)], train.whole)
 
 
 class _Features:
-    """What a linear model sees of each kind of data."""
+    """Turn each kind of data into the feature matrix of a linear model."""
 
     def __init__(self, preprocessor: Preprocessor, place: Place) -> None:
         self.preprocessor, self.place = preprocessor, place
@@ -169,7 +175,7 @@ class _Features:
         if isinstance(self.preprocessor, TextPreprocessor):
             from sklearn.feature_extraction.text import TfidfVectorizer
 
-            # Pairs of characters where words are not separated, as in Chinese.
+            # Character pairs if words are not separated by spaces, as in Chinese.
             texts = self._texts(train)
             spaced = np.mean([text.count(" ") > len(text) / 20 for text in texts]) > 0.5
             unit, reach = ("word", (1, 2)) if spaced else ("char", (1, 2))
@@ -180,15 +186,15 @@ class _Features:
         return self.of(train)
 
     def answers(self, part: Part, answer: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """What a fitted model says of a part's rows, block by block."""
+        """Predict a split block by block with a fitted model."""
         blocks = part.blocks(self.preprocessor.columns, BLOCK_ROWS)
         return np.concatenate([answer(self.of(block)) for block in blocks])
 
     def of(self, frame: pl.DataFrame) -> Any:
-        """[rows, features], dense or sparse."""
+        """Return the feature matrix, [rows, features], dense or sparse."""
         if isinstance(self.preprocessor, TabularPreprocessor):
             numeric, codes = self.preprocessor.arrays(frame, self.place.origin)
-            if self.fills is not None:  # a linear model takes no gaps
+            if self.fills is not None:  # a linear model does not accept missing values
                 numeric = np.where(np.isnan(numeric), self.fills, numeric)
             one_hot = [
                 np.eye(size, dtype=np.float32)[codes[:, index]]
@@ -223,7 +229,10 @@ def _classify(
 def _label_by_label(
     features: _Features, train: Any, given: np.ndarray, judged: dict[str, Part]
 ) -> dict[str, np.ndarray]:
-    """Each label against the rest, [rows, labels]; one that all training rows have or none, as often as it occurs."""
+    """Fit one-vs-rest models; returns probabilities, [rows, labels].
+
+    A label that all training rows have, or none, is predicted by its frequency.
+    """
     from sklearn.linear_model import LogisticRegression
 
     shares = given.mean(axis=0)
@@ -248,7 +257,7 @@ def _boosted(
     judged: dict[str, Part],
     target: Classes | Quantity,
 ) -> list[Baseline]:
-    """Gradient boosting of trees over a table's columns; nothing for other data, which it does not suit."""
+    """Fit gradient-boosted trees to a table; return nothing for other kinds of data."""
     if not isinstance(preprocessor, TabularPreprocessor):
         return []
     found = boosted_answers(preprocessor, place, learned, answers, judged, target)
@@ -259,7 +268,7 @@ def _boosted(
 def _boosted_labels(
     preprocessor: Preprocessor, place: Place, learned: Part, judged: dict[str, Part], target: Labels
 ) -> list[Baseline]:
-    """Boosted trees for each label of a table by itself; nothing where many labels would take long."""
+    """Fit boosted trees per label of a table; skipped if there are many labels."""
     if not isinstance(preprocessor, TabularPreprocessor) or len(target.labels) > MOST_BOOSTED:
         return []
     given = target.given(learned.columns(target.column))
@@ -281,14 +290,14 @@ def _regress(features: _Features, train: Any, values: np.ndarray, judged: dict[s
 
 
 def _pair_counts(now: np.ndarray, before: np.ndarray, size: int) -> tuple[dict[int, int], np.ndarray]:
-    """How often each pair stands in the text, by `before * size + now`, and how often each token comes before any."""
+    """Count token pairs, keyed by `before * size + now`, and pairs per first token."""
     keys, counts = np.unique(before * size + now, return_counts=True)
     totals = np.bincount(before, minlength=size)
     return dict(zip(keys.tolist(), counts.tolist(), strict=True)), totals
 
 
 def _best_successors(pairs: dict[int, int], size: int, otherwise: int) -> np.ndarray:
-    """The most frequent token after each token, [vocabulary]."""
+    """Return the most frequent token after each token, [vocabulary]."""
     best, most = np.full(size, otherwise), np.zeros(size)
     for key, count in pairs.items():
         before, now = divmod(key, size)
@@ -298,6 +307,6 @@ def _best_successors(pairs: dict[int, int], size: int, otherwise: int) -> np.nda
 
 
 def _summed(owners: np.ndarray, count: int, losses: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """As a language model's answers: summed loss, tokens, rightly guessed of each row, [rows, 3]."""
+    """Sum loss, tokens and correct guesses per row, [rows, 3], as a language model's predictions."""
     terms = (losses, np.ones(len(owners)), right)
     return np.stack([np.bincount(owners, weights=values, minlength=count) for values in terms], axis=1)

@@ -1,6 +1,6 @@
-"""Gradient boosting of trees (scikit-learn's histogram trees) as a baseline of tables.
+"""Gradient boosting of trees (scikit-learn's histogram trees) as a baseline for tables.
 
-In: the columns as the model's own preparation gives them, categories as such. Out: answers to each split.
+In: the columns as the model's own preprocessing gives them, categories as such. Out: predictions for each split.
 """
 
 import numpy as np
@@ -12,8 +12,8 @@ from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.targets import Classes, Quantity
 
 BLOCK_ROWS = 50_000
-MOST_CATEGORIES = 255  # that a histogram tree tells apart
-EARLY_FROM = 2_000  # training rows; fewer are too dear to keep a part of them for stopping early
+MOST_CATEGORIES = 255  # a histogram tree's limit
+EARLY_FROM = 2_000  # training rows; with fewer, none can be spared for early stopping
 MOST_ROUNDS = 200
 
 
@@ -25,11 +25,11 @@ def boosted_answers(
     judged: dict[str, Part],
     target: Classes | Quantity,
 ) -> dict[str, np.ndarray]:
-    """What boosted trees say of each split.
+    """Fit boosted trees and predict each split.
 
     Args:
         learned: the training rows.
-        answers: their classes' positions or numbers, [rows].
+        answers: their class indices or numbers, [rows].
         judged: the splits, by name.
 
     Returns:
@@ -64,6 +64,6 @@ def _asked(ask: object, preprocessor: TabularPreprocessor, part: Part, place: Pl
 
 
 def _features(preprocessor: TabularPreprocessor, frame: pl.DataFrame, place: Place) -> np.ndarray:
-    """[rows, numbers and categories]."""
+    """Return numbers and category codes side by side, [rows, numbers + categories]."""
     numeric, codes = preprocessor.arrays(frame, place.origin)
     return np.concatenate([numeric, codes.astype(np.float32)], axis=1)

@@ -1,6 +1,8 @@
-"""Calibration fitted on validation. In: probabilities and the true classes. Out: what is kept in the bundle.
+"""Probability calibration and the decision threshold, fitted on validation. Out: what the bundle keeps.
 
-A temperature has one number to learn and suits little data; a rising curve follows any bend and needs a thousand rows.
+Temperature scaling (Guo et al. 2017, https://arxiv.org/abs/1706.04599) learns one number and suits little data;
+isotonic regression follows any monotone curve and needs about a thousand rows. A model that was trained on all rows is
+calibrated on its out-of-fold predictions instead of validation.
 """
 
 from collections.abc import Callable
@@ -16,17 +18,17 @@ Method = Literal["none", "temperature", "isotonic", "auto"]
 Calibration = Temperature | Isotonic | None
 
 TEMPERATURES = (0.05, 20.0)
-PARTS = 5  # of the validation split, by which `auto` chooses
+PARTS = 5  # parts of the validation split for cross-validation by `auto`
 FEWEST_FOR_CURVES = 1_000
-CORNERS = 200  # of a curve at most
+CORNERS = 200  # of an isotonic curve
 
 
 def fit_calibration(method: Method, truth: Truth) -> Calibration:
-    """Learn how to calibrate.
+    """Fit a calibration method.
 
     Args:
-        method: auto takes what has the least log loss on parts of validation that it was not fitted on.
-        truth: validation, with the probabilities that the head gives.
+        method: auto takes the method with the lowest cross-validated log loss within validation.
+        truth: validation, with the probabilities of the model's head.
     """
     return _FITS[_best(truth) if method == "auto" else method](truth)
 
@@ -55,7 +57,10 @@ def _isotonic(truth: Truth) -> Isotonic:
 
 
 def _curve(given: np.ndarray, member: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The corners of the rising curve nearest to the truth, never quite 0 or 1, which no data can show."""
+    """Fit an isotonic curve and return its knots, kept away from exactly 0 and 1.
+
+    No finite data can show a probability of 0 or 1.
+    """
     from sklearn.isotonic import IsotonicRegression
 
     least = 1 / (len(given) + 2)
@@ -75,11 +80,11 @@ _FITS: dict[str, Callable[[Truth], Calibration]] = {
 
 
 def _best(truth: Truth) -> str:
-    """What generalises from some parts of validation to the others; `none` where nothing is better."""
+    """Return the method that generalizes best within validation; `none` if nothing beats it."""
     usable = [name for name in _FITS if name != "isotonic" or len(truth) >= FEWEST_FOR_CURVES]
     if len(truth) < 2 * PARTS:
         return "none"
-    # Rows are dealt out in turn within each class, so that no part lacks one that has enough.
+    # Rows are assigned round-robin within each class, so that every part has each class that is large enough.
     order = np.argsort(truth.values, kind="stable")
     part_of = np.empty(len(truth), dtype=np.int64)
     part_of[order] = np.arange(len(truth)) % PARTS

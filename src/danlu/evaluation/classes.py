@@ -1,4 +1,4 @@
-"""Each class by itself: precision, recall, F1 and, of more than two classes, how well it is ranked before the rest."""
+"""Metrics per class: precision, recall, F1 and, with more than two classes, areas against the rest."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +12,11 @@ from danlu.evaluation.multilabel import LABEL_COUNTS, label_counts
 from danlu.evaluation.ranking import AGAINST_REST, AREA, LABELS, PRECISION
 
 SCORED = ("precision", "recall", "f1")
-MOST = 100  # classes with figures of their own beyond their counts and intervals
+MOST = 100  # classes with intervals and areas of their own, beyond the counts
 
 
 def class_metrics(target: Classes | Labels) -> dict[str, Metric]:
-    """The metrics of each class or label by itself, under names that no metric of all of them has."""
+    """Build the metrics of each class or label, under names that no overall metric has."""
     found: dict[str, Metric] = {}
     counts, areas = _gathered(target)
     for index in range(min(len(target.labels), MOST)):
@@ -31,7 +31,7 @@ def class_metrics(target: Classes | Labels) -> dict[str, Metric]:
 def classes_with_intervals(
     target: Classes | Labels, truth: Truth, figures: dict[str, dict[str, float]]
 ) -> dict[str, dict[str, Any]]:
-    """Label -> its figures, its support and, under "intervals", low and high of each figure."""
+    """Return label -> values, support and, under "intervals", low and high of each value."""
     counts = label_counts(_gathered(target)[0].prepare(truth)(np.ones((1, len(truth)))))[0]
     found: dict[str, dict[str, Any]] = {}
     for index, label in enumerate(target.labels):
@@ -49,7 +49,7 @@ def classes_with_intervals(
 
 
 def _gathered(target: Classes | Labels) -> tuple[Statistic, Statistic | None]:
-    """What is gathered for scores, and for areas; of two classes the areas are those of both together."""
+    """Return the statistics of scores and of areas; for two classes the latter is None."""
     if isinstance(target, Labels):
         return LABEL_COUNTS, LABELS
     return COUNTS, AGAINST_REST if len(target.labels) > 2 else None

@@ -1,6 +1,6 @@
-"""Metrics of classes answered: what follows from how many of each class there are, were answered, and were right.
+"""Classification metrics: from counts of true and predicted classes, and from probabilities.
 
-Definitions are scikit-learn's, with 0 for a precision, recall or F of nothing; averages are over all classes that the
+Definitions are scikit-learn's; precision, recall and F of an empty set are 0. Averages are over all classes that the
 model knows.
 """
 
@@ -14,7 +14,7 @@ Average = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _prepare(truth: Truth) -> Weighted:
-    """Weights -> [resamples, 3, classes]: right, true and answered of each class."""
+    """Map weights to [resamples, 3, classes]: correct, true and predicted count of each class."""
     classes = truth.answers.shape[1]
     cells, of_sample = np.unique(truth.values * classes + truth.predicted, return_inverse=True)
     actual, answered = np.divmod(cells, classes)
@@ -32,28 +32,28 @@ COUNTS = Statistic(_prepare, additive=True)
 
 
 def accuracy(counts: np.ndarray) -> np.ndarray:
-    """Share of samples answered rightly."""
+    """Compute the share of correct predictions."""
     return divided(counts[..., 0, :].sum(-1), counts[..., 1, :].sum(-1))
 
 
 def balanced_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Mean recall of the classes that occur."""
+    """Compute the mean recall over the classes that occur."""
     right, actual, _ = _split(counts)
     return divided(divided(right, actual, 0.0).sum(-1), (actual > 0).sum(-1))
 
 
 def precision(right: np.ndarray, actual: np.ndarray, answered: np.ndarray) -> np.ndarray:
-    """Of what was answered, the share that is right."""
+    """Compute the share of a class's predictions that are correct."""
     return divided(right, answered, 0.0)
 
 
 def recall(right: np.ndarray, actual: np.ndarray, answered: np.ndarray) -> np.ndarray:
-    """Of what is there, the share that was found."""
+    """Compute the share of a class's samples that are found."""
     return divided(right, actual, 0.0)
 
 
 def f_beta(beta: float) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """The harmonic mean of precision and recall, recall counting beta times as much."""
+    """Return the F-beta score: the harmonic mean of precision and recall, recall weighted by beta."""
 
     def compute(right: np.ndarray, actual: np.ndarray, answered: np.ndarray) -> np.ndarray:
         return divided((1 + beta**2) * right, beta**2 * actual + answered, 0.0)
@@ -72,17 +72,17 @@ SCORES: dict[str, tuple[Score, str]] = {
 
 
 def macro(score: Score) -> Callable[[np.ndarray], np.ndarray]:
-    """The mean over classes: every class counts alike."""
+    """Average a score over classes, each class with equal weight."""
     return lambda counts: score(*_split(counts)).mean(-1)
 
 
 def micro(score: Score) -> Callable[[np.ndarray], np.ndarray]:
-    """The score of all classes' counts together: every sample counts alike."""
+    """Compute a score from the summed counts of all classes."""
     return lambda counts: score(*(part.sum(-1) for part in _split(counts)))
 
 
 def weighted(score: Score) -> Callable[[np.ndarray], np.ndarray]:
-    """The mean over classes, by how many samples each has."""
+    """Average a score over classes, weighted by class size."""
 
     def compute(counts: np.ndarray) -> np.ndarray:
         actual = counts[..., 1, :]
@@ -92,7 +92,7 @@ def weighted(score: Score) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def positive(score: Score) -> Callable[[np.ndarray], np.ndarray]:
-    """The score of the second of two classes; undefined for more."""
+    """Take the score of the second of two classes; NaN with more classes."""
 
     def compute(counts: np.ndarray) -> np.ndarray:
         found = score(*_split(counts))
@@ -102,7 +102,7 @@ def positive(score: Score) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def matthews(counts: np.ndarray) -> np.ndarray:
-    """Matthews' correlation coefficient; 0 where one side has a single class."""
+    """Compute the Matthews correlation coefficient; 0 if one side has a single class."""
     right, actual, answered = _split(counts)
     total = actual.sum(-1)
     together = right.sum(-1) * total - (actual * answered).sum(-1)
@@ -111,7 +111,7 @@ def matthews(counts: np.ndarray) -> np.ndarray:
 
 
 def kappa(counts: np.ndarray) -> np.ndarray:
-    """Cohen's kappa; undefined where chance alone would always agree."""
+    """Compute Cohen's kappa; NaN if agreement by chance is certain."""
     right, actual, answered = _split(counts)
     total = actual.sum(-1)
     by_chance = divided((actual * answered).sum(-1), total)

@@ -1,6 +1,6 @@
-"""Points of curves, few enough to be written down and drawn: ROC, precision-recall, calibration.
+"""Points of ROC, precision-recall and reliability curves, few enough to be stored and drawn.
 
-In: truths. Out: plain lists. A curve is thinned where leaving a point out cannot be seen.
+In: predictions. Out: plain lists. Curves are downsampled where a left-out point would not be visible.
 """
 
 from typing import Any
@@ -11,11 +11,11 @@ from danlu.evaluation.metric import Truth
 from danlu.evaluation.probabilities import BINS, confidence
 
 POINTS = 200
-MOST_CURVES = 20  # classes whose curves are drawn
+MOST_CURVES = 20  # classes with curves
 
 
 def roc(scores: np.ndarray, member: np.ndarray) -> dict[str, list[float]]:
-    """`false_positive_rate`, `true_positive_rate` and `threshold`, from (0, 0) to (1, 1)."""
+    """Compute `false_positive_rate`, `true_positive_rate` and `threshold`, from (0, 0) to (1, 1)."""
     levels, found, wrong = _above(scores, member)
     x = np.append(0.0, wrong / max(1, wrong[-1]))
     y = np.append(0.0, found / max(1, found[-1]))
@@ -28,7 +28,7 @@ def roc(scores: np.ndarray, member: np.ndarray) -> dict[str, list[float]]:
 
 
 def precision_recall(scores: np.ndarray, member: np.ndarray) -> dict[str, list[float]]:
-    """`recall`, `precision` and `threshold`, from the highest threshold to the lowest."""
+    """Compute `recall`, `precision` and `threshold`, from the highest threshold to the lowest."""
     levels, found, wrong = _above(scores, member)
     recall, precision = found / max(1, found[-1]), found / np.maximum(found + wrong, 1)
     kept = thinned(recall, precision)
@@ -36,9 +36,9 @@ def precision_recall(scores: np.ndarray, member: np.ndarray) -> dict[str, list[f
 
 
 def reliability(truth: Truth) -> dict[str, list[float]]:
-    """Of each bin of confidence that has samples: its mean `confidence`, the share right (`accuracy`), and `count`.
+    """Compute mean `confidence`, `accuracy` and `count` of each non-empty confidence bin.
 
-    Of two classes it is of the second's probability, and its share of the samples.
+    With two classes, confidence is the probability of the second class and accuracy its share of the samples.
     """
     two = truth.answers.shape[1] == 2
     sure = truth.answers[:, 1].astype(np.float64) if two else confidence(truth)
@@ -51,7 +51,7 @@ def reliability(truth: Truth) -> dict[str, list[float]]:
 
 
 def curves(truth: Truth, labels: tuple[Any, ...]) -> dict[str, Any]:
-    """ROC and precision-recall curves by class (of two, the second), and the calibration curve."""
+    """Compute ROC and precision-recall curves per class (of two, the second), and the reliability curve."""
     classes = [1] if len(labels) == 2 else range(min(len(labels), MOST_CURVES))
     found: dict[str, Any] = {"roc": {}, "precision_recall": {}, "calibration": reliability(truth)}
     for index in classes:
@@ -64,9 +64,10 @@ def curves(truth: Truth, labels: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def thinned(x: np.ndarray, y: np.ndarray, most: int = POINTS) -> np.ndarray:
-    """Which points to keep, so that the line through them is as near to all as so few allow.
+    """Choose points so that the line through them stays closest to the curve.
 
-    Points that matter most first (Douglas and Peucker 1973): the one furthest, upwards, from the line drawn so far.
+    Points are added by importance (Douglas and Peucker 1973, https://doi.org/10.3138/FM57-6770-U75U-7727): always the
+    one furthest, vertically, from the line so far.
     """
     if len(x) <= most:
         return np.arange(len(x))
@@ -83,7 +84,7 @@ def thinned(x: np.ndarray, y: np.ndarray, most: int = POINTS) -> np.ndarray:
 
 
 def _furthest(x: np.ndarray, y: np.ndarray, first: int, last: int) -> tuple[float, int, int, int]:
-    """The distance of the point furthest from the line between two, and which it is."""
+    """Return the distance of the point furthest from a segment, and its position."""
     along, up = x[last] - x[first], y[last] - y[first]
     length = float(np.hypot(along, up)) or 1.0
     inner = slice(first + 1, last)
@@ -93,7 +94,7 @@ def _furthest(x: np.ndarray, y: np.ndarray, first: int, last: int) -> tuple[floa
 
 
 def _above(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each score that occurs, highest first, and how many members and others have it or more."""
+    """Count members and others at or above each distinct score, highest score first."""
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
     found = np.cumsum(member[order])[ends]

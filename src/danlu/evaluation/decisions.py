@@ -1,6 +1,6 @@
-"""Decisions made of probabilities: the threshold of two classes, and when to abstain. In: truths. Out: plain figures.
+"""Decision thresholds of two classes, and the risk-coverage curve of abstention. In: predictions. Out: plain values.
 
-A threshold is chosen on validation, for a metric or for what mistakes cost; its table lets a reader choose another.
+The threshold is chosen on validation, for a metric or for the cost of mistakes; a table shows all other thresholds.
 """
 
 from typing import Any
@@ -14,15 +14,15 @@ from danlu.evaluation.metric import Metric, Truth, divided
 from danlu.evaluation.probabilities import confidence
 from danlu.recipe.judging import Costs, Threshold
 
-ROWS = 101  # of the table of thresholds
+ROWS = 101  # of the threshold table
 TABLED = ("accuracy", "balanced-accuracy", "f1", "f1-positive", "precision-positive", "recall-positive", "mcc")
 
 
 def choose_threshold(wanted: Threshold, truth: Truth) -> float:
-    """The threshold that is best on a split; of those as good, the one nearest to a half.
+    """Choose the best threshold on a split; break ties towards 0.5.
 
     Raises:
-        RecipeError: the metric does not follow from what is answered.
+        RecipeError: the metric does not depend on the predicted class.
     """
     candidates, counts = counts_by_threshold(truth)
     if wanted.costs is not None:
@@ -36,7 +36,7 @@ def choose_threshold(wanted: Threshold, truth: Truth) -> float:
 
 
 def counted_metric(name: str) -> Metric:
-    """A metric that a threshold changes."""
+    """Return a metric that depends on the threshold."""
     if name not in COUNTED:
         message = f"no threshold can be chosen for {name!r} (allowed: {', '.join(COUNTED)})"
         raise RecipeError(Problem("", "evaluation.threshold.metric", message))
@@ -44,9 +44,9 @@ def counted_metric(name: str) -> Metric:
 
 
 def counts_by_threshold(truth: Truth) -> tuple[np.ndarray, np.ndarray]:
-    """Every threshold that answers otherwise than another, [thresholds], with its counts [thresholds, 3, 2].
+    """Return the thresholds that give distinct predictions, [thresholds], and their counts, [thresholds, 3, 2].
 
-    They lie half way between two neighbouring probabilities, so that rounding elsewhere changes no answer.
+    Each lies halfway between two neighbouring probabilities, so that rounding elsewhere changes no prediction.
     """
     scores = truth.answers[:, 1].astype(np.float64)
     levels = np.unique(scores)
@@ -55,7 +55,7 @@ def counts_by_threshold(truth: Truth) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _counts_at(truth: Truth, scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Right, true and answered of both classes at each threshold, [thresholds, 3, 2]."""
+    """Count correct, true and predicted of both classes at each threshold, [thresholds, 3, 2]."""
     members = np.sort(scores[truth.values == 1])
     others = np.sort(scores[truth.values != 1])
     found = len(members) - np.searchsorted(members, thresholds, side="left")
@@ -67,14 +67,14 @@ def _counts_at(truth: Truth, scores: np.ndarray, thresholds: np.ndarray) -> np.n
 
 
 def cost_of(costs: Costs, counts: np.ndarray) -> np.ndarray:
-    """Mean cost a sample, [...]."""
+    """Compute the mean cost per sample, [...]."""
     right, actual, answered = counts[..., 0, :], counts[..., 1, :], counts[..., 2, :]
     missed, alarms = actual[..., 1] - right[..., 1], answered[..., 1] - right[..., 1]
     return divided(costs.false_negative * missed + costs.false_positive * alarms, actual.sum(-1))
 
 
 def threshold_table(truth: Truth, costs: Costs | None) -> dict[str, list[float | None]]:
-    """What each threshold from 0 to 1 would give on a split, column by column."""
+    """Tabulate counts and metrics for thresholds from 0 to 1, column by column."""
     thresholds = np.linspace(0, 1, ROWS)
     counts = _counts_at(truth, truth.answers[:, 1].astype(np.float64), thresholds)
     right, actual, answered = counts[:, 0], counts[:, 1], counts[:, 2]
@@ -92,17 +92,17 @@ def threshold_table(truth: Truth, costs: Costs | None) -> dict[str, list[float |
 
 
 def abstention(truth: Truth) -> dict[str, Any]:
-    """The error of the samples answered, when those of least confidence are left to somebody else.
+    """Compute the risk-coverage curve: the error rate when the least confident samples are left out.
 
     Returns:
-        `coverage`, `risk` (share of wrong answers among those given) and `confidence` (the least that is answered),
-        thinned, and the area under risk over coverage.
+        `coverage`, `risk` (share of wrong predictions among those given) and `confidence` (the lowest answered),
+        downsampled, and the `area` under risk over coverage.
     """
     sure = confidence(truth)
     order = np.argsort(-sure, kind="stable")
     wrong = (truth.predicted != truth.values)[order].astype(np.float64)
     count = np.arange(1, len(truth) + 1)
-    # Samples of one confidence are answered or left together; in between the risk is a straight line.
+    # Samples of equal confidence are kept or left out together; in between the risk is interpolated linearly.
     ends = np.flatnonzero(np.append(np.diff(sure[order]) != 0, True))
     coverage, risk = count[ends] / len(truth), (np.cumsum(wrong) / count)[ends]
     kept = thinned(coverage, risk)
@@ -116,5 +116,5 @@ def abstention(truth: Truth) -> dict[str, Any]:
 
 
 def plain(value: float) -> float | None:
-    """A number that JSON can hold; None for NaN."""
+    """Convert a number for JSON; NaN and infinity become None."""
     return float(value) if np.isfinite(value) else None

@@ -1,6 +1,6 @@
-"""A trained model's answers to validation and test, judged beside the baselines: what evaluation.json holds.
+"""Evaluate a trained model's predictions next to the baselines: the contents of evaluation.json.
 
-The form of evaluation.json is described in docs/architecture.md; VERSION counts its changes.
+The format of evaluation.json is described in docs/architecture.md; VERSION counts its changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,13 +27,13 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Question:
-    """What is judged, and how.
+    """Configure an evaluation: the target, the metrics and how intervals are made.
 
     Attributes:
-        target: what is predicted; its answers are calibrated already.
-        metrics: names of METRICS, of other packages' or of the user's own.
-        content: the text column, for bits a byte; None where not all of its text is predicted.
-        group: the column whose rows are resampled together; None where each row is.
+        target: what is predicted; its outputs are calibrated already.
+        metrics: names of METRICS, of other packages' metrics or of the user's own.
+        content: the text column, for bits per byte; None if not all of its text is predicted.
+        group: the column whose rows are resampled together; None to resample single rows.
         how: None for no intervals.
         costs: of mistakes, for the table of thresholds.
     """
@@ -48,16 +48,16 @@ class Question:
 
     @property
     def main(self) -> str:
-        """The metric that sums a run up: the task's own, or the first that was asked for."""
+        """Return the metric that sums up a run: the task's own or the first requested."""
         usual = MAIN_METRIC[self.task]
         return usual if usual in self.metrics or not self.metrics else self.metrics[0]
 
     def named(self) -> dict[str, Metric]:
-        """The metrics by name."""
+        """Look up the metrics by name."""
         return {name: metric_named(name) for name in self.metrics}
 
     def of(self, split: str) -> Resampling | None:
-        """How a split's intervals are made; each has resamples of its own."""
+        """Return the resampling of a split; each split has its own resamples."""
         how = self.how
         return None if how is None else Resampling(how.seed.derive(split), how.confidence, how.resamples)
 
@@ -65,15 +65,15 @@ class Question:
 def judge(
     question: Question, truths: Mapping[str, Truth], baselines: Sequence[Baseline], parts: Mapping[str, Part]
 ) -> dict[str, Any]:
-    """The figures of every split.
+    """Compute the figures of every split.
 
     Args:
-        truths: the model's answers to each split beside what is true.
-        baselines: simple models' answers to the same splits.
+        truths: the model's predictions for each split.
+        baselines: the baselines' predictions for the same splits.
         parts: the splits themselves.
 
     Returns:
-        split -> metric -> {value, low, high}; the classes' under "classes"; simple models' under "baselines".
+        split -> metric -> {value, low, high}; those of classes under "classes"; the baselines' under "baselines".
     """
     how, main = question.how, question.main
     found: dict[str, Any] = {
@@ -97,7 +97,7 @@ def judge(
 
 
 def _figures(question: Question, split: str, judged: Truth) -> dict[str, Any]:
-    """A split's metrics and, of classes or labels, those of each and all that follows from their probabilities."""
+    """Compute a split's metrics and, for classes or labels, per-class values, curves and tables."""
     target, how = question.target, question.of(split)
     if not isinstance(target, Classes | Labels):
         return dict(with_intervals(question.named(), judged, how))
@@ -118,7 +118,7 @@ def _figures(question: Question, split: str, judged: Truth) -> dict[str, Any]:
 def _beside(
     question: Question, baseline: Baseline, truths: Mapping[str, Truth], parts: Mapping[str, Part]
 ) -> dict[str, Any]:
-    """A simple model's figures, and by how much the model's exceed them: model less baseline, on the same rows."""
+    """Compute a baseline's metrics and the paired differences (model minus baseline)."""
     judged = {name: _truth_of(parts[name], question, baseline.answers[name], truths[name].groups) for name in truths}
     metrics, differences = question.named(), {}
     for name, model in truths.items():
@@ -130,13 +130,13 @@ def _beside(
 
 
 def truth(part: Part, target: AnswerForm, outputs: np.ndarray, content: str | None, group: str | None = None) -> Truth:
-    """The answers to a split, as they are given out, beside what is true.
+    """Pair a split's outputs, as they are given to users, with the truth.
 
     Args:
         part: the split.
         target: what is predicted.
-        outputs: the answers, [samples, ...].
-        content: the text column, for bits a byte; None where not all of its text is predicted.
+        outputs: the model's outputs, [samples, ...].
+        content: the text column, for bits per byte; None if not all of its text is predicted.
         group: the column whose rows are resampled together.
     """
     groups = None if group is None else _codes(part.column(group))
@@ -151,14 +151,17 @@ def truth(part: Part, target: AnswerForm, outputs: np.ndarray, content: str | No
 
 
 def tag_truth(part: Part, target: TokenTags, answers: np.ndarray, groups: np.ndarray | None) -> Truth:
-    """Tags beside those that are true; words without an answer get the tag ''."""
+    """Pair predicted tags with the true ones; words without a prediction get the tag ''."""
     values = lists(read_list(text) for text in part.column(target.column).to_list())
     said = lists((*own, *[""] * (len(true) - len(own))) for own, true in zip(answers, values, strict=True))
     return Truth(values, said, groups=groups)
 
 
 def text_truth(part: Part, answers: np.ndarray, content: str | None, groups: np.ndarray | None) -> Truth:
-    """A language model's sums beside the size of each text; of blocks, which are no texts, beside that of all."""
+    """Pair a language model's sums with the byte length of each text.
+
+    Blocks do not correspond to texts; they are paired with the total length.
+    """
     if content is None:
         return Truth(answers[:, 1], answers.astype(np.float64), groups=groups)
     sizes = part.column(content).cast(pl.String).str.len_bytes().fill_null(0).to_numpy().astype(np.float64)
@@ -168,7 +171,7 @@ def text_truth(part: Part, answers: np.ndarray, content: str | None, groups: np.
 
 
 def supervised_truth(part: Part, target: Supervised, answers: np.ndarray, groups: np.ndarray | None = None) -> Truth:
-    """The answers of a split, numbers in their own units, beside what is true."""
+    """Pair a split's predictions, numbers in the target's units, with the truth."""
     if isinstance(target, Classes):
         return Truth(target.codes(part.columns(target.column)), answers, threshold=target.threshold, groups=groups)
     if isinstance(target, Labels):
@@ -177,7 +180,10 @@ def supervised_truth(part: Part, target: Supervised, answers: np.ndarray, groups
 
 
 def _truth_of(part: Part, question: Question, answers: np.ndarray, groups: np.ndarray | None) -> Truth:
-    """A baseline's answers: its numbers are in the target's own units, and it answers the likeliest class."""
+    """Pair a baseline's predictions with the truth; it always predicts the most likely class.
+
+    Its numbers are in the target's units already.
+    """
     target = question.target
     if isinstance(target, NextToken):
         return text_truth(part, answers, question.content, groups)
@@ -189,6 +195,6 @@ def _truth_of(part: Part, question: Question, answers: np.ndarray, groups: np.nd
 
 
 def _codes(values: pl.Series) -> np.ndarray:
-    """Which of the values each row has, [rows]; rows without one are alone."""
+    """Assign group numbers, [rows]; a row without a group is a group of its own."""
     codes = values.rank("dense").to_numpy().astype(np.float64)
     return np.where(np.isnan(codes), -1.0 - np.arange(len(codes)), codes)

@@ -1,8 +1,8 @@
-"""Intervals by the bootstrap: how far a figure might lie elsewhere had other samples been tested.
+"""Bootstrap intervals and paired tests: how far a metric might differ on other test samples.
 
-Samples are drawn with replacement (groups of them, where they belong together) and every metric is computed anew; the
-interval holds the middle of what came out. Draws are a function of the seed and of the
-resample's number alone, so neither threads nor other metrics change them.
+Samples (or groups of samples that belong together) are drawn with replacement and every metric is recomputed; the
+interval covers the middle of the results. Draws depend only on the seed and the number of the resample, so neither
+threads nor other metrics change them.
 """
 
 import os
@@ -15,23 +15,23 @@ import numpy as np
 from danlu.core.seeds import Seed
 from danlu.evaluation.metric import Gathered, Metric, Truth, figures_of
 
-BLOCK = 1 << 18  # weights drawn at a time: 2 MB, which stays near the processor
-DRAWN_TOGETHER = 64  # resamples of one seed, whatever the size of a block
-SLOW_ROWS = 20_000_000  # rows that a function called for each resample is given in all
-LEAST_DEFINED = 0.9  # of the resamples, for an interval
+BLOCK = 1 << 18  # weights drawn at a time: 2 MB, which fits in a CPU cache
+DRAWN_TOGETHER = 64  # resamples per seed, whatever the block size
+SLOW_ROWS = 20_000_000  # total rows passed to a metric function that is called once per resample
+LEAST_DEFINED = 0.9  # minimum share of defined resamples for an interval
 FEWEST_UNITS = 2
-# From so many on, each is drawn a Poisson number of times: a third of the time of drawing exactly as many as there are,
+# With at least this many units, each is drawn a Poisson number of times: a third of the time of a multinomial draw,
 # and the same in the limit (Chamandy et al. 2012).
 MANY_UNITS = 1_000
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How intervals are made.
+    """Configure the bootstrap.
 
     Attributes:
-        confidence: the share of the resamples' figures within an interval.
-        resamples: how many.
+        confidence: the share of the resampled values within an interval.
+        resamples: their number.
     """
 
     seed: Seed
@@ -40,14 +40,14 @@ class Resampling:
 
 
 def resampled(metrics: Mapping[str, Metric], truths: Sequence[Truth], how: Resampling) -> list[dict[str, np.ndarray]]:
-    """The figures of every resample, for each of several answers to the same samples.
+    """Compute metrics on every resample, for each of several predictions of the same samples.
 
     Args:
-        metrics: by name; those of which resampling says nothing are passed over.
+        metrics: by name; those that cannot be bootstrapped are skipped.
         truths: the same samples in the same order, so that differences are paired.
 
     Returns:
-        for each truth, name -> [resamples]; fewer for a metric that is slow. NaN where undefined.
+        for each predictions, name -> [resamples]; shorter for a slow metric. NaN where undefined.
     """
     chosen = {name: metric for name, metric in metrics.items() if metric.resampled}
     gatherings = [Gathered(truth) for truth in truths]
@@ -77,9 +77,9 @@ def resampled(metrics: Mapping[str, Metric], truths: Sequence[Truth], how: Resam
 def over_resamples(
     count: int, groups: np.ndarray | None, how: Resampling, use: Callable[[int, np.ndarray], None]
 ) -> None:
-    """Call `use` with the number of a first resample and the weights of it and some that follow, [resamples, count].
+    """Call `use(first, weights)` for each block of resamples; weights are [resamples, count].
 
-    It is called by several threads.
+    `first` is the index of the block's first resample. It is called from several threads.
     """
     draw = _Draw.of(count, groups, how)
     step = DRAWN_TOGETHER
@@ -97,7 +97,7 @@ def over_resamples(
 
 @dataclass(frozen=True)
 class _Draw:
-    """Draws samples, or groups of them, with replacement."""
+    """Draw samples, or groups of them, with replacement."""
 
     units: int
     group_of: np.ndarray | None
@@ -111,7 +111,7 @@ class _Draw:
         return cls(len(names), group_of, how.seed)
 
     def weights(self, first: int, resamples: int) -> np.ndarray:
-        """How often each sample is drawn, [resamples, samples]."""
+        """Return how often each sample is drawn, [resamples, samples]."""
         generator = np.random.default_rng(self.seed.derive("resample", first).value)
         if self.units < MANY_UNITS:
             drawn = generator.integers(self.units, size=(resamples, self.units), dtype=np.int32)
@@ -123,7 +123,10 @@ class _Draw:
 
 
 def _poisson_table() -> np.ndarray:
-    """Counts of a Poisson distribution of mean 1, each as often as it comes in 65,536 draws."""
+    """Tabulate Poisson(1) counts for 16-bit random numbers.
+
+    Poisson bootstrap: each count stands as often as it occurs in 65,536 draws.
+    """
     mass = np.exp(-1.0) / np.cumprod(np.concatenate([[1.0], np.arange(1, 12)]))
     return np.searchsorted(np.cumsum(mass), (np.arange(1 << 16) + 0.5) / (1 << 16)).astype(np.int8)
 
@@ -132,10 +135,10 @@ _POISSON = _poisson_table()
 
 
 def interval(value: float, figures: np.ndarray, confidence: float) -> tuple[float, float] | None:
-    """The middle share of the resamples' figures, corrected for bias; None where too many are undefined.
+    """Compute a bias-corrected percentile interval; None if too many resamples are undefined.
 
-    Bias-corrected percentiles (Efron 1981): where the figure itself is no median of the resamples' (a calibration
-    error is larger in resamples), the percentiles move by as much. An interval always holds its figure.
+    Bias correction (Efron 1981): if the value itself is not the median of the resamples (a calibration error is larger
+    in resamples), the percentiles shift accordingly. The interval always contains the value.
     """
     from scipy.special import ndtr, ndtri
 
@@ -150,7 +153,7 @@ def interval(value: float, figures: np.ndarray, confidence: float) -> tuple[floa
 
 
 def with_intervals(metrics: Mapping[str, Metric], truth: Truth, how: Resampling | None) -> dict[str, dict[str, float]]:
-    """name -> {value, low, high} of a split; metrics that are undefined are left out, and intervals that are.
+    """Return name -> {value, low, high}; undefined metrics and undefined intervals are left out.
 
     Args:
         how: None for no intervals.
@@ -170,9 +173,9 @@ def with_intervals(metrics: Mapping[str, Metric], truth: Truth, how: Resampling 
 def paired_differences(
     metrics: Mapping[str, Metric], first: Truth, second: Truth, how: Resampling
 ) -> dict[str, dict[str, float]]:
-    """name -> {value, low, high} of the first's figure less the second's, on the same samples.
+    """Return name -> {value, low, high} of first minus second, on the same samples.
 
-    Both are judged by the same resamples, so that what makes a sample hard for both cancels.
+    Both are evaluated on the same resamples, so that whatever makes a sample hard for both cancels out.
     """
     ours, theirs = figures_of(metrics, first), figures_of(metrics, second)
     values = {name: ours[name] - theirs[name] for name in metrics}
@@ -186,7 +189,7 @@ def paired_differences(
 
 
 def units_of(truth: Truth) -> int:
-    """How many samples, or groups of samples, are drawn."""
+    """Count the samples, or groups of samples, that are drawn."""
     return len(truth) if truth.groups is None else len(np.unique(truth.groups))
 
 

@@ -1,4 +1,7 @@
-"""Metrics of a language model: sums over tokens and bytes, so that every token counts once."""
+"""Metrics of language models: next-token metrics (sums over tokens, bytes) and preference metrics (means over pairs).
+
+In: summed losses, tokens and bytes per text; or log-probabilities of a chosen and a rejected answer per pair.
+"""
 
 from collections.abc import Callable
 

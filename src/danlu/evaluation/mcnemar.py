@@ -1,4 +1,4 @@
-"""McNemar's test: whether two classifiers are wrong equally often, by the samples on which one alone is right."""
+"""McNemar's test: do two classifiers make equally many errors, given the samples on which only one is correct."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,11 +10,13 @@ from danlu.evaluation.metric import Truth
 
 @dataclass(frozen=True)
 class McNemar:
-    """The exact test (McNemar 1947, with the binomial distribution instead of chi-square).
+    """Hold the result of the exact test (McNemar 1947).
+
+    It uses the binomial distribution instead of chi-square (https://doi.org/10.1007/BF02295996).
 
     Attributes:
-        first_alone, second_alone: samples that only the one answers rightly.
-        p_value: how likely so uneven a share is, were both wrong equally often.
+        first_alone, second_alone: samples on which only the first, or only the second, is correct.
+        p_value: probability of a split at least this uneven if both were wrong equally often.
     """
 
     first_alone: int
@@ -22,12 +24,12 @@ class McNemar:
     p_value: float
 
     def plain(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the fields as a dictionary for JSON."""
         return asdict(self)
 
 
 def mcnemar(first: Truth, second: Truth) -> McNemar:
-    """Compare the answers of two classifiers to the same samples."""
+    """Compare two classifiers on the same samples."""
     from scipy.special import bdtr
 
     ours, theirs = first.predicted == first.values, second.predicted == second.values

@@ -1,6 +1,6 @@
-"""The table of metrics, with scikit-learn's definitions, and what is made of it: the figures of a split.
+"""The registry of metrics, with scikit-learn's definitions, and how metrics are found by name.
 
-Metrics of other packages come by the entry-point group `danlu.metric`, a user's own as `package.module:function`.
+Other packages add metrics by the entry-point group `danlu.metric`; a user's own are given as `package.module:function`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -36,7 +36,7 @@ METRICS: dict[str, Metric] = {
     **OF_PREFERENCES,
 }
 
-# What a task is summed up by, in the report and by `danlu runs`.
+# The metric that sums up a task, in the report and in `danlu runs`.
 MAIN_METRIC = {
     "classification": "accuracy",
     "regression": "rmse",
@@ -47,7 +47,7 @@ MAIN_METRIC = {
     "preference": "preference-accuracy",
 }
 
-# What is computed where the recipe names none: few enough to be read.
+# The metrics computed if the recipe names none: few enough to be read.
 USUAL: dict[str, tuple[str, ...]] = {
     "classification": (
         *("accuracy", "balanced-accuracy", "precision", "recall", "f1", "auroc", "average-precision"),
@@ -64,7 +64,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "text-generation": ("exact-match", "rouge-1", "rouge-2", "rouge-l", "bleu", "chrf"),
 }
 
-# The values that a metric can take at all, where these are not the shares from 0 to 1.
+# The range of each metric that is not a share from 0 to 1.
 _NO_BOUNDS, _FROM_ZERO, _TO_ONE = (-np.inf, np.inf), (0.0, np.inf), (-np.inf, 1.0)
 _POSSIBLE = {
     **dict.fromkeys(("mcc", "kappa"), (-1.0, 1.0)),
@@ -78,25 +78,28 @@ _POSSIBLE = {
 
 
 def possible(name: str) -> tuple[float, float]:
-    """The least and the largest value that a metric can take; infinite where there is none, or none is known."""
+    """Return the smallest and largest value a metric can take; infinite if unbounded or unknown."""
     return _POSSIBLE.get(name, (0.0, 1.0)) if name in METRICS else _NO_BOUNDS
 
 
 def grows(watched: str) -> bool:
-    """Whether what training watches, as `validation/auroc`, is better when it is higher; a loss is not."""
+    """Return whether a watched value, such as `validation/auroc`, is better when higher.
+
+    A loss is not.
+    """
     name = watched.removeprefix("validation/")
     return name in METRICS and METRICS[name].higher_is_better
 
 
 @cache
 def known_metrics() -> Mapping[str, Metric]:
-    """danlu's own and what installed packages add under `danlu.metric`; a name of danlu's cannot be replaced."""
+    """Return danlu's metrics and those of installed packages; danlu's names cannot be overridden."""
     points = [point for point in entry_points(group="danlu.metric") if point.name not in METRICS]
     return {**METRICS, **{point.name: _as_metric(point.load()) for point in points}}
 
 
 def metric_named(name: str) -> Metric:
-    """A metric by its name, or a user's own by `package.module:function`."""
+    """Return a metric by name, or a user's own by `package.module:function`."""
     return _own(name) if ":" in name else known_metrics()[name]
 
 
@@ -106,9 +109,9 @@ def _own(name: str) -> Metric:
 
 
 def _as_metric(found: Metric | Callable[..., float]) -> Metric:
-    """A function of (values, answers) as a metric; its attributes `task` and `higher_is_better` are looked at.
+    """Wrap a function of (true values, predictions) as a metric.
 
-    Resampling calls it once a resample, with the rows repeated as they were drawn.
+    Its attributes `task` and `higher_is_better` are read. It is called once per resample, with rows repeated as drawn.
     """
     if isinstance(found, Metric):
         return found
@@ -128,20 +131,20 @@ def _as_metric(found: Metric | Callable[..., float]) -> Metric:
 
 
 def compute_metrics(names: Iterable[str], truth: Truth) -> dict[str, float]:
-    """Metrics by name; one that is undefined for this truth (a class is absent) is left out."""
+    """Compute metrics by name; undefined ones (a class is absent) are left out."""
     found = figures_of({name: metric_named(name) for name in names}, truth)
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def metrics_for(task: str, asked: tuple[str, ...] | None, key: str = "evaluation.metrics") -> tuple[str, ...]:
-    """The metrics to compute: those asked for, or the usual ones of the task.
+    """Return the requested metrics, or the default ones of the task.
 
     Args:
-        key: of the recipe, where they are asked for.
+        key: the recipe key that requests them.
 
     Raises:
         RecipeError: one is unknown or does not fit the task.
-        ArgumentError: a function of the user's own cannot be had.
+        ArgumentError: a user's own function cannot be loaded.
     """
     if asked is None:
         return USUAL[task]
@@ -156,14 +159,17 @@ def metrics_for(task: str, asked: tuple[str, ...] | None, key: str = "evaluation
 
 
 def confusion(target: Classes, truth: Truth) -> list[list[int]]:
-    """How many samples of each class (row) were taken for each class (column)."""
+    """Count the samples of each class (row) predicted as each class (column)."""
     size = len(target.labels)
     counts = np.bincount(truth.values * size + truth.predicted, minlength=size * size).reshape(size, size)
     return [[int(count) for count in row] for row in counts]
 
 
 def in_units(target: Supervised, outputs: np.ndarray) -> np.ndarray:
-    """A head's answers as `Truth.answers`: numbers in the target's own units, probabilities as they are."""
+    """Convert a head's outputs to `Predictions.y_pred`: numbers to the target's units.
+
+    Probabilities stay as they are.
+    """
     if isinstance(target, Quantity):
         return outputs[:, 0].astype(np.float64) * target.std + target.mean
     return outputs

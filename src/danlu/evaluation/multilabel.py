@@ -1,4 +1,4 @@
-"""Metrics of several labels a sample: truth and probabilities are [samples, labels]; from 0.5 on a label is given."""
+"""Multi-label metrics: truth and probabilities are [samples, labels]; a label is predicted from 0.5 on."""
 
 from collections.abc import Callable
 
@@ -9,22 +9,22 @@ from danlu.evaluation import counts
 from danlu.evaluation.metric import Metric, Truth, divided, mean_of, ratio, sums
 from danlu.evaluation.ranking import AREA, LABELS, PRECISION, over_defined
 
-BLOCK = 1 << 22  # entries of [samples, labels, labels] that are compared at a time
+BLOCK = 1 << 22  # entries of [samples, labels, labels] compared at a time
 
 
 def given(truth: Truth) -> np.ndarray:
-    """Which labels are answered, [samples, labels] bool."""
+    """Return which labels are predicted, [samples, labels] bool."""
     return np.asarray(truth.answers >= (GIVEN if truth.threshold is None else truth.threshold))
 
 
 def _terms(truth: Truth) -> np.ndarray:
-    """[samples, 3 * labels]: right, true, given."""
+    """Stack correct, true and predicted labels, [samples, 3 * labels]."""
     there, said = truth.values == 1, given(truth)
     return np.concatenate([there & said, there, said], axis=1)
 
 
 def label_counts(found: np.ndarray) -> np.ndarray:
-    """As classes' counts, [resamples, 3, labels]."""
+    """Reshape to the counts of classes, [resamples, 3, labels]."""
     return found.reshape(len(found), 3, -1)
 
 
@@ -41,9 +41,10 @@ def _wrong_share(truth: Truth) -> np.ndarray:
 
 
 def ranking_precision(truth: Truth) -> np.ndarray:
-    """Of each sample, the mean over its labels of the share of true ones among those ranked as high, [samples].
+    """Compute scikit-learn's label_ranking_average_precision_score per sample, [samples].
 
-    A sample of no label or of all counts 1 (scikit-learn's label_ranking_average_precision_score).
+    The mean over a sample's true labels of the share of true ones among those ranked as high. A sample with no label,
+    or with all of them, scores 1.
     """
     there, scores = truth.values == 1, truth.answers
     found, step = np.ones(len(truth)), max(1, BLOCK // max(1, scores.shape[1] ** 2))

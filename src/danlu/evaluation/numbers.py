@@ -1,4 +1,4 @@
-"""Metrics of predicted numbers, with scikit-learn's definitions."""
+"""Regression metrics, with scikit-learn's definitions."""
 
 from collections.abc import Callable
 
@@ -8,14 +8,15 @@ from danlu.evaluation.metric import Metric, Statistic, Truth, Weighted, divided,
 
 
 def errors(truth: Truth) -> np.ndarray:
-    """True less predicted, [samples]."""
+    """Compute true minus predicted, [samples]."""
     return np.asarray(truth.values - truth.answers, dtype=np.float64)
 
 
 def _moments(truth: Truth) -> Weighted:
-    """Weights -> [resamples, 6]: 1; error squared; error and its square, and truth and its square, about the mean.
+    """Map weights to [resamples, 6]: count, squared error, and moments about the mean.
 
-    Sums of squares about a point far from the mean would cancel; so these are of no use without that mean.
+    The moments are error and its square, truth and its square. Sums of squares about a point far from the mean would
+    cancel; hence the mean is subtracted first.
     """
     error, value = errors(truth), np.asarray(truth.values, dtype=np.float64)
     about, off = _centred(value), _centred(error)
@@ -24,7 +25,7 @@ def _moments(truth: Truth) -> Weighted:
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
-    """Values less their mean; exactly 0 where all are the same."""
+    """Subtract the mean; exactly 0 if all values are the same."""
     return np.asarray(values - (values[0] if np.ptp(values) == 0 else values.mean()))
 
 
@@ -33,7 +34,7 @@ def _spread(count: np.ndarray, total: np.ndarray, squares: np.ndarray) -> np.nda
 
 
 def _explained(unexplained: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """1 - unexplained / spread; of a constant truth 1 where it is met and else 0."""
+    """Compute 1 - unexplained / spread; for a constant truth 1 if matched, else 0."""
     return np.where(spread == 0, np.where(unexplained == 0, 1.0, 0.0), 1 - divided(unexplained, spread, 0.0))
 
 
@@ -61,7 +62,7 @@ def _pinball(quantile: float) -> Callable[[Truth], np.ndarray]:
 
 
 def _median(truth: Truth) -> Weighted:
-    """The weighted median of absolute errors, the mean of the middle two where there are two."""
+    """Compute the weighted median of absolute errors; the mean of the middle two if tied."""
     size = np.abs(errors(truth))
     order = np.argsort(size)
     ranked = size[order]

@@ -1,6 +1,6 @@
-"""Figures of cross-validation: of each fold, their mean, deviation and interval, and of all rows out of their folds.
+"""Cross-validation figures: mean, deviation and interval over folds, and out-of-fold metrics of all rows.
 
-In: each fold's truth. Out: plain figures.
+In: each fold's predictions. Out: plain values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ from danlu.evaluation.metrics import possible
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold's answers.
+    """Hold the predictions of one fold.
 
     Attributes:
-        repeat: the round that it is of.
-        trained_on: how many rows it learned from.
-        truth: the rows that it was tested on.
+        repeat: the index of the repetition.
+        trained_on: number of training rows.
+        truth: the predictions for its test rows.
     """
 
     repeat: int
@@ -30,14 +30,14 @@ class Fold:
 
 
 def judge_folds(metrics: Mapping[str, Metric], folds: Sequence[Fold], how: Resampling | None) -> dict[str, Any]:
-    """All figures of a cross-validation.
+    """Compute all figures of a cross-validation.
 
     Args:
         how: None for no intervals.
 
     Returns:
         metrics: metric -> mean, std, low, high and the values of every fold; out_of_fold: metric -> value, low, high
-        of the first round's rows, each answered by a model that has not seen it.
+        on the rows of the first repetition, each predicted by a model that has not seen it.
     """
     values = [figures_of(metrics, fold.truth) for fold in folds]
     found: dict[str, Any] = {}
@@ -50,10 +50,10 @@ def judge_folds(metrics: Mapping[str, Metric], folds: Sequence[Fold], how: Resam
 
 
 def _over_folds(name: str, values: np.ndarray, folds: Sequence[Fold], confidence: float) -> dict[str, Any]:
-    """Mean, deviation and interval of the mean, as far as the metric can go.
+    """Compute mean, deviation and interval of the mean, clipped to the metric's bounds.
 
-    Folds share most of what they learn from, so that their mean varies more than the deviation over their number says:
-    by the share of tested to trained rows besides (Nadeau and Bengio 2003).
+    Training sets of folds overlap, so the variance of their mean is larger than their variance over their number: the
+    ratio of test to training rows is added (Nadeau and Bengio 2003, https://doi.org/10.1023/A:1024068626366).
     """
     from scipy.special import stdtrit
 
@@ -66,7 +66,10 @@ def _over_folds(name: str, values: np.ndarray, folds: Sequence[Fold], confidence
 
 
 def joined(truths: Sequence[Truth]) -> Truth:
-    """Several truths behind one another; folds' thresholds are in what each answered, so none is kept but a common."""
+    """Concatenate predictions of several folds.
+
+    A common threshold does not exist: each row keeps the class that its own fold's threshold predicted.
+    """
     sizes = [truth.text_bytes for truth in truths if truth.text_bytes is not None]
     groups = [truth.groups for truth in truths if truth.groups is not None]
     whole = Truth(

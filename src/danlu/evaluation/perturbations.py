@@ -1,7 +1,8 @@
-"""Harder versions of the test rows: what a model meets once it is out of the laboratory.
+"""Perturbations of the test rows that test a model's robustness to harder data.
 
-Each changes raw rows, as they come, before any preparation; so what is judged is the whole bundle (Hendrycks and
-Dietterich 2019 for images; Belinkov and Bisk 2018 for typing errors).
+Each changes raw rows, before any preprocessing, so the whole bundle is evaluated. For images see Hendrycks and
+Dietterich 2019 (https://arxiv.org/abs/1903.12261), for typing errors Belinkov and Bisk 2018
+(https://arxiv.org/abs/1711.02173).
 """
 
 from abc import abstractmethod
@@ -25,7 +26,7 @@ WHITE = 255.0
 
 
 class Perturbation(Component):
-    """A way to make rows harder.
+    """Make rows harder to predict.
 
     Attributes:
         kinds: the kinds of data that it can change.
@@ -35,17 +36,17 @@ class Perturbation(Component):
 
     @abstractmethod
     def changed(self, frame: pl.DataFrame, dataset: Dataset, seed: Seed) -> pl.DataFrame:
-        """The same rows, changed; what is true of them stays.
+        """Return the same rows, perturbed; their true values stay valid.
 
         Args:
             frame: raw rows.
-            dataset: says what the columns are.
-            seed: of this perturbation; each row has one of its own.
+            dataset: describes the columns.
+            seed: of this perturbation; each row derives its own.
         """
 
 
 class Noise(Perturbation):
-    """Normal noise on numbers, in their column's deviations among these rows; on pixels, of values in [0, 1]."""
+    """Add normal noise: to numbers in column deviations, to pixels in [0, 1]."""
 
     kinds = ("tabular", "image")
     name: Literal["noise"] = "noise"
@@ -73,7 +74,7 @@ class Noise(Perturbation):
 
 
 class Blur(Perturbation):
-    """A Gaussian blur, its deviation in shares of the shorter side."""
+    """Blur images with a Gaussian; its deviation is a share of the shorter side."""
 
     kinds = ("image",)
     name: Literal["blur"] = "blur"
@@ -89,7 +90,7 @@ class Blur(Perturbation):
 
 
 class Rotate(Perturbation):
-    """A rotation by an angle between -degrees and degrees; what comes into view takes the mean colour."""
+    """Rotate images by a random angle up to `degrees`; corners take the mean colour."""
 
     kinds = ("image",)
     name: Literal["rotate"] = "rotate"
@@ -108,7 +109,7 @@ class Rotate(Perturbation):
 
 
 class Missing(Perturbation):
-    """Each value of a used column is missing with a chance of its own."""
+    """Remove each value of a used column with a given probability."""
 
     kinds = ("tabular",)
     name: Literal["missing"] = "missing"
@@ -123,7 +124,7 @@ class Missing(Perturbation):
 
 
 class Typos(Perturbation):
-    """Typing errors: a character is left out, typed twice, or changes places with the next one."""
+    """Insert typing errors: drop a character, double it, or swap it with the next."""
 
     kinds = ("text", "tabular", "corpus")
     name: Literal["typos"] = "typos"
@@ -167,14 +168,14 @@ PERTURBATIONS: dict[str, type[Component]] = {
 
 
 def _used(dataset: Dataset, *types: str) -> list[str]:
-    """Columns that the model is given, of these types or of all."""
+    """Return the names of the model's input columns, of these types or all."""
     return [column.name for column in dataset.used if not types or column.type in types]
 
 
 def _pictures(
     frame: pl.DataFrame, dataset: Dataset, seed: Seed, change: Callable[["Image", np.random.Generator], "Image"]
 ) -> pl.DataFrame:
-    """Every image decoded, changed and kept as the bytes of a PNG."""
+    """Decode, change and re-encode every image as PNG bytes."""
     from danlu.data.images.decode import decode
 
     found: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Metrics of preferences: means over pairs of answers, of which one was chosen."""
+"""Preference metrics: means over pairs of a chosen and a rejected answer."""
 
 import numpy as np
 
@@ -6,7 +6,11 @@ from danlu.evaluation.metric import Metric, Truth, mean_of, ratio
 
 
 def margins(truth: Truth) -> np.ndarray:
-    """How much more each chosen answer has gained over the reference than the rejected one, times beta, [pairs]."""
+    """Compute the reward margin of chosen over rejected answers, [pairs].
+
+    Beta times the difference of their gains in log-probability over the reference model (Rafailov et al. 2023,
+    https://arxiv.org/abs/2305.18290).
+    """
     gained = truth.answers - truth.values
     return np.asarray(gained[:, 0] - gained[:, 1])
 

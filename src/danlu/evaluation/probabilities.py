@@ -1,4 +1,4 @@
-"""Metrics of probabilities: what they cost, and whether they mean what they say."""
+"""Metrics of predicted probabilities: proper scores, calibration and top-k accuracy."""
 
 from collections.abc import Callable
 
@@ -6,26 +6,29 @@ import numpy as np
 
 from danlu.evaluation.metric import Metric, Statistic, Truth, Weighted, divided, mean_of, ratio, tallied
 
-BINS = 15  # of calibration error, equally wide (Guo et al. 2017)
+BINS = 15  # of calibration error, of equal width (Guo et al. 2017, https://arxiv.org/abs/1706.04599)
 
 
 def log_losses(truth: Truth) -> np.ndarray:
-    """-log of the probability of the true class, [samples]; probabilities are kept off 0 by their type's precision."""
+    """Compute -log of the true class's probability, [samples], clipped by the dtype's epsilon."""
     smallest = float(np.finfo(truth.answers.dtype).eps)
     chosen = truth.answers[np.arange(len(truth)), truth.values].astype(np.float64)
     return np.asarray(-np.log(np.clip(chosen, smallest, 1 - smallest)))
 
 
 def squared_distances(truth: Truth) -> np.ndarray:
-    """Squared distance of the probabilities from the truth, halved for two classes, [samples]."""
+    """Compute the Brier score per sample, halved for two classes, [samples]."""
     wrong = truth.answers.astype(np.float64, copy=True)
     wrong[np.arange(len(truth)), truth.values] -= 1.0
-    # Of two classes the second alone is looked at, as the literature and scikit-learn do.
+    # With two classes only the second counts, as in the literature and scikit-learn.
     return wrong[:, 1] ** 2 if wrong.shape[1] == 2 else (wrong**2).sum(axis=1)
 
 
 def in_top(most: int) -> Callable[[Truth], np.ndarray]:
-    """Whether the true class is among the likeliest, [samples]; nothing is said where there are no more classes."""
+    """Return a function that tests whether the true class is in the top k, [samples].
+
+    It gives NaN if there are no more than k classes.
+    """
 
     def compute(truth: Truth) -> np.ndarray:
         if truth.answers.shape[1] <= most:
@@ -37,12 +40,12 @@ def in_top(most: int) -> Callable[[Truth], np.ndarray]:
 
 
 def confidence(truth: Truth) -> np.ndarray:
-    """The probability of the class answered, [samples]."""
+    """Return the probability of the predicted class, [samples]."""
     return np.asarray(truth.answers[np.arange(len(truth)), truth.predicted], dtype=np.float64)
 
 
 def _gaps(truth: Truth) -> Weighted:
-    """Weights -> [resamples, bins + 1]: by how much right answers exceed confidence in each bin; the weights' sum."""
+    """Map weights to [resamples, bins + 1]: accuracy minus confidence per bin, and total weight."""
     sure = confidence(truth)
     gap = (truth.predicted == truth.values) - sure
     bins = np.clip(np.ceil(sure * BINS).astype(np.int64) - 1, 0, BINS - 1)

@@ -1,7 +1,7 @@
-"""Areas under the ROC curve and under the precision-recall curve: how well scores rank one class before another.
+"""Areas under ROC and precision-recall curves: how well scores rank one class above another.
 
-Sorted once; resamples only bring other weights, summed along the order. Ties count half, as in scikit-learn. In: scores
-and truth. Out: [resamples, curves, 3]: area under ROC, average precision, weight of the members.
+Scores are sorted once; resamples only bring other weights, summed in that order. Ties count half, as in scikit-learn.
+In: scores and truth. Out: [resamples, curves, 3]: area under ROC, average precision, weight of the members.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +16,12 @@ AREA, PRECISION, MEMBERS = range(3)
 
 @dataclass(frozen=True)
 class Order:
-    """Some samples, members of a class apart from others, best scores first.
+    """Hold samples sorted by score, members of a class apart from the others, best first.
 
     Attributes:
-        members, others: which sample is at each place.
-        above, level: how many others each member has above it, and above it or level with it, [members].
-        ends: the last member level with each member, [members]; None where no two are level.
+        members, others: the sample at each position.
+        above, level: number of others above each member, and above or tied with it, [members].
+        ends: the last member tied with each member, [members]; None if there are no ties.
     """
 
     members: np.ndarray
@@ -32,7 +32,7 @@ class Order:
 
     @classmethod
     def of(cls, scores: np.ndarray, member: np.ndarray, samples: np.ndarray | None = None) -> "Order":
-        """Sort the scores of some samples (all when left out)."""
+        """Sort the scores of some samples (all if left out)."""
         order = np.argsort(-scores, kind="stable")
         within, without = order[member[order]], order[~member[order]]
         inside, outside = -scores[within], -scores[without]
@@ -45,7 +45,7 @@ class Order:
         return cls(within, without, above, level, ends if tied else None)
 
     def areas(self, weights: np.ndarray) -> np.ndarray:
-        """[resamples, samples] -> [resamples, 3]."""
+        """Compute the areas, [resamples, samples] -> [resamples, 3]."""
         members = weights.take(self.members, axis=1)
         total = members.sum(axis=1)
         if not len(self.members):
@@ -53,7 +53,7 @@ class Order:
         others = _running(weights.take(self.others, axis=1))
         level = others.take(self.level, axis=1).astype(np.float64)
         above = others.take(self.above, axis=1) if (self.above != self.level).any() else level
-        # A pair of a member and another counts where the member is above, half where they are level.
+        # A pair of a member and another counts 1 if the member is above, a half if they are tied.
         lost = np.einsum("rk,rk->r", members, (level + above) / 2)
         area = divided(total * others[:, -1] - lost, total * others[:, -1])
         found = _running(members)[:, 1:]
@@ -65,14 +65,17 @@ class Order:
 
 
 def _running(counts: np.ndarray) -> np.ndarray:
-    """Running sums along each row, beginning with 0; of whole numbers, which takes an eighth of the time."""
+    """Compute running sums along each row, starting with 0.
+
+    In integers, which takes an eighth of the time.
+    """
     sums = np.zeros((len(counts), counts.shape[1] + 1), dtype=np.int64)
     np.cumsum(counts.astype(np.int64), axis=1, out=sums[:, 1:])
     return sums
 
 
 def _against_rest(truth: Truth) -> Weighted:
-    """Each class against the rest; of two classes, the second alone."""
+    """Compare each class with the rest; with two classes, only the second."""
     classes = truth.answers.shape[1]
     chosen = [1] if classes == 2 else list(range(classes))
     return along([Order.of(truth.answers[:, c], truth.values == c) for c in chosen])
@@ -84,10 +87,13 @@ def _of_labels(truth: Truth) -> Weighted:
 
 
 def _of_pairs(truth: Truth) -> Weighted:
-    """Each class against each other one by its own scores; pairs in both directions, with the pair's weight."""
+    """Compare each class with each other class by its own scores, weighted by pair.
+
+    Both directions count (Hand and Till 2001, https://doi.org/10.1023/A:1010920819831).
+    """
     classes = truth.answers.shape[1]
     both_ways = [(a, b) for a in range(classes) for b in range(classes) if a != b]
-    pairs = [(1, 0)] if classes == 2 else both_ways  # of two, one's scores say what the other's do, but for rounding
+    pairs = [(1, 0)] if classes == 2 else both_ways  # with two, both directions are equal up to rounding
     members = [np.flatnonzero(truth.values == c) for c in range(classes)]
 
     def orders() -> Iterator[Order]:
@@ -111,7 +117,7 @@ def _size(order: Order, weights: np.ndarray) -> np.ndarray:
 
 
 def along(orders: Sequence[Order]) -> Weighted:
-    """The areas of several orders."""
+    """Stack the areas of several rankings."""
     return lambda weights: np.stack([order.areas(weights) for order in orders], axis=1)
 
 
@@ -119,10 +125,10 @@ AGAINST_REST, PAIRS, LABELS = Statistic(_against_rest), Statistic(_of_pairs), St
 
 
 def averaged(which: int, by_size: bool = False) -> Callable[[np.ndarray], np.ndarray]:
-    """The mean of an area over classes; undefined where one lacks members or others."""
+    """Average an area over classes; NaN if a class has no members or no others."""
 
     def compute(found: np.ndarray) -> np.ndarray:
-        # Average precision has a value where all are members; as an average over classes it says nothing there.
+        # Average precision is defined even if all are members, but averaging it over classes is then meaningless.
         undefined = np.isnan(found[..., AREA]).any(-1)
         areas, sizes = found[..., which], found[..., MEMBERS]
         mean = divided((areas * sizes).sum(-1), sizes.sum(-1)) if by_size else areas.mean(-1)
@@ -132,7 +138,7 @@ def averaged(which: int, by_size: bool = False) -> Callable[[np.ndarray], np.nda
 
 
 def over_defined(which: int) -> Callable[[np.ndarray], np.ndarray]:
-    """The mean of an area over the labels for which it is defined."""
+    """Average an area over the labels for which it is defined."""
 
     def compute(found: np.ndarray) -> np.ndarray:
         areas = found[..., which]

@@ -1,8 +1,8 @@
-"""Parts of a split that are answered worse than the rest: by category, gap, range of a number, length, brightness.
+"""Slices of a split that are predicted worse than the rest: by category, missing value, range, length, brightness.
 
-In: a truth and what is known of its rows. Out: each slice's size and figure, and by how much it differs from the rest.
-Many slices are looked at, so the intervals of the differences hold together: with the given confidence all of them hold
-at once (studentised maximum over the bootstrap, Westfall and Young 1993). A slice is worse where even so 0 is outside.
+In: predictions and attributes of their rows. Out: each slice's size and metric, and its difference from the rest. Many
+slices are tested, so the intervals are simultaneous: with the given confidence all of them hold at once (studentized
+maximum over the bootstrap, Westfall and Young 1993). A slice counts as worse if even so its interval excludes 0.
 """
 
 import itertools
@@ -21,23 +21,23 @@ from danlu.evaluation.metric import Metric, Truth
 from danlu.evaluation.metrics import metric_named, metrics_for
 from danlu.recipe.judging import Slices
 
-FEWEST = 20  # samples in a slice, and in the rest
+FEWEST = 20  # minimum samples in a slice and in the rest
 SMALLEST_SHARE = 0.01
-MOST_VALUES = 20  # of a category that are slices, the commonest
-BINS = 4  # of a number: quarters
+MOST_VALUES = 20  # most frequent values of a category that become slices
+BINS = 4  # quartiles of a number
 MOST_SLICES = 200
 RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Some samples that have something in common.
+    """Select samples that have something in common.
 
     Attributes:
-        column: what they are chosen by.
+        column: the column that defines them.
         kind: category, missing, range, length or brightness.
-        told: what they have in common, as `plan = basic`.
-        inside: which samples, [samples] bool.
+        told: what they have in common, such as `plan = basic`.
+        inside: mask of the samples, [samples] bool.
     """
 
     column: str
@@ -49,12 +49,12 @@ class Slice:
 def slices_of(
     frame: pl.DataFrame, measured: Mapping[tuple[str, str], np.ndarray], least: int | None = None
 ) -> list[Slice]:
-    """The slices worth looking at: large enough, and not all but a few.
+    """Build the slices worth testing: neither too small nor nearly everything.
 
     Args:
-        frame: the columns of a split that are told apart, one row a sample.
-        measured: numbers of each sample by column and kind, as length of a text or brightness of an image, [samples].
-        least: samples of a slice, and of the rest; FEWEST, and of a slice SMALLEST_SHARE, when left out.
+        frame: the columns of a split to slice by, one row per sample.
+        measured: numbers per sample by column and kind, such as text length or image brightness, [samples].
+        least: minimum samples of a slice and of the rest; by default FEWEST, and SMALLEST_SHARE for a slice.
     """
     found = [each for values in frame for each in _of_column(values)]
     for (column, kind), numbers in measured.items():
@@ -67,10 +67,10 @@ def slices_of(
 
 
 def check_slices(asked: bool | Slices, dataset: Dataset) -> None:
-    """Refuse what could not be looked at after training.
+    """Reject slice options that could not be evaluated after training.
 
     Raises:
-        RecipeError: the metric does not fit the task or cannot be resampled quickly, or there is no such column.
+        RecipeError: the metric does not fit the task or is slow to resample, or a column is missing.
     """
     if isinstance(asked, bool):
         return
@@ -79,28 +79,31 @@ def check_slices(asked: bool | Slices, dataset: Dataset) -> None:
         (name,) = metrics_for(dataset.task, (asked.metric,), key)
         metric = metric_named(name)
         if not (metric.quick and metric.resampled):
-            message = f"{name} cannot be resampled for hundreds of parts; say one of danlu's own that is a mean or rank"
+            message = f"{name} is too slow to resample for hundreds of slices; use one of danlu's means or rank metrics"
             raise RecipeError(Problem("", key, message))
     fitting = [each.name for each in dataset.columns if makes_parts(each.type, asked=True)]
     for name in asked.columns or ():
         if name not in fitting:
             known = name in dataset.frame.columns
-            why = "holds what no parts are made of" if known else f"no such column{suggestion(name, fitting)}"
+            why = "cannot be sliced" if known else f"no such column{suggestion(name, fitting)}"
             message = f"{name!r}: {why} (columns: {', '.join(fitting)})"
             raise RecipeError(Problem("", "evaluation.slices.columns", message))
 
 
 def makes_parts(kind: str, asked: bool = False) -> bool:
-    """Whether a column's values make parts; an identifier's, which is also one that the recipe drops, only if asked."""
+    """Return whether a column type can be sliced.
+
+    Identifiers, texts and images only if the recipe names them; a dropped column counts as an identifier.
+    """
     return kind in ("number", "category") or (asked and kind in ("identifier", "text", "image"))
 
 
 def judge_slices(slices: list[Slice], metric: Metric, truth: Truth, how: Resampling) -> list[dict[str, Any]]:
-    """Each slice's figure and its difference from the rest, the worst first.
+    """Compute each slice's metric and its difference from the rest, the worst first.
 
     Returns:
         column, kind, slice, size, value, rest, difference, low, high (of the difference) and whether it is worse.
-        A slice for which the metric is undefined is left out.
+        Slices for which the metric is undefined are left out.
     """
     if not slices:
         return []
@@ -133,13 +136,13 @@ def judge_slices(slices: list[Slice], metric: Metric, truth: Truth, how: Resampl
 
 
 def _differences(slices: list[Slice], metric: Metric, truth: Truth, how: Resampling) -> np.ndarray:
-    """Figure inside less figure outside of each resample and slice, [resamples, slices]."""
+    """Compute the metric inside minus outside per resample and slice, [resamples, slices]."""
     how = Resampling(how.seed.derive("slices"), how.confidence, min(how.resamples, RESAMPLES))
     found = np.full((how.resamples, len(slices)), np.nan)
     prepare, additive = metric.statistic.prepare, metric.statistic.additive
     whole = prepare(truth)
     rows = [(np.flatnonzero(each.inside), np.flatnonzero(~each.inside)) for each in slices]
-    # What is a sum over samples need not be summed again over the rest.
+    # An additive statistic of the rest is the total minus that of the slice.
     gathers = [(prepare(truth.take(own)), None if additive else prepare(truth.take(rest))) for own, rest in rows]
 
     def fill(start: int, weights: np.ndarray) -> None:
@@ -155,7 +158,10 @@ def _differences(slices: list[Slice], metric: Metric, truth: Truth, how: Resampl
 
 
 def _simultaneous(resamples: np.ndarray, difference: np.ndarray, confidence: float) -> np.ndarray:
-    """Half the width of every interval, [slices]: its own spread times what the largest of all rarely exceeds."""
+    """Compute half the width of every interval, [slices].
+
+    Each slice's own deviation times a quantile of the largest studentized deviation over all slices.
+    """
     spread = np.nanstd(resamples, axis=0, ddof=1)
     scaled = np.abs(resamples - difference) / np.where(spread > 0, spread, np.inf)
     largest = np.nanmax(np.where(np.isfinite(scaled), scaled, 0.0), axis=1)
@@ -175,7 +181,7 @@ def _of_column(values: pl.Series) -> Iterator[Slice]:
 
 
 def _ranges(column: str, kind: str, numbers: np.ndarray) -> Iterator[Slice]:
-    """Quarters of the samples by a number."""
+    """Slice by quartiles of a number."""
     there = np.isfinite(numbers)
     if not there.any():
         return

@@ -1,7 +1,7 @@
-"""Figures of answers that come batch by batch, to several processes: statistics are summed, answers are not kept.
+"""Metrics accumulated batch by batch over several processes: statistics are summed, predictions are not kept.
 
-Sums do not depend on how samples are put into batches or shared out, but for rounding in the last bits; a mean of
-batches' means would. Metrics that need all answers at once (areas under curves, medians) cannot be had this way.
+Sums do not depend on how samples are batched or distributed, except for rounding in the last bits; a mean of batch
+means would. Metrics that need all predictions at once (areas under curves, medians) cannot be streamed.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Running:
-    """Metrics of what has been seen so far."""
+    """Accumulate metrics over batches."""
 
     def __init__(self, metrics: Mapping[str, Metric]) -> None:
         needing = [name for name, metric in metrics.items() if not metric.statistic.additive]
@@ -26,20 +26,20 @@ class Running:
         self._sums: dict[int, np.ndarray] = {}
 
     def add(self, truth: Truth) -> None:
-        """Take in more samples; of a process that has none at all, a sample of weight 0 is needed for the shapes."""
+        """Add samples; a process without any adds one of weight 0 for the shapes."""
         self.add_weighted(truth, np.ones((1, len(truth))))
 
     def add_weighted(self, truth: Truth, weights: np.ndarray) -> None:
-        """Take in samples that count so much each, [1, samples]."""
+        """Add samples with weights, [1, samples]."""
         for key, metric in {id(metric.statistic): metric for metric in self.metrics.values()}.items():
             found = metric.statistic.prepare(truth)(weights)
             self._sums[key] = self._sums[key] + found if key in self._sums else found
 
     def figures(self, team: Team = ALONE, device: "torch.device | None" = None) -> dict[str, float]:
-        """The figures of what all processes have seen; an undefined one is left out.
+        """Compute the metrics over all processes; undefined ones are left out.
 
         Args:
-            device: by way of whose memory the processes speak.
+            device: the device whose memory the collective uses.
         """
         totals = {key: _over(team, sums, device) for key, sums in self._sums.items()}
         found = {name: float(metric.finish(totals[id(metric.statistic)])[0]) for name, metric in self.metrics.items()}
@@ -47,7 +47,7 @@ class Running:
 
 
 def _over(team: Team, sums: np.ndarray, device: "torch.device | None") -> np.ndarray:
-    """The sum over the processes that have other samples."""
+    """Sum over the data-parallel processes."""
     if team.alone:
         return sums
     import torch

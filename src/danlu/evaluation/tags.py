@@ -1,7 +1,7 @@
-"""Metrics of tagged words: truth and answers are tuples of tags, [samples]; a word without an answer has ''.
+"""Metrics of tagged words: truth and predictions are tuples of tags, [samples]; a word without a prediction has ''.
 
-An entity is a type from a word to another, as BIO, BIOES and their kin write it; found is one with the same words and
-type. Chunks begin and end by the rules of CoNLL's conlleval, as in seqeval's default mode.
+An entity is a type and a span of words in the BIO, BIOES or a related scheme; it is found if both span and type match.
+Spans begin and end by the rules of CoNLL's conlleval, as in seqeval's default mode.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Entity = tuple[str, int, int]
 
 
 def entities(tags: tuple[str, ...]) -> set[Entity]:
-    """Type, first and last word of each entity."""
+    """Extract type, first and last word of each entity."""
     found: set[Entity] = set()
     before, kind, begin = OUTSIDE, "", 0
     for place, tag in enumerate((*tags, OUTSIDE)):
@@ -31,18 +31,18 @@ def entities(tags: tuple[str, ...]) -> set[Entity]:
 
 
 def has_entities(tags: tuple[str, ...]) -> bool:
-    """Whether tags are of such a scheme: O, or a prefix and a type."""
+    """Return whether tags follow a BIO scheme: O, or a prefix and a type."""
     return all(tag in (OUTSIDE, "") or (tag[:1] in PREFIXES and tag[1:2] == "-") for tag in tags)
 
 
 def _words(truth: Truth) -> np.ndarray:
-    """[samples, 2]: rightly tagged words, words."""
+    """Count correctly tagged words and words, [samples, 2]."""
     pairs = zip(truth.values, truth.answers, strict=True)
     return np.array([[sum(a == b for a, b in zip(*pair, strict=True)), len(pair[0])] for pair in pairs])
 
 
 def _entities(truth: Truth) -> np.ndarray:
-    """[samples, 3]: entities found, there, given; nothing of tags that are of no such scheme."""
+    """Count correct, true and predicted entities, [samples, 3]; all 0 without a BIO scheme."""
     if not all(map(has_entities, truth.values)):
         return np.zeros((len(truth), 3))
     pairs = ((entities(own), entities(said)) for own, said in zip(truth.values, truth.answers, strict=True))
@@ -50,7 +50,7 @@ def _entities(truth: Truth) -> np.ndarray:
 
 
 def _prepare_tags(truth: Truth) -> Weighted:
-    """Weights -> [resamples, 3, tags]: right, true and answered of each tag that is there."""
+    """Map weights to [resamples, 3, tags]: correct, true and predicted count of each true tag."""
     names = sorted({tag for row in truth.values for tag in row})
     places = {name: place for place, name in enumerate(names)}
     counts = np.zeros((len(truth), 3, len(names) + 1))

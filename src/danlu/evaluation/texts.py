@@ -1,7 +1,7 @@
-"""Metrics of generated texts beside the texts that were asked for: exact match, ROUGE, BLEU and chrF.
+"""Metrics of generated texts against reference texts: exact match, ROUGE, BLEU and chrF.
 
-BLEU and chrF are those of sacrebleu (13a tokens, exponential smoothing; 6 characters, beta 2), from 0 to 100 and made
-of counts over all texts, not of a mean of sentences. ROUGE is rouge-score's F without stemming, from 0 to 1.
+BLEU and chrF are those of sacrebleu (13a tokens, exponential smoothing; 6 characters, beta 2), from 0 to 100, computed
+from counts over all texts, not as a mean of sentences. ROUGE is rouge-score's F without stemming, from 0 to 1.
 """
 
 import re
@@ -14,7 +14,7 @@ from danlu.evaluation.metric import Metric, Truth, divided, mean_of, ratio, sums
 
 BLEU_ORDER, CHRF_ORDER, CHRF_BETA = 4, 6, 2
 
-# mteval-v13a's marks, each set apart by spaces; full stops and commas only where no digit is beside them.
+# mteval-v13a's punctuation, surrounded by spaces; full stops and commas only if no digit is next to them.
 MARKS = (
     (re.compile(r"([\{-\~\[-\` -\&\(-\+\:-\@\/])"), r" \1 "),
     (re.compile(r"([^0-9])([\.,])"), r"\1 \2 "),
@@ -25,7 +25,7 @@ ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
 
 
 def tokens_13a(text: str) -> list[str]:
-    """Words and marks as mteval-v13a tells them apart."""
+    """Tokenize into words and punctuation as mteval-v13a does."""
     text = text.rstrip().replace("<skipped>", "").replace("-\n", "").replace("\n", " ")
     for entity, character in ENTITIES:
         text = text.replace(entity, character)
@@ -36,12 +36,12 @@ def tokens_13a(text: str) -> list[str]:
 
 
 def words(text: str) -> list[str]:
-    """Lower-case runs of a to z and digits, as ROUGE takes them."""
+    """Extract lower-case runs of a to z and digits, as ROUGE does."""
     return re.findall(r"[a-z0-9]+", text.lower())
 
 
 def grams(sequence: Sequence[Hashable] | str, length: int) -> Counter[Hashable]:
-    """How often each run of so many items occurs."""
+    """Count the n-grams of a sequence."""
     return Counter(tuple(sequence[i : i + length]) for i in range(len(sequence) - length + 1))
 
 
@@ -50,12 +50,12 @@ def _pairs(truth: Truth) -> list[tuple[str, str]]:
 
 
 def exact_match(truth: Truth) -> np.ndarray:
-    """Whether a text is the one asked for, but for spaces around it, [samples]."""
+    """Return whether a text equals its reference up to surrounding whitespace, [samples]."""
     return np.array([asked.strip() == given.strip() for asked, given in _pairs(truth)], dtype=np.float64)
 
 
 def rouge_n(length: int) -> Callable[[Truth], np.ndarray]:
-    """F of the runs of so many words that both have, [samples]."""
+    """Return the function for ROUGE-N: the F-score of shared n-grams, [samples]."""
 
     def one(asked: str, given: str) -> float:
         first, second = grams(words(asked), length), grams(words(given), length)
@@ -65,7 +65,7 @@ def rouge_n(length: int) -> Callable[[Truth], np.ndarray]:
 
 
 def rouge_l(truth: Truth) -> np.ndarray:
-    """F of the longest row of words that both have in the same order, [samples]."""
+    """Compute ROUGE-L: the F-score of the longest common subsequence of words, [samples]."""
 
     def one(asked: str, given: str) -> float:
         first, second = words(asked), words(given)
@@ -79,7 +79,7 @@ def _f1(shared: int, first: int, second: int) -> float:
 
 
 def _common(first: list[str], second: list[str]) -> int:
-    """The length of the longest common subsequence, by rows of bits (Hyyrö 2004)."""
+    """Compute the length of the longest common subsequence with bit vectors (Hyyrö 2004)."""
     places: dict[str, int] = {}
     for place, word in enumerate(first):
         places[word] = places.get(word, 0) | (1 << place)
@@ -92,7 +92,10 @@ def _common(first: list[str], second: list[str]) -> int:
 
 
 def _bleu_terms(truth: Truth) -> np.ndarray:
-    """[samples, 10]: lengths given and asked for; shared and given runs of 1 to 4 tokens."""
+    """Count lengths, shared and predicted n-grams for BLEU, [samples, 10].
+
+    Columns: predicted length, reference length, shared n-grams of 1 to 4 tokens, predicted n-grams of 1 to 4 tokens.
+    """
 
     def one(asked: str, given: str) -> list[int]:
         first, second = tokens_13a(asked), tokens_13a(given)
@@ -106,7 +109,7 @@ def _bleu_terms(truth: Truth) -> np.ndarray:
 def _bleu(found: np.ndarray) -> np.ndarray:
     given, asked = found[..., 0], found[..., 1]
     shared, totals = found[..., 2 : 2 + BLEU_ORDER], found[..., 2 + BLEU_ORDER :]
-    # An order without a match counts half of one match, the next such a quarter, and so on.
+    # Exponential smoothing: an order without a match counts as half a match, the next one as a quarter, and so on.
     halvings = np.cumsum(shared == 0, axis=-1)
     precise = divided(np.where(shared == 0, 0.5**halvings, shared), totals, 0.0)
     with np.errstate(divide="ignore"):
@@ -116,7 +119,7 @@ def _bleu(found: np.ndarray) -> np.ndarray:
 
 
 def _chrf_terms(truth: Truth) -> np.ndarray:
-    """[samples, 18]: given, asked for and shared runs of 1 to 6 characters, spaces left out."""
+    """Count predicted, reference and shared character n-grams of 1 to 6, without spaces, [samples, 18]."""
 
     def one(asked: str, given: str) -> list[int]:
         first, second = "".join(asked.split()), "".join(given.split())

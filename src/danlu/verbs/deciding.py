@@ -1,6 +1,6 @@
-"""How a classifier's answers are given out: calibration and threshold, chosen as the recipe says.
+"""Calibration and threshold of a classifier, as the recipe configures them.
 
-They are fitted on validation, or of a model that was trained on all rows on the answers out of their folds.
+They are fitted on validation or, for a model that was trained on all rows, on its out-of-fold predictions.
 """
 
 from typing import Any
@@ -23,12 +23,12 @@ def decide(
     """Fit calibration and threshold.
 
     Args:
-        part: rows that the model has not learned from, and that do not test.
-        raw: the head's answers to them, [samples, ...].
-        fitted_on: what these rows are, in a word.
+        part: rows that the model was not trained on and that are not the test split.
+        raw: the head's outputs for them, [samples, ...].
+        fitted_on: a word for these rows, for the report.
 
     Returns:
-        the target that gives answers out so, and what was decided, in plain values.
+        the target with calibration and threshold, and a description of the choice in plain values.
     """
     if not isinstance(target, Classes):
         return target, {}

@@ -1,4 +1,4 @@
-"""A split's answers as they are kept: with all that comparing them with another run's needs."""
+"""The table of a split's predictions: all that comparing runs and showing errors needs."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from danlu.evaluation.preferences import margins
 
 
 def record(part: Part, judged: Truth, answers: pl.DataFrame, target: AnswerForm) -> pl.DataFrame:
-    """The answers beside their rows, what is true (of texts, tokens guessed rightly and bytes), and groups.
+    """Build a table of predictions next to row numbers, truth and groups.
 
-    Of preferences, how much more the chosen answer has gained than the rejected one, times beta.
+    For texts it holds correctly predicted tokens and bytes instead of the truth, for preferences the reward margin.
     """
     columns: dict[str, Any] = {"row": part.rows}
     if isinstance(target, TokenTags):

@@ -1,4 +1,4 @@
-"""The same model on harder versions of the test rows, beside its figures on the rows as they are."""
+"""Evaluate the same model on perturbed test rows, next to its metrics on the unchanged rows."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,15 @@ MOST_IMAGES, MOST_ROWS = 2_000, 20_000
 
 
 def robustness(opened: Opened, question: Question, predictor: "Predictor", judged: Truth) -> dict[str, Any]:
-    """Every metric on each harder version of the test split, and by how much it differs, with a paired interval.
+    """Compute every metric on each perturbed version of the test split, with paired differences.
 
     Args:
-        predictor: answers as it will be given out.
-        judged: its answers to the test rows as they are.
+        predictor: the model with the calibration and threshold that users get.
+        judged: its predictions for the unchanged test rows.
 
     Returns:
-        `rows`, and under `found` for each perturbation its options, `metrics` (name -> {value}) and `differences`
-        (harder less plain: name -> {value, low, high}); nothing where none is asked for.
+        `rows`, `plain` and, under `found`, for each perturbation its options, `metrics` (name -> {value}) and
+        `differences` (perturbed minus plain: name -> {value, low, high}); nothing if none is configured.
     """
     steps = opened.recipe.evaluation.robustness
     if not steps:

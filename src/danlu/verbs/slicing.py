@@ -1,4 +1,4 @@
-"""What is known of a split's rows, to look for parts of it that are answered worse, by what the recipe asks."""
+"""Collect the attributes of test rows that the recipe asks to slice by, and find slices that are predicted worse."""
 
 from typing import Any
 
@@ -13,15 +13,17 @@ from danlu.evaluation.slices import judge_slices, makes_parts, slices_of
 from danlu.recipe.judging import Slices
 from danlu.verbs.prepare import Opened, spread_over
 
-MOST_IMAGES, MOST_ROWS = 5_000, 50_000  # looked at
-SHORTEST = 32  # pixels of an image's shorter side are enough for its brightness
+MOST_IMAGES, MOST_ROWS = 5_000, 50_000  # rows examined
+SHORTEST = 32  # pixels of the shorter side suffice for the brightness
 
 
 def sliced(opened: Opened, question: Question, truth: Truth) -> dict[str, Any]:
-    """The test split's slices by the asked or the main metric, the worst first; nothing where no intervals are wanted.
+    """Find the test split's slices by the requested or main metric, the worst first.
+
+    Returns nothing if intervals are switched off.
 
     Args:
-        truth: of the test split.
+        truth: the predictions for the test split.
     """
     asked = opened.recipe.evaluation.slices
     options = asked if isinstance(asked, Slices) else Slices()
@@ -43,7 +45,7 @@ def sliced(opened: Opened, question: Question, truth: Truth) -> dict[str, Any]:
 def _known(
     opened: Opened, part: Part, asked: tuple[str, ...] | None
 ) -> tuple[pl.DataFrame, dict[tuple[str, str], np.ndarray]]:
-    """Columns that rows may be told apart by, and the length or brightness of what the model is shown."""
+    """Return the columns to slice by, and text lengths or image brightness of the input."""
     dataset, measured = opened.dataset, dict[tuple[str, str], np.ndarray]()
     content = dataset.content if dataset.kind != "tabular" else None
     columns = [column for column in dataset.columns if asked is None or column.name in asked]
@@ -69,7 +71,7 @@ def _known(
 
 
 def _brightness(opened: Opened, part: Part) -> np.ndarray:
-    """Mean grey value of each image, from 0 to 1."""
+    """Compute the mean grey value of each image, from 0 to 1."""
     from danlu.data.images.decode import decode
 
     references, folder = part.column(opened.dataset.content).to_list(), opened.dataset.folder

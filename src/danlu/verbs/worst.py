@@ -1,7 +1,7 @@
-"""The test split's worst errors, to be looked at: the rows, texts or images themselves, for predictions/worst.json.
+"""The worst errors of the test split, shown as the rows, texts or images themselves, for predictions/worst.json.
 
-In: the answers that evaluation keeps, and the data. Out: plain values. Only columns that the model is given are shown.
-What is wrong with one answer is told in the task's own terms: another class, labels too few and too many, other tags.
+In: the predictions that evaluation keeps, and the data. Out: plain values. Only the model's input columns are shown.
+Errors are described in the task's terms: another class, missing and extra labels, other tags.
 """
 
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from danlu.data.tags import read_list
 from danlu.verbs.prepare import Opened
 
 MOST_ROWS, MOST_IMAGES = 12, 24
-MOST_WORDS, AROUND = 80, 8  # of a sentence that are shown, and how many of them beside a word that is tagged wrongly
-SMALLEST = 1e-7  # about what float32 tells from 0: what is said with certainty, and wrongly, costs this much
+MOST_WORDS, AROUND = 80, 8  # words shown of a sentence, and shown on either side of a wrong tag
+SMALLEST = 1e-7  # about float32's resolution near 1: bounds the loss of a confident wrong prediction
 
 
 @dataclass(frozen=True)
 class Badness:
-    """How bad each answer is.
+    """Score how bad each prediction is.
 
     Attributes:
-        by: what is looked at: confidence (of wrong answers), error, labels, tags, loss or margin.
-        wrong: which answers may be shown, [wrong].
-        order: the larger, the worse, [samples].
-        figures: what is told of each answer, [samples].
+        by: the criterion: confidence (of wrong predictions), error, labels, tags, loss or margin.
+        wrong: indices of the predictions that may be shown, [wrong].
+        order: larger is worse, [samples].
+        figures: the number shown with each prediction, [samples].
     """
 
     by: str
@@ -38,15 +38,16 @@ class Badness:
 
 
 def worst_errors(opened: Opened, answers: pl.DataFrame) -> dict[str, Any]:
-    """What the model answers worst.
+    """Select and describe the worst predictions.
 
     Args:
-        answers: of the test split, as `verbs.recording.record` makes them.
+        answers: the test split's predictions, as `predictions_frame` writes them.
 
     Returns:
-        by: as in Badness; count: of errors in all; columns; rows: each with row, truth, answer, figure, values of the
-        columns as words and, of images, a small PNG in base64. Of several labels a row also which were missed and which
-        are superfluous; of tags the words, each with its own tag and the given one; of texts how many tokens there are.
+        by: as in ErrorScores; count: total number of errors; columns; rows: each with row, truth, answer, figure,
+        values of the columns as text and, for images, a small PNG in base64. With several labels also which were missed
+        and which are superfluous; with tags the words with their true and predicted tags; with texts the number of
+        tokens.
     """
     dataset = opened.dataset
     bad = _badness(dataset.task, answers)
@@ -87,7 +88,7 @@ def _badness(task: str, answers: pl.DataFrame) -> Badness:
 
 
 def _confidence(answers: pl.DataFrame) -> Badness:
-    """Wrong classes, the surest first."""
+    """Score wrong classes by confidence, highest first."""
     shares, labels = _probabilities(answers)
     place = {label: index for index, label in enumerate(labels)}
     told = [place[str(label)] for label in answers["prediction"].to_list()]
@@ -97,19 +98,19 @@ def _confidence(answers: pl.DataFrame) -> Badness:
 
 
 def _labels(answers: pl.DataFrame) -> Badness:
-    """Rows with wrong labels, those with most of them first; among as many, those of the highest loss."""
+    """Score rows by number of wrong labels; ties by highest loss."""
     shares, labels = _probabilities(answers)
     truths, said = answers["truth"].to_list(), answers["prediction"].to_list()
     given = np.array([[label in row for label in labels] for row in truths], dtype=bool)
     right = np.clip(np.where(given, shares, 1 - shares), SMALLEST, 1.0).astype(np.float64)
     wrong = np.array([len(set(own) ^ set(told)) for own, told in zip(truths, said, strict=True)])
     losses = -np.log(right).mean(axis=1)
-    highest = -np.log(SMALLEST) + 1  # so that a loss never outweighs a label
+    highest = -np.log(SMALLEST) + 1  # so that a loss never outweighs a wrong label
     return Badness("labels", np.flatnonzero(wrong), wrong + losses / highest, losses)
 
 
 def _tagged(answers: pl.DataFrame) -> Badness:
-    """Sentences with wrong tags, those with most of them first; among as many, the shortest."""
+    """Score sentences by number of wrong tags; ties by shortest sentence."""
     every = range(answers.height)
     sizes = np.array([len(own) for own in answers["truth"].to_list()])
     wrong = np.array([sum(a != b for a, b in zip(answers["truth"][i], _tags(answers, i), strict=True)) for i in every])
@@ -117,19 +118,19 @@ def _tagged(answers: pl.DataFrame) -> Badness:
 
 
 def _probabilities(answers: pl.DataFrame) -> tuple[np.ndarray, list[str]]:
-    """What each class or label was given, [samples, labels], and which those are."""
+    """Return the probabilities of classes or labels, [samples, labels], and their names."""
     names = [name for name in answers.columns if name.startswith("probability_")]
     return answers.select(names).to_numpy(), [name.removeprefix("probability_") for name in names]
 
 
 def _tags(answers: pl.DataFrame, place: int) -> list[str]:
-    """The tags that a sentence was given; '' for words beyond what the model reads."""
+    """Return a sentence's predicted tags; '' for words beyond the model's context."""
     own, said = answers["truth"][place], answers["prediction"][place].to_list()
     return [*said, *[""] * (len(own) - len(said))]
 
 
 def _answered(answers: pl.DataFrame, place: int, by: str) -> dict[str, Any]:
-    """What is true and what was answered, in the task's own terms; tags are told word by word."""
+    """Describe truth and prediction in the task's terms; tags are shown word by word."""
     if by == "loss":
         return {"truth": "", "answer": "", "tokens": int(answers["tokens"][place])}
     if by in ("margin", "tags"):
@@ -147,7 +148,7 @@ def _answered(answers: pl.DataFrame, place: int, by: str) -> dict[str, Any]:
 
 
 def _words(words: list[str], own: list[str], said: list[str]) -> list[list[str] | None]:
-    """The words around wrong tags, each with its own tag and the given one; None where some are left out."""
+    """Return the words near wrong tags with true and predicted tag; None marks a gap."""
     off = [place for place, (a, b) in enumerate(zip(own, said, strict=True)) if a != b]
     near = [place for place in range(len(words)) if any(abs(place - each) <= AROUND for each in off)][:MOST_WORDS]
     found: list[list[str] | None] = []
