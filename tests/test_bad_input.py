@@ -238,7 +238,7 @@ def test_an_unknown_architecture(refused: Refusal, text_file: Path) -> None:
 
 def test_a_folder_that_holds_no_model(refused: Refusal, text_file: Path, tmp_path: Path) -> None:
     message = refused(text_file, DATA_WRONG, f"model=hf:{tmp_path}/MiniLM", target="era")
-    assert "MiniLM is not a model's folder: it holds no config.json" in message
+    assert "MiniLM is not a model's folder: it has no config.json" in message
 
 
 def test_an_unknown_metric(refused: Refusal, table: Table) -> None:
@@ -248,7 +248,7 @@ def test_an_unknown_metric(refused: Refusal, table: Table) -> None:
 
 def test_a_metric_to_watch_that_is_not_measured(refused: Refusal, table: Table) -> None:
     message = refused(table(), RECIPE_WRONG, "training.early_stopping.metric=validation/rmse")
-    assert "'validation/rmse' is not measured for classification" in message
+    assert "'validation/rmse' is not a classification metric" in message
 
 
 def test_an_existing_run_is_never_overwritten_unasked(table: Table, danlu: Command, tmp_path: Path) -> None:

@@ -58,12 +58,12 @@ def test_what_answers_otherwise_is_not_left_there(
 
 
 def test_a_folder_that_is_there_is_not_replaced(images: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="is there already"):
+    with pytest.raises(ArgumentError, match="exists already"):
         package.export(images, tmp_path)
 
 
 def test_a_model_of_danlus_own_says_that_it_has_no_other_form(table_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="of no library that has a form of its own"):
+    with pytest.raises(ArgumentError, match="no library has a format of its own for"):
         package.export(table_run, tmp_path / "out")
 
 

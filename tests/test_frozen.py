@@ -91,7 +91,7 @@ def test_weights_are_frozen_by_name_glob_or_expression(patterns: tuple[str, ...]
 def test_an_unknown_pattern_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ArgumentError, match=r"model.finetune.freeze: .*'embedings'; the nearest is \"embeddings\""):
         begin_finetuning(build("text"), Finetune(freeze=("embedings",)))
-    with pytest.raises(ArgumentError, match="is no regular expression"):
+    with pytest.raises(ArgumentError, match="is not a valid regular expression"):
         chosen(["a"], ["/(/"], "key")
 
 

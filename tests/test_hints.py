@@ -111,7 +111,7 @@ def test_states_that_no_disk_has_room_for_are_refused(
 ) -> None:
     monkeypatch.setenv("DANLU_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(teaching, "DISK_SHARE", 1e-12)
-    with pytest.raises(ArtifactError, match="what the teacher says of all samples takes"):
+    with pytest.raises(ArtifactError, match="the teacher's outputs take"):
         package.train(recipe(model=NARROW, distill=distill(teacher)), output=tmp_path)
 
 
@@ -191,7 +191,7 @@ def test_texts_learn_from_another_architecture(
     asked = texts(text_file, "distilbert", STUDENT, distill=distill(reader_of_texts, states=states, distance="cosine"))
     asked["training"]["checkpoint"] = {"every_steps": 3, "keep": 4}
     whole = package.train(asked, output=tmp_path, name="whole").path
-    assert ("the teacher is asked in every step" in capsys.readouterr().err) == (states == "layers")
+    assert ("the teacher runs in every training step" in capsys.readouterr().err) == (states == "layers")
     assert_goes_on(whole, tmp_path)
 
 
@@ -234,10 +234,10 @@ def test_what_has_no_hidden_states_is_refused(
         package.train(recipe(model=NARROW, distill=distill(teacher, states="layers")), output=tmp_path)
     other = texts(text_file, "bert", TEXTS, distill=distill(reader_of_texts, states="layers"))
     other["data"]["sequence_length"] = 24
-    with pytest.raises(ArgumentError, match=r"cannot be asked for states of tokens.*leave out training.distill.hidden"):
+    with pytest.raises(ArgumentError, match=r"cannot run for token states.*remove training.distill.hidden"):
         package.train(other, output=tmp_path)
     causal = texts(text_file, "gpt2", {"n_embd": 16, "n_layer": 1, "n_head": 2}, distill=distill(reader_of_texts))
-    with pytest.raises(ArgumentError, match="answers by one of its tokens"):
+    with pytest.raises(ArgumentError, match="classifies by one of its tokens"):
         package.train(causal, output=tmp_path)
     with pytest.raises(RecipeError, match="weight is 0, so nothing is learned"):
         package.check(recipe(distill={"teacher": str(teacher), "weight": 0}))

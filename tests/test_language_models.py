@@ -65,7 +65,7 @@ def test_what_is_no_gguf_file_is_refused(tmp_path: Path) -> None:
         Transformer(name=f"hf:{tmp_path}/model.gguf").hints()
     for name in ("one.gguf", "two.gguf"):
         (tmp_path / name).write_bytes(b"PK\x03\x04")
-    with pytest.raises(DataError, match="does not begin as GGUF does"):
+    with pytest.raises(DataError, match="does not begin like a GGUF file"):
         Transformer(name=f"hf:{tmp_path}/one.gguf").hints()
     with pytest.raises(DataError, match=r"holds 2 GGUF files \(one.gguf, two.gguf\); name one"):
         gguf_file(tmp_path)

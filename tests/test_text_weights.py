@@ -151,7 +151,7 @@ def test_code_in_a_folder_runs_only_where_the_recipe_allows_it(
         "AutoModelForSequenceClassification": "own_model.Classifier",
     }
     (encoder / "config.json").write_text(json.dumps({**config, "model_type": "own-bert", "auto_map": classes}))
-    with pytest.raises(DataError, match=r"is code of its own \(own_model.Config\).*model.allow_remote_code: true"):
+    with pytest.raises(DataError, match=r"code from its folder \(own_model.Config\).*model.allow_remote_code: true"):
         package.train(recipe(encoder, text_file), tmp_path)
     assert not (tmp_path / "ran").exists()
     run = package.train(recipe(encoder, text_file, allow_remote_code=True), tmp_path, "run")
@@ -161,7 +161,7 @@ def test_code_in_a_folder_runs_only_where_the_recipe_allows_it(
     assert package.load(run.path, own_code=True).predict(["peace"]).height == 1
     elsewhere = {"AutoConfig": "somebody/code--model.Config"}
     (encoder / "config.json").write_text(json.dumps({**config, "auto_map": elsewhere}))
-    with pytest.raises(DataError, match="which is not in the folder; danlu fetches none"):
+    with pytest.raises(DataError, match="which is not in the folder; danlu downloads no code"):
         package.train(recipe(encoder, text_file, allow_remote_code=True), tmp_path)
 
 

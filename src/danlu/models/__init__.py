@@ -1,5 +1,5 @@
-"""Models: `table` lists them and their options; the networks live in `tabular`, `vision` and `transformers`.
+"""Models: `table` lists them; options and networks live in `tabular`, `vision` and `text`.
 
-A builder takes what the inputs look like and how many outputs are wanted, and gives a torch module whose forward takes
-the inputs by name. Models know nothing of training, precision or devices. `predictor` answers from a bundle.
+`Model.build` takes the specification of the inputs and the number of outputs, and returns a torch module whose forward
+takes the inputs by name. Models know nothing of training, precision or devices. `predictor` answers from a bundle.
 """

@@ -1,7 +1,8 @@
-"""Adapters: small trained matrices beside frozen weights, from peft. Put on a model in place, merged in the end.
+"""Adapters: small trainable matrices beside frozen weights, from peft. Added to a model in place, merged at the end.
 
-LoRA (Hu et al. 2021), DoRA (Liu et al. 2024), and LoRA beside weights of 4 bits (QLoRA, Dettmers et al. 2023). The
-names of the model's own weights gain a `base_layer` where an adapter stands, until it is merged.
+LoRA (Hu et al. 2021, https://arxiv.org/abs/2106.09685), DoRA (Liu et al. 2024, https://arxiv.org/abs/2402.09353), and
+LoRA beside 4-bit weights (QLoRA, Dettmers et al. 2023, https://arxiv.org/abs/2305.14314). The names of adapted weights
+contain `base_layer` until the adapters are merged.
 """
 
 from typing import Any
@@ -15,13 +16,13 @@ from danlu.core.torchvision import mend_torchvision
 from danlu.models.parts import chosen, is_of_head, own_name
 from danlu.recipe.sections import Finetune
 
-RANK = 16  # of Dettmers et al. 2023's 64 and Hu et al. 2021's 4 to 8, what classifiers of a few classes have use for
-BLOCK = 64  # weights that share a scale in 4 bits (Dettmers et al. 2023)
-SCALES = 256  # scales that are themselves quantised together
+RANK = 16  # between Hu et al. 2021's 4 to 8 and Dettmers et al. 2023's 64; enough for classifiers of a few classes
+BLOCK = 64  # weights per scale in 4 bits (Dettmers et al. 2023)
+SCALES = 256  # scales that are quantized together
 
 
 class FourBitLinear(nn.Linear):
-    """A frozen linear layer whose matrix is kept in NF4, about 4.1 bits a weight, and read as fp32 when it is used."""
+    """Keep a frozen linear layer's matrix in NF4 (about 4.1 bits per weight); compute in fp32."""
 
     def __init__(self, layer: nn.Linear) -> None:
         from torchao.quantization import to_nf4
@@ -35,11 +36,11 @@ class FourBitLinear(nn.Linear):
         """[..., in_features] -> [..., out_features]."""
         from torchao.quantization.quantize_.workflows.nf4.nf4_tensor import linear_nf4
 
-        products: Tensor = linear_nf4(values, self.weight)  # keeps the 4 bits for the backward pass, not the matrix
+        products: Tensor = linear_nf4(values, self.weight)  # saves the 4-bit weight for backward, not the fp32 matrix
         return products if self.bias is None else products + self.bias.to(products.dtype)
 
     def plain(self) -> nn.Linear:
-        """The same layer with its matrix in fp32."""
+        """Return the same layer with its matrix in fp32."""
         layer = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
         kept: Any = self.weight
         layer.weight = nn.Parameter(kept.get_original_weight(), requires_grad=False)
@@ -48,14 +49,14 @@ class FourBitLinear(nn.Linear):
 
 
 def add_adapters(model: nn.Module, options: Finetune) -> None:
-    """Freeze a model, but for its head, and put adapters beside its layers.
+    """Freeze a model except for its head, and add adapters to its layers.
 
     Args:
-        model: with its first weights, as danlu builds it: the head is what `is_of_head` says.
+        model: with its initial weights; `is_in_head` tells its head.
         options: `mode` lora, dora or qlora. New matrices are drawn from torch's current seed.
 
     Raises:
-        ArgumentError: a target is unknown, or is no layer that an adapter fits.
+        ArgumentError: a target is unknown, or is a layer that cannot be adapted.
         MissingExtra: peft, or for qlora torchao, is not installed.
     """
     require("text", f"model.finetune.mode: {options.mode}")
@@ -84,7 +85,7 @@ def _inject(inject: Any, config: Any, model: nn.Module, options: Finetune) -> No
     import warnings
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="fan_in_fan_out")  # of GPT-2's layers peft finds it out itself
+        warnings.filterwarnings("ignore", message="fan_in_fan_out")  # peft corrects it itself for GPT-2's layers
         try:
             inject(config, model)
         except (ValueError, NotImplementedError) as error:
@@ -93,10 +94,10 @@ def _inject(inject: Any, config: Any, model: nn.Module, options: Finetune) -> No
 
 
 def _targets(model: nn.Module, options: Finetune) -> list[str]:
-    """The layers that get an adapter.
+    """Return the names of the layers that get an adapter.
 
     Raises:
-        ArgumentError: none is meant, or one shares its matrix with another layer.
+        ArgumentError: no layer matches, or one shares its weights with another layer.
     """
     layers = {name: module for name, module in model.named_modules() if _fits(module, options.mode)}
     if options.targets is None:
@@ -111,7 +112,7 @@ def _targets(model: nn.Module, options: Finetune) -> list[str]:
                 "would change too; leave it out"
             )
     if not found:
-        raise ArgumentError(f"model.finetune.mode: the model has no layer that {options.mode} could adapt; say full")
+        raise ArgumentError(f"model.finetune.mode: the model has no layer that {options.mode} can adapt; set full")
     return found
 
 
@@ -124,7 +125,7 @@ def _fits(module: nn.Module, mode: str) -> bool:
 
 
 def _last_of_language_model(model: nn.Module, name: str) -> bool:
-    """Whether it makes the logits over a vocabulary, which LoRA leaves alone."""
+    """Return whether this layer computes the logits of a language model; LoRA does not adapt it."""
     network: Any = getattr(model, "network", model)
     outputs = network.get_output_embeddings() if hasattr(network, "get_output_embeddings") else None
     return outputs is not None and outputs is model.get_submodule(name)
@@ -140,7 +141,7 @@ def _shared_weights(model: nn.Module) -> set[int]:
 
 
 def _quantise(model: nn.Module, targets: list[str]) -> None:
-    """Keep the matrices of these layers in 4 bits."""
+    """Quantize the matrices of these layers to 4 bits."""
     require("low-bit", "model.finetune.mode: qlora")
     for name in targets:
         layer = model.get_submodule(name)
@@ -150,7 +151,7 @@ def _quantise(model: nn.Module, targets: list[str]) -> None:
 
 @torch.no_grad()
 def merge_adapters(model: nn.Module) -> None:
-    """Add each adapter to the weights beside it, in fp32, and leave the model as it was built; once trained."""
+    """Merge trained adapters into the weights in fp32 and restore the model's original modules."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     adapted: list[tuple[str, Any]] = [pair for pair in model.named_modules() if isinstance(pair[1], BaseTunerLayer)]

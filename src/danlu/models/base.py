@@ -1,4 +1,4 @@
-"""What every family of models is, and what one is besides that fits itself instead of being stepped by an optimizer.
+"""Base classes of model families: options that build a network, and families that fit themselves (trees, boosting).
 
 The table of families stands in `table`. Imports no torch: networks are imported when one is built.
 """
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Habits:
-    """What suits a family where the recipe leaves it open.
+    """Hold the training settings that a family prefers where the recipe leaves them open.
 
     Attributes:
-        lr_factor: of the optimizer's usual learning rate.
-        patience: validations without improvement that end training; None trains to the end.
+        lr_factor: factor on the optimizer's default learning rate.
+        patience: validations without improvement before early stopping; None disables it.
     """
 
     lr_factor: float = 1.0
@@ -43,14 +43,14 @@ class Habits:
 
 
 class Model(Component):
-    """A family of models.
+    """Describe a family of models: its options are the fields, `build` makes the network.
 
     Attributes:
-        kinds: the kinds of data it takes.
-        extra: the extra it needs, if any.
-        extra_to_train: the extra that only training needs; its bundle answers without.
-        takes_gaps: whether missing numbers may reach it as such.
-        habits: what suits it.
+        kinds: kinds of data that it accepts.
+        extra: optional dependency group that it needs, if any.
+        extra_to_train: dependency group needed for training only; a bundle predicts without it.
+        handles_missing: whether it accepts missing numbers (NaN) without imputation.
+        defaults: training settings that it prefers.
     """
 
     kinds: ClassVar[tuple[Kind, ...]]
@@ -61,63 +61,66 @@ class Model(Component):
 
     @abstractmethod
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
-        """A network with fresh (or pretrained) weights on the CPU, drawn from torch's current seed.
+        """Build a network on the CPU; new weights are drawn from torch's current seed.
 
         Args:
-            inputs: what a prepared sample looks like.
-            outputs: numbers a sample (for language models: a token).
+            inputs: specification of a prepared sample.
+            outputs: outputs per sample (language models: per token).
 
         Returns:
             a module: forward(**inputs) -> [batch, outputs], or [batch, length, outputs] for language models, or
-            [batch, members, outputs] for an ensemble whose members learn on their own.
+            [batch, members, outputs] for an ensemble whose members are trained independently.
         """
 
     def hints(self) -> Hints:
-        """What the model wants of the data."""
+        """Return the model's requirements on the data; none by default."""
         return Hints()
 
     @property
     def code(self) -> str | None:
-        """What building it imports that is not danlu's, if anything: a bundle must be told to."""
+        """Code outside danlu that building the model runs, or None; a bundle runs it only when allowed to."""
         return None
 
     def portable(self) -> Self:
-        """Options that build the same network from no other file, for the bundle."""
+        """Return options that build the same network without any other file, for the bundle."""
         return self
 
     def write_native(self, network: "nn.Module", folder: Path, predictor: "Predictor | None" = None) -> None:
-        """Write the model into an empty folder in the form of the library that it is of.
+        """Write the model into an empty folder in its own library's format.
 
         Args:
-            network: as `build` made it, trained.
-            predictor: the bundle that it is of, where its form takes in more: a tokenizer, a template, labels.
+            network: as built by `build`, trained.
+            predictor: the bundle it belongs to; some formats also hold a tokenizer, a chat template or labels.
 
         Raises:
-            ArgumentError: there is no such form.
+            ArgumentError: no library has a format for this model.
         """
-        raise ArgumentError(f"{getattr(self, 'name', 'the model')} is of no library that has a form of its own for it")
+        raise ArgumentError(f"no library has a format of its own for {getattr(self, 'name', 'the model')}")
 
     def read_native(self, folder: Path, predictor: "Predictor") -> "nn.Module | None":
-        """The network as its library reads it from what `write_native` wrote; None where the library has no such class.
+        """Load the network by its own library from what `write_native` wrote.
 
         Args:
-            folder: of `write_native`.
+            folder: as written by `write_native`.
             predictor: the bundle that was written.
+
+        Returns:
+            None if the library has no class for the whole model.
         """
         return None
 
     def write_weights(self, network: "nn.Module", folder: Path) -> None:
-        """Write what training found into a bundle's folder."""
+        """Write the trained weights into a bundle's folder."""
         from danlu.artifacts.checkpoints import copied, unique_tensors
         from danlu.artifacts.tensors import save_tensors
 
         save_tensors(copied(unique_tensors(network)), folder / WEIGHTS)
 
     def read_weights(self, network: "nn.Module", folder: Path) -> None:
-        """Put what `write_weights` wrote into a network built alike.
+        """Load the weights that `write_weights` wrote into a network built from the same options.
 
         Raises:
-            RuntimeError: it is not of this network.
+            RuntimeError: the weights belong to another network.
         """
         from danlu.artifacts.checkpoints import load_weights
         from danlu.artifacts.tensors import load_tensors
@@ -130,14 +133,14 @@ Sizes = Mapping[Size, Mapping[str, Any]]
 
 
 class Sized(Model):
-    """A family with presets of its options, of which a recipe may change single ones.
+    """Add size presets to a family; a recipe may override single options of a preset.
 
     Attributes:
-        sizes: what each preset says.
+        presets: options of each size.
     """
 
     sizes: ClassVar[Sizes]
-    size: Size | None = Field(default=None, description="a preset of the other options, where they are left out")
+    size: Size | None = Field(default=None, description="preset for the options that are left out")
 
     @model_validator(mode="before")
     @classmethod
@@ -148,16 +151,16 @@ class Sized(Model):
 
 
 class Readable(Model):
-    """A family whose networks a person can read."""
+    """Mark a family whose trained networks can be read by people."""
 
     @abstractmethod
     def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Supervised") -> pl.DataFrame:
-        """What a trained network has learned, in the columns' own units."""
+        """Return the learned rules or curves of a trained network, in the columns' own units."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Prepared rows of a table.
+    """Hold prepared rows of a table as arrays.
 
     Attributes:
         numeric: [rows, numbers] float32.
@@ -172,13 +175,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a model that fits itself learns from.
+    """Hold the data that a `SelfFittingModel` is fitted on.
 
     Attributes:
-        inputs: what a row looks like.
-        outputs: numbers a row; one for a quantity, the number of classes else.
-        weights: what each training row counts, [rows], mean 1; None where all count alike.
-        threads: that may compute.
+        inputs: specification of a row.
+        outputs: outputs per row: 1 for regression, the number of classes for classification.
+        sample_weights: of the training rows, [rows], mean 1; None for equal weights.
+        num_threads: CPU threads to use.
     """
 
     inputs: TabularInputs
@@ -191,29 +194,29 @@ class Lesson:
 
 
 class Growth(Protocol):
-    """A model while it fits itself, round by round."""
+    """Fit a model round by round, without an optimizer."""
 
     def rounds(self) -> Iterator[float]:
-        """Grow, one round an item: the training loss after it. Ends where there is nothing more to learn."""
+        """Run one round per item and yield the training loss after it; stop when nothing more can be learned."""
 
     def scores(self) -> np.ndarray:
-        """Logits, or standardised numbers, of the validation rows after the rounds so far, [rows, outputs]."""
+        """Return logits or standardised predictions of the validation rows after the rounds so far, [rows, outputs]."""
 
     def put_into(self, network: "nn.Module", rounds: int) -> None:
-        """Give a network what was learned in the first so many rounds."""
+        """Load the first `num_rounds` rounds into a network."""
 
 
 class FitsItself(Model):
-    """A family that no optimizer steps: it is given the training rows and grows on its own, round by round.
+    """Describe a family that is fitted round by round by its own algorithm instead of an optimizer.
 
-    Its networks have no weights that are trained; they answer by what was grown.
+    Its networks have no trainable weights; they predict with the fitted trees.
     """
 
     @property
     @abstractmethod
     def most_rounds(self) -> int:
-        """Rounds that are grown if early stopping ends none."""
+        """Number of rounds without early stopping."""
 
     @abstractmethod
     def begin(self, lesson: Lesson) -> Growth:
-        """Get ready to grow."""
+        """Prepare the fit; no round is run yet."""

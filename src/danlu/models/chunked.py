@@ -1,7 +1,7 @@
-"""Cross-entropy over large vocabularies, some tokens at a time: the logits of a whole batch are never in memory.
+"""Chunked cross-entropy for large vocabularies: the logits of a whole batch are never in memory.
 
-A language model then answers with `ProjectedLogits`, what its last layer would have been given and its weights, and
-the head computes from these what it needs. torch's own `linear_cross_entropy` is younger than the oldest torch here.
+The language model returns `DeferredLogits` (the inputs and weights of its last layer), and the head computes loss and
+predictions from them chunk by chunk. torch's own `linear_cross_entropy` is newer than the oldest supported torch.
 """
 
 from collections.abc import Iterator
@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-WORTH_IT = 1 << 25  # logits a batch (128 MiB in fp32, and as much again for their gradient) from which `auto` chunks
-LOGITS_A_CHUNK = 1 << 24  # 64 MiB in fp32: large enough to keep a device busy, small beside a model of that vocabulary
+WORTH_IT = 1 << 25  # logits per batch (128 MiB in fp32, plus as much for their gradient) from which `auto` chunks
+LOGITS_A_CHUNK = 1 << 24  # 64 MiB in fp32: keeps a device busy, small compared with a model of such a vocabulary
 SMALLEST_CHUNK = 128  # tokens
 
 
 class ProjectedLogits(NamedTuple):
-    """Logits that were not computed: hidden @ weight.T + bias.
+    """Hold the inputs of logits that are not computed yet: hidden @ weight.T + bias.
 
     Attributes:
         hidden: [batch, length, width].
         weight: [vocabulary, width].
         bias: [vocabulary], or None.
-        chunk: tokens whose logits may be in memory at once.
+        chunk: tokens per chunk, whose logits are in memory at once.
     """
 
     hidden: Tensor
@@ -33,11 +33,12 @@ class ProjectedLogits(NamedTuple):
 
 
 def choose_chunk(asked: int | str, tokens: int, vocabulary: int) -> int | None:
-    """Tokens a chunk; None where whole logits are no burden, or are wanted.
+    """Return tokens per chunk, or None to compute whole logits.
 
     Args:
         asked: `training.memory.loss_chunk`.
-        tokens: of a batch, or of a part of one.
+        tokens: tokens per batch or microbatch.
+        vocabulary: its size.
     """
     if isinstance(asked, int):
         return asked
@@ -47,11 +48,12 @@ def choose_chunk(asked: int | str, tokens: int, vocabulary: int) -> int | None:
 
 
 def projected_loss(projected: ProjectedLogits, target: Tensor, ignored: int, smoothing: float) -> Tensor:
-    """The summed cross-entropy, as functional.cross_entropy gives it of the logits, to rounding.
+    """Compute the summed cross-entropy; equals functional.cross_entropy of the logits up to rounding.
 
     Args:
+        deferred: the inputs of the logits.
         target: [batch, length].
-        ignored: the target of tokens that do not count.
+        ignore_index: target of tokens that do not count.
         smoothing: label smoothing, in [0, 1).
     """
     hidden, weight, bias, chunk = projected
@@ -72,7 +74,7 @@ def projected_loss(projected: ProjectedLogits, target: Tensor, ignored: int, smo
 
 
 def projected_answer(projected: ProjectedLogits, target: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
-    """Of each token its loss in nats and whether the likeliest is the right one, [batch, length] each."""
+    """Return each token's loss in nats and whether its argmax is correct, [batch, length] each."""
     hidden, weight, bias, chunk = projected
     losses, right = [], []
     for logits, answers in _chunks(hidden.flatten(0, -2), weight, bias, target.flatten(), chunk, hidden.dtype):
@@ -84,17 +86,17 @@ def projected_answer(projected: ProjectedLogits, target: Tensor, ignored: int) -
 def _chunks(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, chunk: int, dtype: torch.dtype
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits in fp32, [chunk, vocabulary], with their targets; multiplied in `dtype`."""
+    """Yield logits in fp32, [chunk, vocabulary], with their targets; multiply in `dtype`."""
     weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
     for some, answers in zip(torch.split(hidden, chunk), torch.split(target, chunk), strict=True):
         yield functional.linear(some.to(dtype), weight, bias).float(), answers
 
 
 class _ProjectedLoss(torch.autograd.Function):
-    """Loss and gradients in one pass over the chunks, so that the backward pass need not compute logits again.
+    """Compute loss and gradients in one pass over the chunks; backward does not recompute logits.
 
-    After Hsu et al. 2024, Liger Kernel. The gradients are those of the plain sum, kept until the backward pass scales
-    them; of the weights they add up in fp32 whatever the products are computed in.
+    After Hsu et al. 2024, Liger Kernel (https://arxiv.org/abs/2410.10989). The gradients are those of the plain sum and
+    are scaled in the backward pass; weight gradients accumulate in fp32 whatever the dtype of the products.
     """
 
     @staticmethod
@@ -109,7 +111,7 @@ class _ProjectedLoss(torch.autograd.Function):
         smoothing: float,
         dtype: torch.dtype,
     ) -> Tensor:
-        """hidden: [tokens, width], target: [tokens] -> the summed loss, fp32."""
+        """Compute the summed loss in fp32 from hidden [tokens, width] and target [tokens]."""
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         with torch.autocast(hidden.device.type, enabled=False):
             total = hidden.new_zeros((), dtype=torch.float32)
@@ -123,7 +125,7 @@ class _ProjectedLoss(torch.autograd.Function):
                 counted = answers != ignored
                 loss, slope = _loss_and_slope(logits, answers.where(counted, 0), counted, smoothing)
                 total += loss
-                # Tokens that do not count are left out here rather than in `slope`, which is far larger.
+                # Ignored tokens are masked here rather than in `slope`, which is far larger.
                 rows, slope = counted[:, None].to(dtype), slope.to(dtype)
                 if for_hidden is not None:
                     for_hidden[begin:end] = (slope @ multiplied) * rows
@@ -138,7 +140,7 @@ class _ProjectedLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> Any:
-        """scale: the gradient of the summed loss, a scalar."""
+        """Scale the saved gradients by the gradient of the summed loss, a scalar."""
         for_hidden, for_weight, for_bias = ctx.saved_tensors
         weight_dtype, bias_dtype = ctx.dtypes
         return (
@@ -161,17 +163,18 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
 
 
 def _loss_and_slope(logits: Tensor, target: Tensor, counted: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """The summed loss of the tokens that count, and its gradient by every token's logits, of those that do not too.
+    """Return the summed loss of counted tokens, and the gradient for every token's logits.
 
-    With shares q = (1 - s) [c = y] + s / C, the loss is logsumexp(x) - q . x and its gradient softmax(x) - q.
+    With soft labels q = (1 - s) [c = y] + s / C, the loss is logsumexp(x) - q . x and its gradient softmax(x) - q.
 
     Args:
         logits: [tokens, classes], fp32.
-        target: a class of every token, whether it counts or not, [tokens].
-        counted: [tokens].
+        target: a class for every token, counted or not, [tokens].
+        counted: whether a token counts, [tokens].
+        smoothing: label smoothing s.
     """
     slope = torch.softmax(logits, dim=1)
-    # The likeliest class gives log-sum-exp without a second pass of exponentials: log p = x - logsumexp(x).
+    # The largest logit gives log-sum-exp without a second pass of exponentials: log p = x - logsumexp(x).
     largest, likeliest = logits.max(dim=1)
     total = largest - slope.gather(1, likeliest[:, None])[:, 0].log()
     expected = logits.gather(1, target[:, None])[:, 0]

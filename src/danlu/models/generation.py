@@ -1,6 +1,6 @@
-"""A language model that writes: prompts or conversations in, what follows them out, with keys and values kept.
+"""Text generation: prompts or conversations in, continuations out, with a key-value cache.
 
-transformers' own loop generates; which token is taken is decided in `sampling`.
+transformers' own loop generates; `logits_processors` decide which token is taken.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 WRITING_KINDS = ("corpus", "chat", "preference")
-BATCH = 16  # texts that are written side by side
-BROKEN = "\ufffd"  # what the beginning of a character that is not complete yet is decoded to
+BATCH = 16  # texts generated together
+BROKEN = "\ufffd"  # decoded from the first bytes of a character that is not complete yet
 
 Prompt = str | list[Message]
 Ended = Literal["end", "stop", "length"]
@@ -31,13 +31,13 @@ Ended = Literal["end", "stop", "length"]
 
 @dataclass(frozen=True)
 class Written:
-    """A text that a model wrote.
+    """Hold one generated text.
 
     Attributes:
-        prompt: what it was given.
-        text: what follows, without the token or words that ended it.
-        tokens: how many were generated.
-        ended: by the model itself (end), by words that were to stop it, or at the longest allowed (length).
+        prompt: the prompt or conversation.
+        text: the continuation, without the end token or stop string.
+        tokens: number of generated tokens.
+        ended: stop reason: an end token (end), a stop string (stop) or the token limit (length).
     """
 
     prompt: Prompt
@@ -55,18 +55,19 @@ def write(
     texts_a_prompt: int = 1,
     stream: Callable[[str], None] | None = None,
 ) -> list[Written]:
-    """Go on with prompts, in order.
+    """Generate continuations of prompts, in order.
 
     Args:
-        prompts: texts that are gone on with, or conversations that the assistant answers.
-        seed: each text's draws follow from it, the prompt's number and the text's, and from nothing else.
-        stop: words at which a text ends.
-        texts_a_prompt: the texts of a prompt stand behind one another.
-        stream: is given pieces of the text as they come; of one text alone.
+        prompts: texts to continue, or conversations to answer as the assistant.
+        sampling: how tokens are chosen, and how many at most.
+        seed: each text's draws depend only on it, the prompt's number and the text's number.
+        stop: strings that end a text.
+        num_return: texts per prompt; a prompt's texts follow one another in the result.
+        stream: receives pieces of text as they are generated; used only if a single text is generated.
 
     Raises:
-        ArgumentError: a prompt leaves the model no room, or is empty.
-        ArtifactError: the model does not write.
+        ArgumentError: a prompt is empty or fills the model's context.
+        ArtifactError: the model cannot generate.
     """
     tokenizer, network = _parts(predictor)
     reader = tokenizer.open()
@@ -75,8 +76,8 @@ def write(
     for number, ids in enumerate(inputs, 1):
         if positions is not None and len(ids) >= positions:
             raise ArgumentError(
-                f"prompt {number} has {len(ids):,} tokens, and the model takes {positions:,} with what it writes; "
-                "shorten it"
+                f"prompt {number} has {len(ids):,} tokens, and the model takes {positions:,} including the generated "
+                "ones; shorten the prompt"
             )
     wanted = [
         (prompt, ids, seed.derive("write", place, copy))
@@ -95,22 +96,22 @@ def write(
 
 
 def _parts(predictor: Predictor) -> tuple[TokenizerFile, Any]:
-    """The tokenizer, and transformers' network that generates."""
+    """Return the tokenizer and the transformers network that generates."""
     network: Any = getattr(predictor.model, "network", None)
     if predictor.manifest.kind not in WRITING_KINDS or not hasattr(network, "generate"):
         raise ArtifactError(
             f"{predictor.manifest.name} is a model of {predictor.manifest.kind} data ({predictor.manifest.task}); "
-            "only language models of transformers write"
+            "only language models from transformers can generate"
         )
     return predictor.preprocessor.tokenizer, network  # type: ignore[union-attr]
 
 
 def _ids(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt, number: int) -> list[int]:
-    """What the model reads: of a text its tokens after the token that ends the one before, as in training."""
+    """Encode a prompt; a plain text begins with the end token, as in training."""
     if isinstance(prompt, str):
         return [tokenizer.end, *reader.encode(prompt, add_special_tokens=False).ids]
     if not prompt:
-        raise ArgumentError(f"prompt {number} is a conversation without messages")
+        raise ArgumentError(f"prompt {number} is a conversation without messages; give at least one")
     if tokenizer.chat_template is None:
         raise ArgumentError("the model's tokenizer has no chat template; give a plain prompt, or train it on chats")
     return list(reader.encode(render(tokenizer, prompt, answer_next=True), add_special_tokens=False).ids)
@@ -124,7 +125,7 @@ def _generate(
     sampling: Sampling,
     watcher: "_Watcher",
 ) -> None:
-    """Have the watcher see what is written, token by token, for each text of a batch."""
+    """Generate a batch of texts; the watcher collects them token by token."""
     from transformers import GenerationConfig, StoppingCriteriaList
 
     longest = max(len(ids) for _, ids, _ in some)
@@ -146,10 +147,10 @@ def _generate(
 
 
 class _Watcher:
-    """Looks at what is written after every token: ends each text where it is over, and streams it.
+    """Check for stop conditions after every token, and stream the text.
 
     Attributes:
-        rooms: most tokens of each text.
+        max_tokens: token limit of each text.
     """
 
     def __init__(
@@ -168,7 +169,7 @@ class _Watcher:
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
         for row, token in enumerate(input_ids[:, -1].tolist()):
-            if self.ended[row] is None:  # else the batch is only filled up
+            if self.ended[row] is None:  # finished texts only pad the batch
                 self._add(row, token)
         return torch.tensor([ended is not None for ended in self.ended], device=input_ids.device)
 
@@ -186,7 +187,7 @@ class _Watcher:
             self.ended[row] = "stop"
         if self.stream is None:
             return
-        # What may yet turn out to be the beginning of a stop, or of a character, waits.
+        # Hold back text that may be the beginning of a stop string, or of an incomplete character.
         held = max(
             (length for word in self.stop for length in range(len(word)) if text.endswith(word[:length])), default=0
         )
@@ -206,7 +207,7 @@ class _Watcher:
         return (text[: min(places)], True) if places else (text, False)
 
     def written(self, row: int, prompt: Prompt) -> Written:
-        """What became of a text; what was still held back is streamed."""
+        """Return a finished text; stream what was still held back."""
         ids = self.texts[row]
         text, _ = self._until_stop(self._decoded(ids))
         if self.stream is not None and len(text) > self.shown:

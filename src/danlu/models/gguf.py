@@ -1,7 +1,7 @@
-"""Language models in llama.cpp's format: read once into a folder as transformers has it, which is kept.
+"""GGUF files (llama.cpp's format): converted once into a cached transformers folder.
 
-The weights of a GGUF file are of few bits each; here they are what these bits stand for, in fp32. Training changes
-them by less than such a step, so they cannot stay as they were.
+A GGUF file holds weights of a few bits each; here they are dequantized to fp32. Training changes weights by less than
+one quantization step, so they cannot stay quantized.
 """
 
 from contextlib import redirect_stderr
@@ -21,10 +21,10 @@ MAGIC = b"GGUF"
 
 
 def gguf_file(path: Path) -> Path | None:
-    """The GGUF file that a path means: itself, or the one in a folder without a model of another format.
+    """Return a path's GGUF file: itself, or the only one in a folder without config.json.
 
     Raises:
-        DataError: there are several.
+        DataError: the folder holds several.
     """
     if path.suffix.lower() == ".gguf":
         return path
@@ -38,17 +38,17 @@ def gguf_file(path: Path) -> Path | None:
 
 
 def as_folder(file: Path) -> Path:
-    """A GGUF file's model as a folder of transformers' files: config, weights, tokenizer with its chat template.
+    """Convert a GGUF file to a transformers folder: config, weights, tokenizer with chat template.
 
     Raises:
-        DataError: it is not there, is none, or is of an architecture that transformers does not read.
+        DataError: the file is missing, is not GGUF, or has an architecture that transformers cannot read.
         MissingExtra: the packages that read it are not installed.
     """
     if not file.is_file():
         raise DataError(f"model.name: {file}: no such file")
     with file.open("rb") as opened:
         if opened.read(len(MAGIC)) != MAGIC:
-            raise DataError(f"model.name: {file} does not begin as GGUF does; is it another format?")
+            raise DataError(f"model.name: {file} does not begin like a GGUF file; is it another format?")
     require("text", f"model.name: hf:{file}")
     require("gguf", f"model.name: hf:{file}")
     return kept("gguf", [VERSION, identity(file)], lambda folder: _convert(file, folder))
@@ -63,17 +63,17 @@ def _convert(file: Path, folder: Path) -> None:
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    say(f"reading {file.name}, once; what it holds is kept")
+    say(f"converting {file.name}; the result is cached")
     given: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     try:
-        with quiet(), redirect_stderr(StringIO()):  # it draws a bar of its own
+        with quiet(), redirect_stderr(StringIO()):  # it draws its own progress bar
             tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, **given)
             model: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **given)
     except (ValueError, KeyError, OSError, NotImplementedError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(f"model.name: {file}: transformers cannot read this GGUF file: {first}") from error
     config = model.config
-    if hasattr(config, "quantization_config"):  # of the bits in the file, which are gone
+    if hasattr(config, "quantization_config"):  # describes the quantized weights of the file
         del config.quantization_config
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""What a task makes of a model's logits: the loss to train on, and the answer to keep. One head a task."""
+"""Task heads: the training loss and the predictions computed from a model's logits. One `Head` per task."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ from danlu.models.chunked import ProjectedLogits, projected_answer, projected_lo
 from danlu.models.preference import preference_answer, preference_loss
 from danlu.models.split_logits import SplitLogits, split_answer, split_loss
 
-# Of a language model: whole, or in chunks yet to be computed, or each process with its part of the vocabulary.
+# A language model's logits: whole, not computed yet (in chunks), or sharded over the vocabulary.
 TokenLogits = Tensor | ProjectedLogits | SplitLogits
-# (logits, target, emphasis) -> the summed loss, and how many answers it is summed over.
+# (logits, target, emphasis) -> the summed loss and the number of targets it is summed over.
 Loss = Callable[[Any, Tensor, Emphasis], tuple[Tensor, int]]
 
 
 @dataclass(frozen=True)
 class Head:
-    """A task's way from logits to numbers.
-
-    Attributes:
-        loss: (logits, target, emphasis) -> the summed loss, and how many answers it is summed over.
-        answer: (logits, target) -> [batch, ...], what metrics and `Target.decode` take.
-        count: target -> how many answers its loss is summed over; for a batch that goes through the model in parts.
-        each: makes of another loss for this task one that takes all logits that `loss` takes.
+    """Compute a task's loss and predictions from logits.
 
     Losses are computed in fp32 whatever the precision of the logits.
+
+    Attributes:
+        loss: (logits, target, emphasis) -> the summed loss and the number of targets it is summed over.
+        predict: (logits, target) -> predictions [batch, ...], the input of metrics and `Target.decode`.
+        num_targets: target -> number of targets the loss is summed over; needed when a batch is split.
+        adapt_loss: adapts another loss of this task to all forms of logits that `loss` accepts.
     """
 
     loss: Loss
@@ -42,12 +42,12 @@ class Head:
 
 
 def class_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
-    """Cross-entropy of [batch, classes] against [batch], or against the share of each class, [batch, classes].
+    """Compute cross-entropy of logits [batch, classes] against classes [batch] or soft labels [batch, classes].
 
     With emphasis, a sample of class y costs w_y ((1 - s) l_y + s mean(l)), where w are the class weights, s is the
-    smoothing and l_c = -(1 - p_c)^gamma log p_c are the focal terms of the logits with their offsets. A mixed sample
-    costs the mean over its classes, by their shares. The sum is over w-weighted samples and the count over samples, so
-    that weights of mean 1 leave the size of a gradient as it is.
+    label smoothing and l_c = -(1 - p_c)^gamma log p_c are the focal terms of the logits with their offsets. A mixed
+    sample costs the average over its classes, weighted by their shares. The loss sums over w-weighted samples and the
+    count is the number of samples, so weights of mean 1 do not change the gradient's scale.
     """
     logits = logits.float()
     if emphasis.logit_offsets is not None:
@@ -68,14 +68,14 @@ def class_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tens
 
 
 def class_answer(logits: Tensor, target: Tensor | None) -> Tensor:
-    """Probabilities, [batch, classes]."""
+    """Return class probabilities, [batch, classes]."""
     return torch.softmax(logits.float(), dim=1)
 
 
 def label_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
-    """Binary cross-entropy of [batch, labels] against 0 and 1, or against shares, [batch, labels].
+    """Compute binary cross-entropy of logits [batch, labels] against 0/1 or soft labels [batch, labels].
 
-    A sample costs the mean over its labels. With smoothing s, an answer y becomes (1 - s) y + s / 2.
+    A sample costs the mean over its labels. With smoothing s, a target y becomes (1 - s) y + s / 2.
     """
     wanted = torch.lerp(target, torch.full_like(target, 0.5), emphasis.smoothing) if emphasis.smoothing else target
     total = functional.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="sum")
@@ -83,30 +83,33 @@ def label_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tens
 
 
 def label_answer(logits: Tensor, target: Tensor | None) -> Tensor:
-    """The probability of each label, [batch, labels]."""
+    """Return the probability of each label, [batch, labels]."""
     return torch.sigmoid(logits.float())
 
 
 def tag_answer(logits: Tensor, target: Tensor | None) -> Tensor:
-    """The tag of each word, behind them -1, [batch, length]; `target` tells where words begin."""
-    assert target is not None, "where words begin comes with their tags, or zeros in their place"
+    """Return one tag per word, left-aligned and padded with -1, [batch, length].
+
+    `target` marks the first token of each word: any code there, IGNORED elsewhere.
+    """
+    assert target is not None, "tagging needs the target (or zeros) to find the first token of each word"
     codes = torch.where(target == IGNORED, -1, logits.argmax(dim=2))
     order = (codes < 0).to(torch.uint8).argsort(dim=1, stable=True)
     return codes.gather(1, order)
 
 
 def quantity_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
-    """Squared error of [batch, 1] against [batch]; labels of numbers are not smoothed."""
+    """Compute squared error of [batch, 1] against [batch]; label smoothing does not apply."""
     return functional.mse_loss(logits[:, 0].float(), target, reduction="sum"), len(target)
 
 
 def quantity_answer(logits: Tensor, target: Tensor | None) -> Tensor:
-    """Standardised predictions, [batch, 1]."""
+    """Return standardized predictions, [batch, 1]."""
     return logits.float()
 
 
 def of_members(loss: Loss) -> Loss:
-    """The same loss, of [batch, members, outputs] the mean of the members' own: each learns by itself."""
+    """Extend a loss to [batch, members, outputs]: average the members' separate losses."""
 
     def mean_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
         if logits.ndim == 2:
@@ -119,7 +122,7 @@ def of_members(loss: Loss) -> Loss:
 
 
 def mean_of_members(answer: Callable[[Tensor, Tensor | None], Tensor]) -> Callable[[Tensor, Tensor | None], Tensor]:
-    """The same answer, of [batch, members, outputs] the mean of the members' answers."""
+    """Extend a prediction to [batch, members, outputs]: average the members' predictions."""
 
     def mean_answer(logits: Tensor, target: Tensor | None) -> Tensor:
         if logits.ndim == 2:
@@ -130,7 +133,7 @@ def mean_of_members(answer: Callable[[Tensor, Tensor | None], Tensor]) -> Callab
 
 
 def token_loss(logits: TokenLogits, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
-    """Cross-entropy of [batch, length, vocabulary] against [batch, length], padding left out."""
+    """Compute cross-entropy of [batch, length, vocabulary] against [batch, length], ignoring padding."""
     if isinstance(logits, ProjectedLogits):
         return projected_loss(logits, target, IGNORED, emphasis.smoothing), token_count(target)
     if isinstance(logits, SplitLogits):
@@ -146,13 +149,13 @@ def token_loss(logits: TokenLogits, target: Tensor, emphasis: Emphasis) -> tuple
 
 
 def token_count(target: Tensor) -> int:
-    """Tokens that are predicted."""
+    """Count the target tokens, without padding."""
     return int((target != IGNORED).sum())
 
 
 def token_answer(logits: TokenLogits, target: Tensor | None) -> Tensor:
-    """Summed loss in nats, number of tokens, and number predicted rightly of each block, [batch, 3]."""
-    assert target is not None, "a language model is judged by the text that follows"
+    """Return summed loss (nats), number of tokens and correct predictions per block, [batch, 3]."""
+    assert target is not None, "a language model is evaluated on the tokens that follow"
     counted = target != IGNORED
     if isinstance(logits, ProjectedLogits):
         losses, right = projected_answer(logits, target, IGNORED)
@@ -167,7 +170,7 @@ def token_answer(logits: TokenLogits, target: Tensor | None) -> Tensor:
 
 
 def head_for(target: Target) -> Head:
-    """The head of what is predicted."""
+    """Return the head for a target's task."""
     if isinstance(target, PreferredAnswer):
         return Head(partial(preference_loss, beta=target.beta), preference_answer, len)
     return HEADS[target.task]  # type: ignore[attr-defined]

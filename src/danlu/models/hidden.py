@@ -1,7 +1,7 @@
-"""A network's hidden states: what stands before its last layer, or the tokens' states after each of its layers.
+"""Hidden states of a network: the features before its last layer, or the token states after every layer.
 
-Every network with a layer that turns a sample's features into logits names it as `last_layer`; one of your own may do
-so too. States are read by hooks while the network is called, so networks know nothing of who reads them.
+Every network with a layer that maps a sample's features to logits names it as `last_layer`; custom networks may do so
+too. Forward hooks capture the states, so networks need no code for it.
 """
 
 from typing import Any, Literal
@@ -16,22 +16,24 @@ States = Literal["features", "layers"]
 
 
 class StateReader:
-    """Reads a network's hidden states whenever it is called.
+    """Capture a network's hidden states in every forward pass.
 
     Attributes:
-        states: `features`: what the last layer is given, the mean over members of an ensemble and over the views of one
-            that looks at a sample more than once; `layers`: the tokens' states after each layer of a transformer.
-        found: of the last call: [batch, width], or a tensor [batch, tokens, width] a layer.
+        states: `features`: the inputs of the last layer, averaged over ensemble members and over several views of a
+            sample; `layers`: the token states after each layer of a transformer.
+        found: states of the last call: [batch, width], or one tensor [batch, tokens, width] per layer.
     """
 
     def __init__(self, model: nn.Module, states: States, whose: str) -> None:
-        """Put hooks on a model.
+        """Register hooks on a model.
 
         Args:
-            whose: what a person calls the model, for messages.
+            model: the network.
+            states: which states to capture.
+            model_name: the model's name in messages.
 
         Raises:
-            ArgumentError: it has no such states.
+            ArgumentError: the model has no such states.
         """
         self.states, self.found = states, list[Tensor]()
         if states == "features":
@@ -48,10 +50,13 @@ class StateReader:
 
     def _layers(self, module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
         states = output.get("hidden_states") or output["encoder_hidden_states"]
-        self.found = list(states[1:])  # before them the embeddings
+        self.found = list(states[1:])  # the first are the embeddings
 
     def take(self) -> list[Tensor]:
-        """The states of the call just made, and forget them: [batch, places, width] each; features have one place."""
+        """Return and clear the states of the last call, [batch, positions, width] each.
+
+        Features have one position.
+        """
         found, self.found = self.found, []
         if self.states == "layers":
             return found
@@ -59,35 +64,44 @@ class StateReader:
         return [(views[0] if len(views) == 1 else torch.stack(views).mean(dim=0))[:, None]]
 
     def close(self) -> None:
-        """Leave the model as it was."""
+        """Remove the hooks and restore the model's config."""
         self._handle.remove()
         if self.states == "layers":
             self._config.output_hidden_states = self._said
 
 
 def states_of(model: nn.Module, reader: StateReader, inputs: dict[str, Tensor], whose: str) -> list[Tensor]:
-    """The hidden states of a few samples, as `StateReader.take` gives them, of a model on the samples' device.
+    """Run a model on a few samples and return its hidden states as `HiddenStateHook.pop_states` does.
+
+    Args:
+        model: on the samples' device.
+        hook: registered on the model.
+        inputs: the model's inputs by name.
+        model_name: the model's name in messages.
 
     Raises:
-        ArgumentError: what its last layer is given are no features of a sample.
+        ArgumentError: the inputs of its last layer are not features of a whole sample.
     """
     with judging(model):
         logits = model(**inputs)
     if reader.states == "features" and logits.ndim == 2 and any(values.ndim == 3 for values in reader.found):
         raise ArgumentError(
-            f"{whose} answers by one of its tokens, so no features of a whole text stand before its last layer; say "
+            f"{whose} classifies by one of its tokens, so its last layer has no features of the whole text; set "
             "model.pooling: mean"
         )
     found = reader.take()
     if len({values.shape[1] for values in found}) > 1:
         raise ArgumentError(
-            f"{whose} pools tokens between its layers, so these cannot be compared; say states: features"
+            f"{whose} pools tokens between its layers, so its layers cannot be compared; set states: features"
         )
     return found
 
 
 def _of_a_sample(values: Tensor) -> Tensor:
-    """[batch, width] of what a last layer is given: [batch, width, 1, 1] by convolutions, [batch, members, width]."""
+    """Reduce the last layer's input to [batch, width].
+
+    It is [batch, width, 1, 1] after convolutions and [batch, members, width] in ensembles.
+    """
     return values.mean(dim=1) if values.ndim == 3 else values.flatten(1)
 
 
@@ -95,11 +109,11 @@ def _last_layer(model: nn.Module, whose: str) -> nn.Module:
     layer = getattr(model, "last_layer", None)
     if isinstance(layer, nn.Module):
         return layer
-    raise ArgumentError(f"{whose} has no last layer over features of a sample, so it has no hidden states to learn of")
+    raise ArgumentError(f"{whose} has no last layer over features of a sample, so it has no hidden states to distill")
 
 
 def _transformer(model: Any, whose: str) -> Any:
     network = getattr(model, "network", None)
     if hasattr(getattr(network, "config", None), "output_hidden_states"):
         return network
-    raise ArgumentError(f"{whose} is no transformer of texts, so its tokens have no states; say states: features")
+    raise ArgumentError(f"{whose} is no transformer of texts, so it has no token states; set states: features")

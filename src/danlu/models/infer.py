@@ -1,4 +1,7 @@
-"""A model's answers to prepared samples, in order, without gradients; by several processes, each sample once."""
+"""Inference: predictions and loss of a model on prepared samples, in order, without gradients.
+
+With several processes each sample is computed once.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,18 +20,18 @@ from danlu.models.heads import Head
 
 
 class Judge(Protocol):
-    """Asks a model, which several processes may have parts of; all of them ask together."""
+    """Evaluate a model that may be sharded over processes; all processes call it together."""
 
     def answer(self, inputs: Tensors, target: Tensor | None) -> Tensor:
-        """Answers as the head gives them, [batch, ...], on every process that has the samples."""
+        """Return the head's predictions, [batch, ...], on every process that has the samples."""
 
     def loss(self, inputs: Tensors, target: Tensor) -> tuple[Tensor, int]:
-        """The summed loss and how many answers it is summed over; of this process's tokens, where it has some alone."""
+        """Return the summed loss and the number of targets; of this process's tokens where a sequence is split."""
 
 
 @dataclass(frozen=True)
 class Called:
-    """Asks a model by calling it."""
+    """Evaluate a model by calling its forward."""
 
     model: nn.Module
     head: Head
@@ -50,17 +53,17 @@ def answers(
     judge: Judge | None = None,
     team: Team = ALONE,
 ) -> np.ndarray:
-    """What the model says of every sample.
+    """Predict every sample.
 
     Args:
-        model: on `device`; left in the mode (training or not) it was in.
-        batch_size: samples at a time; decides memory and, in the last bits, rounding.
-        advance: called with the number of samples after each batch, for a progress bar.
-        judge: asks the model, where it is not simply called.
-        team: each process answers its share of every batch, and has all answers in the end.
+        model: on `device`; its training mode is restored.
+        batch_size: samples per forward pass; affects memory use and, in the last bits, rounding.
+        on_progress: called with the number of samples after each batch, for a progress bar.
+        evaluator: evaluates the model; by default its forward is called.
+        team: each process computes its share of every batch, and all receive every prediction.
 
     Returns:
-        [samples, ...] float32, as the head's `answer` gives them.
+        the head's predictions, [samples, ...] float32.
     """
     found: list[tuple[np.ndarray, Tensor]] = []
     with judging(model, team):
@@ -85,7 +88,10 @@ def answer_batches(
     judge: Judge | None = None,
     team: Team = ALONE,
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """This process's rows of each batch, which may be none, and the answers to them, within `judging`."""
+    """Yield this process's rows of each batch (possibly none) and their predictions.
+
+    Call it within `eval_mode`.
+    """
     judge = judge or Called(model, head)
     for rows, inputs, target in _shares(examples, batch_size, device, team):
         yield rows, judge.answer(inputs, target).float()[: len(rows)]
@@ -100,7 +106,7 @@ def mean_loss(
     judge: Judge | None = None,
     team: Team = ALONE,
 ) -> float:
-    """The loss over all samples, each counted once whatever the batch size and however many processes."""
+    """Return the mean loss over all samples, independent of batch size and number of processes."""
     judge = judge or Called(model, head)
     sums: list[Tensor] = []
     count = 0
@@ -118,24 +124,25 @@ def mean_loss(
 
 @contextmanager
 def judging(model: nn.Module, team: Team = ALONE) -> Iterator[None]:
-    """The model answers and learns nothing; after, it is in the mode it was in."""
+    """Put a model in evaluation mode without gradients; restore its mode afterwards."""
     was_training = model.training
     model.eval()
-    # Weights that are gathered for inference mode could not be used in training afterwards.
+    # Weights gathered in inference mode could not be used for training afterwards.
     with torch.inference_mode() if team.alone else torch.no_grad():
         yield
     model.train(was_training)
     give_back = getattr(model, "reshard", None)
-    if give_back is not None:  # of a model that processes share, what was gathered for the last forward pass
+    if give_back is not None:  # FSDP: free the weights gathered for the last forward pass
         give_back()
 
 
 def _shares(
     examples: Examples, size: int, device: torch.device, team: Team
 ) -> Iterator[tuple[np.ndarray, Tensors, Tensor | None]]:
-    """A process's rows of every batch with inputs and answers; where it has none, one sample that counts for nothing.
+    """Yield this process's rows of every batch, with inputs and targets.
 
-    Every process must call the model equally often, since others may wait for its part of the weights.
+    A process without rows gets one dummy sample: every process must call the model equally often, since others may wait
+    for its shard of the weights.
     """
     if team.alone:
         yield from examples.in_order(size, device)

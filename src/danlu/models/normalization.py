@@ -1,4 +1,4 @@
-"""Other normalizations than batch norm, in networks that were built with it. Makes no network itself."""
+"""Group norm: number of groups, and replacing the batch norms of a network."""
 
 from typing import Literal
 
@@ -6,27 +6,27 @@ from torch import nn
 
 from danlu.core.errors import ArgumentError
 
-MOST_GROUPS = 32  # Wu & He 2018, Group Normalization
+MOST_GROUPS = 32  # Wu & He 2018, Group Normalization, https://arxiv.org/abs/1803.08494
 
 
 def groups_of(channels: int, least: int) -> int:
-    """The most groups, up to 32, that divide so many channels into groups of at least `least` each."""
+    """Return the largest number of groups, at most 32, of at least `least` channels each."""
     fitting = (groups for groups in range(1, MOST_GROUPS + 1) if channels % groups == 0 and channels >= groups * least)
     return max(fitting, default=1)
 
 
 def replace_batch_norms(network: nn.Module, wanted: Literal["batch", "group", "layer"], name: str) -> None:
-    """Put group norms in the place of batch norms over images: up to 32 groups, or a single one for `layer`.
+    """Replace 2-d batch norms by group norms: up to 32 groups, or a single one for `layer`.
 
-    Scales and shifts keep their first values, which may be 0 to begin a residual block as nothing. timm's batch norms
-    that carry an activation keep it.
+    Scales and shifts keep their initial values, which may be 0 so that a residual block begins as the identity. timm's
+    batch norms that include an activation keep it.
 
     Raises:
-        ArgumentError: there is no batch norm.
+        ArgumentError: the network has no batch norm.
     """
     found = {path: module for path, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
     if not found:
-        raise ArgumentError(f"model.normalization: {name} has no batch normalization in whose place another could be")
+        raise ArgumentError(f"model.normalization: {name} has no batch normalization to replace; leave it out")
     if wanted == "batch":
         return
     for path, module in found.items():

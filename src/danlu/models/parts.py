@@ -1,4 +1,7 @@
-"""Parts of a model by name: the head, and what a recipe means by a name, a glob or a regular expression."""
+"""`TaskModel`, a network with a task's head, and the names of its parts.
+
+Recipes select parts by name, glob or regular expression.
+"""
 
 import re
 from collections.abc import Iterable
@@ -10,17 +13,17 @@ from torch import nn
 from danlu.core.errors import ArgumentError
 from danlu.core.names import suggestion
 
-HINT = "distilled_hint"  # what a student learns its teacher's hidden states by, while it is trained
-OUTER = "network."  # what danlu's wrappers put before the names that the model's authors gave
+HINT = "distilled_hint"  # name of the projection with which a student learns its teacher's hidden states in training
+OUTER = "network."  # prefix that danlu's wrappers add to the original names
 
 
 class TaskModel(nn.Module):
-    """A network with what a task puts on it; knows which parts are whose.
+    """Wrap a network with a task head, and keep track of which parts belong to the head.
 
     Attributes:
-        head_parts: modules and weights that the task adds, and what came with no pretrained weights.
-        still: modules that stay in evaluation mode while the rest is trained.
-        fixed: weights that a whole run leaves as they are, and that checkpoints leave out.
+        head_parts: modules and weights added for the task, or without pretrained weights.
+        eval_only_modules: modules that stay in evaluation mode during training.
+        frozen_params: weights that stay unchanged during the whole run; checkpoints leave them out.
     """
 
     def __init__(self) -> None:
@@ -30,7 +33,7 @@ class TaskModel(nn.Module):
         self.fixed: frozenset[str] = frozenset()
 
     def train(self, mode: bool = True) -> Self:
-        """As of any module, but that what is to be still is so."""
+        """Set the training mode like nn.Module.train, but keep `eval_only_modules` in evaluation mode."""
         super().train(mode)
         if mode and self.still:
             for name, module in self.named_modules():
@@ -40,16 +43,13 @@ class TaskModel(nn.Module):
 
 
 def is_of_head(model: nn.Module, name: str) -> bool:
-    """Whether a weight or layer belongs to what the task adds to pretrained weights, or came with none.
-
-    A model says so itself: `head_parts` names modules and weights.
-    """
+    """Return whether a weight or module belongs to the head, as named by the model's `head_parts`."""
     parts: tuple[str, ...] = getattr(model, "head_parts", ())
     return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
 def last_linear_of_head(model: nn.Module) -> nn.Module | None:
-    """The last linear layer of what a task puts on pretrained weights."""
+    """Return the last linear layer of the head, or None."""
     found = [
         module for name, module in model.named_modules() if isinstance(module, nn.Linear) and is_of_head(model, name)
     ]
@@ -57,15 +57,15 @@ def last_linear_of_head(model: nn.Module) -> nn.Module | None:
 
 
 def own_name(name: str) -> str:
-    """A name as the model's authors gave it."""
+    """Return the original name, without the wrapper's prefix."""
     return name.removeprefix(OUTER)
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a pattern means this part, or something that it is within.
+    """Return whether a pattern matches this part or a module that contains it.
 
-    `layer.0`, `query` and `norm*` are looked for anywhere in the dotted name, at whole parts of it;
-    `/encoder\\.layer\\.[0-3]\\./` is a regular expression that is looked for anywhere.
+    `layer.0`, `query` and `norm*` match whole components anywhere in the dotted name; `/encoder\\.layer\\.[0-3]\\./` is
+    a regular expression searched for anywhere.
     """
     name = own_name(name)
     if len(pattern) > 1 and pattern[0] == pattern[-1] == "/":
@@ -76,10 +76,10 @@ def matches(name: str, pattern: str) -> bool:
 
 
 def chosen(names: Iterable[str], patterns: Iterable[str], key: str) -> list[str]:
-    """The names that any pattern means, in order.
+    """Return the names that match any pattern, in their own order.
 
     Raises:
-        ArgumentError: a pattern means none, or is no regular expression.
+        ArgumentError: a pattern matches nothing, or is not a valid regular expression.
     """
     names = list(names)
     found: set[str] = set()
@@ -87,7 +87,7 @@ def chosen(names: Iterable[str], patterns: Iterable[str], key: str) -> list[str]
         try:
             some = [name for name in names if matches(name, pattern)]
         except re.error as error:
-            raise ArgumentError(f"{key}: {pattern} is no regular expression: {error}") from error
+            raise ArgumentError(f"{key}: {pattern} is not a valid regular expression: {error}") from error
         if not some:
             raise ArgumentError(f"{key}: the model has no part {pattern!r}{suggestion(pattern, _words(names))}")
         found.update(some)
@@ -95,7 +95,7 @@ def chosen(names: Iterable[str], patterns: Iterable[str], key: str) -> list[str]
 
 
 def _words(names: list[str]) -> list[str]:
-    """What could have been meant: the parts of names that are no numbers, and whole names."""
+    """Return candidates for suggestions: non-numeric components of names, then whole names."""
     own = [own_name(name) for name in names]
     words = dict.fromkeys(part for name in own for part in name.split(".") if not part.isdigit())
     return [*words, *own]

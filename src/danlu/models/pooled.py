@@ -1,4 +1,4 @@
-"""Classifiers and regressors of texts over a sentence's embedding: an encoder, pooling, one linear layer."""
+"""Text classification and regression on sentence embeddings: an encoder, pooling, one linear layer."""
 
 import json
 from pathlib import Path
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from danlu.models.parts import TaskModel
 
 Pooling = Literal["mean", "cls"]
-DROPOUT = 0.1  # before the linear layer where the recipe says nothing, as BERT has it
+DROPOUT = 0.1  # before the linear layer if the recipe sets none; BERT's value
 
 
 class PooledTexts(TaskModel):
-    """An encoder of transformers whose tokens are pooled into a text's embedding (Reimers & Gurevych 2019)."""
+    """Classify texts by a pooled transformers encoder (Reimers & Gurevych 2019, https://arxiv.org/abs/1908.10084)."""
 
     def __init__(self, network: nn.Module, outputs: int, pooling: Pooling, dropout: float | None) -> None:
         super().__init__()
         encoder: Any = network
-        if hasattr(encoder, "pooler"):  # its own, over the first token, which nothing would use or train
+        if hasattr(encoder, "pooler"):  # its own pooler over the first token would be neither used nor trained
             encoder.pooler = None
         self.network = network
         self.pooling = pooling
@@ -27,7 +27,7 @@ class PooledTexts(TaskModel):
         self.head_parts = ("classifier",)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """input_ids, attention_mask: [batch, length] -> [batch, outputs]."""
+        """Map input_ids and attention_mask, [batch, length], to logits [batch, outputs]."""
         logits: Tensor = self.classifier(self.dropout(self.features(input_ids, attention_mask)))
         return logits
 
@@ -36,7 +36,7 @@ class PooledTexts(TaskModel):
         return self.classifier
 
     def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Embeddings of texts, [batch, width]: the mean over their tokens, or the first token's."""
+        """Return text embeddings, [batch, width]: the mean over tokens, or the first token."""
         hidden: Tensor = self.network(
             input_ids=input_ids, attention_mask=attention_mask, return_dict=True
         ).last_hidden_state
@@ -47,7 +47,7 @@ class PooledTexts(TaskModel):
 
 
 def folder_pooling(folder: Path) -> Pooling | None:
-    """How a sentence encoder's folder says that it pools; None of a folder that is none."""
+    """Return the pooling configured in a sentence encoder's folder; None for other folders."""
     file = folder / "1_Pooling" / "config.json"
     if not file.is_file():
         return None

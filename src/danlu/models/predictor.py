@@ -1,6 +1,6 @@
-"""A bundle that answers: frames, images or texts in, one row of answers a sample out, in order.
+"""Predictions from a bundle: frames, images or texts in, one row of predictions per sample out, in order.
 
-Used by `danlu predict`, by evaluation and by everything that serves or changes a model, so that all of them prepare
+Used by `danlu predict`, by evaluation and by everything that serves or changes a model, so all of them preprocess
 inputs in the same way.
 """
 
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-GOLDEN_TOLERANCE = 1e-4  # devices round differently; a wrong preparation or weight is far beyond this
+GOLDEN_TOLERANCE = 1e-4  # devices round differently; wrong preprocessing or weights deviate far more
 
 
 class Predictor:
-    """A model with its preparation, ready to answer.
+    """Predict with a bundle's model and its preprocessing.
 
     Attributes:
-        manifest: what the model is and takes.
+        manifest: the bundle's description of the model and its inputs.
         preprocessor: raw rows -> model inputs.
-        target: model outputs -> answers.
-        options: the model's, as the bundle keeps them.
+        target: model outputs -> predictions.
+        options: the model's options, as kept in the bundle.
         model: the network, on `device`.
     """
 
@@ -63,20 +63,21 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | Path, own_code: bool = False) -> Self:
-        """Open a bundle (or a run), put its model on the device found here, and replay its golden samples.
+        """Open a bundle or a run on this machine's device and replay its golden samples.
 
         Args:
-            own_code: import the module that the bundle names, where its model is a user's own.
+            path: folder of a bundle or a run.
+            own_code: allow importing the user's module that a custom model names.
 
         Raises:
-            ArtifactError: the bundle is damaged, no longer answers as it did when it was evaluated, or wants code.
+            ArtifactError: the bundle is damaged, its golden predictions changed, or it needs code that is not allowed.
             MissingExtra: the model needs packages that are not installed.
         """
         return cls.verified(open_bundle(path), own_code)
 
     @classmethod
     def verified(cls, bundle: Bundle, own_code: bool = False) -> Self:
-        """Rebuild the model of an open bundle and replay its golden samples; raises as `load`."""
+        """Rebuild the model of an open bundle and replay its golden samples; raises like `load`."""
         predictor = cls.from_bundle(bundle, own_code)
         golden = bundle.golden()
         if golden is not None:
@@ -85,15 +86,15 @@ class Predictor:
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, own_code: bool = False) -> Self:
-        """Rebuild the network from its options and read its weights."""
+        """Rebuild the network from its options and load its weights."""
         manifest = bundle.manifest
         preprocessor: Preprocessor = TypeAdapter(AnyPreprocessor).validate_python(manifest.preprocessing)
         target = TypeAdapter(AnyTarget).validate_python(manifest.output)
         options = model_options(bundle.config)
         if options.code is not None and not own_code:
             raise ArtifactError(
-                f"{bundle.folder}: its model is the code of {options.code}, and opening a bundle "
-                "runs no code unasked; where you trust it, say own_code=True (--own-code)"
+                f"{bundle.folder}: its model is code from {options.code}, and opening a bundle runs no code "
+                "unasked; if you trust it, pass own_code=True (--own-code)"
             )
         if options.extra:
             require(options.extra, f"this bundle's model ({options.name})")
@@ -102,40 +103,40 @@ class Predictor:
         try:
             options.read_weights(model, bundle.folder)
         except RuntimeError as error:
-            raise ArtifactError(f"{bundle.folder}: not the weights of {options.name}: {error}") from error
+            raise ArtifactError(f"{bundle.folder}: the weights do not fit {options.name}: {error}") from error
         device = open_device().torch_device
         return cls(manifest, options, preprocessor, target, model.to(device).eval(), device)
 
     def with_model(self, model: "nn.Module") -> Self:
-        """The same preparation and answers with another network in the model's place."""
+        """Return a copy that uses another network with the same preprocessing and target."""
         return type(self)(
             self.manifest, self.options, self.preprocessor, self.target, model.to(self.device).eval(), self.device
         )
 
     def predict(self, samples: Any, batch_size: int | None = None) -> pl.DataFrame:
-        """Answer samples.
+        """Predict samples.
 
         Args:
             samples: a frame (polars or pandas); for image models also
                 a list of paths, bytes or PIL images, or an array [samples, height, width(, channels)] uint8; for text
-                models also a text or a list of texts; for models of conversations a list of messages, or of such lists.
-            batch_size: samples at a time; the one the model was evaluated with when left out.
+                models also a text or a list of texts; for chat models a list of messages, or a list of such lists.
+            batch_size: samples per forward pass; by default the one used in the model's evaluation.
 
         Returns:
-            one row a sample, in order. Classification: `prediction`, `probability`, `probability_LABEL` …;
-            words: `prediction`, the list of their tags;
-            several labels: `prediction`, the list of those given, and `probability_LABEL` …;
-            regression: `prediction`; language models: `tokens`, `loss` (nats a token), `perplexity`, of conversations
-            of the assistant's tokens; preferences: `chosen` and `rejected` (log-probabilities), `prefers_chosen`.
+            one row per sample, in order. Classification: `prediction`, `probability`, `probability_LABEL` …;
+            tagging: `prediction`, the list of tags; multi-label: `prediction`, the list of predicted labels, and
+            `probability_LABEL` …; regression: `prediction`; language models: `tokens`, `loss` (nats per token) and
+            `perplexity`, counting only the assistant's tokens of conversations; preferences: `chosen` and `rejected`
+            (log-probabilities), `prefers_chosen`.
 
         Raises:
-            DataError: a column is missing, or a value is not of its column's type.
+            DataError: a column is missing, or a value does not have its column's type.
         """
         frame = self._frame(samples)
         return self.predict_source(Source(frame, "the samples given", Path.cwd()), batch_size)
 
     def predict_source(self, source: Source, batch_size: int | None = None) -> pl.DataFrame:
-        """Answer the rows of a source; as `predict`."""
+        """Predict the rows of a source; like `predict`."""
         if self.manifest.kind == "chat":
             source = conversations(source)
         elif self.manifest.kind == "preference":
@@ -149,11 +150,11 @@ class Predictor:
         return self.target.decode(self.outputs(Part.of(source.frame), place, batch_size))
 
     def outputs(self, part: Part, place: Place, batch_size: int | None = None) -> np.ndarray:
-        """The answers to rows with the model's columns, [rows, ...] float32, calibrated as the bundle says."""
+        """Return calibrated predictions for rows with the model's columns, [rows, ...] float32."""
         return self.target.calibrated(self.raw_outputs(part, place, batch_size))
 
     def raw_outputs(self, part: Part, place: Place, batch_size: int | None = None) -> np.ndarray:
-        """The head's answers before any calibration; a large table's in blocks."""
+        """Return the head's predictions before calibration; large tables are processed in blocks."""
         blocks = part.blocks(self.preprocessor.columns, BLOCK_ROWS)
         return stacked([self._outputs(block, place, batch_size) for block in blocks])
 
@@ -172,10 +173,10 @@ class Predictor:
         return documents
 
     def read(self) -> pl.DataFrame:
-        """What the model has learned, for models that a person can read: a tree's rules, an additive model's curves.
+        """Return the rules of a tree or the curves of an additive model.
 
         Raises:
-            ArgumentError: it is another model.
+            ArgumentError: the model is not interpretable.
         """
         if not isinstance(self.options, Readable):
             raise ArgumentError(f"{self.options.name} cannot be read as rules or curves; tree and additive can")
@@ -183,38 +184,38 @@ class Predictor:
         return self.options.read(self.model, self.preprocessor, self.target)
 
     def require_columns(self, source: Source) -> None:
-        """Raise DataError unless all columns are there that the model reads."""
+        """Raise DataError unless the source has all columns that the model reads."""
         for name in self.preprocessor.columns:
             if name not in source.frame.columns:
                 near = suggestion(name, source.frame.columns)
                 raise DataError(f"{source.origin}: no column {name!r}, which the model reads{near}")
 
     def replay(self, golden: pl.DataFrame) -> float:
-        """Answer the golden samples again and return the largest deviation.
+        """Predict the golden samples again and return the largest deviation.
 
         Raises:
-            ArtifactError: it is beyond what rounding explains.
+            ArtifactError: it exceeds what rounding explains.
         """
         inputs = golden.select(self.preprocessor.columns)
         recorded = np.array(golden["answer"].to_list(), dtype=np.float64)
         found = self.outputs(Part.of(inputs), Place("golden.parquet", Path.cwd()))
-        if found.ndim == 2:  # of words there are as many columns as the longest of the split had
+        if found.ndim == 2:  # tagging: as many columns as the longest sentence of the split had words
             recorded, found = np.split(stacked([recorded, found]), 2)
         deviation = float(np.max(np.abs(found - recorded) / np.maximum(1.0, np.abs(recorded))))
         if not deviation <= GOLDEN_TOLERANCE:
             raise ArtifactError(
-                f"the model does not answer its golden samples as it did when it was evaluated: off by {deviation:.2g} "
-                f"(allowed {GOLDEN_TOLERANCE}); compare library versions with those in bundle.json"
+                f"the model's predictions for its golden samples have changed since its evaluation: off by "
+                f"{deviation:.2g} (allowed {GOLDEN_TOLERANCE}); compare library versions with those in bundle.json"
             )
         return deviation
 
     def _frame(self, samples: Any) -> pl.DataFrame:
-        """Whatever `predict` takes as a frame."""
+        """Convert any accepted form of samples to a frame."""
         if isinstance(samples, pl.DataFrame):
             return samples
         if isinstance(samples, pl.LazyFrame):
             return samples.collect()
-        if hasattr(samples, "columns") and hasattr(samples, "itertuples"):  # pandas, whose own bridge wants pyarrow
+        if hasattr(samples, "columns") and hasattr(samples, "itertuples"):  # pandas; polars' own bridge needs pyarrow
             return pl.DataFrame({str(name): [_missing_as_none(v) for v in samples[name]] for name in samples.columns})
         if self.manifest.kind == "tabular":
             return pl.DataFrame(samples)
@@ -235,12 +236,12 @@ class Predictor:
 
 
 def _missing_as_none(value: Any) -> Any:
-    """pandas marks a missing word by a float that differs from itself."""
+    """Replace NaN, which pandas uses for missing strings, by None."""
     return None if isinstance(value, float) and value != value else value
 
 
 def model_options(values: Any) -> Model:
-    """A bundle's config.json as the options of a model."""
+    """Parse a bundle's config.json into the options of its model."""
     table = components("model")
     family = str(values.get("name", "")).split(":")[0]
     if family not in table:
@@ -251,7 +252,7 @@ def model_options(values: Any) -> Model:
 
 
 def _image_references(samples: Any) -> pl.Series:
-    """Images of any form as encoded bytes, or as the paths they are."""
+    """Convert images of any form to encoded bytes; keep paths as they are."""
     from io import BytesIO
 
     from PIL import Image

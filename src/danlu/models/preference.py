@@ -1,7 +1,7 @@
-"""A language model that is asked how likely answers are, and what preferences between them make of that.
+"""Preference learning: log-probabilities of answers, and the loss of direct preference optimization (DPO).
 
-Direct preference optimisation (Rafailov et al. 2023): no reward is learned apart; the model's own log-probabilities,
-against those of the model that it began as, are the reward.
+Rafailov et al. 2023, https://arxiv.org/abs/2305.18290: there is no separate reward model; the reward is the model's
+log-probability relative to the reference model that training started from.
 """
 
 from typing import Any
@@ -15,23 +15,23 @@ from danlu.data.balance.emphasis import Emphasis
 from danlu.data.sequences import IGNORED
 from danlu.models.transformers import Logits
 
-LOGITS_A_CHUNK = 1 << 24  # in memory at once, 64 MiB in fp32; computed again in the backward pass
+LOGITS_A_CHUNK = 1 << 24  # in memory at once, 64 MiB in fp32; recomputed in the backward pass
 
 
 class AnswerLikelihood(Logits):
-    """A language model that gives the log-probability of answers; its weights have the names of `Logits`'."""
+    """Compute log-probabilities of answers with a language model; weight names equal those of `HFModelWrapper`."""
 
     def forward(self, input_ids: Tensor, answers: Tensor) -> Tensor:  # type: ignore[override]
-        """[pairs, 2, length] -> the summed log-probabilities of both answers in nats, [pairs, 2].
+        """Return the summed log-probabilities of both answers in nats, [pairs, 2].
 
         Args:
-            input_ids: tokens.
-            answers: the token that follows where it is the answer's, IGNORED elsewhere.
+            input_ids: tokens, [pairs, 2, length].
+            answers: the next token where it belongs to the answer, IGNORED elsewhere, [pairs, 2, length].
         """
         pairs, sides, length = input_ids.shape
         flat, expected = input_ids.reshape(-1, length), answers.reshape(-1, length)
         chosen = expected != IGNORED
-        # A right-padded row needs no mask: no token sees what comes after it.
+        # Right padding needs no mask: attention is causal.
         if self.loss_chunk is None:
             logits = super().forward(flat)
             assert isinstance(logits, Tensor)
@@ -45,12 +45,12 @@ class AnswerLikelihood(Logits):
 
 
 def _log_probabilities(logits: Tensor, expected: Tensor) -> Tensor:
-    """[tokens, vocabulary] and [tokens] -> [tokens] float32."""
+    """Return log-probabilities [tokens] in float32 from logits [tokens, vocabulary] and targets [tokens]."""
     return -functional.cross_entropy(logits.float(), expected, reduction="none")
 
 
 def _projected(hidden: Tensor, weight: Tensor, bias: Tensor | None, expected: Tensor) -> Tensor:
-    """The same from what the last layer is given, [tokens, width], a chunk of logits in memory at a time."""
+    """Compute log-probabilities chunk by chunk from the last layer's inputs, [tokens, width]."""
     tokens = max(1, LOGITS_A_CHUNK // weight.shape[0])
 
     def terms(some: Tensor, matrix: Tensor, answers: Tensor) -> Tensor:
@@ -62,14 +62,16 @@ def _projected(hidden: Tensor, weight: Tensor, bias: Tensor | None, expected: Te
 
 
 def preference_loss(likelihoods: Tensor, reference: Tensor, emphasis: Emphasis, beta: float) -> tuple[Tensor, int]:
-    """The summed loss of pairs, -(1 - s) log sigmoid(m) - s log sigmoid(-m), and their number.
+    """Compute the summed DPO loss, -(1 - s) log sigmoid(m) - s log sigmoid(-m), and the number of pairs.
 
-    m is `beta` times how much more the model than the reference favours the chosen answer; s, `emphasis.smoothing`, is
-    the share of preferences that is taken to be the wrong way round (Mitchell 2023, conservative DPO).
+    m is `beta` times the margin by which the model favors the chosen answer more than the reference does; s,
+    `emphasis.smoothing`, is the assumed share of flipped preferences (Mitchell 2023, conservative DPO).
 
     Args:
         likelihoods: log-probabilities of the chosen and the rejected answer, [pairs, 2].
-        reference: the same of the model that this one began as.
+        reference: log-probabilities under the reference model, [pairs, 2].
+        emphasis: its smoothing is used.
+        beta: strength of the KL penalty towards the reference model.
     """
     ratios = likelihoods.float() - reference
     margin = beta * (ratios[:, 0] - ratios[:, 1])
@@ -79,5 +81,5 @@ def preference_loss(likelihoods: Tensor, reference: Tensor, emphasis: Emphasis, 
 
 
 def preference_answer(likelihoods: Tensor, reference: Tensor | None) -> Tensor:
-    """Log-probabilities of both answers, [pairs, 2]."""
+    """Return the log-probabilities of both answers, [pairs, 2]."""
     return likelihoods.float()

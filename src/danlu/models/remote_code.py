@@ -1,4 +1,4 @@
-"""Code that a model's folder brings: found before anything of it runs, and refused unless the recipe allows it."""
+"""Code inside a model's folder: detected before any of it runs, and refused unless the recipe allows it."""
 
 import json
 from pathlib import Path
@@ -6,17 +6,18 @@ from typing import Any
 
 from danlu.core.errors import DataError
 
-FILES = ("config.json", "tokenizer_config.json")  # whose `auto_map` names classes of the folder's own
+FILES = ("config.json", "tokenizer_config.json")  # their `auto_map` names classes defined in the folder
 
 
 def runs_code(folder: Path, allowed: bool) -> bool:
-    """Whether a folder's model or tokenizer is code that lies in it.
+    """Return whether a folder's model or tokenizer needs Python code from the folder.
 
     Args:
-        allowed: whether the recipe says `allow_remote_code: true`.
+        folder: holds the model.
+        allowed: whether the recipe sets `allow_remote_code: true`.
 
     Raises:
-        DataError: it is and may not be run, or it is code from elsewhere, which is never fetched.
+        DataError: it does and is not allowed, or it needs code from elsewhere, which is never downloaded.
     """
     for name in FILES:
         classes = _classes(folder / name)
@@ -25,18 +26,18 @@ def runs_code(folder: Path, allowed: bool) -> bool:
         elsewhere = [each for each in classes if "--" in each]
         if elsewhere:
             raise DataError(
-                f"{folder / name}: wants the code {elsewhere[0]}, which is not in the folder; danlu fetches none"
+                f"{folder / name}: needs the code {elsewhere[0]}, which is not in the folder; danlu downloads no code"
             )
         if not allowed:
             raise DataError(
-                f"{folder / name}: this model is code of its own ({classes[0]}), which is not run unasked; read it, "
-                "and where you trust it say model.allow_remote_code: true"
+                f"{folder / name}: this model needs Python code from its folder ({classes[0]}), which is not run "
+                "unasked; read it, and if you trust it set model.allow_remote_code: true"
             )
     return any(_classes(folder / name) for name in FILES)
 
 
 def _classes(file: Path) -> list[str]:
-    """What `auto_map` names, as `modeling.py` class paths."""
+    """Return the class paths that `auto_map` names, such as `modeling.Model`."""
     if not file.is_file():
         return []
     try:

@@ -1,8 +1,8 @@
-"""How the next token is chosen from a model's scores: what may be drawn, and the draw itself.
+"""Text generation by language models: prompts or conversations in, continuations out, with a key-value cache.
 
-The draw is Gumbel-max (Gumbel 1954): noise is added to the scores and the largest taken, which draws from their
-softmax. The noise of a text follows from its own seed, so a text does not depend on what is generated beside it, and
-no generator of torch's is touched.
+transformers' own loop generates; `logits_processors` decide which token is taken. Sampling is by the Gumbel-max trick
+(Gumbel 1954): noise is added to the scores and the largest taken, which samples from their softmax. The noise of a text
+depends on its own seed alone, so a text does not depend on its batch, and torch's global generator is not used.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,18 @@ from danlu.core.seeds import Seed
 
 
 class Sampling(Frozen):
-    """What `danlu generate` may be told of choosing tokens; see its options.
+    """Hold the sampling options of `danlu generate`.
 
     Attributes:
-        temperature: scores are divided by it; 0 always takes the likeliest token.
-        top_k: only so many of the likeliest.
-        top_p: only the likeliest that together have this probability (Holtzman et al. 2020).
-        min_p: only those with at least this share of the likeliest one's probability (Nguyen et al. 2024).
-        repetition_penalty: by which tokens that stand in the text already are made less likely (Keskar et al. 2019).
+        max_new_tokens: token limit of a generated text.
+        temperature: divides the scores; 0 is greedy decoding.
+        top_k: sample from the k most likely tokens only.
+        top_p: nucleus sampling: the most likely tokens with this total probability (Holtzman et al. 2020,
+            https://arxiv.org/abs/1904.09751).
+        min_p: tokens with at least this fraction of the most likely token's probability (Nguyen et al. 2024,
+            https://arxiv.org/abs/2407.01082).
+        repetition_penalty: makes tokens already in the text less likely (Keskar et al. 2019,
+            https://arxiv.org/abs/1909.05858).
     """
 
     max_new_tokens: int = 128
@@ -35,11 +39,13 @@ class Sampling(Frozen):
 
 
 def processors(sampling: Sampling, seeds: Sequence[Seed], padded: Tensor, device: torch.device) -> Any:
-    """What transformers applies to the scores of each step, in order; after it the largest is taken.
+    """Build the logits processors of each step; the largest processed score is then taken.
 
     Args:
-        seeds: one a text.
-        padded: how many positions before each text are padding, [texts].
+        sampling: the options.
+        seeds: one per text.
+        num_padding: number of left-padding positions per text, [texts].
+        device: of the scores.
     """
     from transformers.generation import logits_process as known
 
@@ -61,7 +67,7 @@ def processors(sampling: Sampling, seeds: Sequence[Seed], padded: Tensor, device
 
 
 class _WithoutPadding:
-    """A processor that reads what stands in a text already, without the padding before it."""
+    """Wrap a processor so that it sees a text's tokens without left padding."""
 
     def __init__(self, processor: Any, padded: Tensor) -> None:
         self.processor, self.padded = processor, padded
@@ -73,10 +79,10 @@ class _WithoutPadding:
 
 
 class _Gumbel:
-    """Adds the noise by which the largest score is a draw; each text's from its own stream."""
+    """Add Gumbel noise, so that the argmax is a sample; each text has its own generator."""
 
     def __init__(self, seeds: Sequence[Seed]) -> None:
-        # On the host: the same noise on every device.
+        # Drawn on the CPU, so that every device gets the same noise.
         self.generators = [torch.Generator().manual_seed(seed.value) for seed in seeds]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:

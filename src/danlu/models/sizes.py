@@ -1,7 +1,7 @@
-"""What a preset of size says in the words of an architecture of transformers. In: its usual config. Out: settings.
+"""Size presets translated to the config keys of a transformers architecture. In: its default config. Out: settings.
 
-Architectures call the same things by different names, and have settings that must move along: what stays at the size of
-a large one would make a small model of few layers that are as wide as before, or none at all.
+Architectures name the same settings differently, and some settings depend on others: if they kept the default of a
+large model, a small one would have few layers as wide as before, or could not be built.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ SIZES: dict[str, dict[str, int]] = {
     "base": {"hidden_size": 512, "num_hidden_layers": 6, "num_attention_heads": 8, "intermediate_size": 2048},
     "large": {"hidden_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 16, "intermediate_size": 4096},
 }
-# What architectures call each, all of which are set where one has several (an encoder and a decoder).
+# Names of each setting in different architectures; all are set where one has several (encoder and decoder).
 WORDS: dict[str, tuple[str, ...]] = {
     "hidden_size": ("hidden_size", "dim", "d_model", "n_embd", "emb_dim"),
     "num_hidden_layers": (
@@ -31,23 +31,23 @@ WORDS: dict[str, tuple[str, ...]] = {
         *("encoder_ffn_dim", "decoder_ffn_dim"),
     ),
 }
-# As wide as the network, where they usually are.
+# Set to the hidden size if they equal it by default.
 AS_WIDE = ("pooler_hidden_size", "embedding_size", "word_embed_proj_dim", "attention_hidden_size")
 HEAD_WIDTHS = ("head_dim", "d_kv", "d_head")
-EXPERT_WIDTHS = ("moe_intermediate_size", "shared_expert_intermediate_size")  # keep their share of the others'
+EXPERT_WIDTHS = ("moe_intermediate_size", "shared_expert_intermediate_size")  # keep their ratio to intermediate_size
 KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads")
 
 
 def sized(size: str, said: Mapping[str, Any], usual: Any) -> dict[str, Any]:
-    """An architecture's settings of a size.
+    """Return an architecture's config settings for a size preset.
 
     Args:
-        size: of SIZES.
-        said: what the recipe says itself, in the architecture's words or the common ones; it goes before the size.
-        usual: the architecture's config with nothing said.
+        size: a key of SIZE_PRESETS.
+        overrides: settings from the recipe, by the architecture's names or the common ones; they override the preset.
+        default_config: the architecture's default config.
 
     Raises:
-        ArgumentError: it calls its width or layers otherwise, so a size would not take hold.
+        ArgumentError: the names of its width or number of layers are unknown, so the preset would have no effect.
     """
     fields, mapped = usual.to_dict(), usual.attribute_map
     own = {mapped.get(key, key): value for key, value in said.items()}
@@ -58,7 +58,7 @@ def sized(size: str, said: Mapping[str, Any], usual: Any) -> dict[str, Any]:
             own[names[0]] = own.pop(word)
         found |= {name: own.get(names[0], value) for name in names}
     chosen = {**found, **own}
-    if "block_sizes" in fields:  # Funnel: layers in blocks, between which tokens are pooled
+    if "block_sizes" in fields:  # Funnel: blocks of layers with token pooling in between
         found["block_sizes"] = _in_blocks(SIZES[size]["num_hidden_layers"])
     elif _first(chosen, "num_hidden_layers") is None:
         raise _unknown(usual, "layers")
@@ -68,7 +68,7 @@ def sized(size: str, said: Mapping[str, Any], usual: Any) -> dict[str, Any]:
 
 
 def _moving_along(chosen: dict[str, Any], fields: dict[str, Any], usual: Any) -> dict[str, Any]:
-    """Settings that a network of another width, or with other heads or layers, must have otherwise too."""
+    """Return the settings that depend on width, number of heads or number of layers."""
     hidden, heads = _first(chosen, "hidden_size"), _first(chosen, "num_attention_heads")
     found = {name: hidden for name in AS_WIDE if fields.get(name) == usual.hidden_size}
     if _first(fields, "intermediate_size"):
@@ -77,11 +77,11 @@ def _moving_along(chosen: dict[str, Any], fields: dict[str, Any], usual: Any) ->
     if heads is not None:
         width = fields.get("expand", 1) * hidden // heads
         found |= {name: heads for name in KEY_VALUE_HEADS if name in fields}
-        if "qk_rope_head_dim" not in fields:  # latent attention, whose heads are as wide as it says, whatever the width
+        if "qk_rope_head_dim" not in fields:  # latent attention sets its head sizes independently of the width
             found |= {name: width for name in HEAD_WIDTHS if fields.get(name)}
         if fields.get("rotary_dim"):
             found["rotary_dim"] = min(fields["rotary_dim"], width)
-    if "attention_types" in fields:  # GPT-Neo: a kind of attention for each layer
+    if "attention_types" in fields:  # GPT-Neo: one attention type per layer
         kinds = fields["attention_types"][0][0]
         found["attention_types"] = [[kinds, _first(chosen, "num_hidden_layers") // len(kinds)]]
     return found
@@ -92,13 +92,13 @@ def _first(chosen: Mapping[str, Any], word: str) -> Any:
 
 
 def _in_blocks(layers: int) -> list[int]:
-    """One block of two layers, or two and more of about as many."""
+    """Split layers into one to three blocks of nearly equal size."""
     blocks = max(1, min(3, layers // 2))
     return [layers // blocks + (at < layers % blocks) for at in range(blocks)]
 
 
 def _unknown(usual: Any, what: str) -> ArgumentError:
     return ArgumentError(
-        f"model.size: {usual.model_type} has no setting for its {what} that danlu knows, so a size would not take "
-        "hold; say model.config in its own words"
+        f"model.size: {usual.model_type} has no setting for its {what} that danlu knows, so a size would have no "
+        "effect; set model.config with the architecture's own keys"
     )

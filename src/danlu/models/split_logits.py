@@ -1,7 +1,7 @@
-"""Cross-entropy over a vocabulary that several processes share: no process ever holds the logits of all of it.
+"""Vocab-parallel cross-entropy: the vocabulary is sharded over processes, none of which holds all logits.
 
-A language model under tensor parallelism answers with `SplitLogits`, its own part of the vocabulary, and the head
-computes from these what it needs: a few numbers a token go between processes (Shoeybi et al. 2019, Megatron-LM).
+Under tensor parallelism a language model returns `VocabParallelLogits`, its shard of the vocabulary; the processes
+exchange a few numbers per token (Shoeybi et al. 2019, Megatron-LM, https://arxiv.org/abs/1909.08053).
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class SplitLogits(NamedTuple):
-    """Logits of a part of the vocabulary.
+    """Hold the logits of one shard of the vocabulary.
 
     Attributes:
         local: [batch, length, part].
-        start: the first word of the part.
-        vocabulary: words in all.
-        group: the processes that hold the parts, in the order of their ranks.
+        start: first token id of the shard.
+        vocabulary: size of the whole vocabulary.
+        group: processes that hold the shards, in rank order.
     """
 
     local: Tensor
@@ -30,14 +30,14 @@ class SplitLogits(NamedTuple):
 
 
 def split_loss(logits: SplitLogits, target: Tensor, ignored: int, smoothing: float) -> Tensor:
-    """The summed cross-entropy, as functional.cross_entropy gives it of whole logits, to rounding.
+    """Compute the summed cross-entropy; equals functional.cross_entropy of whole logits up to rounding.
 
-    The gradient of each process's logits is whole: nothing needs to be summed in the backward pass.
+    The gradient of each process's logits is complete: the backward pass needs no reduction.
 
     Args:
-        logits: of every process of the group, of the same tokens.
-        target: [batch, length], the same on all.
-        ignored: the target of tokens that do not count.
+        logits: of every process of the group, for the same tokens.
+        target: [batch, length], the same on all processes.
+        ignore_index: target of tokens that do not count.
         smoothing: label smoothing, in [0, 1).
     """
     loss: Tensor = _SplitLoss.apply(  # type: ignore[no-untyped-call]
@@ -48,12 +48,12 @@ def split_loss(logits: SplitLogits, target: Tensor, ignored: int, smoothing: flo
 
 @torch.no_grad()
 def split_answer(logits: SplitLogits, target: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
-    """Of each token its loss in nats and whether the likeliest is the right one, [batch, length] each."""
+    """Return each token's loss in nats and whether its argmax is correct, [batch, length] each."""
     local, wanted = logits.local.flatten(0, -2).float(), target.flatten()
     counted = wanted != ignored
     largest, likeliest = local.max(dim=1)
     top = _largest(largest, logits)
-    # Of words as likely as one another the first counts, as argmax has it.
+    # Ties go to the first token id, like argmax.
     first = torch.where(largest == top, likeliest + logits.start, logits.vocabulary)
     _reduce(first, "min", logits)
     sums = torch.stack([(local - top[:, None]).exp().sum(dim=1), _picked(local - top[:, None], wanted, logits)])
@@ -63,13 +63,13 @@ def split_answer(logits: SplitLogits, target: Tensor, ignored: int) -> tuple[Ten
 
 
 class _SplitLoss(torch.autograd.Function):
-    """The gradient by the logits is computed in the forward pass, in the place of the probabilities."""
+    """Compute the gradient of the logits in the forward pass, in place of the probabilities."""
 
     @staticmethod
     def forward(ctx: Any, local: Tensor, target: Tensor, logits: SplitLogits, ignored: int, smoothing: float) -> Tensor:
-        """local: [tokens, part], target: [tokens] -> the summed loss, fp32.
+        """Compute the summed loss in fp32 from local [tokens, part] and target [tokens].
 
-        With shares q = (1 - s) [c = y] + s / C, the loss is logsumexp(x) - q . x and its gradient softmax(x) - q.
+        With soft labels q = (1 - s) [c = y] + s / C, the loss is logsumexp(x) - q . x and its gradient softmax(x) - q.
         """
         counted = target != ignored
         shifted = local.float()
@@ -92,26 +92,26 @@ class _SplitLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> Any:
-        """scale: the gradient of the summed loss, a scalar, the same on all processes."""
+        """Scale the saved gradient by the gradient of the summed loss, a scalar equal on all processes."""
         (slope,) = ctx.saved_tensors
         return slope * scale.to(slope.dtype), None, None, None, None
 
 
 def _places(target: Tensor, part: int, logits: SplitLogits) -> tuple[Tensor, Tensor]:
-    """Where the right words stand in this part, 0 where they do not, and whether they do, as fp32; [tokens] each."""
+    """Return each target's index in this shard (0 if outside), and whether it is inside, as fp32; [tokens] each."""
     place = target - logits.start
     inside = (place >= 0) & (place < part)
     return place.where(inside, 0), inside.float()
 
 
 def _picked(values: Tensor, target: Tensor, logits: SplitLogits) -> Tensor:
-    """What [tokens, part] has for the right words, 0 where they are of another part."""
+    """Gather the targets' values from [tokens, part]; 0 for targets of other shards."""
     place, inside = _places(target, values.shape[1], logits)
     return values.gather(1, place[:, None])[:, 0] * inside
 
 
 def _largest(values: Tensor, logits: SplitLogits) -> Tensor:
-    """The largest of every process's, [tokens]."""
+    """Return the maximum over all processes, [tokens]."""
     largest = values.clone()
     _reduce(largest, "max", logits)
     return largest

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class SmallResNet(Sized):
-    """A small residual network for small images (28 to 64 pixels a side), from new weights.
+    """Build a small residual network for images of 28 to 64 pixels per side, without pretrained weights.
 
-    The stem works at full resolution; each further width is a stage at half the one before, refined by residual
-    blocks. A stage and its blocks cost about as much as the stage before where widths double.
+    The stem works at full resolution; each width adds a stage at half the resolution of the one before, followed by
+    residual blocks. A stage costs about as much as the one before if widths double.
     """
 
     kinds = ("image",)
@@ -43,23 +43,23 @@ class SmallResNet(Sized):
         default=(32, 64, 128), description="channels of the stages"
     )
     blocks: NonNegativeInt | tuple[NonNegativeInt, ...] = Field(
-        default=1, description="residual blocks of a stage; a list gives each stage its own number"
+        default=1, description="residual blocks per stage; a list sets each stage's number"
     )
     normalization: Literal["batch", "group", "layer"] = "batch"
     activation: Literal["relu", "gelu", "silu"] = "relu"
     dropout: Fraction = Field(default=0.0, description="before the classifier")
     stochastic_depth: Fraction = Field(
-        default=0.0, description="how often the last block is left out in training; earlier ones less"
+        default=0.0, description="probability that training skips the last block; lower for earlier blocks"
     )
     mirrored: bool = Field(
         default=False,
-        description="answer with the mean over an image and its mirror image, which doubles the work of prediction",
+        description="average predictions over an image and its mirror image; doubles the cost of prediction",
     )
 
     @model_validator(mode="after")
     def _counts_blocks_of_every_stage(self) -> Self:
         if isinstance(self.blocks, tuple) and len(self.blocks) != len(self.widths):
-            raise ValueError(f"widths names {len(self.widths)} stages, blocks {len(self.blocks)}")
+            raise ValueError(f"widths names {len(self.widths)} stages, blocks {len(self.blocks)}; make them equal")
         return self
 
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
@@ -70,20 +70,20 @@ class SmallResNet(Sized):
 
 
 class Timm(Model):
-    """Any of timm's image models by name, as `timm:resnet18`."""
+    """Build any of timm's image models by name, such as `timm:resnet18`."""
 
     kinds = ("image",)
     extra = "image"
     name: Annotated[str, Field(pattern=r"^timm:.+")]
     pretrained: str | None = Field(
-        default=None, description="a file or folder of weights: safetensors or torch, without code"
+        default=None, description="file or folder of weights: safetensors, or torch without pickled code"
     )
     dropout: Fraction = Field(default=0.0, description="before the classifier")
     stochastic_depth: Fraction = Field(
-        default=0.0, description="how often the last block is left out in training; less often below it"
+        default=0.0, description="probability that training skips the last block; lower for earlier blocks"
     )
     normalization: Literal["batch", "group", "layer"] | None = Field(
-        default=None, description="in place of the network's own batch normalization; not with pretrained weights"
+        default=None, description="replaces the network's batch normalization; not allowed with pretrained weights"
     )
     finetune: Finetune = Finetune()
 
@@ -114,30 +114,32 @@ class Timm(Model):
 
 
 class Transformer(Sized):
-    """A model of transformers: an architecture as `hf:llama` with its `config`, or a local folder as `hf:./MiniLM`.
+    """Build a transformers model: a new architecture (`hf:llama`) or a local folder (`hf:./MiniLM`).
 
-    A language model may also be a GGUF file, `hf:./model.gguf`, or a folder that holds one.
+    A new architecture takes its settings from `size` and `config`. A language model may also be a GGUF file,
+    `hf:./model.gguf`, or a folder that holds one.
     """
 
     kinds = ("text", "words", "corpus", "chat", "preference")
-    # Of new weights; `models.sizes.SIZES` says the settings.
+    # For new models only; the settings stand in `text.presets.SIZE_PRESETS`.
     sizes: ClassVar[Sizes] = {"small": {}, "base": {}, "large": {}}
     extra = "text"
     name: Annotated[str, Field(pattern=r"^hf:.+")]
     config: dict[str, Any] | None = Field(default=None, description="the architecture's own settings")
     dropout: Fraction | None = Field(
-        default=None, description="wherever the architecture has it, unless `config` says otherwise"
+        default=None, description="every dropout of the architecture that `config` does not set"
     )
     pooling: Literal["mean", "cls"] | None = Field(
         default=None,
-        description="of texts: one linear layer over the mean of all tokens, or over the first; when left out a "
-        "sentence encoder's own way, mean with finetune.mode: head, else the architecture's own classifier",
+        description="text classification and regression: a linear layer over the mean of all tokens, or over the "
+        "first token; if left out, the pooling of a sentence encoder's folder, mean with finetune.mode: head, else the "
+        "architecture's own classifier",
     )
-    allow_remote_code: bool = Field(default=False, description="run code that lies in the folder; read it first")
+    allow_remote_code: bool = Field(default=False, description="run Python code from the folder; read it first")
     attention: Literal["auto", "sdpa", "flash", "eager"] = Field(
         default="auto",
-        description="how attention is computed: torch's fused kernels (sdpa, which auto takes where the architecture "
-        "has it), the package flash-attn, or plain products",
+        description="implementation: torch's fused kernels (sdpa; auto uses it if the architecture supports it), the "
+        "package flash-attn, or plain matrix products",
     )
     finetune: Finetune = Finetune()
 
@@ -147,7 +149,7 @@ class Transformer(Sized):
 
     @property
     def folder(self) -> Path | None:
-        """The folder of pretrained weights, when the name is one."""
+        """Folder (or GGUF file) of pretrained weights; None for a new architecture."""
         rest = self.name.removeprefix("hf:")
         return Path(rest) if "/" in rest else None
 
@@ -164,7 +166,7 @@ class Transformer(Sized):
         return folder_hints(folder, self.allow_remote_code) if folder else Hints()
 
     def _readable(self) -> Self:
-        """The same with a folder as transformers has it, where the name is of a GGUF file."""
+        """Return these options with a GGUF file replaced by the folder it was converted to."""
         if self.folder is None:
             return self
         from danlu.models.gguf import as_folder, gguf_file
@@ -175,11 +177,11 @@ class Transformer(Sized):
     def write_native(self, network: "nn.Module", folder: Path, predictor: "Predictor | None" = None) -> None:
         from danlu.models.native import write_folder
 
-        assert predictor is not None, "a folder of transformers' holds a tokenizer"
+        assert predictor is not None, "a transformers folder holds a tokenizer"
         write_folder(network, predictor.preprocessor, predictor.target, folder)
 
     def read_native(self, folder: Path, predictor: "Predictor") -> "nn.Module | None":
-        if self.pooling is not None:  # of pooled texts transformers has the encoder alone
+        if self.pooling is not None:  # transformers has a class for the encoder only, not for the pooled head
             return None
         read = Transformer(name=f"hf:{folder.resolve()}", allow_remote_code=self.allow_remote_code)
         return read.build(predictor.preprocessor.inputs, predictor.target.outputs)
@@ -196,7 +198,7 @@ class Transformer(Sized):
 
         changed: dict[str, Any] = {"dropout": None, "pooling": pooling_of(self), "finetune": Finetune()}
         changed["attention"] = "auto"
-        if runs_code(self.folder, self.allow_remote_code):  # is needed whenever the network is built
+        if runs_code(self.folder, self.allow_remote_code):  # the code is needed whenever the network is built
             return self.model_copy(update={**changed, "name": f"hf:{self.folder.resolve()}"})
         name, config = folder_config(self.folder)
         changed |= {"name": f"hf:{name}", "config": config, "allow_remote_code": False}
@@ -204,15 +206,15 @@ class Transformer(Sized):
 
 
 class Own(Model):
-    """A network of your own, as `own:package.module:function`.
+    """Build your own network by `own:package.module:function`.
 
     The function is called with the inputs' specification (`danlu.data.specs`), the number of outputs and `options`, and
-    returns a torch module whose forward takes the inputs by name. Images arrive as uint8; normalising them is its task.
+    returns a torch module whose forward takes the inputs by name. Images arrive as uint8; the module normalizes them.
     """
 
     kinds = ("tabular", "image", "text", "corpus", "chat", "preference")
     name: Annotated[str, Field(pattern=r"^own:[^:]+:[^:]+$")]
-    options: dict[str, Any] = Field(default_factory=dict, description="passed on by name")
+    options: dict[str, Any] = Field(default_factory=dict, description="passed to the function by name")
 
     @property
     def code(self) -> str | None:
@@ -224,7 +226,7 @@ class Own(Model):
         function = load_dotted(self.name.removeprefix("own:"), "model.name")
         built = function(inputs, outputs, **self.options)
         if not isinstance(built, nn.Module):
-            raise ArgumentError(f"model.name: {self.name} gives a {type(built).__name__}, not a torch module")
+            raise ArgumentError(f"model.name: {self.name} returned a {type(built).__name__}, not a torch module")
         return built
 
 

@@ -1,4 +1,4 @@
-"""Text and language models from transformers: by architecture and config, or from a local folder."""
+"""Text and language models from transformers: new by architecture and config, or from a local folder."""
 
 import pickle
 from pathlib import Path
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 EncoderInputs = TextInputs | WordInputs
 LanguageInputs = CorpusInputs | PreferenceInputs
-# Of the largest logit, where that is above 1: rounding is far below it, sight of another document far above.
+# Relative to the largest logit if that exceeds 1: rounding stays far below it, attention to another document far above.
 PACKING_TOLERANCE = 1e-3
-# What architectures call their dropout of hidden states, attention, embeddings and before the classifier.
+# Config keys of dropout in different architectures: hidden states, attention, embeddings, classifier.
 DROPOUTS = (
     *("dropout", "dropout_rate", "hidden_dropout", "hidden_dropout_prob", "resid_pdrop", "resid_dropout"),
     *("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop"),
@@ -38,10 +38,10 @@ DROPOUTS = (
 
 
 class Logits(TaskModel):
-    """A model of transformers that answers with its logits alone.
+    """Wrap a transformers model so that its forward returns logits only.
 
     Attributes:
-        loss_chunk: tokens whose logits may be in memory at once; set by `project_late`, None for whole logits.
+        loss_chunk: tokens per chunk of logits; set by `enable_chunked_loss`, None for whole logits.
     """
 
     def __init__(self, network: nn.Module, fresh: tuple[str, ...] = ()) -> None:
@@ -52,22 +52,22 @@ class Logits(TaskModel):
 
     @property
     def last_layer(self) -> nn.Module | None:
-        """Of a classifier or regressor."""
+        """Last linear layer of a classifier or regressor."""
         return last_linear_of_head(self)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
     ) -> Tensor | ProjectedLogits:
-        """[batch, length] -> [batch, outputs], or [batch, length, outputs] for a language model.
+        """Return logits, [batch, outputs], or [batch, length, outputs] for a language model.
 
         Args:
             input_ids: tokens, [batch, length].
             attention_mask: 1 for text, 0 for padding, [batch, length].
-            position_ids: given alone, they begin anew with every document, and attention stays within it.
+            position_ids: without a mask: restart at 0 with every packed document, and attention stays within it.
         """
         given = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
         given = {name: values for name, values in given.items() if values is not None}
-        # A cache of keys and values would hide from transformers that documents are packed.
+        # With a key-value cache transformers would not see that documents are packed.
         caching = {"use_cache": False} if position_ids is not None else {}
         if self.loss_chunk is not None:
             body, last = _body_and_last(self.network)
@@ -78,30 +78,30 @@ class Logits(TaskModel):
 
 
 def _task_modules(network: Any) -> tuple[str, ...]:
-    """What a classifier or regressor has besides the body; nothing of a language model."""
+    """Return the names of a classifier's modules outside the body; empty for language models."""
     if network.get_output_embeddings() is not None:
         return ()
     return tuple(f"network.{name}" for name, _ in network.named_children() if name != network.base_model_prefix)
 
 
 def project_late(model: nn.Module, asked: int | str, tokens: int) -> int | None:
-    """Have a language model leave its logits to its head, a chunk at a time, where that saves memory.
+    """Make a language model return `DeferredLogits` where chunked loss saves memory.
 
     Args:
-        model: as `build_transformer` made it, before its precision is changed or it is compiled.
+        model: as built by `build_transformer`, before its precision is changed or it is compiled.
         asked: `training.memory.loss_chunk`.
-        tokens: of a batch, or of a part of one.
+        tokens: tokens per batch or microbatch.
 
     Returns:
-        tokens a chunk; None where logits stay whole: few of them, or made by more than one matrix (as Gemma's, which
-        are capped).
+        tokens per chunk; None if logits stay whole: because they are few, or because more than one matrix product makes
+        them (Gemma caps its logits).
     """
     if not isinstance(model, Logits):
         return None
     model.loss_chunk = None
     try:
         _, last = _body_and_last(model.network)
-    except (AttributeError, NotImplementedError):  # no language model
+    except (AttributeError, NotImplementedError):  # not a language model
         return None
     if type(last) is not nn.Linear:
         return None
@@ -112,14 +112,17 @@ def project_late(model: nn.Module, asked: int | str, tokens: int) -> int | None:
 
 
 def _body_and_last(network: Any) -> tuple[Any, Any]:
-    """A language model without its last layer, and that layer; adapters may be wrapped around it."""
+    """Split a language model, possibly wrapped by adapters, into its body and its last layer."""
     causal = network.get_base_model() if hasattr(network, "get_base_model") else network
     return causal.base_model, causal.get_output_embeddings()
 
 
 @torch.no_grad()
 def _is_linear_at_last(model: Logits) -> bool:
-    """Whether the last matrix on what comes before it gives the model's logits: some scale, cap or transform them."""
+    """Return whether the logits are a plain linear map of the body's output.
+
+    Some architectures scale, cap or transform them.
+    """
     was_training = model.training
     model.eval()
     ids = torch.arange(1, 9, device=next(model.parameters()).device)[None]
@@ -128,14 +131,14 @@ def _is_linear_at_last(model: Logits) -> bool:
         whole: Any = Logits.forward(model, ids)
         alone = last(body(input_ids=ids, return_dict=True).last_hidden_state)
         return whole.shape == alone.shape and torch.allclose(whole, alone, rtol=1e-5, atol=1e-6)
-    except (AttributeError, RuntimeError):  # its parts are of other forms
+    except (AttributeError, RuntimeError):  # the parts have another structure
         return False
     finally:
         model.train(was_training)
 
 
 def build_transformer(options: "Transformer", inputs: EncoderInputs | LanguageInputs, outputs: int) -> nn.Module:
-    """Build a classifier (or regressor) of texts, or a causal language model."""
+    """Build a text classifier, regressor or tagger, or a causal language model."""
     require("text", options.name)
     mend_torchvision()
     from transformers import (
@@ -147,7 +150,7 @@ def build_transformer(options: "Transformer", inputs: EncoderInputs | LanguageIn
     )
     from transformers.utils import logging
 
-    # It would tell at length that the classifier is new, which is what fine-tuning means.
+    # It would warn at length that the classifier is new, which is the point of fine-tuning.
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
@@ -159,7 +162,7 @@ def build_transformer(options: "Transformer", inputs: EncoderInputs | LanguageIn
     settings = {"num_labels": outputs} if inputs.kind in builders and pooling is None else {}
     with quiet():
         network, fresh = _network(options, inputs, builder, settings, AutoConfig)
-    if hasattr(network.config, "use_cache"):  # of keys and values, for generating; here it only takes memory
+    if hasattr(network.config, "use_cache"):  # the key-value cache serves generation; in training it wastes memory
         network.config.use_cache = False
     if isinstance(inputs, EncoderInputs):
         network.config.pad_token_id = inputs.pad
@@ -182,7 +185,7 @@ def _network(
     settings: dict[str, Any],
     configs: Any,
 ) -> tuple[Any, tuple[str, ...]]:
-    """transformers' own network, from a local folder or new by its architecture's name; weights the folder lacks."""
+    """Load a transformers network from a folder, or create it; also return names of uninitialized weights."""
     try:
         if options.folder is not None:
             _require_folder(options.folder)
@@ -204,24 +207,24 @@ def _network(
         usual = configs.for_model(name)
         config = {**_own_settings(inputs, usual), **own_config(options, usual), **settings}
         if getattr(usual, "num_key_value_heads", None) and "num_attention_heads" in config:
-            config.setdefault("num_key_value_heads", config["num_attention_heads"])  # not as many as a large one has
+            config.setdefault("num_key_value_heads", config["num_attention_heads"])  # the default suits a large model
         config |= _dropouts(options, usual)
         own = configs.for_model(name, **config)
         return builder.from_config(own, trust_remote_code=False, **_attention(options)), ()
     except pickle.UnpicklingError as error:
         raise DataError(
             f"model.name: {options.folder}: its weights are a pickle that holds more than tensors and could run any "
-            "code, so danlu refuses it; have whoever made it save them as safetensors"
+            "code, so danlu refuses it; ask its author for safetensors"
         ) from error
     except (ValueError, OSError, KeyError, ImportError) as error:
         raise ArgumentError(f"model: {options.name}: {str(error).strip().splitlines()[0]}") from error
 
 
 def _fresh(network: Any, found: dict[str, Any], folder: Path) -> tuple[str, ...]:
-    """The weights that a folder had none for, or of another shape: a task's own, and a pooler that nothing trained.
+    """Return the weights that the folder lacks or holds in another shape: the task head, an untrained pooler.
 
     Raises:
-        DataError: the body's are among them, so the folder holds the weights of another architecture.
+        DataError: weights of the body are among them, so the folder holds another architecture's weights.
     """
     other = {entry if isinstance(entry, str) else entry[0] for entry in found["mismatched_keys"]}
     absent = set(found["missing_keys"])
@@ -240,16 +243,17 @@ def _fresh(network: Any, found: dict[str, Any], folder: Path) -> tuple[str, ...]
 
 
 def _attention(options: "Transformer") -> dict[str, str]:
-    """How attention is computed, where the recipe says."""
+    """Return the attention implementation setting, if the recipe sets one."""
     names = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
     return {"attn_implementation": names[options.attention]} if options.attention in names else {}
 
 
 def own_config(options: "Transformer", usual: Any) -> dict[str, Any]:
-    """The recipe's config; what it leaves out by the size, which is small where it says neither.
+    """Merge the recipe's config with its size preset; without either the size is small.
 
     Args:
-        usual: the architecture's config with nothing said.
+        options: the model's options.
+        default_config: the architecture's default config.
     """
     said = options.config or {}
     if options.size is None and said:
@@ -258,10 +262,10 @@ def own_config(options: "Transformer", usual: Any) -> dict[str, Any]:
 
 
 def _dropouts(options: "Transformer", config: object) -> dict[str, float]:
-    """The settings of an architecture that say how much is dropped, at what the recipe says.
+    """Return the architecture's dropout keys, set to the recipe's value.
 
     Raises:
-        ArgumentError: it has none.
+        ArgumentError: the architecture has no dropout.
     """
     if options.dropout is None:
         return {}
@@ -272,35 +276,35 @@ def _dropouts(options: "Transformer", config: object) -> dict[str, float]:
 
 
 def alike(found: Tensor, expected: Tensor) -> bool:
-    """Whether logits differ by no more than rounding, which grows with their size."""
+    """Return whether logits are equal up to rounding, relative to the largest."""
     return bool((found - expected).abs().max() <= PACKING_TOLERANCE * expected.abs().max().clamp(min=1.0))
 
 
 @torch.no_grad()
 def _require_packing(model: Logits, name: str) -> None:
-    """Raise ArgumentError unless a document in a packed block is read as if it stood alone."""
+    """Raise ArgumentError unless the model keeps documents of a packed block apart."""
     was_training = model.training
     model.eval()
     ids, positions = torch.tensor([[1, 2, 3, 2, 1, 3]]), torch.tensor([[0, 1, 2, 0, 1, 2]])
     try:
         kept_apart = alike(model(ids, position_ids=positions)[0, 3:], model(ids[:, 3:])[0])
-    except TypeError:  # the architecture takes no positions at all
+    except TypeError:  # the architecture accepts no position_ids
         kept_apart = False
     model.train(was_training)
     if not kept_apart:
         raise ArgumentError(
-            f"model.name: {name} lets a token see other documents of its block; say data.packing: false"
+            f"model.name: {name} lets a token see other documents of its block; set data.packing: false"
         )
 
 
 def pooling_of(options: "Transformer") -> Pooling | None:
-    """How texts are pooled; None leaves it to the architecture's own classifier."""
+    """Return the pooling of texts; None uses the architecture's own classifier."""
     own = folder_pooling(options.folder) if options.folder else None
     return options.pooling or own or ("mean" if options.finetune.mode == "head" else None)
 
 
 def folder_config(folder: Path, allow_code: bool = False) -> tuple[str, dict[str, Any]]:
-    """The architecture's name and its settings, as the folder's config.json has them."""
+    """Return the architecture's name and settings from the folder's config.json."""
     require("text", f"hf:{folder}")
     mend_torchvision()
     from transformers import AutoConfig
@@ -314,7 +318,7 @@ def folder_config(folder: Path, allow_code: bool = False) -> tuple[str, dict[str
 
 
 def folder_hints(folder: Path, allow_code: bool = False) -> Hints:
-    """The tokenizer and the longest input of a pretrained model."""
+    """Return the tokenizer and the maximum input length of a pretrained model."""
     require("text", f"hf:{folder}")
     mend_torchvision()
     from transformers import AutoConfig
@@ -324,30 +328,31 @@ def folder_hints(folder: Path, allow_code: bool = False) -> Hints:
     tokenizer = load_tokenizer(folder, trusted)
     config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
     positions = getattr(config, "max_position_embeddings", None)
-    # RoBERTa and its kin number positions from the padding token on, and lose so many.
+    # RoBERTa-like models number positions from the padding id on, which uses up that many.
     taken = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
     return Hints(tokenizer=tokenizer, longest=None if positions is None else positions - taken)
 
 
 def _own_settings(inputs: EncoderInputs | LanguageInputs, usual: Any) -> dict[str, Any]:
-    """What the data decides of a new model's config.
+    """Return the config settings of a new model that depend on the data.
 
     Args:
-        usual: the architecture's config with nothing said.
+        inputs: specification of the inputs.
+        usual: the architecture's default config.
     """
     special: dict[str, int | None]
     special = {"pad_token_id": inputs.pad} if isinstance(inputs, EncoderInputs) else {"eos_token_id": inputs.end}
-    if (getattr(usual, "pad_token_id", None) or 0) >= inputs.vocabulary:  # is another vocabulary's
+    if (getattr(usual, "pad_token_id", None) or 0) >= inputs.vocabulary:  # belongs to another vocabulary
         special.setdefault("pad_token_id", None)
-    if getattr(usual, "max_position_embeddings", None) == -1:  # XLNet takes texts of any length
+    if getattr(usual, "max_position_embeddings", None) == -1:  # XLNet accepts texts of any length
         return {"vocab_size": inputs.vocabulary, **special}
-    # BERT-like models number positions from the padding id on, so some room is added.
+    # BERT-like models number positions from the padding id on, so a few more are added.
     return {"vocab_size": inputs.vocabulary, "max_position_embeddings": inputs.longest + 8, **special}
 
 
 def _require_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
-        raise DataError(f"model.name: {folder} is not a model's folder: it holds no config.json")
+        raise DataError(f"model.name: {folder} is not a model's folder: it has no config.json")
 
 
 def _require_architecture(name: str) -> None:
