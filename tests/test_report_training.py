@@ -126,5 +126,5 @@ def test_throughput_of_a_language_model_on_a_card_says_more(folder: Path) -> Non
 
 def test_a_picture_that_is_none_is_refused(folder: Path) -> None:
     (folder / "lr-range.svg").write_text("<svg")
-    with pytest.raises(ArtifactError, match=r"lr-range\.svg: is no SVG picture .*; delete it"):
+    with pytest.raises(ArtifactError, match=r"lr-range\.svg: not an SVG image .*; delete it"):
         page_of(folder, LOGS["fine"])

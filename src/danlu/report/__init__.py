@@ -1,4 +1,4 @@
-"""The report: a run directory's files as one page, report.html, that opens offline and judges the model honestly.
+"""A finished run -> report.html, MODEL_CARD.md and comparison pages: Markdown, or self-contained HTML files.
 
-Nothing is computed of data or models here: what the run's files do not say, the page does not say.
+In: a run directory with its metrics, evaluation and profile. Out: files. Nothing here computes metrics or loads models.
 """

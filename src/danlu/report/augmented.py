@@ -1,6 +1,6 @@
-"""Shows what augmentation does: a contact sheet of images as PNG, or a page of texts or rows of a table as HTML.
+"""Previews of augmentation: a contact sheet of images as PNG, or a page of texts or table rows as HTML.
 
-In: some samples as they are and as several epochs change them. Out: bytes of a file that needs nothing else.
+In: some samples, unchanged and as several epochs augment them. Out: bytes of a self-contained file.
 """
 
 import warnings
@@ -25,10 +25,10 @@ STYLE = (
 
 @dataclass(frozen=True)
 class Version:
-    """A sample as it is, or as one epoch changes it.
+    """Hold a sample, unchanged or as one epoch augments it.
 
     Attributes:
-        answer: its label or number, mixed where samples are.
+        answer: its label or number, mixed if samples are mixed.
         image: [side, side, channels] uint8, for images.
         fields: name to value, for texts and tables.
     """
@@ -40,14 +40,14 @@ class Version:
 
 @dataclass(frozen=True)
 class Sample:
-    """A training sample with its versions: the original first, then epoch after epoch."""
+    """Hold a training sample with its versions: the original first, then epoch after epoch."""
 
     name: str
     versions: tuple[Version, ...]
 
 
 def contact_sheet(samples: Sequence[Sample]) -> bytes:
-    """A PNG: one sample a row, the original on the left, an epoch a column."""
+    """Draw a PNG: a row per sample, the original left, then an epoch per column."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -80,12 +80,12 @@ def _cell(axis: Any, version: Version) -> None:
 
 
 def heading(column: int) -> str:
-    """What a column of versions shows."""
+    """Return the heading of a column of versions."""
     return "original" if column == 0 else f"epoch {column}"
 
 
 def page(title: str, samples: Sequence[Sample]) -> bytes:
-    """An HTML page: a table for each sample, a version a row; what differs from the original is bold."""
+    """Build an HTML page: a table per sample, a row per version, changes in bold."""
     tables = "".join(f"<h2>{escape(sample.name)}</h2>{_table(sample)}" for sample in samples)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -107,7 +107,7 @@ def _table(sample: Sample) -> str:
 
 
 def _marked(value: str, original: str) -> str:
-    """A value with what is new in it bold, word by word."""
+    """Mark the words that differ from the original in bold."""
     before, after = original.split(" "), value.split(" ")
     if before == after:
         return escape(value)

@@ -1,8 +1,8 @@
-"""MODEL_CARD.md: what whoever is given the model should know, as Mitchell et al. 2019 (Model Cards) ask for.
+"""MODEL_CARD.md: what the recipients of a model should know (Model Cards, Mitchell et al. 2019).
 
-In: a run directory. Out: Markdown. What danlu cannot know is left to a person, and a person's words are kept when the
-card is written again. The card stands in the run, not in the bundle: it is there to be edited, and a bundle's files
-are sealed by checksums.
+In: a run directory. Out: Markdown, as https://arxiv.org/abs/1810.03993 suggests. What danlu cannot know is left to a
+person, and that text is kept when the card is rewritten. The card belongs to the run, not to the bundle: it is meant
+to be edited, and a bundle's files are sealed by checksums.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from danlu.report.written import findings
 
 BEGIN, END = "<!-- yours -->", "<!-- end of yours -->"
 MOST_SLICES, MOST_CLASSES = 10, 50
-PRIVATE = frozenset({"command"})  # of no use to whoever is given the model, and full of paths
+PRIVATE = frozenset({"command"})  # useless to recipients of the model, and full of paths
 
 
 def write_card(run: RunDirectory, language: str = "en") -> Path:
@@ -41,7 +41,7 @@ def write_card(run: RunDirectory, language: str = "en") -> Path:
 
 
 def _kept(path: Path) -> str | None:
-    """What a person has written between the marks; None where there is no card, or its marks are gone."""
+    """Return the user's text between the marks; None without a card or its marks."""
     if not path.is_file():
         return None
     _, begun, after = path.read_text(encoding="utf-8").partition(BEGIN)
@@ -121,7 +121,7 @@ def _figure(figure: Json) -> str:
 
 
 def _beside(summary: words.Summary) -> Iterator[str]:
-    """What the baselines do."""
+    """Yield the comparison with the baselines."""
     if summary.worth:
         yield f"{_plain(summary.worth)}\n"
     for verdict in summary.verdicts:
@@ -190,5 +190,5 @@ def _cell(value: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Text that Markdown takes for text: on one line, without marks of HTML."""
+    """Escape text for Markdown: on one line, without HTML."""
     return short(value, 2000).replace("&", "&amp;").replace("<", "&lt;")

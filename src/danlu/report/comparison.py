@@ -1,6 +1,6 @@
-"""A page that compares runs: what `danlu compare` found, in words and tables, and the runs' curves over one another.
+"""A page that compares runs: the results of `danlu compare` in words and tables, and the runs' curves overlaid.
 
-In: the runs' directories and what verbs.compare found. Out: one HTML file. Nothing is computed anew.
+In: the run directories and the result of the compare verb. Out: one HTML file. Nothing is recomputed.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from danlu.report.rendering import render
 from danlu.report.tongue import Tongue, tongue_of
 from danlu.report.writing import number, percent, rounded, short, signed
 
-MOST_ROC = 3  # classes whose ROC curves are laid over one another
+MOST_ROC = 3  # classes with overlaid ROC curves
 
 
 def write_comparison(runs: Mapping[str, RunDirectory], found: Json, file: Path, language: str = "en") -> Path:
@@ -24,12 +24,12 @@ def write_comparison(runs: Mapping[str, RunDirectory], found: Json, file: Path, 
 
     Args:
         runs: name -> run, in the order and by the names of `found`.
-        found: what verbs.compare.compare gives.
-        file: where to.
+        found: the result of `compare`.
+        file: the output path.
         language: en or zh.
 
     Raises:
-        ArgumentError: there is no such language.
+        ArgumentError: the language is not supported.
         ArtifactError: the page cannot be written.
     """
     t, names = tongue_of(language), found["runs"]
@@ -66,7 +66,7 @@ def _opening(t: Tongue, found: Json) -> str:
 
 
 def _sentence(t: Tongue, found: Json, each: Json) -> str:
-    """Whether a run is better than the first by what sums them up."""
+    """Say whether a run beats the first one by the main metric."""
     metric = found["main"]["metric"]
     told = {"run": each["run"], "first": each["against"], "metric": metric}
     figure = each["metrics"].get(metric)
@@ -88,7 +88,7 @@ def _mcnemar(t: Tongue, each: Json) -> str:
 
 
 def _rows(t: Tongue, found: Json) -> list[Json]:
-    """A row a metric: what it means, each run's figure, each difference."""
+    """Build a row per metric: its meaning, each run's value, each difference."""
     return [
         {
             "name": name,
@@ -101,7 +101,7 @@ def _rows(t: Tongue, found: Json) -> list[Json]:
 
 
 def _rocs(t: Tongue, evaluations: Mapping[str, Json]) -> list[tuple[str, str]]:
-    """ROC curves of the first classes, a line a run."""
+    """Draw ROC curves of the first classes, one line per run."""
     every = [each.get("test", {}).get("curves", {}).get("roc", {}) for each in evaluations.values()]
     shared = [label for label in every[0] if all(label in each for each in every)][:MOST_ROC]
     drawn = []

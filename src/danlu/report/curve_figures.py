@@ -1,6 +1,6 @@
-"""Pictures of how good probabilities are: ROC, precision and recall, calibration, abstention, figures by threshold.
+"""Figures of predicted probabilities: ROC, precision-recall, calibration, risk-coverage, metrics by threshold.
 
-In: what evaluation.json holds of them, or several runs' logs. Out: SVG text in the page's colours.
+In: their part of evaluation.json, or the logs of several runs. Out: SVG text in the page's colours.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from danlu.report.tongue import Tongue
 from danlu.report.writing import number, percent, short
 
 SQUARE = 3.3  # inches
-PLOT_WIDTH, PLOT_HEIGHT = 640, 240  # of the figures by threshold
+PLOT_WIDTH, PLOT_HEIGHT = 640, 240  # pixels of the threshold plot
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 40
 TABLED = (("precision-positive", "precision"), ("recall-positive", "recall"), ("f1-positive", "f1"))
 
 
 def roc_curves(t: Tongue, curves: Mapping[str, Json], name: str = "roc", of: str = "") -> str:
-    """True positive rate over false positive rate, a line a class; or a run, and `of` says of which class."""
+    """Draw ROC curves, one line per class; or one per run, of the class `of`."""
     lines = {label: (each["false_positive_rate"], each["true_positive_rate"]) for label, each in curves.items()}
     label = t("label.roc", count=of or _counted(t, lines))
     axes = (t("axis.false positive rate"), t("axis.true positive rate"))
@@ -27,7 +27,7 @@ def roc_curves(t: Tongue, curves: Mapping[str, Json], name: str = "roc", of: str
 
 
 def precision_recall_curves(t: Tongue, curves: Mapping[str, Json]) -> str:
-    """Precision over recall, a line a class."""
+    """Draw precision over recall, one line per class."""
     lines = {label: (each["recall"], each["precision"]) for label, each in curves.items()}
     return _unit_square(
         t, "pr", lines, (t("axis.recall"), t("axis.precision")), t("label.pr", count=_counted(t, lines))
@@ -35,7 +35,7 @@ def precision_recall_curves(t: Tongue, curves: Mapping[str, Json]) -> str:
 
 
 def calibration_curve(t: Tongue, curve: Json) -> str:
-    """The share that is so over the probability given; dots as large as many samples are in the group."""
+    """Draw accuracy over confidence; dots are sized by the samples of a bin."""
     lines = {"": (curve["confidence"], curve["accuracy"])}
     most = max(curve["count"])
     sizes = [8 + 60 * count / most for count in curve["count"]]
@@ -45,7 +45,7 @@ def calibration_curve(t: Tongue, curve: Json) -> str:
 
 
 def abstention_curve(t: Tongue, curve: Json) -> str:
-    """The share of wrong answers over the share answered."""
+    """Draw the risk-coverage curve."""
     coverage, risk = curve["coverage"], curve["risk"]
     half = next((r for c, r in zip(coverage, risk, strict=True) if c >= 0.5), risk[-1])
     with drawing(WIDTH, 2.4) as figure:
@@ -59,7 +59,7 @@ def abstention_curve(t: Tongue, curve: Json) -> str:
 
 
 def overlaid(t: Tongue, metric: str, logs: Mapping[str, list[Json]]) -> str:
-    """One logged metric of several runs by step; nothing where none has it."""
+    """Draw one logged metric of several runs by step; empty if none has it."""
     lines = {run: series(log, metric) for run, log in logs.items()}
     lines = {run: line for run, line in lines.items() if line[0]}
     if not lines:
@@ -78,7 +78,7 @@ def overlaid(t: Tongue, metric: str, logs: Mapping[str, list[Json]]) -> str:
 
 
 def threshold_curves(t: Tongue, table: Json, positive: str) -> str:
-    """Precision, recall and F1 by threshold, with a line that the page's script moves."""
+    """Draw precision, recall and F1 by threshold, with a line that the page's script moves."""
     parts = [
         f'<svg class="figure" role="img" viewBox="0 0 {PLOT_WIDTH} {PLOT_HEIGHT}" '
         f'style="width: {PLOT_WIDTH}px; min-width: 24rem" '
@@ -105,7 +105,7 @@ def threshold_curves(t: Tongue, table: Json, positive: str) -> str:
 
 
 def _span() -> int:
-    """How far the mark goes from a threshold of 0 to one of 1."""
+    """Return the distance of the mark between thresholds 0 and 1."""
     return PLOT_WIDTH - LEFT - RIGHT
 
 
@@ -114,7 +114,7 @@ def _place(x: float, y: float) -> tuple[float, float]:
 
 
 def _polyline(xs: list[float], ys: list[float | None]) -> str:
-    """A path through the points that there are, broken where a figure is undefined."""
+    """Build a path through the points, broken where a value is undefined."""
     drawn, begun = [], False
     for x, y in zip(xs, ys, strict=True):
         if y is not None:
@@ -133,7 +133,7 @@ def _unit_square(
     diagonal: str = "",
     sizes: list[float] | None = None,
 ) -> str:
-    """Curves from 0 to 1 both ways."""
+    """Draw curves in the unit square."""
     below = 0.0 if len(lines) <= 1 else 0.2 * ((len(lines) + 1) // 2)
     with drawing(SQUARE, SQUARE + below) as figure:
         axis = figure.subplots()
@@ -157,7 +157,7 @@ def _counted(t: Tongue, lines: Mapping[str, Any]) -> str:
 
 
 def _told(t: Tongue, metric: str) -> str:
-    """`validation loss` of `validation/loss`."""
+    """Return a metric's title, `validation loss` for `validation/loss`."""
     split, _, name = metric.partition("/")
     return (
         f"{t('legend.training') if split == 'train' else t.split(split)} {t('axis.loss') if name == 'loss' else name}"

@@ -1,4 +1,4 @@
-"""What the report says of the data: the target, the balance of classes, the columns. Out: values for the template."""
+"""The report's section on data: the target, class balance, the columns. Out: values for the template."""
 
 from danlu.report.figures import balance_bars, class_bars, number_bars, sparkline
 from danlu.report.readings import Json
@@ -6,12 +6,12 @@ from danlu.report.tongue import Tongue
 from danlu.report.words import spread
 from danlu.report.written import reason
 
-MOST_CLASSES = 20  # drawn; more are told in a sentence and a table
+MOST_CLASSES = 20  # that are drawn; more are listed in a sentence and a table
 PARTS = ("train", "validation", "test")
 
 
 def described(t: Tongue, profile: Json) -> Json:
-    """The section on data."""
+    """Build the section on data."""
     return {
         "target": _target(t, profile["target"]),
         "balance": _balance(t, (profile["target"] or {}).get("balanced")),
@@ -22,7 +22,7 @@ def described(t: Tongue, profile: Json) -> Json:
 
 
 def _target(t: Tongue, target: Json | None) -> Json:
-    """The target's distribution: bars and a table of classes, or a histogram and its quartiles."""
+    """Describe the target's distribution: bars and a class table, or a histogram with quartiles."""
     if target is None:
         return {}
     if "classes" not in target:
@@ -40,7 +40,7 @@ def _target(t: Tongue, target: Json | None) -> Json:
 
 
 def _balance(t: Tongue, balanced: Json | None) -> Json:
-    """What was done about classes of unequal size: a sentence, bars where the counts changed, and a table."""
+    """Describe class balancing: a sentence, bars if the counts changed, and a table."""
     if balanced is None:
         return {}
     classes, weights = balanced["classes"], balanced["weights"]
@@ -54,7 +54,7 @@ def _balance(t: Tongue, balanced: Json | None) -> Json:
 
 
 def _column(t: Tongue, column: Json, rows: int) -> Json:
-    """A row of the table of columns."""
+    """Build a row of the table of columns."""
     drawn = column if "histogram" in column else column.get("characters", {})
     return {
         **column,

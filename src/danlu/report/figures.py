@@ -1,7 +1,6 @@
-"""The report's pictures of a training, of classes and of data: bars, curves by step, the confusion matrix.
+"""Figures of training, classes and data: curves by step, bars, the confusion matrix.
 
-In: readings of a run, and the page's language. Out: SVG text. What makes matplotlib's figures elements of the page is
-in svg.py.
+In: values read from a run, and the page's language. Out: SVG text. The conversion of matplotlib figures is in svg.py.
 """
 
 from collections.abc import Sequence
@@ -13,13 +12,13 @@ from danlu.report.svg import FAINT, FIRST, INK, SECOND, WIDTH, as_svg, drawing
 from danlu.report.tongue import Tongue
 from danlu.report.writing import number, short
 
-STRONGEST = 0.45  # opacity of a cell's colour; at more, its count is hard to read
-MOST_MARKED = 40  # points of a curve above which marks run into one another
-LOG_RANGE = 50.0  # a loss that falls further than this is drawn on a logarithmic scale
+STRONGEST = 0.45  # opacity of a cell's colour; above it the count is hard to read
+MOST_MARKED = 40  # points of a curve; with more, markers overlap
+LOG_RANGE = 50.0  # a loss that falls by a larger factor gets a logarithmic scale
 
 
 def training_curves(t: Tongue, log: list[Json]) -> str:
-    """Training and validation loss by step, and below them any other validation metric; nothing without a log."""
+    """Draw training and validation loss, then each other validation metric; empty without a log."""
     names = validation_metrics(log)
     losses = [name for name in ("train/loss", "validation/loss") if series(log, name)[0]]
     others = [name for name in names if name != "validation/loss"]
@@ -36,7 +35,7 @@ def training_curves(t: Tongue, log: list[Json]) -> str:
 
 
 def confusion_matrix(t: Tongue, confusion: Json) -> str:
-    """Counts by class (row) and answer (column); the stronger a cell's colour, the larger its share of the class."""
+    """Draw counts by class (row) and prediction (column), coloured by share of the class."""
     labels, counts = [short(label, 16) for label in confusion["labels"]], confusion["counts"]
     size, longest = len(labels), max(map(len, labels))
     cell = 0.62 if size <= 4 else 0.42
@@ -57,7 +56,7 @@ def confusion_matrix(t: Tongue, confusion: Json) -> str:
 
 
 def class_bars(t: Tongue, counts: dict[str, int]) -> str:
-    """How many samples each class has."""
+    """Draw the number of samples per class."""
     labels, values = [short(label, 20) for label in counts], list(counts.values())
     with drawing(WIDTH, 0.5 + 0.24 * len(labels)) as figure:
         axis = figure.subplots()
@@ -74,7 +73,7 @@ def class_bars(t: Tongue, counts: dict[str, int]) -> str:
 
 
 def balance_bars(t: Tongue, before: dict[str, int], after: dict[str, int]) -> str:
-    """How many training samples each class has before balancing (above) and after it (below)."""
+    """Draw training samples per class before (above) and after (below) balancing."""
     labels = [short(label, 20) for label in before]
     with drawing(WIDTH, 0.8 + 0.42 * len(labels)) as figure:
         axis = figure.subplots()
@@ -97,7 +96,7 @@ def balance_bars(t: Tongue, before: dict[str, int], after: dict[str, int]) -> st
 
 
 def number_bars(t: Tongue, name: str, spread: Json) -> str:
-    """The histogram of a numeric target."""
+    """Draw the histogram of a numeric target."""
     counts, low, high = spread["histogram"], spread["min"], spread["max"]
     width = (high - low) / len(counts) or 1.0
     with drawing(WIDTH, 2.1) as figure:
@@ -109,7 +108,7 @@ def number_bars(t: Tongue, name: str, spread: Json) -> str:
 
 
 def sparkline(t: Tongue, spread: Json) -> str:
-    """A column's histogram, as small as a word."""
+    """Draw a column's histogram at the size of a word."""
     counts = spread["histogram"]
     tallest = max(max(counts), 1)
     bars = "".join(f"M{5 * i} 20v-{max(18 * c / tallest, 1):.0f}h4V20z" for i, c in enumerate(counts) if c)
@@ -120,7 +119,7 @@ def sparkline(t: Tongue, spread: Json) -> str:
 
 
 def _curves(t: Tongue, axis: Any, log: list[Json], names: Sequence[str], kept: Kept | None) -> None:
-    """One panel: the curves, and where the kept weights are."""
+    """Draw one panel: the curves, and the step of the kept weights."""
     everything: list[float] = []
     for name in names:
         steps, values = series(log, name)

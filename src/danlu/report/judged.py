@@ -1,6 +1,6 @@
-"""What the report shows of evaluation.json, section by section, as values for the template. Nothing is computed anew.
+"""The report's sections on evaluation.json, as values for the template. Nothing is recomputed.
 
-In: the evaluation as it was read. Out: for each section its figures and rows; empty where a task has no such section.
+In: the parsed evaluation. Out: figures and rows of each section; empty if a task has no such section.
 """
 
 import json
@@ -21,15 +21,15 @@ from danlu.report.tongue import Tongue
 from danlu.report.words import baseline_meaning, confusions, looks, slice_told, slices_told
 from danlu.report.writing import number, percent, rounded, short, signed
 
-MOST_ROWS = 500  # of a table of classes, so that the page stays small
-MOST_SLICES, FEW_SLICES = 25, 12  # of those that are worse, and where fewer are
-MOST_FOLDS = 20  # whose figures are told one by one
-WRONG = {"confidence": "wrong answer", "labels": "row", "tags": "sentence"}  # what worst errors are counted in
+MOST_ROWS = 500  # of the class table, so that the page stays small
+MOST_SLICES, FEW_SLICES = 25, 12  # most and fewest rows shown, depending on how many are worse
+MOST_FOLDS = 20  # listed one by one
+WRONG = {"confidence": "wrong answer", "labels": "row", "tags": "sentence"}  # the noun that counts worst errors
 OF_CLASSES = ("precision", "recall", "f1", "auroc", "average-precision")
 
 
 def judged(t: Tongue, evaluation: Json, worst: Json) -> Json:
-    """Every section that is made of an evaluation."""
+    """Build every section that is made from an evaluation."""
     test = evaluation.get("test", {})
     return {
         "metrics": _metrics(t, evaluation),
@@ -47,7 +47,7 @@ def judged(t: Tongue, evaluation: Json, worst: Json) -> Json:
 
 
 def _metrics(t: Tongue, evaluation: Json) -> Json:
-    """The table of metrics: who is judged, on what, and the rows."""
+    """Build the table of metrics for the model and the baselines."""
     if not evaluation:
         return {}
     baselines = evaluation.get("baselines", {})
@@ -76,7 +76,7 @@ def _metrics(t: Tongue, evaluation: Json) -> Json:
 
 
 def _how(t: Tongue, how: Json) -> str:
-    """How intervals were made, in a sentence."""
+    """Describe how intervals were computed, in a sentence."""
     method, by = how["method"], how["resampled_by"]
     return t(
         "metrics.interval",
@@ -88,19 +88,19 @@ def _how(t: Tongue, how: Json) -> str:
 
 
 def bounds(figure: Json) -> str:
-    """An interval as a cell tells it; nothing where there is none."""
+    """Format an interval for a table cell; empty if there is none."""
     return f"{rounded(figure['low'])} – {rounded(figure['high'])}" if "low" in figure else ""
 
 
 def difference(figure: Json | None, metric: str) -> Json:
-    """A difference as a cell tells it.
+    """Format a difference for a table cell.
 
     Args:
-        figure: value, and low and high where there is an interval.
-        metric: tells whether more is better.
+        figure: value, and low and high if there is an interval.
+        metric: tells whether higher is better.
 
     Returns:
-        value, interval, sure: better or worse where 0 is surely not within, apart where the metric does not tell.
+        value, interval, sure: better or worse if the interval excludes 0, apart if the metric's direction is unknown.
     """
     if figure is None:
         return {"value": "", "interval": "", "sure": ""}
@@ -112,7 +112,7 @@ def difference(figure: Json | None, metric: str) -> Json:
 
 
 def _baselines(t: Tongue, evaluation: Json) -> Json:
-    """Paired differences on the test split: a row a metric, a column a baseline."""
+    """Build the paired differences on test: a row per metric, a column per baseline."""
     found = {
         name: each["differences"]["test"]
         for name, each in evaluation.get("baselines", {}).items()
@@ -129,7 +129,10 @@ def _baselines(t: Tongue, evaluation: Json) -> Json:
 
 
 def _classes(t: Tongue, test: Json) -> Json:
-    """The confusion matrix, drawn or told, and each class's figures on test; of labels and tags the latter alone."""
+    """Build the confusion matrix, drawn or in words, and the per-class table on test.
+
+    Multi-label and tagging tasks have the table only.
+    """
     each: dict[str, Json] = test.get("classes", {})
     if not each:
         return {}
@@ -161,7 +164,7 @@ def _of_class(figures: Json, name: str) -> tuple[Any, str]:
 
 
 def _curves(t: Tongue, test: Json, evaluation: Json) -> Json:
-    """ROC, precision and recall, calibration."""
+    """Draw the ROC, precision-recall and calibration curves."""
     curves = test.get("curves")
     if not curves:
         return {}
@@ -182,7 +185,7 @@ def _fitted_on(t: Tongue, decision: Json) -> str:
 
 
 def _thresholds(t: Tongue, evaluation: Json) -> Json:
-    """The table that the explorer moves in, and where it begins."""
+    """Build the table behind the threshold explorer, and its starting position."""
     table = evaluation.get("test", {}).get("thresholds")
     if not table:
         return {}
@@ -212,7 +215,7 @@ def _abstention(t: Tongue, test: Json) -> Json:
 
 
 def _slices(t: Tongue, evaluation: Json) -> Json:
-    """The worst parts of the test split."""
+    """Build the table of the worst slices of the test split."""
     slices = evaluation.get("slices") or {}
     if not slices.get("found"):
         return {}
@@ -230,7 +233,7 @@ def _slices(t: Tongue, evaluation: Json) -> Json:
 
 
 def _robustness(t: Tongue, evaluation: Json) -> Json:
-    """Every metric on the test rows as they are and on harder versions: a row a metric, a column a version."""
+    """Build the metrics on perturbed rows: a row per metric, a column per perturbation."""
     told = evaluation.get("robustness") or {}
     if not told.get("found"):
         return {}
@@ -245,24 +248,24 @@ def _robustness(t: Tongue, evaluation: Json) -> Json:
 
 
 def _harder(perturbation: Json, name: str) -> tuple[float | None, Json]:
-    """A metric on a harder version, and how it differs."""
+    """Return a metric on a perturbed version, and its difference."""
     return perturbation["metrics"].get(name, {}).get("value"), difference(perturbation["differences"].get(name), name)
 
 
 def _options(perturbation: Json) -> str:
-    """How strong it is: `std 0.2`."""
+    """Describe a perturbation's strength, such as `std 0.2`."""
     return ", ".join(
         f"{key} {number(value)}" for key, value in perturbation.items() if key not in ("name", "metrics", "differences")
     )
 
 
 def _with_value(found: list[Json]) -> list[Json]:
-    """Slices whose difference stands where a figure's value does; their own figure beside it."""
+    """Put each slice's difference under `value`, as metrics have it, and its metric under `own`."""
     return [{**each, "own": each["value"], "value": each["difference"]} for each in found]
 
 
 def _worst(t: Tongue, worst: Json) -> Json:
-    """The worst errors, and a sentence about which they are."""
+    """Build the worst errors and a sentence that explains the selection."""
     if not worst:
         return {}
     counted = {"count": t.counted(worst["count"], WRONG[worst["by"]])} if worst["by"] in WRONG else {}
@@ -270,7 +273,7 @@ def _worst(t: Tongue, worst: Json) -> Json:
 
 
 def _folds(t: Tongue, evaluation: Json) -> Json:
-    """Each metric over the folds."""
+    """Build the table of metrics over the folds."""
     folds = evaluation.get("folds")
     if not folds:
         return {}

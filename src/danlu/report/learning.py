@@ -1,6 +1,6 @@
-"""What the curves of training and validation loss say together: whether the model learned too little or by heart.
+"""Diagnosis of training and validation loss curves: overfitting, underfitting or stopped too early.
 
-In: metrics.jsonl as it was read. Out: values that the report's sentences and pictures are made of.
+In: the parsed metrics.jsonl. Out: values for the report's sentences and figures.
 """
 
 import math
@@ -11,23 +11,23 @@ from danlu.report.readings import TRIVIAL, Json, series, value_of
 
 Sign = Literal["overfitting", "underfitting", "unfinished", "wide gap", "fine"]
 
-LEAST = 3  # validations without which curves say nothing
-RISE = 0.05  # of its best value that validation loss must rise by to be more than noise
-STILL_FALLING = 0.02  # share that the last quarter of a run still gained
-WIDE = 0.5  # share of the validation loss that training loss lies below it
-HARDLY = 0.9  # of the trivial answer's loss: who needs that much has learned hardly anything
+LEAST = 3  # minimum validations for a diagnosis
+RISE = 0.05  # relative rise of validation loss above its best that is more than noise
+STILL_FALLING = 0.02  # relative improvement in the last quarter of a run
+WIDE = 0.5  # relative gap of training loss below validation loss
+HARDLY = 0.9  # of the trivial baseline's loss: above this, hardly anything was learned
 
 
 @dataclass(frozen=True)
 class Learning:
-    """How a model learned.
+    """Hold the diagnosis of a training.
 
     Attributes:
-        sign: what the curves suggest.
-        best_step: where validation loss was least.
-        training, validation: the losses there.
+        sign: the diagnosis.
+        best_step: the step of the lowest validation loss.
+        training, validation: the losses at that step.
         last_training, last_validation: the losses at the end.
-        grown: whether steps are rounds of a model that fits itself, which has no learning rate of an optimizer.
+        grown: whether steps are boosting rounds, which have no optimizer learning rate.
     """
 
     sign: Sign
@@ -40,7 +40,7 @@ class Learning:
 
 
 def learning(log: list[Json], evaluation: Json) -> Learning | None:
-    """Read the curves; None where there are too few points to say anything."""
+    """Diagnose the curves; None if there are too few points."""
     steps, validation = series(log, "validation/loss")
     training = training_at(log, steps)
     if len(steps) < LEAST or training is None:
@@ -58,7 +58,7 @@ def learning(log: list[Json], evaluation: Json) -> Learning | None:
 
 
 def training_at(log: list[Json], steps: list[int]) -> list[float] | None:
-    """The mean training loss logged since the validation before, at the steps of each validation; None without any."""
+    """Average the training loss since the previous validation, for each validation; None if missing."""
     logged, losses = series(log, "train/loss")
     means: list[float] = []
     for before, step in zip((0, *steps), steps, strict=False):
@@ -87,7 +87,7 @@ def _sign(training: list[float], validation: list[float], best: int, trivial: fl
 
 
 def _trivial_loss(evaluation: Json) -> float | None:
-    """The validation loss of the answer that never looks at the input, where it is the same kind of loss."""
+    """Return the validation loss of a trivial baseline, if it is the same loss."""
     for name, judged in evaluation.get("baselines", {}).items():
         if name in TRIVIAL:
             perplexity = value_of(judged.get("validation", {}), "perplexity")

@@ -1,7 +1,7 @@
-"""report.html, put together: what is in the run directory, read once, and handed to the page's template.
+"""report.html: read the files of a run directory once and fill the page's template.
 
-In: a run directory. Out: one file that loads nothing. Sentences are made in words.py, pictures in figures.py and
-curve_figures.py, the template is filled in by rendering.py.
+In: a run directory. Out: one self-contained file. Sections, figures and sentences come from the modules beside this
+one; render.py fills the template.
 """
 
 import shlex
@@ -36,7 +36,7 @@ def write_report(run: RunDirectory, language: str = "en") -> Path:
         the page's path.
 
     Raises:
-        ArgumentError: there is no such language.
+        ArgumentError: the language is not supported.
         ArtifactError: a file is missing or damaged, or the page cannot be written.
     """
     t = tongue_of(language)
@@ -63,13 +63,13 @@ def write_report(run: RunDirectory, language: str = "en") -> Path:
 
 
 def _worst(run: RunDirectory) -> Json:
-    """The worst errors as evaluation left them; nothing where it did not."""
+    """Read the worst errors that evaluation has written; empty if there are none."""
     file = run.path / "predictions" / WORST
     return dict(read_json(file)) if file.is_file() else {}
 
 
 def _training(t: Tongue, run: RunDirectory, evaluation: Json) -> Json:
-    """How training went: which weights were kept, what the curves say, what was noticed, how fast it was."""
+    """Build the section on training: kept weights, diagnosis, alarms, throughput."""
     log, searched = run.metrics(), run.path / LR_RANGE
     return {
         "figure": training_curves(t, log),
@@ -82,7 +82,7 @@ def _training(t: Tongue, run: RunDirectory, evaluation: Json) -> Json:
 
 
 def environment_rows(environment: Json) -> list[tuple[str, str]]:
-    """The environment as rows; what has parts is written in one line."""
+    """Return the environment as rows; nested values on one line."""
     return [(name, _line(name, value)) for name, value in environment.items() if value is not None]
 
 

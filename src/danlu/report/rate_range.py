@@ -1,4 +1,4 @@
-"""The picture of a learning-rate range test: a file of its own, `lr-range.svg` in the run."""
+"""The plot of a learning-rate range test: a file of its own, `lr-range.svg` in the run."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from danlu.report.writing import number
 
 
 def rate_range(rates: Sequence[float], losses: Sequence[float], suggested: float) -> str:
-    """The smoothed loss by learning rate, and where the suggested rate is, as the text of an SVG file."""
+    """Plot smoothed loss by learning rate and the suggestion, as SVG text."""
     with drawing(WIDTH, 2.7) as figure:
         axis = figure.subplots()
         axis.plot(rates, losses, color=FIRST, linewidth=2.0)
@@ -15,7 +15,7 @@ def rate_range(rates: Sequence[float], losses: Sequence[float], suggested: float
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:g}")  # the default writes powers in TeX, which needs parse_math
         axis.set(xlabel="learning rate", ylabel="training loss, smoothed")
-        # Where training diverges is of no interest but that it does.
+        # Only that training diverges matters, not how far.
         axis.set_ylim(top=min(max(losses), 1.5 * losses[0]) if losses[0] > 0 else None)
         axis.grid(axis="y", color=FAINT, linewidth=0.5)
         axis.set_axisbelow(True)

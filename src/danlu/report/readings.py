@@ -1,6 +1,6 @@
-"""What a run's files mean, as plain values: comparisons with the baselines, metric rows, the kept step, confusions.
+"""Plain values from a run's files: comparisons with baselines, metric rows, the kept step, confusions.
 
-In: evaluation.json and metrics.jsonl as they were read. Out: values that words, tables and figures are made of.
+In: the parsed evaluation.json and metrics.jsonl. Out: values for sentences, tables and figures.
 """
 
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from danlu.evaluation.metrics import METRICS
 Json = dict[str, Any]
 Standing = Literal["ahead of", "level with", "behind"]
 
-SPLITS = ("test", "validation")  # what a reader should look at first is first
-LEVEL = 1e-9  # figures nearer than this, relative to their size where that is above 1, differ by rounding alone
-TRIVIAL = frozenset({"majority", "mean", "unigram"})  # baselines that never look at the input
+SPLITS = ("test", "validation")  # in the order of the page
+LEVEL = 1e-9  # closer values are equal up to rounding; relative for values above 1
+TRIVIAL = frozenset({"majority", "mean", "unigram"})  # baselines that ignore the input
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The model beside one baseline, by the main metric on test.
+    """Compare the model with one baseline by the main metric on test.
 
     Attributes:
-        gap: how far apart the two are, never negative.
-        low, high: the interval of the model's figure less the other's, on the same samples; None where there is none.
-        trivial: whether the baseline answers without looking at the input.
+        gap: the absolute difference.
+        low, high: the interval of model minus baseline on the same samples; None if there is none.
+        trivial: whether the baseline ignores the input.
     """
 
     baseline: str
@@ -43,7 +43,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of the metrics table; `best` is whether none on the test split is better."""
+    """Hold one cell of the metrics table.
+
+    `best` is whether no other on the test split is better.
+    """
 
     value: float | None
     best: bool = False
@@ -51,10 +54,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric: what it means, which way is better, and split -> the figures of the model and of each baseline.
+    """Hold one metric: description, direction, and split -> values of model and baselines.
 
     Attributes:
-        direction: higher, lower, or nothing where that is not known.
+        direction: higher, lower, or empty if unknown.
     """
 
     name: str
@@ -65,7 +68,7 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class Kept:
-    """The step whose weights the model has, and what it was chosen by."""
+    """Hold the step of the kept weights and the metric that chose it."""
 
     step: int
     metric: str
@@ -74,7 +77,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Confused:
-    """A class, what it was taken for, and how often."""
+    """Hold a class, the class it was mistaken for, and the count."""
 
     truth: str
     answer: str
@@ -82,12 +85,12 @@ class Confused:
 
 
 def splits_of(evaluation: Json) -> tuple[str, ...]:
-    """The splits that were judged; a model that learned from all rows that do not test has no validation."""
+    """Return the evaluated splits; a model trained on all non-test rows has no validation."""
     return tuple(split for split in SPLITS if split in evaluation)
 
 
 def compare(evaluation: Json) -> list[Comparison]:
-    """The model beside every baseline that has the main metric on test, in the order they were written."""
+    """Compare the model with every baseline that has the main metric on test, in order."""
     metric, model = main_metric(evaluation), main_value(evaluation)
     if model is None:
         return []
@@ -104,35 +107,35 @@ def compare(evaluation: Json) -> list[Comparison]:
 
 
 def standing(model: float, other: float, higher_is_better: bool) -> Standing:
-    """Where the model stands beside another figure."""
+    """Compare the model's value with another."""
     if level(model, other):
         return "level with"
     return "ahead of" if (model > other) == higher_is_better else "behind"
 
 
 def level(one: float, other: float) -> bool:
-    """Whether two figures are the same but for rounding."""
+    """Return whether two values are equal up to rounding."""
     return abs(one - other) <= LEVEL * max(1.0, abs(one), abs(other))
 
 
 def main_metric(evaluation: Json) -> str:
-    """The metric that sums the run up."""
+    """Return the metric that sums up the run."""
     return str(evaluation["main"]["metric"])
 
 
 def main_value(evaluation: Json) -> float | None:
-    """The main metric on test; None where it is undefined there."""
+    """Return the main metric on test; None if undefined."""
     return value_of(evaluation.get("test", {}), main_metric(evaluation))
 
 
 def value_of(figures: Json, metric: str) -> float | None:
-    """A split's figure; None where the metric is undefined for it."""
+    """Return a metric of a split; None if undefined."""
     figure = figures.get(metric)
     return float(figure["value"]) if isinstance(figure, dict) and "value" in figure else None
 
 
 def metric_rows(evaluation: Json) -> list[MetricRow]:
-    """Every metric that any split has, the main one first."""
+    """Return every metric that any split has, the main one first."""
     main = main_metric(evaluation)
     names = [name for split in splits_of(evaluation) for name, figure in evaluation[split].items() if "value" in figure]
     ordered = sorted(dict.fromkeys(names), key=lambda name: name != main)
@@ -154,7 +157,7 @@ def _metric_row(name: str, evaluation: Json) -> MetricRow:
 
 
 def _marked(values: list[float | None], higher_is_better: bool | None) -> tuple[Figure, ...]:
-    """The best of a row marked, all of them where several share the place; nothing where there is no rival."""
+    """Mark the best values of a row, ties included; none without a rival."""
     present = [value for value in values if value is not None]
     if higher_is_better is None or len(present) < 2:
         return tuple(map(Figure, values))
@@ -163,21 +166,21 @@ def _marked(values: list[float | None], higher_is_better: bool | None) -> tuple[
 
 
 def validation_metrics(log: list[Json]) -> list[str]:
-    """The validation metrics of metrics.jsonl, the loss first."""
+    """Return the validation metrics of metrics.jsonl, the loss first."""
     names = dict.fromkeys(key for line in log for key in line if key.startswith("validation/"))
     return sorted(names, key=lambda name: name != "validation/loss")
 
 
 def series(log: list[Json], name: str) -> tuple[list[int], list[float]]:
-    """The steps at which a metric was logged, and its values."""
+    """Return the steps at which a metric was logged, and its values."""
     points = [(int(line["step"]), float(line[name])) for line in log if name in line]
     return [step for step, _ in points], [value for _, value in points]
 
 
 def kept_step(log: list[Json]) -> Kept | None:
-    """The first best validation.
+    """Return the first best validation.
 
-    Training logs the validation loss, and beside it the metric that it watches where that is another one.
+    Training logs the validation loss, and the watched metric if that is another one.
     """
     names = validation_metrics(log)
     if not names:
@@ -190,7 +193,7 @@ def kept_step(log: list[Json]) -> Kept | None:
 
 
 def most_confused(confusion: Json, most: int = 10) -> list[Confused]:
-    """The commonest mistakes, commonest first."""
+    """Return the most frequent confusions, most frequent first."""
     labels, counts = confusion["labels"], confusion["counts"]
     found = [
         Confused(labels[truth], labels[answer], count)

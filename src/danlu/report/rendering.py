@@ -1,6 +1,6 @@
-"""Pages from templates: one file that holds its style and its script, and that a browser lets do nothing else.
+"""HTML pages from templates: one file with its own style and script, and a policy that forbids everything else.
 
-In: a template's name and values. Out: HTML. Whatever comes from the data is escaped by the template.
+In: a template's name and values. Out: HTML. The template escapes everything that comes from the data.
 """
 
 import base64
@@ -11,11 +11,11 @@ from typing import Any
 from danlu.report.tongue import Tongue
 from danlu.report.writing import number, rounded, short
 
-MOST_COLUMNS = 30  # shown at once; the others open on demand
+MOST_COLUMNS = 30  # shown at first; the others unfold
 
 
 def render(template: str, t: Tongue, **values: Any) -> str:
-    """A page in one language."""
+    """Render a page in one language."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -31,7 +31,7 @@ def render(template: str, t: Tongue, **values: Any) -> str:
     return environment.get_template(template).render(
         style=_read("style.css"),
         script=script,
-        # A page may run this very script and no other; should a value ever escape its escaping, it stays text.
+        # The policy allows this script only: should a value ever get past the escaping, it cannot run.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         most_columns=MOST_COLUMNS,
         **values,

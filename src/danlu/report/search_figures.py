@@ -1,6 +1,6 @@
-"""The pictures of a search: its metric by trial, and by the values of each key.
+"""Figures of a hyperparameter search: its metric by trial, and by the values of each key.
 
-In: the trials that ended, and what was searched. Out: SVG text.
+In: the finished trials and the search space. Out: SVG text.
 """
 
 import json
@@ -14,14 +14,14 @@ from danlu.report.svg import FAINT, FIRST, INK, SECOND, WIDTH, as_svg, drawing
 from danlu.report.tongue import Tongue
 from danlu.report.writing import number, short
 
-LOG_RANGE = 50.0  # figures that differ by more are drawn on a logarithmic scale
-BEYOND = 4.0  # times the way from the best to the median that a figure may lie beyond the median and be in its place
-SMALL = 2.9  # inches: two beside each other fill a page
-MOST_CHOICES = 12  # that have room for their names
+LOG_RANGE = 50.0  # values that differ by a larger factor get a logarithmic scale
+BEYOND = 4.0  # times the distance from best to median; values further beyond the median are clipped
+SMALL = 2.9  # inches: two side by side fill the page
+MOST_CHOICES = 12  # more have no room for their names
 
 
 def progress(t: Tongue, trials: Sequence[Trial], best_so_far: Sequence[float | None], higher_is_better: bool) -> str:
-    """Every trial's figure, those that failed, and the best so far."""
+    """Draw every trial's value, failed trials, and the best value so far."""
     done = [trial for trial in trials if trial.value is not None]
     failed = [trial.number + 1 for trial in trials if trial.value is None]
     steps = [(trial.number + 1, best) for trial, best in zip(trials, best_so_far, strict=True) if best is not None]
@@ -48,7 +48,7 @@ def progress(t: Tongue, trials: Sequence[Trial], best_so_far: Sequence[float | N
 
 
 def by_key(t: Tongue, key: str, searched: Searched, done: Sequence[Trial], best: Trial, higher_is_better: bool) -> str:
-    """The figures of the trials by what they had under one key."""
+    """Draw the trials' values over one key of the search space."""
     with drawing(SMALL, 2.3) as figure:
         axis = figure.subplots()
         shown = _figures(axis, done, higher_is_better)
@@ -63,7 +63,7 @@ def by_key(t: Tongue, key: str, searched: Searched, done: Sequence[Trial], best:
 
 
 def shown_value(value: Any) -> str:
-    """What a trial had under a key, in few words: a section as `mlp hidden [64]`."""
+    """Format a trial's value of a key; a section such as `mlp hidden [64]`."""
     if isinstance(value, dict):
         name = value.get("name")
         parts = [f"{key} {shown_value(each)}" for key, each in value.items() if key != "name"]
@@ -74,7 +74,7 @@ def shown_value(value: Any) -> str:
 
 
 def _figures(axis: Any, done: Sequence[Trial], higher_is_better: bool) -> list[float]:
-    """The figures as they are drawn: far worse ones at the edge, where a logarithm does not bring them near."""
+    """Return the values to draw, outliers clipped to the edge unless the axis is logarithmic."""
     values = [trial.value for trial in done if trial.value is not None]
     if min(values) > 0 and max(values) > LOG_RANGE * min(values):
         axis.set_yscale("log")
@@ -89,7 +89,7 @@ def _figures(axis: Any, done: Sequence[Trial], higher_is_better: bool) -> list[f
 
 
 def _places(axis: Any, searched: Searched, values: list[Any]) -> list[float]:
-    """Where values lie; choices get a place each, in their order in the recipe."""
+    """Return x positions; choices get one position each, in the recipe's order."""
     if isinstance(searched, LogRange):
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:g}")

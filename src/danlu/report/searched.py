@@ -1,7 +1,6 @@
-"""What the report shows of a search over recipes, as values for the template.
+"""The report's section on a hyperparameter search, as values for the template.
 
-In: a run's trials and the recipe that was asked for. Out: the section's sentences, rows and pictures; empty of a run
-that is no search.
+In: a run's trials and the recipe of the search. Out: sentences, rows and figures; empty for other runs.
 """
 
 import math
@@ -20,11 +19,11 @@ from danlu.report.writing import number, short
 
 MOST_TRIALS = 10
 MOST_FAILURES = 10
-AT_THE_END = 0.02  # of a range: a best value within this of its end is at the end
+AT_THE_END = 0.02  # of a range: closer to its end counts as at the end
 
 
 def searched(t: Tongue, run: RunDirectory) -> Json:
-    """Everything that the section shows."""
+    """Build the section on a search."""
     trials = kept_trials(run.path) if is_search(run.path) else []
     higher = bool(trials) and grows(trials[0].metric)
     best = best_of(trials, higher)
@@ -93,7 +92,7 @@ def _best_so_far(trials: Sequence[Trial], higher: bool) -> list[float | None]:
 
 
 def _at_an_end(value: object, among: Searched) -> bool:
-    """Whether a number lies at an end of its range."""
+    """Return whether a number lies at an end of its search range."""
     if isinstance(among, LogRange):
         assert isinstance(value, float | int)
         low, high = (math.log(end) for end in among.log)

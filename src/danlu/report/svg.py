@@ -1,7 +1,7 @@
-"""Pictures as elements of a page: matplotlib's SVG with the page's colours and font, that can do nothing.
+"""SVG figures inside a page: matplotlib's output with the page's colours and font, and no active content.
 
-In: matplotlib figures, or SVG files of a run. Out: SVG text, with role="img" and a label that says what it shows. No
-global state: figures are plain `Figure` objects, and matplotlib's settings are the same whatever the user's are.
+In: matplotlib figures, or SVG files of a run. Out: SVG text with role="img" and a label that describes it. No global
+state: figures are plain `Figure` objects, drawn with fixed matplotlib settings whatever the user's are.
 """
 
 import re
@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from danlu.core.errors import ArtifactError
 
-# Colours that stand for the page's, which differ between light and dark. Not #000000: matplotlib leaves that unsaid.
+# Placeholders for the page's colours, which differ between light and dark. Not #000000: matplotlib omits that.
 INK, FAINT, FIRST, SECOND = "#000001", "#000002", "#000003", "#000004"
 THIRD, FOURTH, FIFTH, SIXTH = "#000005", "#000006", "#000007", "#000008"
 PAGE_COLOURS = {
@@ -58,13 +58,13 @@ SVG_NAME = re.compile(r"\{[^}]*\}")
 
 
 def strokes(place: int) -> dict[str, Any]:
-    """The colour of the n-th of several curves, and its dashes, by which it is known without colour."""
+    """Return colour and dashes of the n-th curve, distinguishable without colour."""
     return {"color": SERIES[place % len(SERIES)], "linestyle": DASHES[(place // len(SERIES) + place) % len(DASHES)]}
 
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[Any]:
-    """A figure of so many inches, with our settings while it is drawn and saved."""
+    """Create a figure of a size in inches; use our settings until it is saved."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -76,30 +76,30 @@ def drawing(width: float, height: float) -> Iterator[Any]:
 
 
 def as_svg(figure: Any, name: str, label: str) -> str:
-    """A figure as an SVG element of the page: its colours and font, its label, ids that no other figure has."""
+    """Convert a figure to an SVG element of the page, with label and unique ids."""
     content = BytesIO()
     figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
     return _of_the_page(ElementTree.fromstring(content.getvalue()), name, label)  # noqa: S314 - matplotlib wrote it
 
 
 def inlined(file: Path, name: str, label: str) -> str:
-    """A picture that another stage left in the run, as an element of the page that can do nothing.
+    """Embed an SVG file of the run in the page, without active content.
 
     Raises:
-        ArtifactError: it is no picture.
+        ArtifactError: it is not an SVG image.
     """
     try:
         root = ElementTree.fromstring(file.read_bytes())  # noqa: S314 - of a run's own folder
         return _of_the_page(root, name, label)
     except (ElementTree.ParseError, KeyError, ValueError) as error:
-        raise ArtifactError(f"{file}: is no SVG picture ({error}); delete it") from error
+        raise ArtifactError(f"{file}: not an SVG image ({error}); delete it") from error
 
 
 def _of_the_page(root: ElementTree.Element, name: str, label: str) -> str:
-    """An SVG as a page holds it: the page's colours and font, ids that no other figure has, nothing that acts."""
+    """Adapt an SVG to the page: its colours and font, unique ids, nothing active."""
     for parent in list(root.iter()):
         for child in list(parent):
-            # Metadata is of no use here, the style would apply to the whole page, and the others act or load.
+            # Metadata is useless here, a style would apply to the whole page, and the others run code or load files.
             if SVG_NAME.sub("", child.tag) in ("metadata", "style", "script", "foreignObject", "image", "a"):
                 parent.remove(child)
     for element in root.iter():
@@ -119,7 +119,7 @@ def _of_the_page(root: ElementTree.Element, name: str, label: str) -> str:
 
 
 def standalone(figure: Any, name: str, label: str) -> str:
-    """A figure as the text of an SVG file: with colours of its own, on white."""
+    """Convert a figure to the text of an SVG file with fixed colours on white."""
     svg = as_svg(figure, name, label)
     for words, colour in FILE_COLOURS.items():
         svg = svg.replace(words, colour)
@@ -128,14 +128,14 @@ def standalone(figure: Any, name: str, label: str) -> str:
 
 
 def _harmless(key: str, value: str) -> bool:
-    """Whether an attribute neither acts nor leads out of the page."""
+    """Return whether an attribute neither runs code nor links outside the page."""
     if key.startswith("on"):
         return False
     return value.startswith("#") if key.endswith("href") else "url(" not in value or "url(#" in value
 
 
 def _inlined(key: str, value: str, name: str) -> str:
-    """An attribute's value once the SVG stands within a page."""
+    """Rewrite an attribute's value for an SVG inside a page."""
     if key == "id":
         return f"{name}-{value}"
     if key.endswith("href"):

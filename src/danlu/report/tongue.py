@@ -1,6 +1,6 @@
-"""A language that a page is written in. In: keys of the table of words and values. Out: what is said.
+"""Translation of page texts. In: keys of the locale tables and values. Out: text in one language.
 
-Numbers are written alike in every language. `A|B` in English is one of something and several of it.
+Numbers are formatted alike in every language. `A|B` in English holds singular and plural.
 """
 
 from collections.abc import Iterable
@@ -16,12 +16,12 @@ LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 @dataclass(frozen=True)
 class Tongue:
-    """Says things in one language."""
+    """Translate keys into one language."""
 
     language: Language
 
     def __call__(self, key: str, **values: Any) -> str:
-        """What stands in the table under a key, with values in their places."""
+        """Return the text of a key, with values filled in."""
         said = WORDS[key][LANGUAGES.index(self.language)]
         return said.format(**values) if values else said
 
@@ -29,39 +29,39 @@ class Tongue:
         return key in WORDS
 
     def book(self, without: str, begin: str = "") -> dict[str, str]:
-        """Everything under keys that begin so, in this language.
+        """Return all texts whose key starts with `without + begin`, in this language.
 
         Args:
-            without: the part of their beginning that the keys are given without.
-            begin: the rest of it.
+            without: the part of the prefix that is removed from the keys.
+            begin: the rest of the prefix.
         """
         place = LANGUAGES.index(self.language)
         found = {key: said[place] for key, said in WORDS.items() if key.startswith(without + begin)}
         return {key.removeprefix(without): said for key, said in found.items()}
 
     def counted(self, count: int, noun: str) -> str:
-        """A count with its noun: `1 row`, `1,797 images`."""
+        """Format a count with its noun: `1 row`, `1,797 images`."""
         one, _, several = self(f"noun.{noun}").partition("|")
         return f"{count:,} {one if count == 1 or not several else several}"
 
     def joined(self, parts: Iterable[str]) -> str:
-        """Things one after the other."""
+        """Join items with the language's separator."""
         return self("between").join(parts)
 
     def told(self, sentences: Iterable[str]) -> str:
-        """Sentences one after the other."""
+        """Join sentences."""
         return self("after a sentence").join(sentences)
 
     def split(self, name: str) -> str:
-        """A split's name; as it is where it is none of ours."""
+        """Return a split's name; unknown names stay as they are."""
         return self(f"split.{name}") if self.has(f"split.{name}") else name
 
 
 def tongue_of(language: str) -> Tongue:
-    """The language of a name.
+    """Return the translator of a language.
 
     Raises:
-        ArgumentError: nothing is written in it.
+        ArgumentError: the language is not supported.
     """
     for known in LANGUAGES:
         if language == known:

@@ -1,7 +1,7 @@
 """The report's sentences, in plain words and without flattery, in the page's language.
 
-In: the profile and the evaluation as they were read. Out: strings, not yet escaped for HTML. What the words are stands
-in the table `wording`; which of them are said is decided here.
+In: the parsed profile and evaluation. Out: strings, not yet escaped for HTML. The texts stand in the locale tables;
+which of them are used is decided here.
 """
 
 import math
@@ -16,8 +16,8 @@ from danlu.report.readings import Comparison, Confused, Json, Kept, compare, mai
 from danlu.report.tongue import Tongue
 from danlu.report.writing import number, percent, rounded, short, signed
 
-FEW = 100  # test samples below which a figure says little
-SMALL = 0.01  # of a figure: two errors or perplexities that differ by less are not told apart with confidence
+FEW = 100  # with fewer test samples a metric says little
+SMALL = 0.01  # relative difference below which two errors or perplexities are not clearly different
 NOUNS = {
     "tabular": "row",
     "image": "image",
@@ -31,7 +31,7 @@ RANGE = re.compile(r"(?P<of>.*) (?P<low>\S+) to (?P<high>\S+)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Verdict:
-    """One baseline's comparison: the standing in a word, and the sentence about it."""
+    """Hold the comparison with one baseline: the standing in a word, and a sentence."""
 
     standing: str
     baseline: str
@@ -40,14 +40,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Summary:
-    """The first section of the page.
+    """Hold the first section of the page.
 
     Attributes:
-        opening: what was predicted, from how much, and how well, in a paragraph.
-        verdicts: one a baseline.
-        worth: whether the model earns its cost; empty where there is no interval to judge by.
-        advice: what a reader should do where a simpler model is as good; empty otherwise.
-        slices: whether parts of the test split are answered worse.
+        opening: the task, the amount of data and the result, in a paragraph.
+        verdicts: one per baseline.
+        worth: whether the model earns its cost; empty without an interval.
+        advice: what to do if a simpler model is as good; empty otherwise.
+        slices: whether some slices of the test split are worse.
         caution: how much the test split can tell.
     """
 
@@ -60,7 +60,7 @@ class Summary:
 
 
 def summarise(t: Tongue, profile: Json, evaluation: Json) -> Summary:
-    """Say what was predicted, how well, and whether a simpler model would have done."""
+    """Summarize the task, the result, and whether a simpler model would have sufficed."""
     opening = [_predicted(t, profile), _parts(t, profile)]
     if not evaluation:
         return Summary(t.told([*opening, t("not evaluated")]))
@@ -84,7 +84,7 @@ def summarise(t: Tongue, profile: Json, evaluation: Json) -> Summary:
 
 
 def confusions(t: Tongue, pairs: list[Confused]) -> str:
-    """The commonest mistakes in a sentence."""
+    """Describe the most frequent confusions in a sentence."""
     if not pairs:
         return t("confusions.none")
     told = [
@@ -95,7 +95,7 @@ def confusions(t: Tongue, pairs: list[Confused]) -> str:
 
 
 def kept(t: Tongue, step: Kept | None) -> str:
-    """Which weights the model has, and why."""
+    """Say which weights were kept, and why."""
     if step is None:
         return t("kept.none")
     metric = step.metric.removeprefix("validation/")
@@ -103,7 +103,7 @@ def kept(t: Tongue, step: Kept | None) -> str:
 
 
 def learned(t: Tongue, how: Learning | None) -> tuple[str, ...]:
-    """What the curves suggest, and what to try; nothing where they say nothing."""
+    """Describe the curve diagnosis and suggest remedies; empty without one."""
     if how is None:
         return ()
     away = how.validation - how.training
@@ -120,7 +120,7 @@ def learned(t: Tongue, how: Learning | None) -> tuple[str, ...]:
 
 
 def throughput(t: Tongue, lines: list[Json]) -> str:
-    """How fast training went, in a sentence; nothing where that was not measured."""
+    """Describe the training throughput in a sentence; empty if not measured."""
     if not lines:
         return ""
     tokens = memory = share = ""
@@ -137,7 +137,7 @@ def throughput(t: Tongue, lines: list[Json]) -> str:
 
 
 def spread(t: Tongue, column: Json) -> str:
-    """What a column's values are, in one line; nothing where the profile has not looked."""
+    """Describe a column's values on one line; empty if the profile has none."""
     if "median" in column:
         low, middle, high = (number(column[key]) for key in ("min", "median", "max"))
         return t("spread", low=low, middle=middle, high=high)
@@ -150,7 +150,7 @@ def spread(t: Tongue, column: Json) -> str:
 
 
 def slices_told(t: Tongue, evaluation: Json) -> str:
-    """Whether parts of the test split are answered worse; nothing where it was not looked."""
+    """Say whether some slices of the test split are worse; empty without slices."""
     slices = evaluation.get("slices") or {}
     if not slices.get("found"):
         return ""
@@ -170,7 +170,7 @@ def slices_told(t: Tongue, evaluation: Json) -> str:
 
 
 def slice_told(t: Tongue, each: Json) -> str:
-    """What the samples of a slice have in common, as the page's language says it."""
+    """Describe the samples of a slice in the page's language."""
     told, column = str(each["slice"]), short(each["column"], 40)
     if each["kind"] == "missing":
         return t("slice.missing", column=column)
@@ -181,12 +181,12 @@ def slice_told(t: Tongue, each: Json) -> str:
 
 
 def looks(t: Tongue, count: int) -> str:
-    """How often the test split was judged, and what follows."""
+    """Say how often the test split was evaluated, and what follows."""
     return t("looks.once") if count == 1 else t("looks.several", count=count)
 
 
 def _named(t: Tongue, metric: str) -> str:
-    """A metric's name; the loss has no meaning of its own."""
+    """Return a metric's name; the loss is translated."""
     return t("axis.loss") if metric == "loss" else metric
 
 
@@ -239,7 +239,7 @@ def _interval(t: Tongue, figure: Json, confidence: float, sign: bool = False) ->
 
 
 def _verdict(t: Tongue, each: Comparison, samples: int, confidence: float) -> str:
-    """The sentence about one baseline, after its name."""
+    """Return the sentence about one baseline that follows its name."""
     told = baseline_meaning(t, each.baseline, each.meaning)
     meaning = t("in brackets", what=told) if told else ""
     if each.standing == "level with":
@@ -261,12 +261,12 @@ def _verdict(t: Tongue, each: Comparison, samples: int, confidence: float) -> st
 
 
 def baseline_meaning(t: Tongue, name: str, meaning: str) -> str:
-    """What a baseline is: as the run says in English, else as the table says, where it knows the name."""
+    """Describe a baseline: the run's own text in English, else the known translation."""
     return meaning if t.language == "en" or not t.has(f"baseline.{name}") else t(f"baseline.{name}")
 
 
 def _gap(t: Tongue, each: Comparison, samples: int) -> str:
-    """How far apart the two are, in the terms that the metric is thought of."""
+    """Describe a difference in the usual terms of the metric."""
     if each.metric == "perplexity":
         side = "below" if each.model < each.other else "above"
         return t(f"gap.{side}", share=f"{each.gap / each.other:.1%}")
@@ -277,9 +277,9 @@ def _gap(t: Tongue, each: Comparison, samples: int) -> str:
 
 
 def _may_be_chance(each: Comparison, samples: int) -> bool:
-    """Whether the interval of the difference, on the same samples, has 0 within.
+    """Return whether the paired difference's interval contains 0.
 
-    Without one: whether two accuracies differ by less than two standard errors, which errs towards doubt; other
+    Without an interval: whether two accuracies differ by less than two standard errors, which errs towards doubt; other
     metrics, by little.
     """
     if each.low is not None and each.high is not None:
@@ -291,7 +291,7 @@ def _may_be_chance(each: Comparison, samples: int) -> bool:
 
 
 def _worth(t: Tongue, comparisons: list[Comparison], samples: int) -> str:
-    """Whether the model earns its cost; said only where every comparison has an interval."""
+    """Say whether the model earns its cost, if every comparison has an interval."""
     if not comparisons or any(each.low is None for each in comparisons):
         return ""
     rivals = [e.baseline for e in comparisons if e.standing != "ahead of" or _may_be_chance(e, samples)]
@@ -299,7 +299,7 @@ def _worth(t: Tongue, comparisons: list[Comparison], samples: int) -> str:
 
 
 def _advice(t: Tongue, each: Comparison, samples: int) -> str:
-    """What follows from not being clearly ahead of a baseline."""
+    """Advise if the model is not clearly ahead of a baseline."""
     told: dict[str, Any] = {"standing": t(f"standing.{each.standing}"), "baseline": each.baseline}
     if each.standing == "ahead of":
         return t("advice.chance", **told) if _may_be_chance(each, samples) else ""

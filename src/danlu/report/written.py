@@ -1,7 +1,7 @@
-"""What a run wrote down in English, findings and alarms, said in the page's language.
+"""Translation of findings and alarms that a run has recorded in English.
 
-In: entries of profile.json and alarms.jsonl. Out: the same with sentences to show and the language that they are in.
-An entry of an older danlu, or of a newer one, stays in English.
+In: entries of profile.json and alarms.jsonl. Out: the same entries with translated sentences and their language.
+Entries of an older or newer danlu stay in English.
 """
 
 from danlu.core.sentences import places, recognise, sentence
@@ -11,17 +11,17 @@ from danlu.report.tongue import Tongue
 
 
 def findings(t: Tongue, profile: Json) -> list[Json]:
-    """What the audit found; `line` is whether the cure is a line of the recipe and no advice in words."""
+    """Translate the audit's findings; `line` marks cures that are a recipe line."""
     return [_finding(t, each) for each in profile["findings"]]
 
 
 def alarms(t: Tongue, lines: list[Json]) -> list[Json]:
-    """What was noticed while training."""
+    """Translate the alarms of training."""
     return [_alarm(t, each) for each in lines]
 
 
 def reason(t: Tongue, said: str) -> str:
-    """Why data was taken as it is, known again by its English template; as it stands where that is not ours."""
+    """Translate a reason recognized by its English template; others stay unchanged."""
     found = recognise(REASONS, said)
     return said if found is None or t.language == "en" else t(f"reason.{found[0]}", **found[1])
 
@@ -48,7 +48,7 @@ def _alarm(t: Tongue, line: Json) -> Json:
 
 
 def said(t: Tongue, table: str, entry: Json, part: str) -> str | None:
-    """What is said under an entry's key; None where it has none that is known, or a figure lacks."""
+    """Translate an entry by its key; None if the key or a value is missing."""
     key, figures = f"{entry.get('key', '')}{part}", entry.get("figures", {})
     book = t.book(f"{table}.")
     if key not in book or not places(book[key]) <= set(figures):

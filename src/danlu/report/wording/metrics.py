@@ -66,7 +66,7 @@ AVERAGES = {"-micro": EVERY, "-weighted": BY_SIZE, "-positive": POSITIVE}
 
 
 def _chinese(name: str) -> str:
-    """A metric's meaning; that of an average is put together."""
+    """Return a metric's meaning; an average's is composed."""
     for ending, told in AVERAGES.items():
         if name not in CHINESE and name.endswith(ending):
             return CHINESE[name.removesuffix(ending)] + told
