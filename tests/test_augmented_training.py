@@ -261,7 +261,7 @@ def test_the_recipe_of_the_design_is_valid(image_folder: Path) -> None:
     ("data", "message"),
     [
         ({"augment": [{"random-crop": {"size": 48}}], "image_size": 64}, "makes images of 48 pixels, data.image_size"),
-        ({"augment": ["random-crop", "random-crop"]}, "may stand in the list once"),
+        ({"augment": ["random-crop", "random-crop"]}, "may appear only once in the list"),
         ({"augment": ["delete-tokens"]}, "delete-tokens takes text data"),
         ({"augment": [{"random-crop": {"scale": [0.9, 0.2]}}]}, "must not be above the second, got 0.9 and 0.2"),
         ({"augment": [{"rotat": 10}]}, "rotat"),
@@ -374,7 +374,7 @@ def test_visualize_writes_a_contact_sheet(image_recipe: dict[str, Any], tmp_path
     path = package.visualize(recipe, output=tmp_path / "sheet.png", samples=3, epochs=4)
     with Image.open(path) as sheet:
         assert sheet.width > sheet.height > 300
-    with pytest.raises(ArgumentError, match="there already"):
+    with pytest.raises(ArgumentError, match="exists already"):
         package.visualize(recipe, output=path)
     with pytest.raises(ArgumentError, match=r"shown as \.png"):
         package.visualize(recipe, output=tmp_path / "sheet.html")

@@ -36,7 +36,7 @@ def refused(danlu: Command, tmp_path: Path) -> Refusal:
         done = danlu("run", recipe, *arguments, cwd=tmp_path)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
-        assert "not foreseen" not in done.stderr
+        assert "unexpected error" not in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
         assert done.stdout == ""
         assert not (tmp_path / "runs").exists()

@@ -46,7 +46,7 @@ def test_figures_of_known_networks_are_those_that_are_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [({"like": "no-such-*"}, "no model is like"), ({"task": "x"}, "say one")]
+    ("options", "words"), [({"like": "no-such-*"}, "no model matches"), ({"task": "x"}, "unknown task")]
 )
 def test_what_is_not_there_is_said(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
@@ -148,7 +148,7 @@ def test_a_recipe_goes_before_the_size_in_the_common_words_and_in_the_architectu
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ({"name": "mlp", "hidden": [512, 512]}, r"[\d,]+ weights are trained on 124 samples, [\d,]+ each.*size: small"),
+        ({"name": "mlp", "hidden": [512, 512]}, r"[\d,]+ weights are trained on 124 samples, [\d,]+ per .*size: small"),
         ({"name": "linear"}, None),
     ],
 )

@@ -68,7 +68,7 @@ def test_a_speaker_learns_from_another_and_goes_on_bit_by_bit(
     lesson = {"distill": {"teacher": str(speaker)}, "checkpoint": {"every_steps": 3, "keep": 4}, "accumulate": 2}
     asked = speaking(corpus_folder, "qwen2", **lesson)
     whole = package.train(asked, output=tmp_path, name="whole").path
-    assert "the teacher is asked in every step, of every token" in capsys.readouterr().err
+    assert "the teacher runs in every training step, on every token" in capsys.readouterr().err
     assert_goes_on(whole, tmp_path)
 
 
@@ -84,11 +84,11 @@ def training_losses(run: RunDirectory) -> list[float]:
 
 def test_what_tokens_cannot_be_taught_is_refused(corpus_folder: Path, speaker: Path, tmp_path: Path) -> None:
     lesson = {"teacher": str(speaker)}
-    with pytest.raises(RecipeError, match="is of samples that are answered as a whole"):
+    with pytest.raises(RecipeError, match="needs one prediction per sample"):
         package.train(speaking(corpus_folder, distill={**lesson, "hidden": {}}), output=tmp_path)
     with pytest.raises(RecipeError, match="is of logits that are never whole"):
         package.check(speaking(corpus_folder, distill=lesson, memory={"loss_chunk": 64}))
     other = speaking(corpus_folder, distill=lesson)
     other["data"]["vocabulary"] = 420
-    with pytest.raises(ArgumentError, match="cannot be asked of every token"):
+    with pytest.raises(ArgumentError, match="cannot run on every token"):
         package.train(other, output=tmp_path)

@@ -154,7 +154,7 @@ def test_a_run_whose_samples_change_asks_its_teacher_in_each_step(
     )
     asked["data"]["augment"] = [{"rotate": {"degrees": 20}}, "mixup"]
     whole = package.train(asked, output=tmp_path, name="whole").path
-    assert "the teacher is asked in every step" in capsys.readouterr().err
+    assert "the teacher runs in every training step" in capsys.readouterr().err
     assert_goes_on(whole, tmp_path)
 
 
@@ -212,7 +212,7 @@ def test_another_teacher_than_before_is_refused_when_a_run_goes_on(teacher: Path
     shutil.rmtree(own)
     other = package.run(recipe(epochs=1), output=tmp_path, name="other")
     shutil.copytree(other.path, own)
-    with pytest.raises(ArtifactError, match=r"its teacher .* is no longer the one"):
+    with pytest.raises(ArtifactError, match=r"the teacher .* has changed since the run started"):
         package.resume(run)
 
 
@@ -221,19 +221,19 @@ def test_what_no_teacher_can_help_with_is_refused(teacher: Path, digits: Path, i
     wine, small = recipe("builtin:wine", distill=distill), recipe(image_folder, "timm:test_resnet", distill=distill)
     with pytest.raises(ArgumentError, match="does not know 'class_0'"):
         package.train(wine)
-    with pytest.raises(ArgumentError, match="a model of classification; this is regression"):
+    with pytest.raises(ArgumentError, match="is a classification model and this task is regression"):
         package.train(recipe("builtin:diabetes", distill=distill))
     with pytest.raises(ArgumentError, match="does not know 'digit-0'"):
         package.train(small)
     small["training"]["distill"] = {"teacher": str(digits)}
     small["data"] |= {"image_size": 40, "augment": ["mixup"]}
-    with pytest.raises(ArgumentError, match="prepares its samples in another way"):
+    with pytest.raises(ArgumentError, match="preprocesses its samples differently"):
         package.train(small)
-    with pytest.raises(RecipeError, match="a temperature is of probabilities"):
+    with pytest.raises(RecipeError, match="a temperature applies to class probabilities"):
         package.check(recipe("builtin:diabetes", distill={**distill, "temperature": 3}))
-    with pytest.raises(RecipeError, match=r"tree fits itself .*; leave it out"):
+    with pytest.raises(RecipeError, match=r"tree is not trained by gradient steps; remove it"):
         package.check(recipe(model="tree") | {"training": {"distill": distill}})
-    with pytest.raises(RecipeError, match="a teacher has learned from rows that the folds would test"):
+    with pytest.raises(RecipeError, match="the teacher was trained on rows that the folds would test"):
         package.check(recipe(distill=distill) | {"evaluation": {"folds": 3}})
     with pytest.raises(RecipeError, match=r"training\.loss is another"):
         package.check(recipe(distill=distill, loss="torch.nn.functional:cross_entropy"))
@@ -243,6 +243,6 @@ def test_rows_that_a_teacher_has_learned_from_are_spoken_of(
     teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     package.train(recipe(epochs=1, distill={"teacher": str(teacher)}), output=tmp_path, name="alike")
-    assert "the teacher has learned from" not in capsys.readouterr().err
+    assert "the teacher was trained on" not in capsys.readouterr().err
     package.train(recipe(epochs=1, distill={"teacher": str(teacher)}) | {"seed": 7}, output=tmp_path, name="other")
-    assert "of the 86 rows that test this model" in capsys.readouterr().err
+    assert "of this model's 86 test rows" in capsys.readouterr().err

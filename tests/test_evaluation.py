@@ -153,14 +153,14 @@ def test_runs_tested_on_different_rows_are_refused(linear: Path, table_run: Path
     with pytest.raises(ArgumentError, match="takes two runs or more"):
         danlu.compare([linear])
     (run / "evaluation.json").unlink()
-    with pytest.raises(ArgumentError, match="has no answers to compare"):
+    with pytest.raises(ArgumentError, match="no test predictions to compare"):
         danlu.compare([linear, run])
     with pytest.raises(ArgumentError, match="different rows"):
         danlu.compare([linear, table_run])
 
 
 def test_a_threshold_needs_two_classes_and_one_purpose(table_recipe: dict[str, Any]) -> None:
-    with pytest.raises(RecipeError, match="a threshold is between two classes; this target has 3"):
+    with pytest.raises(RecipeError, match="a threshold needs exactly two classes; this target has 3"):
         danlu.check({**table_recipe, "evaluation": {"threshold": {"metric": "f1"}}})
     with pytest.raises(RecipeError, match="no threshold can be chosen for 'auroc'"):
         danlu.check({**BINARY, "evaluation": {"threshold": {"metric": "auroc"}}})

@@ -725,7 +725,7 @@ def test_broken_images_end_a_run_or_are_skipped_as_the_recipe_says(
     with pytest.raises(DataError, match=r"(07\.jpg|08\.png)"):
         danlu.train(recipe_for(photo_folder), output=tmp_path / "runs")
     run = danlu.run(recipe_for(photo_folder, broken="skip"), output=tmp_path / "runs")
-    assert "left out 2 of 62 rows: 2 cannot be read" in capsys.readouterr().err
+    assert "dropped 2 of 62 rows: 2 cannot be read" in capsys.readouterr().err
     dropped = pl.read_parquet(run.path / "data" / "dropped.parquet")
     assert [Path(reason.split(": ")[1]).name for reason in dropped["reason"]] == ["07.jpg", "08.png"]
     assert pl.read_parquet(run.path / "data" / "split.parquet").height == 60

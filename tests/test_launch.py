@@ -82,20 +82,20 @@ def test_the_cause_is_shown_and_not_that_others_noticed(tmp_path: Path) -> None:
 def test_what_was_not_foreseen_names_its_rank(tmp_path: Path) -> None:
     code, _, err = launched("bug_of_one", tmp_path, restarts=3)
     assert code == 1
-    assert err == "rank 1: danlu: ZeroDivisionError: division by zero (not foreseen; --debug shows where)\n"
+    assert err == "rank 1: danlu: ZeroDivisionError: division by zero (unexpected error; --debug shows the traceback)\n"
 
 
 def test_a_killed_process_has_all_begin_again(tmp_path: Path) -> None:
     code, out, err = launched("killed_once", tmp_path, processes=4, restarts=1)
     assert code == 0, err
     assert out == "all there again: 16, restarts 1\n"
-    assert "process 3 was ended by SIGKILL; all begin again from the newest checkpoint (1 of 1)" in err
+    assert "process 3 was killed by SIGKILL; restarting all from the newest checkpoint (restart 1 of 1)" in err
 
 
 def test_restarts_come_to_an_end(tmp_path: Path) -> None:
     code, _, err = launched("killed_always", tmp_path, restarts=1)
     assert code == 1
-    assert err.splitlines()[-1].startswith("process 1 was ended by SIGKILL; tried 2 times. The newest checkpoint")
+    assert err.splitlines()[-1].startswith("process 1 was killed by SIGKILL; tried 2 times. The newest checkpoint")
 
 
 def test_what_cannot_be_asked_to_end_is_ended(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_run_that_is_there_is_refused_before_anything_starts(table_run: Path, 
 def test_a_finished_run_has_nothing_to_go_on_with(table_run: Path, danlu: Command) -> None:
     done = danlu("train", "--resume", table_run, "--processes", 2)
     assert done.returncode == 2
-    assert done.stderr.count("is trained to its end") == 1
+    assert done.stderr.count("training is finished") == 1
 
 
 def test_processes_must_fit_the_recipe() -> None:
@@ -180,13 +180,13 @@ def test_processes_must_fit_the_recipe() -> None:
     check_fit(split, 4)
     with pytest.raises(ArgumentError, match="takes 2 processes, and there are 3"):
         check_fit(split, 3)
-    with pytest.raises(ArgumentError, match="one at least"):
+    with pytest.raises(ArgumentError, match="must be at least 1"):
         check_fit(recipe, 0)
 
 
 def test_there_are_no_fewer_than_no_restarts(danlu: Command, tmp_path: Path) -> None:
     done = danlu("train", "wine", "-o", tmp_path, "--processes", 2, "--restarts", -1)
-    assert (done.returncode, done.stderr) == (2, "--restarts -1: say 0 for none\n")
+    assert (done.returncode, done.stderr) == (2, "--restarts -1: must be 0 or more\n")
 
 
 def test_a_launched_process_launches_none(monkeypatch: pytest.MonkeyPatch) -> None:

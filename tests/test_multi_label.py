@@ -116,9 +116,9 @@ def test_what_needs_one_answer_a_row_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tumours.csv"
     tumours().write_csv(path)
     for changes, message in (
-        ({"model": {"name": "tree"}}, "tree grows for one answer a row"),
+        ({"model": {"name": "tree"}}, "tree predicts a single label per row"),
         ({"balance": "class-weights"}, "class-weights balances classes"),
-        ({"encode": "target"}, "target encoding is of one answer a row"),
+        ({"encode": "target"}, "target encoding needs a single label per row"),
     ):
         model = changes.pop("model", {"name": "mlp"})
         asked = {**recipe(path, target=list(SIGNS), **changes), "model": model}

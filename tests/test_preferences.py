@@ -63,7 +63,7 @@ def test_preferences_are_learned_against_a_reference_that_is_asked_once(
     monkeypatch.setenv("DANLU_CACHE", str(tmp_path / "cache"))
     said = recipe(preference_file(tmp_path / "preferences.jsonl"), epochs=3)
     run = package.run(said, output=tmp_path, name="first")
-    assert "asking the model what it makes of 120 pairs" in capsys.readouterr().err
+    assert "computing reference log-probabilities of 120 preference pairs" in capsys.readouterr().err
     figures = json.loads((run.path / "evaluation.json").read_text())
     assert figures["test"]["preference-accuracy"]["value"] > 0.8
     assert figures["test"]["reward-margin"]["value"] > 0.0

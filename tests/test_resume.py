@@ -108,12 +108,12 @@ def test_a_stopped_run_goes_on_from_the_step_it_stopped_at(stopped: Path, uninte
     step = int(RunDirectory.open(stopped).checkpoints()[-1].name[5:])
     done = danlu("train", "--resume", stopped, "--verify", 1)
     assert done.returncode == 0, done.stderr
-    assert f"to {step} come out bit by bit as they did" in done.stderr
+    assert f"to {step} are reproduced bit for bit" in done.stderr
     assert f"steps {step + 1} to 120" in done.stderr
     assert ends(stopped) == ends(uninterrupted)
     again = danlu("train", "--resume", stopped)
     assert again.returncode == 2
-    assert "is trained to its end" in again.stderr
+    assert "training is finished" in again.stderr
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     weights.write_bytes(content)
     package.resume(stopped)
     said = capsys.readouterr().err
-    assert f"{weights}: differs from what was written (SHA-256); taking the checkpoint before it" in said
+    assert f"{weights}: differs from what was written (SHA-256); using the checkpoint before it" in said
     assert f"steps {int(before.name[5:]) + 1} to 120" in said
     assert ends(stopped) == ends(uninterrupted)
 
@@ -137,7 +137,7 @@ def test_without_a_sound_checkpoint_a_run_begins_anew(
     for checkpoint in RunDirectory.open(stopped).checkpoints():
         (checkpoint / "state.json").write_text("{", encoding="utf-8")
     package.resume(stopped)
-    assert "no sound checkpoint; beginning at the first step" in capsys.readouterr().err
+    assert "no valid checkpoint; starting at the first step" in capsys.readouterr().err
     assert ends(stopped) == ends(uninterrupted)
 
 
@@ -155,7 +155,7 @@ def test_a_run_that_does_not_repeat_itself_is_told_so(stopped: Path) -> None:
     content = (newest / "weights.safetensors").read_bytes()
     state["files"]["weights.safetensors"] = hashlib.sha256(content).hexdigest()
     (newest / "state.json").write_text(json.dumps(state))
-    with pytest.raises(ArtifactError, match=rf"do not come out as they did: weights: {name} is off by 0\.5"):
+    with pytest.raises(ArtifactError, match=rf"are not reproduced: weights: {name} differs by 0\.5"):
         package.resume(stopped, verify=1)
     with pytest.raises(ArgumentError, match=r"--verify 1000: the checkpoints of .* reach back \d+ steps"):
         package.resume(stopped, verify=1000)

@@ -268,7 +268,7 @@ def test_a_grown_run_that_was_killed_begins_anew_and_comes_out_alike(holed_file:
     run = package.train(recipe, output=tmp_path, name="run")
     text, log = (run.model / "lightgbm.txt").read_bytes(), run.metrics()
     (run.model / "bundle.json").unlink()
-    with pytest.raises(ArgumentError, match="--verify repeats steps, and boosting takes none"):
+    with pytest.raises(ArgumentError, match="--verify repeats steps, and boosting has none"):
         package.resume(run.path, verify=3)
     package.resume(run.path)
     assert (run.model / "lightgbm.txt").read_bytes() == text
@@ -292,13 +292,13 @@ def test_grown_models_learn_from_balanced_rows(balance: str, holed_file: Path, t
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"training": {"optimizer": "sgd"}}, "training.optimizer: boosting fits itself and takes no steps"),
-        ({"training": {"epochs": 3}}, "max_steps is the number of its rounds"),
-        ({"training": {"precision": "bf16"}}, "training.precision: boosting fits itself"),
-        ({"training": {"batch_size": "auto"}}, "say how many rows it is to answer at a time"),
+        ({"training": {"optimizer": "sgd"}}, "training.optimizer: boosting is not trained by gradient steps"),
+        ({"training": {"epochs": 3}}, "set max_steps to limit its rounds"),
+        ({"training": {"precision": "bf16"}}, "training.precision: boosting is not trained by gradient steps"),
+        ({"training": {"batch_size": "auto"}}, "set the number of rows per prediction batch"),
         ({"data": {"balance": "focal"}}, "focal changes the loss, and boosting has its own"),
-        ({"data": {"augment": [{"noise": {"std": 0.1}}]}}, "sees its training rows as they are"),
-        ({"data": {"balance": "smote", "clean": {"missing": "keep"}}}, "smote needs a number where one is missing"),
+        ({"data": {"augment": [{"noise": {"std": 0.1}}]}}, "has no epochs in which rows could be changed at random"),
+        ({"data": {"balance": "smote", "clean": {"missing": "keep"}}}, "smote cannot handle missing values"),
     ],
 )
 def test_what_makes_no_sense_without_steps_is_refused(
@@ -314,7 +314,7 @@ def test_what_makes_no_sense_without_steps_is_refused(
 
 def test_networks_do_not_take_gaps(holed_file: Path) -> None:
     data = {"source": str(holed_file), "target": "answer", "clean": {"missing": "keep"}}
-    with pytest.raises(RecipeError, match="mlp needs a number where one is missing; say impute"):
+    with pytest.raises(RecipeError, match="mlp cannot handle missing values; use impute"):
         package.check({"data": data, "model": "mlp"})
 
 
@@ -322,9 +322,9 @@ def test_plan_and_several_processes_are_refused(holed_file: Path, tmp_path: Path
     from danlu.verbs.launch import check_fit
 
     recipe = package.Recipe.model_validate(recipe_of({"source": str(holed_file), "target": "answer"}, "boosting"))
-    with pytest.raises(ArgumentError, match="boosting fits itself, in no steps that could be counted"):
+    with pytest.raises(ArgumentError, match="needs gradient steps to count and time, and boosting has none"):
         package.plan(recipe)
-    with pytest.raises(ArgumentError, match="--processes 2: boosting fits itself in one process"):
+    with pytest.raises(ArgumentError, match="--processes 2: boosting trains in one process"):
         check_fit(recipe, 2)
 
 

@@ -181,7 +181,7 @@ def test_wrong_tags_are_refused_by_row(file: Path, tmp_path: Path) -> None:
     wrong.write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(DataError, match="row 31: 2 words and 1 tags"):
         package.check(recipe(wrong))
-    with pytest.raises(RecipeError, match="makes one answer of a text"):
+    with pytest.raises(RecipeError, match="gives one prediction per text"):
         package.check(recipe(file, model={"name": "hf:bert", "config": TINY_TEXT, "pooling": "mean"}))
     with pytest.raises(RecipeError, match="mlp takes tabular data"):
         package.check(recipe(file, model="mlp"))

@@ -1,4 +1,4 @@
-"""A warning where far more weights are trained than there are samples to learn them from, with what helps."""
+"""A warning if far more weights are trained than the number of samples supports, with remedies."""
 
 from typing import TYPE_CHECKING
 
@@ -8,14 +8,15 @@ from danlu.models.base import Sized
 if TYPE_CHECKING:
     from danlu.verbs.fitting import Fitting
 
-# Weights for each sample, or token of a language model. Below these, early stopping and dropout usually do; pretrained
-# weights begin near where they end, so ten times as many may be trained.
+# Weights per sample, or per token of a language model. Below these, early stopping and dropout usually suffice;
+# pretrained weights start near their final values, so ten times as many may be trained.
 MANY, MANY_OF_PRETRAINED = 100, 1000
-MANY_A_TOKEN = 10  # a two-hundredth of the data that Hoffmann et al. 2022 find best for a model's size
+# 1/200 of the data that Hoffmann et al. 2022 (https://arxiv.org/abs/2203.15556) find best for a model's size.
+MANY_A_TOKEN = 10
 
 
 def crowded(fitting: "Fitting") -> str | None:
-    """One sentence with figures where the model can learn its samples by heart; None where that is not to be feared."""
+    """Return a warning if the model has enough weights to memorize its samples, else None."""
     from danlu.models.parts import HINT
 
     opened, options = fitting.opened, fitting.opened.model
@@ -38,6 +39,6 @@ def crowded(fitting: "Fitting") -> str | None:
         cures.append("data.augment")
     counted = f"{length:,} samples" + (f" of {tokens} tokens" if tokens > 1 else "")
     return (
-        f"{trained:,} weights are trained on {counted}, {trained / length:,.0f} each: the model can learn them by "
-        f"heart; {', '.join(cures)} help"
+        f"{trained:,} weights are trained on {counted}, {trained / length:,.0f} per sample: the model can memorize "
+        f"them; {', '.join(cures)} help"
     )

@@ -1,4 +1,4 @@
-"""`danlu evaluate`: judges a run's bundle on validation and test, keeps golden samples, writes the report."""
+"""Evaluate a run's bundle on validation and test, store golden samples, write report and model card."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -40,28 +40,28 @@ GOLDEN_SAMPLES = 8
 
 
 def evaluate(run: str | Path, language: str | None = None) -> dict[str, Any]:
-    """Judge a run's model on the splits it was trained with.
+    """Evaluate a run's model on the splits it was trained with.
 
     Args:
         run: a run directory.
-        language: of the report and the model card: en or zh; what the recipe says when left out.
+        language: of report and model card, en or zh; None for the recipe's.
 
     Returns:
-        what evaluation.json holds: split -> metric -> {value, low, high}, and what is beside it.
+        the contents of evaluation.json: split -> metric -> {value, low, high}, and more.
 
     Raises:
-        ArgumentError: it is no run, or nothing is written in that language.
+        ArgumentError: it is not a run, or the language is not available.
         DataError: the data has changed.
         ArtifactError: the bundle is damaged.
     """
     directory = RunDirectory.open(run)
     recipe = load_recipe(directory.path / RECIPE)
-    t = tongue_of(language or recipe.evaluation.language)  # refused before anything is judged
+    t = tongue_of(language or recipe.evaluation.language)  # reject an unknown language before the work
     return evaluate_opened(reopen(recipe, directory), directory, t.language)
 
 
 def evaluate_opened(opened: Opened, run: RunDirectory, language: str | None = None) -> dict[str, Any]:
-    """Judge a run whose data is open already."""
+    """Evaluate a run whose data is loaded already."""
     from danlu.models.predictor import Predictor
 
     opened = with_kept_reference(opened, run)
@@ -74,7 +74,7 @@ def evaluate_opened(opened: Opened, run: RunDirectory, language: str | None = No
     decided, decision = predictor.target, dict[str, Any]()
     if "validation" in parts:
         decided, decision = decide(options, predictor.target, parts["validation"], raw["validation"], "validation")
-    elif folded.decides is not None:  # the model has learned from all rows but those that test
+    elif folded.decides is not None:  # a refitted model has no validation split
         decided, decision = decide(options, predictor.target, *folded.decides, "out-of-fold")
     predictor.target = decided
     outputs = {name: decided.calibrated(answers) for name, answers in raw.items()}
@@ -101,13 +101,13 @@ def evaluate_opened(opened: Opened, run: RunDirectory, language: str | None = No
 
 
 def write_pages(run: RunDirectory, language: str) -> None:
-    """What people read of a run: the report and the model card."""
+    """Write the report and the model card of a run."""
     write_report(run, language)
     write_card(run, language)
 
 
 def question_of(opened: Opened, predictor: "Predictor") -> Question:
-    """What the recipe wants to know of the model."""
+    """Build the evaluation settings from the recipe."""
     options, by = opened.recipe.evaluation, opened.recipe.data.split.by
     how = Resampling(Seed(opened.recipe.seed).derive("bootstrap"), options.confidence, options.resamples)
     return Question(
@@ -122,7 +122,7 @@ def question_of(opened: Opened, predictor: "Predictor") -> Question:
 
 
 def look(run: RunDirectory, recipe: Recipe, what: str) -> int:
-    """Record that the test split was looked at, and say how often it has been."""
+    """Log that the test split was evaluated; return how often it has been so far."""
     told = recipe.model_dump_json().encode()
     append_line(
         run.path / LOOKS,
@@ -137,9 +137,10 @@ def look(run: RunDirectory, recipe: Recipe, what: str) -> int:
 
 
 def _baselines(opened: Opened, predictor: "Predictor") -> list[Baseline]:
+    """Fit the baselines of the task on the training split."""
     say("fitting the baselines on the same split")
     if isinstance(predictor.target, PreferredAnswer):
-        return []  # the model that it began as is what it is judged against
+        return []  # preference metrics compare with the reference model already
     if isinstance(predictor.preprocessor, CorpusPreprocessor | ChatPreprocessor):
         return language_baselines(opened.splits, predictor.preprocessor)
     if isinstance(predictor.target, TokenTags):
@@ -149,7 +150,10 @@ def _baselines(opened: Opened, predictor: "Predictor") -> list[Baseline]:
 
 
 def _golden(opened: Opened, predictor: "Predictor", outputs: np.ndarray) -> pl.DataFrame:
-    """A few raw test rows with the model's answers; images go in as bytes, since their paths will not travel."""
+    """Return a few raw test rows with the model's outputs.
+
+    Images are stored as bytes, since their paths mean nothing on another machine.
+    """
     rows = opened.splits.test.frame.head(GOLDEN_SAMPLES).select(predictor.preprocessor.columns)
     column = predictor.preprocessor.columns[0]
     if opened.dataset.kind == "image" and rows[column].dtype == pl.String:

@@ -1,4 +1,4 @@
-"""`finetune.mode: head`: the samples of a fitting become features, and its model the head alone."""
+"""Head-only fine-tuning (`finetune.mode: head`): compute body features once, then train the head on them."""
 
 import hashlib
 import json
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 
 def on_features(fitting: "Fitting", threads: int | None) -> "Fitting":
-    """The same with the head to train, on features that are computed once.
+    """Replace the model by its head and samples by the frozen body's features.
 
-    Where samples are changed at random in every epoch, there is nothing to keep: the body stays frozen and computes
-    each epoch anew, which is said.
+    With augmentation the samples differ in every epoch, so nothing is cached: the frozen body runs in every step, and
+    this is logged.
 
     Raises:
-        ArgumentError: the model does not answer by one layer over features.
+        ArgumentError: the model does not end in one layer over features.
     """
     from danlu.training.head_only import featured, head_of
 
     opened, device, feed = fitting.opened, fitting.accelerator.torch_device, fitting.balanced.feed
     head = head_of(fitting.model, _dropout(opened.model), feed.examples, device, opened.model.name)
     if opened.recipe.data.augment:
-        say("data.augment changes samples in every epoch, so their features are computed in every epoch too")
+        say("data.augment changes samples in every epoch, so their features are recomputed in every epoch")
         return fitting
     splits, team = opened.splits, fitting.team
     shared = _made_from(fitting)
-    if not team.is_main:  # the main process computes what the others then find
+    if not team.is_main:  # the main process fills the cache, then the others read it
         team.wait_for_all()
 
     def of(examples: "Examples", part: Part, name: str) -> "Examples":
@@ -50,7 +50,7 @@ def on_features(fitting: "Fitting", threads: int | None) -> "Fitting":
 
 
 def _made_from(fitting: "Fitting") -> dict[str, Any]:
-    """What decides the features of both parts, besides the weights."""
+    """Return everything besides the weights that determines the features of both splits."""
     opened = fitting.opened
     preparation = json.dumps(fitting.prepared.preprocessor.model_dump(mode="json"), sort_keys=True)
     return {
@@ -64,11 +64,12 @@ def _made_from(fitting: "Fitting") -> dict[str, Any]:
 
 
 def _rows(part: Part) -> str:
+    """Return the SHA-256 of a split's row numbers."""
     return hashlib.sha256(part.rows.astype("int64").tobytes()).hexdigest()
 
 
 def _dropout(model: Model) -> float:
-    """Before the head, as the whole model would have it."""
+    """Return the dropout rate before the head, as in the complete model."""
     said = getattr(model, "dropout", None)
     if said is not None:
         return float(said)

@@ -1,4 +1,4 @@
-"""From split rows to what training is fed with: prepared, balanced, changed at random, near the device."""
+"""Build the datasets and the training loader from split rows: preprocessed, balanced, augmented, cached."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 def examples_of_part(
     opened: Opened, prepared: Prepared, part: Part, augment: "HostAugment | None" = None
 ) -> "Examples":
-    """A split as tensors, answers included; `augment` changes its images in each epoch."""
+    """Preprocess a split into tensors, targets included.
+
+    Args:
+        augment: host augmentation, which changes images in every epoch.
+    """
     form = prepared.preprocessor
     if isinstance(part, TrainSplit):
         seed = Seed(opened.recipe.seed).derive("preparation")
@@ -45,15 +49,15 @@ def examples_of_part(
 
 
 def training_feed(opened: Opened, prepared: Prepared, device: "torch.device", threads: int | None = None) -> "Balanced":
-    """The training split as the loop takes it, and what the loss makes of its classes.
+    """Build the training loader and the loss weighting of its classes.
 
     Args:
         device: where the model trains.
-        threads: that make batches; as many as cores, when left out.
+        threads: number of data-loading threads; None for one per core.
 
     Raises:
-        DataError: a class is too small to be balanced as the recipe says.
-        RecipeError: an augmentation cannot be had with this data.
+        DataError: a class is too small for the recipe's balancing.
+        RecipeError: an augmentation does not fit the data.
     """
     from danlu.data.augment.feed import augmented, on_host
 
@@ -67,6 +71,7 @@ def training_feed(opened: Opened, prepared: Prepared, device: "torch.device", th
 
 
 def _balanced(opened: Opened, prepared: Prepared, seed: Seed, augment: "HostAugment | None") -> "Balanced":
+    """Apply the recipe's class balancing to the training split."""
     from danlu.data.balance.apply import as_it_is, balance
 
     examples = examples_of_part(opened, prepared, opened.splits.train, augment)

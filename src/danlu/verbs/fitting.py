@@ -1,4 +1,4 @@
-"""What training needs, built from opened data in the same way for a new run and for one that goes on."""
+"""Everything that training needs (device, processes, loaders, model), built alike for new and resumed runs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -41,22 +41,23 @@ if TYPE_CHECKING:
     from danlu.training.steps import Plan
     from danlu.training.watch import Watch
 
-STATE_BYTES = 16  # of each weight: itself, its gradient, two moments of an optimizer, all in fp32
-STATE_SHARE = 0.6  # of a device's memory that these may take; the rest is for activations
+STATE_BYTES = 16  # per parameter: the weight, its gradient and two optimizer moments in fp32
+STATE_SHARE = 0.6  # of device memory that these may take; the rest is for activations
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """A model before training, and what it will be trained and validated on.
+    """Hold an untrained model with its training and validation data.
 
     Attributes:
-        opened: its recipe leaves nothing open.
-        validation: None where no split validates.
-        model: with its first weights; on the device, or where processes split it, on the host.
-        together: the processes that train.
-        whole: the model that `model` is the head of, where that is trained alone.
-        teacher: digest of the model whose answers are learned as well, where there is one.
-        until: epochs (or rounds) to train for and keep the last weights, where no split validates.
+        opened: with a fully resolved recipe.
+        balanced: the training loader and the loss weighting of its classes.
+        validation: None without a validation split.
+        model: with initial weights; on the device, or on the host if processes shard it.
+        together: the processes that train, and their layout.
+        whole: the complete model if `model` is only its head.
+        teacher: digest of the distillation teacher; empty without one.
+        until: epochs (or rounds) to train before keeping the last weights, if no split validates.
     """
 
     opened: Opened
@@ -72,44 +73,53 @@ class Fitting:
 
     @property
     def team(self) -> "Team":
+        """The process groups for collectives."""
         return self.together.team
 
     @property
     def seed(self) -> Seed:
+        """The recipe's seed."""
         return Seed(self.opened.recipe.seed)
 
     @property
     def watched(self) -> str:
-        """The metric that decides which weights are kept, as `loss` or `auroc`."""
+        """Name of the metric that selects the best weights, as `loss` or `auroc`."""
         return watched_metric(self.opened.recipe.training)
 
     @property
     def plan(self) -> "Plan":
+        """Number of steps, validations and checkpoints."""
         from danlu.training.steps import plan_steps
 
         return plan_steps(self.balanced.feed.length, self.opened.recipe.training, self.until)
 
     def watch(self) -> "Watch":
-        """A watch that has not seen anything yet."""
+        """Return a fresh early-stopping state.
+
+        With a fixed length it never stops and keeps the last weights.
+        """
         watch = watch_of(self.opened.recipe.training)
         return watch if self.until is None else replace(watch, patience=None, latest=True)
 
 
 def watched_metric(options: Training) -> str:
-    """The metric that decides which weights are kept, as `loss` or `auroc`."""
+    """Return the metric that selects the best weights, as `loss` or `auroc`."""
     stopping = options.early_stopping
     return stopping.metric.removeprefix("validation/") if stopping else "loss"
 
 
 def watch_of(options: Training) -> "Watch":
-    """What decides which weights are kept, before it has seen anything."""
+    """Return a fresh early-stopping state for these training options."""
     from danlu.training.watch import Watch
 
     return Watch.over(options.early_stopping, grows(watched_metric(options)))
 
 
 def kept_line(run: RunDirectory, options: Training) -> dict[str, Any] | None:
-    """The line of metrics.jsonl that a finished run kept the weights of; None where its metric was never defined."""
+    """Return the metrics.jsonl record of the kept weights.
+
+    None if the monitored metric was never defined.
+    """
     watch = watch_of(options)
     lines = [line for line in run.metrics() if watch.metric in line]
     for line in lines:
@@ -124,21 +134,21 @@ def begin(
     goes_on: bool = False,
     prepare: Callable[[Opened], Prepared] = fit_preparation,
 ) -> Fitting:
-    """Open the device, give threads their work, prepare the data and build the model.
+    """Open the device, set threads, join the processes, preprocess the data and build the model.
 
     Args:
-        dry: take two batches of each part and two steps.
-        compute: threads of torch's operators, where a run had so many before; else as the recipe says.
-        goes_on: the run had perhaps more processes before, or fewer.
-        prepare: what learns the preparation, where it may be known already.
+        dry: use two batches per split and two steps.
+        compute: number of torch threads of the resumed run; None follows the recipe.
+        goes_on: resume a run, whose number of processes may have changed.
+        prepare: fits the preprocessing, or returns a cached one.
 
     Raises:
-        ArgumentError: the device is not there.
-        DataError, RecipeError: the data cannot be had as the recipe says.
+        ArgumentError: the device is not available.
+        DataError, RecipeError: the data does not fit the recipe.
     """
     refuse_processes(opened.model, this_world().size)
     if opened.dataset.kind == "words" and this_world().size > 1:
-        raise ArgumentError("--processes: tags of words are learned by one process; leave it out")
+        raise ArgumentError("--processes: tagging of words trains in one process; remove --processes")
     make_deterministic()
     options = opened.recipe.training
     accelerator, threads = open_device(options.device), plan_threads(options.threads)
@@ -149,14 +159,17 @@ def begin(
 
 
 def _placed(fitting: Fitting) -> Fitting:
-    """The model on the device; one that processes split waits on the host, from where each takes its part alone."""
+    """Move the model to the device.
+
+    A sharded one stays on the host, from where each rank takes its shard.
+    """
     if not fitting.together.splits_weights:
         fitting.model.to(fitting.accelerator.torch_device)
     return fitting
 
 
 def _shared_if_too_large(fitting: Fitting) -> Fitting:
-    """With `parallel: auto`, have the processes share one copy of a model of which a device holds no whole one."""
+    """Switch `parallel: auto` to FSDP if a device cannot hold the model."""
     options, team = fitting.opened.recipe.training, fitting.team
     if team.alone or options.parallel != "auto":
         return fitting
@@ -166,17 +179,17 @@ def _shared_if_too_large(fitting: Fitting) -> Fitting:
     needed = STATE_BYTES * sum(weight.numel() for weight in fitting.model.parameters())
     if not team.most(room is not None and needed > room)[0]:
         return fitting
-    say(f"a copy of the model takes {needed / 1e9:.1f} GB while it is trained, so the processes share one (shard)")
+    say(f"training a copy of the model takes {needed / 1e9:.1f} GB, too much for one device; using parallel: shard")
     changed = with_training(fitting, parallel=Parallel(shard=team.world.size))
     options = changed.opened.recipe.training
     return replace(changed, together=join(options, changed.opened.finetune, fitting.accelerator, goes_on=False))
 
 
 def join(options: Training, finetune: Finetune, accelerator: "Accelerator", goes_on: bool) -> "Together":
-    """The other processes, where a launcher started any.
+    """Join the processes that a launcher started; alone without a launcher.
 
     Raises:
-        ArgumentError: they cannot do together what the recipe says.
+        ArgumentError: the recipe cannot be trained by these processes.
     """
     from danlu.training.parallel.group import open_together
     from danlu.training.parallel.layout import choose_layout, nearest_layout
@@ -195,15 +208,15 @@ def build_fitting(
     dry: bool = False,
     together: "Together | None" = None,
 ) -> Fitting:
-    """Prepare both splits and build the model, on the host.
+    """Build the model on the host, the training loader and the validation data.
 
     Args:
-        threads: that make batches.
-        dry: take two batches of each part and two steps.
-        together: the processes that train; this one alone when left out.
+        threads: number of data-loading threads.
+        dry: use two batches per split and two steps.
+        together: the processes that train; None for this process alone.
 
     Raises:
-        DataError, RecipeError: the data cannot be had as the recipe says.
+        DataError, RecipeError: the data does not fit the recipe.
     """
     import torch
 
@@ -219,7 +232,7 @@ def build_fitting(
         refuse_parts_of_a_model(together or LONE)
         opened = with_reference(opened, prepared, model.to(device), device)
     begin_finetuning(model, opened.finetune)
-    # Synthetic rows need neighbours, which two batches of a table may not hold.
+    # Oversampling needs nearest neighbours, and two batches of a table may have too few.
     learned, teacher = whole if opened.dataset.kind == "tabular" else opened, ""
     balanced = training_feed(learned, prepared, device, threads)
     if opened.recipe.training.distill is not None:
@@ -231,12 +244,12 @@ def build_fitting(
     fitting = Fitting(opened, prepared, balanced, validation, model, accelerator, together or LONE, teacher=teacher)
     if opened.finetune.mode != "head":
         return fitting
-    model.to(device)  # which computes the features
+    model.to(device)  # to compute the features there
     return on_features(fitting, threads)
 
 
 def with_training(fitting: Fitting, **changes: object) -> Fitting:
-    """The same with other values in the recipe's `training` section."""
+    """Return the setup with other values in the recipe's `training` section."""
     recipe = fitting.opened.recipe
     training: Training = recipe.training.model_copy(update=changes)
     opened = replace(fitting.opened, recipe=recipe.model_copy(update={"training": training}))
@@ -244,7 +257,7 @@ def with_training(fitting: Fitting, **changes: object) -> Fitting:
 
 
 def build_machine(fitting: Fitting) -> "Machine":
-    """The model with its optimizer, schedule and all else that changes while it is trained."""
+    """Create the training state: the model with optimizer, schedule and everything else that changes."""
     from danlu.models.heads import head_for
     from danlu.training.assembly import Task, assemble
 
@@ -265,9 +278,9 @@ def build_machine(fitting: Fitting) -> "Machine":
 
 
 def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, float]]:
-    """What gives the validation metrics of the weights in the model: its loss, and the metric that is watched.
+    """Make the function that validates the current weights: the loss and the monitored metric.
 
-    Nothing where no split validates.
+    Without a validation split it returns an empty dict.
     """
     from danlu.models.heads import head_for
     from danlu.models.infer import answer_batches, answers, judging, mean_loss
@@ -292,7 +305,7 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
     def measured() -> dict[str, float]:
         figures = {"validation/loss": mean_loss(model, head, examples, batch_size, device, judge, team)}
         if watched != "loss":
-            # A metric may be undefined, as AUROC is where a class is absent; then there is nothing to log.
+            # A metric may be undefined, as AUROC without positive samples; then nothing is logged.
             found = streamed() if sums_up else whole()
             figures |= {f"validation/{name}": value for name, value in found.items()}
         return figures
@@ -317,7 +330,7 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
 
 
 def say_what_is_trained(fitting: Fitting, first: int) -> None:
-    """The line that training begins with, and a warning where the model is large for its data."""
+    """Log parameters, samples, steps and device; warn if the model is large for its data."""
     opened, plan, length = fitting.opened, fitting.plan, fitting.balanced.feed.length
     parameters = count(fitting.whole or fitting.model)
     trained = count(fitting.model, trained=True)
@@ -335,7 +348,7 @@ def say_what_is_trained(fitting: Fitting, first: int) -> None:
 
 
 def count(model: "nn.Module", trained: bool = False) -> int:
-    """Parameters of a model, or those of them that are trained; without those that are thrown away in the end."""
+    """Count parameters, or only the trainable ones; projections for distillation are excluded."""
     from danlu.models.parts import HINT
 
     own = (weight for name, weight in model.named_parameters() if not name.startswith(f"{HINT}."))

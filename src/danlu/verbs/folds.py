@@ -1,8 +1,7 @@
-"""Cross-validation of a run's recipe: the rows that do not test are dealt into folds, and all is fitted anew for each.
+"""Cross-validation of a run's recipe: split the rows outside the test split into folds and train one model per fold.
 
-Each fold is a run of its own below `folds/`, kept without its checkpoints; one that is there already is not trained
-again. The run's own model is the one trained on the training split, unless `verbs.refitting` trains
-it on all rows.
+Each fold is a run of its own below `folds/`, kept without checkpoints; finished folds are not trained again. The run's
+own model is trained on the training split, or with `folds.final: refit` on all rows.
 """
 
 import os
@@ -45,12 +44,12 @@ LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What folds have shown.
+    """Hold the results of cross-validation.
 
     Attributes:
-        figures: for evaluation.json; empty where the recipe asks for no folds.
-        decides: of one class a row, the rows of the first round that were tested, and what the head answered to them
-            out of their folds, neither calibrated nor decided, [rows, classes].
+        figures: for evaluation.json; empty if the recipe asks for no folds.
+        decides: for classification, the rows tested in the first repeat and their out-of-fold head outputs, neither
+            calibrated nor thresholded, [rows, classes]; they serve to calibrate a refitted model.
     """
 
     figures: dict[str, Any]
@@ -58,10 +57,10 @@ class CrossValidation:
 
 
 def cross_validated(opened: Opened, run: RunDirectory, question: Question) -> CrossValidation:
-    """Train and judge every fold; nothing where the recipe asks for none.
+    """Train and evaluate every fold; an empty result if the recipe asks for none.
 
     Raises:
-        DataError: the rows cannot be put into so many folds.
+        DataError: the rows cannot be split into that many folds.
     """
     asked = opened.recipe.evaluation.cross_validation
     if asked is None:
@@ -93,7 +92,7 @@ def cross_validated(opened: Opened, run: RunDirectory, question: Question) -> Cr
 
 
 def splitter_of(opened: Opened, asked: Folds) -> dict[str, Any]:
-    """How rows are dealt out: as `data.split` says, unless the folds have a way of their own."""
+    """Return the splitter of the folds: that of `data.split` unless the folds set their own."""
     if asked.grouped is not None:
         return {"name": "group", "column": asked.grouped}
     if asked.stratified is not None:
@@ -104,7 +103,7 @@ def splitter_of(opened: Opened, asked: Folds) -> dict[str, Any]:
 
 
 def folds_of(opened: Opened, asked: Folds) -> Iterator[Splits]:
-    """The folds of all rows that do not test; the same every time."""
+    """Yield the splits of every fold over all rows outside the test split; deterministic."""
     chosen = splitter_of(opened, asked)
     by = components("splitter")[chosen["name"]].model_validate(chosen)
     section: Split = opened.recipe.data.split.model_copy(update={"by": by})
@@ -114,17 +113,16 @@ def folds_of(opened: Opened, asked: Folds) -> Iterator[Splits]:
 
 
 def require_folds(opened: Opened) -> None:
-    """Raise DataError where the rows cannot be dealt out into the folds that the recipe asks for."""
+    """Raise DataError if the rows cannot be split into the recipe's folds."""
     asked = opened.recipe.evaluation.cross_validation
     if asked is not None:
         next(folds_of(opened, asked))
 
 
 def train_folds(opened: Opened, run: RunDirectory, splits: list[Splits], first: int = 0, step: int = 1) -> None:
-    """Train every step-th fold that is not there yet, each from its own first weights.
+    """Train every `step`-th missing fold, starting with `first`, each from its own initial weights.
 
-    Where the run is a search, each fold searches for itself (nested cross-validation): what is tested then has chosen
-    nothing.
+    If the run is a search, each fold runs its own search (nested cross-validation), so that test rows choose nothing.
     """
     base = load_recipe(run.path / SEARCH) if is_search(run.path) else None
     opened = replace(opened, recipe=_uncut(opened.recipe), base=None if base is None else _uncut(base))
@@ -138,12 +136,12 @@ def train_folds(opened: Opened, run: RunDirectory, splits: list[Splits], first: 
 
 
 def _uncut(recipe: Recipe) -> Recipe:
-    """The same without folds: a fold is not cut into folds."""
+    """Return the recipe without folds, since a fold has none itself."""
     return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"folds": None})})
 
 
 def _learn(fold: Opened, folder: Path) -> None:
-    """Train a fold, or search in it; a search that was killed goes on with its next trial."""
+    """Train a fold, or run its search; an interrupted search continues with its next trial."""
     from danlu.verbs.train import train_opened
     from danlu.verbs.tune import resume_search, tune_opened
 
@@ -156,7 +154,7 @@ def _learn(fold: Opened, folder: Path) -> None:
 
 
 def train_all_folds(opened: Opened, run: RunDirectory) -> int:
-    """Train the folds that are not there yet, and say how many there are in all rounds."""
+    """Train the missing folds and return the number of folds over all repeats."""
     asked = opened.recipe.evaluation.cross_validation
     assert asked is not None
     splits = list(folds_of(opened, asked))
@@ -165,7 +163,7 @@ def train_all_folds(opened: Opened, run: RunDirectory) -> int:
 
 
 def work(path: str, first: int, step: int) -> None:
-    """One of several processes that share out the folds of a run."""
+    """Train this worker's share of a run's folds: every `step`-th one, starting with `first`."""
     run = RunDirectory.open(path)
     opened = reopen(load_recipe(run.path / RECIPE), run)
     asked = opened.recipe.evaluation.cross_validation
@@ -177,7 +175,10 @@ def work(path: str, first: int, step: int) -> None:
 
 
 def _train_all(opened: Opened, run: RunDirectory, asked: Folds, splits: list[Splits]) -> None:
-    """Here, one after the other; or in processes of their own, which a launcher's environment does not reach."""
+    """Train the missing folds, in this process or in several workers.
+
+    A launcher's environment variables are kept from the workers.
+    """
     ways = min(asked.processes, len(splits))
     if ways == 1 and this_world().size == 1:
         train_folds(opened, run, splits)
@@ -188,13 +189,16 @@ def _train_all(opened: Opened, run: RunDirectory, asked: Folds, splits: list[Spl
     running = [subprocess.Popen([*command, str(run.path), str(way), str(ways)], env=environment) for way in range(ways)]
     codes = [process.wait() for process in running]
     if any(codes):
-        raise DanluError(f"{run.path}: a fold could not be trained; what it said stands above")
+        raise DanluError(f"{run.path}: a fold could not be trained; its messages are above")
 
 
 def _tested(
     opened: Opened, run: RunDirectory, number: int, repeat: int, question: Question
 ) -> tuple[Fold, pl.DataFrame, np.ndarray]:
-    """A fold's answers to the rows that it has not seen, given out as its own validation rows say, and as they are."""
+    """Predict a fold's test rows; return calibrated results, the predictions table and the raw outputs.
+
+    Calibration and threshold come from the fold's own validation rows.
+    """
     from danlu.models.predictor import Predictor
 
     predictor = Predictor.from_bundle(open_bundle(folder_of_fold(run, number)), own_code=True)
@@ -214,7 +218,10 @@ def _tested(
 def _aligned(
     own: Classes | Labels, whole: Classes | Labels, outputs: np.ndarray
 ) -> tuple[np.ndarray, Classes | Labels]:
-    """A fold's probabilities in the order of all classes; of those that it never met, 0."""
+    """Reorder a fold's probabilities to the full list of classes.
+
+    Classes that the fold never saw get 0.
+    """
     if own.labels == whole.labels:
         return outputs, own
     labels = (*whole.labels, *(label for label in own.labels if label not in whole.labels))
@@ -225,5 +232,5 @@ def _aligned(
 
 
 def folder_of_fold(run: RunDirectory, number: int) -> Path:
-    """The run of a fold, counted over all rounds."""
+    """Return the folder of a fold's run; folds are numbered over all repeats."""
     return run.path / FOLDS / f"fold-{number:03}"

@@ -1,4 +1,4 @@
-"""Training of a model that fits itself: its rounds are watched, logged and shown as the loop's validations are."""
+"""Training of self-fitting models (trees, boosting): every round is validated, logged and may stop early."""
 
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def grow(fitting: Fitting, run: RunDirectory) -> "Outcome":
-    """Let a model fit itself; what it learned until the best round is put into the fitting's network.
+    """Fit the model round by round and load the best round into the setup's network.
 
     Raises:
-        Stopped: a signal asked to.
+        Stopped: a signal asked to stop.
     """
     import torch
 
@@ -38,11 +38,11 @@ def grow(fitting: Fitting, run: RunDirectory) -> "Outcome":
     most = min(model.most_rounds, options.max_steps or model.most_rounds)
     if fitting.until is not None:
         most = min(most, max(1, round(fitting.until)))
-    say(f"growing {model.name} on {len(lesson.train.target):,} samples: {most:,} rounds at most")
+    say(f"fitting {model.name} on {len(lesson.train.target):,} samples: {most:,} rounds at most")
     growth, callbacks, done = model.begin(lesson), callbacks_for(options), 0
     with ExitStack() as stack:
         stop = stack.enter_context(stop_requests())
-        bar = stack.enter_context(progress("growing", most, "rounds"))
+        bar = stack.enter_context(progress("fitting", most, "rounds"))
         for callback in callbacks:
             stack.callback(callback.on_end)
             callback.on_start(Setting(run, fitting.model, options, most, 0))
@@ -56,19 +56,19 @@ def grow(fitting: Fitting, run: RunDirectory) -> "Outcome":
                 callback.on_step(done, torch.tensor(loss))
                 callback.on_log(record)
             if stop:
-                raise Stopped(f"stopped at round {done} of {most}; nothing is kept of a model that is half grown")
+                raise Stopped(f"stopped at round {done} of {most}; a partly fitted model is not kept, so train again")
             if watch.exhausted or done == most:
                 break
     if watch.best_step:
         growth.put_into(fitting.model, watch.best_step)
-    ended = "as many as planned" if done == most else "with nothing more to learn"
+    ended = "as many as planned" if done == most else "since no further round improves the fit"
     if watch.exhausted:
-        ended = f"stopped early since {watch.metric} had not improved in {watch.patience} rounds"
+        ended = f"stopped early since {watch.metric} had not improved for {watch.patience} rounds"
     return Outcome(done, watch.best_step, watch.best, ended)
 
 
 def lesson_of(fitting: Fitting) -> Lesson:
-    """What the model learns from: the training rows of the first epoch, weighed as the loss would."""
+    """Collect the training rows of the first epoch, with their class weights."""
     inputs, feed = fitting.prepared.preprocessor.inputs, fitting.balanced.feed
     assert inputs.kind == "tabular"
     taken, judging = feed.order(0) % len(feed.examples), fitting.validation
@@ -86,7 +86,7 @@ def lesson_of(fitting: Fitting) -> Lesson:
 
 
 def _rows(examples: "Examples", taken: np.ndarray) -> Rows:
-    """Some samples as arrays on the host."""
+    """Return the chosen samples as arrays on the host."""
     import torch
 
     inputs, target = examples.take(taken, torch.device("cpu"))
@@ -100,7 +100,7 @@ def _rows(examples: "Examples", taken: np.ndarray) -> Rows:
 
 
 def _judged(fitting: Fitting, scores: np.ndarray) -> dict[str, float]:
-    """The validation metrics of logits (or standardised numbers), as the loop's validations have them."""
+    """Compute the validation loss and the monitored metric from logits (or standardized numbers)."""
     import torch
 
     from danlu.data.balance.emphasis import Emphasis

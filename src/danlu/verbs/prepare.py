@@ -1,4 +1,7 @@
-"""From a recipe to data ready for a model: read, understand, split, fit the preparation on the training split."""
+"""Data of one training: read, resolve the recipe, split, fit preprocessing on the training split; no torch.
+
+Also how a run keeps its data (split, profile, digest), so that a finished run can be opened again on the same rows.
+"""
 
 import hashlib
 import os
@@ -32,18 +35,18 @@ from danlu.verbs.resolve import resolve
 from danlu.verbs.space import check_space, require_extras
 
 END_BYTES = 1024
-FEW_SAMPLES = 16  # a batch of a dry run where the recipe leaves the size to be tried
+FEW_SAMPLES = 16  # batch size of a dry run if the recipe leaves it on auto
 SPLIT, DROPPED, PROFILE = "split.parquet", "dropped.parquet", "profile.json"
-REFERENCE_FILE = "reference.parquet"  # what a model made of preferences before it learned from them
+REFERENCE_FILE = "reference.parquet"  # log-probabilities of the DPO reference model
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A resolved recipe with its data, cleaned and split but not yet prepared.
+    """Hold a resolved recipe and its data, cleaned and split but not preprocessed.
 
     Attributes:
-        dropped: the rows that cleaning left out, columns `row` and `reason`.
-        base: the recipe as it was asked for, where a search may begin from it: nothing in it is settled by the data.
+        dropped: rows removed by cleaning, columns `row` and `reason`.
+        base: the recipe as the user wrote it, without defaults taken from the data; a search starts from it.
     """
 
     recipe: Recipe
@@ -55,38 +58,43 @@ class Opened:
 
     @property
     def place(self) -> Place:
+        """Where the data came from, for error messages and relative image paths."""
         return Place(self.dataset.origin, self.dataset.folder)
 
     @property
     def model(self) -> Model:
+        """The recipe's model options."""
         assert isinstance(self.recipe.model, Model)
         return self.recipe.model
 
     @property
     def finetune(self) -> Finetune:
-        """How the model's weights are adapted; as new ones are, where it has none of before."""
+        """Fine-tuning options; the defaults if the model has no pretrained weights."""
         found: Finetune = getattr(self.recipe.model, "finetune", Finetune())
         return found
 
     def profile(self) -> dict[str, Any]:
+        """Describe the data: kind, task, splits, columns, audit findings."""
         return profile(self.dataset, self.splits, self.findings, self.dropped)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was learned of the training split before any model: preparation and target."""
+    """Hold the preprocessor and the target fitted on the training split, before any model."""
 
     preprocessor: Preprocessor
     target: AnswerForm
 
 
 def open_data(recipe: Recipe) -> Opened:
-    """Read the data, settle what the recipe left open, split, and look for leakage. Imports no torch.
+    """Read the data, resolve the recipe, split, and audit for leakage.
+
+    Imports no torch.
 
     Raises:
         RecipeError: the recipe does not fit the data.
         DataError: the data is wrong.
-        ArgumentError: a callback of the user's own cannot be had.
+        ArgumentError: a user's callback cannot be imported.
         MissingExtra: the model or a tracker needs packages that are not installed.
     """
     require_trackers(recipe.training)
@@ -107,7 +115,7 @@ def open_data(recipe: Recipe) -> Opened:
 
 
 def shorten(opened: Opened) -> Opened:
-    """Two batches of each part and two steps: enough to see every stage work."""
+    """Cut to two batches per split and two steps: enough to run every stage."""
     said = opened.recipe.training.batch_size
     batch = said if isinstance(said, int) else FEW_SAMPLES
     train, validation, test = (thin(part, 2 * batch) for _, part in opened.splits.items())
@@ -120,17 +128,20 @@ def shorten(opened: Opened) -> Opened:
 
 
 def thin(part: Part, count: int) -> Part:
-    """Rows spread evenly over a part: a file sorted by class still gives all classes."""
+    """Return `count` rows spread evenly over a split.
+
+    A file sorted by class still gives all classes.
+    """
     return Part(part.rows[spread_over(len(part.rows), count)], part.whole)
 
 
 def spread_over(rows: int, count: int) -> np.ndarray:
-    """Positions of at most so many rows, spread evenly over all."""
+    """Return the positions of at most `count` of `rows` rows, evenly spaced."""
     return np.unique(np.linspace(0, rows - 1, min(rows, count)).astype(np.int64))
 
 
 def fit_preparation(opened: Opened) -> Prepared:
-    """Learn the preparation and the target from the training split."""
+    """Fit the preprocessor and the target on the training split."""
     dataset, train = opened.dataset, opened.splits.train
     seed = Seed(opened.recipe.seed).derive("preparation")
     preprocessor = fit_preprocessor(train, dataset, opened.recipe.data, opened.model.hints(), seed)
@@ -143,12 +154,12 @@ def fit_preparation(opened: Opened) -> Prepared:
 
 
 def judged_content(opened: Opened) -> str | None:
-    """The column whose text is predicted whole, for bits a byte."""
+    """Return the text column of a corpus, which bits per byte refer to; else None."""
     return opened.dataset.content if opened.dataset.kind == "corpus" else None
 
 
 def with_columns(opened: Opened, columns: pl.DataFrame) -> Opened:
-    """The same data with more columns, which are not given to the model."""
+    """Add columns that are not given to the model."""
     frame = opened.dataset.frame.lazy().collect().hstack(columns)
     train, validation, test = (Part(part.rows, frame) for _, part in opened.splits.items())
     splits = Splits(TrainSplit(train.rows, train.whole), validation, test)
@@ -156,7 +167,11 @@ def with_columns(opened: Opened, columns: pl.DataFrame) -> Opened:
 
 
 def write_data(opened: Opened, run: RunDirectory, balanced: dict[str, Any]) -> None:
-    """Keep the split, the rows left out, the profile, and what became of the classes where they were balanced."""
+    """Write split, dropped rows and profile into a run.
+
+    Args:
+        balanced: class counts after balancing, for the profile; empty if nothing was balanced.
+    """
     parts = pl.concat(
         [
             pl.DataFrame({"row": part.rows, "part": pl.Series([name] * len(part.rows), dtype=pl.String)})
@@ -174,23 +189,24 @@ def write_data(opened: Opened, run: RunDirectory, balanced: dict[str, Any]) -> N
 
 
 def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
-    """The data of a finished run, split as it was then.
+    """Load the data of a run with the split that the run used.
 
     Raises:
-        DataError: the rows are no longer those of the run; rows added behind them do not matter.
-        ArtifactError: the run has lost its split.
+        DataError: the rows have changed; rows appended since do not matter.
+        ArtifactError: the run's split file is missing.
     """
     dataset = open_dataset(recipe.data, recipe.evaluation.dealing)
     parts = read_frame(run.path / "data" / SPLIT)
     known = read_json(run.path / "data" / PROFILE)
     if dataset.frame.height < known["rows"]:
         raise DataError(
-            f"{dataset.origin}: has {dataset.frame.height} rows now, fewer than when {run.path} was trained"
+            f"{dataset.origin}: has {dataset.frame.height} rows now, fewer than when {run.path} was trained; restore "
+            "the data as it was, or train again"
         )
     if digest_of_data(dataset, known["rows"]) != known.get("sha256"):
         raise DataError(
-            f"{dataset.origin}: has changed since {run.path} was trained: rows that the model learned from could judge "
-            "it now; restore the data as it was, or train again"
+            f"{dataset.origin}: has changed since {run.path} was trained, so training rows could end up in the test "
+            "split; restore the data as it was, or train again"
         )
     chosen = {name: parts.filter(pl.col("part") == name)["row"].to_numpy() for name in ("train", "validation", "test")}
     train, validation, test = (Part(rows, dataset.frame) for rows in chosen.values())
@@ -201,22 +217,22 @@ def reopen(recipe: Recipe, run: RunDirectory) -> Opened:
 
 
 def with_kept_reference(opened: Opened, run: RunDirectory) -> Opened:
-    """The same data; of preferences, with what the run's model made of them before it learned.
+    """Add the stored reference log-probabilities if the task is preference.
 
     Raises:
-        ArtifactError: the run has lost it.
+        ArtifactError: the file is missing in the run.
     """
     if opened.dataset.task != "preference":
         return opened
     known = read_frame(run.path / "data" / REFERENCE_FILE)
-    # Rows that were added since are in no split, and no model has answered them.
+    # Rows appended since are in no split and have no log-probabilities.
     return with_columns(opened, pl.concat([known, known.clear(opened.dataset.frame.height - known.height)]))
 
 
 def digest_of_data(dataset: Dataset, rows: int) -> str:
-    """SHA-256 of the target and the used columns of the first rows, as CSV: the same whatever file holds them.
+    """Return the SHA-256 of the target and the used columns of the first rows.
 
-    Of images that are files, their sizes and ends as well.
+    Hashed as CSV, so that it does not depend on the file format. Image files add their sizes and ends.
     """
     names = [*(column.name for column in dataset.used), *filter(None, [dataset.target])]
     digest = hashlib.sha256()
@@ -231,7 +247,10 @@ def digest_of_data(dataset: Dataset, rows: int) -> str:
 
 
 def _ends(file: Path) -> bytes:
-    """A file's size and what it begins and ends with; to read all of every image would take as long as an epoch."""
+    """Return a file's size, first and last bytes.
+
+    Reading whole images would take as long as an epoch.
+    """
     try:
         with file.open("rb") as opened:
             size = opened.seek(0, os.SEEK_END)
@@ -239,5 +258,5 @@ def _ends(file: Path) -> bytes:
             end = opened.read()
             opened.seek(0)
             return b"%d" % size + opened.read(END_BYTES) + end
-    except OSError:  # missing images are spoken of where images are read
+    except OSError:  # missing images are reported where images are read
         return b""

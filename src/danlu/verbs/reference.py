@@ -1,6 +1,6 @@
-"""What the model makes of preferences before it learns from them: computed once, then columns of the data.
+"""DPO reference model: its log-probabilities are computed once before training and become columns of the data.
 
-So training holds one model and not two, and the reference needs no second pass a step.
+So training holds one model instead of two, and needs no second forward pass per step.
 """
 
 import hashlib
@@ -30,10 +30,10 @@ FILE = "reference.npy"
 
 
 def with_reference(opened: Opened, prepared: Prepared, model: "nn.Module", device: "torch.device") -> Opened:
-    """The data with the log-probabilities that the model gives both answers of every row now.
+    """Add the untrained model's log-probabilities of both answers of every row as columns.
 
     Args:
-        model: with its first weights, on the device, without adapters. Left in the mode that it is in.
+        model: with initial weights, on the device, without adapters. Its train or eval mode is kept.
     """
     from danlu.data.prepare import prepare_part
     from danlu.models.heads import head_for
@@ -41,12 +41,12 @@ def with_reference(opened: Opened, prepared: Prepared, model: "nn.Module", devic
 
     size = opened.recipe.training.batch_size
     size = size if isinstance(size, int) else 8
-    # Rows that cleaning left out are of no split, and may not even be readable.
+    # Rows removed by cleaning are in no split, and may not even be readable.
     rows = np.sort(np.concatenate([part.rows for _, part in opened.splits.items()]))
     part = Part(rows, opened.dataset.frame)
 
     def make(folder: Path) -> None:
-        say(f"asking the model what it makes of {len(rows):,} pairs before it learns from them")
+        say(f"computing reference log-probabilities of {len(rows):,} preference pairs")
         examples = prepare_part(prepared.preprocessor, part, opened.place)
         found = answers(model, head_for(prepared.target), examples, size, device)
         np.save(folder / FILE, found)
@@ -61,20 +61,25 @@ def with_reference(opened: Opened, prepared: Prepared, model: "nn.Module", devic
 
 
 def refuse_parts_of_a_model(together: "Together") -> None:
-    """Raise ArgumentError where processes would each have a part of the model: pairs go through whole ones."""
+    """Raise ArgumentError if the layout splits the model.
+
+    Preference pairs need the whole model in each process.
+    """
     layout = together.layout
     for way in ("tensor", "pipeline", "context"):
         if getattr(layout, way) > 1:
             raise ArgumentError(
-                f"training.parallel.{way}: preferences are learned by whole models; say data or shard instead"
+                f"training.parallel.{way}: preference training needs the whole model in each process; use data or shard"
             )
 
 
 def _digest(state: str, content: pl.DataFrame) -> str:
+    """Return a digest of the preprocessor's state and the rows."""
     return hashlib.blake2b(state.encode() + content.write_csv().encode(), digest_size=16).hexdigest()
 
 
 def _digest_of_weights(model: "nn.Module") -> str:
+    """Return a digest of all weights."""
     import torch
 
     digest = hashlib.blake2b(digest_size=16)

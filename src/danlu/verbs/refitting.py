@@ -1,7 +1,7 @@
-"""`evaluation.folds.final: refit`: the run's model is trained on all rows that do not test, as long as folds needed.
+"""Refit (`evaluation.folds.final: refit`): train the final model on all rows that are not in the test split.
 
-Folds are trained first. Each shows after how many epochs (or rounds) its validation was best; the last model is trained
-for the median of these, on the schedule of the whole, and has no validation split.
+Folds are trained first; each shows after how many epochs (or rounds) its validation was best. The final model trains
+for the median of these, on the schedule of the full length, without a validation split.
 """
 
 import numpy as np
@@ -17,15 +17,15 @@ from danlu.verbs.prepare import Opened
 
 
 def epochs_of_folds(opened: Opened, run: RunDirectory) -> float:
-    """Train the folds that are not there yet, and say after how many epochs (or rounds) they were best: the median.
+    """Train the missing folds and return the median of their best epochs (or rounds).
 
     Raises:
-        ArgumentError: several processes were started, of which one alone trains folds.
+        ArgumentError: several processes were started, and folds train in one.
         DanluError: a fold cannot be trained.
     """
     if this_world().size > 1:
         raise ArgumentError(
-            "--processes: evaluation.folds.final: refit trains folds first, by one process; leave it out"
+            "--processes: evaluation.folds.final: refit trains its folds in one process; remove --processes"
         )
     count = train_all_folds(opened, run)
     found = [_best_epoch(RunDirectory.open(folder_of_fold(run, number)), opened) for number in range(count)]
@@ -36,9 +36,12 @@ def epochs_of_folds(opened: Opened, run: RunDirectory) -> float:
 
 
 def _best_epoch(fold: RunDirectory, opened: Opened) -> float:
-    """The epoch that a fold's weights are of, from what it logged."""
+    """Return the epoch of a fold's best weights, from its log."""
     line = kept_line(fold, opened.recipe.training)
     if line is None:
         watched = watched_metric(opened.recipe.training)
-        raise DanluError(f"{fold.path}: {watched} was never defined on its validation split; watch another metric")
+        raise DanluError(
+            f"{fold.path}: {watched} was never defined on its validation split; set training.early_stopping.metric to "
+            "another metric"
+        )
     return float(line["epoch"])

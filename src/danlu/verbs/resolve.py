@@ -1,6 +1,6 @@
-"""Fills in what a recipe leaves to the data: split, model, epochs, batch size, learning rate.
+"""Fill in the defaults that depend on the data: split, model, epochs, batch size, learning rate.
 
-In: a recipe and the dataset it names. Out: the same recipe with nothing left open, as it is kept in the run.
+In: a recipe and its dataset. Out: the recipe with every default written out, as the run keeps it.
 """
 
 from danlu.core.component import Component, components
@@ -34,15 +34,17 @@ MODELS_BY_KIND = {
 } | dict.fromkeys(("chat", "preference"), "hf:llama")
 EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "words": 10, "corpus": 3, "chat": 3, "preference": 1}
 BATCH_BY_KIND = {"image": 32, "text": 32, "words": 32, "corpus": 16, "chat": 16, "preference": 16}
-GROWN_BATCH = 1024  # rows that a model which fits itself answers at a time
-PRETRAINED_TEXT_LR = 5e-5  # larger steps wash out what a transformer knows (Devlin et al. 2019 use 2e-5 to 5e-5)
-ADAPTER_LR = 5e-4  # what begins at zero beside frozen weights learns at about ten times their rate
-SCHEDULE_FREE_WARMUP = 0.05  # of the run; its authors find that it needs one (Defazio et al. 2024)
+GROWN_BATCH = 1024  # rows per prediction batch of a self-fitting model
+# Larger steps erase pretraining; Devlin et al. 2019 use 2e-5 to 5e-5 (https://arxiv.org/abs/1810.04805).
+PRETRAINED_TEXT_LR = 5e-5
+ADAPTER_LR = 5e-4  # adapters start at zero beside frozen weights; about ten times the full fine-tuning rate
+# Fraction of the run; its authors find that it needs one (Defazio et al. 2024, https://arxiv.org/abs/2405.15682).
+SCHEDULE_FREE_WARMUP = 0.05
 FEWEST_GROUPS = 20  # documents needed before a corpus is split by document
 
 
 def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """The recipe with every default that depends on the data filled in.
+    """Return the recipe with every data-dependent default filled in.
 
     Raises:
         RecipeError: the model or a metric does not fit the data.
@@ -50,12 +52,12 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     model = recipe.model or _component("model", MODELS_BY_KIND[dataset.kind])
     assert isinstance(model, Model)
     if dataset.kind not in model.kinds:
-        fitting = f"{MODELS_BY_KIND[dataset.kind]} is the usual one"
+        fitting = f"{MODELS_BY_KIND[dataset.kind]} is the default"
         message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({fitting})"
         raise RecipeError(Problem("", "model.name", message))
     _check_fitting(recipe, dataset)
     if dataset.kind == "corpus" and getattr(model, "finetune", Finetune()).mode == "head":
-        message = "a language model has no head of the task's own to train alone; say lora or full"
+        message = "a language model has no task head that could be trained alone; use lora or full"
         raise RecipeError(Problem("", "model.finetune.mode", message))
     if dataset.kind == "words" and isinstance(model, Transformer):
         _check_words(model)
@@ -87,13 +89,13 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
 
 
 def _check_fitting(recipe: Recipe, dataset: Dataset) -> None:
-    """Refuse balancing, augmentation and perturbations that the data cannot have; none is left out silently."""
+    """Reject balancing, augmentation and perturbations that do not fit the data; none is skipped silently."""
     balancer = recipe.data.balance
     assert isinstance(balancer, Balancer)
     if dataset.task == "multi-label":
         _check_labels(recipe.data)
     if balancer.name != "none" and dataset.task != "classification":
-        message = f"{balancer.name} balances classes; this is {dataset.task}"
+        message = f"{balancer.name} balances classes, and this task is {dataset.task}; remove it"
         raise RecipeError(Problem("", "data.balance", message))
     changing = [
         ("data.balance", balancer),
@@ -108,25 +110,28 @@ def _check_fitting(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def _check_words(model: Transformer) -> None:
-    """Refuse what makes one answer of a whole text, where each word has one."""
+    """Reject options that pool a whole text into one prediction, since tagging predicts per word."""
     for key, said in (("pooling", model.pooling is not None), ("finetune.mode", model.finetune.mode == "head")):
         if said:
-            message = "makes one answer of a text, and here each word has one; leave it out"
+            message = "gives one prediction per text, and tagging needs one per word; remove it"
             raise RecipeError(Problem("", f"model.{key}", message))
 
 
 def _check_labels(data: Data) -> None:
-    """Refuse what is learned of one answer a row where rows have several labels."""
+    """Reject encoders that need a single label per row for multi-label data."""
     encoders: dict[str, Component | None] = {"data.encode": data.encode}
     encoders |= {f"data.columns.{name}.encode": data.options_of(name).encode for name in data.columns}
     for key, encoder in encoders.items():
         if isinstance(encoder, TargetEncoding):
-            message = "target encoding is of one answer a row, and rows have several labels; say embedding or one-hot"
+            message = "target encoding needs a single label per row, and rows have several; use embedding or one-hot"
             raise RecipeError(Problem("", key, message))
 
 
 def _missing(recipe: Recipe, model: Model) -> Component:
-    """What is done about missing values: models that take them as such get them so, if nothing else minds."""
+    """Choose what to do about missing values.
+
+    They are kept if the model and every other step handle them, else imputed.
+    """
     said, data = recipe.data.clean.missing, recipe.data
     assert isinstance(data.balance, Balancer)
     minds = ["model"] if not model.takes_gaps else []
@@ -136,19 +141,22 @@ def _missing(recipe: Recipe, model: Model) -> Component:
         return Impute() if minds else KeepGaps()
     if isinstance(said, KeepGaps) and minds:
         names = {"model": model.name, "data.select": "data.select", "data.balance": data.balance.name}
-        message = f"{names[minds[0]]} needs a number where one is missing; say impute"
+        message = f"{names[minds[0]]} cannot handle missing values; use impute"
         raise RecipeError(Problem("", "data.clean.missing", message))
     return said
 
 
 def _image_size(recipe: Recipe) -> int | None:
-    """The size that the recipe says, of the images themselves or of what a crop leaves; None leaves it to the data."""
+    """Return the image size that the recipe sets, directly or by a crop.
+
+    None leaves it to the data.
+    """
     crops = [step for step in recipe.data.augment if isinstance(step, RandomCrop)]
     if len(crops) > 1:
-        raise RecipeError(Problem("", "data.augment", "random-crop may stand in the list once"))
+        raise RecipeError(Problem("", "data.augment", "random-crop may appear only once in the list"))
     said, cropped = recipe.data.image_size, crops[0].size if crops else None
     if said is not None and cropped is not None and said != cropped:
-        message = f"random-crop makes images of {cropped} pixels, data.image_size says {said}; say one of them"
+        message = f"random-crop gives images of {cropped} pixels and data.image_size is {said}; set only one of them"
         raise RecipeError(Problem("", "data.augment", message))
     return said or cropped
 
@@ -175,11 +183,11 @@ def _training(training: Training, model: Model, dataset: Dataset) -> Training:
         _check_watched(early_stopping.metric, dataset.task, "training.early_stopping.metric")
     elif model.habits.patience is not None:
         early_stopping = EarlyStopping(patience=model.habits.patience)
-    if isinstance(model, FitsItself):  # what else there is, is of steps, and left as nobody said it
+    if isinstance(model, FitsItself):  # other options concern gradient steps; keep their defaults
         size = training.batch_size or GROWN_BATCH
         return training.model_copy(update={"batch_size": size, "early_stopping": early_stopping})
     epochs = training.epochs
-    if epochs is None:  # max_steps alone means as many epochs as it takes
+    if epochs is None:  # with max_steps alone, epochs must not end training earlier
         epochs = EPOCHS_BY_KIND[dataset.kind] if training.max_steps is None else training.max_steps
     optimizer = training.optimizer
     assert isinstance(optimizer, Optimizer)
@@ -190,7 +198,7 @@ def _training(training: Training, model: Model, dataset: Dataset) -> Training:
             usual = rates.get(model.finetune.mode, PRETRAINED_TEXT_LR)
         optimizer = optimizer.model_copy(update={"lr": usual * model.habits.lr_factor})
     if optimizer.averages_itself and training.average is not None:
-        message = f"{optimizer.name} keeps an average of the weights itself; leave training.average out"
+        message = f"{optimizer.name} already averages the weights; remove training.average"
         raise RecipeError(Problem("", "training.average", message))
     schedule = training.schedule
     if schedule is None:
@@ -207,7 +215,7 @@ def _training(training: Training, model: Model, dataset: Dataset) -> Training:
 
 
 def _batch_size(dataset: Dataset) -> int:
-    """About thirty steps an epoch for a table, within what learns well and what uses the machine."""
+    """Return a batch size; for tables about thirty steps per epoch, between 16 and 1024."""
     if dataset.kind != "tabular":
         return BATCH_BY_KIND[dataset.kind]
     size = 16
@@ -220,18 +228,18 @@ def _check_watched(metric: str, task: str, key: str) -> None:
     watched = metric.removeprefix("validation/")
     fitting = ["loss", *(name for name, known in METRICS.items() if known.task == task)]
     if watched not in fitting:
-        message = f"{metric!r} is not measured for {task} (allowed: {', '.join(f'validation/{m}' for m in fitting)})"
+        message = f"{metric!r} is not a {task} metric (allowed: {', '.join(f'validation/{m}' for m in fitting)})"
         raise RecipeError(Problem("", key, message))
 
 
 def _check_threshold(threshold: Threshold | None, dataset: Dataset) -> None:
-    """Refuse a threshold before training that could not be chosen after it."""
+    """Reject a decision threshold before training if it could not be chosen after it."""
     if threshold is None:
         return
     if threshold.metric is not None:
         counted_metric(threshold.metric)
     classes = dataset.frame[dataset.target].drop_nulls().n_unique() if dataset.target is not None else 0
     if dataset.task != "classification" or classes != 2:
-        what = f"this target has {classes}" if dataset.task == "classification" else f"this is {dataset.task}"
-        message = f"a threshold is between two classes; {what}; leave it out"
+        what = f"this target has {classes}" if dataset.task == "classification" else f"this task is {dataset.task}"
+        message = f"a threshold needs exactly two classes; {what}; remove it"
         raise RecipeError(Problem("", "evaluation.threshold", message))

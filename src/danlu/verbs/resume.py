@@ -1,4 +1,4 @@
-"""Finding the way back into a run that was stopped or killed: its data, its newest sound checkpoint, its last steps."""
+"""Reopen an interrupted run: its data, its newest valid checkpoint, and a replay that verifies its last steps."""
 
 import copy
 from collections.abc import Mapping
@@ -23,61 +23,64 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stopped:
-    """A run that is not finished, with its data as it was."""
+    """Hold an unfinished run and its data, split as before."""
 
     run: RunDirectory
     opened: Opened
 
 
 def open_stopped(path: str | Path) -> Stopped:
-    """Open a run that was stopped.
+    """Open an interrupted run.
 
     Raises:
-        ArgumentError: it is no run, or it is finished.
+        ArgumentError: it is not a run, or it is finished.
         DataError: the data has changed since.
     """
     run = RunDirectory.open(path)
     if (run.model / MANIFEST).is_file():
-        raise ArgumentError(f"{run.path}: is trained to its end; `danlu evaluate {run.path}` judges it")
+        raise ArgumentError(f"{run.path}: training is finished; `danlu evaluate {run.path}` evaluates it")
     opened = reopen(load_recipe(run.path / RECIPE), run)
     return Stopped(run, opened)
 
 
 def threads_of(run: RunDirectory) -> int:
-    """The threads that torch's operators had in a run: they decide the last bits of every sum."""
+    """Return the number of torch threads a run used.
+
+    It affects the last bits of every sum.
+    """
     return int(read_json(run.path / ENVIRONMENT)["threads"])
 
 
 def say_what_differs(run: RunDirectory, fitting: Fitting) -> None:
-    """Say what else decides the last bits and is no longer what it was."""
+    """Warn about versions and devices that changed since and may change the last bits."""
     known, device = read_json(run.path / ENVIRONMENT), str(fitting.accelerator.torch_device)
     now = versions()
     changed = [f"{name} {old} -> {now.get(name)}" for name, old in known["versions"].items() if now.get(name) != old]
     if known["device"] != device:
         changed.append(f"device {known['device']} -> {device}")
     if changed:
-        say(f"{run.path}: the run may not go on to the same bits: {', '.join(changed)}")
+        say(f"{run.path}: the resumed run may differ in the last bits: {', '.join(changed)}")
 
 
 def newest_sound(run: RunDirectory) -> Checkpoint | None:
-    """The newest checkpoint that is as it was written; says which ones are not."""
+    """Return the newest valid checkpoint; log the damaged ones."""
     for found in sound_checkpoints(run):
         if isinstance(found, Checkpoint):
             return found
-        say(f"{found}; taking the checkpoint before it")
-    say(f"{run.path}: no sound checkpoint; beginning at the first step")
+        say(f"{found}; using the checkpoint before it")
+    say(f"{run.path}: no valid checkpoint; starting at the first step")
     return None
 
 
 def verify_steps(fitting: Fitting, run: RunDirectory, newest: Checkpoint | None, steps: int) -> None:
-    """Repeat the last steps before a checkpoint from an older one, and compare weights, state and log.
+    """Replay the last steps from an older checkpoint; compare weights, state and log.
 
     Args:
-        steps: at least so many.
+        steps: minimum number of steps to replay.
 
     Raises:
         ArgumentError: no checkpoint is that much older.
-        ArtifactError: the steps do not come out as they did.
+        ArtifactError: the replay differs.
     """
     from danlu.training.loop import train
     from danlu.training.replay import Replay
@@ -87,10 +90,10 @@ def verify_steps(fitting: Fitting, run: RunDirectory, newest: Checkpoint | None,
     if newest is None or not older:
         furthest = newest.step - sound[-1].step if newest and sound else 0
         raise ArgumentError(
-            f"--verify {steps}: the checkpoints of {run.path} reach back {furthest} steps; ask for no more than that"
-            + ("" if furthest else ", or go on without --verify")
+            f"--verify {steps}: the checkpoints of {run.path} reach back {furthest} steps; use at most that many"
+            + ("" if furthest else ", or resume without --verify")
         )
-    # A model of its own: what a machine does to a model, such as stepping in the backward pass, stays with it.
+    # A copy, since a training state changes its model for good, as with hooks that step in the backward pass.
     fitting = replace(fitting, model=copy.deepcopy(fitting.model))
     machine, watch = build_machine(fitting), fitting.watch()
     machine.load(older[0], watch)
@@ -109,16 +112,19 @@ def verify_steps(fitting: Fitting, run: RunDirectory, newest: Checkpoint | None,
     worst = max(deviations, key=deviations.__getitem__, default="")
     if worst and deviations[worst] > 0:
         raise ArtifactError(
-            f"{run.path}: steps {older[0].step + 1} to {newest.step} do not come out as they did: {worst} is off by "
+            f"{run.path}: steps {older[0].step + 1} to {newest.step} are not reproduced: {worst} differs by "
             f"{deviations[worst]:.2g}; compare library versions and threads with those in {ENVIRONMENT}"
         )
     if replay.lines != logged:
-        raise ArtifactError(f"{run.path}: steps {older[0].step + 1} to {newest.step} log other figures than they did")
-    say(f"verified: steps {older[0].step + 1} to {newest.step} come out bit by bit as they did")
+        raise ArtifactError(f"{run.path}: steps {older[0].step + 1} to {newest.step} log other values than before")
+    say(f"verified: steps {older[0].step + 1} to {newest.step} are reproduced bit for bit")
 
 
 def _deviations(found: "Mapping[str, Tensor]", kept: "Mapping[str, Tensor]") -> dict[str, float]:
-    """The largest difference of each tensor that is not bit by bit the same; infinite where one is missing."""
+    """Return the largest difference of each tensor that differs.
+
+    Infinite if it is missing on one side.
+    """
     import torch
 
     off: dict[str, float] = {}

@@ -1,6 +1,6 @@
-"""What only the model on its device can tell: `batch_size: auto` and `lr: auto`, found by trying.
+"""Replace `batch_size: auto` and `lr: auto` by numbers found by trying the model on its device.
 
-Afterwards the recipe has numbers in their places, and so a run that goes on does not try again.
+The resolved recipe holds the numbers, so a resumed run does not try again.
 """
 
 from danlu.artifacts.files import write_text
@@ -10,32 +10,32 @@ from danlu.training.optimizers import Optimizer
 from danlu.verbs.fitting import Fitting, with_training
 from danlu.verbs.trial import trial_of
 
-FEWEST_STEPS = 8  # an epoch: a batch that takes in more of the data learns too slowly
-MEMORY_SHARE = 0.8  # of the free memory that a step may take: allocators waste some, and so does validation
+FEWEST_STEPS = 8  # per epoch; larger batches make too few updates to learn well
+MEMORY_SHARE = 0.8  # of free memory that a step may use; allocators and validation need the rest
 LR_PICTURE = "lr-range.svg"
 
 
 def settle(fitting: Fitting, run: RunDirectory) -> Fitting:
-    """The same with a number for each `auto`; the picture of the learning rates that were tried goes into the run.
+    """Replace every `auto` by a number; write the learning-rate plot into the run.
 
     Raises:
         DanluError: no learning rate lowers the loss.
     """
     if fitting.opened.recipe.training.batch_size == "auto":
         size = largest_batch(fitting)
-        say(f"batch_size: {size}, as many as fit (at least {FEWEST_STEPS} steps an epoch)")
+        say(f"training.batch_size: {size}, the largest that fits (with at least {FEWEST_STEPS} steps per epoch)")
         fitting = with_training(fitting, batch_size=size)
     optimizer = fitting.opened.recipe.training.optimizer
     assert isinstance(optimizer, Optimizer)
     if optimizer.lr == "auto":
         lr = _tried_rate(fitting, run)
-        say(f"training.optimizer.lr: {lr:.2g}, where the loss fell fastest of the rates tried")
+        say(f"training.optimizer.lr: {lr:.2g}, where the loss fell fastest in the learning-rate test")
         fitting = with_training(fitting, optimizer=optimizer.model_copy(update={"lr": lr}))
     return fitting
 
 
 def largest_batch(fitting: Fitting) -> int:
-    """The largest power of two whose step fits into the free memory and leaves enough steps an epoch."""
+    """Return the largest power of two that fits, leaving enough steps per epoch."""
     free = fitting.accelerator.free_bytes()
     most = max(2, fitting.balanced.feed.length // FEWEST_STEPS)
     sizes = [1 << power for power in range(1, most.bit_length())]
@@ -45,14 +45,14 @@ def largest_batch(fitting: Fitting) -> int:
 
 
 def some_rate(fitting: Fitting) -> Optimizer:
-    """The recipe's optimizer with a rate, where the recipe leaves that to be tried later."""
+    """Return the recipe's optimizer with its default learning rate in place of `auto`."""
     optimizer = fitting.opened.recipe.training.optimizer
     assert isinstance(optimizer, Optimizer)
     return optimizer.model_copy(update={"lr": optimizer.first_lr})
 
 
 def _tried_rate(fitting: Fitting, run: RunDirectory) -> float:
-    """The rate that the range test suggests."""
+    """Return the learning rate that the range test suggests, and write its plot."""
     from danlu.report.rate_range import rate_range
     from danlu.training.range_test import range_test
 

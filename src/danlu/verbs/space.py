@@ -1,4 +1,7 @@
-"""Whether all that a search may try fits the data: found before the first trial, as other mistakes of a recipe are."""
+"""Check before the first trial that everything a search may try fits the data.
+
+Also which metric a search optimizes.
+"""
 
 from danlu.core.errors import Problem, RecipeError
 from danlu.core.extras import require
@@ -9,26 +12,26 @@ from danlu.recipe.variants import in_words, outermost, variant
 from danlu.tuning.sampler import Sampler
 from danlu.verbs.resolve import resolve
 
-# Figures of tokens, of which each vocabulary has others.
+# Metrics per token, not comparable between vocabularies.
 OF_TOKENS = ("validation/loss", "validation/perplexity", "validation/token-accuracy")
 
 
 def require_extras(recipe: Recipe) -> None:
-    """Raise MissingExtra unless the packages that a resolved recipe's model needs are installed."""
+    """Raise MissingExtra unless the packages that the model of a resolved recipe needs are installed."""
     assert isinstance(recipe.model, Model)
     for extra in filter(None, (recipe.model.extra, recipe.model.extra_to_train)):
         require(extra, f"model.name: {recipe.model.name}")
 
 
 def check_space(recipe: Recipe, dataset: Dataset) -> None:
-    """Try the ends of every range and every choice on the data's kind and task.
+    """Resolve the recipe at both ends of every range and at every choice.
 
     Args:
-        recipe: as it was asked for; nothing is checked of one without a search.
+        recipe: as the user wrote it; without a tuning section nothing is checked.
 
     Raises:
-        RecipeError: one of them does not fit.
-        MissingExtra: one of them, or the sampler, needs packages that are not installed.
+        RecipeError: a value does not fit the data.
+        MissingExtra: a value, or the sampler, needs packages that are not installed.
     """
     if recipe.tuning is None:
         return
@@ -45,12 +48,15 @@ def check_space(recipe: Recipe, dataset: Dataset) -> None:
     metric = watched_by(resolve(recipe, dataset))
     if dataset.task == "language-modelling" and metric in OF_TOKENS:
         for key in {"data.vocabulary", "model", "model.name", "model.pretrained"} & recipe.tuning.space.keys():
-            message = f"{metric} is of tokens, which are others then; say tuning.metric: validation/bits-per-byte"
+            message = (
+                f"changes the tokens, so {metric} is not comparable between trials; set tuning.metric: "
+                "validation/bits-per-byte"
+            )
             raise RecipeError(Problem("", f"tuning.space.{key}", message))
 
 
 def watched_by(resolved: Recipe) -> str:
-    """The metric by which a search judges its trials: the one it names, or the one that training watches."""
+    """Return the metric that a search optimizes: `tuning.metric`, else the one early stopping monitors."""
     named = resolved.tuning.metric if resolved.tuning is not None else None
     stopping = resolved.training.early_stopping
     return named or (stopping.metric if stopping is not None else "validation/loss")

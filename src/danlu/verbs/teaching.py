@@ -1,7 +1,7 @@
-"""`training.distill`: a bundle's answers to the training rows, for another model to learn from, and its hidden states.
+"""Knowledge distillation (`training.distill`): a teacher bundle's logits and hidden states on the training rows.
 
-Computed once and kept where samples are the same in every epoch; else in each step, of what the student is given. So
-are the states of tokens, which would take too much to keep.
+Computed once and cached if samples are the same in every epoch; otherwise in each step on the student's batch. Token
+states are always computed in each step, since they would take too much disk space.
 """
 
 import hashlib
@@ -42,20 +42,20 @@ if TYPE_CHECKING:
 KEY = "training.distill"
 FILE, FORMAT = "lessons.npy", 2
 REMEMBERED = "teacher.json"
-AT_ONCE = 64  # samples: decides memory and, in the last bits, rounding; so it is no setting
-BYTES = 4  # of a number
-DISK_SHARE = 0.5  # of what is free that lessons may take
+AT_ONCE = 64  # samples; affects memory and the last bits of rounding, so it is no setting
+BYTES = 4  # float32
+DISK_SHARE = 0.5  # of free disk space that cached teacher outputs may take
 OF_TOKENS = ("token-classification", "language-modelling")
 TAUGHT = ("classification", "multi-label", "regression", *OF_TOKENS)
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """A training split with a teacher's answers beside its own.
+    """Hold a training split whose loader also yields the teacher's outputs.
 
     Attributes:
-        balanced: whose feed brings them.
-        digest: of what decides the teacher's answers.
+        balanced: its loader appends the teacher's outputs to each batch.
+        digest: of everything that determines the teacher's outputs.
     """
 
     balanced: "Balanced"
@@ -63,21 +63,21 @@ class Lesson:
 
 
 def refuse_teacher(recipe: Recipe, dataset: Dataset) -> None:
-    """Raise RecipeError for what no teacher can be learned from in."""
+    """Raise RecipeError if distillation does not fit the task or the rest of the recipe."""
     options = recipe.training.distill
     if options is None:
         return
     if dataset.task not in TAUGHT:
-        message = f"a teacher answers for {', '.join(TAUGHT)}; this is {dataset.task}; leave it out"
+        message = f"distillation works for {', '.join(TAUGHT)}; this task is {dataset.task}; remove it"
         raise RecipeError(Problem("", KEY, message))
     if dataset.task == "regression" and options.temperature is not None:
-        message = "a temperature is of probabilities, and this is regression; leave it out"
+        message = "a temperature applies to class probabilities, and this task is regression; remove it"
         raise RecipeError(Problem("", f"{KEY}.temperature", message))
     if dataset.task in OF_TOKENS and options.hidden is not None:
-        message = f"is of samples that are answered as a whole, and this is {dataset.task}; leave it out"
+        message = f"needs one prediction per sample, and this task is {dataset.task}; remove it"
         raise RecipeError(Problem("", f"{KEY}.hidden", message))
     if recipe.evaluation.folds is not None:
-        message = "a teacher has learned from rows that the folds would test; leave out one of them"
+        message = "the teacher was trained on rows that the folds would test; remove folds or training.distill"
         raise RecipeError(Problem("", "evaluation.folds", message))
 
 
@@ -90,16 +90,16 @@ def with_teacher(
     device: "torch.device",
     team: "Team",
 ) -> Lesson:
-    """The training split with the teacher's answers.
+    """Add the teacher's outputs to the training split.
 
     Args:
-        opened: with the rows that `balanced` was made of.
-        model: the student, before it is trained; gets what it learns hidden states by, where it is to learn them.
+        opened: the data that `balanced` was made from.
+        model: the untrained student; gets a projection for feature distillation if the recipe asks for it.
 
     Raises:
-        ArgumentError: the teacher answers another question, or cannot be asked so.
+        ArgumentError: the teacher has another task or labels, or cannot read the student's samples.
         ArtifactError: the teacher's bundle is damaged.
-        DataError: the data lacks a column that the teacher reads.
+        DataError: the data lacks a column that the teacher needs.
     """
     from danlu.data.targets import Classes
     from danlu.models.predictor import Predictor
@@ -114,9 +114,9 @@ def with_teacher(
     why = _why_in_every_step(opened, options)
     if why and not alike:
         raise ArgumentError(
-            f"{KEY}.teacher: {options.teacher} prepares its samples in another way than this model, so it cannot be "
-            f"asked {why[0]}; leave out {why[1]}, or train a teacher that prepares them alike (the same columns and "
-            "rows, image size and weights' normalisation, or tokenizer)"
+            f"{KEY}.teacher: {options.teacher} preprocesses its samples differently from this model, so it cannot run "
+            f"{why[0]}; remove {why[1]}, or train a teacher with the same preprocessing (the same columns and rows, "
+            "image size and normalization, or tokenizer)"
         )
     examples = balanced.feed.examples if alike else _its_own(teacher, opened)
     read = None
@@ -124,7 +124,7 @@ def with_teacher(
         read = _with_hint(options, teacher, examples, model, balanced, opened, device)
     lesson = partial(_lesson, teacher, prepared, read)
     if why:
-        say(f"the teacher is asked in every step, {why[0]}")
+        say(f"the teacher runs in every training step, {why[0]}")
     ask: Asked | LookedUp = Asked(lesson)
     if not why:
         made_from = _made_from(opened, prepared, options, alike, digest, device)
@@ -135,13 +135,16 @@ def with_teacher(
 
 
 def _why_in_every_step(opened: "Opened", options: Distill) -> tuple[str, str] | None:
-    """Why the teacher is asked in every step, and of what key; None where it need not be."""
+    """Return why the teacher runs in every step, and which key causes it.
+
+    None if its outputs can be cached.
+    """
     if opened.dataset.task in OF_TOKENS:
-        return "of every token", KEY
+        return "on every token", KEY
     if opened.recipe.data.augment:
-        return "of samples that data.augment changes", "data.augment"
+        return "on samples that data.augment changes", "data.augment"
     if options.hidden is not None and options.hidden.states == "layers":
-        return "for states of tokens, which are not kept", f"{KEY}.hidden.states"
+        return "for token states, which are not cached", f"{KEY}.hidden.states"
     return None
 
 
@@ -154,10 +157,10 @@ def _with_hint(
     opened: "Opened",
     device: "torch.device",
 ) -> "Callable[[], list[torch.Tensor]]":
-    """Have the student give its states in training; what gives the teacher's that go with them after it was asked.
+    """Add the projection to the student; return a function that reads the teacher's matching states.
 
     Raises:
-        ArgumentError: one of the two has none.
+        ArgumentError: student or teacher has no such states.
     """
     import torch
 
@@ -169,7 +172,7 @@ def _with_hint(
     reader = StateReader(teacher.model, states, theirs)
     found = states_of(teacher.model, reader, _some(examples, device), theirs)
     if len({values.shape[-1] for values in found}) > 1:
-        raise ArgumentError(f"{theirs} has layers of different widths; say states: features")
+        raise ArgumentError(f"{theirs} has layers of different widths; use states: features")
     own = f"{KEY}.hidden: {opened.model.name}"
     few, seed = _some(balanced.feed.examples, torch.device("cpu")), Seed(opened.recipe.seed).derive("hint")
     layers = add_hint(model, states, few, found[0].shape[-1], seed, own)
@@ -183,53 +186,57 @@ def _with_hint(
 
 
 def _some(examples: "Examples", device: "torch.device") -> "dict[str, torch.Tensor]":
+    """Return the inputs of the first two samples."""
     inputs, _ = examples.take(np.arange(min(2, len(examples))), device)
     return inputs
 
 
 def _require_room(samples: int, width: int) -> None:
-    """Raise ArtifactError where the disk has no room to keep what a teacher says.
+    """Raise ArtifactError if the disk has no room for the cached teacher outputs.
 
-    Nothing else would do: asked in every step, it would answer otherwise in the last bits than a run had it before.
+    Running the teacher in every step instead would change the last bits, so that a run would not resume exactly.
     """
     root = cache_root()
     standing = next(folder for folder in (root, *root.absolute().parents) if folder.is_dir())
     free, needed = shutil.disk_usage(standing).free, BYTES * samples * width
     if needed > DISK_SHARE * free:
         raise ArtifactError(
-            f"{KEY}: what the teacher says of all samples takes {needed / 1e9:,.1f} GB, and {standing} has "
-            f"{free / 1e9:,.1f} GB free; name another folder in the environment variable DANLU_CACHE"
+            f"{KEY}: the teacher's outputs take {needed / 1e9:,.1f} GB, and {standing} has {free / 1e9:,.1f} GB free; "
+            "set the environment variable DANLU_CACHE to a folder with more space"
         )
 
 
 def remember_teacher(run: RunDirectory, digest: str) -> None:
-    """Keep in a run which teacher it learned from."""
+    """Write the teacher's digest into a run; nothing without a teacher."""
     if digest:
         write_json(run.path / "data" / REMEMBERED, {"sha256": digest})
 
 
 def refuse_another_teacher(run: RunDirectory, digest: str) -> None:
-    """Raise ArtifactError where a run that goes on would learn from another teacher than before."""
+    """Raise ArtifactError if the teacher of a resumed run has changed."""
     if digest and read_json(run.path / "data" / REMEMBERED)["sha256"] != digest:
         raise ArtifactError(
-            f"{run.path}: its teacher ({KEY}.teacher) is no longer the one that it learned from; put that back, or "
-            "train again"
+            f"{run.path}: the teacher ({KEY}.teacher) has changed since the run started; restore it, or train again"
         )
 
 
 def _refuse_other_question(manifest: Manifest, prepared: "Prepared", options: Distill) -> None:
+    """Raise ArgumentError unless teacher and student have the same task and labels."""
     from danlu.data.targets import Classes, Labels, TokenTags
 
     output, target = manifest.output, prepared.target
     if manifest.task != target.task:
-        raise ArgumentError(f"{KEY}.teacher: {options.teacher} is a model of {manifest.task}; this is {target.task}")
+        raise ArgumentError(
+            f"{KEY}.teacher: {options.teacher} is a {manifest.task} model and this task is {target.task}; choose a "
+            "teacher of the same task"
+        )
     if isinstance(target, Classes | Labels | TokenTags):
         missing = [label for label in target.labels if label not in output["labels"]]
         unknown = [label for label in output["labels"] if label not in target.labels]
         if missing or unknown:
             more = f"does not know {missing[0]!r}" if missing else f"knows {unknown[0]!r} as well"
             raise ArgumentError(
-                f"{KEY}.teacher: {options.teacher} {more}; a teacher and its student have the same labels"
+                f"{KEY}.teacher: {options.teacher} {more}; teacher and student must have the same labels"
             )
 
 
@@ -239,7 +246,7 @@ def _lesson(
     read: "Callable[[], list[torch.Tensor]] | None",
     inputs: "dict[str, torch.Tensor]",
 ) -> "torch.Tensor":
-    """What a student is told of a batch, [batch, outputs]: logits, and behind them the states that it learns."""
+    """Return a batch's targets, [batch, outputs]: the teacher's logits, then its hidden states."""
     import torch
 
     logits = _asked(teacher, prepared, inputs)
@@ -249,7 +256,7 @@ def _lesson(
 
 
 def _asked(teacher: "Predictor", prepared: "Prepared", inputs: "dict[str, torch.Tensor]") -> "torch.Tensor":
-    """The teacher's logits in the student's order of labels or, of numbers, in the student's standardisation."""
+    """Return the teacher's logits in the student's label order, or numbers in the student's standardization."""
     from danlu.data.targets import Classes, Labels, NextToken, Quantity, TokenTags
     from danlu.training.distilling import logits_of
 
@@ -272,9 +279,9 @@ def _once(
     device: "torch.device",
     team: "Team",
 ) -> "torch.Tensor | np.ndarray":
-    """The lessons of all training samples, [samples, numbers], kept between runs; the main process computes them.
+    """Return the teacher's outputs on all training samples, [samples, outputs], cached between runs.
 
-    They are written batch by batch and read from the file row by row, unless the device has room for all.
+    The main process computes them batch by batch. They stay a memory-mapped file unless the device has room for all.
     """
     import torch
 
@@ -285,7 +292,7 @@ def _once(
         _require_room(len(examples), width)
         found = np.lib.format.open_memmap(folder / FILE, "w+", np.float32, (len(examples), width))
         begin = 0
-        with progress("the teacher's answers", len(examples), "samples") as bar:
+        with progress("teacher outputs", len(examples), "samples") as bar:
             for rows, inputs, _ in examples.in_order(AT_ONCE, device):
                 found[begin : begin + len(rows)] = lesson(inputs).cpu().numpy()
                 begin += len(rows)
@@ -303,7 +310,7 @@ def _once(
 def _made_from(
     opened: "Opened", prepared: "Prepared", options: Distill, alike: bool, digest: str, device: "torch.device"
 ) -> list[object]:
-    """All that decides what a teacher says of the training samples."""
+    """Return everything that determines the teacher's outputs on the training samples."""
     import torch
 
     target, states = prepared.target.model_dump(mode="json"), options.hidden is not None
@@ -312,28 +319,29 @@ def _made_from(
 
 
 def _its_own(teacher: "Predictor", opened: "Opened") -> "Examples":
-    """The training rows as the teacher prepares them."""
+    """Preprocess the training rows with the teacher's own preprocessor."""
     from danlu.data.prepare import prepare_part
 
     balancer, dataset = opened.recipe.data.balance, opened.dataset
     assert isinstance(balancer, Balancer)
     if type(balancer).resample is not Balancer.resample:
         raise ArgumentError(
-            f"data.balance: {balancer.name} makes other rows of the training rows, and the teacher ({KEY}.teacher) "
-            "prepares its own of the raw ones; say class-weights, or train a teacher that prepares them alike"
+            f"data.balance: {balancer.name} resamples the training rows, and the teacher ({KEY}.teacher) preprocesses "
+            "the raw ones in its own way; use class-weights, or train a teacher with the same preprocessing"
         )
     teacher.require_columns(Source(dataset.frame, dataset.origin, dataset.folder))
     return prepare_part(teacher.preprocessor, opened.splits.train, opened.place)
 
 
 def _digest(manifest: Manifest, config: object) -> str:
-    """SHA-256 of all that decides a bundle's answers; golden samples come later and decide nothing."""
+    """Return the SHA-256 of everything that determines a bundle's outputs; golden samples do not."""
     files = {name: digest for name, digest in manifest.files.items() if name != GOLDEN}
     told = json.dumps([files, manifest.preprocessing, config], sort_keys=True, default=str)
     return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _digest_of_rows(opened: "Opened") -> str:
+    """Return the SHA-256 of the data and of which rows train."""
     from danlu.verbs.prepare import digest_of_data
 
     rows = opened.splits.train.rows.astype(np.int64).tobytes()
@@ -342,7 +350,7 @@ def _digest_of_rows(opened: "Opened") -> str:
 
 
 def _warn_of_seen_rows(opened: "Opened", options: Distill, team: "Team") -> None:
-    """Say where a teacher's run shows that it has learned from rows that will test its student."""
+    """Warn if the teacher was trained on the student's test rows, by its run's split."""
     from danlu.verbs.prepare import PROFILE, SPLIT, digest_of_data
 
     folder = Path(options.teacher) / "data"
@@ -356,6 +364,6 @@ def _warn_of_seen_rows(opened: "Opened", options: Distill, team: "Team") -> None
     seen = int(np.isin(opened.splits.test.rows, learned).sum())
     if seen:
         say(
-            f"the teacher has learned from {seen:,} of the {len(opened.splits.test):,} rows that test this model, and "
-            "may pass them on; give both the same split and seed"
+            f"warning: the teacher was trained on {seen:,} of this model's {len(opened.splits.test):,} test rows and "
+            "may leak them; use the same split and seed for both"
         )

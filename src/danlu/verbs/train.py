@@ -1,4 +1,4 @@
-"""`danlu train`: a recipe becomes a run directory with a trained bundle, or a run that was stopped goes on."""
+"""Train one recipe into a run directory with a bundle, or resume an interrupted run."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -59,14 +59,14 @@ def train(
     """Train a model.
 
     Args:
-        recipe: a Recipe, plain values, a file or a built-in's name.
+        recipe: a Recipe, a mapping, a file, or the name of a built-in recipe.
         output: the folder of runs.
-        name: the run's folder below it; the recipe's name and the time when left out.
+        name: the run's folder in it; None for the recipe's name and the time.
         overwrite: replace a run of that name.
-        profile: write where the time of some steps goes.
+        profile: write a profile of some steps.
 
     Returns:
-        the run, its bundle under `model`. Not evaluated yet.
+        the run with its bundle under `model`, not evaluated yet.
 
     Raises:
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
@@ -79,7 +79,7 @@ def train(
     opened = open_data(as_recipe(recipe))
     require_folds(opened)
     if opened.recipe.tuning is not None:
-        say("trained by the recipe as it stands; its tuning section is for `danlu tune` and `danlu run`")
+        say("`danlu train` ignores the recipe's tuning section; use `danlu tune` or `danlu run` to search")
     return train_opened(opened, Path(output), name, overwrite, profile=profile)
 
 
@@ -92,16 +92,20 @@ def train_opened(
     profile: bool = False,
     prepare: Callable[[Opened], Prepared] = fit_preparation,
 ) -> RunDirectory:
-    """Train on data that is open already; `dry` takes two batches of each part and two steps. Searches nothing.
+    """Train on loaded data into a new run; ignore the tuning section.
 
-    Everything that can be wrong with the user's input has been met before the run's folder is made.
+    Everything that can be wrong with the user's input is found before the run's folder is made.
+
+    Args:
+        dry: use two batches per split and two steps.
+        prepare: fits the preprocessing, or returns a cached one.
     """
     import torch
 
     opened = replace(opened, recipe=opened.recipe.model_copy(update={"tuning": None}))
     fitting = begin(opened, dry, prepare=prepare)
     size_bytes = sum(value.nbytes for value in unique_tensors(fitting.model).values())
-    # A checkpoint holds the weights and two moments of each; three stay, a fourth is being written.
+    # A checkpoint holds the weights and two moments each; three are kept while a fourth is being written.
     needed_bytes = 12 * size_bytes + (1 << 20)
     if not fitting.team.is_main:
         return _take_part(fitting)
@@ -118,7 +122,7 @@ def train_opened(
         fitting.team.share({"run": str(run.path.resolve()), "settled": _tried(settled)})
         if opened.recipe.evaluation.refits:
             opened = fitting.opened
-            del fitting  # folds are trained in the room that it takes
+            del fitting  # frees its memory for the folds
             until = epochs_of_folds(opened, run)
             fitting = replace(begin(opened), until=until)
         _fit_and_bundle(fitting, run, None, profile)
@@ -126,7 +130,10 @@ def train_opened(
 
 
 def _take_part(fitting: Fitting) -> RunDirectory:
-    """Train into the run that the main process has made, with the numbers that it has found by trying."""
+    """Train as a non-main process.
+
+    Use the main process's run and the settings that it found for `auto`.
+    """
     shared = fitting.team.share()
     run, optimizer = RunDirectory(Path(shared["run"])), fitting.opened.recipe.training.optimizer
     optimizer = optimizer.model_copy(update={"lr": shared["settled"]["lr"]})
@@ -136,28 +143,30 @@ def _take_part(fitting: Fitting) -> RunDirectory:
 
 
 def _tried(training: Training) -> dict[str, object]:
-    """What of the training section may have been found by trying."""
+    """Return the training options that `auto` may have set."""
     return {"batch_size": training.batch_size, "lr": getattr(training.optimizer, "lr", None)}
 
 
 def resume(run: str | Path, verify: int | None = None, profile: bool = False) -> RunDirectory:
-    """Go on with a run that was stopped or killed, bit by bit as if it had not been; a search with its next trial.
+    """Resume an interrupted run, bit for bit as if never interrupted.
+
+    A search goes on with its next trial.
 
     Args:
         run: its folder.
-        verify: before going on, repeat at least so many of the last steps and compare.
-        profile: write where the time of some steps goes.
+        verify: first repeat at least this many of the last steps and compare.
+        profile: write a profile of some steps.
 
     Raises:
-        ArgumentError: it is no run, it is finished, or no checkpoint is old enough to verify from.
+        ArgumentError: it is not a run, it is finished, or no checkpoint is old enough to verify from.
         DataError: the data has changed.
-        ArtifactError: the run is damaged, or does not repeat itself.
+        ArtifactError: the run is damaged, or does not reproduce its steps.
     """
     if is_search(Path(run)):
         from danlu.verbs.tune import resume_search
 
         if verify is not None:
-            raise ArgumentError("--verify repeats the steps of one training, and this run is a search; leave it out")
+            raise ArgumentError("--verify repeats the steps of one training, and this run is a search; remove --verify")
         return resume_search(run)
     stopped = open_stopped(run)
     until = epochs_of_folds(stopped.opened, stopped.run) if stopped.opened.recipe.evaluation.refits else None
@@ -166,9 +175,9 @@ def resume(run: str | Path, verify: int | None = None, profile: bool = False) ->
     say_what_differs(stopped.run, fitting)
     refuse_another_teacher(stopped.run, fitting.teacher)
     if verify is not None and isinstance(fitting.opened.model, FitsItself):
-        raise ArgumentError(f"--verify repeats steps, and {fitting.opened.model.name} takes none; leave it out")
+        raise ArgumentError(f"--verify repeats steps, and {fitting.opened.model.name} has none; remove --verify")
     if verify is not None and not fitting.team.alone:
-        raise ArgumentError("--verify repeats the steps of one process; leave out one of --verify and --processes")
+        raise ArgumentError("--verify works with one process only; remove --verify or --processes")
     with locked(stopped.run) if fitting.team.is_main else nullcontext():
         checkpoint = _agreed_checkpoint(fitting, stopped.run)
         if verify is not None:
@@ -181,7 +190,7 @@ def resume(run: str | Path, verify: int | None = None, profile: bool = False) ->
 
 
 def _agreed_checkpoint(fitting: Fitting, run: RunDirectory) -> Checkpoint | None:
-    """The newest sound checkpoint, which the main process looks for."""
+    """Return the newest valid checkpoint, as found by the main process."""
     if fitting.team.is_main:
         found = newest_sound(run)
         fitting.team.share(found.step if found else None)
@@ -191,7 +200,7 @@ def _agreed_checkpoint(fitting: Fitting, run: RunDirectory) -> Checkpoint | None
 
 
 def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint | None, profile: bool) -> None:
-    """Train to the end, from a checkpoint where there is one, and write the bundle of the best weights."""
+    """Train to the end, from a checkpoint if given, and write the bundle."""
     if isinstance(fitting.opened.model, FitsItself):
         _say_outcome(fitting, grow(fitting, run), "rounds")
         write_bundle(run, fitting, fitting.model)
@@ -212,24 +221,27 @@ def _fit_and_bundle(fitting: Fitting, run: RunDirectory, checkpoint: Checkpoint 
         model = _whole_model(fitting)
         load_weights(model, open_checkpoint(run, outcome.best_step).judged)
         remove_hint(model)
-        whole = fitting.whole or model  # whose head, where that was trained alone, the model is
+        whole = fitting.whole or model  # with head-only training, `model` is the head of `whole`
         finish_finetuning(whole, fitting.opened.finetune)
         machine.step.precision.finish(whole)
         write_bundle(run, fitting, whole)
 
 
 def _say_outcome(fitting: Fitting, outcome: "Outcome", unit: str) -> None:
-    """How training ended.
+    """Log how training ended and which weights are kept.
 
     Raises:
-        DanluError: nothing was found best, since the watched metric was never defined.
+        DanluError: the monitored metric was never defined, so there are no best weights.
     """
     done = f"trained {outcome.steps:,} {unit}, {outcome.ended}; kept"
     if fitting.until is not None:
         say(f"{done} the last weights")
         return
     if outcome.best is None:
-        raise DanluError(f"{fitting.watched} was never defined on the validation split; watch another metric")
+        raise DanluError(
+            f"{fitting.watched} was never defined on the validation split; set training.early_stopping.metric to "
+            "another metric"
+        )
     say(
         f"{done} the weights of {unit.removesuffix('s')} {outcome.best_step:,} "
         f"(validation {fitting.watched} {outcome.best:.4f})"
@@ -238,7 +250,7 @@ def _say_outcome(fitting: Fitting, outcome: "Outcome", unit: str) -> None:
 
 @contextmanager
 def named_timeouts(team: "Team") -> Iterator[None]:
-    """A wait in vain for other processes ends with word of who did not come, and to what."""
+    """Turn a collective's timeout into an error that names the missing process."""
     try:
         yield
     except RuntimeError as error:
@@ -251,7 +263,10 @@ def named_timeouts(team: "Team") -> Iterator[None]:
 
 
 def _whole_model(fitting: Fitting) -> "nn.Module":
-    """The model to be kept: the trained one, or where processes have parts of it, one built alike on the host."""
+    """Return the trained model; if sharded, an untrained complete one on the host.
+
+    The best weights are loaded into it.
+    """
     if not fitting.together.splits_weights:
         return fitting.model
     prepared = fitting.prepared
@@ -267,7 +282,7 @@ def _fit(
     profile: bool,
     flops: float | None,
 ) -> "Outcome":
-    """The loop, with everything that watches it."""
+    """Run the training loop with checkpoints, progress, logging and callbacks."""
     from danlu.training.alarms import Alarms
     from danlu.training.callbacks import Setting
     from danlu.training.journal import RunJournal, SilentJournal
@@ -304,18 +319,18 @@ def _fit(
 
 
 def _say_what_was_found(opened: Opened) -> None:
-    """A line about rows that were left out, and one about the audit, where there is something to say."""
+    """Log serious audit findings and the number of dropped rows, if any."""
     serious = [finding for finding in opened.findings if finding.severity != "note"]
     if serious:
         subjects = ", ".join(dict.fromkeys(finding.subject for finding in serious))
-        say(f"the audit warns of {subjects}; the report says more, and `danlu check` how to mend it")
+        say(f"the audit warns about {subjects}; see the report for details and `danlu check` for how to fix it")
     if opened.dropped.height:
         origin, height = opened.dataset.origin, opened.dataset.frame.height
-        say(f"{origin}: left out {opened.dropped.height:,} of {height:,} rows: {in_words(opened.dropped)}")
+        say(f"{origin}: dropped {opened.dropped.height:,} of {height:,} rows: {in_words(opened.dropped)}")
 
 
 def write_bundle(run: RunDirectory, fitting: Fitting, model: "nn.Module") -> None:
-    """Write the trained model with all it needs to answer raw rows."""
+    """Write the trained model with everything it needs to predict raw rows."""
     opened, prepared = fitting.opened, fitting.prepared
     options, batch_size = opened.model.portable(), opened.recipe.training.batch_size
     assert isinstance(batch_size, int)

@@ -1,4 +1,4 @@
-"""Training tried for a few steps on a copy of the model: what a batch takes, what a learning rate does."""
+"""A training probe: a few real steps on a copy of the model, to measure memory, time and learning rates."""
 
 import copy
 import itertools
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from danlu.training.footprint import Footprint
     from danlu.training.machine import Machine
 
-SMALL = 4  # samples of each part of the smaller trial; the larger takes twice as many
-TRIED_RATE = 1e-8  # a step this small changes nothing that memory or time could notice
+SMALL = 4  # samples per microbatch of the smaller measurement; the larger has twice as many
+TRIED_RATE = 1e-8  # small enough that the steps do not change memory or time
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Steps that were made for real.
+    """Hold what timed steps took.
 
     Attributes:
-        step_s: the median of a step's seconds.
-        peak_bytes: the most memory taken: of an accelerator, or of the process on the host; None where unknown.
+        step_s: median seconds per step.
+        peak_bytes: peak memory of the accelerator, or of the process on the host; None if unknown.
     """
 
     step_s: float
@@ -38,27 +38,30 @@ class Timed:
 
 
 class Trial:
-    """Steps of a machine of its own. Made by `trial_of`."""
+    """Run steps on a training state of its own; `build_probe` makes one."""
 
     def __init__(self, fitting: Fitting, machine: "Machine") -> None:
         self.fitting, self.machine = fitting, machine
         self.seed = Seed(fitting.opened.recipe.seed).derive("trial")
 
     def step(self, batch_size: int, rate: float = TRIED_RATE) -> float:
-        """Make a step of so many of the training samples; its loss."""
+        """Make a step on `batch_size` training samples and return its loss."""
         feed = self.fitting.balanced.feed
         rows = np.resize(feed.order(0), batch_size)
         batch = feed.take(rows, 0, self.machine.device)
         return float(self.machine.make_step(batch, rate, self.seed, 1))
 
     def footprint(self, batch_size: int) -> "Footprint":
-        """What a step of so many samples takes, made for real and counted."""
+        """Measure memory and operations of a real step on `batch_size` samples."""
         from danlu.training.footprint import measure
 
         return measure(self.step, self._held, batch_size)
 
     def foresee(self, batch_size: int) -> "Footprint":
-        """What a step of so many samples would take, from two small ones; made for real where those tell nothing."""
+        """Extrapolate memory and operations of a step from two small ones.
+
+        Where that fails, measure a real step.
+        """
         from danlu.training.footprint import foresee
 
         if batch_size > 2 * self._smallest:
@@ -69,16 +72,19 @@ class Trial:
 
     @cached_property
     def small(self) -> "tuple[Footprint, Footprint]":
-        """What two small batches take."""
+        """Measurements of two small batches, from which larger ones are extrapolated."""
         return self.footprint(self._smallest), self.footprint(2 * self._smallest)
 
     @property
     def _smallest(self) -> int:
-        """So many that every part has some: the operations are those of a large batch only then."""
+        """Number of samples that gives every microbatch some.
+
+        Only then the operations are those of a large batch.
+        """
         return SMALL * self.fitting.opened.recipe.training.accumulate
 
     def timed(self, steps: int, most_s: float) -> Timed:
-        """Make up to so many real steps, batches included, within about `most_s` seconds."""
+        """Time up to `steps` real steps, loading included, within about `max_s` seconds."""
         machine, taken = self.machine, []
         accelerator = machine.step.accelerator
         batches = self.fitting.balanced.feed.batches(machine.batch_size, machine.device)
@@ -93,16 +99,19 @@ class Trial:
             before = now
             if len(taken) > 3 and now - begun > most_s:
                 break
-        # The first ones make what later ones find.
+        # The first steps fill caches and allocate memory.
         return Timed(float(np.median(taken[2:] or taken)), accelerator.peak_bytes())
 
     def state_bytes(self) -> int:
-        """What stays between steps: the weights, their gradients, what the optimizer keeps."""
+        """Return the bytes that stay between steps: weights, gradients, optimizer state."""
         gradients = (weight for weight in self.machine.model.parameters() if weight.requires_grad)
         return sum(tensor.nbytes for tensor in (*self._held(), *gradients))
 
     def checkpoint_bytes(self) -> int:
-        """Of a model on the host: the copy that a checkpoint is written from, and its largest file once more."""
+        """Return the extra host memory that writing a checkpoint takes; 0 on an accelerator.
+
+        That is the copy that it is written from, and its largest file once more.
+        """
         if self.machine.device.type != "cpu":
             return 0
         kept: int = sum(tensor.nbytes for tensor in self._held())
@@ -110,12 +119,15 @@ class Trial:
 
     @property
     def weight_bytes(self) -> int:
-        """The model's weights and buffers. On the host they are there twice: the model that is not tried stays."""
+        """Bytes of weights and buffers.
+
+        On the host they exist twice while probing, since the original model stays.
+        """
         found: int = sum(weight.nbytes for weight in self.machine.model.state_dict().values())
         return found
 
     def _held(self) -> "Iterator[Tensor]":
-        """What is there before a step: the weights, and what the optimizer and an average keep."""
+        """Yield the tensors that exist before a step: weights, optimizer state, weight average."""
         from danlu.artifacts.trees import split_tree
 
         machine = self.machine
@@ -126,19 +138,19 @@ class Trial:
 
 
 def trial_of(fitting: Fitting) -> Trial:
-    """A trial on a copy of the model, which may be changed for it as training would."""
+    """Build a probe on a copy of the model; the original stays unchanged."""
     from danlu.training.parallel.group import LONE
 
     copied = copy.deepcopy(fitting.model).train()
     machine = build_machine(replace(fitting, model=copied, together=LONE))
-    machine.thawing = None  # what is trained last takes most
+    machine.thawing = None  # the fully unfrozen model needs the most memory
     return Trial(fitting, machine)
 
 
 def flops_of_step(fitting: Fitting) -> float | None:
-    """The model's own operations in a step, where the device's peak is known to compare them with.
+    """Return the model's FLOPs per step, or None if the device's peak FLOPs are unknown.
 
-    Of a model that no machine was built of yet. What is computed again to save memory does not count.
+    Call it before a training state is built from the model. Activations recomputed to save memory do not count.
     """
     size = fitting.opened.recipe.training.batch_size
     assert isinstance(size, int)
@@ -150,16 +162,16 @@ def flops_of_step(fitting: Fitting) -> float | None:
 
 
 def flops_on_host(fitting: Fitting, batch_size: int) -> float:
-    """The operations of a step of a model that no device holds whole: three times a forward pass of one sample there.
+    """Estimate the FLOPs per step for a model that no device holds whole.
 
-    The backward pass multiplies twice as much, as in `training.parallel.traffic`.
+    Three times the forward pass of one sample, times the batch size: the backward pass multiplies twice as much.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     batch = fitting.balanced.feed.take(np.arange(1), 0, torch.device("cpu"))
     was_training = fitting.model.training
-    fitting.model.eval()  # a batch norm takes no statistics of one sample
+    fitting.model.eval()  # batch norm cannot compute statistics of one sample
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         fitting.model(**batch.inputs)
     fitting.model.train(was_training)

@@ -1,4 +1,4 @@
-"""What a recipe or a command may not ask of a model that fits itself, in no steps of an optimizer. Imports no torch."""
+"""Reject options that need gradient steps for models without them (trees, boosting). Imports no torch."""
 
 import numpy as np
 
@@ -8,35 +8,35 @@ from danlu.models.base import FitsItself
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections import Training
 
-# Options of the `training` section that mean something without steps; max_steps ends the rounds.
+# Options of the `training` section that have a meaning without gradient steps; max_steps limits the rounds.
 MEANINGFUL = ("max_steps", "batch_size", "early_stopping", "device", "threads", "track", "callbacks")
 
 
 def refuse_steps(recipe: Recipe, model: FitsItself, task: str) -> None:
-    """Raise RecipeError for the first option that only steps of an optimizer give a meaning."""
+    """Raise RecipeError for the first option that only makes sense with gradient steps."""
     if task == "multi-label":
-        message = f"{model.name} grows for one answer a row, and rows have several labels; say mlp, resnet or tabm"
+        message = f"{model.name} predicts a single label per row, and rows have several; use mlp, resnet or tabm"
         raise RecipeError(Problem("", "model.name", message))
-    grows = f"{model.name} fits itself and takes no steps of an optimizer"
+    grows = f"{model.name} is not trained by gradient steps"
     usual = Training()
     for key in Training.model_fields:
         if key not in MEANINGFUL and getattr(recipe.training, key) != getattr(usual, key):
-            cure = "max_steps is the number of its rounds" if key == "epochs" else "leave it out"
+            cure = "set max_steps to limit its rounds" if key == "epochs" else "remove it"
             raise RecipeError(Problem("", f"training.{key}", f"{grows}; {cure}"))
     if recipe.training.batch_size == "auto":
-        message = f"{grows}, so nothing is tried; say how many rows it is to answer at a time, or leave it out"
+        message = f"{grows}, so auto cannot try sizes; set the number of rows per prediction batch, or remove it"
         raise RecipeError(Problem("", "training.batch_size", message))
     if recipe.data.augment:
-        message = f"{model.name} sees its training rows as they are, not changed anew in every epoch; leave it out"
+        message = f"{model.name} has no epochs in which rows could be changed at random; remove it"
         raise RecipeError(Problem("", "data.augment", message))
     assert isinstance(recipe.data.balance, Balancer)
     emphasis = recipe.data.balance.emphasis(np.ones(2, dtype=np.int64))
     if emphasis.focal_gamma or emphasis.logit_offsets:
-        message = f"{recipe.data.balance.name} changes the loss, and {model.name} has its own; say class-weights"
+        message = f"{recipe.data.balance.name} changes the loss, and {model.name} has its own; use class-weights"
         raise RecipeError(Problem("", "data.balance", message))
 
 
 def refuse_processes(model: object, processes: int) -> None:
-    """Raise ArgumentError where several processes are to train a model that fits itself."""
+    """Raise ArgumentError if several processes are asked to train a self-fitting model."""
     if isinstance(model, FitsItself) and processes > 1:
-        raise ArgumentError(f"--processes {processes}: {model.name} fits itself in one process; leave it out")
+        raise ArgumentError(f"--processes {processes}: {model.name} trains in one process; remove --processes")
