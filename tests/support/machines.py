@@ -1,6 +1,5 @@
 """A network, its data and the machine that trains it, small enough to be stepped within milliseconds."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np

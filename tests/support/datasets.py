@@ -1,0 +1,31 @@
+"""Datasets of a few columns, for tests that need no file."""
+
+from pathlib import Path
+
+import polars as pl
+
+from danlu.core.component import components
+from danlu.core.seeds import Seed
+from danlu.data.dataset import Dataset
+from danlu.data.splits import Splits, Splitter, split_dataset
+from danlu.recipe.sections import Split
+
+
+def dataset_of(target: list[object], task: str = "classification", **columns: list[object]) -> Dataset:
+    """Columns beside a target `y`."""
+    frame = pl.DataFrame({"y": target, **columns})
+    return Dataset(frame, (), "tabular", task, "", "y", "the test", Path())  # type: ignore[arg-type]
+
+
+def splitter(name: str, column: str | None = None) -> Splitter:
+    options = {"name": name} if column is None else {"name": name, "column": column}
+    found = components("splitter")[name].model_validate(options)
+    assert isinstance(found, Splitter)
+    return found
+
+
+def split(
+    data: Dataset, name: str, column: str | None = None, seed: int = 0, validation: float = 0.15, test: float = 0.15
+) -> Splits:
+    section = Split(validation=validation, test=test).model_copy(update={"by": splitter(name, column)})
+    return split_dataset(data, section, Seed(seed))
