@@ -1,4 +1,4 @@
-"""The formulae of `danlu plan --on-paper` beside what one to four processes send one another and keep.
+"""The formulae of `danlu plan --estimate` beside what one to four processes send one another and keep.
 
     OMP_NUM_THREADS=1 python benchmarks/paper.py              # both sections
     OMP_NUM_THREADS=1 python benchmarks/paper.py messages     # messages or activations

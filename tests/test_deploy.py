@@ -227,7 +227,7 @@ def test_what_a_recipe_extends_goes_with_it(recipe: Path, tmp_path: Path) -> Non
 
 def test_what_is_there_is_not_replaced_unasked(recipe: Path, tmp_path: Path) -> None:
     danlu.deploy(recipe, "slurm", tmp_path)
-    with pytest.raises(ArgumentError, match="there already"):
+    with pytest.raises(ArgumentError, match="exists already"):
         danlu.deploy(recipe, "slurm", tmp_path)
     danlu.deploy(recipe, "slurm", tmp_path, nodes=7, overwrite=True)
     assert "--nodes=7" in (tmp_path / "train.sbatch").read_text(encoding="utf-8")
@@ -238,9 +238,9 @@ def test_what_is_there_is_not_replaced_unasked(recipe: Path, tmp_path: Path) -> 
     ("said", "message"),
     [
         ({"training": "kubeflow"}, "needs --image"),
-        ({"training": "slurm", "nodes": 0}, "one node at least"),
-        ({"training": "slurm", "time": "a day"}, "not a time"),
-        ({"training": "slurm", "name": "a b"}, "use letters"),
+        ({"training": "slurm", "nodes": 0}, "at least 1 node"),
+        ({"training": "slurm", "time": "a day"}, "not a SLURM time limit"),
+        ({"training": "slurm", "name": "a b"}, "use only letters"),
     ],
 )
 def test_what_no_cluster_would_take_is_refused(

@@ -246,7 +246,7 @@ def test_plan_foresees_and_says_what_would_fit(tmp_path: Path, corpus_recipe: di
     tensors = trial_of(fitting_of(corpus_recipe)).foresee(16).peak_bytes
     short = danlu("plan", tmp_path / "recipe.yaml", "--memory", tensors * 0.9 / 0.8 / 1e9)
     assert short.returncode == 1
-    assert "it does not fit; what would:" in short.stdout
+    assert "it does not fit; these settings would:" in short.stdout
     assert "--set training.accumulate=2" in short.stdout
 
 

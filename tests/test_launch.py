@@ -353,7 +353,7 @@ def test_several_processes_share_out_the_rows_to_be_answered(
     package.predict(table_run, str(tmp_path / "rows.csv"), tmp_path / "one.csv")
     done = danlu("predict", table_run, tmp_path / "rows.csv", "-o", tmp_path / "three.csv", "--processes", 3)
     assert done.returncode == 0, done.stderr
-    assert f"{rows} answers in" in done.stderr
+    assert f"{rows} predictions in" in done.stderr
     assert_frame_equal(pl.read_csv(tmp_path / "three.csv"), pl.read_csv(tmp_path / "one.csv"), rel_tol=1e-5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.csv", "rows.csv", "three.csv"]
 

@@ -263,12 +263,12 @@ def test_what_cannot_be_split_is_refused(layout: Layout, reason: str) -> None:
 
 
 def test_the_table_is_printed(danlu: Command) -> None:
-    done = danlu("plan", "--on-paper", "8,64", "--model", "7b")
+    done = danlu("plan", "--estimate", "8,64", "--model", "7b")
     assert done.returncode == 0, done.stderr
     head, first, second = (line.split() for line in done.stdout.splitlines())
     assert head[:3] == ["model", "GPUs", "layout"]
     assert (first[:2], second[:2]) == (["7b", "8"], ["7b", "64"])
-    assert "50% of the card's peak" in done.stderr
+    assert "50% of the GPU's peak" in done.stderr
 
 
 def test_a_recipe_of_ones_own_is_planned_by_its_shape(
@@ -278,7 +278,7 @@ def test_a_recipe_of_ones_own_is_planned_by_its_shape(
 
     recipe = check_recipe(corpus_recipe)
     (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
-    done = danlu("plan", tmp_path / "recipe.yaml", "--on-paper", "4", "--json")
+    done = danlu("plan", tmp_path / "recipe.yaml", "--estimate", "4", "--json")
     assert done.returncode == 0, done.stderr
     (line,) = json.loads(done.stdout)
     assert (line["model"], line["gpus"]) == ("speeches", 4)
@@ -291,10 +291,10 @@ def test_a_recipe_of_ones_own_is_planned_by_its_shape(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--on-paper", "eight"], "give numbers of GPUs"),
-        (["--on-paper", "8", "--model", "8b"], "no such model: 8b (allowed: 7b, 13b, 70b)"),
-        (["--on-paper", "8", "--precision", "int3"], "no such precision"),
-        (["wine", "--on-paper", "8"], "is for language models"),
+        (["--estimate", "eight"], "give numbers of GPUs"),
+        (["--estimate", "8", "--model", "8b"], "no such model: 8b (allowed: 7b, 13b, 70b)"),
+        (["--estimate", "8", "--precision", "int3"], "no such precision"),
+        (["wine", "--estimate", "8"], "is for language models"),
         ([], "give a recipe"),
     ],
 )
@@ -306,7 +306,7 @@ def test_what_is_not_known_is_refused(arguments: list[str], message: str, danlu:
 
 def test_the_table_of_the_chapter_is_what_is_printed(danlu: Command) -> None:
     chapter = (REPOSITORY / "docs" / "parallel.md").read_text(encoding="utf-8")
-    command, _, shown = chapter.partition("$ danlu plan --on-paper")[2].partition("\n")
-    done = danlu("plan", "--on-paper", *command.split())
+    command, _, shown = chapter.partition("$ danlu plan --estimate")[2].partition("\n")
+    done = danlu("plan", "--estimate", *command.split())
     printed = [line.rstrip() for line in done.stdout.splitlines()]
     assert printed == shown.partition("```")[0].splitlines()

@@ -230,7 +230,7 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, danlu: Command) -
 
 def test_a_kept_column_named_as_an_answer_is_refused(table_run: Path, table_file: Path, tmp_path: Path) -> None:
     pl.read_csv(table_file).with_columns(prediction=1).write_csv(tmp_path / "a.csv")
-    with pytest.raises(ArgumentError, match="'prediction' is also the name of an answer"):
+    with pytest.raises(ArgumentError, match="'prediction' is also the name of a prediction column"):
         package.predict(table_run, str(tmp_path / "a.csv"), keep=["prediction"])
 
 

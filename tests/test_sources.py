@@ -251,7 +251,7 @@ def test_a_new_recipe_is_right_and_commented(
     assert danlu("check", tmp_path / "new.yaml").returncode == 0
     again = danlu("new", source, *target, "-o", tmp_path / "new.yaml")
     assert again.returncode == 2
-    assert "there already" in again.stderr
+    assert "exists already" in again.stderr
 
 
 def test_a_new_recipe_needs_a_target_for_a_table(table_file: Path, danlu: Command) -> None:

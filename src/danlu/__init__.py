@@ -1,8 +1,8 @@
 """danlu: raw data to a trained, evaluated and portable model from one typed recipe.
 
-Each verb of the command line is a function here: `train`, `resume`, `tune`, `evaluate`, `run`, `predict`, `check`,
-`new`, `models`, `plan`, `compare`, `runs`, `generate`, `export`, `deploy`, `visualize`, `doctor`; `load` opens a
-bundle. They are imported when first used, so that `import danlu` costs nothing.
+Each command is a function here: `train`, `resume`, `tune`, `evaluate`, `run`, `predict`, `check`, `new`, `plan`,
+`compare`, `runs`, `generate`, `export`, `deploy`, `visualize`, `doctor`; `danlu models` is `list_models`; `load` opens
+a bundle. They are imported on first use, so `import danlu` is fast.
 """
 
 import importlib

@@ -1,7 +1,7 @@
-"""The trials of a search as a run keeps them: a line each in trials.jsonl, and the recipe that was asked for.
+"""The files of a search in its run: finished trials and the requested recipe.
 
 search.yaml        the recipe of the search        best.yaml          the best trial's recipe so far
-trials.jsonl       one line a finished trial       trials/            a run for each
+trials.jsonl       one line per finished trial     trials/            one run per trial
 """
 
 import math
@@ -17,16 +17,16 @@ State = Literal["done", "failed"]
 
 @dataclass(frozen=True)
 class Trial:
-    """One training of a search.
+    """Record one training of a search.
 
     Attributes:
-        number: from 0 on.
-        values: what the recipe had, by key.
-        metric: that decides, as `validation/loss`.
-        value: of that metric; None where the trial failed.
-        seconds: that it took.
-        state: how it ended.
-        why: more about that; empty where there is nothing to say.
+        number: from 0.
+        values: the sampled recipe values by key.
+        metric: the deciding metric, such as `validation/loss`.
+        value: of that metric; None if the trial failed.
+        seconds: duration.
+        state: done or failed.
+        why: reason of the state; empty if there is none.
     """
 
     number: int
@@ -39,12 +39,12 @@ class Trial:
 
 
 def is_search(run: Path) -> bool:
-    """Whether a run is a search, finished or not."""
+    """Return whether a run is a search, finished or not."""
     return (run / SEARCH).is_file()
 
 
 def keep_trial(run: Path, trial: Trial) -> None:
-    """Write one more line.
+    """Append a trial to trials.jsonl.
 
     Raises:
         ArtifactError: it cannot be written.
@@ -53,23 +53,23 @@ def keep_trial(run: Path, trial: Trial) -> None:
 
 
 def kept_trials(run: Path) -> list[Trial]:
-    """The trials of a run, in their order; none of a run that is no search."""
+    """Read the trials of a run in order; empty if it is not a search."""
     return [Trial(**line) for line in read_lines(run / TRIALS)]
 
 
 def best_of(trials: list[Trial], higher_is_better: bool) -> Trial | None:
-    """The best finished trial, the first of several; None where there is none."""
+    """Return the best finished trial, the first one on ties; None if there is none."""
     done = [trial for trial in trials if trial.state == "done" and trial.value is not None]
     return min(done, key=lambda trial: cost_of(trial, higher_is_better) or 0.0, default=None)
 
 
 def cost_of(trial: Trial, higher_is_better: bool) -> float | None:
-    """What a search makes small; None where the trial has no figure."""
+    """Return the cost that a search minimizes; None if the trial has no finite value."""
     if trial.value is None or not math.isfinite(trial.value):
         return None
     return -trial.value if higher_is_better else trial.value
 
 
 def folder_of(run: Path, number: int) -> Path:
-    """A trial's own run."""
+    """Return the folder of a trial's run."""
     return run / FOLDER / f"trial-{number:03}"

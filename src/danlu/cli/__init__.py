@@ -1,1 +1,1 @@
-"""The command line: one thin module a verb. Parses, calls the verb, prints what it gives. No logic."""
+"""The command line: one thin module per command that parses arguments, calls the verb and prints its result."""

@@ -8,7 +8,7 @@ from danlu.cli.options import Json, Overrides, RecipeArgument
 from danlu.cli.show import print_json, print_table
 from danlu.core.errors import DataError
 
-Strict = Annotated[bool, Parameter(help="Exit with code 3 where the audit finds more than notes.", negative=())]
+Strict = Annotated[bool, Parameter(help="Exit with code 3 if the audit finds more than notes.", negative=())]
 
 
 def check(recipe: RecipeArgument, *, overrides: Overrides = (), json: Json = False, strict: Strict = False) -> int:

@@ -11,15 +11,16 @@ from danlu.cli.show import print_json, print_table, shown
 
 def compare(
     runs: Annotated[
-        tuple[Path, ...], Parameter(help="Runs tested on the same rows; all are compared with the first.", negative=())
+        tuple[Path, ...],
+        Parameter(help="Runs tested on the same rows; each is compared with the first one.", negative=()),
     ],
     /,
     *,
-    html: Annotated[Path | None, Parameter(help="A file to write a page into that shows the comparison.")] = None,
+    html: Annotated[Path | None, Parameter(help="Also write the comparison as a page into this file.")] = None,
     lang: Lang = None,
     json: Json = False,
 ) -> None:
-    """Compare runs on the test rows that they share: paired differences with intervals, and what differs in recipes."""
+    """Compare runs on their shared test rows: paired differences with intervals, and differing recipe keys."""
     from danlu.verbs.compare import compare as compare_verb
 
     found = compare_verb(list(runs), html, lang)
@@ -30,14 +31,14 @@ def compare(
     for each in found["differences"]:
         print(f"\n{_sentence(each)}" if "mcnemar" in each else "")
     if found["recipes"]:
-        print("\nwhat differs in the recipes")
+        print("\ndifferences between the recipes")
         print_table(found["recipes"])
     if html is not None:
         print(f"\npage  {html}")
 
 
 def _metric_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row a metric: each run's figure, and each difference from the first with its interval."""
+    """Return one row per metric: each run's value, and each difference to the first run."""
     rows: list[dict[str, Any]] = []
     for name, figures in found["metrics"].items():
         row: dict[str, Any] = {"metric": name, **{run: figures.get(run) for run in found["runs"]}}
@@ -48,7 +49,7 @@ def _metric_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _difference(figure: dict[str, float] | None) -> str:
-    """`+0.012 (-0.003 to +0.027)`, with a star where 0 is outside."""
+    """Format as `+0.012 (-0.003 to +0.027)`, with a star if the interval excludes 0."""
     if figure is None:
         return ""
     if "low" not in figure:
@@ -60,6 +61,6 @@ def _difference(figure: dict[str, float] | None) -> str:
 def _sentence(each: dict[str, Any]) -> str:
     test = each["mcnemar"]
     return (
-        f"{each['run']} alone is right on {test['first_alone']:,} rows, {each['against']} alone on "
+        f"only {each['run']} is right on {test['first_alone']:,} rows, only {each['against']} on "
         f"{test['second_alone']:,} (McNemar's test: p = {shown(float(test['p_value']))})"
     )

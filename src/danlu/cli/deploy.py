@@ -14,21 +14,21 @@ def deploy(
     *,
     training: Annotated[
         Literal["slurm", "kubeflow", "ray"],
-        Parameter(help="The cluster: an sbatch script, a TrainJob of Kubeflow Trainer, a program for Ray Train."),
+        Parameter(help="The cluster: slurm (an sbatch script), kubeflow (a TrainJob) or ray (a Ray Train program)."),
     ],
-    nodes: Annotated[int, Parameter(help="Machines to train on.")] = 1,
-    gpus: Annotated[int, Parameter(help="GPUs of each machine, a process for each; 0 trains on its CPU.")] = 8,
-    output: Annotated[Path, Parameter(name=["--output", "-o"], help="A folder for the files.")] = Path("deploy"),
-    name: Annotated[str | None, Parameter(help="Of the job and its run; the recipe's by default.")] = None,
-    image: Annotated[str | None, Parameter(help="For Kubeflow: a container image that danlu is installed in.")] = None,
-    partition: Annotated[str | None, Parameter(help="For SLURM: of which nodes.")] = None,
+    nodes: Annotated[int, Parameter(help="Number of machines.")] = 1,
+    gpus: Annotated[int, Parameter(help="GPUs per machine, one process each; 0 trains on the CPU.")] = 8,
+    output: Annotated[Path, Parameter(name=["--output", "-o"], help="Folder for the files.")] = Path("deploy"),
+    name: Annotated[str | None, Parameter(help="Name of the job and its run; the recipe's by default.")] = None,
+    image: Annotated[str | None, Parameter(help="For Kubeflow: a container image with danlu installed.")] = None,
+    partition: Annotated[str | None, Parameter(help="For SLURM: the partition.")] = None,
     time: Annotated[
-        str, Parameter(help="For SLURM: the limit, before which a checkpoint is written and the job queued again.")
+        str, Parameter(help="For SLURM: the time limit; before it a checkpoint is written and the job is queued again.")
     ] = "24:00:00",
     storage: Annotated[str, Parameter(help="For Kubeflow: the size of the volume for data and runs.")] = "100Gi",
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the files with which a cluster that exists trains a recipe."""
+    """Write the files that train a recipe on an existing cluster."""
     from danlu.verbs.deploy import deploy as deploy_verb
 
     written = deploy_verb(
@@ -44,4 +44,4 @@ def deploy(
         storage=storage,
         overwrite=overwrite,
     )
-    say(f"wrote {', '.join(map(str, written))}; the first lines of {written[0].name} say how to use it")
+    say(f"wrote {', '.join(map(str, written))}; the first lines of {written[0].name} explain how to use it")

@@ -5,7 +5,7 @@ from danlu.cli.show import print_json
 
 
 def doctor(*, json: Json = False) -> None:
-    """Look at this installation and say what to mend."""
+    """Check this installation and say how to fix problems."""
     from danlu.verbs.doctor import doctor as doctor_verb
 
     found = doctor_verb()
@@ -13,6 +13,6 @@ def doctor(*, json: Json = False) -> None:
         print_json([item.model_dump() for item in found])
         return
     for item in found:
-        print(f"{'ok  ' if item.well else 'mend'}  {item.subject}: {item.message}")
+        print(f"{'ok  ' if item.well else 'fix '}  {item.subject}: {item.message}")
         if item.cure:
             print(f"      {item.cure}")

@@ -15,7 +15,7 @@ def evaluate(
     lang: Lang = None,
     json: Json = False,
 ) -> None:
-    """Judge a run's model on its validation and test splits; write the report and the model card."""
+    """Evaluate a run's model on its validation and test splits; write report and model card."""
     from danlu.verbs.evaluate import evaluate as evaluate_verb
 
     evaluation = evaluate_verb(run, lang)

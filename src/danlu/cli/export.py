@@ -10,14 +10,14 @@ from danlu.core.console import say
 
 def export(
     bundle: Annotated[Path, Parameter(help="A bundle's or a run's folder.")],
-    folder: Annotated[Path, Parameter(help="The folder to write, which is not there yet.")],
+    folder: Annotated[Path, Parameter(help="The folder to write; must not exist yet.")],
     *,
     own_code: Annotated[
-        bool, Parameter(help="Import the module that the bundle names, where its model is your own.", negative=())
+        bool, Parameter(help="Import the module that the bundle names, if its model is your own.", negative=())
     ] = False,
 ) -> int:
-    """Write a bundle's model in the form of the library that it is of, and check what that answers."""
+    """Write a bundle's model in its library's own format, and verify its predictions."""
     from danlu.verbs.export import export as export_verb
 
-    say(f"{export_verb(bundle, folder, own_code)}: needs no danlu to be read")
+    say(f"{export_verb(bundle, folder, own_code)}: can be read without danlu")
     return 0

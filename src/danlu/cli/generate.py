@@ -16,29 +16,35 @@ from danlu.core.console import say
 def generate(
     bundle: Annotated[Path, Parameter(help="A bundle's or a run's folder.")],
     *,
-    prompt: Annotated[
-        tuple[str, ...], Parameter(help="A text that the model goes on with. May be repeated.", negative=())
-    ] = (),
+    prompt: Annotated[tuple[str, ...], Parameter(help="A text to continue. May be repeated.", negative=())] = (),
     chat: Annotated[
-        str | None, Parameter(help="What the user says, or a .json or .jsonl file with a conversation to answer.")
+        str | None, Parameter(help="A user message, or a .json or .jsonl file with a conversation to answer.")
     ] = None,
     data: Annotated[
-        str | None, Parameter(help="A table (JSONL, …) with a column `messages` or `prompt`; one answer a row.")
+        str | None, Parameter(help="A table (JSONL, …) with a column `messages` or `prompt`; one answer per row.")
     ] = None,
-    max_new_tokens: Annotated[int, Parameter(help="At most so many.")] = 128,
-    temperature: Annotated[float, Parameter(help="Below 1 safer, above it bolder.")] = 1.0,
-    top_k: Annotated[int | None, Parameter(help="Draw among so many of the likeliest tokens.")] = None,
-    top_p: Annotated[float | None, Parameter(help="Draw among the likeliest that together have this share.")] = None,
-    min_p: Annotated[float | None, Parameter(help="Draw among those with this share of the likeliest one's.")] = None,
-    repetition_penalty: Annotated[float, Parameter(help="Above 1, what stands there becomes less likely.")] = 1.0,
-    greedy: Annotated[bool, Parameter(help="Always take the likeliest token.", negative=())] = False,
-    seed: Annotated[int, Parameter(help="Of the draws; the same gives the same texts.")] = 0,
-    stop: Annotated[tuple[str, ...], Parameter(help="Words at which a text ends. May be repeated.", negative=())] = (),
-    num_return: Annotated[int, Parameter(help="Texts a prompt.")] = 1,
+    max_new_tokens: Annotated[int, Parameter(help="Maximum number of generated tokens.")] = 128,
+    temperature: Annotated[
+        float, Parameter(help="Divides the logits: below 1 less random, above 1 more random.")
+    ] = 1.0,
+    top_k: Annotated[int | None, Parameter(help="Sample only from this many most likely tokens.")] = None,
+    top_p: Annotated[
+        float | None, Parameter(help="Sample only from the most likely tokens with this total probability.")
+    ] = None,
+    min_p: Annotated[
+        float | None, Parameter(help="Sample only tokens with at least this share of the highest probability.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float, Parameter(help="Above 1, tokens that occurred already become less likely.")
+    ] = 1.0,
+    greedy: Annotated[bool, Parameter(help="Always take the most likely token.", negative=())] = False,
+    seed: Annotated[int, Parameter(help="Random seed; the same seed gives the same texts.")] = 0,
+    stop: Annotated[tuple[str, ...], Parameter(help="A string that ends a text. May be repeated.", negative=())] = (),
+    num_return: Annotated[int, Parameter(help="Texts per prompt.")] = 1,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], help="A .jsonl file for the texts.")] = None,
     as_json: Json = False,
 ) -> int:
-    """Have a language model go on with a text, or answer a conversation."""
+    """Continue a text or answer a conversation with a language model."""
     from danlu.verbs.generate import generate as generate_verb
 
     shown = output is None and not as_json

@@ -1,4 +1,4 @@
-"""What `danlu train` and `danlu run` share where several processes are to do it."""
+"""`--processes` and `--restarts` of `danlu train`, `danlu run` and `danlu predict`."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -8,11 +8,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 Processes = Annotated[
-    int | None, Parameter(help="Start so many processes on this machine, which train together; one a GPU is usual.")
+    int | None, Parameter(help="Start this many processes on this machine, which train together; usually one per GPU.")
 ]
 Restarts = Annotated[
     int,
-    Parameter(help="With --processes: how often all begin again from the newest checkpoint after one was killed."),
+    Parameter(help="With --processes: how many times all restart from the newest checkpoint after one was killed."),
 ]
 OWN = ("--processes", "--restarts")
 
@@ -27,9 +27,9 @@ def launched(
     processes: int,
     restarts: int,
 ) -> int:
-    """Give this command to several processes; the exit code.
+    """Run this command in several processes and return the exit code.
 
-    Each gets the arguments as they were written, but for those that say how many there are.
+    Each process gets the arguments of the command line except `--processes` and `--restarts`.
     """
     from danlu.recipe.load import load_recipe
     from danlu.verbs.launch import launch_new, launch_on
@@ -42,12 +42,12 @@ def launched(
 
 
 def shared_out(output: Path | None, processes: int) -> int:
-    """Give this command's rows to several processes; the exit code."""
+    """Predict in several processes, each a share of the rows; return the exit code."""
     from danlu.core.errors import ArgumentError
     from danlu.verbs.launch import DANLU, launch
 
     if output is None or processes < 1:
-        raise ArgumentError("--processes wants a number from 1 and --output, a file that all answers go to")
+        raise ArgumentError("--processes needs a number of at least 1, and --output with the file for all predictions")
     return launch((*DANLU, *_without(sys.argv[1:], OWN)), processes, restarts=0)
 
 

@@ -1,4 +1,4 @@
-"""The command `danlu`: its verbs, and how errors become exit codes.
+"""The command `danlu`: its subcommands, and the exit codes of errors.
 
 Exit codes: 0 done, 2 the recipe or the arguments are wrong, 3 the data is wrong, 1 anything else.
 """
@@ -17,30 +17,30 @@ from danlu.core.world import this_world
 app = App(
     name="danlu",
     help="Raw data to a trained, evaluated and portable model from one typed recipe. "
-    "Any verb takes --debug, which shows where an error arose.",
+    "Every command takes --debug, which shows the traceback of an error.",
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
 
-# Named by string, so that asking for help imports none of them.
+# Named by string, so that --help imports none of them.
 VERBS = {
     "run": "Every stage that a recipe names: data, model, training, evaluation, report.",
-    "new": "Look at data and write a commented recipe for it.",
+    "new": "Inspect data and write a commented recipe for it.",
     "check": "Validate a recipe, profile its data and audit it for leakage; train nothing.",
-    "plan": "Foresee the memory, arithmetic and time of a training; say what would fit if it does not.",
-    "models": "List the models a recipe may name, with what each weighs and computes.",
-    "train": "Train a model into a run directory; judge it later.",
+    "plan": "Predict memory, FLOPs and time of a training; suggest settings if it does not fit.",
+    "models": "List the models a recipe may name, with parameters and FLOPs.",
+    "train": "Train a model into a run directory; evaluate it later.",
     "tune": "Search over recipes: train many, keep the one that validates best.",
-    "evaluate": "Judge a run's model on its validation and test splits; write the report.",
-    "predict": "Answer every row of a file, folder or glob with a bundle.",
-    "generate": "Have a language model go on with a text, or answer a conversation.",
-    "export": "Write a bundle's model in the form of its own library: transformers, timm, LightGBM.",
-    "deploy": "Write what a cluster that exists needs: to train a recipe on SLURM, Kubeflow or Ray.",
+    "evaluate": "Evaluate a run's model on its validation and test splits; write the report.",
+    "predict": "Predict every row of a file, folder or glob with a bundle.",
+    "generate": "Continue a text or answer a conversation with a language model.",
+    "export": "Write a bundle's model in its library's own format: transformers, timm, LightGBM.",
+    "deploy": "Write the files that train a recipe on a cluster: SLURM, Kubeflow or Ray.",
     "visualize": "Show what a recipe does to its data, as a file to look at.",
     "compare": "Compare runs on the test rows they share, by paired intervals.",
     "runs": "List runs, or compare some.",
     "schema": "Print the recipe's JSON Schema, for editors.",
-    "doctor": "Look at this installation and say what to mend.",
+    "doctor": "Check this installation and say how to fix problems.",
 }
 for verb, purpose in VERBS.items():
     app.command(f"danlu.cli.{verb}:{verb}", name=verb, help=purpose)
@@ -55,12 +55,12 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if not stream.closed:
             stream.flush()
-    # While Python ends, threads of the backend that processes speak through abort one of them now and then.
+    # At interpreter exit, threads of the communication backend sometimes abort a process.
     os._exit(code)
 
 
 def _run(arguments: list[str]) -> int:
-    """The exit code of the verb that the arguments name."""
+    """Run the command that the arguments name and return its exit code."""
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:

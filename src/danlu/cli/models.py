@@ -18,12 +18,10 @@ def models(
     task: Annotated[
         Literal["table", "images", "texts", "language"] | None, Parameter(help="Only those for this kind of data.")
     ] = None,
-    like: Annotated[
-        str | None, Parameter(help="A name or glob; 'timm:resnet*' looks through all of timm's models.")
-    ] = None,
+    like: Annotated[str | None, Parameter(help="A name or glob; 'timm:resnet*' searches all models of timm.")] = None,
     json: Json = False,
 ) -> int:
-    """List the models a recipe may name: parameters, megabytes of fp32 weights, operations of one sample."""
+    """List the models a recipe may name: parameters, megabytes in fp32, FLOPs per sample."""
     from danlu.verbs.models import models as models_verb
 
     found = models_verb(task, like)
@@ -32,20 +30,20 @@ def models(
         return 0
     print_table([_row(known) for known in found])
     say(
-        "figures of new weights, forward, at the input named; any model of timm is timm:NAME, any of transformers "
-        "hf:NAME or hf:./FOLDER, one of your own own:package.module:function"
+        "FLOPs are those of a forward pass at the input given. Any timm model is timm:NAME, any transformers model "
+        "hf:NAME or hf:./FOLDER, a model of your own own:package.module:function"
     )
     return 0
 
 
 def _row(known: "Known") -> dict[str, Any]:
-    """A line of the table; what a model that grows weighs, its data decides."""
+    """Return a table row; the size of trees and boosting depends on the data."""
     return {
         "model": known.name,
         "size": known.size,
         "takes": known.takes,
         "parameters": "" if known.parameters is None else f"{known.parameters:,}",
-        "MB": "as it grows" if known.megabytes is None and not known.extra else known.megabytes,
+        "MB": "varies" if known.megabytes is None and not known.extra else known.megabytes,
         "MFLOPs": None if known.flops is None else _millions(known.flops),
         "at": known.at,
         "needs": f"danlu[{known.extra}]" if known.extra else "",

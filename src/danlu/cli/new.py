@@ -14,11 +14,11 @@ def new(
     *,
     target: Annotated[str | None, Parameter(help="The column to predict.")] = None,
     output: Annotated[
-        Path | None, Parameter(name=["--output", "-o"], help="The recipe's file; stdout by default.")
+        Path | None, Parameter(name=["--output", "-o"], help="File for the recipe; stdout by default.")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Look at data and write a commented recipe for it."""
+    """Inspect data and write a commented recipe for it."""
     from danlu.verbs.new import new as new_verb
 
     text = new_verb(data, target, output, overwrite)

@@ -1,4 +1,4 @@
-"""Arguments that several verbs share."""
+"""Arguments that several commands share."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,26 +15,22 @@ Overrides = Annotated[
     tuple[str, ...],
     Parameter(name="--set", help="Override a key, as in training.optimizer.lr=3e-4. May be repeated.", negative=()),
 ]
-Output = Annotated[Path, Parameter(name=["--output", "-o"], help="The folder of runs.")]
-Name = Annotated[str | None, Parameter(help="The run's folder below it; the recipe's name and the time by default.")]
-Overwrite = Annotated[bool, Parameter(help="Replace what is there under that name.", negative=())]
+Output = Annotated[Path, Parameter(name=["--output", "-o"], help="Folder of runs.")]
+Name = Annotated[str | None, Parameter(help="The run's folder inside it; the recipe's name and the time by default.")]
+Overwrite = Annotated[bool, Parameter(help="Replace what exists under that name.", negative=())]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON on stdout and nothing else there.", negative=())]
-Lang = Annotated[
-    Literal["en", "zh"] | None, Parameter(name="--lang", help="Language of what is written for people: en or zh.")
-]
+Lang = Annotated[Literal["en", "zh"] | None, Parameter(name="--lang", help="Language of the report: en or zh.")]
 Resume = Annotated[
     Path | None,
-    Parameter(help="A run that was stopped or killed: go on from its newest checkpoint, by its own recipe."),
+    Parameter(help="Resume a run that was stopped or killed from its newest checkpoint, with its own recipe."),
 ]
-Profile = Annotated[
-    bool, Parameter(help="Write where the time of some steps goes into the run's folder `profile`.", negative=())
-]
+Profile = Annotated[bool, Parameter(help="Write a profile of some steps into the run's folder `profile`.", negative=())]
 DryRun = Annotated[bool, Parameter(help="Send two batches through every stage and write nothing.", negative=())]
 
 
 def one_of(recipe: str | None, resume: Path | None, overrides: tuple[str, ...], name: str | None) -> None:
-    """Raise ArgumentError unless there is either a recipe or a run to go on with, which has a recipe of its own."""
+    """Raise ArgumentError unless there is either a recipe or a run to resume."""
     if (recipe is None) == (resume is None):
-        raise ArgumentError("give a recipe, or --resume with a run that was stopped; one of the two")
+        raise ArgumentError("give either a recipe, or --resume with a run that was stopped")
     if resume is not None and (overrides or name):
-        raise ArgumentError("--resume goes on with the run's own recipe and folder; leave out --set and --name")
+        raise ArgumentError("--resume uses the run's own recipe and folder; leave out --set and --name")

@@ -1,4 +1,4 @@
-"""danlu plan RECIPE, danlu plan --on-paper 8,64"""
+"""danlu plan RECIPE, danlu plan --estimate 8,64"""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,30 +14,33 @@ if TYPE_CHECKING:
     from danlu.recipe.schema import Recipe
     from danlu.verbs.plan import Prediction
 
-Memory = Annotated[float | None, Parameter(name="--memory", help="Plan for so many GB in place of what is free here.")]
+Memory = Annotated[
+    float | None, Parameter(name="--memory", help="Plan for this many GB instead of the free memory here.")
+]
 
 
 OnPaper = Annotated[
     str | None,
     Parameter(
-        name="--on-paper",
-        help="Foresee a language model on so many GPUs, as in 8,64,1024, by formulae; nothing is built or measured.",
+        name="--estimate",
+        help="Estimate a language model on numbers of GPUs such as 8,64,1024 by formulas; nothing is measured.",
     ),
 ]
 Models = Annotated[
-    str, Parameter(name="--model", help="On paper, without a recipe: shapes of Llama 2, 7b, 13b or 70b.")
+    str, Parameter(name="--model", help="With --estimate and no recipe: shapes of Llama 2: 7b, 13b or 70b.")
 ]
-Card = Annotated[Literal["a100", "h100", "h200", "b200"], Parameter(help="On paper: the GPU, eight a node.")]
-Precision = Annotated[str | None, Parameter(help="On paper: as training.precision; bf16 by default.")]
+Card = Annotated[Literal["a100", "h100", "h200", "b200"], Parameter(help="With --estimate: the GPU, eight per node.")]
+Precision = Annotated[str | None, Parameter(help="With --estimate: as training.precision; bf16 by default.")]
 Tokens = Annotated[
-    int | None, Parameter(help="On paper: tokens a step over all GPUs; the recipe's batch, else 4,194,304.")
+    int | None,
+    Parameter(help="With --estimate: tokens per step over all GPUs; by default the recipe's batch, or 4,194,304."),
 ]
 
 
 Candidates = Annotated[
     str | None,
     Parameter(
-        help="Compare pretrained models on the recipe's data by a linear probe and say which to take, as in "
+        help="Compare pretrained models on the recipe's data by a linear probe and recommend one, as in "
         "timm:resnet18=weights.safetensors,hf:./MiniLM; nothing is trained.",
     ),
 ]
@@ -49,22 +52,22 @@ def plan(
     overrides: Overrides = (),
     memory: Memory = None,
     candidates: Candidates = None,
-    on_paper: OnPaper = None,
+    estimate: OnPaper = None,
     model: Models = "7b,70b",
     card: Card = "h100",
     precision: Precision = None,
     tokens: Tokens = None,
     json: Json = False,
 ) -> int:
-    """Foresee the memory, arithmetic and time of a training, and what would fit if it does not."""
+    """Predict memory, FLOPs and time of a training; suggest settings if it does not fit."""
     from danlu.recipe.load import load_recipe
 
     loaded = None if recipe is None else load_recipe(recipe, overrides)
-    if on_paper is not None:
+    if estimate is not None:
         from danlu.verbs.paper import ASSUMED, as_values, plan_on_paper, shown
 
         models = [name.strip() for name in model.split(",")]
-        lines = plan_on_paper(_counts(on_paper), models, loaded, card, precision, tokens)
+        lines = plan_on_paper(_counts(estimate), models, loaded, card, precision, tokens)
         if json:
             print_json([as_values(line) for line in lines])
         else:
@@ -72,7 +75,7 @@ def plan(
             say(ASSUMED)
         return 0
     if loaded is None:
-        raise ArgumentError("give a recipe, or --on-paper with numbers of GPUs")
+        raise ArgumentError("give a recipe, or --estimate with numbers of GPUs")
     if candidates is not None:
         return _compare(loaded, candidates, json)
     from danlu.verbs.plan import plan as plan_verb
@@ -86,18 +89,18 @@ def plan(
 
 
 def _compare(recipe: "Recipe", candidates: str, json: bool) -> int:
-    """Probe the candidates; a line each, the best first."""
+    """Probe the candidates and print one row each, best first."""
     from danlu.verbs.candidates import compare_candidates
 
     found = compare_candidates(recipe, [name.strip() for name in candidates.split(",") if name.strip()])
     if json:
         print_json([asdict(candidate) for candidate in found])
         return 0
-    rows = [{**asdict(candidate), "take": "<- take it" if candidate.take else ""} for candidate in found]
+    rows = [{**asdict(candidate), "take": "<- recommended" if candidate.take else ""} for candidate in found]
     print_table([{("s / 1000" if key == "seconds" else key): value for key, value in row.items()} for row in rows])
     say(
-        "a linear model on frozen features, judged on validation samples; taken is the fastest whose interval reaches "
-        "the best. Fine-tuning gains more where the probe is low"
+        "a linear model on frozen features, scored on validation samples; recommended is the fastest model whose "
+        "interval reaches the best. Fine-tuning gains more if the score is low"
     )
     return 0
 
@@ -105,35 +108,37 @@ def _compare(recipe: "Recipe", candidates: str, json: bool) -> int:
 def _counts(said: str) -> list[int]:
     parts = [part.strip() for part in said.split(",")]
     if not all(part.isdigit() for part in parts):
-        raise ArgumentError(f"--on-paper {said}: give numbers of GPUs, such as 8,64,1024")
+        raise ArgumentError(f"--estimate {said}: give numbers of GPUs, such as 8,64,1024")
     return [int(part) for part in parts]
 
 
 def _filled(lines: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Lines with the same columns, those of the longest."""
+    """Give all rows the columns of the longest one."""
     longest = max(lines, key=len)
     return [dict.fromkeys(longest) | line for line in lines]
 
 
 def _print(found: "Prediction") -> None:
-    free = "" if found.free_bytes is None else f" of {size(found.free_bytes)} that may be used"
+    free = "" if found.free_bytes is None else f" of {size(found.free_bytes)} available"
     print(f"device    {found.device}")
     print(f"model     {found.parameters:,} parameters; {size(found.state_bytes)} with gradients and optimizer")
-    print(f"memory    {size(found.peak_bytes)} at its most{free}, at {found.batch_size} samples a step")
-    print(f"compute   {found.flops / 1e9:,.3g} GFLOP a step, {found.flops * found.steps / 1e12:,.3g} TFLOP in all")
+    print(f"memory    {size(found.peak_bytes)} at its peak{free}, batch size {found.batch_size}")
+    print(f"compute   {found.flops / 1e9:,.3g} GFLOP per step, {found.flops * found.steps / 1e12:,.3g} TFLOP in total")
     if found.step_seconds is not None and found.seconds is not None:
-        print(f"time      {found.step_seconds * 1000:,.3g} ms a step; {found.steps:,} steps take {span(found.seconds)}")
+        print(
+            f"time      {found.step_seconds * 1000:,.3g} ms per step; {found.steps:,} steps take {span(found.seconds)}"
+        )
     if found.warning is not None:
         print(f"warning   {found.warning}")
     if found.fits:
         return
-    print("it does not fit" + ("; what would:" if found.cures else ", and none of the settings known here helps"))
+    print("it does not fit" + ("; these settings would:" if found.cures else ", and no known setting helps"))
     for words, peak in found.cures.items():
         print(f"    {' '.join(f'--set {word}' for word in words.split())}    ({size(peak)})")
 
 
 def size(count: int) -> str:
-    """Bytes as people say them."""
+    """Format a number of bytes for people."""
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count >= unit:
             return f"{count / unit:.3g} {name}"
@@ -141,7 +146,7 @@ def size(count: int) -> str:
 
 
 def span(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Format seconds for people."""
     for unit, name in ((3600, "h"), (60, "min")):
         if seconds >= unit:
             return f"{seconds / unit:.3g} {name}"

@@ -18,17 +18,17 @@ def predict(
         Parameter(name=["--output", "-o"], help="A .parquet, .csv or .jsonl file; CSV on stdout by default."),
     ] = None,
     keep: Annotated[
-        tuple[str, ...], Parameter(help="An input column to put before the answers. May be repeated.", negative=())
+        tuple[str, ...], Parameter(help="An input column to put before the predictions. May be repeated.", negative=())
     ] = (),
     own_code: Annotated[
-        bool, Parameter(help="Import the module that the bundle names, where its model is your own.", negative=())
+        bool, Parameter(help="Import the module that the bundle names, if its model is your own.", negative=())
     ] = False,
     processes: Annotated[
         int | None,
-        Parameter(help="Start so many processes on this machine, each of which answers a share."),
+        Parameter(help="Start this many processes on this machine, each of which predicts a share."),
     ] = None,
 ) -> int:
-    """Answer every row of a file, folder or glob with a bundle, in order: labels and probabilities."""
+    """Predict every row of a file, folder or glob in order: labels and probabilities."""
     from danlu.verbs.predict import predict as predict_verb
 
     if processes is not None:
@@ -37,5 +37,5 @@ def predict(
     if output is None:
         print(answers.write_csv(), end="")
     else:
-        say(f"{answers.height:,} answers in {output}")
+        say(f"{answers.height:,} predictions in {output}")
     return 0

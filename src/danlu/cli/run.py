@@ -24,7 +24,7 @@ def run(
     restarts: Restarts = 3,
     json: Json = False,
 ) -> int:
-    """Every stage that a recipe names, or those left of a run that was stopped."""
+    """Run every stage that a recipe names, or resume a run that was stopped."""
     from danlu.recipe.load import load_recipe
     from danlu.verbs.run import dry_run as dry
     from danlu.verbs.run import run as run_verb
@@ -33,7 +33,7 @@ def run(
     one_of(recipe, resume, overrides, name)
     if processes is not None:
         if dry_run:
-            raise ArgumentError("--dry-run tries the stages in one process; leave out --processes")
+            raise ArgumentError("--dry-run uses one process; leave out --processes")
         return launched(recipe, resume, overrides, output, name, overwrite, processes, restarts)
     if resume is not None:
         directory = run_on(resume, profile)

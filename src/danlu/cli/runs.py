@@ -19,7 +19,7 @@ def runs(
     output: Output = Path("runs"),
     json: Json = False,
 ) -> None:
-    """List runs, or compare some: what differs in their recipes, and their test metrics."""
+    """List runs, or compare some: differing recipe keys and test metrics."""
     from danlu.verbs.runs import compare
     from danlu.verbs.runs import runs as runs_verb
 

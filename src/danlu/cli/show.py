@@ -1,4 +1,4 @@
-"""Tables and figures as a terminal shows them."""
+"""Print tables and values on a terminal."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def print_json(value: Any) -> None:
-    """Print a value for programs."""
+    """Print a value as JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -24,25 +24,25 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(escape(str(key)), overflow="fold")
     for row in rows:
         table.add_row(*(escape(shown(value)) for value in row.values()))
-    # A pipe has no width of its own; rows are kept whole there.
+    # A pipe has no width; do not wrap rows there.
     Console(width=None if sys.stdout.isatty() else 240).print(table)
 
 
 def shown(value: Any) -> str:
-    """A value as a table shows it: four significant digits, nothing for None."""
+    """Format a value for a table: four significant digits, empty for None."""
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def metric_rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """evaluation.json as rows: a metric, its figures on the splits that were judged, and each baseline's on test."""
+    """Convert evaluation.json to rows: metric, its value per split, and each baseline on test."""
     rows: list[dict[str, Any]] = []
     for name, figure in evaluation["test"].items():
         if "value" not in figure:
             continue
         row = {"metric": name}
-        if "validation" in evaluation:  # not of a model that learned from all rows that do not test
+        if "validation" in evaluation:  # absent if the model was trained on all rows but the test rows
             row["validation"] = evaluation["validation"].get(name, {}).get("value")
         row["test"] = figure["value"]
         for baseline, figures in evaluation["baselines"].items():

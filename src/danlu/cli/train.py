@@ -11,7 +11,7 @@ from danlu.cli.show import print_json
 from danlu.core.world import this_world
 
 Verify = Annotated[
-    int | None, Parameter(help="With --resume: first repeat at least so many of the last steps and compare.")
+    int | None, Parameter(help="With --resume: first repeat at least this many of the last steps and compare.")
 ]
 
 
@@ -29,7 +29,7 @@ def train(
     restarts: Restarts = 3,
     json: Json = False,
 ) -> int:
-    """Train a model into a run directory, or go on with a run that was stopped; judge it later."""
+    """Train a model into a run directory, or resume a stopped run; evaluate it later."""
     from danlu.recipe.load import load_recipe
     from danlu.verbs.train import resume as resume_verb
     from danlu.verbs.train import train as train_verb

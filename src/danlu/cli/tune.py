@@ -11,7 +11,7 @@ from danlu.cli.show import print_json, print_table
 
 MOST_SHOWN = 10  # trials, the best first
 
-Trials = Annotated[int | None, Parameter(help="Trainings at most, in place of the recipe's.")]
+Trials = Annotated[int | None, Parameter(help="Maximum number of trials, instead of the recipe's.")]
 
 
 def tune(
@@ -25,7 +25,7 @@ def tune(
     resume: Resume = None,
     json: Json = False,
 ) -> None:
-    """Search what the recipe's section `tuning` says, or go on with a search that was stopped."""
+    """Run the search of the recipe's `tuning` section, or resume a stopped search."""
     from danlu.artifacts.trials import kept_trials
     from danlu.recipe.load import load_recipe
     from danlu.verbs.tune import ranked, resume_search

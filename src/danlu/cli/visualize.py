@@ -13,14 +13,15 @@ def visualize(
     recipe: RecipeArgument,
     *,
     only: Annotated[
-        Literal["augment"], Parameter(help="augment: training samples beside what the first epochs make of them.")
+        Literal["augment"],
+        Parameter(help="augment: training samples next to their augmented versions in the first epochs."),
     ] = "augment",
     output: Annotated[
         Path | None,
         Parameter(name=["--output", "-o"], help="The file: .png for images, .html for texts and tables."),
     ] = None,
-    samples: Annotated[int, Parameter(help="How many training samples.")] = 6,
-    epochs: Annotated[int, Parameter(help="How many epochs.")] = 6,
+    samples: Annotated[int, Parameter(help="Number of training samples.")] = 6,
+    epochs: Annotated[int, Parameter(help="Number of epochs.")] = 6,
     overrides: Overrides = (),
     overwrite: Overwrite = False,
 ) -> None:

@@ -1,20 +1,20 @@
-"""The exceptions that danlu raises on purpose. Each carries the exit code of the command line.
+"""The exceptions that danlu raises on purpose, each with its exit code.
 
-A message says what is wrong, where, and what to do; it is written for the person who made the mistake.
+A message says what is wrong, where, and how to fix it; it addresses the person who made the mistake.
 """
 
 from dataclasses import dataclass
 
 
 class DanluError(Exception):
-    """Anything that danlu refuses or cannot do. Exit code 1 unless a subclass says otherwise."""
+    """Signal anything that danlu refuses or cannot do. Exit code 1 unless a subclass differs."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a recipe: where it stands, which key, and the sentence about it."""
+    """Describe one problem of a recipe: place, key and message."""
 
     place: str
     key: str
@@ -25,7 +25,7 @@ class Problem:
 
 
 class RecipeError(DanluError):
-    """The recipe is wrong. Holds every problem found, not the first alone."""
+    """Signal a wrong recipe; holds all problems, not only the first."""
 
     exit_code = 2
 
@@ -35,24 +35,24 @@ class RecipeError(DanluError):
 
 
 class ArgumentError(DanluError):
-    """An argument of a command or function is wrong."""
+    """Signal a wrong argument of a command or function."""
 
     exit_code = 2
 
 
 class DataError(DanluError):
-    """The data is wrong: missing, unreadable, or not what the recipe says."""
+    """Signal wrong data: missing, unreadable, or different from the recipe's description."""
 
     exit_code = 3
 
 
 class ArtifactError(DanluError):
-    """A run directory or a bundle cannot be written, or is not what it should be."""
+    """Signal a run or bundle that cannot be written, is damaged or is invalid."""
 
 
 class Stopped(DanluError):
-    """A signal asked to stop; what was done is kept where the message says so."""
+    """Signal a stop by SIGINT or SIGTERM; the message says where the state is kept."""
 
 
 class MissingExtra(DanluError):
-    """A part of danlu needs packages that are not installed."""
+    """Signal that an optional dependency is not installed."""

@@ -1,8 +1,8 @@
-"""How one of several processes that train together says why it failed: the cause is shown once, and nothing over it.
+"""Report the root cause of a failure in multi-process training exactly once.
 
-When one process fails, the others fail a moment later because it is gone; and what is wrong with a recipe or a file is
-wrong for each of them. So whoever fails leaves a note in a folder that the launcher made for this machine, and speaks
-only where no other has said the same. The launcher reads the notes to know what the failure was.
+When one process fails, the others fail a moment later because it is gone; and an error in a recipe or a file occurs in
+each of them. So a failing process writes a record into a folder of the launcher, and prints its message only if no
+other process has printed the same. The launcher reads the records to find the root cause.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ from danlu.core.console import shout
 from danlu.core.errors import DanluError
 from danlu.core.world import this_world
 
-# danlu's own launcher sets it for its workers: what is left unsaid, the launcher will say.
+# Process id of danlu's launcher, set for its workers: what they do not print, the launcher will.
 WATCHED = "DANLU_WATCHED"
-# torch elastic sets it, danlu's own launcher as torchrun does: FOLDER/attempt_N/RANK/error.json.
+# Set by torch elastic, both by torchrun and by danlu's launcher: FOLDER/attempt_N/RANK/error.json.
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
-# How torch's backends say that another process is no longer there.
+# Messages of torch's backends when a peer process is gone.
 LOST_PEER = re.compile(
     r"connection (was )?(closed|reset|refused|aborted)|broken pipe|socket (is )?closed|remote process exited"
     r"|failed to recv, got 0 bytes|peer.{0,20}(gone|disconnected)|end of file",
@@ -33,21 +33,21 @@ LOST_PEER = re.compile(
 )
 LOST_ERRORS = ("DistNetworkError", "DistBackendError", "DistStoreError", "RuntimeError", "ConnectionError")
 WATCH_EVERY_S = 1.0
-PATIENCE_S = 1.0  # for the process that failed first to leave its note
+PATIENCE_S = 1.0  # for the process that failed first to write its record
 
 Kind = Literal["foreseen", "unforeseen", "lost"]
 
 
 @dataclass(frozen=True)
 class Note:
-    """What a process left when it failed.
+    """Record the failure of one process.
 
     Attributes:
-        kind: an error of danlu's own, one that it did not foresee, or that another process has gone.
-        rank: who failed.
-        exit_code: that its own error has.
-        message: for the person who waits.
-        at_ns: when, in nanoseconds since 1970.
+        kind: foreseen (a `DanluError`), unforeseen, or lost (a peer process is gone).
+        rank: of the failed process.
+        exit_code: of its error.
+        message: for the user.
+        at_ns: time in nanoseconds since 1970.
     """
 
     kind: Kind
@@ -58,14 +58,18 @@ class Note:
 
 
 def say_failure(error: Exception) -> int:
-    """Show an error unless another process has shown it or is its cause; the exit code.
+    """Print an error unless another process has printed or caused it; return the exit code.
 
-    A process alone shows every error.
+    A single process prints every error.
     """
     world = this_world()
     foreseen = isinstance(error, DanluError)
     code = error.exit_code if isinstance(error, DanluError) else 1
-    text = str(error) if foreseen else f"danlu: {type(error).__name__}: {error} (not foreseen; --debug shows where)"
+    text = (
+        str(error)
+        if foreseen
+        else f"danlu: {type(error).__name__}: {error} (unexpected error; --debug shows the traceback)"
+    )
     if world.size == 1:
         shout(text)
         return code
@@ -77,9 +81,9 @@ def say_failure(error: Exception) -> int:
 
 
 def end_with_launcher() -> None:
-    """Have this process asked to stop, once, when danlu's launcher is no longer there, however that came about.
+    """Send SIGTERM to this process once if danlu's launcher dies, for whatever reason.
 
-    Only of a process that the launcher has started itself: what its workers start inherits their environment.
+    Applies only to direct children of the launcher: processes started by workers inherit their environment.
     """
     launcher = os.environ.get(WATCHED)
     if launcher is None or os.getppid() != int(launcher):
@@ -94,32 +98,32 @@ def end_with_launcher() -> None:
 
 
 def is_lost_peer(error: BaseException) -> bool:
-    """Whether an error says that another process has gone, which is never the cause of a failure."""
+    """Return whether an error reports a lost peer process, which is never the root cause."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names.intersection(LOST_ERRORS)) and LOST_PEER.search(str(error)) is not None
 
 
 def notes_folder() -> Path | None:
-    """Where the processes of this machine leave their notes; None without a launcher that made such a folder."""
+    """Return the folder for failure records of this machine; None if no launcher made one."""
     file = os.environ.get(ERROR_FILE, "")
     folder = Path(file).parent.parent
     return folder if file and file != os.devnull and folder.is_dir() else None
 
 
 def read_notes(folder: Path) -> list[Note]:
-    """The notes of one attempt, oldest first."""
+    """Read the failure records of one attempt, oldest first."""
     found = [Note(**json.loads(file.read_text(encoding="utf-8"))) for file in folder.glob("note-*.json")]
     return sorted(found, key=lambda note: note.at_ns)
 
 
 def cause_of(notes: list[Note]) -> Note | None:
-    """The note that says what the failure was: an error of danlu's own before any other, then the first."""
+    """Return the root cause: the earliest `DanluError`, else the earliest other error."""
     order: tuple[Kind, ...] = ("foreseen", "unforeseen", "lost")
     return min(notes, key=lambda note: (order.index(note.kind), note.at_ns), default=None)
 
 
 def _may_speak(note: Note, folder: Path | None) -> bool:
-    """Leave a note; whether what it says is news for the person who waits."""
+    """Write a record; return whether its message should be printed here."""
     if folder is None:
         return True
     first = _leave(note, folder)
@@ -135,14 +139,14 @@ def _may_speak(note: Note, folder: Path | None) -> bool:
 
 
 def _leave(note: Note, folder: Path) -> bool:
-    """Write a note whole; False where the same message of that kind is there already."""
+    """Write a record atomically; return False if an equal one exists already."""
     said = note.message if note.kind == "foreseen" else f"{note.kind} {note.rank}"
     target = folder / f"note-{hashlib.sha256(said.encode()).hexdigest()[:16]}.json"
     handle, name = tempfile.mkstemp(dir=folder)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(asdict(note), file)
     try:
-        # Unlike a renaming, a link does not replace what another process has put there.
+        # Unlike a rename, a link does not replace another process's file.
         os.link(name, target)
     except FileExistsError:
         return False

@@ -1,4 +1,4 @@
-"""What a cluster needs to run danlu, as text: `training` for SLURM, Kubeflow and Ray.
+"""Start trainings: in several processes of this machine, or on a cluster (SLURM, Kubeflow, Ray).
 
-Nothing here is sent anywhere, and nothing names the machine that it was written on.
+For clusters only files are written: nothing is sent anywhere, and nothing in them names this machine.
 """

@@ -1,7 +1,7 @@
-"""Training on a cluster that exists: an sbatch script, a Kubeflow TrainJob, a Ray Train program.
+"""Files that train a recipe on an existing cluster: an sbatch script, a Kubeflow TrainJob, a Ray Train program.
 
-Each goes on with the run where it is there already, so that starting the same thing again is how to go on after a time
-limit, a lost node or a mistake. All processes must see the folder that the recipe and the runs lie in.
+Each resumes the run if it exists, so submitting the same file again continues after a time limit, a lost node or a
+mistake. All processes must see the folder with the recipe and the runs.
 """
 
 import json
@@ -13,24 +13,24 @@ from typing import Any, Literal
 
 System = Literal["slurm", "kubeflow", "ray"]
 RESTARTS = 3
-STOP_S = 120  # before a time limit: to finish a step and write a checkpoint
+STOP_S = 120  # signal this long before the time limit, to finish a step and write a checkpoint
 WORKSPACE = "/workspace"  # where a pod finds the recipe, the data and the runs
 GPU = "nvidia.com/gpu"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A training and what it is to have.
+    """Hold a training job and the resources it requests.
 
     Attributes:
         name: of the job and of the run's folder.
-        recipe: the file's name, or that of a built-in recipe.
-        nodes: machines.
-        gpus: of each machine; 0 trains on its CPU.
-        image: a container image that danlu is installed in.
-        partition: of SLURM's nodes; its own choice when left out.
-        time: limit of SLURM's, as in 24:00:00.
-        storage: of the volume that Kubernetes is asked for.
+        recipe: file name, or name of a built-in recipe.
+        nodes: number of machines.
+        gpus: per machine; 0 trains on the CPU.
+        image: container image with danlu installed.
+        partition: SLURM partition; SLURM's default if None.
+        time: SLURM time limit, such as 24:00:00.
+        storage: size of the Kubernetes volume.
     """
 
     name: str
@@ -44,23 +44,26 @@ class Job:
 
     @property
     def processes_a_node(self) -> int:
-        """One a GPU."""
+        """Processes per node: one per GPU, at least one."""
         return max(1, self.gpus)
 
     @property
     def kubernetes_name(self) -> str:
-        """A name as Kubernetes takes it (RFC 1035), with room for what it appends."""
+        """The name as a Kubernetes label (RFC 1035), with room for suffixes."""
         found = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
         return (found if found[:1].isalpha() else f"run-{found}")[:40].rstrip("-")
 
 
 def slurm(job: Job) -> str:
-    """An sbatch script: one torchrun a node, which meet on the first one."""
+    """Return an sbatch script: one torchrun per node, with rendezvous on the first node."""
     return _render("slurm.sh.j2", job, name=shlex.quote(job.name), recipe=shlex.quote(job.recipe), stop_s=STOP_S)
 
 
 def kubeflow(job: Job) -> str:
-    """A volume claim and a TrainJob of Kubeflow Trainer 2.2 or newer, whose runtime `torch-distributed` is used."""
+    """Return a volume claim and a TrainJob.
+
+    It needs Kubeflow Trainer 2.2 or newer and uses its runtime `torch-distributed`.
+    """
     from io import StringIO
 
     from ruamel.yaml import YAML
@@ -75,7 +78,7 @@ def kubeflow(job: Job) -> str:
 
 
 def ray(job: Job) -> str:
-    """A program for Ray Train, in which each worker calls danlu."""
+    """Return a Ray Train program whose workers call danlu."""
     return _render(
         "ray_train.py.j2",
         job,
@@ -85,7 +88,7 @@ def ray(job: Job) -> str:
     )
 
 
-# The file's name, and what is in it.
+# File name and content for each kind of cluster.
 TRAINING: dict[System, tuple[str, Callable[[Job], str]]] = {
     "slurm": ("train.sbatch", slurm),
     "kubeflow": ("trainjob.yaml", kubeflow),
@@ -98,7 +101,7 @@ def _claim(job: Job) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {"name": f"{job.kubernetes_name}-workspace"},
-        # Every node writes its part of a checkpoint.
+        # Every node writes its shard of a checkpoint.
         "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": job.storage}}},
     }
 
@@ -121,7 +124,7 @@ def _train_job(job: Job) -> dict[str, Any]:
     pod = {
         "volumes": [
             {"name": "workspace", "persistentVolumeClaim": {"claimName": f"{job.kubernetes_name}-workspace"}},
-            # NCCL shares memory among the processes of a node, more than the 64 MB that a pod has.
+            # NCCL needs more shared memory between the processes of a node than a pod's default 64 MB.
             {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
         ],
         "containers": [

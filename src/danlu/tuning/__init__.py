@@ -1,5 +1,4 @@
-"""Strategies of a search: which values the next trial gets, from those before it.
+"""Hyperparameter search: `space` (the distribution of each key) and `samplers` (what to try next).
 
-Axes of a space (`axes`), what a strategy is (`sampler`), and the table of them. Nothing here knows recipes, data or
-training; `verbs.tune` puts values into recipes and trains them.
+Samplers know nothing of recipes, data or training.
 """

@@ -1,6 +1,6 @@
-"""One axis of a search for each key: a range or choices, as positions from 0 to 1.
+"""The search space: one distribution per key, mapped to the unit interval.
 
-In: what a recipe says of a key. Out: axes that turn a position into a value and back.
+In: the `tuning.space` of a recipe. Out: distributions that map a position in [0, 1] to a value and back.
 """
 
 import math
@@ -13,37 +13,37 @@ import numpy as np
 
 from danlu.recipe.searching import Choices, LogRange, Searched, StepRange, is_range
 
-DIGITS = 6  # of a number that is tried; more would only make recipes hard to read
+DIGITS = 6  # of sampled numbers; more would only make recipes hard to read
 
 
 class Axis(ABC):
-    """The values of one key."""
+    """Describe the possible values of one key."""
 
     @abstractmethod
     def at(self, position: float) -> Any:
-        """The value at a position in [0, 1]; even positions give values that are even on the axis."""
+        """Map a position in [0, 1] to a value; uniform positions give uniform values."""
 
     @abstractmethod
     def place(self, value: Any) -> float:
-        """A position that gives the value."""
+        """Map a value to a position in [0, 1]."""
 
     @abstractmethod
     def near(self, position: float, distance: float, generator: np.random.Generator) -> float:
-        """Another position, about as far away as the deviation `distance` says."""
+        """Return a nearby position; `distance` is the standard deviation of the move."""
 
     @abstractmethod
     def points(self, most: int) -> tuple[Any, ...]:
-        """The values of a grid: evenly spread, at most so many of a range, every choice."""
+        """Return the values of a grid: at most `most` evenly spaced numbers, or all choices."""
 
 
 @dataclass(frozen=True)
 class Range(Axis):
-    """Numbers between two ends, both included.
+    """Describe numbers between two bounds, both included.
 
     Attributes:
-        log: even in the logarithm.
-        whole: only whole numbers.
-        step: only every so far from `low`.
+        log: uniform in the logarithm.
+        whole: integers only.
+        step: only multiples of this above `low`.
     """
 
     low: float
@@ -54,7 +54,7 @@ class Range(Axis):
 
     @property
     def count(self) -> int | None:
-        """How many values there are; None of a continuum."""
+        """Number of values; None if continuous."""
         if self.step is not None:
             return math.floor((self.high - self.low) / self.step + 1e-9) + 1
         return int(self.high - self.low) + 1 if self.whole else None
@@ -68,7 +68,7 @@ class Range(Axis):
         return self.tidy(found)
 
     def tidy(self, value: float) -> float | int:
-        """A value of the axis, written shortly."""
+        """Round a number and clip it to the range."""
         if self.whole:
             return int(min(max(round(value), self.low), self.high))
         return float(min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high))
@@ -81,7 +81,7 @@ class Range(Axis):
         return float(((math.log(value) if self.log else value) - low) / (high - low))
 
     def near(self, position: float, distance: float, generator: np.random.Generator) -> float:
-        moved = abs(position + distance * generator.normal())  # what goes beyond an end comes back from it
+        moved = abs(position + distance * generator.normal())  # reflected at the bounds
         return float(min(max(1 - abs(1 - moved), 0.0), 1.0))
 
     def points(self, most: int) -> tuple[Any, ...]:
@@ -101,7 +101,10 @@ class Range(Axis):
         return self.tidy(self.low + number * (self.step or 1))
 
     def _bounds(self) -> tuple[float, float]:
-        """Between which positions go; each whole number has as much room as its neighbours."""
+        """Return the bounds for interpolation.
+
+        They are half a unit wider for integers, so that all are equally likely.
+        """
         room = 0.5 if self.whole else 0.0
         low, high = self.low - room, self.high + room
         return (math.log(low), math.log(high)) if self.log else (low, high)
@@ -109,7 +112,7 @@ class Range(Axis):
 
 @dataclass(frozen=True)
 class Choice(Axis):
-    """Values that have no order."""
+    """Describe unordered values."""
 
     choices: tuple[Any, ...]
 
@@ -120,14 +123,14 @@ class Choice(Axis):
         return (self.choices.index(value) + 0.5) / len(self.choices)
 
     def near(self, position: float, distance: float, generator: np.random.Generator) -> float:
-        return float(generator.random())  # no choice is nearer than another
+        return float(generator.random())  # choices have no distance
 
     def points(self, most: int) -> tuple[Any, ...]:
         return self.choices
 
 
 def axis_of(searched: Searched) -> Range | Choice:
-    """The axis that a recipe describes."""
+    """Convert one entry of `tuning.space` to a distribution."""
     if isinstance(searched, Choices):
         return Choice(searched.choices)
     if isinstance(searched, LogRange):
@@ -138,7 +141,7 @@ def axis_of(searched: Searched) -> Range | Choice:
 
 
 def axes_of(space: Mapping[str, Searched]) -> dict[str, Range | Choice]:
-    """An axis for each key."""
+    """Convert `tuning.space` to one distribution per key."""
     return {key: axis_of(searched) for key, searched in space.items()}
 
 

@@ -1,4 +1,4 @@
-"""A Bayesian search: a model of what the trials so far gave says where the next is worth most. Needs optuna."""
+"""Bayesian search by a surrogate model of past trials. Needs optuna."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,17 +20,18 @@ Method = Literal["gp", "tpe"]
 
 
 class Bayesian(Sampler):
-    """Tries next where most is to be gained by what earlier trials gave.
+    """Try values with the highest expected improvement under a model of past trials.
 
-    `gp` models it by a Gaussian process (Jones et al. 1998) and gains most from few trials; `tpe` by densities of
-    good and bad values (Bergstra et al. 2011), which stays quick over many hundreds. What is far worse than most counts
-    as little worse, so that it does not hide how the good ones differ; a failed trial counts as the worst.
+    `gp` is a Gaussian process (Jones et al. 1998, https://doi.org/10.1023/A:1008306431147), best with few trials;
+    `tpe` models the densities of good and bad values (Bergstra et al. 2011) and stays fast over many hundreds. Very
+    bad costs are clipped, so that they do not hide the differences between good ones; a failed trial counts as the
+    worst.
     """
 
     name: Literal["bayesian"] = "bayesian"
     extra: ClassVar[str | None] = "tuning"
     method: Method = "gp"
-    startup: PositiveInt = Field(default=6, description="trials that are drawn before the model is asked")
+    startup: PositiveInt = Field(default=6, description="random trials before the model is used")
 
     def propose(self, axes: Axes, past: Sequence[Known], seed: Seed) -> dict[str, Any]:
         own = seed.derive("bayesian", len(past))
@@ -46,12 +47,12 @@ def _cut(cost: float | None, most: float) -> float:
 
 
 def _asked(method: Method, axes: Axes, past: Sequence[tuple[Mapping[str, Any], float]], seed: Seed) -> dict[str, Any]:
-    """What optuna would try, by a study that is told everything anew: it keeps no state of its own."""
+    """Ask optuna for the next values, using a new study with all past trials."""
     import optuna
 
     spread = {key: _distribution(axis) for key, axis in axes.items()}
     with quiet(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # which of its samplers optuna calls experimental
+        warnings.simplefilter("ignore")  # optuna marks some of its samplers experimental
         study = optuna.create_study(sampler=_sampler(method, seed.value % 2**32))
         for values, cost in past:
             study.add_trial(
@@ -68,7 +69,7 @@ def _asked(method: Method, axes: Axes, past: Sequence[tuple[Mapping[str, Any], f
 def _sampler(method: Method, seed: int) -> "BaseSampler":
     from optuna.samplers import GPSampler, TPESampler
 
-    # Which trials are drawn at first is for `propose` to say.
+    # `propose` decides which trials are random.
     return GPSampler(seed=seed, n_startup_trials=1) if method == "gp" else TPESampler(seed=seed, n_startup_trials=1)
 
 
@@ -85,7 +86,7 @@ def _distribution(axis: Range | Choice) -> "BaseDistribution":
 
 
 def _told(axis: Range | Choice, value: Any) -> Any:
-    """A value as optuna knows it: choices and steps by their number."""
+    """Encode a value for optuna: choices and steps by their index."""
     if isinstance(axis, Choice):
         return axis.choices.index(value)
     return value if axis.step is None else round((value - axis.low) / axis.step)

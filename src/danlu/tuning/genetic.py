@@ -1,4 +1,4 @@
-"""A genetic search: the best trials so far are crossed and changed a little."""
+"""Genetic search: cross the best trials and mutate the result."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -9,14 +9,14 @@ from pydantic import Field
 from danlu.core.seeds import Seed
 from danlu.tuning.sampler import Axes, Known, Sampler, drawn, positions
 
-STEP = 0.15  # deviation of a change, as a share of an axis
+STEP = 0.15  # standard deviation of a mutation, in the unit interval
 
 
 class Genetic(Sampler):
-    """Crosses the best trials and changes what comes of it: a steady-state genetic algorithm (Whitley 1989).
+    """Cross the best trials and mutate the child: a steady-state genetic algorithm (Whitley 1989).
 
-    Of the `population` best trials two pairs are drawn; the better ones of both are the parents. Each value is one
-    parent's, and every other one is moved a little.
+    Two parents are chosen by tournament from the `population` best trials. Each value comes from one parent and is
+    mutated with probability one half.
     """
 
     name: Literal["genetic"] = "genetic"
@@ -32,7 +32,7 @@ class Genetic(Sampler):
         mother, father = (positions(axes, living[self._parent(len(living), generator)].values) for _ in range(2))
         child = np.where(generator.random(len(axes)) < 0.5, mother, father)
         changed = generator.random(len(axes)) < 0.5
-        changed[generator.integers(len(axes))] = True  # a child that is a parent again would tell nothing
+        changed[generator.integers(len(axes))] = True  # a copy of a parent would add no information
         return {
             key: axis.at(axis.near(float(at), STEP, generator) if moved else float(at))
             for (key, axis), at, moved in zip(axes.items(), child, changed, strict=True)
@@ -40,5 +40,5 @@ class Genetic(Sampler):
 
     @staticmethod
     def _parent(count: int, generator: np.random.Generator) -> int:
-        """The better of two, which are numbered from the best on."""
+        """Return the better of two random trials, numbered from best to worst."""
         return int(min(generator.integers(count, size=2)))

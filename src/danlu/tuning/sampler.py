@@ -1,7 +1,7 @@
-"""What a strategy of a search is, and the two that learn nothing from earlier trials.
+"""Samplers of a hyperparameter search: random, grid, genetic and Bayesian.
 
-A strategy is a function of the space, the trials so far and a seed, with no state of its own: a search that goes on
-after it was killed comes to the same trials.
+A sampler is a function of the space, the past trials and a seed, without state of its own: a search that resumes
+after it was killed tries the same values.
 """
 
 from abc import abstractmethod
@@ -22,11 +22,11 @@ Axes = Mapping[str, Range | Choice]
 
 @dataclass(frozen=True)
 class Known:
-    """A trial as a strategy sees it.
+    """Hold the values and the cost of a finished trial.
 
     Attributes:
         values: by key.
-        cost: what is to be small; None where the trial failed.
+        cost: to be minimized; None if the trial failed.
     """
 
     values: Mapping[str, Any]
@@ -34,27 +34,27 @@ class Known:
 
 
 class Sampler(Component):
-    """Says what is tried next.
+    """Propose the values of the next trial.
 
     Attributes:
-        extra: of danlu's, that it needs.
+        extra: danlu's extra that it needs.
     """
 
     extra: ClassVar[str | None] = None
 
     @abstractmethod
     def propose(self, axes: Axes, past: Sequence[Known], seed: Seed) -> dict[str, Any] | None:
-        """The values of the next trial; None where everything has been tried.
+        """Propose the values of the next trial; None if all have been tried.
 
         Args:
-            axes: the space.
-            past: all trials so far, in their order.
+            axes: the search space.
+            past: all finished trials in order.
             seed: of the search.
         """
 
 
 class RandomSearch(Sampler):
-    """Draws each value evenly from its range (Bergstra & Bengio 2012)."""
+    """Sample each value uniformly (Bergstra & Bengio 2012, https://jmlr.org/papers/v13/bergstra12a.html)."""
 
     name: Literal["random"] = "random"
 
@@ -63,10 +63,10 @@ class RandomSearch(Sampler):
 
 
 class Grid(Sampler):
-    """Tries every combination of evenly spread values, in an order drawn by the seed."""
+    """Try every combination of evenly spaced values, in a random order."""
 
     name: Literal["grid"] = "grid"
-    points: PositiveInt = Field(default=5, description="of a range; choices are all tried")
+    points: PositiveInt = Field(default=5, description="values per range; choices are all tried")
 
     def propose(self, axes: Axes, past: Sequence[Known], seed: Seed) -> dict[str, Any] | None:
         lines = {key: axis.points(self.points) for key, axis in axes.items()}
@@ -81,7 +81,10 @@ class Grid(Sampler):
 
 
 def _shuffled(size: int, place: int, seed: Seed) -> int:
-    """The number at a place of a permutation, however large, of which only the part before it is made."""
+    """Return element `place` of a random permutation of `size` numbers, without building all of it.
+
+    Fisher-Yates shuffle up to that element.
+    """
     moved: dict[int, int] = {}
     for at in range(place + 1):
         taken = at + seed.derive(at).value % (size - at)
@@ -90,12 +93,12 @@ def _shuffled(size: int, place: int, seed: Seed) -> int:
 
 
 def drawn(axes: Axes, seed: Seed) -> dict[str, Any]:
-    """Values drawn evenly from each axis, whatever others there are."""
+    """Sample each key uniformly and independently of the other keys."""
     return {key: axis.at(_uniform(seed.derive(key))) for key, axis in axes.items()}
 
 
 def positions(axes: Mapping[str, Axis], values: Mapping[str, Any]) -> np.ndarray:
-    """Where values lie on their axes, [keys]."""
+    """Map values to positions in [0, 1], [keys]."""
     return np.array([axis.place(values[key]) for key, axis in axes.items()])
 
 

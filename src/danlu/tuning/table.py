@@ -1,4 +1,4 @@
-"""The strategies of a search by name."""
+"""The samplers by name."""
 
 from danlu.core.component import Component
 from danlu.tuning.bayesian import Bayesian

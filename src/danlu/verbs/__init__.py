@@ -1,4 +1,4 @@
-"""The verbs: one module each, composing the stages. What the command line calls and `import danlu` offers.
+"""The public functions of danlu, one module per verb. The command line and `import danlu` call them.
 
-A verb holds no method of its own: it opens artefacts, hands values from stage to stage and writes what they give.
+A verb only composes: it opens artifacts, passes values from stage to stage and writes the results.
 """

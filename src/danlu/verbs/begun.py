@@ -1,4 +1,4 @@
-"""What processes that are begun anew must find: the run that they had begun before."""
+"""Find the interrupted run that restarted workers should resume."""
 
 from pathlib import Path
 
@@ -8,13 +8,14 @@ from danlu.artifacts.files import read_json
 from danlu.artifacts.run import ENVIRONMENT, RunDirectory, find_runs
 from danlu.core.world import this_world
 
-UNNAMED = "none"  # what torchrun calls a launch that was given no name
+UNNAMED = "none"  # torchrun's name for a launch without one
 
 
 def begun_before(output: Path) -> RunDirectory | None:
-    """The run that this command of this launch had begun before its processes were begun anew, and had not finished.
+    """Return the unfinished run of this launch and command, or None.
 
-    A launcher does so when one of them failed, and where nodes may come and go, when one has; it does not always say.
+    A launcher restarts all workers when one fails, and an elastic launcher also when nodes join or leave, which it
+    does not always announce.
     """
     world = this_world()
     if world.launch is None or (world.launch == UNNAMED and not world.restarts):

@@ -1,7 +1,8 @@
-"""Which pretrained model to begin from: a linear probe on what each makes of some of the user's samples.
+"""Compare pretrained models by a linear probe on their frozen features of the user's samples.
 
-How well a linear model does on frozen features foretells how well fine-tuning will (Kornblith et al. 2019), and takes
-one pass over a thousand samples. In: a recipe and names. Out: a line for each, and the one to take.
+The accuracy of a linear model on frozen features predicts the accuracy after fine-tuning (Kornblith et al. 2019,
+https://arxiv.org/abs/1805.08974) and costs one pass over a thousand samples. In: a recipe and model names. Out: one
+`Candidate` per name, one of them recommended.
 """
 
 import time
@@ -30,23 +31,23 @@ from danlu.verbs.prepare import Opened, Prepared, fit_preparation, open_data, th
 if TYPE_CHECKING:
     from danlu.data.examples import Examples
 
-SAMPLES = 1000  # of each split, at most
+SAMPLES = 1000  # at most, per split
 METRICS = {"classification": "balanced-accuracy", "regression": "r2"}
 RESAMPLES = 500
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that one could begin from.
+    """Hold the probe results of one pretrained model.
 
     Attributes:
-        name: as it was given.
-        parameters: of the model.
-        width: of its features.
-        metric: that the probe is judged by, on validation.
-        value, low, high: of the probe, with its 95 % interval.
-        seconds: that a thousand samples took on this device.
-        take: whether it is the one to take: the fastest that is not clearly behind the best.
+        name: as given by the user.
+        parameters: number of parameters.
+        width: size of the feature vector.
+        metric: validation metric of the probe.
+        value, low, high: the metric and its 95 % interval.
+        seconds: time to compute the features of a thousand samples on this device.
+        take: recommended: the fastest model that is not clearly worse than the best.
     """
 
     name: str
@@ -64,14 +65,13 @@ def compare_candidates(recipe: Recipe, names: Sequence[str]) -> list[Candidate]:
     """Probe models on a recipe's data.
 
     Args:
-        names: of models as `model.name`; weights of timm's stand behind an `=`, as
-            `timm:resnet18=weights.safetensors`.
+        names: as `model.name`; for timm the weights follow after `=`: `timm:resnet18=weights.safetensors`.
 
     Returns:
         the best first.
 
     Raises:
-        ArgumentError: a name is unknown, a model has no features of samples, or the task is none that is probed.
+        ArgumentError: a name is unknown, a model gives no features per sample, or the task is not supported.
         DataError, MissingExtra: as training would.
     """
     found = [_probed(recipe, name) for name in names]
@@ -86,7 +86,7 @@ def _probed(recipe: Recipe, name: str) -> Candidate:
 
     opened = open_data(recipe.model_copy(update={"model": _model(name)}))
     if opened.dataset.task not in METRICS:
-        raise ArgumentError(f"--candidates: {opened.dataset.task} is not probed, only {' and '.join(METRICS)}")
+        raise ArgumentError(f"--candidates: {opened.dataset.task} is not supported (supported: {', '.join(METRICS)})")
     train, validation, test = (thin(part, SAMPLES) for _, part in opened.splits.items())
     opened = replace(opened, splits=Splits(TrainSplit(train.rows, train.whole), validation, test))
     make_deterministic()
@@ -94,7 +94,9 @@ def _probed(recipe: Recipe, name: str) -> Candidate:
     torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
     network: Any = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs).to(device)
     if not hasattr(network, "features"):
-        raise ArgumentError(f"--candidates: {name} has no features of samples to probe; compare it by training it")
+        raise ArgumentError(
+            f"--candidates: {name} gives no features per sample, so it cannot be probed; train it to compare it"
+        )
     parts = [examples_of_part(opened, prepared, part) for part in (opened.splits.train, opened.splits.validation)]
     begun = time.perf_counter()
     features = [_features(network, examples, device) for examples in parts]
@@ -106,7 +108,7 @@ def _probed(recipe: Recipe, name: str) -> Candidate:
 
 
 def _model(said: str) -> Model:
-    """The options that a name means."""
+    """Parse `NAME` or `NAME=WEIGHTS` into model options."""
     name, _, weights = said.partition("=")
     table = components("model")
     family = name.split(":")[0]
@@ -114,13 +116,13 @@ def _model(said: str) -> Model:
         raise ArgumentError(f"--candidates: no model {name!r}{suggestion(name, table)}")
     options = table[family].model_validate({"name": name, **({"pretrained": weights} if weights else {})})
     assert isinstance(options, Model)
-    # Sentences as the mean of their tokens, whatever the model would do of itself.
+    # Mean pooling for every text model, so that their features are comparable.
     own_pooling = hasattr(options, "pooling") and options.pooling is None
     return options.model_copy(update={"pooling": "mean"}) if own_pooling else options
 
 
 def _features(network: Any, examples: "Examples", device: Any) -> np.ndarray:
-    """What the body makes of samples, [samples, width]."""
+    """Compute the features of the model's body, [samples, width]."""
     from danlu.models.infer import judging
     from danlu.training.head_only import AT_ONCE
 
@@ -134,7 +136,7 @@ def _features(network: Any, examples: "Examples", device: Any) -> np.ndarray:
 def _judged(
     opened: Opened, prepared: Prepared, train: np.ndarray, validation: np.ndarray
 ) -> tuple[str, dict[str, float]]:
-    """The metric, and its figure of a linear model on features."""
+    """Fit a linear model on the features; return the metric and its value with interval."""
     from sklearn.linear_model import LogisticRegression, RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -1,4 +1,4 @@
-"""`danlu check`: is the recipe right, what is the data, would a test be honest? Trains nothing, imports no torch."""
+"""`danlu check`: validate a recipe, profile its data, audit the splits. Trains nothing, imports no torch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +13,10 @@ def check(recipe: Recipe | Mapping[str, Any] | str | Path) -> dict[str, Any]:
     """Check a recipe against its data.
 
     Returns:
-        the data's profile: kind, task, splits, columns with the reason of each type, findings of the audit.
+        the data profile: kind, task, splits, columns with the reason for each type, audit findings.
 
     Raises:
-        RecipeError: with every problem of the recipe.
+        RecipeError: lists every problem of the recipe.
         DataError: the data is wrong.
         MissingExtra: the model needs packages that are not installed.
     """

@@ -1,4 +1,4 @@
-"""`danlu compare`: runs that were tested on the same rows, by paired differences of every metric."""
+"""`danlu compare`: paired differences of every metric between runs tested on the same rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ from danlu.verbs.runs import differing_keys
 
 @dataclass(frozen=True)
 class Tested:
-    """A run with its answers to the test split.
+    """Hold a run and its predictions on the test split.
 
     Attributes:
-        rows: which rows of the data these are, [samples].
-        labels: of classes, as text.
+        rows: row numbers in the data, [samples].
+        labels: class labels as text.
     """
 
     run: RunDirectory
@@ -45,24 +45,24 @@ class Tested:
 
 
 def compare(runs: Sequence[str | Path], html: str | Path | None = None, language: str | None = None) -> dict[str, Any]:
-    """Compare runs with the first of them.
+    """Compare runs with the first one.
 
     Args:
         runs: at least two run directories, evaluated on the same test rows.
-        html: a file to write a page into that shows it.
-        language: of the page: en or zh; what the first run's recipe says when left out.
+        html: also write the comparison as a page into this file.
+        language: of the page: en or zh; by default the one in the first run's recipe.
 
     Returns:
-        `runs`, `rows`, `metrics` (metric -> run -> value), `recipes` (what differs: key -> run -> value) and
-        `differences`: for each run but the first, its `metrics` (value, low, high of its figure less the first's) and,
-        of classes, `mcnemar`.
+        `runs`, `rows`, `metrics` (metric -> run -> value), `recipes` (differing keys: key -> run -> value) and
+        `differences`: for each run but the first, its `metrics` (value, low, high of the difference to the first run)
+        and, for classification, `mcnemar`.
 
     Raises:
-        ArgumentError: there are fewer than two, one is not evaluated, they were tested on different rows, or
-            nothing is written in that language.
+        ArgumentError: there are fewer than two runs, one is not evaluated, they were tested on different rows, or the
+            language is unknown.
     """
     if len(runs) < 2:
-        raise ArgumentError("compare takes two runs or more; `danlu runs` lists them")
+        raise ArgumentError("compare takes two runs or more; `danlu runs` lists the runs")
     tested = [_tested(RunDirectory.open(path)) for path in runs]
     first, *others = tested
     for other in others:
@@ -108,7 +108,7 @@ def _differences(tested: list[Tested], first: Tested, other: Tested, names: list
 
 
 def _told(tested: list[Tested], each: Tested) -> str:
-    """A run's folder; its path where two runs' folders have the same name."""
+    """Return the run's folder name, or its path if two runs share the folder name."""
     names = [other.name for other in tested]
     return each.name if names.count(each.name) == 1 else str(each.run.path)
 
@@ -116,7 +116,7 @@ def _told(tested: list[Tested], each: Tested) -> str:
 def _tested(run: RunDirectory) -> Tested:
     evaluation, file = run.evaluation(), run.path / "predictions" / "test.parquet"
     if "version" not in evaluation or not file.is_file():
-        raise ArgumentError(f"{run.path}: has no answers to compare; `danlu evaluate {run.path}` makes them")
+        raise ArgumentError(f"{run.path}: has no test predictions to compare; run `danlu evaluate {run.path}` first")
     answers = read_frame(file).sort("row")
     labels = tuple(evaluation.get("labels", ()))
     threshold = (evaluation.get("decision", {}).get("threshold") or {}).get("value")
@@ -126,7 +126,7 @@ def _tested(run: RunDirectory) -> Tested:
 
 
 def _truth(task: str, answers: pl.DataFrame, labels: tuple[str, ...], threshold: float | None) -> Truth:
-    """The answers as they were written down, beside what is true."""
+    """Rebuild targets and predictions of the test split from the predictions file."""
     groups = answers["group"].to_numpy() if "group" in answers.columns else None
     if task == "classification":
         positions = {label: position for position, label in enumerate(labels)}
@@ -146,7 +146,7 @@ def _truth(task: str, answers: pl.DataFrame, labels: tuple[str, ...], threshold:
         return Truth(np.array(given, dtype=np.uint8), shares, groups=groups)
     if task == "regression":
         return Truth(answers["truth"].to_numpy(), answers["prediction"].to_numpy(), groups=groups)
-    if task == "preference":  # a margin is what the chosen answer has gained over one that has gained nothing
+    if task == "preference":  # a margin compares the chosen answer with one whose reward is 0
         gained = np.stack([answers["margin"].to_numpy(), np.zeros(answers.height)], axis=1)
         return Truth(np.zeros_like(gained), gained, groups=groups)
     tokens = answers["tokens"].to_numpy().astype(np.float64)
@@ -155,22 +155,24 @@ def _truth(task: str, answers: pl.DataFrame, labels: tuple[str, ...], threshold:
 
 
 def _refuse_different(first: Tested, other: Tested) -> None:
-    """Raise ArgumentError unless both were asked the same."""
+    """Raise ArgumentError unless both runs were tested on the same rows and labels."""
     pair = f"{first.run.path} and {other.run.path}"
     if first.task != other.task:
-        raise ArgumentError(f"{pair}: one is {first.task}, the other {other.task}; they cannot be compared")
+        raise ArgumentError(f"{pair}: cannot be compared, their tasks differ ({first.task} and {other.task})")
     if len(first.rows) != len(other.rows) or (first.rows != other.rows).any():
         both = len(np.intersect1d(first.rows, other.rows))
         raise ArgumentError(
             f"{pair}: tested on different rows ({len(first.rows):,} and {len(other.rows):,}, of which {both:,} are in "
-            "both); rows that one has learned from say nothing about it, so give both recipes the same data, split "
-            "and seed, or a column that says the split"
+            "both); a run must not be tested on rows it was trained on, so give both recipes the same data, split "
+            "and seed, or split by a column"
         )
     if first.labels != other.labels:
-        raise ArgumentError(f"{pair}: their classes differ; they cannot be compared")
+        raise ArgumentError(f"{pair}: cannot be compared, their classes differ")
     if first.task == "language-modelling":
         same = np.array_equal(first.truth.text_bytes, other.truth.text_bytes)  # type: ignore[arg-type]
     else:
         same = np.array_equal(first.truth.values, other.truth.values)
     if not same:
-        raise ArgumentError(f"{pair}: the same rows have other answers, so the data is not the same; train one again")
+        raise ArgumentError(
+            f"{pair}: the targets of the same rows differ, so the data has changed; train one of them again"
+        )

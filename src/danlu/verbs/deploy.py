@@ -1,4 +1,4 @@
-"""`danlu deploy --training`: the files with which a cluster that exists trains a recipe."""
+"""`danlu deploy --training`: write the files that train a recipe on an existing cluster."""
 
 import re
 from pathlib import Path
@@ -24,39 +24,39 @@ def deploy(
     storage: str = "100Gi",
     overwrite: bool = False,
 ) -> tuple[Path, ...]:
-    """Write what a cluster needs to train a recipe: a file for its scheduler, and the recipe beside it.
+    """Write a scheduler file and a copy of the recipe for a cluster.
 
     Args:
         recipe: a file, or the name of a built-in recipe. Its data is not copied.
-        training: whose cluster it is.
-        output: a folder for the files.
-        nodes: machines to train on.
-        gpus: of each machine, a process for each; 0 trains on its CPU.
-        name: of the job and the run; the recipe's when left out.
-        image: for Kubeflow, a container image with danlu in it.
-        partition: for SLURM, of which nodes.
-        time: for SLURM, a limit before which training stops with a checkpoint and is queued again.
+        training: the kind of cluster.
+        output: folder for the files.
+        nodes: number of machines.
+        gpus: GPUs per machine, one process per GPU; 0 trains on the CPU.
+        name: of the job and the run; by default the recipe's name.
+        image: for Kubeflow, a container image with danlu installed.
+        partition: for SLURM, the partition.
+        time: for SLURM, the time limit; training writes a checkpoint before it and the job is queued again.
         storage: for Kubeflow, the size of the volume for data and runs.
-        overwrite: replace files that are there.
+        overwrite: replace existing files.
 
     Returns:
-        the files.
+        the written files.
 
     Raises:
         RecipeError: as training would.
-        ArgumentError: the processes do not fit the recipe, a file is there already, or something is missing.
+        ArgumentError: the processes do not fit the recipe, a file exists already, or an option is missing.
     """
     file, loaded = find_recipe(recipe), load_recipe(recipe)
     if nodes < 1 or gpus < 0:
-        raise ArgumentError(f"--nodes {nodes} --gpus {gpus}: there must be one node at least, and no fewer than 0 GPUs")
+        raise ArgumentError(f"--nodes {nodes} --gpus {gpus}: there must be at least 1 node and at least 0 GPUs")
     if training == "kubeflow" and image is None:
-        raise ArgumentError("--training kubeflow needs --image: a container image that danlu is installed in")
+        raise ArgumentError("--training kubeflow needs --image: a container image with danlu installed")
     if not re.fullmatch(r"(\d+-)?\d+(:\d\d){0,2}", time):
-        raise ArgumentError(f"--time {time}: is not a time as SLURM takes it, such as 24:00:00 or 2-12:00:00")
+        raise ArgumentError(f"--time {time}: is not a SLURM time limit such as 24:00:00 or 2-12:00:00")
     builtin = file.parent == BUILTIN
     name = name or loaded.name
     if not re.fullmatch(r"[\w.-]+", name):
-        raise ArgumentError(f"--name {name}: a folder and a job are called so; use letters, digits, '-', '_' and '.'")
+        raise ArgumentError(f"--name {name}: names a job and a folder; use only letters, digits, '-', '_' and '.'")
     job = Job(name, str(recipe) if builtin else file.name, nodes, gpus, image, partition, time, storage)
     check_fit(loaded, job.nodes * job.processes_a_node)
     copies = {} if builtin else _beside(file)
@@ -69,7 +69,7 @@ def deploy(
             and not overwrite
             and target.resolve() not in {source.resolve() for source in copies.values()}
         ):
-            raise ArgumentError(f"{target}: there already; choose another --output, or say --overwrite to replace it")
+            raise ArgumentError(f"{target}: exists already; choose another --output, or replace it with --overwrite")
     with writing(folder):
         for target in targets:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -81,14 +81,14 @@ def deploy(
 
 
 def _beside(recipe: Path) -> dict[Path, Path]:
-    """A recipe and what it extends, each with its path from the recipe's folder.
+    """Return the recipe and the files it extends, by path relative to its folder.
 
     Raises:
-        ArgumentError: it extends a file of another folder, which would not be found from where it is copied to.
+        ArgumentError: it extends a file outside that folder, which the copy would not find.
     """
     folder, found = recipe.parent.resolve(), {}
     for file in recipe_files(recipe):
         if not file.resolve().is_relative_to(folder):
-            raise ArgumentError(f"{recipe}: extends {file}, which is in another folder; put it beside the recipe")
+            raise ArgumentError(f"{recipe}: extends {file}, which is in another folder; move it next to the recipe")
         found[file.resolve().relative_to(folder)] = file
     return found

@@ -1,4 +1,4 @@
-"""`danlu doctor`: this installation. Devices, versions that do not fit together, missing extras, and the cures."""
+"""`danlu doctor`: check this installation: devices, incompatible versions, missing extras, and how to fix them."""
 
 import importlib.util
 from importlib.metadata import version
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Advice(Frozen):
-    """One thing found: whether it is well, what it is, and what to do if it is not."""
+    """Hold one result: whether it is fine, what was checked, and how to fix it."""
 
     well: bool
     subject: str
@@ -23,7 +23,7 @@ class Advice(Frozen):
 
 
 def doctor() -> list[Advice]:
-    """Look at what is installed. Imports torch, and nothing that may break."""
+    """Check the installation. Imports torch, but no package whose import may fail."""
     found = ", ".join(f"{name} {number}" for name, number in versions().items())
     return [Advice(well=True, subject="versions", message=found), *_devices(), *_extras(), *_torchvision()]
 
@@ -42,7 +42,7 @@ def _devices() -> list[Advice]:
     cores = f"{usable_cores()} cores usable, torch uses {torch.get_num_threads()} threads"
     advice.append(Advice(well=True, subject="threads", message=cores))
     if importlib.util.find_spec(TPU_MODULE) is not None:
-        told = "torch-tpu is installed; a recipe that asks for training.device: tpu imports it"
+        told = "torch-tpu is installed; it is imported if a recipe sets training.device: tpu"
         advice.append(Advice(well=True, subject="device", message=told))
     built_for: str | None = torch.version.cuda
     if built_for is not None and not torch.cuda.is_available():
@@ -50,15 +50,18 @@ def _devices() -> list[Advice]:
             Advice(
                 well=False,
                 subject="torch",
-                message=f"torch is built for CUDA {built_for} but finds no card; models will run on the CPU",
-                cure="check the driver with nvidia-smi; without a card, the CPU build of torch saves several GB",
+                message=f"torch is built for CUDA {built_for} but finds no GPU; models will run on the CPU",
+                cure="check the driver with nvidia-smi; without a GPU, the CPU build of torch saves several GB",
             )
         )
     return advice
 
 
 def _device(kind: str, device: "Accelerator") -> str:
-    """A device in words: `cuda (NVIDIA H100 PCIe, 2 in all), 85.0 GB of memory, 84.1 GB free`."""
+    """Describe a device and its memory.
+
+    For example `cuda (NVIDIA H100 PCIe, 2 in all), 85.0 GB of memory, 84.1 GB free`.
+    """
     import torch
 
     named = f"{kind} ({device.name}" + (f", {torch.cuda.device_count()} in all)" if kind == "cuda" else ")")
@@ -78,7 +81,10 @@ def _extras() -> list[Advice]:
 
 
 def _torchvision() -> list[Advice]:
-    """Whether torchvision was built for this torch; beside another build its import fails without danlu's mending."""
+    """Check that torchvision was built for this torch.
+
+    With another build its import fails unless danlu repairs it.
+    """
     if importlib.util.find_spec("torchvision") is None:
         return []
     from danlu.core.torchvision import mend_torchvision
@@ -93,6 +99,6 @@ def _torchvision() -> list[Advice]:
             subject="torchvision",
             message=f"{version('torchvision')} was built for another torch than {torch.__version__}: its compiled "
             "operators do not load. danlu registers their schemas and uses none of them, so timm and transformers "
-            "work here; other programs need builds that match",
+            "work in danlu; other programs need matching builds",
         )
     ]

@@ -1,4 +1,4 @@
-"""`danlu export`: a bundle's model in the form of the library that it is of, checked by the bundle's own answers."""
+"""`danlu export`: write a bundle's model in its library's own format, verified against the bundle's predictions."""
 
 from pathlib import Path
 
@@ -9,29 +9,29 @@ from danlu.core.errors import ArgumentError
 
 
 def export(bundle: str | Path, folder: str | Path, own_code: bool = False) -> Path:
-    """Write a bundle's model as a folder that needs no danlu to be read.
+    """Write a bundle's model into a folder that can be read without danlu.
 
-    A model of transformers becomes a folder for its `from_pretrained`, one of timm weights and config.json as timm
-    keeps them, boosted trees LightGBM's text file. What is written is read again by that library, where it has a class
-    for all of it, and has to answer the bundle's golden samples as the bundle does.
+    A transformers model becomes a folder for `from_pretrained`, a timm model weights and config.json in timm's layout,
+    boosted trees LightGBM's text file. The folder is read back by that library, if it has a class for the whole model,
+    and must reproduce the bundle's golden samples.
 
     Args:
-        bundle: a bundle's or a run's folder.
-        folder: is not there yet.
-        own_code: import the module that the bundle names, where its model is your own.
+        bundle: folder of a bundle or a run.
+        folder: must not exist yet.
+        own_code: import the module that the bundle names, if its model is your own.
 
     Returns:
         the folder.
 
     Raises:
-        ArgumentError: the folder is there, or the model is of no library with a form of its own.
-        ArtifactError: the bundle is damaged, or what was written answers otherwise.
+        ArgumentError: the folder exists, or the model's library has no format of its own.
+        ArtifactError: the bundle is damaged, or the written model predicts something else.
     """
     from danlu.models.predictor import Predictor
 
     target = Path(folder)
     if target.exists():
-        raise ArgumentError(f"{target} is there already; name a folder that is not")
+        raise ArgumentError(f"{target}: exists already; choose another folder")
     opened = open_bundle(bundle)
     predictor = Predictor.verified(opened, own_code)
     golden = opened.golden()
@@ -40,5 +40,5 @@ def export(bundle: str | Path, folder: str | Path, own_code: bool = False) -> Pa
         again = predictor.options.read_native(written, predictor)
         if again is not None and golden is not None:
             deviation = predictor.with_model(again).replay(golden)
-            say(f"read again, it answers the golden samples as the bundle does (off by {deviation:.1g})")
+            say(f"read back, it reproduces the bundle's golden samples (largest difference {deviation:.1g})")
     return target

@@ -1,4 +1,4 @@
-"""`danlu generate`: a language model goes on with prompts, or answers conversations."""
+"""`danlu generate`: generate text from prompts or conversations with a language model."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -34,29 +34,29 @@ def generate(
     seed: int = 0,
     stream: Callable[[str], None] | None = None,
 ) -> "list[Written]":
-    """Have a language model write. The same arguments give the same texts.
+    """Generate texts with a language model. The same arguments give the same texts.
 
     Args:
         bundle: a bundle or a run.
-        prompt: a text to go on with, or several.
-        chat: what the user says, or the messages of a conversation, which the assistant answers.
-        source: a JSONL file (or another table) with a column `messages`, or else `prompt`; one answer a row.
-        max_new_tokens: at most so many.
-        temperature: below 1 safer, above it bolder; 0 always takes the likeliest token.
-        top_k, top_p, min_p: what may be drawn: only so many tokens, only so much of the probability, only those with
-            this share of the likeliest one's.
-        repetition_penalty: above 1, what stands there already becomes less likely.
-        stop: words at which a text ends.
-        num_return: texts a prompt, behind one another.
-        seed: of the draws; each text has its own, so it is the same alone and among others.
-        stream: is given the pieces of a text as they come, where there is one text.
+        prompt: one or more texts to continue.
+        chat: a user message, or the messages of a conversation; the model generates the assistant's answer.
+        source: a JSONL file (or another table) with a column `messages` or `prompt`; one answer per row.
+        max_new_tokens: maximum number of generated tokens.
+        temperature: divides the logits; 0 is greedy decoding.
+        top_k, top_p, min_p: restrict sampling to the `top_k` most likely tokens, to the nucleus of probability
+            `top_p`, to tokens with at least `min_p` times the probability of the most likely one.
+        repetition_penalty: above 1, tokens that occurred already become less likely.
+        stop: strings that end a text.
+        num_return: number of texts per prompt, returned one after the other.
+        seed: of sampling; each text has its own stream, so it does not depend on the other prompts.
+        stream: called with each piece of the text as it is generated; only for a single text.
 
     Returns:
-        one a text, in order.
+        one item per text, in order.
 
     Raises:
-        ArgumentError: there is no prompt, it is too long, or an option is out of its range.
-        ArtifactError: the bundle is damaged, or its model does not write.
+        ArgumentError: there is no prompt, it is too long, or an option is out of range.
+        ArtifactError: the bundle is damaged, or its model is not a language model.
         DataError: the source holds no prompts.
     """
     sampling = {
@@ -81,11 +81,11 @@ def generate(
 def _refuse_out_of_range(options: dict[str, Any], num_return: int) -> None:
     rules: dict[str, tuple[Callable[[Any], bool], str]] = {
         "max_new_tokens": (lambda value: value >= 1, "at least 1"),
-        "temperature": (lambda value: value >= 0.0, "0 (always the likeliest) or more"),
+        "temperature": (lambda value: value >= 0.0, "0 (greedy) or more"),
         "top_k": (lambda value: value >= 1, "at least 1"),
         "top_p": (lambda value: 0.0 < value <= 1.0, "above 0 and at most 1"),
         "min_p": (lambda value: 0.0 <= value <= 1.0, "within 0 and 1"),
-        "repetition_penalty": (lambda value: value > 0.0, "above 0; 1 changes nothing"),
+        "repetition_penalty": (lambda value: value > 0.0, "above 0 (1 turns it off)"),
         "num_return": (lambda value: value >= 1, "at least 1"),
     }
     for name, value in {**options, "num_return": num_return}.items():
@@ -99,7 +99,7 @@ def _prompts(
 ) -> "list[Prompt]":
     given = [value for value in (prompt, chat, source) if value is not None]
     if len(given) != 1:
-        raise ArgumentError("give a prompt, a chat or a file of prompts; one of the three")
+        raise ArgumentError("give exactly one of the three: a prompt, a chat, or a file of prompts")
     if prompt is not None:
         return [prompt] if isinstance(prompt, str) else list(prompt)
     if source is not None:
@@ -113,7 +113,10 @@ def _prompts(
 
 
 def _conversation_of_file(path: Path) -> list[Message]:
-    """A conversation: a JSON list of messages, an object that holds one as `messages`, or a line for each message."""
+    """Read a conversation file.
+
+    It holds a JSON list of messages, an object with such a list as `messages`, or (.jsonl) one message per line.
+    """
     text = path.read_text(encoding="utf-8")
     try:
         lines = [json.loads(line) for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else None
@@ -124,7 +127,7 @@ def _conversation_of_file(path: Path) -> list[Message]:
 
 
 def _prompts_of_file(source: str) -> "list[Prompt]":
-    """The conversations, or else the prompts, of a table's rows."""
+    """Read one conversation or prompt per row of a table."""
     read = read_source(source)
     frame = read.frame.lazy().collect()
     if MESSAGES in frame.columns:

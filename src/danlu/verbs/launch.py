@@ -1,6 +1,6 @@
-"""`--processes N`: the same command in several processes of this machine, which train one run together.
+"""`--processes N`: run the same command in N local processes that train one run together.
 
-What is wrong with the recipe is said before any of them is started.
+The recipe is checked before any process is started.
 """
 
 import os
@@ -32,22 +32,22 @@ def launch_new(
     processes: int,
     restarts: int,
 ) -> int:
-    """Train a recipe by several processes.
+    """Start a new run in several processes.
 
     Args:
-        arguments: of danlu, as one process would be given them.
-        recipe: that they name, to be refused here where it is wrong.
-        output: the folder of runs.
-        name: the run's folder below it; chosen here when left out, since all processes write one run.
+        arguments: danlu's arguments for a single process.
+        recipe: the recipe they name, checked here.
+        output: folder of runs.
+        name: the run's folder inside it; chosen here by default, since all processes share one run.
         overwrite: replace a run of that name.
-        processes: how many.
-        restarts: how often all are started anew after a signal has ended one.
+        processes: number of processes.
+        restarts: how many times all processes are restarted after one was killed by a signal.
 
     Returns:
         the exit code.
 
     Raises:
-        ArgumentError: the processes do not fit the recipe, or the run is there already.
+        ArgumentError: the number of processes does not fit the recipe, or the run exists already.
     """
     check_fit(recipe, processes)
     refuse_existing(output, name, overwrite)
@@ -56,44 +56,48 @@ def launch_new(
 
 
 def launch_on(arguments: Sequence[str], run: Path, processes: int, restarts: int) -> int:
-    """Go on with a run by several processes, as many as it had or others.
+    """Resume a run in several processes; their number may differ from before.
 
     Raises:
-        ArgumentError: it is no run, or the processes do not fit its recipe.
+        ArgumentError: it is not a run, or the number of processes does not fit its recipe.
     """
     check_fit(load_recipe(RunDirectory.open(run).path / RECIPE), processes, nearest_layout)
     return launch((*DANLU, *arguments), processes, restarts)
 
 
 def check_fit(recipe: Recipe, processes: int, choose: Callable[[Parallel, int], object] = choose_layout) -> None:
-    """Raise ArgumentError unless so many processes can be laid out as the recipe says."""
+    """Raise ArgumentError unless the recipe's parallel layout is possible with this number of processes."""
     if this_world().size > 1:
-        raise ArgumentError("--processes starts processes, and this is one of several already; leave it out here")
+        raise ArgumentError(
+            "--processes: this process is one of several already, started by a launcher; leave --processes out"
+        )
     if processes < 1:
-        raise ArgumentError(f"--processes {processes}: there must be one at least")
+        raise ArgumentError(f"--processes {processes}: must be at least 1")
     refuse_processes(recipe.model, processes)
     if recipe.tuning is not None and processes > 1:
-        raise ArgumentError(f"--processes {processes}: a search is led by one process; leave it out")
+        raise ArgumentError(f"--processes {processes}: a search runs in one process; leave it out")
     asked = recipe.training.parallel
     choose(Parallel() if asked == "auto" else asked, processes)
 
 
 def launch(command: Sequence[str], processes: int, restarts: int) -> int:
-    """Run a command in several processes until all have ended; the exit code of the one that was the cause.
+    """Run a command in several processes and return the exit code.
+
+    The exit code is that of the process that caused the failure; 0 if all succeeded.
 
     Args:
         command: the program and its arguments.
-        processes: how many.
-        restarts: how often all are started anew after a signal has ended one.
+        processes: number of processes.
+        restarts: how many times all processes are restarted after one was killed by a signal.
 
     Raises:
-        ArgumentError: there cannot be so many restarts.
+        ArgumentError: `restarts` is negative.
     """
     from danlu.training.parallel.workers import run_workers
 
     if restarts < 0:
-        raise ArgumentError(f"--restarts {restarts}: say 0 for none")
-    # Libraries that no recipe speaks to start as many threads as there are cores, in every process.
+        raise ArgumentError(f"--restarts {restarts}: must be 0 or more")
+    # Libraries that no recipe configures start one thread per core, in every process.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     ended = run_workers(command, processes, restarts, name=uuid.uuid4().hex)
     if ended.message is not None:

@@ -1,4 +1,4 @@
-"""`danlu.load`: a bundle as an object that predicts."""
+"""`danlu.load`: open a bundle as a `Predictor`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,17 +8,19 @@ if TYPE_CHECKING:
 
 
 def load(bundle: str | Path, own_code: bool = False) -> "Predictor":
-    """Open a bundle, or the bundle of a run: checksums verified, golden samples replayed, no code of it run.
+    """Open a bundle, or the bundle of a run.
+
+    Its checksums are verified, its golden samples are replayed, and no code from it is executed.
 
     Args:
-        bundle: a bundle's or a run's folder.
-        own_code: import the module that the bundle names, where its model is a user's own (`own:package.module:name`).
+        bundle: folder of a bundle or a run.
+        own_code: import the module that the bundle names, if its model is your own (`own:package.module:name`).
 
     Returns:
-        a Predictor: `predict(frame | images | texts)` answers in a frame, one row a sample.
+        a Predictor: `predict(frame | images | texts)` returns a frame with one row per sample.
 
     Raises:
-        ArtifactError: there is no bundle, it is damaged, it no longer answers as it did, or it wants code.
+        ArtifactError: there is no bundle, it is damaged, its predictions have changed, or it needs `own_code`.
         MissingExtra: its model needs packages that are not installed.
     """
     from danlu.models.predictor import Predictor

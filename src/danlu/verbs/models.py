@@ -1,4 +1,4 @@
-"""`danlu models`: the models a recipe may name, with what each weighs and computes at a usual input."""
+"""`danlu models`: list the models a recipe may name, with parameters and FLOPs at a typical input."""
 
 import hashlib
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-BYTES = 4  # of a weight in fp32
-FIGURES = "figures.json"  # of one model, in the cache
-SIDE = 224  # pixels, of networks for photographs
-SMALL_SIDE = 32  # of those for small images
+BYTES = 4  # per weight in fp32
+FIGURES = "figures.json"  # of one model, in the cache folder
+SIDE = 224  # pixels, for photographs
+SMALL_SIDE = 32  # pixels, for small images
 IMAGE = ImageInputs(channels=3, size=SIDE, mean=(0.5,) * 3, std=(0.5,) * 3)
-EDGES = tuple(-2 + index / 8 for index in range(33))  # of the bins of a standardised number
+EDGES = tuple(-2 + index / 8 for index in range(33))  # bin edges of a standardised number
 # A table of twenty numbers and four categories of ten, a text of 128 tokens, a block of 256.
 USUAL: dict[str, InputSpec] = {
     "tabular": TabularInputs(numeric=20, cardinalities=(10,) * 4, edges=(EDGES,) * 20),
@@ -38,7 +38,7 @@ USUAL: dict[str, InputSpec] = {
 }
 WORDS = {"tabular": "20 numbers, 4 categories", "text": "128 tokens", "corpus": "256 tokens"}
 OUTPUTS = {"tabular": 2, "image": 10, "text": 2, "corpus": 32_000}
-# Of the families that are named by a pattern: the architectures that most begin with.
+# Popular architectures of the families that are named by a pattern.
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "timm": (
         *("resnet18", "resnet50", "mobilenetv3_large_100", "tf_efficientnet_lite0", "efficientnet_b0"),
@@ -52,17 +52,17 @@ KINDS = {"tabular": "table", "image": "images", "text": "texts", "corpus": "lang
 
 @dataclass(frozen=True)
 class Known:
-    """A model that a recipe may name.
+    """Describe a model that a recipe may name.
 
     Attributes:
         name: as `model.name`.
-        size: the preset that the figures are of, where there are presets.
+        size: the preset, for models with presets; else empty.
         takes: the kind of data.
-        parameters: with new weights at the usual input; None of models that grow as the data has it.
-        megabytes: of those in fp32.
-        flops: of a forward pass of one sample, a multiplication and an addition counted as two.
-        at: what the usual input is.
-        extra: that is needed and not installed; empty where nothing is.
+        parameters: number of parameters at the typical input; None for models whose size depends on the data.
+        megabytes: size of the parameters in fp32.
+        flops: of the forward pass of one sample; a multiply-add counts as two.
+        at: description of the typical input.
+        extra: the missing extra that it needs; empty if nothing is missing.
     """
 
     name: str
@@ -76,21 +76,21 @@ class Known:
 
 
 def models(task: str | None = None, like: str | None = None) -> list[Known]:
-    """The models for a kind of data, or all.
+    """List the models for one kind of data, or all.
 
     Args:
         task: table, images, texts or language.
-        like: a name or glob, as `timm:resnet*`; of timm's models all are looked at, elsewhere those listed.
+        like: a name or glob such as `timm:resnet*`, which searches all models of timm.
 
     Raises:
-        ArgumentError: there is no such kind, or nothing is like that.
-        MissingExtra: it is about timm's models, and timm is not installed.
+        ArgumentError: the task is unknown, or nothing matches `like`.
+        MissingExtra: `like` names timm models, and timm is not installed.
     """
     if task is not None and task not in KINDS.values():
-        raise ArgumentError(f"--task {task}: say one of {', '.join(KINDS.values())}")
+        raise ArgumentError(f"--task {task}: unknown task (allowed: {', '.join(KINDS.values())})")
     found = [known for known in _all(like) if task in (None, known.takes)]
     if not found:
-        raise ArgumentError(f"no model is like {like!r}; `danlu models` lists them")
+        raise ArgumentError(f"no model matches {like!r}; `danlu models` lists all")
     return found
 
 
@@ -109,12 +109,12 @@ def _all(like: str | None) -> Iterator[Known]:
 
 
 def _figures(options: Model, kind: str, absent: str) -> tuple[str, int | None, int | None]:
-    """What the usual input is, weights, and operations of one sample; counted once and kept.
+    """Return the typical input, the number of parameters and the FLOPs per sample, cached.
 
-    Networks are built on tensors without values, and still that and the libraries' import take ten seconds for all.
+    Networks are built on the meta device; with the imports of their libraries this still takes ten seconds in all.
 
     Args:
-        absent: the extra that is not installed, without which nothing is counted.
+        absent: the missing extra; if given, nothing is counted.
     """
     if absent or isinstance(options, FitsItself):
         return _at(options.name, kind), None, None
@@ -123,12 +123,12 @@ def _figures(options: Model, kind: str, absent: str) -> tuple[str, int | None, i
         weights, flops = _counted(_with_plain_attention(options), _usual(options.name, kind), OUTPUTS[kind])
         return _at(options.name, kind), weights, flops
 
-    if not type(options).__module__.startswith("danlu."):  # nothing says when another package's code has changed
+    if not type(options).__module__.startswith("danlu."):  # a change in another package's code would go unnoticed
         return counted()
     made_from = [versions(), _digest_of_code(), options.model_dump(mode="json"), kind]
     try:
         folder = kept("figures", made_from, lambda folder: write_json(folder / FIGURES, counted()))
-    except ArtifactError:  # where nothing can be kept, it is only slower
+    except ArtifactError:  # without a writable cache it is only slower
         return counted()
     at, weights, flops = read_json(folder / FIGURES)
     return at, weights, flops
@@ -136,7 +136,7 @@ def _figures(options: Model, kind: str, absent: str) -> tuple[str, int | None, i
 
 @cache
 def _digest_of_code() -> str:
-    """SHA-256 of what builds and counts models: this file and the folder of models."""
+    """Compute the SHA-256 of the code that builds and counts models: this file and `danlu/models`."""
     digest = hashlib.sha256()
     for file in (Path(__file__), *sorted(Path(base.__file__).parent.rglob("*.py"))):
         digest.update(file.read_bytes())
@@ -144,13 +144,13 @@ def _digest_of_code() -> str:
 
 
 def _at(name: str, kind: str) -> str:
-    """The usual input in words."""
+    """Describe the typical input in words."""
     spec = _usual(name, kind)
     return f"{spec.size} x {spec.size} pixels" if isinstance(spec, ImageInputs) else WORDS[kind]
 
 
 def _names(like: str | None) -> Iterator[tuple[str, str]]:
-    """Names with the kind of data that each takes."""
+    """Yield model names with the kind of data that each takes."""
     listed: list[tuple[str, str]] = []
     for name, family in components("model").items():
         assert issubclass(family, Model)
@@ -176,7 +176,7 @@ def _timms(like: str | None) -> tuple[str, ...]:
 
 
 def _usual(name: str, kind: str) -> InputSpec:
-    """What the figures are at: of timm's models the size that their weights were trained at."""
+    """Return the typical input; for timm models the image size of their pretrained weights."""
     if name == "small-resnet":
         return IMAGE.model_copy(update={"size": SMALL_SIDE})
     if not name.startswith("timm:") or missing("image"):
@@ -188,14 +188,14 @@ def _usual(name: str, kind: str) -> InputSpec:
 
 
 def _with_plain_attention(options: Model) -> Model:
-    """The same products as with fused attention, whose masks ask for values."""
+    """Use eager attention: same FLOPs, and its masks work on the meta device."""
     return options.model_copy(update={"attention": "eager"}) if hasattr(options, "attention") else options
 
 
 def _counted(options: Model, spec: InputSpec, outputs: int) -> tuple[int, int]:
-    """Weights, and operations of one sample.
+    """Return the number of parameters and the FLOPs per sample.
 
-    Counted on tensors that have shapes alone, or where a network asks for values, by computing a sample.
+    Counts on the meta device, or on the CPU for networks that need tensor values.
     """
     import torch
 
@@ -219,7 +219,7 @@ def _counted_on(device: "torch.device", options: Model, spec: InputSpec, outputs
 
 
 def _sample(spec: InputSpec) -> dict[str, "Tensor"]:
-    """One sample of zeros, on torch's present device."""
+    """Create one sample of zeros on torch's default device."""
     import torch
 
     if isinstance(spec, TabularInputs):
@@ -228,5 +228,5 @@ def _sample(spec: InputSpec) -> dict[str, "Tensor"]:
     if isinstance(spec, ImageInputs):
         return {"image": torch.zeros(1, spec.channels, spec.size, spec.size, dtype=torch.uint8)}
     ids = torch.zeros(1, spec.longest, dtype=torch.int64)
-    # Without a mask an encoder's tokens all see one another; a decoder would look whether documents are packed.
+    # Without a mask all tokens of an encoder attend to each other; a decoder would check for packed documents.
     return {"input_ids": ids} if isinstance(spec, TextInputs) else {"input_ids": ids, "attention_mask": ids + 1}

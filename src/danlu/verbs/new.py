@@ -1,4 +1,4 @@
-"""`danlu new`: looks at data and writes a commented recipe for it."""
+"""`danlu new`: inspect data and write a commented recipe for it."""
 
 import os
 import re
@@ -16,24 +16,24 @@ from danlu.verbs.resolve import resolve
 
 
 def new(source: str, target: str | None = None, output: str | Path | None = None, overwrite: bool = False) -> str:
-    """Write a recipe from what is found in the data.
+    """Write a recipe for the given data.
 
     Args:
         source: file, folder, glob or builtin:NAME.
-        target: the column to predict, where the data needs one.
-        output: where the recipe goes; only returned when left out.
-        overwrite: replace a file that is there.
+        target: the column to predict, if the data needs one.
+        output: file for the recipe; by default the text is only returned.
+        overwrite: replace an existing file.
 
     Returns:
         the recipe's text.
 
     Raises:
-        ArgumentError: the file is there already.
+        ArgumentError: the file exists already.
         DataError: the data is missing, unreadable or has no such column.
     """
     path = None if output is None else Path(output)
     if path is not None and path.exists() and not overwrite:
-        raise ArgumentError(f"{path}: there already; give another file with -o, or say --overwrite")
+        raise ArgumentError(f"{path}: exists already; choose another file with -o, or replace it with --overwrite")
     dataset = open_dataset(Data(source=source, target=target))
     resolved = resolve(check_recipe(_least(source, dataset)), dataset)
     text = _commented(source if path is None else _seen_from(source, path), dataset, resolved)
@@ -48,14 +48,14 @@ def _least(source: str, dataset: Dataset) -> dict[str, Any]:
 
 
 def _seen_from(source: str, recipe: Path) -> str:
-    """The source as the recipe file has to write it: relative paths are taken from the recipe's folder."""
+    """Return the source relative to the recipe's folder, where relative paths are resolved."""
     if source.startswith("builtin:") or Path(source).is_absolute():
         return source
     return os.path.relpath(source, recipe.absolute().parent)
 
 
 def _commented(source: str, dataset: Dataset, resolved: Recipe) -> str:
-    """The recipe's text: what was found as comments, what a user is likely to change as keys."""
+    """Render the recipe: findings as comments, the keys that users change most as keys."""
     training = resolved.training
     optimizer = training.optimizer.model_dump(exclude_none=True)
     target = f"\n  target: {_quoted(dataset.target)}" if dataset.target else ""
@@ -94,7 +94,7 @@ def _commented(source: str, dataset: Dataset, resolved: Recipe) -> str:
 
 
 def _columns(dataset: Dataset) -> list[str]:
-    """The types found, as comments, since they are inferred alike when the recipe runs."""
+    """Return the inferred column types as comments; running the recipe infers the same."""
     if not dataset.columns:
         return []
     width = max(len(_quoted(column.name)) for column in dataset.columns) + 1
@@ -124,13 +124,13 @@ def _value(value: Any) -> str:
 
 
 def _quoted(text: str | None) -> str:
-    """A word as YAML, in quotes where it would be read as something else."""
+    """Return a YAML scalar, quoted if YAML would read it as something else."""
     text = text or ""
     plain = re.fullmatch(r"[A-Za-z_./][A-Za-z0-9_./ -]*", text) and text.lower() not in ("true", "false", "null")
     return text if plain and text == text.strip() else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _name(dataset: Dataset) -> str:
-    """A run's name from the data's."""
+    """Derive the run's name from the data's."""
     stem = Path(dataset.origin.removeprefix("builtin:")).name.split(".")[0]
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_") or "model"

@@ -1,4 +1,4 @@
-"""`danlu plan --on-paper`: what a decoder takes on GPUs that are not here, by formulae; nothing is measured."""
+"""`danlu plan --estimate`: memory and time of a decoder on other GPUs, by formulas; nothing is measured."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,15 +13,15 @@ from danlu.training.parallel.paper import CARDS, DECODERS, REACHED, TOKENS_A_STE
 
 Value = TypeVar("Value")
 ASSUMED = (
-    f"on paper: products at {REACHED:.0%} of the card's peak, {USABLE:.0%} of its memory used; of the GPU that has "
-    "most. The formulae stand in docs/parallel.md"
+    f"estimates: matrix products at {REACHED:.0%} of the GPU's peak, {USABLE:.0%} of its memory used; figures are for "
+    "the fullest GPU. docs/parallel.md has the formulas"
 )
-SHAPED_SO = ("llama", "mistral")  # what the formulae are for
+SHAPED_SO = ("llama", "mistral")  # architectures that the formulas cover
 
 
 @dataclass(frozen=True)
 class OnPaper:
-    """A model on so many GPUs; `row` is None where no layout fits."""
+    """Hold the best layout on a number of GPUs; `row` is None if none fits."""
 
     model: str
     gpus: int
@@ -36,18 +36,18 @@ def plan_on_paper(
     precision: str | None = None,
     tokens: int | None = None,
 ) -> list[OnPaper]:
-    """Choose a layout for each number of GPUs and say what it takes.
+    """Choose the fastest layout for each number of GPUs and estimate its memory and time.
 
     Args:
-        gpus: how many, each number for itself.
-        models: of the shapes known here, where there is no recipe.
-        recipe: whose model is planned for.
-        card: of the cards known here.
-        precision: as `training.precision`; the recipe's, or bf16.
-        tokens: a step, over all GPUs; the recipe's batch, or four million.
+        gpus: the numbers of GPUs to estimate.
+        models: names of known shapes, if there is no recipe.
+        recipe: estimate its model.
+        card: name of a known GPU.
+        precision: as `training.precision`; by default the recipe's, or bf16.
+        tokens: per step over all GPUs; by default the recipe's batch, or four million.
 
     Raises:
-        ArgumentError: a name is not known, or the formulae are for other models.
+        ArgumentError: a name is unknown, or the formulas do not cover the model.
     """
     shapes = {name: _known(name, DECODERS, "model") for name in models} if recipe is None else _shape_of(recipe)
     kind = _known(card, CARDS, "card")
@@ -55,7 +55,7 @@ def plan_on_paper(
     said = "bf16" if said == "auto" else said
     _known(said, PRECISIONS, "precision")
     if any(count < 1 for count in gpus):
-        raise ArgumentError("--on-paper: give numbers of GPUs, such as 8,64,1024")
+        raise ArgumentError("--estimate: give numbers of GPUs, such as 8,64,1024")
     found: list[OnPaper] = []
     for name, shape in shapes.items():
         sequences = _sequences(shape, recipe, tokens)
@@ -64,7 +64,7 @@ def plan_on_paper(
 
 
 def shown(plan: OnPaper) -> dict[str, Any]:
-    """A line of the table: bytes in GB, of the GPU that has most."""
+    """Return a row of the table: bytes in GB, of the fullest GPU."""
     row = plan.row
     if row is None:
         return {"model": plan.model, "GPUs": plan.gpus, "layout": "none fits"}
@@ -87,15 +87,15 @@ def shown(plan: OnPaper) -> dict[str, Any]:
 
 
 def as_values(plan: OnPaper) -> dict[str, Any]:
-    """The same in full, for programs: bytes and seconds."""
+    """Return all values for JSON, in bytes and seconds."""
     return asdict(plan)
 
 
 def _shape_of(recipe: Recipe) -> dict[str, Decoder]:
-    """The shape of a recipe's language model, transformers' defaults filled in.
+    """Return the shape of a recipe's language model, with transformers' defaults filled in.
 
     Raises:
-        ArgumentError: it is no decoder of the shape that the formulae are for.
+        ArgumentError: the formulas do not cover this architecture.
     """
     from danlu.core.extras import require
     from danlu.core.torchvision import mend_torchvision
@@ -104,14 +104,14 @@ def _shape_of(recipe: Recipe) -> dict[str, Decoder]:
 
     model = recipe.model
     if not isinstance(model, Transformer):
-        raise ArgumentError("--on-paper is for language models; leave it out, and `danlu plan` measures this one here")
+        raise ArgumentError("--estimate is for language models only; without it `danlu plan` measures this model here")
     require("text", model.name)
     mend_torchvision()
     from transformers import AutoConfig
 
     name, said = folder_config(model.folder) if model.folder else (model.name.removeprefix("hf:"), {})
     if name not in SHAPED_SO:
-        raise ArgumentError(f"--on-paper: the formulae are for {' and '.join(SHAPED_SO)} models, not for {model.name}")
+        raise ArgumentError(f"--estimate: the formulas cover {' and '.join(SHAPED_SO)} models, not {model.name}")
     if not model.folder:
         said = own_config(model, AutoConfig.for_model(name))
     config: Any = AutoConfig.for_model(name, **said)

@@ -1,7 +1,7 @@
-"""`danlu plan`: the memory, arithmetic and time of a training before it is paid for, and what would fit if it does not.
+"""`danlu plan`: predict memory, FLOPs and time of a training, and suggest settings if it does not fit.
 
-Some steps are made for real at a small size and counted; a step of the whole batch is foreseen from them, and timed
-where it fits. Nothing is written.
+A few real steps with small batches are measured; the full batch is extrapolated from them, and timed if it fits.
+Nothing is written.
 """
 
 import math
@@ -21,7 +21,7 @@ from danlu.verbs.settle import MEMORY_SHARE, largest_batch, some_rate
 from danlu.verbs.trial import Timed, trial_of
 
 TIMED_STEPS, TIMED_S = 20, 10.0
-# What lowers the memory, in the order of what it costs in time.
+# Settings that lower memory use, in the order of their cost in time.
 CURES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("training.memory.optimizer_in_backward=true training.clip_norm=null",
      {"memory": {"optimizer_in_backward": True}, "clip_norm": None}),
@@ -39,22 +39,22 @@ CURES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a training will take.
+    """Hold the predicted cost of a training.
 
     Attributes:
-        device: that it would run on.
-        parameters: of the model.
-        state_bytes: the weights, their gradients and what the optimizer keeps.
-        peak_bytes: the most memory that training takes: of an accelerator its tensors, on the host the process;
-            where it does not fit, of its tensors alone.
-        free_bytes: memory that may be used, None where it cannot be asked.
-        fits: whether it does, with what allocators waste.
-        steps: optimizer steps in all, if early stopping does not end them.
-        flops: operations a step, of matrix products and convolutions; forward and backward.
-        step_seconds: measured here over some steps; None where it does not fit.
-        seconds: of all steps and validations together; None where it does not fit.
-        cures: settings that would fit, each with its peak.
-        warning: where the model is far too large for the data; None where it is not.
+        device: the device it would run on.
+        parameters: number of parameters.
+        state_bytes: weights, gradients and optimizer state.
+        peak_bytes: peak memory of training: tensors on an accelerator, the whole process on the host; if it does not
+            fit, tensors only.
+        free_bytes: available memory, None if unknown.
+        fits: whether it fits, including allocator overhead.
+        steps: optimizer steps in total, without early stopping.
+        flops: per step, matrix products and convolutions of forward and backward.
+        step_seconds: measured over a few steps; None if it does not fit.
+        seconds: all steps and validations; None if it does not fit.
+        cures: settings that would fit, each with its peak memory.
+        warning: set if the model is far too large for the data, else None.
     """
 
     device: str
@@ -73,21 +73,21 @@ class Prediction:
 
 
 def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | None = None) -> Prediction:
-    """Foresee what training a recipe takes on this machine.
+    """Predict the cost of training a recipe on this machine.
 
     Args:
-        recipe: a Recipe, plain values, a file or a built-in's name.
-        memory_bytes: plan for a device with so much memory in place of what is free here.
+        recipe: a Recipe, a mapping, a file or the name of a built-in recipe.
+        memory_bytes: assume a device with this much memory instead of the free memory here.
 
     Raises:
         RecipeError, DataError, MissingExtra: as training would.
-        ArgumentError: the model is trained in no steps.
+        ArgumentError: the model is not trained by gradient steps.
     """
     opened = open_data(as_recipe(recipe))
     if isinstance(opened.model, FitsItself):
         raise ArgumentError(
-            f"model.name: {opened.model.name} fits itself, in no steps that could be counted and timed; its training "
-            "shows how far it is and ends early, and a plan is of networks"
+            f"model.name: `danlu plan` needs gradient steps to count and time, and {opened.model.name} has none; "
+            "train it, its training shows progress and stops early"
         )
     fitting = begin(opened)
     accelerator = fitting.accelerator
@@ -108,7 +108,7 @@ def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | No
         peak = timed.peak_bytes - untried + trial.checkpoint_bytes()
     del trial
     steps = fitting.plan
-    # A forward pass alone is about a third of a step, whose backward pass multiplies twice as much.
+    # A forward pass is about a third of a step; the backward pass has twice its FLOPs.
     validation = -(-len(fitting.validation or ()) // size) / 3
     passes = steps.steps + -(-steps.steps // steps.validate_every) * validation
     return Prediction(
@@ -129,12 +129,12 @@ def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | No
 
 
 def _cures(fitting: Fitting, size: int, room: float) -> dict[str, int]:
-    """The settings of CURES that would fit, each with its peak."""
+    """Return the entries of `MEMORY_SAVERS` that would fit, each with its peak memory."""
     found: dict[str, int] = {}
     for words, changes in CURES:
         try:
             changed = _changed(fitting, changes)
-        except RecipeError:  # contradicts what the recipe says besides
+        except RecipeError:  # contradicts another key of the recipe
             continue
         peak = trial_of(changed).foresee(size).peak_bytes
         if peak <= room:
@@ -143,7 +143,7 @@ def _cures(fitting: Fitting, size: int, room: float) -> dict[str, int]:
 
 
 def _changed(fitting: Fitting, changes: dict[str, Any]) -> Fitting:
-    """The same with other training options, checked as if the user had written them."""
+    """Replace training options and validate the recipe again."""
     values = fitting.opened.recipe.model_dump(mode="json", by_alias=True)
     memory = {**values["training"]["memory"], **changes.get("memory", {})}
     values["training"] |= {**changes, "memory": memory}

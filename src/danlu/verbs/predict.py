@@ -1,4 +1,4 @@
-"""`danlu predict`: a bundle's answers to a file, folder or glob of samples, in their order."""
+"""`danlu predict`: predict every sample of a file, folder or glob with a bundle, in order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from danlu.data.sources import read_source
 LABEL_SEPARATOR = ";"
 WRITERS = {
     ".parquet": lambda frame, path: frame.write_parquet(path),
-    # A cell of CSV holds no list: labels stand behind one another, as data.target_separator would read them.
+    # CSV has no lists: labels are joined, as data.target_separator would read them.
     ".csv": lambda frame, path: frame.with_columns(selectors.list().list.join(LABEL_SEPARATOR)).write_csv(path),
     ".jsonl": lambda frame, path: frame.write_ndjson(path),
 }
@@ -34,23 +34,25 @@ def predict(
     own_code: bool = False,
     missing_values: Sequence[str] = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?"),
 ) -> pl.DataFrame:
-    """Answer every row of a source. Of several processes each answers a share, and the main one has all answers.
+    """Predict every row of a source.
+
+    With several processes each one predicts a share, and the main process collects all predictions.
 
     Args:
         bundle: a bundle or a run.
-        source: file, folder, glob, or builtin:NAME; columns that the model does not read are ignored.
-        output: where the answers go; .parquet, .csv or .jsonl. Nowhere when left out.
-        keep: input columns to put before the answers, such as an identifier.
-        own_code: import the module that the bundle names, where its model is a user's own.
-        missing_values: words that stand for a missing value in text files.
+        source: file, folder, glob, or builtin:NAME; columns that the model does not use are ignored.
+        output: file for the predictions: .parquet, .csv or .jsonl; by default they are only returned.
+        keep: input columns to put before the predictions, such as an identifier.
+        own_code: import the module that the bundle names, if its model is your own.
+        missing_values: words that mark a missing value in text files.
 
     Returns:
-        one row a sample, in the order of the source.
+        one row per sample, in the order of the source.
 
     Raises:
-        ArgumentError: `output` has another suffix, or a kept column the name of an answer.
-        ArtifactError: the bundle is damaged or no longer answers its golden samples as it did.
-        DataError: the source is unreadable, or lacks a column.
+        ArgumentError: `output` has another suffix, or a kept column has the name of a prediction column.
+        ArtifactError: the bundle is damaged or no longer reproduces its golden samples.
+        DataError: the source is unreadable, or a column is missing.
     """
     path = None if output is None else Path(output)
     if path is not None and path.suffix not in WRITERS:
@@ -62,12 +64,14 @@ def predict(
     for name in keep:
         if name not in read.frame.columns:
             raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}")
-    from danlu.models.predictor import Predictor  # torch, which a refusal so far did without
+    from danlu.models.predictor import Predictor  # imports torch: only after all checks
 
     shares = Shares.of(read.frame.height)
     answers = Predictor.verified(opened, own_code).predict_source(shares.own(read))
     if twice := [name for name in keep if name in answers.columns]:
-        raise ArgumentError(f"keep: {twice[0]!r} is also the name of an answer; rename that column of {read.origin}")
+        raise ArgumentError(
+            f"keep: {twice[0]!r} is also the name of a prediction column; rename that column of {read.origin}"
+        )
     if path is not None and len(shares.bounds) > 1:
         answers = shares.gathered(answers, path)
         if not this_world().is_main:
@@ -83,10 +87,10 @@ def predict(
 
 @dataclass(frozen=True)
 class Shares:
-    """How the rows of a source are shared out among processes.
+    """Split the rows of a source among processes.
 
     Attributes:
-        bounds: where each process's rows begin and end; of a process for which there is none, nothing.
+        bounds: first and last row (exclusive) per process; processes without rows have no entry.
         rank: of this process.
     """
 
@@ -95,13 +99,13 @@ class Shares:
 
     @classmethod
     def of(cls, rows: int) -> Self:
-        """Nearly equal shares for the processes of this launch; no more than there are rows."""
+        """Split rows into nearly equal shards, at most one per row."""
         world = this_world()
         ways = max(1, min(world.size, rows))
         return cls(tuple((rows * way // ways, rows * (way + 1) // ways) for way in range(ways)), world.rank)
 
     def own(self, source: Source) -> Source:
-        """This process's rows; of one that has none the first, whose answer nobody reads."""
+        """Return this process's rows; without any, the first row, whose prediction is discarded."""
         if len(self.bounds) == 1 and self.rank == 0:
             return source
         start, end = self.bounds[self.rank] if self.rank < len(self.bounds) else (0, 1)
@@ -110,7 +114,10 @@ class Shares:
         return replace(source, frame=rows.collect() if held else DiskFrame(rows, end - start))
 
     def gathered(self, answers: pl.DataFrame, path: Path) -> pl.DataFrame:
-        """In the main process, the answers of all, by way of files beside the output; elsewhere its own."""
+        """Collect all predictions in the main process, through files next to the output.
+
+        The other processes get their own predictions back.
+        """
         parts = [path.with_name(f".{path.name}.{this_world().launch}.{rank}") for rank in range(len(self.bounds))]
         if self.rank > 0:
             if self.rank < len(parts):

@@ -1,6 +1,6 @@
-"""`danlu run`: every stage that the recipe names, from data to report.
+"""`danlu run`: run every stage that the recipe names, from data to report.
 
-The stages that need torch are imported once recipe and data are known to be right: a refusal comes at once.
+Stages that need torch are imported after recipe and data have been checked, so errors appear quickly.
 """
 
 import tempfile
@@ -25,14 +25,14 @@ def run(
     overwrite: bool = False,
     profile: bool = False,
 ) -> RunDirectory:
-    """Train, evaluate and report; where the recipe says what to search, search first.
+    """Train, evaluate and report; with a `tuning` section, search first.
 
     Args:
-        recipe: a Recipe, plain values, a file or a built-in's name.
-        output: the folder of runs.
-        name: the run's folder below it; the recipe's name and the time when left out.
+        recipe: a Recipe, a mapping, a file or the name of a built-in recipe.
+        output: folder of runs.
+        name: the run's folder inside it; by default the recipe's name and the time.
         overwrite: replace a run of that name.
-        profile: write where the time of some steps goes.
+        profile: write a profile of some steps.
 
     Raises:
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
@@ -47,7 +47,7 @@ def run(
     from danlu.verbs.folds import require_folds
     from danlu.verbs.train import train_opened
 
-    require_folds(opened)  # here and not where a model is trained: a search trains many on the same rows
+    require_folds(opened)  # once here, not per training: a search trains many models on the same rows
     if opened.recipe.tuning is not None:
         from danlu.verbs.tune import tune_opened
 
@@ -61,10 +61,10 @@ def run(
 
 
 def run_on(run: str | Path, profile: bool = False) -> RunDirectory:
-    """Go on with a run that was stopped or killed: train to the end what is not, evaluate, report.
+    """Resume a run that was stopped or killed: finish training, evaluate, report.
 
     Raises:
-        ArgumentError: it is no run.
+        ArgumentError: it is not a run.
         DataError: the data has changed.
         ArtifactError: the run is damaged.
     """
@@ -80,7 +80,7 @@ def run_on(run: str | Path, profile: bool = False) -> RunDirectory:
 
 
 def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
-    """Send two batches through every stage but folds, in a folder that is gone afterwards."""
+    """Run every stage except cross-validation on two batches, in a temporary folder."""
     recipe = as_recipe(recipe)
     once = recipe.evaluation.model_copy(update={"folds": None})
     opened = open_data(recipe.model_copy(update={"evaluation": once}))

@@ -1,4 +1,4 @@
-"""`danlu runs`: the runs below a folder, newest first, with what sums each up; or two of them side by side."""
+"""`danlu runs`: list the runs in a folder, newest first, with a summary of each."""
 
 from pathlib import Path
 from typing import Any
@@ -12,33 +12,33 @@ from danlu.recipe.load import load_recipe
 
 
 def runs(output: str | Path = "runs") -> list[dict[str, Any]]:
-    """One row a run: its folder, model, seed, state and main test metric beside the best baseline's.
+    """List runs: folder, model, seed, state, main test metric and the best baseline's.
 
-    A damaged run hides none of the others; what is wrong with it is said.
+    A damaged run is skipped with a message.
     """
     rows: list[dict[str, Any]] = []
     for run in find_runs(Path(output)):
         try:
             rows.append(_row(run))
         except DanluError as error:
-            say(f"{run.path.name} is left out: {error}")
+            say(f"{run.path.name}: skipped: {error}")
     return rows
 
 
 def compare(paths: list[str | Path]) -> list[dict[str, Any]]:
-    """What differs between runs: one row a recipe key or test metric, one column a run's folder."""
+    """Compare runs: one row per differing recipe key or test metric, one column per run."""
     directories = [RunDirectory.open(path) for path in paths]
     tables = [{**_flat(run), **_test_metrics(run)} for run in directories]
     return _rows(tables, [run.path.name for run in directories])
 
 
 def differing_keys(directories: list[RunDirectory], names: list[str]) -> list[dict[str, Any]]:
-    """The recipe's keys that differ between runs, one column a run by the name given."""
+    """Return the recipe keys that differ between runs, one column per run."""
     return _rows([_flat(run) for run in directories], names)
 
 
 def _rows(tables: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
-    """One row for each key that differs; every one of the test metrics."""
+    """Return one row per differing key, and all test metrics."""
     rows: list[dict[str, Any]] = []
     for key in dict.fromkeys(key for table in tables for key in table):
         values = [table.get(key) for table in tables]
@@ -67,7 +67,7 @@ def _row(run: RunDirectory) -> dict[str, Any]:
 
 
 def state_of(run: RunDirectory) -> str:
-    """How far a run has come: `evaluated`, `trained`, the step at which it can go on, or a search's trials."""
+    """Return the state of a run: `evaluated`, `trained`, newest checkpoint or number of trials."""
     if run.evaluation():
         return "evaluated"
     if (run.model / MANIFEST).is_file():
@@ -84,7 +84,7 @@ def _test_metrics(run: RunDirectory) -> dict[str, float]:
 
 
 def _flat(run: RunDirectory) -> dict[str, Any]:
-    """The recipe as `section.key -> value`."""
+    """Flatten the recipe to `section.key -> value`."""
     flat: dict[str, Any] = {}
 
     def walk(value: Any, key: str) -> None:

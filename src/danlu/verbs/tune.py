@@ -1,7 +1,7 @@
-"""`danlu tune`: a search over recipes. Many are trained, and the run is left with the model of the best.
+"""`danlu tune`: search over recipes. Many are trained, and the run keeps the best trial's model.
 
-Each trial is a run of its own below `trials/`, trained as any recipe is and judged on the validation split. Of the
-test split a trial has no row. What was tried stands in trials.jsonl, from which a search that was killed goes on.
+Each trial is a run of its own in `trials/`, trained like any recipe and scored on the validation split; it never sees
+test rows. Finished trials are recorded in trials.jsonl, from which an interrupted search resumes.
 """
 
 import gc
@@ -51,10 +51,10 @@ from danlu.verbs.space import watched_by
 from danlu.verbs.teaching import REMEMBERED
 from danlu.verbs.train import resume, train_opened
 
-SPACE_BYTES = 1 << 20  # of a search without its trials
-MOST_TOLD = 80  # letters of why a trial failed; trials.jsonl has all
-MOST_PREPARED = 4  # preparations that are held, where a search changes how data is prepared
-FATAL = (ArgumentError, ArtifactError, MissingExtra)  # what no other trial would be spared
+SPACE_BYTES = 1 << 20  # required free disk space, without the trials
+MOST_TOLD = 80  # of the reason of a failed trial on the console; trials.jsonl has all
+MOST_PREPARED = 4  # cached, if the search changes the preprocessing
+FATAL = (ArgumentError, ArtifactError, MissingExtra)  # errors that every other trial would meet too
 
 
 def tune(
@@ -64,22 +64,22 @@ def tune(
     overwrite: bool = False,
     trials: int | None = None,
 ) -> RunDirectory:
-    """Search what the recipe's section `tuning` says.
+    """Run the search described by the recipe's `tuning` section.
 
     Args:
-        recipe: a Recipe, plain values, a file or a built-in's name.
-        output: the folder of runs.
-        name: the run's folder below it; the recipe's name and the time when left out.
+        recipe: a Recipe, a mapping, a file or the name of a built-in recipe.
+        output: folder of runs.
+        name: the run's folder inside it; by default the recipe's name and the time.
         overwrite: replace a run of that name.
-        trials: in place of the recipe's.
+        trials: number of trials instead of the recipe's.
 
     Returns:
-        the run: its model and recipe are the best trial's. Not evaluated yet.
+        the run with the best trial's model and recipe. Not evaluated yet.
 
     Raises:
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
         DanluError: every trial failed.
-        Stopped: a signal asked to; `resume` goes on.
+        Stopped: a signal asked to stop; `resume` continues.
     """
     refuse_existing(Path(output), name, overwrite)
     opened = open_data(as_recipe(recipe))
@@ -90,7 +90,7 @@ def tune(
 def tune_opened(
     opened: Opened, output: Path, name: str | None, overwrite: bool, trials: int | None = None
 ) -> RunDirectory:
-    """Search on data that is open already: on its training and validation rows, and on no other."""
+    """Search on loaded data, using only its training and validation rows."""
     search = _search_of(opened, trials)
     run = RunDirectory.create(output, opened.recipe.name, name, overwrite, SPACE_BYTES)
     with locked(run):
@@ -99,28 +99,28 @@ def tune_opened(
             _go_on(search, run)
         except BaseException:
             if not kept_trials(run.path) and not any(run.path.glob(f"{FOLDER}/*/checkpoints/step-*")):
-                shutil.rmtree(run.path, ignore_errors=True)  # nothing is lost that cost anything
+                shutil.rmtree(run.path, ignore_errors=True)  # no trial has finished or written a checkpoint
             raise
     return run
 
 
 def resume_search(path: str | Path, trials: int | None = None) -> RunDirectory:
-    """Go on with a search that was stopped or killed, with the trial in hand and to the trials that it would have had.
+    """Resume a search that was stopped or killed; the remaining trials are the same.
 
     Args:
         path: the run.
-        trials: how many there are to be in all, where not as many as before.
+        trials: total number of trials, if different from before.
 
     Raises:
-        ArgumentError: it is no search, or it is finished.
+        ArgumentError: it is not a search, or it is finished.
         DataError: the data has changed.
         ArtifactError: the run is damaged.
     """
     run = RunDirectory.open(path)
     if not (run.path / SEARCH).is_file():
-        raise ArgumentError(f"{run.path}: is no search; `danlu train --resume {run.path}` goes on with a training")
+        raise ArgumentError(f"{run.path}: is not a search; resume a training with `danlu train --resume {run.path}`")
     if (run.model / MANIFEST).is_file():
-        raise ArgumentError(f"{run.path}: the search has ended; `danlu evaluate {run.path}` judges its model")
+        raise ArgumentError(f"{run.path}: the search has finished; evaluate its model with `danlu evaluate {run.path}`")
     search = _search_of(reopen(load_recipe(run.path / RECIPE), run), trials)
     with locked(run):
         write_text(run.path / SEARCH, dump_recipe(search.recipe))
@@ -129,7 +129,7 @@ def resume_search(path: str | Path, trials: int | None = None) -> RunDirectory:
 
 
 def ranked(run: RunDirectory) -> list[Trial]:
-    """The finished trials of a search, the best first."""
+    """Return the finished trials of a search, best first."""
     done = [trial for trial in kept_trials(run.path) if trial.state == "done"]
     higher = bool(done) and grows(done[0].metric)
     return sorted(done, key=lambda trial: cost_of(trial, higher) or 0.0)
@@ -137,13 +137,13 @@ def ranked(run: RunDirectory) -> list[Trial]:
 
 @dataclass(frozen=True)
 class _Search:
-    """What is searched, and on what.
+    """Hold the search space, the data and the metric of a search.
 
     Attributes:
-        opened: without test rows.
-        whole: with them, as the run keeps its split.
-        recipe: as it was asked for.
-        metric: as `validation/loss`.
+        opened: data without test rows.
+        whole: data with test rows, as the run records its split.
+        recipe: as requested by the user.
+        metric: such as `validation/loss`.
     """
 
     opened: Opened
@@ -164,7 +164,7 @@ class _Search:
 
 @dataclass(frozen=True)
 class _Preparations:
-    """What was learned of the training split, for each way of preparing it that was met lately."""
+    """Cache the fitted preprocessing of recent trials."""
 
     held: list[tuple[tuple[Any, ...], Prepared]] = field(default_factory=list)
 
@@ -181,14 +181,14 @@ def _search_of(opened: Opened, trials: int | None) -> _Search:
     recipe = opened.base or opened.recipe
     if recipe.tuning is None:
         raise ArgumentError(
-            "the recipe does not say what to search; add for example "
+            "the recipe has no `tuning` section; add for example "
             "tuning: {space: {training.optimizer.lr: {log: [1e-4, 1e-1]}}}"
         )
     if this_world().size > 1:
-        raise ArgumentError("a search is led by one process; start it without torchrun or --processes")
+        raise ArgumentError("a search runs in one process; start it without torchrun or --processes")
     if trials is not None:
         if trials < 1:
-            raise ArgumentError(f"--trials {trials}: there must be one at least")
+            raise ArgumentError(f"--trials {trials}: must be at least 1")
         recipe = recipe.model_copy(update={"tuning": recipe.tuning.model_copy(update={"trials": trials})})
     seen = replace(opened.splits, test=Part(np.empty(0, dtype=np.int64), opened.splits.test.whole))
     metric = watched_by(resolve(recipe, opened.dataset))
@@ -197,7 +197,7 @@ def _search_of(opened: Opened, trials: int | None) -> _Search:
 
 
 def _begin(search: _Search, run: RunDirectory) -> None:
-    """Write down all that does not depend on the trials."""
+    """Write the files that do not depend on trials."""
     import torch
 
     from danlu.core.devices import open_device
@@ -213,10 +213,10 @@ def _begin(search: _Search, run: RunDirectory) -> None:
 
 
 def _go_on(search: _Search, run: RunDirectory) -> None:
-    """Try until all trials are there, then make the best one the run's own.
+    """Run the missing trials, then adopt the best one as the run's model.
 
     Raises:
-        DanluError: none has a figure.
+        DanluError: all trials failed.
     """
     sampler, axes = search.tuning.sampler, axes_of(search.tuning.space)
     assert isinstance(sampler, Sampler)
@@ -226,7 +226,7 @@ def _go_on(search: _Search, run: RunDirectory) -> None:
         past = [Known(trial.values, cost_of(trial, higher)) for trial in trials]
         values = sampler.propose(axes, past, seed)
         if values is None:
-            say(f"all {len(trials)} combinations of the grid were tried")
+            say(f"all {len(trials)} combinations of the grid have been tried")
             break
         trials.append(_tried(search, run, trials, values))
         _keep(search, run, trials)
@@ -238,7 +238,7 @@ def _go_on(search: _Search, run: RunDirectory) -> None:
 
 
 def _tried(search: _Search, run: RunDirectory, trials: list[Trial], values: dict[str, Any]) -> Trial:
-    """Train and judge one recipe; or look it up, since the same recipe comes to the same model."""
+    """Train and score one recipe; an identical earlier trial is copied instead."""
     number, begun = len(trials), time.monotonic()
     twin = next((trial for trial in trials if trial.values == values), None)
     if twin is not None:
@@ -250,10 +250,10 @@ def _tried(search: _Search, run: RunDirectory, trials: list[Trial], values: dict
         with hushed():
             value = _judged(search, opened, _trained(search, opened, folder))
     except Stopped as error:
-        raise Stopped(f"stopped in trial {number + 1}; `danlu tune --resume {run.path}` goes on from there") from error
+        raise Stopped(f"stopped in trial {number + 1}; resume with `danlu tune --resume {run.path}`") from error
     except FATAL:
         raise
-    except Exception as error:  # whatever these values lead to: no number, no memory, layers that do not fit
+    except Exception as error:  # values may lead to anything: NaN, out of memory, layers that do not fit
         why = " ".join(str(error).split()) or type(error).__name__
         gc.collect()
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -262,12 +262,12 @@ def _tried(search: _Search, run: RunDirectory, trials: list[Trial], values: dict
 
 
 def _opened_for(search: _Search, values: dict[str, Any]) -> Opened:
-    """The data with a trial's recipe, in which nothing is left open."""
+    """Return the data with the trial's resolved recipe."""
     return replace(search.opened, recipe=resolve(variant(search.recipe, values), search.opened.dataset))
 
 
 def _trained(search: _Search, opened: Opened, folder: Path) -> RunDirectory:
-    """A trial's run: trained already, begun before the search was killed, or new."""
+    """Return the trial's run: finished, resumed from its checkpoint, or newly trained."""
     run = RunDirectory(folder)
     if (run.model / MANIFEST).is_file():
         return run
@@ -278,10 +278,10 @@ def _trained(search: _Search, opened: Opened, folder: Path) -> RunDirectory:
 
 
 def _judged(search: _Search, opened: Opened, run: RunDirectory) -> float:
-    """The metric of the weights that a trial kept, on the validation split.
+    """Return the validation metric of the trial's best weights.
 
     Raises:
-        DanluError: it is undefined there.
+        DanluError: it is undefined on the validation split.
     """
     metric, kept = search.metric, kept_line(run, opened.recipe.training)
     if kept is not None and metric in kept:
@@ -293,12 +293,12 @@ def _judged(search: _Search, opened: Opened, run: RunDirectory) -> float:
     outputs = predictor.raw_outputs(part, opened.place)
     found = compute_metrics((name,), truth(part, predictor.target, outputs, judged_content(opened)))
     if name not in found:
-        raise DanluError(f"{metric} is undefined on the validation split; judge by another metric")
+        raise DanluError(f"{metric} is undefined on the validation split; choose another tuning.metric")
     return found[name]
 
 
 def _keep(search: _Search, run: RunDirectory, trials: list[Trial]) -> None:
-    """Write the newest trial down; only the best one's model stays."""
+    """Record the newest trial; keep only the best trial's model."""
     best, newest = best_of(trials, search.higher_is_better), trials[-1]
     keep_trial(run.path, newest)
     if best is newest:
@@ -309,17 +309,17 @@ def _keep(search: _Search, run: RunDirectory, trials: list[Trial]) -> None:
 
 
 def _told(search: _Search, trials: list[Trial]) -> str:
-    """A line about the newest trial."""
+    """Describe the newest trial in one line."""
     newest, best = trials[-1], best_of(trials, search.higher_is_better)
     values = ", ".join(f"{key} {_short(value)}" for key, value in newest.values.items())
-    figure = f"failed, {_cut(newest.why)}" if newest.value is None else f"{newest.metric} {newest.value:.4g}"
+    figure = f"failed: {_cut(newest.why)}" if newest.value is None else f"{newest.metric} {newest.value:.4g}"
     so_far = f"; best so far {best.value:.4g} (trial {best.number + 1})" if best else ""
     took = f" in {duration(newest.seconds)}" if newest.seconds >= 1 else ""
     return f"trial {newest.number + 1} of {search.tuning.trials}: {values}: {figure}{took}{so_far}"
 
 
 def _cut(why: str) -> str:
-    """A reason that fits the line."""
+    """Shorten a reason to fit the line."""
     return why if len(why) <= MOST_TOLD else f"{why[: MOST_TOLD - 1]}…"
 
 
@@ -328,7 +328,10 @@ def _short(value: Any) -> str:
 
 
 def _adopt(run: RunDirectory, best: Trial) -> None:
-    """Make the best trial's files the run's own; the model comes last, by which the search is known to have ended."""
+    """Copy the best trial's files into the run.
+
+    The model is moved last: its presence marks the search as finished.
+    """
     folder = folder_of(run.path, best.number)
     for file in sorted(folder.iterdir()):
         if file.is_file() and file.name != ENVIRONMENT and not file.name.startswith("."):

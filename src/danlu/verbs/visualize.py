@@ -1,4 +1,4 @@
-"""`danlu visualize`: shows what a recipe does to its data. Today: what augmentation makes of training samples."""
+"""`danlu visualize`: show what a recipe does to its data. Today: augmented training samples."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,34 +30,34 @@ def visualize(
     epochs: int = 6,
     overwrite: bool = False,
 ) -> Path:
-    """Write a picture of what a recipe does.
+    """Write a picture of what a recipe does to its data.
 
     Args:
-        recipe: a Recipe, plain values, a file or a built-in's name.
-        only: `augment`: training samples beside what the first epochs make of them, exactly as training sees them.
-        output: the file: .png for images, .html for texts and tables; named after the recipe when left out.
-        samples: how many, spread evenly over the training split.
-        epochs: how many.
-        overwrite: replace a file that is there.
+        recipe: a Recipe, a mapping, a file or the name of a built-in recipe.
+        only: `augment`: training samples next to their augmented versions, exactly as training sees them.
+        output: the file: .png for images, .html for texts and tables; by default named after the recipe.
+        samples: number of samples, spread evenly over the training split.
+        epochs: number of augmented versions, one per epoch.
+        overwrite: replace an existing file.
 
     Returns:
         the file.
 
     Raises:
-        RecipeError, DataError, MissingExtra: as training does; or the recipe names no augmentation.
-        ArgumentError: the file is there already, or its name's ending is another kind's.
+        RecipeError, DataError, MissingExtra: as training would; or the recipe has no augmentation.
+        ArgumentError: the file exists already, or has the suffix of another kind of data.
     """
     opened = open_data(as_recipe(recipe))
     if not opened.recipe.data.augment:
-        raise RecipeError(Problem("", "data.augment", "names no augmentation, so there is nothing to show"))
+        raise RecipeError(Problem("", "data.augment", "has no augmentation, so there is nothing to show"))
     if samples < 1 or epochs < 1:
         raise ArgumentError(f"samples and epochs must be at least 1, got {samples} and {epochs}")
     suffix = ".png" if opened.dataset.kind == "image" else ".html"
     path = Path(output) if output is not None else Path(f"{opened.recipe.name}-augment{suffix}")
     if path.suffix.lower() != suffix:
-        raise ArgumentError(f"{path}: {opened.dataset.kind} data is shown as {suffix}; give the file that ending")
+        raise ArgumentError(f"{path}: {opened.dataset.kind} data is shown as {suffix}; give the file that suffix")
     if path.exists() and not overwrite:
-        raise ArgumentError(f"{path}: there already; give another file with -o, or say --overwrite")
+        raise ArgumentError(f"{path}: exists already; choose another file with -o, or replace it with --overwrite")
 
     from danlu.report.augmented import contact_sheet, page
 
@@ -68,7 +68,7 @@ def visualize(
 
 
 def _samples(opened: Opened, count: int, epochs: int) -> "list[Sample]":
-    """Samples of the training feed, each as it is and as the epochs change it."""
+    """Collect training samples, each unchanged and as augmented in each epoch."""
     import torch
 
     from danlu.report.augmented import Sample
@@ -101,7 +101,7 @@ def _versions(prepared: Prepared, inputs: "Tensors", target: np.ndarray) -> "lis
 
 
 def _answer(prepared: Prepared, value: np.ndarray) -> str:
-    """A label, two labels with their shares, or a number."""
+    """Describe a target: a label, mixed labels with their shares, or a number."""
     if not isinstance(prepared.target, Classes):
         if isinstance(prepared.target, Labels):
             shares = zip(value, prepared.target.labels, strict=True)
@@ -118,7 +118,7 @@ def _answer(prepared: Prepared, value: np.ndarray) -> str:
 
 
 def _texts(prepared: Prepared, inputs: "Tensors") -> list[dict[str, str]]:
-    """Tokens, a space between two, so that what is left out or exchanged can be seen."""
+    """Decode tokens one by one, separated by spaces, so that deletions and swaps are visible."""
     assert isinstance(prepared.preprocessor, TextPreprocessor)
     tokenizer = prepared.preprocessor.tokenizer.open()
     found: list[dict[str, str]] = []
@@ -129,7 +129,7 @@ def _texts(prepared: Prepared, inputs: "Tensors") -> list[dict[str, str]]:
 
 
 def _cells(prepared: Prepared, inputs: "Tensors", count: int) -> list[dict[str, str]]:
-    """Prepared numbers and the names of categories."""
+    """Describe table rows by prepared numbers and category names."""
     form = prepared.preprocessor
     assert isinstance(form, TabularPreprocessor)
     found: list[dict[str, str]] = [{} for _ in range(count)]

@@ -1,7 +1,8 @@
-"""The processes of this machine that train together: started, watched, started anew, brought down.
+"""Start, watch, restart and terminate the worker processes of this machine.
 
-torch elastic has them meet and gives each its rank, and anew after a failure; this agent decides what a failure is. An
-error that danlu or the user made would come again, so only a process that a signal has ended is worth another attempt.
+torch elastic does the rendezvous and assigns ranks, again after each restart; this agent decides what counts as a
+failure. An error in danlu or in the user's input would occur again, so all processes are restarted only after one was
+killed by a signal.
 """
 
 import os
@@ -31,18 +32,18 @@ from danlu.core.failing import ERROR_FILE, WATCHED, cause_of, read_notes
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WATCH_EVERY_S = 0.1
-PATIENCE_S = 1.5  # for the others to end by themselves, and for whoever failed first to say why
-KILL_AFTER_S = 3.0  # what is left after it was asked to end waits for a process that is gone
-STOP_WITHIN_S = 600.0  # to finish a step and write a checkpoint when a signal asks to stop
+PATIENCE_S = 1.5  # for the others to exit on their own, and for the first one that failed to write its record
+KILL_AFTER_S = 3.0  # after SIGTERM: a process that still runs waits for a lost peer
+STOP_WITHIN_S = 600.0  # to finish a step and write a checkpoint after a stop signal
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How the processes ended.
+    """Hold the outcome of a launch.
 
     Attributes:
-        exit_code: of the process that was the cause, 0 where all did their work.
-        message: what to say that no process could say itself.
+        exit_code: of the process that caused the failure, 0 on success.
+        message: for the user, if no process could print it itself.
     """
 
     exit_code: int
@@ -50,7 +51,7 @@ class Ended:
 
 
 class WorkersFailed(Exception):
-    """The processes have ended, not all with exit code 0, and another attempt would end no better."""
+    """Signal that the processes failed in a way that a restart cannot fix."""
 
     def __init__(self, ended: Ended) -> None:
         self.ended = ended
@@ -58,17 +59,17 @@ class WorkersFailed(Exception):
 
 
 def run_workers(command: Sequence[str], processes: int, restarts: int, name: str) -> Ended:
-    """Run a command in several processes until all have ended.
+    """Run a command in several processes until all have exited.
 
     Args:
         command: the program and its arguments, the same for all.
-        processes: how many.
-        restarts: how often all are started anew after a signal has ended one.
-        name: of this launch, which the processes get as TORCHELASTIC_RUN_ID.
+        processes: number of processes.
+        restarts: how many times all are restarted after one was killed by a signal.
+        name: of this launch; the processes get it as TORCHELASTIC_RUN_ID.
     """
     parameters = RendezvousParameters(
         backend="c10d",
-        endpoint="127.0.0.1:0",  # a port that is free
+        endpoint="127.0.0.1:0",  # any free port
         run_id=name,
         min_nodes=1,
         max_nodes=1,
@@ -98,7 +99,7 @@ def run_workers(command: Sequence[str], processes: int, restarts: int, name: str
 
 
 class Workers(SimpleElasticAgent):
-    """torch elastic's agent with processes of its own. Made by `run_workers`."""
+    """Run worker processes under torch elastic's agent. Created by `run_workers`."""
 
     def __init__(self, spec: WorkerSpec, command: Sequence[str], folder: Path) -> None:
         super().__init__(spec)
@@ -113,7 +114,7 @@ class Workers(SimpleElasticAgent):
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Collect the signals that ask to stop, for the loop to pass on."""
+        """Collect stop signals, which the monitor loop forwards to the workers."""
 
         def collect(number: int, frame: FrameType | None) -> None:
             self.asked.append(signal.Signals(number))
@@ -126,21 +127,22 @@ class Workers(SimpleElasticAgent):
                 signal.signal(number, handler)
 
     def killed_too_often(self) -> Ended:
-        """What to say after the last attempt."""
+        """Return the result after the last attempt failed."""
         attempts = f"{self.attempt + 1} times" if self.attempt else "once"
         return Ended(
             1,
-            f"{self.killed}; tried {attempts}. The newest checkpoint is kept: go on with --resume, and with fewer "
-            "samples a step if the memory ran out",
+            f"{self.killed}; tried {attempts}. The newest checkpoint is kept: continue with --resume, with a smaller "
+            "batch size if memory ran out",
         )
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
         spec = worker_group.spec
         self.attempt += 1
         if self.attempt:
-            say(f"{self.killed}; all begin again from the newest checkpoint ({self.attempt} of {spec.max_restarts})")
+            attempt = f"restart {self.attempt} of {spec.max_restarts}"
+            say(f"{self.killed}; restarting all from the newest checkpoint ({attempt})")
         self.running = []
-        # Anew each time: in the one that torch elastic keeps, the addresses of the processes before them still stand.
+        # A new store per attempt: the one of torch elastic still holds the addresses of the earlier processes.
         self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         for worker in worker_group.workers:
             notes = self._attempt_folder() / str(worker.local_rank)
@@ -165,10 +167,10 @@ class Workers(SimpleElasticAgent):
             process = subprocess.Popen(
                 self.command,
                 env=environment,
-                # The answer is given once. What goes wrong is of interest whoever says it.
+                # Results are printed once, by rank 0; errors by any rank.
                 stdout=None if worker.global_rank == 0 else subprocess.DEVNULL,
                 stdin=subprocess.DEVNULL,
-                # Ctrl-C reaches every process of a terminal's group; these get it from here, once.
+                # Ctrl-C would reach the whole process group of the terminal; the agent forwards it once instead.
                 start_new_session=True,
             )
             self.running.append(process)
@@ -182,7 +184,7 @@ class Workers(SimpleElasticAgent):
         if all(code == 0 for code in codes):
             return RunResult(state=WorkerState.SUCCEEDED, return_values=dict.fromkeys(range(len(codes))))
         if self.asked:
-            killed = any(code is not None and code < 0 for code in codes)  # the others would wait for it
+            killed = any(code is not None and code < 0 for code in codes)  # the others would wait for it forever
             if None in codes and not killed and time.monotonic() < self.asked_at + STOP_WITHIN_S:
                 return RunResult(state=WorkerState.HEALTHY)
             self._bring_down()
@@ -196,27 +198,27 @@ class Workers(SimpleElasticAgent):
         return RunResult(state=WorkerState.FAILED)
 
     def _judge(self, codes: list[int | None]) -> Ended | None:
-        """What the failure was; None where a signal from outside has ended a process.
+        """Return the result of a final failure; None if a restart makes sense.
 
         Args:
-            codes: of those that ended by themselves, by rank; None of those that had to be ended.
+            codes: exit codes by rank, negative if killed by a signal; None for processes that the agent terminated.
         """
         cause = cause_of(read_notes(self._attempt_folder()))
         if cause is not None and cause.kind == "foreseen":
             return Ended(cause.exit_code)
         unforeseen = cause is not None and cause.kind == "unforeseen"
         killed = {rank: -code for rank, code in enumerate(codes) if code is not None and code < 0}
-        # NCCL, and now and then gloo, abort a process whose peer has gone: that is a consequence.
+        # NCCL, and sometimes gloo, abort a process whose peer is gone: a consequence, not the cause.
         first = sorted(killed, key=lambda rank: killed[rank] == signal.SIGABRT)
         if killed and not (unforeseen and killed[first[0]] == signal.SIGABRT):
             rank, number = first[0], killed[first[0]]
-            self.killed = f"process {rank} was ended by {signal.Signals(number).name}"
+            self.killed = f"process {rank} was killed by {signal.Signals(number).name}"
             return None
         code = cause.exit_code if cause else next((code for code in codes if code), 1)
         return Ended(code, cause.message if cause and cause.kind == "lost" else None)
 
     def _code_after_stop(self) -> int:
-        """Of the first process that failed; as a shell says it where a signal has ended it."""
+        """Return the first failed process's exit code, 128 + N if signal N killed it."""
         code = next((process.returncode for process in self.running if process.returncode), 0)
         return 128 - code if code < 0 else code
 
@@ -224,9 +226,9 @@ class Workers(SimpleElasticAgent):
         return self.folder / f"attempt_{self.attempt}"
 
     def _pass_signals_on(self) -> None:
-        """Give the processes each signal that came; what still runs after a second one was asked twice to end."""
+        """Forward each received signal to the processes; a second one shortens the timeout."""
         while self.passed_on < len(self.asked):
-            # A terminal that closes is no reason to stop differently.
+            # SIGHUP (a closed terminal) stops like SIGTERM.
             number = signal.SIGINT if self.asked[self.passed_on] == signal.SIGINT else signal.SIGTERM
             self.passed_on += 1
             if self.passed_on == 1:
@@ -237,16 +239,16 @@ class Workers(SimpleElasticAgent):
 
     def _send(self, number: signal.Signals) -> None:
         for process in self.running:
-            process.send_signal(number)  # nothing where it has ended
+            process.send_signal(number)  # does nothing if it has exited
 
     def _wait(self, seconds: float) -> None:
-        """Until all have ended, or so long."""
+        """Wait until all processes have exited, at most `seconds`."""
         until = time.monotonic() + seconds
         while time.monotonic() < until and any(process.poll() is None for process in self.running):
             time.sleep(WATCH_EVERY_S / 2)
 
     def _bring_down(self, patience_s: float = PATIENCE_S) -> list[int | None]:
-        """End what still runs; the exit codes of those that ended before they were told to."""
+        """Terminate running processes; return the exit codes of those that exited on their own."""
         self._wait(patience_s)
         codes = [process.poll() for process in self.running]
         self._send(signal.SIGTERM)
@@ -256,7 +258,7 @@ class Workers(SimpleElasticAgent):
             try:
                 process.wait(KILL_AFTER_S)
             except subprocess.TimeoutExpired:
-                shout(f"process {process.pid} does not end, not even by SIGKILL; its device may have to be reset")
+                shout(f"process {process.pid} does not exit, not even after SIGKILL; its device may need a reset")
         return codes
 
     def _stop_workers(self, worker_group: WorkerGroup) -> None:
