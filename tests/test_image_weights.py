@@ -169,12 +169,12 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a safetensors file"):
         built(tmp_path / "w.safetensors")
     (tmp_path / "w.pth").write_bytes(b"no weights at all")
-    with pytest.raises(DataError, match=r"w\.pth: (is no file of weights|holds more than tensors)"):
+    with pytest.raises(DataError, match=r"w\.pth: (is not a file of weights|holds more than tensors)"):
         built(tmp_path / "w.pth")
     with pytest.raises(DataError, match=r"several: w\.safetensors, w\.pth; name one"):
         built(tmp_path)
     torch.save([torch.zeros(3)], tmp_path / "list.pth")
-    with pytest.raises(DataError, match="holds no weights by name, but a list"):
+    with pytest.raises(DataError, match="holds no named weights, but a list"):
         built(tmp_path / "list.pth")
 
 

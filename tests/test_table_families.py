@@ -248,7 +248,7 @@ def test_a_boosting_file_that_was_changed_is_refused(holed_file: Path, tmp_path:
     text.write_text(text.read_text().replace("leaf_value=", "leaf_value=1", 1))
     with pytest.raises(ArtifactError, match=r"lightgbm\.txt: differs from what was written"):
         package.load(run.path)
-    with pytest.raises(ArtifactError, match="is not a model of LightGBM's"):
+    with pytest.raises(ArtifactError, match="is not a LightGBM model"):
         predictor.model.put_text("import os")
 
 

@@ -22,7 +22,7 @@ SCALES = 256  # scales that are quantized together
 
 
 class FourBitLinear(nn.Linear):
-    """Keep a frozen linear layer's matrix in NF4 (about 4.1 bits per weight); compute in fp32."""
+    """Keep a frozen matrix in NF4, about 4.1 bits per weight; compute in fp32."""
 
     def __init__(self, layer: nn.Linear) -> None:
         from torchao.quantization import to_nf4
@@ -125,7 +125,7 @@ def _fits(module: nn.Module, mode: str) -> bool:
 
 
 def _last_of_language_model(model: nn.Module, name: str) -> bool:
-    """Return whether this layer computes the logits of a language model; LoRA does not adapt it."""
+    """Return whether this is a language model's last layer, which LoRA leaves out."""
     network: Any = getattr(model, "network", model)
     outputs = network.get_output_embeddings() if hasattr(network, "get_output_embeddings") else None
     return outputs is not None and outputs is model.get_submodule(name)

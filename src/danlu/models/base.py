@@ -78,7 +78,7 @@ class Model(Component):
 
     @property
     def code(self) -> str | None:
-        """Code outside danlu that building the model runs, or None; a bundle runs it only when allowed to."""
+        """Code outside danlu that `build` runs, or None; bundles need permission."""
         return None
 
     def portable(self) -> Self:
@@ -165,7 +165,7 @@ class Rows:
     Attributes:
         numeric: [rows, numbers] float32.
         codes: [rows, categories] int64.
-        target: classes [rows] int64, or standardised numbers [rows] float32.
+        target: classes [rows] int64, or standardized numbers [rows] float32.
     """
 
     numeric: np.ndarray
@@ -197,17 +197,17 @@ class Growth(Protocol):
     """Fit a model round by round, without an optimizer."""
 
     def rounds(self) -> Iterator[float]:
-        """Run one round per item and yield the training loss after it; stop when nothing more can be learned."""
+        """Run one round per item and yield its training loss, until nothing improves."""
 
     def scores(self) -> np.ndarray:
-        """Return logits or standardised predictions of the validation rows after the rounds so far, [rows, outputs]."""
+        """Return logits or standardized predictions of the validation rows so far, [rows, outputs]."""
 
     def put_into(self, network: "nn.Module", rounds: int) -> None:
         """Load the first `num_rounds` rounds into a network."""
 
 
 class FitsItself(Model):
-    """Describe a family that is fitted round by round by its own algorithm instead of an optimizer.
+    """Describe a family that its own algorithm fits round by round, without an optimizer.
 
     Its networks have no trainable weights; they predict with the fitted trees.
     """

@@ -1,7 +1,7 @@
-"""Pretrained weights of image networks: read from a file or folder without running anything, and named as timm does.
+"""Pretrained weights of image networks: read from a file or folder without running code, renamed to timm's names.
 
-Known besides timm's own names: torchvision's, and those of EfficientNet-PyTorch (Melas-Kyriazi), also wrapped in what
-training scripts put around a state dict.
+Besides timm's own names, those of torchvision and EfficientNet-PyTorch (Melas-Kyriazi) are known, also inside the
+wrappers that training scripts put around a state dict.
 """
 
 import json
@@ -21,20 +21,20 @@ from danlu.data.place import ImageFormat
 CONFIG = "config.json"
 PREFERRED = ("model.safetensors", "pytorch_model.bin", "weights.safetensors")
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".tar")
-# What a checkpoint calls the state dict that it holds among other things, the one to be used first.
+# Keys of the state dict inside a training checkpoint, the preferred one first.
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model_state", "model", "net")
-# What wrapping a network puts before every name: parallel training, compilation, Lightning, danlu.
+# Prefixes that wrappers add to every name: data parallel, torch.compile, Lightning, danlu.
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "encoder.", "backbone.")
-SHOWN = 2  # keys of each kind in an error
+SHOWN = 2  # keys of each kind in an error message
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors by name, and what their own configuration says.
+    """Hold tensors by name with their configuration.
 
     Attributes:
-        file: where they were read.
-        config: of timm's hub format; empty where there is none.
+        file: the file they were read from.
+        config: the configuration beside the weights, in timm's hub format; empty if there is none.
     """
 
     file: Path
@@ -43,16 +43,16 @@ class Weights:
 
     @property
     def architecture(self) -> str | None:
-        """The network they belong to, where their configuration says it."""
+        """Name of their network, if the configuration has it."""
         found = self.config.get("architecture")
         return found if isinstance(found, str) else None
 
 
 def find_weights(path: Path) -> Path:
-    """The file of weights: the path itself, or what a folder holds.
+    """Return the file of weights: the path itself, or the one in a folder.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or there are several.
     """
     if path.is_file():
         return path
@@ -67,7 +67,10 @@ def find_weights(path: Path) -> Path:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The configuration beside weights in timm's hub format, `pretrained_cfg` and the rest as one; {} where none is."""
+    """Read the configuration beside weights in timm's hub format; {} if there is none.
+
+    The entries of `pretrained_cfg` are merged into the rest.
+    """
     file = (path if path.is_dir() else path.parent) / CONFIG
     if not file.is_file():
         return {}
@@ -81,7 +84,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def format_of(config: Mapping[str, Any]) -> ImageFormat | None:
-    """The images that a configuration says its weights want; None where it does not say."""
+    """Return the image format that a configuration states, or None."""
     size, mean, std = (config.get(key) for key in ("input_size", "mean", "std"))
     if not (size and mean and std):
         return None
@@ -89,10 +92,10 @@ def format_of(config: Mapping[str, Any]) -> ImageFormat | None:
 
 
 def read_weights(path: Path) -> Weights:
-    """Read weights onto the host.
+    """Read weights into CPU memory.
 
     Raises:
-        DataError: there are none, the file is damaged, or to read it would run code.
+        DataError: there are none, the file is damaged, or reading it would run code.
     """
     file = find_weights(path)
     found = _read_safe(file) if file.suffix == ".safetensors" else _read_torch(file)
@@ -114,15 +117,15 @@ def _read_torch(file: Path) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
-            f"{file}: holds more than tensors, and a pickle can run any code when it is read, so it is refused; have "
-            "whoever made it save model.state_dict() alone, best as safetensors"
+            f"{file}: holds more than tensors, and a pickle can run any code when it is read, so it is refused; ask "
+            "its author to save model.state_dict() alone, best as safetensors"
         ) from error
     except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise DataError(f"{file}: is no file of weights, or is damaged: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{file}: is not a file of weights, or is damaged: {str(error).splitlines()[0]}") from error
 
 
 def _unwrapped(found: Any, file: Path) -> dict[str, Tensor]:
-    """The state dict inside a checkpoint, its names without what wrappers put before them."""
+    """Return the state dict inside a checkpoint, with wrappers' prefixes removed from its names."""
     while isinstance(found, Mapping):
         inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), None)
         if inner is None:
@@ -131,7 +134,7 @@ def _unwrapped(found: Any, file: Path) -> dict[str, Tensor]:
     tensors = {str(key): value for key, value in found.items()} if isinstance(found, Mapping) else {}
     tensors = {key: value for key, value in tensors.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise DataError(f"{file}: holds no weights by name, but a {type(found).__name__}")
+        raise DataError(f"{file}: holds no named weights, but a {type(found).__name__}")
     shortened = True
     while shortened:
         shortened = False
@@ -142,14 +145,16 @@ def _unwrapped(found: Any, file: Path) -> dict[str, Tensor]:
 
 
 def load_body(network: nn.Module, weights: Weights, classifiers: tuple[str, ...], name: str) -> None:
-    """Put weights into timm's network, all but the classifier's, whose outputs are another task's.
+    """Load weights into timm's network, except the classifier's, which belongs to another task.
 
     Args:
+        network: timm's, with its initial weights.
+        weights: as read by `read_weights`.
         classifiers: names of the network's classifiers.
-        name: of the network, for errors.
+        name: the network's name in messages.
 
     Raises:
-        DataError: they are another network's.
+        DataError: the weights belong to another network.
     """
     own = network.state_dict()
     heads = tuple(f"{head}." for head in classifiers)
@@ -157,7 +162,7 @@ def load_body(network: nn.Module, weights: Weights, classifiers: tuple[str, ...]
     body = {key: value for key, value in named.items() if not key.startswith(heads)}
     unknown = [key for key in body if key not in own]
     shapes = [key for key in body if key in own and own[key].shape != body[key].shape]
-    counters = "num_batches_tracked"  # absent from old files, and of no use with a momentum
+    counters = "num_batches_tracked"  # absent from old files, and unused with a momentum
     absent = [key for key in own if key not in body and not key.startswith(heads) and not key.endswith(counters)]
     if unknown or shapes or absent:
         raise DataError(_other_network(weights, name, absent, unknown, [_both(key, body, own) for key in shapes]))
@@ -177,7 +182,7 @@ def _both(key: str, body: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> st
 
 
 def _as_timms(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """The same tensors under timm's names."""
+    """Rename tensors to timm's names."""
     if "_conv_stem.weight" in tensors:
         return _renamed_efficientnet(tensors, network)
     if any(key.startswith("features.") for key in tensors) and "features.0.0.weight" not in network.state_dict():
@@ -186,9 +191,9 @@ def _as_timms(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tenso
 
 
 def _renamed_in_order(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """torchvision's EfficientNet and MobileNetV2 have timm's tensors one for one, in the same order.
+    """Rename torchvision's EfficientNet and MobileNetV2, whose tensors have timm's order one for one.
 
-    As they are, where that is not so: numbers or shapes differ besides the classifier's outputs.
+    Tensors whose number or shapes differ (the classifier aside) are returned unchanged.
     """
     own = network.state_dict()
     if len(own) != len(tensors):
@@ -211,7 +216,7 @@ BLOCK = re.compile(r"^_blocks\.(\d+)\.(.+)$")
 
 
 def _renamed_efficientnet(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """EfficientNet-PyTorch numbers its blocks throughout, and names the same layers of a block otherwise."""
+    """Rename EfficientNet-PyTorch's tensors: blocks are numbered across stages, layers named differently."""
     stages: Any = getattr(network, "blocks", ())
     places = [f"blocks.{stage}.{block}" for stage, blocks in enumerate(stages) for block in range(len(blocks))]
     expanded = {match[1] for key in tensors if (match := BLOCK.match(key)) and match[2].startswith("_expand_conv")}
@@ -227,7 +232,10 @@ def _renamed_efficientnet(tensors: dict[str, Tensor], network: nn.Module) -> dic
 
 
 def _in_block(expands: bool) -> Callable[[str], str]:
-    """Names inside a block; one that does not expand has one convolution less, and the rest move up."""
+    """Return a function that renames layers of a block.
+
+    A block without expansion has one convolution less, so the other names move up.
+    """
     names = {"_depthwise_conv": "conv_dw", "_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
     if expands:
         names |= {"_expand_conv": "conv_pw", "_bn0": "bn1", "_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3"}

@@ -26,7 +26,10 @@ class Judge(Protocol):
         """Return the head's predictions, [batch, ...], on every process that has the samples."""
 
     def loss(self, inputs: Tensors, target: Tensor) -> tuple[Tensor, int]:
-        """Return the summed loss and the number of targets; of this process's tokens where a sequence is split."""
+        """Return the summed loss and the number of targets.
+
+        Where processes share a sequence, they are of this process's tokens.
+        """
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A trained model of transformers as a folder that transformers itself loads: config, weights, tokenizer, template."""
+"""Write a trained transformers model as a folder that transformers loads: config, weights, tokenizer, template."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -12,17 +12,17 @@ from danlu.data.targets import AnswerForm, Label
 
 
 def write_folder(model: nn.Module, preprocessor: Preprocessor, target: AnswerForm, folder: Path) -> None:
-    """Write what `from_pretrained` of transformers' classes reads.
+    """Write a folder for transformers' `from_pretrained`.
 
-    Of a language model AutoModelForCausalLM and AutoTokenizer give the same logits and conversations as here; of a
-    classifier AutoModelForSequenceClassification with its labels. Of pooled texts it is the encoder alone, since
-    transformers has no class for their head.
+    AutoModelForCausalLM and AutoTokenizer give a language model's logits and conversations; a classifier loads by
+    AutoModelForSequenceClassification with its labels. Of a pooled model only the encoder is written, as transformers
+    has no class for its head.
 
     Args:
-        model: a network of transformers' in one of danlu's wrappers, adapters merged, as it is in a bundle.
-        preprocessor: its tokenizer comes along.
-        target: its labels, if it has any.
-        folder: is there and empty.
+        model: a transformers network in one of danlu's wrappers, adapters merged, as in a bundle.
+        preprocessor: its tokenizer is written too.
+        target: its labels are written, if it has any.
+        folder: exists and is empty.
     """
     network: Any = model.network
     tokenizer: TokenizerFile = preprocessor.tokenizer  # type: ignore[union-attr]
@@ -36,7 +36,7 @@ def write_folder(model: nn.Module, preprocessor: Preprocessor, target: AnswerFor
 
 
 def _complete(network: Any, tokenizer: TokenizerFile, kind: str, labels: tuple[Label, ...] | None) -> None:
-    """Put into a network's settings what they need where danlu is not there."""
+    """Complete a network's config with what it needs without danlu: labels, special tokens, generation settings."""
     from transformers import GenerationConfig
 
     config: Any = network.config

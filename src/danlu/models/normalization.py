@@ -16,10 +16,10 @@ def groups_of(channels: int, least: int) -> int:
 
 
 def replace_batch_norms(network: nn.Module, wanted: Literal["batch", "group", "layer"], name: str) -> None:
-    """Replace 2-d batch norms by group norms: up to 32 groups, or a single one for `layer`.
+    """Replace 2-d batch norms by group norms.
 
-    Scales and shifts keep their initial values, which may be 0 so that a residual block begins as the identity. timm's
-    batch norms that include an activation keep it.
+    `group` takes up to 32 groups, `layer` a single one. Scales and shifts keep their initial values, which may be 0
+    so that a residual block begins as the identity. timm's batch norms that include an activation keep it.
 
     Raises:
         ArgumentError: the network has no batch norm.

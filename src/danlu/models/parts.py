@@ -18,7 +18,7 @@ OUTER = "network."  # prefix that danlu's wrappers add to the original names
 
 
 class TaskModel(nn.Module):
-    """Wrap a network with a task head, and keep track of which parts belong to the head.
+    """Wrap a network with a task head and name the head's parts.
 
     Attributes:
         head_parts: modules and weights added for the task, or without pretrained weights.
@@ -43,7 +43,7 @@ class TaskModel(nn.Module):
 
 
 def is_of_head(model: nn.Module, name: str) -> bool:
-    """Return whether a weight or module belongs to the head, as named by the model's `head_parts`."""
+    """Return whether a weight or module is within the model's `head_parts`."""
     parts: tuple[str, ...] = getattr(model, "head_parts", ())
     return any(name == part or name.startswith(f"{part}.") for part in parts)
 

@@ -62,10 +62,11 @@ def _projected(hidden: Tensor, weight: Tensor, bias: Tensor | None, expected: Te
 
 
 def preference_loss(likelihoods: Tensor, reference: Tensor, emphasis: Emphasis, beta: float) -> tuple[Tensor, int]:
-    """Compute the summed DPO loss, -(1 - s) log sigmoid(m) - s log sigmoid(-m), and the number of pairs.
+    """Compute the summed DPO loss and the number of pairs.
 
-    m is `beta` times the margin by which the model favors the chosen answer more than the reference does; s,
-    `emphasis.smoothing`, is the assumed share of flipped preferences (Mitchell 2023, conservative DPO).
+    A pair costs -(1 - s) log sigmoid(m) - s log sigmoid(-m). m is `beta` times the margin by which the model favors the
+    chosen answer more than the reference does; s, `emphasis.smoothing`, is the assumed share of flipped preferences
+    (Mitchell 2023, conservative DPO).
 
     Args:
         likelihoods: log-probabilities of the chosen and the rejected answer, [pairs, 2].

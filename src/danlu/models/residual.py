@@ -1,6 +1,6 @@
-"""A small residual network for small images, built for few operations: most work is at half resolution and below.
+"""A small residual network for small images with few operations: most work is at half resolution and below.
 
-In: normalised pixels [batch, channels, side, side]. Out: [batch, outputs]. Normalisation of the pixels is `vision`'s.
+In: normalized pixels [batch, channels, side, side]. Out: [batch, outputs]. The wrapper in `timm` normalizes pixels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-GROUPED = 16  # channels a group of group normalisation, as Wu & He 2018 found good
+GROUPED = 16  # channels per group, a good value in Wu & He 2018, https://arxiv.org/abs/1803.08494
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
@@ -25,15 +25,15 @@ NORMALIZATIONS: dict[str, Callable[[int], nn.Module]] = {
 
 @dataclass(frozen=True)
 class Style:
-    """What all layers of a network share: names of NORMALIZATIONS and ACTIVATIONS."""
+    """Hold the normalization and activation of all layers: keys of NORMALIZATIONS and ACTIVATIONS."""
 
     normalization: str
     activation: str
 
     def convolve(self, channels: int, width: int, stride: int = 1) -> list[nn.Module]:
-        """A 3x3 convolution and its normalisation."""
+        """Return a 3x3 convolution and its normalization."""
         convolution = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
-        # For the part of a signal that passes an activation (He et al. 2015).
+        # Scaled for what passes an activation (He et al. 2015, https://arxiv.org/abs/1502.01852).
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
         return [convolution, NORMALIZATIONS[self.normalization](width)]
 
@@ -42,9 +42,10 @@ class Style:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions whose result is added to their input (He et al. 2016).
+    """Add the result of two convolutions to their input (He et al. 2016, https://arxiv.org/abs/1512.03385).
 
-    The last normalisation starts at zero, so that a new block passes its input on (Goyal et al. 2017).
+    The last normalization's scale starts at zero, so that a new block is the identity (Goyal et al. 2017,
+    https://arxiv.org/abs/1706.02677).
     """
 
     def __init__(self, width: int, style: Style, drop: float) -> None:
@@ -59,10 +60,11 @@ class ResidualBlock(nn.Module):
         self.drop = drop
 
     def forward(self, features: Tensor) -> Tensor:
-        """[batch, width, side, side], in and out."""
+        """Map features [batch, width, side, side] to features of the same shape."""
         branch: Tensor = self.branch(features)
         if self.training and self.drop > 0:
-            # Stochastic depth (Huang et al. 2016), drawn for each sample; those that keep the branch make up for it.
+            # Stochastic depth (Huang et al. 2016, https://arxiv.org/abs/1603.09382), drawn per sample; kept branches
+            # are scaled up to compensate.
             kept = torch.rand(len(branch), 1, 1, 1, device=branch.device) >= self.drop
             branch = branch * (kept.to(branch.dtype) / (1.0 - self.drop))
         answer: Tensor = self.activation(features + branch)
@@ -70,9 +72,10 @@ class ResidualBlock(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """A stem at full resolution, stages that each halve it and refine it by residual blocks, a linear classifier.
+    """Classify small images: a full-resolution stem, stages that halve it, a linear classifier.
 
-    A stage halves by a convolution of stride 2: a quarter of the work of pooling what was convolved in full.
+    A stage halves the resolution by a stride-2 convolution, a quarter of the work of convolving in full and pooling,
+    followed by residual blocks.
     """
 
     def __init__(
@@ -98,26 +101,26 @@ class SmallResNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.mirrored = mirrored
         self.classifier = nn.Linear(2 * width, outputs)
-        # Largest values are well above 1: drawn weights would begin with a loss of three times ln(classes).
+        # Max-pooled features are well above 1: random weights would begin with a loss of three times ln(classes).
         nn.init.zeros_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
-        # The layout in which convolutions are fastest, on CPUs and on tensor cores alike.
+        # The fastest memory layout for convolutions, on CPUs and tensor cores alike.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """[batch, channels, side, side] -> [batch, outputs]."""
+        """Map pixels [batch, channels, side, side] to logits [batch, outputs]."""
         if self.mirrored and not self.training:
             return (self._answer(pixels) + self._answer(pixels.flip(3))) / 2
         return self._answer(pixels)
 
     def _answer(self, pixels: Tensor) -> Tensor:
         features = self.features(pixels.contiguous(memory_format=torch.channels_last))
-        # How much of a feature there is, and whether it is anywhere: small images have room for few places.
+        # Mean and maximum: how much of a feature there is, and whether it is anywhere.
         pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
         answer: Tensor = self.classifier(self.dropout(pooled))
         return answer
 
 
 def _rising(last: float, count: int) -> Iterator[float]:
-    """Rates of stochastic depth: blocks far from the input, which the result needs least, are left out most."""
+    """Return rates of stochastic depth, rising to `last`: later blocks matter least."""
     return (last * (index + 1) / count for index in range(count))

@@ -79,7 +79,7 @@ class _WithoutPadding:
 
 
 class _Gumbel:
-    """Add Gumbel noise, so that the argmax is a sample; each text has its own generator."""
+    """Add Gumbel noise from a generator per text; the argmax is a sample."""
 
     def __init__(self, seeds: Sequence[Seed]) -> None:
         # Drawn on the CPU, so that every device gets the same noise.

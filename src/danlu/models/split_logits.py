@@ -92,13 +92,16 @@ class _SplitLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> Any:
-        """Scale the saved gradient by the gradient of the summed loss, a scalar equal on all processes."""
+        """Scale the saved gradient by the loss's gradient, a scalar equal on all processes."""
         (slope,) = ctx.saved_tensors
         return slope * scale.to(slope.dtype), None, None, None, None
 
 
 def _places(target: Tensor, part: int, logits: SplitLogits) -> tuple[Tensor, Tensor]:
-    """Return each target's index in this shard (0 if outside), and whether it is inside, as fp32; [tokens] each."""
+    """Return each target's index in this shard and whether it is inside.
+
+    [tokens] each; the index is 0 outside the shard, the mask is fp32.
+    """
     place = target - logits.start
     inside = (place >= 0) & (place < part)
     return place.where(inside, 0), inside.float()

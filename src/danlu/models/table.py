@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class SmallResNet(Sized):
-    """Build a small residual network for images of 28 to 64 pixels per side, without pretrained weights.
+    """Build a small residual network for images of 28 to 64 pixels per side.
 
-    The stem works at full resolution; each width adds a stage at half the resolution of the one before, followed by
-    residual blocks. A stage costs about as much as the one before if widths double.
+    It has no pretrained weights. The stem works at full resolution; each width adds a stage at half the resolution of
+    the one before, followed by residual blocks. A stage costs about as much as the one before if widths double.
     """
 
     kinds = ("image",)

@@ -185,7 +185,11 @@ def _network(
     settings: dict[str, Any],
     configs: Any,
 ) -> tuple[Any, tuple[str, ...]]:
-    """Load a transformers network from a folder, or create it; also return names of uninitialized weights."""
+    """Load a transformers network from a folder, or create it.
+
+    Returns:
+        the network, and the names of weights that the folder lacks.
+    """
     try:
         if options.folder is not None:
             _require_folder(options.folder)
@@ -221,7 +225,9 @@ def _network(
 
 
 def _fresh(network: Any, found: dict[str, Any], folder: Path) -> tuple[str, ...]:
-    """Return the weights that the folder lacks or holds in another shape: the task head, an untrained pooler.
+    """Return the names of weights that the folder lacks or holds in another shape.
+
+    These may be the task head's and an untrained pooler's.
 
     Raises:
         DataError: weights of the body are among them, so the folder holds another architecture's weights.

@@ -1,4 +1,4 @@
-"""Image networks: danlu's own small one and timm's. They take uint8 pixels and normalise them themselves."""
+"""Image networks from timm, and the wrapper that normalizes uint8 pixels before any image network."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,15 @@ from danlu.models.parts import TaskModel
 if TYPE_CHECKING:
     from danlu.models.table import SmallResNet, Timm
 
-SMALL_STD = 0.01  # of the weights of a new classifier on a trained body
+SMALL_STD = 0.01  # weights of a new classifier on a pretrained body
 
 
 class NormalizedImages(TaskModel):
-    """A network behind the normalisation that its weights were trained with.
+    """Normalize uint8 images as a network's weights expect, then call the network.
 
     Attributes:
-        inputs: the images it takes.
-        replaced: whether its batch norms gave way to others.
+        inputs: specification of the images.
+        norms_replaced: whether its batch norms were replaced.
     """
 
     mean: Tensor
@@ -39,30 +39,30 @@ class NormalizedImages(TaskModel):
         self.inputs = inputs
         self.head_parts = head_parts
         self.replaced = False
-        # Not persistent: bundle.json has them, and weights would keep them twice.
+        # Not persistent: bundle.json has them already.
         self.register_buffer("mean", torch.tensor(inputs.mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(inputs.std).view(-1, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """image: [batch, channels, height, width] uint8 -> [batch, outputs]."""
+        """Map images [batch, channels, height, width] uint8 to logits [batch, outputs]."""
         logits: Tensor = self.network(self._normalized(image))
         return logits
 
     def features(self, image: Tensor) -> Tensor:
-        """What timm's network gives its classifier: [batch, channels, height, width] uint8 -> [batch, width]."""
+        """Return the classifier's input features, [batch, width], of images [batch, channels, height, width] uint8."""
         network: Any = self.network
         pooled: Tensor = network.forward_head(network.forward_features(self._normalized(image)), pre_logits=True)
         return pooled
 
     @property
     def classifier(self) -> Any:
-        """timm's classifier, which takes features."""
+        """timm's classifier over features."""
         network: Any = self.network
         return network.get_classifier()
 
     @property
     def last_layer(self) -> Any:
-        """What makes logits of features; a network with two such classifiers has none."""
+        """Classifier that maps features to logits; distilled networks have no single one."""
         network: Any = self.network
         return network.get_classifier() if hasattr(network, "get_classifier") else network.classifier
 
@@ -71,7 +71,7 @@ class NormalizedImages(TaskModel):
 
 
 def build_small_resnet(options: "SmallResNet", inputs: ImageInputs, outputs: int) -> nn.Module:
-    """Build danlu's residual network for small images, with new weights."""
+    """Build danlu's residual network for small images with new weights."""
     from danlu.models import residual
 
     counts = options.blocks if isinstance(options.blocks, tuple) else (options.blocks,) * len(options.widths)
@@ -90,7 +90,7 @@ def build_small_resnet(options: "SmallResNet", inputs: ImageInputs, outputs: int
 
 
 def build_timm(options: "Timm", inputs: ImageInputs, outputs: int) -> nn.Module:
-    """Build timm's network of that name, with weights from a local file where one is given."""
+    """Build timm's network of this name, with weights from a local file if given."""
     require("image", options.name)
     mend_torchvision()
     import timm
@@ -101,7 +101,7 @@ def build_timm(options: "Timm", inputs: ImageInputs, outputs: int) -> nn.Module:
         arguments["drop_path_rate"] = options.stochastic_depth
     network = _created(name, inputs.size, arguments)
     if options.stochastic_depth and not any(getattr(module, "drop_prob", None) for module in network.modules()):
-        raise ArgumentError(f"model.stochastic_depth: {name} has no blocks that can be left out; leave it out")
+        raise ArgumentError(f"model.stochastic_depth: {name} has no blocks that can be skipped; leave it out")
     if options.normalization is not None:
         if options.pretrained is not None:
             raise ArgumentError("model.normalization: pretrained weights need the network's own; leave one of them out")
@@ -116,10 +116,10 @@ def build_timm(options: "Timm", inputs: ImageInputs, outputs: int) -> nn.Module:
 
 
 def _begin_small(network: nn.Module, classifiers: tuple[str, ...]) -> None:
-    """Let a new classifier on a trained body begin near nothing.
+    """Initialize a new classifier on a pretrained body with small weights.
 
-    What timm draws for EfficientNets grows as classes get fewer: of a dozen, first losses are several times that of a
-    guess, and the body is shaken before the classifier has learned.
+    timm's initial weights for EfficientNets grow as classes get fewer: with a dozen classes the first losses are
+    several times that of a uniform guess, and damage the body before the classifier has learned.
     """
     for name in classifiers:
         layer: Any = network.get_submodule(name)
@@ -130,30 +130,33 @@ def _begin_small(network: nn.Module, classifiers: tuple[str, ...]) -> None:
 
 
 def _classifiers(config: object) -> tuple[str, ...]:
-    """The names of a network's classifiers: one, or two where it was distilled."""
+    """Return the names of a network's classifiers: one, or two if it was distilled."""
     found = getattr(config, "classifier", None) or ()
     return (found,) if isinstance(found, str) else tuple(found)
 
 
 def _created(name: str, size: int, arguments: dict[str, Any]) -> nn.Module:
-    """timm's network. What its class does not take, timm tells by a TypeError that names the argument."""
+    """Create timm's network; translate timm's TypeError for an argument that its class does not accept."""
     import timm
 
     try:
         return timm.create_model(name, img_size=size, **arguments)
     except TypeError as error:
         if "drop_path_rate" in str(error):
-            raise ArgumentError(f"model.stochastic_depth: {name} cannot leave out blocks; leave it out") from error
+            raise ArgumentError(f"model.stochastic_depth: {name} cannot skip blocks; leave it out") from error
     try:
-        return timm.create_model(name, **arguments)  # most take any size
+        return timm.create_model(name, **arguments)  # most accept any size
     except TypeError as error:
         if "drop_path_rate" in str(error):
-            raise ArgumentError(f"model.stochastic_depth: {name} cannot leave out blocks; leave it out") from error
+            raise ArgumentError(f"model.stochastic_depth: {name} cannot skip blocks; leave it out") from error
         raise
 
 
 def pretrained_format(options: "Timm") -> ImageFormat:
-    """Size, mean and deviation that the weights want: by their own configuration, else by timm's for this name."""
+    """Return size, mean and standard deviation that the weights expect.
+
+    They come from the weights' own configuration if it has them, else from timm's for this name.
+    """
     own = format_of(read_config(Path(options.pretrained))) if options.pretrained else None
     if own is not None:
         return own
@@ -163,7 +166,7 @@ def pretrained_format(options: "Timm") -> ImageFormat:
 
     config = timm.get_pretrained_cfg(_known(options.name.removeprefix("timm:")))
     if config is None:
-        raise ArgumentError(f"model.name: timm keeps no weights' configuration for {options.name!r}")
+        raise ArgumentError(f"model.name: timm has no configuration of pretrained weights for {options.name!r}")
     return ImageFormat(size=config.input_size[-1], mean=config.mean, std=config.std)
 
 
@@ -181,14 +184,14 @@ def _nearest_of(name: str, models: list[str]) -> str:
 
 
 def write_timm(network: nn.Module, folder: Path) -> None:
-    """Write a network as timm keeps one: `timm.create_model("local-dir:FOLDER", pretrained=True)` loads it.
+    """Write a network in timm's format; `timm.create_model("local-dir:FOLDER", pretrained=True)` loads it.
 
     Args:
-        network: as `build_timm` made it; trained.
-        folder: gets model.safetensors and config.json.
+        network: as built by `build_timm`; trained.
+        folder: receives model.safetensors and config.json.
 
     Raises:
-        ArgumentError: its normalization was replaced, which timm's description of a network cannot say.
+        ArgumentError: its normalization was replaced, which timm's format cannot express.
     """
     mend_torchvision()
     from timm.models import save_for_hf
@@ -196,14 +199,14 @@ def write_timm(network: nn.Module, folder: Path) -> None:
     assert isinstance(network, NormalizedImages)
     inner: Any = network.network
     if network.replaced:
-        raise ArgumentError("model.normalization: timm builds this network with its own normalization alone")
+        raise ArgumentError("model.normalization: timm's format cannot describe a network with another normalization")
     inputs = network.inputs
     wanted = {"input_size": (inputs.channels, inputs.size, inputs.size), "mean": inputs.mean, "std": inputs.std}
     save_for_hf(inner, str(folder), data_config=wanted, safe_serialization=True)
 
 
 def read_timm(folder: Path, inputs: ImageInputs) -> nn.Module:
-    """timm's network from a folder that `write_timm` wrote, read by timm; images as danlu gives them."""
+    """Load a folder written by `write_timm` by timm; the network takes danlu's images."""
     mend_torchvision()
     import timm
 

@@ -1,4 +1,4 @@
-"""A generalized additive model: one curve a number, one value a category, their sum, and what each curve looks like."""
+"""A generalized additive model: the sum of one curve per number and one value per category, and these as a table."""
 
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,10 @@ CONSTANT = "(all rows)"
 
 
 class AdditiveNetwork(nn.Module):
-    """numeric: [batch, numbers], categories: [batch, categories] -> [batch, outputs].
+    """Map numeric [batch, numbers] and categories [batch, categories] to logits [batch, outputs].
 
-    `rises` is how much a curve rises from one edge of a number's bins to the next, [numbers, bins, outputs], so that
-    weight decay makes curves flat; `values` is what each category adds.
+    `rises` holds how much a curve rises within each bin, [numbers, bins, outputs], so weight decay flattens curves;
+    `values` holds each category's contribution.
     """
 
     offsets: Tensor
@@ -46,14 +46,14 @@ class AdditiveNetwork(nn.Module):
 
 
 def curves(network: AdditiveNetwork, preprocessor: "TabularPreprocessor", target: Supervised) -> pl.DataFrame:
-    """What each feature adds, as `Additive.read` describes."""
+    """Return each feature's contribution as a table, as described in `Additive.read`."""
     outputs = _outputs(target)
     names, found = preprocessor.names, []
     constant = _seen(network.bias, target)
     rises, values = _seen(network.rises, target), _seen(network.values, target)
     for position, edges in enumerate(network.edges):
         heights = np.concatenate([np.zeros((1, len(outputs))), rises[position, : len(edges) - 1].cumsum(axis=0)])
-        mean = ((heights[1:] + heights[:-1]) / 2).mean(axis=0)  # bins hold about as many rows each
+        mean = ((heights[1:] + heights[:-1]) / 2).mean(axis=0)  # bins are quantiles, with about equal numbers of rows
         constant = constant + mean
         places = preprocessor.in_units(position, np.array(edges))
         found.append(_rows(names[position], [f"{place:.6g}" for place in places], heights - mean, outputs))
@@ -69,7 +69,7 @@ def curves(network: AdditiveNetwork, preprocessor: "TabularPreprocessor", target
 
 
 def _outputs(target: Supervised) -> list[str]:
-    """The names of what is added to."""
+    """Return the names of the output columns."""
     if isinstance(target, Quantity):
         return [target.column]
     labels = [str(label) for label in target.labels]
@@ -77,12 +77,12 @@ def _outputs(target: Supervised) -> list[str]:
 
 
 def _one_log_odds(target: Supervised) -> bool:
-    """Whether two outputs say one thing: how much likelier the second of two classes is."""
+    """Return whether two logits reduce to the log odds of the second class."""
     return isinstance(target, Classes) and len(target.labels) == 2
 
 
 def _seen(weights: Tensor, target: Supervised) -> np.ndarray:
-    """Weights over outputs as a person reads them: a number in its units, two classes as one log odds."""
+    """Convert weights to the target's units, or to log odds of two classes."""
     values: np.ndarray = weights.detach().double().cpu().numpy()
     if isinstance(target, Quantity):
         return values * target.std

@@ -1,6 +1,6 @@
-"""Gradient boosted trees: grown by LightGBM, answered by torch from LightGBM's own text file, which is read as data.
+"""Gradient boosted trees: fitted by LightGBM, predicted by torch from LightGBM's own text file.
 
-Reading the file needs no LightGBM, and so neither does a bundle.
+Reading the file does not need LightGBM, so neither does a bundle.
 """
 
 from collections.abc import Iterator
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from danlu.models.tabular.grown import Boosting
 
 TEXT = "lightgbm.txt"
-# Bits of a node's decision_type, and the two bits above them that say which numbers count as missing.
+# Bits of a node's decision_type; the two bits above them tell which numbers count as missing.
 CATEGORICAL, DEFAULT_LEFT = 1, 2
 MISSING_NONE, MISSING_ZERO = 0, 1
 
 
 class BoostedTrees(Trees):
-    """LightGBM's trees: of two classes the log odds of the second, of more a tree a class and round.
+    """Predict with LightGBM's trees.
+
+    Two classes have one tree per round, for the log odds of the second; more classes one tree per class and round.
 
     Attributes:
-        text: LightGBM's file that they are from.
+        text: LightGBM's text file.
     """
 
     def __init__(self, outputs: int) -> None:
@@ -36,10 +38,10 @@ class BoostedTrees(Trees):
         self.text = ""
 
     def put_text(self, text: str) -> None:
-        """Take on the trees of a file of LightGBM's.
+        """Load the trees of LightGBM's text file.
 
         Raises:
-            ArtifactError: it is not such a file, or not of this many outputs.
+            ArtifactError: it is not such a file, or has another number of outputs.
         """
         try:
             header, *trees = text.split("\nTree=")
@@ -48,21 +50,21 @@ class BoostedTrees(Trees):
             for tree in trees:
                 _add(grower, _fields(tree))
         except (KeyError, ValueError, IndexError) as error:
-            raise ArtifactError(f"{TEXT}: is not a model of LightGBM's: {error!r}") from error
+            raise ArtifactError(f"{TEXT}: is not a LightGBM model: {error!r}") from error
         if a_round != self.groups or not trees or len(trees) % self.groups:
-            raise ArtifactError(f"{TEXT}: has {len(trees)} trees, {a_round} a round; this model has {self.groups}")
+            raise ArtifactError(f"{TEXT}: has {len(trees)} trees, {a_round} per round; this model has {self.groups}")
         self.text = text
         self.put(grower.tensors())
 
 
 def _fields(lines: str) -> dict[str, str]:
-    """`name=value` a line, until the first empty line."""
+    """Parse `name=value` lines up to the first empty line."""
     block = lines.split("\n\n")[0]
     return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
 
 
 def _add(grower: Grower, tree: dict[str, str]) -> None:
-    """A tree of the file. LightGBM numbers leaves on their own, as -1, -2, … among children."""
+    """Add a tree; LightGBM numbers leaves separately, as -1, -2, … among children."""
 
     def numbers(name: str) -> list[float]:
         return [float(value) for value in tree.get(name, "").split()]
@@ -89,7 +91,7 @@ def _add(grower: Grower, tree: dict[str, str]) -> None:
         missing = kind >> 2 & 3
         if missing == MISSING_ZERO:
             raise ValueError("trees that take 0 for missing")
-        # Where training met no gap in a number, LightGBM takes one for 0.
+        # If a number was never missing in training, LightGBM treats a missing value as 0.
         missing_left = threshold >= 0 if missing == MISSING_NONE else bool(kind & DEFAULT_LEFT)
         grower.split(feature, threshold, missing_left, child(left), child(right))
     for value in values:
@@ -97,7 +99,7 @@ def _add(grower: Grower, tree: dict[str, str]) -> None:
 
 
 class BoostingGrowth:
-    """LightGBM, a round at a time."""
+    """Fit LightGBM round by round."""
 
     def __init__(self, options: "Boosting", lesson: Lesson) -> None:
         import lightgbm
@@ -133,14 +135,14 @@ class BoostingGrowth:
             "seed": self.lesson.seed.derive("boosting").value % 2**31,
             "num_threads": self.lesson.threads,
             "deterministic": True,
-            "force_row_wise": True,  # else LightGBM tries which is faster, and the choice decides the last bits
+            "force_row_wise": True,  # else LightGBM times both layouts, and the choice decides the last bits
             "verbosity": -1,
         }
 
     def rounds(self) -> Iterator[float]:
         for done in range(self.options.rounds):
             finished = self.booster.update()
-            if finished and done:  # no split is worth making, and no later round changes that
+            if finished and done:  # no split improves the loss, and no later round changes that
                 return
             if len(self.judged):
                 added = self.booster.predict(self.judged, start_iteration=done, num_iteration=1, raw_score=True)
@@ -158,7 +160,7 @@ class BoostingGrowth:
 
 
 class ReadByLightGBM(nn.Module):
-    """A file of LightGBM's as LightGBM itself answers by it."""
+    """Predict with LightGBM itself from its text file."""
 
     def __init__(self, file: Path, outputs: int) -> None:
         import lightgbm
@@ -167,7 +169,7 @@ class ReadByLightGBM(nn.Module):
         self.booster, self.outputs = lightgbm.Booster(model_file=file), outputs
 
     def forward(self, numeric: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
-        """numeric: [batch, numbers], categories: [batch, categories] -> [batch, outputs]."""
+        """Map numeric [batch, numbers] and categories [batch, categories] to logits [batch, outputs]."""
         given = [part.double() for part in (numeric, categories) if part is not None]
         scores = np.asarray(self.booster.predict(torch.cat(given, dim=1).cpu().numpy(), raw_score=True))
         found = torch.from_numpy(scores.reshape(len(scores), -1)).to(given[0].device, torch.float32)
@@ -175,5 +177,5 @@ class ReadByLightGBM(nn.Module):
 
 
 def _matrix(rows: Rows) -> np.ndarray:
-    """Numbers, then codes, as LightGBM sees them: [rows, features] float32."""
+    """Concatenate numbers and codes as LightGBM's features, [rows, features] float32."""
     return np.concatenate([rows.numeric, rows.codes.astype(np.float32)], axis=1)

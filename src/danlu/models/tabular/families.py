@@ -1,4 +1,7 @@
-"""The families of networks over tables that a recipe may name, with their options. Imports no torch."""
+"""Model families for tables with their options: networks, an additive model, a decision tree, boosting.
+
+Imports no torch: the recipe's schema is built from these classes, and `danlu check` starts without it.
+"""
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -20,10 +23,10 @@ NumericEmbedding = Literal["none", "linear", "periodic", "piecewise-linear"]
 
 
 class Linear(Model):
-    """Logistic or linear regression: one weight an input and output."""
+    """Fit logistic or linear regression: one weight per input and output."""
 
     kinds = ("tabular",)
-    habits = Habits(lr_factor=10)  # without hidden layers the loss is convex, and larger steps still go straight down
+    habits = Habits(lr_factor=10)  # without hidden layers the loss is convex and tolerates larger steps
     name: Literal["linear"] = "linear"
 
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
@@ -34,7 +37,7 @@ class Linear(Model):
 
 
 class MLP(Sized):
-    """A multilayer perceptron beside a linear path, over numbers and embedded categories."""
+    """Train a multilayer perceptron with a parallel linear path over numbers and embedded categories."""
 
     kinds = ("tabular",)
     sizes: ClassVar[Sizes] = {"small": {"hidden": (64,)}, "base": {}, "large": {"hidden": (512, 512, 512)}}
@@ -52,34 +55,39 @@ class MLP(Sized):
 
 
 class EmbedsNumbers(Sized):
-    """A network that may turn each number into a vector before anything else (Gorishniy et al. 2022)."""
+    """Add numeric embeddings to a network (Gorishniy et al. 2022, https://arxiv.org/abs/2203.05556)."""
 
     kinds = ("tabular",)
     numeric_embedding: NumericEmbedding = Field(
         default="piecewise-linear",
-        description="a vector for each number: by its place among bins of the training rows (piecewise-linear), by "
-        "waves of learned frequencies (periodic), by a line (linear)",
+        description="embed each number as a vector: position within quantile bins of the training rows "
+        "(piecewise-linear), sines of learned frequencies (periodic), a linear map with ReLU (linear)",
     )
-    bins: PositiveInt = Field(default=32, description="of piecewise-linear, at most")
-    frequencies: PositiveInt = Field(default=24, description="of periodic")
-    frequency_scale: PositiveFloat = Field(default=0.1, description="deviation of the first frequencies of periodic")
+    bins: PositiveInt = Field(default=32, description="piecewise-linear: most bins per number")
+    frequencies: PositiveInt = Field(default=24, description="periodic: frequencies per number")
+    frequency_scale: PositiveFloat = Field(
+        default=0.1, description="periodic: standard deviation of the initial frequencies"
+    )
 
     def hints(self) -> Hints:
         return Hints(bins=self.bins if self.numeric_embedding == "piecewise-linear" else None)
 
 
 class ResNet(EmbedsNumbers):
-    """A residual network: blocks of two layers, each added to what it was given (Gorishniy et al. 2021)."""
+    """Train a residual network for tables (Gorishniy et al. 2021, https://arxiv.org/abs/2106.11959).
+
+    Each block has two layers, whose output is added to its input.
+    """
 
     habits = Habits(patience=16)
     sizes: ClassVar[Sizes] = {"small": {"width": 64, "blocks": 1}, "base": {}, "large": {"width": 384, "blocks": 4}}
     name: Literal["resnet"] = "resnet"
-    embedding_width: PositiveInt = Field(default=8, description="of an embedded number")
+    embedding_width: PositiveInt = Field(default=8, description="size of a numeric embedding")
     width: PositiveInt = 128
     blocks: PositiveInt = 2
-    widening: PositiveFloat = Field(default=2.0, description="of a block's inner layer")
+    widening: PositiveFloat = Field(default=2.0, description="width of a block's inner layer, relative to `width`")
     dropout: Fraction = Field(default=0.2, description="within a block")
-    residual_dropout: Fraction = Field(default=0.0, description="of what a block adds")
+    residual_dropout: Fraction = Field(default=0.0, description="on the output of a block")
 
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
         from danlu.models.tabular.resnet import ResNetNetwork
@@ -89,9 +97,9 @@ class ResNet(EmbedsNumbers):
 
 
 class FTTransformer(EmbedsNumbers):
-    """A transformer over a row's features, a token each (Gorishniy et al. 2021).
+    """Train a transformer with one token per feature (Gorishniy et al. 2021, https://arxiv.org/abs/2106.11959).
 
-    `numeric_embedding: none` is the paper's: a number scales a learned vector.
+    `numeric_embedding: none` is the paper's tokenizer: a number scales a learned vector.
     """
 
     habits = Habits(lr_factor=0.5, patience=16)
@@ -101,13 +109,13 @@ class FTTransformer(EmbedsNumbers):
         "large": {"width": 192, "blocks": 3, "heads": 8},  # the paper's own
     }
     name: Literal["ft-transformer"] = "ft-transformer"
-    width: PositiveInt = Field(default=64, description="of a token; a multiple of `heads`")
+    width: PositiveInt = Field(default=64, description="size of a token; a multiple of `heads`")
     blocks: PositiveInt = 2
     heads: PositiveInt = 4
-    widening: PositiveFloat = Field(default=4 / 3, description="of the layers between attentions")
+    widening: PositiveFloat = Field(default=4 / 3, description="width of the feed-forward layer, relative to `width`")
     attention_dropout: Fraction = 0.2
-    dropout: Fraction = Field(default=0.1, description="of the layers between attentions")
-    residual_dropout: Fraction = Field(default=0.0, description="of what a block adds")
+    dropout: Fraction = Field(default=0.1, description="within the feed-forward layer")
+    residual_dropout: Fraction = Field(default=0.0, description="on the output of attention and feed-forward layer")
 
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
         from danlu.models.tabular.ft_transformer import FTTransformerNetwork
@@ -117,9 +125,9 @@ class FTTransformer(EmbedsNumbers):
 
 
 class TabM(EmbedsNumbers):
-    """An ensemble of perceptrons that share matrices; each scales what goes in and out (Gorishniy et al. 2024).
+    """Train an ensemble of perceptrons with shared matrices (Gorishniy et al. 2024, https://arxiv.org/abs/2410.24210).
 
-    Each member learns on its own; the answer is the mean of theirs.
+    Each member scales inputs and outputs of the shared layers and is trained independently; predictions are averaged.
     """
 
     habits = Habits(patience=16)
@@ -130,7 +138,7 @@ class TabM(EmbedsNumbers):
     }
     name: Literal["tabm"] = "tabm"
     members: PositiveInt = 16
-    embedding_width: PositiveInt = Field(default=8, description="of an embedded number")
+    embedding_width: PositiveInt = Field(default=8, description="size of a numeric embedding")
     width: PositiveInt = 128
     blocks: PositiveInt = 2
     dropout: Fraction = 0.1
@@ -143,16 +151,16 @@ class TabM(EmbedsNumbers):
 
 
 class Additive(Readable):
-    """A generalized additive model: the sum of one curve a number and one value a category (Hastie & Tibshirani 1986).
+    """Fit a generalized additive model (Hastie & Tibshirani 1986).
 
-    Curves are straight between the edges of bins. Nothing is learned of features together, so each curve can be read
-    and says all that its feature does.
+    It sums one curve per number and one value per category. Curves are linear between bin edges. There are no
+    interactions, so each curve shows the whole effect of its feature.
     """
 
     kinds = ("tabular",)
     habits = Habits(lr_factor=10, patience=16)
     name: Literal["additive"] = "additive"
-    bins: PositiveInt = Field(default=16, description="of a number, at most")
+    bins: PositiveInt = Field(default=16, description="most bins per number")
 
     def hints(self) -> Hints:
         return Hints(bins=self.bins)
@@ -164,10 +172,11 @@ class Additive(Readable):
         return AdditiveNetwork(inputs, outputs)
 
     def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Supervised") -> pl.DataFrame:
-        """What each feature adds: `feature`, `value` (a number's, or a category's), and one column an output.
+        """Return each feature's contribution: `feature`, `value` (number or category), one column per output.
 
-        Of classes what is added to each logit, two classes as one: the second's over the first's. Of a number in the
-        target's own units. Each feature's column has mean 0 over its values; the rest is the row `(all rows)`.
+        For classification it is the contribution to each logit (for two classes: to the log odds of the second), for
+        regression it is in the target's units. Contributions are centered per feature; the intercept is the row
+        `(all rows)`.
         """
         from danlu.models.tabular.additive import AdditiveNetwork, curves
 

@@ -1,4 +1,4 @@
-"""A row's features side by side: numbers, embedded or as they are, and embedded categories, in one vector."""
+"""One vector per row: numbers, embedded or plain, and embedded categories, concatenated."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Features(nn.Module):
-    """numeric: [batch, numbers], categories: [batch, categories] -> [batch, width]."""
+    """Concatenate numbers [batch, numbers] and embedded categories [batch, categories] to [batch, width]."""
 
     def __init__(self, options: "ResNet | TabM", inputs: TabularInputs) -> None:
         super().__init__()
@@ -33,5 +33,5 @@ class Features(nn.Module):
 
 
 def embedding_width(cardinality: int) -> int:
-    """Numbers that stand for a category: grows slowly with how many there are (fastai's rule, at most 50)."""
+    """Return the embedding size for a categorical column (fastai's rule, at most 50)."""
     return min(50, int(1.6 * cardinality**0.56 + 0.5))

@@ -1,4 +1,7 @@
-"""A transformer over a row's features (Gorishniy et al. 2021, Revisiting Deep Learning Models for Tabular Data)."""
+"""A transformer with one token per feature of a row.
+
+Gorishniy et al. 2021, Revisiting Deep Learning Models for Tabular Data, https://arxiv.org/abs/2106.11959.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Tokens(nn.Module):
-    """A row as vectors, [batch, tokens, width]: the one that will answer, one a number, one a category."""
+    """Turn a row into tokens, [batch, tokens, width]: CLS, numbers, categories."""
 
     offsets: Tensor
 
@@ -23,7 +26,7 @@ class Tokens(nn.Module):
         super().__init__()
         self.answer = nn.Parameter(torch.empty(1, 1, options.width).uniform_(-1, 1) * options.width**-0.5)
         self.numbers = embed_numbers(options, inputs, options.width) if inputs.numeric else None
-        # One table for all categories; each has rows of its own.
+        # One embedding table for all categorical columns; `offsets` gives each its own rows.
         self.table: nn.Embedding | None = None
         sizes = torch.tensor(inputs.cardinalities, dtype=torch.int64)
         self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
@@ -43,7 +46,7 @@ class Tokens(nn.Module):
 
 
 class Attention(nn.Module):
-    """Tokens look at all tokens with several heads."""
+    """Attend from some tokens to all tokens with several heads."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -51,7 +54,7 @@ class Attention(nn.Module):
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, asking: Tensor, tokens: Tensor) -> Tensor:
-        """asking: [batch, some tokens, width], tokens: [batch, tokens, width] -> [batch, some tokens, width]."""
+        """Attend from asking [batch, some tokens, width] to tokens [batch, tokens, width]; return asking's shape."""
         query, key, value = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)
             for part in (self.query(asking), self.key(tokens), self.value(tokens))
@@ -63,7 +66,7 @@ class Attention(nn.Module):
 
 
 class Gated(nn.Module):
-    """Two layers, the first halved and one half let through by what is positive of the other (ReGLU, Shazeer 2020)."""
+    """Apply a feed-forward layer with ReGLU gating (Shazeer 2020, https://arxiv.org/abs/2002.05202)."""
 
     def __init__(self, width: int, inner: int, dropout: float) -> None:
         super().__init__()
@@ -77,11 +80,12 @@ class Gated(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a gated layer, each over normalised tokens and added to them.
+    """Apply attention, then a gated feed-forward layer, both pre-norm and residual.
 
     Args:
-        first: the paper leaves out the first block's first norm, since tokens begin at one scale.
-        last: only the token that answers is needed of it, and so it alone asks.
+        options: width, heads and dropout.
+        first: skip the first norm as in the paper, since tokens start at one scale.
+        last: compute the CLS token only, the only one needed afterwards.
     """
 
     def __init__(self, options: "FTTransformer", first: bool, last: bool) -> None:
@@ -102,12 +106,12 @@ class Block(nn.Module):
 
 
 class FTTransformerNetwork(nn.Module):
-    """numeric: [batch, numbers], categories: [batch, categories] -> [batch, outputs]."""
+    """Map numeric [batch, numbers] and categories [batch, categories] to logits [batch, outputs]."""
 
     def __init__(self, options: "FTTransformer", inputs: TabularInputs, outputs: int) -> None:
         super().__init__()
         if options.width % options.heads:
-            raise ArgumentError(f"model.width: {options.width} is no multiple of model.heads, {options.heads}")
+            raise ArgumentError(f"model.width: {options.width} is not a multiple of model.heads, {options.heads}")
         self.tokens = Tokens(options, inputs)
         last = options.blocks - 1
         self.blocks = nn.Sequential(*(Block(options, at == 0, at == last) for at in range(options.blocks)))

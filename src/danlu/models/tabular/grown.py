@@ -1,4 +1,4 @@
-"""The families of trees that a recipe may name, which fit themselves, with their options. Imports no torch."""
+"""Tree families with their options; they fit themselves. Imports no torch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,15 +20,15 @@ Share = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class Tree(FitsItself, Readable):
-    """One shallow decision tree (Breiman et al. 1984), whose rules can be read.
+    """Fit one shallow decision tree with readable rules (Breiman et al. 1984).
 
-    It is grown a level at a time, and as deep as serves the validation split best.
+    It is grown one level per round, to the depth that is best on the validation split.
     """
 
     kinds = ("tabular",)
     name: Literal["tree"] = "tree"
-    depth: PositiveInt = Field(default=6, description="most levels of questions")
-    leaf_rows: PositiveInt = Field(default=5, description="fewest training rows that a rule is made of")
+    depth: PositiveInt = Field(default=6, description="maximum depth")
+    leaf_rows: PositiveInt = Field(default=5, description="fewest training rows per leaf")
 
     @property
     def most_rounds(self) -> int:
@@ -45,20 +45,20 @@ class Tree(FitsItself, Readable):
         return TreeGrowth(self, lesson)
 
     def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Supervised") -> pl.DataFrame:
-        """The rules: `rule` in words, and what it says, `prediction` and, of classes, `probability`."""
+        """Return one row per leaf: `rule` in words, `prediction` and, for classes, `probability`."""
         from danlu.data.targets import Labels
         from danlu.models.tabular.tree import rules
         from danlu.models.tabular.trees import Trees
 
-        assert isinstance(network, Trees) and not isinstance(target, Labels), "trees give one answer a row"
+        assert isinstance(network, Trees) and not isinstance(target, Labels), "trees predict one target per row"
         return rules(network, preprocessor, target)
 
 
 class Boosting(FitsItself):
-    """Gradient boosted trees by LightGBM (Friedman 2001; Ke et al. 2017).
+    """Fit gradient boosted trees by LightGBM (Friedman 2001; Ke et al. 2017).
 
-    Missing numbers and categories reach the trees as such. The bundle holds LightGBM's own text file and answers
-    without LightGBM.
+    Missing numbers and categories are handled by the trees themselves. The bundle holds LightGBM's own text file and
+    predicts without LightGBM.
     """
 
     kinds = ("tabular",)
@@ -66,14 +66,14 @@ class Boosting(FitsItself):
     takes_gaps = True
     habits = Habits(patience=50)
     name: Literal["boosting"] = "boosting"
-    rounds: PositiveInt = Field(default=1000, description="trees (of each class) at most")
-    learning_rate: PositiveFloat = Field(default=0.05, description="share of what a tree says that is added")
-    leaves: Annotated[int, Field(ge=2)] = Field(default=31, description="of a tree, at most")
-    depth: PositiveInt | None = Field(default=None, description="of a tree, at most; as its leaves make it if left out")
-    leaf_rows: PositiveInt = Field(default=20, description="fewest training rows of a leaf")
-    l2: NonNegativeFloat = Field(default=0.0, description="shrinks what leaves say")
-    row_share: Share = Field(default=1.0, description="of the training rows that each tree sees")
-    column_share: Share = Field(default=1.0, description="of the columns that each tree may ask for")
+    rounds: PositiveInt = Field(default=1000, description="most boosting rounds; each adds a tree (per class)")
+    learning_rate: PositiveFloat = Field(default=0.05, description="factor on each tree's output (shrinkage)")
+    leaves: Annotated[int, Field(ge=2)] = Field(default=31, description="most leaves per tree")
+    depth: PositiveInt | None = Field(default=None, description="maximum depth of a tree; unlimited if left out")
+    leaf_rows: PositiveInt = Field(default=20, description="fewest training rows per leaf")
+    l2: NonNegativeFloat = Field(default=0.0, description="L2 regularization of leaf values")
+    row_share: Share = Field(default=1.0, description="fraction of the training rows sampled for each tree")
+    column_share: Share = Field(default=1.0, description="fraction of the columns sampled for each tree")
 
     @property
     def most_rounds(self) -> int:
@@ -90,7 +90,7 @@ class Boosting(FitsItself):
         return BoostingGrowth(self, lesson)
 
     def write_weights(self, network: "nn.Module", folder: Path) -> None:
-        """LightGBM's text file and nothing else: the trees are read from it again."""
+        """Write LightGBM's text file only; the trees are read from it again."""
         self.write_native(network, folder)
 
     def read_weights(self, network: "nn.Module", folder: Path) -> None:
@@ -100,7 +100,7 @@ class Boosting(FitsItself):
         network.put_text((folder / TEXT).read_text(encoding="utf-8"))
 
     def write_native(self, network: "nn.Module", folder: Path, predictor: "Predictor | None" = None) -> None:
-        """LightGBM's text file; it takes the prepared numbers, then the codes of the categories."""
+        """Write LightGBM's text file; its features are the prepared numbers, then the category codes."""
         from danlu.artifacts.files import write_text
         from danlu.models.tabular.boosting import TEXT, BoostedTrees
 
@@ -111,5 +111,5 @@ class Boosting(FitsItself):
         from danlu.core.extras import require
         from danlu.models.tabular.boosting import TEXT, ReadByLightGBM
 
-        require("boosting", "to check what is exported,")
+        require("boosting", "to check the exported model,")
         return ReadByLightGBM(folder / TEXT, predictor.target.outputs)

@@ -1,4 +1,4 @@
-"""Networks over tables: numbers and category codes in, logits out. `linear` is the one without hidden layers."""
+"""A multilayer perceptron for tables: numbers and category codes in, logits out. `linear` has no hidden layers."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ from danlu.data.specs import TabularInputs
 from danlu.models.normalization import groups_of
 from danlu.models.tabular.features import embedding_width
 
-FEATURES_A_GROUP = 16  # fewer have too little to take a mean and a deviation of
+FEATURES_A_GROUP = 16  # fewer are too few for a mean and a standard deviation
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
 
 class MLPNetwork(nn.Module):
-    """A linear path and, beside it, hidden layers; their outputs are added.
+    """Add the outputs of a linear path and of hidden layers.
 
-    The linear path (Cheng et al. 2016, Wide & Deep) keeps a small table from doing worse than a linear model: the
-    hidden layers, whose last weights start at zero, only learn what it leaves.
+    With the linear path (Cheng et al. 2016, Wide & Deep, https://arxiv.org/abs/1606.07792) a small table does no worse
+    than with a linear model: the hidden layers, whose last weights start at zero, only learn the remainder.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class MLPNetwork(nn.Module):
 
     @property
     def last_layer(self) -> nn.Module | None:
-        """Of the hidden layers; what the linear path adds passes it by."""
+        """Last hidden layer's linear map; the linear path bypasses it."""
         return None if self.hidden is None else self.hidden[-1]
 
     def forward(self, numeric: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
-        """numeric: [batch, numbers], categories: [batch, categories] -> [batch, outputs]."""
+        """Map numeric [batch, numbers] and categories [batch, categories] to logits [batch, outputs]."""
         parts = [] if numeric is None else [numeric]
         if categories is not None:
             parts += [embed(categories[:, index]) for index, embed in enumerate(self.embeddings)]

@@ -1,6 +1,6 @@
-"""Numbers as vectors: [batch, numbers] -> [batch, numbers, width], each number by weights of its own.
+"""Embeddings of a row's features: each number as a vector by its own weights, and all features as one vector.
 
-Gorishniy et al. 2022, On Embeddings for Numerical Features in Tabular Deep Learning.
+Gorishniy et al. 2022, On Embeddings for Numerical Features in Tabular Deep Learning, https://arxiv.org/abs/2203.05556.
 """
 
 import math
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class PerNumber(nn.Module):
-    """A linear map of its own for each number: [batch, numbers, inputs] -> [batch, numbers, width]."""
+    """Apply a separate linear map per number: [batch, numbers, inputs] -> [batch, numbers, width]."""
 
     def __init__(self, numbers: int, inputs: int, width: int, zero: bool = False) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class PerNumber(nn.Module):
 
 
 class LinearEmbedding(nn.Module):
-    """A number scales one learned vector and moves by another."""
+    """Embed a number as a learned vector times the number, plus a learned bias."""
 
     def __init__(self, numbers: int, width: int) -> None:
         super().__init__()
@@ -43,14 +43,14 @@ class LinearEmbedding(nn.Module):
 
 
 class RectifiedEmbedding(LinearEmbedding):
-    """The same with what is negative left out; without that, a linear layer behind it would make it superfluous."""
+    """Apply ReLU to a linear embedding, which a following linear layer would make redundant."""
 
     def forward(self, numeric: Tensor) -> Tensor:
         return super().forward(numeric).relu()
 
 
 class PeriodicEmbedding(nn.Module):
-    """Waves of learned frequencies, mixed by a layer of its own for each number."""
+    """Embed a number by sines and cosines of learned frequencies, mixed linearly."""
 
     def __init__(self, numbers: int, width: int, frequencies: int, scale: float) -> None:
         super().__init__()
@@ -65,10 +65,12 @@ class PeriodicEmbedding(nn.Module):
 
 
 class PlaceAmongBins(nn.Module):
-    """How far a number has come through each of its bins: 0 before, 1 behind. Beyond the outer edges nothing changes.
+    """Encode a number by its position in each bin: 0 before, 1 after.
+
+    Values beyond the outer edges are clamped.
 
     Args:
-        edges: of each number's bins, rising.
+        edges: rising bin edges of each number.
     """
 
     start: Tensor
@@ -84,17 +86,17 @@ class PlaceAmongBins(nn.Module):
             count, places = len(own) - 1, torch.tensor(own, dtype=torch.float64)
             start[row, :count], width[row, :count] = places[:-1].float(), places.diff().float()
             there[row, :count] = 1.0
-        # What the preparation says; not weights, since `build` is given it again.
+        # Known from preprocessing; not saved as weights, since `build` gets the edges again.
         for name, values in (("start", start), ("width", width), ("there", there)):
             self.register_buffer(name, values, persistent=False)
 
     def forward(self, numeric: Tensor) -> Tensor:
-        """[batch, numbers] -> [batch, numbers, bins]; bins that a number has not are 0."""
+        """Map [batch, numbers] to [batch, numbers, bins]; bins that a number lacks are 0."""
         return ((numeric[:, :, None] - self.start) / self.width).clamp(0.0, 1.0) * self.there
 
 
 class PiecewiseLinearEmbedding(nn.Module):
-    """A line, and besides a bend at every edge of a number's bins; bends begin at nothing."""
+    """Embed a number piecewise linearly: a line plus a slope per bin, initially zero."""
 
     def __init__(self, edges: Sequence[Sequence[float]], width: int) -> None:
         super().__init__()
@@ -109,7 +111,7 @@ class PiecewiseLinearEmbedding(nn.Module):
 
 
 def embed_numbers(options: "EmbedsNumbers", inputs: TabularInputs, width: int) -> nn.Module:
-    """What turns the numbers of a row into vectors; without an embedding, a line."""
+    """Build the embedding of a row's numbers; `none` gives a linear embedding."""
     return EMBEDDINGS[options.numeric_embedding](options, inputs, width)
 
 

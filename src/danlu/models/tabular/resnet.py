@@ -1,4 +1,7 @@
-"""A residual network over tables (Gorishniy et al. 2021, Revisiting Deep Learning Models for Tabular Data)."""
+"""A residual network for tables.
+
+Gorishniy et al. 2021, Revisiting Deep Learning Models for Tabular Data, https://arxiv.org/abs/2106.11959.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Block(nn.Module):
-    """Normalise, widen, narrow; added to what came in."""
+    """Normalize, widen and narrow, then add the input."""
 
     def __init__(self, width: int, inner: int, dropout: float, residual_dropout: float) -> None:
         super().__init__()
@@ -31,7 +34,7 @@ class Block(nn.Module):
 
 
 class ResNetNetwork(nn.Module):
-    """numeric: [batch, numbers], categories: [batch, categories] -> [batch, outputs]."""
+    """Map numeric [batch, numbers] and categories [batch, categories] to logits [batch, outputs]."""
 
     def __init__(self, options: "ResNet", inputs: TabularInputs, outputs: int) -> None:
         super().__init__()

@@ -1,4 +1,8 @@
-"""An ensemble of perceptrons that share matrices (Gorishniy et al. 2024, TabM; Wen et al. 2020, BatchEnsemble)."""
+"""An ensemble of perceptrons that share matrices.
+
+Gorishniy et al. 2024, TabM, https://arxiv.org/abs/2410.24210; Wen et al. 2020, BatchEnsemble,
+https://arxiv.org/abs/2002.06715.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -13,10 +17,13 @@ if TYPE_CHECKING:
 
 
 class SharedLinear(nn.Module):
-    """One matrix for all members; each scales what goes in and what comes out, and has a bias of its own.
+    """Share one matrix among members; each scales inputs and outputs and has its own bias.
 
     Args:
-        signs: begin with random signs in what goes in, so that members differ from the first step; else with ones.
+        members: size of the ensemble.
+        inputs: input width.
+        outputs: output width.
+        random_signs: initialize input scales with random signs, so that members differ from the first step; else ones.
     """
 
     def __init__(self, members: int, inputs: int, outputs: int, signs: bool) -> None:
@@ -29,12 +36,12 @@ class SharedLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound).repeat(members, 1))
 
     def forward(self, values: Tensor) -> Tensor:
-        """[batch, members, inputs] -> [batch, members, outputs]."""
+        """Map [batch, members, inputs] to [batch, members, outputs]."""
         return torch.addcmul(self.bias, nn.functional.linear(values * self.scale_in, self.weight), self.scale_out)
 
 
 class OwnLinear(nn.Module):
-    """A matrix and a bias of its own for each member."""
+    """Apply a separate matrix and bias per member."""
 
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -43,13 +50,13 @@ class OwnLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(members, outputs).uniform_(-bound, bound))
 
     def forward(self, values: Tensor) -> Tensor:
-        """[batch, members, inputs] -> [batch, members, outputs]."""
+        """Map [batch, members, inputs] to [batch, members, outputs]."""
         mapped: Tensor = torch.einsum("bmi,mio->bmo", values, self.weight)
         return mapped + self.bias
 
 
 class TabMNetwork(nn.Module):
-    """numeric: [batch, numbers], categories: [batch, categories] -> [batch, members, outputs]."""
+    """Map numeric [batch, numbers] and categories [batch, categories] to logits [batch, members, outputs]."""
 
     def __init__(self, options: "TabM", inputs: TabularInputs, outputs: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A decision tree: grown by scikit-learn a level at a time, kept as arrays, read as rules."""
+"""A decision tree: fitted by scikit-learn one level at a time, kept as arrays, shown as rules."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from danlu.data.tabular.preprocessor import TabularPreprocessor
     from danlu.models.tabular.grown import Tree
 
-NO_NODE = -1  # scikit-learn's number for the children of a leaf
-MOST_CODES = 64  # of a category that a question may be about: the most frequent ones
-Asked = tuple[int, int]  # a category's position, and one of its codes
+NO_NODE = -1  # scikit-learn's id for the children of a leaf
+MOST_CODES = 64  # codes per categorical column that splits may test: the most frequent ones
+Asked = tuple[int, int]  # position of a categorical column, and one of its codes
 
 
 class TreeGrowth:
-    """Trees of one level more each round. A tree's upper levels do not change as it is grown deeper."""
+    """Fit trees of increasing depth; upper levels do not change with depth."""
 
     def __init__(self, options: "Tree", lesson: Lesson) -> None:
         self.options, self.lesson = options, lesson
@@ -63,7 +63,7 @@ class TreeGrowth:
 
 
 def frequent_codes(codes: np.ndarray) -> list[Asked]:
-    """The codes that questions may be about, of [rows, categories]."""
+    """Return the most frequent codes of each column of [rows, categories]."""
     found: list[Asked] = []
     for at in range(codes.shape[1]):
         counts = np.bincount(codes[:, at])
@@ -73,7 +73,7 @@ def frequent_codes(codes: np.ndarray) -> list[Asked]:
 
 
 def one_hot(rows: Rows, asked: list[Asked]) -> np.ndarray:
-    """Numbers, then whether a category has a code, for each that is asked for: [rows, features] float32."""
+    """Concatenate numbers and one indicator per category split, [rows, features] float32."""
     ones = np.empty((len(rows.codes), len(asked)), dtype=np.float32)
     for column, (at, code) in enumerate(asked):
         ones[:, column] = rows.codes[:, at] == code
@@ -81,7 +81,7 @@ def one_hot(rows: Rows, asked: list[Asked]) -> np.ndarray:
 
 
 def _answers(network: Trees, rows: Rows) -> np.ndarray:
-    """[rows, outputs]."""
+    """Predict rows, [rows, outputs]."""
     import torch
 
     with torch.inference_mode():
@@ -91,7 +91,7 @@ def _answers(network: Trees, rows: Rows) -> np.ndarray:
 
 
 def _grown(estimator: Any, lesson: Lesson, asked: list[Asked]) -> Grower:
-    """A tree of scikit-learn's with questions for one code as questions for a set of one category."""
+    """Convert a scikit-learn tree; indicator splits become sets of one code."""
     tree, grower = estimator.tree_, Grower(lesson.outputs)
     numbers = lesson.inputs.numeric
     values = _leaf_values(tree, lesson.outputs)
@@ -106,14 +106,14 @@ def _grown(estimator: Any, lesson: Lesson, asked: list[Asked]) -> Grower:
         else:
             category, code = asked[feature - numbers]
             words = [0] * (code // WORD) + [1 << (code % WORD)]
-            grower.choose(numbers + category, words, right, left)  # at most a half is left: the category is another
+            grower.choose(numbers + category, words, right, left)  # indicator <= 0.5 goes left: another category
     return grower
 
 
 def _leaf_values(tree: Any, outputs: int) -> np.ndarray:
-    """Means, or logarithms of the classes' shares, [nodes, outputs].
+    """Return means (regression) or log class frequencies (classification), [nodes, outputs].
 
-    One row more than there are, spread as in all rows, keeps a share from being 0.
+    One extra row with the overall class frequencies keeps frequencies above 0.
     """
     if outputs == 1:
         return np.asarray(tree.value[:, 0, :1])
@@ -125,7 +125,7 @@ def _leaf_values(tree: Any, outputs: int) -> np.ndarray:
 
 
 def rules(network: Trees, preprocessor: "TabularPreprocessor", target: Classes | Quantity) -> pl.DataFrame:
-    """A rule a leaf, as `Tree.read` describes."""
+    """Return one rule per leaf, as described in `Tree.read`."""
     found: list[tuple[str, np.ndarray]] = []
     nodes = {name: values.cpu().numpy() for name, values in network.state_dict().items()}
 
@@ -148,7 +148,7 @@ def rules(network: Trees, preprocessor: "TabularPreprocessor", target: Classes |
 
 
 def _condition(node: int, nodes: dict[str, np.ndarray], preprocessor: "TabularPreprocessor") -> tuple[str, str]:
-    """What holds on a node's left, and on its right."""
+    """Return a node's condition for its left branch and for its right branch."""
     feature, numbers = int(nodes["feature"][node]), preprocessor.inputs.numeric
     if nodes["set_size"][node]:
         category = preprocessor.embedded[feature - numbers]

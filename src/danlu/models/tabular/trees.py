@@ -1,6 +1,6 @@
-"""Trees that answer: their arrays as buffers of a torch module, so that they travel as safetensors and run anywhere.
+"""Tree ensembles as buffers of a torch module: saved as safetensors, run on any device.
 
-Who grew them does not matter here; `tree` and `boosting` make the arrays.
+`decision_tree` and `boosting` fit the trees and fill the buffers.
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-WORD = 32  # categories that one number of a set tells of
+WORD = 32  # category codes per number of a bit set
 
 
 @dataclass
 class Grower:
-    """Nodes as they are added; a node's number is its position.
+    """Collect nodes in order; a node's id is its position.
 
     Attributes:
-        width: numbers that a leaf gives.
+        width: outputs per leaf.
     """
 
     width: int
@@ -38,16 +38,19 @@ class Grower:
         return len(self.feature)
 
     def leaf(self, value: Sequence[float]) -> None:
-        """Add a node that answers; it leads to itself."""
+        """Add a leaf; its children are the leaf itself."""
         at = len(self)
         self._add(0, np.inf, True, at, at, (), value)
 
     def split(self, feature: int, threshold: float, missing_left: bool, left: int, right: int) -> None:
-        """Add a node that leads left where a feature is at most so much."""
+        """Add a node that goes left if a feature is at most the threshold."""
         self._add(feature, threshold, missing_left, left, right, (), [0.0] * self.width)
 
     def choose(self, feature: int, words: Sequence[int], left: int, right: int) -> None:
-        """Add a node that leads left where a category is in a set: bit c of the words, 32 each, is category c."""
+        """Add a node that goes left if a category is in a set.
+
+        Bit c of the words, 32 bits each, stands for code c.
+        """
         self._add(feature, np.inf, False, left, right, words or (0,), [0.0] * self.width)
 
     def _add(
@@ -71,7 +74,7 @@ class Grower:
         self.value.append(value)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What `Trees` takes."""
+        """Return the buffers of a `TreeEnsemble`."""
         numbers = {name: getattr(self, name) for name in ("feature", "left", "right", "set_start", "set_size", "roots")}
         return {
             **{name: torch.tensor(values, dtype=torch.int64) for name, values in numbers.items()},
@@ -83,20 +86,20 @@ class Grower:
 
 
 def rounded_down(thresholds: np.ndarray) -> np.ndarray:
-    """The largest float32 that is no larger: a float32 is at most the one exactly where it is at most the other."""
+    """Round thresholds down to float32, so that comparisons of float32 values do not change."""
     nearest = thresholds.astype(np.float32)
     return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
 
 
 class Trees(nn.Module):
-    """The sum of what trees say: numeric: [batch, numbers], categories: [batch, categories] -> [batch, outputs].
+    """Sum trees: numeric [batch, numbers], categories [batch, categories] -> [batch, outputs].
 
-    Features are the numbers, then the categories' codes. Of several groups, tree t adds to group t modulo groups.
+    Features are the numbers, then the category codes. With several groups, tree t adds to group t modulo groups.
 
     Args:
-        groups: how many sums there are, of `width` outputs each.
-        width: numbers that a leaf gives.
-        zero_first: put an output before these that is always 0, as the first of two classes whose log odds are summed.
+        groups: number of sums, of `width` outputs each.
+        width: outputs per leaf.
+        zero_first: prepend an output of 0, the first of two classes whose log odds are summed.
     """
 
     feature: Tensor
@@ -114,7 +117,7 @@ class Trees(nn.Module):
         super().__init__()
         self.groups, self.width, self.zero_first = groups, width, zero_first
         grower = Grower(width)
-        for at in range(groups):  # until something is put in, trees of one leaf that says nothing
+        for at in range(groups):  # placeholders: trees of a single leaf of 0
             grower.roots.append(at)
             grower.leaf([0.0] * width)
         for name, values in grower.tensors().items():
@@ -122,14 +125,14 @@ class Trees(nn.Module):
         self._look()
 
     def put(self, tensors: dict[str, Tensor]) -> None:
-        """Take on other trees."""
+        """Replace the trees."""
         device = self.value.device
         for name, values in tensors.items():
             setattr(self, name, values.to(device))
         self._look()
 
     def _look(self) -> None:
-        """See how deep the trees are, and whether any asks for sets of categories."""
+        """Measure the depth of the trees, and whether any has category splits."""
         left, right, at = (values.cpu().numpy() for values in (self.left, self.right, self.roots))
         self.depth = 0
         while True:
@@ -141,7 +144,7 @@ class Trees(nn.Module):
         self.asks_sets = bool((self.set_size > 0).any())
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        """Take trees of any number and size: how many there are is known only once they are grown."""
+        """Load trees of any number and size, which are unknown until they are fitted."""
         found = {name: state_dict.get(prefix + name) for name in self._buffers}
         self.put({name: values for name, values in found.items() if values is not None})
         super()._load_from_state_dict(state_dict, prefix, *others)
@@ -164,7 +167,7 @@ class Trees(nn.Module):
         return torch.cat([torch.zeros_like(sums[:, :1]), sums], dim=1) if self.zero_first else sums
 
     def _in_set(self, seen: Tensor, at: Tensor, size: Tensor) -> Tensor:
-        """Whether categories are in the sets of nodes, [batch, trees]."""
+        """Return whether categories are in the nodes' sets, [batch, trees]."""
         code = seen.nan_to_num(-1.0).long()
         word = torch.div(code, WORD, rounding_mode="floor")
         there = (code >= 0) & (word < size)
