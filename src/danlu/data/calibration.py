@@ -1,7 +1,7 @@
-"""What is done to a classifier's probabilities so that they mean what they say.
+"""Targets: answers -> tensors, a model's outputs -> readable predictions, and the calibration of probabilities.
 
-Fitted on validation by evaluation, kept in the bundle, applied to every answer. In: probabilities [samples, classes].
-Out: the same, calibrated, float32.
+Labels and statistics are fitted on the training split, calibration on validation by `danlu.evaluation`; both are kept
+as plain data in the bundle.
 """
 
 from typing import Annotated, Literal
@@ -13,13 +13,16 @@ from danlu.core.component import Frozen
 
 
 class Temperature(Frozen):
-    """Logits divided by one number (Guo et al. 2017): changes how sure the model is, never what it answers."""
+    """Divide logits by a temperature (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+
+    Changes the confidence of a prediction, never the prediction.
+    """
 
     method: Literal["temperature"] = "temperature"
     temperature: PositiveFloat
 
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
-        """[samples, classes] -> the same."""
+        """Calibrate probabilities, [samples, classes] -> the same."""
         smallest = float(np.finfo(np.float32).smallest_subnormal)
         logits = np.log(np.maximum(probabilities.astype(np.float64), smallest)) / self.temperature
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -27,10 +30,10 @@ class Temperature(Frozen):
 
 
 class Isotonic(Frozen):
-    """A rising curve from given to true probability (Zadrozny and Elkan 2002).
+    """Map probabilities by a rising curve (Zadrozny and Elkan 2002, https://doi.org/10.1145/775047.775151).
 
     Attributes:
-        given, true: the corners of one curve a class; of two classes, of the second alone.
+        given, true: the points of one curve per class; of two classes, of the second alone.
     """
 
     method: Literal["isotonic"] = "isotonic"
@@ -38,7 +41,10 @@ class Isotonic(Frozen):
     true: tuple[tuple[float, ...], ...]
 
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
-        """[samples, classes] -> the same; the classes' curves are brought to a sum of 1."""
+        """Calibrate probabilities, [samples, classes] -> the same.
+
+        The classes' curves are normalised to a sum of 1.
+        """
         columns = probabilities[:, 1:] if len(self.given) == 1 else probabilities
         curves = zip(columns.T, self.given, self.true, strict=True)
         found = np.stack([np.interp(column, given, true) for column, given, true in curves], axis=1)

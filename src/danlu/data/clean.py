@@ -1,7 +1,7 @@
-"""Rows that are left out, each with its reason: repetitions, gaps, no answer, outliers among the training rows.
+"""Remove invalid rows, each with its reason: duplicates, missing values, no label, outliers among the training rows.
 
-What only looks at a row itself, or at rows equal to it, happens before the split; what has to be learned (outliers)
-happens after it, on the training split alone. Values are mended by the preprocessors, never here.
+What looks only at a row itself, or at rows equal to it, happens before the split; what has to be learned (outliers)
+happens after it, on the training split alone. Values are changed by the preprocessors, never here.
 """
 
 from abc import abstractmethod
@@ -32,15 +32,15 @@ Rows = np.ndarray
 
 
 class Duplicates(Component):
-    """What is done about rows that repeat an earlier one."""
+    """Handle rows that repeat an earlier one."""
 
     @abstractmethod
     def repeated(self, dataset: Dataset, rows: Rows) -> Rows:
-        """Which of `rows` (positions in the frame) repeat one that stands before them in `rows`, [repeated]."""
+        """Return which of `rows` (positions in the frame) repeat an earlier one, [repeated]."""
 
 
 class Keep(Duplicates):
-    """Repetitions stay."""
+    """Keep duplicates."""
 
     name: Literal["keep"] = "keep"
 
@@ -49,7 +49,7 @@ class Keep(Duplicates):
 
 
 class DropExact(Duplicates):
-    """A row equal to an earlier one in every used column and the target is left out."""
+    """Drop rows equal to an earlier one in every used column and the target."""
 
     name: Literal["drop"] = "drop"
 
@@ -61,10 +61,10 @@ class DropExact(Duplicates):
 
 
 class DropNear(Duplicates):
-    """A text or image that is nearly the same as an earlier one is left out.
+    """Drop texts or images that are nearly the same as an earlier one.
 
     Attributes:
-        similarity: from which two texts (shared character sequences) or images (bits of a perceptual hash) are copies.
+        similarity: from which texts (shared character n-grams) or images (bits of a perceptual hash) count as copies.
     """
 
     name: Literal["near"] = "near"
@@ -86,7 +86,7 @@ DUPLICATES: dict[str, type[Component]] = {"keep": Keep, "drop": DropExact, "near
 
 
 def first_of_equals(table: Table, rows: Rows) -> np.ndarray:
-    """Which of some rows are the first with their values, [rows] bool.
+    """Return which of some rows are the first with their values, [rows] bool.
 
     A 64-bit hash finds the candidates; only rows whose hash occurs again are read and compared in full.
     """
@@ -101,19 +101,22 @@ def first_of_equals(table: Table, rows: Rows) -> np.ndarray:
 
 
 def count_reasons(dropped: pl.DataFrame) -> dict[str, int]:
-    """How many rows were left out for each kind of reason, the most frequent first; what follows a colon is detail."""
+    """Count the removed rows by kind of reason, the most frequent first.
+
+    Text after a colon in a reason is detail and is left out.
+    """
     kinds = dropped["reason"].str.split(": ").list.first().alias("kind")
     return dict(kinds.value_counts(sort=True).rows())
 
 
 def in_words(dropped: pl.DataFrame) -> str:
-    """The same as words: `12 repeat an earlier row, 3 a missing value`."""
+    """Summarize the removed rows: `12 repeat an earlier row, 3 a missing value`."""
     return ", ".join(f"{count:,} {kind}" for kind, count in count_reasons(dropped).items())
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """Which rows of a dataset remain.
+    """Hold which rows of a dataset remain.
 
     Attributes:
         kept: positions in the dataset's frame, ascending.
@@ -125,9 +128,9 @@ class Cleaned:
 
 
 def clean_rows(dataset: Dataset, options: Clean, split: Split) -> Cleaned:
-    """Leave out rows before the split.
+    """Remove rows before the split.
 
-    Where a column says the split, of equal rows the one that trains stays: were it left out for a test row that stands
+    Where a column says the split, of equal rows the one that trains stays: were it removed for a test row that stands
     before it, the test rows would decide what is learned.
 
     Args:
@@ -174,7 +177,9 @@ def clean_rows(dataset: Dataset, options: Clean, split: Split) -> Cleaned:
 def drop_outliers(
     splits: Splits, dataset: Dataset, options: Outliers | None, seed: Seed
 ) -> tuple[Splits, pl.DataFrame]:
-    """Leave outliers out of the training split, as judged by itself; validation and test stay whole.
+    """Remove outliers from the training split, with limits from itself alone.
+
+    Validation and test stay whole.
 
     Returns:
         the splits, and the rows left out with the reason.
@@ -196,7 +201,7 @@ def drop_outliers(
 
 
 def _far(train: Part, dataset: Dataset, options: Outliers, seed: Seed) -> tuple[np.ndarray, np.ndarray]:
-    """Which training rows are outliers, [rows] bool, and why, [rows]."""
+    """Return which training rows are outliers, [rows] bool, and why, [rows]."""
     names = [column.name for column in dataset.used if column.type == "number"]
     far = np.zeros(len(train), dtype=bool)
     reasons = np.full(len(train), "", dtype=object)

@@ -1,4 +1,4 @@
-"""What each column of a table is (number, category, datetime, text, image, identifier), with the reason.
+"""Infer each column's type (number, category, datetime, text, image, identifier), with the reason.
 
 Only looks; changes nothing. A recipe's `data.columns` overrides every guess made here.
 """
@@ -28,7 +28,7 @@ CHARACTERS_OF_TEXT = 16.0  # ... or, in languages written without spaces, more c
 
 
 class Column(Frozen):
-    """One column: its type, why, and whether the model uses it."""
+    """Describe one column: its type, why, and whether the model uses it."""
 
     name: str
     type: str
@@ -39,11 +39,11 @@ class Column(Frozen):
 
 
 def infer_columns(frame: Table, overrides: Mapping[str, str], origin: str) -> tuple[Column, ...]:
-    """Find out what every column is.
+    """Infer the type of every column.
 
     Args:
         frame: the rows as they were read.
-        overrides: types said in the recipe; `drop` leaves a column out.
+        overrides: types given in the recipe; `drop` leaves a column out.
         origin: where the frame came from, for errors.
 
     Raises:
@@ -54,9 +54,9 @@ def infer_columns(frame: Table, overrides: Mapping[str, str], origin: str) -> tu
 
 
 def _distinct(frame: Table) -> dict[str, int]:
-    """How many different values each column has, missing ones aside; estimated where there are very many rows.
+    """Count the distinct values of each column, missing ones aside; estimate in very large tables.
 
-    Identifiers are told by an exact count, so whatever may be one is counted again.
+    Identifiers are recognised by an exact count, so columns that may be one are counted again.
     """
     countable = [name for name, dtype in frame.schema.items() if dtype not in (pl.Object, pl.Binary)]
     if frame.height <= COUNTED_ROWS:
@@ -74,10 +74,10 @@ def _distinct(frame: Table) -> dict[str, int]:
 
 
 def _counted(frame: Table, names: Sequence[str], count: Callable[[pl.Expr], pl.Expr]) -> dict[str, int]:
-    """A count of the values of some columns that are there.
+    """Count the values of some columns that are present.
 
-    Of a table that is not held, column by column: polars counts by holding what it counts, so all columns together
-    would be the whole table.
+    A table on disk is counted column by column: polars counts by holding what it counts, so all columns together would
+    be the whole table.
     """
     together = [[name] for name in names] if isinstance(frame, DiskFrame) else [names] if names else []
     counts: dict[str, int] = {}
@@ -100,7 +100,7 @@ def _infer(values: pl.Series, unique: int, said: str | None, origin: str) -> Col
 
 
 def _look(values: pl.Series, present: pl.Series, unique: int, origin: str) -> tuple[str, str, bool]:
-    """Type, reason and use of a column that the recipe does not speak of."""
+    """Infer type, reason and use of a column that the recipe does not mention."""
     if len(present) == 0:
         return "category", reason("empty"), False
     if values.dtype == pl.Binary:
@@ -131,7 +131,7 @@ def _look_at_numbers(values: pl.Series, present: pl.Series, unique: int) -> tupl
 
 
 def _infer_words(present: pl.Series, unique: int, origin: str) -> tuple[str, str, bool]:
-    """Type, reason and use of a column of words."""
+    """Infer type, reason and use of a column of strings."""
     words = present.unique(maintain_order=True) if unique < len(present) // 2 else present
     _refuse_mixture(present, words, origin)
     if words.str.strip_chars().cast(pl.Float64, strict=False).null_count() == 0:
@@ -162,16 +162,18 @@ def _infer_words(present: pl.Series, unique: int, origin: str) -> tuple[str, str
 
 
 def _unspaced(present: pl.Series) -> bool:
-    """Whether most values hold Chinese, Japanese or Korean characters."""
+    """Return whether most values hold Chinese, Japanese or Korean characters."""
     return float(present.str.contains(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]").mean() or 0) > 0.5  # type: ignore[arg-type]
 
 
 def _refuse_mixture(present: pl.Series, words: pl.Series, origin: str) -> None:
-    """Raise DataError where most values are numbers and some are not: a silent category of them would be wrong.
+    """Raise DataError where most values are numbers and some are not.
+
+    Silently treating them as a category would be wrong.
 
     Args:
         present: the values.
-        words: the same without repetitions, which is quicker to look through.
+        words: the same without repetitions, which is quicker to search.
     """
     odd = words.filter(words.str.strip_chars().cast(pl.Float64, strict=False).is_null())
     if len(odd) in (0, len(words)):
@@ -189,13 +191,13 @@ def _refuse_mixture(present: pl.Series, words: pl.Series, origin: str) -> None:
 
 
 def missing_values(values: pl.Series) -> np.ndarray:
-    """Which values are missing, NaN included, [rows] bool."""
+    """Return which values are missing, NaN included, [rows] bool."""
     absent = values.is_null()
     return (absent | values.is_nan().fill_null(True) if values.dtype.is_float() else absent).to_numpy()
 
 
 def date_format(values: pl.Series) -> str | None:
-    """The one format that all words that are present are dates in; None where there is no such format."""
+    """Return the one date format that all present strings have, or None."""
     first = values.drop_nulls().head(1)
     for form in DATE_FORMATS:
         if first.str.strptime(pl.Datetime("us"), form, strict=False).null_count():
@@ -206,7 +208,7 @@ def date_format(values: pl.Series) -> str | None:
 
 
 def _counts_rows(values: pl.Series) -> bool:
-    """Whether a column is 0, 1, 2 … or 1, 2, 3 …: a row number."""
+    """Return whether a column counts rows: 0, 1, 2 … or 1, 2, 3 …."""
     if not values.dtype.is_integer() or len(values) < 20 or values[0] not in (0, 1):
         return False
     return bool((values.diff().drop_nulls() == 1).all())

@@ -1,6 +1,6 @@
 """A frame with its meaning: kind of data, task, target, and the columns a model is given.
 
-In: a Source and the recipe's `data` section. Out: a Dataset, or a DataError that says what is wrong with the data.
+In: RawData and the recipe's `data` section. Out: a Dataset, or a DataError that says what is wrong with the data.
 """
 
 from collections.abc import Sequence
@@ -29,14 +29,14 @@ CLASSES_OF_INTEGERS = 20  # a whole-number target with more different values tha
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a recipe's `data` section means, before anything is split or learned.
+    """Hold the data and its meaning, before anything is split or learned.
 
     Attributes:
-        frame: one sample a row.
+        frame: one sample per row.
         columns: every column but the target, with its type and the reason.
         kind: which preparation and which models fit.
-        task: what is predicted; `task_reason` says how that is known.
-        target: the column to predict, of several labels their JSON text; None for language modelling.
+        task: what is predicted; `task_reason` says why.
+        target: the column to predict (JSON text where rows have several labels); None for language modelling.
         origin: how errors name the data.
         folder: what relative image paths are relative to.
     """
@@ -62,11 +62,11 @@ class Dataset:
 
 
 def open_dataset(section: Data, dealing: Sequence[str] = ()) -> Dataset:
-    """Read the data and find out what it is.
+    """Read the data and infer its meaning.
 
     Args:
         section: the recipe's.
-        dealing: columns that deal rows out into folds; like those that decide the split, they are no features.
+        fold_columns: columns that assign rows to folds; like those that decide the split, they are not features.
 
     Raises:
         DataError: the data is missing, unreadable, or contradicts the recipe.
@@ -75,10 +75,10 @@ def open_dataset(section: Data, dealing: Sequence[str] = ()) -> Dataset:
 
 
 def interpret(source: Source, section: Data, dealing: Sequence[str] = ()) -> Dataset:
-    """Give a source its meaning.
+    """Infer the meaning of raw data.
 
     Raises:
-        DataError: a named column does not exist, the target is unusable, or a column is of mixed types.
+        DataError: a named column does not exist, the target is unusable, or a column has mixed types.
     """
     source = as_tagged(as_chats(source, section), section)
     _refuse_patterns(source)
@@ -103,26 +103,29 @@ def interpret(source: Source, section: Data, dealing: Sequence[str] = ()) -> Dat
 
 
 def _types(section: Data) -> dict[str, str]:
-    """The columns whose type the recipe says."""
+    """Return the columns whose type the recipe gives."""
     said = {name: section.options_of(name).type for name in section.columns}
     return {name: kind for name, kind in said.items() if kind is not None}
 
 
 def _refuse_patterns(source: Source) -> None:
-    """A name that polars reads as a pattern would stand for other columns too."""
+    """Raise DataError for column names that polars would read as patterns.
+
+    Such a name would stand for other columns too.
+    """
     for name in source.frame.columns:
         if name == "*" or (name.startswith("^") and name.endswith("$")):
             raise DataError(f"{source.origin}: the column name {name!r} is a pattern for several columns; rename it")
 
 
 def _split_columns(section: Data) -> list[str]:
-    """The columns that decide the split; they are not given to the model."""
+    """Return the columns that decide the split; they are not given to the model."""
     column = getattr(section.split.by, "column", None)
     return [column] if column else []
 
 
 def _choose(columns: tuple[Column, ...], section: Data, source: Source, helpers: set[str]) -> tuple[Column, ...]:
-    """Apply what the recipe says of single columns: the text, the image, those that decide the split."""
+    """Apply the recipe's options of the text, the image and the splitting columns."""
     chosen: list[Column] = []
     for column in columns:
         if column.name == section.text:
@@ -144,7 +147,7 @@ def _choose(columns: tuple[Column, ...], section: Data, source: Source, helpers:
 
 
 def _kind(columns: tuple[Column, ...], section: Data, source: Source) -> tuple[Kind, tuple[Column, ...]]:
-    """The kind of data, and the columns with those it cannot use marked so."""
+    """Return the kind of data, and the columns with those it cannot use marked unused."""
     if source.layout == "chat":
         return "chat", _only(columns, (MESSAGES,), reason("only-messages"))
     if source.layout == "preference":
@@ -181,7 +184,10 @@ def _only(columns: tuple[Column, ...], names: tuple[str, ...], why: str) -> tupl
 
 
 def _task(source: Source, target: str | None, section: Data, kind: Kind, several: str | None) -> tuple[Task, str]:
-    """The task and why; `several` says how it is known that a row has several labels."""
+    """Return the task and the reason.
+
+    `several` is the reason to expect several labels per row.
+    """
     if kind == "preference":
         return "preference", reason("said" if section.task else "task.pairs")
     if kind == "words":
@@ -206,7 +212,7 @@ def _task(source: Source, target: str | None, section: Data, kind: Kind, several
 
 
 def _inferred(values: pl.Series, origin: str) -> tuple[Task, str]:
-    """The task that a target's values suggest, and why."""
+    """Infer the task from a target's values, with the reason."""
     distinct = values.n_unique()
     if not values.dtype.is_numeric():
         if distinct > max(CLASSES_OF_INTEGERS, len(values) // 2):
@@ -222,7 +228,7 @@ def _inferred(values: pl.Series, origin: str) -> tuple[Task, str]:
 
 
 def _answers(values: pl.Series, origin: str, section: Data) -> pl.Series:
-    """The target's values without the missing ones, which there may be only where the recipe says so.
+    """Return the target's values without missing ones, which the recipe must allow.
 
     Raises:
         DataError: nothing can be learned from them.

@@ -1,6 +1,6 @@
-"""A look at separated values before they are read: what separates them, and what a reader would change in silence.
+"""Sniff how a file separates its values before it is read, and refuse what a reader would change silently.
 
-Short rows filled up with missing values, names repeated in the header, blank lines: each is right or refused here.
+Short rows filled up with missing values, names repeated in the header, blank lines: each is accepted or refused here.
 """
 
 import csv
@@ -23,13 +23,13 @@ BLOCK = 1 << 24
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file separates its values.
+    """Hold how a file separates its values.
 
     Attributes:
         separator: one character.
-        line_end: one character; a carriage return before a line feed needs no mention.
-        names: of the columns, as the header has them.
-        blank_lines: whether a line may hold nothing at all.
+        line_end: one character; a carriage return before a line feed is implied.
+        names: column names, as in the header.
+        blank_lines: whether a line may be empty.
     """
 
     separator: str
@@ -39,14 +39,14 @@ class Dialect:
 
 
 def look(path: Path, separator: str | None = None) -> Dialect:
-    """Find out how a file separates its values.
+    """Detect how a file separates its values.
 
     Args:
         path: plain or gzipped.
-        separator: where it is known; else the character that the header has most of.
+        separator: if known; else the most frequent candidate in the header.
 
     Raises:
-        DataError: the header names two columns alike.
+        DataError: the header repeats a column name.
         UnicodeDecodeError: the header is not UTF-8.
     """
     with _open(path) as file:
@@ -63,7 +63,7 @@ def look(path: Path, separator: str | None = None) -> Dialect:
 
 
 def refuse_uneven_rows(path: Path, dialect: Dialect) -> None:
-    """Raise DataError at the first row with more or fewer values than the header has names.
+    """Raise DataError at the first row with more or fewer values than the header.
 
     Rows of very large files are not counted one by one; there, missing values at a row's end stay missing values.
     """
@@ -84,10 +84,10 @@ def refuse_uneven_rows(path: Path, dialect: Dialect) -> None:
 
 
 def _until_unreadable(lines: "Reader", path: Path) -> Iterator[list[str]]:
-    """The rows that Python's reader makes of lines.
+    """Yield the rows that Python's csv reader parses from lines.
 
     Raises:
-        DataError: a row holds a carriage return that is no line end of this file.
+        DataError: a row holds a carriage return that is not a line end of this file.
     """
     try:
         yield from lines

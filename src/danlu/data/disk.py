@@ -1,4 +1,4 @@
-"""A table too large to be held: it stands in a file, and its columns and rows are read when they are asked for."""
+"""Frames in memory or on disk: a table too large for memory stays in a file, read by columns and rows on demand."""
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -16,10 +16,12 @@ SAMPLED_ROWS = 256  # tell how many bytes a row takes
 
 
 class DiskFrame:
-    """What the rest of `data` needs of a frame, over a scan; offers no more, so that nothing holds all of it unawares.
+    """Offer the few frame operations that `data` needs, over a lazy scan.
+
+    It offers no more, so that nothing loads all of it unawares.
 
     Attributes:
-        height: rows.
+        height: number of rows.
         schema: column names and types.
     """
 
@@ -30,19 +32,19 @@ class DiskFrame:
 
     @property
     def columns(self) -> list[str]:
-        """The names of the columns."""
+        """The column names."""
         return self.schema.names()
 
     def lazy(self) -> pl.LazyFrame:
-        """The scan, for statistics that polars streams."""
+        """Return the scan, for statistics that polars streams."""
         return self._scan
 
     def select(self, names: Iterable[str]) -> "DiskFrame":
-        """Some of the columns, still on the disk."""
+        """Select some columns, still on disk."""
         return DiskFrame(self._scan.select(list(names)), self.height)
 
     def __getitem__(self, name: str) -> pl.Series:
-        """One column, read whole."""
+        """Read one column whole."""
         return self._scan.select(name).collect(engine="streaming").to_series().rechunk()
 
     @cached_property
@@ -51,7 +53,7 @@ class DiskFrame:
         return rows_within(self._scan, WINDOW_BYTES)
 
     def rows(self, rows: np.ndarray) -> pl.DataFrame:
-        """Some rows, in the order given, [rows]; read window by window."""
+        """Read some rows in the given order, [rows], window by window."""
         if len(rows) == 0:
             return self._scan.head(0).collect()
         order = np.argsort(rows, kind="stable")
@@ -76,19 +78,25 @@ Table = pl.DataFrame | DiskFrame
 
 
 def rows_within(table: pl.LazyFrame, size: int, most: int | None = MOST_ROWS) -> int:
-    """How many rows of a table take about `size` bytes, judged by its first ones; at least one and at most `most`."""
+    """Return how many rows take about `size` bytes, estimated from the first ones.
+
+    At least one and at most `most`.
+    """
     sample = table.head(SAMPLED_ROWS).collect()
     rows = max(1, size * sample.height // max(1, int(sample.estimated_size())))
     return rows if most is None else min(rows, most)
 
 
 def threads_for(table: Table) -> int:
-    """How many parts of a table are worked on at once: of one that is not held, no more than one is in memory."""
+    """Return how many parts of a table to process in parallel.
+
+    One where it is on disk: no more than one part is then in memory.
+    """
     return 1 if isinstance(table, DiskFrame) else min(usable_cores(), MOST_THREADS)
 
 
 def row_hashes(table: Table, names: Sequence[str]) -> np.ndarray:
-    """A number for each row that is the same for equal values of some columns, [rows] uint64; read window by window."""
+    """Hash each row's values of some columns, [rows] uint64, window by window."""
     chosen = table.lazy().select(list(names))
     size = rows_within(chosen, WINDOW_BYTES)
     starts = range(0, table.height, size)
@@ -99,22 +107,22 @@ def row_hashes(table: Table, names: Sequence[str]) -> np.ndarray:
 
 
 def among(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which hashes occur among others, [hashes] bool."""
+    """Return which hashes occur among others, [hashes] bool."""
     return pl.Series(hashes).is_in(pl.Series(others).implode()).to_numpy()
 
 
 def repeated(hashes: np.ndarray) -> np.ndarray:
-    """Which hashes occur more than once, [hashes] bool."""
+    """Return which hashes occur more than once, [hashes] bool."""
     ordered = np.sort(hashes)
     return among(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
 
 
 def as_floats(table: Table, name: str) -> Table:
-    """The table with one column as floating-point numbers."""
+    """Cast one column of a table to floating-point numbers."""
     changed = table.lazy().with_columns(pl.col(name).cast(pl.Float64))
     return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
 
 
 def take_rows(table: Table, rows: np.ndarray) -> pl.DataFrame:
-    """Some rows of a table, in the order given."""
+    """Select some rows of a table, in the given order."""
     return table[rows] if isinstance(table, pl.DataFrame) else table.rows(rows)

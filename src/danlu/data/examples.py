@@ -1,6 +1,7 @@
-"""Prepared samples, and any selection of them as model inputs.
+"""Prepared samples, and the training batches made of them: which rows, prepared, randomly transformed, on the device.
 
-In: what a preprocessor made. Out: `{input name: tensor}`. Which rows training takes when is decided in `feed`.
+In: the output of a preprocessor, and each epoch's order of rows. Out: `{input name: tensor}` and Batches. An epoch's
+rows and each row's transforms are a function of (seed, epoch, row), so any batch can be reproduced.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -26,34 +27,34 @@ PINNED_FOR = ("cuda", "xpu")  # copies to these from pinned memory need nobody t
 
 
 class Feature(Protocol):
-    """One or more model inputs of every sample; `take` makes their batch."""
+    """Provide one or more model inputs of every sample; `take` makes a batch."""
 
     def __len__(self) -> int: ...
 
     def take(self, rows: np.ndarray, epoch: int | None = None) -> Tensors:
-        """The inputs of some samples.
+        """Return the inputs of some samples.
 
         Args:
             rows: positions, [batch]; of n samples, row + k * n is the k-th repetition of a row in an epoch.
-            epoch: of training, for features that change their samples at random; None takes them as they are.
+            epoch: of training, for columns with random transforms; None takes the samples as they are.
         """
 
 
 @runtime_checkable
 class Settling(Feature, Protocol):
-    """A feature whose batches cost the host work, such as decoding; they are made ahead of their use."""
+    """Provide inputs whose batches cost CPU work, such as decoding; they are prefetched."""
 
     def settle(self, device: "torch.device", threads: int) -> Feature:
-        """The same samples where that work is least: done once and kept, on the device where they fit.
+        """Return the same samples with that work done once, on the device where they fit.
 
         Args:
-            device: where batches are wanted.
-            threads: how many do the work that is left for every batch.
+            device: where batches are needed.
+            threads: how many do the work that remains for every batch.
         """
 
 
 def fits(size_bytes: int, device: "torch.device") -> bool:
-    """Whether an accelerator has room for so much data beside a model; never so for the CPU."""
+    """Return whether an accelerator has room for data beside a model; False for the CPU."""
     if device.type == "cpu":
         return False
     free = accelerator_of(device).free_bytes()
@@ -62,7 +63,7 @@ def fits(size_bytes: int, device: "torch.device") -> bool:
 
 @dataclass(frozen=True)
 class Dense:
-    """An input that is one tensor with the samples along its first dimension."""
+    """Provide an input that is one tensor with samples along its first dimension."""
 
     name: str
     values: "torch.Tensor"
@@ -76,25 +77,25 @@ class Dense:
         return {self.name: self.pick(torch.from_numpy(rows % len(self)).to(self.values.device))}
 
     def pick(self, positions: "torch.Tensor") -> "torch.Tensor":
-        """Some samples by their positions, [batch], on the device of the values.
+        """Gather samples by position, [batch], on the device of the values.
 
-        Of tables index_select is the faster; of images only indexing keeps the layout.
+        index_select is faster for tables; only indexing keeps the memory layout of images.
         """
         return self.values.index_select(0, positions) if self.values.dim() <= 2 else self.values[positions]
 
     def settle(self, device: "torch.device", threads: int | None = None) -> "Dense":
-        """The same input on the device, where it fits."""
+        """Move the input to the device, if it fits."""
         return replace(self, values=_near(self.values, device))
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Samples ready for a model.
+    """Hold samples ready for a model.
 
     Attributes:
-        features: the inputs.
-        target: the answers, [samples]; None when only predictions are wanted, or when a feature gives them.
-        threads: that make batches; as many as cores, when left out. What a batch holds does not depend on it.
+        columns: the inputs.
+        target: the labels, [samples]; None when only predictions are needed, or when a column provides them.
+        threads: that make batches; one per core by default. A batch's contents do not depend on it.
     """
 
     features: tuple[Feature, ...]
@@ -107,10 +108,10 @@ class Examples:
     def take(
         self, rows: np.ndarray, device: "torch.device", epoch: int | None = None
     ) -> "tuple[Tensors, torch.Tensor | None]":
-        """A batch on the device: inputs by name, and the answers.
+        """Return a batch on the device: inputs by name, and the targets.
 
         Args:
-            rows: positions, [batch], repetitions numbered as for features.
+            rows: positions, [batch], repetitions numbered as for columns.
             epoch: of training; None takes the samples as they are.
         """
         import torch
@@ -129,11 +130,11 @@ class Examples:
         return brought, None if target is None else bring(target, device)
 
     def settle(self, device: "torch.device", threads: int | None = None) -> "Examples":
-        """The same samples as near to the device as they fit, with all work that is the same every epoch done.
+        """Cache all work that is the same every epoch, on the device where it fits.
 
         Args:
-            device: where batches are wanted.
-            threads: that make batches, where that is more than picking rows; as many as cores, when left out.
+            device: where batches are needed.
+            threads: that make batches, where that is more than gathering rows; one per core by default.
         """
         work = threads or usable_cores()
         features = tuple(f.settle(device, work) if isinstance(f, Settling) else f for f in self.features)
@@ -141,13 +142,16 @@ class Examples:
 
     @property
     def worth_making_ahead(self) -> bool:
-        """Whether making a batch costs the host more than picking rows of a tensor."""
+        """Whether batches are made ahead in threads, because making one costs CPU work."""
         return any(isinstance(feature, Settling) and not isinstance(feature, Dense) for feature in self.features)
 
     def in_order(
         self, size: int, device: "torch.device"
     ) -> "Iterator[tuple[np.ndarray, Tensors, torch.Tensor | None]]":
-        """Rows, inputs and answers of all samples as they are, batch by batch on the device."""
+        """Yield rows, inputs and targets of all samples in order, batch by batch.
+
+        They are on the device.
+        """
 
         def make(rows: np.ndarray) -> "tuple[np.ndarray, Tensors, torch.Tensor | None]":
             return rows, *self.take(rows, device)
@@ -155,14 +159,17 @@ class Examples:
         return self.made(make, ordered_batches(len(self), size))
 
     def made(self, make: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """What `make` makes of items, in order; ahead of its use where that is work for the host."""
+        """Map `make` over items in order; prefetch in threads if it is CPU work."""
         if not self.worth_making_ahead:
             return map(make, items)
         return ahead(make, items, batches_side_by_side(self.threads or usable_cores()))
 
 
 def bring(values: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
-    """A tensor on the device. On its way to a card it is pinned, so that nobody waits for what the card does before."""
+    """Move a tensor to the device.
+
+    From the CPU to an accelerator it is pinned, so that the copy does not wait for earlier work there.
+    """
     if device.type in PINNED_FOR and values.device.type == "cpu":
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)
@@ -173,6 +180,6 @@ def _near(values: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
 
 
 def ordered_batches(count: int, size: int) -> Iterator[np.ndarray]:
-    """All rows in order."""
+    """Yield all rows in order, in batches."""
     for start in range(0, count, size):
         yield np.arange(start, min(start + size, count))

@@ -1,6 +1,6 @@
-"""Training batches, one after the other: which rows, prepared, changed at random, on the device.
+"""Training batches, one after the other: which rows, prepared, randomly transformed, on the device.
 
-Which rows an epoch takes and what becomes of each is a function of (seed, epoch, row), so any batch can be had again.
+An epoch's rows and each row's transforms are a function of (seed, epoch, row), so any batch can be reproduced.
 """
 
 import itertools
@@ -24,15 +24,15 @@ Order = Callable[[int], np.ndarray]
 
 @dataclass(frozen=True)
 class Batch:
-    """Some training samples on the device.
+    """Hold some training samples on the device.
 
     Attributes:
         inputs: model inputs by name.
-        target: the answers, [batch], or where samples are mixed the share of each class, [batch, classes].
-        rows: positions as the order gives them, [batch]; a repeated row has another number each time.
-        epoch: counted from 0; with the row it decides every random change.
-        whole: samples of the batch that all processes take together; 0 where this is all of it.
-        stands_in: whether its one sample counts for nothing, and is there since every process must take a step.
+        target: the labels, [batch], or where samples are mixed the share of each class, [batch, classes].
+        rows: positions as the order gives them, [batch]; repetitions of a row have different numbers.
+        epoch: counted from 0; with the row it decides every random transform.
+        global_batch_size: samples of the batch over all processes; 0 where this is all of it.
+        is_dummy: whether its one sample is not counted, and only lets this process take part in the step.
     """
 
     inputs: Tensors
@@ -44,29 +44,29 @@ class Batch:
 
     @property
     def samples(self) -> int:
-        """Samples of the optimizer step."""
+        """The number of samples in the optimizer step."""
         return self.whole or len(self.rows)
 
 
 class Change(Protocol):
-    """A random change of a whole batch on the device."""
+    """Transform a whole batch at random on the device."""
 
     def __call__(self, batch: Batch, take: Callable[[np.ndarray], Batch]) -> Batch:
-        """Change a batch.
+        """Transform a batch.
 
         Args:
-            batch: as the change before left it.
-            take: gives other rows of the same epoch, likewise changed so far; for changes that mix samples.
+            batch: the output of the transform before.
+            take: returns other rows of the same epoch with the same earlier transforms; for mixing samples.
         """
 
 
 def shuffled(count: int, seed: Seed) -> Order:
-    """Every row once an epoch, in an order of its own."""
+    """Return an order that takes every row once per epoch, shuffled."""
     return lambda epoch: np.random.default_rng(seed.derive("order", epoch).value).permutation(count)
 
 
 def repeats_apart(rows: np.ndarray, count: int) -> np.ndarray:
-    """Give rows that an epoch takes more than once other numbers, so that each time they are changed differently.
+    """Give repeated rows of an epoch different numbers, so each is transformed differently.
 
     Args:
         rows: positions among `count` rows, [taken].
@@ -85,13 +85,13 @@ def repeats_apart(rows: np.ndarray, count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Feed:
-    """What the training loop is fed with.
+    """Yield the training batches of the loop.
 
     Attributes:
-        examples: the training split, prepared and balanced.
+        dataset: the training split, prepared and balanced.
         order: the rows of each epoch.
-        length: how many rows an epoch takes.
-        changes: random changes on the device, in order.
+        epoch_length: how many rows an epoch takes.
+        transforms: random transforms on the device, in order.
     """
 
     examples: Examples
@@ -100,13 +100,13 @@ class Feed:
     changes: tuple[Change, ...] = ()
 
     def batches(self, size: int, device: "torch.device", first: int = 0, team: Team = ALONE) -> Iterator[Batch]:
-        """The batches of epoch after epoch, without end.
+        """Yield the batches of epoch after epoch, without end.
 
         Args:
-            size: samples a batch, of all processes together.
-            device: where they are wanted.
-            first: batches left out at the beginning, as a run that goes on has had them.
-            team: each process gets its share of every batch; one for which nothing is left a sample that stands in.
+            size: global batch size, over all processes.
+            device: where batches are needed.
+            first: batches to skip at the beginning, which a resumed run has had already.
+            team: each process gets its share of every batch, or a dummy sample where none is left.
         """
 
         def make(chosen: tuple[int, np.ndarray]) -> Batch:
@@ -121,7 +121,7 @@ class Feed:
             yield self._change(batch, self.changes, device)
 
     def _rows(self, size: int, first: int) -> Iterator[tuple[int, np.ndarray]]:
-        """The epoch and the rows of one batch after the other."""
+        """Yield the epoch and the rows of one batch after the other."""
         bounds = batch_bounds(self.length, size)
         begun, left_out = divmod(first, len(bounds))
         for epoch in itertools.count(begun):
@@ -131,7 +131,7 @@ class Feed:
             left_out = 0
 
     def take(self, rows: np.ndarray, epoch: int, device: "torch.device", changed: int | None = None) -> Batch:
-        """Some rows as they are in an epoch, after the first `changed` changes (all, when left out)."""
+        """Return some rows of an epoch, after the first `changed` transforms (all by default)."""
         inputs, target = self.examples.take(rows, device, epoch)
         assert target is not None
         return self._change(Batch(inputs, target, rows, epoch), self.changes[:changed], device)
@@ -143,9 +143,9 @@ class Feed:
 
 
 def batch_bounds(count: int, size: int) -> list[tuple[int, int]]:
-    """Where the batches of an epoch begin and end.
+    """Return the start and end of each batch of an epoch.
 
-    A last batch of one row is left out: batch normalisation has no variance to divide by there.
+    A last batch of one row is dropped: batch normalisation has no variance to divide by there.
     """
     starts = range(0, count, size)
     return [(start, min(start + size, count)) for start in starts if count - start > 1 or 1 in (size, count)]

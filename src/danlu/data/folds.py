@@ -1,6 +1,6 @@
 """Cross-validation: the same rows split several times, so that each is tested once in every round.
 
-In: a dataset and how it is split. Out: one `Splits` a fold; whatever is fitted is fitted anew for each.
+In: a dataset and how it is split. Out: one `Splits` per fold; whatever is fitted is fitted again for each.
 """
 
 from collections.abc import Iterator
@@ -27,19 +27,19 @@ def fold_dataset(
     kept: Rows | None = None,
     given: str | None = None,
 ) -> Iterator[Splits]:
-    """Split a dataset into folds, `repeats` times in other ways.
+    """Split a dataset into folds, `repeats` times in different ways.
 
     The rows of a fold test; of the others, the share `validation` of the recipe validates, chosen in the same manner,
-    so that what is stopped or calibrated by validation has not seen the fold.
+    so that early stopping and calibration have not seen the fold.
 
     Args:
         dataset: the rows.
         section: the recipe's `data.split`, with its splitter; `test` has no meaning here.
         folds: at least 2.
         seed: the recipe's.
-        repeats: how many rounds; one is all that an order in time allows.
-        kept: positions of the rows that cleaning left, ascending; all when left out.
-        given: a column that says each row's fold, in place of `folds` and `repeats`.
+        repeats: how many rounds; an order in time allows only one.
+        kept: positions of the rows that cleaning kept, ascending; all by default.
+        given: a column that names each row's fold, in place of `folds` and `repeats`.
 
     Raises:
         DataError: the rows cannot be put into so many folds.
@@ -64,7 +64,10 @@ def fold_dataset(
 
 
 def _given(dataset: Dataset, column: str) -> tuple[Rows, int]:
-    """The fold of each row as a column names it, by the order of the names (scikit-learn's PredefinedSplit)."""
+    """Return each row's fold as a column names it (scikit-learn's PredefinedSplit).
+
+    Folds are numbered in the order of the names.
+    """
     names = dataset.frame[column]
     count = names.n_unique()
     if names.null_count():
@@ -75,7 +78,10 @@ def _given(dataset: Dataset, column: str) -> tuple[Rows, int]:
 
 
 def _validating(dataset: Dataset, splitter: Splitter, rest: Rows, share: float, seed: Seed) -> np.ndarray:
-    """Which of the remaining rows validate, [rest] bool: what a single split would validate or test, together."""
+    """Return which of the remaining rows validate, [rest] bool.
+
+    They are the rows that a single split would use for validation or test.
+    """
     parts = splitter.assign(_of(dataset, rest), share / 2, share / 2, seed)
     return np.asarray(parts != TRAIN)
 

@@ -8,11 +8,14 @@ import numpy as np
 
 
 def deal(labels: np.ndarray, shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The part of each row, [rows] int64.
+    """Assign each row to a part so that label shares match, [rows] int64.
+
+    Iterative stratification (Sechidis et al. 2011, https://doi.org/10.1007/978-3-642-23808-6_10). The rarest remaining
+    label goes first, each of its rows to the part that lacks it most.
 
     Args:
         labels: [rows, labels] bool.
-        shares: of the parts, [parts], in all 1; where nothing else decides, an earlier part is filled first.
+        shares: of the parts, [parts], sum 1; ties fill an earlier part first.
         generator: decides the order of rows.
     """
     rows = len(labels)
@@ -39,6 +42,9 @@ def deal(labels: np.ndarray, shares: np.ndarray, generator: np.random.Generator)
 
 
 def _neediest(lacking: np.ndarray, wanted: np.ndarray) -> int:
-    """The part that lacks most of a label; of several, the one that lacks most rows."""
+    """Return the part that lacks a label most.
+
+    Ties go to the part that lacks most rows.
+    """
     best = np.flatnonzero(lacking >= lacking.max() - 1e-9)
     return int(best[wanted[best].argmax()])

@@ -1,6 +1,6 @@
-"""Several labels a row, in whatever form a file has them -> one column of JSON text, the same for the same labels.
+"""Multi-label targets in any usual form -> one column of JSON text, the same for the same labels.
 
-Known forms: a column of lists, a column of words with a separator between them, and a column of 0 and 1 for each label.
+Known forms: a column of lists, a column of strings with a separator, and a column of 0 and 1 for each label.
 """
 
 import json
@@ -23,11 +23,11 @@ ABSENT, PRESENT = ("0", "0.0", "false"), ("1", "1.0", "true")
 
 @dataclass(frozen=True)
 class Labelled:
-    """A source whose target is a column of labels.
+    """Hold raw data whose target is a column of label sets.
 
     Attributes:
         target: the column, of JSON text.
-        reason: how that is known.
+        reason: why rows are taken to have several labels.
     """
 
     source: Source
@@ -36,7 +36,7 @@ class Labelled:
 
 
 def labelled(source: Source, section: Data) -> Labelled | None:
-    """The source with its labels in the one form that is used from here on; None where a row has a single answer.
+    """Convert multi-label targets to JSON text; return None where rows have a single label.
 
     Raises:
         DataError: a column of a label holds other values than 0 and 1, or a column cannot hold several labels.
@@ -67,18 +67,18 @@ def labelled(source: Source, section: Data) -> Labelled | None:
 
 
 def read_labels(text: str) -> list[str]:
-    """The labels of a row as they are kept."""
+    """Parse a row's labels from JSON text."""
     found: list[str] = json.loads(text)
     return found
 
 
 def written(labels: Iterable[Any]) -> str:
-    """Labels as they are kept: their order and repetitions mean nothing."""
+    """Write labels as JSON text, sorted and without repetitions."""
     return json.dumps(sorted({str(label) for label in labels}), ensure_ascii=False)
 
 
 def _rewritten(source: Source, target: str, separator: str | None, why: str) -> Labelled:
-    """A column of lists or of words with separators as the column that is kept."""
+    """Convert a column of lists, or of strings with a separator, to JSON text."""
     column = pl.col(target).map_batches(partial(_texts, separator=separator), return_dtype=pl.String)
     return Labelled(replace(source, frame=_changed(source.frame, column)), target, why)
 
@@ -89,13 +89,16 @@ def _texts(values: pl.Series, separator: str | None) -> pl.Series:
 
 
 def _parts(value: Any, separator: str | None) -> list[Any]:
-    """The labels of a cell; a separator alone stands for none."""
+    """Split a cell into labels; a separator alone stands for none."""
     parts = value if separator is None else [part.strip() for part in value.split(separator)]
     return [part for part in parts if part is not None and part != ""]
 
 
 def _of_columns(source: Source, names: Sequence[str]) -> Labelled:
-    """A column of 0 and 1 for each label as the column that is kept; a row that lacks one of them has no answer."""
+    """Convert a 0/1 column per label to JSON text.
+
+    A row with a missing value has no labels.
+    """
     for name in names:
         _refuse_others(source.frame[name], source.origin)
     present = [pl.col(name).cast(pl.String).str.to_lowercase().is_in(PRESENT).alias(name) for name in names]
@@ -116,7 +119,7 @@ def _names(rows: pl.Series) -> pl.Series:
 
 
 def _refuse_others(values: pl.Series, origin: str) -> None:
-    """Raise DataError unless a column says of each row whether it has a label."""
+    """Raise DataError unless a column says for each row whether it has a label."""
     words = values.cast(pl.String).str.to_lowercase().drop_nulls().unique(maintain_order=True)
     other = words.filter(~words.is_in([*ABSENT, *PRESENT]))
     if len(other):
@@ -130,7 +133,7 @@ def _refuse_others(values: pl.Series, origin: str) -> None:
 
 
 def _changed(table: Table, column: pl.Expr, names: Sequence[str] | None = None) -> Table:
-    """The table with a column more, or another in its place, and perhaps without some."""
+    """Add or replace a column of the table, and select columns if `names` is given."""
     changed = table.lazy().with_columns(column)
     changed = changed if names is None else changed.select(names)
     return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)

@@ -1,7 +1,8 @@
-"""Texts and images that are nearly the same: copies with a word changed, photos resized or recompressed.
+"""Near duplicates: texts with a word changed, photos resized or recompressed.
 
-In: texts, or references to images. Out: a group number for each; near copies share one. Time grows with the number of
-samples, not with its square: only samples that share a part of their signature are compared.
+In: texts, or references to images. Out: a group number for each; near duplicates share one. Time is linear in the
+number of samples: only samples that share a part of their signature (MinHash of texts, perceptual hash of images) are
+compared.
 """
 
 import itertools
@@ -20,13 +21,14 @@ HASH_BITS = 64
 
 
 def near_texts(texts: Sequence[str], similarity: float) -> np.ndarray:
-    """Group texts whose sets of character sequences overlap by `similarity` (Jaccard) or more.
+    """Group texts whose character n-grams overlap by `similarity` (Jaccard) or more.
 
     Candidates come from MinHash signatures (Broder 1997), made with one hash function whose range is cut into buckets
-    (Li et al. 2012); each pair of candidates is then compared in full. Case and white space do not count.
+    (one permutation hashing, Li et al. 2012, https://arxiv.org/abs/1208.1259); each pair of candidates is then compared
+    in full. Case and white space are ignored.
 
     Args:
-        texts: a missing one is an empty one.
+        texts: a missing one counts as empty.
         similarity: in (0, 1].
 
     Returns:
@@ -46,7 +48,7 @@ def near_texts(texts: Sequence[str], similarity: float) -> np.ndarray:
 
 
 def near_images(references: Sequence[Reference], folder: Path, similarity: float) -> np.ndarray:
-    """Group images whose perceptual hashes share the part `similarity` of their bits or more.
+    """Group images whose perceptual hashes share `similarity` of their bits or more.
 
     Returns:
         [images] int64: the position of the first image of its group.
@@ -68,7 +70,7 @@ def near_images(references: Sequence[Reference], folder: Path, similarity: float
 
 
 class _Groups:
-    """Positions joined into groups, each known by its smallest (union-find)."""
+    """Join positions into groups, each named by its smallest member (union-find)."""
 
     def __init__(self, count: int) -> None:
         self.parent = list(range(count))
@@ -88,7 +90,10 @@ class _Groups:
 
 
 def _join(groups: _Groups, keys: np.ndarray, alike: Callable[[int, int], bool]) -> None:
-    """Join the samples with equal keys that are alike, each compared with a few before it and the first."""
+    """Join similar samples with equal keys.
+
+    Each is compared with a few before it and the first.
+    """
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
@@ -102,7 +107,7 @@ def _join(groups: _Groups, keys: np.ndarray, alike: Callable[[int, int], bool]) 
 
 
 def _shingles(text: str) -> np.ndarray:
-    """The distinct hashes of all sequences of so many characters of a text, [hashes] uint64, ascending."""
+    """Return the distinct hashes of a text's character n-grams, [hashes] uint64, ascending."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
     ideographs = (codes >= FIRST_IDEOGRAPH).sum() > len(codes) / 2
     width = min(SHINGLE_OF_IDEOGRAPHS if ideographs else SHINGLE, max(1, len(codes)))
@@ -115,14 +120,20 @@ def _shingles(text: str) -> np.ndarray:
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:
-    """Spread numbers evenly over 64 bits (the finaliser of SplitMix64, Steele et al. 2014)."""
+    """Spread numbers evenly over 64 bits (SplitMix64's finaliser, Steele et al. 2014).
+
+    https://doi.org/10.1145/2660193.2660195
+    """
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray(values ^ (values >> np.uint64(31)))
 
 
 def _signature(shingles: np.ndarray) -> np.ndarray:
-    """The least hash in each bucket, [BUCKETS] uint64; an empty bucket takes over from the next that is not."""
+    """Return the least hash in each bucket, [BUCKETS] uint64.
+
+    An empty bucket copies the next one that is not.
+    """
     signature = np.full(BUCKETS, np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(signature, (shingles % np.uint64(BUCKETS)).astype(np.int64), shingles)
     filled = np.flatnonzero(signature != np.iinfo(np.uint64).max)
@@ -131,7 +142,7 @@ def _signature(shingles: np.ndarray) -> np.ndarray:
 
 
 def _keys(band: np.ndarray) -> np.ndarray:
-    """One number for each row of a band, [texts] uint64."""
+    """Hash each row of a band to one number, [texts] uint64."""
     keys = np.zeros(len(band), dtype=np.uint64)
     for column in band.T:
         keys = _mixed(keys * np.uint64(31) + column)

@@ -1,4 +1,4 @@
-"""Where rows came from, and what a pretrained model expects of them: what travels beside the data."""
+"""Values that travel with the data: its origin, a tokenizer, an image format, and what a pretrained model requires."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +18,13 @@ Layout = Literal["table", "images", "words", "corpus", "chat", "preference"]
 
 @dataclass(frozen=True)
 class Source:
-    """A frame and where it came from.
+    """Hold a frame as it was read, and its origin.
 
     Attributes:
-        frame: one sample a row.
-        origin: how errors name it: the path, or builtin:NAME.
-        folder: what relative paths inside the data are relative to.
-        layout: what the files themselves say of the kind of data.
+        frame: one sample per row.
+        origin: the name in errors: the path, or builtin:NAME.
+        folder: the folder that relative paths inside the data start from.
+        layout: the kind of data that the files themselves imply.
         target: the target column that the layout implies, if any.
     """
 
@@ -37,14 +37,17 @@ class Source:
 
 @dataclass(frozen=True)
 class Place:
-    """How errors name the data, and what relative image paths are relative to."""
+    """Hold the data's name in errors, and the folder that relative image paths start from."""
 
     origin: str
     folder: Path
 
 
 class ImageFormat(Frozen):
-    """What pretrained weights expect: pixels a side, and mean and deviation a channel in [0, 1]."""
+    """Describe the images that pretrained weights expect.
+
+    Side in pixels, and mean and deviation per channel in [0, 1].
+    """
 
     size: int
     mean: tuple[float, ...]
@@ -52,13 +55,13 @@ class ImageFormat(Frozen):
 
 
 class TokenizerFile(Frozen):
-    """A tokenizer as tokenizers' JSON, and the tokens with a meaning of their own.
+    """Hold a tokenizer as tokenizers' JSON, with its special tokens.
 
     Attributes:
         pad, end: ids.
         chat_template: Jinja, how conversations are written; never executed but in a sandbox.
-        special: tokens by what they are called in templates, as eos_token.
-        stops: ids at which a text that is being generated is over, besides `end`.
+        special: tokens by their names in templates, as eos_token.
+        stops: ids that end a generated text, besides `end`.
     """
 
     json_text: str
@@ -77,13 +80,13 @@ class TokenizerFile(Frozen):
 
 @dataclass(frozen=True)
 class Hints:
-    """What the chosen model wants of the data; None where it leaves the choice.
+    """Hold the requirements of the chosen model; None leaves the choice open.
 
     Attributes:
         image: the format of pretrained image weights.
         tokenizer: the tokenizer that pretrained text weights were trained with.
-        longest: the most tokens the model can take.
-        bins: into how many, of about as many training rows each, the model cuts the range of a number.
+        longest: the model's maximum number of tokens.
+        bins: number of quantile bins into which the model cuts a numeric feature.
     """
 
     image: ImageFormat | None = None

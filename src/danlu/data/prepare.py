@@ -49,19 +49,22 @@ PREPROCESSORS: dict[str, type[Preprocessor]] = {
 
 
 def fit_preprocessor(train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Preprocessor:
-    """Learn the preparation that fits the kind of data, from the training split alone."""
+    """Fit the preprocessor of this kind of data on the training split."""
     return PREPROCESSORS[dataset.kind].fit(train, dataset, section, hints, seed)
 
 
 def prepare_part(preprocessor: Preprocessor, part: Part, place: Place) -> "Examples":
-    """A part's rows as model inputs, as they will be prepared whenever the model is used."""
+    """Convert a split's rows to model inputs, as they will be when predicting."""
     if isinstance(preprocessor, TabularPreprocessor) and len(part) > BLOCK_ROWS:
         return _in_blocks(preprocessor, part, place)
     return preprocessor.transform(part.frame, place)
 
 
 def prepare_training(preprocessor: Preprocessor, train: TrainSplit, dataset: Dataset, seed: Seed) -> "Examples":
-    """The training rows as model inputs; what was learned of a row's own answer is kept from it."""
+    """Convert the training rows to model inputs.
+
+    Cross-fitted: what was learned from a row's own label is kept from it.
+    """
     place = Place(dataset.origin, dataset.folder)
     if isinstance(preprocessor, TabularPreprocessor) and preprocessor.cross_fitted:
         answers = training_answers(train, dataset, seed)
@@ -70,7 +73,7 @@ def prepare_training(preprocessor: Preprocessor, train: TrainSplit, dataset: Dat
 
 
 def _in_blocks(preprocessor: TabularPreprocessor, part: Part, place: Place) -> "Examples":
-    """A large table, block by block: beside the result only a few blocks' copies take memory."""
+    """Convert a large table block by block, with only a few blocks' copies in memory."""
     inputs = preprocessor.inputs
     numeric = _room((len(part), inputs.numeric), np.float32)
     codes = _room((len(part), len(inputs.cardinalities)), np.int64)
@@ -87,7 +90,7 @@ def _in_blocks(preprocessor: TabularPreprocessor, part: Part, place: Place) -> "
 
 
 def _room(shape: tuple[int, int], dtype: type[np.generic]) -> np.ndarray:
-    """An array to fill: in memory, or in a file without a name that goes with the process where it would be large."""
+    """Allocate an array, in an anonymous memory-mapped file where it would be large."""
     if np.prod(shape) * np.dtype(dtype).itemsize <= LARGE:
         return np.empty(shape, dtype=dtype)
     with tempfile.TemporaryFile(dir=scratch_folder()) as file:

@@ -1,4 +1,4 @@
-"""What a dataset looks like, as plain values: sizes, columns, spread of the target. Feeds the report and `check`."""
+"""Profile a dataset as plain values: sizes, columns, distribution of the target. For the report and `check`."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ LARGEST = 1e150  # beyond, a square is no number any more; such values are descr
 
 
 def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...], dropped: pl.DataFrame) -> dict[str, Any]:
-    """The profile of a dataset, for data/profile.json."""
+    """Return the profile of a dataset, for data/profile.json."""
     return {
         "origin": dataset.origin,
         "kind": dataset.kind,
@@ -52,7 +52,7 @@ def _target(dataset: Dataset, splits: Splits) -> dict[str, Any]:
 
 
 def _labels(target: str, splits: Splits) -> dict[str, dict[str, int]]:
-    """How many rows of each split have each label, or how many words each tag."""
+    """Count the rows of each split with each label, or the words with each tag."""
     found: dict[str, dict[str, int]] = {}
     for name, part in splits.items():
         for text, count in part.column(target).rename("label").value_counts().rows():
@@ -63,7 +63,7 @@ def _labels(target: str, splits: Splits) -> dict[str, dict[str, int]]:
 
 
 def _column(column: Column, values: pl.Series) -> dict[str, Any]:
-    """A column's finding and, where it is used, its spread."""
+    """Return a column's description and, where it is used, its distribution."""
     known = column.model_dump()
     if not column.used or column.type in ("image", "identifier"):
         return known
@@ -84,7 +84,7 @@ def _column(column: Column, values: pl.Series) -> dict[str, Any]:
 
 
 def _numbers(values: pl.Series) -> dict[str, Any]:
-    """Range, quartiles and a histogram of what is present and finite."""
+    """Return range, quartiles and a histogram of the present, finite values."""
     present = values.drop_nulls().to_numpy()
     present = np.clip(present[np.isfinite(present)], -LARGEST, LARGEST)
     if len(present) == 0:

@@ -1,7 +1,8 @@
-"""Why data is taken as it is, in a few words: a column's type, the task, rows left out, classes balanced. In English.
+"""Messages that say why data is treated as it is: a column's type, the task, rows removed, classes balanced. In
+English.
 
-In: a key and its figures. Out: the words that a run keeps. A page in another language knows them again by their
-template; Chinese stands in `report.wording.reasons`.
+In: a key and its figures. Out: the text that a run keeps. A page in another language recognises it by its template;
+translations live with the report.
 """
 
 from typing import Any
@@ -72,5 +73,5 @@ REASONS: dict[str, str] = {
 
 
 def reason(key: str, **figures: Any) -> str:
-    """A reason as it is kept."""
+    """Return a reason as it is stored."""
     return REASONS[key].format(**figures)

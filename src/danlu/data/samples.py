@@ -22,7 +22,7 @@ THUMBNAIL = 72  # pixels of the longer side
 
 
 def samples(dataset: Dataset, train: Part) -> dict[str, Any]:
-    """Samples spread evenly over the training split, for data/profile.json.
+    """Return samples spread evenly over the training split, for data/profile.json.
 
     Returns:
         for images `images`: a list of {label, png}, PNG in base64; else `columns`, and `rows` of values as words.
@@ -42,7 +42,7 @@ def samples(dataset: Dataset, train: Part) -> dict[str, Any]:
 
 
 def readable(dataset: Dataset, names: list[str], rows: list[tuple[Any, ...]]) -> list[list[str]]:
-    """Rows of these columns as a person reads them: what is kept as JSON text, as the words that it holds."""
+    """Format rows of these columns for a reader; JSON text becomes the words it holds."""
     forms = [_form(dataset, name) for name in names]
     return [
         [word(value if value is None else form(value)) for form, value in zip(forms, row, strict=True)] for row in rows
@@ -50,7 +50,10 @@ def readable(dataset: Dataset, names: list[str], rows: list[tuple[Any, ...]]) ->
 
 
 def _form(dataset: Dataset, name: str) -> Callable[[Any], Any]:
-    """How a column's values are read: conversations a line a message, tagged words and labels as lists."""
+    """Return the formatter of a column's values.
+
+    Conversations become a line per message, tagged words and labels lists.
+    """
     if dataset.kind in ("chat", "preference") and name in (MESSAGES, *PREFERENCE):
         return _conversation
     if dataset.kind == "words" and name in (dataset.content, dataset.target):
@@ -65,7 +68,7 @@ def _conversation(text: str) -> str:
 
 
 def word(value: Any) -> str:
-    """A value as it would be read; nothing for a missing one."""
+    """Format a value; a missing one is an empty string."""
     if value is None:
         return ""
     word = f"{value:.6g}" if isinstance(value, float) else str(value)
@@ -73,7 +76,7 @@ def word(value: Any) -> str:
 
 
 def thumbnail(reference: Reference, dataset: Dataset) -> str:
-    """A small PNG in base64; nothing where the image cannot be read, which other checks speak of."""
+    """Return a small PNG in base64, or an empty string for an unreadable image."""
     try:
         image = decode(reference, dataset.folder, THUMBNAIL)
     except DataError:

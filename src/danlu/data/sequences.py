@@ -1,6 +1,6 @@
 """Token ids as model inputs: texts of any length padded to a batch, and corpora cut into blocks.
 
-Both read from arrays that may stand in a file; only a batch of them is in memory at a time.
+Both read from arrays that may lie in a file; only one batch is in memory at a time.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ IGNORED = -100  # the answer of a position that no loss counts, as torch has it
 
 @dataclass(frozen=True)
 class TokenLists:
-    """Texts padded to the longest of a batch when it is taken; `attention_mask` tells text from padding.
+    """Pad texts to the longest of a batch; `attention_mask` marks the padding.
 
     Attributes:
         tokens: of all texts.
-        pad: the id that fills shorter texts.
+        pad: the id of padding.
     """
 
     tokens: Tokens
@@ -43,15 +43,17 @@ class TokenLists:
 
 @dataclass(frozen=True)
 class Blocks:
-    """A corpus in blocks of one length: each token is an answer once, its input the token before.
+    """Cut a corpus into blocks of one length; each token is a target once.
+
+    Its input is the token before.
 
     Attributes:
-        tokens: of all documents, an end token behind each.
+        tokens: of all documents, an end token after each.
         starts: where each block begins among the tokens, [blocks].
-        lengths: how many of its positions are text, [blocks]; the rest is padding that no loss counts.
-        longest: positions a block.
+        lengths: how many of its positions are text, [blocks]; the rest is padding that the loss ignores.
+        longest: positions per block.
         end: the end token, which comes before every document.
-        packed: whether a block may hold several documents; then `position_ids` begin anew with each, by which a model
+        packed: whether a block may hold several documents; then `position_ids` restart with each, so that a model
             keeps attention within a document.
     """
 

@@ -1,6 +1,7 @@
-"""Files, folders and globs -> one polars frame. Every kind of data becomes rows: an image is a path, a document a text.
+"""Read files, folders and globs into one polars frame. Every kind of data becomes rows: an image is a path, a document
+a text.
 
-What columns mean is not decided here; see `columns` and `dataset`.
+The meaning of columns is not decided here; see `columns` and `dataset`.
 """
 
 import csv
@@ -28,7 +29,7 @@ def read_source(source: str | Sequence[str], missing_values: Sequence[str] = ())
     """Read a file, folder, glob, list of these, or builtin:NAME.
 
     Args:
-        source: what to read; several files are put under one another and must have the same columns.
+        source: what to read; several files are concatenated and must have the same columns.
         missing_values: words that stand for a missing value in text files (csv, tsv).
 
     Raises:
@@ -71,7 +72,7 @@ def _read_file(path: Path, missing_values: Sequence[str]) -> Source:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    """Why a file could not be read, with the line that is at fault where it can be found."""
+    """Say why a file could not be read, with the faulty line if found."""
     reason = f"cannot be read as {path.suffix.lstrip('.')}: {str(error).strip().splitlines()[0]}"
     if path.suffix.lower() not in (".csv", ".tsv", ".jsonl", ".txt"):
         return f"{path}: {reason}"
@@ -94,7 +95,10 @@ def _unreadable(path: Path, error: Exception) -> str:
 
 
 def _first_wrong_json(text: str) -> tuple[int, str]:
-    """The first line that is no JSON object and why not; line 0 where there is none."""
+    """Return the first line that is not a JSON object and why.
+
+    Line 0 if there is none.
+    """
     for number, line in enumerate(text.split("\n"), 1):
         try:
             if line.strip() and not isinstance(json.loads(line, parse_constant=_refuse_constant), dict):
@@ -109,7 +113,7 @@ def _refuse_constant(word: str) -> float:
 
 
 def _read_folder(folder: Path, missing_values: Sequence[str]) -> Source:
-    """A folder of class folders with images, else the data files directly inside."""
+    """Read a folder of class folders with images, else the data files directly inside."""
     entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
     classes = [entry for entry in entries if entry.is_dir()]
     images = [
@@ -158,7 +162,7 @@ def _stack(parts: list[Source], origin: str) -> Source:
 
 
 def _documents(files: list[Path]) -> pl.DataFrame:
-    """Text files -> one row a document, or a piece of one: columns `document`, `text`."""
+    """Read text files, one row per document or piece of one: columns `document`, `text`."""
     rows: list[tuple[str, str]] = []
     for file in files:
         try:
@@ -172,7 +176,10 @@ def _documents(files: list[Path]) -> pl.DataFrame:
 
 
 def _pieces(content: str) -> list[str]:
-    """Cut a long text at line ends into pieces of about PIECE_CHARACTERS; nothing but outer white space is lost."""
+    """Cut a long text at line ends into pieces of about PIECE_CHARACTERS.
+
+    Nothing but outer white space is lost.
+    """
     pieces: list[str] = []
     current: list[str] = []
     size = 0

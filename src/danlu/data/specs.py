@@ -1,4 +1,4 @@
-"""What a prepared sample looks like to a model: enough to build the model, without any data.
+"""Shapes and types of a prepared sample: enough to build the model, without any data.
 
 A preprocessor gives one, a model builder takes one, and the bundle keeps it.
 """
@@ -11,10 +11,10 @@ from danlu.core.component import Frozen
 
 
 class TabularInputs(Frozen):
-    """`numeric: [batch, numeric] float32` and `categories: [batch, len(cardinalities)] int64`.
+    """Describe `numeric: [batch, numeric] float32` and `categories: [batch, len(cardinalities)] int64`.
 
-    edges: of each numeric feature, rising, where bins of about as many training rows begin and end; two or more. Only
-    for models that ask for bins.
+    edges: bin edges of each numeric feature, ascending, two or more, with about the same number of training rows in
+    each bin. Only for models that ask for bins.
     """
 
     kind: Literal["tabular"] = "tabular"
@@ -24,9 +24,9 @@ class TabularInputs(Frozen):
 
 
 class ImageInputs(Frozen):
-    """`image: [batch, channels, size, size] uint8`; the model itself takes off `mean` and divides by `std`.
+    """Describe `image: [batch, channels, size, size] uint8`; the model itself normalises it.
 
-    mean and std are a number a channel, for values in [0, 1].
+    mean and std have one number per channel, for values in [0, 1].
     """
 
     kind: Literal["image"] = "image"
@@ -37,7 +37,10 @@ class ImageInputs(Frozen):
 
 
 class TextInputs(Frozen):
-    """`input_ids` and `attention_mask: [batch, length] int64`, ids below `vocabulary`, length up to `longest`."""
+    """Describe `input_ids` and `attention_mask: [batch, length] int64`.
+
+    Ids are below `vocabulary`, length is up to `longest`.
+    """
 
     kind: Literal["text"] = "text"
     vocabulary: PositiveInt
@@ -46,7 +49,7 @@ class TextInputs(Frozen):
 
 
 class WordInputs(Frozen):
-    """As TextInputs; the answer is a tag at the first token of each word."""
+    """Describe text inputs with a target tag at the first token of each word."""
 
     kind: Literal["words"] = "words"
     vocabulary: PositiveInt
@@ -55,9 +58,9 @@ class WordInputs(Frozen):
 
 
 class CorpusInputs(Frozen):
-    """`input_ids: [batch, length] int64`; the answer is the same text one token later.
+    """Describe `input_ids: [batch, length] int64`; the target is the same text one token later.
 
-    In training, where `packed`, also `position_ids: [batch, length] int64`, which begin anew with every document.
+    In training, where `packed`, also `position_ids: [batch, length] int64`, which restart with every document.
     """
 
     kind: Literal["corpus"] = "corpus"
@@ -68,9 +71,9 @@ class CorpusInputs(Frozen):
 
 
 class PreferenceInputs(Frozen):
-    """`input_ids` and `answers: [batch, 2, length] int64`: a prompt with the preferred answer, and with the other.
+    """Describe `input_ids` and `answers: [batch, 2, length] int64`: a prompt with either answer.
 
-    `answers` hold the token that follows where it is the answer's, and -100 elsewhere.
+    The preferred answer comes first. `answers` hold the next token where it belongs to the answer, and -100 elsewhere.
     """
 
     kind: Literal["preference"] = "preference"
@@ -81,7 +84,7 @@ class PreferenceInputs(Frozen):
 
 
 def tokens_a_sample(inputs: "InputSpec") -> int:
-    """Tokens that a sample has a language model compute logits of, at most; else 1."""
+    """Return the most tokens per sample with logits in a language model, else 1."""
     if inputs.kind == "corpus":
         return inputs.longest
     return 2 * inputs.longest if inputs.kind == "preference" else 1

@@ -1,7 +1,7 @@
 """Which rows train, validate and test. Splits are made once, by seed, before anything is learned.
 
-`TrainSplit` is a type of its own: every `fit` of this package takes one and nothing else, so that fitting on rows
-that later judge the model is an error of types, not a matter of care.
+`TrainSplit` is a type of its own: every `fit` of this package takes one and nothing else, so that fitting on rows that
+later evaluate the model is an error of types, not a matter of care.
 """
 
 from abc import abstractmethod
@@ -30,11 +30,13 @@ NEVER_TESTED = -1
 
 @dataclass(frozen=True)
 class Part:
-    """Some of a dataset's rows, in the order of the file. A view: rows are copied when they are asked for.
+    """View some of a dataset's rows, in the order of the file.
+
+    Rows are copied only when they are asked for.
 
     Attributes:
         rows: positions in the dataset's frame, [samples], ascending.
-        whole: the dataset's frame.
+        table: the dataset's frame.
     """
 
     rows: Rows
@@ -42,7 +44,7 @@ class Part:
 
     @classmethod
     def of(cls, table: Table) -> Self:
-        """All rows of a table."""
+        """Return all rows of a table as one split."""
         return cls(np.arange(table.height), table)
 
     def __len__(self) -> int:
@@ -54,35 +56,35 @@ class Part:
         return take_rows(self.whole, self.rows)
 
     def some(self, places: np.ndarray) -> "Part":
-        """The rows at some places of it."""
+        """Select the rows at some positions of this split."""
         return Part(self.rows[places], self.whole)
 
     def column(self, name: str) -> pl.Series:
-        """One column of the rows; a large table is best read by these."""
+        """Return one column of the rows; large tables are best read this way."""
         return self.whole[name].rechunk().gather(self.rows)  # from one piece it takes a third of the time
 
     def columns(self, *names: str) -> pl.DataFrame:
-        """Some columns of the rows."""
+        """Return some columns of the rows."""
         return take_rows(self.whole.select(names), self.rows)
 
     def blocks(self, columns: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
-        """Some columns of the rows, at most `size` rows at a time, so that a large table is never copied whole."""
+        """Yield blocks of at most `size` rows, so a large table is never copied whole."""
         chosen, size = self.whole.select(columns), self.block_rows(columns, size)
         for start in range(0, len(self.rows), size):
             yield take_rows(chosen, self.rows[start : start + size])
 
     def block_rows(self, columns: Sequence[str], most: int) -> int:
-        """How many rows a block of some columns has: fewer than `most` where rows are wide."""
+        """Return how many rows a block has: fewer than `most` where rows are wide."""
         return rows_within(self.whole.select(columns).lazy(), WINDOW_BYTES, most)
 
 
 class TrainSplit(Part):
-    """The rows that may be learned from."""
+    """View the rows that may be learned from."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """A dataset in three disjoint parts that together are the whole of it."""
+    """Hold a dataset in three disjoint parts that together are the whole."""
 
     train: TrainSplit
     validation: Part
@@ -92,17 +94,20 @@ class Splits:
         return (("train", self.train), ("validation", self.validation), ("test", self.test))
 
     def without_validation(self) -> "Splits":
-        """The same with the rows that would validate among those that are learned from."""
+        """Return the same splits with the validation rows moved into the training split."""
         rows, frame = np.sort(np.concatenate([self.train.rows, self.validation.rows])), self.train.whole
         return Splits(TrainSplit(rows, frame), Part(rows[:0], frame), self.test)
 
     def judging(self) -> dict[str, Part]:
-        """The parts that are not learned from; a model that is trained on all rows that do not test has one alone."""
+        """Return the non-empty splits that are not trained on.
+
+        After a refit on all other rows only the test split is left.
+        """
         return {name: part for name, part in self.items() if name != "train" and len(part)}
 
 
 class Splitter(Component):
-    """Assigns every row to a part, or to a fold.
+    """Assign every row to a split, or to a fold.
 
     Attributes:
         forward: whether a fold is trained on lower folds alone, as time demands.
@@ -132,7 +137,9 @@ class Splitter(Component):
 
     @abstractmethod
     def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
-        """Return the fold that tests each row, from 0 to folds - 1, or NEVER_TESTED, [rows] int64.
+        """Return the fold that tests each row, or NEVER_TESTED, [rows] int64.
+
+        Folds are numbered from 0 to folds - 1.
 
         Args:
             dataset: the rows, with target and columns.
@@ -145,7 +152,7 @@ class Splitter(Component):
 
 
 class Random(Splitter):
-    """Rows at random."""
+    """Split rows at random."""
 
     name: Literal["random"] = "random"
 
@@ -157,9 +164,11 @@ class Random(Splitter):
 
 
 class Stratified(Splitter):
-    """Rows at random, with the same share of every class (or tenth of a numeric target's range) in each part.
+    """Split at random, with the same class shares in each part.
 
-    Rows of several labels are dealt out so that each label's share is as alike as can be (Sechidis et al. 2011).
+    A numeric target is stratified by tenths of its distribution. Rows of several labels are assigned so that each
+    label's share matches (iterative stratification, Sechidis et al. 2011,
+    https://doi.org/10.1007/978-3-642-23808-6_10).
     """
 
     name: Literal["stratified"] = "stratified"
@@ -191,7 +200,7 @@ class Stratified(Splitter):
 
 
 class Group(Splitter):
-    """Rows that share a value of `column` (a user, a patient, a document) stay in one part."""
+    """Keep rows that share a value of `column` (a user, a document) in one part."""
 
     name: Literal["group"] = "group"
     column: str
@@ -216,7 +225,7 @@ class Group(Splitter):
         return np.asarray(fold_of[numbers])
 
     def _numbered(self, dataset: Dataset) -> tuple[Rows, int]:
-        """A number from 0 for each row's group, by first appearance, and how many groups there are."""
+        """Give each row its group's number, by first appearance, and count the groups."""
         groups = dataset.frame[self.column].cast(pl.String).fill_null("")
         names = groups.unique(maintain_order=True)
         numbers = groups.replace_strict(names, np.arange(len(names)), return_dtype=pl.Int64)
@@ -224,7 +233,7 @@ class Group(Splitter):
 
 
 class Time(Splitter):
-    """The earliest rows train, later ones validate, the latest test."""
+    """Train on the earliest rows, validate on later ones, test on the latest."""
 
     forward = True
     name: Literal["time"] = "time"
@@ -240,7 +249,10 @@ class Time(Splitter):
         return parts
 
     def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
-        """One block more than folds, each after the one before; the first only trains."""
+        """Assign one more block than folds, each after the one before.
+
+        The first only trains.
+        """
         order = self._order(dataset)
         size = len(order) // (folds + 1)
         if size == 0:
@@ -264,7 +276,7 @@ class Time(Splitter):
 
 
 class Given(Splitter):
-    """The column says it: `train`, `validation` (or `valid`, `val`, `dev`) or `test` in every row."""
+    """Read the split from a column: `train`, `validation` (`valid`, `val`, `dev`) or `test`."""
 
     name: Literal["column"] = "column"
     column: str
@@ -273,7 +285,7 @@ class Given(Splitter):
         return self.parts(dataset)
 
     def parts(self, dataset: Dataset) -> Rows:
-        """TRAIN, VALIDATION or TEST for each row, [rows] int8."""
+        """Return TRAIN, VALIDATION or TEST for each row, [rows] int8."""
         codes = {"train": TRAIN, "training": TRAIN, "validation": VALIDATION, "valid": VALIDATION}
         codes |= {"val": VALIDATION, "dev": VALIDATION, "test": TEST}
         words = [str(word).strip().lower() for word in dataset.frame[self.column].to_list()]
@@ -304,7 +316,7 @@ def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Row
         dataset: the rows.
         section: the recipe's, with its splitter.
         seed: the recipe's.
-        kept: positions of the rows that cleaning left, ascending; all when left out.
+        kept: positions of the rows that cleaning kept, ascending; all by default.
 
     Raises:
         DataError: it cannot be split this way, or a part would be empty.
@@ -332,12 +344,15 @@ def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Row
 
 
 def _blank(count: int) -> pl.DataFrame:
-    """A frame that has nothing but a height."""
+    """Return a frame with a height and nothing else of use."""
     return pl.DataFrame({"row": np.arange(count)})
 
 
 def _shuffled(count: int, validation: float, test: float, generator: np.random.Generator) -> Rows:
-    """Assign `count` rows at random; every part gets at least one where there are three or more."""
+    """Assign `count` rows at random.
+
+    Every part gets at least one where there are three or more.
+    """
     if count < len(NAMES):
         return np.zeros(count, dtype=np.int8)
     tested = min(max(1, round(count * test)), count - 2)
@@ -349,7 +364,7 @@ def _shuffled(count: int, validation: float, test: float, generator: np.random.G
 
 
 def _label_matrix(dataset: Dataset) -> np.ndarray:
-    """Which labels each row has, [rows, labels] bool."""
+    """Return which labels each row has, [rows, labels] bool."""
     assert dataset.target is not None
     rows = [read_labels(text) for text in dataset.frame[dataset.target].to_list()]
     places = {label: place for place, label in enumerate(sorted({label for row in rows for label in row}))}
@@ -360,7 +375,7 @@ def _label_matrix(dataset: Dataset) -> np.ndarray:
 
 
 def _strata(dataset: Dataset) -> Rows:
-    """A number from 0 for each row: its class, or the tenth of the target's distribution it lies in."""
+    """Return each row's stratum: its class, or the tenth of the target's distribution."""
     assert dataset.target is not None
     values = dataset.frame[dataset.target]
     if dataset.task == "regression":

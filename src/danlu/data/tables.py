@@ -1,4 +1,4 @@
-"""Table files -> tables. What is too large to be held is put once into an Arrow file under the cache and read from it.
+"""Read table files. A table too large for memory is converted once into an Arrow file in the cache and read from there.
 
 The first rows of a text file suggest each column's type; where a later row contradicts, the whole file decides.
 """
@@ -23,7 +23,7 @@ VERSION = 2  # of what is kept; another one is made anew
 
 
 def read_csv(path: Path, missing_values: Sequence[str], separator: str | None = None) -> Table:
-    """Read separated values, types inferred, words for missing values read as missing."""
+    """Read separated values, infer types, and read given words as missing."""
     dialect = look(path, separator)
     scan = partial(pl.scan_csv, path, separator=dialect.separator, eol_char=dialect.line_end)
     absent = [*missing_values, *(f" {word}" for word in missing_values if word)]  # as in `1, ?, 2`
@@ -69,17 +69,20 @@ def read_tsv(path: Path, missing_values: Sequence[str]) -> Table:
 
 
 def read_parquet(path: Path, missing_values: Sequence[str]) -> Table:
-    """Read parquet, which knows what is missing."""
+    """Read parquet, which has its own missing values."""
     return _read(path, partial(pl.scan_parquet, path), path.stat().st_size * PACKED > LARGE, [])
 
 
 def read_arrow(path: Path, missing_values: Sequence[str]) -> Table:
-    """Read arrow's file format (feather), which needs no conversion to be read in parts."""
+    """Read arrow's file format (feather), which can be read in parts without conversion."""
     return DiskFrame(pl.scan_ipc(path)) if path.stat().st_size > LARGE else pl.read_ipc(path)
 
 
 def read_jsonl(path: Path, missing_values: Sequence[str]) -> Table:
-    """Read one JSON object a line. Any line may have keys of its own, so the whole file decides the columns."""
+    """Read one JSON object per line.
+
+    Any line may have keys of its own, so the whole file decides the columns.
+    """
     return pl.read_ndjson(path, infer_schema_length=None)
 
 
@@ -94,7 +97,7 @@ READERS: dict[str, Callable[[Path, Sequence[str]], Table]] = {
 
 
 def _read(path: Path, scan: Callable[[], pl.LazyFrame], large: bool, options: list[object]) -> Table:
-    """A scan's rows, held or by way of a kept file; streaming, so that only the result takes memory."""
+    """Collect a scan into memory, or into a cached file if large; streaming throughout."""
     if not large:
         return scan().collect(engine="streaming")
 
@@ -109,10 +112,10 @@ def _read(path: Path, scan: Callable[[], pl.LazyFrame], large: bool, options: li
 
 
 def _passes(path: Path, lazy: pl.LazyFrame) -> Iterator[pl.LazyFrame]:
-    """A scan in parts of about PASS_BYTES, where its rows can be reached without reading those before.
+    """Cut a scan into parts of about PASS_BYTES, where later rows can be reached directly.
 
-    Of parquet polars reads ahead as many row groups as it has threads, twice over: on a machine of many cores the whole
-    of a table that was meant not to be held.
+    polars reads ahead twice as many row groups of a parquet file as it has threads: on a machine of many cores the
+    whole of a table that should stay on disk.
     """
     if path.suffix.lower() != ".parquet":
         yield lazy
@@ -123,13 +126,16 @@ def _passes(path: Path, lazy: pl.LazyFrame) -> Iterator[pl.LazyFrame]:
 
 
 def _without_words(lazy: pl.LazyFrame, absent: Sequence[str]) -> pl.LazyFrame:
-    """Words for missing values as missing, in columns of words alone: polars' reader would compare every number too."""
+    """Replace words for missing values in string columns.
+
+    polars' reader would compare every number too.
+    """
     words = pl.col(pl.String)
     return lazy.with_columns(pl.when(words.is_in(absent)).then(None).otherwise(words).name.keep())
 
 
 def _narrowed(lazy: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
-    """Columns of words as whole numbers, numbers or truth values, where every word of the file is one."""
+    """Cast string columns to integers, numbers or booleans where every value of the file allows."""
     if not names:
         return lazy
     tries = [

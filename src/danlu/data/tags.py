@@ -1,4 +1,4 @@
-"""Sentences of words with a tag each -> two columns of JSON text; and lists of different lengths as arrays.
+"""Tagged sentences -> two columns of JSON text; and lists of different lengths as arrays.
 
 Known form: a column `tokens` of lists of words and a column `tags` of lists as long, or others that the recipe names.
 """
@@ -20,7 +20,7 @@ NOTHING = -1  # stands in arrays behind a shorter list
 
 
 def as_tagged(source: Source, section: Data) -> Source:
-    """A source of tagged words in the one form that is used from here on; any other as it is.
+    """Convert tagged sentences to JSON text; return other data unchanged.
 
     Raises:
         DataError: a row's words and tags are not lists of the same length.
@@ -50,7 +50,7 @@ def as_tagged(source: Source, section: Data) -> Source:
 
 
 def with_words(source: Source, column: str) -> Source:
-    """A source to be tagged: its column of lists of words as JSON text."""
+    """Convert the list-of-words column of data to be tagged to JSON text."""
     if column not in source.frame.columns or not isinstance(source.frame.schema[column], pl.List):
         return source
     frame = source.frame.lazy().collect()
@@ -63,13 +63,13 @@ def _as_text(values: pl.Series) -> pl.Series:
 
 
 def read_list(text: str) -> list[str]:
-    """The words or tags of a row as they are kept."""
+    """Parse a row's words or tags from JSON text."""
     found: list[str] = json.loads(text)
     return found
 
 
 def lists(rows: Iterable[Sequence[Any]]) -> np.ndarray:
-    """Lists of any lengths as an array of tuples, [rows]."""
+    """Return lists of any lengths as an array of tuples, [rows]."""
     kept = [tuple(row) for row in rows]
     found = np.empty(len(kept), dtype=object)
     for place, row in enumerate(kept):
@@ -78,7 +78,7 @@ def lists(rows: Iterable[Sequence[Any]]) -> np.ndarray:
 
 
 def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Arrays behind one another; where rows are of different lengths, NOTHING stands behind shorter ones."""
+    """Concatenate arrays; rows of different lengths are padded with NOTHING."""
     if len({part.shape[1:] for part in parts}) <= 1:
         return np.concatenate(parts)
     longest = max(part.shape[1] for part in parts)

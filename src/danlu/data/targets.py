@@ -1,4 +1,4 @@
-"""What is predicted: answers -> tensors, and a model's outputs -> answers a person reads.
+"""Targets: answers -> tensors, and a model's outputs -> readable predictions.
 
 Fitted on the training split; kept as plain data in the bundle.
 """
@@ -29,36 +29,36 @@ GIVEN = 0.5  # the probability from which on a label of several is given
 
 
 class Target(Frozen):
-    """The answer's side of a model."""
+    """Encode labels for the loss and decode a model's outputs."""
 
     @property
     @abstractmethod
     def outputs(self) -> int:
-        """How many numbers the model gives a sample (or a token)."""
+        """The number of model outputs per sample (or token)."""
 
     @abstractmethod
     def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
-        """The answers of some rows as the loss takes them, [samples]."""
+        """Encode the labels of some rows for the loss, [samples]."""
 
     def calibrated(self, outputs: np.ndarray) -> np.ndarray:
-        """A head's answers as they are given out, [samples, ...]."""
+        """Apply the calibration to a head's outputs, [samples, ...]."""
         return outputs
 
     @abstractmethod
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
-        """What the model says of each sample, readable: one row a sample, in order.
+        """Return readable predictions: one row per sample, in order.
 
         Args:
-            outputs: as `calibrated` gives them, [samples, ...].
+            outputs: as `calibrate` returns them, [samples, ...].
         """
 
 
 def _positions(labels: Sequence[Label], given: Iterable[Label], what: str, cure: str) -> dict[Label, int]:
-    """The position of each label that training knows.
+    """Map each label known from training to its position.
 
     Args:
-        given: those that some rows have.
-        what: begins the sentence about one that training does not know; ends in what it is called.
+        given: labels of some rows.
+        what: beginning of the error about an unknown label; ends with the noun for it.
         cure: what to do besides removing it.
 
     Raises:
@@ -73,11 +73,11 @@ def _positions(labels: Sequence[Label], given: Iterable[Label], what: str, cure:
 
 
 class Classes(Target):
-    """One of several labels.
+    """Predict one of several labels.
 
     Attributes:
-        calibration: what is done to the model's probabilities.
-        threshold: of two labels, the probability of the second from which on it is the answer; else the likelier is.
+        calibration: applied to the model's probabilities.
+        threshold: of two labels, the probability from which the second is predicted; else the likelier is.
     """
 
     task: Literal["classification"] = "classification"
@@ -91,7 +91,7 @@ class Classes(Target):
         return len(self.labels)
 
     def codes(self, frame: pl.DataFrame) -> np.ndarray:
-        """The position of each row's label in `labels`, [samples] int64.
+        """Return the position of each row's label in `labels`, [samples] int64.
 
         Raises:
             DataError: a label that the training split did not have.
@@ -109,7 +109,7 @@ class Classes(Target):
         return outputs if self.calibration is None else self.calibration.apply(outputs)
 
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
-        """`prediction`, `probability` of it, and `probability_LABEL` for every label."""
+        """Return `prediction`, its `probability`, and `probability_LABEL` for every label."""
         best = outputs.argmax(axis=1)
         if self.threshold is not None:
             best = (outputs[:, 1] >= self.threshold).astype(np.int64)
@@ -128,7 +128,7 @@ def _dtype(labels: tuple[Label, ...]) -> type[pl.DataType]:
 
 
 class Labels(Target):
-    """Any number of several labels; a label is given from a probability of a half on."""
+    """Predict any subset of labels, each from a probability of 0.5."""
 
     task: Literal["multi-label"] = "multi-label"
     column: str
@@ -139,7 +139,7 @@ class Labels(Target):
         return len(self.labels)
 
     def given(self, frame: pl.DataFrame) -> np.ndarray:
-        """Which labels each row has, 0 and 1, [samples, labels] uint8.
+        """Return which labels each row has, 0 and 1, [samples, labels] uint8.
 
         Raises:
             DataError: a label that the training split did not have.
@@ -159,7 +159,7 @@ class Labels(Target):
         return torch.from_numpy(self.given(frame).astype(np.float32))
 
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
-        """`prediction`, the list of labels given, and `probability_LABEL` for every label."""
+        """Return `prediction`, the list of labels, and `probability_LABEL` for every label."""
         given = [[label for label, there in zip(self.labels, row, strict=True) if there] for row in outputs >= GIVEN]
         columns = {"prediction": pl.Series(given, dtype=pl.List(pl.String))}
         for index, label in enumerate(self.labels):
@@ -168,7 +168,7 @@ class Labels(Target):
 
 
 class Quantity(Target):
-    """A number. The model sees it standardised, so that one learning rate suits every unit."""
+    """Predict a number, standardised for the model so that one learning rate suits every unit."""
 
     task: Literal["regression"] = "regression"
     column: str
@@ -186,12 +186,12 @@ class Quantity(Target):
         return torch.from_numpy(((values - self.mean) / self.std).astype(np.float32))
 
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
-        """`prediction` in the target's own units."""
+        """Return `prediction` in the target's own units."""
         return pl.DataFrame({"prediction": outputs[:, 0].astype(np.float64) * self.std + self.mean})
 
 
 class TokenTags(Target):
-    """A tag for each word."""
+    """Predict a tag for each word."""
 
     task: Literal["token-classification"] = "token-classification"
     column: str
@@ -202,7 +202,7 @@ class TokenTags(Target):
         return len(self.labels)
 
     def codes(self, frame: pl.DataFrame) -> list[np.ndarray]:
-        """The position of each word's tag in `labels`, row by row.
+        """Return the position of each word's tag in `labels`, row by row.
 
         Raises:
             DataError: a tag that the training split did not have.
@@ -216,13 +216,13 @@ class TokenTags(Target):
         raise NotImplementedError("tags are put where words begin, which their preprocessor knows")
 
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
-        """`prediction`, the list of tags; of words beyond `data.sequence_length` there is none."""
+        """Return `prediction`, the list of tags; none for words beyond `data.sequence_length`."""
         rows = [[self.labels[int(code)] for code in row if code >= 0] for row in outputs]
         return pl.DataFrame({"prediction": pl.Series(rows, dtype=pl.List(pl.String))})
 
 
 class NextToken(Target):
-    """The text's own next token."""
+    """Predict the text's own next token."""
 
     task: Literal["language-modelling"] = "language-modelling"
     vocabulary: int
@@ -235,17 +235,19 @@ class NextToken(Target):
         raise NotImplementedError("a corpus's preprocessor makes inputs and answers in one go")
 
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
-        """`tokens`, mean `loss` a token in nats, and `perplexity` of each text."""
+        """Return `tokens`, mean `loss` per token in nats, and `perplexity` of each text."""
         loss = outputs[:, 0] / np.maximum(outputs[:, 1], 1)
         tokens = outputs[:, 1].astype(np.int64)
         return pl.DataFrame({"tokens": tokens, "loss": loss, "perplexity": np.exp(loss)})
 
 
 class PreferredAnswer(Target):
-    """Which of two answers is preferred: always the first; judged against what a reference model makes of both.
+    """Predict which of two answers is preferred, relative to a reference model.
+
+    The first answer of a pair is always the preferred one.
 
     Attributes:
-        beta: what a model pays for leaving the reference; of two log-probabilities' ratio it makes a reward.
+        beta: strength of the penalty for departing from the reference (DPO); scales log-ratios to rewards.
     """
 
     task: Literal["preference"] = "preference"
@@ -257,13 +259,13 @@ class PreferredAnswer(Target):
         return self.vocabulary
 
     def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
-        """The reference's log-probabilities of both answers, [pairs, 2]."""
+        """Return the reference's log-probabilities of both answers, [pairs, 2]."""
         import torch
 
         return torch.from_numpy(frame.select(REFERENCE).to_numpy().astype(np.float32))
 
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
-        """`chosen` and `rejected`, the log-probabilities of the answers, and whether the chosen one is likelier."""
+        """Return `chosen` and `rejected` log-probabilities, and whether the chosen one is likelier."""
         chosen, rejected = outputs[:, 0].astype(np.float64), outputs[:, 1].astype(np.float64)
         return pl.DataFrame({"chosen": chosen, "rejected": rejected, "prefers_chosen": chosen > rejected})
 
@@ -274,7 +276,7 @@ AnyTarget = Annotated[AnswerForm, Field(discriminator="task")]
 
 
 def fit_target(train: TrainSplit, dataset: Dataset) -> Supervised | TokenTags:
-    """Learn the labels, or the mean and deviation, of the training split's answers."""
+    """Learn the labels, or the mean and deviation, of the training split's target."""
     assert dataset.target is not None
     values = train.column(dataset.target)
     if dataset.task == "classification":

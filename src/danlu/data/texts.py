@@ -1,7 +1,7 @@
 """Texts -> token ids, for classifying texts and for language models.
 
-The tokenizer is the pretrained model's own, or a byte-level BPE trained on the training split. Either way it is kept
-as one JSON file (tokenizers' format), so that a bundle needs nothing else to read text.
+The tokenizer is the pretrained model's own, or a byte-level BPE trained on the training split. Either way it is kept as
+one JSON file (tokenizers' format), so that a bundle needs nothing else to read text.
 """
 
 import json
@@ -31,13 +31,15 @@ PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, frame_text: bool, turns: bool = False) -> TokenizerFile:
-    """Train a byte-level BPE (Sennrich et al. 2016; bytes as in GPT-2), which can write any text.
+    """Train a byte-level BPE, which can encode any text.
+
+    BPE by Sennrich et al. 2016, https://arxiv.org/abs/1508.07909; bytes as in GPT-2.
 
     Args:
         texts: the training split's.
-        vocabulary: most tokens it may have, at least 300 (256 bytes and the special ones).
-        frame_text: put a start and an end token around every text, as classifiers expect.
-        turns: give it ChatML's tokens and template, for conversations.
+        vocabulary: maximum number of tokens, at least 300 (256 bytes and the special ones).
+        add_special_tokens: put a start and an end token around every text, as classifiers expect.
+        add_turn_tokens: add ChatML's tokens and template, for conversations.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
@@ -67,10 +69,12 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, frame_text: bool, tur
 
 
 def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
-    """The tokenizer of a pretrained model's folder. Reaches no network, and runs code from it only with `own_code`.
+    """Load the tokenizer of a pretrained model's folder.
+
+    Uses no network, and runs code from the folder only with `own_code`.
 
     Raises:
-        DataError: the folder holds none that can be kept as JSON.
+        DataError: the folder holds no tokenizer that can be kept as JSON.
     """
     from transformers import AutoTokenizer
 
@@ -100,7 +104,7 @@ def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
 
 
 def _stops(folder: Path) -> tuple[int, ...]:
-    """The tokens that end a generated text, where the folder says so."""
+    """Return the tokens that end a generated text, where the folder names them."""
     try:
         said = json.loads((folder / "generation_config.json").read_text(encoding="utf-8")).get("eos_token_id")
     except (OSError, ValueError, AttributeError):
@@ -109,12 +113,12 @@ def _stops(folder: Path) -> tuple[int, ...]:
 
 
 class TokenizedColumn(Frozen):
-    """A column of text, the tokenizer that reads it, and the longest piece a model is given.
+    """Tokenize a column of text, cut to the model's maximum length.
 
     Attributes:
-        usual_longest: tokens, where neither the recipe nor the model says.
-        framed: whether a tokenizer trained here puts start and end around every text.
-        turns: whether a tokenizer trained here has tokens and a template for conversations.
+        default_length: tokens, where neither the recipe nor the model says.
+        adds_special_tokens: whether a tokenizer trained here puts start and end around every text.
+        adds_turn_tokens: whether a tokenizer trained here has tokens and a template for conversations.
     """
 
     usual_longest: ClassVar[int]
@@ -138,7 +142,7 @@ class TokenizedColumn(Frozen):
 
     @classmethod
     def texts(cls, train: TrainSplit, dataset: Dataset) -> list[str]:
-        """What a tokenizer is trained on."""
+        """Return the texts that a tokenizer is trained on."""
         return [str(text) for text in train.columns(dataset.content)[dataset.content].fill_null("").to_list()]
 
     @property
@@ -148,7 +152,7 @@ class TokenizedColumn(Frozen):
 
 
 class TextPreprocessor(TokenizedColumn):
-    """Texts one by one, cut to the longest that the model takes."""
+    """Tokenize texts one by one, cut to the model's maximum length."""
 
     usual_longest = 256
     framed = True
@@ -159,7 +163,7 @@ class TextPreprocessor(TokenizedColumn):
         return TextInputs(vocabulary=self.tokenizer.vocabulary, longest=self.longest, pad=self.tokenizer.pad)
 
     def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
-        """Texts as model inputs, in order; a missing text is an empty one."""
+        """Convert texts to model inputs, in order; a missing text is empty."""
         from danlu.data.examples import Examples
         from danlu.data.sequences import TokenLists
 
@@ -169,10 +173,10 @@ class TextPreprocessor(TokenizedColumn):
 
 
 class BlocksColumn(TokenizedColumn):
-    """Texts that a language model is given in blocks of one length.
+    """Cut texts into the fixed-length blocks of a language model.
 
     Attributes:
-        packed: whether blocks for training hold several texts; a model's attention stays within each all the same.
+        packed: whether blocks for training hold several texts; attention still stays within each.
     """
 
     packed: bool = True
@@ -189,7 +193,7 @@ class BlocksColumn(TokenizedColumn):
 
 
 class CorpusPreprocessor(BlocksColumn):
-    """Documents with an end token after each, cut into blocks of one length."""
+    """Cut documents, each with an end token, into blocks of one length."""
 
     usual_longest = 256
     framed = False
@@ -197,22 +201,25 @@ class CorpusPreprocessor(BlocksColumn):
     kind: Literal["corpus"] = "corpus"
 
     def tokens(self, frame: pl.DataFrame) -> Tokens:
-        """The tokens of each document, its end token included."""
+        """Return the tokens of each document, its end token included."""
         rule = Rule(longest=None, special=False, end=self.tokenizer.end, blank=self.tokenizer.end)
         return tokenize(self.tokenizer, frame[self.column], rule)
 
     def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Each token, the one before it, and which row it is of, [tokens] each; a document follows an end token."""
+        """Return each token, the one before it, and its row, [tokens] each.
+
+        The first token of a document follows an end token.
+        """
         tokens = self.tokens(frame)
         now = np.asarray(tokens.ids, dtype=np.int64)
         owners = np.repeat(np.arange(len(tokens)), np.diff(tokens.offsets))
         return now, np.concatenate([[self.tokenizer.end], now[:-1]]), owners
 
     def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
-        """Blocks for training, answers included; each token is an answer exactly once.
+        """Return blocks for training with targets; each token is a target exactly once.
 
-        Packed, documents stand behind one another and only the last block has padding; else no block has parts of two.
-        The first token of a document follows an end token.
+        Packed, documents are concatenated and only the last block has padding; else no block holds parts of two. The
+        first token of a document follows an end token.
         """
         if not self.packed:
             return self.transform_each(frame)[0]
@@ -221,7 +228,7 @@ class CorpusPreprocessor(BlocksColumn):
         return self._blocks(tokens, starts, np.minimum(len(tokens.ids) - starts, self.longest), packed=True)
 
     def transform_each(self, frame: pl.DataFrame) -> "tuple[Examples, np.ndarray]":
-        """Every document in blocks of its own, and the document that each block is of, [blocks]."""
+        """Return every document in blocks of its own, and each block's document, [blocks]."""
         tokens = self.tokens(frame)
         sizes = np.diff(tokens.offsets)
         counts = -(-sizes // self.longest)

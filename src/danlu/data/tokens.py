@@ -1,6 +1,6 @@
-"""Texts as token ids, worked out once: long columns are kept as arrays in the cache and read through the memory map.
+"""Tokenize texts once: long columns are cached as arrays and read through a memory map.
 
-A column is tokenised in pieces that are kept one by one, so that a run that was cut off goes on where it was.
+A column is tokenized in pieces that are cached one by one, so that an interrupted run continues where it was.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ Encode = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Rule:
-    """How a text becomes tokens.
+    """Configure how a text becomes tokens.
 
     Attributes:
-        longest: tokens that are kept of a text; None for all.
+        longest: maximum tokens per text; None for all.
         special: whether the tokenizer puts its own tokens around the text.
-        end: a token that is put behind each text; None for none.
-        blank: what stands for a text without tokens.
+        end: a token appended to each text; None for none.
+        blank: the token of a text without tokens.
     """
 
     longest: int | None
@@ -41,11 +41,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens of texts, behind one another.
+    """Hold the tokens of texts, concatenated.
 
     Attributes:
         ids: [tokens] int32.
-        offsets: where each text begins, and the end of the last, [texts + 1] int64.
+        offsets: start of each text, and the end of the last, [texts + 1] int64.
     """
 
     ids: np.ndarray
@@ -56,17 +56,17 @@ class Tokens:
 
 
 def tokenize(tokenizer: TokenizerFile, texts: pl.Series, rule: Rule) -> Tokens:
-    """The tokens of each text, in order; a missing text is an empty one."""
+    """Tokenize texts, in order; a missing text is empty."""
     return encoded(texts, lambda some: _encode(tokenizer, some, rule), tokenizer, repr(asdict(rule)))
 
 
 def encoded(texts: pl.Series, encode: Encode, tokenizer: TokenizerFile, rule: str) -> Tokens:
-    """The tokens of each text as `encode` makes them, kept where there are many.
+    """Tokenize texts with `encode`, cached where there are many.
 
     Args:
         texts: a missing one is empty.
-        encode: some texts -> all their tokens, and how many each has.
-        tokenizer, rule: what decides the tokens besides the texts.
+        encode: texts -> all their tokens, and how many each has.
+        tokenizer, rule: part of the cache key, besides the texts.
     """
     texts = texts.cast(pl.String).fill_null("")
     if len(texts) <= PIECE_TEXTS:
@@ -79,7 +79,7 @@ def encoded(texts: pl.Series, encode: Encode, tokenizer: TokenizerFile, rule: st
 
 
 def _join(folder: Path, encode: Encode, pieces: list[pl.Series], keys: list[str]) -> None:
-    """Tokenise the pieces that are not kept yet, and put all of them into one file."""
+    """Tokenize the pieces that are not cached yet, and join all in one file."""
     parts: list[Path] = []
     for piece, key in zip(pieces, keys, strict=True):
 
@@ -101,7 +101,7 @@ def _join(folder: Path, encode: Encode, pieces: list[pl.Series], keys: list[str]
 
 
 def _encode(tokenizer: TokenizerFile, texts: list[str], rule: Rule) -> tuple[np.ndarray, np.ndarray]:
-    """All tokens, [tokens] int32, and how many each text has, [texts] int64."""
+    """Return all tokens, [tokens] int32, and the number of each text, [texts] int64."""
     reader = tokenizer.open()
     reader.no_padding()
     reader.no_truncation()
@@ -123,7 +123,7 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
 
 
 def _key(tokenizer: TokenizerFile, texts: pl.Series, rule: str) -> str:
-    """A hash of all that decides the tokens of some texts."""
+    """Hash everything that decides the tokens of some texts."""
     digest = hashlib.blake2b(tokenizer.json_text.encode(), digest_size=16)
     digest.update(rule.encode())
     for text in texts.to_list():

@@ -1,4 +1,4 @@
-"""Sentences of words -> token ids, with the places where a word begins: there its tag is asked for."""
+"""Tagging: sentences of words -> token ids, with a target tag at the first token of each word."""
 
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -23,13 +23,13 @@ VERSION = "words 1"
 
 @dataclass(frozen=True)
 class TaggedLists:
-    """Sentences padded to the longest of a batch, and the tag of each word at its first token.
+    """Pad sentences to the longest of a batch, with tags at each word's first token.
 
     Attributes:
-        tokens: of all sentences; where a word begins, its token's complement stands.
-        pad: the id that fills shorter sentences.
-        codes: the tags' positions, sentence behind sentence, [words]; all are 0 when left out.
-        begins: where each sentence's tags begin, and the end of the last, [sentences + 1].
+        tokens: of all sentences; the first token of a word is stored as its complement.
+        pad: the id of padding.
+        codes: tag codes, concatenated over sentences, [words]; all 0 by default.
+        begins: start of each sentence's tags, and the end of the last, [sentences + 1].
     """
 
     tokens: Tokens
@@ -55,7 +55,7 @@ class TaggedLists:
 
 
 class WordsPreprocessor(TokenizedColumn):
-    """Sentences one by one, cut to the longest that the model takes; words beyond get no answer."""
+    """Tokenize sentences, cut to the maximum length; words beyond get no tag."""
 
     usual_longest = 256
     framed = True
@@ -70,7 +70,7 @@ class WordsPreprocessor(TokenizedColumn):
         return WordInputs(vocabulary=self.tokenizer.vocabulary, longest=self.longest, pad=self.tokenizer.pad)
 
     def transform(self, frame: pl.DataFrame, place: Place) -> Examples:
-        """Sentences as model inputs, in order."""
+        """Convert sentences to model inputs, in order."""
         tokenizer, longest = self.tokenizer, self.longest
         rule = f"{VERSION}, {longest}"
         tokens = encoded(frame[self.column], lambda some: _encode(tokenizer, some, longest), tokenizer, rule)
@@ -78,20 +78,23 @@ class WordsPreprocessor(TokenizedColumn):
 
     @classmethod
     def tagged(cls, examples: Examples, rows: list[np.ndarray]) -> Examples:
-        """The same with the tags' positions of each sentence."""
+        """Return the same samples with each sentence's tag codes."""
         (sentences,) = examples.features
         assert isinstance(sentences, TaggedLists)
         begins = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
         return replace(examples, features=(replace(sentences, codes=np.concatenate(rows), begins=begins),))
 
     def model_post_init(self: Self, context: object) -> None:
-        """A sentence has at least a start, a word and an end."""
+        """Check that a sentence has room for a start, a word and an end."""
         if self.longest < 3:
             raise DataError(f"data.sequence_length: {self.longest} tokens hold no word; say at least 3")
 
 
 def _encode(tokenizer: TokenizerFile, texts: list[str], longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """All tokens, words' first ones as complements, [tokens] int32, and how many each sentence has, [sentences]."""
+    """Return all tokens, [tokens] int32, and the number of each sentence, [sentences].
+
+    First tokens of words are stored as complements.
+    """
     reader = tokenizer.open()
     reader.no_padding()
     reader.no_truncation()

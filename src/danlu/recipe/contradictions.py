@@ -1,4 +1,4 @@
-"""Keys of a recipe that are each right and cannot be had together. Imports no torch."""
+"""Conflicts between recipe keys that are each valid alone. Imports no torch."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ KNOWN_WITHOUT = {  # precisions and the devices that have them not, whatever the
 
 
 def contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """The keys that contradict others, each with the sentence that says which and what to do."""
+    """Yield each conflicting key with a sentence that names the conflict and the fix."""
     options = recipe.training
     yield from _in_backward(options)
     yield from _elsewhere(options)
@@ -49,7 +49,7 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _in_backward(options: Training) -> Iterator[tuple[str, str]]:
-    """What needs all gradients of a step at once, or a step that can be had again."""
+    """Yield options that need all gradients of a step at once, or a repeatable step."""
     if not options.memory.optimizer_in_backward:
         return
     key = "training.memory.optimizer_in_backward"
@@ -67,7 +67,7 @@ def _in_backward(options: Training) -> Iterator[tuple[str, str]]:
 
 
 def _elsewhere(options: Training) -> Iterator[tuple[str, str]]:
-    """Optimizers that only step a model's own weights, all of them together."""
+    """Yield memory and precision options that optimizers of a model's own weights cannot use."""
     name, memory = options.optimizer.name, options.memory
     averages = getattr(options.optimizer, "averages_itself", False)
     if not (averages or name == "muon"):
@@ -81,7 +81,7 @@ def _elsewhere(options: Training) -> Iterator[tuple[str, str]]:
 
 
 def _device(options: Training) -> Iterator[tuple[str, str]]:
-    """What a device named in the recipe makes useless or impossible."""
+    """Yield options that the named device makes useless or impossible."""
     device = options.device
     if device == "cpu":
         for name in ("offload_activations", "offload_optimizer"):
@@ -95,7 +95,7 @@ def _device(options: Training) -> Iterator[tuple[str, str]]:
 
 
 def _refitting(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """What needs a validation split, of which a model that is trained on all rows has none."""
+    """Yield options that need a validation split, which a refit on all rows lacks."""
     if recipe.evaluation.refits and recipe.tuning is not None:
         yield (
             "evaluation.folds.final",
@@ -107,7 +107,7 @@ def _refitting(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _finetuning(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """Ways to adapt weights that are not there, or that something else changes too."""
+    """Yield fine-tuning modes without pretrained weights, or in conflict with other options."""
     finetune = getattr(recipe.model, "finetune", None)
     if not isinstance(finetune, Finetune):
         return

@@ -1,4 +1,4 @@
-"""The recipe's section `evaluation`: how a trained model is judged."""
+"""The recipe's section `evaluation`: how a trained model is evaluated."""
 
 from typing import Annotated, Literal
 
@@ -8,14 +8,14 @@ from danlu.core.component import Component, Frozen, OneOf
 
 
 class Costs(Frozen):
-    """What a mistake costs; the second of the two classes is the positive one."""
+    """Set the cost of each kind of error; the second of two classes is positive."""
 
     false_positive: NonNegativeFloat = 1.0
     false_negative: NonNegativeFloat = 1.0
 
 
 class Threshold(Frozen):
-    """From which probability on the second of two classes is answered: what is best on validation."""
+    """Choose the decision threshold of binary classification on the validation split."""
 
     metric: str | None = Field(default=None, description="that follows from the answers, as f1 or f1-positive")
     costs: Costs | None = None
@@ -28,7 +28,7 @@ class Threshold(Frozen):
 
 
 class Folds(Frozen):
-    """Cross-validation of the rows that do not test."""
+    """Cross-validate the rows outside the test split."""
 
     folds: Annotated[int, Field(ge=2)] = 5
     repeats: PositiveInt = 1
@@ -58,12 +58,12 @@ class Folds(Frozen):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that deal out the rows; they are not given to the model."""
+        """The columns that assign rows to folds; they are not given to the model."""
         return tuple(filter(None, (self.grouped, self.column)))
 
 
 class Slices(Frozen):
-    """Which parts of the test split are looked at, and by what."""
+    """Choose the slices of the test split to evaluate, and their metric."""
 
     metric: str | None = Field(
         default=None, description="as recall-positive or rmse; the task's main one when left out"
@@ -77,7 +77,7 @@ class Slices(Frozen):
 
 
 class Evaluation(Frozen):
-    """How the trained model is judged."""
+    """Set how the trained model is evaluated."""
 
     metrics: tuple[str, ...] | None = Field(
         default=None, description="the usual ones of the task when left out; your own as package.module:function"
@@ -102,15 +102,15 @@ class Evaluation(Frozen):
 
     @property
     def cross_validation(self) -> Folds | None:
-        """What is said of folds, in full."""
+        """The options of cross-validation, defaults filled in."""
         return Folds(folds=self.folds) if isinstance(self.folds, int) else self.folds
 
     @property
     def dealing(self) -> tuple[str, ...]:
-        """The columns that deal rows out into folds."""
+        """The columns that assign rows to folds."""
         return self.cross_validation.columns if self.cross_validation is not None else ()
 
     @property
     def refits(self) -> bool:
-        """Whether the model that is kept is trained on all rows that do not test."""
+        """Whether the final model is trained on all rows outside the test split."""
         return self.cross_validation is not None and self.cross_validation.final == "refit"

@@ -1,4 +1,9 @@
-"""What training learns from beside right answers: which of two is preferred, and what a teacher says."""
+"""The recipe's section `training`: the loop, the optimizer and its schedule, memory, processes, and what else the loss
+learns from.
+
+Frozen values with defaults; a default that depends on the data is None here and filled in by
+`danlu.experiment.defaults`.
+"""
 
 from typing import Annotated, Literal, Self
 
@@ -8,9 +13,9 @@ from danlu.core.component import Frozen
 
 
 class Preference(Frozen):
-    """Learning from which of two answers is preferred (DPO, Rafailov et al. 2023).
+    """Learn which of two answers is preferred (DPO, Rafailov et al. 2023, https://arxiv.org/abs/2305.18290).
 
-    With training.label_smoothing, that share of the preferences is taken to be the wrong way round (conservative DPO).
+    With training.label_smoothing, that share of the preferences is assumed to be flipped (conservative DPO).
     """
 
     loss: Literal["dpo"] = "dpo"
@@ -18,10 +23,10 @@ class Preference(Frozen):
 
 
 class Hidden(Frozen):
-    """Learning from a teacher's hidden states (Romero et al. 2015, FitNets).
+    """Match a teacher's hidden states (FitNets, Romero et al. 2015, https://arxiv.org/abs/1412.6550).
 
-    A linear projection brings the student's to the teacher's width; it is trained with the student and left out of the
-    bundle.
+    A linear projection maps the student's states to the teacher's width; it is trained with the student and left out of
+    the bundle.
     """
 
     states: Literal["features", "layers"] = Field(
@@ -36,7 +41,10 @@ class Hidden(Frozen):
 
 
 class Distill(Frozen):
-    """Learning from a teacher's answers beside the right ones (knowledge distillation, Hinton et al. 2015)."""
+    """Learn from a teacher's outputs as well as the labels.
+
+    Knowledge distillation (Hinton et al. 2015, https://arxiv.org/abs/1503.02531).
+    """
 
     teacher: str = Field(description="a bundle, or the run that made it; of the same task and labels")
     temperature: PositiveFloat | None = Field(

@@ -1,4 +1,5 @@
-"""A recipe file, what it extends, and `--set` overrides -> one checked Recipe; or every problem at once, with its line.
+"""Read a recipe file, the files it extends and `--set` overrides into one checked Recipe, or report every problem with
+its line.
 
 YAML is read as 1.2 (so `1e-3` is a number and `no` is a word). Relative paths are taken from the folder of the file
 they stand in; those of `--set` from the current folder.
@@ -26,23 +27,26 @@ Key = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Tree:
-    """A recipe as it was written: plain values, and the place (`file:line`) of each key."""
+    """Hold a recipe as written: plain values, and the place (`file:line`) of each key."""
 
     values: dict[str, Any]
     places: dict[Key, str]
 
     def merge(self, over: "Tree") -> "Tree":
-        """Lay `over` on this one, section by section; a list, or a component of another name, is replaced whole."""
+        """Merge `over` into this tree, section by section.
+
+        A list, or a component of another name, is replaced whole.
+        """
         return Tree(_merge_sections(self.values, over.values), {**self.places, **over.places})
 
 
 def builtin_recipes() -> list[str]:
-    """The names that stand for a recipe that comes with danlu."""
+    """Return the names of the recipes that come with danlu."""
     return sorted(file.stem for file in BUILTIN.glob("*.yaml"))
 
 
 def find_recipe(source: str | Path) -> Path:
-    """The recipe file for a path or the name of a built-in recipe.
+    """Return the recipe file for a path or the name of a built-in recipe.
 
     Raises:
         RecipeError: there is neither.
@@ -61,7 +65,7 @@ def find_recipe(source: str | Path) -> Path:
 
 
 def recipe_files(file: Path) -> list[Path]:
-    """A recipe file that loads, and every file that it extends, directly or through another."""
+    """Return a valid recipe file and every file that it extends, directly or indirectly."""
     from ruamel.yaml import YAML
 
     bases = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")).get("extends", ())
@@ -86,7 +90,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path) -> Recipe:
-    """A Recipe from one, from plain values, from a file or from a built-in's name.
+    """Build a Recipe from a Recipe, plain values, a file or a built-in's name.
 
     Raises:
         RecipeError: with every problem found.
@@ -97,7 +101,9 @@ def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path) -> Recipe:
 
 
 def check_recipe(values: Mapping[str, Any]) -> Recipe:
-    """A Recipe from plain values, with the same errors as from a file; relative paths are taken from here.
+    """Build a Recipe from plain values, with the same errors as from a file.
+
+    Relative paths are taken from the current folder.
 
     Raises:
         RecipeError: with every problem found.
@@ -108,7 +114,7 @@ def check_recipe(values: Mapping[str, Any]) -> Recipe:
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """The recipe as YAML with every default written out; loads back to an equal Recipe."""
+    """Write the recipe as YAML with every default; it loads back to an equal Recipe."""
     from io import StringIO
 
     from ruamel.yaml import YAML
@@ -137,14 +143,14 @@ def _check(tree: Tree, origin: str) -> Recipe:
 
 
 def _place(tree: Tree, key: Key, origin: str) -> str:
-    """The place of the longest part of a key that was written."""
+    """Return the place of the longest part of a key that was written."""
     while key and key not in tree.places:
         key = key[:-1]
     return tree.places.get(key, origin)
 
 
 def _read(file: Path, seen: tuple[Path, ...]) -> Tree:
-    """A file laid over what it extends."""
+    """Read a file and merge it over the files it extends."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -194,7 +200,7 @@ def _plain(node: Any, file: str, key: Key, places: dict[Key, str]) -> Any:
 
 
 def _scalar(value: Any) -> Any:
-    """ruamel keeps how a number or a quoted word was written in subclasses; only the value matters here."""
+    """Drop ruamel's subclasses, which keep how a number or a quoted word was written."""
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)
@@ -251,7 +257,7 @@ def _absolute_model(name: str, folder: Path) -> str:
 
 
 def _override(tree: Tree, override: str) -> Tree:
-    """Lay one `--set key.path=value` over a tree."""
+    """Merge one `--set key.path=value` into a tree."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -281,7 +287,10 @@ def _override(tree: Tree, override: str) -> Tree:
 
 
 def _merge_sections(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Lay one recipe's keys over another's; the name of a recipe, unlike a component's, replaces nothing else."""
+    """Merge one mapping of keys over another.
+
+    The name of a recipe, unlike a component's, replaces nothing else.
+    """
     return {**under, **{key: _merge(under.get(key), value) for key, value in over.items()}}
 
 

@@ -1,7 +1,7 @@
-"""The rooms that the recipe already has and danlu does not fill yet.
+"""Sections that the recipe already has and danlu does not implement yet.
 
-Their options are typed, so a recipe that uses them is checked like any other; then it is refused with one sentence
-that says so. Whoever builds a part takes its line out of BUILT and moves its table to the folder that does the work.
+Their options are typed, so a recipe that uses them is checked like any other; then it is refused with one sentence that
+says so. Whoever builds a part takes its line out of BUILT and moves its table to the folder that does the work.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from danlu.core.component import Component, Frozen, OneOf
 
 
 class Prune(Component):
-    """Take away the share `amount` of the weights, whole channels when structured."""
+    """Remove the share `amount` of the weights, whole channels when structured."""
 
     name: Literal["prune"] = "prune"
     amount: Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -31,7 +31,7 @@ COMPRESSIONS: dict[str, type[Component]] = {"prune": Prune, "quantize": Quantize
 
 
 class Explanation(Frozen):
-    """Why the model answers as it does."""
+    """Explain the model's predictions."""
 
     methods: tuple[Literal["shap", "lime", "permutation"], ...] = ("permutation",)
     samples: PositiveInt = 200
@@ -41,42 +41,42 @@ Picture = Literal["graph", "features", "activations", "weights", "curves"]
 
 
 class Budget(Frozen):
-    """How much of a metric compression may cost."""
+    """Limit how much of a metric compression may cost."""
 
     metric: str
     max_drop: NonNegativeFloat
 
 
 class Compression(Frozen):
-    """Steps that make the model smaller, applied in order."""
+    """Make the model smaller by steps, applied in order."""
 
     steps: tuple[Annotated[Component, OneOf("compression")], ...]
     budget: Budget | None = None
 
 
 class Server(Frozen):
-    """The HTTP server's batching."""
+    """Configure the HTTP server's batching."""
 
     max_batch: PositiveInt = 64
     max_delay_ms: NonNegativeFloat = 2.0
 
 
 class Autoscale(Frozen):
-    """How many replicas Kubernetes may run."""
+    """Limit how many replicas Kubernetes may run."""
 
     min: PositiveInt = 1
     max: PositiveInt = 10
 
 
 class Kubernetes(Frozen):
-    """The Kubernetes manifests."""
+    """Configure the Kubernetes manifests."""
 
     replicas: NonNegativeInt = 1
     autoscale: Autoscale | None = None
 
 
 class Deployment(Frozen):
-    """How the bundle is served."""
+    """Configure how the bundle is served."""
 
     server: Server = Server()
     container: bool = False
@@ -93,7 +93,7 @@ BUILT: dict[str, tuple[Any, ...]] = {
 
 
 def not_built(recipe: Frozen) -> Iterator[tuple[str, str]]:
-    """The keys of a valid recipe that ask for what is not built yet, each with the sentence that refuses it."""
+    """Return the keys of a valid recipe that are not implemented, each with its error."""
     for key, built in BUILT.items():
         value: Any = recipe
         for part in key.split("."):

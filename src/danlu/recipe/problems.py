@@ -1,4 +1,4 @@
-"""Pydantic's errors -> problems in the recipe's own words: place, key, what was given, what is allowed."""
+"""Turn pydantic's errors into problems in the recipe's own words: place, key, the value given, the values allowed."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ Key = tuple[str | int, ...]
 def describe(
     error: ValidationError, values: Mapping[str, Any], places: Mapping[Key, str], origin: str
 ) -> Iterator[Problem]:
-    """Every error of a validation, one Problem each, in the order of the file."""
+    """Return one Problem for each validation error, in the order of the file."""
     problems = _problems(error, values, places, origin)
     return iter(sorted(problems, key=lambda problem: _line(problem.place)))
 
@@ -45,7 +45,7 @@ def _problems(
 
 
 def _meant(key: Key, alternatives: list[ErrorDetails], found: Mapping[Key, object]) -> list[ErrorDetails]:
-    """The errors without those of plain types, where a mapping was given and is wrong as a mapping too."""
+    """Drop errors about plain types where an invalid mapping was given."""
     if not isinstance(alternatives[0]["input"], Mapping):
         return alternatives
     others = [details for details in alternatives if not details["type"].endswith(("_type", "literal_error"))]
@@ -54,14 +54,20 @@ def _meant(key: Key, alternatives: list[ErrorDetails], found: Mapping[Key, objec
 
 
 def _nearest(alternatives: list[ErrorDetails]) -> ErrorDetails:
-    """Of the errors of a value that may be of several types, the one that its writer likely meant: a word is a word."""
+    """Choose the error of a union that the writer likely meant.
+
+    A word is a word.
+    """
     word = isinstance(alternatives[0]["input"], str)
     meant = [details for details in alternatives if (details["type"] == "literal_error") is word]
     return (meant or alternatives)[0]
 
 
 def _written_key(location: Key, values: Any, kind: str) -> Key:
-    """Pydantic's location without what it adds of its own (a union's tag): the keys as the user wrote them."""
+    """Return pydantic's location as the user wrote it.
+
+    What pydantic adds of its own (a union's tag) is stripped.
+    """
     key: list[str | int] = []
     for position, part in enumerate(location):
         written = (isinstance(values, Mapping) and part in values) or (
@@ -76,7 +82,7 @@ def _written_key(location: Key, values: Any, kind: str) -> Key:
 
 
 def _sentence(details: ErrorDetails, key: Key) -> str:
-    """What is wrong, in one sentence."""
+    """Describe one error in one sentence."""
     kind, given, context = details["type"], details["input"], details.get("ctx", {})
     if kind == "extra_forbidden":
         return f"unknown key{suggestion(str(key[-1]), _fields(details['loc'][:-1]))}"
@@ -104,7 +110,7 @@ def _shown(value: Any) -> str:
 
 
 def _fields(location: Key) -> list[str]:
-    """The keys allowed at a location of pydantic's."""
+    """Return the keys allowed at a pydantic location."""
     model: Any = Recipe
     for part in location:
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
@@ -119,7 +125,10 @@ def _fields(location: Key) -> list[str]:
 
 
 def _model_of(model: type[BaseModel], name: str, location: Key) -> Any:
-    """The model class behind a field: a section, or the component whose tag the location names."""
+    """Return the model class behind a field: a section, or a named component.
+
+    The location's tag names the component.
+    """
     field = model.model_fields[name]
     for choice in _choices(field):
         table = components(choice.kind)

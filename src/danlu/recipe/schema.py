@@ -14,7 +14,10 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class Recipe(Frozen):
-    """Raw data to a served model, said once. A section that is left out keeps its defaults."""
+    """Describe everything from raw data to a served model.
+
+    A section that is left out keeps its defaults.
+    """
 
     name: str = Field(default="model", pattern=NAME, description="names the run's folder")
     seed: NonNegativeInt = Field(default=0, description="every random choice is derived from it")
@@ -32,7 +35,10 @@ class Recipe(Frozen):
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a recipe file, for editors; `extends` is read before the rest."""
+    """Return the JSON Schema (2020-12) of a recipe file, for editors.
+
+    `extends` is read before the rest.
+    """
     schema = Recipe.model_json_schema(by_alias=True)
     one_or_more = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     schema["properties"]["extends"] = {"description": "recipes this one builds on", **one_or_more}

@@ -1,7 +1,7 @@
-"""The section of a recipe that says what a search may change, and how it is led.
+"""The recipe's section `tuning`: the search space and how it is searched.
 
-A range is a list of two numbers, whole ones only where both are written so; what else may stand under a key is a list
-of choices.
+A range is a list of two numbers, whole ones only where both are written so; any other list under a key is a list of
+choices.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ Ends = tuple[Number, Number]
 
 
 class LogRange(Frozen):
-    """A range searched evenly in its logarithm."""
+    """Search a range evenly in its logarithm."""
 
     log: Ends
 
@@ -29,7 +29,7 @@ class LogRange(Frozen):
 
 
 class StepRange(Frozen):
-    """A range of which every `step` is tried, from its low end."""
+    """Search the multiples of `step` in a range, from its low end."""
 
     range: Ends
     step: PositiveInt | PositiveFloat
@@ -43,13 +43,13 @@ class StepRange(Frozen):
 
 
 class Choices(Frozen):
-    """Values that are tried as they stand, whole sections too."""
+    """Try values as they stand, whole sections too."""
 
     choices: Annotated[tuple[Any, ...], Field(min_length=1)]
 
 
 def is_range(values: tuple[Any, ...]) -> bool:
-    """Whether a list without a name is a range: two numbers."""
+    """Return whether a list without a name is a range: two numbers."""
     return len(values) == 2 and all(isinstance(value, Number) and not isinstance(value, bool) for value in values)
 
 
@@ -67,7 +67,7 @@ Listed = Annotated[tuple[Any, ...], AfterValidator(_rises_where_it_is_a_range)]
 
 
 def _form(given: Any) -> str | None:
-    """Which of the forms a searched key has; None of none."""
+    """Return which form a searched key has, or None."""
     for form, section in FORMS.items():
         if isinstance(given, section) or (isinstance(given, Mapping) and form in given):
             return form
@@ -90,7 +90,7 @@ Searched = Annotated[
 
 
 class Tuning(Frozen):
-    """A search over recipes: training is repeated with other values, and what validates best is kept."""
+    """Train with other values repeatedly and keep the trial that is best on validation."""
 
     sampler: Annotated[Component, OneOf("sampler")] = Field(default="bayesian", validate_default=True)
     trials: PositiveInt = Field(default=50, description="trainings at most")

@@ -1,6 +1,7 @@
-"""The sections of a recipe that say what the data is and how a model is trained on it.
+"""The sections of a recipe that describe the data and the training.
 
-Frozen values with defaults; what a default depends on the data for is None here and filled in by `resolve`.
+Frozen values with defaults; a default that depends on the data is None here and filled in by
+`danlu.experiment.defaults`.
 """
 
 from typing import Annotated, Literal
@@ -18,10 +19,11 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Outliers(Frozen):
-    """Values far from the rest of a column, or rows far from the rest. Judged by the training split.
+    """Handle values far from the rest of a column, or rows far from the rest.
 
-    `clip` moves a value to the nearest that is not far, in training and when predicting; `flag` adds a feature that
-    says whether a row holds such a value; `drop` leaves rows out of the training split, never out of the others.
+    Limits come from the training split. `clip` moves a value to the nearest limit, in training and when predicting;
+    `flag` adds a feature that says whether a row holds such a value; `drop` leaves rows out of the training split,
+    never out of the others.
     """
 
     method: Literal["iqr", "z-score", "isolation-forest"] = "iqr"
@@ -39,7 +41,7 @@ class Outliers(Frozen):
 
 
 class Clean(Frozen):
-    """What is done about rows that are wrong before anything is learned from them."""
+    """Handle invalid rows before anything is learned from them."""
 
     duplicates: Annotated[Component, OneOf("duplicates")] = Field(default="keep", validate_default=True)
     missing: Annotated[Component, OneOf("gaps", "impute")] | None = Field(
@@ -54,7 +56,7 @@ class Clean(Frozen):
 
 
 class ColumnOptions(Frozen):
-    """What a recipe says of one column, in place of what is said of all."""
+    """Override for one column the options that hold for all."""
 
     type: ColumnType | Literal["drop"] | None = None
     scale: Annotated[Component, OneOf("scaler")] | None = None
@@ -65,14 +67,17 @@ class ColumnOptions(Frozen):
 
 
 class Select(Frozen):
-    """Keep the `keep` features that tell most about the target; for pca, as many directions."""
+    """Keep the `keep` features most informative about the target; for pca, as many directions."""
 
     method: Literal["variance", "anova", "mutual-information", "model", "pca"] = "mutual-information"
     keep: PositiveInt
 
 
 class Split(Frozen):
-    """Which rows train, validate and test. What is left after validation and test trains."""
+    """Set which rows train, validate and test.
+
+    The rows left after validation and test train.
+    """
 
     validation: Fraction = 0.15
     test: Fraction = 0.15
@@ -89,7 +94,7 @@ class Split(Frozen):
 
 
 class Data(Frozen):
-    """Where the data is, what its columns mean and how it is prepared."""
+    """Set where the data is, what its columns mean and how it is prepared."""
 
     source: str | tuple[str, ...] = Field(description="a file, a folder, a glob, a list of these, or builtin:NAME")
     target: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
@@ -143,7 +148,7 @@ class Data(Frozen):
         return self
 
     def options_of(self, column: str) -> ColumnOptions:
-        """What the recipe says of one column."""
+        """Return the recipe's options of one column."""
         said = self.columns.get(column, ColumnOptions())
         return said if isinstance(said, ColumnOptions) else ColumnOptions(type=said)
 
@@ -152,12 +157,12 @@ ADAPTERS = ("lora", "dora", "qlora")
 
 
 class Finetune(Frozen):
-    """How pretrained weights are adapted.
+    """Adapt pretrained weights.
 
-    `full` changes all of them. `head` leaves them as they are and trains the task's own layer on what they make of the
-    samples, computed once. `gradual` begins with the head and thaws a block of layers after the other from there down
-    (Howard & Ruder 2018). `lora`, `dora` and `qlora` leave the weights as they are, train small matrices beside them
-    and add these in the end. The bundle is of the same form each time.
+    `full` changes all of them. `head` leaves them as they are and trains the task's own layer on the features they
+    compute, computed once. `gradual` begins with the head and unfreezes one block of layers after the other from there
+    down (Howard & Ruder 2018, https://arxiv.org/abs/1801.06146). `lora`, `dora` and `qlora` leave the weights as they
+    are, train small matrices beside them and merge these at the end. The bundle has the same form each time.
     """
 
     mode: Literal["full", "head", "gradual", "lora", "dora", "qlora"] = "full"
@@ -211,7 +216,10 @@ class Finetune(Frozen):
 
 
 class LocalSteps(Frozen):
-    """Copies of the model step on their own and meet only now and then (DiLoCo, Douillard et al. 2023)."""
+    """Step copies of the model locally and average them only now and then.
+
+    DiLoCo (Douillard et al. 2023, https://arxiv.org/abs/2311.08105).
+    """
 
     every: PositiveInt = Field(default=50, description="steps between meetings")
     lr: PositiveFloat = Field(default=0.7, description="of the outer step; 1 with momentum 0 takes the plain mean")
@@ -219,7 +227,7 @@ class LocalSteps(Frozen):
 
 
 class Parallel(Frozen):
-    """How many ways the work is split among processes; the product of the ways is their number."""
+    """Split the work among processes; their number is the product of all degrees."""
 
     data: PositiveInt | Literal["auto"] = Field(
         default="auto", description="copies of the model, each with samples of its own; auto: what the others leave"
@@ -246,9 +254,9 @@ class Parallel(Frozen):
 
 
 class EarlyStopping(Frozen):
-    """End training when a metric of the validation split has not improved in `patience` validations.
+    """Stop training when a validation metric has not improved in `patience` validations.
 
-    There is one an epoch, and ten in all where there are fewer epochs than that.
+    There is one validation per epoch, and ten in all where there are fewer epochs than that.
     """
 
     metric: str = Field(default="validation/loss", pattern=r"^validation/")
@@ -256,14 +264,20 @@ class EarlyStopping(Frozen):
 
 
 class LearningRateScaling(Frozen):
-    """Multiply the learning rate by batch_size / reference (linear, Goyal et al. 2017), or by its root (sqrt)."""
+    """Multiply the learning rate by batch_size / reference (linear) or its square root (sqrt).
+
+    The linear rule is by Goyal et al. 2017, https://arxiv.org/abs/1706.02677.
+    """
 
     rule: Literal["linear", "sqrt"]
     reference: PositiveInt = Field(default=256, description="the batch size that the learning rate is meant for")
 
 
 class Memory(Frozen):
-    """Ways to train in less memory; each costs some time, `danlu plan` says how much memory it saves."""
+    """Train in less memory, each way at some cost in time.
+
+    `danlu plan` says how much memory each saves.
+    """
 
     checkpointing: Literal["none", "selective", "full"] | PositiveInt = Field(
         default="none",
@@ -281,7 +295,7 @@ class Memory(Frozen):
 
 
 class Checkpoint(Frozen):
-    """When training keeps its state, besides after every validation and when it is stopped."""
+    """Save the training state, besides after every validation and when training is stopped."""
 
     every_steps: PositiveInt | None = None
     every_minutes: PositiveFloat = 10.0
@@ -289,21 +303,21 @@ class Checkpoint(Frozen):
 
 
 class Threads(Frozen):
-    """How many threads work; auto takes the cores that this process may use."""
+    """Set how many threads work; auto takes the cores that this process may use."""
 
     compute: PositiveInt | Literal["auto"] = "auto"
     data: PositiveInt | Literal["auto"] = "auto"
 
 
 class Track(Frozen):
-    """Where the lines of metrics.jsonl go besides."""
+    """Send the lines of metrics.jsonl to experiment trackers as well."""
 
     tensorboard: bool = Field(default=False, description="event files in the run's folder `tensorboard`")
     mlflow: str | None = Field(default=None, description="a tracking URI, as sqlite:///mlflow.db")
 
 
 class Training(Frozen):
-    """The training loop's settings."""
+    """Configure the training loop."""
 
     epochs: PositiveInt | None = Field(default=None, description="inferred from the kind of data when left out")
     max_steps: PositiveInt | None = Field(default=None, description="ends training earlier than `epochs` would")

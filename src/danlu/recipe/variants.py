@@ -1,7 +1,7 @@
-"""Recipes that differ from one in some keys: what a search tries, and whether all that it may try is valid.
+"""Variants of a recipe with other values under some keys, for a search, and the check that all of them are valid.
 
-In: a recipe and values by key. Out: another recipe, without the section `tuning`; or what is wrong with a space, key
-by key. Nothing here knows the data.
+In: a recipe and values by key. Out: another recipe, without the section `tuning`; or the problems of a search space,
+key by key. Nothing here knows the data.
 """
 
 import itertools
@@ -26,7 +26,9 @@ Values = Mapping[str, Any]
 
 
 def variant(recipe: Recipe, values: Values) -> Recipe:
-    """The recipe with other values under some keys; a component of another name leaves its options behind.
+    """Return the recipe with other values under some keys.
+
+    A component of another name drops the old component's options.
 
     Raises:
         RecipeError: it is no valid recipe.
@@ -45,7 +47,7 @@ def variant(recipe: Recipe, values: Values) -> Recipe:
 
 
 def ends_of(searched: Searched) -> tuple[Any, ...]:
-    """The outermost values of a range, or every choice."""
+    """Return the end points of a range, or every choice."""
     if isinstance(searched, LogRange):
         return searched.log
     if isinstance(searched, StepRange):
@@ -54,7 +56,9 @@ def ends_of(searched: Searched) -> tuple[Any, ...]:
 
 
 def outermost(space: Mapping[str, Searched]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What must be valid for a space to be: each key's ends, with every choice of keys that decide whether it exists.
+    """Yield values to check: each key's end points, with every deciding choice.
+
+    A deciding choice is one of a key that decides whether the first key exists.
 
     Yields:
         a key and the values to put in.
@@ -67,7 +71,7 @@ def outermost(space: Mapping[str, Searched]) -> Iterator[tuple[str, dict[str, An
 
 
 def space_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """What is wrong with the space of a recipe that is right otherwise: the key and the sentence, once a key."""
+    """Yield the problems of a search space, one sentence per key."""
     if recipe.tuning is None:
         return
     space, told = recipe.tuning.space, set[str]()
@@ -86,7 +90,7 @@ def space_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def in_words(recipe: Recipe, key: str, values: Values, problem: Problem) -> str:
-    """What is wrong with a recipe of the space, as its key's problem."""
+    """Describe why a variant of the space is invalid, as its key's problem."""
     named = key == "model.name" or any(other.startswith("model") for other in values.keys() - {key})
     if recipe.model is None and key.startswith("model.") and not named:
         return "the recipe leaves the model to the data, so its options are not known; say model.name"
@@ -100,7 +104,7 @@ def _shown(value: Any) -> str:
 
 
 def _refusal(key: str) -> str:
-    """Why a key is not for a search to change; empty where it is."""
+    """Return why a search may not change a key, or an empty string."""
     section, _, rest = key.partition(".")
     if section in Recipe.model_fields and section not in SECTIONS:
         return f"is not what a model is made of; a search may change {', '.join(SECTIONS)}"
@@ -113,7 +117,10 @@ def _refusal(key: str) -> str:
 
 
 def _decides(other: str, key: str) -> bool:
-    """Whether the value of one key decides if another key exists: it stands above it, or names what it belongs to."""
+    """Return whether the value of one key decides if another key exists.
+
+    It does where it stands above the other, or names the component that the other belongs to.
+    """
     above = other.removesuffix(".name") if other.endswith(".name") else other
     return other != key and key.startswith(f"{above}.")
 
@@ -123,7 +130,7 @@ def _outer_first(key: str) -> tuple[int, bool]:
 
 
 def _put(section: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
-    """A copy of a section with a value in it."""
+    """Return a copy of a section with a value in it."""
     first, *rest = path
     if not rest:
         if first == "name" and section.get("name") != value:

@@ -1,6 +1,6 @@
-"""The audit: what would make the figures lie or the model suffer, found before anything is trained.
+"""The audit: problems that would make the figures misleading or hurt the model, found before anything is trained.
 
-A file a family of checks; each check looks at a `View` and returns findings. Nothing is changed here.
+Each file is a family of checks; each check looks at an `AuditContext` and returns findings. Nothing is changed here.
 """
 
 from danlu.core.seeds import Seed
@@ -36,16 +36,16 @@ CHECKS: dict[str, Check] = {
 
 
 def audit(dataset: Dataset, splits: Splits, section: Data, seed: Seed) -> tuple[Finding, ...]:
-    """Look for everything in CHECKS.
+    """Run all CHECKS.
 
     Args:
         dataset: the rows and their meaning.
-        splits: as training will take them.
+        splits: as training will use them.
         section: the resolved `data` section.
         seed: the recipe's; decides the sample where there are more than MOST_ROWS rows.
 
     Returns:
-        what was found, the most severe first.
+        the findings, the most severe first.
     """
     looked_at = view(dataset, splits, section, seed.derive("audit"))
     found = [finding for check in CHECKS.values() for finding in check(looked_at)]

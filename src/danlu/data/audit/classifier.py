@@ -1,7 +1,7 @@
 """A quick probabilistic classifier for the audit's questions: are two sets alike, is a label likely?
 
-Logistic regression by Newton's method on simple features, with numpy alone, since importing more would take longer
-than the whole check. Nothing of it is kept or used for predictions.
+Logistic regression by Newton's method on simple features, with numpy alone, since importing more would take longer than
+the whole check. Nothing of it is kept or used for predictions.
 """
 
 import numpy as np
@@ -18,11 +18,13 @@ FOLDS = 5
 
 
 def features_of(frame: pl.DataFrame, columns: tuple[Column, ...], seed: Seed) -> np.ndarray:
-    """Ranks of numbers and dates, their squares, gaps, and frequent words of categories, [rows, features] float64.
+    """Build features for the audit's classifier, [rows, features] float64.
+
+    Ranks of numbers and dates, their squares, missing values, and frequent words of categories.
 
     Args:
         frame: the rows.
-        columns: those that are used; of very many, a sample.
+        columns: the used ones; a sample where there are very many.
     """
     usable = [column for column in columns if column.type in ("number", "datetime", "category")]
     order = np.random.default_rng(seed.derive("features").value).permutation(len(usable))
@@ -48,7 +50,7 @@ def _of_column(values: pl.Series, kind: str) -> list[np.ndarray]:
 
 
 def out_of_fold(features: np.ndarray, labels: np.ndarray, classes: int, seed: Seed) -> np.ndarray:
-    """The probability of each class for each row, by models that have not seen the row, [rows, classes].
+    """Predict each row's class probabilities by models that have not seen it, [rows, classes].
 
     Args:
         features: [rows, features].
@@ -68,7 +70,7 @@ def out_of_fold(features: np.ndarray, labels: np.ndarray, classes: int, seed: Se
 
 
 def _fit(features: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Ridge logistic regression, [features]."""
+    """Fit a ridge logistic regression, [features]."""
     weights = np.zeros(features.shape[1])
     penalty = RIDGE * np.eye(features.shape[1])
     for _ in range(STEPS):
@@ -84,7 +86,10 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
 
 
 def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """How often a positive row scores above a negative one, ties half, in [0, 1]; 0.5 where one side is empty."""
+    """Return the area under the ROC curve, in [0, 1]; ties count half.
+
+    0.5 where one side is empty.
+    """
     positives, negatives = int(positive.sum()), int((~positive).sum())
     if positives == 0 or negatives == 0:
         return 0.5

@@ -1,4 +1,4 @@
-"""Whether the splits look alike: column by column, and to a classifier that is asked which split a row is from."""
+"""Differences between the splits: column by column, and by a classifier that predicts which split a row is from."""
 
 import math
 
@@ -15,7 +15,10 @@ FEWEST = 20  # rows that a distribution is judged by
 
 
 def drifting_columns(view: View) -> list[Finding]:
-    """Columns whose distribution differs between the training split and another (Kolmogorov-Smirnov, chi-squared)."""
+    """Find columns whose distribution differs between training and another split.
+
+    By the Kolmogorov-Smirnov and the chi-squared test.
+    """
     columns = [column for column in view.dataset.used if column.type in ("number", "category", "datetime")]
     parts = [name for name in ("validation", "test") if view.frames[name].height >= FEWEST]
     apart: list[tuple[float, str, str]] = []
@@ -33,7 +36,7 @@ def drifting_columns(view: View) -> list[Finding]:
 
 
 def _distributions(one: pl.Series, other: pl.Series) -> tuple[float, float]:
-    """The largest distance of two cumulative distributions, and how often chance alone makes one as large."""
+    """Return the Kolmogorov-Smirnov distance and its p-value."""
     from scipy.special import kolmogorov
 
     first, second = (np.sort(values.drop_nulls().cast(pl.Float64).to_numpy()) for values in map(_numeric, (one, other)))
@@ -51,7 +54,7 @@ def _numeric(values: pl.Series) -> pl.Series:
 
 
 def _frequencies(one: pl.Series, other: pl.Series) -> tuple[float, float]:
-    """Half the summed difference of shares, and how often chance alone makes a chi-squared as large."""
+    """Return the total variation distance and the p-value of a chi-squared test."""
     from scipy.special import chdtrc
 
     words = pl.concat([one.cast(pl.String), other.cast(pl.String)]).fill_null("\0")
@@ -71,7 +74,10 @@ def _frequencies(one: pl.Series, other: pl.Series) -> tuple[float, float]:
 
 
 def told_apart(view: View) -> list[Finding]:
-    """Whether a classifier can tell training rows from test rows (Lopez-Paz & Oquab 2017), on rows it has not seen."""
+    """Find out whether a classifier can tell training rows from test rows.
+
+    Classifier two-sample test on held-out rows (Lopez-Paz & Oquab 2017, https://arxiv.org/abs/1610.06545).
+    """
     if view.dataset.kind != "tabular" or view.frames["test"].height < FEWEST:
         return []
     test = view.frames["test"][evenly(view.frames["test"].height, MOST_COMPARED // 2)]

@@ -1,4 +1,4 @@
-"""The same row, or nearly the same, more than once: within a split, across splits, with another answer."""
+"""Duplicates, exact or near: within a split, across splits, with contradicting labels."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ LOOKED_AT, LEAST_SIDE = 64, 32  # images whose size is looked at; pixels of the 
 
 
 def repeated_rows(view: View) -> list[Finding]:
-    """Rows of validation and test that also stand in the training split, and repetitions within it."""
+    """Find validation and test rows that also stand in training, and duplicates within it."""
     inputs = row_hashes(view.dataset.frame, [column.name for column in view.dataset.used])
     train = np.sort(inputs[view.splits.train.rows])
     findings: list[Finding] = []
@@ -36,7 +36,10 @@ def repeated_rows(view: View) -> list[Finding]:
 
 
 def contradictions(view: View) -> list[Finding]:
-    """Rows with the same inputs and another class: no model can be right about all of them."""
+    """Find rows with equal inputs and different classes.
+
+    No model can be right about all of them.
+    """
     target = view.dataset.target
     if view.dataset.task != "classification" or target is None:
         return []
@@ -54,7 +57,7 @@ def contradictions(view: View) -> list[Finding]:
 
 
 def near_copies(view: View) -> list[Finding]:
-    """Texts or images of validation and test that are nearly the same as one of the training split."""
+    """Find validation and test texts or images nearly equal to one in training."""
     if view.dataset.kind == "tabular":
         return []
     images = view.dataset.kind == "image"
@@ -90,7 +93,10 @@ def near_copies(view: View) -> list[Finding]:
 
 
 def _tiny(references: list[str | bytes], view: View) -> bool:
-    """Whether images are too small to tell copies from likeness: two zeros of 8x8 pixels are one and the same."""
+    """Return whether images are too small to tell copies from likeness.
+
+    Two zeros of 8x8 pixels are nearly one and the same.
+    """
     headers = [read_header(reference, view.dataset.folder) for reference in references[:LOOKED_AT]]
     return float(np.median([min(header.width, header.height) for header in headers])) < LEAST_SIDE
 

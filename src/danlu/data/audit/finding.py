@@ -1,4 +1,4 @@
-"""What an audit finds, and what its checks look at: a sample of each split, always the same one."""
+"""Findings of the audit, and the context its checks look at: a sample of each split, always the same one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ MOST_ROWS = 50_000  # that are looked at one by one, of all splits together
 
 
 class Finding(Frozen):
-    """Something a person should look at before trusting the figures.
+    """Report something to look at before trusting the figures.
 
     Attributes:
-        key: of FINDINGS, by which pages say it in other languages.
+        key: of FINDINGS, by which pages translate it.
         severity: error where the test means nothing, warning where it flatters or the model suffers, else note.
-        subject: what it is about: a column's name or a kind of problem.
-        message: what was found, with figures.
-        cure: what mends it, a line of the recipe where there is one.
-        figures: the figures behind it, those that the message has in its places among them.
+        subject: a column's name or a kind of problem.
+        message: the finding, with figures.
+        cure: the fix, a line of the recipe where there is one.
+        figures: the figures behind it, those in the message included.
     """
 
     key: str
@@ -45,13 +45,13 @@ class Finding(Frozen):
 
 
 def found(key: str, severity: Severity, /, about: str = "", mend: str = "", **figures: Any) -> Finding:
-    """A finding as FINDINGS words it.
+    """Build a finding with the texts of FINDINGS.
 
     Args:
         key: of FINDINGS.
         about: the column's name; left out where FINDINGS has the subject.
         mend: a line of the recipe; left out where FINDINGS has the cure, or there is none.
-        figures: a value for each place of the message, and whatever else is worth keeping.
+        figures: a value for each placeholder of the message, and whatever else is worth keeping.
     """
     cure = sentence(FINDINGS, f"{key}.cure", figures) if f"{key}.cure" in FINDINGS else mend
     return Finding(
@@ -66,14 +66,14 @@ def found(key: str, severity: Severity, /, about: str = "", mend: str = "", **fi
 
 @dataclass(frozen=True)
 class View:
-    """What checks look at.
+    """Hold the data that checks look at.
 
     Attributes:
         dataset: the rows and their meaning.
         splits: all rows of each split.
         sample: at most MOST_ROWS of them, in the same shares.
         section: the resolved `data` section.
-        seed: decides the sample and whatever a check draws.
+        seed: decides the sample and all random choices of checks.
     """
 
     dataset: Dataset
@@ -88,12 +88,12 @@ class View:
 
     @property
     def dataset_split(self) -> Component | None:
-        """How the rows were split."""
+        """The splitter of the rows."""
         return self.section.split.by
 
     @property
     def balanced(self) -> bool:
-        """Whether the recipe does something about classes of unequal size."""
+        """Whether the recipe balances the classes."""
         return self.section.balance.name != "none"
 
     @cached_property
@@ -107,14 +107,17 @@ class View:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """The class of each sampled training row as a number from 0, in the order of `classes`, [rows]."""
+        """The class code of each sampled training row, in the order of `classes`, [rows]."""
         codes = {label: code for code, label in enumerate(self.classes)}
         assert self.dataset.target is not None
         return np.array([codes[label] for label in self.train[self.dataset.target].to_list()], dtype=np.int64)
 
     @cached_property
     def given(self) -> np.ndarray:
-        """Which labels each sampled training row has, 0 and 1, [rows, labels]; where a row may have several."""
+        """The labels of each sampled training row, 0 and 1, [rows, labels].
+
+        For tasks with several labels per row.
+        """
         assert self.dataset.target is not None
         rows = [read_labels(text) for text in self.train[self.dataset.target].to_list()]
         labels = sorted(set().union(*rows))
@@ -131,7 +134,7 @@ Check = Callable[[View], list[Finding]]
 
 
 def view(dataset: Dataset, splits: Splits, section: Data, seed: Seed) -> View:
-    """The rows that checks look at."""
+    """Sample the splits for the checks."""
     total = sum(len(part) for _, part in splits.items())
     share = min(1.0, MOST_ROWS / total)
     sampled = [_thin(part, share, seed.derive(name)) for name, part in splits.items()]
@@ -148,5 +151,8 @@ def _thin(part: Part, share: float, seed: Seed) -> Part:
 
 
 def evenly(count: int, most: int) -> np.ndarray:
-    """Positions of at most `most` of `count` rows, spread evenly: the first of a sorted file are unlike the rest."""
+    """Return at most `most` positions spread evenly over `count` rows.
+
+    The first rows of a sorted file are unlike the rest.
+    """
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(np.int64)

@@ -5,7 +5,10 @@ from danlu.data.images.check import suspicious
 
 
 def broken_images(view: View) -> list[Finding]:
-    """Images that training would refuse; damage inside a file may escape this quick look."""
+    """Find images that training would refuse.
+
+    Damage inside a file may escape this quick look.
+    """
     if view.dataset.kind != "image":
         return []
     frames = view.frames.values()

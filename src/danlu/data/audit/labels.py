@@ -1,4 +1,4 @@
-"""The answers themselves: classes of unequal size, classes that a split lacks, labels that are probably wrong."""
+"""Problems of labels: classes of unequal size, classes missing from a split, probable label errors."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ LISTED = 10
 
 
 def class_sizes(view: View) -> list[Finding]:
-    """Classes of very unequal size, and classes that a split lacks."""
+    """Find classes of very unequal size, and classes missing from a split."""
     target = view.dataset.target
     if view.dataset.task != "classification" or target is None:
         return []
@@ -40,9 +40,11 @@ def _counts(values: pl.Series) -> dict[Any, int]:
 
 
 def doubtful_labels(view: View) -> list[Finding]:
-    """Training rows whose label is very unlikely to models that have not seen them (Northcutt et al. 2021).
+    """Find probable label errors among the training rows.
 
-    A row is listed where another class is more probable than that class usually is for its own rows.
+    Their label is very unlikely to models that have not seen them (confident learning, Northcutt et al. 2021,
+    https://arxiv.org/abs/1911.00068). A row is listed where another class is more probable than that class usually is
+    for its own rows.
     """
     if view.dataset.task != "classification" or view.dataset.kind != "tabular":
         return []

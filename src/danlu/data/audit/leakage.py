@@ -1,4 +1,4 @@
-"""Columns that know the answer, groups and times that a split tears apart: a test that is easier than life."""
+"""Leakage: columns that know the target, groups and times that a split separates; a test easier than reality."""
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,10 @@ FEWEST_GROUPS, LARGEST_GROUP = 20, 0.2
 
 
 def telling_columns(view: View) -> list[Finding]:
-    """Columns that alone tell the answer almost without error: often a consequence of it, not a cause."""
+    """Find columns that alone predict the target almost without error.
+
+    They are often a consequence of it, not a cause.
+    """
     dataset, target = view.dataset, view.dataset.target
     if dataset.kind != "tabular" or target is None:
         return []
@@ -30,7 +33,7 @@ def telling_columns(view: View) -> list[Finding]:
 
 
 def _strength(view: View, column: Column) -> float:
-    """How well a column alone tells the target among the training rows, in [0, 1]."""
+    """Measure how well a column alone predicts the target in training, in [0, 1]."""
     values, target = _ordered(view.train[column.name], column), view.dataset.target
     assert target is not None
     if view.dataset.task == "regression":
@@ -50,7 +53,10 @@ def _strength(view: View, column: Column) -> float:
 
 
 def _told(bins: np.ndarray, half: np.ndarray, classes: np.ndarray, count: int) -> float:
-    """The balanced accuracy of guessing classes by bins, learned on one half of the rows and judged on the other."""
+    """Return the balanced accuracy of predicting classes by bins.
+
+    Learned on one half of the rows and evaluated on the other.
+    """
     counts = np.zeros((bins.max() + 1, count))
     np.add.at(counts, (bins[half], classes[half]), 1.0)
     shares = counts / np.maximum(counts.sum(axis=0), 1.0)  # rare classes count like frequent ones
@@ -61,7 +67,10 @@ def _told(bins: np.ndarray, half: np.ndarray, classes: np.ndarray, count: int) -
 
 
 def _ordered(values: pl.Series, column: Column) -> pl.Series:
-    """Times and identifiers as numbers in their order: each value stands there once, and its neighbours may tell."""
+    """Convert times and identifiers to numbers in their order.
+
+    Each value stands there once, and its neighbours may tell.
+    """
     if column.type == "datetime" and values.dtype == pl.String:
         form = date_format(values)
         return values if form is None else values.str.strptime(pl.Datetime("us"), form, strict=False)
@@ -69,7 +78,7 @@ def _ordered(values: pl.Series, column: Column) -> pl.Series:
 
 
 def _bins(values: pl.Series) -> np.ndarray:
-    """Values as numbers from 0, where gaps are a value; numbers by quantiles."""
+    """Bin values by number from 0, numbers by quantiles; missing is a value."""
     if (
         values.dtype == pl.String
         or values.dtype == pl.Boolean
@@ -81,7 +90,7 @@ def _bins(values: pl.Series) -> np.ndarray:
 
 
 def torn_groups(view: View) -> list[Finding]:
-    """Columns that look like names of users, patients or documents whose rows stand on both sides of the split."""
+    """Find group columns (users, documents) with rows on both sides of the split."""
     if getattr(view.dataset_split, "column", None) is not None:
         return []
     findings: list[Finding] = []
@@ -102,7 +111,7 @@ def torn_groups(view: View) -> list[Finding]:
 
 
 def dates_at_random(view: View) -> list[Finding]:
-    """Rows with dates that a random split mixes."""
+    """Find date columns whose rows a random split mixes."""
     if view.dataset_split is None or view.dataset_split.name not in ("random", "stratified"):
         return []
     dates = [column.name for column in view.columns if column.type == "datetime"]

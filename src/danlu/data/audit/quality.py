@@ -1,4 +1,4 @@
-"""Columns that carry little, or less than they could: constant, empty, skewed, spelt in several ways."""
+"""Columns that carry little, or less than they could: constant, empty, skewed, spelt in several ways; broken images."""
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,7 @@ MANY_VALUES = 50
 
 
 def idle_columns(view: View) -> list[Finding]:
-    """Columns that are (almost) the same everywhere, or mostly missing."""
+    """Find columns that are (almost) constant, or mostly missing."""
     findings: list[Finding] = []
     for column in view.columns:
         rows = view.dataset.frame.height
@@ -32,7 +32,7 @@ def idle_columns(view: View) -> list[Finding]:
 
 
 def spellings(view: View) -> list[Finding]:
-    """Categories whose values differ only in case and white space."""
+    """Find categories whose values differ only in case and white space."""
     findings: list[Finding] = []
     for column in view.dataset.used:
         if column.type != "category" or view.dataset.frame.schema[column.name] != pl.String:
@@ -48,7 +48,7 @@ def spellings(view: View) -> list[Finding]:
 
 
 def shapes(view: View) -> list[Finding]:
-    """Numbers of extreme skew, infinite values, numbers written as words, and categories of very many values."""
+    """Find extreme skew, infinite values, numbers stored as strings, and high-cardinality categories."""
     findings: list[Finding] = []
     worded: list[str] = []
     for column in view.dataset.used:

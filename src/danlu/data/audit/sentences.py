@@ -1,6 +1,6 @@
-"""What the audit's findings say, in English: key -> template; `KEY.subject` and `KEY.cure` beside some of them.
+"""Messages of the audit's findings, in English: key -> template; `KEY.subject` and `KEY.cure` beside some of them.
 
-What is a column's name or a line of the recipe is not here. Chinese stands in `report.wording.findings`.
+Column names and lines of the recipe are not here. Translations live with the report.
 """
 
 MEASURES = {

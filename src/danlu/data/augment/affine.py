@@ -1,8 +1,11 @@
-"""Geometry: steps as maps from the changed image back to the original, composed into one affine matrix a sample.
+"""Geometric and linear colour transforms, each composed into one matrix per sample before any image is seen.
 
-Points are continuous, pixel i covers [i, i + 1], and steps work about the middle of the image, as torchvision's do. A
-step is `q -> A q - B (width, height)` with q measured from the middle; such maps compose to another of the same form
-before the size of any image is known.
+Geometry maps a point of the result back to the original. Points are continuous, pixel i covers [i, i + 1], and steps
+are relative to the middle of the image, as torchvision's are. A step is `q -> A q - B (width, height)` with q measured
+from the middle; such maps compose to another of the same form before the size of any image is known.
+
+Colour: brightness scales, contrast moves away from the image's mean grey, saturation moves away from each pixel's grey.
+All are linear in the pixel and in the image's mean colour, so a chain of them is `P pixel + Q mean`.
 """
 
 from dataclasses import dataclass
@@ -12,60 +15,60 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Map:
-    """Where each point of a changed image comes from, for some samples.
+    """Map each point of a transformed image back to the original, per sample.
 
     Attributes:
         linear: A, [samples, 2, 2]; the identity keeps points where they are.
-        shift: B, [samples, 2, 2]: what is taken off, in widths (first column) and heights (second) of the image.
+        shift: B, [samples, 2, 2]: subtracted, in widths (first column) and heights (second) of the image.
     """
 
     linear: np.ndarray
     shift: np.ndarray
 
     def then(self, after: "Map") -> "Map":
-        """This step, and `after` applied to its result."""
+        """Compose this map with `after`, which is applied to its result."""
         return Map(self.linear @ after.linear, self.linear @ after.shift + self.shift)
 
     def where(self, chosen: np.ndarray) -> "Map":
-        """This map for the chosen samples, [samples] bool, and none for the others."""
+        """Keep this map for the chosen samples, [samples] bool; use identity for the others."""
         here = chosen[:, None, None]
         return Map(np.where(here, self.linear, np.eye(2)), np.where(here, self.shift, 0.0))
 
     def offset(self, width: float, height: float) -> np.ndarray:
-        """What is taken off in pixels, [samples, 2]."""
+        """Return the subtracted shift in pixels, [samples, 2]."""
         pixels: np.ndarray = self.shift @ np.array([width, height])
         return pixels
 
 
 def unchanged(count: int) -> Map:
-    """The map of so many samples that leaves all as it is."""
+    """Return the identity map of `count` samples."""
     return Map(np.tile(np.eye(2), (count, 1, 1)), np.zeros((count, 2, 2)))
 
 
 def rotation(degrees: np.ndarray) -> Map:
-    """Counter-clockwise, [samples]."""
+    """Rotate counter-clockwise, [samples]."""
     angle = np.radians(degrees)
     return _linear(np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle))
 
 
 def scaling(factor: np.ndarray) -> Map:
-    """Larger with factors above 1, [samples]."""
+    """Enlarge by factors above 1, [samples]."""
     return _linear(1 / factor, 0.0, 0.0, 1 / factor)
 
 
 def shearing(horizontal: np.ndarray, vertical: np.ndarray) -> Map:
-    """Rows moved along x and columns along y, by angles in degrees, [samples] each."""
+    """Shear rows along x and columns along y, by degrees, [samples] each."""
     x, y = np.tan(np.radians(horizontal)), np.tan(np.radians(vertical))
     return _linear(1.0, x, 0.0, 1.0).then(_linear(np.ones_like(y), 0.0, y, 1.0))
 
 
 def flipping(horizontal: np.ndarray, vertical: np.ndarray) -> Map:
-    """Mirrored left to right and top to bottom, [samples] bool each."""
+    """Mirror left to right and top to bottom, [samples] bool each."""
     return _linear(np.where(horizontal, -1.0, 1.0), 0.0, 0.0, np.where(vertical, -1.0, 1.0))
 
 
 def translation(right: np.ndarray, down: np.ndarray) -> Map:
-    """Moved by fractions of the width and the height, [samples] each."""
+    """Translate by fractions of the width and the height, [samples] each."""
     still = unchanged(len(right))
     still.shift[:, 0, 0], still.shift[:, 1, 1] = right, down
     return still
@@ -78,12 +81,12 @@ def _linear(a: np.ndarray | float, b: np.ndarray | float, c: np.ndarray | float,
 
 @dataclass(frozen=True)
 class Window:
-    """The part of an image that becomes the whole, for some samples, in words that fit any size.
+    """Crop a part of an image, per sample, independently of the image's size.
 
     Attributes:
         area: the share of the image's area, [samples], in (0, 1].
         ratio: width divided by height, [samples]; a window too wide or high for its image is cut to fit.
-        place: where the window lies in what room it has, [samples, 2], x and y in [0, 1].
+        place: position of the window within the room it has, [samples, 2], x and y in [0, 1].
     """
 
     area: np.ndarray
@@ -91,7 +94,7 @@ class Window:
     place: np.ndarray
 
     def boxes(self, width: int, height: int) -> np.ndarray:
-        """left, top, width and height in an image of so many pixels: whole numbers, [samples, 4] float64."""
+        """Return left, top, width and height in whole pixels, [samples, 4] float64."""
         pixels = self.area * (width * height)
         wide = np.clip(np.round(np.sqrt(pixels * self.ratio)), 1, width)
         high = np.clip(np.round(np.sqrt(pixels / self.ratio)), 1, height)
@@ -100,20 +103,20 @@ class Window:
 
 
 def middle_square(width: int, height: int) -> np.ndarray:
-    """The box of the largest square in the middle, [1, 4]."""
+    """Return the box of the largest centred square, [1, 4]."""
     side = min(width, height)
     return np.array([[(width - side) // 2, (height - side) // 2, side, side]], dtype=np.float64)
 
 
 def back_to_source(before: Map, boxes: np.ndarray, after: Map, width: int, height: int, size: int) -> np.ndarray:
-    """The one matrix from a point of the result to the point of the original it shows.
+    """Return the matrix from a point of the result to its point in the original.
 
     Args:
         before: steps on the whole image, [samples].
         boxes: the part then cut out and resized, [samples or 1, 4].
         after: steps on that, [samples].
         width, height: of the original, in pixels.
-        size: pixels a side of the result.
+        size: side of the result in pixels.
 
     Returns:
         [samples, 2, 3] float64.

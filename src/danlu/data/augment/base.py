@@ -1,4 +1,10 @@
-"""What an augmentation is: a named component with options, for one or more kinds of data. Imports no torch."""
+"""Base classes of augmentations, and the parameters of image augmentations drawn before any pixel is seen. Imports no
+torch.
+
+In: the recipe's image augmentations, rows, an epoch. Out: AugmentParams, which `host` carries out on one uint8 image at
+a time and `device` on whole batches. The stages come in one order whatever the recipe's: geometry in one resampling,
+linear colour in one matrix, hue, tone filters, blur, noise, erasing. Within a stage the recipe's order holds.
+"""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -21,7 +27,7 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Augmentation(Component):
-    """One random change of training samples.
+    """Transform training samples at random.
 
     Attributes:
         kinds: the kinds of data it can change.
@@ -31,22 +37,22 @@ class Augmentation(Component):
 
 
 class ImageAugmentation(Augmentation):
-    """A change of single images: it adds its part to the plan that both executors carry out."""
+    """Transform single images by adding to the parameters that both executors carry out."""
 
     kinds: ClassVar[tuple[Kind, ...]] = ("image",)
 
     @abstractmethod
     def add(self, sketch: "Sketch", draw: "Draw") -> None:
-        """Draw this change's parameters for every row and add them to the plan."""
+        """Draw this transform's parameters for every row and add them to the builder."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What changes of batches are made from.
+    """Hold what batch transforms are built from.
 
     Attributes:
-        examples: the training examples, prepared and balanced; nothing else is ever looked at.
-        seed: this change's own.
+        dataset: the training samples, prepared and balanced; nothing else is ever looked at.
+        seed: this transform's own.
         tokenizer: of texts.
     """
 
@@ -56,12 +62,12 @@ class Setting:
 
 
 class BatchAugmentation(Augmentation):
-    """A change of whole batches of texts or rows of a table."""
+    """Transform whole batches of texts or table rows."""
 
     @abstractmethod
     def change(self, setting: Setting) -> "Change":
-        """The change as the feed carries it out.
+        """Build the transform that the loader applies.
 
         Raises:
-            RecipeError: the data cannot have it.
+            RecipeError: the data does not support it.
         """

@@ -1,4 +1,4 @@
-"""Linear colour steps, composed into one 3x4 matrix a sample.
+"""Linear colour steps, composed into one 3x4 matrix per sample.
 
 Brightness scales, contrast moves away from the image's mean grey, saturation moves away from each pixel's grey. All are
 linear in the pixel and in the image's mean colour, so a chain of them is `P pixel + Q mean` before any image is seen.
@@ -13,7 +13,7 @@ GREY = {1: np.array([1.0]), 3: np.array([0.2989, 0.587, 0.114])}  # ITU-R 601-2 
 
 @dataclass(frozen=True)
 class ColourMix:
-    """A chain of linear colour steps for some samples.
+    """Compose linear colour steps, per sample.
 
     Attributes:
         pixel: P, [samples, channels, channels].
@@ -28,24 +28,24 @@ class ColourMix:
         return int(self.pixel.shape[1])
 
     def brightened(self, factor: np.ndarray) -> "ColourMix":
-        """Every value times a factor, [samples]."""
+        """Multiply every value by a factor, [samples]."""
         scale = factor[:, None, None]
         return ColourMix(self.pixel * scale, self.mean * scale)
 
     def contrasted(self, factor: np.ndarray) -> "ColourMix":
-        """Away from (above 1) or towards (below 1) the image's mean grey, [samples]."""
+        """Move away from (above 1) or towards (below 1) the mean grey, [samples]."""
         scale = factor[:, None, None]
         grey = GREY[self.channels] @ (self.pixel + self.mean)  # the mean grey as a function of the mean colour
         return ColourMix(self.pixel * scale, self.mean * scale + (1 - scale) * grey[:, None, :])
 
     def saturated(self, factor: np.ndarray) -> "ColourMix":
-        """Away from (above 1) or towards (below 1) each pixel's own grey, [samples]."""
+        """Move away from (above 1) or towards (below 1) each pixel's grey, [samples]."""
         scale = factor[:, None, None]
         step = scale * np.eye(self.channels) + (1 - scale) * GREY[self.channels]
         return ColourMix(step @ self.pixel, step @ self.mean)
 
 
 def unmixed(count: int, channels: int) -> ColourMix:
-    """The mix of so many samples that leaves colours as they are."""
+    """Return the identity colour matrix of `count` samples."""
     identity = np.tile(np.eye(channels), (count, 1, 1))
     return ColourMix(identity, np.zeros_like(identity))

@@ -1,7 +1,7 @@
-"""Carries out plans on whole batches where the model trains: one grid_sample and one matrix product a batch.
+"""Apply image augmentations to whole batches on the training device: one grid_sample and one matrix product per batch.
 
-The same plans as `host`'s give the same images but for rounding; where an image is reduced, this executor looks at
-four pixels only, so it takes images that are about as large as the result.
+The same parameters give the same images as in `host`, but for rounding; where an image is reduced, this executor looks
+at four pixels only, so it takes images that are about as large as the result.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,11 +24,11 @@ SMOOTH = ((1.0, 1.0, 1.0), (1.0, 5.0, 1.0), (1.0, 1.0, 1.0))  # over 13: Pillow'
 
 @dataclass(frozen=True)
 class DeviceAugment:
-    """The recipe's image augmentations as a change of batches.
+    """Apply the recipe's image augmentations to batches on the device.
 
     Attributes:
         steps: in the recipe's order.
-        size: pixels a side of the result.
+        size: side of the result in pixels.
         seed: the recipe's.
     """
 
@@ -43,12 +43,12 @@ class DeviceAugment:
 
 
 def apply(images: Tensor, plan: Plan, size: int) -> Tensor:
-    """Carry out a plan.
+    """Apply augmentation parameters to images.
 
     Args:
         images: [batch, channels, height, width] uint8.
-        plan: of as many samples.
-        size: pixels a side of the result.
+        plan: parameters of as many samples.
+        size: side of the result in pixels.
 
     Returns:
         [batch, channels, size, size] uint8.
@@ -77,7 +77,7 @@ def apply(images: Tensor, plan: Plan, size: int) -> Tensor:
 
 
 def resampled(images: Tensor, matrices: np.ndarray, size: int) -> Tensor:
-    """The one resampling of a batch, [batch, channels, size, size] float in grey levels."""
+    """Resample a batch once, [batch, channels, size, size] float in grey levels."""
     height, width = images.shape[2:]
     # grid_sample counts from -1 to 1 across the image.
     unit = matrices * np.array([[2 / width], [2 / height]]) - np.array([[0, 0, 1], [0, 0, 1]])
@@ -93,7 +93,10 @@ def resampled(images: Tensor, matrices: np.ndarray, size: int) -> Tensor:
 
 
 def turned(pixels: Tensor, turns: Tensor) -> Tensor:
-    """Turn the colour wheel: RGB to HSV (Smith 1978), the hue moved by `turns` [batch], and back."""
+    """Shift the hue by `turns` [batch], by way of HSV (Smith 1978).
+
+    https://doi.org/10.1145/965139.807361
+    """
     scaled = pixels / 255.0
     red, green, blue = scaled.unbind(dim=1)
     value, least = scaled.amax(dim=1), scaled.amin(dim=1)
@@ -113,7 +116,7 @@ def turned(pixels: Tensor, turns: Tensor) -> Tensor:
 
 
 def filtered(pixels: Tensor, slot: FilterSlot) -> Tensor:
-    """The tone filters of a slot, each on the samples that have it."""
+    """Apply each tone filter to the samples that have it."""
     for code, name in enumerate(FILTERS):
         chosen = np.flatnonzero(slot.codes == code)
         if name == "none" or len(chosen) == 0:
@@ -141,7 +144,7 @@ def _autocontrast(pixels: Tensor, _: Tensor) -> Tensor:
 
 
 def _equalize(pixels: Tensor, _: Tensor) -> Tensor:
-    """Each channel's levels evenly filled, counted as Pillow does."""
+    """Equalize each channel's histogram, counted as Pillow does."""
     flat = pixels.long().flatten(2)
     counts = torch.zeros(*flat.shape[:2], 256, dtype=torch.long, device=flat.device)
     counts.scatter_add_(2, flat, torch.ones_like(flat))
@@ -170,7 +173,10 @@ TONES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def blurred(pixels: Tensor, sigma: Tensor) -> Tensor:
-    """A Gaussian of its own deviation for each sample, [batch]; 0 leaves it. Edges are mirrored."""
+    """Blur by a Gaussian of a deviation per sample, [batch]; 0 skips.
+
+    Edges are mirrored.
+    """
     batch, channels, height, width = pixels.shape
     reach = min(int(np.ceil(3 * float(sigma.max()))), height - 1, width - 1)
     places = torch.arange(-reach, reach + 1, device=pixels.device, dtype=torch.float32)
@@ -187,7 +193,7 @@ def _grown(pixels: Tensor, reach: int) -> tuple[int, int]:
 
 
 def erased(pixels: Tensor, boxes: np.ndarray) -> Tensor:
-    """Black inside the boxes, [batch, boxes, 4] in pixels."""
+    """Blacken the inside of boxes, [batch, boxes, 4] in pixels."""
     places = torch.arange(pixels.shape[-1], device=pixels.device) + 0.5
     for limits in _tensor(boxes, pixels.device).unbind(dim=1):
         left, top, right, bottom = limits[:, :, None].unbind(dim=1)
@@ -197,7 +203,7 @@ def erased(pixels: Tensor, boxes: np.ndarray) -> Tensor:
 
 
 def _hashed(keys: np.ndarray, count: int, device: torch.device) -> Tensor:
-    """[rows, count] int64, the same numbers as `draw.hashed`."""
+    """Return the same numbers as `hash_rng.hash_counters`, [rows, count] int64."""
     mixed = torch.arange(count, device=device) ^ torch.from_numpy(keys.astype(np.int64)).to(device)[:, None]
     mixed = mixed ^ (mixed >> 16)
     mixed = (mixed * FINAL_A) & WORD
@@ -207,18 +213,18 @@ def _hashed(keys: np.ndarray, count: int, device: torch.device) -> Tensor:
 
 
 def hashed_uniform(keys: np.ndarray, count: int, device: torch.device) -> Tensor:
-    """Random numbers in [0, 1) for `count` places of each row, [rows, count] float32.
+    """Return random numbers in [0, 1) for each row and place, [rows, count] float32.
 
     Args:
-        keys: one a row, [rows] uint32.
-        count: places.
+        keys: one per row, [rows] uint32.
+        count: number of places per row.
         device: where they are needed.
     """
     return (_hashed(keys, count, device) >> 8).float() * 2.0**-24
 
 
 def hashed_normal(keys: np.ndarray, count: int, device: torch.device) -> Tensor:
-    """Standard normal numbers for `count` places of each row, [rows, count] float32."""
+    """Return standard normal numbers for each row and place, [rows, count] float32."""
     table = torch.from_numpy(normal_table()).to(device)
     return table[_hashed(keys, count, device) >> (32 - NORMAL_BITS)]
 

@@ -1,7 +1,8 @@
-"""Random numbers as functions of (seed, epoch, row): the same for a row whatever batch it comes in, and on any machine.
+"""Random numbers as functions of (seed, epoch, row): the same for a row whatever its batch, and on any machine.
 
-Parameters of a sample come from SplitMix64 with the row as its counter (Steele et al. 2014), single pixels and tokens
-from MurmurHash3's finaliser, which 32-bit integer arithmetic gives alike in numpy and in torch.
+Parameters of a sample come from SplitMix64 with the row as its counter (Steele et al. 2014,
+https://doi.org/10.1145/2660193.2660195), single pixels and tokens from MurmurHash3's finaliser, which 32-bit integer
+arithmetic gives alike in numpy and in torch.
 """
 
 from dataclasses import dataclass
@@ -20,48 +21,48 @@ NORMAL_BITS = 16  # normal numbers come from a table of so many bits; the larges
 
 @dataclass(frozen=True)
 class Draw:
-    """Random numbers for some rows, by name; another name gives independent ones.
+    """Draw random numbers for rows by name; different names are independent.
 
     Attributes:
-        rows: positions among the training examples, [rows].
-        seed: one epoch's and one purpose's.
+        rows: positions among the training samples, [rows].
+        seed: of one epoch and one purpose.
     """
 
     rows: np.ndarray
     seed: Seed
 
     def within(self, *path: str | int) -> "Draw":
-        """The same rows for a narrower purpose."""
+        """Derive a generator of the same rows for a narrower purpose."""
         return Draw(self.rows, self.seed.derive(*path))
 
     def bits(self, name: str) -> np.ndarray:
-        """[rows] uint64."""
+        """Draw 64 random bits, [rows] uint64."""
         state = np.uint64(self.seed.derive(name).value) + self.rows.astype(np.uint64) * GOLDEN
         state = (state ^ (state >> np.uint64(30))) * MIX_A
         state = (state ^ (state >> np.uint64(27))) * MIX_B
         return np.asarray(state ^ (state >> np.uint64(31)))
 
     def uniform(self, name: str, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-        """[rows] float64 in [low, high)."""
+        """Draw uniform numbers in [low, high), [rows] float64."""
         unit: np.ndarray = (self.bits(name) >> np.uint64(11)) * 2.0**-53
         return np.asarray(low + (high - low) * unit)
 
     def chance(self, name: str, probability: float) -> np.ndarray:
-        """[rows] bool, true with the given probability."""
+        """Draw booleans, true with the given probability, [rows] bool."""
         return np.asarray(self.uniform(name) < probability)
 
     def integers(self, name: str, count: int) -> np.ndarray:
-        """[rows] int64 in [0, count)."""
+        """Draw integers in [0, count), [rows] int64."""
         drawn: np.ndarray = np.floor(self.uniform(name) * count).astype(np.int64)
         return drawn
 
     def keys(self, name: str) -> np.ndarray:
-        """A key for the hashes of each row's pixels or tokens, [rows] uint32."""
+        """Draw a key for the hashes of each row's pixels or tokens, [rows] uint32."""
         return (self.bits(name) >> np.uint64(32)).astype(np.uint32)
 
 
 def hashed(counters: np.ndarray, key: np.uint32) -> np.ndarray:
-    """A well mixed number for each counter (MurmurHash3's finaliser), uint32 in and out."""
+    """Hash counters by MurmurHash3's finaliser, uint32 in and out."""
     mixed = counters ^ key
     mixed ^= mixed >> np.uint32(16)
     mixed *= np.uint32(FINAL_A)
@@ -73,7 +74,10 @@ def hashed(counters: np.ndarray, key: np.uint32) -> np.ndarray:
 
 @cache
 def normal_table() -> np.ndarray:
-    """The standard normal distribution's quantiles, [2 ** NORMAL_BITS] float32: random bits in, normal numbers out."""
+    """Return quantiles of the standard normal distribution, [2 ** NORMAL_BITS] float32.
+
+    Indexed by random bits it gives normal numbers.
+    """
     inverse = NormalDist().inv_cdf
     size = 2**NORMAL_BITS
     return np.array([inverse((index + 0.5) / size) for index in range(size)], dtype=np.float32)

@@ -1,6 +1,6 @@
-"""Puts a recipe's augmentations into a feed. Validation and test have no feed, so nothing here can reach them.
+"""Add a recipe's augmentations to a training loader. Validation and test have none, so nothing here can reach them.
 
-Images are changed one by one on the CPU, or in batches where the model trains when that is another device; texts,
+Images are transformed one by one on the CPU, or in batches where the model trains when that is another device; texts,
 tables and mixed pairs always in batches.
 """
 
@@ -20,7 +20,10 @@ from danlu.data.specs import ImageInputs, InputSpec
 
 
 def on_host(steps: Sequence[Augmentation], inputs: InputSpec, seed: Seed, device: torch.device) -> HostAugment | None:
-    """What threads of the host do to single images; None where batches are changed on the device, or nothing is."""
+    """Return the image augmentations for CPU threads.
+
+    None where batches are transformed on the device, or not at all.
+    """
     on_images = tuple(step for step in steps if isinstance(step, ImageAugmentation))
     if not isinstance(inputs, ImageInputs) or not on_images or device.type != "cpu":
         return None
@@ -36,19 +39,19 @@ def augmented(
     seed: Seed,
     device: torch.device,
 ) -> Feed:
-    """A feed whose samples are changed as a recipe says.
+    """Add the recipe's augmentations to a training loader.
 
     Args:
         feed: of the training split.
         steps: the recipe's `data.augment`, all fit for this kind of data.
-        inputs: what a prepared sample looks like.
+        inputs: shapes and types of a prepared sample.
         classes: how many; None where numbers are predicted.
         tokenizer: of texts.
         seed: the recipe's.
         device: where the model trains.
 
     Raises:
-        RecipeError: an augmentation cannot be had with this data.
+        RecipeError: the data does not support an augmentation.
     """
     changes: list[Change] = []
     examples = feed.examples

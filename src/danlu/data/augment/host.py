@@ -1,10 +1,10 @@
-"""Carries out plans on the CPU: one uint8 image of any size in, one of the model's size out. Safe in threads.
+"""Apply image augmentations on the CPU: one uint8 image of any size in, one of the model's size out. Thread-safe.
 
-Small images are changed by the batch, by `device`: of those, calls cost ten times what their pixels do.
+Small images are transformed in batches, by `device`: for those, calls cost ten times what their pixels do.
 
-torch resamples and mixes colours, Pillow turns hues, blurs and filters tones; both let other threads run meanwhile.
+torch resamples and mixes colours, Pillow shifts hues, blurs and filters tones; both release the interpreter meanwhile.
 Where an image is reduced a lot it is antialiased first, because an affine resampling looks at four pixels only; without
-turns or slants one antialiased resize does it all. torchvision's functions do the same, step by step.
+rotation or shear one antialiased resize does it all. torchvision's functions do the same, step by step.
 """
 
 import math
@@ -35,11 +35,11 @@ SLIGHT_BLUR = 0.9  # pixels: below it a 5x5 kernel holds the whole Gaussian, whi
 
 @dataclass(frozen=True)
 class HostAugment:
-    """The recipe's image augmentations on the CPU.
+    """Apply the recipe's image augmentations on the CPU.
 
     Attributes:
         steps: in the recipe's order.
-        size: pixels a side of the result.
+        size: side of the result in pixels.
         channels: 1 or 3.
         seed: the recipe's.
     """
@@ -50,11 +50,11 @@ class HostAugment:
     seed: Seed
 
     def __call__(self, image: np.ndarray, row: int, epoch: int) -> np.ndarray:
-        """One image as it is in an epoch.
+        """Transform one image as in an epoch.
 
         Args:
             image: [height, width, channels] uint8, of any size.
-            row: its position among the training examples.
+            row: its position among the training samples.
             epoch: counted from 0.
 
         Returns:
@@ -64,33 +64,39 @@ class HostAugment:
 
     @property
     def stored_size(self) -> int:
-        """Pixels a side from which half of the crops need not be enlarged: what a store of images best keeps."""
+        """Return the image side from which half of the crops need not be enlarged.
+
+        It is the best size for a cache of images.
+        """
         crops = [step for step in self.steps if isinstance(step, RandomCrop)]
         share = sum(crops[0].scale) / 2 if crops else 1.0
         return math.ceil(self.size / math.sqrt(share))
 
     def plan(self, rows: np.ndarray, epoch: int) -> Plan:
-        """The parameters of some rows at once, which costs little more than those of one."""
+        """Draw the parameters of some rows at once.
+
+        It costs hardly more than those of one.
+        """
         return plan_images(self.steps, rows, epoch, self.seed, self.channels)
 
     def least_size(self, plan: Plan, index: int, width: int, height: int) -> tuple[int, int]:
-        """Width and height to which an image may be decoded without losing anything that the result shows.
+        """Return the width and height that decoding must keep for the result.
 
-        Plans say where in an image, not at which pixel, so the same plan applies to the reduced one.
+        Parameters say where in an image, not at which pixel, so the same ones apply to the reduced image.
         """
         across, down = _steps(plan.matrix(index, width, height, self.size))
         shrink = max(1.0, min(across, down))
         return math.ceil(width / shrink), math.ceil(height / shrink)
 
     def by_the_batch(self, side: int) -> bool:
-        """Whether images of so many pixels a side are best changed by `apply_all`.
+        """Return whether images of this side are best transformed by `apply_batch`.
 
-        Only where both executors do the same to them, and what becomes of one depends on no other.
+        Only where both executors do the same to them, and one image's result depends on no other.
         """
         return side == self.size and side <= SMALL and _alike_on_both(self.steps)
 
     def apply_all(self, images: np.ndarray, plan: Plan) -> np.ndarray:
-        """Carry out a plan on as many images of the model's size, [batch, size, size, channels] uint8, in and out."""
+        """Transform images of the model's size, [batch, size, size, channels] uint8, in and out."""
         import torch
 
         from danlu.data.augment.device import apply
@@ -99,7 +105,7 @@ class HostAugment:
         return changed.permute(0, 2, 3, 1).numpy()
 
     def apply(self, image: np.ndarray, plan: Plan, index: int) -> np.ndarray:
-        """Carry out the plan's sample `index` on its image; shapes as in `__call__`."""
+        """Transform the image of sample `index`; shapes as in `__call__`."""
         height, width, _ = image.shape
         planes = resampled(image, plan.matrix(index, width, height, self.size), self.size)
         if plan.colours is not None:
@@ -125,7 +131,10 @@ class HostAugment:
 
 
 def _alike_on_both(steps: Sequence[ImageAugmentation]) -> bool:
-    """Whether `device` does the same as this module: nothing is reduced a lot, cut out, or left to Pillow."""
+    """Return whether `device` gives the same result as this module.
+
+    It does where nothing is reduced a lot, cut out, or left to Pillow.
+    """
     reduced = 1.0
     for step in steps:
         if isinstance(step, Scale):
@@ -139,17 +148,17 @@ def _alike_on_both(steps: Sequence[ImageAugmentation]) -> bool:
 
 
 def _steps(matrix: np.ndarray) -> tuple[float, float]:
-    """How many pixels of the original one pixel of the result spans, along its two axes."""
+    """Return how many original pixels one result pixel spans, along both axes."""
     return math.hypot(matrix[0, 0], matrix[1, 0]), math.hypot(matrix[0, 1], matrix[1, 1])
 
 
 def resampled(image: np.ndarray, matrix: np.ndarray, size: int) -> "Tensor":
-    """The one resampling: each pixel of the result from where the matrix says, black where that is outside.
+    """Resample an image by a matrix, with black outside of the original.
 
     Args:
         image: [height, width, channels] uint8.
         matrix: from a point of the result to a point of the original, [2, 3].
-        size: pixels a side of the result.
+        size: side of the result in pixels.
 
     Returns:
         [channels, size, size], uint8 or float in grey levels.
@@ -181,7 +190,7 @@ def resampled(image: np.ndarray, matrix: np.ndarray, size: int) -> "Tensor":
 
 
 def _resized(image: np.ndarray, matrix: np.ndarray, low: np.ndarray, high: np.ndarray, size: int) -> "Tensor":
-    """A box of whole pixels, antialiased, mirrored where the matrix runs backwards."""
+    """Resize a box of whole pixels with antialiasing, mirrored where the matrix runs backwards."""
     planes = _antialiased(_planes(image[low[1] : high[1], low[0] : high[0]]), (size, size))[0]
     mirrored = [axis for axis, scale in ((2, matrix[0, 0]), (1, matrix[1, 1])) if scale < 0]
     return planes.flip(mirrored) if mirrored else planes
@@ -196,7 +205,7 @@ def _antialiased(planes: "Tensor", wanted: tuple[int, int]) -> "Tensor":
 
 
 def _planes(pixels: np.ndarray) -> "Tensor":
-    """[1, channels, height, width] uint8 in the memory order that torch resizes fastest."""
+    """Return [1, channels, height, width] uint8 in the memory order torch resizes fastest."""
     import torch
 
     with warnings.catch_warnings():
@@ -206,7 +215,7 @@ def _planes(pixels: np.ndarray) -> "Tensor":
 
 
 def _sampled(planes: "Tensor", matrix: np.ndarray, extent: tuple[int, int], size: int, inside: bool) -> "Tensor":
-    """Bilinear samples of planes that show an area of so many pixels, whatever their own resolution."""
+    """Sample planes bilinearly; they show `extent` pixels, whatever their own resolution."""
     import torch
     from torch.nn.functional import grid_sample
 
@@ -222,7 +231,10 @@ def _sampled(planes: "Tensor", matrix: np.ndarray, extent: tuple[int, int], size
 
 
 def _covered(unit: np.ndarray, across: np.ndarray, middles: np.ndarray) -> np.ndarray:
-    """Which pixels show a place within the original, [size, size] bool: in each row, one run of columns."""
+    """Return which pixels lie within the original, [size, size] bool.
+
+    In each row they are one run of columns.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):  # axes that do not change along a row: all of it, or nothing
         ends = (np.array([-1.0, 1.0])[:, None, None] - across) / unit[:, :1]
     first, last = ends.min(axis=0).max(axis=0), ends.max(axis=0).min(axis=0)
@@ -230,7 +242,10 @@ def _covered(unit: np.ndarray, across: np.ndarray, middles: np.ndarray) -> np.nd
 
 
 def recoloured(planes: "Tensor", pixel: np.ndarray, mean: np.ndarray) -> "Tensor":
-    """All linear colour steps in one matrix product; planes [channels, size, size] as they come from `resampled`."""
+    """Apply all linear colour steps in one matrix product.
+
+    Planes are [channels, size, size] as they come from `resample`.
+    """
     import torch
 
     if not mean.any() and (pixel == np.eye(len(pixel))).all():
@@ -241,7 +256,7 @@ def recoloured(planes: "Tensor", pixel: np.ndarray, mean: np.ndarray) -> "Tensor
 
 
 def _pixels(planes: "Tensor") -> np.ndarray:
-    """[channels, size, size] in grey levels as [size, size, channels] uint8 of its own memory."""
+    """Convert [channels, size, size] grey levels to [size, size, channels] uint8 of its own memory."""
     import torch
 
     if planes.dtype != torch.uint8:
@@ -250,7 +265,7 @@ def _pixels(planes: "Tensor") -> np.ndarray:
 
 
 def _through_pillow(pixels: np.ndarray, plan: Plan, index: int) -> np.ndarray:
-    """Hue, tone filters and blur, [size, size, channels] uint8."""
+    """Apply hue shift, tone filters and blur, [size, size, channels] uint8."""
     from PIL import Image
 
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
@@ -264,7 +279,7 @@ def _through_pillow(pixels: np.ndarray, plan: Plan, index: int) -> np.ndarray:
 
 
 def turned(picture: "Image", turns: float) -> "Image":
-    """Turn the colour wheel, in HSV of 256 steps."""
+    """Shift the hue, in HSV of 256 steps."""
     from PIL import Image
 
     hue, saturation, value = picture.convert("HSV").split()
@@ -274,7 +289,7 @@ def turned(picture: "Image", turns: float) -> "Image":
 
 
 def blurred(picture: "Image", sigma: float) -> "Image":
-    """A Gaussian of a deviation in pixels."""
+    """Blur by a Gaussian of a deviation in pixels."""
     from PIL import ImageFilter
 
     if sigma >= SLIGHT_BLUR:
@@ -285,7 +300,7 @@ def blurred(picture: "Image", sigma: float) -> "Image":
 
 
 def filtered(picture: "Image", name: Filter, value: float) -> "Image":
-    """One tone filter, as Pillow and torchvision define them."""
+    """Apply one tone filter, as Pillow and torchvision define it."""
     from PIL import Image, ImageFilter, ImageOps
 
     match name:

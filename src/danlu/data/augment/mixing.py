@@ -1,4 +1,4 @@
-"""Mixing pairs of training samples, with their answers: mixup and CutMix. Imports no torch.
+"""Mix pairs of training samples and their labels: mixup and CutMix. Imports no torch.
 
 The partner and the share are functions of (seed, epoch, row). Where both are named, each sample takes one or the other.
 """
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 class Mixing(Augmentation):
-    """A way to make one sample of two. `share` is what the sample itself keeps; the rest is its partner's.
+    """Make one sample of two.
+
+    `share` is the sample's own part; the rest is its partner's.
 
     Attributes:
         alpha: shares follow Beta(alpha, alpha): near 0 and 1 when it is small, even when it is 1.
@@ -32,7 +34,10 @@ class Mixing(Augmentation):
 
 
 class Mixup(Mixing):
-    """Average with another training sample, answers too (Zhang et al. 2018). Categories come from the larger share."""
+    """Average with another training sample, labels too (Zhang et al. 2018, https://arxiv.org/abs/1710.09412).
+
+    Categories come from the larger share.
+    """
 
     kinds = ("image", "tabular")
     name: Literal["mixup"] = "mixup"
@@ -40,7 +45,10 @@ class Mixup(Mixing):
 
 
 class Cutmix(Mixing):
-    """Replace a box by another training image's, answers in proportion to the area (Yun et al. 2019)."""
+    """Paste a box of another training image, labels in proportion (CutMix).
+
+    Yun et al. 2019, https://arxiv.org/abs/1905.04899.
+    """
 
     kinds = ("image",)
     name: Literal["cutmix"] = "cutmix"
@@ -49,13 +57,13 @@ class Cutmix(Mixing):
 
 @dataclass(frozen=True)
 class Mix:
-    """Carries out the mixing of a recipe on whole batches.
+    """Apply the recipe's mixing to whole batches.
 
     Attributes:
-        ways: one or more; each sample takes one of them, all alike likely.
-        count: training rows there are to mix with.
+        ways: one or more; each sample takes one of them, with equal probability.
+        count: number of training rows to mix with.
         classes: how many; None where the answers are numbers.
-        seed: this change's own.
+        seed: this transform's own.
     """
 
     ways: Sequence[Mixing]
@@ -87,7 +95,7 @@ class Mix:
         return replace(batch, inputs=inputs, target=target)
 
     def _shares(self, draw: Draw, way: np.ndarray) -> np.ndarray:
-        """What each sample keeps, [batch] in [0, 1]."""
+        """Return each sample's own share, [batch] in [0, 1]."""
         from scipy.special import betaincinv
 
         alpha = np.array([option.alpha for option in self.ways])[way]
@@ -95,7 +103,7 @@ class Mix:
         return np.where(mixed, betaincinv(alpha, alpha, draw.uniform("share")), 1.0)
 
     def _targets(self, own: "Tensor", other: "Tensor", share: "Tensor") -> "Tensor":
-        """The answers in proportion: shares of classes [batch, classes], or numbers [batch]."""
+        """Mix targets in proportion: shares of classes [batch, classes], or numbers [batch]."""
         from torch.nn.functional import one_hot
 
         if self.classes is not None and own.dim() == 1:
@@ -107,7 +115,7 @@ class Mix:
 
 
 def _average(own: "Tensor", other: "Tensor", share: "Tensor") -> "Tensor":
-    """Numbers and pixels in proportion, [batch, ...]; codes of categories from the larger share."""
+    """Average numbers and pixels, [batch, ...]; take category codes from the larger share."""
     import torch
 
     share = share.view(-1, *(1,) * (own.dim() - 1))
@@ -118,14 +126,17 @@ def _average(own: "Tensor", other: "Tensor", share: "Tensor") -> "Tensor":
 
 
 def _boxes(draw: Draw, share: np.ndarray, side: int) -> np.ndarray:
-    """Boxes of about (1 - share) of the area about random points, cut at the edges: left, top, right, bottom."""
+    """Draw boxes of about (1 - share) of the area, cut at the edges.
+
+    As left, top, right, bottom, about random points.
+    """
     half = side * np.sqrt(1.0 - share) / 2
     x, y = draw.uniform("x", 0, side), draw.uniform("y", 0, side)
     return np.clip(np.round(np.stack([x - half, y - half, x + half, y + half], axis=1)), 0, side)
 
 
 def _paste(own: "Tensor", other: "Tensor", boxes: np.ndarray) -> "Tensor":
-    """The partner's pixels inside each sample's box, [batch, channels, side, side]."""
+    """Paste the partner's pixels inside each sample's box, [batch, channels, side, side]."""
     import torch
 
     limits = torch.from_numpy(boxes).to(own.device)[:, :, None]

@@ -1,4 +1,9 @@
-"""The augmentations of images that a recipe may name, with their options. Imports no torch."""
+"""The augmentations of images that a recipe may name, with their options. Imports no torch.
+
+RandAugment and TrivialAugment choose among fourteen operations for each image, with the operations and ranges of their
+papers; a chosen operation joins the image's parameters like any other, so whatever is drawn, there is one resampling
+and one colour matrix.
+"""
 
 from typing import Annotated, Literal
 
@@ -23,7 +28,7 @@ Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
 
 
 class RandomCrop(ImageAugmentation):
-    """Cut out a random part and resize it (Szegedy et al. 2015).
+    """Crop a random part and resize it (Szegedy et al. 2015, https://arxiv.org/abs/1409.4842).
 
     Steps named before it act on the whole image, steps after it on the part. Without it the middle square is taken.
     """
@@ -40,7 +45,10 @@ class RandomCrop(ImageAugmentation):
 
 
 class Rotate(ImageAugmentation):
-    """Rotate by a random angle of at most `degrees` either way. What comes in from outside is black."""
+    """Rotate by a random angle of at most `degrees` either way.
+
+    Pixels from outside the image are black.
+    """
 
     name: Literal["rotate"] = "rotate"
     degrees: Annotated[float, Field(ge=0.0, le=180.0)]
@@ -50,7 +58,10 @@ class Rotate(ImageAugmentation):
 
 
 class Scale(ImageAugmentation):
-    """Enlarge (above 1) or reduce (below 1) about the middle by a random factor, even in its logarithm."""
+    """Scale about the middle by a random factor, uniform in its logarithm.
+
+    Above 1 enlarges, below 1 reduces.
+    """
 
     name: Literal["scale"] = "scale"
     factor: Range = (0.8, 1.25)
@@ -60,7 +71,10 @@ class Scale(ImageAugmentation):
 
 
 class Translate(ImageAugmentation):
-    """Move by at most `fraction` of the width and of the height. What comes in from outside is black."""
+    """Translate by at most `fraction` of the width and of the height.
+
+    Pixels from outside the image are black.
+    """
 
     name: Literal["translate"] = "translate"
     fraction: Annotated[float, Field(ge=0.0, le=1.0)]
@@ -76,7 +90,7 @@ class Translate(ImageAugmentation):
 
 
 class Shear(ImageAugmentation):
-    """Slant sideways by a random angle of at most `degrees`."""
+    """Shear horizontally by a random angle of at most `degrees`."""
 
     name: Literal["shear"] = "shear"
     degrees: Annotated[float, Field(ge=0.0, lt=90.0)]
@@ -99,9 +113,9 @@ class Flip(ImageAugmentation):
 
 
 class Color(ImageAugmentation):
-    """Change brightness, contrast and saturation, in this order, by random factors around 1; then turn the hue.
+    """Jitter brightness, contrast and saturation by random factors around 1, then shift the hue.
 
-    Hue is the dear one: it needs a way to HSV and back, the others are one matrix.
+    Hue is the expensive one: it needs a conversion to HSV and back, the others are one matrix.
     """
 
     name: Literal["color"] = "color"
@@ -133,7 +147,7 @@ class Blur(ImageAugmentation):
 
 
 class Erase(ImageAugmentation):
-    """Blacken a random box (Zhong et al. 2020)."""
+    """Blacken a random box (random erasing, Zhong et al. 2020, https://arxiv.org/abs/1708.04896)."""
 
     name: Literal["erase"] = "erase"
     probability: Probability = 0.25

@@ -1,7 +1,7 @@
-"""What becomes of each image: parameters drawn for some rows of an epoch, before any pixel is seen.
+"""Parameters of image augmentations, drawn for some rows of an epoch before any pixel is seen.
 
-In: the recipe's image augmentations, rows, an epoch. Out: a Plan, which `host` carries out on one uint8 image at a
-time and `device` on whole batches. The stages come in one order whatever the recipe's: geometry in one resampling,
+In: the recipe's image augmentations, rows, an epoch. Out: AugmentParams, which `host` carries out on one uint8 image at
+a time and `device` on whole batches. The stages come in one order whatever the recipe's: geometry in one resampling,
 linear colour in one matrix, hue, tone filters, blur, noise, erasing. Within a stage the recipe's order holds.
 """
 
@@ -25,7 +25,7 @@ FILTERS: tuple[Filter, ...] = ("none", "posterize", "solarize", "autocontrast", 
 
 @dataclass(frozen=True)
 class FilterSlot:
-    """At most one filter a sample.
+    """Hold at most one tone filter per sample.
 
     Attributes:
         codes: positions in FILTERS, [samples].
@@ -38,7 +38,7 @@ class FilterSlot:
 
 @dataclass(frozen=True)
 class Plan:
-    """The parameters of some samples; all arrays have the samples first.
+    """Hold the augmentation parameters of some samples; all arrays have samples first.
 
     Attributes:
         before, window, after: geometry on the whole image, the part cut out (the middle square when None), and
@@ -48,7 +48,7 @@ class Plan:
         filters: tone filters, in order.
         blur: deviation of a Gaussian in pixels of the result, [samples]; 0 for none.
         noise: deviation in grey levels, [samples]; 0 for none.
-        keys: what the noise of each sample is hashed with, [samples] uint32.
+        keys: hash keys of each sample's noise, [samples] uint32.
         erased: left, top, right and bottom as fractions of the side, [samples, boxes, 4]; empty boxes erase nothing.
         whole_pixels: whether images are moved by whole pixels of the original, which blurs nothing.
     """
@@ -66,12 +66,12 @@ class Plan:
     whole_pixels: bool = False
 
     def matrices(self, width: int, height: int, size: int) -> np.ndarray:
-        """For images of one size: from a point of the result to a point of the original, [samples, 2, 3]."""
+        """Return matrices from result to original for images of one size, [samples, 2, 3]."""
         boxes = middle_square(width, height) if self.window is None else self.window.boxes(width, height)
         return self._placed(back_to_source(self.before, boxes, self.after, width, height, size))
 
     def matrix(self, index: int, width: int, height: int, size: int) -> np.ndarray:
-        """One sample's, [2, 3]."""
+        """Return one sample's matrix, [2, 3]."""
         one = slice(index, index + 1)
         boxes = middle_square(width, height)
         if self.window is not None:
@@ -82,14 +82,17 @@ class Plan:
         return matrix
 
     def _placed(self, matrices: np.ndarray) -> np.ndarray:
-        """Matrices whose constant part, where an image comes to lie, is of whole pixels where the plan says so."""
+        """Round the matrices' constant part to whole pixels where the parameters say so.
+
+        The constant part says where an image comes to lie.
+        """
         if self.whole_pixels:
             matrices[:, :, 2] = np.rint(matrices[:, :, 2])
         return matrices
 
 
 class Sketch:
-    """A plan in the making: each augmentation adds its part."""
+    """Collect the parameters that each augmentation adds."""
 
     def __init__(self, count: int, channels: int) -> None:
         self.count, self.channels = count, channels
@@ -110,11 +113,11 @@ class Sketch:
             self._after = self._after.then(step)
 
     def move_by_whole_pixels(self) -> None:
-        """Round where images come to lie."""
+        """Round translations to whole pixels."""
         self._whole_pixels = True
 
     def crop(self, window: Window) -> None:
-        """Cut out a part; once a plan."""
+        """Crop a part; at most once."""
         assert self._window is None, "one crop a plan"
         self._window = window
 
@@ -131,7 +134,7 @@ class Sketch:
         self._colours = mix if saturation is None else mix.saturated(saturation)
 
     def turn_hue(self, turns: np.ndarray) -> None:
-        """Turn the colour wheel, [samples]; grey images have no hue."""
+        """Shift the hue, [samples]; grey images have none."""
         if self.channels == 3:
             self._hue = turns if self._hue is None else self._hue + turns
 
@@ -141,19 +144,19 @@ class Sketch:
             self._filters.append(FilterSlot(codes, values))
 
     def blur(self, sigma: np.ndarray) -> None:
-        """Blur; the variances of several add up."""
+        """Add a blur; variances add up."""
         self._blur = np.hypot(self._blur, sigma)
 
     def noise(self, levels: np.ndarray) -> None:
-        """Add noise; the variances of several add up."""
+        """Add noise; variances add up."""
         self._noise = np.hypot(self._noise, levels)
 
     def erase(self, boxes: np.ndarray) -> None:
-        """Blacken a box, [samples, 4] as in Plan."""
+        """Blacken a box, [samples, 4] as in AugmentParams."""
         self._erased.append(boxes)
 
     def plan(self, keys: np.ndarray) -> Plan:
-        """The finished plan. Without a crop, all geometry acts on the middle square."""
+        """Build the parameters; without a crop, all geometry acts on the middle square."""
         before, after = self._before, self._after
         if self._window is None:
             before, after = after, before
@@ -175,11 +178,11 @@ class Sketch:
 
 
 def plan_images(steps: "Sequence[ImageAugmentation]", rows: np.ndarray, epoch: int, seed: Seed, channels: int) -> Plan:
-    """Draw what becomes of some rows in an epoch.
+    """Draw the augmentation parameters of some rows in an epoch.
 
     Args:
         steps: in the recipe's order.
-        rows: positions among the training examples, [rows].
+        rows: positions among the training samples, [rows].
         epoch: counted from 0.
         seed: the recipe's.
         channels: 1 or 3.

@@ -1,7 +1,7 @@
-"""Policies that choose among fourteen changes for each image: RandAugment and TrivialAugment. Imports no torch.
+"""Policies that choose among fourteen operations for each image: RandAugment and TrivialAugment. Imports no torch.
 
-Both draw from the operations and ranges of their papers; a chosen operation joins the image's plan like any other, so
-whatever is drawn, there is one resampling and one colour matrix.
+Both draw from the operations and ranges of their papers; a chosen operation joins the image's parameters like any
+other, so whatever is drawn, there is one resampling and one colour matrix.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,10 @@ STRONGEST = 30  # the papers count magnitudes from 0 to 30
 
 @dataclass(frozen=True)
 class Ranges:
-    """What the strongest magnitude means: a shear's tangent, a fraction of the side, degrees, a factor, bits lost."""
+    """Hold the strongest magnitude of each operation.
+
+    A shear's tangent, a fraction of the side, degrees, a factor, bits lost.
+    """
 
     shear: float
     translate: float
@@ -34,7 +37,7 @@ class Ranges:
 
 
 class RandAugment(ImageAugmentation):
-    """`layers` operations chosen at random, all of one magnitude (Cubuk et al. 2020)."""
+    """Apply `layers` random operations of one magnitude (Cubuk et al. 2020, https://arxiv.org/abs/1909.13719)."""
 
     name: Literal["randaugment"] = "randaugment"
     layers: PositiveInt = 2
@@ -47,7 +50,10 @@ class RandAugment(ImageAugmentation):
 
 
 class TrivialAugment(ImageAugmentation):
-    """One operation of random magnitude, from wide ranges (Müller and Hutter 2021). Nothing to tune."""
+    """Apply one operation of random magnitude (Müller and Hutter 2021, https://arxiv.org/abs/2103.10158).
+
+    Its ranges are wide; there is nothing to tune.
+    """
 
     name: Literal["trivialaugment"] = "trivialaugment"
 
@@ -58,7 +64,7 @@ class TrivialAugment(ImageAugmentation):
 
 
 def _operate(sketch: Sketch, draw: Draw, magnitude: np.ndarray, ranges: Ranges) -> None:
-    """One operation for each sample, of a magnitude in [0, 1], [samples]."""
+    """Apply one operation to each sample, of a magnitude in [0, 1], [samples]."""
     chosen = draw.integers("operation", len(OPERATIONS))
     signed = magnitude * np.where(draw.chance("sign", 0.5), 1.0, -1.0)
 

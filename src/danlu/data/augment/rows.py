@@ -21,9 +21,10 @@ CELLS = ("numeric", "categories")  # the inputs of a table, [batch, columns] eac
 
 
 class Noise(ImageAugmentation, BatchAugmentation):
-    """Add Gaussian noise: to pixels in units of their full range, to numbers in deviations of their column.
+    """Add Gaussian noise to pixels or numbers.
 
-    Columns of a table that hold two values at most are flags and stay as they are, as do categories.
+    In units of a pixel's full range, or in standard deviations of a column. Columns of a table that hold two values at
+    most are flags and stay as they are, as do categories.
     """
 
     kinds = ("image", "tabular")
@@ -53,7 +54,7 @@ def _unchanged(batch: Batch, take: Callable[[np.ndarray], Batch]) -> Batch:
 
 @dataclass(frozen=True)
 class NumberNoise:
-    """Noise of a deviation for each numeric column, [columns]."""
+    """Add noise of a deviation per numeric column, [columns]."""
 
     deviations: "torch.Tensor"
     seed: Seed
@@ -68,7 +69,10 @@ class NumberNoise:
 
 
 class SwapNoise(BatchAugmentation):
-    """Replace each cell, with a probability, by the same column of another training row (Jahrer 2017)."""
+    """Replace each cell, with a probability, by the same column of another training row.
+
+    Swap noise (Jahrer 2017).
+    """
 
     kinds = ("tabular",)
     name: Literal["swap-noise"] = "swap-noise"
@@ -80,12 +84,12 @@ class SwapNoise(BatchAugmentation):
 
 @dataclass(frozen=True)
 class CellSwap:
-    """Cells from other rows.
+    """Replace cells by those of other rows.
 
     Attributes:
         probability: of a cell, in [0, 1].
-        count: training rows there are to take from.
-        seed: this change's own.
+        count: number of training rows to take from.
+        seed: this transform's own.
     """
 
     probability: float

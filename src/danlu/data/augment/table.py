@@ -1,4 +1,4 @@
-"""The augmentations that a recipe may name. Imports no torch."""
+"""The registry of augmentations that a recipe may name. Imports no torch."""
 
 from danlu.core.component import Component
 from danlu.data.augment.base import Augmentation as Augmentation

@@ -28,7 +28,7 @@ MASKS = ("[MASK]", "<mask>", "<|mask|>")  # as BERT, RoBERTa and ModernBERT's su
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The token ids that mean something of their own.
+    """Hold the ids of special tokens.
 
     Attributes:
         special: all of them, padding included.
@@ -52,13 +52,13 @@ def vocabulary(tokenizer: TokenizerFile) -> Vocabulary:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Texts of a batch.
+    """Hold the texts of a batch.
 
     Attributes:
         ids: [texts, length] int64.
         mask: 1 where there is text or a special token, 0 where there is padding, [texts, length] int64.
-        free: which tokens may be changed, [texts, length] bool.
-        luck: random numbers in [0, 1), a function of (seed, epoch, row, position), [texts, length].
+        changeable: which tokens may be changed, [texts, length] bool.
+        uniform: random numbers in [0, 1), a function of (seed, epoch, row, position), [texts, length].
         vocabulary: the special tokens.
     """
 
@@ -70,13 +70,13 @@ class Tokens:
 
 
 class TokenAugmentation(BatchAugmentation):
-    """A change of texts."""
+    """Transform texts."""
 
     kinds = ("text",)
 
     @abstractmethod
     def apply(self, tokens: Tokens) -> "tuple[Tensor, Tensor]":
-        """The changed ids and mask."""
+        """Return the transformed ids and mask."""
 
     def change(self, setting: Setting) -> Change:
         assert setting.tokenizer is not None, "texts have a tokenizer"
@@ -85,7 +85,7 @@ class TokenAugmentation(BatchAugmentation):
 
 @dataclass(frozen=True)
 class TokenChange:
-    """Carries out one change of texts on whole batches."""
+    """Apply one text augmentation to whole batches."""
 
     augmentation: TokenAugmentation
     vocabulary: Vocabulary
@@ -107,7 +107,10 @@ class TokenChange:
 
 
 class DeleteTokens(TokenAugmentation):
-    """Leave out each token with a probability (Wei and Zou 2019, EDA). At least one of a text stays."""
+    """Delete each token with a probability (EDA, Wei and Zou 2019, https://arxiv.org/abs/1901.11196).
+
+    At least one token of a text stays.
+    """
 
     name: Literal["delete-tokens"] = "delete-tokens"
     probability: Rate = 0.1
@@ -125,7 +128,10 @@ class DeleteTokens(TokenAugmentation):
 
 
 class SwapTokens(TokenAugmentation):
-    """Exchange neighbouring tokens; `probability` is that of a pair (EDA's swap, kept local)."""
+    """Swap neighbouring tokens; `probability` is that of a pair.
+
+    As EDA's swap, but local (Wei and Zou 2019, https://arxiv.org/abs/1901.11196).
+    """
 
     name: Literal["swap-tokens"] = "swap-tokens"
     probability: Rate = 0.1
@@ -147,9 +153,10 @@ class SwapTokens(TokenAugmentation):
 
 
 class MaskSpans(TokenAugmentation):
-    """Hide spans of `length` tokens until about `share` of a text is hidden (after Joshi et al. 2020, SpanBERT).
+    """Mask spans of `length` tokens until about `share` of a text is masked.
 
-    A hidden token becomes the tokenizer's mask token, or its unknown token where it has no other.
+    After SpanBERT (Joshi et al. 2020, https://arxiv.org/abs/1907.10529). A masked token becomes the tokenizer's mask
+    token, or its unknown token where it has no other.
     """
 
     name: Literal["mask-spans"] = "mask-spans"

@@ -1,5 +1,5 @@
-"""Classes of unequal size: what is done about them in the training split, and nowhere else.
+"""Class imbalance: how it is corrected in the training split, and nowhere else.
 
-A balancer may choose rows anew, make rows that were not there, draw some rows more often, or change what the loss
-counts. Augmentation of single samples lives in `augment`.
+A balancer may resample rows, synthesize rows, draw some rows more often, or change the loss weights. Augmentation of
+single samples lives in `augment`.
 """

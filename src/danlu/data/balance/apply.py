@@ -1,6 +1,6 @@
-"""A balancer carried out: the prepared training split in, what the loop is fed with out.
+"""Apply a balancer to the prepared training split: samples in, the training loader out.
 
-Also what the report says of it: how many samples each class had, and has.
+Also the figures of the report: how many samples each class had, and has.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from danlu.data.feed import Feed, shuffled
 
 @dataclass(frozen=True)
 class Balanced:
-    """The training split as a balancer left it.
+    """Hold the training split as a balancer left it.
 
     Attributes:
-        feed: the rows, and which of them each epoch takes.
-        emphasis: what the training loss makes of the classes.
-        before: training samples a class, [classes].
-        after: samples a class in the first epoch, [classes].
+        loader: the rows, and which of them each epoch takes.
+        loss_weighting: how the training loss weights the classes.
+        before: training samples per class, [classes].
+        after: samples per class in the first epoch, [classes].
         labels: the classes' names.
-        effect: what was done, in a sentence; nothing where nothing was.
+        effect: the change in a sentence; empty where there is none.
     """
 
     feed: Feed
@@ -36,7 +36,7 @@ class Balanced:
     effect: str
 
     def profile(self) -> dict[str, Any]:
-        """For data/profile.json; nothing where nothing was done."""
+        """Return the counts for data/profile.json; empty where nothing was done."""
         if not self.effect:
             return {}
         columns = zip(self.labels, self.before.tolist(), self.after.tolist(), strict=True)
@@ -54,7 +54,7 @@ def balance(balancer: Balancer, examples: Examples, labels: tuple[str, ...], see
         seed: the recipe's.
 
     Raises:
-        DataError: a class has too few samples, or the inputs cannot be balanced so.
+        DataError: a class has too few samples, or the inputs cannot be balanced this way.
     """
     assert examples.target is not None
     before = np.bincount(examples.target.numpy(), minlength=len(labels))
@@ -69,7 +69,7 @@ def balance(balancer: Balancer, examples: Examples, labels: tuple[str, ...], see
 
 
 def as_it_is(examples: Examples, seed: Seed) -> Balanced:
-    """The training split of a task without classes."""
+    """Return the training split of a task without classes, unchanged."""
     nothing = np.zeros(0, dtype=np.int64)
     feed = Feed(examples, shuffled(len(examples), seed), len(examples))
     return Balanced(feed, Emphasis(), nothing, nothing, (), "")

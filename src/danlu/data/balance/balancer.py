@@ -1,7 +1,7 @@
-"""What every balancer is: three hooks, each of which changes nothing unless a method overrides it.
+"""Base class of balancers: three hooks, each of which changes nothing unless a method overrides it.
 
-All three see the training split alone. How they are put together stands in `apply`, the methods in `rows`, `losses`
-and `synthetic`. Imports no torch.
+All three see the training split alone. How they are put together stands in `apply`, the methods in `resampling`,
+`loss_weights` and `synthetic`. Imports no torch.
 """
 
 from abc import abstractmethod
@@ -18,11 +18,11 @@ from danlu.data.feed import Order, shuffled
 
 
 class Balancer(Component):
-    """What is done about classes of unequal size.
+    """Correct class imbalance in the training split.
 
     Attributes:
         kinds: the kinds of data it can balance.
-        measures: whether it measures how far rows lie apart, and so needs rows without gaps.
+        uses_distances: whether it measures distances between rows, and so needs rows without missing values.
     """
 
     kinds: ClassVar[tuple[Kind, ...]] = ("tabular", "image", "text")
@@ -31,10 +31,10 @@ class Balancer(Component):
     @property
     @abstractmethod
     def effect(self) -> str:
-        """What it does, as a sentence for the report; nothing where nothing is done."""
+        """The effect as a sentence for the report; empty where there is none."""
 
     def resample(self, examples: Examples, labels: tuple[str, ...], seed: Seed) -> Examples:
-        """Add rows that were not there, or take rows away for good.
+        """Add synthetic rows, or remove rows for good.
 
         Args:
             examples: the prepared training split; its target is the class of each sample, [samples], from 0.
@@ -42,12 +42,12 @@ class Balancer(Component):
             seed: decides every random choice.
 
         Raises:
-            DataError: a class has too few samples, or the inputs cannot be balanced so.
+            DataError: a class has too few samples, or the inputs cannot be balanced this way.
         """
         return examples
 
     def order(self, codes: np.ndarray, seed: Seed) -> Order:
-        """Which of the (resampled) rows each epoch takes, and in which order.
+        """Return which of the (resampled) rows each epoch takes, and in which order.
 
         Args:
             codes: the class of each row, [samples].
@@ -56,12 +56,12 @@ class Balancer(Component):
         return shuffled(len(codes), seed)
 
     def emphasis(self, counts: np.ndarray) -> Emphasis:
-        """What the loss makes of classes that have `counts` rows an epoch, [classes]."""
+        """Return the loss weighting for classes with `counts` rows per epoch, [classes]."""
         return Emphasis()
 
 
 class NoBalancing(Balancer):
-    """Classes as they are."""
+    """Leave the classes as they are."""
 
     kinds = ("tabular", "image", "text", "words", "corpus", "chat", "preference")
     name: Literal["none"] = "none"

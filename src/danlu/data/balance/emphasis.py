@@ -1,16 +1,20 @@
-"""How much the loss counts of each sample, as plain values that a loss function reads."""
+"""Base class of balancers: three hooks, each of which changes nothing unless a method overrides it; and loss weights.
+
+All three hooks see the training split alone. How they are put together stands in `apply`, the methods in `resampling`,
+`loss_weights` and `synthetic`. Imports no torch.
+"""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Emphasis:
-    """What a loss does beyond the plain one. The defaults change nothing.
+    """Hold the class weights and changes of a loss; the defaults change nothing.
 
     Attributes:
         smoothing: share of a target's probability that is spread over all classes, in [0, 1).
-        class_weights: what a sample of each class counts, [classes], mean 1 over the training samples.
-        focal_gamma: how strongly well-known samples fade (Lin et al. 2017); 0 is plain cross-entropy.
+        class_weights: weight of a sample of each class, [classes], mean 1 over the training samples.
+        focal_gamma: focusing parameter of the focal loss (Lin et al. 2017); 0 is plain cross-entropy.
         logit_offsets: added to the logits in training alone, [classes] (Menon et al. 2021).
     """
 

@@ -1,7 +1,7 @@
-"""Balancing by what the loss counts. The rows stay as they are, so any kind of data can be balanced so.
+"""Balancing by the loss. The rows stay as they are, so any kind of data can be balanced this way.
 
-Weights are normalised so that their mean over the training samples is 1: the gradient keeps its usual size, and with
-it the learning rate its meaning.
+Weights are normalised so that their mean over the training samples is 1: the gradient keeps its usual size, and with it
+the learning rate its meaning.
 """
 
 from typing import Annotated, Literal
@@ -18,7 +18,7 @@ Method = Literal["inverse-frequency", "effective-number"]
 
 
 class ClassWeights(Balancer):
-    """Count the samples of rare classes more: by inverse frequency, or by the effective number of samples."""
+    """Weight samples by inverse class frequency, or by the effective number of samples."""
 
     name: Literal["class-weights"] = "class-weights"
     method: Method = "inverse-frequency"
@@ -33,7 +33,10 @@ class ClassWeights(Balancer):
 
 
 class Focal(Balancer):
-    """Count samples less the better they are known already (Lin et al. 2017); `alpha` weighs classes besides."""
+    """Weight samples by the focal loss (Lin et al. 2017, https://arxiv.org/abs/1708.02002).
+
+    Well-classified samples count less; `alpha` weights classes as well.
+    """
 
     name: Literal["focal"] = "focal"
     gamma: PositiveFloat = 2.0
@@ -52,10 +55,11 @@ class Focal(Balancer):
 
 
 class LogitAdjustment(Balancer):
-    """Add tau times the log share of each class to the logits in training alone (Menon et al. 2021).
+    """Add tau times each class's log share to the logits in training alone.
 
-    The network then need not learn that a class is rare, and answers as if all classes were alike. tau 1 aims at the
-    best balanced accuracy; less keeps some of the prior.
+    Logit adjustment (Menon et al. 2021, https://arxiv.org/abs/2007.07314). The network then need not learn that a class
+    is rare, and predicts as if all classes were equally frequent. tau 1 aims at the best balanced accuracy; less keeps
+    some of the prior.
     """
 
     name: Literal["logit-adjustment"] = "logit-adjustment"
@@ -71,11 +75,12 @@ class LogitAdjustment(Balancer):
 
 
 def class_weights(counts: np.ndarray, method: Method, beta: float) -> tuple[float, ...]:
-    """What a sample of each class counts, mean 1 over the samples.
+    """Return the weight of a sample of each class, mean 1 over the samples.
 
     Args:
-        counts: training samples a class, [classes]; a class without any counts as if it had one.
-        method: inverse-frequency, or effective-number (Cui et al. 2019), which weighs by (1 - beta) / (1 - beta^n).
+        counts: training samples per class, [classes]; a class without any counts as if it had one.
+        method: inverse-frequency, or effective-number, which weighs by (1 - beta) / (1 - beta^n) (Cui et al. 2019,
+            https://arxiv.org/abs/1901.05555).
         beta: how much samples of a class repeat one another, in [0, 1).
     """
     present = np.maximum(counts, 1).astype(np.float64)

@@ -1,7 +1,7 @@
-"""Balancing by drawing some rows more or less often. Rows are chosen by position, so any kind of data can be.
+"""Balancing by drawing some rows more or less often. Rows are chosen by position, so it suits any kind of data.
 
-Which rows an epoch takes is a function of (seed, epoch), and every epoch chooses anew: undersampling thereby sees all
-rows in the course of training, and no row of a class is repeated more often than the others for good.
+An epoch's rows are a function of (seed, epoch), and every epoch chooses again: undersampling thereby sees all rows in
+the course of training, and no row of a class is repeated more often than the others for good.
 """
 
 from typing import Annotated, Literal
@@ -18,9 +18,9 @@ Ratio = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class Oversample(Balancer):
-    """Repeat rows of smaller classes until each has `ratio` times the rows of the largest.
+    """Repeat rows of smaller classes up to `ratio` times the size of the largest.
 
-    Every row is taken; what is left to a multiple of the class is drawn without repetition.
+    Every row is taken; the remainder of a class is drawn without repetition.
     """
 
     name: Literal["oversample"] = "oversample"
@@ -36,7 +36,7 @@ class Oversample(Balancer):
 
 
 class Undersample(Balancer):
-    """Leave out rows of larger classes until the smallest has `ratio` times the rows of each."""
+    """Drop rows of larger classes until the smallest has `ratio` times their size."""
 
     name: Literal["undersample"] = "undersample"
     ratio: Ratio = 1.0
@@ -52,9 +52,9 @@ class Undersample(Balancer):
 
 
 class WeightedSampling(Balancer):
-    """Draw as many rows as there are, with replacement, each with probability 1 / (size of its class) ^ `power`.
+    """Draw rows with replacement, weighted by 1 / (class size) ^ `power`.
 
-    Power 1 draws all classes alike often, 0 as often as they occur.
+    As many as there are. Power 1 draws all classes equally often, 0 as often as they occur.
     """
 
     name: Literal["weighted-sampling"] = "weighted-sampling"
@@ -77,12 +77,15 @@ class WeightedSampling(Balancer):
 
 
 def raised(counts: np.ndarray, ratio: float) -> np.ndarray:
-    """How many samples each class gets at least, [classes]; a class that has none gets none."""
+    """Return the least number of samples per class, [classes]; 0 for an empty class."""
     return np.where(counts > 0, np.round(ratio * counts.max()), 0).astype(np.int64)
 
 
 def _drawn(codes: np.ndarray, wanted: np.ndarray, seed: Seed) -> Order:
-    """So many rows of each class an epoch, every row of a class as often as any other, give or take one."""
+    """Draw `wanted` rows of each class per epoch, all rows of a class equally often.
+
+    Give or take one.
+    """
     members = [np.flatnonzero(codes == code) for code in range(len(wanted))]
 
     def draw(epoch: int) -> np.ndarray:

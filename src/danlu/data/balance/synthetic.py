@@ -1,7 +1,7 @@
-"""Balancing tables by rows that were not there, and by taking away rows that lie among another class.
+"""Balance tables by synthetic rows, and by removing rows that lie among another class.
 
 In: the prepared training split, so that distances are of scaled numbers. Out: the same rows in the same order, less
-those cleaned away, with synthetic ones behind them. The methods are imbalanced-learn's.
+those removed, with synthetic ones after them. The methods are imbalanced-learn's.
 """
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -28,7 +28,7 @@ class _OfTables(Balancer):
 
 
 class _Synthetic(_OfTables):
-    """Every smaller class gets synthetic rows up to `ratio` times the largest class."""
+    """Add synthetic rows to smaller classes, up to `ratio` times the largest class."""
 
     neighbors: PositiveInt = 5
     ratio: Ratio = 1.0
@@ -42,19 +42,19 @@ class _Synthetic(_OfTables):
 
 
 class Smote(_Synthetic):
-    """Synthetic rows between a row of a smaller class and one of its nearest neighbours (Chawla et al. 2002).
+    """Interpolate between rows of a smaller class and their nearest neighbours (SMOTE).
 
-    Numbers are interpolated; a category is the most frequent of the neighbours' (SMOTENC). Every smaller class gets
-    `ratio` times the rows of the largest.
+    Chawla et al. 2002, https://arxiv.org/abs/1106.1813. Numbers are interpolated; a category is the most frequent of
+    the neighbours' (SMOTENC). Every smaller class gets `ratio` times the rows of the largest.
     """
 
     name: Literal["smote"] = "smote"
 
 
 class BorderlineSmote(_Synthetic):
-    """SMOTE from those rows alone that have more neighbours of other classes than of their own (Han et al. 2005).
+    """Apply SMOTE only to rows whose neighbours are mostly of other classes.
 
-    Numbers alone. A class without such rows stays as it is.
+    Han et al. 2005, https://doi.org/10.1007/11538059_91. Numbers alone. A class without such rows stays as it is.
     """
 
     name: Literal["borderline-smote"] = "borderline-smote"
@@ -65,9 +65,9 @@ class BorderlineSmote(_Synthetic):
 
 
 class Adasyn(_Synthetic):
-    """SMOTE with more rows where a class is harder to learn, so numbers are met roughly (He et al. 2008).
+    """Add more synthetic rows where a class is harder to learn (ADASYN).
 
-    Numbers alone.
+    He et al. 2008, https://doi.org/10.1109/IJCNN.2008.4633969. The wanted size is met roughly. Numbers alone.
     """
 
     name: Literal["adasyn"] = "adasyn"
@@ -78,7 +78,11 @@ class Adasyn(_Synthetic):
 
 
 class Tomek(_OfTables):
-    """Take away rows of larger classes that are each other's nearest neighbour with a row of another (Tomek 1976)."""
+    """Remove rows of larger classes in Tomek links (Tomek 1976).
+
+    A Tomek link is two rows of different classes that are each other's nearest neighbour
+    (https://doi.org/10.1109/TSMC.1976.4309452).
+    """
 
     name: Literal["tomek"] = "tomek"
 
@@ -93,7 +97,10 @@ class Tomek(_OfTables):
 
 
 class EditedNearestNeighbours(_OfTables):
-    """Take away rows of larger classes unless all of their `neighbors` are of their class (Wilson 1972)."""
+    """Remove rows of larger classes unless all `neighbors` share their class.
+
+    Edited nearest neighbours (Wilson 1972, https://doi.org/10.1109/TSMC.1972.4309137).
+    """
 
     name: Literal["enn"] = "enn"
     neighbors: PositiveInt = 3
@@ -107,7 +114,10 @@ class EditedNearestNeighbours(_OfTables):
 
 
 class SmoteTomek(_Synthetic):
-    """SMOTE, then both rows of every Tomek link are taken away (Batista et al. 2004)."""
+    """Apply SMOTE, then remove both rows of every Tomek link.
+
+    Batista et al. 2004, https://doi.org/10.1145/1007730.1007735.
+    """
 
     name: Literal["smote-tomek"] = "smote-tomek"
 
@@ -118,7 +128,10 @@ class SmoteTomek(_Synthetic):
 
 
 class SmoteEnn(_Synthetic):
-    """SMOTE, then rows of any class are taken away unless their three neighbours are of it (Batista et al. 2004)."""
+    """Apply SMOTE, then remove rows of any class unless their three neighbours share it.
+
+    Batista et al. 2004, https://doi.org/10.1145/1007730.1007735.
+    """
 
     name: Literal["smote-enn"] = "smote-enn"
 
@@ -127,7 +140,7 @@ class SmoteEnn(_Synthetic):
 
 
 def _synthesise(balancer: _Synthetic, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
-    """The rows as they are, and synthetic ones behind them."""
+    """Append synthetic rows to the given ones."""
     inputs, codes = _Inputs.of(examples), _codes(examples)
     counts = np.bincount(codes, minlength=len(labels))
     wanted = raised(counts, balancer.ratio)
@@ -157,7 +170,7 @@ def _synthesise(balancer: _Synthetic, examples: "Examples", labels: tuple[str, .
 
 
 def _sampler(balancer: _Synthetic, inputs: "_Inputs", growing: dict[int, int], seed: Seed) -> Any:
-    """imbalanced-learn's sampler for these columns."""
+    """Build imbalanced-learn's sampler for these columns."""
     from imblearn.over_sampling import ADASYN, SMOTE, SMOTEN, SMOTENC, BorderlineSMOTE
 
     options = {"sampling_strategy": growing, "random_state": seed.value % 2**32}
@@ -188,7 +201,7 @@ def _edit(examples: "Examples", labels: tuple[str, ...], neighbors: int, strateg
 
 
 def _clean(cleaner: Any, examples: "Examples", labels: tuple[str, ...], name: str) -> "Examples":
-    """The rows that a cleaner keeps, in their order.
+    """Return the rows that a cleaner keeps, in their order.
 
     Raises:
         DataError: it would keep no row of a class.
@@ -220,7 +233,7 @@ def _chosen(examples: "Examples", rows: np.ndarray) -> "Examples":
 
 
 class _Inputs:
-    """A table's inputs as arrays: numbers [rows, numeric] and category codes [rows, categories]."""
+    """Hold a table's inputs as arrays: numbers [rows, numeric], category codes [rows, categories]."""
 
     def __init__(self, numbers: np.ndarray, categories: np.ndarray) -> None:
         self.numbers, self.categories = numbers, categories
@@ -242,19 +255,19 @@ class _Inputs:
 
     @property
     def joined(self) -> np.ndarray:
-        """Numbers, then codes, [rows, inputs]; float64 holds both exactly."""
+        """The numbers, then the codes, [rows, inputs]; float64 holds both exactly."""
         return np.hstack([self.numbers.astype(np.float64), self.categories.astype(np.float64)])
 
     @property
     def spread(self) -> np.ndarray:
-        """Numbers, then a column for every value of every category, for distances."""
+        """The numbers, then one-hot columns of every category, for distances."""
         parts = [self.numbers]
         for codes in self.categories.T:
             parts.append(MISMATCH * (codes[:, None] == np.unique(codes)).astype(np.float32))
         return np.hstack(parts)
 
     def extended(self, examples: "Examples", added: np.ndarray, codes: np.ndarray) -> "Examples":
-        """The examples with rows of `joined` behind them."""
+        """Return the samples with rows of `joined` appended."""
         import torch
 
         from danlu.data.examples import Dense, Examples

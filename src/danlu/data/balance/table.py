@@ -1,4 +1,4 @@
-"""The ways to balance classes that a recipe may name. Imports neither torch nor imbalanced-learn."""
+"""The registry of balancers that a recipe may name. Imports neither torch nor imbalanced-learn."""
 
 from danlu.core.component import Component
 from danlu.data.balance.balancer import NoBalancing

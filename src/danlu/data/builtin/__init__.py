@@ -1,8 +1,8 @@
 """The data sets that come with danlu or its dependencies and need no download: `builtin:NAME`.
 
 breast-cancer, wine, diabetes (in its own units) and digits are the files inside scikit-learn (BSD), read without
-importing it, which takes longer than all else that checks a recipe. The speeches are passages of the State of the
-Union addresses since 1790 (contents under CC0), made by scripts/make_speeches.py.
+importing it, which takes longer than all else that checks a recipe. The speeches are passages of the State of the Union
+addresses since 1790 (contents under CC0), made by scripts/make_speeches.py.
 """
 
 import importlib.util
@@ -51,7 +51,7 @@ def read_builtin(source: str) -> Source:
     """Read `builtin:NAME`.
 
     Raises:
-        DataError: there is no such set.
+        DataError: there is no such data set.
     """
     name = source.removeprefix("builtin:")
     if name not in BUILTIN:
@@ -60,7 +60,7 @@ def read_builtin(source: str) -> Source:
 
 
 def _file(name: str, separator: str = ",", skipped: int = 0) -> pl.DataFrame:
-    """One of the data files inside scikit-learn, without names for its columns."""
+    """Read a data file inside scikit-learn, without names for its columns."""
     found = importlib.util.find_spec("sklearn")
     path = Path(found.origin).parent / "datasets" / "data" / name if found and found.origin else None
     if path is None or not path.is_file():
@@ -73,7 +73,7 @@ def _named(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
 
 
 def _breast_cancer(origin: str) -> Source:
-    """569 tumours: mean, standard error and worst value of ten measurements of their cell nuclei."""
+    """Read 569 tumours: mean, standard error and worst of ten nuclei measurements."""
     measured = [pattern.format(name) for pattern in ("mean {}", "{} error", "worst {}") for name in NUCLEUS]
     frame = _named(_file("breast_cancer.csv", skipped=1), (*measured, "diagnosis"))
     words = pl.col("diagnosis").replace_strict({0: "malignant", 1: "benign"}, return_dtype=pl.String)
@@ -81,7 +81,7 @@ def _breast_cancer(origin: str) -> Source:
 
 
 def _wine(origin: str) -> Source:
-    """178 wines of three cultivars: 13 chemical measurements."""
+    """Read 178 wines of three cultivars: 13 chemical measurements."""
     frame = _named(_file("wine_data.csv", skipped=1), (*WINE, "cultivar"))
     return Source(
         frame.with_columns(pl.format("class_{}", "cultivar").alias("cultivar")), origin, FOLDER, target="cultivar"
@@ -89,14 +89,14 @@ def _wine(origin: str) -> Source:
 
 
 def _diabetes(origin: str) -> Source:
-    """442 patients: ten measurements, and how far the disease has come a year later."""
+    """Read 442 patients: ten measurements, and the disease's progression after a year."""
     frame = _named(_file("diabetes_data_raw.csv.gz", separator=" "), DIABETES)
     progression = _file("diabetes_target.csv.gz").to_series().alias("progression")
     return Source(frame.with_columns(progression), origin, FOLDER, target="progression")
 
 
 def _digits(origin: str) -> Source:
-    """1,797 handwritten digits of 8x8 pixels as PNG images."""
+    """Read 1,797 handwritten digits of 8x8 pixels as PNG images."""
     require("image", "builtin:digits")
     from io import BytesIO
 
@@ -113,13 +113,13 @@ def _digits(origin: str) -> Source:
 
 
 def _speeches(origin: str) -> Source:
-    """3,021 passages of 233 speeches, with the era each was given in."""
+    """Read 3,021 passages of 233 speeches, with the era of each."""
     frame = pl.read_parquet(FOLDER / "speeches.parquet").drop("year")
     return Source(frame, origin, FOLDER, target="era")
 
 
 def _corpus(origin: str) -> Source:
-    """The same speeches, each one document."""
+    """Read the same speeches, one document each."""
     passages = pl.read_parquet(FOLDER / "speeches.parquet")
     documents = passages.group_by("speech", maintain_order=True).agg(pl.col("text").str.join(" "))
     return Source(documents.rename({"speech": "document"}), origin, FOLDER, "corpus")

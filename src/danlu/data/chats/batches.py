@@ -1,4 +1,4 @@
-"""Tokenised conversations as batches: several a block, or one a row; and preferences as pairs."""
+"""Tokenized conversations as batches: several per block, or one per row; and preferences as pairs."""
 
 from dataclasses import dataclass
 
@@ -12,17 +12,17 @@ from danlu.data.tokens import Tokens
 
 @dataclass(frozen=True)
 class Conversations:
-    """Blocks of whole conversations; the answers are the assistant's tokens, and IGNORED elsewhere.
+    """Pack whole conversations into blocks; targets are the assistant's tokens, IGNORED elsewhere.
 
-    Padding is told by where it stands and not by its id, which may be that of the end-of-turn token.
+    Padding is recognised by its position and not by its id, which may be that of the end-of-turn token.
 
     Attributes:
         tokens: of all conversations, marked as `encode` does; each is cut to `longest` answers.
         members: the conversations of one block after the other.
-        bounds: where the members of each block begin, and the end of the last, [blocks + 1].
-        longest: positions a block.
-        pad: the id that fills a block up.
-        packed: whether blocks are of one length and `position_ids` begin anew with each conversation, by which a model
+        bounds: start of each block's members, and the end of the last, [blocks + 1].
+        longest: positions per block.
+        pad: the id of padding.
+        packed: whether blocks have one length and `position_ids` restart with each conversation, so that a model
             keeps attention within it; else a batch is as long as its longest.
     """
 
@@ -56,21 +56,21 @@ class Conversations:
         return {**taken, "position_ids": torch.from_numpy(positions)} if self.packed else taken
 
     def _conversations(self, row: int) -> list[np.ndarray]:
-        """The marked tokens of each conversation of a block: one more than it has positions."""
+        """Return the marked tokens of a block's conversations, one more than positions each."""
         members = self.members[self.bounds[row] : self.bounds[row + 1]]
         return [cut(self.tokens, member, self.longest) for member in members]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """A prompt with the answer that was chosen and the one that was rejected, side by side.
+    """Pair a prompt and its chosen answer with the prompt and its rejected answer.
 
-    `input_ids` and `answers: [batch, 2, length] int64`, answers IGNORED where the token is not of the answer.
+    `input_ids` and `answers: [batch, 2, length] int64`, answers IGNORED where the token is not part of the answer.
 
     Attributes:
-        chosen, rejected: marked tokens, of which the answer's are not complements.
-        longest: positions at most.
-        pad: the id that fills shorter ones.
+        chosen, rejected: marked tokens; those of the answer are not complements.
+        longest: maximum positions.
+        pad: the id of padding.
     """
 
     chosen: Tokens
@@ -97,13 +97,15 @@ class Pairs:
 
 
 def cut(tokens: Tokens, row: int, longest: int) -> np.ndarray:
-    """The tokens of a conversation that `longest` positions read and answer."""
+    """Return the tokens of a conversation that `longest` positions read and predict."""
     begin, end = int(tokens.offsets[row]), int(tokens.offsets[row + 1])
     return np.asarray(tokens.ids[begin : min(end, begin + longest + 1)])
 
 
 def pack(lengths: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Put pieces into as few blocks as goes quickly: each, the longest first, into the fullest block with room.
+    """Pack pieces into few blocks: longest first, into the fullest block with room.
+
+    Best-fit decreasing.
 
     Args:
         lengths: of the pieces, each at most `longest`, [pieces].

@@ -1,6 +1,6 @@
-"""Conversations as tokens, of which it is known which are the assistant's.
+"""Conversations as token ids that mark which are the assistant's.
 
-Kept as any texts' tokens are, in one array: an id that is not learned stands there as its complement (~id, negative).
+Kept as any texts' tokens are, in one array: an id that is not learned is stored as its complement (~id, negative).
 """
 
 import json
@@ -16,12 +16,12 @@ from danlu.data.tokens import HELD_TEXTS, Tokens, encoded
 
 
 def plain_ids(marked: np.ndarray) -> np.ndarray:
-    """Token ids, whether learned or not."""
+    """Return token ids without the marks."""
     return np.where(marked < 0, ~marked, marked)
 
 
 def conversation_tokens(tokenizer: TokenizerFile, chats: pl.Series, origin: str) -> Tokens:
-    """The tokens of each conversation, those that are not the assistant's as complements.
+    """Tokenize conversations; tokens that are not the assistant's are complements.
 
     Args:
         chats: JSON text of messages.
@@ -35,7 +35,7 @@ def conversation_tokens(tokenizer: TokenizerFile, chats: pl.Series, origin: str)
 
 
 def answer_tokens(tokenizer: TokenizerFile, prompts: pl.Series, answers: pl.Series, origin: str) -> Tokens:
-    """The tokens of each prompt with its answer behind it, those of the prompt as complements.
+    """Tokenize prompts with their answers; tokens of the prompt are complements.
 
     Args:
         prompts: JSON text of the messages that were asked.
@@ -67,7 +67,7 @@ def _written(tokenizer: TokenizerFile, messages: list[Message], origin: str) -> 
 
 
 def _encode(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]]) -> tuple[np.ndarray, np.ndarray]:
-    """All marked tokens, [tokens] int32, and how many each conversation has."""
+    """Return all marked tokens, [tokens] int32, and the number of each conversation."""
     reader = tokenizer.open()
     reader.no_padding()
     reader.no_truncation()

@@ -1,4 +1,4 @@
-"""Conversations of any usual form -> a column `messages` of JSON text; preferences -> three such columns.
+"""Conversations in any usual form -> a column `messages` of JSON text; preferences -> three such columns.
 
 Known forms: OpenAI's `messages`, ShareGPT's `conversations`, and pairs of columns such as `prompt` and `response`.
 """
@@ -32,18 +32,18 @@ Message = dict[str, Any]
 
 
 def read_messages(text: str) -> list[Message]:
-    """The messages of a conversation as it is kept."""
+    """Parse the messages of a conversation from JSON text."""
     found: list[Message] = json.loads(text)
     return found
 
 
 def written(messages: Iterable[Message]) -> str:
-    """Messages as they are kept."""
+    """Write messages as JSON text."""
     return json.dumps(list(messages), ensure_ascii=False)
 
 
 def as_chats(source: Source, section: Data) -> Source:
-    """A source of conversations or preferences in the one form that is used from here on; any other as it is.
+    """Convert conversations or preferences to JSON text; return other data unchanged.
 
     Raises:
         DataError: a message lacks its role or content, a role is unknown, or a conversation holds nothing to learn.
@@ -59,7 +59,7 @@ def as_chats(source: Source, section: Data) -> Source:
 
 
 def conversations(source: Source) -> Source:
-    """The source with a column `messages` of JSON text, where it holds conversations of a known form."""
+    """Convert conversations of a known form to a column `messages` of JSON text."""
     frame = source.frame
     column = next((name for name in (MESSAGES, "conversations", "conversation") if _holds_messages(frame, name)), None)
     if column is not None:
@@ -76,7 +76,7 @@ def conversations(source: Source) -> Source:
 
 
 def preferences(source: Source) -> Source:
-    """The source with `prompt`, `chosen` and `rejected` as JSON text: what was asked, and two answers to it."""
+    """Convert preferences to `prompt`, `chosen` and `rejected` as JSON text."""
     frame = source.frame
     for name in (CHOSEN, REJECTED):
         if name not in frame.columns:
@@ -96,7 +96,7 @@ def preferences(source: Source) -> Source:
 
 
 def _preference(prompt: Any, chosen: Any, rejected: Any, place: str) -> tuple[list[Message], ...]:
-    """What was asked, and the two answers; where there is no prompt, it is what both begin with."""
+    """Return the prompt and both answers; without a prompt, the answers' common beginning."""
     answers = [
         _turn(value, "assistant", f"{place}: {name}") for name, value in ((CHOSEN, chosen), (REJECTED, rejected))
     ]
@@ -113,7 +113,7 @@ def _preference(prompt: Any, chosen: Any, rejected: Any, place: str) -> tuple[li
 
 
 def _turn(value: Any, role: str, place: str) -> list[Message]:
-    """A string as one message of `role`; a list of messages as it is."""
+    """Turn a string into one message of `role`; keep a list of messages."""
     if isinstance(value, str) and not value.lstrip().startswith("[{"):
         if not value.strip():
             raise DataError(f"{place}: is empty")
@@ -122,7 +122,7 @@ def _turn(value: Any, role: str, place: str) -> list[Message]:
 
 
 def _holds_messages(frame: Any, name: str) -> bool:
-    """Whether a column holds lists of messages, nested or as JSON text."""
+    """Return whether a column holds lists of messages, nested or as JSON text."""
     if name not in frame.columns:
         return False
     dtype = frame.schema[name]
@@ -139,7 +139,7 @@ def _rows(values: pl.Series) -> Iterable[tuple[int, Any]]:
 
 
 def read_conversation(value: Any, place: str) -> list[Message]:
-    """The messages of a conversation, checked.
+    """Return the messages of a conversation, checked.
 
     Args:
         value: a list of {role, content} or {from, value}, or its JSON text.
@@ -155,7 +155,7 @@ def read_conversation(value: Any, place: str) -> list[Message]:
 
 
 def _message(value: Any, place: str) -> Message:
-    """One message with `role` and `content`, and whatever else it says (tool calls, a name)."""
+    """Return one message with `role`, `content` and its other keys (tool calls, a name)."""
     if not isinstance(value, dict):
         raise DataError(f"{place}: is {type(value).__name__}; a message is an object with role and content")
     said = {name: entry for name, entry in value.items() if entry is not None}
@@ -172,7 +172,7 @@ def _message(value: Any, place: str) -> Message:
 
 
 def _plain(content: Any, place: str) -> str:
-    """A message's text; of a list of parts, the texts behind one another."""
+    """Return a message's text; concatenate the texts of a list of parts."""
     if content is None:
         return ""
     if isinstance(content, list):
@@ -185,7 +185,7 @@ def _plain(content: Any, place: str) -> str:
 
 
 def _from_pairs(source: Source, asked: str, given: str | None, answered: str) -> list[list[Message]]:
-    """A column of questions and one of answers as conversations of two messages."""
+    """Convert question and answer columns to conversations of two messages."""
     frame = source.frame
     beside = frame[given].to_list() if given in frame.columns else [None] * frame.height
     chats = []
@@ -200,7 +200,7 @@ def _from_pairs(source: Source, asked: str, given: str | None, answered: str) ->
 
 
 def _with_columns(source: Source, found: dict[str, list[list[Message]]], layout: Any) -> Source:
-    """The source with messages as JSON text, and no other columns of nested values."""
+    """Replace columns by messages as JSON text, and drop other nested columns."""
     frame = source.frame.lazy().collect()
     others = [name for name, dtype in frame.schema.items() if name not in found and not dtype.is_nested()]
     columns = [pl.Series(name, [written(chat) for chat in chats], dtype=pl.String) for name, chats in found.items()]

@@ -1,7 +1,7 @@
 """Conversations and preferences -> model inputs, by the tokenizer's own chat template.
 
-What comes out is what a corpus gives: tokens, the token that follows each, and positions that begin anew. So a
-language model needs to know nothing of conversations.
+The output is like a corpus's: tokens, the token that follows each, and positions that restart. So a language model
+needs to know nothing of conversations.
 """
 
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class _Chats(TokenizedColumn):
-    """Messages, the tokenizer that reads them and the template that writes them."""
+    """Tokenize messages by the tokenizer's chat template."""
 
     usual_longest = 512
     framed = False
@@ -41,24 +41,24 @@ class _Chats(TokenizedColumn):
 
     @classmethod
     def texts(cls, train: TrainSplit, dataset: Dataset) -> list[str]:
-        """What is said, without who says it."""
+        """Return the messages' contents, without roles."""
         frame = train.columns(*cls.fitted_on)
         chats = [read_messages(text) for column in cls.fitted_on for text in frame[column].to_list()]
         return [message["content"] for chat in chats for message in chat]
 
 
 class ChatPreprocessor(_Chats, BlocksColumn):
-    """Conversations, of which the assistant's tokens are learned."""
+    """Tokenize conversations; only the assistant's tokens are targets."""
 
     kind: Literal["chat"] = "chat"
     fitted_on = (MESSAGES,)
 
     def tokens(self, frame: pl.DataFrame, origin: str = "the conversations") -> Tokens:
-        """The tokens of each conversation, those that are not the assistant's as complements."""
+        """Tokenize conversations; tokens that are not the assistant's are complements."""
         return conversation_tokens(self.tokenizer, frame[self.column], origin)
 
     def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Each token that is to be predicted, the one before it, and which row it is of, [answers] each."""
+        """Return each target token, the one before it, and its row, [targets] each."""
         tokens = self.tokens(frame)
         marked = np.asarray(tokens.ids, dtype=np.int64)
         begins = np.zeros(len(marked), dtype=bool)
@@ -68,7 +68,10 @@ class ChatPreprocessor(_Chats, BlocksColumn):
         return marked[learned], plain_ids(np.roll(marked, 1))[learned], owners[learned]
 
     def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
-        """Blocks for training. A conversation that is too long is cut; one whose answers are beyond the cut is left."""
+        """Return blocks for training.
+
+        A conversation that is too long is cut; one whose answers are all cut off is dropped.
+        """
         tokens = self.tokens(frame, place.origin)
         answers, sizes = _kept_answers(tokens, self.longest), np.diff(tokens.offsets) - 1
         useful = np.flatnonzero(answers)
@@ -83,7 +86,7 @@ class ChatPreprocessor(_Chats, BlocksColumn):
         return self._blocks(tokens, useful[members], bounds, packed=True)
 
     def transform_each(self, frame: pl.DataFrame) -> "tuple[Examples, np.ndarray]":
-        """Every conversation in a block of its own, and the conversation that each block is of, [blocks]."""
+        """Return every conversation in a block of its own, and each block's conversation, [blocks]."""
         tokens = self.tokens(frame)
         rows = np.arange(len(tokens))
         return self._blocks(tokens, rows, np.arange(len(tokens) + 1), packed=False), rows
@@ -96,7 +99,7 @@ class ChatPreprocessor(_Chats, BlocksColumn):
 
 
 class PreferencePreprocessor(_Chats):
-    """A prompt and two answers to it, of which the first is preferred."""
+    """Tokenize a prompt with two answers, of which the first is preferred."""
 
     kind: Literal["preference"] = "preference"
     fitted_on = PREFERENCE
@@ -112,7 +115,7 @@ class PreferencePreprocessor(_Chats):
         )
 
     def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
-        """Pairs, in order; what is too long is cut."""
+        """Return pairs, in order, cut to the maximum length."""
         from danlu.data.chats.batches import Pairs
         from danlu.data.examples import Examples
 
@@ -126,7 +129,7 @@ class PreferencePreprocessor(_Chats):
 
 
 def _kept_answers(tokens: Tokens, longest: int) -> np.ndarray:
-    """How many tokens that are to be predicted each conversation has within `longest` positions, [conversations]."""
+    """Count each conversation's target tokens within `longest` positions, [conversations]."""
     sizes = np.diff(tokens.offsets)
     within = np.arange(len(tokens.ids)) - np.repeat(tokens.offsets[:-1], sizes)
     counts = (np.asarray(tokens.ids) >= 0) & (within > 0) & (within <= longest)

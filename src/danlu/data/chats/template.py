@@ -1,6 +1,6 @@
-"""A conversation as the text that a model reads: by the chat template that comes with its tokenizer.
+"""Render a conversation to the text that a model reads, by the chat template that comes with its tokenizer.
 
-Templates are Jinja, and those of a model's folder or a bundle are not ours: transformers renders them in Jinja's
+Templates are Jinja, and those of a model's folder or a bundle are untrusted: transformers renders them in Jinja's
 immutable sandbox, which is the only place where they are ever executed.
 """
 
@@ -35,13 +35,13 @@ Span = tuple[int, int]
 
 
 def choose_template(tokenizer: TokenizerFile, said: str | None) -> TokenizerFile:
-    """The tokenizer with the template that conversations are written by, and the tokens that end an answer.
+    """Add the chat template and the tokens that end an answer to the tokenizer.
 
     Args:
-        said: `data.chat_template`: chatml, plain, or a file.
+        choice: `data.chat_template`: chatml, plain, or a file.
 
     Raises:
-        RecipeError: there is no template, or it wants tokens that the tokenizer has not.
+        RecipeError: there is no template, or it needs tokens that the tokenizer lacks.
     """
     if said is None:
         if tokenizer.chat_template is None:
@@ -69,10 +69,10 @@ def _read(file: str) -> str:
 
 
 def render(tokenizer: TokenizerFile, messages: list[Message], answer_next: bool) -> str:
-    """A conversation as text.
+    """Render a conversation to text.
 
     Args:
-        answer_next: whether the text ends where the assistant begins to speak.
+        answer_next: whether the text ends where the assistant's next turn begins.
 
     Raises:
         DataError: the template refuses it, as many refuse roles in an unusual order.
@@ -81,10 +81,10 @@ def render(tokenizer: TokenizerFile, messages: list[Message], answer_next: bool)
 
 
 def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[str, list[Span]]:
-    """A conversation as text, and where in it the assistant speaks, up to and with what ends its turn.
+    """Render a conversation to text, with the spans of the assistant's turns.
 
-    Where the template does not mark answers itself, an answer is what the text has more than the text before it.
-    White space behind the token that ends a turn is the next turn's, not the assistant's.
+    A span includes the token that ends its turn. Where the template does not mark answers itself, an answer is the
+    difference to the text before it. White space after the token that ends a turn belongs to the next turn.
     """
     assert tokenizer.chat_template is not None
     if MARKS_ANSWERS.search(tokenizer.chat_template):
@@ -111,13 +111,16 @@ def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[s
 
 
 def _ends_with_token(tokenizer: TokenizerFile, text: str) -> bool:
-    """Whether a token of its own, as for the end of a turn, ends a text; white space behind it aside."""
+    """Return whether a text ends with an added token, as an end of turn.
+
+    White space after it is ignored.
+    """
     return text.rstrip().endswith(_own_tokens(tokenizer.json_text))
 
 
 @lru_cache(maxsize=4)  # for each turn of each conversation it would take longer than all else
 def _own_tokens(json_text: str) -> tuple[str, ...]:
-    """The tokens that a tokenizer has besides those that its model makes of text."""
+    """Return the tokens added to a tokenizer's vocabulary."""
     return tuple(token["content"] for token in json.loads(json_text)["added_tokens"])
 
 
@@ -140,7 +143,10 @@ def _render(
 
 
 def _stops(tokenizer: TokenizerFile) -> tuple[int, ...]:
-    """The tokens at which an answer is over: the text's end, and what the template puts behind an answer."""
+    """Return the tokens that end an answer.
+
+    The end of text, and the template's end of turn.
+    """
     asked = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     text, spans = render_answers(tokenizer, asked)
     reader = tokenizer.open()

@@ -1,4 +1,4 @@
-"""Which images of a set cannot be read, and why. Changes nothing; looks at many at once."""
+"""Find the images of a set that cannot be read, and why. Changes nothing; looks at many at once."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,14 +13,14 @@ LEAST = 1  # pixels that decoding must leave: JPEG is read whole, but worked out
 
 
 def unreadable(references: Sequence[Reference], folder: Path) -> list[tuple[int, str]]:
-    """Row and reason of every image that cannot be decoded to its end."""
+    """Return row and reason of every image that cannot be decoded to its end."""
     return _refused(references, lambda reference: decode(reference, folder, LEAST))
 
 
 def suspicious(references: Sequence[Reference], folder: Path) -> list[tuple[int, str]]:
-    """Row and reason of every image whose header, checksums or end are wrong.
+    """Return row and reason of every image with a wrong header, checksum or end.
 
-    Several times quicker than decoding and never wrong about what it lists, but damage inside may escape it.
+    Several times quicker than decoding and never wrong about an image that it lists, but damage inside may escape it.
     """
     return _refused(references, lambda reference: verify(reference, folder))
 

@@ -1,7 +1,7 @@
-"""One image file -> pixels: orientation applied, transparency on white, 8 bits a channel.
+"""Decode an image file to pixels: orientation applied, transparency on white, 8 bits per channel.
 
-The content decides how a file is read, never its name. Whatever cannot be shown rightly is a DataError naming the file.
-simplejpeg only makes JPEG faster: the scales asked of it are those that PIL has too, so both give the same pixels.
+The content decides how a file is read, never its name. An image that cannot be shown correctly is a DataError naming
+the file. simplejpeg only makes JPEG faster: it is asked only for scales that PIL has too, so both give the same pixels.
 """
 
 import re
@@ -34,7 +34,7 @@ CURE = "replace or remove it, or leave such images out with data.clean.broken: s
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its image before it is decoded.
+    """Hold what a file says about its image before it is decoded.
 
     Attributes:
         width, height: in pixels, before its orientation is applied.
@@ -47,7 +47,7 @@ class Header:
 
 
 def name_of(reference: Reference, folder: Path) -> str:
-    """How errors name an image."""
+    """Return the name of an image in errors."""
     if reference is None:
         return "a row without an image"
     return "an image given as bytes" if isinstance(reference, bytes) else str(folder / reference)
@@ -83,7 +83,7 @@ def verify(reference: Reference, folder: Path) -> None:
 
 
 def decode(reference: Reference, folder: Path, shortest: int | None = None) -> "Image":
-    """Decode an image wholly: the first frame, upright, without transparency.
+    """Decode an image fully: the first frame, upright, without transparency.
 
     Args:
         reference: a path, relative to `folder`, or the file's bytes.
@@ -112,7 +112,7 @@ def decode(reference: Reference, folder: Path, shortest: int | None = None) -> "
 
 
 def square(image: "Image", side: int, channels: int) -> np.ndarray:
-    """The middle square of an image, resized to [side, side, channels] uint8."""
+    """Crop the middle square and resize it to [side, side, channels] uint8."""
     from PIL import Image
 
     edge = min(image.size)
@@ -149,7 +149,10 @@ def _opened(reference: Reference, folder: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _blamed(name: str) -> Iterator[None]:
-    """Whatever a decoder raises is the file's fault: foreign bytes meet checks of every kind, and failures of some."""
+    """Turn any exception of a decoder into a DataError that names the file.
+
+    Foreign bytes meet checks of every kind, and failures of some.
+    """
     from PIL import Image
 
     try:
@@ -189,14 +192,17 @@ def _too_large(name: str, pixels: str) -> DataError:
 
 
 def _divisor(size: tuple[int, int], shortest: int | None) -> int:
-    """The largest scale that leaves the shorter side at least `shortest` pixels."""
+    """Return the largest scale that leaves the shorter side at least `shortest` pixels."""
     if shortest is None:
         return 1
     return next((scale for scale in SCALES if min(size) >= scale * shortest), 1)
 
 
 def _turbo(data: bytes, header: "Image", divisor: int) -> "Image | None":
-    """Decode with simplejpeg; None where it is absent or finds anything odd: then PIL decides, as it would alone."""
+    """Decode with simplejpeg, or return None.
+
+    None where it is absent or finds anything odd: then PIL decides, as it would alone.
+    """
     from PIL import Image
 
     if header.mode not in ("L", "RGB"):
@@ -225,7 +231,7 @@ def _orientation(image: "Image") -> int:
 
 
 def _turned(image: "Image", orientation: int) -> "Image":
-    """Undo the turn that the camera recorded (EXIF 2.3, tag Orientation)."""
+    """Undo the rotation that the camera recorded (EXIF 2.3, tag Orientation)."""
     from PIL.Image import Transpose
 
     turns = {
@@ -246,7 +252,7 @@ def _is_gray(image: "Image") -> bool:
 
 
 def _flat(image: "Image") -> "Image":
-    """Any mode as L or RGB; what is transparent is shown on white."""
+    """Convert any mode to L or RGB, with transparency on white."""
     from PIL import Image
 
     gray = _is_gray(image)
@@ -259,7 +265,7 @@ def _flat(image: "Image") -> "Image":
 
 
 def _eight_bits(image: "Image") -> "Image":
-    """Gray of 16 or 32 bits as 8 bits, by the range of its values; PIL would cut it off at 255."""
+    """Convert grey of 16 or 32 bits to 8, by its range; PIL would clip."""
     from PIL import Image
 
     values = np.asarray(image)
@@ -277,7 +283,7 @@ def _eight_bits(image: "Image") -> "Image":
 
 
 def _value_range(values: np.ndarray, whole: bool) -> tuple[float, float]:
-    """What is black and what is white in an image of 32 bits a pixel.
+    """Return black and white levels of an image with 32 bits per pixel.
 
     The smallest customary range that holds all of its values, else from its least to its greatest value.
     """

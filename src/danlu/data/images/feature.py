@@ -1,4 +1,4 @@
-"""Images as a model's input: batches from kept or decoded pixels, each image changed at random where that is asked."""
+"""Images as a model's input: batches from cached or decoded pixels, each image transformed at random if asked."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,21 +20,21 @@ COPIED = 256  # images at a time on their way to an accelerator
 
 
 class HostAugment(Protocol):
-    """Random changes of training images, made by threads of the host."""
+    """Transform training images at random, in threads of the host."""
 
     def plan(self, rows: np.ndarray, epoch: int) -> Any:
-        """What is to become of some rows in an epoch; a row's part depends on no other row.
+        """Draw the parameters of some rows in an epoch; rows are independent.
 
         Args:
-            rows: positions among the training examples, repetitions numbered, [batch].
+            rows: positions among the training samples, repetitions numbered, [batch].
             epoch: counted from 0.
         """
 
     def apply(self, image: np.ndarray, plan: Any, index: int) -> np.ndarray:
-        """Change one image; called from several threads at once.
+        """Transform one image; called from several threads at once.
 
         Args:
-            image: [height, width, channels] uint8, as it is stored: not to be written to.
+            image: [height, width, channels] uint8, as it is stored: read-only.
             plan: of a batch of rows.
             index: which of them the image is.
 
@@ -43,20 +43,20 @@ class HostAugment(Protocol):
         """
 
     def by_the_batch(self, side: int) -> bool:
-        """Whether images of so many pixels a side are best changed by `apply_all`."""
+        """Return whether images of this side are best transformed by `apply_batch`."""
 
     def apply_all(self, images: np.ndarray, plan: Any) -> np.ndarray:
-        """The same as `apply` on each image of a plan, [batch, size, size, channels] uint8, in and out."""
+        """Transform images like `apply`, [batch, size, size, channels] uint8, in and out."""
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """The input `image`: [batch, channels, side, side] uint8, in memory channel by channel of each pixel.
+    """Provide the input `image`: [batch, channels, side, side] uint8, channels last in memory.
 
     Attributes:
         pixels: where the images come from.
-        augment: changes each image of an epoch; None, and outside of epochs, takes them as they are.
-        workers: threads that change images; as many as cores, when left out.
+        augment: transforms each image of an epoch; None, and outside of epochs, takes them as they are.
+        workers: threads that transform images; one per core by default.
     """
 
     pixels: Pixels
@@ -90,7 +90,7 @@ class Images:
         return {"image": _as_tensor(torch.from_numpy(batch))}
 
     def settle(self, device: "torch.device", threads: int | None = None) -> "Images | Dense":
-        """The same images where no epoch decodes them again: on the device, in memory or on the disk.
+        """Cache the decoded images: on the device, in memory or on disk.
 
         Raises:
             DataError: an image cannot be decoded.
@@ -119,5 +119,8 @@ class Images:
 
 
 def _as_tensor(images: "torch.Tensor") -> "torch.Tensor":
-    """[images, channels, height, width] of the same memory: the layout (channels last) that convolutions prefer."""
+    """Return [images, channels, height, width] of the same memory.
+
+    It is channels last, the layout that convolutions prefer.
+    """
     return images.permute(0, 3, 1, 2)

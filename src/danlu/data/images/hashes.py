@@ -1,6 +1,6 @@
-"""Perceptual hashes: 64 bits an image, alike in most bits for copies that were resized, recompressed or re-toned.
+"""Perceptual hashes: 64 bits per image, mostly equal for copies that were resized, recompressed or re-toned.
 
-How near is too near, and how pairs are found, is decided where duplicates are sought.
+How near is too near, and how pairs are found, is decided where duplicates are searched.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,10 @@ SIDE, KEPT = 32, 8  # pixels that are transformed, and frequencies each way that
 
 
 def perceptual_hashes(references: Sequence[Reference], folder: Path) -> np.ndarray:
-    """The DCT hash of every image (Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash Functions).
+    """Return the DCT hash of every image (pHash, Zauner 2010).
 
-    Bit i says whether the i-th of the 64 lowest frequencies, without the constant ones, is above their median.
+    Implementation and Benchmarking of Perceptual Image Hash Functions. Bit i says whether the i-th of the 64 lowest
+    frequencies, without the constant ones, is above their median.
 
     Returns:
         [images] uint64, of which the Hamming distance is small for near duplicates: up to about 10 bits.
@@ -32,7 +33,7 @@ def perceptual_hashes(references: Sequence[Reference], folder: Path) -> np.ndarr
 
 
 def _waves() -> np.ndarray:
-    """Cosines of the type-II transform at frequencies 1 to KEPT, [KEPT, SIDE]."""
+    """Return cosines of the type-II transform at frequencies 1 to FREQUENCIES, [FREQUENCIES, SIDE]."""
     frequencies, positions = np.arange(1, KEPT + 1)[:, None], np.arange(SIDE)[None]
     cosines: np.ndarray = np.cos(np.pi / SIDE * (positions + 0.5) * frequencies)
     return cosines

@@ -1,4 +1,4 @@
-"""Images as rows of pixels, one size and number of channels for all: decoded when asked for, or held in memory."""
+"""Images as rows of pixels, one size and number of channels for all: decoded on demand, or in memory."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,28 +16,28 @@ MOST_AT_ONCE, TURNS = 32, 4  # images that a thread decodes before the next thre
 
 
 class Pixels(Protocol):
-    """Images of one size."""
+    """Provide images of one size."""
 
     @property
     def side(self) -> int:
-        """Pixels a side."""
+        """The side in pixels."""
 
     @property
     def channels(self) -> int:
-        """1 or 3."""
+        """The number of channels, 1 or 3."""
 
     def __len__(self) -> int: ...
 
     def one(self, row: int) -> np.ndarray:
-        """[side, side, channels] uint8."""
+        """Return one image, [side, side, channels] uint8."""
 
     def many(self, rows: np.ndarray) -> np.ndarray:
-        """[rows, side, side, channels] uint8."""
+        """Return some images, [rows, side, side, channels] uint8."""
 
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """Images in memory, [images, side, side, channels] uint8."""
+    """Hold images in memory, [images, side, side, channels] uint8."""
 
     values: np.ndarray
 
@@ -63,13 +63,13 @@ class Held:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Images decoded whenever they are asked for.
+    """Decode images on demand.
 
     Attributes:
         references: paths, relative to `folder`, or files' bytes.
-        side: the middle square is resized to so many pixels.
+        side: the middle square is resized to this side in pixels.
         channels: 1 or 3.
-        workers: threads that decode; as many as cores, when left out.
+        workers: threads that decode; one per core by default.
     """
 
     references: Sequence[Reference]
@@ -80,12 +80,12 @@ class Decoded:
 
     @property
     def size_bytes(self) -> int:
-        """Of one image, decoded."""
+        """The size of one decoded image."""
         return self.side**2 * self.channels
 
     @cached_property
     def threads(self) -> ThreadPoolExecutor:
-        """PIL and simplejpeg let go of the interpreter while they decode."""
+        """The threads that decode; PIL and simplejpeg release the interpreter meanwhile."""
         return ThreadPoolExecutor(self.workers or usable_cores(), thread_name_prefix="decode")
 
     def __len__(self) -> int:
@@ -109,5 +109,5 @@ class Decoded:
         return images
 
     def held(self) -> Held:
-        """All of them in memory."""
+        """Decode all images into memory."""
         return Held(self.many(np.arange(len(self))))

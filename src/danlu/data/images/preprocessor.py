@@ -31,7 +31,7 @@ COUNTED = 64  # images at a time in the pass for mean and deviation
 
 
 class ImagePreprocessor(Frozen):
-    """One format for all images."""
+    """Convert all images to one format."""
 
     kind: Literal["image"] = "image"
     column: str
@@ -44,7 +44,7 @@ class ImagePreprocessor(Frozen):
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
         """Choose the format and learn mean and deviation from the training images.
 
-        The format that pretrained weights expect goes before what the images suggest.
+        The format that pretrained weights expect comes before the one that the images suggest.
         """
         wanted = hints.image
         references = train.frame[dataset.content].to_list()
@@ -70,12 +70,14 @@ class ImagePreprocessor(Frozen):
     def transform(
         self, frame: pl.DataFrame, place: Place, augment: HostAugment | None = None, stored_size: int | None = None
     ) -> "Examples":
-        """Images as model inputs, in order, decoded when a batch asks for them (`Examples.settle` keeps them).
+        """Convert images to model inputs, in order, decoded when a batch needs them.
+
+        `PreparedDataset.cache` keeps them decoded.
 
         Args:
-            augment: changes each image of a training epoch, and brings it to the model's size.
-            stored_size: pixels a side that `augment` is given, so that its crops need not be enlarged. At least the
-                model's size, at most what most of the images have themselves.
+            augment: transforms each image of a training epoch, and brings it to the model's size.
+            stored_size: side in pixels of the images given to `augment`, so that its crops need not be enlarged. At
+                least the model's size, at most what most of the images have themselves.
         """
         from danlu.data.examples import Examples
 
@@ -92,13 +94,13 @@ def _median_shorter_side(headers: Sequence[Header]) -> float:
 
 
 def _fitting_size(headers: Sequence[Header]) -> int:
-    """The median of the shorter sides, up to a multiple of the networks' stride."""
+    """Return the median shorter side, rounded up to a multiple of the networks' stride."""
     shorter = _median_shorter_side(headers)
     return int(min(LARGEST_SIZE, max(SMALLEST_SIZE, np.ceil(shorter / STRIDE) * STRIDE)))
 
 
 def _statistics(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation a channel over all pixels, in [0, 1].
+    """Return mean and standard deviation per channel over all pixels, in [0, 1].
 
     Counts how often each of the 256 values occurs: exact, in whatever order and blocks the images come.
     """

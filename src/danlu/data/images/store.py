@@ -1,4 +1,4 @@
-"""Decoded images kept on the disk, so that no run and no epoch decodes what was decoded before.
+"""A disk cache of decoded images, so that no run and no epoch decodes an image again.
 
 Images of one format lie in shards of some hundred, each written whole and found by the identities of its images. So a
 crash loses one shard at most, and another split, fold or seed of the same files finds all of them.
@@ -31,7 +31,7 @@ DISK_SHARE = 0.5  # of the free space that kept images may take
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """Decoded images in memory-mapped shards.
+    """Read decoded images from memory-mapped shards.
 
     Attributes:
         shards: [images, side, side, channels] uint8 each.
@@ -60,7 +60,7 @@ class Kept:
 
 
 def keep(decoded: Decoded) -> Pixels:
-    """Images that need no decoding any more: in memory where they are few, else on the disk, else as they came.
+    """Cache decoded images: in memory if few, else on disk, else not at all.
 
     Raises:
         DataError: an image cannot be decoded.
@@ -84,7 +84,7 @@ def keep(decoded: Decoded) -> Pixels:
 
 
 def _form(decoded: Decoded) -> str:
-    """The folder of a format: everything beside the file that decides an image's pixels."""
+    """Return the folder of a format: everything beside the file that decides the pixels."""
     decoders: dict[str, str | None] = {}
     for package in ("pillow", "simplejpeg"):
         try:
@@ -97,7 +97,7 @@ def _form(decoded: Decoded) -> str:
 
 
 def _identity(reference: Reference, folder: Path) -> str:
-    """What tells an image from any other: its content, or its file's path, size and time of change."""
+    """Return a key of an image: its content, or its file's path, size and mtime."""
     if isinstance(reference, bytes):
         return hashlib.blake2b(reference, digest_size=16).hexdigest()
     try:
@@ -109,7 +109,7 @@ def _identity(reference: Reference, folder: Path) -> str:
 
 
 def _find(form: str, wanted: Set[str]) -> dict[str, tuple[Path, int]]:
-    """Shard and position of those images that are kept already."""
+    """Find the shard and position of those images that are cached already."""
     found: dict[str, tuple[Path, int]] = {}
     root = cache_root() / form
     for folder in sorted(root.glob("[!.]*")) if root.is_dir() else ():
@@ -141,7 +141,7 @@ def _has_room(size_bytes: int) -> bool:
 
 
 def _make(decoded: Decoded, form: str, identities: Sequence[str], rows: Sequence[int]) -> None:
-    """Decode some rows into new shards; one is decoded while the one before is written."""
+    """Decode some rows into new shards, overlapping decoding and writing."""
     size = max(1, min(SHARD_IMAGES, SHARD_BYTES // decoded.size_bytes))
 
     def make(members: Sequence[int]) -> int:

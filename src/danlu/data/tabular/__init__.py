@@ -1,5 +1,6 @@
-"""Tables: columns of numbers, categories, dates and words -> two tensors, learned from the training split alone.
+"""Tables: columns of numbers, categories, dates and texts -> two tensors, fitted on the training split alone.
 
-A file a kind of column (`numbers`, `dates`, `categories`), one for gaps (`impute`), one for choosing features
-(`select`); `preprocessor` puts them together. Rows are left out in `danlu.data.clean`, never here.
+A file per kind of column (`numbers` with dates, `categories`, `tfidf`), one for missing values (`impute`), one for
+choosing features (`feature_selection`); `preprocessor` puts them together. Rows are removed in `danlu.data.clean`,
+never here.
 """

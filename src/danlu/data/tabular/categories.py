@@ -1,4 +1,4 @@
-"""Categories: codes for an embedding, columns of ones and zeros, or what the target was like for each value.
+"""Categories: codes for an embedding, one-hot columns, or target encoding.
 
 Missing values and rare or unseen ones have codes of their own, so that a model has met both before it is used.
 """
@@ -25,12 +25,12 @@ SPECIAL = ("missing", "other")
 
 @dataclass(frozen=True)
 class Answers:
-    """The target of the training rows, for what is learned of it.
+    """Hold the target of the training rows.
 
     Attributes:
-        values: class codes or quantities, [rows].
-        continuous: whether they are quantities.
-        seed: decides folds and whatever else is drawn.
+        values: class codes or numbers, [rows].
+        continuous: whether they are numbers.
+        seed: decides folds and all random choices.
     """
 
     values: np.ndarray
@@ -39,7 +39,7 @@ class Answers:
 
 
 class Encoder(Component):
-    """How a category reaches the model.
+    """Encode a category for the model.
 
     Attributes:
         rare: a value with fewer training rows than this shares one code with unseen values.
@@ -49,22 +49,23 @@ class Encoder(Component):
 
 
 class Embedding(Encoder):
-    """A learned vector for each value."""
+    """Learn a vector for each value."""
 
     name: Literal["embedding"] = "embedding"
 
 
 class OneHot(Encoder):
-    """A column of ones and zeros for each of the `most` most frequent values."""
+    """Encode the `most` most frequent values as columns of ones and zeros."""
 
     name: Literal["one-hot"] = "one-hot"
     most: PositiveInt = 100
 
 
 class TargetEncoding(Encoder):
-    """The target's mean for each value, shrunk towards the mean of all (Micci-Barreca 2001).
+    """Encode each value by the target's mean, shrunk towards the overall mean.
 
-    Training rows get what the other folds say of their value, so that no row sees its own answer.
+    Micci-Barreca 2001, https://doi.org/10.1145/507533.507538. Training rows get their value from the other folds, so
+    that no row sees its own label.
     """
 
     name: Literal["target"] = "target"
@@ -76,7 +77,7 @@ ENCODERS: dict[str, type[Component]] = {"embedding": Embedding, "one-hot": OneHo
 
 
 class CategoryState(Frozen):
-    """A category: its values; the code of the i-th is i + 2.
+    """Hold a category's values; the code of the i-th is i + 2.
 
     Attributes:
         merged: whether values that differ only in case and white space count as one.
@@ -88,23 +89,23 @@ class CategoryState(Frozen):
 
     @classmethod
     def fit(cls, values: pl.Series, rare: int, merged: bool, most: int | None = None) -> Self:
-        """Learn the values that are frequent enough, of the training split's."""
+        """Learn the frequent values of the training split."""
         counts = _words(values.drop_nulls(), merged).rename("value").value_counts(sort=True).rows()
         frequent = [word for word, count in sorted(counts, key=lambda row: (-row[1], row[0])) if count >= rare]
         return cls(column=values.name, values=tuple(sorted(frequent[:most])), merged=merged)
 
     @property
     def size(self) -> int:
-        """How many codes there are."""
+        """The number of codes."""
         return len(self.values) + len(SPECIAL)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each code stands for."""
+        """The name of each code."""
         return (*SPECIAL, *self.values)
 
     def codes(self, frame: pl.DataFrame) -> np.ndarray:
-        """The code of each row, [rows] int64."""
+        """Return the code of each row, [rows] int64."""
         words = _words(frame[self.column], self.merged)
         known = pl.Series(self.values, dtype=pl.String)
         codes = pl.Series(np.arange(len(known), dtype=np.int64) + len(SPECIAL))
@@ -120,12 +121,12 @@ def _words(values: pl.Series, merged: bool) -> pl.Series:
 
 
 def fold_spelling(words: pl.Series) -> pl.Series:
-    """Words with outer white space off, inner white space single, in lower case."""
+    """Strip outer white space, collapse inner white space, and lower the case."""
     return words.str.strip_chars().str.replace_all(r"\s+", " ").str.to_lowercase()
 
 
 class OneHotState(Frozen):
-    """A category as columns of ones and zeros."""
+    """Encode a category as columns of ones and zeros."""
 
     kind: Literal["one-hot"] = "one-hot"
     category: CategoryState
@@ -140,16 +141,16 @@ class OneHotState(Frozen):
         return tuple(f"{self.category.column}={name}" for name in self.category.names)
 
     def apply(self, frame: pl.DataFrame, answers: Answers | None) -> np.ndarray:
-        """[rows, values + 2] float32."""
+        """Return the one-hot columns, [rows, values + 2] float32."""
         ones: np.ndarray = np.eye(self.category.size, dtype=np.float32)[self.category.codes(frame)]
         return ones
 
 
 class TargetState(Frozen):
-    """A category as what the target was like for it.
+    """Encode a category by the target's mean for each value.
 
     Attributes:
-        table: the encoding of each code, [codes, columns]; one column, or one a class where there are three or more.
+        table: the encoding of each code, [codes, columns]; one column, or one per class where there are three or more.
         scalings: of each column.
     """
 
@@ -182,7 +183,10 @@ class TargetState(Frozen):
         return tuple(f"{self.category.column} target" + (f" {i}" if width > 1 else "") for i in range(width))
 
     def apply(self, frame: pl.DataFrame, answers: Answers | None) -> np.ndarray:
-        """[rows, columns] float32; cross-fitted for the training rows, whose answers are given."""
+        """Return the encoding, [rows, columns] float32.
+
+        Cross-fitted for the training rows, whose targets are given.
+        """
         codes = self.category.codes(frame)
         if answers is None:
             encoded: np.ndarray = self.table.array[codes]
@@ -194,7 +198,7 @@ class TargetState(Frozen):
 
 
 def _cross_fitted(options: TargetEncoding, codes: np.ndarray, answers: Answers) -> np.ndarray:
-    """The encoding of each training row as learned from the folds it is not in, [rows, columns]."""
+    """Encode each training row as learned from the other folds, [rows, columns]."""
     from sklearn.model_selection import KFold, StratifiedKFold
 
     seed = answers.seed.derive("target-encoding").value % 2**32

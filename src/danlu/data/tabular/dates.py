@@ -1,4 +1,4 @@
-"""Dates and times as numbers: how much time has passed, and where in the year, the week and the day it is.
+"""Dates and times as numbers: elapsed time, and the position in the year, the week and the day.
 
 A cycle becomes a point on a circle, so that December lies beside January.
 """
@@ -15,12 +15,14 @@ DATE_PARTS = ("elapsed", "year-sin", "year-cos", "week-sin", "week-cos", "day-si
 
 
 def date_part(values: pl.Series, part: str, form: str | None, origin: str) -> np.ndarray:
-    """Days since 1970, or the sine or cosine of where in a cycle each time lies; NaN where it is missing.
+    """Return days since 1970, or sine or cosine of the position in a cycle.
+
+    NaN where the time is missing.
 
     Args:
         values: dates, datetimes or words that are dates, [rows].
         part: one of DATE_PARTS.
-        form: the format of dates that are words, as it was in training: 03/04 alone does not say which is the month.
+        form: the format of dates that are strings, as in training: 03/04 alone does not say which is the month.
         origin: where the values came from, for errors.
 
     Returns:
@@ -48,7 +50,7 @@ def _parsed(values: pl.Series, form: str | None, origin: str) -> pl.Series:
 
 
 def refuse_unparsed(values: pl.Series, parsed: pl.Series, origin: str, wanted: str) -> None:
-    """Raise DataError at the first value that is there and could not be understood."""
+    """Raise DataError at the first present value that could not be parsed."""
     wrong = parsed.is_null() & values.is_not_null()
     if wrong.any():
         row = int(wrong.arg_max() or 0)

@@ -1,6 +1,6 @@
-"""Missing values: what a recipe may say of them, and the two ways to fill them that look at the whole row.
+"""Missing values: the recipe's options, and the two imputations that use the whole row.
 
-Filling with one number a column (median, mean …) is part of `NumberState`; leaving rows out is part of `clean`.
+Filling with one number per column (median, mean …) is part of `NumberState`; removing rows is part of `clean`.
 """
 
 import warnings
@@ -18,11 +18,14 @@ MOST_PREDICTORS = 20  # columns that a missing one is predicted from
 
 
 class Gaps(Component):
-    """What is done about missing values among the inputs."""
+    """Handle missing values among the inputs."""
 
 
 class DropGaps(Gaps):
-    """Leave out rows with a missing value before the split. When predicting, the median stands in."""
+    """Drop rows with a missing value before the split.
+
+    When predicting, the median stands in.
+    """
 
     name: Literal["drop"] = "drop"
 
@@ -31,13 +34,14 @@ class Impute(Gaps):
     """Fill in missing numbers; a missing category is a value of its own.
 
     Attributes:
-        strategy: one number a column (median, mean, most-frequent, constant), the mean of the most similar training
-            rows (knn; Troyanskaya et al. 2001), or a regression on the other columns, in rounds (iterative; van
-            Buuren & Groothuis-Oudshoorn 2011).
-        constant: stands in under `strategy: constant`.
+        strategy: one number per column (median, mean, most-frequent, constant), the mean of the most similar training
+            rows (knn; Troyanskaya et al. 2001, https://doi.org/10.1093/bioinformatics/17.6.520), or a regression on
+            the other columns, in rounds (iterative; van Buuren & Groothuis-Oudshoorn 2011,
+            https://doi.org/10.18637/jss.v045.i03).
+        constant: the value of `strategy: constant`.
         neighbors: rows that are averaged by knn.
-        rounds: most passes over the columns by iterative.
-        indicators: add, for each column with gaps in the training split, whether its value was missing.
+        rounds: maximum passes over the columns by iterative.
+        indicators: add an indicator feature for each column with missing values in the training split.
     """
 
     name: Literal["impute"] = "impute"
@@ -49,7 +53,7 @@ class Impute(Gaps):
 
 
 class KeepGaps(Gaps):
-    """Leave missing numbers as they are, for models that take them as such: boosting."""
+    """Leave missing numbers as they are, for models that handle them: boosting."""
 
     name: Literal["keep"] = "keep"
 
@@ -58,7 +62,7 @@ GAPS: dict[str, type[Component]] = {"impute": Impute, "drop": DropGaps, "keep": 
 
 
 class NeighbourFiller(Frozen):
-    """Gaps filled with the mean of the most similar training rows.
+    """Fill missing values with the mean of the most similar training rows.
 
     Attributes:
         reference: scaled training rows, [rows, columns], NaN where missing.
@@ -75,7 +79,7 @@ class NeighbourFiller(Frozen):
         return cls(reference=Matrix.of(matrix[np.sort(rows)]), neighbors=options.neighbors)
 
     def fill(self, matrix: np.ndarray) -> np.ndarray:
-        """Fill the gaps of scaled rows, [rows, columns]."""
+        """Fill the missing values of scaled rows, [rows, columns]."""
         from sklearn.impute import KNNImputer
 
         gaps = np.isnan(matrix).any(axis=1)
@@ -88,7 +92,7 @@ class NeighbourFiller(Frozen):
 
 
 class Regression(Frozen):
-    """One step of the rounds: a column predicted from others."""
+    """Predict one column from others, as one step of the rounds."""
 
     column: int
     others: tuple[int, ...]
@@ -97,10 +101,10 @@ class Regression(Frozen):
 
 
 class RegressionFiller(Frozen):
-    """Gaps filled by regressions on the other columns, one after the other.
+    """Fill missing values by regressions on the other columns, one after the other.
 
     Attributes:
-        start: what stands in for each column before the first regression.
+        start: initial fill value of each column before the first regression.
         steps: in the order in which they were fitted.
     """
 
@@ -137,7 +141,7 @@ class RegressionFiller(Frozen):
         return cls(start=tuple(map(float, imputer.initial_imputer_.statistics_)), steps=tuple(steps))
 
     def fill(self, matrix: np.ndarray) -> np.ndarray:
-        """Fill the gaps of scaled rows, [rows, columns]."""
+        """Fill the missing values of scaled rows, [rows, columns]."""
         gaps = np.isnan(matrix)
         filled = np.where(gaps, np.array(self.start), matrix)
         for step in self.steps:

@@ -1,4 +1,8 @@
-"""Numeric features: one column, or one part of a date, with its limits, its stand-in for missing and its scaling."""
+"""Numeric features: one column, or one part of a date, with its limits, its fill value and its scaling.
+
+A date becomes elapsed time and positions in the year, the week and the day; a cycle becomes a point on a circle, so
+that December lies beside January.
+"""
 
 from collections.abc import Callable
 from typing import Literal, Self
@@ -16,13 +20,16 @@ Limits = tuple[float, float]
 
 
 def _most_frequent(values: np.ndarray) -> float:
-    """The smallest of the most frequent values."""
+    """Return the smallest of the most frequent values."""
     distinct, counts = np.unique(values, return_counts=True)
     return float(distinct[counts.argmax()])
 
 
 def quantile(values: np.ndarray, fraction: float) -> float:
-    """A linearly interpolated quantile of [rows] float64 without NaN; polars finds it four times as fast as numpy."""
+    """Return a linearly interpolated quantile of [rows] float64 without NaN.
+
+    polars finds it four times as fast as numpy.
+    """
     return float(pl.Series(values).quantile(fraction, interpolation="linear"))  # type: ignore[arg-type]
 
 
@@ -34,14 +41,14 @@ FILLS: dict[str, Callable[[np.ndarray], float]] = {
 
 
 class NumberState(Frozen):
-    """What was learned of a numeric feature.
+    """Hold the fitted state of a numeric feature.
 
     Attributes:
         column: where it is read from.
         part: which part of a date, None for a number.
-        form: the format of dates that are words.
-        limits: values beyond are moved to them; None leaves values as they are.
-        fill: stands for a missing value, in the column's own units; None leaves it missing.
+        form: the format of dates that are strings.
+        limits: values beyond are clipped to them; None leaves values as they are.
+        fill: replaces a missing value, in the column's own units; None leaves it missing.
         scaling: applied last.
     """
 
@@ -82,28 +89,30 @@ class NumberState(Frozen):
         return self.column if self.part is None else f"{self.column} {self.part}"
 
     def read(self, frame: pl.DataFrame, origin: str) -> np.ndarray:
-        """The raw values, [rows] float64, NaN where missing."""
+        """Return the raw values, [rows] float64, NaN where missing."""
         return read_numbers(frame[self.column], self.part, origin, self.form)
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        """Raw values as the model sees them, [rows] float64; a missing one stays NaN."""
+        """Clip and scale raw values, [rows] float64; a missing one stays NaN."""
         if self.limits is not None:
             values = np.clip(values, *self.limits)
         return self.scaling.apply(values)
 
     @property
     def scaled_fill(self) -> float:
-        """What a missing value becomes, scaled; NaN where it stays missing."""
+        """The scaled fill value of a missing one; NaN where it stays missing."""
         if self.fill is None:
             return float("nan")
         return float(self.scaling.apply(np.array([self.fill]))[0])
 
 
 def read_numbers(values: pl.Series, part: str | None, origin: str, form: str | None = None) -> np.ndarray:
-    """A column (or one part of a date) as [rows] float64; missing and infinite values are NaN.
+    """Read a column (or one part of a date) as [rows] float64.
+
+    Missing and infinite values are NaN.
 
     Raises:
-        DataError: a word is no number, or no date.
+        DataError: a string is not a number, or not a date.
     """
     if part is not None:
         return date_part(values, part, form, origin)

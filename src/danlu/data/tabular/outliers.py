@@ -1,4 +1,4 @@
-"""Values far from the rest: the limits of a column, and the rows that a forest finds odd. From training rows alone."""
+"""Outliers: the limits of a column, and the rows that an isolation forest singles out. From training rows alone."""
 
 import numpy as np
 
@@ -8,9 +8,9 @@ from danlu.recipe.sections import Outliers
 
 
 def limits_of(values: np.ndarray, options: Outliers) -> Limits | None:
-    """The range that a column's values should lie in; None where it has no spread to judge by.
+    """Return the range of a column's usual values; None where it has no spread.
 
-    iqr: `factor` times the distance of the quartiles beyond them (Tukey 1977). z-score: `factor` standard deviations
+    iqr: `factor` times the interquartile range beyond the quartiles (Tukey 1977). z-score: `factor` standard deviations
     around the mean.
 
     Args:
@@ -29,14 +29,16 @@ def limits_of(values: np.ndarray, options: Outliers) -> Limits | None:
 
 
 def outside(values: np.ndarray, limits: Limits | None) -> np.ndarray:
-    """Which values lie beyond the limits, [rows] bool; a missing one does not."""
+    """Return which values lie beyond the limits, [rows] bool; False for missing ones."""
     if limits is None:
         return np.zeros(len(values), dtype=bool)
     return np.asarray((values < limits[0]) | (values > limits[1]))
 
 
 def isolated(matrix: np.ndarray, options: Outliers, seed: Seed) -> np.ndarray:
-    """The rows that random cuts part from the others soonest, [rows] bool (Liu et al. 2008).
+    """Return the outlying rows by an isolation forest, [rows] bool.
+
+    Liu et al. 2008, https://doi.org/10.1109/ICDM.2008.17.
 
     Args:
         matrix: the training split's numbers, [rows, columns], none missing.

@@ -1,6 +1,6 @@
 """A table as model inputs: every column's state put together, fitted on the training split, applied to any rows.
 
-Numeric features are, in this order: numbers and parts of dates, indicators of gaps, the flag of outliers, encoded
+Numeric features are, in this order: numbers and parts of dates, missing-value indicators, the outlier flag, encoded
 categories, topics of texts. Categories for embeddings are codes beside them.
 """
 
@@ -47,20 +47,20 @@ Derived = Annotated[OneHotState | TargetState | WordsState, Field(discriminator=
 
 
 class Flag(Frozen):
-    """The limits beyond which a number counts as an outlier."""
+    """Hold the limits beyond which a number counts as an outlier."""
 
     column: str
     limits: Limits
 
 
 class TabularPreprocessor(Frozen):
-    """What was learned of a table's columns, and its application to any table with these columns.
+    """Hold the fitted state of a table's columns and apply it to any such table.
 
     Attributes:
         numbers: numeric features read from one column each.
-        filler: fills their gaps from the rest of the row; None where each has a number that stands in.
+        filler: imputes them from the rest of the row; None where each has a fill value.
         indicators: columns for which a feature says whether the value was missing.
-        flags: columns whose outliers one feature speaks of.
+        flags: columns whose outliers one feature flags.
         derived: further numeric features.
         categories: columns that a model embeds.
         selection: which of all features are kept; None for all.
@@ -120,7 +120,7 @@ class TabularPreprocessor(Frozen):
         return self.model_copy(update={"selection": Selection.fit(section.select, numeric, codes, names, answers)})
 
     def _with_edges(self, train: TrainSplit, dataset: Dataset, bins: int, seed: Seed) -> Self:
-        """With the edges of bins of the features as training sees them."""
+        """Add the bin edges of the features as training sees them."""
         answers = training_answers(train, dataset, seed) if self.cross_fitted else None
         rows: Part = train
         if answers is None and len(train) > BINNED_ROWS:
@@ -143,7 +143,7 @@ class TabularPreprocessor(Frozen):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each feature the model gets is: the numeric ones, then the categories."""
+        """The names of the model's features: the numeric ones, then the categories."""
         numeric, kept = self._numeric_names, tuple(state.column for state in self.embedded)
         if self.selection is None:
             return (*numeric, *kept)
@@ -152,7 +152,7 @@ class TabularPreprocessor(Frozen):
         return (*(numeric[position] for position in self.selection.numeric), *kept)
 
     def in_units(self, position: int, values: np.ndarray) -> np.ndarray:
-        """Values of a numeric feature that the model gets, in its column's own units; as they are where it has none."""
+        """Convert values of a numeric feature to its column's own units, where it has any."""
         if self.selection is not None:
             if self.selection.directions is not None:
                 return values
@@ -182,16 +182,16 @@ class TabularPreprocessor(Frozen):
 
     @property
     def cross_fitted(self) -> bool:
-        """Whether training rows are prepared otherwise than rows that are predicted, and all at once."""
+        """Whether training rows are prepared differently from predicted rows, and all at once."""
         return any(isinstance(state, TargetState) for state in self.derived)
 
     def arrays(self, frame: pl.DataFrame, origin: str, answers: Answers | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Numeric features [rows, numeric] float32 and category codes [rows, categories] int64.
+        """Return numeric features [rows, numeric] float32 and category codes [rows, categories] int64.
 
         Args:
             frame: rows with the columns that this reads.
             origin: where they came from, for errors.
-            answers: of the training rows, where these are they; what was learned of a row's own answer is kept from it.
+            answers: targets, if these are the training rows; a row's own target is then kept out of its encoding.
 
         Raises:
             DataError: a value that is not a number stands where one should.
@@ -212,7 +212,7 @@ class TabularPreprocessor(Frozen):
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1), codes
 
     def _scaled(self, frame: pl.DataFrame, origin: str) -> np.ndarray:
-        """The numbers, scaled, gaps as NaN, [rows, numbers] float32."""
+        """Return the scaled numbers, missing as NaN, [rows, numbers] float32."""
         scaled = np.empty((frame.height, len(self.numbers)), dtype=np.float32)
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and training says so
             for index, state in enumerate(self.numbers):
@@ -228,12 +228,12 @@ class TabularPreprocessor(Frozen):
         return scaled
 
     def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
-        """A table as model inputs, one sample a row, in order."""
+        """Convert a table to model inputs, one sample per row, in order."""
         return examples_of(*self.arrays(frame, place.origin))
 
 
 def examples_of(numeric: np.ndarray, codes: np.ndarray) -> "Examples":
-    """Arrays as a model takes them; what is empty is left out."""
+    """Wrap arrays as model inputs, leaving out empty ones."""
     import torch
 
     from danlu.data.examples import Dense, Examples
@@ -243,7 +243,7 @@ def examples_of(numeric: np.ndarray, codes: np.ndarray) -> "Examples":
 
 
 def training_answers(train: TrainSplit, dataset: Dataset, seed: Seed) -> Answers:
-    """The training rows' target as numbers: class codes or quantities."""
+    """Return the training rows' target as numbers: class codes or values."""
     assert dataset.target is not None
     values = train.column(dataset.target)
     if dataset.task == "regression":
@@ -252,11 +252,11 @@ def training_answers(train: TrainSplit, dataset: Dataset, seed: Seed) -> Answers
 
 
 def bin_edges(values: np.ndarray, bins: int) -> tuple[float, ...]:
-    """Where bins of about as many values each begin and end: rising, two edges at least.
+    """Return ascending edges of bins with equal counts, two at least.
 
     Args:
         values: of a feature, [rows] float32; NaN is left out.
-        bins: how many, at most; values that repeat make fewer.
+        bins: maximum number; repeated values make fewer.
     """
     known = values[np.isfinite(values)].astype(np.float64)
     edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1))) if len(known) else np.zeros(1)
@@ -264,14 +264,17 @@ def bin_edges(values: np.ndarray, bins: int) -> tuple[float, ...]:
 
 
 def _varies(values: pl.Series) -> bool:
-    """Whether a column has two values or more among the training rows; another row's value makes none a feature."""
+    """Return whether a column has two or more values among the training rows.
+
+    A value in other rows does not make it a feature.
+    """
     if values.dtype.is_float():
         values = values.fill_nan(None)
     return bool(values.min() != values.max())
 
 
 def _learn(column: Column, train: TrainSplit, dataset: Dataset, section: Data) -> tuple[list[NumberState], list[Flag]]:
-    """The numeric features of one column, and from where on its values are outliers, where that is flagged."""
+    """Fit the numeric features of one column, and its outlier limits if they are flagged."""
     outliers = section.clean.outliers
     raw = train.column(column.name)
     if not _varies(raw):
@@ -309,7 +312,7 @@ def _fit_number(column: Column, part: str | None, values: np.ndarray, section: D
 def _fit_category(
     column: Column, train: TrainSplit, dataset: Dataset, section: Data, seed: Seed
 ) -> CategoryState | OneHotState | TargetState | None:
-    """What was learned of one category; None where it is the same in every training row."""
+    """Fit one category; return None where it is constant in the training rows."""
     encoder = section.options_of(column.name).encode or section.encode
     assert isinstance(encoder, Encoder)
     values = train.column(column.name)

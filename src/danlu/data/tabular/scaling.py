@@ -15,14 +15,14 @@ QUANTILES = 100
 
 
 class Scaling(Frozen):
-    """What a scaler learned of one column: a bend, then `(value - offset) / scale`; or a place between quantiles.
+    """Scale a column: a power transform, then `(value - offset) / scale`; or a quantile.
 
     Attributes:
-        bend: makes a skewed column more even before it is moved and divided.
-        exponent: of the Yeo-Johnson bend.
-        offset: is taken off.
-        scale: divides what is left.
-        quantiles: where given, the value's place between them, from -1 to 1, and nothing else.
+        bend: power transform of a skewed column, before offset and scale.
+        exponent: of the Yeo-Johnson transform.
+        offset: is subtracted.
+        scale: divides the difference.
+        quantiles: if given, the result is the value's position between them, from -1 to 1, and nothing else.
     """
 
     bend: Literal["none", "log1p", "yeo-johnson"] = "none"
@@ -39,19 +39,22 @@ class Scaling(Frozen):
         return np.asarray((BENDS[self.bend](values, self.exponent) - self.offset) / self.scale)
 
     def invert(self, values: np.ndarray) -> np.ndarray:
-        """The values that `apply` scales to these, [rows] float64."""
+        """Return the values that `apply` scales to these, [rows] float64."""
         if self.quantiles:
             return np.asarray(np.interp(values, np.linspace(-1.0, 1.0, len(self.quantiles)), self.quantiles))
         return np.asarray(UNBENDS[self.bend](values * self.scale + self.offset, self.exponent))
 
 
 def signed_log1p(values: np.ndarray) -> np.ndarray:
-    """log(1 + x), mirrored for negative values so that it is defined everywhere."""
+    """Compute log(1 + x), mirrored for negative values so that it is defined everywhere."""
     return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
 
 
 def yeo_johnson(values: np.ndarray, exponent: float) -> np.ndarray:
-    """A power of 1 + x for positive x and its mirror image for negative x (Yeo & Johnson 2000)."""
+    """Apply the Yeo-Johnson power transform (Yeo & Johnson 2000).
+
+    A power of 1 + x for positive x and its mirror image for negative x (https://doi.org/10.1093/biomet/87.4.954).
+    """
     bent = np.empty_like(values, dtype=np.float64)
     above = ~(values < 0)  # NaN goes with the positive ones and stays NaN
     positive, negative = values[above], -values[~above]
@@ -62,7 +65,7 @@ def yeo_johnson(values: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def undo_yeo_johnson(bent: np.ndarray, exponent: float) -> np.ndarray:
-    """The inverse of `yeo_johnson`; beyond what it can give, the nearest that it can."""
+    """Invert `yeo_johnson`; beyond its range, return the nearest value."""
     values = np.empty_like(bent, dtype=np.float64)
     above, other = ~(bent < 0), 2 - exponent
     positive, negative = bent[above], -bent[~above]
@@ -91,7 +94,7 @@ UNBENDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 
 
 class Scaler(Component):
-    """Learns how to scale a column."""
+    """Learn how to scale a column."""
 
     @abstractmethod
     def fit(self, values: np.ndarray) -> Scaling:
@@ -102,12 +105,12 @@ FARTHEST = 1e30  # widths that a training value may be away
 
 
 def _linear(offset: float, scale: float) -> Scaling:
-    """A constant column has no width to divide by; it is moved to 0 and left."""
+    """Return a linear scaling; a constant column is only shifted to 0."""
     return Scaling(offset=float(offset), scale=float(scale) if scale > 0 and np.isfinite(scale) else 1.0)
 
 
 class Standard(Scaler):
-    """Mean 0, standard deviation 1."""
+    """Scale to mean 0 and standard deviation 1."""
 
     name: Literal["standard"] = "standard"
 
@@ -116,7 +119,7 @@ class Standard(Scaler):
 
 
 class MinMax(Scaler):
-    """The training range becomes [0, 1]; later values may lie outside."""
+    """Scale the training range to [0, 1]; later values may lie outside."""
 
     name: Literal["minmax"] = "minmax"
 
@@ -125,7 +128,7 @@ class MinMax(Scaler):
 
 
 class Symmetric(Scaler):
-    """The training range becomes [-1, 1]."""
+    """Scale the training range to [-1, 1]."""
 
     name: Literal["symmetric"] = "symmetric"
 
@@ -134,7 +137,7 @@ class Symmetric(Scaler):
 
 
 class Robust(Scaler):
-    """Median 0, distance between the quartiles 1: outliers do not decide it."""
+    """Scale to median 0 and interquartile range 1, so outliers do not decide it."""
 
     name: Literal["robust"] = "robust"
 
@@ -146,7 +149,10 @@ class Robust(Scaler):
 
 
 class Quantile(Scaler):
-    """The rank among the training values, spread evenly over [-1, 1]: any distribution becomes uniform."""
+    """Map to the rank among training values, spread evenly over [-1, 1].
+
+    Any distribution becomes uniform.
+    """
 
     name: Literal["quantile"] = "quantile"
 
@@ -156,7 +162,10 @@ class Quantile(Scaler):
 
 
 class Power(Scaler):
-    """The Yeo-Johnson power that makes the column most like a normal distribution, then mean 0 and deviation 1."""
+    """Apply the best Yeo-Johnson power, then standardise.
+
+    The power is the one that makes the column most like a normal distribution.
+    """
 
     name: Literal["power"] = "power"
 
@@ -173,7 +182,10 @@ class Power(Scaler):
 
 
 class Log1p(Scaler):
-    """log(1 + x) (mirrored for negative values), then mean 0 and deviation 1: for counts, prices, durations."""
+    """Apply log(1 + x), mirrored for negative values, then standardise.
+
+    For counts, prices, durations.
+    """
 
     name: Literal["log1p"] = "log1p"
 
@@ -183,7 +195,7 @@ class Log1p(Scaler):
 
 
 class NoScaling(Scaler):
-    """Values as they are."""
+    """Leave values as they are."""
 
     name: Literal["none"] = "none"
 

@@ -1,6 +1,6 @@
-"""Fewer features: the ones that tell most about the target, or the directions in which they vary most.
+"""Feature selection: the features most informative about the target, or the principal components.
 
-In: the training split's features and answers. Out: a Selection, which is applied to any rows.
+In: the training split's features and targets. Out: a Selection, which is applied to any rows.
 """
 
 import warnings
@@ -19,14 +19,14 @@ MOST_ROWS = 20_000  # that scores are computed from; a sample says the same for 
 
 
 class Selection(Frozen):
-    """Which features are kept.
+    """Hold which features are kept.
 
     Attributes:
         numeric: positions among the numeric features, ascending.
         categories: positions among the categories, ascending.
-        scores: what each feature scored, by name, best first; for pca the share of variance of each direction.
-        centre: is taken off the numeric features before they are projected, [numeric].
-        directions: what they are projected on, [kept, numeric]; None keeps the features themselves.
+        scores: each feature's score, by name, best first; for pca the share of variance of each direction.
+        centre: subtracted from the numeric features before the projection, [numeric].
+        directions: of the projection, [kept, numeric]; None keeps the features themselves.
     """
 
     numeric: tuple[int, ...]
@@ -39,7 +39,10 @@ class Selection(Frozen):
     def fit(
         cls, options: Select, numeric: np.ndarray, codes: np.ndarray, names: tuple[str, ...], answers: Answers
     ) -> Self:
-        """Choose among features, [rows, numeric] and [rows, categories]; `names` has the numeric ones first."""
+        """Choose among features, [rows, numeric] and [rows, categories].
+
+        `names` has the numeric ones first.
+        """
         if options.method == "pca":
             return cls._project(options.keep, numeric, codes.shape[1])
         rows = np.random.default_rng(answers.seed.derive("select").value).permutation(len(numeric))[:MOST_ROWS]
@@ -70,11 +73,11 @@ class Selection(Frozen):
 
     @property
     def width(self) -> int:
-        """How many numeric features are left."""
+        """The number of numeric features that are left."""
         return len(self.numeric) if self.directions is None else self.directions.shape[0]
 
     def apply(self, numeric: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Keep or project, [rows, numeric] and [rows, categories]."""
+        """Select or project, [rows, numeric] and [rows, categories]."""
         codes = np.ascontiguousarray(codes[:, list(self.categories)])
         if self.directions is None:
             return np.ascontiguousarray(numeric[:, list(self.numeric)]), codes
@@ -83,7 +86,7 @@ class Selection(Frozen):
 
 
 def _variance(numeric: np.ndarray, codes: np.ndarray, answers: Answers) -> np.ndarray:
-    """Variance of each number within its range as [0, 1]; of a category, how often two rows differ in it."""
+    """Score each number's variance, scaled to [0, 1]; a category's Gini impurity."""
     spread = np.ptp(numeric, axis=0)
     variances = numeric.var(axis=0) / np.where(spread > 0, spread, 1.0) ** 2
     differing = [1 - ((np.bincount(column) / len(column)) ** 2).sum() for column in codes.T]
@@ -91,7 +94,7 @@ def _variance(numeric: np.ndarray, codes: np.ndarray, answers: Answers) -> np.nd
 
 
 def _anova(numeric: np.ndarray, codes: np.ndarray, answers: Answers) -> np.ndarray:
-    """The F statistic of a feature and the target; a category's is that of its values' mean targets."""
+    """Score by the ANOVA F statistic; a category by that of its values' mean targets."""
     from sklearn.feature_selection import f_classif, f_regression
 
     score = f_regression if answers.continuous else f_classif
@@ -101,7 +104,10 @@ def _anova(numeric: np.ndarray, codes: np.ndarray, answers: Answers) -> np.ndarr
 
 
 def _mutual_information(numeric: np.ndarray, codes: np.ndarray, answers: Answers) -> np.ndarray:
-    """Mutual information of a feature and the target, in nats (Ross 2014)."""
+    """Score by mutual information with the target, in nats.
+
+    Ross 2014, https://doi.org/10.1371/journal.pone.0087357.
+    """
     from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 
     score = mutual_info_regression if answers.continuous else mutual_info_classif
@@ -112,7 +118,10 @@ def _mutual_information(numeric: np.ndarray, codes: np.ndarray, answers: Answers
 
 
 def _model(numeric: np.ndarray, codes: np.ndarray, answers: Answers) -> np.ndarray:
-    """How much impurity a feature takes away in extremely randomised trees (Geurts et al. 2006)."""
+    """Score by impurity reduction in extremely randomised trees.
+
+    Geurts et al. 2006, https://doi.org/10.1007/s10994-006-6226-1.
+    """
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
     family = ExtraTreesRegressor if answers.continuous else ExtraTreesClassifier

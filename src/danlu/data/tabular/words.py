@@ -1,7 +1,7 @@
-"""Free text within a table as a few numbers: what it is about (latent semantic analysis, Deerwester et al. 1990).
+"""Free text within a table as a few numbers: its topics (latent semantic analysis, Deerwester et al. 1990).
 
-TF-IDF over words and pairs of words, or pairs of characters where words are not separated, then the directions in
-which the training texts vary most. Kept as plain arrays; nothing but numpy is needed to apply them.
+TF-IDF over words and pairs of words, or pairs of characters where words are not separated, then the directions in which
+the training texts vary most. Kept as plain arrays; nothing but numpy is needed to apply them.
 """
 
 import itertools
@@ -25,10 +25,10 @@ IDEOGRAPHS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
 class WordsState(Frozen):
-    """What was learned of a column of texts.
+    """Hold the fitted state of a text column.
 
     Attributes:
-        unit: what terms are made of: words, or characters.
+        unit: of terms: words, or characters.
         terms: in the order of the rows of `directions`.
         weights: how much rarer terms count more (inverse document frequency), [terms].
         directions: [terms, kept].
@@ -45,7 +45,7 @@ class WordsState(Frozen):
 
     @classmethod
     def fit(cls, values: pl.Series, seed: Seed) -> Self | None:
-        """Learn from the training split's texts; None where no term stands in two of them."""
+        """Learn from the training split's texts; None where no term occurs in two of them."""
         from scipy.sparse import csr_matrix
         from sklearn.decomposition import TruncatedSVD
 
@@ -84,7 +84,7 @@ class WordsState(Frozen):
         return tuple(f"{self.column} topic {index + 1}" for index in range(len(self.scalings)))
 
     def apply(self, frame: pl.DataFrame, answers: Answers | None) -> np.ndarray:
-        """[rows, kept] float32."""
+        """Return the topic features, [rows, kept] float32."""
         projected = self._projected(frame[self.column])
         scaled = [scaling.apply(column) for scaling, column in zip(self.scalings, projected.T, strict=True)]
         return np.stack(scaled, axis=1).astype(np.float32)
@@ -98,7 +98,7 @@ class WordsState(Frozen):
 
 
 def terms_of(text: str, unit: Literal["word", "character"]) -> list[str]:
-    """Words and pairs of words, or characters and pairs of characters."""
+    """Return words and word pairs, or characters and character pairs."""
     lower = text.lower()
     parts = WORD.findall(lower) if unit == "word" else list("".join(lower.split()))
     joint = " " if unit == "word" else ""
@@ -108,7 +108,10 @@ def terms_of(text: str, unit: Literal["word", "character"]) -> list[str]:
 def _entries(
     counted: list[Counter[str]], terms: tuple[str, ...], idf: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The TF-IDF matrix as row, column and value of its entries: sublinear in counts, rows of length 1."""
+    """Return the TF-IDF matrix as row, column and value of its entries.
+
+    Sublinear in counts, rows of length 1.
+    """
     position = {term: index for index, term in enumerate(terms)}
     found = [
         (row, position[term], 1 + np.log(count))
