@@ -177,7 +177,7 @@ def test_other_pretrained_weights_than_the_run_began_with_are_refused(
     from safetensors.torch import save_file
 
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ArtifactError, match="pretrained weights that training left as they are have changed"):
+    with pytest.raises(ArtifactError, match="frozen pretrained weights have changed"):
         resume(run.path)
 
 

@@ -76,7 +76,7 @@ def test_a_model_that_cannot_be_compiled_trains_as_it_is(capsys: pytest.CaptureF
     assert identical(states(other), states(plain))
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith("training.compile: the model could not be compiled, training goes on without (")
+    assert lines[0].startswith("training.compile: the model could not be compiled; training continues without (")
     assert "no compiler here" in lines[0]
 
 

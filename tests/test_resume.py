@@ -93,7 +93,7 @@ def interrupted(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=60)
     assert process.returncode == 1, message
-    assert f"`danlu train --resume {folder / 'run'}` goes on from there" in message
+    assert f"`danlu train --resume {folder / 'run'}` continues from there" in message
     assert "Traceback" not in message
     return folder / "run"
 

@@ -111,14 +111,14 @@ def test_mlflow_gets_recipe_metrics_and_places_and_goes_on_with_the_same_run(run
 
 def test_a_database_that_cannot_be_written_is_named(run: RunDirectory, tmp_path: Path) -> None:
     (callback,) = callbacks_for(Training(track=Track(mlflow="nonsense://x")))
-    with pytest.raises(DanluError, match=r"training\.track\.mlflow: nonsense://x cannot be written to"):
+    with pytest.raises(DanluError, match=r"training\.track\.mlflow: cannot write to nonsense://x"):
         record(callback, run, 0, range(1, 2))
     callback.on_end()
 
 
 @pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "mlruns"])
 def test_a_folder_of_mlflow_is_refused_before_any_work(uri: str) -> None:
-    with pytest.raises(ArgumentError, match="is a folder, which MLflow does not write to any more; use a database"):
+    with pytest.raises(ArgumentError, match="is a folder, which MLflow no longer writes to; use a database"):
         require_trackers(Training(track=Track(mlflow=uri)))
 
 
@@ -188,9 +188,9 @@ def test_a_class_of_ones_own_is_told_of_training(own: str, run: RunDirectory) ->
     ("name", "told"),
     [
         ("Countr", r"training\.callbacks: own_\d+ has no 'Countr'; the nearest is \"Counter\""),
-        ("Picky", r"must be made without arguments \(missing a required argument: 'path'\)"),
+        ("Picky", r"must take no arguments \(missing a required argument: 'path'\)"),
         ("Unfinished", r"lacks on_step, on_log, on_end; inherit from danlu\.training\.callbacks\.Callback"),
-        ("function", r"lacks|is no class"),
+        ("function", r"lacks|is not a class"),
     ],
 )
 def test_what_is_no_callback_is_refused_before_any_work(own: str, name: str, told: str) -> None:
@@ -209,7 +209,7 @@ def test_a_dotted_name_leads_to_anything(own: str) -> None:
         ("json.loads", r"training\.loss: 'json\.loads' must be written as package\.module:name"),
         ("nowhere_at_all:f", r"cannot import nowhere_at_all \(ModuleNotFoundError.*run danlu in the folder that holds"),
         ("json:lods", r"json has no 'lods'; the nearest is \"loads\""),
-        ("broken_module:f", r"cannot import broken_module \(ZeroDivisionError: division by zero\); mend it first"),
+        ("broken_module:f", r"cannot import broken_module \(ZeroDivisionError: division by zero\); fix that first"),
     ],
 )
 def test_a_dotted_name_that_leads_nowhere_is_explained(own: str, tmp_path: Path, text: str, told: str) -> None:

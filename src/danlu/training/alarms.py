@@ -1,7 +1,7 @@
-"""Signs that training goes wrong while the loss still is a number: gradients that explode or vanish, units that died.
+"""Alarms while the loss still is finite: gradients that explode or vanish, and dead units.
 
-Costs next to nothing: norms are kept as they lie on the device and read when a line is logged; units are looked at in
-a few hundred samples of each validation. Each sign is told once in a line, and kept in alarms.jsonl for the report.
+Costs next to nothing: norms stay on the device and are read when a line is logged; units are watched in a few hundred
+samples of each validation. Each alarm is reported once in a line, and kept in alarms.jsonl for the report.
 """
 
 import bisect
@@ -20,18 +20,18 @@ from danlu.core.sentences import sentence
 from danlu.training.callbacks import Callback, Setting
 from danlu.training.sentences import ALARMS as WORDS
 
-REMEMBERED = 200  # steps whose norms the median is taken of
-LEAST = 20  # norms without which a median says little
+REMEMBERED = 200  # steps that the median is taken over
+LEAST = 20  # fewer norms give no reliable median
 SUDDEN = 20.0  # times the median: far beyond the noise between batches
-VANISHED = 1e-7  # about the rounding of a weight near 1, below which a step no longer moves it
-LOOKED_AT = 1024  # samples of a validation
-SILENT = 2  # validations in a row in which a unit never fires before it counts as dead
-MANY = 0.1  # dead units of a layer that are worth a word; a few are usual
+VANISHED = 1e-7  # about the rounding of a weight near 1: smaller steps no longer move it
+LOOKED_AT = 1024  # samples per validation
+SILENT = 2  # a unit that never fires in this many consecutive validations counts as dead
+MANY = 0.1  # share of dead units in a layer that is reported; a few are usual
 RELU_LIKE = (nn.ReLU, nn.ReLU6, nn.Threshold)  # give exactly 0, and no gradient, where they do not fire
 
 
 class Alarms(Callback):
-    """Watches gradients and units; says each thing once."""
+    """Watch gradient norms and units, and report each problem once."""
 
     def __init__(self) -> None:
         self.file: Path | None = None
@@ -41,18 +41,18 @@ class Alarms(Callback):
         self.unread: list[tuple[int, Tensor]] = []
         self.norms: deque[float] = deque()
         self.ordered: list[float] = []  # the same, smallest first
-        self.silent: dict[str, Tensor] = {}  # by layer: validations in a row that each unit was silent, [units]
+        self.silent: dict[str, Tensor] = {}  # layer -> consecutive validations that each unit was silent, [units]
 
     def on_start(self, setting: Setting) -> None:
         self.file, self.model = setting.run.path / ALARMS, setting.model
         keep_until(self.file, setting.first_step)
 
     def gradient(self, step: int, norm: Tensor) -> None:
-        """Take note of a step's gradient norm, before clipping.
+        """Record a step's gradient norm, before clipping.
 
         Args:
             step: counted from 1.
-            norm: a scalar on the device, a new one each step as `clip_grad_norm_` gives it. It is not read here.
+            norm: a scalar on the device, a new one each step as `clip_grad_norm_` returns it. It is not read here.
         """
         self.unread.append((step, norm))
 
@@ -73,7 +73,7 @@ class Alarms(Callback):
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Look at the units of the model in what happens within, which is a validation of the model not compiled."""
+        """Watch the uncompiled model's units during a validation within."""
         assert self.model is not None
         fired: dict[str, Tensor] = {}
         handles: dict[str, torch.utils.hooks.RemovableHandle] = {}
@@ -91,7 +91,10 @@ class Alarms(Callback):
             self._count(name, units)
 
     def _look(self, step: int, norm: float) -> None:
-        """Compare a norm with those before it. One that is not finite is the affair of whoever scales losses."""
+        """Compare a norm with those before it; ignore one that is not finite.
+
+        Whoever scales losses deals with that.
+        """
         if not norm < float("inf"):
             return
         usual = self._median() if len(self.norms) >= LEAST else 0.0
@@ -104,7 +107,10 @@ class Alarms(Callback):
         return (self.ordered[(count - 1) // 2] + self.ordered[count // 2]) / 2
 
     def _remember(self, norm: float) -> None:
-        """Keep the norms in their order and by size: sorting them anew took 10 us a step."""
+        """Insert a norm into both the ordered and the sorted window.
+
+        Sorting them again took 10 us per step.
+        """
         if len(self.norms) == REMEMBERED:
             del self.ordered[bisect.bisect_left(self.ordered, self.norms.popleft())]
         self.norms.append(norm)
@@ -119,7 +125,7 @@ class Alarms(Callback):
             self._tell("dead-units", self.step, share=share, units=len(fired), layer=name, validations=SILENT)
 
     def _tell(self, key: str, step: int, **figures: float | str) -> None:
-        """Once for each kind: a run that goes wrong does so at every step."""
+        """Report each kind of alarm once; a failing run would repeat it at every step."""
         kind = sentence(WORDS, f"{key}.kind", figures)
         if kind in self.told:
             return
@@ -140,7 +146,10 @@ def _note(
     args: object,
     output: Tensor,
 ) -> None:
-    """Note which units of a layer fire in a batch, [units]: channels of images, else the last dimension."""
+    """Record which units of a layer fire in a batch, [units].
+
+    Units are the channels of images, else the last dimension.
+    """
     units = output.detach().transpose(1, -1) if output.dim() >= 4 else output.detach()
     active = (units != 0).flatten(0, -2).any(dim=0)
     fired[name] = active | fired[name] if name in fired else active

@@ -1,4 +1,6 @@
-"""A model and a recipe's `training` section -> the machine that trains it: every option finds its place here.
+"""Build the train state from a model and a recipe's `training` section: every option finds its place here.
+
+Options that change the model itself (precision, recomputation) come first, then its optimizer, then its callers.
 
 What changes the model itself (precision, recomputation) comes first, then its optimizer, then what calls it.
 """
@@ -45,18 +47,18 @@ from danlu.training.step import Step
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained for.
+    """Hold the task-specific parts of training.
 
     Attributes:
-        head: the task's way from logits to numbers.
+        head: the task's loss and predictions from logits.
         name: as a recipe has it.
-        emphasis: what the loss makes of classes of unequal size.
-        watched: the validation metric that decides, as `validation/loss`.
-        higher_is_better: whether it is to grow.
+        loss_weighting: how the loss weights classes of unequal size.
+        monitored_metric: the validation metric that decides, as `validation/loss`.
+        higher_is_better: whether a larger value of it is better.
         finetune: how pretrained weights are adapted.
-        steps_an_epoch: optimizer steps.
-        tokens_a_sample: of a language model; else 1.
+        tokens_per_sample: tokens per sample of a language model; else 1.
         steps: optimizer steps in all.
+        steps_per_epoch: optimizer steps per epoch.
     """
 
     head: Head
@@ -73,18 +75,18 @@ class Task:
 def assemble(
     model: nn.Module, task: Task, options: Training, accelerator: Accelerator, together: Together = LONE
 ) -> Machine:
-    """The machine that trains a model.
+    """Build the train state of a model.
 
     Args:
-        model: on the device, or of several processes that split it on the host; it is changed as precision and memory
-            ask for.
-        task: what for.
-        options: the resolved `training` section, without any `auto` that is to be tried.
+        model: on the device, or on the host where several processes split it; changed as precision and memory options
+            ask.
+        task: its task-specific parts.
+        options: the resolved `training` section, without any `auto` left to be tried.
         accelerator: the device.
-        together: the processes that train.
+        parallel: the processes that train.
 
     Raises:
-        ArgumentError: the device cannot compute so, or a loss of the user's own is not to be had.
+        ArgumentError: the device lacks the precision, or the user's own loss cannot be loaded.
     """
     optimizer, schedule = options.optimizer, options.schedule
     assert isinstance(optimizer, Optimizer) and isinstance(schedule, Schedule)
@@ -93,7 +95,7 @@ def assemble(
     precision = Precision(choose_precision(options.precision, device), device)
     part = -(-options.batch_size // options.accumulate)
     loss = _loss(options, task)
-    chunk = "none" if options.distill is not None else options.memory.loss_chunk  # a teacher answers with whole logits
+    chunk = "none" if options.distill is not None else options.memory.loss_chunk  # a teacher gives whole logits
     project_late(model, chunk, part * task.tokens_a_sample)  # looks at it in full precision
     own = spread(
         model, together, options, precision, task.head, loss, task.emphasis, partial(_prepare, options, precision)
@@ -101,7 +103,7 @@ def assemble(
     stepping = _stepping(own.model, optimizer, options, precision, task.finetune.layer_decay)
     average, local = options.average, None if together.team.alone else together.options.local
     assert average is None or isinstance(average, Average)
-    # Every thaw is another model to compile, and torch gives up after some; then the steps' last bits change.
+    # Every unfreezing is another model to compile, and torch gives up after some; then the steps' last bits change.
     may_compile = options.compile if task.finetune.mode != "gradual" else False
     step = Step(
         model=own.model,
@@ -139,15 +141,15 @@ def assemble(
 
 
 def _prepare(options: Training, precision: Precision, model: nn.Module) -> None:
-    """Put on a model, or on a stage of one, what precision and memory ask for."""
+    """Apply precision and memory options to a model or to one stage of it."""
     precision.prepare(model)
     if recompute(model, options.memory.checkpointing) == 0 and options.memory.checkpointing != "none":
-        say("training.memory.checkpointing: the model repeats no blocks, so nothing is computed again")
+        say("training.memory.checkpointing: the model repeats no blocks, so nothing is recomputed")
 
 
 @dataclass(frozen=True)
 class Stepping:
-    """An optimizer, and what is done right before and after its step where it does not do that itself."""
+    """Hold an optimizer, with hooks that run right before and after its step."""
 
     optimizer: torch.optim.Optimizer
     before: Callable[[], None] | None
@@ -157,7 +159,7 @@ class Stepping:
 def _stepping(
     model: nn.Module, optimizer: Optimizer, options: Training, precision: Precision, layer_decay: float
 ) -> Stepping:
-    """The optimizer, stepping the weights where and when the recipe says."""
+    """Build the optimizer, stepping the weights where and when the recipe says."""
     groups = parameter_groups(model, optimizer.weight_decay, layer_decay)
     penalties = Penalties(model, options.l1, options.l2, options.max_norm)
     penalized, bounded = bool(options.l1 or options.l2), options.max_norm is not None
@@ -179,7 +181,7 @@ def _stepping(
 
 
 def _before_each(penalties: Penalties, clip_value: float | None, weight: nn.Parameter) -> None:
-    """What is done to the gradient of each weight where it is stepped alone."""
+    """Penalise and clip the gradient of a weight that is stepped by itself."""
     if penalties.l1 or penalties.l2:
         penalties.add_gradient(weight)
     if clip_value is not None:
@@ -187,7 +189,7 @@ def _before_each(penalties: Penalties, clip_value: float | None, weight: nn.Para
 
 
 def _loss(options: Training, task: Task) -> Loss:
-    """The task's loss, with a teacher's answers beside the right ones, or the user's own."""
+    """Return the task's loss, the loss with a teacher's outputs added, or the user's own."""
     head = task.head
     if options.distill is not None:
         temperature, weight = options.distill.temperature or TEMPERATURE, options.distill.weight
@@ -198,7 +200,7 @@ def _loss(options: Training, task: Task) -> Loss:
     own: Callable[[Tensor, Tensor], Tensor] = load_dotted(options.loss, "training.loss")
 
     def loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
-        """The user's function gives a sample's loss each, or their mean."""
+        """Sum the user's loss, which gives one value per sample or their mean."""
         count = head.count(target)
         found = own(logits, target)
         return (found * count if found.ndim == 0 else found.sum()), count

@@ -1,7 +1,7 @@
-"""Averages of the weights that a run went through, which often answer better than the last ones.
+"""Averages of the weights over a run, which often predict better than the last weights.
 
-In: a model, after each step. Out: its average, which can stand in the model's place for a while. Buffers, such as the
-statistics of batch norms, are averaged alike; what is no floating-point number is taken from the model as it is.
+In: a model, after each step. Out: its average, which can take the model's place for a while. Buffers, such as the
+statistics of batch norms, are averaged too; tensors that are not floating-point are taken from the model unchanged.
 """
 
 import math
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 
 
 class Average(Component):
-    """How much each step's weights count."""
+    """Decide how much each step's weights count in the average."""
 
     @abstractmethod
     def share(self, taken: int, step: int, steps: int) -> float | None:
-        """How far the average moves towards the weights after `step` of `steps`; None leaves them out.
+        """Return how far the average moves towards the weights after `step`; None skips them.
 
         Args:
-            taken: how many steps' weights it holds already, besides those that training began with.
+            num_updates: number of steps' weights it holds already, besides the initial ones.
             step: counted from 1.
         """
 
     def begin(self, model: "nn.Module") -> "RunningAverage":
-        """An average that holds the model's weights of now; to be updated after each optimizer step."""
+        """Start an average from the model's current weights; update it after each optimizer step."""
         from danlu.training.running_average import RunningAverage
 
         return RunningAverage(model, self.share)
 
 
 class EMA(Average):
-    """An average that forgets exponentially: after each step, decay of the average and 1 - decay of the weights.
+    """Average exponentially: decay of the average plus 1 - decay of the new weights.
 
-    The decay begins low, min(decay, (1 + t) / (10 + t)) after t steps, so that the first weights are soon forgotten.
+    The decay starts low, min(decay, (1 + t) / (10 + t)) after t steps, so that the first weights are soon forgotten.
     """
 
     name: Literal["ema"] = "ema"
@@ -54,13 +54,14 @@ class EMA(Average):
 
 
 class SWA(Average):
-    """The plain average of the weights after each step from `start` on (Izmailov et al. 2018).
+    """Average the weights after each step from `start` on with equal weight.
 
-    Wants a rate that stays high: a constant schedule, or one with a floor.
+    Needs a rate that stays high: a constant schedule, or one with a floor. Izmailov et al. 2018,
+    https://arxiv.org/abs/1803.05407.
     """
 
     name: Literal["swa"] = "swa"
-    start: Annotated[float, Field(ge=0.0, lt=1.0, description="share of the steps before it begins")] = 0.75
+    start: Annotated[float, Field(ge=0.0, lt=1.0, description="share of the steps before averaging starts")] = 0.75
 
     def share(self, taken: int, step: int, steps: int) -> float | None:
         return 1 / (taken + 1) if step > math.ceil(self.start * steps) else None
@@ -70,9 +71,9 @@ class SWA(Average):
 def judged_weights(
     model: "nn.Module", optimizer: "torch.optim.Optimizer", average: "RunningAverage | None"
 ) -> Iterator[None]:
-    """Within, the model holds the weights to be judged and kept; after, those that training goes on with, bit for bit.
+    """Put the weights to evaluate and keep into the model; restore it afterwards exactly.
 
-    They are the average's where there is one, else what a schedule-free optimizer averages, else the model's own.
+    They are the average's where there is one, else the schedule-free optimizer's average, else the model's own.
     """
     to_average, back = getattr(optimizer, "eval", None), getattr(optimizer, "train", None)
     with nullcontext() if average is None else average.swapped():

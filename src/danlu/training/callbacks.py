@@ -1,4 +1,4 @@
-"""What else happens during training: objects that are told of it and may look at everything, but decide nothing.
+"""Callbacks: objects that are told what happens during training and may look at everything, but decide nothing.
 
 Trackers are callbacks; so are classes of the user's own, named in `training.callbacks` as package.module:Class.
 """
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a callback may look at.
+    """Hold what a callback may look at.
 
     Attributes:
         run: the run's folder; a callback may write files of its own into it.
-        model: the network that is trained.
+        model: the network in training.
         options: the resolved `training` section.
         steps: optimizer steps planned.
-        first_step: steps done already, more than 0 where a run goes on.
+        first_step: steps done already; more than 0 where a run is resumed.
     """
 
     run: RunDirectory
@@ -34,23 +34,26 @@ class Setting:
 
 
 class Callback(Protocol):
-    """Is told of training as it goes. A class that inherits from this one writes the methods that it needs.
+    """React to training events; subclasses override the methods they need.
 
-    Each ends in `return`, since a method of a Protocol whose body is empty would have to be written by every class.
+    Each method ends in `return`: a method of a Protocol with an empty body would have to be written by every class.
     """
 
     def on_start(self, setting: Setting) -> None:
-        """Before the first step."""
+        """Run before the first step."""
         return
 
     def on_step(self, step: int, loss: "torch.Tensor") -> None:
-        """After each optimizer step, counted from 1; `loss` is a scalar on the device, and reading it waits for it."""
+        """Run after each optimizer step, counted from 1.
+
+        `loss` is a scalar on the device; reading it waits for the device.
+        """
         return
 
     def on_log(self, record: dict[str, float]) -> None:
-        """For each line of metrics.jsonl: step, epoch and figures."""
+        """Run for each line of metrics.jsonl: step, epoch and figures."""
         return
 
     def on_end(self) -> None:
-        """After the last step, or when training is stopped or fails."""
+        """Run after the last step, or when training is stopped or fails."""
         return

@@ -1,4 +1,4 @@
-"""Gradients held within bounds; of weights that are split among processes, as if they were whole."""
+"""Gradient clipping; sharded gradients are clipped as if they were whole."""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -11,15 +11,17 @@ from danlu.core.pieces import held, is_split
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
-# The sum of squares of some gradients -> that of all processes that hold other weights.
+# The sum of squares of this process's gradients -> the sum over all processes that hold other weights.
 Gather = Callable[[Tensor], Tensor]
 
 
 def clip_by_norm(parameters: Iterable[nn.Parameter], most: float, gather: Gather | None = None) -> Tensor:
-    """Scale all gradients so that their joint norm is at most `most` (Pascanu et al. 2013).
+    """Scale all gradients so that their joint norm is at most `max_norm`.
+
+    Pascanu et al. 2013, https://arxiv.org/abs/1211.5063.
 
     Args:
-        gather: adds what processes have that hold other weights, as the stages of a pipeline do.
+        reduce: adds the sums of squares of processes that hold other weights, as the stages of a pipeline do.
 
     Returns:
         the norm before, a scalar on the device. A norm that is not finite makes every gradient so too.
@@ -31,7 +33,7 @@ def clip_by_norm(parameters: Iterable[nn.Parameter], most: float, gather: Gather
     else:
         squares = sum_of_squares(whole)
         norm = (squares if gather is None else gather(squares)).sqrt().float()
-    # On the host the norm can be looked at for nothing; elsewhere that would wait for the device.
+    # On the host reading the norm is free; elsewhere it would wait for the device.
     if norm.device.type != "cpu":
         torch._foreach_mul_(gradients, (most / (norm + 1e-6)).clamp(max=1.0))
     elif not norm.item() <= most:
@@ -40,7 +42,7 @@ def clip_by_norm(parameters: Iterable[nn.Parameter], most: float, gather: Gather
 
 
 def sum_of_squares(gradients: list[Tensor]) -> Tensor:
-    """The sum of the squares of all entries, a scalar in fp64; pieces of split gradients are summed over processes."""
+    """Return the sum of squares of all entries in fp64, summed over shards."""
     total = _squares([gradient for gradient in gradients if not is_split(gradient)], gradients[0].device)
     alike: dict[tuple[object, ...], list[DTensor]] = {}
     for gradient in gradients:
@@ -63,5 +65,5 @@ def _squares(tensors: list[Tensor], device: torch.device) -> Tensor:
 
 
 def clip_by_value(parameters: Iterable[nn.Parameter], most: float) -> None:
-    """Cut every entry of every gradient to [-most, most]."""
+    """Clip every entry of every gradient to [-max_value, max_value]."""
     nn.utils.clip_grad_value_(parameters, most, foreach=True)

@@ -1,4 +1,4 @@
-"""torch.compile around a model: tried once on real inputs, and left aside with a warning where it does not work."""
+"""torch.compile around a model: tried once on real inputs, and dropped with a warning where it does not work."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,17 +12,17 @@ from danlu.training.micro import is_out_of_memory
 
 
 def compilations() -> int:
-    """Graphs that this process has compiled so far; it stays the same where a run is steady."""
+    """Return the number of graphs this process has compiled; constant once a run is steady."""
     from torch._dynamo.utils import counters
 
     return int(counters["stats"]["unique_graphs"])
 
 
 def compiled(model: nn.Module, asked: bool | str, device: torch.device) -> "nn.Module | Compiled":
-    """A model to call in training: compiled where that is wanted, else itself.
+    """Return the model to call in training, compiled where that is wanted.
 
     Args:
-        model: prepared in every other way; its weights are shared with what is returned.
+        model: prepared in every other way; the returned model shares its weights.
         asked: `training.compile`; auto compiles on CUDA alone, where it pays within minutes.
     """
     wanted = device.type == "cuda" if asked == "auto" else asked
@@ -30,11 +30,11 @@ def compiled(model: nn.Module, asked: bool | str, device: torch.device) -> "nn.M
 
 
 class Compiled:
-    """A model that is compiled at its first call.
+    """Compile a model at its first call.
 
     Attributes:
-        model: as it was.
-        works: whether it is called compiled; False once that has failed.
+        model: the original.
+        works: whether the compiled model is called; False once compiling has failed.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -42,11 +42,11 @@ class Compiled:
         self.works = True
         if torch.are_deterministic_algorithms_enabled():
             torch.use_deterministic_algorithms(True, warn_only=True)  # lets the compiler know too
-        self._tried: set[tuple[bool, bool]] = set()  # training or not, with gradients or without: graphs of their own
+        self._tried: set[tuple[bool, bool]] = set()  # (training, with gradients): each compiles its own graphs
         self._function: Any = torch.compile(model)
 
     def __call__(self, **inputs: Tensor) -> Any:
-        """As the model's. Batches may differ in size without being compiled for; other dimensions adapt once."""
+        """Call the model. Batch sizes may vary without recompiling; other dimensions become dynamic once."""
         if not self.works:
             return self.model(**inputs)
         for values in inputs.values():
@@ -59,17 +59,17 @@ class Compiled:
         return self._function(**inputs)
 
     def _try(self, inputs: dict[str, Tensor]) -> bool:
-        """Compile both passes on a batch, leaving weights, statistics, gradients and random numbers as they were."""
+        """Compile both passes on a batch; leave weights, statistics, gradients and RNG unchanged."""
         try:
             with _undone(self.model):
                 outputs = self._function(**inputs)
                 if torch.is_grad_enabled():
                     self._backward(outputs)
-        except Exception as error:  # whatever a compiler may meet: it must never end a run
+        except Exception as error:  # a compiler may raise anything, and must never end a run
             if is_out_of_memory(error):
                 raise
             reason = " ".join([f"{type(error).__name__}:", *str(error).split("\n\n")[0].split()])
-            say(f"training.compile: the model could not be compiled, training goes on without ({reason[:300]})")
+            say(f"training.compile: the model could not be compiled; training continues without ({reason[:300]})")
             return False
         return True
 
@@ -83,7 +83,7 @@ class Compiled:
 
 @contextmanager
 def _undone(model: nn.Module) -> Iterator[None]:
-    """Put a model's buffers and the state of random numbers back afterwards."""
+    """Restore a model's buffers and the random number state afterwards."""
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
     device = next(model.parameters()).device
     accelerators = [] if device.type in ("cpu", "mps") else [device]

@@ -1,4 +1,4 @@
-"""Where numbers first stop being numbers: a forward pass done again, watched module by module.
+"""Find where numbers stop being finite: a forward pass repeated and watched module by module.
 
 Used when a loss is no longer finite; until then nothing here costs anything.
 """
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 
 class _Found(Exception):
-    """Carries the sentence about the first module that went wrong."""
+    """Carry the sentence about the first module that went wrong."""
 
 
 def first_bad_module(model: nn.Module, run_forward: Callable[[], Any]) -> str:
-    """Name the first module whose weights or output are not finite, and say what went into it.
+    """Name the first module whose weights or output are not finite, and describe its input.
 
     Args:
-        model: as it was when the loss went wrong, not compiled: hooks are put on its modules and taken off again.
+        model: as it was when the loss went wrong, not compiled: hooks are put on its modules and removed again.
         run_forward: runs the pass again on the same batch with the same seed; may return the loss.
 
     Returns:
@@ -41,7 +41,10 @@ def first_bad_module(model: nn.Module, run_forward: Callable[[], Any]) -> str:
 
 
 def _before(said: str, whole: bool) -> Callable[..., None]:
-    """Looks at a module's own weights before it is run; of the whole model also at the batch."""
+    """Return a hook that checks a module's weights before it runs.
+
+    For the whole model it also checks the batch.
+    """
 
     def look(module: nn.Module, args: Any, kwargs: Any) -> None:
         if whole and _bad(_tensors((args, kwargs))):
@@ -55,7 +58,10 @@ def _before(said: str, whole: bool) -> Callable[..., None]:
 
 
 def _after(said: str) -> Callable[..., None]:
-    """Looks at what a module gives. Inner modules come before those that they are part of."""
+    """Return a hook that checks a module's output.
+
+    Inner modules run before the modules that contain them.
+    """
 
     def look(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         bad = _bad(_tensors(output))
@@ -68,7 +74,7 @@ def _after(said: str) -> Callable[..., None]:
 
 
 def _beyond_the_model(model: nn.Module, loss: Any) -> str:
-    """What is left where every module's output is finite: the loss, or the gradients."""
+    """Describe the loss or gradients, where every module's output is finite."""
     losses = list(_tensors(loss))
     if losses and _bad(losses):
         return "every module's output is finite, but the loss made of it is not; look at the targets and the loss"
@@ -79,7 +85,7 @@ def _beyond_the_model(model: nn.Module, loss: Any) -> str:
 
 
 def _tensors(value: Any) -> Iterable[Tensor]:
-    """All floating-point tensors within tuples, lists, mappings and outputs of transformers."""
+    """Yield all floating-point tensors within tuples, lists, mappings and transformers' outputs."""
     if isinstance(value, Tensor):
         if value.is_floating_point() or value.is_complex():
             yield value
@@ -92,7 +98,7 @@ def _tensors(value: Any) -> Iterable[Tensor]:
 
 
 def _bad(tensors: Iterable[Tensor]) -> str:
-    """How many values are not finite, in words; nothing where all are."""
+    """Describe how many values are not finite; empty if all are finite."""
     total = count = 0
     nan = False
     for values in tensors:

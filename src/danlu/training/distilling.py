@@ -1,9 +1,10 @@
-"""Knowledge distillation: a loss that also asks to answer as a teacher does, and what brings its answers to the loss.
+"""Knowledge distillation: losses that compare a student with a teacher, and the transform that adds its outputs.
 
-A batch's target then has the right answer and the teacher's logits side by side, [batch, 2 * outputs], of tokens
-[batch, length, 1 + outputs]. They come behind
-all random changes of the samples: looked up where samples never change, else computed from what the student is given.
-The teacher's hidden states, where they are learned too, come behind its logits (`hints`).
+A batch's target then holds the right answer and the teacher's logits side by side, [batch, 2 * outputs]; of tokens
+[batch, length, 1 + outputs]. They are added after all random changes of the samples: looked up where samples never
+change, else computed from the student's own inputs. The teacher's hidden states, where they are learned too, follow its
+logits. The student's states are projected to the teacher's width by a `FeatureDistillation` module that is part of the
+student in training: so it is stepped, averaged and checkpointed as all weights are, and removed before bundling.
 """
 
 from collections.abc import Callable
@@ -21,14 +22,15 @@ from danlu.data.sequences import IGNORED
 from danlu.models.heads import Loss
 
 TEMPERATURE = 2.0
-LOWEST = -1e4  # of a log-probability; exp of it is 0, and 0 * -1e4 is 0 where 0 * -inf is none
+LOWEST = -1e4  # of a log-probability: exp gives 0, and 0 * -1e4 is 0 where 0 * -inf is NaN
 Soft = Callable[[Tensor, Tensor, float], Tensor]
 
 
 def soft_classes(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(teacher || student) of the classes' probabilities at temperature T, summed (Hinton et al. 2015).
+    """Return T^2 KL(teacher || student) of class probabilities at temperature T, summed.
 
-    T^2 keeps the size of the gradient, which a temperature makes smaller by as much.
+    T^2 keeps the size of the gradient, which a temperature would shrink by that factor. Hinton et al. 2015,
+    https://arxiv.org/abs/1503.02531.
     """
     student = torch.log_softmax(logits / temperature, dim=1)
     teacher = torch.log_softmax(taught / temperature, dim=1).clamp(min=LOWEST)
@@ -36,7 +38,7 @@ def soft_classes(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
 
 
 def soft_labels(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """As `soft_classes` of each label and its absence, the mean over labels."""
+    """Return `soft_classification_loss` of each label and its absence, averaged over labels."""
     terms = [
         functional.logsigmoid(sign * taught / temperature).exp()
         * (functional.logsigmoid(sign * taught / temperature) - functional.logsigmoid(sign * logits / temperature))
@@ -46,20 +48,20 @@ def soft_labels(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
 
 
 def soft_numbers(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """Squared distance to the teacher's standardised predictions, summed; numbers have no temperature."""
+    """Return the squared distance to the teacher's standardised predictions, summed; ignores temperature."""
     return functional.mse_loss(logits, taught, reduction="sum")
 
 
 SOFT: dict[str, Soft] = {"classification": soft_classes, "multi-label": soft_labels, "regression": soft_numbers}
-OF_TOKENS = ("token-classification", "language-modelling")  # one answer of many a token
+OF_TOKENS = ("token-classification", "language-modelling")  # one target per token
 
 
 def distilled(hard: Loss, task: str, temperature: float, weight: float) -> Loss:
-    """(1 - weight) of a task's own loss and `weight` of the distance to the teacher's answers.
+    """Mix the task's own loss with the distance to the teacher's outputs, by `weight`.
 
     Args:
-        hard: takes logits [batch, outputs] and answers.
-        task: what is learned.
+        hard_loss: the task's loss; takes logits [batch, outputs] and targets.
+        task: selects the distance.
     """
     if task in OF_TOKENS:
         return _of_tokens(hard, temperature, weight)
@@ -74,7 +76,7 @@ def distilled(hard: Loss, task: str, temperature: float, weight: float) -> Loss:
 
 
 def _of_tokens(hard: Loss, temperature: float, weight: float) -> Loss:
-    """As `distilled` of the tokens that count, logits [batch, length, outputs]."""
+    """Mix both losses over the tokens that count, logits [batch, length, outputs]."""
 
     def loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
         own = answers_of_tokens(target)
@@ -87,24 +89,27 @@ def _of_tokens(hard: Loss, temperature: float, weight: float) -> Loss:
 
 
 def answers_of_tokens(target: Tensor) -> Tensor:
-    """The right answers, [batch, length], of a target with a teacher's beside them."""
+    """Return the right answers, [batch, length], of a target that holds the teacher's too."""
     return target[..., 0].long()
 
 
 def counted(count: Callable[[Tensor], int], task: str) -> Callable[[Tensor], int]:
-    """How many answers a loss is summed over, of a target with a teacher's beside them."""
+    """Return how to count the targets of a loss when teacher outputs stand beside them."""
     return (lambda target: count(answers_of_tokens(target))) if task in OF_TOKENS else count
 
 
 class Teacher(Protocol):
-    """What gives a batch's lesson, [batch, outputs] float32: the teacher's logits, behind them its states if wanted."""
+    """Return teacher outputs of a batch, [batch, outputs] float32.
+
+    They are the teacher's logits, followed by its hidden states where those are learned.
+    """
 
     def __call__(self, batch: Batch) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class LookedUp:
-    """Lessons that were computed once, [rows, outputs]: on the device, or in a file of which rows are read."""
+    """Look up outputs computed once, [rows, outputs], on the device or in a file."""
 
     lessons: Tensor | np.ndarray
 
@@ -117,10 +122,10 @@ class LookedUp:
 
 @dataclass(frozen=True)
 class Asked:
-    """A teacher that is given what the student is given, since that differs in every epoch.
+    """Run the teacher on the student's inputs, which differ in every epoch.
 
     Attributes:
-        lesson: of the network in evaluation mode, with its outputs as the student's are.
+        compute_outputs: inputs -> outputs of the teacher in evaluation mode, in the student's order.
     """
 
     lesson: Callable[[dict[str, Tensor]], Tensor]
@@ -131,10 +136,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Taught:
-    """Puts the teacher's lesson beside the answers of a batch; the last of a feed's changes.
+    """Append the teacher's outputs to a batch's target; the last transform of a loader.
 
     Attributes:
-        classes: how many, where the answers are codes of classes; they become shares.
+        num_classes: number of classes where targets are class codes, which become one-hot.
     """
 
     teacher: Teacher
@@ -143,16 +148,16 @@ class Taught:
     def __call__(self, batch: Batch, take: Callable[[Any], Batch]) -> Batch:
         own, taught = batch.target, self.teacher(batch).to(batch.target.device, torch.float32)
         if taught.dim() == 3:
-            own = own[..., None]  # codes of tokens' answers, which a float holds exactly up to 2^24
+            own = own[..., None]  # codes, which a float holds exactly up to 2^24
         elif own.dim() == 1:
             own = own[:, None] if self.classes is None else functional.one_hot(own, self.classes)
         return replace(batch, target=torch.cat([own.float(), taught], dim=-1))
 
 
 def logits_of(model: nn.Module, inputs: dict[str, Tensor], task: str) -> Tensor:
-    """A network's logits, [batch, outputs] or [batch, length, outputs] of tokens, float32.
+    """Return a network's logits, [batch, outputs] or [batch, length, outputs] of tokens, float32.
 
-    Of an ensemble they are those of its members' mean answer.
+    An ensemble's are those of its members' mean prediction.
     """
     with torch.no_grad():
         found: Tensor = model(**inputs).float()

@@ -1,4 +1,8 @@
-"""How a recipe's `model.finetune` changes a model before it is trained, and what is undone when it is bundled."""
+"""Fine-tuning: which weights a recipe freezes, for good or until an epoch comes, adapters, and undoing both.
+
+The weights frozen in an epoch are a function of the epoch alone, so a resumed run needs no state. Checkpoints leave out
+weights that are frozen for a whole run and hold only their digest.
+"""
 
 from torch import nn
 
@@ -10,7 +14,7 @@ from danlu.training.frozen import freeze, freeze_body, hold_batch_norms
 
 
 def begin_finetuning(model: nn.Module, options: Finetune) -> None:
-    """Freeze and add what the recipe says, in place; what thaws later is `frozen.thawing`.
+    """Freeze weights and add adapters in place; `make_unfreezing` unfreezes later.
 
     Args:
         model: with its first weights, as it was built, on the host.
@@ -33,7 +37,7 @@ def begin_finetuning(model: nn.Module, options: Finetune) -> None:
 
 
 def finish_finetuning(model: nn.Module, options: Finetune) -> None:
-    """Bring a trained model, in place, into the form that it is built in."""
+    """Restore a trained model, in place, to the form in which it is built."""
     if options.adapts:
         merge_adapters(model)
     if isinstance(model, TaskModel):

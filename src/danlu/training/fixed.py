@@ -1,4 +1,4 @@
-"""Weights that a whole run leaves as they were when the model was built; checkpoints hold their digest alone."""
+"""Weights that stay as built for a whole run; checkpoints hold only their digest."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from danlu.models.parts import TaskModel
 
 
 def leave_fixed(model: nn.Module) -> None:
-    """Note in a model which of its weights are frozen by now, so that checkpoints leave them out."""
-    assert isinstance(model, TaskModel), "models with pretrained weights are danlu's own wrappers"
+    """Mark the weights that are frozen now, so that checkpoints leave them out."""
+    assert isinstance(model, TaskModel), "models with pretrained weights are wrapped in a TaskModel"
     named = model.named_parameters(remove_duplicate=False)
     model.fixed = frozenset(name for name, weight in named if not weight.requires_grad)
 
 
 def digest_of_fixed(model: nn.Module) -> str | None:
-    """SHA-256 of the weights so noted; None where there are none."""
+    """Return the SHA-256 of the weights so marked; None without any."""
     fixed: frozenset[str] = getattr(model, "fixed", frozenset())
     if not fixed:
         return None
@@ -32,7 +32,7 @@ def digest_of_fixed(model: nn.Module) -> str | None:
 
 
 def _plain(weight: Any) -> Iterator[Tensor]:
-    """The tensors that a weight is kept as: itself, or codes and scales of one in few bits."""
+    """Yield the tensors that store a weight: itself, or codes and scales if quantised."""
     if not hasattr(weight, "__tensor_flatten__"):
         yield weight
         return

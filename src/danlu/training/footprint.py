@@ -1,7 +1,7 @@
-"""The memory and the arithmetic of training steps, counted while they are made for real at small sizes.
+"""The memory and the arithmetic of training steps, counted while they run for real at small sizes.
 
-Every operation of torch passes a dispatch mode that counts the bytes of the storages that are alive. That is what an
-allocator is asked for, on any device; what it wastes, and what libraries keep beside it, is not seen.
+Every operation of torch passes a dispatch mode that counts the bytes of the storages that are alive. That is the amount
+requested from an allocator, on any device; its overhead, and what libraries keep beside it, is not seen.
 """
 
 import weakref
@@ -16,11 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of tensors made within it, and the most that were alive at once.
+    """Count the bytes of tensors made within it, and their peak.
 
     Attributes:
         now: bytes alive now.
-        after: bytes that were alive after each operation.
+        after: bytes alive after each operation.
     """
 
     def __init__(self) -> None:
@@ -54,11 +54,11 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a step takes.
+    """Hold the memory and arithmetic of a step.
 
     Attributes:
         batch: samples of the step.
-        after: bytes alive after each of its operations: weights, gradients, the optimizer's state, activations.
+        live_bytes: bytes alive after each of its operations: weights, gradients, optimizer state, activations.
         flops: multiplications and additions of matrix products and convolutions, forward and backward.
     """
 
@@ -73,11 +73,11 @@ class Footprint:
 
 
 def measure(make_step: Callable[[int], object], held: Callable[[], Iterable[torch.Tensor]], batch: int) -> Footprint:
-    """Make two steps of so many samples and count the second; the first makes the optimizer's state.
+    """Make two steps of `batch` samples and count the second; the first creates optimizer state.
 
     Args:
-        make_step: makes a step of so many samples.
-        held: gives the tensors that are there before: weights, and what the optimizer has of earlier steps.
+        make_step: makes a step of a given number of samples.
+        existing_tensors: yields the tensors that exist before: weights, and the optimizer's state of earlier steps.
     """
     live = LiveBytes()
     for tensor in held():
@@ -91,10 +91,10 @@ def measure(make_step: Callable[[int], object], held: Callable[[], Iterable[torc
 
 
 def foresee(smaller: Footprint, larger: Footprint, batch: int) -> Footprint | None:
-    """The footprint of a batch that was not tried, from two that were.
+    """Extrapolate the footprint of a batch size from two that were measured.
 
-    A step is the same operations whatever the batch, and what is alive after each of them grows with it in a straight
-    line; the most of a larger batch may be alive at another moment. None where the operations differ.
+    A step is the same operations whatever the batch, and the bytes alive after each of them grow linearly with it; the
+    peak of a larger batch may be at another operation. None where the operations differ.
     """
     if len(smaller.after) != len(larger.after):
         return None

@@ -1,6 +1,6 @@
-"""Which weights a recipe leaves frozen: some for good, some until an epoch comes.
+"""Freezing of weights, for good or until an epoch comes.
 
-What is frozen in an epoch is a function of the epoch alone, so a run that goes on needs to be told nothing.
+The weights frozen in an epoch are a function of the epoch alone, so a resumed run needs no state.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ def freeze(model: nn.Module, patterns: tuple[str, ...]) -> None:
     """Freeze weights for good.
 
     Raises:
-        ArgumentError: a pattern means no weight.
+        ArgumentError: a pattern matches no weight.
     """
     weights = dict(model.named_parameters())
     for name in chosen(weights, patterns, "model.finetune.freeze"):
@@ -26,7 +26,10 @@ def freeze(model: nn.Module, patterns: tuple[str, ...]) -> None:
 
 
 def freeze_body(model: nn.Module) -> None:
-    """Freeze everything but the head for good, and keep it in evaluation mode; dropout before the head stays."""
+    """Freeze everything but the head for good, and keep it in evaluation mode.
+
+    Dropout before the head stays active.
+    """
     for name, weight in model.named_parameters():
         weight.requires_grad_(is_of_head(model, name))
     outer = {"", "network"}
@@ -40,7 +43,7 @@ def freeze_body(model: nn.Module) -> None:
 
 
 def hold_batch_norms(model: nn.Module, all_of_them: bool = False) -> None:
-    """Have batch norms keep their statistics: those whose weights are all frozen, or all of them."""
+    """Stop batch norms from updating their statistics: fully frozen ones, or all."""
     found = (
         name
         for name, module in model.named_modules()
@@ -51,20 +54,20 @@ def hold_batch_norms(model: nn.Module, all_of_them: bool = False) -> None:
 
 
 def _hold(model: nn.Module, names: frozenset[str]) -> None:
-    assert isinstance(model, TaskModel), "models with pretrained weights are danlu's own wrappers"
+    assert isinstance(model, TaskModel), "models with pretrained weights are wrapped in a TaskModel"
     model.still = names
     model.train(model.training)
 
 
 @dataclass
 class Thawing:
-    """Thaws a model from its head down.
+    """Unfreeze a model from its head down.
 
     Attributes:
         model: changed in place.
-        turns: of each weight that is ever trained, the first epoch in which it is.
-        steps_an_epoch: optimizer steps.
-        all_still: whether batch norms keep their statistics even when thawed.
+        unfreeze_epochs: first epoch in which each weight is trained; weights that never are, are absent.
+        steps_per_epoch: optimizer steps per epoch.
+        freeze_all_batchnorm: whether batch norms keep their statistics even when unfrozen.
     """
 
     model: nn.Module
@@ -74,7 +77,7 @@ class Thawing:
     _epoch: int = field(default=-1, init=False)
 
     def before(self, step: int) -> None:
-        """Freeze and thaw for the step after `step` others."""
+        """Freeze and unfreeze for the step that follows `step` steps."""
         epoch = min(step // self.steps_an_epoch, max(self.turns.values()))
         if epoch == self._epoch:
             return
@@ -86,17 +89,17 @@ class Thawing:
 
 
 def thawing(model: nn.Module, options: Finetune, steps_an_epoch: int) -> Thawing | None:
-    """What thaws a model as the recipe says; None where all that is trained is so from the first step.
+    """Build the unfreezing a recipe asks for; None if everything is trained from the start.
 
     Args:
-        model: all its weights as they are when everything is thawed.
+        model: with its weights as they are when everything is unfrozen.
     """
     trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
     if options.mode == "gradual":
         depths = layer_depths(model)
         levels = sorted({depths[name] for name in trained}, reverse=True)
         turns = {name: levels.index(depths[name]) * options.every for name in trained}
-        # The head is not always among the highest blocks' weights alone, but always new.
+        # The head need not lie in the highest block alone, but it is always new.
         turns |= {name: 0 for name in trained if is_of_head(model, name)}
     elif options.freeze_epochs:
         turns = {name: 0 if is_of_head(model, name) else options.freeze_epochs for name in trained}

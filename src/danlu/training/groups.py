@@ -1,4 +1,4 @@
-"""Which weights an optimizer steps together, and how: decay, share of the learning rate, role.
+"""Parameter groups of an optimizer: weight decay, learning rate scale and role of each parameter.
 
 In: a model and numbers. Out: parameter groups as torch's optimizers take them. Knows nothing of optimizers.
 """
@@ -12,19 +12,20 @@ from danlu.core.errors import ArgumentError, DanluError
 from danlu.models.parts import HINT
 
 Role = Literal["matrix", "embedding", "head", "vector"]
-BLOCK = re.compile(r"^(.+?\.\d+)\.")  # the outermost numbered part of a name: `encoder.layer.3` of a weight within
+BLOCK = re.compile(r"^(.+?\.\d+)\.")  # the outermost numbered part of a parameter's name: `encoder.layer.3`
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:
-    """Groups of the parameters that are trained.
+    """Group the trained parameters by weight decay and learning rate scale.
 
-    Biases, norms and whatever else has fewer than two dimensions do not decay.
+    Biases, norms and all other parameters of fewer than two dimensions do not decay.
 
     Args:
         model: parameters that require no gradient are left out.
         weight_decay: of all parameters of two dimensions or more.
-        layer_decay: each block of layers learns at this share of the rate of the block above it, the head at the full
-            rate (Clark et al. 2020, ELECTRA; Bao et al. 2022, BEiT). 1 treats all alike.
+        layer_decay: factor on the learning rate from each block of layers to the one below it; the head learns at the
+            full rate (Clark et al. 2020, ELECTRA, https://arxiv.org/abs/2003.10555; Bao et al. 2022, BEiT,
+            https://arxiv.org/abs/2106.08254). 1 treats all alike.
 
     Returns:
         groups with `params`, `weight_decay`, `lr_scale`, `names` and `roles`; a name and a role for each parameter.
@@ -39,7 +40,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float =
         raise ArgumentError(f"layer_decay must be above 0 and at most 1, got {layer_decay}")
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     if not trained:
-        raise DanluError("no weight of the model is to be trained: all are frozen")
+        raise DanluError("all weights of the model are frozen, so nothing would be trained")
     scales = layer_scales(model, layer_decay) if layer_decay < 1 else dict.fromkeys(trained, 1.0)
     roles = parameter_roles(model)
     groups: dict[tuple[float, float], dict[str, Any]] = {}
@@ -54,18 +55,18 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float =
 
 
 def layer_scales(model: nn.Module, layer_decay: float) -> dict[str, float]:
-    """The share of the learning rate of each parameter: 1 for the head, a power of `layer_decay` below it."""
+    """Return each parameter's learning rate factor: 1 for the head, powers of `layer_decay` below."""
     depths = layer_depths(model)
     deepest = max(depths.values())
     return {name: layer_decay ** (deepest - depth) for name, depth in depths.items()}
 
 
 def layer_depths(model: nn.Module) -> dict[str, int]:
-    """How many blocks stand below each parameter: 0 in the stem, 1 in the first block, most in the head.
+    """Count the blocks below each parameter: 0 in the stem, most in the head.
 
-    timm's networks say themselves what their blocks are. Elsewhere a block is an outermost numbered part of the names
-    (`encoder.layer.3`, `model.layers.3`); what comes before the first belongs to the stem, what comes after to the
-    head.
+    timm's networks define their blocks. Elsewhere a block is an outermost numbered part of the names
+    (`encoder.layer.3`, `model.layers.3`); parameters before the first block belong to the stem, those after the last to
+    the head.
     """
     names = [name for name, _ in model.named_parameters()]
     for prefix, network in model.named_modules():
@@ -80,7 +81,7 @@ def layer_depths(model: nn.Module) -> dict[str, int]:
 
 
 def _timms_depths(names: list[str], prefix: str, network: Any) -> dict[str, int]:
-    """The layers that timm counts. Parameters that it does not place belong to the head, as they do in timm."""
+    """Return depths as timm counts them; parameters it does not place belong to the head."""
     from timm.models import group_parameters
 
     within = f"{prefix}." if prefix else ""
@@ -90,12 +91,12 @@ def _timms_depths(names: list[str], prefix: str, network: Any) -> dict[str, int]
 
 
 def parameter_roles(model: nn.Module) -> dict[str, Role]:
-    """What each parameter is to the network.
+    """Return the role of each parameter in the network.
 
     `vector`: fewer than two dimensions, norms and biases. `embedding`: looked up or added rather than multiplied with:
-    weights of `nn.Embedding`, and what stands in no layer of its own, such as a class token or positions. `head`: the
-    last linear layer and any other outside of the numbered blocks with as many outputs. `matrix`: all other matrices
-    and filters.
+    weights of `nn.Embedding`, and parameters in no layer of their own, such as a class token or positions. `head`: the
+    last linear layer and any other outside of the numbered blocks with the same number of outputs. `matrix`: all other
+    matrices and filters.
     """
     heads = _heads(model)
     roles: dict[str, Role] = {}
@@ -104,7 +105,7 @@ def parameter_roles(model: nn.Module) -> dict[str, Role]:
         if value.ndim < 2:
             roles[name] = "vector"
         elif name.startswith(f"{HINT}."):
-            roles[name] = "head"  # as many outputs as another network's states have entries
+            roles[name] = "head"  # its outputs are entries of another network's states
         elif isinstance(owner, nn.Embedding | nn.EmbeddingBag) or not name.endswith("weight"):
             roles[name] = "embedding"
         else:

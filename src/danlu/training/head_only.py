@@ -1,7 +1,7 @@
-"""A head trained alone: what the body makes of every sample is computed once and kept.
+"""Head-only fine-tuning: compute the body's features of every sample once, and train the head on them.
 
-The body is in evaluation mode and changes nothing, so an epoch reads a row of numbers a sample in place of an image or
-text. What is kept lies under the hash of the weights, the data and its preparation.
+The body is in evaluation mode and stays unchanged, so an epoch reads a row of numbers per sample in place of an image
+or text. Features are cached under a hash of the weights, the data and its preparation.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ from danlu.data.examples import Dense, Examples
 from danlu.models.infer import judging
 from danlu.models.parts import TaskModel
 
-AT_ONCE = 64  # samples: decides memory and, in the last bits, rounding; so it is no setting
+AT_ONCE = 64  # samples: determines memory and, in the last bits, rounding; so it is no setting
 FORMAT = 1
 FILE = "features.safetensors"
 TOLERANCE = 1e-4  # of logits, relative; the same sums in the same order
 
 
 class HeadOnly(TaskModel):
-    """The layer that a task adds, on features in place of samples. The layer is the whole model's own."""
+    """Apply a task's head, the whole model's own layer, to features instead of samples."""
 
     def __init__(self, classifier: nn.Module, dropout: float) -> None:
         super().__init__()
@@ -41,14 +41,14 @@ class HeadOnly(TaskModel):
 
 
 def head_of(model: Any, dropout: float, examples: Examples, device: torch.device, name: str) -> HeadOnly:
-    """The head of a model, to be trained on its features.
+    """Return the head of a model, to be trained on its features.
 
     Args:
         model: on the device.
-        examples: some samples, which the head is tried on.
+        examples: some samples to try the head on.
 
     Raises:
-        ArgumentError: the model does not answer by one layer over features.
+        ArgumentError: the model does not end in one layer over features.
     """
     import numpy as np
 
@@ -60,19 +60,19 @@ def head_of(model: Any, dropout: float, examples: Examples, device: torch.device
             whole, features = model(**inputs), model.features(**inputs)
             one_layer = features.ndim == 2 and torch.allclose(classifier(features), whole, TOLERANCE, TOLERANCE)
     if not one_layer:
-        raise ArgumentError(f"model.finetune.mode: {name} does not end in one layer over features; say full or lora")
+        raise ArgumentError(f"model.finetune.mode: {name} does not end in one layer over features; use full or lora")
     return HeadOnly(classifier, dropout)
 
 
 def featured(
     model: Any, examples: Examples, made_from: dict[str, Any], device: torch.device, threads: int | None, part: str
 ) -> Examples:
-    """The same samples with features in place of what they are, and the same answers.
+    """Replace samples by their features, keeping the targets; features are computed once and cached.
 
     Args:
         model: on the device.
-        made_from: what else decides the features than the model's weights, as JSON values.
-        part: of the data, for the progress bar.
+        cache_key: everything else that determines the features besides the model's weights, as JSON values.
+        part: name of the split, for the progress bar.
     """
 
     def make(folder: Path) -> None:
@@ -89,7 +89,7 @@ def featured(
 
 
 def _digest(model: nn.Module) -> str:
-    """SHA-256 of all weights but the head's, which make no features."""
+    """Return the SHA-256 of all weights except the head's, which do not affect features."""
     classifier: Any = getattr(model, "classifier", None)
     own = {id(value) for value in classifier.parameters()}
     digest = hashlib.sha256()

@@ -1,8 +1,7 @@
-"""Hidden states of a teacher as hints for its student (Romero et al. 2015, FitNets; Jiao et al. 2020, TinyBERT).
+"""Distillation of hidden states (Romero et al. 2015, FitNets; Jiao et al. 2020, TinyBERT).
 
-The student's states are brought to the teacher's width by projections that stand in the student as `Hint` while it is
-trained: so they are stepped, averaged and kept in checkpoints as all its weights are, and taken out before it is
-bundled. A batch's target has the teacher's states behind all else, see `distilling`.
+The student's states are projected to the teacher's width by modules that are part of the student in training, and
+removed before bundling.
 """
 
 from collections.abc import Callable
@@ -22,12 +21,12 @@ Distance = Literal["mse", "cosine"]
 
 
 class Hinted(NamedTuple):
-    """What a student with a hint answers in training.
+    """Hold a student's outputs in training with feature distillation.
 
     Attributes:
         logits: the student's own.
         states: projected to the teacher's width, [batch, layers, places, width].
-        present: 1 where a place counts, [batch, places]; None where all do.
+        mask: 1 where a place counts, [batch, places]; None where all do.
     """
 
     logits: Tensor
@@ -36,7 +35,9 @@ class Hinted(NamedTuple):
 
 
 class Projection(nn.Module):
-    """A linear map; no `nn.Linear`, which what looks for a network's own layers would take for its last.
+    """Apply a linear map.
+
+    Not an `nn.Linear`, which would be taken for the network's last layer.
 
     Args:
         generator: draws the weights as `nn.Linear` would.
@@ -54,8 +55,10 @@ class Projection(nn.Module):
 
 
 class Hint(nn.Module):
-    """The projections of a student's states, and what reads these. Hooks are methods of it, so that a copy of the
-    student has hooks of its own.
+    """Project a student's hidden states to the teacher's width.
+
+    Romero et al. 2015, FitNets, https://arxiv.org/abs/1412.6550; Jiao et al. 2020, TinyBERT,
+    https://arxiv.org/abs/1909.10351. Hooks are methods of it, so that a copy of the student has hooks of its own.
 
     Args:
         reader: on the student.
@@ -71,7 +74,7 @@ class Hint(nn.Module):
         self.handle: Any = None
 
     def join(self, model: nn.Module, given: Any, named: dict[str, Tensor], logits: Tensor) -> Hinted | None:
-        """After the student's forward pass: its states beside its logits, in training."""
+        """Return the student's states beside its logits, in training; a forward hook."""
         states = self.reader.take()
         if not model.training:
             return None
@@ -81,14 +84,14 @@ class Hint(nn.Module):
 
 
 def add_hint(model: nn.Module, states: States, inputs: dict[str, Tensor], width: int, seed: Seed, whose: str) -> int:
-    """Have a model give its states, projected to a width, beside its logits in training.
+    """Make a model return its states, projected to a width, beside its logits in training.
 
     Args:
         inputs: some samples, on the model's device.
-        whose: what a person calls the model.
+        model_name: name of the model in messages.
 
     Returns:
-        how many layers' states there are; 1 of features.
+        number of layers whose states it returns; 1 for features.
 
     Raises:
         ArgumentError: it has no such states.
@@ -98,13 +101,13 @@ def add_hint(model: nn.Module, states: States, inputs: dict[str, Tensor], width:
     hint = Hint(reader, widths, width, seed).to(next(model.parameters()).device).train(model.training)
     model.add_module(HINT, hint)
     if isinstance(model, TaskModel):
-        model.head_parts = (*model.head_parts, HINT)  # is new, and so is trained from the first step
+        model.head_parts = (*model.head_parts, HINT)  # new weights, trained from the first step
     hint.handle = model.register_forward_hook(hint.join, with_kwargs=True)
     return len(widths)
 
 
 def remove_hint(model: nn.Module) -> None:
-    """Take a hint out of a model that may have one."""
+    """Remove feature distillation from a model that may have it."""
     hint = getattr(model, HINT, None)
     if not isinstance(hint, Hint):
         return
@@ -116,12 +119,17 @@ def remove_hint(model: nn.Module) -> None:
 
 
 def teachers_layer(layer: int, students: int, teachers: int) -> int:
-    """The teacher's layer for one of the student's, spread evenly: both last ones meet. All counted from 1."""
+    """Return the teacher's layer for a student's layer, spread evenly.
+
+    All are counted from 1; the last layers match.
+    """
     return max(1, (2 * layer * teachers + students) // (2 * students))
 
 
 def hinted(loss: Loss, distance: Distance, weight: float) -> Loss:
-    """A loss of logits and, with a weight, the distance of states to the teacher's behind the target.
+    """Add the weighted distance of states to the teacher's to a loss.
+
+    The teacher's states follow the target's other columns.
 
     The distance is the mean over layers, over places that count and, of `mse`, over a state's entries; summed over
     samples.
@@ -143,12 +151,18 @@ def hinted(loss: Loss, distance: Distance, weight: float) -> Loss:
 
 
 def squared(states: Tensor, taught: Tensor) -> Tensor:
-    """Mean squared difference over entries, [..., width] -> [...] (FitNets, TinyBERT)."""
+    """Return the mean squared difference over entries, [..., width] -> [...].
+
+    As in FitNets and TinyBERT.
+    """
     return (states - taught).square().mean(dim=-1)
 
 
 def turned(states: Tensor, taught: Tensor) -> Tensor:
-    """One less the cosine, [..., width] -> [...] (Sanh et al. 2019, DistilBERT)."""
+    """Return 1 - cosine similarity, [..., width] -> [...].
+
+    Sanh et al. 2019, DistilBERT, https://arxiv.org/abs/1910.01108.
+    """
     return 1 - functional.cosine_similarity(states, taught, dim=-1)
 
 

@@ -1,7 +1,8 @@
-"""An optimizer that steps each weight during the backward pass, as soon as its gradient is there, and frees that.
+"""An optimizer that steps each weight during the backward pass, as soon as its gradient is complete, and frees that.
 
-So the gradients of a whole model are never in memory together (Lv et al. 2023, LOMO). What needs all of them at once
-(the gradient's norm, accumulation, loss scaling) cannot be had; `recipe.contradictions` refuses it.
+So the gradients of a whole model are never in memory together (Lv et al. 2023, LOMO, https://arxiv.org/abs/2306.09782).
+Options that need all of them at once (the gradient's norm, accumulation, loss scaling) are impossible; the recipe's
+check of contradictions rejects them.
 """
 
 from collections.abc import Callable
@@ -14,18 +15,22 @@ from danlu.training.slots import After, Before, Keep, slot_of
 
 
 class InBackward(Several):
-    """One optimizer a weight, stepped from within `backward`.
+    """Step each parameter from within `backward`, with one optimizer per parameter.
 
-    The loop sets `lr` before the backward pass rather than after it, and looks at the loss before too: a loss that is
-    not a number has spoiled the weights by the time `step` would be called. `step` itself does nothing, nor does
-    `zero_grad`. Call `remove` before any other backward pass through the model.
+    The gradients of a whole model are never in memory together (Lv et al. 2023, LOMO,
+    https://arxiv.org/abs/2306.09782). Options that need all of them at once (the gradient's norm, accumulation, loss
+    scaling) are impossible; the recipe's check of contradictions rejects them.
+
+    The loop sets `lr` before the backward pass rather than after it, and checks the loss before too: a loss that is not
+    finite has spoiled the weights by the time `step` would be called. `step` and `zero_grad` do nothing. Call `remove`
+    before any other backward pass through the model.
 
     Args:
         groups: dicts with `params` and options, as `build` takes them.
         build: makes the optimizer of some groups.
-        keep: how weights kept in bf16 are stepped; None steps them as they are.
-        before: called with each weight when its gradient is complete, which it may change (l1, l2, clip_value).
-        after: called with each weight and what was stepped for it, to change that in place (max_norm).
+        kind: how weights kept in bf16 are stepped; None steps them in place.
+        before_step: called with each parameter when its gradient is complete, which it may change (l1, l2, clip_value).
+        after_step: called with each parameter and the tensor stepped for it, to change that in place (max_norm).
     """
 
     def __init__(
@@ -50,10 +55,10 @@ class InBackward(Several):
         ]
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Nothing: every weight was stepped when its gradient came."""
+        """Do nothing: every parameter was stepped when its gradient was complete."""
 
     def remove(self) -> None:
-        """Step no more."""
+        """Remove the hooks, so that backward passes step no longer."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []

@@ -1,4 +1,4 @@
-"""What training writes down as it goes: lines of metrics.jsonl, checkpoints, and word to whoever watches."""
+"""Recorders of a run: they write lines of metrics.jsonl and checkpoints, and tell the callbacks."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -18,38 +18,44 @@ from danlu.training.watch import Watch
 
 
 class Journal(Protocol):
-    """What the loop reports to."""
+    """Receive the loop's steps, records, validations and checkpoints."""
 
     def stepped(self, step: int, samples: int, loss: Tensor, norm: Tensor | None) -> None:
-        """Word of a step: how many samples it took; loss and the gradient's norm are scalars on the device."""
+        """Record a step.
+
+        Args:
+            samples: number of samples it took.
+            loss: a scalar on the device.
+            grad_norm: the gradient's norm, a scalar on the device, where it is clipped.
+        """
 
     def log(self, record: dict[str, float]) -> None:
-        """A line of metrics.jsonl."""
+        """Write a line of metrics.jsonl."""
 
     @contextmanager
     def validating(self) -> Iterator[None]:
-        """What happens within is a validation."""
+        """Mark the time within as validation."""
         yield
 
     def validated(self, watch: Watch) -> None:
-        """Word of how a validation went."""
+        """Record the outcome of a validation."""
 
     def is_due(self, step: int) -> bool:
-        """Whether a checkpoint is due that no validation brings along."""
+        """Return whether a checkpoint is due between validations."""
 
     def keep(self, machine: Machine, step: int, watch: Watch, judged: dict[str, Kept] | None = None) -> None:
-        """Have a checkpoint written while training goes on.
+        """Write a checkpoint in the background.
 
         Args:
-            judged: the weights that were just found best, where they are not the model's own.
+            eval_weights: the weights just found best, where they are not the model's own.
         """
 
     def keep_now(self, machine: Machine, step: int, watch: Watch) -> str:
-        """Write a checkpoint and wait for it; the words that say where it is and how to go on."""
+        """Write a checkpoint, wait for it, and return a message saying where it is."""
 
 
 class RunJournal(Journal):
-    """Into a run's folder."""
+    """Record into a run's folder."""
 
     def __init__(
         self,
@@ -63,14 +69,14 @@ class RunJournal(Journal):
     ) -> None:
         self.run, self.checkpoints, self.options, self.meter, self.alarms = run, checkpoints, options, meter, alarms
         self.callbacks = (alarms, *callbacks)
-        # Only those are called at every step that have something to do there.
+        # Call only those at every step that define on_step.
         self._each_step = [call.on_step for call in self.callbacks if type(call).on_step is not Callback.on_step]
         self._kept_at = time.monotonic()
         self._kept_step = first
 
     @contextmanager
     def told(self, setting: Setting) -> Iterator[None]:
-        """Tell the callbacks when training begins and when it ends, however it does."""
+        """Call the callbacks' `on_start` and, however training ends, their `on_end`."""
         begun: list[Callback] = []
         try:
             for callback in self.callbacks:
@@ -114,33 +120,33 @@ class RunJournal(Journal):
 
     def keep_now(self, machine: Machine, step: int, watch: Watch) -> str:
         path = self.checkpoints.save_now(machine.snapshot(step, watch, {}))
-        return f"kept in {path}; `danlu train --resume {self.run.path}` goes on from there"
+        return f"saved in {path}; `danlu train --resume {self.run.path}` continues from there"
 
     def finish(self, machine: Machine, step: int, watch: Watch) -> None:
-        """Wait until the last step is kept, and what was best."""
+        """Wait until the checkpoints of the last and the best step are written."""
         self.checkpoints.flush()
         if not self.checkpoints.has(step):
             self.keep_now(machine, step, watch)
 
 
 class SilentJournal(Journal):
-    """Of a process that is not the main one: writes nothing but its pieces of checkpoints, where it holds any.
+    """Write a process's shards of checkpoints, if any; for all but the main process.
 
     Args:
-        checkpoints: takes its pieces; None where the main process has all weights.
+        checkpoints: takes its shards; None where the main process has all weights.
     """
 
     def __init__(self, run: RunDirectory, checkpoints: Checkpoints | None) -> None:
         self.run, self.checkpoints = run, checkpoints
 
     def stepped(self, step: int, samples: int, loss: Tensor, norm: Tensor | None) -> None:
-        """The main process says so."""
+        """Do nothing: the main process records it."""
 
     def log(self, record: dict[str, float]) -> None:
-        """The main process has the same figures."""
+        """Do nothing: the main process logs the same figures."""
 
     def validated(self, watch: Watch) -> None:
-        """The main process says so."""
+        """Do nothing: the main process records it."""
 
     def is_due(self, step: int) -> bool:
         return False
@@ -152,10 +158,10 @@ class SilentJournal(Journal):
     def keep_now(self, machine: Machine, step: int, watch: Watch) -> str:
         if self.checkpoints is not None:
             self.checkpoints.save_now(machine.snapshot(step, watch, {}))
-        return "kept with the other processes' pieces"
+        return "saved with the other processes' shards"
 
     def finish(self, machine: Machine, step: int, watch: Watch) -> None:
-        """As the main process's."""
+        """Wait until this process's shards of the last step are written."""
         if self.checkpoints is not None:
             self.checkpoints.flush()
             if not self.checkpoints.has(step):

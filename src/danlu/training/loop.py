@@ -1,7 +1,7 @@
-"""The training loop, the same for every task and device: batches in, steps, validations, checkpoints.
+"""The training loop, the same for every task and device: batches in; steps, validations and checkpoints out.
 
-Every random choice is a function of (seed, epoch) or (seed, step), so step s sees the same samples and the same
-dropout masks however the run came there. A run that begins at step s with the state of step s goes on bit by bit.
+Every random choice is a function of (seed, epoch) or (seed, step), so step s sees the same samples and the same dropout
+masks however the run got there. A run that starts at step s from the state of step s continues bit by bit.
 """
 
 import math
@@ -19,18 +19,18 @@ from danlu.training.steps import Plan
 from danlu.training.stopping import stop_requests
 from danlu.training.watch import Watch
 
-AGREED_EVERY = 16  # steps of cards after which processes ask one another what they want
+AGREED_EVERY = 16  # steps between exchanges of requests (checkpoint, stop) among processes on accelerators
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How training ended.
+    """Hold how training ended.
 
     Attributes:
         steps: optimizer steps done.
-        best_step: the step whose weights the model is to have.
-        best: the watched metric then; None when it was never defined.
-        ended: why training ended, in words.
+        best_step: step whose weights the model is to keep.
+        best: monitored metric at that step; None when it was never defined.
+        stop_reason: why training ended, in words.
     """
 
     steps: int
@@ -53,20 +53,20 @@ def train(
     """Train a model.
 
     Args:
-        machine: the model and all that changes with it, in the state of step `first`.
+        train_state: the model and everything that changes with it, in the state of step `start_step`.
         feed: the training batches.
-        plan: how long, and what happens when.
+        plan: length of the run and intervals.
         seed: the recipe's.
-        watch: in the state of step `first`; decides what is best and when to end early.
-        validate: gives the validation split's metrics of the weights in the model, named `validation/…`; nothing
-            where there is no such split.
-        journal: takes the log, the checkpoints and word of each step.
-        first: steps done already.
-        last: the step to end after, where that is earlier than planned.
+        early_stopping: in the state of step `start_step`; decides which step is best and when to stop early.
+        validate: returns the validation metrics of the current weights, named `validation/…`; an empty dict without a
+            validation split.
+        recorder: takes log records, checkpoints and a call per step.
+        start_step: steps done already.
+        end_step: step to end after, where that is earlier than planned.
 
     Raises:
-        DanluError: the loss is no longer a number.
-        Stopped: a signal asked to.
+        DanluError: the loss is not finite.
+        Stopped: a signal asked training to stop.
     """
     step = first
     team = machine.together.team
@@ -82,7 +82,7 @@ def train(
             lr = machine.lr(step - 1)
             loss = machine.make_step(batch, lr, seed.derive("step", step - 1), step)
             logged = step % plan.log_every == 0
-            if machine.step.on_host or logged:  # elsewhere, to read the loss is to wait for the device
+            if machine.step.on_host or logged:  # elsewhere, reading the loss waits for the device
                 _require_finite(loss, batch, step, lr, machine)
             journal.stepped(step, batch.samples, loss, machine.step.norm)
             machine.step.profiler.step()
@@ -99,9 +99,9 @@ def train(
                 journal.keep(machine, step, watch)
             if stopping:
                 raise Stopped(f"stopped at step {step} of {plan.ends}, {journal.keep_now(machine, step, watch)}")
-    ended = "as many as planned"
+    ended = "as planned"
     if watch.exhausted:
-        ended = f"stopped early since {watch.metric} had not improved in {watch.patience} validations"
+        ended = f"stopped early: {watch.metric} had not improved in {watch.patience} validations"
     return Outcome(steps=step, best_step=watch.best_step, best=watch.best, ended=ended)
 
 
@@ -113,7 +113,10 @@ def _validate(
     record: dict[str, float],
     lr: float,
 ) -> None:
-    """Judge the weights, let everybody know, and have them kept; where no split validates, only keep them."""
+    """Evaluate the weights, log the metrics and save a checkpoint.
+
+    Without a validation split it only saves.
+    """
     step = int(record["step"])
     with journal.validating(), machine.judged_weights():
         figures = validate()
@@ -128,7 +131,10 @@ def _validate(
 
 
 def _agreed(due: bool, stop: bool, step: int, machine: Machine) -> tuple[bool, bool]:
-    """What any process wants, a checkpoint or an end, all do after the same step; cards are not kept from working."""
+    """Combine the processes' requests to save or stop, so all act after the same step.
+
+    On accelerators they are exchanged every few steps only, so that the device is not kept waiting.
+    """
     team = machine.together.team
     if team.alone:
         return due, stop

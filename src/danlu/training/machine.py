@@ -1,4 +1,4 @@
-"""A model and everything that changes with it while it is trained, and its state as tensors and plain values."""
+"""A model and everything that changes with it during training, and its state as tensors and plain values."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,26 +28,26 @@ from danlu.training.state import StateTensors, load_named_state, named_state, st
 from danlu.training.step import Step
 from danlu.training.watch import Watch
 
-Kept = tuple[Tensor, Piece]  # a copy of what this process holds, and where it belongs
+Kept = tuple[Tensor, Piece]  # a copy of this process's shard, and its place in the whole
 
 
 @dataclass
 class Machine:
-    """What training drives.
+    """Hold what the training loop drives: the train step, schedule, weight average and parallel context.
 
     Attributes:
-        step: makes optimizer steps of the model.
-        batch_size: samples a step.
+        step: makes optimizer steps.
+        batch_size: samples per step.
         base_lr: the learning rate that the schedule scales.
         schedule: over `steps` steps.
         plateau: lowers the learning rate when a metric stalls, where the schedule does so.
-        average: of the weights, where one is kept.
-        watched: the metric that `plateau` looks at.
-        tokens_a_sample: of a language model; else 1.
-        together: the processes that train.
-        meetings: of copies that step on their own between them.
-        thawing: freezes and thaws weights before a step, where some are trained later than others.
-        steps_done: so far.
+        average: running average of the weights, where one is kept.
+        monitored_metric: the metric that `plateau` looks at.
+        tokens_per_sample: tokens per sample of a language model; else 1.
+        parallel: the processes that train.
+        diloco: synchronisation of replicas that step on their own (DiLoCo).
+        unfreezing: freezes and unfreezes weights before a step, where some are trained later than others.
+        steps_done: optimizer steps made so far.
     """
 
     step: Step
@@ -73,12 +73,12 @@ class Machine:
         return self.step.accelerator.torch_device
 
     def lr(self, step: int) -> float:
-        """The learning rate of the step after `step` others."""
+        """Return the learning rate of the step that follows `step` steps."""
         factor = self.schedule.factor(step, self.steps)
         return self.base_lr * factor * (self.plateau.factor if self.plateau else 1.0)
 
     def make_step(self, batch: Batch, lr: float, seed: Seed, step: int) -> Tensor:
-        """Make the step that is number `step`, from 1; the batch's mean loss."""
+        """Make optimizer step number `step`, counted from 1, and return the batch's mean loss."""
         if self.thawing is not None:
             self.thawing.before(step - 1)
         momentum = self.schedule.momentum(step - 1, self.steps)
@@ -93,7 +93,7 @@ class Machine:
         return loss
 
     def _set_momentum(self, momentum: float) -> None:
-        """Of an optimizer that has any; one that was asked to do without stays so."""
+        """Set the momentum of groups that use one; leave groups without momentum alone."""
         for group in self.step.optimizer.param_groups:
             if "betas" in group:
                 group["betas"] = (momentum, *group["betas"][1:])
@@ -101,31 +101,34 @@ class Machine:
                 group["momentum"] = momentum
 
     def agree(self) -> None:
-        """Copies that step on their own meet, before anything is judged or kept of them; all processes must call it."""
+        """Synchronise replicas that step on their own; all processes must call it.
+
+        Done before anything is evaluated or saved.
+        """
         if self.meetings is not None:
             self.meetings.agree(self.steps_done)
 
     def observe(self, figures: dict[str, float]) -> None:
-        """Let the schedule know how validation went."""
+        """Report validation metrics to the schedule."""
         if self.plateau is not None and self.watched in figures:
             self.plateau.look(figures[self.watched])
 
     @contextmanager
     def judged_weights(self) -> Iterator[None]:
-        """The model holds the weights that are judged and kept: an average, where there is one."""
+        """Put the evaluated weights into the model: the average, where there is one."""
         self.agree()
         with judged_weights(self.model, self.step.optimizer, self.average):
             yield
 
     def judged_copy(self) -> "dict[str, Kept]":
-        """Within `judged_weights`: a copy of them, where they are not the model's own."""
+        """Copy the evaluated weights, within `eval_weights`; empty where they are the model's own."""
         own = self.average is None and not hasattr(self.step.optimizer, "eval")
         return {} if own else self._kept(unique_tensors(self.model))
 
     def where_not_finite(self, batch: Batch) -> str:
-        """What gives the first number that is not finite in a batch's forward pass, in words."""
+        """Describe the first non-finite value of a batch's forward pass."""
         if not self.together.team.alone:
-            return "that of one process, or of several"
+            return "in one process or several"
 
         def forward() -> Tensor:
             with self.step.precision.computing():
@@ -135,7 +138,7 @@ class Machine:
         return first_bad_module(self.model, forward)
 
     def snapshot(self, step: int, watch: Watch, judged: dict[str, Kept]) -> Snapshot:
-        """A copy of everything that training needs to go on from here; of what processes share, this one's part."""
+        """Copy everything needed to resume from here; of shared tensors, this process's shard."""
         parts = {"optimizer": named_state(self.step.optimizer, self.model), "scaler": self._scaler_state()}
         if self.average is not None:
             parts["average"] = self.average.state_dict()
@@ -165,21 +168,21 @@ class Machine:
 
     @cached_property
     def fixed_digest(self) -> str | None:
-        """SHA-256 of the weights that checkpoints leave out; None where there are none."""
+        """SHA-256 of the frozen weights that checkpoints leave out; None without such weights."""
         return digest_of_fixed(self.model)
 
     def _kept(self, tensors: dict[str, Tensor]) -> dict[str, Kept]:
-        """Copies of what this process is to write."""
+        """Copy the tensors that this process writes."""
         own = {name: value for name, value in tensors.items() if self.together.writes(value)}
         return {name: (value, piece_of(own[name])) for name, value in copied(own).items()}
 
     def load(self, checkpoint: Checkpoint, watch: Watch) -> None:
-        """Take on the state of a checkpoint, whatever layout it was written in."""
+        """Load the state of a checkpoint, whatever parallel layout wrote it."""
         state = checkpoint.state
         if state.get("fixed") != self.fixed_digest:
             raise ArtifactError(
-                f"{checkpoint.folder}: the pretrained weights that training left as they are have changed since; "
-                "restore them, or train again"
+                f"{checkpoint.folder}: the frozen pretrained weights have changed since this checkpoint; "
+                "restore them or train again"
             )
         self._load_weights(checkpoint.tensors(WEIGHTS))
         for name, rest in state["rest"].items():
@@ -200,7 +203,7 @@ class Machine:
     @torch.no_grad()
     def _load_weights(self, stored: StoredTensors) -> None:
         for name, value in self.model.state_dict().items():
-            if name in stored:  # of shared weights one is kept
+            if name in stored:  # weights that share memory are stored once
                 held(value).copy_(stored_like(value, stored, name))
 
     def _scaler_state(self) -> dict[str, object]:

@@ -1,7 +1,8 @@
-"""How fast training goes: what the progress shows, and throughput.jsonl, which is kept apart from metrics.jsonl.
+"""Training speed: shown beside the progress bar, and written to throughput.jsonl, apart from metrics.jsonl.
 
-The one differs from run to run, the other must not. In: samples as they are trained on. Out: rates, memory, and what
-share of the card's peak the model's own operations are (MFU, Chowdhery et al. 2022).
+Throughput differs from run to run, metrics must not. In: samples as they are trained on. Out: rates, memory, and MFU,
+the share of the card's peak that the model's own operations reach (Chowdhery et al. 2022,
+https://arxiv.org/abs/2204.02311).
 """
 
 import time
@@ -16,11 +17,11 @@ from danlu.training.callbacks import Callback, Setting
 
 
 class Meter:
-    """Counts what is trained on, and says so beside the progress.
+    """Count samples and steps, and show rates beside the progress bar.
 
     Attributes:
         loss: of the step that was read last; None before.
-        remark: one thing more to show, such as the best validation so far.
+        remark: further text to show, such as the best validation so far.
     """
 
     def __init__(
@@ -31,14 +32,14 @@ class Meter:
         flops_a_step: float | None = None,
         precision: str = "fp32",
     ) -> None:
-        """See the class.
+        """Start counting.
 
         Args:
             bar: shows the progress; counts samples.
-            device: that the model is on.
-            tokens_a_sample: of a language model.
-            flops_a_step: operations of a forward and a backward pass of a whole batch, where they are known.
-            precision: that the products are computed in.
+            device: holds the model.
+            tokens_per_sample: tokens per sample of a language model.
+            flops_per_step: operations of a forward and a backward pass of a whole batch, where they are known.
+            precision: number format of the products.
         """
         self.bar, self.device, self.tokens = bar, device, tokens_a_sample
         self.peak, self.flops = device.peak_flops(precision), flops_a_step
@@ -51,14 +52,14 @@ class Meter:
         self.last: dict[str, float] = {}
 
     def advance(self, samples: int) -> None:
-        """A step is done. Called every step, so it does next to nothing."""
+        """Count a step. Called every step, so it does next to nothing."""
         self.samples += samples
         self.steps += 1
         self.bar.advance(samples, self.note)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """What happens within is no training, such as validation: it does not count in the rates."""
+        """Leave out the time spent within, such as validation, from the rates."""
         began = time.perf_counter()
         try:
             yield
@@ -66,7 +67,9 @@ class Meter:
             self.resting += time.perf_counter() - began
 
     def read(self) -> dict[str, float]:
-        """The figures since the last reading; to be asked when the device has done what it was given.
+        """Return the figures since the last reading.
+
+        Call it when the device has finished its work.
 
         Returns:
             `seconds` of training since the start; `samples_per_s`, `steps_per_s`, of language models `tokens_per_s`;
@@ -91,7 +94,10 @@ class Meter:
         return figures
 
     def note(self) -> str:
-        """What stands beside the bar: `loss 0.4321  best validation/loss 0.5  9,800 tokens/s  1.2 GB  MFU 41%`."""
+        """Return the text beside the bar.
+
+        For example `loss 0.4321  best validation/loss 0.5  9,800 tokens/s  1.2 GB  MFU 41%`.
+        """
         parts = [] if self.loss is None else [f"loss {self.loss:.4f}"]
         if self.remark:
             parts.append(self.remark)
@@ -106,7 +112,7 @@ class Meter:
 
 
 class Throughput(Callback):
-    """Writes a line of throughput.jsonl for each line of training loss in metrics.jsonl."""
+    """Write a line of throughput.jsonl for each line of training loss in metrics.jsonl."""
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter

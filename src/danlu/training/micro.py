@@ -1,4 +1,4 @@
-"""A batch that goes through the model in parts, and what tells that memory ran out.
+"""Microbatches: a batch that goes through the model in parts, and how to tell that memory ran out.
 
 The parts' summed losses divided by the whole batch's count give the whole batch's gradient, except where a network
 looks across the samples of a batch, as batch normalisation does.
@@ -13,7 +13,7 @@ from torch import nn
 from danlu.core.devices import Accelerator
 from danlu.data.feed import Batch
 
-# What allocators say that raise a plain RuntimeError; each is a part of a message of torch's.
+# Messages of allocators that raise a plain RuntimeError; each is a part of a message of torch's.
 EXHAUSTED = (
     "out of memory",
     "DefaultCPUAllocator: can't allocate memory",
@@ -24,12 +24,12 @@ EXHAUSTED = (
 
 
 def split(batch: Batch, parts: int, least: int = 1) -> list[Batch]:
-    """Cut a batch into parts of nearly equal size, in order.
+    """Split a batch into microbatches of nearly equal size, in order.
 
     Args:
-        batch: inputs and target are cut along their first dimension.
-        parts: how many are wanted; a short batch gives fewer.
-        least: rows that a part has at the least, see `least_rows`.
+        batch: inputs and target are split along their first dimension.
+        parts: number wanted; a short batch gives fewer.
+        min_rows: smallest number of rows of a microbatch, see `min_microbatch_rows`.
     """
     rows = len(batch.rows)
     parts = max(1, min(parts, rows // least))
@@ -50,12 +50,12 @@ def split(batch: Batch, parts: int, least: int = 1) -> list[Batch]:
 
 
 def least_rows(model: nn.Module) -> int:
-    """Rows that a part must have: batch normalisation has no variance to divide by in one alone."""
+    """Return the smallest microbatch: batch normalisation needs two rows for a variance."""
     return 2 if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()) else 1
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or what caused it, says that memory ran out, on whichever device."""
+    """Return whether an error, or its cause, means that memory ran out on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     if isinstance(error, RuntimeError) and any(text in str(error) for text in EXHAUSTED):
@@ -64,6 +64,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release(accelerator: Accelerator) -> None:
-    """Give back what a failed attempt left, before a smaller one; call it outside of the `except` block."""
+    """Free memory after a failed attempt; call it outside the `except` block."""
     gc.collect()
     accelerator.empty_cache()

@@ -1,6 +1,6 @@
-"""Activations on the host: what the backward pass needs is copied there and fetched when its turn comes.
+"""Activations on the host: tensors saved for the backward pass are copied there and fetched when their turn comes.
 
-As torch's `save_on_cpu`, but weights stay where they are, and so do tensors too small to be worth a copy.
+Like torch's `save_on_cpu`, but weights stay where they are, and so do tensors too small to be worth a copy.
 """
 
 from typing import Any
@@ -12,11 +12,13 @@ SMALLEST_BYTES = 1 << 16
 
 
 class ActivationOffload:
-    """Keeps a model's activations on the host. Made once, entered around each forward pass and loss.
+    """Keep a model's activations on the host.
+
+    Made once, entered around each forward pass and loss.
 
     Args:
-        model: on its device; made anew when its weights move.
-        smallest_bytes: tensors below stay on the device.
+        model: on its device; make a new one when its weights move.
+        min_bytes: smaller tensors stay on the device.
     """
 
     def __init__(self, model: nn.Module, smallest_bytes: int = SMALLEST_BYTES) -> None:
@@ -25,16 +27,16 @@ class ActivationOffload:
         self.smallest_bytes = smallest_bytes
 
     def saving(self) -> Any:
-        """The context of a forward pass; the backward pass may be outside of it."""
+        """Return the context of a forward pass; the backward pass may run outside it."""
         return torch.autograd.graph.saved_tensors_hooks(self._to_host, self._from_host)
 
     def _to_host(self, values: Tensor) -> Tensor | tuple[torch.device, Tensor]:
         if values.nbytes < self.smallest_bytes or values.untyped_storage().data_ptr() in self.stay:
             return values
         pinned = values.device.type == "cuda"
-        # As dense as it can be, in the order of its strides: a kernel may depend on them.
+        # Dense, in the order of the strides: a kernel may depend on them.
         host = torch.empty_like(values, device="cpu", pin_memory=pinned)
-        # The device goes on: memory that it reuses after this is written in the same stream, so after the copy.
+        # No wait: memory that the device reuses is written in the same stream, so after the copy.
         host.copy_(values, non_blocking=pinned)
         return values.device, host
 

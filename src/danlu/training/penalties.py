@@ -1,6 +1,7 @@
-"""What holds weights small besides weight decay: L1 and L2 on the gradients, and a largest norm a unit.
+"""Regularization of weights and gradients besides weight decay: L1, L2, max-norm, and gradient clipping.
 
-Biases and norms (fewer than two dimensions) are left alone. The logged loss is the task's, without these terms.
+Biases and norms (fewer than two dimensions) are not penalised. The logged loss is the task's, without these terms.
+Sharded gradients are clipped as if they were whole.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from danlu.training.optimizers.base import with_gradients
 
 @dataclass(frozen=True)
 class Incoming:
-    """A weight, and which of its dimensions counts the units that its entries lead into."""
+    """Hold a weight and the dimension that indexes its output units."""
 
     weight: Tensor
     units: int
@@ -23,12 +24,12 @@ class Incoming:
 
 @dataclass(frozen=True)
 class Penalties:
-    """What a recipe asks for, put where an optimizer can use it: around whole steps, or around each weight's own.
+    """Apply L1, L2 and max-norm, around whole steps or around the step of one weight.
 
     Attributes:
-        model: whose weights are held small.
-        l1, l2: what the sums of |w| and of half w^2 count.
-        max_norm: the largest norm of a unit's incoming weights; None for any.
+        model: its weights are regularized.
+        l1, l2: coefficients of the sums of |w| and of half w^2.
+        max_norm: largest norm of a unit's incoming weights; None for no limit.
     """
 
     model: nn.Module
@@ -45,36 +46,36 @@ class Penalties:
         return {id(one.weight): one for one in incoming(self.model)}
 
     def add_gradients(self) -> None:
-        """Add to the gradients of all weights."""
+        """Add the penalties' gradients to those of all weights."""
         add_penalties(self._penalized, self.l1, self.l2)
 
     def add_gradient(self, weight: nn.Parameter) -> None:
-        """Add to the gradient of one."""
+        """Add the penalties' gradient to that of one weight."""
         if weight.ndim >= 2:
             add_penalties([weight], self.l1, self.l2)
 
     def bound_weights(self) -> None:
-        """Bound the weights of the model."""
+        """Apply max-norm to the weights of the model."""
         assert self.max_norm is not None
         limit_norms(list(self._incoming.values()), self.max_norm)
 
     def bound_stepped(self, weight: nn.Parameter, stepped: Tensor) -> None:
-        """Bound what was stepped for one weight, before it becomes it."""
+        """Apply max-norm to a weight's stepped value before it is written back."""
         if self.max_norm is not None and id(weight) in self._incoming:
             limit_norms([Incoming(stepped, self._incoming[id(weight)].units)], self.max_norm)
 
 
 def penalized(model: nn.Module) -> list[nn.Parameter]:
-    """The trained weights that L1 and L2 hold small: those of two dimensions or more."""
+    """Return the trained weights that L1 and L2 penalise: those with two dimensions or more."""
     return [value for value in model.parameters() if value.requires_grad and value.ndim >= 2]
 
 
 @torch.no_grad()
 def add_penalties(weights: Sequence[nn.Parameter], l1: float, l2: float) -> None:
-    """Add the gradient of l1 sum |w| + l2/2 sum w^2; after the backward pass, before gradients are clipped.
+    """Add the gradient of l1 sum |w| + l2/2 sum w^2, before gradients are clipped.
 
-    Gradients must be those of the loss itself: with loss scaling, unscale them first. Weights without one, which this
-    step did not use, are left out.
+    Gradients must be those of the loss itself: with loss scaling, unscale them first. Weights without a gradient, which
+    this step did not use, are skipped.
     """
     used, gradients = with_gradients(weights)
     if not used:
@@ -86,7 +87,7 @@ def add_penalties(weights: Sequence[nn.Parameter], l1: float, l2: float) -> None
 
 
 def incoming(model: nn.Module) -> list[Incoming]:
-    """The trained weights whose units have a largest norm: of linear layers and convolutions."""
+    """Return the trained weights of linear layers and convolutions, which max-norm applies to."""
     found: dict[int, Incoming] = {}
     for module in model.modules():
         weight = getattr(module, "weight", None)
@@ -103,9 +104,10 @@ def incoming(model: nn.Module) -> list[Incoming]:
 
 @torch.no_grad()
 def limit_norms(weights: Sequence[Incoming], largest: float) -> None:
-    """Scale each unit's incoming weights down to the norm `largest` where they exceed it; after an optimizer step.
+    """Scale each unit's incoming weights down to norm `max_norm` where they exceed it.
 
-    Srivastava et al. 2014, Dropout. Units within the limit keep their bits.
+    Called after an optimizer step; units within the limit keep their bits. Srivastava et al. 2014, Dropout,
+    https://jmlr.org/papers/v15/srivastava14a.html.
     """
     for one in weights:
         others = [dimension for dimension in range(one.weight.ndim) if dimension != one.units]

@@ -1,13 +1,13 @@
-"""What lowers the learning rate when validation no longer improves: the state behind the `plateau` schedule."""
+"""Lower the learning rate when validation no longer improves: the state behind the `plateau` schedule."""
 
 import math
 
 
 class PlateauWatcher:
-    """Counts validations without a better value, by the rules of torch's ReduceLROnPlateau with relative thresholds.
+    """Count validations without a better value, as torch's ReduceLROnPlateau with relative thresholds.
 
     Attributes:
-        factor: what the learning rate is multiplied with now, besides the schedule's own factor; 1 at the start.
+        factor: multiplies the learning rate besides the schedule's own factor; 1 at the start.
     """
 
     def __init__(
@@ -20,7 +20,7 @@ class PlateauWatcher:
         self._bad, self._cooling = 0, 0
 
     def look(self, value: float) -> None:
-        """Take in what one validation found. A value that is no number is no improvement."""
+        """Record one validation. NaN counts as no improvement."""
         if self._better(value):
             self._best, self._bad = value, 0
         else:
@@ -37,12 +37,12 @@ class PlateauWatcher:
         return value < self._best * (1 - self.threshold)
 
     def state(self) -> dict[str, float | int | None]:
-        """What a run needs to go on, as JSON can hold it."""
+        """Return the values needed to resume, as JSON can hold them."""
         best = self._best if math.isfinite(self._best) else None
         return {"factor": self.factor, "best": best, "bad": self._bad, "cooling": self._cooling}
 
     def load(self, state: dict[str, float | int | None]) -> None:
-        """Take back what `state` gave."""
+        """Restore the values that `state_dict` returned."""
         worst = -math.inf if self.higher_is_better else math.inf
         best = state["best"]
         self.factor, self._best = float(state["factor"] or 0.0), worst if best is None else float(best)

@@ -1,6 +1,6 @@
-"""The formats that numbers are computed and weights are kept in. In: what a recipe asks for, and the device.
+"""Number formats of computation and weights. In: the recipe's `training.precision`, and the device.
 
-A model file knows nothing of this: `Precision` changes a model from outside and says within what its loss is computed.
+A model file knows nothing of this: `Precision` changes a model from outside and provides the contexts to compute in.
 """
 
 from collections.abc import Iterator
@@ -17,37 +17,37 @@ NO_CONTEXT: AbstractContextManager[None] = nullcontext()  # entering it costs 0.
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16, "float8": torch.bfloat16}
 KEPT_IN_BF16 = ("bf16-master", "bf16-stochastic")
 FLOAT8_CAPABILITY = (8, 9)  # Ada and Hopper on
-FLOAT8_MULTIPLE = 16  # what the kernels want the sides of a matrix to be multiples of
+FLOAT8_MULTIPLE = 16  # the kernels need matrix sides that are multiples of it
 # Their statistics need more digits than bf16 has, and torch's kernels take bf16 activations with fp32 weights here.
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 def choose_precision(asked: str, device: torch.device) -> str:
-    """The precision to train in.
+    """Choose the precision to train in.
 
     Args:
         asked: a value of `training.precision`; auto is bf16 on cards that compute in it and fp16 on older ones, bf16
             on TPUs and XPUs, and fp32 on everything else.
-        device: what trains.
+        device: trains the model.
 
     Raises:
-        ArgumentError: the device does not have it.
+        ArgumentError: the device does not support it.
     """
     if asked == "auto":
         return _automatic(device)
     reason = _lacks(asked, device)
     if reason is not None:
-        raise ArgumentError(f"training.precision: {asked} is not to be had on {device.type}: {reason}")
+        raise ArgumentError(f"training.precision: {asked} is not available on {device.type}: {reason}")
     return asked
 
 
 @dataclass(frozen=True)
 class Precision:
-    """How a model is trained in one precision.
+    """Train a model in one precision.
 
     Attributes:
-        name: as `choose_precision` gives it, never auto.
-        device: what trains.
+        name: as `choose_precision` returns it, never auto.
+        device: trains the model.
     """
 
     name: str
@@ -55,11 +55,11 @@ class Precision:
 
     @property
     def low_weights(self) -> bool:
-        """Whether the weights themselves are bf16, so that `shadow.ShadowOptimizer` has to step them."""
+        """Whether the weights themselves are bf16, so that `ParamStorageOptimizer` steps them."""
         return self.name in KEPT_IN_BF16
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """Change a model on `device` in place before its optimizer is built; names of weights stay.
+        """Convert a model on `device` in place before its optimizer is built; parameter names stay.
 
         Weights kept in bf16 leave out those of normalisation, and no buffer is touched: running statistics and the
         angles of rotary positions need their digits.
@@ -74,22 +74,25 @@ class Precision:
         return model
 
     def finish(self, model: nn.Module) -> nn.Module:
-        """Give a trained model fp32 weights again, exactly those it was judged with."""
+        """Convert a trained model back to fp32, with exactly the weights it was evaluated with."""
         for weight in model.parameters():
             weight.data = weight.data.float()
         return model
 
     def computing(self) -> AbstractContextManager[object]:
-        """What a forward pass and its loss are computed within; also in validation. Not the backward pass."""
+        """Return the context of a forward pass and its loss.
+
+        Validation uses it too; the backward pass does not.
+        """
         dtype = torch.bfloat16 if self.low_weights else AUTOCAST.get(self.name)
         return NO_CONTEXT if dtype is None else torch.autocast(self.device.type, dtype=dtype)
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """What a whole run is within: whether products of fp32 matrices may be rounded to tf32. Restored afterwards.
+        """Set, for a whole run, whether fp32 matrix products may be rounded to tf32.
 
-        Of the process rather than of a step, as the backward pass multiplies too and threads of its own do so. Without
-        it, torch rounds convolutions to tf32 and products of matrices not; fp32 means neither.
+        The setting belongs to the process rather than to a step, as the backward pass multiplies too, in threads of its
+        own. By default torch rounds convolutions to tf32 and matrix products not; fp32 means neither.
         """
         matrices, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
         rounded = self.name != "fp32"
@@ -102,7 +105,10 @@ class Precision:
             torch.backends.cudnn.allow_tf32 = convolutions
 
     def scaler(self) -> "torch.amp.GradScaler | None":
-        """fp16's scaling of the loss, whose small gradients would be 0 otherwise; its state belongs in checkpoints."""
+        """Return fp16's loss scaler, whose state belongs in checkpoints; None for other precisions.
+
+        Without it small fp16 gradients would become 0.
+        """
         return torch.amp.GradScaler(self.device.type) if self.name == "fp16" else None
 
 
@@ -113,7 +119,7 @@ def _automatic(device: torch.device) -> str:
 
 
 def _lacks(asked: str, device: torch.device) -> str | None:
-    """Why a device cannot train so; None where it can."""
+    """Return the reason why a device cannot train in a precision; None if it can."""
     kind = device.type
     if asked == "tf32":
         if kind != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
@@ -131,7 +137,7 @@ def _lacks(asked: str, device: torch.device) -> str | None:
 
 
 def _to_float8(model: nn.Module) -> None:
-    """Products of large matrices in float8 (torchao, dynamic scaling); the last layer keeps its digits."""
+    """Convert large linear layers to float8 (torchao, dynamic scaling), except the last one."""
     from torchao.float8 import Float8LinearConfig, convert_to_float8_training
 
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]

@@ -1,7 +1,7 @@
-"""Where the time of a step goes: torch's profiler over a few steps, as a trace to look at and a table to read.
+"""Where the time of a step goes: torch's profiler over a few steps, as a trace to view and a table to read.
 
-In: steps whose parts are labelled. Out: `profile/trace.json` (open it at chrome://tracing or ui.perfetto.dev) and
-`profile/table.txt` in the run's folder, and a short table for the person who asked. Costs nothing where it is off.
+In: steps whose phases are labelled. Out: `profile/trace.json` (open it at chrome://tracing or ui.perfetto.dev) and
+`profile/table.txt` in the run's folder, and a short table on the console. Costs nothing where it is off.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch.profiler import profile
 
 FOLDER, TRACE, TABLE = "profile", "trace.json", "table.txt"
-WAIT, WARMUP, ACTIVE = 2, 1, 5  # steps: caches fill in the first, and the profiler itself starts up in the third
+WAIT, WARMUP, ACTIVE = 2, 1, 5  # steps: caches fill in the first two, the profiler itself starts up in the third
 LABELS = ("data", "forward", "backward", "optimizer")
 OPERATORS = 30  # of the long table
 
@@ -26,17 +26,17 @@ _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
 class Profiler(Protocol):
-    """Is told of a step's parts and of its end."""
+    """Receive the phases of a step and its end."""
 
     def label(self, name: str) -> AbstractContextManager[Any]:
-        """A context that a part of a step is done in: one of LABELS."""
+        """Return the context of one phase of a step, one of LABELS."""
 
     def step(self) -> None:
-        """A step is done."""
+        """Mark the end of a step."""
 
 
 class Off:
-    """Does nothing."""
+    """Do nothing."""
 
     def label(self, name: str) -> AbstractContextManager[Any]:
         return _NOTHING
@@ -46,7 +46,7 @@ class Off:
 
 
 class On:
-    """Profiles the steps after the first few, then stops."""
+    """Profile the steps after the first few, then stop."""
 
     def __init__(self, recording: "profile", done: Callable[[], None]) -> None:
         self.recording, self.done = recording, done
@@ -65,11 +65,11 @@ class On:
 
 @contextmanager
 def profiler(run: RunDirectory, wanted: bool = True) -> Iterator[Profiler]:
-    """Profile some steps of what happens within.
+    """Profile some of the steps made within.
 
     Args:
         run: takes the files.
-        wanted: nothing is done otherwise.
+        enabled: whether to profile at all.
 
     Raises:
         ArtifactError: a file cannot be written.
@@ -100,7 +100,7 @@ def profiler(run: RunDirectory, wanted: bool = True) -> Iterator[Profiler]:
         stop()
     seen = min(shown.steps, WAIT + WARMUP + ACTIVE) - WAIT - WARMUP
     if seen < 1:
-        say(f"no profile: training ended before step {WAIT + WARMUP + 1}, the first that is profiled")
+        say(f"no profile: training ended before step {WAIT + WARMUP + 1}, the first profiled step")
         return
     _write(recording, run, seen)
 
@@ -119,7 +119,7 @@ def _write(recording: "profile", run: RunDirectory, steps: int) -> None:
 
 
 def _short(events: list[Any], steps: int) -> str:
-    """The labelled parts of a step: time of the host, which starts a device's work, and of the device itself."""
+    """Return a table of a step's phases: host time, which launches work, and device time."""
     found = {event.key: event for event in events if event.key in LABELS}
     whole = sum(event.cpu_time_total for event in events if event.key.startswith("ProfilerStep"))
     parts = [(name, found[name].cpu_time_total, found[name].device_time_total) for name in LABELS if name in found]

@@ -1,7 +1,7 @@
-"""A learning rate for a model, by trying: the range test (Smith 2017, Cyclical Learning Rates).
+"""Learning rate finder: the range test of Smith 2017, Cyclical Learning Rates, https://arxiv.org/abs/1506.01186.
 
 In: a model and a step of its training. Out: losses by rate, and the rate at which the loss falls fastest. The model is
-left as it was; whatever else the step changes (an optimizer, the order of batches) is the caller's to throw away.
+left as it was; whatever else the step changes (an optimizer, the order of batches) is the caller's to discard.
 """
 
 import math
@@ -16,20 +16,20 @@ from danlu.core.errors import DanluError
 
 LOWEST, HIGHEST = 1e-6, 10.0
 STEPS = 100
-SMOOTHING = 0.9  # how much of the running mean each loss leaves, by which divergence is told
-AROUND = 5  # losses on either side that a smoothed one is the mean of; a running mean would lag behind the rate
-DIVERGED = 4.0  # times the best loss, above which no larger rate is tried
+SMOOTHING = 0.9  # decay of the running mean of losses, which tells divergence
+AROUND = 5  # losses averaged on either side; a running mean would lag behind the rate
+DIVERGED = 4.0  # times the best loss: above it no larger rate is tried
 LEAST_FALL = 0.02  # of the loss; less than that is not learning
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What was found.
+    """Hold the result of a learning rate search.
 
     Attributes:
-        rates: tried, rising by the same factor, [tried].
+        lrs: learning rates tried, rising by a constant factor, [tried].
         losses: smoothed, [tried].
-        suggested: the rate at which the smoothed loss falls fastest over the logarithm of the rate.
+        suggested_lr: the rate at which the smoothed loss falls fastest over the logarithm of the rate.
     """
 
     rates: tuple[float, ...]
@@ -44,11 +44,11 @@ def range_test(
     highest: float = HIGHEST,
     steps: int = STEPS,
 ) -> RangeTest:
-    """Train with rates that rise from `lowest` to `highest` and see where the loss falls fastest.
+    """Train with rates rising from `min_lr` to `max_lr` and find where the loss falls fastest.
 
     Args:
-        model: its weights, buffers and mode are afterwards what they were.
-        step: trains the model by one step at this rate, and gives its loss before the step.
+        model: its weights, buffers and mode are restored afterwards.
+        step: trains the model by one step at this rate, and returns its loss before the step.
 
     Raises:
         DanluError: the loss fell at no rate.
@@ -65,7 +65,7 @@ def range_test(
 
 
 def _sweep(step: Callable[[float], float], rates: list[float]) -> list[float]:
-    """Losses by rate, up to where training diverges."""
+    """Return the losses by rate, up to the point where training diverges."""
     losses: list[float] = []
     mean, best, first = 0.0, math.inf, 0.0
     for count, rate in enumerate(rates, start=1):
@@ -83,23 +83,23 @@ def _sweep(step: Callable[[float], float], rates: list[float]) -> list[float]:
 
 
 def _smoothed(losses: list[float]) -> list[float]:
-    """The mean of each loss and its neighbours; towards the ends of fewer, as many on either side."""
+    """Average each loss with its neighbours; towards the ends with fewer, equally on both sides."""
     reach = [min(AROUND, index, len(losses) - 1 - index) for index in range(len(losses))]
     return [float(np.mean(losses[index - r : index + r + 1])) for index, r in enumerate(reach)]
 
 
 def _steepest(rates: list[float], losses: list[float]) -> float:
-    """The rate at which the loss falls fastest, between the highest loss before the lowest and that lowest."""
+    """Return the rate of the fastest fall between the highest loss and the later minimum."""
     curve = np.array(losses)
     bottom = int(curve.argmin()) if losses else 0
     top = int(curve[: bottom + 1].argmax()) if losses else 0
     if bottom - top < 2 or curve[top] - curve[bottom] < LEAST_FALL * abs(curve[top]):
         raise DanluError(
-            f"the learning rate's range test found none from {rates[0]:.0e} to {rates[-1]:.0e} that lowers the loss; "
+            f"the learning rate range test found no rate from {rates[0]:.0e} to {rates[-1]:.0e} that lowers the loss; "
             "set training.optimizer.lr to a number"
         )
     slopes = np.gradient(curve[: bottom + 1], np.log(rates[: bottom + 1]))
-    begin = min(max(top, AROUND), bottom - 1)  # the first ones are means of few, and fall by chance
+    begin = min(max(top, AROUND), bottom - 1)  # the first are means of few losses, and fall by chance
     return rates[begin + int(slopes[begin:].argmin())]
 
 

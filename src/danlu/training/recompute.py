@@ -1,7 +1,7 @@
-"""Activation checkpointing, put on a model from outside: blocks forget what is inside and compute it again.
+"""Activation checkpointing, applied to a model from outside: blocks drop their activations and recompute them.
 
-Chen et al. 2016. Names of weights, dropout masks and running statistics are those of a model without it, and so are the
-results, to the last bit.
+Chen et al. 2016, https://arxiv.org/abs/1604.06174. Parameter names, dropout masks and running statistics are those of
+the plain model, and so are the results, to the last bit.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,9 +15,10 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 
 Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
 LISTS = (nn.Sequential, nn.ModuleList)
-HEAVY = (nn.Linear, nn.modules.conv._ConvNd)  # what begins a block in a plain run of layers
+HEAVY = (nn.Linear, nn.modules.conv._ConvNd)  # layers that start a segment in a plain sequence
 aten = torch.ops.aten
-# What selective checkpointing keeps: dear to compute, where everything else is cheap (Korthikanti et al. 2022).
+# Selective checkpointing keeps their results: expensive, while everything else is cheap to recompute
+# (Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198).
 DEAR = tuple(
     getattr(getattr(aten, name), overload)
     for name, overload in (
@@ -39,15 +40,15 @@ KEEPING: Callable[[], Contexts] = partial(create_selective_checkpoint_contexts, 
 
 
 def recompute(model: nn.Module, how: Literal["none", "selective", "full"] | int) -> int:
-    """Have a model compute activations again in the backward pass. Once, before it is compiled.
+    """Recompute activations in the backward pass. Call it once, before the model is compiled.
 
     Args:
         model: changed in place; only its training mode.
-        how: `training.memory.checkpointing`: every block (full), every n-th, or every block but for the products of
-            matrices (selective).
+        mode: `training.memory.checkpointing`: every block (full), every n-th, or every block except matrix products
+            (selective).
 
     Returns:
-        how many blocks do so; 0 where a model repeats nothing.
+        number of blocks that recompute; 0 where a model repeats nothing.
     """
     if how == "none":
         return 0
@@ -68,12 +69,14 @@ def recompute(model: nn.Module, how: Literal["none", "selective", "full"] | int)
 
 
 class Recomputed:
-    """Stands in for a block's `forward`. A class rather than a closure, so that a copy of a model is its own.
+    """Replace a block's `forward` by a checkpointed one.
+
+    A class rather than a closure, so that a copied model has its own.
 
     Args:
         forward: the block's.
-        block: what is computed again.
-        selective: keep what is dear.
+        block: recomputed in the backward pass.
+        selective: keep expensive results.
     """
 
     def __init__(self, forward: Callable[..., Any], block: nn.Module, selective: bool) -> None:
@@ -86,7 +89,7 @@ class Recomputed:
 
 
 class RecomputedRun:
-    """Stands in for the `forward` of a plain run of layers, cut before each layer with large weights."""
+    """Replace the `forward` of a sequence of layers, split before each layer with large weights."""
 
     def __init__(self, run: nn.Sequential, how: Literal["selective", "full"] | int) -> None:
         self.run, self.how = run, how
@@ -112,7 +115,7 @@ def _through(layers: list[nn.Module], values: Any) -> Any:
 def _checkpointed(
     function: Callable[..., Any], modules: list[nn.Module], selective: bool, inputs: Any, named: dict[str, Any]
 ) -> Any:
-    # A compiled graph sets running statistics once, whatever it computes again; and it knows torch's contexts alone.
+    # A compiled graph updates running statistics once, whatever it recomputes; and it supports torch's contexts alone.
     compiling = torch.compiler.is_compiling()
     counting = [] if compiling else [part for module in modules for part in module.modules() if _counts(part)]
     contexts: dict[str, Any] = {}
@@ -124,14 +127,14 @@ def _checkpointed(
 
 
 def _contexts(counting: list[Any], selective: bool) -> Contexts:
-    """What the first and the second computation of a block are within."""
+    """Return the contexts of a block's first and second computation."""
     first, second = KEEPING() if selective else (nullcontext(), nullcontext())
     return first, _both(second, counting)
 
 
 @contextmanager
 def _both(context: AbstractContextManager[Any], counting: list[Any]) -> Iterator[None]:
-    """Within a context, and with running statistics that a batch does not change a second time.
+    """Enter a context in which a batch does not change running statistics a second time.
 
     They are mixed with none of the batch's (momentum 0) rather than left out: the second computation must save as many
     tensors as the first.
@@ -152,7 +155,7 @@ def _counts(module: nn.Module) -> bool:
 
 
 def _not_in_place(block: nn.Module) -> None:
-    """Activations must not overwrite the products that are kept."""
+    """Keep activations from overwriting the products that are kept."""
     module: Any
     for module in block.modules():
         if getattr(module, "inplace", False) is True:
@@ -160,7 +163,7 @@ def _not_in_place(block: nn.Module) -> None:
 
 
 def repeated_blocks(model: nn.Module) -> Iterator[nn.Module]:
-    """The blocks that a model repeats: the layers of a transformer, the blocks in the stages of an image network."""
+    """Yield a model's repeated blocks: transformer layers, or blocks of an image network's stages."""
     for child in model.children():
         if not isinstance(child, LISTS):
             yield from repeated_blocks(child)
@@ -177,7 +180,7 @@ def _is_composite(module: nn.Module) -> bool:
 
 
 def _is_stage(module: nn.Module) -> bool:
-    """Whether a module holds several blocks of one kind, as the stages of Swin and ConvNeXt do."""
+    """Return whether a module holds several blocks of one kind, like the stages of Swin."""
     for child in module.children():
         if isinstance(child, LISTS):
             kinds = [type(member) for member in child if _is_composite(member)]
@@ -187,7 +190,7 @@ def _is_stage(module: nn.Module) -> bool:
 
 
 def _segments(run: nn.Sequential) -> list[list[nn.Module]]:
-    """Cut a run of layers before each with large weights."""
+    """Split a sequence of layers before each layer with large weights."""
     segments: list[list[nn.Module]] = [[]]
     for layer in run:
         if isinstance(layer, HEAVY) and segments[-1]:

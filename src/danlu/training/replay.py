@@ -1,4 +1,4 @@
-"""Steps that are made again to be compared: nothing is written, what would be logged is remembered."""
+"""Repeat steps for comparison: nothing is written, log records are kept in memory."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from danlu.training.watch import Watch
 
 
 class Replay(Journal):
-    """A journal of nothing but its lines."""
+    """Keep log records in memory and write nothing."""
 
     def __init__(self, bar: Progress) -> None:
         self.bar = bar
@@ -24,13 +24,13 @@ class Replay(Journal):
         self.lines.append(record)
 
     def validated(self, watch: Watch) -> None:
-        """Nobody waits for it."""
+        """Do nothing."""
 
     def is_due(self, step: int) -> bool:
         return False
 
     def keep(self, machine: Machine, step: int, watch: Watch, judged: dict[str, Kept] | None = None) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
     def keep_now(self, machine: Machine, step: int, watch: Watch) -> str:
         return "nothing was changed"

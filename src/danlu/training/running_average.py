@@ -1,4 +1,4 @@
-"""The average itself: a copy of a model's weights and buffers that follows them, and can take their place."""
+"""A running average: a copy of a model's weights and buffers that follows them and can take their place."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +11,12 @@ from danlu.core.pieces import held, piece_like
 
 
 class RunningAverage:
-    """Follows a model. Weights of fewer than 32 bits are averaged in fp32, where small changes are not lost.
+    """Follow a model's weights; those below 32 bits are averaged in fp32.
 
-    What is not trained when it begins stays as it is.
+    Small changes would be lost otherwise. Weights that are frozen when it is built keep their values.
 
     Attributes:
-        taken: how many steps' weights it holds besides the first.
+        num_updates: number of steps' weights it holds besides the initial ones.
     """
 
     def __init__(self, model: nn.Module, share: Callable[[int, int, int], float | None]) -> None:
@@ -30,7 +30,7 @@ class RunningAverage:
 
     @torch.no_grad()
     def update(self, step: int, steps: int) -> None:
-        """Take in the weights after `step` of `steps`, counted from 1."""
+        """Add the weights after `step` of `steps`, counted from 1."""
         share = self._share(self.taken, step, steps)
         if share is None:
             return
@@ -44,9 +44,9 @@ class RunningAverage:
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """Within, the model holds the average; after, its own weights again, bit for bit.
+        """Put the average into the model; restore its own weights afterwards, bit for bit.
 
-        An average that has taken in no step yet leaves the model as it is.
+        An average without any update leaves the model unchanged.
         """
         if not self.taken:
             yield
@@ -60,12 +60,12 @@ class RunningAverage:
             torch._foreach_copy_(own, kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run needs to go on: a number, and tensors by the names that the model has for them."""
+        """Return the state needed to resume: a number, and tensors by the model's names."""
         averages = {name: piece_like(value, self._like[name]) for name, value in self._averages.items()}
         return {"taken": self.taken, "averages": averages}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         self.taken = int(state["taken"])
         for name, average in self._averages.items():
             average.copy_(state["averages"][name])

@@ -1,7 +1,7 @@
 """Learning rates over time, as a factor of the optimizer's own: a function of the step alone, with no state to save.
 
 A schedule is fitted to the length of the run. What is given as a share (below 1) or in steps (a whole number) is
-counted from the end of the warmup. `plateau` alone looks at results: its watcher, in `plateau`, has a state.
+counted from the end of the warmup. Only `plateau` depends on results: its `ReduceLROnPlateau` has a state.
 """
 
 import math
@@ -18,32 +18,35 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Steps = Annotated[int, Field(ge=1, strict=True)]
 Gamma = Annotated[float, Field(gt=0.0, lt=1.0)]
 Floor = Annotated[float, Field(ge=0.0, lt=1.0)]
-FLOOR = "the least factor"
+FLOOR = "smallest factor"
 
 
 class Schedule(Component):
-    """What the learning rate is multiplied with, by step."""
+    """Scale the learning rate by step."""
 
     @abstractmethod
     def factor(self, step: int, steps: int) -> float:
-        """The factor at `step` of `steps`, counted from 0."""
+        """Return the factor at `step` of `steps`, counted from 0."""
 
     def momentum(self, step: int, steps: int) -> float | None:
-        """The momentum at `step` of `steps` (of Adam and its kin the first beta); None leaves it to the optimizer."""
+        """Return the momentum at `step` of `steps`; None leaves it to the optimizer.
+
+        For Adam and similar optimizers it is the first beta.
+        """
         return None
 
     def watcher(self, higher_is_better: bool = False) -> PlateauWatcher | None:
-        """What multiplies the factor once more by what validation found; None for schedules that do not look."""
+        """Return what lowers the factor further by validation results; None if nothing does."""
         return None
 
 
 class Warmed(Schedule):
-    """A schedule that starts with a warmup, in which the factor grows linearly to 1."""
+    """Start with a warmup, in which the factor grows linearly to 1."""
 
     warmup: Share | Steps = Field(default=0.05, description="share of the run, or steps")
 
     def factor(self, step: int, steps: int) -> float:
-        """The factor at `step` of `steps`, counted from 0."""
+        """Return the factor at `step` of `steps`, counted from 0."""
         warm = min(in_steps(self.warmup, steps, math.ceil), steps)
         if step < warm:
             return (step + 1) / warm
@@ -51,18 +54,23 @@ class Warmed(Schedule):
 
     @abstractmethod
     def after_warmup(self, step: int, steps: int) -> float:
-        """The factor at `step` of the `steps` that follow the warmup, counted from 0."""
+        """Return the factor at `step` of the `steps` that follow the warmup, counted from 0."""
 
 
 class Cosine(Warmed):
-    """Half a cosine from 1 down to the floor, once or, with warm restarts, in cycles (Loshchilov & Hutter 2017)."""
+    """Decay along half a cosine from 1 to the floor, optionally with warm restarts.
+
+    Loshchilov & Hutter 2017, SGDR, https://arxiv.org/abs/1608.03983.
+    """
 
     name: Literal["cosine"] = "cosine"
     floor: Floor = Field(default=0.0, description=FLOOR)
     cycles: PositiveInt = 1
-    growth: Annotated[float, Field(ge=1.0)] = Field(default=1.0, description="how much longer each cycle is")
+    growth: Annotated[float, Field(ge=1.0)] = Field(
+        default=1.0, description="how many times longer each cycle is than the one before"
+    )
     decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        default=1.0, description="what each cycle's peak is of the last"
+        default=1.0, description="each cycle's peak as a share of the one before"
     )
 
     def after_warmup(self, step: int, steps: int) -> float:
@@ -79,7 +87,7 @@ class Cosine(Warmed):
 
 
 class Linear(Warmed):
-    """A straight line from 1 down to the floor."""
+    """Decay in a straight line from 1 to the floor."""
 
     name: Literal["linear"] = "linear"
     floor: Floor = Field(default=0.0, description=FLOOR)
@@ -89,7 +97,10 @@ class Linear(Warmed):
 
 
 class Polynomial(Warmed):
-    """A power of what is left of the run, from 1 down to the floor (Chen et al. 2017)."""
+    """Decay from 1 to the floor as a power of the remaining run.
+
+    Chen et al. 2017, DeepLab, https://arxiv.org/abs/1606.00915.
+    """
 
     name: Literal["polynomial"] = "polynomial"
     power: PositiveFloat = 0.9
@@ -100,7 +111,7 @@ class Polynomial(Warmed):
 
 
 class Exponential(Warmed):
-    """Falls by the same share in every step, from 1 down to `end`."""
+    """Shrink by the same share in every step, from 1 to `end`."""
 
     name: Literal["exponential"] = "exponential"
     end: Gamma = Field(default=0.01, description="the factor at the end of the run")
@@ -110,7 +121,7 @@ class Exponential(Warmed):
 
 
 class Step(Warmed):
-    """Multiplied with gamma every so often."""
+    """Multiply by gamma at regular intervals."""
 
     name: Literal["step"] = "step"
     every: Annotated[float, Field(gt=0.0, lt=1.0)] | Steps = Field(
@@ -124,7 +135,10 @@ class Step(Warmed):
 
 
 class MultiStep(Warmed):
-    """Multiplied with gamma at each milestone; the usual ones are those of He et al. 2016."""
+    """Multiply by gamma at each milestone; the defaults are those of He et al. 2016.
+
+    https://arxiv.org/abs/1512.03385.
+    """
 
     name: Literal["multi-step"] = "multi-step"
     milestones: tuple[Share | Steps, ...] = Field(
@@ -139,10 +153,16 @@ class MultiStep(Warmed):
 
 
 class WarmupStableDecay(Warmed):
-    """1 for most of the run, then down to the floor (Hu et al. 2024), by default as 1 - sqrt (Hägele et al. 2024)."""
+    """Stay at 1 for most of the run, then decay to the floor.
+
+    Hu et al. 2024, MiniCPM, https://arxiv.org/abs/2404.06395. The decay is 1 - sqrt by default (Hägele et al. 2024,
+    https://arxiv.org/abs/2405.18392).
+    """
 
     name: Literal["warmup-stable-decay"] = "warmup-stable-decay"
-    decay: Share | Steps = Field(default=0.2, description="how much of the end: share of what follows warmup, or steps")
+    decay: Share | Steps = Field(
+        default=0.2, description="length of the decay: share of the run after the warmup, or steps"
+    )
     shape: Literal["sqrt", "linear", "cosine"] = "sqrt"
     floor: Floor = Field(default=0.0, description=FLOOR)
 
@@ -161,26 +181,29 @@ class WarmupStableDecay(Warmed):
 
 
 class OneCycle(Schedule):
-    """Up to 1 and down again, each as half a cosine (Smith & Topin 2019); has no warmup besides.
+    """Rise to 1 and fall again, each along half a cosine, without a separate warmup.
 
-    Momentum goes the other way, down from `most_momentum` and up again, in optimizers that have any.
+    Momentum moves the other way, from `most_momentum` down and up again, in optimizers that have one. Smith & Topin
+    2019, Super-Convergence, https://arxiv.org/abs/1708.07120.
     """
 
     name: Literal["one-cycle"] = "one-cycle"
-    rise: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(default=0.3, description="share of the run that goes up")
+    rise: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.3, description="share of the run in which the rate rises"
+    )
     start: Gamma = Field(default=0.04, description="the first factor")
     end: Floor = Field(default=4e-6, description="the last factor")
     least_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         default=0.85, description="where the rate is highest"
     )
-    most_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.95, description="at first and last")
+    most_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.95, description="at the start and the end")
 
     def factor(self, step: int, steps: int) -> float:
-        """The factor at `step` of `steps`, counted from 0."""
+        """Return the factor at `step` of `steps`, counted from 0."""
         return self._on_the_way(step, steps, self.start, 1.0, self.end)
 
     def momentum(self, step: int, steps: int) -> float:
-        """The momentum at `step` of `steps`, counted from 0."""
+        """Return the momentum at `step` of `steps`, counted from 0."""
         return self._on_the_way(step, steps, self.most_momentum, self.least_momentum, self.most_momentum)
 
     def _on_the_way(self, step: int, steps: int, first: float, middle: float, end: float) -> float:
@@ -191,7 +214,7 @@ class OneCycle(Schedule):
 
 
 class Constant(Warmed):
-    """1 throughout, after a warmup where one is asked for."""
+    """Stay at 1, after an optional warmup."""
 
     name: Literal["constant"] = "constant"
     warmup: Share | Steps = Field(default=0.0, description="share of the run, or steps")
@@ -201,16 +224,16 @@ class Constant(Warmed):
 
 
 class Plateau(Warmed):
-    """Multiplied with gamma when more than `patience` validations in a row have not improved.
+    """Multiply by gamma after more than `patience` validations without improvement.
 
-    What they are judged by is the metric that early stopping watches, else the validation loss.
+    The metric is the one that early stopping watches, else the validation loss.
     """
 
     name: Literal["plateau"] = "plateau"
     gamma: Gamma = 0.1
     patience: NonNegativeInt = 5
-    threshold: NonNegativeFloat = Field(default=1e-4, description="share of the best by which a better one must differ")
-    cooldown: NonNegativeInt = Field(default=0, description="validations after a reduction that are not counted")
+    threshold: NonNegativeFloat = Field(default=1e-4, description="relative improvement that counts as one")
+    cooldown: NonNegativeInt = Field(default=0, description="validations after a reduction that are ignored")
     floor: Floor = Field(default=0.0, description=FLOOR)
 
     def after_warmup(self, step: int, steps: int) -> float:
@@ -223,7 +246,7 @@ class Plateau(Warmed):
 
 
 def in_steps(amount: float, steps: int, rounded: Callable[[float], int] = round) -> int:
-    """Steps that a share (a float) of `steps` means; a whole number means itself."""
+    """Convert a share of `steps` (a float) to steps; return a whole number unchanged."""
     return amount if isinstance(amount, int) else rounded(amount * steps)
 
 

@@ -1,4 +1,4 @@
-"""What alarms say, in English: key -> template, and `KEY.kind` as what they are headed. Imports nothing, so pages may.
+"""Alarm messages in English: key -> template, and `KEY.kind` -> heading. Imports nothing, so reports may import it.
 
 Chinese stands in `report.wording.findings`.
 """

@@ -1,6 +1,6 @@
-"""Several optimizers behind torch's interface of one, each stepping some of the weights by way of slots.
+"""Optimizers made of several optimizers, each stepping some of the parameters through `ParamStorage`.
 
-The groups that a loop sees are over the model's weights; what it writes into them (`lr` above all) reaches the
+The groups that a loop sees hold the model's parameters; what it writes into them (`lr` above all) reaches the inner
 optimizers at their next step. A state dict has torch's own form, so a checkpoint need not know how it was stepped.
 """
 
@@ -12,18 +12,18 @@ from torch import nn
 
 from danlu.training.slots import After, Host, Slot
 
-# Groups of weights, each with `params` and options -> the optimizer that steps them.
+# Groups of parameters, each with `params` and options -> the optimizer that steps them.
 Build = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
-KEPT = "shadow"  # the entry of a weight's state that holds what its slot keeps
+KEPT = "shadow"  # key of a storage's extra state in its parameter's state; stored in checkpoints
 
 
 class Unit:
-    """Some weights and the optimizer that steps them.
+    """Step some parameters with one optimizer.
 
     Args:
-        groups: the slots with the options of their group.
+        groups: the storages with the options of their group.
         build: makes the optimizer.
-        after: changes what was stepped before it becomes the model's weight.
+        after_step: changes the stepped values before they become the model's.
     """
 
     def __init__(self, groups: list[tuple[list[Slot], dict[str, Any]]], build: Build, after: After | None) -> None:
@@ -31,7 +31,7 @@ class Unit:
         self.after = after
         self.inner = build([{**options, "params": [slot.stepped for slot in slots]} for slots, options in groups])
         self.waits = next((slot.weight.device for slot in self.slots.values() if isinstance(slot, Host)), None)
-        self.seen: list[tuple[dict[str, Any], dict[str, Any]]] = []  # groups: the loop's, and the optimizer's own
+        self.seen: list[tuple[dict[str, Any], dict[str, Any]]] = []  # groups: the loop's, the inner optimizer's
 
     @torch.no_grad()
     def step(self) -> None:
@@ -51,11 +51,11 @@ class Unit:
 
 
 class Several(torch.optim.Optimizer):
-    """One optimizer to the loop, several underneath.
+    """Present several optimizers to the loop as one.
 
     Args:
-        units: between them, each weight once.
-        order: the weights in the order of the groups given.
+        sub_optimizers: together they hold each parameter once.
+        order: the parameters in the order of the groups given, each with its group's index.
     """
 
     def __init__(self, units: list[Unit], order: Sequence[tuple[int, nn.Parameter]]) -> None:
@@ -65,15 +65,15 @@ class Several(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Step every weight that has a gradient."""
+        """Step every parameter that has a gradient."""
         assert closure is None, "the loss is computed by the loop"
         for unit in self.units:
             unit.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """In torch's form: `state` by the weight's number, `param_groups` with numbers in place of weights.
+        """Return torch's form: `state` by parameter index, `param_groups` with indices for parameters.
 
-        A weight's state has besides the optimizer's own entries one named `shadow`, where its slot keeps something.
+        Where a storage keeps extra state, the parameter's state has an entry `shadow` besides the optimizer's own.
         """
         numbers = self._numbers()
         state: dict[int, dict[str, Any]] = {}
@@ -90,14 +90,14 @@ class Several(torch.optim.Optimizer):
         return {"state": dict(sorted(state.items())), "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state dict of weights in the same groups; load the model's weights first.
+        """Load a state dict of parameters in the same groups; load the model's weights first.
 
         Raises:
-            ValueError: the groups are others.
+            ValueError: the groups differ.
         """
         sizes = [len(group["params"]) for group in state_dict["param_groups"]]
         if sizes != [len(group["params"]) for group in self.param_groups]:
-            raise ValueError("the state dict is of an optimizer with other groups of weights")
+            raise ValueError("the state dict belongs to an optimizer with other groups of parameters")
         numbers = self._numbers()
         for shown, given in zip(self.param_groups, state_dict["param_groups"], strict=True):
             shown.update({name: value for name, value in given.items() if name != "params"})
@@ -106,7 +106,7 @@ class Several(torch.optim.Optimizer):
         self._connect()  # torch replaces an optimizer's groups when it loads
 
     def _load_unit(self, unit: Unit, state: dict[int, dict[str, Any]], numbers: dict[int, int]) -> None:
-        """Hand a unit's optimizer its part in the numbering of its own, so that torch moves and casts it."""
+        """Load one optimizer's share, renumbered to its own indices so torch moves and casts it."""
         for shown, own in unit.seen:
             own.update({name: value for name, value in shown.items() if name != "params"})
         part = unit.inner.state_dict()
@@ -121,7 +121,7 @@ class Several(torch.optim.Optimizer):
         unit.inner.load_state_dict(part)
 
     def _connect(self) -> None:
-        """Tell each unit which of its optimizer's groups belongs to which group that is shown."""
+        """Pair each inner optimizer's groups with the groups that the loop sees."""
         shown = {id(weight): group for group in self.param_groups for weight in group["params"]}
         for unit in self.units:
             filled = [own for own in unit.inner.param_groups if own["params"]]
@@ -133,7 +133,10 @@ class Several(torch.optim.Optimizer):
 
 
 def _shown_groups(units: list[Unit], order: Sequence[tuple[int, nn.Parameter]]) -> list[dict[str, Any]]:
-    """The optimizers' groups over the model's weights, those of one given group with equal options made one."""
+    """Return the inner groups over the model's parameters; merge those with equal options.
+
+    Only groups that come from the same given group are merged.
+    """
     origins = {id(weight): origin for origin, weight in order}
     places = {id(weight): place for place, (_, weight) in enumerate(order)}
     shown: list[tuple[int, dict[str, Any], list[nn.Parameter]]] = []

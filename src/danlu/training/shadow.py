@@ -1,6 +1,6 @@
-"""An optimizer that steps copies of the weights: fp32 ones of bf16 weights, or ones on the host.
+"""An optimizer that steps copies of the weights: fp32 ones of bf16 weights, ones on the host, or local shards.
 
-In: groups of the model's weights and what builds an optimizer of such groups. Out: an optimizer to the loop.
+In: groups of the model's weights and an optimizer factory. Out: an optimizer to the loop.
 """
 
 from collections.abc import Iterator
@@ -9,21 +9,21 @@ from typing import Any
 from danlu.training.several import Build, Several, Unit
 from danlu.training.slots import After, Keep, Slot, slot_of
 
-# Copies that live for a step alone are made for so many weights at a time: 64 MiB in fp32.
+# Entries whose temporary copies are made at the same time: 64 MiB in fp32.
 WEIGHTS_AT_ONCE = 1 << 24
 
 
 class ShadowOptimizer(Several):
-    """Steps copies of weights.
+    """Step copies of the parameters.
 
     Args:
         groups: dicts with `params` and options, as `build` takes them.
         build: makes the optimizer of some groups.
-        keep: `master` keeps fp32 copies of bf16 weights; `stochastic` makes them for the step alone, in which random
+        kind: `master` keeps fp32 copies of bf16 weights; `stochastic` makes them for the step alone, in which random
             bits come from the default generator of the device, so seed it before each step; `host` keeps fp32 copies
-            and the optimizer's state in the host's memory; `held` makes none, and steps this process's pieces.
-        after: called with each weight and what was stepped for it, to change that in place (max_norm).
-        at_once: weights whose temporary copies are in memory at the same time.
+            and the optimizer's state in host memory; `held` makes none, and steps this process's shards.
+        after_step: called with each parameter and the tensor stepped for it, to change that in place (max_norm).
+        bucket_numel: number of entries whose temporary copies are in memory at the same time.
     """
 
     def __init__(
@@ -45,7 +45,10 @@ class ShadowOptimizer(Several):
 
 
 def _buckets(slots: list[list[Slot]], at_once: int | None) -> Iterator[list[tuple[int, list[Slot]]]]:
-    """Cut the groups' slots into runs of at most so many weights, each with its group's number; None: a single run."""
+    """Split the groups' storages into buckets of limited size, each with its group's index.
+
+    Without a limit there is a single bucket.
+    """
     run: list[tuple[int, list[Slot]]] = []
     held = 0
     for index, some in enumerate(slots):

@@ -1,7 +1,7 @@
-"""Where an optimizer finds a weight: in the model, or as a copy with more digits, or on the host.
+"""Where an optimizer's copy of a parameter lives: in the model, in higher precision, or on the host.
 
-A slot holds the tensor that the optimizer steps. Before a step it is given the weight's gradient, after it the model's
-weight is set; whatever else is kept between steps is the slot's own.
+A `ParamStorage` holds the tensor that the optimizer steps. Before a step it receives the parameter's gradient, after it
+the model's parameter is written back; whatever else is kept between steps belongs to the storage.
 """
 
 from collections.abc import Callable
@@ -13,57 +13,60 @@ from torch import Tensor, nn
 from danlu.core.pieces import held
 
 Keep = Literal["master", "stochastic", "host", "held"]
-# Called with a weight of the model before its step, when its gradient is there.
+# Called with a parameter of the model before its step, when its gradient is complete.
 Before = Callable[[nn.Parameter], None]
-# Called with a weight of the model and the tensor that was stepped for it, which may be changed in place.
+# Called with a parameter of the model and the tensor stepped for it, which may be changed in place.
 After = Callable[[nn.Parameter, Tensor], None]
 
 
 class Slot(Protocol):
-    """One weight of the model and the tensor stepped for it.
+    """Pair a model's parameter with the tensor stepped for it.
 
     Attributes:
-        weight: the model's.
-        stepped: the optimizer's.
+        weight: the model's parameter.
+        optim_param: the optimizer's parameter.
     """
 
     weight: nn.Parameter
     stepped: nn.Parameter
 
     def load(self) -> None:
-        """Give `stepped` the weight's gradient, and its value where that is not kept."""
+        """Give the optimizer's parameter its gradient, and its value where that is not kept."""
 
     def store(self) -> None:
-        """Set the weight to what was stepped, and let go of what is not kept."""
+        """Write the stepped value back to the model; free what is not kept."""
 
     def kept(self) -> Tensor | None:
-        """What a checkpoint needs besides the model's weight to go on exactly."""
+        """Return what a checkpoint needs besides the model's parameter to resume exactly."""
 
     def restore(self, kept: Tensor | None) -> None:
-        """Take up a checkpoint's `kept`; where it has none, the model's weight."""
+        """Load a checkpoint's extra state; without one, copy the model's parameter."""
 
 
 class Plain:
-    """Steps the model's weight itself."""
+    """Step the model's parameter itself."""
 
     def __init__(self, weight: nn.Parameter) -> None:
         self.weight = self.stepped = weight
 
     def load(self) -> None:
-        """The gradient is there already."""
+        """Do nothing: the gradient is there already."""
 
     def store(self) -> None:
-        """The weight is there already."""
+        """Do nothing: the parameter was stepped in place."""
 
     def kept(self) -> Tensor | None:
         return None
 
     def restore(self, kept: Tensor | None) -> None:
-        """The model's weight is all there is."""
+        """Do nothing: the model's parameter is the only state."""
 
 
 class Held:
-    """Steps what this process holds of a weight, a plain tensor in the same memory: no step looks beyond an entry."""
+    """Step this process's shard of a parameter, as a plain tensor in the same memory.
+
+    Optimizers that work elementwise need no more.
+    """
 
     def __init__(self, weight: nn.Parameter) -> None:
         self.weight = weight
@@ -79,11 +82,14 @@ class Held:
         return None
 
     def restore(self, kept: Tensor | None) -> None:
-        """The model's weight is all there is."""
+        """Do nothing: the model's parameter is the only state."""
 
 
 class Master:
-    """Steps an fp32 copy of a bf16 weight, so that steps smaller than bf16's distances add up (Micikevicius 2018)."""
+    """Step an fp32 master copy of a bf16 parameter, so that small updates add up.
+
+    Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740.
+    """
 
     def __init__(self, weight: nn.Parameter) -> None:
         self.weight = weight
@@ -104,7 +110,9 @@ class Master:
 
 
 class Stochastic:
-    """Steps an fp32 copy that lives for the step alone; the weight is it rounded up or down at random to bf16.
+    """Step a temporary fp32 copy; round it stochastically to the bf16 parameter.
+
+    On average nothing is lost although nothing is kept (Gupta et al. 2015, https://arxiv.org/abs/1502.02551).
 
     On average nothing is lost, though nothing is kept (Gupta et al. 2015).
     """
@@ -118,7 +126,7 @@ class Stochastic:
         self.stepped.grad = None if self.weight.grad is None else self.weight.grad.float()
 
     def store(self) -> None:
-        if self.stepped.grad is not None:  # a weight without a gradient was not stepped, and draws no numbers
+        if self.stepped.grad is not None:  # a parameter without a gradient was not stepped, and draws no random numbers
             round_stochastically(self.stepped.detach(), self.weight.detach())
         self.stepped.grad = None
         self.stepped.data = _placeholder(self.weight)
@@ -127,11 +135,11 @@ class Stochastic:
         return None
 
     def restore(self, kept: Tensor | None) -> None:
-        """The model's weight is all there is."""
+        """Do nothing: the model's parameter is the only state."""
 
 
 class Host:
-    """Steps an fp32 copy in the host's memory, where its gradient and the optimizer's state are too."""
+    """Step an fp32 copy in host memory, next to its gradient and optimizer state."""
 
     def __init__(self, weight: nn.Parameter) -> None:
         self.weight = weight
@@ -141,7 +149,7 @@ class Host:
         self.gradient: Tensor = torch.empty(weight.shape, **host)  # type: ignore[call-overload]
 
     def load(self) -> None:
-        """Starts a copy; `synchronize` before it is read."""
+        """Start copying the gradient; call `synchronize` before reading it."""
         if self.weight.grad is not None:
             self.gradient.copy_(self.weight.grad.detach(), non_blocking=True)
         self.stepped.grad = None if self.weight.grad is None else self.gradient
@@ -160,12 +168,15 @@ class Host:
 
 
 def _placeholder(weight: Tensor) -> Tensor:
-    """fp32 of a weight's shape in the memory of a single number, for what looks at shapes between steps."""
+    """Return an fp32 tensor of a parameter's shape in the memory of one number.
+
+    For code that looks at shapes between steps.
+    """
     return torch.zeros((), dtype=torch.float32, device=weight.device).expand(weight.shape)
 
 
 def slot_of(weight: nn.Parameter, keep: Keep | None) -> Slot:
-    """The slot of a weight: fp32 weights need no copy unless it is on the host."""
+    """Return the storage of a parameter; fp32 parameters need a copy only on the host."""
     if keep == "host":
         return Host(weight)
     if keep == "held":
@@ -176,10 +187,10 @@ def slot_of(weight: nn.Parameter, keep: Keep | None) -> Slot:
 
 
 def round_stochastically(values: Tensor, out: Tensor) -> None:
-    """Round fp32 to bf16, up or down with the chance that gives the right mean.
+    """Round fp32 to bf16, up or down with probabilities that preserve the mean.
 
     A random number below one unit of bf16 is added to the bits, and the lower half cut off. Infinities and torch's own
-    not-a-number stay what they are. Random bits come from the default generator of the device.
+    not-a-number stay unchanged. Random bits come from the default generator of the device.
 
     Args:
         values: [...] fp32; changed in place.

@@ -1,6 +1,6 @@
-"""An optimizer's state by the names of weights instead of their numbers, so that it fits however weights are held.
+"""An optimizer's state keyed by parameter names instead of numbers, so that it fits any parallel layout.
 
-Numbers follow from which weights a process has; a name is the same in every layout.
+Numbers depend on which parameters a process has; a name is the same in every layout.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from danlu.artifacts.tensors import StoredTensors
 from danlu.core.pieces import held, is_split, piece_like, piece_of
 
-STATE = "/state/"  # what the path to a tensor of a weight's state begins with, as `artifacts.trees` writes it
-OWN = ("params", "names", "roles")  # of a group: which weights it has, which a checkpoint need not say
+STATE = "/state/"  # prefix of the path to a tensor of a weight's state, as `artifacts.trees` writes it
+OWN = ("params", "names", "roles")  # of a group: which weights it has, which a checkpoint need not store
 
 
 def named_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Any]:
-    """The state dict with the names of weights for their numbers, its groups without lists of weights."""
+    """Return the optimizer's state dict keyed by parameter name, its groups without parameter lists."""
     state, names, weights = optimizer.state_dict(), _names(optimizer, model), dict(model.named_parameters())
     return {
         "state": {
@@ -30,7 +30,7 @@ def named_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str,
 
 
 def load_named_state(optimizer: torch.optim.Optimizer, model: nn.Module, state: dict[str, Any]) -> None:
-    """Take up what `named_state` gave; of weights that this process has not, nothing is looked at."""
+    """Load a state dict made by `named_state_dict`; ignore parameters this process does not have."""
     own, names = optimizer.state_dict(), _names(optimizer, model)
     numbered = {number: state["state"][name] for number, name in names.items() if name in state["state"]}
     groups = [
@@ -40,7 +40,7 @@ def load_named_state(optimizer: torch.optim.Optimizer, model: nn.Module, state: 
 
 
 def _in_pieces(values: Any, weight: Tensor) -> Any:
-    """A weight's state, in which what is as large as this process's piece of the weight is said to be one too."""
+    """Wrap state tensors shaped like this process's shard as DTensors."""
     if not is_split(weight):
         return values
     if isinstance(values, dict):
@@ -50,7 +50,10 @@ def _in_pieces(values: Any, weight: Tensor) -> Any:
 
 
 def _alike(group: dict[str, Any], number: int, saved: list[dict[str, Any]]) -> dict[str, Any]:
-    """The saved options of a group: by its place, or, where other processes had other groups, by what tells it."""
+    """Find the saved options of a group: by position, else by decay and scale.
+
+    Other processes may have had other groups, so the position alone does not decide.
+    """
     keys = ("weight_decay", "lr_scale")
     if number < len(saved) and all(saved[number].get(key) == group.get(key) for key in keys):
         return saved[number]
@@ -64,11 +67,11 @@ def _names(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[int, str]
 
 
 class StateTensors(Mapping[str, Tensor]):
-    """Stored tensors of an optimizer's state or an average, by path; pieces where this process holds one of the weight.
+    """Read stored tensors of an optimizer or average by path, sharded like their weights.
 
     Args:
-        stored: what was written.
-        model: its weights say which piece of a tensor of the same shape is wanted.
+        stored: tensors as they were written.
+        model: its weights tell which shard of a tensor of the same shape is read.
     """
 
     def __init__(self, stored: StoredTensors, model: nn.Module) -> None:
@@ -90,7 +93,7 @@ class StateTensors(Mapping[str, Tensor]):
 
 
 def stored_like(weight: Tensor, stored: StoredTensors, name: str) -> Tensor:
-    """What this process is to hold of a stored tensor that is held as a weight is."""
+    """Read a stored tensor, or the shard of it that this process holds of `weight`."""
     if not is_split(weight):
         return stored[name]
     piece = piece_of(weight)

@@ -1,4 +1,6 @@
-"""One optimizer step: a batch in, gradients down, the mean loss out. The hot path; nothing here could be done before.
+"""One optimizer step: a batch in, an update of the weights and the mean loss out. The hot path.
+
+Nothing in here could be done before. Every random choice of a step follows from its seed, so a step can be repeated.
 
 Every random choice of a step follows from its seed, so a step can be had again.
 """
@@ -32,27 +34,27 @@ if TYPE_CHECKING:
 
 @dataclass
 class Step:
-    """Makes optimizer steps.
+    """Make optimizer steps.
 
     Attributes:
         model: the network, whose weights the optimizer changes.
         forward: the network as it is called, which may be compiled.
-        loss: (logits, target, emphasis) -> the summed loss, and how many answers it is summed over.
-        count: target -> how many answers the loss of a batch is summed over.
-        emphasis: what the loss makes of classes of unequal size.
-        optimizer: its groups have `lr_scale`, what the learning rate is multiplied with there.
+        loss: (logits, target, loss weighting) -> the summed loss, and the number of targets it is summed over.
+        num_targets: target -> number of targets that the loss of a batch is summed over.
+        loss_weighting: how the loss weights classes of unequal size.
+        optimizer: its groups have `lr_scale`, a factor on the learning rate.
         accelerator: the device.
-        precision: what the forward pass computes in.
+        precision: number format of the forward pass.
         offload: keeps activations on the host.
-        before_step, after_step: done around the optimizer's step, to gradients and to weights.
+        before_step, after_step: called right before and after the optimizer's step, on gradients and on weights.
         clip_norm: largest norm of the gradient.
-        clip_value: largest entry of the gradient.
-        parts: how many parts a batch goes through the model in; grows when the memory runs out.
-        least_rows: a part has no fewer.
-        together: the processes that make each step; gradients are the mean over those with other samples or tokens.
-        spread: the model as this process has it; as it is, when left out.
-        profiler: is told of the parts of a step.
-        norm: of the last gradient before it was clipped, where it is.
+        clip_value: largest absolute entry of the gradient.
+        num_microbatches: number of microbatches of a batch; doubles when memory runs out.
+        min_microbatch_rows: smallest number of rows of a microbatch.
+        parallel: the processes that make each step; gradients are the mean over those with other samples or tokens.
+        parallel_model: the model as this process holds it; None for the model itself.
+        profiler: is told of the phases of a step.
+        grad_norm: norm of the last gradient before clipping, where it is clipped.
     """
 
     model: nn.Module
@@ -90,8 +92,8 @@ class Step:
         """Make one step.
 
         Returns:
-            the mean loss of the batch, of all processes, a scalar on the device, without what weights cost. On the host
-            a loss that is no finite number leaves the weights as they are, so that its cause can be found.
+            mean loss of the batch over all processes, without penalties on weights; a scalar on the device. On the host
+            a loss that is not finite leaves the weights unchanged, so that its cause can be found.
         """
         seed = seed if self.team.alone else seed.derive("process", self.team.sample_rank, self.team.token_rank)
         self.accelerator.seed(seed.value)
@@ -127,17 +129,17 @@ class Step:
             self.after_step()
 
     def _gradients(self, batch: Batch, seed: Seed) -> Tensor:
-        """The gradients of the mean loss; where the memory runs out, by way of twice as many parts."""
+        """Compute gradients of the mean loss; when memory runs out, retry with twice the microbatches."""
         while True:
             try:
                 return self._backward(batch) if self.parts == 1 else self._accumulate(batch)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or 2 * self.parts * self.least_rows > len(batch.rows):
                     raise
-                if not self.team.alone:  # the others wait for this one's part in what they do together
+                if not self.team.alone:  # the others wait for this one in a collective
                     raise DanluError(
-                        f"memory ran out in a process of {self.team.world.size}; say training.accumulate: "
-                        f"{2 * self.parts}, or a smaller training.batch_size"
+                        f"out of memory in one of {self.team.world.size} processes; set training.accumulate: "
+                        f"{2 * self.parts} or a smaller training.batch_size"
                     ) from error
             self._forget_gradients()
             release(self.accelerator)
@@ -158,7 +160,7 @@ class Step:
         return mean
 
     def _through_stages(self, pipeline: "Pipeline", batch: Batch) -> Tensor:
-        """As `_backward`, of a model in stages."""
+        """Run forward and backward through a pipeline of stages; like `_forward_backward`."""
         own = without_samples(batch) if batch.stands_in else batch
         count = torch.tensor(float(self.count(own.target)), dtype=torch.float64, device=own.target.device)
         count = self.team.sum_of_gradients(count).clamp(min=1)
@@ -166,7 +168,7 @@ class Step:
         return (self.team.sum_of_gradients(summed.double()) / count).float()
 
     def _mean_of_all(self, total: Tensor, count: int, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The mean loss of a batch over all processes, and what this one's backward pass begins with."""
+        """Return the mean loss over all processes and the gradient its backward pass starts from."""
         own = (
             total.new_tensor([0.0, 0.0]) if batch.stands_in else torch.stack([total.detach(), total.new_tensor(count)])
         )
@@ -175,7 +177,7 @@ class Step:
         return (summed / counted.clamp(min=1)).float(), share.to(total.dtype)
 
     def _accumulate(self, batch: Batch) -> Tensor:
-        """As `_backward`, part after part; the gradients add up to those of the whole batch's mean."""
+        """Run forward and backward per microbatch; gradients sum to the whole batch's mean."""
         count, sums = torch.tensor(float(self.count(batch.target) * (not batch.stands_in))), []
         count = self.team.sum_of_gradients(count.double().to(batch.target.device)).clamp(min=1)
         share = count.new_zeros(()) if batch.stands_in else self.ways / count
@@ -188,12 +190,12 @@ class Step:
         return (self.team.sum_of_gradients(torch.stack(sums).sum().double()) / count).float()
 
     def _agreed_parts(self, batch: Batch) -> int:
-        """In how many parts every process can take its share of a batch."""
+        """Return a number of microbatches that every process can make of its batch."""
         fewest = len(batch.rows) if self.team.alone else batch.whole // self.team.sample_ways
         return max(1, min(self.parts, fewest // self.least_rows))
 
     def _unsummed(self) -> AbstractContextManager[None]:
-        """Within, what gradients there are stay on this process; the next pass sums them with its own."""
+        """Delay the gradient all-reduce until the next backward pass."""
         waits: Callable[[], AbstractContextManager[None]] | None = getattr(self.forward, "no_sync", None)
         return NO_CONTEXT if waits is None else waits()
 
@@ -205,7 +207,10 @@ class Step:
                 return self.loss(self.forward(**batch.inputs), batch.target, self.emphasis)
 
     def _share_of(self, total: Tensor, count: int) -> Tensor:
-        """1 / count, what the backward pass begins with: a division would be one more node in both passes."""
+        """Return 1 / count as the gradient that the backward pass starts from.
+
+        Dividing the loss instead would add one more node to both passes.
+        """
         if self._share is None or self._share[0] != count or self._share[1].dtype != total.dtype:
             self._share = count, torch.full_like(total, 1 / count)
         return self._share[1]
@@ -217,6 +222,9 @@ class Step:
             scaled.backward(share)  # type: ignore[no-untyped-call]
 
     def _forget_gradients(self) -> None:
-        """As the optimizer's `zero_grad`, which looks over its groups and tells the profiler: 15 us a step."""
+        """Set all gradients to None.
+
+        The optimizer's `zero_grad` also walks its groups and tells the profiler: 15 us per step.
+        """
         for weight in self.weights:
             weight.grad = None

@@ -1,4 +1,8 @@
-"""How long a run is, and when it validates, logs and keeps its state: worked out before it starts."""
+"""The training loop, the same for every task and device: batches in; steps, validations and checkpoints out.
+
+Every random choice is a function of (seed, epoch) or (seed, step), so step s sees the same samples and the same dropout
+masks however the run got there. A run that starts at step s from the state of step s continues bit by bit.
+"""
 
 import math
 from dataclasses import dataclass
@@ -12,11 +16,11 @@ LEAST_VALIDATIONS = 10  # a run of fewer epochs validates within them too
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a run is.
+    """Hold the length of a run and its validation and logging intervals, in optimizer steps.
 
     Attributes:
-        steps: that the schedule is stretched over.
-        ends: the step to end after; earlier than `steps` where it is known when training has learned enough.
+        steps: length that the schedule is stretched over.
+        end_step: last step; earlier than `steps` where training is to end after a known number of epochs.
     """
 
     steps: int
@@ -27,10 +31,10 @@ class Plan:
 
 
 def plan_steps(samples: int, options: Training, until: float | None = None) -> Plan:
-    """The steps that a resolved `training` section means for so many training samples.
+    """Turn a resolved `training` section into steps for a number of training samples.
 
     Args:
-        until: epochs to end after, within those of the schedule.
+        until_epoch: epochs to end after, at most those of the schedule.
     """
     assert options.epochs is not None and isinstance(options.batch_size, int)
     an_epoch = len(batch_bounds(samples, options.batch_size))

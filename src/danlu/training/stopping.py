@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during training: the step in hand is finished first, so that its weights are whole."""
+"""Ctrl-C and SIGTERM during training: the current step is finished first, so that its weights are complete."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether somebody asked training to stop, and by which signal."""
+    """Record whether training was asked to stop, and by which signal."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -21,7 +21,9 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Collect the signals that ask to stop; a second one of them ends the program at once.
+    """Catch SIGINT and SIGTERM as a stop request; a second one ends the program.
+
+    Only a program's main thread receives signals; in other threads nothing is caught.
 
     Signals reach a program's main thread alone; elsewhere nothing is collected.
     """

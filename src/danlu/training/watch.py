@@ -1,4 +1,4 @@
-"""The validation metric that decides which weights are kept and when training has learned enough."""
+"""Early stopping: the validation metric that decides which weights are kept and when training ends."""
 
 from dataclasses import dataclass, field
 
@@ -7,13 +7,16 @@ from danlu.recipe.sections import EarlyStopping
 
 @dataclass
 class Watch:
-    """Remembers the best value of one validation metric, and how many validations ago it was.
+    """Track the best value of one validation metric and how many validations ago it was.
 
     Attributes:
         metric: as `validation/loss`.
         patience: validations without a better value that end training; None never ends it.
-        higher_is_better: whether the metric is to grow.
-        latest: whether the last weights are kept, without a look at any metric.
+        higher_is_better: whether a larger value is better.
+        keep_last: whether the last weights are kept, whatever the metric.
+        best: best value so far; None before one was defined.
+        best_step: its step.
+        num_bad_validations: validations since then.
     """
 
     metric: str
@@ -26,12 +29,15 @@ class Watch:
 
     @classmethod
     def over(cls, stopping: EarlyStopping | None, higher_is_better: bool) -> "Watch":
-        """The watch that a recipe asks for; without early stopping, over the validation loss."""
+        """Build from a recipe's `early_stopping`; without it, track the validation loss and never stop."""
         metric = stopping.metric if stopping else "validation/loss"
         return cls(metric, stopping.patience if stopping else None, higher_is_better)
 
     def look(self, figures: dict[str, float], step: int) -> bool:
-        """Whether these figures are the best so far; an undefined one never is."""
+        """Record one validation and return whether it is the best so far.
+
+        An undefined metric is never best.
+        """
         if self.latest:
             self.best_step = step
             return True
@@ -48,19 +54,19 @@ class Watch:
 
     @property
     def exhausted(self) -> bool:
-        """Whether it is time to stop."""
+        """Whether patience has run out."""
         return self.patience is not None and self.since >= self.patience
 
     @property
     def note(self) -> str:
-        """For the progress line."""
+        """Text for the progress line."""
         return "" if self.best is None else f"best {self.metric} {self.best:.4f}"
 
     def state(self) -> dict[str, float | int | None]:
-        """What a checkpoint keeps."""
+        """Return the values that a checkpoint stores."""
         return {"best": self.best, "best_step": self.best_step, "since": self.since}
 
     def load(self, state: dict[str, float | int | None]) -> None:
-        """Go on from what a checkpoint kept."""
+        """Restore the values that `state_dict` returned."""
         best, step, since = state["best"], state["best_step"], state["since"]
         self.best, self.best_step, self.since = best, int(step or 0), int(since or 0)

@@ -1,6 +1,6 @@
-"""The optimizers a recipe may name. In: groups of parameters. Out: a `torch.optim.Optimizer`, only then torch.
+"""The optimizers a recipe may name. In: groups of parameters. Out: a `torch.optim.Optimizer`; torch is imported then.
 
-Those that torch has stand in `torchs`, the others' options in `others`, each with its steps in a module of its own.
+`options` says what a recipe may ask of each, and holds their table; steps that torch lacks stand in a module each.
 """
 
 from danlu.training.optimizers.base import Optimizer

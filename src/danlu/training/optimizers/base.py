@@ -1,4 +1,4 @@
-"""What every optimizer of a recipe has: its options, and how torch's optimizer is made of them and of parameters."""
+"""The base of all optimizers in a recipe: options, and how torch's optimizer is built from them and from parameters."""
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable
@@ -18,19 +18,19 @@ FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
 class Optimizer(Component):
-    """Steps down the gradient.
+    """Build torch's optimizer from a recipe's options.
 
-    `lr` is None until the recipe is resolved: what is usual depends on whether weights are pretrained.
+    `lr` is None until the recipe is resolved: the default depends on whether weights are pretrained.
 
     Attributes:
-        averages_itself: whether it keeps an average of the weights to be judged by; such an optimizer wants a constant
+        averages_itself: whether it keeps an average of the weights for evaluation; such an optimizer needs a constant
             schedule, and its torch optimizer has `eval()`, which puts the average into the model, and `train()`.
     """
 
     averages_itself: ClassVar[bool] = False
 
     lr: PositiveFloat | Literal["auto"] | None = Field(
-        default=None, description="step size; the usual one when left out; auto: found by a range test"
+        default=None, description="step size; when left out, the default for the model; auto: found by a range test"
     )
     weight_decay: NonNegativeFloat = 0.0
 
@@ -41,14 +41,14 @@ class Optimizer(Component):
 
     @property
     def first_lr(self) -> float:
-        """The step size that groups start with: `lr`, or the usual one where `lr` is still open."""
+        """The step size that groups start with: `lr`, or the default where it is open."""
         return self.lr if isinstance(self.lr, float) else self.usual_lr
 
     def build(self, groups: Groups) -> "torch.optim.Optimizer":
-        """torch's optimizer over these parameters.
+        """Build torch's optimizer over these parameters.
 
         Args:
-            groups: as `training.groups.parameter_groups` makes them: `params`, and where they say so `weight_decay`
+            groups: as `training.param_groups.parameter_groups` makes them: `params`, and optionally `weight_decay`
                 (else the optimizer's own), `lr_scale` (else 1), `names` and `roles`, a role for each parameter.
 
         Returns:
@@ -59,7 +59,7 @@ class Optimizer(Component):
 
     @abstractmethod
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
-        """The optimizer over groups that all have `lr`, `lr_scale` and `weight_decay`."""
+        """Build the optimizer over groups that all have `lr`, `lr_scale` and `weight_decay`."""
 
     def _begun(self, group: dict[str, Any]) -> dict[str, Any]:
         scale = group.get("lr_scale", 1.0)
@@ -67,18 +67,18 @@ class Optimizer(Component):
 
 
 def with_gradients(parameters: "Iterable[Tensor]") -> "tuple[list[Tensor], list[Tensor]]":
-    """The parameters that a step changes, and their gradients; the others were not used in it."""
+    """Return the parameters that have a gradient, and their gradients."""
     used = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
     return [parameter for parameter, _ in used], [gradient for _, gradient in used]
 
 
 def without_roles(groups: Groups) -> Groups:
-    """The groups as torch keeps them; only an optimizer that treats roles differently needs them."""
+    """Return the groups as torch takes them; only some optimizers here use `roles`."""
     return [{key: value for key, value in group.items() if key != "roles"} for group in groups]
 
 
 def fused(groups: Groups, devices: Collection[str] = FUSED_DEVICES) -> dict[str, bool]:
-    """The argument that asks torch for one kernel over all weights where it has one, else for its own choice."""
+    """Return the argument for torch's fused kernel where it has one, else nothing."""
     parameters = [parameter for group in groups for parameter in group["params"]]
     usable = all(parameter.is_floating_point() and parameter.device.type in devices for parameter in parameters)
     return {"fused": True} if usable else {}

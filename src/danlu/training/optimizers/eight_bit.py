@@ -1,6 +1,6 @@
-"""torchao's AdamW with moments of 8 bits, behind what every optimizer here does: rates as numbers, a plain state.
+"""torchao's AdamW with 8-bit moments, adapted to the other optimizers here: rates as numbers, a plain state.
 
-torchao wants each rate as a tensor and keeps moments in a tensor class of its own; checkpoints hold plain tensors.
+torchao needs each rate as a tensor and keeps moments in a tensor class of its own; checkpoints hold plain tensors.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ PLAIN = ("codes", "scale", "qmap")
 
 
 class EightBitAdamW(AdamW8bit):  # type: ignore[misc]
-    """AdamW8bit with numbers as rates, and a state_dict of plain tensors."""
+    """Wrap AdamW8bit with rates as numbers and a state_dict of plain tensors."""
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float) -> None:
         rates = [group.get("lr", lr) for group in groups]
@@ -25,7 +25,7 @@ class EightBitAdamW(AdamW8bit):  # type: ignore[misc]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:
-        """One step; `closure` is not used.
+        """Make one step; `closure` is ignored.
 
         torchao compiles the step for each shape of weight, which pays on accelerators alone.
         """
@@ -34,7 +34,7 @@ class EightBitAdamW(AdamW8bit):  # type: ignore[misc]
             super().step()
 
     def state_dict(self) -> dict[str, Any]:
-        """torch's, with each 8-bit moment as a dict of its tensors."""
+        """Return torch's state dict, with each 8-bit moment as a dict of its tensors."""
         found = super().state_dict()
         state = {
             index: {key: _plain(value) for key, value in values.items()} for index, values in found["state"].items()
@@ -42,7 +42,7 @@ class EightBitAdamW(AdamW8bit):  # type: ignore[misc]
         return {**found, "state": state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         state = {
             index: {key: _moment(value) for key, value in values.items()}
             for index, values in state_dict["state"].items()

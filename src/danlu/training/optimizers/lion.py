@@ -1,4 +1,4 @@
-"""Lion's steps (Chen et al. 2023, Symbolic Discovery of Optimization Algorithms), all weights at a time."""
+"""Lion's steps (Chen et al. 2023, https://arxiv.org/abs/2302.06675), all weights at once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,14 +9,14 @@ from danlu.training.optimizers.base import with_gradients
 
 
 class LionSteps(torch.optim.Optimizer):
-    """Keeps one momentum a weight and steps by the sign of its mix with the gradient."""
+    """Step by the sign of the gradient mixed with one momentum per weight."""
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
         super().__init__(groups, {"lr": lr, "betas": betas, "weight_decay": 0.0})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step; `closure` is not used."""
+        """Make one step; `closure` is ignored."""
         for group in self.param_groups:
             parameters, gradients = with_gradients(group["params"])
             if not parameters:

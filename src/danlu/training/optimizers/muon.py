@@ -1,6 +1,6 @@
 """Muon's steps for hidden matrices, beside AdamW for embeddings, heads, norms and biases.
 
-`torch.optim.Muon` takes matrices alone, one at a time, and makes them orthogonal in bf16. Here a convolution's filters
+`torch.optim.Muon` takes matrices alone, one at a time, and orthogonalises them in bf16. Here a convolution's filters
 are a matrix of [filters, inputs x height x width], as in Jordan's own code, matrices of one shape go through together,
 and bf16 is only used on CUDA, where it is fast; elsewhere weights keep their own precision. The update is otherwise
 that of torch with `adjust_lr_fn="match_rms_adamw"`.
@@ -16,14 +16,20 @@ from torch import Tensor
 
 from danlu.training.optimizers.base import Groups, fused, with_gradients, without_roles
 
-# Jordan's quintic: steepest at zero, so that few iterations suffice; singular values end within about 0.7 to 1.2.
+# Jordan's quintic (https://kellerjordan.github.io/posts/muon): steepest at zero, so that few iterations suffice;
+# singular values end within about 0.7 to 1.2.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 LEAST_NORM = 1e-7
-ADAMW_RMS = 0.2  # the root mean square of AdamW's updates, which orthogonal ones are scaled to (Liu et al. 2025)
+# Root mean square of AdamW's updates, to which orthogonal ones are scaled (Liu et al. 2025,
+# https://arxiv.org/abs/2502.16982).
+ADAMW_RMS = 0.2
 
 
 class OrthogonalMomentum(torch.optim.Optimizer):
-    """Muon over parameters of two or more dimensions, each taken as a matrix of its first by all others."""
+    """Apply Muon to parameters of two or more dimensions, flattened to matrices.
+
+    The first dimension stays, all others become one.
+    """
 
     def __init__(self, groups: Groups, momentum: float, nesterov: bool, iterations: int) -> None:
         defaults = {"lr": 0.0, "weight_decay": 0.0, "momentum": momentum, "nesterov": nesterov}
@@ -31,7 +37,7 @@ class OrthogonalMomentum(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step; `closure` is not used."""
+        """Make one step; `closure` is ignored."""
         for group in self.param_groups:
             alike: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
             for parameter in with_gradients(group["params"])[0]:
@@ -63,7 +69,7 @@ class OrthogonalMomentum(torch.optim.Optimizer):
 
 
 def orthogonalized(matrices: Tensor, iterations: int) -> Tensor:
-    """The nearest matrices with orthogonal rows or columns, about: singular values near 1.
+    """Return the nearest matrices with orthogonal rows or columns, approximately: singular values near 1.
 
     Args:
         matrices: [matrices, rows, columns].
@@ -84,7 +90,7 @@ def orthogonalized(matrices: Tensor, iterations: int) -> Tensor:
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Both as one: their groups stand behind one another, and each steps its own."""
+    """Combine both optimizers; their groups follow one another, and each steps its own."""
 
     def __init__(
         self, groups: Groups, momentum: float, nesterov: bool, iterations: int, betas: tuple[float, float]
@@ -95,7 +101,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
             self.parts["muon"] = OrthogonalMomentum(matrices, momentum, nesterov, iterations)
         if others:
             self.parts["adamw"] = torch.optim.AdamW(others, betas=betas, **fused(others))
-        # The very dicts of the parts, so that a rate set here is a rate set there.
+        # The same dicts as the parts', so that a rate set here is a rate set there.
         super().__init__([group for part in self.parts.values() for group in part.param_groups], {})
         self._share()
 
@@ -107,13 +113,13 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step of each part; `closure` is not used."""
+        """Step both parts; `closure` is ignored."""
         for part in self.parts.values():
             part.step()
             self.state.update(part.state)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave, in which the weights of the parts are numbered through."""
+        """Restore the state that `state_dict` returned; it numbers the parts' weights consecutively."""
         groups, state = list(state_dict["param_groups"]), state_dict["state"]
         first = 0
         for part in self.parts.values():
@@ -132,7 +138,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
 
 def divided(groups: Groups) -> tuple[Groups, Groups]:
-    """The hidden matrices of each group, and its others. Without roles, whatever has two dimensions is a matrix."""
+    """Split each group into hidden matrices and others; without roles, by dimensions."""
     matrices: Groups = []
     others: Groups = []
     for group in groups:

@@ -1,4 +1,4 @@
-"""The optimizers that torch lacks or has in part: their options. Their steps stand in modules of their own."""
+"""Options of the optimizers that torch lacks or has in part; their steps stand in modules of their own."""
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 class Lion(Optimizer):
-    """Steps of one size by the sign of a momentum (Chen et al. 2023); half of Adam's memory.
+    """Step by the sign of a momentum, with half of Adam's memory.
 
-    Wants a learning rate some 3 to 10 times smaller than AdamW's, and as much more weight decay.
+    Needs a learning rate some 3 to 10 times smaller than AdamW's, and as much more weight decay. Chen et al. 2023,
+    https://arxiv.org/abs/2302.06675.
     """
 
     name: Literal["lion"] = "lion"
@@ -34,16 +35,17 @@ class Lion(Optimizer):
 
 
 class Muon(Optimizer):
-    """Momentum made orthogonal for hidden matrices and filters (Jordan et al. 2024); AdamW for all other weights.
+    """Orthogonalise the momentum of hidden matrices and filters; use AdamW for other weights.
 
-    Updates are scaled to the size of AdamW's (Liu et al. 2025), so that one learning rate and decay serve both.
+    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon. Updates are scaled to the size of AdamW's (Liu et al.
+    2025, https://arxiv.org/abs/2502.16982), so that one learning rate and decay serve both.
     """
 
     name: Literal["muon"] = "muon"
     momentum: Decay = 0.95
     nesterov: bool = True
-    iterations: PositiveInt = Field(default=5, description="of Newton and Schulz, that make a matrix orthogonal")
-    betas: tuple[Decay, Decay] = Field(default=(0.9, 0.95), description="AdamW's, for all other weights")
+    iterations: PositiveInt = Field(default=5, description="Newton-Schulz iterations that orthogonalise a matrix")
+    betas: tuple[Decay, Decay] = Field(default=(0.9, 0.95), description="of AdamW, for all other weights")
     weight_decay: NonNegativeFloat = Field(default=0.1, description=APART)
 
     @property
@@ -57,16 +59,17 @@ class Muon(Optimizer):
 
 
 class ScheduleFreeAdamW(Optimizer):
-    """AdamW whose weights are an average over the run, which takes a schedule's place (Defazio et al. 2024).
+    """Step like AdamW and average the weights over the run instead of a schedule.
 
-    Use it with the `constant` schedule, which is the default then; a warmup helps.
+    Use it with the `constant` schedule, which is the default then; a warmup helps. Defazio et al. 2024,
+    https://arxiv.org/abs/2405.15682.
     """
 
     averages_itself: ClassVar[bool] = True
 
     name: Literal["schedule-free-adamw"] = "schedule-free-adamw"
     betas: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], Decay] = Field(
-        default=(0.9, 0.999), description="the first: where between average and newest weights gradients are taken"
+        default=(0.9, 0.999), description="first: where gradients are taken between the average and the newest weights"
     )
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = Field(default=0.01, description=APART)
@@ -82,9 +85,10 @@ class ScheduleFreeAdamW(Optimizer):
 
 
 class AdamW8bit(Optimizer):
-    """AdamW with its moments kept in 8 bits, in blocks of 256 (Dettmers et al. 2022); torchao's.
+    """Step like AdamW with 8-bit moments in blocks of 256, by torchao.
 
-    Weights of fewer than 4096 entries, or whose number is no multiple of 256, keep theirs in full.
+    Weights of fewer than 4096 entries, or whose number is no multiple of 256, keep theirs in full. Dettmers et al.
+    2022, https://arxiv.org/abs/2110.02861.
     """
 
     name: Literal["adamw-8bit"] = "adamw-8bit"

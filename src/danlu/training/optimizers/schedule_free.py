@@ -1,7 +1,7 @@
-"""Schedule-free AdamW (Defazio et al. 2024, The Road Less Scheduled, algorithm 1).
+"""Schedule-free AdamW (Defazio et al. 2024, The Road Less Scheduled, algorithm 1, https://arxiv.org/abs/2405.15682).
 
-There are three sequences of weights: z, which the optimizer steps; x, the weighted average of z, which is judged and
-kept; and y between them, where gradients are taken and what the model holds in training. y and z are stored, and x
+There are three sequences of weights: z, which the optimizer steps; x, the weighted average of z, which is evaluated and
+kept; and y between them, where gradients are taken and which the model holds in training. y and z are stored, and x
 follows from them.
 """
 
@@ -15,7 +15,7 @@ from danlu.training.optimizers.base import with_gradients
 
 
 class ScheduleFreeSteps(torch.optim.Optimizer):
-    """Steps y and z; `eval()` puts x into the model and `train()` puts y back, bit for bit."""
+    """Step y and z; `eval()` puts x into the model and `train()` restores y exactly."""
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float) -> None:
         own = {"steps": 0, "largest_lr": 0.0, "weights": 0.0}
@@ -24,7 +24,7 @@ class ScheduleFreeSteps(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step; `closure` is not used."""
+        """Make one step; `closure` is ignored."""
         if self.kept:
             raise RuntimeError("the model holds averaged weights: call train() before the next step")
         for group in self.param_groups:
@@ -71,14 +71,17 @@ class ScheduleFreeSteps(torch.optim.Optimizer):
 
     @torch.no_grad()
     def train(self) -> None:
-        """Put the weights y back, on which training goes on."""
+        """Put the training weights y back."""
         for parameter, weights in self.kept:
             parameter.copy_(weights)
         self.kept = []
 
 
 def _share(group: dict[str, Any]) -> float:
-    """How much of the average the newest z is: steps weigh as the square of the largest rate so far (section 3)."""
+    """Return the weight of the newest z in the average.
+
+    Steps weigh as the square of the largest rate so far (section 3).
+    """
     group["largest_lr"] = max(group["largest_lr"], group["lr"])
     weight = group["largest_lr"] ** 2
     group["weights"] += weight

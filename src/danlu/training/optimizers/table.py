@@ -1,4 +1,4 @@
-"""The table of optimizers: the usual ones first, then those for less memory or a purpose of their own."""
+"""The table of optimizers: the most common first, then those that save memory or serve a special purpose."""
 
 from danlu.core.component import Component
 from danlu.training.optimizers.others import AdamW8bit, Lion, Muon, ScheduleFreeAdamW

@@ -1,4 +1,8 @@
-"""The optimizers that torch has, by their own options; fused where torch can do so."""
+"""The options of every optimizer a recipe may name, and their table. Imports torch only to build one.
+
+First those that torch has, fused where torch can; then those that torch lacks or has in part, whose steps stand in
+modules of their own.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,16 +13,19 @@ from danlu.training.optimizers.base import Decay, Groups, Optimizer, fused, with
 if TYPE_CHECKING:
     import torch
 
-COUPLED = "times the weight, added to its gradient, as an L2 penalty is"
-APART = "times the learning rate, the share of a weight taken off in each step, apart from the gradient"
+COUPLED = "factor on the weight, added to its gradient like an L2 penalty"
+APART = "times the learning rate, the share of each weight removed per step, decoupled from the gradient"
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with Nesterov momentum unless said otherwise (Sutskever et al. 2013)."""
+    """Descend the stochastic gradient, by default with Nesterov momentum.
+
+    Sutskever et al. 2013, https://proceedings.mlr.press/v28/sutskever13.html.
+    """
 
     name: Literal["sgd"] = "sgd"
     momentum: Decay = 0.9
-    nesterov: bool = Field(default=True, description="look ahead along the momentum; of no effect without one")
+    nesterov: bool = Field(default=True, description="look ahead along the momentum; no effect without momentum")
     weight_decay: NonNegativeFloat = Field(default=0.0, description=COUPLED)
 
     @property
@@ -38,7 +45,10 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adaptive moments (Kingma & Ba 2015)."""
+    """Adapt each step to running moments of the gradient.
+
+    Kingma & Ba 2015, https://arxiv.org/abs/1412.6980.
+    """
 
     name: Literal["adam"] = "adam"
     betas: tuple[Decay, Decay] = (0.9, 0.999)
@@ -58,7 +68,10 @@ class Adam(Optimizer):
 
 
 class AdamW(Optimizer):
-    """Adam with weight decay apart from the gradient (Loshchilov & Hutter 2019)."""
+    """Step like Adam, with weight decay decoupled from the gradient.
+
+    Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101.
+    """
 
     name: Literal["adamw"] = "adamw"
     betas: tuple[Decay, Decay] = (0.9, 0.999)
@@ -78,12 +91,17 @@ class AdamW(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """Gradients divided by their running root mean square (Tieleman & Hinton 2012)."""
+    """Divide gradients by their running root mean square.
+
+    Tieleman & Hinton 2012, https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf.
+    """
 
     name: Literal["rmsprop"] = "rmsprop"
-    alpha: Decay = Field(default=0.99, description="how long squares are remembered")
+    alpha: Decay = Field(default=0.99, description="decay of the running mean of squares")
     momentum: Decay = 0.0
-    centered: bool = Field(default=False, description="divide by the running deviation in place of the mean square")
+    centered: bool = Field(
+        default=False, description="divide by the running standard deviation instead of the mean square"
+    )
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = Field(default=0.0, description=COUPLED)
 
@@ -106,7 +124,10 @@ class RMSprop(Optimizer):
 
 
 class Adagrad(Optimizer):
-    """Gradients divided by the root of the sum of all their squares (Duchi et al. 2011); fits rare features."""
+    """Divide gradients by the root of the sum of their squares; suits rare features.
+
+    Duchi et al. 2011, https://jmlr.org/papers/v12/duchi11a.html.
+    """
 
     name: Literal["adagrad"] = "adagrad"
     eps: PositiveFloat = 1e-10
@@ -125,14 +146,15 @@ class Adagrad(Optimizer):
 
 
 class Adafactor(Optimizer):
-    """Adam's second moment kept as a row and a column a matrix (Shazeer & Stern 2018), in torch's variant.
+    """Factor Adam's second moment into a row and a column per matrix, in torch's variant.
 
-    A step is relative to the weight's size, and `lr` is the most it may be of it.
+    A step is relative to the weight's size, and `lr` is the most it may be of it. Shazeer & Stern 2018,
+    https://arxiv.org/abs/1804.04235.
     """
 
     name: Literal["adafactor"] = "adafactor"
     beta2_decay: Annotated[float, Field(le=0.0)] = Field(
-        default=-0.8, description="at step t squares are remembered by 1 - t^beta2_decay"
+        default=-0.8, description="at step t squares decay by 1 - t^beta2_decay"
     )
     clip: Annotated[float, Field(ge=1.0)] = Field(default=1.0, description="largest root mean square of an update")
     weight_decay: NonNegativeFloat = Field(default=0.0, description=APART)
@@ -144,7 +166,7 @@ class Adafactor(Optimizer):
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         import torch
 
-        # Not foreach: it holds the updates of all weights at once, and this optimizer is chosen to save memory.
+        # Not foreach: it holds the updates of all weights at once; this optimizer is chosen to save memory.
         return torch.optim.Adafactor(
             without_roles(groups), lr=self.first_lr, beta2_decay=self.beta2_decay, d=self.clip, foreach=False
         )

@@ -1,7 +1,7 @@
-"""Trackers: callbacks that carry metrics to where people compare runs; and the choice of a run's callbacks.
+"""Trackers: callbacks that copy metrics to tools where people compare runs; and the choice of a run's callbacks.
 
-In: the recipe's `training.track` and `training.callbacks`. Out: callbacks for the loop, in the order that they are told
-of things. What a tracker writes is a copy: metrics.jsonl remains what reports and comparisons are made from.
+In: the recipe's `training.track` and `training.callbacks`. Out: callbacks for the loop, in the order in which they are
+called. A tracker writes a copy: reports and comparisons are made from metrics.jsonl.
 """
 
 from danlu.training.trackers.choice import callbacks_for, require_trackers

@@ -1,4 +1,4 @@
-"""Which callbacks a recipe asks for, and whether they can be had."""
+"""Choose the callbacks that a recipe asks for, and check that they are available."""
 
 import inspect
 from typing import Any, cast
@@ -14,11 +14,11 @@ METHODS = ("on_start", "on_step", "on_log", "on_end")
 
 
 def callbacks_for(options: Training) -> tuple[Callback, ...]:
-    """The trackers and the user's own callbacks, ready to be told of training.
+    """Build the trackers and the user's own callbacks.
 
     Raises:
         MissingExtra: a tracker's package is not installed.
-        ArgumentError: a dotted name leads nowhere, or to what is no callback.
+        ArgumentError: a dotted name cannot be imported, or is not a callback.
     """
     require_trackers(options)
     chosen: list[Callback] = []
@@ -34,7 +34,7 @@ def callbacks_for(options: Training) -> tuple[Callback, ...]:
 
 
 def require_trackers(options: Training) -> None:
-    """Raise what `callbacks_for` would, before any work; builds and imports no tracker.
+    """Check everything that `build_callbacks` needs, before any work; imports no tracker.
 
     Raises:
         MissingExtra, ArgumentError: as there.
@@ -49,10 +49,10 @@ def require_trackers(options: Training) -> None:
 
 
 def _refuse_folders(uri: str) -> None:
-    """MLflow takes runs in plain folders no longer, and says so only when the first is written."""
+    """Reject folders: MLflow no longer writes to them, but reports it late."""
     if uri.startswith("file:") or "://" not in uri:
         raise ArgumentError(
-            f"training.track.mlflow: {uri!r} is a folder, which MLflow does not write to any more; "
+            f"training.track.mlflow: {uri!r} is a folder, which MLflow no longer writes to; "
             "use a database such as sqlite:///mlflow.db, or a server as http://HOST:5000"
         )
 
@@ -66,12 +66,12 @@ def _own_class(text: str) -> type[Callback]:
     found: Any = load_dotted(text, KEY)
     lacking = [name for name in METHODS if not callable(getattr(found, name, None))]
     if not inspect.isclass(found) or lacking:
-        what = f"lacks {', '.join(lacking)}" if inspect.isclass(found) else "is no class"
+        what = f"lacks {', '.join(lacking)}" if inspect.isclass(found) else "is not a class"
         raise ArgumentError(
             f"{KEY}: {text} {what}; inherit from danlu.training.callbacks.Callback, which has all methods of a callback"
         )
     try:
         inspect.signature(found).bind()
     except TypeError as error:
-        raise ArgumentError(f"{KEY}: {text} must be made without arguments ({error})") from None
+        raise ArgumentError(f"{KEY}: {text} must take no arguments ({error})") from None
     return cast("type[Callback]", found)

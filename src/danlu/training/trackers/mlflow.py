@@ -1,6 +1,6 @@
-"""MLflow: a run of the tracking server or database with the recipe as parameters, the metrics, and where the files are.
+"""MLflow: a run of the tracking server or database with the recipe as parameters, the metrics, and the paths of files.
 
-Spoken to by its client alone, which has no current experiment or run for the whole process.
+Uses only its client, which sets no current experiment or run for the whole process.
 """
 
 import sys
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
-LINK = "mlflow.json"  # in the run's folder: which run of MLflow's it is
+LINK = "mlflow.json"  # in the run's folder: the id of its MLflow run
 FLUSH_EVERY_S = 5.0  # writing to a database takes tens of milliseconds, whether one figure or hundreds
 MOST_PARAMETERS, MOST_METRICS = 100, 1000  # of one request
 LONGEST = 6000  # characters of a parameter
 
 
 class MLflow(Callback):
-    """Copies a run to MLflow while it goes on."""
+    """Copy a run to MLflow as it progresses."""
 
     def __init__(self, uri: str) -> None:
-        """See the class.
+        """Remember the tracking server.
 
         Args:
             uri: of a database or a server, e.g. `sqlite:///mlflow.db`.
@@ -47,7 +47,7 @@ class MLflow(Callback):
             self.run_id = _begin(self.client, setting.run, goes_on=setting.first_step > 0)
         except (MlflowException, OSError) as error:
             raise DanluError(
-                f"training.track.mlflow: {self.uri} cannot be written to: {str(error).splitlines()[0]}"
+                f"training.track.mlflow: cannot write to {self.uri}: {str(error).splitlines()[0]}"
             ) from error
 
     def on_log(self, record: dict[str, float]) -> None:
@@ -62,7 +62,7 @@ class MLflow(Callback):
         if self.client is None or not self.run_id:
             return
         self._flush()
-        # The loop ends its callbacks while an error that stopped it is on its way.
+        # The loop ends its callbacks while the error that stopped it propagates.
         self.client.set_terminated(self.run_id, "FINISHED" if sys.exc_info()[0] is None else "FAILED")
 
     def _flush(self) -> None:
@@ -73,7 +73,7 @@ class MLflow(Callback):
 
 
 def _begin(client: "MlflowClient", run: RunDirectory, goes_on: bool) -> str:
-    """The run of MLflow's that belongs to a run's folder; a new one unless training goes on."""
+    """Return MLflow's run of a run's folder; a new one unless training is resumed."""
     if goes_on and (run.path / LINK).is_file():
         known = str(read_json(run.path / LINK)["run_id"])
         client.update_run(known, status="RUNNING")
@@ -96,7 +96,7 @@ def _begin(client: "MlflowClient", run: RunDirectory, goes_on: bool) -> str:
 
 
 def _recipe(run: RunDirectory) -> Mapping[str, Any]:
-    """The resolved recipe as plain values."""
+    """Return the resolved recipe as plain values."""
     from ruamel.yaml import YAML
 
     values: Mapping[str, Any] = YAML(typ="safe", pure=True).load((run.path / RECIPE).read_text(encoding="utf-8"))
@@ -104,7 +104,7 @@ def _recipe(run: RunDirectory) -> Mapping[str, Any]:
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and their values, as `training.optimizer.lr`; a list is one value, and None is left out."""
+    """Yield dotted keys and values, as `training.optimizer.lr`; skip None and empty lists."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from flattened(value, f"{prefix}{key}.")

@@ -1,4 +1,8 @@
-"""TensorBoard: the run's metrics as event files in its folder `tensorboard`."""
+"""Trackers: callbacks that copy metrics to tools where people compare runs; and the choice of a run's callbacks.
+
+In: the recipe's `training.track` and `training.callbacks`. Out: callbacks for the loop, in the order in which they are
+called. A tracker writes a copy: reports and comparisons are made from metrics.jsonl.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +15,10 @@ FOLDER = "tensorboard"
 
 
 class TensorBoard(Callback):
-    """Each figure of metrics.jsonl as a scalar under its own name."""
+    """Write each figure of metrics.jsonl as a scalar under its own name.
+
+    The event files lie in the run's folder `tensorboard`.
+    """
 
     def __init__(self) -> None:
         self.writer: SummaryWriter | None = None
@@ -19,7 +26,7 @@ class TensorBoard(Callback):
     def on_start(self, setting: Setting) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        # What was written of steps that are now done again is not shown.
+        # Hide records of steps that are now repeated.
         again = setting.first_step + 1 if setting.first_step else None
         self.writer = SummaryWriter(str(setting.run.path / FOLDER), purge_step=again)
 
