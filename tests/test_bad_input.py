@@ -259,7 +259,7 @@ def test_an_existing_run_is_never_overwritten_unasked(table: Table, danlu: Comma
     marker.touch()
     done = danlu(*arguments, cwd=tmp_path)
     assert done.returncode == RECIPE_WRONG
-    assert "runs/mine: there already; choose another --name, or say --overwrite" in done.stderr
+    assert "runs/mine: exists already; choose another --name, or replace it with --overwrite" in done.stderr
     assert marker.exists()
     assert danlu(*arguments, "--overwrite", cwd=tmp_path).returncode == 0
     assert not marker.exists()

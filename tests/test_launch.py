@@ -163,7 +163,7 @@ def test_a_wrong_recipe_is_refused_before_anything_starts(tmp_path: Path, danlu:
 def test_a_run_that_is_there_is_refused_before_anything_starts(table_run: Path, danlu: Command) -> None:
     done = danlu("run", "wine", "-o", table_run.parent, "--name", table_run.name, "--processes", 2)
     assert done.returncode == 2
-    assert done.stderr.count("there already") == 1
+    assert done.stderr.count("exists already") == 1
 
 
 def test_a_finished_run_has_nothing_to_go_on_with(table_run: Path, danlu: Command) -> None:

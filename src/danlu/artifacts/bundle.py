@@ -30,14 +30,14 @@ MANIFEST, CONFIG, WEIGHTS, TOKENIZER, GOLDEN = (
 
 
 class Manifest(Frozen):
-    """bundle.json.
+    """Describe a bundle (bundle.json).
 
     Attributes:
-        format: version of this layout; a later danlu reads earlier ones.
-        columns: the input schema: each column that is read, with its type.
-        output: what the model answers (labels, or mean and deviation of a number).
-        preprocessing: what was learned of the data, plain values.
-        batch_size: the batch the model's recorded answers were made with.
+        format: version of this layout; later versions of danlu read earlier formats.
+        columns: the input schema: each column with its type.
+        output: what the model predicts (labels, or mean and standard deviation of a number).
+        preprocessing: the fitted preprocessing state, plain values.
+        batch_size: the batch size of the recorded predictions.
         files: SHA-256 of every other file.
     """
 
@@ -54,7 +54,7 @@ class Manifest(Frozen):
 
 
 class Bundle:
-    """A bundle on disk, its checksums verified when it is opened."""
+    """Hold an opened bundle whose checksums were verified."""
 
     def __init__(self, folder: Path, manifest: Manifest, config: dict[str, Any]) -> None:
         self.folder, self.manifest, self.config = folder, manifest, config
@@ -64,24 +64,24 @@ class Bundle:
         return self.folder / WEIGHTS
 
     def golden(self) -> pl.DataFrame | None:
-        """Raw inputs and, beside them, the model's answers; None before the model was evaluated."""
+        """Return raw inputs with the model's answers; None before the model was evaluated."""
         path = self.folder / GOLDEN
         return pl.read_parquet(path) if path.is_file() else None
 
     def answer_as(self, output: dict[str, Any]) -> None:
-        """Have the model's answers be given out in another way; written with the golden samples."""
+        """Change the output specification; it is written with the golden samples."""
         self.manifest = self.manifest.model_copy(update={"output": output})
 
     def add_golden(self, samples: pl.DataFrame) -> None:
-        """Put golden samples into the bundle and their checksum into its manifest."""
+        """Add golden samples to the bundle and their checksum to its manifest."""
         write_frame(self.folder / GOLDEN, samples)
         write_manifest(self.folder, self.manifest)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write bundle.json with the checksums of the files that are there now.
+    """Write bundle.json with checksums of the files present now.
 
-    A tokenizer's JSON within the preparation's state goes into a file of its own, where other tools find it.
+    A tokenizer's JSON within the preprocessing state is written to a file of its own, where other tools find it.
     """
     state = dict(manifest.preprocessing)
     if "tokenizer" in state:
@@ -95,7 +95,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def open_bundle(path: str | Path) -> Bundle:
-    """Open a bundle, or the bundle of a run directory, and verify its files.
+    """Open and verify a bundle, or the bundle of a run directory.
 
     Raises:
         ArtifactError: there is none, it is damaged, or a newer danlu wrote it.
@@ -104,16 +104,16 @@ def open_bundle(path: str | Path) -> Bundle:
     if not (folder / MANIFEST).is_file() and (folder / "model" / MANIFEST).is_file():
         folder = folder / "model"
     if not (folder / MANIFEST).is_file():
-        raise ArtifactError(f"{path}: no bundle here (no {MANIFEST}); give a bundle or the run that made it")
+        raise ArtifactError(f"{path}: no bundle here (no {MANIFEST}); give a bundle or a run directory")
     written = read_json(folder / MANIFEST)
     if isinstance(written, dict) and isinstance(written.get("format"), int) and written["format"] > FORMAT:
-        raise ArtifactError(f"{folder}: has format {written['format']}, this danlu reads up to {FORMAT}; update danlu")
+        raise ArtifactError(f"{folder}: has format {written['format']}, danlu here reads up to {FORMAT}; update danlu")
     try:
         manifest = Manifest.model_validate(written)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise ArtifactError(f"{folder / MANIFEST}: is not a bundle's: {place}: {first['msg']}") from None
+        raise ArtifactError(f"{folder / MANIFEST}: is not a valid bundle manifest: {place}: {first['msg']}") from None
     for name, expected in manifest.files.items():
         file = folder / name
         if Path(name).name != name or not file.is_file():

@@ -1,4 +1,4 @@
-"""Work kept between runs: a folder under the hash of what it was made from, made once a machine and then only read.
+"""Results kept between runs: each in a folder named by the hash of its inputs, computed once, then read only.
 
 The root is $DANLU_CACHE, else the user's cache folder. Everything in it can be deleted at any time.
 """
@@ -14,11 +14,11 @@ from typing import Any
 
 from danlu.core.errors import ArtifactError
 
-DIGITS = 24  # of the hash; two keys in ten billion billion would meet
+DIGITS = 24  # hex digits of the hash: 96 bits, so that two keys practically never collide
 
 
 def cache_root() -> Path:
-    """Where kept work lies: $DANLU_CACHE, else danlu's folder among the user's caches."""
+    """Return the cache folder: $DANLU_CACHE, else danlu's among the user's caches."""
     chosen = os.environ.get("DANLU_CACHE")
     if chosen:
         return Path(chosen)
@@ -29,25 +29,28 @@ def cache_root() -> Path:
 
 
 def scratch_folder() -> Path:
-    """A folder for large files that live as long as a process; beside what is kept, where there is room for it."""
+    """Return a folder for large files that live as long as a process.
+
+    It lies inside the cache, where there is room.
+    """
     folder = cache_root() / "scratch"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def identity(path: Path) -> tuple[str, int, int]:
-    """What tells one version of a file from another without reading it: path, size, time of the last change."""
+    """Identify a file's version without reading it: path, size, modification time."""
     status = path.stat()
     return str(path.absolute()), status.st_size, status.st_mtime_ns
 
 
 def kept(kind: str, made_from: Any, make: Callable[[Path], None]) -> Path:
-    """The folder with the result of `make`, which is called only where there is none yet.
+    """Return the cached folder for `key`, calling `make` if there is none yet.
 
     Args:
-        kind: what is kept, e.g. `images`; a folder below the root.
-        made_from: all that decides the result, as JSON values: identities of files, options, a format's version.
-        make: fills the empty folder it is given; a crash on the way leaves nothing behind.
+        kind: what is cached, e.g. `images`; a folder below the root.
+        key: everything the result depends on, as JSON values: identities of files, options, a format version.
+        make: fills the empty folder it is given; a crash leaves nothing behind.
     """
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:DIGITS]
     folder = cache_root() / kind / digest
@@ -63,13 +66,13 @@ def kept(kind: str, made_from: Any, make: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise ArtifactError(
             f"{folder.parent}: cannot be written: {error.strerror or error}; "
-            "free some space, or name another folder for kept work in the environment variable DANLU_CACHE"
+            "free some space, or set the environment variable DANLU_CACHE to another folder"
         ) from error
     return folder
 
 
 def _put(made: Path, folder: Path) -> None:
-    """Rename into place; where another process came first, its result is as good."""
+    """Rename into place; if another process was first, use its result."""
     try:
         made.rename(folder)
     except OSError:

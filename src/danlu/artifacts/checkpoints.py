@@ -1,12 +1,12 @@
-"""Checkpoints of a run: complete or not there, verified when read, written beside the training that goes on.
+"""Checkpoints of a run: written atomically in the background while training continues, verified when read.
 
     checkpoints/step-000400/
       weights.safetensors     the network
-      *.safetensors           what else training needs to go on: the optimizer's state, an average of the weights
-      judged.safetensors      only of the best: the weights that were judged, where they are not the network's own
-      state.json              the step, figures, everything that is no tensor, SHA-256 of the other files
+      *.safetensors           what else training needs to resume: the optimizer's state, an average of the weights
+      judged.safetensors      only of the best: the weights that were evaluated, if not the network's own
+      state.json              the step, figures, all state that is no tensor, SHA-256 of the other files
 
-Where processes hold pieces of the weights, each writes its own: `weights.rank-0003.safetensors`. The newest few
+Where processes hold shards of the weights, each writes its own: `weights.rank-0003.safetensors`. The newest few
 checkpoints stay, and with each of them the best that was known at its step.
 """
 
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 WEIGHTS, JUDGED, STATE = "weights", "judged", "state.json"
-BEGUN = ".begun"  # in a folder that all processes may write into
+BEGUN = ".begun"  # in a folder that all processes may write to
 
 
 def unique_tensors(model: "nn.Module") -> "dict[str, Tensor]":
-    """A model's state by name; of weights that share memory the first alone, as safetensors wants it.
+    """Return a state dict without duplicates: of weights that share memory, only the first.
 
-    What a model names as `fixed` is left out: it is what it was when the model was built, and can be had there again.
+    safetensors requires that. Names in the model's `fixed` are left out: they never change and are restored by building
+    the model.
     """
     fixed: frozenset[str] = getattr(model, "fixed", frozenset())
     seen: set[tuple[int, tuple[int, ...], tuple[int, ...]]] = set()
@@ -52,7 +53,7 @@ def unique_tensors(model: "nn.Module") -> "dict[str, Tensor]":
 
 
 def load_weights(model: "nn.Module", tensors: "Mapping[str, Tensor]") -> None:
-    """Put weights into a model built alike; of weights that share memory one is enough.
+    """Load weights into a model built alike; one of several that share memory is enough.
 
     Raises:
         RuntimeError: names or shapes differ.
@@ -60,20 +61,20 @@ def load_weights(model: "nn.Module", tensors: "Mapping[str, Tensor]") -> None:
     expected = set(unique_tensors(model))
     if expected != set(tensors):
         lacking, odd = sorted(expected - set(tensors)), sorted(set(tensors) - expected)
-        raise RuntimeError(f"other weights than the model has: lacking {lacking[:3]}, unknown {odd[:3]}")
+        raise RuntimeError(f"the weights do not match the model: missing {lacking[:3]}, unknown {odd[:3]}")
     model.load_state_dict(dict(tensors), strict=False)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A moment of training, apart from what goes on.
+    """Hold the state of training at one moment, independent of later steps.
 
     Attributes:
         step: optimizer steps done.
-        tensors: file name (without suffix) -> name -> tensor on the host that nothing else changes.
-        facts: everything else that training needs to go on, as plain JSON.
-        best_step: the step that was best by then, 0 when there was none; this one when it is itself.
-        pieces: file name -> name -> where a tensor belongs that is a piece of one.
+        tensors: file name (without suffix) -> name -> host tensor that nothing else changes.
+        metadata: everything else that training needs to resume, as plain JSON.
+        best_step: the best step so far, perhaps this one; 0 if there is none.
+        shards: file name -> name -> position of a tensor that is a shard.
     """
 
     step: int
@@ -88,22 +89,22 @@ class Snapshot:
 
 
 def copied(tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
-    """Copies on the host of what this process holds, which training does not change any more."""
+    """Copy local shards to host memory, detached from training."""
     return {name: held(value.detach()).to("cpu", copy=True) for name, value in tensors.items()}
 
 
 class Checkpoints:
-    """Writes a run's checkpoints in a thread of its own, and forgets those that are no longer wanted.
+    """Write a run's checkpoints in a background thread and delete old ones.
 
-    At most one is being written and one waits. One that waits gives way to a newer one, unless it is the best so far;
-    then the newer one is left out, since another soon follows. Use as a context.
+    At most one is being written and one waits. A waiting one gives way to a newer one, unless it is the best so far;
+    then the newer one is skipped, since another soon follows. Use as a context.
 
     Args:
-        run: where they go.
-        keep: how many of the newest stay.
-        together: the processes, where each writes pieces of its own; then none is left out, since all must write the
-            same ones. Of other processes the main one alone has checkpoints to write.
-        lost: says which process has gone, where one has.
+        run: where they are written.
+        keep: how many of the newest are kept.
+        env: the processes, if each writes its own shards; then no checkpoint is skipped, since all must write the
+            same ones. Otherwise None, and the main process alone writes.
+        find_lost_rank: describes a process that has exited, or returns None.
     """
 
     def __init__(
@@ -135,14 +136,14 @@ class Checkpoints:
             self._thread.join()
 
     def save(self, snapshot: Snapshot) -> None:
-        """Have a snapshot written soon.
+        """Queue a snapshot for writing.
 
         Raises:
             ArtifactError: an earlier one could not be written.
         """
         with self._change:
             if self.together is not None:
-                if snapshot.step == self._last:  # stopped right after a validation: this step is kept already
+                if snapshot.step == self._last:  # stopped right after a validation: this step is saved already
                     return
                 self._change.wait_for(lambda: self._failure or self._waiting is None)
             self._raise_failure()
@@ -152,7 +153,7 @@ class Checkpoints:
             self._change.notify_all()
 
     def has(self, step: int) -> bool:
-        """Whether a step is kept."""
+        """Return whether a step has a checkpoint."""
         return checkpoint_folder(self.run, step).exists()
 
     def flush(self) -> None:
@@ -166,7 +167,7 @@ class Checkpoints:
             self._raise_failure()
 
     def save_now(self, snapshot: Snapshot) -> Path:
-        """Write a snapshot after all others, and return its folder."""
+        """Write a snapshot after all queued ones and return its folder."""
         self.flush()
         self.save(snapshot)
         self.flush()
@@ -186,7 +187,7 @@ class Checkpoints:
                 self._writing = True
             try:
                 self._write(snapshot)
-            except Exception as error:  # is raised where training can say so
+            except Exception as error:  # raised later, in the training thread
                 self._failure = error
             with self._change:
                 self._writing = False
@@ -209,11 +210,11 @@ class Checkpoints:
         self._forget()
 
     def _gone(self) -> str | None:
-        """Why another process will not write its pieces any more."""
-        return "training has failed here" if self._abandoned else self._lost()
+        """Return why another process will not write its shards any more, or None."""
+        return "training failed in this process" if self._abandoned else self._lost()
 
     def _write_beside(self, snapshot: Snapshot, path: Path) -> None:
-        """Another process's pieces, into the folder that the main one makes, and word that they are there."""
+        """Write this rank's shards and manifest into the folder that the main process creates."""
         assert self.together is not None
         folder = partial_folder(path)
         wait_for_file(folder / BEGUN, self._gone)
@@ -222,7 +223,7 @@ class Checkpoints:
         wait_for_file(path / STATE, self._gone)
 
     def _forget(self) -> None:
-        """Remove what is neither among the newest nor the best that one of these knew."""
+        """Delete checkpoints except the newest few and the best that each of these knew."""
         written = self.run.checkpoints()
         newest = written[-self.keep :]
         wanted = {checkpoint_folder(self.run, read_json(path / STATE)["best_step"]) for path in newest}
@@ -232,7 +233,7 @@ class Checkpoints:
 
 
 def _save(snapshot: Snapshot, folder: Path, together: World | None) -> dict[str, str]:
-    """Write a process's tensors; SHA-256 of each file."""
+    """Write this process's tensors and return the SHA-256 of each file."""
     files: dict[str, str] = {}
     for name, tensors in snapshot.tensors.items():
         file = folder / (f"{name}.safetensors" if together is None else f"{name}.rank-{together.rank:04}.safetensors")
@@ -242,7 +243,7 @@ def _save(snapshot: Snapshot, folder: Path, together: World | None) -> dict[str,
 
 
 def _joined(facts: dict[str, Any], folder: Path, together: World, gone: Callable[[], str | None]) -> dict[str, Any]:
-    """The main process's facts with the files of all, and what each has that is no tensor of its weights' state."""
+    """Merge the files and non-tensor state of all ranks into the main process's metadata."""
     for rank in range(1, together.size):
         word = folder / _word(rank)
         wait_for_file(word, gone)
@@ -260,13 +261,13 @@ def _word(rank: int) -> str:
 
 
 def checkpoint_folder(run: RunDirectory, step: int) -> Path:
-    """Where the checkpoint of a step is kept."""
+    """Return the folder of a step's checkpoint."""
     return run.path / "checkpoints" / f"step-{step:06d}"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint, verified."""
+    """Hold a complete, verified checkpoint."""
 
     folder: Path
     state: dict[str, Any]
@@ -280,17 +281,17 @@ class Checkpoint:
         return int(self.state["best_step"])
 
     def tensors(self, name: str) -> StoredTensors:
-        """The tensors of one name, read when asked for; none where the checkpoint has none."""
+        """Return the tensors of one file name, read on demand; empty if absent."""
         return StoredTensors(self.folder, name)
 
     @property
     def judged(self) -> StoredTensors:
-        """The weights that were judged at this step."""
+        """The weights that were evaluated at this step."""
         return self.tensors(JUDGED) or self.tensors(WEIGHTS)
 
 
 def open_checkpoint(run: RunDirectory, step: int) -> Checkpoint:
-    """A checkpoint whose files are as they were written.
+    """Open a checkpoint and verify its files.
 
     Raises:
         ArtifactError: it is missing or damaged.
@@ -300,7 +301,7 @@ def open_checkpoint(run: RunDirectory, step: int) -> Checkpoint:
     try:
         files = dict(state["files"])
     except (TypeError, KeyError, ValueError):
-        raise ArtifactError(f"{folder / STATE}: is not a checkpoint's; it was damaged") from None
+        raise ArtifactError(f"{folder / STATE}: is not a checkpoint's state; the file is damaged") from None
     for name, expected in files.items():
         file = folder / name
         if not file.is_file():
@@ -311,13 +312,16 @@ def open_checkpoint(run: RunDirectory, step: int) -> Checkpoint:
 
 
 def trusted_checkpoint(run: RunDirectory, step: int) -> Checkpoint:
-    """A checkpoint that another process has verified."""
+    """Open a checkpoint that another process has verified already."""
     folder = checkpoint_folder(run, step)
     return Checkpoint(folder, read_json(folder / STATE))
 
 
 def sound_checkpoints(run: RunDirectory) -> "Iterable[Checkpoint | ArtifactError]":
-    """The run's checkpoints, newest first, or what is wrong with one; the best that each knew is looked at as well."""
+    """Yield the run's checkpoints, newest first, or the error of a damaged one.
+
+    The best checkpoint that each knew is verified too.
+    """
     for folder in reversed(run.checkpoints()):
         try:
             found = open_checkpoint(run, int(folder.name.removeprefix("step-")))

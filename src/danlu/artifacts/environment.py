@@ -1,4 +1,4 @@
-"""What a run ran on: versions, device, commit, command. Enough to run it again or to explain why it differs."""
+"""The environment of a run: versions, device, commit, command; enough to repeat it or explain differences."""
 
 import platform
 import shutil
@@ -14,7 +14,7 @@ PACKAGES = ("danlu", "torch", "numpy", "polars", "scikit-learn", "timm", "torchv
 
 
 def versions() -> dict[str, str]:
-    """The installed versions of what decides a result; packages that are not installed are left out."""
+    """Return the versions of installed packages that influence results."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -25,7 +25,7 @@ def versions() -> dict[str, str]:
 
 
 def environment(device: str, seed: int, threads: int) -> dict[str, Any]:
-    """environment.json."""
+    """Build the content of environment.json."""
     return {
         "versions": versions(),
         "platform": platform.platform(),
@@ -40,12 +40,12 @@ def environment(device: str, seed: int, threads: int) -> dict[str, Any]:
 
 
 def command_line() -> list[str]:
-    """What was asked for."""
+    """Return the command that was run."""
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
 def _commit() -> str | None:
-    """The commit of the folder that the run was started in, if that is a git checkout."""
+    """Return the git commit of the current folder, or None."""
     git = shutil.which("git")
     if git is None:
         return None

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written aside, flushed to the disk, renamed. And their checksums."""
+"""Atomic files and folders: written aside, flushed to disk, renamed. Also checksums, JSON, JSON lines, parquet."""
 
 import errno
 import hashlib
@@ -26,25 +26,25 @@ CURES = {
     errno.ENOTDIR: "a part of the path is a file; choose another folder with --output",
 }
 
-PATIENCE_S, LOOK_EVERY_S = 600.0, 0.02  # how long, and how often, one process looks for what another writes
+PATIENCE_S, LOOK_EVERY_S = 600.0, 0.02  # how long, and how often, a process polls for another's file
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn any failure to write below `path` into an ArtifactError that says what to do."""
+    """Turn failures to write below `path` into an ArtifactError that says what to do."""
     try:
         yield
     except OSError as error:
         cure = CURES.get(error.errno or 0, "choose another folder with --output")
         raise ArtifactError(f"{path}: cannot be written: {error.strerror or error}; {cure}") from error
-    except Exception as error:  # safetensors and polars wrap the system's error in classes of their own
+    except Exception as error:  # safetensors and polars wrap the system's error in their own classes
         if "os error 28" in str(error) or "No space left" in str(error):
             raise ArtifactError(f"{path}: cannot be written: the disk is full; {CURES[errno.ENOSPC]}") from error
         raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole: a reader sees the old one or the new one, never a part."""
+    """Write a file atomically: readers see the old content or the new, never a part."""
     aside = path.with_name(f".{path.name}.partial")
     with writing(path):
         try:
@@ -58,7 +58,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text whole."""
+    """Write UTF-8 text atomically."""
     write_bytes(path, text.encode())
 
 
@@ -70,7 +70,7 @@ def write_frame(path: Path, frame: "pl.DataFrame") -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON for people: indented, keys in the order given, text as it is."""
+    """Write JSON for people: indented, keys in the order given, text unescaped."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -83,9 +83,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ArtifactError(f"{path}: not there; is {path.parent} what you mean?") from None
+        raise ArtifactError(f"{path}: does not exist; is {path.parent} the right folder?") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: is not JSON ({error}); it was damaged or is another kind of file") from error
+        raise ArtifactError(f"{path}: is not JSON ({error}); it is damaged or another kind of file") from error
 
 
 def read_frame(path: Path) -> "pl.DataFrame":
@@ -99,13 +99,13 @@ def read_frame(path: Path) -> "pl.DataFrame":
     try:
         return pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        reason = "not there" if isinstance(error, FileNotFoundError) else "was damaged or is another kind of file"
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else "is damaged or another kind of file"
         raise ArtifactError(f"{path}: {reason}; copy the whole folder again") from error
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill that appears under its name only when it is complete; replaces one that is there."""
+    """Yield a folder to fill that takes its name when complete, replacing an old one."""
     aside = partial_folder(path)
     with writing(path):
         shutil.rmtree(aside, ignore_errors=True)
@@ -125,7 +125,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def partial_folder(path: Path) -> Path:
-    """Where a folder is filled before it has its name."""
+    """Return the temporary folder in which `path` is filled."""
     return path.with_name(f".{path.name}.partial")
 
 
@@ -141,10 +141,10 @@ def wait_for_file(file: Path, gone: Callable[[], str | None] = lambda: None) -> 
     """Wait for a file that another process writes.
 
     Args:
-        gone: asked every second why it will not come any more, where that is known.
+        abort_reason: asked every second; returns why the file will never come, or None.
 
     Raises:
-        ArtifactError: it did not come.
+        ArtifactError: it did not appear.
     """
     began = asked = time.monotonic()
     while not file.exists():
@@ -162,6 +162,6 @@ def wait_for_file(file: Path, gone: Callable[[], str | None] = lambda: None) -> 
 
 
 def sha256(path: Path) -> str:
-    """A file's SHA-256, in hexadecimal."""
+    """Return a file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Files of one JSON object a line that grow while a run goes on. A last line that a crash cut off is not read."""
+"""JSON-lines files that grow during a run. A last line cut off by a crash is ignored."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ THROUGHPUT, ALARMS = "throughput.jsonl", "alarms.jsonl"
 
 
 def append_line(file: Path, record: dict[str, Any]) -> None:
-    """Write one more line.
+    """Append one record.
 
     Raises:
         ArtifactError: it cannot be written.
@@ -20,14 +20,14 @@ def append_line(file: Path, record: dict[str, Any]) -> None:
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
-    """The complete lines; none where there is no file."""
+    """Read the complete lines; an empty list if there is no file."""
     if not file.is_file():
         return []
     return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def keep_until(file: Path, step: int) -> None:
-    """Leave out the lines of later steps, which a run that goes on from `step` writes again."""
+    """Drop the lines after `step`, which a resumed run writes again."""
     if not file.is_file():
         return
     kept = [line for line in read_lines(file) if line["step"] <= step]

@@ -1,4 +1,4 @@
-"""One process at a time trains into a run: a lock that the system gives back however the process ends."""
+"""A lock that lets one process at a time train into a run and is released however the process ends."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from danlu.core.errors import ArtifactError
 
 @contextmanager
 def locked(run: RunDirectory) -> Iterator[None]:
-    """Hold a run while training writes into it.
+    """Lock a run while training writes into it.
 
     Raises:
         ArtifactError: another process does.

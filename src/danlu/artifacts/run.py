@@ -1,6 +1,6 @@
-"""The run directory: everything that happened in one run, and nothing half of it.
+"""The run directory: everything that one run produced, each file complete or absent.
 
-recipe.yaml        the resolved recipe            metrics.jsonl      one line a logged step
+recipe.yaml        the resolved recipe            metrics.jsonl      one line per logged step
 environment.json   versions, device, command      evaluation.json    split -> metric -> value
 data/              split, profile, findings       predictions/       the model's answers, split by split
 checkpoints/       step-000400/ …                 report.html        self-contained
@@ -34,24 +34,27 @@ RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, LOOKS, CARD, WORST = (
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run's folder. As a context: a run that fails before its first checkpoint leaves no folder behind."""
+    """Represent a run's folder.
+
+    As a context: a run that fails before its first checkpoint leaves no folder behind.
+    """
 
     path: Path
 
     @classmethod
     def create(cls, parent: Path, name: str, folder: str | None, overwrite: bool, needed_bytes: int) -> Self:
-        """Make an empty run directory.
+        """Create an empty run directory.
 
         Args:
-            parent: the folder of runs.
-            name: the recipe's name; the folder is called after it and the time, unless `folder` says otherwise.
-            folder: the run's folder below `parent`, if it is to have a name of its own.
-            overwrite: replace a folder of that name.
-            needed_bytes: what the run will write at least; less free space is refused now rather than hours later.
+            parent: the folder that holds runs.
+            name: the recipe's name; the folder is named after it and the time, unless `folder` is given.
+            folder: the run's folder below `parent`, for a name chosen by the user.
+            overwrite: replace an existing folder of that name.
+            needed_bytes: the least the run will write; too little free space is refused now rather than hours later.
 
         Raises:
-            ArgumentError: the folder is there already.
-            ArtifactError: it cannot be made, or the disk has too little room.
+            ArgumentError: the folder exists already.
+            ArtifactError: it cannot be created, or the disk has too little space.
         """
         path = parent / (folder or name)
         refuse_existing(parent, folder, overwrite)
@@ -70,7 +73,7 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """An existing run.
+        """Open an existing run.
 
         Raises:
             ArgumentError: there is none.
@@ -93,7 +96,7 @@ class RunDirectory:
         return self.path / "model"
 
     def checkpoints(self) -> list[Path]:
-        """The complete checkpoints, oldest first."""
+        """Return the complete checkpoints, oldest first."""
         found = (self.path / "checkpoints").glob("step-*")
         return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
@@ -102,11 +105,11 @@ class RunDirectory:
         append_line(self.path / METRICS, record)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl; a last line cut off by a crash is left out."""
+        """Read metrics.jsonl; a last line cut off by a crash is ignored."""
         return read_lines(self.path / METRICS)
 
     def rewind(self, step: int) -> None:
-        """Forget what was logged and kept after a step, and what a crash left half written."""
+        """Delete log lines and checkpoints after a step, and half-written ones."""
         keep_until(self.path / METRICS, step)
         for folder in self.checkpoints():
             if int(folder.name.removeprefix("step-")) > step:
@@ -115,36 +118,36 @@ class RunDirectory:
             shutil.rmtree(partial)
 
     def evaluation(self) -> dict[str, Any]:
-        """evaluation.json, or nothing where the run was not evaluated."""
+        """Read evaluation.json; an empty dict if the run was not evaluated."""
         file = self.path / EVALUATION
         return dict(read_json(file)) if file.is_file() else {}
 
 
 def refuse_existing(parent: Path, folder: str | None, overwrite: bool) -> None:
-    """Raise ArgumentError where a run may not take this folder; worth asking before any work is done for it."""
+    """Raise ArgumentError if the run may not use this folder; check it before any work."""
     path = parent / (folder or "")
     if folder is None or not path.exists():
         return
     if not overwrite:
-        raise ArgumentError(f"{path}: there already; choose another --name, or say --overwrite to replace it")
+        raise ArgumentError(f"{path}: exists already; choose another --name, or replace it with --overwrite")
     if not (path / RECIPE).is_file():
-        raise ArgumentError(f"{path}: is not a run of danlu, so it is not overwritten; choose another --name")
+        raise ArgumentError(f"{path}: is not a run of danlu and will not be overwritten; choose another --name")
 
 
 def free_name(parent: Path, name: str) -> str:
-    """A name that no run below a folder has yet: the recipe's name and the time, with a number where it must be."""
+    """Return an unused run name: recipe, time and, if needed, a number."""
     return next(free for free in _names(name) if not (parent / free).exists())
 
 
 def _names(name: str) -> Iterator[str]:
-    """The names that a run of this minute may have, the best first."""
+    """Yield candidate names for a run started now, the best first."""
     stamp = f"{name}-{datetime.now():%Y%m%d-%H%M}"
     yield stamp
     yield from (f"{stamp}-{counter}" for counter in itertools.count(2))
 
 
 def _claim(parent: Path, name: str) -> Path:
-    """Make a folder of the first name that no other run has."""
+    """Create a folder under the first name that no other run has."""
     for free in _names(name):
         try:
             (parent / free).mkdir()
@@ -162,7 +165,7 @@ def _replace(path: Path) -> Path:
 
 
 def find_runs(parent: Path) -> list[RunDirectory]:
-    """The runs below a folder, newest first."""
+    """Return the runs below a folder, newest first."""
     if not parent.is_dir():
         return []
     found = [RunDirectory(path) for path in parent.iterdir() if (path / RECIPE).is_file()]

@@ -1,7 +1,7 @@
-"""Named tensors in safetensors files: whole in one, or in pieces, a file for each process that holds some.
+"""Named tensors in safetensors files: whole in one file, or as shards in one file per process.
 
 weights.safetensors                              everything
-weights.rank-0000.safetensors …rank-0003…        pieces; where each belongs stands in the file's header
+weights.rank-0000.safetensors …rank-0003…        shards; the file's header holds the position of each
 """
 
 import json
@@ -23,28 +23,28 @@ def save_tensors(tensors: "dict[str, Tensor]", path: Path, pieces: dict[str, Pie
     """Write tensors as safetensors.
 
     Args:
-        pieces: of those that are pieces, where they belong.
+        shards: the position of each tensor that is a shard.
     """
     from safetensors.torch import save_file
 
     header = {name: json.dumps([piece.whole, piece.offset]) for name, piece in (pieces or {}).items()}
     save_file({name: value.contiguous() for name, value in tensors.items()}, str(path), header or None)
-    path.chmod(0o644)  # safetensors makes files that nobody else may read
+    path.chmod(0o644)  # safetensors creates files that only the owner may read
 
 
 def load_tensors(path: Path) -> "dict[str, Tensor]":
-    """Read whole tensors onto the host."""
+    """Load whole tensors into host memory."""
     from safetensors.torch import load_file
 
     return load_file(path)
 
 
 class StoredTensors(Mapping[str, "Tensor"]):
-    """What is in one file, or in the files of all processes: read when asked for, and no more than that.
+    """Read tensors lazily from one file, or from the shards of all processes.
 
     Args:
-        folder: where they are.
-        name: of the file, without `.safetensors` or what stands before that.
+        folder: where the files are.
+        name: the file's, without `.safetensors` or `.rank-….safetensors`.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -78,18 +78,18 @@ class StoredTensors(Mapping[str, "Tensor"]):
         return len(self._places)
 
     def __getitem__(self, name: str) -> "Tensor":
-        """The whole tensor."""
+        """Return the whole tensor."""
         return self.part(name, (0,) * len(self._shapes[name]), self._shapes[name])
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of the whole."""
+        """Return the shape of the whole tensor."""
         return self._shapes[name]
 
     def part(self, name: str, offset: tuple[int, ...], shape: tuple[int, ...]) -> "Tensor":
-        """A box of a tensor, put together from the pieces it lies in.
+        """Read a slice of a tensor, assembled from the shards that it overlaps.
 
         Raises:
-            ArtifactError: no file holds some of it.
+            ArtifactError: a part of it is in no file.
         """
         import torch
         from safetensors import safe_open
@@ -114,7 +114,7 @@ class StoredTensors(Mapping[str, "Tensor"]):
         if result is None:
             result = torch.empty(shape)
         if filled != result.numel():
-            raise ArtifactError(f"{self.files[0].parent}: pieces of {name} are missing; a file was lost")
+            raise ArtifactError(f"{self.files[0].parent}: shards of {name} are missing; copy the whole folder again")
         return result
 
 

@@ -1,6 +1,6 @@
-"""Nested state (an optimizer's, a scaler's) as named tensors and plain JSON, and back to the same bits.
+"""Nested state (an optimizer's, a scaler's) as named tensors and plain JSON, restored to the same bits.
 
-Dicts, lists, numbers, words, None and tensors go in. What stands for a tensor in the JSON is its name.
+Dicts, lists, numbers, strings, None and tensors are allowed. In the JSON a tensor is replaced by its name.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ TENSOR, PAIRS = "tensor", "pairs"  # a dict becomes {"pairs": …}, so that {"te
 
 
 def split_tree(tree: Any, name: str = "") -> "tuple[dict[str, Tensor], Any]":
-    """The tensors of a tree by the path to each, and the tree with their names in their places.
+    """Flatten a state into tensors by path and plain JSON that refers to them.
 
     Raises:
-        TypeError: the tree holds something that is neither a tensor nor plain.
+        TypeError: the state holds something that is neither a tensor nor plain.
     """
     import torch
 
@@ -34,14 +34,14 @@ def split_tree(tree: Any, name: str = "") -> "tuple[dict[str, Tensor], Any]":
             return [plain(inner, f"{path}/{index}") for index, inner in enumerate(value)]
         if value is None or isinstance(value, bool | int | float | str):
             return value
-        raise TypeError(f"{path or 'the state'}: a {type(value).__name__} cannot be kept as plain data")
+        raise TypeError(f"{path or 'the state'}: a {type(value).__name__} cannot be stored as plain data")
 
     rest = plain(tree, name)
     return tensors, rest
 
 
 def merged_trees(one: Any, other: Any) -> Any:
-    """Two rests of `split_tree` as one; where both have a key its values are merged, and of plain values one stays."""
+    """Merge two JSON results of `flatten_state`; dicts are merged, the first plain value wins."""
     if not (isinstance(one, dict) and isinstance(other, dict) and PAIRS in one and PAIRS in other):
         return one
     theirs = dict(map(tuple, other[PAIRS]))
@@ -50,14 +50,14 @@ def merged_trees(one: Any, other: Any) -> Any:
 
 
 def join_tree(tensors: "Mapping[str, Tensor]", rest: Any) -> Any:
-    """What `split_tree` took apart; tuples come back as lists.
+    """Rebuild the state that `flatten_state` took apart; tuples come back as lists.
 
     Raises:
         ArtifactError: a tensor is missing.
     """
     if isinstance(rest, dict) and TENSOR in rest:
         if rest[TENSOR] not in tensors:
-            raise ArtifactError(f"the state lacks the tensor {rest[TENSOR]!r}; it was damaged")
+            raise ArtifactError(f"the state lacks the tensor {rest[TENSOR]!r}; the file is damaged")
         return tensors[rest[TENSOR]]
     if isinstance(rest, dict):
         return {key: join_tree(tensors, value) for key, value in rest[PAIRS]}

@@ -1,4 +1,4 @@
-"""Seeds, devices, errors, components, extras: small things imported by every layer.
+"""Seeds, devices, components, console, imports: small things that every layer uses.
 
-Nothing here knows of data, models or files of a run, and nothing here imports torch at import time.
+Nothing here knows of data, models or the files of a run, and nothing here imports torch at import time.
 """

@@ -1,4 +1,4 @@
-"""Work done by threads a little before it is asked for. Results come in the order of what they were made from."""
+"""Threads that compute results a little before they are needed, in the order of the inputs."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,13 +12,13 @@ Result = TypeVar("Result")
 def ahead(
     make: Callable[[Item], Result], items: Iterable[Item], threads: int, most: int | None = None
 ) -> Iterator[Result]:
-    """Results of `make`, in order.
+    """Map `make` over items in threads and yield the results in order.
 
     Args:
-        make: called in threads; an error of its comes when its result is due, and ends the work.
-        items: read only as far as results are made, so it may be endless.
-        threads: how many work at once.
-        most: results that may wait to be taken; bounds the memory. Twice the threads when left out.
+        make: called in threads; its error is raised when its result is due, and ends the work.
+        items: read only as far as results are computed, so it may be endless.
+        threads: number of worker threads.
+        max_pending: results that may wait to be consumed; bounds the memory. Default: twice the threads.
     """
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(threads)

@@ -1,4 +1,4 @@
-"""Arrays of numbers inside plain data: what a bundle's JSON keeps of a matrix, exact and short."""
+"""Arrays of numbers inside JSON: exact and short, for matrices in a bundle."""
 
 import base64
 from functools import cached_property
@@ -10,18 +10,18 @@ from danlu.core.component import Frozen
 
 
 class Matrix(Frozen):
-    """A float32 array of any shape as little-endian bytes in base64."""
+    """Hold a float32 array of any shape as little-endian bytes in base64."""
 
     shape: tuple[int, ...]
     base64: str
 
     @classmethod
     def of(cls, values: np.ndarray) -> Self:
-        """Keep an array."""
+        """Encode an array."""
         content = np.ascontiguousarray(values, dtype="<f4")
         return cls(shape=content.shape, base64=base64.b64encode(content.tobytes()).decode("ascii"))
 
     @cached_property
     def array(self) -> np.ndarray:
-        """The array, read-only, float32."""
+        """Decode into a read-only float32 array."""
         return np.frombuffer(base64.b64decode(self.base64), dtype="<f4").reshape(self.shape)

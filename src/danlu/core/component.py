@@ -1,11 +1,8 @@
 """Components: the named, typed choices that a recipe offers (an optimizer, a model, a scaler …).
 
-A component is a small frozen class: its fields are its options, its methods do the work. Each kind has one table
-`NAME -> class` in the folder that owns it, and the recipe's schema is made from these tables, so that what is listed
-is valid, documented and completed by editors. Other packages add theirs through the entry-point group `danlu.<kind>`.
-
-In a recipe a component may be written in three ways, which mean the same:
-`adamw`, `{adamw: {lr: 1e-3}}` and `{name: adamw, lr: 1e-3}`. A single option may go without its name: `{group: user}`.
+A component is a small frozen class: its fields are its options, its methods do the work. Each kind has one table `NAME
+-> class` in the folder that owns it, and the recipe's schema is built from these tables, so that every listed name is
+valid, documented and completed by editors. Other packages add theirs through the entry-point group `danlu.<kind>`.
 """
 
 import importlib
@@ -21,7 +18,7 @@ from pydantic_core import CoreSchema, core_schema
 
 
 class Frozen(BaseModel):
-    """A typed value that cannot be changed and refuses keys it does not know.
+    """Forbid changes and unknown keys in a typed value.
 
     Its schema is built at first use: a section's schema needs the tables of layers that themselves import the section.
     """
@@ -30,12 +27,15 @@ class Frozen(BaseModel):
 
 
 class Component(Frozen):
-    """One choice of a kind. `name` is a Literal of the name it is listed under (or a pattern `family:rest`)."""
+    """Describe one choice of a kind.
+
+    `name` is a Literal of the name it is listed under (or a pattern `family:rest`).
+    """
 
     name: str
 
 
-# Where each kind's table stands. A string, because the tables belong to layers above this one.
+# Where each kind's table lives. A string, because the tables belong to layers above this one.
 TABLES: dict[str, str] = {
     "splitter": "danlu.data.splits:SPLITTERS",
     "scaler": "danlu.data.tabular.scaling:SCALERS",
@@ -56,9 +56,9 @@ TABLES: dict[str, str] = {
 
 @cache
 def components(kind: str) -> Mapping[str, type[Component]]:
-    """The table of a kind: danlu's own and what other installed packages add under `danlu.<kind>`.
+    """Return the table of a kind, including components of plugins (`danlu.<kind>`).
 
-    A name of danlu's own cannot be replaced from outside.
+    A built-in name cannot be replaced from outside.
     """
     module, attribute = TABLES[kind].split(":")
     own: dict[str, type[Component]] = getattr(importlib.import_module(module), attribute)
@@ -68,11 +68,11 @@ def components(kind: str) -> Mapping[str, type[Component]]:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Annotates a recipe field that takes one component of a kind: `Annotated[Component, OneOf("optimizer", "adamw")]`.
+    """Annotate a recipe field that takes one component: `Annotated[Component, OneOf("optimizer", "adamw")]`.
 
     Attributes:
         kind: a key of TABLES.
-        usual: the component meant by options without a name: `{lr: 1e-3}`.
+        default: the component meant by options without a name: `{lr: 1e-3}`.
     """
 
     kind: str
@@ -92,7 +92,7 @@ class OneOf:
         return {"anyOf": [{"enum": names}, {"type": "string", "pattern": f"^({'|'.join(names)}):"}, forms]}
 
     def _spell_out(self, value: Any) -> Any:
-        """Turn the short ways of writing a component into the long one."""
+        """Expand the short ways of writing a component into the long one."""
         if isinstance(value, str):
             return {"name": value}
         if not isinstance(value, Mapping) or "name" in value:
@@ -111,6 +111,6 @@ class OneOf:
 
 
 def _family(value: Any) -> str | None:
-    """The table's name for a component: what stands before the colon in `timm:resnet18`."""
+    """Return the component's name in the table: the part before the colon in `timm:resnet18`."""
     name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
     return str(name).split(":", 1)[0] if name is not None else None

@@ -1,8 +1,7 @@
-"""What a person sees while something takes long: a progress bar on a terminal, plain lines elsewhere. On stderr only.
+"""Console output while work runs: a progress bar on a terminal, plain lines elsewhere. On stderr only.
 
-stdout is for answers alone, so that it can be piped. Work may report every step, however short: what is shown, and what
-it takes to show it, happens a few times a second at most. Of several processes that train together the one of rank 0
-speaks for all.
+stdout carries answers alone, so that it can be piped. Work may report every step, however short: output is refreshed a
+few times per second at most. Of several processes that train together, rank 0 alone writes.
 """
 
 import sys
@@ -20,23 +19,26 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY_S = 5.0
 BAR_EVERY_S = 0.2  # drawing it takes about a millisecond
-RECENT = 100  # times that a bar was drawn, over which its rate is taken: twenty seconds or more
+RECENT = 100  # redraws over which a bar's rate is averaged: twenty seconds or more
 
-Note = str | Callable[[], str]  # what stands beside the progress; a function is called when it is shown
+Note = str | Callable[[], str]  # text beside the progress; a function is called when it is shown
 
 
 _hushed: ContextVar[bool] = ContextVar("hushed", default=False)
 
 
 def say(message: str) -> None:
-    """One line for the person who waits, of rank 0 alone."""
+    """Print one line, from rank 0 alone."""
     if this_world().is_main and not _hushed.get():
         shout(message)
 
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Within, nothing is said but how far long work has come: for work that is repeated and told of in one line."""
+    """Suppress `info` within the block; progress is still shown.
+
+    For work that is repeated and summarised in one line afterwards.
+    """
     token = _hushed.set(True)
     try:
         yield
@@ -45,28 +47,31 @@ def hushed() -> Iterator[None]:
 
 
 def shout(message: str) -> None:
-    """One line from whichever process has it to say, such as an error that it alone has met."""
-    # In one piece, so that processes do not write into one another's lines.
+    """Print one line from this process, whatever its rank.
+
+    For example an error that it alone met.
+    """
+    # One write, so that lines of several processes do not mix.
     sys.stderr.write(f"{message}\n")
     sys.stderr.flush()
 
 
 class Progress(Protocol):
-    """Something that shows how far work has come."""
+    """Show how far work has come."""
 
     def advance(self, amount: int, note: Note | None = None) -> None:
-        """Report work done, and what to show beside it from now on; None leaves that as it is."""
+        """Report work done and the text beside it; None keeps the text."""
 
 
 class NoProgress:
-    """Of a process that another one speaks for."""
+    """Show nothing, in processes other than rank 0."""
 
     def advance(self, amount: int, note: Note | None = None) -> None:
         pass
 
 
 class PlainProgress:
-    """A line every few seconds, for logs and pipes."""
+    """Print a line every few seconds, for logs and pipes."""
 
     def __init__(self, title: str, total: int, unit: str, done: int = 0) -> None:
         self.title, self.total, self.unit = title, total, unit
@@ -91,7 +96,7 @@ class PlainProgress:
 
 
 class BarProgress:
-    """A bar that stays in its line."""
+    """Draw a bar that stays on one line."""
 
     def __init__(self, bar: "Rich", title: str, total: int, unit: str, done: int = 0) -> None:
         self.bar, self.done = bar, done
@@ -108,7 +113,7 @@ class BarProgress:
             self.show()
 
     def show(self) -> None:
-        """Draw the bar as it stands."""
+        """Draw the current state of the bar."""
         now = time.monotonic()
         (since, then), self.due = self.recent[0], now + BAR_EVERY_S
         self.recent.append((now, self.done))
@@ -119,7 +124,7 @@ class BarProgress:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: `90 s`, `12:05 min`, `3:20 h`."""
+    """Format seconds for people: `90 s`, `12:05 min`, `3:20 h`."""
     whole = round(seconds)
     if whole < 120:
         return f"{whole} s"
@@ -136,9 +141,9 @@ def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Progr
 
     Args:
         title: what is being done.
-        total: how much there is.
+        total: the amount of work.
         unit: what is counted, e.g. "samples".
-        done: how much of it was done before, by a run that now goes on.
+        done: the amount done before, by a run that is resumed.
     """
     if not this_world().is_main:
         yield NoProgress()
@@ -159,7 +164,7 @@ def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Progr
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    # No thread that draws on its own: it would take time from the work even when nothing has changed.
+    # No refresh thread: it would take time from the work even when nothing has changed.
     with Rich(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
         shown = BarProgress(bar, title, total, unit, done)
         yield shown

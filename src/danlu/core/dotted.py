@@ -1,4 +1,4 @@
-"""Things of the user's own that a recipe names, as `package.module:Class`."""
+"""Imports by name or on demand: the user's own code, optional packages (extras), noisy or mismatched libraries."""
 
 import importlib
 import sys
@@ -10,14 +10,14 @@ from danlu.core.names import suggestion
 
 
 def load_dotted(text: str, key: str) -> Any:
-    """What a dotted name stands for. A module beside which the command is run is found too.
+    """Import the object behind a dotted name, also from the current folder.
 
     Args:
         text: `package.module:name`; the name may have dots itself.
-        key: of the recipe, for the error.
+        key: the recipe's key, for the error.
 
     Raises:
-        ArgumentError: it is not such a name, or there is nothing of that name.
+        ArgumentError: it is not such a name, or the object does not exist.
     """
     module, colon, name = text.partition(":")
     if not (colon and module and name):
@@ -34,11 +34,11 @@ def load_dotted(text: str, key: str) -> Any:
 def _module(name: str, key: str) -> Any:
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.append(here)  # last, so that nothing here stands before what is installed
+        sys.path.append(here)  # last, so that installed packages take precedence
     try:
         return importlib.import_module(name)
-    except Exception as error:  # whatever the user's own module raises
+    except Exception as error:  # the user's module may raise anything
         what = f"{type(error).__name__}: {error}"
         missing = isinstance(error, ModuleNotFoundError) and name.split(".")[0] == error.name
-        cure = f"install it, or run danlu in the folder that holds it (now {here})" if missing else "mend it first"
+        cure = f"install it, or run danlu in the folder that holds it (now {here})" if missing else "fix that first"
         raise ArgumentError(f"{key}: cannot import {name} ({what}); {cure}") from error

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 
 class DanluError(Exception):
-    """Signal anything that danlu refuses or cannot do. Exit code 1 unless a subclass differs."""
+    """Base class of everything that danlu refuses or cannot do.
+
+    Exit code 1 unless a subclass says otherwise.
+    """
 
     exit_code = 1
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Describe one problem of a recipe: place, key and message."""
+    """Describe one thing wrong with a recipe: place, key and message."""
 
     place: str
     key: str
@@ -25,7 +28,7 @@ class Problem:
 
 
 class RecipeError(DanluError):
-    """Signal a wrong recipe; holds all problems, not only the first."""
+    """Report a wrong recipe, with every problem found and not the first alone."""
 
     exit_code = 2
 
@@ -35,24 +38,24 @@ class RecipeError(DanluError):
 
 
 class ArgumentError(DanluError):
-    """Signal a wrong argument of a command or function."""
+    """Report a wrong argument of a command or function."""
 
     exit_code = 2
 
 
 class DataError(DanluError):
-    """Signal wrong data: missing, unreadable, or different from the recipe's description."""
+    """Report wrong data: missing, unreadable, or not as the recipe says."""
 
     exit_code = 3
 
 
 class ArtifactError(DanluError):
-    """Signal a run or bundle that cannot be written, is damaged or is invalid."""
+    """Report a run directory or bundle that cannot be written or read."""
 
 
 class Stopped(DanluError):
-    """Signal a stop by SIGINT or SIGTERM; the message says where the state is kept."""
+    """Report a stop by a signal; the message says where the work is kept."""
 
 
 class MissingExtra(DanluError):
-    """Signal that an optional dependency is not installed."""
+    """Report optional packages that are not installed."""

@@ -1,4 +1,4 @@
-"""The optional parts of danlu and the packages each needs: which are missing, and the line that installs them."""
+"""Optional parts of danlu (extras) and the packages that each needs."""
 
 import importlib.util
 
@@ -17,12 +17,12 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 
 
 def missing(extra: str) -> tuple[str, ...]:
-    """The modules of `extra` that cannot be imported. Looks for them without importing them."""
+    """Return the modules of `extra` that are not installed, without importing any."""
     return tuple(module for module in EXTRAS[extra] if importlib.util.find_spec(module) is None)
 
 
 def install_line(extra: str) -> str:
-    """The command that installs an extra."""
+    """Return the command that installs an extra."""
     return f"pip install 'danlu[{extra}]'"
 
 

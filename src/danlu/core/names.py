@@ -1,11 +1,15 @@
-"""The nearest valid name to a misspelt one."""
+"""Text for people: suggestions for misspelt names, and message templates that a page can translate.
+
+A run writes its messages in English and keeps key and figures beside them; a report looks up the same key in the
+templates of another language (key -> `{rows:,} of {all:,} rows …`).
+"""
 
 import difflib
 from collections.abc import Iterable
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
-    """The allowed name most like `name`, upper and lower case being alike, or None when none is near."""
+    """Return the allowed name most similar to `name`, ignoring case, or None."""
     spelt: dict[str, str] = {}
     for each in allowed:
         spelt.setdefault(each.lower(), each)
@@ -14,7 +18,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str | None:
 
 
 def suggestion(name: str, allowed: Iterable[str]) -> str:
-    """`; the nearest is "x" (allowed: x, y)`, to be put behind a refusal."""
+    """Return `; the nearest is "x" (allowed: x, y)`, to be appended to an error."""
     allowed = list(allowed)
     near = nearest(name, allowed)
     listed = ", ".join(allowed) if len(allowed) <= 30 else ", ".join(allowed[:30]) + f" and {len(allowed) - 30} more"

@@ -1,4 +1,4 @@
-"""Tensors of which each process holds a piece (torch's DTensor), told without importing what makes them: a second."""
+"""DTensor helpers that do not import `torch.distributed.tensor`, which takes about a second."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeGuard
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
 
 
 def is_split(value: "Tensor") -> "TypeGuard[DTensor]":
-    """Whether processes hold a tensor together."""
+    """Return whether a tensor is a DTensor."""
     return hasattr(value, "device_mesh")
 
 
 def held(value: "Tensor") -> "Tensor":
-    """What this process holds of a tensor, sharing its memory."""
+    """Return the local shard of a tensor, sharing its memory; a plain tensor itself."""
     return value.to_local() if is_split(value) else value
 
 
 def piece_like(local: "Tensor", like: "Tensor") -> "Tensor":
-    """A tensor of which this process holds `local`, and others what they hold of `like`; of a plain one, itself."""
+    """Wrap `local` as a DTensor laid out like `like`; plain stays plain."""
     if not is_split(like):
         return local
     from torch.distributed.tensor import DTensor
@@ -30,13 +30,13 @@ def piece_like(local: "Tensor", like: "Tensor") -> "Tensor":
 
 @dataclass(frozen=True)
 class Piece:
-    """Where what a process holds of a tensor belongs in the whole.
+    """Locate a local shard in its global tensor.
 
     Attributes:
-        whole: the shape of the whole.
-        offset: where the piece begins in each dimension.
-        shape: of the piece.
-        first: whether this process is the first of those in the tensor's mesh that hold the same piece.
+        global_shape: the shape of the whole tensor.
+        offset: where the shard begins in each dimension.
+        shape: the shape of the shard.
+        is_first_replica: whether this process is the first in the tensor's mesh that holds this shard.
     """
 
     whole: tuple[int, ...]
@@ -46,7 +46,7 @@ class Piece:
 
 
 def piece_of(value: "Tensor") -> Piece:
-    """The piece of a tensor that this process holds."""
+    """Return which shard of a tensor this process holds."""
     shape = tuple(value.shape)
     if not is_split(value):
         return Piece(shape, (0,) * len(shape), shape, True)
@@ -54,7 +54,7 @@ def piece_of(value: "Tensor") -> Piece:
 
     size, offset = compute_local_shape_and_global_offset(value.shape, value.device_mesh, value.placements)
     here = value.device_mesh.get_coordinate() or ()
-    # A tensor split twice along one dimension has a placement that does not say of itself that it is a shard.
+    # A tensor sharded twice along one dimension has a placement whose is_shard() is False, so ask is_replicate().
     whole = [placement.is_replicate() for placement in value.placements]
     first = all(place == 0 or not held for place, held in zip(here, whole, strict=True))
     return Piece(shape, tuple(offset), tuple(size), first)

@@ -1,4 +1,4 @@
-"""Libraries that remark on what is no affair of the person who waits, such as kernels for other machines than this."""
+"""Silencing libraries that log what does not concern the user, such as kernels for other machines."""
 
 import logging
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within, no library logs anything below an error."""
+    """Silence library logging below errors within the block."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Sentences that a run writes down and a page may say in another language: a key, and the figures in its places.
+"""Message templates.
 
 In: a book of templates in one language (key -> `{rows:,} of {all:,} rows …`) and figures. Out: the sentence. Whoever
 notices something keeps key and figures beside the English sentence; what other languages say stands with the report.
@@ -11,24 +11,24 @@ from functools import cache
 from typing import Any
 
 Book = Mapping[str, str]
-MOST = 3  # of several things that are named
+MOST = 3  # items of a list that are named
 
 
 def sentence(book: Book, key: str, figures: Mapping[str, Any]) -> str:
-    """What a book says under a key.
+    """Fill a template with values.
 
     Args:
-        book: holds the key; also `between` and `more` where figures are lists, and `KEY.NAME` where a list of that name
-            holds figures of its own.
-        figures: a value for each place. Of a list the first few are named; a split is called as the book calls it.
+        book: holds the key; also `between` and `more` for lists, and `KEY.NAME` where a list of that name
+            holds dicts of values.
+        figures: a value per placeholder. Of a list the first few are named; a split gets its name in the templates.
     """
     return book[key].format(**{name: _named(book, key, name, figures[name]) for name in places(book[key])})
 
 
 def recognise(book: Book, said: str) -> tuple[str, dict[str, str]] | None:
-    """The key that a sentence was made from, and the figures as they are written in it; None where no template fits.
+    """Return the key and the formatted values behind a message, or None.
 
-    Of several that fit, the one that leaves least to its places.
+    Of several templates that match, the one whose placeholders cover the fewest characters wins.
     """
     found = [
         (key, match.groupdict())
@@ -46,7 +46,7 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 
 def places(template: str) -> set[str]:
-    """The names of a template's places."""
+    """Return the names of a template's placeholders."""
     return {name for _, name, _, _ in string.Formatter().parse(template) if name}
 
 

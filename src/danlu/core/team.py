@@ -1,6 +1,6 @@
-"""What processes that train together say to one another. A process that is alone says nothing, in the same words.
+"""Collectives used in training. With one process every call is a no-op.
 
-Which process takes which samples is settled by whoever makes the team; here it is two numbers.
+Which process takes which samples is decided by whoever builds the groups; here it is two numbers.
 """
 
 import json
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
     from danlu.core.whereabouts import Whereabouts
 
-WAIT = timedelta(minutes=30)  # for what the main process shares: it may be preparing data
+WAIT = timedelta(minutes=30)  # for a broadcast: the main process may be preparing data
 
 
 @dataclass
 class Team:
-    """The processes of a training.
+    """Hold the process groups of a training job and this process's place in them.
 
     Attributes:
-        world: which of them this one is.
-        sample_rank, sample_ways: this process takes the samples of one of so many ways.
-        token_rank: of those with the same samples, which tokens of them it takes.
-        of_samples: those that take other samples than this one; None where there are none.
-        of_gradients: those that take other samples or other tokens.
-        of_pipeline: those that hold other layers.
-        on_host: all of them, speaking through the hosts' memory, for words that no device waits for.
-        store: where the main process puts what it shares.
-        whereabouts: tells the others where this process is.
+        env: rank and size of this process.
+        dp_rank, dp_size: this process takes the samples of data-parallel rank `dp_rank` of `dp_size`.
+        cp_rank: context-parallel rank: which tokens of its samples it takes.
+        dp_group: ranks that take other samples; None without any. So of the others.
+        dp_cp_group: ranks that take other samples or other tokens; gradients are summed over it.
+        pp_group: ranks that hold other layers.
+        cpu_group: all ranks, over gloo, for messages that no device waits for.
+        store: the key-value store that broadcasts go through.
+        heartbeat: publishes the status of this process.
     """
 
     world: World = field(default_factory=World)
@@ -50,40 +50,44 @@ class Team:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the run and speaks."""
+        """Whether this process writes the run and prints."""
         return self.world.is_main
 
     @property
     def alone(self) -> bool:
+        """Whether there is only one process."""
         return self.world.size == 1
 
     def lost(self) -> str | None:
-        """Which process has gone, in words, where one has."""
+        """Return a description of a process that stopped sending heartbeats, or None."""
         return None if self.whereabouts is None else self.whereabouts.lost()
 
     def is_at(self, place: str) -> None:
-        """Have the others know what this process does now."""
+        """Publish the current activity of this process to the others."""
         if self.whereabouts is not None:
             self.whereabouts.place = place
 
     def slice_of(self, count: int) -> slice:
-        """This process's share of so many samples; shares differ by one at most, and may be empty."""
+        """Return this rank's slice of `count` samples.
+
+        Sizes differ by at most one and may be 0.
+        """
         return slice(count * self.sample_rank // self.sample_ways, count * (self.sample_rank + 1) // self.sample_ways)
 
     def sum_of_samples(self, values: "Tensor") -> "Tensor":
-        """The sum over the processes with other samples; in place."""
+        """Sum over data-parallel ranks, in place."""
         return _summed(values, self.of_samples)
 
     def sum_of_gradients(self, values: "Tensor") -> "Tensor":
-        """The sum over the processes with other samples or other tokens; in place."""
+        """Sum over data- and context-parallel ranks, in place."""
         return _summed(values, self.of_gradients)
 
     def sum_of_stages(self, values: "Tensor") -> "Tensor":
-        """The sum over the processes that hold other layers; in place."""
+        """Sum over pipeline stages, in place."""
         return _summed(values, self.of_pipeline)
 
     def most(self, *numbers: int) -> tuple[int, ...]:
-        """The largest of each number that any process has."""
+        """Return the element-wise maximum over all processes."""
         if self.on_host is None:
             return numbers
         import torch
@@ -94,10 +98,10 @@ class Team:
         return tuple(values.tolist())
 
     def share(self, value: Any = None) -> Any:
-        """What the main process has, as plain JSON; the others wait for it.
+        """Broadcast plain JSON from the main process; the others wait for it.
 
         Args:
-            value: of the main process; what the others give is not looked at.
+            value: the main process's; ignored on the others.
         """
         if self.store is None or self.on_host is None:
             return value
@@ -109,7 +113,7 @@ class Team:
         return json.loads(self.store.get(key))
 
     def wait_for_all(self) -> None:
-        """Go on when all processes have come here."""
+        """Wait until all processes reach this point."""
         self.most(0)
 
 

@@ -1,6 +1,6 @@
-"""How many threads work: those inside torch's operators, and those that make batches.
+"""Thread counts: threads of torch's operators, and threads that prepare batches.
 
-Chosen from the cores that this process may really use; a recipe's `training.threads` overrides both.
+They follow from the cores that this process may really use; a recipe's `training.threads` overrides both.
 """
 
 import math
@@ -16,7 +16,7 @@ Count = int | Literal["auto"]
 
 
 class Asked(Protocol):
-    """What a recipe says of threads."""
+    """Give a recipe's thread counts."""
 
     @property
     def compute(self) -> Count: ...
@@ -27,11 +27,11 @@ class Asked(Protocol):
 
 @dataclass(frozen=True)
 class ThreadPlan:
-    """Who works with how many threads.
+    """Hold the number of threads per purpose.
 
     Attributes:
-        compute: threads of torch's operators on the CPU.
-        data: threads that decode and change samples.
+        compute: threads of torch's CPU operators.
+        data: threads that decode and transform samples.
     """
 
     compute: int
@@ -39,16 +39,16 @@ class ThreadPlan:
 
 
 def plan_threads(asked: Asked, cores: int | None = None, environment: Mapping[str, str] = os.environ) -> ThreadPlan:
-    """Settle what a recipe left open.
+    """Resolve the thread counts that a recipe left to `auto`.
 
-    Threads of data are as many as cores, whoever computes: on an accelerator the host has nothing else to do, and on
+    There are as many data threads as cores, on any device: with an accelerator the host has nothing else to do, and on
     the CPU they wait while the model has the cores, and fill the gaps. Processes that train together on this machine
-    have an equal share of its cores each.
+    share its cores equally.
 
     Args:
         asked: the recipe's `training.threads`.
-        cores: that may be used on this machine; found when left out.
-        environment: where OMP_NUM_THREADS may stand, which torch obeys too.
+        cores: usable cores of this machine; detected by default.
+        environment: may hold OMP_NUM_THREADS, which torch obeys too.
     """
     usable = max(1, (usable_cores() if cores is None else cores) // this_world().local_size)
     compute = min(usable, _whole_number(environment.get("OMP_NUM_THREADS", "")) or usable)
@@ -59,7 +59,7 @@ def plan_threads(asked: Asked, cores: int | None = None, environment: Mapping[st
 
 
 def use_threads(plan: ThreadPlan) -> None:
-    """Give torch's operators their threads, for the whole process."""
+    """Set the threads of torch's operators for the whole process."""
     import torch
 
     if torch.get_num_threads() != plan.compute:
@@ -67,7 +67,7 @@ def use_threads(plan: ThreadPlan) -> None:
 
 
 def batches_side_by_side(threads: int) -> int:
-    """How many batches are in the making at once.
+    """Return how many batches are prepared at once.
 
     Two, because while one waits for its last sample the other keeps the threads busy; with very many threads more,
     because a batch has fewer samples left than there are threads.
@@ -76,10 +76,10 @@ def batches_side_by_side(threads: int) -> int:
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """The cores this process may keep busy, which in a container are fewer than the machine has.
+    """Count the cores this process may use, respecting a container's CPU quota.
 
     Args:
-        cgroup: where Linux tells a container its quota of time.
+        cgroup: where Linux exposes a container's CPU quota.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(cgroup)
@@ -87,7 +87,7 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def _quota(cgroup: Path) -> float | None:
-    """Cores' worth of time that a container may use: cgroup v2's `cpu.max`, else v1's two files; None without limit."""
+    """Read a container's CPU quota in cores: cgroup v2's `cpu.max`, else v1's; None if unlimited."""
     try:
         if (cgroup / "cpu.max").is_file():
             quota, period = (cgroup / "cpu.max").read_text().split()
@@ -95,11 +95,11 @@ def _quota(cgroup: Path) -> float | None:
             quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
             period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
         return None if quota in ("max", "-1") else int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):  # no container, no Linux, or a form unknown today
+    except (OSError, ValueError, ZeroDivisionError):  # no container, no Linux, or an unknown format
         return None
 
 
 def _whole_number(text: str) -> int:
-    """OMP_NUM_THREADS may be a list, of which the first is for the outermost level; 0 where it says nothing."""
+    """Parse OMP_NUM_THREADS, which may be a list for nested levels; 0 if unset."""
     first = text.split(",")[0].strip()
     return int(first) if first.isdigit() else 0

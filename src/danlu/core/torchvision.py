@@ -1,4 +1,4 @@
-"""Makes torchvision importable beside a torch build that its compiled operators were not made for.
+"""Make torchvision importable beside a torch build that its compiled operators do not match.
 
 torchvision from PyPI is a CUDA build. Beside a CPU build of torch its import ends in "operator torchvision::nms does
 not exist", and timm's and transformers' with it. With the schemas of the two operators named at import time registered,
@@ -13,7 +13,9 @@ from typing import Any
 
 @cache
 def mend_torchvision() -> Any:
-    """Register the missing schemas once, before torchvision's first import. Does nothing where they are there.
+    """Register torchvision's missing operator schemas once, before its first import.
+
+    Does nothing where they exist.
 
     Returns:
         the library object, which must be kept alive; the cache does.
@@ -30,7 +32,7 @@ def mend_torchvision() -> Any:
 
 
 def _operators_load(package: Path) -> bool:
-    """Whether torchvision's compiled operators can be loaded into this torch."""
+    """Return whether torchvision's compiled operators load into this torch."""
     import torch
 
     compiled = next(iter([*package.glob("_C*.so"), *package.glob("_C*.pyd")]), None)

@@ -1,6 +1,6 @@
-"""Where each of several processes is, so that one that waits in vain can say for whom.
+"""Heartbeats: on a timeout, report which rank is missing and where it was.
 
-Each writes it down where it stands; a thread tells the others through the store, and every second that it lives.
+Each process sets its own status; a thread publishes it through the store, with a beat every second.
 """
 
 import json
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
 TOLD_EVERY_S = 1.0
-LOST_AFTER_S = 20.0  # without a sign of life
+LOST_AFTER_S = 20.0  # without a heartbeat
 TIMED_OUT = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
-FOLDER = "torch/distributed/"  # in whose files collectives are
+FOLDER = "torch/distributed/"  # whose files define the collectives
 
 
 class Whereabouts:
-    """Tells the others where this process is.
+    """Publish this process's status and read that of the others.
 
     Attributes:
-        place: what it does now, in words; assigned freely.
+        status: its current activity, in words; assign it freely.
     """
 
     def __init__(self, rank: int, size: int, store: "Store", key: str) -> None:
         self.rank, self.size, self.store, self.key = rank, size, store, key
-        self.place = "getting ready"
+        self.place = "set-up"
         self._heard: dict[int, tuple[bytes, float]] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tell, name="danlu-whereabouts", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Tell no more."""
+        """Stop the heartbeat."""
         self._ended.set()
 
     def _tell(self) -> None:
@@ -46,55 +46,55 @@ class Whereabouts:
                 self.store.set(f"{self.key}/{self.rank}/beat", str(beats))
                 if place != told:
                     self.store.set(f"{self.key}/{self.rank}", json.dumps([place, time.time()]))
-            except RuntimeError:  # the process that keeps the store has gone; whoever misses it will say so
+            except RuntimeError:  # the process that hosts the store has exited; whoever misses it reports that
                 return
             told = place
 
     def lost(self) -> str | None:
-        """Which process has not been heard of for a while, in words; asked every now and then by one that waits."""
+        """Describe a process that has sent no heartbeat for a while, or return None."""
         now = time.monotonic()
         for rank in range(self.size):
             key = f"{self.key}/{rank}/beat"
             try:
                 beat = self.store.get(key) if self.store.check([key]) else b""
             except RuntimeError:
-                return "the process that keeps the store has gone"
+                return "the process that hosts the store has exited"
             if self._heard.get(rank, (None, now))[0] != beat:
                 self._heard[rank] = beat, now
             elif now - self._heard[rank][1] > LOST_AFTER_S:
-                return f"rank {rank} was last heard of at {self._last(rank)[0]}, and has gone since"
+                return f"rank {rank} sends no heartbeat any more; its last status was: {self._last(rank)[0]}"
         return None
 
     def missing(self, error: BaseException) -> str:
-        """Who did not come to what this process waited for in vain, in words.
+        """Describe which ranks did not reach the collective that timed out here.
 
         Args:
-            error: that told of the wait's end.
+            error: the timeout.
         """
         others = {rank: self._last(rank) for rank in range(self.size) if rank != self.rank}
         elsewhere = {rank: found for rank, found in others.items() if found[0] != self.place}
         said = (
-            f"rank {rank} was last heard of at {place}, {time.time() - at:.0f} s ago"
+            f"rank {rank} was last at {place}, {time.time() - at:.0f} s ago"
             for rank, (place, at) in (elsewhere or others).items()
         )
-        return f"rank {self.rank} waited in vain in {_collective(error)} at {self.place}: {'; '.join(said)}"
+        return f"rank {self.rank} timed out in {_collective(error)} at {self.place}: {'; '.join(said)}"
 
     def _last(self, rank: int) -> tuple[str, float]:
-        """Where a process was when it last said so, and when that was."""
+        """Return the last status of a rank and the time it was set."""
         key = f"{self.key}/{rank}"
         if not self.store.check([key]):
-            return "the beginning", time.time()
+            return "start-up", time.time()
         place, at = json.loads(self.store.get(key))
         return place, at
 
 
 def is_timeout(error: BaseException) -> bool:
-    """Whether an error says that other processes did not come in time."""
+    """Return whether an error says that other processes did not arrive in time."""
     return isinstance(error, RuntimeError) and TIMED_OUT.search(str(error)) is not None
 
 
 def _collective(error: BaseException) -> str:
-    """The collective that an error came from."""
+    """Return the name of the collective that an error came from."""
     frames = traceback.extract_tb(error.__traceback__)
     names = [frame.name for frame in frames if FOLDER in frame.filename and not frame.name.startswith(("_", "wrapper"))]
-    return names[-1] if names else "the sum of gradients"
+    return names[-1] if names else "the gradient all-reduce"

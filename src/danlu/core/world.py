@@ -1,6 +1,6 @@
-"""The processes that train together: which of them this one is. Imports no torch.
+"""The environment of a distributed job: which process this is. Imports no torch.
 
-A launcher (danlu's own, torchrun, Kubeflow's, SLURM's by way of torchrun) says so in environment variables.
+A launcher (danlu's own, torchrun, Kubeflow's, SLURM's through torchrun) sets it in environment variables.
 """
 
 import os
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that train together.
+    """Describe this process among those that train together.
 
     Attributes:
-        rank: from 0; the process of rank 0 writes the run and speaks.
-        size: how many processes there are.
-        local_rank: from 0, among the processes of this machine; the number of its card.
-        local_size: how many processes this machine has.
-        restarts: how often the launcher has begun all of them anew.
-        launch: what the launcher calls this launch, the same after a restart; None where there is no launcher.
+        rank: from 0; rank 0 writes the run and prints.
+        world_size: number of processes.
+        local_rank: from 0, among the processes of this machine; the index of its GPU.
+        local_world_size: number of processes on this machine.
+        restart_count: how often the launcher has restarted all processes.
+        launch_id: the launcher's id of this launch, kept across restarts; None without a launcher.
     """
 
     rank: int = 0
@@ -29,12 +29,12 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the run and speaks."""
+        """Whether this process writes the run and prints."""
         return self.rank == 0
 
 
 def this_world() -> World:
-    """What the launcher says; one process alone where there is none."""
+    """Read the launcher's environment variables; a single process without a launcher."""
     found = os.environ
     if "RANK" not in found or "WORLD_SIZE" not in found:
         return World()

@@ -1,6 +1,6 @@
-"""Devices behind one small interface: the CPU, NVIDIA's and AMD's cards, Intel's, Apple's, Google's TPU.
+"""Devices behind one small interface: CPU, NVIDIA and AMD GPUs, Intel's, Apple's, Google's TPU.
 
-`open_device` finds one, `Accelerator` says what it can be asked. Nothing here imports torch at import time.
+`open_device` finds one, `Accelerator` is the interface. Nothing here imports torch at import time.
 """
 
 from danlu.core.devices.accelerator import Accelerator

@@ -1,4 +1,4 @@
-"""What a device can be asked."""
+"""The interface that every device offers."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -7,50 +7,50 @@ if TYPE_CHECKING:
 
 
 class Accelerator(Protocol):
-    """A device that a model runs on."""
+    """Offer one interface to a device that a model runs on."""
 
     @property
     def torch_device(self) -> "torch.device":
-        """As torch names it."""
+        """The device as torch names it."""
 
     @property
     def name(self) -> str:
-        """As its maker names it, e.g. `NVIDIA H100 80GB HBM3`."""
+        """The device as its maker names it, e.g. `NVIDIA H100 80GB HBM3`."""
 
     @property
     def compile_backend(self) -> str:
         """The backend of `torch.compile`."""
 
     def seed(self, value: int) -> None:
-        """Begin the random numbers of the CPU and of this device anew, and those of no other device.
+        """Seed the random numbers of the CPU and of this device only.
 
         Training does it every step. `torch.manual_seed` asks every backend that torch knows and took 208 us where this
         took 2.
         """
 
     def synchronize(self) -> None:
-        """Wait until the device has done everything it was given."""
+        """Wait until the device has finished all queued work."""
 
     def peak_bytes(self) -> int | None:
-        """The most memory that tensors have taken since `reset_peak`; None where it cannot be asked.
+        """Return the peak memory of tensors since `reset_peak`, or None if unknown.
 
-        Of the CPU it is the most that the whole process has had in memory.
+        On the CPU it is the peak of the whole process.
         """
 
     def reset_peak(self) -> None:
-        """Count the peak from now on, where the device can."""
+        """Reset the peak counter, where the device can."""
 
     def free_bytes(self) -> int | None:
-        """Memory that is free now; None where it cannot be asked."""
+        """Return the free memory, or None if unknown."""
 
     def total_bytes(self) -> int | None:
-        """Memory in all; None where it cannot be asked."""
+        """Return the total memory, or None if unknown."""
 
     def empty_cache(self) -> None:
-        """Give memory back that is kept for later tensors."""
+        """Release cached memory that no tensor uses."""
 
     def peak_flops(self, precision: str) -> float | None:
-        """The most operations a second in a precision, without sparsity; None where the maker's figure is not known.
+        """Return the dense peak FLOP/s in a precision, or None if unknown.
 
         Args:
             precision: as `training.precision` says it.

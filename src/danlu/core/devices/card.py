@@ -1,4 +1,4 @@
-"""Accelerators with memory of their own, asked through `torch.accelerator`; and Apple's, which shares the host's."""
+"""GPUs and other accelerators: queries through `torch.accelerator`, Apple's own memory API, peak FLOP/s."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Card:
-    """A device of the kind that torch has as its accelerator.
+    """Wrap a device that torch treats as its accelerator.
 
     Attributes:
-        kind: as torch names it: cuda (AMD's too), xpu or tpu.
+        kind: torch's name of the device type: cuda (AMD's too), xpu or tpu.
     """
 
     kind: str
@@ -48,7 +48,7 @@ class Card:
 
     @cached_property
     def _seed_device(self) -> "Callable[[int], object]":
-        """Seeds the generator of the device in use; found once, since this is called every step."""
+        """Find the seed function of the current device's generator; cached, since it runs every step."""
         import torch
 
         module = torch.get_device_module(self.kind)
@@ -99,7 +99,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Apple:
-    """Apple's graphics processor, whose memory torch counts in a module of its own."""
+    """Wrap Apple's GPU, whose memory torch reports in a separate module."""
 
     name: str = "Apple GPU"
     compile_backend: str = "inductor"
@@ -122,7 +122,10 @@ class Apple:
         torch.mps.synchronize()
 
     def peak_bytes(self) -> int | None:
-        """What Metal has given out, which falls only when the cache is emptied; a peak is not kept."""
+        """Return the memory that Metal has allocated.
+
+        Metal keeps no peak; this falls only when the cache is emptied.
+        """
         import torch
 
         return int(torch.mps.driver_allocated_memory())
@@ -150,7 +153,7 @@ class Apple:
 
 
 def _asked(question: Callable[[], Answer]) -> Answer | None:
-    """The answer of a backend, or None from one whose allocator does not count."""
+    """Call a backend query; return None if its allocator does not count."""
     try:
         return question()
     except (RuntimeError, NotImplementedError, AttributeError):

@@ -1,4 +1,4 @@
-"""The host's processor as a device: its memory is the machine's, or the container's where that is less."""
+"""The CPU as a device: its memory is the machine's, or the container's limit if lower."""
 
 import ctypes
 import sys
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import torch
 
 PROCESS, CGROUP = Path("/proc/self"), Path("/sys/fs/cgroup")
-RESET_PEAK = "5"  # what proc(5) calls it, of clear_refs
+RESET_PEAK = "5"  # the value that proc(5) documents for clear_refs
 
 
 @dataclass(frozen=True)
 class Host:
-    """The CPU."""
+    """Wrap the CPU."""
 
     @cached_property
     def torch_device(self) -> "torch.device":
@@ -40,7 +40,7 @@ class Host:
         torch.default_generator.manual_seed(value)
 
     def synchronize(self) -> None:
-        """The CPU is never behind."""
+        """Return at once; the CPU has no queue."""
 
     def peak_bytes(self) -> int | None:
         found = _counter(PROCESS / "status", "VmHWM:")
@@ -49,7 +49,7 @@ class Host:
     def reset_peak(self) -> None:
         try:
             (PROCESS / "clear_refs").write_text(RESET_PEAK)
-        except OSError:  # not Linux, or a container that forbids it: the peak is the process's since it began
+        except OSError:  # not Linux, or a container that forbids it: the peak stays the process's since it began
             return
 
     def free_bytes(self) -> int | None:
@@ -57,7 +57,7 @@ class Host:
         limit, used = _number(CGROUP / "memory.max"), _number(CGROUP / "memory.current")
         if limit is None or used is None:
             return free
-        # Files that were read once count as used until the memory is wanted for something else.
+        # The page cache counts as used until the memory is needed otherwise.
         left = limit - used + (_counter(CGROUP / "memory.stat", "inactive_file", unit=1) or 0)
         return left if free is None else min(free, left)
 
@@ -66,7 +66,7 @@ class Host:
         return total if limit is None or total is None else min(total, limit)
 
     def empty_cache(self) -> None:
-        """Have the C library give back what it keeps for later; others than glibc keep little."""
+        """Ask glibc to return cached memory; other C libraries keep little."""
         try:
             ctypes.CDLL("libc.so.6").malloc_trim(0)
         except (OSError, AttributeError):
@@ -77,7 +77,7 @@ class Host:
 
 
 def _counter(file: Path, name: str, unit: int = 1024) -> int | None:
-    """A line `name number` of one of the kernel's files, in bytes."""
+    """Read a line `name number` of a kernel file, in bytes."""
     try:
         for line in file.read_text().splitlines():
             if line.startswith(name):
@@ -88,7 +88,7 @@ def _counter(file: Path, name: str, unit: int = 1024) -> int | None:
 
 
 def _number(file: Path) -> int | None:
-    """A file that is one number; None where it is absent or says `max`."""
+    """Read a file that holds one number; None if absent or `max`."""
     try:
         return int(file.read_text())
     except (OSError, ValueError):
@@ -105,7 +105,7 @@ def _physical() -> int | None:
 
 
 def _peak_of_the_process() -> int | None:
-    """Where there is no /proc: since the process began."""
+    """Return the process's peak memory since it began, for systems without /proc."""
     try:
         import resource
     except ImportError:  # Windows

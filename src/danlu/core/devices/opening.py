@@ -1,4 +1,4 @@
-"""Finding a device: the one that a recipe asks for, or the best there is."""
+"""Device setup: find the device that a recipe asks for, or the best one, and make it deterministic on request."""
 
 import importlib
 import importlib.util
@@ -19,14 +19,14 @@ TPU_MODULE = "torch_tpu"
 
 
 def open_device(asked: str = "auto") -> Accelerator:
-    """The device to work on.
+    """Return the device to work on.
 
     Args:
-        asked: cuda, xpu, mps, cpu or tpu; `auto` takes the first of these that is there, and never a tpu, since
+        asked: cuda, xpu, mps, cpu or tpu; `auto` takes the first of these that is available, never a tpu, since
             torch-tpu ends the process where its driver is absent.
 
     Raises:
-        ArgumentError: it is not there.
+        ArgumentError: it is not available.
     """
     if asked == "tpu":
         return _open_tpu()
@@ -42,7 +42,7 @@ def open_device(asked: str = "auto") -> Accelerator:
 
 
 def found_devices() -> dict[str, Accelerator]:
-    """The kinds of device that torch finds, best first; a TPU is not looked for."""
+    """Return the kinds of device that torch finds, best first; TPUs are not probed."""
     import torch
 
     there: dict[str, Callable[[], bool]] = {
@@ -55,7 +55,7 @@ def found_devices() -> dict[str, Accelerator]:
 
 
 def accelerator_of(device: "torch.device") -> Accelerator:
-    """What can be asked of a device that is open already."""
+    """Return the interface of a torch device that is already open."""
     return _of_kind(device.type)
 
 
@@ -69,7 +69,7 @@ def _of_kind(kind: str) -> Accelerator:
 
 
 def _take_own_card() -> None:
-    """Of several processes on a machine, each works on the card with its number."""
+    """Select the GPU whose number is this process's local rank."""
     world = this_world()
     if world.size > 1:
         import torch
@@ -78,7 +78,7 @@ def _take_own_card() -> None:
 
 
 def _open_tpu() -> Accelerator:
-    """torch-tpu becomes torch's accelerator when it is imported."""
+    """Import torch-tpu, which becomes torch's accelerator by that."""
     if importlib.util.find_spec(TPU_MODULE) is None:
         raise ArgumentError(
             "training.device: a tpu needs the package torch-tpu and its driver libtpu, not installed here; "

@@ -1,7 +1,7 @@
-"""The most operations a second that makers promise for their cards: what a model's own rate is a share of (MFU).
+"""Peak FLOP/s of known GPUs, the denominator of model FLOPs utilisation (MFU).
 
 Dense figures (without 2:4 sparsity) of the makers' data sheets and architecture papers, products accumulated in fp32;
-of a card that is not listed nothing is known.
+None for a GPU that is not listed.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Peak:
-    """Of one card, in 10^12 operations a second; None where it has no unit for that."""
+    """Hold one GPU's peak in TFLOP/s per precision; None if unsupported."""
 
     fp32: float
     tf32: float | None
@@ -43,7 +43,7 @@ COMPUTED_IN = {"bf16-master": "bf16", "bf16-stochastic": "bf16"}
 
 
 def peak_flops(name: str, precision: str) -> float | None:
-    """Operations a second of the card that torch calls `name`; None where it is not listed or cannot compute so."""
+    """Return the peak FLOP/s of a GPU by torch's name for it, or None."""
     for pattern, peak in PEAKS:
         if re.search(pattern, name):
             found: float | None = getattr(peak, COMPUTED_IN.get(precision, precision), None)
