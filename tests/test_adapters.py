@@ -12,6 +12,7 @@ from torch import nn
 import danlu as package
 from danlu.core.errors import ArgumentError, ArtifactError, RecipeError
 from danlu.models.adapters import FourBitLinear, add_adapters, merge_adapters
+from danlu.models.parts import TaskModel
 from danlu.models.table import Timm
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections import Finetune
@@ -28,6 +29,56 @@ def nudge(model: nn.Module) -> None:
     for weight in model.parameters():
         if weight.requires_grad:
             weight.data += 0.05 * torch.randn(weight.shape, generator=made)
+
+
+class Small(TaskModel):
+    """A layer below a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head_parts = ("head",)
+        self.body = nn.Linear(32, 32, bias=False)
+        self.head = nn.Linear(32, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(self.body(x))
+        return found
+
+
+def adapted_small(**options: object) -> Small:
+    model = Small()
+    add_adapters(model, Finetune(mode="lora", **options))  # type: ignore[arg-type]
+    return model
+
+
+@pytest.mark.parametrize(
+    ("options", "rank", "scale"),
+    [
+        ({}, 16, 2.0),
+        ({"rank": 4}, 4, 2.0),  # alpha is twice the rank when left out
+        ({"rank": 4, "alpha": 4}, 4, 1.0),
+        ({"alpha": 8}, 16, 0.5),
+        ({"rank": 8, "alpha": 24}, 8, 3.0),
+    ],
+)
+def test_alpha_over_rank(options: dict[str, int], rank: int, scale: float) -> None:
+    model = adapted_small(**options)
+    first, second = (getattr(model.body, name)["default"] for name in ("lora_A", "lora_B"))
+    assert tuple(first.weight.shape) == (rank, 32) and tuple(second.weight.shape) == (32, rank)
+    with torch.no_grad():
+        second.weight.fill_(0.1)
+    own = model.body.base_layer.weight.detach().clone()
+    added = scale * second.weight.detach() @ first.weight.detach()
+    merge_adapters(model)
+    torch.testing.assert_close(model.body.weight.data, own + added)
+
+
+def test_it_begins_as_nothing_and_the_head_is_trained_beside_it() -> None:
+    plain, model = Small(), adapted_small()
+    torch.testing.assert_close(model(torch.ones(1, 32)), plain(torch.ones(1, 32)))
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert trained == {"body.lora_A.default.weight", "body.lora_B.default.weight", "head.weight", "head.bias"}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -100,9 +151,9 @@ def test_targets_are_named_and_an_unknown_one_is_refused_with_the_nearest() -> N
 
 
 def test_options_of_adapters_go_with_adapters_and_adapters_with_pretrained_weights() -> None:
-    with pytest.raises(RecipeError, match="rank is of lora, dora and qlora; mode is full"):
+    with pytest.raises(RecipeError, match="rank applies only to lora, dora and qlora; mode is full"):
         check_recipe({"data": {"source": "a"}, "model": {"name": "hf:./x", "finetune": {"rank": 4}}})
-    with pytest.raises(RecipeError, match="lora adapts pretrained weights, and hf:bert begins with new ones"):
+    with pytest.raises(RecipeError, match="lora adapts pretrained weights, and hf:bert has none"):
         check_recipe({"data": {"source": "a"}, "model": {"name": "hf:bert", "finetune": {"mode": "lora"}}})
     values = {"data": {"source": "a"}, "model": {"name": "hf:./x", "finetune": {"mode": "qlora"}}}
     with pytest.raises(RecipeError, match="qlora keeps them in 4 bits"):
@@ -240,8 +291,8 @@ def test_copies_of_a_model_train_the_adapters_of_one(small_encoder: Path, text_f
 @pytest.mark.parametrize(
     ("mode", "layout", "message"),
     [
-        ("lora", {"shard": 2}, "lora goes with copies of the whole model"),
-        ("dora", {"tensor": 2}, "dora goes with copies of the whole model"),
+        ("lora", {"shard": 2}, "lora works with whole replicas"),
+        ("dora", {"tensor": 2}, "dora works with whole replicas"),
         ("qlora", {"data": 2}, "processes cannot exchange"),
     ],
 )

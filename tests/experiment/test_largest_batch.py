@@ -1,0 +1,36 @@
+"""`batch_size: auto`: the largest power of two that fits and leaves enough steps an epoch."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from danlu.verbs import settle
+
+
+def found(rows: int, free: int | None, monkeypatch: pytest.MonkeyPatch, bytes_a_sample: int = 100) -> int:
+    fitting: Any = SimpleNamespace(
+        accelerator=SimpleNamespace(free_bytes=lambda: free),
+        balanced=SimpleNamespace(feed=SimpleNamespace(length=rows)),
+    )
+    foresee = lambda size: SimpleNamespace(peak_bytes=bytes_a_sample * size)  # noqa: E731
+    monkeypatch.setattr(settle, "with_training", lambda fitting, **options: fitting)
+    monkeypatch.setattr(settle, "some_rate", lambda fitting: None)
+    monkeypatch.setattr(settle, "trial_of", lambda fitting: SimpleNamespace(foresee=foresee))
+    return settle.largest_batch(fitting)
+
+
+@pytest.mark.parametrize(
+    ("rows", "free", "expected"),
+    [
+        (8 * 64, None, 64),  # eight steps an epoch
+        (8 * 64 - 1, None, 32),
+        (8 * 127, None, 64),
+        (10**6, 8000, 64),  # 6,400 bytes are four fifths of 8,000
+        (10**6, 7999, 32),
+        (10**6, 10, 2),
+        (5, None, 2),
+    ],
+)
+def test_the_largest_batch(rows: int, free: int | None, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(rows, free, monkeypatch) == expected
