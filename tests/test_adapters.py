@@ -293,7 +293,7 @@ def test_copies_of_a_model_train_the_adapters_of_one(small_encoder: Path, text_f
     [
         ("lora", {"shard": 2}, "lora works with whole replicas"),
         ("dora", {"tensor": 2}, "dora works with whole replicas"),
-        ("qlora", {"data": 2}, "processes cannot exchange"),
+        ("qlora", {"data": 2}, "cannot be exchanged between processes"),
     ],
 )
 def test_what_processes_cannot_do_with_adapters_is_refused(mode: Any, layout: dict[str, int], message: str) -> None:

@@ -255,7 +255,7 @@ def test_layouts_stay_within_what_the_model_and_a_node_allow() -> None:
 
 @pytest.mark.parametrize(
     ("layout", "reason"),
-    [(Layout(tensor=3), "heads 4"), (Layout(pipeline=3), "2 layers"), (Layout(context=64), "tokens")],
+    [(Layout(tensor=3), "heads 4"), (Layout(pipeline=3), "there are only 2"), (Layout(context=64), "tokens")],
 )
 def test_what_cannot_be_split_is_refused(layout: Layout, reason: str) -> None:
     with pytest.raises(ArgumentError, match=reason):

@@ -131,7 +131,7 @@ def test_answers_in_evaluation_are_of_whole_blocks(by_two: list[Any]) -> None:
 
 
 def test_a_model_that_sees_other_tokens_otherwise_is_refused(by_two: list[Any]) -> None:
-    assert by_two[-1].startswith("training.parallel.context: llama sees other tokens in other ways than by attention")
+    assert by_two[-1].startswith("training.parallel.context: llama mixes tokens outside attention too")
 
 
 @pytest.mark.slow
@@ -147,11 +147,11 @@ def test_four_processes_share_tokens_or_matrices_too(tmp_path: Path) -> None:
     ("model", "words"),
     [
         (lambda: nn.Sequential(nn.Linear(4, 4)), "this is Sequential"),
-        (lambda: classifier("bert"), "bert is no causal language model here"),
-        (lambda: language_model("mistral", num_key_value_heads=2), "looks back a window of tokens"),
-        (lambda: language_model("gemma2", num_key_value_heads=2), "looks back a window of tokens"),
-        (lambda: language_model("bloom"), "bloom has an attention of its own"),
-        (lambda: language_model("mamba"), "mamba has an attention of its own"),
+        (lambda: classifier("bert"), "bert is not used as a causal language model here"),
+        (lambda: language_model("mistral", num_key_value_heads=2), "uses windowed attention"),
+        (lambda: language_model("gemma2", num_key_value_heads=2), "uses windowed attention"),
+        (lambda: language_model("bloom"), "the attention of bloom cannot be replaced"),
+        (lambda: language_model("mamba"), "the attention of mamba cannot be replaced"),
     ],
 )
 def test_what_cannot_be_split_is_refused(model: Callable[[], nn.Module], words: str) -> None:

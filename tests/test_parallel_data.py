@@ -172,12 +172,12 @@ def test_copies_that_meet_now_and_then_agree_and_learn(tmp_path: Path, recipes: 
 @pytest.mark.parametrize(
     ("layout", "changes", "said"),
     [
-        ({"shard": 2}, {"optimizer": "muon"}, "training.optimizer: muon looks at whole matrices"),
-        ({"shard": 2}, {"precision": "bf16-master"}, "training.precision: bf16-master looks at all weights"),
-        ({"shard": 2, "compress": "bf16"}, {}, "training.parallel.compress: is between copies of the whole model"),
-        ({"offload": True}, {}, "training.parallel.offload: moves what processes share"),
+        ({"shard": 2}, {"optimizer": "muon"}, "training.optimizer: muon needs whole matrices"),
+        ({"shard": 2}, {"precision": "bf16-master"}, "training.precision: bf16-master needs all weights"),
+        ({"shard": 2, "compress": "bf16"}, {}, "training.parallel.compress: needs whole replicas"),
+        ({"offload": True}, {}, "training.parallel.offload: moves sharded state"),
         ({"shard": 3}, {}, "training.parallel: shard 3 takes 3 processes, and there are 2"),
-        ({"tensor": 2}, {"distill": {"teacher": "a"}}, "training.distill: compares whole answers"),
+        ({"tensor": 2}, {"distill": {"teacher": "a"}}, "training.distill: compares whole outputs"),
         ({"shard": 2}, {"distill": {"teacher": "a", "hidden": {}}}, "training.distill.hidden: reads layers of a whole"),
         (
             {},

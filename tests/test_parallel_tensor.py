@@ -325,10 +325,10 @@ def test_split_matrices_are_sharded_further(tmp_path: Path) -> None:
             "llama",
             {"hidden_size": 48, "num_attention_heads": 6, "num_key_value_heads": 6},
             4,
-            ("6 heads", "4 ways", "say 2, 3 or 6"),
+            ("6 heads", "4 ways", "use 2, 3 or 6"),
         ),
-        ("llama", {"num_key_value_heads": 2}, 4, ("2 heads of keys and values", "say 2")),
-        ("llama", {"intermediate_size": 50, "num_key_value_heads": 4}, 4, ("50 hidden units", "say 2")),
+        ("llama", {"num_key_value_heads": 2}, 4, ("2 heads of keys and values", "use 2")),
+        ("llama", {"intermediate_size": 50, "num_key_value_heads": 4}, 4, ("50 hidden units", "use 2")),
         ("llama", {"num_key_value_heads": 1}, 2, ("1 heads of keys", "training.parallel.shard")),
         ("gpt2", {}, 2, ("fused into one (c_attn)", "training.parallel.shard", "llama")),
         ("olmo2", {}, 2, ("matrices of olmo2", "training.parallel.shard")),
@@ -343,5 +343,5 @@ def test_what_cannot_be_split_is_refused(name: str, config: dict[str, Any], ways
 
 
 def test_other_models_are_refused() -> None:
-    with pytest.raises(ArgumentError, match=r"this is Sequential; say training\.parallel\.shard"):
+    with pytest.raises(ArgumentError, match=r"this is Sequential; use training\.parallel\.shard"):
         require_tensor(nn.Sequential(nn.Linear(4, 4)), 2)

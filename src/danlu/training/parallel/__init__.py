@@ -1,4 +1,5 @@
-"""Training by several processes: how the work is split among them, and the mathematics that stays the same.
+"""Training on several processes: data, sharded, tensor, pipeline and context parallelism, each applied to a plain model
+from outside.
 
 `layout` says how many ways in which direction, `group` opens what processes speak through. A direction is put on a
 plain model from outside: `replicas` and `sharded` (data), `tensor`, `context`, `pipeline`. Models know nothing of it.

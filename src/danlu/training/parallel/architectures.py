@@ -1,7 +1,8 @@
-"""Which matrices of an architecture of transformers' may be split, by the names it gives them. Data alone.
+"""Tensor-parallel plans: which linear layers of each transformers architecture are split, by name. Data alone.
 
-Of a group of matrices the first ones are split along their outputs (heads, or hidden units), and the last one along its
-inputs, so that between them every process works on its own heads or units. The tests train every architecture here.
+In a group of layers the first ones are split along their outputs (heads, or hidden units; column parallel), the last
+along its inputs (row parallel), so that between them every process works on its own heads or units. The tests train
+every architecture here.
 """
 
 from dataclasses import dataclass, replace
@@ -9,13 +10,13 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Matrices:
-    """A group of matrices within a block.
+    """List the linear layers of a group within a block.
 
     Attributes:
-        module: what is given the hidden states, for these matrices alone, from the block on.
-        first: names in that module.
-        last: from the block on.
-        heads: norms in that module of each head's queries and keys, whose weights all heads share.
+        module: path in the block of the module that gets the hidden states, for these layers alone.
+        column_parallel: names in that module.
+        row_parallel: path in the block.
+        head_norms: norms in that module of each head's queries and keys, whose weights all heads share.
     """
 
     module: str
@@ -26,11 +27,11 @@ class Matrices:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Where blocks stand and what in them is split.
+    """Say where a model's blocks are and what in them is split.
 
     Attributes:
-        blocks: the name of their list.
-        groups: in each block.
+        blocks: the name of the list of blocks.
+        groups: of each block.
     """
 
     blocks: str
@@ -50,7 +51,7 @@ PHI = Architecture(
         Matrices("mlp", ("fc1",), "mlp.fc2"),
     ),
 )
-# Its fused matrix has queries, keys and values of a head side by side, so that it is split by heads too.
+# Its fused matrix has the queries, keys and values of a head side by side, so it can be split by heads too.
 NEOX = Architecture(
     "layers",
     (
@@ -96,5 +97,5 @@ ARCHITECTURES: dict[str, Architecture] = {
     "distilbert": DISTILBERT,
 }
 
-# Matrices that hold queries, keys and values, or gate and input, in rows that cannot be given to processes in one cut.
+# Fused matrices (queries, keys and values, or gate and input) whose rows cannot be split into contiguous shards.
 FUSED = ("c_attn", "qkv_proj", "gate_up_proj", "Wqkv", "Wi", "in_proj", "query_key_value")

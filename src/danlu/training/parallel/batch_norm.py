@@ -1,6 +1,6 @@
-"""Batch norms whose statistics are those of the whole batch, whichever process has which samples of it.
+"""Batch norms with statistics of the global batch, whichever process has which samples.
 
-torch's SyncBatchNorm works on cards alone; this is the same mathematics wherever processes can speak.
+torch's SyncBatchNorm works on GPUs only; this is the same mathematics on any backend.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 def synchronize(model: nn.Module, together: Together) -> None:
-    """Have a model's batch norms take their statistics over all processes with other samples; in place."""
+    """Make a model's batch norms use statistics over all data-parallel ranks, in place."""
     group = together.team.of_samples
     if group is None:
         return
@@ -24,13 +24,13 @@ def synchronize(model: nn.Module, together: Together) -> None:
 
 
 class Synchronized:
-    """Stands in for a batch norm's `forward`."""
+    """Replace a batch norm's `forward` with a synchronized one."""
 
     def __init__(self, norm: BatchNorm, group: Any) -> None:
         self.norm, self.group = norm, group
 
     def __call__(self, values: Tensor) -> Tensor:
-        """[batch, channels, ...] -> the same, of mean 0 and variance 1 over the batches of all processes."""
+        """Normalize [batch, channels, ...] to mean 0 and variance 1 over all ranks."""
         from torch.distributed.nn.functional import all_reduce  # with gradients
 
         norm = self.norm
@@ -40,7 +40,7 @@ class Synchronized:
         others = [dimension for dimension in range(values.dim()) if dimension != 1]
         wide = values.float()
         count = wide.new_tensor([float(values.numel() // values.shape[1])])
-        # One round for both moments: sums of fp32 are as good as torch's own for values near their mean.
+        # One all-reduce for both moments: fp32 sums are as exact as torch's own for values near their mean.
         moments = torch.cat([wide.sum(others), wide.square().sum(others), count])
         summed: Tensor = all_reduce(moments, group=self.group)  # type: ignore[no-untyped-call]
         mean, square, total = summed[: values.shape[1]], summed[values.shape[1] : -1], summed[-1]
@@ -57,7 +57,7 @@ class Synchronized:
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        """The running statistics, as torch's batch norms keep them."""
+        """Update the running statistics as torch's batch norms do."""
         norm = self.norm
         if norm.running_mean is None or norm.running_var is None or not norm.track_running_stats:
             return

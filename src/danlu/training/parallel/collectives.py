@@ -1,8 +1,9 @@
-"""What passes between the processes of a group within the forward pass, and what in the backward pass answers it.
+"""Collectives inside the forward pass, each with the matching collective in its backward pass.
 
-Each function is the transpose of another: whole and equal tensors on one side of it, parts or summands on the other
-(Shoeybi et al. 2019; Korthikanti et al. 2022, sequence parallelism). Parts are along dimension 1, tokens; where they do
-not divide, the last part is filled with zeros, which is cut off again.
+Names follow Megatron's mappings: `tp` tensors are equal on all ranks or partial sums, `sp` tensors are split along
+dimension 1 (tokens); see Shoeybi et al. 2019 (https://arxiv.org/abs/1909.08053) and, for sequence parallelism,
+Korthikanti et al. 2022 (https://arxiv.org/abs/2205.05198). If the length does not divide, the last part is padded with
+zeros, which are cut off again.
 """
 
 from typing import Any
@@ -12,53 +13,53 @@ from torch import Tensor, distributed
 from torch.distributed import ProcessGroup
 from torch.nn import functional
 
-# Their names since torch 2.13, and before.
+# The names since torch 2.13, else the older ones.
 all_gather_single = getattr(distributed, "all_gather_single", None) or distributed.all_gather_into_tensor
 reduce_scatter_single = getattr(distributed, "reduce_scatter_single", None) or distributed.reduce_scatter_tensor
 
 
 def equal_in(values: Tensor, group: ProcessGroup) -> Tensor:
-    """Equal tensors go into work that is split: forward nothing, backward the gradients of all are summed."""
+    """Pass equal tensors into split work: forward identity, backward all-reduce."""
     return _SumGradients.apply(values, group, 1.0)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def mean_gradient(values: Tensor, group: ProcessGroup) -> Tensor:
-    """Equal tensors stay so: backward the mean of the gradients, which are equal but for rounding."""
+    """Keep equal tensors equal: forward identity, backward mean of gradients that differ by rounding only."""
     return _SumGradients.apply(values, group, 1.0 / group.size())  # type: ignore[no-any-return, no-untyped-call]
 
 
 def sum_out(values: Tensor, group: ProcessGroup) -> Tensor:
-    """Summands come out of work that is split: forward they are summed, backward nothing."""
+    """Sum partial results of split work: forward all-reduce, backward identity."""
     return _Sum.apply(values, group)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def own_part(values: Tensor, group: ProcessGroup) -> Tensor:
-    """Of equal tensors [batch, length, ...] this process's tokens; backward the gradients of all are put together."""
+    """Keep this rank's tokens of equal tensors [batch, length, ...]; backward all-gathers."""
     return _OwnPart.apply(values, group)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def whole_equal(part: Tensor, length: int, group: ProcessGroup) -> Tensor:
-    """The parts put together, for work that all do alike: backward each keeps its own part of the gradient."""
+    """All-gather the parts for work that all ranks repeat; backward keeps the local part."""
     return _WholeEqual.apply(part, length, group)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def whole_in(part: Tensor, length: int, group: ProcessGroup) -> Tensor:
-    """The parts put together, for work that is split: backward the gradients are summed, each keeps its own part."""
+    """All-gather the parts for split work; backward reduce-scatters."""
     return _WholeIn.apply(part, length, group)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def part_out(values: Tensor, group: ProcessGroup) -> Tensor:
-    """Summands come out of work that is split: of their sum this process's tokens; backward all is put together."""
+    """Reduce-scatter partial results of split work along tokens; backward all-gathers."""
     return _PartOut.apply(values, group)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def part_length(length: int, group: ProcessGroup) -> int:
-    """Tokens of a part, filled up."""
+    """Return the padded number of tokens per part."""
     return -(-length // group.size())
 
 
 def _filled(values: Tensor, group: ProcessGroup) -> Tensor:
-    """[batch, length, ...] with zeros behind, so that it divides."""
+    """Pad [batch, length, ...] with zeros to a multiple of the group's size."""
     missing = part_length(values.shape[1], group) * group.size() - values.shape[1]
     return functional.pad(values, [0, 0] * (values.ndim - 2) + [0, missing]) if missing else values
 
@@ -81,7 +82,7 @@ def _scatter_sum(values: Tensor, group: ProcessGroup) -> Tensor:
 
 
 def _summed(values: Tensor, group: ProcessGroup) -> Tensor:
-    """A new tensor: what autograd hands over may be in use elsewhere."""
+    """All-reduce a copy, since autograd's tensors may be in use elsewhere."""
     total = values.clone(memory_format=torch.contiguous_format)
     distributed.all_reduce(total, group=group)
     return total

@@ -1,9 +1,9 @@
-"""Context parallelism: every process has some tokens of each sequence, for sequences too long for one.
+"""Context parallelism: every process holds some tokens of each sequence, for sequences too long for one.
 
-A causal language model sees other tokens in attention alone: there the keys and values of all processes are gathered,
-and a query looks at those before it, of its own document. Of 2n equal pieces of a sequence process r of n has pieces r
-and 2n - 1 - r, so that all have as many pairs of query and key to work on (zigzag; Brandon et al. 2023, Striped
-Attention; Dubey et al. 2024, Llama 3).
+In a causal language model only attention mixes tokens: there the keys and values of all processes are gathered, and a
+query sees those before it in its own document. A sequence is cut into 2n equal pieces and rank r of n holds pieces r
+and 2n - 1 - r, so that all have the same number of query-key pairs to compute (zigzag; Brandon et al. 2023, Striped
+Attention, https://arxiv.org/abs/2311.09431; Dubey et al. 2024, Llama 3, https://arxiv.org/abs/2407.21783).
 """
 
 from collections.abc import Callable
@@ -25,25 +25,25 @@ from danlu.models.heads import Head
 from danlu.models.transformers import Logits, alike
 from danlu.training.parallel.collectives import whole_in
 
-INSTEAD = "say training.parallel.shard, or shorter sequences"
+INSTEAD = "use training.parallel.shard, or shorter sequences"
 
 
 def split_tokens(batch: Batch, mesh: DeviceMesh) -> Batch:
-    """This process's tokens of a batch that all processes of the group have.
+    """Return this rank's tokens of a batch that all ranks of the group hold.
 
     Args:
-        batch: input_ids and target [batch, length]; position_ids where several documents are in a row, by which they
-            are told apart; attention_mask where there is padding before the end.
-        mesh: the group, of one dimension.
+        batch: input_ids and target [batch, length]; position_ids where a row holds several documents, which separate
+            them; attention_mask where there is padding before the end.
+        mesh: the group, one-dimensional.
 
     Returns:
         input_ids, position_ids (in the whole sequence or document) and target, [batch, length / ways]. Where attention
-        is not to all that is before, `attention_mask` has the number of each token's document in the whole sequence,
-        from 1, and 0 for padding, [batch, filled length]. What fills a length that does not divide is no answer.
+        is not fully causal, `attention_mask` has the number of each token's document in the whole sequence, from 1,
+        and 0 for padding, [batch, padded length]. Padding to a length that divides has no target.
     """
     given = dict(batch.inputs)
     ids, positions, mask = given.pop("input_ids"), given.pop("position_ids", None), given.pop("attention_mask", None)
-    assert not given, f"inputs of no language model: {', '.join(given)}"
+    assert not given, f"unexpected inputs of a language model: {', '.join(given)}"
     rows, length = ids.shape
     missing = -length % (2 * mesh.size())
     fill = partial(functional.pad, pad=(0, missing))
@@ -58,13 +58,13 @@ def split_tokens(batch: Batch, mesh: DeviceMesh) -> Batch:
 
 
 def parallelize_context(model: nn.Module, mesh: DeviceMesh) -> None:
-    """Have a language model attend to the tokens of all processes, in place; before `parallelize_tensor`.
+    """Make a language model attend to the tokens of all ranks, in place.
 
-    It is then given what `split_tokens` gives, and answers with the logits of this process's tokens. Gradients are to
-    be summed over the processes. What is dropped should differ between them.
+    Call it before `apply_tp`. The model then takes what `shard_sequence` returns and outputs logits of the local
+    tokens. Gradients must be summed over the ranks. Dropout masks should differ between them.
 
     Args:
-        model: as `build_transformer` made it, its weights in memory and the same on all processes.
+        model: from `build_transformer`, its weights in memory and the same on all processes.
         mesh: the group, of one dimension.
 
     Raises:
@@ -76,7 +76,7 @@ def parallelize_context(model: nn.Module, mesh: DeviceMesh) -> None:
 
     network: Any = model.network
     group, before = ContextGroup(mesh), network.config._attn_implementation
-    # transformers finds attention by name; a group of processes has a name of its own.
+    # transformers looks attention up by name; each process group has its own name.
     name = f"danlu_context_{group.processes.group_name}"
     ALL_ATTENTION_FUNCTIONS.register(name, partial(_attention, group))
     whole = _probe(model, mesh, split=False)
@@ -85,11 +85,11 @@ def parallelize_context(model: nn.Module, mesh: DeviceMesh) -> None:
     if not alike(_probe(model, mesh, split=True), whole):
         hook.remove()
         network.set_attn_implementation(before)
-        raise _refusal(f"{network.config.model_type} sees other tokens in other ways than by attention")
+        raise _refusal(f"{network.config.model_type} mixes tokens outside attention too")
 
 
 class ContextGroup:
-    """The processes that share sequences.
+    """Hold the group of ranks that share sequences.
 
     Args:
         mesh: of one dimension.
@@ -100,32 +100,32 @@ class ContextGroup:
         self.rank, self.ways = mesh.get_local_rank(), mesh.size()
 
     def __deepcopy__(self, memo: object) -> "ContextGroup":
-        """A copy of a model speaks to the same processes."""
+        """Return self, since a copy of a model uses the same group."""
         return self
 
 
 def require_context(model: nn.Module) -> None:
-    """Raise ArgumentError unless a model may be split by tokens; needs no other process."""
+    """Raise ArgumentError unless the model supports context parallelism; needs no other process."""
     if not isinstance(model, Logits):
-        raise _refusal(f"it splits the sequences of transformers' language models, and this is {type(model).__name__}")
+        raise _refusal(f"only transformers' language models are supported, and this is {type(model).__name__}")
     network: Any = model.network
     config, name = network.config, network.config.model_type
     if not hasattr(network, "get_output_embeddings") or network.get_output_embeddings() is None:
-        raise _refusal(f"{name} is no causal language model here, whose tokens see only what is before them")
+        raise _refusal(f"{name} is not used as a causal language model here")
     if not (network._supports_attention_backend and network._can_set_attn_implementation()):
-        raise _refusal(f"{name} has an attention of its own, which is not to be replaced")
+        raise _refusal(f"the attention of {name} cannot be replaced")
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"}
     windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
     if kinds or (windowed and not getattr(config, "layer_types", None)):
-        raise _refusal(f"{name} looks back a window of tokens ({', '.join(kinds) or 'sliding_window'})")
+        raise _refusal(f"{name} uses windowed attention ({', '.join(kinds) or 'sliding_window'})")
     if getattr(config, "attn_logit_softcapping", None):
-        raise _refusal(f"{name} caps what attention weighs by (attn_logit_softcapping)")
+        raise _refusal(f"{name} caps attention logits (attn_logit_softcapping)")
 
 
 def context_head(head: Head, mesh: DeviceMesh) -> Head:
-    """A language model's head for this process's tokens: answers are of whole blocks, summed over the processes.
+    """Adapt a language model's head to local tokens: answers are summed over the ranks.
 
-    The loss and its count stay those of this process's tokens.
+    Answers are of whole sequences. The loss and its count stay those of the local tokens.
     """
 
     def answer(logits: Any, target: Tensor | None) -> Tensor:
@@ -141,7 +141,10 @@ def _refusal(reason: str) -> ArgumentError:
 
 
 def _documents(positions: Tensor | None, mask: Tensor | None) -> Tensor | None:
-    """The number of each token's document in its row, from 1, and 0 for padding; None where all is one document."""
+    """Return each token's document number in its row, 0 for padding.
+
+    Numbers begin at 1. None if every row is one document without padding.
+    """
     if positions is None:
         return mask
     follows = positions[:, 1:] == positions[:, :-1] + 1
@@ -152,13 +155,13 @@ def _documents(positions: Tensor | None, mask: Tensor | None) -> Tensor | None:
 
 
 def _places(length: int, ways: int, rank: int, device: torch.device) -> Tensor:
-    """Where in the whole sequence a process's tokens stand, in order, [length / ways]."""
+    """Return the global positions of a rank's tokens, in order, [length / ways]."""
     pieces = torch.arange(length, device=device).chunk(2 * ways)
     return torch.cat([pieces[rank], pieces[2 * ways - 1 - rank]])
 
 
 def _in_order(gathered: Tensor, ways: int) -> Tensor:
-    """Tokens of process after process along dimension 1, put as they stand in the sequence."""
+    """Reorder tokens gathered rank by rank along dimension 1 into sequence order."""
     pieces = gathered.chunk(2 * ways, dim=1)
     return torch.cat([*pieces[::2], *reversed(pieces[1::2])], dim=1)
 
@@ -166,10 +169,10 @@ def _in_order(gathered: Tensor, ways: int) -> Tensor:
 def _mask_documents(
     group: ContextGroup, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Documents of the whole sequence -> which keys each query of this process sees.
+    """Turn global document ids into the attention mask of this rank's queries.
 
-    It is made once for all blocks, and handed through them by transformers, which leaves a mask of four dimensions as
-    it is. It takes a byte for each pair of query and key.
+    It is computed once for all blocks and passed through them by transformers, which leaves a four-dimensional mask as
+    it is. It takes one byte per pair of query and key.
     """
     documents = kwargs.get("attention_mask")
     if documents is None or documents.ndim == 4:
@@ -192,12 +195,12 @@ def _attention(
     scaling: float | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention of this process's queries to all keys, as transformers calls it.
+    """Compute causal attention of the local queries to all keys, with transformers' signature.
 
     Args:
         query: [batch, heads, own length, width].
         key, value: [batch, heads of keys, own length, width].
-        attention_mask: which keys each query sees, [batch, 1, own length, length]; None for all before it.
+        attention_mask: which keys each query sees, [batch, 1, own length, length]; None for causal attention.
 
     Returns:
         [batch, own length, heads, width].
@@ -222,7 +225,7 @@ def _attention(
 
 @torch.no_grad()
 def _probe(model: Logits, mesh: DeviceMesh, split: bool) -> Tensor:
-    """The logits of this process's tokens of a short sequence of two documents, computed whole or split."""
+    """Compute the logits of local tokens of a two-document probe, whole or split."""
     from numpy import zeros
 
     device = next(model.parameters()).device

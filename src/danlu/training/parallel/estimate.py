@@ -1,9 +1,10 @@
-"""The memory of a decoder on one of many GPUs, on paper: weights, gradients, optimizer, activations, logits.
+"""Analytical memory estimate of a decoder per GPU: weights, gradients, optimizer, activations, logits.
 
-Pure functions of a model's shape, a layout and a batch; nothing is built. The split of weights and of activations is
-that of Shoeybi et al. 2019 and Korthikanti et al. 2022 (tensor, sequence), Narayanan et al. 2021 (pipeline) and
-Rajbhandari et al. 2020 (shard). What a layer keeps for its backward pass is counted for the layers of transformers'
-Llama, whose norms compute in fp32: a GPT of fused kernels keeps less.
+Pure functions of a model's shape, a layout and a batch; nothing is built. Weights and activations are split as in
+Shoeybi et al. 2019 (https://arxiv.org/abs/1909.08053) and Korthikanti et al. 2022 (https://arxiv.org/abs/2205.05198)
+(tensor, sequence), Narayanan et al. 2021 (https://arxiv.org/abs/2104.04473) (pipeline) and Rajbhandari et al. 2020
+(https://arxiv.org/abs/1910.02054) (shard). Activation memory is that of the layers of transformers' Llama, whose norms
+compute in fp32: a GPT with fused kernels keeps less.
 """
 
 from dataclasses import dataclass
@@ -19,15 +20,15 @@ WHOLE_LOGITS, LOGITS_A_CHUNK, SMALLEST_CHUNK = 1 << 25, 1 << 24, 128  # as model
 
 @dataclass(frozen=True)
 class Decoder:
-    """The shape of a language model like Llama: grouped attention, a gated MLP, norms without biases.
+    """Describe a Llama-like language model: grouped attention, a gated MLP, norms without biases.
 
     Attributes:
-        hidden: width of the stream between layers.
-        heads: of queries; each has hidden / heads elements.
-        kv_heads: of keys and values.
-        intermediate: width inside the MLP, whose three matrices are hidden x intermediate.
-        sequence: tokens that attend to one another.
-        tied: whether the last matrix is the embedding.
+        hidden: width of the residual stream.
+        heads: query heads; each has hidden / heads elements.
+        kv_heads: key and value heads.
+        intermediate: width of the MLP, whose three matrices are hidden x intermediate.
+        sequence: tokens per sequence.
+        tied: whether the output layer shares the embedding's weights.
     """
 
     layers: int
@@ -41,39 +42,39 @@ class Decoder:
 
     @property
     def kv_width(self) -> int:
-        """Elements of a token's keys, and of its values."""
+        """Elements of one token's keys, and of its values."""
         return self.hidden // self.heads * self.kv_heads
 
     @property
     def layer_matrices(self) -> int:
-        """Weights of a layer that tensor parallelism splits: query and output, key and value, the MLP's three."""
+        """Weights per layer that tensor parallelism splits: query, output, key, value, MLP."""
         return 2 * self.hidden**2 + 2 * self.hidden * self.kv_width + 3 * self.hidden * self.intermediate
 
     @property
     def table(self) -> int:
-        """Weights of the embedding, and of the last matrix."""
+        """Weights of the embedding, and of the output layer."""
         return self.vocabulary * self.hidden
 
     @property
     def parameters(self) -> int:
-        """All of them, norms included."""
+        """All weights, norms included."""
         tables = self.table if self.tied else 2 * self.table
         return tables + self.layers * (self.layer_matrices + 2 * self.hidden) + self.hidden
 
 
 @dataclass(frozen=True)
 class Precision:
-    """Bytes of what a recipe's `training.precision` keeps.
+    """Give the bytes per element that a recipe's `training.precision` keeps.
 
     Attributes:
-        weight: a weight.
+        weight: a weight, as stored.
         gradient: its gradient.
-        optimizer: what AdamW keeps of it: two moments, and an fp32 copy where there is one.
-        compute: an element of a matrix product, and of a gathered weight.
-        normed: an element of the stream between layers, and of the normed one before it is scaled.
-        stream: an element of the stream as a norm keeps it, which computes in fp32.
-        inputs: copies of the normed stream that a layer's matrices keep; autocast makes one for each of five matrices.
-        cast: a weight's copy in the precision of the products, which autocast keeps during a step.
+        optimizer: AdamW's state per weight: two moments, and an fp32 master copy where there is one.
+        compute: an operand of a matrix product, and a gathered weight.
+        normed: an element of the residual stream, and of the normed one before scaling.
+        stream: an element of the stream as kept by a norm, which computes in fp32.
+        inputs: copies of the normed stream that a layer's matrices keep; autocast makes one for each of five.
+        cast: autocast's copy of a weight in compute precision, kept during a step.
     """
 
     weight: int
@@ -96,11 +97,11 @@ PRECISIONS: dict[str, Precision] = {
 
 @dataclass(frozen=True)
 class Batch:
-    """What one copy of the model gets in a step.
+    """Describe the batch of one model replica per step.
 
     Attributes:
-        sequences: at a time, of a micro-batch.
-        microbatches: one after the other.
+        sequences: per micro-batch.
+        microbatches: per step.
     """
 
     sequences: int
@@ -109,12 +110,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on the GPU that needs most.
+    """Hold the estimated bytes on the GPU that needs most.
 
     Attributes:
-        gathered: weights that a shard has whole while it computes with them, or autocast's copies.
-        activations: kept for the backward pass, of all micro-batches that are under way.
-        logits: and their gradient.
+        gathered: weights that FSDP gathers for computation, or autocast's copies.
+        activations: kept for the backward pass, of all micro-batches in flight.
+        logits: with their gradient.
     """
 
     weights: int
@@ -126,48 +127,48 @@ class Memory:
 
     @property
     def state(self) -> int:
-        """What stays between steps."""
+        """Bytes that persist between steps."""
         return self.weights + self.gradients + self.optimizer
 
     @property
     def total(self) -> int:
-        """All of it, without what allocators and libraries waste."""
+        """All bytes, without the overhead of allocators and libraries."""
         return self.state + self.gathered + self.activations + self.logits
 
 
 def require_fit(model: Decoder, layout: Layout) -> None:
-    """Raise ArgumentError where a model cannot be split so many ways."""
+    """Raise ArgumentError if a model cannot be split by a layout."""
     ways = layout.tensor
     parts = {"heads": model.heads, "kv_heads": model.kv_heads, "intermediate": model.intermediate}
     for name, count in {**parts, "vocabulary": model.vocabulary}.items():
         if count % ways:
-            raise ArgumentError(f"tensor {ways}: {name} {count} is not divided by it")
+            raise ArgumentError(f"tensor {ways}: {name} {count} is not divisible by it")
     if layout.pipeline > model.layers:
-        raise ArgumentError(f"pipeline {layout.pipeline}: there are {model.layers} layers, and a stage needs one")
+        raise ArgumentError(f"pipeline {layout.pipeline}: a stage needs a layer, and there are only {model.layers}")
     if model.sequence % (layout.context * ways):
         raise ArgumentError(
-            f"context {layout.context}, tensor {ways}: a sequence's {model.sequence} tokens are not divided by them"
+            f"context {layout.context}, tensor {ways}: a sequence's {model.sequence} tokens are not divisible by them"
         )
 
 
 def layers_of(model: Decoder, layout: Layout, stage: int) -> int:
-    """Layers of a stage of the pipeline; the first ones have one more where they do not divide."""
+    """Return the layers of a pipeline stage; the first stages take the remainder."""
     each, more = divmod(model.layers, layout.pipeline)
     return each + (stage < more)
 
 
 def parameters_of(model: Decoder, layout: Layout, stage: int) -> int:
-    """Weights on a GPU of a stage before they are sharded: matrices are split by tensor, norms are not."""
+    """Return the weights per GPU of a stage before sharding; matrices are split, norms not."""
     first, last = stage == 0, stage == layout.pipeline - 1
     layers = layers_of(model, layout, stage)
-    # Tied, the first stage and the last have a copy each; one stage alone has one.
+    # Tied weights: the first and the last stage hold a copy each; a single stage holds one.
     tables = first + last if not model.tied or layout.pipeline > 1 else 1
     split = layers * model.layer_matrices + tables * model.table
     return split // layout.tensor + layers * 2 * model.hidden + last * model.hidden
 
 
 def around_blocks(model: Decoder, layout: Layout) -> int:
-    """Weights outside of the blocks, where one stage has them all: embedding, last matrix, last norm."""
+    """Return the weights outside the blocks: embedding, output layer, last norm."""
     tables = model.table if model.tied else 2 * model.table
     return tables // layout.tensor + model.hidden
 
@@ -180,14 +181,14 @@ def memory(
     recompute: Recompute = "none",
     sequence_parallel: bool = True,
 ) -> Memory:
-    """What a training step takes of the GPU that it takes most of.
+    """Estimate the memory of a training step on the GPU that needs most.
 
     Args:
         recompute: `training.memory.checkpointing`.
-        sequence_parallel: with tensor, tokens are split between the matrices.
+        sequence_parallel: with tensor, activations between the matrices are split by tokens.
 
     Raises:
-        ArgumentError: the model cannot be split so.
+        ArgumentError: the layout cannot split the model.
     """
     require_fit(model, layout)
     stages = (
@@ -210,11 +211,11 @@ def _of_stage(
     held = -(-whole // layout.shard)
     tokens = batch.sequences * model.sequence // layout.context
     kept = layer_bytes(model, layout.tensor, precision, recompute, sequence_parallel) * tokens
-    if recompute != "full":  # keys and values of the other parts of a sequence
+    if recompute != "full":  # gathered keys and values of the rest of a sequence
         kept += 2 * model.kv_width // layout.tensor * precision.compute * tokens * (layout.context - 1)
-    under_way = min(batch.microbatches, layout.pipeline - stage)  # 1F1B: the first stage waits longest
+    under_way = min(batch.microbatches, layout.pipeline - stage)  # 1F1B: the first stage holds most
     activations = kept * layers_of(model, layout, stage) * under_way
-    if recompute != "none":  # one layer at a time has all that it keeps otherwise
+    if recompute != "none":  # the layer being recomputed keeps everything
         activations += layer_bytes(model, layout.tensor, precision, "none", sequence_parallel) * tokens
     last = stage == layout.pipeline - 1
     return Memory(
@@ -228,24 +229,24 @@ def _of_stage(
 
 
 def _gathered(model: Decoder, layout: Layout, precision: Precision, whole: int) -> int:
-    """Weights that are there beside those that a GPU holds."""
+    """Return the bytes of weights that exist beside a GPU's own shards."""
     if layout.shard == 1:
         return whole * precision.cast
     if layout.pipeline > 1:
-        # Between the micro-batches of a pipeline nothing is given back: weights and gradients are whole for the step.
+        # Nothing is freed between the micro-batches of a pipeline: weights and gradients stay gathered for the step.
         return whole * (precision.compute + precision.gradient)
-    # A block in use and the next on its way; what is around the blocks, and its gradient, for both passes.
+    # The block in use and the one being prefetched; the weights outside blocks and their gradients, for both passes.
     return (2 * model.layer_matrices // layout.tensor + 2 * around_blocks(model, layout)) * precision.compute
 
 
 def layer_bytes(
     model: Decoder, tensor: int, precision: Precision, recompute: Recompute, sequence_parallel: bool = True
 ) -> int:
-    """What a layer keeps of a token for its backward pass.
+    """Return the bytes per token that a layer keeps for its backward pass.
 
-    Without recomputation: the stream before and after each of two norms; what the normed stream is multiplied with;
-    queries, keys, values and answers of attention, whose scores are not kept (Dao et al. 2022); and of the MLP the
-    gate, its activation, the other half, and their product.
+    Without recomputation: the residual stream before and after each of two norms; the inputs of the linear layers;
+    queries, keys, values and outputs of attention, whose scores are not kept (Dao et al. 2022,
+    https://arxiv.org/abs/2205.14135); and in the MLP the gate, its activation, the other half, and their product.
     """
     wide, narrow, inside = model.hidden, model.kv_width, model.intermediate
     between = tensor if sequence_parallel else 1
@@ -258,12 +259,12 @@ def layer_bytes(
     norms = 2 * (precision.stream + precision.normed) * wide + 2 * FP32
     inputs = precision.inputs * precision.compute * wide
     split = precision.compute * (2 * wide + 2 * narrow + 4 * inside)
-    # What is gathered for a product stays whole until its backward pass; Korthikanti et al. gather it anew.
+    # A gathered input stays until its backward pass; Korthikanti et al. gather it again instead.
     return norms // between + inputs + split // tensor + logarithms
 
 
 def logit_bytes(model: Decoder, tensor: int, tokens: int) -> int:
-    """Logits and their gradient in fp32, of as many tokens as are computed at once."""
+    """Return the bytes of fp32 logits and their gradient, chunked as the loss is."""
     if tokens * model.vocabulary > WHOLE_LOGITS:
         tokens = min(tokens, max(SMALLEST_CHUNK, LOGITS_A_CHUNK // model.vocabulary))
     return 2 * FP32 * tokens * model.vocabulary // tensor

@@ -1,4 +1,4 @@
-"""Opening what processes speak through: torch's process groups, one for each direction of the layout."""
+"""torch's process groups, one per dimension of the layout, and this process's place in them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl", "xpu": "xccl", "tpu": "tpu_dist"}
-ANSWER_WITHIN = timedelta(minutes=10)  # a collective that takes longer has lost a process
+ANSWER_WITHIN = timedelta(minutes=10)  # a collective that takes longer has lost a rank
 
 
 @dataclass(frozen=True)
 class Together:
-    """The processes of a training and how the work is split among them.
+    """Hold the process groups, the layout and the device mesh of a training job.
 
     Attributes:
-        team: what they say to one another.
-        layout: how many ways in each direction.
-        mesh: the processes by direction; None where there is one alone.
-        options: as the recipe says them.
-        flattened: several directions as one, by their names; made when asked for.
+        groups: the process groups.
+        layout: the size of each dimension.
+        mesh: the device mesh; None for a single process.
+        options: the recipe's `training.parallel`.
+        flattened_meshes: several dimensions as one, by name; created on demand.
     """
 
     team: Team
@@ -43,11 +43,11 @@ class Together:
 
     @property
     def splits_weights(self) -> bool:
-        """Whether no process has all weights."""
+        """Whether no process holds all weights."""
         return self.layout.shard * self.layout.tensor * self.layout.pipeline > 1
 
     def writes(self, value: "Tensor") -> bool:
-        """Whether what this process holds of a tensor is its to write: of those that hold the same, the first does."""
+        """Return whether this process saves its shard: the first of those that hold it."""
         if self.mesh is None:
             return True
         if not self.splits_weights:
@@ -58,7 +58,7 @@ class Together:
         return piece_of(value).first and all(here[direction] == 0 for direction in others)
 
     def axis(self, *directions: str) -> "DeviceMesh":
-        """The mesh along one direction, or along several as one."""
+        """Return the mesh along one dimension, or along several flattened into one."""
         assert self.mesh is not None
         if len(directions) == 1:
             return self.mesh[directions[0]]
@@ -76,15 +76,15 @@ def open_together(
     accelerator: Accelerator,
     choose: Callable[[Parallel, int], Layout] = choose_layout,
 ) -> Together:
-    """Join the processes that the launcher started; nothing where there is one alone.
+    """Join the processes that the launcher started; a no-op for a single process.
 
     Args:
         parallel: the recipe's.
-        accelerator: this process's device, of those of its kind the one with its number.
-        choose: gives the layout for so many processes.
+        accelerator: this process's device.
+        choose: returns the layout for a number of processes.
 
     Raises:
-        ArgumentError: the processes do not divide as the recipe says, or the device cannot speak to others.
+        ArgumentError: the layout does not match the number of processes, or the device has no backend.
     """
     world = this_world()
     asked = parallel if isinstance(parallel, Parallel) else Parallel()
@@ -95,7 +95,7 @@ def open_together(
 
     kind = accelerator.torch_device.type
     if kind not in BACKENDS:
-        raise ArgumentError(f"training.device: processes cannot train together on {kind}; say cpu, or use one process")
+        raise ArgumentError(f"training.device: several processes cannot train on {kind}; use cpu, or one process")
     if not distributed.is_initialized():
         _join(_backends(kind), world)
     mesh = layout.mesh(kind)
@@ -121,8 +121,11 @@ def open_together(
 
 
 def _join(backends: str, world: World) -> None:
-    """Open the group of all processes. Launchers keep their store when they begin processes anew, and with it the
-    addresses of those that are gone; so each attempt has names of its own in it."""
+    """Initialise the default process group.
+
+    Launchers keep their store across restarts, and with it the addresses of processes that have exited; so each attempt
+    uses a key prefix of its own.
+    """
     from torch import distributed
     from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]  # public, but not to its types
 
@@ -144,7 +147,7 @@ def _group(both: Together, ways: int, *directions: str) -> "ProcessGroup | None"
 
 
 def _set_patience(group: "ProcessGroup") -> None:
-    """Groups of a mesh wait for torch's own half an hour otherwise."""
+    """Set the timeout of a group; torch's default for a mesh is 30 minutes."""
     from torch.distributed.distributed_c10d import _set_pg_timeout
 
     _set_pg_timeout(ANSWER_WITHIN, group)

@@ -1,4 +1,4 @@
-"""How many ways the work is split in each direction, and the mesh of processes that follows from it."""
+"""The parallel layout: the size of each dimension, and the device mesh that follows from it."""
 
 import math
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from danlu.recipe.sections import Parallel
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
-# From the outside in: neighbours in rank, which are nearest to one another, speak most.
+# From the outside in: neighbouring ranks, which have the fastest links, communicate most.
 DIRECTIONS = ("pipeline", "data", "shard", "context", "tensor")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Ways in each direction; their product is the number of processes.
+    """Give the size of each parallel dimension; their product is the number of processes.
 
     Attributes:
-        data: copies of the model that take different samples.
+        data: replicas of the model that take different samples.
         shard: processes that take different samples and share one copy of weights, gradients and optimizer state.
-        tensor: processes that each hold a part of every matrix.
-        pipeline: stages of layers.
-        context: processes that each take a part of every sequence.
+        tensor: processes that each hold a shard of every matrix.
+        pipeline: stages that hold different layers.
+        context: processes that each hold some tokens of every sequence.
     """
 
     data: int = 1
@@ -34,21 +34,21 @@ class Layout:
 
     @property
     def size(self) -> int:
-        """Processes in all."""
+        """Number of processes."""
         return math.prod(getattr(self, direction) for direction in DIRECTIONS)
 
     @property
     def sample_ways(self) -> int:
-        """How many ways the samples of a batch are split."""
+        """Number of parts that a batch's samples are split into."""
         return self.data * self.shard
 
     @property
     def gradient_ways(self) -> int:
-        """How many processes' gradients are summed for each weight: of other samples, or of other tokens."""
+        """Number of ranks whose gradients are summed: other samples or other tokens."""
         return self.data * self.shard * self.context
 
     def mesh(self, device_type: str) -> "DeviceMesh":
-        """The processes, with a dimension of that name for each direction, [pipeline, data, shard, context, tensor]."""
+        """Build the device mesh [pipeline, data, shard, context, tensor], dimensions named."""
         from torch.distributed.device_mesh import init_device_mesh
 
         sizes = tuple(getattr(self, direction) for direction in DIRECTIONS)
@@ -56,10 +56,10 @@ class Layout:
 
 
 def choose_layout(asked: Parallel, processes: int) -> Layout:
-    """The layout of a recipe for so many processes; `data: auto` takes what the other directions leave.
+    """Resolve a recipe's layout; `data: auto` takes the processes that the others leave.
 
     Raises:
-        ArgumentError: the processes do not divide so.
+        ArgumentError: the layout does not match the number of processes.
     """
     others = asked.shard * asked.tensor * asked.pipeline * asked.context
     data = processes // others if asked.data == "auto" else asked.data
@@ -74,10 +74,12 @@ def choose_layout(asked: Parallel, processes: int) -> Layout:
 
 
 def nearest_layout(asked: Parallel, processes: int) -> Layout:
-    """As `choose_layout`, for a run that goes on, perhaps with more processes or fewer: ways of samples adapt to them.
+    """Choose a layout for a resumed run, adapting sample dimensions to the processes.
+
+    As `choose_layout`, but the run may go on with more processes or fewer.
 
     Raises:
-        ArgumentError: the processes are no multiple of the ways that cannot adapt.
+        ArgumentError: the processes are no multiple of tensor x pipeline x context, which cannot adapt.
     """
     fixed = asked.tensor * asked.pipeline * asked.context
     if processes == 1:

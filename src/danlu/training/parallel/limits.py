@@ -1,4 +1,4 @@
-"""What several processes cannot do, each with the reason and what would do: found before any data is prepared."""
+"""Options that do not work with several processes, each with reason and remedy: checked before data is prepared."""
 
 from collections.abc import Iterator
 
@@ -6,12 +6,12 @@ from danlu.core.errors import ArgumentError
 from danlu.recipe.sections import Finetune, Training
 from danlu.training.parallel.group import Together
 
-LOOK_FURTHER = ("muon", "adafactor", "adamw-8bit", "schedule-free-adamw")  # optimizers that see more than an entry
+LOOK_FURTHER = ("muon", "adafactor", "adamw-8bit", "schedule-free-adamw")  # optimizers that are not elementwise
 FULL = Finetune()
 
 
 def refuse_impossible(options: Training, together: Together, finetune: Finetune = FULL) -> None:
-    """Raise ArgumentError for the first thing that the recipe asks for and that several processes cannot do."""
+    """Raise ArgumentError for the first option that does not work with several processes."""
     if together.team.alone:
         return
     pieces = _in_pieces(options) if together.splits_weights else ()
@@ -21,58 +21,58 @@ def refuse_impossible(options: Training, together: Together, finetune: Finetune 
 
 def _anywhere(options: Training, together: Together) -> Iterator[tuple[str, str]]:
     layout, asked = together.layout, together.options
-    whole = "between copies of the whole model, and with shard, tensor or pipeline no process has one; leave it out"
+    whole = "needs whole replicas, and with shard, tensor or pipeline no process has one; remove it"
     if options.memory.optimizer_in_backward:
         yield (
             "training.memory.optimizer_in_backward",
-            "steps a weight before other processes' gradients are there; with shard, gradients are split anyway",
+            "steps a weight before other processes' gradients arrive; with shard, gradients are split anyway",
         )
     if together.splits_weights and asked.compress != "none":
-        yield "training.parallel.compress", f"is {whole}"
+        yield "training.parallel.compress", whole
     if asked.local is not None and (together.splits_weights or layout.context > 1):
-        yield "training.parallel.local", f"is {whole}"
+        yield "training.parallel.local", whole
     if options.distill is not None and max(layout.tensor, layout.pipeline, layout.context) > 1:
-        yield "training.distill", "compares whole answers with the teacher's; say data or shard in place of the others"
+        yield "training.distill", "compares whole outputs with the teacher's; use only data or shard"
     if options.distill is not None and options.distill.hidden is not None and together.splits_weights:
-        yield "training.distill.hidden", "reads layers of a whole model; say data in place of the others"
+        yield "training.distill.hidden", "reads layers of a whole model; use only data"
     if layout.context > 1 and layout.pipeline > 1:
-        yield "training.parallel.context", "goes with data, shard and tensor, not with pipeline; say tensor"
+        yield "training.parallel.context", "can be combined with data, shard and tensor, not with pipeline; use tensor"
     if layout.pipeline > 1 and options.accumulate > 1:
-        yield "training.accumulate", "is training.parallel.microbatches in a pipeline; say that"
+        yield "training.accumulate", "does not work with a pipeline; use training.parallel.microbatches"
     if asked.offload and layout.shard == 1:
-        yield "training.parallel.offload", "moves what processes share; say training.parallel.shard, at least 2"
+        yield "training.parallel.offload", "moves sharded state; it needs training.parallel.shard of at least 2"
 
 
 def _in_pieces(options: Training) -> Iterator[tuple[str, str]]:
-    """What needs a whole weight, or all of them, in one process."""
-    name, few = options.optimizer.name, "while shard, tensor or pipeline leave a process a part"
+    """Yield options that need a whole weight, or all of them, in one process."""
+    name, few = options.optimizer.name, "and with shard, tensor or pipeline no process has them"
     if name in LOOK_FURTHER:
         yield (
             "training.optimizer",
-            f"{name} looks at whole matrices, {few}; say adamw, lion or sgd",
+            f"{name} needs whole matrices, {few}; use adamw, lion or sgd",
         )
     if options.precision in ("fp16", "float8", "bf16-master", "bf16-stochastic"):
         yield (
             "training.precision",
-            f"{options.precision} looks at all weights, {few}; say bf16",
+            f"{options.precision} needs all weights, {few}; use bf16",
         )
     if options.loss is not None:
-        yield "training.loss", f"your own is given whole logits, {few}; leave it out"
+        yield "training.loss", f"a custom loss needs whole logits, {few}; remove it"
     if options.max_norm is not None:
-        yield "training.max_norm", f"bounds whole units, {few}; say weight_decay"
+        yield "training.max_norm", f"bounds the norms of whole units, {few}; use weight_decay"
     if options.memory.offload_optimizer:
-        yield "training.memory.offload_optimizer", "is training.parallel.offload where processes share the weights"
+        yield "training.memory.offload_optimizer", "does not work with sharded weights; use training.parallel.offload"
 
 
 def _finetuning(finetune: Finetune, together: Together) -> Iterator[tuple[str, str]]:
-    """Ways to fine-tune that need the whole model in a process, or one process."""
+    """Yield fine-tuning modes that need the whole model, or a single process."""
     mode, key = finetune.mode, "model.finetune.mode"
     if mode == "qlora":
-        yield key, "qlora keeps weights in a form that processes cannot exchange; say lora, or train by one process"
+        yield key, "qlora's quantized weights cannot be exchanged between processes; use lora, or one process"
     if mode == "gradual" or finetune.freeze_epochs:
         key = key if mode == "gradual" else "model.finetune.freeze_epochs"
-        yield key, "changes which gradients there are to exchange; train by one process, or say freeze or layer_decay"
+        yield key, "changes which gradients are exchanged; use one process, or freeze or layer_decay"
     freezes = mode != "full" or finetune.freeze or finetune.batch_norm == "frozen"
     if freezes and (together.splits_weights or together.layout.context > 1):
         what = mode if mode != "full" else "freezing"
-        yield key, f"{what} goes with copies of the whole model (training.parallel.data) alone; leave the others out"
+        yield key, f"{what} works with whole replicas (training.parallel.data) only; remove the other dimensions"

@@ -1,7 +1,8 @@
-"""Copies of a model that step on their own and meet now and then, where what connects them is slow (DiLoCo).
+"""DiLoCo: replicas that step locally and synchronize now and then, for slow networks.
 
-Douillard et al. 2023. Between meetings nothing is sent. At one, the copies' mean change since the last is the gradient
-of an outer step with Nesterov's momentum (Sutskever et al. 2013), and all go on from where that leads.
+Douillard et al. 2023 (https://arxiv.org/abs/2311.08105). Between synchronizations nothing is sent. At one, the
+replicas' mean change since the last is the gradient of an outer step with Nesterov momentum (Sutskever et al. 2013),
+and all replicas continue from its result.
 """
 
 from collections.abc import Iterator
@@ -15,13 +16,13 @@ from danlu.recipe.sections import LocalSteps
 
 
 class Meetings:
-    """Has a process's copy of the model meet the others'.
+    """Synchronize this process's replica with the others.
 
     Args:
-        model: in the same state in all processes.
-        optimizer: of the inner steps; a copy's own between meetings.
-        options: how often, and the outer step.
-        team: the processes.
+        model: the same in all processes.
+        optimizer: the inner optimizer; local between synchronizations.
+        options: the interval and the outer step.
+        groups: the process groups.
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, options: LocalSteps, team: Team) -> None:
@@ -33,12 +34,12 @@ class Meetings:
         self._met_after = 0
 
     def after(self, step: int) -> None:
-        """Meet, where it is time to."""
+        """Synchronize if this step is due."""
         if step % self.options.every == 0:
             self._meet(step)
 
     def agree(self, step: int) -> None:
-        """Have everything alike in all processes, as a validation and a checkpoint want it: inner optimizers too."""
+        """Make all processes equal for validation and checkpoints, inner optimizer state included."""
         if self._met_after != step:
             self._meet(step)
         for value in self._inner():
@@ -65,11 +66,11 @@ class Meetings:
             yield from (value for value in values.values() if isinstance(value, Tensor) and value.is_floating_point())
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run needs to go on, right after `agree`: where the outer step's momentum leads."""
+        """Return the outer step's momentum, to resume from right after `sync_all`."""
         return {"momenta": dict(self._momenta), "met_after": self._met_after}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave; load the model's weights first."""
+        """Restore what `state_dict` returned; load the model's weights first."""
         self._met_after = int(state["met_after"])
         for name, velocity in self._momenta.items():
             velocity.copy_(state["momenta"][name])

@@ -1,6 +1,6 @@
-"""Which layout a decoder would be trained in on so many GPUs, what it takes and how fast it is: a search on paper.
+"""Layout search for a decoder on many GPUs, by the analytical estimates of memory and time.
 
-All layouts are tried that the model can be split in; of those that fit, the fastest is chosen.
+Every layout that can split the model is tried; of those that fit, the fastest is chosen.
 """
 
 from collections.abc import Iterator
@@ -19,34 +19,34 @@ from danlu.training.parallel.estimate import (
 from danlu.training.parallel.layout import Layout
 from danlu.training.parallel.traffic import Card, Times, Traffic, flops_a_token, times, traffic
 
-# Shapes of Llama 2 (Touvron et al. 2023), trained on sequences of 4,096 tokens, four million tokens a step.
+# Llama 2 (Touvron et al. 2023, https://arxiv.org/abs/2307.09288): 4,096 tokens per sequence, 4M tokens per step.
 DECODERS: dict[str, Decoder] = {
     "7b": Decoder(32, 4096, 32, 32, 11008, 32000, 4096),
     "13b": Decoder(40, 5120, 40, 40, 13824, 32000, 4096),
     "70b": Decoder(80, 8192, 64, 8, 28672, 32000, 4096),
 }
 TOKENS_A_STEP = 1 << 22
-# Memory and NVLink of NVIDIA's data sheets, one direction of it; between nodes 400 and 200 Gbit/s a card, as in DGX.
+# Memory and one-way NVLink rates of NVIDIA's data sheets; between nodes 400 and 200 Gbit/s per GPU, as in DGX.
 CARDS: dict[str, Card] = {
     "a100": Card("A100", 80e9, 300e9, 25e9),
     "h100": Card("H100", 80e9, 450e9, 50e9),
     "h200": Card("H200", 141e9, 450e9, 50e9),
     "b200": Card("B200", 180e9, 900e9, 50e9),
 }
-# Of the card's peak, what products reach: Narayanan et al. 2021 report 44 to 52 % for whole steps on A100.
+# Fraction of the peak that products reach: Narayanan et al. 2021 report 44 to 52 % for whole steps on A100.
 REACHED = 0.5
-USABLE = 0.9  # of the memory; the rest is for libraries, buffers of messages and gaps
+USABLE = 0.9  # of the memory; the rest is for libraries, communication buffers and fragmentation
 MICRO = (1, 2, 4, 8)
 RECOMPUTE: tuple[Recompute, ...] = ("none", "selective", "full")
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a layout takes.
+    """Hold the estimate of one layout.
 
     Attributes:
-        tokens_s: of all GPUs together.
-        mfu: the model's own operations as a share of the peak.
+        tokens_s: tokens per second, all GPUs together.
+        mfu: model FLOPs utilisation, the fraction of the peak.
     """
 
     gpus: int
@@ -61,27 +61,29 @@ class Row:
 
 
 def best(model: Decoder, gpus: int, card: Card, precision: str, sequences: int, reached: float = REACHED) -> Row | None:
-    """The fastest layout that fits, the simpler one where two are as fast; None where none fits.
+    """Return the fastest layout that fits, or None.
+
+    Of layouts that are equally fast, the simplest.
 
     Args:
-        precision: of `training.precision`.
-        sequences: a step, over all GPUs.
-        reached: the share of the card's peak at which products are computed.
+        precision: as `training.precision`.
+        sequences: per step, over all GPUs.
+        achieved_flops: the fraction of the GPU's peak that products reach.
     """
     fitting = (row for row in rows(model, gpus, card, precision, sequences, reached) if fits(row, card))
     return max(fitting, key=lambda row: (round(row.tokens_s), -_ways(row.layout), row.layout.data), default=None)
 
 
 def fits(row: Row, card: Card) -> bool:
-    """Whether the memory is enough."""
+    """Return whether the memory suffices."""
     return row.memory.total <= USABLE * card.memory_bytes
 
 
 def rows(model: Decoder, gpus: int, card: Card, precision: str, sequences: int, reached: float) -> Iterator[Row]:
-    """Every layout, micro-batch and way to recompute that a model can be trained with."""
+    """Yield an estimate per layout, micro-batch size and recomputation mode."""
     peak = peak_flops(card.name, precision)
     if peak is None:
-        raise ArgumentError(f"{card.name} has no unit for {precision}")
+        raise ArgumentError(f"{card.name} does not support {precision}")
     kept = PRECISIONS[precision]
     for layout in layouts(model, gpus, card):
         for batch in _batches(layout, sequences):
@@ -95,7 +97,7 @@ def rows(model: Decoder, gpus: int, card: Card, precision: str, sequences: int, 
 
 
 def layouts(model: Decoder, gpus: int, card: Card) -> Iterator[Layout]:
-    """The layouts of so many GPUs that a model can be split in; tensor stays inside a node."""
+    """Yield the layouts that can split the model; tensor stays inside a node."""
     for tensor in _divisors(gpus):
         if tensor > card.a_node or any(count % tensor for count in (model.heads, model.kv_heads, model.vocabulary)):
             continue
@@ -109,7 +111,7 @@ def layouts(model: Decoder, gpus: int, card: Card) -> Iterator[Layout]:
 
 
 def _batches(layout: Layout, sequences: int) -> Iterator[Batch]:
-    """How a copy of the model may take its share of a step."""
+    """Yield the micro-batch sizes that divide a replica's share of a step."""
     own, left = divmod(sequences, layout.sample_ways)
     if left or not own:
         return
@@ -121,5 +123,5 @@ def _divisors(number: int) -> list[int]:
 
 
 def _ways(layout: Layout) -> int:
-    """In how many directions the work is split."""
+    """Count the dimensions that are split."""
     return sum(ways > 1 for ways in (layout.data, layout.shard, layout.tensor, layout.pipeline, layout.context))

@@ -1,6 +1,6 @@
-"""A batch in the parts that go through a pipeline, all of one size. In: a batch of any size.
+"""Microbatches: a batch in the equal parts that go through a pipeline. In: a batch of any size.
 
-Messages between stages have one shape, so a batch that does not divide is filled up with copies that count for nothing.
+Messages between stages have one shape, so a batch that does not divide is padded with copies that count for nothing.
 """
 
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-HELD = ("hidden", "local")  # where projected and split logits have what there is a row of for each sample
+HELD = ("hidden", "local")  # fields of deferred and of split logits with one row per sample
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a batch; those at the end may be filled up with copies of a sample, which count for nothing.
+    """Hold a microbatch; its last rows may be padding copies of a sample.
 
     Attributes:
         inputs: [rows, …] each.
         target: [rows, …], or None.
-        real: how many of the rows are samples, the first ones.
+        num_real: how many of the rows are samples; they come first.
     """
 
     inputs: dict[str, Tensor]
@@ -28,7 +28,10 @@ class Part:
 
 
 def split_evenly(inputs: dict[str, Tensor], target: Tensor | None, parts: int) -> list[Part]:
-    """Cut a batch into so many parts of one size; where it is too short, the last ones are filled up with its first."""
+    """Split a batch into `count` microbatches of equal size.
+
+    The last ones are padded with copies of the first row.
+    """
     rows = len(next(iter(inputs.values())))
     size = max(1, -(-rows // parts))
     bounds = [(min(rows, part * size), min(rows, (part + 1) * size)) for part in range(parts)]
@@ -50,7 +53,7 @@ def _filled(values: Tensor, start: int, end: int, size: int) -> Tensor:
 
 
 def first_rows(logits: Any, rows: int) -> Any:
-    """Logits without those of copies."""
+    """Drop the logits of padding rows."""
     if len(hidden_or_logits(logits)) == rows:
         return logits
     if isinstance(logits, Tensor):
@@ -60,7 +63,7 @@ def first_rows(logits: Any, rows: int) -> Any:
 
 
 def hidden_or_logits(logits: Any) -> Tensor:
-    """Logits, whole or split, or what they would be made of, [rows, …]."""
+    """Return logits, whole or split, or the hidden states of deferred ones, [rows, …]."""
     tensor: Tensor = (
         logits if isinstance(logits, Tensor) else next(getattr(logits, name) for name in HELD if hasattr(logits, name))
     )

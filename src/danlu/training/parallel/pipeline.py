@@ -1,7 +1,7 @@
-"""The stages of this process in a pipeline, and the order in which they work on the parts of a batch.
+"""Pipeline parallelism: the stages of this process and the schedule in which they work on microbatches.
 
-In: stage modules as `stages.keep_stage` makes them, sharded or wrapped as other directions need. Out: gradients in
-their weights, and losses and answers on every process of the pipeline. Orders and messages are torch's.
+In: stage modules from `build_stage`, sharded or wrapped as other dimensions need. Out: gradients in their weights, and
+losses and answers on every process of the pipeline. Schedules and messages are torch's.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,23 +29,26 @@ if TYPE_CHECKING:
 
 STAGES_A_PROCESS = {"gpipe": 1, "1f1b": 1, "interleaved": 2, "zero-bubble": 2}
 SCHEDULES: dict[str, Any] = {
-    "gpipe": schedules.ScheduleGPipe,  # Huang et al. 2019
-    "1f1b": schedules.Schedule1F1B,  # Narayanan et al. 2019
-    "interleaved": schedules.ScheduleInterleaved1F1B,  # Narayanan et al. 2021
-    "zero-bubble": schedules.ScheduleInterleavedZeroBubble,  # Qi et al. 2024, ZB1P
+    "gpipe": schedules.ScheduleGPipe,  # Huang et al. 2019, https://arxiv.org/abs/1811.06965
+    "1f1b": schedules.Schedule1F1B,  # Narayanan et al. 2019, https://arxiv.org/abs/1806.03377
+    "interleaved": schedules.ScheduleInterleaved1F1B,  # Narayanan et al. 2021, https://arxiv.org/abs/2104.04473
+    "zero-bubble": schedules.ScheduleInterleavedZeroBubble,  # ZB1P, Qi et al. 2024, https://arxiv.org/abs/2401.10241
 }
-REMEMBERED = 4  # shapes of batches whose buffers are kept: whole batches, the last of an epoch, and those of validation
-MOST_DIMENSIONS = 6  # of an answer
+REMEMBERED = 4  # batch shapes whose buffers are kept: whole batches, an epoch's last, and those of validation
+MOST_DIMENSIONS = 6  # of an output
 Judge = Callable[[Any, Tensor | None], Tensor]
 
 
 def stages_held(schedule: str, place: int, ways: int) -> list[int]:
-    """Which stages the process at a place of the pipeline holds; there are `ways * STAGES_A_PROCESS[schedule]`."""
+    """Return the indices of the stages that a rank of the pipeline holds.
+
+    There are `ways * STAGES_PER_RANK[schedule]` in all.
+    """
     return [place + turn * ways for turn in range(STAGES_A_PROCESS[schedule])]
 
 
 def require_parts(schedule: str, parts: int, ways: int) -> None:
-    """Raise ArgumentError where a schedule cannot take so many parts of a batch."""
+    """Raise ArgumentError if a schedule cannot take this number of microbatches."""
     where = f"training.parallel.microbatches: {parts} with schedule {schedule} over {ways} processes"
     if schedule == "1f1b" and parts < ways:
         raise ArgumentError(f"{where}: take at least {ways}, or schedule gpipe")
@@ -55,24 +58,24 @@ def require_parts(schedule: str, parts: int, ways: int) -> None:
 
 
 class Pipeline:
-    """The stages of one process, which works on parts of a batch in turn with the others.
+    """Run this process's stages over microbatches in turn with the other ranks.
 
     Every process of the pipeline calls the same methods with the same batches.
 
     Args:
-        stages: of `stages_held`, in that order; from `keep_stage`, or FSDP's or DDP's wrapping of that.
-        mesh: of one dimension, the processes of this pipeline.
+        stages: those of `local_stage_indices`, in order; from `build_stage`, perhaps wrapped by FSDP or DDP.
+        mesh: the processes of this pipeline, one-dimensional.
         schedule: a name of `SCHEDULES`.
-        parts: how many a batch goes through in.
-        loss: (logits, target, emphasis) -> the summed loss, and how many answers it is summed over.
-        emphasis: what the loss makes of classes of unequal size.
-        computing: gives what a forward pass and its loss are computed within.
-        passing: the type of hidden states between stages: that of the weights, with which they are exact.
-        averaged: by what gradients are divided after a backward pass, as DDP and FSDP do by the ways of data.
+        num_microbatches: microbatches per batch.
+        loss: (logits, target, emphasis) -> the summed loss and the number of answers.
+        emphasis: the loss's class weighting.
+        autocast: returns the context of a forward pass and its loss.
+        hidden_dtype: the dtype of hidden states between stages: that of the weights, which loses nothing.
+        gradient_divisor: the number by which DDP and FSDP divide gradients after a backward pass.
 
     Attributes:
         model: the weights that this process holds, under the whole model's names.
-        is_last: whether this process makes the logits.
+        is_last: whether this process computes the logits.
     """
 
     def __init__(
@@ -102,12 +105,12 @@ class Pipeline:
         self._runs: dict[tuple[bool, int, int], _Run] = {}
 
     def backward(self, batch: Batch, count: int, scale: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Add the gradients of the summed loss / count to those of the weights of this process's stages.
+        """Accumulate the gradients of the summed loss / count in this process's stages.
 
         Args:
             batch: the whole batch of this pipeline.
-            count: what the loss is divided by: the number of answers in the global batch.
-            scale: fp16's scaling of the loss, `GradScaler.scale`.
+            count: the divisor of the loss: the number of answers in the global batch.
+            scale: fp16's loss scaling, `GradScaler.scale`.
 
         Returns:
             the summed loss, fp32, a scalar on the device, the same on every process of the pipeline.
@@ -115,7 +118,7 @@ class Pipeline:
         sums: list[Tensor] = []
 
         def finish(logits: Any, part: Part) -> Tensor:
-            if part.real == 0:  # a mean over no samples is no number
+            if part.real == 0:  # a mean over no samples would be NaN
                 return 0.0 * hidden_or_logits(logits).sum()
             total, _ = self.loss(logits, part.target, self.emphasis)  # type: ignore[arg-type]
             sums.append(total.detach().float())
@@ -128,15 +131,15 @@ class Pipeline:
         return summed
 
     def forward(self, inputs: dict[str, Tensor], target: Tensor | None, judge: Judge) -> Tensor:
-        """What is made of the logits of some samples, without gradients, on every process of the pipeline.
+        """Compute a function of the logits without gradients, on every process of the pipeline.
 
         Args:
             inputs: of a batch.
-            target: its answers, where they are known.
-            judge: (logits, target) of a part -> [part's rows, …] or any other number of rows; see `losses`.
+            target: its answers, if known.
+            compute: (logits, target) of a microbatch -> [rows, …], any number of rows; see `losses`.
 
         Returns:
-            the parts' rows one after the other, [rows, …], fp32.
+            the microbatches' rows concatenated, [rows, …], fp32.
         """
         found: list[Tensor] = []
 
@@ -145,13 +148,13 @@ class Pipeline:
                 found.append(judge(logits, part.target).float())
             return hidden_or_logits(logits).new_zeros(())
 
-        # Buffers and FSDP's gathered weights outlive the call, which tensors of inference mode may not.
+        # Buffers and FSDP's gathered weights outlive the call; inference-mode tensors must not.
         with torch.inference_mode(False), torch.no_grad():
             self._run(inputs, target, finish, training=False)
             return self._broadcast(torch.cat(found) if self.is_last else None, _device_of(inputs))
 
     def losses(self, inputs: dict[str, Tensor], target: Tensor, loss: Loss, emphasis: Emphasis) -> tuple[Tensor, int]:
-        """The summed loss of some samples, and how many answers it is summed over, without gradients."""
+        """Return the summed loss and the number of answers, without gradients."""
 
         def judge(logits: Any, target: Tensor | None) -> Tensor:
             assert target is not None
@@ -179,10 +182,10 @@ class Pipeline:
         run(parts, finish)
 
     def _make_run(self, training: bool, rows: int, length: int, device: torch.device) -> "_Run":
-        # On torch's word a schedule has buffers of one shape, so there is one for each.
+        # torch allocates a schedule's buffers for one shape, so there is one schedule per shape.
         hidden = torch.empty(rows, length, self.width, dtype=self.passing, device="meta", requires_grad=training)
         made = [_Worker(stage, hidden, device, self.group, self.computing) for stage in self.stages]
-        # Without backward passes, 1F1B is GPipe.
+        # Without backward passes 1F1B equals GPipe.
         name = "gpipe" if self.schedule == "1f1b" and not training else self.schedule
         schedule = SCHEDULES[name](
             made[0] if STAGES_A_PROCESS[name] == 1 else made,
@@ -193,7 +196,7 @@ class Pipeline:
         return _Run(made, schedule, self.parts)
 
     def _broadcast(self, found: Tensor | None, device: torch.device) -> Tensor:
-        """A tensor of the last stage's process, on all of them."""
+        """Broadcast a tensor from the last stage's process."""
         shape = torch.zeros(1 + MOST_DIMENSIONS, dtype=torch.int64, device=device)
         if found is not None:
             shape[0] = found.ndim
@@ -208,12 +211,14 @@ class Pipeline:
 
 
 class _Worker(PipelineStage):
-    """A stage as torch's schedules drive it. Inputs and targets do not travel: each process has the batch.
+    """Adapt a stage to torch's schedules.
+
+    Inputs and targets do not travel: each process has the batch.
 
     Args:
-        module: what computes.
-        hidden: what is passed on, as an example.
-        computing: gives what a forward pass and its loss are computed within.
+        module: the stage's module.
+        hidden: an example of the hidden states that are passed on.
+        autocast: returns the context of a forward pass and its loss.
     """
 
     def __init__(
@@ -226,7 +231,7 @@ class _Worker(PipelineStage):
     ) -> None:
         plain = _plain(module)
         first, last = plain.index == 0, plain.index == plain.count - 1
-        # With the shapes told, torch does not try them out with a forward and a backward pass.
+        # Given the shapes, torch does not infer them with a forward and a backward pass.
         super().__init__(
             module,
             plain.index,
@@ -248,12 +253,12 @@ class _Worker(PipelineStage):
         kwargs: dict[str, Any] | None = None,
         save_forward_output: bool = True,
     ) -> Any:
-        """Torch's, which is told nothing of the part's inputs."""
+        """Override torch's method, which passes no inputs of the microbatch."""
         self._part = self.work[fwd_chunk_id]
         return super().forward_one_chunk(fwd_chunk_id, (), {}, save_forward_output)
 
     def forward_maybe_with_nosync(self, *received: Tensor) -> Tensor:
-        """Hidden states for the next stage; of the last one, what is made of the logits."""
+        """Return hidden states for the next stage, or the result of the last one."""
         part = self._part
         assert part is not None
         with self.computing():
@@ -264,7 +269,7 @@ class _Worker(PipelineStage):
                 assert self.finish is not None
                 return self.finish(first_rows(found, part.real), part)
         found = found.to(self.hidden_dtype).contiguous()
-        # Where all weights so far are frozen there is nothing to go back to, but a message to take.
+        # If all weights so far are frozen, the next stage still sends a gradient, which must be received.
         if torch.is_grad_enabled() and not found.requires_grad:
             found.requires_grad_()
         passed: Tensor = found
@@ -273,7 +278,7 @@ class _Worker(PipelineStage):
 
 @dataclass(frozen=True)
 class _Run:
-    """A schedule for batches of one shape."""
+    """Bind a schedule to batches of one shape."""
 
     workers: list[_Worker]
     schedule: Any
@@ -282,7 +287,7 @@ class _Run:
     def __call__(self, parts: list[Part], finish: Callable[[Any, Part], Tensor]) -> None:
         for worker in self.workers:
             worker.work, worker.finish = parts, finish
-        # It wants a target to give to the loss, which is computed already.
+        # The schedule requires a target for its loss function; the loss is computed already.
         self.schedule.step(target=torch.zeros(self.parts), return_outputs=False)
         for worker in self.workers:
             worker.work, worker.finish, worker._part = [], None, None
@@ -304,23 +309,23 @@ def _plain(module: nn.Module) -> Stage:
 
 
 def _prepare_split_backward(modules: list[nn.Module]) -> None:
-    """Make sure that a backward pass in two, for inputs and for weights, reaches every weight.
+    """Check that a split backward pass (inputs, then weights) reaches every weight.
 
     Raises:
         ArgumentError: it would not.
     """
     if any(isinstance(module, DistributedDataParallel) for module in modules):
-        # DDP waits for a kind of gradient that such a pass does not make, and would add up none.
+        # A split backward pass does not fire DDP's gradient hooks, so nothing would be summed.
         raise ArgumentError(
-            "training.parallel: schedule zero-bubble does not go with data, whose gradients it would leave apart; take "
+            "training.parallel: schedule zero-bubble does not work with data, whose gradients would not be summed; use "
             "schedule interleaved, or shard instead of data"
         )
     for part in (part for module in modules for part in module.modules()):
         if isinstance(part.forward, Recomputed) and part.forward.selective:
             raise ArgumentError(
-                "training.memory.checkpointing: selective goes through a block backwards once, and schedule "
-                "zero-bubble does so twice; take full, or schedule interleaved"
+                "training.memory.checkpointing: selective supports one backward pass per block, and schedule "
+                "zero-bubble needs two; use full, or schedule interleaved"
             )
         if isinstance(part, FSDPModule) and not isinstance(part, ReplicateModule):
-            # Weights that are given up after the forward pass are no longer those that the pass for weights looks for.
+            # Weights resharded after the forward pass are not the tensors that the weight pass looks for.
             part.set_reshard_after_forward(False)

@@ -1,8 +1,9 @@
-"""Data parallelism: copies of a model that take different samples and step alike; whole ones, or ones held in shards.
+"""Data parallelism: DDP over whole replicas, or FSDP over sharded ones; replicas take different samples.
 
-Where every process has the whole model, torch's DDP sums gradients while the backward pass still runs. Where they share
-one copy, or each has a part of every matrix, FSDP2 gathers a block's weights when it is computed (Zhao et al. 2023).
-Both take the mean over processes, so what the backward pass begins with is multiplied by their number.
+Where every process has the whole model, torch's DDP sums gradients while the backward pass still runs. Where processes
+share one copy, or each has a part of every matrix, FSDP2 gathers a block's weights when it is computed (Zhao et al.
+2023, https://arxiv.org/abs/2304.11277). Both average over processes, so the loss is multiplied by their number before
+the backward pass.
 """
 
 import inspect
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
     from torch._C._distributed_c10d import GradBucket
     from torch.distributed.device_mesh import DeviceMesh
 
-RANK, WARM = 2, 10  # of PowerSGD's matrices, and steps before it begins (Vogels et al. 2019)
+RANK, WARM = 2, 10  # PowerSGD's rank and warm-up steps (Vogels et al. 2019, https://arxiv.org/abs/1905.13727)
 
 
 def replicate(model: nn.Module, together: Together) -> nn.Module:
-    """A model to call in training, whose gradients are the mean over processes that each have all weights.
+    """Wrap a model in DDP: its gradients become the mean over replicas.
 
-    Its buffers stay each process's own, as a batch norm's statistics are.
+    Buffers stay local to each process, as a batch norm's statistics are.
     """
     from torch.nn.parallel import DistributedDataParallel
 
@@ -36,7 +37,7 @@ def replicate(model: nn.Module, together: Together) -> nn.Module:
     own: dict[str, Any] = {"process_group": group, buffers: False, "gradient_as_bucket_view": views}
     wrapped = DistributedDataParallel(model, **own)
     if together.options.compress == "bf16":
-        # DDP looks at annotations, and takes no word for a type that is imported late.
+        # DDP inspects annotations and rejects string ones of lazily imported types; a lambda has none.
         wrapped.register_comm_hook(group, lambda group, bucket: _mean_in_bf16(group, bucket))
     elif together.options.compress == "powersgd":
         from torch.distributed.algorithms.ddp_comm_hooks import powerSGD_hook
@@ -47,7 +48,10 @@ def replicate(model: nn.Module, together: Together) -> nn.Module:
 
 
 def _mean_in_bf16(group: Any, bucket: "GradBucket") -> "torch.futures.Future[Tensor]":
-    """The mean of gradients that travel in bf16: half the bytes, three digits. Torch's own hook knows CUDA alone."""
+    """Average gradients that travel in bf16: half the bytes, three digits.
+
+    Torch's own hook supports CUDA only.
+    """
     gradients = bucket.buffer()
     sent = gradients.to(torch.bfloat16).div_(group.size())
     future = torch.distributed.all_reduce(sent, group=group, async_op=True).get_future()
@@ -60,9 +64,9 @@ def _mean_in_bf16(group: Any, bucket: "GradBucket") -> "torch.futures.Future[Ten
 
 
 def shard(model: nn.Module, together: Together, precision: Precision) -> None:
-    """Have processes share one copy of a model's weights, gradients and optimizer state; in place.
+    """Apply FSDP: processes share one copy of weights, gradients and optimizer state, in place.
 
-    Each repeated block is gathered by itself; what is left, as embeddings and head, with the whole.
+    Each repeated block is gathered by itself; the rest, such as embeddings and head, with the root.
     """
     from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
@@ -80,7 +84,7 @@ def shard(model: nn.Module, together: Together, precision: Precision) -> None:
 
 
 def _mesh(together: Together) -> "DeviceMesh":
-    """The processes that share a copy, and those beside them that have copies of their own."""
+    """Return the mesh of ranks that share a copy, with the replicas beside it."""
     layout, mesh = together.layout, together.mesh
     assert mesh is not None
     shards = together.axis("shard", "context") if layout.context > 1 else mesh["shard"]

@@ -1,8 +1,8 @@
-"""Modules that compute on their process's part of a weight, or on all of a weight that every process holds.
+"""Modules of tensor parallelism, which compute with a local shard of their weights, and the group's random numbers.
 
-A module becomes one of these by its class alone: names of weights stay, and so do its hooks. Weights are DTensors, by
-which they are sharded further, saved and put together again; what is computed are plain tensors, so that a model's own
-code of views and masks sees nothing unusual and no operation is dispatched twice.
+A module becomes one of these by changing its class: names of weights and hooks stay. Weights are DTensors, so they can
+be sharded further, saved and put together again; computation uses plain tensors, so that a model's own views and masks
+work unchanged and no operation is dispatched twice.
 """
 
 from dataclasses import dataclass, field
@@ -21,13 +21,13 @@ from danlu.training.parallel.streams import Streams
 
 @dataclass(eq=False)
 class TensorGroup:
-    """The processes that share matrices, and what the split modules of one model share.
+    """Hold the group of ranks that share matrices, and the state of its modules.
 
     Attributes:
-        mesh: of one dimension.
-        sequence: between the matrices of a block each process has its part of the tokens.
-        drops: whether the model drops anything in training.
-        length: tokens of the sequences that are within the blocks now.
+        mesh: one-dimensional.
+        sequence_parallel: between the matrices of a block each rank holds its part of the tokens.
+        has_dropout: whether the model uses dropout.
+        sequence_length: tokens of the sequences that are in the blocks now.
     """
 
     mesh: DeviceMesh
@@ -41,23 +41,23 @@ class TensorGroup:
         self.streams = Streams(self.mesh.device_type, self.rank)
 
     def __deepcopy__(self, memo: object) -> "TensorGroup":
-        """A copy of a model speaks to the same processes."""
+        """Return self, since a copy of a model uses the same group."""
         return self
 
     def enter_blocks(self, hidden: Tensor, training: bool) -> Tensor:
-        """Equal tokens [batch, length, width] -> this process's."""
+        """Split equal tokens [batch, length, width]: return this rank's."""
         self.length = hidden.shape[1]
         if self.drops and training:
             self.streams.part()
         return collectives.own_part(hidden, self.processes)
 
     def leave_blocks(self, hidden: Tensor) -> Tensor:
-        """This process's tokens -> all of them, equal everywhere."""
+        """Gather the tokens of all ranks, equal everywhere."""
         self.streams.join()
         return collectives.whole_equal(hidden, self.length, self.processes)
 
     def enter_matrices(self, hidden: Tensor, training: bool) -> Tensor:
-        """What lies between the matrices -> what the first of a group are multiplied with: all tokens."""
+        """Gather the input of a group's column-parallel layers: all tokens."""
         if self.sequence:
             return collectives.whole_in(hidden, self.length, self.processes)
         if self.drops and training:
@@ -65,7 +65,7 @@ class TensorGroup:
         return collectives.equal_in(hidden, self.processes)
 
     def leave_matrices(self, summands: Tensor) -> Tensor:
-        """The products of the last matrix of a group -> what lies between them."""
+        """Sum the partial outputs of a group's row-parallel layer."""
         if self.sequence:
             return collectives.part_out(summands, self.processes)
         self.streams.join()
@@ -73,27 +73,27 @@ class TensorGroup:
 
 
 def local_part(weight: Tensor | None) -> Tensor | None:
-    """This process's part of a weight; its gradient is that of the part."""
+    """Return the local shard of a weight; its gradient is the shard's."""
     return weight.to_local() if isinstance(weight, DTensor) else weight
 
 
 class ColumnLinear(nn.Linear):
-    """A linear layer of which this process computes some outputs: [batch, length, inputs] -> [..., outputs / ways]."""
+    """Compute some outputs of a linear layer: [batch, length, inputs] -> [..., outputs / ways]."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Multiply with this process's rows of the weight."""
+        """Multiply with this rank's rows of the weight."""
         weight = local_part(self.weight)
         assert weight is not None
         return functional.linear(input, weight, local_part(self.bias))
 
 
 class RowLinear(nn.Linear):
-    """A linear layer that this process has some inputs of: [batch, length, inputs / ways] -> [..., outputs]."""
+    """Compute a linear layer from some inputs: [batch, length, inputs / ways] -> [..., outputs]."""
 
     tensor_group: TensorGroup
 
     def forward(self, input: Tensor) -> Tensor:
-        """Multiply with this process's columns; the products are summed before the bias is added, once."""
+        """Multiply with this rank's columns; sum before adding the bias once."""
         weight = local_part(self.weight)
         assert weight is not None
         found = self.tensor_group.leave_matrices(functional.linear(input, weight))
@@ -101,18 +101,18 @@ class RowLinear(nn.Linear):
             return found
         bias = local_part(self.bias)
         assert bias is not None
-        if self.tensor_group.sequence:  # each has seen some tokens of it
+        if self.tensor_group.sequence:  # each rank has seen some tokens
             bias = collectives.equal_in(bias, self.tensor_group.processes)
         return found + bias.to(found.dtype)
 
 
 class SplitEmbedding(nn.Embedding):
-    """An embedding of which this process holds some words: token ids -> their vectors, equal on all processes."""
+    """Hold part of a vocabulary: token ids -> their vectors, equal on all ranks."""
 
     tensor_group: TensorGroup
 
     def forward(self, input: Tensor) -> Tensor:
-        """Words of other processes are zero here, and their vectors come by the sum."""
+        """Look up local tokens, 0 for others', and sum over the ranks."""
         weight = local_part(self.weight)
         assert weight is not None
         start = part_start(self.num_embeddings, self.tensor_group)
@@ -126,17 +126,16 @@ class SplitEmbedding(nn.Embedding):
 
 
 def part_start(size: int, group: TensorGroup) -> int:
-    """Where this process's part of so many rows begins, as DTensor cuts them."""
+    """Return where this rank's shard of `size` rows begins, as DTensor splits them."""
     return min(size, -(-size // group.ways) * group.rank)
 
 
 class Whole(nn.Module):
-    """Mixed into a module whose weights all processes hold: it computes with plain tensors.
+    """Compute with plain tensors in a module whose weights are replicated on all ranks.
 
     Attributes:
-        split_work: each process has other tokens, or other heads, so that the gradients are summed; else equal ones.
-        keep_equal: the mean of equal gradients is taken, as rounding may differ: on cards an embedding adds up in any
-            order.
+        split_work: ranks see different tokens or heads, so that gradients are summed; else they are equal.
+        keep_equal: average equal gradients, as rounding may differ: on GPUs an embedding sums in any order.
     """
 
     tensor_group: TensorGroup
@@ -144,7 +143,7 @@ class Whole(nn.Module):
     keep_equal: bool
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As the module would, with its weights for DTensors."""
+        """Call the module with plain tensors in place of its DTensor weights."""
         own = dict(self._parameters)
         for name, weight in own.items():
             if weight is not None:
@@ -170,6 +169,6 @@ def become(module: nn.Module, kind: type[nn.Module]) -> None:
     if kind in (ColumnLinear, RowLinear, SplitEmbedding) and own in (nn.Linear, nn.Embedding):
         module.__class__ = kind
         return
-    # A class of the model's own keeps what it does around nn.Embedding's forward; one computed whole is what we wrap.
+    # A model's own subclass keeps its code around nn.Embedding's forward; `ReplicatedCompute` wraps that code instead.
     order = (kind, own) if kind is Whole else (own, kind)
     module.__class__ = type(f"{kind.__name__}{own.__name__}", order, {})

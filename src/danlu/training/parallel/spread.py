@@ -1,7 +1,7 @@
-"""A whole model -> what one of several processes has of it, and how it is called: every direction finds its place here.
+"""Apply every parallel dimension to a whole model: what this process holds of it, and how it is called.
 
-Tokens first, then layers, then matrices, then precision and recomputation, then samples: each step wraps what the
-earlier ones made.
+Tokens first, then layers, then matrices, then precision and recomputation, then samples: each step wraps the result of
+the earlier ones.
 """
 
 from collections.abc import Callable
@@ -30,14 +30,14 @@ OwnPart = Callable[[Batch], Batch]
 
 @dataclass(frozen=True)
 class Spread:
-    """A model as one process has it.
+    """Hold this process's part of a parallelized model.
 
     Attributes:
-        model: what it holds, under the whole model's names.
-        called: how that is called in training; of a pipeline, nobody calls it.
-        judge: asks it, all processes together.
-        pipeline: its stages, where layers are split.
-        own_part: this process's tokens of a batch; None where it takes all.
+        model: the local weights, under the whole model's names.
+        training_model: the module to call in training; unused in a pipeline.
+        evaluator: evaluates it, all processes together.
+        pipeline: its stages, if layers are split.
+        local_tokens: returns this rank's tokens of a batch; None if it takes all.
     """
 
     model: nn.Module
@@ -60,17 +60,17 @@ def spread(
     """Split a model as the layout says.
 
     Args:
-        model: whole, the same in all processes; it is changed, and what is left of it comes onto the device.
-        together: the processes and their layout.
+        model: whole, the same in all processes; it is changed in place, and the local part moves to the device.
+        parallel: the processes and their layout.
         options: the recipe's.
         precision: of training.
         head: the task's.
-        loss: what is trained on.
-        emphasis: what that makes of classes of unequal size.
-        prepare: puts on a model, or on a stage of it, what precision and memory ask for.
+        loss: the training loss.
+        emphasis: its class weighting.
+        prepare: applies precision and memory options to a model or a stage.
 
     Raises:
-        ArgumentError: the model cannot be split so; the message says why and what would work.
+        ArgumentError: the model cannot be split as asked; the message says why and what would work.
     """
     if together.team.alone:
         prepare(model)
@@ -91,9 +91,9 @@ def spread(
 
 
 def _over_samples(model: nn.Module, together: Together, precision: Precision) -> nn.Module:
-    """Have gradients summed over the processes with other samples or tokens, and all weights on the device.
+    """Apply DDP or FSDP and move the weights to the device.
 
-    FSDP takes one block after the other there, so a device never holds more than its shards and a block.
+    FSDP moves one block after the other, so a device never holds more than its shards and a block.
     """
     if together.splits_weights and together.layout.gradient_ways > 1:
         shard(model, together, precision)
@@ -110,7 +110,7 @@ def _split_matrices(model: nn.Module, together: Together) -> None:
 
 @dataclass(frozen=True)
 class _TokensJudge:
-    """Asks a model that each process gives its own tokens."""
+    """Evaluate a model whose ranks hold different tokens."""
 
     called: Called
     own_part: OwnPart
@@ -125,7 +125,7 @@ class _TokensJudge:
 
 
 def _batch(inputs: Tensors, target: Tensor | None) -> Batch:
-    assert target is not None, "a language model is judged by the text that follows"
+    assert target is not None, "evaluating a language model needs the target tokens"
     return Batch(inputs, target, np.arange(len(target)), 0)
 
 
@@ -143,7 +143,7 @@ def _by_tokens(model: nn.Module, together: Together, head: Head) -> tuple[OwnPar
 
 @dataclass(frozen=True)
 class _StagesJudge:
-    """Asks a model in stages."""
+    """Evaluate a model in pipeline stages."""
 
     pipeline: "Pipeline"
     head: Head
@@ -191,6 +191,6 @@ def _in_stages(
 
 
 def without_samples(batch: Batch) -> Batch:
-    """A batch of which nothing is left, for a process that has no share of it."""
+    """Return an empty batch, for a process that has no share of it."""
     none: dict[str, Any] = {name: values[:0] for name, values in batch.inputs.items()}
     return replace(batch, inputs=none, target=batch.target[:0], rows=batch.rows[:0])

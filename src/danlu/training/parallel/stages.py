@@ -1,8 +1,8 @@
-"""A transformer cut into the stages of a pipeline. In: the whole model. Out: a module for each stage.
+"""Pipeline stages of a transformer. In: the whole model. Out: a module per stage.
 
-What other stages hold is replaced by stand-ins without weights, so the names of weights stay those of the whole model
-and a checkpoint can be loaded in any other layout. Every stage is given the whole batch's token ids and masks, from
-which positions and causal masks are computed again; of the stage before it has the hidden states alone.
+Parts that belong to other stages are replaced by placeholders without weights, so weight names stay those of the whole
+model and a checkpoint loads in any other layout. Every stage gets the whole batch's token ids and masks and recomputes
+positions and causal masks from them; from the previous stage it gets hidden states alone.
 """
 
 import copy
@@ -16,53 +16,53 @@ from danlu.core.errors import ArgumentError
 from danlu.models.chunked import ProjectedLogits
 from danlu.models.transformers import Logits
 
-# Where architectures of transformers keep their parts, below the model without its head.
+# Where transformers architectures keep their parts, below the model without its head.
 EMBEDDINGS = ("embed_tokens", "embeddings")
 BLOCKS = ("layers", "encoder.layer", "transformer.layer")
 AFTER_BLOCKS = ("norm", "final_norm", "pooler")
 KNOWN = "llama, mistral, qwen2, qwen3, bert, roberta, distilbert"  # and all that are built like them
-OTHERWISE = "train it with training.parallel.data or .shard instead of .pipeline"
+OTHERWISE = "use training.parallel.data or .shard instead of .pipeline"
 TOLERANCE = 1e-4  # of logits; rounding is far below it
 PROBE_TOKENS = 8
 
 
 class Received(nn.Module):
-    """Stands in for the embeddings: gives what the stage before has sent."""
+    """Replace the embeddings: return the hidden states received from the previous stage."""
 
     def __init__(self) -> None:
         super().__init__()
         self.hidden: Tensor | None = None
 
     def forward(self, *given: Any, **named: Any) -> Tensor:
-        """Returns: hidden states, [batch, length, width]."""
-        assert self.hidden is not None, "a stage that is not the first is given hidden states"
+        """Return the received hidden states, [batch, length, width]."""
+        assert self.hidden is not None, "every stage but the first needs hidden states"
         return self.hidden
 
 
 class Passed(nn.Module):
-    """Stands in for a block or norm of another stage: gives on what it is given."""
+    """Replace a block or norm of another stage: pass the input through."""
 
     def forward(self, hidden: Tensor, *given: Any, **named: Any) -> Tensor:
-        """[batch, length, width] -> the same."""
+        """Return the hidden states unchanged, [batch, length, width]."""
         return hidden
 
 
 class Absent(nn.Module):
-    """Stands in for what comes after the last block, where it is not called."""
+    """Replace modules after the last block that this stage never calls."""
 
     def forward(self, *given: Any, **named: Any) -> Tensor:
-        """Never called."""
-        raise AssertionError("a stage that is not the last has no head")
+        """Raise, since it must never be called."""
+        raise AssertionError("only the last stage has a head")
 
 
 STAND_INS = (Received, Passed, Absent)
 
 
 class Stage(Logits):
-    """Some blocks of a model, with its embeddings before the first of them and its head after the last.
+    """Hold some blocks of a model, and embeddings or head at the ends.
 
     Attributes:
-        index, count: which stage of how many.
+        index, count: stage index and number of stages.
         width: of hidden states.
     """
 
@@ -79,7 +79,9 @@ class Stage(Logits):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
     ) -> Tensor | ProjectedLogits:
-        """Hidden states of the stage before -> hidden states; of the last stage, what `Logits` gives.
+        """Map hidden states to hidden states, or on the last stage to logits.
+
+        The last stage returns what the whole model's wrapper returns.
 
         Args:
             hidden: [batch, length, width]; None for the first stage.
@@ -104,13 +106,13 @@ class Stage(Logits):
 
 @dataclass(frozen=True)
 class Parts:
-    """Where a model keeps its parts.
+    """Locate the parts of a model.
 
     Attributes:
-        embeddings: what gives the first hidden states.
-        blocks: what is repeated.
-        after: what comes after the blocks, norm or pooler, where there is any.
-        heads: what makes logits of that.
+        embeddings: the module that computes the first hidden states.
+        blocks: the repeated blocks.
+        final_layers: norm or pooler after the blocks, if any.
+        output_heads: the modules that compute logits from that.
     """
 
     embeddings: nn.Module
@@ -120,13 +122,15 @@ class Parts:
 
 
 def cut(model: nn.Module, count: int) -> list[range]:
-    """The blocks of each of `count` stages; where they do not divide, the last has fewer, since the head costs too.
+    """Assign blocks to `count` stages and check that the model can be split.
+
+    If they do not divide evenly, the last stage gets fewer, since the head has a cost too.
 
     Args:
-        model: as `build_transformer` made it, before its precision is changed. It is called with a few tokens.
+        model: from `build_transformer`, before its precision is changed. It is called with a few tokens.
 
     Raises:
-        ArgumentError: the model cannot be cut so; the message says why and what would work.
+        ArgumentError: the model cannot be split as asked; the message says why and what would work.
     """
     whole = _transformer(model)
     parts = _parts(whole)
@@ -138,10 +142,12 @@ def cut(model: nn.Module, count: int) -> list[range]:
 
 
 def keep_stage(model: nn.Module, index: int, count: int) -> Stage:
-    """The module of one stage. It shares its weights with the model, which is left as it is and can be dropped.
+    """Build the module of one stage, sharing weights with the model.
+
+    The model is left as it is and can be dropped.
 
     Args:
-        model: one that `cut` takes.
+        model: one that `split_into_stages` accepts.
         index: of the stage, from 0.
         count: of all stages, the same on every process.
     """
@@ -151,7 +157,7 @@ def keep_stage(model: nn.Module, index: int, count: int) -> Stage:
 
 
 class Held(nn.Module):
-    """What one process holds of a model in several stages, under the whole model's names. It is not called itself.
+    """Merge one process's stages under the whole model's names; it is never called.
 
     Args:
         stages: the stages' modules, whose weights it shares.
@@ -164,19 +170,22 @@ class Held(nn.Module):
             self.add_module(name, child)
 
     def train(self, mode: bool = True) -> Self:
-        """Put the stages in training mode, or out of it."""
+        """Set the training mode of all stages."""
         for stage in self._stages:
             stage.train(mode)
         return super().train(mode)
 
 
 def held(stages: list[nn.Module]) -> nn.Module:
-    """The stages of a process as one module with the whole model's names; a single stage is that already."""
+    """Return a process's stages as one module with the whole model's names.
+
+    A single stage is that already.
+    """
     return stages[0] if len(stages) == 1 else Held(stages)
 
 
 def _merged(modules: list[nn.Module]) -> nn.Module:
-    """The same place in several stages as one: what is no stand-in, and where that is several, their children's."""
+    """Merge one submodule across stages; recurse where several stages hold real modules."""
     real = [module for module in modules if not isinstance(module, STAND_INS)]
     if len(real) < 2 or all(next(module.children(), None) is None for module in real):
         return (real or modules)[0]
@@ -193,7 +202,7 @@ def _divide(blocks: int, count: int) -> list[range]:
             f"zero-bubble have two stages a process); take at most {blocks} stages or a model with more blocks"
         )
     least, more = divmod(blocks, count)
-    # The spare blocks go to stages in the middle first, then to the first, which has the embeddings alone besides.
+    # Spare blocks go to the middle stages first, then to the first, which also has the embeddings.
     order = [*range(1, count - 1), 0, count - 1]
     sizes = [least + (stage in order[:more]) for stage in range(count)]
     return [range(sum(sizes[:stage]), sum(sizes[: stage + 1])) for stage in range(count)]
@@ -219,7 +228,7 @@ def _parts(model: Logits) -> Parts:
 
 
 def _stage(model: Logits, parts: Parts, held: range, index: int, count: int) -> Stage:
-    """A copy of the model that shares the weights of the stage and has stand-ins for the rest."""
+    """Copy the model with the weights of one stage shared and placeholders elsewhere."""
     first, last = index == 0, index == count - 1
     replaced: dict[int, Any] = {id(block): Passed() for number, block in enumerate(parts.blocks) if number not in held}
     if not first:
@@ -233,7 +242,10 @@ def _stage(model: Logits, parts: Parts, held: range, index: int, count: int) -> 
 
 
 def _require_each_weight_once(model: Logits, parts: Parts, held: list[range]) -> None:
-    """Raise ArgumentError where a weight would be trained by two stages, each with a part of its gradient."""
+    """Raise ArgumentError if two stages would train the same weight.
+
+    Each would have a part of its gradient.
+    """
     count, causal = len(held), _causal(model.network)
     seen: set[int] = set()
     for index in range(count):
@@ -251,7 +263,7 @@ def _require_each_weight_once(model: Logits, parts: Parts, held: list[range]) ->
 
 @torch.no_grad()
 def _require_passing_on(model: Logits, parts: Parts) -> None:
-    """Raise ArgumentError unless a stage without blocks gives on exactly what it is given, in training too."""
+    """Raise ArgumentError unless an empty stage returns exactly its input, in training too."""
     probe = _stage(model, parts, range(0), 1, 3).train()
     weight = next(model.parameters())
     hidden = torch.linspace(-1, 1, PROBE_TOKENS * probe.width, device=weight.device, dtype=weight.dtype)
@@ -261,12 +273,12 @@ def _require_passing_on(model: Logits, parts: Parts) -> None:
     except (AttributeError, RuntimeError, TypeError, ValueError):
         same = False
     if not same:
-        raise _refusal(_causal(model.network), "it does more with hidden states than give them from block to block")
+        raise _refusal(_causal(model.network), "it does more with hidden states than pass them from block to block")
 
 
 @torch.no_grad()
 def _require_same_logits(model: Logits, count: int) -> None:
-    """Raise ArgumentError unless the stages, one after the other, give the logits of the whole model."""
+    """Raise ArgumentError unless the stages reproduce the whole model's logits."""
     device = next(model.parameters()).device
     if device.type == "meta":
         return
@@ -281,7 +293,7 @@ def _require_same_logits(model: Logits, count: int) -> None:
         model.train(training)
     found = zip(_tensors(hidden), _tensors(whole), strict=True)
     if not all(torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE) for one, other in found):
-        raise _refusal(_causal(model.network), "its stages give other logits than the whole model")
+        raise _refusal(_causal(model.network), "its stages compute other logits than the whole model")
 
 
 def _tensors(logits: Tensor | ProjectedLogits) -> list[Tensor]:
@@ -295,13 +307,13 @@ def _probe_tokens(device: torch.device) -> Tensor:
 def _refusal(causal: nn.Module, reason: str) -> ArgumentError:
     kind = getattr(getattr(causal, "config", None), "model_type", type(causal).__name__)
     return ArgumentError(
-        f"training.parallel.pipeline: hf:{kind} cannot be cut into stages: {reason}; {OTHERWISE}, or take one built "
+        f"training.parallel.pipeline: hf:{kind} cannot be cut into stages: {reason}; {OTHERWISE}, or a model built "
         f"like {KNOWN}"
     )
 
 
 def _causal(network: Any) -> Any:
-    """transformers' model with its head; adapters may be wrapped around it."""
+    """Return transformers' model with its head, unwrapping adapters."""
     return network.get_base_model() if hasattr(network, "get_base_model") else network
 
 
@@ -310,7 +322,7 @@ def _embeddings_path(base: nn.Module) -> str | None:
 
 
 def _at(module: Any, path: str | None) -> Any:
-    """The module at a dotted path, None where there is none."""
+    """Return the submodule at a dotted path, or None."""
     for name in path.split(".") if path else ():
         module = getattr(module, name, None)
     return module

@@ -1,4 +1,4 @@
-"""Random numbers for dropout within a tensor group: the same masks where activations are equal, others where not.
+"""Random numbers for dropout in a tensor group: equal masks for equal activations, different ones elsewhere.
 
 All processes of a group begin a step with the same seed. Where work is split, each goes on with a stream of its own,
 begun from the common one, and where it ends with the common one again (Shoeybi et al. 2019). Which stream it is follows
@@ -12,7 +12,12 @@ from torch import Tensor
 
 
 class Streams:
-    """The stream of random numbers of one device, common or this process's own.
+    """Switch a device's random state between the common and this rank's own.
+
+    All ranks of a group begin a step with the same seed. Where work is split, each continues with a state of its own,
+    derived from the common one, and afterwards with the common one again (Shoeybi et al. 2019,
+    https://arxiv.org/abs/1909.08053). The state follows from the seed alone, so a repeated step or a recomputed block
+    has the same masks again.
 
     Args:
         device_type: e.g. cuda.
@@ -24,8 +29,8 @@ class Streams:
         self._common: Tensor | None = None
 
     def part(self) -> None:
-        """From here on this process's own stream."""
-        torch.rand(1, device=self.device_type)  # the common stream moves on, so that the next part has another
+        """Switch to this rank's own state."""
+        torch.rand(1, device=self.device_type)  # advance the common state, so that the next fork differs
         self._common = self._state()
         seed = zlib.crc32(self._common.numpy().tobytes(), self.rank + 1)
         if self.device_type == "cpu":
@@ -34,7 +39,7 @@ class Streams:
             torch.get_device_module(self.device_type).manual_seed(seed)
 
     def join(self) -> None:
-        """From here on the common stream, from where it was left."""
+        """Switch back to the common state where it was left."""
         if self._common is None:
             return
         if self.device_type == "cpu":

@@ -1,8 +1,9 @@
-"""Tensor parallelism: every matrix of a transformer's blocks, and its vocabulary, split among the processes of a group.
+"""Tensor parallelism: split every linear layer of a transformer's blocks, and its vocabulary, over a group.
 
-Put on a plain model from outside, in place; the model may then be sharded further (FSDP2, block by block). With
-`sequence` what lies between the matrices is split by tokens (Shoeybi et al. 2019; Korthikanti et al. 2022). A language
-model answers with `SplitLogits`, which its head takes as it takes whole ones.
+Applied to a plain model from outside, in place; the model may then be sharded further (FSDP2, block by block). With
+`sequence`, activations between the linear layers are split by tokens (Shoeybi et al. 2019,
+https://arxiv.org/abs/1909.08053; Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198). A language model outputs
+`SplitLogits`, which its head accepts like whole ones.
 """
 
 import math
@@ -28,7 +29,7 @@ from danlu.training.parallel.split_modules import (
     part_start,
 )
 
-INSTEAD = "say training.parallel.shard, which splits any model"
+INSTEAD = "use training.parallel.shard, which splits any model"
 PLACEMENTS: dict[tuple[type[nn.Module], str], Placement] = {
     (ColumnLinear, "weight"): Shard(0),
     (ColumnLinear, "bias"): Shard(0),
@@ -38,16 +39,16 @@ PLACEMENTS: dict[tuple[type[nn.Module], str], Placement] = {
 
 
 def parallelize_tensor(model: nn.Module, mesh: DeviceMesh, sequence: bool) -> None:
-    """Split a model among the processes of a group, in place. All of its weights become DTensors on `mesh`.
+    """Split a model over a group, in place; all weights become DTensors on `mesh`.
 
-    Weights are taken from the group's first process. Those that are not split (norms, biases of last matrices,
-    positions, a classifier) are held by all processes, with equal gradients. Chunks of logits (`project_late`) are
-    given up: logits are split already.
+    Weights are taken from the group's first process. Those that are not split (norms, biases of row-parallel layers,
+    positions, a classifier) are replicated, with equal gradients. Chunked logits are switched off: logits are split
+    already.
 
     Args:
-        model: as `build_transformer` made it, on the device.
-        mesh: the group, of one dimension.
-        sequence: split tokens too, between the matrices.
+        model: from `build_transformer`, on the device.
+        mesh: the group, one-dimensional.
+        sequence: sequence parallelism: split tokens too, between the matrices.
 
     Raises:
         ArgumentError: the model cannot be split so many ways, or is not known.
@@ -82,20 +83,22 @@ def parallelize_tensor(model: nn.Module, mesh: DeviceMesh, sequence: bool) -> No
 
 
 def require_tensor(model: nn.Module, ways: int) -> Architecture:
-    """Where the matrices of a model are that is to be split so many ways; needs no other process.
+    """Check that a model can be split by `ways` and return its plan.
+
+    It needs no other process.
 
     Raises:
         ArgumentError: it cannot be.
     """
     if not isinstance(model, Logits):
-        raise _refusal(f"it splits transformers' models, and this is {type(model).__name__}", INSTEAD)
+        raise _refusal(f"only transformers' models are supported, and this is {type(model).__name__}", INSTEAD)
     network: Any = model.network
     if hasattr(network, "get_base_model"):
-        raise _refusal("adapters are not split", INSTEAD)
+        raise _refusal("adapters cannot be split", INSTEAD)
     name = network.config.model_type
     architecture = ARCHITECTURES.get(name)
     if architecture is None:
-        raise _refusal(_unknown(network, name), f"{INSTEAD}, or take one of {', '.join(ARCHITECTURES)}")
+        raise _refusal(_unknown(network, name), f"{INSTEAD}, or one of {', '.join(ARCHITECTURES)}")
     heads = network.config.num_attention_heads
     shares = {
         f"{heads} heads": heads,
@@ -105,11 +108,11 @@ def require_tensor(model: nn.Module, ways: int) -> Architecture:
     for what, size in shares.items():
         if size % ways:
             possible = _divisors(math.gcd(*shares.values()))
-            cure = f"say {_either(possible)}" if possible else INSTEAD
+            cure = f"use {_either(possible)}" if possible else INSTEAD
             raise _refusal(f"{what} cannot be split {ways} ways", cure)
-    words = network.config.vocab_size  # a stage of a pipeline may be without the embedding
+    words = network.config.vocab_size  # a pipeline stage may lack the embedding
     if -(-words // ways) * (ways - 1) >= words:
-        raise _refusal(f"a vocabulary of {words} cannot be split {ways} ways", "take fewer ways")
+        raise _refusal(f"a vocabulary of {words} cannot be split {ways} ways", "use fewer ways")
     for block in _blocks(network, architecture):
         for matrices in architecture.groups:
             _require_nothing_between(block, matrices, name)
@@ -123,8 +126,8 @@ def _refusal(reason: str, cure: str) -> ArgumentError:
 def _unknown(network: nn.Module, name: str) -> str:
     fused = next((place for place, _ in network.named_modules() if place.split(".")[-1] in FUSED), None)
     if fused is None:
-        return f"how the matrices of {name} are to be split is not known"
-    return f"{name} has several matrices fused into one ({fused.split('.')[-1]}), which is not split"
+        return f"danlu has no plan to split the matrices of {name}"
+    return f"{name} has several matrices fused into one ({fused.split('.')[-1]}), which cannot be split"
 
 
 def _key_heads(network: Any) -> int:
@@ -132,7 +135,7 @@ def _key_heads(network: Any) -> int:
 
 
 def _units(network: nn.Module, architecture: Architecture) -> list[int]:
-    """Hidden units of every block's last group of matrices, each number once."""
+    """Return the distinct intermediate sizes of all blocks."""
     found = [block.get_submodule(architecture.groups[-1].last) for block in _blocks(network, architecture)]
     return sorted({int(matrix.in_features) for matrix in found})  # type: ignore[arg-type]
 
@@ -147,7 +150,7 @@ def _divisors(number: int) -> list[int]:
 
 
 def _require_nothing_between(block: nn.Module, matrices: Matrices, name: str) -> None:
-    """Raise ArgumentError where a module has weights beside those that are split, which would see but a part."""
+    """Raise ArgumentError if a module has other weights, which would see split activations."""
     module = block.get_submodule(matrices.module)
     known = {module.get_submodule(child) for child in matrices.first} | {block.get_submodule(matrices.last)}
     width = next(module.get_submodule(matrices.first[0]).parameters()).shape[0]
@@ -156,11 +159,11 @@ def _require_nothing_between(block: nn.Module, matrices: Matrices, name: str) ->
             continue
         shared = place in matrices.heads and all(weight.numel() < width for weight in child.parameters())
         if not shared:
-            raise _refusal(f"{name} has weights between its matrices ({place or matrices.module})", INSTEAD)
+            raise _refusal(f"{name} has other weights between its matrices ({place or matrices.module})", INSTEAD)
 
 
 def _blocks(network: nn.Module, architecture: Architecture) -> list[nn.Module]:
-    """The blocks in order; of a stage of a pipeline those that it has."""
+    """Return the blocks in order; in a pipeline stage, those that it holds."""
     lists = [module for place, module in network.named_modules() if place.split(".")[-1] == architecture.blocks]
     return [
         block
@@ -172,23 +175,23 @@ def _blocks(network: nn.Module, architecture: Architecture) -> list[nn.Module]:
 
 
 def _drops(network: Any) -> bool:
-    """Whether the model drops anything in training."""
+    """Return whether the model uses dropout."""
     asked = [getattr(network.config, name, None) for name in DROPOUTS]
     layers = [module.p for module in network.modules() if isinstance(module, nn.Dropout)]
     return any(share for share in [*asked, *layers])
 
 
 def _split_matrices(block: nn.Module, matrices: Matrices, group: TensorGroup) -> dict[nn.Module, type[nn.Module]]:
-    """What the matrices of a group become; where hidden states come to them is prepared."""
+    """Return the new classes of a group's linear layers; register the input hook."""
     module = block.get_submodule(matrices.module)
     first = [module.get_submodule(name) for name in matrices.first]
-    # One gathering for all of them.
+    # One all-gather for all of them.
     module.register_forward_pre_hook(partial(_enter_matrices, group), with_kwargs=True)
     return {**dict.fromkeys(first, ColumnLinear), block.get_submodule(matrices.last): RowLinear}
 
 
 def _split_vocabulary(model: Logits, group: TensorGroup) -> dict[nn.Module, type[nn.Module]]:
-    """What the embedding and a language model's last layer become; its logits stay split."""
+    """Return the new classes of embedding and output layer; logits stay split."""
     network: Any = model.network
     model.loss_chunk = None
     first, last = network.get_input_embeddings(), network.get_output_embeddings()
@@ -202,7 +205,7 @@ def _split_vocabulary(model: Logits, group: TensorGroup) -> dict[nn.Module, type
 
 
 def _distribute(network: nn.Module, mesh: DeviceMesh, kinds: dict[nn.Module, type[nn.Module]]) -> None:
-    """Make every weight a DTensor; one that several modules share stays one."""
+    """Turn every weight into a DTensor; shared weights stay shared."""
     made: dict[nn.Parameter, nn.Parameter] = {}
     for module in network.modules():
         for name, weight in module._parameters.items():
@@ -218,7 +221,7 @@ def _distribute(network: nn.Module, mesh: DeviceMesh, kinds: dict[nn.Module, typ
 def _first_argument(
     change: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Hidden states are what a module is given first, or by their name."""
+    """Apply `change` to the hidden states: the first argument, or the one so named."""
     if args:
         return (change(args[0]), *args[1:]), kwargs
     return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
