@@ -1,6 +1,5 @@
-"""Training on several processes: data, sharded, tensor, pipeline and context parallelism, each applied to a plain model
-from outside.
+"""Parallel training: data, sharded, tensor, pipeline and context parallelism.
 
-`layout` says how many ways in which direction, `group` opens what processes speak through. A direction is put on a
-plain model from outside: `replicas` and `sharded` (data), `tensor`, `context`, `pipeline`. Models know nothing of it.
+`layout` sets the size of each dimension, `parallel_context` opens the process groups. Each dimension is applied to a
+plain model from outside, in `parallelize`; a model file knows nothing of it.
 """

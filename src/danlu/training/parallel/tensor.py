@@ -51,7 +51,7 @@ def parallelize_tensor(model: nn.Module, mesh: DeviceMesh, sequence: bool) -> No
         sequence: sequence parallelism: split tokens too, between the matrices.
 
     Raises:
-        ArgumentError: the model cannot be split so many ways, or is not known.
+        ArgumentError: the model cannot be split by this number, or is unknown.
     """
     architecture = require_tensor(model, mesh.size())
     assert isinstance(model, Logits)
