@@ -241,7 +241,6 @@ def test_sizes_of_images_that_contradict_one_another() -> None:
 
 
 def test_what_does_not_fit_the_data_is_refused() -> None:
-    unmeasured = {"metric": "validation/accuracy"}
     for kind, task, values, key in (
         ("tabular", None, {"model": "timm:resnet18"}, "model.name"),
         ("tabular", "regression", {"data": {"balance": "class-weights"}}, "data.balance"),

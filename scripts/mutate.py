@@ -1,0 +1,434 @@
+"""Breaks one line of a central rule at a time and runs the one test file that should see it.
+
+    .venv/bin/python scripts/mutate.py --seed 7 --count 40          draw rules by seed, one mutation each
+    .venv/bin/python scripts/mutate.py --only early_stopping        all mutations of the rules named so
+
+In: RULES, from a rule (`module:function`, `module:Class.method`, `module:CONSTANT`) to its test file. Out: a line for
+each mutation, killed or survived. The sources are copied first, so that the checkout stays as it is. A test file that
+fails without any mutation is an error. Numbers below 1e-5 are left alone: they only keep divisions defined.
+"""
+
+import argparse
+import ast
+import copy
+import importlib.util
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+ROOT = Path(__file__).parents[1]
+PATIENCE_S = 240  # a test that takes longer has hung, which is noticed too
+EPSILON = 1e-5
+
+COMPARED: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
+    ast.Lt: (ast.LtE, ast.Gt),
+    ast.LtE: (ast.Lt, ast.GtE),
+    ast.Gt: (ast.GtE, ast.Lt),
+    ast.GtE: (ast.Gt, ast.LtE),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+}
+CALCULATED: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Pow: ast.Mult,
+}
+OPPOSITES = {
+    **{"min": "max", "max": "min", "argmin": "argmax", "argmax": "argmin", "any": "all", "all": "any"},
+    **{"minimum": "maximum", "maximum": "minimum", "floor": "ceil", "ceil": "floor", "mean": "sum", "round": "int"},
+}
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One change of one expression.
+
+    Attributes:
+        rule: as RULES names it.
+        file: of the source, below `src`.
+        line: where it begins.
+        start, end: the bytes of the file that are replaced.
+        before, after: what stands there, and what is put in its place.
+    """
+
+    rule: str
+    file: Path
+    line: int
+    start: int
+    end: int
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}  {_short(self.before)}  ->  {_short(self.after)}"
+
+
+def _short(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= 70 else words[:67] + "..."
+
+
+def mutations_of(rule: str) -> list[Mutation]:
+    """All mutations of a rule, in the order of the source."""
+    module, _, path = rule.partition(":")
+    file = Path(*module.split(".")).with_suffix(".py")
+    if not (ROOT / "src" / file).is_file():
+        file = Path(*module.split("."), "__init__.py")
+    content = (ROOT / "src" / file).read_bytes()
+    starts = [0]
+    for line in content.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    found: list[Mutation] = []
+    for node, changed in _changes(_named(ast.parse(content), path, rule)):
+        assert isinstance(node, ast.expr | ast.stmt) and node.end_lineno is not None and node.end_col_offset is not None
+        start = starts[node.lineno - 1] + node.col_offset
+        end = starts[node.end_lineno - 1] + node.end_col_offset
+        after = ast.unparse(changed)
+        if isinstance(node, ast.expr) and not isinstance(node, ast.Constant):
+            after = f"({after})"
+        found.append(Mutation(rule, file, node.lineno, start, end, content[start:end].decode(), after))
+    return found
+
+
+def _named(tree: ast.AST, path: str, rule: str) -> ast.AST:
+    """The function, class or constant that a dotted path names."""
+    for name in path.split("."):
+        for node in ast.iter_child_nodes(tree):
+            names = [getattr(node, "name", None)]
+            if isinstance(node, ast.Assign):
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                names = [node.target.id]
+            if name in names:
+                tree = node
+                break
+        else:
+            raise SystemExit(f"{rule}: there is no {name!r}")
+    return tree
+
+
+def _changes(tree: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """Nodes below a tree, each with what may stand in its place; nothing within types, words and annotations."""
+    for name, value in ast.iter_fields(tree):
+        if name in ("annotation", "returns", "decorator_list"):
+            continue
+        for node in value if isinstance(value, list) else [value]:
+            if not isinstance(node, ast.AST) or isinstance(node, ast.JoinedStr | ast.Raise | ast.Assert):
+                continue
+            yield from ((node, changed) for changed in _mutants(node))
+            yield from _changes(node)
+
+
+def _mutants(node: ast.AST) -> Iterator[ast.AST]:
+    """What may stand in the place of one node."""
+    if isinstance(node, ast.Compare):
+        for place, operator in enumerate(node.ops):
+            for other in COMPARED[type(operator)]:
+                yield ast.Compare(node.left, [*node.ops[:place], other(), *node.ops[place + 1 :]], node.comparators)
+    elif isinstance(node, ast.Constant):
+        yield from _other_constants(node.value)
+    elif isinstance(node, ast.Call):
+        yield from _opposite_calls(node)
+    elif isinstance(node, ast.stmt):
+        yield from _other_statements(node)
+    else:
+        yield from _other_operations(node)
+
+
+def _other_constants(value: object) -> Iterator[ast.AST]:
+    if isinstance(value, bool):
+        yield ast.Constant(not value)
+    elif isinstance(value, int):
+        yield ast.Constant(value + 1)
+    elif isinstance(value, float) and (value == 0 or abs(value) >= EPSILON):
+        yield ast.Constant(value * 10 or 1.0)
+
+
+def _opposite_calls(node: ast.Call) -> Iterator[ast.AST]:
+    function = copy.copy(node.func)
+    if isinstance(function, ast.Name) and function.id in OPPOSITES:
+        function.id = OPPOSITES[function.id]
+    elif isinstance(function, ast.Attribute) and function.attr in OPPOSITES:
+        function.attr = OPPOSITES[function.attr]
+    else:
+        return
+    yield ast.Call(function, node.args, node.keywords)
+
+
+def _other_statements(node: ast.stmt) -> Iterator[ast.AST]:
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        yield ast.Pass()
+    elif isinstance(node, ast.AugAssign) and type(node.op) in CALCULATED:
+        yield ast.AugAssign(node.target, CALCULATED[type(node.op)](), node.value)
+
+
+def _other_operations(node: ast.AST) -> Iterator[ast.AST]:
+    if isinstance(node, ast.BinOp) and type(node.op) in CALCULATED:
+        if not (_is_text(node.left) or _is_text(node.right)):
+            yield ast.BinOp(node.left, CALCULATED[type(node.op)](), node.right)
+    elif isinstance(node, ast.BoolOp):
+        yield ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
+    elif isinstance(node, ast.UnaryOp):
+        yield node.operand
+    elif isinstance(node, ast.IfExp):
+        yield ast.IfExp(node.test, node.orelse, node.body)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.JoinedStr | ast.List | ast.Dict | ast.Tuple) or (
+        isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+def drawn(seed: int, count: int) -> list[Mutation]:
+    """Draw rules without repetition, as long as there are any, and one mutation of each."""
+    generator = random.Random(seed)  # noqa: S311 - draws tests, no secrets
+    found: list[Mutation] = []
+    while len(found) < count:
+        for rule in generator.sample(sorted(RULES), len(RULES)):
+            there = [mutation for mutation in mutations_of(rule) if mutation not in found]
+            if there and len(found) < count:
+                found.append(generator.choice(there))
+    return found
+
+
+class Copies:
+    """Copies of the sources, one for each test that runs at a time."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.free: SimpleQueue[Path] = SimpleQueue()
+        for number in range(count):
+            copied = folder / str(number)
+            shutil.copytree(ROOT / "src", copied, ignore=shutil.ignore_patterns("__pycache__"))
+            self.free.put(copied)
+
+    def survives(self, mutation: Mutation) -> bool:
+        """Whether the rule's test file passes all the same."""
+        copied = self.free.get()
+        file = copied / mutation.file
+        whole = file.read_bytes()
+        try:
+            file.write_bytes(whole[: mutation.start] + mutation.after.encode() + whole[mutation.end :])
+            return self._passes(copied, file, RULES[mutation.rule])
+        finally:
+            file.write_bytes(whole)
+            self._forget(file)
+            self.free.put(copied)
+
+    def unbroken(self, test: str) -> bool:
+        """Whether a test file passes without any mutation."""
+        copied = self.free.get()
+        try:
+            return self._passes(copied, copied / "danlu" / "__init__.py", test)
+        finally:
+            self.free.put(copied)
+
+    def _passes(self, copied: Path, file: Path, test: str) -> bool:
+        self._forget(file)
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
+        surroundings = {**os.environ, "PYTHONPATH": str(copied)}
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=surroundings, capture_output=True, check=False, timeout=PATIENCE_S
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        if done.returncode not in (0, 1, 2):
+            raise SystemExit(f"{test}: {done.stdout.decode()}{done.stderr.decode()}")
+        return done.returncode == 0
+
+    @staticmethod
+    def _forget(file: Path) -> None:
+        """Python tells a changed file by its size and second of change, which a mutation may leave as they are."""
+        Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--only", help="all mutations of the rules whose names hold this word")
+    parser.add_argument("--jobs", type=int, default=1, help="tests that run side by side")
+    parser.add_argument("--list", action="store_true", help="say what would be tried")
+    options = parser.parse_args()
+    if options.only:
+        chosen = [mutation for rule in RULES if options.only in rule for mutation in mutations_of(rule)]
+    else:
+        chosen = drawn(options.seed, options.count)
+    if options.list:
+        for mutation in chosen:
+            print(f"{mutation}   {RULES[mutation.rule]}")
+        return
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
+        copies = Copies(Path(folder), options.jobs)
+        tests = sorted({RULES[mutation.rule] for mutation in chosen})
+        failing = [test for test, passes in zip(tests, pool.map(copies.unbroken, tests), strict=True) if not passes]
+        if failing:
+            raise SystemExit(f"these fail without any mutation: {', '.join(failing)}")
+        survived = 0
+        for mutation, survives in zip(chosen, pool.map(copies.survives, chosen), strict=True):
+            survived += survives
+            print(f"{'SURVIVED' if survives else 'killed  '}  {mutation}   {RULES[mutation.rule]}", flush=True)
+    print(f"{len(chosen) - survived} of {len(chosen)} killed" + ("" if options.only else f", seed {options.seed}"))
+
+
+RULES = {
+    "danlu.artifacts.checkpoints:Checkpoints._forget": "tests/artifacts/test_checkpoint_choice.py",
+    "danlu.artifacts.checkpoints:Checkpoints.save": "tests/artifacts/test_checkpoint_choice.py",
+    "danlu.artifacts.checkpoints:open_checkpoint": "tests/artifacts/test_checkpoint_choice.py",
+    "danlu.artifacts.checkpoints:sound_checkpoints": "tests/artifacts/test_checkpoint_choice.py",
+    "danlu.artifacts.checkpoints:unique_tensors": "tests/artifacts/test_checkpoint_choice.py",
+    "danlu.artifacts.run:RunDirectory.rewind": "tests/artifacts/test_checkpoint_choice.py",
+    "danlu.core.seeds:Seed.derive": "tests/core/test_seeds.py",
+    "danlu.data.audit.drift:_distributions": "tests/data/audit/test_leakage_rules.py",
+    "danlu.data.audit.drift:_frequencies": "tests/data/audit/test_leakage_rules.py",
+    "danlu.data.audit.drift:drifting_columns": "tests/data/audit/test_leakage_rules.py",
+    "danlu.data.audit.leakage:_bins": "tests/data/audit/test_leakage_rules.py",
+    "danlu.data.audit.leakage:_told": "tests/data/audit/test_leakage_rules.py",
+    "danlu.data.audit.leakage:TELLING": "tests/data/audit/test_leakage_rules.py",
+    "danlu.data.audit.leakage:torn_groups": "tests/data/audit/test_leakage_rules.py",
+    "danlu.data.balance.losses:class_weights": "tests/data/test_balancing_by_hand.py",
+    "danlu.data.balance.losses:LogitAdjustment.emphasis": "tests/data/test_balancing_by_hand.py",
+    "danlu.data.balance.rows:_drawn": "tests/data/test_balancing_by_hand.py",
+    "danlu.data.balance.rows:Undersample.order": "tests/data/test_balancing_by_hand.py",
+    "danlu.data.balance.rows:WeightedSampling.order": "tests/data/test_balancing_by_hand.py",
+    "danlu.data.balance.rows:raised": "tests/data/test_balancing_by_hand.py",
+    "danlu.data.calibration:Isotonic.apply": "tests/evaluation/test_calibration.py",
+    "danlu.data.calibration:Temperature.apply": "tests/evaluation/test_calibration.py",
+    "danlu.data.chats.batches:Conversations.take": "tests/data/test_token_blocks.py",
+    "danlu.data.chats.batches:Pairs.take": "tests/data/test_token_blocks.py",
+    "danlu.data.chats.batches:cut": "tests/data/test_token_blocks.py",
+    "danlu.data.chats.batches:pack": "tests/data/test_token_blocks.py",
+    "danlu.data.feed:Feed._rows": "tests/data/test_batches.py",
+    "danlu.data.feed:batch_bounds": "tests/data/test_batches.py",
+    "danlu.data.feed:repeats_apart": "tests/data/test_batches.py",
+    "danlu.data.feed:shuffled": "tests/data/test_batches.py",
+    "danlu.data.folds:_validating": "tests/data/test_split_sizes.py",
+    "danlu.data.folds:fold_dataset": "tests/data/test_split_sizes.py",
+    "danlu.data.label_strata:_neediest": "tests/data/test_iterative_stratification.py",
+    "danlu.data.label_strata:deal": "tests/data/test_iterative_stratification.py",
+    "danlu.data.sequences:Blocks.take": "tests/data/test_token_blocks.py",
+    "danlu.data.sequences:TokenLists.take": "tests/data/test_token_blocks.py",
+    "danlu.data.splits:Group.fold": "tests/data/test_split_sizes.py",
+    "danlu.data.splits:Stratified.fold": "tests/data/test_split_sizes.py",
+    "danlu.data.splits:Time.assign": "tests/data/test_split_sizes.py",
+    "danlu.data.splits:Time.fold": "tests/data/test_split_sizes.py",
+    "danlu.data.splits:_shuffled": "tests/data/test_split_sizes.py",
+    "danlu.data.splits:_strata": "tests/data/test_split_sizes.py",
+    "danlu.data.tabular.categories:CategoryState.codes": "tests/data/tabular/test_category_encoding.py",
+    "danlu.data.tabular.categories:CategoryState.fit": "tests/data/tabular/test_category_encoding.py",
+    "danlu.data.tabular.categories:_cross_fitted": "tests/data/tabular/test_category_encoding.py",
+    "danlu.data.tabular.impute:NeighbourFiller.fill": "tests/data/tabular/test_imputation.py",
+    "danlu.data.tabular.numbers:NumberState.fit": "tests/data/tabular/test_imputation.py",
+    "danlu.data.tabular.outliers:limits_of": "tests/data/tabular/test_imputation.py",
+    "danlu.data.tabular.outliers:outside": "tests/data/tabular/test_imputation.py",
+    "danlu.data.tabular.scaling:Quantile.fit": "tests/data/tabular/test_scaling_by_hand.py",
+    "danlu.data.tabular.scaling:Robust.fit": "tests/data/tabular/test_scaling_by_hand.py",
+    "danlu.data.tabular.scaling:Scaling.apply": "tests/data/tabular/test_scaling_by_hand.py",
+    "danlu.data.tabular.scaling:Symmetric.fit": "tests/data/tabular/test_scaling_by_hand.py",
+    "danlu.data.tabular.scaling:_linear": "tests/data/tabular/test_scaling_by_hand.py",
+    "danlu.data.tabular.scaling:yeo_johnson": "tests/data/tabular/test_scaling_by_hand.py",
+    "danlu.data.texts:CorpusPreprocessor.transform_each": "tests/data/test_token_blocks.py",
+    "danlu.data.tokens:_encode": "tests/data/test_token_blocks.py",
+    "danlu.evaluation.calibrating:_best": "tests/evaluation/test_calibration.py",
+    "danlu.evaluation.calibrating:_curve": "tests/evaluation/test_calibration.py",
+    "danlu.evaluation.counts:f_beta": "tests/evaluation/test_figures_by_hand.py",
+    "danlu.evaluation.counts:kappa": "tests/evaluation/test_figures_by_hand.py",
+    "danlu.evaluation.counts:matthews": "tests/evaluation/test_figures_by_hand.py",
+    "danlu.evaluation.decisions:_counts_at": "tests/evaluation/test_threshold_choice.py",
+    "danlu.evaluation.decisions:abstention": "tests/evaluation/test_threshold_choice.py",
+    "danlu.evaluation.decisions:choose_threshold": "tests/evaluation/test_threshold_choice.py",
+    "danlu.evaluation.decisions:cost_of": "tests/evaluation/test_threshold_choice.py",
+    "danlu.evaluation.decisions:counts_by_threshold": "tests/evaluation/test_threshold_choice.py",
+    "danlu.evaluation.intervals:MANY_UNITS": "tests/evaluation/test_bootstrap.py",
+    "danlu.evaluation.intervals:_Draw.weights": "tests/evaluation/test_bootstrap.py",
+    "danlu.evaluation.intervals:_poisson_table": "tests/evaluation/test_bootstrap.py",
+    "danlu.evaluation.intervals:_resamples_of": "tests/evaluation/test_bootstrap.py",
+    "danlu.evaluation.intervals:interval": "tests/evaluation/test_bootstrap.py",
+    "danlu.evaluation.intervals:paired_differences": "tests/evaluation/test_bootstrap.py",
+    "danlu.evaluation.mcnemar:mcnemar": "tests/evaluation/test_figures_by_hand.py",
+    "danlu.evaluation.numbers:_median": "tests/evaluation/test_figures_by_hand.py",
+    "danlu.evaluation.numbers:_pinball": "tests/evaluation/test_figures_by_hand.py",
+    "danlu.evaluation.numbers:_r2": "tests/evaluation/test_figures_by_hand.py",
+    "danlu.evaluation.over_folds:_over_folds": "tests/evaluation/test_folds_interval.py",
+    "danlu.evaluation.over_folds:judge_folds": "tests/evaluation/test_folds_interval.py",
+    "danlu.evaluation.probabilities:_gaps": "tests/evaluation/test_figures_by_hand.py",
+    "danlu.evaluation.probabilities:in_top": "tests/evaluation/test_figures_by_hand.py",
+    "danlu.models.adapters:add_adapters": "tests/models/test_adapter_options.py",
+    "danlu.models.heads:class_loss": "tests/models/test_losses.py",
+    "danlu.models.heads:label_loss": "tests/models/test_losses.py",
+    "danlu.models.heads:of_members": "tests/models/test_losses.py",
+    "danlu.models.heads:tag_answer": "tests/models/test_losses.py",
+    "danlu.models.heads:token_answer": "tests/models/test_losses.py",
+    "danlu.models.predictor:GOLDEN_TOLERANCE": "tests/models/test_golden_samples.py",
+    "danlu.models.predictor:Predictor.replay": "tests/models/test_golden_samples.py",
+    "danlu.models.preference:preference_loss": "tests/models/test_preference_loss.py",
+    "danlu.models.sampling:processors": "tests/models/test_sampling.py",
+    "danlu.training.averaging:EMA.share": "tests/training/test_average_shares.py",
+    "danlu.training.averaging:SWA.share": "tests/training/test_average_shares.py",
+    "danlu.training.clipping:clip_by_norm": "tests/training/test_clipping.py",
+    "danlu.training.groups:layer_depths": "tests/training/test_parameter_groups.py",
+    "danlu.training.groups:layer_scales": "tests/training/test_parameter_groups.py",
+    "danlu.training.groups:parameter_groups": "tests/training/test_parameter_groups.py",
+    "danlu.training.groups:parameter_roles": "tests/training/test_parameter_groups.py",
+    "danlu.training.journal:RunJournal.is_due": "tests/training/test_journal.py",
+    "danlu.training.journal:RunJournal.stepped": "tests/training/test_journal.py",
+    "danlu.training.loop:_validate": "tests/training/test_loop.py",
+    "danlu.training.loop:train": "tests/training/test_loop.py",
+    "danlu.training.micro:is_out_of_memory": "tests/training/test_microbatches.py",
+    "danlu.training.micro:split": "tests/training/test_microbatches.py",
+    "danlu.training.penalties:add_penalties": "tests/training/test_regularization.py",
+    "danlu.training.penalties:incoming": "tests/training/test_regularization.py",
+    "danlu.training.penalties:limit_norms": "tests/training/test_regularization.py",
+    "danlu.training.plateau:PlateauWatcher.look": "tests/training/test_plateau.py",
+    "danlu.training.plateau:PlateauWatcher._better": "tests/training/test_plateau.py",
+    "danlu.training.range_test:_smoothed": "tests/training/test_lr_finder.py",
+    "danlu.training.range_test:_steepest": "tests/training/test_lr_finder.py",
+    "danlu.training.range_test:_sweep": "tests/training/test_lr_finder.py",
+    "danlu.training.running_average:RunningAverage.update": "tests/training/test_average_shares.py",
+    "danlu.training.scaling:scaled_lr": "tests/training/test_lr_scaling.py",
+    "danlu.training.schedules:Cosine.after_warmup": "tests/training/test_schedule_corners.py",
+    "danlu.training.schedules:MultiStep.after_warmup": "tests/training/test_schedule_corners.py",
+    "danlu.training.schedules:OneCycle._on_the_way": "tests/training/test_schedule_corners.py",
+    "danlu.training.schedules:Step.after_warmup": "tests/training/test_schedule_corners.py",
+    "danlu.training.schedules:WarmupStableDecay.after_warmup": "tests/training/test_schedule_corners.py",
+    "danlu.training.schedules:Warmed.factor": "tests/training/test_schedule_corners.py",
+    "danlu.training.step:Step._accumulate": "tests/training/test_step.py",
+    "danlu.training.step:Step._gradients": "tests/training/test_step.py",
+    "danlu.training.step:Step._update": "tests/training/test_step.py",
+    "danlu.training.step:Step.__call__": "tests/training/test_step.py",
+    "danlu.training.steps:plan_steps": "tests/training/test_step_plan.py",
+    "danlu.training.watch:Watch.exhausted": "tests/training/test_early_stopping.py",
+    "danlu.training.watch:Watch.look": "tests/training/test_early_stopping.py",
+    "danlu.training.watch:Watch._beats": "tests/training/test_early_stopping.py",
+    "danlu.verbs.capacity:crowded": "tests/experiment/test_capacity.py",
+    "danlu.verbs.predict:Shares.of": "tests/api/test_predict_shares.py",
+    "danlu.verbs.predict:Shares.own": "tests/api/test_predict_shares.py",
+    "danlu.verbs.prepare:spread_over": "tests/experiment/test_spread_rows.py",
+    "danlu.verbs.resolve:ADAPTER_LR": "tests/experiment/test_defaults.py",
+    "danlu.verbs.resolve:EPOCHS_BY_KIND": "tests/experiment/test_defaults.py",
+    "danlu.verbs.resolve:_batch_size": "tests/experiment/test_defaults.py",
+    "danlu.verbs.resolve:_image_size": "tests/experiment/test_defaults.py",
+    "danlu.verbs.resolve:_missing": "tests/experiment/test_defaults.py",
+    "danlu.verbs.resolve:_split": "tests/experiment/test_defaults.py",
+    "danlu.verbs.resolve:_training": "tests/experiment/test_defaults.py",
+    "danlu.verbs.settle:largest_batch": "tests/experiment/test_largest_batch.py",
+}
+
+if __name__ == "__main__":
+    main()
