@@ -103,7 +103,7 @@ def test_a_column_of_mixed_types(refused: Refusal, table: Table) -> None:
 @pytest.mark.parametrize("form", ["{},5", "{}.5%", "{},000.25"])
 def test_numbers_written_for_people(refused: Refusal, table: Table, form: str) -> None:
     message = refused(table(price=[form.format(i + 1) for i in range(60)]), DATA_WRONG)
-    assert "column 'price' holds numbers that are written for people" in message
+    assert "column 'price' holds numbers in a human format" in message
 
 
 def test_a_missing_target(refused: Refusal, table: Table) -> None:
@@ -127,7 +127,7 @@ def test_a_target_beyond_all_numbers(refused: Refusal, table: Table, value: floa
 @pytest.mark.parametrize("value", [[[1]], {"a": 1}, b"x", date(2026, 1, 1)])
 def test_a_target_that_is_no_word_or_number(refused: Refusal, tmp_path: Path, value: object) -> None:
     pl.DataFrame({"x": [0.5, 1.5] * 30, "y": [value] * 60}).write_parquet(tmp_path / "data.parquet")
-    assert "a target is words, numbers or truth values" in refused(tmp_path / "data.parquet", DATA_WRONG)
+    assert "a target holds strings, numbers or booleans" in refused(tmp_path / "data.parquet", DATA_WRONG)
 
 
 def test_a_class_with_one_sample(refused: Refusal, table: Table) -> None:
@@ -151,7 +151,7 @@ def test_utf_16_is_told_from_other_encodings(refused: Refusal, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("line", "reason"),
-    [('{"x": 1, "y', "is not JSON"), ("[1]", "is no object"), ('{"x": NaN}', "NaN is no JSON; write null")],
+    [('{"x": 1, "y', "is not JSON"), ("[1]", "is not an object"), ('{"x": NaN}', "NaN is not valid JSON; write null")],
 )
 def test_a_wrong_line_of_json_is_named(refused: Refusal, tmp_path: Path, line: str, reason: str) -> None:
     (tmp_path / "data.jsonl").write_text('{"x": 1, "y": "a"}\n' * 40 + line + "\n")
@@ -162,7 +162,7 @@ def test_a_wrong_line_of_json_is_named(refused: Refusal, tmp_path: Path, line: s
 
 def test_ragged_rows(refused: Refusal, tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("x,y\n1,a\n2,b,c,d\n")
-    assert "data.csv:3: has 4 values where the header names 2 columns" in refused(tmp_path / "data.csv", DATA_WRONG)
+    assert "data.csv:3: has 4 values, but the header has 2 columns" in refused(tmp_path / "data.csv", DATA_WRONG)
 
 
 def test_a_file_of_unknown_kind(refused: Refusal, tmp_path: Path) -> None:

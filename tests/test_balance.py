@@ -548,7 +548,7 @@ def test_adasyn_says_when_classes_lie_too_far_apart() -> None:
 def test_cleaning_that_would_take_away_a_class_is_refused() -> None:
     places = torch.tensor([-0.1, 0.0, 0.1, 5.0, 5.1, 9.0, 9.1])[:, None]
     among = Examples((Dense("numeric", places),), torch.tensor([0, 1, 0, 0, 1, 0, 1]))
-    with pytest.raises(DataError, match="enn would take away all 4 training samples of class 'many'"):
+    with pytest.raises(DataError, match="enn would remove all 4 training samples of class 'many'"):
         balance(EditedNearestNeighbours(neighbors=1), among, ("many", "few"), Seed(0))
 
 

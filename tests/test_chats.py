@@ -117,7 +117,7 @@ def test_long_conversations_are_cut_and_counted(tokenizer: TokenizerFile, capsys
     examples = preprocessor(tokenizer, longest).transform(rows(CHAT, CHAT[:3], late), HERE)
     told = capsys.readouterr().err
     assert (
-        f"2 of 3 conversations are longer than {longest} tokens and were cut, of 1 the answers are beyond that" in told
+        f"2 of 3 conversations are longer than {longest} tokens and were cut; 1 of them are not trained on" in told
     )
     _, answers = examples.take(np.arange(len(examples)), CPU)
     assert answers is not None and answers.shape[1] == longest
@@ -154,12 +154,12 @@ def test_every_usual_form_is_the_same_conversation(given: list[dict[str, Any]]) 
 @pytest.mark.parametrize(
     ("messages", "message"),
     [
-        ([], "row 1: holds no message"),
+        ([], "row 1: has no messages"),
         ([{"content": "Hi"}], "row 1, message 1: has no role"),
         ([{"role": "user", "content": None}], "row 1, message 1: has no content"),
         ([{"role": "asistant", "content": "Hi"}], "unknown role 'asistant'.*assistant"),
-        ([{"role": "user", "content": "Hi"}], "row 1: no message of the assistant"),
-        ([{"role": "user", "content": [{"image": "x"}]}], "parts that are no text"),
+        ([{"role": "user", "content": "Hi"}], "row 1: has no message of the assistant"),
+        ([{"role": "user", "content": [{"image": "x"}]}], "parts other than text"),
     ],
 )
 def test_broken_conversations_are_refused_by_row(messages: list[Any], message: str) -> None:
@@ -185,7 +185,7 @@ def test_samples_of_conversations_are_shown_a_line_a_message(tmp_path: Path) -> 
 
 def test_a_tokenizer_without_a_template_is_refused_with_what_to_say(tokenizer: TokenizerFile) -> None:
     bare = train_tokenizer(["some words"] * 20, 300, frame_text=False)
-    with pytest.raises(RecipeError, match=r"chat_template.*has no chat template; say plain"):
+    with pytest.raises(RecipeError, match=r"chat_template.*has no chat template; set plain"):
         choose_template(bare, None)
     with pytest.raises(RecipeError, match=r"has no <\|im_start\|>"):
         choose_template(bare, "chatml")

@@ -235,5 +235,5 @@ def test_a_model_that_fits_itself_is_refitted_by_rounds(tmp_path: Path) -> None:
 
 def test_a_schedule_that_goes_by_validation_is_refused(tmp_path: Path) -> None:
     recipe = {**REFIT, "training": {"schedule": "plateau"}}
-    with pytest.raises(RecipeError, match=r"plateau goes by validation"):
+    with pytest.raises(RecipeError, match=r"plateau needs a validation split"):
         danlu.run(recipe, output=tmp_path)

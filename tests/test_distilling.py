@@ -235,7 +235,7 @@ def test_what_no_teacher_can_help_with_is_refused(teacher: Path, digits: Path, i
         package.check(recipe(model="tree") | {"training": {"distill": distill}})
     with pytest.raises(RecipeError, match="the teacher was trained on rows that the folds would test"):
         package.check(recipe(distill=distill) | {"evaluation": {"folds": 3}})
-    with pytest.raises(RecipeError, match=r"training\.loss is another"):
+    with pytest.raises(RecipeError, match=r"training\.loss replaces"):
         package.check(recipe(distill=distill, loss="torch.nn.functional:cross_entropy"))
 
 

@@ -164,7 +164,7 @@ def test_a_threshold_needs_two_classes_and_one_purpose(table_recipe: dict[str, A
         danlu.check({**table_recipe, "evaluation": {"threshold": {"metric": "f1"}}})
     with pytest.raises(RecipeError, match="no threshold can be chosen for 'auroc'"):
         danlu.check({**BINARY, "evaluation": {"threshold": {"metric": "auroc"}}})
-    with pytest.raises(RecipeError, match="say either a metric or costs"):
+    with pytest.raises(RecipeError, match="set either a metric or costs"):
         danlu.check({**BINARY, "evaluation": {"threshold": {}}})
 
 

@@ -101,7 +101,7 @@ def test_folds_by_time_are_scikit_learns_and_never_train_on_the_future(rows: int
 
 
 def test_folds_that_cannot_be_made_are_refused() -> None:
-    with pytest.raises(DataError, match="says one split, not folds"):
+    with pytest.raises(DataError, match="gives one split, not folds"):
         folds_of([0, 1] * 6, "column", 3, part=["train", "validation", "test"] * 4)
     with pytest.raises(DataError, match="has 2 groups, too few for 3 folds"):
         folds_of([0, 1] * 6, "group", 3, user=["a", "b"] * 6)

@@ -163,7 +163,7 @@ def test_a_head_wants_pretrained_weights_and_a_task_of_its_own(
     del values["model"]["pretrained"]
     with pytest.raises(RecipeError, match="head adapts pretrained weights"):
         package.train(values, tmp_path)
-    with pytest.raises(RecipeError, match="head freezes the body; leave out freeze"):
+    with pytest.raises(RecipeError, match="head freezes the body; remove freeze"):
         package.train(images(image_folder, tmp_path, layer_decay=0.5), tmp_path)
     corpus = {"data": {"source": str(corpus_folder)}, "model": texts(tmp_path, small_encoder)["model"]}
     with pytest.raises(RecipeError, match="no task head"):

@@ -242,5 +242,5 @@ def test_what_has_no_hidden_states_is_refused(
     with pytest.raises(RecipeError, match="weight is 0, so nothing is learned"):
         package.check(recipe(distill={"teacher": str(teacher), "weight": 0}))
     weights = {"name": "timm:test_resnet", "pretrained": "weights.pth", "finetune": {"mode": "head"}}
-    with pytest.raises(RecipeError, match=r"learned by the layers below the head"):
+    with pytest.raises(RecipeError, match=r"trains the layers below the head"):
         package.check(recipe(model=weights, distill=distill(teacher)))

@@ -234,11 +234,11 @@ def wrong_files(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "cut.png").write_bytes(encoded(PLAIN, "PNG")[:-30])
-    said = dict.fromkeys(("words.png", "vector.svg", "program.eps"), "no image of a known kind")
+    said = dict.fromkeys(("words.png", "vector.svg", "program.eps"), "not an image of a known kind")
     return said | {
         "empty.png": "the file is empty",
-        "folder.png": "is no file",
-        "pipe.png": "is no file",
+        "folder.png": "is not a file",
+        "pipe.png": "is not a file",
         "absent.png": "no such image",
         "cut.png": "broken or cut short",
         "nul\0.png": "",
@@ -457,7 +457,7 @@ def test_without_room_images_are_decoded_as_they_are_asked_for(
 ) -> None:
     monkeypatch.setattr(store, "DISK_SHARE", 0.0)
     assert store.keep(photos) is photos
-    assert "whenever a batch needs them" in capsys.readouterr().err
+    assert "again for every batch" in capsys.readouterr().err
     assert not cache.exists()
 
 
@@ -744,5 +744,5 @@ def test_a_folder_of_nothing_but_broken_images_is_refused(tmp_path: Path) -> Non
         (tmp_path / "photos" / label).mkdir(parents=True)
         for index in range(5):
             (tmp_path / "photos" / label / f"{index}.png").write_text("no image")
-    with pytest.raises(DataError, match="cleaning left none of 10 rows \\(10 cannot be read\\)"):
+    with pytest.raises(DataError, match="cleaning removed all 10 rows \\(10 cannot be read\\)"):
         danlu.check(recipe_for(tmp_path / "photos", broken="skip"))

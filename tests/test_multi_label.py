@@ -93,7 +93,7 @@ def test_wrong_labels_are_refused_by_name(tmp_path: Path) -> None:
     frame.with_columns(pl.lit(0).alias("large")).write_csv(path)
     with pytest.raises(DataError, match=r"'large' of data\.target is 0 in every row"):
         open_dataset(Data(source=str(path), target=SIGNS))
-    with pytest.raises(DataError, match="one answer a row"):
+    with pytest.raises(DataError, match="one label per row"):
         open_dataset(Data(source=str(path), target="rough", task="multi-label"))
     with pytest.raises(DataError, match="no column 'ruogh'"):
         open_dataset(Data(source=str(path), target=("ruogh", "large")))

@@ -90,5 +90,5 @@ def test_near_copies_are_left_out_where_the_recipe_says_so(tmp_path: Path) -> No
 
 def test_near_is_refused_for_tables() -> None:
     recipe = {"data": {"source": "builtin:wine", "clean": {"duplicates": "near"}}}
-    with pytest.raises(RecipeError, match="for tables say drop"):
+    with pytest.raises(RecipeError, match="for tables use drop"):
         open_data(check_recipe(recipe))

@@ -106,5 +106,5 @@ def test_broken_preferences_are_refused(row: dict[str, str], message: str) -> No
 
 
 def test_beta_is_refused_where_nothing_is_preferred() -> None:
-    with pytest.raises(RecipeError, match=r"training\.preference: is for learning from preferences"):
+    with pytest.raises(RecipeError, match=r"training\.preference: applies only to preferences"):
         check_recipe({"data": {"source": "x", "task": "regression"}, "training": {"preference": {"beta": 0.2}}})

@@ -67,7 +67,7 @@ def test_a_mapping_that_could_have_been_a_number_is_refused_for_what_is_wrong_in
         "grouped, column, processes, final)"
     ]
     said = refusal({"data": {"source": "a.csv"}, "evaluation": {"folds": {"column": "fold", "repeats": 2}}})
-    assert said == "recipe: evaluation.folds: column says each row's fold, so repeats has no meaning; leave it out"
+    assert said == "recipe: evaluation.folds: column names each row's fold, so repeats has no effect; remove it"
 
 
 def test_the_command_refuses_a_recipe_with_exit_code_2_and_no_traceback(tmp_path: Path, danlu: Command) -> None:

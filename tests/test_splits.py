@@ -108,7 +108,7 @@ def test_a_given_split_with_another_word_is_refused() -> None:
 
 
 def test_too_few_rows_are_refused() -> None:
-    with pytest.raises(DataError, match="leaves none for validation"):
+    with pytest.raises(DataError, match="leaves no rows for validation"):
         split(dataset(["a", "b"]), "random")
 
 

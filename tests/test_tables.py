@@ -284,13 +284,13 @@ def test_values_far_away_are_clipped_or_flagged(tmp_path: Path) -> None:
 
 def test_a_forest_judges_rows_and_cannot_clip() -> None:
     recipe = {"data": {"source": "x.csv", "clean": {"outliers": {"method": "isolation-forest"}}}}
-    with pytest.raises(RecipeError, match="isolation-forest judges whole rows"):
+    with pytest.raises(RecipeError, match="isolation-forest marks whole rows"):
         check_recipe(recipe)
 
 
 def test_cleaning_that_leaves_nothing_says_so(tmp_path: Path) -> None:
     (tmp_path / "gaps.csv").write_text("a,b,y\n" + "".join(f"{i}.5,,u\n,{i}.25,v\n" for i in range(10)))
-    with pytest.raises(DataError, match=r"gaps\.csv: cleaning left none of 20 rows \(20 a missing value\)"):
+    with pytest.raises(DataError, match=r"gaps\.csv: cleaning removed all 20 rows \(20 a missing value\)"):
         opened(tmp_path / "gaps.csv", target="y", clean={"missing": "drop"})
 
 

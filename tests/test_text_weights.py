@@ -75,7 +75,7 @@ def test_numbers_are_learned_from_texts(small_encoder: Path, text_file: Path, tm
 def test_a_folder_without_a_tokenizer_is_refused(encoder: Path, text_file: Path, tmp_path: Path) -> None:
     for file in encoder.glob("*token*"):
         file.unlink()
-    with pytest.raises(DataError, match="no tokenizer that can be read"):
+    with pytest.raises(DataError, match="no readable tokenizer"):
         package.train(recipe(encoder, text_file), tmp_path)
 
 

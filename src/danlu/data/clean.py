@@ -72,7 +72,7 @@ class DropNear(Duplicates):
 
     def repeated(self, dataset: Dataset, rows: Rows) -> Rows:
         if dataset.kind == "tabular":
-            message = "near compares texts and images; for tables say drop"
+            message = "near compares texts and images; for tables use drop"
             raise RecipeError(Problem("", "data.clean.duplicates", message))
         values = dataset.frame[dataset.content].gather(rows).to_list()
         if dataset.kind == "image":
@@ -169,7 +169,7 @@ def clean_rows(dataset: Dataset, options: Clean, split: Split) -> Cleaned:
     listed = pl.concat([pl.DataFrame(schema=REASONS), *dropped], how="vertical_relaxed")
     if not remains.any():
         raise DataError(
-            f"{dataset.origin}: cleaning left none of {len(remains)} rows ({in_words(listed)}); ease data.clean"
+            f"{dataset.origin}: cleaning removed all {len(remains)} rows ({in_words(listed)}); relax data.clean"
         )
     return Cleaned(np.flatnonzero(remains), listed)
 
@@ -193,7 +193,7 @@ def drop_outliers(
     far, reasons = _far(train, dataset, options, seed)
     if far.all():
         raise DataError(
-            f"{dataset.origin}: every training row is an outlier by {options.method}; ease data.clean.outliers"
+            f"{dataset.origin}: every training row is an outlier by {options.method}; relax data.clean.outliers"
         )
     remaining = TrainSplit(train.rows[~far], train.whole)
     dropped = pl.DataFrame({"row": train.rows[far], "reason": pl.Series(reasons[far], dtype=pl.String)})

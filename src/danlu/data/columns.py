@@ -138,8 +138,8 @@ def _infer_words(present: pl.Series, unique: int, origin: str) -> tuple[str, str
         return "number", reason("worded-numbers"), True
     if words.str.strip_chars().str.contains(WRITTEN_NUMBER).all():
         raise DataError(
-            f"{origin}: column {present.name!r} holds numbers that are written for people ({words[0]!r}); write them "
-            f"with a decimal point alone, or say data.columns: {{{present.name}: category}}"
+            f"{origin}: column {present.name!r} holds numbers in a human format ({words[0]!r}); write them "
+            f"with a decimal point only, or set data.columns: {{{present.name}: category}}"
         )
     if date_format(words) is not None:
         return "datetime", reason("worded-dates"), True

@@ -173,7 +173,7 @@ def _kind(columns: tuple[Column, ...], section: Data, source: Source) -> tuple[K
 
 
 def _reasons(columns: tuple[Column, ...]) -> str:
-    return "; ".join(f"{column.name} ({column.reason})" for column in columns) or "there is only the target"
+    return "; ".join(f"{column.name} ({column.reason})" for column in columns) or "the target is the only column"
 
 
 def _only(columns: tuple[Column, ...], names: tuple[str, ...], why: str) -> tuple[Column, ...]:
@@ -235,7 +235,7 @@ def _answers(values: pl.Series, origin: str, section: Data) -> pl.Series:
     """
     if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)):
         raise DataError(
-            f"{origin}: the target {values.name!r} holds {values.dtype}; a target is words, numbers or truth values"
+            f"{origin}: the target {values.name!r} holds {values.dtype}; a target holds strings, numbers or booleans"
         )
     absent = missing_values(values)
     if absent.any() and section.clean.unlabelled == "fail":

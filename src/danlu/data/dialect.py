@@ -58,7 +58,7 @@ def look(path: Path, separator: str | None = None) -> Dialect:
     names = tuple(next(csv.reader([header.decode("utf-8-sig").strip("\r\n")], delimiter=chosen), []))
     twice = [name for name, count in Counter(names).items() if name and count > 1]
     if twice:
-        raise DataError(f"{path}: the header names {twice[0]!r} more than once; give each column a name of its own")
+        raise DataError(f"{path}: the header names {twice[0]!r} more than once; give each column a different name")
     return Dialect(chosen, line_end, names, _has_blank_lines(path))
 
 
@@ -78,7 +78,7 @@ def refuse_uneven_rows(path: Path, dialect: Dialect) -> None:
         line, start = start + 1, lines.line_num
         if row and len(row) != len(dialect.names):
             raise DataError(
-                f"{path}:{line}: has {len(row)} values where the header names {len(dialect.names)} columns; "
+                f"{path}:{line}: has {len(row)} values, but the header has {len(dialect.names)} columns; "
                 "correct the row, or quote values that hold the separator"
             )
 
@@ -94,8 +94,8 @@ def _until_unreadable(lines: "Reader", path: Path) -> Iterator[list[str]]:
     except csv.Error as error:
         if "new-line" in str(error):
             raise DataError(
-                f"{path}:{lines.line_num}: a lone carriage return stands in the row, where other lines end otherwise; "
-                "write all line ends alike, or quote the value that holds it"
+                f"{path}:{lines.line_num}: the row holds a lone carriage return, unlike the other line ends; "
+                "use one kind of line end, or quote the value that holds it"
             ) from error
         # A value too long for this reader is none for polars, which has the last word.
 

@@ -71,7 +71,7 @@ def _given(dataset: Dataset, column: str) -> tuple[Rows, int]:
     names = dataset.frame[column]
     count = names.n_unique()
     if names.null_count():
-        raise DataError(f"{dataset.origin}: {column!r} names no fold in {names.null_count()} rows; drop or fill them")
+        raise DataError(f"{dataset.origin}: {column!r} is missing in {names.null_count()} rows; drop or fill them")
     if not 2 <= count <= MOST_GIVEN:
         raise DataError(f"{dataset.origin}: {column!r} names {count} folds; allowed are 2 to {MOST_GIVEN}")
     return names.rank("dense").to_numpy().astype(np.int64) - 1, count

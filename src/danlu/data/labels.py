@@ -46,9 +46,7 @@ def labelled(source: Source, section: Data) -> Labelled | None:
         return _of_columns(source, target)
     if target is None:
         if section.target_separator is not None:
-            raise DataError(
-                f"{source.origin}: data.target_separator says how a column is cut; say which as data.target"
-            )
+            raise DataError(f"{source.origin}: data.target_separator splits a column; name the column in data.target")
         return None
     values = source.frame.schema[target]
     if isinstance(values, pl.List | pl.Array) and not values.inner.is_nested():
@@ -57,12 +55,12 @@ def labelled(source: Source, section: Data) -> Labelled | None:
     if separator is None:
         if section.task == "multi-label":
             raise DataError(
-                f"{source.origin}: the target {target!r} holds {values}, one answer a row; for several labels say "
+                f"{source.origin}: the target {target!r} holds {values}, one label per row; for several set "
                 "data.target_separator, give lists, or name a column of 0 and 1 for each label"
             )
         return None
     if values != pl.String:
-        raise DataError(f"{source.origin}: the target {target!r} holds {values}, which has no {separator!r} to cut at")
+        raise DataError(f"{source.origin}: the target {target!r} holds {values}, not strings to split at {separator!r}")
     return _rewritten(source, target, separator, reason("task.cut", separator=separator))
 
 

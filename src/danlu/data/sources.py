@@ -102,14 +102,14 @@ def _first_wrong_json(text: str) -> tuple[int, str]:
     for number, line in enumerate(text.split("\n"), 1):
         try:
             if line.strip() and not isinstance(json.loads(line, parse_constant=_refuse_constant), dict):
-                return number, "is no object"
+                return number, "is not an object"
         except ValueError as error:
             return number, f"is not JSON ({error})"
     return 0, ""
 
 
 def _refuse_constant(word: str) -> float:
-    raise ValueError(f"{word} is no JSON; write null")
+    raise ValueError(f"{word} is not valid JSON; write null")
 
 
 def _read_folder(folder: Path, missing_values: Sequence[str]) -> Source:
@@ -137,7 +137,7 @@ def _read_folder(folder: Path, missing_values: Sequence[str]) -> Source:
     if loose:
         return Source(pl.DataFrame(loose, schema={"image": pl.String}, orient="row"), str(folder), folder, "images")
     raise DataError(
-        f"{folder}: the folder holds no images and no data files; images go into one folder a class "
+        f"{folder}: the folder holds no images and no data files; put images into one folder per class "
         f"({', '.join(IMAGE_SUFFIXES)}), tables are {', '.join(READERS)}"
     )
 

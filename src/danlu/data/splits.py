@@ -175,7 +175,7 @@ class Stratified(Splitter):
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
         if dataset.target is None:
-            raise DataError(f"{dataset.origin}: a stratified split needs a target; say data.split.by: random")
+            raise DataError(f"{dataset.origin}: a stratified split needs a target; set data.split.by: random")
         generator = np.random.default_rng(seed.value)
         if dataset.task == "multi-label":
             shares = np.array([1 - validation - test, validation, test])
@@ -266,7 +266,7 @@ class Time(Splitter):
         if times.dtype == pl.String:  # 10.01.2025 stands before 02.02.2024 among words, not in time
             form = date_format(times)
             if form is None:
-                raise DataError(f"{dataset.origin}: {self.column!r} holds words that are no dates; cannot order them")
+                raise DataError(f"{dataset.origin}: {self.column!r} holds strings other than dates; cannot order them")
             times = times.str.strptime(pl.Datetime("us"), form)
         if times.null_count():
             raise DataError(
@@ -296,7 +296,7 @@ class Given(Splitter):
 
     def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
         raise DataError(
-            f"{dataset.origin}: {self.column!r} says one split, not folds; split by stratified, random, group or time"
+            f"{dataset.origin}: {self.column!r} gives one split, not folds; split by stratified, random, group or time"
         )
 
 
@@ -336,8 +336,8 @@ def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Row
     for name, members in zip(NAMES, rows, strict=True):
         if len(members) == 0:
             raise DataError(
-                f"{dataset.origin}: splitting {remaining.frame.height} rows by {splitter.name} leaves none for {name}; "
-                "give more rows or other fractions in data.split"
+                f"{dataset.origin}: splitting {remaining.frame.height} rows by {splitter.name} leaves no rows for "
+                f"{name}; give more rows or other fractions in data.split"
             )
     train, validation, test = rows
     return Splits(TrainSplit(train, dataset.frame), Part(validation, dataset.frame), Part(test, dataset.frame))
@@ -389,7 +389,7 @@ def _strata(dataset: Dataset) -> Rows:
             f"{dataset.origin}: class {rare[0]!r} of {dataset.target!r} has {counts['count'][0]} sample(s)"
             + (f", and {len(rare) - 1} more classes are as small" if len(rare) > 1 else "")
             + "; a stratified split needs at least 3 (one each to train, validate and test): "
-            "add samples, remove or merge the class, or say data.split.by: random"
+            "add samples, remove or merge the class, or set data.split.by: random"
         )
     labels = counts["label"]
     order = labels.cast(pl.String).arg_sort().arg_sort()

@@ -32,7 +32,9 @@ def as_tagged(source: Source, section: Data) -> Source:
         return source
     missing = [name for name in (words, tags) if name not in schema]
     if asked and missing:
-        raise DataError(f"{source.origin}: no column {missing[0]!r}; name words with data.text, tags with data.target")
+        raise DataError(
+            f"{source.origin}: no column {missing[0]!r}; set data.text to the words, data.target to the tags"
+        )
     if missing or not all(isinstance(schema[name], pl.List) for name in (words, tags)):
         if asked:
             raise DataError(f"{source.origin}: {words!r} and {tags!r} must hold lists, of words and of their tags")

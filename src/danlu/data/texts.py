@@ -80,12 +80,12 @@ def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
 
     # Without these transformers makes a tokenizer of the model's kind that knows no word.
     if not own_code and not any(any(folder.glob(name)) for name in VOCABULARIES):
-        raise DataError(f"{folder}: no tokenizer that can be read: it has none of {', '.join(VOCABULARIES)}")
+        raise DataError(f"{folder}: no readable tokenizer: it has none of {', '.join(VOCABULARIES)}")
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=own_code)
         text = tokenizer.backend_tokenizer.to_str()
     except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{folder}: no tokenizer that can be read: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{folder}: no readable tokenizer: {str(error).splitlines()[0]}") from error
     end = next((i for i in (tokenizer.eos_token_id, tokenizer.sep_token_id) if i is not None), None)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     if end is None or pad is None:

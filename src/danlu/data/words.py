@@ -87,7 +87,7 @@ class WordsPreprocessor(TokenizedColumn):
     def model_post_init(self: Self, context: object) -> None:
         """Check that a sentence has room for a start, a word and an end."""
         if self.longest < 3:
-            raise DataError(f"data.sequence_length: {self.longest} tokens hold no word; say at least 3")
+            raise DataError(f"data.sequence_length: {self.longest} tokens have no room for a word; set at least 3")
 
 
 def _encode(tokenizer: TokenizerFile, texts: list[str], longest: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +108,7 @@ def _encode(tokenizer: TokenizerFile, texts: list[str], longest: int) -> tuple[n
             words = [word if place in known else STAND_IN for place, word in enumerate(words)]
             encoding = reader.encode(words, is_pretokenized=True)
             if len({word for word in encoding.word_ids if word is not None}) < len(words):
-                raise DataError(f"the model's tokenizer makes nothing of {STAND_IN!r}, so it cannot tell words apart")
+                raise DataError(f"the model's tokenizer has no token for {STAND_IN!r}, so words cannot be told apart")
         if len(encoding.ids) > longest:  # by the reader, which leaves its end token in place
             reader.enable_truncation(longest)
             encoding = reader.encode(words, is_pretokenized=True)

@@ -25,27 +25,27 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if isinstance(options.batch_size, int) and options.accumulate > options.batch_size:
         yield (
             "training.accumulate",
-            f"a batch of {options.batch_size} cannot be cut into {options.accumulate} parts; say at most as many",
+            f"a batch of {options.batch_size} cannot be split into {options.accumulate} parts; set at most as many",
         )
     if memory.offload_optimizer and options.precision == "bf16-stochastic":
         yield (
             "training.memory.offload_optimizer",
-            "keeps fp32 weights on the host, which bf16-stochastic does without; say training.precision: bf16-master",
+            "keeps fp32 weights on the host, which bf16-stochastic does not have; set training.precision: bf16-master",
         )
     if options.distill is not None and options.loss is not None:
-        yield "training.distill", "is learned beside the task's own loss, and training.loss is another; leave out one"
+        yield "training.distill", "adds to the task's own loss, which training.loss replaces; remove one of them"
     if options.distill is not None and isinstance(memory.loss_chunk, int):
-        yield "training.memory.loss_chunk", "is of logits that are never whole, and a teacher's are; leave it out"
+        yield "training.memory.loss_chunk", "cannot be combined with training.distill; remove one of them"
     finetune = getattr(recipe.model, "finetune", None)
     if options.distill is not None and options.distill.hidden and getattr(finetune, "mode", None) == "head":
         yield (
             "training.distill.hidden",
-            "is learned by the layers below the head, which finetune.mode: head leaves as they are; say full or lora",
+            "trains the layers below the head, which finetune.mode: head freezes; set full or lora",
         )
     if options.preference != Preference() and task not in (None, "preference"):
-        yield "training.preference", f"is for learning from preferences, and data.task is {task}; leave it out"
+        yield "training.preference", f"applies only to preferences, and data.task is {task}; remove it"
     if isinstance(memory.loss_chunk, int) and task not in (None, "language-modelling", "preference"):
-        yield "training.memory.loss_chunk", f"is of language models alone, and data.task is {task}; leave it out"
+        yield "training.memory.loss_chunk", f"applies only to language models, and data.task is {task}; remove it"
 
 
 def _in_backward(options: Training) -> Iterator[tuple[str, str]]:
@@ -55,15 +55,15 @@ def _in_backward(options: Training) -> Iterator[tuple[str, str]]:
     key = "training.memory.optimizer_in_backward"
     frees = "frees each gradient at once"
     if options.clip_norm is not None:
-        yield key, f"{frees}, so their norm is never known; say training.clip_norm: null (clip_value can stay)"
+        yield key, f"{frees}, so their norm is never known; set training.clip_norm: null (clip_value can stay)"
     if options.accumulate > 1:
-        yield key, f"{frees}, so they cannot be accumulated; say training.accumulate: 1"
+        yield key, f"{frees}, so they cannot be accumulated; set training.accumulate: 1"
     if options.precision == "fp16":
-        yield key, f"{frees}, so fp16's loss scaling cannot look at them first; say training.precision: bf16"
+        yield key, f"{frees}, so fp16's loss scaling cannot check them first; set training.precision: bf16"
     if options.batch_size == "auto":
-        yield key, "cannot take a step back when memory runs out within it; say a number as training.batch_size"
+        yield key, "cannot undo a step when memory runs out during it; set training.batch_size to a number"
     if options.memory.offload_optimizer:
-        yield key, "steps on the device, offload_optimizer on the host; say one of them"
+        yield key, "steps on the device, offload_optimizer on the host; remove one of them"
 
 
 def _elsewhere(options: Training) -> Iterator[tuple[str, str]]:
@@ -74,10 +74,10 @@ def _elsewhere(options: Training) -> Iterator[tuple[str, str]]:
         return
     why = "keeps two versions of each weight" if averages else "steps matrices together"
     if options.precision in ("bf16-master", "bf16-stochastic"):
-        yield "training.precision", f"{options.precision} steps copies of the weights, and {name} {why}; say bf16"
+        yield "training.precision", f"{options.precision} steps copies of the weights, and {name} {why}; set bf16"
     for key in ("offload_optimizer", "optimizer_in_backward"):
         if getattr(memory, key):
-            yield f"training.memory.{key}", f"steps weights elsewhere, and {name} {why}; say adamw, or leave it out"
+            yield f"training.memory.{key}", f"steps weights elsewhere, and {name} {why}; choose adamw, or remove it"
 
 
 def _device(options: Training) -> Iterator[tuple[str, str]]:
@@ -88,10 +88,10 @@ def _device(options: Training) -> Iterator[tuple[str, str]]:
             if getattr(options.memory, name):
                 yield (
                     f"training.memory.{name}",
-                    "moves to the host what is there already with device: cpu; leave it out",
+                    "moves data to the host, where it already is with device: cpu; remove it",
                 )
     if device in KNOWN_WITHOUT.get(options.precision, ()):
-        yield "training.precision", f"{options.precision} is not to be had with device: {device}; say auto"
+        yield "training.precision", f"{options.precision} is not available with device: {device}; set auto"
 
 
 def _refitting(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -99,11 +99,13 @@ def _refitting(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if recipe.evaluation.refits and recipe.tuning is not None:
         yield (
             "evaluation.folds.final",
-            "refit leaves no rows to validate, and a search chooses by them; search first, then train its best.yaml "
-            "with refit",
+            "refit leaves no rows to validate, which a search needs; search first, then train its best.yaml with refit",
         )
     if recipe.evaluation.refits and getattr(recipe.training.schedule, "name", "") == "plateau":
-        yield "training.schedule", "plateau goes by validation, which evaluation.folds.final: refit has none of"
+        yield (
+            "training.schedule",
+            "plateau needs a validation split, which evaluation.folds.final: refit does not have; choose another one",
+        )
 
 
 def _finetuning(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -115,19 +117,19 @@ def _finetuning(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if (finetune.mode != "full" or finetune.freeze_epochs) and not pretrained:
         yield (
             "model.finetune.mode" if finetune.mode != "full" else "model.finetune.freeze_epochs",
-            f"{finetune.mode} adapts pretrained weights, and {getattr(recipe.model, 'name', 'the model')} begins with "
-            "new ones; name a folder or file of weights, or leave it out",
+            f"{finetune.mode} adapts pretrained weights, and {getattr(recipe.model, 'name', 'the model')} has none; "
+            "name a folder or file of weights, or remove it",
         )
     precision = recipe.training.precision
     if finetune.adapts and precision == "float8":
         yield (
             "training.precision",
-            f"float8 puts other layers in the place of those that {finetune.mode} adapts; say bf16",
+            f"float8 replaces the layers that {finetune.mode} adapts; set bf16",
         )
     if finetune.mode == "qlora" and precision in ("bf16-master", "bf16-stochastic"):
-        yield "training.precision", f"{precision} keeps weights in bf16, and qlora keeps them in 4 bits; say bf16"
+        yield "training.precision", f"{precision} keeps weights in bf16, and qlora keeps them in 4 bits; set bf16"
     if finetune.mode == "gradual" and recipe.training.compile is True:
         yield (
             "training.compile",
-            "gradual changes what is trained, and each time all would be compiled; leave it out",
+            "gradual changes the trained layers, and would compile the model again each time; remove it",
         )

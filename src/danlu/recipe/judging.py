@@ -17,13 +17,13 @@ class Costs(Frozen):
 class Threshold(Frozen):
     """Choose the decision threshold of binary classification on the validation split."""
 
-    metric: str | None = Field(default=None, description="that follows from the answers, as f1 or f1-positive")
+    metric: str | None = Field(default=None, description="a metric of predictions, as f1 or f1-positive")
     costs: Costs | None = None
 
     @model_validator(mode="after")
     def _for_one_thing(self) -> "Threshold":
         if (self.metric is None) == (self.costs is None):
-            raise ValueError("say either a metric or costs")
+            raise ValueError("set either a metric or costs")
         return self
 
 
@@ -32,28 +32,28 @@ class Folds(Frozen):
 
     folds: Annotated[int, Field(ge=2)] = 5
     repeats: PositiveInt = 1
-    stratified: bool | None = Field(default=None, description="as data.split when left out")
+    stratified: bool | None = Field(default=None, description="like data.split by default")
     grouped: str | None = Field(default=None, description="a column whose rows stay together")
     column: str | None = Field(
-        default=None, description="a column that says each row's fold, in place of the number and ways above"
+        default=None, description="a column that names each row's fold, in place of the options above"
     )
-    processes: PositiveInt = Field(default=1, description="folds that are trained side by side")
+    processes: PositiveInt = Field(default=1, description="folds that are trained in parallel")
     final: Literal["split", "refit"] = Field(
         default="split",
-        description="the model that is kept: split is the one trained beside a validation split; refit is trained on "
+        description="the final model: split is trained with a validation split; refit is trained on "
         "all rows that do not test, for the median of the epochs (or rounds) after which the folds were best",
     )
 
     @model_validator(mode="after")
     def _dealt_out_in_one_way(self) -> "Folds":
         if self.grouped is not None and self.stratified is not None:
-            raise ValueError("grouped and stratified are two ways to deal out rows; say one of them")
+            raise ValueError("grouped and stratified are two ways to assign rows; set one of them")
         fields = type(self).model_fields
         said = [
             key for key in ("folds", "repeats", "stratified", "grouped") if getattr(self, key) != fields[key].default
         ]
         if self.column is not None and said:
-            raise ValueError(f"column says each row's fold, so {said[0]} has no meaning; leave it out")
+            raise ValueError(f"column names each row's fold, so {said[0]} has no effect; remove it")
         return self
 
     @property
@@ -66,13 +66,13 @@ class Slices(Frozen):
     """Choose the slices of the test split to evaluate, and their metric."""
 
     metric: str | None = Field(
-        default=None, description="as recall-positive or rmse; the task's main one when left out"
+        default=None, description="as recall-positive or rmse; the task's main metric by default"
     )
     columns: tuple[str, ...] | None = Field(
-        default=None, description="whose values make parts, also such as the model is not given; any when left out"
+        default=None, description="columns to slice by, also those that the model is not given; all by default"
     )
     min_size: Annotated[int, Field(ge=2)] | None = Field(
-        default=None, description="samples of a part; 20, and one in a hundred, when left out"
+        default=None, description="samples of a slice; by default 20 and one in a hundred"
     )
 
 
@@ -80,23 +80,23 @@ class Evaluation(Frozen):
     """Set how the trained model is evaluated."""
 
     metrics: tuple[str, ...] | None = Field(
-        default=None, description="the usual ones of the task when left out; your own as package.module:function"
+        default=None, description="the task's usual metrics by default; custom ones as package.module:function"
     )
     folds: Annotated[int, Field(ge=2)] | Folds | None = None
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(
-        default=0.95, description="how often an interval holds the figure of all data like this"
+        default=0.95, description="coverage of the confidence intervals"
     )
     resamples: NonNegativeInt = Field(default=2000, description="of the bootstrap; 0 for no intervals")
     baselines: bool = Field(
-        default=True, description="also fit the trivial and the linear model and gradient boosting, on the same split"
+        default=True, description="also fit a trivial model, a linear model and gradient boosting on the same split"
     )
     calibration: Literal["none", "temperature", "isotonic", "auto"] = Field(
         default="none", description="of a classifier's probabilities, fitted on validation"
     )
-    threshold: Threshold | None = Field(default=None, description="the likelier of two classes when left out")
-    slices: bool | Slices = Field(default=True, description="look for parts of the test split that are answered worse")
+    threshold: Threshold | None = Field(default=None, description="the likelier of two classes by default")
+    slices: bool | Slices = Field(default=True, description="look for slices of the test split with worse predictions")
     robustness: tuple[Annotated[Component, OneOf("perturbation")], ...] = Field(
-        default=(), description="also judge the model on harder versions of the test rows"
+        default=(), description="also evaluate the model on perturbed versions of the test rows"
     )
     language: Literal["en", "zh"] = Field(default="en", description="of the report and the model card")
 

@@ -19,7 +19,9 @@ class Preference(Frozen):
     """
 
     loss: Literal["dpo"] = "dpo"
-    beta: PositiveFloat = Field(default=0.1, description="how dearly the model pays for leaving the one it began as")
+    beta: PositiveFloat = Field(
+        default=0.1, description="DPO beta: strength of the KL penalty towards the reference model"
+    )
 
 
 class Hidden(Frozen):
@@ -31,13 +33,13 @@ class Hidden(Frozen):
 
     states: Literal["features", "layers"] = Field(
         default="features",
-        description="features: what stands before the last layer, a vector a sample; layers: of transformers of texts, "
-        "every token's state after each layer of the student, the teacher's layers spread over them evenly",
+        description="features: the input of the last layer, one vector per sample; layers: of text transformers, every "
+        "token's state after each student layer, matched to evenly spaced teacher layers",
     )
     distance: Literal["mse", "cosine"] = Field(
-        default="mse", description="mean squared difference, or one less the cosine, whatever the states' size"
+        default="mse", description="mean squared error, or one minus the cosine similarity"
     )
-    weight: PositiveFloat = Field(default=0.5, description="of the distance, which is added to the loss")
+    weight: PositiveFloat = Field(default=0.5, description="weight of the distance in the loss")
 
 
 class Distill(Frozen):
@@ -46,18 +48,18 @@ class Distill(Frozen):
     Knowledge distillation (Hinton et al. 2015, https://arxiv.org/abs/1503.02531).
     """
 
-    teacher: str = Field(description="a bundle, or the run that made it; of the same task and labels")
+    teacher: str = Field(description="a bundle, or the run that made it; with the same task and labels")
     temperature: PositiveFloat | None = Field(
-        default=None, description="that both models' probabilities are compared at; 2 when left out, of numbers none"
+        default=None, description="softens both models' probabilities; 2 by default; not for numbers"
     )
     weight: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         default=0.5,
-        description="of the teacher's answers in the loss; the right ones have the rest. 0 goes with `hidden` alone",
+        description="weight of the teacher's outputs in the loss; the labels have the rest. 0 only with `hidden`",
     )
-    hidden: Hidden | None = Field(default=None, description="learn from the teacher's hidden states too")
+    hidden: Hidden | None = Field(default=None, description="match the teacher's hidden states too")
 
     @model_validator(mode="after")
     def _learns_something(self) -> Self:
         if self.weight == 0 and self.hidden is None:
-            raise ValueError("weight is 0, so nothing is learned from the teacher; say more, or say hidden")
+            raise ValueError("weight is 0, so nothing is learned from the teacher; increase it, or set hidden")
         return self

@@ -23,7 +23,7 @@ class Recipe(Frozen):
     seed: NonNegativeInt = Field(default=0, description="every random choice is derived from it")
     data: Data
     model: Annotated[Component, OneOf("model")] | None = Field(
-        default=None, description="chosen by the kind of data when left out"
+        default=None, description="chosen by the kind of data by default"
     )
     training: Training = Field(default_factory=Training)
     evaluation: Evaluation = Field(default_factory=Evaluation)
@@ -41,5 +41,5 @@ def json_schema() -> dict[str, Any]:
     """
     schema = Recipe.model_json_schema(by_alias=True)
     one_or_more = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-    schema["properties"]["extends"] = {"description": "recipes this one builds on", **one_or_more}
+    schema["properties"]["extends"] = {"description": "recipes that this one extends", **one_or_more}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -24,7 +24,7 @@ class LogRange(Frozen):
     def _rises_from_above_zero(self) -> "LogRange":
         low, high = self.log
         if not 0 < low < high:
-            raise ValueError(f"a log range rises from above 0, got [{low}, {high}]")
+            raise ValueError(f"a log range must rise from above 0, got [{low}, {high}]")
         return self
 
 
@@ -38,7 +38,7 @@ class StepRange(Frozen):
     def _rises(self) -> "StepRange":
         low, high = self.range
         if not low < high:
-            raise ValueError(f"a range rises, got [{low}, {high}]")
+            raise ValueError(f"a range must rise, got [{low}, {high}]")
         return self
 
 
@@ -58,7 +58,7 @@ def _rises_where_it_is_a_range(values: tuple[Any, ...]) -> tuple[Any, ...]:
         raise ValueError("an empty list leaves nothing to choose from")
     if is_range(values) and not values[0] < values[1]:
         raise ValueError(
-            f"a range rises, got [{values[0]}, {values[1]}]; two numbers to choose from are {{choices: …}}"
+            f"a range must rise, got [{values[0]}, {values[1]}]; write a choice of two numbers as {{choices: …}}"
         )
     return values
 
@@ -95,7 +95,7 @@ class Tuning(Frozen):
     sampler: Annotated[Component, OneOf("sampler")] = Field(default="bayesian", validate_default=True)
     trials: PositiveInt = Field(default=50, description="trainings at most")
     metric: str | None = Field(
-        default=None, pattern=r"^validation/", description="that decides; what training watches when left out"
+        default=None, pattern=r"^validation/", description="metric to optimise; that of early stopping by default"
     )
     space: Annotated[dict[str, Searched], Field(min_length=1)] = Field(
         description="by key of the recipe: `[low, high]` of numbers, `{log: [low, high]}`, `{range: [low, high], step: "

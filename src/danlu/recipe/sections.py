@@ -27,16 +27,18 @@ class Outliers(Frozen):
     """
 
     method: Literal["iqr", "z-score", "isolation-forest"] = "iqr"
-    factor: PositiveFloat = Field(default=3.0, description="of the quartiles' distance (iqr), or deviations (z-score)")
+    factor: PositiveFloat = Field(
+        default=3.0, description="interquartile ranges (iqr), or standard deviations (z-score)"
+    )
     share: Annotated[float, Field(gt=0.0, le=0.5)] | None = Field(
-        default=None, description="of the rows that isolation-forest finds odd; it decides itself when left out"
+        default=None, description="share of rows that isolation-forest marks; it decides itself by default"
     )
     action: Literal["drop", "clip", "flag"] = "clip"
 
     @model_validator(mode="after")
     def _rows_can_only_be_dropped(self) -> "Outliers":
         if self.method == "isolation-forest" and self.action != "drop":
-            raise ValueError(f"isolation-forest judges whole rows, so it cannot {self.action} values; say action: drop")
+            raise ValueError(f"isolation-forest marks whole rows, so it cannot {self.action} values; set action: drop")
         return self
 
 
@@ -45,13 +47,13 @@ class Clean(Frozen):
 
     duplicates: Annotated[Component, OneOf("duplicates")] = Field(default="keep", validate_default=True)
     missing: Annotated[Component, OneOf("gaps", "impute")] | None = Field(
-        default=None, description="impute; keep for models that take missing numbers as such (boosting)"
+        default=None, description="impute by default; keep for models that handle missing numbers (boosting)"
     )
     outliers: Outliers | None = None
     categories: Literal["keep", "merge"] = Field(
-        default="keep", description="merge: values that differ only in case and white space are one"
+        default="keep", description="merge: treat values that differ only in case and white space as one"
     )
-    broken: Literal["fail", "skip"] = Field(default="fail", description="what is done about images that cannot be read")
+    broken: Literal["fail", "skip"] = Field(default="fail", description="images that cannot be read")
     unlabelled: Literal["fail", "drop"] = Field(default="fail", description="rows whose target is missing")
 
 
@@ -62,7 +64,7 @@ class ColumnOptions(Frozen):
     scale: Annotated[Component, OneOf("scaler")] | None = None
     encode: Annotated[Component, OneOf("encoder")] | None = None
     missing: Literal["median", "mean", "most-frequent"] | float | None = Field(
-        default=None, description="what stands in for a missing number; a number stands for itself"
+        default=None, description="fill value of a missing number, or a way to compute it"
     )
 
 
@@ -83,7 +85,7 @@ class Split(Frozen):
     test: Fraction = 0.15
     by: Annotated[Component, OneOf("splitter")] | None = Field(
         default=None,
-        description="stratified where there is a target; a corpus by document, or at random where it has few",
+        description="by default stratified where there is a target; a corpus by document, or random if it has few",
     )
 
     @model_validator(mode="after")
@@ -98,16 +100,16 @@ class Data(Frozen):
 
     source: str | tuple[str, ...] = Field(description="a file, a folder, a glob, a list of these, or builtin:NAME")
     target: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
-        default=None, description="the column to predict; of several labels a row, perhaps a column of 0 and 1 for each"
+        default=None, description="the column to predict; for several labels per row, also a column of 0 and 1 for each"
     )
     target_separator: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="what stands between several labels in the target's words; lists need none"
+        default=None, description="separator of several labels in a target of strings; lists need none"
     )
-    task: Task | None = Field(default=None, description="inferred from the target when left out")
+    task: Task | None = Field(default=None, description="inferred from the target by default")
     text: str | None = Field(default=None, description="the column that holds the text")
     image: str | None = Field(default=None, description="the column that holds image paths")
     columns: dict[str, ColumnType | Literal["drop"] | ColumnOptions] = Field(
-        default_factory=dict, description="by column: its type, or options that differ from those of all columns"
+        default_factory=dict, description="by column: its type, or options that override those of all columns"
     )
     missing_values: tuple[str, ...] = Field(
         default=("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?"),
@@ -120,31 +122,31 @@ class Data(Frozen):
     select: Select | None = None
     balance: Annotated[Component, OneOf("balancer")] = Field(default="none", validate_default=True)
     augment: tuple[Annotated[Component, OneOf("augmentation")], ...] = ()
-    image_size: PositiveInt | None = Field(default=None, description="pixels a side; inferred when left out")
-    sequence_length: PositiveInt | None = Field(default=None, description="tokens a text or a block is cut to")
+    image_size: PositiveInt | None = Field(default=None, description="side in pixels; inferred by default")
+    sequence_length: PositiveInt | None = Field(default=None, description="maximum tokens of a text or a block")
     vocabulary: Annotated[int, Field(ge=300)] = Field(
-        default=4096, description="tokens of a tokenizer trained here; unused with a pretrained one"
+        default=4096, description="size of a tokenizer trained here; unused with a pretrained one"
     )
     packing: bool = Field(
-        default=True, description="several documents a block, attention within each; false: one a block, padded"
+        default=True, description="several documents per block, attention within each; false: one per block, padded"
     )
 
     chat_template: str | None = Field(
         default=None,
-        description="how conversations are written: chatml, plain, or a Jinja file; the tokenizer's own when left out",
+        description="template of conversations: chatml, plain, or a Jinja file; the tokenizer's own by default",
     )
 
     @model_validator(mode="after")
     def _labels_in_one_form(self) -> "Data":
         if isinstance(self.target, tuple):
             if self.target_separator is not None:
-                raise ValueError("target_separator cuts one column, and target names several; say one of them")
+                raise ValueError("target_separator splits one column, and target names several; remove one of them")
             if len(set(self.target)) < len(self.target):
                 raise ValueError("target names a column twice")
             if self.task not in (None, "multi-label"):
                 raise ValueError(f"target names several columns, which is multi-label; task says {self.task}")
         elif self.target_separator is not None and self.task not in (None, "multi-label"):
-            raise ValueError(f"target_separator is of multi-label; task says {self.task}")
+            raise ValueError(f"target_separator applies only to multi-label; task says {self.task}")
         return self
 
     def options_of(self, column: str) -> ColumnOptions:
@@ -166,29 +168,28 @@ class Finetune(Frozen):
     """
 
     mode: Literal["full", "head", "gradual", "lora", "dora", "qlora"] = "full"
-    every: PositiveInt = Field(default=1, description="with gradual: epochs until the next block is trained too")
-    freeze_epochs: NonNegativeInt = Field(default=0, description="with full: epochs in which the head alone is trained")
+    every: PositiveInt = Field(default=1, description="with gradual: epochs until the next block is unfrozen")
+    freeze_epochs: NonNegativeInt = Field(default=0, description="with full: epochs in which only the head is trained")
     freeze: tuple[str, ...] = Field(
         default=(),
-        description="weights that stay as they are, by name or pattern: embeddings, layer.0, blocks.*, "
-        "/layer\\.[0-3]\\./",
+        description="frozen weights, by name or pattern: embeddings, layer.0, blocks.*, /layer\\.[0-3]\\./",
     )
     batch_norm: Literal["train", "frozen"] = Field(
         default="train",
-        description="frozen: batch norms keep the statistics they came with; those whose weights are frozen do anyway",
+        description="frozen: batch norms keep their pretrained statistics; those with frozen weights do so anyway",
     )
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        default=1.0, description="each block of layers learns at this share of the rate of the one above it"
+        default=1.0, description="each block's learning rate, as a factor of the rate of the block above it"
     )
-    rank: PositiveInt | None = Field(default=None, description="of an adapter's matrices; 16 when left out")
+    rank: PositiveInt | None = Field(default=None, description="rank of an adapter's matrices; 16 by default")
     alpha: PositiveInt | None = Field(
-        default=None, description="an adapter counts alpha / rank; twice the rank when left out"
+        default=None, description="an adapter is scaled by alpha / rank; twice the rank by default"
     )
-    dropout: Fraction = Field(default=0.0, description="before an adapter")
+    dropout: Fraction = Field(default=0.0, description="dropout before an adapter")
     targets: tuple[str, ...] | None = Field(
         default=None,
         description="layers that get an adapter, by name or pattern: query, *.attention.*, /layer.[0-3].*/; all linear "
-        "layers (and convolutions of images) but the head's when left out",
+        "layers (and convolutions of images) but the head's by default",
     )
 
     @property
@@ -201,17 +202,17 @@ class Finetune(Frozen):
         said = [key for key in ("rank", "alpha", "targets") if getattr(self, key) is not None]
         said += ["dropout"] if self.dropout else []
         if said and not self.adapts:
-            raise ValueError(f"{said[0]} is of lora, dora and qlora; mode is {self.mode}")
+            raise ValueError(f"{said[0]} applies only to lora, dora and qlora; mode is {self.mode}")
         return self
 
     @model_validator(mode="after")
     def _frozen_once(self) -> "Finetune":
         if self.every > 1 and self.mode != "gradual":
-            raise ValueError(f"every is of gradual; mode is {self.mode}")
+            raise ValueError(f"every applies only to gradual; mode is {self.mode}")
         if self.freeze_epochs and self.mode != "full":
-            raise ValueError(f"freeze_epochs is of full; mode is {self.mode}")
+            raise ValueError(f"freeze_epochs applies only to full; mode is {self.mode}")
         if self.mode in ("head", *ADAPTERS) and (self.freeze or self.batch_norm != "train" or self.layer_decay < 1):
-            raise ValueError(f"{self.mode} freezes the body; leave out freeze, batch_norm and layer_decay")
+            raise ValueError(f"{self.mode} freezes the body; remove freeze, batch_norm and layer_decay")
         return self
 
 
@@ -221,34 +222,38 @@ class LocalSteps(Frozen):
     DiLoCo (Douillard et al. 2023, https://arxiv.org/abs/2311.08105).
     """
 
-    every: PositiveInt = Field(default=50, description="steps between meetings")
-    lr: PositiveFloat = Field(default=0.7, description="of the outer step; 1 with momentum 0 takes the plain mean")
-    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.9, description="of the outer step, Nesterov's")
+    every: PositiveInt = Field(default=50, description="steps between synchronisations")
+    lr: PositiveFloat = Field(
+        default=0.7, description="learning rate of the outer step; 1 with momentum 0 is the plain mean"
+    )
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.9, description="Nesterov momentum of the outer step"
+    )
 
 
 class Parallel(Frozen):
     """Split the work among processes; their number is the product of all degrees."""
 
     data: PositiveInt | Literal["auto"] = Field(
-        default="auto", description="copies of the model, each with samples of its own; auto: what the others leave"
+        default="auto", description="data-parallel copies of the model; auto: what the other degrees leave"
     )
     shard: PositiveInt = Field(
         default=1, description="processes that share one copy of weights, gradients and optimizer state (FSDP)"
     )
-    tensor: PositiveInt = Field(default=1, description="processes that each hold a part of every matrix")
-    pipeline: PositiveInt = Field(default=1, description="stages of layers")
-    context: PositiveInt = Field(default=1, description="processes that each take a part of every sequence")
-    sequence: bool = Field(default=True, description="with tensor: between matrices, tokens are split too")
+    tensor: PositiveInt = Field(default=1, description="tensor-parallel processes, each with a part of every matrix")
+    pipeline: PositiveInt = Field(default=1, description="pipeline stages")
+    context: PositiveInt = Field(default=1, description="context-parallel processes; each has a part of every sequence")
+    sequence: bool = Field(default=True, description="with tensor: split tokens too, between matrices")
     schedule: Literal["gpipe", "1f1b", "interleaved", "zero-bubble"] = Field(
-        default="1f1b", description="of a pipeline's stages"
+        default="1f1b", description="schedule of the pipeline's stages"
     )
     microbatches: PositiveInt | None = Field(
-        default=None, description="parts of a batch in a pipeline; twice the stages when left out"
+        default=None, description="microbatches per batch in a pipeline; twice the stages by default"
     )
-    offload: bool = Field(default=False, description="with shard: weights and optimizer state wait on the host")
-    sync_batch_norm: bool = Field(default=False, description="batch norms take their statistics over all processes")
+    offload: bool = Field(default=False, description="with shard: keep weights and optimizer state on the host")
+    sync_batch_norm: bool = Field(default=False, description="compute batch norm statistics over all processes")
     compress: Literal["none", "bf16", "powersgd"] = Field(
-        default="none", description="of gradients on their way between copies of the model"
+        default="none", description="compression of gradients sent between copies of the model"
     )
     local: LocalSteps | None = None
 
@@ -281,16 +286,16 @@ class Memory(Frozen):
 
     checkpointing: Literal["none", "selective", "full"] | PositiveInt = Field(
         default="none",
-        description="compute activations again in the backward pass: of every block (full), of every n-th (a number), "
-        "or all but the products of matrices (selective)",
+        description="recompute activations in the backward pass: of every block (full), of every n-th (a number), "
+        "or all but matrix products (selective)",
     )
-    offload_activations: bool = Field(default=False, description="keep what the backward pass needs on the host")
+    offload_activations: bool = Field(default=False, description="keep saved activations on the host")
     offload_optimizer: bool = Field(default=False, description="keep the optimizer's state on the host and step there")
     optimizer_in_backward: bool = Field(
-        default=False, description="step each weight as soon as its gradient is there, and free the gradient"
+        default=False, description="step each weight as soon as its gradient is computed, and free the gradient"
     )
     loss_chunk: PositiveInt | Literal["auto", "none"] = Field(
-        default="auto", description="tokens of a language model whose logits are in memory at once"
+        default="auto", description="tokens whose logits a language model keeps in memory at once"
     )
 
 
@@ -299,7 +304,7 @@ class Checkpoint(Frozen):
 
     every_steps: PositiveInt | None = None
     every_minutes: PositiveFloat = 10.0
-    keep: PositiveInt = Field(default=2, description="how many of the newest stay, besides the best")
+    keep: PositiveInt = Field(default=2, description="how many of the newest to keep, besides the best")
 
 
 class Threads(Frozen):
@@ -319,39 +324,39 @@ class Track(Frozen):
 class Training(Frozen):
     """Configure the training loop."""
 
-    epochs: PositiveInt | None = Field(default=None, description="inferred from the kind of data when left out")
+    epochs: PositiveInt | None = Field(default=None, description="inferred from the kind of data by default")
     max_steps: PositiveInt | None = Field(default=None, description="ends training earlier than `epochs` would")
     batch_size: PositiveInt | Literal["auto"] | None = Field(
         default=None,
-        description="samples an optimizer step; inferred from the number of rows when left out; auto: as many as fit",
+        description="samples per optimizer step; inferred from the number of rows by default; auto: as many as fit",
     )
-    accumulate: PositiveInt = Field(default=1, description="parts that each batch goes through the model in")
+    accumulate: PositiveInt = Field(default=1, description="gradient accumulation: parts that each batch is split into")
     optimizer: Annotated[Component, OneOf("optimizer", "adamw")] = Field(default="adamw", validate_default=True)
     schedule: Annotated[Component, OneOf("schedule", "cosine")] | None = Field(
-        default=None, description="cosine; constant for optimizers that average the weights themselves"
+        default=None, description="cosine by default; constant for optimizers that average the weights themselves"
     )
     lr_scaling: LearningRateScaling | None = None
-    clip_norm: PositiveFloat | None = Field(default=1.0, description="largest norm of a step's gradient")
-    clip_value: PositiveFloat | None = Field(default=None, description="largest size of a gradient's entry")
+    clip_norm: PositiveFloat | None = Field(default=1.0, description="maximum gradient norm per step")
+    clip_value: PositiveFloat | None = Field(default=None, description="maximum absolute value of a gradient's entry")
     l1: NonNegativeFloat = Field(
         default=0.0, description="weight of the sum of |w| in the loss; not of biases and norms"
     )
     l2: NonNegativeFloat = Field(default=0.0, description="weight of half the sum of w^2 in the loss")
-    max_norm: PositiveFloat | None = Field(default=None, description="largest norm of a unit's incoming weights")
+    max_norm: PositiveFloat | None = Field(default=None, description="maximum norm of a unit's incoming weights")
     label_smoothing: Fraction = 0.0
     preference: Preference = Preference()
-    loss: str | None = Field(default=None, description="a loss of your own, as package.module:function")
-    distill: Distill | None = Field(default=None, description="learn from another model's answers too")
+    loss: str | None = Field(default=None, description="a custom loss, as package.module:function")
+    distill: Distill | None = Field(default=None, description="learn from a teacher model's outputs too")
     average: Annotated[Component, OneOf("average")] | None = Field(
-        default=None, description="judge and keep an average of the weights: ema or swa"
+        default=None, description="evaluate and keep an average of the weights: ema or swa"
     )
     early_stopping: EarlyStopping | None = Field(
-        default=None, description="of some tables' models a patience that suits them, else none"
+        default=None, description="by default, a suitable patience for some models of tables, else none"
     )
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16", "float8", "bf16-master", "bf16-stochastic"] = Field(
         default="auto",
-        description="bf16, fp16 and float8 compute so and keep fp32 weights; bf16-master and bf16-stochastic keep bf16 "
-        "weights, updated by way of an fp32 copy or by stochastic rounding",
+        description="bf16, fp16 and float8 compute in that precision and keep fp32 weights; bf16-master and "
+        "bf16-stochastic keep bf16 weights, updated by way of an fp32 copy or by stochastic rounding",
     )
     memory: Memory = Memory()
     compile: bool | Literal["auto"] = "auto"
@@ -359,5 +364,5 @@ class Training(Frozen):
     threads: Threads = Threads()
     checkpoint: Checkpoint = Checkpoint()
     track: Track = Track()
-    callbacks: tuple[str, ...] = Field(default=(), description="classes of your own, as package.module:Class")
+    callbacks: tuple[str, ...] = Field(default=(), description="custom classes, as package.module:Class")
     parallel: Parallel | Literal["auto"] = "auto"

@@ -93,7 +93,7 @@ def in_words(recipe: Recipe, key: str, values: Values, problem: Problem) -> str:
     """Describe why a variant of the space is invalid, as its key's problem."""
     named = key == "model.name" or any(other.startswith("model") for other in values.keys() - {key})
     if recipe.model is None and key.startswith("model.") and not named:
-        return "the recipe leaves the model to the data, so its options are not known; say model.name"
+        return "the recipe names no model, so its options are unknown; set model.name"
     others = ", ".join(f"{other}: {_shown(value)}" for other, value in values.items() if other != key)
     where = f"{problem.key}: " if problem.key not in (key, "") else ""
     return f"{f'with {others}, ' if others else ''}{_shown(values[key])} cannot be tried: {where}{problem.message}"
@@ -107,12 +107,9 @@ def _refusal(key: str) -> str:
     """Return why a search may not change a key, or an empty string."""
     section, _, rest = key.partition(".")
     if section in Recipe.model_fields and section not in SECTIONS:
-        return f"is not what a model is made of; a search may change {', '.join(SECTIONS)}"
+        return f"cannot be searched; a search may change {', '.join(SECTIONS)}"
     if section == "data" and not any(rest == may or rest.startswith(f"{may}.") for may in DATA_KEYS):
-        return (
-            "all trials learn from the same rows and are judged by the same; of data a search may change "
-            + ", ".join(DATA_KEYS)
-        )
+        return "all trials train and validate on the same rows; of data a search may change " + ", ".join(DATA_KEYS)
     return ""
 
 
@@ -140,5 +137,5 @@ def _put(section: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]
     if isinstance(inner, str):  # a component written by its name alone
         inner = {"name": inner}
     if not isinstance(inner, dict | None):
-        raise RecipeError(Problem("", first, f"is no section, so it has no {'.'.join(rest)}"))
+        raise RecipeError(Problem("", first, f"is not a section, so it has no {'.'.join(rest)}"))
     return {**section, first: _put(inner or {}, rest, value)}

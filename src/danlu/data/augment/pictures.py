@@ -34,7 +34,7 @@ class RandomCrop(ImageAugmentation):
     """
 
     name: Literal["random-crop"] = "random-crop"
-    size: PositiveInt | None = Field(default=None, description="pixels a side of the result; the model's when left out")
+    size: PositiveInt | None = Field(default=None, description="side of the result in pixels; the model's by default")
     scale: Shares = Field(default=(0.5, 1.0), description="least and largest share of the image's area")
     ratio: Range = Field(default=(3 / 4, 4 / 3), description="least and largest width divided by height")
 

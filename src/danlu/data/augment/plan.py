@@ -118,7 +118,7 @@ class Sketch:
 
     def crop(self, window: Window) -> None:
         """Crop a part; at most once."""
-        assert self._window is None, "one crop a plan"
+        assert self._window is None, "at most one crop"
         self._window = window
 
     def colour(

@@ -22,7 +22,7 @@ class ClassWeights(Balancer):
 
     name: Literal["class-weights"] = "class-weights"
     method: Method = "inverse-frequency"
-    beta: Overlap = Field(default=0.999, description="of effective-number: 0 counts alike, towards 1 nears inverse")
+    beta: Overlap = Field(default=0.999, description="of effective-number: 0 is equal weights, towards 1 nears inverse")
 
     @property
     def effect(self) -> str:

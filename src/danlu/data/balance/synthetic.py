@@ -163,7 +163,7 @@ def _synthesise(balancer: _Synthetic, examples: "Examples", labels: tuple[str, .
             raise
         # ADASYN shares synthetic rows out by the neighbours of other classes; far from them there are none.
         raise DataError(
-            f"adasyn makes no rows here, since no row of a smaller class has a neighbor of another class among its "
+            f"adasyn makes no rows here: no row of a smaller class has a neighbor of another class among its "
             f"{balancer.neighbors}; use smote, or more neighbors"
         ) from error
     return inputs.extended(examples, resampled[len(codes) :], grown[len(codes) :])
@@ -179,7 +179,7 @@ def _sampler(balancer: _Synthetic, inputs: "_Inputs", growing: dict[int, int], s
         if categories:
             raise DataError(
                 f"{balancer.name} interpolates numbers, and {categories} of the {numbers + categories} inputs are "
-                "categories; use smote, which takes both"
+                "categories; use smote, which handles both"
             )
         if isinstance(balancer, Adasyn):
             return ADASYN(n_neighbors=balancer.neighbors, **options)
@@ -213,7 +213,7 @@ def _clean(cleaner: Any, examples: "Examples", labels: tuple[str, ...], name: st
     if len(lost):
         count = int((codes == lost[0]).sum())
         raise DataError(
-            f"{name} would take away all {count} training samples of class {labels[lost[0]]!r}, which lie among other "
+            f"{name} would remove all {count} training samples of class {labels[lost[0]]!r}, which lie among other "
             "classes; use class-weights or oversample"
         )
     return _chosen(examples, rows)

@@ -64,7 +64,7 @@ def _file(name: str, separator: str = ",", skipped: int = 0) -> pl.DataFrame:
     found = importlib.util.find_spec("sklearn")
     path = Path(found.origin).parent / "datasets" / "data" / name if found and found.origin else None
     if path is None or not path.is_file():
-        raise DataError(f"builtin data: scikit-learn's file {name} is not there; reinstall scikit-learn")
+        raise DataError(f"builtin data: scikit-learn's file {name} is missing; reinstall scikit-learn")
     return pl.read_csv(path, has_header=False, separator=separator, skip_rows=skipped, infer_schema_length=None)
 
 

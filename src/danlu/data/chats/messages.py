@@ -71,7 +71,7 @@ def conversations(source: Source) -> Source:
         chats = _from_pairs(source, *pair)
     for row, chat in enumerate(chats, 1):
         if not any(message["role"] == "assistant" for message in chat):
-            raise DataError(f"{source.origin}: row {row}: no message of the assistant, so nothing to learn from it")
+            raise DataError(f"{source.origin}: row {row}: has no message of the assistant to learn from; remove it")
     return _with_columns(source, {MESSAGES: chats}, "chat")
 
 
@@ -90,7 +90,7 @@ def preferences(source: Source) -> Source:
         parts = _preference(prompt, chosen, rejected, place)
         for name, messages in zip(PREFERENCE, parts, strict=True):
             if not messages:
-                raise DataError(f"{place}: {name} holds no message")
+                raise DataError(f"{place}: {name} has no messages")
             found[name].append(messages)
     return _with_columns(source, found, "preference")
 
@@ -108,7 +108,7 @@ def _preference(prompt: Any, chosen: Any, rejected: Any, place: str) -> tuple[li
             break
         shared += 1
     if shared == 0:
-        raise DataError(f"{place}: no prompt, and the two answers begin with no message that they share")
+        raise DataError(f"{place}: there is no prompt, and the two answers share no first message; add a column prompt")
     return answers[0][:shared], answers[0][shared:], answers[1][shared:]
 
 
@@ -150,7 +150,7 @@ def read_conversation(value: Any, place: str) -> list[Message]:
         except ValueError as error:
             raise DataError(f"{place}: is neither a list of messages nor JSON of one ({error})") from None
     if not isinstance(value, list) or not value:
-        raise DataError(f"{place}: holds no message; leave such rows out")
+        raise DataError(f"{place}: has no messages; remove such rows")
     return [_message(one, f"{place}, message {number}") for number, one in enumerate(value, 1)]
 
 
@@ -161,7 +161,7 @@ def _message(value: Any, place: str) -> Message:
     said = {name: entry for name, entry in value.items() if entry is not None}
     role = said.pop("role", None) or said.pop("from", None)
     if not role:
-        raise DataError(f"{place}: has no role; every message says who speaks ({', '.join(ROLES)})")
+        raise DataError(f"{place}: has no role; give every message one of ({', '.join(ROLES)})")
     role = ALSO_CALLED.get(str(role).lower(), str(role).lower())
     if role not in ROLES:
         raise DataError(f"{place}: unknown role {role!r}{suggestion(role, (*ROLES, *ALSO_CALLED))}")
@@ -177,7 +177,7 @@ def _plain(content: Any, place: str) -> str:
         return ""
     if isinstance(content, list):
         if not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in content):
-            raise DataError(f"{place}: holds parts that are no text; a language model here reads text alone")
+            raise DataError(f"{place}: holds parts other than text; remove them, language models here read only text")
         return "".join(part["text"] for part in content)
     if not isinstance(content, str):
         raise DataError(f"{place}: its content is {type(content).__name__}, not text")

@@ -139,8 +139,8 @@ def _kept_answers(tokens: Tokens, longest: int) -> np.ndarray:
 def _say_what_is_cut(cut: int, lost: int, count: int, longest: int, place: Place) -> None:
     if not (cut or lost):
         return
-    beyond = f", of {lost:,} the answers are beyond that and teach nothing" if lost else ""
+    beyond = f"; {lost:,} of them are not trained on, because their answers were cut off" if lost else ""
     say(
         f"{place.origin}: {cut:,} of {count:,} conversations are longer than {longest} tokens and were cut{beyond}; "
-        "data.sequence_length says how long they may be"
+        "data.sequence_length sets the limit"
     )

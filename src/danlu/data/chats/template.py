@@ -45,13 +45,13 @@ def choose_template(tokenizer: TokenizerFile, said: str | None) -> TokenizerFile
     """
     if said is None:
         if tokenizer.chat_template is None:
-            message = "the tokenizer has no chat template; say plain, chatml where it has its tokens, or a file"
+            message = "the tokenizer has no chat template; set plain, a file, or chatml if it has the tokens"
             raise RecipeError(Problem("", "data.chat_template", message))
         template = tokenizer.chat_template
     elif said == "chatml":
         reader = tokenizer.open()
         if any(reader.token_to_id(token) is None for token in (TURN, TURN_END)):
-            message = f"the tokenizer has no {TURN} and {TURN_END}, which chatml is written with; say plain, or a file"
+            message = f"the tokenizer has no {TURN} and {TURN_END}, which chatml needs; set plain or a file"
             raise RecipeError(Problem("", "data.chat_template", message))
         template = CHATML
     else:
@@ -64,7 +64,7 @@ def _read(file: str) -> str:
     try:
         return Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{file} is neither chatml nor plain, nor a file that can be read ({error})"
+        message = f"{file} is not chatml, plain or a readable file ({error})"
         raise RecipeError(Problem("", "data.chat_template", message)) from None
 
 

@@ -29,7 +29,7 @@ JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
 SCALES = (8, 4, 2)  # that libjpeg decodes at a fraction of the work
 ORIENTATION = 0x0112  # of EXIF
 GRAY_MODES = ("1", "L", "LA", "La", "I", "F")  # and the 16-bit ones, I;16 and its byte orders
-CURE = "replace or remove it, or leave such images out with data.clean.broken: skip"
+CURE = "replace or remove it, or skip such images with data.clean.broken: skip"
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,14 @@ def _without_fourth(image: "Image") -> "Image":
 def _opened(reference: Reference, folder: Path) -> Iterator[IO[bytes]]:
     name = name_of(reference, folder)
     if reference is None:
-        raise DataError(f"{name}: the value is missing; remove the row, or say data.clean.broken: skip")
+        raise DataError(f"{name}: the value is missing; remove the row, or set data.clean.broken: skip")
     if isinstance(reference, bytes):
         yield BytesIO(reference)
         return
     path = folder / reference
     try:
         if not path.is_file():  # a pipe of that name would be waited for without end
-            raise DataError(f"{name}: {'is no file' if path.exists() else 'no such image'}; {CURE}")
+            raise DataError(f"{name}: {'is not a file' if path.exists() else 'no such image'}; {CURE}")
         file = path.open("rb")
     except (OSError, ValueError) as error:
         raise DataError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error}); {CURE}") from error
@@ -175,7 +175,7 @@ def _open(file: IO[bytes], name: str) -> "Image":
         if not file.seek(0, 2):
             raise DataError(f"{name}: the file is empty; {CURE}") from None
         raise DataError(
-            f"{name}: broken or cut short, or no image of a known kind ({', '.join(FORMATS)}); {CURE}"
+            f"{name}: broken or cut short, or not an image of a known kind ({', '.join(FORMATS)}); {CURE}"
         ) from None
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise _too_large(name, f"{image.width:,} x {image.height:,}")

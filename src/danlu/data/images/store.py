@@ -123,7 +123,7 @@ def _read(path: Path) -> np.ndarray:
     try:
         values: np.ndarray = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise ArtifactError(f"{path}: damaged ({error}); delete the folder {path.parent}, it is made again") from error
+        raise ArtifactError(f"{path}: damaged ({error}); delete the folder {path.parent}; it is rebuilt") from error
     return values
 
 
@@ -134,8 +134,9 @@ def _has_room(size_bytes: int) -> bool:
     if size_bytes <= DISK_SHARE * free:
         return True
     say(
-        f"decoding images whenever a batch needs them: kept, they would take {size_bytes / 1e9:,.1f} GB of the "
-        f"{free / 1e9:,.1f} GB free in {standing}; the environment variable DANLU_CACHE names another folder"
+        f"images are decoded again for every batch: caching them would take {size_bytes / 1e9:,.1f} GB of the "
+        f"{free / 1e9:,.1f} GB free in {standing}; to cache them, set the environment "
+        "variable DANLU_CACHE to another folder"
     )
     return False
 
@@ -153,7 +154,7 @@ def _make(decoded: Decoded, form: str, identities: Sequence[str], rows: Sequence
     with progress("decoding images", len(rows), "images") as bar:
         for count in ahead(make, groups, threads=2):
             bar.advance(count)
-    say(f"decoded {len(rows):,} images and kept them in {cache_root() / form}")
+    say(f"decoded {len(rows):,} images and cached them in {cache_root() / form}")
 
 
 def _fill(folder: Path, decoded: Decoded, rows: np.ndarray, names: list[str]) -> None:
