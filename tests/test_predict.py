@@ -239,7 +239,7 @@ def test_a_damaged_run_hides_no_other(table_run: Path, tmp_path: Path, capsys: p
         shutil.copytree(table_run, tmp_path / name)
     (tmp_path / "damaged" / "evaluation.json").write_text("{")
     assert [row["run"] for row in package.runs(tmp_path)] == ["whole"]
-    assert "damaged is left out" in capsys.readouterr().err
+    assert "damaged: skipped" in capsys.readouterr().err
 
 
 def test_an_output_of_unknown_kind_is_refused(table_run: Path, danlu: Command) -> None:
