@@ -116,9 +116,7 @@ def test_long_conversations_are_cut_and_counted(tokenizer: TokenizerFile, capsys
     longest = len(preprocessor(tokenizer).tokens(rows(CHAT[:3])).ids) - 1
     examples = preprocessor(tokenizer, longest).transform(rows(CHAT, CHAT[:3], late), HERE)
     told = capsys.readouterr().err
-    assert (
-        f"2 of 3 conversations are longer than {longest} tokens and were cut; 1 of them are not trained on" in told
-    )
+    assert f"2 of 3 conversations are longer than {longest} tokens and were cut; 1 of them are not trained on" in told
     _, answers = examples.take(np.arange(len(examples)), CPU)
     assert answers is not None and answers.shape[1] == longest
 
