@@ -86,7 +86,7 @@ def test_what_tokens_cannot_be_taught_is_refused(corpus_folder: Path, speaker: P
     lesson = {"teacher": str(speaker)}
     with pytest.raises(RecipeError, match="needs one prediction per sample"):
         package.train(speaking(corpus_folder, distill={**lesson, "hidden": {}}), output=tmp_path)
-    with pytest.raises(RecipeError, match="cannot be combined with training.distill"):
+    with pytest.raises(RecipeError, match=r"cannot be combined with training\.distill"):
         package.check(speaking(corpus_folder, distill=lesson, memory={"loss_chunk": 64}))
     other = speaking(corpus_folder, distill=lesson)
     other["data"]["vocabulary"] = 420

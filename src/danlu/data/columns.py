@@ -19,11 +19,11 @@ ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|rowid|no)$|^unnamed|^$"
 DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y年%m月%d日")
 TIMES = ("", " %H:%M", " %H:%M:%S%.f", "T%H:%M", "T%H:%M:%S%.f", "T%H:%M:%S%.fZ", " %H:%M:%S%.f UTC")
 DATE_FORMATS = tuple(date + time for time in TIMES for date in DATES)
-# A decimal comma, thousands in groups, or a percent sign: as words, every one would be a category of its own.
+# A decimal comma, thousands in groups, or a percent sign: as strings, every one would be a category of its own.
 WRITTEN_NUMBER = r"^[+-]?(\d+,\d+|\d+(\.\d+)?\s?%|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}(\.\d{3})+(,\d+)?|\d+)$"
 MOST_CATEGORIES = 1000
-WORDS_OF_TEXT = 4.0  # a column of text has more words a value than a category has ...
-COUNTED_ROWS = 200_000  # different values are counted exactly in up to so many rows
+WORDS_OF_TEXT = 4.0  # a column of text has more words per value than this ...
+COUNTED_ROWS = 200_000  # distinct values are counted exactly up to this many rows
 CHARACTERS_OF_TEXT = 16.0  # ... or, in languages written without spaces, more characters
 
 
@@ -149,7 +149,7 @@ def _infer_words(present: pl.Series, unique: int, origin: str) -> tuple[str, str
     spaced = float(words.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
     characters = float(words.str.len_chars().mean() or 0)  # type: ignore[arg-type]
     varied = unique > 0.5 * len(present)
-    # Texts that stand in the file twice are texts all the same.
+    # Texts that occur twice in the file are texts all the same.
     if (varied or unique > MOST_CATEGORIES) and (
         spaced >= WORDS_OF_TEXT or (spaced < 2 and characters >= CHARACTERS_OF_TEXT and _unspaced(words))
     ):
@@ -201,7 +201,7 @@ def date_format(values: pl.Series) -> str | None:
     first = values.drop_nulls().head(1)
     for form in DATE_FORMATS:
         if first.str.strptime(pl.Datetime("us"), form, strict=False).null_count():
-            continue  # a whole column is not worth parsing where its first value shows that it is in vain
+            continue  # the first value already fails, so the column need not be parsed
         if values.str.strptime(pl.Datetime("us"), form, strict=False).null_count() == values.null_count():
             return form
     return None

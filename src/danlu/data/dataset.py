@@ -24,7 +24,7 @@ from danlu.recipe.sections import Data, Task
 
 Kind = Literal["tabular", "image", "text", "words", "corpus", "chat", "preference"]
 LARGEST_TARGET = 1e30  # float32 ends at 3e38, and sums over the rows have to fit as well
-CLASSES_OF_INTEGERS = 20  # a whole-number target with more different values than this is a quantity
+CLASSES_OF_INTEGERS = 20  # an integer target with more distinct values than this is numeric
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def interpret(source: Source, section: Data, dealing: Sequence[str] = ()) -> Dat
     source = source if several is None else several.source
     by_layout = source.target if section.task not in ("language-modelling", "preference") else None
     target = several.target if several else str(section.target) if section.target else by_layout
-    if target and source.frame.schema[target].is_decimal():  # numbers like any others, but not to Python's operators
+    if target and source.frame.schema[target].is_decimal():  # plain numbers, but Python's operators reject them
         source = replace(source, frame=as_floats(source.frame, target))
     features = source.frame.select([name for name in source.frame.columns if name != target])
     columns = _choose(infer_columns(features, _types(section), source.origin), section, source, set(helpers))

@@ -97,14 +97,14 @@ def _until_unreadable(lines: "Reader", path: Path) -> Iterator[list[str]]:
                 f"{path}:{lines.line_num}: the row holds a lone carriage return, unlike the other line ends; "
                 "use one kind of line end, or quote the value that holds it"
             ) from error
-        # A value too long for this reader is none for polars, which has the last word.
+        # A value too long for this reader is none for polars, which decides.
 
 
 def _has_blank_lines(path: Path) -> bool:
     tail = b""
     with _open(path) as file:
         while block := file.read(BLOCK):
-            # Most files hold no carriage return, and looking for one byte takes far less time than for a pair.
+            # Most files hold no carriage return, and searching for one byte is much faster than for a pair.
             pairs = (b"\n\n", b"\n\r\n", b"\r\r") if b"\r" in block or b"\r" in tail else (b"\n\n",)
             if any(pair in block or pair in tail + block[:2] for pair in pairs):
                 return True

@@ -9,10 +9,10 @@ import polars as pl
 from danlu.core.ahead import ahead
 from danlu.core.threads import usable_cores
 
-WINDOW_BYTES = 1 << 25  # of a table that are read at a time; by bytes, since rows may be of any width
+WINDOW_BYTES = 1 << 25  # read at a time; in bytes, since rows may have any width
 MOST_ROWS = 1 << 18  # read at a time, however narrow they are
-MOST_THREADS = 8  # that work on a table which is held; each takes a window's memory
-SAMPLED_ROWS = 256  # tell how many bytes a row takes
+MOST_THREADS = 8  # that work on a table in memory; each takes a window's memory
+SAMPLED_ROWS = 256  # from which the bytes per row are estimated
 
 
 class DiskFrame:
@@ -64,7 +64,7 @@ class DiskFrame:
             first = int(ascending[start])
             end = int(np.searchsorted(ascending, first + size))
             last = int(ascending[end - 1])
-            # Polars' streaming engine reads several batches ahead, which for a window is memory for nothing.
+            # Polars' streaming engine reads several batches ahead, which wastes memory for a window.
             window = self._scan.slice(first, last - first + 1).collect()
             found.append(window[ascending[start:end] - first])
             start = end

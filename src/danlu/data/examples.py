@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Tensors = dict[str, "torch.Tensor"]
-TARGET = "target"  # what a feature calls answers that it gives beside its inputs, as a corpus does
+TARGET = "target"  # the name of targets that an input column provides itself, as a corpus does
 
 DEVICE_SHARE = 0.25  # of an accelerator's free memory that one input may take; the rest is the model's
-PINNED_FOR = ("cuda", "xpu")  # copies to these from pinned memory need nobody to wait for them
+PINNED_FOR = ("cuda", "xpu")  # copies to these from pinned memory are asynchronous
 
 
 class Feature(Protocol):
@@ -116,7 +116,7 @@ class Examples:
         """
         import torch
 
-        positions = torch.from_numpy(rows % len(self))  # once for all tensors: of tables it is half of the work
+        positions = torch.from_numpy(rows % len(self))  # once for all tensors: for tables it is half of the work
         inputs: Tensors = {}
         for feature in self.features:
             if isinstance(feature, Dense):

@@ -15,7 +15,7 @@ from danlu.data.disk import take_rows
 from danlu.data.splits import TRAIN, Part, Rows, Splits, Splitter, TrainSplit
 from danlu.recipe.sections import Split
 
-MOST_GIVEN = 100  # folds; a column of more names something else
+MOST_GIVEN = 100  # a column with more values does not name folds
 
 
 def fold_dataset(

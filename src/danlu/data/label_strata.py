@@ -20,7 +20,7 @@ def deal(labels: np.ndarray, shares: np.ndarray, generator: np.random.Generator)
     """
     rows = len(labels)
     found = np.full(rows, -1, dtype=np.int64)
-    wanted = shares * rows  # rows that each part lacks
+    wanted = shares * rows  # rows that each part still needs
     lacking = shares[:, None] * labels.sum(axis=0)  # of each label, [parts, labels]
     order = generator.permutation(rows)
     of_row = [np.flatnonzero(row) for row in labels]

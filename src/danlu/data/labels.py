@@ -17,7 +17,7 @@ from danlu.data.place import Source
 from danlu.data.reasons import reason
 from danlu.recipe.sections import Data
 
-COLUMN = "labels"  # of what several columns become
+COLUMN = "labels"  # the target made of several columns
 ABSENT, PRESENT = ("0", "0.0", "false"), ("1", "1.0", "true")
 
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from danlu.data.images.decode import Reference
 
-SHINGLE, SHINGLE_OF_IDEOGRAPHS = 5, 2  # characters; two of Chinese say as much as five of an alphabet
+SHINGLE, SHINGLE_OF_IDEOGRAPHS = 5, 2  # characters; two of Chinese carry as much as five of an alphabet
 FIRST_IDEOGRAPH = 0x2E80
 BUCKETS, BANDS = 64, 16  # of a text's signature; two texts alike by 0.8 share one of 16 bands of 4 with 99.98 %
-COMPARED = 20  # samples with the same part of a signature that are each compared with the one before and the first
+COMPARED = 20  # predecessors that a sample with the same signature part is compared with, besides the first
 HASH_BITS = 64
 
 

@@ -24,7 +24,7 @@ from danlu.recipe.sections import Data
 if TYPE_CHECKING:
     from danlu.data.examples import Examples
 
-BLOCK_ROWS = 1 << 16  # of a table prepared at a time: little memory, and few calls
+BLOCK_ROWS = 1 << 16  # prepared at a time: little memory, and few calls
 
 Preprocessor = (
     TabularPreprocessor

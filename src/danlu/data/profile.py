@@ -13,9 +13,9 @@ from danlu.data.labels import read_labels
 from danlu.data.samples import samples
 from danlu.data.splits import Splits
 
-MOST_SHOWN = 8  # categories a column, classes a target
+MOST_SHOWN = 8  # categories per column, classes per target
 BINS = 16
-LARGEST = 1e150  # beyond, a square is no number any more; such values are described as this one
+LARGEST = 1e150  # squares of larger values overflow; such values are described as this one
 
 
 def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...], dropped: pl.DataFrame) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _numbers(values: pl.Series) -> dict[str, Any]:
     if len(present) == 0:
         return {}
     low, first, middle, third, high = np.quantile(present, [0, 0.25, 0.5, 0.75, 1]).tolist()
-    # In shares of the range: bins between huge neighbours would be of no width.
+    # In shares of the range: bins between huge values would have no width.
     counts, _ = np.histogram((present - low) / ((high - low) or 1.0), bins=BINS)
     return {
         "min": low,

@@ -16,7 +16,7 @@ from danlu.data.splits import Part
 from danlu.data.tags import read_list
 
 SHOWN_ROWS, SHOWN_IMAGES = 5, 12
-LONGEST = 200  # characters of a value
+LONGEST = 200  # maximum characters of a value
 MOST_COLUMNS = 30
 THUMBNAIL = 72  # pixels of the longer side
 

@@ -10,7 +10,7 @@ import numpy as np
 from danlu.data.examples import TARGET, Tensors
 from danlu.data.tokens import Tokens
 
-IGNORED = -100  # the answer of a position that no loss counts, as torch has it
+IGNORED = -100  # target of a position that the loss ignores, as in torch
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class Part:
 
     def column(self, name: str) -> pl.Series:
         """Return one column of the rows; large tables are best read this way."""
-        return self.whole[name].rechunk().gather(self.rows)  # from one piece it takes a third of the time
+        return self.whole[name].rechunk().gather(self.rows)  # from one chunk it takes a third of the time
 
     def columns(self, *names: str) -> pl.DataFrame:
         """Return some columns of the rows."""
@@ -192,7 +192,7 @@ class Stratified(Splitter):
         if dataset.task == "multi-label":
             return deal(_label_matrix(dataset), np.full(folds, 1 / folds), generator)
         strata = _strata(dataset)
-        # Strata one after the other, each shuffled, dealt out in turn: folds differ by one row, in all and a stratum.
+        # Strata in sequence, each shuffled, assigned in turn: folds differ by one row, in total and per stratum.
         order = np.lexsort((generator.random(len(strata)), strata))
         found = np.empty(len(order), dtype=np.int64)
         found[order] = np.arange(len(order)) % folds
@@ -219,7 +219,7 @@ class Group(Splitter):
         shuffled = np.random.default_rng(seed.value).permutation(count)
         filled = np.zeros(folds, dtype=np.int64)
         fold_of = np.empty(count, dtype=np.int64)
-        for group in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:  # large ones first keeps folds alike
+        for group in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:  # large ones first keeps folds balanced
             fold_of[group] = filled.argmin()
             filled[fold_of[group]] += sizes[group]
         return np.asarray(fold_of[numbers])
@@ -263,7 +263,7 @@ class Time(Splitter):
 
     def _order(self, dataset: Dataset) -> Rows:
         times = dataset.frame[self.column]
-        if times.dtype == pl.String:  # 10.01.2025 stands before 02.02.2024 among words, not in time
+        if times.dtype == pl.String:  # 10.01.2025 sorts before 02.02.2024 as a string
             form = date_format(times)
             if form is None:
                 raise DataError(f"{dataset.origin}: {self.column!r} holds strings other than dates; cannot order them")

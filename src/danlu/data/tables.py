@@ -14,12 +14,12 @@ from danlu.data.dialect import look, refuse_uneven_rows
 from danlu.data.disk import DiskFrame, Table, rows_within
 
 SEEN_ROWS = 10_000  # suggest the types; having the whole file decide takes fifty times as long
-LARGE = 1 << 30  # bytes; a file beyond this is not held
-PACKED = 4  # how many times larger parquet is when it is read
+LARGE = 1 << 30  # bytes; a larger file is not read into memory
+PACKED = 4  # factor by which parquet grows when read
 NARROWER: tuple[type[pl.DataType], ...] = (pl.Int64, pl.Int128, pl.Float64)
-BATCH_BYTES = 1 << 20  # of a kept table that polars reads at once, several in each of its threads
-PASS_BYTES = 1 << 28  # of parquet that are put into the kept table at once
-VERSION = 2  # of what is kept; another one is made anew
+BATCH_BYTES = 1 << 20  # of a cached table that polars reads at once, several in each of its threads
+PASS_BYTES = 1 << 28  # of parquet that are converted at once
+VERSION = 2  # of cached tables; another version is rebuilt
 
 
 def read_csv(path: Path, missing_values: Sequence[str], separator: str | None = None) -> Table:

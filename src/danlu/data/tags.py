@@ -16,7 +16,7 @@ from danlu.data.place import Source
 from danlu.recipe.sections import Data
 
 TOKENS, TAGS = "tokens", "tags"
-NOTHING = -1  # stands in arrays behind a shorter list
+NOTHING = -1  # fills arrays after a shorter list
 
 
 def as_tagged(source: Source, section: Data) -> Source:

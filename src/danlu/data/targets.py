@@ -23,9 +23,9 @@ from danlu.data.tags import read_list
 if TYPE_CHECKING:
     import torch
 
-REFERENCE = ("reference_chosen", "reference_rejected")  # columns that a pair's row has once a model is there
+REFERENCE = ("reference_chosen", "reference_rejected")  # columns of a pair's row, added once there is a model
 Label = bool | int | float | str
-GIVEN = 0.5  # the probability from which on a label of several is given
+GIVEN = 0.5  # probability from which a label is predicted
 
 
 class Target(Frozen):
@@ -270,7 +270,7 @@ class PreferredAnswer(Target):
         return pl.DataFrame({"chosen": chosen, "rejected": rejected, "prefers_chosen": chosen > rejected})
 
 
-Supervised = Classes | Labels | Quantity  # what stands in a column of the data
+Supervised = Classes | Labels | Quantity  # targets that are a column of the data
 AnswerForm = Supervised | TokenTags | NextToken | PreferredAnswer
 AnyTarget = Annotated[AnswerForm, Field(discriminator="task")]
 

@@ -78,7 +78,7 @@ def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
     """
     from transformers import AutoTokenizer
 
-    # Without these transformers makes a tokenizer of the model's kind that knows no word.
+    # Without these files transformers builds a tokenizer of the model's kind with an empty vocabulary.
     if not own_code and not any(any(folder.glob(name)) for name in VOCABULARIES):
         raise DataError(f"{folder}: no readable tokenizer: it has none of {', '.join(VOCABULARIES)}")
     try:
@@ -167,7 +167,7 @@ class TextPreprocessor(TokenizedColumn):
         from danlu.data.examples import Examples
         from danlu.data.sequences import TokenLists
 
-        # A tokenizer without special tokens makes nothing of an empty text; a model needs at least one position.
+        # A tokenizer without special tokens gives no token for an empty text; a model needs at least one position.
         rule = Rule(longest=self.longest, special=True, end=None, blank=self.tokenizer.pad)
         return Examples((TokenLists(tokenize(self.tokenizer, frame[self.column], rule), self.tokenizer.pad),))
 
@@ -197,7 +197,7 @@ class CorpusPreprocessor(BlocksColumn):
 
     usual_longest = 256
     framed = False
-    turns = True  # a model of a corpus may be taught to converse
+    turns = True  # a model of a corpus may be fine-tuned on conversations
     kind: Literal["corpus"] = "corpus"
 
     def tokens(self, frame: pl.DataFrame) -> Tokens:

@@ -14,11 +14,11 @@ import polars as pl
 from danlu.artifacts.cache import kept
 from danlu.data.place import TokenizerFile
 
-PIECE_TEXTS = 4_096  # that are kept together; a column of no more is tokenised anew each time, which is quicker
-HELD_TEXTS = 512  # whose encodings are in memory at a time
+PIECE_TEXTS = 4_096  # cached together; a shorter column is tokenized again each time, which is quicker
+HELD_TEXTS = 512  # encodings in memory at a time
 VERSION = 1
 
-# Some texts -> all their tokens, [tokens] int32, and how many each has, [texts] int64.
+# Texts -> all their tokens, [tokens] int32, and the number of each text, [texts] int64.
 Encode = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
 
 

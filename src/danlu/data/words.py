@@ -17,7 +17,7 @@ from danlu.data.tags import read_list
 from danlu.data.texts import TokenizedColumn
 from danlu.data.tokens import Tokens, encoded
 
-STAND_IN = "?"  # for a word that a tokenizer makes nothing of, as white space
+STAND_IN = "?"  # for a word without tokens, as white space
 VERSION = "words 1"
 
 
@@ -100,7 +100,7 @@ def _encode(tokenizer: TokenizerFile, texts: list[str], longest: int) -> tuple[n
     reader.no_truncation()
     found: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
     for text in texts:
-        # With a space before them, tokenizers that tell words by it take them as they do within a text.
+        # With a space before them, words are tokenized as they are within a text.
         words = [(" " if place else "") + word for place, word in enumerate(read_list(text))]
         encoding = reader.encode(words, is_pretokenized=True)
         known = {word for word in encoding.word_ids if word is not None}
@@ -109,7 +109,7 @@ def _encode(tokenizer: TokenizerFile, texts: list[str], longest: int) -> tuple[n
             encoding = reader.encode(words, is_pretokenized=True)
             if len({word for word in encoding.word_ids if word is not None}) < len(words):
                 raise DataError(f"the model's tokenizer has no token for {STAND_IN!r}, so words cannot be told apart")
-        if len(encoding.ids) > longest:  # by the reader, which leaves its end token in place
+        if len(encoding.ids) > longest:  # truncated by the tokenizer, which keeps its end token
             reader.enable_truncation(longest)
             encoding = reader.encode(words, is_pretokenized=True)
             reader.no_truncation()

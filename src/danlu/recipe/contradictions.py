@@ -6,7 +6,7 @@ from danlu.recipe.lessons import Preference
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections import Finetune, Training
 
-KNOWN_WITHOUT = {  # precisions and the devices that have them not, whatever their age
+KNOWN_WITHOUT = {  # precisions and the devices that never support them
     "tf32": ("cpu", "mps", "xpu", "tpu"),
     "float8": ("cpu", "mps", "xpu", "tpu"),
     "fp16": ("tpu",),

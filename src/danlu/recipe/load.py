@@ -95,7 +95,7 @@ def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path) -> Recipe:
     Raises:
         RecipeError: with every problem found.
     """
-    if isinstance(recipe, Recipe):  # one made by hand has not met the checks that go beyond types
+    if isinstance(recipe, Recipe):  # one built by hand has not passed the checks beyond types
         return check_recipe(recipe.model_dump(mode="json", by_alias=True))
     return check_recipe(recipe) if isinstance(recipe, Mapping) else load_recipe(recipe)
 

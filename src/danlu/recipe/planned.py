@@ -83,7 +83,7 @@ class Deployment(Frozen):
     kubernetes: Kubernetes | None = None
 
 
-# What each key may say today; a key that is not here is built in full.
+# Values that each key accepts today; a key that is not here is fully implemented.
 BUILT: dict[str, tuple[Any, ...]] = {
     "explanation": (None,),
     "visualization": ((),),

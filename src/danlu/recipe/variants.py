@@ -16,7 +16,7 @@ from danlu.recipe.problems import describe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.searching import Choices, LogRange, Searched, StepRange
 
-# What may differ between trials without their rows or answers being others: how data is prepared, not which it is.
+# Keys that may differ between trials with the same rows and targets: how data is prepared, not which data.
 DATA_KEYS = (
     *("scale", "encode", "select", "balance", "augment", "image_size", "sequence_length", "vocabulary", "packing"),
     "clean.missing",

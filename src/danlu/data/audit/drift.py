@@ -9,9 +9,9 @@ from danlu.data.audit.classifier import auroc, features_of, out_of_fold
 from danlu.data.audit.finding import Finding, View, evenly, found
 
 LEVEL = 1e-3  # of all tests of a check together: one in a thousand sets without drift raises an alarm
-LEAST_DISTANCE = 0.1  # between distributions; less may be certain in much data, and does not matter
+LEAST_DISTANCE = 0.1  # between distributions; less may be significant in large data, but does not matter
 LEAST_AUROC, MOST_COMPARED = 0.55, 4_000
-FEWEST = 20  # rows that a distribution is judged by
+FEWEST = 20  # minimum rows of a distribution
 
 
 def drifting_columns(view: View) -> list[Finding]:

@@ -14,7 +14,7 @@ from danlu.data.near import near_images, near_texts
 NEAR = 0.9  # similarity from which two texts or images count as copies
 MOST_IMAGES, MOST_TEXTS = 2_000, 20_000  # that are compared
 LONGEST_SHOWN = 60  # characters
-LOOKED_AT, LEAST_SIDE = 64, 32  # images whose size is looked at; pixels of the shorter side that hold enough to compare
+LOOKED_AT, LEAST_SIDE = 64, 32  # images whose size is inspected; shorter side in pixels with enough detail to compare
 
 
 def repeated_rows(view: View) -> list[Finding]:

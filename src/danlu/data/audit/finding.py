@@ -21,7 +21,7 @@ from danlu.recipe.sections import Data
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-MOST_ROWS = 50_000  # that are looked at one by one, of all splits together
+MOST_ROWS = 50_000  # inspected one by one, over all splits
 
 
 class Finding(Frozen):

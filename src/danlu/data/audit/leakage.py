@@ -45,7 +45,7 @@ def _strength(view: View, column: Column) -> float:
         correlation = pair.select(pl.corr("x", "y", method="spearman")).item()
         return 0.0 if correlation is None or np.isnan(correlation) else abs(float(correlation))
     bins = _bins(values)
-    # Learned on one half and judged on the other, so that a column of many values does not tell by chance.
+    # Learned on one half and judged on the other, so that a column of many values does not score by chance.
     half = np.random.default_rng(view.seed.derive("halves", column.name).value).random(len(bins)) < 0.5
     if view.dataset.task == "multi-label":
         return max((_told(bins, half, given, 2) for given in view.given.T), default=0.0)

@@ -18,7 +18,7 @@ from danlu.data.augment.draw import FINAL_A, FINAL_B, NORMAL_BITS, normal_table
 from danlu.data.augment.plan import FILTERS, FilterSlot, Plan, plan_images
 from danlu.data.feed import Batch
 
-WORD = 0xFFFFFFFF  # torch has no 32-bit unsigned arithmetic: 64 bits, cut off after each product
+WORD = 0xFFFFFFFF  # torch has no 32-bit unsigned arithmetic: 64 bits, masked after each product
 SMOOTH = ((1.0, 1.0, 1.0), (1.0, 5.0, 1.0), (1.0, 1.0, 1.0))  # over 13: Pillow's filter of that name
 
 

@@ -16,7 +16,7 @@ from danlu.core.seeds import Seed
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX_A, MIX_B = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 FINAL_A, FINAL_B = 0x85EBCA6B, 0xC2B2AE35
-NORMAL_BITS = 16  # normal numbers come from a table of so many bits; the largest are 4.3 deviations
+NORMAL_BITS = 16  # index bits of the table of normal numbers; the largest are 4.3 deviations
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROUNDING = 1e-6  # pixels
-REDUCED = 2.0  # pixels of the original a pixel of the result: from here on four neighbours are too few
-SMALL = 64  # pixels a side, up to which a batch at once is faster than image by image
+REDUCED = 2.0  # original pixels per result pixel, above which four neighbours are too few
+SMALL = 64  # side in pixels, up to which batches are faster than single images
 SLIGHT_BLUR = 0.9  # pixels: below it a 5x5 kernel holds the whole Gaussian, which Pillow's boxes then miss by far
 
 
@@ -175,7 +175,7 @@ def resampled(image: np.ndarray, matrix: np.ndarray, size: int) -> "Tensor":
         and (abs(corners % 1.0 - 0.5) > 0.5 - ROUNDING).all()
     ):
         return _resized(image, matrix, np.rint(low).astype(int), np.rint(high).astype(int), size)
-    # Only what is looked at is converted: with a margin of 2 for the neighbours that bilinear weights ask for.
+    # Only the pixels that are sampled are converted, with a margin of 2 for bilinear neighbours.
     left, top = (max(0, math.floor(edge) - 2) for edge in low)
     right, bottom = (min(side, math.ceil(edge) + 2) for edge, side in zip(high, (width, height), strict=True))
     if right <= left or bottom <= top:

@@ -16,7 +16,7 @@ from danlu.data.feed import Batch, Change
 if TYPE_CHECKING:
     import torch
 
-LOOKED_AT = 100_000  # training rows, spread evenly, that tell the columns' deviations
+LOOKED_AT = 100_000  # training rows, spread evenly, that column deviations are estimated from
 CELLS = ("numeric", "categories")  # the inputs of a table, [batch, columns] each
 
 

@@ -161,7 +161,7 @@ def _synthesise(balancer: _Synthetic, examples: "Examples", labels: tuple[str, .
     except (ValueError, RuntimeError) as error:
         if not isinstance(balancer, Adasyn):
             raise
-        # ADASYN shares synthetic rows out by the neighbours of other classes; far from them there are none.
+        # ADASYN distributes synthetic rows by neighbours of other classes; without such neighbours there are none.
         raise DataError(
             f"adasyn makes no rows here: no row of a smaller class has a neighbor of another class among its "
             f"{balancer.neighbors}; use smote, or more neighbors"

@@ -113,7 +113,7 @@ def pack(lengths: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         the pieces of one block after the other, [pieces], and where each block's begin, [blocks + 1].
     """
-    with_room: list[list[int]] = [[] for _ in range(longest + 1)]  # blocks by the room that they have left
+    with_room: list[list[int]] = [[] for _ in range(longest + 1)]  # blocks by their remaining room
     blocks: list[list[int]] = []
     for piece in np.argsort(-lengths, kind="stable"):
         length = int(lengths[piece])

@@ -18,9 +18,9 @@ from danlu.recipe.sections import Data
 MESSAGES, PROMPT, CHOSEN, REJECTED = "messages", "prompt", "chosen", "rejected"
 PREFERENCE = (PROMPT, CHOSEN, REJECTED)
 ROLES = ("system", "developer", "user", "assistant", "tool")
-# What else the speakers are called, in ShareGPT's files and their kin.
+# Other names of the roles, in ShareGPT's files and similar ones.
 ALSO_CALLED = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
-# Columns of a question and its answer, with what may stand between them (Alpaca's `input`).
+# Columns of a question and its answer, with an optional one between them (Alpaca's `input`).
 PAIRS = (
     ("prompt", None, "response"),
     ("prompt", None, "completion"),

@@ -29,7 +29,7 @@ PLAIN = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '### assistant\n' }}{% endif %}"
 )
-MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")  # the template itself says what the assistant's part is
+MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")  # the template itself marks the assistant's part
 
 Span = tuple[int, int]
 
@@ -99,7 +99,7 @@ def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[s
         before = render(tokenizer, messages[:place], answer_next=True)
         until = render(tokenizer, messages[: place + 1], answer_next=False)
         if not whole.startswith(until.rstrip()) or not until.startswith(before):
-            # Some templates write a past answer otherwise than the last one; then only the last is surely the model's.
+            # Some templates render past answers differently from the last one; then only the last is certain.
             continue
         spans.append((len(before), len(until.rstrip()) if _ends_with_token(tokenizer, until) else len(until)))
     if not spans:
@@ -118,7 +118,7 @@ def _ends_with_token(tokenizer: TokenizerFile, text: str) -> bool:
     return text.rstrip().endswith(_own_tokens(tokenizer.json_text))
 
 
-@lru_cache(maxsize=4)  # for each turn of each conversation it would take longer than all else
+@lru_cache(maxsize=4)  # parsing it for each turn of each conversation would take longer than all else
 def _own_tokens(json_text: str) -> tuple[str, ...]:
     """Return the tokens added to a tokenizer's vocabulary."""
     return tuple(token["content"] for token in json.loads(json_text)["added_tokens"])
@@ -131,7 +131,7 @@ def _render(
     from transformers.utils.chat_template_utils import render_jinja_template
 
     given: dict[str, Any] = {**tokenizer.special, "add_generation_prompt": answer_next}
-    write: Any = render_jinja_template  # which is annotated as if it gave one text
+    write: Any = render_jinja_template  # its annotation says it returns one text
     try:
         texts, spans = write(
             [messages], chat_template=tokenizer.chat_template, return_assistant_tokens_mask=marked, **given

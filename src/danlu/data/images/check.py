@@ -9,7 +9,7 @@ from danlu.core.errors import DataError
 from danlu.core.threads import usable_cores
 from danlu.data.images.decode import Reference, decode, verify
 
-LEAST = 1  # pixels that decoding must leave: JPEG is read whole, but worked out at an eighth of its size
+LEAST = 1  # smallest side that decoding must keep: JPEG is read whole, but decoded at an eighth of its size
 
 
 def unreadable(references: Sequence[Reference], folder: Path) -> list[tuple[int, str]]:

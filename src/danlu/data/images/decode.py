@@ -19,14 +19,14 @@ from danlu.core.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Reference = str | bytes | None  # a path relative to a folder, a file's content, or nothing where a table has a gap
+Reference = str | bytes | None  # a path relative to a folder, a file's content, or None for a missing value
 
-# Not all that PIL knows: some run other programs (EPS), are no pictures of one size (ICO), or give a worse picture
-# without a word when cut short (JPEG2000).
+# Not all of PIL's formats: some run other programs (EPS), hold several sizes (ICO), or give a worse picture
+# silently when truncated (JPEG2000).
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
-JPEGS = ("JPEG", "MPO")  # MPO: a JPEG with further ones behind it, as some cameras write
+JPEGS = ("JPEG", "MPO")  # MPO: a JPEG followed by further ones, as some cameras write
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
-SCALES = (8, 4, 2)  # that libjpeg decodes at a fraction of the work
+SCALES = (8, 4, 2)  # scales that libjpeg decodes at a fraction of the work
 ORIENTATION = 0x0112  # of EXIF
 GRAY_MODES = ("1", "L", "LA", "La", "I", "F")  # and the 16-bit ones, I;16 and its byte orders
 CURE = "replace or remove it, or skip such images with data.clean.broken: skip"
@@ -77,7 +77,7 @@ def verify(reference: Reference, folder: Path) -> None:
             data = file.read()
         image = _open(BytesIO(data), name)
         image.verify()
-    # Neither marker can stand within a scan's own bytes. What is behind the end may be anything, so decoding decides.
+    # Neither marker can stand within a scan's own bytes. Anything may follow the end, so decoding decides.
     if image.format in JPEGS and data.rfind(JPEG_END) < data.rfind(JPEG_SCAN):
         decode(reference, folder, 1)
 
@@ -138,7 +138,7 @@ def _opened(reference: Reference, folder: Path) -> Iterator[IO[bytes]]:
         return
     path = folder / reference
     try:
-        if not path.is_file():  # a pipe of that name would be waited for without end
+        if not path.is_file():  # reading a pipe of that name would block forever
             raise DataError(f"{name}: {'is not a file' if path.exists() else 'no such image'}; {CURE}")
         file = path.open("rb")
     except (OSError, ValueError) as error:
@@ -226,7 +226,7 @@ def _turbo(data: bytes, header: "Image", divisor: int) -> "Image | None":
 def _orientation(image: "Image") -> int:
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # EXIF that cannot be read says nothing of the orientation; the picture is none the worse
+    except Exception:  # unreadable EXIF says nothing about the orientation, and the picture is fine
         return 1
 
 

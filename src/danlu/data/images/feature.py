@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from danlu.data.examples import Dense, Tensors
 
-COPIED = 256  # images at a time on their way to an accelerator
+COPIED = 256  # images copied to an accelerator at a time
 
 
 class HostAugment(Protocol):
@@ -67,7 +67,7 @@ class Images:
     def threads(self) -> ThreadPoolExecutor:
         import torch
 
-        # Each thread keeps to one core: it is one of as many as there are.
+        # Each thread uses one core: there are as many threads as cores.
         return ThreadPoolExecutor(self.workers or usable_cores(), "augment", torch.set_num_threads, (1,))
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from danlu.core.ahead import ahead
 from danlu.core.threads import usable_cores
 from danlu.data.images.decode import Reference, decode
 
-SIDE, KEPT = 32, 8  # pixels that are transformed, and frequencies each way that are kept
+SIDE, KEPT = 32, 8  # side of the transformed image, and frequencies kept per axis
 
 
 def perceptual_hashes(references: Sequence[Reference], folder: Path) -> np.ndarray:
@@ -46,7 +46,7 @@ def _hash(reference: Reference, folder: Path, waves: np.ndarray) -> int:
     gray = (image.convert("RGB") if image.mode == "RGBX" else image).convert("L")
     small = np.asarray(gray.resize((SIDE, SIDE), Resampling.BICUBIC), dtype=np.float64)
     strengths = (waves @ small @ waves.T).ravel()
-    # Rounded, so that what is nothing but the rounding of sums over a blank image does not decide a bit.
+    # Rounded, so that rounding errors of sums over a blank image decide no bit.
     strengths = strengths.round(6)
     bits = strengths > np.median(strengths)
     return int.from_bytes(np.packbits(bits).tobytes(), "big")

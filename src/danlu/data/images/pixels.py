@@ -12,7 +12,7 @@ import numpy as np
 from danlu.core.threads import usable_cores
 from danlu.data.images.decode import Reference, decode, square
 
-MOST_AT_ONCE, TURNS = 32, 4  # images that a thread decodes before the next thread's, and how often each comes round
+MOST_AT_ONCE, TURNS = 32, 4  # images per task of a thread, and tasks per thread in a batch
 
 
 class Pixels(Protocol):
@@ -97,7 +97,7 @@ class Decoded:
     def many(self, rows: np.ndarray) -> np.ndarray:
         images = np.empty((len(rows), self.side, self.side, self.channels), dtype=np.uint8)
 
-        # Handing one small image to a thread costs as much as decoding it; with a few turns each, threads end together.
+        # Handing one small image to a thread costs as much as decoding it; with a few tasks each, threads end together.
         size = min(MOST_AT_ONCE, max(1, len(rows) // (TURNS * usable_cores())))
 
         def fill(start: int) -> None:

@@ -25,7 +25,7 @@ from danlu.recipe.sections import Data
 if TYPE_CHECKING:
     from danlu.data.examples import Examples
 
-LARGEST_SIZE, SMALLEST_SIZE, STRIDE = 224, 32, 32  # what the common networks take: multiples of their stride
+LARGEST_SIZE, SMALLEST_SIZE, STRIDE = 224, 32, 32  # as common networks expect: multiples of their stride
 LOOKED_AT = 256  # images whose size and channels decide the format
 COUNTED = 64  # images at a time in the pass for mean and deviation
 
@@ -55,7 +55,7 @@ class ImagePreprocessor(Frozen):
         if wanted is not None:
             return cls(column=dataset.content, channels=channels, size=size, mean=wanted.mean, std=wanted.std)
         decoded = Decoded(references, dataset.folder, size, channels)
-        # Augmentation trains on images of another size; these here would be kept for nothing.
+        # Augmentation trains on images of another size; caching these would be useless.
         mean, std = _statistics(decoded if section.augment else keep(decoded))
         return cls(column=dataset.content, channels=channels, size=size, mean=mean, std=std)
 

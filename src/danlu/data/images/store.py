@@ -22,11 +22,11 @@ from danlu.core.errors import ArtifactError
 from danlu.data.images.decode import Reference, decode
 from danlu.data.images.pixels import Decoded, Pixels
 
-LAYOUT = 1  # of the shards; another number makes all kept images void
+LAYOUT = 1  # of the shards; another number invalidates all cached images
 KIND, PIXELS, IDENTITIES = "images", "pixels.npy", "identities.npy"
 SHARD_IMAGES, SHARD_BYTES = 1024, 32 << 20  # a shard is in memory while it is made
-HELD_BYTES = 64 << 20  # a second's decoding or so: as fast again as read from the disk, and leaves no files
-DISK_SHARE = 0.5  # of the free space that kept images may take
+HELD_BYTES = 64 << 20  # about a second of decoding: as fast as reading from disk, and leaves no files
+DISK_SHARE = 0.5  # share of the free space that cached images may take
 
 
 @dataclass(frozen=True, eq=False)

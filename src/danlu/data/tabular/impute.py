@@ -13,8 +13,8 @@ from danlu.core.arrays import Matrix
 from danlu.core.component import Component, Frozen
 from danlu.core.seeds import Seed
 
-REFERENCE_ROWS = 2_000  # training rows that neighbours are looked for among; they travel in the bundle
-MOST_PREDICTORS = 20  # columns that a missing one is predicted from
+REFERENCE_ROWS = 2_000  # training rows to search for neighbours; they are stored in the bundle
+MOST_PREDICTORS = 20  # maximum columns that a missing one is predicted from
 
 
 class Gaps(Component):

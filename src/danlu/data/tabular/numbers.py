@@ -120,7 +120,7 @@ def read_numbers(values: pl.Series, part: str | None, origin: str, form: str | N
         numbers = values.str.strip_chars().cast(pl.Float64, strict=False)
         refuse_unparsed(values, numbers, origin, "a number")
     elif values.dtype in (pl.Duration, pl.Time):
-        numbers = values.cast(pl.Duration("us")).cast(pl.Int64) / 1e6  # seconds, in whatever unit they came
+        numbers = values.cast(pl.Duration("us")).cast(pl.Int64) / 1e6  # seconds, whatever the unit in the file
     elif values.dtype.is_temporal() or values.dtype.is_nested() or values.dtype == pl.Binary:
         raise DataError(f"{origin}: column {values.name!r} holds {values.dtype}, not numbers")
     else:

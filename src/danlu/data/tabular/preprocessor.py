@@ -41,7 +41,7 @@ from danlu.recipe.sections import Data
 if TYPE_CHECKING:
     from danlu.data.examples import Examples
 
-BINNED_ROWS = 200_000  # training rows that bins are learned from, at most
+BINNED_ROWS = 200_000  # maximum training rows that bins are learned from
 
 Derived = Annotated[OneHotState | TargetState | WordsState, Field(discriminator="kind")]
 
@@ -214,7 +214,7 @@ class TabularPreprocessor(Frozen):
     def _scaled(self, frame: pl.DataFrame, origin: str) -> np.ndarray:
         """Return the scaled numbers, missing as NaN, [rows, numbers] float32."""
         scaled = np.empty((frame.height, len(self.numbers)), dtype=np.float32)
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and training says so
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite, and training reports it
             for index, state in enumerate(self.numbers):
                 scaled[:, index] = state.apply(state.read(frame, origin))
         return scaled

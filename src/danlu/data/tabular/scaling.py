@@ -101,7 +101,7 @@ class Scaler(Component):
         """Learn from the training split's values, [rows] float64, none missing."""
 
 
-FARTHEST = 1e30  # widths that a training value may be away
+FARTHEST = 1e30  # maximum distance of a training value, in widths
 
 
 def _linear(offset: float, scale: float) -> Scaling:
@@ -144,7 +144,7 @@ class Robust(Scaler):
     def fit(self, values: np.ndarray) -> Scaling:
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
         width = high - low
-        # Quartiles that all but coincide would throw the rest beyond what fp32 can hold.
+        # Nearly equal quartiles would scale the rest beyond the range of fp32.
         return _linear(middle, width if width * FARTHEST > np.ptp(values) else 0.0)
 
 

@@ -14,8 +14,8 @@ from danlu.core.component import Frozen
 from danlu.data.tabular.categories import Answers
 from danlu.recipe.sections import Select
 
-MOST = float(np.finfo(np.float32).max)  # stands for an infinite score
-MOST_ROWS = 20_000  # that scores are computed from; a sample says the same for minutes less
+MOST = float(np.finfo(np.float32).max)  # replaces an infinite score
+MOST_ROWS = 20_000  # scores are computed from; a sample gives the same result and saves minutes
 
 
 class Selection(Frozen):
@@ -99,7 +99,7 @@ def _anova(numeric: np.ndarray, codes: np.ndarray, answers: Answers) -> np.ndarr
 
     score = f_regression if answers.continuous else f_classif
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Features .* are constant")  # they score 0, which is the point
+        warnings.filterwarnings("ignore", message="Features .* are constant")  # they score 0, as they should
         return np.asarray(score(np.column_stack([numeric, codes]), answers.values)[0])
 
 

@@ -19,7 +19,7 @@ from danlu.data.tabular.categories import Answers
 from danlu.data.tabular.scaling import Scaling, Standard
 
 DIRECTIONS, MOST_TERMS = 16, 2_000
-FEWEST_TEXTS = 2  # that a term stands in
+FEWEST_TEXTS = 2  # minimum document frequency of a term
 WORD = re.compile(r"(?u)\b\w+\b")
 IDEOGRAPHS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
