@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from danlu.core.seeds import Seed
-from danlu.core.torchvision import mend_torchvision
+from danlu.core.torchvision import patch_torchvision
 from danlu.data.augment.host import HostAugment
 from danlu.data.augment.pictures import Color, Flip, RandomCrop, Rotate
 
@@ -72,7 +72,7 @@ def from_arrays(image: np.ndarray) -> None:
     planar, picture, rows = strided.contiguous(), Image.fromarray(image), np.arange(BATCH)
 
     def ours(turn: int) -> Any:
-        plan, batch = host.plan(rows, turn), np.empty((BATCH, SIDE, SIDE, 3), dtype=np.uint8)
+        plan, batch = host.draw_params(rows, turn), np.empty((BATCH, SIDE, SIDE, 3), dtype=np.uint8)
         for index in range(BATCH):
             batch[index] = host.apply(image, plan, index)
         return torch.from_numpy(batch).permute(0, 3, 1, 2)
@@ -104,7 +104,7 @@ def from_files(image: np.ndarray) -> None:
     content = held.getvalue()
 
     def ours(turn: int) -> Any:
-        plan, batch = host.plan(rows, turn), np.empty((BATCH, SIDE, SIDE, 3), dtype=np.uint8)
+        plan, batch = host.draw_params(rows, turn), np.empty((BATCH, SIDE, SIDE, 3), dtype=np.uint8)
         for index in range(BATCH):
             height, width, _, _ = simplejpeg.decode_jpeg_header(content)
             wide, high = host.least_size(plan, index, width, height)
@@ -133,7 +133,7 @@ def from_files(image: np.ndarray) -> None:
 
 def augment() -> None:
     """Print every table of this section."""
-    mend_torchvision()
+    patch_torchvision()
     import torch
     import torchvision
     from PIL import Image, __version__

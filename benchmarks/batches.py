@@ -16,8 +16,8 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from danlu.core.seeds import Seed
-from danlu.data.examples import Dense, Examples
-from danlu.data.feed import Feed, batch_bounds, shuffled
+from danlu.data.examples import TensorColumn, PreparedDataset
+from danlu.data.feed import TrainLoader, batch_bounds, shuffled_order
 
 ROWS, COLUMNS = 100_000, 20
 SIZES = (64, 256, 1024)
@@ -36,7 +36,7 @@ def ways(size: int) -> dict[str, Epoch]:
     usual = DataLoader(dataset, batch_size=size, shuffle=True)
     workers = DataLoader(dataset, batch_size=size, shuffle=True, num_workers=WORKERS, persistent_workers=True)
     by_batch = DataLoader(dataset, sampler=whole, batch_size=None)
-    feed = Feed(Examples((Dense("numeric", numbers),), answers), shuffled(ROWS, Seed(0)), ROWS)
+    feed = TrainLoader(PreparedDataset((TensorColumn("numeric", numbers),), answers), shuffled_order(ROWS, Seed(0)), ROWS)
     batches = feed.batches(size, torch.device("cpu"))
     count = len(batch_bounds(ROWS, size))
     return {

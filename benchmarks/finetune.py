@@ -130,24 +130,24 @@ def epochs() -> dict[str, float]:
     With batches as training takes them; neither validation nor checkpoints.
     """
     from danlu.recipe.load import as_recipe
-    from danlu.verbs.fitting import begin, build_machine
-    from danlu.verbs.prepare import open_data
+    from danlu.verbs.fitting import prepare_training, create_train_state
+    from danlu.verbs.prepare import load_data
 
     found = {}
     for kind, recipes, mode in (("images", images(), "head alone, then all"), ("texts", texts(), "full")):
         for name, recipe in (("full", recipes[mode]), ("head", recipes["head"])):
             if name == "full":
                 recipe["model"]["finetune"] = {}
-            fitting = begin(open_data(as_recipe(recipe)))
-            machine = build_machine(fitting)
-            batches = fitting.balanced.feed.batches(machine.batch_size, machine.device)
+            fitting = prepare_training(load_data(as_recipe(recipe)))
+            machine = create_train_state(fitting)
+            batches = fitting.balanced.loader.batches(machine.batch_size, machine.device)
             machine.model.train()
             times = []
             for step in range(MEASURED[name]):
                 begun = time.process_time()
                 machine.make_step(next(batches), 1e-4, fitting.seed, step + 1)
                 times.append(time.process_time() - begun)
-            found[f"{kind}, {name}"] = float(np.median(times[1:])) * fitting.plan.steps_an_epoch
+            found[f"{kind}, {name}"] = float(np.median(times[1:])) * fitting.plan.steps_per_epoch
     return found
 
 

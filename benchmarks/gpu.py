@@ -26,11 +26,11 @@ from torch import Tensor, nn
 
 from danlu.core.devices import Accelerator, open_device
 from danlu.core.seeds import Seed
-from danlu.core.torchvision import mend_torchvision
+from danlu.core.torchvision import patch_torchvision
 from danlu.data.feed import Batch
 from danlu.recipe.load import check_recipe
-from danlu.verbs.fitting import Fitting, build_fitting, build_machine, with_training
-from danlu.verbs.prepare import fit_preparation, open_data
+from danlu.verbs.fitting import TrainingSetup, build_setup, create_train_state, with_training_options
+from danlu.verbs.prepare import fit_preprocessing, load_data
 
 BILLION = {
     "hidden_size": 2048,
@@ -48,7 +48,7 @@ LR, WARM = 1e-4, 5
 class Work:
     """What is trained, and for how long."""
 
-    fitting: Fitting
+    fitting: TrainingSetup
     tokens: Tensor
     steps: int
     compiled: bool
@@ -73,10 +73,10 @@ def prepared(options: argparse.Namespace, folder: Path) -> Work:
         "model": {"name": "hf:llama", "config": TINY if options.tiny else {**BILLION, "vocab_size": 32000}},
         "training": {"max_steps": 1000, "batch_size": options.sequences, "optimizer": {"name": "adamw", "lr": LR}},
     }
-    opened = open_data(check_recipe(recipe))
-    fitting = build_fitting(opened, fit_preparation(opened), open_device("auto"))
+    opened = load_data(check_recipe(recipe))
+    fitting = build_setup(opened, fit_preprocessing(opened), open_device("auto"))
     fitting.model.to(fitting.accelerator.torch_device)
-    fitting = with_training(fitting, compile=options.compile, precision="bf16")
+    fitting = with_training_options(fitting, compile=options.compile, precision="bf16")
     network: Any = fitting.model.network
     vocabulary = network.config.vocab_size
     generator = torch.Generator().manual_seed(0)
@@ -111,11 +111,11 @@ class Clock:
 
 
 def with_danlu(work: Work, recomputing: bool) -> Taken:
-    memory = work.fitting.opened.recipe.training.memory.model_copy(
+    memory = work.fitting.context.recipe.training.memory.model_copy(
         update={"checkpointing": "full" if recomputing else "none"}
     )
-    fitting = with_training(work.fitting, memory=memory)
-    machine = build_machine(_copied(fitting))
+    fitting = with_training_options(work.fitting, memory=memory)
+    machine = create_train_state(_copied(fitting))
     machine.model.train()
     clock = Clock(work)
     for step in range(1, WARM + work.steps + 1):
@@ -173,7 +173,7 @@ def with_trainer(work: Work, recomputing: bool) -> Taken:
     return clock.taken()
 
 
-def _copied(fitting: Fitting) -> Fitting:
+def _copied(fitting: TrainingSetup) -> TrainingSetup:
     from dataclasses import replace
 
     return replace(fitting, model=copy.deepcopy(fitting.model))
@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
-    mend_torchvision()
+    patch_torchvision()
     ways: dict[str, Callable[[Work, bool], Taken]] = {"danlu": with_danlu, "transformers.Trainer": with_trainer}
     with tempfile.TemporaryDirectory() as folder:
         work = prepared(options, Path(folder))

@@ -49,7 +49,7 @@ def make_folder(folder: Path, count: int) -> None:
 class CropAndFlip:
     """torchvision's RandomResizedCrop and RandomHorizontalFlip with their defaults, in PIL."""
 
-    def plan(self, rows: np.ndarray, epoch: int) -> list[np.random.Generator]:
+    def draw_params(self, rows: np.ndarray, epoch: int) -> list[np.random.Generator]:
         from danlu.core.seeds import Seed
 
         return [np.random.default_rng(Seed(0).derive("crop", epoch, int(row)).value) for row in rows]
@@ -70,10 +70,10 @@ class CropAndFlip:
         cut = part.resize((SIZE, SIZE), Resampling.BILINEAR)
         return np.asarray(cut.transpose(Transpose.FLIP_LEFT_RIGHT) if generator.random() < 0.5 else cut)
 
-    def by_the_batch(self, side: int) -> bool:
+    def prefers_batches(self, side: int) -> bool:
         return False
 
-    def apply_all(self, images: np.ndarray, plan: list[np.random.Generator]) -> np.ndarray:
+    def apply_batch(self, images: np.ndarray, plan: list[np.random.Generator]) -> np.ndarray:
         return np.stack([self.apply(image, plan, index) for index, image in enumerate(images)])
 
 
@@ -82,9 +82,9 @@ def danlu_epochs(folder: Path, row: str) -> Iterator[int]:
     import torch
 
     from danlu.core.seeds import Seed
-    from danlu.data.feed import Feed, shuffled
+    from danlu.data.feed import TrainLoader, shuffled_order
     from danlu.data.images.preprocessor import ImagePreprocessor
-    from danlu.data.place import Place
+    from danlu.data.place import Origin
     from danlu.data.sources import read_source
 
     source, device = read_source(str(folder)), torch.device("cpu")
@@ -92,14 +92,14 @@ def danlu_epochs(folder: Path, row: str) -> Iterator[int]:
     changed = "crop" in row
     examples = form.transform(
         source.frame.lazy().collect(),
-        Place(source.origin, folder),
+        Origin(source.origin, folder),
         CropAndFlip() if changed else None,
         375 if changed else None,
     )
     if "anew" not in row:
-        examples = examples.settle(device)
+        examples = examples.cache(device)
     count = len(examples)
-    feed = Feed(replace(examples, target=torch.zeros(count, dtype=torch.int64)), shuffled(count, Seed(0)), count)
+    feed = TrainLoader(replace(examples, target=torch.zeros(count, dtype=torch.int64)), shuffled_order(count, Seed(0)), count)
     batches = feed.batches(BATCH, device)
     for _ in range(EPOCHS):
         seen = 0
@@ -112,9 +112,9 @@ def danlu_epochs(folder: Path, row: str) -> Iterator[int]:
 
 def torchvision_epochs(folder: Path, row: str) -> Iterator[int]:
     from danlu.core.threads import usable_cores
-    from danlu.core.torchvision import mend_torchvision
+    from danlu.core.torchvision import patch_torchvision
 
-    mend_torchvision()
+    patch_torchvision()
     from torch.utils.data import DataLoader
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import InterpolationMode, v2

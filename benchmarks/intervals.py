@@ -13,34 +13,34 @@ import numpy as np
 import sklearn.metrics as reference
 
 from danlu.core.seeds import Seed
-from danlu.evaluation.intervals import Resampling, with_intervals
-from danlu.evaluation.metric import Truth
-from danlu.evaluation.metrics import METRICS, USUAL
+from danlu.evaluation.intervals import Resampling, values_with_intervals
+from danlu.evaluation.metric import Predictions
+from danlu.evaluation.metrics import METRICS, DEFAULT_METRICS
 
 ROWS, RESAMPLES, FEW = 100_000, 2_000, 5
 
 
-def classes(count: int) -> Truth:
+def classes(count: int) -> Predictions:
     generator = np.random.default_rng(0)
     values = generator.integers(count, size=ROWS)
     logits = generator.normal(size=(ROWS, count))
     logits[np.arange(ROWS), values] += 1
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return Truth(values, shares.astype(np.float32))
+    return Predictions(values, shares.astype(np.float32))
 
 
-def numbers() -> Truth:
+def numbers() -> Predictions:
     generator = np.random.default_rng(0)
     values = generator.normal(size=ROWS)
-    return Truth(values, values + generator.normal(size=ROWS))
+    return Predictions(values, values + generator.normal(size=ROWS))
 
 
-def one_by_one(truth: Truth) -> float:
+def one_by_one(truth: Predictions) -> float:
     """Seconds that accuracy, F1, AUROC, average precision and log loss of scikit-learn would take in a loop."""
     generator, begun = np.random.default_rng(0), time.perf_counter()
     for _ in range(FEW):
         rows = generator.integers(ROWS, size=ROWS)
-        values, shares = truth.values[rows], truth.answers[rows].astype(np.float64)
+        values, shares = truth.y_true[rows], truth.y_pred[rows].astype(np.float64)
         shares /= shares.sum(axis=1, keepdims=True)
         reference.accuracy_score(values, shares.argmax(axis=1))
         reference.f1_score(values, shares.argmax(axis=1), average="macro")
@@ -55,9 +55,9 @@ def main() -> None:
     print(f"{'case':<24}{'metrics':>8}{'wall s':>8}{'cpu s':>8}")
     cases = (("2 classes", "classification", classes(2)), ("5 classes", "classification", classes(5)))
     for name, task, truth in (*cases, ("numbers", "regression", numbers())):
-        metrics = {metric: METRICS[metric] for metric in USUAL[task]}
+        metrics = {metric: METRICS[metric] for metric in DEFAULT_METRICS[task]}
         begun, spent = time.perf_counter(), time.process_time()
-        with_intervals(metrics, truth, Resampling(Seed(0), 0.95, RESAMPLES))
+        values_with_intervals(metrics, truth, Resampling(Seed(0), 0.95, RESAMPLES))
         wall, cpu = time.perf_counter() - begun, time.process_time() - spent
         print(f"{name:<24}{len(metrics):>8}{wall:>8.1f}{cpu:>8.1f}")
     print(f"{'sklearn, 2 classes':<24}{5:>8}{one_by_one(classes(2)):>8.0f}  (one after the other, reckoned)")

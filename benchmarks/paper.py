@@ -20,10 +20,10 @@ from typing import Any
 import parallel
 import torch
 
-from danlu.core.pieces import held
-from danlu.training.parallel.estimate import PRECISIONS, Batch, Decoder, memory, parameters_of
+from danlu.core.pieces import to_local
+from danlu.training.parallel.estimate import PRECISION_BYTES, StepBatch, DecoderShape, estimate_memory, stage_parameters
 from danlu.training.parallel.layout import Layout
-from danlu.training.parallel.traffic import part, traffic
+from danlu.training.parallel.traffic import ring_fraction, comm_volume
 
 STEPS = 4
 SEQUENCE, VOCABULARY = 128, 4000
@@ -48,19 +48,19 @@ DIRECTIONS = ("data", "shard", "tensor", "pipeline", "context")
 def work(layout: dict[str, Any], batch: int) -> dict[str, Any]:
     """In one of several processes: bytes through the loopback device a step, and the most that autograd keeps."""
     fitting = parallel.fitting_of(layout, batch)
-    feed = fitting.balanced.feed.batches(batch, fitting.accelerator.torch_device, team=fitting.team)
+    feed = fitting.balanced.loader.batches(batch, fitting.accelerator.torch_device, groups=fitting.team)
     machine = parallel.machine_of(fitting)
     step = parallel.step_of(machine, fitting.seed)
     for _ in range(parallel.WARM):
         step(next(feed))
     batches = [next(feed) for _ in range(STEPS)]
-    fitting.team.wait_for_all()
+    fitting.team.barrier()
     before = through_loopback()
     for one in batches:
         step(one)
-    fitting.team.wait_for_all()
+    fitting.team.barrier()
     sent = through_loopback() - before
-    weights = {held(weight).untyped_storage().data_ptr() for weight in machine.model.parameters()}
+    weights = {to_local(weight).untyped_storage().data_ptr() for weight in machine.model.parameters()}
     with kept_for_backward(weights) as kept:
         step(batches[0])
     return {"sent": sent / STEPS, "kept": kept.most}
@@ -112,7 +112,7 @@ def kept_for_backward(weights: set[int]) -> Iterator[Kept]:
     def pack(tensor: torch.Tensor) -> object:
         if isinstance(tensor, torch.nn.Parameter) or isinstance(tensor._base, torch.nn.Parameter):
             return tensor
-        value = held(tensor)
+        value = to_local(tensor)
         if value.untyped_storage().nbytes() == 0 or value.untyped_storage().data_ptr() in weights:
             return tensor
         saved = kept.add(value)
@@ -128,18 +128,18 @@ def kept_for_backward(weights: set[int]) -> Iterator[Kept]:
         yield kept
 
 
-def on_paper(options: dict[str, Any]) -> tuple[Decoder, Layout, Batch, bool]:
+def on_paper(options: dict[str, Any]) -> tuple[DecoderShape, Layout, StepBatch, bool]:
     """The benchmark's llama, layout and batch as the formulae take them."""
     ways = {name: options[name] for name in DIRECTIONS if name in options}
     layout = Layout(**ways)
     config = parallel.LLAMA
-    model = Decoder(
+    model = DecoderShape(
         config["num_hidden_layers"], config["hidden_size"], config["num_attention_heads"],
         config["num_attention_heads"], config["intermediate_size"], VOCABULARY, SEQUENCE,
     )  # fmt: skip
     microbatches = 2 * layout.pipeline if layout.pipeline > 1 else 1
-    own = parallel.BATCH // layout.sample_ways
-    return model, layout, Batch(own // microbatches, microbatches), options.get("sequence", True)
+    own = parallel.BATCH // layout.dp_size
+    return model, layout, StepBatch(own // microbatches, microbatches), options.get("sequence", True)
 
 
 def messages() -> None:
@@ -147,11 +147,11 @@ def messages() -> None:
     print(f"{'':<24}{'foreseen':>10}{'by gloo':>10}{'sent':>10}{'ratio':>8}")
     for name, (processes, options) in LAYOUTS.items():
         model, layout, batch, sequence = on_paper(options)
-        each = traffic(model, layout, batch, PRECISIONS["fp32"], sequence_parallel=sequence)
+        each = comm_volume(model, layout, batch, PRECISION_BYTES["fp32"], sequence_parallel=sequence)
         # The formula is a middle stage's, which has neighbours on both sides; the first and the last have one.
         foreseen = each.total - each.pipeline / layout.pipeline
-        weights = parameters_of(model, layout, 0)
-        by_gloo = foreseen + part(layout.shard) * weights * 4 + each.context / 2 + (each.tensor / 2 if sequence else 0)
+        weights = stage_parameters(model, layout, 0)
+        by_gloo = foreseen + ring_fraction(layout.shard) * weights * 4 + each.context / 2 + (each.tensor / 2 if sequence else 0)
         found = parallel.together(processes, __file__, [options, parallel.BATCH])
         sent = max(one["sent"] for one in found) / processes
         figures = f"{foreseen / 1e6:>10.2f}{by_gloo / 1e6:>10.2f}{sent / 1e6:>10.2f}"
@@ -163,7 +163,7 @@ def activations() -> None:
     print(f"{'':<24}{'foreseen':>10}{'kept':>10}{'ratio':>8}")
     for name, (processes, options) in {"one process": (1, {}), **LAYOUTS}.items():
         model, layout, batch, sequence = on_paper(options)
-        needed = memory(model, layout, batch, PRECISIONS["fp32"], sequence_parallel=sequence)
+        needed = estimate_memory(model, layout, batch, PRECISION_BYTES["fp32"], sequence_parallel=sequence)
         found = parallel.together(processes, __file__, [options, parallel.BATCH])
         kept, foreseen = max(one["kept"] for one in found), needed.activations + needed.logits / 2
         print(f"{name:<24}{foreseen / 1e6:>10.2f}{kept / 1e6:>10.2f}{kept / foreseen:>8.3f}", flush=True)

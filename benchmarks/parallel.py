@@ -24,20 +24,20 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
-from danlu.core.pieces import held
+from danlu.core.pieces import to_local
 from danlu.core.seeds import Seed
-from danlu.core.team import Team
-from danlu.data.balance.emphasis import Emphasis
+from danlu.core.team import ProcessGroups
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.recipe.load import check_recipe
-from danlu.training.state import named_state
-from danlu.verbs.fitting import Fitting, begin, build_machine
-from danlu.verbs.prepare import open_data
+from danlu.training.state import named_state_dict
+from danlu.verbs.fitting import TrainingSetup, prepare_training, create_train_state
+from danlu.verbs.prepare import load_data
 
 if TYPE_CHECKING:
     from torch import nn
 
     from danlu.data.feed import Batch
-    from danlu.training.machine import Machine
+    from danlu.training.machine import TrainState
 
 BATCH, STEPS, WARM = 16, 6, 2
 LLAMA = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 8, "intermediate_size": 768}
@@ -51,23 +51,23 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 Step = Callable[["Batch"], None]
 
 
-def fitting_of(layout: dict[str, Any], batch: int) -> Fitting:
+def fitting_of(layout: dict[str, Any], batch: int) -> TrainingSetup:
     """A small llama and its batches, as `danlu train` has them."""
     training = {"max_steps": 10_000, "batch_size": batch, "optimizer": {"name": "adamw", "lr": 1e-4}}
     data = {"source": "builtin:speeches-corpus", "sequence_length": 128, "vocabulary": 4000}
     recipe = {"data": data, "model": {"name": "hf:llama", "config": LLAMA}, "training": training}
     recipe["training"] = {**training, "schedule": "constant", **({"parallel": layout} if layout else {})}
-    return begin(open_data(check_recipe(recipe)))
+    return prepare_training(load_data(check_recipe(recipe)))
 
 
-def machine_of(fitting: Fitting) -> "Machine":
+def machine_of(fitting: TrainingSetup) -> "TrainState":
     """A machine that trains a copy of the model."""
-    machine = build_machine(replace(fitting, model=copy.deepcopy(fitting.model)))
+    machine = create_train_state(replace(fitting, model=copy.deepcopy(fitting.model)))
     machine.model.train()
     return machine
 
 
-def step_of(machine: "Machine", seed: Seed) -> Step:
+def step_of(machine: "TrainState", seed: Seed) -> Step:
     """danlu's step."""
     made = 0
 
@@ -79,28 +79,28 @@ def step_of(machine: "Machine", seed: Seed) -> Step:
     return step
 
 
-def by_hand(fitting: Fitting) -> Step:
+def by_hand(fitting: TrainingSetup) -> Step:
     """A loop as torch's tutorials write it: DDP, or FSDP2 block by block, fused AdamW, clipping."""
     from torch.distributed.fsdp import fully_shard
     from torch.nn.parallel import DistributedDataParallel
 
     from danlu.models.heads import HEADS
 
-    head, model = HEADS[fitting.opened.dataset.task], copy.deepcopy(fitting.model).train()
+    head, model = HEADS[fitting.context.dataset.task], copy.deepcopy(fitting.model).train()
     called: nn.Module = model
-    if fitting.together.layout.shard > 1:
-        mesh = fitting.together.axis("shard")
+    if fitting.parallel.layout.shard > 1:
+        mesh = fitting.parallel.submesh("shard")
         for block in model.network.model.layers:  # type: ignore[union-attr]
             fully_shard(block, mesh=mesh)
         fully_shard(model, mesh=mesh)
     else:
         called = DistributedDataParallel(model, gradient_as_bucket_view=True)
-    sharded = fitting.together.layout.shard > 1
+    sharded = fitting.parallel.layout.shard > 1
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=not sharded)
 
     def step(batch: "Batch") -> None:
         optimizer.zero_grad(set_to_none=True)
-        total, count = head.loss(called(**batch.inputs), batch.target, Emphasis())
+        total, count = head.loss(called(**batch.inputs), batch.target, LossWeighting())
         (total / count).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -116,19 +116,19 @@ class Taken:
     cpu_s: float
 
 
-def timed(step: Step, batches: list["Batch"], team: Team) -> Taken:
-    team.wait_for_all()
+def timed(step: Step, batches: list["Batch"], team: ProcessGroups) -> Taken:
+    team.barrier()
     wall, cpu = time.perf_counter(), time.process_time()
     for batch in batches:
         step(batch)
-    team.wait_for_all()
+    team.barrier()
     return Taken((time.perf_counter() - wall) / len(batches), (time.process_time() - cpu) / len(batches))
 
 
 def work(layout: dict[str, Any], batch: int, rounds: int, peers: bool) -> dict[str, Any]:
     """In one of several processes: seconds of each way in each round, and bytes that this process holds."""
     fitting = fitting_of(layout, batch)
-    feed = fitting.balanced.feed.batches(batch, fitting.accelerator.torch_device, team=fitting.team)
+    feed = fitting.balanced.loader.batches(batch, fitting.accelerator.torch_device, groups=fitting.team)
     batches = [next(feed) for _ in range(STEPS)]
     ways = {"danlu": step_of(machine_of(fitting), fitting.seed), **({"by hand": by_hand(fitting)} if peers else {})}
     for step in ways.values():
@@ -144,16 +144,16 @@ def work(layout: dict[str, Any], batch: int, rounds: int, peers: bool) -> dict[s
     }
 
 
-def bytes_held(fitting: Fitting) -> int:
+def bytes_held(fitting: TrainingSetup) -> int:
     """What a process holds of weights, gradients and the optimizer's state after a step."""
     machine = machine_of(fitting)
-    batch = next(fitting.balanced.feed.batches(machine.batch_size, machine.device, team=fitting.team))
+    batch = next(fitting.balanced.loader.batches(machine.batch_size, machine.device, groups=fitting.team))
     machine.make_step(batch, 1e-4, fitting.seed, 1)
     weights = list(machine.model.parameters())
     gradients = [weight.grad for weight in weights if weight.grad is not None]
-    state = named_state(machine.step.optimizer, machine.model)["state"]
+    state = named_state_dict(machine.step.optimizer, machine.model)["state"]
     moments = [value for values in state.values() for value in values.values() if isinstance(value, torch.Tensor)]
-    return sum(held(value).nbytes for value in (*weights, *gradients, *moments))
+    return sum(to_local(value).nbytes for value in (*weights, *gradients, *moments))
 
 
 def together(processes: int, script: str, arguments: Sequence[object]) -> list[dict[str, Any]]:

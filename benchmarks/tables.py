@@ -47,22 +47,22 @@ def with_danlu(path: str) -> int:
     from danlu.core.seeds import Seed
     from danlu.data.clean import clean_rows
     from danlu.data.dataset import open_dataset
-    from danlu.data.place import Hints, Place
-    from danlu.data.prepare import fit_preprocessor, prepare_part
+    from danlu.data.place import DataRequirements, Origin
+    from danlu.data.prepare import fit_preprocessor, prepare_split
     from danlu.data.splits import split_dataset
     from danlu.recipe.load import check_recipe
-    from danlu.verbs.resolve import resolve
+    from danlu.verbs.resolve import resolve_recipe
 
     recipe = check_recipe(
         {"data": {"source": path, "target": "y", "clean": {"duplicates": "drop", "outliers": {"method": "iqr"}}}}
     )
     dataset = open_dataset(recipe.data)
-    section = resolve(recipe, dataset).data
+    section = resolve_recipe(recipe, dataset).data
     cleaned = clean_rows(dataset, section.clean, section.split)
     splits = split_dataset(dataset, section.split, Seed(0), cleaned.kept)
-    preprocessor = fit_preprocessor(splits.train, dataset, section, Hints(), Seed(0))
-    place = Place(dataset.origin, dataset.folder)
-    return sum(len(prepare_part(preprocessor, part, place)) for _, part in splits.items())
+    preprocessor = fit_preprocessor(splits.train, dataset, section, DataRequirements(), Seed(0))
+    place = Origin(dataset.origin, dataset.folder)
+    return sum(len(prepare_split(preprocessor, part, place)) for _, part in splits.items())
 
 
 def with_pandas(path: str, engine: str = "c") -> int:

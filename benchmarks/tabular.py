@@ -30,13 +30,13 @@ from tests.real import adult, files_of, keel
 
 from danlu.artifacts.bundle import open_bundle
 from danlu.data.builtin import read_builtin
-from danlu.data.place import Place
-from danlu.evaluation.evaluate import truth
+from danlu.data.place import Origin
+from danlu.evaluation.evaluate import build_predictions
 from danlu.evaluation.metrics import compute_metrics
 from danlu.models.predictor import Predictor
 from danlu.recipe.load import as_recipe
-from danlu.verbs.prepare import open_data
-from danlu.verbs.train import train_opened
+from danlu.verbs.prepare import load_data
+from danlu.verbs.train import train_run
 
 FAMILIES = ("linear", "additive", "tree", "mlp", "resnet", "ft-transformer", "tabm", "boosting")
 SEEDS = (0, 1, 2)
@@ -78,15 +78,15 @@ def read_sets() -> dict[str, tuple[pl.DataFrame, str]]:
 def measured(source: Path, target: str, family: str, seed: int, folder: Path) -> dict[str, Any]:
     """The main figure on the test split, and seconds of training."""
     recipe = {"seed": seed, "data": {"source": str(source), "target": target}, "model": family}
-    opened = open_data(as_recipe(recipe))
+    opened = load_data(as_recipe(recipe))
     begun, used = time.perf_counter(), time.process_time()
-    run = train_opened(opened, folder, "run", overwrite=True)
+    run = train_run(opened, folder, "run", overwrite=True)
     spent = {"wall_s": time.perf_counter() - begun, "cpu_s": time.process_time() - used}
     predictor = Predictor.from_bundle(open_bundle(run.path))
     part = opened.splits.test
-    answers = predictor.outputs(part, Place(str(source), folder))
+    answers = predictor.outputs(part, Origin(str(source), folder))
     metric = "r2" if opened.dataset.task == "regression" else "auroc"
-    figures = compute_metrics((metric,), truth(part, predictor.target, answers, opened.dataset.content))
+    figures = compute_metrics((metric,), build_predictions(part, predictor.target, answers, opened.dataset.content))
     return {"metric": metric, "value": figures[metric], **spent}
 
 

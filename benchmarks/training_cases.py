@@ -18,8 +18,8 @@ from torch.nn import functional
 from danlu.core.devices import open_device
 from danlu.data.sequences import IGNORED
 from danlu.recipe.load import check_recipe
-from danlu.verbs.fitting import Fitting, build_fitting
-from danlu.verbs.prepare import fit_preparation, open_data
+from danlu.verbs.fitting import TrainingSetup, build_setup
+from danlu.verbs.prepare import fit_preprocessing, load_data
 
 Tensors = dict[str, Tensor]
 JUDGED = 1024  # training samples that the last loss is the mean of, as far as there are so many
@@ -51,7 +51,7 @@ class Case:
     """
 
     title: str
-    fitting: Fitting
+    fitting: TrainingSetup
     inputs: Tensors
     target: Tensor
     loss: Callable[[Tensor, Tensor], Tensor]
@@ -60,7 +60,7 @@ class Case:
 
     @property
     def batch_size(self) -> int:
-        size = self.fitting.opened.recipe.training.batch_size
+        size = self.fitting.context.recipe.training.batch_size
         assert isinstance(size, int)
         return size
 
@@ -151,9 +151,9 @@ CASES: dict[str, Callable[[Path], Case]] = {"table": table, "images": images, "g
 
 
 def _case(title: str, recipe: dict[str, Any], loss: Callable[[Tensor, Tensor], Tensor], warm: int, steps: int) -> Case:
-    opened = open_data(check_recipe(recipe))
-    fitting = build_fitting(opened, fit_preparation(opened), open_device("cpu"), threads=1)
+    opened = load_data(check_recipe(recipe))
+    fitting = build_setup(opened, fit_preprocessing(opened), open_device("cpu"), threads=1)
     parameters = sum(weight.numel() for weight in fitting.model.parameters())
-    feed = fitting.balanced.feed
-    batch = feed.take(np.arange(feed.length), 0, torch.device("cpu"))
+    feed = fitting.balanced.loader
+    batch = feed.take(np.arange(feed.epoch_length), 0, torch.device("cpu"))
     return Case(f"{title}, {parameters:,} parameters", fitting, batch.inputs, batch.target, loss, warm, steps)

@@ -13,9 +13,9 @@ from danlu.core.errors import RecipeError
 from danlu.core.seeds import Seed
 from danlu.data.feed import Batch
 from danlu.recipe.load import check_recipe
-from danlu.training.machine import Machine
-from danlu.verbs.fitting import Fitting, build_machine
-from danlu.verbs.trial import trial_of
+from danlu.training.machine import TrainState
+from danlu.verbs.fitting import TrainingSetup, create_train_state
+from danlu.verbs.trial import build_probe
 
 PLAIN = "plain"
 STEPS = 4
@@ -41,17 +41,17 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def with_options(fitting: Fitting, options: dict[str, Any]) -> Fitting:
+def with_options(fitting: TrainingSetup, options: dict[str, Any]) -> TrainingSetup:
     """The same fitting with some training options changed."""
-    values = fitting.opened.recipe.model_dump(mode="json")
+    values = fitting.context.recipe.model_dump(mode="json")
     memory = {**values["training"]["memory"], **options.get("memory", {})}
     values["training"] |= {**options, "memory": memory}
     recipe = check_recipe(values)
-    changed = fitting.opened.recipe.model_copy(update={"training": recipe.training})
-    return replace(fitting, opened=replace(fitting.opened, recipe=changed), model=copy.deepcopy(fitting.model))
+    changed = fitting.context.recipe.model_copy(update={"training": recipe.training})
+    return replace(fitting, opened=replace(fitting.context, recipe=changed), model=copy.deepcopy(fitting.model))
 
 
-def seconds(machine: Machine, batches: list[Batch]) -> float:
+def seconds(machine: TrainState, batches: list[Batch]) -> float:
     """CPU seconds a step."""
     machine.model.train()
     began = time.process_time()
@@ -62,15 +62,15 @@ def seconds(machine: Machine, batches: list[Batch]) -> float:
 
 def compare_memory(case: Case, rounds: int) -> None:
     """Print time and peak of a step with each option beside those of a plain one."""
-    feed, size = case.fitting.balanced.feed, case.batch_size
+    feed, size = case.fitting.balanced.loader, case.batch_size
     fittings, refused = {}, {}
     for name, options in OPTIONS.items():
         try:
             fittings[name] = with_options(case.fitting, options)
         except RecipeError as error:
             refused[name] = error.problems[0].message
-    peaks = {name: trial_of(fitting).footprint(size).peak_bytes for name, fitting in fittings.items()}
-    machines = {name: build_machine(fitting) for name, fitting in fittings.items()}
+    peaks = {name: build_probe(fitting).measure_footprint(size).peak_bytes for name, fitting in fittings.items()}
+    machines = {name: create_train_state(fitting) for name, fitting in fittings.items()}
     batches = list(itertools.islice(feed.batches(size, machines[PLAIN].device), STEPS))
     taken: dict[str, list[float]] = {name: [] for name in machines}
     for turn in range(rounds + 1):

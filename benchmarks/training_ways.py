@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, default_collate
 from training_cases import CLIP_NORM, LR, WEIGHT_DECAY, Case, Tensors
 
-from danlu.core.torchvision import mend_torchvision
+from danlu.core.torchvision import patch_torchvision
 from danlu.training.groups import parameter_groups
 
 Loader = Callable[["Rows", int], Any]
@@ -68,30 +68,30 @@ def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
 
 def danlu(case: Case, model: nn.Module) -> None:
     """As `danlu train` does it, log and all; only the validations are put off to the end, which does not come."""
-    from danlu.artifacts.checkpoints import Checkpoints
+    from danlu.artifacts.checkpoints import CheckpointManager
     from danlu.artifacts.run import RunDirectory
     from danlu.core.console import progress
     from danlu.core.device import make_deterministic
     from danlu.training.alarms import Alarms
-    from danlu.training.callbacks import Setting
-    from danlu.training.journal import RunJournal
+    from danlu.training.callbacks import CallbackContext
+    from danlu.training.journal import RunRecorder
     from danlu.training.loop import train
-    from danlu.training.meter import Meter, Throughput
-    from danlu.verbs.fitting import build_machine, validator
+    from danlu.training.meter import Meter, ThroughputLogger
+    from danlu.verbs.fitting import create_train_state, make_validation_fn
 
     fitting = replace(case.fitting, model=model)
-    options, feed = fitting.opened.recipe.training, fitting.balanced.feed
-    machine, watch = build_machine(fitting), fitting.watch()
+    options, feed = fitting.context.recipe.training, fitting.balanced.loader
+    machine, watch = create_train_state(fitting), fitting.new_early_stopping()
     plan = replace(fitting.plan, validate_every=ENDLESS)
     make_deterministic()
     try:
         with tempfile.TemporaryDirectory() as folder:
             run = RunDirectory.create(Path(folder), "run", "run", False, 0)
-            with Checkpoints(run, 2) as kept, progress("training", plan.steps * case.batch_size, "samples") as bar:
+            with CheckpointManager(run, 2) as kept, progress("training", plan.steps * case.batch_size, "samples") as bar:
                 meter = Meter(bar, fitting.accelerator)
-                journal = RunJournal(run, kept, options.checkpoint, meter, Alarms(), (Throughput(meter),))
-                with journal.told(Setting(run, model, options, plan.steps, 0)):
-                    train(machine, feed, plan, fitting.seed, watch, validator(fitting, machine), journal)
+                journal = RunRecorder(run, kept, options.checkpoint, meter, Alarms(), (ThroughputLogger(meter),))
+                with journal.notify_callbacks(CallbackContext(run, model, options, plan.steps, 0)):
+                    train(machine, feed, plan, fitting.seed, watch, make_validation_fn(fitting, machine), journal)
     finally:
         torch.use_deterministic_algorithms(False)
 
@@ -276,7 +276,7 @@ LOADERS: dict[str, Loader] = {"DataLoader": usual, "lists of rows": lists_of_row
 
 def ways() -> dict[str, Way | None]:
     """Every way by name, the limit first; None where a package is not installed."""
-    mend_torchvision()
+    patch_torchvision()
     warnings.filterwarnings("ignore")  # theirs about missing workers and the like
     found: dict[str, Way | None] = {"loop by hand (the limit)": by_hand, "danlu": danlu}
     for peer, (_, build) in PEERS.items():

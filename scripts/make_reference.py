@@ -17,11 +17,11 @@ from cyclopts import Parameter
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from danlu.cli.main import VERBS
+from danlu.cli.main import COMMANDS
 from danlu.core.component import TABLES, Component, OneOf, components
-from danlu.core.extras import EXTRAS, install_line
+from danlu.core.extras import EXTRAS, install_command
 from danlu.data.builtin import BUILTIN
-from danlu.evaluation.metrics import MAIN_METRIC, METRICS, USUAL
+from danlu.evaluation.metrics import MAIN_METRIC, METRICS, DEFAULT_METRICS
 from danlu.recipe.load import builtin_recipes, load_recipe
 from danlu.recipe.planned import BUILT
 from danlu.recipe.schema import Recipe
@@ -209,9 +209,9 @@ def _metrics() -> Iterator[str]:
         (
             f"`{name}`",
             metric.task,
-            "yes" if name in USUAL[metric.task] else "",
+            "yes" if name in DEFAULT_METRICS[metric.task] else "",
             "higher" if metric.higher_is_better else "lower",
-            metric.meaning,
+            metric.description,
         )
         for name, metric in METRICS.items()
     ]
@@ -222,7 +222,7 @@ def _commands() -> Iterator[str]:
     yield "## Commands\n"
     yield "`--debug` with any command shows the traceback of an error. Exit codes: 0 done, 2 the recipe or the"
     yield "arguments are wrong, 3 the data is wrong, 1 anything else.\n"
-    for verb, purpose in VERBS.items():
+    for verb, purpose in COMMANDS.items():
         yield f"### `danlu {verb}`\n"
         yield f"{purpose}\n"
         function = getattr(importlib.import_module(f"danlu.cli.{verb}"), verb)
@@ -260,7 +260,7 @@ def _included() -> Iterator[str]:
     yield from _table(("recipe", "data", "model"), rows)
     yield f"Data: {', '.join(f'`builtin:{name}`' for name in BUILTIN)}.\n"
     extras = [
-        (f"`{extra}`", ", ".join(f"`{module}`" for module in modules), f"`{install_line(extra)}`")
+        (f"`{extra}`", ", ".join(f"`{module}`" for module in modules), f"`{install_command(extra)}`")
         for extra, modules in EXTRAS.items()
     ]
     yield from _table(("extra", "modules", "installed by"), extras)

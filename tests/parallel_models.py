@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.feed import Batch
-from danlu.data.sequences import Blocks
+from danlu.data.sequences import TokenBlocks
 from danlu.data.specs import CorpusInputs, TextInputs
-from danlu.data.tokens import Tokens
+from danlu.data.tokens import RaggedTokens
 from danlu.models.heads import HEADS
 from danlu.models.table import Transformer
 from danlu.models.transformers import build_transformer
@@ -59,11 +59,11 @@ def corpus_batches(steps: int, packed: bool, rows: int = 4, length: int = 32) ->
     pieces = [np.frombuffer(line, np.uint8).astype(np.int64) + 1 for line in lines]
     ids = np.concatenate([np.append(piece, 0) for piece in pieces])
     ends = np.cumsum([len(piece) + 1 for piece in pieces])
-    tokens = Tokens(ids, np.concatenate([[0], ends]))
+    tokens = RaggedTokens(ids, np.concatenate([[0], ends]))
     count = steps * rows
     lengths = np.full(count, length)
     lengths[1::3] -= 5  # some end in padding
-    blocks = Blocks(tokens, np.arange(count) * length, lengths, length, end=0, packed=packed)
+    blocks = TokenBlocks(tokens, np.arange(count) * length, lengths, length, end=0, packed=packed)
     batches = []
     for step in range(steps):
         order = np.arange(step * rows, (step + 1) * rows)
@@ -129,7 +129,7 @@ def train(
     for number, batch in enumerate(batches):
         torch.manual_seed(number)
         taken = part(batch)
-        loss, count = HEADS[head].loss(model(**taken.inputs), taken.target, Emphasis(smoothing=smoothing))
+        loss, count = HEADS[head].loss(model(**taken.inputs), taken.target, LossWeighting(smoothing=smoothing))
         answers = total(torch.tensor(float(count))).item()
         (loss * averaged / answers).backward()
         gradients(model)

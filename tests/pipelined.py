@@ -13,20 +13,20 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from danlu.core.errors import ArgumentError
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.feed import Batch
 from danlu.data.sequences import IGNORED
 from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.models.heads import HEADS, Head
 from danlu.models.table import Transformer
-from danlu.training.parallel.pipeline import STAGES_A_PROCESS, Pipeline, stages_held
-from danlu.training.parallel.stages import cut, keep_stage
-from danlu.training.recompute import recompute
+from danlu.training.parallel.pipeline import STAGES_PER_RANK, Pipeline, local_stage_indices
+from danlu.training.parallel.stages import split_into_stages, build_stage
+from danlu.training.recompute import apply_activation_checkpointing
 
 VOCABULARY, CLASSES = 300, 3
 ROWS = (8, 8, 5, 8, 2, 8)  # of the batches that are trained on
 LENGTHS = (12, 12, 12, 9, 12, 12)
-PLAIN = Emphasis(smoothing=0.1)
+PLAIN = LossWeighting(smoothing=0.1)
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "sgd": lambda weights: torch.optim.SGD(weights, lr=0.1, momentum=0.9),
     "adamw": lambda weights: torch.optim.AdamW(weights, lr=1e-3, eps=1e-6),
@@ -126,7 +126,7 @@ def replicated(mesh: DeviceMesh) -> Callable[[nn.Module], nn.Module]:
 def changed(model: nn.Module, how: str) -> Any:
     """A model as a recipe's other options leave it."""
     if how in ("full", "selective"):
-        assert recompute(model, how) > 0  # type: ignore[arg-type]
+        assert apply_activation_checkpointing(model, how) > 0  # type: ignore[arg-type]
     elif how == "chunked":
         model.loss_chunk = 16  # type: ignore[assignment]
     elif how == "frozen":
@@ -145,9 +145,9 @@ def pipeline_of(
     **options: Any,
 ) -> Pipeline:
     """This process's stages of a model."""
-    count = mesh.size() * STAGES_A_PROCESS[schedule]
-    cut(model, count)
-    held = [keep_stage(model, index, count) for index in stages_held(schedule, mesh.get_local_rank(), mesh.size())]
+    count = mesh.size() * STAGES_PER_RANK[schedule]
+    split_into_stages(model, count)
+    held = [build_stage(model, index, count) for index in local_stage_indices(schedule, mesh.get_local_rank(), mesh.size())]
     return Pipeline(
         [wrap(s) for s in held] if wrap else held,
         mesh,
@@ -192,7 +192,7 @@ def compare(
             pipeline.model.train()
             assert weights.keys() == dict(pipeline.model.named_parameters()).keys()
         stepper.zero_grad()
-        own, answers = part_of(batch, place, copies), head.count(batch.target)
+        own, answers = part_of(batch, place, copies), head.num_targets(batch.target)
         summed = pipeline.backward(own, answers)
         squares = torch.zeros(())
         for weight in weights.values():
@@ -224,11 +224,11 @@ def evaluation(name: str, pipeline: Pipeline, whole: nn.Module) -> dict[str, flo
         batch = samples(name, rows, 10, 77)
         with torch.inference_mode():
             logits = whole(**batch.inputs)
-            expected, answers = head.loss(logits, batch.target, Emphasis())
-            found, count = pipeline.losses(batch.inputs, batch.target, head.loss, Emphasis())
+            expected, answers = head.loss(logits, batch.target, LossWeighting())
+            found, count = pipeline.losses(batch.inputs, batch.target, head.loss, LossWeighting())
             assert count == answers
-            said = pipeline.forward(batch.inputs, batch.target, head.answer)
-            wanted = head.answer(logits, batch.target)
+            said = pipeline.forward(batch.inputs, batch.target, head.predict)
+            wanted = head.predict(logits, batch.target)
         assert said.shape == wanted.shape
         worst = max(worst, deviation(found, expected), deviation(said, wanted))
     return {"evaluation": worst}
@@ -238,7 +238,7 @@ def on_two() -> dict[str, Any]:
     """Every schedule on two processes, and what else a pipeline does."""
     mesh = init_device_mesh("cpu", (2,), mesh_dim_names=("pipeline",))
     found = {}
-    for schedule in STAGES_A_PROCESS:
+    for schedule in STAGES_PER_RANK:
         for optimizer in OPTIMIZERS:
             found[f"llama {schedule} {optimizer}"] = compare("llama", schedule, optimizer, mesh)
         found[f"bert {schedule} sgd"] = compare("bert", schedule, "sgd", mesh)
@@ -252,7 +252,7 @@ def on_two_with_options() -> dict[str, dict[str, float]]:
     """Every schedule with blocks computed again, logits in chunks, and frozen weights."""
     mesh = init_device_mesh("cpu", (2,), mesh_dim_names=("pipeline",))
     found = {}
-    for schedule in STAGES_A_PROCESS:
+    for schedule in STAGES_PER_RANK:
         for change in CHANGES:
             if (schedule, change) != ("zero-bubble", "selective"):
                 found[f"{schedule} {change}"] = compare("llama", schedule, "sgd", mesh, change=change)
@@ -315,7 +315,7 @@ def on_four() -> dict[str, Any]:
     found["zero-bubble 4"] = compare("llama", "zero-bubble", "sgd", mesh, blocks=9)
     both = init_device_mesh("cpu", (2, 2), mesh_dim_names=("pipeline", "data"))
     across, data = both["pipeline"], both["data"]
-    for schedule in STAGES_A_PROCESS:
+    for schedule in STAGES_PER_RANK:
         found[f"{schedule} fsdp"] = compare("llama", schedule, "sgd", across, data, sharded(data))
         if schedule != "zero-bubble":
             found[f"{schedule} ddp"] = compare("llama", schedule, "sgd", across, data, replicated(data))

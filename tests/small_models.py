@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.feed import Batch
 from danlu.data.specs import CorpusInputs, ImageInputs, TabularInputs, TextInputs
 from danlu.models.heads import HEADS
@@ -26,7 +26,7 @@ TASKS = {
     "text": "classification",
     "corpus": "language-modelling",
 }
-PLAIN = Emphasis()
+PLAIN = LossWeighting()
 
 
 def build(kind: str, dropout: float = 0.1, tied: bool = False) -> nn.Module:
@@ -87,7 +87,7 @@ def groups_of(model: nn.Module) -> list[dict[str, Any]]:
     ]
 
 
-def loss_of(model: Any, kind: str, sample: Batch, emphasis: Emphasis = PLAIN) -> Tensor:
+def loss_of(model: Any, kind: str, sample: Batch, emphasis: LossWeighting = PLAIN) -> Tensor:
     total, count = HEADS[TASKS[kind]].loss(model(**sample.inputs), sample.target, emphasis)
     return total / count
 

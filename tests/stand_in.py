@@ -6,17 +6,17 @@ import sys
 import time
 from pathlib import Path
 
-from danlu.core.console import say
+from danlu.core.console import info
 from danlu.core.errors import DataError
-from danlu.core.failing import end_with_launcher, say_failure
-from danlu.core.world import this_world
+from danlu.core.failing import exit_with_parent, report_failure
+from danlu.core.world import dist_env
 
-WORLD = this_world()
+WORLD = dist_env()
 
 
 def answer(folder: Path) -> None:
-    say("said once")
-    sys.stdout.write(f"rank {WORLD.rank} of {WORLD.size}, threads {os.environ['OMP_NUM_THREADS']}\n")
+    info("said once")
+    sys.stdout.write(f"rank {WORLD.rank} of {WORLD.world_size}, threads {os.environ['OMP_NUM_THREADS']}\n")
 
 
 def same_error(folder: Path) -> None:
@@ -48,10 +48,10 @@ def killed_once(folder: Path) -> None:
     distributed.init_process_group("gloo")
     total = torch.ones(1)
     distributed.all_reduce(total)
-    if WORLD.restarts == 0 and WORLD.rank == WORLD.size - 1:
+    if WORLD.restart_count == 0 and WORLD.rank == WORLD.world_size - 1:
         os.kill(os.getpid(), signal.SIGKILL)
     distributed.all_reduce(total)
-    sys.stdout.write(f"all there again: {int(total)}, restarts {WORLD.restarts}\n")
+    sys.stdout.write(f"all there again: {int(total)}, restarts {WORLD.restart_count}\n")
 
 
 def killed_always(folder: Path) -> None:
@@ -64,7 +64,7 @@ def deaf(folder: Path) -> None:
     """Rank 1 fails while the other neither ends nor can be asked to."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     (folder / f"ready-{WORLD.rank}").touch()
-    while len(list(folder.glob("ready-*"))) < WORLD.size:
+    while len(list(folder.glob("ready-*"))) < WORLD.world_size:
         time.sleep(0.02)
     if WORLD.rank == 1:
         raise DataError("rank 1 has failed")
@@ -94,11 +94,11 @@ def stubborn(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    end_with_launcher()
+    exit_with_parent()
     code = 0
     try:
         globals()[sys.argv[1]](Path(sys.argv[2]))
     except Exception as error:
-        code = say_failure(error)
+        code = report_failure(error)
     sys.stdout.flush()
     os._exit(code)

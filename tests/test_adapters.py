@@ -11,7 +11,7 @@ from torch import nn
 
 import danlu as package
 from danlu.core.errors import ArgumentError, ArtifactError, RecipeError
-from danlu.models.adapters import FourBitLinear, add_adapters, merge_adapters
+from danlu.models.adapters import NF4Linear, add_adapters, merge_adapters
 from danlu.models.parts import TaskModel
 from danlu.models.table import Timm
 from danlu.recipe.load import check_recipe
@@ -99,7 +99,7 @@ def test_merged_weights_answer_as_the_adapters_did(kind: str, mode: Any) -> None
     assert float((adapted - before).detach().abs().max()) > 1e-3
     merge_adapters(model)
     assert list(model.state_dict()) == plain
-    assert not any(isinstance(module, FourBitLinear) for module in model.modules())
+    assert not any(isinstance(module, NF4Linear) for module in model.modules())
     torch.testing.assert_close(model(**inputs), adapted, rtol=1e-5, atol=1e-5)
 
 
@@ -127,13 +127,13 @@ def test_convolutions_get_adapters_too() -> None:
 def test_four_bits_are_kept_in_an_eighth_of_the_room_and_near_the_weights() -> None:
     torch.manual_seed(0)
     layer = nn.Linear(256, 128)
-    kept = FourBitLinear(layer)
+    kept = NF4Linear(layer)
     codes = [getattr(kept.weight, name) for name in kept.weight.__tensor_flatten__()[0]]
     assert sum(code.nbytes for code in codes) < layer.weight.nbytes / 7
     inputs = torch.randn(8, 256, requires_grad=True)
     off = kept(inputs) - layer(inputs)
     assert float((off.std() / layer(inputs).std()).detach()) < 0.12
-    wanted = torch.autograd.grad(kept.plain()(inputs).square().sum(), inputs)[0]
+    wanted = torch.autograd.grad(kept.dequantize()(inputs).square().sum(), inputs)[0]
     torch.testing.assert_close(torch.autograd.grad(kept(inputs).square().sum(), inputs)[0], wanted)
 
 
@@ -258,14 +258,14 @@ def test_ways_to_save_memory_change_no_adapter(
 
 
 def test_a_language_model_with_adapters_still_leaves_its_logits_to_its_head() -> None:
-    from danlu.models.transformers import project_late
+    from danlu.models.transformers import enable_chunked_loss
 
     model = build("corpus", dropout=0.0)
     add_adapters(model, Finetune(mode="lora", rank=4))
     nudge(model)
     inputs = batch("corpus").inputs
     whole = model(**inputs)
-    assert project_late(model, 16, 128) == 16
+    assert enable_chunked_loss(model, 16, 128) == 16
     late = model(**inputs)
     torch.testing.assert_close(late.hidden @ late.weight.T, whole)
 
@@ -297,14 +297,14 @@ def test_copies_of_a_model_train_the_adapters_of_one(small_encoder: Path, text_f
     ],
 )
 def test_what_processes_cannot_do_with_adapters_is_refused(mode: Any, layout: dict[str, int], message: str) -> None:
-    from danlu.core.team import Team
-    from danlu.core.world import World
+    from danlu.core.team import ProcessGroups
+    from danlu.core.world import DistEnv
     from danlu.recipe.sections import Parallel, Training
-    from danlu.training.parallel.group import Together
+    from danlu.training.parallel.group import ParallelContext
     from danlu.training.parallel.layout import choose_layout
-    from danlu.training.parallel.limits import refuse_impossible
+    from danlu.training.parallel.limits import check_supported
 
     asked = Parallel.model_validate(layout)
-    found = Together(Team(World(size=2)), choose_layout(asked, 2), None, asked)
+    found = ParallelContext(ProcessGroups(DistEnv(world_size=2)), choose_layout(asked, 2), None, asked)
     with pytest.raises(ArgumentError, match=message):
-        refuse_impossible(Training(), found, Finetune(mode=mode))
+        check_supported(Training(), found, Finetune(mode=mode))

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 import danlu as package
-from danlu.core.sentences import sentence
+from danlu.core.sentences import format_message
 from danlu.data.audit.sentences import FINDINGS
 from danlu.data.builtin import read_builtin
-from danlu.report.tongue import Tongue
-from danlu.report.written import findings as in_language
+from danlu.report.tongue import Translator
+from danlu.report.written import translate_findings as in_language
 from tests.conftest import Command
 
 ROWS = 1000
@@ -32,9 +32,9 @@ def findings(frame: pl.DataFrame, folder: Path, **data: Any) -> list[dict[str, A
     frame.write_parquet(folder / "table.parquet")
     recipe = {"data": {"source": str(folder / "table.parquet"), "target": "y", **data}}
     found = json.loads(json.dumps(package.check(recipe)["findings"]))
-    for each, chinese in zip(found, in_language(Tongue("zh"), {"findings": found}), strict=True):
+    for each, chinese in zip(found, in_language(Translator("zh"), {"findings": found}), strict=True):
         # What is kept is enough to say it again, in either language.
-        assert sentence(FINDINGS, each["key"], each["figures"]) == each["message"]
+        assert format_message(FINDINGS, each["key"], each["figures"]) == each["message"]
         assert chinese["language"] == "zh" and re.search("[\u4e00-\u9fff]", chinese["message"])
     return list(found)
 
@@ -189,20 +189,20 @@ def test_wrong_labels_are_listed_first() -> None:
         .otherwise(pl.col("diagnosis"))
     )
     from danlu.core.seeds import Seed
-    from danlu.data.audit.finding import view
-    from danlu.data.audit.labels import doubtful_labels
+    from danlu.data.audit.finding import audit_context
+    from danlu.data.audit.labels import label_errors
     from danlu.data.dataset import interpret
-    from danlu.data.place import Source
-    from danlu.data.splits import Part, Splits, TrainSplit
+    from danlu.data.place import RawData
+    from danlu.data.splits import Split, Splits, TrainSplit
     from danlu.recipe.load import check_recipe
 
     section = check_recipe({"data": {"source": "x", "target": "diagnosis"}}).data
-    dataset = interpret(Source(flipped.drop("row"), "the test", Path()), section)
+    dataset = interpret(RawData(flipped.drop("row"), "the test", Path()), section)
     rows = np.arange(flipped.height)
     splits = Splits(
-        TrainSplit(rows[:500], dataset.frame), Part(rows[500:530], dataset.frame), Part(rows[530:], dataset.frame)
+        TrainSplit(rows[:500], dataset.frame), Split(rows[500:530], dataset.frame), Split(rows[530:], dataset.frame)
     )
-    (finding,) = doubtful_labels(view(dataset, splits, section, Seed(0)))
+    (finding,) = label_errors(audit_context(dataset, splits, section, Seed(0)))
     listed = [each["row"] for each in finding.figures["rows"]]
     assert len(set(wrong) & set(listed)) >= 5
 

@@ -12,7 +12,7 @@ import pytest
 
 from danlu.core.seeds import Seed
 from danlu.data.augment.affine import (
-    Window,
+    CropWindow,
     flipping,
     rotation,
     scaling,
@@ -21,12 +21,12 @@ from danlu.data.augment.affine import (
 )
 from danlu.data.augment.host import HostAugment
 from danlu.data.augment.pictures import Blur, Color, Erase, Flip, RandomCrop, Rotate, Scale, Shear, Translate
-from danlu.data.augment.plan import FILTERS, Plan, Sketch, plan_images
+from danlu.data.augment.plan import FILTERS, AugmentParams, AugmentBuilder, draw_params
 from danlu.data.augment.policies import RandAugment, TrivialAugment
 from danlu.data.augment.rows import Noise
 
 SIZE = 160
-Build = Callable[[Sketch], None]
+Build = Callable[[AugmentBuilder], None]
 # Whether a border pixel is half black, and cut boxes by a rounding, differ among implementations: these few may.
 EDGE_SHARE = 0.01
 
@@ -59,19 +59,19 @@ def smooth(photo: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def vision() -> Any:
     """torchvision's functions."""
-    from danlu.core.torchvision import mend_torchvision
+    from danlu.core.torchvision import patch_torchvision
 
-    mend_torchvision()
+    patch_torchvision()
     from torchvision.transforms.v2 import functional
 
     return functional
 
 
-def on_host(image: np.ndarray, plan: Plan, index: int = 0, size: int = SIZE) -> np.ndarray:
+def on_host(image: np.ndarray, plan: AugmentParams, index: int = 0, size: int = SIZE) -> np.ndarray:
     return HostAugment((), size, image.shape[2], Seed(0)).apply(image, plan, index)
 
 
-def on_device(images: np.ndarray, plan: Plan, size: int = SIZE) -> np.ndarray:
+def on_device(images: np.ndarray, plan: AugmentParams, size: int = SIZE) -> np.ndarray:
     """[batch, height, width, channels] in and out."""
     import torch
 
@@ -80,10 +80,10 @@ def on_device(images: np.ndarray, plan: Plan, size: int = SIZE) -> np.ndarray:
     return apply(torch.from_numpy(images).permute(0, 3, 1, 2), plan, size).permute(0, 2, 3, 1).numpy()
 
 
-def sketched(build: Build, channels: int = 3) -> Plan:
-    sketch = Sketch(1, channels)
+def sketched(build: Build, channels: int = 3) -> AugmentParams:
+    sketch = AugmentBuilder(1, channels)
     build(sketch)
-    return sketch.plan(np.array([7], dtype=np.uint32))
+    return sketch.build(np.array([7], dtype=np.uint32))
 
 
 def planes(image: np.ndarray) -> Any:
@@ -110,15 +110,15 @@ def affine(
 
 # Name: our step, torchvision's, the largest difference on the host and on the device.
 STEPS: dict[str, tuple[Build, Callable[[Any], Any], int, int]] = {
-    "rotate": (lambda s: s.move(rotation(one(25))), lambda v: bilinear(v.rotate, angle=25.0), 1, 1),
-    "rotate the other way": (lambda s: s.move(rotation(one(-80))), lambda v: bilinear(v.rotate, angle=-80.0), 1, 1),
-    "enlarge": (lambda s: s.move(scaling(one(1.4))), lambda v: affine(v, scale=1.4), 1, 1),
-    "reduce": (lambda s: s.move(scaling(one(0.7))), lambda v: affine(v, scale=0.7), 1, 1),
-    "shear x": (lambda s: s.move(shearing(one(15), one(0))), lambda v: affine(v, shear=(15.0, 0.0)), 1, 1),
-    "shear y": (lambda s: s.move(shearing(one(0), one(-9))), lambda v: affine(v, shear=(0.0, -9.0)), 1, 1),
-    "translate": (lambda s: s.move(translation(one(0.25), one(-0.1))), lambda v: affine(v, move=(40, -16)), 0, 0),
-    "mirror": (lambda s: s.move(flipping(np.array([True]), np.array([False]))), lambda v: v.horizontal_flip, 0, 0),
-    "upside down": (lambda s: s.move(flipping(np.array([False]), np.array([True]))), lambda v: v.vertical_flip, 0, 0),
+    "rotate": (lambda s: s.add_geometry(rotation(one(25))), lambda v: bilinear(v.rotate, angle=25.0), 1, 1),
+    "rotate the other way": (lambda s: s.add_geometry(rotation(one(-80))), lambda v: bilinear(v.rotate, angle=-80.0), 1, 1),
+    "enlarge": (lambda s: s.add_geometry(scaling(one(1.4))), lambda v: affine(v, scale=1.4), 1, 1),
+    "reduce": (lambda s: s.add_geometry(scaling(one(0.7))), lambda v: affine(v, scale=0.7), 1, 1),
+    "shear x": (lambda s: s.add_geometry(shearing(one(15), one(0))), lambda v: affine(v, shear=(15.0, 0.0)), 1, 1),
+    "shear y": (lambda s: s.add_geometry(shearing(one(0), one(-9))), lambda v: affine(v, shear=(0.0, -9.0)), 1, 1),
+    "translate": (lambda s: s.add_geometry(translation(one(0.25), one(-0.1))), lambda v: affine(v, move=(40, -16)), 0, 0),
+    "mirror": (lambda s: s.add_geometry(flipping(np.array([True]), np.array([False]))), lambda v: v.horizontal_flip, 0, 0),
+    "upside down": (lambda s: s.add_geometry(flipping(np.array([False]), np.array([True]))), lambda v: v.vertical_flip, 0, 0),
     "darker": (lambda s: s.colour(one(0.6)), lambda v: partial(v.adjust_brightness, brightness_factor=0.6), 1, 1),
     "brighter": (lambda s: s.colour(one(1.4)), lambda v: partial(v.adjust_brightness, brightness_factor=1.4), 1, 1),
     "less contrast": (
@@ -219,7 +219,7 @@ def test_without_a_step_an_image_stays_as_it_is(executor: str, square: np.ndarra
 
 
 def test_a_crop_is_torchvisions_antialiased_resized_crop(photo: np.ndarray, vision: Any) -> None:
-    window = Window(one(300 * 250 / (640 * 427)), one(1.2), np.array([[100 / 340, 77 / 177]]))
+    window = CropWindow(one(300 * 250 / (640 * 427)), one(1.2), np.array([[100 / 340, 77 / 177]]))
     assert window.boxes(640, 427).tolist() == [[100, 77, 300, 250]]
     wanted = (
         vision.resized_crop(planes(photo), 77, 100, 250, 300, [SIZE, SIZE], antialias=True).permute(1, 2, 0).numpy()
@@ -230,10 +230,10 @@ def test_a_crop_is_torchvisions_antialiased_resized_crop(photo: np.ndarray, visi
 def test_a_chain_agrees_with_torchvisions_steps_one_after_the_other(smooth: np.ndarray, vision: Any) -> None:
     """Away from the corners: torchvision's are black, ours show what was outside the crop."""
 
-    def turned(sketch: Sketch) -> None:
-        sketch.crop(Window(one(300 * 250 / (640 * 427)), one(1.2), np.array([[100 / 340, 77 / 177]])))
-        sketch.move(rotation(one(20)))
-        sketch.move(flipping(np.array([True]), np.array([False])))
+    def turned(sketch: AugmentBuilder) -> None:
+        sketch.crop(CropWindow(one(300 * 250 / (640 * 427)), one(1.2), np.array([[100 / 340, 77 / 177]])))
+        sketch.add_geometry(rotation(one(20)))
+        sketch.add_geometry(flipping(np.array([True]), np.array([False])))
 
     theirs = vision.resized_crop(planes(smooth), 77, 100, 250, 300, [SIZE, SIZE], antialias=True)
     theirs = vision.horizontal_flip(bilinear(vision.rotate, angle=20.0)(theirs)).permute(1, 2, 0).numpy()
@@ -268,7 +268,7 @@ EVERYTHING = (
 def test_host_and_device_carry_out_the_same_plan(smooth: np.ndarray) -> None:
     """On an image about as large as the result, where the device, too, has no need of antialiasing."""
     image = np.ascontiguousarray(smooth[100:300, 200:420])
-    plan = plan_images(EVERYTHING, np.arange(24), 3, Seed(5), 3)
+    plan = draw_params(EVERYTHING, np.arange(24), 3, Seed(5), 3)
     device = on_device(np.repeat(image[None], 24, axis=0), plan)
     for index in range(24):
         off = difference(on_host(image, plan, index), device[index])
@@ -278,7 +278,7 @@ def test_host_and_device_carry_out_the_same_plan(smooth: np.ndarray) -> None:
 
 def test_policies_do_the_same_on_host_and_device(smooth: np.ndarray) -> None:
     image = np.ascontiguousarray(smooth[100 : 100 + SIZE, 200 : 200 + SIZE])
-    plan = plan_images((TrivialAugment(), RandAugment()), np.arange(60), 0, Seed(1), 3)
+    plan = draw_params((TrivialAugment(), RandAugment()), np.arange(60), 0, Seed(1), 3)
     assert {code for slot in plan.filters for code in slot.codes} == set(range(len(FILTERS)))
     device = on_device(np.repeat(image[None], 60, axis=0), plan)
     apart = [(difference(on_host(image, plan, index), device[index]) > 8).mean() for index in range(60)]
@@ -292,12 +292,12 @@ def test_what_becomes_of_a_sample_depends_on_seed_epoch_and_row_alone(square: np
     host = HostAugment(steps, SIZE, 3, Seed(3))
     alone = host(square, row=41, epoch=2)
     for rows in ([41, 7], [5, 90, 41], list(range(64))):
-        plan = host.plan(np.array(rows), 2)
+        plan = host.draw_params(np.array(rows), 2)
         assert np.array_equal(host.apply(square, plan, rows.index(41)), alone)
         device = on_device(
-            np.repeat(square[None], len(rows), axis=0), plan_images(steps, np.array(rows), 2, Seed(3), 3)
+            np.repeat(square[None], len(rows), axis=0), draw_params(steps, np.array(rows), 2, Seed(3), 3)
         )
-        single = on_device(square[None], plan_images(steps, np.array([41]), 2, Seed(3), 3))[0]
+        single = on_device(square[None], draw_params(steps, np.array([41]), 2, Seed(3), 3))[0]
         assert difference(device[rows.index(41)], single).max() <= 1  # sums of another batch size round otherwise
     others = [host(square, 42, 2), host(square, 41, 3), HostAugment(steps, SIZE, 3, Seed(4))(square, 41, 2)]
     assert not any(np.array_equal(alone, other) for other in others)
@@ -306,16 +306,16 @@ def test_what_becomes_of_a_sample_depends_on_seed_epoch_and_row_alone(square: np
 def test_there_is_one_resampling_whatever_the_steps(square: np.ndarray) -> None:
     """Turned, enlarged and slanted there and back again, a photo full of detail comes back as it was."""
 
-    def there_and_back(sketch: Sketch) -> None:
+    def there_and_back(sketch: AugmentBuilder) -> None:
         for step in (rotation(one(37)), scaling(one(1.7)), shearing(one(12), one(0)), translation(one(0.1), one(0.2))):
-            sketch.move(step)
+            sketch.add_geometry(step)
         for step in (
             translation(one(-0.1), one(-0.2)),
             shearing(one(-12), one(0)),
             scaling(one(1 / 1.7)),
             rotation(one(-37)),
         ):
-            sketch.move(step)
+            sketch.add_geometry(step)
 
     plan = sketched(there_and_back)
     for found in (on_host(square, plan), on_device(square[None], plan)[0]):
@@ -326,7 +326,7 @@ def test_an_image_reduced_a_lot_is_antialiased_on_the_host() -> None:
     """Stripes of one pixel become grey, not a pattern."""
     stripes = np.zeros((900, 900, 3), dtype=np.uint8)
     stripes[:, ::2] = 255
-    found = on_host(stripes, sketched(lambda s: s.move(rotation(one(10)))), size=100)[30:-30, 30:-30]
+    found = on_host(stripes, sketched(lambda s: s.add_geometry(rotation(one(10)))), size=100)[30:-30, 30:-30]
     assert np.abs(found.astype(int) - 127).max() <= 8
 
 
@@ -334,7 +334,7 @@ def test_an_image_decoded_smaller_gives_the_same_result(photo: np.ndarray) -> No
     from PIL import Image
 
     host = HostAugment((RandomCrop(size=64, scale=(0.6, 0.9)), Rotate(degrees=20)), 64, 3, Seed(2))
-    plan = host.plan(np.arange(8), 0)
+    plan = host.draw_params(np.arange(8), 0)
     for index in range(8):
         width, height = host.least_size(plan, index, 640, 427)
         assert 64 <= width < 400
@@ -349,7 +349,7 @@ def test_an_image_decoded_smaller_gives_the_same_result(photo: np.ndarray) -> No
 def test_without_a_crop_steps_act_on_the_middle_square(photo: np.ndarray) -> None:
     """Half of its side, not of the image's width: 150 pixels of an image of 500 x 300."""
     image = np.ascontiguousarray(photo[:300, :500])
-    plan = sketched(lambda s: s.move(translation(one(0.5), one(0.0))))
+    plan = sketched(lambda s: s.add_geometry(translation(one(0.5), one(0.0))))
     for found in (on_host(image, plan, size=300), on_device(image[None], plan, size=300)[0]):
         assert np.array_equal(found[:, 150:], image[:, 100:250])
 
@@ -361,7 +361,7 @@ def test_a_store_keeps_images_so_large_that_crops_stay_sharp() -> None:
 
 def test_grey_images_keep_one_channel(square: np.ndarray) -> None:
     steps = (*EVERYTHING, Color(hue=0.3, saturation=0.5), Blur(probability=1.0), RandAugment())
-    plan = plan_images(steps, np.arange(8), 0, Seed(0), 1)
+    plan = draw_params(steps, np.arange(8), 0, Seed(0), 1)
     grey = np.ascontiguousarray(square[:, :, :1])
     device = on_device(np.repeat(grey[None], 8, axis=0), plan)
     for index in range(8):
@@ -401,13 +401,13 @@ def small(photo: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", SMALL_STEPS)
 def test_small_images_changed_by_the_batch_are_those_changed_one_by_one(name: str, small: np.ndarray) -> None:
     host, rows = HostAugment(SMALL_STEPS[name], 28, 3, Seed(3)), np.arange(100, 140)
-    assert host.by_the_batch(28)
-    together = host.apply_all(small, host.plan(rows, 2))
+    assert host.prefers_batches(28)
+    together = host.apply_batch(small, host.draw_params(rows, 2))
     singly = np.stack([host(image, row, 2) for image, row in zip(small, rows, strict=True)])
     assert difference(together, singly).max() <= 1
     assert (together != small).any(axis=(1, 2, 3)).mean() > 0.9
     for some in (slice(0, 1), slice(7, 30)):  # a batch's other samples change nothing, to the bit
-        assert (host.apply_all(small[some], host.plan(rows[some], 2)) == together[some]).all()
+        assert (host.apply_batch(small[some], host.draw_params(rows[some], 2)) == together[some]).all()
 
 
 @pytest.mark.parametrize(
@@ -427,7 +427,7 @@ def test_small_images_changed_by_the_batch_are_those_changed_one_by_one(name: st
 def test_only_what_both_executors_do_alike_is_done_by_the_batch(
     steps: tuple[Any, ...], size: int, side: int, wanted: bool
 ) -> None:
-    assert HostAugment(steps, size, 3, Seed(0)).by_the_batch(side) is wanted
+    assert HostAugment(steps, size, 3, Seed(0)).prefers_batches(side) is wanted
 
 
 @pytest.mark.parametrize("size", [28, 33])

@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 
 from danlu.core.seeds import Seed
 from danlu.data.augment.affine import (
-    Map,
-    Window,
+    Affine,
+    CropWindow,
     back_to_source,
     flipping,
     rotation,
     scaling,
     shearing,
     translation,
-    unchanged,
+    identity,
 )
-from danlu.data.augment.colour import unmixed
-from danlu.data.augment.draw import Draw, hashed, normal_table
+from danlu.data.augment.colour import identity_colour
+from danlu.data.augment.draw import HashRng, hash_counters, normal_table
 
 
 def one(value: float) -> np.ndarray:
@@ -35,7 +35,7 @@ MAPS = st.one_of(
 )
 
 
-def traced(step: Map, point: np.ndarray, width: float, height: float) -> np.ndarray:
+def traced(step: Affine, point: np.ndarray, width: float, height: float) -> np.ndarray:
     """One step by itself: a point of its result back to its source."""
     middle = np.array([width, height]) / 2
     return np.asarray(step.linear[0] @ (point - middle) - step.shift[0] @ [width, height] + middle)
@@ -50,13 +50,13 @@ def traced(step: Map, point: np.ndarray, width: float, height: float) -> np.ndar
     point=st.tuples(st.floats(0, 300), st.floats(0, 300)),
 )
 def test_the_composed_matrix_is_the_steps_one_after_the_other(
-    before: list[Map], after: list[Map], box: Any, sides: Any, point: Any
+    before: list[Affine], after: list[Affine], box: Any, sides: Any, point: Any
 ) -> None:
     width, height, size = sides
-    composed = [unchanged(1), unchanged(1)]
+    composed = [identity(1), identity(1)]
     for index, steps in enumerate((before, after)):
         for step in steps:
-            composed[index] = composed[index].then(step)
+            composed[index] = composed[index].compose(step)
     matrix = back_to_source(composed[0], np.array([box], dtype=float), composed[1], width, height, size)[0]
     place = np.array(point)
     for step in reversed(after):
@@ -77,7 +77,7 @@ def test_the_colour_matrix_is_the_steps_one_after_the_other(
 ) -> None:
     pixels = np.random.default_rng(seed).uniform(0, 255, (50, channels))
     luma = np.array([0.2989, 0.587, 0.114]) if channels == 3 else np.array([1.0])
-    mix, wanted = unmixed(1, channels), pixels
+    mix, wanted = identity_colour(1, channels), pixels
     for name, factor in chain:
         mix = getattr(mix, name)(one(factor))
         grey = (wanted @ luma)[:, None]
@@ -90,22 +90,22 @@ def test_the_colour_matrix_is_the_steps_one_after_the_other(
 @settings(max_examples=60, deadline=None)
 @given(
     window=st.builds(
-        lambda area, ratio, x, y: Window(one(area), one(ratio), np.array([[x, y]])),
+        lambda area, ratio, x, y: CropWindow(one(area), one(ratio), np.array([[x, y]])),
         *(st.floats(0.001, 1), st.floats(0.1, 10), st.floats(0, 1), st.floats(0, 1)),
     ),
     width=st.integers(1, 3000),
     height=st.integers(1, 3000),
 )
-def test_a_window_lies_within_its_image_at_whole_pixels(window: Window, width: int, height: int) -> None:
+def test_a_window_lies_within_its_image_at_whole_pixels(window: CropWindow, width: int, height: int) -> None:
     left, top, wide, high = window.boxes(width, height)[0]
     assert left >= 0 and top >= 0 and wide >= 1 and high >= 1 and left + wide <= width and top + high <= height
     assert all(value == int(value) for value in (left, top, wide, high))
 
 
 def test_draws_are_even_and_independent() -> None:
-    draw = Draw(np.arange(40_000), Seed(11).derive("augment", 0))
+    draw = HashRng(np.arange(40_000), Seed(11).derive("augment", 0))
     first, second = draw.uniform("a"), draw.uniform("b")
-    following = Draw(np.arange(40_000), Seed(11).derive("augment", 1)).uniform("a")
+    following = HashRng(np.arange(40_000), Seed(11).derive("augment", 1)).uniform("a")
     for values in (first, second, following):
         counts = np.histogram(values, 20, (0, 1))[0]
         assert ((counts - 2000) ** 2 / 2000).sum() < 50  # chi-squared, 19 degrees of freedom: p = 1e-4
@@ -121,7 +121,7 @@ def test_numpy_and_torch_hash_alike_and_the_noise_is_normal() -> None:
     keys = np.array([0, 7, 2**32 - 1], dtype=np.uint32)
     found = hashed_normal(keys, 90_000, torch.device("cpu")).numpy()
     for row, key in enumerate(keys):
-        bits = hashed(np.arange(90_000, dtype=np.uint32), key) >> np.uint32(16)
+        bits = hash_counters(np.arange(90_000, dtype=np.uint32), key) >> np.uint32(16)
         assert np.array_equal(found[row], normal_table()[bits])
         assert abs(found[row].mean()) < 0.02 and abs(found[row].std() - 1) < 0.02
         assert abs(np.corrcoef(found[row][1:], found[row][:-1])[0, 1]) < 0.02

@@ -10,10 +10,10 @@ import pytest
 import danlu as package
 from danlu.core.errors import ArgumentError, RecipeError
 from danlu.core.seeds import Seed
-from danlu.data.augment.base import BatchAugmentation, Setting
-from danlu.data.augment.mixing import Cutmix, Mix, Mixup
+from danlu.data.augment.base import BatchAugmentation, TransformContext
+from danlu.data.augment.mixing import Cutmix, MixTransform, Mixup
 from danlu.data.augment.rows import Noise, SwapNoise
-from danlu.data.augment.tokens import DeleteTokens, MaskSpans, SwapTokens, vocabulary
+from danlu.data.augment.tokens import DeleteTokens, MaskSpans, SwapTokens, read_special_tokens
 from danlu.data.place import TokenizerFile
 from tests.conftest import Command
 
@@ -24,27 +24,27 @@ BATCHES = ([41, 7], [5, 88, 41], list(range(64)))
 def tokenizer(text_file: Path) -> TokenizerFile:
     from danlu.data.texts import train_tokenizer
 
-    return train_tokenizer(pl.read_ndjson(text_file)["text"].to_list(), 600, frame_text=True)
+    return train_tokenizer(pl.read_ndjson(text_file)["text"].to_list(), 600, add_special_tokens=True)
 
 
 def token_feed(step: BatchAugmentation, tokenizer: TokenizerFile, text_file: Path) -> Any:
     """A feed of passages with one change."""
     import torch
 
-    from danlu.data.examples import Examples
-    from danlu.data.feed import Feed, shuffled
-    from danlu.data.sequences import TokenLists
-    from danlu.data.tokens import Tokens
+    from danlu.data.examples import PreparedDataset
+    from danlu.data.feed import TrainLoader, shuffled_order
+    from danlu.data.sequences import PaddedTokens
+    from danlu.data.tokens import RaggedTokens
 
     reader = tokenizer.open()
     reader.enable_truncation(60)
     ids = [encoding.ids for encoding in reader.encode_batch(pl.read_ndjson(text_file)["text"].to_list()[:120])]
     lengths = np.array([len(text) for text in ids])
     flat = np.array([token for text in ids for token in text], dtype=np.int32)
-    lists = TokenLists(Tokens(flat, np.concatenate([[0], np.cumsum(lengths)])), tokenizer.pad)
-    examples = Examples((lists,), torch.zeros(len(ids), dtype=torch.int64))
-    change = step.change(Setting(examples, Seed(5), tokenizer))
-    return Feed(examples, shuffled(len(ids), Seed(0)), len(ids), (change,))
+    lists = PaddedTokens(RaggedTokens(flat, np.concatenate([[0], np.cumsum(lengths)])), tokenizer.pad)
+    examples = PreparedDataset((lists,), torch.zeros(len(ids), dtype=torch.int64))
+    change = step.build_transform(TransformContext(examples, Seed(5), tokenizer))
+    return TrainLoader(examples, shuffled_order(len(ids), Seed(0)), len(ids), (change,))
 
 
 def texts(batch: Any) -> list[list[int]]:
@@ -66,7 +66,7 @@ TEXT_STEPS = [DeleteTokens(probability=0.3), SwapTokens(probability=0.4), MaskSp
 def test_special_tokens_and_padding_are_never_changed(
     step: BatchAugmentation, tokenizer: TokenizerFile, text_file: Path
 ) -> None:
-    feed, special = token_feed(step, tokenizer, text_file), set(vocabulary(tokenizer).special)
+    feed, special = token_feed(step, tokenizer, text_file), set(read_special_tokens(tokenizer).special)
     batch = taken(feed, list(range(60)))
     mask = batch.inputs["attention_mask"]
     assert (mask.diff(dim=1) <= 0).all(), "text first, then padding alone"
@@ -74,7 +74,7 @@ def test_special_tokens_and_padding_are_never_changed(
     changed = 0
     for before, after in zip(texts(taken(feed, list(range(60)), changed=0)), texts(batch), strict=True):
         assert before[0] == after[0] and before[-1] == after[-1] and {before[0], before[-1]} <= special
-        masked = {vocabulary(tokenizer).mask} if isinstance(step, MaskSpans) else set()
+        masked = {read_special_tokens(tokenizer).mask} if isinstance(step, MaskSpans) else set()
         assert [t for t in before if t in special] == [t for t in after if t in special - masked]
         changed += before != after
     assert changed > 50
@@ -98,7 +98,7 @@ def test_texts_are_changed_as_much_as_was_said(tokenizer: TokenizerFile, text_fi
     words = sum(len(text) - 2 for text in before)
     left = sum(len(text) - 2 for text in texts(taken(deleted, rows)))
     assert 0.67 < left / words < 0.73
-    hidden = sum(text.count(vocabulary(tokenizer).mask) for text in texts(taken(masked, rows)))
+    hidden = sum(text.count(read_special_tokens(tokenizer).mask) for text in texts(taken(masked, rows)))
     assert 0.26 < hidden / words < 0.33
     moved = 0
     for old, new in zip(before, texts(taken(swapped, rows)), strict=True):
@@ -117,18 +117,18 @@ def table_feed(*steps: BatchAugmentation) -> Any:
     """500 rows: a wide column, a narrow one, a flag; and a category."""
     import torch
 
-    from danlu.data.examples import Dense, Examples
-    from danlu.data.feed import Feed, shuffled
+    from danlu.data.examples import TensorColumn, PreparedDataset
+    from danlu.data.feed import TrainLoader, shuffled_order
 
     rng = np.random.default_rng(0)
     numbers = np.stack([rng.normal(0, 10, 500), rng.normal(5, 0.1, 500), rng.integers(0, 2, 500)], axis=1)
     features = (
-        Dense("numeric", torch.from_numpy(numbers.astype(np.float32))),
-        Dense("categories", torch.from_numpy(rng.integers(0, 50, (500, 1)) + 100)),
+        TensorColumn("numeric", torch.from_numpy(numbers.astype(np.float32))),
+        TensorColumn("categories", torch.from_numpy(rng.integers(0, 50, (500, 1)) + 100)),
     )
-    examples = Examples(features, torch.from_numpy(rng.integers(0, 3, 500)))
-    changes = tuple(step.change(Setting(examples, Seed(5).derive(index), None)) for index, step in enumerate(steps))
-    return Feed(examples, shuffled(500, Seed(0)), 500, changes)
+    examples = PreparedDataset(features, torch.from_numpy(rng.integers(0, 3, 500)))
+    changes = tuple(step.build_transform(TransformContext(examples, Seed(5).derive(index), None)) for index, step in enumerate(steps))
+    return TrainLoader(examples, shuffled_order(500, Seed(0)), 500, changes)
 
 
 def test_noise_is_measured_in_deviations_of_its_column_and_spares_flags() -> None:
@@ -166,13 +166,13 @@ def image_feed(*ways: Any, classes: int | None = 3, count: int = 90) -> Any:
     """Images of one level a class, so that a mean tells the shares."""
     import torch
 
-    from danlu.data.examples import Dense, Examples
-    from danlu.data.feed import Feed, shuffled
+    from danlu.data.examples import TensorColumn, PreparedDataset
+    from danlu.data.feed import TrainLoader, shuffled_order
 
     target = torch.arange(count) % 3
     images = (100 * target).to(torch.uint8)[:, None, None, None].expand(count, 3, 16, 16).contiguous()
-    examples = Examples((Dense("image", images),), target if classes else target.float())
-    return Feed(examples, shuffled(count, Seed(0)), count, (Mix(ways, count, classes, Seed(5)),))
+    examples = PreparedDataset((TensorColumn("image", images),), target if classes else target.float())
+    return TrainLoader(examples, shuffled_order(count, Seed(0)), count, (MixTransform(ways, count, classes, Seed(5)),))
 
 
 LEVELS = np.array([0.0, 100.0, 200.0])
@@ -211,7 +211,7 @@ def test_pairs_are_a_function_of_seed_epoch_and_row() -> None:
 def test_mixup_of_a_table_mixes_numbers_and_takes_categories_from_the_larger_share() -> None:
     from dataclasses import replace
 
-    feed = replace(table_feed(), changes=(Mix((Mixup(alpha=1.0),), 500, 3, Seed(5)),))
+    feed = replace(table_feed(), changes=(MixTransform((Mixup(alpha=1.0),), 500, 3, Seed(5)),))
     before, batch = taken(feed, list(range(500)), changed=0), taken(feed, list(range(500)))
     flags = batch.inputs["numeric"][:, 2]
     assert ((flags > 0.1) & (flags < 0.9)).float().mean() > 0.3
@@ -223,25 +223,25 @@ def test_mixup_of_a_table_mixes_numbers_and_takes_categories_from_the_larger_sha
 def test_label_smoothing_works_with_mixed_answers() -> None:
     import torch
 
-    from danlu.data.balance.emphasis import Emphasis
-    from danlu.models.heads import class_loss
+    from danlu.data.balance.emphasis import LossWeighting
+    from danlu.models.heads import classification_loss
 
     logits, target = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
     whole = torch.nn.functional.one_hot(target, 3).float()
-    emphasis = Emphasis(smoothing=0.2)
-    hard, soft = class_loss(logits, target, emphasis), class_loss(logits, whole, emphasis)
+    emphasis = LossWeighting(smoothing=0.2)
+    hard, soft = classification_loss(logits, target, emphasis), classification_loss(logits, whole, emphasis)
     assert float(hard[0]) == pytest.approx(float(soft[0]), rel=1e-6) and hard[1] == soft[1] == 8
-    mixed = class_loss(logits, 0.5 * whole + 0.5 * whole.roll(1, dims=0), emphasis)[0]
+    mixed = classification_loss(logits, 0.5 * whole + 0.5 * whole.roll(1, dims=0), emphasis)[0]
     assert float(mixed) == pytest.approx(
-        0.5 * float(hard[0]) + 0.5 * float(class_loss(logits, target.roll(1), emphasis)[0])
+        0.5 * float(hard[0]) + 0.5 * float(classification_loss(logits, target.roll(1), emphasis)[0])
     )
 
 
 def resolved(image_folder: Path, **data: Any) -> Any:
     from danlu.recipe.load import as_recipe
-    from danlu.verbs.prepare import open_data
+    from danlu.verbs.prepare import load_data
 
-    return open_data(as_recipe({"data": {"source": str(image_folder), **data}})).recipe
+    return load_data(as_recipe({"data": {"source": str(image_folder), **data}})).recipe
 
 
 def test_the_recipe_of_the_design_is_valid(image_folder: Path) -> None:
@@ -291,18 +291,18 @@ def test_only_training_sees_changed_images(image_recipe: dict[str, Any]) -> None
     import torch
 
     from danlu.recipe.load import as_recipe
-    from danlu.verbs.feeding import examples_of_part, training_feed
-    from danlu.verbs.prepare import fit_preparation, open_data
+    from danlu.verbs.feeding import build_prepared_dataset, build_train_loader
+    from danlu.verbs.prepare import fit_preprocessing, load_data
 
     cpu = torch.device("cpu")
-    plain = open_data(as_recipe(image_recipe))
-    strong = open_data(as_recipe({**image_recipe, "data": {**image_recipe["data"], "augment": STRONG}}))
-    prepared = fit_preparation(strong)
-    assert prepared == fit_preparation(plain), "mean and deviation are those of the images as they are"
+    plain = load_data(as_recipe(image_recipe))
+    strong = load_data(as_recipe({**image_recipe, "data": {**image_recipe["data"], "augment": STRONG}}))
+    prepared = fit_preprocessing(strong)
+    assert prepared == fit_preprocessing(plain), "mean and deviation are those of the images as they are"
     rows = np.arange(40)
-    originals = training_feed(plain, prepared, cpu).feed.take(rows, 0, cpu)
-    feed = training_feed(strong, prepared, cpu).feed
-    judged = [examples_of_part(opened, prepared, opened.splits.validation) for opened in (plain, strong)]
+    originals = build_train_loader(plain, prepared, cpu).loader.take(rows, 0, cpu)
+    feed = build_train_loader(strong, prepared, cpu).loader
+    judged = [build_prepared_dataset(opened, prepared, opened.splits.validation) for opened in (plain, strong)]
     few = np.arange(8)
     assert torch.equal(judged[0].take(few, cpu)[0]["image"], judged[1].take(few, cpu)[0]["image"])
     changed = feed.take(rows, 0, cpu)
@@ -318,21 +318,21 @@ def test_images_are_changed_alike_by_one_thread_several_or_on_a_device(
     import torch
 
     from danlu.recipe.load import as_recipe
-    from danlu.verbs.feeding import training_feed
-    from danlu.verbs.prepare import fit_preparation, open_data
+    from danlu.verbs.feeding import build_train_loader
+    from danlu.verbs.prepare import fit_preprocessing, load_data
 
     steps = [{"rotate": 20}, "flip", {"color": {"brightness": 0.3}}, {"noise": 0.02}, "cutmix"]
-    opened = open_data(as_recipe({**image_recipe, "data": {**image_recipe["data"], "augment": steps}}))
-    prepared, cpu, rows = fit_preparation(opened), torch.device("cpu"), np.arange(30)
+    opened = load_data(as_recipe({**image_recipe, "data": {**image_recipe["data"], "augment": steps}}))
+    prepared, cpu, rows = fit_preprocessing(opened), torch.device("cpu"), np.arange(30)
     usual = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
-        host = training_feed(opened, prepared, cpu).feed.take(rows, 1, cpu)
+        host = build_train_loader(opened, prepared, cpu).loader.take(rows, 1, cpu)
     finally:
         torch.set_num_threads(usual)
-    feed = training_feed(opened, prepared, torch.device("cuda")).feed
+    feed = build_train_loader(opened, prepared, torch.device("cuda")).loader
     device = feed.take(rows, 1, cpu)
-    assert len(feed.changes) == 2
+    assert len(feed.transforms) == 2
     assert torch.equal(host.target, device.target)
     off = (host.inputs["image"].int() - device.inputs["image"].int()).abs()
     assert (off > 2).float().mean() < 0.01

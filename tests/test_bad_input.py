@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from danlu.core.errors import DataError
-from danlu.data.targets import Classes, Labels, TokenTags
+from danlu.data.targets import ClassTarget, MultiLabelTarget, TagTarget
 from tests.conftest import DANLU, Command
 
 DATA_WRONG, RECIPE_WRONG, OTHER = 3, 2, 1
@@ -330,9 +330,9 @@ def test_a_disk_that_fills_while_training_leaves_no_half_run(small_disk: Path) -
 @pytest.mark.parametrize(
     ("target", "asked", "values", "said"),
     [
-        (Classes(column="y", labels=("a", "b")), "codes", ["a", "c"], "'y' has the class 'c', which"),
-        (Labels(column="y", labels=("a", "b")), "given", ['["a"]', '["b", "c"]'], "'y' has the label 'c', which"),
-        (TokenTags(column="y", labels=("a", "b")), "codes", ['["a", "c"]'], "'y' has the tag 'c', which"),
+        (ClassTarget(column="y", labels=("a", "b")), "codes", ["a", "c"], "'y' has the class 'c', which"),
+        (MultiLabelTarget(column="y", labels=("a", "b")), "given", ['["a"]', '["b", "c"]'], "'y' has the label 'c', which"),
+        (TagTarget(column="y", labels=("a", "b")), "codes", ['["a", "c"]'], "'y' has the tag 'c', which"),
     ],
 )
 def test_an_answer_that_training_does_not_know(target: Any, asked: str, values: list[str], said: str) -> None:

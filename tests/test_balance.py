@@ -20,9 +20,9 @@ from sklearn.utils.class_weight import compute_class_weight
 import danlu as package
 from danlu.core.errors import DataError, RecipeError
 from danlu.core.seeds import Seed
-from danlu.data.balance.apply import Balanced, balance
+from danlu.data.balance.apply import BalancedTraining, balance
 from danlu.data.balance.balancer import Balancer
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.balance.losses import ClassWeights, Focal, LogitAdjustment
 from danlu.data.balance.rows import Oversample, Undersample, WeightedSampling
 from danlu.data.balance.synthetic import (
@@ -35,42 +35,42 @@ from danlu.data.balance.synthetic import (
     Tomek,
 )
 from danlu.data.balance.table import BALANCERS
-from danlu.data.examples import Dense, Examples
-from danlu.data.feed import repeats_apart
-from danlu.models.heads import class_loss
+from danlu.data.examples import TensorColumn, PreparedDataset
+from danlu.data.feed import number_repeats
+from danlu.models.heads import classification_loss
 
 LABELS = ("red", "rosé", "white")
 COUNTS = (59, 24, 9)
 
 
-def wine(categories: bool = False, numbers: bool = True, counts: tuple[int, ...] = COUNTS) -> Examples:
+def wine(categories: bool = False, numbers: bool = True, counts: tuple[int, ...] = COUNTS) -> PreparedDataset:
     """Standardised wines, fewer of each further cultivar; two columns cut into words where categories are wanted."""
     data, cultivar = load_wine(return_X_y=True)
     rows = np.concatenate([np.flatnonzero(cultivar == code)[:count] for code, count in enumerate(counts)])
     rows = np.random.default_rng(0).permutation(rows)
     values = StandardScaler().fit_transform(data[rows]).astype(np.float32)
-    features = [Dense("numeric", torch.from_numpy(values[:, 2:]))] if numbers else []
+    features = [TensorColumn("numeric", torch.from_numpy(values[:, 2:]))] if numbers else []
     if categories:
         codes = np.digitize(values[:, :2], [-1.0, 0.0, 1.0]) + 2
-        features.append(Dense("categories", torch.from_numpy(codes)))
-    return Examples(tuple(features), torch.from_numpy(cultivar[rows]))
+        features.append(TensorColumn("categories", torch.from_numpy(codes)))
+    return PreparedDataset(tuple(features), torch.from_numpy(cultivar[rows]))
 
 
-def column(examples: Examples, name: str) -> np.ndarray:
-    return next(f.values.numpy() for f in examples.features if isinstance(f, Dense) and f.name == name)
+def column(examples: PreparedDataset, name: str) -> np.ndarray:
+    return next(f.values.numpy() for f in examples.columns if isinstance(f, TensorColumn) and f.name == name)
 
 
-def codes(examples: Examples) -> np.ndarray:
+def codes(examples: PreparedDataset) -> np.ndarray:
     assert examples.target is not None
     return examples.target.numpy()
 
 
-def taken(balanced: Balanced, epoch: int) -> np.ndarray:
+def taken(balanced: BalancedTraining, epoch: int) -> np.ndarray:
     """The real rows of an epoch."""
-    return balanced.feed.order(epoch) % len(balanced.feed.examples)
+    return balanced.loader.order(epoch) % len(balanced.loader.dataset)
 
 
-def balanced_wine(balancer: Balancer, seed: int = 0, **options: Any) -> Balanced:
+def balanced_wine(balancer: Balancer, seed: int = 0, **options: Any) -> BalancedTraining:
     return balance(balancer, wine(**options), LABELS, Seed(seed))
 
 
@@ -91,7 +91,7 @@ def lies_between(row: np.ndarray, others: np.ndarray) -> bool:
 @settings(max_examples=8, deadline=None)
 def test_smote_adds_rows_between_two_real_ones_of_the_class(neighbors: int, ratio: float, seed: int) -> None:
     before = wine()
-    after = balanced_wine(Smote(neighbors=neighbors, ratio=ratio), seed).feed.examples
+    after = balanced_wine(Smote(neighbors=neighbors, ratio=ratio), seed).loader.dataset
     real, classes = column(before, "numeric"), codes(before)
     assert np.bincount(codes(after)).tolist() == [max(count, round(59 * ratio)) for count in COUNTS]
     assert np.array_equal(column(after, "numeric")[: len(before)], real)
@@ -105,7 +105,7 @@ def test_smote_adds_rows_between_two_real_ones_of_the_class(neighbors: int, rati
 @settings(max_examples=5, deadline=None)
 def test_synthetic_categories_are_ones_that_the_class_has(numbers: bool, seed: int) -> None:
     before = wine(categories=True, numbers=numbers)
-    after = balanced_wine(Smote(), seed, categories=True, numbers=numbers).feed.examples
+    after = balanced_wine(Smote(), seed, categories=True, numbers=numbers).loader.dataset
     known, classes = column(before, "categories"), codes(before)
     assert len(after) == 3 * 59
     assert column(after, "categories").dtype == np.int64
@@ -122,9 +122,9 @@ def test_borderline_smote_and_adasyn_add_rows_to_the_smaller_classes_alone() -> 
         assert (found.after >= found.before).all()
 
 
-def mixed_up(examples: Examples) -> Examples:
+def mixed_up(examples: PreparedDataset) -> PreparedDataset:
     """The first two numbers alone, as the cultivars lie among one another there."""
-    return Examples((Dense("numeric", torch.from_numpy(column(examples, "numeric")[:, :2])),), examples.target)
+    return PreparedDataset((TensorColumn("numeric", torch.from_numpy(column(examples, "numeric")[:, :2])),), examples.target)
 
 
 @pytest.mark.parametrize("balancer", [Tomek(), EditedNearestNeighbours()])
@@ -135,15 +135,15 @@ def test_cleaning_takes_away_rows_of_larger_classes_alone(balancer: Balancer) ->
     assert 9 < found.after.sum() < 92
     numbers, classes = column(before, "numeric"), codes(before)
     real = {(row.tobytes(), code) for row, code in zip(numbers, classes.tolist(), strict=True)}
-    left = found.feed.examples
+    left = found.loader.dataset
     assert {(r.tobytes(), c) for r, c in zip(column(left, "numeric"), codes(left).tolist(), strict=True)} <= real
 
 
 @pytest.mark.parametrize("balancer", [SmoteTomek(), SmoteEnn()])
 def test_smote_with_cleaning_keeps_some_of_the_rows_of_smote(balancer: Balancer) -> None:
     grown, cleaned = (balance(method, mixed_up(wine()), LABELS, Seed(0)) for method in (Smote(), balancer))
-    known = {row.tobytes() for row in column(grown.feed.examples, "numeric")}
-    assert all(row.tobytes() in known for row in column(cleaned.feed.examples, "numeric"))
+    known = {row.tobytes() for row in column(grown.loader.dataset, "numeric")}
+    assert all(row.tobytes() in known for row in column(cleaned.loader.dataset, "numeric"))
     assert 27 < cleaned.after.sum() < grown.after.sum()
 
 
@@ -151,8 +151,8 @@ def test_rows_that_differ_in_categories_lie_apart() -> None:
     """Two columns of codes tell the classes apart, numbers do not: nothing is cleaned away."""
     classes = np.repeat([0, 1], [40, 10])
     shared = np.random.default_rng(0).normal(scale=0.1, size=(50, 1)).astype(np.float32)
-    same = Examples((Dense("numeric", torch.from_numpy(shared)),), torch.from_numpy(classes))
-    apart = Examples((*same.features, Dense("categories", torch.from_numpy(classes[:, None] + 2))), same.target)
+    same = PreparedDataset((TensorColumn("numeric", torch.from_numpy(shared)),), torch.from_numpy(classes))
+    apart = PreparedDataset((*same.columns, TensorColumn("categories", torch.from_numpy(classes[:, None] + 2))), same.target)
     assert balance(EditedNearestNeighbours(), apart, ("a", "b"), Seed(0)).after.tolist() == [40, 10]
     assert balance(EditedNearestNeighbours(), same, ("a", "b"), Seed(0)).after[0] < 40
 
@@ -162,15 +162,15 @@ def test_the_same_seed_gives_the_same_rows_in_the_same_order(name: str) -> None:
     balancer = BALANCERS[name].model_validate({"name": name})
     assert isinstance(balancer, Balancer)
     first, again = balanced_wine(balancer, 7), balanced_wine(balancer, 7)
-    assert torch.equal(first.feed.examples.features[0].values, again.feed.examples.features[0].values)  # type: ignore[attr-defined]
-    assert np.array_equal(first.feed.order(3), again.feed.order(3))
+    assert torch.equal(first.loader.dataset.columns[0].values, again.loader.dataset.columns[0].values)  # type: ignore[attr-defined]
+    assert np.array_equal(first.loader.order(3), again.loader.order(3))
     other = balanced_wine(balancer, 8)
-    assert not np.array_equal(first.feed.order(3), other.feed.order(3))
-    assert len(first.feed.order(0)) == len(first.feed.order(3)) == first.feed.length
+    assert not np.array_equal(first.loader.order(3), other.loader.order(3))
+    assert len(first.loader.order(0)) == len(first.loader.order(3)) == first.loader.epoch_length
 
 
 def test_another_seed_gives_other_synthetic_rows() -> None:
-    rows = [column(balanced_wine(Smote(), seed).feed.examples, "numeric") for seed in (1, 2)]
+    rows = [column(balanced_wine(Smote(), seed).loader.dataset, "numeric") for seed in (1, 2)]
     assert not np.array_equal(rows[0], rows[1])
 
 
@@ -227,7 +227,7 @@ def test_weighted_sampling_draws_anew_each_epoch() -> None:
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=60))
 @settings(max_examples=60, deadline=None)
 def test_repeated_rows_have_numbers_of_their_own(rows: list[int]) -> None:
-    apart = repeats_apart(np.array(rows), 10)
+    apart = number_repeats(np.array(rows), 10)
     assert (apart % 10).tolist() == rows
     assert len(set(apart.tolist())) == len(rows)
     for position, number in enumerate(apart.tolist()):
@@ -236,9 +236,9 @@ def test_repeated_rows_have_numbers_of_their_own(rows: list[int]) -> None:
 
 def test_a_batch_of_repeated_rows_holds_the_rows_themselves() -> None:
     found = balanced_wine(Oversample())
-    batch = next(found.feed.batches(found.feed.length, torch.device("cpu")))
+    batch = next(found.loader.batches(found.loader.epoch_length, torch.device("cpu")))
     rows = batch.rows % 92
-    assert len(set(batch.rows.tolist())) == found.feed.length == 3 * 59
+    assert len(set(batch.rows.tolist())) == found.loader.epoch_length == 3 * 59
     assert np.array_equal(batch.inputs["numeric"].numpy(), column(wine(), "numeric")[rows])
     assert np.array_equal(batch.target.numpy(), codes(wine())[rows])
 
@@ -246,7 +246,7 @@ def test_a_batch_of_repeated_rows_holds_the_rows_themselves() -> None:
 # The loss
 
 
-def reference(logits: np.ndarray, target: np.ndarray, emphasis: Emphasis) -> float:
+def reference(logits: np.ndarray, target: np.ndarray, emphasis: LossWeighting) -> float:
     """The loss as the papers write it, sample by sample and class by class."""
     total = 0.0
     for scores, answer in zip(logits.astype(np.float64), target, strict=True):
@@ -282,8 +282,8 @@ def test_the_loss_is_that_of_the_papers_in_every_combination(
     rng = np.random.default_rng(seed)
     logits = rng.normal(scale=2.0, size=(6, 3)).astype(np.float32)
     target = rng.dirichlet([0.5] * 3, 6).astype(np.float32) if mixed else rng.integers(0, 3, 6)
-    emphasis = Emphasis(smoothing, weights, gamma, offsets)
-    loss, count = class_loss(torch.from_numpy(logits), torch.from_numpy(target), emphasis)
+    emphasis = LossWeighting(smoothing, weights, gamma, offsets)
+    loss, count = classification_loss(torch.from_numpy(logits), torch.from_numpy(target), emphasis)
     assert count == 6
     assert float(loss) == pytest.approx(reference(logits, target, emphasis), rel=1e-4)
 
@@ -291,7 +291,7 @@ def test_the_loss_is_that_of_the_papers_in_every_combination(
 @pytest.mark.parametrize("gamma", [0.3, 1.0, 2.0])
 def test_the_focal_loss_of_a_certain_answer_has_a_finite_gradient(gamma: float) -> None:
     logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0], [0.0, 0.0]], requires_grad=True)
-    loss, _ = class_loss(logits, torch.tensor([0, 0, 1]), Emphasis(focal_gamma=gamma))
+    loss, _ = classification_loss(logits, torch.tensor([0, 0, 1]), LossWeighting(focal_gamma=gamma))
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
@@ -303,7 +303,7 @@ def test_the_focal_loss_of_a_certain_answer_has_a_finite_gradient(gamma: float) 
 def test_class_weights_have_a_mean_of_one_over_the_samples(sizes: list[int], beta: float) -> None:
     counts = np.array(sizes)
     for method in ("inverse-frequency", "effective-number"):
-        weights = np.array(ClassWeights(method=method, beta=beta).emphasis(counts).class_weights)
+        weights = np.array(ClassWeights(method=method, beta=beta).loss_weighting(counts).class_weights)
         assert (weights * counts).sum() / counts.sum() == pytest.approx(1.0)
         assert (np.diff(weights[np.argsort(counts)]) <= 1e-9).all()
 
@@ -311,24 +311,24 @@ def test_class_weights_have_a_mean_of_one_over_the_samples(sizes: list[int], bet
 def test_inverse_frequency_is_scikit_learns_balanced() -> None:
     answers = np.repeat([0, 1, 2], [50, 30, 3])
     expected = compute_class_weight("balanced", classes=np.arange(3), y=answers)
-    assert ClassWeights().emphasis(np.bincount(answers)).class_weights == pytest.approx(expected)
+    assert ClassWeights().loss_weighting(np.bincount(answers)).class_weights == pytest.approx(expected)
 
 
 def test_the_effective_number_is_that_of_the_paper() -> None:
-    weights = ClassWeights(method="effective-number", beta=0.99).emphasis(np.array([500, 10])).class_weights
+    weights = ClassWeights(method="effective-number", beta=0.99).loss_weighting(np.array([500, 10])).class_weights
     assert weights is not None
     effective = [(1 - 0.99**count) / (1 - 0.99) for count in (500, 10)]
     assert weights[1] / weights[0] == pytest.approx(effective[0] / effective[1])
 
 
 def test_logit_offsets_are_tau_times_the_log_prior() -> None:
-    offsets = LogitAdjustment(tau=0.5).emphasis(np.array([75, 25])).logit_offsets
+    offsets = LogitAdjustment(tau=0.5).loss_weighting(np.array([75, 25])).logit_offsets
     assert offsets == pytest.approx([0.5 * np.log(0.75), 0.5 * np.log(0.25)])
 
 
 def test_focal_weighs_classes_when_asked() -> None:
-    assert Focal().emphasis(np.array([9, 1])) == Emphasis(focal_gamma=2.0)
-    weighed = Focal(gamma=1.0, alpha="inverse-frequency").emphasis(np.array([9, 1]))
+    assert Focal().loss_weighting(np.array([9, 1])) == LossWeighting(focal_gamma=2.0)
+    weighed = Focal(gamma=1.0, alpha="inverse-frequency").loss_weighting(np.array([9, 1]))
     assert weighed.class_weights == pytest.approx((10 / 18, 5.0))
 
 
@@ -540,20 +540,20 @@ def test_methods_for_numbers_refuse_categories() -> None:
 def test_adasyn_says_when_classes_lie_too_far_apart() -> None:
     numbers = np.concatenate([np.random.default_rng(0).normal(size=(30, 2)), np.full((8, 2), 500.0)]).astype(np.float32)
     numbers[30:] += np.random.default_rng(1).normal(size=(8, 2))
-    apart = Examples((Dense("numeric", torch.from_numpy(numbers)),), torch.tensor([0] * 30 + [1] * 8))
+    apart = PreparedDataset((TensorColumn("numeric", torch.from_numpy(numbers)),), torch.tensor([0] * 30 + [1] * 8))
     with pytest.raises(DataError, match=r"adasyn makes no rows here.*use smote"):
         balance(Adasyn(), apart, ("near", "far"), Seed(0))
 
 
 def test_cleaning_that_would_take_away_a_class_is_refused() -> None:
     places = torch.tensor([-0.1, 0.0, 0.1, 5.0, 5.1, 9.0, 9.1])[:, None]
-    among = Examples((Dense("numeric", places),), torch.tensor([0, 1, 0, 0, 1, 0, 1]))
+    among = PreparedDataset((TensorColumn("numeric", places),), torch.tensor([0, 1, 0, 0, 1, 0, 1]))
     with pytest.raises(DataError, match="enn would remove all 4 training samples of class 'many'"):
         balance(EditedNearestNeighbours(neighbors=1), among, ("many", "few"), Seed(0))
 
 
 def test_inputs_that_are_not_numbers_or_categories_are_refused() -> None:
-    pictures = Examples((Dense("image", torch.zeros(4, 1, 2, 2)),), torch.tensor([0, 0, 0, 1]))
+    pictures = PreparedDataset((TensorColumn("image", torch.zeros(4, 1, 2, 2)),), torch.tensor([0, 0, 0, 1]))
     with pytest.raises(DataError, match="one input is 'image'"):
         balance(Smote(neighbors=1), pictures, ("a", "b"), Seed(0))
 

@@ -14,7 +14,7 @@ import pytest
 
 import danlu
 from danlu.artifacts.run import RunDirectory
-from danlu.artifacts.trials import kept_trials
+from danlu.artifacts.trials import read_trials
 from danlu.report.page import write_report
 from tests.browser import Browser, chromium
 from tests.chatting import chat_file, preference_file, recipe, write_lines
@@ -106,7 +106,7 @@ def search_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = {"name": "bc", "data": {"source": "builtin:breast-cancer"}, "model": "mlp", "training": QUICK}
     tuning = {"sampler": "random", "trials": 6, "space": space}
     run = danlu.tune({**told, "tuning": tuning, "evaluation": {"resamples": 0}}, output=tmp_path_factory.mktemp("runs"))
-    assert {trial.state for trial in kept_trials(run.path)} == {"done", "failed"}
+    assert {trial.state for trial in read_trials(run.path)} == {"done", "failed"}
     danlu.evaluate(run.path)
     return run.path
 

@@ -13,21 +13,21 @@ import torch
 import danlu as package
 from danlu.core.errors import DataError, RecipeError
 from danlu.data.chats.batches import pack
-from danlu.data.chats.messages import as_chats, read_messages, written
+from danlu.data.chats.messages import as_chats, read_messages, dump_messages
 from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.chats.template import CHATML, choose_template, render, render_answers
-from danlu.data.place import Place, Source, TokenizerFile
+from danlu.data.place import Origin, RawData, TokenizerFile
 from danlu.data.sequences import IGNORED
 from danlu.data.specs import CorpusInputs
 from danlu.data.texts import train_tokenizer
 from danlu.models.table import Transformer
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections import Data
-from danlu.verbs.prepare import fit_preparation, open_data
+from danlu.verbs.prepare import fit_preprocessing, load_data
 from tests.chatting import TINY, chat_file, preference_file, recipe
 
 CPU = torch.device("cpu")
-HERE = Place("chats.jsonl", Path())
+HERE = Origin("chats.jsonl", Path())
 CHAT = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "The screen is black."},
@@ -44,7 +44,7 @@ MARKED = (
 
 @pytest.fixture(scope="module")
 def tokenizer() -> TokenizerFile:
-    made = train_tokenizer([message["content"] for message in CHAT] * 20, 400, frame_text=False, turns=True)
+    made = train_tokenizer([message["content"] for message in CHAT] * 20, 400, add_special_tokens=False, add_turn_tokens=True)
     return choose_template(made, None)
 
 
@@ -53,7 +53,7 @@ def preprocessor(tokenizer: TokenizerFile, longest: int = 200, packed: bool = Tr
 
 
 def rows(*chats: list[dict[str, Any]]) -> pl.DataFrame:
-    return pl.DataFrame({"messages": [written(chat) for chat in chats]})
+    return pl.DataFrame({"messages": [dump_messages(chat) for chat in chats]})
 
 
 @pytest.mark.parametrize("template", [None, "plain", MARKED])
@@ -143,7 +143,7 @@ OPENAI = [{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant",
     ],
 )
 def test_every_usual_form_is_the_same_conversation(given: list[dict[str, Any]]) -> None:
-    source = Source(pl.read_ndjson("\n".join(map(json.dumps, given)).encode()), "chats.jsonl", Path())
+    source = RawData(pl.read_ndjson("\n".join(map(json.dumps, given)).encode()), "chats.jsonl", Path())
     found = as_chats(source, Data(source="chats.jsonl"))
     assert found.layout == "chat"
     assert read_messages(found.frame["messages"][0]) == OPENAI[0]["messages"]
@@ -161,9 +161,9 @@ def test_every_usual_form_is_the_same_conversation(given: list[dict[str, Any]]) 
     ],
 )
 def test_broken_conversations_are_refused_by_row(messages: list[Any], message: str) -> None:
-    source = Source(pl.DataFrame({"messages": [json.dumps(messages) or "[]"]}), "chats.jsonl", Path())
+    source = RawData(pl.DataFrame({"messages": [json.dumps(messages) or "[]"]}), "chats.jsonl", Path())
     if not messages:
-        source = Source(
+        source = RawData(
             pl.DataFrame({"messages": [[]]}, {"messages": pl.List(pl.Struct({"role": pl.String}))}), "c", Path()
         )
     with pytest.raises(DataError, match=message):
@@ -182,7 +182,7 @@ def test_samples_of_conversations_are_shown_a_line_a_message(tmp_path: Path) -> 
 
 
 def test_a_tokenizer_without_a_template_is_refused_with_what_to_say(tokenizer: TokenizerFile) -> None:
-    bare = train_tokenizer(["some words"] * 20, 300, frame_text=False)
+    bare = train_tokenizer(["some words"] * 20, 300, add_special_tokens=False)
     with pytest.raises(RecipeError, match=r"chat_template.*has no chat template; set plain"):
         choose_template(bare, None)
     with pytest.raises(RecipeError, match=r"has no <\|im_start\|>"):
@@ -212,9 +212,9 @@ def test_a_template_that_rewrites_what_was_said_is_refused(tokenizer: TokenizerF
 
 
 def test_a_tokenizer_trained_here_has_chatml(tmp_path: Path) -> None:
-    opened = open_data(check_recipe(recipe(chat_file(tmp_path / "chats.jsonl"))))
+    opened = load_data(check_recipe(recipe(chat_file(tmp_path / "chats.jsonl"))))
     assert (opened.dataset.kind, opened.dataset.task) == ("chat", "language-modelling")
-    found = fit_preparation(opened).preprocessor
+    found = fit_preprocessing(opened).preprocessor
     assert isinstance(found, ChatPreprocessor)
     assert found.tokenizer.chat_template == CHATML
     assert found.tokenizer.open().token_to_id("<|im_end|>") in found.tokenizer.stops

@@ -12,16 +12,16 @@ import danlu as package
 from danlu.core.component import components
 from danlu.core.errors import ArgumentError
 from danlu.data.specs import CorpusInputs, TextInputs
-from danlu.models.base import Sized
-from danlu.models.sizes import SIZES
+from danlu.models.base import HasPresets
+from danlu.models.sizes import SIZE_PRESETS
 from danlu.models.table import Transformer
 from danlu.recipe.load import check_recipe
 from danlu.verbs import models as listing
-from danlu.verbs.candidates import compare_candidates
-from danlu.verbs.capacity import crowded
-from danlu.verbs.fitting import begin
-from danlu.verbs.models import models
-from danlu.verbs.prepare import open_data
+from danlu.verbs.candidates import probe_models
+from danlu.verbs.capacity import overparameterized_warning
+from danlu.verbs.fitting import prepare_training
+from danlu.verbs.models import list_models
+from danlu.verbs.prepare import load_data
 from tests.conftest import Command
 from tests.real_weights import minilm
 
@@ -39,7 +39,7 @@ def test_the_list_has_every_family_with_what_it_weighs(danlu: Command) -> None:
 
 
 def test_figures_of_known_networks_are_those_that_are_known() -> None:
-    found = models(like="timm:resnet18")
+    found = list_models(like="timm:resnet18")
     assert [model.name for model in found] == ["timm:resnet18"]
     assert found[0].parameters == 11_689_512 - 513_000 + 5_130  # torchvision's, with ten classes for a thousand
     assert found[0].flops == pytest.approx(2 * 1.814e9, rel=0.01)  # He et al. 2015: 1.8 billion multiply-adds
@@ -50,7 +50,7 @@ def test_figures_of_known_networks_are_those_that_are_known() -> None:
 )
 def test_what_is_not_there_is_said(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
-        models(**options)
+        list_models(**options)
 
 
 def test_a_size_fills_in_what_the_recipe_leaves_out() -> None:
@@ -66,25 +66,25 @@ def test_a_size_fills_in_what_the_recipe_leaves_out() -> None:
 
 
 def test_presets_grow() -> None:
-    listed = [*models(task="table"), *models(like="small-resnet")]
+    listed = [*list_models(task="table"), *list_models(like="small-resnet")]
     by_size = {(found.name, found.size): found.parameters for found in listed if found.size and found.parameters}
     for name, family in components("model").items():
-        if issubclass(family, Sized) and name != "hf":
+        if issubclass(family, HasPresets) and name != "hf":
             small, base, large = (by_size[name, size] for size in ("small", "base", "large"))
             assert small < base < large, name
 
 
 def test_figures_are_counted_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DANLU_CACHE", str(tmp_path))
-    first = models(like="mlp")
+    first = list_models(like="mlp")
 
     def fails(*_: object) -> tuple[int, int]:
         raise AssertionError("counted again")
 
     monkeypatch.setattr(listing, "_counted", fails)
-    assert models(like="mlp") == first
+    assert list_models(like="mlp") == first
     with pytest.raises(AssertionError, match="counted again"):
-        models(like="tabm")
+        list_models(like="tabm")
 
 
 ENCODERS = (
@@ -113,7 +113,7 @@ DECODERS = (
     ("name", "kind"), [*((name, "text") for name in ENCODERS), *((name, "corpus") for name in DECODERS)]
 )
 def test_a_size_takes_hold_whatever_an_architecture_calls_its_settings(name: str, kind: str) -> None:
-    size = SIZES["small"]
+    size = SIZE_PRESETS["small"]
     texts = TextInputs(vocabulary=300, longest=16, pad=0)
     spec = texts if kind == "text" else CorpusInputs(vocabulary=300, longest=16, end=0, packed=False)
     built: Any = Transformer(name=f"hf:{name}", size="small").build(spec, 2 if kind == "text" else 300)
@@ -153,8 +153,8 @@ def test_a_recipe_goes_before_the_size_in_the_common_words_and_in_the_architectu
     ],
 )
 def test_far_more_weights_than_samples_are_warned_of(model: dict[str, Any], words: str | None) -> None:
-    fitting = begin(open_data(check_recipe({"data": {"source": "builtin:wine"}, "model": model})))
-    said = crowded(fitting)
+    fitting = prepare_training(load_data(check_recipe({"data": {"source": "builtin:wine"}, "model": model})))
+    said = overparameterized_warning(fitting)
     if words is None:
         assert said is None
     else:
@@ -165,7 +165,7 @@ def test_far_more_weights_than_samples_are_warned_of(model: dict[str, Any], word
 @pytest.mark.slow
 def test_a_probe_takes_the_pretrained_encoder(tmp_path: Path) -> None:
     recipe = package.load_recipe("speeches")
-    found = compare_candidates(recipe, [f"hf:{minilm()}", "hf:bert"])
+    found = probe_models(recipe, [f"hf:{minilm()}", "hf:bert"])
     assert [candidate.name.endswith("bert") for candidate in found] == [False, True]
     assert found[0].take and not found[1].take
     assert found[0].low > found[1].high > 1 / 3
@@ -175,6 +175,6 @@ def test_a_probe_takes_the_pretrained_encoder(tmp_path: Path) -> None:
 def test_what_cannot_be_probed_is_said() -> None:
     recipe = package.load_recipe("wine")
     with pytest.raises(ArgumentError, match="no features"):
-        compare_candidates(recipe, ["mlp"])
+        probe_models(recipe, ["mlp"])
     with pytest.raises(ArgumentError, match="no model 'bursting'"):
-        compare_candidates(recipe, ["bursting"])
+        probe_models(recipe, ["bursting"])

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from danlu.training.compiling import Compiled, compilations, compiled
-from danlu.training.in_backward import InBackward
-from danlu.training.recompute import recompute
+from danlu.training.compiling import CompiledModel, compilations, maybe_compile
+from danlu.training.in_backward import OptimizerInBackward
+from danlu.training.recompute import apply_activation_checkpointing
 from tests.small_models import adamw, batch, build, fit, groups_of, identical, loss_of, states
 
 CPU = torch.device("cpu")
@@ -19,19 +19,19 @@ def _nothing_compiled_before() -> None:
     torch._dynamo.reset()
 
 
-def compile_with(model: nn.Module, backend: Any) -> Compiled:
+def compile_with(model: nn.Module, backend: Any) -> CompiledModel:
     """A compiled model whose graphs go to another backend than inductor."""
-    made = Compiled(model)
+    made = CompiledModel(model)
     made._function = torch.compile(model, backend=backend)
     return made
 
 
 def test_auto_compiles_on_cuda_alone() -> None:
     model = nn.Linear(2, 2)
-    assert compiled(model, "auto", CPU) is model
-    assert compiled(model, False, torch.device("cuda")) is model
-    assert isinstance(compiled(model, "auto", torch.device("cuda")), Compiled)
-    assert isinstance(compiled(model, True, CPU), Compiled)
+    assert maybe_compile(model, "auto", CPU) is model
+    assert maybe_compile(model, False, torch.device("cuda")) is model
+    assert isinstance(maybe_compile(model, "auto", torch.device("cuda")), CompiledModel)
+    assert isinstance(maybe_compile(model, True, CPU), CompiledModel)
 
 
 @pytest.mark.parametrize("kind", ["mlp", pytest.param("corpus", marks=pytest.mark.slow)])
@@ -56,7 +56,7 @@ def test_nothing_is_compiled_after_the_first_epoch(kind: str) -> None:
 def test_the_trial_leaves_a_model_as_it_was() -> None:
     model, stepped = build("mlp").train(), []
     before, random = states(model), torch.get_rng_state()
-    InBackward(groups_of(model), adamw, before=stepped.append)
+    OptimizerInBackward(groups_of(model), adamw, before_step=stepped.append)
     call = compile_with(model, "aot_eager")
     assert call._try(batch("mlp").inputs)
     assert identical(states(model), before)
@@ -95,9 +95,9 @@ def test_running_out_of_memory_is_not_taken_for_a_compiler_that_fails() -> None:
 def test_inductor_trains_as_torch_does() -> None:
     plain, other = build("mlp", dropout=0.0), build("mlp", dropout=0.0)
     expected = fit(plain, "mlp", adamw(groups_of(plain)))
-    call = compiled(other, True, CPU)
+    call = maybe_compile(other, True, CPU)
     assert fit(other, "mlp", adamw(groups_of(other)), call=call) == pytest.approx(expected, rel=1e-4)
-    assert isinstance(call, Compiled)
+    assert isinstance(call, CompiledModel)
     assert call.works
 
 
@@ -105,7 +105,7 @@ def test_inductor_trains_as_torch_does() -> None:
 def test_a_compiled_model_that_recomputes_is_the_same(how: Any) -> None:
     plain, other = build("mlp", dropout=0.0), build("mlp", dropout=0.0)
     expected = fit(plain, "mlp", adamw(groups_of(plain)), range(2))
-    recompute(other, how)
+    apply_activation_checkpointing(other, how)
     call = compile_with(other, "aot_eager")
     assert fit(other, "mlp", adamw(groups_of(other)), range(2), call=call) == pytest.approx(expected, rel=1e-6)
     assert call.works

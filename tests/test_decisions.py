@@ -8,24 +8,24 @@ import sklearn.metrics as reference
 from danlu.core.errors import RecipeError
 from danlu.core.seeds import Seed
 from danlu.data.calibration import Isotonic, Temperature
-from danlu.data.targets import Classes
+from danlu.data.targets import ClassTarget
 from danlu.evaluation.calibrating import fit_calibration
-from danlu.evaluation.curves import POINTS, precision_recall, roc
-from danlu.evaluation.decisions import abstention, choose_threshold, threshold_table
+from danlu.evaluation.curves import MAX_POINTS, precision_recall_curve, roc_curve
+from danlu.evaluation.decisions import risk_coverage, choose_threshold, threshold_table
 from danlu.evaluation.intervals import Resampling
-from danlu.evaluation.metric import Truth
+from danlu.evaluation.metric import Predictions
 from danlu.evaluation.metrics import METRICS, compute_metrics
-from danlu.evaluation.slices import judge_slices, slices_of
+from danlu.evaluation.slices import evaluate_slices, make_slices
 from danlu.recipe.judging import Costs, Threshold
 
 
-def two_classes(count: int, sharpness: float = 1.0, seed: int = 0) -> Truth:
+def two_classes(count: int, sharpness: float = 1.0, seed: int = 0) -> Predictions:
     """Answers whose true log odds are multiplied by `sharpness`."""
     generator = np.random.default_rng(seed)
     odds = generator.normal(size=count) * 2
     values = (generator.random(count) < 1 / (1 + np.exp(-odds))).astype(np.int64)
     second = 1 / (1 + np.exp(-odds * sharpness))
-    return Truth(values, np.stack([1 - second, second], axis=1).astype(np.float32))
+    return Predictions(values, np.stack([1 - second, second], axis=1).astype(np.float32))
 
 
 def test_temperature_finds_by_how_much_logits_were_stretched() -> None:
@@ -38,8 +38,8 @@ def test_calibration_mends_probabilities_that_it_has_not_seen(method: str) -> No
     fitted = fit_calibration(method, two_classes(5_000, sharpness=3.0))  # type: ignore[arg-type]
     fresh = two_classes(5_000, sharpness=3.0, seed=1)
     assert fitted is not None
-    mended = Truth(fresh.values, fitted.apply(fresh.answers))
-    assert np.allclose(mended.answers.sum(axis=1), 1, atol=1e-6)
+    mended = Predictions(fresh.y_true, fitted.apply(fresh.y_pred))
+    assert np.allclose(mended.y_pred.sum(axis=1), 1, atol=1e-6)
     before, after = (compute_metrics(["calibration-error", "log-loss"], truth) for truth in (fresh, mended))
     assert after["calibration-error"] < 0.35 * before["calibration-error"] and after["log-loss"] < before["log-loss"]
 
@@ -48,14 +48,14 @@ def test_auto_leaves_good_probabilities_alone_and_small_validation_to_one_number
     assert not isinstance(fit_calibration("auto", two_classes(300, sharpness=4.0)), Isotonic)
     assert isinstance(fit_calibration("auto", two_classes(300, sharpness=4.0)), Temperature)
     spoilt = two_classes(20_000)
-    bent = Truth(spoilt.values, np.stack([1 - spoilt.answers[:, 1] ** 6, spoilt.answers[:, 1] ** 6], axis=1))
+    bent = Predictions(spoilt.y_true, np.stack([1 - spoilt.y_pred[:, 1] ** 6, spoilt.y_pred[:, 1] ** 6], axis=1))
     assert isinstance(fit_calibration("auto", bent), Isotonic)
 
 
 def test_isotonic_of_several_classes_sums_to_one() -> None:
     generator = np.random.default_rng(0)
     shares = generator.dirichlet(np.ones(4), size=2_000).astype(np.float32)
-    fitted = fit_calibration("isotonic", Truth(generator.integers(4, size=2_000), shares))
+    fitted = fit_calibration("isotonic", Predictions(generator.integers(4, size=2_000), shares))
     assert fitted is not None
     assert np.allclose(fitted.apply(shares).sum(axis=1), 1, atol=1e-6)
 
@@ -64,8 +64,8 @@ def test_isotonic_of_several_classes_sums_to_one() -> None:
 def test_no_other_threshold_is_better(metric: str) -> None:
     truth = two_classes(400)
     chosen = choose_threshold(Threshold(metric=metric), truth)
-    best = METRICS[metric].compute(Truth(truth.values, truth.answers, threshold=chosen))
-    others = [METRICS[metric].compute(Truth(truth.values, truth.answers, threshold=t)) for t in truth.answers[:, 1]]
+    best = METRICS[metric].compute(Predictions(truth.y_true, truth.y_pred, threshold=chosen))
+    others = [METRICS[metric].compute(Predictions(truth.y_true, truth.y_pred, threshold=t)) for t in truth.y_pred[:, 1]]
     assert best >= max(others) - 1e-12
 
 
@@ -78,7 +78,7 @@ def test_costs_move_the_threshold_to_where_theory_has_it() -> None:
 
 
 def test_a_threshold_decides_what_is_answered() -> None:
-    target = Classes(column="y", labels=("no", "yes"), threshold=0.2)
+    target = ClassTarget(column="y", labels=("no", "yes"), threshold=0.2)
     answers = target.decode(np.array([[0.7, 0.3], [0.9, 0.1]], dtype=np.float32))
     assert answers["prediction"].to_list() == ["yes", "no"]
     assert answers["probability"].to_list() == pytest.approx([0.3, 0.9])
@@ -88,32 +88,32 @@ def test_the_table_of_thresholds_counts_as_scikit_learn_does() -> None:
     truth = two_classes(500)
     table = threshold_table(truth, Costs(false_negative=5))
     for row in (0, 30, 77, 100):
-        told = truth.answers[:, 1].astype(np.float64) >= table["threshold"][row]
-        counts = reference.confusion_matrix(truth.values, told).ravel().tolist()
+        told = truth.y_pred[:, 1].astype(np.float64) >= table["threshold"][row]
+        counts = reference.confusion_matrix(truth.y_true, told).ravel().tolist()
         names = ("true_negatives", "false_positives", "false_negatives", "true_positives")
         assert [table[name][row] for name in names] == counts
-        assert table["f1-positive"][row] == pytest.approx(reference.f1_score(truth.values, told, zero_division=0))
+        assert table["f1-positive"][row] == pytest.approx(reference.f1_score(truth.y_true, told, zero_division=0))
         assert table["cost"][row] == pytest.approx((counts[1] + 5 * counts[2]) / 500)
 
 
 def test_thinned_curves_look_the_same() -> None:
     truth = two_classes(20_000)
-    scores, member = truth.answers[:, 1].astype(np.float64), truth.values == 1
-    thin = roc(scores, member)
-    assert len(thin["threshold"]) <= POINTS
+    scores, member = truth.y_pred[:, 1].astype(np.float64), truth.y_true == 1
+    thin = roc_curve(scores, member)
+    assert len(thin["threshold"]) <= MAX_POINTS
     x, y, _ = reference.roc_curve(member, scores, drop_intermediate=False)
     up = np.abs(np.interp(x, thin["false_positive_rate"], thin["true_positive_rate"]) - y)
     along = np.abs(np.interp(y, thin["true_positive_rate"], thin["false_positive_rate"]) - x)
     assert np.minimum(up, along).max() < 0.005
     area = np.trapezoid(thin["true_positive_rate"], thin["false_positive_rate"])
     assert area == pytest.approx(reference.roc_auc_score(member, scores), abs=1e-3)
-    thin = precision_recall(scores, member)
-    assert len(thin["threshold"]) <= POINTS and thin["recall"][-1] == 1.0
+    thin = precision_recall_curve(scores, member)
+    assert len(thin["threshold"]) <= MAX_POINTS and thin["recall"][-1] == 1.0
 
 
 def test_those_least_sure_of_are_left_out_first() -> None:
-    curve = abstention(two_classes(5_000))
-    assert curve["coverage"][-1] == 1.0 and len(curve["coverage"]) <= POINTS
+    curve = risk_coverage(two_classes(5_000))
+    assert curve["coverage"][-1] == 1.0 and len(curve["coverage"]) <= MAX_POINTS
     half = float(np.interp(0.5, curve["coverage"], curve["risk"]))
     assert half < 0.5 * curve["risk"][-1] and 0 < curve["area"] < curve["risk"][-1]
 
@@ -130,8 +130,8 @@ def sliced(hurt: float) -> list[dict[str, object]]:
     wrong = generator.random(2_000) < np.where(frame["plan"].to_numpy() == "c", 0.1 + hurt, 0.1)
     values = generator.integers(2, size=2_000)
     answers = np.eye(2)[np.where(wrong, 1 - values, values)]
-    found = slices_of(frame, {("note", "length"): generator.integers(100, size=2_000).astype(float)})
-    return judge_slices(found, METRICS["accuracy"], Truth(values, answers), Resampling(Seed(0), resamples=300))
+    found = make_slices(frame, {("note", "length"): generator.integers(100, size=2_000).astype(float)})
+    return evaluate_slices(found, METRICS["accuracy"], Predictions(values, answers), Resampling(Seed(0), resamples=300))
 
 
 def test_the_worst_slice_is_found_with_its_size() -> None:

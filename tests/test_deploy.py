@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 import danlu
 from danlu.core.errors import ArgumentError
-from danlu.deployment.training import Job
+from danlu.deployment.training import TrainingJob
 from tests.conftest import DANLU, Command
 from tests.processes import REPOSITORY
 
@@ -252,4 +252,4 @@ def test_what_no_cluster_would_take_is_refused(
 
 @pytest.mark.parametrize(("name", "taken"), [("Churn 1", "churn-1"), ("7b", "run-7b"), ("a" * 60, "a" * 40)])
 def test_kubernetes_gets_a_name_that_it_takes(name: str, taken: str) -> None:
-    assert Job(name, "x.yaml").kubernetes_name == taken
+    assert TrainingJob(name, "x.yaml").kubernetes_name == taken

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from danlu.core.devices import accelerator_of, found_devices, open_device
-from danlu.core.devices.card import Card
+from danlu.core.devices import accelerator_of, available_devices, open_device
+from danlu.core.devices.card import GPU
 from danlu.core.devices.peaks import peak_flops
 from danlu.core.errors import ArgumentError
 from danlu.verbs.doctor import doctor
@@ -27,7 +27,7 @@ def test_auto_takes_the_best_device_that_is_there(without_accelerators: None, mo
         monkeypatch.setattr(module, "is_available", lambda: True)
         assert open_device().torch_device.type == kind
         assert open_device(kind).torch_device.type == kind
-    assert list(found_devices()) == ["cuda", "xpu", "mps", "cpu"]
+    assert list(available_devices()) == ["cuda", "xpu", "mps", "cpu"]
     assert open_device("cpu").torch_device.type == "cpu"
 
 
@@ -80,7 +80,7 @@ def test_a_card_is_asked_through_the_neutral_interface(monkeypatch: pytest.Monke
     monkeypatch.setattr(accelerator, "current_device_index", lambda: 1)
     monkeypatch.setattr(accelerator, "max_memory_allocated", lambda: 5)
     monkeypatch.setattr(accelerator, "get_memory_info", lambda: (3, 8))
-    device = Card("cuda")
+    device = GPU("cuda")
     device.seed(11)
     drawn = torch.rand(3)
     device.seed(11)
@@ -96,7 +96,7 @@ def test_what_a_backend_does_not_count_is_none(monkeypatch: pytest.MonkeyPatch) 
 
     for name in ("max_memory_allocated", "get_memory_info", "empty_cache", "reset_peak_memory_stats"):
         monkeypatch.setattr(torch.accelerator, name, refuse)
-    device = Card("xpu")
+    device = GPU("xpu")
     device.empty_cache()
     device.reset_peak()
     assert device.peak_bytes() is device.free_bytes() is device.total_bytes() is None
@@ -200,4 +200,4 @@ def test_a_tpu_is_reached_through_the_same_interface() -> None:
 
 def test_a_device_that_is_open_already_can_be_asked() -> None:
     assert accelerator_of(torch.device("cpu")) == open_device("cpu")
-    assert accelerator_of(torch.device("cuda")) == Card("cuda")
+    assert accelerator_of(torch.device("cuda")) == GPU("cuda")

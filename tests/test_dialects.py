@@ -134,7 +134,7 @@ def test_a_type_that_the_first_rows_suggest_is_not_forced_on_later_ones(
 def test_a_large_file_is_read_in_parts_and_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from danlu.data.disk import DiskFrame
     from danlu.recipe.load import check_recipe
-    from danlu.verbs.prepare import fit_preparation, open_data
+    from danlu.verbs.prepare import fit_preprocessing, load_data
 
     generator = pl.Series(range(3000))
     frame = pl.DataFrame(
@@ -148,8 +148,8 @@ def test_a_large_file_is_read_in_parts_and_says_the_same(tmp_path: Path, monkeyp
             path.parent.mkdir(exist_ok=True)
             getattr(frame, f"write_{suffix}")(path)
             clean = {"duplicates": "drop", "outliers": {}}
-            data = open_data(check_recipe({"data": {"source": str(path), "target": "y", "clean": clean}}))
+            data = load_data(check_recipe({"data": {"source": str(path), "target": "y", "clean": clean}}))
             assert isinstance(data.dataset.frame, DiskFrame) == (large == 0)
             rows = {name: part.rows.tolist() for name, part in data.splits.items()}
-            found.append((rows, data.dropped.rows(), fit_preparation(data).preprocessor.model_dump_json()))
+            found.append((rows, data.dropped.rows(), fit_preprocessing(data).preprocessor.model_dump_json()))
     assert all(other == found[0] for other in found[1:])

@@ -11,10 +11,10 @@ import torch
 import danlu as package
 from danlu.artifacts.run import RunDirectory
 from danlu.core.errors import ArgumentError, RecipeError
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.sequences import IGNORED
 from danlu.models.heads import HEADS
-from danlu.training.distilling import counted, distilled
+from danlu.training.distilling import distillation_num_targets, distillation_loss
 from tests.conftest import TINY_TEXT
 from tests.test_distilling import assert_goes_on, softmax
 from tests.test_tags import recipe as tagging
@@ -41,12 +41,12 @@ def test_the_loss_is_that_of_every_token_that_counts() -> None:
     own = np.array([[1, 3, IGNORED], [0, IGNORED, IGNORED]])
     target = torch.tensor(np.concatenate([own[..., None], taught], axis=2), dtype=torch.float32)
     head, there = HEADS["token-classification"], own != IGNORED
-    loss = distilled(head.loss, "token-classification", temperature=3.0, weight=0.4)
-    total, count = loss(torch.tensor(logits, dtype=torch.float32), target, Emphasis())
+    loss = distillation_loss(head.loss, "token-classification", temperature=3.0, weight=0.4)
+    total, count = loss(torch.tensor(logits, dtype=torch.float32), target, LossWeighting())
     hard = -np.log(softmax(logits[there])[np.arange(3), own[there]]).sum()
     p, q = softmax(taught[there] / 3), softmax(logits[there] / 3)
     assert float(total) == pytest.approx(0.6 * hard + 0.4 * 9 * (p * np.log(p / q)).sum(), rel=1e-5)
-    assert count == counted(head.count, "token-classification")(target) == 3
+    assert count == distillation_num_targets(head.num_targets, "token-classification")(target) == 3
 
 
 def test_a_tagger_nears_its_teacher(tmp_path: Path) -> None:

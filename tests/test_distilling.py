@@ -13,15 +13,15 @@ import danlu as package
 from danlu.artifacts.cache import cache_root
 from danlu.artifacts.run import RunDirectory
 from danlu.core.errors import ArgumentError, ArtifactError, RecipeError
-from danlu.core.torchvision import mend_torchvision
-from danlu.data.balance.emphasis import Emphasis
+from danlu.core.torchvision import patch_torchvision
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.builtin import read_builtin
-from danlu.data.targets import Quantity
+from danlu.data.targets import NumericTarget
 from danlu.models.heads import HEADS
 from danlu.recipe.load import as_recipe
-from danlu.training.distilling import distilled, logits_of
-from danlu.verbs.fitting import begin
-from danlu.verbs.prepare import open_data
+from danlu.training.distilling import distillation_loss, network_logits
+from danlu.verbs.fitting import prepare_training
+from danlu.verbs.prepare import load_data
 from tests.test_parallel_data import TABLE, alike, trained, with_training
 from tests.test_resume import ends
 
@@ -53,9 +53,9 @@ def softmax(values: np.ndarray) -> np.ndarray:
 
 
 def lost(task: str, logits: np.ndarray, own: np.ndarray, taught: np.ndarray) -> float:
-    loss = HEADS[task].each(distilled(HEADS[task].loss, task, temperature=3.0, weight=0.4))
+    loss = HEADS[task].adapt_loss(distillation_loss(HEADS[task].loss, task, temperature=3.0, weight=0.4))
     target = torch.tensor(np.concatenate([own, taught], axis=1), dtype=torch.float32)
-    total, count = loss(torch.tensor(logits, dtype=torch.float32), target, Emphasis())
+    total, count = loss(torch.tensor(logits, dtype=torch.float32), target, LossWeighting())
     assert count == len(own)
     return float(total)
 
@@ -98,9 +98,9 @@ def test_members_of_an_ensemble_teach_their_mean_answer() -> None:
         def forward(self) -> torch.Tensor:
             return members
 
-    found = torch.softmax(logits_of(Ensemble(), {}, "classification"), dim=1)
+    found = torch.softmax(network_logits(Ensemble(), {}, "classification"), dim=1)
     assert torch.allclose(found, torch.softmax(members, dim=2).mean(dim=1), atol=1e-6)
-    found = torch.sigmoid(logits_of(Ensemble(), {}, "multi-label"))
+    found = torch.sigmoid(network_logits(Ensemble(), {}, "multi-label"))
     assert torch.allclose(found, torch.sigmoid(members).mean(dim=1), atol=1e-6)
 
 
@@ -175,7 +175,7 @@ def test_two_processes_learn_from_a_teacher_as_one(teacher: Path, tmp_path: Path
 def test_a_head_alone_learns_from_a_teacher(digits: Path, image_folder: Path, tmp_path: Path) -> None:
     """Its body's features stand in the place of images, which the teacher has seen before."""
     weights = tmp_path / "weights.pth"
-    mend_torchvision()
+    patch_torchvision()
     import timm
 
     torch.save(timm.create_model("test_resnet").state_dict(), weights)
@@ -194,10 +194,10 @@ def test_numbers_are_taught_in_the_students_units(tmp_path: Path) -> None:
     frame.write_csv(tmp_path / "high.csv")
     asked = recipe(tmp_path / "high.csv", distill={"teacher": str(teacher.path)})
     asked["data"] |= {"target": "progression"}
-    fitting = begin(open_data(as_recipe(asked)))
-    target, splits, device = fitting.prepared.target, fitting.opened.splits, fitting.accelerator.torch_device
-    batch = fitting.balanced.feed.take(np.arange(20), 0, device)
-    assert isinstance(target, Quantity)
+    fitting = prepare_training(load_data(as_recipe(asked)))
+    target, splits, device = fitting.preprocessing.target, fitting.context.splits, fitting.accelerator.torch_device
+    batch = fitting.balanced.loader.take(np.arange(20), 0, device)
+    assert isinstance(target, NumericTarget)
     told = batch.target.cpu().numpy() * target.std + target.mean
     taught = package.load(teacher.path).predict(splits.train.frame.head(20))["prediction"].to_numpy()
     assert told[:, 0] == pytest.approx(splits.train.column("progression").head(20).to_numpy(), rel=1e-5)

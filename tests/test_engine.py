@@ -16,16 +16,16 @@ from danlu.core.devices import open_device
 from danlu.core.errors import ArtifactError, DanluError
 from danlu.core.seeds import Seed
 from danlu.recipe.load import check_recipe, load_recipe
-from danlu.verbs.fitting import Fitting, build_fitting, build_machine
-from danlu.verbs.prepare import fit_preparation, open_data
-from danlu.verbs.settle import largest_batch
-from danlu.verbs.trial import flops_on_host, trial_of
+from danlu.verbs.fitting import TrainingSetup, build_setup, create_train_state
+from danlu.verbs.prepare import fit_preprocessing, load_data
+from danlu.verbs.settle import find_largest_batch_size
+from danlu.verbs.trial import count_flops_on_host, build_probe
 from tests.conftest import Command
 
 
-def fitting_of(recipe: dict[str, Any]) -> Fitting:
-    opened = open_data(check_recipe(recipe))
-    return build_fitting(opened, fit_preparation(opened), open_device("cpu"))
+def fitting_of(recipe: dict[str, Any]) -> TrainingSetup:
+    opened = load_data(check_recipe(recipe))
+    return build_setup(opened, fit_preprocessing(opened), open_device("cpu"))
 
 
 def trained(recipe: dict[str, Any], training: dict[str, Any], folder: Path) -> Path:
@@ -82,10 +82,10 @@ def test_ways_that_save_memory_change_nothing(way: str, table_recipe: dict[str, 
 
 def test_a_step_that_does_not_fit_is_made_in_parts(corpus_recipe: dict[str, Any], monkeypatch: Any) -> None:
     """The allocator refuses more than six blocks at once; the step is that of the whole batch none the less."""
-    from danlu.models.transformers import Logits
+    from danlu.models.transformers import HFModelWrapper
 
     values = {**corpus_recipe, "training": {"max_steps": 3, "batch_size": 16, "optimizer": {"sgd": {"lr": 0.1}}}}
-    forward = Logits.forward
+    forward = HFModelWrapper.forward
 
     def limited(self: Any, input_ids: torch.Tensor, **others: Any) -> Any:
         if len(input_ids) > 6:
@@ -95,12 +95,12 @@ def test_a_step_that_does_not_fit_is_made_in_parts(corpus_recipe: dict[str, Any]
     found: dict[bool, tuple[list[float], dict[str, torch.Tensor]]] = {}
     for memory_is_short in (False, True):
         fitting = fitting_of(values)
-        machine = build_machine(fitting)
+        machine = create_train_state(fitting)
         if memory_is_short:
-            monkeypatch.setattr(Logits, "forward", limited)
-        batches = itertools.islice(fitting.balanced.feed.batches(16, machine.device), 3)
+            monkeypatch.setattr(HFModelWrapper, "forward", limited)
+        batches = itertools.islice(fitting.balanced.loader.batches(16, machine.device), 3)
         losses = [float(machine.make_step(batch, 0.1, Seed(0), step)) for step, batch in enumerate(batches, 1)]
-        assert machine.step.parts == (4 if memory_is_short else 1)
+        assert machine.step.num_microbatches == (4 if memory_is_short else 1)
         found[memory_is_short] = losses, dict(machine.model.state_dict())
     assert found[True][0] == pytest.approx(found[False][0], rel=1e-5)
     for name, value in found[False][1].items():
@@ -108,32 +108,32 @@ def test_a_step_that_does_not_fit_is_made_in_parts(corpus_recipe: dict[str, Any]
 
 
 def test_memory_that_runs_out_for_a_single_sample_ends_the_run(corpus_recipe: dict[str, Any], monkeypatch: Any) -> None:
-    from danlu.models.transformers import Logits
+    from danlu.models.transformers import HFModelWrapper
 
     def refused(self: Any, input_ids: torch.Tensor, **others: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     fitting = fitting_of(corpus_recipe)
-    machine = build_machine(fitting)
-    monkeypatch.setattr(Logits, "forward", refused)
-    batch = next(fitting.balanced.feed.batches(16, machine.device))
+    machine = create_train_state(fitting)
+    monkeypatch.setattr(HFModelWrapper, "forward", refused)
+    batch = next(fitting.balanced.loader.batches(16, machine.device))
     with pytest.raises(torch.OutOfMemoryError):
         machine.make_step(batch, 0.1, Seed(0), 1)
 
 
 def test_the_largest_batch_is_the_one_that_fits(corpus_recipe: dict[str, Any], monkeypatch: Any) -> None:
     fitting = fitting_of({**corpus_recipe, "training": {"max_steps": 4, "batch_size": 2}})
-    trial = trial_of(fitting)
-    needed = {size: trial.foresee(size).peak_bytes for size in (4, 8, 16)}
+    trial = build_probe(fitting)
+    needed = {size: trial.predict_footprint(size).peak_bytes for size in (4, 8, 16)}
     assert needed[4] < needed[8] < needed[16]
     free = int(needed[8] / 0.8) + 1
     monkeypatch.setattr(type(fitting.accelerator), "free_bytes", lambda self: free)
-    assert largest_batch(fitting) == 8
+    assert find_largest_batch_size(fitting) == 8
 
 
 def test_a_foreseen_footprint_is_that_of_the_step(corpus_recipe: dict[str, Any]) -> None:
-    trial = trial_of(fitting_of({**corpus_recipe, "training": {"max_steps": 4, "batch_size": 32}}))
-    foreseen, real = trial.foresee(32), trial.footprint(32)
+    trial = build_probe(fitting_of({**corpus_recipe, "training": {"max_steps": 4, "batch_size": 32}}))
+    foreseen, real = trial.predict_footprint(32), trial.measure_footprint(32)
     assert foreseen.peak_bytes == pytest.approx(real.peak_bytes, rel=0.05)
     assert foreseen.flops == pytest.approx(real.flops, rel=0.02)
 
@@ -243,7 +243,7 @@ def test_plan_foresees_and_says_what_would_fit(tmp_path: Path, corpus_recipe: di
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["fits"] and found["steps"] == 150 and found["step_seconds"] > 0
-    tensors = trial_of(fitting_of(corpus_recipe)).foresee(16).peak_bytes
+    tensors = build_probe(fitting_of(corpus_recipe)).predict_footprint(16).peak_bytes
     short = danlu("plan", tmp_path / "recipe.yaml", "--memory", tensors * 0.9 / 0.8 / 1e9)
     assert short.returncode == 1
     assert "it does not fit; these settings would:" in short.stdout
@@ -253,9 +253,9 @@ def test_plan_foresees_and_says_what_would_fit(tmp_path: Path, corpus_recipe: di
 def test_the_same_steps_however_they_are_reached(table_recipe: dict[str, Any]) -> None:
     """The feed gives batch s of a run that goes on at s as it does in one from the start."""
     fitting = fitting_of(table_recipe)
-    whole = list(itertools.islice(fitting.balanced.feed.batches(32, torch.device("cpu")), 12))
+    whole = list(itertools.islice(fitting.balanced.loader.batches(32, torch.device("cpu")), 12))
     for first in (1, 4, 5, 9):
-        later = fitting.balanced.feed.batches(32, torch.device("cpu"), first)
+        later = fitting.balanced.loader.batches(32, torch.device("cpu"), first)
         for batch in whole[first:]:
             again = next(later)
             assert again.rows.tolist() == batch.rows.tolist() and again.epoch == batch.epoch
@@ -276,8 +276,8 @@ def test_one_cycle_sets_the_momentum_that_an_optimizer_has(
 ) -> None:
     training = {"epochs": 5, "batch_size": 32, "optimizer": optimizer, "schedule": "one-cycle"}
     fitting = fitting_of({**table_recipe, "training": training})
-    machine = build_machine(fitting)
-    batches = fitting.balanced.feed.batches(32, machine.device)
+    machine = create_train_state(fitting)
+    batches = fitting.balanced.loader.batches(32, machine.device)
     momenta = []
     for step in range(1, fitting.plan.steps + 1):
         machine.make_step(next(batches), machine.lr(step - 1), fitting.seed.derive("step", step - 1), step)
@@ -295,4 +295,4 @@ def test_operations_of_a_model_that_is_nowhere_whole_are_those_of_its_steps() ->
     data = {"source": "builtin:speeches-corpus", "sequence_length": 32, "vocabulary": 400}
     training = {"max_steps": 2, "batch_size": 8, "optimizer": {"name": "adamw", "lr": 1e-3}}
     fitting = fitting_of({"data": data, "model": {"name": "hf:llama", "config": config}, "training": training})
-    assert flops_on_host(fitting, 8) == trial_of(fitting).foresee(8).flops
+    assert count_flops_on_host(fitting, 8) == build_probe(fitting).predict_footprint(8).flops

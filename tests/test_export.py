@@ -7,7 +7,7 @@ import torch
 
 import danlu as package
 from danlu.core.errors import ArgumentError, ArtifactError
-from danlu.core.torchvision import mend_torchvision
+from danlu.core.torchvision import patch_torchvision
 from danlu.models import vision
 from danlu.models.predictor import Predictor
 from tests.conftest import Command
@@ -31,7 +31,7 @@ def test_an_image_model_is_exported_and_timm_answers_as_its_bundle(
     done = danlu("export", str(images), str(tmp_path / "out"))
     assert done.returncode == 0
     assert "answers the golden samples as the bundle does" in done.stderr
-    mend_torchvision()
+    patch_torchvision()
     import timm
 
     predictor = Predictor.load(images)
@@ -39,7 +39,7 @@ def test_an_image_model_is_exported_and_timm_answers_as_its_bundle(
     loaded = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     pixels = torch.randint(0, 256, (4, inputs.channels, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
-        torch.testing.assert_close(vision.NormalizedImages(loaded, inputs)(pixels), predictor.model(pixels))
+        torch.testing.assert_close(vision.NormalizedImageModel(loaded, inputs)(pixels), predictor.model(pixels))
 
 
 def test_what_answers_otherwise_is_not_left_there(

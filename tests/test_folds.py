@@ -13,11 +13,11 @@ from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.dataset import interpret
 from danlu.data.folds import fold_dataset
-from danlu.data.place import Hints, Source
+from danlu.data.place import DataRequirements, RawData
 from danlu.data.prepare import fit_preprocessor
 from danlu.data.splits import Splits
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections import Split
+from danlu.recipe.sections import SplitOptions
 from tests.test_splits import dataset
 
 counts = st.lists(st.integers(6, 40), min_size=2, max_size=4)
@@ -28,7 +28,7 @@ def folds_of(
     target: list[object], by: str, folds: int, seed: int = 0, repeats: int = 1, **columns: list[object]
 ) -> list[Splits]:
     options = {"name": by} | ({"column": next(iter(columns))} if columns else {})
-    section = Split().model_copy(update={"by": components("splitter")[by].model_validate(options)})
+    section = SplitOptions().model_copy(update={"by": components("splitter")[by].model_validate(options)})
     return list(fold_dataset(dataset(target, **columns), section, folds, Seed(seed), repeats))
 
 
@@ -112,10 +112,10 @@ def test_folds_that_cannot_be_made_are_refused() -> None:
 def test_preparation_is_learned_anew_in_every_fold() -> None:
     frame = pl.DataFrame({"x": np.arange(60.0) ** 2, "y": ["a", "b"] * 30})
     section = check_recipe({"data": {"source": "x.csv", "target": "y"}}).data
-    data = interpret(Source(frame, "the test", Path()), section)
+    data = interpret(RawData(frame, "the test", Path()), section)
     split = section.split.model_copy(
         update={"by": components("splitter")["stratified"].model_validate({"name": "stratified"})}
     )
     for splits in fold_dataset(data, split, 3, Seed(0)):
-        fitted = fit_preprocessor(splits.train, data, section, Hints(), Seed(0))
+        fitted = fit_preprocessor(splits.train, data, section, DataRequirements(), Seed(0))
         assert fitted.numbers[0].scaling.offset == pytest.approx(splits.train.column("x").mean())

@@ -11,11 +11,11 @@ from torch import nn
 
 import danlu as package
 from danlu.core.errors import ArgumentError, RecipeError
-from danlu.models.parts import chosen
+from danlu.models.parts import select_names
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections import Finetune
-from danlu.training.finetuning import begin_finetuning
-from danlu.training.frozen import thawing
+from danlu.training.finetuning import apply_finetuning
+from danlu.training.frozen import make_unfreezing
 from danlu.verbs.train import resume
 from tests.small_models import build
 
@@ -26,11 +26,11 @@ def trained(model: nn.Module) -> set[str]:
 
 def test_blocks_thaw_from_the_head_down() -> None:
     model = build("text")
-    plan = thawing(model, Finetune(mode="gradual", every=2), steps_an_epoch=10)
+    plan = make_unfreezing(model, Finetune(mode="gradual", every=2), steps_per_epoch=10)
     assert plan is not None
     seen = []
     for step in (0, 19, 20, 59, 60, 80, 10_000):
-        plan.before(step)
+        plan.before_step(step)
         seen.append(trained(model))
     assert {"network.classifier.weight", "network.bert.pooler.dense.weight"} <= seen[0]
     assert not any("encoder" in name for name in seen[0])
@@ -43,24 +43,24 @@ def test_blocks_thaw_from_the_head_down() -> None:
 
 def test_the_head_alone_is_trained_first_and_statistics_rest_with_their_weights() -> None:
     model = build("image").train()
-    plan = thawing(model, Finetune(freeze_epochs=2), steps_an_epoch=5)
+    plan = make_unfreezing(model, Finetune(freeze_epochs=2), steps_per_epoch=5)
     assert plan is not None
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    plan.before(9)
+    plan.before_step(9)
     assert trained(model) == {"network.fc.weight", "network.fc.bias"}
     assert not any(norm.training for norm in norms)
     model.eval()
     model.train()  # as after a validation
     assert not any(norm.training for norm in norms)
     assert model.training
-    plan.before(10)
+    plan.before_step(10)
     assert trained(model) == {name for name, _ in model.named_parameters()}
     assert all(norm.training for norm in norms)
 
 
 def test_statistics_can_be_frozen_though_weights_are_trained() -> None:
     model = build("image").train()
-    begin_finetuning(model, Finetune(batch_norm="frozen"))
+    apply_finetuning(model, Finetune(batch_norm="frozen"))
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8))
     assert trained(model) == {name for name, _ in model.named_parameters()}
@@ -81,18 +81,18 @@ def test_weights_are_frozen_by_name_glob_or_expression(patterns: tuple[str, ...]
     model = build("text")
     if not frozen:  # names are those that the model's authors gave
         with pytest.raises(ArgumentError, match="no part 'network"):
-            begin_finetuning(model, Finetune(freeze=patterns))
+            apply_finetuning(model, Finetune(freeze=patterns))
         return
-    begin_finetuning(model, Finetune(freeze=patterns))
+    apply_finetuning(model, Finetune(freeze=patterns))
     for name, weight in model.named_parameters():
         assert weight.requires_grad != any(part in name for part in frozen), name
 
 
 def test_an_unknown_pattern_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ArgumentError, match=r"model.finetune.freeze: .*'embedings'; the nearest is \"embeddings\""):
-        begin_finetuning(build("text"), Finetune(freeze=("embedings",)))
+        apply_finetuning(build("text"), Finetune(freeze=("embedings",)))
     with pytest.raises(ArgumentError, match="is not a valid regular expression"):
-        chosen(["a"], ["/(/"], "key")
+        select_names(["a"], ["/(/"], "key")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import torch
 import danlu as package
 from danlu.core.errors import ArgumentError, ArtifactError, DataError
 from danlu.core.seeds import Seed
-from danlu.models.generation import write
+from danlu.models.generation import generate
 from danlu.models.predictor import Predictor
-from danlu.models.sampling import Sampling, processors
+from danlu.models.sampling import Sampling, logits_processors
 from tests.chatting import chat_file, recipe, write_lines
 from tests.conftest import Command
 
@@ -46,13 +46,13 @@ def test_a_run_on_conversations_is_judged_by_the_assistants_tokens(chat_run: Pat
 def test_a_text_follows_from_its_seed_alone(predictor: Predictor) -> None:
     state = torch.get_rng_state()
     prompts = [chat("My screen is black."), chat("Why?"), "The printer"]
-    together = write(predictor, prompts, FEW, Seed(3), texts_a_prompt=2)
+    together = generate(predictor, prompts, FEW, Seed(3), num_return=2)
     assert torch.equal(state, torch.get_rng_state())
-    again = write(predictor, prompts, FEW, Seed(3), texts_a_prompt=2)
+    again = generate(predictor, prompts, FEW, Seed(3), num_return=2)
     assert [text.text for text in together] == [text.text for text in again]
-    alone = write(predictor, prompts[:1], FEW, Seed(3), texts_a_prompt=2)
+    alone = generate(predictor, prompts[:1], FEW, Seed(3), num_return=2)
     assert [text.text for text in alone] == [text.text for text in together[:2]]
-    other = write(predictor, prompts, FEW, Seed(4), texts_a_prompt=2)
+    other = generate(predictor, prompts, FEW, Seed(4), num_return=2)
     assert [text.text for text in other] != [text.text for text in together]
 
 
@@ -67,12 +67,12 @@ def test_greedy_takes_the_likeliest_token_each_time(predictor: Predictor) -> Non
                 break
     expected = tokenizer.open().decode(ids[begins:])
     for sampling in (FEW.model_copy(update={"temperature": 0.0}), FEW.model_copy(update={"top_k": 1})):
-        assert write(predictor, ["My computer"], sampling, Seed(0))[0].text == expected
+        assert generate(predictor, ["My computer"], sampling, Seed(0))[0].text == expected
 
 
 def test_draws_have_the_probabilities_of_the_scores() -> None:
     scores = torch.tensor([2.0, 1.0, 0.0, -1.0]).log_softmax(0)
-    draw = processors(Sampling(), [Seed(at) for at in range(4000)], torch.zeros(4000), torch.device("cpu"))
+    draw = logits_processors(Sampling(), [Seed(at) for at in range(4000)], torch.zeros(4000), torch.device("cpu"))
     found = draw(torch.zeros(4000, 1, dtype=torch.long), scores.expand(4000, 4)).argmax(dim=1)
     shares = np.bincount(found.numpy(), minlength=4) / 4000
     assert np.abs(shares - scores.exp().numpy()).max() < 0.03
@@ -80,21 +80,21 @@ def test_draws_have_the_probabilities_of_the_scores() -> None:
 
 def test_padding_is_not_taken_for_a_repetition() -> None:
     sampling = Sampling(temperature=0.0, repetition_penalty=2.0)
-    apply = processors(sampling, [Seed(0)], torch.tensor([2]), torch.device("cpu"))
+    apply = logits_processors(sampling, [Seed(0)], torch.tensor([2]), torch.device("cpu"))
     scores = apply(torch.tensor([[0, 0, 3, 1]]), torch.ones(1, 5))
     assert scores.tolist() == [[1.0, 0.5, 1.0, 0.5, 1.0]]
 
 
 def test_a_text_ends_at_a_stop_and_streams_what_it_returns(predictor: Predictor) -> None:
     sampling = Sampling(max_new_tokens=30, temperature=0.0)
-    (whole,) = write(predictor, [chat("My screen is black.")], sampling, Seed(0))
+    (whole,) = generate(predictor, [chat("My screen is black.")], sampling, Seed(0))
     stop = whole.text[4:6]
     pieces: list[str] = []
-    (cut,) = write(predictor, [chat("My screen is black.")], sampling, Seed(0), [stop], stream=pieces.append)
+    (cut,) = generate(predictor, [chat("My screen is black.")], sampling, Seed(0), [stop], stream=pieces.append)
     assert cut.text == whole.text[: whole.text.index(stop)]
     assert "".join(pieces) == cut.text
     assert cut.ended == "stop"
-    (short,) = write(predictor, ["A"], Sampling(max_new_tokens=1, temperature=0.0), Seed(0))
+    (short,) = generate(predictor, ["A"], Sampling(max_new_tokens=1, temperature=0.0), Seed(0))
     assert short.tokens == 1
 
 
@@ -117,7 +117,7 @@ def test_what_cannot_be_written_is_refused(
     predictor: Predictor, chat_run: Path, text_run: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ArgumentError, match=r"prompt 1 has [\d,]+ tokens.* takes 136 including the generated ones"):
-        write(predictor, ["word " * 200], FEW, Seed(0))
+        generate(predictor, ["word " * 200], FEW, Seed(0))
     with pytest.raises(ArtifactError, match="only language models from transformers can generate"):
         package.generate(text_run, prompt="Once")
     with pytest.raises(ArgumentError, match="one of the three"):
@@ -133,6 +133,6 @@ def test_a_prompt_at_the_models_end_is_gone_on_with_as_far_as_it_reaches(predict
     tokenizer = predictor.preprocessor.tokenizer  # type: ignore[union-attr]
     text = "a" * 40
     room = 136 - 1 - len(tokenizer.open().encode(text, add_special_tokens=False).ids)
-    (written,) = write(predictor, [text], Sampling(max_new_tokens=500, temperature=5.0), Seed(1))
+    (written,) = generate(predictor, [text], Sampling(max_new_tokens=500, temperature=5.0), Seed(1))
     assert written.tokens <= room
     assert written.ended == ("length" if written.tokens == room else "end")

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from danlu.core.errors import ArgumentError, DanluError
-from danlu.core.torchvision import mend_torchvision
+from danlu.core.torchvision import patch_torchvision
 from danlu.recipe.sections import LearningRateScaling
 from danlu.training.groups import layer_depths, parameter_groups, parameter_roles
-from danlu.training.penalties import add_penalties, incoming, limit_norms, penalized
+from danlu.training.penalties import add_penalties, max_norm_weights, renorm_units, penalized_params
 from danlu.training.scaling import scaled_lr
 
 
 def timm_network(name: str, **options: Any) -> nn.Module:
-    mend_torchvision()
+    patch_torchvision()
     import timm
 
     network: nn.Module = timm.create_model(name, num_classes=5, **options)
@@ -34,7 +34,7 @@ class Wrapped(nn.Module):
 
 
 def bert() -> nn.Module:
-    mend_torchvision()
+    patch_torchvision()
     from transformers import BertConfig, BertForSequenceClassification
 
     sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
@@ -42,7 +42,7 @@ def bert() -> nn.Module:
 
 
 def gpt2() -> nn.Module:
-    mend_torchvision()
+    patch_torchvision()
     from transformers import GPT2Config, GPT2LMHeadModel
 
     return Wrapped(GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=8)))
@@ -148,18 +148,18 @@ def test_penalties_are_the_gradients_of_their_terms() -> None:
     )
     wanted = torch.autograd.grad(loss + terms, list(model.parameters()), retain_graph=True)
     loss.backward()
-    add_penalties(penalized(model), 0.01, 0.3)
+    add_penalties(penalized_params(model), 0.01, 0.3)
     for value, gradient in zip(model.parameters(), wanted, strict=True):
         torch.testing.assert_close(value.grad, gradient)
 
 
 def test_penalties_leave_alone_what_a_step_did_not_use() -> None:
     model = nn.Linear(2, 2)
-    add_penalties(penalized(model), 0.1, 0.1)
+    add_penalties(penalized_params(model), 0.1, 0.1)
     assert model.weight.grad is None
     model.weight.requires_grad_(False)
-    assert penalized(model) == []
-    assert incoming(model) == []
+    assert penalized_params(model) == []
+    assert max_norm_weights(model) == []
 
 
 @given(st.floats(0.05, 5.0), st.integers(0, 1000))
@@ -170,7 +170,7 @@ def test_no_unit_has_a_larger_norm_and_small_ones_keep_their_bits(largest: float
         [nn.Linear(5, 4), nn.Conv2d(3, 4, 2), nn.ConvTranspose2d(3, 4, 2), nn.Embedding(6, 4), nn.LayerNorm(4)]
     )
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    limit_norms(incoming(model), largest)
+    renorm_units(max_norm_weights(model), largest)
     for name, dimension in (("0.weight", 0), ("1.weight", 0), ("2.weight", 1)):
         after, was = model.get_parameter(name).detach(), before[name]
         for unit, old in zip(after.unbind(dimension), was.unbind(dimension), strict=True):
@@ -185,7 +185,7 @@ def test_no_unit_has_a_larger_norm_and_small_ones_keep_their_bits(largest: float
 
 def test_the_rows_of_gpt2s_matrices_are_its_columns() -> None:
     model = gpt2()
-    limit_norms(incoming(model), 0.01)
+    renorm_units(max_norm_weights(model), 0.01)
     weight = model.get_parameter("network.transformer.h.0.mlp.c_fc.weight").detach()
     assert weight.shape == (16, 64)
     assert weight.norm(dim=0).tolist() == pytest.approx([0.01] * 64, rel=1e-3)

@@ -12,17 +12,17 @@ from torch import Tensor
 
 import danlu as package
 from danlu.core.errors import RecipeError
-from danlu.models.pooled import PooledTexts
-from danlu.models.vision import NormalizedImages
+from danlu.models.pooled import SentenceEncoderClassifier
+from danlu.models.vision import NormalizedImageModel
 from danlu.verbs.train import resume
 
 
 @pytest.fixture(scope="module")
 def image_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights of a small network, as if they were pretrained."""
-    from danlu.core.torchvision import mend_torchvision
+    from danlu.core.torchvision import patch_torchvision
 
-    mend_torchvision()
+    patch_torchvision()
     import timm
 
     torch.manual_seed(7)
@@ -63,9 +63,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         monkeypatch.setattr(cls, name, features)
 
-    counted(NormalizedImages, "features")
-    monkeypatch.setattr(PooledTexts, "forward", lambda self, **inputs: self.classifier(self.features(**inputs)))
-    counted(PooledTexts, "features")
+    counted(NormalizedImageModel, "features")
+    monkeypatch.setattr(SentenceEncoderClassifier, "forward", lambda self, **inputs: self.classifier(self.features(**inputs)))
+    counted(SentenceEncoderClassifier, "features")
     return counts
 
 

@@ -15,12 +15,12 @@ from danlu.artifacts.files import read_frame
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.tensors import load_tensors
 from danlu.core.errors import ArgumentError, ArtifactError, RecipeError
-from danlu.core.torchvision import mend_torchvision
-from danlu.data.balance.emphasis import Emphasis
+from danlu.core.torchvision import patch_torchvision
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.builtin import read_builtin
-from danlu.models.hidden import StateReader
-from danlu.models.parts import HINT
-from danlu.training.hints import Distance, Hinted, hinted, teachers_layer
+from danlu.models.hidden import HiddenStateHook
+from danlu.models.parts import PROJECTION_NAME
+from danlu.training.hints import Distance, ProjectedFeatures, feature_distillation_loss, teacher_layer
 from danlu.verbs import teaching
 from tests.test_distilling import assert_goes_on, recipe
 from tests.test_parallel_data import TABLE, alike, trained, with_training
@@ -55,9 +55,9 @@ def distill(teacher: Path, **hidden: Any) -> dict[str, Any]:
 def features(run: Path, frame: Any) -> np.ndarray:
     """What stands before a bundle's last layer, [rows, width]."""
     predictor = package.load(run)
-    reader = StateReader(predictor.model, "features", "it")
+    reader = HiddenStateHook(predictor.model, "features", "it")
     found: list[np.ndarray] = []
-    predictor.model.register_forward_hook(lambda *_: found.append(reader.take()[0][:, 0].cpu().numpy()))
+    predictor.model.register_forward_hook(lambda *_: found.append(reader.pop_states()[0][:, 0].cpu().numpy()))
     predictor.predict(frame)
     return np.concatenate(found)
 
@@ -88,7 +88,7 @@ def test_the_bundle_has_no_projection_and_checkpoints_have(teacher: Path, tmp_pa
     run = package.train(recipe(model=NARROW, distill=distill(teacher)), output=tmp_path).path
     steps = RunDirectory.open(run).checkpoints()
     kept = open_checkpoint(RunDirectory.open(run), int(steps[-1].name.removeprefix("step-"))).tensors("weights")
-    assert kept[f"{HINT}.projections.0.weight"].shape == (48, 8)
+    assert kept[f"{PROJECTION_NAME}.projections.0.weight"].shape == (48, 8)
     plain = package.train(recipe(model=NARROW), output=tmp_path, name="plain").path
     assert set(load_tensors(run / "model" / WEIGHTS)) == set(load_tensors(plain / "model" / WEIGHTS))
 
@@ -165,7 +165,7 @@ def test_images_learn_the_features_of_samples_as_they_are_changed(image_folder: 
 def test_pretrained_weights_that_are_adapted_or_thaw_learn_hidden_states(
     image_folder: Path, tmp_path: Path, finetune: dict[str, Any]
 ) -> None:
-    mend_torchvision()
+    patch_torchvision()
     import timm
 
     weights = tmp_path / "weights.pth"
@@ -174,7 +174,7 @@ def test_pretrained_weights_that_are_adapted_or_thaw_learn_hidden_states(
     model = {"name": "timm:test_resnet", "pretrained": str(weights), "finetune": finetune}
     asked = recipe(image_folder, model, epochs=2, checkpoint={"every_steps": 4, "keep": 4}, distill=distill(teacher))
     whole = package.train(asked, output=tmp_path, name="whole").path
-    assert not any(HINT in name for name in load_tensors(whole / "model" / WEIGHTS))
+    assert not any(PROJECTION_NAME in name for name in load_tensors(whole / "model" / WEIGHTS))
     assert_goes_on(whole, tmp_path)
 
 
@@ -196,8 +196,8 @@ def test_texts_learn_from_another_architecture(
 
 
 def test_layers_meet_those_spread_evenly_over_the_teacher() -> None:
-    assert [teachers_layer(layer, 4, 12) for layer in (1, 2, 3, 4)] == [3, 6, 9, 12]
-    assert [teachers_layer(layer, 6, 2) for layer in range(1, 7)] == [1, 1, 1, 1, 2, 2]
+    assert [teacher_layer(layer, 4, 12) for layer in (1, 2, 3, 4)] == [3, 6, 9, 12]
+    assert [teacher_layer(layer, 6, 2) for layer in range(1, 7)] == [1, 1, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize("distance", ["mse", "cosine"])
@@ -208,10 +208,10 @@ def test_the_distance_is_the_mean_over_layers_and_over_places_that_count(distanc
     norms = np.linalg.norm(own, axis=3) * np.linalg.norm(taught, axis=3)
     apart = ((own - taught) ** 2).mean(axis=3) if distance == "mse" else 1 - (own * taught).sum(axis=3) / norms
     expected = ((apart.mean(axis=1) * present).sum(axis=1) / present.sum(axis=1)).sum()
-    loss = hinted(lambda logits, target, emphasis: (target.sum(), 3), distance, weight=0.7)
-    found = Hinted(torch.zeros(3, 2), torch.tensor(own, dtype=torch.float32), torch.tensor(present))
+    loss = feature_distillation_loss(lambda logits, target, emphasis: (target.sum(), 3), distance, weight=0.7)
+    found = ProjectedFeatures(torch.zeros(3, 2), torch.tensor(own, dtype=torch.float32), torch.tensor(present))
     target = torch.tensor(np.concatenate([np.full((3, 2), 0.5), taught.reshape(3, -1)], axis=1), dtype=torch.float32)
-    total, count = loss(found, target, Emphasis())
+    total, count = loss(found, target, LossWeighting())
     assert count == 3
     assert float(total) == pytest.approx(3.0 + 0.7 * expected, rel=1e-5)
 

@@ -13,10 +13,10 @@ from torch import nn
 
 import danlu as package
 from danlu.core.errors import DataError
-from danlu.core.torchvision import mend_torchvision
+from danlu.core.torchvision import patch_torchvision
 from danlu.data.specs import ImageInputs
 from danlu.models.table import Timm
-from danlu.models.vision import NormalizedImages
+from danlu.models.vision import NormalizedImageModel
 from tests.real_weights import efficientnet_lite0
 
 FORMAT = ImageInputs(channels=3, size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -24,7 +24,7 @@ FORMAT = ImageInputs(channels=3, size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
 
 def network(name: str = "test_resnet", **options: Any) -> nn.Module:
     """A network of timm's with random weights and statistics."""
-    mend_torchvision()
+    patch_torchvision()
     import timm
 
     torch.manual_seed(11)
@@ -40,13 +40,13 @@ def unsettled(made: nn.Module) -> nn.Module:
     return made.eval()
 
 
-def built(file: Path, name: str = "test_resnet", outputs: int = 3, inputs: ImageInputs = FORMAT) -> NormalizedImages:
+def built(file: Path, name: str = "test_resnet", outputs: int = 3, inputs: ImageInputs = FORMAT) -> NormalizedImageModel:
     model = Timm(name=f"timm:{name}", pretrained=str(file)).build(inputs, outputs)
-    assert isinstance(model, NormalizedImages)
+    assert isinstance(model, NormalizedImageModel)
     return model
 
 
-def same_features(model: NormalizedImages, original: Any, size: int = 32) -> bool:
+def same_features(model: NormalizedImageModel, original: Any, size: int = 32) -> bool:
     pixels = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     scaled = (pixels.float() / 255.0 - model.mean) / model.std
     with torch.no_grad():
@@ -88,14 +88,14 @@ def test_a_new_classifier_begins_with_a_guess(tmp_path: Path, name: str) -> None
     [("resnet18", "resnet18"), ("mobilenet_v2", "mobilenetv2_100"), ("efficientnet_b0", "efficientnet_b0")],
 )
 def test_torchvisions_weights_answer_as_in_torchvision(tmp_path: Path, theirs: str, name: str) -> None:
-    mend_torchvision()
+    patch_torchvision()
     import torchvision
 
     torch.manual_seed(2)
     original = unsettled(getattr(torchvision.models, theirs)())
     torch.save(original.state_dict(), tmp_path / "w.pth")
     model = built(tmp_path / "w.pth", name).eval()
-    mend_torchvision()
+    patch_torchvision()
     import timm
 
     whole = timm.create_model(name).eval()
@@ -180,14 +180,14 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet"])
 def test_timm_loads_what_is_written_and_answers_alike(tmp_path: Path, name: str) -> None:
-    mend_torchvision()
+    patch_torchvision()
     import timm
 
     size = 160 if name == "test_vit" else 32
     inputs = ImageInputs(channels=3, size=size, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     options = Timm(name=f"timm:{name}")
     model = options.build(inputs, 5)
-    assert isinstance(model, NormalizedImages)
+    assert isinstance(model, NormalizedImageModel)
     unsettled(model)
     folder = tmp_path / "native"
     folder.mkdir()
@@ -202,15 +202,15 @@ def test_timm_loads_what_is_written_and_answers_alike(tmp_path: Path, name: str)
         answer = loaded((pixels.float() / 255.0 - model.mean) / model.std)
         torch.testing.assert_close(answer, model(pixels))
     again = Timm(name=f"timm:{name}", pretrained=str(folder))
-    assert again.hints().image is not None
-    assert again.hints().image.mean == inputs.mean  # type: ignore[union-attr]
+    assert again.data_requirements().image is not None
+    assert again.data_requirements().image.mean == inputs.mean  # type: ignore[union-attr]
     assert same_features(again.build(inputs, 5), loaded, size)  # type: ignore[arg-type]
 
 
 def test_real_weights_of_another_layout_load_into_timms_network() -> None:
     file = efficientnet_lite0()
     options = Timm(name="timm:tf_efficientnet_lite0", pretrained=str(file))
-    wanted = options.hints().image
+    wanted = options.data_requirements().image
     assert wanted is not None
     assert (wanted.size, wanted.mean, wanted.std) == (224, (0.5,) * 3, (0.5,) * 3)
     inputs = ImageInputs(channels=3, size=224, mean=wanted.mean, std=wanted.std)

@@ -15,17 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from danlu.core.ahead import ahead
+from danlu.core.ahead import prefetch
 from danlu.core.errors import ArtifactError, DataError
 from danlu.core.threads import usable_cores
 from danlu.data.images import store
-from danlu.data.images.check import suspicious, unreadable
-from danlu.data.images.decode import decode, read_header, square
-from danlu.data.images.feature import Images
+from danlu.data.images.check import find_suspicious, find_unreadable
+from danlu.data.images.decode import decode, read_header, center_square
+from danlu.data.images.feature import ImageColumn
 from danlu.data.images.hashes import perceptual_hashes
-from danlu.data.images.pixels import Decoded, Held
+from danlu.data.images.pixels import LazyPixels, InMemoryPixels
 from danlu.data.images.preprocessor import ImagePreprocessor
-from danlu.data.place import Place
+from danlu.data.place import Origin
 
 HERE = Path()
 
@@ -181,7 +181,7 @@ def test_exif_that_cannot_be_read_does_not_spoil_the_picture() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_any_shape_becomes_a_square(size: tuple[int, int], form: str, channels: int) -> None:
     data = encoded(Image.new("RGB", size, (90, 90, 90)), form)
-    found = square(decode(data, HERE, 8), 8, channels)
+    found = center_square(decode(data, HERE, 8), 8, channels)
     assert found.shape == (8, 8, channels) and found.dtype == np.uint8
     assert np.abs(found.astype(int) - 90).max() <= 2
 
@@ -189,7 +189,7 @@ def test_any_shape_becomes_a_square(size: tuple[int, int], form: str, channels: 
 def test_the_middle_square_is_kept() -> None:
     values = np.zeros((10, 30, 3), dtype=np.uint8)
     values[:, 10:20] = 200
-    assert (square(decode(encoded(Image.fromarray(values), "PNG"), HERE), 10, 3) == 200).all()
+    assert (center_square(decode(encoded(Image.fromarray(values), "PNG"), HERE), 10, 3) == 200).all()
 
 
 def test_simplejpeg_changes_the_speed_and_no_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,9 +198,9 @@ def test_simplejpeg_changes_the_speed_and_no_pixel(monkeypatch: pytest.MonkeyPat
     exif[0x0112] = 6
     files = [encoded(image, "JPEG", quality=q, subsampling=s) for image in (big, gray) for q, s in ((90, 0), (60, 2))]
     files += [encoded(big, "JPEG", progressive=True, exif=exif)]
-    fast = [square(decode(data, HERE, side), side, 3) for data in files for side in (20, 37, 75, 150, 301)]
+    fast = [center_square(decode(data, HERE, side), side, 3) for data in files for side in (20, 37, 75, 150, 301)]
     monkeypatch.setitem(sys.modules, "simplejpeg", None)
-    slow = [square(decode(data, HERE, side), side, 3) for data in files for side in (20, 37, 75, 150, 301)]
+    slow = [center_square(decode(data, HERE, side), side, 3) for data in files for side in (20, 37, 75, 150, 301)]
     for one, other in zip(fast, slow, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -263,15 +263,15 @@ def test_a_row_without_an_image_is_refused() -> None:
 def test_unreadable_images_are_listed_with_their_rows(wrong_files: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "good.png").write_bytes(encoded(PLAIN, "PNG"))
     names = ["good.png", *wrong_files, "good.png", None]
-    found = unreadable(names, tmp_path)
+    found = find_unreadable(names, tmp_path)
     assert [row for row, _ in found] == [*range(1, len(wrong_files) + 1), len(names) - 1]
     assert all(said in reason for (_, reason), said in zip(found, wrong_files.values(), strict=False))
-    assert [row for row, _ in suspicious(names, tmp_path)] == [row for row, _ in found]
+    assert [row for row, _ in find_suspicious(names, tmp_path)] == [row for row, _ in found]
 
 
 def test_bytes_behind_a_jpeg_are_no_damage() -> None:
     behind = encoded(PLAIN, "JPEG") + b"\xff\xda of another program"
-    assert suspicious([behind], HERE) == unreadable([behind], HERE) == []
+    assert find_suspicious([behind], HERE) == find_unreadable([behind], HERE) == []
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -328,7 +328,7 @@ def test_damaged_bytes_give_a_picture_or_a_data_error(data: tuple[bytes, int, li
     for position, value in changes:
         damaged[position] = value
     try:
-        found = square(decode(bytes(damaged[:end]), HERE, 16), 16, 3)
+        found = center_square(decode(bytes(damaged[:end]), HERE, 16), 16, 3)
     except DataError:
         return
     assert found.shape == (16, 16, 3) and found.dtype == np.uint8
@@ -386,49 +386,49 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Decoded:
+def photos(tmp_path: Path) -> LazyPixels:
     """Eleven photographs in files, to be 16 pixels a side."""
     names = [f"{index:02}.jpg" for index in range(11)]
     for index, name in enumerate(names):
         (tmp_path / name).write_bytes(encoded(Image.fromarray(np.roll(picture(50, 70), index * 5, axis=1)), "JPEG"))
-    return Decoded(names, tmp_path, 16, 3)
+    return LazyPixels(names, tmp_path, 16, 3)
 
 
 def test_kept_images_are_the_decoded_ones_and_decoded_once(
-    photos: Decoded, cache: Path, decodings: list[object]
+    photos: LazyPixels, cache: Path, decodings: list[object]
 ) -> None:
     expected = photos.many(np.arange(11))
     decodings.clear()
-    kept = store.keep(photos)
-    assert isinstance(kept, store.Kept) and sorted(map(str, decodings)) == list(photos.references)
-    again = store.keep(photos)
+    kept = store.cache_pixels(photos)
+    assert isinstance(kept, store.CachedPixels) and sorted(map(str, decodings)) == list(photos.references)
+    again = store.cache_pixels(photos)
     rows = np.array([7, 0, 10, 7])
     np.testing.assert_array_equal(again.many(rows), expected[rows])
     assert len(decodings) == 11
 
 
-def test_another_split_finds_the_images_of_the_first(photos: Decoded, cache: Path, decodings: list[object]) -> None:
-    store.keep(Decoded(photos.references[:6], photos.folder, 16, 3))
+def test_another_split_finds_the_images_of_the_first(photos: LazyPixels, cache: Path, decodings: list[object]) -> None:
+    store.cache_pixels(LazyPixels(photos.references[:6], photos.folder, 16, 3))
     decodings.clear()
-    mixed = Decoded([*photos.references[4:8], photos.references[4]], photos.folder, 16, 3)
-    kept = store.keep(mixed)
+    mixed = LazyPixels([*photos.references[4:8], photos.references[4]], photos.folder, 16, 3)
+    kept = store.cache_pixels(mixed)
     assert sorted(map(str, decodings)) == ["06.jpg", "07.jpg"]
     np.testing.assert_array_equal(kept.many(np.arange(5)), mixed.many(np.arange(5)))
 
 
-def test_a_changed_file_is_decoded_again(photos: Decoded, cache: Path) -> None:
-    store.keep(photos)
+def test_a_changed_file_is_decoded_again(photos: LazyPixels, cache: Path) -> None:
+    store.cache_pixels(photos)
     (photos.folder / "03.jpg").write_bytes(encoded(Image.new("RGB", (30, 30), (250, 0, 0)), "JPEG"))
-    found = store.keep(photos).one(3)
+    found = store.cache_pixels(photos).one(3)
     assert np.abs(found.astype(int) - (250, 0, 0)).max() < 5
 
 
 def test_an_interrupted_making_goes_on_where_it_stopped(
-    photos: Decoded, cache: Path, decodings: list[object], monkeypatch: pytest.MonkeyPatch
+    photos: LazyPixels, cache: Path, decodings: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make, made = store._fill, []
+    make, made = store._write_shard, []
 
-    def crash_at_the_third(folder: Path, decoded: Decoded, rows: np.ndarray, names: list[str]) -> None:
+    def crash_at_the_third(folder: Path, decoded: LazyPixels, rows: np.ndarray, names: list[str]) -> None:
         made.append(rows)
         if len(made) == 3:
             raise KeyboardInterrupt
@@ -436,48 +436,48 @@ def test_an_interrupted_making_goes_on_where_it_stopped(
 
     monkeypatch.setattr(store, "_fill", crash_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        store.keep(photos)
+        store.cache_pixels(photos)
     monkeypatch.setattr(store, "_fill", make)
     decodings.clear()
-    kept = store.keep(photos)
+    kept = store.cache_pixels(photos)
     assert sorted(map(str, decodings)) == ["08.jpg", "09.jpg", "10.jpg"]
     np.testing.assert_array_equal(kept.many(np.arange(11)), photos.many(np.arange(11)))
 
 
-def test_a_damaged_shard_is_named(photos: Decoded, cache: Path) -> None:
-    store.keep(photos)
+def test_a_damaged_shard_is_named(photos: LazyPixels, cache: Path) -> None:
+    store.cache_pixels(photos)
     shard = sorted(cache.rglob("pixels.npy"))[0]
     shard.write_bytes(shard.read_bytes()[:100])
     with pytest.raises(ArtifactError, match="delete the folder"):
-        store.keep(photos)
+        store.cache_pixels(photos)
 
 
 def test_without_room_images_are_decoded_as_they_are_asked_for(
-    photos: Decoded, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    photos: LazyPixels, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(store, "DISK_SHARE", 0.0)
-    assert store.keep(photos) is photos
+    assert store.cache_pixels(photos) is photos
     assert "again for every batch" in capsys.readouterr().err
     assert not cache.exists()
 
 
-def test_a_broken_image_stops_the_keeping_with_its_name(photos: Decoded, cache: Path) -> None:
+def test_a_broken_image_stops_the_keeping_with_its_name(photos: LazyPixels, cache: Path) -> None:
     (photos.folder / "09.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(DataError, match=r"09\.jpg"):
-        store.keep(photos)
+        store.cache_pixels(photos)
 
 
 # Batches
 
 
-def test_the_same_pixels_from_files_bytes_memory_and_disk(photos: Decoded, cache: Path) -> None:
+def test_the_same_pixels_from_files_bytes_memory_and_disk(photos: LazyPixels, cache: Path) -> None:
     import torch
 
     rows, device = np.array([3, 9, 0]), torch.device("cpu")
-    decoded = Images(photos)
-    from_disk = decoded.settle(device)
-    from_bytes = Images(Decoded([(photos.folder / str(n)).read_bytes() for n in photos.references], HERE, 16, 3))
-    held = Images(photos.held()).settle(device)
+    decoded = ImageColumn(photos)
+    from_disk = decoded.cache(device)
+    from_bytes = ImageColumn(LazyPixels([(photos.folder / str(n)).read_bytes() for n in photos.references], HERE, 16, 3))
+    held = ImageColumn(photos.load_all()).cache(device)
     expected = decoded.take(rows)["image"]
     assert expected.shape == (3, 3, 16, 16) and expected.dtype == torch.uint8
     for feature in (from_disk, from_bytes, held):
@@ -488,22 +488,22 @@ def test_the_same_pixels_from_files_bytes_memory_and_disk(photos: Decoded, cache
 
 @pytest.mark.parametrize(("free", "moved"), [(1 << 30, True), (1000, False), (None, False)])
 def test_what_fits_an_accelerators_memory_becomes_a_tensor_there(
-    photos: Decoded, cache: Path, monkeypatch: pytest.MonkeyPatch, free: int | None, moved: bool
+    photos: LazyPixels, cache: Path, monkeypatch: pytest.MonkeyPatch, free: int | None, moved: bool
 ) -> None:
     import torch
 
     from danlu.data import examples
-    from danlu.data.examples import Dense, Examples
+    from danlu.data.examples import TensorColumn, PreparedDataset
 
     def fits(size_bytes: int, device: torch.device) -> bool:
         return free is not None and size_bytes <= free
 
     monkeypatch.setattr(examples, "fits", fits)
-    table = Dense("numeric", torch.arange(22.0).reshape(11, 2))
+    table = TensorColumn("numeric", torch.arange(22.0).reshape(11, 2))
     device, rows = torch.device("cpu"), np.array([3, 9, 0])
-    whole = Examples((Images(photos), table), torch.arange(11))
-    settled = whole.settle(device)
-    assert isinstance(settled.features[0], Dense) == moved
+    whole = PreparedDataset((ImageColumn(photos), table), torch.arange(11))
+    settled = whole.cache(device)
+    assert isinstance(settled.columns[0], TensorColumn) == moved
     (inputs, target), (expected, wanted) = settled.take(rows, device), whole.take(rows, device)
     assert torch.equal(inputs["image"], expected["image"])
     assert inputs["image"].stride() == expected["image"].stride()
@@ -511,17 +511,17 @@ def test_what_fits_an_accelerators_memory_becomes_a_tensor_there(
     assert target is not None and wanted is not None and target.tolist() == wanted.tolist() == [3, 9, 0]
 
 
-def test_augmentation_is_given_row_and_epoch_and_larger_images(photos: Decoded, cache: Path) -> None:
+def test_augmentation_is_given_row_and_epoch_and_larger_images(photos: LazyPixels, cache: Path) -> None:
     seen: list[tuple[int, int, tuple[int, ...]]] = []
 
     class Corner:
-        def by_the_batch(self, side: int) -> bool:
+        def prefers_batches(self, side: int) -> bool:
             return False
 
-        def apply_all(self, images: np.ndarray, plan: list[tuple[int, int]]) -> np.ndarray:
+        def apply_batch(self, images: np.ndarray, plan: list[tuple[int, int]]) -> np.ndarray:
             raise AssertionError("larger images are changed one by one")
 
-        def plan(self, rows: np.ndarray, epoch: int) -> list[tuple[int, int]]:
+        def draw_params(self, rows: np.ndarray, epoch: int) -> list[tuple[int, int]]:
             return [(int(row), epoch) for row in rows]
 
         def apply(self, image: np.ndarray, plan: list[tuple[int, int]], index: int) -> np.ndarray:
@@ -530,42 +530,42 @@ def test_augmentation_is_given_row_and_epoch_and_larger_images(photos: Decoded, 
 
     preprocessor = ImagePreprocessor(column="image", channels=3, size=8, mean=(0.0,) * 3, std=(1.0,) * 3)
     frame = pl.DataFrame({"image": photos.references})
-    place = Place("photos", photos.folder)
+    place = Origin("photos", photos.folder)
     examples = preprocessor.transform(frame, place, augment=Corner(), stored_size=400)
     import torch
 
-    settled = examples.settle(torch.device("cpu"))
-    batch = settled.features[0].take(np.array([5, 2]), epoch=1)["image"]
+    settled = examples.cache(torch.device("cpu"))
+    batch = settled.columns[0].take(np.array([5, 2]), epoch=1)["image"]
     assert sorted(seen) == [(2, 1, (50, 50, 3)), (5, 1, (50, 50, 3))]  # not more than the images have
     assert batch.shape == (2, 3, 8, 8)
-    large = preprocessor.transform(frame, place, stored_size=32).features[0].take(np.array([5]))["image"]
+    large = preprocessor.transform(frame, place, stored_size=32).columns[0].take(np.array([5]))["image"]
     assert large.shape == (1, 3, 32, 32)
 
 
-def test_batches_made_ahead_are_the_same_in_content_and_order(photos: Decoded) -> None:
+def test_batches_made_ahead_are_the_same_in_content_and_order(photos: LazyPixels) -> None:
     import itertools
 
     import torch
 
     from danlu.core.seeds import Seed
-    from danlu.data.examples import Examples
-    from danlu.data.feed import Feed, shuffled
+    from danlu.data.examples import PreparedDataset
+    from danlu.data.feed import TrainLoader, shuffled_order
 
     class Tinted:
-        def plan(self, rows: np.ndarray, epoch: int) -> np.ndarray:
+        def draw_params(self, rows: np.ndarray, epoch: int) -> np.ndarray:
             return (rows * 3 + epoch).astype(np.uint8)
 
         def apply(self, image: np.ndarray, plan: np.ndarray, index: int) -> np.ndarray:
             return image + plan[index]
 
-        def by_the_batch(self, side: int) -> bool:
+        def prefers_batches(self, side: int) -> bool:
             return False
 
-        def apply_all(self, images: np.ndarray, plan: np.ndarray) -> np.ndarray:
+        def apply_batch(self, images: np.ndarray, plan: np.ndarray) -> np.ndarray:
             raise NotImplementedError
 
     device = torch.device("cpu")
-    feed = Feed(Examples((Images(photos, Tinted()),), torch.arange(11)), shuffled(11, Seed(5)), 11)
+    feed = TrainLoader(PreparedDataset((ImageColumn(photos, Tinted()),), torch.arange(11)), shuffled_order(11, Seed(5)), 11)
     batches = list(itertools.islice(feed.batches(4, device), 7))
     assert [batch.epoch for batch in batches] == [0, 0, 0, 1, 1, 1, 2]
     for batch in batches:
@@ -586,16 +586,16 @@ def test_work_ahead_keeps_order_and_stops_at_an_error() -> None:
 
     found: list[int] = []
     with pytest.raises(DataError, match="twenty"):
-        found.extend(ahead(make, iter(range(10_000)), threads=3, most=5))
+        found.extend(prefetch(make, iter(range(10_000)), threads=3, max_pending=5))
     assert found == [number * number for number in range(20)]
     assert max(started) < 40  # bounded: nothing far beyond was begun
 
 
-def test_mean_and_deviation_are_those_of_all_training_pixels(photos: Decoded) -> None:
+def test_mean_and_deviation_are_those_of_all_training_pixels(photos: LazyPixels) -> None:
     from danlu.data.images.preprocessor import _statistics
 
     pixels = photos.many(np.arange(11))
-    for source in (photos, Held(pixels)):
+    for source in (photos, InMemoryPixels(pixels)):
         mean, std = _statistics(source)
         np.testing.assert_allclose(mean, (pixels / 255).mean(axis=(0, 1, 2)), atol=1e-12)
         np.testing.assert_allclose(std, (pixels / 255).std(axis=(0, 1, 2)), atol=1e-12)

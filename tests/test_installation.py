@@ -103,4 +103,4 @@ def test_require_says_what_for() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(extras.EXTRAS, "image", ("a_package_that_is_nowhere",))
         with pytest.raises(MissingExtra, match="a timm model needs a_package_that_is_nowhere"):
-            extras.require("image", "a timm model")
+            extras.require_extra("image", "a timm model")

@@ -6,31 +6,31 @@ import numpy as np
 import pytest
 
 from danlu.core.seeds import Seed
-from danlu.evaluation.intervals import Resampling, paired_differences, resampled, with_intervals
-from danlu.evaluation.metric import Truth
-from danlu.evaluation.metrics import METRICS, USUAL, metric_named
+from danlu.evaluation.intervals import Resampling, paired_differences, bootstrap_values, values_with_intervals
+from danlu.evaluation.metric import Predictions
+from danlu.evaluation.metrics import METRICS, DEFAULT_METRICS, get_metric
 
-Sampler = Callable[[np.random.Generator, int], Truth]
+Sampler = Callable[[np.random.Generator, int], Predictions]
 NAMES = ("accuracy", "f1", "auroc", "log-loss", "mcc")
 
 
-def two_classes(generator: np.random.Generator, count: int) -> Truth:
+def two_classes(generator: np.random.Generator, count: int) -> Predictions:
     """A classifier whose scores are worth something."""
     values = generator.integers(2, size=count)
     second = 1 / (1 + np.exp(-(values * 2.0 - 1 + generator.normal(size=count) * 1.5)))
-    return Truth(values, np.stack([1 - second, second], axis=1))
+    return Predictions(values, np.stack([1 - second, second], axis=1))
 
 
-def numbers(generator: np.random.Generator, count: int) -> Truth:
+def numbers(generator: np.random.Generator, count: int) -> Predictions:
     values = generator.normal(size=count)
-    return Truth(values, values + generator.normal(size=count) * 0.7)
+    return Predictions(values, values + generator.normal(size=count) * 0.7)
 
 
-def in_groups(generator: np.random.Generator, count: int) -> Truth:
+def in_groups(generator: np.random.Generator, count: int) -> Predictions:
     """Ten samples a group, whose errors are nearly the same."""
     groups = np.repeat(np.arange(count // 10), 10)
     shared = generator.normal(size=count // 10)[groups]
-    return Truth(np.zeros(len(groups)), shared + generator.normal(size=len(groups)) * 0.1, groups=groups)
+    return Predictions(np.zeros(len(groups)), shared + generator.normal(size=len(groups)) * 0.1, groups=groups)
 
 
 def coverage(sampler: Sampler, names: tuple[str, ...], count: int, trials: int, resamples: int) -> dict[str, float]:
@@ -41,7 +41,7 @@ def coverage(sampler: Sampler, names: tuple[str, ...], count: int, trials: int, 
     held = dict.fromkeys(names, 0)
     for trial in range(trials):
         truth = sampler(np.random.default_rng(trial + 1), count)
-        found = with_intervals(metrics, truth, Resampling(Seed(trial), 0.95, resamples))
+        found = values_with_intervals(metrics, truth, Resampling(Seed(trial), 0.95, resamples))
         for name in names:
             held[name] += found[name]["low"] <= exact[name] <= found[name]["high"]
     return {name: count / trials for name, count in held.items()}
@@ -79,8 +79,8 @@ def test_intervals_of_95_percent_of_many_rows_cover_93_to_97(count: int, trials:
 def test_rows_instead_of_groups_would_be_far_too_sure() -> None:
     truth = in_groups(np.random.default_rng(1), 1000)
     how, metrics = Resampling(Seed(0), resamples=300), {"mae": METRICS["mae"]}
-    grouped = with_intervals(metrics, truth, how)["mae"]
-    alone = with_intervals(metrics, Truth(truth.values, truth.answers), how)["mae"]
+    grouped = values_with_intervals(metrics, truth, how)["mae"]
+    alone = values_with_intervals(metrics, Predictions(truth.y_true, truth.y_pred), how)["mae"]
     assert grouped["high"] - grouped["low"] > 2 * (alone["high"] - alone["low"])
 
 
@@ -88,39 +88,39 @@ def test_rows_instead_of_groups_would_be_far_too_sure() -> None:
 def test_every_metrics_resamples_are_its_figures_of_rows_drawn(count: int) -> None:
     generator = np.random.default_rng(3)
     truth = two_classes(generator, count)
-    truth = Truth(truth.values, np.round(truth.answers, 2))  # ties
+    truth = Predictions(truth.y_true, np.round(truth.y_pred, 2))  # ties
     weights = generator.integers(4, size=(1, count))
     drawn = truth.take(np.repeat(np.arange(count), weights[0]))
-    for name in (*USUAL["classification"], "auroc-ovo", "auroc-weighted", "kappa"):
+    for name in (*DEFAULT_METRICS["classification"], "auroc-ovo", "auroc-weighted", "kappa"):
         metric = METRICS[name]
-        found = metric.finish(metric.statistic.prepare(truth)(weights.astype(np.float64)))
+        found = metric.finalize(metric.statistic.prepare(truth)(weights.astype(np.float64)))
         assert float(found[0]) == pytest.approx(metric.compute(drawn), abs=1e-9), name
     truth = numbers(generator, count)
     drawn = truth.take(np.repeat(np.arange(count), weights[0]))
     for name in [name for name, metric in METRICS.items() if metric.task == "regression"]:
         metric = METRICS[name]
-        found = metric.finish(metric.statistic.prepare(truth)(weights.astype(np.float64)))
+        found = metric.finalize(metric.statistic.prepare(truth)(weights.astype(np.float64)))
         assert float(found[0]) == pytest.approx(metric.compute(drawn), abs=1e-9), name
 
 
 def test_intervals_repeat_and_do_not_depend_on_other_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     truth, how = two_classes(np.random.default_rng(5), 500), Resampling(Seed(1), resamples=150)
-    together = with_intervals({name: METRICS[name] for name in NAMES}, truth, how)
+    together = values_with_intervals({name: METRICS[name] for name in NAMES}, truth, how)
     monkeypatch.setattr("danlu.evaluation.intervals._threads", lambda: 1)
-    alone = with_intervals({"auroc": METRICS["auroc"]}, truth, how)
+    alone = values_with_intervals({"auroc": METRICS["auroc"]}, truth, how)
     assert alone["auroc"] == together["auroc"]
-    assert with_intervals({"auroc": METRICS["auroc"]}, truth, Resampling(Seed(2), resamples=150)) != alone
+    assert values_with_intervals({"auroc": METRICS["auroc"]}, truth, Resampling(Seed(2), resamples=150)) != alone
 
 
 def test_a_paired_difference_is_surer_than_two_intervals() -> None:
     generator = np.random.default_rng(7)
     first = two_classes(generator, 800)
-    slightly = Truth(first.values, first.answers.copy())
+    slightly = Predictions(first.y_true, first.y_pred.copy())
     flipped = generator.choice(800, 24, replace=False)
-    slightly.answers[flipped] = slightly.answers[flipped, ::-1]
+    slightly.y_pred[flipped] = slightly.y_pred[flipped, ::-1]
     metrics, how = {"accuracy": METRICS["accuracy"]}, Resampling(Seed(0), resamples=500)
     difference = paired_differences(metrics, first, slightly, how)["accuracy"]
-    alone = with_intervals(metrics, first, how)["accuracy"]
+    alone = values_with_intervals(metrics, first, how)["accuracy"]
     assert difference["low"] <= difference["value"] <= difference["high"]
     assert difference["high"] - difference["low"] < 0.5 * (alone["high"] - alone["low"])
     same = paired_differences(metrics, first, first, how)["accuracy"]
@@ -129,9 +129,9 @@ def test_a_paired_difference_is_surer_than_two_intervals() -> None:
 
 def test_small_and_degenerate_splits_have_figures_without_intervals_that_mean_nothing() -> None:
     how, metrics = Resampling(Seed(0), resamples=100), {name: METRICS[name] for name in ("accuracy", "auroc")}
-    one = with_intervals(metrics, Truth(np.array([1]), np.array([[0.2, 0.8]])), how)
+    one = values_with_intervals(metrics, Predictions(np.array([1]), np.array([[0.2, 0.8]])), how)
     assert one == {"accuracy": {"value": 1.0}}
-    largest = with_intervals({"max-error": METRICS["max-error"]}, numbers(np.random.default_rng(0), 50), how)
+    largest = values_with_intervals({"max-error": METRICS["max-error"]}, numbers(np.random.default_rng(0), 50), how)
     assert set(largest["max-error"]) == {"value"}
 
 
@@ -142,5 +142,5 @@ def share_above(values: np.ndarray, answers: np.ndarray) -> float:
 
 def test_own_functions_are_resampled_by_rows() -> None:
     truth, name = numbers(np.random.default_rng(0), 200), f"{__name__}:share_above"
-    (figures,) = resampled({name: metric_named(name)}, [truth], Resampling(Seed(0), resamples=100))
+    (figures,) = bootstrap_values({name: get_metric(name)}, [truth], Resampling(Seed(0), resamples=100))
     assert len(figures[name]) == 100 and 0.3 < figures[name].mean() < 0.7 and figures[name].std() > 0

@@ -8,12 +8,12 @@ import torch
 
 import danlu as package
 from danlu.core.errors import ArgumentError, DataError
-from danlu.models.gguf import gguf_file
+from danlu.models.gguf import find_gguf_file
 from danlu.models.predictor import Predictor
 from danlu.models.table import Transformer
 from danlu.recipe.load import check_recipe
-from danlu.verbs.fitting import begin
-from danlu.verbs.prepare import open_data
+from danlu.verbs.fitting import prepare_training
+from danlu.verbs.prepare import load_data
 from tests.chatting import chat_file, recipe
 from tests.real import files_of
 
@@ -44,8 +44,8 @@ def test_a_model_of_a_corpus_is_taught_to_converse_and_goes_back_to_transformers
     said = recipe(chat_file(tmp_path / "chats.jsonl", 60), max_steps=6)
     said["data"]["sequence_length"] = 64
     said["model"] = {"name": f"hf:{corpus}", "finetune": {"mode": "lora", "rank": 1, "targets": ["q_proj"]}}
-    opened = open_data(check_recipe(said))
-    weights = list(begin(opened).model.parameters())
+    opened = load_data(check_recipe(said))
+    weights = list(prepare_training(opened).model.parameters())
     assert 0 < sum(w.numel() for w in weights if w.requires_grad) < 0.02 * sum(w.numel() for w in weights)
     run = package.run(said, output=tmp_path, name="tuned").path
     merged = tmp_path / "merged"
@@ -62,13 +62,13 @@ def test_a_model_of_a_corpus_is_taught_to_converse_and_goes_back_to_transformers
 
 def test_what_is_no_gguf_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
-        Transformer(name=f"hf:{tmp_path}/model.gguf").hints()
+        Transformer(name=f"hf:{tmp_path}/model.gguf").data_requirements()
     for name in ("one.gguf", "two.gguf"):
         (tmp_path / name).write_bytes(b"PK\x03\x04")
     with pytest.raises(DataError, match="does not begin like a GGUF file"):
-        Transformer(name=f"hf:{tmp_path}/one.gguf").hints()
+        Transformer(name=f"hf:{tmp_path}/one.gguf").data_requirements()
     with pytest.raises(DataError, match=r"holds 2 GGUF files \(one.gguf, two.gguf\); name one"):
-        gguf_file(tmp_path)
+        find_gguf_file(tmp_path)
 
 
 def test_attention_is_computed_as_the_recipe_says() -> None:

@@ -25,7 +25,7 @@ from danlu.core.threads import plan_threads
 from danlu.data.sources import read_source
 from danlu.recipe.load import check_recipe, dump_recipe, load_recipe
 from danlu.recipe.sections import Parallel, Threads
-from danlu.verbs.launch import check_fit
+from danlu.verbs.launch import check_processes
 from tests.conftest import DANLU, Command
 from tests.processes import REPOSITORY
 
@@ -174,14 +174,14 @@ def test_a_finished_run_has_nothing_to_go_on_with(table_run: Path, danlu: Comman
 
 def test_processes_must_fit_the_recipe() -> None:
     recipe = load_recipe("wine")
-    check_fit(recipe, 3)
+    check_processes(recipe, 3)
     training = recipe.training.model_copy(update={"parallel": Parallel(tensor=2)})
     split = recipe.model_copy(update={"training": training})
-    check_fit(split, 4)
+    check_processes(split, 4)
     with pytest.raises(ArgumentError, match="takes 2 processes, and there are 3"):
-        check_fit(split, 3)
+        check_processes(split, 3)
     with pytest.raises(ArgumentError, match="must be at least 1"):
-        check_fit(recipe, 0)
+        check_processes(recipe, 0)
 
 
 def test_there_are_no_fewer_than_no_restarts(danlu: Command, tmp_path: Path) -> None:
@@ -192,12 +192,12 @@ def test_there_are_no_fewer_than_no_restarts(danlu: Command, tmp_path: Path) -> 
 def test_a_launched_process_launches_none(monkeypatch: pytest.MonkeyPatch) -> None:
     in_world(monkeypatch, rank=0, size=2)
     with pytest.raises(ArgumentError, match="one of several already"):
-        check_fit(load_recipe("wine"), 2)
+        check_processes(load_recipe("wine"), 2)
 
 
 def test_processes_get_the_arguments_but_for_their_number() -> None:
     given = ["train", "wine", "--processes", "4", "--set", "seed=1", "--restarts=2", "-o", "here", "--processes=8"]
-    assert list(launching._without(given, launching.OWN)) == ["train", "wine", "--set", "seed=1", "-o", "here"]
+    assert list(launching._drop_options(given, launching.LAUNCH_OPTIONS)) == ["train", "wine", "--set", "seed=1", "-o", "here"]
 
 
 def in_world(monkeypatch: pytest.MonkeyPatch, rank: int, size: int) -> None:
@@ -210,7 +210,7 @@ def test_the_first_process_speaks_for_all(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     for rank in (0, 1):
         in_world(monkeypatch, rank, 2)
-        console.say("hello")
+        console.info("hello")
         with console.progress("training", 100, "samples") as bar:
             now[0] += 10.0
             bar.advance(50)

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from danlu.core.errors import RecipeError
-from danlu.data.balance.emphasis import Emphasis
-from danlu.models.chunked import ProjectedLogits, choose_chunk, projected_loss
-from danlu.models.heads import HEADS, token_answer, token_loss
-from danlu.models.transformers import project_late
+from danlu.data.balance.emphasis import LossWeighting
+from danlu.models.chunked import DeferredLogits, choose_chunk_size, deferred_cross_entropy
+from danlu.models.heads import HEADS, token_predict, token_loss
+from danlu.models.transformers import enable_chunked_loss
 from danlu.recipe.load import check_recipe
-from danlu.training.in_backward import InBackward
-from danlu.training.micro import is_out_of_memory, least_rows, split
+from danlu.training.in_backward import OptimizerInBackward
+from danlu.training.micro import is_out_of_memory, min_microbatch_rows, split_batch
 from danlu.training.offload import ActivationOffload
-from danlu.training.recompute import recompute
-from danlu.training.shadow import ShadowOptimizer
+from danlu.training.recompute import apply_activation_checkpointing
+from danlu.training.shadow import ParamStorageOptimizer
 from tests.small_models import (
     adamw,
     batch,
@@ -47,7 +47,7 @@ HOWS_AND_NONE: list[Any] = ["none", *HOWS]
 def test_recomputation_changes_no_bit(kind: str, how: Any) -> None:
     plain, less = build(kind), build(kind)
     names = list(less.state_dict())
-    assert recompute(less, how) > 0
+    assert apply_activation_checkpointing(less, how) > 0
     assert list(less.state_dict()) == names
     expected = fit(plain, kind, adamw(groups_of(plain)))
     assert fit(less, kind, adamw(groups_of(less))) == expected
@@ -59,7 +59,7 @@ def test_recomputation_takes_less_memory(kind: str) -> None:
     sample, peaks = batch(kind, rows=64), {}
     for how in HOWS_AND_NONE:
         model = build(kind).train()
-        recompute(model, how)
+        apply_activation_checkpointing(model, how)
         loss_of(model, kind, sample).backward()  # gradients are there before
         peaks[how] = peak_of(lambda model=model: loss_of(model, kind, sample).backward())  # type: ignore[misc]
     assert peaks["full"] < 0.62 * peaks["none"]
@@ -68,14 +68,14 @@ def test_recomputation_takes_less_memory(kind: str) -> None:
 
 
 def test_the_blocks_of_a_model_are_its_repeated_ones() -> None:
-    assert recompute(build("corpus"), "full") == 3
-    assert recompute(build("text"), 2) == 2
+    assert apply_activation_checkpointing(build("corpus"), "full") == 3
+    assert apply_activation_checkpointing(build("text"), 2) == 2
     assert (
-        recompute(build("image"), "full")
+        apply_activation_checkpointing(build("image"), "full")
         == len([n for n, _ in build("image").named_modules() if n.endswith("bn1")]) - 1
     )
-    assert recompute(build("mlp"), "full") == 4
-    assert recompute(nn.Linear(2, 2), "full") == 0
+    assert apply_activation_checkpointing(build("mlp"), "full") == 4
+    assert apply_activation_checkpointing(nn.Linear(2, 2), "full") == 0
 
 
 def test_selective_recomputation_multiplies_no_matrices_again() -> None:
@@ -84,7 +84,7 @@ def test_selective_recomputation_multiplies_no_matrices_again() -> None:
     flops = {}
     for how in ("none", "selective", "full"):
         model = build("corpus")
-        recompute(model, how)  # type: ignore[arg-type]
+        apply_activation_checkpointing(model, how)  # type: ignore[arg-type]
         with FlopCounterMode(display=False) as counter:
             loss_of(model.train(), "corpus", batch("corpus")).backward()
         flops[how] = counter.get_total_flops()
@@ -93,7 +93,7 @@ def test_selective_recomputation_multiplies_no_matrices_again() -> None:
 
 def test_a_copy_of_a_recomputing_model_is_its_own() -> None:
     model = build("corpus")
-    recompute(model, "full")
+    apply_activation_checkpointing(model, "full")
     other = copy.deepcopy(model)
     with torch.no_grad():
         for weight in model.parameters():
@@ -110,16 +110,16 @@ def test_a_copy_of_a_recomputing_model_is_its_own() -> None:
 @pytest.mark.parametrize("how", ["none", "full"])
 def test_offloaded_activations_change_no_bit(kind: str, how: Any) -> None:
     plain, less = build(kind), build(kind)
-    recompute(less, how)
+    apply_activation_checkpointing(less, how)
     expected = fit(plain, kind, adamw(groups_of(plain)))
-    offload = ActivationOffload(less, smallest_bytes=0)
-    assert fit(less, kind, adamw(groups_of(less)), computing=offload.saving) == expected
+    offload = ActivationOffload(less, min_bytes=0)
+    assert fit(less, kind, adamw(groups_of(less)), computing=offload.offloading) == expected
     assert identical(states(less), states(plain))
 
 
 def test_activations_are_copied_and_weights_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build("corpus")
-    offload = ActivationOffload(model, smallest_bytes=0)
+    offload = ActivationOffload(model, min_bytes=0)
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     moved, kept = [], []
     original = offload._to_host
@@ -130,12 +130,12 @@ def test_activations_are_copied_and_weights_are_not(monkeypatch: pytest.MonkeyPa
         return packed
 
     monkeypatch.setattr(offload, "_to_host", watched)
-    with offload.saving():
+    with offload.offloading():
         loss_of(model.train(), "corpus", batch("corpus"))
     assert moved
     assert kept
     assert not weights & set(moved)
-    assert set(kept) <= offload.stay
+    assert set(kept) <= offload.resident_storages
 
 
 # Optimizers that step copies
@@ -175,18 +175,18 @@ MAKERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
 def test_an_optimizer_on_the_host_is_the_plain_one(kind: str) -> None:
     plain, less = build(kind), build(kind)
     expected = fit(plain, kind, adamw(groups_of(plain)))
-    optimizer = ShadowOptimizer(groups_of(less), adamw, keep="host")
+    optimizer = ParamStorageOptimizer(groups_of(less), adamw, kind="host")
     assert fit(less, kind, optimizer) == expected
     assert identical(states(less), states(plain))
     own = {weight.data_ptr() for weight in less.parameters()}
-    assert not any(slot.stepped.data_ptr() in own for unit in optimizer.units for slot in unit.slots.values())
+    assert not any(slot.optim_param.data_ptr() in own for unit in optimizer.sub_optimizers for slot in unit.storages.values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_optimizer_in_the_backward_pass_is_the_plain_one(kind: str) -> None:
     plain, less = build(kind, tied=True), build(kind, tied=True)
     expected = fit(plain, kind, adamw(groups_of(plain)))
-    optimizer = InBackward(groups_of(less), adamw)
+    optimizer = OptimizerInBackward(groups_of(less), adamw)
     assert fit(less, kind, optimizer) == expected
     assert identical(states(less), states(plain))
 
@@ -194,7 +194,7 @@ def test_an_optimizer_in_the_backward_pass_is_the_plain_one(kind: str) -> None:
 @pytest.mark.parametrize("name", MAKERS)
 def test_state_dicts_are_torchs_own_whichever_way_weights_are_stepped(name: str) -> None:
     plain, hooked = toy(), toy()
-    theirs, ours = MAKERS[name](groups_of(plain)), InBackward(groups_of(hooked), MAKERS[name])
+    theirs, ours = MAKERS[name](groups_of(plain)), OptimizerInBackward(groups_of(hooked), MAKERS[name])
     toy_steps(plain, theirs, range(3))
     toy_steps(hooked, ours, range(3))
     wanted, found = theirs.state_dict(), ours.state_dict()
@@ -216,7 +216,7 @@ def test_gradients_are_freed_within_the_backward_pass() -> None:
         if weight is first:
             alive.append(sum(other.grad is not None for other in model.parameters()))
 
-    InBackward(groups_of(model), adamw, before=count)
+    OptimizerInBackward(groups_of(model), adamw, before_step=count)
     (model(torch.randn(5, 8)) ** 2).sum().backward()
     assert alive == [1]
     assert all(weight.grad is None for weight in model.parameters())
@@ -227,13 +227,13 @@ def test_gradients_are_never_in_memory_together() -> None:
     matrix, values = 64 * 64 * 4, torch.randn(4, 64)
     assert peak_of(lambda: layers(values).sum().backward()) > 10 * matrix
     layers.zero_grad()
-    InBackward([{"params": list(layers.parameters()), "lr_scale": 1.0}], lambda some: torch.optim.SGD(some, lr=0.1))
+    OptimizerInBackward([{"params": list(layers.parameters()), "lr_scale": 1.0}], lambda some: torch.optim.SGD(some, lr=0.1))
     assert peak_of(lambda: layers(values).sum().backward()) < 3 * matrix
 
 
 def test_an_optimizer_removed_from_the_backward_pass_steps_no_more() -> None:
     model = toy()
-    optimizer = InBackward(groups_of(model), adamw)
+    optimizer = OptimizerInBackward(groups_of(model), adamw)
     before = states(model)
     optimizer.remove()
     (model(torch.randn(5, 8)) ** 2).sum().backward()
@@ -253,7 +253,7 @@ def test_gradients_and_weights_can_be_changed_around_a_step_in_the_backward_pass
             stepped.copy_(torch.renorm(stepped, 2, 0, 0.5))
 
     theirs = adamw(groups_of(plain))
-    InBackward(groups_of(less), adamw, before=add_l2, after=limit)
+    OptimizerInBackward(groups_of(less), adamw, before_step=add_l2, after_step=limit)
     for step in range(3):
         torch.manual_seed(step)
         values = torch.randn(5, 8)
@@ -271,12 +271,12 @@ def test_gradients_and_weights_can_be_changed_around_a_step_in_the_backward_pass
 
 WAYS: dict[str, Callable[[nn.Module], Any]] = {
     "plain": lambda model: adamw(groups_of(model)),
-    "in-backward": lambda model: InBackward(groups_of(model), adamw),
-    "host": lambda model: ShadowOptimizer(groups_of(model), adamw, keep="host"),
-    "master": lambda model: ShadowOptimizer(groups_of(model), adamw, keep="master"),
-    "stochastic": lambda model: ShadowOptimizer(groups_of(model), adamw, keep="stochastic", at_once=100),
-    "stochastic-in-backward": lambda model: InBackward(groups_of(model), adamw, keep="stochastic"),
-    "master-in-backward": lambda model: InBackward(groups_of(model), adamw, keep="master"),
+    "in-backward": lambda model: OptimizerInBackward(groups_of(model), adamw),
+    "host": lambda model: ParamStorageOptimizer(groups_of(model), adamw, kind="host"),
+    "master": lambda model: ParamStorageOptimizer(groups_of(model), adamw, kind="master"),
+    "stochastic": lambda model: ParamStorageOptimizer(groups_of(model), adamw, kind="stochastic", bucket_numel=100),
+    "stochastic-in-backward": lambda model: OptimizerInBackward(groups_of(model), adamw, kind="stochastic"),
+    "master-in-backward": lambda model: OptimizerInBackward(groups_of(model), adamw, kind="master"),
 }
 
 
@@ -298,9 +298,9 @@ def test_training_goes_on_bit_exactly_from_a_state_dict(way: str) -> None:
 
 
 def test_a_state_dict_of_other_groups_is_refused() -> None:
-    optimizer = InBackward(groups_of(toy()), adamw)
+    optimizer = OptimizerInBackward(groups_of(toy()), adamw)
     with pytest.raises(ValueError, match="other groups"):
-        InBackward(groups_of(nn.Linear(2, 2)), adamw).load_state_dict(optimizer.state_dict())
+        OptimizerInBackward(groups_of(nn.Linear(2, 2)), adamw).load_state_dict(optimizer.state_dict())
 
 
 def test_what_the_loop_writes_into_the_groups_reaches_every_weight() -> None:
@@ -343,20 +343,20 @@ def test_chunked_loss_is_cross_entropy(chunk: int, smoothing: float, biased: boo
     wanted = functional.cross_entropy(
         logits, target.flatten(), reduction="sum", ignore_index=-100, label_smoothing=smoothing
     )
-    found = projected_loss(ProjectedLogits(hidden, weight, bias, chunk), target, -100, smoothing)
+    found = deferred_cross_entropy(DeferredLogits(hidden, weight, bias, chunk), target, -100, smoothing)
     assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-6)
     for ours, theirs in zip(
         torch.autograd.grad(found * 0.1, given), torch.autograd.grad(wanted * 0.1, given), strict=True
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
     with torch.no_grad():
-        again = projected_loss(ProjectedLogits(hidden, weight, bias, chunk), target, -100, smoothing)
+        again = deferred_cross_entropy(DeferredLogits(hidden, weight, bias, chunk), target, -100, smoothing)
     assert float(again) == pytest.approx(float(wanted.detach()), rel=1e-6)
 
 
 def test_chunked_loss_is_right_where_a_token_is_all_but_impossible() -> None:
     hidden = torch.tensor([[[200.0, 0.0]]], requires_grad=True)
-    loss = projected_loss(ProjectedLogits(hidden, torch.eye(2), None, 4), torch.tensor([[1]]), -100, 0.0)
+    loss = deferred_cross_entropy(DeferredLogits(hidden, torch.eye(2), None, 4), torch.tensor([[1]]), -100, 0.0)
     assert float(loss.detach()) == 200.0
     loss.backward()
     assert hidden.grad is not None
@@ -368,11 +368,11 @@ def test_chunked_loss_is_right_where_a_token_is_all_but_impossible() -> None:
 def test_a_language_model_learns_the_same_with_its_loss_in_chunks(tied: bool, low: bool) -> None:
     computing = partial(torch.autocast, "cpu", dtype=torch.bfloat16, enabled=low)
     plain, less = build("corpus", tied=tied), build("corpus", tied=tied)
-    assert project_late(less, 13, tokens=128) == 13
+    assert enable_chunked_loss(less, 13, tokens=128) == 13
     for model in (plain, less):
         torch.manual_seed(0)
         with computing():
-            loss = loss_of(model.train(), "corpus", batch("corpus"), Emphasis(smoothing=0.1))
+            loss = loss_of(model.train(), "corpus", batch("corpus"), LossWeighting(smoothing=0.1))
         loss.backward()
     for (name, one), (_, other) in zip(plain.named_parameters(), less.named_parameters(), strict=True):
         assert one.grad is not None
@@ -385,39 +385,39 @@ def test_logits_are_never_whole() -> None:
     tokens, vocabulary = 512, 1000
     whole = tokens * vocabulary * 4
     hidden, weight = torch.randn(8, tokens // 8, 4, requires_grad=True), torch.randn(vocabulary, 4, requires_grad=True)
-    late = ProjectedLogits(hidden, weight, None, 16)
+    late = DeferredLogits(hidden, weight, None, 16)
     target = torch.randint(0, vocabulary, (8, tokens // 8))
-    assert peak_of(lambda: token_loss(hidden @ weight.t(), target, Emphasis())[0].backward()) > 2 * whole
-    assert peak_of(lambda: token_loss(late, target, Emphasis())[0].backward()) < 0.15 * whole
+    assert peak_of(lambda: token_loss(hidden @ weight.t(), target, LossWeighting())[0].backward()) > 2 * whole
+    assert peak_of(lambda: token_loss(late, target, LossWeighting())[0].backward()) < 0.15 * whole
     with torch.no_grad():
-        assert peak_of(lambda: token_loss(late, target, Emphasis())) < 0.15 * whole
-        assert peak_of(lambda: token_answer(late, target)) < 0.15 * whole
+        assert peak_of(lambda: token_loss(late, target, LossWeighting())) < 0.15 * whole
+        assert peak_of(lambda: token_predict(late, target)) < 0.15 * whole
 
 
 def test_answers_of_a_language_model_are_the_same_in_chunks() -> None:
     model, sample = build("corpus").eval(), batch("corpus")
     with torch.no_grad():
-        whole = token_answer(model(**sample.inputs), sample.target)
-        assert project_late(model, 5, tokens=128) == 5
-        torch.testing.assert_close(token_answer(model(**sample.inputs), sample.target), whole)
+        whole = token_predict(model(**sample.inputs), sample.target)
+        assert enable_chunked_loss(model, 5, tokens=128) == 5
+        torch.testing.assert_close(token_predict(model(**sample.inputs), sample.target), whole)
 
 
 def test_chunks_are_for_large_vocabularies_and_plain_last_layers() -> None:
     from danlu.data.specs import CorpusInputs
     from danlu.models.table import Transformer
 
-    assert choose_chunk("auto", tokens=1024, vocabulary=4096) is None
-    chunk = choose_chunk("auto", tokens=16384, vocabulary=128_000)
+    assert choose_chunk_size("auto", tokens=1024, vocabulary=4096) is None
+    chunk = choose_chunk_size("auto", tokens=16384, vocabulary=128_000)
     assert chunk is not None
     assert 128 <= chunk < 16384
-    assert choose_chunk("none", tokens=1 << 20, vocabulary=1 << 17) is None
-    assert project_late(build("text"), 8, tokens=128) is None
-    assert project_late(build("mlp"), 8, tokens=128) is None
+    assert choose_chunk_size("none", tokens=1 << 20, vocabulary=1 << 17) is None
+    assert enable_chunked_loss(build("text"), 8, tokens=128) is None
+    assert enable_chunked_loss(build("mlp"), 8, tokens=128) is None
     capped = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     capped |= {"num_key_value_heads": 1, "head_dim": 16, "final_logit_softcapping": 0.01}
     inputs = CorpusInputs(vocabulary=100, longest=16, end=0, packed=False)
     gemma = Transformer(name="hf:gemma2", config=capped).build(inputs, 100)
-    assert project_late(gemma, 8, tokens=128) is None
+    assert enable_chunked_loss(gemma, 8, tokens=128) is None
     assert gemma(torch.ones(1, 4, dtype=torch.long)).shape == (1, 4, 100)
 
 
@@ -429,14 +429,14 @@ def test_the_parts_of_a_batch_give_its_gradient(kind: str) -> None:
     whole, parted = build(kind, dropout=0.0), build(kind, dropout=0.0)
     sample = batch(kind, rows=7)
     head = HEADS["language-modelling" if kind == "corpus" else "classification"]
-    total, count = head.loss(whole(**sample.inputs), sample.target, Emphasis())
+    total, count = head.loss(whole(**sample.inputs), sample.target, LossWeighting())
     (total / count).backward()
-    assert head.count(sample.target) == count
-    parts = split(sample, 3)
+    assert head.num_targets(sample.target) == count
+    parts = split_batch(sample, 3)
     assert [len(part.rows) for part in parts] == [2, 2, 3]
     assert [row for part in parts for row in part.rows] == list(range(7))
     for part in parts:
-        loss, _ = head.loss(parted(**part.inputs), part.target, Emphasis())
+        loss, _ = head.loss(parted(**part.inputs), part.target, LossWeighting())
         (loss / count).backward()
     for one, other in zip(whole.parameters(), parted.parameters(), strict=True):
         if one.grad is not None:
@@ -447,15 +447,15 @@ def test_parts_of_a_batch_take_less_memory() -> None:
     model, sample = build("corpus").train(), batch("corpus", rows=64)
     loss_of(model, "corpus", sample).backward()
     whole = peak_of(lambda: loss_of(model, "corpus", sample).backward())
-    parts = peak_of(lambda: [loss_of(model, "corpus", part).backward() for part in split(sample, 4)])
+    parts = peak_of(lambda: [loss_of(model, "corpus", part).backward() for part in split_batch(sample, 4)])
     assert parts < 0.3 * whole
 
 
 def test_no_part_is_smaller_than_a_network_can_take() -> None:
-    assert least_rows(build("mlp")) == 2
-    assert least_rows(build("text")) == 1
-    assert [len(part.rows) for part in split(batch("mlp", rows=5), 5, least=2)] == [2, 3]
-    assert [len(part.rows) for part in split(batch("mlp", rows=3), 8)] == [1, 1, 1]
+    assert min_microbatch_rows(build("mlp")) == 2
+    assert min_microbatch_rows(build("text")) == 1
+    assert [len(part.rows) for part in split_batch(batch("mlp", rows=5), 5, min_rows=2)] == [2, 3]
+    assert [len(part.rows) for part in split_batch(batch("mlp", rows=3), 8)] == [1, 1, 1]
 
 
 def test_running_out_of_memory_is_recognised() -> None:

@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.core.errors import ArgumentError, RecipeError
-from danlu.data.targets import Classes
-from danlu.evaluation.classes import classes_with_intervals
-from danlu.evaluation.metric import Truth
-from danlu.evaluation.metrics import METRICS, USUAL, compute_metrics, confusion, metrics_for, possible
+from danlu.data.targets import ClassTarget
+from danlu.evaluation.classes import per_class_values
+from danlu.evaluation.metric import Predictions
+from danlu.evaluation.metrics import METRICS, DEFAULT_METRICS, compute_metrics, confusion_matrix, resolve_metrics, metric_bounds
 
 NEAR = 1e-9
 
 
 @st.composite
-def answered(draw: st.DrawFn) -> Truth:
+def answered(draw: st.DrawFn) -> Predictions:
     """Answers with ties, constant scores, absent classes and single samples among them."""
     classes = draw(st.integers(2, 5))
     count = draw(st.integers(1, 60))
@@ -29,7 +29,7 @@ def answered(draw: st.DrawFn) -> Truth:
     if draw(st.booleans()):
         logits = np.round(logits)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return Truth(generator.integers(draw(st.integers(1, classes)), size=count), probabilities)
+    return Predictions(generator.integers(draw(st.integers(1, classes)), size=count), probabilities)
 
 
 def named(task: str) -> list[str]:
@@ -49,7 +49,7 @@ def quietly(compute: Callable[[], Any]) -> float | None:
 
 
 def within_range(found: dict[str, float]) -> bool:
-    return all(possible(name)[0] - NEAR <= value <= possible(name)[1] + NEAR for name, value in found.items())
+    return all(metric_bounds(name)[0] - NEAR <= value <= metric_bounds(name)[1] + NEAR for name, value in found.items())
 
 
 def same(found: dict[str, float], name: str, expected: float | None) -> None:
@@ -58,11 +58,11 @@ def same(found: dict[str, float], name: str, expected: float | None) -> None:
 
 @given(answered())
 @settings(max_examples=60, deadline=None)
-def test_metrics_of_answers_equal_scikit_learns(truth: Truth) -> None:
+def test_metrics_of_answers_equal_scikit_learns(truth: Predictions) -> None:
     found = compute_metrics(named("classification"), truth)
     assert within_range(found)
-    true, predicted = truth.values, truth.answers.argmax(axis=1)
-    labels = list(range(truth.answers.shape[1]))
+    true, predicted = truth.y_true, truth.y_pred.argmax(axis=1)
+    labels = list(range(truth.y_pred.shape[1]))
     same(found, "accuracy", reference.accuracy_score(true, predicted))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -87,9 +87,9 @@ def test_metrics_of_answers_equal_scikit_learns(truth: Truth) -> None:
 
 @given(answered())
 @settings(max_examples=60, deadline=None)
-def test_metrics_of_probabilities_equal_scikit_learns(truth: Truth) -> None:
+def test_metrics_of_probabilities_equal_scikit_learns(truth: Predictions) -> None:
     found = compute_metrics(named("classification"), truth)
-    true, given_, labels = truth.values, truth.answers, list(range(truth.answers.shape[1]))
+    true, given_, labels = truth.y_true, truth.y_pred, list(range(truth.y_pred.shape[1]))
     same(found, "log-loss", reference.log_loss(true, given_, labels=labels))
     if len(labels) == 2:
         same(found, "brier", reference.brier_score_loss(true, given_[:, 1], pos_label=1, labels=labels))
@@ -116,8 +116,8 @@ def test_metrics_of_probabilities_equal_scikit_learns(truth: Truth) -> None:
 
 @given(answered())
 @settings(max_examples=50, deadline=None)
-def test_calibration_error_is_the_weighted_gap_of_each_bin(truth: Truth) -> None:
-    sure, right = truth.answers.max(axis=1), truth.answers.argmax(axis=1) == truth.values
+def test_calibration_error_is_the_weighted_gap_of_each_bin(truth: Predictions) -> None:
+    sure, right = truth.y_pred.max(axis=1), truth.y_pred.argmax(axis=1) == truth.y_true
     expected = 0.0
     for low in range(15):
         inside = (sure > low / 15) & (sure <= (low + 1) / 15)
@@ -137,7 +137,7 @@ def test_regression_metrics_equal_scikit_learns(count: int, seed: int, form: str
         true = np.full(count, 3.0)
     if form == "met":
         told = true.copy()
-    found = compute_metrics(named("regression"), Truth(true, told))
+    found = compute_metrics(named("regression"), Predictions(true, told))
     assert within_range(found)
     same(found, "mae", reference.mean_absolute_error(true, told))
     same(found, "rmse", reference.root_mean_squared_error(true, told))
@@ -157,7 +157,7 @@ def test_metrics_of_labels_equal_scikit_learns(count: int, size: int, seed: int,
     true, scores = generator.integers(2, size=(count, size)), generator.random((count, size))
     scores = np.round(scores, 1) if ties else scores
     told = (scores >= 0.5).astype(int)
-    found = compute_metrics(named("multi-label"), Truth(true, scores))
+    found = compute_metrics(named("multi-label"), Predictions(true, scores))
     assert within_range(found)
     same(found, "subset-accuracy", (true == told).all(axis=1).mean())
     same(found, "hamming-loss", (true != told).mean())
@@ -184,19 +184,19 @@ TOLD |= {"rouge-l": 0.5380952380952382}
 
 
 def test_metrics_of_texts_equal_their_references() -> None:
-    found = compute_metrics(named("text-generation"), Truth(np.array(ASKED, object), np.array(GIVEN, object)))
+    found = compute_metrics(named("text-generation"), Predictions(np.array(ASKED, object), np.array(GIVEN, object)))
     assert found == {name: pytest.approx(value, abs=1e-9) for name, value in TOLD.items()}
 
 
 def test_texts_of_nothing_have_figures() -> None:
-    found = compute_metrics(named("text-generation"), Truth(np.array(["", "a"], object), np.array(["", ""], object)))
+    found = compute_metrics(named("text-generation"), Predictions(np.array(["", "a"], object), np.array(["", ""], object)))
     assert found == {"exact-match": 0.5, "bleu": 0.0, "chrf": 0.0, "rouge-1": 0.0, "rouge-2": 0.0, "rouge-l": 0.0}
 
 
 def test_language_metrics_count_every_token_once() -> None:
     blocks = np.array([[np.log(4) * 10, 10, 5], [np.log(4) * 30, 30, 5]])
-    truth = Truth(blocks[:, 1], blocks, text_bytes=np.array([15.0, 25.0]))
-    found = compute_metrics(metrics_for("language-modelling", None), truth)
+    truth = Predictions(blocks[:, 1], blocks, text_bytes=np.array([15.0, 25.0]))
+    found = compute_metrics(resolve_metrics("language-modelling", None), truth)
     assert found["perplexity"] == pytest.approx(4.0)
     assert found["bits-per-byte"] == pytest.approx(2.0)
     assert found["token-accuracy"] == pytest.approx(0.25)
@@ -205,13 +205,13 @@ def test_language_metrics_count_every_token_once() -> None:
 def test_perplexity_equals_a_sum_over_torchs_cross_entropy() -> None:
     import torch
 
-    from danlu.data.balance.emphasis import Emphasis
-    from danlu.models.heads import token_answer, token_loss
+    from danlu.data.balance.emphasis import LossWeighting
+    from danlu.models.heads import token_predict, token_loss
 
     logits, target = torch.randn(3, 7, 11), torch.randint(11, (3, 7))
     target[2, 4:] = -100
-    summed, count = token_loss(logits, target, Emphasis())
-    answers = token_answer(logits, target)
+    summed, count = token_loss(logits, target, LossWeighting())
+    answers = token_predict(logits, target)
     assert float(answers[:, 0].sum()) == pytest.approx(float(summed), rel=1e-6)
     assert (int(answers[:, 1].sum()), count) == (18, 18)
     expected = torch.nn.functional.cross_entropy(logits[2, :4], target[2, :4], reduction="sum")
@@ -219,13 +219,13 @@ def test_perplexity_equals_a_sum_over_torchs_cross_entropy() -> None:
 
 
 def test_class_figures_and_confusion() -> None:
-    target = Classes(column="y", labels=("cat", "dog"))
-    truth = Truth(np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.3, 0.7]]))
-    assert confusion(target, truth) == [[1, 1], [0, 2]]
-    figures = classes_with_intervals(target, truth, {})
+    target = ClassTarget(column="y", labels=("cat", "dog"))
+    truth = Predictions(np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.3, 0.7]]))
+    assert confusion_matrix(target, truth) == [[1, 1], [0, 2]]
+    figures = per_class_values(target, truth, {})
     expected = {"precision": pytest.approx(2 / 3), "recall": 1.0, "f1": pytest.approx(0.8), "support": 2}
     assert figures["dog"] == {**expected, "intervals": {}}
-    assert confusion(target, Truth(truth.values, truth.answers, threshold=0.65)) == [[1, 1], [1, 1]]
+    assert confusion_matrix(target, Predictions(truth.y_true, truth.y_pred, threshold=0.65)) == [[1, 1], [1, 1]]
 
 
 def own(values: np.ndarray, answers: np.ndarray) -> float:
@@ -235,17 +235,17 @@ def own(values: np.ndarray, answers: np.ndarray) -> float:
 
 def test_own_metrics_are_found_and_wrong_names_refused() -> None:
     name = f"{__name__}:own"
-    assert metrics_for("regression", ("mae", name)) == ("mae", name)
-    found = compute_metrics([name], Truth(np.array([1.0, 2.0]), np.array([2.0, 1.0])))
+    assert resolve_metrics("regression", ("mae", name)) == ("mae", name)
+    found = compute_metrics([name], Predictions(np.array([1.0, 2.0]), np.array([2.0, 1.0])))
     assert found == {name: 0.5}
     with pytest.raises(RecipeError, match="no metric 'rmes' for regression"):
-        metrics_for("regression", ("rmes",))
+        resolve_metrics("regression", ("rmes",))
     with pytest.raises(RecipeError, match="no metric 'accuracy' for regression"):
-        metrics_for("regression", ("accuracy",))
+        resolve_metrics("regression", ("accuracy",))
     with pytest.raises(ArgumentError, match="has no 'owm'"):
-        metrics_for("regression", (f"{__name__}:owm",))
+        resolve_metrics("regression", (f"{__name__}:owm",))
 
 
 def test_every_metric_says_what_it_means_and_the_usual_ones_exist() -> None:
-    assert all(metric.meaning for metric in METRICS.values())
-    assert all(METRICS[name].task == task for task, names in USUAL.items() for name in names)
+    assert all(metric.description for metric in METRICS.values())
+    assert all(METRICS[name].task == task for task, names in DEFAULT_METRICS.items() for name in names)

@@ -9,7 +9,7 @@ from torch import nn
 import danlu as package
 from danlu.core.errors import ArgumentError
 from danlu.data.specs import CorpusInputs, ImageInputs, TabularInputs, TextInputs
-from danlu.models.normalization import groups_of
+from danlu.models.normalization import num_groups
 from danlu.models.table import MLP, Timm, Transformer
 
 IMAGE = ImageInputs(channels=3, size=64, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -56,7 +56,7 @@ def test_batch_norms_are_replaced_and_activations_stay(name: str, wanted: Any, g
     assert not any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
     norms = [module for module in model.modules() if isinstance(module, nn.GroupNorm)]
     assert len(norms) == sum(isinstance(module, nn.BatchNorm2d) for module in own.modules())
-    assert all(norm.num_groups == (groups_of(norm.num_channels, 2) if groups > 1 else 1) for norm in norms)
+    assert all(norm.num_groups == (num_groups(norm.num_channels, 2) if groups > 1 else 1) for norm in norms)
     scales = [module.weight for module in own.modules() if isinstance(module, nn.BatchNorm2d)]
     assert all(torch.equal(norm.weight, scale) for norm, scale in zip(norms, scales, strict=True))
     acts = [type(module) for module in own.modules() if isinstance(module, nn.ReLU | nn.SiLU)]

@@ -14,7 +14,7 @@ from danlu.artifacts.run import RunDirectory
 from danlu.core.errors import DataError, RecipeError
 from danlu.data.builtin import read_builtin
 from danlu.data.dataset import Dataset, open_dataset
-from danlu.data.label_strata import deal
+from danlu.data.label_strata import iterative_stratification
 from danlu.data.labels import read_labels
 from danlu.recipe.load import load_recipe
 from danlu.recipe.sections import Data
@@ -130,7 +130,7 @@ def test_rows_are_dealt_out_with_each_label_alike() -> None:
     generator = np.random.default_rng(0)
     labels = generator.random((2000, 6)) < np.array([0.5, 0.3, 0.1, 0.05, 0.02, 0.005])
     shares = np.array([0.7, 0.15, 0.15])
-    parts = deal(labels, shares, generator)
+    parts = iterative_stratification(labels, shares, generator)
     sizes = np.bincount(parts) / 2000
     held = np.stack([labels[parts == part].sum(axis=0) for part in range(3)]) / labels.sum(axis=0)
     assert np.abs(sizes - shares).max() < 0.01
@@ -139,7 +139,7 @@ def test_rows_are_dealt_out_with_each_label_alike() -> None:
 
 
 def test_the_loss_is_binary_cross_entropy_with_smoothed_answers() -> None:
-    from danlu.data.balance.emphasis import Emphasis
+    from danlu.data.balance.emphasis import LossWeighting
     from danlu.models.heads import HEADS
 
     generator = np.random.default_rng(1)
@@ -148,7 +148,7 @@ def test_the_loss_is_binary_cross_entropy_with_smoothed_answers() -> None:
     chance = 1 / (1 + np.exp(-logits))
     expected = -(wanted * np.log(chance) + (1 - wanted) * np.log(1 - chance)).mean(axis=1).sum()
     loss, count = HEADS["multi-label"].loss(
-        torch.tensor(logits), torch.tensor(given, dtype=torch.float32), Emphasis(smoothing=0.2)
+        torch.tensor(logits), torch.tensor(given, dtype=torch.float32), LossWeighting(smoothing=0.2)
     )
     assert count == 5
     assert float(loss) == pytest.approx(expected, rel=1e-5)

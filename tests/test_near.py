@@ -12,7 +12,7 @@ from danlu.core.errors import RecipeError
 from danlu.data.builtin import read_builtin
 from danlu.data.near import near_images, near_texts
 from danlu.recipe.load import check_recipe
-from danlu.verbs.prepare import open_data
+from danlu.verbs.prepare import load_data
 
 TEXTS = read_builtin("builtin:speeches").frame["text"].to_list()[:200]
 
@@ -80,10 +80,10 @@ def test_near_copies_are_left_out_where_the_recipe_says_so(tmp_path: Path) -> No
     frame = pl.DataFrame({"text": texts, "y": np.array(["a", "b"])[np.arange(len(texts)) % 2]})
     frame.write_ndjson(tmp_path / "texts.jsonl")
     recipe = {"data": {"source": str(tmp_path / "texts.jsonl"), "text": "text", "target": "y"}}
-    found = open_data(check_recipe(recipe)).findings
+    found = load_data(check_recipe(recipe)).findings
     assert "near duplicates" in {finding.subject for finding in found}
     recipe["data"]["clean"] = {"duplicates": "near"}
-    data = open_data(check_recipe(recipe))
+    data = load_data(check_recipe(recipe))
     assert data.dropped["row"].to_list() == list(range(200, 240))
     assert not data.findings
 
@@ -91,4 +91,4 @@ def test_near_copies_are_left_out_where_the_recipe_says_so(tmp_path: Path) -> No
 def test_near_is_refused_for_tables() -> None:
     recipe = {"data": {"source": "builtin:wine", "clean": {"duplicates": "near"}}}
     with pytest.raises(RecipeError, match="for tables use drop"):
-        open_data(check_recipe(recipe))
+        load_data(check_recipe(recipe))

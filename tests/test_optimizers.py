@@ -17,7 +17,7 @@ from danlu.core.component import components
 from danlu.core.errors import MissingExtra, RecipeError
 from danlu.training.groups import parameter_groups
 from danlu.training.optimizers import Optimizer
-from danlu.training.optimizers.muon import orthogonalized
+from danlu.training.optimizers.muon import orthogonalize
 from danlu.training.optimizers.others import AdamW8bit, Lion, Muon, ScheduleFreeAdamW
 from danlu.training.optimizers.torchs import SGD, Adafactor, Adagrad, Adam, AdamW, RMSprop
 
@@ -237,7 +237,7 @@ def test_a_matrix_becomes_about_orthogonal(rows: int, columns: int, seed: int) -
     generator = torch.Generator().manual_seed(seed)
     matrix = torch.randn(1, rows, columns, generator=generator, dtype=torch.float64)
     before = torch.linalg.svdvals(matrix[0])
-    after = torch.linalg.svdvals(orthogonalized(matrix, 10)[0])
+    after = torch.linalg.svdvals(orthogonalize(matrix, 10)[0])
     clear = int((before > 0.05 * before[0]).sum())  # the iterations lift very small ones more slowly
     assert after.shape == before.shape
     assert float(after[:clear].min()) > 0.6

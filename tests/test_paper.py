@@ -10,34 +10,34 @@ from hypothesis import strategies as st
 
 from danlu.core.errors import ArgumentError
 from danlu.training.parallel.estimate import (
-    PRECISIONS,
-    Batch,
-    Decoder,
+    PRECISION_BYTES,
+    StepBatch,
+    DecoderShape,
     layer_bytes,
-    layers_of,
+    stage_layers,
     logit_bytes,
-    memory,
-    parameters_of,
+    estimate_memory,
+    stage_parameters,
 )
 from danlu.training.parallel.layout import Layout
-from danlu.training.parallel.paper import CARDS, DECODERS, USABLE, best, layouts, rows
-from danlu.training.parallel.traffic import bubble, flops_a_token, times, traffic
-from danlu.verbs.paper import plan_on_paper
+from danlu.training.parallel.paper import GPUS, DECODERS, USABLE_MEMORY, find_fastest_layout, candidate_layouts, enumerate_estimates
+from danlu.training.parallel.traffic import bubble_fraction, flops_per_token, estimate_step_time, comm_volume
+from danlu.verbs.paper import estimate_layouts
 from tests.conftest import Command
 from tests.processes import REPOSITORY
 
-SMALL = Decoder(layers=2, hidden=64, heads=4, kv_heads=2, intermediate=96, vocabulary=128, sequence=32)
-BF16, FP32 = PRECISIONS["bf16"], PRECISIONS["fp32"]
-ALONE, ONE = Layout(), Batch(1)
+SMALL = DecoderShape(layers=2, hidden=64, heads=4, kv_heads=2, intermediate=96, vocabulary=128, sequence=32)
+BF16, FP32 = PRECISION_BYTES["bf16"], PRECISION_BYTES["fp32"]
+ALONE, ONE = Layout(), StepBatch(1)
 
 
-def network(shape: Decoder, device: str, **more: Any) -> Any:
+def network(shape: DecoderShape, device: str, **more: Any) -> Any:
     """transformers' Llama of a shape."""
     import torch
 
-    from danlu.core.torchvision import mend_torchvision
+    from danlu.core.torchvision import patch_torchvision
 
-    mend_torchvision()
+    patch_torchvision()
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -57,10 +57,10 @@ def network(shape: Decoder, device: str, **more: Any) -> Any:
 
 
 @pytest.mark.parametrize("shape", [*DECODERS.values(), SMALL, replace(SMALL, tied=True)])
-def test_weights_are_those_of_a_model_built_so(shape: Decoder) -> None:
+def test_weights_are_those_of_a_model_built_so(shape: DecoderShape) -> None:
     built = network(shape, "meta")
     assert shape.parameters == sum(weight.numel() for weight in built.parameters())
-    assert parameters_of(shape, ALONE, 0) == shape.parameters
+    assert stage_parameters(shape, ALONE, 0) == shape.parameters
 
 
 def test_llama_2_is_as_large_as_it_is_said_to_be() -> None:
@@ -72,7 +72,7 @@ def test_llama_2_is_as_large_as_it_is_said_to_be() -> None:
     ("precision", "a_weight"), [("fp32", 16), ("bf16", 16), ("bf16-master", 16), ("bf16-stochastic", 12)]
 )
 def test_state_is_so_many_bytes_a_weight(precision: str, a_weight: int) -> None:
-    needed = memory(SMALL, ALONE, ONE, PRECISIONS[precision])
+    needed = estimate_memory(SMALL, ALONE, ONE, PRECISION_BYTES[precision])
     assert needed.state == a_weight * SMALL.parameters
 
 
@@ -102,7 +102,7 @@ def test_a_layer_keeps_for_its_backward_pass_what_autograd_saves(precision: str)
         del answer
         return total
 
-    kind = PRECISIONS[precision]
+    kind = PRECISION_BYTES[precision]
     tokens = 2 * SMALL.sequence
     expected = layer_bytes(SMALL, 1, kind, "none") * tokens + kind.cast * SMALL.layer_matrices
     assert saved(3) - saved(2) == expected
@@ -119,12 +119,12 @@ def test_operations_are_those_that_torch_counts() -> None:
     tokens = 3 * SMALL.sequence
     # Counted is attention of every token to every other one; causal, half of the scores are needed.
     other_half = 6 * SMALL.layers * SMALL.sequence * SMALL.hidden
-    assert counter.get_total_flops() == tokens * (flops_a_token(SMALL) + other_half)
+    assert counter.get_total_flops() == tokens * (flops_per_token(SMALL) + other_half)
 
 
 WAYS = st.sampled_from([1, 2, 4])
 SHAPES = st.builds(
-    Decoder,
+    DecoderShape,
     layers=st.sampled_from([4, 8]),
     hidden=st.sampled_from([64, 128]),
     heads=st.sampled_from([4, 8]),
@@ -137,12 +137,12 @@ LAYOUTS = st.builds(Layout, data=WAYS, shard=WAYS, tensor=WAYS, pipeline=WAYS, c
 
 
 @given(SHAPES, LAYOUTS)
-def test_the_parts_of_all_make_the_whole(model: Decoder, layout: Layout) -> None:
+def test_the_parts_of_all_make_the_whole(model: DecoderShape, layout: Layout) -> None:
     stages = range(layout.pipeline)
-    assert sum(layers_of(model, layout, stage) for stage in stages) == model.layers
-    norms = [layers_of(model, layout, stage) * 2 * model.hidden for stage in stages]
+    assert sum(stage_layers(model, layout, stage) for stage in stages) == model.layers
+    norms = [stage_layers(model, layout, stage) * 2 * model.hidden for stage in stages]
     norms[-1] += model.hidden
-    matrices = [parameters_of(model, layout, stage) - norm for stage, norm in zip(stages, norms, strict=True)]
+    matrices = [stage_parameters(model, layout, stage) - norm for stage, norm in zip(stages, norms, strict=True)]
     assert layout.tensor * sum(matrices) + sum(norms) == model.parameters
 
 
@@ -151,27 +151,27 @@ def test_the_parts_of_all_make_the_whole(model: Decoder, layout: Layout) -> None
     SHAPES,
     LAYOUTS,
     st.sampled_from(["shard", "tensor", "context", "pipeline"]),
-    st.sampled_from(sorted(PRECISIONS)),
+    st.sampled_from(sorted(PRECISION_BYTES)),
     st.sampled_from(["none", "selective", "full"]),
     st.booleans(),
 )
 def test_splitting_further_never_takes_more_memory(
-    model: Decoder, layout: Layout, direction: str, precision: str, recompute: Any, sequence: bool
+    model: DecoderShape, layout: Layout, direction: str, precision: str, recompute: Any, sequence: bool
 ) -> None:
     # Stages of shards are gathered whole, where one stage is gathered by the layer.
     assume(getattr(layout, direction) < 4 and not (direction == "pipeline" and layout.shard > 1))
     further = replace(layout, **{direction: 2 * getattr(layout, direction)})
-    batch = Batch(1, microbatches=8)
+    batch = StepBatch(1, microbatches=8)
     before, after = (
-        memory(model, found, batch, PRECISIONS[precision], recompute, sequence) for found in (layout, further)
+        estimate_memory(model, found, batch, PRECISION_BYTES[precision], recompute, sequence) for found in (layout, further)
     )
     assert after.total <= before.total
 
 
-@given(SHAPES, st.sampled_from(sorted(PRECISIONS)), st.booleans(), WAYS)
-def test_what_is_computed_again_is_not_kept(model: Decoder, precision: str, sequence: bool, tensor: int) -> None:
+@given(SHAPES, st.sampled_from(sorted(PRECISION_BYTES)), st.booleans(), WAYS)
+def test_what_is_computed_again_is_not_kept(model: DecoderShape, precision: str, sequence: bool, tensor: int) -> None:
     full, selective, none = (
-        layer_bytes(model, tensor, PRECISIONS[precision], how, sequence) for how in ("full", "selective", "none")
+        layer_bytes(model, tensor, PRECISION_BYTES[precision], how, sequence) for how in ("full", "selective", "none")
     )
     assert full < selective < none
 
@@ -183,19 +183,19 @@ def test_logits_of_a_large_vocabulary_are_computed_in_chunks() -> None:
 
 
 def test_one_gpu_sends_nothing() -> None:
-    assert traffic(SMALL, ALONE, Batch(2, 4), BF16).total == 0
+    assert comm_volume(SMALL, ALONE, StepBatch(2, 4), BF16).total == 0
 
 
 def test_copies_send_their_gradients_round_a_ring() -> None:
-    sent = traffic(SMALL, Layout(data=4), ONE, BF16)
+    sent = comm_volume(SMALL, Layout(data=4), ONE, BF16)
     assert sent.total == sent.data == 2 * 3 / 4 * SMALL.parameters * 4
 
 
 def test_shards_gather_twice_and_scatter_once() -> None:
-    sent = traffic(SMALL, Layout(shard=4), ONE, BF16)
-    gathered_once = 2 * SMALL.table + SMALL.hidden  # embedding, last matrix and last norm wait for the backward pass
+    sent = comm_volume(SMALL, Layout(shard=4), ONE, BF16)
+    gathered_once = 2 * SMALL.embedding_parameters + SMALL.hidden  # embedding, last matrix and last norm wait for the backward pass
     assert sent.total == sent.shard == 3 / 4 * (SMALL.parameters * (2 * 2 + 4) - gathered_once * 2)
-    hybrid = traffic(SMALL, Layout(data=2, shard=4), ONE, BF16)
+    hybrid = comm_volume(SMALL, Layout(data=2, shard=4), ONE, BF16)
     assert hybrid.data == 2 * 1 / 2 * SMALL.parameters / 4 * 4
 
 
@@ -203,53 +203,53 @@ def test_split_matrices_send_the_stream_four_times_a_layer() -> None:
     """Shoeybi et al. 2019: two all-reduces forward and two backward, of batch x sequence x hidden; and embedding and
     last matrix have one forward and one backward between them."""
     stream = 3 * SMALL.sequence * SMALL.hidden * 2
-    sent = traffic(SMALL, Layout(tensor=2), Batch(3), BF16)
+    sent = comm_volume(SMALL, Layout(tensor=2), StepBatch(3), BF16)
     assert sent.total == sent.tensor == (4 * SMALL.layers + 2) * 2 * 1 / 2 * stream
-    assert traffic(SMALL, Layout(tensor=2), Batch(3), BF16, "full").tensor == 1.5 * sent.tensor
+    assert comm_volume(SMALL, Layout(tensor=2), StepBatch(3), BF16, "full").tensor == 1.5 * sent.tensor
 
 
 def test_stages_send_the_stream_and_its_gradient_for_each_micro_batch() -> None:
     stream = SMALL.sequence * SMALL.hidden * 4
-    sent = traffic(SMALL, Layout(pipeline=2), Batch(1, 8), FP32)
+    sent = comm_volume(SMALL, Layout(pipeline=2), StepBatch(1, 8), FP32)
     assert sent.total == sent.pipeline == 2 * 8 * stream
 
 
 def test_a_pipeline_waits_for_its_share_of_the_step() -> None:
-    layout, batch = Layout(pipeline=4), Batch(1, 12)
-    sent = replace(traffic(replace(SMALL, layers=4), layout, batch, BF16), pipeline=0.0)
-    taken = times(replace(SMALL, layers=4), layout, batch, sent, CARDS["h100"], 1e12)
-    assert bubble(layout, batch) == 3 / 15
+    layout, batch = Layout(pipeline=4), StepBatch(1, 12)
+    sent = replace(comm_volume(replace(SMALL, layers=4), layout, batch, BF16), pipeline=0.0)
+    taken = estimate_step_time(replace(SMALL, layers=4), layout, batch, sent, GPUS["h100"], 1e12)
+    assert bubble_fraction(layout, batch) == 3 / 15
     assert taken.bubble / taken.step == pytest.approx(3 / 15)
 
 
 def test_messages_are_hidden_while_there_is_arithmetic() -> None:
     layout = Layout(data=2)
-    sent = traffic(SMALL, layout, ONE, BF16)
-    slow = times(SMALL, layout, ONE, sent, CARDS["h100"], flops_s=1e6)
-    fast = times(SMALL, layout, ONE, sent, CARDS["h100"], flops_s=1e30)
+    sent = comm_volume(SMALL, layout, ONE, BF16)
+    slow = estimate_step_time(SMALL, layout, ONE, sent, GPUS["h100"], flops_s=1e6)
+    fast = estimate_step_time(SMALL, layout, ONE, sent, GPUS["h100"], flops_s=1e30)
     assert slow.waiting == 0
-    assert fast.waiting == pytest.approx(sent.data / CARDS["h100"].inside_bytes_s)
+    assert fast.waiting == pytest.approx(sent.data / GPUS["h100"].intra_node_bytes_s)
 
 
 @pytest.mark.parametrize(("name", "gpus"), [("7b", 8), ("7b", 64), ("70b", 64), ("70b", 1024)])
 def test_what_is_chosen_fits_and_nothing_that_fits_is_faster(name: str, gpus: int) -> None:
-    model, card, sequences = DECODERS[name], CARDS["h100"], 1024
-    chosen = best(model, gpus, card, "bf16", sequences)
+    model, card, sequences = DECODERS[name], GPUS["h100"], 1024
+    chosen = find_fastest_layout(model, gpus, card, "bf16", sequences)
     assert chosen is not None
-    assert chosen.layout.size == gpus
-    assert chosen.memory.total <= USABLE * card.memory_bytes
-    assert chosen.layout.sample_ways * chosen.batch.sequences * chosen.batch.microbatches == sequences
-    fitting = [row for row in rows(model, gpus, card, "bf16", sequences, 0.5) if row.memory.total <= 72e9]
+    assert chosen.layout.world_size == gpus
+    assert chosen.memory.total <= USABLE_MEMORY * card.memory_bytes
+    assert chosen.layout.dp_size * chosen.batch.sequences * chosen.batch.microbatches == sequences
+    fitting = [row for row in enumerate_estimates(model, gpus, card, "bf16", sequences, 0.5) if row.memory.total <= 72e9]
     assert chosen.tokens_s == pytest.approx(max(row.tokens_s for row in fitting), rel=1e-4)
 
 
 def test_seventy_billion_weights_do_not_fit_eight_cards() -> None:
-    assert best(DECODERS["70b"], 8, CARDS["h100"], "bf16", 1024) is None
+    assert find_fastest_layout(DECODERS["70b"], 8, GPUS["h100"], "bf16", 1024) is None
 
 
 def test_layouts_stay_within_what_the_model_and_a_node_allow() -> None:
-    found = list(layouts(DECODERS["70b"], 64, CARDS["h100"]))
-    assert all(layout.size == 64 and layout.tensor <= 8 and 80 % layout.pipeline == 0 for layout in found)
+    found = list(candidate_layouts(DECODERS["70b"], 64, GPUS["h100"]))
+    assert all(layout.world_size == 64 and layout.tensor <= 8 and 80 % layout.pipeline == 0 for layout in found)
     assert Layout(data=1, shard=1, tensor=8, pipeline=8) in found
 
 
@@ -259,7 +259,7 @@ def test_layouts_stay_within_what_the_model_and_a_node_allow() -> None:
 )
 def test_what_cannot_be_split_is_refused(layout: Layout, reason: str) -> None:
     with pytest.raises(ArgumentError, match=reason):
-        memory(SMALL, layout, ONE, BF16)
+        estimate_memory(SMALL, layout, ONE, BF16)
 
 
 def test_the_table_is_printed(danlu: Command) -> None:
@@ -282,7 +282,7 @@ def test_a_recipe_of_ones_own_is_planned_by_its_shape(
     assert done.returncode == 0, done.stderr
     (line,) = json.loads(done.stdout)
     assert (line["model"], line["gpus"]) == ("speeches", 4)
-    (again,) = plan_on_paper([4], recipe=recipe)
+    (again,) = estimate_layouts([4], recipe=recipe)
     assert json.loads(json.dumps(asdict(again))) == line
     # 16 sequences a step of 64 tokens: as the recipe has them.
     assert line["row"]["batch"]["sequences"] * line["row"]["batch"]["microbatches"] <= 16

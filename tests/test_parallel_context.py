@@ -13,9 +13,9 @@ from torch.distributed.tensor import DTensor
 
 from danlu.core.errors import ArgumentError
 from danlu.models.heads import HEADS
-from danlu.models.transformers import Logits
-from danlu.training.parallel.context import context_head, parallelize_context, require_context, split_tokens
-from danlu.training.parallel.tensor import parallelize_tensor
+from danlu.models.transformers import HFModelWrapper
+from danlu.training.parallel.context import context_head, apply_cp, check_cp_supported, shard_sequence
+from danlu.training.parallel.tensor import apply_tp
 from tests.parallel_models import classifier, corpus_batches, deviation, language_model, train
 from tests.processes import together
 
@@ -41,16 +41,16 @@ def trained(
 ) -> dict[str, float]:
     """How far training by all processes is off from training by one."""
     model = language_model(name, **config)
-    assert isinstance(model, Logits)
+    assert isinstance(model, HFModelWrapper)
     model.loss_chunk = chunk
     head, batches = "language-modelling", corpus_batches(STEPS, packed, length=length)
     smoothing = 0.1 if optimizer == "sgd" else 0.0
     wanted = train(copy.deepcopy(model), batches, optimizer, head, smoothing)
     ways = distributed.get_world_size() // tensor
     mesh = init_device_mesh("cpu", (ways, tensor), mesh_dim_names=("context", "tensor"))
-    parallelize_context(model, mesh["context"])
+    apply_cp(model, mesh["context"])
     if tensor > 1:
-        parallelize_tensor(model, mesh["tensor"], sequence=True)
+        apply_tp(model, mesh["tensor"], sequence=True)
     group = mesh.get_group("context")
 
     def total(value: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ def trained(
             distributed.all_reduce(gradient, group=group)
 
     def part(batch: Any) -> Any:
-        return split_tokens(batch, mesh["context"])
+        return shard_sequence(batch, mesh["context"])
 
     return deviation(train(model, batches, optimizer, head, smoothing, part, total, gradients), wanted)
 
@@ -80,10 +80,10 @@ def answered(packed: bool) -> float:
     mesh = all_processes()
     head = HEADS["language-modelling"]
     with torch.no_grad():
-        wanted = head.answer(model(**batch.inputs), batch.target)
-        parallelize_context(model, mesh)
-        part = split_tokens(batch, mesh)
-        found = context_head(head, mesh).answer(model(**part.inputs), part.target)
+        wanted = head.predict(model(**batch.inputs), batch.target)
+        apply_cp(model, mesh)
+        part = shard_sequence(batch, mesh)
+        found = context_head(head, mesh).predict(model(**part.inputs), part.target)
     return float(((found - wanted).abs() / wanted.abs().clamp(min=1)).max())
 
 
@@ -93,7 +93,7 @@ def refused() -> str:
     embedding = model.get_submodule("network.model.embed_tokens")
     embedding.register_forward_hook(lambda _, args, found: found + found.roll(1, dims=1))
     with pytest.raises(ArgumentError) as caught:
-        parallelize_context(model, all_processes())
+        apply_cp(model, all_processes())
     return str(caught.value)
 
 
@@ -156,4 +156,4 @@ def test_four_processes_share_tokens_or_matrices_too(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_split_is_refused(model: Callable[[], nn.Module], words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
-        require_context(model())
+        check_cp_supported(model())

@@ -8,15 +8,15 @@ from safetensors.torch import load_file
 
 import danlu
 from danlu.artifacts.run import RunDirectory
-from danlu.core.devices.host import Host
+from danlu.core.devices.host import CPU
 from danlu.core.errors import ArgumentError
-from danlu.core.team import Team
-from danlu.core.world import World
+from danlu.core.team import ProcessGroups
+from danlu.core.world import DistEnv
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections import Parallel
-from danlu.training.parallel.group import Together
+from danlu.training.parallel.group import ParallelContext
 from danlu.training.parallel.layout import choose_layout
-from danlu.training.parallel.limits import refuse_impossible
+from danlu.training.parallel.limits import check_supported
 from tests.processes import together
 
 TOLERANCE = 1e-5  # relative; fp32, whose sums come in another order
@@ -50,7 +50,7 @@ def train_all(recipes: dict[str, dict[str, Any]], output: str) -> list[str]:
 
 def train_in_little_memory(recipes: dict[str, dict[str, Any]], output: str) -> list[str]:
     """As `train_all`, on a machine that has less memory than the model takes."""
-    Host.total_bytes = lambda self: 50_000  # type: ignore[method-assign]
+    CPU.total_bytes = lambda self: 50_000  # type: ignore[method-assign]
     return train_all(recipes, output)
 
 
@@ -195,7 +195,7 @@ def test_what_several_processes_cannot_do_is_refused(
     def refuse() -> None:
         assert isinstance(options.parallel, Parallel)
         chosen = choose_layout(options.parallel, 2)
-        refuse_impossible(options, Together(Team(World(size=2)), chosen, None, options.parallel))
+        check_supported(options, ParallelContext(ProcessGroups(DistEnv(world_size=2)), chosen, None, options.parallel))
 
     with pytest.raises(ArgumentError, match=said):
         refuse()

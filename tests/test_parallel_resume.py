@@ -14,7 +14,7 @@ import danlu
 from danlu.artifacts.run import RunDirectory
 from danlu.core.errors import ArgumentError, DanluError
 from danlu.recipe.sections import Parallel
-from danlu.training.callbacks import Callback, Setting
+from danlu.training.callbacks import Callback, CallbackContext
 from danlu.training.parallel.layout import Layout, choose_layout, nearest_layout
 from tests.processes import together
 from tests.test_parallel_data import TABLE, alike, with_training
@@ -31,7 +31,7 @@ RECIPE = with_training(
 class Stop(Callback):
     """Asks the run to stop, as a terminal or a cluster does, unless it goes on from a stop."""
 
-    def on_start(self, setting: Setting) -> None:
+    def on_start(self, setting: CallbackContext) -> None:
         self.goes_on = setting.first_step > 0
 
     def on_step(self, step: int, loss: object) -> None:
@@ -108,19 +108,19 @@ def test_a_run_that_goes_on_adapts_its_ways_of_samples() -> None:
 def wait_in_vain(recipe: dict[str, Any], output: str) -> str:
     """The process of rank 1 is late for the seventh step, by more than the others wait."""
     from danlu.training.parallel import group
-    from danlu.training.step import Step
+    from danlu.training.step import TrainStep
 
-    group.ANSWER_WITHIN = timedelta(seconds=3)
-    make, late = Step.__call__, os.environ["RANK"] == "1"
+    group.COLLECTIVE_TIMEOUT = timedelta(seconds=3)
+    make, late = TrainStep.__call__, os.environ["RANK"] == "1"
 
-    def made(self: Step, *arguments: Any) -> Any:
+    def made(self: TrainStep, *arguments: Any) -> Any:
         made.steps += 1  # type: ignore[attr-defined]
         if late and made.steps == 7:  # type: ignore[attr-defined]
             time.sleep(8)
         return make(self, *arguments)
 
     made.steps = 0  # type: ignore[attr-defined]
-    Step.__call__ = made  # type: ignore[method-assign]
+    TrainStep.__call__ = made  # type: ignore[method-assign]
     try:
         danlu.train(recipe, output, "run")
     except Exception as error:

@@ -12,13 +12,13 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 
 from danlu.core.errors import ArgumentError
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.feed import Batch
-from danlu.models.heads import HEADS, token_answer
-from danlu.models.split_logits import SplitLogits
-from danlu.training.parallel.architectures import ARCHITECTURES
-from danlu.training.parallel.tensor import parallelize_tensor, require_tensor
-from danlu.training.recompute import recompute
+from danlu.models.heads import HEADS, token_predict
+from danlu.models.split_logits import VocabParallelLogits
+from danlu.training.parallel.architectures import TP_PLANS
+from danlu.training.parallel.tensor import apply_tp, check_tp_supported
+from danlu.training.recompute import apply_activation_checkpointing
 from tests.parallel_models import (
     VOCABULARY,
     classifier,
@@ -93,10 +93,10 @@ def trained(
     smoothing = 0.1 if optimizer == "sgd" else 0.0
     wanted = train(copy.deepcopy(model), batches, optimizer, head, smoothing)
     if shard == 1:
-        parallelize_tensor(model, all_processes(), sequence)
+        apply_tp(model, all_processes(), sequence)
         return deviation(train(model, batches, optimizer, head, smoothing), wanted)
     mesh = init_device_mesh("cpu", (shard, distributed.get_world_size() // shard), mesh_dim_names=("shard", "tensor"))
-    parallelize_tensor(model, mesh["tensor"], sequence)
+    apply_tp(model, mesh["tensor"], sequence)
     for module in [*(block for block in model.modules() if type(block).__name__.endswith("DecoderLayer")), model]:
         fully_shard(module, mesh=mesh["shard"])
 
@@ -116,7 +116,7 @@ def trained(
 def placed() -> dict[str, Any]:
     """Where weights and activations of a language model are."""
     model = build("llama")
-    parallelize_tensor(model, all_processes(), sequence=True)
+    apply_tp(model, all_processes(), sequence=True)
     seen: dict[str, list[int]] = {}
     for name, module in model.named_modules():
         if name.endswith(("0.input_layernorm", "0.self_attn.q_proj", "lm_head")):
@@ -139,7 +139,7 @@ def is_whole(weight: DTensor) -> bool:
 def dropped(sequence: bool) -> dict[str, Any]:
     """With dropout: how far weights that all hold are apart, and where all drop the same."""
     model = build("bert", **DROPPING)
-    parallelize_tensor(model, all_processes(), sequence)
+    apply_tp(model, all_processes(), sequence)
     masks: dict[str, Tensor] = {}
     for place, module in model.named_modules():
         if isinstance(module, nn.Dropout):
@@ -167,8 +167,8 @@ def recomputed(sequence: bool) -> bool:
     curves = []
     for how in ("none", "full"):
         model = build("bert", **DROPPING)
-        recompute(model, how)
-        parallelize_tensor(model, all_processes(), sequence)
+        apply_activation_checkpointing(model, how)
+        apply_tp(model, all_processes(), sequence)
         curves.append(train(model, text_batches(2), "sgd", "classification"))
     return curves[0].losses == curves[1].losses and curves[0].norms == curves[1].norms
 
@@ -182,21 +182,21 @@ def judged(vocabulary: int) -> dict[str, float]:
     target[1, :4] = logits[1, :4].argmax(dim=1)
     loss = HEADS["language-modelling"].loss
     whole = logits.clone().requires_grad_()
-    wanted, count = loss(whole, target, Emphasis(smoothing=0.2))
+    wanted, count = loss(whole, target, LossWeighting(smoothing=0.2))
     (wanted / count).backward()
     rank, ways = distributed.get_rank(), distributed.get_world_size()
     start, world = -(-vocabulary // ways) * rank, distributed.group.WORLD
     part = logits.chunk(ways, dim=2)[rank].clone().requires_grad_()
     assert world is not None
-    split = SplitLogits(part, start, vocabulary, world)
-    found, _ = loss(split, target, Emphasis(smoothing=0.2))
+    split = VocabParallelLogits(part, start, vocabulary, world)
+    found, _ = loss(split, target, LossWeighting(smoothing=0.2))
     (found / count).backward()
     assert whole.grad is not None
     assert part.grad is not None
     return {
         "loss": abs((found / wanted).item() - 1),
         "gradient": float((part.grad - whole.grad[..., start : start + part.shape[2]]).abs().max()),
-        "answer": float((token_answer(split, target) - token_answer(logits, target)).abs().max()),
+        "answer": float((token_predict(split, target) - token_predict(logits, target)).abs().max()),
     }
 
 
@@ -205,9 +205,9 @@ def answered(length: int) -> float:
     """How far a split model's answer in evaluation is off from a whole one's."""
     model = build("llama").eval()
     ids = torch.arange(2 * length).view(2, length) % VOCABULARY
-    wanted = token_answer(model(input_ids=ids), ids)
-    parallelize_tensor(model, all_processes(), sequence=True)
-    found = token_answer(model(input_ids=ids), ids)
+    wanted = token_predict(model(input_ids=ids), ids)
+    apply_tp(model, all_processes(), sequence=True)
+    found = token_predict(model(input_ids=ids), ids)
     return float(((found - wanted).abs() / wanted.abs().clamp(min=1)).max())
 
 
@@ -216,7 +216,7 @@ def lowered() -> float:
     model, (batch,) = build("llama"), corpus_batches(1, packed=False)
     with torch.autocast("cpu", torch.bfloat16):
         wanted = train(copy.deepcopy(model), [batch], "sgd", "language-modelling")
-        parallelize_tensor(model, all_processes(), sequence=True)
+        apply_tp(model, all_processes(), sequence=True)
         found = train(model, [batch], "sgd", "language-modelling")
     off = deviation(found, wanted)
     return max(off["loss"], off["norm"])
@@ -304,7 +304,7 @@ def test_dropout_keeps_whole_weights_equal(found: dict[str, list[Any]], how: str
 @pytest.mark.slow
 @pytest.mark.parametrize("sequence", [False, True])
 def test_every_architecture_of_the_table_trains_alike(tmp_path: Path, sequence: bool) -> None:
-    parts = [does_train(name, "sgd", sequence, steps=2) for name in ARCHITECTURES]
+    parts = [does_train(name, "sgd", sequence, steps=2) for name in TP_PLANS]
     assert_alike(together(2, "tests.test_parallel_tensor:work", tmp_path, parts=parts)[0], parts)
 
 
@@ -337,11 +337,11 @@ def test_split_matrices_are_sharded_further(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_split_is_refused(name: str, config: dict[str, Any], ways: int, words: tuple[str, ...]) -> None:
     with pytest.raises(ArgumentError, match=r"training\.parallel\.tensor") as caught:
-        require_tensor(build(name, **config), ways)
+        check_tp_supported(build(name, **config), ways)
     for word in words:
         assert word in str(caught.value)
 
 
 def test_other_models_are_refused() -> None:
     with pytest.raises(ArgumentError, match=r"this is Sequential; use training\.parallel\.shard"):
-        require_tensor(nn.Sequential(nn.Linear(4, 4)), 2)
+        check_tp_supported(nn.Sequential(nn.Linear(4, 4)), 2)

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from danlu.core.errors import ArgumentError
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.models.heads import HEADS
 from danlu.training.precision import Precision, choose_precision
-from danlu.training.recompute import recompute
-from danlu.training.shadow import ShadowOptimizer
+from danlu.training.recompute import apply_activation_checkpointing
+from danlu.training.shadow import ParamStorageOptimizer
 from danlu.training.slots import round_stochastically
 from tests.small_models import adamw, batch, build, fit, groups_of, identical, loss_of, states
 
@@ -58,10 +58,10 @@ def test_what_a_device_lacks_is_refused(
 
 def test_rounding_of_fp32_products_is_set_for_a_run_and_restored() -> None:
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    with Precision("tf32", torch.device("cuda")).running():
+    with Precision("tf32", torch.device("cuda")).matmul_precision():
         assert torch.get_float32_matmul_precision() == "high"
         assert torch.backends.cudnn.allow_tf32
-    with Precision("fp32", torch.device("cuda")).running():
+    with Precision("fp32", torch.device("cuda")).matmul_precision():
         assert torch.get_float32_matmul_precision() == "highest"
         assert not torch.backends.cudnn.allow_tf32
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
@@ -69,9 +69,9 @@ def test_rounding_of_fp32_products_is_set_for_a_run_and_restored() -> None:
 
 def test_fp32_is_plain_training() -> None:
     precision, plain, other = Precision("fp32", CPU), build("mlp"), build("mlp")
-    assert precision.scaler() is None
+    assert precision.make_grad_scaler() is None
     expected = fit(plain, "mlp", adamw(groups_of(plain)))
-    found = fit(precision.prepare(other), "mlp", adamw(groups_of(other)), computing=precision.computing)
+    found = fit(precision.prepare(other), "mlp", adamw(groups_of(other)), computing=precision.autocast)
     assert found == expected
     assert identical(states(plain), states(other))
 
@@ -83,9 +83,9 @@ def test_training_in_bf16_follows_fp32(name: str, kind: str) -> None:
     expected = fit(plain, kind, adamw(groups_of(plain)), range(8))
     precision.prepare(low)
     optimizer = (
-        ShadowOptimizer(groups_of(low), adamw, keep(precision)) if precision.low_weights else adamw(groups_of(low))
+        ParamStorageOptimizer(groups_of(low), adamw, keep(precision)) if precision.bf16_weights else adamw(groups_of(low))
     )
-    found = fit(low, kind, optimizer, range(8), computing=precision.computing)
+    found = fit(low, kind, optimizer, range(8), computing=precision.autocast)
     assert found == pytest.approx(expected, rel=0.1)
     assert found != expected
     assert precision.finish(low) is low
@@ -121,9 +121,9 @@ def test_losses_are_computed_in_fp32(task: str) -> None:
         "multi-label": torch.randint(0, 2, (4, 5)).float(),
     }[task]
     low = logits.to(torch.bfloat16)
-    loss, _ = HEADS[task].loss(low, target, Emphasis(smoothing=0.1))
+    loss, _ = HEADS[task].loss(low, target, LossWeighting(smoothing=0.1))
     assert loss.dtype == torch.float32
-    assert torch.equal(loss, HEADS[task].loss(low.float(), target, Emphasis(smoothing=0.1))[0])
+    assert torch.equal(loss, HEADS[task].loss(low.float(), target, LossWeighting(smoothing=0.1))[0])
 
 
 def test_steps_too_small_for_bf16_add_up_in_a_master_weight() -> None:
@@ -131,7 +131,7 @@ def test_steps_too_small_for_bf16_add_up_in_a_master_weight() -> None:
         weight = nn.Parameter(torch.ones(4096, dtype=torch.bfloat16))
         groups = [{"params": [weight], "lr_scale": 1.0}]
         sgd = partial(torch.optim.SGD, lr=1e-4)
-        optimizer: Any = sgd(groups) if way is None else ShadowOptimizer(groups, sgd, way)  # type: ignore[arg-type]
+        optimizer: Any = sgd(groups) if way is None else ParamStorageOptimizer(groups, sgd, way)  # type: ignore[arg-type]
         for step in range(100):
             torch.manual_seed(step)
             weight.grad = torch.ones_like(weight)
@@ -161,8 +161,8 @@ def test_a_seed_decides_stochastic_rounding() -> None:
     found = []
     for _ in range(2):
         precision, model = Precision("bf16-stochastic", CPU), build("mlp")
-        optimizer = ShadowOptimizer(groups_of(precision.prepare(model)), adamw, "stochastic")
-        fit(model, "mlp", optimizer, computing=precision.computing)
+        optimizer = ParamStorageOptimizer(groups_of(precision.prepare(model)), adamw, "stochastic")
+        fit(model, "mlp", optimizer, computing=precision.autocast)
         found.append(states(model))
     assert identical(*found)
 
@@ -171,8 +171,8 @@ def test_recomputation_in_bf16_changes_no_bit() -> None:
     precision, found = Precision("bf16", CPU), []
     for how in ("none", "full", "selective"):
         model = build("text")
-        recompute(model, how)  # type: ignore[arg-type]
-        found.append((fit(model, "text", adamw(groups_of(model)), computing=precision.computing), states(model)))
+        apply_activation_checkpointing(model, how)  # type: ignore[arg-type]
+        found.append((fit(model, "text", adamw(groups_of(model)), computing=precision.autocast), states(model)))
     assert found[0][0] == found[1][0] == found[2][0]
     assert identical(found[0][1], found[1][1])
     assert identical(found[0][1], found[2][1])
@@ -180,10 +180,10 @@ def test_recomputation_in_bf16_changes_no_bit() -> None:
 
 def test_fp16_scales_its_loss_and_passes_over_steps_that_overflow() -> None:
     precision, model = Precision("fp16", CPU), build("text")
-    optimizer, scaler = adamw(groups_of(model)), precision.scaler()
+    optimizer, scaler = adamw(groups_of(model)), precision.make_grad_scaler()
     assert scaler is not None
     before, scale = states(model), scaler.get_scale()
-    with precision.computing():
+    with precision.autocast():
         loss = loss_of(model.train(), "text", batch("text"))
     scaler.scale(loss * float("inf")).backward()
     scaler.unscale_(optimizer)
@@ -192,13 +192,13 @@ def test_fp16_scales_its_loss_and_passes_over_steps_that_overflow() -> None:
     assert identical(states(model), before)
     assert scaler.get_scale() < scale
     optimizer.zero_grad()
-    with precision.computing():
+    with precision.autocast():
         loss = loss_of(model, "text", batch("text"))
     scaler.scale(loss).backward()
     scaler.unscale_(optimizer)
     scaler.step(optimizer)
     assert not identical(states(model), before)
-    other = precision.scaler()
+    other = precision.make_grad_scaler()
     assert other is not None
     other.load_state_dict(scaler.state_dict())
     assert other.get_scale() == scaler.get_scale()
@@ -209,12 +209,12 @@ def test_loss_scaling_works_with_an_optimizer_on_the_host() -> None:
     for host in (False, True):
         precision, model = Precision("fp16", CPU), build("text")
         groups = groups_of(model)
-        optimizer: Any = ShadowOptimizer(groups, adamw, "host") if host else adamw(groups)
-        scaler = precision.scaler()
+        optimizer: Any = ParamStorageOptimizer(groups, adamw, "host") if host else adamw(groups)
+        scaler = precision.make_grad_scaler()
         assert scaler is not None
         for step in range(3):
             torch.manual_seed(step)
-            with precision.computing():
+            with precision.autocast():
                 loss = loss_of(model.train(), "text", batch("text", number=step))
             scaler.scale(loss).backward()
             scaler.unscale_(optimizer)
@@ -236,14 +236,14 @@ def test_float8_multiplies_large_matrices_alone() -> None:
     assert kinds.pop("network.lm_head") == "Linear"
     assert set(kinds.values()) == {"Float8Linear"}
     expected = fit(plain, "corpus", adamw(groups_of(plain)))
-    assert fit(low, "corpus", adamw(groups_of(low)), computing=precision.computing) == pytest.approx(expected, rel=0.02)
+    assert fit(low, "corpus", adamw(groups_of(low)), computing=precision.autocast) == pytest.approx(expected, rel=0.02)
 
 
 def test_float8_takes_batches_of_any_size() -> None:
     pytest.importorskip("torchao")
     precision = Precision("float8", CPU)
     model = precision.prepare(nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 2)))
-    with precision.computing():
+    with precision.autocast():
         loss = model(torch.randn(7, 32)).float().sum()
     loss.backward()
     weight = model[0].weight  # type: ignore[index]

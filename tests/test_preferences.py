@@ -10,14 +10,14 @@ import torch
 
 import danlu as package
 from danlu.core.errors import DataError, RecipeError
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.chats.messages import as_chats, read_messages
-from danlu.data.place import Source
+from danlu.data.place import RawData
 from danlu.data.sequences import IGNORED
 from danlu.data.specs import PreferenceInputs
 from danlu.models.preference import AnswerLikelihood, preference_loss
 from danlu.models.table import Transformer
-from danlu.models.transformers import project_late
+from danlu.models.transformers import enable_chunked_loss
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections import Data
 from danlu.verbs import reference
@@ -31,7 +31,7 @@ def test_the_loss_is_that_of_the_paper(smoothing: float) -> None:
     margin = beta * ((likelihoods[:, 0] - first[:, 0]) - (likelihoods[:, 1] - first[:, 1]))
     expected = -(1 - smoothing) * np.log(1 / (1 + np.exp(-margin))) - smoothing * np.log(1 / (1 + np.exp(margin)))
     given = torch.tensor(likelihoods), torch.tensor(first)
-    found, count = preference_loss(*given, Emphasis(smoothing=smoothing), beta)
+    found, count = preference_loss(*given, LossWeighting(smoothing=smoothing), beta)
     assert count == 7
     assert float(found) == pytest.approx(expected.sum(), rel=1e-6)
 
@@ -48,7 +48,7 @@ def test_a_likelihood_is_the_sum_of_the_answers_tokens(chunk: int | None) -> Non
     logits = model.network(ids.view(6, 12)).logits.log_softmax(-1).view(3, 2, 12, 60)
     kept = answers.clamp(min=0)
     expected = (logits.gather(-1, kept[..., None])[..., 0] * (answers != IGNORED)).sum(-1)
-    assert project_late(model, chunk or "none", 72) == chunk
+    assert enable_chunked_loss(model, chunk or "none", 72) == chunk
     found = model(ids, answers)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
     weight = model.network.get_output_embeddings().weight
@@ -85,7 +85,7 @@ def test_preferences_are_learned_against_a_reference_that_is_asked_once(
 def test_a_prompt_that_is_not_said_is_what_both_answers_begin_with() -> None:
     asked = {"role": "user", "content": "Hi"}
     row = {name: json.dumps([asked, {"role": "assistant", "content": name}]) for name in ("chosen", "rejected")}
-    found = as_chats(Source(pl.DataFrame([row]), "p.jsonl", Path()), Data(source="p.jsonl"))
+    found = as_chats(RawData(pl.DataFrame([row]), "p.jsonl", Path()), Data(source="p.jsonl"))
     assert found.layout == "preference"
     assert read_messages(found.frame["prompt"][0]) == [asked]
     assert read_messages(found.frame["rejected"][0]) == [{"role": "assistant", "content": "rejected"}]
@@ -100,7 +100,7 @@ def test_a_prompt_that_is_not_said_is_what_both_answers_begin_with() -> None:
     ],
 )
 def test_broken_preferences_are_refused(row: dict[str, str], message: str) -> None:
-    source = Source(pl.DataFrame([row]), "p.jsonl", Path())
+    source = RawData(pl.DataFrame([row]), "p.jsonl", Path())
     with pytest.raises(DataError, match=message):
         as_chats(source, Data(source="p.jsonl", task="preference"))
 

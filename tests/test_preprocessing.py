@@ -15,17 +15,17 @@ from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset, interpret
 from danlu.data.images.decode import decode
-from danlu.data.place import Hints, Place, Source
+from danlu.data.place import DataRequirements, Origin, RawData
 from danlu.data.prepare import AnyPreprocessor
 from danlu.data.splits import TrainSplit
 from danlu.data.tabular.categories import MISSING, OTHER
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.targets import Classes, Quantity, fit_target
+from danlu.data.targets import ClassTarget, NumericTarget, fit_target
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections import Data
-from danlu.verbs.prepare import open_data
+from danlu.verbs.prepare import load_data
 
-HERE = Place("the test", Path())
+HERE = Origin("the test", Path())
 numbers = st.floats(-1e6, 1e6, allow_nan=False, width=32)
 columns = st.lists(st.one_of(st.none(), numbers), min_size=8, max_size=60).filter(
     lambda values: len({value for value in values if value is not None}) > 1
@@ -38,13 +38,13 @@ def section(scale: str = "standard") -> Data:
 
 def opened(frame: pl.DataFrame) -> Dataset:
     target = pl.Series("y", ["a", "b"] * (frame.height // 2) + ["a"] * (frame.height % 2))
-    return interpret(Source(frame.with_columns(target), "the test", Path()), section())
+    return interpret(RawData(frame.with_columns(target), "the test", Path()), section())
 
 
 def fit(frame: pl.DataFrame, scale: str = "standard") -> tuple[TabularPreprocessor, Dataset]:
     dataset = opened(frame)
     train = TrainSplit(np.arange(frame.height), dataset.frame)
-    return TabularPreprocessor.fit(train, dataset, section(scale), Hints(), Seed(0)), dataset
+    return TabularPreprocessor.fit(train, dataset, section(scale), DataRequirements(), Seed(0)), dataset
 
 
 @given(columns)
@@ -102,14 +102,14 @@ def test_rows_that_are_not_for_training_decide_nothing(extreme: float, word: str
     for frame in (base, changed):
         dataset = opened(frame)
         train = TrainSplit(train_rows, dataset.frame)
-        states.append(TabularPreprocessor.fit(train, dataset, section(), Hints(), Seed(0)))
+        states.append(TabularPreprocessor.fit(train, dataset, section(), DataRequirements(), Seed(0)))
     assert states[0] == states[1]
 
 
 def test_nothing_of_a_real_set_but_its_training_rows_is_learned(table_file: Path) -> None:
     recipe = check_recipe({"data": {"source": str(table_file), "target": "cultivar"}})
-    data = open_data(recipe)
-    preprocessor = TabularPreprocessor.fit(data.splits.train, data.dataset, data.recipe.data, Hints(), Seed(0))
+    data = load_data(recipe)
+    preprocessor = TabularPreprocessor.fit(data.splits.train, data.dataset, data.recipe.data, DataRequirements(), Seed(0))
     state = {number.column: number for number in preprocessor.numbers}
     train, whole = data.splits.train.frame["proline"], data.dataset.frame["proline"]
     assert state["proline"].scaling.offset == pytest.approx(train.mean())
@@ -163,7 +163,7 @@ def test_a_numeric_target_is_standardised_and_comes_back_in_its_units() -> None:
     frame = pl.DataFrame({"y": [10.0, 20.0, 30.0, 40.0]})
     dataset = Dataset(frame, (), "tabular", "regression", "", "y", "x", Path())
     target = fit_target(TrainSplit(np.arange(4), frame), dataset)
-    assert isinstance(target, Quantity)
+    assert isinstance(target, NumericTarget)
     encoded = target.encode(frame).numpy()
     assert abs(encoded.mean()) < 1e-6
     assert target.decode(encoded[:, None])["prediction"].to_list() == pytest.approx([10, 20, 30, 40])
@@ -174,20 +174,20 @@ def test_labels_come_back_as_they_were(labels: list[object]) -> None:
     frame = pl.DataFrame({"y": labels})
     dataset = Dataset(frame, (), "tabular", "classification", "", "y", "x", Path())
     target = fit_target(TrainSplit(np.arange(3), frame), dataset)
-    assert isinstance(target, Classes)
-    again = TypeAdapter(Classes).validate_json(target.model_dump_json())
+    assert isinstance(target, ClassTarget)
+    again = TypeAdapter(ClassTarget).validate_json(target.model_dump_json())
     outputs = np.eye(len(target.labels))[again.codes(frame)]
     assert again.decode(outputs)["prediction"].to_list() == labels
 
 
 def test_images_are_normalised_by_the_training_images(image_folder: Path) -> None:
-    from danlu.verbs.prepare import fit_preparation
+    from danlu.verbs.prepare import fit_preprocessing
 
-    data = open_data(check_recipe({"data": {"source": str(image_folder)}, "model": "timm:test_resnet"}))
-    preprocessor = fit_preparation(data).preprocessor
+    data = load_data(check_recipe({"data": {"source": str(image_folder)}, "model": "timm:test_resnet"}))
+    preprocessor = fit_preprocessing(data).preprocessor
     pixels = (
-        preprocessor.transform(data.splits.train.frame, data.place)
-        .features[0]
+        preprocessor.transform(data.splits.train.frame, data.origin)
+        .columns[0]
         .take(np.arange(len(data.splits.train.rows)))["image"]
     )
     assert preprocessor.inputs.mean == pytest.approx([float((pixels / 255.0).mean())], abs=1e-5)
@@ -203,10 +203,10 @@ def test_images_stand_as_their_camera_says(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_learns_from_the_training_texts_alone(text_file: Path, tmp_path: Path) -> None:
-    from danlu.verbs.prepare import fit_preparation
+    from danlu.verbs.prepare import fit_preprocessing
 
     recipe = {"data": {"source": str(text_file), "target": "era", "vocabulary": 600}, "model": "hf:bert"}
-    data = open_data(check_recipe(recipe))
+    data = load_data(check_recipe(recipe))
     frame = data.dataset.frame
     judged = np.concatenate([data.splits.validation.rows, data.splits.test.rows])
     strange = frame.with_columns(
@@ -214,6 +214,6 @@ def test_a_tokenizer_learns_from_the_training_texts_alone(text_file: Path, tmp_p
     )
     strange.write_ndjson(tmp_path / "strange.jsonl")
     recipe["data"] = {**recipe["data"], "source": str(tmp_path / "strange.jsonl"), "text": "text"}
-    other = open_data(check_recipe(recipe))
+    other = load_data(check_recipe(recipe))
     assert other.splits.train.rows.tolist() == data.splits.train.rows.tolist()
-    assert fit_preparation(other).preprocessor == fit_preparation(data).preprocessor
+    assert fit_preprocessing(other).preprocessor == fit_preprocessing(data).preprocessor

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.errors import DanluError
-from danlu.report.rate_range import rate_range
+from danlu.report.rate_range import lr_finder_plot
 from danlu.training.groups import parameter_groups
 from danlu.training.optimizers import Optimizer
 from danlu.training.optimizers.torchs import SGD, AdamW
-from danlu.training.range_test import range_test
+from danlu.training.range_test import find_lr
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +51,19 @@ def test_the_suggested_rate_trains_better_than_much_smaller_and_larger_ones(
     options: Any, digits: tuple[Tensor, Tensor]
 ) -> None:
     trainer = Trainer(options, digits)
-    found = range_test(trainer.model, trainer.step)
-    assert found.rates[0] == 1e-6
-    assert len(found.rates) == len(found.losses)
-    assert found.suggested in found.rates
+    found = find_lr(trainer.model, trainer.step)
+    assert found.lrs[0] == 1e-6
+    assert len(found.lrs) == len(found.losses)
+    assert found.suggested_lr in found.lrs
 
     def after(rate: float) -> float:
         fresh = Trainer(options, digits)
         losses = [fresh.step(rate) for _ in range(60)]
         return sum(losses[-10:]) if math.isfinite(losses[-1]) else math.inf
 
-    suggested = after(found.suggested)
-    assert suggested < 0.5 * after(found.suggested / 100)
-    assert suggested < after(found.suggested * 100)
+    suggested = after(found.suggested_lr)
+    assert suggested < 0.5 * after(found.suggested_lr / 100)
+    assert suggested < after(found.suggested_lr * 100)
 
 
 def test_the_model_is_left_as_it_was(digits: tuple[Tensor, Tensor]) -> None:
@@ -75,7 +75,7 @@ def test_the_model_is_left_as_it_was(digits: tuple[Tensor, Tensor]) -> None:
         trainer.model.train()
         return trainer.step(rate)
 
-    range_test(trainer.model, step)
+    find_lr(trainer.model, step)
     assert not trainer.model.training
     assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
 
@@ -91,25 +91,25 @@ def test_the_sweep_ends_where_training_diverges() -> None:
             model.weight -= rate * 2 * model.weight
         return loss
 
-    found = range_test(model, step, lowest=1e-3, highest=1e6, steps=200)
-    assert len(found.rates) < 200
-    assert found.suggested < 1.0
+    found = find_lr(model, step, min_lr=1e-3, max_lr=1e6, steps=200)
+    assert len(found.lrs) < 200
+    assert found.suggested_lr < 1.0
     assert model.weight.item() == 1.0
 
 
 def test_a_loss_that_never_falls_is_told() -> None:
     with pytest.raises(DanluError, match=r"found none from 1e-06 to 1e\+01 .* set training\.optimizer\.lr"):
-        range_test(nn.Linear(1, 1), lambda rate: 1.0)
+        find_lr(nn.Linear(1, 1), lambda rate: 1.0)
     with pytest.raises(DanluError, match="found none"):
-        range_test(nn.Linear(1, 1), lambda rate: math.nan)
+        find_lr(nn.Linear(1, 1), lambda rate: math.nan)
 
 
 def test_the_picture_stands_alone(digits: tuple[Tensor, Tensor]) -> None:
     trainer = Trainer(AdamW(), digits)
-    found = range_test(trainer.model, trainer.step)
-    svg = rate_range(found.rates, found.losses, found.suggested)
+    found = find_lr(trainer.model, trainer.step)
+    svg = lr_finder_plot(found.lrs, found.losses, found.suggested_lr)
     root = ElementTree.fromstring(svg)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    assert f"suggested {found.suggested:.2g}" in root.attrib["aria-label"]
+    assert f"suggested {found.suggested_lr:.2g}" in root.attrib["aria-label"]
     assert "learning rate" in "".join(root.itertext())
     assert "var(" not in svg

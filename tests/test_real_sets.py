@@ -10,7 +10,7 @@ import pytest
 import danlu as package
 from danlu.data.balance.table import BALANCERS
 from danlu.recipe.load import check_recipe
-from danlu.verbs.prepare import Opened, fit_preparation, open_data
+from danlu.verbs.prepare import DataContext, fit_preprocessing, load_data
 from tests.real import adult, chinese_reviews, keel
 
 Figures = dict[str, tuple[float, float]]
@@ -19,8 +19,8 @@ Figures = dict[str, tuple[float, float]]
 GENTLE = ("tomek", "enn", "focal")
 
 
-def opened(data: dict[str, Any]) -> Opened:
-    return open_data(check_recipe({"data": data}))
+def opened(data: dict[str, Any]) -> DataContext:
+    return load_data(check_recipe({"data": data}))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_the_census_is_read_as_it_comes(tmp_path: Path) -> None:
     # 52 rows repeat another; those of the published test that stand in training too are the ones that go.
     assert data.dropped.height == 52
     assert len(data.splits.test) == 16_281 - data.dropped.filter(pl.col("row") >= 32_561).height
-    values = next(state for state in fit_preparation(data).preprocessor.categories if state.column == "sex").values  # type: ignore[union-attr]
+    values = next(state for state in fit_preprocessing(data).preprocessor.categories if state.column == "sex").values  # type: ignore[union-attr]
     assert len(values) == 2
 
 
@@ -107,7 +107,7 @@ def test_reviews_that_stand_there_twice_are_told_and_left_out(tmp_path: Path) ->
     section = {"source": str(tmp_path / "reviews.jsonl"), "text": "review", "target": "label"}
     distinct = pl.read_ndjson(tmp_path / "reviews.jsonl").unique().height
 
-    def repeated(data: Opened) -> int:
+    def repeated(data: DataContext) -> int:
         return sum(finding.figures["rows"] for finding in data.findings if finding.subject == "duplicates")
 
     raw, cleaned = opened(section), opened({**section, "clean": {"duplicates": "drop"}})

@@ -8,7 +8,7 @@ import pytest
 
 from danlu.artifacts.run import RunDirectory
 from danlu.core.errors import ArtifactError
-from danlu.report.learning import learning, training_at
+from danlu.report.learning import diagnose_curves, training_loss_at
 from danlu.report.page import write_report
 from tests.test_report_page import (
     Page,
@@ -39,20 +39,20 @@ LOGS = {
 
 @pytest.mark.parametrize("sign", LOGS)
 def test_the_curves_are_read_as_they_look(sign: str) -> None:
-    found = learning(LOGS[sign], classification())
-    assert found is not None and found.sign == sign
+    found = diagnose_curves(LOGS[sign], classification())
+    assert found is not None and found.diagnosis == sign
 
 
 def test_noise_is_not_overfitting_and_too_few_points_say_nothing() -> None:
-    noise = learning(curves([0.3, 0.3, 0.29], [0.33, 0.32, 0.33]), {})
-    assert noise is not None and noise.sign == "fine"
-    assert learning(LOGS["overfitting"][:6], {}) is None
-    assert learning([line for line in LOGS["fine"] if "train/loss" not in line], {}) is None
+    noise = diagnose_curves(curves([0.3, 0.3, 0.29], [0.33, 0.32, 0.33]), {})
+    assert noise is not None and noise.diagnosis == "fine"
+    assert diagnose_curves(LOGS["overfitting"][:6], {}) is None
+    assert diagnose_curves([line for line in LOGS["fine"] if "train/loss" not in line], {}) is None
 
 
 def test_training_loss_is_averaged_between_validations() -> None:
     log = [{"step": step, "train/loss": float(step)} for step in range(1, 9)]
-    assert training_at(log, [4, 8, 9]) == [2.5, 6.5, 6.5]
+    assert training_loss_at(log, [4, 8, 9]) == [2.5, 6.5, 6.5]
 
 
 @pytest.fixture

@@ -9,16 +9,16 @@ import pytest
 import danlu.data.audit as audit
 import danlu.report as package
 from danlu.core.errors import ArgumentError
-from danlu.core.sentences import recognise
+from danlu.core.sentences import match_message
 from danlu.data.audit.sentences import FINDINGS
 from danlu.data.reasons import REASONS, reason
 from danlu.evaluation.metrics import METRICS
-from danlu.report.tongue import Tongue, tongue_of
+from danlu.report.tongue import Translator, get_translator
 from danlu.report.wording import WORDS
 from danlu.report.wording.findings import ALARMS_IN_CHINESE, FINDINGS_IN_CHINESE
-from danlu.report.written import alarms, findings
-from danlu.report.written import reason as said_again
-from danlu.training.sentences import ALARMS
+from danlu.report.written import translate_alarms, translate_findings
+from danlu.report.written import translate_reason as said_again
+from danlu.training.sentences import ALARM_MESSAGES
 
 FOLDER = Path(package.__file__).parent
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -54,9 +54,9 @@ def test_every_metric_is_explained_in_chinese() -> None:
 
 
 def test_every_finding_and_alarm_is_said_in_both_languages_and_formats_its_figures_alike() -> None:
-    assert set(FINDINGS) == set(FINDINGS_IN_CHINESE) and set(ALARMS) == set(ALARMS_IN_CHINESE)
+    assert set(FINDINGS) == set(FINDINGS_IN_CHINESE) and set(ALARM_MESSAGES) == set(ALARMS_IN_CHINESE)
     both = [(FINDINGS[key], FINDINGS_IN_CHINESE[key]) for key in FINDINGS]
-    both += [(ALARMS[key], ALARMS_IN_CHINESE[key]) for key in ALARMS]
+    both += [(ALARM_MESSAGES[key], ALARMS_IN_CHINESE[key]) for key in ALARM_MESSAGES]
     for english, chinese in both:
         assert sorted(re.findall(r"\{.*?\}", english)) == sorted(re.findall(r"\{.*?\}", chinese)), chinese
 
@@ -84,7 +84,7 @@ def test_a_finding_is_said_in_the_pages_language_and_an_old_one_as_it_was_writte
     }
     old = {name: value for name, value in told.items() if name != "key"}
     newer = {**told, "figures": {"count": 4}}
-    found = findings(Tongue("zh"), {"findings": [told, old, newer]})
+    found = translate_findings(Translator("zh"), {"findings": [told, old, newer]})
     assert found[0]["message"].startswith(
         "有 4 列的分布与训练集不同：x0（测试，0.50）、x1（测试，0.40）、x2（测试，0.30）等（还有 1 个）"
     )
@@ -93,7 +93,7 @@ def test_a_finding_is_said_in_the_pages_language_and_an_old_one_as_it_was_writte
         assert each["message"] == told["message"] and each["language"] == "en"
     line = {"step": 3, "kind": "dead units in 1", "message": "…", "key": "dead-units"}
     figures = {"share": 0.5, "units": 1200, "layer": "1", "validations": 2}
-    (alarm,) = alarms(Tongue("zh"), [{**line, "figures": figures}])
+    (alarm,) = translate_alarms(Translator("zh"), [{**line, "figures": figures}])
     assert alarm["kind"] == "1 中死去的单元" and alarm["message"].startswith("1 的 1,200 个单元中有 50%")
 
 
@@ -103,11 +103,11 @@ def test_every_reason_is_known_again_by_its_words(key: str) -> None:
         name: 0.25 if spec else f"a {name}" for _, name, spec, _ in string.Formatter().parse(REASONS[key]) if name
     }
     kept = reason(key, **figures)
-    assert recognise(REASONS, kept) is not None and recognise(REASONS, kept)[0] == key  # type: ignore[index]
-    said = said_again(Tongue("zh"), kept)
+    assert match_message(REASONS, kept) is not None and match_message(REASONS, kept)[0] == key  # type: ignore[index]
+    said = said_again(Translator("zh"), kept)
     assert CHINESE.search(said) and "{" not in said
-    assert said_again(Tongue("en"), kept) == kept
-    assert said_again(Tongue("zh"), "for a reason of another package") == "for a reason of another package"
+    assert said_again(Translator("en"), kept) == kept
+    assert said_again(Translator("zh"), "for a reason of another package") == "for a reason of another package"
 
 
 def test_no_file_asks_for_words_that_are_not_there() -> None:
@@ -125,10 +125,10 @@ def test_templates_hold_no_words_of_their_own() -> None:
 
 
 def test_counts_take_the_form_that_their_language_has() -> None:
-    assert [Tongue("en").counted(count, "class") for count in (1, 2)] == ["1 class", "2 classes"]
-    assert [Tongue("zh").counted(count, "image") for count in (1, 1797)] == ["1 张图像", "1,797 张图像"]
+    assert [Translator("en").counted(count, "class") for count in (1, 2)] == ["1 class", "2 classes"]
+    assert [Translator("zh").counted(count, "image") for count in (1, 1797)] == ["1 张图像", "1,797 张图像"]
 
 
 def test_an_unknown_language_is_refused() -> None:
     with pytest.raises(ArgumentError, match="fr: pages are written in en and zh"):
-        tongue_of("fr")
+        get_translator("fr")

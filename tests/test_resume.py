@@ -16,7 +16,7 @@ import torch
 import danlu as package
 from danlu.artifacts.checkpoints import open_checkpoint
 from danlu.artifacts.run import RunDirectory
-from danlu.artifacts.trees import join_tree, split_tree
+from danlu.artifacts.trees import unflatten_state, flatten_state
 from danlu.core.errors import ArgumentError, ArtifactError, DataError
 from danlu.recipe.load import check_recipe, dump_recipe
 from tests.conftest import DANLU, Command
@@ -201,9 +201,9 @@ def test_a_changed_table_is_not_gone_on_with(table_recipe: dict[str, Any], table
 
 
 def test_two_processes_do_not_train_into_one_run(stopped: Path, danlu: Command) -> None:
-    from danlu.artifacts.lock import locked
+    from danlu.artifacts.lock import lock_run
 
-    with locked(RunDirectory.open(stopped)):
+    with lock_run(RunDirectory.open(stopped)):
         done = danlu("train", "--resume", stopped)
     assert done.returncode == 1
     assert "another process trains into this run" in done.stderr
@@ -216,8 +216,8 @@ def test_the_newest_checkpoints_stay_and_the_best_that_they_know(uninterrupted: 
     assert steps[-1] == 120
     assert set(steps) == {found.step for found in newest} | {found.best_step for found in newest}
     best = open_checkpoint(run, newest[-1].best_step)
-    assert [file.name for file in best.judged.files] == ["judged.safetensors"]  # an average was judged
-    assert best.judged.files[0].read_bytes() == (run.model / "weights.safetensors").read_bytes()
+    assert [file.name for file in best.evaluated_weights.files] == ["judged.safetensors"]  # an average was judged
+    assert best.evaluated_weights.files[0].read_bytes() == (run.model / "weights.safetensors").read_bytes()
 
 
 def test_a_full_disk_ends_training_with_a_way_on(
@@ -252,8 +252,8 @@ def test_state_of_any_shape_survives_being_kept(tmp_path: Path) -> None:
         "param_groups": [{"lr": 1e-3, "betas": [0.9, 0.999], "fused": True, "foreach": None, "params": [0, 1]}],
         "tensor": "a word",
     }
-    tensors, rest = split_tree(state)
-    back = join_tree(tensors, json.loads(json.dumps(rest)))
+    tensors, rest = flatten_state(state)
+    back = unflatten_state(tensors, json.loads(json.dumps(rest)))
     assert back["state"].keys() == {0, 1}
     assert torch.equal(back["state"][0]["moment"], state["state"][0]["moment"])
     assert back["param_groups"] == state["param_groups"]

@@ -39,18 +39,18 @@ def rows_of(dataset: Dataset, count: int) -> pl.DataFrame:
 def test_noise_moves_numbers_by_a_share_of_their_deviation() -> None:
     dataset = opened("builtin:breast-cancer")
     before = rows_of(dataset, 500)
-    after = step("noise", std=0.2).changed(before, dataset, SEED)
+    after = step("noise", std=0.2).apply(before, dataset, SEED)
     assert after[dataset.target].equals(before[dataset.target])  # type: ignore[index]
     for column in dataset.used:
         moved = (after[column.name] - before[column.name]).to_numpy()
         assert moved.std() == pytest.approx(0.2 * before[column.name].std(), rel=0.2)  # type: ignore[operator]
-    assert step("noise", std=0.2).changed(before, dataset, SEED).equals(after)
+    assert step("noise", std=0.2).apply(before, dataset, SEED).equals(after)
 
 
 def test_values_are_missing_as_often_as_is_said() -> None:
     dataset = opened("builtin:breast-cancer")
     before = rows_of(dataset, 500)
-    after = step("missing", share=0.3).changed(before, dataset, SEED)
+    after = step("missing", share=0.3).apply(before, dataset, SEED)
     used = [column.name for column in dataset.used]
     share = after.select(used).null_count().sum_horizontal()[0] / (500 * len(used))
     assert share == pytest.approx(0.3, abs=0.02)
@@ -60,18 +60,18 @@ def test_values_are_missing_as_often_as_is_said() -> None:
 def test_typing_errors_are_as_many_as_is_said_and_of_the_texts_own_characters() -> None:
     dataset = opened("builtin:speeches", text="text", target="era")
     before = rows_of(dataset, 50)
-    after = step("typos", share=0.1).changed(before, dataset, SEED)
+    after = step("typos", share=0.1).apply(before, dataset, SEED)
     for old, new in zip(before["text"], after["text"], strict=True):
         assert set(new) <= set(old)
         assert abs(len(new) - len(old)) < 0.1 * len(old)
         assert new != old
-    assert step("typos", share=0.1).changed(before, dataset, SEED)["text"].equals(after["text"])
+    assert step("typos", share=0.1).apply(before, dataset, SEED)["text"].equals(after["text"])
 
 
 def test_of_a_text_every_way_of_mistyping_is_met() -> None:
     dataset = opened("builtin:speeches", text="text", target="era")
     frame = pl.DataFrame({"text": ["ab"] * 400})
-    seen = set(step("typos", share=0.5).changed(frame, dataset, SEED)["text"])
+    seen = set(step("typos", share=0.5).apply(frame, dataset, SEED)["text"])
     assert {"ab", "b", "a", "aab", "abb", "ba"} <= seen
 
 
@@ -81,7 +81,7 @@ def test_of_a_text_every_way_of_mistyping_is_met() -> None:
 def test_images_are_changed_and_keep_their_size(name: str, options: dict[str, Any]) -> None:
     dataset = opened("builtin:digits")
     before = rows_of(dataset, 8)
-    after = step(name, **options).changed(before, dataset, SEED)
+    after = step(name, **options).apply(before, dataset, SEED)
     for old, new in zip(before[dataset.content], after[dataset.content], strict=True):
         plain, hard = decode(old, dataset.folder), decode(new, dataset.folder)
         assert hard.size == plain.size

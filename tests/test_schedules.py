@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch.optim import lr_scheduler
 
 from danlu.core.component import components
-from danlu.training.plateau import PlateauWatcher
+from danlu.training.plateau import ReduceLROnPlateau
 from danlu.training.schedules import (
     Constant,
     Cosine,
@@ -26,7 +26,7 @@ from danlu.training.schedules import (
     Polynomial,
     Schedule,
     Step,
-    Warmed,
+    WarmupSchedule,
     WarmupStableDecay,
 )
 
@@ -139,7 +139,7 @@ def test_steps_do_not_fall_below_the_floor() -> None:
 @settings(max_examples=200, deadline=None)
 def test_a_factor_is_a_function_of_the_step_within_0_and_1(name: str, steps: int, warmup: float) -> None:
     component = components("schedule")[name]
-    schedule: Any = component(warmup=warmup) if issubclass(component, Warmed) else component()  # type: ignore[call-arg]
+    schedule: Any = component(warmup=warmup) if issubclass(component, WarmupSchedule) else component()  # type: ignore[call-arg]
     found = factors(schedule, steps)
     assert all(0 <= factor <= 1 for factor in found)
     assert found == [schedule.factor(step, steps) for step in reversed(range(steps))][::-1]
@@ -184,26 +184,26 @@ def test_a_plateau_lowers_the_rate_when_torch_does_and_goes_on_from_its_state(
         min_lr=schedule.floor,
         eps=0.0,
     )
-    watcher = schedule.watcher(higher)
+    watcher = schedule.plateau_reducer(higher)
     for index, value in enumerate(values):
         if index == cut:
-            resumed = schedule.watcher(higher)
-            resumed.load(json.loads(json.dumps(watcher.state())))
+            resumed = schedule.plateau_reducer(higher)
+            resumed.load_state_dict(json.loads(json.dumps(watcher.state_dict())))
             watcher = resumed
-        watcher.look(value)
+        watcher.update(value)
         reference.step(value)
         assert watcher.factor == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
         assert schedule.factor(index, len(values)) == 1
 
 
 def test_what_is_no_number_is_no_improvement() -> None:
-    watcher = Plateau(patience=1).watcher()
+    watcher = Plateau(patience=1).plateau_reducer()
     for value in (1.0, math.nan, math.nan):
-        watcher.look(value)
+        watcher.update(value)
     assert watcher.factor == 0.1
 
 
 def test_only_the_plateau_watches() -> None:
     watching = [name for name in ALL if components("schedule")[name]().watcher() is not None]  # type: ignore[attr-defined]
     assert watching == ["plateau"]
-    assert isinstance(Plateau().watcher(), PlateauWatcher)
+    assert isinstance(Plateau().plateau_reducer(), ReduceLROnPlateau)

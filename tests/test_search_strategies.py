@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from danlu.core.extras import missing
+from danlu.core.extras import missing_packages
 from danlu.core.seeds import Seed
-from danlu.recipe.searching import Choices, LogRange, Searched, StepRange
-from danlu.tuning.axes import Axis, axes_of, axis_of
-from danlu.tuning.sampler import Known, Sampler
+from danlu.recipe.searching import Choices, LogRange, SearchSpec, StepRange
+from danlu.tuning.axes import Distribution, to_search_space, to_distribution
+from danlu.tuning.sampler import CompletedTrial, Sampler
 from danlu.tuning.table import SAMPLERS
 
-SPACE: dict[str, Searched] = {
+SPACE: dict[str, SearchSpec] = {
     "lr": LogRange(log=(1e-5, 1e-1)),
     "dropout": (0.0, 0.5),
     "width": LogRange(log=(4, 256)),
@@ -30,7 +30,7 @@ ALL = sorted(SAMPLERS)
 SHARE = st.floats(0, 1, exclude_max=True)
 # Tests share a machine, so time says nothing.
 UNHURRIED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-NEEDS_OPTUNA = pytest.mark.skipif(bool(missing("tuning")), reason="no optuna here")
+NEEDS_OPTUNA = pytest.mark.skipif(bool(missing_packages("tuning")), reason="no optuna here")
 EACH = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=NEEDS_OPTUNA if name == "bayesian" else ()) for name in ALL]
 )
@@ -42,13 +42,13 @@ def sampler(name: str, **options: Any) -> Sampler:
     return found
 
 
-def searched(name: str, space: dict[str, Searched], cost: Any, trials: int, seed: int, **options: Any) -> list[Known]:
-    axes, past = axes_of(space), list[Known]()
+def searched(name: str, space: dict[str, SearchSpec], cost: Any, trials: int, seed: int, **options: Any) -> list[CompletedTrial]:
+    axes, past = to_search_space(space), list[CompletedTrial]()
     for _ in range(trials):
         values = sampler(name, **options).propose(axes, past, Seed(seed))
         if values is None:
             break
-        past.append(Known(values, cost(values)))
+        past.append(CompletedTrial(values, cost(values)))
     return past
 
 
@@ -81,7 +81,7 @@ def test_what_is_proposed_lies_in_the_space(name: str) -> None:
 @EACH
 def test_a_proposal_depends_on_the_seed_and_on_the_trials_so_far_alone(name: str) -> None:
     past = searched(name, SPACE, bowl, 11, seed=5)
-    again = sampler(name).propose(axes_of(SPACE), past[:10], Seed(5))
+    again = sampler(name).propose(to_search_space(SPACE), past[:10], Seed(5))
     assert again == past[10].values
     assert searched(name, SPACE, bowl, 3, seed=6)[0].values != past[0].values
 
@@ -95,7 +95,7 @@ def test_failed_trials_do_not_end_a_search(name: str) -> None:
 
 @NEEDS_OPTUNA
 def test_bayesian_search_keeps_away_from_what_fails() -> None:
-    space: dict[str, Searched] = {"lr": LogRange(log=(1e-5, 1e1)), "dropout": (0.0, 0.5)}
+    space: dict[str, SearchSpec] = {"lr": LogRange(log=(1e-5, 1e1)), "dropout": (0.0, 0.5)}
     past = searched("bayesian", space, lambda values: None if values["lr"] > 1e-2 else bowl(values), 20, seed=0)
     assert sum(known.cost is None for known in past[10:]) <= 3
 
@@ -104,17 +104,17 @@ def test_bayesian_search_keeps_away_from_what_fails() -> None:
 @UNHURRIED
 def test_any_position_of_a_range_is_within_it(low: float, width: float, position: float) -> None:
     ends = (low, low + width)
-    assert ends[0] <= axis_of(ends).at(position) <= ends[1]
+    assert ends[0] <= to_distribution(ends).from_unit(position) <= ends[1]
 
 
 @given(low=st.floats(1e-9, 1e3), factor=st.floats(1.01, 1e6), position=SHARE, log=st.booleans())
 @UNHURRIED
 def test_a_value_has_a_place_that_gives_it_back(low: float, factor: float, position: float, log: bool) -> None:
     ends = (low, low * factor)
-    axis = axis_of(LogRange(log=ends) if log else ends)
-    value = axis.at(position)
+    axis = to_distribution(LogRange(log=ends) if log else ends)
+    value = axis.from_unit(position)
     assert ends[0] <= value <= ends[1]
-    assert axis.at(axis.place(value)) == pytest.approx(value, rel=1e-4, abs=1e-5 * low * factor)
+    assert axis.from_unit(axis.to_unit(value)) == pytest.approx(value, rel=1e-4, abs=1e-5 * low * factor)
 
 
 @given(
@@ -125,17 +125,17 @@ def test_a_value_has_a_place_that_gives_it_back(low: float, factor: float, posit
 )
 @UNHURRIED
 def test_whole_numbers_stay_whole_and_keep_their_steps(low: int, width: int, step: int, position: float) -> None:
-    forms: tuple[Searched, ...] = ((low, low + width), LogRange(log=(low, low + width)))
-    for axis in (*map(axis_of, forms), axis_of(StepRange(range=(low, low + width), step=step))):
-        value = axis.at(position)
+    forms: tuple[SearchSpec, ...] = ((low, low + width), LogRange(log=(low, low + width)))
+    for axis in (*map(to_distribution, forms), to_distribution(StepRange(range=(low, low + width), step=step))):
+        value = axis.from_unit(position)
         assert isinstance(value, int) and low <= value <= low + width
-        assert axis.at(axis.place(value)) == value
-    assert (axis_of(StepRange(range=(low, low + width), step=step)).at(position) - low) % step == 0
+        assert axis.from_unit(axis.to_unit(value)) == value
+    assert (to_distribution(StepRange(range=(low, low + width), step=step)).from_unit(position) - low) % step == 0
 
 
 def test_each_whole_number_is_as_likely_as_the_next() -> None:
-    axis = axis_of((1, 4))
-    drawn = [axis.at(position) for position in np.linspace(0, 1, 4000, endpoint=False)]
+    axis = to_distribution((1, 4))
+    drawn = [axis.from_unit(position) for position in np.linspace(0, 1, 4000, endpoint=False)]
     assert {drawn.count(value) for value in (1, 2, 3, 4)} == {1000}
 
 
@@ -156,7 +156,7 @@ def bowl_of_none(values: Any) -> float:
 
 
 def test_a_grid_tries_each_combination_once_and_then_ends() -> None:
-    space: dict[str, Searched] = {"lr": LogRange(log=(1e-4, 1e-1)), "depth": (1, 3), "scale": ("a", "b")}
+    space: dict[str, SearchSpec] = {"lr": LogRange(log=(1e-4, 1e-1)), "depth": (1, 3), "scale": ("a", "b")}
     past = searched("grid", space, bowl_of_none, 100, seed=0, points=4)
     assert len(past) == 4 * 3 * 2
     assert len({tuple(known.values.items()) for known in past}) == 24
@@ -167,7 +167,7 @@ def test_a_grid_tries_each_combination_once_and_then_ends() -> None:
 
 
 def test_a_grid_of_astronomical_size_costs_nothing() -> None:
-    space: dict[str, Searched] = {f"x{number}": (0.0, 1.0) for number in range(30)}
+    space: dict[str, SearchSpec] = {f"x{number}": (0.0, 1.0) for number in range(30)}
     past = searched("grid", space, bowl_of_none, 3, seed=0, points=100)
     assert len({tuple(known.values.items()) for known in past}) == 3
 
@@ -185,9 +185,9 @@ def test_a_grid_of_astronomical_size_costs_nothing() -> None:
         (Choices(choices=(1, 2, 3)), 2, (1, 2, 3)),
     ],
 )
-def test_a_grids_points_are_evenly_spread(searched: Searched, most: int, points: tuple[Any, ...]) -> None:
-    axis: Axis = axis_of(searched)
-    assert axis.points(most) == points
+def test_a_grids_points_are_evenly_spread(searched: SearchSpec, most: int, points: tuple[Any, ...]) -> None:
+    axis: Distribution = to_distribution(searched)
+    assert axis.grid(most) == points
 
 
 def branin(values: Any) -> float:
@@ -199,7 +199,7 @@ def branin(values: Any) -> float:
 
 def nearest(name: str, trials: int, seeds: int, **options: Any) -> float:
     """The median over seeds of the least cost found."""
-    space: dict[str, Searched] = {"x": (-5.0, 10.0), "y": (0.0, 15.0)}
+    space: dict[str, SearchSpec] = {"x": (-5.0, 10.0), "y": (0.0, 15.0)}
     found = [searched(name, space, branin, trials, seed, **options) for seed in range(seeds)]
     return float(np.median([min(known.cost for known in past if known.cost is not None) for past in found]))
 

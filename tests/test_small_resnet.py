@@ -73,10 +73,10 @@ def test_a_new_block_passes_its_input_on() -> None:
 
 
 def test_stochastic_depth_leaves_out_blocks_in_training_alone() -> None:
-    from danlu.models.residual import ResidualBlock, Style
+    from danlu.models.residual import ResidualBlock, LayerStyle
 
     torch.manual_seed(0)
-    block = ResidualBlock(16, Style("group", "relu"), drop=0.4)
+    block = ResidualBlock(16, LayerStyle("group", "relu"), drop=0.4)
     torch.nn.init.ones_(block.branch[-1].weight)  # type: ignore[arg-type]
     features = torch.rand(2000, 16, 2, 2)
     branch = block.branch(features)

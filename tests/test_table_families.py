@@ -16,9 +16,9 @@ from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.run import RunDirectory
 from danlu.core.errors import ArgumentError, ArtifactError, RecipeError
 from danlu.core.seeds import Seed
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.builtin import read_builtin
-from danlu.data.place import Place
+from danlu.data.place import Origin
 from danlu.data.prepare import fit_preprocessor
 from danlu.data.specs import TabularInputs
 from danlu.models.heads import HEADS
@@ -26,7 +26,7 @@ from danlu.models.predictor import Predictor
 from danlu.models.table import MODELS
 from danlu.models.tabular.families import FTTransformer, ResNet, TabM
 from danlu.models.tabular.grown import Boosting, Tree
-from danlu.verbs.prepare import open_data
+from danlu.verbs.prepare import load_data
 from tests.real import adult
 
 FAMILIES = {
@@ -120,7 +120,7 @@ def test_a_stopped_run_of_networks_goes_on_bit_by_bit(family: str, table_file: P
     broken = package.train(recipe, output=tmp_path, name="broken")
     for path in (broken.path / "model").iterdir():
         path.unlink()
-    broken.rewind(8)
+    broken.rollback(8)
     package.resume(broken.path)
     for name in ("metrics.jsonl", "model/weights.safetensors"):
         assert (broken.path / name).read_bytes() == (whole.path / name).read_bytes()
@@ -146,8 +146,8 @@ def test_bins_are_quantiles_of_the_training_rows_alone(tmp_path: Path) -> None:
     data = {"target": "y", "task": "regression", "scale": "none", "split": {"by": {"column": "part"}}}
     frame.write_csv(tmp_path / "rising.csv")
     recipe = {"data": {"source": str(tmp_path / "rising.csv"), **data}, "model": "tabm"}
-    opened = open_data(package.Recipe.model_validate(recipe))
-    hints = opened.model.hints()
+    opened = load_data(package.Recipe.model_validate(recipe))
+    hints = opened.model.data_requirements()
     inputs = fit_preprocessor(opened.splits.train, opened.dataset, opened.recipe.data, hints, Seed(0)).inputs
     assert inputs.kind == "tabular"
     np.testing.assert_allclose(inputs.edges[0], np.unique(np.quantile(values[:60], np.linspace(0, 1, 33))))
@@ -157,15 +157,15 @@ def test_members_of_an_ensemble_learn_on_their_own_and_answer_together() -> None
     torch.manual_seed(0)
     logits, target = torch.randn(5, 3, 4, requires_grad=True), torch.tensor([0, 1, 2, 3, 0])
     head = HEADS["classification"]
-    loss, count = head.loss(logits, target, Emphasis())
+    loss, count = head.loss(logits, target, LossWeighting())
     own = [functional.cross_entropy(logits[:, member], target, reduction="sum") for member in range(3)]
     torch.testing.assert_close(loss, sum(own) / 3)
     assert count == 5
-    torch.testing.assert_close(head.answer(logits, target), logits.softmax(dim=2).mean(dim=1))
+    torch.testing.assert_close(head.predict(logits, target), logits.softmax(dim=2).mean(dim=1))
     numbers = torch.randn(5, 3, 1)
-    loss, count = HEADS["regression"].loss(numbers, torch.ones(5), Emphasis())
+    loss, count = HEADS["regression"].loss(numbers, torch.ones(5), LossWeighting())
     torch.testing.assert_close(loss, ((numbers[..., 0] - 1) ** 2).mean(dim=1).sum())
-    torch.testing.assert_close(HEADS["regression"].answer(numbers, None), numbers.mean(dim=1))
+    torch.testing.assert_close(HEADS["regression"].predict(numbers, None), numbers.mean(dim=1))
 
 
 def test_a_loss_of_your_own_is_given_one_member_at_a_time(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_lightgbm_answers_the_same_from_the_file_it_is_given(data: Any, holed_fi
     assert isinstance(predictor.options, Boosting)
     predictor.options.write_native(predictor.model, tmp_path)
     booster = lightgbm.Booster(model_file=tmp_path / "lightgbm.txt")
-    frame = open_data(package.load_recipe(run.path / "recipe.yaml")).dataset.frame
+    frame = load_data(package.load_recipe(run.path / "recipe.yaml")).dataset.frame
     if data != "wine":  # what training never saw
         odd = pl.DataFrame({"size": [None, 1e6], "colour": ["mauve", None], "noise": [None, -1e6], "answer": [0, 1]})
         frame = pl.concat([frame.with_columns(pl.col("size", "noise").cast(pl.Float64)), odd], how="vertical_relaxed")
@@ -213,7 +213,7 @@ def test_lightgbm_answers_the_same_from_the_file_it_is_given(data: Any, holed_fi
 def test_boosting_sees_gaps_and_categories_as_such(holed_file: Path, tmp_path: Path) -> None:
     run, predictor = trained(recipe_of({"source": str(holed_file), "target": "answer"}, "boosting"), tmp_path)
     assert package.load_recipe(run.path / "recipe.yaml").data.clean.missing.name == "keep"  # type: ignore[union-attr]
-    examples = predictor.preprocessor.transform(pl.read_csv(holed_file), Place("here", tmp_path))  # type: ignore[union-attr]
+    examples = predictor.preprocessor.transform(pl.read_csv(holed_file), Origin("here", tmp_path))  # type: ignore[union-attr]
     numeric = examples.take(np.arange(600), torch.device("cpu"))[0]["numeric"]
     assert 0.1 < numeric.isnan().float().mean(dim=0).max() < 0.2
     assert predictor.model.asks_sets
@@ -319,13 +319,13 @@ def test_networks_do_not_take_gaps(holed_file: Path) -> None:
 
 
 def test_plan_and_several_processes_are_refused(holed_file: Path, tmp_path: Path) -> None:
-    from danlu.verbs.launch import check_fit
+    from danlu.verbs.launch import check_processes
 
     recipe = package.Recipe.model_validate(recipe_of({"source": str(holed_file), "target": "answer"}, "boosting"))
     with pytest.raises(ArgumentError, match="needs gradient steps to count and time, and boosting has none"):
         package.plan(recipe)
     with pytest.raises(ArgumentError, match="--processes 2: boosting trains in one process"):
-        check_fit(recipe, 2)
+        check_processes(recipe, 2)
 
 
 def test_a_dry_run_of_grown_models_goes_through_every_stage(holed_file: Path) -> None:
@@ -387,16 +387,16 @@ def test_only_models_that_can_be_read_are(table_run: Path) -> None:
 
 def test_grown_networks_travel_as_tensors() -> None:
     """Trees of any number and size are taken on by a network built for none."""
-    from danlu.models.tabular.trees import Grower
+    from danlu.models.tabular.trees import TreeBuilder
 
-    grower = Grower(1)
+    grower = TreeBuilder(1)
     grower.roots.append(0)
-    grower.split(0, 0.5, False, 1, 2)
-    grower.leaf([1.0])
-    grower.leaf([2.0])
+    grower.add_split(0, 0.5, False, 1, 2)
+    grower.add_leaf([1.0])
+    grower.add_leaf([2.0])
     inputs = TabularInputs(numeric=1, cardinalities=())
     first, second = (Tree().build(inputs, 1) for _ in range(2))
-    first.put(grower.tensors())
+    first.put(grower.to_tensors())
     second.load_state_dict(first.state_dict())
     answers = second(numeric=torch.tensor([[0.5], [0.6], [math.nan]]))
     assert answers[:, 0].tolist() == [1.0, 2.0, 2.0]

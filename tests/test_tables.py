@@ -16,12 +16,12 @@ from danlu.core.seeds import Seed
 from danlu.data.balance.table import BALANCERS
 from danlu.data.builtin import read_builtin
 from danlu.data.dataset import interpret
-from danlu.data.place import Hints, Place, Source
-from danlu.data.prepare import AnyPreprocessor, prepare_part, prepare_training
+from danlu.data.place import DataRequirements, Origin, RawData
+from danlu.data.prepare import AnyPreprocessor, prepare_split, prepare_training
 from danlu.data.splits import TrainSplit
-from danlu.data.tabular.preprocessor import TabularPreprocessor, training_answers
+from danlu.data.tabular.preprocessor import TabularPreprocessor, training_targets
 from danlu.recipe.load import check_recipe
-from danlu.verbs.prepare import Opened, open_data
+from danlu.verbs.prepare import DataContext, load_data
 
 SEED = Seed(0)
 
@@ -57,14 +57,14 @@ def holed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def opened(source: Path, model: str = "linear", **data: Any) -> Opened:
+def opened(source: Path, model: str = "linear", **data: Any) -> DataContext:
     target = data.pop("target", "ill")
     recipe = {"data": {"source": str(source), "target": target, **data}, "model": model}
-    return open_data(check_recipe(recipe))
+    return load_data(check_recipe(recipe))
 
 
-def fit(data: Opened) -> TabularPreprocessor:
-    return TabularPreprocessor.fit(data.splits.train, data.dataset, data.recipe.data, Hints(), SEED)
+def fit(data: DataContext) -> TabularPreprocessor:
+    return TabularPreprocessor.fit(data.splits.train, data.dataset, data.recipe.data, DataRequirements(), SEED)
 
 
 def numbers(preprocessor: TabularPreprocessor, frame: pl.DataFrame) -> np.ndarray:
@@ -115,11 +115,11 @@ def test_skewed_columns_become_even(scale: str) -> None:
     generator = np.random.default_rng(0)
     values = np.exp(generator.normal(2, 1.2, 500)) - 1
     target = pl.Series("y", np.array(["a", "b"])[generator.integers(0, 2, 500)])
-    source = Source(pl.DataFrame({"x": values}).with_columns(target), "the test", Path())
+    source = RawData(pl.DataFrame({"x": values}).with_columns(target), "the test", Path())
     section = check_recipe({"data": {"source": "x.csv", "target": "y", "scale": scale}}).data
     dataset = interpret(source, section)
     train = TrainSplit(np.arange(400), dataset.frame)
-    preprocessor = TabularPreprocessor.fit(train, dataset, section, Hints(), SEED)
+    preprocessor = TabularPreprocessor.fit(train, dataset, section, DataRequirements(), SEED)
     found = numbers(preprocessor, dataset.frame)[:, 0]
     assert abs(skew(found)) < 0.3 < abs(skew(values))
     assert abs(found[:400].mean()) < 1e-5
@@ -135,14 +135,14 @@ def test_target_encoding_is_scikit_learns_and_hides_a_rows_own_answer(holed: Pat
 
     data = opened(holed, split={"by": {"column": "part"}}, encode="target", columns={"sex": "drop"}, model="linear")
     preprocessor = fit(data)
-    place = Place("the test", Path())
-    cross = prepare_training(preprocessor, data.splits.train, data.dataset, SEED).features[0]
-    plain = prepare_part(preprocessor, data.splits.train, place).features[0]
+    place = Origin("the test", Path())
+    cross = prepare_training(preprocessor, data.splits.train, data.dataset, SEED).columns[0]
+    plain = prepare_split(preprocessor, data.splits.train, place).columns[0]
     position = preprocessor.names.index("plan target")
     rows = np.arange(len(data.splits.train))
     mine = cross.take(rows)["numeric"][:, position].numpy()
     assert len(np.unique(mine)) > len(np.unique(plain.take(rows)["numeric"][:, position].numpy()))
-    answers = training_answers(data.splits.train, data.dataset, SEED)
+    answers = training_targets(data.splits.train, data.dataset, SEED)
     seed = SEED.derive("target-encoding").value % 2**32
     reference = TargetEncoder(cv=StratifiedKFold(5, shuffle=True, random_state=seed))
     expected = reference.fit_transform(data.splits.train.frame["plan"].to_numpy()[:, None], answers.values)[:, 0]
@@ -202,9 +202,9 @@ def test_the_telling_features_are_kept(method: str) -> None:
     section = check_recipe(
         {"data": {"source": "x.csv", "target": "diagnosis", "select": {"method": method, "keep": 10}}}
     ).data
-    dataset = interpret(Source(frame.with_columns(**noise), "the test", Path(), "table", "diagnosis"), section)
+    dataset = interpret(RawData(frame.with_columns(**noise), "the test", Path(), "table", "diagnosis"), section)
     train = TrainSplit(np.arange(frame.height), dataset.frame)
-    preprocessor = TabularPreprocessor.fit(train, dataset, section, Hints(), SEED)
+    preprocessor = TabularPreprocessor.fit(train, dataset, section, DataRequirements(), SEED)
     assert len(preprocessor.names) == 10
     assert preprocessor.inputs.numeric == 10
     assert not [name for name in preprocessor.names if name.startswith("noise")]
@@ -217,7 +217,7 @@ def test_anova_keeps_what_scikit_learn_keeps(holed: Path) -> None:
     data = opened(holed, **BY_PART, select={"method": "anova", "keep": 3})
     preprocessor = fit(data)
     whole = fit(opened(holed, **BY_PART))
-    answers = training_answers(data.splits.train, data.dataset, SEED)
+    answers = training_targets(data.splits.train, data.dataset, SEED)
     reference = SelectKBest(f_classif, k=3).fit(numbers(whole, data.splits.train.frame), answers.values)
     assert preprocessor.names == tuple(np.array(whole.names)[reference.get_support()])
 
@@ -382,21 +382,21 @@ def _learned_or_refused(source: Path, section: dict[str, Any]) -> tuple[str, lis
         return str(refused).replace(str(source), ""), []
 
 
-def _learned(data: Opened) -> tuple[str, list[np.ndarray]]:
+def _learned(data: DataContext) -> tuple[str, list[np.ndarray]]:
     """All that training starts from: the preparation's state, and the training examples, balanced."""
     import torch
 
-    from danlu.verbs.feeding import training_feed
-    from danlu.verbs.prepare import fit_preparation
+    from danlu.verbs.feeding import build_train_loader
+    from danlu.verbs.prepare import fit_preprocessing
 
-    prepared = fit_preparation(data)
-    balanced = training_feed(data, prepared, torch.device("cpu"))
-    feed = balanced.feed
-    rows = np.arange(len(feed.examples))
-    arrays = [values.numpy() for feature in feed.examples.features for values in feature.take(rows).values()]
-    assert feed.examples.target is not None
-    state = prepared.preprocessor.model_dump_json() + repr(balanced.emphasis) + prepared.target.model_dump_json()
-    return state, [*arrays, feed.examples.target.numpy(), feed.order(0), data.splits.train.rows]
+    prepared = fit_preprocessing(data)
+    balanced = build_train_loader(data, prepared, torch.device("cpu"))
+    feed = balanced.loader
+    rows = np.arange(len(feed.dataset))
+    arrays = [values.numpy() for feature in feed.dataset.columns for values in feature.take(rows).values()]
+    assert feed.dataset.target is not None
+    state = prepared.preprocessor.model_dump_json() + repr(balanced.loss_weighting) + prepared.target.model_dump_json()
+    return state, [*arrays, feed.dataset.target.numpy(), feed.order(0), data.splits.train.rows]
 
 
 def test_a_column_that_is_the_same_in_all_training_rows_is_no_feature(holed: Path, tmp_path: Path) -> None:
@@ -451,11 +451,11 @@ def test_blocks_of_a_large_table_are_prepared_as_the_whole(holed: Path, monkeypa
 
     data = opened(holed, split={"by": {"column": "part"}})
     preprocessor = fit(data)
-    whole = prepare_part(preprocessor, data.splits.train, data.place)
+    whole = prepare_split(preprocessor, data.splits.train, data.origin)
     monkeypatch.setattr(prepare, "BLOCK_ROWS", 7)
-    blocks = prepare_part(preprocessor, data.splits.train, data.place)
+    blocks = prepare_split(preprocessor, data.splits.train, data.origin)
     rows = np.arange(len(whole))
-    for one, two in zip(whole.features, blocks.features, strict=True):
+    for one, two in zip(whole.columns, blocks.columns, strict=True):
         for name, values in one.take(rows).items():
             np.testing.assert_array_equal(values, two.take(rows)[name])
 
@@ -500,12 +500,12 @@ def test_text_within_a_table_becomes_its_topics_as_scikit_learn_finds_them(revie
 
 
 def test_topics_of_chinese_are_found_without_spaces() -> None:
-    from danlu.data.tabular.words import WordsState
+    from danlu.data.tabular.words import TfidfState
 
     food = ["菜很好吃，味道新鲜", "味道不错，菜量很大", "这家的菜味道一般", "菜好吃，下次还来"] * 5
     phone = ["手机屏幕很清楚", "屏幕有划痕，手机退了", "手机电池不行", "屏幕大，手机轻"] * 5
     values = pl.Series("评论", [*food, *phone])
-    state = WordsState.fit(values, SEED)
+    state = TfidfState.fit(values, SEED)
     assert state is not None
     assert state.unit == "character"
     topics = state.apply(values.to_frame(), None)

@@ -14,17 +14,17 @@ import danlu as package
 from danlu.artifacts.run import RunDirectory
 from danlu.core.errors import DataError, RecipeError
 from danlu.data.builtin import read_builtin
-from danlu.data.place import Place
+from danlu.data.place import Origin
 from danlu.data.sequences import IGNORED
-from danlu.data.tags import lists
+from danlu.data.tags import ragged_array
 from danlu.data.texts import train_tokenizer
-from danlu.data.words import WordsPreprocessor
-from danlu.evaluation.metric import Truth
-from danlu.evaluation.metrics import compute_metrics, metrics_for
+from danlu.data.words import TaggingPreprocessor
+from danlu.evaluation.metric import Predictions
+from danlu.evaluation.metrics import compute_metrics, resolve_metrics
 from danlu.evaluation.tags import entities
 from tests.conftest import TINY_TEXT
 
-HERE = Place("here", Path.cwd())
+HERE = Origin("here", Path.cwd())
 
 
 @functools.cache
@@ -84,19 +84,19 @@ def test_metrics_are_seqevals_and_sklearns() -> None:
 
     true = [["O", "O", "O", "B-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
     said = [["O", "O", "B-MISC", "I-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
-    found = compute_metrics(metrics_for("token-classification", None), Truth(lists(true), lists(said)))
+    found = compute_metrics(resolve_metrics("token-classification", None), Predictions(ragged_array(true), ragged_array(said)))
     flat_true, flat_said = ([tag for row in rows for tag in row] for rows in (true, said))
     assert (found["entity-precision"], found["entity-recall"], found["entity-f1"]) == (0.5, 0.5, 0.5)
     assert found["tag-accuracy"] == pytest.approx(accuracy_score(flat_true, flat_said))
     assert found["tag-f1"] == pytest.approx(f1_score(flat_true, flat_said, average="macro"))
-    of_words = compute_metrics(("entity-f1", "tag-f1"), Truth(lists([["NOUN"]]), lists([["NOUN"]])))
+    of_words = compute_metrics(("entity-f1", "tag-f1"), Predictions(ragged_array([["NOUN"]]), ragged_array([["NOUN"]])))
     assert of_words == {"tag-f1": 1.0}  # parts of speech have no entities
 
 
 def test_tags_stand_at_the_first_token_of_each_word() -> None:
     rows = sentences(20)
-    tokenizer = train_tokenizer([" ".join(row["tokens"]) for row in rows], 400, frame_text=True)
-    form = WordsPreprocessor(column="tokens", longest=48, tokenizer=tokenizer)
+    tokenizer = train_tokenizer([" ".join(row["tokens"]) for row in rows], 400, add_special_tokens=True)
+    form = TaggingPreprocessor(column="tokens", longest=48, tokenizer=tokenizer)
     frame = pl.DataFrame({"tokens": [json.dumps([*row["tokens"], " "]) for row in rows]})
     codes = [np.arange(len(row["tokens"]) + 1) for row in rows]
     examples = form.tagged(form.transform(frame, HERE), codes)
@@ -171,7 +171,7 @@ def test_words_beyond_the_longest_get_no_answer_and_count_as_wrong(run: RunDirec
     answers = package.load(run.path).predict([["word"] * 200, ["word"]])["prediction"].to_list()
     assert len(answers[0]) < 200
     assert len(answers[1]) == 1
-    found = compute_metrics(("tag-accuracy",), Truth(lists([["O", "O"]]), lists([["O", ""]])))
+    found = compute_metrics(("tag-accuracy",), Predictions(ragged_array([["O", "O"]]), ragged_array([["O", ""]])))
     assert found == {"tag-accuracy": 0.5}
 
 

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 
 import danlu as package
 from danlu.core.errors import ArgumentError, ArtifactError, DanluError, DataError, RecipeError
-from danlu.core.torchvision import mend_torchvision
+from danlu.core.torchvision import patch_torchvision
 from danlu.data.specs import TextInputs
-from danlu.models.pooled import PooledTexts
+from danlu.models.pooled import SentenceEncoderClassifier
 from danlu.models.table import Transformer
 from tests.real_weights import minilm
 
@@ -37,7 +37,7 @@ def encoder(small_encoder: Path, tmp_path: Path) -> Path:
 def test_texts_are_pooled_over_their_tokens_alone(small_encoder: Path, pooling: Any) -> None:
     inputs = TextInputs(vocabulary=400, longest=16, pad=0)
     model = Transformer(name=f"hf:{small_encoder}", pooling=pooling).build(inputs, 2).eval()
-    assert isinstance(model, PooledTexts)
+    assert isinstance(model, SentenceEncoderClassifier)
     ids = torch.tensor([[5, 6, 7, 8]])
     padded = torch.tensor([[5, 6, 7, 8, 0, 0]])
     with torch.no_grad():
@@ -49,12 +49,12 @@ def test_texts_are_pooled_over_their_tokens_alone(small_encoder: Path, pooling: 
 
 def test_a_sentence_encoder_is_pooled_as_its_folder_says_and_others_are_not(encoder: Path) -> None:
     inputs = TextInputs(vocabulary=400, longest=16, pad=0)
-    assert not isinstance(Transformer(name=f"hf:{encoder}").build(inputs, 2), PooledTexts)
+    assert not isinstance(Transformer(name=f"hf:{encoder}").build(inputs, 2), SentenceEncoderClassifier)
     (encoder / "1_Pooling").mkdir()
     (encoder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
     options = Transformer(name=f"hf:{encoder}")
     model = options.build(inputs, 2)
-    assert isinstance(model, PooledTexts)
+    assert isinstance(model, SentenceEncoderClassifier)
     assert model.pooling == "cls"
     kept = options.portable()
     assert (kept.pooling, kept.folder) == ("cls", None)
@@ -139,7 +139,7 @@ class Encoder(BertModel):
 def test_code_in_a_folder_runs_only_where_the_recipe_allows_it(
     encoder: Path, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mend_torchvision()
+    patch_torchvision()
     import transformers.dynamic_module_utils
 
     monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
@@ -174,11 +174,11 @@ def test_an_unknown_architecture_names_the_nearest() -> None:
 def test_a_real_sentence_encoder_tells_what_texts_are_about() -> None:
     folder = minilm()
     options = Transformer(name=f"hf:{folder}")
-    hints = options.hints()
+    hints = options.data_requirements()
     assert hints.longest == 512
     assert hints.tokenizer is not None
     model = options.build(TextInputs(vocabulary=hints.tokenizer.vocabulary, longest=64, pad=0), 2).eval()
-    assert isinstance(model, PooledTexts)
+    assert isinstance(model, SentenceEncoderClassifier)
     tokenizer = hints.tokenizer.open()
     tokenizer.no_padding()
     texts = ["The dog sleeps on the sofa.", "A puppy is napping on the couch.", "Interest rates rose again in March."]

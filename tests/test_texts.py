@@ -14,13 +14,13 @@ import danlu as package
 from danlu.core.errors import ArgumentError
 from danlu.data import tokens as tokens_module
 from danlu.data.place import TokenizerFile
-from danlu.data.sequences import IGNORED, TokenLists
+from danlu.data.sequences import IGNORED, PaddedTokens
 from danlu.data.specs import CorpusInputs
 from danlu.data.texts import CorpusPreprocessor, train_tokenizer
-from danlu.data.tokens import Rule, tokenize
+from danlu.data.tokens import TokenizeConfig, tokenize
 from danlu.models.table import Transformer
 from danlu.recipe.load import check_recipe
-from danlu.verbs.prepare import Opened, fit_preparation, open_data
+from danlu.verbs.prepare import DataContext, fit_preprocessing, load_data
 
 CPU = torch.device("cpu")
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
@@ -29,13 +29,13 @@ SMALL_GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4}
 
 @pytest.fixture(scope="module")
 def tokenizer() -> TokenizerFile:
-    return train_tokenizer(["the quick brown fox", "敏捷的棕色狐狸"] * 20, 400, frame_text=False)
+    return train_tokenizer(["the quick brown fox", "敏捷的棕色狐狸"] * 20, 400, add_special_tokens=False)
 
 
-def corpus(folder: Path, packing: bool) -> tuple[Opened, CorpusPreprocessor]:
+def corpus(folder: Path, packing: bool) -> tuple[DataContext, CorpusPreprocessor]:
     data = {"source": str(folder / "*.txt"), "sequence_length": 50, "vocabulary": 400, "packing": packing}
-    opened = open_data(check_recipe({"data": data}))
-    preprocessor = fit_preparation(opened).preprocessor
+    opened = load_data(check_recipe({"data": data}))
+    preprocessor = fit_preprocessing(opened).preprocessor
     assert isinstance(preprocessor, CorpusPreprocessor)
     return opened, preprocessor
 
@@ -44,7 +44,7 @@ def corpus(folder: Path, packing: bool) -> tuple[Opened, CorpusPreprocessor]:
 def test_every_token_of_a_corpus_is_predicted_once(corpus_folder: Path, packing: bool) -> None:
     opened, preprocessor = corpus(corpus_folder, packing)
     frame = opened.splits.test.frame
-    examples = preprocessor.transform(frame, opened.place)
+    examples = preprocessor.transform(frame, opened.origin)
     inputs, answers = examples.take(np.arange(len(examples)), CPU)
     assert answers is not None
     stream = preprocessor.tokens(frame).ids.tolist()
@@ -60,7 +60,7 @@ def test_every_token_of_a_corpus_is_predicted_once(corpus_folder: Path, packing:
 def test_positions_begin_anew_with_every_document_and_block(corpus_folder: Path) -> None:
     opened, preprocessor = corpus(corpus_folder, True)
     frame = opened.splits.test.frame
-    examples = preprocessor.transform(frame, opened.place)
+    examples = preprocessor.transform(frame, opened.origin)
     inputs, _ = examples.take(np.arange(len(examples)), CPU)
     offsets = preprocessor.tokens(frame).offsets
     expected = [
@@ -108,7 +108,7 @@ def test_a_language_model_without_packing_trains_and_answers(corpus_folder: Path
     model = {"name": "hf:gpt2", "config": SMALL_GPT2}
     run = package.run({"data": data, "model": model, "training": {"max_steps": 4}}, output=tmp_path)
     recorded = pl.read_parquet(run.path / "predictions" / "test.parquet")
-    again = package.load(run.model).predict(open_data(check_recipe({"data": data})).dataset.frame)
+    again = package.load(run.model).predict(load_data(check_recipe({"data": data})).dataset.frame)
     assert again["tokens"][recorded["row"].to_numpy()].to_list() == recorded["tokens"].to_list()
 
 
@@ -118,11 +118,11 @@ def test_a_long_column_is_tokenised_once_and_goes_on_where_it_was(
     monkeypatch.setenv("DANLU_CACHE", str(tmp_path))
     monkeypatch.setattr(tokens_module, "PIECE_TEXTS", 10)
     texts = pl.Series([f"the {number} quick 狐狸 {'fox ' * (number % 7)}" for number in range(35)])
-    rule = Rule(longest=None, special=False, end=tokenizer.end, blank=tokenizer.end)
+    rule = TokenizeConfig(longest=None, special=False, end=tokenizer.end, blank=tokenizer.end)
     encoded: list[int] = []
     usual = tokens_module._encode
 
-    def counting(reader: TokenizerFile, piece: list[str], how: Rule) -> tuple[np.ndarray, np.ndarray]:
+    def counting(reader: TokenizerFile, piece: list[str], how: TokenizeConfig) -> tuple[np.ndarray, np.ndarray]:
         if len(encoded) == 2:
             raise KeyboardInterrupt
         encoded.append(len(piece))
@@ -160,8 +160,8 @@ def test_any_text_comes_back_from_its_tokens(tokenizer: TokenizerFile, text: str
 @given(st.lists(strange, min_size=1, max_size=6), st.integers(1, 8))
 @settings(max_examples=100, deadline=None)
 def test_a_batch_holds_each_text_and_padding(tokenizer: TokenizerFile, texts: list[str], longest: int) -> None:
-    rule = Rule(longest=longest, special=True, end=None, blank=tokenizer.pad)
-    lists = TokenLists(tokenize(tokenizer, pl.Series(texts), rule), tokenizer.pad)
+    rule = TokenizeConfig(longest=longest, special=True, end=None, blank=tokenizer.pad)
+    lists = PaddedTokens(tokenize(tokenizer, pl.Series(texts), rule), tokenizer.pad)
     taken = lists.take(np.arange(len(texts))[::-1].copy())
     reader = tokenizer.open()
     for row, text in enumerate(reversed(texts)):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from danlu.core.threads import batches_side_by_side, plan_threads, use_threads
+from danlu.core.threads import num_concurrent_batches, plan_threads, use_threads
 from danlu.recipe.load import as_recipe
 from danlu.recipe.sections import Threads
-from danlu.verbs.feeding import examples_of_part, training_feed
-from danlu.verbs.prepare import fit_preparation, open_data
+from danlu.verbs.feeding import build_prepared_dataset, build_train_loader
+from danlu.verbs.prepare import fit_preprocessing, load_data
 
 
 def test_left_to_itself_a_recipe_takes_the_cores_that_it_may_use() -> None:
@@ -43,7 +43,7 @@ def test_torch_is_given_the_threads_of_the_plan() -> None:
 
 
 def test_two_batches_are_made_at_once_and_more_where_there_are_very_many_threads() -> None:
-    assert [batches_side_by_side(threads) for threads in (1, 2, 8, 16, 64)] == [1, 2, 2, 3, 6]
+    assert [num_concurrent_batches(threads) for threads in (1, 2, 8, 16, 64)] == [1, 2, 2, 3, 6]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -51,30 +51,30 @@ def test_batches_are_the_same_whatever_the_number_of_threads(
     image_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     steps = [{"rotate": 20}, "flip", {"color": {"brightness": 0.3}}, {"noise": 0.02}]
-    opened = open_data(as_recipe({**image_recipe, "data": {**image_recipe["data"], "augment": steps}}))
-    prepared, cpu = fit_preparation(opened), torch.device("cpu")
-    usual, some = (training_feed(opened, prepared, cpu, given).feed for given in (None, threads))
-    assert some.examples.threads == threads
-    assert some.examples.features[0].threads._max_workers == threads  # type: ignore[attr-defined]
+    opened = load_data(as_recipe({**image_recipe, "data": {**image_recipe["data"], "augment": steps}}))
+    prepared, cpu = fit_preprocessing(opened), torch.device("cpu")
+    usual, some = (build_train_loader(opened, prepared, cpu, given).loader for given in (None, threads))
+    assert some.dataset.threads == threads
+    assert some.dataset.columns[0].threads._max_workers == threads  # type: ignore[attr-defined]
     for _, one, other in zip(range(20), usual.batches(16, cpu), some.batches(16, cpu), strict=False):
         assert np.array_equal(one.rows, other.rows)
         assert torch.equal(one.target, other.target)
         assert torch.equal(one.inputs["image"], other.inputs["image"])
-    validation = examples_of_part(opened, prepared, opened.splits.validation).settle(cpu, threads)
-    everything = torch.cat([inputs["image"] for _, inputs, _ in validation.in_order(16, cpu)])
-    whole = examples_of_part(opened, prepared, opened.splits.validation)
+    validation = build_prepared_dataset(opened, prepared, opened.splits.validation).cache(cpu, threads)
+    everything = torch.cat([inputs["image"] for _, inputs, _ in validation.iter_batches(16, cpu)])
+    whole = build_prepared_dataset(opened, prepared, opened.splits.validation)
     assert torch.equal(everything, whole.take(np.arange(len(whole)), cpu)[0]["image"])
 
 
 def test_decoding_takes_the_threads_that_it_is_given(image_recipe: dict[str, Any]) -> None:
     from danlu.data.images import store
 
-    opened = open_data(as_recipe(image_recipe))
-    examples = examples_of_part(opened, fit_preparation(opened), opened.splits.train)
+    opened = load_data(as_recipe(image_recipe))
+    examples = build_prepared_dataset(opened, fit_preprocessing(opened), opened.splits.train)
     pixels = []
     with pytest.MonkeyPatch.context() as patch:
         from danlu.data.images import feature
 
-        patch.setattr(feature, "keep", lambda decoded: pixels.append(decoded) or store.keep(decoded))
-        examples.settle(torch.device("cpu"), threads=3)
+        patch.setattr(feature, "keep", lambda decoded: pixels.append(decoded) or store.cache_pixels(decoded))
+        examples.cache(torch.device("cpu"), threads=3)
     assert pixels[0].threads._max_workers == 3

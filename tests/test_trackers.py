@@ -10,8 +10,8 @@ from danlu.artifacts.run import RunDirectory
 from danlu.core.dotted import load_dotted
 from danlu.core.errors import ArgumentError, DanluError, MissingExtra
 from danlu.recipe.sections import Track, Training
-from danlu.training.callbacks import Callback, Setting
-from danlu.training.trackers import callbacks_for, require_trackers
+from danlu.training.callbacks import Callback, CallbackContext
+from danlu.training.trackers import build_callbacks, check_trackers
 
 RECIPE = """\
 name: wine
@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 def record(callback: Callback, run: RunDirectory, first_step: int, steps: range) -> None:
-    callback.on_start(Setting(run, nn.Linear(1, 1), Training(), steps=10, first_step=first_step))
+    callback.on_start(CallbackContext(run, nn.Linear(1, 1), Training(), steps=10, first_step=first_step))
     for step in steps:
         callback.on_log({"step": step, "epoch": step / 2, "train/loss": 1 / step, "lr": 1e-3})
     callback.on_log({"step": steps[-1], "epoch": steps[-1] / 2, "validation/loss": 0.25})
@@ -48,7 +48,7 @@ def test_tensorboard_shows_every_figure_once_even_after_a_resume(run: RunDirecto
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for first_step, steps in ((0, range(1, 5)), (2, range(3, 7))):
-        (callback,) = callbacks_for(Training(track=Track(tensorboard=True)))
+        (callback,) = build_callbacks(Training(track=Track(tensorboard=True)))
         record(callback, run, first_step, steps)
         callback.on_end()
     events = EventAccumulator(str(run.path / "tensorboard"))
@@ -71,7 +71,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_mlflow_gets_recipe_metrics_and_places_and_goes_on_with_the_same_run(run: RunDirectory, database: str) -> None:
     from mlflow.tracking import MlflowClient
 
-    (callback,) = callbacks_for(Training(track=Track(mlflow=database)))
+    (callback,) = build_callbacks(Training(track=Track(mlflow=database)))
     record(callback, run, 0, range(1, 4))
     callback.on_end()
     client = MlflowClient(tracking_uri=database)
@@ -98,7 +98,7 @@ def test_mlflow_gets_recipe_metrics_and_places_and_goes_on_with_the_same_run(run
         "danlu.bundle": str(run.path / "model"),
     }
 
-    (again,) = callbacks_for(Training(track=Track(mlflow=database)))
+    (again,) = build_callbacks(Training(track=Track(mlflow=database)))
     record(again, run, 3, range(4, 6))
     try:
         raise KeyboardInterrupt
@@ -110,7 +110,7 @@ def test_mlflow_gets_recipe_metrics_and_places_and_goes_on_with_the_same_run(run
 
 
 def test_a_database_that_cannot_be_written_is_named(run: RunDirectory, tmp_path: Path) -> None:
-    (callback,) = callbacks_for(Training(track=Track(mlflow="nonsense://x")))
+    (callback,) = build_callbacks(Training(track=Track(mlflow="nonsense://x")))
     with pytest.raises(DanluError, match=r"training\.track\.mlflow: cannot write to nonsense://x"):
         record(callback, run, 0, range(1, 2))
     callback.on_end()
@@ -119,7 +119,7 @@ def test_a_database_that_cannot_be_written_is_named(run: RunDirectory, tmp_path:
 @pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "mlruns"])
 def test_a_folder_of_mlflow_is_refused_before_any_work(uri: str) -> None:
     with pytest.raises(ArgumentError, match="is a folder, which MLflow no longer writes to; use a database"):
-        require_trackers(Training(track=Track(mlflow=uri)))
+        check_trackers(Training(track=Track(mlflow=uri)))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_missing_package_is_named_before_any_work(
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == hidden else found(name))
     with pytest.raises(MissingExtra, match=told):
-        require_trackers(Training(track=track))
+        check_trackers(Training(track=track))
 
 
 # Callbacks of the user's own
@@ -178,7 +178,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_class_of_ones_own_is_told_of_training(own: str, run: RunDirectory) -> None:
-    (callback,) = callbacks_for(Training(callbacks=(f"{own}:Counter",)))
+    (callback,) = build_callbacks(Training(callbacks=(f"{own}:Counter",)))
     record(callback, run, 0, range(1, 4))
     callback.on_end()
     assert callback.seen == [1, 2, 3, 3]  # type: ignore[attr-defined]
@@ -195,7 +195,7 @@ def test_a_class_of_ones_own_is_told_of_training(own: str, run: RunDirectory) ->
 )
 def test_what_is_no_callback_is_refused_before_any_work(own: str, name: str, told: str) -> None:
     with pytest.raises(ArgumentError, match=told):
-        require_trackers(Training(callbacks=(f"{own}:{name}",)))
+        check_trackers(Training(callbacks=(f"{own}:{name}",)))
 
 
 def test_a_dotted_name_leads_to_anything(own: str) -> None:

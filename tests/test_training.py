@@ -20,7 +20,7 @@ from danlu.artifacts.checkpoints import open_checkpoint
 from danlu.artifacts.run import RunDirectory
 from danlu.core.errors import DanluError
 from danlu.core.seeds import Seed
-from danlu.data.feed import batch_bounds, shuffled
+from danlu.data.feed import batch_bounds, shuffled_order
 from danlu.recipe.load import check_recipe
 from danlu.training.steps import plan_steps
 from tests.conftest import DANLU
@@ -29,24 +29,24 @@ from tests.conftest import DANLU
 @given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 2**31), st.integers(0, 100))
 @settings(max_examples=100, deadline=None)
 def test_an_epoch_takes_every_sample_once_in_an_order_of_its_own(count: int, size: int, seed: int, epoch: int) -> None:
-    order = shuffled(count, Seed(seed))(epoch)
+    order = shuffled_order(count, Seed(seed))(epoch)
     bounds = batch_bounds(count, size)
     rows = np.concatenate([order[start:end] for start, end in bounds]).tolist()
     assert len(set(rows)) == len(rows)
     assert len(rows) >= (count if size == 1 else count - 1)
     assert all(1 <= end - start <= size for start, end in bounds)
-    assert shuffled(count, Seed(seed))(epoch).tolist() == order.tolist()
+    assert shuffled_order(count, Seed(seed))(epoch).tolist() == order.tolist()
 
 
 def test_epochs_have_different_orders() -> None:
-    order = shuffled(100, Seed(0))
+    order = shuffled_order(100, Seed(0))
     assert order(0).tolist() != order(1).tolist()
 
 
 def test_steps_are_planned_before_training() -> None:
     recipe = check_recipe({"data": {"source": "x"}, "training": {"epochs": 4, "batch_size": 10}})
     plan = plan_steps(105, recipe.training)
-    assert (plan.steps, plan.steps_an_epoch, plan.validate_every) == (44, 11, 5)
+    assert (plan.steps, plan.steps_per_epoch, plan.validate_every) == (44, 11, 5)
     limited = check_recipe({"data": {"source": "x"}, "training": {"epochs": 4, "batch_size": 10, "max_steps": 7}})
     assert plan_steps(105, limited.training).steps == 7
 
@@ -98,9 +98,9 @@ def test_weights_of_a_local_file_are_loaded_and_the_classifier_replaced(
 ) -> None:
     from safetensors.torch import save_file
 
-    from danlu.core.torchvision import mend_torchvision
+    from danlu.core.torchvision import patch_torchvision
 
-    mend_torchvision()
+    patch_torchvision()
     import timm
 
     donor = timm.create_model("test_resnet", num_classes=1000, in_chans=3)

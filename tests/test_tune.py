@@ -15,16 +15,16 @@ import pytest
 
 import danlu
 import danlu.verbs.tune as tuned
-from danlu.artifacts.lines import read_lines
+from danlu.artifacts.lines import read_jsonl
 from danlu.artifacts.run import RunDirectory
-from danlu.artifacts.trials import kept_trials
+from danlu.artifacts.trials import read_trials
 from danlu.core.errors import ArgumentError, DanluError, MissingExtra, RecipeError, Stopped
-from danlu.core.extras import missing
-from danlu.data.splits import Part, Splits, TrainSplit
+from danlu.core.extras import missing_packages
+from danlu.data.splits import Split, Splits, TrainSplit
 from danlu.recipe.load import check_recipe, dump_recipe, load_recipe
 from danlu.training.callbacks import Callback
-from danlu.verbs.prepare import Opened, open_data
-from danlu.verbs.tune import resume_search, tune_opened
+from danlu.verbs.prepare import DataContext, load_data
+from danlu.verbs.tune import resume_search, run_search
 from tests.conftest import Command
 
 WINE: dict[str, Any] = {
@@ -34,7 +34,7 @@ WINE: dict[str, Any] = {
     "training": {"epochs": 2, "batch_size": 32},
     "evaluation": {"resamples": 0, "baselines": False, "slices": False},
 }
-NEEDS_OPTUNA = pytest.mark.skipif(bool(missing("tuning")), reason="no optuna here")
+NEEDS_OPTUNA = pytest.mark.skipif(bool(missing_packages("tuning")), reason="no optuna here")
 SPACE: dict[str, Any] = {"training.optimizer.lr": {"log": [1e-3, 1e-1]}, "model.dropout": [0.0, 0.5]}
 
 
@@ -47,7 +47,7 @@ def recipe(space: Mapping[str, Any] = SPACE, sampler: Any = "random", trials: in
 
 def told(run: RunDirectory | Path) -> list[dict[str, Any]]:
     """The lines of trials.jsonl, without the time they took."""
-    lines = read_lines(getattr(run, "path", run) / "trials.jsonl")
+    lines = read_jsonl(getattr(run, "path", run) / "trials.jsonl")
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
@@ -87,13 +87,13 @@ def test_a_searched_run_is_evaluated_and_predicts_as_any_other(search: RunDirect
     evaluation = search.evaluation()
     assert evaluation["looks"] == {"test": 1}
     assert 0 <= evaluation["test"]["accuracy"]["value"] <= 1
-    rows = open_data(check_recipe(WINE)).splits.test.frame
+    rows = load_data(check_recipe(WINE)).splits.test.frame
     rows.write_csv(tmp_path / "rows.csv")
     assert danlu.predict(search.path, str(tmp_path / "rows.csv")).height == rows.height
     assert [row["state"] for row in danlu.runs(search.path.parent)] == ["evaluated"]
 
 
-def spoiled(opened: Opened) -> Opened:
+def spoiled(opened: DataContext) -> DataContext:
     """The same data with other test rows: no number right, and every answer another one."""
     rows = opened.splits.test.rows
     frame = opened.dataset.frame.lazy().collect()
@@ -105,15 +105,15 @@ def spoiled(opened: Opened) -> Opened:
         *(pl.when(judged).then(1e6).otherwise(pl.col(name)).alias(name) for name in numbers),
         pl.when(judged).then(other).otherwise(pl.col("cultivar")).alias("cultivar"),
     )
-    train, validation, test = (Part(part.rows, frame) for _, part in opened.splits.items())
-    splits = Splits(TrainSplit(train.rows, train.whole), validation, test)
+    train, validation, test = (Split(part.rows, frame) for _, part in opened.splits.items())
+    splits = Splits(TrainSplit(train.rows, train.table), validation, test)
     return replace(opened, dataset=replace(opened.dataset, frame=frame), splits=splits)
 
 
 def test_the_test_split_has_no_part_in_a_search(search: RunDirectory, tmp_path: Path) -> None:
-    opened = open_data(check_recipe(recipe()))
+    opened = load_data(check_recipe(recipe()))
     assert len(opened.splits.test)
-    other = tune_opened(spoiled(opened), tmp_path, "other", overwrite=False)
+    other = run_search(spoiled(opened), tmp_path, "other", overwrite=False)
     assert told(other) == told(search)
     weights = "model/weights.safetensors"
     assert (other.path / weights).read_bytes() == (search.path / weights).read_bytes()
@@ -123,13 +123,13 @@ def test_the_test_split_has_no_part_in_a_search(search: RunDirectory, tmp_path: 
 
 
 def test_a_search_learns_from_the_splits_that_it_is_given(tmp_path: Path) -> None:
-    opened = open_data(check_recipe(recipe(trials=2)))
-    fewer = TrainSplit(opened.splits.train.rows[::2], opened.splits.train.whole)
+    opened = load_data(check_recipe(recipe(trials=2)))
+    fewer = TrainSplit(opened.splits.train.rows[::2], opened.splits.train.table)
     half = replace(opened, splits=replace(opened.splits, train=fewer))
-    run = tune_opened(half, tmp_path, "half", overwrite=False)
+    run = run_search(half, tmp_path, "half", overwrite=False)
     parts = pl.read_parquet(run.path / "data" / "split.parquet")
     assert parts.filter(pl.col("part") == "train")["row"].to_list() == fewer.rows.tolist()
-    assert told(run) != told(tune_opened(opened, tmp_path, "whole", overwrite=False))
+    assert told(run) != told(run_search(opened, tmp_path, "whole", overwrite=False))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_killed_search_goes_on_to_the_same_trials(
 ) -> None:
     asked = recipe(sampler=sampler, training={"epochs": 1, "batch_size": 64})
     whole = danlu.tune(asked, output=tmp_path, name="whole")
-    begun, train_opened = [], tuned.train_opened
+    begun, train_opened = [], tuned.train_run
 
     def dies(*arguments: Any, **options: Any) -> RunDirectory:
         begun.append(1)
@@ -245,7 +245,7 @@ def test_families_of_models_are_searched_each_with_its_own_defaults(tmp_path: Pa
 def test_data_is_prepared_anew_only_where_a_trial_prepares_it_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitted, fit = [], tuned.fit_preparation
+    fitted, fit = [], tuned.fit_preprocessing
     monkeypatch.setattr(
         tuned, "fit_preparation", lambda opened: fitted.append(opened.recipe.data.scale.name) or fit(opened)
     )
@@ -376,7 +376,7 @@ def test_the_command_tells_a_line_a_trial_and_prints_the_best(danlu: Command, tm
     assert "model.dropout 0." in done.stderr and "; best so far 0." in done.stderr
     found = json.loads(done.stdout)
     assert found["best"]["value"] == min(trial["value"] for trial in found["trials"])
-    assert len(kept_trials(tmp_path / "runs" / "one")) == 2
+    assert len(read_trials(tmp_path / "runs" / "one")) == 2
     table = danlu("tune", file, "--trials", "1", "--name", "two", cwd=tmp_path)
     assert table.returncode == 0 and "best.yaml" in table.stdout and "validation/loss" in table.stdout
     assert danlu("run", file, "--processes", "2", cwd=tmp_path).returncode == 2

@@ -7,20 +7,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from danlu.artifacts.lines import read_lines
+from danlu.artifacts.lines import read_jsonl
 from danlu.artifacts.run import RunDirectory
 from danlu.core import console
-from danlu.core.console import BarProgress, PlainProgress, duration
-from danlu.core.devices.card import Card
-from danlu.core.devices.host import Host
+from danlu.core.console import BarProgress, PlainProgress, format_duration
+from danlu.core.devices.card import GPU
+from danlu.core.devices.host import CPU
 from danlu.recipe.sections import Training
 from danlu.training import meter as metering
 from danlu.training import profiling
-from danlu.training.alarms import LEAST, Alarms
-from danlu.training.callbacks import Setting
-from danlu.training.diagnose import first_bad_module
-from danlu.training.meter import Meter, Throughput
-from danlu.training.profiling import profiler
+from danlu.training.alarms import MIN_NORMS, Alarms
+from danlu.training.callbacks import CallbackContext
+from danlu.training.diagnose import first_nonfinite_module
+from danlu.training.meter import Meter, ThroughputLogger
+from danlu.training.profiling import profile_steps
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def run(tmp_path: Path) -> RunDirectory:
     return RunDirectory(tmp_path)
 
 
-def setting(run: RunDirectory, model: nn.Module | None = None, first_step: int = 0) -> Setting:
-    return Setting(run, model or nn.Linear(1, 1), Training(), steps=100, first_step=first_step)
+def setting(run: RunDirectory, model: nn.Module | None = None, first_step: int = 0) -> CallbackContext:
+    return CallbackContext(run, model or nn.Linear(1, 1), Training(), steps=100, first_step=first_step)
 
 
 # Progress
@@ -81,7 +81,7 @@ def test_a_run_that_goes_on_counts_its_rate_from_there(
 
 
 def test_times_are_said_as_people_say_them() -> None:
-    assert [duration(seconds) for seconds in (3.2, 119, 125, 7199, 12_000)] == [
+    assert [format_duration(seconds) for seconds in (3.2, 119, 125, 7199, 12_000)] == [
         "3 s", "119 s", "2:05 min", "119:59 min", "3:20 h",
     ]  # fmt: skip
 
@@ -93,7 +93,7 @@ def test_rates_are_of_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(metering.time, "perf_counter", lambda: now[0])
     shown = PlainProgress("training", 1000, "samples")
-    meter = Meter(shown, Host(), tokens_a_sample=64)
+    meter = Meter(shown, CPU(), tokens_per_sample=64)
     for _ in range(10):
         now[0] += 0.5
         meter.advance(8)
@@ -108,12 +108,12 @@ def test_rates_are_of_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     meter.advance(8)
     assert meter.read()["samples_per_s"] == 8.0  # since the last reading
     meter.loss, meter.remark = 0.5, "best validation/loss 0.4"
-    assert meter.note().startswith("loss 0.5000  best validation/loss 0.4  512 tokens/s  ")
+    assert meter.progress_note().startswith("loss 0.5000  best validation/loss 0.4  512 tokens/s  ")
     assert shown.done == 88
 
 
 def test_the_share_of_a_cards_peak_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Fast(Card):
+    class Fast(GPU):
         name = "NVIDIA A100-SXM4-40GB"  # type: ignore[assignment]
 
         def peak_bytes(self) -> int | None:
@@ -121,16 +121,16 @@ def test_the_share_of_a_cards_peak_is_measured(monkeypatch: pytest.MonkeyPatch) 
 
     now = [0.0]
     monkeypatch.setattr(metering.time, "perf_counter", lambda: now[0])
-    meter = Meter(PlainProgress("t", 1, "samples"), Fast("cuda"), flops_a_step=78e12, precision="bf16")
+    meter = Meter(PlainProgress("t", 1, "samples"), Fast("cuda"), flops_per_step=78e12, precision="bf16")
     now[0] += 0.5
     meter.advance(8)
     assert meter.read()["mfu"] == pytest.approx(0.5)
-    assert meter.note() == "MFU 50%"
+    assert meter.progress_note() == "MFU 50%"
 
 
 def test_a_line_of_throughput_for_each_logged_loss_and_a_resumed_run_writes_on(run: RunDirectory) -> None:
     def log(first_step: int, steps: list[int]) -> None:
-        callback = Throughput(Meter(PlainProgress("t", 1, "samples"), Host()))
+        callback = ThroughputLogger(Meter(PlainProgress("t", 1, "samples"), CPU()))
         callback.on_start(setting(run, first_step=first_step))
         for step in steps:
             callback.meter.advance(4)
@@ -139,7 +139,7 @@ def test_a_line_of_throughput_for_each_logged_loss_and_a_resumed_run_writes_on(r
 
     log(0, [1, 2, 3])
     log(2, [3, 4])  # step 3 is done again
-    lines = read_lines(run.path / "throughput.jsonl")
+    lines = read_jsonl(run.path / "throughput.jsonl")
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert all(line["samples_per_s"] > 0 for line in lines)
     assert not (run.path / "metrics.jsonl").exists()
@@ -149,23 +149,23 @@ def test_a_line_of_throughput_for_each_logged_loss_and_a_resumed_run_writes_on(r
 
 
 def told(run: RunDirectory) -> list[str]:
-    return [f"{line['step']} {line['kind']}" for line in read_lines(run.path / "alarms.jsonl")]
+    return [f"{line['step']} {line['kind']}" for line in read_jsonl(run.path / "alarms.jsonl")]
 
 
 def feed_norms(alarms: Alarms, norms: list[float], first: int = 1) -> None:
     for step, norm in enumerate(norms, start=first):
-        alarms.gradient(step, torch.tensor(norm))
+        alarms.record_grad_norm(step, torch.tensor(norm))
     alarms.on_log({"step": first + len(norms) - 1})
 
 
 def test_a_gradient_that_explodes_is_told_once(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     alarms = Alarms()
     alarms.on_start(setting(run))
-    feed_norms(alarms, [1.0 + 0.3 * (step % 5) for step in range(LEAST)])
-    feed_norms(alarms, [5.0, float("inf"), 90.0, 200.0], first=LEAST + 1)
-    assert told(run) == [f"{LEAST + 3} exploding gradient"]
+    feed_norms(alarms, [1.0 + 0.3 * (step % 5) for step in range(MIN_NORMS)])
+    feed_norms(alarms, [5.0, float("inf"), 90.0, 200.0], first=MIN_NORMS + 1)
+    assert told(run) == [f"{MIN_NORMS + 3} exploding gradient"]
     err = capsys.readouterr().err
-    assert err.startswith(f"step {LEAST + 3}: the gradient's norm is 90, 56 times its median") and err.count("\n") == 1
+    assert err.startswith(f"step {MIN_NORMS + 3}: the gradient's norm is 90, 56 times its median") and err.count("\n") == 1
 
 
 def test_a_first_large_gradient_is_no_alarm(run: RunDirectory) -> None:
@@ -178,7 +178,7 @@ def test_a_first_large_gradient_is_no_alarm(run: RunDirectory) -> None:
 def test_a_gradient_that_vanishes_is_told(run: RunDirectory) -> None:
     alarms = Alarms()
     alarms.on_start(setting(run))
-    feed_norms(alarms, [1.0] * 50 + [1e-9] * (LEAST - 1))
+    feed_norms(alarms, [1.0] * 50 + [1e-9] * (MIN_NORMS - 1))
     assert told(run) == []
     feed_norms(alarms, [1e-9], first=100)
     assert told(run) == ["100 vanishing gradient"]
@@ -195,11 +195,11 @@ def test_units_that_never_fire_are_told_after_two_validations(run: RunDirectory,
     alarms = Alarms()
     alarms.on_start(setting(run, model))
     for step in (10, 20, 30):
-        with alarms.watching():
+        with alarms.watch_units():
             model(batch)
         assert not model[1]._forward_hooks  # nothing is left that costs a step anything
         alarms.on_log({"step": step, "validation/loss": 1.0})
-    (line,) = read_lines(run.path / "alarms.jsonl")
+    (line,) = read_jsonl(run.path / "alarms.jsonl")
     assert line["kind"] == "dead units in 1"
     assert line["message"].startswith("40% of the 10 units of 1 answered 0 to every sample looked at in 2 validations")
 
@@ -210,7 +210,7 @@ def test_a_unit_that_fires_now_and_then_is_alive(run: RunDirectory) -> None:
     alarms.on_start(setting(run, model))
     for step in range(6):
         nn.init.constant_(model[0].bias, 100.0 if step % 2 else -100.0)
-        with alarms.watching():
+        with alarms.watch_units():
             model(torch.randn(8, 2))
     assert told(run) == []
 
@@ -219,7 +219,7 @@ def test_enough_samples_are_looked_at_and_no_more(run: RunDirectory) -> None:
     model = nn.Sequential(nn.Linear(2, 10), nn.ReLU())
     alarms = Alarms()
     alarms.on_start(setting(run, model))
-    with alarms.watching():
+    with alarms.watch_units():
         hooks = []
         for _ in range(5):
             model(torch.randn(300, 2))
@@ -255,32 +255,32 @@ def net() -> Net:
 
 def test_a_module_whose_output_overflows_is_named_with_what_went_in(net: Net) -> None:
     net.power.scale = 1e6
-    said = first_bad_module(net, lambda: net(numeric=torch.ones(3, 4)))
+    said = first_nonfinite_module(net, lambda: net(numeric=torch.ones(3, 4)))
     assert said.startswith("power (Power) gives") and "(infinite); it was given values from" in said
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
 
 
 def test_weights_that_broke_before_are_named(net: Net) -> None:
     net.body[2].weight.data[0, 0] = float("nan")  # type: ignore[operator,index,union-attr]
-    said = first_bad_module(net, lambda: net(numeric=torch.ones(3, 4)))
+    said = first_nonfinite_module(net, lambda: net(numeric=torch.ones(3, 4)))
     assert said == (
         "the weights of body.2 (Linear) hold 1 of 18 values that are not finite (NaN); an earlier step put them there"
     )
 
 
 def test_a_bad_batch_is_no_modules_fault(net: Net) -> None:
-    said = first_bad_module(net, lambda: net(numeric=torch.full((3, 4), float("nan"))))
+    said = first_nonfinite_module(net, lambda: net(numeric=torch.full((3, 4), float("nan"))))
     assert said.startswith("the batch itself holds 12 of 12 values that are not finite (NaN)")
 
 
 def test_a_loss_and_a_gradient_that_break_alone_are_told_apart(net: Net) -> None:
     batch = torch.ones(3, 4)
-    assert "the loss made of it is not" in first_bad_module(net, lambda: net(numeric=batch).sum() / 0)
+    assert "the loss made of it is not" in first_nonfinite_module(net, lambda: net(numeric=batch).sum() / 0)
     net.body[0].weight.grad = torch.full((8, 4), float("inf"))  # type: ignore[union-attr]
-    said = first_bad_module(net, lambda: net(numeric=batch).sum())
+    said = first_nonfinite_module(net, lambda: net(numeric=batch).sum())
     assert "the gradient of body.0.weight holds 32 of 32" in said
     net.zero_grad()
-    assert "is finite when the step is done again" in first_bad_module(net, lambda: net(numeric=batch).sum())
+    assert "is finite when the step is done again" in first_nonfinite_module(net, lambda: net(numeric=batch).sum())
 
 
 # The profile
@@ -289,7 +289,7 @@ def test_a_loss_and_a_gradient_that_break_alone_are_told_apart(net: Net) -> None
 def steps(run: RunDirectory, count: int, wanted: bool = True) -> None:
     model = nn.Linear(50, 50)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with profiler(run, wanted) as profile:
+    with profile_steps(run, wanted) as profile:
         for _ in range(count):
             with profile.label("data"):
                 batch = torch.randn(32, 50)

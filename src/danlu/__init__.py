@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from danlu.verbs.export import export as export
     from danlu.verbs.generate import generate as generate
     from danlu.verbs.load import load as load
-    from danlu.verbs.models import models as models
+    from danlu.verbs.models import list_models as list_models
     from danlu.verbs.new import new as new
     from danlu.verbs.plan import plan as plan
     from danlu.verbs.predict import predict as predict

@@ -5,16 +5,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from danlu.core.world import World
-from danlu.data.place import Source
+from danlu.core.world import DistEnv
+from danlu.data.place import RawData
 from danlu.verbs import predict
-from danlu.verbs.predict import Shares
+from danlu.verbs.predict import RowShards
 
 
-def shares_of(rows: int, size: int, rank: int, monkeypatch: pytest.MonkeyPatch) -> Shares:
-    world = World(rank=rank, size=size, local_rank=rank, local_size=size)
+def shares_of(rows: int, size: int, rank: int, monkeypatch: pytest.MonkeyPatch) -> RowShards:
+    world = DistEnv(rank=rank, world_size=size, local_rank=rank, local_world_size=size)
     monkeypatch.setattr(predict, "this_world", lambda: world)
-    return Shares.of(rows)
+    return RowShards.split(rows)
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ def test_bounds(rows: int, size: int, bounds: tuple[tuple[int, int], ...], monke
 
 @pytest.mark.parametrize(("rank", "expected"), [(0, [0, 1, 2]), (1, [3, 4, 5]), (2, [6, 7, 8, 9])])
 def test_each_process_has_its_rows(rank: int, expected: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Source(pl.DataFrame({"x": range(10)}), "t", Path())
-    assert shares_of(10, 3, rank, monkeypatch).own(source).frame["x"].to_list() == expected
+    source = RawData(pl.DataFrame({"x": range(10)}), "t", Path())
+    assert shares_of(10, 3, rank, monkeypatch).local_rows(source).frame["x"].to_list() == expected
 
 
 def test_a_process_without_rows_answers_the_first_and_a_lone_one_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Source(pl.DataFrame({"x": [7, 8]}), "t", Path())
-    assert shares_of(2, 4, 3, monkeypatch).own(source).frame["x"].to_list() == [7]
-    assert shares_of(2, 1, 0, monkeypatch).own(source) is source
+    source = RawData(pl.DataFrame({"x": [7, 8]}), "t", Path())
+    assert shares_of(2, 4, 3, monkeypatch).local_rows(source).frame["x"].to_list() == [7]
+    assert shares_of(2, 1, 0, monkeypatch).local_rows(source) is source

@@ -9,12 +9,12 @@ from torch import nn
 
 from danlu.artifacts.checkpoints import (
     Checkpoint,
-    Checkpoints,
+    CheckpointManager,
     Snapshot,
     load_weights,
     open_checkpoint,
-    sound_checkpoints,
-    unique_tensors,
+    valid_checkpoints,
+    unique_state_dict,
 )
 from danlu.artifacts.run import RunDirectory
 from danlu.core.errors import ArtifactError
@@ -31,7 +31,7 @@ def written(folder: Path, steps: list[tuple[int, int]], keep: int = 2) -> RunDir
     """A run with checkpoints of (step, best step by then), written one after the other."""
     (folder / "checkpoints").mkdir()
     run = RunDirectory(folder)
-    with Checkpoints(run, keep) as checkpoints:
+    with CheckpointManager(run, keep) as checkpoints:
         for step, best in steps:
             checkpoints.save_now(snapshot(step, best))
     return run
@@ -61,7 +61,7 @@ def test_the_newest_stay_and_the_best_that_each_knew(
 
 
 def steps_of(run: RunDirectory) -> list[int | str]:
-    return [found.step if isinstance(found, Checkpoint) else "damaged" for found in sound_checkpoints(run)]
+    return [found.step if isinstance(found, Checkpoint) else "damaged" for found in valid_checkpoints(run)]
 
 
 def test_the_newest_sound_one_comes_first(tmp_path: Path) -> None:
@@ -96,25 +96,25 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
 def test_the_weights_that_were_judged_come_before_the_networks_own(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     run = RunDirectory(tmp_path)
-    with Checkpoints(run, 3) as checkpoints:
+    with CheckpointManager(run, 3) as checkpoints:
         checkpoints.save_now(snapshot(1, 1, judged=True))
         checkpoints.save_now(snapshot(2, 1))
-    assert open_checkpoint(run, 1).judged["w"].tolist() == [-1.0]
+    assert open_checkpoint(run, 1).evaluated_weights["w"].tolist() == [-1.0]
     assert open_checkpoint(run, 1).tensors("weights")["w"].tolist() == [1.0]
-    assert open_checkpoint(run, 2).judged["w"].tolist() == [2.0]
+    assert open_checkpoint(run, 2).evaluated_weights["w"].tolist() == [2.0]
     assert (open_checkpoint(run, 2).step, open_checkpoint(run, 2).best_step) == (2, 1)
 
 
 def test_a_best_one_that_waits_does_not_give_way(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    checkpoints = Checkpoints(run, 3)  # no thread writes yet
+    checkpoints = CheckpointManager(run, 3)  # no thread writes yet
     checkpoints.save(snapshot(1, 0))
     checkpoints.save(snapshot(2, 2))  # takes the place of the first
-    assert checkpoints._waiting is not None and checkpoints._waiting.step == 2
+    assert checkpoints._pending is not None and checkpoints._pending.step == 2
     checkpoints.save(snapshot(3, 2))  # not better: left out
-    assert checkpoints._waiting.step == 2
+    assert checkpoints._pending.step == 2
     checkpoints.save(snapshot(4, 4))
-    assert checkpoints._waiting.step == 4
+    assert checkpoints._pending.step == 4
 
 
 def test_runs_are_rewound_to_a_step(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_runs_are_rewound_to_a_step(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         run.log({"step": step})
     (run.path / "checkpoints" / ".step-000004.partial").mkdir()
-    run.rewind(2)
+    run.rollback(2)
     assert kept(run) == [1, 2] and [line["step"] for line in run.metrics()] == [1, 2]
     assert not list((run.path / "checkpoints").glob(".*"))
 
@@ -138,7 +138,7 @@ class Tied(nn.Module):
 
 def test_of_shared_weights_the_first_is_kept() -> None:
     model = Tied()
-    assert list(unique_tensors(model)) == ["first.weight"]
+    assert list(unique_state_dict(model)) == ["first.weight"]
     load_weights(model, {"first.weight": torch.ones(2, 2)})
     assert model.second.weight.tolist() == [[1, 1], [1, 1]]
     with pytest.raises(RuntimeError, match="lacking"):

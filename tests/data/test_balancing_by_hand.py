@@ -7,7 +7,7 @@ import pytest
 
 from danlu.core.seeds import Seed
 from danlu.data.balance.losses import ClassWeights, Focal, LogitAdjustment, class_weights
-from danlu.data.balance.rows import Oversample, Undersample, WeightedSampling, raised
+from danlu.data.balance.rows import Oversample, Undersample, WeightedSampling, target_counts
 
 CODES = np.array([0] * 6 + [1] * 3 + [2])  # six, three and one of ten rows
 
@@ -33,15 +33,15 @@ def test_a_class_without_samples_counts_as_one() -> None:
 
 def test_what_balancers_ask_of_the_loss() -> None:
     counts = np.array([6, 3, 1])
-    emphasis = ClassWeights().emphasis(counts)
+    emphasis = ClassWeights().loss_weighting(counts)
     assert emphasis.class_weights == pytest.approx((10 / 18, 10 / 9, 10 / 3)) and emphasis.focal_gamma == 0.0
-    focal = Focal().emphasis(counts)
+    focal = Focal().loss_weighting(counts)
     assert focal.class_weights is None and focal.focal_gamma == 2.0
-    weighted = Focal(gamma=1.5, alpha="inverse-frequency").emphasis(counts)
+    weighted = Focal(gamma=1.5, alpha="inverse-frequency").loss_weighting(counts)
     assert weighted.class_weights == emphasis.class_weights and weighted.focal_gamma == 1.5
-    offsets = LogitAdjustment(tau=2.0).emphasis(counts).logit_offsets
+    offsets = LogitAdjustment(tau=2.0).loss_weighting(counts).logit_offsets
     assert offsets == pytest.approx(tuple(2 * math.log(share) for share in (0.6, 0.3, 0.1)))
-    assert LogitAdjustment().emphasis(np.array([3, 0])).logit_offsets == pytest.approx((math.log(0.75), math.log(0.25)))
+    assert LogitAdjustment().loss_weighting(np.array([3, 0])).logit_offsets == pytest.approx((math.log(0.75), math.log(0.25)))
 
 
 def drawn(order: np.ndarray) -> list[int]:
@@ -89,4 +89,4 @@ def test_weighted_sampling_draws_classes_alike_often() -> None:
 
 
 def test_a_class_that_has_none_gets_none() -> None:
-    assert raised(np.array([8, 0, 3]), 0.5).tolist() == [4, 0, 4]
+    assert target_counts(np.array([8, 0, 3]), 0.5).tolist() == [4, 0, 4]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from danlu.core.seeds import Seed
-from danlu.data.feed import Feed, batch_bounds, repeats_apart, shuffled
+from danlu.data.feed import TrainLoader, batch_bounds, number_repeats, shuffled_order
 from tests.support.machines import feed_of, rows_of_classes
 
 
@@ -31,25 +31,25 @@ def test_where_batches_begin_and_end(count: int, size: int, bounds: list[tuple[i
 
 
 def test_an_order_is_a_permutation_by_seed_and_epoch() -> None:
-    order = shuffled(20, Seed(5))
+    order = shuffled_order(20, Seed(5))
     expected = np.random.default_rng(Seed(5).derive("order", 3).value).permutation(20)
     assert order(3).tolist() == expected.tolist()
 
 
 def test_repetitions_have_numbers_of_their_own() -> None:
-    assert repeats_apart(np.array([2, 0, 2, 2, 1, 0]), 3).tolist() == [2, 0, 5, 8, 1, 3]
-    assert repeats_apart(np.array([1, 0]), 3).tolist() == [1, 0]
-    assert repeats_apart(np.array([0, 0, 0]), 10).tolist() == [0, 10, 20]
+    assert number_repeats(np.array([2, 0, 2, 2, 1, 0]), 3).tolist() == [2, 0, 5, 8, 1, 3]
+    assert number_repeats(np.array([1, 0]), 3).tolist() == [1, 0]
+    assert number_repeats(np.array([0, 0, 0]), 10).tolist() == [0, 10, 20]
 
 
-def some(feed: Feed, size: int, count: int, first: int = 0) -> list[tuple[int, list[int]]]:
+def some(feed: TrainLoader, size: int, count: int, first: int = 0) -> list[tuple[int, list[int]]]:
     batches = feed.batches(size, torch.device("cpu"), first)
     return [(batch.epoch, batch.rows.tolist()) for batch, _ in zip(batches, range(count), strict=False)]
 
 
 def test_batches_of_epoch_after_epoch() -> None:
     feed = feed_of(7, seed=2)
-    order = shuffled(7, Seed(2))
+    order = shuffled_order(7, Seed(2))
     expected = [(epoch, order(epoch)[start : start + 3].tolist()) for epoch in range(3) for start in (0, 3)]
     assert some(feed, 3, 6) == expected  # the seventh row of each order is left out
 

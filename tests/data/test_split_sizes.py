@@ -9,7 +9,7 @@ from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.folds import fold_dataset
 from danlu.data.splits import NEVER_TESTED, TEST, TRAIN, VALIDATION, _shuffled
-from danlu.recipe.sections import Split
+from danlu.recipe.sections import SplitOptions
 from tests.support.datasets import dataset_of, split, splitter
 
 
@@ -129,7 +129,7 @@ def test_random_and_stratified_folds_differ_by_one_row() -> None:
 
 
 def folds_of(by: str, folds: int, column: str | None = None, validation: float = 0.2, **columns: list[object]):
-    section = Split(validation=validation).model_copy(update={"by": splitter(by, column)})
+    section = SplitOptions(validation=validation).model_copy(update={"by": splitter(by, column)})
     return list(fold_dataset(dataset_of([0, 1] * 50, **columns), section, folds, Seed(0)))
 
 

@@ -6,23 +6,23 @@ import numpy as np
 import polars as pl
 import pytest
 
-from danlu.data.chats.batches import Conversations, Pairs, cut, pack
+from danlu.data.chats.batches import ConversationBlocks, PreferencePairs, cut, pack
 from danlu.data.chats.encode import plain_ids
-from danlu.data.place import Place, TokenizerFile
-from danlu.data.sequences import IGNORED, Blocks, TokenLists
+from danlu.data.place import Origin, TokenizerFile
+from danlu.data.sequences import IGNORED, TokenBlocks, PaddedTokens
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor, train_tokenizer
-from danlu.data.tokens import Rule, Tokens, tokenize
+from danlu.data.tokens import TokenizeConfig, RaggedTokens, tokenize
 
 END = 9
 
 
-def tokens_of(*texts: list[int]) -> Tokens:
+def tokens_of(*texts: list[int]) -> RaggedTokens:
     offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int64)
-    return Tokens(np.array([token for text in texts for token in text], dtype=np.int32), offsets)
+    return RaggedTokens(np.array([token for text in texts for token in text], dtype=np.int32), offsets)
 
 
 def test_a_batch_of_texts_is_padded_to_its_longest() -> None:
-    lists = TokenLists(tokens_of([1, 2, 3], [4], [5, 6]), pad=0)
+    lists = PaddedTokens(tokens_of([1, 2, 3], [4], [5, 6]), pad=0)
     found = lists.take(np.array([1, 2]))
     assert found["input_ids"].tolist() == [[4, 0], [5, 6]]
     assert found["attention_mask"].tolist() == [[1, 0], [1, 1]]
@@ -31,7 +31,7 @@ def test_a_batch_of_texts_is_padded_to_its_longest() -> None:
 
 def test_every_token_of_a_corpus_is_an_answer_once_behind_the_one_before() -> None:
     tokens = tokens_of([1, 2, 3, END], [4, END])
-    blocks = Blocks(tokens, np.array([0, 4]), np.array([4, 2]), 4, END, packed=True)
+    blocks = TokenBlocks(tokens, np.array([0, 4]), np.array([4, 2]), 4, END, packed=True)
     found = blocks.take(np.array([0, 1]))
     assert found["input_ids"].tolist() == [[END, 1, 2, 3], [END, 4, END, END]]
     assert found["target"].tolist() == [[1, 2, 3, END], [4, END, IGNORED, IGNORED]]
@@ -41,37 +41,37 @@ def test_every_token_of_a_corpus_is_an_answer_once_behind_the_one_before() -> No
 
 def test_positions_begin_again_with_each_document_and_each_block() -> None:
     tokens = tokens_of([1, 2, END], [3, 4, 5, END])
-    blocks = Blocks(tokens, np.array([0, 5]), np.array([5, 2]), 5, END, packed=True)
+    blocks = TokenBlocks(tokens, np.array([0, 5]), np.array([5, 2]), 5, END, packed=True)
     found = blocks.take(np.array([0, 1]))
     assert found["position_ids"].tolist()[0] == [0, 1, 2, 0, 1]
     assert found["position_ids"].tolist()[1][:2] == [0, 1]
-    assert "position_ids" not in Blocks(tokens, np.array([0]), np.array([3]), 5, END, packed=False).take(np.array([0]))
+    assert "position_ids" not in TokenBlocks(tokens, np.array([0]), np.array([3]), 5, END, packed=False).take(np.array([0]))
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> TokenizerFile:
-    return train_tokenizer(["ab"] * 20, 300, frame_text=False)
+    return train_tokenizer(["ab"] * 20, 300, add_special_tokens=False)
 
 
 @pytest.fixture(scope="module")
 def framing() -> TokenizerFile:
-    return train_tokenizer(["ab"] * 20, 300, frame_text=True)
+    return train_tokenizer(["ab"] * 20, 300, add_special_tokens=True)
 
 
-def lengths(tokens: Tokens) -> list[int]:
+def lengths(tokens: RaggedTokens) -> list[int]:
     return np.diff(tokens.offsets).tolist()
 
 
 def test_rules_of_tokenising(tokenizer: TokenizerFile, framing: TokenizerFile) -> None:
     texts = pl.Series(["ab" * 5, "", None])
-    assert lengths(tokenize(tokenizer, texts, Rule(None, special=False, end=None, blank=7))) == [5, 1, 1]
-    found = tokenize(tokenizer, texts, Rule(None, special=False, end=5, blank=7))
+    assert lengths(tokenize(tokenizer, texts, TokenizeConfig(None, special=False, end=None, blank=7))) == [5, 1, 1]
+    found = tokenize(tokenizer, texts, TokenizeConfig(None, special=False, end=5, blank=7))
     assert lengths(found) == [6, 1, 1] and found.ids[-1] == 5 and found.ids[5] == 5
-    assert tokenize(tokenizer, texts, Rule(None, special=False, end=None, blank=7)).ids[-1] == 7
-    framed = tokenize(framing, texts, Rule(None, special=True, end=None, blank=7))
+    assert tokenize(tokenizer, texts, TokenizeConfig(None, special=False, end=None, blank=7)).ids[-1] == 7
+    framed = tokenize(framing, texts, TokenizeConfig(None, special=True, end=None, blank=7))
     assert lengths(framed) == [7, 2, 2]
     assert (framed.ids[0], framed.ids[6]) == (1, 2)  # start and end stand behind padding, which is 0
-    cut_off = tokenize(framing, texts, Rule(4, special=True, end=None, blank=7))
+    cut_off = tokenize(framing, texts, TokenizeConfig(4, special=True, end=None, blank=7))
     assert lengths(cut_off) == [4, 2, 2] and cut_off.ids[3] == 2
 
 
@@ -81,23 +81,23 @@ def corpus(tokenizer: TokenizerFile, longest: int, packed: bool) -> CorpusPrepro
 
 def test_packed_documents_fill_blocks_and_others_have_blocks_of_their_own(tokenizer: TokenizerFile) -> None:
     frame = pl.DataFrame({"t": ["ab" * 5, "ab" * 2]})  # six and three tokens, ends included
-    place = Place("t", None)  # type: ignore[arg-type]
+    place = Origin("t", None)  # type: ignore[arg-type]
     packed = corpus(tokenizer, 4, True).transform(frame, place)
     assert len(packed) == 3
-    taken = packed.features[0].take(np.arange(3))
+    taken = packed.columns[0].take(np.arange(3))
     assert [int((row != IGNORED).sum()) for row in taken["target"]] == [4, 4, 1]
     apart, owners = corpus(tokenizer, 4, False).transform_each(frame)
     assert owners.tolist() == [0, 0, 1]
-    taken = apart.features[0].take(np.arange(3))
+    taken = apart.columns[0].take(np.arange(3))
     assert [int((row != IGNORED).sum()) for row in taken["target"]] == [4, 2, 3]
     assert taken["input_ids"][1, 0] == taken["target"][0, 3]
 
 
 def test_texts_are_cut_to_the_longest(framing: TokenizerFile) -> None:
-    assert (TextPreprocessor.usual_longest, CorpusPreprocessor.usual_longest) == (256, 256)
+    assert (TextPreprocessor.default_length, CorpusPreprocessor.default_length) == (256, 256)
     preprocessor = TextPreprocessor(column="t", longest=3, tokenizer=framing)
-    examples = preprocessor.transform(pl.DataFrame({"t": ["ab" * 5, "ab"]}), Place("t", None))  # type: ignore[arg-type]
-    assert examples.features[0].take(np.arange(2))["input_ids"].shape == (2, 3)
+    examples = preprocessor.transform(pl.DataFrame({"t": ["ab" * 5, "ab"]}), Origin("t", None))  # type: ignore[arg-type]
+    assert examples.columns[0].take(np.arange(2))["input_ids"].shape == (2, 3)
 
 
 def test_conversations_are_packed_longest_first_into_the_fullest_block_with_room() -> None:
@@ -114,12 +114,12 @@ def test_conversations_are_packed_longest_first_into_the_fullest_block_with_room
 def test_what_is_not_the_assistants_is_no_answer() -> None:
     marked = tokens_of([~1, ~2, 3, 4], [~5, 6])
     assert plain_ids(marked.ids).tolist() == [1, 2, 3, 4, 5, 6]
-    chats = Conversations(marked, np.array([0, 1]), np.array([0, 2]), 5, 0, packed=True)
+    chats = ConversationBlocks(marked, np.array([0, 1]), np.array([0, 2]), 5, 0, packed=True)
     found = chats.take(np.array([0]))
     assert found["input_ids"].tolist() == [[1, 2, 3, 5, 0]]
     assert found["target"].tolist() == [[IGNORED, 3, 4, 6, IGNORED]]
     assert found["position_ids"].tolist() == [[0, 1, 2, 0, 0]]
-    alone = Conversations(marked, np.array([0, 1]), np.array([0, 1, 2]), 5, 0, packed=False).take(np.array([0, 1]))
+    alone = ConversationBlocks(marked, np.array([0, 1]), np.array([0, 1, 2]), 5, 0, packed=False).take(np.array([0, 1]))
     assert alone["input_ids"].tolist() == [[1, 2, 3], [5, 0, 0]]
 
 
@@ -130,7 +130,7 @@ def test_a_conversation_is_cut_to_as_many_answers_as_there_are_positions() -> No
 
 
 def test_preferences_stand_side_by_side() -> None:
-    pairs = Pairs(tokens_of([~1, 2, 3]), tokens_of([~1, 4]), 8, 0)
+    pairs = PreferencePairs(tokens_of([~1, 2, 3]), tokens_of([~1, 4]), 8, 0)
     found = pairs.take(np.array([0]))
     assert found["input_ids"].tolist() == [[[1, 2], [1, 0]]]
     assert found["answers"].tolist() == [[[2, 3], [4, IGNORED]]]

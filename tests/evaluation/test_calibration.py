@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from danlu.data.calibration import Isotonic, Temperature
-from danlu.evaluation.calibrating import FEWEST_FOR_CURVES, _best, fit_calibration
-from danlu.evaluation.metric import Truth
+from danlu.evaluation.calibrating import MIN_ROWS_FOR_ISOTONIC, _select_method, fit_calibration
+from danlu.evaluation.metric import Predictions
 
 
-def always(probability: float, right: int, wrong: int) -> Truth:
+def always(probability: float, right: int, wrong: int) -> Predictions:
     """Answers the second class with one probability, of which `right` are."""
     answers = np.tile([[1 - probability, probability]], (right + wrong, 1))
-    return Truth(np.array([1] * right + [0] * wrong), answers)
+    return Predictions(np.array([1] * right + [0] * wrong), answers)
 
 
 def test_a_temperature_divides_the_logits() -> None:
@@ -48,7 +48,7 @@ def test_curves_of_several_classes_are_brought_to_a_sum_of_1() -> None:
 
 def test_a_fitted_curve_is_never_quite_0_or_1() -> None:
     scores = np.repeat([0.1, 0.9], 49)
-    truth = Truth((scores > 0.5).astype(np.int64), np.stack([1 - scores, scores], axis=1))
+    truth = Predictions((scores > 0.5).astype(np.int64), np.stack([1 - scores, scores], axis=1))
     found = fit_calibration("isotonic", truth)
     assert isinstance(found, Isotonic) and len(found.true) == 1
     assert (found.true[0][0], found.true[0][-1]) == pytest.approx((0.01, 0.99))  # one in 98 + 2
@@ -60,24 +60,24 @@ def test_none_is_none_and_few_rows_are_left_alone() -> None:
     assert fit_calibration("auto", always(0.99, 6, 4)) is not None
 
 
-def bent(count: int) -> Truth:
+def bent(count: int) -> Predictions:
     """Scores whose truth is a step that no temperature can make: half right below 0.5, all right above."""
     generator = np.random.default_rng(0)
     scores = generator.uniform(0.05, 0.95, size=count)
     values = np.where(scores > 0.5, 1, generator.integers(2, size=count))
-    return Truth(values, np.stack([1 - scores, scores], axis=1))
+    return Predictions(values, np.stack([1 - scores, scores], axis=1))
 
 
 def test_auto_takes_curves_only_from_a_thousand_rows_on() -> None:
-    assert FEWEST_FOR_CURVES == 1000
-    assert _best(bent(999)) != "isotonic"
-    assert _best(bent(1000)) == "isotonic"
+    assert MIN_ROWS_FOR_ISOTONIC == 1000
+    assert _select_method(bent(999)) != "isotonic"
+    assert _select_method(bent(1000)) == "isotonic"
 
 
 def test_auto_leaves_what_is_true_already() -> None:
     generator = np.random.default_rng(1)
     scores = generator.uniform(0.02, 0.98, size=900)
-    truth = Truth((generator.random(900) < scores).astype(np.int64), np.stack([1 - scores, scores], axis=1))
+    truth = Predictions((generator.random(900) < scores).astype(np.int64), np.stack([1 - scores, scores], axis=1))
     chosen = fit_calibration("auto", truth)
     assert chosen is None or abs(getattr(chosen, "temperature", 0.0) - 1.0) < 0.1
     assert fit_calibration("auto", always(0.99, 60, 40)) is not None

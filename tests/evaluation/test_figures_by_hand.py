@@ -5,17 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from danlu.evaluation.mcnemar import mcnemar
-from danlu.evaluation.metric import Truth
-from danlu.evaluation.metrics import METRICS, grows, metrics_for, possible
+from danlu.evaluation.mcnemar import mcnemar_test
+from danlu.evaluation.metric import Predictions
+from danlu.evaluation.metrics import METRICS, is_higher_better, resolve_metrics, metric_bounds
 
 
-def two(scores: list[float], values: list[int], threshold: float | None = None) -> Truth:
+def two(scores: list[float], values: list[int], threshold: float | None = None) -> Predictions:
     second = np.array(scores)
-    return Truth(np.array(values), np.stack([1 - second, second], axis=1), threshold=threshold)
+    return Predictions(np.array(values), np.stack([1 - second, second], axis=1), threshold=threshold)
 
 
-def figure(name: str, truth: Truth) -> float:
+def figure(name: str, truth: Predictions) -> float:
     return METRICS[name].compute(truth)
 
 
@@ -60,19 +60,19 @@ def test_log_loss_and_brier() -> None:
     truth = two([0.8, 0.3], [1, 0])
     assert figure("log-loss", truth) == pytest.approx(-(math.log(0.8) + math.log(0.7)) / 2)
     assert figure("brier", truth) == pytest.approx((0.04 + 0.09) / 2)
-    three = Truth(np.array([0]), np.array([[0.5, 0.3, 0.2]]))
+    three = Predictions(np.array([0]), np.array([[0.5, 0.3, 0.2]]))
     assert figure("brier", three) == pytest.approx(0.25 + 0.09 + 0.04)
     assert math.isfinite(figure("log-loss", two([0.0], [1])))
 
 
 def test_top_k_wants_more_classes_than_k() -> None:
     answers = np.array([[0.4, 0.3, 0.2, 0.1]])
-    assert [figure("top-3-accuracy", Truth(np.array([value]), answers)) for value in range(4)] == [1, 1, 1, 0]
-    assert math.isnan(figure("top-5-accuracy", Truth(np.array([0]), answers)))
+    assert [figure("top-3-accuracy", Predictions(np.array([value]), answers)) for value in range(4)] == [1, 1, 1, 0]
+    assert math.isnan(figure("top-5-accuracy", Predictions(np.array([0]), answers)))
 
 
 def test_figures_of_numbers() -> None:
-    truth = Truth(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 3.0, 2.0]))  # errors 0, -1, 0, 2
+    truth = Predictions(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 3.0, 2.0]))  # errors 0, -1, 0, 2
     assert figure("mae", truth) == pytest.approx(0.75)
     assert figure("rmse", truth) == pytest.approx(math.sqrt(5 / 4))
     assert figure("median-absolute-error", truth) == pytest.approx(0.5)
@@ -82,31 +82,31 @@ def test_figures_of_numbers() -> None:
     assert figure("max-error", truth) == 2.0
     assert figure("quantile-loss-0.9", truth) == pytest.approx((0.9 * 2 + 0.1 * 1) / 4)  # too low costs nine times
     assert figure("quantile-loss-0.1", truth) == pytest.approx((0.1 * 2 + 0.9 * 1) / 4)
-    assert math.isnan(figure("r2", Truth(np.array([1.0]), np.array([1.0]))))
+    assert math.isnan(figure("r2", Predictions(np.array([1.0]), np.array([1.0]))))
 
 
 @pytest.mark.parametrize(("alone", "other", "p_value"), [(1, 5, 14 / 64), (5, 1, 14 / 64), (0, 3, 2 / 8), (2, 2, 1.0)])
 def test_mcnemars_exact_test(alone: int, other: int, p_value: float) -> None:
     values = np.zeros(20, dtype=np.int64)
     right, wrong = [0.9, 0.1], [0.1, 0.9]
-    first = Truth(values, np.array([right] * alone + [wrong] * other + [right] * (20 - alone - other)))
-    second = Truth(values, np.array([wrong] * alone + [right] * other + [right] * (20 - alone - other)))
-    found = mcnemar(first, second)
+    first = Predictions(values, np.array([right] * alone + [wrong] * other + [right] * (20 - alone - other)))
+    second = Predictions(values, np.array([wrong] * alone + [right] * other + [right] * (20 - alone - other)))
+    found = mcnemar_test(first, second)
     assert (found.first_alone, found.second_alone) == (alone, other)
     assert found.p_value == pytest.approx(p_value)
-    assert mcnemar(first, first).p_value == 1.0
+    assert mcnemar_test(first, first).p_value == 1.0
 
 
 def test_what_a_metric_can_be_and_which_way_is_better() -> None:
-    assert possible("accuracy") == possible("auroc") == (0.0, 1.0)
-    assert possible("mcc") == (-1.0, 1.0) and possible("r2") == (-math.inf, 1.0)
-    assert possible("rmse") == possible("log-loss") == (0.0, math.inf)
-    assert possible("reward-margin") == (-math.inf, math.inf) == possible("own:metric")
-    assert grows("validation/auroc") and grows("accuracy") and grows("r2")
-    assert not grows("validation/loss") and not grows("validation/rmse") and not grows("log-loss")
+    assert metric_bounds("accuracy") == metric_bounds("auroc") == (0.0, 1.0)
+    assert metric_bounds("mcc") == (-1.0, 1.0) and metric_bounds("r2") == (-math.inf, 1.0)
+    assert metric_bounds("rmse") == metric_bounds("log-loss") == (0.0, math.inf)
+    assert metric_bounds("reward-margin") == (-math.inf, math.inf) == metric_bounds("own:metric")
+    assert is_higher_better("validation/auroc") and is_higher_better("accuracy") and is_higher_better("r2")
+    assert not is_higher_better("validation/loss") and not is_higher_better("validation/rmse") and not is_higher_better("log-loss")
 
 
 def test_the_usual_metrics_are_those_of_the_task() -> None:
     for task in ("classification", "regression", "multi-label", "language-modelling", "token-classification"):
-        assert all(METRICS[name].task == task for name in metrics_for(task, None))
-    assert metrics_for("regression", ("mae",)) == ("mae",)
+        assert all(METRICS[name].task == task for name in resolve_metrics(task, None))
+    assert resolve_metrics("regression", ("mae",)) == ("mae",)

@@ -7,24 +7,24 @@ import pytest
 
 from danlu.core.seeds import Seed
 from danlu.evaluation.intervals import Resampling
-from danlu.evaluation.metric import Truth
+from danlu.evaluation.metric import Predictions
 from danlu.evaluation.metrics import METRICS
-from danlu.evaluation.over_folds import Fold, joined, judge_folds
+from danlu.evaluation.over_folds import FoldResult, concat_predictions, evaluate_folds
 
 T_3 = 3.182446305284263  # 97.5 % of Student's t with 3 degrees of freedom, as printed tables have it
 T_3_OF_90 = 2.3533634348018264
 
 
-def fold(right: int, tested: int, trained_on: int, repeat: int = 0) -> Fold:
+def fold(right: int, tested: int, trained_on: int, repeat: int = 0) -> FoldResult:
     """So many of `tested` answered rightly."""
     answers = np.tile([[1.0, 0.0]], (tested, 1))
     values = np.array([0] * right + [1] * (tested - right))
-    return Fold(repeat, trained_on, Truth(values, answers))
+    return FoldResult(repeat, trained_on, Predictions(values, answers))
 
 
-def accuracy_of(folds: list[Fold], confidence: float = 0.95) -> dict[str, object]:
+def accuracy_of(folds: list[FoldResult], confidence: float = 0.95) -> dict[str, object]:
     how = Resampling(Seed(0), confidence, 100)
-    found = judge_folds({"accuracy": METRICS["accuracy"]}, folds, how)
+    found = evaluate_folds({"accuracy": METRICS["accuracy"]}, folds, how)
     accuracy: dict[str, object] = found["metrics"]["accuracy"]
     return accuracy
 
@@ -54,29 +54,29 @@ def test_an_interval_stays_where_its_metric_can_be() -> None:
 
 def test_without_resampling_the_interval_is_of_95_percent() -> None:
     folds = [fold(right, 10, 90) for right in (6, 7, 8, 9)]
-    plain = judge_folds({"accuracy": METRICS["accuracy"]}, folds, None)
+    plain = evaluate_folds({"accuracy": METRICS["accuracy"]}, folds, None)
     assert plain["metrics"]["accuracy"] == accuracy_of(folds)
     assert plain["out_of_fold"] == {"accuracy": {"value": pytest.approx(0.75)}}
 
 
 def test_out_of_fold_figures_are_of_the_first_round_alone() -> None:
     folds = [fold(6, 10, 10), fold(8, 10, 10), fold(0, 10, 10, repeat=1), fold(0, 10, 10, repeat=1)]
-    found = judge_folds({"accuracy": METRICS["accuracy"]}, folds, None)
+    found = evaluate_folds({"accuracy": METRICS["accuracy"]}, folds, None)
     assert found["out_of_fold"]["accuracy"]["value"] == pytest.approx(0.7)
     assert found["metrics"]["accuracy"]["mean"] == pytest.approx(0.35)
 
 
 def test_a_metric_that_one_fold_lacks_is_left_out() -> None:
-    one_class = Fold(0, 10, Truth(np.zeros(4, dtype=np.int64), np.tile([[0.7, 0.3]], (4, 1))))
-    found = judge_folds({"auroc": METRICS["auroc"]}, [one_class, one_class], None)
+    one_class = FoldResult(0, 10, Predictions(np.zeros(4, dtype=np.int64), np.tile([[0.7, 0.3]], (4, 1))))
+    found = evaluate_folds({"auroc": METRICS["auroc"]}, [one_class, one_class], None)
     assert found["metrics"] == {}
 
 
 def test_rows_behind_one_another_keep_their_folds_thresholds_and_groups() -> None:
     answers = np.array([[0.7, 0.3], [0.4, 0.6]])
-    one = Truth(np.array([0, 1]), answers, threshold=0.2, groups=np.array([1, 2]))
-    other = Truth(np.array([0, 1]), answers, threshold=0.65, groups=np.array([3, 3]))
-    both = joined([one, other])
-    assert both.predicted.tolist() == [1, 1, 0, 0]
+    one = Predictions(np.array([0, 1]), answers, threshold=0.2, groups=np.array([1, 2]))
+    other = Predictions(np.array([0, 1]), answers, threshold=0.65, groups=np.array([3, 3]))
+    both = concat_predictions([one, other])
+    assert both.predicted_classes.tolist() == [1, 1, 0, 0]
     assert both.groups is not None and both.groups.tolist() == [1, 2, 3, 3]
     assert len(both) == 4 and both.text_bytes is None

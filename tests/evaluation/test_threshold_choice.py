@@ -5,22 +5,22 @@ import pytest
 
 from danlu.core.errors import RecipeError
 from danlu.evaluation.decisions import (
-    abstention,
+    risk_coverage,
     choose_threshold,
-    cost_of,
-    counted_metric,
+    mean_cost,
+    threshold_metric,
     counts_by_threshold,
-    plain,
+    json_number,
     threshold_table,
 )
-from danlu.evaluation.metric import Truth
+from danlu.evaluation.metric import Predictions
 from danlu.recipe.judging import Costs, Threshold
 
 
-def scored(pairs: list[tuple[float, int]]) -> Truth:
+def scored(pairs: list[tuple[float, int]]) -> Predictions:
     """Probabilities of the second class, and the truth."""
     scores = np.array([score for score, _ in pairs])
-    return Truth(np.array([value for _, value in pairs]), np.stack([1 - scores, scores], axis=1))
+    return Predictions(np.array([value for _, value in pairs]), np.stack([1 - scores, scores], axis=1))
 
 
 FIVE = scored([(0.1, 0), (0.2, 0), (0.3, 1), (0.6, 0), (0.9, 1)])
@@ -62,13 +62,13 @@ def test_of_equally_good_ones_the_nearest_to_a_half_is_taken() -> None:
 
 def test_cost_is_the_mean_over_samples() -> None:
     counts = counts_by_threshold(FIVE)[1]
-    found = cost_of(Costs(false_positive=2.0, false_negative=10.0), counts)
+    found = mean_cost(Costs(false_positive=2.0, false_negative=10.0), counts)
     assert found == pytest.approx(np.array([6, 4, 2, 12, 10, 20]) / 5)
 
 
 def test_a_metric_that_does_not_follow_from_answers_is_refused() -> None:
     with pytest.raises(RecipeError, match="no threshold can be chosen for 'auroc'"):
-        counted_metric("auroc")
+        threshold_metric("auroc")
 
 
 def test_the_table_counts_scores_at_the_threshold_as_answered() -> None:
@@ -86,8 +86,8 @@ def test_the_table_counts_scores_at_the_threshold_as_answered() -> None:
 
 def test_risk_over_coverage() -> None:
     # From surest: 0.9 wrong, 0.8 right, 0.6 right: risks 1, 1/2, 1/3.
-    truth = Truth(np.array([1, 0, 0]), np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]))
-    found = abstention(truth)
+    truth = Predictions(np.array([1, 0, 0]), np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]))
+    found = risk_coverage(truth)
     assert found["coverage"] == pytest.approx([1 / 3, 2 / 3, 1.0])
     assert found["risk"] == pytest.approx([1.0, 0.5, 1 / 3])
     assert found["confidence"] == pytest.approx([0.9, 0.8, 0.6])
@@ -95,9 +95,9 @@ def test_risk_over_coverage() -> None:
 
 
 def test_samples_of_one_confidence_are_left_together() -> None:
-    truth = Truth(np.array([1, 0]), np.array([[0.9, 0.1], [0.9, 0.1]]))
-    assert abstention(truth)["coverage"] == [1.0] and abstention(truth)["risk"] == [0.5]
+    truth = Predictions(np.array([1, 0]), np.array([[0.9, 0.1], [0.9, 0.1]]))
+    assert risk_coverage(truth)["coverage"] == [1.0] and risk_coverage(truth)["risk"] == [0.5]
 
 
 def test_what_json_cannot_hold_is_none() -> None:
-    assert plain(float("nan")) is None and plain(float("inf")) is None and plain(0.5) == 0.5
+    assert json_number(float("nan")) is None and json_number(float("inf")) is None and json_number(0.5) == 0.5

@@ -10,7 +10,7 @@ from torch import nn
 from danlu.data.specs import CorpusInputs, PreferenceInputs, TabularInputs
 from danlu.models.table import MODELS
 from danlu.recipe.sections import Finetune
-from danlu.verbs.capacity import crowded
+from danlu.verbs.capacity import overparameterized_warning
 
 TABLE = TabularInputs(numeric=3, cardinalities=())
 CORPUS = CorpusInputs(vocabulary=300, longest=8, end=0, packed=True)
@@ -42,7 +42,7 @@ def said(
             recipe=SimpleNamespace(data=SimpleNamespace(augment=())),
         ),
     )
-    return crowded(fitting)
+    return overparameterized_warning(fitting)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from danlu.core.errors import RecipeError
 from danlu.data.dataset import Dataset
 from danlu.recipe.load import check_recipe
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections import Finetune, Memory, Parallel, Split, Training
+from danlu.recipe.sections import Finetune, Memory, Parallel, SplitOptions, Training
 from danlu.training.schedules import Cosine
-from danlu.verbs.resolve import resolve
+from danlu.verbs.resolve import resolve_recipe
 
 TASKS = {
     "tabular": "classification",
@@ -46,7 +46,7 @@ def resolved(
     values: dict[str, Any] = {"data": {"source": "x", **(data or {})}, "training": training}
     if model is not None:
         values["model"] = model
-    return resolve(check_recipe(values), dataset_of(kind, rows, task, documents))
+    return resolve_recipe(check_recipe(values), dataset_of(kind, rows, task, documents))
 
 
 def lr_of(recipe: Recipe) -> float:
@@ -266,10 +266,10 @@ def test_a_threshold_is_between_two_classes(classes: int, task: str, fine: bool)
     frame = pl.DataFrame({"y": [row % classes for row in range(60)]})
     dataset = Dataset(frame, (), "tabular", task, "", "y", "the test", Path())  # type: ignore[arg-type]
     if fine:
-        resolve(recipe, dataset)
+        resolve_recipe(recipe, dataset)
     else:
         with pytest.raises(RecipeError, match="two classes"):
-            resolve(recipe, dataset)
+            resolve_recipe(recipe, dataset)
 
 
 def test_defaults_that_do_not_depend_on_the_data() -> None:
@@ -299,7 +299,7 @@ def test_defaults_that_do_not_depend_on_the_data() -> None:
         optimizer_in_backward=False,
         loss_chunk="auto",
     )
-    assert (Split().validation, Split().test, Split().by) == (0.15, 0.15, None)
+    assert (SplitOptions().validation, SplitOptions().test, SplitOptions().by) == (0.15, 0.15, None)
     assert (Finetune().mode, Finetune().layer_decay, Finetune().rank, Finetune().dropout) == ("full", 1.0, None, 0.0)
     parallel = Parallel()
     ways = (parallel.data, parallel.shard, parallel.tensor, parallel.pipeline, parallel.context)

@@ -17,7 +17,7 @@ def found(rows: int, free: int | None, monkeypatch: pytest.MonkeyPatch, bytes_a_
     monkeypatch.setattr(settle, "with_training", lambda fitting, **options: fitting)
     monkeypatch.setattr(settle, "some_rate", lambda fitting: None)
     monkeypatch.setattr(settle, "trial_of", lambda fitting: SimpleNamespace(foresee=foresee))
-    return settle.largest_batch(fitting)
+    return settle.find_largest_batch_size(fitting)
 
 
 @pytest.mark.parametrize(

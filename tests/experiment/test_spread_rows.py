@@ -2,7 +2,7 @@
 
 import pytest
 
-from danlu.verbs.prepare import spread_over
+from danlu.verbs.prepare import evenly_spaced_rows
 
 
 @pytest.mark.parametrize(
@@ -10,4 +10,4 @@ from danlu.verbs.prepare import spread_over
     [(5, 10, [0, 1, 2, 3, 4]), (10, 2, [0, 9]), (101, 5, [0, 25, 50, 75, 100]), (1, 4, [0]), (10, 1, [0])],
 )
 def test_positions(rows: int, count: int, expected: list[int]) -> None:
-    assert spread_over(rows, count).tolist() == expected
+    assert evenly_spaced_rows(rows, count).tolist() == expected

@@ -6,20 +6,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.sequences import IGNORED
 from danlu.models.heads import (
     HEADS,
-    class_answer,
-    class_loss,
-    label_answer,
-    label_loss,
-    mean_of_members,
-    of_members,
-    quantity_loss,
-    tag_answer,
-    token_answer,
-    token_count,
+    classification_predict,
+    classification_loss,
+    multilabel_predict,
+    multilabel_loss,
+    ensemble_predict,
+    ensemble_loss,
+    regression_loss,
+    tagging_predict,
+    token_predict,
+    num_tokens,
     token_loss,
 )
 
@@ -29,7 +29,7 @@ TARGET = torch.tensor([0, 1])
 
 
 def loss(**emphasis: object) -> float:
-    total, count = class_loss(LOGITS, TARGET, Emphasis(**emphasis))  # type: ignore[arg-type]
+    total, count = classification_loss(LOGITS, TARGET, LossWeighting(**emphasis))  # type: ignore[arg-type]
     assert count == 2
     return float(total)
 
@@ -73,39 +73,39 @@ def test_offsets_are_added_to_the_logits() -> None:
 def test_a_mixed_sample_costs_the_mean_over_its_classes() -> None:
     shares = torch.tensor([[0.75, 0.25, 0.0], [0.0, 1.0, 0.0]])
     expected = -0.75 * math.log(0.5) - 0.25 * math.log(0.25) - math.log(0.2)
-    for emphasis in (Emphasis(), Emphasis(class_weights=(1.0, 1.0, 1.0))):
-        assert float(class_loss(LOGITS, shares, emphasis)[0]) == pytest.approx(expected, rel=1e-6)
+    for emphasis in (LossWeighting(), LossWeighting(class_weights=(1.0, 1.0, 1.0))):
+        assert float(classification_loss(LOGITS, shares, emphasis)[0]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_certain_sample_has_a_gradient_that_is_a_number() -> None:
     logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
-    total, _ = class_loss(logits, torch.tensor([0]), Emphasis(focal_gamma=0.5))
+    total, _ = classification_loss(logits, torch.tensor([0]), LossWeighting(focal_gamma=0.5))
     total.backward()
     assert logits.grad is not None and torch.isfinite(logits.grad).all()
 
 
 def test_several_labels_cost_their_mean() -> None:
     logits, target = torch.zeros(2, 4), torch.tensor([[1.0, 0, 0, 0], [0, 1, 1, 1]])
-    total, count = label_loss(logits, target, Emphasis())
+    total, count = multilabel_loss(logits, target, LossWeighting())
     assert (float(total), count) == (pytest.approx(2 * math.log(2)), 2)
     # An answer of 1 becomes 0.9, one of 0 0.1, at a probability of 0.8.
     sure = torch.full((1, 1), math.log(4.0))
-    smoothed, _ = label_loss(sure, torch.ones(1, 1), Emphasis(smoothing=0.2))
+    smoothed, _ = multilabel_loss(sure, torch.ones(1, 1), LossWeighting(smoothing=0.2))
     assert float(smoothed) == pytest.approx(-0.9 * math.log(0.8) - 0.1 * math.log(0.2))
-    torch.testing.assert_close(label_answer(sure, None), torch.tensor([[0.8]]))
+    torch.testing.assert_close(multilabel_predict(sure, None), torch.tensor([[0.8]]))
 
 
 def test_numbers_cost_squares() -> None:
-    total, count = quantity_loss(torch.tensor([[1.0], [5.0]]), torch.tensor([0.0, 3.0]), Emphasis())
+    total, count = regression_loss(torch.tensor([[1.0], [5.0]]), torch.tensor([0.0, 3.0]), LossWeighting())
     assert (float(total), count) == (5.0, 2)
 
 
 def test_members_learn_alone_and_answer_together() -> None:
     logits = torch.stack([LOGITS, LOGITS.flip(1)], dim=1)  # [2, 2, 3]
-    total, count = of_members(class_loss)(logits, TARGET, Emphasis())
-    first, second = (float(class_loss(some, TARGET, Emphasis())[0]) for some in (LOGITS, LOGITS.flip(1)))
+    total, count = ensemble_loss(classification_loss)(logits, TARGET, LossWeighting())
+    first, second = (float(classification_loss(some, TARGET, LossWeighting())[0]) for some in (LOGITS, LOGITS.flip(1)))
     assert (float(total), count) == (pytest.approx((first + second) / 2), 2)
-    answer = mean_of_members(class_answer)(logits, None)
+    answer = ensemble_predict(classification_predict)(logits, None)
     torch.testing.assert_close(answer, torch.tensor([[0.375, 0.25, 0.375], [0.4, 0.2, 0.4]]))
 
 
@@ -114,13 +114,13 @@ FOLLOWING = torch.tensor([[1, 1, IGNORED]])
 
 
 def test_tokens_that_are_not_asked_for_cost_nothing() -> None:
-    total, count = token_loss(TOKENS, FOLLOWING, Emphasis())
+    total, count = token_loss(TOKENS, FOLLOWING, LossWeighting())
     assert (float(total), count) == (pytest.approx(-math.log(0.5) - math.log(0.8)), 2)
-    assert token_count(FOLLOWING) == 2
+    assert num_tokens(FOLLOWING) == 2
 
 
 def test_answers_to_tokens_are_loss_number_and_right_ones() -> None:
-    found = token_answer(TOKENS, FOLLOWING)
+    found = token_predict(TOKENS, FOLLOWING)
     assert found[0].tolist() == pytest.approx([-math.log(0.5) - math.log(0.8), 2.0, 1.0])
 
 
@@ -129,10 +129,10 @@ def test_tags_of_words_stand_in_front() -> None:
     for position, code in enumerate((2, 1, 0, 1)):
         logits[0, position, code] = 1.0
     target = torch.tensor([[IGNORED, 0, IGNORED, 2]])
-    assert tag_answer(logits, target).tolist() == [[1, 1, -1, -1]]
+    assert tagging_predict(logits, target).tolist() == [[1, 1, -1, -1]]
 
 
 @pytest.mark.parametrize("task", ["classification", "multi-label", "regression"])
 def test_a_batch_counts_its_rows(task: str) -> None:
     target: Tensor = torch.zeros(5, 2)
-    assert HEADS[task].count(target) == 5
+    assert HEADS[task].num_targets(target) == 5

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from danlu.data.balance.emphasis import Emphasis
-from danlu.data.targets import PreferredAnswer
+from danlu.data.balance.emphasis import LossWeighting
+from danlu.data.targets import PreferenceTarget
 from danlu.models.heads import head_for
-from danlu.models.preference import preference_answer, preference_loss
+from danlu.models.preference import preference_predict, preference_loss
 
 OURS = torch.tensor([[-10.0, -12.0], [-5.0, -4.0]])
 REFERENCE = torch.tensor([[-11.0, -11.0], [-5.0, -5.0]])
@@ -21,32 +21,32 @@ def sigmoid(x: float) -> float:
 
 @pytest.mark.parametrize("beta", [0.1, 0.5, 2.0])
 def test_the_loss_is_that_of_margins_times_beta(beta: float) -> None:
-    total, count = preference_loss(OURS, REFERENCE, Emphasis(), beta)
+    total, count = preference_loss(OURS, REFERENCE, LossWeighting(), beta)
     assert count == 2
     assert float(total) == pytest.approx(-math.log(sigmoid(2 * beta)) - math.log(sigmoid(-beta)), rel=1e-6)
 
 
 def test_smoothing_takes_a_share_of_preferences_the_wrong_way_round() -> None:
-    total, _ = preference_loss(OURS, REFERENCE, Emphasis(smoothing=0.2), 0.5)
+    total, _ = preference_loss(OURS, REFERENCE, LossWeighting(smoothing=0.2), 0.5)
     terms = [-0.8 * math.log(sigmoid(margin)) - 0.2 * math.log(sigmoid(-margin)) for margin in (1.0, -0.5)]
     assert float(total) == pytest.approx(sum(terms), rel=1e-6)
 
 
 def test_a_model_that_has_not_moved_costs_log_2() -> None:
-    total, _ = preference_loss(REFERENCE, REFERENCE, Emphasis(), 0.1)
+    total, _ = preference_loss(REFERENCE, REFERENCE, LossWeighting(), 0.1)
     assert float(total) == pytest.approx(2 * math.log(2))
 
 
 def test_the_gradient_favours_the_chosen_answer() -> None:
     ours = OURS.clone().requires_grad_(True)
-    preference_loss(ours, REFERENCE, Emphasis(), 0.5)[0].backward()
+    preference_loss(ours, REFERENCE, LossWeighting(), 0.5)[0].backward()
     assert ours.grad is not None
     assert ours.grad[0].tolist() == pytest.approx([-0.5 * sigmoid(-1.0), 0.5 * sigmoid(-1.0)])
 
 
 def test_the_head_of_a_preference_has_its_beta() -> None:
-    head = head_for(PreferredAnswer(beta=2.0, vocabulary=300))
-    assert float(head.loss(OURS, REFERENCE, Emphasis())[0]) == pytest.approx(
+    head = head_for(PreferenceTarget(beta=2.0, vocabulary=300))
+    assert float(head.loss(OURS, REFERENCE, LossWeighting())[0]) == pytest.approx(
         -math.log(sigmoid(4.0)) - math.log(sigmoid(-2.0)), rel=1e-5
     )
-    assert torch.equal(preference_answer(OURS, None), OURS)
+    assert torch.equal(preference_predict(OURS, None), OURS)

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from danlu.core.seeds import Seed
-from danlu.models.sampling import Sampling, processors
+from danlu.models.sampling import Sampling, logits_processors
 
 SHARES = torch.tensor([[0.1, 0.4, 0.3, 0.15, 0.05]])
 
 
 def allowed(sampling: Sampling, shares: torch.Tensor = SHARES) -> list[int]:
     """The tokens that are left for the draw."""
-    some = processors(sampling, [Seed(0)], torch.zeros(1, dtype=torch.int64), torch.device("cpu"))
+    some = logits_processors(sampling, [Seed(0)], torch.zeros(1, dtype=torch.int64), torch.device("cpu"))
     scores = shares.log()
     for processor in some[:-1]:  # without the draw itself
         scores = processor(torch.zeros(1, 1, dtype=torch.int64), scores)
@@ -41,12 +41,12 @@ def test_tokens_that_are_left(sampling: Sampling, expected: list[int]) -> None:
 
 def test_temperature_0_takes_the_likeliest() -> None:
     none = torch.zeros(1, dtype=torch.int64)
-    assert len(processors(Sampling(temperature=0.0, top_k=2), [Seed(0)], none, torch.device("cpu"))) == 0
+    assert len(logits_processors(Sampling(temperature=0.0, top_k=2), [Seed(0)], none, torch.device("cpu"))) == 0
 
 
 def test_repetition_divides_the_scores_of_what_stands_there_but_not_of_padding() -> None:
     sampling = Sampling(temperature=0.0, repetition_penalty=2.0)
-    some = processors(sampling, [Seed(0)], torch.tensor([1]), torch.device("cpu"))
+    some = logits_processors(sampling, [Seed(0)], torch.tensor([1]), torch.device("cpu"))
     scores = torch.tensor([[1.0, -1.0, 3.0, -3.0]])
     found = some(torch.tensor([[0, 2, 3]]), scores.clone())  # the 0 in front is padding
     assert found.tolist() == [[1.0, -1.0, 1.5, -6.0]]
@@ -54,7 +54,7 @@ def test_repetition_divides_the_scores_of_what_stands_there_but_not_of_padding()
 
 def drawn(seeds: list[Seed], shares: torch.Tensor) -> list[int]:
     none = torch.zeros(len(seeds), dtype=torch.int64)
-    some = processors(Sampling(), seeds, none, torch.device("cpu"))
+    some = logits_processors(Sampling(), seeds, none, torch.device("cpu"))
     found: list[int] = some(torch.zeros(len(seeds), 1, dtype=torch.int64), shares.log()).argmax(dim=1).tolist()
     return found
 

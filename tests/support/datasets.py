@@ -8,7 +8,7 @@ from danlu.core.component import components
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits, Splitter, split_dataset
-from danlu.recipe.sections import Split
+from danlu.recipe.sections import SplitOptions
 
 
 def dataset_of(target: list[object], task: str = "classification", **columns: list[object]) -> Dataset:
@@ -27,5 +27,5 @@ def splitter(name: str, column: str | None = None) -> Splitter:
 def split(
     data: Dataset, name: str, column: str | None = None, seed: int = 0, validation: float = 0.15, test: float = 0.15
 ) -> Splits:
-    section = Split(validation=validation, test=test).model_copy(update={"by": splitter(name, column)})
+    section = SplitOptions(validation=validation, test=test).model_copy(update={"by": splitter(name, column)})
     return split_dataset(data, section, Seed(seed))

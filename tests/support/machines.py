@@ -8,17 +8,17 @@ from torch import Tensor, nn
 
 from danlu.core.devices import open_device
 from danlu.core.seeds import Seed
-from danlu.data.balance.emphasis import Emphasis
-from danlu.data.examples import Dense, Examples
-from danlu.data.feed import Batch, Feed, shuffled
+from danlu.data.balance.emphasis import LossWeighting
+from danlu.data.examples import TensorColumn, PreparedDataset
+from danlu.data.feed import Batch, TrainLoader, shuffled_order
 from danlu.models.heads import HEADS
 from danlu.training.groups import parameter_groups
-from danlu.training.machine import Machine
+from danlu.training.machine import TrainState
 from danlu.training.optimizers import Optimizer
 from danlu.training.optimizers.torchs import SGD
 from danlu.training.precision import Precision
 from danlu.training.schedules import Constant
-from danlu.training.step import Step
+from danlu.training.step import TrainStep
 
 WIDTH, CLASSES = 4, 3
 
@@ -42,15 +42,15 @@ class WithDropout(nn.Module):
         return found
 
 
-def rows_of_classes(count: int) -> Examples:
+def rows_of_classes(count: int) -> PreparedDataset:
     """So many rows of noise with classes."""
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(count, WIDTH, generator=generator)
-    return Examples((Dense("x", inputs),), torch.arange(count) % CLASSES)
+    return PreparedDataset((TensorColumn("x", inputs),), torch.arange(count) % CLASSES)
 
 
-def feed_of(count: int, seed: int = 0) -> Feed:
-    return Feed(rows_of_classes(count), shuffled(count, Seed(seed)), count)
+def feed_of(count: int, seed: int = 0) -> TrainLoader:
+    return TrainLoader(rows_of_classes(count), shuffled_order(count, Seed(seed)), count)
 
 
 def batch_of(count: int) -> Batch:
@@ -60,15 +60,15 @@ def batch_of(count: int) -> Batch:
     return Batch(inputs, target, np.arange(count), 0)
 
 
-def small_step(model: nn.Module, optimizer: Optimizer | None = None, **options: Any) -> Step:
+def small_step(model: nn.Module, optimizer: Optimizer | None = None, **options: Any) -> TrainStep:
     """Steps of plain gradient descent at rate 0.1, unless said otherwise."""
     accelerator, head = open_device("cpu"), HEADS["classification"]
     chosen = optimizer or SGD(lr=0.1, momentum=0.0)
     usual: dict[str, Any] = {
         "forward": model,
         "loss": head.loss,
-        "count": head.count,
-        "emphasis": Emphasis(),
+        "count": head.num_targets,
+        "emphasis": LossWeighting(),
         "optimizer": chosen.build(parameter_groups(model, chosen.weight_decay)),
         "accelerator": accelerator,
         "precision": Precision("fp32", accelerator.torch_device),
@@ -80,14 +80,14 @@ def small_step(model: nn.Module, optimizer: Optimizer | None = None, **options: 
         "parts": 1,
         "least_rows": 1,
     }
-    return Step(model=model, **{**usual, **options})
+    return TrainStep(model=model, **{**usual, **options})
 
 
-def small_machine(model: nn.Module, steps: int, batch_size: int, **options: Any) -> Machine:
+def small_machine(model: nn.Module, steps: int, batch_size: int, **options: Any) -> TrainState:
     """A machine around `small_step`, at a constant rate of 0.1."""
     usual: dict[str, Any] = {"base_lr": 0.1, "schedule": Constant(), "plateau": None, "average": None}
     named = {**usual, "watched": "validation/loss", **options}
-    return Machine(step=small_step(model), batch_size=batch_size, steps=steps, **named)
+    return TrainState(step=small_step(model), batch_size=batch_size, steps=steps, **named)
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

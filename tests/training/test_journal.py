@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from danlu.artifacts.checkpoints import Checkpoints, Snapshot
+from danlu.artifacts.checkpoints import CheckpointManager, Snapshot
 from danlu.artifacts.run import RunDirectory
 from danlu.recipe.sections import Checkpoint
 from danlu.training.alarms import Alarms
 from danlu.training.callbacks import Callback
-from danlu.training.journal import RunJournal, SilentJournal
-from danlu.training.watch import Watch
+from danlu.training.journal import RunRecorder, RankRecorder
+from danlu.training.watch import EarlyStopper
 
 
 class Counter:
@@ -56,22 +56,22 @@ class Failing(Callback):
         raise ValueError("no")
 
 
-def journal_of(folder: Path, options: Checkpoint | None = None, first: int = 0, *callbacks: Callback) -> RunJournal:
+def journal_of(folder: Path, options: Checkpoint | None = None, first: int = 0, *callbacks: Callback) -> RunRecorder:
     (folder / "checkpoints").mkdir(exist_ok=True)
     run = RunDirectory(folder)
-    checkpoints = Checkpoints(run, 2)
+    checkpoints = CheckpointManager(run, 2)
     meter: Any = Counter()
-    return RunJournal(run, checkpoints, options or Checkpoint(), meter, Alarms(), callbacks, first)
+    return RunRecorder(run, checkpoints, options or Checkpoint(), meter, Alarms(), callbacks, first)
 
 
 class Machine:
     """Gives a snapshot of nothing."""
 
-    def snapshot(self, step: int, watch: Watch, judged: dict[str, Any]) -> Snapshot:
+    def snapshot(self, step: int, watch: EarlyStopper, judged: dict[str, Any]) -> Snapshot:
         return Snapshot(step, {"weights": {"w": torch.zeros(1)}}, {}, watch.best_step)
 
 
-WATCH = Watch("validation/loss", None, higher_is_better=False)
+WATCH = EarlyStopper("validation/loss", None, higher_is_better=False)
 MACHINE: Any = Machine()
 
 
@@ -90,17 +90,17 @@ def test_a_checkpoint_is_due_once_a_multiple_was_passed(
     every: int | None, first: int, expected: list[int], tmp_path: Path
 ) -> None:
     journal = journal_of(tmp_path, Checkpoint(every_steps=every), first)
-    assert [step for step in range(1, 10) if journal.is_due(step)] == expected
+    assert [step for step in range(1, 10) if journal.is_checkpoint_due(step)] == expected
 
 
 def test_what_was_kept_is_not_due_again(tmp_path: Path) -> None:
     journal, due = journal_of(tmp_path, Checkpoint(every_steps=4)), []
     for step in range(1, 14):
         if step == 6:  # a validation
-            journal.keep(MACHINE, step, WATCH)
-        if journal.is_due(step):
+            journal.save_checkpoint(MACHINE, step, WATCH)
+        if journal.is_checkpoint_due(step):
             due.append(step)
-            journal.keep(MACHINE, step, WATCH)
+            journal.save_checkpoint(MACHINE, step, WATCH)
     assert due == [4, 8, 12]
 
 
@@ -109,13 +109,13 @@ def test_a_checkpoint_is_due_after_so_many_minutes(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("time.monotonic", lambda: now)
     journal = journal_of(tmp_path, Checkpoint(every_minutes=2.0))
     now = 1119.9
-    assert not journal.is_due(5)
+    assert not journal.is_checkpoint_due(5)
     now = 1120.0
-    assert journal.is_due(5)
-    journal.keep(MACHINE, 5, WATCH)
-    assert not journal.is_due(6)
+    assert journal.is_checkpoint_due(5)
+    journal.save_checkpoint(MACHINE, 5, WATCH)
+    assert not journal.is_checkpoint_due(6)
     now = 1240.0
-    assert journal.is_due(6)
+    assert journal.is_checkpoint_due(6)
 
 
 def test_the_usual_options() -> None:
@@ -127,21 +127,21 @@ def test_steps_and_lines_reach_the_callbacks(tmp_path: Path) -> None:
     told = Told()
     journal = journal_of(tmp_path, None, 0, told, Quiet())
     for step in (1, 2):
-        journal.stepped(step, 5, torch.tensor(1.0), None)
+        journal.record_step(step, 5, torch.tensor(1.0), None)
     journal.log({"step": 2, "train/loss": 0.5})
     journal.log({"step": 2, "validation/loss": 0.7})
     meter: Any = journal.meter
     assert told.steps == [1, 2] and meter.samples == 10 and meter.loss == 0.5
     assert told.lines == journal.run.metrics() == [{"step": 2, "train/loss": 0.5}, {"step": 2, "validation/loss": 0.7}]
-    journal.stepped(3, 5, torch.tensor(1.0), torch.tensor(2.0))
-    assert [(step, float(norm)) for step, norm in journal.alarms.unread] == [(3, 2.0)]
+    journal.record_step(3, 5, torch.tensor(1.0), torch.tensor(2.0))
+    assert [(step, float(norm)) for step, norm in journal.alarms.pending_norms] == [(3, 2.0)]
 
 
 def test_only_callbacks_that_began_are_ended(tmp_path: Path) -> None:
     first, last = Told(), Told()
     journal = journal_of(tmp_path, None, 0, first, Failing(), last)
     setting: Any = SimpleNamespace(run=journal.run, model=None, first_step=0)
-    with pytest.raises(ValueError, match="no"), journal.told(setting):
+    with pytest.raises(ValueError, match="no"), journal.notify_callbacks(setting):
         pass
     assert (first.ends, last.ends) == (1, 0)
 
@@ -149,15 +149,15 @@ def test_only_callbacks_that_began_are_ended(tmp_path: Path) -> None:
 def test_the_last_step_is_kept_once(tmp_path: Path) -> None:
     journal = journal_of(tmp_path)
     with journal.checkpoints:
-        journal.keep(MACHINE, 3, WATCH)
+        journal.save_checkpoint(MACHINE, 3, WATCH)
         journal.finish(MACHINE, 4, WATCH)
-        assert "danlu train --resume" in journal.keep_now(MACHINE, 4, WATCH)
+        assert "danlu train --resume" in journal.save_checkpoint_now(MACHINE, 4, WATCH)
     assert [path.name for path in journal.run.checkpoints()] == ["step-000003", "step-000004"]
 
 
 def test_another_process_writes_nothing_of_its_own(tmp_path: Path) -> None:
-    journal = SilentJournal(RunDirectory(tmp_path), None)
+    journal = RankRecorder(RunDirectory(tmp_path), None)
     journal.log({"step": 1})
-    journal.keep(MACHINE, 1, WATCH)
+    journal.save_checkpoint(MACHINE, 1, WATCH)
     journal.finish(MACHINE, 1, WATCH)
-    assert not journal.is_due(1) and list(tmp_path.iterdir()) == []
+    assert not journal.is_checkpoint_due(1) and list(tmp_path.iterdir()) == []

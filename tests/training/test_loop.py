@@ -11,19 +11,19 @@ from torch import Tensor
 from danlu.core.errors import DanluError
 from danlu.core.seeds import Seed
 from danlu.training.averaging import EMA
-from danlu.training.journal import Journal
-from danlu.training.loop import Outcome, train
-from danlu.training.machine import Kept, Machine
-from danlu.training.plateau import PlateauWatcher
+from danlu.training.journal import Recorder
+from danlu.training.loop import TrainResult, train
+from danlu.training.machine import ShardCopy, TrainState
+from danlu.training.plateau import ReduceLROnPlateau
 from danlu.training.schedules import Linear
-from danlu.training.steps import Plan
-from danlu.training.watch import Watch
+from danlu.training.steps import TrainPlan
+from danlu.training.watch import EarlyStopper
 from tests.support.machines import WithDropout, feed_of, same, small_machine, weights_of
 
 METRIC = "validation/loss"
 
 
-class Notes(Journal):
+class Notes(Recorder):
     """Keeps what the loop reports."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Notes(Journal):
         self.judged: dict[int, bool] = {}
         self.due: set[int] = set()
 
-    def stepped(self, step: int, samples: int, loss: Tensor, norm: Tensor | None) -> None:
+    def record_step(self, step: int, samples: int, loss: Tensor, norm: Tensor | None) -> None:
         self.steps.append(step)
 
     def log(self, record: dict[str, float]) -> None:
@@ -43,10 +43,10 @@ class Notes(Journal):
     def validating(self) -> Iterator[None]:
         yield
 
-    def is_due(self, step: int) -> bool:
+    def is_checkpoint_due(self, step: int) -> bool:
         return step in self.due
 
-    def keep(self, machine: Machine, step: int, watch: Watch, judged: dict[str, Kept] | None = None) -> None:
+    def save_checkpoint(self, machine: TrainState, step: int, watch: EarlyStopper, judged: dict[str, ShardCopy] | None = None) -> None:
         self.kept[step] = weights_of(machine.model)
         self.judged[step] = bool(judged)
 
@@ -63,13 +63,13 @@ def trained(
     last: int | None = None,
     model: WithDropout | None = None,
     **options: Any,
-) -> tuple[Outcome, Notes, Machine]:
+) -> tuple[TrainResult, Notes, TrainState]:
     """Train on 16 rows in batches of 4; validations give `values` one after the other."""
     machine = small_machine(model or WithDropout(), steps, 4, **options)
     given = iter(values or [1.0] * 100)
     notes = notes or Notes()
-    plan = Plan(steps=steps, ends=ends or steps, steps_an_epoch=4, validate_every=2, log_every=log_every)
-    watch = Watch(METRIC, patience, higher_is_better=False)
+    plan = TrainPlan(steps=steps, end_step=ends or steps, steps_per_epoch=4, validate_every=2, log_every=log_every)
+    watch = EarlyStopper(METRIC, patience, higher_is_better=False)
     validate = lambda: {METRIC: next(given)}  # noqa: E731
     outcome = train(machine, feed_of(16), plan, Seed(seed), watch, validate, notes, first, last)
     return outcome, notes, machine
@@ -112,7 +112,7 @@ def test_rates_follow_the_schedule_from_its_first_step() -> None:
 
 
 def test_the_plateau_lowers_the_rate_once_validation_stalls() -> None:
-    plateau = PlateauWatcher(0.5, 0, 0.0, 0, 0.0, higher_is_better=False)
+    plateau = ReduceLROnPlateau(0.5, 0, 0.0, 0, 0.0, higher_is_better=False)
     _, notes, _ = trained([1.0, 1.0, 0.5, 0.5], plateau=plateau)
     rates = [line["lr"] for line in notes.lines if "lr" in line]
     assert rates == pytest.approx([0.1] * 4 + [0.05] * 4)
@@ -149,7 +149,7 @@ def test_training_ends_early_and_names_the_best_step(
     outcome, _, _ = trained(values, patience=patience)
     assert (outcome.steps, outcome.best_step) == (steps, best_step)
     assert outcome.best == min(values[: steps // 2])
-    assert ("stopped early" in outcome.ended) == (patience is not None and steps < 8)
+    assert ("stopped early" in outcome.stop_reason) == (patience is not None and steps < 8)
 
 
 def test_a_run_ends_where_the_plan_or_the_caller_says() -> None:
@@ -172,9 +172,9 @@ def test_an_average_is_judged_and_kept_beside_the_weights_only_where_it_is_best(
         return {METRIC: [1.0, 2.0, 0.5, 3.0][len(judged) - 1]}
 
     machine = small_machine(model, 8, 4)
-    machine.average = EMA(decay=0.5).begin(model)
+    machine.average = EMA(decay=0.5).build(model)
     notes = Notes()
-    plan = Plan(steps=8, ends=8, steps_an_epoch=4, validate_every=2, log_every=1)
-    train(machine, feed_of(16), plan, Seed(3), Watch(METRIC, None, False), validate, notes)
+    plan = TrainPlan(steps=8, end_step=8, steps_per_epoch=4, validate_every=2, log_every=1)
+    train(machine, feed_of(16), plan, Seed(3), EarlyStopper(METRIC, None, False), validate, notes)
     assert notes.judged == {2: True, 4: False, 6: True, 8: False}
     assert all(not same(judged[index], notes.kept[2 * index + 2]) for index in range(4))

@@ -7,48 +7,48 @@ import pytest
 from torch import nn
 
 from danlu.core.errors import DanluError
-from danlu.training.range_test import AROUND, _smoothed, _steepest, _sweep, range_test
+from danlu.training.range_test import SMOOTHING_RADIUS, _smooth, _steepest_lr, _sweep, find_lr
 
 RATES = [10.0**power for power in range(-6, 14)]
 
 
 def test_rates_rise_by_one_factor_from_lowest_to_highest() -> None:
     losses = iter(np.linspace(2.0, 1.0, 5).tolist())
-    found = range_test(nn.Linear(1, 1), lambda rate: next(losses), 1e-4, 1.0, 5)
-    assert found.rates == pytest.approx((1e-4, 1e-3, 1e-2, 1e-1, 1.0))
+    found = find_lr(nn.Linear(1, 1), lambda rate: next(losses), 1e-4, 1.0, 5)
+    assert found.lrs == pytest.approx((1e-4, 1e-3, 1e-2, 1e-1, 1.0))
 
 
 def test_each_loss_is_smoothed_with_as_many_neighbours_on_either_side() -> None:
     losses = [float(index**2) for index in range(13)]
-    found = _smoothed(losses)
+    found = _smooth(losses)
     assert found[0] == 0.0 and found[12] == 144.0
     assert found[1] == pytest.approx((0 + 1 + 4) / 3)
     assert found[6] == pytest.approx(sum(index**2 for index in range(1, 12)) / 11)
     assert found[2] == pytest.approx((0 + 1 + 4 + 9 + 16) / 5)
-    assert AROUND == 5
+    assert SMOOTHING_RADIUS == 5
 
 
 def test_the_steepest_fall_is_chosen() -> None:
     curve = [5.0] * 8 + [4.9, 4.8, 4.0, 3.0, 2.0, 1.9, 1.8] + [6.0] * 5
     # Central differences fall by 2 at positions 11 (4.0 -> 2.0); elsewhere by less.
-    assert _steepest(RATES, curve) == RATES[11]
+    assert _steepest_lr(RATES, curve) == RATES[11]
 
 
 def test_chance_falls_of_the_first_losses_do_not_count() -> None:
     """The first ones are means of few: a fall from 9 to 5 there is luck, the one from 5 to 3 later is learning."""
     curve = [9.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 4.0, 3.0, 2.9, 2.8] + [7.0] * 7
-    assert _steepest(RATES, curve) == RATES[9]
+    assert _steepest_lr(RATES, curve) == RATES[9]
 
 
 def test_what_comes_before_the_highest_loss_does_not_count() -> None:
     # It falls by 8 ahead of the peak at position 8, and more slowly behind it.
     curve = [9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 1.5, 1.5, 10.0, 9.0, 5.0, 3.0, 1.2, 1.0] + [9.0] * 6
-    assert _steepest(RATES, curve) == RATES[10]
+    assert _steepest_lr(RATES, curve) == RATES[10]
 
 
 def test_a_bottom_among_the_first_losses_is_still_answered() -> None:
     # At the bottom itself the slope is that to the loss before it, -2.
-    assert _steepest(RATES, [5.0, 4.0, 3.0, 1.0] + [6.0] * 16) == RATES[3]
+    assert _steepest_lr(RATES, [5.0, 4.0, 3.0, 1.0] + [6.0] * 16) == RATES[3]
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_a_bottom_among_the_first_losses_is_still_answered() -> None:
 )
 def test_a_loss_that_does_not_fall_is_refused(curve: list[float]) -> None:
     with pytest.raises(DanluError, match="range test"):
-        _steepest(RATES, curve)
+        _steepest_lr(RATES, curve)
 
 
 def test_a_fall_of_a_fiftieth_is_enough() -> None:
-    assert _steepest(RATES, [5.0, 4.97, 4.93, 4.89, 4.85]) in RATES
+    assert _steepest_lr(RATES, [5.0, 4.97, 4.93, 4.89, 4.85]) in RATES
 
 
 def test_a_sweep_ends_where_the_loss_diverges() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from danlu.training.micro import is_out_of_memory, least_rows, split
+from danlu.training.micro import is_out_of_memory, min_microbatch_rows, split_batch
 from tests.support.machines import batch_of
 
 
@@ -24,7 +24,7 @@ from tests.support.machines import batch_of
 )
 def test_parts_are_of_nearly_equal_size_and_in_order(rows: int, parts: int, least: int, sizes: list[int]) -> None:
     batch = batch_of(rows)
-    found = split(batch, parts, least)
+    found = split_batch(batch, parts, least)
     assert [len(part.rows) for part in found] == sizes
     assert torch.equal(torch.cat([part.inputs["x"] for part in found]), batch.inputs["x"])
     assert torch.equal(torch.cat([part.target for part in found]), batch.target)
@@ -32,8 +32,8 @@ def test_parts_are_of_nearly_equal_size_and_in_order(rows: int, parts: int, leas
 
 
 def test_batch_norm_wants_two_rows() -> None:
-    assert least_rows(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))) == 2
-    assert least_rows(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))) == 1
+    assert min_microbatch_rows(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))) == 2
+    assert min_microbatch_rows(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))) == 1
 
 
 @pytest.mark.parametrize(

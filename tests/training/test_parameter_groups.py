@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from danlu.core.errors import ArgumentError, DanluError
-from danlu.training.groups import layer_depths, layer_scales, parameter_groups, parameter_roles
+from danlu.training.groups import layer_depths, layer_lr_scales, parameter_groups, parameter_roles
 
 
 class Blocks(nn.Module):
@@ -38,7 +38,7 @@ def test_each_block_learns_at_a_share_of_the_one_above() -> None:
         **{f"blocks.{index}.{kind}": index + 1 for index in range(3) for kind in ("weight", "bias")},
         **{f"{name}.{kind}": 4 for name in ("norm", "head") for kind in ("weight", "bias")},
     }
-    scales = layer_scales(Blocks(), 0.5)
+    scales = layer_lr_scales(Blocks(), 0.5)
     assert (scales["head.weight"], scales["norm.bias"], scales["blocks.2.bias"]) == (1.0, 1.0, 0.5)
     assert (scales["blocks.1.weight"], scales["blocks.0.weight"], scales["embed.weight"]) == (0.25, 0.125, 0.0625)
     groups = parameter_groups(Blocks(), 0.1, 0.5)

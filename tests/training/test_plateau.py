@@ -4,16 +4,16 @@ import math
 
 import pytest
 
-from danlu.training.plateau import PlateauWatcher
+from danlu.training.plateau import ReduceLROnPlateau
 from danlu.training.schedules import Plateau
 
 
 def factors(values: list[float], **options: object) -> list[float]:
     usual = {"gamma": 0.5, "patience": 1, "threshold": 0.0, "cooldown": 0, "floor": 0.0, "higher_is_better": False}
-    watcher = PlateauWatcher(**{**usual, **options})  # type: ignore[arg-type]
+    watcher = ReduceLROnPlateau(**{**usual, **options})  # type: ignore[arg-type]
     found = []
     for value in values:
-        watcher.look(value)
+        watcher.update(value)
         found.append(watcher.factor)
     return found
 
@@ -55,22 +55,22 @@ def test_the_state_goes_on_where_it_was() -> None:
     values = [1.0, 0.8, 0.8, 0.9, 0.8, 0.7, 0.7, 0.7, 0.7]
     whole = factors(values, cooldown=1)
     for cut in range(len(values)):
-        first = PlateauWatcher(0.5, 1, 0.0, 1, 0.0, higher_is_better=False)
+        first = ReduceLROnPlateau(0.5, 1, 0.0, 1, 0.0, higher_is_better=False)
         for value in values[:cut]:
-            first.look(value)
-        second = PlateauWatcher(0.5, 1, 0.0, 1, 0.0, higher_is_better=False)
-        second.load(first.state())
+            first.update(value)
+        second = ReduceLROnPlateau(0.5, 1, 0.0, 1, 0.0, higher_is_better=False)
+        second.load_state_dict(first.state_dict())
         for value in values[cut:]:
-            second.look(value)
+            second.update(value)
         assert second.factor == whole[-1]
     assert whole[-1] < 1
 
 
 def test_the_schedules_options_reach_the_watcher() -> None:
-    watcher = Plateau(gamma=0.2, patience=0, threshold=0.5, cooldown=3, floor=0.1).watcher(higher_is_better=True)
+    watcher = Plateau(gamma=0.2, patience=0, threshold=0.5, cooldown=3, floor=0.1).plateau_reducer(higher_is_better=True)
     assert (watcher.gamma, watcher.patience, watcher.threshold, watcher.cooldown) == (0.2, 0, 0.5, 3)
     assert (watcher.floor, watcher.higher_is_better, watcher.factor) == (0.1, True, 1.0)
-    usual = Plateau().watcher()
+    usual = Plateau().plateau_reducer()
     assert (usual.gamma, usual.patience, usual.threshold, usual.cooldown) == (0.1, 5, 1e-4, 0)
     assert usual.floor == 0.0 and not usual.higher_is_better
 

@@ -15,7 +15,7 @@ from danlu.training.schedules import (
     Schedule,
     Step,
     WarmupStableDecay,
-    in_steps,
+    to_steps,
 )
 
 HALF = math.sqrt(0.5)
@@ -88,4 +88,4 @@ def test_default_warmup_is_a_twentieth_of_the_run_for_all_but_constant() -> None
     ],
 )
 def test_shares_and_steps(amount: float, steps: int, rounded: object, expected: int) -> None:
-    assert in_steps(amount, steps, rounded) == expected  # type: ignore[arg-type]
+    assert to_steps(amount, steps, rounded) == expected  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.seeds import Seed
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.training.optimizers.torchs import SGD
 from tests.support.machines import WithDropout, batch_of, same, small_step, weights_of
 
@@ -24,7 +24,7 @@ def _quick_release(monkeypatch: pytest.MonkeyPatch) -> None:
 def stepped(model: WithDropout, seed: int = 7, **options: Any) -> tuple[float, dict[str, Tensor], int]:
     step = small_step(model, **options)
     loss = step(batch_of(ROWS), 0.1, Seed(seed))
-    return float(loss), weights_of(model), step.parts
+    return float(loss), weights_of(model), step.num_microbatches
 
 
 @pytest.mark.parametrize(("most", "parts"), [(6, 2), (4, 4), (3, 4), (2, 8)])
@@ -59,7 +59,7 @@ def test_other_errors_are_not_retried() -> None:
         small_step(model, forward=broken)(batch_of(ROWS), 0.1, Seed(0))
 
 
-def squared(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+def squared(logits: Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
     """The sum over rows of w^2 / 2 for a network that answers w."""
     return (logits**2).sum() / 2, len(target)
 
@@ -106,7 +106,7 @@ def test_clipping_by_norm_and_by_value() -> None:
     model = OneWeight()
     step = small_step(model, loss=squared, clip_norm=1.0)
     step(batch_of(ROWS), 0.1, Seed(0))
-    assert step.norm is not None and float(step.norm) == pytest.approx(2.0)  # before it was clipped
+    assert step.grad_norm is not None and float(step.grad_norm) == pytest.approx(2.0)  # before it was clipped
 
 
 def test_values_are_clipped_before_the_norm() -> None:
@@ -114,7 +114,7 @@ def test_values_are_clipped_before_the_norm() -> None:
     model = OneWeight()
     step = small_step(model, loss=squared, clip_norm=1.0, clip_value=1.5)
     step(batch_of(ROWS), 0.1, Seed(0))
-    assert step.norm is not None and float(step.norm) == pytest.approx(1.5)
+    assert step.grad_norm is not None and float(step.grad_norm) == pytest.approx(1.5)
 
 
 def test_before_comes_ahead_of_clipping_and_after_behind_the_step() -> None:
@@ -129,7 +129,7 @@ def test_before_comes_ahead_of_clipping_and_after_behind_the_step() -> None:
         model, loss=squared, before_step=before, after_step=lambda: seen.append(model.w.item()), clip_norm=1.5
     )
     step(batch_of(ROWS), 0.1, Seed(0))
-    assert step.norm is not None and float(step.norm) == pytest.approx(3.0)
+    assert step.grad_norm is not None and float(step.grad_norm) == pytest.approx(3.0)
     assert seen == [pytest.approx(2.0 - 0.15, abs=1e-6)]
 
 
@@ -155,7 +155,7 @@ def test_each_group_has_its_share_of_the_rate() -> None:
 def test_a_loss_that_is_no_number_leaves_the_weights(value: float, parts: int) -> None:
     model = OneWeight()
 
-    def broken(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+    def broken(logits: Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
         return logits.sum() * value, len(target)
 
     loss = small_step(model, loss=broken, parts=parts)(batch_of(ROWS), 0.1, Seed(0))
@@ -163,7 +163,7 @@ def test_a_loss_that_is_no_number_leaves_the_weights(value: float, parts: int) -
 
 
 def test_a_batch_without_answers_costs_nothing() -> None:
-    def nothing(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+    def nothing(logits: Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
         return logits.sum() * 0.0, 0
 
     model = OneWeight()

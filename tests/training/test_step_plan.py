@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from danlu.recipe.load import check_recipe
-from danlu.training.steps import Plan, plan_steps
+from danlu.training.steps import TrainPlan, plan_steps
 
 
-def planned(samples: int, until: float | None = None, **training: Any) -> Plan:
+def planned(samples: int, until: float | None = None, **training: Any) -> TrainPlan:
     return plan_steps(samples, check_recipe({"data": {"source": "x"}, "training": training}).training, until)
 
 
@@ -30,11 +30,11 @@ def planned(samples: int, until: float | None = None, **training: Any) -> Plan:
 def test_steps_by_hand(
     samples: int, training: dict[str, Any], steps: int, an_epoch: int, validate_every: int, log_every: int
 ) -> None:
-    assert planned(samples, **training) == Plan(steps, steps, an_epoch, validate_every, log_every)
+    assert planned(samples, **training) == TrainPlan(steps, steps, an_epoch, validate_every, log_every)
 
 
 def test_a_known_end_leaves_the_schedule_as_long_as_it_was() -> None:
     plan = planned(100, until=2.5, epochs=20, batch_size=10)
-    assert (plan.steps, plan.ends) == (200, 25)
-    assert planned(100, until=0.01, epochs=20, batch_size=10).ends == 1
-    assert planned(100, until=50.0, epochs=20, batch_size=10).ends == 200
+    assert (plan.steps, plan.end_step) == (200, 25)
+    assert planned(100, until=0.01, epochs=20, batch_size=10).end_step == 1
+    assert planned(100, until=50.0, epochs=20, batch_size=10).end_step == 200

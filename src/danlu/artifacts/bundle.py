@@ -68,7 +68,7 @@ class Bundle:
         path = self.folder / GOLDEN
         return pl.read_parquet(path) if path.is_file() else None
 
-    def answer_as(self, output: dict[str, Any]) -> None:
+    def set_output(self, output: dict[str, Any]) -> None:
         """Change the output specification; it is written with the golden samples."""
         self.manifest = self.manifest.model_copy(update={"output": output})
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from danlu.core.errors import ArtifactError
 
-DIGITS = 24  # hex digits of the hash: 96 bits, so that two keys practically never collide
+KEY_DIGITS = 24  # hex digits of the hash: 96 bits, so that two keys practically never collide
 
 
 def cache_root() -> Path:
@@ -38,13 +38,13 @@ def scratch_folder() -> Path:
     return folder
 
 
-def identity(path: Path) -> tuple[str, int, int]:
+def file_identity(path: Path) -> tuple[str, int, int]:
     """Identify a file's version without reading it: path, size, modification time."""
     status = path.stat()
     return str(path.absolute()), status.st_size, status.st_mtime_ns
 
 
-def kept(kind: str, made_from: Any, make: Callable[[Path], None]) -> Path:
+def cached_dir(kind: str, key: Any, make: Callable[[Path], None]) -> Path:
     """Return the cached folder for `key`, calling `make` if there is none yet.
 
     Args:
@@ -52,7 +52,7 @@ def kept(kind: str, made_from: Any, make: Callable[[Path], None]) -> Path:
         key: everything the result depends on, as JSON values: identities of files, options, a format version.
         make: fills the empty folder it is given; a crash leaves nothing behind.
     """
-    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:DIGITS]
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
     folder = cache_root() / kind / digest
     if folder.is_dir():
         return folder
@@ -62,7 +62,7 @@ def kept(kind: str, made_from: Any, make: Callable[[Path], None]) -> Path:
             made = Path(aside) / digest
             made.mkdir()
             make(made)
-            _put(made, folder)
+            _publish(made, folder)
     except OSError as error:
         raise ArtifactError(
             f"{folder.parent}: cannot be written: {error.strerror or error}; "
@@ -71,7 +71,7 @@ def kept(kind: str, made_from: Any, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _put(made: Path, folder: Path) -> None:
+def _publish(made: Path, folder: Path) -> None:
     """Rename into place; if another process was first, use its result."""
     try:
         made.rename(folder)

@@ -17,22 +17,22 @@ from pathlib import Path
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any
 
-from danlu.artifacts.files import partial_folder, read_json, sha256, wait_for_file, whole_folder, write_json
+from danlu.artifacts.files import partial_folder, read_json, sha256, wait_for_file, atomic_folder, write_json
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.tensors import StoredTensors, save_tensors
-from danlu.artifacts.trees import merged_trees
+from danlu.artifacts.trees import merge_states
 from danlu.core.errors import ArtifactError
-from danlu.core.pieces import Piece, held
-from danlu.core.world import World
+from danlu.core.pieces import ShardSpec, to_local
+from danlu.core.world import DistEnv
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-WEIGHTS, JUDGED, STATE = "weights", "judged", "state.json"
-BEGUN = ".begun"  # in a folder that all processes may write to
+WEIGHTS, EVALUATED, STATE = "weights", "judged", "state.json"
+STARTED = ".begun"  # in a folder that all processes may write to
 
 
-def unique_tensors(model: "nn.Module") -> "dict[str, Tensor]":
+def unique_state_dict(model: "nn.Module") -> "dict[str, Tensor]":
     """Return a state dict without duplicates: of weights that share memory, only the first.
 
     safetensors requires that. Names in the model's `fixed` are left out: they never change and are restored by building
@@ -44,7 +44,7 @@ def unique_tensors(model: "nn.Module") -> "dict[str, Tensor]":
     for name, value in model.state_dict().items():
         if name in fixed:
             continue
-        place = (held(value).data_ptr(), tuple(value.shape), tuple(value.stride()))
+        place = (to_local(value).data_ptr(), tuple(value.shape), tuple(value.stride()))
         if value.numel() and place in seen:
             continue
         seen.add(place)
@@ -58,7 +58,7 @@ def load_weights(model: "nn.Module", tensors: "Mapping[str, Tensor]") -> None:
     Raises:
         RuntimeError: names or shapes differ.
     """
-    expected = set(unique_tensors(model))
+    expected = set(unique_state_dict(model))
     if expected != set(tensors):
         lacking, odd = sorted(expected - set(tensors)), sorted(set(tensors) - expected)
         raise RuntimeError(f"the weights do not match the model: missing {lacking[:3]}, unknown {odd[:3]}")
@@ -79,21 +79,21 @@ class Snapshot:
 
     step: int
     tensors: "dict[str, dict[str, Tensor]]"
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     best_step: int
-    pieces: dict[str, dict[str, Piece]] = field(default_factory=dict)
+    shards: dict[str, dict[str, ShardSpec]] = field(default_factory=dict)
 
     @property
     def is_best(self) -> bool:
         return self.step == self.best_step
 
 
-def copied(tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
+def cpu_copies(tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
     """Copy local shards to host memory, detached from training."""
-    return {name: held(value.detach()).to("cpu", copy=True) for name, value in tensors.items()}
+    return {name: to_local(value.detach()).to("cpu", copy=True) for name, value in tensors.items()}
 
 
-class Checkpoints:
+class CheckpointManager:
     """Write a run's checkpoints in a background thread and delete old ones.
 
     At most one is being written and one waits. A waiting one gives way to a newer one, unless it is the best so far;
@@ -111,27 +111,27 @@ class Checkpoints:
         self,
         run: RunDirectory,
         keep: int,
-        together: World | None = None,
-        lost: Callable[[], str | None] = lambda: None,
+        env: DistEnv | None = None,
+        find_lost_rank: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self.run, self.keep, self.together, self._lost = run, keep, together, lost
-        self._abandoned = False
-        self._last = 0
-        self._waiting: Snapshot | None = None
+        self.run, self.keep, self.env, self._find_lost_rank = run, keep, env, find_lost_rank
+        self._training_failed = False
+        self._last_step = 0
+        self._pending: Snapshot | None = None
         self._writing = self._closed = False
         self._failure: Exception | None = None
-        self._change = Condition()
+        self._condition = Condition()
         self._thread: Thread | None = None
 
-    def __enter__(self) -> "Checkpoints":
-        self._thread = Thread(target=self._work, name="checkpoints", daemon=True)
+    def __enter__(self) -> "CheckpointManager":
+        self._thread = Thread(target=self._write_loop, name="checkpoints", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._change:
-            self._closed, self._abandoned = True, kind is not None
-            self._change.notify_all()
+        with self._condition:
+            self._closed, self._training_failed = True, kind is not None
+            self._condition.notify_all()
         if self._thread is not None:
             self._thread.join()
 
@@ -141,16 +141,16 @@ class Checkpoints:
         Raises:
             ArtifactError: an earlier one could not be written.
         """
-        with self._change:
-            if self.together is not None:
-                if snapshot.step == self._last:  # stopped right after a validation: this step is saved already
+        with self._condition:
+            if self.env is not None:
+                if snapshot.step == self._last_step:  # stopped right after a validation: this step is saved already
                     return
-                self._change.wait_for(lambda: self._failure or self._waiting is None)
+                self._condition.wait_for(lambda: self._failure or self._pending is None)
             self._raise_failure()
-            if self._waiting is not None and self._waiting.is_best and not snapshot.is_best:
+            if self._pending is not None and self._pending.is_best and not snapshot.is_best:
                 return
-            self._waiting, self._last = snapshot, snapshot.step
-            self._change.notify_all()
+            self._pending, self._last_step = snapshot, snapshot.step
+            self._condition.notify_all()
 
     def has(self, step: int) -> bool:
         """Return whether a step has a checkpoint."""
@@ -162,8 +162,8 @@ class Checkpoints:
         Raises:
             ArtifactError: it could not be.
         """
-        with self._change:
-            self._change.wait_for(lambda: self._failure or not (self._waiting or self._writing))
+        with self._condition:
+            self._condition.wait_for(lambda: self._failure or not (self._pending or self._writing))
             self._raise_failure()
 
     def save_now(self, snapshot: Snapshot) -> Path:
@@ -177,11 +177,11 @@ class Checkpoints:
         if self._failure is not None:
             raise self._failure
 
-    def _work(self) -> None:
+    def _write_loop(self) -> None:
         while True:
-            with self._change:
-                self._change.wait_for(lambda: self._waiting or self._closed)
-                snapshot, self._waiting = self._waiting, None
+            with self._condition:
+                self._condition.wait_for(lambda: self._pending or self._closed)
+                snapshot, self._pending = self._pending, None
                 if snapshot is None or self._failure:
                     return
                 self._writing = True
@@ -189,40 +189,40 @@ class Checkpoints:
                 self._write(snapshot)
             except Exception as error:  # raised later, in the training thread
                 self._failure = error
-            with self._change:
+            with self._condition:
                 self._writing = False
-                self._change.notify_all()
+                self._condition.notify_all()
 
     def _write(self, snapshot: Snapshot) -> None:
         path = checkpoint_folder(self.run, snapshot.step)
-        if self.together is not None and not self.together.is_main:
-            self._write_beside(snapshot, path)
+        if self.env is not None and not self.env.is_main:
+            self._write_shards(snapshot, path)
             return
         if path.exists():  # stopped right after a validation: this step is kept already
             return
-        with whole_folder(path) as folder:
-            if self.together is not None:
-                (folder / BEGUN).touch()
-            facts = {**snapshot.facts, "files": _save(snapshot, folder, self.together)}
-            if self.together is not None:
-                facts = _joined(facts, folder, self.together, self._gone)
+        with atomic_folder(path) as folder:
+            if self.env is not None:
+                (folder / STARTED).touch()
+            facts = {**snapshot.metadata, "files": _save_tensors(snapshot, folder, self.env)}
+            if self.env is not None:
+                facts = _merge_ranks(facts, folder, self.env, self._abort_reason)
             write_json(folder / STATE, {"step": snapshot.step, "best_step": snapshot.best_step, **facts})
-        self._forget()
+        self._prune()
 
-    def _gone(self) -> str | None:
+    def _abort_reason(self) -> str | None:
         """Return why another process will not write its shards any more, or None."""
-        return "training failed in this process" if self._abandoned else self._lost()
+        return "training failed in this process" if self._training_failed else self._find_lost_rank()
 
-    def _write_beside(self, snapshot: Snapshot, path: Path) -> None:
+    def _write_shards(self, snapshot: Snapshot, path: Path) -> None:
         """Write this rank's shards and manifest into the folder that the main process creates."""
-        assert self.together is not None
+        assert self.env is not None
         folder = partial_folder(path)
-        wait_for_file(folder / BEGUN, self._gone)
-        facts = {**snapshot.facts, "files": _save(snapshot, folder, self.together)}
-        write_json(folder / _word(self.together.rank), facts)
-        wait_for_file(path / STATE, self._gone)
+        wait_for_file(folder / STARTED, self._abort_reason)
+        facts = {**snapshot.metadata, "files": _save_tensors(snapshot, folder, self.env)}
+        write_json(folder / _rank_manifest(self.env.rank), facts)
+        wait_for_file(path / STATE, self._abort_reason)
 
-    def _forget(self) -> None:
+    def _prune(self) -> None:
         """Delete checkpoints except the newest few and the best that each of these knew."""
         written = self.run.checkpoints()
         newest = written[-self.keep :]
@@ -232,31 +232,31 @@ class Checkpoints:
                 shutil.rmtree(path)
 
 
-def _save(snapshot: Snapshot, folder: Path, together: World | None) -> dict[str, str]:
+def _save_tensors(snapshot: Snapshot, folder: Path, env: DistEnv | None) -> dict[str, str]:
     """Write this process's tensors and return the SHA-256 of each file."""
     files: dict[str, str] = {}
     for name, tensors in snapshot.tensors.items():
-        file = folder / (f"{name}.safetensors" if together is None else f"{name}.rank-{together.rank:04}.safetensors")
-        save_tensors(tensors, file, snapshot.pieces.get(name))
+        file = folder / (f"{name}.safetensors" if env is None else f"{name}.rank-{env.rank:04}.safetensors")
+        save_tensors(tensors, file, snapshot.shards.get(name))
         files[file.name] = sha256(file)
     return files
 
 
-def _joined(facts: dict[str, Any], folder: Path, together: World, gone: Callable[[], str | None]) -> dict[str, Any]:
+def _merge_ranks(metadata: dict[str, Any], folder: Path, env: DistEnv, abort_reason: Callable[[], str | None]) -> dict[str, Any]:
     """Merge the files and non-tensor state of all ranks into the main process's metadata."""
-    for rank in range(1, together.size):
-        word = folder / _word(rank)
-        wait_for_file(word, gone)
+    for rank in range(1, env.world_size):
+        word = folder / _rank_manifest(rank)
+        wait_for_file(word, abort_reason)
         theirs = read_json(word)
-        facts["files"] |= theirs["files"]
+        metadata["files"] |= theirs["files"]
         for name, rest in theirs["rest"].items():
-            facts["rest"][name] = merged_trees(facts["rest"][name], rest)
+            metadata["rest"][name] = merge_states(metadata["rest"][name], rest)
         word.unlink()
-    (folder / BEGUN).unlink()
-    return facts
+    (folder / STARTED).unlink()
+    return metadata
 
 
-def _word(rank: int) -> str:
+def _rank_manifest(rank: int) -> str:
     return f".rank-{rank:04}.json"
 
 
@@ -285,9 +285,9 @@ class Checkpoint:
         return StoredTensors(self.folder, name)
 
     @property
-    def judged(self) -> StoredTensors:
+    def evaluated_weights(self) -> StoredTensors:
         """The weights that were evaluated at this step."""
-        return self.tensors(JUDGED) or self.tensors(WEIGHTS)
+        return self.tensors(EVALUATED) or self.tensors(WEIGHTS)
 
 
 def open_checkpoint(run: RunDirectory, step: int) -> Checkpoint:
@@ -311,13 +311,13 @@ def open_checkpoint(run: RunDirectory, step: int) -> Checkpoint:
     return Checkpoint(folder, state)
 
 
-def trusted_checkpoint(run: RunDirectory, step: int) -> Checkpoint:
+def open_checkpoint_unchecked(run: RunDirectory, step: int) -> Checkpoint:
     """Open a checkpoint that another process has verified already."""
     folder = checkpoint_folder(run, step)
     return Checkpoint(folder, read_json(folder / STATE))
 
 
-def sound_checkpoints(run: RunDirectory) -> "Iterable[Checkpoint | ArtifactError]":
+def valid_checkpoints(run: RunDirectory) -> "Iterable[Checkpoint | ArtifactError]":
     """Yield the run's checkpoints, newest first, or the error of a damaged one.
 
     The best checkpoint that each knew is verified too.

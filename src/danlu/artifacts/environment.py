@@ -8,12 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from danlu.core.world import this_world
+from danlu.core.world import dist_env
 
 PACKAGES = ("danlu", "torch", "numpy", "polars", "scikit-learn", "timm", "torchvision", "transformers", "tokenizers")
 
 
-def versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Return the versions of installed packages that influence results."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -24,17 +24,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def environment(device: str, seed: int, threads: int) -> dict[str, Any]:
+def describe_environment(device: str, seed: int, threads: int) -> dict[str, Any]:
     """Build the content of environment.json."""
     return {
-        "versions": versions(),
+        "versions": installed_versions(),
         "platform": platform.platform(),
         "device": device,
         "threads": threads,
         "seed": seed,
-        "processes": this_world().size,
-        "launch": this_world().launch,
-        "git": _commit(),
+        "processes": dist_env().world_size,
+        "launch": dist_env().launch_id,
+        "git": _git_commit(),
         "command": command_line(),
     }
 
@@ -44,7 +44,7 @@ def command_line() -> list[str]:
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
-def _commit() -> str | None:
+def _git_commit() -> str | None:
     """Return the git commit of the current folder, or None."""
     git = shutil.which("git")
     if git is None:

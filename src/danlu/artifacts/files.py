@@ -17,7 +17,7 @@ from danlu.core.errors import ArtifactError
 if TYPE_CHECKING:
     import polars as pl
 
-CURES = {
+WRITE_HINTS = {
     errno.ENOSPC: "free some space, or choose another folder with --output",
     errno.EDQUOT: "your quota is used up; free some space, or choose another folder with --output",
     errno.EACCES: "you may not write there; choose another folder with --output",
@@ -26,27 +26,27 @@ CURES = {
     errno.ENOTDIR: "a part of the path is a file; choose another folder with --output",
 }
 
-PATIENCE_S, LOOK_EVERY_S = 600.0, 0.02  # how long, and how often, a process polls for another's file
+FILE_TIMEOUT_S, POLL_INTERVAL_S = 600.0, 0.02  # how long, and how often, a process polls for another's file
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def translate_write_errors(path: Path) -> Iterator[None]:
     """Turn failures to write below `path` into an ArtifactError that says what to do."""
     try:
         yield
     except OSError as error:
-        cure = CURES.get(error.errno or 0, "choose another folder with --output")
+        cure = WRITE_HINTS.get(error.errno or 0, "choose another folder with --output")
         raise ArtifactError(f"{path}: cannot be written: {error.strerror or error}; {cure}") from error
     except Exception as error:  # safetensors and polars wrap the system's error in their own classes
         if "os error 28" in str(error) or "No space left" in str(error):
-            raise ArtifactError(f"{path}: cannot be written: the disk is full; {CURES[errno.ENOSPC]}") from error
+            raise ArtifactError(f"{path}: cannot be written: the disk is full; {WRITE_HINTS[errno.ENOSPC]}") from error
         raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically: readers see the old content or the new, never a part."""
     aside = path.with_name(f".{path.name}.partial")
-    with writing(path):
+    with translate_write_errors(path):
         try:
             with aside.open("wb") as file:
                 file.write(content)
@@ -104,22 +104,22 @@ def read_frame(path: Path) -> "pl.DataFrame":
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a folder to fill that takes its name when complete, replacing an old one."""
     aside = partial_folder(path)
-    with writing(path):
+    with translate_write_errors(path):
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
     try:
-        with writing(path):
+        with translate_write_errors(path):
             yield aside
             for file in aside.rglob("*"):
                 if file.is_file():
-                    _flush(file)
+                    _fsync(file)
             if path.exists():
                 shutil.rmtree(path)
             aside.rename(path)
-            _flush(path.parent)
+            _fsync(path.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -129,7 +129,7 @@ def partial_folder(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
-def _flush(path: Path) -> None:
+def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -137,7 +137,7 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def wait_for_file(file: Path, gone: Callable[[], str | None] = lambda: None) -> None:
+def wait_for_file(file: Path, abort_reason: Callable[[], str | None] = lambda: None) -> None:
     """Wait for a file that another process writes.
 
     Args:
@@ -150,15 +150,15 @@ def wait_for_file(file: Path, gone: Callable[[], str | None] = lambda: None) -> 
     while not file.exists():
         now = time.monotonic()
         if now - asked > 1.0:
-            reason, asked = gone(), now
+            reason, asked = abort_reason(), now
             if reason is not None:
                 raise ArtifactError(f"{file}: will not be written by another process: {reason}")
-        if now - began > PATIENCE_S:
+        if now - began > FILE_TIMEOUT_S:
             raise ArtifactError(
-                f"{file}: another process has not written it within {PATIENCE_S:.0f} s; all processes must reach "
+                f"{file}: another process has not written it within {FILE_TIMEOUT_S:.0f} s; all processes must reach "
                 "its folder on one file system"
             )
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_INTERVAL_S)
 
 
 def sha256(path: Path) -> str:

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from danlu.artifacts.files import writing
+from danlu.artifacts.files import translate_write_errors
 from danlu.artifacts.run import RunDirectory
 from danlu.core.errors import ArtifactError
 
 
 @contextmanager
-def locked(run: RunDirectory) -> Iterator[None]:
+def lock_run(run: RunDirectory) -> Iterator[None]:
     """Lock a run while training writes into it.
 
     Raises:
@@ -21,7 +21,7 @@ def locked(run: RunDirectory) -> Iterator[None]:
         yield
         return
     path = run.path / ".lock"
-    with writing(path):
+    with translate_write_errors(path):
         file = path.open("w", encoding="utf-8")
     with file:
         try:

@@ -16,11 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from danlu.artifacts.files import read_json, writing
-from danlu.artifacts.lines import append_line, keep_until, read_lines
+from danlu.artifacts.files import read_json, translate_write_errors
+from danlu.artifacts.lines import append_jsonl, truncate_jsonl, read_jsonl
 from danlu.core.errors import ArgumentError, ArtifactError
 
-RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, LOOKS, CARD, WORST = (
+RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, TEST_EVALUATIONS, CARD, WORST = (
     "recipe.yaml",
     "metrics.jsonl",
     "evaluation.json",
@@ -58,7 +58,7 @@ class RunDirectory:
         """
         path = parent / (folder or name)
         refuse_existing(parent, folder, overwrite)
-        with writing(path):
+        with translate_write_errors(path):
             parent.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(parent).free
             if free < needed_bytes:
@@ -66,7 +66,7 @@ class RunDirectory:
                     f"{path}: the disk has {free / 1e6:.1f} MB free and the run needs about "
                     f"{needed_bytes / 1e6:.1f} MB; free some space, or choose another folder with --output"
                 )
-            path = _claim(parent, name) if folder is None else _replace(path)
+            path = _create_unique(parent, name) if folder is None else _recreate(path)
             for part in ("data", "checkpoints", "predictions"):
                 (path / part).mkdir()
         return cls(path)
@@ -102,15 +102,15 @@ class RunDirectory:
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
-        append_line(self.path / METRICS, record)
+        append_jsonl(self.path / METRICS, record)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Read metrics.jsonl; a last line cut off by a crash is ignored."""
-        return read_lines(self.path / METRICS)
+        return read_jsonl(self.path / METRICS)
 
-    def rewind(self, step: int) -> None:
+    def rollback(self, step: int) -> None:
         """Delete log lines and checkpoints after a step, and half-written ones."""
-        keep_until(self.path / METRICS, step)
+        truncate_jsonl(self.path / METRICS, step)
         for folder in self.checkpoints():
             if int(folder.name.removeprefix("step-")) > step:
                 shutil.rmtree(folder)
@@ -134,21 +134,21 @@ def refuse_existing(parent: Path, folder: str | None, overwrite: bool) -> None:
         raise ArgumentError(f"{path}: is not a run of danlu and will not be overwritten; choose another --name")
 
 
-def free_name(parent: Path, name: str) -> str:
+def unused_name(parent: Path, name: str) -> str:
     """Return an unused run name: recipe, time and, if needed, a number."""
-    return next(free for free in _names(name) if not (parent / free).exists())
+    return next(free for free in _candidate_names(name) if not (parent / free).exists())
 
 
-def _names(name: str) -> Iterator[str]:
+def _candidate_names(name: str) -> Iterator[str]:
     """Yield candidate names for a run started now, the best first."""
     stamp = f"{name}-{datetime.now():%Y%m%d-%H%M}"
     yield stamp
     yield from (f"{stamp}-{counter}" for counter in itertools.count(2))
 
 
-def _claim(parent: Path, name: str) -> Path:
+def _create_unique(parent: Path, name: str) -> Path:
     """Create a folder under the first name that no other run has."""
-    for free in _names(name):
+    for free in _candidate_names(name):
         try:
             (parent / free).mkdir()
         except FileExistsError:
@@ -157,7 +157,7 @@ def _claim(parent: Path, name: str) -> Path:
     raise AssertionError("numbers do not end")
 
 
-def _replace(path: Path) -> Path:
+def _recreate(path: Path) -> Path:
     if path.exists():
         shutil.rmtree(path)
     path.mkdir()

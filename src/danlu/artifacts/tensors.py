@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from danlu.core.errors import ArtifactError
-from danlu.core.pieces import Piece
+from danlu.core.pieces import ShardSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Box = tuple[slice, ...]
+Slices = tuple[slice, ...]
 
 
-def save_tensors(tensors: "dict[str, Tensor]", path: Path, pieces: dict[str, Piece] | None = None) -> None:
+def save_tensors(tensors: "dict[str, Tensor]", path: Path, shards: dict[str, ShardSpec] | None = None) -> None:
     """Write tensors as safetensors.
 
     Args:
@@ -27,7 +27,7 @@ def save_tensors(tensors: "dict[str, Tensor]", path: Path, pieces: dict[str, Pie
     """
     from safetensors.torch import save_file
 
-    header = {name: json.dumps([piece.whole, piece.offset]) for name, piece in (pieces or {}).items()}
+    header = {name: json.dumps([piece.global_shape, piece.offset]) for name, piece in (shards or {}).items()}
     save_file({name: value.contiguous() for name, value in tensors.items()}, str(path), header or None)
     path.chmod(0o644)  # safetensors creates files that only the owner may read
 
@@ -50,12 +50,12 @@ class StoredTensors(Mapping[str, "Tensor"]):
     def __init__(self, folder: Path, name: str) -> None:
         alone = folder / f"{name}.safetensors"
         self.files = [alone] if alone.is_file() else sorted(folder.glob(f"{name}.rank-*.safetensors"))
-        self._places: dict[str, list[tuple[Path, Box | None]]] = {}
+        self._shards: dict[str, list[tuple[Path, Slices | None]]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         for file in self.files:
-            self._look(file)
+            self._read_header(file)
 
-    def _look(self, file: Path) -> None:
+    def _read_header(self, file: Path) -> None:
         from safetensors import safe_open
 
         with safe_open(file, "pt") as opened:
@@ -63,29 +63,29 @@ class StoredTensors(Mapping[str, "Tensor"]):
             for name in opened.keys():  # noqa: SIM118 - it is no dict
                 shape = tuple(opened.get_slice(name).get_shape())
                 if name not in header:
-                    self._places.setdefault(name, []).append((file, None))
+                    self._shards.setdefault(name, []).append((file, None))
                     self._shapes[name] = shape
                     continue
                 whole, offset = json.loads(header[name])
                 box = tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))
-                self._places.setdefault(name, []).append((file, box))
+                self._shards.setdefault(name, []).append((file, box))
                 self._shapes[name] = tuple(whole)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._shards)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._shards)
 
     def __getitem__(self, name: str) -> "Tensor":
         """Return the whole tensor."""
-        return self.part(name, (0,) * len(self._shapes[name]), self._shapes[name])
+        return self.read_slice(name, (0,) * len(self._shapes[name]), self._shapes[name])
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of the whole tensor."""
         return self._shapes[name]
 
-    def part(self, name: str, offset: tuple[int, ...], shape: tuple[int, ...]) -> "Tensor":
+    def read_slice(self, name: str, offset: tuple[int, ...], shape: tuple[int, ...]) -> "Tensor":
         """Read a slice of a tensor, assembled from the shards that it overlaps.
 
         Raises:
@@ -98,7 +98,7 @@ class StoredTensors(Mapping[str, "Tensor"]):
         result: Tensor | None = None
         filled = 0
         with ExitStack() as stack:
-            for file, box in self._places[name]:
+            for file, box in self._shards[name]:
                 opened: Any = stack.enter_context(safe_open(file, "pt"))
                 if box is None:
                     found: Tensor = opened.get_slice(name)[wanted] if shape else opened.get_tensor(name)
@@ -106,10 +106,10 @@ class StoredTensors(Mapping[str, "Tensor"]):
                 shared = tuple(_overlap(own, other) for own, other in zip(wanted, box, strict=True))
                 if any(part.stop <= part.start for part in shared):
                     continue
-                read = opened.get_slice(name)[tuple(_moved(part, own) for part, own in zip(shared, box, strict=True))]
+                read = opened.get_slice(name)[tuple(_shift(part, own) for part, own in zip(shared, box, strict=True))]
                 if result is None:
                     result = torch.empty(shape, dtype=read.dtype)
-                result[tuple(_moved(part, own) for part, own in zip(shared, wanted, strict=True))] = read
+                result[tuple(_shift(part, own) for part, own in zip(shared, wanted, strict=True))] = read
                 filled += read.numel()
         if result is None:
             result = torch.empty(shape)
@@ -122,5 +122,5 @@ def _overlap(one: slice, other: slice) -> slice:
     return slice(max(one.start, other.start), min(one.stop, other.stop))
 
 
-def _moved(part: slice, origin: slice) -> slice:
+def _shift(part: slice, origin: slice) -> slice:
     return slice(part.start - origin.start, part.stop - origin.start)

@@ -11,10 +11,10 @@ from danlu.core.errors import ArtifactError
 if TYPE_CHECKING:
     from torch import Tensor
 
-TENSOR, PAIRS = "tensor", "pairs"  # a dict becomes {"pairs": …}, so that {"tensor": …} can mean nothing else
+TENSOR, ITEMS = "tensor", "pairs"  # a dict becomes {"pairs": …}, so that {"tensor": …} can mean nothing else
 
 
-def split_tree(tree: Any, name: str = "") -> "tuple[dict[str, Tensor], Any]":
+def flatten_state(tree: Any, name: str = "") -> "tuple[dict[str, Tensor], Any]":
     """Flatten a state into tensors by path and plain JSON that refers to them.
 
     Raises:
@@ -29,7 +29,7 @@ def split_tree(tree: Any, name: str = "") -> "tuple[dict[str, Tensor], Any]":
             tensors[path] = value.detach()
             return {TENSOR: path}
         if isinstance(value, dict):
-            return {PAIRS: [[key, plain(inner, f"{path}/{key}")] for key, inner in value.items()]}
+            return {ITEMS: [[key, plain(inner, f"{path}/{key}")] for key, inner in value.items()]}
         if isinstance(value, list | tuple):
             return [plain(inner, f"{path}/{index}") for index, inner in enumerate(value)]
         if value is None or isinstance(value, bool | int | float | str):
@@ -40,16 +40,16 @@ def split_tree(tree: Any, name: str = "") -> "tuple[dict[str, Tensor], Any]":
     return tensors, rest
 
 
-def merged_trees(one: Any, other: Any) -> Any:
+def merge_states(one: Any, other: Any) -> Any:
     """Merge two JSON results of `flatten_state`; dicts are merged, the first plain value wins."""
-    if not (isinstance(one, dict) and isinstance(other, dict) and PAIRS in one and PAIRS in other):
+    if not (isinstance(one, dict) and isinstance(other, dict) and ITEMS in one and ITEMS in other):
         return one
-    theirs = dict(map(tuple, other[PAIRS]))
-    own = [[key, merged_trees(value, theirs.pop(key)) if key in theirs else value] for key, value in one[PAIRS]]
-    return {PAIRS: [*own, *([key, value] for key, value in theirs.items())]}
+    theirs = dict(map(tuple, other[ITEMS]))
+    own = [[key, merge_states(value, theirs.pop(key)) if key in theirs else value] for key, value in one[ITEMS]]
+    return {ITEMS: [*own, *([key, value] for key, value in theirs.items())]}
 
 
-def join_tree(tensors: "Mapping[str, Tensor]", rest: Any) -> Any:
+def unflatten_state(tensors: "Mapping[str, Tensor]", rest: Any) -> Any:
     """Rebuild the state that `flatten_state` took apart; tuples come back as lists.
 
     Raises:
@@ -60,7 +60,7 @@ def join_tree(tensors: "Mapping[str, Tensor]", rest: Any) -> Any:
             raise ArtifactError(f"the state lacks the tensor {rest[TENSOR]!r}; the file is damaged")
         return tensors[rest[TENSOR]]
     if isinstance(rest, dict):
-        return {key: join_tree(tensors, value) for key, value in rest[PAIRS]}
+        return {key: unflatten_state(tensors, value) for key, value in rest[ITEMS]}
     if isinstance(rest, list):
-        return [join_tree(tensors, value) for value in rest]
+        return [unflatten_state(tensors, value) for value in rest]
     return rest

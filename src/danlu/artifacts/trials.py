@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from danlu.artifacts.lines import append_line, read_lines
+from danlu.artifacts.lines import append_jsonl, read_jsonl
 
-SEARCH, TRIALS, BEST, FOLDER = "search.yaml", "trials.jsonl", "best.yaml", "trials"
+SEARCH_FILE, TRIALS_FILE, BEST_FILE, TRIALS_FOLDER = "search.yaml", "trials.jsonl", "best.yaml", "trials"
 State = Literal["done", "failed"]
 
 
@@ -40,36 +40,36 @@ class Trial:
 
 def is_search(run: Path) -> bool:
     """Return whether a run is a search, finished or not."""
-    return (run / SEARCH).is_file()
+    return (run / SEARCH_FILE).is_file()
 
 
-def keep_trial(run: Path, trial: Trial) -> None:
+def append_trial(run: Path, trial: Trial) -> None:
     """Append a trial to trials.jsonl.
 
     Raises:
         ArtifactError: it cannot be written.
     """
-    append_line(run / TRIALS, asdict(trial))
+    append_jsonl(run / TRIALS_FILE, asdict(trial))
 
 
-def kept_trials(run: Path) -> list[Trial]:
+def read_trials(run: Path) -> list[Trial]:
     """Read the trials of a run in order; empty if it is not a search."""
-    return [Trial(**line) for line in read_lines(run / TRIALS)]
+    return [Trial(**line) for line in read_jsonl(run / TRIALS_FILE)]
 
 
-def best_of(trials: list[Trial], higher_is_better: bool) -> Trial | None:
+def best_trial(trials: list[Trial], higher_is_better: bool) -> Trial | None:
     """Return the best finished trial, the first one on ties; None if there is none."""
     done = [trial for trial in trials if trial.state == "done" and trial.value is not None]
-    return min(done, key=lambda trial: cost_of(trial, higher_is_better) or 0.0, default=None)
+    return min(done, key=lambda trial: trial_cost(trial, higher_is_better) or 0.0, default=None)
 
 
-def cost_of(trial: Trial, higher_is_better: bool) -> float | None:
+def trial_cost(trial: Trial, higher_is_better: bool) -> float | None:
     """Return the cost that a search minimizes; None if the trial has no finite value."""
     if trial.value is None or not math.isfinite(trial.value):
         return None
     return -trial.value if higher_is_better else trial.value
 
 
-def folder_of(run: Path, number: int) -> Path:
+def trial_folder(run: Path, number: int) -> Path:
     """Return the folder of a trial's run."""
-    return run / FOLDER / f"trial-{number:03}"
+    return run / TRIALS_FOLDER / f"trial-{number:03}"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from danlu.cli.options import Json, Lang
-from danlu.cli.show import print_json, print_table, shown
+from danlu.cli.show import print_json, print_table, format_value
 
 
 def compare(
@@ -29,7 +29,7 @@ def compare(
         return
     print_table(_metric_rows(found))
     for each in found["differences"]:
-        print(f"\n{_sentence(each)}" if "mcnemar" in each else "")
+        print(f"\n{_mcnemar_sentence(each)}" if "mcnemar" in each else "")
     if found["recipes"]:
         print("\ndifferences between the recipes")
         print_table(found["recipes"])
@@ -43,12 +43,12 @@ def _metric_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     for name, figures in found["metrics"].items():
         row: dict[str, Any] = {"metric": name, **{run: figures.get(run) for run in found["runs"]}}
         for each in found["differences"]:
-            row[f"{each['run']} less {each['against']}"] = _difference(each["metrics"].get(name))
+            row[f"{each['run']} less {each['against']}"] = _format_difference(each["metrics"].get(name))
         rows.append(row)
     return rows
 
 
-def _difference(figure: dict[str, float] | None) -> str:
+def _format_difference(figure: dict[str, float] | None) -> str:
     """Format as `+0.012 (-0.003 to +0.027)`, with a star if the interval excludes 0."""
     if figure is None:
         return ""
@@ -58,9 +58,9 @@ def _difference(figure: dict[str, float] | None) -> str:
     return f"{figure['value']:+.4g} ({figure['low']:+.4g} to {figure['high']:+.4g}){clear}"
 
 
-def _sentence(each: dict[str, Any]) -> str:
+def _mcnemar_sentence(each: dict[str, Any]) -> str:
     test = each["mcnemar"]
     return (
         f"only {each['run']} is right on {test['first_alone']:,} rows, only {each['against']} on "
-        f"{test['second_alone']:,} (McNemar's test: p = {shown(float(test['p_value']))})"
+        f"{test['second_alone']:,} (McNemar's test: p = {format_value(float(test['p_value']))})"
     )

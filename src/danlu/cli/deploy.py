@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from danlu.cli.options import Overwrite, RecipeArgument
-from danlu.core.console import say
+from danlu.core.console import info
 
 
 def deploy(
@@ -44,4 +44,4 @@ def deploy(
         storage=storage,
         overwrite=overwrite,
     )
-    say(f"wrote {', '.join(map(str, written))}; the first lines of {written[0].name} explain how to use it")
+    info(f"wrote {', '.join(map(str, written))}; the first lines of {written[0].name} explain how to use it")

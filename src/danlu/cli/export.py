@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from danlu.core.console import say
+from danlu.core.console import info
 
 
 def export(
@@ -19,5 +19,5 @@ def export(
     """Write a bundle's model in its library's own format, and verify its predictions."""
     from danlu.verbs.export import export as export_verb
 
-    say(f"{export_verb(bundle, folder, own_code)}: can be read without danlu")
+    info(f"{export_verb(bundle, folder, own_code)}: can be read without danlu")
     return 0

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from danlu.artifacts.files import write_text
 from danlu.cli.options import Json
-from danlu.core.console import say
+from danlu.core.console import info
 
 
 def generate(
@@ -74,7 +74,7 @@ def generate(
     lines = "".join(json.dumps(asdict(text), ensure_ascii=False) + "\n" for text in texts)
     if output is not None:
         write_text(output, lines)
-        say(f"{len(texts):,} texts in {output}")
+        info(f"{len(texts):,} texts in {output}")
     elif as_json:
         print(lines, end="")
     elif streamed:

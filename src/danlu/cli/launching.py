@@ -14,10 +14,10 @@ Restarts = Annotated[
     int,
     Parameter(help="With --processes: how many times all restart from the newest checkpoint after one was killed."),
 ]
-OWN = ("--processes", "--restarts")
+LAUNCH_OPTIONS = ("--processes", "--restarts")
 
 
-def launched(
+def launch_train(
     recipe: str | None,
     resume: Path | None,
     overrides: tuple[str, ...],
@@ -32,26 +32,26 @@ def launched(
     Each process gets the arguments of the command line except `--processes` and `--restarts`.
     """
     from danlu.recipe.load import load_recipe
-    from danlu.verbs.launch import launch_new, launch_on
+    from danlu.verbs.launch import launch_run, launch_resume
 
-    arguments = list(_without(sys.argv[1:], OWN))
+    arguments = list(_drop_options(sys.argv[1:], LAUNCH_OPTIONS))
     if resume is not None:
-        return launch_on(arguments, resume, processes, restarts)
+        return launch_resume(arguments, resume, processes, restarts)
     asked = load_recipe(str(recipe), overrides)
-    return launch_new(arguments, asked, output, name, overwrite, processes, restarts)
+    return launch_run(arguments, asked, output, name, overwrite, processes, restarts)
 
 
-def shared_out(output: Path | None, processes: int) -> int:
+def launch_predict(output: Path | None, processes: int) -> int:
     """Predict in several processes, each a share of the rows; return the exit code."""
     from danlu.core.errors import ArgumentError
-    from danlu.verbs.launch import DANLU, launch
+    from danlu.verbs.launch import DANLU_COMMAND, launch_command
 
     if output is None or processes < 1:
         raise ArgumentError("--processes needs a number of at least 1, and --output with the file for all predictions")
-    return launch((*DANLU, *_without(sys.argv[1:], OWN)), processes, restarts=0)
+    return launch_command((*DANLU_COMMAND, *_drop_options(sys.argv[1:], LAUNCH_OPTIONS)), processes, restarts=0)
 
 
-def _without(arguments: Iterable[str], names: tuple[str, ...]) -> Iterator[str]:
+def _drop_options(arguments: Iterable[str], names: tuple[str, ...]) -> Iterator[str]:
     words = iter(arguments)
     for word in words:
         if word in names:

@@ -9,10 +9,10 @@ import sys
 from cyclopts import App
 
 from danlu import __version__
-from danlu.core.console import say
+from danlu.core.console import info
 from danlu.core.errors import DanluError
-from danlu.core.failing import end_with_launcher, say_failure
-from danlu.core.world import this_world
+from danlu.core.failing import exit_with_parent, report_failure
+from danlu.core.world import dist_env
 
 app = App(
     name="danlu",
@@ -23,7 +23,7 @@ app = App(
 )
 
 # Named by string, so that --help imports none of them.
-VERBS = {
+COMMANDS = {
     "run": "Every stage that a recipe names: data, model, training, evaluation, report.",
     "new": "Inspect data and write a commented recipe for it.",
     "check": "Validate a recipe, profile its data and audit it for leakage; train nothing.",
@@ -42,15 +42,15 @@ VERBS = {
     "schema": "Print the recipe's JSON Schema, for editors.",
     "doctor": "Check this installation and say how to fix problems.",
 }
-for verb, purpose in VERBS.items():
+for verb, purpose in COMMANDS.items():
     app.command(f"danlu.cli.{verb}:{verb}", name=verb, help=purpose)
 
 
 def main() -> None:
     """Run the command line and exit."""
-    end_with_launcher()
+    exit_with_parent()
     code = _run(sys.argv[1:])
-    if this_world().size == 1:
+    if dist_env().world_size == 1:
         sys.exit(code)
     for stream in (sys.stdout, sys.stderr):
         if not stream.closed:
@@ -69,9 +69,9 @@ def _run(arguments: list[str]) -> int:
     except DanluError as error:
         if debug:
             raise
-        return say_failure(error)
+        return report_failure(error)
     except KeyboardInterrupt:
-        say("danlu: stopped")
+        info("danlu: stopped")
         return 1
     except BrokenPipeError:  # `danlu schema | head`
         sys.stderr.close()
@@ -79,4 +79,4 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        return say_failure(error)
+        return report_failure(error)

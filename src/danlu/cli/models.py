@@ -7,10 +7,10 @@ from cyclopts import Parameter
 
 from danlu.cli.options import Json
 from danlu.cli.show import print_json, print_table
-from danlu.core.console import say
+from danlu.core.console import info
 
 if TYPE_CHECKING:
-    from danlu.verbs.models import Known
+    from danlu.verbs.models import ModelInfo
 
 
 def models(
@@ -22,21 +22,21 @@ def models(
     json: Json = False,
 ) -> int:
     """List the models a recipe may name: parameters, megabytes in fp32, FLOPs per sample."""
-    from danlu.verbs.models import models as models_verb
+    from danlu.verbs.models import list_models as models_verb
 
     found = models_verb(task, like)
     if json:
         print_json([asdict(known) for known in found])
         return 0
     print_table([_row(known) for known in found])
-    say(
+    info(
         "FLOPs are those of a forward pass at the input given. Any timm model is timm:NAME, any transformers model "
         "hf:NAME or hf:./FOLDER, a model of your own own:package.module:function"
     )
     return 0
 
 
-def _row(known: "Known") -> dict[str, Any]:
+def _row(known: "ModelInfo") -> dict[str, Any]:
     """Return a table row; the size of trees and boosting depends on the data."""
     return {
         "model": known.name,
@@ -44,11 +44,11 @@ def _row(known: "Known") -> dict[str, Any]:
         "takes": known.takes,
         "parameters": "" if known.parameters is None else f"{known.parameters:,}",
         "MB": "varies" if known.megabytes is None and not known.extra else known.megabytes,
-        "MFLOPs": None if known.flops is None else _millions(known.flops),
+        "MFLOPs": None if known.flops is None else _format_millions(known.flops),
         "at": known.at,
         "needs": f"danlu[{known.extra}]" if known.extra else "",
     }
 
 
-def _millions(count: int) -> str:
+def _format_millions(count: int) -> str:
     return f"{count / 1e6:,.0f}" if count >= 1e8 else f"{count / 1e6:.3g}"

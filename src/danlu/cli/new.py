@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from danlu.cli.options import Overwrite
-from danlu.core.console import say
+from danlu.core.console import info
 
 
 def new(
@@ -25,4 +25,4 @@ def new(
     if output is None:
         print(text, end="")
     else:
-        say(f"wrote {output}; next: danlu check {output}")
+        info(f"wrote {output}; next: danlu check {output}")

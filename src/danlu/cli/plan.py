@@ -7,19 +7,19 @@ from cyclopts import Parameter
 
 from danlu.cli.options import Json, OptionalRecipe, Overrides
 from danlu.cli.show import print_json, print_table
-from danlu.core.console import say
+from danlu.core.console import info
 from danlu.core.errors import ArgumentError, DanluError
 
 if TYPE_CHECKING:
     from danlu.recipe.schema import Recipe
-    from danlu.verbs.plan import Prediction
+    from danlu.verbs.plan import TrainingEstimate
 
 Memory = Annotated[
     float | None, Parameter(name="--memory", help="Plan for this many GB instead of the free memory here.")
 ]
 
 
-OnPaper = Annotated[
+EstimateGpus = Annotated[
     str | None,
     Parameter(
         name="--estimate",
@@ -52,7 +52,7 @@ def plan(
     overrides: Overrides = (),
     memory: Memory = None,
     candidates: Candidates = None,
-    estimate: OnPaper = None,
+    estimate: EstimateGpus = None,
     model: Models = "7b,70b",
     card: Card = "h100",
     precision: Precision = None,
@@ -64,20 +64,20 @@ def plan(
 
     loaded = None if recipe is None else load_recipe(recipe, overrides)
     if estimate is not None:
-        from danlu.verbs.paper import ASSUMED, as_values, plan_on_paper, shown
+        from danlu.verbs.paper import ASSUMPTIONS, to_dict, estimate_layouts, table_row
 
         models = [name.strip() for name in model.split(",")]
-        lines = plan_on_paper(_counts(estimate), models, loaded, card, precision, tokens)
+        lines = estimate_layouts(_parse_counts(estimate), models, loaded, card, precision, tokens)
         if json:
-            print_json([as_values(line) for line in lines])
+            print_json([to_dict(line) for line in lines])
         else:
-            print_table(_filled([shown(line) for line in lines]))
-            say(ASSUMED)
+            print_table(_align_columns([table_row(line) for line in lines]))
+            info(ASSUMPTIONS)
         return 0
     if loaded is None:
         raise ArgumentError("give a recipe, or --estimate with numbers of GPUs")
     if candidates is not None:
-        return _compare(loaded, candidates, json)
+        return _print_candidates(loaded, candidates, json)
     from danlu.verbs.plan import plan as plan_verb
 
     found = plan_verb(loaded, None if memory is None else round(memory * 1e9))
@@ -88,45 +88,45 @@ def plan(
     return 0 if found.fits else DanluError.exit_code
 
 
-def _compare(recipe: "Recipe", candidates: str, json: bool) -> int:
+def _print_candidates(recipe: "Recipe", candidates: str, json: bool) -> int:
     """Probe the candidates and print one row each, best first."""
-    from danlu.verbs.candidates import compare_candidates
+    from danlu.verbs.candidates import probe_models
 
-    found = compare_candidates(recipe, [name.strip() for name in candidates.split(",") if name.strip()])
+    found = probe_models(recipe, [name.strip() for name in candidates.split(",") if name.strip()])
     if json:
         print_json([asdict(candidate) for candidate in found])
         return 0
     rows = [{**asdict(candidate), "take": "<- recommended" if candidate.take else ""} for candidate in found]
     print_table([{("s / 1000" if key == "seconds" else key): value for key, value in row.items()} for row in rows])
-    say(
+    info(
         "a linear model on frozen features, scored on validation samples; recommended is the fastest model whose "
         "interval reaches the best. Fine-tuning gains more if the score is low"
     )
     return 0
 
 
-def _counts(said: str) -> list[int]:
+def _parse_counts(said: str) -> list[int]:
     parts = [part.strip() for part in said.split(",")]
     if not all(part.isdigit() for part in parts):
         raise ArgumentError(f"--estimate {said}: give numbers of GPUs, such as 8,64,1024")
     return [int(part) for part in parts]
 
 
-def _filled(lines: list[dict[str, object]]) -> list[dict[str, object]]:
+def _align_columns(lines: list[dict[str, object]]) -> list[dict[str, object]]:
     """Give all rows the columns of the longest one."""
     longest = max(lines, key=len)
     return [dict.fromkeys(longest) | line for line in lines]
 
 
-def _print(found: "Prediction") -> None:
-    free = "" if found.free_bytes is None else f" of {size(found.free_bytes)} available"
+def _print(found: "TrainingEstimate") -> None:
+    free = "" if found.free_bytes is None else f" of {format_bytes(found.free_bytes)} available"
     print(f"device    {found.device}")
-    print(f"model     {found.parameters:,} parameters; {size(found.state_bytes)} with gradients and optimizer")
-    print(f"memory    {size(found.peak_bytes)} at its peak{free}, batch size {found.batch_size}")
+    print(f"model     {found.parameters:,} parameters; {format_bytes(found.state_bytes)} with gradients and optimizer")
+    print(f"memory    {format_bytes(found.peak_bytes)} at its peak{free}, batch size {found.batch_size}")
     print(f"compute   {found.flops / 1e9:,.3g} GFLOP per step, {found.flops * found.steps / 1e12:,.3g} TFLOP in total")
     if found.step_seconds is not None and found.seconds is not None:
         print(
-            f"time      {found.step_seconds * 1000:,.3g} ms per step; {found.steps:,} steps take {span(found.seconds)}"
+            f"time      {found.step_seconds * 1000:,.3g} ms per step; {found.steps:,} steps take {format_duration(found.seconds)}"
         )
     if found.warning is not None:
         print(f"warning   {found.warning}")
@@ -134,10 +134,10 @@ def _print(found: "Prediction") -> None:
         return
     print("it does not fit" + ("; these settings would:" if found.cures else ", and no known setting helps"))
     for words, peak in found.cures.items():
-        print(f"    {' '.join(f'--set {word}' for word in words.split())}    ({size(peak)})")
+        print(f"    {' '.join(f'--set {word}' for word in words.split())}    ({format_bytes(peak)})")
 
 
-def size(count: int) -> str:
+def format_bytes(count: int) -> str:
     """Format a number of bytes for people."""
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count >= unit:
@@ -145,7 +145,7 @@ def size(count: int) -> str:
     return f"{count} bytes"
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format seconds for people."""
     for unit, name in ((3600, "h"), (60, "min")):
         if seconds >= unit:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from danlu.cli.launching import shared_out
-from danlu.core.console import say
+from danlu.cli.launching import launch_predict
+from danlu.core.console import info
 
 
 def predict(
@@ -32,10 +32,10 @@ def predict(
     from danlu.verbs.predict import predict as predict_verb
 
     if processes is not None:
-        return shared_out(output, processes)
+        return launch_predict(output, processes)
     answers = predict_verb(bundle, data, output, keep, own_code)
     if output is None:
         print(answers.write_csv(), end="")
     else:
-        say(f"{answers.height:,} predictions in {output}")
+        info(f"{answers.height:,} predictions in {output}")
     return 0

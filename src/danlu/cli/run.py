@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from danlu.cli.launching import Processes, Restarts, launched
-from danlu.cli.options import DryRun, Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Profile, Resume, one_of
+from danlu.cli.launching import Processes, Restarts, launch_train
+from danlu.cli.options import DryRun, Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Profile, Resume, check_recipe_or_resume
 from danlu.cli.show import metric_rows, print_json, print_table
-from danlu.core.console import say
+from danlu.core.console import info
 from danlu.core.errors import ArgumentError
-from danlu.core.world import this_world
+from danlu.core.world import dist_env
 
 
 def run(
@@ -28,22 +28,22 @@ def run(
     from danlu.recipe.load import load_recipe
     from danlu.verbs.run import dry_run as dry
     from danlu.verbs.run import run as run_verb
-    from danlu.verbs.run import run_on
+    from danlu.verbs.run import resume_run
 
-    one_of(recipe, resume, overrides, name)
+    check_recipe_or_resume(recipe, resume, overrides, name)
     if processes is not None:
         if dry_run:
             raise ArgumentError("--dry-run uses one process; leave out --processes")
-        return launched(recipe, resume, overrides, output, name, overwrite, processes, restarts)
+        return launch_train(recipe, resume, overrides, output, name, overwrite, processes, restarts)
     if resume is not None:
-        directory = run_on(resume, profile)
+        directory = resume_run(resume, profile)
     elif dry_run:
         dry(load_recipe(str(recipe), overrides))
-        say("dry run: every stage works; nothing was kept")
+        info("dry run: every stage works; nothing was kept")
         return 0
     else:
         directory = run_verb(load_recipe(str(recipe), overrides), output, name, overwrite, profile)
-    if not this_world().is_main:
+    if not dist_env().is_main:
         return 0
     evaluation = directory.evaluation()
     if json:

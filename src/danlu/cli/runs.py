@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from danlu.cli.options import Json, Output
 from danlu.cli.show import print_json, print_table
-from danlu.core.console import say
+from danlu.core.console import info
 
 
 def runs(
@@ -29,4 +29,4 @@ def runs(
     elif rows:
         print_table(rows)
     else:
-        say(f"no runs in {output}; `danlu run breast-cancer` makes one")
+        info(f"no runs in {output}; `danlu run breast-cancer` makes one")

@@ -23,12 +23,12 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     for key in rows[0]:
         table.add_column(escape(str(key)), overflow="fold")
     for row in rows:
-        table.add_row(*(escape(shown(value)) for value in row.values()))
+        table.add_row(*(escape(format_value(value)) for value in row.values()))
     # A pipe has no width; do not wrap rows there.
     Console(width=None if sys.stdout.isatty() else 240).print(table)
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Format a value for a table: four significant digits, empty for None."""
     if value is None:
         return ""

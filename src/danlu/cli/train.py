@@ -5,10 +5,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from danlu.cli.launching import Processes, Restarts, launched
-from danlu.cli.options import Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Profile, Resume, one_of
+from danlu.cli.launching import Processes, Restarts, launch_train
+from danlu.cli.options import Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Profile, Resume, check_recipe_or_resume
 from danlu.cli.show import print_json
-from danlu.core.world import this_world
+from danlu.core.world import dist_env
 
 Verify = Annotated[
     int | None, Parameter(help="With --resume: first repeat at least this many of the last steps and compare.")
@@ -34,14 +34,14 @@ def train(
     from danlu.verbs.train import resume as resume_verb
     from danlu.verbs.train import train as train_verb
 
-    one_of(recipe, resume, overrides, name)
+    check_recipe_or_resume(recipe, resume, overrides, name)
     if processes is not None:
-        return launched(recipe, resume, overrides, output, name, overwrite, processes, restarts)
+        return launch_train(recipe, resume, overrides, output, name, overwrite, processes, restarts)
     if resume is not None:
         directory = resume_verb(resume, verify, profile)
     else:
         directory = train_verb(load_recipe(str(recipe), overrides), output, name, overwrite, profile)
-    if not this_world().is_main:
+    if not dist_env().is_main:
         return 0
     if json:
         print_json({"run": str(directory.path)})

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Resume, one_of
+from danlu.cli.options import Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Resume, check_recipe_or_resume
 from danlu.cli.show import print_json, print_table
 
-MOST_SHOWN = 10  # trials, the best first
+MAX_SHOWN = 10  # trials, the best first
 
 Trials = Annotated[int | None, Parameter(help="Maximum number of trials, instead of the recipe's.")]
 
@@ -26,22 +26,22 @@ def tune(
     json: Json = False,
 ) -> None:
     """Run the search of the recipe's `tuning` section, or resume a stopped search."""
-    from danlu.artifacts.trials import kept_trials
+    from danlu.artifacts.trials import read_trials
     from danlu.recipe.load import load_recipe
-    from danlu.verbs.tune import ranked, resume_search
+    from danlu.verbs.tune import ranked_trials, resume_search
     from danlu.verbs.tune import tune as tune_verb
 
-    one_of(recipe, resume, overrides, name)
+    check_recipe_or_resume(recipe, resume, overrides, name)
     if resume is not None:
         directory = resume_search(resume, trials)
     else:
         directory = tune_verb(load_recipe(str(recipe), overrides), output, name, overwrite, trials)
-    best = ranked(directory)
+    best = ranked_trials(directory)
     if json:
-        kept = [asdict(trial) for trial in kept_trials(directory.path)]
+        kept = [asdict(trial) for trial in read_trials(directory.path)]
         print_json({"run": str(directory.path), "best": asdict(best[0]), "trials": kept})
         return
-    rows = [{"trial": each.number + 1, each.metric: each.value, **each.values} for each in best[:MOST_SHOWN]]
+    rows = [{"trial": each.number + 1, each.metric: each.value, **each.values} for each in best[:MAX_SHOWN]]
     print_table(rows)
     print(
         f"\nrun     {directory.path}\nbest    {directory.path / 'best.yaml'}\nnext    danlu evaluate {directory.path}"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from danlu.cli.options import Overrides, Overwrite, RecipeArgument
-from danlu.core.console import say
+from danlu.core.console import info
 
 
 def visualize(
@@ -30,4 +30,4 @@ def visualize(
     from danlu.verbs.visualize import visualize as visualize_verb
 
     path = visualize_verb(load_recipe(recipe, overrides), only, output, samples, epochs, overwrite)
-    say(f"wrote {path}")
+    info(f"wrote {path}")

@@ -9,8 +9,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(
-    make: Callable[[Item], Result], items: Iterable[Item], threads: int, most: int | None = None
+def prefetch(
+    make: Callable[[Item], Result], items: Iterable[Item], threads: int, max_pending: int | None = None
 ) -> Iterator[Result]:
     """Map `make` over items in threads and yield the results in order.
 
@@ -25,7 +25,7 @@ def ahead(
     try:
         for item in items:
             waiting.append(pool.submit(make, item))
-            if len(waiting) > (most or 2 * threads):
+            if len(waiting) > (max_pending or 2 * threads):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -9,14 +9,14 @@ import numpy as np
 from danlu.core.component import Frozen
 
 
-class Matrix(Frozen):
+class JsonArray(Frozen):
     """Hold a float32 array of any shape as little-endian bytes in base64."""
 
     shape: tuple[int, ...]
     base64: str
 
     @classmethod
-    def of(cls, values: np.ndarray) -> Self:
+    def from_numpy(cls, values: np.ndarray) -> Self:
         """Encode an array."""
         content = np.ascontiguousarray(values, dtype="<f4")
         return cls(shape=content.shape, base64=base64.b64encode(content.tobytes()).decode("ascii"))

@@ -76,22 +76,22 @@ class OneOf:
     """
 
     kind: str
-    usual: str | None = None
+    default: str | None = None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         table = components(self.kind)
         union = core_schema.tagged_union_schema(
             choices={name: handler.generate_schema(component) for name, component in table.items()},
-            discriminator=_family,
+            discriminator=_component_name,
         )
-        return core_schema.no_info_before_validator_function(self._spell_out, union)
+        return core_schema.no_info_before_validator_function(self._normalize, union)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         names = list(components(self.kind))
         forms = handler(schema)
         return {"anyOf": [{"enum": names}, {"type": "string", "pattern": f"^({'|'.join(names)}):"}, forms]}
 
-    def _spell_out(self, value: Any) -> Any:
+    def _normalize(self, value: Any) -> Any:
         """Expand the short ways of writing a component into the long one."""
         if isinstance(value, str):
             return {"name": value}
@@ -99,8 +99,8 @@ class OneOf:
             return value
         (first, *others) = value or ("",)
         component = components(self.kind).get(str(first).split(":", 1)[0])
-        if self.usual is not None and (component is None or others):
-            return {"name": self.usual, **value}
+        if self.default is not None and (component is None or others):
+            return {"name": self.default, **value}
         if not first or others:
             return value
         options = value[first]
@@ -110,7 +110,7 @@ class OneOf:
         return {"name": first, **(options if isinstance(options, Mapping) else {})}
 
 
-def _family(value: Any) -> str | None:
+def _component_name(value: Any) -> str | None:
     """Return the component's name in the table: the part before the colon in `timm:resnet18`."""
     name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
     return str(name).split(":", 1)[0] if name is not None else None

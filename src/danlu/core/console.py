@@ -12,41 +12,41 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
-from danlu.core.world import this_world
+from danlu.core.world import dist_env
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Rich
 
 PLAIN_EVERY_S = 5.0
 BAR_EVERY_S = 0.2  # drawing it takes about a millisecond
-RECENT = 100  # redraws over which a bar's rate is averaged: twenty seconds or more
+RATE_WINDOW = 100  # redraws over which a bar's rate is averaged: twenty seconds or more
 
 Note = str | Callable[[], str]  # text beside the progress; a function is called when it is shown
 
 
-_hushed: ContextVar[bool] = ContextVar("hushed", default=False)
+_suppressed: ContextVar[bool] = ContextVar("hushed", default=False)
 
 
-def say(message: str) -> None:
+def info(message: str) -> None:
     """Print one line, from rank 0 alone."""
-    if this_world().is_main and not _hushed.get():
-        shout(message)
+    if dist_env().is_main and not _suppressed.get():
+        emit(message)
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def suppressed() -> Iterator[None]:
     """Suppress `info` within the block; progress is still shown.
 
     For work that is repeated and summarised in one line afterwards.
     """
-    token = _hushed.set(True)
+    token = _suppressed.set(True)
     try:
         yield
     finally:
-        _hushed.reset(token)
+        _suppressed.reset(token)
 
 
-def shout(message: str) -> None:
+def emit(message: str) -> None:
     """Print one line from this process, whatever its rank.
 
     For example an error that it alone met.
@@ -91,8 +91,8 @@ class PlainProgress:
     def _show(self, now: float) -> None:
         self.due = now + PLAIN_EVERY_S
         rate = (self.done - self.before) / (now - self.started)
-        left = duration((self.total - self.done) / rate) if rate else "?"
-        shout(f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.0f}/s, {left} left  {_text(self.note)}")
+        left = format_duration((self.total - self.done) / rate) if rate else "?"
+        emit(f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.0f}/s, {left} left  {_text(self.note)}")
 
 
 class BarProgress:
@@ -103,7 +103,7 @@ class BarProgress:
         self.note: Note = ""
         self.task = bar.add_task(title, total=total, completed=done, note="", unit=unit, rate="")
         self.due = time.monotonic()
-        self.recent: deque[tuple[float, int]] = deque([(self.due, done)], maxlen=RECENT)
+        self.recent: deque[tuple[float, int]] = deque([(self.due, done)], maxlen=RATE_WINDOW)
 
     def advance(self, amount: int, note: Note | None = None) -> None:
         self.done += amount
@@ -123,7 +123,7 @@ class BarProgress:
         self.bar.refresh()
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format seconds for people: `90 s`, `12:05 min`, `3:20 h`."""
     whole = round(seconds)
     if whole < 120:
@@ -145,7 +145,7 @@ def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Progr
         unit: what is counted, e.g. "samples".
         done: the amount done before, by a run that is resumed.
     """
-    if not this_world().is_main:
+    if not dist_env().is_main:
         yield NoProgress()
         return
     if not sys.stderr.isatty():

@@ -22,7 +22,7 @@ def load_dotted(text: str, key: str) -> Any:
     module, colon, name = text.partition(":")
     if not (colon and module and name):
         raise ArgumentError(f"{key}: {text!r} must be written as package.module:name")
-    found: Any = _module(module, key)
+    found: Any = _import_user_module(module, key)
     for part in name.split("."):
         if not hasattr(found, part):
             near = suggestion(part, [known for known in vars(found) if not known.startswith("_")])
@@ -31,7 +31,7 @@ def load_dotted(text: str, key: str) -> Any:
     return found
 
 
-def _module(name: str, key: str) -> Any:
+def _import_user_module(name: str, key: str) -> Any:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)  # last, so that installed packages take precedence

@@ -16,23 +16,23 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 }
 
 
-def missing(extra: str) -> tuple[str, ...]:
+def missing_packages(extra: str) -> tuple[str, ...]:
     """Return the modules of `extra` that are not installed, without importing any."""
     return tuple(module for module in EXTRAS[extra] if importlib.util.find_spec(module) is None)
 
 
-def install_line(extra: str) -> str:
+def install_command(extra: str) -> str:
     """Return the command that installs an extra."""
     return f"pip install 'danlu[{extra}]'"
 
 
-def require(extra: str, purpose: str) -> None:
+def require_extra(extra: str, purpose: str) -> None:
     """Raise MissingExtra unless every module of `extra` is installed.
 
     Args:
         extra: a key of EXTRAS.
         purpose: what needs it, e.g. "a timm model"; begins the message.
     """
-    absent = missing(extra)
+    absent = missing_packages(extra)
     if absent:
-        raise MissingExtra(f"{purpose} needs {', '.join(absent)}, not installed here: {install_line(extra)}")
+        raise MissingExtra(f"{purpose} needs {', '.join(absent)}, not installed here: {install_command(extra)}")

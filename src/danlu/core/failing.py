@@ -17,14 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from danlu.core.console import shout
+from danlu.core.console import emit
 from danlu.core.errors import DanluError
-from danlu.core.world import this_world
+from danlu.core.world import dist_env
 
 # Process id of danlu's launcher, set for its workers: what they do not print, the launcher will.
-WATCHED = "DANLU_WATCHED"
+LAUNCHER_PID_VAR = "DANLU_WATCHED"
 # Set by torch elastic, both by torchrun and by danlu's launcher: FOLDER/attempt_N/RANK/error.json.
-ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
+ERROR_FILE_VAR = "TORCHELASTIC_ERROR_FILE"
 # Messages of torch's backends when a peer process is gone.
 LOST_PEER = re.compile(
     r"connection (was )?(closed|reset|refused|aborted)|broken pipe|socket (is )?closed|remote process exited"
@@ -32,14 +32,14 @@ LOST_PEER = re.compile(
     re.IGNORECASE,
 )
 LOST_ERRORS = ("DistNetworkError", "DistBackendError", "DistStoreError", "RuntimeError", "ConnectionError")
-WATCH_EVERY_S = 1.0
-PATIENCE_S = 1.0  # for the process that failed first to write its record
+PARENT_POLL_S = 1.0
+GRACE_S = 1.0  # for the process that failed first to write its record
 
 Kind = Literal["foreseen", "unforeseen", "lost"]
 
 
 @dataclass(frozen=True)
-class Note:
+class FailureRecord:
     """Record the failure of one process.
 
     Attributes:
@@ -57,12 +57,12 @@ class Note:
     at_ns: int
 
 
-def say_failure(error: Exception) -> int:
+def report_failure(error: Exception) -> int:
     """Print an error unless another process has printed or caused it; return the exit code.
 
     A single process prints every error.
     """
-    world = this_world()
+    world = dist_env()
     foreseen = isinstance(error, DanluError)
     code = error.exit_code if isinstance(error, DanluError) else 1
     text = (
@@ -70,28 +70,28 @@ def say_failure(error: Exception) -> int:
         if foreseen
         else f"danlu: {type(error).__name__}: {error} (unexpected error; --debug shows the traceback)"
     )
-    if world.size == 1:
-        shout(text)
+    if world.world_size == 1:
+        emit(text)
         return code
     kind: Kind = "foreseen" if foreseen else "lost" if is_lost_peer(error) else "unforeseen"
-    folder = notes_folder()
-    if _may_speak(Note(kind, world.rank, code, text, time.time_ns()), folder):
-        shout(text if foreseen else f"rank {world.rank}: {text}")
+    folder = failure_folder()
+    if _should_report(FailureRecord(kind, world.rank, code, text, time.time_ns()), folder):
+        emit(text if foreseen else f"rank {world.rank}: {text}")
     return code
 
 
-def end_with_launcher() -> None:
+def exit_with_parent() -> None:
     """Send SIGTERM to this process once if danlu's launcher dies, for whatever reason.
 
     Applies only to direct children of the launcher: processes started by workers inherit their environment.
     """
-    launcher = os.environ.get(WATCHED)
+    launcher = os.environ.get(LAUNCHER_PID_VAR)
     if launcher is None or os.getppid() != int(launcher):
         return
 
     def watch() -> None:
         while os.getppid() == int(launcher):
-            time.sleep(WATCH_EVERY_S)
+            time.sleep(PARENT_POLL_S)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="danlu-launcher-watch", daemon=True).start()
@@ -103,42 +103,42 @@ def is_lost_peer(error: BaseException) -> bool:
     return bool(names.intersection(LOST_ERRORS)) and LOST_PEER.search(str(error)) is not None
 
 
-def notes_folder() -> Path | None:
+def failure_folder() -> Path | None:
     """Return the folder for failure records of this machine; None if no launcher made one."""
-    file = os.environ.get(ERROR_FILE, "")
+    file = os.environ.get(ERROR_FILE_VAR, "")
     folder = Path(file).parent.parent
     return folder if file and file != os.devnull and folder.is_dir() else None
 
 
-def read_notes(folder: Path) -> list[Note]:
+def read_failures(folder: Path) -> list[FailureRecord]:
     """Read the failure records of one attempt, oldest first."""
-    found = [Note(**json.loads(file.read_text(encoding="utf-8"))) for file in folder.glob("note-*.json")]
+    found = [FailureRecord(**json.loads(file.read_text(encoding="utf-8"))) for file in folder.glob("note-*.json")]
     return sorted(found, key=lambda note: note.at_ns)
 
 
-def cause_of(notes: list[Note]) -> Note | None:
+def root_cause(notes: list[FailureRecord]) -> FailureRecord | None:
     """Return the root cause: the earliest `DanluError`, else the earliest other error."""
     order: tuple[Kind, ...] = ("foreseen", "unforeseen", "lost")
     return min(notes, key=lambda note: (order.index(note.kind), note.at_ns), default=None)
 
 
-def _may_speak(note: Note, folder: Path | None) -> bool:
+def _should_report(note: FailureRecord, folder: Path | None) -> bool:
     """Write a record; return whether its message should be printed here."""
     if folder is None:
         return True
-    first = _leave(note, folder)
+    first = _write_record(note, folder)
     if note.kind == "foreseen":
         return first
     if note.kind == "lost":
-        if os.environ.get(WATCHED):
+        if os.environ.get(LAUNCHER_PID_VAR):
             return False
-        time.sleep(PATIENCE_S)
-    earlier = [found for found in read_notes(folder) if found.kind != "lost" or note.kind == "lost"]
-    cause = cause_of(earlier)
+        time.sleep(GRACE_S)
+    earlier = [found for found in read_failures(folder) if found.kind != "lost" or note.kind == "lost"]
+    cause = root_cause(earlier)
     return first and cause is not None and cause.rank == note.rank
 
 
-def _leave(note: Note, folder: Path) -> bool:
+def _write_record(note: FailureRecord, folder: Path) -> bool:
     """Write a record atomically; return False if an equal one exists already."""
     said = note.message if note.kind == "foreseen" else f"{note.kind} {note.rank}"
     target = folder / f"note-{hashlib.sha256(said.encode()).hexdigest()[:16]}.json"

@@ -8,19 +8,19 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 
-def is_split(value: "Tensor") -> "TypeGuard[DTensor]":
+def is_dtensor(value: "Tensor") -> "TypeGuard[DTensor]":
     """Return whether a tensor is a DTensor."""
     return hasattr(value, "device_mesh")
 
 
-def held(value: "Tensor") -> "Tensor":
+def to_local(value: "Tensor") -> "Tensor":
     """Return the local shard of a tensor, sharing its memory; a plain tensor itself."""
-    return value.to_local() if is_split(value) else value
+    return value.to_local() if is_dtensor(value) else value
 
 
-def piece_like(local: "Tensor", like: "Tensor") -> "Tensor":
+def dtensor_like(local: "Tensor", like: "Tensor") -> "Tensor":
     """Wrap `local` as a DTensor laid out like `like`; plain stays plain."""
-    if not is_split(like):
+    if not is_dtensor(like):
         return local
     from torch.distributed.tensor import DTensor
 
@@ -29,7 +29,7 @@ def piece_like(local: "Tensor", like: "Tensor") -> "Tensor":
 
 
 @dataclass(frozen=True)
-class Piece:
+class ShardSpec:
     """Locate a local shard in its global tensor.
 
     Attributes:
@@ -39,17 +39,17 @@ class Piece:
         is_first_replica: whether this process is the first in the tensor's mesh that holds this shard.
     """
 
-    whole: tuple[int, ...]
+    global_shape: tuple[int, ...]
     offset: tuple[int, ...]
     shape: tuple[int, ...]
-    first: bool
+    is_first_replica: bool
 
 
-def piece_of(value: "Tensor") -> Piece:
+def shard_of(value: "Tensor") -> ShardSpec:
     """Return which shard of a tensor this process holds."""
     shape = tuple(value.shape)
-    if not is_split(value):
-        return Piece(shape, (0,) * len(shape), shape, True)
+    if not is_dtensor(value):
+        return ShardSpec(shape, (0,) * len(shape), shape, True)
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
     size, offset = compute_local_shape_and_global_offset(value.shape, value.device_mesh, value.placements)
@@ -57,4 +57,4 @@ def piece_of(value: "Tensor") -> Piece:
     # A tensor sharded twice along one dimension has a placement whose is_shard() is False, so ask is_replicate().
     whole = [placement.is_replicate() for placement in value.placements]
     first = all(place == 0 or not held for place, held in zip(here, whole, strict=True))
-    return Piece(shape, tuple(offset), tuple(size), first)
+    return ShardSpec(shape, tuple(offset), tuple(size), first)

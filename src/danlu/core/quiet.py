@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     """Silence library logging below errors within the block."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

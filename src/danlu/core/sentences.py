@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-Book = Mapping[str, str]
-MOST = 3  # items of a list that are named
+Templates = Mapping[str, str]
+MAX_LISTED = 3  # items of a list that are named
 
 
-def sentence(book: Book, key: str, figures: Mapping[str, Any]) -> str:
+def format_message(templates: Templates, key: str, values: Mapping[str, Any]) -> str:
     """Fill a template with values.
 
     Args:
@@ -22,39 +22,39 @@ def sentence(book: Book, key: str, figures: Mapping[str, Any]) -> str:
             holds dicts of values.
         figures: a value per placeholder. Of a list the first few are named; a split gets its name in the templates.
     """
-    return book[key].format(**{name: _named(book, key, name, figures[name]) for name in places(book[key])})
+    return templates[key].format(**{name: _format_value(templates, key, name, values[name]) for name in placeholders(templates[key])})
 
 
-def recognise(book: Book, said: str) -> tuple[str, dict[str, str]] | None:
+def match_message(templates: Templates, said: str) -> tuple[str, dict[str, str]] | None:
     """Return the key and the formatted values behind a message, or None.
 
     Of several templates that match, the one whose placeholders cover the fewest characters wins.
     """
     found = [
         (key, match.groupdict())
-        for key, template in book.items()
-        if (match := _pattern(template).fullmatch(said)) is not None
+        for key, template in templates.items()
+        if (match := _template_regex(template).fullmatch(said)) is not None
     ]
     return min(found, key=lambda each: sum(map(len, each[1].values())), default=None)
 
 
 @cache
-def _pattern(template: str) -> re.Pattern[str]:
+def _template_regex(template: str) -> re.Pattern[str]:
     parts = string.Formatter().parse(template)
     told = (re.escape(said) + (f"(?P<{name}>.+)" if name else "") for said, name, _, _ in parts)
     return re.compile("".join(told), re.DOTALL)
 
 
-def places(template: str) -> set[str]:
+def placeholders(template: str) -> set[str]:
     """Return the names of a template's placeholders."""
     return {name for _, name, _, _ in string.Formatter().parse(template) if name}
 
 
-def _named(book: Book, key: str, name: str, value: Any) -> Any:
+def _format_value(templates: Templates, key: str, name: str, value: Any) -> Any:
     if name == "split":
-        return book.get(f"split.{value}", value)
+        return templates.get(f"split.{value}", value)
     if not isinstance(value, list | tuple):
         return value
-    told = [sentence(book, f"{key}.{name}", each) if isinstance(each, dict) else str(each) for each in value[:MOST]]
-    rest = len(value) - MOST
-    return book["between"].join(told) + (book["more"].format(count=rest) if rest > 0 else "")
+    told = [format_message(templates, f"{key}.{name}", each) if isinstance(each, dict) else str(each) for each in value[:MAX_LISTED]]
+    rest = len(value) - MAX_LISTED
+    return templates["between"].join(told) + (templates["more"].format(count=rest) if rest > 0 else "")

@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from danlu.core.world import World
+from danlu.core.world import DistEnv
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch._C._distributed_c10d import Store
     from torch.distributed import ProcessGroup
 
-    from danlu.core.whereabouts import Whereabouts
+    from danlu.core.whereabouts import Heartbeat
 
-WAIT = timedelta(minutes=30)  # for a broadcast: the main process may be preparing data
+BROADCAST_TIMEOUT = timedelta(minutes=30)  # for a broadcast: the main process may be preparing data
 
 
 @dataclass
-class Team:
+class ProcessGroups:
     """Hold the process groups of a training job and this process's place in them.
 
     Attributes:
@@ -36,88 +36,88 @@ class Team:
         heartbeat: publishes the status of this process.
     """
 
-    world: World = field(default_factory=World)
-    sample_rank: int = 0
-    sample_ways: int = 1
-    token_rank: int = 0
-    of_samples: "ProcessGroup | None" = None
-    of_gradients: "ProcessGroup | None" = None
-    of_pipeline: "ProcessGroup | None" = None
-    on_host: "ProcessGroup | None" = None
+    env: DistEnv = field(default_factory=DistEnv)
+    dp_rank: int = 0
+    dp_size: int = 1
+    cp_rank: int = 0
+    dp_group: "ProcessGroup | None" = None
+    dp_cp_group: "ProcessGroup | None" = None
+    pp_group: "ProcessGroup | None" = None
+    cpu_group: "ProcessGroup | None" = None
     store: "Store | None" = None
-    whereabouts: "Whereabouts | None" = None
-    _shared: int = field(default=0, init=False)
+    heartbeat: "Heartbeat | None" = None
+    _num_broadcasts: int = field(default=0, init=False)
 
     @property
     def is_main(self) -> bool:
         """Whether this process writes the run and prints."""
-        return self.world.is_main
+        return self.env.is_main
 
     @property
-    def alone(self) -> bool:
+    def is_single_process(self) -> bool:
         """Whether there is only one process."""
-        return self.world.size == 1
+        return self.env.world_size == 1
 
-    def lost(self) -> str | None:
+    def find_lost_rank(self) -> str | None:
         """Return a description of a process that stopped sending heartbeats, or None."""
-        return None if self.whereabouts is None else self.whereabouts.lost()
+        return None if self.heartbeat is None else self.heartbeat.find_lost_rank()
 
-    def is_at(self, place: str) -> None:
+    def set_status(self, status: str) -> None:
         """Publish the current activity of this process to the others."""
-        if self.whereabouts is not None:
-            self.whereabouts.place = place
+        if self.heartbeat is not None:
+            self.heartbeat.status = status
 
-    def slice_of(self, count: int) -> slice:
+    def local_slice(self, count: int) -> slice:
         """Return this rank's slice of `count` samples.
 
         Sizes differ by at most one and may be 0.
         """
-        return slice(count * self.sample_rank // self.sample_ways, count * (self.sample_rank + 1) // self.sample_ways)
+        return slice(count * self.dp_rank // self.dp_size, count * (self.dp_rank + 1) // self.dp_size)
 
-    def sum_of_samples(self, values: "Tensor") -> "Tensor":
+    def all_reduce_dp(self, values: "Tensor") -> "Tensor":
         """Sum over data-parallel ranks, in place."""
-        return _summed(values, self.of_samples)
+        return _all_reduce_sum(values, self.dp_group)
 
-    def sum_of_gradients(self, values: "Tensor") -> "Tensor":
+    def all_reduce_dp_cp(self, values: "Tensor") -> "Tensor":
         """Sum over data- and context-parallel ranks, in place."""
-        return _summed(values, self.of_gradients)
+        return _all_reduce_sum(values, self.dp_cp_group)
 
-    def sum_of_stages(self, values: "Tensor") -> "Tensor":
+    def all_reduce_pp(self, values: "Tensor") -> "Tensor":
         """Sum over pipeline stages, in place."""
-        return _summed(values, self.of_pipeline)
+        return _all_reduce_sum(values, self.pp_group)
 
-    def most(self, *numbers: int) -> tuple[int, ...]:
+    def all_reduce_max(self, *numbers: int) -> tuple[int, ...]:
         """Return the element-wise maximum over all processes."""
-        if self.on_host is None:
+        if self.cpu_group is None:
             return numbers
         import torch
         from torch import distributed
 
         values = torch.tensor(numbers, dtype=torch.int64)
-        distributed.all_reduce(values, distributed.ReduceOp.MAX, group=self.on_host)
+        distributed.all_reduce(values, distributed.ReduceOp.MAX, group=self.cpu_group)
         return tuple(values.tolist())
 
-    def share(self, value: Any = None) -> Any:
+    def broadcast_object(self, value: Any = None) -> Any:
         """Broadcast plain JSON from the main process; the others wait for it.
 
         Args:
             value: the main process's; ignored on the others.
         """
-        if self.store is None or self.on_host is None:
+        if self.store is None or self.cpu_group is None:
             return value
-        key, self._shared = f"danlu/{self.on_host.group_name}/{self._shared}", self._shared + 1
+        key, self._num_broadcasts = f"danlu/{self.cpu_group.group_name}/{self._num_broadcasts}", self._num_broadcasts + 1
         if self.is_main:
             self.store.set(key, json.dumps(value))
         else:
-            self.store.wait([key], WAIT)
+            self.store.wait([key], BROADCAST_TIMEOUT)
         return json.loads(self.store.get(key))
 
-    def wait_for_all(self) -> None:
+    def barrier(self) -> None:
         """Wait until all processes reach this point."""
-        self.most(0)
+        self.all_reduce_max(0)
 
 
-def _summed(values: "Tensor", group: "ProcessGroup | None") -> "Tensor":
+def _all_reduce_sum(values: "Tensor", group: "ProcessGroup | None") -> "Tensor":
     if group is not None:
         from torch import distributed
 
@@ -125,4 +125,4 @@ def _summed(values: "Tensor", group: "ProcessGroup | None") -> "Tensor":
     return values
 
 
-ALONE = Team()
+SINGLE_PROCESS = ProcessGroups()

@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from danlu.core.world import this_world
+from danlu.core.world import dist_env
 
-Count = int | Literal["auto"]
+ThreadCount = int | Literal["auto"]
 
 
-class Asked(Protocol):
+class ThreadOptions(Protocol):
     """Give a recipe's thread counts."""
 
     @property
-    def compute(self) -> Count: ...
+    def compute(self) -> ThreadCount: ...
 
     @property
-    def data(self) -> Count: ...
+    def data(self) -> ThreadCount: ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ThreadPlan:
     data: int
 
 
-def plan_threads(asked: Asked, cores: int | None = None, environment: Mapping[str, str] = os.environ) -> ThreadPlan:
+def plan_threads(asked: ThreadOptions, cores: int | None = None, environment: Mapping[str, str] = os.environ) -> ThreadPlan:
     """Resolve the thread counts that a recipe left to `auto`.
 
     There are as many data threads as cores, on any device: with an accelerator the host has nothing else to do, and on
@@ -50,8 +50,8 @@ def plan_threads(asked: Asked, cores: int | None = None, environment: Mapping[st
         cores: usable cores of this machine; detected by default.
         environment: may hold OMP_NUM_THREADS, which torch obeys too.
     """
-    usable = max(1, (usable_cores() if cores is None else cores) // this_world().local_size)
-    compute = min(usable, _whole_number(environment.get("OMP_NUM_THREADS", "")) or usable)
+    usable = max(1, (usable_cores() if cores is None else cores) // dist_env().local_world_size)
+    compute = min(usable, _parse_thread_count(environment.get("OMP_NUM_THREADS", "")) or usable)
     return ThreadPlan(
         compute=compute if asked.compute == "auto" else asked.compute,
         data=usable if asked.data == "auto" else asked.data,
@@ -66,7 +66,7 @@ def use_threads(plan: ThreadPlan) -> None:
         torch.set_num_threads(plan.compute)
 
 
-def batches_side_by_side(threads: int) -> int:
+def num_concurrent_batches(threads: int) -> int:
     """Return how many batches are prepared at once.
 
     Two, because while one waits for its last sample the other keeps the threads busy; with very many threads more,
@@ -82,11 +82,11 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
         cgroup: where Linux exposes a container's CPU quota.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(cgroup)
+    quota = _cgroup_quota(cgroup)
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
-def _quota(cgroup: Path) -> float | None:
+def _cgroup_quota(cgroup: Path) -> float | None:
     """Read a container's CPU quota in cores: cgroup v2's `cpu.max`, else v1's; None if unlimited."""
     try:
         if (cgroup / "cpu.max").is_file():
@@ -99,7 +99,7 @@ def _quota(cgroup: Path) -> float | None:
         return None
 
 
-def _whole_number(text: str) -> int:
+def _parse_thread_count(text: str) -> int:
     """Parse OMP_NUM_THREADS, which may be a list for nested levels; 0 if unset."""
     first = text.split(",")[0].strip()
     return int(first) if first.isdigit() else 0

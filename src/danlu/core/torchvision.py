@@ -12,7 +12,7 @@ from typing import Any
 
 
 @cache
-def mend_torchvision() -> Any:
+def patch_torchvision() -> Any:
     """Register torchvision's missing operator schemas once, before its first import.
 
     Does nothing where they exist.
@@ -21,7 +21,7 @@ def mend_torchvision() -> Any:
         the library object, which must be kept alive; the cache does.
     """
     found = importlib.util.find_spec("torchvision")
-    if found is None or found.origin is None or _operators_load(Path(found.origin).parent):
+    if found is None or found.origin is None or _compiled_operators_load(Path(found.origin).parent):
         return None
     import torch
 
@@ -31,7 +31,7 @@ def mend_torchvision() -> Any:
     return library
 
 
-def _operators_load(package: Path) -> bool:
+def _compiled_operators_load(package: Path) -> bool:
     """Return whether torchvision's compiled operators load into this torch."""
     import torch
 

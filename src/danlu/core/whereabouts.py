@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
-TOLD_EVERY_S = 1.0
+BEAT_INTERVAL_S = 1.0
 LOST_AFTER_S = 20.0  # without a heartbeat
 TIMED_OUT = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
-FOLDER = "torch/distributed/"  # whose files define the collectives
+COLLECTIVES_PATH = "torch/distributed/"  # whose files define the collectives
 
 
-class Whereabouts:
+class Heartbeat:
     """Publish this process's status and read that of the others.
 
     Attributes:
@@ -28,20 +28,20 @@ class Whereabouts:
 
     def __init__(self, rank: int, size: int, store: "Store", key: str) -> None:
         self.rank, self.size, self.store, self.key = rank, size, store, key
-        self.place = "set-up"
-        self._heard: dict[int, tuple[bytes, float]] = {}
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._tell, name="danlu-whereabouts", daemon=True)
+        self.status = "set-up"
+        self._last_beats: dict[int, tuple[bytes, float]] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="danlu-whereabouts", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop the heartbeat."""
-        self._ended.set()
+        self._stopped.set()
 
-    def _tell(self) -> None:
+    def _beat(self) -> None:
         told, beats = "", 0
-        while not self._ended.wait(TOLD_EVERY_S):
-            place, beats = self.place, beats + 1
+        while not self._stopped.wait(BEAT_INTERVAL_S):
+            place, beats = self.status, beats + 1
             try:
                 self.store.set(f"{self.key}/{self.rank}/beat", str(beats))
                 if place != told:
@@ -50,7 +50,7 @@ class Whereabouts:
                 return
             told = place
 
-    def lost(self) -> str | None:
+    def find_lost_rank(self) -> str | None:
         """Describe a process that has sent no heartbeat for a while, or return None."""
         now = time.monotonic()
         for rank in range(self.size):
@@ -59,27 +59,27 @@ class Whereabouts:
                 beat = self.store.get(key) if self.store.check([key]) else b""
             except RuntimeError:
                 return "the process that hosts the store has exited"
-            if self._heard.get(rank, (None, now))[0] != beat:
-                self._heard[rank] = beat, now
-            elif now - self._heard[rank][1] > LOST_AFTER_S:
-                return f"rank {rank} sends no heartbeat any more; its last status was: {self._last(rank)[0]}"
+            if self._last_beats.get(rank, (None, now))[0] != beat:
+                self._last_beats[rank] = beat, now
+            elif now - self._last_beats[rank][1] > LOST_AFTER_S:
+                return f"rank {rank} sends no heartbeat any more; its last status was: {self._last_status(rank)[0]}"
         return None
 
-    def missing(self, error: BaseException) -> str:
+    def describe_timeout(self, error: BaseException) -> str:
         """Describe which ranks did not reach the collective that timed out here.
 
         Args:
             error: the timeout.
         """
-        others = {rank: self._last(rank) for rank in range(self.size) if rank != self.rank}
-        elsewhere = {rank: found for rank, found in others.items() if found[0] != self.place}
+        others = {rank: self._last_status(rank) for rank in range(self.size) if rank != self.rank}
+        elsewhere = {rank: found for rank, found in others.items() if found[0] != self.status}
         said = (
             f"rank {rank} was last at {place}, {time.time() - at:.0f} s ago"
             for rank, (place, at) in (elsewhere or others).items()
         )
-        return f"rank {self.rank} timed out in {_collective(error)} at {self.place}: {'; '.join(said)}"
+        return f"rank {self.rank} timed out in {_collective_name(error)} at {self.status}: {'; '.join(said)}"
 
-    def _last(self, rank: int) -> tuple[str, float]:
+    def _last_status(self, rank: int) -> tuple[str, float]:
         """Return the last status of a rank and the time it was set."""
         key = f"{self.key}/{rank}"
         if not self.store.check([key]):
@@ -93,8 +93,8 @@ def is_timeout(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and TIMED_OUT.search(str(error)) is not None
 
 
-def _collective(error: BaseException) -> str:
+def _collective_name(error: BaseException) -> str:
     """Return the name of the collective that an error came from."""
     frames = traceback.extract_tb(error.__traceback__)
-    names = [frame.name for frame in frames if FOLDER in frame.filename and not frame.name.startswith(("_", "wrapper"))]
+    names = [frame.name for frame in frames if COLLECTIVES_PATH in frame.filename and not frame.name.startswith(("_", "wrapper"))]
     return names[-1] if names else "the gradient all-reduce"

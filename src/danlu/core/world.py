@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class World:
+class DistEnv:
     """Describe this process among those that train together.
 
     Attributes:
@@ -21,11 +21,11 @@ class World:
     """
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
     local_rank: int = 0
-    local_size: int = 1
-    restarts: int = 0
-    launch: str | None = None
+    local_world_size: int = 1
+    restart_count: int = 0
+    launch_id: str | None = None
 
     @property
     def is_main(self) -> bool:
@@ -33,16 +33,16 @@ class World:
         return self.rank == 0
 
 
-def this_world() -> World:
+def dist_env() -> DistEnv:
     """Read the launcher's environment variables; a single process without a launcher."""
     found = os.environ
     if "RANK" not in found or "WORLD_SIZE" not in found:
-        return World()
-    return World(
+        return DistEnv()
+    return DistEnv(
         rank=int(found["RANK"]),
-        size=int(found["WORLD_SIZE"]),
+        world_size=int(found["WORLD_SIZE"]),
         local_rank=int(found.get("LOCAL_RANK", "0")),
-        local_size=int(found.get("LOCAL_WORLD_SIZE", "1")),
-        restarts=int(found.get("TORCHELASTIC_RESTART_COUNT", "0")),
-        launch=found.get("TORCHELASTIC_RUN_ID"),
+        local_world_size=int(found.get("LOCAL_WORLD_SIZE", "1")),
+        restart_count=int(found.get("TORCHELASTIC_RESTART_COUNT", "0")),
+        launch_id=found.get("TORCHELASTIC_RUN_ID"),
     )

@@ -17,15 +17,15 @@ from danlu.core.errors import DataError, Problem, RecipeError
 from danlu.core.seeds import Seed
 from danlu.data.columns import missing_values
 from danlu.data.dataset import Dataset
-from danlu.data.disk import Table, repeated, row_hashes, take_rows
-from danlu.data.images.check import unreadable
+from danlu.data.disk import Table, is_duplicated, row_hashes, take_rows
+from danlu.data.images.check import find_unreadable
 from danlu.data.near import near_images, near_texts
 from danlu.data.reasons import reason
-from danlu.data.splits import Given, Part, Splits, TrainSplit
-from danlu.data.tabular.impute import DropGaps
+from danlu.data.splits import ByColumn, Split, Splits, TrainSplit
+from danlu.data.tabular.impute import DropMissing
 from danlu.data.tabular.numbers import read_numbers
-from danlu.data.tabular.outliers import isolated, limits_of, outside
-from danlu.recipe.sections import Clean, Outliers, Split
+from danlu.data.tabular.outliers import isolation_forest_outliers, outlier_limits, is_outlier
+from danlu.recipe.sections import Clean, Outliers, SplitOptions
 
 REASONS = {"row": pl.Int64, "reason": pl.String}
 Rows = np.ndarray
@@ -56,7 +56,7 @@ class DropExact(Duplicates):
     def repeated(self, dataset: Dataset, rows: Rows) -> Rows:
         names = [column.name for column in dataset.used]
         names += [dataset.target] if dataset.target and dataset.target not in names else []
-        first = first_of_equals(dataset.frame.select(names), rows)
+        first = is_first_distinct(dataset.frame.select(names), rows)
         return np.asarray(rows[~first])
 
 
@@ -85,12 +85,12 @@ class DropNear(Duplicates):
 DUPLICATES: dict[str, type[Component]] = {"keep": Keep, "drop": DropExact, "near": DropNear}
 
 
-def first_of_equals(table: Table, rows: Rows) -> np.ndarray:
+def is_first_distinct(table: Table, rows: Rows) -> np.ndarray:
     """Return which of some rows are the first with their values, [rows] bool.
 
     A 64-bit hash finds the candidates; only rows whose hash occurs again are read and compared in full.
     """
-    suspects = np.flatnonzero(repeated(row_hashes(table, table.columns)[rows]))
+    suspects = np.flatnonzero(is_duplicated(row_hashes(table, table.columns)[rows]))
     first = np.ones(len(rows), dtype=bool)
     if len(suspects):
         candidates = take_rows(table, rows[suspects]).with_row_index("\0row")
@@ -109,13 +109,13 @@ def count_reasons(dropped: pl.DataFrame) -> dict[str, int]:
     return dict(kinds.value_counts(sort=True).rows())
 
 
-def in_words(dropped: pl.DataFrame) -> str:
+def summarize(dropped: pl.DataFrame) -> str:
     """Summarize the removed rows: `12 repeat an earlier row, 3 a missing value`."""
     return ", ".join(f"{count:,} {kind}" for kind, count in count_reasons(dropped).items())
 
 
 @dataclass(frozen=True)
-class Cleaned:
+class CleanResult:
     """Hold which rows of a dataset remain.
 
     Attributes:
@@ -127,7 +127,7 @@ class Cleaned:
     dropped: pl.DataFrame
 
 
-def clean_rows(dataset: Dataset, options: Clean, split: Split) -> Cleaned:
+def clean_rows(dataset: Dataset, options: Clean, split: SplitOptions) -> CleanResult:
     """Remove rows before the split.
 
     Where a column says the split, of equal rows the one that trains stays: were it removed for a test row that stands
@@ -151,7 +151,7 @@ def clean_rows(dataset: Dataset, options: Clean, split: Split) -> Cleaned:
 
     if options.unlabelled == "drop" and dataset.target is not None:
         leave_out(np.flatnonzero(missing_values(dataset.frame[dataset.target])), reason("left-out.unlabelled"))
-    if isinstance(options.missing, DropGaps):
+    if isinstance(options.missing, DropMissing):
         gaps = np.zeros(dataset.frame.height, dtype=bool)
         for column in dataset.used:
             gaps |= missing_values(dataset.frame[column.name])
@@ -159,19 +159,19 @@ def clean_rows(dataset: Dataset, options: Clean, split: Split) -> Cleaned:
     if options.broken == "skip" and dataset.kind == "image":
         candidates = np.flatnonzero(remains)
         references = dataset.frame[dataset.content].gather(candidates).to_list()
-        for position, detail in unreadable(references, dataset.folder):
+        for position, detail in find_unreadable(references, dataset.folder):
             leave_out(candidates[[position]], f"{reason('left-out.unreadable')}: {detail}")
     candidates = np.flatnonzero(remains)
-    if isinstance(split.by, Given) and options.duplicates.name != "keep":
+    if isinstance(split.by, ByColumn) and options.duplicates.name != "keep":
         parts = split.by.parts(dataset)[candidates]
         candidates = candidates[np.argsort(parts, kind="stable")]
     leave_out(np.sort(options.duplicates.repeated(dataset, candidates)), reason("left-out.repetition"))
     listed = pl.concat([pl.DataFrame(schema=REASONS), *dropped], how="vertical_relaxed")
     if not remains.any():
         raise DataError(
-            f"{dataset.origin}: cleaning removed all {len(remains)} rows ({in_words(listed)}); relax data.clean"
+            f"{dataset.origin}: cleaning removed all {len(remains)} rows ({summarize(listed)}); relax data.clean"
         )
-    return Cleaned(np.flatnonzero(remains), listed)
+    return CleanResult(np.flatnonzero(remains), listed)
 
 
 def drop_outliers(
@@ -190,17 +190,17 @@ def drop_outliers(
     if options is None or options.action != "drop":
         return splits, pl.DataFrame(schema=REASONS)
     train = splits.train
-    far, reasons = _far(train, dataset, options, seed)
+    far, reasons = _find_outliers(train, dataset, options, seed)
     if far.all():
         raise DataError(
             f"{dataset.origin}: every training row is an outlier by {options.method}; relax data.clean.outliers"
         )
-    remaining = TrainSplit(train.rows[~far], train.whole)
+    remaining = TrainSplit(train.rows[~far], train.table)
     dropped = pl.DataFrame({"row": train.rows[far], "reason": pl.Series(reasons[far], dtype=pl.String)})
     return replace(splits, train=remaining), dropped.cast(REASONS)  # type: ignore[arg-type]
 
 
-def _far(train: Part, dataset: Dataset, options: Outliers, seed: Seed) -> tuple[np.ndarray, np.ndarray]:
+def _find_outliers(train: Split, dataset: Dataset, options: Outliers, seed: Seed) -> tuple[np.ndarray, np.ndarray]:
     """Return which training rows are outliers, [rows] bool, and why, [rows]."""
     names = [column.name for column in dataset.used if column.type == "number"]
     far = np.zeros(len(train), dtype=bool)
@@ -209,19 +209,19 @@ def _far(train: Part, dataset: Dataset, options: Outliers, seed: Seed) -> tuple[
         return far, reasons
     if options.method == "isolation-forest":
         matrix = np.column_stack(
-            [_without_gaps(read_numbers(train.column(name), None, dataset.origin)) for name in names]
+            [_fill_with_median(read_numbers(train.column(name), None, dataset.origin)) for name in names]
         )
-        far = isolated(matrix, options, seed.derive("isolation-forest"))
+        far = isolation_forest_outliers(matrix, options, seed.derive("isolation-forest"))
         reasons[far] = reason("left-out.forest")
         return far, reasons
     for name in names:
         values = read_numbers(train.column(name), None, dataset.origin)
-        beyond = outside(values, limits_of(values, options))
+        beyond = is_outlier(values, outlier_limits(values, options))
         reasons[beyond & ~far] = reason("left-out.outlier", column=name, method=options.method)
         far |= beyond
     return far, reasons
 
 
-def _without_gaps(values: np.ndarray) -> np.ndarray:
+def _fill_with_median(values: np.ndarray) -> np.ndarray:
     absent = np.isnan(values)
     return np.where(absent, np.median(values[~absent]) if not absent.all() else 0.0, values)

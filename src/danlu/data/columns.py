@@ -21,9 +21,9 @@ TIMES = ("", " %H:%M", " %H:%M:%S%.f", "T%H:%M", "T%H:%M:%S%.f", "T%H:%M:%S%.fZ"
 DATE_FORMATS = tuple(date + time for time in TIMES for date in DATES)
 # A decimal comma, thousands in groups, or a percent sign: as strings, every one would be a category of its own.
 WRITTEN_NUMBER = r"^[+-]?(\d+,\d+|\d+(\.\d+)?\s?%|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}(\.\d{3})+(,\d+)?|\d+)$"
-MOST_CATEGORIES = 1000
+MAX_CATEGORIES = 1000
 WORDS_OF_TEXT = 4.0  # a column of text has more words per value than this ...
-COUNTED_ROWS = 200_000  # distinct values are counted exactly up to this many rows
+EXACT_COUNT_ROWS = 200_000  # distinct values are counted exactly up to this many rows
 CHARACTERS_OF_TEXT = 16.0  # ... or, in languages written without spaces, more characters
 
 
@@ -59,7 +59,7 @@ def _distinct(frame: Table) -> dict[str, int]:
     Identifiers are recognised by an exact count, so columns that may be one are counted again.
     """
     countable = [name for name, dtype in frame.schema.items() if dtype not in (pl.Object, pl.Binary)]
-    if frame.height <= COUNTED_ROWS:
+    if frame.height <= EXACT_COUNT_ROWS:
         counts = _counted(frame, countable, pl.Expr.n_unique)
     else:
         countable = [name for name in countable if not frame.schema[name].is_nested()]
@@ -94,12 +94,12 @@ def _infer(values: pl.Series, unique: int, said: str | None, origin: str) -> Col
         kind = "identifier" if said == "drop" else said
         used = said not in ("drop", "identifier")
     else:
-        kind, why, used = _look(values, present, unique, origin)
+        kind, why, used = _infer_type(values, present, unique, origin)
     absent = len(values) - len(present)
     return Column(name=values.name, type=kind, reason=why, used=used, missing=absent, unique=unique)
 
 
-def _look(values: pl.Series, present: pl.Series, unique: int, origin: str) -> tuple[str, str, bool]:
+def _infer_type(values: pl.Series, present: pl.Series, unique: int, origin: str) -> tuple[str, str, bool]:
     """Infer type, reason and use of a column that the recipe does not mention."""
     if len(present) == 0:
         return "category", reason("empty"), False
@@ -119,18 +119,18 @@ def _look(values: pl.Series, present: pl.Series, unique: int, origin: str) -> tu
     if values.dtype.is_temporal():
         return "datetime", reason("times"), True
     if values.dtype.is_numeric():
-        return _look_at_numbers(values, present, unique)
-    return _infer_words(present.cast(pl.String), unique, origin)
+        return _infer_number_type(values, present, unique)
+    return _infer_word_type(present.cast(pl.String), unique, origin)
 
 
-def _look_at_numbers(values: pl.Series, present: pl.Series, unique: int) -> tuple[str, str, bool]:
+def _infer_number_type(values: pl.Series, present: pl.Series, unique: int) -> tuple[str, str, bool]:
     named_so = values.dtype.is_integer() and unique == len(values) and ID_NAME.search(values.name)
-    if _counts_rows(present) or named_so:
+    if _is_row_number(present) or named_so:
         return "identifier", reason("whole-number-a-row"), False
     return "number", reason("numbers"), True
 
 
-def _infer_words(present: pl.Series, unique: int, origin: str) -> tuple[str, str, bool]:
+def _infer_word_type(present: pl.Series, unique: int, origin: str) -> tuple[str, str, bool]:
     """Infer type, reason and use of a column of strings."""
     words = present.unique(maintain_order=True) if unique < len(present) // 2 else present
     _refuse_mixture(present, words, origin)
@@ -150,13 +150,13 @@ def _infer_words(present: pl.Series, unique: int, origin: str) -> tuple[str, str
     characters = float(words.str.len_chars().mean() or 0)  # type: ignore[arg-type]
     varied = unique > 0.5 * len(present)
     # Texts that occur twice in the file are texts all the same.
-    if (varied or unique > MOST_CATEGORIES) and (
+    if (varied or unique > MAX_CATEGORIES) and (
         spaced >= WORDS_OF_TEXT or (spaced < 2 and characters >= CHARACTERS_OF_TEXT and _unspaced(words))
     ):
         return "text", reason("text", words=f"{spaced:.0f}", characters=f"{characters:.0f}"), True
     if len(present) >= 20 and unique == len(present):
         return "identifier", reason("word-a-row"), False
-    if unique > MOST_CATEGORIES and varied:
+    if unique > MAX_CATEGORIES and varied:
         return "identifier", reason("words-in-rows", unique=unique, rows=len(present)), False
     return "category", reason("words", unique=unique), True
 
@@ -207,7 +207,7 @@ def date_format(values: pl.Series) -> str | None:
     return None
 
 
-def _counts_rows(values: pl.Series) -> bool:
+def _is_row_number(values: pl.Series) -> bool:
     """Return whether a column counts rows: 0, 1, 2 … or 1, 2, 3 …."""
     if not values.dtype.is_integer() or len(values) < 20 or values[0] not in (0, 1):
         return False

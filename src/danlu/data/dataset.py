@@ -15,8 +15,8 @@ from danlu.core.names import suggestion
 from danlu.data.chats.messages import MESSAGES, PREFERENCE, as_chats
 from danlu.data.columns import Column, infer_columns, missing_values
 from danlu.data.disk import Table, as_floats
-from danlu.data.labels import labelled
-from danlu.data.place import Source
+from danlu.data.labels import as_multi_label
+from danlu.data.place import RawData
 from danlu.data.reasons import reason
 from danlu.data.sources import read_source
 from danlu.data.tags import TOKENS, as_tagged
@@ -61,7 +61,7 @@ class Dataset:
         return self.used[0].name
 
 
-def open_dataset(section: Data, dealing: Sequence[str] = ()) -> Dataset:
+def open_dataset(section: Data, fold_columns: Sequence[str] = ()) -> Dataset:
     """Read the data and infer its meaning.
 
     Args:
@@ -71,10 +71,10 @@ def open_dataset(section: Data, dealing: Sequence[str] = ()) -> Dataset:
     Raises:
         DataError: the data is missing, unreadable, or contradicts the recipe.
     """
-    return interpret(read_source(section.source, section.missing_values), section, dealing)
+    return interpret(read_source(section.source, section.missing_values), section, fold_columns)
 
 
-def interpret(source: Source, section: Data, dealing: Sequence[str] = ()) -> Dataset:
+def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) -> Dataset:
     """Infer the meaning of raw data.
 
     Raises:
@@ -83,13 +83,13 @@ def interpret(source: Source, section: Data, dealing: Sequence[str] = ()) -> Dat
     source = as_tagged(as_chats(source, section), section)
     _refuse_patterns(source)
     said = section.target if isinstance(section.target, tuple) else (section.target,)
-    helpers = [*_split_columns(section), *dealing]
+    helpers = [*_split_columns(section), *fold_columns]
     named = [*section.columns, *filter(None, (*said, section.text, section.image)), *helpers]
     for name in named:
         if name not in source.frame.columns:
             near = suggestion(name, source.frame.columns)
             raise DataError(f"{source.origin}: no column {name!r}{near}")
-    several = labelled(source, section) if source.layout != "words" else None
+    several = as_multi_label(source, section) if source.layout != "words" else None
     source = source if several is None else several.source
     by_layout = source.target if section.task not in ("language-modelling", "preference") else None
     target = several.target if several else str(section.target) if section.target else by_layout
@@ -108,7 +108,7 @@ def _types(section: Data) -> dict[str, str]:
     return {name: kind for name, kind in said.items() if kind is not None}
 
 
-def _refuse_patterns(source: Source) -> None:
+def _refuse_patterns(source: RawData) -> None:
     """Raise DataError for column names that polars would read as patterns.
 
     Such a name would stand for other columns too.
@@ -124,7 +124,7 @@ def _split_columns(section: Data) -> list[str]:
     return [column] if column else []
 
 
-def _choose(columns: tuple[Column, ...], section: Data, source: Source, helpers: set[str]) -> tuple[Column, ...]:
+def _choose(columns: tuple[Column, ...], section: Data, source: RawData, helpers: set[str]) -> tuple[Column, ...]:
     """Apply the recipe's options of the text, the image and the splitting columns."""
     chosen: list[Column] = []
     for column in columns:
@@ -146,7 +146,7 @@ def _choose(columns: tuple[Column, ...], section: Data, source: Source, helpers:
     return tuple(chosen)
 
 
-def _kind(columns: tuple[Column, ...], section: Data, source: Source) -> tuple[Kind, tuple[Column, ...]]:
+def _kind(columns: tuple[Column, ...], section: Data, source: RawData) -> tuple[Kind, tuple[Column, ...]]:
     """Return the kind of data, and the columns with those it cannot use marked unused."""
     if source.layout == "chat":
         return "chat", _only(columns, (MESSAGES,), reason("only-messages"))
@@ -183,7 +183,7 @@ def _only(columns: tuple[Column, ...], names: tuple[str, ...], why: str) -> tupl
     )
 
 
-def _task(source: Source, target: str | None, section: Data, kind: Kind, several: str | None) -> tuple[Task, str]:
+def _task(source: RawData, target: str | None, section: Data, kind: Kind, several: str | None) -> tuple[Task, str]:
     """Return the task and the reason.
 
     `several` is the reason to expect several labels per row.

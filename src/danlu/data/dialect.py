@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _csv import Reader
 
 LONGEST_HEADER = 1 << 20  # bytes
-LOOKED_AT = 64 << 20  # bytes; a larger file is not searched row by row
+SNIFFED_BYTES = 64 << 20  # bytes; a larger file is not searched row by row
 BLOCK = 1 << 24
 
 
@@ -38,7 +38,7 @@ class Dialect:
     blank_lines: bool
 
 
-def look(path: Path, separator: str | None = None) -> Dialect:
+def sniff_dialect(path: Path, separator: str | None = None) -> Dialect:
     """Detect how a file separates its values.
 
     Args:
@@ -67,7 +67,7 @@ def refuse_uneven_rows(path: Path, dialect: Dialect) -> None:
 
     Rows of very large files are not counted one by one; there, missing values at a row's end stay missing values.
     """
-    if path.stat().st_size > LOOKED_AT:
+    if path.stat().st_size > SNIFFED_BYTES:
         return
     with _open(path) as file:
         content = file.read().decode("utf-8-sig", errors="replace")

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from danlu.core.ahead import ahead
+from danlu.core.ahead import prefetch
 from danlu.core.threads import usable_cores
 
 WINDOW_BYTES = 1 << 25  # read at a time; in bytes, since rows may have any width
@@ -87,7 +87,7 @@ def rows_within(table: pl.LazyFrame, size: int, most: int | None = MOST_ROWS) ->
     return rows if most is None else min(rows, most)
 
 
-def threads_for(table: Table) -> int:
+def num_parallel_parts(table: Table) -> int:
     """Return how many parts of a table to process in parallel.
 
     One where it is on disk: no more than one part is then in memory.
@@ -101,20 +101,20 @@ def row_hashes(table: Table, names: Sequence[str]) -> np.ndarray:
     size = rows_within(chosen, WINDOW_BYTES)
     starts = range(0, table.height, size)
     windows = list(
-        ahead(lambda start: chosen.slice(start, size).collect().hash_rows(seed=0), starts, threads_for(table))
+        prefetch(lambda start: chosen.slice(start, size).collect().hash_rows(seed=0), starts, num_parallel_parts(table))
     )
     return pl.concat(windows).to_numpy() if windows else np.zeros(0, dtype=np.uint64)
 
 
-def among(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
+def isin(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return which hashes occur among others, [hashes] bool."""
     return pl.Series(hashes).is_in(pl.Series(others).implode()).to_numpy()
 
 
-def repeated(hashes: np.ndarray) -> np.ndarray:
+def is_duplicated(hashes: np.ndarray) -> np.ndarray:
     """Return which hashes occur more than once, [hashes] bool."""
     ordered = np.sort(hashes)
-    return among(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
+    return isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
 
 
 def as_floats(table: Table, name: str) -> Table:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from danlu.core.ahead import ahead
+from danlu.core.ahead import prefetch
 from danlu.core.devices import accelerator_of
-from danlu.core.threads import batches_side_by_side, usable_cores
+from danlu.core.threads import num_concurrent_batches, usable_cores
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,7 @@ DEVICE_SHARE = 0.25  # of an accelerator's free memory that one input may take; 
 PINNED_FOR = ("cuda", "xpu")  # copies to these from pinned memory are asynchronous
 
 
-class Feature(Protocol):
+class InputColumn(Protocol):
     """Provide one or more model inputs of every sample; `take` makes a batch."""
 
     def __len__(self) -> int: ...
@@ -41,10 +41,10 @@ class Feature(Protocol):
 
 
 @runtime_checkable
-class Settling(Feature, Protocol):
+class Cacheable(InputColumn, Protocol):
     """Provide inputs whose batches cost CPU work, such as decoding; they are prefetched."""
 
-    def settle(self, device: "torch.device", threads: int) -> Feature:
+    def cache(self, device: "torch.device", threads: int) -> InputColumn:
         """Return the same samples with that work done once, on the device where they fit.
 
         Args:
@@ -53,7 +53,7 @@ class Settling(Feature, Protocol):
         """
 
 
-def fits(size_bytes: int, device: "torch.device") -> bool:
+def fits_on_device(size_bytes: int, device: "torch.device") -> bool:
     """Return whether an accelerator has room for data beside a model; False for the CPU."""
     if device.type == "cpu":
         return False
@@ -62,7 +62,7 @@ def fits(size_bytes: int, device: "torch.device") -> bool:
 
 
 @dataclass(frozen=True)
-class Dense:
+class TensorColumn:
     """Provide an input that is one tensor with samples along its first dimension."""
 
     name: str
@@ -74,22 +74,22 @@ class Dense:
     def take(self, rows: np.ndarray, epoch: int | None = None) -> Tensors:
         import torch
 
-        return {self.name: self.pick(torch.from_numpy(rows % len(self)).to(self.values.device))}
+        return {self.name: self.gather(torch.from_numpy(rows % len(self)).to(self.values.device))}
 
-    def pick(self, positions: "torch.Tensor") -> "torch.Tensor":
+    def gather(self, positions: "torch.Tensor") -> "torch.Tensor":
         """Gather samples by position, [batch], on the device of the values.
 
         index_select is faster for tables; only indexing keeps the memory layout of images.
         """
         return self.values.index_select(0, positions) if self.values.dim() <= 2 else self.values[positions]
 
-    def settle(self, device: "torch.device", threads: int | None = None) -> "Dense":
+    def cache(self, device: "torch.device", threads: int | None = None) -> "TensorColumn":
         """Move the input to the device, if it fits."""
-        return replace(self, values=_near(self.values, device))
+        return replace(self, values=_to_device_if_fits(self.values, device))
 
 
 @dataclass(frozen=True)
-class Examples:
+class PreparedDataset:
     """Hold samples ready for a model.
 
     Attributes:
@@ -98,12 +98,12 @@ class Examples:
         threads: that make batches; one per core by default. A batch's contents do not depend on it.
     """
 
-    features: tuple[Feature, ...]
+    columns: tuple[InputColumn, ...]
     target: "torch.Tensor | None" = None
     threads: int | None = None
 
     def __len__(self) -> int:
-        return len(self.features[0])
+        return len(self.columns[0])
 
     def take(
         self, rows: np.ndarray, device: "torch.device", epoch: int | None = None
@@ -118,18 +118,18 @@ class Examples:
 
         positions = torch.from_numpy(rows % len(self))  # once for all tensors: for tables it is half of the work
         inputs: Tensors = {}
-        for feature in self.features:
-            if isinstance(feature, Dense):
-                inputs[feature.name] = feature.pick(positions.to(feature.values.device))
+        for feature in self.columns:
+            if isinstance(feature, TensorColumn):
+                inputs[feature.name] = feature.gather(positions.to(feature.values.device))
             else:
                 inputs.update(feature.take(rows, epoch))
         target = inputs.pop(TARGET, None)
         if self.target is not None:
             target = self.target.index_select(0, positions.to(self.target.device))
-        brought = {name: bring(values, device) for name, values in inputs.items()}
-        return brought, None if target is None else bring(target, device)
+        brought = {name: to_device(values, device) for name, values in inputs.items()}
+        return brought, None if target is None else to_device(target, device)
 
-    def settle(self, device: "torch.device", threads: int | None = None) -> "Examples":
+    def cache(self, device: "torch.device", threads: int | None = None) -> "PreparedDataset":
         """Cache all work that is the same every epoch, on the device where it fits.
 
         Args:
@@ -137,15 +137,15 @@ class Examples:
             threads: that make batches, where that is more than gathering rows; one per core by default.
         """
         work = threads or usable_cores()
-        features = tuple(f.settle(device, work) if isinstance(f, Settling) else f for f in self.features)
-        return Examples(features, None if self.target is None else _near(self.target, device), work)
+        features = tuple(f.cache(device, work) if isinstance(f, Cacheable) else f for f in self.columns)
+        return PreparedDataset(features, None if self.target is None else _to_device_if_fits(self.target, device), work)
 
     @property
-    def worth_making_ahead(self) -> bool:
+    def prefetches(self) -> bool:
         """Whether batches are made ahead in threads, because making one costs CPU work."""
-        return any(isinstance(feature, Settling) and not isinstance(feature, Dense) for feature in self.features)
+        return any(isinstance(feature, Cacheable) and not isinstance(feature, TensorColumn) for feature in self.columns)
 
-    def in_order(
+    def iter_batches(
         self, size: int, device: "torch.device"
     ) -> "Iterator[tuple[np.ndarray, Tensors, torch.Tensor | None]]":
         """Yield rows, inputs and targets of all samples in order, batch by batch.
@@ -156,16 +156,16 @@ class Examples:
         def make(rows: np.ndarray) -> "tuple[np.ndarray, Tensors, torch.Tensor | None]":
             return rows, *self.take(rows, device)
 
-        return self.made(make, ordered_batches(len(self), size))
+        return self.imap(make, sequential_batches(len(self), size))
 
-    def made(self, make: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    def imap(self, make: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Map `make` over items in order; prefetch in threads if it is CPU work."""
-        if not self.worth_making_ahead:
+        if not self.prefetches:
             return map(make, items)
-        return ahead(make, items, batches_side_by_side(self.threads or usable_cores()))
+        return prefetch(make, items, num_concurrent_batches(self.threads or usable_cores()))
 
 
-def bring(values: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+def to_device(values: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
     """Move a tensor to the device.
 
     From the CPU to an accelerator it is pinned, so that the copy does not wait for earlier work there.
@@ -175,11 +175,11 @@ def bring(values: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
     return values.to(device)
 
 
-def _near(values: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
-    return values.to(device) if fits(values.numel() * values.element_size(), device) else values
+def _to_device_if_fits(values: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+    return values.to(device) if fits_on_device(values.numel() * values.element_size(), device) else values
 
 
-def ordered_batches(count: int, size: int) -> Iterator[np.ndarray]:
+def sequential_batches(count: int, size: int) -> Iterator[np.ndarray]:
     """Yield all rows in order, in batches."""
     for start in range(0, count, size):
         yield np.arange(start, min(start + size, count))

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from danlu.core.seeds import Seed
-from danlu.core.team import ALONE, Team
-from danlu.data.examples import Examples, Tensors
+from danlu.core.team import SINGLE_PROCESS, ProcessGroups
+from danlu.data.examples import PreparedDataset, Tensors
 
 if TYPE_CHECKING:
     import torch
 
 # An epoch -> the rows it takes, in order; as many in every epoch. Of n rows, row + k * n is a row's k-th repetition.
-Order = Callable[[int], np.ndarray]
+EpochOrder = Callable[[int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class Batch:
     target: "torch.Tensor"
     rows: np.ndarray
     epoch: int
-    whole: int = 0
-    stands_in: bool = False
+    global_batch_size: int = 0
+    is_dummy: bool = False
 
     @property
     def samples(self) -> int:
         """The number of samples in the optimizer step."""
-        return self.whole or len(self.rows)
+        return self.global_batch_size or len(self.rows)
 
 
-class Change(Protocol):
+class BatchTransform(Protocol):
     """Transform a whole batch at random on the device."""
 
     def __call__(self, batch: Batch, take: Callable[[np.ndarray], Batch]) -> Batch:
@@ -60,12 +60,12 @@ class Change(Protocol):
         """
 
 
-def shuffled(count: int, seed: Seed) -> Order:
+def shuffled_order(count: int, seed: Seed) -> EpochOrder:
     """Return an order that takes every row once per epoch, shuffled."""
     return lambda epoch: np.random.default_rng(seed.derive("order", epoch).value).permutation(count)
 
 
-def repeats_apart(rows: np.ndarray, count: int) -> np.ndarray:
+def number_repeats(rows: np.ndarray, count: int) -> np.ndarray:
     """Give repeated rows of an epoch different numbers, so each is transformed differently.
 
     Args:
@@ -84,7 +84,7 @@ def repeats_apart(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Feed:
+class TrainLoader:
     """Yield the training batches of the loop.
 
     Attributes:
@@ -94,12 +94,12 @@ class Feed:
         transforms: random transforms on the device, in order.
     """
 
-    examples: Examples
-    order: Order
-    length: int
-    changes: tuple[Change, ...] = ()
+    dataset: PreparedDataset
+    order: EpochOrder
+    epoch_length: int
+    transforms: tuple[BatchTransform, ...] = ()
 
-    def batches(self, size: int, device: "torch.device", first: int = 0, team: Team = ALONE) -> Iterator[Batch]:
+    def batches(self, size: int, device: "torch.device", first: int = 0, groups: ProcessGroups = SINGLE_PROCESS) -> Iterator[Batch]:
         """Yield the batches of epoch after epoch, without end.
 
         Args:
@@ -111,18 +111,18 @@ class Feed:
 
         def make(chosen: tuple[int, np.ndarray]) -> Batch:
             epoch, rows = chosen
-            if team.alone:
+            if groups.is_single_process:
                 return self.take(rows, epoch, device, changed=0)
-            own = rows[team.slice_of(len(rows))]
+            own = rows[groups.local_slice(len(rows))]
             found = self.take(own if len(own) else rows[:1], epoch, device, changed=0)
             return replace(found, whole=len(rows), stands_in=not len(own))
 
-        for batch in self.examples.made(make, self._rows(size, first)):
-            yield self._change(batch, self.changes, device)
+        for batch in self.dataset.imap(make, self._rows(size, first)):
+            yield self._change(batch, self.transforms, device)
 
     def _rows(self, size: int, first: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the epoch and the rows of one batch after the other."""
-        bounds = batch_bounds(self.length, size)
+        bounds = batch_bounds(self.epoch_length, size)
         begun, left_out = divmod(first, len(bounds))
         for epoch in itertools.count(begun):
             order = self.order(epoch)
@@ -132,11 +132,11 @@ class Feed:
 
     def take(self, rows: np.ndarray, epoch: int, device: "torch.device", changed: int | None = None) -> Batch:
         """Return some rows of an epoch, after the first `changed` transforms (all by default)."""
-        inputs, target = self.examples.take(rows, device, epoch)
+        inputs, target = self.dataset.take(rows, device, epoch)
         assert target is not None
-        return self._change(Batch(inputs, target, rows, epoch), self.changes[:changed], device)
+        return self._change(Batch(inputs, target, rows, epoch), self.transforms[:changed], device)
 
-    def _change(self, batch: Batch, changes: tuple[Change, ...], device: "torch.device") -> Batch:
+    def _change(self, batch: Batch, changes: tuple[BatchTransform, ...], device: "torch.device") -> Batch:
         for position, change in enumerate(changes):
             batch = change(batch, partial(self.take, epoch=batch.epoch, device=device, changed=position))
         return batch

@@ -12,15 +12,15 @@ from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.disk import take_rows
-from danlu.data.splits import TRAIN, Part, Rows, Splits, Splitter, TrainSplit
-from danlu.recipe.sections import Split
+from danlu.data.splits import TRAIN, Split, Rows, Splits, Splitter, TrainSplit
+from danlu.recipe.sections import SplitOptions
 
-MOST_GIVEN = 100  # a column with more values does not name folds
+MAX_NAMED_FOLDS = 100  # a column with more values does not name folds
 
 
 def fold_dataset(
     dataset: Dataset,
-    section: Split,
+    section: SplitOptions,
     folds: int,
     seed: Seed,
     repeats: int = 1,
@@ -58,8 +58,8 @@ def fold_dataset(
             validating = _validating(dataset, splitter, rest, section.validation, chosen.derive("validation", fold))
             yield Splits(
                 TrainSplit(rest[~validating], dataset.frame),
-                Part(rest[validating], dataset.frame),
-                Part(rows[numbers == fold], dataset.frame),
+                Split(rest[validating], dataset.frame),
+                Split(rows[numbers == fold], dataset.frame),
             )
 
 
@@ -72,8 +72,8 @@ def _given(dataset: Dataset, column: str) -> tuple[Rows, int]:
     count = names.n_unique()
     if names.null_count():
         raise DataError(f"{dataset.origin}: {column!r} is missing in {names.null_count()} rows; drop or fill them")
-    if not 2 <= count <= MOST_GIVEN:
-        raise DataError(f"{dataset.origin}: {column!r} names {count} folds; allowed are 2 to {MOST_GIVEN}")
+    if not 2 <= count <= MAX_NAMED_FOLDS:
+        raise DataError(f"{dataset.origin}: {column!r} names {count} folds; allowed are 2 to {MAX_NAMED_FOLDS}")
     return names.rank("dense").to_numpy().astype(np.int64) - 1, count
 
 

@@ -7,7 +7,7 @@ each of its rows to the part that lacks it most.
 import numpy as np
 
 
-def deal(labels: np.ndarray, shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def iterative_stratification(labels: np.ndarray, shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Assign each row to a part so that label shares match, [rows] int64.
 
     Iterative stratification (Sechidis et al. 2011, https://doi.org/10.1007/978-3-642-23808-6_10). The rarest remaining

@@ -13,7 +13,7 @@ import polars as pl
 
 from danlu.core.errors import DataError
 from danlu.data.disk import DiskFrame, Table
-from danlu.data.place import Source
+from danlu.data.place import RawData
 from danlu.data.reasons import reason
 from danlu.recipe.sections import Data
 
@@ -22,7 +22,7 @@ ABSENT, PRESENT = ("0", "0.0", "false"), ("1", "1.0", "true")
 
 
 @dataclass(frozen=True)
-class Labelled:
+class MultiLabelSource:
     """Hold raw data whose target is a column of label sets.
 
     Attributes:
@@ -30,12 +30,12 @@ class Labelled:
         reason: why rows are taken to have several labels.
     """
 
-    source: Source
+    source: RawData
     target: str
     reason: str
 
 
-def labelled(source: Source, section: Data) -> Labelled | None:
+def as_multi_label(source: RawData, section: Data) -> MultiLabelSource | None:
     """Convert multi-label targets to JSON text; return None where rows have a single label.
 
     Raises:
@@ -43,7 +43,7 @@ def labelled(source: Source, section: Data) -> Labelled | None:
     """
     target = section.target
     if isinstance(target, tuple):
-        return _of_columns(source, target)
+        return _from_columns(source, target)
     if target is None:
         if section.target_separator is not None:
             raise DataError(f"{source.origin}: data.target_separator splits a column; name the column in data.target")
@@ -70,19 +70,19 @@ def read_labels(text: str) -> list[str]:
     return found
 
 
-def written(labels: Iterable[Any]) -> str:
+def dump_labels(labels: Iterable[Any]) -> str:
     """Write labels as JSON text, sorted and without repetitions."""
     return json.dumps(sorted({str(label) for label in labels}), ensure_ascii=False)
 
 
-def _rewritten(source: Source, target: str, separator: str | None, why: str) -> Labelled:
+def _rewritten(source: RawData, target: str, separator: str | None, why: str) -> MultiLabelSource:
     """Convert a column of lists, or of strings with a separator, to JSON text."""
     column = pl.col(target).map_batches(partial(_texts, separator=separator), return_dtype=pl.String)
-    return Labelled(replace(source, frame=_changed(source.frame, column)), target, why)
+    return MultiLabelSource(replace(source, frame=_changed(source.frame, column)), target, why)
 
 
 def _texts(values: pl.Series, separator: str | None) -> pl.Series:
-    found = [None if value is None else written(_parts(value, separator)) for value in values.to_list()]
+    found = [None if value is None else dump_labels(_parts(value, separator)) for value in values.to_list()]
     return pl.Series(values.name, found, dtype=pl.String)
 
 
@@ -92,7 +92,7 @@ def _parts(value: Any, separator: str | None) -> list[Any]:
     return [part for part in parts if part is not None and part != ""]
 
 
-def _of_columns(source: Source, names: Sequence[str]) -> Labelled:
+def _from_columns(source: RawData, names: Sequence[str]) -> MultiLabelSource:
     """Convert a 0/1 column per label to JSON text.
 
     A row with a missing value has no labels.
@@ -107,12 +107,12 @@ def _of_columns(source: Source, names: Sequence[str]) -> Labelled:
     while target in others:
         target += "_"
     frame = _changed(source.frame, column.alias(target), [*others, target])
-    return Labelled(replace(source, frame=frame), target, reason("task.columns", columns=len(names)))
+    return MultiLabelSource(replace(source, frame=frame), target, reason("task.columns", columns=len(names)))
 
 
 def _names(rows: pl.Series) -> pl.Series:
     held = (row["row"] for row in rows.to_list())
-    found = [None if row is None else written(name for name, there in row.items() if there) for row in held]
+    found = [None if row is None else dump_labels(name for name, there in row.items() if there) for row in held]
     return pl.Series(COLUMN, found, dtype=pl.String)
 
 

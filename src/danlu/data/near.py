@@ -16,7 +16,7 @@ from danlu.data.images.decode import Reference
 SHINGLE, SHINGLE_OF_IDEOGRAPHS = 5, 2  # characters; two of Chinese carry as much as five of an alphabet
 FIRST_IDEOGRAPH = 0x2E80
 BUCKETS, BANDS = 64, 16  # of a text's signature; two texts alike by 0.8 share one of 16 bands of 4 with 99.98 %
-COMPARED = 20  # predecessors that a sample with the same signature part is compared with, besides the first
+MAX_COMPARED = 20  # predecessors that a sample with the same signature part is compared with, besides the first
 HASH_BITS = 64
 
 
@@ -41,10 +41,10 @@ def near_texts(texts: Sequence[str], similarity: float) -> np.ndarray:
     shingles = [_shingles(plain[position]) for position in distinct]
     signatures = np.stack([_signature(found) for found in shingles]) if shingles else np.zeros((0, BUCKETS), np.uint64)
     bands = signatures.reshape(len(distinct), BANDS, BUCKETS // BANDS)
-    groups = _Groups(len(distinct))
+    groups = _UnionFind(len(distinct))
     for band in range(BANDS):
-        _join(groups, _keys(bands[:, band]), lambda a, b: _jaccard(shingles[a], shingles[b]) >= similarity)
-    return np.asarray(distinct[groups.roots()][np.searchsorted(distinct, same_as)])
+        _union_similar(groups, _keys(bands[:, band]), lambda a, b: _jaccard(shingles[a], shingles[b]) >= similarity)
+    return np.asarray(distinct[groups.labels()][np.searchsorted(distinct, same_as)])
 
 
 def near_images(references: Sequence[Reference], folder: Path, similarity: float) -> np.ndarray:
@@ -60,36 +60,36 @@ def near_images(references: Sequence[Reference], folder: Path, similarity: float
 
     hashes = perceptual_hashes(references, folder)
     apart = round(HASH_BITS * (1 - similarity))
-    groups = _Groups(len(hashes))
+    groups = _UnionFind(len(hashes))
     # Of apart + 1 pieces, two hashes that differ in `apart` bits have one in common.
     edges = np.linspace(0, HASH_BITS, apart + 2).round().astype(int)
     for low, high in itertools.pairwise(edges.tolist()):
         piece = (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
-        _join(groups, piece, lambda a, b: int(hashes[a] ^ hashes[b]).bit_count() <= apart)
-    return groups.roots()
+        _union_similar(groups, piece, lambda a, b: int(hashes[a] ^ hashes[b]).bit_count() <= apart)
+    return groups.labels()
 
 
-class _Groups:
+class _UnionFind:
     """Join positions into groups, each named by its smallest member (union-find)."""
 
     def __init__(self, count: int) -> None:
         self.parent = list(range(count))
 
-    def root(self, position: int) -> int:
+    def find(self, position: int) -> int:
         while self.parent[position] != position:
             self.parent[position] = self.parent[self.parent[position]]
             position = self.parent[position]
         return position
 
-    def join(self, one: int, other: int) -> None:
-        low, high = sorted((self.root(one), self.root(other)))
+    def union(self, one: int, other: int) -> None:
+        low, high = sorted((self.find(one), self.find(other)))
         self.parent[high] = low
 
-    def roots(self) -> np.ndarray:
-        return np.array([self.root(position) for position in range(len(self.parent))], dtype=np.int64)
+    def labels(self) -> np.ndarray:
+        return np.array([self.find(position) for position in range(len(self.parent))], dtype=np.int64)
 
 
-def _join(groups: _Groups, keys: np.ndarray, alike: Callable[[int, int], bool]) -> None:
+def _union_similar(groups: _UnionFind, keys: np.ndarray, alike: Callable[[int, int], bool]) -> None:
     """Join similar samples with equal keys.
 
     Each is compared with a few before it and the first.
@@ -101,9 +101,9 @@ def _join(groups: _Groups, keys: np.ndarray, alike: Callable[[int, int], bool]) 
         members = order[start:end].tolist()
         for index in range(1, len(members)):
             one = members[index]
-            for other in dict.fromkeys([members[0], *members[max(0, index - COMPARED) : index]]):
-                if groups.root(one) != groups.root(other) and alike(other, one):
-                    groups.join(other, one)
+            for other in dict.fromkeys([members[0], *members[max(0, index - MAX_COMPARED) : index]]):
+                if groups.find(one) != groups.find(other) and alike(other, one):
+                    groups.union(other, one)
 
 
 def _shingles(text: str) -> np.ndarray:
@@ -116,10 +116,10 @@ def _shingles(text: str) -> np.ndarray:
     hashes = np.zeros(len(codes) - width + 1, dtype=np.uint64)
     for offset in range(width):
         hashes = hashes * np.uint64(1_099_511_628_211) + codes[offset : offset + len(hashes)]
-    return np.unique(_mixed(hashes))
+    return np.unique(_mix_bits(hashes))
 
 
-def _mixed(values: np.ndarray) -> np.ndarray:
+def _mix_bits(values: np.ndarray) -> np.ndarray:
     """Spread numbers evenly over 64 bits (SplitMix64's finaliser, Steele et al. 2014).
 
     https://doi.org/10.1145/2660193.2660195
@@ -145,7 +145,7 @@ def _keys(band: np.ndarray) -> np.ndarray:
     """Hash each row of a band to one number, [texts] uint64."""
     keys = np.zeros(len(band), dtype=np.uint64)
     for column in band.T:
-        keys = _mixed(keys * np.uint64(31) + column)
+        keys = _mix_bits(keys * np.uint64(31) + column)
     return keys
 
 

@@ -17,7 +17,7 @@ Layout = Literal["table", "images", "words", "corpus", "chat", "preference"]
 
 
 @dataclass(frozen=True)
-class Source:
+class RawData:
     """Hold a frame as it was read, and its origin.
 
     Attributes:
@@ -36,10 +36,10 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Place:
+class Origin:
     """Hold the data's name in errors, and the folder that relative image paths start from."""
 
-    origin: str
+    name: str
     folder: Path
 
 
@@ -79,7 +79,7 @@ class TokenizerFile(Frozen):
 
 
 @dataclass(frozen=True)
-class Hints:
+class DataRequirements:
     """Hold the requirements of the chosen model; None leaves the choice open.
 
     Attributes:

@@ -7,22 +7,22 @@ import numpy as np
 from pydantic import Field
 
 from danlu.artifacts.cache import scratch_folder
-from danlu.core.ahead import ahead
+from danlu.core.ahead import prefetch
 from danlu.core.seeds import Seed
 from danlu.data.chats.preprocessor import ChatPreprocessor, PreferencePreprocessor
 from danlu.data.dataset import Dataset
-from danlu.data.disk import threads_for
+from danlu.data.disk import num_parallel_parts
 from danlu.data.images.preprocessor import ImagePreprocessor
-from danlu.data.place import Hints, Place
-from danlu.data.splits import Part, TrainSplit
+from danlu.data.place import DataRequirements, Origin
+from danlu.data.splits import Split, TrainSplit
 from danlu.data.tables import LARGE
-from danlu.data.tabular.preprocessor import TabularPreprocessor, examples_of, training_answers
+from danlu.data.tabular.preprocessor import TabularPreprocessor, to_dataset, training_targets
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
-from danlu.data.words import WordsPreprocessor
+from danlu.data.words import TaggingPreprocessor
 from danlu.recipe.sections import Data
 
 if TYPE_CHECKING:
-    from danlu.data.examples import Examples
+    from danlu.data.examples import PreparedDataset
 
 BLOCK_ROWS = 1 << 16  # prepared at a time: little memory, and few calls
 
@@ -30,7 +30,7 @@ Preprocessor = (
     TabularPreprocessor
     | ImagePreprocessor
     | TextPreprocessor
-    | WordsPreprocessor
+    | TaggingPreprocessor
     | CorpusPreprocessor
     | ChatPreprocessor
     | PreferencePreprocessor
@@ -41,55 +41,55 @@ PREPROCESSORS: dict[str, type[Preprocessor]] = {
     "tabular": TabularPreprocessor,
     "image": ImagePreprocessor,
     "text": TextPreprocessor,
-    "words": WordsPreprocessor,
+    "words": TaggingPreprocessor,
     "corpus": CorpusPreprocessor,
     "chat": ChatPreprocessor,
     "preference": PreferencePreprocessor,
 }
 
 
-def fit_preprocessor(train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Preprocessor:
+def fit_preprocessor(train: TrainSplit, dataset: Dataset, section: Data, hints: DataRequirements, seed: Seed) -> Preprocessor:
     """Fit the preprocessor of this kind of data on the training split."""
     return PREPROCESSORS[dataset.kind].fit(train, dataset, section, hints, seed)
 
 
-def prepare_part(preprocessor: Preprocessor, part: Part, place: Place) -> "Examples":
+def prepare_split(preprocessor: Preprocessor, part: Split, place: Origin) -> "PreparedDataset":
     """Convert a split's rows to model inputs, as they will be when predicting."""
     if isinstance(preprocessor, TabularPreprocessor) and len(part) > BLOCK_ROWS:
-        return _in_blocks(preprocessor, part, place)
+        return _prepare_in_blocks(preprocessor, part, place)
     return preprocessor.transform(part.frame, place)
 
 
-def prepare_training(preprocessor: Preprocessor, train: TrainSplit, dataset: Dataset, seed: Seed) -> "Examples":
+def prepare_training(preprocessor: Preprocessor, train: TrainSplit, dataset: Dataset, seed: Seed) -> "PreparedDataset":
     """Convert the training rows to model inputs.
 
     Cross-fitted: what was learned from a row's own label is kept from it.
     """
-    place = Place(dataset.origin, dataset.folder)
+    place = Origin(dataset.origin, dataset.folder)
     if isinstance(preprocessor, TabularPreprocessor) and preprocessor.cross_fitted:
-        answers = training_answers(train, dataset, seed)
-        return examples_of(*preprocessor.arrays(train.frame, dataset.origin, answers))
-    return prepare_part(preprocessor, train, place)
+        answers = training_targets(train, dataset, seed)
+        return to_dataset(*preprocessor.arrays(train.frame, dataset.origin, answers))
+    return prepare_split(preprocessor, train, place)
 
 
-def _in_blocks(preprocessor: TabularPreprocessor, part: Part, place: Place) -> "Examples":
+def _prepare_in_blocks(preprocessor: TabularPreprocessor, part: Split, place: Origin) -> "PreparedDataset":
     """Convert a large table block by block, with only a few blocks' copies in memory."""
     inputs = preprocessor.inputs
-    numeric = _room((len(part), inputs.numeric), np.float32)
-    codes = _room((len(part), len(inputs.cardinalities)), np.int64)
+    numeric = _allocate((len(part), inputs.numeric), np.float32)
+    codes = _allocate((len(part), len(inputs.cardinalities)), np.int64)
     size = part.block_rows(preprocessor.columns, BLOCK_ROWS)
 
     def fill(start: int) -> None:
         rows = slice(start, start + size)
-        block = Part(part.rows[rows], part.whole).columns(*preprocessor.columns)
-        numeric[rows], codes[rows] = preprocessor.arrays(block, place.origin)
+        block = Split(part.rows[rows], part.table).columns(*preprocessor.columns)
+        numeric[rows], codes[rows] = preprocessor.arrays(block, place.name)
 
-    for _ in ahead(fill, range(0, len(part), size), threads_for(part.whole)):
+    for _ in prefetch(fill, range(0, len(part), size), num_parallel_parts(part.table)):
         pass
-    return examples_of(numeric, codes)
+    return to_dataset(numeric, codes)
 
 
-def _room(shape: tuple[int, int], dtype: type[np.generic]) -> np.ndarray:
+def _allocate(shape: tuple[int, int], dtype: type[np.generic]) -> np.ndarray:
     """Allocate an array, in an anonymous memory-mapped file where it would be large."""
     if np.prod(shape) * np.dtype(dtype).itemsize <= LARGE:
         return np.empty(shape, dtype=dtype)

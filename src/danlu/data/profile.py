@@ -10,12 +10,12 @@ from danlu.data.clean import count_reasons
 from danlu.data.columns import Column
 from danlu.data.dataset import Dataset
 from danlu.data.labels import read_labels
-from danlu.data.samples import samples
+from danlu.data.samples import sample_rows
 from danlu.data.splits import Splits
 
-MOST_SHOWN = 8  # categories per column, classes per target
+MAX_SHOWN = 8  # categories per column, classes per target
 BINS = 16
-LARGEST = 1e150  # squares of larger values overflow; such values are described as this one
+LARGEST_VALUE = 1e150  # squares of larger values overflow; such values are described as this one
 
 
 def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...], dropped: pl.DataFrame) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...], dro
         "splits": {name: len(part.rows) for name, part in splits.items()},
         "target": None if dataset.target is None else _target(dataset, splits),
         "columns": [_column(column, dataset.frame[column.name]) for column in dataset.columns],
-        "samples": samples(dataset, splits.train),
+        "samples": sample_rows(dataset, splits.train),
         "findings": [finding.model_dump() for finding in findings],
     }
 
@@ -77,7 +77,7 @@ def _column(column: Column, values: pl.Series) -> dict[str, Any]:
         lengths = values.drop_nulls().str.len_chars()
         return {**known, "characters": _numbers(lengths.cast(pl.Float64))}
     if column.type == "category":
-        counts = values.drop_nulls().cast(pl.String).rename("value").value_counts(sort=True).head(MOST_SHOWN)
+        counts = values.drop_nulls().cast(pl.String).rename("value").value_counts(sort=True).head(MAX_SHOWN)
         return {**known, "most_frequent": [[name, count] for name, count in counts.rows()]}
     present = values.drop_nulls()
     return {**known, "first": str(present.min()), "last": str(present.max())}
@@ -86,7 +86,7 @@ def _column(column: Column, values: pl.Series) -> dict[str, Any]:
 def _numbers(values: pl.Series) -> dict[str, Any]:
     """Return range, quartiles and a histogram of the present, finite values."""
     present = values.drop_nulls().to_numpy()
-    present = np.clip(present[np.isfinite(present)], -LARGEST, LARGEST)
+    present = np.clip(present[np.isfinite(present)], -LARGEST_VALUE, LARGEST_VALUE)
     if len(present) == 0:
         return {}
     low, first, middle, third, high = np.quantile(present, [0, 0.25, 0.5, 0.75, 1]).tolist()

@@ -12,16 +12,16 @@ from danlu.data.chats.messages import MESSAGES, PREFERENCE, read_messages
 from danlu.data.dataset import Dataset
 from danlu.data.images.decode import Reference, decode
 from danlu.data.labels import read_labels
-from danlu.data.splits import Part
+from danlu.data.splits import Split
 from danlu.data.tags import read_list
 
 SHOWN_ROWS, SHOWN_IMAGES = 5, 12
-LONGEST = 200  # maximum characters of a value
+MAX_CHARACTERS = 200  # maximum characters of a value
 MOST_COLUMNS = 30
 THUMBNAIL = 72  # pixels of the longer side
 
 
-def samples(dataset: Dataset, train: Part) -> dict[str, Any]:
+def sample_rows(dataset: Dataset, train: Split) -> dict[str, Any]:
     """Return samples spread evenly over the training split, for data/profile.json.
 
     Returns:
@@ -32,24 +32,24 @@ def samples(dataset: Dataset, train: Part) -> dict[str, Any]:
     names = [column.name for column in dataset.used][:MOST_COLUMNS]
     if dataset.target is not None and dataset.target not in names:
         names.append(dataset.target)
-    frame = Part(train.rows[chosen], train.whole).columns(*names)
+    frame = Split(train.rows[chosen], train.table).columns(*names)
     if dataset.kind == "image":
         labels = [None] * frame.height if dataset.target is None else frame[dataset.target].to_list()
         pictures = [thumbnail(reference, dataset) for reference in frame[dataset.content].to_list()]
         shown = [{"label": str(label), "png": png} for label, png in zip(labels, pictures, strict=True) if png]
         return {"images": shown}
-    return {"columns": names, "rows": readable(dataset, names, frame.rows())}
+    return {"columns": names, "rows": readable_rows(dataset, names, frame.rows())}
 
 
-def readable(dataset: Dataset, names: list[str], rows: list[tuple[Any, ...]]) -> list[list[str]]:
+def readable_rows(dataset: Dataset, names: list[str], rows: list[tuple[Any, ...]]) -> list[list[str]]:
     """Format rows of these columns for a reader; JSON text becomes the words it holds."""
-    forms = [_form(dataset, name) for name in names]
+    forms = [_formatter(dataset, name) for name in names]
     return [
-        [word(value if value is None else form(value)) for form, value in zip(forms, row, strict=True)] for row in rows
+        [format_value(value if value is None else form(value)) for form, value in zip(forms, row, strict=True)] for row in rows
     ]
 
 
-def _form(dataset: Dataset, name: str) -> Callable[[Any], Any]:
+def _formatter(dataset: Dataset, name: str) -> Callable[[Any], Any]:
     """Return the formatter of a column's values.
 
     Conversations become a line per message, tagged words and labels lists.
@@ -67,12 +67,12 @@ def _conversation(text: str) -> str:
     return "\n".join(f"{message['role']}: {message['content']}" for message in read_messages(text))
 
 
-def word(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Format a value; a missing one is an empty string."""
     if value is None:
         return ""
     word = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return word if len(word) <= LONGEST else f"{word[:LONGEST]}…"
+    return word if len(word) <= MAX_CHARACTERS else f"{word[:MAX_CHARACTERS]}…"
 
 
 def thumbnail(reference: Reference, dataset: Dataset) -> str:

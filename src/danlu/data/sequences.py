@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from danlu.data.examples import TARGET, Tensors
-from danlu.data.tokens import Tokens
+from danlu.data.tokens import RaggedTokens
 
 IGNORED = -100  # target of a position that the loss ignores, as in torch
 
 
 @dataclass(frozen=True)
-class TokenLists:
+class PaddedTokens:
     """Pad texts to the longest of a batch; `attention_mask` marks the padding.
 
     Attributes:
@@ -22,7 +22,7 @@ class TokenLists:
         pad: the id of padding.
     """
 
-    tokens: Tokens
+    tokens: RaggedTokens
     pad: int
 
     def __len__(self) -> int:
@@ -42,7 +42,7 @@ class TokenLists:
 
 
 @dataclass(frozen=True)
-class Blocks:
+class TokenBlocks:
     """Cut a corpus into blocks of one length; each token is a target once.
 
     Its input is the token before.
@@ -57,7 +57,7 @@ class Blocks:
             keeps attention within a document.
     """
 
-    tokens: Tokens
+    tokens: RaggedTokens
     starts: np.ndarray
     lengths: np.ndarray
     longest: int

@@ -16,7 +16,7 @@ from danlu.core.errors import DataError
 from danlu.core.names import suggestion
 from danlu.data.builtin import read_builtin
 from danlu.data.disk import DiskFrame
-from danlu.data.place import Source
+from danlu.data.place import RawData
 from danlu.data.tables import READERS
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -25,7 +25,7 @@ SPLIT_FOLDERS = {"train", "training", "validation", "valid", "val", "dev", "test
 PIECE_CHARACTERS = 8_000
 
 
-def read_source(source: str | Sequence[str], missing_values: Sequence[str] = ()) -> Source:
+def read_source(source: str | Sequence[str], missing_values: Sequence[str] = ()) -> RawData:
     """Read a file, folder, glob, list of these, or builtin:NAME.
 
     Args:
@@ -53,11 +53,11 @@ def read_source(source: str | Sequence[str], missing_values: Sequence[str] = ())
     return _read_files(matches, source, missing_values)
 
 
-def _read_file(path: Path, missing_values: Sequence[str]) -> Source:
+def _read_file(path: Path, missing_values: Sequence[str]) -> RawData:
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
     if path.suffix.lower() == ".txt":
-        return Source(_documents([path]), str(path), path.parent, "corpus")
+        return RawData(_documents([path]), str(path), path.parent, "corpus")
     suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
     read = READERS.get(suffix.lower())
     if read is None:
@@ -68,7 +68,7 @@ def _read_file(path: Path, missing_values: Sequence[str]) -> Source:
         raise DataError(_unreadable(path, error)) from error
     if frame.height == 0:
         raise DataError(f"{path}: has no rows")
-    return Source(frame, str(path), path.parent)
+    return RawData(frame, str(path), path.parent)
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -112,7 +112,7 @@ def _refuse_constant(word: str) -> float:
     raise ValueError(f"{word} is not valid JSON; write null")
 
 
-def _read_folder(folder: Path, missing_values: Sequence[str]) -> Source:
+def _read_folder(folder: Path, missing_values: Sequence[str]) -> RawData:
     """Read a folder of class folders with images, else the data files directly inside."""
     entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
     classes = [entry for entry in entries if entry.is_dir()]
@@ -129,26 +129,26 @@ def _read_folder(folder: Path, missing_values: Sequence[str]) -> Source:
         )
     if images:
         frame = pl.DataFrame(images, schema={"image": pl.String, "label": pl.String}, orient="row")
-        return Source(frame, str(folder), folder, "images", "label")
+        return RawData(frame, str(folder), folder, "images", "label")
     files = [file for file in entries if file.suffix.lower() in (*READERS, ".txt", ".gz")]
     if files:
         return _read_files(files, str(folder), missing_values)
     loose = [(str(file),) for file in entries if file.suffix.lower() in IMAGE_SUFFIXES]
     if loose:
-        return Source(pl.DataFrame(loose, schema={"image": pl.String}, orient="row"), str(folder), folder, "images")
+        return RawData(pl.DataFrame(loose, schema={"image": pl.String}, orient="row"), str(folder), folder, "images")
     raise DataError(
         f"{folder}: the folder holds no images and no data files; put images into one folder per class "
         f"({', '.join(IMAGE_SUFFIXES)}), tables are {', '.join(READERS)}"
     )
 
 
-def _read_files(files: list[Path], origin: str, missing_values: Sequence[str]) -> Source:
+def _read_files(files: list[Path], origin: str, missing_values: Sequence[str]) -> RawData:
     if all(file.suffix.lower() == ".txt" for file in files):
-        return Source(_documents(files), origin, files[0].parent, "corpus")
+        return RawData(_documents(files), origin, files[0].parent, "corpus")
     return _stack([_read_file(file, missing_values) for file in files], origin)
 
 
-def _stack(parts: list[Source], origin: str) -> Source:
+def _stack(parts: list[RawData], origin: str) -> RawData:
     first = parts[0]
     for part in parts[1:]:
         if part.frame.columns != first.frame.columns:
@@ -158,7 +158,7 @@ def _stack(parts: list[Source], origin: str) -> Source:
     together = pl.concat([frame.lazy() for frame in frames], how="vertical_relaxed")
     large = any(isinstance(frame, DiskFrame) for frame in frames)
     frame = DiskFrame(together, sum(frame.height for frame in frames)) if large else together.collect()
-    return Source(frame, origin, first.folder, first.layout, first.target)
+    return RawData(frame, origin, first.folder, first.layout, first.target)
 
 
 def _documents(files: list[Path]) -> pl.DataFrame:

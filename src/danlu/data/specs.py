@@ -48,7 +48,7 @@ class TextInputs(Frozen):
     pad: int
 
 
-class WordInputs(Frozen):
+class TaggingInputs(Frozen):
     """Describe text inputs with a target tag at the first token of each word."""
 
     kind: Literal["words"] = "words"
@@ -83,7 +83,7 @@ class PreferenceInputs(Frozen):
     pad: int
 
 
-def tokens_a_sample(inputs: "InputSpec") -> int:
+def tokens_per_sample(inputs: "InputSpec") -> int:
     """Return the most tokens per sample with logits in a language model, else 1."""
     if inputs.kind == "corpus":
         return inputs.longest
@@ -91,5 +91,5 @@ def tokens_a_sample(inputs: "InputSpec") -> int:
 
 
 InputSpec = Annotated[
-    TabularInputs | ImageInputs | TextInputs | WordInputs | CorpusInputs | PreferenceInputs, Field(discriminator="kind")
+    TabularInputs | ImageInputs | TextInputs | TaggingInputs | CorpusInputs | PreferenceInputs, Field(discriminator="kind")
 ]

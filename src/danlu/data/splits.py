@@ -18,9 +18,9 @@ from danlu.core.seeds import Seed
 from danlu.data.columns import date_format
 from danlu.data.dataset import Dataset
 from danlu.data.disk import WINDOW_BYTES, Table, rows_within, take_rows
-from danlu.data.label_strata import deal
+from danlu.data.label_strata import iterative_stratification
 from danlu.data.labels import read_labels
-from danlu.recipe.sections import Split as SplitSection
+from danlu.recipe.sections import SplitOptions as SplitSection
 
 Rows = np.ndarray
 NAMES = ("train", "validation", "test")
@@ -29,7 +29,7 @@ NEVER_TESTED = -1
 
 
 @dataclass(frozen=True)
-class Part:
+class Split:
     """View some of a dataset's rows, in the order of the file.
 
     Rows are copied only when they are asked for.
@@ -40,7 +40,7 @@ class Part:
     """
 
     rows: Rows
-    whole: Table
+    table: Table
 
     @classmethod
     def of(cls, table: Table) -> Self:
@@ -53,32 +53,32 @@ class Part:
     @property
     def frame(self) -> pl.DataFrame:
         """The rows with all columns."""
-        return take_rows(self.whole, self.rows)
+        return take_rows(self.table, self.rows)
 
-    def some(self, places: np.ndarray) -> "Part":
+    def take(self, places: np.ndarray) -> "Split":
         """Select the rows at some positions of this split."""
-        return Part(self.rows[places], self.whole)
+        return Split(self.rows[places], self.table)
 
     def column(self, name: str) -> pl.Series:
         """Return one column of the rows; large tables are best read this way."""
-        return self.whole[name].rechunk().gather(self.rows)  # from one chunk it takes a third of the time
+        return self.table[name].rechunk().gather(self.rows)  # from one chunk it takes a third of the time
 
     def columns(self, *names: str) -> pl.DataFrame:
         """Return some columns of the rows."""
-        return take_rows(self.whole.select(names), self.rows)
+        return take_rows(self.table.select(names), self.rows)
 
-    def blocks(self, columns: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
+    def iter_blocks(self, columns: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
         """Yield blocks of at most `size` rows, so a large table is never copied whole."""
-        chosen, size = self.whole.select(columns), self.block_rows(columns, size)
+        chosen, size = self.table.select(columns), self.block_rows(columns, size)
         for start in range(0, len(self.rows), size):
             yield take_rows(chosen, self.rows[start : start + size])
 
     def block_rows(self, columns: Sequence[str], most: int) -> int:
         """Return how many rows a block has: fewer than `most` where rows are wide."""
-        return rows_within(self.whole.select(columns).lazy(), WINDOW_BYTES, most)
+        return rows_within(self.table.select(columns).lazy(), WINDOW_BYTES, most)
 
 
-class TrainSplit(Part):
+class TrainSplit(Split):
     """View the rows that may be learned from."""
 
 
@@ -87,18 +87,18 @@ class Splits:
     """Hold a dataset in three disjoint parts that together are the whole."""
 
     train: TrainSplit
-    validation: Part
-    test: Part
+    validation: Split
+    test: Split
 
-    def items(self) -> tuple[tuple[str, Part], ...]:
+    def items(self) -> tuple[tuple[str, Split], ...]:
         return (("train", self.train), ("validation", self.validation), ("test", self.test))
 
-    def without_validation(self) -> "Splits":
+    def merge_validation_into_train(self) -> "Splits":
         """Return the same splits with the validation rows moved into the training split."""
-        rows, frame = np.sort(np.concatenate([self.train.rows, self.validation.rows])), self.train.whole
-        return Splits(TrainSplit(rows, frame), Part(rows[:0], frame), self.test)
+        rows, frame = np.sort(np.concatenate([self.train.rows, self.validation.rows])), self.train.table
+        return Splits(TrainSplit(rows, frame), Split(rows[:0], frame), self.test)
 
-    def judging(self) -> dict[str, Part]:
+    def eval_splits(self) -> dict[str, Split]:
         """Return the non-empty splits that are not trained on.
 
         After a refit on all other rows only the test split is left.
@@ -179,7 +179,7 @@ class Stratified(Splitter):
         generator = np.random.default_rng(seed.value)
         if dataset.task == "multi-label":
             shares = np.array([1 - validation - test, validation, test])
-            return deal(_label_matrix(dataset), shares, generator).astype(np.int8)
+            return iterative_stratification(_label_matrix(dataset), shares, generator).astype(np.int8)
         strata = _strata(dataset)
         parts = np.zeros(dataset.frame.height, dtype=np.int8)
         for stratum in range(int(strata.max()) + 1):
@@ -190,7 +190,7 @@ class Stratified(Splitter):
     def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
         generator = np.random.default_rng(seed.value)
         if dataset.task == "multi-label":
-            return deal(_label_matrix(dataset), np.full(folds, 1 / folds), generator)
+            return iterative_stratification(_label_matrix(dataset), np.full(folds, 1 / folds), generator)
         strata = _strata(dataset)
         # Strata in sequence, each shuffled, assigned in turn: folds differ by one row, in total and per stratum.
         order = np.lexsort((generator.random(len(strata)), strata))
@@ -275,7 +275,7 @@ class Time(Splitter):
         return times.arg_sort().to_numpy()
 
 
-class Given(Splitter):
+class ByColumn(Splitter):
     """Read the split from a column: `train`, `validation` (`valid`, `val`, `dev`) or `test`."""
 
     name: Literal["column"] = "column"
@@ -305,7 +305,7 @@ SPLITTERS: dict[str, type[Component]] = {
     "random": Random,
     "group": Group,
     "time": Time,
-    "column": Given,
+    "column": ByColumn,
 }
 
 
@@ -340,7 +340,7 @@ def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Row
                 f"{name}; give more rows or other fractions in data.split"
             )
     train, validation, test = rows
-    return Splits(TrainSplit(train, dataset.frame), Part(validation, dataset.frame), Part(test, dataset.frame))
+    return Splits(TrainSplit(train, dataset.frame), Split(validation, dataset.frame), Split(test, dataset.frame))
 
 
 def _blank(count: int) -> pl.DataFrame:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
-from danlu.artifacts.cache import identity, kept
-from danlu.data.dialect import look, refuse_uneven_rows
+from danlu.artifacts.cache import file_identity, cached_dir
+from danlu.data.dialect import sniff_dialect, refuse_uneven_rows
 from danlu.data.disk import DiskFrame, Table, rows_within
 
 SEEN_ROWS = 10_000  # suggest the types; having the whole file decide takes fifty times as long
@@ -24,7 +24,7 @@ VERSION = 2  # of cached tables; another version is rebuilt
 
 def read_csv(path: Path, missing_values: Sequence[str], separator: str | None = None) -> Table:
     """Read separated values, infer types, and read given words as missing."""
-    dialect = look(path, separator)
+    dialect = sniff_dialect(path, separator)
     scan = partial(pl.scan_csv, path, separator=dialect.separator, eol_char=dialect.line_end)
     absent = [*missing_values, *(f" {word}" for word in missing_values if word)]  # as in `1, ?, 2`
 
@@ -107,7 +107,7 @@ def _read(path: Path, scan: Callable[[], pl.LazyFrame], large: bool, options: li
         for number, part in enumerate(_passes(path, lazy)):
             part.sink_ipc(empty / f"{number:05}.arrow", compression="uncompressed", record_batch_size=batch)
 
-    folder = kept("tables", [VERSION, identity(path), options], write)
+    folder = cached_dir("tables", [VERSION, file_identity(path), options], write)
     return DiskFrame(pl.scan_ipc(sorted(folder.glob("*.arrow"))))
 
 

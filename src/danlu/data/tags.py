@@ -12,14 +12,14 @@ import numpy as np
 import polars as pl
 
 from danlu.core.errors import DataError
-from danlu.data.place import Source
+from danlu.data.place import RawData
 from danlu.recipe.sections import Data
 
 TOKENS, TAGS = "tokens", "tags"
-NOTHING = -1  # fills arrays after a shorter list
+PADDING = -1  # fills arrays after a shorter list
 
 
-def as_tagged(source: Source, section: Data) -> Source:
+def as_tagged(source: RawData, section: Data) -> RawData:
     """Convert tagged sentences to JSON text; return other data unchanged.
 
     Raises:
@@ -51,7 +51,7 @@ def as_tagged(source: Source, section: Data) -> Source:
     return replace(source, frame=frame.with_columns(columns), layout="words", target=tags)
 
 
-def with_words(source: Source, column: str) -> Source:
+def with_words(source: RawData, column: str) -> RawData:
     """Convert the list-of-words column of data to be tagged to JSON text."""
     if column not in source.frame.columns or not isinstance(source.frame.schema[column], pl.List):
         return source
@@ -70,7 +70,7 @@ def read_list(text: str) -> list[str]:
     return found
 
 
-def lists(rows: Iterable[Sequence[Any]]) -> np.ndarray:
+def ragged_array(rows: Iterable[Sequence[Any]]) -> np.ndarray:
     """Return lists of any lengths as an array of tuples, [rows]."""
     kept = [tuple(row) for row in rows]
     found = np.empty(len(kept), dtype=object)
@@ -79,11 +79,11 @@ def lists(rows: Iterable[Sequence[Any]]) -> np.ndarray:
     return found
 
 
-def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
+def stack_ragged(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Concatenate arrays; rows of different lengths are padded with NOTHING."""
     if len({part.shape[1:] for part in parts}) <= 1:
         return np.concatenate(parts)
     longest = max(part.shape[1] for part in parts)
     return np.concatenate(
-        [np.pad(part, ((0, 0), (0, longest - part.shape[1])), constant_values=NOTHING) for part in parts]
+        [np.pad(part, ((0, 0), (0, longest - part.shape[1])), constant_values=PADDING) for part in parts]
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 REFERENCE = ("reference_chosen", "reference_rejected")  # columns of a pair's row, added once there is a model
 Label = bool | int | float | str
-GIVEN = 0.5  # probability from which a label is predicted
+MULTI_LABEL_THRESHOLD = 0.5  # probability from which a label is predicted
 
 
 class Target(Frozen):
@@ -40,7 +40,7 @@ class Target(Frozen):
     def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
         """Encode the labels of some rows for the loss, [samples]."""
 
-    def calibrated(self, outputs: np.ndarray) -> np.ndarray:
+    def calibrate(self, outputs: np.ndarray) -> np.ndarray:
         """Apply the calibration to a head's outputs, [samples, ...]."""
         return outputs
 
@@ -72,7 +72,7 @@ def _positions(labels: Sequence[Label], given: Iterable[Label], what: str, cure:
     return positions
 
 
-class Classes(Target):
+class ClassTarget(Target):
     """Predict one of several labels.
 
     Attributes:
@@ -105,7 +105,7 @@ class Classes(Target):
 
         return torch.from_numpy(self.codes(frame))
 
-    def calibrated(self, outputs: np.ndarray) -> np.ndarray:
+    def calibrate(self, outputs: np.ndarray) -> np.ndarray:
         return outputs if self.calibration is None else self.calibration.apply(outputs)
 
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
@@ -127,7 +127,7 @@ def _dtype(labels: tuple[Label, ...]) -> type[pl.DataType]:
     return kinds.get(type(labels[0]), pl.String)
 
 
-class Labels(Target):
+class MultiLabelTarget(Target):
     """Predict any subset of labels, each from a probability of 0.5."""
 
     task: Literal["multi-label"] = "multi-label"
@@ -138,7 +138,7 @@ class Labels(Target):
     def outputs(self) -> int:
         return len(self.labels)
 
-    def given(self, frame: pl.DataFrame) -> np.ndarray:
+    def multi_hot(self, frame: pl.DataFrame) -> np.ndarray:
         """Return which labels each row has, 0 and 1, [samples, labels] uint8.
 
         Raises:
@@ -156,18 +156,18 @@ class Labels(Target):
     def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
         import torch
 
-        return torch.from_numpy(self.given(frame).astype(np.float32))
+        return torch.from_numpy(self.multi_hot(frame).astype(np.float32))
 
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
         """Return `prediction`, the list of labels, and `probability_LABEL` for every label."""
-        given = [[label for label, there in zip(self.labels, row, strict=True) if there] for row in outputs >= GIVEN]
+        given = [[label for label, there in zip(self.labels, row, strict=True) if there] for row in outputs >= MULTI_LABEL_THRESHOLD]
         columns = {"prediction": pl.Series(given, dtype=pl.List(pl.String))}
         for index, label in enumerate(self.labels):
             columns[f"probability_{label}"] = pl.Series(outputs[:, index], dtype=pl.Float32)
         return pl.DataFrame(columns)
 
 
-class Quantity(Target):
+class NumericTarget(Target):
     """Predict a number, standardised for the model so that one learning rate suits every unit."""
 
     task: Literal["regression"] = "regression"
@@ -190,7 +190,7 @@ class Quantity(Target):
         return pl.DataFrame({"prediction": outputs[:, 0].astype(np.float64) * self.std + self.mean})
 
 
-class TokenTags(Target):
+class TagTarget(Target):
     """Predict a tag for each word."""
 
     task: Literal["token-classification"] = "token-classification"
@@ -221,7 +221,7 @@ class TokenTags(Target):
         return pl.DataFrame({"prediction": pl.Series(rows, dtype=pl.List(pl.String))})
 
 
-class NextToken(Target):
+class NextTokenTarget(Target):
     """Predict the text's own next token."""
 
     task: Literal["language-modelling"] = "language-modelling"
@@ -241,7 +241,7 @@ class NextToken(Target):
         return pl.DataFrame({"tokens": tokens, "loss": loss, "perplexity": np.exp(loss)})
 
 
-class PreferredAnswer(Target):
+class PreferenceTarget(Target):
     """Predict which of two answers is preferred, relative to a reference model.
 
     The first answer of a pair is always the preferred one.
@@ -270,12 +270,12 @@ class PreferredAnswer(Target):
         return pl.DataFrame({"chosen": chosen, "rejected": rejected, "prefers_chosen": chosen > rejected})
 
 
-Supervised = Classes | Labels | Quantity  # targets that are a column of the data
-AnswerForm = Supervised | TokenTags | NextToken | PreferredAnswer
-AnyTarget = Annotated[AnswerForm, Field(discriminator="task")]
+Supervised = ClassTarget | MultiLabelTarget | NumericTarget  # targets that are a column of the data
+TargetSpec = Supervised | TagTarget | NextTokenTarget | PreferenceTarget
+AnyTarget = Annotated[TargetSpec, Field(discriminator="task")]
 
 
-def fit_target(train: TrainSplit, dataset: Dataset) -> Supervised | TokenTags:
+def fit_target(train: TrainSplit, dataset: Dataset) -> Supervised | TagTarget:
     """Learn the labels, or the mean and deviation, of the training split's target."""
     assert dataset.target is not None
     values = train.column(dataset.target)
@@ -283,17 +283,17 @@ def fit_target(train: TrainSplit, dataset: Dataset) -> Supervised | TokenTags:
         labels = sorted(values.unique().to_list())
         if len(labels) == 1:
             raise DataError(f"{dataset.origin}: the training split holds one class alone ({labels[0]!r})")
-        return Classes(column=dataset.target, labels=tuple(labels))
+        return ClassTarget(column=dataset.target, labels=tuple(labels))
     if dataset.task == "token-classification":
         tags = sorted({tag for text in values.unique().to_list() for tag in read_list(text)})
         if len(tags) == 1:
             raise DataError(f"{dataset.origin}: the training split holds one tag alone ({tags[0]!r})")
-        return TokenTags(column=dataset.target, labels=tuple(tags))
+        return TagTarget(column=dataset.target, labels=tuple(tags))
     if dataset.task == "multi-label":
         several = sorted({label for text in values.unique().to_list() for label in read_labels(text)})
         if not several:
             raise DataError(f"{dataset.origin}: no row of the training split has a label; nothing to learn")
-        return Labels(column=dataset.target, labels=tuple(several))
+        return MultiLabelTarget(column=dataset.target, labels=tuple(several))
     numbers = values.cast(pl.Float64).to_numpy()
     std = float(numbers.std())
-    return Quantity(column=dataset.target, mean=float(numbers.mean()), std=std if std > 0 else 1.0)
+    return NumericTarget(column=dataset.target, mean=float(numbers.mean()), std=std if std > 0 else 1.0)

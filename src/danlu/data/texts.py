@@ -17,20 +17,20 @@ from danlu.core.errors import DataError, Problem, RecipeError
 from danlu.core.seeds import Seed
 from danlu.data.chats.template import CHATML, TURN, TURN_END
 from danlu.data.dataset import Dataset
-from danlu.data.place import Hints, Place, TokenizerFile
+from danlu.data.place import DataRequirements, Origin, TokenizerFile
 from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.data.splits import TrainSplit
-from danlu.data.tokens import Rule, Tokens, tokenize
+from danlu.data.tokens import TokenizeConfig, RaggedTokens, tokenize
 from danlu.recipe.sections import Data
 
 if TYPE_CHECKING:
-    from danlu.data.examples import Examples
+    from danlu.data.examples import PreparedDataset
 
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int, frame_text: bool, turns: bool = False) -> TokenizerFile:
+def train_tokenizer(texts: Iterable[str], vocabulary: int, add_special_tokens: bool, add_turn_tokens: bool = False) -> TokenizerFile:
     """Train a byte-level BPE, which can encode any text.
 
     BPE by Sennrich et al. 2016, https://arxiv.org/abs/1508.07909; bytes as in GPT-2.
@@ -48,13 +48,13 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, frame_text: bool, tur
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=[PAD, START, END, UNKNOWN, *((TURN, TURN_END) if turns else ())],
+        special_tokens=[PAD, START, END, UNKNOWN, *((TURN, TURN_END) if add_turn_tokens else ())],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     ids = {token: tokenizer.token_to_id(token) for token in (PAD, START, END)}
-    if frame_text:
+    if add_special_tokens:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{START} $A {END}", special_tokens=[(START, ids[START]), (END, ids[END])]
         )
@@ -63,7 +63,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, frame_text: bool, tur
         pad=ids[PAD],
         end=ids[END],
         vocabulary=tokenizer.get_vocab_size(),
-        chat_template=CHATML if turns else None,
+        chat_template=CHATML if add_turn_tokens else None,
         special={"pad_token": PAD, "bos_token": START, "eos_token": END, "unk_token": UNKNOWN},
     )
 
@@ -112,7 +112,7 @@ def _stops(folder: Path) -> tuple[int, ...]:
     return tuple(said if isinstance(said, list) else [said] if isinstance(said, int) else [])
 
 
-class TokenizedColumn(Frozen):
+class TokenizingPreprocessor(Frozen):
     """Tokenize a column of text, cut to the model's maximum length.
 
     Attributes:
@@ -121,23 +121,23 @@ class TokenizedColumn(Frozen):
         adds_turn_tokens: whether a tokenizer trained here has tokens and a template for conversations.
     """
 
-    usual_longest: ClassVar[int]
-    framed: ClassVar[bool]
-    turns: ClassVar[bool] = False
+    default_length: ClassVar[int]
+    adds_special_tokens: ClassVar[bool]
+    adds_turn_tokens: ClassVar[bool] = False
     column: str
     longest: int
     tokenizer: TokenizerFile
 
     @classmethod
-    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
+    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: DataRequirements, seed: Seed) -> Self:
         """Train a tokenizer on the training split, unless the model brings one."""
         if section.sequence_length and hints.longest and section.sequence_length > hints.longest:
             message = f"the model takes at most {hints.longest} tokens, got {section.sequence_length}"
             raise RecipeError(Problem("", "data.sequence_length", message))
         tokenizer = hints.tokenizer
         if tokenizer is None:
-            tokenizer = train_tokenizer(cls.texts(train, dataset), section.vocabulary, cls.framed, cls.turns)
-        longest = section.sequence_length or min(cls.usual_longest, hints.longest or cls.usual_longest)
+            tokenizer = train_tokenizer(cls.texts(train, dataset), section.vocabulary, cls.adds_special_tokens, cls.adds_turn_tokens)
+        longest = section.sequence_length or min(cls.default_length, hints.longest or cls.default_length)
         return cls(column=dataset.content, longest=longest, tokenizer=tokenizer)
 
     @classmethod
@@ -151,28 +151,28 @@ class TokenizedColumn(Frozen):
         return (self.column,)
 
 
-class TextPreprocessor(TokenizedColumn):
+class TextPreprocessor(TokenizingPreprocessor):
     """Tokenize texts one by one, cut to the model's maximum length."""
 
-    usual_longest = 256
-    framed = True
+    default_length = 256
+    adds_special_tokens = True
     kind: Literal["text"] = "text"
 
     @property
     def inputs(self) -> TextInputs:
         return TextInputs(vocabulary=self.tokenizer.vocabulary, longest=self.longest, pad=self.tokenizer.pad)
 
-    def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
+    def transform(self, frame: pl.DataFrame, place: Origin) -> "PreparedDataset":
         """Convert texts to model inputs, in order; a missing text is empty."""
-        from danlu.data.examples import Examples
-        from danlu.data.sequences import TokenLists
+        from danlu.data.examples import PreparedDataset
+        from danlu.data.sequences import PaddedTokens
 
         # A tokenizer without special tokens gives no token for an empty text; a model needs at least one position.
-        rule = Rule(longest=self.longest, special=True, end=None, blank=self.tokenizer.pad)
-        return Examples((TokenLists(tokenize(self.tokenizer, frame[self.column], rule), self.tokenizer.pad),))
+        rule = TokenizeConfig(longest=self.longest, special=True, end=None, blank=self.tokenizer.pad)
+        return PreparedDataset((PaddedTokens(tokenize(self.tokenizer, frame[self.column], rule), self.tokenizer.pad),))
 
 
-class BlocksColumn(TokenizedColumn):
+class BlockPreprocessor(TokenizingPreprocessor):
     """Cut texts into the fixed-length blocks of a language model.
 
     Attributes:
@@ -182,7 +182,7 @@ class BlocksColumn(TokenizedColumn):
     packed: bool = True
 
     @classmethod
-    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
+    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: DataRequirements, seed: Seed) -> Self:
         return super().fit(train, dataset, section, hints, seed).model_copy(update={"packed": section.packing})
 
     @property
@@ -192,17 +192,17 @@ class BlocksColumn(TokenizedColumn):
         )
 
 
-class CorpusPreprocessor(BlocksColumn):
+class CorpusPreprocessor(BlockPreprocessor):
     """Cut documents, each with an end token, into blocks of one length."""
 
-    usual_longest = 256
-    framed = False
-    turns = True  # a model of a corpus may be fine-tuned on conversations
+    default_length = 256
+    adds_special_tokens = False
+    adds_turn_tokens = True  # a model of a corpus may be fine-tuned on conversations
     kind: Literal["corpus"] = "corpus"
 
-    def tokens(self, frame: pl.DataFrame) -> Tokens:
+    def tokens(self, frame: pl.DataFrame) -> RaggedTokens:
         """Return the tokens of each document, its end token included."""
-        rule = Rule(longest=None, special=False, end=self.tokenizer.end, blank=self.tokenizer.end)
+        rule = TokenizeConfig(longest=None, special=False, end=self.tokenizer.end, blank=self.tokenizer.end)
         return tokenize(self.tokenizer, frame[self.column], rule)
 
     def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -215,7 +215,7 @@ class CorpusPreprocessor(BlocksColumn):
         owners = np.repeat(np.arange(len(tokens)), np.diff(tokens.offsets))
         return now, np.concatenate([[self.tokenizer.end], now[:-1]]), owners
 
-    def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
+    def transform(self, frame: pl.DataFrame, place: Origin) -> "PreparedDataset":
         """Return blocks for training with targets; each token is a target exactly once.
 
         Packed, documents are concatenated and only the last block has padding; else no block holds parts of two. The
@@ -227,7 +227,7 @@ class CorpusPreprocessor(BlocksColumn):
         starts = np.arange(0, len(tokens.ids), self.longest)
         return self._blocks(tokens, starts, np.minimum(len(tokens.ids) - starts, self.longest), packed=True)
 
-    def transform_each(self, frame: pl.DataFrame) -> "tuple[Examples, np.ndarray]":
+    def transform_each(self, frame: pl.DataFrame) -> "tuple[PreparedDataset, np.ndarray]":
         """Return every document in blocks of its own, and each block's document, [blocks]."""
         tokens = self.tokens(frame)
         sizes = np.diff(tokens.offsets)
@@ -237,8 +237,8 @@ class CorpusPreprocessor(BlocksColumn):
         lengths = np.minimum(sizes[owners] - within, self.longest)
         return self._blocks(tokens, tokens.offsets[owners] + within, lengths, packed=False), owners
 
-    def _blocks(self, tokens: Tokens, starts: np.ndarray, lengths: np.ndarray, packed: bool) -> "Examples":
-        from danlu.data.examples import Examples
-        from danlu.data.sequences import Blocks
+    def _blocks(self, tokens: RaggedTokens, starts: np.ndarray, lengths: np.ndarray, packed: bool) -> "PreparedDataset":
+        from danlu.data.examples import PreparedDataset
+        from danlu.data.sequences import TokenBlocks
 
-        return Examples((Blocks(tokens, starts, lengths, self.longest, self.tokenizer.end, packed),))
+        return PreparedDataset((TokenBlocks(tokens, starts, lengths, self.longest, self.tokenizer.end, packed),))

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from danlu.artifacts.cache import kept
+from danlu.artifacts.cache import cached_dir
 from danlu.data.place import TokenizerFile
 
 PIECE_TEXTS = 4_096  # cached together; a shorter column is tokenized again each time, which is quicker
-HELD_TEXTS = 512  # encodings in memory at a time
+UNCACHED_TEXTS = 512  # encodings in memory at a time
 VERSION = 1
 
 # Texts -> all their tokens, [tokens] int32, and the number of each text, [texts] int64.
@@ -23,7 +23,7 @@ Encode = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Rule:
+class TokenizeConfig:
     """Configure how a text becomes tokens.
 
     Attributes:
@@ -40,7 +40,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Tokens:
+class RaggedTokens:
     """Hold the tokens of texts, concatenated.
 
     Attributes:
@@ -55,12 +55,12 @@ class Tokens:
         return len(self.offsets) - 1
 
 
-def tokenize(tokenizer: TokenizerFile, texts: pl.Series, rule: Rule) -> Tokens:
+def tokenize(tokenizer: TokenizerFile, texts: pl.Series, rule: TokenizeConfig) -> RaggedTokens:
     """Tokenize texts, in order; a missing text is empty."""
-    return encoded(texts, lambda some: _encode(tokenizer, some, rule), tokenizer, repr(asdict(rule)))
+    return cached_tokens(texts, lambda some: _encode(tokenizer, some, rule), tokenizer, repr(asdict(rule)))
 
 
-def encoded(texts: pl.Series, encode: Encode, tokenizer: TokenizerFile, rule: str) -> Tokens:
+def cached_tokens(texts: pl.Series, encode: Encode, tokenizer: TokenizerFile, rule: str) -> RaggedTokens:
     """Tokenize texts with `encode`, cached where there are many.
 
     Args:
@@ -71,11 +71,11 @@ def encoded(texts: pl.Series, encode: Encode, tokenizer: TokenizerFile, rule: st
     texts = texts.cast(pl.String).fill_null("")
     if len(texts) <= PIECE_TEXTS:
         ids, lengths = encode(texts.to_list())
-        return Tokens(ids, _offsets(lengths))
+        return RaggedTokens(ids, _offsets(lengths))
     pieces = [texts.slice(start, PIECE_TEXTS) for start in range(0, len(texts), PIECE_TEXTS)]
     keys = [_key(tokenizer, piece, rule) for piece in pieces]
-    whole = kept("tokens", [VERSION, keys], lambda folder: _join(folder, encode, pieces, keys))
-    return Tokens(np.load(whole / "ids.npy", mmap_mode="r"), np.load(whole / "offsets.npy", mmap_mode="r"))
+    whole = cached_dir("tokens", [VERSION, keys], lambda folder: _join(folder, encode, pieces, keys))
+    return RaggedTokens(np.load(whole / "ids.npy", mmap_mode="r"), np.load(whole / "offsets.npy", mmap_mode="r"))
 
 
 def _join(folder: Path, encode: Encode, pieces: list[pl.Series], keys: list[str]) -> None:
@@ -88,7 +88,7 @@ def _join(folder: Path, encode: Encode, pieces: list[pl.Series], keys: list[str]
             np.save(part / "ids.npy", ids)
             np.save(part / "lengths.npy", lengths)
 
-        parts.append(kept("token-pieces", [VERSION, key], make))
+        parts.append(cached_dir("token-pieces", [VERSION, key], make))
     offsets = _offsets(np.concatenate([np.load(part / "lengths.npy") for part in parts]))
     np.save(folder / "offsets.npy", offsets)
     ids = np.lib.format.open_memmap(folder / "ids.npy", mode="w+", dtype=np.int32, shape=(int(offsets[-1]),))
@@ -100,7 +100,7 @@ def _join(folder: Path, encode: Encode, pieces: list[pl.Series], keys: list[str]
     ids.flush()
 
 
-def _encode(tokenizer: TokenizerFile, texts: list[str], rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+def _encode(tokenizer: TokenizerFile, texts: list[str], rule: TokenizeConfig) -> tuple[np.ndarray, np.ndarray]:
     """Return all tokens, [tokens] int32, and the number of each text, [texts] int64."""
     reader = tokenizer.open()
     reader.no_padding()
@@ -110,8 +110,8 @@ def _encode(tokenizer: TokenizerFile, texts: list[str], rule: Rule) -> tuple[np.
     after = [] if rule.end is None else [rule.end]
     found: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
     lengths: list[int] = []
-    for start in range(0, len(texts), HELD_TEXTS):
-        for encoding in reader.encode_batch(texts[start : start + HELD_TEXTS], add_special_tokens=rule.special):
+    for start in range(0, len(texts), UNCACHED_TEXTS):
+        for encoding in reader.encode_batch(texts[start : start + UNCACHED_TEXTS], add_special_tokens=rule.special):
             ids = [*encoding.ids, *after] or [rule.blank]
             found.append(np.array(ids, dtype=np.int32))
             lengths.append(len(ids))

@@ -8,21 +8,21 @@ import polars as pl
 
 from danlu.core.errors import DataError
 from danlu.data.dataset import Dataset
-from danlu.data.examples import TARGET, Examples, Tensors
-from danlu.data.place import Place, TokenizerFile
-from danlu.data.sequences import IGNORED, TokenLists
-from danlu.data.specs import WordInputs
+from danlu.data.examples import TARGET, PreparedDataset, Tensors
+from danlu.data.place import Origin, TokenizerFile
+from danlu.data.sequences import IGNORED, PaddedTokens
+from danlu.data.specs import TaggingInputs
 from danlu.data.splits import TrainSplit
 from danlu.data.tags import read_list
-from danlu.data.texts import TokenizedColumn
-from danlu.data.tokens import Tokens, encoded
+from danlu.data.texts import TokenizingPreprocessor
+from danlu.data.tokens import RaggedTokens, cached_tokens
 
 STAND_IN = "?"  # for a word without tokens, as white space
 VERSION = "words 1"
 
 
 @dataclass(frozen=True)
-class TaggedLists:
+class TaggedTokens:
     """Pad sentences to the longest of a batch, with tags at each word's first token.
 
     Attributes:
@@ -32,7 +32,7 @@ class TaggedLists:
         begins: start of each sentence's tags, and the end of the last, [sentences + 1].
     """
 
-    tokens: Tokens
+    tokens: RaggedTokens
     pad: int
     codes: np.ndarray | None = None
     begins: np.ndarray | None = None
@@ -43,7 +43,7 @@ class TaggedLists:
     def take(self, rows: np.ndarray, epoch: int | None = None) -> Tensors:
         import torch
 
-        taken = TokenLists(self.tokens, self.pad).take(rows, epoch)
+        taken = PaddedTokens(self.tokens, self.pad).take(rows, epoch)
         ids = taken["input_ids"].numpy()
         first = ids < 0
         answers = np.where(first, 0, IGNORED).astype(np.int64)
@@ -54,11 +54,11 @@ class TaggedLists:
         return {**taken, TARGET: torch.from_numpy(answers)}
 
 
-class WordsPreprocessor(TokenizedColumn):
+class TaggingPreprocessor(TokenizingPreprocessor):
     """Tokenize sentences, cut to the maximum length; words beyond get no tag."""
 
-    usual_longest = 256
-    framed = True
+    default_length = 256
+    adds_special_tokens = True
     kind: Literal["words"] = "words"
 
     @classmethod
@@ -66,21 +66,21 @@ class WordsPreprocessor(TokenizedColumn):
         return [" ".join(read_list(text)) for text in train.column(dataset.content).to_list()]
 
     @property
-    def inputs(self) -> WordInputs:
-        return WordInputs(vocabulary=self.tokenizer.vocabulary, longest=self.longest, pad=self.tokenizer.pad)
+    def inputs(self) -> TaggingInputs:
+        return TaggingInputs(vocabulary=self.tokenizer.vocabulary, longest=self.longest, pad=self.tokenizer.pad)
 
-    def transform(self, frame: pl.DataFrame, place: Place) -> Examples:
+    def transform(self, frame: pl.DataFrame, place: Origin) -> PreparedDataset:
         """Convert sentences to model inputs, in order."""
         tokenizer, longest = self.tokenizer, self.longest
         rule = f"{VERSION}, {longest}"
-        tokens = encoded(frame[self.column], lambda some: _encode(tokenizer, some, longest), tokenizer, rule)
-        return Examples((TaggedLists(tokens, tokenizer.pad),))
+        tokens = cached_tokens(frame[self.column], lambda some: _encode(tokenizer, some, longest), tokenizer, rule)
+        return PreparedDataset((TaggedTokens(tokens, tokenizer.pad),))
 
     @classmethod
-    def tagged(cls, examples: Examples, rows: list[np.ndarray]) -> Examples:
+    def tagged(cls, examples: PreparedDataset, rows: list[np.ndarray]) -> PreparedDataset:
         """Return the same samples with each sentence's tag codes."""
-        (sentences,) = examples.features
-        assert isinstance(sentences, TaggedLists)
+        (sentences,) = examples.columns
+        assert isinstance(sentences, TaggedTokens)
         begins = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
         return replace(examples, features=(replace(sentences, codes=np.concatenate(rows), begins=begins),))
 

@@ -11,15 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-System = Literal["slurm", "kubeflow", "ray"]
+ClusterKind = Literal["slurm", "kubeflow", "ray"]
 RESTARTS = 3
-STOP_S = 120  # signal this long before the time limit, to finish a step and write a checkpoint
+STOP_BEFORE_LIMIT_S = 120  # signal this long before the time limit, to finish a step and write a checkpoint
 WORKSPACE = "/workspace"  # where a pod finds the recipe, the data and the runs
 GPU = "nvidia.com/gpu"
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """Hold a training job and the resources it requests.
 
     Attributes:
@@ -54,12 +54,12 @@ class Job:
         return (found if found[:1].isalpha() else f"run-{found}")[:40].rstrip("-")
 
 
-def slurm(job: Job) -> str:
+def slurm_script(job: TrainingJob) -> str:
     """Return an sbatch script: one torchrun per node, with rendezvous on the first node."""
-    return _render("slurm.sh.j2", job, name=shlex.quote(job.name), recipe=shlex.quote(job.recipe), stop_s=STOP_S)
+    return _render("slurm.sh.j2", job, name=shlex.quote(job.name), recipe=shlex.quote(job.recipe), stop_s=STOP_BEFORE_LIMIT_S)
 
 
-def kubeflow(job: Job) -> str:
+def kubeflow_manifests(job: TrainingJob) -> str:
     """Return a volume claim and a TrainJob.
 
     It needs Kubeflow Trainer 2.2 or newer and uses its runtime `torch-distributed`.
@@ -72,12 +72,12 @@ def kubeflow(job: Job) -> str:
     writer.width = 120
     writer.explicit_start = True
     text.write(_render("kubeflow.txt.j2", job))
-    for document in (_claim(job), _train_job(job)):
+    for document in (_volume_claim(job), _trainjob_manifest(job)):
         writer.dump(document, text)
     return text.getvalue()
 
 
-def ray(job: Job) -> str:
+def ray_program(job: TrainingJob) -> str:
     """Return a Ray Train program whose workers call danlu."""
     return _render(
         "ray_train.py.j2",
@@ -89,14 +89,14 @@ def ray(job: Job) -> str:
 
 
 # File name and content for each kind of cluster.
-TRAINING: dict[System, tuple[str, Callable[[Job], str]]] = {
-    "slurm": ("train.sbatch", slurm),
-    "kubeflow": ("trainjob.yaml", kubeflow),
-    "ray": ("ray_train.py", ray),
+CLUSTERS: dict[ClusterKind, tuple[str, Callable[[TrainingJob], str]]] = {
+    "slurm": ("train.sbatch", slurm_script),
+    "kubeflow": ("trainjob.yaml", kubeflow_manifests),
+    "ray": ("ray_train.py", ray_program),
 }
 
 
-def _claim(job: Job) -> dict[str, Any]:
+def _volume_claim(job: TrainingJob) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -106,7 +106,7 @@ def _claim(job: Job) -> dict[str, Any]:
     }
 
 
-def _train_job(job: Job) -> dict[str, Any]:
+def _trainjob_manifest(job: TrainingJob) -> dict[str, Any]:
     from ruamel.yaml.scalarstring import LiteralScalarString
 
     command = _render(
@@ -151,7 +151,7 @@ def _train_job(job: Job) -> dict[str, Any]:
     }
 
 
-def _render(template: str, job: Job, **values: Any) -> str:
+def _render(template: str, job: TrainingJob, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(  # noqa: S701  (no HTML)

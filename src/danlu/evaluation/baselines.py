@@ -17,20 +17,20 @@ import polars as pl
 from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.dataset import Dataset
 from danlu.data.images.preprocessor import ImagePreprocessor
-from danlu.data.place import Place
+from danlu.data.place import Origin
 from danlu.data.prepare import Preprocessor
-from danlu.data.splits import Part, Splits
+from danlu.data.splits import Split, Splits
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.tags import lists, read_list
-from danlu.data.targets import Classes, Labels, Quantity, Supervised, TokenTags
+from danlu.data.tags import ragged_array, read_list
+from danlu.data.targets import ClassTarget, MultiLabelTarget, NumericTarget, Supervised, TagTarget
 from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
-from danlu.evaluation.boosting import boosted_answers
+from danlu.evaluation.boosting import predict_boosting
 
-LEARNED_ROWS = {"tabular": 200_000, "image": 20_000, "text": 100_000}  # a linear model's training rows
+MAX_TRAINING_ROWS = {"tabular": 200_000, "image": 20_000, "text": 100_000}  # a linear model's training rows
 BLOCK_ROWS = 50_000  # dense feature rows at a time
-PIXELS_A_SIDE = 16  # pixels of the linear model's images
-MOST_BOOSTED = 20  # labels with boosted trees of their own
-BIGRAM_SHARE = 0.75  # weight of the bigram probability in the mixture with the unigram's
+IMAGE_SIDE = 16  # pixels of the linear model's images
+MAX_BOOSTED_LABELS = 20  # labels with boosted trees of their own
+BIGRAM_WEIGHT = 0.75  # weight of the bigram probability in the mixture with the unigram's
 
 
 @dataclass(frozen=True)
@@ -38,32 +38,32 @@ class Baseline:
     """Hold a simple model's predictions for each split, in the form of `Predictions.y_pred`."""
 
     name: str
-    meaning: str
-    answers: dict[str, np.ndarray]
+    description: str
+    predictions: dict[str, np.ndarray]
 
 
 def supervised_baselines(
     dataset: Dataset, splits: Splits, preprocessor: Preprocessor, target: Supervised
 ) -> list[Baseline]:
     """Fit the baselines of a classification, multi-label or regression task."""
-    judged = splits.judging()
-    features = _Features(preprocessor, Place(dataset.origin, dataset.folder))
+    judged = splits.eval_splits()
+    features = _BaselineFeatures(preprocessor, Origin(dataset.origin, dataset.folder))
     answers = splits.train.columns(target.column)
-    learned = _thinned(splits.train, LEARNED_ROWS[preprocessor.kind])
+    learned = _subsample(splits.train, MAX_TRAINING_ROWS[preprocessor.kind])
     train = features.fit(learned)
-    if isinstance(target, Labels):
-        shares = target.given(answers).mean(axis=0)
-        said = _label_by_label(features, train, target.given(learned.columns(target.column)), judged)
+    if isinstance(target, MultiLabelTarget):
+        shares = target.multi_hot(answers).mean(axis=0)
+        said = _classify_labels(features, train, target.multi_hot(learned.columns(target.column)), judged)
         return [
             Baseline(
                 "frequency",
                 "each label as often as it occurs",
                 {name: np.tile(shares, (len(part.rows), 1)) for name, part in judged.items()},
             ),
-            Baseline("logistic-regression", f"{features.meaning}, one for each label", said),
-            *_boosted_labels(preprocessor, features.place, learned, judged, target),
+            Baseline("logistic-regression", f"{features.description}, one for each label", said),
+            *_boosting_label_baseline(preprocessor, features.place, learned, judged, target),
         ]
-    if isinstance(target, Classes):
+    if isinstance(target, ClassTarget):
         share = np.bincount(target.codes(answers), minlength=len(target.labels)) / len(answers)
         codes = target.codes(learned.columns(target.column))
         tiled = {name: np.tile(share, (len(part.rows), 1)) for name, part in judged.items()}
@@ -71,8 +71,8 @@ def supervised_baselines(
         if share.max() == 1.0:  # a dry run on few rows may contain a single class
             return [trivial]
         linear = _classify(features, train, codes, judged, target)
-        boosted = _boosted(preprocessor, features.place, learned, codes, judged, target)
-        return [trivial, Baseline("logistic-regression", features.meaning, linear), *boosted]
+        boosted = _boosting_baseline(preprocessor, features.place, learned, codes, judged, target)
+        return [trivial, Baseline("logistic-regression", features.description, linear), *boosted]
     mean = float(answers[target.column].cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]
     values = learned.column(target.column).cast(pl.Float64).to_numpy()
     return [
@@ -81,8 +81,8 @@ def supervised_baselines(
             "always the training mean",
             {name: np.full(len(part.rows), mean) for name, part in judged.items()},
         ),
-        Baseline("ridge", features.meaning, _regress(features, train, values, judged)),
-        *_boosted(preprocessor, features.place, learned, values, judged, target),
+        Baseline("ridge", features.description, _regress(features, train, values, judged)),
+        *_boosting_baseline(preprocessor, features.place, learned, values, judged, target),
     ]
 
 
@@ -97,26 +97,26 @@ def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor | ChatPr
     unigram = counts / counts.sum()
     pairs, totals = _pair_counts(learned, preceding, size)
     found: dict[str, dict[str, np.ndarray]] = {"unigram": {}, "bigram": {}}
-    for name, part in splits.judging().items():
+    for name, part in splits.eval_splits().items():
         now, before, owners = preprocessor.successions(part.frame)
         rows = len(part.rows)
         followed = np.array([pairs.get(pair, 0) for pair in (before * size + now).tolist()]) / np.maximum(
             1, totals[before]
         )
-        mixed = BIGRAM_SHARE * followed + (1 - BIGRAM_SHARE) * unigram[now]
+        mixed = BIGRAM_WEIGHT * followed + (1 - BIGRAM_WEIGHT) * unigram[now]
         # After a token that was never followed by another, use the unigram probability alone.
         mixed = np.where(totals[before] > 0, mixed, unigram[now])
         likeliest = int(unigram.argmax())
         right = _best_successors(pairs, size, likeliest)[before] == now
-        found["unigram"][name] = _summed(owners, rows, -np.log(unigram[now]), now == likeliest)
-        found["bigram"][name] = _summed(owners, rows, -np.log(mixed), right)
+        found["unigram"][name] = _sum_per_row(owners, rows, -np.log(unigram[now]), now == likeliest)
+        found["bigram"][name] = _sum_per_row(owners, rows, -np.log(mixed), right)
     return [
         Baseline("unigram", "tokens by how frequent they are", found["unigram"]),
         Baseline("bigram", "tokens by how frequent they are after the one before", found["bigram"]),
     ]
 
 
-def tag_baselines(splits: Splits, target: TokenTags, words: str) -> list[Baseline]:
+def tag_baselines(splits: Splits, target: TagTarget, words: str) -> list[Baseline]:
     """Predict the most frequent tag overall, and the most frequent tag per word.
 
     An unknown word gets the most frequent tag overall.
@@ -130,11 +130,11 @@ def tag_baselines(splits: Splits, target: TokenTags, words: str) -> list[Baselin
     usual = counts.most_common(1)[0][0]
     own = {word: tags.most_common(1)[0][0] for word, tags in seen.items()}
     sentences = {
-        name: [read_list(text) for text in part.column(words).to_list()] for name, part in splits.judging().items()
+        name: [read_list(text) for text in part.column(words).to_list()] for name, part in splits.eval_splits().items()
     }
-    trivial = {name: lists([usual] * len(row) for row in found) for name, found in sentences.items()}
+    trivial = {name: ragged_array([usual] * len(row) for row in found) for name, found in sentences.items()}
     by_word = {
-        name: lists([own.get(word, usual) for word in row] for row in found) for name, found in sentences.items()
+        name: ragged_array([own.get(word, usual) for word in row] for row in found) for name, found in sentences.items()
     }
     return [
         Baseline("majority", "always the most frequent tag", trivial),
@@ -142,35 +142,35 @@ def tag_baselines(splits: Splits, target: TokenTags, words: str) -> list[Baselin
     ]
 
 
-def _thinned(train: Part, most: int) -> Part:
+def _subsample(train: Split, most: int) -> Split:
     """Take at most `most` evenly spaced rows; a linear model gains nothing from millions."""
     if len(train) <= most:
         return train
-    return Part(train.rows[np.linspace(0, len(train) - 1, most).astype(np.int64)], train.whole)
+    return Split(train.rows[np.linspace(0, len(train) - 1, most).astype(np.int64)], train.table)
 
 
-class _Features:
+class _BaselineFeatures:
     """Turn each kind of data into the feature matrix of a linear model."""
 
-    def __init__(self, preprocessor: Preprocessor, place: Place) -> None:
+    def __init__(self, preprocessor: Preprocessor, place: Origin) -> None:
         self.preprocessor, self.place = preprocessor, place
         self.vectorizer: Any = None
         self.fills: np.ndarray | None = None
         self.learned = ""
 
     @property
-    def meaning(self) -> str:
-        seen = {"tabular": "the same columns", "image": f"{PIXELS_A_SIDE}x{PIXELS_A_SIDE} pixels"}
+    def description(self) -> str:
+        seen = {"tabular": "the same columns", "image": f"{IMAGE_SIDE}x{IMAGE_SIDE} pixels"}
         return (
             f"a linear model of {seen.get(self.preprocessor.kind, 'TF-IDF of words and pairs of words')}{self.learned}"
         )
 
-    def fit(self, part: Part) -> Any:
-        if len(part) == LEARNED_ROWS[self.preprocessor.kind]:
+    def fit(self, part: Split) -> Any:
+        if len(part) == MAX_TRAINING_ROWS[self.preprocessor.kind]:
             self.learned = f", learned from {len(part):,} training rows"
         train = part.frame
-        if isinstance(self.preprocessor, TabularPreprocessor) and self.preprocessor.keeps_gaps:
-            numeric, _ = self.preprocessor.arrays(train, self.place.origin)
+        if isinstance(self.preprocessor, TabularPreprocessor) and self.preprocessor.keeps_missing:
+            numeric, _ = self.preprocessor.arrays(train, self.place.name)
             self.fills = np.nanmedian(numeric, axis=0)
         if isinstance(self.preprocessor, TextPreprocessor):
             from sklearn.feature_extraction.text import TfidfVectorizer
@@ -183,17 +183,17 @@ class _Features:
                 analyzer=unit, ngram_range=reach, min_df=2, max_features=50_000, sublinear_tf=True
             )
             return self.vectorizer.fit_transform(texts)
-        return self.of(train)
+        return self.matrix(train)
 
-    def answers(self, part: Part, answer: Callable[[Any], np.ndarray]) -> np.ndarray:
+    def predict(self, part: Split, answer: Callable[[Any], np.ndarray]) -> np.ndarray:
         """Predict a split block by block with a fitted model."""
-        blocks = part.blocks(self.preprocessor.columns, BLOCK_ROWS)
-        return np.concatenate([answer(self.of(block)) for block in blocks])
+        blocks = part.iter_blocks(self.preprocessor.columns, BLOCK_ROWS)
+        return np.concatenate([answer(self.matrix(block)) for block in blocks])
 
-    def of(self, frame: pl.DataFrame) -> Any:
+    def matrix(self, frame: pl.DataFrame) -> Any:
         """Return the feature matrix, [rows, features], dense or sparse."""
         if isinstance(self.preprocessor, TabularPreprocessor):
-            numeric, codes = self.preprocessor.arrays(frame, self.place.origin)
+            numeric, codes = self.preprocessor.arrays(frame, self.place.name)
             if self.fills is not None:  # a linear model does not accept missing values
                 numeric = np.where(np.isnan(numeric), self.fills, numeric)
             one_hot = [
@@ -202,9 +202,9 @@ class _Features:
             ]
             return np.concatenate([numeric, *one_hot], axis=1)
         if isinstance(self.preprocessor, ImagePreprocessor):
-            small = self.preprocessor.model_copy(update={"size": PIXELS_A_SIDE})
+            small = self.preprocessor.model_copy(update={"size": IMAGE_SIDE})
             examples = small.transform(frame, self.place)
-            pixels = examples.features[0].take(np.arange(frame.height))["image"].numpy()
+            pixels = examples.columns[0].take(np.arange(frame.height))["image"].numpy()
             return pixels.reshape(len(pixels), -1) / 255.0
         return self.vectorizer.transform(self._texts(frame))
 
@@ -213,7 +213,7 @@ class _Features:
 
 
 def _classify(
-    features: _Features, train: Any, codes: np.ndarray, judged: dict[str, Part], target: Classes
+    features: _BaselineFeatures, train: Any, codes: np.ndarray, judged: dict[str, Split], target: ClassTarget
 ) -> dict[str, np.ndarray]:
     from sklearn.linear_model import LogisticRegression
 
@@ -221,13 +221,13 @@ def _classify(
     found: dict[str, np.ndarray] = {}
     for name, part in judged.items():
         probabilities = np.zeros((len(part.rows), len(target.labels)))
-        probabilities[:, model.classes_] = features.answers(part, model.predict_proba)
+        probabilities[:, model.classes_] = features.predict(part, model.predict_proba)
         found[name] = probabilities
     return found
 
 
-def _label_by_label(
-    features: _Features, train: Any, given: np.ndarray, judged: dict[str, Part]
+def _classify_labels(
+    features: _BaselineFeatures, train: Any, given: np.ndarray, judged: dict[str, Split]
 ) -> dict[str, np.ndarray]:
     """Fit one-vs-rest models; returns probabilities, [rows, labels].
 
@@ -245,48 +245,48 @@ def _label_by_label(
         return np.stack([model.predict_proba(seen)[:, 1] for model in models], axis=1)
 
     for name, part in judged.items() if models else ():
-        found[name][:, learned] = features.answers(part, answer)
+        found[name][:, learned] = features.predict(part, answer)
     return found
 
 
-def _boosted(
+def _boosting_baseline(
     preprocessor: Preprocessor,
-    place: Place,
-    learned: Part,
+    place: Origin,
+    learned: Split,
     answers: np.ndarray,
-    judged: dict[str, Part],
-    target: Classes | Quantity,
+    judged: dict[str, Split],
+    target: ClassTarget | NumericTarget,
 ) -> list[Baseline]:
     """Fit gradient-boosted trees to a table; return nothing for other kinds of data."""
     if not isinstance(preprocessor, TabularPreprocessor):
         return []
-    found = boosted_answers(preprocessor, place, learned, answers, judged, target)
-    few = f", learned from {len(learned):,} training rows" if len(learned) == LEARNED_ROWS["tabular"] else ""
+    found = predict_boosting(preprocessor, place, learned, answers, judged, target)
+    few = f", learned from {len(learned):,} training rows" if len(learned) == MAX_TRAINING_ROWS["tabular"] else ""
     return [Baseline("gradient-boosting", f"boosted trees of the same columns{few}", found)]
 
 
-def _boosted_labels(
-    preprocessor: Preprocessor, place: Place, learned: Part, judged: dict[str, Part], target: Labels
+def _boosting_label_baseline(
+    preprocessor: Preprocessor, place: Origin, learned: Split, judged: dict[str, Split], target: MultiLabelTarget
 ) -> list[Baseline]:
     """Fit boosted trees per label of a table; skipped if there are many labels."""
-    if not isinstance(preprocessor, TabularPreprocessor) or len(target.labels) > MOST_BOOSTED:
+    if not isinstance(preprocessor, TabularPreprocessor) or len(target.labels) > MAX_BOOSTED_LABELS:
         return []
-    given = target.given(learned.columns(target.column))
+    given = target.multi_hot(learned.columns(target.column))
     shares = given.mean(axis=0)
     found = {name: np.tile(shares, (len(part.rows), 1)) for name, part in judged.items()}
     for label in np.flatnonzero((shares > 0) & (shares < 1)).tolist():
-        one = Classes(column=target.column, labels=(False, True))
-        answers = boosted_answers(preprocessor, place, learned, given[:, label].astype(np.int64), judged, one)
+        one = ClassTarget(column=target.column, labels=(False, True))
+        answers = predict_boosting(preprocessor, place, learned, given[:, label].astype(np.int64), judged, one)
         for name, probabilities in answers.items():
             found[name][:, label] = probabilities[:, 1]
     return [Baseline("gradient-boosting", "boosted trees of the same columns, one for each label", found)]
 
 
-def _regress(features: _Features, train: Any, values: np.ndarray, judged: dict[str, Part]) -> dict[str, np.ndarray]:
+def _regress(features: _BaselineFeatures, train: Any, values: np.ndarray, judged: dict[str, Split]) -> dict[str, np.ndarray]:
     from sklearn.linear_model import Ridge
 
     model = Ridge().fit(train, values)
-    return {name: features.answers(part, model.predict) for name, part in judged.items()}
+    return {name: features.predict(part, model.predict) for name, part in judged.items()}
 
 
 def _pair_counts(now: np.ndarray, before: np.ndarray, size: int) -> tuple[dict[int, int], np.ndarray]:
@@ -306,7 +306,7 @@ def _best_successors(pairs: dict[int, int], size: int, otherwise: int) -> np.nda
     return best
 
 
-def _summed(owners: np.ndarray, count: int, losses: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _sum_per_row(owners: np.ndarray, count: int, losses: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Sum loss, tokens and correct guesses per row, [rows, 3], as a language model's predictions."""
     terms = (losses, np.ones(len(owners)), right)
     return np.stack([np.bincount(owners, weights=values, minlength=count) for values in terms], axis=1)

@@ -11,52 +11,52 @@ from typing import Literal
 import numpy as np
 
 from danlu.data.calibration import Isotonic, Temperature
-from danlu.evaluation.metric import Truth
+from danlu.evaluation.metric import Predictions
 from danlu.evaluation.probabilities import log_losses
 
 Method = Literal["none", "temperature", "isotonic", "auto"]
 Calibration = Temperature | Isotonic | None
 
 TEMPERATURES = (0.05, 20.0)
-PARTS = 5  # parts of the validation split for cross-validation by `auto`
-FEWEST_FOR_CURVES = 1_000
-CORNERS = 200  # of an isotonic curve
+SELECTION_FOLDS = 5  # parts of the validation split for cross-validation by `auto`
+MIN_ROWS_FOR_ISOTONIC = 1_000
+MAX_KNOTS = 200  # of an isotonic curve
 
 
-def fit_calibration(method: Method, truth: Truth) -> Calibration:
+def fit_calibration(method: Method, truth: Predictions) -> Calibration:
     """Fit a calibration method.
 
     Args:
         method: auto takes the method with the lowest cross-validated log loss within validation.
         truth: validation, with the probabilities of the model's head.
     """
-    return _FITS[_best(truth) if method == "auto" else method](truth)
+    return _FITS[_select_method(truth) if method == "auto" else method](truth)
 
 
-def _none(truth: Truth) -> Calibration:
+def _none(truth: Predictions) -> Calibration:
     return None
 
 
-def _temperature(truth: Truth) -> Temperature:
+def _temperature(truth: Predictions) -> Temperature:
     from scipy.optimize import minimize_scalar
 
     def cost(logarithm: float) -> float:
-        applied = Temperature(temperature=float(np.exp(logarithm))).apply(truth.answers)
-        return float(log_losses(Truth(truth.values, applied)).mean())
+        applied = Temperature(temperature=float(np.exp(logarithm))).apply(truth.y_pred)
+        return float(log_losses(Predictions(truth.y_true, applied)).mean())
 
     low, high = np.log(TEMPERATURES)
     found = minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-4})
     return Temperature(temperature=float(np.exp(found.x)))
 
 
-def _isotonic(truth: Truth) -> Isotonic:
-    classes = truth.answers.shape[1]
+def _isotonic(truth: Predictions) -> Isotonic:
+    classes = truth.y_pred.shape[1]
     chosen = [1] if classes == 2 else range(classes)
-    curves = [_curve(truth.answers[:, c].astype(np.float64), truth.values == c) for c in chosen]
+    curves = [_isotonic_knots(truth.y_pred[:, c].astype(np.float64), truth.y_true == c) for c in chosen]
     return Isotonic(given=tuple(given for given, _ in curves), true=tuple(true for _, true in curves))
 
 
-def _curve(given: np.ndarray, member: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _isotonic_knots(given: np.ndarray, member: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Fit an isotonic curve and return its knots, kept away from exactly 0 and 1.
 
     No finite data can show a probability of 0 or 1.
@@ -66,34 +66,34 @@ def _curve(given: np.ndarray, member: np.ndarray) -> tuple[tuple[float, ...], tu
     least = 1 / (len(given) + 2)
     fitted = IsotonicRegression(out_of_bounds="clip").fit(given, member.astype(np.float64))
     x, y = fitted.X_thresholds_, np.clip(fitted.y_thresholds_, least, 1 - least)
-    if len(x) > CORNERS:
-        kept = np.unique(np.linspace(0, len(x) - 1, CORNERS).astype(np.int64))
+    if len(x) > MAX_KNOTS:
+        kept = np.unique(np.linspace(0, len(x) - 1, MAX_KNOTS).astype(np.int64))
         x, y = x[kept], y[kept]
     return tuple(map(float, x)), tuple(map(float, y))
 
 
-_FITS: dict[str, Callable[[Truth], Calibration]] = {
+_FITS: dict[str, Callable[[Predictions], Calibration]] = {
     "none": _none,
     "temperature": _temperature,
     "isotonic": _isotonic,
 }
 
 
-def _best(truth: Truth) -> str:
+def _select_method(truth: Predictions) -> str:
     """Return the method that generalizes best within validation; `none` if nothing beats it."""
-    usable = [name for name in _FITS if name != "isotonic" or len(truth) >= FEWEST_FOR_CURVES]
-    if len(truth) < 2 * PARTS:
+    usable = [name for name in _FITS if name != "isotonic" or len(truth) >= MIN_ROWS_FOR_ISOTONIC]
+    if len(truth) < 2 * SELECTION_FOLDS:
         return "none"
     # Rows are assigned round-robin within each class, so that every part has each class that is large enough.
-    order = np.argsort(truth.values, kind="stable")
+    order = np.argsort(truth.y_true, kind="stable")
     part_of = np.empty(len(truth), dtype=np.int64)
-    part_of[order] = np.arange(len(truth)) % PARTS
-    cost = {name: sum(_cost(name, truth, part_of == part) for part in range(PARTS)) for name in usable}
+    part_of[order] = np.arange(len(truth)) % SELECTION_FOLDS
+    cost = {name: sum(_held_out_loss(name, truth, part_of == part) for part in range(SELECTION_FOLDS)) for name in usable}
     return min(cost, key=lambda name: cost[name])
 
 
-def _cost(name: str, truth: Truth, held: np.ndarray) -> float:
+def _held_out_loss(name: str, truth: Predictions, held: np.ndarray) -> float:
     fitted = _FITS[name](truth.take(np.flatnonzero(~held)))
     judged = truth.take(np.flatnonzero(held))
-    answers = judged.answers if fitted is None else fitted.apply(judged.answers)
-    return float(log_losses(Truth(judged.values, answers)).sum())
+    answers = judged.y_pred if fitted is None else fitted.apply(judged.y_pred)
+    return float(log_losses(Predictions(judged.y_true, answers)).sum())

@@ -5,40 +5,40 @@ from typing import Any
 
 import numpy as np
 
-from danlu.data.targets import Classes, Labels
+from danlu.data.targets import ClassTarget, MultiLabelTarget
 from danlu.evaluation.counts import COUNTS, SCORES, Score
-from danlu.evaluation.metric import Metric, Statistic, Truth
+from danlu.evaluation.metric import Metric, Statistic, Predictions
 from danlu.evaluation.multilabel import LABEL_COUNTS, label_counts
-from danlu.evaluation.ranking import AGAINST_REST, AREA, LABELS, PRECISION
+from danlu.evaluation.ranking import ONE_VS_REST, AUROC, PER_LABEL, AVERAGE_PRECISION
 
-SCORED = ("precision", "recall", "f1")
-MOST = 100  # classes with intervals and areas of their own, beyond the counts
+PER_CLASS_SCORES = ("precision", "recall", "f1")
+MAX_CLASSES = 100  # classes with intervals and areas of their own, beyond the counts
 
 
-def class_metrics(target: Classes | Labels) -> dict[str, Metric]:
+def class_metrics(target: ClassTarget | MultiLabelTarget) -> dict[str, Metric]:
     """Build the metrics of each class or label, under names that no overall metric has."""
     found: dict[str, Metric] = {}
-    counts, areas = _gathered(target)
-    for index in range(min(len(target.labels), MOST)):
-        for name in SCORED:
+    counts, areas = _class_statistics(target)
+    for index in range(min(len(target.labels), MAX_CLASSES)):
+        for name in PER_CLASS_SCORES:
             found[_key(index, name)] = Metric(target.task, counts, _score(SCORES[name][0], index), True, name)
         if areas is not None:
-            for name, which in (("auroc", AREA), ("average-precision", PRECISION)):
+            for name, which in (("auroc", AUROC), ("average-precision", AVERAGE_PRECISION)):
                 found[_key(index, name)] = Metric(target.task, areas, _area(index, which), True, name)
     return found
 
 
-def classes_with_intervals(
-    target: Classes | Labels, truth: Truth, figures: dict[str, dict[str, float]]
+def per_class_values(
+    target: ClassTarget | MultiLabelTarget, truth: Predictions, figures: dict[str, dict[str, float]]
 ) -> dict[str, dict[str, Any]]:
     """Return label -> values, support and, under "intervals", low and high of each value."""
-    counts = label_counts(_gathered(target)[0].prepare(truth)(np.ones((1, len(truth)))))[0]
+    counts = label_counts(_class_statistics(target)[0].prepare(truth)(np.ones((1, len(truth)))))[0]
     found: dict[str, dict[str, Any]] = {}
     for index, label in enumerate(target.labels):
-        own: dict[str, Any] = {name: float(SCORES[name][0](*counts[:, index])) for name in SCORED}
+        own: dict[str, Any] = {name: float(SCORES[name][0](*counts[:, index])) for name in PER_CLASS_SCORES}
         own["support"] = int(counts[1, index])
         intervals: dict[str, list[float]] = {}
-        for name in (*SCORED, "auroc", "average-precision"):
+        for name in (*PER_CLASS_SCORES, "auroc", "average-precision"):
             figure = figures.get(_key(index, name), {})
             if "value" in figure:
                 own[name] = figure["value"]
@@ -48,11 +48,11 @@ def classes_with_intervals(
     return found
 
 
-def _gathered(target: Classes | Labels) -> tuple[Statistic, Statistic | None]:
+def _class_statistics(target: ClassTarget | MultiLabelTarget) -> tuple[Statistic, Statistic | None]:
     """Return the statistics of scores and of areas; for two classes the latter is None."""
-    if isinstance(target, Labels):
-        return LABEL_COUNTS, LABELS
-    return COUNTS, AGAINST_REST if len(target.labels) > 2 else None
+    if isinstance(target, MultiLabelTarget):
+        return LABEL_COUNTS, PER_LABEL
+    return COUNTS, ONE_VS_REST if len(target.labels) > 2 else None
 
 
 def _key(index: int, name: str) -> str:
@@ -68,4 +68,4 @@ def _score(score: Score, index: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _area(index: int, which: int) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda found: np.where(np.isnan(found[..., index, AREA]), np.nan, found[..., index, which])
+    return lambda found: np.where(np.isnan(found[..., index, AUROC]), np.nan, found[..., index, which])

@@ -8,22 +8,22 @@ from collections.abc import Callable
 
 import numpy as np
 
-from danlu.evaluation.metric import Metric, Statistic, Truth, Weighted, divided, tallied
+from danlu.evaluation.metric import Metric, Statistic, Predictions, StatisticFn, safe_divide, weighted_bincount
 
 Average = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def _prepare(truth: Truth) -> Weighted:
+def _prepare(truth: Predictions) -> StatisticFn:
     """Map weights to [resamples, 3, classes]: correct, true and predicted count of each class."""
-    classes = truth.answers.shape[1]
-    cells, of_sample = np.unique(truth.values * classes + truth.predicted, return_inverse=True)
+    classes = truth.y_pred.shape[1]
+    cells, of_sample = np.unique(truth.y_true * classes + truth.predicted_classes, return_inverse=True)
     actual, answered = np.divmod(cells, classes)
     right = actual == answered
 
     def gather(weights: np.ndarray) -> np.ndarray:
-        held = tallied(of_sample, len(cells), weights)
-        parts = (tallied(actual, classes, held * right), tallied(actual, classes, held))
-        return np.stack([*parts, tallied(answered, classes, held)], axis=1)
+        held = weighted_bincount(of_sample, len(cells), weights)
+        parts = (weighted_bincount(actual, classes, held * right), weighted_bincount(actual, classes, held))
+        return np.stack([*parts, weighted_bincount(answered, classes, held)], axis=1)
 
     return gather
 
@@ -33,30 +33,30 @@ COUNTS = Statistic(_prepare, additive=True)
 
 def accuracy(counts: np.ndarray) -> np.ndarray:
     """Compute the share of correct predictions."""
-    return divided(counts[..., 0, :].sum(-1), counts[..., 1, :].sum(-1))
+    return safe_divide(counts[..., 0, :].sum(-1), counts[..., 1, :].sum(-1))
 
 
 def balanced_accuracy(counts: np.ndarray) -> np.ndarray:
     """Compute the mean recall over the classes that occur."""
     right, actual, _ = _split(counts)
-    return divided(divided(right, actual, 0.0).sum(-1), (actual > 0).sum(-1))
+    return safe_divide(safe_divide(right, actual, 0.0).sum(-1), (actual > 0).sum(-1))
 
 
 def precision(right: np.ndarray, actual: np.ndarray, answered: np.ndarray) -> np.ndarray:
     """Compute the share of a class's predictions that are correct."""
-    return divided(right, answered, 0.0)
+    return safe_divide(right, answered, 0.0)
 
 
 def recall(right: np.ndarray, actual: np.ndarray, answered: np.ndarray) -> np.ndarray:
     """Compute the share of a class's samples that are found."""
-    return divided(right, actual, 0.0)
+    return safe_divide(right, actual, 0.0)
 
 
 def f_beta(beta: float) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
     """Return the F-beta score: the harmonic mean of precision and recall, recall weighted by beta."""
 
     def compute(right: np.ndarray, actual: np.ndarray, answered: np.ndarray) -> np.ndarray:
-        return divided((1 + beta**2) * right, beta**2 * actual + answered, 0.0)
+        return safe_divide((1 + beta**2) * right, beta**2 * actual + answered, 0.0)
 
     return compute
 
@@ -86,12 +86,12 @@ def weighted(score: Score) -> Callable[[np.ndarray], np.ndarray]:
 
     def compute(counts: np.ndarray) -> np.ndarray:
         actual = counts[..., 1, :]
-        return divided((score(*_split(counts)) * actual).sum(-1), actual.sum(-1))
+        return safe_divide((score(*_split(counts)) * actual).sum(-1), actual.sum(-1))
 
     return compute
 
 
-def positive(score: Score) -> Callable[[np.ndarray], np.ndarray]:
+def positive_class(score: Score) -> Callable[[np.ndarray], np.ndarray]:
     """Take the score of the second of two classes; NaN with more classes."""
 
     def compute(counts: np.ndarray) -> np.ndarray:
@@ -101,49 +101,49 @@ def positive(score: Score) -> Callable[[np.ndarray], np.ndarray]:
     return compute
 
 
-def matthews(counts: np.ndarray) -> np.ndarray:
+def matthews_corrcoef(counts: np.ndarray) -> np.ndarray:
     """Compute the Matthews correlation coefficient; 0 if one side has a single class."""
     right, actual, answered = _split(counts)
     total = actual.sum(-1)
     together = right.sum(-1) * total - (actual * answered).sum(-1)
     spread = (total**2 - (actual**2).sum(-1)) * (total**2 - (answered**2).sum(-1))
-    return np.where(total > 0, divided(together, np.sqrt(np.maximum(spread, 0.0)), 0.0), np.nan)
+    return np.where(total > 0, safe_divide(together, np.sqrt(np.maximum(spread, 0.0)), 0.0), np.nan)
 
 
-def kappa(counts: np.ndarray) -> np.ndarray:
+def cohen_kappa(counts: np.ndarray) -> np.ndarray:
     """Compute Cohen's kappa; NaN if agreement by chance is certain."""
     right, actual, answered = _split(counts)
     total = actual.sum(-1)
-    by_chance = divided((actual * answered).sum(-1), total)
-    return 1 - divided(total - right.sum(-1), total - by_chance)
+    by_chance = safe_divide((actual * answered).sum(-1), total)
+    return 1 - safe_divide(total - right.sum(-1), total - by_chance)
 
 
 def _split(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return counts[..., 0, :], counts[..., 1, :], counts[..., 2, :]
 
 
-def _of_counts(finish: Callable[[np.ndarray], np.ndarray], meaning: str) -> Metric:
+def _count_metric(finish: Callable[[np.ndarray], np.ndarray], meaning: str) -> Metric:
     return Metric("classification", COUNTS, finish, True, meaning)
 
 
-def _averages() -> dict[str, Metric]:
+def _average_metrics() -> dict[str, Metric]:
     ways = (
         ("", macro, ""),
         ("-micro", micro, "; every sample counts alike"),
         ("-weighted", weighted, "; every class by its size"),
-        ("-positive", positive, "; of the second of two classes"),
+        ("-positive", positive_class, "; of the second of two classes"),
     )
     return {
-        f"{name}{suffix}": _of_counts(way(score), meaning + said)
+        f"{name}{suffix}": _count_metric(way(score), meaning + said)
         for suffix, way, said in ways
         for name, (score, meaning) in SCORES.items()
     }
 
 
-COUNTED: dict[str, Metric] = {
-    "accuracy": _of_counts(accuracy, "share answered rightly"),
-    "balanced-accuracy": _of_counts(balanced_accuracy, "mean recall of the classes"),
-    **_averages(),
-    "mcc": _of_counts(matthews, "Matthews' correlation of answers and truth, from -1 to 1"),
-    "kappa": _of_counts(kappa, "Cohen's kappa: agreement beyond chance"),
+COUNT_METRICS: dict[str, Metric] = {
+    "accuracy": _count_metric(accuracy, "share answered rightly"),
+    "balanced-accuracy": _count_metric(balanced_accuracy, "mean recall of the classes"),
+    **_average_metrics(),
+    "mcc": _count_metric(matthews_corrcoef, "Matthews' correlation of answers and truth, from -1 to 1"),
+    "kappa": _count_metric(cohen_kappa, "Cohen's kappa: agreement beyond chance"),
 }

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from danlu.evaluation.metric import Truth
-from danlu.evaluation.probabilities import BINS, confidence
+from danlu.evaluation.metric import Predictions
+from danlu.evaluation.probabilities import CALIBRATION_BINS, confidence
 
-POINTS = 200
-MOST_CURVES = 20  # classes with curves
+MAX_POINTS = 200
+MAX_CURVES = 20  # classes with curves
 
 
-def roc(scores: np.ndarray, member: np.ndarray) -> dict[str, list[float]]:
+def roc_curve(scores: np.ndarray, member: np.ndarray) -> dict[str, list[float]]:
     """Compute `false_positive_rate`, `true_positive_rate` and `threshold`, from (0, 0) to (1, 1)."""
-    levels, found, wrong = _above(scores, member)
+    levels, found, wrong = _counts_above(scores, member)
     x = np.append(0.0, wrong / max(1, wrong[-1]))
     y = np.append(0.0, found / max(1, found[-1]))
-    kept = thinned(x, y)
+    kept = downsample(x, y)
     return {
         "false_positive_rate": _list(x[kept]),
         "true_positive_rate": _list(y[kept]),
@@ -27,43 +27,43 @@ def roc(scores: np.ndarray, member: np.ndarray) -> dict[str, list[float]]:
     }
 
 
-def precision_recall(scores: np.ndarray, member: np.ndarray) -> dict[str, list[float]]:
+def precision_recall_curve(scores: np.ndarray, member: np.ndarray) -> dict[str, list[float]]:
     """Compute `recall`, `precision` and `threshold`, from the highest threshold to the lowest."""
-    levels, found, wrong = _above(scores, member)
+    levels, found, wrong = _counts_above(scores, member)
     recall, precision = found / max(1, found[-1]), found / np.maximum(found + wrong, 1)
-    kept = thinned(recall, precision)
+    kept = downsample(recall, precision)
     return {"recall": _list(recall[kept]), "precision": _list(precision[kept]), "threshold": _list(levels[kept])}
 
 
-def reliability(truth: Truth) -> dict[str, list[float]]:
+def reliability_curve(truth: Predictions) -> dict[str, list[float]]:
     """Compute mean `confidence`, `accuracy` and `count` of each non-empty confidence bin.
 
     With two classes, confidence is the probability of the second class and accuracy its share of the samples.
     """
-    two = truth.answers.shape[1] == 2
-    sure = truth.answers[:, 1].astype(np.float64) if two else confidence(truth)
-    right = truth.values == (1 if two else truth.predicted)
-    bins = np.clip(np.ceil(sure * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    count = np.bincount(bins, minlength=BINS)
+    two = truth.y_pred.shape[1] == 2
+    sure = truth.y_pred[:, 1].astype(np.float64) if two else confidence(truth)
+    right = truth.y_true == (1 if two else truth.predicted_classes)
+    bins = np.clip(np.ceil(sure * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
+    count = np.bincount(bins, minlength=CALIBRATION_BINS)
     there = count > 0
-    mean = [np.bincount(bins, weights=values, minlength=BINS)[there] / count[there] for values in (sure, right)]
+    mean = [np.bincount(bins, weights=values, minlength=CALIBRATION_BINS)[there] / count[there] for values in (sure, right)]
     return {"confidence": _list(mean[0]), "accuracy": _list(mean[1]), "count": [int(each) for each in count[there]]}
 
 
-def curves(truth: Truth, labels: tuple[Any, ...]) -> dict[str, Any]:
+def classification_curves(truth: Predictions, labels: tuple[Any, ...]) -> dict[str, Any]:
     """Compute ROC and precision-recall curves per class (of two, the second), and the reliability curve."""
-    classes = [1] if len(labels) == 2 else range(min(len(labels), MOST_CURVES))
-    found: dict[str, Any] = {"roc": {}, "precision_recall": {}, "calibration": reliability(truth)}
+    classes = [1] if len(labels) == 2 else range(min(len(labels), MAX_CURVES))
+    found: dict[str, Any] = {"roc": {}, "precision_recall": {}, "calibration": reliability_curve(truth)}
     for index in classes:
-        member = truth.values == index
+        member = truth.y_true == index
         if 0 < member.sum() < len(member):
-            scores = truth.answers[:, index].astype(np.float64)
-            found["roc"][str(labels[index])] = roc(scores, member)
-            found["precision_recall"][str(labels[index])] = precision_recall(scores, member)
+            scores = truth.y_pred[:, index].astype(np.float64)
+            found["roc"][str(labels[index])] = roc_curve(scores, member)
+            found["precision_recall"][str(labels[index])] = precision_recall_curve(scores, member)
     return found
 
 
-def thinned(x: np.ndarray, y: np.ndarray, most: int = POINTS) -> np.ndarray:
+def downsample(x: np.ndarray, y: np.ndarray, most: int = MAX_POINTS) -> np.ndarray:
     """Choose points so that the line through them stays closest to the curve.
 
     Points are added by importance (Douglas and Peucker 1973, https://doi.org/10.3138/FM57-6770-U75U-7727): always the
@@ -93,7 +93,7 @@ def _furthest(x: np.ndarray, y: np.ndarray, first: int, last: int) -> tuple[floa
     return float(distance[place]), first, first + 1 + place, last
 
 
-def _above(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _counts_above(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count members and others at or above each distinct score, highest score first."""
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from danlu.core.seeds import Seed
-from danlu.evaluation.metric import Gathered, Metric, Truth, figures_of
+from danlu.evaluation.metric import StatCache, Metric, Predictions, compute_values
 
-BLOCK = 1 << 18  # weights drawn at a time: 2 MB, which fits in a CPU cache
-DRAWN_TOGETHER = 64  # resamples per seed, whatever the block size
+BLOCK_WEIGHTS = 1 << 18  # weights drawn at a time: 2 MB, which fits in a CPU cache
+RESAMPLES_PER_SEED = 64  # resamples per seed, whatever the block size
 SLOW_ROWS = 20_000_000  # total rows passed to a metric function that is called once per resample
-LEAST_DEFINED = 0.9  # minimum share of defined resamples for an interval
-FEWEST_UNITS = 2
+MIN_DEFINED_SHARE = 0.9  # minimum share of defined resamples for an interval
+MIN_UNITS = 2
 # With at least this many units, each is drawn a Poisson number of times: a third of the time of a multinomial draw,
 # and the same in the limit (Chamandy et al. 2012).
-MANY_UNITS = 1_000
+POISSON_FROM_UNITS = 1_000
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Resampling:
     resamples: int = 2000
 
 
-def resampled(metrics: Mapping[str, Metric], truths: Sequence[Truth], how: Resampling) -> list[dict[str, np.ndarray]]:
+def bootstrap_values(metrics: Mapping[str, Metric], truths: Sequence[Predictions], how: Resampling) -> list[dict[str, np.ndarray]]:
     """Compute metrics on every resample, for each of several predictions of the same samples.
 
     Args:
@@ -49,12 +49,12 @@ def resampled(metrics: Mapping[str, Metric], truths: Sequence[Truth], how: Resam
     Returns:
         for each predictions, name -> [resamples]; shorter for a slow metric. NaN where undefined.
     """
-    chosen = {name: metric for name, metric in metrics.items() if metric.resampled}
-    gatherings = [Gathered(truth) for truth in truths]
+    chosen = {name: metric for name, metric in metrics.items() if metric.can_bootstrap}
+    gatherings = [StatCache(truth) for truth in truths]
     for gathering in gatherings:
         for metric in chosen.values():
-            gathering.of(metric)
-    counts = {name: _resamples_of(metric, len(truths[0]), how) for name, metric in chosen.items()}
+            gathering.get(metric)
+    counts = {name: _num_resamples(metric, len(truths[0]), how) for name, metric in chosen.items()}
     found = [{name: np.full(count, np.nan) for name, count in counts.items()} for _ in truths]
 
     def fill(start: int, weights: np.ndarray) -> None:
@@ -67,26 +67,26 @@ def resampled(metrics: Mapping[str, Metric], truths: Sequence[Truth], how: Resam
                 key = id(metric.statistic)
                 own = weights[:room]
                 if key not in known or len(known[key]) != len(own):
-                    known[key] = gathering.of(metric)(own)
-                figures[name][start : start + len(own)] = metric.finish(known[key])
+                    known[key] = gathering.get(metric)(own)
+                figures[name][start : start + len(own)] = metric.finalize(known[key])
 
-    over_resamples(len(truths[0]), truths[0].groups, how, fill)
+    for_each_resample(len(truths[0]), truths[0].groups, how, fill)
     return found
 
 
-def over_resamples(
+def for_each_resample(
     count: int, groups: np.ndarray | None, how: Resampling, use: Callable[[int, np.ndarray], None]
 ) -> None:
     """Call `use(first, weights)` for each block of resamples; weights are [resamples, count].
 
     `first` is the index of the block's first resample. It is called from several threads.
     """
-    draw = _Draw.of(count, groups, how)
-    step = DRAWN_TOGETHER
+    draw = _Sampler.of(count, groups, how)
+    step = RESAMPLES_PER_SEED
 
     def work(first: int) -> None:
         weights = draw.weights(first, min(step, how.resamples - first))
-        rows = max(1, BLOCK // max(1, count))
+        rows = max(1, BLOCK_WEIGHTS // max(1, count))
         for start in range(0, len(weights), rows):
             use(first + start, weights[start : start + rows].astype(np.float64))
 
@@ -96,7 +96,7 @@ def over_resamples(
 
 
 @dataclass(frozen=True)
-class _Draw:
+class _Sampler:
     """Draw samples, or groups of them, with replacement."""
 
     units: int
@@ -104,7 +104,7 @@ class _Draw:
     seed: Seed
 
     @classmethod
-    def of(cls, count: int, groups: np.ndarray | None, how: Resampling) -> "_Draw":
+    def of(cls, count: int, groups: np.ndarray | None, how: Resampling) -> "_Sampler":
         if groups is None:
             return cls(count, None, how.seed)
         names, group_of = np.unique(groups, return_inverse=True)
@@ -113,7 +113,7 @@ class _Draw:
     def weights(self, first: int, resamples: int) -> np.ndarray:
         """Return how often each sample is drawn, [resamples, samples]."""
         generator = np.random.default_rng(self.seed.derive("resample", first).value)
-        if self.units < MANY_UNITS:
+        if self.units < POISSON_FROM_UNITS:
             drawn = generator.integers(self.units, size=(resamples, self.units), dtype=np.int32)
             counts = np.stack([np.bincount(row, minlength=self.units) for row in drawn])
         else:
@@ -134,7 +134,7 @@ def _poisson_table() -> np.ndarray:
 _POISSON = _poisson_table()
 
 
-def interval(value: float, figures: np.ndarray, confidence: float) -> tuple[float, float] | None:
+def bias_corrected_interval(value: float, figures: np.ndarray, confidence: float) -> tuple[float, float] | None:
     """Compute a bias-corrected percentile interval; None if too many resamples are undefined.
 
     Bias correction (Efron 1981): if the value itself is not the median of the resamples (a calibration error is larger
@@ -143,7 +143,7 @@ def interval(value: float, figures: np.ndarray, confidence: float) -> tuple[floa
     from scipy.special import ndtr, ndtri
 
     defined = figures[np.isfinite(figures)]
-    if not len(defined) or len(defined) < LEAST_DEFINED * len(figures):
+    if not len(defined) or len(defined) < MIN_DEFINED_SHARE * len(figures):
         return None
     below = ((defined < value).mean() + (defined <= value).mean()) / 2
     bias = ndtri(np.clip(below, 1 / len(defined), 1 - 1 / len(defined)))
@@ -152,49 +152,49 @@ def interval(value: float, figures: np.ndarray, confidence: float) -> tuple[floa
     return min(float(low), value), max(float(high), value)
 
 
-def with_intervals(metrics: Mapping[str, Metric], truth: Truth, how: Resampling | None) -> dict[str, dict[str, float]]:
+def values_with_intervals(metrics: Mapping[str, Metric], truth: Predictions, how: Resampling | None) -> dict[str, dict[str, float]]:
     """Return name -> {value, low, high}; undefined metrics and undefined intervals are left out.
 
     Args:
         how: None for no intervals.
     """
-    values = figures_of(metrics, truth)
+    values = compute_values(metrics, truth)
     found = {name: {"value": value} for name, value in values.items() if np.isfinite(value)}
-    if how is None or units_of(truth) < FEWEST_UNITS:
+    if how is None or count_units(truth) < MIN_UNITS:
         return found
-    (drawn,) = resampled({name: metrics[name] for name in found}, [truth], how)
+    (drawn,) = bootstrap_values({name: metrics[name] for name in found}, [truth], how)
     for name, resample in drawn.items():
-        bounds = interval(found[name]["value"], resample, how.confidence)
+        bounds = bias_corrected_interval(found[name]["value"], resample, how.confidence)
         if bounds is not None:
             found[name] |= {"low": bounds[0], "high": bounds[1]}
     return found
 
 
 def paired_differences(
-    metrics: Mapping[str, Metric], first: Truth, second: Truth, how: Resampling
+    metrics: Mapping[str, Metric], first: Predictions, second: Predictions, how: Resampling
 ) -> dict[str, dict[str, float]]:
     """Return name -> {value, low, high} of first minus second, on the same samples.
 
     Both are evaluated on the same resamples, so that whatever makes a sample hard for both cancels out.
     """
-    ours, theirs = figures_of(metrics, first), figures_of(metrics, second)
+    ours, theirs = compute_values(metrics, first), compute_values(metrics, second)
     values = {name: ours[name] - theirs[name] for name in metrics}
     found = {name: {"value": value} for name, value in values.items() if np.isfinite(value)}
-    drawn, beside = resampled({name: metrics[name] for name in found}, [first, second], how)
+    drawn, beside = bootstrap_values({name: metrics[name] for name in found}, [first, second], how)
     for name, resample in drawn.items():
-        bounds = interval(found[name]["value"], resample - beside[name], how.confidence)
+        bounds = bias_corrected_interval(found[name]["value"], resample - beside[name], how.confidence)
         if bounds is not None:
             found[name] |= {"low": bounds[0], "high": bounds[1]}
     return found
 
 
-def units_of(truth: Truth) -> int:
+def count_units(truth: Predictions) -> int:
     """Count the samples, or groups of samples, that are drawn."""
     return len(truth) if truth.groups is None else len(np.unique(truth.groups))
 
 
-def _resamples_of(metric: Metric, rows: int, how: Resampling) -> int:
-    return how.resamples if metric.quick else max(100, min(how.resamples, SLOW_ROWS // max(1, rows)))
+def _num_resamples(metric: Metric, rows: int, how: Resampling) -> int:
+    return how.resamples if metric.is_fast else max(100, min(how.resamples, SLOW_ROWS // max(1, rows)))
 
 
 def _threads() -> int:

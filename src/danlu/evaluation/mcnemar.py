@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from danlu.evaluation.metric import Truth
+from danlu.evaluation.metric import Predictions
 
 
 @dataclass(frozen=True)
-class McNemar:
+class McNemarResult:
     """Hold the result of the exact test (McNemar 1947).
 
     It uses the binomial distribution instead of chi-square (https://doi.org/10.1007/BF02295996).
@@ -23,16 +23,16 @@ class McNemar:
     second_alone: int
     p_value: float
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary for JSON."""
         return asdict(self)
 
 
-def mcnemar(first: Truth, second: Truth) -> McNemar:
+def mcnemar_test(first: Predictions, second: Predictions) -> McNemarResult:
     """Compare two classifiers on the same samples."""
     from scipy.special import bdtr
 
-    ours, theirs = first.predicted == first.values, second.predicted == second.values
+    ours, theirs = first.predicted_classes == first.y_true, second.predicted_classes == second.y_true
     alone, other = int(np.sum(ours & ~theirs)), int(np.sum(theirs & ~ours))
     tail = float(bdtr(min(alone, other), alone + other, 0.5)) if alone + other else 1.0
-    return McNemar(alone, other, min(1.0, 2 * tail))
+    return McNemarResult(alone, other, min(1.0, 2 * tail))

@@ -11,11 +11,11 @@ from functools import cached_property
 
 import numpy as np
 
-Weighted = Callable[[np.ndarray], np.ndarray]  # weights [resamples, samples] -> [resamples, ...]
+StatisticFn = Callable[[np.ndarray], np.ndarray]  # weights [resamples, samples] -> [resamples, ...]
 
 
 @dataclass(frozen=True)
-class Truth:
+class Predictions:
     """Hold the true values and the predictions of a split's samples.
 
     Attributes:
@@ -28,27 +28,27 @@ class Truth:
         groups: which samples belong together, [samples]; they are resampled together.
     """
 
-    values: np.ndarray
-    answers: np.ndarray
+    y_true: np.ndarray
+    y_pred: np.ndarray
     text_bytes: np.ndarray | None = None
     threshold: float | None = None
     groups: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.y_true)
 
     @cached_property
-    def predicted(self) -> np.ndarray:
+    def predicted_classes(self) -> np.ndarray:
         """The predicted class index, [samples]; ties go to the first."""
-        if self.threshold is not None and self.answers.shape[1] == 2:
-            return (self.answers[:, 1] >= self.threshold).astype(np.int64)
-        return np.asarray(self.answers.argmax(axis=1))
+        if self.threshold is not None and self.y_pred.shape[1] == 2:
+            return (self.y_pred[:, 1] >= self.threshold).astype(np.int64)
+        return np.asarray(self.y_pred.argmax(axis=1))
 
-    def take(self, rows: np.ndarray) -> "Truth":
+    def take(self, rows: np.ndarray) -> "Predictions":
         """Select some samples."""
         sizes = None if self.text_bytes is None else self.text_bytes[rows]
         groups = None if self.groups is None else self.groups[rows]
-        return Truth(self.values[rows], self.answers[rows], sizes, self.threshold, groups)
+        return Predictions(self.y_true[rows], self.y_pred[rows], sizes, self.threshold, groups)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Statistic:
         additive: whether it is a sum over samples.
     """
 
-    prepare: Callable[[Truth], Weighted]
+    prepare: Callable[[Predictions], StatisticFn]
     additive: bool = False
 
 
@@ -79,66 +79,66 @@ class Metric:
 
     task: str
     statistic: Statistic
-    finish: Callable[[np.ndarray], np.ndarray]
+    finalize: Callable[[np.ndarray], np.ndarray]
     higher_is_better: bool
-    meaning: str
-    resampled: bool = True
-    quick: bool = True
+    description: str
+    can_bootstrap: bool = True
+    is_fast: bool = True
 
-    def compute(self, truth: Truth) -> float:
+    def compute(self, truth: Predictions) -> float:
         """Compute the value of a split; NaN if undefined."""
-        return figures_of({"": self}, truth)[""]
+        return compute_values({"": self}, truth)[""]
 
 
 @dataclass
-class Gathered:
+class StatCache:
     """Cache prepared statistics of some predictions for the metrics that share them."""
 
-    truth: Truth
-    prepared: dict[int, Weighted] = field(default_factory=dict)
+    predictions: Predictions
+    prepared: dict[int, StatisticFn] = field(default_factory=dict)
 
-    def of(self, metric: Metric) -> Weighted:
+    def get(self, metric: Metric) -> StatisticFn:
         """Return the function from weights to the metric's statistic."""
         key = id(metric.statistic)
         if key not in self.prepared:
-            self.prepared[key] = metric.statistic.prepare(self.truth)
+            self.prepared[key] = metric.statistic.prepare(self.predictions)
         return self.prepared[key]
 
 
-def figures_of(metrics: Mapping[str, Metric], truth: Truth) -> dict[str, float]:
+def compute_values(metrics: Mapping[str, Metric], truth: Predictions) -> dict[str, float]:
     """Compute metrics by name; NaN if undefined."""
     if len(truth) == 0:
         return dict.fromkeys(metrics, float("nan"))
-    gathered, even = Gathered(truth), np.ones((1, len(truth)))
-    return {name: float(metric.finish(gathered.of(metric)(even))[0]) for name, metric in metrics.items()}
+    gathered, even = StatCache(truth), np.ones((1, len(truth)))
+    return {name: float(metric.finalize(gathered.get(metric)(even))[0]) for name, metric in metrics.items()}
 
 
-def sums(terms: Callable[[Truth], np.ndarray]) -> Statistic:
+def sum_statistic(terms: Callable[[Predictions], np.ndarray]) -> Statistic:
     """Return the statistic of weighted sums of terms, [samples, k] -> [resamples, k]."""
 
-    def prepare(truth: Truth) -> Weighted:
+    def prepare(truth: Predictions) -> StatisticFn:
         columns = np.asarray(terms(truth), dtype=np.float64)
         return lambda weights: np.asarray(weights @ columns)
 
     return Statistic(prepare, additive=True)
 
 
-def mean_of(terms: Callable[[Truth], np.ndarray]) -> Statistic:
+def mean_statistic(terms: Callable[[Predictions], np.ndarray]) -> Statistic:
     """Return the statistic of the sum of one term and of the weights, for `ratio`."""
-    return sums(lambda truth: np.stack([terms(truth), np.ones(len(truth))], axis=1))
+    return sum_statistic(lambda truth: np.stack([terms(truth), np.ones(len(truth))], axis=1))
 
 
 def ratio(found: np.ndarray) -> np.ndarray:
     """Divide the first of two sums by the second; NaN if the second is 0."""
-    return divided(found[..., 0], found[..., 1])
+    return safe_divide(found[..., 0], found[..., 1])
 
 
-def divided(above: np.ndarray, below: np.ndarray, otherwise: float = float("nan")) -> np.ndarray:
+def safe_divide(above: np.ndarray, below: np.ndarray, otherwise: float = float("nan")) -> np.ndarray:
     """Divide elementwise; use `otherwise` where the denominator is 0."""
     above, below = np.broadcast_arrays(np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64))
     return np.asarray(np.divide(above, below, out=np.full(above.shape, otherwise), where=below != 0))
 
 
-def tallied(positions: np.ndarray, size: int, weights: np.ndarray) -> np.ndarray:
+def weighted_bincount(positions: np.ndarray, size: int, weights: np.ndarray) -> np.ndarray:
     """Sum weights by position, [resamples, samples] -> [resamples, size]."""
     return np.stack([np.bincount(positions, weights=row, minlength=size) for row in weights])

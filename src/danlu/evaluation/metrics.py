@@ -12,28 +12,28 @@ import numpy as np
 from danlu.core.dotted import load_dotted
 from danlu.core.errors import Problem, RecipeError
 from danlu.core.names import suggestion
-from danlu.data.targets import Classes, Quantity, Supervised
-from danlu.evaluation.counts import COUNTED
-from danlu.evaluation.language import OF_LANGUAGE
-from danlu.evaluation.metric import Metric, Statistic, Truth, Weighted, figures_of
-from danlu.evaluation.multilabel import OF_LABELS
-from danlu.evaluation.numbers import OF_NUMBERS
-from danlu.evaluation.preferences import OF_PREFERENCES
-from danlu.evaluation.probabilities import OF_PROBABILITIES
-from danlu.evaluation.ranking import RANKED
-from danlu.evaluation.tags import OF_TAGS
-from danlu.evaluation.texts import OF_TEXTS
+from danlu.data.targets import ClassTarget, NumericTarget, Supervised
+from danlu.evaluation.counts import COUNT_METRICS
+from danlu.evaluation.language import LANGUAGE_METRICS
+from danlu.evaluation.metric import Metric, Statistic, Predictions, StatisticFn, compute_values
+from danlu.evaluation.multilabel import MULTILABEL_METRICS
+from danlu.evaluation.numbers import REGRESSION_METRICS
+from danlu.evaluation.preferences import PREFERENCE_METRICS
+from danlu.evaluation.probabilities import PROBABILITY_METRICS
+from danlu.evaluation.ranking import RANKING_METRICS
+from danlu.evaluation.tags import TAG_METRICS
+from danlu.evaluation.texts import TEXT_METRICS
 
 METRICS: dict[str, Metric] = {
-    **COUNTED,
-    **RANKED,
-    **OF_PROBABILITIES,
-    **OF_NUMBERS,
-    **OF_LANGUAGE,
-    **OF_LABELS,
-    **OF_TAGS,
-    **OF_TEXTS,
-    **OF_PREFERENCES,
+    **COUNT_METRICS,
+    **RANKING_METRICS,
+    **PROBABILITY_METRICS,
+    **REGRESSION_METRICS,
+    **LANGUAGE_METRICS,
+    **MULTILABEL_METRICS,
+    **TAG_METRICS,
+    **TEXT_METRICS,
+    **PREFERENCE_METRICS,
 }
 
 # The metric that sums up a task, in the report and in `danlu runs`.
@@ -48,7 +48,7 @@ MAIN_METRIC = {
 }
 
 # The metrics computed if the recipe names none: few enough to be read.
-USUAL: dict[str, tuple[str, ...]] = {
+DEFAULT_METRICS: dict[str, tuple[str, ...]] = {
     "classification": (
         *("accuracy", "balanced-accuracy", "precision", "recall", "f1", "auroc", "average-precision"),
         *("log-loss", "brier", "mcc", "calibration-error"),
@@ -66,23 +66,23 @@ USUAL: dict[str, tuple[str, ...]] = {
 
 # The range of each metric that is not a share from 0 to 1.
 _NO_BOUNDS, _FROM_ZERO, _TO_ONE = (-np.inf, np.inf), (0.0, np.inf), (-np.inf, 1.0)
-_POSSIBLE = {
+_BOUNDS = {
     **dict.fromkeys(("mcc", "kappa"), (-1.0, 1.0)),
     **dict.fromkeys(("r2", "explained-variance"), _TO_ONE),
     **dict.fromkeys(
         ("log-loss", "brier", "preference-loss", "bleu", "chrf", "perplexity", "bits-per-byte"), _FROM_ZERO
     ),
-    **{name: _FROM_ZERO for name in OF_NUMBERS if name not in ("r2", "explained-variance")},
+    **{name: _FROM_ZERO for name in REGRESSION_METRICS if name not in ("r2", "explained-variance")},
     "reward-margin": _NO_BOUNDS,
 }
 
 
-def possible(name: str) -> tuple[float, float]:
+def metric_bounds(name: str) -> tuple[float, float]:
     """Return the smallest and largest value a metric can take; infinite if unbounded or unknown."""
-    return _POSSIBLE.get(name, (0.0, 1.0)) if name in METRICS else _NO_BOUNDS
+    return _BOUNDS.get(name, (0.0, 1.0)) if name in METRICS else _NO_BOUNDS
 
 
-def grows(watched: str) -> bool:
+def is_higher_better(watched: str) -> bool:
     """Return whether a watched value, such as `validation/auroc`, is better when higher.
 
     A loss is not.
@@ -92,23 +92,23 @@ def grows(watched: str) -> bool:
 
 
 @cache
-def known_metrics() -> Mapping[str, Metric]:
+def all_metrics() -> Mapping[str, Metric]:
     """Return danlu's metrics and those of installed packages; danlu's names cannot be overridden."""
     points = [point for point in entry_points(group="danlu.metric") if point.name not in METRICS]
-    return {**METRICS, **{point.name: _as_metric(point.load()) for point in points}}
+    return {**METRICS, **{point.name: _to_metric(point.load()) for point in points}}
 
 
-def metric_named(name: str) -> Metric:
+def get_metric(name: str) -> Metric:
     """Return a metric by name, or a user's own by `package.module:function`."""
-    return _own(name) if ":" in name else known_metrics()[name]
+    return _custom_metric(name) if ":" in name else all_metrics()[name]
 
 
 @cache
-def _own(name: str) -> Metric:
-    return _as_metric(load_dotted(name, "evaluation.metrics"))
+def _custom_metric(name: str) -> Metric:
+    return _to_metric(load_dotted(name, "evaluation.metrics"))
 
 
-def _as_metric(found: Metric | Callable[..., float]) -> Metric:
+def _to_metric(found: Metric | Callable[..., float]) -> Metric:
     """Wrap a function of (true values, predictions) as a metric.
 
     Its attributes `task` and `higher_is_better` are read. It is called once per resample, with rows repeated as drawn.
@@ -117,26 +117,26 @@ def _as_metric(found: Metric | Callable[..., float]) -> Metric:
         return found
     compute: Callable[..., float] = found
 
-    def prepare(truth: Truth) -> Weighted:
+    def prepare(truth: Predictions) -> StatisticFn:
         def one(weights: np.ndarray) -> float:
             rows = np.repeat(np.arange(len(truth)), weights.astype(np.int64))
-            return float(compute(truth.values[rows], truth.answers[rows]))
+            return float(compute(truth.y_true[rows], truth.y_pred[rows]))
 
         return lambda weights: np.array([one(row) for row in weights])
 
     said = (compute.__doc__ or compute.__name__).strip().splitlines()[0].rstrip(".")
     higher = bool(getattr(compute, "higher_is_better", True))
     task = str(getattr(compute, "task", ""))
-    return Metric(task, Statistic(prepare), lambda figures: figures, higher, said, quick=False)
+    return Metric(task, Statistic(prepare), lambda figures: figures, higher, said, is_fast=False)
 
 
-def compute_metrics(names: Iterable[str], truth: Truth) -> dict[str, float]:
+def compute_metrics(names: Iterable[str], truth: Predictions) -> dict[str, float]:
     """Compute metrics by name; undefined ones (a class is absent) are left out."""
-    found = figures_of({name: metric_named(name) for name in names}, truth)
+    found = compute_values({name: get_metric(name) for name in names}, truth)
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def metrics_for(task: str, asked: tuple[str, ...] | None, key: str = "evaluation.metrics") -> tuple[str, ...]:
+def resolve_metrics(task: str, asked: tuple[str, ...] | None, key: str = "evaluation.metrics") -> tuple[str, ...]:
     """Return the requested metrics, or the default ones of the task.
 
     Args:
@@ -147,29 +147,29 @@ def metrics_for(task: str, asked: tuple[str, ...] | None, key: str = "evaluation
         ArgumentError: a user's own function cannot be loaded.
     """
     if asked is None:
-        return USUAL[task]
-    fitting = [name for name, metric in known_metrics().items() if metric.task in (task, "")]
+        return DEFAULT_METRICS[task]
+    fitting = [name for name, metric in all_metrics().items() if metric.task in (task, "")]
     for name in asked:
         if ":" in name:
-            metric_named(name)
+            get_metric(name)
         elif name not in fitting:
             message = f"no metric {name!r} for {task}{suggestion(name, fitting)}"
             raise RecipeError(Problem("", key, message))
     return asked
 
 
-def confusion(target: Classes, truth: Truth) -> list[list[int]]:
+def confusion_matrix(target: ClassTarget, truth: Predictions) -> list[list[int]]:
     """Count the samples of each class (row) predicted as each class (column)."""
     size = len(target.labels)
-    counts = np.bincount(truth.values * size + truth.predicted, minlength=size * size).reshape(size, size)
+    counts = np.bincount(truth.y_true * size + truth.predicted_classes, minlength=size * size).reshape(size, size)
     return [[int(count) for count in row] for row in counts]
 
 
-def in_units(target: Supervised, outputs: np.ndarray) -> np.ndarray:
+def to_target_units(target: Supervised, outputs: np.ndarray) -> np.ndarray:
     """Convert a head's outputs to `Predictions.y_pred`: numbers to the target's units.
 
     Probabilities stay as they are.
     """
-    if isinstance(target, Quantity):
+    if isinstance(target, NumericTarget):
         return outputs[:, 0].astype(np.float64) * target.std + target.mean
     return outputs

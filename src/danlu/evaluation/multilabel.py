@@ -4,22 +4,22 @@ from collections.abc import Callable
 
 import numpy as np
 
-from danlu.data.targets import GIVEN
+from danlu.data.targets import MULTI_LABEL_THRESHOLD
 from danlu.evaluation import counts
-from danlu.evaluation.metric import Metric, Truth, divided, mean_of, ratio, sums
-from danlu.evaluation.ranking import AREA, LABELS, PRECISION, over_defined
+from danlu.evaluation.metric import Metric, Predictions, safe_divide, mean_statistic, ratio, sum_statistic
+from danlu.evaluation.ranking import AUROC, PER_LABEL, AVERAGE_PRECISION, average_defined_area
 
 BLOCK = 1 << 22  # entries of [samples, labels, labels] compared at a time
 
 
-def given(truth: Truth) -> np.ndarray:
+def predicted_labels(truth: Predictions) -> np.ndarray:
     """Return which labels are predicted, [samples, labels] bool."""
-    return np.asarray(truth.answers >= (GIVEN if truth.threshold is None else truth.threshold))
+    return np.asarray(truth.y_pred >= (MULTI_LABEL_THRESHOLD if truth.threshold is None else truth.threshold))
 
 
-def _terms(truth: Truth) -> np.ndarray:
+def _label_terms(truth: Predictions) -> np.ndarray:
     """Stack correct, true and predicted labels, [samples, 3 * labels]."""
-    there, said = truth.values == 1, given(truth)
+    there, said = truth.y_true == 1, predicted_labels(truth)
     return np.concatenate([there & said, there, said], axis=1)
 
 
@@ -28,51 +28,51 @@ def label_counts(found: np.ndarray) -> np.ndarray:
     return found.reshape(len(found), 3, -1)
 
 
-def _counted(finish: Callable[[np.ndarray], np.ndarray], meaning: str) -> Metric:
+def _label_metric(finish: Callable[[np.ndarray], np.ndarray], meaning: str) -> Metric:
     return Metric("multi-label", LABEL_COUNTS, lambda found: finish(label_counts(found)), True, meaning)
 
 
-def _whole(truth: Truth) -> np.ndarray:
-    return np.asarray(((truth.values == 1) == given(truth)).all(axis=1))
+def _all_labels_right(truth: Predictions) -> np.ndarray:
+    return np.asarray(((truth.y_true == 1) == predicted_labels(truth)).all(axis=1))
 
 
-def _wrong_share(truth: Truth) -> np.ndarray:
-    return np.asarray(((truth.values == 1) != given(truth)).mean(axis=1))
+def _wrong_label_share(truth: Predictions) -> np.ndarray:
+    return np.asarray(((truth.y_true == 1) != predicted_labels(truth)).mean(axis=1))
 
 
-def ranking_precision(truth: Truth) -> np.ndarray:
+def label_ranking_precision(truth: Predictions) -> np.ndarray:
     """Compute scikit-learn's label_ranking_average_precision_score per sample, [samples].
 
     The mean over a sample's true labels of the share of true ones among those ranked as high. A sample with no label,
     or with all of them, scores 1.
     """
-    there, scores = truth.values == 1, truth.answers
+    there, scores = truth.y_true == 1, truth.y_pred
     found, step = np.ones(len(truth)), max(1, BLOCK // max(1, scores.shape[1] ** 2))
     for start in range(0, len(truth), step):
         own, score = there[start : start + step], scores[start : start + step]
         as_high = score[:, None, :] >= score[:, :, None]
         share = (as_high & own[:, None, :]).sum(-1) / as_high.sum(-1)
         count = own.sum(-1)
-        mean = divided((share * own).sum(-1), count, 1.0)
+        mean = safe_divide((share * own).sum(-1), count, 1.0)
         found[start : start + step] = np.where(count == own.shape[1], 1.0, mean)
     return found
 
 
-LABEL_COUNTS = sums(_terms)
-OF_LABELS: dict[str, Metric] = {
-    "subset-accuracy": Metric("multi-label", mean_of(_whole), ratio, True, "share of samples with every label right"),
-    "hamming-loss": Metric("multi-label", mean_of(_wrong_share), ratio, False, "share of labels that are wrong"),
-    "label-f1": _counted(counts.macro(counts.f_beta(1.0)), "mean F1 of the labels"),
-    "label-f1-micro": _counted(counts.micro(counts.f_beta(1.0)), "F1 of all labels together"),
-    "label-precision": _counted(counts.macro(counts.precision), "mean precision of the labels"),
-    "label-recall": _counted(counts.macro(counts.recall), "mean recall of the labels"),
+LABEL_COUNTS = sum_statistic(_label_terms)
+MULTILABEL_METRICS: dict[str, Metric] = {
+    "subset-accuracy": Metric("multi-label", mean_statistic(_all_labels_right), ratio, True, "share of samples with every label right"),
+    "hamming-loss": Metric("multi-label", mean_statistic(_wrong_label_share), ratio, False, "share of labels that are wrong"),
+    "label-f1": _label_metric(counts.macro(counts.f_beta(1.0)), "mean F1 of the labels"),
+    "label-f1-micro": _label_metric(counts.micro(counts.f_beta(1.0)), "F1 of all labels together"),
+    "label-precision": _label_metric(counts.macro(counts.precision), "mean precision of the labels"),
+    "label-recall": _label_metric(counts.macro(counts.recall), "mean recall of the labels"),
     "label-auroc": Metric(
-        "multi-label", LABELS, over_defined(AREA), True, "mean area under ROC of the labels that occur"
+        "multi-label", PER_LABEL, average_defined_area(AUROC), True, "mean area under ROC of the labels that occur"
     ),
     "mean-average-precision": Metric(
-        "multi-label", LABELS, over_defined(PRECISION), True, "mean average precision of the labels that occur"
+        "multi-label", PER_LABEL, average_defined_area(AVERAGE_PRECISION), True, "mean average precision of the labels that occur"
     ),
     "label-ranking-precision": Metric(
-        "multi-label", mean_of(ranking_precision), ratio, True, "share of true labels among those ranked as high"
+        "multi-label", mean_statistic(label_ranking_precision), ratio, True, "share of true labels among those ranked as high"
     ),
 }

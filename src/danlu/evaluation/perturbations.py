@@ -35,7 +35,7 @@ class Perturbation(Component):
     kinds: ClassVar[tuple[Kind, ...]]
 
     @abstractmethod
-    def changed(self, frame: pl.DataFrame, dataset: Dataset, seed: Seed) -> pl.DataFrame:
+    def apply(self, frame: pl.DataFrame, dataset: Dataset, seed: Seed) -> pl.DataFrame:
         """Return the same rows, perturbed; their true values stay valid.
 
         Args:
@@ -52,12 +52,12 @@ class Noise(Perturbation):
     name: Literal["noise"] = "noise"
     std: PositiveFloat = 0.1
 
-    def changed(self, frame: pl.DataFrame, dataset: Dataset, seed: Seed) -> pl.DataFrame:
+    def apply(self, frame: pl.DataFrame, dataset: Dataset, seed: Seed) -> pl.DataFrame:
         if dataset.kind == "image":
-            return _pictures(frame, dataset, seed, self._on_pixels)
+            return _map_images(frame, dataset, seed, self._on_pixels)
         generator = np.random.default_rng(seed.value)
         added: list[pl.Series] = []
-        for name in _used(dataset, "number"):
+        for name in _used_columns(dataset, "number"):
             values = frame[name].cast(pl.Float64)
             spread = values.std()
             width = float(spread) if isinstance(spread, float) else 0.0
@@ -80,8 +80,8 @@ class Blur(Perturbation):
     name: Literal["blur"] = "blur"
     radius: PositiveFloat = Field(default=0.02, description="deviation, as a share of the shorter side")
 
-    def changed(self, frame: pl.DataFrame, dataset: Dataset, seed: Seed) -> pl.DataFrame:
-        return _pictures(frame, dataset, seed, self._blurred)
+    def apply(self, frame: pl.DataFrame, dataset: Dataset, seed: Seed) -> pl.DataFrame:
+        return _map_images(frame, dataset, seed, self._blurred)
 
     def _blurred(self, image: "Image", generator: np.random.Generator) -> "Image":
         from PIL import ImageFilter
@@ -96,8 +96,8 @@ class Rotate(Perturbation):
     name: Literal["rotate"] = "rotate"
     degrees: Annotated[float, Field(gt=0.0, le=180.0)] = 15.0
 
-    def changed(self, frame: pl.DataFrame, dataset: Dataset, seed: Seed) -> pl.DataFrame:
-        return _pictures(frame, dataset, seed, self._rotated)
+    def apply(self, frame: pl.DataFrame, dataset: Dataset, seed: Seed) -> pl.DataFrame:
+        return _map_images(frame, dataset, seed, self._rotated)
 
     def _rotated(self, image: "Image", generator: np.random.Generator) -> "Image":
         from PIL.Image import Resampling
@@ -115,9 +115,9 @@ class Missing(Perturbation):
     name: Literal["missing"] = "missing"
     share: Share = 0.1
 
-    def changed(self, frame: pl.DataFrame, dataset: Dataset, seed: Seed) -> pl.DataFrame:
+    def apply(self, frame: pl.DataFrame, dataset: Dataset, seed: Seed) -> pl.DataFrame:
         generator = np.random.default_rng(seed.value)
-        names = _used(dataset)
+        names = _used_columns(dataset)
         kept = generator.random((frame.height, len(names))) >= self.share
         holes = (pl.when(pl.Series(kept[:, index])).then(pl.col(name)) for index, name in enumerate(names))
         return frame.with_columns(hole.alias(name) for hole, name in zip(holes, names, strict=True))
@@ -130,8 +130,8 @@ class Typos(Perturbation):
     name: Literal["typos"] = "typos"
     share: Share = Field(default=0.05, description="of the characters")
 
-    def changed(self, frame: pl.DataFrame, dataset: Dataset, seed: Seed) -> pl.DataFrame:
-        names = _used(dataset, "text")
+    def apply(self, frame: pl.DataFrame, dataset: Dataset, seed: Seed) -> pl.DataFrame:
+        names = _used_columns(dataset, "text")
         return frame.with_columns(
             pl.Series(name, [self._mistyped(text, seed.derive(name, row)) for row, text in enumerate(frame[name])])
             for name in names
@@ -167,12 +167,12 @@ PERTURBATIONS: dict[str, type[Component]] = {
 }
 
 
-def _used(dataset: Dataset, *types: str) -> list[str]:
+def _used_columns(dataset: Dataset, *types: str) -> list[str]:
     """Return the names of the model's input columns, of these types or all."""
     return [column.name for column in dataset.used if not types or column.type in types]
 
 
-def _pictures(
+def _map_images(
     frame: pl.DataFrame, dataset: Dataset, seed: Seed, change: Callable[["Image", np.random.Generator], "Image"]
 ) -> pl.DataFrame:
     """Decode, change and re-encode every image as PNG bytes."""

@@ -16,16 +16,16 @@ import polars as pl
 from danlu.core.errors import Problem, RecipeError
 from danlu.core.names import suggestion
 from danlu.data.dataset import Dataset
-from danlu.evaluation.intervals import Resampling, over_resamples
-from danlu.evaluation.metric import Metric, Truth
-from danlu.evaluation.metrics import metric_named, metrics_for
+from danlu.evaluation.intervals import Resampling, for_each_resample
+from danlu.evaluation.metric import Metric, Predictions
+from danlu.evaluation.metrics import get_metric, resolve_metrics
 from danlu.recipe.judging import Slices
 
-FEWEST = 20  # minimum samples in a slice and in the rest
-SMALLEST_SHARE = 0.01
-MOST_VALUES = 20  # most frequent values of a category that become slices
-BINS = 4  # quartiles of a number
-MOST_SLICES = 200
+MIN_SAMPLES = 20  # minimum samples in a slice and in the rest
+MIN_SHARE = 0.01
+MAX_VALUES = 20  # most frequent values of a category that become slices
+QUANTILE_BINS = 4  # quartiles of a number
+MAX_SLICES = 200
 RESAMPLES = 1000
 
 
@@ -42,11 +42,11 @@ class Slice:
 
     column: str
     kind: str
-    told: str
-    inside: np.ndarray
+    description: str
+    mask: np.ndarray
 
 
-def slices_of(
+def make_slices(
     frame: pl.DataFrame, measured: Mapping[tuple[str, str], np.ndarray], least: int | None = None
 ) -> list[Slice]:
     """Build the slices worth testing: neither too small nor nearly everything.
@@ -56,14 +56,14 @@ def slices_of(
         measured: numbers per sample by column and kind, such as text length or image brightness, [samples].
         least: minimum samples of a slice and of the rest; by default FEWEST, and SMALLEST_SHARE for a slice.
     """
-    found = [each for values in frame for each in _of_column(values)]
+    found = [each for values in frame for each in _column_slices(values)]
     for (column, kind), numbers in measured.items():
-        found += _ranges(column, kind, np.asarray(numbers, dtype=np.float64))
-    rest = FEWEST if least is None else least
-    least = max(FEWEST, int(np.ceil(SMALLEST_SHARE * frame.height))) if least is None else least
-    held = [each for each in found if least <= each.inside.sum() <= frame.height - rest]
-    distinct = {each.inside.tobytes(): each for each in reversed(held)}
-    return list(reversed(distinct.values()))[:MOST_SLICES]
+        found += _quantile_slices(column, kind, np.asarray(numbers, dtype=np.float64))
+    rest = MIN_SAMPLES if least is None else least
+    least = max(MIN_SAMPLES, int(np.ceil(MIN_SHARE * frame.height))) if least is None else least
+    held = [each for each in found if least <= each.mask.sum() <= frame.height - rest]
+    distinct = {each.mask.tobytes(): each for each in reversed(held)}
+    return list(reversed(distinct.values()))[:MAX_SLICES]
 
 
 def check_slices(asked: bool | Slices, dataset: Dataset) -> None:
@@ -76,12 +76,12 @@ def check_slices(asked: bool | Slices, dataset: Dataset) -> None:
         return
     if asked.metric is not None:
         key = "evaluation.slices.metric"
-        (name,) = metrics_for(dataset.task, (asked.metric,), key)
-        metric = metric_named(name)
-        if not (metric.quick and metric.resampled):
+        (name,) = resolve_metrics(dataset.task, (asked.metric,), key)
+        metric = get_metric(name)
+        if not (metric.is_fast and metric.can_bootstrap):
             message = f"{name} is too slow to resample for hundreds of slices; use one of danlu's means or rank metrics"
             raise RecipeError(Problem("", key, message))
-    fitting = [each.name for each in dataset.columns if makes_parts(each.type, asked=True)]
+    fitting = [each.name for each in dataset.columns if can_slice(each.type, asked=True)]
     for name in asked.columns or ():
         if name not in fitting:
             known = name in dataset.frame.columns
@@ -90,7 +90,7 @@ def check_slices(asked: bool | Slices, dataset: Dataset) -> None:
             raise RecipeError(Problem("", "evaluation.slices.columns", message))
 
 
-def makes_parts(kind: str, asked: bool = False) -> bool:
+def can_slice(kind: str, asked: bool = False) -> bool:
     """Return whether a column type can be sliced.
 
     Identifiers, texts and images only if the recipe names them; a dropped column counts as an identifier.
@@ -98,7 +98,7 @@ def makes_parts(kind: str, asked: bool = False) -> bool:
     return kind in ("number", "category") or (asked and kind in ("identifier", "text", "image"))
 
 
-def judge_slices(slices: list[Slice], metric: Metric, truth: Truth, how: Resampling) -> list[dict[str, Any]]:
+def evaluate_slices(slices: list[Slice], metric: Metric, truth: Predictions, how: Resampling) -> list[dict[str, Any]]:
     """Compute each slice's metric and its difference from the rest, the worst first.
 
     Returns:
@@ -107,21 +107,21 @@ def judge_slices(slices: list[Slice], metric: Metric, truth: Truth, how: Resampl
     """
     if not slices:
         return []
-    inside = np.stack([each.inside for each in slices])
+    inside = np.stack([each.mask for each in slices])
     apart = [(truth.take(np.flatnonzero(row)), truth.take(np.flatnonzero(~row))) for row in inside]
     values = np.array([[metric.compute(own), metric.compute(rest)] for own, rest in apart])
     kept = np.flatnonzero(np.isfinite(values).all(axis=1))
     if not len(kept):
         return []
-    resamples = _differences([slices[i] for i in kept], metric, truth, how)
+    resamples = _bootstrap_differences([slices[i] for i in kept], metric, truth, how)
     difference = values[kept, 0] - values[kept, 1]
-    half = _simultaneous(resamples, difference, how.confidence)
+    half = _simultaneous_half_widths(resamples, difference, how.confidence)
     sign = 1 if metric.higher_is_better else -1
     found = [
         {
             "column": slices[index].column,
             "kind": slices[index].kind,
-            "slice": slices[index].told,
+            "slice": slices[index].description,
             "size": int(inside[index].sum()),
             "value": float(values[index, 0]),
             "rest": float(values[index, 1]),
@@ -135,13 +135,13 @@ def judge_slices(slices: list[Slice], metric: Metric, truth: Truth, how: Resampl
     return sorted(found, key=lambda each: (not each["worse"], sign * each["difference"]))
 
 
-def _differences(slices: list[Slice], metric: Metric, truth: Truth, how: Resampling) -> np.ndarray:
+def _bootstrap_differences(slices: list[Slice], metric: Metric, truth: Predictions, how: Resampling) -> np.ndarray:
     """Compute the metric inside minus outside per resample and slice, [resamples, slices]."""
     how = Resampling(how.seed.derive("slices"), how.confidence, min(how.resamples, RESAMPLES))
     found = np.full((how.resamples, len(slices)), np.nan)
     prepare, additive = metric.statistic.prepare, metric.statistic.additive
     whole = prepare(truth)
-    rows = [(np.flatnonzero(each.inside), np.flatnonzero(~each.inside)) for each in slices]
+    rows = [(np.flatnonzero(each.mask), np.flatnonzero(~each.mask)) for each in slices]
     # An additive statistic of the rest is the total minus that of the slice.
     gathers = [(prepare(truth.take(own)), None if additive else prepare(truth.take(rest))) for own, rest in rows]
 
@@ -151,13 +151,13 @@ def _differences(slices: list[Slice], metric: Metric, truth: Truth, how: Resampl
             inside, outside = gathers[place]
             within = inside(weights.take(own, axis=1))
             beyond = total - within if outside is None else outside(weights.take(rest, axis=1))
-            found[start : start + len(weights), place] = metric.finish(within) - metric.finish(beyond)
+            found[start : start + len(weights), place] = metric.finalize(within) - metric.finalize(beyond)
 
-    over_resamples(len(truth), truth.groups, how, fill)
+    for_each_resample(len(truth), truth.groups, how, fill)
     return found
 
 
-def _simultaneous(resamples: np.ndarray, difference: np.ndarray, confidence: float) -> np.ndarray:
+def _simultaneous_half_widths(resamples: np.ndarray, difference: np.ndarray, confidence: float) -> np.ndarray:
     """Compute half the width of every interval, [slices].
 
     Each slice's own deviation times a quantile of the largest studentized deviation over all slices.
@@ -168,24 +168,24 @@ def _simultaneous(resamples: np.ndarray, difference: np.ndarray, confidence: flo
     return np.asarray(np.quantile(largest, confidence) * spread)
 
 
-def _of_column(values: pl.Series) -> Iterator[Slice]:
+def _column_slices(values: pl.Series) -> Iterator[Slice]:
     missing = values.is_null().to_numpy()
     yield Slice(values.name, "missing", f"{values.name} is missing", missing)
-    if values.dtype.is_numeric() and values.n_unique() > MOST_VALUES:
-        yield from _ranges(values.name, "range", values.cast(pl.Float64).to_numpy())
+    if values.dtype.is_numeric() and values.n_unique() > MAX_VALUES:
+        yield from _quantile_slices(values.name, "range", values.cast(pl.Float64).to_numpy())
     elif values.dtype in (pl.String, pl.Boolean, pl.Categorical) or values.dtype.is_numeric():
-        counted = values.drop_nulls().value_counts(sort=True).head(MOST_VALUES)
+        counted = values.drop_nulls().value_counts(sort=True).head(MAX_VALUES)
         for value in counted[values.name].to_list():
             inside = (values == value).fill_null(False).to_numpy()
             yield Slice(values.name, "category", f"{values.name} = {value}", inside)
 
 
-def _ranges(column: str, kind: str, numbers: np.ndarray) -> Iterator[Slice]:
+def _quantile_slices(column: str, kind: str, numbers: np.ndarray) -> Iterator[Slice]:
     """Slice by quartiles of a number."""
     there = np.isfinite(numbers)
     if not there.any():
         return
-    cuts = np.unique(np.quantile(numbers[there], np.linspace(0, 1, BINS + 1)))
+    cuts = np.unique(np.quantile(numbers[there], np.linspace(0, 1, QUANTILE_BINS + 1)))
     for low, high in itertools.pairwise(cuts.tolist()):
         last = high == cuts[-1]
         inside = there & (numbers >= low) & ((numbers <= high) if last else (numbers < high))

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from danlu.core.team import ALONE, Team
-from danlu.evaluation.metric import Metric, Truth
+from danlu.core.team import SINGLE_PROCESS, ProcessGroups
+from danlu.evaluation.metric import Metric, Predictions
 
 if TYPE_CHECKING:
     import torch
 
 
-class Running:
+class StreamingMetrics:
     """Accumulate metrics over batches."""
 
     def __init__(self, metrics: Mapping[str, Metric]) -> None:
@@ -25,31 +25,31 @@ class Running:
         self.metrics = metrics
         self._sums: dict[int, np.ndarray] = {}
 
-    def add(self, truth: Truth) -> None:
+    def add(self, truth: Predictions) -> None:
         """Add samples; a process without any adds one of weight 0 for the shapes."""
         self.add_weighted(truth, np.ones((1, len(truth))))
 
-    def add_weighted(self, truth: Truth, weights: np.ndarray) -> None:
+    def add_weighted(self, truth: Predictions, weights: np.ndarray) -> None:
         """Add samples with weights, [1, samples]."""
         for key, metric in {id(metric.statistic): metric for metric in self.metrics.values()}.items():
             found = metric.statistic.prepare(truth)(weights)
             self._sums[key] = self._sums[key] + found if key in self._sums else found
 
-    def figures(self, team: Team = ALONE, device: "torch.device | None" = None) -> dict[str, float]:
+    def compute(self, groups: ProcessGroups = SINGLE_PROCESS, device: "torch.device | None" = None) -> dict[str, float]:
         """Compute the metrics over all processes; undefined ones are left out.
 
         Args:
             device: the device whose memory the collective uses.
         """
-        totals = {key: _over(team, sums, device) for key, sums in self._sums.items()}
-        found = {name: float(metric.finish(totals[id(metric.statistic)])[0]) for name, metric in self.metrics.items()}
+        totals = {key: _all_reduce(groups, sums, device) for key, sums in self._sums.items()}
+        found = {name: float(metric.finalize(totals[id(metric.statistic)])[0]) for name, metric in self.metrics.items()}
         return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def _over(team: Team, sums: np.ndarray, device: "torch.device | None") -> np.ndarray:
+def _all_reduce(groups: ProcessGroups, sums: np.ndarray, device: "torch.device | None") -> np.ndarray:
     """Sum over the data-parallel processes."""
-    if team.alone:
+    if groups.is_single_process:
         return sums
     import torch
 
-    return np.asarray(team.sum_of_samples(torch.tensor(sums, device=device)).cpu().numpy())
+    return np.asarray(groups.all_reduce_dp(torch.tensor(sums, device=device)).cpu().numpy())

@@ -11,25 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.errors import ArgumentError
-from danlu.core.extras import require
-from danlu.core.torchvision import mend_torchvision
-from danlu.models.parts import chosen, is_of_head, own_name
+from danlu.core.extras import require_extra
+from danlu.core.torchvision import patch_torchvision
+from danlu.models.parts import select_names, is_in_head, original_name
 from danlu.recipe.sections import Finetune
 
-RANK = 16  # between Hu et al. 2021's 4 to 8 and Dettmers et al. 2023's 64; enough for classifiers of a few classes
-BLOCK = 64  # weights per scale in 4 bits (Dettmers et al. 2023)
-SCALES = 256  # scales that are quantized together
+DEFAULT_RANK = 16  # between Hu et al. 2021's 4 to 8 and Dettmers et al. 2023's 64; enough for classifiers of a few classes
+NF4_BLOCK_SIZE = 64  # weights per scale in 4 bits (Dettmers et al. 2023)
+NF4_SCALER_BLOCK_SIZE = 256  # scales that are quantized together
 
 
-class FourBitLinear(nn.Linear):
+class NF4Linear(nn.Linear):
     """Keep a frozen matrix in NF4, about 4.1 bits per weight; compute in fp32."""
 
     def __init__(self, layer: nn.Linear) -> None:
         from torchao.quantization import to_nf4
 
         super().__init__(layer.in_features, layer.out_features, bias=False, device="meta")
-        scales = max(size for size in (SCALES, 64, 16, 4, 1) if layer.weight.numel() // BLOCK % size == 0)
-        self.weight = nn.Parameter(to_nf4(layer.weight.data, BLOCK, scales), requires_grad=False)
+        scales = max(size for size in (NF4_SCALER_BLOCK_SIZE, 64, 16, 4, 1) if layer.weight.numel() // NF4_BLOCK_SIZE % size == 0)
+        self.weight = nn.Parameter(to_nf4(layer.weight.data, NF4_BLOCK_SIZE, scales), requires_grad=False)
         self.bias = layer.bias
 
     def forward(self, values: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ class FourBitLinear(nn.Linear):
         products: Tensor = linear_nf4(values, self.weight)  # saves the 4-bit weight for backward, not the fp32 matrix
         return products if self.bias is None else products + self.bias.to(products.dtype)
 
-    def plain(self) -> nn.Linear:
+    def dequantize(self) -> nn.Linear:
         """Return the same layer with its matrix in fp32."""
         layer = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
         kept: Any = self.weight
@@ -59,15 +59,15 @@ def add_adapters(model: nn.Module, options: Finetune) -> None:
         ArgumentError: a target is unknown, or is a layer that cannot be adapted.
         MissingExtra: peft, or for qlora torchao, is not installed.
     """
-    require("text", f"model.finetune.mode: {options.mode}")
-    mend_torchvision()
+    require_extra("text", f"model.finetune.mode: {options.mode}")
+    patch_torchvision()
     from peft import LoraConfig, inject_adapter_in_model
 
     targets = _targets(model, options)
-    heads = [name for name, _ in model.named_parameters() if is_of_head(model, name)]
+    heads = [name for name, _ in model.named_parameters() if is_in_head(model, name)]
     if options.mode == "qlora":
-        _quantise(model, targets)
-    rank = options.rank or RANK
+        _quantize(model, targets)
+    rank = options.rank or DEFAULT_RANK
     config = LoraConfig(
         r=rank,
         lora_alpha=options.alpha or 2 * rank,
@@ -99,16 +99,16 @@ def _targets(model: nn.Module, options: Finetune) -> list[str]:
     Raises:
         ArgumentError: no layer matches, or one shares its weights with another layer.
     """
-    layers = {name: module for name, module in model.named_modules() if _fits(module, options.mode)}
+    layers = {name: module for name, module in model.named_modules() if _is_adaptable(module, options.mode)}
     if options.targets is None:
-        found = [name for name in layers if not is_of_head(model, name) and not _last_of_language_model(model, name)]
+        found = [name for name in layers if not is_in_head(model, name) and not _is_lm_head(model, name)]
     else:
-        found = chosen(layers, options.targets, "model.finetune.targets")
+        found = select_names(layers, options.targets, "model.finetune.targets")
     shared = _shared_weights(model)
     for name in found:
         if id(getattr(layers[name], "weight", None)) in shared:
             raise ArgumentError(
-                f"model.finetune.targets: {own_name(name)} shares its weights with another layer, which an adapter "
+                f"model.finetune.targets: {original_name(name)} shares its weights with another layer, which an adapter "
                 "would change too; leave it out"
             )
     if not found:
@@ -116,15 +116,15 @@ def _targets(model: nn.Module, options: Finetune) -> list[str]:
     return found
 
 
-def _fits(module: nn.Module, mode: str) -> bool:
+def _is_adaptable(module: nn.Module, mode: str) -> bool:
     if mode == "qlora":
-        return type(module) is nn.Linear and module.weight.numel() % BLOCK == 0
+        return type(module) is nn.Linear and module.weight.numel() % NF4_BLOCK_SIZE == 0
     if isinstance(module, nn.Conv2d):
         return module.groups == 1
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
 
 
-def _last_of_language_model(model: nn.Module, name: str) -> bool:
+def _is_lm_head(model: nn.Module, name: str) -> bool:
     """Return whether this is a language model's last layer, which LoRA leaves out."""
     network: Any = getattr(model, "network", model)
     outputs = network.get_output_embeddings() if hasattr(network, "get_output_embeddings") else None
@@ -140,13 +140,13 @@ def _shared_weights(model: nn.Module) -> set[int]:
     return twice
 
 
-def _quantise(model: nn.Module, targets: list[str]) -> None:
+def _quantize(model: nn.Module, targets: list[str]) -> None:
     """Quantize the matrices of these layers to 4 bits."""
-    require("low-bit", "model.finetune.mode: qlora")
+    require_extra("low-bit", "model.finetune.mode: qlora")
     for name in targets:
         layer = model.get_submodule(name)
         assert isinstance(layer, nn.Linear)
-        _put(model, name, FourBitLinear(layer))
+        _set_module(model, name, NF4Linear(layer))
 
 
 @torch.no_grad()
@@ -157,14 +157,14 @@ def merge_adapters(model: nn.Module) -> None:
     adapted: list[tuple[str, Any]] = [pair for pair in model.named_modules() if isinstance(pair[1], BaseTunerLayer)]
     for name, layer in adapted:
         base = layer.get_base_layer()
-        if isinstance(base, FourBitLinear):
-            layer.base_layer = base.plain()
+        if isinstance(base, NF4Linear):
+            layer.base_layer = base.dequantize()
         layer.float()
         layer.eval()
         layer.merge()
-        _put(model, name, layer.get_base_layer())
+        _set_module(model, name, layer.get_base_layer())
 
 
-def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+def _set_module(model: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, attribute = name.rpartition(".")
     setattr(model.get_submodule(parent), attribute, module)

@@ -18,7 +18,7 @@ from danlu.core.component import Component
 from danlu.core.errors import ArgumentError
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Kind
-from danlu.data.place import Hints
+from danlu.data.place import DataRequirements
 from danlu.data.specs import InputSpec, TabularInputs
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Habits:
+class ModelDefaults:
     """Hold the training settings that a family prefers where the recipe leaves them open.
 
     Attributes:
@@ -56,8 +56,8 @@ class Model(Component):
     kinds: ClassVar[tuple[Kind, ...]]
     extra: ClassVar[str | None] = None
     extra_to_train: ClassVar[str | None] = None
-    takes_gaps: ClassVar[bool] = False
-    habits: ClassVar[Habits] = Habits()
+    handles_missing: ClassVar[bool] = False
+    defaults: ClassVar[ModelDefaults] = ModelDefaults()
 
     @abstractmethod
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
@@ -72,12 +72,12 @@ class Model(Component):
             [batch, members, outputs] for an ensemble whose members are trained independently.
         """
 
-    def hints(self) -> Hints:
+    def data_requirements(self) -> DataRequirements:
         """Return the model's requirements on the data; none by default."""
-        return Hints()
+        return DataRequirements()
 
     @property
-    def code(self) -> str | None:
+    def custom_code(self) -> str | None:
         """Code outside danlu that `build` runs, or None; bundles need permission."""
         return None
 
@@ -111,10 +111,10 @@ class Model(Component):
 
     def write_weights(self, network: "nn.Module", folder: Path) -> None:
         """Write the trained weights into a bundle's folder."""
-        from danlu.artifacts.checkpoints import copied, unique_tensors
+        from danlu.artifacts.checkpoints import cpu_copies, unique_state_dict
         from danlu.artifacts.tensors import save_tensors
 
-        save_tensors(copied(unique_tensors(network)), folder / WEIGHTS)
+        save_tensors(cpu_copies(unique_state_dict(network)), folder / WEIGHTS)
 
     def read_weights(self, network: "nn.Module", folder: Path) -> None:
         """Load the weights that `write_weights` wrote into a network built from the same options.
@@ -129,28 +129,28 @@ class Model(Component):
 
 
 Size = Literal["small", "base", "large"]
-Sizes = Mapping[Size, Mapping[str, Any]]
+SizePresets = Mapping[Size, Mapping[str, Any]]
 
 
-class Sized(Model):
+class HasPresets(Model):
     """Add size presets to a family; a recipe may override single options of a preset.
 
     Attributes:
         presets: options of each size.
     """
 
-    sizes: ClassVar[Sizes]
+    presets: ClassVar[SizePresets]
     size: Size | None = Field(default=None, description="preset for the options that are left out")
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_in_the_size(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("size") not in cls.sizes:
+    def _apply_preset(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("size") not in cls.presets:
             return values
-        return {**cls.sizes[values["size"]], **values}
+        return {**cls.presets[values["size"]], **values}
 
 
-class Readable(Model):
+class Interpretable(Model):
     """Mark a family whose trained networks can be read by people."""
 
     @abstractmethod
@@ -174,7 +174,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class FitData:
     """Hold the data that a `SelfFittingModel` is fitted on.
 
     Attributes:
@@ -187,26 +187,26 @@ class Lesson:
     inputs: TabularInputs
     outputs: int
     train: Rows
-    weights: np.ndarray | None
+    sample_weights: np.ndarray | None
     validation: Rows
     seed: Seed
-    threads: int
+    num_threads: int
 
 
-class Growth(Protocol):
+class IterativeFit(Protocol):
     """Fit a model round by round, without an optimizer."""
 
-    def rounds(self) -> Iterator[float]:
+    def iter_rounds(self) -> Iterator[float]:
         """Run one round per item and yield its training loss, until nothing improves."""
 
-    def scores(self) -> np.ndarray:
+    def validation_scores(self) -> np.ndarray:
         """Return logits or standardized predictions of the validation rows so far, [rows, outputs]."""
 
-    def put_into(self, network: "nn.Module", rounds: int) -> None:
+    def load_rounds_into(self, network: "nn.Module", num_rounds: int) -> None:
         """Load the first `num_rounds` rounds into a network."""
 
 
-class FitsItself(Model):
+class SelfFittingModel(Model):
     """Describe a family that its own algorithm fits round by round, without an optimizer.
 
     Its networks have no trainable weights; they predict with the fitted trees.
@@ -214,9 +214,9 @@ class FitsItself(Model):
 
     @property
     @abstractmethod
-    def most_rounds(self) -> int:
+    def max_rounds(self) -> int:
         """Number of rounds without early stopping."""
 
     @abstractmethod
-    def begin(self, lesson: Lesson) -> Growth:
+    def start_fit(self, data: FitData) -> IterativeFit:
         """Prepare the fit; no round is run yet."""

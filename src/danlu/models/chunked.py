@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-WORTH_IT = 1 << 25  # logits per batch (128 MiB in fp32, plus as much for their gradient) from which `auto` chunks
-LOGITS_A_CHUNK = 1 << 24  # 64 MiB in fp32: keeps a device busy, small compared with a model of such a vocabulary
-SMALLEST_CHUNK = 128  # tokens
+MIN_LOGITS_TO_CHUNK = 1 << 25  # logits per batch (128 MiB in fp32, plus as much for their gradient) from which `auto` chunks
+LOGITS_PER_CHUNK = 1 << 24  # 64 MiB in fp32: keeps a device busy, small compared with a model of such a vocabulary
+MIN_CHUNK_TOKENS = 128  # tokens
 
 
-class ProjectedLogits(NamedTuple):
+class DeferredLogits(NamedTuple):
     """Hold the inputs of logits that are not computed yet: hidden @ weight.T + bias.
 
     Attributes:
@@ -32,7 +32,7 @@ class ProjectedLogits(NamedTuple):
     chunk: int
 
 
-def choose_chunk(asked: int | str, tokens: int, vocabulary: int) -> int | None:
+def choose_chunk_size(asked: int | str, tokens: int, vocabulary: int) -> int | None:
     """Return tokens per chunk, or None to compute whole logits.
 
     Args:
@@ -42,12 +42,12 @@ def choose_chunk(asked: int | str, tokens: int, vocabulary: int) -> int | None:
     """
     if isinstance(asked, int):
         return asked
-    if asked == "none" or tokens * vocabulary <= WORTH_IT:
+    if asked == "none" or tokens * vocabulary <= MIN_LOGITS_TO_CHUNK:
         return None
-    return max(SMALLEST_CHUNK, LOGITS_A_CHUNK // vocabulary)
+    return max(MIN_CHUNK_TOKENS, LOGITS_PER_CHUNK // vocabulary)
 
 
-def projected_loss(projected: ProjectedLogits, target: Tensor, ignored: int, smoothing: float) -> Tensor:
+def deferred_cross_entropy(deferred: DeferredLogits, target: Tensor, ignore_index: int, smoothing: float) -> Tensor:
     """Compute the summed cross-entropy; equals functional.cross_entropy of the logits up to rounding.
 
     Args:
@@ -56,29 +56,29 @@ def projected_loss(projected: ProjectedLogits, target: Tensor, ignored: int, smo
         ignore_index: target of tokens that do not count.
         smoothing: label smoothing, in [0, 1).
     """
-    hidden, weight, bias, chunk = projected
+    hidden, weight, bias, chunk = deferred
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
     flat = hidden.flatten(0, -2)
     if torch.is_grad_enabled():
-        loss: Tensor = _ProjectedLoss.apply(  # type: ignore[no-untyped-call]
-            flat, weight, bias, target.flatten(), chunk, ignored, smoothing, dtype
+        loss: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+            flat, weight, bias, target.flatten(), chunk, ignore_index, smoothing, dtype
         )
         return loss
     total = flat.new_zeros((), dtype=torch.float32)
     for logits, answers in _chunks(flat, weight, bias, target.flatten(), chunk, dtype):
         total += functional.cross_entropy(
-            logits, answers, reduction="sum", ignore_index=ignored, label_smoothing=smoothing
+            logits, answers, reduction="sum", ignore_index=ignore_index, label_smoothing=smoothing
         )
     return total
 
 
-def projected_answer(projected: ProjectedLogits, target: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
+def deferred_predict(deferred: DeferredLogits, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     """Return each token's loss in nats and whether its argmax is correct, [batch, length] each."""
-    hidden, weight, bias, chunk = projected
+    hidden, weight, bias, chunk = deferred
     losses, right = [], []
     for logits, answers in _chunks(hidden.flatten(0, -2), weight, bias, target.flatten(), chunk, hidden.dtype):
-        losses.append(functional.cross_entropy(logits, answers, reduction="none", ignore_index=ignored))
+        losses.append(functional.cross_entropy(logits, answers, reduction="none", ignore_index=ignore_index))
         right.append(logits.argmax(dim=1) == answers)
     return torch.cat(losses).view_as(target), torch.cat(right).view_as(target)
 
@@ -92,7 +92,7 @@ def _chunks(
         yield functional.linear(some.to(dtype), weight, bias).float(), answers
 
 
-class _ProjectedLoss(torch.autograd.Function):
+class _ChunkedCrossEntropy(torch.autograd.Function):
     """Compute loss and gradients in one pass over the chunks; backward does not recompute logits.
 
     After Hsu et al. 2024, Liger Kernel (https://arxiv.org/abs/2410.10989). The gradients are those of the plain sum and
@@ -123,14 +123,14 @@ class _ProjectedLoss(torch.autograd.Function):
             for logits, answers in _chunks(hidden, multiplied, bias, target, chunk, dtype):
                 end = begin + len(answers)
                 counted = answers != ignored
-                loss, slope = _loss_and_slope(logits, answers.where(counted, 0), counted, smoothing)
+                loss, slope = _loss_and_grad(logits, answers.where(counted, 0), counted, smoothing)
                 total += loss
                 # Ignored tokens are masked here rather than in `slope`, which is far larger.
                 rows, slope = counted[:, None].to(dtype), slope.to(dtype)
                 if for_hidden is not None:
                     for_hidden[begin:end] = (slope @ multiplied) * rows
                 if for_weight is not None:
-                    _add_product(for_weight, slope.t(), hidden[begin:end].to(dtype) * rows)
+                    _accumulate_product(for_weight, slope.t(), hidden[begin:end].to(dtype) * rows)
                 if for_bias is not None:
                     for_bias += (slope.t() @ rows)[:, 0]
                 begin = end
@@ -155,14 +155,14 @@ class _ProjectedLoss(torch.autograd.Function):
         )
 
 
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+def _accumulate_product(total: Tensor, left: Tensor, right: Tensor) -> None:
     if total.dtype == left.dtype:
         total.addmm_(left, right)
     else:
         total += left @ right
 
 
-def _loss_and_slope(logits: Tensor, target: Tensor, counted: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+def _loss_and_grad(logits: Tensor, target: Tensor, counted: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """Return the summed loss of counted tokens, and the gradient for every token's logits.
 
     With soft labels q = (1 - s) [c = y] + s / C, the loss is logsumexp(x) - q . x and its gradient softmax(x) - q.

@@ -16,21 +16,21 @@ from danlu.data.chats.messages import Message
 from danlu.data.chats.template import render
 from danlu.data.place import TokenizerFile
 from danlu.models.predictor import Predictor
-from danlu.models.sampling import Sampling, processors
+from danlu.models.sampling import Sampling, logits_processors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-WRITING_KINDS = ("corpus", "chat", "preference")
-BATCH = 16  # texts generated together
-BROKEN = "\ufffd"  # decoded from the first bytes of a character that is not complete yet
+GENERATIVE_KINDS = ("corpus", "chat", "preference")
+BATCH_SIZE = 16  # texts generated together
+INCOMPLETE_CHARACTER = "\ufffd"  # decoded from the first bytes of a character that is not complete yet
 
 Prompt = str | list[Message]
-Ended = Literal["end", "stop", "length"]
+StopReason = Literal["end", "stop", "length"]
 
 
 @dataclass(frozen=True)
-class Written:
+class Generation:
     """Hold one generated text.
 
     Attributes:
@@ -43,18 +43,18 @@ class Written:
     prompt: Prompt
     text: str
     tokens: int
-    ended: Ended
+    ended: StopReason
 
 
-def write(
+def generate(
     predictor: Predictor,
     prompts: Sequence[Prompt],
     sampling: Sampling,
     seed: Seed,
     stop: Sequence[str] = (),
-    texts_a_prompt: int = 1,
+    num_return: int = 1,
     stream: Callable[[str], None] | None = None,
-) -> list[Written]:
+) -> list[Generation]:
     """Generate continuations of prompts, in order.
 
     Args:
@@ -69,9 +69,9 @@ def write(
         ArgumentError: a prompt is empty or fills the model's context.
         ArtifactError: the model cannot generate.
     """
-    tokenizer, network = _parts(predictor)
+    tokenizer, network = _tokenizer_and_network(predictor)
     reader = tokenizer.open()
-    inputs = [_ids(tokenizer, reader, prompt, number) for number, prompt in enumerate(prompts, 1)]
+    inputs = [_encode_prompt(tokenizer, reader, prompt, number) for number, prompt in enumerate(prompts, 1)]
     positions = getattr(network.config, "max_position_embeddings", None)
     for number, ids in enumerate(inputs, 1):
         if positions is not None and len(ids) >= positions:
@@ -82,23 +82,23 @@ def write(
     wanted = [
         (prompt, ids, seed.derive("write", place, copy))
         for place, (prompt, ids) in enumerate(zip(prompts, inputs, strict=True))
-        for copy in range(texts_a_prompt)
+        for copy in range(num_return)
     ]
-    found: list[Written] = []
-    for start in range(0, len(wanted), BATCH):
-        some = wanted[start : start + BATCH]
+    found: list[Generation] = []
+    for start in range(0, len(wanted), BATCH_SIZE):
+        some = wanted[start : start + BATCH_SIZE]
         most = sampling.max_new_tokens
         rooms = [most if positions is None else min(most, positions - len(ids)) for _, ids, _ in some]
-        watcher = _Watcher(tokenizer, stop, rooms, stream if len(wanted) == 1 else None)
-        _generate(predictor, network, tokenizer, some, sampling, watcher)
-        found += [watcher.written(row, prompt) for row, (prompt, _, _) in enumerate(some)]
+        watcher = _StoppingCriteria(tokenizer, stop, rooms, stream if len(wanted) == 1 else None)
+        _generate_batch(predictor, network, tokenizer, some, sampling, watcher)
+        found += [watcher.result(row, prompt) for row, (prompt, _, _) in enumerate(some)]
     return found
 
 
-def _parts(predictor: Predictor) -> tuple[TokenizerFile, Any]:
+def _tokenizer_and_network(predictor: Predictor) -> tuple[TokenizerFile, Any]:
     """Return the tokenizer and the transformers network that generates."""
     network: Any = getattr(predictor.model, "network", None)
-    if predictor.manifest.kind not in WRITING_KINDS or not hasattr(network, "generate"):
+    if predictor.manifest.kind not in GENERATIVE_KINDS or not hasattr(network, "generate"):
         raise ArtifactError(
             f"{predictor.manifest.name} is a model of {predictor.manifest.kind} data ({predictor.manifest.task}); "
             "only language models from transformers can generate"
@@ -106,7 +106,7 @@ def _parts(predictor: Predictor) -> tuple[TokenizerFile, Any]:
     return predictor.preprocessor.tokenizer, network  # type: ignore[union-attr]
 
 
-def _ids(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt, number: int) -> list[int]:
+def _encode_prompt(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt, number: int) -> list[int]:
     """Encode a prompt; a plain text begins with the end token, as in training."""
     if isinstance(prompt, str):
         return [tokenizer.end, *reader.encode(prompt, add_special_tokens=False).ids]
@@ -117,36 +117,36 @@ def _ids(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt, number: 
     return list(reader.encode(render(tokenizer, prompt, answer_next=True), add_special_tokens=False).ids)
 
 
-def _generate(
+def _generate_batch(
     predictor: Predictor,
     network: Any,
     tokenizer: TokenizerFile,
-    some: Sequence[tuple[Prompt, list[int], Seed]],
+    batch: Sequence[tuple[Prompt, list[int], Seed]],
     sampling: Sampling,
-    watcher: "_Watcher",
+    stopping: "_StoppingCriteria",
 ) -> None:
     """Generate a batch of texts; the watcher collects them token by token."""
     from transformers import GenerationConfig, StoppingCriteriaList
 
-    longest = max(len(ids) for _, ids, _ in some)
-    padded = torch.tensor([longest - len(ids) for _, ids, _ in some])
-    rows = [[tokenizer.pad] * (longest - len(ids)) + ids for _, ids, _ in some]
+    longest = max(len(ids) for _, ids, _ in batch)
+    padded = torch.tensor([longest - len(ids) for _, ids, _ in batch])
+    rows = [[tokenizer.pad] * (longest - len(ids)) + ids for _, ids, _ in batch]
     given = torch.tensor(rows, device=predictor.device)
     mask = (torch.arange(longest) >= padded[:, None]).long().to(predictor.device)
     settings = GenerationConfig(  # type: ignore[no-untyped-call]
-        max_new_tokens=max(watcher.rooms), do_sample=False, use_cache=True, pad_token_id=tokenizer.pad
+        max_new_tokens=max(stopping.max_tokens), do_sample=False, use_cache=True, pad_token_id=tokenizer.pad
     )
     with torch.inference_mode():
         network.generate(
             given,
             attention_mask=mask,
             generation_config=settings,
-            logits_processor=processors(sampling, [seed for _, _, seed in some], padded, predictor.device),
-            stopping_criteria=StoppingCriteriaList([watcher]),
+            logits_processor=logits_processors(sampling, [seed for _, _, seed in batch], padded, predictor.device),
+            stopping_criteria=StoppingCriteriaList([stopping]),
         )
 
 
-class _Watcher:
+class _StoppingCriteria:
     """Check for stop conditions after every token, and stream the text.
 
     Attributes:
@@ -157,32 +157,32 @@ class _Watcher:
         self,
         tokenizer: TokenizerFile,
         stop: Sequence[str],
-        rooms: list[int],
+        max_tokens: list[int],
         stream: Callable[[str], None] | None,
     ) -> None:
         self.reader: Tokenizer = tokenizer.open()
-        self.ends = {tokenizer.end, *tokenizer.stops}
-        self.stop, self.rooms, self.stream = stop, rooms, stream
-        self.shown = 0
-        self.texts: list[list[int]] = [[] for _ in rooms]
-        self.ended: list[Ended | None] = [None] * len(rooms)
+        self.stop_ids = {tokenizer.end, *tokenizer.stops}
+        self.stop, self.max_tokens, self.stream = stop, max_tokens, stream
+        self.streamed_length = 0
+        self.texts: list[list[int]] = [[] for _ in max_tokens]
+        self.ended: list[StopReason | None] = [None] * len(max_tokens)
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
         for row, token in enumerate(input_ids[:, -1].tolist()):
             if self.ended[row] is None:  # finished texts only pad the batch
-                self._add(row, token)
+                self._append_token(row, token)
         return torch.tensor([ended is not None for ended in self.ended], device=input_ids.device)
 
-    def _add(self, row: int, token: int) -> None:
+    def _append_token(self, row: int, token: int) -> None:
         ids = self.texts[row]
         ids.append(token)
-        if token in self.ends:
+        if token in self.stop_ids:
             self.ended[row] = "end"
-        elif len(ids) == self.rooms[row]:
+        elif len(ids) == self.max_tokens[row]:
             self.ended[row] = "length"
         if not self.stop and self.stream is None:
             return
-        text, found = self._until_stop(self._decoded(ids))
+        text, found = self._cut_at_stop(self._decode(ids))
         if found:
             self.ended[row] = "stop"
         if self.stream is None:
@@ -191,25 +191,25 @@ class _Watcher:
         held = max(
             (length for word in self.stop for length in range(len(word)) if text.endswith(word[:length])), default=0
         )
-        ready = text[: len(text) - (0 if found else held)].rstrip(BROKEN)
-        if len(ready) > self.shown:
-            self.stream(ready[self.shown :])
-            self.shown = len(ready)
+        ready = text[: len(text) - (0 if found else held)].rstrip(INCOMPLETE_CHARACTER)
+        if len(ready) > self.streamed_length:
+            self.stream(ready[self.streamed_length :])
+            self.streamed_length = len(ready)
 
-    def _decoded(self, ids: list[int]) -> str:
-        if ids and ids[-1] in self.ends:
+    def _decode(self, ids: list[int]) -> str:
+        if ids and ids[-1] in self.stop_ids:
             ids = ids[:-1]
         text: str = self.reader.decode(ids, skip_special_tokens=True)
         return text
 
-    def _until_stop(self, text: str) -> tuple[str, bool]:
+    def _cut_at_stop(self, text: str) -> tuple[str, bool]:
         places = [place for place in (text.find(word) for word in self.stop) if place >= 0]
         return (text[: min(places)], True) if places else (text, False)
 
-    def written(self, row: int, prompt: Prompt) -> Written:
+    def result(self, row: int, prompt: Prompt) -> Generation:
         """Return a finished text; stream what was still held back."""
         ids = self.texts[row]
-        text, _ = self._until_stop(self._decoded(ids))
-        if self.stream is not None and len(text) > self.shown:
-            self.stream(text[self.shown :])
-        return Written(prompt, text, len(ids), self.ended[row] or "length")
+        text, _ = self._cut_at_stop(self._decode(ids))
+        if self.stream is not None and len(text) > self.streamed_length:
+            self.stream(text[self.streamed_length :])
+        return Generation(prompt, text, len(ids), self.ended[row] or "length")

@@ -9,18 +9,18 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from danlu.artifacts.cache import identity, kept
-from danlu.core.console import say
+from danlu.artifacts.cache import file_identity, cached_dir
+from danlu.core.console import info
 from danlu.core.errors import DataError
-from danlu.core.extras import require
-from danlu.core.quiet import quiet
-from danlu.core.torchvision import mend_torchvision
+from danlu.core.extras import require_extra
+from danlu.core.quiet import silence_libraries
+from danlu.core.torchvision import patch_torchvision
 
 VERSION = 1
 MAGIC = b"GGUF"
 
 
-def gguf_file(path: Path) -> Path | None:
+def find_gguf_file(path: Path) -> Path | None:
     """Return a path's GGUF file: itself, or the only one in a folder without config.json.
 
     Raises:
@@ -37,7 +37,7 @@ def gguf_file(path: Path) -> Path | None:
     return found[0] if found else None
 
 
-def as_folder(file: Path) -> Path:
+def convert_gguf(file: Path) -> Path:
     """Convert a GGUF file to a transformers folder: config, weights, tokenizer with chat template.
 
     Raises:
@@ -49,13 +49,13 @@ def as_folder(file: Path) -> Path:
     with file.open("rb") as opened:
         if opened.read(len(MAGIC)) != MAGIC:
             raise DataError(f"model.name: {file} does not begin like a GGUF file; is it another format?")
-    require("text", f"model.name: hf:{file}")
-    require("gguf", f"model.name: hf:{file}")
-    return kept("gguf", [VERSION, identity(file)], lambda folder: _convert(file, folder))
+    require_extra("text", f"model.name: hf:{file}")
+    require_extra("gguf", f"model.name: hf:{file}")
+    return cached_dir("gguf", [VERSION, file_identity(file)], lambda folder: _convert(file, folder))
 
 
 def _convert(file: Path, folder: Path) -> None:
-    mend_torchvision()
+    patch_torchvision()
     import torch
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -63,10 +63,10 @@ def _convert(file: Path, folder: Path) -> None:
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    say(f"converting {file.name}; the result is cached")
+    info(f"converting {file.name}; the result is cached")
     given: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     try:
-        with quiet(), redirect_stderr(StringIO()):  # it draws its own progress bar
+        with silence_libraries(), redirect_stderr(StringIO()):  # it draws its own progress bar
             tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, **given)
             model: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **given)
     except (ValueError, KeyError, OSError, NotImplementedError) as error:

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.sequences import IGNORED
-from danlu.data.targets import PreferredAnswer, Target
-from danlu.models.chunked import ProjectedLogits, projected_answer, projected_loss
-from danlu.models.preference import preference_answer, preference_loss
-from danlu.models.split_logits import SplitLogits, split_answer, split_loss
+from danlu.data.targets import PreferenceTarget, Target
+from danlu.models.chunked import DeferredLogits, deferred_predict, deferred_cross_entropy
+from danlu.models.preference import preference_predict, preference_loss
+from danlu.models.split_logits import VocabParallelLogits, vocab_parallel_predict, vocab_parallel_cross_entropy
 
 # A language model's logits: whole, not computed yet (in chunks), or sharded over the vocabulary.
-TokenLogits = Tensor | ProjectedLogits | SplitLogits
+TokenLogits = Tensor | DeferredLogits | VocabParallelLogits
 # (logits, target, emphasis) -> the summed loss and the number of targets it is summed over.
-Loss = Callable[[Any, Tensor, Emphasis], tuple[Tensor, int]]
+Loss = Callable[[Any, Tensor, LossWeighting], tuple[Tensor, int]]
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Head:
     """
 
     loss: Loss
-    answer: Callable[[Any, Tensor | None], Tensor]
-    count: Callable[[Tensor], int]
-    each: Callable[[Loss], Loss] = lambda loss: loss
+    predict: Callable[[Any, Tensor | None], Tensor]
+    num_targets: Callable[[Tensor], int]
+    adapt_loss: Callable[[Loss], Loss] = lambda loss: loss
 
 
-def class_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+def classification_loss(logits: Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
     """Compute cross-entropy of logits [batch, classes] against classes [batch] or soft labels [batch, classes].
 
     With emphasis, a sample of class y costs w_y ((1 - s) l_y + s mean(l)), where w are the class weights, s is the
@@ -67,12 +67,12 @@ def class_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tens
     return (shares * terms).sum(), len(target)
 
 
-def class_answer(logits: Tensor, target: Tensor | None) -> Tensor:
+def classification_predict(logits: Tensor, target: Tensor | None) -> Tensor:
     """Return class probabilities, [batch, classes]."""
     return torch.softmax(logits.float(), dim=1)
 
 
-def label_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+def multilabel_loss(logits: Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
     """Compute binary cross-entropy of logits [batch, labels] against 0/1 or soft labels [batch, labels].
 
     A sample costs the mean over its labels. With smoothing s, a target y becomes (1 - s) y + s / 2.
@@ -82,12 +82,12 @@ def label_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tens
     return total / target.shape[1], len(target)
 
 
-def label_answer(logits: Tensor, target: Tensor | None) -> Tensor:
+def multilabel_predict(logits: Tensor, target: Tensor | None) -> Tensor:
     """Return the probability of each label, [batch, labels]."""
     return torch.sigmoid(logits.float())
 
 
-def tag_answer(logits: Tensor, target: Tensor | None) -> Tensor:
+def tagging_predict(logits: Tensor, target: Tensor | None) -> Tensor:
     """Return one tag per word, left-aligned and padded with -1, [batch, length].
 
     `target` marks the first token of each word: any code there, IGNORED elsewhere.
@@ -98,20 +98,20 @@ def tag_answer(logits: Tensor, target: Tensor | None) -> Tensor:
     return codes.gather(1, order)
 
 
-def quantity_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+def regression_loss(logits: Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
     """Compute squared error of [batch, 1] against [batch]; label smoothing does not apply."""
     return functional.mse_loss(logits[:, 0].float(), target, reduction="sum"), len(target)
 
 
-def quantity_answer(logits: Tensor, target: Tensor | None) -> Tensor:
+def regression_predict(logits: Tensor, target: Tensor | None) -> Tensor:
     """Return standardized predictions, [batch, 1]."""
     return logits.float()
 
 
-def of_members(loss: Loss) -> Loss:
+def ensemble_loss(loss: Loss) -> Loss:
     """Extend a loss to [batch, members, outputs]: average the members' separate losses."""
 
-    def mean_loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+    def mean_loss(logits: Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
         if logits.ndim == 2:
             return loss(logits, target, emphasis)
         members = logits.shape[1]
@@ -121,23 +121,23 @@ def of_members(loss: Loss) -> Loss:
     return mean_loss
 
 
-def mean_of_members(answer: Callable[[Tensor, Tensor | None], Tensor]) -> Callable[[Tensor, Tensor | None], Tensor]:
+def ensemble_predict(predict: Callable[[Tensor, Tensor | None], Tensor]) -> Callable[[Tensor, Tensor | None], Tensor]:
     """Extend a prediction to [batch, members, outputs]: average the members' predictions."""
 
     def mean_answer(logits: Tensor, target: Tensor | None) -> Tensor:
         if logits.ndim == 2:
-            return answer(logits, target)
-        return answer(logits.flatten(0, 1), None).reshape(*logits.shape[:2], -1).mean(dim=1)
+            return predict(logits, target)
+        return predict(logits.flatten(0, 1), None).reshape(*logits.shape[:2], -1).mean(dim=1)
 
     return mean_answer
 
 
-def token_loss(logits: TokenLogits, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+def token_loss(logits: TokenLogits, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
     """Compute cross-entropy of [batch, length, vocabulary] against [batch, length], ignoring padding."""
-    if isinstance(logits, ProjectedLogits):
-        return projected_loss(logits, target, IGNORED, emphasis.smoothing), token_count(target)
-    if isinstance(logits, SplitLogits):
-        return split_loss(logits, target, IGNORED, emphasis.smoothing), token_count(target)
+    if isinstance(logits, DeferredLogits):
+        return deferred_cross_entropy(logits, target, IGNORED, emphasis.smoothing), num_tokens(target)
+    if isinstance(logits, VocabParallelLogits):
+        return vocab_parallel_cross_entropy(logits, target, IGNORED, emphasis.smoothing), num_tokens(target)
     loss = functional.cross_entropy(
         logits.flatten(0, 1).float(),
         target.flatten(),
@@ -145,22 +145,22 @@ def token_loss(logits: TokenLogits, target: Tensor, emphasis: Emphasis) -> tuple
         ignore_index=IGNORED,
         label_smoothing=emphasis.smoothing,
     )
-    return loss, token_count(target)
+    return loss, num_tokens(target)
 
 
-def token_count(target: Tensor) -> int:
+def num_tokens(target: Tensor) -> int:
     """Count the target tokens, without padding."""
     return int((target != IGNORED).sum())
 
 
-def token_answer(logits: TokenLogits, target: Tensor | None) -> Tensor:
+def token_predict(logits: TokenLogits, target: Tensor | None) -> Tensor:
     """Return summed loss (nats), number of tokens and correct predictions per block, [batch, 3]."""
     assert target is not None, "a language model is evaluated on the tokens that follow"
     counted = target != IGNORED
-    if isinstance(logits, ProjectedLogits):
-        losses, right = projected_answer(logits, target, IGNORED)
-    elif isinstance(logits, SplitLogits):
-        losses, right = split_answer(logits, target, IGNORED)
+    if isinstance(logits, DeferredLogits):
+        losses, right = deferred_predict(logits, target, IGNORED)
+    elif isinstance(logits, VocabParallelLogits):
+        losses, right = vocab_parallel_predict(logits, target, IGNORED)
     else:
         losses = functional.cross_entropy(
             logits.float().transpose(1, 2), target, reduction="none", ignore_index=IGNORED
@@ -171,15 +171,15 @@ def token_answer(logits: TokenLogits, target: Tensor | None) -> Tensor:
 
 def head_for(target: Target) -> Head:
     """Return the head for a target's task."""
-    if isinstance(target, PreferredAnswer):
-        return Head(partial(preference_loss, beta=target.beta), preference_answer, len)
+    if isinstance(target, PreferenceTarget):
+        return Head(partial(preference_loss, beta=target.beta), preference_predict, len)
     return HEADS[target.task]  # type: ignore[attr-defined]
 
 
 HEADS: dict[str, Head] = {
-    "classification": Head(of_members(class_loss), mean_of_members(class_answer), len, of_members),
-    "multi-label": Head(of_members(label_loss), mean_of_members(label_answer), len, of_members),
-    "regression": Head(of_members(quantity_loss), mean_of_members(quantity_answer), len, of_members),
-    "token-classification": Head(token_loss, tag_answer, token_count),
-    "language-modelling": Head(token_loss, token_answer, token_count),
+    "classification": Head(ensemble_loss(classification_loss), ensemble_predict(classification_predict), len, ensemble_loss),
+    "multi-label": Head(ensemble_loss(multilabel_loss), ensemble_predict(multilabel_predict), len, ensemble_loss),
+    "regression": Head(ensemble_loss(regression_loss), ensemble_predict(regression_predict), len, ensemble_loss),
+    "token-classification": Head(token_loss, tagging_predict, num_tokens),
+    "language-modelling": Head(token_loss, token_predict, num_tokens),
 }

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.errors import ArgumentError
-from danlu.models.infer import judging
+from danlu.models.infer import eval_mode
 
 States = Literal["features", "layers"]
 
 
-class StateReader:
+class HiddenStateHook:
     """Capture a network's hidden states in every forward pass.
 
     Attributes:
@@ -24,7 +24,7 @@ class StateReader:
         found: states of the last call: [batch, width], or one tensor [batch, tokens, width] per layer.
     """
 
-    def __init__(self, model: nn.Module, states: States, whose: str) -> None:
+    def __init__(self, model: nn.Module, states: States, model_name: str) -> None:
         """Register hooks on a model.
 
         Args:
@@ -37,9 +37,9 @@ class StateReader:
         """
         self.states, self.found = states, list[Tensor]()
         if states == "features":
-            self._handle = _last_layer(model, whose).register_forward_pre_hook(self._features)
+            self._handle = _last_layer(model, model_name).register_forward_pre_hook(self._features)
             return
-        network = _transformer(model, whose)
+        network = _transformer(model, model_name)
         self._config = network.config
         self._said = network.config.output_hidden_states
         network.config.output_hidden_states = True
@@ -52,7 +52,7 @@ class StateReader:
         states = output.get("hidden_states") or output["encoder_hidden_states"]
         self.found = list(states[1:])  # the first are the embeddings
 
-    def take(self) -> list[Tensor]:
+    def pop_states(self) -> list[Tensor]:
         """Return and clear the states of the last call, [batch, positions, width] each.
 
         Features have one position.
@@ -60,7 +60,7 @@ class StateReader:
         found, self.found = self.found, []
         if self.states == "layers":
             return found
-        views = [_of_a_sample(values) for values in found]
+        views = [_per_sample(values) for values in found]
         return [(views[0] if len(views) == 1 else torch.stack(views).mean(dim=0))[:, None]]
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class StateReader:
             self._config.output_hidden_states = self._said
 
 
-def states_of(model: nn.Module, reader: StateReader, inputs: dict[str, Tensor], whose: str) -> list[Tensor]:
+def collect_hidden_states(model: nn.Module, hook: HiddenStateHook, inputs: dict[str, Tensor], model_name: str) -> list[Tensor]:
     """Run a model on a few samples and return its hidden states as `HiddenStateHook.pop_states` does.
 
     Args:
@@ -82,22 +82,22 @@ def states_of(model: nn.Module, reader: StateReader, inputs: dict[str, Tensor], 
     Raises:
         ArgumentError: the inputs of its last layer are not features of a whole sample.
     """
-    with judging(model):
+    with eval_mode(model):
         logits = model(**inputs)
-    if reader.states == "features" and logits.ndim == 2 and any(values.ndim == 3 for values in reader.found):
+    if hook.states == "features" and logits.ndim == 2 and any(values.ndim == 3 for values in hook.found):
         raise ArgumentError(
-            f"{whose} classifies by one of its tokens, so its last layer has no features of the whole text; set "
+            f"{model_name} classifies by one of its tokens, so its last layer has no features of the whole text; set "
             "model.pooling: mean"
         )
-    found = reader.take()
+    found = hook.pop_states()
     if len({values.shape[1] for values in found}) > 1:
         raise ArgumentError(
-            f"{whose} pools tokens between its layers, so its layers cannot be compared; set states: features"
+            f"{model_name} pools tokens between its layers, so its layers cannot be compared; set states: features"
         )
     return found
 
 
-def _of_a_sample(values: Tensor) -> Tensor:
+def _per_sample(values: Tensor) -> Tensor:
     """Reduce the last layer's input to [batch, width].
 
     It is [batch, width, 1, 1] after convolutions and [batch, members, width] in ensembles.
@@ -105,15 +105,15 @@ def _of_a_sample(values: Tensor) -> Tensor:
     return values.mean(dim=1) if values.ndim == 3 else values.flatten(1)
 
 
-def _last_layer(model: nn.Module, whose: str) -> nn.Module:
+def _last_layer(model: nn.Module, model_name: str) -> nn.Module:
     layer = getattr(model, "last_layer", None)
     if isinstance(layer, nn.Module):
         return layer
-    raise ArgumentError(f"{whose} has no last layer over features of a sample, so it has no hidden states to distill")
+    raise ArgumentError(f"{model_name} has no last layer over features of a sample, so it has no hidden states to distill")
 
 
-def _transformer(model: Any, whose: str) -> Any:
+def _transformer(model: Any, model_name: str) -> Any:
     network = getattr(model, "network", None)
     if hasattr(getattr(network, "config", None), "output_hidden_states"):
         return network
-    raise ArgumentError(f"{whose} is no transformer of texts, so it has no token states; set states: features")
+    raise ArgumentError(f"{model_name} is no transformer of texts, so it has no token states; set states: features")

@@ -25,11 +25,11 @@ ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model_state", "model", "net")
 # Prefixes that wrappers add to every name: data parallel, torch.compile, Lightning, danlu.
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "encoder.", "backbone.")
-SHOWN = 2  # keys of each kind in an error message
+MAX_KEYS_SHOWN = 2  # keys of each kind in an error message
 
 
 @dataclass(frozen=True)
-class Weights:
+class PretrainedWeights:
     """Hold tensors by name with their configuration.
 
     Attributes:
@@ -83,7 +83,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return {**found, **found.get("pretrained_cfg", {})}
 
 
-def format_of(config: Mapping[str, Any]) -> ImageFormat | None:
+def image_format(config: Mapping[str, Any]) -> ImageFormat | None:
     """Return the image format that a configuration states, or None."""
     size, mean, std = (config.get(key) for key in ("input_size", "mean", "std"))
     if not (size and mean and std):
@@ -91,18 +91,18 @@ def format_of(config: Mapping[str, Any]) -> ImageFormat | None:
     return ImageFormat(size=int(size[-1]), mean=tuple(mean), std=tuple(std))
 
 
-def read_weights(path: Path) -> Weights:
+def read_weights(path: Path) -> PretrainedWeights:
     """Read weights into CPU memory.
 
     Raises:
         DataError: there are none, the file is damaged, or reading it would run code.
     """
     file = find_weights(path)
-    found = _read_safe(file) if file.suffix == ".safetensors" else _read_torch(file)
-    return Weights(file, _unwrapped(found, file), read_config(path))
+    found = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
+    return PretrainedWeights(file, _unwrap_state_dict(found, file), read_config(path))
 
 
-def _read_safe(file: Path) -> Any:
+def _read_safetensors(file: Path) -> Any:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -124,7 +124,7 @@ def _read_torch(file: Path) -> Any:
         raise DataError(f"{file}: is not a file of weights, or is damaged: {str(error).splitlines()[0]}") from error
 
 
-def _unwrapped(found: Any, file: Path) -> dict[str, Tensor]:
+def _unwrap_state_dict(found: Any, file: Path) -> dict[str, Tensor]:
     """Return the state dict inside a checkpoint, with wrappers' prefixes removed from its names."""
     while isinstance(found, Mapping):
         inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), None)
@@ -144,7 +144,7 @@ def _unwrapped(found: Any, file: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def load_body(network: nn.Module, weights: Weights, classifiers: tuple[str, ...], name: str) -> None:
+def load_backbone(network: nn.Module, weights: PretrainedWeights, classifiers: tuple[str, ...], name: str) -> None:
     """Load weights into timm's network, except the classifier's, which belongs to another task.
 
     Args:
@@ -158,39 +158,39 @@ def load_body(network: nn.Module, weights: Weights, classifiers: tuple[str, ...]
     """
     own = network.state_dict()
     heads = tuple(f"{head}." for head in classifiers)
-    named = _as_timms(weights.tensors, network)
+    named = _to_timm_names(weights.tensors, network)
     body = {key: value for key, value in named.items() if not key.startswith(heads)}
     unknown = [key for key in body if key not in own]
     shapes = [key for key in body if key in own and own[key].shape != body[key].shape]
     counters = "num_batches_tracked"  # absent from old files, and unused with a momentum
     absent = [key for key in own if key not in body and not key.startswith(heads) and not key.endswith(counters)]
     if unknown or shapes or absent:
-        raise DataError(_other_network(weights, name, absent, unknown, [_both(key, body, own) for key in shapes]))
+        raise DataError(_mismatch_message(weights, name, absent, unknown, [_shape_mismatch(key, body, own) for key in shapes]))
     network.load_state_dict(body, strict=False)
 
 
-def _other_network(weights: Weights, name: str, absent: list[str], unknown: list[str], shapes: list[str]) -> str:
+def _mismatch_message(weights: PretrainedWeights, name: str, absent: list[str], unknown: list[str], shapes: list[str]) -> str:
     kinds = ((absent, "absent"), (unknown, "unknown"), (shapes, "of another shape"))
-    counts = [f"{len(keys)} are {what} ({', '.join(keys[:SHOWN])})" for keys, what in kinds if keys]
+    counts = [f"{len(keys)} are {what} ({', '.join(keys[:MAX_KEYS_SHOWN])})" for keys, what in kinds if keys]
     said = f"; its {CONFIG} says timm:{weights.architecture}" if weights.architecture not in (None, name) else ""
     differs = ", ".join(counts) + said
     return f"model.pretrained: {weights.file} holds the weights of another network than {name}: {differs}"
 
 
-def _both(key: str, body: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+def _shape_mismatch(key: str, body: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
     return f"{key} {list(body[key].shape)} in place of {list(own[key].shape)}"
 
 
-def _as_timms(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+def _to_timm_names(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """Rename tensors to timm's names."""
     if "_conv_stem.weight" in tensors:
-        return _renamed_efficientnet(tensors, network)
+        return _rename_efficientnet(tensors, network)
     if any(key.startswith("features.") for key in tensors) and "features.0.0.weight" not in network.state_dict():
-        return _renamed_in_order(tensors, network)
+        return _rename_in_order(tensors, network)
     return tensors
 
 
-def _renamed_in_order(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+def _rename_in_order(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """Rename torchvision's EfficientNet and MobileNetV2, whose tensors have timm's order one for one.
 
     Tensors whose number or shapes differ (the classifier aside) are returned unchanged.
@@ -215,7 +215,7 @@ EFFICIENTNET: tuple[tuple[str, str], ...] = (
 BLOCK = re.compile(r"^_blocks\.(\d+)\.(.+)$")
 
 
-def _renamed_efficientnet(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+def _rename_efficientnet(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """Rename EfficientNet-PyTorch's tensors: blocks are numbered across stages, layers named differently."""
     stages: Any = getattr(network, "blocks", ())
     places = [f"blocks.{stage}.{block}" for stage, blocks in enumerate(stages) for block in range(len(blocks))]
@@ -224,14 +224,14 @@ def _renamed_efficientnet(tensors: dict[str, Tensor], network: nn.Module) -> dic
     for key, value in tensors.items():
         block = BLOCK.match(key)
         if block is not None and int(block[1]) < len(places):
-            inner = _in_block(block[1] in expanded)
+            inner = _block_renamer(block[1] in expanded)
             renamed[f"{places[int(block[1])]}.{inner(block[2])}"] = value
         else:
             renamed[next((new + key[len(old) :] for old, new in EFFICIENTNET if key.startswith(old)), key)] = value
     return renamed
 
 
-def _in_block(expands: bool) -> Callable[[str], str]:
+def _block_renamer(expands: bool) -> Callable[[str], str]:
     """Return a function that renames layers of a block.
 
     A block without expansion has one convolution less, so the other names move up.

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from danlu.core.team import ALONE, Team
-from danlu.data.balance.emphasis import Emphasis
-from danlu.data.examples import Examples, Tensors, ordered_batches
-from danlu.data.tags import stacked
+from danlu.core.team import SINGLE_PROCESS, ProcessGroups
+from danlu.data.balance.emphasis import LossWeighting
+from danlu.data.examples import PreparedDataset, Tensors, sequential_batches
+from danlu.data.tags import stack_ragged
 from danlu.models.heads import Head
 
 
-class Judge(Protocol):
+class Evaluator(Protocol):
     """Evaluate a model that may be sharded over processes; all processes call it together."""
 
-    def answer(self, inputs: Tensors, target: Tensor | None) -> Tensor:
+    def predict(self, inputs: Tensors, target: Tensor | None) -> Tensor:
         """Return the head's predictions, [batch, ...], on every process that has the samples."""
 
     def loss(self, inputs: Tensors, target: Tensor) -> tuple[Tensor, int]:
@@ -33,28 +33,28 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True)
-class Called:
+class EagerEvaluator:
     """Evaluate a model by calling its forward."""
 
     model: nn.Module
     head: Head
 
-    def answer(self, inputs: Tensors, target: Tensor | None) -> Tensor:
-        return self.head.answer(self.model(**inputs), target)
+    def predict(self, inputs: Tensors, target: Tensor | None) -> Tensor:
+        return self.head.predict(self.model(**inputs), target)
 
     def loss(self, inputs: Tensors, target: Tensor) -> tuple[Tensor, int]:
-        return self.head.loss(self.model(**inputs), target, Emphasis())
+        return self.head.loss(self.model(**inputs), target, LossWeighting())
 
 
-def answers(
+def predict_all(
     model: nn.Module,
     head: Head,
-    examples: Examples,
+    examples: PreparedDataset,
     batch_size: int,
     device: torch.device,
-    advance: Callable[[int], None] | None = None,
-    judge: Judge | None = None,
-    team: Team = ALONE,
+    on_progress: Callable[[int], None] | None = None,
+    evaluator: Evaluator | None = None,
+    groups: ProcessGroups = SINGLE_PROCESS,
 ) -> np.ndarray:
     """Predict every sample.
 
@@ -69,69 +69,69 @@ def answers(
         the head's predictions, [samples, ...] float32.
     """
     found: list[tuple[np.ndarray, Tensor]] = []
-    with judging(model, team):
-        for rows, answer in answer_batches(model, head, examples, batch_size, device, judge, team):
+    with eval_mode(model, groups):
+        for rows, answer in predict_batches(model, head, examples, batch_size, device, evaluator, groups):
             found.append((rows, answer))
-            if advance is not None:
-                advance(len(rows))
-        if team.alone:
-            return stacked([answer.cpu().numpy() for _, answer in found])
+            if on_progress is not None:
+                on_progress(len(rows))
+        if groups.is_single_process:
+            return stack_ragged([answer.cpu().numpy() for _, answer in found])
         whole = found[0][1].new_zeros(len(examples), *found[0][1].shape[1:])
         for rows, answer in found:
             whole[torch.from_numpy(rows).to(whole.device)] = answer
-        return team.sum_of_samples(whole).cpu().numpy()
+        return groups.all_reduce_dp(whole).cpu().numpy()
 
 
-def answer_batches(
+def predict_batches(
     model: nn.Module,
     head: Head,
-    examples: Examples,
+    examples: PreparedDataset,
     batch_size: int,
     device: torch.device,
-    judge: Judge | None = None,
-    team: Team = ALONE,
+    evaluator: Evaluator | None = None,
+    groups: ProcessGroups = SINGLE_PROCESS,
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Yield this process's rows of each batch (possibly none) and their predictions.
 
     Call it within `eval_mode`.
     """
-    judge = judge or Called(model, head)
-    for rows, inputs, target in _shares(examples, batch_size, device, team):
-        yield rows, judge.answer(inputs, target).float()[: len(rows)]
+    evaluator = evaluator or EagerEvaluator(model, head)
+    for rows, inputs, target in _local_batches(examples, batch_size, device, groups):
+        yield rows, evaluator.predict(inputs, target).float()[: len(rows)]
 
 
 def mean_loss(
     model: nn.Module,
     head: Head,
-    examples: Examples,
+    examples: PreparedDataset,
     batch_size: int,
     device: torch.device,
-    judge: Judge | None = None,
-    team: Team = ALONE,
+    evaluator: Evaluator | None = None,
+    groups: ProcessGroups = SINGLE_PROCESS,
 ) -> float:
     """Return the mean loss over all samples, independent of batch size and number of processes."""
-    judge = judge or Called(model, head)
+    evaluator = evaluator or EagerEvaluator(model, head)
     sums: list[Tensor] = []
     count = 0
-    with judging(model, team):
-        for rows, inputs, target in _shares(examples, batch_size, device, team):
+    with eval_mode(model, groups):
+        for rows, inputs, target in _local_batches(examples, batch_size, device, groups):
             assert target is not None
-            loss, counted = judge.loss(inputs, target)
+            loss, counted = evaluator.loss(inputs, target)
             if len(rows):
                 sums.append(loss.double())
                 count += counted
         total = torch.stack(sums).sum() if sums else torch.zeros((), dtype=torch.float64, device=device)
-        both = team.sum_of_gradients(torch.stack([total, total.new_tensor(float(count))]))
+        both = groups.all_reduce_dp_cp(torch.stack([total, total.new_tensor(float(count))]))
     return float(both[0] / both[1])
 
 
 @contextmanager
-def judging(model: nn.Module, team: Team = ALONE) -> Iterator[None]:
+def eval_mode(model: nn.Module, groups: ProcessGroups = SINGLE_PROCESS) -> Iterator[None]:
     """Put a model in evaluation mode without gradients; restore its mode afterwards."""
     was_training = model.training
     model.eval()
     # Weights gathered in inference mode could not be used for training afterwards.
-    with torch.inference_mode() if team.alone else torch.no_grad():
+    with torch.inference_mode() if groups.is_single_process else torch.no_grad():
         yield
     model.train(was_training)
     give_back = getattr(model, "reshard", None)
@@ -139,20 +139,20 @@ def judging(model: nn.Module, team: Team = ALONE) -> Iterator[None]:
         give_back()
 
 
-def _shares(
-    examples: Examples, size: int, device: torch.device, team: Team
+def _local_batches(
+    examples: PreparedDataset, size: int, device: torch.device, groups: ProcessGroups
 ) -> Iterator[tuple[np.ndarray, Tensors, Tensor | None]]:
     """Yield this process's rows of every batch, with inputs and targets.
 
     A process without rows gets one dummy sample: every process must call the model equally often, since others may wait
     for its shard of the weights.
     """
-    if team.alone:
-        yield from examples.in_order(size, device)
+    if groups.is_single_process:
+        yield from examples.iter_batches(size, device)
         return
 
     def make(rows: np.ndarray) -> tuple[np.ndarray, Tensors, Tensor | None]:
-        own = rows[team.slice_of(len(rows))]
+        own = rows[groups.local_slice(len(rows))]
         return own, *examples.take(own if len(own) else rows[:1], device)
 
-    yield from examples.made(make, ordered_batches(len(examples), size))
+    yield from examples.imap(make, sequential_batches(len(examples), size))

@@ -8,10 +8,10 @@ from torch import nn
 
 from danlu.data.place import TokenizerFile
 from danlu.data.prepare import Preprocessor
-from danlu.data.targets import AnswerForm, Label
+from danlu.data.targets import TargetSpec, Label
 
 
-def write_folder(model: nn.Module, preprocessor: Preprocessor, target: AnswerForm, folder: Path) -> None:
+def write_folder(model: nn.Module, preprocessor: Preprocessor, target: TargetSpec, folder: Path) -> None:
     """Write a folder for transformers' `from_pretrained`.
 
     AutoModelForCausalLM and AutoTokenizer give a language model's logits and conversations; a classifier loads by

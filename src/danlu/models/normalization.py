@@ -6,12 +6,12 @@ from torch import nn
 
 from danlu.core.errors import ArgumentError
 
-MOST_GROUPS = 32  # Wu & He 2018, Group Normalization, https://arxiv.org/abs/1803.08494
+MAX_GROUPS = 32  # Wu & He 2018, Group Normalization, https://arxiv.org/abs/1803.08494
 
 
-def groups_of(channels: int, least: int) -> int:
+def num_groups(channels: int, least: int) -> int:
     """Return the largest number of groups, at most 32, of at least `least` channels each."""
-    fitting = (groups for groups in range(1, MOST_GROUPS + 1) if channels % groups == 0 and channels >= groups * least)
+    fitting = (groups for groups in range(1, MAX_GROUPS + 1) if channels % groups == 0 and channels >= groups * least)
     return max(fitting, default=1)
 
 
@@ -31,12 +31,12 @@ def replace_batch_norms(network: nn.Module, wanted: Literal["batch", "group", "l
         return
     for path, module in found.items():
         parent, _, attribute = path.rpartition(".")
-        setattr(network.get_submodule(parent), attribute, _grouped(module, wanted))
+        setattr(network.get_submodule(parent), attribute, _group_norm_like(module, wanted))
 
 
-def _grouped(module: nn.BatchNorm2d, wanted: str) -> nn.Module:
+def _group_norm_like(module: nn.BatchNorm2d, wanted: str) -> nn.Module:
     channels = module.num_features
-    groups = 1 if wanted == "layer" else groups_of(channels, 2)
+    groups = 1 if wanted == "layer" else num_groups(channels, 2)
     norm = nn.GroupNorm(groups, channels, eps=module.eps, affine=module.affine)
     if module.affine:
         norm.weight.data.copy_(module.weight.data)

@@ -13,8 +13,8 @@ from torch import nn
 from danlu.core.errors import ArgumentError
 from danlu.core.names import suggestion
 
-HINT = "distilled_hint"  # name of the projection with which a student learns its teacher's hidden states in training
-OUTER = "network."  # prefix that danlu's wrappers add to the original names
+PROJECTION_NAME = "distilled_hint"  # name of the projection with which a student learns its teacher's hidden states in training
+WRAPPER_PREFIX = "network."  # prefix that danlu's wrappers add to the original names
 
 
 class TaskModel(nn.Module):
@@ -29,36 +29,36 @@ class TaskModel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.head_parts: tuple[str, ...] = ()
-        self.still: frozenset[str] = frozenset()
-        self.fixed: frozenset[str] = frozenset()
+        self.eval_only_modules: frozenset[str] = frozenset()
+        self.frozen_params: frozenset[str] = frozenset()
 
     def train(self, mode: bool = True) -> Self:
         """Set the training mode like nn.Module.train, but keep `eval_only_modules` in evaluation mode."""
         super().train(mode)
-        if mode and self.still:
+        if mode and self.eval_only_modules:
             for name, module in self.named_modules():
-                if name in self.still:
+                if name in self.eval_only_modules:
                     module.training = False
         return self
 
 
-def is_of_head(model: nn.Module, name: str) -> bool:
+def is_in_head(model: nn.Module, name: str) -> bool:
     """Return whether a weight or module is within the model's `head_parts`."""
     parts: tuple[str, ...] = getattr(model, "head_parts", ())
     return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
-def last_linear_of_head(model: nn.Module) -> nn.Module | None:
+def last_head_linear(model: nn.Module) -> nn.Module | None:
     """Return the last linear layer of the head, or None."""
     found = [
-        module for name, module in model.named_modules() if isinstance(module, nn.Linear) and is_of_head(model, name)
+        module for name, module in model.named_modules() if isinstance(module, nn.Linear) and is_in_head(model, name)
     ]
     return found[-1] if found else None
 
 
-def own_name(name: str) -> str:
+def original_name(name: str) -> str:
     """Return the original name, without the wrapper's prefix."""
-    return name.removeprefix(OUTER)
+    return name.removeprefix(WRAPPER_PREFIX)
 
 
 def matches(name: str, pattern: str) -> bool:
@@ -67,7 +67,7 @@ def matches(name: str, pattern: str) -> bool:
     `layer.0`, `query` and `norm*` match whole components anywhere in the dotted name; `/encoder\\.layer\\.[0-3]\\./` is
     a regular expression searched for anywhere.
     """
-    name = own_name(name)
+    name = original_name(name)
     if len(pattern) > 1 and pattern[0] == pattern[-1] == "/":
         return re.search(pattern[1:-1], name) is not None
     parts = name.split(".")
@@ -75,7 +75,7 @@ def matches(name: str, pattern: str) -> bool:
     return any(fnmatchcase(span, pattern) for span in spans)
 
 
-def chosen(names: Iterable[str], patterns: Iterable[str], key: str) -> list[str]:
+def select_names(names: Iterable[str], patterns: Iterable[str], key: str) -> list[str]:
     """Return the names that match any pattern, in their own order.
 
     Raises:
@@ -89,13 +89,13 @@ def chosen(names: Iterable[str], patterns: Iterable[str], key: str) -> list[str]
         except re.error as error:
             raise ArgumentError(f"{key}: {pattern} is not a valid regular expression: {error}") from error
         if not some:
-            raise ArgumentError(f"{key}: the model has no part {pattern!r}{suggestion(pattern, _words(names))}")
+            raise ArgumentError(f"{key}: the model has no part {pattern!r}{suggestion(pattern, _candidate_names(names))}")
         found.update(some)
     return [name for name in names if name in found]
 
 
-def _words(names: list[str]) -> list[str]:
+def _candidate_names(names: list[str]) -> list[str]:
     """Return candidates for suggestions: non-numeric components of names, then whole names."""
-    own = [own_name(name) for name in names]
+    own = [original_name(name) for name in names]
     words = dict.fromkeys(part for name in own for part in name.split(".") if not part.isdigit())
     return [*words, *own]

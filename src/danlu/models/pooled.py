@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from danlu.models.parts import TaskModel
 
 Pooling = Literal["mean", "cls"]
-DROPOUT = 0.1  # before the linear layer if the recipe sets none; BERT's value
+DEFAULT_DROPOUT = 0.1  # before the linear layer if the recipe sets none; BERT's value
 
 
-class PooledTexts(TaskModel):
+class SentenceEncoderClassifier(TaskModel):
     """Classify texts by a pooled transformers encoder (Reimers & Gurevych 2019, https://arxiv.org/abs/1908.10084)."""
 
     def __init__(self, network: nn.Module, outputs: int, pooling: Pooling, dropout: float | None) -> None:
@@ -22,7 +22,7 @@ class PooledTexts(TaskModel):
             encoder.pooler = None
         self.network = network
         self.pooling = pooling
-        self.dropout = nn.Dropout(DROPOUT if dropout is None else dropout)
+        self.dropout = nn.Dropout(DEFAULT_DROPOUT if dropout is None else dropout)
         self.classifier = nn.Linear(encoder.config.hidden_size, outputs)
         self.head_parts = ("classifier",)
 

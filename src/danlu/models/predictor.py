@@ -17,18 +17,18 @@ from danlu.core.component import components
 from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
 from danlu.core.errors import ArgumentError, ArtifactError, DataError
-from danlu.core.extras import require
+from danlu.core.extras import require_extra
 from danlu.core.names import suggestion
-from danlu.data.chats.messages import conversations, preferences, written
-from danlu.data.place import Place, Source
+from danlu.data.chats.messages import conversations, preferences, dump_messages
+from danlu.data.place import Origin, RawData
 from danlu.data.prepare import BLOCK_ROWS, AnyPreprocessor, Preprocessor
-from danlu.data.splits import Part
+from danlu.data.splits import Split
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.tags import stacked, with_words
-from danlu.data.targets import AnswerForm, AnyTarget, Supervised
-from danlu.models.base import Model, Readable
+from danlu.data.tags import stack_ragged, with_words
+from danlu.data.targets import TargetSpec, AnyTarget, Supervised
+from danlu.models.base import Model, Interpretable
 from danlu.models.heads import head_for
-from danlu.models.infer import answers
+from danlu.models.infer import predict_all
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,7 @@ class Predictor:
         manifest: Manifest,
         options: Model,
         preprocessor: Preprocessor,
-        target: AnswerForm,
+        target: TargetSpec,
         model: "nn.Module",
         device: "torch.device",
     ) -> None:
@@ -91,13 +91,13 @@ class Predictor:
         preprocessor: Preprocessor = TypeAdapter(AnyPreprocessor).validate_python(manifest.preprocessing)
         target = TypeAdapter(AnyTarget).validate_python(manifest.output)
         options = model_options(bundle.config)
-        if options.code is not None and not own_code:
+        if options.custom_code is not None and not own_code:
             raise ArtifactError(
-                f"{bundle.folder}: its model is code from {options.code}, and opening a bundle runs no code "
+                f"{bundle.folder}: its model is code from {options.custom_code}, and opening a bundle runs no code "
                 "unasked; if you trust it, pass own_code=True (--own-code)"
             )
         if options.extra:
-            require(options.extra, f"this bundle's model ({options.name})")
+            require_extra(options.extra, f"this bundle's model ({options.name})")
         make_deterministic()
         model = options.build(preprocessor.inputs, target.outputs)
         try:
@@ -133,9 +133,9 @@ class Predictor:
             DataError: a column is missing, or a value does not have its column's type.
         """
         frame = self._frame(samples)
-        return self.predict_source(Source(frame, "the samples given", Path.cwd()), batch_size)
+        return self.predict_source(RawData(frame, "the samples given", Path.cwd()), batch_size)
 
-    def predict_source(self, source: Source, batch_size: int | None = None) -> pl.DataFrame:
+    def predict_source(self, source: RawData, batch_size: int | None = None) -> pl.DataFrame:
         """Predict the rows of a source; like `predict`."""
         if self.manifest.kind == "chat":
             source = conversations(source)
@@ -143,31 +143,31 @@ class Predictor:
             source = preferences(source)
         elif self.manifest.kind == "words":
             source = with_words(source, self.preprocessor.columns[0])
-        place = Place(source.origin, source.folder)
+        place = Origin(source.origin, source.folder)
         self.require_columns(source)
         if source.frame.height == 0:
             raise DataError(f"{source.origin}: has no rows")
-        return self.target.decode(self.outputs(Part.of(source.frame), place, batch_size))
+        return self.target.decode(self.outputs(Split.of(source.frame), place, batch_size))
 
-    def outputs(self, part: Part, place: Place, batch_size: int | None = None) -> np.ndarray:
+    def outputs(self, part: Split, place: Origin, batch_size: int | None = None) -> np.ndarray:
         """Return calibrated predictions for rows with the model's columns, [rows, ...] float32."""
-        return self.target.calibrated(self.raw_outputs(part, place, batch_size))
+        return self.target.calibrate(self.raw_outputs(part, place, batch_size))
 
-    def raw_outputs(self, part: Part, place: Place, batch_size: int | None = None) -> np.ndarray:
+    def raw_outputs(self, part: Split, place: Origin, batch_size: int | None = None) -> np.ndarray:
         """Return the head's predictions before calibration; large tables are processed in blocks."""
-        blocks = part.blocks(self.preprocessor.columns, BLOCK_ROWS)
-        return stacked([self._outputs(block, place, batch_size) for block in blocks])
+        blocks = part.iter_blocks(self.preprocessor.columns, BLOCK_ROWS)
+        return stack_ragged([self._outputs(block, place, batch_size) for block in blocks])
 
-    def _outputs(self, frame: pl.DataFrame, place: Place, batch_size: int | None) -> np.ndarray:
+    def _outputs(self, frame: pl.DataFrame, place: Origin, batch_size: int | None) -> np.ndarray:
         from danlu.data.chats.preprocessor import ChatPreprocessor
         from danlu.data.texts import CorpusPreprocessor
 
         size = batch_size or self.manifest.batch_size
         if not isinstance(self.preprocessor, CorpusPreprocessor | ChatPreprocessor):
             examples = self.preprocessor.transform(frame, place)
-            return answers(self.model, self.head, examples, size, self.device)
+            return predict_all(self.model, self.head, examples, size, self.device)
         examples, owners = self.preprocessor.transform_each(frame)
-        blocks = answers(self.model, self.head, examples, size, self.device)
+        blocks = predict_all(self.model, self.head, examples, size, self.device)
         documents = np.zeros((frame.height, blocks.shape[1]), dtype=np.float64)
         np.add.at(documents, owners, blocks)
         return documents
@@ -178,12 +178,12 @@ class Predictor:
         Raises:
             ArgumentError: the model is not interpretable.
         """
-        if not isinstance(self.options, Readable):
+        if not isinstance(self.options, Interpretable):
             raise ArgumentError(f"{self.options.name} cannot be read as rules or curves; tree and additive can")
         assert isinstance(self.preprocessor, TabularPreprocessor) and isinstance(self.target, Supervised)
         return self.options.read(self.model, self.preprocessor, self.target)
 
-    def require_columns(self, source: Source) -> None:
+    def require_columns(self, source: RawData) -> None:
         """Raise DataError unless the source has all columns that the model reads."""
         for name in self.preprocessor.columns:
             if name not in source.frame.columns:
@@ -198,9 +198,9 @@ class Predictor:
         """
         inputs = golden.select(self.preprocessor.columns)
         recorded = np.array(golden["answer"].to_list(), dtype=np.float64)
-        found = self.outputs(Part.of(inputs), Place("golden.parquet", Path.cwd()))
+        found = self.outputs(Split.of(inputs), Origin("golden.parquet", Path.cwd()))
         if found.ndim == 2:  # tagging: as many columns as the longest sentence of the split had words
-            recorded, found = np.split(stacked([recorded, found]), 2)
+            recorded, found = np.split(stack_ragged([recorded, found]), 2)
         deviation = float(np.max(np.abs(found - recorded) / np.maximum(1.0, np.abs(recorded))))
         if not deviation <= GOLDEN_TOLERANCE:
             raise ArtifactError(
@@ -216,12 +216,12 @@ class Predictor:
         if isinstance(samples, pl.LazyFrame):
             return samples.collect()
         if hasattr(samples, "columns") and hasattr(samples, "itertuples"):  # pandas; polars' own bridge needs pyarrow
-            return pl.DataFrame({str(name): [_missing_as_none(v) for v in samples[name]] for name in samples.columns})
+            return pl.DataFrame({str(name): [_nan_to_none(v) for v in samples[name]] for name in samples.columns})
         if self.manifest.kind == "tabular":
             return pl.DataFrame(samples)
         column = self.preprocessor.columns[0]
         if self.manifest.kind == "image":
-            return pl.DataFrame({column: _image_references(samples)})
+            return pl.DataFrame({column: _images_to_series(samples)})
         if self.manifest.kind == "preference":
             return pl.DataFrame(samples)
         if self.manifest.kind == "words":  # one sentence, or several
@@ -231,11 +231,11 @@ class Predictor:
         texts: list[Any] = [samples] if isinstance(samples, str) else list(samples)
         if self.manifest.kind == "chat":  # one conversation, or several
             chats: list[Any] = [texts] if texts and isinstance(texts[0], dict) else texts
-            texts = [chat if isinstance(chat, str) else written(chat) for chat in chats]
+            texts = [chat if isinstance(chat, str) else dump_messages(chat) for chat in chats]
         return pl.DataFrame({column: texts}, schema={column: pl.String})
 
 
-def _missing_as_none(value: Any) -> Any:
+def _nan_to_none(value: Any) -> Any:
     """Replace NaN, which pandas uses for missing strings, by None."""
     return None if isinstance(value, float) and value != value else value
 
@@ -251,7 +251,7 @@ def model_options(values: Any) -> Model:
     return options
 
 
-def _image_references(samples: Any) -> pl.Series:
+def _images_to_series(samples: Any) -> pl.Series:
     """Convert images of any form to encoded bytes; keep paths as they are."""
     from io import BytesIO
 

@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.sequences import IGNORED
-from danlu.models.transformers import Logits
+from danlu.models.transformers import HFModelWrapper
 
-LOGITS_A_CHUNK = 1 << 24  # in memory at once, 64 MiB in fp32; recomputed in the backward pass
+LOGITS_PER_CHUNK = 1 << 24  # in memory at once, 64 MiB in fp32; recomputed in the backward pass
 
 
-class AnswerLikelihood(Logits):
+class AnswerLikelihood(HFModelWrapper):
     """Compute log-probabilities of answers with a language model; weight names equal those of `HFModelWrapper`."""
 
     def forward(self, input_ids: Tensor, answers: Tensor) -> Tensor:  # type: ignore[override]
@@ -38,7 +38,7 @@ class AnswerLikelihood(Logits):
             terms = _log_probabilities(logits[chosen], expected[chosen])
         else:
             projected: Any = super().forward(flat)
-            terms = _projected(projected.hidden[chosen], projected.weight, projected.bias, expected[chosen])
+            terms = _chunked_log_probabilities(projected.hidden[chosen], projected.weight, projected.bias, expected[chosen])
         rows = chosen.nonzero()[:, 0]
         summed = terms.new_zeros(pairs * sides).index_add(0, rows, terms)
         return summed.view(pairs, sides)
@@ -49,9 +49,9 @@ def _log_probabilities(logits: Tensor, expected: Tensor) -> Tensor:
     return -functional.cross_entropy(logits.float(), expected, reduction="none")
 
 
-def _projected(hidden: Tensor, weight: Tensor, bias: Tensor | None, expected: Tensor) -> Tensor:
+def _chunked_log_probabilities(hidden: Tensor, weight: Tensor, bias: Tensor | None, expected: Tensor) -> Tensor:
     """Compute log-probabilities chunk by chunk from the last layer's inputs, [tokens, width]."""
-    tokens = max(1, LOGITS_A_CHUNK // weight.shape[0])
+    tokens = max(1, LOGITS_PER_CHUNK // weight.shape[0])
 
     def terms(some: Tensor, matrix: Tensor, answers: Tensor) -> Tensor:
         return _log_probabilities(functional.linear(some, matrix, bias), answers)
@@ -61,7 +61,7 @@ def _projected(hidden: Tensor, weight: Tensor, bias: Tensor | None, expected: Te
     return torch.cat(found) if found else hidden.new_zeros(0, dtype=torch.float32)
 
 
-def preference_loss(likelihoods: Tensor, reference: Tensor, emphasis: Emphasis, beta: float) -> tuple[Tensor, int]:
+def preference_loss(likelihoods: Tensor, reference: Tensor, emphasis: LossWeighting, beta: float) -> tuple[Tensor, int]:
     """Compute the summed DPO loss and the number of pairs.
 
     A pair costs -(1 - s) log sigmoid(m) - s log sigmoid(-m). m is `beta` times the margin by which the model favors the
@@ -81,6 +81,6 @@ def preference_loss(likelihoods: Tensor, reference: Tensor, emphasis: Emphasis, 
     return terms.sum(), len(margin)
 
 
-def preference_answer(likelihoods: Tensor, reference: Tensor | None) -> Tensor:
+def preference_predict(likelihoods: Tensor, reference: Tensor | None) -> Tensor:
     """Return the log-probabilities of both answers, [pairs, 2]."""
     return likelihoods.float()

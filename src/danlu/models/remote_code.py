@@ -6,10 +6,10 @@ from typing import Any
 
 from danlu.core.errors import DataError
 
-FILES = ("config.json", "tokenizer_config.json")  # their `auto_map` names classes defined in the folder
+CONFIG_FILES = ("config.json", "tokenizer_config.json")  # their `auto_map` names classes defined in the folder
 
 
-def runs_code(folder: Path, allowed: bool) -> bool:
+def requires_remote_code(folder: Path, allowed: bool) -> bool:
     """Return whether a folder's model or tokenizer needs Python code from the folder.
 
     Args:
@@ -19,8 +19,8 @@ def runs_code(folder: Path, allowed: bool) -> bool:
     Raises:
         DataError: it does and is not allowed, or it needs code from elsewhere, which is never downloaded.
     """
-    for name in FILES:
-        classes = _classes(folder / name)
+    for name in CONFIG_FILES:
+        classes = _auto_map_classes(folder / name)
         if not classes:
             continue
         elsewhere = [each for each in classes if "--" in each]
@@ -33,10 +33,10 @@ def runs_code(folder: Path, allowed: bool) -> bool:
                 f"{folder / name}: this model needs Python code from its folder ({classes[0]}), which is not run "
                 "unasked; read it, and if you trust it set model.allow_remote_code: true"
             )
-    return any(_classes(folder / name) for name in FILES)
+    return any(_auto_map_classes(folder / name) for name in CONFIG_FILES)
 
 
-def _classes(file: Path) -> list[str]:
+def _auto_map_classes(file: Path) -> list[str]:
     """Return the class paths that `auto_map` names, such as `modeling.Model`."""
     if not file.is_file():
         return []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-GROUPED = 16  # channels per group, a good value in Wu & He 2018, https://arxiv.org/abs/1803.08494
+CHANNELS_PER_GROUP = 16  # channels per group, a good value in Wu & He 2018, https://arxiv.org/abs/1803.08494
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
@@ -18,13 +18,13 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 NORMALIZATIONS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
-    "group": lambda channels: nn.GroupNorm(max(1, channels // GROUPED) if channels % GROUPED == 0 else 1, channels),
+    "group": lambda channels: nn.GroupNorm(max(1, channels // CHANNELS_PER_GROUP) if channels % CHANNELS_PER_GROUP == 0 else 1, channels),
     "layer": lambda channels: nn.GroupNorm(1, channels),
 }
 
 
 @dataclass(frozen=True)
-class Style:
+class LayerStyle:
     """Hold the normalization and activation of all layers: keys of NORMALIZATIONS and ACTIVATIONS."""
 
     normalization: str
@@ -48,7 +48,7 @@ class ResidualBlock(nn.Module):
     https://arxiv.org/abs/1706.02677).
     """
 
-    def __init__(self, width: int, style: Style, drop: float) -> None:
+    def __init__(self, width: int, style: LayerStyle, drop: float) -> None:
         super().__init__()
         self.branch = nn.Sequential(
             *style.convolve(width, width),
@@ -71,7 +71,7 @@ class ResidualBlock(nn.Module):
         return answer
 
 
-class SmallResNet(nn.Module):
+class SmallResNetNetwork(nn.Module):
     """Classify small images: a full-resolution stem, stages that halve it, a linear classifier.
 
     A stage halves the resolution by a stride-2 convolution, a quarter of the work of convolving in full and pooling,
@@ -85,14 +85,14 @@ class SmallResNet(nn.Module):
         stem: int,
         widths: Sequence[int],
         blocks: Sequence[int],
-        style: Style,
+        style: LayerStyle,
         dropout: float,
         stochastic_depth: float,
         mirrored: bool,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = [*style.convolve(channels, stem), style.activate()]
-        width, rates = stem, _rising(stochastic_depth, sum(blocks))
+        width, rates = stem, _stochastic_depth_rates(stochastic_depth, sum(blocks))
         for wider, count in zip(widths, blocks, strict=True):
             layers += [*style.convolve(width, wider, stride=2), style.activate()]
             layers += [ResidualBlock(wider, style, next(rates)) for _ in range(count)]
@@ -121,6 +121,6 @@ class SmallResNet(nn.Module):
         return answer
 
 
-def _rising(last: float, count: int) -> Iterator[float]:
+def _stochastic_depth_rates(last: float, count: int) -> Iterator[float]:
     """Return rates of stochastic depth, rising to `last`: later blocks matter least."""
     return (last * (index + 1) / count for index in range(count))

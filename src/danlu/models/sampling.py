@@ -38,7 +38,7 @@ class Sampling(Frozen):
     repetition_penalty: float = 1.0
 
 
-def processors(sampling: Sampling, seeds: Sequence[Seed], padded: Tensor, device: torch.device) -> Any:
+def logits_processors(sampling: Sampling, seeds: Sequence[Seed], num_padding: Tensor, device: torch.device) -> Any:
     """Build the logits processors of each step; the largest processed score is then taken.
 
     Args:
@@ -52,7 +52,7 @@ def processors(sampling: Sampling, seeds: Sequence[Seed], padded: Tensor, device
     found: list[Any] = []
     if sampling.repetition_penalty != 1.0:
         penalty = known.RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty)
-        found.append(_WithoutPadding(penalty, padded.to(device)))
+        found.append(_IgnorePadding(penalty, num_padding.to(device)))
     if sampling.temperature > 0.0:
         if sampling.temperature != 1.0:
             found.append(known.TemperatureLogitsWarper(sampling.temperature))
@@ -62,11 +62,11 @@ def processors(sampling: Sampling, seeds: Sequence[Seed], padded: Tensor, device
             found.append(known.TopPLogitsWarper(sampling.top_p))
         if sampling.min_p is not None:
             found.append(known.MinPLogitsWarper(sampling.min_p))
-        found.append(_Gumbel(seeds))
+        found.append(_GumbelNoise(seeds))
     return known.LogitsProcessorList(found)
 
 
-class _WithoutPadding:
+class _IgnorePadding:
     """Wrap a processor so that it sees a text's tokens without left padding."""
 
     def __init__(self, processor: Any, padded: Tensor) -> None:
@@ -78,7 +78,7 @@ class _WithoutPadding:
         return found
 
 
-class _Gumbel:
+class _GumbelNoise:
     """Add Gumbel noise from a generator per text; the argmax is a sample."""
 
     def __init__(self, seeds: Sequence[Seed]) -> None:

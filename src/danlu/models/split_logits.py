@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 
-class SplitLogits(NamedTuple):
+class VocabParallelLogits(NamedTuple):
     """Hold the logits of one shard of the vocabulary.
 
     Attributes:
@@ -29,7 +29,7 @@ class SplitLogits(NamedTuple):
     group: "ProcessGroup"
 
 
-def split_loss(logits: SplitLogits, target: Tensor, ignored: int, smoothing: float) -> Tensor:
+def vocab_parallel_cross_entropy(logits: VocabParallelLogits, target: Tensor, ignore_index: int, smoothing: float) -> Tensor:
     """Compute the summed cross-entropy; equals functional.cross_entropy of whole logits up to rounding.
 
     The gradient of each process's logits is complete: the backward pass needs no reduction.
@@ -40,51 +40,51 @@ def split_loss(logits: SplitLogits, target: Tensor, ignored: int, smoothing: flo
         ignore_index: target of tokens that do not count.
         smoothing: label smoothing, in [0, 1).
     """
-    loss: Tensor = _SplitLoss.apply(  # type: ignore[no-untyped-call]
-        logits.local.flatten(0, -2), target.flatten(), logits, ignored, smoothing
+    loss: Tensor = _VocabParallelCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        logits.local.flatten(0, -2), target.flatten(), logits, ignore_index, smoothing
     )
     return loss
 
 
 @torch.no_grad()
-def split_answer(logits: SplitLogits, target: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
+def vocab_parallel_predict(logits: VocabParallelLogits, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     """Return each token's loss in nats and whether its argmax is correct, [batch, length] each."""
     local, wanted = logits.local.flatten(0, -2).float(), target.flatten()
-    counted = wanted != ignored
+    counted = wanted != ignore_index
     largest, likeliest = local.max(dim=1)
-    top = _largest(largest, logits)
+    top = _all_reduce_max(largest, logits)
     # Ties go to the first token id, like argmax.
     first = torch.where(largest == top, likeliest + logits.start, logits.vocabulary)
-    _reduce(first, "min", logits)
-    sums = torch.stack([(local - top[:, None]).exp().sum(dim=1), _picked(local - top[:, None], wanted, logits)])
-    _reduce(sums, "sum", logits)
+    _all_reduce(first, "min", logits)
+    sums = torch.stack([(local - top[:, None]).exp().sum(dim=1), _gather_target(local - top[:, None], wanted, logits)])
+    _all_reduce(sums, "sum", logits)
     losses = torch.where(counted, sums[0].log() - sums[1], 0.0)
     return losses.view_as(target), ((first == wanted) & counted).view_as(target)
 
 
-class _SplitLoss(torch.autograd.Function):
+class _VocabParallelCrossEntropy(torch.autograd.Function):
     """Compute the gradient of the logits in the forward pass, in place of the probabilities."""
 
     @staticmethod
-    def forward(ctx: Any, local: Tensor, target: Tensor, logits: SplitLogits, ignored: int, smoothing: float) -> Tensor:
+    def forward(ctx: Any, local: Tensor, target: Tensor, logits: VocabParallelLogits, ignored: int, smoothing: float) -> Tensor:
         """Compute the summed loss in fp32 from local [tokens, part] and target [tokens].
 
         With soft labels q = (1 - s) [c = y] + s / C, the loss is logsumexp(x) - q . x and its gradient softmax(x) - q.
         """
         counted = target != ignored
         shifted = local.float()
-        shifted = shifted - _largest(shifted.max(dim=1).values, logits)[:, None]
-        expected = (1.0 - smoothing) * _picked(shifted, target, logits)
+        shifted = shifted - _all_reduce_max(shifted.max(dim=1).values, logits)[:, None]
+        expected = (1.0 - smoothing) * _gather_target(shifted, target, logits)
         if smoothing > 0.0:
             expected += smoothing / logits.vocabulary * shifted.sum(dim=1)
         slope = shifted.exp_()
         sums = torch.stack([slope.sum(dim=1), expected])
-        _reduce(sums, "sum", logits)
+        _all_reduce(sums, "sum", logits)
         total = ((sums[0].log() - sums[1]) * counted).sum()
         slope /= sums[0][:, None]
         if smoothing > 0.0:
             slope -= smoothing / logits.vocabulary
-        place, inside = _places(target, local.shape[1], logits)
+        place, inside = _local_index(target, local.shape[1], logits)
         slope.scatter_add_(1, place[:, None], ((smoothing - 1.0) * inside)[:, None])
         slope *= counted[:, None]
         ctx.save_for_backward(slope.to(local.dtype))
@@ -97,7 +97,7 @@ class _SplitLoss(torch.autograd.Function):
         return slope * scale.to(slope.dtype), None, None, None, None
 
 
-def _places(target: Tensor, part: int, logits: SplitLogits) -> tuple[Tensor, Tensor]:
+def _local_index(target: Tensor, part: int, logits: VocabParallelLogits) -> tuple[Tensor, Tensor]:
     """Return each target's index in this shard and whether it is inside.
 
     [tokens] each; the index is 0 outside the shard, the mask is fp32.
@@ -107,20 +107,20 @@ def _places(target: Tensor, part: int, logits: SplitLogits) -> tuple[Tensor, Ten
     return place.where(inside, 0), inside.float()
 
 
-def _picked(values: Tensor, target: Tensor, logits: SplitLogits) -> Tensor:
+def _gather_target(values: Tensor, target: Tensor, logits: VocabParallelLogits) -> Tensor:
     """Gather the targets' values from [tokens, part]; 0 for targets of other shards."""
-    place, inside = _places(target, values.shape[1], logits)
+    place, inside = _local_index(target, values.shape[1], logits)
     return values.gather(1, place[:, None])[:, 0] * inside
 
 
-def _largest(values: Tensor, logits: SplitLogits) -> Tensor:
+def _all_reduce_max(values: Tensor, logits: VocabParallelLogits) -> Tensor:
     """Return the maximum over all processes, [tokens]."""
     largest = values.clone()
-    _reduce(largest, "max", logits)
+    _all_reduce(largest, "max", logits)
     return largest
 
 
-def _reduce(values: Tensor, how: str, logits: SplitLogits) -> None:
+def _all_reduce(values: Tensor, how: str, logits: VocabParallelLogits) -> None:
     from torch import distributed
 
     operations = {"sum": distributed.ReduceOp.SUM, "max": distributed.ReduceOp.MAX, "min": distributed.ReduceOp.MIN}

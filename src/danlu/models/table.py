@@ -8,10 +8,10 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from danlu.core.component import Component
 from danlu.core.dotted import load_dotted
 from danlu.core.errors import ArgumentError
-from danlu.data.place import Hints
+from danlu.data.place import DataRequirements
 from danlu.data.specs import InputSpec
 from danlu.models.base import Model as Model
-from danlu.models.base import Sized, Sizes
+from danlu.models.base import HasPresets, SizePresets
 from danlu.models.tabular.families import MLP as MLP
 from danlu.models.tabular.families import Additive, FTTransformer, ResNet, TabM
 from danlu.models.tabular.families import Linear as Linear
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
 
 
-class SmallResNet(Sized):
+class SmallResNet(HasPresets):
     """Build a small residual network for images of 28 to 64 pixels per side.
 
     It has no pretrained weights. The stem works at full resolution; each width adds a stage at half the resolution of
@@ -32,7 +32,7 @@ class SmallResNet(Sized):
     """
 
     kinds = ("image",)
-    sizes: ClassVar[Sizes] = {
+    presets: ClassVar[SizePresets] = {
         "small": {"stem": 8, "widths": (16, 32, 64)},
         "base": {},
         "large": {"stem": 32, "widths": (64, 128, 256), "blocks": 2},
@@ -93,10 +93,10 @@ class Timm(Model):
         assert inputs.kind == "image"
         return build_timm(self, inputs, outputs)
 
-    def hints(self) -> Hints:
+    def data_requirements(self) -> DataRequirements:
         from danlu.models.vision import pretrained_format
 
-        return Hints(image=pretrained_format(self) if self.pretrained else None)
+        return DataRequirements(image=pretrained_format(self) if self.pretrained else None)
 
     def write_native(self, network: "nn.Module", folder: Path, predictor: "Predictor | None" = None) -> None:
         from danlu.models.vision import write_timm
@@ -113,7 +113,7 @@ class Timm(Model):
         return self.model_copy(update={"pretrained": None, "finetune": Finetune()})
 
 
-class Transformer(Sized):
+class Transformer(HasPresets):
     """Build a transformers model: a new architecture (`hf:llama`) or a local folder (`hf:./MiniLM`).
 
     A new architecture takes its settings from `size` and `config`. A language model may also be a GGUF file,
@@ -122,7 +122,7 @@ class Transformer(Sized):
 
     kinds = ("text", "words", "corpus", "chat", "preference")
     # For new models only; the settings stand in `text.presets.SIZE_PRESETS`.
-    sizes: ClassVar[Sizes] = {"small": {}, "base": {}, "large": {}}
+    presets: ClassVar[SizePresets] = {"small": {}, "base": {}, "large": {}}
     extra = "text"
     name: Annotated[str, Field(pattern=r"^hf:.+")]
     config: dict[str, Any] | None = Field(default=None, description="the architecture's own settings")
@@ -144,7 +144,7 @@ class Transformer(Sized):
     finetune: Finetune = Finetune()
 
     @property
-    def code(self) -> str | None:
+    def custom_code(self) -> str | None:
         return str(self.folder) if self.allow_remote_code else None
 
     @property
@@ -157,22 +157,22 @@ class Transformer(Sized):
         from danlu.models.transformers import build_transformer
 
         assert inputs.kind in ("text", "words", "corpus", "preference")
-        return build_transformer(self._readable(), inputs, outputs)
+        return build_transformer(self._with_gguf_converted(), inputs, outputs)
 
-    def hints(self) -> Hints:
-        from danlu.models.transformers import folder_hints
+    def data_requirements(self) -> DataRequirements:
+        from danlu.models.transformers import folder_requirements
 
-        folder = self._readable().folder
-        return folder_hints(folder, self.allow_remote_code) if folder else Hints()
+        folder = self._with_gguf_converted().folder
+        return folder_requirements(folder, self.allow_remote_code) if folder else DataRequirements()
 
-    def _readable(self) -> Self:
+    def _with_gguf_converted(self) -> Self:
         """Return these options with a GGUF file replaced by the folder it was converted to."""
         if self.folder is None:
             return self
-        from danlu.models.gguf import as_folder, gguf_file
+        from danlu.models.gguf import convert_gguf, find_gguf_file
 
-        file = gguf_file(self.folder)
-        return self if file is None else self.model_copy(update={"name": f"hf:{as_folder(file)}"})
+        file = find_gguf_file(self.folder)
+        return self if file is None else self.model_copy(update={"name": f"hf:{convert_gguf(file)}"})
 
     def write_native(self, network: "nn.Module", folder: Path, predictor: "Predictor | None" = None) -> None:
         from danlu.models.native import write_folder
@@ -189,23 +189,23 @@ class Transformer(Sized):
     def portable(self) -> Self:
         if self.folder is None:
             return self.model_copy(update={"attention": "auto"})
-        return self._readable()._self_contained()
+        return self._with_gguf_converted()._self_contained()
 
     def _self_contained(self) -> Self:
         assert self.folder is not None
-        from danlu.models.remote_code import runs_code
-        from danlu.models.transformers import folder_config, pooling_of
+        from danlu.models.remote_code import requires_remote_code
+        from danlu.models.transformers import folder_config, resolve_pooling
 
-        changed: dict[str, Any] = {"dropout": None, "pooling": pooling_of(self), "finetune": Finetune()}
+        changed: dict[str, Any] = {"dropout": None, "pooling": resolve_pooling(self), "finetune": Finetune()}
         changed["attention"] = "auto"
-        if runs_code(self.folder, self.allow_remote_code):  # the code is needed whenever the network is built
+        if requires_remote_code(self.folder, self.allow_remote_code):  # the code is needed whenever the network is built
             return self.model_copy(update={**changed, "name": f"hf:{self.folder.resolve()}"})
         name, config = folder_config(self.folder)
         changed |= {"name": f"hf:{name}", "config": config, "allow_remote_code": False}
         return self.model_copy(update=changed)
 
 
-class Own(Model):
+class CustomModel(Model):
     """Build your own network by `own:package.module:function`.
 
     The function is called with the inputs' specification (`danlu.data.specs`), the number of outputs and `options`, and
@@ -217,7 +217,7 @@ class Own(Model):
     options: dict[str, Any] = Field(default_factory=dict, description="passed to the function by name")
 
     @property
-    def code(self) -> str | None:
+    def custom_code(self) -> str | None:
         return self.name.removeprefix("own:")
 
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
@@ -242,5 +242,5 @@ MODELS: dict[str, type[Component]] = {
     "small-resnet": SmallResNet,
     "timm": Timm,
     "hf": Transformer,
-    "own": Own,
+    "own": CustomModel,
 }

@@ -8,28 +8,28 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.errors import ArgumentError, DataError
-from danlu.core.extras import require
+from danlu.core.extras import require_extra
 from danlu.core.names import suggestion
-from danlu.core.quiet import quiet
-from danlu.core.torchvision import mend_torchvision
-from danlu.data.place import Hints
-from danlu.data.specs import CorpusInputs, PreferenceInputs, TextInputs, WordInputs
+from danlu.core.quiet import silence_libraries
+from danlu.core.torchvision import patch_torchvision
+from danlu.data.place import DataRequirements
+from danlu.data.specs import CorpusInputs, PreferenceInputs, TextInputs, TaggingInputs
 from danlu.data.texts import load_tokenizer
-from danlu.models.chunked import ProjectedLogits, choose_chunk
-from danlu.models.parts import TaskModel, last_linear_of_head
-from danlu.models.pooled import PooledTexts, Pooling, folder_pooling
-from danlu.models.remote_code import runs_code
-from danlu.models.sizes import sized
+from danlu.models.chunked import DeferredLogits, choose_chunk_size
+from danlu.models.parts import TaskModel, last_head_linear
+from danlu.models.pooled import SentenceEncoderClassifier, Pooling, folder_pooling
+from danlu.models.remote_code import requires_remote_code
+from danlu.models.sizes import preset_config
 
 if TYPE_CHECKING:
     from danlu.models.table import Transformer
 
-EncoderInputs = TextInputs | WordInputs
+EncoderInputs = TextInputs | TaggingInputs
 LanguageInputs = CorpusInputs | PreferenceInputs
 # Relative to the largest logit if that exceeds 1: rounding stays far below it, attention to another document far above.
 PACKING_TOLERANCE = 1e-3
 # Config keys of dropout in different architectures: hidden states, attention, embeddings, classifier.
-DROPOUTS = (
+DROPOUT_KEYS = (
     *("dropout", "dropout_rate", "hidden_dropout", "hidden_dropout_prob", "resid_pdrop", "resid_dropout"),
     *("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop"),
     *("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "summary_first_dropout"),
@@ -37,7 +37,7 @@ DROPOUTS = (
 )
 
 
-class Logits(TaskModel):
+class HFModelWrapper(TaskModel):
     """Wrap a transformers model so that its forward returns logits only.
 
     Attributes:
@@ -47,17 +47,17 @@ class Logits(TaskModel):
     def __init__(self, network: nn.Module, fresh: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.network = network
-        self.head_parts = (*_task_modules(network), *(f"network.{name}" for name in fresh))
+        self.head_parts = (*_head_modules(network), *(f"network.{name}" for name in fresh))
         self.loss_chunk: int | None = None
 
     @property
     def last_layer(self) -> nn.Module | None:
         """Last linear layer of a classifier or regressor."""
-        return last_linear_of_head(self)
+        return last_head_linear(self)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
-    ) -> Tensor | ProjectedLogits:
+    ) -> Tensor | DeferredLogits:
         """Return logits, [batch, outputs], or [batch, length, outputs] for a language model.
 
         Args:
@@ -70,21 +70,21 @@ class Logits(TaskModel):
         # With a key-value cache transformers would not see that documents are packed.
         caching = {"use_cache": False} if position_ids is not None else {}
         if self.loss_chunk is not None:
-            body, last = _body_and_last(self.network)
+            body, last = _split_lm_head(self.network)
             hidden = body(**given, **caching, return_dict=True).last_hidden_state
-            return ProjectedLogits(hidden, last.weight, last.bias, self.loss_chunk)
+            return DeferredLogits(hidden, last.weight, last.bias, self.loss_chunk)
         logits: Tensor = self.network(**given, **caching, return_dict=True).logits
         return logits
 
 
-def _task_modules(network: Any) -> tuple[str, ...]:
+def _head_modules(network: Any) -> tuple[str, ...]:
     """Return the names of a classifier's modules outside the body; empty for language models."""
     if network.get_output_embeddings() is not None:
         return ()
     return tuple(f"network.{name}" for name, _ in network.named_children() if name != network.base_model_prefix)
 
 
-def project_late(model: nn.Module, asked: int | str, tokens: int) -> int | None:
+def enable_chunked_loss(model: nn.Module, asked: int | str, tokens: int) -> int | None:
     """Make a language model return `DeferredLogits` where chunked loss saves memory.
 
     Args:
@@ -96,29 +96,29 @@ def project_late(model: nn.Module, asked: int | str, tokens: int) -> int | None:
         tokens per chunk; None if logits stay whole: because they are few, or because more than one matrix product makes
         them (Gemma caps its logits).
     """
-    if not isinstance(model, Logits):
+    if not isinstance(model, HFModelWrapper):
         return None
     model.loss_chunk = None
     try:
-        _, last = _body_and_last(model.network)
+        _, last = _split_lm_head(model.network)
     except (AttributeError, NotImplementedError):  # not a language model
         return None
     if type(last) is not nn.Linear:
         return None
-    chunk = choose_chunk(asked, tokens, last.out_features)
-    if chunk is not None and _is_linear_at_last(model):
+    chunk = choose_chunk_size(asked, tokens, last.out_features)
+    if chunk is not None and _has_plain_lm_head(model):
         model.loss_chunk = chunk
     return model.loss_chunk
 
 
-def _body_and_last(network: Any) -> tuple[Any, Any]:
+def _split_lm_head(network: Any) -> tuple[Any, Any]:
     """Split a language model, possibly wrapped by adapters, into its body and its last layer."""
     causal = network.get_base_model() if hasattr(network, "get_base_model") else network
     return causal.base_model, causal.get_output_embeddings()
 
 
 @torch.no_grad()
-def _is_linear_at_last(model: Logits) -> bool:
+def _has_plain_lm_head(model: HFModelWrapper) -> bool:
     """Return whether the logits are a plain linear map of the body's output.
 
     Some architectures scale, cap or transform them.
@@ -126,9 +126,9 @@ def _is_linear_at_last(model: Logits) -> bool:
     was_training = model.training
     model.eval()
     ids = torch.arange(1, 9, device=next(model.parameters()).device)[None]
-    body, last = _body_and_last(model.network)
+    body, last = _split_lm_head(model.network)
     try:
-        whole: Any = Logits.forward(model, ids)
+        whole: Any = HFModelWrapper.forward(model, ids)
         alone = last(body(input_ids=ids, return_dict=True).last_hidden_state)
         return whole.shape == alone.shape and torch.allclose(whole, alone, rtol=1e-5, atol=1e-6)
     except (AttributeError, RuntimeError):  # the parts have another structure
@@ -139,8 +139,8 @@ def _is_linear_at_last(model: Logits) -> bool:
 
 def build_transformer(options: "Transformer", inputs: EncoderInputs | LanguageInputs, outputs: int) -> nn.Module:
     """Build a text classifier, regressor or tagger, or a causal language model."""
-    require("text", options.name)
-    mend_torchvision()
+    require_extra("text", options.name)
+    patch_torchvision()
     from transformers import (
         AutoConfig,
         AutoModel,
@@ -154,31 +154,31 @@ def build_transformer(options: "Transformer", inputs: EncoderInputs | LanguageIn
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
-    pooling = pooling_of(options) if inputs.kind == "text" else None
+    pooling = resolve_pooling(options) if inputs.kind == "text" else None
     builders = {"text": AutoModelForSequenceClassification, "words": AutoModelForTokenClassification}
     builder: Any = builders.get(inputs.kind, AutoModelForCausalLM)
     if pooling is not None:
         builder = AutoModel
     settings = {"num_labels": outputs} if inputs.kind in builders and pooling is None else {}
-    with quiet():
-        network, fresh = _network(options, inputs, builder, settings, AutoConfig)
+    with silence_libraries():
+        network, fresh = _load_or_create(options, inputs, builder, settings, AutoConfig)
     if hasattr(network.config, "use_cache"):  # the key-value cache serves generation; in training it wastes memory
         network.config.use_cache = False
     if isinstance(inputs, EncoderInputs):
         network.config.pad_token_id = inputs.pad
     if pooling is not None:
-        return PooledTexts(network.float(), outputs, pooling, options.dropout)
+        return SentenceEncoderClassifier(network.float(), outputs, pooling, options.dropout)
     if inputs.kind == "preference":
         from danlu.models.preference import AnswerLikelihood
 
         return AnswerLikelihood(network.float(), fresh)
-    model = Logits(network.float(), fresh)
+    model = HFModelWrapper(network.float(), fresh)
     if inputs.kind == "corpus" and inputs.packed:
         _require_packing(model, options.name)
     return model
 
 
-def _network(
+def _load_or_create(
     options: "Transformer",
     inputs: EncoderInputs | LanguageInputs,
     builder: Any,
@@ -193,7 +193,7 @@ def _network(
     try:
         if options.folder is not None:
             _require_folder(options.folder)
-            trusted = runs_code(options.folder, options.allow_remote_code)
+            trusted = requires_remote_code(options.folder, options.allow_remote_code)
             own = configs.from_pretrained(options.folder, local_files_only=True, trust_remote_code=trusted)
             network, found = builder.from_pretrained(
                 options.folder,
@@ -203,16 +203,16 @@ def _network(
                 output_loading_info=True,
                 **settings,
                 **_attention(options),
-                **_dropouts(options, own),
+                **_dropout_settings(options, own),
             )
-            return network, _fresh(network, found, options.folder)
+            return network, _fresh_weights(network, found, options.folder)
         name = options.name.removeprefix("hf:")
         _require_architecture(name)
         usual = configs.for_model(name)
-        config = {**_own_settings(inputs, usual), **own_config(options, usual), **settings}
+        config = {**_data_settings(inputs, usual), **resolve_config(options, usual), **settings}
         if getattr(usual, "num_key_value_heads", None) and "num_attention_heads" in config:
             config.setdefault("num_key_value_heads", config["num_attention_heads"])  # the default suits a large model
-        config |= _dropouts(options, usual)
+        config |= _dropout_settings(options, usual)
         own = configs.for_model(name, **config)
         return builder.from_config(own, trust_remote_code=False, **_attention(options)), ()
     except pickle.UnpicklingError as error:
@@ -224,7 +224,7 @@ def _network(
         raise ArgumentError(f"model: {options.name}: {str(error).strip().splitlines()[0]}") from error
 
 
-def _fresh(network: Any, found: dict[str, Any], folder: Path) -> tuple[str, ...]:
+def _fresh_weights(network: Any, found: dict[str, Any], folder: Path) -> tuple[str, ...]:
     """Return the names of weights that the folder lacks or holds in another shape.
 
     These may be the task head's and an untrained pooler's.
@@ -254,7 +254,7 @@ def _attention(options: "Transformer") -> dict[str, str]:
     return {"attn_implementation": names[options.attention]} if options.attention in names else {}
 
 
-def own_config(options: "Transformer", usual: Any) -> dict[str, Any]:
+def resolve_config(options: "Transformer", default_config: Any) -> dict[str, Any]:
     """Merge the recipe's config with its size preset; without either the size is small.
 
     Args:
@@ -264,10 +264,10 @@ def own_config(options: "Transformer", usual: Any) -> dict[str, Any]:
     said = options.config or {}
     if options.size is None and said:
         return said
-    return sized(options.size or "small", said, usual)
+    return preset_config(options.size or "small", said, default_config)
 
 
-def _dropouts(options: "Transformer", config: object) -> dict[str, float]:
+def _dropout_settings(options: "Transformer", config: object) -> dict[str, float]:
     """Return the architecture's dropout keys, set to the recipe's value.
 
     Raises:
@@ -275,25 +275,25 @@ def _dropouts(options: "Transformer", config: object) -> dict[str, float]:
     """
     if options.dropout is None:
         return {}
-    own = [key for key in DROPOUTS if hasattr(config, key)]
+    own = [key for key in DROPOUT_KEYS if hasattr(config, key)]
     if not own:
         raise ArgumentError(f"model.dropout: {options.name} has no dropout to set; leave it out")
     return {key: options.dropout for key in own if key not in (options.config or {})}
 
 
-def alike(found: Tensor, expected: Tensor) -> bool:
+def logits_close(found: Tensor, expected: Tensor) -> bool:
     """Return whether logits are equal up to rounding, relative to the largest."""
     return bool((found - expected).abs().max() <= PACKING_TOLERANCE * expected.abs().max().clamp(min=1.0))
 
 
 @torch.no_grad()
-def _require_packing(model: Logits, name: str) -> None:
+def _require_packing(model: HFModelWrapper, name: str) -> None:
     """Raise ArgumentError unless the model keeps documents of a packed block apart."""
     was_training = model.training
     model.eval()
     ids, positions = torch.tensor([[1, 2, 3, 2, 1, 3]]), torch.tensor([[0, 1, 2, 0, 1, 2]])
     try:
-        kept_apart = alike(model(ids, position_ids=positions)[0, 3:], model(ids[:, 3:])[0])
+        kept_apart = logits_close(model(ids, position_ids=positions)[0, 3:], model(ids[:, 3:])[0])
     except TypeError:  # the architecture accepts no position_ids
         kept_apart = False
     model.train(was_training)
@@ -303,7 +303,7 @@ def _require_packing(model: Logits, name: str) -> None:
         )
 
 
-def pooling_of(options: "Transformer") -> Pooling | None:
+def resolve_pooling(options: "Transformer") -> Pooling | None:
     """Return the pooling of texts; None uses the architecture's own classifier."""
     own = folder_pooling(options.folder) if options.folder else None
     return options.pooling or own or ("mean" if options.finetune.mode == "head" else None)
@@ -311,35 +311,35 @@ def pooling_of(options: "Transformer") -> Pooling | None:
 
 def folder_config(folder: Path, allow_code: bool = False) -> tuple[str, dict[str, Any]]:
     """Return the architecture's name and settings from the folder's config.json."""
-    require("text", f"hf:{folder}")
-    mend_torchvision()
+    require_extra("text", f"hf:{folder}")
+    patch_torchvision()
     from transformers import AutoConfig
 
     _require_folder(folder)
-    trusted = runs_code(folder, allow_code)
+    trusted = requires_remote_code(folder, allow_code)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted).to_diff_dict()
     leave = ("model_type", "transformers_version", "architectures", "dtype", "torch_dtype")
     kept = {key: value for key, value in config.items() if key not in leave and not key.startswith("_")}
     return config["model_type"], kept
 
 
-def folder_hints(folder: Path, allow_code: bool = False) -> Hints:
+def folder_requirements(folder: Path, allow_code: bool = False) -> DataRequirements:
     """Return the tokenizer and the maximum input length of a pretrained model."""
-    require("text", f"hf:{folder}")
-    mend_torchvision()
+    require_extra("text", f"hf:{folder}")
+    patch_torchvision()
     from transformers import AutoConfig
 
     _require_folder(folder)
-    trusted = runs_code(folder, allow_code)
+    trusted = requires_remote_code(folder, allow_code)
     tokenizer = load_tokenizer(folder, trusted)
     config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
     positions = getattr(config, "max_position_embeddings", None)
     # RoBERTa-like models number positions from the padding id on, which uses up that many.
     taken = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
-    return Hints(tokenizer=tokenizer, longest=None if positions is None else positions - taken)
+    return DataRequirements(tokenizer=tokenizer, longest=None if positions is None else positions - taken)
 
 
-def _own_settings(inputs: EncoderInputs | LanguageInputs, usual: Any) -> dict[str, Any]:
+def _data_settings(inputs: EncoderInputs | LanguageInputs, usual: Any) -> dict[str, Any]:
     """Return the config settings of a new model that depend on the data.
 
     Args:

@@ -7,22 +7,22 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.errors import ArgumentError
-from danlu.core.extras import require
+from danlu.core.extras import require_extra
 from danlu.core.names import suggestion
-from danlu.core.torchvision import mend_torchvision
+from danlu.core.torchvision import patch_torchvision
 from danlu.data.place import ImageFormat
 from danlu.data.specs import ImageInputs
-from danlu.models.image_weights import format_of, load_body, read_config, read_weights
+from danlu.models.image_weights import image_format, load_backbone, read_config, read_weights
 from danlu.models.normalization import replace_batch_norms
 from danlu.models.parts import TaskModel
 
 if TYPE_CHECKING:
     from danlu.models.table import SmallResNet, Timm
 
-SMALL_STD = 0.01  # weights of a new classifier on a pretrained body
+CLASSIFIER_INIT_STD = 0.01  # weights of a new classifier on a pretrained body
 
 
-class NormalizedImages(TaskModel):
+class NormalizedImageModel(TaskModel):
     """Normalize uint8 images as a network's weights expect, then call the network.
 
     Attributes:
@@ -38,20 +38,20 @@ class NormalizedImages(TaskModel):
         self.network = network
         self.inputs = inputs
         self.head_parts = head_parts
-        self.replaced = False
+        self.norms_replaced = False
         # Not persistent: bundle.json has them already.
         self.register_buffer("mean", torch.tensor(inputs.mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(inputs.std).view(-1, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map images [batch, channels, height, width] uint8 to logits [batch, outputs]."""
-        logits: Tensor = self.network(self._normalized(image))
+        logits: Tensor = self.network(self._normalize(image))
         return logits
 
     def features(self, image: Tensor) -> Tensor:
         """Return the classifier's input features, [batch, width], of images [batch, channels, height, width] uint8."""
         network: Any = self.network
-        pooled: Tensor = network.forward_head(network.forward_features(self._normalized(image)), pre_logits=True)
+        pooled: Tensor = network.forward_head(network.forward_features(self._normalize(image)), pre_logits=True)
         return pooled
 
     @property
@@ -66,7 +66,7 @@ class NormalizedImages(TaskModel):
         network: Any = self.network
         return network.get_classifier() if hasattr(network, "get_classifier") else network.classifier
 
-    def _normalized(self, image: Tensor) -> Tensor:
+    def _normalize(self, image: Tensor) -> Tensor:
         return (image.float() / 255.0 - self.mean) / self.std
 
 
@@ -75,31 +75,31 @@ def build_small_resnet(options: "SmallResNet", inputs: ImageInputs, outputs: int
     from danlu.models import residual
 
     counts = options.blocks if isinstance(options.blocks, tuple) else (options.blocks,) * len(options.widths)
-    network = residual.SmallResNet(
+    network = residual.SmallResNetNetwork(
         inputs.channels,
         outputs,
         options.stem,
         options.widths,
         counts,
-        residual.Style(options.normalization, options.activation),
+        residual.LayerStyle(options.normalization, options.activation),
         options.dropout,
         options.stochastic_depth,
         options.mirrored,
     )
-    return NormalizedImages(network, inputs)
+    return NormalizedImageModel(network, inputs)
 
 
 def build_timm(options: "Timm", inputs: ImageInputs, outputs: int) -> nn.Module:
     """Build timm's network of this name, with weights from a local file if given."""
-    require("image", options.name)
-    mend_torchvision()
+    require_extra("image", options.name)
+    patch_torchvision()
     import timm
 
-    name = _known(options.name.removeprefix("timm:"))
+    name = _require_known(options.name.removeprefix("timm:"))
     arguments: dict[str, Any] = {"num_classes": outputs, "in_chans": inputs.channels, "drop_rate": options.dropout}
     if options.stochastic_depth:
         arguments["drop_path_rate"] = options.stochastic_depth
-    network = _created(name, inputs.size, arguments)
+    network = _create_network(name, inputs.size, arguments)
     if options.stochastic_depth and not any(getattr(module, "drop_prob", None) for module in network.modules()):
         raise ArgumentError(f"model.stochastic_depth: {name} has no blocks that can be skipped; leave it out")
     if options.normalization is not None:
@@ -108,14 +108,14 @@ def build_timm(options: "Timm", inputs: ImageInputs, outputs: int) -> nn.Module:
         replace_batch_norms(network, options.normalization, name)
     config = timm.get_pretrained_cfg(name)
     if options.pretrained is not None:
-        load_body(network, read_weights(Path(options.pretrained)), _classifiers(config), name)
-        _begin_small(network, _classifiers(config))
-    built = NormalizedImages(network, inputs, tuple(f"network.{head}" for head in _classifiers(config)))
-    built.replaced = options.normalization not in (None, "batch")
+        load_backbone(network, read_weights(Path(options.pretrained)), _classifier_names(config), name)
+        _init_small_classifier(network, _classifier_names(config))
+    built = NormalizedImageModel(network, inputs, tuple(f"network.{head}" for head in _classifier_names(config)))
+    built.norms_replaced = options.normalization not in (None, "batch")
     return built
 
 
-def _begin_small(network: nn.Module, classifiers: tuple[str, ...]) -> None:
+def _init_small_classifier(network: nn.Module, classifiers: tuple[str, ...]) -> None:
     """Initialize a new classifier on a pretrained body with small weights.
 
     timm's initial weights for EfficientNets grow as classes get fewer: with a dozen classes the first losses are
@@ -124,18 +124,18 @@ def _begin_small(network: nn.Module, classifiers: tuple[str, ...]) -> None:
     for name in classifiers:
         layer: Any = network.get_submodule(name)
         if isinstance(layer, nn.Linear | nn.Conv2d):
-            nn.init.normal_(layer.weight, std=SMALL_STD)
+            nn.init.normal_(layer.weight, std=CLASSIFIER_INIT_STD)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
 
-def _classifiers(config: object) -> tuple[str, ...]:
+def _classifier_names(config: object) -> tuple[str, ...]:
     """Return the names of a network's classifiers: one, or two if it was distilled."""
     found = getattr(config, "classifier", None) or ()
     return (found,) if isinstance(found, str) else tuple(found)
 
 
-def _created(name: str, size: int, arguments: dict[str, Any]) -> nn.Module:
+def _create_network(name: str, size: int, arguments: dict[str, Any]) -> nn.Module:
     """Create timm's network; translate timm's TypeError for an argument that its class does not accept."""
     import timm
 
@@ -157,20 +157,20 @@ def pretrained_format(options: "Timm") -> ImageFormat:
 
     They come from the weights' own configuration if it has them, else from timm's for this name.
     """
-    own = format_of(read_config(Path(options.pretrained))) if options.pretrained else None
+    own = image_format(read_config(Path(options.pretrained))) if options.pretrained else None
     if own is not None:
         return own
-    require("image", options.name)
-    mend_torchvision()
+    require_extra("image", options.name)
+    patch_torchvision()
     import timm
 
-    config = timm.get_pretrained_cfg(_known(options.name.removeprefix("timm:")))
+    config = timm.get_pretrained_cfg(_require_known(options.name.removeprefix("timm:")))
     if config is None:
         raise ArgumentError(f"model.name: timm has no configuration of pretrained weights for {options.name!r}")
     return ImageFormat(size=config.input_size[-1], mean=config.mean, std=config.std)
 
 
-def _known(name: str) -> str:
+def _require_known(name: str) -> str:
     import timm
 
     if not timm.is_model(name.split(".")[0]):
@@ -193,12 +193,12 @@ def write_timm(network: nn.Module, folder: Path) -> None:
     Raises:
         ArgumentError: its normalization was replaced, which timm's format cannot express.
     """
-    mend_torchvision()
+    patch_torchvision()
     from timm.models import save_for_hf
 
-    assert isinstance(network, NormalizedImages)
+    assert isinstance(network, NormalizedImageModel)
     inner: Any = network.network
-    if network.replaced:
+    if network.norms_replaced:
         raise ArgumentError("model.normalization: timm's format cannot describe a network with another normalization")
     inputs = network.inputs
     wanted = {"input_size": (inputs.channels, inputs.size, inputs.size), "mean": inputs.mean, "std": inputs.std}
@@ -207,7 +207,7 @@ def write_timm(network: nn.Module, folder: Path) -> None:
 
 def read_timm(folder: Path, inputs: ImageInputs) -> nn.Module:
     """Load a folder written by `write_timm` by timm; the network takes danlu's images."""
-    mend_torchvision()
+    patch_torchvision()
     import timm
 
-    return NormalizedImages(timm.create_model(f"local-dir:{folder.resolve()}", pretrained=True), inputs)
+    return NormalizedImageModel(timm.create_model(f"local-dir:{folder.resolve()}", pretrained=True), inputs)

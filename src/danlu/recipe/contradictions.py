@@ -6,14 +6,14 @@ from danlu.recipe.lessons import Preference
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections import Finetune, Training
 
-KNOWN_WITHOUT = {  # precisions and the devices that never support them
+UNSUPPORTED_PRECISIONS = {  # precisions and the devices that never support them
     "tf32": ("cpu", "mps", "xpu", "tpu"),
     "float8": ("cpu", "mps", "xpu", "tpu"),
     "fp16": ("tpu",),
 }
 
 
-def contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
+def find_conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Yield each conflicting key with a sentence that names the conflict and the fix."""
     options = recipe.training
     yield from _in_backward(options)
@@ -90,7 +90,7 @@ def _device(options: Training) -> Iterator[tuple[str, str]]:
                     f"training.memory.{name}",
                     "moves data to the host, where it already is with device: cpu; remove it",
                 )
-    if device in KNOWN_WITHOUT.get(options.precision, ()):
+    if device in UNSUPPORTED_PRECISIONS.get(options.precision, ()):
         yield "training.precision", f"{options.precision} is not available with device: {device}; set auto"
 
 

@@ -106,7 +106,7 @@ class Evaluation(Frozen):
         return Folds(folds=self.folds) if isinstance(self.folds, int) else self.folds
 
     @property
-    def dealing(self) -> tuple[str, ...]:
+    def fold_columns(self) -> tuple[str, ...]:
         """The columns that assign rows to folds."""
         return self.cross_validation.columns if self.cross_validation is not None else ()
 

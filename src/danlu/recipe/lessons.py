@@ -24,7 +24,7 @@ class Preference(Frozen):
     )
 
 
-class Hidden(Frozen):
+class HiddenStates(Frozen):
     """Match a teacher's hidden states (FitNets, Romero et al. 2015, https://arxiv.org/abs/1412.6550).
 
     A linear projection maps the student's states to the teacher's width; it is trained with the student and left out of
@@ -56,7 +56,7 @@ class Distill(Frozen):
         default=0.5,
         description="weight of the teacher's outputs in the loss; the labels have the rest. 0 only with `hidden`",
     )
-    hidden: Hidden | None = Field(default=None, description="match the teacher's hidden states too")
+    hidden: HiddenStates | None = Field(default=None, description="match the teacher's hidden states too")
 
     @model_validator(mode="after")
     def _learns_something(self) -> Self:

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from danlu.core.errors import Problem, RecipeError
 from danlu.core.names import suggestion
-from danlu.recipe.contradictions import contradictions
+from danlu.recipe.contradictions import find_conflicts
 from danlu.recipe.planned import not_built
-from danlu.recipe.problems import describe
+from danlu.recipe.problems import describe_errors
 from danlu.recipe.schema import Recipe
 from danlu.recipe.variants import space_problems
 
@@ -129,10 +129,10 @@ def _check(tree: Tree, origin: str) -> Recipe:
     try:
         recipe = Recipe.model_validate(tree.values)
     except ValidationError as error:
-        raise RecipeError(*describe(error, tree.values, tree.places, origin)) from None
+        raise RecipeError(*describe_errors(error, tree.values, tree.places, origin)) from None
     problems = [
         Problem(_place(tree, tuple(key.split(".")), origin), key, sentence)
-        for key, sentence in (*contradictions(recipe), *not_built(recipe))
+        for key, sentence in (*find_conflicts(recipe), *not_built(recipe))
     ]
     for key, sentence in () if problems else space_problems(recipe):
         place = _place(tree, ("tuning", "space", key), origin)

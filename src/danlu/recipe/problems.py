@@ -14,7 +14,7 @@ from danlu.recipe.schema import Recipe
 Key = tuple[str | int, ...]
 
 
-def describe(
+def describe_errors(
     error: ValidationError, values: Mapping[str, Any], places: Mapping[Key, str], origin: str
 ) -> Iterator[Problem]:
     """Return one Problem for each validation error, in the order of the file."""

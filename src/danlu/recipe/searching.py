@@ -75,7 +75,7 @@ def _form(given: Any) -> str | None:
 
 
 FORMS: dict[str, type[Frozen]] = {"log": LogRange, "range": StepRange, "choices": Choices}
-Searched = Annotated[
+SearchSpec = Annotated[
     Annotated[LogRange, Tag("log")]
     | Annotated[StepRange, Tag("range")]
     | Annotated[Choices, Tag("choices")]
@@ -97,7 +97,7 @@ class Tuning(Frozen):
     metric: str | None = Field(
         default=None, pattern=r"^validation/", description="metric to optimise; that of early stopping by default"
     )
-    space: Annotated[dict[str, Searched], Field(min_length=1)] = Field(
+    space: Annotated[dict[str, SearchSpec], Field(min_length=1)] = Field(
         description="by key of the recipe: `[low, high]` of numbers, `{log: [low, high]}`, `{range: [low, high], step: "
         "STEP}`, or choices, as a list or as `{choices: [...]}`"
     )

@@ -75,7 +75,7 @@ class Select(Frozen):
     keep: PositiveInt
 
 
-class Split(Frozen):
+class SplitOptions(Frozen):
     """Set which rows train, validate and test.
 
     The rows left after validation and test train.
@@ -89,7 +89,7 @@ class Split(Frozen):
     )
 
     @model_validator(mode="after")
-    def _leaves_rows_to_train_on(self) -> "Split":
+    def _leaves_rows_to_train_on(self) -> "SplitOptions":
         if self.validation + self.test >= 1.0:
             raise ValueError(f"validation {self.validation} and test {self.test} leave nothing to train on")
         return self
@@ -116,7 +116,7 @@ class Data(Frozen):
         description="words that stand for a missing value in text files",
     )
     clean: Clean = Field(default_factory=Clean)
-    split: Split = Field(default_factory=Split)
+    split: SplitOptions = Field(default_factory=SplitOptions)
     scale: Annotated[Component, OneOf("scaler", "standard")] = Field(default="standard", validate_default=True)
     encode: Annotated[Component, OneOf("encoder", "embedding")] = Field(default="embedding", validate_default=True)
     select: Select | None = None

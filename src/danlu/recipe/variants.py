@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from danlu.core.errors import Problem, RecipeError
-from danlu.recipe.contradictions import contradictions
-from danlu.recipe.problems import describe
+from danlu.recipe.contradictions import find_conflicts
+from danlu.recipe.problems import describe_errors
 from danlu.recipe.schema import Recipe
-from danlu.recipe.searching import Choices, LogRange, Searched, StepRange
+from danlu.recipe.searching import Choices, LogRange, SearchSpec, StepRange
 
 # Keys that may differ between trials with the same rows and targets: how data is prepared, not which data.
 DATA_KEYS = (
@@ -39,14 +39,14 @@ def variant(recipe: Recipe, values: Values) -> Recipe:
     try:
         made = Recipe.model_validate(written)
     except ValidationError as error:
-        raise RecipeError(*describe(error, written, {}, "")) from None
-    against = [Problem("", key, sentence) for key, sentence in contradictions(made)]
+        raise RecipeError(*describe_errors(error, written, {}, "")) from None
+    against = [Problem("", key, sentence) for key, sentence in find_conflicts(made)]
     if against:
         raise RecipeError(*against)
     return made
 
 
-def ends_of(searched: Searched) -> tuple[Any, ...]:
+def end_points(searched: SearchSpec) -> tuple[Any, ...]:
     """Return the end points of a range, or every choice."""
     if isinstance(searched, LogRange):
         return searched.log
@@ -55,7 +55,7 @@ def ends_of(searched: Searched) -> tuple[Any, ...]:
     return searched.choices if isinstance(searched, Choices) else searched
 
 
-def outermost(space: Mapping[str, Searched]) -> Iterator[tuple[str, dict[str, Any]]]:
+def outermost(space: Mapping[str, SearchSpec]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield values to check: each key's end points, with every deciding choice.
 
     A deciding choice is one of a key that decides whether the first key exists.
@@ -65,8 +65,8 @@ def outermost(space: Mapping[str, Searched]) -> Iterator[tuple[str, dict[str, An
     """
     for key, searched in space.items():
         deciding = [other for other in space if _decides(other, key)]
-        for end in ends_of(searched):
-            for chosen in itertools.product(*(ends_of(space[other]) for other in deciding)):
+        for end in end_points(searched):
+            for chosen in itertools.product(*(end_points(space[other]) for other in deciding)):
                 yield key, {**dict(zip(deciding, chosen, strict=True)), key: end}
 
 
@@ -86,10 +86,10 @@ def space_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
             variant(recipe, values)
         except RecipeError as error:
             told.add(key)
-            yield key, in_words(recipe, key, values, error.problems[0])
+            yield key, explain_refusal(recipe, key, values, error.problems[0])
 
 
-def in_words(recipe: Recipe, key: str, values: Values, problem: Problem) -> str:
+def explain_refusal(recipe: Recipe, key: str, values: Values, problem: Problem) -> str:
     """Describe why a variant of the space is invalid, as its key's problem."""
     named = key == "model.name" or any(other.startswith("model") for other in values.keys() - {key})
     if recipe.model is None and key.startswith("model.") and not named:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from danlu.report.writing import short
+from danlu.report.writing import shorten
 
 CELL_INCHES = 1.5
 PIXELS_AN_INCH = 110
@@ -24,7 +24,7 @@ STYLE = (
 
 
 @dataclass(frozen=True)
-class Version:
+class SampleVersion:
     """Hold a sample, unchanged or as one epoch augments it.
 
     Attributes:
@@ -39,14 +39,14 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Sample:
+class AugmentedSample:
     """Hold a training sample with its versions: the original first, then epoch after epoch."""
 
     name: str
-    versions: tuple[Version, ...]
+    versions: tuple[SampleVersion, ...]
 
 
-def contact_sheet(samples: Sequence[Sample]) -> bytes:
+def contact_sheet(samples: Sequence[AugmentedSample]) -> bytes:
     """Draw a PNG: a row per sample, the original left, then an epoch per column."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -64,27 +64,27 @@ def contact_sheet(samples: Sequence[Sample]) -> bytes:
                 if column == 0:
                     axis.set_ylabel(sample.name, fontsize=8)
         for column, axis in enumerate(grid[0]):
-            axis.set_title(f"{heading(column)}\n{axis.get_title()}", fontsize=8)
+            axis.set_title(f"{column_heading(column)}\n{axis.get_title()}", fontsize=8)
         held = BytesIO()
         figure.savefig(held, format="png", dpi=PIXELS_AN_INCH, metadata={"Software": None})
     return held.getvalue()
 
 
-def _cell(axis: Any, version: Version) -> None:
+def _cell(axis: Any, version: SampleVersion) -> None:
     assert version.image is not None
     gray = version.image.shape[2] == 1
     axis.imshow(version.image[:, :, 0] if gray else version.image, cmap="gray", vmin=0, vmax=255)
-    axis.set_title("\n".join(short(part, 22) for part in version.answer.split(" + ")), fontsize=8)
+    axis.set_title("\n".join(shorten(part, 22) for part in version.answer.split(" + ")), fontsize=8)
     axis.set_xticks([])
     axis.set_yticks([])
 
 
-def heading(column: int) -> str:
+def column_heading(column: int) -> str:
     """Return the heading of a column of versions."""
     return "original" if column == 0 else f"epoch {column}"
 
 
-def page(title: str, samples: Sequence[Sample]) -> bytes:
+def augmentation_page(title: str, samples: Sequence[AugmentedSample]) -> bytes:
     """Build an HTML page: a table per sample, a row per version, changes in bold."""
     tables = "".join(f"<h2>{escape(sample.name)}</h2>{_table(sample)}" for sample in samples)
     return (
@@ -93,20 +93,20 @@ def page(title: str, samples: Sequence[Sample]) -> bytes:
     ).encode()
 
 
-def _table(sample: Sample) -> str:
+def _table(sample: AugmentedSample) -> str:
     original = sample.versions[0].fields or {}
     head = "".join(f"<th>{escape(name)}</th>" for name in ("", *original, "answer"))
     rows = [f"<tr>{head}</tr>"]
     for column, version in enumerate(sample.versions):
-        cells = [f"<th>{heading(column)}</th>"]
+        cells = [f"<th>{column_heading(column)}</th>"]
         for name, value in (version.fields or {}).items():
-            cells.append(f"<td>{_marked(value, original[name])}</td>")
-        cells.append(f"<td>{_marked(version.answer, sample.versions[0].answer)}</td>")
+            cells.append(f"<td>{_highlight_changes(value, original[name])}</td>")
+        cells.append(f"<td>{_highlight_changes(version.answer, sample.versions[0].answer)}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return f"<table>{''.join(rows)}</table>"
 
 
-def _marked(value: str, original: str) -> str:
+def _highlight_changes(value: str, original: str) -> str:
     """Mark the words that differ from the original in bold."""
     before, after = original.split(" "), value.split(" ")
     if before == after:

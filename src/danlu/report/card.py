@@ -13,15 +13,15 @@ from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.files import read_json, write_text
 from danlu.artifacts.run import CARD, ENVIRONMENT, RECIPE, RunDirectory
 from danlu.report import words
-from danlu.report.judged import bounds
+from danlu.report.judged import interval_text
 from danlu.report.page import environment_rows
-from danlu.report.readings import Json, splits_of
-from danlu.report.tongue import Tongue, tongue_of
-from danlu.report.writing import number, percent, rounded, short, signed
-from danlu.report.written import findings
+from danlu.report.readings import Json, evaluated_splits
+from danlu.report.tongue import Translator, get_translator
+from danlu.report.writing import format_number, format_percent, format_bound, shorten, format_signed
+from danlu.report.written import translate_findings
 
 BEGIN, END = "<!-- yours -->", "<!-- end of yours -->"
-MOST_SLICES, MOST_CLASSES = 10, 50
+MAX_SLICES, MAX_CLASSES = 10, 50
 PRIVATE = frozenset({"command"})  # useless to recipients of the model, and full of paths
 
 
@@ -35,27 +35,27 @@ def write_card(run: RunDirectory, language: str = "en") -> Path:
     Returns:
         the card's path.
     """
-    t, path = tongue_of(language), run.path / CARD
-    write_text(path, "\n".join(_card(t, run, _kept(path))).rstrip() + "\n")
+    t, path = get_translator(language), run.path / CARD
+    write_text(path, "\n".join(_card_lines(t, run, _existing_user_text(path))).rstrip() + "\n")
     return path
 
 
-def _kept(path: Path) -> str | None:
+def _existing_user_text(path: Path) -> str | None:
     """Return the user's text between the marks; None without a card or its marks."""
     if not path.is_file():
         return None
     _, begun, after = path.read_text(encoding="utf-8").partition(BEGIN)
     own, ended, _ = after.partition(END)
     told = own.strip()
-    untouched = {Tongue("en")("card.fill"), Tongue("zh")("card.fill")}
+    untouched = {Translator("en")("card.fill"), Translator("zh")("card.fill")}
     return told if begun and ended and told not in untouched else None
 
 
-def _card(t: Tongue, run: RunDirectory, own: str | None) -> Iterator[str]:
+def _card_lines(t: Translator, run: RunDirectory, own: str | None) -> Iterator[str]:
     profile, evaluation = read_json(run.path / "data" / "profile.json"), run.evaluation()
     manifest = read_json(run.model / MANIFEST) if (run.model / MANIFEST).is_file() else {}
     name = run.path.resolve().name
-    summary = words.summarise(t, profile, evaluation)
+    summary = words.summarize(t, profile, evaluation)
     yield f"# {t('card.title', name=_plain(manifest.get('name', name)))}\n"
     yield f"{t('card.made', run=name)}\n"
     yield f"{_plain(summary.opening)}\n"
@@ -66,7 +66,7 @@ def _card(t: Tongue, run: RunDirectory, own: str | None) -> Iterator[str]:
     yield from _data(t, profile)
     yield f"## {t('metrics')}\n"
     yield from _metrics(t, evaluation)
-    yield from _beside(summary)
+    yield from _baseline_lines(summary)
     yield from _classes(t, evaluation)
     yield from _slices(t, evaluation)
     yield f"## {t('card.limits')}\n"
@@ -78,7 +78,7 @@ def _card(t: Tongue, run: RunDirectory, own: str | None) -> Iterator[str]:
     yield from (f"- {_plain(key)}: {_plain(value)}" for key, value in rows)
 
 
-def _model(t: Tongue, run: RunDirectory, manifest: Json) -> Iterator[str]:
+def _model(t: Translator, run: RunDirectory, manifest: Json) -> Iterator[str]:
     options = read_json(run.model / "config.json") if (run.model / "config.json").is_file() else {}
     between = t("between")
     yield f"- {t('card.architecture')}: {_plain(options.get('name', ''))}" if options else ""
@@ -88,39 +88,39 @@ def _model(t: Tongue, run: RunDirectory, manifest: Json) -> Iterator[str]:
         yield f"- {t('card.takes')}: {shown}"
     labels = manifest.get("output", {}).get("labels")
     if labels:
-        yield f"- {t('card.answers')}: {between.join(_plain(label) for label in labels[:MOST_CLASSES])}"
+        yield f"- {t('card.answers')}: {between.join(_plain(label) for label in labels[:MAX_CLASSES])}"
     yield ""
 
 
-def _data(t: Tongue, profile: Json) -> Iterator[str]:
+def _data(t: Translator, profile: Json) -> Iterator[str]:
     sizes = t("between").join(f"{t.split(name)} {size:,}" for name, size in profile["splits"].items())
     yield f"- {t('origin')}: {_plain(profile['origin'])}"
     yield f"- {t('samples')}: {profile['rows']:,} ({sizes})"
     if profile["findings"]:
         yield f"- {t('card.findings')}:"
-        yield from (f"  - {_plain(each['subject'])}: {_plain(each['message'])}" for each in findings(t, profile))
+        yield from (f"  - {_plain(each['subject'])}: {_plain(each['message'])}" for each in translate_findings(t, profile))
     yield ""
 
 
-def _metrics(t: Tongue, evaluation: Json) -> Iterator[str]:
+def _metrics(t: Translator, evaluation: Json) -> Iterator[str]:
     if not evaluation:
         yield f"{t('not evaluated')}\n"
         return
-    confidence = percent(evaluation.get("intervals", {}).get("confidence", 0.95))
-    head, splits = [t("metric")], splits_of(evaluation)
+    confidence = format_percent(evaluation.get("intervals", {}).get("confidence", 0.95))
+    head, splits = [t("metric")], evaluated_splits(evaluation)
     for split in splits:
         head += [t("card.split", split=t.split(split), confidence=confidence)]
     names = [name for name, figure in evaluation["test"].items() if "value" in figure]
-    rows = [[name, *(_figure(evaluation[split].get(name, {})) for split in splits)] for name in names]
+    rows = [[name, *(_metric_cell(evaluation[split].get(name, {})) for split in splits)] for name in names]
     yield from _table(head, rows)
 
 
-def _figure(figure: Json) -> str:
-    interval = bounds(figure)
-    return f"{number(figure.get('value'))}{f' ({interval})' if interval else ''}"
+def _metric_cell(figure: Json) -> str:
+    interval = interval_text(figure)
+    return f"{format_number(figure.get('value'))}{f' ({interval})' if interval else ''}"
 
 
-def _beside(summary: words.Summary) -> Iterator[str]:
+def _baseline_lines(summary: words.Summary) -> Iterator[str]:
     """Yield the comparison with the baselines."""
     if summary.worth:
         yield f"{_plain(summary.worth)}\n"
@@ -129,49 +129,49 @@ def _beside(summary: words.Summary) -> Iterator[str]:
     yield ""
 
 
-def _classes(t: Tongue, evaluation: Json) -> Iterator[str]:
+def _classes(t: Translator, evaluation: Json) -> Iterator[str]:
     classes: dict[str, Json] = evaluation.get("test", {}).get("classes", {})
     if not classes:
         return
     yield f"### {t('each class.caption')}\n"
     columns = ("precision", "recall", "f1")
     rows = [
-        [short(label, 48), *(_of_class(figures, name) for name in columns), number(figures["support"])]
-        for label, figures in list(classes.items())[:MOST_CLASSES]
+        [shorten(label, 48), *(_class_cell(figures, name) for name in columns), format_number(figures["support"])]
+        for label, figures in list(classes.items())[:MAX_CLASSES]
     ]
     yield from _table([t("class"), *(t(name) for name in columns), t("samples")], rows)
 
 
-def _of_class(figures: Json, name: str) -> str:
+def _class_cell(figures: Json, name: str) -> str:
     interval = figures.get("intervals", {}).get(name)
-    told = f" ({rounded(interval[0])} – {rounded(interval[1])})" if interval else ""
-    return f"{number(figures[name])}{told}"
+    told = f" ({format_bound(interval[0])} – {format_bound(interval[1])})" if interval else ""
+    return f"{format_number(figures[name])}{told}"
 
 
-def _slices(t: Tongue, evaluation: Json) -> Iterator[str]:
+def _slices(t: Translator, evaluation: Json) -> Iterator[str]:
     slices = evaluation.get("slices") or {}
     found = slices.get("found", [])
     if not found:
         return
-    yield f"### {t('slices')}\n\n{_plain(words.slices_told(t, evaluation))}\n"
+    yield f"### {t('slices')}\n\n{_plain(words.slices_sentence(t, evaluation))}\n"
     rows = [
         [
-            words.slice_told(t, each),
-            number(each["size"]),
-            number(each["value"]),
-            number(each["rest"]),
-            f"{signed(each['difference'])} ({signed(each['low'])} – {signed(each['high'])})",
+            words.slice_name(t, each),
+            format_number(each["size"]),
+            format_number(each["value"]),
+            format_number(each["rest"]),
+            f"{format_signed(each['difference'])} ({format_signed(each['low'])} – {format_signed(each['high'])})",
         ]
-        for each in found[:MOST_SLICES]
+        for each in found[:MAX_SLICES]
     ]
     yield f"{t('card.slices.caption', shown=len(rows), count=len(found))}\n"
     yield from _table([t("slice"), t("size"), slices["metric"], t("rest"), t("difference")], rows)
 
 
-def _limits(t: Tongue, summary: words.Summary, profile: Json, evaluation: Json) -> Iterator[str]:
+def _limits(t: Translator, summary: words.Summary, profile: Json, evaluation: Json) -> Iterator[str]:
     told = [t("card.limit.data"), *summary.advice, summary.caution]
     if "looks" in evaluation:
-        told.append(words.looks(t, evaluation["looks"]["test"]))
+        told.append(words.test_evaluations_sentence(t, evaluation["looks"]["test"]))
     told.append(t("card.limit.use"))
     yield from (f"- {_plain(sentence)}" for sentence in told if sentence)
     yield ""
@@ -191,4 +191,4 @@ def _cell(value: str) -> str:
 
 def _plain(value: Any) -> str:
     """Escape text for Markdown: on one line, without HTML."""
-    return short(value, 2000).replace("&", "&amp;").replace("<", "&lt;")
+    return shorten(value, 2000).replace("&", "&amp;").replace("<", "&lt;")

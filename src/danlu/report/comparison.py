@@ -9,14 +9,14 @@ from typing import Any
 
 from danlu.artifacts.files import write_text
 from danlu.artifacts.run import RunDirectory
-from danlu.report.curve_figures import overlaid, roc_curves
-from danlu.report.judged import difference
+from danlu.report.curve_figures import overlaid_curves, roc_curves
+from danlu.report.judged import difference_cell
 from danlu.report.readings import Json
 from danlu.report.rendering import render
-from danlu.report.tongue import Tongue, tongue_of
-from danlu.report.writing import number, percent, rounded, short, signed
+from danlu.report.tongue import Translator, get_translator
+from danlu.report.writing import format_number, format_percent, format_bound, shorten, format_signed
 
-MOST_ROC = 3  # classes with overlaid ROC curves
+MAX_ROC_CLASSES = 3  # classes with overlaid ROC curves
 
 
 def write_comparison(runs: Mapping[str, RunDirectory], found: Json, file: Path, language: str = "en") -> Path:
@@ -32,13 +32,13 @@ def write_comparison(runs: Mapping[str, RunDirectory], found: Json, file: Path, 
         ArgumentError: the language is not supported.
         ArtifactError: the page cannot be written.
     """
-    t, names = tongue_of(language), found["runs"]
+    t, names = get_translator(language), found["runs"]
     logs = {name: run.metrics() for name, run in runs.items()}
     metrics = dict.fromkeys(key for log in logs.values() for line in log for key in line if "/" in key)
     page = render(
         "compare.html.j2",
         t,
-        title=t("compare.title", runs=t.joined(short(name, 40) for name in names)),
+        title=t("compare.title", runs=t.joined(shorten(name, 40) for name in names)),
         names=names,
         against=found["differences"][0]["against"],
         opening=_opening(t, found),
@@ -46,7 +46,7 @@ def write_comparison(runs: Mapping[str, RunDirectory], found: Json, file: Path, 
         tests=[_mcnemar(t, each) for each in found["differences"] if "mcnemar" in each],
         rows=_rows(t, found),
         others=[each["run"] for each in found["differences"]],
-        curves=[drawn for metric in metrics if (drawn := overlaid(t, metric, logs))],
+        curves=[drawn for metric in metrics if (drawn := overlaid_curves(t, metric, logs))],
         rocs=_rocs(t, {name: run.evaluation() for name, run in runs.items()}),
         recipes=[(row["key"], [_value(row[name]) for name in names]) for row in found["recipes"]],
     )
@@ -54,60 +54,60 @@ def write_comparison(runs: Mapping[str, RunDirectory], found: Json, file: Path, 
     return file
 
 
-def _opening(t: Tongue, found: Json) -> str:
+def _opening(t: Translator, found: Json) -> str:
     first = found["differences"][0]
     return t(
         "compare.opening",
         count=len(found["runs"]),
         rows=t.counted(found["rows"], "row"),
         first=first["against"],
-        confidence=percent(first["confidence"]),
+        confidence=format_percent(first["confidence"]),
     )
 
 
-def _sentence(t: Tongue, found: Json, each: Json) -> str:
+def _sentence(t: Translator, found: Json, each: Json) -> str:
     """Say whether a run beats the first one by the main metric."""
     metric = found["main"]["metric"]
     told = {"run": each["run"], "first": each["against"], "metric": metric}
     figure = each["metrics"].get(metric)
     if figure is None or "low" not in figure:
         return t("compare.unknown", **told)
-    bounds = {"low": signed(figure["low"]), "high": signed(figure["high"])}
-    told |= {"difference": signed(figure["value"])}
-    told |= {"interval": t("interval", confidence=percent(each["confidence"]), **bounds)}
+    bounds = {"low": format_signed(figure["low"]), "high": format_signed(figure["high"])}
+    told |= {"difference": format_signed(figure["value"])}
+    told |= {"interval": t("interval", confidence=format_percent(each["confidence"]), **bounds)}
     if figure["low"] <= 0 <= figure["high"]:
         return t("compare.unclear", **told)
     better = (figure["value"] > 0) == found["main"]["higher_is_better"]
     return t("compare.better" if better else "compare.worse", **told)
 
 
-def _mcnemar(t: Tongue, each: Json) -> str:
+def _mcnemar(t: Translator, each: Json) -> str:
     test = each["mcnemar"]
     alone = {"first_alone": f"{test['first_alone']:,}", "second_alone": f"{test['second_alone']:,}"}
-    return t("compare.mcnemar", run=each["run"], against=each["against"], p=rounded(float(test["p_value"])), **alone)
+    return t("compare.mcnemar", run=each["run"], against=each["against"], p=format_bound(float(test["p_value"])), **alone)
 
 
-def _rows(t: Tongue, found: Json) -> list[Json]:
+def _rows(t: Translator, found: Json) -> list[Json]:
     """Build a row per metric: its meaning, each run's value, each difference."""
     return [
         {
             "name": name,
             "meaning": t(f"metric.{name}") if t.has(f"metric.{name}") else "",
-            "figures": [number(figures.get(run)) or "–" for run in found["runs"]],
-            "apart": [difference(each["metrics"].get(name), name) for each in found["differences"]],
+            "figures": [format_number(figures.get(run)) or "–" for run in found["runs"]],
+            "apart": [difference_cell(each["metrics"].get(name), name) for each in found["differences"]],
         }
         for name, figures in found["metrics"].items()
     ]
 
 
-def _rocs(t: Tongue, evaluations: Mapping[str, Json]) -> list[tuple[str, str]]:
+def _rocs(t: Translator, evaluations: Mapping[str, Json]) -> list[tuple[str, str]]:
     """Draw ROC curves of the first classes, one line per run."""
     every = [each.get("test", {}).get("curves", {}).get("roc", {}) for each in evaluations.values()]
-    shared = [label for label in every[0] if all(label in each for each in every)][:MOST_ROC]
+    shared = [label for label in every[0] if all(label in each for each in every)][:MAX_ROC_CLASSES]
     drawn = []
     for place, label in enumerate(shared):
         lines = {name: roc[label] for name, roc in zip(evaluations, every, strict=True)}
-        drawn.append((t("compare.roc", label=short(label)), roc_curves(t, lines, f"roc-{place}", short(label))))
+        drawn.append((t("compare.roc", label=shorten(label)), roc_curves(t, lines, f"roc-{place}", shorten(label))))
     return drawn
 
 

@@ -6,18 +6,18 @@ In: values read from a run, and the page's language. Out: SVG text. The conversi
 from collections.abc import Sequence
 from typing import Any
 
-from danlu.report.learning import training_at
+from danlu.report.learning import training_loss_at
 from danlu.report.readings import Json, Kept, kept_step, series, validation_metrics
-from danlu.report.svg import FAINT, FIRST, INK, SECOND, WIDTH, as_svg, drawing
-from danlu.report.tongue import Tongue
-from danlu.report.writing import number, short
+from danlu.report.svg import FAINT, FIRST, INK, SECOND, WIDTH, as_svg, new_figure
+from danlu.report.tongue import Translator
+from danlu.report.writing import format_number, shorten
 
-STRONGEST = 0.45  # opacity of a cell's colour; above it the count is hard to read
-MOST_MARKED = 40  # points of a curve; with more, markers overlap
+MAX_OPACITY = 0.45  # opacity of a cell's colour; above it the count is hard to read
+MAX_MARKERS = 40  # points of a curve; with more, markers overlap
 LOG_RANGE = 50.0  # a loss that falls by a larger factor gets a logarithmic scale
 
 
-def training_curves(t: Tongue, log: list[Json]) -> str:
+def training_curves(t: Translator, log: list[Json]) -> str:
     """Draw training and validation loss, then each other validation metric; empty without a log."""
     names = validation_metrics(log)
     losses = [name for name in ("train/loss", "validation/loss") if series(log, name)[0]]
@@ -26,7 +26,7 @@ def training_curves(t: Tongue, log: list[Json]) -> str:
     if not panels:
         return ""
     kept = kept_step(log)
-    with drawing(WIDTH, 2.7 * len(panels)) as figure:
+    with new_figure(WIDTH, 2.7 * len(panels)) as figure:
         axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for axis, group in zip(axes, panels, strict=True):
             _curves(t, axis, log, group, kept)
@@ -34,13 +34,13 @@ def training_curves(t: Tongue, log: list[Json]) -> str:
         return as_svg(figure, "curves", _curves_label(t, log, [*losses, *others], kept))
 
 
-def confusion_matrix(t: Tongue, confusion: Json) -> str:
+def confusion_matrix(t: Translator, confusion: Json) -> str:
     """Draw counts by class (row) and prediction (column), coloured by share of the class."""
-    labels, counts = [short(label, 16) for label in confusion["labels"]], confusion["counts"]
+    labels, counts = [shorten(label, 16) for label in confusion["labels"]], confusion["counts"]
     size, longest = len(labels), max(map(len, labels))
     cell = 0.62 if size <= 4 else 0.42
     room = 0.5 + 0.075 * longest
-    with drawing(cell * size + room + 0.2, cell * size + room) as figure:
+    with new_figure(cell * size + room + 0.2, cell * size + room) as figure:
         axis = figure.subplots()
         for truth, row in enumerate(counts):
             for answer, count in enumerate(row):
@@ -55,10 +55,10 @@ def confusion_matrix(t: Tongue, confusion: Json) -> str:
         return as_svg(figure, "confusion", t("label.confusion", size=size, right=right, total=total))
 
 
-def class_bars(t: Tongue, counts: dict[str, int]) -> str:
+def class_bars(t: Translator, counts: dict[str, int]) -> str:
     """Draw the number of samples per class."""
-    labels, values = [short(label, 20) for label in counts], list(counts.values())
-    with drawing(WIDTH, 0.5 + 0.24 * len(labels)) as figure:
+    labels, values = [shorten(label, 20) for label in counts], list(counts.values())
+    with new_figure(WIDTH, 0.5 + 0.24 * len(labels)) as figure:
         axis = figure.subplots()
         bars = axis.barh(range(len(labels)), values, color=FIRST, height=0.7)
         axis.bar_label(bars, [f"{value:,}" for value in values], padding=3)
@@ -72,10 +72,10 @@ def class_bars(t: Tongue, counts: dict[str, int]) -> str:
         return as_svg(figure, "classes", t("label.classes", what=told))
 
 
-def balance_bars(t: Tongue, before: dict[str, int], after: dict[str, int]) -> str:
+def balance_bars(t: Translator, before: dict[str, int], after: dict[str, int]) -> str:
     """Draw training samples per class before (above) and after (below) balancing."""
-    labels = [short(label, 20) for label in before]
-    with drawing(WIDTH, 0.8 + 0.42 * len(labels)) as figure:
+    labels = [shorten(label, 20) for label in before]
+    with new_figure(WIDTH, 0.8 + 0.42 * len(labels)) as figure:
         axis = figure.subplots()
         for name, counts, colour, shift in (("before", before, SECOND, -0.2), ("after", after, FIRST, 0.2)):
             places = [index + shift for index in range(len(labels))]
@@ -95,30 +95,30 @@ def balance_bars(t: Tongue, before: dict[str, int], after: dict[str, int]) -> st
         return as_svg(figure, "balance", t("label.balance", what=told))
 
 
-def number_bars(t: Tongue, name: str, spread: Json) -> str:
+def number_bars(t: Translator, name: str, spread: Json) -> str:
     """Draw the histogram of a numeric target."""
     counts, low, high = spread["histogram"], spread["min"], spread["max"]
     width = (high - low) / len(counts) or 1.0
-    with drawing(WIDTH, 2.1) as figure:
+    with new_figure(WIDTH, 2.1) as figure:
         axis = figure.subplots()
         axis.bar([low + width * index for index in range(len(counts))], counts, width * 0.92, align="edge", color=FIRST)
-        axis.set(xlabel=short(name, 60), ylabel=t("axis.samples"))
-        known = {"low": number(low), "high": number(high), "middle": number(spread["median"])}
-        return as_svg(figure, "target", t("label.target", name=short(name, 60), **known))
+        axis.set(xlabel=shorten(name, 60), ylabel=t("axis.samples"))
+        known = {"low": format_number(low), "high": format_number(high), "middle": format_number(spread["median"])}
+        return as_svg(figure, "target", t("label.target", name=shorten(name, 60), **known))
 
 
-def sparkline(t: Tongue, spread: Json) -> str:
+def sparkline(t: Translator, spread: Json) -> str:
     """Draw a column's histogram at the size of a word."""
     counts = spread["histogram"]
     tallest = max(max(counts), 1)
     bars = "".join(f"M{5 * i} 20v-{max(18 * c / tallest, 1):.0f}h4V20z" for i, c in enumerate(counts) if c)
-    told = t("label.spark", low=number(spread["min"]), high=number(spread["max"]))
+    told = t("label.spark", low=format_number(spread["min"]), high=format_number(spread["max"]))
     return (
         f'<svg class="spark" role="img" aria-label="{told}" viewBox="0 0 {5 * len(counts)} 20"><path d="{bars}"/></svg>'
     )
 
 
-def _curves(t: Tongue, axis: Any, log: list[Json], names: Sequence[str], kept: Kept | None) -> None:
+def _curves(t: Translator, axis: Any, log: list[Json], names: Sequence[str], kept: Kept | None) -> None:
     """Draw one panel: the curves, and the step of the kept weights."""
     everything: list[float] = []
     for name in names:
@@ -127,12 +127,12 @@ def _curves(t: Tongue, axis: Any, log: list[Json], names: Sequence[str], kept: K
         if name == "train/loss":
             axis.plot(steps, values, color=SECOND, linewidth=0.9, label=t("legend.training"))
         else:
-            mark = "o" if len(steps) <= MOST_MARKED else ""
+            mark = "o" if len(steps) <= MAX_MARKERS else ""
             axis.plot(
                 steps, values, color=FIRST, linewidth=2.0, marker=mark, markersize=3.5, label=t("legend.validation")
             )
     steps, validation = series(log, "validation/loss")
-    training = training_at(log, steps)
+    training = training_loss_at(log, steps)
     if "train/loss" in names and "validation/loss" in names and training is not None:
         axis.fill_between(steps, training, validation, color=FIRST, alpha=0.12, linewidth=0, label=t("legend.gap"))
     if names[0].endswith("/loss") and 0 < LOG_RANGE * min(everything) < max(everything):
@@ -148,11 +148,11 @@ def _curves(t: Tongue, axis: Any, log: list[Json], names: Sequence[str], kept: K
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
 
 
-def _curves_label(t: Tongue, log: list[Json], names: Sequence[str], kept: Kept | None) -> str:
+def _curves_label(t: Translator, log: list[Json], names: Sequence[str], kept: Kept | None) -> str:
     told = []
     for name in names:
         _, values = series(log, name)
-        told.append(t("label.curve", name=name.replace("/", " "), first=number(values[0]), last=number(values[-1])))
+        told.append(t("label.curve", name=name.replace("/", " "), first=format_number(values[0]), last=format_number(values[-1])))
     best = t("label.kept", step=f"{kept.step:,}") if kept else ""
     return t("label.curves", what=t.joined(told)) + best
 
@@ -161,6 +161,6 @@ def _cell(axis: Any, column: int, row: int, count: int, share: float) -> None:
     from matplotlib.patches import Rectangle
 
     colour = FIRST if column == row else SECOND
-    opacity = round(STRONGEST * (0.15 + 0.85 * share), 3)
+    opacity = round(MAX_OPACITY * (0.15 + 0.85 * share), 3)
     axis.add_patch(Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, color=colour, alpha=opacity, linewidth=0))
     axis.text(column, row, f"{count:,}", ha="center", va="center", size=9 if count < 1000 else 7)

@@ -8,27 +8,27 @@ from typing import Any
 
 from danlu.evaluation.metrics import METRICS
 from danlu.report.curve_figures import (
-    abstention_curve,
+    risk_coverage_curve,
     calibration_curve,
     precision_recall_curves,
     roc_curves,
     threshold_curves,
 )
-from danlu.report.described import MOST_CLASSES
+from danlu.report.described import MAX_CLASSES
 from danlu.report.figures import confusion_matrix
-from danlu.report.readings import Json, metric_rows, most_confused, splits_of
-from danlu.report.tongue import Tongue
-from danlu.report.words import baseline_meaning, confusions, looks, slice_told, slices_told
-from danlu.report.writing import number, percent, rounded, short, signed
+from danlu.report.readings import Json, metric_rows, most_confused, evaluated_splits
+from danlu.report.tongue import Translator
+from danlu.report.words import baseline_description, confusions_sentence, test_evaluations_sentence, slice_name, slices_sentence
+from danlu.report.writing import format_number, format_percent, format_bound, shorten, format_signed
 
-MOST_ROWS = 500  # of the class table, so that the page stays small
-MOST_SLICES, FEW_SLICES = 25, 12  # most and fewest rows shown, depending on how many are worse
-MOST_FOLDS = 20  # listed one by one
-WRONG = {"confidence": "wrong answer", "labels": "row", "tags": "sentence"}  # the noun that counts worst errors
-OF_CLASSES = ("precision", "recall", "f1", "auroc", "average-precision")
+MAX_ROWS = 500  # of the class table, so that the page stays small
+MAX_SLICES, MIN_SLICES = 25, 12  # most and fewest rows shown, depending on how many are worse
+MAX_FOLDS = 20  # listed one by one
+ERROR_NOUNS = {"confidence": "wrong answer", "labels": "row", "tags": "sentence"}  # the noun that counts worst errors
+CLASS_SCORES = ("precision", "recall", "f1", "auroc", "average-precision")
 
 
-def judged(t: Tongue, evaluation: Json, worst: Json) -> Json:
+def evaluation_sections(t: Translator, evaluation: Json, worst: Json) -> Json:
     """Build every section that is made from an evaluation."""
     test = evaluation.get("test", {})
     return {
@@ -42,17 +42,17 @@ def judged(t: Tongue, evaluation: Json, worst: Json) -> Json:
         "robustness": _robustness(t, evaluation),
         "worst": _worst(t, worst),
         "folds": _folds(t, evaluation),
-        "looks": looks(t, evaluation["looks"]["test"]) if "looks" in evaluation else "",
+        "looks": test_evaluations_sentence(t, evaluation["looks"]["test"]) if "looks" in evaluation else "",
     }
 
 
-def _metrics(t: Tongue, evaluation: Json) -> Json:
+def _metrics(t: Translator, evaluation: Json) -> Json:
     """Build the table of metrics for the model and the baselines."""
     if not evaluation:
         return {}
     baselines = evaluation.get("baselines", {})
-    told = {name: baseline_meaning(t, name, each.get("meaning", "")) for name, each in baselines.items()}
-    how, rows, splits = evaluation.get("intervals"), metric_rows(evaluation), splits_of(evaluation)
+    told = {name: baseline_description(t, name, each.get("meaning", "")) for name, each in baselines.items()}
+    how, rows, splits = evaluation.get("intervals"), metric_rows(evaluation), evaluated_splits(evaluation)
     return {
         "splits": splits,
         "caution": t("metrics.caution" if "validation" in evaluation else "metrics.caution.refit"),
@@ -67,32 +67,32 @@ def _metrics(t: Tongue, evaluation: Json) -> Json:
                 "meaning": t(f"metric.{row.name}") if t.has(f"metric.{row.name}") else row.meaning,
                 "direction": t(row.direction) if row.direction else "",
                 "figures": row.figures,
-                "intervals": {split: bounds(evaluation[split].get(row.name, {})) for split in splits},
+                "intervals": {split: interval_text(evaluation[split].get(row.name, {})) for split in splits},
             }
             for row in rows
         ],
-        "how": how and _how(t, how),
+        "how": how and _interval_note(t, how),
     }
 
 
-def _how(t: Tongue, how: Json) -> str:
+def _interval_note(t: Translator, how: Json) -> str:
     """Describe how intervals were computed, in a sentence."""
     method, by = how["method"], how["resampled_by"]
     return t(
         "metrics.interval",
-        confidence=percent(how["confidence"]),
+        confidence=format_percent(how["confidence"]),
         method=t(f"method.{method}") if t.has(f"method.{method}") else method,
         resamples=f"{how['resamples']:,}",
-        by=t("row") if by == "row" else short(by),
+        by=t("row") if by == "row" else shorten(by),
     )
 
 
-def bounds(figure: Json) -> str:
+def interval_text(figure: Json) -> str:
     """Format an interval for a table cell; empty if there is none."""
-    return f"{rounded(figure['low'])} – {rounded(figure['high'])}" if "low" in figure else ""
+    return f"{format_bound(figure['low'])} – {format_bound(figure['high'])}" if "low" in figure else ""
 
 
-def difference(figure: Json | None, metric: str) -> Json:
+def difference_cell(figure: Json | None, metric: str) -> Json:
     """Format a difference for a table cell.
 
     Args:
@@ -104,14 +104,14 @@ def difference(figure: Json | None, metric: str) -> Json:
     """
     if figure is None:
         return {"value": "", "interval": "", "sure": ""}
-    told = f"{signed(figure['low'])} – {signed(figure['high'])}" if "low" in figure else ""
+    told = f"{format_signed(figure['low'])} – {format_signed(figure['high'])}" if "low" in figure else ""
     sure, known = "", METRICS.get(metric)
     if "low" in figure and (figure["low"] > 0 or figure["high"] < 0):
         sure = "apart" if known is None else ("better" if (figure["low"] > 0) == known.higher_is_better else "worse")
-    return {"value": signed(figure["value"]), "interval": told, "sure": sure}
+    return {"value": format_signed(figure["value"]), "interval": told, "sure": sure}
 
 
-def _baselines(t: Tongue, evaluation: Json) -> Json:
+def _baselines(t: Translator, evaluation: Json) -> Json:
     """Build the paired differences on test: a row per metric, a column per baseline."""
     found = {
         name: each["differences"]["test"]
@@ -122,13 +122,13 @@ def _baselines(t: Tongue, evaluation: Json) -> Json:
         return {}
     names = dict.fromkeys(name for each in found.values() for name in each)
     return {
-        "confidence": percent(evaluation["intervals"]["confidence"]),
+        "confidence": format_percent(evaluation["intervals"]["confidence"]),
         "names": list(found),
-        "rows": [(name, [difference(each.get(name), name) for each in found.values()]) for name in names],
+        "rows": [(name, [difference_cell(each.get(name), name) for each in found.values()]) for name in names],
     }
 
 
-def _classes(t: Tongue, test: Json) -> Json:
+def _classes(t: Translator, test: Json) -> Json:
     """Build the confusion matrix, drawn or in words, and the per-class table on test.
 
     Multi-label and tagging tasks have the table only.
@@ -136,42 +136,42 @@ def _classes(t: Tongue, test: Json) -> Json:
     each: dict[str, Json] = test.get("classes", {})
     if not each:
         return {}
-    columns = [name for name in OF_CLASSES if any(name in figures for figures in each.values())]
+    columns = [name for name in CLASS_SCORES if any(name in figures for figures in each.values())]
     return {
         "count": len(each),
         "confusion": _confusion(t, test["confusion"]) if "confusion" in test else {},
         "columns": columns,
         "rows": [
-            (label, [_of_class(figures, name) for name in columns], figures["support"])
-            for label, figures in list(each.items())[:MOST_ROWS]
+            (label, [_class_cell(figures, name) for name in columns], figures["support"])
+            for label, figures in list(each.items())[:MAX_ROWS]
         ],
     }
 
 
-def _confusion(t: Tongue, confusion: Json) -> Json:
+def _confusion(t: Translator, confusion: Json) -> Json:
     pairs = most_confused(confusion)
-    drawn = len(confusion["labels"]) <= MOST_CLASSES
+    drawn = len(confusion["labels"]) <= MAX_CLASSES
     return {
         "figure": confusion_matrix(t, confusion) if drawn else "",
-        "sentence": confusions(t, pairs),
+        "sentence": confusions_sentence(t, pairs),
         "pairs": [] if drawn else pairs,
     }
 
 
-def _of_class(figures: Json, name: str) -> tuple[Any, str]:
+def _class_cell(figures: Json, name: str) -> tuple[Any, str]:
     interval = figures.get("intervals", {}).get(name)
-    return figures.get(name), f"{rounded(interval[0])} – {rounded(interval[1])}" if interval else ""
+    return figures.get(name), f"{format_bound(interval[0])} – {format_bound(interval[1])}" if interval else ""
 
 
-def _curves(t: Tongue, test: Json, evaluation: Json) -> Json:
+def _curves(t: Translator, test: Json, evaluation: Json) -> Json:
     """Draw the ROC, precision-recall and calibration curves."""
     curves = test.get("curves")
     if not curves:
         return {}
     decision = evaluation.get("decision") or {}
     told = decision.get("calibration") or {"method": "none"}
-    done = {"method": told["method"], "where": _fitted_on(t, decision), "before": number(told.get("log_loss_before"))}
-    done["after"] = number(told.get("log_loss_after"))
+    done = {"method": told["method"], "where": _fitted_on(t, decision), "before": format_number(told.get("log_loss_before"))}
+    done["after"] = format_number(told.get("log_loss_after"))
     return {
         "roc": roc_curves(t, curves["roc"]) if curves.get("roc") else "",
         "pr": precision_recall_curves(t, curves["precision_recall"]) if curves.get("precision_recall") else "",
@@ -180,11 +180,11 @@ def _curves(t: Tongue, test: Json, evaluation: Json) -> Json:
     }
 
 
-def _fitted_on(t: Tongue, decision: Json) -> str:
+def _fitted_on(t: Translator, decision: Json) -> str:
     return t(f"fitted.{decision.get('fitted_on', 'validation')}")
 
 
-def _thresholds(t: Tongue, evaluation: Json) -> Json:
+def _thresholds(t: Translator, evaluation: Json) -> Json:
     """Build the table behind the threshold explorer, and its starting position."""
     table = evaluation.get("test", {}).get("thresholds")
     if not table:
@@ -203,36 +203,36 @@ def _thresholds(t: Tongue, evaluation: Json) -> Json:
         "names": names,
         "counts": counts[1:],
         "start": start,
-        "used": t("thresholds.chosen", value=number(value), where=where) if used else t("thresholds.likelier"),
+        "used": t("thresholds.chosen", value=format_number(value), where=where) if used else t("thresholds.likelier"),
     }
 
 
-def _abstention(t: Tongue, test: Json) -> Json:
+def _abstention(t: Translator, test: Json) -> Json:
     curve = test.get("abstention")
     if not curve or len(curve["coverage"]) < 2:
         return {}
-    return {"figure": abstention_curve(t, curve), "area": number(curve["area"])}
+    return {"figure": risk_coverage_curve(t, curve), "area": format_number(curve["area"])}
 
 
-def _slices(t: Tongue, evaluation: Json) -> Json:
+def _slices(t: Translator, evaluation: Json) -> Json:
     """Build the table of the worst slices of the test split."""
     slices = evaluation.get("slices") or {}
     if not slices.get("found"):
         return {}
-    metric, most = slices["metric"], max(FEW_SLICES, min(MOST_SLICES, sum(each["worse"] for each in slices["found"])))
+    metric, most = slices["metric"], max(MIN_SLICES, min(MAX_SLICES, sum(each["worse"] for each in slices["found"])))
     rows = [
-        {**each, "told": slice_told(t, each), "apart": difference(each, metric)}
+        {**each, "told": slice_name(t, each), "apart": difference_cell(each, metric)}
         for each in _with_value(slices["found"])
     ]
     return {
         "metric": metric,
-        "sentence": slices_told(t, evaluation),
+        "sentence": slices_sentence(t, evaluation),
         "rows": rows[:most],
         "count": len(rows),
     }
 
 
-def _robustness(t: Tongue, evaluation: Json) -> Json:
+def _robustness(t: Translator, evaluation: Json) -> Json:
     """Build the metrics on perturbed rows: a row per metric, a column per perturbation."""
     told = evaluation.get("robustness") or {}
     if not told.get("found"):
@@ -242,20 +242,20 @@ def _robustness(t: Tongue, evaluation: Json) -> Json:
         "sentence": t("robustness.explained", rows=t.counted(told["rows"], "row")),
         "versions": [{"name": t(f"perturbation.{each['name']}"), "options": _options(each)} for each in found],
         "rows": [
-            (name, figure["value"], [_harder(each, name) for each in found]) for name, figure in told["plain"].items()
+            (name, figure["value"], [_perturbed_cell(each, name) for each in found]) for name, figure in told["plain"].items()
         ],
     }
 
 
-def _harder(perturbation: Json, name: str) -> tuple[float | None, Json]:
+def _perturbed_cell(perturbation: Json, name: str) -> tuple[float | None, Json]:
     """Return a metric on a perturbed version, and its difference."""
-    return perturbation["metrics"].get(name, {}).get("value"), difference(perturbation["differences"].get(name), name)
+    return perturbation["metrics"].get(name, {}).get("value"), difference_cell(perturbation["differences"].get(name), name)
 
 
 def _options(perturbation: Json) -> str:
     """Describe a perturbation's strength, such as `std 0.2`."""
     return ", ".join(
-        f"{key} {number(value)}" for key, value in perturbation.items() if key not in ("name", "metrics", "differences")
+        f"{key} {format_number(value)}" for key, value in perturbation.items() if key not in ("name", "metrics", "differences")
     )
 
 
@@ -264,15 +264,15 @@ def _with_value(found: list[Json]) -> list[Json]:
     return [{**each, "own": each["value"], "value": each["difference"]} for each in found]
 
 
-def _worst(t: Tongue, worst: Json) -> Json:
+def _worst(t: Translator, worst: Json) -> Json:
     """Build the worst errors and a sentence that explains the selection."""
     if not worst:
         return {}
-    counted = {"count": t.counted(worst["count"], WRONG[worst["by"]])} if worst["by"] in WRONG else {}
+    counted = {"count": t.counted(worst["count"], ERROR_NOUNS[worst["by"]])} if worst["by"] in ERROR_NOUNS else {}
     return {**worst, "sentence": t(f"worst.{worst['by']}", **counted)}
 
 
-def _folds(t: Tongue, evaluation: Json) -> Json:
+def _folds(t: Translator, evaluation: Json) -> Json:
     """Build the table of metrics over the folds."""
     folds = evaluation.get("folds")
     if not folds:
@@ -287,10 +287,10 @@ def _folds(t: Tongue, evaluation: Json) -> Json:
             {
                 **each,
                 "name": name,
-                "interval": bounds(each),
+                "interval": interval_text(each),
                 "out": beyond.get(name, {}).get("value"),
-                "out_interval": bounds(beyond.get(name, {})),
-                "each": ", ".join(map(rounded, each["values"][:MOST_FOLDS])),
+                "out_interval": interval_text(beyond.get(name, {})),
+                "each": ", ".join(map(format_bound, each["values"][:MAX_FOLDS])),
             }
             for name, each in folds["metrics"].items()
         ],

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.files import read_json, write_text
-from danlu.artifacts.lines import ALARMS, THROUGHPUT, read_lines
+from danlu.artifacts.lines import ALARMS, THROUGHPUT, read_jsonl
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, REPORT, WORST, RunDirectory
 from danlu.report import words, written
-from danlu.report.described import described
+from danlu.report.described import data_section
 from danlu.report.figures import training_curves
-from danlu.report.judged import MOST_ROWS, judged
-from danlu.report.learning import learning
+from danlu.report.judged import MAX_ROWS, evaluation_sections
+from danlu.report.learning import diagnose_curves
 from danlu.report.readings import Json, kept_step
 from danlu.report.rendering import render
-from danlu.report.searched import searched
-from danlu.report.svg import inlined
-from danlu.report.tongue import Tongue, tongue_of
+from danlu.report.searched import search_section
+from danlu.report.svg import inline_svg
+from danlu.report.tongue import Translator, get_translator
 
 LR_RANGE = "lr-range.svg"
 
@@ -39,45 +39,45 @@ def write_report(run: RunDirectory, language: str = "en") -> Path:
         ArgumentError: the language is not supported.
         ArtifactError: a file is missing or damaged, or the page cannot be written.
     """
-    t = tongue_of(language)
+    t = get_translator(language)
     profile = read_json(run.path / "data" / "profile.json")
     evaluation = run.evaluation()
     page = render(
         "page.html.j2",
         t,
         title=t("title", run=run.path.resolve().name),
-        summary=words.summarise(t, profile, evaluation),
+        summary=words.summarize(t, profile, evaluation),
         profile=profile,
-        findings=written.findings(t, profile),
-        **judged(t, evaluation, _worst(run)),
-        **described(t, profile),
-        search=searched(t, run),
-        training=_training(t, run, evaluation),
+        findings=written.translate_findings(t, profile),
+        **evaluation_sections(t, evaluation, _read_worst_errors(run)),
+        **data_section(t, profile),
+        search=search_section(t, run),
+        training=_training_section(t, run, evaluation),
         recipe=(run.path / RECIPE).read_text(encoding="utf-8"),
         environment=environment_rows(read_json(run.path / ENVIRONMENT)),
-        most_rows=MOST_ROWS,
+        most_rows=MAX_ROWS,
     )
     path = run.path / REPORT
     write_text(path, page)
     return path
 
 
-def _worst(run: RunDirectory) -> Json:
+def _read_worst_errors(run: RunDirectory) -> Json:
     """Read the worst errors that evaluation has written; empty if there are none."""
     file = run.path / "predictions" / WORST
     return dict(read_json(file)) if file.is_file() else {}
 
 
-def _training(t: Tongue, run: RunDirectory, evaluation: Json) -> Json:
+def _training_section(t: Translator, run: RunDirectory, evaluation: Json) -> Json:
     """Build the section on training: kept weights, diagnosis, alarms, throughput."""
     log, searched = run.metrics(), run.path / LR_RANGE
     return {
         "figure": training_curves(t, log),
-        "kept": words.kept(t, kept_step(log)),
-        "learned": words.learned(t, learning(log, evaluation)),
-        "alarms": written.alarms(t, read_lines(run.path / ALARMS)),
-        "throughput": words.throughput(t, read_lines(run.path / THROUGHPUT)),
-        "lr_range": inlined(searched, "lr-range", t("label.lr range")) if searched.is_file() else "",
+        "kept": words.kept_sentence(t, kept_step(log)),
+        "learned": words.diagnosis_sentences(t, diagnose_curves(log, evaluation)),
+        "alarms": written.translate_alarms(t, read_jsonl(run.path / ALARMS)),
+        "throughput": words.throughput_sentence(t, read_jsonl(run.path / THROUGHPUT)),
+        "lr_range": inline_svg(searched, "lr-range", t("label.lr range")) if searched.is_file() else "",
     }
 
 

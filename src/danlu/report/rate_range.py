@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from danlu.report.svg import FAINT, FIRST, INK, WIDTH, drawing, standalone
-from danlu.report.writing import number
+from danlu.report.svg import FAINT, FIRST, INK, WIDTH, new_figure, standalone_svg
+from danlu.report.writing import format_number
 
 
-def rate_range(rates: Sequence[float], losses: Sequence[float], suggested: float) -> str:
+def lr_finder_plot(rates: Sequence[float], losses: Sequence[float], suggested: float) -> str:
     """Plot smoothed loss by learning rate and the suggestion, as SVG text."""
-    with drawing(WIDTH, 2.7) as figure:
+    with new_figure(WIDTH, 2.7) as figure:
         axis = figure.subplots()
         axis.plot(rates, losses, color=FIRST, linewidth=2.0)
         axis.axvline(suggested, color=INK, linewidth=1.0, linestyle=":", label=f"suggested: {suggested:.2g}")
@@ -21,7 +21,7 @@ def rate_range(rates: Sequence[float], losses: Sequence[float], suggested: float
         axis.set_axisbelow(True)
         axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
         told = (
-            f"Training loss by learning rate from {rates[0]:.0e} to {rates[-1]:.2g}: {number(losses[0])} at first, "
-            f"{number(min(losses))} at best; suggested {suggested:.2g}"
+            f"Training loss by learning rate from {rates[0]:.0e} to {rates[-1]:.2g}: {format_number(losses[0])} at first, "
+            f"{format_number(min(losses))} at best; suggested {suggested:.2g}"
         )
-        return standalone(figure, "lr-range", told)
+        return standalone_svg(figure, "lr-range", told)

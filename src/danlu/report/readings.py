@@ -12,12 +12,12 @@ Json = dict[str, Any]
 Standing = Literal["ahead of", "level with", "behind"]
 
 SPLITS = ("test", "validation")  # in the order of the page
-LEVEL = 1e-9  # closer values are equal up to rounding; relative for values above 1
-TRIVIAL = frozenset({"majority", "mean", "unigram"})  # baselines that ignore the input
+LEVEL_TOLERANCE = 1e-9  # closer values are equal up to rounding; relative for values above 1
+TRIVIAL_BASELINES = frozenset({"majority", "mean", "unigram"})  # baselines that ignore the input
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BaselineComparison:
     """Compare the model with one baseline by the main metric on test.
 
     Attributes:
@@ -42,7 +42,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Figure:
+class MetricCell:
     """Hold one cell of the metrics table.
 
     `best` is whether no other on the test split is better.
@@ -63,7 +63,7 @@ class MetricRow:
     name: str
     meaning: str
     direction: str
-    figures: dict[str, tuple[Figure, ...]]
+    figures: dict[str, tuple[MetricCell, ...]]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Confused:
+class ConfusedPair:
     """Hold a class, the class it was mistaken for, and the count."""
 
     truth: str
@@ -84,38 +84,38 @@ class Confused:
     count: int
 
 
-def splits_of(evaluation: Json) -> tuple[str, ...]:
+def evaluated_splits(evaluation: Json) -> tuple[str, ...]:
     """Return the evaluated splits; a model trained on all non-test rows has no validation."""
     return tuple(split for split in SPLITS if split in evaluation)
 
 
-def compare(evaluation: Json) -> list[Comparison]:
+def compare_with_baselines(evaluation: Json) -> list[BaselineComparison]:
     """Compare the model with every baseline that has the main metric on test, in order."""
     metric, model = main_metric(evaluation), main_value(evaluation)
     if model is None:
         return []
     higher = bool(evaluation["main"]["higher_is_better"])
-    found: list[Comparison] = []
+    found: list[BaselineComparison] = []
     for name, baseline in evaluation.get("baselines", {}).items():
-        other = value_of(baseline.get("test", {}), metric)
+        other = metric_value(baseline.get("test", {}), metric)
         if other is not None:
-            place, trivial = standing(model, other, higher), name in TRIVIAL
+            place, trivial = standing(model, other, higher), name in TRIVIAL_BASELINES
             apart = baseline.get("differences", {}).get("test", {}).get(metric, {})
             meaning, bounds = baseline.get("meaning", ""), (apart.get("low"), apart.get("high"))
-            found.append(Comparison(name, meaning, metric, model, other, place, trivial, *bounds))
+            found.append(BaselineComparison(name, meaning, metric, model, other, place, trivial, *bounds))
     return found
 
 
 def standing(model: float, other: float, higher_is_better: bool) -> Standing:
     """Compare the model's value with another."""
-    if level(model, other):
+    if is_level(model, other):
         return "level with"
     return "ahead of" if (model > other) == higher_is_better else "behind"
 
 
-def level(one: float, other: float) -> bool:
+def is_level(one: float, other: float) -> bool:
     """Return whether two values are equal up to rounding."""
-    return abs(one - other) <= LEVEL * max(1.0, abs(one), abs(other))
+    return abs(one - other) <= LEVEL_TOLERANCE * max(1.0, abs(one), abs(other))
 
 
 def main_metric(evaluation: Json) -> str:
@@ -125,10 +125,10 @@ def main_metric(evaluation: Json) -> str:
 
 def main_value(evaluation: Json) -> float | None:
     """Return the main metric on test; None if undefined."""
-    return value_of(evaluation.get("test", {}), main_metric(evaluation))
+    return metric_value(evaluation.get("test", {}), main_metric(evaluation))
 
 
-def value_of(figures: Json, metric: str) -> float | None:
+def metric_value(figures: Json, metric: str) -> float | None:
     """Return a metric of a split; None if undefined."""
     figure = figures.get(metric)
     return float(figure["value"]) if isinstance(figure, dict) and "value" in figure else None
@@ -137,7 +137,7 @@ def value_of(figures: Json, metric: str) -> float | None:
 def metric_rows(evaluation: Json) -> list[MetricRow]:
     """Return every metric that any split has, the main one first."""
     main = main_metric(evaluation)
-    names = [name for split in splits_of(evaluation) for name, figure in evaluation[split].items() if "value" in figure]
+    names = [name for split in evaluated_splits(evaluation) for name, figure in evaluation[split].items() if "value" in figure]
     ordered = sorted(dict.fromkeys(names), key=lambda name: name != main)
     return [_metric_row(name, evaluation) for name in ordered]
 
@@ -148,21 +148,21 @@ def _metric_row(name: str, evaluation: Json) -> MetricRow:
     if name == main_metric(evaluation):
         higher = bool(evaluation["main"]["higher_is_better"])
     baselines = evaluation.get("baselines", {}).values()
-    splits = splits_of(evaluation)
-    values = {split: [value_of(judged.get(split, {}), name) for judged in (evaluation, *baselines)] for split in splits}
+    splits = evaluated_splits(evaluation)
+    values = {split: [metric_value(judged.get(split, {}), name) for judged in (evaluation, *baselines)] for split in splits}
     direction = "" if higher is None else ("higher" if higher else "lower")
-    figures = {split: tuple(map(Figure, values[split])) for split in values}
-    figures["test"] = _marked(values["test"], higher)
-    return MetricRow(name, known.meaning if known else "", direction, figures)
+    figures = {split: tuple(map(MetricCell, values[split])) for split in values}
+    figures["test"] = _mark_best(values["test"], higher)
+    return MetricRow(name, known.description if known else "", direction, figures)
 
 
-def _marked(values: list[float | None], higher_is_better: bool | None) -> tuple[Figure, ...]:
+def _mark_best(values: list[float | None], higher_is_better: bool | None) -> tuple[MetricCell, ...]:
     """Mark the best values of a row, ties included; none without a rival."""
     present = [value for value in values if value is not None]
     if higher_is_better is None or len(present) < 2:
-        return tuple(map(Figure, values))
+        return tuple(map(MetricCell, values))
     best = max(present) if higher_is_better else min(present)
-    return tuple(Figure(value, value is not None and level(value, best)) for value in values)
+    return tuple(MetricCell(value, value is not None and is_level(value, best)) for value in values)
 
 
 def validation_metrics(log: list[Json]) -> list[str]:
@@ -192,11 +192,11 @@ def kept_step(log: list[Json]) -> Kept | None:
     return Kept(steps[values.index(best)], watched, best)
 
 
-def most_confused(confusion: Json, most: int = 10) -> list[Confused]:
+def most_confused(confusion: Json, most: int = 10) -> list[ConfusedPair]:
     """Return the most frequent confusions, most frequent first."""
     labels, counts = confusion["labels"], confusion["counts"]
     found = [
-        Confused(labels[truth], labels[answer], count)
+        ConfusedPair(labels[truth], labels[answer], count)
         for truth, row in enumerate(counts)
         for answer, count in enumerate(row)
         if count and truth != answer

@@ -8,13 +8,13 @@ import hashlib
 from importlib.resources import files
 from typing import Any
 
-from danlu.report.tongue import Tongue
-from danlu.report.writing import number, rounded, short
+from danlu.report.tongue import Translator
+from danlu.report.writing import format_number, format_bound, shorten
 
-MOST_COLUMNS = 30  # shown at first; the others unfold
+MAX_COLUMNS = 30  # shown at first; the others unfold
 
 
-def render(template: str, t: Tongue, **values: Any) -> str:
+def render(template: str, t: Translator, **values: Any) -> str:
     """Render a page in one language."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -25,7 +25,7 @@ def render(template: str, t: Tongue, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "short": short, "rounded": rounded}
+    environment.filters |= {"number": format_number, "short": shorten, "rounded": format_bound}
     environment.globals |= {"t": t}
     script = _read("page.js")
     return environment.get_template(template).render(
@@ -33,7 +33,7 @@ def render(template: str, t: Tongue, **values: Any) -> str:
         script=script,
         # The policy allows this script only: should a value ever get past the escaping, it cannot run.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-        most_columns=MOST_COLUMNS,
+        most_columns=MAX_COLUMNS,
         **values,
     )
 

@@ -57,13 +57,13 @@ PIXELS_A_POINT = 1.35  # makes the figures' 9 points about the page's small text
 SVG_NAME = re.compile(r"\{[^}]*\}")
 
 
-def strokes(place: int) -> dict[str, Any]:
+def line_style(place: int) -> dict[str, Any]:
     """Return colour and dashes of the n-th curve, distinguishable without colour."""
     return {"color": SERIES[place % len(SERIES)], "linestyle": DASHES[(place // len(SERIES) + place) % len(DASHES)]}
 
 
 @contextmanager
-def drawing(width: float, height: float) -> Iterator[Any]:
+def new_figure(width: float, height: float) -> Iterator[Any]:
     """Create a figure of a size in inches; use our settings until it is saved."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -79,10 +79,10 @@ def as_svg(figure: Any, name: str, label: str) -> str:
     """Convert a figure to an SVG element of the page, with label and unique ids."""
     content = BytesIO()
     figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
-    return _of_the_page(ElementTree.fromstring(content.getvalue()), name, label)  # noqa: S314 - matplotlib wrote it
+    return _sanitize(ElementTree.fromstring(content.getvalue()), name, label)  # noqa: S314 - matplotlib wrote it
 
 
-def inlined(file: Path, name: str, label: str) -> str:
+def inline_svg(file: Path, name: str, label: str) -> str:
     """Embed an SVG file of the run in the page, without active content.
 
     Raises:
@@ -90,12 +90,12 @@ def inlined(file: Path, name: str, label: str) -> str:
     """
     try:
         root = ElementTree.fromstring(file.read_bytes())  # noqa: S314 - of a run's own folder
-        return _of_the_page(root, name, label)
+        return _sanitize(root, name, label)
     except (ElementTree.ParseError, KeyError, ValueError) as error:
         raise ArtifactError(f"{file}: not an SVG image ({error}); delete it") from error
 
 
-def _of_the_page(root: ElementTree.Element, name: str, label: str) -> str:
+def _sanitize(root: ElementTree.Element, name: str, label: str) -> str:
     """Adapt an SVG to the page: its colours and font, unique ids, nothing active."""
     for parent in list(root.iter()):
         for child in list(parent):
@@ -105,7 +105,7 @@ def _of_the_page(root: ElementTree.Element, name: str, label: str) -> str:
     for element in root.iter():
         element.tag = SVG_NAME.sub("", element.tag)
         plain = {SVG_NAME.sub("", key): value for key, value in element.attrib.items()}
-        element.attrib = {key: _inlined(key, value, name) for key, value in plain.items() if _harmless(key, value)}
+        element.attrib = {key: _page_attribute(key, value, name) for key, value in plain.items() if _is_harmless(key, value)}
     _, _, width, _ = map(float, root.attrib["viewBox"].split())
     shown = width * PIXELS_A_POINT
     root.attrib = {
@@ -118,7 +118,7 @@ def _of_the_page(root: ElementTree.Element, name: str, label: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def standalone(figure: Any, name: str, label: str) -> str:
+def standalone_svg(figure: Any, name: str, label: str) -> str:
     """Convert a figure to the text of an SVG file with fixed colours on white."""
     svg = as_svg(figure, name, label)
     for words, colour in FILE_COLOURS.items():
@@ -127,14 +127,14 @@ def standalone(figure: Any, name: str, label: str) -> str:
     return begun + svg.removeprefix("<svg ").replace('style="', 'style="background: #ffffff; ', 1)
 
 
-def _harmless(key: str, value: str) -> bool:
+def _is_harmless(key: str, value: str) -> bool:
     """Return whether an attribute neither runs code nor links outside the page."""
     if key.startswith("on"):
         return False
     return value.startswith("#") if key.endswith("href") else "url(" not in value or "url(#" in value
 
 
-def _inlined(key: str, value: str, name: str) -> str:
+def _page_attribute(key: str, value: str, name: str) -> str:
     """Rewrite an attribute's value for an SVG inside a page."""
     if key == "id":
         return f"{name}-{value}"

@@ -15,7 +15,7 @@ LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 
 @dataclass(frozen=True)
-class Tongue:
+class Translator:
     """Translate keys into one language."""
 
     language: Language
@@ -28,7 +28,7 @@ class Tongue:
     def has(self, key: str) -> bool:
         return key in WORDS
 
-    def book(self, without: str, begin: str = "") -> dict[str, str]:
+    def entries(self, without: str, begin: str = "") -> dict[str, str]:
         """Return all texts whose key starts with `without + begin`, in this language.
 
         Args:
@@ -57,7 +57,7 @@ class Tongue:
         return self(f"split.{name}") if self.has(f"split.{name}") else name
 
 
-def tongue_of(language: str) -> Tongue:
+def get_translator(language: str) -> Translator:
     """Return the translator of a language.
 
     Raises:
@@ -65,8 +65,8 @@ def tongue_of(language: str) -> Tongue:
     """
     for known in LANGUAGES:
         if language == known:
-            return Tongue(known)
+            return Translator(known)
     raise ArgumentError(f"--lang {language}: pages are written in {' and '.join(LANGUAGES)}")
 
 
-ENGLISH = Tongue("en")
+ENGLISH = Translator("en")

@@ -3,7 +3,7 @@
 from typing import Any
 
 
-def number(value: Any) -> str:
+def format_number(value: Any) -> str:
     """Format a number: four significant digits, thousands separators; empty for None."""
     if value is None:
         return ""
@@ -16,22 +16,22 @@ def number(value: Any) -> str:
     return f"{value:.4g}"
 
 
-def rounded(value: float | None) -> str:
+def format_bound(value: float | None) -> str:
     """Format an interval bound with three digits, which is all it knows."""
-    return "–" if value is None else number(float(f"{value:.3g}"))
+    return "–" if value is None else format_number(float(f"{value:.3g}"))
 
 
-def signed(value: float | None) -> str:
+def format_signed(value: float | None) -> str:
     """Format a difference with its sign."""
-    return "–" if value is None else f"{'+' if value > 0 else ''}{rounded(value)}"
+    return "–" if value is None else f"{'+' if value > 0 else ''}{format_bound(value)}"
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """Format a confidence level: `95%`, `99.5%`."""
     return f"{100 * share:.4g}%"
 
 
-def short(text: Any, most: int = 24) -> str:
+def shorten(text: Any, most: int = 24) -> str:
     """Shorten a label to one line of printable characters for a figure or table cell."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"

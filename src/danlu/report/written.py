@@ -4,53 +4,53 @@ In: entries of profile.json and alarms.jsonl. Out: the same entries with transla
 Entries of an older or newer danlu stay in English.
 """
 
-from danlu.core.sentences import places, recognise, sentence
+from danlu.core.sentences import placeholders, match_message, format_message
 from danlu.data.reasons import REASONS
 from danlu.report.readings import Json
-from danlu.report.tongue import Tongue
+from danlu.report.tongue import Translator
 
 
-def findings(t: Tongue, profile: Json) -> list[Json]:
+def translate_findings(t: Translator, profile: Json) -> list[Json]:
     """Translate the audit's findings; `line` marks cures that are a recipe line."""
     return [_finding(t, each) for each in profile["findings"]]
 
 
-def alarms(t: Tongue, lines: list[Json]) -> list[Json]:
+def translate_alarms(t: Translator, lines: list[Json]) -> list[Json]:
     """Translate the alarms of training."""
     return [_alarm(t, each) for each in lines]
 
 
-def reason(t: Tongue, said: str) -> str:
+def translate_reason(t: Translator, said: str) -> str:
     """Translate a reason recognized by its English template; others stay unchanged."""
-    found = recognise(REASONS, said)
+    found = match_message(REASONS, said)
     return said if found is None or t.language == "en" else t(f"reason.{found[0]}", **found[1])
 
 
-def _finding(t: Tongue, found: Json) -> Json:
-    message, line = said(t, "finding", found, ""), " " not in found["cure"].split(":")[0]
+def _finding(t: Translator, found: Json) -> Json:
+    message, line = translate_entry(t, "finding", found, ""), " " not in found["cure"].split(":")[0]
     if message is None:
         return {**found, "language": "en", "line": line}
     return {
         **found,
         "line": line,
-        "subject": said(t, "finding", found, ".subject") or found["subject"],
+        "subject": translate_entry(t, "finding", found, ".subject") or found["subject"],
         "message": message,
-        "cure": said(t, "finding", found, ".cure") or found["cure"],
+        "cure": translate_entry(t, "finding", found, ".cure") or found["cure"],
         "language": t.language,
     }
 
 
-def _alarm(t: Tongue, line: Json) -> Json:
-    message, kind = said(t, "alarm", line, ""), said(t, "alarm", line, ".kind")
+def _alarm(t: Translator, line: Json) -> Json:
+    message, kind = translate_entry(t, "alarm", line, ""), translate_entry(t, "alarm", line, ".kind")
     if message is None or kind is None:
         return {**line, "language": "en"}
     return {**line, "message": message, "kind": kind, "language": t.language}
 
 
-def said(t: Tongue, table: str, entry: Json, part: str) -> str | None:
+def translate_entry(t: Translator, table: str, entry: Json, part: str) -> str | None:
     """Translate an entry by its key; None if the key or a value is missing."""
     key, figures = f"{entry.get('key', '')}{part}", entry.get("figures", {})
-    book = t.book(f"{table}.")
-    if key not in book or not places(book[key]) <= set(figures):
+    book = t.entries(f"{table}.")
+    if key not in book or not placeholders(book[key]) <= set(figures):
         return None
-    return sentence({**t.book("", "split."), **book}, key, figures)
+    return format_message({**t.entries("", "split."), **book}, key, figures)

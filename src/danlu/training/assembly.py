@@ -12,41 +12,41 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from danlu.core.console import say
+from danlu.core.console import info
 from danlu.core.devices import Accelerator
 from danlu.core.dotted import load_dotted
-from danlu.core.pieces import is_split
-from danlu.data.balance.emphasis import Emphasis
+from danlu.core.pieces import is_dtensor
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.models.heads import Head, Loss
-from danlu.models.transformers import project_late
+from danlu.models.transformers import enable_chunked_loss
 from danlu.recipe.sections import Finetune, Training
-from danlu.training.averaging import Average
-from danlu.training.clipping import clip_by_value
-from danlu.training.compiling import compiled
-from danlu.training.distilling import TEMPERATURE, counted, distilled
-from danlu.training.frozen import thawing
+from danlu.training.averaging import WeightAverage
+from danlu.training.clipping import clip_grad_value
+from danlu.training.compiling import maybe_compile
+from danlu.training.distilling import DEFAULT_TEMPERATURE, distillation_num_targets, distillation_loss
+from danlu.training.frozen import make_unfreezing
 from danlu.training.groups import parameter_groups
-from danlu.training.hints import hinted
-from danlu.training.in_backward import InBackward
-from danlu.training.machine import Machine
-from danlu.training.micro import least_rows
+from danlu.training.hints import feature_distillation_loss
+from danlu.training.in_backward import OptimizerInBackward
+from danlu.training.machine import TrainState
+from danlu.training.micro import min_microbatch_rows
 from danlu.training.offload import ActivationOffload
 from danlu.training.optimizers import Optimizer
-from danlu.training.parallel.group import LONE, Together
-from danlu.training.parallel.local import Meetings
-from danlu.training.parallel.spread import spread
-from danlu.training.penalties import Penalties
+from danlu.training.parallel.group import SINGLE_PROCESS_CONTEXT, ParallelContext
+from danlu.training.parallel.local import DiLoCo
+from danlu.training.parallel.spread import parallelize_model
+from danlu.training.penalties import WeightRegularizer
 from danlu.training.precision import Precision, choose_precision
-from danlu.training.recompute import recompute
+from danlu.training.recompute import apply_activation_checkpointing
 from danlu.training.scaling import scaled_lr
 from danlu.training.schedules import Schedule
-from danlu.training.shadow import ShadowOptimizer
-from danlu.training.slots import Keep
-from danlu.training.step import Step
+from danlu.training.shadow import ParamStorageOptimizer
+from danlu.training.slots import StorageKind
+from danlu.training.step import TrainStep
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainTask:
     """Hold the task-specific parts of training.
 
     Attributes:
@@ -63,18 +63,18 @@ class Task:
 
     head: Head
     name: str
-    emphasis: Emphasis
-    watched: str
+    loss_weighting: LossWeighting
+    monitored_metric: str
     higher_is_better: bool
     finetune: Finetune
-    tokens_a_sample: int
+    tokens_per_sample: int
     steps: int
-    steps_an_epoch: int
+    steps_per_epoch: int
 
 
-def assemble(
-    model: nn.Module, task: Task, options: Training, accelerator: Accelerator, together: Together = LONE
-) -> Machine:
+def build_train_state(
+    model: nn.Module, task: TrainTask, options: Training, accelerator: Accelerator, parallel: ParallelContext = SINGLE_PROCESS_CONTEXT
+) -> TrainState:
     """Build the train state of a model.
 
     Args:
@@ -94,115 +94,115 @@ def assemble(
     device = accelerator.torch_device
     precision = Precision(choose_precision(options.precision, device), device)
     part = -(-options.batch_size // options.accumulate)
-    loss = _loss(options, task)
+    loss = _build_loss(options, task)
     chunk = "none" if options.distill is not None else options.memory.loss_chunk  # a teacher gives whole logits
-    project_late(model, chunk, part * task.tokens_a_sample)  # looks at it in full precision
-    own = spread(
-        model, together, options, precision, task.head, loss, task.emphasis, partial(_prepare, options, precision)
+    enable_chunked_loss(model, chunk, part * task.tokens_per_sample)  # looks at it in full precision
+    own = parallelize_model(
+        model, parallel, options, precision, task.head, loss, task.loss_weighting, partial(_prepare_model, options, precision)
     )
-    stepping = _stepping(own.model, optimizer, options, precision, task.finetune.layer_decay)
-    average, local = options.average, None if together.team.alone else together.options.local
-    assert average is None or isinstance(average, Average)
+    stepping = _build_optimizer(own.model, optimizer, options, precision, task.finetune.layer_decay)
+    average, local = options.average, None if parallel.groups.is_single_process else parallel.options.local
+    assert average is None or isinstance(average, WeightAverage)
     # Every unfreezing is another model to compile, and torch gives up after some; then the steps' last bits change.
     may_compile = options.compile if task.finetune.mode != "gradual" else False
-    step = Step(
+    step = TrainStep(
         model=own.model,
-        forward=own.called if own.pipeline else compiled(own.called, may_compile, device),
+        forward=own.training_model if own.pipeline else maybe_compile(own.training_model, may_compile, device),
         loss=loss,
-        count=task.head.count if options.distill is None else counted(task.head.count, task.name),
-        emphasis=task.emphasis,
+        num_targets=task.head.num_targets if options.distill is None else distillation_num_targets(task.head.num_targets, task.name),
+        loss_weighting=task.loss_weighting,
         optimizer=stepping.optimizer,
         accelerator=accelerator,
         precision=precision,
         offload=ActivationOffload(own.model) if options.memory.offload_activations else None,
-        before_step=stepping.before,
-        after_step=stepping.after,
+        before_step=stepping.before_step,
+        after_step=stepping.after_step,
         clip_norm=options.clip_norm,
         clip_value=options.clip_value,
-        parts=options.accumulate,
-        least_rows=least_rows(own.model),
-        together=together,
-        spread=own,
+        num_microbatches=options.accumulate,
+        min_microbatch_rows=min_microbatch_rows(own.model),
+        parallel=parallel,
+        parallel_model=own,
     )
-    return Machine(
+    return TrainState(
         step=step,
         batch_size=options.batch_size,
         base_lr=scaled_lr(optimizer.lr, options.batch_size, options.lr_scaling),
         schedule=schedule,
         steps=task.steps,
-        plateau=schedule.watcher(task.higher_is_better),
-        average=None if average is None else average.begin(own.model),
-        watched=task.watched,
-        tokens_a_sample=task.tokens_a_sample,
-        together=together,
-        meetings=None if local is None else Meetings(own.model, stepping.optimizer, local, together.team),
-        thawing=thawing(own.model, task.finetune, task.steps_an_epoch),
+        plateau=schedule.plateau_reducer(task.higher_is_better),
+        average=None if average is None else average.build(own.model),
+        monitored_metric=task.monitored_metric,
+        tokens_per_sample=task.tokens_per_sample,
+        parallel=parallel,
+        diloco=None if local is None else DiLoCo(own.model, stepping.optimizer, local, parallel.groups),
+        unfreezing=make_unfreezing(own.model, task.finetune, task.steps_per_epoch),
     )
 
 
-def _prepare(options: Training, precision: Precision, model: nn.Module) -> None:
+def _prepare_model(options: Training, precision: Precision, model: nn.Module) -> None:
     """Apply precision and memory options to a model or to one stage of it."""
     precision.prepare(model)
-    if recompute(model, options.memory.checkpointing) == 0 and options.memory.checkpointing != "none":
-        say("training.memory.checkpointing: the model repeats no blocks, so nothing is recomputed")
+    if apply_activation_checkpointing(model, options.memory.checkpointing) == 0 and options.memory.checkpointing != "none":
+        info("training.memory.checkpointing: the model repeats no blocks, so nothing is recomputed")
 
 
 @dataclass(frozen=True)
-class Stepping:
+class OptimizerHooks:
     """Hold an optimizer, with hooks that run right before and after its step."""
 
     optimizer: torch.optim.Optimizer
-    before: Callable[[], None] | None
-    after: Callable[[], None] | None
+    before_step: Callable[[], None] | None
+    after_step: Callable[[], None] | None
 
 
-def _stepping(
+def _build_optimizer(
     model: nn.Module, optimizer: Optimizer, options: Training, precision: Precision, layer_decay: float
-) -> Stepping:
+) -> OptimizerHooks:
     """Build the optimizer, stepping the weights where and when the recipe says."""
     groups = parameter_groups(model, optimizer.weight_decay, layer_decay)
-    penalties = Penalties(model, options.l1, options.l2, options.max_norm)
+    penalties = WeightRegularizer(model, options.l1, options.l2, options.max_norm)
     penalized, bounded = bool(options.l1 or options.l2), options.max_norm is not None
-    keep: Keep | None = None
-    if precision.low_weights:
+    keep: StorageKind | None = None
+    if precision.bf16_weights:
         keep = "master" if precision.name == "bf16-master" else "stochastic"
-    bound = penalties.bound_stepped if bounded else None
+    bound = penalties.apply_max_norm_to if bounded else None
     if options.memory.optimizer_in_backward:
-        before = partial(_before_each, penalties, options.clip_value)
-        return Stepping(InBackward(groups, optimizer.build, keep, before, bound), None, None)
-    add = penalties.add_gradients if penalized else None
+        before = partial(_before_param_step, penalties, options.clip_value)
+        return OptimizerHooks(OptimizerInBackward(groups, optimizer.build, keep, before, bound), None, None)
+    add = penalties.add_penalty_grads if penalized else None
     if options.memory.offload_optimizer:
         keep = "host"
-    if any(is_split(weight) for weight in model.parameters()):
+    if any(is_dtensor(weight) for weight in model.parameters()):
         keep = "held"
     if keep is not None:
-        return Stepping(ShadowOptimizer(groups, optimizer.build, keep, bound), add, None)
-    return Stepping(optimizer.build(groups), add, penalties.bound_weights if bounded else None)
+        return OptimizerHooks(ParamStorageOptimizer(groups, optimizer.build, keep, bound), add, None)
+    return OptimizerHooks(optimizer.build(groups), add, penalties.apply_max_norm if bounded else None)
 
 
-def _before_each(penalties: Penalties, clip_value: float | None, weight: nn.Parameter) -> None:
+def _before_param_step(penalties: WeightRegularizer, clip_value: float | None, weight: nn.Parameter) -> None:
     """Penalise and clip the gradient of a weight that is stepped by itself."""
     if penalties.l1 or penalties.l2:
-        penalties.add_gradient(weight)
+        penalties.add_penalty_grad(weight)
     if clip_value is not None:
-        clip_by_value([weight], clip_value)
+        clip_grad_value([weight], clip_value)
 
 
-def _loss(options: Training, task: Task) -> Loss:
+def _build_loss(options: Training, task: TrainTask) -> Loss:
     """Return the task's loss, the loss with a teacher's outputs added, or the user's own."""
     head = task.head
     if options.distill is not None:
-        temperature, weight = options.distill.temperature or TEMPERATURE, options.distill.weight
-        taught, hidden = head.each(distilled(head.loss, task.name, temperature, weight)), options.distill.hidden
-        return taught if hidden is None else hinted(taught, hidden.distance, hidden.weight)
+        temperature, weight = options.distill.temperature or DEFAULT_TEMPERATURE, options.distill.weight
+        taught, hidden = head.adapt_loss(distillation_loss(head.loss, task.name, temperature, weight)), options.distill.hidden
+        return taught if hidden is None else feature_distillation_loss(taught, hidden.distance, hidden.weight)
     if options.loss is None:
         return head.loss
     own: Callable[[Tensor, Tensor], Tensor] = load_dotted(options.loss, "training.loss")
 
-    def loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+    def loss(logits: Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
         """Sum the user's loss, which gives one value per sample or their mean."""
-        count = head.count(target)
+        count = head.num_targets(target)
         found = own(logits, target)
         return (found * count if found.ndim == 0 else found.sum()), count
 
-    return head.each(loss)
+    return head.adapt_loss(loss)

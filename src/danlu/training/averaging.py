@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from danlu.training.running_average import RunningAverage
 
 
-class Average(Component):
+class WeightAverage(Component):
     """Decide how much each step's weights count in the average."""
 
     @abstractmethod
-    def share(self, taken: int, step: int, steps: int) -> float | None:
+    def lerp_weight(self, num_updates: int, step: int, steps: int) -> float | None:
         """Return how far the average moves towards the weights after `step`; None skips them.
 
         Args:
@@ -33,14 +33,14 @@ class Average(Component):
             step: counted from 1.
         """
 
-    def begin(self, model: "nn.Module") -> "RunningAverage":
+    def build(self, model: "nn.Module") -> "RunningAverage":
         """Start an average from the model's current weights; update it after each optimizer step."""
         from danlu.training.running_average import RunningAverage
 
-        return RunningAverage(model, self.share)
+        return RunningAverage(model, self.lerp_weight)
 
 
-class EMA(Average):
+class EMA(WeightAverage):
     """Average exponentially: decay of the average plus 1 - decay of the new weights.
 
     The decay starts low, min(decay, (1 + t) / (10 + t)) after t steps, so that the first weights are soon forgotten.
@@ -49,11 +49,11 @@ class EMA(Average):
     name: Literal["ema"] = "ema"
     decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
 
-    def share(self, taken: int, step: int, steps: int) -> float:
-        return 1 - min(self.decay, (1 + taken) / (10 + taken))
+    def lerp_weight(self, num_updates: int, step: int, steps: int) -> float:
+        return 1 - min(self.decay, (1 + num_updates) / (10 + num_updates))
 
 
-class SWA(Average):
+class SWA(WeightAverage):
     """Average the weights after each step from `start` on with equal weight.
 
     Needs a rate that stays high: a constant schedule, or one with a floor. Izmailov et al. 2018,
@@ -63,12 +63,12 @@ class SWA(Average):
     name: Literal["swa"] = "swa"
     start: Annotated[float, Field(ge=0.0, lt=1.0, description="share of the steps before averaging starts")] = 0.75
 
-    def share(self, taken: int, step: int, steps: int) -> float | None:
-        return 1 / (taken + 1) if step > math.ceil(self.start * steps) else None
+    def lerp_weight(self, num_updates: int, step: int, steps: int) -> float | None:
+        return 1 / (num_updates + 1) if step > math.ceil(self.start * steps) else None
 
 
 @contextmanager
-def judged_weights(
+def eval_weights(
     model: "nn.Module", optimizer: "torch.optim.Optimizer", average: "RunningAverage | None"
 ) -> Iterator[None]:
     """Put the weights to evaluate and keep into the model; restore it afterwards exactly.
@@ -76,7 +76,7 @@ def judged_weights(
     They are the average's where there is one, else the schedule-free optimizer's average, else the model's own.
     """
     to_average, back = getattr(optimizer, "eval", None), getattr(optimizer, "train", None)
-    with nullcontext() if average is None else average.swapped():
+    with nullcontext() if average is None else average.swapped_in():
         if average is not None or to_average is None or back is None:
             yield
             return

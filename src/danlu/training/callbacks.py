@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Setting:
+class CallbackContext:
     """Hold what a callback may look at.
 
     Attributes:
@@ -39,7 +39,7 @@ class Callback(Protocol):
     Each method ends in `return`: a method of a Protocol with an empty body would have to be written by every class.
     """
 
-    def on_start(self, setting: Setting) -> None:
+    def on_start(self, context: CallbackContext) -> None:
         """Run before the first step."""
         return
 

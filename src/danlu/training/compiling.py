@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from danlu.core.console import say
+from danlu.core.console import info
 from danlu.training.micro import is_out_of_memory
 
 
@@ -18,7 +18,7 @@ def compilations() -> int:
     return int(counters["stats"]["unique_graphs"])
 
 
-def compiled(model: nn.Module, asked: bool | str, device: torch.device) -> "nn.Module | Compiled":
+def maybe_compile(model: nn.Module, asked: bool | str, device: torch.device) -> "nn.Module | CompiledModel":
     """Return the model to call in training, compiled where that is wanted.
 
     Args:
@@ -26,10 +26,10 @@ def compiled(model: nn.Module, asked: bool | str, device: torch.device) -> "nn.M
         asked: `training.compile`; auto compiles on CUDA alone, where it pays within minutes.
     """
     wanted = device.type == "cuda" if asked == "auto" else asked
-    return Compiled(model) if wanted else model
+    return CompiledModel(model) if wanted else model
 
 
-class Compiled:
+class CompiledModel:
     """Compile a model at its first call.
 
     Attributes:
@@ -61,7 +61,7 @@ class Compiled:
     def _try(self, inputs: dict[str, Tensor]) -> bool:
         """Compile both passes on a batch; leave weights, statistics, gradients and RNG unchanged."""
         try:
-            with _undone(self.model):
+            with _restored_state(self.model):
                 outputs = self._function(**inputs)
                 if torch.is_grad_enabled():
                     self._backward(outputs)
@@ -69,7 +69,7 @@ class Compiled:
             if is_out_of_memory(error):
                 raise
             reason = " ".join([f"{type(error).__name__}:", *str(error).split("\n\n")[0].split()])
-            say(f"training.compile: the model could not be compiled; training continues without ({reason[:300]})")
+            info(f"training.compile: the model could not be compiled; training continues without ({reason[:300]})")
             return False
         return True
 
@@ -82,7 +82,7 @@ class Compiled:
 
 
 @contextmanager
-def _undone(model: nn.Module) -> Iterator[None]:
+def _restored_state(model: nn.Module) -> Iterator[None]:
     """Restore a model's buffers and the random number state afterwards."""
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
     device = next(model.parameters()).device

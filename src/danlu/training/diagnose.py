@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 
-class _Found(Exception):
+class _Diagnosis(Exception):
     """Carry the sentence about the first module that went wrong."""
 
 
-def first_bad_module(model: nn.Module, run_forward: Callable[[], Any]) -> str:
+def first_nonfinite_module(model: nn.Module, run_forward: Callable[[], Any]) -> str:
     """Name the first module whose weights or output are not finite, and describe its input.
 
     Args:
@@ -28,59 +28,59 @@ def first_bad_module(model: nn.Module, run_forward: Callable[[], Any]) -> str:
     handles = []
     for name, module in model.named_modules():
         said = f"{name or 'the model'} ({type(module).__name__})"
-        handles.append(module.register_forward_pre_hook(_before(said, whole=not name), with_kwargs=True))
-        handles.append(module.register_forward_hook(_after(said), with_kwargs=True))
+        handles.append(module.register_forward_pre_hook(_pre_hook(said, whole=not name), with_kwargs=True))
+        handles.append(module.register_forward_hook(_post_hook(said), with_kwargs=True))
     try:
         loss = run_forward()
-    except _Found as found:
+    except _Diagnosis as found:
         return str(found)
     finally:
         for handle in handles:
             handle.remove()
-    return _beyond_the_model(model, loss)
+    return _diagnose_loss_and_grads(model, loss)
 
 
-def _before(said: str, whole: bool) -> Callable[..., None]:
+def _pre_hook(said: str, whole: bool) -> Callable[..., None]:
     """Return a hook that checks a module's weights before it runs.
 
     For the whole model it also checks the batch.
     """
 
     def look(module: nn.Module, args: Any, kwargs: Any) -> None:
-        if whole and _bad(_tensors((args, kwargs))):
-            raise _Found(f"the batch itself holds {_bad(_tensors((args, kwargs)))}; look at the data")
+        if whole and _describe_nonfinite(_tensors((args, kwargs))):
+            raise _Diagnosis(f"the batch itself holds {_describe_nonfinite(_tensors((args, kwargs)))}; look at the data")
         for kind, values in (("weights", module.parameters), ("buffers", module.buffers)):
-            bad = _bad(values(recurse=False))
+            bad = _describe_nonfinite(values(recurse=False))
             if bad:
-                raise _Found(f"the {kind} of {said} hold {bad}; an earlier step put them there")
+                raise _Diagnosis(f"the {kind} of {said} hold {bad}; an earlier step put them there")
 
     return look
 
 
-def _after(said: str) -> Callable[..., None]:
+def _post_hook(said: str) -> Callable[..., None]:
     """Return a hook that checks a module's output.
 
     Inner modules run before the modules that contain them.
     """
 
     def look(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        bad = _bad(_tensors(output))
+        bad = _describe_nonfinite(_tensors(output))
         if bad:
             weights = [*module.parameters(recurse=False)]
-            own = f", and its weights are {_range(weights)}" if weights else ""
-            raise _Found(f"{said} gives {bad}; it was given values {_range(_tensors((args, kwargs)))}{own}")
+            own = f", and its weights are {_describe_range(weights)}" if weights else ""
+            raise _Diagnosis(f"{said} gives {bad}; it was given values {_describe_range(_tensors((args, kwargs)))}{own}")
 
     return look
 
 
-def _beyond_the_model(model: nn.Module, loss: Any) -> str:
+def _diagnose_loss_and_grads(model: nn.Module, loss: Any) -> str:
     """Describe the loss or gradients, where every module's output is finite."""
     losses = list(_tensors(loss))
-    if losses and _bad(losses):
+    if losses and _describe_nonfinite(losses):
         return "every module's output is finite, but the loss made of it is not; look at the targets and the loss"
     for name, weight in reversed(list(model.named_parameters())):  # the backward pass goes from last to first
-        if weight.grad is not None and _bad([weight.grad]):
-            return f"every output and the loss are finite; the gradient of {name} holds {_bad([weight.grad])}"
+        if weight.grad is not None and _describe_nonfinite([weight.grad]):
+            return f"every output and the loss are finite; the gradient of {name} holds {_describe_nonfinite([weight.grad])}"
     return "every module's output is finite when the step is done again"
 
 
@@ -97,7 +97,7 @@ def _tensors(value: Any) -> Iterable[Tensor]:
             yield from _tensors(inner)
 
 
-def _bad(tensors: Iterable[Tensor]) -> str:
+def _describe_nonfinite(tensors: Iterable[Tensor]) -> str:
     """Describe how many values are not finite; empty if all are finite."""
     total = count = 0
     nan = False
@@ -110,7 +110,7 @@ def _bad(tensors: Iterable[Tensor]) -> str:
     return f"{total:,} of {count:,} values that are not finite ({kind})" if total else ""
 
 
-def _range(tensors: Iterable[Tensor]) -> str:
+def _describe_range(tensors: Iterable[Tensor]) -> str:
     found = [values.detach().float() for values in tensors if values.numel()]
     if not found:
         return "that are no floating-point numbers"

@@ -16,86 +16,86 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.feed import Batch
 from danlu.data.sequences import IGNORED
 from danlu.models.heads import Loss
 
-TEMPERATURE = 2.0
-LOWEST = -1e4  # of a log-probability: exp gives 0, and 0 * -1e4 is 0 where 0 * -inf is NaN
-Soft = Callable[[Tensor, Tensor, float], Tensor]
+DEFAULT_TEMPERATURE = 2.0
+MIN_LOG_PROB = -1e4  # of a log-probability: exp gives 0, and 0 * -1e4 is 0 where 0 * -inf is NaN
+DistillationLoss = Callable[[Tensor, Tensor, float], Tensor]
 
 
-def soft_classes(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+def soft_classification_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """Return T^2 KL(teacher || student) of class probabilities at temperature T, summed.
 
     T^2 keeps the size of the gradient, which a temperature would shrink by that factor. Hinton et al. 2015,
     https://arxiv.org/abs/1503.02531.
     """
     student = torch.log_softmax(logits / temperature, dim=1)
-    teacher = torch.log_softmax(taught / temperature, dim=1).clamp(min=LOWEST)
+    teacher = torch.log_softmax(teacher_logits / temperature, dim=1).clamp(min=MIN_LOG_PROB)
     return temperature**2 * (teacher.exp() * (teacher - student)).sum()
 
 
-def soft_labels(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+def soft_multilabel_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """Return `soft_classification_loss` of each label and its absence, averaged over labels."""
     terms = [
-        functional.logsigmoid(sign * taught / temperature).exp()
-        * (functional.logsigmoid(sign * taught / temperature) - functional.logsigmoid(sign * logits / temperature))
+        functional.logsigmoid(sign * teacher_logits / temperature).exp()
+        * (functional.logsigmoid(sign * teacher_logits / temperature) - functional.logsigmoid(sign * logits / temperature))
         for sign in (1, -1)
     ]
     return temperature**2 * (terms[0] + terms[1]).sum() / logits.shape[1]
 
 
-def soft_numbers(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+def soft_regression_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """Return the squared distance to the teacher's standardised predictions, summed; ignores temperature."""
-    return functional.mse_loss(logits, taught, reduction="sum")
+    return functional.mse_loss(logits, teacher_logits, reduction="sum")
 
 
-SOFT: dict[str, Soft] = {"classification": soft_classes, "multi-label": soft_labels, "regression": soft_numbers}
-OF_TOKENS = ("token-classification", "language-modelling")  # one target per token
+SOFT_LOSSES: dict[str, DistillationLoss] = {"classification": soft_classification_loss, "multi-label": soft_multilabel_loss, "regression": soft_regression_loss}
+TOKEN_TASKS = ("token-classification", "language-modelling")  # one target per token
 
 
-def distilled(hard: Loss, task: str, temperature: float, weight: float) -> Loss:
+def distillation_loss(hard_loss: Loss, task: str, temperature: float, weight: float) -> Loss:
     """Mix the task's own loss with the distance to the teacher's outputs, by `weight`.
 
     Args:
         hard_loss: the task's loss; takes logits [batch, outputs] and targets.
         task: selects the distance.
     """
-    if task in OF_TOKENS:
-        return _of_tokens(hard, temperature, weight)
-    soft = SOFT[task]
+    if task in TOKEN_TASKS:
+        return _token_distillation_loss(hard_loss, temperature, weight)
+    soft = SOFT_LOSSES[task]
 
-    def loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
+    def loss(logits: Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
         own, taught = target.chunk(2, dim=1)
-        total, count = hard(logits, own[:, 0] if task == "regression" else own, emphasis)
+        total, count = hard_loss(logits, own[:, 0] if task == "regression" else own, emphasis)
         return (1 - weight) * total + weight * soft(logits.float(), taught, temperature), count
 
     return loss
 
 
-def _of_tokens(hard: Loss, temperature: float, weight: float) -> Loss:
+def _token_distillation_loss(hard_loss: Loss, temperature: float, weight: float) -> Loss:
     """Mix both losses over the tokens that count, logits [batch, length, outputs]."""
 
-    def loss(logits: Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
-        own = answers_of_tokens(target)
-        total, count = hard(logits, own, emphasis)
+    def loss(logits: Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
+        own = token_targets(target)
+        total, count = hard_loss(logits, own, emphasis)
         counted = own != IGNORED
-        soft = soft_classes(logits[counted].float(), target[..., 1:][counted], temperature)
+        soft = soft_classification_loss(logits[counted].float(), target[..., 1:][counted], temperature)
         return (1 - weight) * total + weight * soft, count
 
     return loss
 
 
-def answers_of_tokens(target: Tensor) -> Tensor:
+def token_targets(target: Tensor) -> Tensor:
     """Return the right answers, [batch, length], of a target that holds the teacher's too."""
     return target[..., 0].long()
 
 
-def counted(count: Callable[[Tensor], int], task: str) -> Callable[[Tensor], int]:
+def distillation_num_targets(num_targets: Callable[[Tensor], int], task: str) -> Callable[[Tensor], int]:
     """Return how to count the targets of a loss when teacher outputs stand beside them."""
-    return (lambda target: count(answers_of_tokens(target))) if task in OF_TOKENS else count
+    return (lambda target: num_targets(token_targets(target))) if task in TOKEN_TASKS else num_targets
 
 
 class Teacher(Protocol):
@@ -108,34 +108,34 @@ class Teacher(Protocol):
 
 
 @dataclass(frozen=True)
-class LookedUp:
+class CachedTeacher:
     """Look up outputs computed once, [rows, outputs], on the device or in a file."""
 
-    lessons: Tensor | np.ndarray
+    outputs: Tensor | np.ndarray
 
     def __call__(self, batch: Batch) -> Tensor:
-        rows = batch.rows % len(self.lessons)
-        if isinstance(self.lessons, np.ndarray):
-            return torch.from_numpy(self.lessons[rows])
-        return self.lessons.index_select(0, torch.from_numpy(rows).to(self.lessons.device))
+        rows = batch.rows % len(self.outputs)
+        if isinstance(self.outputs, np.ndarray):
+            return torch.from_numpy(self.outputs[rows])
+        return self.outputs.index_select(0, torch.from_numpy(rows).to(self.outputs.device))
 
 
 @dataclass(frozen=True)
-class Asked:
+class OnlineTeacher:
     """Run the teacher on the student's inputs, which differ in every epoch.
 
     Attributes:
         compute_outputs: inputs -> outputs of the teacher in evaluation mode, in the student's order.
     """
 
-    lesson: Callable[[dict[str, Tensor]], Tensor]
+    compute_outputs: Callable[[dict[str, Tensor]], Tensor]
 
     def __call__(self, batch: Batch) -> Tensor:
-        return self.lesson(batch.inputs)
+        return self.compute_outputs(batch.inputs)
 
 
 @dataclass(frozen=True)
-class Taught:
+class DistillationTransform:
     """Append the teacher's outputs to a batch's target; the last transform of a loader.
 
     Attributes:
@@ -143,25 +143,25 @@ class Taught:
     """
 
     teacher: Teacher
-    classes: int | None
+    num_classes: int | None
 
     def __call__(self, batch: Batch, take: Callable[[Any], Batch]) -> Batch:
         own, taught = batch.target, self.teacher(batch).to(batch.target.device, torch.float32)
         if taught.dim() == 3:
             own = own[..., None]  # codes, which a float holds exactly up to 2^24
         elif own.dim() == 1:
-            own = own[:, None] if self.classes is None else functional.one_hot(own, self.classes)
+            own = own[:, None] if self.num_classes is None else functional.one_hot(own, self.num_classes)
         return replace(batch, target=torch.cat([own.float(), taught], dim=-1))
 
 
-def logits_of(model: nn.Module, inputs: dict[str, Tensor], task: str) -> Tensor:
+def network_logits(model: nn.Module, inputs: dict[str, Tensor], task: str) -> Tensor:
     """Return a network's logits, [batch, outputs] or [batch, length, outputs] of tokens, float32.
 
     An ensemble's are those of its members' mean prediction.
     """
     with torch.no_grad():
         found: Tensor = model(**inputs).float()
-        if found.ndim == 2 or task in OF_TOKENS:
+        if found.ndim == 2 or task in TOKEN_TASKS:
             return found
         if task == "classification":
             return torch.log_softmax(found, dim=2).logsumexp(dim=1)

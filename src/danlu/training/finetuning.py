@@ -9,11 +9,11 @@ from torch import nn
 from danlu.models.adapters import add_adapters, merge_adapters
 from danlu.models.parts import TaskModel
 from danlu.recipe.sections import Finetune
-from danlu.training.fixed import leave_fixed
-from danlu.training.frozen import freeze, freeze_body, hold_batch_norms
+from danlu.training.fixed import exclude_from_checkpoint
+from danlu.training.frozen import freeze, freeze_body, freeze_batchnorm
 
 
-def begin_finetuning(model: nn.Module, options: Finetune) -> None:
+def apply_finetuning(model: nn.Module, options: Finetune) -> None:
     """Freeze weights and add adapters in place; `make_unfreezing` unfreezes later.
 
     Args:
@@ -26,19 +26,19 @@ def begin_finetuning(model: nn.Module, options: Finetune) -> None:
     """
     if options.adapts:
         add_adapters(model, options)
-        leave_fixed(model)
+        exclude_from_checkpoint(model)
     elif options.mode == "head":
         freeze_body(model)
-        leave_fixed(model)
+        exclude_from_checkpoint(model)
     if options.freeze:
         freeze(model, options.freeze)
     if options.freeze or options.adapts or options.batch_norm == "frozen":
-        hold_batch_norms(model, options.batch_norm == "frozen")
+        freeze_batchnorm(model, options.batch_norm == "frozen")
 
 
-def finish_finetuning(model: nn.Module, options: Finetune) -> None:
+def finalize_finetuning(model: nn.Module, options: Finetune) -> None:
     """Restore a trained model, in place, to the form in which it is built."""
     if options.adapts:
         merge_adapters(model)
     if isinstance(model, TaskModel):
-        model.fixed = frozenset()
+        model.frozen_params = frozenset()

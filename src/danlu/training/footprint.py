@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 
 
-class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class LiveBytesCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Count the bytes of tensors made within it, and their peak.
 
     Attributes:
@@ -29,7 +29,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.after: list[int] = []
         self._seen: set[int] = set()
 
-    def hold(self, tensor: torch.Tensor) -> None:
+    def track(self, tensor: torch.Tensor) -> None:
         """Count a tensor's storage until it is freed; once, however many tensors share it."""
         storage = tensor.untyped_storage()
         key, size = id(storage), storage.nbytes()
@@ -47,7 +47,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         for value in tree_iter(result):
             if isinstance(value, torch.Tensor):
-                self.hold(value)
+                self.track(value)
         self.after.append(self.now)
         return result
 
@@ -63,25 +63,25 @@ class Footprint:
     """
 
     batch: int
-    after: tuple[int, ...]
+    live_bytes: tuple[int, ...]
     flops: int
 
     @property
     def peak_bytes(self) -> int:
         """The most bytes alive at once."""
-        return max(self.after)
+        return max(self.live_bytes)
 
 
-def measure(make_step: Callable[[int], object], held: Callable[[], Iterable[torch.Tensor]], batch: int) -> Footprint:
+def measure_footprint(make_step: Callable[[int], object], existing_tensors: Callable[[], Iterable[torch.Tensor]], batch: int) -> Footprint:
     """Make two steps of `batch` samples and count the second; the first creates optimizer state.
 
     Args:
         make_step: makes a step of a given number of samples.
         existing_tensors: yields the tensors that exist before: weights, and the optimizer's state of earlier steps.
     """
-    live = LiveBytes()
-    for tensor in held():
-        live.hold(tensor)
+    live = LiveBytesCounter()
+    for tensor in existing_tensors():
+        live.track(tensor)
     with live:
         make_step(batch)
         live.after.clear()
@@ -90,14 +90,14 @@ def measure(make_step: Callable[[int], object], held: Callable[[], Iterable[torc
     return Footprint(batch, tuple(live.after), counter.get_total_flops())
 
 
-def foresee(smaller: Footprint, larger: Footprint, batch: int) -> Footprint | None:
+def extrapolate_footprint(smaller: Footprint, larger: Footprint, batch: int) -> Footprint | None:
     """Extrapolate the footprint of a batch size from two that were measured.
 
     A step is the same operations whatever the batch, and the bytes alive after each of them grow linearly with it; the
     peak of a larger batch may be at another operation. None where the operations differ.
     """
-    if len(smaller.after) != len(larger.after):
+    if len(smaller.live_bytes) != len(larger.live_bytes):
         return None
     share = (batch - larger.batch) / (larger.batch - smaller.batch)
-    after = tuple(round(b + share * (b - a)) for a, b in zip(smaller.after, larger.after, strict=True))
+    after = tuple(round(b + share * (b - a)) for a, b in zip(smaller.live_bytes, larger.live_bytes, strict=True))
     return Footprint(batch, after, round(larger.flops + share * (larger.flops - smaller.flops)))

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from danlu.models.parts import TaskModel, chosen, is_of_head
+from danlu.models.parts import TaskModel, select_names, is_in_head
 from danlu.recipe.sections import Finetune
 from danlu.training.groups import layer_depths
 
-BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+BATCHNORM = nn.modules.batchnorm._BatchNorm
 
 
 def freeze(model: nn.Module, patterns: tuple[str, ...]) -> None:
@@ -21,7 +21,7 @@ def freeze(model: nn.Module, patterns: tuple[str, ...]) -> None:
         ArgumentError: a pattern matches no weight.
     """
     weights = dict(model.named_parameters())
-    for name in chosen(weights, patterns, "model.finetune.freeze"):
+    for name in select_names(weights, patterns, "model.finetune.freeze"):
         weights[name].requires_grad_(False)
 
 
@@ -31,36 +31,36 @@ def freeze_body(model: nn.Module) -> None:
     Dropout before the head stays active.
     """
     for name, weight in model.named_parameters():
-        weight.requires_grad_(is_of_head(model, name))
+        weight.requires_grad_(is_in_head(model, name))
     outer = {"", "network"}
     last = {
         name
         for name, module in model.named_modules()
         if name.count(".") <= 1 and isinstance(module, nn.Dropout) and "embed" not in name
     }
-    still = {name for name, _ in model.named_modules() if name not in outer | last and not is_of_head(model, name)}
-    _hold(model, frozenset(still))
+    still = {name for name, _ in model.named_modules() if name not in outer | last and not is_in_head(model, name)}
+    _set_eval_only(model, frozenset(still))
 
 
-def hold_batch_norms(model: nn.Module, all_of_them: bool = False) -> None:
+def freeze_batchnorm(model: nn.Module, all_modules: bool = False) -> None:
     """Stop batch norms from updating their statistics: fully frozen ones, or all."""
     found = (
         name
         for name, module in model.named_modules()
-        if isinstance(module, BATCH_NORMS)
-        and (all_of_them or not any(weight.requires_grad for weight in module.parameters()))
+        if isinstance(module, BATCHNORM)
+        and (all_modules or not any(weight.requires_grad for weight in module.parameters()))
     )
-    _hold(model, frozenset(found))
+    _set_eval_only(model, frozenset(found))
 
 
-def _hold(model: nn.Module, names: frozenset[str]) -> None:
+def _set_eval_only(model: nn.Module, names: frozenset[str]) -> None:
     assert isinstance(model, TaskModel), "models with pretrained weights are wrapped in a TaskModel"
-    model.still = names
+    model.eval_only_modules = names
     model.train(model.training)
 
 
 @dataclass
-class Thawing:
+class GradualUnfreezing:
     """Unfreeze a model from its head down.
 
     Attributes:
@@ -71,24 +71,24 @@ class Thawing:
     """
 
     model: nn.Module
-    turns: dict[str, int]
-    steps_an_epoch: int
-    all_still: bool = False
+    unfreeze_epochs: dict[str, int]
+    steps_per_epoch: int
+    freeze_all_batchnorm: bool = False
     _epoch: int = field(default=-1, init=False)
 
-    def before(self, step: int) -> None:
+    def before_step(self, step: int) -> None:
         """Freeze and unfreeze for the step that follows `step` steps."""
-        epoch = min(step // self.steps_an_epoch, max(self.turns.values()))
+        epoch = min(step // self.steps_per_epoch, max(self.unfreeze_epochs.values()))
         if epoch == self._epoch:
             return
         self._epoch = epoch
         for name, weight in self.model.named_parameters():
-            if name in self.turns:
-                weight.requires_grad_(self.turns[name] <= epoch)
-        hold_batch_norms(self.model, self.all_still)
+            if name in self.unfreeze_epochs:
+                weight.requires_grad_(self.unfreeze_epochs[name] <= epoch)
+        freeze_batchnorm(self.model, self.freeze_all_batchnorm)
 
 
-def thawing(model: nn.Module, options: Finetune, steps_an_epoch: int) -> Thawing | None:
+def make_unfreezing(model: nn.Module, options: Finetune, steps_per_epoch: int) -> GradualUnfreezing | None:
     """Build the unfreezing a recipe asks for; None if everything is trained from the start.
 
     Args:
@@ -100,9 +100,9 @@ def thawing(model: nn.Module, options: Finetune, steps_an_epoch: int) -> Thawing
         levels = sorted({depths[name] for name in trained}, reverse=True)
         turns = {name: levels.index(depths[name]) * options.every for name in trained}
         # The head need not lie in the highest block alone, but it is always new.
-        turns |= {name: 0 for name in trained if is_of_head(model, name)}
+        turns |= {name: 0 for name in trained if is_in_head(model, name)}
     elif options.freeze_epochs:
-        turns = {name: 0 if is_of_head(model, name) else options.freeze_epochs for name in trained}
+        turns = {name: 0 if is_in_head(model, name) else options.freeze_epochs for name in trained}
     else:
         return None
-    return Thawing(model, turns, steps_an_epoch, options.batch_norm == "frozen")
+    return GradualUnfreezing(model, turns, steps_per_epoch, options.batch_norm == "frozen")

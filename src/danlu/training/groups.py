@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from danlu.core.errors import ArgumentError, DanluError
-from danlu.models.parts import HINT
+from danlu.models.parts import PROJECTION_NAME
 
 Role = Literal["matrix", "embedding", "head", "vector"]
 BLOCK = re.compile(r"^(.+?\.\d+)\.")  # the outermost numbered part of a parameter's name: `encoder.layer.3`
@@ -41,7 +41,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float =
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     if not trained:
         raise DanluError("all weights of the model are frozen, so nothing would be trained")
-    scales = layer_scales(model, layer_decay) if layer_decay < 1 else dict.fromkeys(trained, 1.0)
+    scales = layer_lr_scales(model, layer_decay) if layer_decay < 1 else dict.fromkeys(trained, 1.0)
     roles = parameter_roles(model)
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, value in trained.items():
@@ -54,7 +54,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float =
     return list(groups.values())
 
 
-def layer_scales(model: nn.Module, layer_decay: float) -> dict[str, float]:
+def layer_lr_scales(model: nn.Module, layer_decay: float) -> dict[str, float]:
     """Return each parameter's learning rate factor: 1 for the head, powers of `layer_decay` below."""
     depths = layer_depths(model)
     deepest = max(depths.values())
@@ -71,7 +71,7 @@ def layer_depths(model: nn.Module) -> dict[str, int]:
     names = [name for name, _ in model.named_parameters()]
     for prefix, network in model.named_modules():
         if hasattr(network, "group_matcher"):
-            return _timms_depths(names, prefix, network)
+            return _timm_depths(names, prefix, network)
     blocks: dict[str, int] = {}
     depths: dict[str, int | None] = {}
     for name in names:
@@ -80,7 +80,7 @@ def layer_depths(model: nn.Module) -> dict[str, int]:
     return {name: len(blocks) + 1 if depth is None else depth for name, depth in depths.items()}
 
 
-def _timms_depths(names: list[str], prefix: str, network: Any) -> dict[str, int]:
+def _timm_depths(names: list[str], prefix: str, network: Any) -> dict[str, int]:
     """Return depths as timm counts them; parameters it does not place belong to the head."""
     from timm.models import group_parameters
 
@@ -98,13 +98,13 @@ def parameter_roles(model: nn.Module) -> dict[str, Role]:
     last linear layer and any other outside of the numbered blocks with the same number of outputs. `matrix`: all other
     matrices and filters.
     """
-    heads = _heads(model)
+    heads = _head_weights(model)
     roles: dict[str, Role] = {}
     for name, value in model.named_parameters():
         owner = model.get_submodule(name.rpartition(".")[0])
         if value.ndim < 2:
             roles[name] = "vector"
-        elif name.startswith(f"{HINT}."):
+        elif name.startswith(f"{PROJECTION_NAME}."):
             roles[name] = "head"  # its outputs are entries of another network's states
         elif isinstance(owner, nn.Embedding | nn.EmbeddingBag) or not name.endswith("weight"):
             roles[name] = "embedding"
@@ -113,7 +113,7 @@ def parameter_roles(model: nn.Module) -> dict[str, Role]:
     return roles
 
 
-def _heads(model: nn.Module) -> set[str]:
+def _head_weights(model: nn.Module) -> set[str]:
     linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     if not linear:
         return set()

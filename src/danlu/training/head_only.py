@@ -11,21 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from danlu.artifacts.cache import kept
+from danlu.artifacts.cache import cached_dir
 from danlu.artifacts.tensors import load_tensors, save_tensors
 from danlu.core.console import progress
 from danlu.core.errors import ArgumentError
-from danlu.data.examples import Dense, Examples
-from danlu.models.infer import judging
+from danlu.data.examples import TensorColumn, PreparedDataset
+from danlu.models.infer import eval_mode
 from danlu.models.parts import TaskModel
 
-AT_ONCE = 64  # samples: determines memory and, in the last bits, rounding; so it is no setting
+FEATURE_BATCH_SIZE = 64  # samples: determines memory and, in the last bits, rounding; so it is no setting
 FORMAT = 1
 FILE = "features.safetensors"
 TOLERANCE = 1e-4  # of logits, relative; the same sums in the same order
 
 
-class HeadOnly(TaskModel):
+class HeadOnlyModel(TaskModel):
     """Apply a task's head, the whole model's own layer, to features instead of samples."""
 
     def __init__(self, classifier: nn.Module, dropout: float) -> None:
@@ -40,7 +40,7 @@ class HeadOnly(TaskModel):
         return logits
 
 
-def head_of(model: Any, dropout: float, examples: Examples, device: torch.device, name: str) -> HeadOnly:
+def build_head(model: Any, dropout: float, examples: PreparedDataset, device: torch.device, name: str) -> HeadOnlyModel:
     """Return the head of a model, to be trained on its features.
 
     Args:
@@ -56,17 +56,17 @@ def head_of(model: Any, dropout: float, examples: Examples, device: torch.device
     one_layer = isinstance(classifier, nn.Module) and hasattr(model, "features")
     if one_layer:
         inputs, _ = examples.take(np.arange(min(2, len(examples))), device)
-        with judging(model):
+        with eval_mode(model):
             whole, features = model(**inputs), model.features(**inputs)
             one_layer = features.ndim == 2 and torch.allclose(classifier(features), whole, TOLERANCE, TOLERANCE)
     if not one_layer:
         raise ArgumentError(f"model.finetune.mode: {name} does not end in one layer over features; use full or lora")
-    return HeadOnly(classifier, dropout)
+    return HeadOnlyModel(classifier, dropout)
 
 
-def featured(
-    model: Any, examples: Examples, made_from: dict[str, Any], device: torch.device, threads: int | None, part: str
-) -> Examples:
+def compute_features(
+    model: Any, examples: PreparedDataset, cache_key: dict[str, Any], device: torch.device, threads: int | None, part: str
+) -> PreparedDataset:
     """Replace samples by their features, keeping the targets; features are computed once and cached.
 
     Args:
@@ -77,18 +77,18 @@ def featured(
 
     def make(folder: Path) -> None:
         found = []
-        with judging(model), progress(f"features of the {part} split", len(examples), "samples") as bar:
-            for rows, inputs, _ in examples.in_order(AT_ONCE, device):
+        with eval_mode(model), progress(f"features of the {part} split", len(examples), "samples") as bar:
+            for rows, inputs, _ in examples.iter_batches(FEATURE_BATCH_SIZE, device):
                 found.append(model.features(**inputs).float().cpu())
                 bar.advance(len(rows))
         save_tensors({"features": torch.cat(found)}, folder / FILE)
 
-    key = {"format": FORMAT, "weights": _digest(model), "device": device.type, "torch": torch.__version__, **made_from}
-    values = load_tensors(kept("features", key, make) / FILE)["features"]
-    return Examples((Dense("features", values),), examples.target).settle(device, threads)
+    key = {"format": FORMAT, "weights": _body_digest(model), "device": device.type, "torch": torch.__version__, **cache_key}
+    values = load_tensors(cached_dir("features", key, make) / FILE)["features"]
+    return PreparedDataset((TensorColumn("features", values),), examples.target).cache(device, threads)
 
 
-def _digest(model: nn.Module) -> str:
+def _body_digest(model: nn.Module) -> str:
     """Return the SHA-256 of all weights except the head's, which do not affect features."""
     classifier: Any = getattr(model, "classifier", None)
     own = {id(value) for value in classifier.parameters()}

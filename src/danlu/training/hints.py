@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from danlu.core.seeds import Seed
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.models.heads import Loss
-from danlu.models.hidden import StateReader, States, states_of
-from danlu.models.parts import HINT, TaskModel
+from danlu.models.hidden import HiddenStateHook, States, collect_hidden_states
+from danlu.models.parts import PROJECTION_NAME, TaskModel
 
 Distance = Literal["mse", "cosine"]
 
 
-class Hinted(NamedTuple):
+class ProjectedFeatures(NamedTuple):
     """Hold a student's outputs in training with feature distillation.
 
     Attributes:
@@ -31,7 +31,7 @@ class Hinted(NamedTuple):
 
     logits: Tensor
     states: Tensor
-    present: Tensor | None
+    mask: Tensor | None
 
 
 class Projection(nn.Module):
@@ -54,7 +54,7 @@ class Projection(nn.Module):
         return functional.linear(values, self.weight, self.bias)
 
 
-class Hint(nn.Module):
+class FeatureDistillation(nn.Module):
     """Project a student's hidden states to the teacher's width.
 
     Romero et al. 2015, FitNets, https://arxiv.org/abs/1412.6550; Jiao et al. 2020, TinyBERT,
@@ -66,24 +66,24 @@ class Hint(nn.Module):
         width: of the teacher's.
     """
 
-    def __init__(self, reader: StateReader, widths: list[int], width: int, seed: Seed) -> None:
+    def __init__(self, reader: HiddenStateHook, widths: list[int], width: int, seed: Seed) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed.value)
         self.reader = reader
         self.projections = nn.ModuleList(Projection(own, width, generator) for own in widths)
         self.handle: Any = None
 
-    def join(self, model: nn.Module, given: Any, named: dict[str, Tensor], logits: Tensor) -> Hinted | None:
+    def attach_states(self, model: nn.Module, given: Any, named: dict[str, Tensor], logits: Tensor) -> ProjectedFeatures | None:
         """Return the student's states beside its logits, in training; a forward hook."""
-        states = self.reader.take()
+        states = self.reader.pop_states()
         if not model.training:
             return None
         mapped = [project(values) for project, values in zip(self.projections, states, strict=True)]
         present = named.get("attention_mask") if self.reader.states == "layers" else None
-        return Hinted(logits, torch.stack(mapped, dim=1), present)
+        return ProjectedFeatures(logits, torch.stack(mapped, dim=1), present)
 
 
-def add_hint(model: nn.Module, states: States, inputs: dict[str, Tensor], width: int, seed: Seed, whose: str) -> int:
+def add_feature_distillation(model: nn.Module, states: States, inputs: dict[str, Tensor], width: int, seed: Seed, model_name: str) -> int:
     """Make a model return its states, projected to a width, beside its logits in training.
 
     Args:
@@ -96,37 +96,37 @@ def add_hint(model: nn.Module, states: States, inputs: dict[str, Tensor], width:
     Raises:
         ArgumentError: it has no such states.
     """
-    reader = StateReader(model, states, whose)
-    widths = [values.shape[-1] for values in states_of(model, reader, inputs, whose)]
-    hint = Hint(reader, widths, width, seed).to(next(model.parameters()).device).train(model.training)
-    model.add_module(HINT, hint)
+    reader = HiddenStateHook(model, states, model_name)
+    widths = [values.shape[-1] for values in collect_hidden_states(model, reader, inputs, model_name)]
+    hint = FeatureDistillation(reader, widths, width, seed).to(next(model.parameters()).device).train(model.training)
+    model.add_module(PROJECTION_NAME, hint)
     if isinstance(model, TaskModel):
-        model.head_parts = (*model.head_parts, HINT)  # new weights, trained from the first step
-    hint.handle = model.register_forward_hook(hint.join, with_kwargs=True)
+        model.head_parts = (*model.head_parts, PROJECTION_NAME)  # new weights, trained from the first step
+    hint.handle = model.register_forward_hook(hint.attach_states, with_kwargs=True)
     return len(widths)
 
 
-def remove_hint(model: nn.Module) -> None:
+def remove_feature_distillation(model: nn.Module) -> None:
     """Remove feature distillation from a model that may have it."""
-    hint = getattr(model, HINT, None)
-    if not isinstance(hint, Hint):
+    hint = getattr(model, PROJECTION_NAME, None)
+    if not isinstance(hint, FeatureDistillation):
         return
     hint.handle.remove()
     hint.reader.close()
-    delattr(model, HINT)
+    delattr(model, PROJECTION_NAME)
     if isinstance(model, TaskModel):
-        model.head_parts = tuple(part for part in model.head_parts if part != HINT)
+        model.head_parts = tuple(part for part in model.head_parts if part != PROJECTION_NAME)
 
 
-def teachers_layer(layer: int, students: int, teachers: int) -> int:
+def teacher_layer(layer: int, num_student_layers: int, num_teacher_layers: int) -> int:
     """Return the teacher's layer for a student's layer, spread evenly.
 
     All are counted from 1; the last layers match.
     """
-    return max(1, (2 * layer * teachers + students) // (2 * students))
+    return max(1, (2 * layer * num_teacher_layers + num_student_layers) // (2 * num_student_layers))
 
 
-def hinted(loss: Loss, distance: Distance, weight: float) -> Loss:
+def feature_distillation_loss(loss: Loss, distance: Distance, weight: float) -> Loss:
     """Add the weighted distance of states to the teacher's to a loss.
 
     The teacher's states follow the target's other columns.
@@ -135,35 +135,35 @@ def hinted(loss: Loss, distance: Distance, weight: float) -> Loss:
     samples.
     """
 
-    def with_hint(found: Hinted | Tensor, target: Tensor, emphasis: Emphasis) -> tuple[Tensor, int]:
-        answered = cast(Hinted, found)
+    def with_hint(found: ProjectedFeatures | Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
+        answered = cast(ProjectedFeatures, found)
         states = answered.states.float()
         begin = target.shape[1] - states[0].numel()
         own, taught = target[:, :begin], target[:, begin:]
         total, count = loss(answered.logits, own, emphasis)
         apart = DISTANCES[distance](states, taught.view_as(states)).mean(dim=1)
-        if answered.present is None:
+        if answered.mask is None:
             return total + weight * apart.mean(dim=1).sum(), count
-        present = answered.present.to(apart.dtype)
+        present = answered.mask.to(apart.dtype)
         return total + weight * ((apart * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)).sum(), count
 
     return with_hint
 
 
-def squared(states: Tensor, taught: Tensor) -> Tensor:
+def mse(states: Tensor, teacher_states: Tensor) -> Tensor:
     """Return the mean squared difference over entries, [..., width] -> [...].
 
     As in FitNets and TinyBERT.
     """
-    return (states - taught).square().mean(dim=-1)
+    return (states - teacher_states).square().mean(dim=-1)
 
 
-def turned(states: Tensor, taught: Tensor) -> Tensor:
+def cosine_distance(states: Tensor, teacher_states: Tensor) -> Tensor:
     """Return 1 - cosine similarity, [..., width] -> [...].
 
     Sanh et al. 2019, DistilBERT, https://arxiv.org/abs/1910.01108.
     """
-    return 1 - functional.cosine_similarity(states, taught, dim=-1)
+    return 1 - functional.cosine_similarity(states, teacher_states, dim=-1)
 
 
-DISTANCES: dict[Distance, Callable[[Tensor, Tensor], Tensor]] = {"mse": squared, "cosine": turned}
+DISTANCES: dict[Distance, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "cosine": cosine_distance}

@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import nn
 
-from danlu.training.several import Build, Several, Unit
-from danlu.training.slots import After, Before, Keep, slot_of
+from danlu.training.several import OptimizerFactory, CompositeOptimizer, SubOptimizer
+from danlu.training.slots import StepHook, GradHook, StorageKind, make_storage
 
 
-class InBackward(Several):
+class OptimizerInBackward(CompositeOptimizer):
     """Step each parameter from within `backward`, with one optimizer per parameter.
 
     The gradients of a whole model are never in memory together (Lv et al. 2023, LOMO,
@@ -36,20 +36,20 @@ class InBackward(Several):
     def __init__(
         self,
         groups: list[dict[str, Any]],
-        build: Build,
-        keep: Keep | None = None,
-        before: Before | None = None,
-        after: After | None = None,
+        build: OptimizerFactory,
+        kind: StorageKind | None = None,
+        before_step: GradHook | None = None,
+        after_step: StepHook | None = None,
     ) -> None:
         units, order = [], []
         for index, group in enumerate(groups):
             options = {name: value for name, value in group.items() if name != "params"}
             for weight in group["params"]:
-                units.append(Unit([([slot_of(weight, keep)], options)], build, after))
+                units.append(SubOptimizer([([make_storage(weight, kind)], options)], build, after_step))
                 order.append((index, weight))
         super().__init__(units, order)
         self._hooks = [
-            weight.register_post_accumulate_grad_hook(_step(unit, before))
+            weight.register_post_accumulate_grad_hook(_backward_hook(unit, before_step))
             for unit, (_, weight) in zip(units, order, strict=True)
             if weight.requires_grad
         ]
@@ -64,11 +64,11 @@ class InBackward(Several):
         self._hooks = []
 
 
-def _step(unit: Unit, before: Before | None) -> Callable[[nn.Parameter], None]:
+def _backward_hook(sub_optimizer: SubOptimizer, before_step: GradHook | None) -> Callable[[nn.Parameter], None]:
     def on_gradient(weight: nn.Parameter) -> None:
-        if before is not None:
-            before(weight)
-        unit.step()
+        if before_step is not None:
+            before_step(weight)
+        sub_optimizer.step()
         weight.grad = None
 
     return on_gradient

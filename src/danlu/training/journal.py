@@ -7,20 +7,20 @@ from typing import Protocol
 
 from torch import Tensor
 
-from danlu.artifacts.checkpoints import Checkpoints
+from danlu.artifacts.checkpoints import CheckpointManager
 from danlu.artifacts.run import RunDirectory
 from danlu.recipe.sections import Checkpoint
 from danlu.training.alarms import Alarms
-from danlu.training.callbacks import Callback, Setting
-from danlu.training.machine import Kept, Machine
+from danlu.training.callbacks import Callback, CallbackContext
+from danlu.training.machine import ShardCopy, TrainState
 from danlu.training.meter import Meter
-from danlu.training.watch import Watch
+from danlu.training.watch import EarlyStopper
 
 
-class Journal(Protocol):
+class Recorder(Protocol):
     """Receive the loop's steps, records, validations and checkpoints."""
 
-    def stepped(self, step: int, samples: int, loss: Tensor, norm: Tensor | None) -> None:
+    def record_step(self, step: int, samples: int, loss: Tensor, grad_norm: Tensor | None) -> None:
         """Record a step.
 
         Args:
@@ -37,61 +37,61 @@ class Journal(Protocol):
         """Mark the time within as validation."""
         yield
 
-    def validated(self, watch: Watch) -> None:
+    def record_validation(self, early_stopping: EarlyStopper) -> None:
         """Record the outcome of a validation."""
 
-    def is_due(self, step: int) -> bool:
+    def is_checkpoint_due(self, step: int) -> bool:
         """Return whether a checkpoint is due between validations."""
 
-    def keep(self, machine: Machine, step: int, watch: Watch, judged: dict[str, Kept] | None = None) -> None:
+    def save_checkpoint(self, train_state: TrainState, step: int, early_stopping: EarlyStopper, eval_weights: dict[str, ShardCopy] | None = None) -> None:
         """Write a checkpoint in the background.
 
         Args:
             eval_weights: the weights just found best, where they are not the model's own.
         """
 
-    def keep_now(self, machine: Machine, step: int, watch: Watch) -> str:
+    def save_checkpoint_now(self, train_state: TrainState, step: int, early_stopping: EarlyStopper) -> str:
         """Write a checkpoint, wait for it, and return a message saying where it is."""
 
 
-class RunJournal(Journal):
+class RunRecorder(Recorder):
     """Record into a run's folder."""
 
     def __init__(
         self,
         run: RunDirectory,
-        checkpoints: Checkpoints,
+        checkpoints: CheckpointManager,
         options: Checkpoint,
         meter: Meter,
         alarms: Alarms,
         callbacks: Sequence[Callback],
-        first: int = 0,
+        start_step: int = 0,
     ) -> None:
         self.run, self.checkpoints, self.options, self.meter, self.alarms = run, checkpoints, options, meter, alarms
         self.callbacks = (alarms, *callbacks)
         # Call only those at every step that define on_step.
-        self._each_step = [call.on_step for call in self.callbacks if type(call).on_step is not Callback.on_step]
-        self._kept_at = time.monotonic()
-        self._kept_step = first
+        self._step_callbacks = [call.on_step for call in self.callbacks if type(call).on_step is not Callback.on_step]
+        self._last_save_time = time.monotonic()
+        self._last_save_step = start_step
 
     @contextmanager
-    def told(self, setting: Setting) -> Iterator[None]:
+    def notify_callbacks(self, context: CallbackContext) -> Iterator[None]:
         """Call the callbacks' `on_start` and, however training ends, their `on_end`."""
         begun: list[Callback] = []
         try:
             for callback in self.callbacks:
                 begun.append(callback)
-                callback.on_start(setting)
+                callback.on_start(context)
             yield
         finally:
             for callback in begun:
                 callback.on_end()
 
-    def stepped(self, step: int, samples: int, loss: Tensor, norm: Tensor | None) -> None:
+    def record_step(self, step: int, samples: int, loss: Tensor, grad_norm: Tensor | None) -> None:
         self.meter.advance(samples)
-        if norm is not None:
-            self.alarms.gradient(step, norm)
-        for call in self._each_step:
+        if grad_norm is not None:
+            self.alarms.record_grad_norm(step, grad_norm)
+        for call in self._step_callbacks:
             call(step, loss)
 
     def log(self, record: dict[str, float]) -> None:
@@ -102,67 +102,67 @@ class RunJournal(Journal):
 
     @contextmanager
     def validating(self) -> Iterator[None]:
-        with self.meter.paused(), self.alarms.watching():
+        with self.meter.paused(), self.alarms.watch_units():
             yield
 
-    def validated(self, watch: Watch) -> None:
-        self.meter.remark = watch.note
+    def record_validation(self, early_stopping: EarlyStopper) -> None:
+        self.meter.remark = early_stopping.progress_note
 
-    def is_due(self, step: int) -> bool:
+    def is_checkpoint_due(self, step: int) -> bool:
         every = self.options.every_steps
-        if every is not None and step // every > self._kept_step // every:
+        if every is not None and step // every > self._last_save_step // every:
             return True
-        return time.monotonic() - self._kept_at >= 60 * self.options.every_minutes
+        return time.monotonic() - self._last_save_time >= 60 * self.options.every_minutes
 
-    def keep(self, machine: Machine, step: int, watch: Watch, judged: dict[str, Kept] | None = None) -> None:
-        self._kept_at, self._kept_step = time.monotonic(), step
-        self.checkpoints.save(machine.snapshot(step, watch, judged or {}))
+    def save_checkpoint(self, train_state: TrainState, step: int, early_stopping: EarlyStopper, eval_weights: dict[str, ShardCopy] | None = None) -> None:
+        self._last_save_time, self._last_save_step = time.monotonic(), step
+        self.checkpoints.save(train_state.snapshot(step, early_stopping, eval_weights or {}))
 
-    def keep_now(self, machine: Machine, step: int, watch: Watch) -> str:
-        path = self.checkpoints.save_now(machine.snapshot(step, watch, {}))
+    def save_checkpoint_now(self, train_state: TrainState, step: int, early_stopping: EarlyStopper) -> str:
+        path = self.checkpoints.save_now(train_state.snapshot(step, early_stopping, {}))
         return f"saved in {path}; `danlu train --resume {self.run.path}` continues from there"
 
-    def finish(self, machine: Machine, step: int, watch: Watch) -> None:
+    def finish(self, train_state: TrainState, step: int, early_stopping: EarlyStopper) -> None:
         """Wait until the checkpoints of the last and the best step are written."""
         self.checkpoints.flush()
         if not self.checkpoints.has(step):
-            self.keep_now(machine, step, watch)
+            self.save_checkpoint_now(train_state, step, early_stopping)
 
 
-class SilentJournal(Journal):
+class RankRecorder(Recorder):
     """Write a process's shards of checkpoints, if any; for all but the main process.
 
     Args:
         checkpoints: takes its shards; None where the main process has all weights.
     """
 
-    def __init__(self, run: RunDirectory, checkpoints: Checkpoints | None) -> None:
+    def __init__(self, run: RunDirectory, checkpoints: CheckpointManager | None) -> None:
         self.run, self.checkpoints = run, checkpoints
 
-    def stepped(self, step: int, samples: int, loss: Tensor, norm: Tensor | None) -> None:
+    def record_step(self, step: int, samples: int, loss: Tensor, grad_norm: Tensor | None) -> None:
         """Do nothing: the main process records it."""
 
     def log(self, record: dict[str, float]) -> None:
         """Do nothing: the main process logs the same figures."""
 
-    def validated(self, watch: Watch) -> None:
+    def record_validation(self, early_stopping: EarlyStopper) -> None:
         """Do nothing: the main process records it."""
 
-    def is_due(self, step: int) -> bool:
+    def is_checkpoint_due(self, step: int) -> bool:
         return False
 
-    def keep(self, machine: Machine, step: int, watch: Watch, judged: dict[str, Kept] | None = None) -> None:
+    def save_checkpoint(self, train_state: TrainState, step: int, early_stopping: EarlyStopper, eval_weights: dict[str, ShardCopy] | None = None) -> None:
         if self.checkpoints is not None:
-            self.checkpoints.save(machine.snapshot(step, watch, judged or {}))
+            self.checkpoints.save(train_state.snapshot(step, early_stopping, eval_weights or {}))
 
-    def keep_now(self, machine: Machine, step: int, watch: Watch) -> str:
+    def save_checkpoint_now(self, train_state: TrainState, step: int, early_stopping: EarlyStopper) -> str:
         if self.checkpoints is not None:
-            self.checkpoints.save_now(machine.snapshot(step, watch, {}))
+            self.checkpoints.save_now(train_state.snapshot(step, early_stopping, {}))
         return "saved with the other processes' shards"
 
-    def finish(self, machine: Machine, step: int, watch: Watch) -> None:
+    def finish(self, train_state: TrainState, step: int, early_stopping: EarlyStopper) -> None:
         """Wait until this process's shards of the last step are written."""
         if self.checkpoints is not None:
             self.checkpoints.flush()
             if not self.checkpoints.has(step):
-                self.keep_now(machine, step, watch)
+                self.save_checkpoint_now(train_state, step, early_stopping)

@@ -12,18 +12,18 @@ from torch import Tensor
 
 from danlu.core.errors import DanluError, Stopped
 from danlu.core.seeds import Seed
-from danlu.data.feed import Batch, Feed
-from danlu.training.journal import Journal
-from danlu.training.machine import Machine
-from danlu.training.steps import Plan
-from danlu.training.stopping import stop_requests
-from danlu.training.watch import Watch
+from danlu.data.feed import Batch, TrainLoader
+from danlu.training.journal import Recorder
+from danlu.training.machine import TrainState
+from danlu.training.steps import TrainPlan
+from danlu.training.stopping import catch_stop_signals
+from danlu.training.watch import EarlyStopper
 
-AGREED_EVERY = 16  # steps between exchanges of requests (checkpoint, stop) among processes on accelerators
+SYNC_EVERY = 16  # steps between exchanges of requests (checkpoint, stop) among processes on accelerators
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainResult:
     """Hold how training ended.
 
     Attributes:
@@ -36,20 +36,20 @@ class Outcome:
     steps: int
     best_step: int
     best: float | None
-    ended: str
+    stop_reason: str
 
 
 def train(
-    machine: Machine,
-    feed: Feed,
-    plan: Plan,
+    train_state: TrainState,
+    feed: TrainLoader,
+    plan: TrainPlan,
     seed: Seed,
-    watch: Watch,
+    early_stopping: EarlyStopper,
     validate: Callable[[], dict[str, float]],
-    journal: Journal,
-    first: int = 0,
-    last: int | None = None,
-) -> Outcome:
+    recorder: Recorder,
+    start_step: int = 0,
+    end_step: int | None = None,
+) -> TrainResult:
     """Train a model.
 
     Args:
@@ -68,48 +68,48 @@ def train(
         DanluError: the loss is not finite.
         Stopped: a signal asked training to stop.
     """
-    step = first
-    team = machine.together.team
-    batches = feed.batches(machine.batch_size, machine.device, first, team)
-    machine.model.train()
-    with stop_requests() as stop, machine.step.precision.running():
-        while step < (last or plan.ends) and not watch.exhausted:
+    step = start_step
+    team = train_state.parallel.groups
+    batches = feed.batches(train_state.batch_size, train_state.device, start_step, team)
+    train_state.model.train()
+    with catch_stop_signals() as stop, train_state.step.precision.matmul_precision():
+        while step < (end_step or plan.end_step) and not early_stopping.should_stop:
             step += 1
-            if not team.alone:
-                team.is_at(f"step {step}")
-            with machine.step.profiler.label("data"):
+            if not team.is_single_process:
+                team.set_status(f"step {step}")
+            with train_state.step.profiler.label("data"):
                 batch = next(batches)
-            lr = machine.lr(step - 1)
-            loss = machine.make_step(batch, lr, seed.derive("step", step - 1), step)
+            lr = train_state.lr(step - 1)
+            loss = train_state.make_step(batch, lr, seed.derive("step", step - 1), step)
             logged = step % plan.log_every == 0
-            if machine.step.on_host or logged:  # elsewhere, reading the loss waits for the device
-                _require_finite(loss, batch, step, lr, machine)
-            journal.stepped(step, batch.samples, loss, machine.step.norm)
-            machine.step.profiler.step()
-            epoch = step / plan.steps_an_epoch
+            if train_state.step.on_host or logged:  # elsewhere, reading the loss waits for the device
+                _check_loss_finite(loss, batch, step, lr, train_state)
+            recorder.record_step(step, batch.samples, loss, train_state.step.grad_norm)
+            train_state.step.profiler.step()
+            epoch = step / plan.steps_per_epoch
             if logged:
-                journal.log({"step": step, "epoch": epoch, "train/loss": float(loss), "lr": lr})
-            if step % plan.validate_every == 0 or step == plan.ends:
-                team.is_at(f"the validation after step {step}")
-                _validate(machine, watch, validate, journal, {"step": step, "epoch": epoch}, lr)
-            due, stopping = _agreed(journal.is_due(step), bool(stop), step, machine)
+                recorder.log({"step": step, "epoch": epoch, "train/loss": float(loss), "lr": lr})
+            if step % plan.validate_every == 0 or step == plan.end_step:
+                team.set_status(f"the validation after step {step}")
+                _validate(train_state, early_stopping, validate, recorder, {"step": step, "epoch": epoch}, lr)
+            due, stopping = _sync_requests(recorder.is_checkpoint_due(step), bool(stop), step, train_state)
             if due or stopping:
-                machine.agree()
+                train_state.sync_replicas()
             if due:
-                journal.keep(machine, step, watch)
+                recorder.save_checkpoint(train_state, step, early_stopping)
             if stopping:
-                raise Stopped(f"stopped at step {step} of {plan.ends}, {journal.keep_now(machine, step, watch)}")
+                raise Stopped(f"stopped at step {step} of {plan.end_step}, {recorder.save_checkpoint_now(train_state, step, early_stopping)}")
     ended = "as planned"
-    if watch.exhausted:
-        ended = f"stopped early: {watch.metric} had not improved in {watch.patience} validations"
-    return Outcome(steps=step, best_step=watch.best_step, best=watch.best, ended=ended)
+    if early_stopping.should_stop:
+        ended = f"stopped early: {early_stopping.metric} had not improved in {early_stopping.patience} validations"
+    return TrainResult(steps=step, best_step=early_stopping.best_step, best=early_stopping.best, stop_reason=ended)
 
 
 def _validate(
-    machine: Machine,
-    watch: Watch,
+    train_state: TrainState,
+    early_stopping: EarlyStopper,
     validate: Callable[[], dict[str, float]],
-    journal: Journal,
+    recorder: Recorder,
     record: dict[str, float],
     lr: float,
 ) -> None:
@@ -118,33 +118,33 @@ def _validate(
     Without a validation split it only saves.
     """
     step = int(record["step"])
-    with journal.validating(), machine.judged_weights():
+    with recorder.validating(), train_state.eval_weights():
         figures = validate()
-        _require_finite_loss(figures, step, lr)
-        better = watch.look(figures, step)
-        judged = machine.judged_copy() if better else {}
+        _check_validation_finite(figures, step, lr)
+        better = early_stopping.update(figures, step)
+        judged = train_state.eval_weights_copy() if better else {}
     if figures:
-        machine.observe(figures)
-        journal.log({**record, **figures})
-        journal.validated(watch)
-    journal.keep(machine, step, watch, judged)
+        train_state.update_plateau(figures)
+        recorder.log({**record, **figures})
+        recorder.record_validation(early_stopping)
+    recorder.save_checkpoint(train_state, step, early_stopping, judged)
 
 
-def _agreed(due: bool, stop: bool, step: int, machine: Machine) -> tuple[bool, bool]:
+def _sync_requests(checkpoint_due: bool, stop: bool, step: int, train_state: TrainState) -> tuple[bool, bool]:
     """Combine the processes' requests to save or stop, so all act after the same step.
 
     On accelerators they are exchanged every few steps only, so that the device is not kept waiting.
     """
-    team = machine.together.team
-    if team.alone:
-        return due, stop
-    if not machine.step.on_host and step % AGREED_EVERY:
+    team = train_state.parallel.groups
+    if team.is_single_process:
+        return checkpoint_due, stop
+    if not train_state.step.on_host and step % SYNC_EVERY:
         return False, False
-    wanted = team.most(due, stop)
+    wanted = team.all_reduce_max(checkpoint_due, stop)
     return bool(wanted[0]), bool(wanted[1])
 
 
-def _require_finite_loss(figures: dict[str, float], step: int, lr: float) -> None:
+def _check_validation_finite(figures: dict[str, float], step: int, lr: float) -> None:
     loss = figures.get("validation/loss", 0.0)
     if not math.isfinite(loss):
         raise DanluError(
@@ -153,10 +153,10 @@ def _require_finite_loss(figures: dict[str, float], step: int, lr: float) -> Non
         )
 
 
-def _require_finite(loss: Tensor, batch: Batch, step: int, lr: float, machine: Machine) -> None:
+def _check_loss_finite(loss: Tensor, batch: Batch, step: int, lr: float, train_state: TrainState) -> None:
     if math.isfinite(float(loss)):
         return
     raise DanluError(
-        f"the training loss is {float(loss)} at step {step}: {machine.where_not_finite(batch)}. Lower "
+        f"the training loss is {float(loss)} at step {step}: {train_state.locate_nonfinite(batch)}. Lower "
         f"training.optimizer.lr (it is {lr:.2g}), or look for extreme values in the data"
     )

@@ -8,31 +8,31 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from danlu.artifacts.checkpoints import JUDGED, WEIGHTS, Checkpoint, Snapshot, copied, unique_tensors
+from danlu.artifacts.checkpoints import EVALUATED, WEIGHTS, Checkpoint, Snapshot, cpu_copies, unique_state_dict
 from danlu.artifacts.tensors import StoredTensors
-from danlu.artifacts.trees import join_tree, split_tree
+from danlu.artifacts.trees import unflatten_state, flatten_state
 from danlu.core.errors import ArtifactError
-from danlu.core.pieces import Piece, held, piece_of
+from danlu.core.pieces import ShardSpec, to_local, shard_of
 from danlu.core.seeds import Seed
 from danlu.data.feed import Batch
-from danlu.training.averaging import judged_weights
-from danlu.training.diagnose import first_bad_module
-from danlu.training.fixed import digest_of_fixed
-from danlu.training.frozen import Thawing
-from danlu.training.parallel.group import LONE, Together
-from danlu.training.parallel.local import Meetings
-from danlu.training.plateau import PlateauWatcher
+from danlu.training.averaging import eval_weights
+from danlu.training.diagnose import first_nonfinite_module
+from danlu.training.fixed import frozen_params_digest
+from danlu.training.frozen import GradualUnfreezing
+from danlu.training.parallel.group import SINGLE_PROCESS_CONTEXT, ParallelContext
+from danlu.training.parallel.local import DiLoCo
+from danlu.training.plateau import ReduceLROnPlateau
 from danlu.training.running_average import RunningAverage
 from danlu.training.schedules import Schedule
-from danlu.training.state import StateTensors, load_named_state, named_state, stored_like
-from danlu.training.step import Step
-from danlu.training.watch import Watch
+from danlu.training.state import StateTensors, load_named_state_dict, named_state_dict, read_local_shard
+from danlu.training.step import TrainStep
+from danlu.training.watch import EarlyStopper
 
-Kept = tuple[Tensor, Piece]  # a copy of this process's shard, and its place in the whole
+ShardCopy = tuple[Tensor, ShardSpec]  # a copy of this process's shard, and its place in the whole
 
 
 @dataclass
-class Machine:
+class TrainState:
     """Hold what the training loop drives: the train step, schedule, weight average and parallel context.
 
     Attributes:
@@ -50,18 +50,18 @@ class Machine:
         steps_done: optimizer steps made so far.
     """
 
-    step: Step
+    step: TrainStep
     batch_size: int
     base_lr: float
     schedule: Schedule
     steps: int
-    plateau: PlateauWatcher | None
+    plateau: ReduceLROnPlateau | None
     average: RunningAverage | None
-    watched: str
-    tokens_a_sample: int = 1
-    together: Together = LONE
-    meetings: Meetings | None = None
-    thawing: Thawing | None = None
+    monitored_metric: str
+    tokens_per_sample: int = 1
+    parallel: ParallelContext = SINGLE_PROCESS_CONTEXT
+    diloco: DiLoCo | None = None
+    unfreezing: GradualUnfreezing | None = None
     steps_done: int = field(default=0, init=False)
 
     @property
@@ -79,15 +79,15 @@ class Machine:
 
     def make_step(self, batch: Batch, lr: float, seed: Seed, step: int) -> Tensor:
         """Make optimizer step number `step`, counted from 1, and return the batch's mean loss."""
-        if self.thawing is not None:
-            self.thawing.before(step - 1)
+        if self.unfreezing is not None:
+            self.unfreezing.before_step(step - 1)
         momentum = self.schedule.momentum(step - 1, self.steps)
         if momentum is not None:
             self._set_momentum(momentum)
         loss = self.step(batch, lr, seed)
         self.steps_done = step
-        if self.meetings is not None:
-            self.meetings.after(step)
+        if self.diloco is not None:
+            self.diloco.maybe_sync(step)
         if self.average is not None:
             self.average.update(step, self.steps)
         return loss
@@ -100,111 +100,111 @@ class Machine:
             elif group.get("momentum"):
                 group["momentum"] = momentum
 
-    def agree(self) -> None:
+    def sync_replicas(self) -> None:
         """Synchronise replicas that step on their own; all processes must call it.
 
         Done before anything is evaluated or saved.
         """
-        if self.meetings is not None:
-            self.meetings.agree(self.steps_done)
+        if self.diloco is not None:
+            self.diloco.sync_all(self.steps_done)
 
-    def observe(self, figures: dict[str, float]) -> None:
+    def update_plateau(self, figures: dict[str, float]) -> None:
         """Report validation metrics to the schedule."""
-        if self.plateau is not None and self.watched in figures:
-            self.plateau.look(figures[self.watched])
+        if self.plateau is not None and self.monitored_metric in figures:
+            self.plateau.update(figures[self.monitored_metric])
 
     @contextmanager
-    def judged_weights(self) -> Iterator[None]:
+    def eval_weights(self) -> Iterator[None]:
         """Put the evaluated weights into the model: the average, where there is one."""
-        self.agree()
-        with judged_weights(self.model, self.step.optimizer, self.average):
+        self.sync_replicas()
+        with eval_weights(self.model, self.step.optimizer, self.average):
             yield
 
-    def judged_copy(self) -> "dict[str, Kept]":
+    def eval_weights_copy(self) -> "dict[str, ShardCopy]":
         """Copy the evaluated weights, within `eval_weights`; empty where they are the model's own."""
         own = self.average is None and not hasattr(self.step.optimizer, "eval")
-        return {} if own else self._kept(unique_tensors(self.model))
+        return {} if own else self._local_copies(unique_state_dict(self.model))
 
-    def where_not_finite(self, batch: Batch) -> str:
+    def locate_nonfinite(self, batch: Batch) -> str:
         """Describe the first non-finite value of a batch's forward pass."""
-        if not self.together.team.alone:
+        if not self.parallel.groups.is_single_process:
             return "in one process or several"
 
         def forward() -> Tensor:
-            with self.step.precision.computing():
-                total, _ = self.step.loss(self.model(**batch.inputs), batch.target, self.step.emphasis)
+            with self.step.precision.autocast():
+                total, _ = self.step.loss(self.model(**batch.inputs), batch.target, self.step.loss_weighting)
             return total
 
-        return first_bad_module(self.model, forward)
+        return first_nonfinite_module(self.model, forward)
 
-    def snapshot(self, step: int, watch: Watch, judged: dict[str, Kept]) -> Snapshot:
+    def snapshot(self, step: int, early_stopping: EarlyStopper, eval_weights: dict[str, ShardCopy]) -> Snapshot:
         """Copy everything needed to resume from here; of shared tensors, this process's shard."""
-        parts = {"optimizer": named_state(self.step.optimizer, self.model), "scaler": self._scaler_state()}
+        parts = {"optimizer": named_state_dict(self.step.optimizer, self.model), "scaler": self._scaler_state()}
         if self.average is not None:
             parts["average"] = self.average.state_dict()
-        if self.meetings is not None:
-            parts["meetings"] = self.meetings.state_dict()
-        kept = {WEIGHTS: self._kept(unique_tensors(self.model))}
+        if self.diloco is not None:
+            parts["meetings"] = self.diloco.state_dict()
+        kept = {WEIGHTS: self._local_copies(unique_state_dict(self.model))}
         rests = {}
         for name, state in parts.items():
-            found, rests[name] = split_tree(state)
+            found, rests[name] = flatten_state(state)
             if found:
-                kept[name] = self._kept(found)
-        if judged:
-            kept[JUDGED] = judged
+                kept[name] = self._local_copies(found)
+        if eval_weights:
+            kept[EVALUATED] = eval_weights
         facts = {
-            "watch": watch.state(),
-            "plateau": self.plateau.state() if self.plateau else None,
-            "parts": self.step.parts,
+            "watch": early_stopping.state_dict(),
+            "plateau": self.plateau.state_dict() if self.plateau else None,
+            "parts": self.step.num_microbatches,
             "rest": rests,
-            **({"fixed": self.fixed_digest} if self.fixed_digest else {}),
+            **({"fixed": self.frozen_digest} if self.frozen_digest else {}),
         }
         tensors = {file: {name: value for name, (value, _) in found.items()} for file, found in kept.items()}
         pieces = {
-            file: {name: piece for name, (_, piece) in found.items() if piece.shape != piece.whole}
+            file: {name: piece for name, (_, piece) in found.items() if piece.shape != piece.global_shape}
             for file, found in kept.items()
         }
-        return Snapshot(step, tensors, facts, watch.best_step, pieces)
+        return Snapshot(step, tensors, facts, early_stopping.best_step, pieces)
 
     @cached_property
-    def fixed_digest(self) -> str | None:
+    def frozen_digest(self) -> str | None:
         """SHA-256 of the frozen weights that checkpoints leave out; None without such weights."""
-        return digest_of_fixed(self.model)
+        return frozen_params_digest(self.model)
 
-    def _kept(self, tensors: dict[str, Tensor]) -> dict[str, Kept]:
+    def _local_copies(self, tensors: dict[str, Tensor]) -> dict[str, ShardCopy]:
         """Copy the tensors that this process writes."""
-        own = {name: value for name, value in tensors.items() if self.together.writes(value)}
-        return {name: (value, piece_of(own[name])) for name, value in copied(own).items()}
+        own = {name: value for name, value in tensors.items() if self.parallel.owns_shard(value)}
+        return {name: (value, shard_of(own[name])) for name, value in cpu_copies(own).items()}
 
-    def load(self, checkpoint: Checkpoint, watch: Watch) -> None:
+    def load_checkpoint(self, checkpoint: Checkpoint, early_stopping: EarlyStopper) -> None:
         """Load the state of a checkpoint, whatever parallel layout wrote it."""
         state = checkpoint.state
-        if state.get("fixed") != self.fixed_digest:
+        if state.get("fixed") != self.frozen_digest:
             raise ArtifactError(
                 f"{checkpoint.folder}: the frozen pretrained weights have changed since this checkpoint; "
                 "restore them or train again"
             )
         self._load_weights(checkpoint.tensors(WEIGHTS))
         for name, rest in state["rest"].items():
-            whole = join_tree(StateTensors(checkpoint.tensors(name), self.model), rest)
+            whole = unflatten_state(StateTensors(checkpoint.tensors(name), self.model), rest)
             if name == "optimizer":
-                load_named_state(self.step.optimizer, self.model, whole)
+                load_named_state_dict(self.step.optimizer, self.model, whole)
             elif name == "average" and self.average is not None:
                 self.average.load_state_dict(whole)
-            elif name == "meetings" and self.meetings is not None:
-                self.meetings.load_state_dict(whole)
+            elif name == "meetings" and self.diloco is not None:
+                self.diloco.load_state_dict(whole)
             elif name == "scaler" and self.step.scaler is not None:
                 self.step.scaler.load_state_dict(whole)
-        watch.load(state["watch"])
+        early_stopping.load_state_dict(state["watch"])
         if self.plateau is not None:
-            self.plateau.load(state["plateau"])
-        self.step.parts = state["parts"]
+            self.plateau.load_state_dict(state["plateau"])
+        self.step.num_microbatches = state["parts"]
 
     @torch.no_grad()
     def _load_weights(self, stored: StoredTensors) -> None:
         for name, value in self.model.state_dict().items():
             if name in stored:  # weights that share memory are stored once
-                held(value).copy_(stored_like(value, stored, name))
+                to_local(value).copy_(read_local_shard(value, stored, name))
 
     def _scaler_state(self) -> dict[str, object]:
         return {} if self.step.scaler is None else self.step.scaler.state_dict()

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from danlu.artifacts.lines import THROUGHPUT, append_line, keep_until
+from danlu.artifacts.lines import THROUGHPUT, append_jsonl, truncate_jsonl
 from danlu.core.console import Progress
 from danlu.core.devices import Accelerator
-from danlu.training.callbacks import Callback, Setting
+from danlu.training.callbacks import Callback, CallbackContext
 
 
 class Meter:
@@ -28,8 +28,8 @@ class Meter:
         self,
         bar: Progress,
         device: Accelerator,
-        tokens_a_sample: int | None = None,
-        flops_a_step: float | None = None,
+        tokens_per_sample: int | None = None,
+        flops_per_step: float | None = None,
         precision: str = "fp32",
     ) -> None:
         """Start counting.
@@ -41,12 +41,12 @@ class Meter:
             flops_per_step: operations of a forward and a backward pass of a whole batch, where they are known.
             precision: number format of the products.
         """
-        self.bar, self.device, self.tokens = bar, device, tokens_a_sample
-        self.peak, self.flops = device.peak_flops(precision), flops_a_step
+        self.bar, self.device, self.tokens_per_sample = bar, device, tokens_per_sample
+        self.peak_flops, self.flops_per_step = device.peak_flops(precision), flops_per_step
         self.loss: float | None = None
         self.remark = ""
         self.samples = self.steps = 0
-        self.resting = 0.0
+        self.paused_s = 0.0
         self.started = time.perf_counter()
         self._read = (0, 0, 0.0)  # samples, steps and seconds at the last reading
         self.last: dict[str, float] = {}
@@ -55,7 +55,7 @@ class Meter:
         """Count a step. Called every step, so it does next to nothing."""
         self.samples += samples
         self.steps += 1
-        self.bar.advance(samples, self.note)
+        self.bar.advance(samples, self.progress_note)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -64,7 +64,7 @@ class Meter:
         try:
             yield
         finally:
-            self.resting += time.perf_counter() - began
+            self.paused_s += time.perf_counter() - began
 
     def read(self) -> dict[str, float]:
         """Return the figures since the last reading.
@@ -75,7 +75,7 @@ class Meter:
             `seconds` of training since the start; `samples_per_s`, `steps_per_s`, of language models `tokens_per_s`;
             where they are known `peak_bytes` and `mfu` (a fraction).
         """
-        now = time.perf_counter() - self.started - self.resting
+        now = time.perf_counter() - self.started - self.paused_s
         samples, steps, then = self._read
         taken = max(now - then, 1e-9)
         figures = {
@@ -83,17 +83,17 @@ class Meter:
             "samples_per_s": (self.samples - samples) / taken,
             "steps_per_s": (self.steps - steps) / taken,
         }
-        if self.tokens is not None:
-            figures["tokens_per_s"] = figures["samples_per_s"] * self.tokens
+        if self.tokens_per_sample is not None:
+            figures["tokens_per_s"] = figures["samples_per_s"] * self.tokens_per_sample
         memory = self.device.peak_bytes()
         if memory is not None:
             figures["peak_bytes"] = memory
-        if self.flops is not None and self.peak is not None:
-            figures["mfu"] = self.flops * figures["steps_per_s"] / self.peak
+        if self.flops_per_step is not None and self.peak_flops is not None:
+            figures["mfu"] = self.flops_per_step * figures["steps_per_s"] / self.peak_flops
         self._read, self.last = (self.samples, self.steps, now), figures
         return figures
 
-    def note(self) -> str:
+    def progress_note(self) -> str:
         """Return the text beside the bar.
 
         For example `loss 0.4321  best validation/loss 0.5  9,800 tokens/s  1.2 GB  MFU 41%`.
@@ -111,17 +111,17 @@ class Meter:
         return "  ".join(parts)
 
 
-class Throughput(Callback):
+class ThroughputLogger(Callback):
     """Write a line of throughput.jsonl for each line of training loss in metrics.jsonl."""
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
         self.file: Path | None = None
 
-    def on_start(self, setting: Setting) -> None:
-        self.file = setting.run.path / THROUGHPUT
-        keep_until(self.file, setting.first_step)
+    def on_start(self, context: CallbackContext) -> None:
+        self.file = context.run.path / THROUGHPUT
+        truncate_jsonl(self.file, context.first_step)
 
     def on_log(self, record: dict[str, float]) -> None:
         if self.file is not None and "train/loss" in record:  # reading the loss has waited for the device
-            append_line(self.file, {"step": record["step"], **self.meter.read()})
+            append_jsonl(self.file, {"step": record["step"], **self.meter.read()})

@@ -14,7 +14,7 @@ from danlu.core.devices import Accelerator
 from danlu.data.feed import Batch
 
 # Messages of allocators that raise a plain RuntimeError; each is a part of a message of torch's.
-EXHAUSTED = (
+OOM_MESSAGES = (
     "out of memory",
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",
@@ -23,7 +23,7 @@ EXHAUSTED = (
 )
 
 
-def split(batch: Batch, parts: int, least: int = 1) -> list[Batch]:
+def split_batch(batch: Batch, parts: int, min_rows: int = 1) -> list[Batch]:
     """Split a batch into microbatches of nearly equal size, in order.
 
     Args:
@@ -32,7 +32,7 @@ def split(batch: Batch, parts: int, least: int = 1) -> list[Batch]:
         min_rows: smallest number of rows of a microbatch, see `min_microbatch_rows`.
     """
     rows = len(batch.rows)
-    parts = max(1, min(parts, rows // least))
+    parts = max(1, min(parts, rows // min_rows))
     if parts == 1:
         return [batch]
     ends = [rows * part // parts for part in range(parts + 1)]
@@ -42,14 +42,14 @@ def split(batch: Batch, parts: int, least: int = 1) -> list[Batch]:
             batch.target[start:end],
             batch.rows[start:end],
             batch.epoch,
-            batch.whole,
-            batch.stands_in,
+            batch.global_batch_size,
+            batch.is_dummy,
         )
         for start, end in itertools.pairwise(ends)
     ]
 
 
-def least_rows(model: nn.Module) -> int:
+def min_microbatch_rows(model: nn.Module) -> int:
     """Return the smallest microbatch: batch normalisation needs two rows for a variance."""
     return 2 if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()) else 1
 
@@ -58,12 +58,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error, or its cause, means that memory ran out on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    if isinstance(error, RuntimeError) and any(text in str(error) for text in EXHAUSTED):
+    if isinstance(error, RuntimeError) and any(text in str(error) for text in OOM_MESSAGES):
         return True
     return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 
 
-def release(accelerator: Accelerator) -> None:
+def release_memory(accelerator: Accelerator) -> None:
     """Free memory after a failed attempt; call it outside the `except` block."""
     gc.collect()
     accelerator.empty_cache()

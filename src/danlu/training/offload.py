@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-SMALLEST_BYTES = 1 << 16
+MIN_BYTES = 1 << 16
 
 
 class ActivationOffload:
@@ -21,17 +21,17 @@ class ActivationOffload:
         min_bytes: smaller tensors stay on the device.
     """
 
-    def __init__(self, model: nn.Module, smallest_bytes: int = SMALLEST_BYTES) -> None:
+    def __init__(self, model: nn.Module, min_bytes: int = MIN_BYTES) -> None:
         tensors = [*model.parameters(), *model.buffers()]
-        self.stay = {tensor.untyped_storage().data_ptr() for tensor in tensors}
-        self.smallest_bytes = smallest_bytes
+        self.resident_storages = {tensor.untyped_storage().data_ptr() for tensor in tensors}
+        self.min_bytes = min_bytes
 
-    def saving(self) -> Any:
+    def offloading(self) -> Any:
         """Return the context of a forward pass; the backward pass may run outside it."""
         return torch.autograd.graph.saved_tensors_hooks(self._to_host, self._from_host)
 
     def _to_host(self, values: Tensor) -> Tensor | tuple[torch.device, Tensor]:
-        if values.nbytes < self.smallest_bytes or values.untyped_storage().data_ptr() in self.stay:
+        if values.nbytes < self.min_bytes or values.untyped_storage().data_ptr() in self.resident_storages:
             return values
         pinned = values.device.type == "cuda"
         # Dense, in the order of the strides: a kernel may depend on them.

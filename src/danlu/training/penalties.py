@@ -11,19 +11,19 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from danlu.training.optimizers.base import with_gradients
+from danlu.training.optimizers.base import params_with_grads
 
 
 @dataclass(frozen=True)
-class Incoming:
+class MaxNormWeight:
     """Hold a weight and the dimension that indexes its output units."""
 
     weight: Tensor
-    units: int
+    unit_dim: int
 
 
 @dataclass(frozen=True)
-class Penalties:
+class WeightRegularizer:
     """Apply L1, L2 and max-norm, around whole steps or around the step of one weight.
 
     Attributes:
@@ -38,34 +38,34 @@ class Penalties:
     max_norm: float | None
 
     @cached_property
-    def _penalized(self) -> list[nn.Parameter]:
-        return penalized(self.model)
+    def _penalized_params(self) -> list[nn.Parameter]:
+        return penalized_params(self.model)
 
     @cached_property
-    def _incoming(self) -> "dict[int, Incoming]":
-        return {id(one.weight): one for one in incoming(self.model)}
+    def _max_norm_weights(self) -> "dict[int, MaxNormWeight]":
+        return {id(one.weight): one for one in max_norm_weights(self.model)}
 
-    def add_gradients(self) -> None:
+    def add_penalty_grads(self) -> None:
         """Add the penalties' gradients to those of all weights."""
-        add_penalties(self._penalized, self.l1, self.l2)
+        add_penalties(self._penalized_params, self.l1, self.l2)
 
-    def add_gradient(self, weight: nn.Parameter) -> None:
+    def add_penalty_grad(self, weight: nn.Parameter) -> None:
         """Add the penalties' gradient to that of one weight."""
         if weight.ndim >= 2:
             add_penalties([weight], self.l1, self.l2)
 
-    def bound_weights(self) -> None:
+    def apply_max_norm(self) -> None:
         """Apply max-norm to the weights of the model."""
         assert self.max_norm is not None
-        limit_norms(list(self._incoming.values()), self.max_norm)
+        renorm_units(list(self._max_norm_weights.values()), self.max_norm)
 
-    def bound_stepped(self, weight: nn.Parameter, stepped: Tensor) -> None:
+    def apply_max_norm_to(self, weight: nn.Parameter, stepped: Tensor) -> None:
         """Apply max-norm to a weight's stepped value before it is written back."""
-        if self.max_norm is not None and id(weight) in self._incoming:
-            limit_norms([Incoming(stepped, self._incoming[id(weight)].units)], self.max_norm)
+        if self.max_norm is not None and id(weight) in self._max_norm_weights:
+            renorm_units([MaxNormWeight(stepped, self._max_norm_weights[id(weight)].unit_dim)], self.max_norm)
 
 
-def penalized(model: nn.Module) -> list[nn.Parameter]:
+def penalized_params(model: nn.Module) -> list[nn.Parameter]:
     """Return the trained weights that L1 and L2 penalise: those with two dimensions or more."""
     return [value for value in model.parameters() if value.requires_grad and value.ndim >= 2]
 
@@ -77,7 +77,7 @@ def add_penalties(weights: Sequence[nn.Parameter], l1: float, l2: float) -> None
     Gradients must be those of the loss itself: with loss scaling, unscale them first. Weights without a gradient, which
     this step did not use, are skipped.
     """
-    used, gradients = with_gradients(weights)
+    used, gradients = params_with_grads(weights)
     if not used:
         return
     if l2:
@@ -86,9 +86,9 @@ def add_penalties(weights: Sequence[nn.Parameter], l1: float, l2: float) -> None
         torch._foreach_add_(gradients, [weight.sign() for weight in used], alpha=l1)
 
 
-def incoming(model: nn.Module) -> list[Incoming]:
+def max_norm_weights(model: nn.Module) -> list[MaxNormWeight]:
     """Return the trained weights of linear layers and convolutions, which max-norm applies to."""
-    found: dict[int, Incoming] = {}
+    found: dict[int, MaxNormWeight] = {}
     for module in model.modules():
         weight = getattr(module, "weight", None)
         if not isinstance(weight, nn.Parameter) or not weight.requires_grad or weight.ndim < 2:
@@ -98,22 +98,22 @@ def incoming(model: nn.Module) -> list[Incoming]:
         # transformers' Conv1D (GPT-2) keeps its matrix as [inputs, outputs], and so do transposed convolutions.
         turned = isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
         turned = turned or type(module).__name__ == "Conv1D"
-        found.setdefault(id(weight), Incoming(weight, 1 if turned else 0))
+        found.setdefault(id(weight), MaxNormWeight(weight, 1 if turned else 0))
     return list(found.values())
 
 
 @torch.no_grad()
-def limit_norms(weights: Sequence[Incoming], largest: float) -> None:
+def renorm_units(weights: Sequence[MaxNormWeight], max_norm: float) -> None:
     """Scale each unit's incoming weights down to norm `max_norm` where they exceed it.
 
     Called after an optimizer step; units within the limit keep their bits. Srivastava et al. 2014, Dropout,
     https://jmlr.org/papers/v15/srivastava14a.html.
     """
     for one in weights:
-        others = [dimension for dimension in range(one.weight.ndim) if dimension != one.units]
+        others = [dimension for dimension in range(one.weight.ndim) if dimension != one.unit_dim]
         norms = torch.linalg.vector_norm(one.weight, dim=others, keepdim=True)
-        one.weight.mul_(_down_to(norms, largest))
+        one.weight.mul_(_scale_to_norm(norms, max_norm))
 
 
-def _down_to(norms: Tensor, largest: float) -> Tensor:
+def _scale_to_norm(norms: Tensor, largest: float) -> Tensor:
     return torch.where(norms > largest, largest / norms, torch.ones_like(norms))

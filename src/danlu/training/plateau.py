@@ -3,7 +3,7 @@
 import math
 
 
-class PlateauWatcher:
+class ReduceLROnPlateau:
     """Count validations without a better value, as torch's ReduceLROnPlateau with relative thresholds.
 
     Attributes:
@@ -17,33 +17,33 @@ class PlateauWatcher:
         self.cooldown, self.floor, self.higher_is_better = cooldown, floor, higher_is_better
         self.factor = 1.0
         self._best = -math.inf if higher_is_better else math.inf
-        self._bad, self._cooling = 0, 0
+        self._num_bad, self._cooldown_left = 0, 0
 
-    def look(self, value: float) -> None:
+    def update(self, value: float) -> None:
         """Record one validation. NaN counts as no improvement."""
-        if self._better(value):
-            self._best, self._bad = value, 0
+        if self._is_better(value):
+            self._best, self._num_bad = value, 0
         else:
-            self._bad += 1
-        if self._cooling:
-            self._cooling, self._bad = self._cooling - 1, 0
-        if self._bad > self.patience:
+            self._num_bad += 1
+        if self._cooldown_left:
+            self._cooldown_left, self._num_bad = self._cooldown_left - 1, 0
+        if self._num_bad > self.patience:
             self.factor = max(self.floor, self.factor * self.gamma)
-            self._cooling, self._bad = self.cooldown, 0
+            self._cooldown_left, self._num_bad = self.cooldown, 0
 
-    def _better(self, value: float) -> bool:
+    def _is_better(self, value: float) -> bool:
         if self.higher_is_better:
             return value > self._best * (1 + self.threshold)
         return value < self._best * (1 - self.threshold)
 
-    def state(self) -> dict[str, float | int | None]:
+    def state_dict(self) -> dict[str, float | int | None]:
         """Return the values needed to resume, as JSON can hold them."""
         best = self._best if math.isfinite(self._best) else None
-        return {"factor": self.factor, "best": best, "bad": self._bad, "cooling": self._cooling}
+        return {"factor": self.factor, "best": best, "bad": self._num_bad, "cooling": self._cooldown_left}
 
-    def load(self, state: dict[str, float | int | None]) -> None:
+    def load_state_dict(self, state: dict[str, float | int | None]) -> None:
         """Restore the values that `state_dict` returned."""
         worst = -math.inf if self.higher_is_better else math.inf
         best = state["best"]
         self.factor, self._best = float(state["factor"] or 0.0), worst if best is None else float(best)
-        self._bad, self._cooling = int(state["bad"] or 0), int(state["cooling"] or 0)
+        self._num_bad, self._cooldown_left = int(state["bad"] or 0), int(state["cooling"] or 0)

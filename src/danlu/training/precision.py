@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from danlu.core.errors import ArgumentError
-from danlu.core.extras import require
+from danlu.core.extras import require_extra
 
 NO_CONTEXT: AbstractContextManager[None] = nullcontext()  # entering it costs 0.4 us; one is enough for all steps
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16, "float8": torch.bfloat16}
-KEPT_IN_BF16 = ("bf16-master", "bf16-stochastic")
+AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "float8": torch.bfloat16}
+BF16_WEIGHT_MODES = ("bf16-master", "bf16-stochastic")
 FLOAT8_CAPABILITY = (8, 9)  # Ada and Hopper on
 FLOAT8_MULTIPLE = 16  # the kernels need matrix sides that are multiples of it
 # Their statistics need more digits than bf16 has, and torch's kernels take bf16 activations with fp32 weights here.
@@ -34,8 +34,8 @@ def choose_precision(asked: str, device: torch.device) -> str:
         ArgumentError: the device does not support it.
     """
     if asked == "auto":
-        return _automatic(device)
-    reason = _lacks(asked, device)
+        return _auto_precision(device)
+    reason = _unsupported_reason(asked, device)
     if reason is not None:
         raise ArgumentError(f"training.precision: {asked} is not available on {device.type}: {reason}")
     return asked
@@ -54,9 +54,9 @@ class Precision:
     device: torch.device
 
     @property
-    def low_weights(self) -> bool:
+    def bf16_weights(self) -> bool:
         """Whether the weights themselves are bf16, so that `ParamStorageOptimizer` steps them."""
-        return self.name in KEPT_IN_BF16
+        return self.name in BF16_WEIGHT_MODES
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Convert a model on `device` in place before its optimizer is built; parameter names stay.
@@ -64,7 +64,7 @@ class Precision:
         Weights kept in bf16 leave out those of normalisation, and no buffer is touched: running statistics and the
         angles of rotary positions need their digits.
         """
-        if self.low_weights:
+        if self.bf16_weights:
             for module in model.modules():
                 if not isinstance(module, NORMS):
                     for weight in module.parameters(recurse=False):
@@ -79,16 +79,16 @@ class Precision:
             weight.data = weight.data.float()
         return model
 
-    def computing(self) -> AbstractContextManager[object]:
+    def autocast(self) -> AbstractContextManager[object]:
         """Return the context of a forward pass and its loss.
 
         Validation uses it too; the backward pass does not.
         """
-        dtype = torch.bfloat16 if self.low_weights else AUTOCAST.get(self.name)
+        dtype = torch.bfloat16 if self.bf16_weights else AUTOCAST_DTYPES.get(self.name)
         return NO_CONTEXT if dtype is None else torch.autocast(self.device.type, dtype=dtype)
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def matmul_precision(self) -> Iterator[None]:
         """Set, for a whole run, whether fp32 matrix products may be rounded to tf32.
 
         The setting belongs to the process rather than to a step, as the backward pass multiplies too, in threads of its
@@ -104,7 +104,7 @@ class Precision:
             torch.set_float32_matmul_precision(matrices)
             torch.backends.cudnn.allow_tf32 = convolutions
 
-    def scaler(self) -> "torch.amp.GradScaler | None":
+    def make_grad_scaler(self) -> "torch.amp.GradScaler | None":
         """Return fp16's loss scaler, whose state belongs in checkpoints; None for other precisions.
 
         Without it small fp16 gradients would become 0.
@@ -112,13 +112,13 @@ class Precision:
         return torch.amp.GradScaler(self.device.type) if self.name == "fp16" else None
 
 
-def _automatic(device: torch.device) -> str:
+def _auto_precision(device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "bf16" if device.type in ("xpu", "tpu", "xla") else "fp32"
 
 
-def _lacks(asked: str, device: torch.device) -> str | None:
+def _unsupported_reason(asked: str, device: torch.device) -> str | None:
     """Return the reason why a device cannot train in a precision; None if it can."""
     kind = device.type
     if asked == "tf32":
@@ -127,7 +127,7 @@ def _lacks(asked: str, device: torch.device) -> str | None:
     elif asked == "float8":
         if kind != "cuda" or torch.cuda.get_device_capability(device) < FLOAT8_CAPABILITY:
             return "it needs an NVIDIA card of compute capability 8.9 or more (Ada, Hopper); say bf16"
-        require("low-bit", "training.precision: float8")
+        require_extra("low-bit", "training.precision: float8")
     elif asked == "fp16":
         if kind in ("tpu", "xla"):
             return "TPUs compute in bf16; say bf16"

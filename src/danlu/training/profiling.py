@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from danlu.artifacts.files import write_text, writing
+from danlu.artifacts.files import write_text, translate_write_errors
 from danlu.artifacts.run import RunDirectory
-from danlu.core.console import say
+from danlu.core.console import info
 
 if TYPE_CHECKING:
     from torch.profiler import profile
 
 FOLDER, TRACE, TABLE = "profile", "trace.json", "table.txt"
-WAIT, WARMUP, ACTIVE = 2, 1, 5  # steps: caches fill in the first two, the profiler itself starts up in the third
+WAIT_STEPS, WARMUP_STEPS, ACTIVE_STEPS = 2, 1, 5  # steps: caches fill in the first two, the profiler itself starts up in the third
 LABELS = ("data", "forward", "backward", "optimizer")
-OPERATORS = 30  # of the long table
+NUM_OPERATORS = 30  # of the long table
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
@@ -35,7 +35,7 @@ class Profiler(Protocol):
         """Mark the end of a step."""
 
 
-class Off:
+class NullProfiler:
     """Do nothing."""
 
     def label(self, name: str) -> AbstractContextManager[Any]:
@@ -45,7 +45,7 @@ class Off:
         return
 
 
-class On:
+class StepProfiler:
     """Profile the steps after the first few, then stop."""
 
     def __init__(self, recording: "profile", done: Callable[[], None]) -> None:
@@ -53,18 +53,18 @@ class On:
         self.steps = 0
 
     def label(self, name: str) -> AbstractContextManager[Any]:
-        return _NOTHING if self.steps >= WAIT + WARMUP + ACTIVE else torch.profiler.record_function(name)
+        return _NOTHING if self.steps >= WAIT_STEPS + WARMUP_STEPS + ACTIVE_STEPS else torch.profiler.record_function(name)
 
     def step(self) -> None:
         self.steps += 1
-        if self.steps < WAIT + WARMUP + ACTIVE:
+        if self.steps < WAIT_STEPS + WARMUP_STEPS + ACTIVE_STEPS:
             self.recording.step()
-        elif self.steps == WAIT + WARMUP + ACTIVE:
+        elif self.steps == WAIT_STEPS + WARMUP_STEPS + ACTIVE_STEPS:
             self.done()
 
 
 @contextmanager
-def profiler(run: RunDirectory, wanted: bool = True) -> Iterator[Profiler]:
+def profile_steps(run: RunDirectory, enabled: bool = True) -> Iterator[Profiler]:
     """Profile some of the steps made within.
 
     Args:
@@ -74,15 +74,15 @@ def profiler(run: RunDirectory, wanted: bool = True) -> Iterator[Profiler]:
     Raises:
         ArtifactError: a file cannot be written.
     """
-    if not wanted:
-        yield Off()
+    if not enabled:
+        yield NullProfiler()
         return
     from torch.profiler import ProfilerActivity, profile, schedule, supported_activities
 
     here = set(supported_activities())  # type: ignore[no-untyped-call]
     known = {ProfilerActivity.CPU, ProfilerActivity.CUDA, ProfilerActivity.XPU} & here
     recording = profile(
-        activities=known, schedule=schedule(wait=WAIT, warmup=WARMUP, active=ACTIVE, repeat=1), acc_events=True
+        activities=known, schedule=schedule(wait=WAIT_STEPS, warmup=WARMUP_STEPS, active=ACTIVE_STEPS, repeat=1), acc_events=True
     )
     recording.start()
     stopped = False
@@ -93,32 +93,32 @@ def profiler(run: RunDirectory, wanted: bool = True) -> Iterator[Profiler]:
             stopped = True
             recording.stop()
 
-    shown = On(recording, stop)
+    shown = StepProfiler(recording, stop)
     try:
         yield shown
     finally:
         stop()
-    seen = min(shown.steps, WAIT + WARMUP + ACTIVE) - WAIT - WARMUP
+    seen = min(shown.steps, WAIT_STEPS + WARMUP_STEPS + ACTIVE_STEPS) - WAIT_STEPS - WARMUP_STEPS
     if seen < 1:
-        say(f"no profile: training ended before step {WAIT + WARMUP + 1}, the first profiled step")
+        info(f"no profile: training ended before step {WAIT_STEPS + WARMUP_STEPS + 1}, the first profiled step")
         return
     _write(recording, run, seen)
 
 
 def _write(recording: "profile", run: RunDirectory, steps: int) -> None:
     folder = run.path / FOLDER
-    with writing(folder):
+    with translate_write_errors(folder):
         folder.mkdir(exist_ok=True)
         recording.export_chrome_trace(str(folder / TRACE))
     averages = recording.key_averages()
-    short = _short(list(averages), steps)
+    short = _summary_table(list(averages), steps)
     on_device = any(event.self_device_time_total for event in averages)
     order = "self_device_time_total" if on_device else "self_cpu_time_total"
-    write_text(folder / TABLE, f"{short}\n\n{averages.table(sort_by=order, row_limit=OPERATORS)}\n")
-    say(f"{short}\nwrote {folder / TABLE} and {folder / TRACE}")
+    write_text(folder / TABLE, f"{short}\n\n{averages.table(sort_by=order, row_limit=NUM_OPERATORS)}\n")
+    info(f"{short}\nwrote {folder / TABLE} and {folder / TRACE}")
 
 
-def _short(events: list[Any], steps: int) -> str:
+def _summary_table(events: list[Any], steps: int) -> str:
     """Return a table of a step's phases: host time, which launches work, and device time."""
     found = {event.key: event for event in events if event.key in LABELS}
     whole = sum(event.cpu_time_total for event in events if event.key.startswith("ProfilerStep"))

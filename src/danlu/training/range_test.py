@@ -14,16 +14,16 @@ from torch import nn
 
 from danlu.core.errors import DanluError
 
-LOWEST, HIGHEST = 1e-6, 10.0
+MIN_LR, MAX_LR = 1e-6, 10.0
 STEPS = 100
 SMOOTHING = 0.9  # decay of the running mean of losses, which tells divergence
-AROUND = 5  # losses averaged on either side; a running mean would lag behind the rate
-DIVERGED = 4.0  # times the best loss: above it no larger rate is tried
-LEAST_FALL = 0.02  # of the loss; less than that is not learning
+SMOOTHING_RADIUS = 5  # losses averaged on either side; a running mean would lag behind the rate
+DIVERGENCE_RATIO = 4.0  # times the best loss: above it no larger rate is tried
+MIN_LOSS_DROP = 0.02  # of the loss; less than that is not learning
 
 
 @dataclass(frozen=True)
-class RangeTest:
+class LRFinderResult:
     """Hold the result of a learning rate search.
 
     Attributes:
@@ -32,18 +32,18 @@ class RangeTest:
         suggested_lr: the rate at which the smoothed loss falls fastest over the logarithm of the rate.
     """
 
-    rates: tuple[float, ...]
+    lrs: tuple[float, ...]
     losses: tuple[float, ...]
-    suggested: float
+    suggested_lr: float
 
 
-def range_test(
+def find_lr(
     model: nn.Module,
     step: Callable[[float], float],
-    lowest: float = LOWEST,
-    highest: float = HIGHEST,
+    min_lr: float = MIN_LR,
+    max_lr: float = MAX_LR,
     steps: int = STEPS,
-) -> RangeTest:
+) -> LRFinderResult:
     """Train with rates rising from `min_lr` to `max_lr` and find where the loss falls fastest.
 
     Args:
@@ -55,20 +55,20 @@ def range_test(
     """
     kept = {name: value.detach().clone() for name, value in model.state_dict(keep_vars=True).items()}
     was_training = model.training
-    rates = [lowest * (highest / lowest) ** (index / (steps - 1)) for index in range(steps)]
+    rates = [min_lr * (max_lr / min_lr) ** (index / (steps - 1)) for index in range(steps)]
     try:
-        losses = _smoothed(_sweep(step, rates))
+        losses = _smooth(_sweep(step, rates))
     finally:
         _restore(model, kept)
         model.train(was_training)
-    return RangeTest(tuple(rates[: len(losses)]), tuple(losses), _steepest(rates, losses))
+    return LRFinderResult(tuple(rates[: len(losses)]), tuple(losses), _steepest_lr(rates, losses))
 
 
-def _sweep(step: Callable[[float], float], rates: list[float]) -> list[float]:
+def _sweep(step: Callable[[float], float], lrs: list[float]) -> list[float]:
     """Return the losses by rate, up to the point where training diverges."""
     losses: list[float] = []
     mean, best, first = 0.0, math.inf, 0.0
-    for count, rate in enumerate(rates, start=1):
+    for count, rate in enumerate(lrs, start=1):
         loss = step(rate)
         if not math.isfinite(loss):
             break
@@ -77,30 +77,30 @@ def _sweep(step: Callable[[float], float], rates: list[float]) -> list[float]:
         losses.append(loss)
         best, first = min(best, smoothed), first or smoothed
         # A loss may be negative or near zero, where a multiple of it means nothing: judged by the first one too.
-        if smoothed > best + (DIVERGED - 1) * max(abs(best), 0.1 * abs(first)):
+        if smoothed > best + (DIVERGENCE_RATIO - 1) * max(abs(best), 0.1 * abs(first)):
             break
     return losses
 
 
-def _smoothed(losses: list[float]) -> list[float]:
+def _smooth(losses: list[float]) -> list[float]:
     """Average each loss with its neighbours; towards the ends with fewer, equally on both sides."""
-    reach = [min(AROUND, index, len(losses) - 1 - index) for index in range(len(losses))]
+    reach = [min(SMOOTHING_RADIUS, index, len(losses) - 1 - index) for index in range(len(losses))]
     return [float(np.mean(losses[index - r : index + r + 1])) for index, r in enumerate(reach)]
 
 
-def _steepest(rates: list[float], losses: list[float]) -> float:
+def _steepest_lr(lrs: list[float], losses: list[float]) -> float:
     """Return the rate of the fastest fall between the highest loss and the later minimum."""
     curve = np.array(losses)
     bottom = int(curve.argmin()) if losses else 0
     top = int(curve[: bottom + 1].argmax()) if losses else 0
-    if bottom - top < 2 or curve[top] - curve[bottom] < LEAST_FALL * abs(curve[top]):
+    if bottom - top < 2 or curve[top] - curve[bottom] < MIN_LOSS_DROP * abs(curve[top]):
         raise DanluError(
-            f"the learning rate range test found no rate from {rates[0]:.0e} to {rates[-1]:.0e} that lowers the loss; "
+            f"the learning rate range test found no rate from {lrs[0]:.0e} to {lrs[-1]:.0e} that lowers the loss; "
             "set training.optimizer.lr to a number"
         )
-    slopes = np.gradient(curve[: bottom + 1], np.log(rates[: bottom + 1]))
-    begin = min(max(top, AROUND), bottom - 1)  # the first are means of few losses, and fall by chance
-    return rates[begin + int(slopes[begin:].argmin())]
+    slopes = np.gradient(curve[: bottom + 1], np.log(lrs[: bottom + 1]))
+    begin = min(max(top, SMOOTHING_RADIUS), bottom - 1)  # the first are means of few losses, and fall by chance
+    return lrs[begin + int(slopes[begin:].argmin())]
 
 
 @torch.no_grad()

@@ -14,12 +14,12 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
-LISTS = (nn.Sequential, nn.ModuleList)
-HEAVY = (nn.Linear, nn.modules.conv._ConvNd)  # layers that start a segment in a plain sequence
+CONTAINERS = (nn.Sequential, nn.ModuleList)
+SEGMENT_STARTS = (nn.Linear, nn.modules.conv._ConvNd)  # layers that start a segment in a plain sequence
 aten = torch.ops.aten
 # Selective checkpointing keeps their results: expensive, while everything else is cheap to recompute
 # (Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198).
-DEAR = tuple(
+EXPENSIVE_OPS = tuple(
     getattr(getattr(aten, name), overload)
     for name, overload in (
         ("mm", "default"),
@@ -36,10 +36,10 @@ DEAR = tuple(
     )
     if hasattr(aten, name)
 )
-KEEPING: Callable[[], Contexts] = partial(create_selective_checkpoint_contexts, list(DEAR))
+SELECTIVE_CONTEXTS: Callable[[], Contexts] = partial(create_selective_checkpoint_contexts, list(EXPENSIVE_OPS))
 
 
-def recompute(model: nn.Module, how: Literal["none", "selective", "full"] | int) -> int:
+def apply_activation_checkpointing(model: nn.Module, mode: Literal["none", "selective", "full"] | int) -> int:
     """Recompute activations in the backward pass. Call it once, before the model is compiled.
 
     Args:
@@ -50,25 +50,25 @@ def recompute(model: nn.Module, how: Literal["none", "selective", "full"] | int)
     Returns:
         number of blocks that recompute; 0 where a model repeats nothing.
     """
-    if how == "none":
+    if mode == "none":
         return 0
-    chosen = list(repeated_blocks(model))[:: how if isinstance(how, int) else 1]
+    chosen = list(repeated_blocks(model))[:: mode if isinstance(mode, int) else 1]
     for block in chosen:
-        if how == "selective":
-            _not_in_place(block)
-        forward = Recomputed(block.forward, block, selective=how == "selective")
+        if mode == "selective":
+            _disable_inplace(block)
+        forward = CheckpointedForward(block.forward, block, selective=mode == "selective")
         block.forward = forward
     if chosen:
         return len(chosen)
     runs = [module for module in model.modules() if isinstance(module, nn.Sequential) and _segments(module)[1:]]
     for run in runs:
-        if how == "selective":
-            _not_in_place(run)
-        run.forward = RecomputedRun(run, how)  # type: ignore[method-assign]
-    return sum(len(_segments(run)[:: how if isinstance(how, int) else 1]) for run in runs)
+        if mode == "selective":
+            _disable_inplace(run)
+        run.forward = CheckpointedSequential(run, mode)  # type: ignore[method-assign]
+    return sum(len(_segments(run)[:: mode if isinstance(mode, int) else 1]) for run in runs)
 
 
-class Recomputed:
+class CheckpointedForward:
     """Replace a block's `forward` by a checkpointed one.
 
     A class rather than a closure, so that a copied model has its own.
@@ -88,25 +88,25 @@ class Recomputed:
         return _checkpointed(self.forward, [self.block], self.selective, inputs, named)
 
 
-class RecomputedRun:
+class CheckpointedSequential:
     """Replace the `forward` of a sequence of layers, split before each layer with large weights."""
 
-    def __init__(self, run: nn.Sequential, how: Literal["selective", "full"] | int) -> None:
-        self.run, self.how = run, how
+    def __init__(self, run: nn.Sequential, mode: Literal["selective", "full"] | int) -> None:
+        self.run, self.mode = run, mode
 
     def __call__(self, values: Any) -> Any:
-        every = self.how if isinstance(self.how, int) else 1
+        every = self.mode if isinstance(self.mode, int) else 1
         recomputing = self.run.training and torch.is_grad_enabled()
         for number, segment in enumerate(_segments(self.run)):
-            layers = partial(_through, segment)
+            layers = partial(_run_layers, segment)
             if recomputing and number % every == 0:
-                values = _checkpointed(layers, segment, self.how == "selective", (values,), {})
+                values = _checkpointed(layers, segment, self.mode == "selective", (values,), {})
             else:
                 values = layers(values)
         return values
 
 
-def _through(layers: list[nn.Module], values: Any) -> Any:
+def _run_layers(layers: list[nn.Module], values: Any) -> Any:
     for layer in layers:
         values = layer(values)
     return values
@@ -117,23 +117,23 @@ def _checkpointed(
 ) -> Any:
     # A compiled graph updates running statistics once, whatever it recomputes; and it supports torch's contexts alone.
     compiling = torch.compiler.is_compiling()
-    counting = [] if compiling else [part for module in modules for part in module.modules() if _counts(part)]
+    counting = [] if compiling else [part for module in modules for part in module.modules() if _tracks_stats(part)]
     contexts: dict[str, Any] = {}
     if counting:
         contexts["context_fn"] = partial(_contexts, counting, selective)
     elif selective:
-        contexts["context_fn"] = KEEPING
+        contexts["context_fn"] = SELECTIVE_CONTEXTS
     return checkpoint(function, *inputs, use_reentrant=False, **contexts, **named)
 
 
 def _contexts(counting: list[Any], selective: bool) -> Contexts:
     """Return the contexts of a block's first and second computation."""
-    first, second = KEEPING() if selective else (nullcontext(), nullcontext())
-    return first, _both(second, counting)
+    first, second = SELECTIVE_CONTEXTS() if selective else (nullcontext(), nullcontext())
+    return first, _without_stat_updates(second, counting)
 
 
 @contextmanager
-def _both(context: AbstractContextManager[Any], counting: list[Any]) -> Iterator[None]:
+def _without_stat_updates(context: AbstractContextManager[Any], counting: list[Any]) -> Iterator[None]:
     """Enter a context in which a batch does not change running statistics a second time.
 
     They are mixed with none of the batch's (momentum 0) rather than left out: the second computation must save as many
@@ -150,11 +150,11 @@ def _both(context: AbstractContextManager[Any], counting: list[Any]) -> Iterator
             module.momentum, module.num_batches_tracked = momentum, batches
 
 
-def _counts(module: nn.Module) -> bool:
+def _tracks_stats(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
 
 
-def _not_in_place(block: nn.Module) -> None:
+def _disable_inplace(block: nn.Module) -> None:
     """Keep activations from overwriting the products that are kept."""
     module: Any
     for module in block.modules():
@@ -165,12 +165,12 @@ def _not_in_place(block: nn.Module) -> None:
 def repeated_blocks(model: nn.Module) -> Iterator[nn.Module]:
     """Yield a model's repeated blocks: transformer layers, or blocks of an image network's stages."""
     for child in model.children():
-        if not isinstance(child, LISTS):
+        if not isinstance(child, CONTAINERS):
             yield from repeated_blocks(child)
             continue
         for member in child:
-            if isinstance(member, LISTS) or _is_stage(member):
-                yield from repeated_blocks(nn.ModuleList([member]) if isinstance(member, LISTS) else member)
+            if isinstance(member, CONTAINERS) or _is_stage(member):
+                yield from repeated_blocks(nn.ModuleList([member]) if isinstance(member, CONTAINERS) else member)
             elif _is_composite(member):
                 yield member
 
@@ -182,7 +182,7 @@ def _is_composite(module: nn.Module) -> bool:
 def _is_stage(module: nn.Module) -> bool:
     """Return whether a module holds several blocks of one kind, like the stages of Swin."""
     for child in module.children():
-        if isinstance(child, LISTS):
+        if isinstance(child, CONTAINERS):
             kinds = [type(member) for member in child if _is_composite(member)]
             if len(kinds) > 1 and len(set(kinds)) == 1:
                 return True
@@ -193,7 +193,7 @@ def _segments(run: nn.Sequential) -> list[list[nn.Module]]:
     """Split a sequence of layers before each layer with large weights."""
     segments: list[list[nn.Module]] = [[]]
     for layer in run:
-        if isinstance(layer, HEAVY) and segments[-1]:
+        if isinstance(layer, SEGMENT_STARTS) and segments[-1]:
             segments.append([])
         segments[-1].append(layer)
     return segments

@@ -5,32 +5,32 @@ from typing import Any
 from torch import Tensor
 
 from danlu.core.console import Progress
-from danlu.training.journal import Journal
-from danlu.training.machine import Kept, Machine
-from danlu.training.watch import Watch
+from danlu.training.journal import Recorder
+from danlu.training.machine import ShardCopy, TrainState
+from danlu.training.watch import EarlyStopper
 
 
-class Replay(Journal):
+class ReplayRecorder(Recorder):
     """Keep log records in memory and write nothing."""
 
     def __init__(self, bar: Progress) -> None:
         self.bar = bar
-        self.lines: list[dict[str, Any]] = []
+        self.records: list[dict[str, Any]] = []
 
-    def stepped(self, step: int, samples: int, loss: Tensor, norm: Tensor | None) -> None:
+    def record_step(self, step: int, samples: int, loss: Tensor, grad_norm: Tensor | None) -> None:
         self.bar.advance(samples)
 
     def log(self, record: dict[str, float]) -> None:
-        self.lines.append(record)
+        self.records.append(record)
 
-    def validated(self, watch: Watch) -> None:
+    def record_validation(self, early_stopping: EarlyStopper) -> None:
         """Do nothing."""
 
-    def is_due(self, step: int) -> bool:
+    def is_checkpoint_due(self, step: int) -> bool:
         return False
 
-    def keep(self, machine: Machine, step: int, watch: Watch, judged: dict[str, Kept] | None = None) -> None:
+    def save_checkpoint(self, train_state: TrainState, step: int, early_stopping: EarlyStopper, eval_weights: dict[str, ShardCopy] | None = None) -> None:
         """Do nothing."""
 
-    def keep_now(self, machine: Machine, step: int, watch: Watch) -> str:
+    def save_checkpoint_now(self, train_state: TrainState, step: int, early_stopping: EarlyStopper) -> str:
         return "nothing was changed"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from danlu.core.pieces import held, piece_like
+from danlu.core.pieces import to_local, dtensor_like
 
 
 class RunningAverage:
@@ -19,39 +19,39 @@ class RunningAverage:
         num_updates: number of steps' weights it holds besides the initial ones.
     """
 
-    def __init__(self, model: nn.Module, share: Callable[[int, int, int], float | None]) -> None:
-        self.taken = 0
-        self._share = share
+    def __init__(self, model: nn.Module, lerp_weight: Callable[[int, int, int], float | None]) -> None:
+        self.num_updates = 0
+        self._lerp_weight = lerp_weight
         trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         own = trained | dict(model.named_buffers())
-        self._like = {name: value.detach() for name, value in own.items() if value.is_floating_point()}
-        self._own = {name: held(value) for name, value in self._like.items()}
-        self._averages = {name: _at_least_fp32(value).clone() for name, value in self._own.items()}
+        self._tensors = {name: value.detach() for name, value in own.items() if value.is_floating_point()}
+        self._values = {name: to_local(value) for name, value in self._tensors.items()}
+        self._averages = {name: _at_least_fp32(value).clone() for name, value in self._values.items()}
 
     @torch.no_grad()
     def update(self, step: int, steps: int) -> None:
         """Add the weights after `step` of `steps`, counted from 1."""
-        share = self._share(self.taken, step, steps)
+        share = self._lerp_weight(self.num_updates, step, steps)
         if share is None:
             return
-        self.taken += 1
+        self.num_updates += 1
         averages = list(self._averages.values())
-        weights = [_at_least_fp32(value) for value in self._own.values()]
+        weights = [_at_least_fp32(value) for value in self._values.values()]
         if share == 1:
             torch._foreach_copy_(averages, weights)
         else:
             torch._foreach_lerp_(averages, weights, share)
 
     @contextmanager
-    def swapped(self) -> Iterator[None]:
+    def swapped_in(self) -> Iterator[None]:
         """Put the average into the model; restore its own weights afterwards, bit for bit.
 
         An average without any update leaves the model unchanged.
         """
-        if not self.taken:
+        if not self.num_updates:
             yield
             return
-        own, averages = list(self._own.values()), list(self._averages.values())
+        own, averages = list(self._values.values()), list(self._averages.values())
         kept = [value.clone() for value in own]
         torch._foreach_copy_(own, averages)
         try:
@@ -61,12 +61,12 @@ class RunningAverage:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state needed to resume: a number, and tensors by the model's names."""
-        averages = {name: piece_like(value, self._like[name]) for name, value in self._averages.items()}
-        return {"taken": self.taken, "averages": averages}
+        averages = {name: dtensor_like(value, self._tensors[name]) for name, value in self._averages.items()}
+        return {"taken": self.num_updates, "averages": averages}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state that `state_dict` returned."""
-        self.taken = int(state["taken"])
+        self.num_updates = int(state["taken"])
         for name, average in self._averages.items():
             average.copy_(state["averages"][name])
 

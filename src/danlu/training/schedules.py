@@ -12,13 +12,13 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from danlu.core.component import Component
-from danlu.training.plateau import PlateauWatcher
+from danlu.training.plateau import ReduceLROnPlateau
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Steps = Annotated[int, Field(ge=1, strict=True)]
 Gamma = Annotated[float, Field(gt=0.0, lt=1.0)]
 Floor = Annotated[float, Field(ge=0.0, lt=1.0)]
-FLOOR = "smallest factor"
+FLOOR_DESCRIPTION = "smallest factor"
 
 
 class Schedule(Component):
@@ -35,19 +35,19 @@ class Schedule(Component):
         """
         return None
 
-    def watcher(self, higher_is_better: bool = False) -> PlateauWatcher | None:
+    def plateau_reducer(self, higher_is_better: bool = False) -> ReduceLROnPlateau | None:
         """Return what lowers the factor further by validation results; None if nothing does."""
         return None
 
 
-class Warmed(Schedule):
+class WarmupSchedule(Schedule):
     """Start with a warmup, in which the factor grows linearly to 1."""
 
     warmup: Share | Steps = Field(default=0.05, description="share of the run, or steps")
 
     def factor(self, step: int, steps: int) -> float:
         """Return the factor at `step` of `steps`, counted from 0."""
-        warm = min(in_steps(self.warmup, steps, math.ceil), steps)
+        warm = min(to_steps(self.warmup, steps, math.ceil), steps)
         if step < warm:
             return (step + 1) / warm
         return self.after_warmup(step - warm, max(1, steps - warm))
@@ -57,14 +57,14 @@ class Warmed(Schedule):
         """Return the factor at `step` of the `steps` that follow the warmup, counted from 0."""
 
 
-class Cosine(Warmed):
+class Cosine(WarmupSchedule):
     """Decay along half a cosine from 1 to the floor, optionally with warm restarts.
 
     Loshchilov & Hutter 2017, SGDR, https://arxiv.org/abs/1608.03983.
     """
 
     name: Literal["cosine"] = "cosine"
-    floor: Floor = Field(default=0.0, description=FLOOR)
+    floor: Floor = Field(default=0.0, description=FLOOR_DESCRIPTION)
     cycles: PositiveInt = 1
     growth: Annotated[float, Field(ge=1.0)] = Field(
         default=1.0, description="how many times longer each cycle is than the one before"
@@ -86,17 +86,17 @@ class Cosine(Warmed):
         return self.floor + max(0.0, peak - self.floor) * fallen
 
 
-class Linear(Warmed):
+class Linear(WarmupSchedule):
     """Decay in a straight line from 1 to the floor."""
 
     name: Literal["linear"] = "linear"
-    floor: Floor = Field(default=0.0, description=FLOOR)
+    floor: Floor = Field(default=0.0, description=FLOOR_DESCRIPTION)
 
     def after_warmup(self, step: int, steps: int) -> float:
         return self.floor + (1 - self.floor) * (1 - step / steps)
 
 
-class Polynomial(Warmed):
+class Polynomial(WarmupSchedule):
     """Decay from 1 to the floor as a power of the remaining run.
 
     Chen et al. 2017, DeepLab, https://arxiv.org/abs/1606.00915.
@@ -104,13 +104,13 @@ class Polynomial(Warmed):
 
     name: Literal["polynomial"] = "polynomial"
     power: PositiveFloat = 0.9
-    floor: Floor = Field(default=0.0, description=FLOOR)
+    floor: Floor = Field(default=0.0, description=FLOOR_DESCRIPTION)
 
     def after_warmup(self, step: int, steps: int) -> float:
         return float(self.floor + (1 - self.floor) * (1 - step / steps) ** self.power)
 
 
-class Exponential(Warmed):
+class Exponential(WarmupSchedule):
     """Shrink by the same share in every step, from 1 to `end`."""
 
     name: Literal["exponential"] = "exponential"
@@ -120,7 +120,7 @@ class Exponential(Warmed):
         return float(self.end ** (step / steps))
 
 
-class Step(Warmed):
+class Step(WarmupSchedule):
     """Multiply by gamma at regular intervals."""
 
     name: Literal["step"] = "step"
@@ -128,13 +128,13 @@ class Step(Warmed):
         default=0.3, description="share of the run after the warmup, or steps"
     )
     gamma: Gamma = 0.1
-    floor: Floor = Field(default=0.0, description=FLOOR)
+    floor: Floor = Field(default=0.0, description=FLOOR_DESCRIPTION)
 
     def after_warmup(self, step: int, steps: int) -> float:
-        return max(self.floor, float(self.gamma ** (step // max(1, in_steps(self.every, steps)))))
+        return max(self.floor, float(self.gamma ** (step // max(1, to_steps(self.every, steps)))))
 
 
-class MultiStep(Warmed):
+class MultiStep(WarmupSchedule):
     """Multiply by gamma at each milestone; the defaults are those of He et al. 2016.
 
     https://arxiv.org/abs/1512.03385.
@@ -148,11 +148,11 @@ class MultiStep(Warmed):
 
     def after_warmup(self, step: int, steps: int) -> float:
         # The first step is before every milestone, however few steps there are.
-        passed = sum(max(1, in_steps(milestone, steps)) <= step for milestone in self.milestones)
+        passed = sum(max(1, to_steps(milestone, steps)) <= step for milestone in self.milestones)
         return float(self.gamma**passed)
 
 
-class WarmupStableDecay(Warmed):
+class WarmupStableDecay(WarmupSchedule):
     """Stay at 1 for most of the run, then decay to the floor.
 
     Hu et al. 2024, MiniCPM, https://arxiv.org/abs/2404.06395. The decay is 1 - sqrt by default (Hägele et al. 2024,
@@ -164,10 +164,10 @@ class WarmupStableDecay(Warmed):
         default=0.2, description="length of the decay: share of the run after the warmup, or steps"
     )
     shape: Literal["sqrt", "linear", "cosine"] = "sqrt"
-    floor: Floor = Field(default=0.0, description=FLOOR)
+    floor: Floor = Field(default=0.0, description=FLOOR_DESCRIPTION)
 
     def after_warmup(self, step: int, steps: int) -> float:
-        falling = min(in_steps(self.decay, steps), steps)
+        falling = min(to_steps(self.decay, steps), steps)
         gone = step - (steps - falling)
         if gone <= 0:
             return 1.0
@@ -200,20 +200,20 @@ class OneCycle(Schedule):
 
     def factor(self, step: int, steps: int) -> float:
         """Return the factor at `step` of `steps`, counted from 0."""
-        return self._on_the_way(step, steps, self.start, 1.0, self.end)
+        return self._interpolate(step, steps, self.start, 1.0, self.end)
 
     def momentum(self, step: int, steps: int) -> float:
         """Return the momentum at `step` of `steps`, counted from 0."""
-        return self._on_the_way(step, steps, self.most_momentum, self.least_momentum, self.most_momentum)
+        return self._interpolate(step, steps, self.most_momentum, self.least_momentum, self.most_momentum)
 
-    def _on_the_way(self, step: int, steps: int, first: float, middle: float, end: float) -> float:
+    def _interpolate(self, step: int, steps: int, first: float, middle: float, end: float) -> float:
         top, last = self.rise * steps - 1, steps - 1  # the top is between two steps, as in torch's OneCycleLR
         if step < top:
-            return _cosine_between(first, middle, step / top)
-        return _cosine_between(middle, end, (step - top) / (last - top))
+            return _cosine_interpolate(first, middle, step / top)
+        return _cosine_interpolate(middle, end, (step - top) / (last - top))
 
 
-class Constant(Warmed):
+class Constant(WarmupSchedule):
     """Stay at 1, after an optional warmup."""
 
     name: Literal["constant"] = "constant"
@@ -223,7 +223,7 @@ class Constant(Warmed):
         return 1.0
 
 
-class Plateau(Warmed):
+class Plateau(WarmupSchedule):
     """Multiply by gamma after more than `patience` validations without improvement.
 
     The metric is the one that early stopping watches, else the validation loss.
@@ -234,23 +234,23 @@ class Plateau(Warmed):
     patience: NonNegativeInt = 5
     threshold: NonNegativeFloat = Field(default=1e-4, description="relative improvement that counts as one")
     cooldown: NonNegativeInt = Field(default=0, description="validations after a reduction that are ignored")
-    floor: Floor = Field(default=0.0, description=FLOOR)
+    floor: Floor = Field(default=0.0, description=FLOOR_DESCRIPTION)
 
     def after_warmup(self, step: int, steps: int) -> float:
         return 1.0
 
-    def watcher(self, higher_is_better: bool = False) -> PlateauWatcher:
-        return PlateauWatcher(
+    def plateau_reducer(self, higher_is_better: bool = False) -> ReduceLROnPlateau:
+        return ReduceLROnPlateau(
             self.gamma, self.patience, self.threshold, self.cooldown, self.floor, higher_is_better=higher_is_better
         )
 
 
-def in_steps(amount: float, steps: int, rounded: Callable[[float], int] = round) -> int:
+def to_steps(amount: float, steps: int, rounding: Callable[[float], int] = round) -> int:
     """Convert a share of `steps` (a float) to steps; return a whole number unchanged."""
-    return amount if isinstance(amount, int) else rounded(amount * steps)
+    return amount if isinstance(amount, int) else rounding(amount * steps)
 
 
-def _cosine_between(start: float, end: float, progress: float) -> float:
+def _cosine_interpolate(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 

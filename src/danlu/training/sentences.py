@@ -3,7 +3,7 @@
 Chinese stands in `report.wording.findings`.
 """
 
-ALARMS: dict[str, str] = {
+ALARM_MESSAGES: dict[str, str] = {
     "vanishing-gradient": "the gradient's norm has been below {bound:g} for {steps} steps: training has come to a "
     "stand; a higher learning rate, normalisation layers or other activations may help",
     "vanishing-gradient.kind": "vanishing gradient",

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from danlu.training.slots import After, Host, Slot
+from danlu.training.slots import StepHook, CPUOffload, ParamStorage
 
 # Groups of parameters, each with `params` and options -> the optimizer that steps them.
-Build = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
-KEPT = "shadow"  # key of a storage's extra state in its parameter's state; stored in checkpoints
+OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+EXTRA_STATE = "shadow"  # key of a storage's extra state in its parameter's state; stored in checkpoints
 
 
-class Unit:
+class SubOptimizer:
     """Step some parameters with one optimizer.
 
     Args:
@@ -26,31 +26,31 @@ class Unit:
         after_step: changes the stepped values before they become the model's.
     """
 
-    def __init__(self, groups: list[tuple[list[Slot], dict[str, Any]]], build: Build, after: After | None) -> None:
-        self.slots = {id(slot.stepped): slot for slots, _ in groups for slot in slots}
-        self.after = after
-        self.inner = build([{**options, "params": [slot.stepped for slot in slots]} for slots, options in groups])
-        self.waits = next((slot.weight.device for slot in self.slots.values() if isinstance(slot, Host)), None)
-        self.seen: list[tuple[dict[str, Any], dict[str, Any]]] = []  # groups: the loop's, the inner optimizer's
+    def __init__(self, groups: list[tuple[list[ParamStorage], dict[str, Any]]], build: OptimizerFactory, after_step: StepHook | None) -> None:
+        self.storages = {id(slot.optim_param): slot for slots, _ in groups for slot in slots}
+        self.after_step = after_step
+        self.optimizer = build([{**options, "params": [slot.optim_param for slot in slots]} for slots, options in groups])
+        self.sync_device = next((slot.weight.device for slot in self.storages.values() if isinstance(slot, CPUOffload)), None)
+        self.group_pairs: list[tuple[dict[str, Any], dict[str, Any]]] = []  # groups: the loop's, the inner optimizer's
 
     @torch.no_grad()
     def step(self) -> None:
-        for shown, own in self.seen:
+        for shown, own in self.group_pairs:
             own.update({name: value for name, value in shown.items() if name != "params"})
-        for slot in self.slots.values():
-            slot.load()
-        if self.waits is not None and self.waits.type != "cpu":
-            torch.accelerator.synchronize(self.waits)
-        self.inner.step()
-        for slot in self.slots.values():
-            if self.after is not None and slot.stepped.grad is not None:
-                self.after(slot.weight, slot.stepped.detach())
-            slot.store()
-        for shown, own in self.seen:
+        for slot in self.storages.values():
+            slot.load_grad()
+        if self.sync_device is not None and self.sync_device.type != "cpu":
+            torch.accelerator.synchronize(self.sync_device)
+        self.optimizer.step()
+        for slot in self.storages.values():
+            if self.after_step is not None and slot.optim_param.grad is not None:
+                self.after_step(slot.weight, slot.optim_param.detach())
+            slot.write_back()
+        for shown, own in self.group_pairs:
             shown.update({name: value for name, value in own.items() if name != "params"})
 
 
-class Several(torch.optim.Optimizer):
+class CompositeOptimizer(torch.optim.Optimizer):
     """Present several optimizers to the loop as one.
 
     Args:
@@ -58,16 +58,16 @@ class Several(torch.optim.Optimizer):
         order: the parameters in the order of the groups given, each with its group's index.
     """
 
-    def __init__(self, units: list[Unit], order: Sequence[tuple[int, nn.Parameter]]) -> None:
-        self.units = units
-        super().__init__(_shown_groups(units, order), {})
-        self._connect()
+    def __init__(self, sub_optimizers: list[SubOptimizer], order: Sequence[tuple[int, nn.Parameter]]) -> None:
+        self.sub_optimizers = sub_optimizers
+        super().__init__(_visible_groups(sub_optimizers, order), {})
+        self._link_groups()
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Step every parameter that has a gradient."""
         assert closure is None, "the loss is computed by the loop"
-        for unit in self.units:
+        for unit in self.sub_optimizers:
             unit.step()
 
     def state_dict(self) -> dict[str, Any]:
@@ -75,15 +75,15 @@ class Several(torch.optim.Optimizer):
 
         Where a storage keeps extra state, the parameter's state has an entry `shadow` besides the optimizer's own.
         """
-        numbers = self._numbers()
+        numbers = self._param_indices()
         state: dict[int, dict[str, Any]] = {}
-        for unit in self.units:
-            for stepped, values in unit.inner.state.items():
-                state[numbers[id(unit.slots[id(stepped)].weight)]] = dict(values)
-            for slot in unit.slots.values():
-                kept = slot.kept()
+        for unit in self.sub_optimizers:
+            for stepped, values in unit.optimizer.state.items():
+                state[numbers[id(unit.storages[id(stepped)].weight)]] = dict(values)
+            for slot in unit.storages.values():
+                kept = slot.extra_state()
                 if kept is not None:
-                    state.setdefault(numbers[id(slot.weight)], {})[KEPT] = kept
+                    state.setdefault(numbers[id(slot.weight)], {})[EXTRA_STATE] = kept
         groups = [
             {**group, "params": [numbers[id(weight)] for weight in group["params"]]} for group in self.param_groups
         ]
@@ -98,41 +98,41 @@ class Several(torch.optim.Optimizer):
         sizes = [len(group["params"]) for group in state_dict["param_groups"]]
         if sizes != [len(group["params"]) for group in self.param_groups]:
             raise ValueError("the state dict belongs to an optimizer with other groups of parameters")
-        numbers = self._numbers()
+        numbers = self._param_indices()
         for shown, given in zip(self.param_groups, state_dict["param_groups"], strict=True):
             shown.update({name: value for name, value in given.items() if name != "params"})
-        for unit in self.units:
-            self._load_unit(unit, state_dict["state"], numbers)
-        self._connect()  # torch replaces an optimizer's groups when it loads
+        for unit in self.sub_optimizers:
+            self._load_sub_optimizer(unit, state_dict["state"], numbers)
+        self._link_groups()  # torch replaces an optimizer's groups when it loads
 
-    def _load_unit(self, unit: Unit, state: dict[int, dict[str, Any]], numbers: dict[int, int]) -> None:
+    def _load_sub_optimizer(self, sub_optimizer: SubOptimizer, state: dict[int, dict[str, Any]], numbers: dict[int, int]) -> None:
         """Load one optimizer's share, renumbered to its own indices so torch moves and casts it."""
-        for shown, own in unit.seen:
+        for shown, own in sub_optimizer.group_pairs:
             own.update({name: value for name, value in shown.items() if name != "params"})
-        part = unit.inner.state_dict()
-        stepped = [weight for group in unit.inner.param_groups for weight in group["params"]]
+        part = sub_optimizer.optimizer.state_dict()
+        stepped = [weight for group in sub_optimizer.optimizer.param_groups for weight in group["params"]]
         part["state"] = {}
         for index, weight in enumerate(stepped):
-            slot = unit.slots[id(weight)]
+            slot = sub_optimizer.storages[id(weight)]
             values = dict(state.get(numbers[id(slot.weight)], {}))
-            slot.restore(values.pop(KEPT, None))
+            slot.load_extra_state(values.pop(EXTRA_STATE, None))
             if values:
                 part["state"][index] = values
-        unit.inner.load_state_dict(part)
+        sub_optimizer.optimizer.load_state_dict(part)
 
-    def _connect(self) -> None:
+    def _link_groups(self) -> None:
         """Pair each inner optimizer's groups with the groups that the loop sees."""
         shown = {id(weight): group for group in self.param_groups for weight in group["params"]}
-        for unit in self.units:
-            filled = [own for own in unit.inner.param_groups if own["params"]]
-            unit.seen = [(shown[id(unit.slots[id(own["params"][0])].weight)], own) for own in filled]
+        for unit in self.sub_optimizers:
+            filled = [own for own in unit.optimizer.param_groups if own["params"]]
+            unit.group_pairs = [(shown[id(unit.storages[id(own["params"][0])].weight)], own) for own in filled]
 
-    def _numbers(self) -> dict[int, int]:
+    def _param_indices(self) -> dict[int, int]:
         weights = [weight for group in self.param_groups for weight in group["params"]]
         return {id(weight): number for number, weight in enumerate(weights)}
 
 
-def _shown_groups(units: list[Unit], order: Sequence[tuple[int, nn.Parameter]]) -> list[dict[str, Any]]:
+def _visible_groups(sub_optimizers: list[SubOptimizer], order: Sequence[tuple[int, nn.Parameter]]) -> list[dict[str, Any]]:
     """Return the inner groups over the model's parameters; merge those with equal options.
 
     Only groups that come from the same given group are merged.
@@ -140,9 +140,9 @@ def _shown_groups(units: list[Unit], order: Sequence[tuple[int, nn.Parameter]]) 
     origins = {id(weight): origin for origin, weight in order}
     places = {id(weight): place for place, (_, weight) in enumerate(order)}
     shown: list[tuple[int, dict[str, Any], list[nn.Parameter]]] = []
-    for unit in units:
-        for own in unit.inner.param_groups:
-            weights = [unit.slots[id(stepped)].weight for stepped in own["params"]]
+    for unit in sub_optimizers:
+        for own in unit.optimizer.param_groups:
+            weights = [unit.storages[id(stepped)].weight for stepped in own["params"]]
             options = {name: value for name, value in own.items() if name != "params"}
             origin = origins[id(weights[0])] if weights else -1
             alike = next((theirs for other, same, theirs in shown if (other, same) == (origin, options)), None)

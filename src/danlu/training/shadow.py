@@ -6,14 +6,14 @@ In: groups of the model's weights and an optimizer factory. Out: an optimizer to
 from collections.abc import Iterator
 from typing import Any
 
-from danlu.training.several import Build, Several, Unit
-from danlu.training.slots import After, Keep, Slot, slot_of
+from danlu.training.several import OptimizerFactory, CompositeOptimizer, SubOptimizer
+from danlu.training.slots import StepHook, StorageKind, ParamStorage, make_storage
 
 # Entries whose temporary copies are made at the same time: 64 MiB in fp32.
-WEIGHTS_AT_ONCE = 1 << 24
+BUCKET_NUMEL = 1 << 24
 
 
-class ShadowOptimizer(Several):
+class ParamStorageOptimizer(CompositeOptimizer):
     """Step copies of the parameters.
 
     Args:
@@ -29,32 +29,32 @@ class ShadowOptimizer(Several):
     def __init__(
         self,
         groups: list[dict[str, Any]],
-        build: Build,
-        keep: Keep,
-        after: After | None = None,
-        at_once: int = WEIGHTS_AT_ONCE,
+        build: OptimizerFactory,
+        kind: StorageKind,
+        after_step: StepHook | None = None,
+        bucket_numel: int = BUCKET_NUMEL,
     ) -> None:
-        slots = [[slot_of(weight, keep) for weight in group["params"]] for group in groups]
+        slots = [[make_storage(weight, kind) for weight in group["params"]] for group in groups]
         options = [{name: value for name, value in group.items() if name != "params"} for group in groups]
         units = [
-            Unit([(few, options[index]) for index, few in some], build, after)
-            for some in _buckets(slots, None if keep in ("host", "held") else at_once)
+            SubOptimizer([(few, options[index]) for index, few in some], build, after_step)
+            for some in _buckets(slots, None if kind in ("host", "held") else bucket_numel)
         ]
         order = [(index, slot.weight) for index, some in enumerate(slots) for slot in some]
         super().__init__(units, order)
 
 
-def _buckets(slots: list[list[Slot]], at_once: int | None) -> Iterator[list[tuple[int, list[Slot]]]]:
+def _buckets(storages: list[list[ParamStorage]], bucket_numel: int | None) -> Iterator[list[tuple[int, list[ParamStorage]]]]:
     """Split the groups' storages into buckets of limited size, each with its group's index.
 
     Without a limit there is a single bucket.
     """
-    run: list[tuple[int, list[Slot]]] = []
+    run: list[tuple[int, list[ParamStorage]]] = []
     held = 0
-    for index, some in enumerate(slots):
+    for index, some in enumerate(storages):
         for slot in some:
             size = slot.weight.numel()
-            if run and at_once is not None and held + size > at_once:
+            if run and bucket_numel is not None and held + size > bucket_numel:
                 yield run
                 run, held = [], 0
             if not run or run[-1][0] != index:

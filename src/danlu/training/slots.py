@@ -10,16 +10,16 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from danlu.core.pieces import held
+from danlu.core.pieces import to_local
 
-Keep = Literal["master", "stochastic", "host", "held"]
+StorageKind = Literal["master", "stochastic", "host", "held"]
 # Called with a parameter of the model before its step, when its gradient is complete.
-Before = Callable[[nn.Parameter], None]
+GradHook = Callable[[nn.Parameter], None]
 # Called with a parameter of the model and the tensor stepped for it, which may be changed in place.
-After = Callable[[nn.Parameter, Tensor], None]
+StepHook = Callable[[nn.Parameter, Tensor], None]
 
 
-class Slot(Protocol):
+class ParamStorage(Protocol):
     """Pair a model's parameter with the tensor stepped for it.
 
     Attributes:
@@ -28,41 +28,41 @@ class Slot(Protocol):
     """
 
     weight: nn.Parameter
-    stepped: nn.Parameter
+    optim_param: nn.Parameter
 
-    def load(self) -> None:
+    def load_grad(self) -> None:
         """Give the optimizer's parameter its gradient, and its value where that is not kept."""
 
-    def store(self) -> None:
+    def write_back(self) -> None:
         """Write the stepped value back to the model; free what is not kept."""
 
-    def kept(self) -> Tensor | None:
+    def extra_state(self) -> Tensor | None:
         """Return what a checkpoint needs besides the model's parameter to resume exactly."""
 
-    def restore(self, kept: Tensor | None) -> None:
+    def load_extra_state(self, kept: Tensor | None) -> None:
         """Load a checkpoint's extra state; without one, copy the model's parameter."""
 
 
-class Plain:
+class InPlace:
     """Step the model's parameter itself."""
 
     def __init__(self, weight: nn.Parameter) -> None:
-        self.weight = self.stepped = weight
+        self.weight = self.optim_param = weight
 
-    def load(self) -> None:
+    def load_grad(self) -> None:
         """Do nothing: the gradient is there already."""
 
-    def store(self) -> None:
+    def write_back(self) -> None:
         """Do nothing: the parameter was stepped in place."""
 
-    def kept(self) -> Tensor | None:
+    def extra_state(self) -> Tensor | None:
         return None
 
-    def restore(self, kept: Tensor | None) -> None:
+    def load_extra_state(self, kept: Tensor | None) -> None:
         """Do nothing: the model's parameter is the only state."""
 
 
-class Held:
+class LocalShard:
     """Step this process's shard of a parameter, as a plain tensor in the same memory.
 
     Optimizers that work elementwise need no more.
@@ -70,22 +70,22 @@ class Held:
 
     def __init__(self, weight: nn.Parameter) -> None:
         self.weight = weight
-        self.stepped = nn.Parameter(held(weight.detach()), requires_grad=weight.requires_grad)
+        self.optim_param = nn.Parameter(to_local(weight.detach()), requires_grad=weight.requires_grad)
 
-    def load(self) -> None:
-        self.stepped.grad = None if self.weight.grad is None else held(self.weight.grad)
+    def load_grad(self) -> None:
+        self.optim_param.grad = None if self.weight.grad is None else to_local(self.weight.grad)
 
-    def store(self) -> None:
-        self.stepped.grad = None
+    def write_back(self) -> None:
+        self.optim_param.grad = None
 
-    def kept(self) -> Tensor | None:
+    def extra_state(self) -> Tensor | None:
         return None
 
-    def restore(self, kept: Tensor | None) -> None:
+    def load_extra_state(self, kept: Tensor | None) -> None:
         """Do nothing: the model's parameter is the only state."""
 
 
-class Master:
+class MasterWeight:
     """Step an fp32 master copy of a bf16 parameter, so that small updates add up.
 
     Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740.
@@ -93,23 +93,23 @@ class Master:
 
     def __init__(self, weight: nn.Parameter) -> None:
         self.weight = weight
-        self.stepped = nn.Parameter(weight.detach().to(torch.float32, copy=True))
+        self.optim_param = nn.Parameter(weight.detach().to(torch.float32, copy=True))
 
-    def load(self) -> None:
-        self.stepped.grad = None if self.weight.grad is None else self.weight.grad.float()
+    def load_grad(self) -> None:
+        self.optim_param.grad = None if self.weight.grad is None else self.weight.grad.float()
 
-    def store(self) -> None:
-        self.weight.detach().copy_(self.stepped.detach())
-        self.stepped.grad = None
+    def write_back(self) -> None:
+        self.weight.detach().copy_(self.optim_param.detach())
+        self.optim_param.grad = None
 
-    def kept(self) -> Tensor | None:
-        return self.stepped.detach()
+    def extra_state(self) -> Tensor | None:
+        return self.optim_param.detach()
 
-    def restore(self, kept: Tensor | None) -> None:
-        self.stepped.detach().copy_(self.weight.detach() if kept is None else kept)
+    def load_extra_state(self, kept: Tensor | None) -> None:
+        self.optim_param.detach().copy_(self.weight.detach() if kept is None else kept)
 
 
-class Stochastic:
+class StochasticRounding:
     """Step a temporary fp32 copy; round it stochastically to the bf16 parameter.
 
     On average nothing is lost although nothing is kept (Gupta et al. 2015, https://arxiv.org/abs/1502.02551).
@@ -119,52 +119,52 @@ class Stochastic:
 
     def __init__(self, weight: nn.Parameter) -> None:
         self.weight = weight
-        self.stepped = nn.Parameter(_placeholder(weight))
+        self.optim_param = nn.Parameter(_placeholder(weight))
 
-    def load(self) -> None:
-        self.stepped.data = self.weight.detach().float()
-        self.stepped.grad = None if self.weight.grad is None else self.weight.grad.float()
+    def load_grad(self) -> None:
+        self.optim_param.data = self.weight.detach().float()
+        self.optim_param.grad = None if self.weight.grad is None else self.weight.grad.float()
 
-    def store(self) -> None:
-        if self.stepped.grad is not None:  # a parameter without a gradient was not stepped, and draws no random numbers
-            round_stochastically(self.stepped.detach(), self.weight.detach())
-        self.stepped.grad = None
-        self.stepped.data = _placeholder(self.weight)
+    def write_back(self) -> None:
+        if self.optim_param.grad is not None:  # a parameter without a gradient was not stepped, and draws no random numbers
+            round_stochastically(self.optim_param.detach(), self.weight.detach())
+        self.optim_param.grad = None
+        self.optim_param.data = _placeholder(self.weight)
 
-    def kept(self) -> Tensor | None:
+    def extra_state(self) -> Tensor | None:
         return None
 
-    def restore(self, kept: Tensor | None) -> None:
+    def load_extra_state(self, kept: Tensor | None) -> None:
         """Do nothing: the model's parameter is the only state."""
 
 
-class Host:
+class CPUOffload:
     """Step an fp32 copy in host memory, next to its gradient and optimizer state."""
 
     def __init__(self, weight: nn.Parameter) -> None:
         self.weight = weight
         pinned = weight.device.type == "cuda"
         host = {"dtype": torch.float32, "device": torch.device("cpu"), "pin_memory": pinned}
-        self.stepped = nn.Parameter(torch.empty(weight.shape, **host).copy_(weight.detach()))  # type: ignore[call-overload]
-        self.gradient: Tensor = torch.empty(weight.shape, **host)  # type: ignore[call-overload]
+        self.optim_param = nn.Parameter(torch.empty(weight.shape, **host).copy_(weight.detach()))  # type: ignore[call-overload]
+        self.grad_buffer: Tensor = torch.empty(weight.shape, **host)  # type: ignore[call-overload]
 
-    def load(self) -> None:
+    def load_grad(self) -> None:
         """Start copying the gradient; call `synchronize` before reading it."""
         if self.weight.grad is not None:
-            self.gradient.copy_(self.weight.grad.detach(), non_blocking=True)
-        self.stepped.grad = None if self.weight.grad is None else self.gradient
+            self.grad_buffer.copy_(self.weight.grad.detach(), non_blocking=True)
+        self.optim_param.grad = None if self.weight.grad is None else self.grad_buffer
 
-    def store(self) -> None:
-        if self.stepped.grad is not None:
+    def write_back(self) -> None:
+        if self.optim_param.grad is not None:
             # The device reads the host's copy before it reaches the next step's gradients, which `load` waits for.
-            self.weight.detach().copy_(self.stepped.detach(), non_blocking=True)
-        self.stepped.grad = None
+            self.weight.detach().copy_(self.optim_param.detach(), non_blocking=True)
+        self.optim_param.grad = None
 
-    def kept(self) -> Tensor | None:
-        return self.stepped.detach()
+    def extra_state(self) -> Tensor | None:
+        return self.optim_param.detach()
 
-    def restore(self, kept: Tensor | None) -> None:
-        self.stepped.detach().copy_(self.weight.detach() if kept is None else kept)
+    def load_extra_state(self, kept: Tensor | None) -> None:
+        self.optim_param.detach().copy_(self.weight.detach() if kept is None else kept)
 
 
 def _placeholder(weight: Tensor) -> Tensor:
@@ -175,15 +175,15 @@ def _placeholder(weight: Tensor) -> Tensor:
     return torch.zeros((), dtype=torch.float32, device=weight.device).expand(weight.shape)
 
 
-def slot_of(weight: nn.Parameter, keep: Keep | None) -> Slot:
+def make_storage(weight: nn.Parameter, kind: StorageKind | None) -> ParamStorage:
     """Return the storage of a parameter; fp32 parameters need a copy only on the host."""
-    if keep == "host":
-        return Host(weight)
-    if keep == "held":
-        return Held(weight)
-    if keep is None or weight.dtype != torch.bfloat16:
-        return Plain(weight)
-    return Master(weight) if keep == "master" else Stochastic(weight)
+    if kind == "host":
+        return CPUOffload(weight)
+    if kind == "held":
+        return LocalShard(weight)
+    if kind is None or weight.dtype != torch.bfloat16:
+        return InPlace(weight)
+    return MasterWeight(weight) if kind == "master" else StochasticRounding(weight)
 
 
 def round_stochastically(values: Tensor, out: Tensor) -> None:

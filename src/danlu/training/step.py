@@ -17,23 +17,23 @@ from torch import Tensor, nn
 from danlu.core.devices import Accelerator
 from danlu.core.errors import DanluError
 from danlu.core.seeds import Seed
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.feed import Batch
 from danlu.models.heads import Loss
-from danlu.training.clipping import clip_by_norm, clip_by_value
-from danlu.training.micro import is_out_of_memory, release, split
+from danlu.training.clipping import clip_grad_norm, clip_grad_value
+from danlu.training.micro import is_out_of_memory, release_memory, split_batch
 from danlu.training.offload import ActivationOffload
-from danlu.training.parallel.group import LONE, Together
-from danlu.training.parallel.spread import Spread, without_samples
+from danlu.training.parallel.group import SINGLE_PROCESS_CONTEXT, ParallelContext
+from danlu.training.parallel.spread import ParallelModel, empty_batch
 from danlu.training.precision import NO_CONTEXT, Precision
-from danlu.training.profiling import Off, Profiler
+from danlu.training.profiling import NullProfiler, Profiler
 
 if TYPE_CHECKING:
     from danlu.training.parallel.pipeline import Pipeline
 
 
 @dataclass
-class Step:
+class TrainStep:
     """Make optimizer steps.
 
     Attributes:
@@ -60,8 +60,8 @@ class Step:
     model: nn.Module
     forward: Callable[..., Any]
     loss: Loss
-    count: Callable[[Tensor], int]
-    emphasis: Emphasis
+    num_targets: Callable[[Tensor], int]
+    loss_weighting: LossWeighting
     optimizer: torch.optim.Optimizer
     accelerator: Accelerator
     precision: Precision
@@ -70,23 +70,23 @@ class Step:
     after_step: Callable[[], None] | None
     clip_norm: float | None
     clip_value: float | None
-    parts: int
-    least_rows: int
-    together: Together = LONE
-    spread: Spread | None = None
-    profiler: Profiler = field(default_factory=Off)
-    norm: Tensor | None = field(default=None, init=False)
+    num_microbatches: int
+    min_microbatch_rows: int
+    parallel: ParallelContext = SINGLE_PROCESS_CONTEXT
+    parallel_model: ParallelModel | None = None
+    profiler: Profiler = field(default_factory=NullProfiler)
+    grad_norm: Tensor | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
-        self.scaler = self.precision.scaler()
+        self.scaler = self.precision.make_grad_scaler()
         self.on_host = self.accelerator.torch_device.type == "cpu"
-        self.team, self.ways = self.together.team, self.together.layout.gradient_ways
-        self._pipeline = self.spread.pipeline if self.spread else None
-        self._own_part = self.spread.own_part if self.spread else None
-        self._over_stages = self.team.sum_of_stages if self.team.of_pipeline is not None else None
+        self.groups, self.ways = self.parallel.groups, self.parallel.layout.dp_cp_size
+        self._pipeline = self.parallel_model.pipeline if self.parallel_model else None
+        self._local_slice = self.parallel_model.local_tokens if self.parallel_model else None
+        self._reduce_over_stages = self.groups.all_reduce_pp if self.groups.pp_group is not None else None
         self._lr: float | None = None
-        self._share: tuple[int, Tensor] | None = None
+        self._cached_grad_output: tuple[int, Tensor] | None = None
 
     def __call__(self, batch: Batch, lr: float, seed: Seed) -> Tensor:
         """Make one step.
@@ -95,31 +95,31 @@ class Step:
             mean loss of the batch over all processes, without penalties on weights; a scalar on the device. On the host
             a loss that is not finite leaves the weights unchanged, so that its cause can be found.
         """
-        seed = seed if self.team.alone else seed.derive("process", self.team.sample_rank, self.team.token_rank)
+        seed = seed if self.groups.is_single_process else seed.derive("process", self.groups.dp_rank, self.groups.cp_rank)
         self.accelerator.seed(seed.value)
         if lr != self._lr:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr * group["lr_scale"]
             self._lr = lr
-        if self._own_part is not None:
-            batch = self._own_part(batch)
-        self._forget_gradients()
-        loss = self._gradients(batch, seed)
+        if self._local_slice is not None:
+            batch = self._local_slice(batch)
+        self._zero_grad()
+        loss = self._compute_gradients(batch, seed)
         if self.on_host and not math.isfinite(loss.item()):
             return loss
         with self.profiler.label("optimizer"):
-            self._update()
+            self._optimizer_step()
         return loss
 
-    def _update(self) -> None:
+    def _optimizer_step(self) -> None:
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
         if self.before_step is not None:
             self.before_step()
         if self.clip_value is not None:
-            clip_by_value(self.weights, self.clip_value)
+            clip_grad_value(self.weights, self.clip_value)
         if self.clip_norm is not None:
-            self.norm = clip_by_norm(self.weights, self.clip_norm, self._over_stages)
+            self.grad_norm = clip_grad_norm(self.weights, self.clip_norm, self._reduce_over_stages)
         if self.scaler is None:
             self.optimizer.step()
         else:
@@ -128,100 +128,100 @@ class Step:
         if self.after_step is not None:
             self.after_step()
 
-    def _gradients(self, batch: Batch, seed: Seed) -> Tensor:
+    def _compute_gradients(self, batch: Batch, seed: Seed) -> Tensor:
         """Compute gradients of the mean loss; when memory runs out, retry with twice the microbatches."""
         while True:
             try:
-                return self._backward(batch) if self.parts == 1 else self._accumulate(batch)
+                return self._forward_backward(batch) if self.num_microbatches == 1 else self._accumulate_gradients(batch)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or 2 * self.parts * self.least_rows > len(batch.rows):
+                if not is_out_of_memory(error) or 2 * self.num_microbatches * self.min_microbatch_rows > len(batch.rows):
                     raise
-                if not self.team.alone:  # the others wait for this one in a collective
+                if not self.groups.is_single_process:  # the others wait for this one in a collective
                     raise DanluError(
-                        f"out of memory in one of {self.team.world.size} processes; set training.accumulate: "
-                        f"{2 * self.parts} or a smaller training.batch_size"
+                        f"out of memory in one of {self.groups.env.world_size} processes; set training.accumulate: "
+                        f"{2 * self.num_microbatches} or a smaller training.batch_size"
                     ) from error
-            self._forget_gradients()
-            release(self.accelerator)
-            self.parts *= 2
+            self._zero_grad()
+            release_memory(self.accelerator)
+            self.num_microbatches *= 2
             self.accelerator.seed(seed.value)
 
-    def _backward(self, batch: Batch) -> Tensor:
+    def _forward_backward(self, batch: Batch) -> Tensor:
         if self._pipeline is not None:
-            return self._through_stages(self._pipeline, batch)
+            return self._pipeline_backward(self._pipeline, batch)
         total, count = self._forward(batch)
-        if self.team.alone:
-            mean, share = total.detach() / max(1, count), self._share_of(total, max(1, count))
+        if self.groups.is_single_process:
+            mean, share = total.detach() / max(1, count), self._grad_output(total, max(1, count))
         else:
-            mean, share = self._mean_of_all(total, count, batch)
+            mean, share = self._global_mean_loss(total, count, batch)
         if self.on_host and not math.isfinite(mean.item()):
             return mean
-        self._pull(total, share)
+        self._run_backward(total, share)
         return mean
 
-    def _through_stages(self, pipeline: "Pipeline", batch: Batch) -> Tensor:
+    def _pipeline_backward(self, pipeline: "Pipeline", batch: Batch) -> Tensor:
         """Run forward and backward through a pipeline of stages; like `_forward_backward`."""
-        own = without_samples(batch) if batch.stands_in else batch
-        count = torch.tensor(float(self.count(own.target)), dtype=torch.float64, device=own.target.device)
-        count = self.team.sum_of_gradients(count).clamp(min=1)
+        own = empty_batch(batch) if batch.is_dummy else batch
+        count = torch.tensor(float(self.num_targets(own.target)), dtype=torch.float64, device=own.target.device)
+        count = self.groups.all_reduce_dp_cp(count).clamp(min=1)
         summed = pipeline.backward(own, int(count))
-        return (self.team.sum_of_gradients(summed.double()) / count).float()
+        return (self.groups.all_reduce_dp_cp(summed.double()) / count).float()
 
-    def _mean_of_all(self, total: Tensor, count: int, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _global_mean_loss(self, total: Tensor, count: int, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the mean loss over all processes and the gradient its backward pass starts from."""
         own = (
-            total.new_tensor([0.0, 0.0]) if batch.stands_in else torch.stack([total.detach(), total.new_tensor(count)])
+            total.new_tensor([0.0, 0.0]) if batch.is_dummy else torch.stack([total.detach(), total.new_tensor(count)])
         )
-        summed, counted = self.team.sum_of_gradients(own.double()).unbind()
-        share = counted.new_zeros(()) if batch.stands_in else self.ways / counted.clamp(min=1)
+        summed, counted = self.groups.all_reduce_dp_cp(own.double()).unbind()
+        share = counted.new_zeros(()) if batch.is_dummy else self.ways / counted.clamp(min=1)
         return (summed / counted.clamp(min=1)).float(), share.to(total.dtype)
 
-    def _accumulate(self, batch: Batch) -> Tensor:
+    def _accumulate_gradients(self, batch: Batch) -> Tensor:
         """Run forward and backward per microbatch; gradients sum to the whole batch's mean."""
-        count, sums = torch.tensor(float(self.count(batch.target) * (not batch.stands_in))), []
-        count = self.team.sum_of_gradients(count.double().to(batch.target.device)).clamp(min=1)
-        share = count.new_zeros(()) if batch.stands_in else self.ways / count
-        parts = split(batch, self._agreed_parts(batch), self.least_rows)
+        count, sums = torch.tensor(float(self.num_targets(batch.target) * (not batch.is_dummy))), []
+        count = self.groups.all_reduce_dp_cp(count.double().to(batch.target.device)).clamp(min=1)
+        share = count.new_zeros(()) if batch.is_dummy else self.ways / count
+        parts = split_batch(batch, self._agree_num_microbatches(batch), self.min_microbatch_rows)
         for part in parts:
-            with self._unsummed() if part is not parts[-1] else NO_CONTEXT:
+            with self._no_sync() if part is not parts[-1] else NO_CONTEXT:
                 total, _ = self._forward(part)
-                self._pull(total, share.to(total.dtype))
-            sums.append(total.detach() * (not batch.stands_in))
-        return (self.team.sum_of_gradients(torch.stack(sums).sum().double()) / count).float()
+                self._run_backward(total, share.to(total.dtype))
+            sums.append(total.detach() * (not batch.is_dummy))
+        return (self.groups.all_reduce_dp_cp(torch.stack(sums).sum().double()) / count).float()
 
-    def _agreed_parts(self, batch: Batch) -> int:
+    def _agree_num_microbatches(self, batch: Batch) -> int:
         """Return a number of microbatches that every process can make of its batch."""
-        fewest = len(batch.rows) if self.team.alone else batch.whole // self.team.sample_ways
-        return max(1, min(self.parts, fewest // self.least_rows))
+        fewest = len(batch.rows) if self.groups.is_single_process else batch.global_batch_size // self.groups.dp_size
+        return max(1, min(self.num_microbatches, fewest // self.min_microbatch_rows))
 
-    def _unsummed(self) -> AbstractContextManager[None]:
+    def _no_sync(self) -> AbstractContextManager[None]:
         """Delay the gradient all-reduce until the next backward pass."""
         waits: Callable[[], AbstractContextManager[None]] | None = getattr(self.forward, "no_sync", None)
         return NO_CONTEXT if waits is None else waits()
 
     def _forward(self, batch: Batch) -> tuple[Tensor, int]:
-        with self.profiler.label("forward"), self.precision.computing():
+        with self.profiler.label("forward"), self.precision.autocast():
             if self.offload is None:
-                return self.loss(self.forward(**batch.inputs), batch.target, self.emphasis)
-            with self.offload.saving():
-                return self.loss(self.forward(**batch.inputs), batch.target, self.emphasis)
+                return self.loss(self.forward(**batch.inputs), batch.target, self.loss_weighting)
+            with self.offload.offloading():
+                return self.loss(self.forward(**batch.inputs), batch.target, self.loss_weighting)
 
-    def _share_of(self, total: Tensor, count: int) -> Tensor:
+    def _grad_output(self, total: Tensor, count: int) -> Tensor:
         """Return 1 / count as the gradient that the backward pass starts from.
 
         Dividing the loss instead would add one more node to both passes.
         """
-        if self._share is None or self._share[0] != count or self._share[1].dtype != total.dtype:
-            self._share = count, torch.full_like(total, 1 / count)
-        return self._share[1]
+        if self._cached_grad_output is None or self._cached_grad_output[0] != count or self._cached_grad_output[1].dtype != total.dtype:
+            self._cached_grad_output = count, torch.full_like(total, 1 / count)
+        return self._cached_grad_output[1]
 
-    def _pull(self, total: Tensor, share: Tensor) -> None:
+    def _run_backward(self, total: Tensor, share: Tensor) -> None:
         """Add the gradients of total * share to those of the weights."""
         scaled = total if self.scaler is None else self.scaler.scale(total)
         with self.profiler.label("backward"):
             scaled.backward(share)  # type: ignore[no-untyped-call]
 
-    def _forget_gradients(self) -> None:
+    def _zero_grad(self) -> None:
         """Set all gradients to None.
 
         The optimizer's `zero_grad` also walks its groups and tells the profiler: 15 us per step.

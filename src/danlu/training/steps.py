@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from danlu.data.feed import batch_bounds
 from danlu.recipe.sections import Training
 
-LOGGED_STEPS = 200  # about as many lines of training loss are written, however long the run
-LEAST_VALIDATIONS = 10  # a run of fewer epochs validates within them too
+NUM_LOGGED_STEPS = 200  # about as many lines of training loss are written, however long the run
+MIN_VALIDATIONS = 10  # a run of fewer epochs validates within them too
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainPlan:
     """Hold the length of a run and its validation and logging intervals, in optimizer steps.
 
     Attributes:
@@ -24,13 +24,13 @@ class Plan:
     """
 
     steps: int
-    ends: int
-    steps_an_epoch: int
+    end_step: int
+    steps_per_epoch: int
     validate_every: int
     log_every: int
 
 
-def plan_steps(samples: int, options: Training, until: float | None = None) -> Plan:
+def plan_steps(samples: int, options: Training, until_epoch: float | None = None) -> TrainPlan:
     """Turn a resolved `training` section into steps for a number of training samples.
 
     Args:
@@ -39,10 +39,10 @@ def plan_steps(samples: int, options: Training, until: float | None = None) -> P
     assert options.epochs is not None and isinstance(options.batch_size, int)
     an_epoch = len(batch_bounds(samples, options.batch_size))
     steps = min(options.epochs * an_epoch, options.max_steps or options.epochs * an_epoch)
-    return Plan(
+    return TrainPlan(
         steps=steps,
-        ends=steps if until is None else min(steps, max(1, round(until * an_epoch))),
-        steps_an_epoch=an_epoch,
-        validate_every=min(an_epoch, max(1, math.ceil(steps / LEAST_VALIDATIONS))),
-        log_every=max(1, steps // LOGGED_STEPS),
+        end_step=steps if until_epoch is None else min(steps, max(1, round(until_epoch * an_epoch))),
+        steps_per_epoch=an_epoch,
+        validate_every=min(an_epoch, max(1, math.ceil(steps / MIN_VALIDATIONS))),
+        log_every=max(1, steps // NUM_LOGGED_STEPS),
     )

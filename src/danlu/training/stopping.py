@@ -20,7 +20,7 @@ class StopRequest:
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
+def catch_stop_signals() -> Iterator[StopRequest]:
     """Catch SIGINT and SIGTERM as a stop request; a second one ends the program.
 
     Only a program's main thread receives signals; in other threads nothing is caught.

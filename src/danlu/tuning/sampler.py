@@ -15,13 +15,13 @@ from pydantic import Field, PositiveInt
 
 from danlu.core.component import Component
 from danlu.core.seeds import Seed
-from danlu.tuning.axes import Axis, Choice, Range
+from danlu.tuning.axes import Distribution, Choice, Range
 
-Axes = Mapping[str, Range | Choice]
+SearchSpace = Mapping[str, Range | Choice]
 
 
 @dataclass(frozen=True)
-class Known:
+class CompletedTrial:
     """Hold the values and the cost of a finished trial.
 
     Attributes:
@@ -43,7 +43,7 @@ class Sampler(Component):
     extra: ClassVar[str | None] = None
 
     @abstractmethod
-    def propose(self, axes: Axes, past: Sequence[Known], seed: Seed) -> dict[str, Any] | None:
+    def propose(self, axes: SearchSpace, past: Sequence[CompletedTrial], seed: Seed) -> dict[str, Any] | None:
         """Propose the values of the next trial; None if all have been tried.
 
         Args:
@@ -58,8 +58,8 @@ class RandomSearch(Sampler):
 
     name: Literal["random"] = "random"
 
-    def propose(self, axes: Axes, past: Sequence[Known], seed: Seed) -> dict[str, Any]:
-        return drawn(axes, seed.derive("random", len(past)))
+    def propose(self, axes: SearchSpace, past: Sequence[CompletedTrial], seed: Seed) -> dict[str, Any]:
+        return sample_uniform(axes, seed.derive("random", len(past)))
 
 
 class Grid(Sampler):
@@ -68,19 +68,19 @@ class Grid(Sampler):
     name: Literal["grid"] = "grid"
     points: PositiveInt = Field(default=5, description="values per range; choices are all tried")
 
-    def propose(self, axes: Axes, past: Sequence[Known], seed: Seed) -> dict[str, Any] | None:
-        lines = {key: axis.points(self.points) for key, axis in axes.items()}
+    def propose(self, axes: SearchSpace, past: Sequence[CompletedTrial], seed: Seed) -> dict[str, Any] | None:
+        lines = {key: axis.grid(self.points) for key, axis in axes.items()}
         size = prod(len(line) for line in lines.values())
         if len(past) >= size:
             return None
-        number, values = _shuffled(size, len(past), seed.derive("grid")), {}
+        number, values = _permuted_index(size, len(past), seed.derive("grid")), {}
         for key, line in lines.items():
             number, place = divmod(number, len(line))
             values[key] = line[place]
         return values
 
 
-def _shuffled(size: int, place: int, seed: Seed) -> int:
+def _permuted_index(size: int, place: int, seed: Seed) -> int:
     """Return element `place` of a random permutation of `size` numbers, without building all of it.
 
     Fisher-Yates shuffle up to that element.
@@ -92,15 +92,15 @@ def _shuffled(size: int, place: int, seed: Seed) -> int:
     return moved[place]
 
 
-def drawn(axes: Axes, seed: Seed) -> dict[str, Any]:
+def sample_uniform(axes: SearchSpace, seed: Seed) -> dict[str, Any]:
     """Sample each key uniformly and independently of the other keys."""
-    return {key: axis.at(_uniform(seed.derive(key))) for key, axis in axes.items()}
+    return {key: axis.from_unit(_draw_unit(seed.derive(key))) for key, axis in axes.items()}
 
 
-def positions(axes: Mapping[str, Axis], values: Mapping[str, Any]) -> np.ndarray:
+def to_unit_vector(axes: Mapping[str, Distribution], values: Mapping[str, Any]) -> np.ndarray:
     """Map values to positions in [0, 1], [keys]."""
-    return np.array([axis.place(values[key]) for key, axis in axes.items()])
+    return np.array([axis.to_unit(values[key]) for key, axis in axes.items()])
 
 
-def _uniform(seed: Seed) -> float:
+def _draw_unit(seed: Seed) -> float:
     return float(np.random.default_rng(seed.value).random())

@@ -19,20 +19,20 @@ from danlu.core.errors import ArgumentError
 from danlu.core.names import suggestion
 from danlu.core.seeds import Seed
 from danlu.data.splits import Splits, TrainSplit
-from danlu.data.targets import Classes, Quantity
-from danlu.evaluation.evaluate import supervised_truth
-from danlu.evaluation.intervals import Resampling, with_intervals
-from danlu.evaluation.metrics import metric_named
+from danlu.data.targets import ClassTarget, NumericTarget
+from danlu.evaluation.evaluate import build_supervised_predictions
+from danlu.evaluation.intervals import Resampling, values_with_intervals
+from danlu.evaluation.metrics import get_metric
 from danlu.models.base import Model
 from danlu.recipe.schema import Recipe
-from danlu.verbs.feeding import examples_of_part
-from danlu.verbs.prepare import Opened, Prepared, fit_preparation, open_data, thin
+from danlu.verbs.feeding import build_prepared_dataset
+from danlu.verbs.prepare import DataContext, FittedPreprocessing, fit_preprocessing, load_data, subsample
 
 if TYPE_CHECKING:
-    from danlu.data.examples import Examples
+    from danlu.data.examples import PreparedDataset
 
-SAMPLES = 1000  # at most, per split
-METRICS = {"classification": "balanced-accuracy", "regression": "r2"}
+MAX_SAMPLES = 1000  # at most, per split
+PROBE_METRICS = {"classification": "balanced-accuracy", "regression": "r2"}
 RESAMPLES = 500
 
 
@@ -61,7 +61,7 @@ class Candidate:
     take: bool = False
 
 
-def compare_candidates(recipe: Recipe, names: Sequence[str]) -> list[Candidate]:
+def probe_models(recipe: Recipe, names: Sequence[str]) -> list[Candidate]:
     """Probe models on a recipe's data.
 
     Args:
@@ -74,40 +74,40 @@ def compare_candidates(recipe: Recipe, names: Sequence[str]) -> list[Candidate]:
         ArgumentError: a name is unknown, a model gives no features per sample, or the task is not supported.
         DataError, MissingExtra: as training would.
     """
-    found = [_probed(recipe, name) for name in names]
+    found = [_probe(recipe, name) for name in names]
     found.sort(key=lambda candidate: -candidate.value)
     good = [candidate for candidate in found if candidate.high >= found[0].value]
     taken = min(good, key=lambda candidate: candidate.seconds)
     return [replace(candidate, take=candidate is taken) for candidate in found]
 
 
-def _probed(recipe: Recipe, name: str) -> Candidate:
+def _probe(recipe: Recipe, name: str) -> Candidate:
     import torch
 
-    opened = open_data(recipe.model_copy(update={"model": _model(name)}))
-    if opened.dataset.task not in METRICS:
-        raise ArgumentError(f"--candidates: {opened.dataset.task} is not supported (supported: {', '.join(METRICS)})")
-    train, validation, test = (thin(part, SAMPLES) for _, part in opened.splits.items())
-    opened = replace(opened, splits=Splits(TrainSplit(train.rows, train.whole), validation, test))
+    opened = load_data(recipe.model_copy(update={"model": _parse_model(name)}))
+    if opened.dataset.task not in PROBE_METRICS:
+        raise ArgumentError(f"--candidates: {opened.dataset.task} is not supported (supported: {', '.join(PROBE_METRICS)})")
+    train, validation, test = (subsample(part, MAX_SAMPLES) for _, part in opened.splits.items())
+    opened = replace(opened, splits=Splits(TrainSplit(train.rows, train.table), validation, test))
     make_deterministic()
-    prepared, device = fit_preparation(opened), open_device(opened.recipe.training.device).torch_device
+    prepared, device = fit_preprocessing(opened), open_device(opened.recipe.training.device).torch_device
     torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
     network: Any = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs).to(device)
     if not hasattr(network, "features"):
         raise ArgumentError(
             f"--candidates: {name} gives no features per sample, so it cannot be probed; train it to compare it"
         )
-    parts = [examples_of_part(opened, prepared, part) for part in (opened.splits.train, opened.splits.validation)]
+    parts = [build_prepared_dataset(opened, prepared, part) for part in (opened.splits.train, opened.splits.validation)]
     begun = time.perf_counter()
-    features = [_features(network, examples, device) for examples in parts]
+    features = [_extract_features(network, examples, device) for examples in parts]
     seconds = (time.perf_counter() - begun) * 1000 / sum(map(len, features))
-    metric, figure = _judged(opened, prepared, *features)
+    metric, figure = _fit_probe(opened, prepared, *features)
     parameters = sum(weight.numel() for weight in network.parameters())
     bounds = figure.get("low", figure["value"]), figure.get("high", figure["value"])
     return Candidate(name, parameters, features[0].shape[1], metric, figure["value"], *bounds, seconds)
 
 
-def _model(said: str) -> Model:
+def _parse_model(said: str) -> Model:
     """Parse `NAME` or `NAME=WEIGHTS` into model options."""
     name, _, weights = said.partition("=")
     table = components("model")
@@ -121,20 +121,20 @@ def _model(said: str) -> Model:
     return options.model_copy(update={"pooling": "mean"}) if own_pooling else options
 
 
-def _features(network: Any, examples: "Examples", device: Any) -> np.ndarray:
+def _extract_features(network: Any, examples: "PreparedDataset", device: Any) -> np.ndarray:
     """Compute the features of the model's body, [samples, width]."""
-    from danlu.models.infer import judging
-    from danlu.training.head_only import AT_ONCE
+    from danlu.models.infer import eval_mode
+    from danlu.training.head_only import FEATURE_BATCH_SIZE
 
     found = []
-    with judging(network):
-        for _, inputs, _ in examples.in_order(AT_ONCE, device):
+    with eval_mode(network):
+        for _, inputs, _ in examples.iter_batches(FEATURE_BATCH_SIZE, device):
             found.append(network.features(**inputs).float().flatten(1).cpu().numpy())
     return np.concatenate(found)
 
 
-def _judged(
-    opened: Opened, prepared: Prepared, train: np.ndarray, validation: np.ndarray
+def _fit_probe(
+    opened: DataContext, prepared: FittedPreprocessing, train: np.ndarray, validation: np.ndarray
 ) -> tuple[str, dict[str, float]]:
     """Fit a linear model on the features; return the metric and its value with interval."""
     from sklearn.linear_model import LogisticRegression, RidgeCV
@@ -142,17 +142,17 @@ def _judged(
     from sklearn.preprocessing import StandardScaler
 
     target, splits = prepared.target, opened.splits
-    name = METRICS[opened.dataset.task]
-    if isinstance(target, Classes):
+    name = PROBE_METRICS[opened.dataset.task]
+    if isinstance(target, ClassTarget):
         codes = target.codes(splits.train.columns(target.column))
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(train, codes)
         answers = np.zeros((len(validation), len(target.labels)))
         answers[:, model.classes_] = model.predict_proba(validation)
     else:
-        assert isinstance(target, Quantity)
+        assert isinstance(target, NumericTarget)
         values = splits.train.column(target.column).cast(float).to_numpy()
         ridge = RidgeCV(alphas=np.logspace(-2, 5, 15))
         answers = make_pipeline(StandardScaler(), ridge).fit(train, values).predict(validation)
-    truth = supervised_truth(splits.validation, target, answers)
+    truth = build_supervised_predictions(splits.validation, target, answers)
     how = Resampling(Seed(opened.recipe.seed).derive("probe"), 0.95, RESAMPLES)
-    return name, with_intervals({name: metric_named(name)}, truth, how)[name]
+    return name, values_with_intervals({name: get_metric(name)}, truth, how)[name]

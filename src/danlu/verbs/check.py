@@ -6,7 +6,7 @@ from typing import Any
 
 from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
-from danlu.verbs.prepare import open_data
+from danlu.verbs.prepare import load_data
 
 
 def check(recipe: Recipe | Mapping[str, Any] | str | Path) -> dict[str, Any]:
@@ -20,4 +20,4 @@ def check(recipe: Recipe | Mapping[str, Any] | str | Path) -> dict[str, Any]:
         DataError: the data is wrong.
         MissingExtra: the model needs packages that are not installed.
     """
-    return open_data(as_recipe(recipe)).profile()
+    return load_data(as_recipe(recipe)).profile()

@@ -12,11 +12,11 @@ from danlu.artifacts.files import read_frame
 from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.core.errors import ArgumentError
 from danlu.core.seeds import Seed
-from danlu.data.tags import lists
-from danlu.evaluation.intervals import FEWEST_UNITS, Resampling, paired_differences, units_of
-from danlu.evaluation.mcnemar import mcnemar
-from danlu.evaluation.metric import Truth, figures_of
-from danlu.evaluation.metrics import metric_named
+from danlu.data.tags import ragged_array
+from danlu.evaluation.intervals import MIN_UNITS, Resampling, paired_differences, count_units
+from danlu.evaluation.mcnemar import mcnemar_test
+from danlu.evaluation.metric import Predictions, compute_values
+from danlu.evaluation.metrics import get_metric
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.report.comparison import write_comparison
@@ -24,7 +24,7 @@ from danlu.verbs.runs import differing_keys
 
 
 @dataclass(frozen=True)
-class Tested:
+class EvaluatedRun:
     """Hold a run and its predictions on the test split.
 
     Attributes:
@@ -37,7 +37,7 @@ class Tested:
     task: str
     labels: tuple[str, ...]
     rows: np.ndarray
-    truth: Truth
+    predictions: Predictions
 
     @property
     def name(self) -> str:
@@ -63,17 +63,17 @@ def compare(runs: Sequence[str | Path], html: str | Path | None = None, language
     """
     if len(runs) < 2:
         raise ArgumentError("compare takes two runs or more; `danlu runs` lists the runs")
-    tested = [_tested(RunDirectory.open(path)) for path in runs]
+    tested = [_load_evaluated(RunDirectory.open(path)) for path in runs]
     first, *others = tested
     for other in others:
-        _refuse_different(first, other)
+        _check_comparable(first, other)
     names = [
         name
         for name in first.recipe.evaluation.metrics or ()
         if all(name in (each.recipe.evaluation.metrics or ()) for each in others)
     ]
-    metrics = {name: metric_named(name) for name in names}
-    figures = {_told(tested, each): figures_of(metrics, each.truth) for each in tested}
+    metrics = {name: get_metric(name) for name in names}
+    figures = {_run_label(tested, each): compute_values(metrics, each.predictions) for each in tested}
     found = {
         "runs": list(figures),
         "split": "test",
@@ -86,75 +86,75 @@ def compare(runs: Sequence[str | Path], html: str | Path | None = None, language
         "recipes": differing_keys([each.run for each in tested], list(figures)),
     }
     if html is not None:
-        named = {_told(tested, each): each.run for each in tested}
+        named = {_run_label(tested, each): each.run for each in tested}
         write_comparison(named, found, Path(html), language or first.recipe.evaluation.language)
     return found
 
 
-def _differences(tested: list[Tested], first: Tested, other: Tested, names: list[str]) -> dict[str, Any]:
+def _differences(tested: list[EvaluatedRun], first: EvaluatedRun, other: EvaluatedRun, names: list[str]) -> dict[str, Any]:
     options = first.recipe.evaluation
     how = Resampling(Seed(first.recipe.seed).derive("compare"), options.confidence, options.resamples or 2000)
-    metrics = {name: metric_named(name) for name in names}
-    enough = units_of(first.truth) >= FEWEST_UNITS
+    metrics = {name: get_metric(name) for name in names}
+    enough = count_units(first.predictions) >= MIN_UNITS
     found: dict[str, Any] = {
-        "run": _told(tested, other),
-        "against": _told(tested, first),
+        "run": _run_label(tested, other),
+        "against": _run_label(tested, first),
         "confidence": how.confidence,
-        "metrics": paired_differences(metrics, other.truth, first.truth, how) if enough else {},
+        "metrics": paired_differences(metrics, other.predictions, first.predictions, how) if enough else {},
     }
     if first.task == "classification":
-        found["mcnemar"] = mcnemar(other.truth, first.truth).plain()
+        found["mcnemar"] = mcnemar_test(other.predictions, first.predictions).to_dict()
     return found
 
 
-def _told(tested: list[Tested], each: Tested) -> str:
+def _run_label(tested: list[EvaluatedRun], each: EvaluatedRun) -> str:
     """Return the run's folder name, or its path if two runs share the folder name."""
     names = [other.name for other in tested]
     return each.name if names.count(each.name) == 1 else str(each.run.path)
 
 
-def _tested(run: RunDirectory) -> Tested:
+def _load_evaluated(run: RunDirectory) -> EvaluatedRun:
     evaluation, file = run.evaluation(), run.path / "predictions" / "test.parquet"
     if "version" not in evaluation or not file.is_file():
         raise ArgumentError(f"{run.path}: has no test predictions to compare; run `danlu evaluate {run.path}` first")
     answers = read_frame(file).sort("row")
     labels = tuple(evaluation.get("labels", ()))
     threshold = (evaluation.get("decision", {}).get("threshold") or {}).get("value")
-    judged = _truth(evaluation["task"], answers, labels, threshold)
+    judged = _read_predictions(evaluation["task"], answers, labels, threshold)
     recipe = load_recipe(run.path / RECIPE)
-    return Tested(run, recipe, evaluation["task"], labels, answers["row"].to_numpy(), judged)
+    return EvaluatedRun(run, recipe, evaluation["task"], labels, answers["row"].to_numpy(), judged)
 
 
-def _truth(task: str, answers: pl.DataFrame, labels: tuple[str, ...], threshold: float | None) -> Truth:
+def _read_predictions(task: str, answers: pl.DataFrame, labels: tuple[str, ...], threshold: float | None) -> Predictions:
     """Rebuild targets and predictions of the test split from the predictions file."""
     groups = answers["group"].to_numpy() if "group" in answers.columns else None
     if task == "classification":
         positions = {label: position for position, label in enumerate(labels)}
         values = np.array([positions[str(value)] for value in answers["truth"].to_list()], dtype=np.int64)
         shares = answers.select(f"probability_{label}" for label in labels).to_numpy()
-        return Truth(values, shares, threshold=threshold, groups=groups)
+        return Predictions(values, shares, threshold=threshold, groups=groups)
     if task == "token-classification":
         said = zip(answers["truth"].to_list(), answers["prediction"].to_list(), strict=True)
-        return Truth(
-            lists(answers["truth"].to_list()),
-            lists((*own, *[""] * (len(true) - len(own))) for true, own in said),
+        return Predictions(
+            ragged_array(answers["truth"].to_list()),
+            ragged_array((*own, *[""] * (len(true) - len(own))) for true, own in said),
             groups=groups,
         )
     if task == "multi-label":
         given = [[label in row for label in labels] for row in answers["truth"].to_list()]
         shares = answers.select(f"probability_{label}" for label in labels).to_numpy()
-        return Truth(np.array(given, dtype=np.uint8), shares, groups=groups)
+        return Predictions(np.array(given, dtype=np.uint8), shares, groups=groups)
     if task == "regression":
-        return Truth(answers["truth"].to_numpy(), answers["prediction"].to_numpy(), groups=groups)
+        return Predictions(answers["truth"].to_numpy(), answers["prediction"].to_numpy(), groups=groups)
     if task == "preference":  # a margin compares the chosen answer with one whose reward is 0
         gained = np.stack([answers["margin"].to_numpy(), np.zeros(answers.height)], axis=1)
-        return Truth(np.zeros_like(gained), gained, groups=groups)
+        return Predictions(np.zeros_like(gained), gained, groups=groups)
     tokens = answers["tokens"].to_numpy().astype(np.float64)
     sums = np.stack([answers["loss"].to_numpy() * tokens, tokens, answers["right"].to_numpy()], axis=1)
-    return Truth(tokens, sums, answers["bytes"].to_numpy(), groups=groups)
+    return Predictions(tokens, sums, answers["bytes"].to_numpy(), groups=groups)
 
 
-def _refuse_different(first: Tested, other: Tested) -> None:
+def _check_comparable(first: EvaluatedRun, other: EvaluatedRun) -> None:
     """Raise ArgumentError unless both runs were tested on the same rows and labels."""
     pair = f"{first.run.path} and {other.run.path}"
     if first.task != other.task:
@@ -169,9 +169,9 @@ def _refuse_different(first: Tested, other: Tested) -> None:
     if first.labels != other.labels:
         raise ArgumentError(f"{pair}: cannot be compared, their classes differ")
     if first.task == "language-modelling":
-        same = np.array_equal(first.truth.text_bytes, other.truth.text_bytes)  # type: ignore[arg-type]
+        same = np.array_equal(first.predictions.text_bytes, other.predictions.text_bytes)  # type: ignore[arg-type]
     else:
-        same = np.array_equal(first.truth.values, other.truth.values)
+        same = np.array_equal(first.predictions.y_true, other.predictions.y_true)
     if not same:
         raise ArgumentError(
             f"{pair}: the targets of the same rows differ, so the data has changed; train one of them again"

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from danlu.data.splits import Part
-from danlu.data.targets import AnswerForm, Classes
+from danlu.data.splits import Split
+from danlu.data.targets import TargetSpec, ClassTarget
 from danlu.evaluation.calibrating import fit_calibration
 from danlu.evaluation.decisions import choose_threshold
-from danlu.evaluation.evaluate import truth
-from danlu.evaluation.metric import Truth
+from danlu.evaluation.evaluate import build_predictions
+from danlu.evaluation.metric import Predictions
 from danlu.evaluation.probabilities import log_losses
 from danlu.recipe.judging import Evaluation
 
 
-def decide(
-    options: Evaluation, target: AnswerForm, part: Part, raw: np.ndarray, fitted_on: str
+def fit_calibration_and_threshold(
+    options: Evaluation, target: TargetSpec, part: Split, raw: np.ndarray, fitted_on: str
 ) -> tuple[Any, dict[str, Any]]:
     """Fit calibration and threshold.
 
@@ -30,14 +30,14 @@ def decide(
     Returns:
         the target with calibration and threshold, and a description of the choice in plain values.
     """
-    if not isinstance(target, Classes):
+    if not isinstance(target, ClassTarget):
         return target, {}
     labels = target.labels
     plain = target.model_copy(update={"calibration": None, "threshold": None})
-    before = truth(part, plain, raw, "")
+    before = build_predictions(part, plain, raw, "")
     calibration = fit_calibration(options.calibration, before)
     calibrated = plain.model_copy(update={"calibration": calibration})
-    after = Truth(before.values, calibrated.calibrated(raw))
+    after = Predictions(before.y_true, calibrated.calibrate(raw))
     told: dict[str, Any] = {
         "fitted_on": fitted_on,
         "calibration": {

@@ -3,16 +3,16 @@
 import re
 from pathlib import Path
 
-from danlu.artifacts.files import write_bytes, write_text, writing
+from danlu.artifacts.files import write_bytes, write_text, translate_write_errors
 from danlu.core.errors import ArgumentError
-from danlu.deployment.training import TRAINING, Job, System
+from danlu.deployment.training import CLUSTERS, TrainingJob, ClusterKind
 from danlu.recipe.load import BUILTIN, find_recipe, load_recipe, recipe_files
-from danlu.verbs.launch import check_fit
+from danlu.verbs.launch import check_processes
 
 
 def deploy(
     recipe: str | Path,
-    training: System,
+    training: ClusterKind,
     output: str | Path = "deploy",
     *,
     nodes: int = 1,
@@ -57,10 +57,10 @@ def deploy(
     name = name or loaded.name
     if not re.fullmatch(r"[\w.-]+", name):
         raise ArgumentError(f"--name {name}: names a job and a folder; use only letters, digits, '-', '_' and '.'")
-    job = Job(name, str(recipe) if builtin else file.name, nodes, gpus, image, partition, time, storage)
-    check_fit(loaded, job.nodes * job.processes_a_node)
-    copies = {} if builtin else _beside(file)
-    script, write = TRAINING[training]
+    job = TrainingJob(name, str(recipe) if builtin else file.name, nodes, gpus, image, partition, time, storage)
+    check_processes(loaded, job.nodes * job.processes_a_node)
+    copies = {} if builtin else _recipe_files(file)
+    script, write = CLUSTERS[training]
     folder = Path(output)
     targets = (folder / script, *(folder / path for path in copies))
     for target in targets:
@@ -70,7 +70,7 @@ def deploy(
             and target.resolve() not in {source.resolve() for source in copies.values()}
         ):
             raise ArgumentError(f"{target}: exists already; choose another --output, or replace it with --overwrite")
-    with writing(folder):
+    with translate_write_errors(folder):
         for target in targets:
             target.parent.mkdir(parents=True, exist_ok=True)
     write_text(folder / script, write(job))
@@ -80,7 +80,7 @@ def deploy(
     return targets
 
 
-def _beside(recipe: Path) -> dict[Path, Path]:
+def _recipe_files(recipe: Path) -> dict[Path, Path]:
     """Return the recipe and the files it extends, by path relative to its folder.
 
     Raises:

@@ -4,10 +4,10 @@ import importlib.util
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from danlu.artifacts.environment import versions
+from danlu.artifacts.environment import installed_versions
 from danlu.core.component import Frozen
 from danlu.core.devices.opening import TPU_MODULE
-from danlu.core.extras import EXTRAS, install_line, missing
+from danlu.core.extras import EXTRAS, install_command, missing_packages
 
 if TYPE_CHECKING:
     from danlu.core.devices import Accelerator
@@ -24,19 +24,19 @@ class Advice(Frozen):
 
 def doctor() -> list[Advice]:
     """Check the installation. Imports torch, but no package whose import may fail."""
-    found = ", ".join(f"{name} {number}" for name, number in versions().items())
-    return [Advice(well=True, subject="versions", message=found), *_devices(), *_extras(), *_torchvision()]
+    found = ", ".join(f"{name} {number}" for name, number in installed_versions().items())
+    return [Advice(well=True, subject="versions", message=found), *_check_devices(), *_check_extras(), *_check_torchvision()]
 
 
-def _devices() -> list[Advice]:
+def _check_devices() -> list[Advice]:
     import torch
 
-    from danlu.core.devices import found_devices
+    from danlu.core.devices import available_devices
     from danlu.core.threads import usable_cores
 
-    found = found_devices()
+    found = available_devices()
     advice = [
-        Advice(well=True, subject="device", message=_device(kind, device) + ("; auto takes it" if first else ""))
+        Advice(well=True, subject="device", message=_describe_device(kind, device) + ("; auto takes it" if first else ""))
         for first, (kind, device) in zip((True, *(False for _ in found)), found.items(), strict=False)
     ]
     cores = f"{usable_cores()} cores usable, torch uses {torch.get_num_threads()} threads"
@@ -57,7 +57,7 @@ def _devices() -> list[Advice]:
     return advice
 
 
-def _device(kind: str, device: "Accelerator") -> str:
+def _describe_device(kind: str, device: "Accelerator") -> str:
     """Describe a device and its memory.
 
     For example `cuda (NVIDIA H100 PCIe, 2 in all), 85.0 GB of memory, 84.1 GB free`.
@@ -70,26 +70,26 @@ def _device(kind: str, device: "Accelerator") -> str:
     return named + memory + ("" if free is None else f", {free / 1e9:.1f} GB free")
 
 
-def _extras() -> list[Advice]:
+def _check_extras() -> list[Advice]:
     advice: list[Advice] = []
     for extra in EXTRAS:
-        absent = missing(extra)
+        absent = missing_packages(extra)
         message = f"{', '.join(absent)} not installed" if absent else "installed"
-        cure = install_line(extra) if absent else ""
+        cure = install_command(extra) if absent else ""
         advice.append(Advice(well=not absent, subject=f"extra [{extra}]", message=message, cure=cure))
     return advice
 
 
-def _torchvision() -> list[Advice]:
+def _check_torchvision() -> list[Advice]:
     """Check that torchvision was built for this torch.
 
     With another build its import fails unless danlu repairs it.
     """
     if importlib.util.find_spec("torchvision") is None:
         return []
-    from danlu.core.torchvision import mend_torchvision
+    from danlu.core.torchvision import patch_torchvision
 
-    if mend_torchvision() is None:
+    if patch_torchvision() is None:
         return [Advice(well=True, subject="torchvision", message=f"{version('torchvision')} fits this torch")]
     import torch
 

@@ -10,33 +10,33 @@ import polars as pl
 
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import write_frame, write_json
-from danlu.artifacts.lines import append_line, read_lines
-from danlu.artifacts.run import EVALUATION, LOOKS, RECIPE, WORST, RunDirectory
-from danlu.core.console import say
+from danlu.artifacts.lines import append_jsonl, read_jsonl
+from danlu.artifacts.run import EVALUATION, TEST_EVALUATIONS, RECIPE, WORST, RunDirectory
+from danlu.core.console import info
 from danlu.core.seeds import Seed
 from danlu.data.chats.preprocessor import ChatPreprocessor
-from danlu.data.targets import PreferredAnswer, Supervised, TokenTags
+from danlu.data.targets import PreferenceTarget, Supervised, TagTarget
 from danlu.data.texts import CorpusPreprocessor
 from danlu.evaluation.baselines import Baseline, language_baselines, supervised_baselines, tag_baselines
-from danlu.evaluation.evaluate import Question, judge, truth
+from danlu.evaluation.evaluate import EvalConfig, evaluate_splits, build_predictions
 from danlu.evaluation.intervals import Resampling
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.report.card import write_card
 from danlu.report.page import write_report
-from danlu.report.tongue import tongue_of
-from danlu.verbs.deciding import decide
-from danlu.verbs.folds import cross_validated
-from danlu.verbs.prepare import Opened, judged_content, reopen, with_kept_reference
-from danlu.verbs.recording import record
-from danlu.verbs.robustness import robustness
-from danlu.verbs.slicing import sliced
+from danlu.report.tongue import get_translator
+from danlu.verbs.deciding import fit_calibration_and_threshold
+from danlu.verbs.folds import cross_validate
+from danlu.verbs.prepare import DataContext, scored_text_column, load_run_data, with_stored_reference
+from danlu.verbs.recording import predictions_frame
+from danlu.verbs.robustness import evaluate_robustness
+from danlu.verbs.slicing import find_slices
 from danlu.verbs.worst import worst_errors
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
 
-GOLDEN_SAMPLES = 8
+NUM_GOLDEN_SAMPLES = 8
 
 
 def evaluate(run: str | Path, language: str | None = None) -> dict[str, Any]:
@@ -56,46 +56,46 @@ def evaluate(run: str | Path, language: str | None = None) -> dict[str, Any]:
     """
     directory = RunDirectory.open(run)
     recipe = load_recipe(directory.path / RECIPE)
-    t = tongue_of(language or recipe.evaluation.language)  # reject an unknown language before the work
-    return evaluate_opened(reopen(recipe, directory), directory, t.language)
+    t = get_translator(language or recipe.evaluation.language)  # reject an unknown language before the work
+    return evaluate_run(load_run_data(recipe, directory), directory, t.language)
 
 
-def evaluate_opened(opened: Opened, run: RunDirectory, language: str | None = None) -> dict[str, Any]:
+def evaluate_run(opened: DataContext, run: RunDirectory, language: str | None = None) -> dict[str, Any]:
     """Evaluate a run whose data is loaded already."""
     from danlu.models.predictor import Predictor
 
-    opened = with_kept_reference(opened, run)
+    opened = with_stored_reference(opened, run)
     bundle = open_bundle(run.path)
     predictor = Predictor.from_bundle(bundle, own_code=True)  # the recipe is the user's
-    parts = opened.splits.judging()
-    raw = {name: predictor.raw_outputs(part, opened.place) for name, part in parts.items()}
-    folded = cross_validated(opened, run, question_of(opened, predictor))
+    parts = opened.splits.eval_splits()
+    raw = {name: predictor.raw_outputs(part, opened.origin) for name, part in parts.items()}
+    folded = cross_validate(opened, run, build_eval_config(opened, predictor))
     options = opened.recipe.evaluation
     decided, decision = predictor.target, dict[str, Any]()
     if "validation" in parts:
-        decided, decision = decide(options, predictor.target, parts["validation"], raw["validation"], "validation")
-    elif folded.decides is not None:  # a refitted model has no validation split
-        decided, decision = decide(options, predictor.target, *folded.decides, "out-of-fold")
+        decided, decision = fit_calibration_and_threshold(options, predictor.target, parts["validation"], raw["validation"], "validation")
+    elif folded.out_of_fold is not None:  # a refitted model has no validation split
+        decided, decision = fit_calibration_and_threshold(options, predictor.target, *folded.out_of_fold, "out-of-fold")
     predictor.target = decided
-    outputs = {name: decided.calibrated(answers) for name, answers in raw.items()}
-    question = question_of(opened, predictor)
-    content, group = question.content, question.group
-    truths = {name: truth(part, decided, outputs[name], content, group) for name, part in parts.items()}
+    outputs = {name: decided.calibrate(answers) for name, answers in raw.items()}
+    question = build_eval_config(opened, predictor)
+    content, group = question.text_column, question.group_column
+    truths = {name: build_predictions(part, decided, outputs[name], content, group) for name, part in parts.items()}
     for name, part in parts.items():
-        recorded = record(part, truths[name], predictor.target.decode(outputs[name]), decided)
+        recorded = predictions_frame(part, truths[name], predictor.target.decode(outputs[name]), decided)
         write_frame(run.path / "predictions" / f"{name}.parquet", recorded)
         if name == "test":
             write_json(run.path / "predictions" / WORST, worst_errors(opened, recorded))
-    baselines = _baselines(opened, predictor) if opened.recipe.evaluation.baselines else []
-    figures = judge(question, truths, baselines, parts)
+    baselines = _fit_baselines(opened, predictor) if opened.recipe.evaluation.baselines else []
+    figures = evaluate_splits(question, truths, baselines, parts)
     figures["decision"] = decision
-    figures["slices"] = sliced(opened, question, truths["test"])
-    figures["robustness"] = robustness(opened, question, predictor, truths["test"])
-    figures["folds"] = folded.figures
-    figures["looks"] = {"test": look(run, opened.recipe, "evaluate")}
+    figures["slices"] = find_slices(opened, question, truths["test"])
+    figures["robustness"] = evaluate_robustness(opened, question, predictor, truths["test"])
+    figures["folds"] = folded.results
+    figures["looks"] = {"test": record_test_evaluation(run, opened.recipe, "evaluate")}
     write_json(run.path / EVALUATION, figures)
-    bundle.answer_as(decided.model_dump(mode="json"))
-    bundle.add_golden(_golden(opened, predictor, outputs["test"]))
+    bundle.set_output(decided.model_dump(mode="json"))
+    bundle.add_golden(_golden_samples(opened, predictor, outputs["test"]))
     write_pages(run, language or opened.recipe.evaluation.language)
     return figures
 
@@ -106,26 +106,26 @@ def write_pages(run: RunDirectory, language: str) -> None:
     write_card(run, language)
 
 
-def question_of(opened: Opened, predictor: "Predictor") -> Question:
+def build_eval_config(opened: DataContext, predictor: "Predictor") -> EvalConfig:
     """Build the evaluation settings from the recipe."""
     options, by = opened.recipe.evaluation, opened.recipe.data.split.by
     how = Resampling(Seed(opened.recipe.seed).derive("bootstrap"), options.confidence, options.resamples)
-    return Question(
+    return EvalConfig(
         target=predictor.target,
         task=opened.dataset.task,
         metrics=options.metrics or (),
-        content=judged_content(opened),
-        group=getattr(by, "column", None) if getattr(by, "name", "") == "group" else None,
-        how=how if options.resamples else None,
+        text_column=scored_text_column(opened),
+        group_column=getattr(by, "column", None) if getattr(by, "name", "") == "group" else None,
+        resampling=how if options.resamples else None,
         costs=options.threshold.costs if options.threshold else None,
     )
 
 
-def look(run: RunDirectory, recipe: Recipe, what: str) -> int:
+def record_test_evaluation(run: RunDirectory, recipe: Recipe, what: str) -> int:
     """Log that the test split was evaluated; return how often it has been so far."""
     told = recipe.model_dump_json().encode()
-    append_line(
-        run.path / LOOKS,
+    append_jsonl(
+        run.path / TEST_EVALUATIONS,
         {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "what": what,
@@ -133,28 +133,28 @@ def look(run: RunDirectory, recipe: Recipe, what: str) -> int:
             "recipe": hashlib.sha256(told).hexdigest(),
         },
     )
-    return len(read_lines(run.path / LOOKS))
+    return len(read_jsonl(run.path / TEST_EVALUATIONS))
 
 
-def _baselines(opened: Opened, predictor: "Predictor") -> list[Baseline]:
+def _fit_baselines(opened: DataContext, predictor: "Predictor") -> list[Baseline]:
     """Fit the baselines of the task on the training split."""
-    say("fitting the baselines on the same split")
-    if isinstance(predictor.target, PreferredAnswer):
+    info("fitting the baselines on the same split")
+    if isinstance(predictor.target, PreferenceTarget):
         return []  # preference metrics compare with the reference model already
     if isinstance(predictor.preprocessor, CorpusPreprocessor | ChatPreprocessor):
         return language_baselines(opened.splits, predictor.preprocessor)
-    if isinstance(predictor.target, TokenTags):
+    if isinstance(predictor.target, TagTarget):
         return tag_baselines(opened.splits, predictor.target, opened.dataset.content)
     assert isinstance(predictor.target, Supervised)
     return supervised_baselines(opened.dataset, opened.splits, predictor.preprocessor, predictor.target)
 
 
-def _golden(opened: Opened, predictor: "Predictor", outputs: np.ndarray) -> pl.DataFrame:
+def _golden_samples(opened: DataContext, predictor: "Predictor", outputs: np.ndarray) -> pl.DataFrame:
     """Return a few raw test rows with the model's outputs.
 
     Images are stored as bytes, since their paths mean nothing on another machine.
     """
-    rows = opened.splits.test.frame.head(GOLDEN_SAMPLES).select(predictor.preprocessor.columns)
+    rows = opened.splits.test.frame.head(NUM_GOLDEN_SAMPLES).select(predictor.preprocessor.columns)
     column = predictor.preprocessor.columns[0]
     if opened.dataset.kind == "image" and rows[column].dtype == pl.String:
         images = [(opened.dataset.folder / str(path)).read_bytes() for path in rows[column].to_list()]

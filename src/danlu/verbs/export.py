@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from danlu.artifacts.bundle import open_bundle
-from danlu.artifacts.files import whole_folder
-from danlu.core.console import say
+from danlu.artifacts.files import atomic_folder
+from danlu.core.console import info
 from danlu.core.errors import ArgumentError
 
 
@@ -35,10 +35,10 @@ def export(bundle: str | Path, folder: str | Path, own_code: bool = False) -> Pa
     opened = open_bundle(bundle)
     predictor = Predictor.verified(opened, own_code)
     golden = opened.golden()
-    with whole_folder(target) as written:
+    with atomic_folder(target) as written:
         predictor.options.write_native(predictor.model, written, predictor)
         again = predictor.options.read_native(written, predictor)
         if again is not None and golden is not None:
             deviation = predictor.with_model(again).replay(golden)
-            say(f"read back, it reproduces the bundle's golden samples (largest difference {deviation:.1g})")
+            info(f"read back, it reproduces the bundle's golden samples (largest difference {deviation:.1g})")
     return target

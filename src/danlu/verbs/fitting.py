@@ -7,46 +7,46 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from danlu.artifacts.run import RunDirectory
-from danlu.core.console import say
+from danlu.core.console import info
 from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
 from danlu.core.errors import ArgumentError
 from danlu.core.seeds import Seed
 from danlu.core.threads import plan_threads, use_threads
-from danlu.core.world import this_world
-from danlu.data.specs import tokens_a_sample
-from danlu.data.targets import Labels, PreferredAnswer, Supervised
-from danlu.evaluation.evaluate import supervised_truth, truth
-from danlu.evaluation.metric import Truth
-from danlu.evaluation.metrics import METRICS, compute_metrics, grows, in_units
-from danlu.evaluation.streaming import Running
+from danlu.core.world import dist_env
+from danlu.data.specs import tokens_per_sample
+from danlu.data.targets import MultiLabelTarget, PreferenceTarget, Supervised
+from danlu.evaluation.evaluate import build_supervised_predictions, build_predictions
+from danlu.evaluation.metric import Predictions
+from danlu.evaluation.metrics import METRICS, compute_metrics, is_higher_better, to_target_units
+from danlu.evaluation.streaming import StreamingMetrics
 from danlu.recipe.sections import Finetune, Parallel, Training
-from danlu.verbs.capacity import crowded
-from danlu.verbs.features import on_features
-from danlu.verbs.feeding import examples_of_part, training_feed
-from danlu.verbs.prepare import Opened, Prepared, fit_preparation, judged_content, shorten
-from danlu.verbs.reference import refuse_parts_of_a_model, with_reference
-from danlu.verbs.teaching import with_teacher
-from danlu.verbs.unstepped import refuse_processes
+from danlu.verbs.capacity import overparameterized_warning
+from danlu.verbs.features import with_frozen_features
+from danlu.verbs.feeding import build_prepared_dataset, build_train_loader
+from danlu.verbs.prepare import DataContext, FittedPreprocessing, fit_preprocessing, scored_text_column, truncate_for_dry_run
+from danlu.verbs.reference import check_whole_model_per_process, add_reference_log_probs
+from danlu.verbs.teaching import add_teacher
+from danlu.verbs.unstepped import check_single_process
 
 if TYPE_CHECKING:
     from torch import nn
 
     from danlu.core.devices import Accelerator
-    from danlu.core.team import Team
-    from danlu.data.balance.apply import Balanced
-    from danlu.data.examples import Examples
-    from danlu.training.machine import Machine
-    from danlu.training.parallel.group import Together
-    from danlu.training.steps import Plan
-    from danlu.training.watch import Watch
+    from danlu.core.team import ProcessGroups
+    from danlu.data.balance.apply import BalancedTraining
+    from danlu.data.examples import PreparedDataset
+    from danlu.training.machine import TrainState
+    from danlu.training.parallel.group import ParallelContext
+    from danlu.training.steps import TrainPlan
+    from danlu.training.watch import EarlyStopper
 
-STATE_BYTES = 16  # per parameter: the weight, its gradient and two optimizer moments in fp32
-STATE_SHARE = 0.6  # of device memory that these may take; the rest is for activations
+STATE_BYTES_PER_PARAMETER = 16  # per parameter: the weight, its gradient and two optimizer moments in fp32
+STATE_FRACTION = 0.6  # of device memory that these may take; the rest is for activations
 
 
 @dataclass(frozen=True)
-class Fitting:
+class TrainingSetup:
     """Hold an untrained model with its training and validation data.
 
     Attributes:
@@ -60,80 +60,80 @@ class Fitting:
         until: epochs (or rounds) to train before keeping the last weights, if no split validates.
     """
 
-    opened: Opened
-    prepared: Prepared
-    balanced: "Balanced"
-    validation: "Examples | None"
+    context: DataContext
+    preprocessing: FittedPreprocessing
+    balanced: "BalancedTraining"
+    validation: "PreparedDataset | None"
     model: "nn.Module"
     accelerator: "Accelerator"
-    together: "Together"
-    whole: "nn.Module | None" = None
-    teacher: str = ""
-    until: float | None = None
+    parallel: "ParallelContext"
+    full_model: "nn.Module | None" = None
+    teacher_digest: str = ""
+    fixed_epochs: float | None = None
 
     @property
-    def team(self) -> "Team":
+    def team(self) -> "ProcessGroups":
         """The process groups for collectives."""
-        return self.together.team
+        return self.parallel.groups
 
     @property
     def seed(self) -> Seed:
         """The recipe's seed."""
-        return Seed(self.opened.recipe.seed)
+        return Seed(self.context.recipe.seed)
 
     @property
-    def watched(self) -> str:
+    def monitored_metric(self) -> str:
         """Name of the metric that selects the best weights, as `loss` or `auroc`."""
-        return watched_metric(self.opened.recipe.training)
+        return monitored_metric(self.context.recipe.training)
 
     @property
-    def plan(self) -> "Plan":
+    def plan(self) -> "TrainPlan":
         """Number of steps, validations and checkpoints."""
         from danlu.training.steps import plan_steps
 
-        return plan_steps(self.balanced.feed.length, self.opened.recipe.training, self.until)
+        return plan_steps(self.balanced.loader.epoch_length, self.context.recipe.training, self.fixed_epochs)
 
-    def watch(self) -> "Watch":
+    def new_early_stopping(self) -> "EarlyStopper":
         """Return a fresh early-stopping state.
 
         With a fixed length it never stops and keeps the last weights.
         """
-        watch = watch_of(self.opened.recipe.training)
-        return watch if self.until is None else replace(watch, patience=None, latest=True)
+        watch = early_stopping_for(self.context.recipe.training)
+        return watch if self.fixed_epochs is None else replace(watch, patience=None, latest=True)
 
 
-def watched_metric(options: Training) -> str:
+def monitored_metric(options: Training) -> str:
     """Return the metric that selects the best weights, as `loss` or `auroc`."""
     stopping = options.early_stopping
     return stopping.metric.removeprefix("validation/") if stopping else "loss"
 
 
-def watch_of(options: Training) -> "Watch":
+def early_stopping_for(options: Training) -> "EarlyStopper":
     """Return a fresh early-stopping state for these training options."""
-    from danlu.training.watch import Watch
+    from danlu.training.watch import EarlyStopper
 
-    return Watch.over(options.early_stopping, grows(watched_metric(options)))
+    return EarlyStopper.from_options(options.early_stopping, is_higher_better(monitored_metric(options)))
 
 
-def kept_line(run: RunDirectory, options: Training) -> dict[str, Any] | None:
+def best_validation_record(run: RunDirectory, options: Training) -> dict[str, Any] | None:
     """Return the metrics.jsonl record of the kept weights.
 
     None if the monitored metric was never defined.
     """
-    watch = watch_of(options)
+    watch = early_stopping_for(options)
     lines = [line for line in run.metrics() if watch.metric in line]
     for line in lines:
-        watch.look(line, line["step"])
+        watch.update(line, line["step"])
     return next((line for line in lines if line["step"] == watch.best_step), None)
 
 
-def begin(
-    opened: Opened,
-    dry: bool = False,
-    compute: int | None = None,
-    goes_on: bool = False,
-    prepare: Callable[[Opened], Prepared] = fit_preparation,
-) -> Fitting:
+def prepare_training(
+    opened: DataContext,
+    dry_run: bool = False,
+    compute_threads: int | None = None,
+    resumes: bool = False,
+    fit_preprocessor: Callable[[DataContext], FittedPreprocessing] = fit_preprocessing,
+) -> TrainingSetup:
     """Open the device, set threads, join the processes, preprocess the data and build the model.
 
     Args:
@@ -146,68 +146,68 @@ def begin(
         ArgumentError: the device is not available.
         DataError, RecipeError: the data does not fit the recipe.
     """
-    refuse_processes(opened.model, this_world().size)
-    if opened.dataset.kind == "words" and this_world().size > 1:
+    check_single_process(opened.model, dist_env().world_size)
+    if opened.dataset.kind == "words" and dist_env().world_size > 1:
         raise ArgumentError("--processes: tagging of words trains in one process; remove --processes")
     make_deterministic()
     options = opened.recipe.training
     accelerator, threads = open_device(options.device), plan_threads(options.threads)
-    use_threads(threads if compute is None else replace(threads, compute=compute))
-    together = join(options, opened.finetune, accelerator, goes_on)
-    fitting = build_fitting(opened, prepare(opened), accelerator, threads.data, dry, together)
-    return _placed(_shared_if_too_large(fitting))
+    use_threads(threads if compute_threads is None else replace(threads, compute=compute_threads))
+    together = open_parallel_context(options, opened.finetune, accelerator, resumes)
+    fitting = build_setup(opened, fit_preprocessor(opened), accelerator, threads.data, dry_run, together)
+    return _move_to_device(_shard_if_too_large(fitting))
 
 
-def _placed(fitting: Fitting) -> Fitting:
+def _move_to_device(fitting: TrainingSetup) -> TrainingSetup:
     """Move the model to the device.
 
     A sharded one stays on the host, from where each rank takes its shard.
     """
-    if not fitting.together.splits_weights:
+    if not fitting.parallel.is_sharded:
         fitting.model.to(fitting.accelerator.torch_device)
     return fitting
 
 
-def _shared_if_too_large(fitting: Fitting) -> Fitting:
+def _shard_if_too_large(fitting: TrainingSetup) -> TrainingSetup:
     """Switch `parallel: auto` to FSDP if a device cannot hold the model."""
-    options, team = fitting.opened.recipe.training, fitting.team
-    if team.alone or options.parallel != "auto":
+    options, team = fitting.context.recipe.training, fitting.team
+    if team.is_single_process or options.parallel != "auto":
         return fitting
     total = fitting.accelerator.total_bytes()
     on_host = fitting.accelerator.torch_device.type == "cpu"
-    room = None if total is None else STATE_SHARE * total / (team.world.local_size if on_host else 1)
-    needed = STATE_BYTES * sum(weight.numel() for weight in fitting.model.parameters())
-    if not team.most(room is not None and needed > room)[0]:
+    room = None if total is None else STATE_FRACTION * total / (team.env.local_world_size if on_host else 1)
+    needed = STATE_BYTES_PER_PARAMETER * sum(weight.numel() for weight in fitting.model.parameters())
+    if not team.all_reduce_max(room is not None and needed > room)[0]:
         return fitting
-    say(f"training a copy of the model takes {needed / 1e9:.1f} GB, too much for one device; using parallel: shard")
-    changed = with_training(fitting, parallel=Parallel(shard=team.world.size))
-    options = changed.opened.recipe.training
-    return replace(changed, together=join(options, changed.opened.finetune, fitting.accelerator, goes_on=False))
+    info(f"training a copy of the model takes {needed / 1e9:.1f} GB, too much for one device; using parallel: shard")
+    changed = with_training_options(fitting, parallel=Parallel(shard=team.env.world_size))
+    options = changed.context.recipe.training
+    return replace(changed, together=open_parallel_context(options, changed.context.finetune, fitting.accelerator, resumes=False))
 
 
-def join(options: Training, finetune: Finetune, accelerator: "Accelerator", goes_on: bool) -> "Together":
+def open_parallel_context(options: Training, finetune: Finetune, accelerator: "Accelerator", resumes: bool) -> "ParallelContext":
     """Join the processes that a launcher started; alone without a launcher.
 
     Raises:
         ArgumentError: the recipe cannot be trained by these processes.
     """
-    from danlu.training.parallel.group import open_together
+    from danlu.training.parallel.group import init_distributed
     from danlu.training.parallel.layout import choose_layout, nearest_layout
-    from danlu.training.parallel.limits import refuse_impossible
+    from danlu.training.parallel.limits import check_supported
 
-    together = open_together(options.parallel, accelerator, nearest_layout if goes_on else choose_layout)
-    refuse_impossible(options, together, finetune)
+    together = init_distributed(options.parallel, accelerator, nearest_layout if resumes else choose_layout)
+    check_supported(options, together, finetune)
     return together
 
 
-def build_fitting(
-    opened: Opened,
-    prepared: Prepared,
+def build_setup(
+    opened: DataContext,
+    prepared: FittedPreprocessing,
     accelerator: "Accelerator",
     threads: int | None = None,
-    dry: bool = False,
-    together: "Together | None" = None,
-) -> Fitting:
+    dry_run: bool = False,
+    parallel: "ParallelContext | None" = None,
+) -> TrainingSetup:
     """Build the model on the host, the training loader and the validation data.
 
     Args:
@@ -220,75 +220,75 @@ def build_fitting(
     """
     import torch
 
-    from danlu.training.finetuning import begin_finetuning
-    from danlu.training.parallel.group import LONE
+    from danlu.training.finetuning import apply_finetuning
+    from danlu.training.parallel.group import SINGLE_PROCESS_CONTEXT
 
     whole, device = opened, accelerator.torch_device
-    if dry:
-        opened = shorten(opened)
+    if dry_run:
+        opened = truncate_for_dry_run(opened)
     torch.manual_seed(Seed(opened.recipe.seed).derive("weights").value)
     model = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
-    if isinstance(prepared.target, PreferredAnswer):
-        refuse_parts_of_a_model(together or LONE)
-        opened = with_reference(opened, prepared, model.to(device), device)
-    begin_finetuning(model, opened.finetune)
+    if isinstance(prepared.target, PreferenceTarget):
+        check_whole_model_per_process(parallel or SINGLE_PROCESS_CONTEXT)
+        opened = add_reference_log_probs(opened, prepared, model.to(device), device)
+    apply_finetuning(model, opened.finetune)
     # Oversampling needs nearest neighbours, and two batches of a table may have too few.
     learned, teacher = whole if opened.dataset.kind == "tabular" else opened, ""
-    balanced = training_feed(learned, prepared, device, threads)
+    balanced = build_train_loader(learned, prepared, device, threads)
     if opened.recipe.training.distill is not None:
-        team = (together or LONE).team
-        lesson = with_teacher(learned, prepared, balanced, opened.recipe.training.distill, model, device, team)
+        team = (parallel or SINGLE_PROCESS_CONTEXT).groups
+        lesson = add_teacher(learned, prepared, balanced, opened.recipe.training.distill, model, device, team)
         balanced, teacher = lesson.balanced, lesson.digest
     judging = opened.splits.validation
-    validation = examples_of_part(opened, prepared, judging).settle(device, threads) if len(judging) else None
-    fitting = Fitting(opened, prepared, balanced, validation, model, accelerator, together or LONE, teacher=teacher)
+    validation = build_prepared_dataset(opened, prepared, judging).cache(device, threads) if len(judging) else None
+    fitting = TrainingSetup(opened, prepared, balanced, validation, model, accelerator, parallel or SINGLE_PROCESS_CONTEXT, teacher_digest=teacher)
     if opened.finetune.mode != "head":
         return fitting
     model.to(device)  # to compute the features there
-    return on_features(fitting, threads)
+    return with_frozen_features(fitting, threads)
 
 
-def with_training(fitting: Fitting, **changes: object) -> Fitting:
+def with_training_options(fitting: TrainingSetup, **changes: object) -> TrainingSetup:
     """Return the setup with other values in the recipe's `training` section."""
-    recipe = fitting.opened.recipe
+    recipe = fitting.context.recipe
     training: Training = recipe.training.model_copy(update=changes)
-    opened = replace(fitting.opened, recipe=recipe.model_copy(update={"training": training}))
+    opened = replace(fitting.context, recipe=recipe.model_copy(update={"training": training}))
     return replace(fitting, opened=opened)
 
 
-def build_machine(fitting: Fitting) -> "Machine":
+def create_train_state(fitting: TrainingSetup) -> "TrainState":
     """Create the training state: the model with optimizer, schedule and everything else that changes."""
     from danlu.models.heads import head_for
-    from danlu.training.assembly import Task, assemble
+    from danlu.training.assembly import TrainTask, build_train_state
 
-    recipe = fitting.opened.recipe
-    options, inputs = recipe.training, fitting.prepared.preprocessor.inputs
-    task = Task(
-        head=head_for(fitting.prepared.target),
-        name=fitting.opened.dataset.task,
-        emphasis=replace(fitting.balanced.emphasis, smoothing=options.label_smoothing),
-        watched=f"validation/{fitting.watched}",
-        higher_is_better=fitting.watch().higher_is_better,
-        finetune=fitting.opened.finetune,
-        tokens_a_sample=tokens_a_sample(inputs),
+    recipe = fitting.context.recipe
+    options, inputs = recipe.training, fitting.preprocessing.preprocessor.inputs
+    task = TrainTask(
+        head=head_for(fitting.preprocessing.target),
+        name=fitting.context.dataset.task,
+        loss_weighting=replace(fitting.balanced.loss_weighting, smoothing=options.label_smoothing),
+        monitored_metric=f"validation/{fitting.monitored_metric}",
+        higher_is_better=fitting.new_early_stopping().higher_is_better,
+        finetune=fitting.context.finetune,
+        tokens_per_sample=tokens_per_sample(inputs),
         steps=fitting.plan.steps,
-        steps_an_epoch=fitting.plan.steps_an_epoch,
+        steps_per_epoch=fitting.plan.steps_per_epoch,
     )
-    return assemble(fitting.model, task, options, fitting.accelerator, fitting.together)
+    return build_train_state(fitting.model, task, options, fitting.accelerator, fitting.parallel)
 
 
-def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, float]]:
+def make_validation_fn(fitting: TrainingSetup, machine: "TrainState") -> Callable[[], dict[str, float]]:
     """Make the function that validates the current weights: the loss and the monitored metric.
 
     Without a validation split it returns an empty dict.
     """
     from danlu.models.heads import head_for
-    from danlu.models.infer import answer_batches, answers, judging, mean_loss
+    from danlu.models.infer import predict_batches, predict_all, eval_mode, mean_loss
 
-    opened, model, device = fitting.opened, machine.model, fitting.accelerator.torch_device
-    part, target = opened.splits.validation, fitting.prepared.target
-    judge = machine.step.spread.judge if machine.step.spread else None
-    head, watched = head_for(target), fitting.watched
+    opened, model, device = fitting.context, machine.model, fitting.accelerator.torch_device
+    part, target = opened.splits.validation, fitting.preprocessing.target
+    judge = machine.step.parallel_model.evaluator if machine.step.parallel_model else None
+    head, watched = head_for(target), fitting.monitored_metric
     supervised = isinstance(target, Supervised)
     sums_up = supervised and watched != "loss" and METRICS[watched].statistic.additive
     batch_size, team = opened.recipe.training.batch_size, fitting.team
@@ -299,7 +299,7 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
     examples = fitting.validation
 
     def validate() -> dict[str, float]:
-        with machine.step.precision.computing():
+        with machine.step.precision.autocast():
             return measured()
 
     def measured() -> dict[str, float]:
@@ -311,45 +311,45 @@ def validator(fitting: Fitting, machine: "Machine") -> Callable[[], dict[str, fl
         return figures
 
     def whole() -> dict[str, float]:
-        found = answers(model, head, examples, batch_size, device, judge=judge, team=team)
-        return compute_metrics((watched,), truth(part, target, found, judged_content(opened)))
+        found = predict_all(model, head, examples, batch_size, device, evaluator=judge, groups=team)
+        return compute_metrics((watched,), build_predictions(part, target, found, scored_text_column(opened)))
 
     def streamed() -> dict[str, float]:
         assert isinstance(target, Supervised)
-        running, zero = Running({watched: METRICS[watched]}), np.zeros((1, 1))
-        with judging(model, team):
-            for rows, found in answer_batches(model, head, examples, batch_size, device, judge, team):
+        running, zero = StreamingMetrics({watched: METRICS[watched]}), np.zeros((1, 1))
+        with eval_mode(model, team):
+            for rows, found in predict_batches(model, head, examples, batch_size, device, judge, team):
                 if len(rows):
-                    running.add(supervised_truth(part.some(rows), target, in_units(target, found.cpu().numpy())))
+                    running.add(build_supervised_predictions(part.take(rows), target, to_target_units(target, found.cpu().numpy())))
             blank = np.full((1, target.outputs), 1 / target.outputs)
-            shape = (1, target.outputs) if isinstance(target, Labels) else 1
-            running.add_weighted(Truth(np.zeros(shape, dtype=np.int64), in_units(target, blank)), zero)
-        return running.figures(team, device)
+            shape = (1, target.outputs) if isinstance(target, MultiLabelTarget) else 1
+            running.add_weighted(Predictions(np.zeros(shape, dtype=np.int64), to_target_units(target, blank)), zero)
+        return running.compute(team, device)
 
     return validate
 
 
-def say_what_is_trained(fitting: Fitting, first: int) -> None:
+def log_model_summary(fitting: TrainingSetup, first: int) -> None:
     """Log parameters, samples, steps and device; warn if the model is large for its data."""
-    opened, plan, length = fitting.opened, fitting.plan, fitting.balanced.feed.length
-    parameters = count(fitting.whole or fitting.model)
-    trained = count(fitting.model, trained=True)
+    opened, plan, length = fitting.context, fitting.plan, fitting.balanced.loader.epoch_length
+    parameters = count_parameters(fitting.full_model or fitting.model)
+    trained = count_parameters(fitting.model, trainable_only=True)
     counted = f"{parameters:,} parameters" + ("" if trained == parameters else f", {trained:,} of them trained")
     attention = getattr(getattr(getattr(fitting.model, "network", None), "config", None), "_attn_implementation", None)
     by = f", attention by {attention}" if attention else ""
-    begun = f"steps {first + 1:,} to {plan.ends:,}" if first else f"{plan.ends:,} steps"
-    say(
+    begun = f"steps {first + 1:,} to {plan.end_step:,}" if first else f"{plan.end_step:,} steps"
+    info(
         f"training {opened.model.name} ({counted}) on {length:,} samples: "
         f"{begun} of {opened.recipe.training.batch_size} on {fitting.accelerator.torch_device}{by}"
     )
-    warning = crowded(fitting)
+    warning = overparameterized_warning(fitting)
     if warning is not None:
-        say(f"warning: {warning}")
+        info(f"warning: {warning}")
 
 
-def count(model: "nn.Module", trained: bool = False) -> int:
+def count_parameters(model: "nn.Module", trainable_only: bool = False) -> int:
     """Count parameters, or only the trainable ones; projections for distillation are excluded."""
-    from danlu.models.parts import HINT
+    from danlu.models.parts import PROJECTION_NAME
 
-    own = (weight for name, weight in model.named_parameters() if not name.startswith(f"{HINT}."))
-    return sum(weight.numel() for weight in own if weight.requires_grad or not trained)
+    own = (weight for name, weight in model.named_parameters() if not name.startswith(f"{PROJECTION_NAME}."))
+    return sum(weight.numel() for weight in own if weight.requires_grad or not trainable_only)

@@ -14,7 +14,7 @@ from danlu.data.chats.messages import MESSAGES, PROMPT, Message, read_conversati
 from danlu.data.sources import read_source
 
 if TYPE_CHECKING:
-    from danlu.models.generation import Prompt, Written
+    from danlu.models.generation import Prompt, Generation
 
 
 def generate(
@@ -33,7 +33,7 @@ def generate(
     num_return: int = 1,
     seed: int = 0,
     stream: Callable[[str], None] | None = None,
-) -> "list[Written]":
+) -> "list[Generation]":
     """Generate texts with a language model. The same arguments give the same texts.
 
     Args:
@@ -67,18 +67,18 @@ def generate(
         "min_p": min_p,
         "repetition_penalty": repetition_penalty,
     }
-    _refuse_out_of_range(sampling, num_return)
-    prompts = _prompts(prompt, chat, source)
+    _check_options(sampling, num_return)
+    prompts = _read_prompts(prompt, chat, source)
     opened = open_bundle(bundle)
-    from danlu.models.generation import write
+    from danlu.models.generation import generate
     from danlu.models.predictor import Predictor
     from danlu.models.sampling import Sampling
 
     predictor = Predictor.verified(opened)
-    return write(predictor, prompts, Sampling(**sampling), Seed(seed), tuple(stop), num_return, stream)
+    return generate(predictor, prompts, Sampling(**sampling), Seed(seed), tuple(stop), num_return, stream)
 
 
-def _refuse_out_of_range(options: dict[str, Any], num_return: int) -> None:
+def _check_options(options: dict[str, Any], num_return: int) -> None:
     rules: dict[str, tuple[Callable[[Any], bool], str]] = {
         "max_new_tokens": (lambda value: value >= 1, "at least 1"),
         "temperature": (lambda value: value >= 0.0, "0 (greedy) or more"),
@@ -94,7 +94,7 @@ def _refuse_out_of_range(options: dict[str, Any], num_return: int) -> None:
             raise ArgumentError(f"{name}: must be {rule}, got {value}")
 
 
-def _prompts(
+def _read_prompts(
     prompt: str | Sequence[str] | None, chat: str | Sequence[Message] | None, source: str | Path | None
 ) -> "list[Prompt]":
     given = [value for value in (prompt, chat, source) if value is not None]
@@ -103,16 +103,16 @@ def _prompts(
     if prompt is not None:
         return [prompt] if isinstance(prompt, str) else list(prompt)
     if source is not None:
-        return _prompts_of_file(str(source))
+        return _prompts_from_table(str(source))
     assert chat is not None
     if isinstance(chat, str) and Path(chat).suffix in (".json", ".jsonl") and Path(chat).is_file():
-        return [_conversation_of_file(Path(chat))]
+        return [_conversation_from_file(Path(chat))]
     if isinstance(chat, str):
         return [[{"role": "user", "content": chat}]]
     return [read_conversation(list(chat), "chat")]
 
 
-def _conversation_of_file(path: Path) -> list[Message]:
+def _conversation_from_file(path: Path) -> list[Message]:
     """Read a conversation file.
 
     It holds a JSON list of messages, an object with such a list as `messages`, or (.jsonl) one message per line.
@@ -126,7 +126,7 @@ def _conversation_of_file(path: Path) -> list[Message]:
     return read_conversation(value.get(MESSAGES) if isinstance(value, dict) else value, str(path))
 
 
-def _prompts_of_file(source: str) -> "list[Prompt]":
+def _prompts_from_table(source: str) -> "list[Prompt]":
     """Read one conversation or prompt per row of a table."""
     read = read_source(source)
     frame = read.frame.lazy().collect()

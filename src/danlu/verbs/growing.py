@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from danlu.artifacts.run import RunDirectory
-from danlu.core.console import progress, say
+from danlu.core.console import progress, info
 from danlu.core.errors import Stopped
 from danlu.core.threads import plan_threads
-from danlu.evaluation.evaluate import truth
+from danlu.evaluation.evaluate import build_predictions
 from danlu.evaluation.metrics import compute_metrics
-from danlu.models.base import FitsItself, Lesson, Rows
-from danlu.verbs.fitting import Fitting
+from danlu.models.base import SelfFittingModel, FitData, Rows
+from danlu.verbs.fitting import TrainingSetup
 
 if TYPE_CHECKING:
-    from danlu.data.examples import Examples
-    from danlu.training.loop import Outcome
+    from danlu.data.examples import PreparedDataset
+    from danlu.training.loop import TrainResult
 
 
-def grow(fitting: Fitting, run: RunDirectory) -> "Outcome":
+def fit_rounds(fitting: TrainingSetup, run: RunDirectory) -> "TrainResult":
     """Fit the model round by round and load the best round into the setup's network.
 
     Raises:
@@ -27,65 +27,65 @@ def grow(fitting: Fitting, run: RunDirectory) -> "Outcome":
     """
     import torch
 
-    from danlu.training.callbacks import Setting
-    from danlu.training.loop import Outcome
-    from danlu.training.stopping import stop_requests
-    from danlu.training.trackers import callbacks_for
+    from danlu.training.callbacks import CallbackContext
+    from danlu.training.loop import TrainResult
+    from danlu.training.stopping import catch_stop_signals
+    from danlu.training.trackers import build_callbacks
 
-    model, options, watch = fitting.opened.model, fitting.opened.recipe.training, fitting.watch()
-    assert isinstance(model, FitsItself)
-    lesson = lesson_of(fitting)
-    most = min(model.most_rounds, options.max_steps or model.most_rounds)
-    if fitting.until is not None:
-        most = min(most, max(1, round(fitting.until)))
-    say(f"fitting {model.name} on {len(lesson.train.target):,} samples: {most:,} rounds at most")
-    growth, callbacks, done = model.begin(lesson), callbacks_for(options), 0
+    model, options, watch = fitting.context.model, fitting.context.recipe.training, fitting.new_early_stopping()
+    assert isinstance(model, SelfFittingModel)
+    lesson = build_fit_data(fitting)
+    most = min(model.max_rounds, options.max_steps or model.max_rounds)
+    if fitting.fixed_epochs is not None:
+        most = min(most, max(1, round(fitting.fixed_epochs)))
+    info(f"fitting {model.name} on {len(lesson.train.target):,} samples: {most:,} rounds at most")
+    growth, callbacks, done = model.start_fit(lesson), build_callbacks(options), 0
     with ExitStack() as stack:
-        stop = stack.enter_context(stop_requests())
+        stop = stack.enter_context(catch_stop_signals())
         bar = stack.enter_context(progress("fitting", most, "rounds"))
         for callback in callbacks:
             stack.callback(callback.on_end)
-            callback.on_start(Setting(run, fitting.model, options, most, 0))
-        for done, loss in enumerate(growth.rounds(), start=1):
-            figures = _judged(fitting, growth.scores()) if fitting.validation is not None else {}
+            callback.on_start(CallbackContext(run, fitting.model, options, most, 0))
+        for done, loss in enumerate(growth.iter_rounds(), start=1):
+            figures = _validation_metrics(fitting, growth.validation_scores()) if fitting.validation is not None else {}
             record = {"step": done, "epoch": float(done), "train/loss": loss, **figures}
             run.log(record)
-            watch.look(figures, done)
-            bar.advance(1, watch.note)
+            watch.update(figures, done)
+            bar.advance(1, watch.progress_note)
             for callback in callbacks:
                 callback.on_step(done, torch.tensor(loss))
                 callback.on_log(record)
             if stop:
                 raise Stopped(f"stopped at round {done} of {most}; a partly fitted model is not kept, so train again")
-            if watch.exhausted or done == most:
+            if watch.should_stop or done == most:
                 break
     if watch.best_step:
-        growth.put_into(fitting.model, watch.best_step)
+        growth.load_rounds_into(fitting.model, watch.best_step)
     ended = "as many as planned" if done == most else "since no further round improves the fit"
-    if watch.exhausted:
+    if watch.should_stop:
         ended = f"stopped early since {watch.metric} had not improved for {watch.patience} rounds"
-    return Outcome(done, watch.best_step, watch.best, ended)
+    return TrainResult(done, watch.best_step, watch.best, ended)
 
 
-def lesson_of(fitting: Fitting) -> Lesson:
+def build_fit_data(fitting: TrainingSetup) -> FitData:
     """Collect the training rows of the first epoch, with their class weights."""
-    inputs, feed = fitting.prepared.preprocessor.inputs, fitting.balanced.feed
+    inputs, feed = fitting.preprocessing.preprocessor.inputs, fitting.balanced.loader
     assert inputs.kind == "tabular"
-    taken, judging = feed.order(0) % len(feed.examples), fitting.validation
-    train = _rows(feed.examples, taken)
-    by_class = fitting.balanced.emphasis.class_weights
-    return Lesson(
+    taken, judging = feed.order(0) % len(feed.dataset), fitting.validation
+    train = _to_arrays(feed.dataset, taken)
+    by_class = fitting.balanced.loss_weighting.class_weights
+    return FitData(
         inputs=inputs,
-        outputs=fitting.prepared.target.outputs,
+        outputs=fitting.preprocessing.target.outputs,
         train=train,
-        weights=None if by_class is None else np.array(by_class)[train.target],
-        validation=_rows(feed.examples, taken[:0]) if judging is None else _rows(judging, np.arange(len(judging))),
+        sample_weights=None if by_class is None else np.array(by_class)[train.target],
+        validation=_to_arrays(feed.dataset, taken[:0]) if judging is None else _to_arrays(judging, np.arange(len(judging))),
         seed=fitting.seed,
-        threads=plan_threads(fitting.opened.recipe.training.threads).compute,
+        num_threads=plan_threads(fitting.context.recipe.training.threads).compute,
     )
 
 
-def _rows(examples: "Examples", taken: np.ndarray) -> Rows:
+def _to_arrays(examples: "PreparedDataset", taken: np.ndarray) -> Rows:
     """Return the chosen samples as arrays on the host."""
     import torch
 
@@ -99,22 +99,22 @@ def _rows(examples: "Examples", taken: np.ndarray) -> Rows:
     )
 
 
-def _judged(fitting: Fitting, scores: np.ndarray) -> dict[str, float]:
+def _validation_metrics(fitting: TrainingSetup, scores: np.ndarray) -> dict[str, float]:
     """Compute the validation loss and the monitored metric from logits (or standardized numbers)."""
     import torch
 
-    from danlu.data.balance.emphasis import Emphasis
+    from danlu.data.balance.emphasis import LossWeighting
     from danlu.models.heads import HEADS
 
-    opened, watched = fitting.opened, fitting.watched
+    opened, watched = fitting.context, fitting.monitored_metric
     head, logits = HEADS[opened.dataset.task], torch.from_numpy(scores.astype(np.float32))
     assert fitting.validation is not None
     target = fitting.validation.target
     assert target is not None
-    loss, count = head.loss(logits, target.cpu(), Emphasis())
+    loss, count = head.loss(logits, target.cpu(), LossWeighting())
     figures = {"validation/loss": float(loss) / count}
     if watched != "loss":
-        answers = head.answer(logits, None).numpy()
-        judged = truth(opened.splits.validation, fitting.prepared.target, answers, opened.dataset.content)
+        answers = head.predict(logits, None).numpy()
+        judged = build_predictions(opened.splits.validation, fitting.preprocessing.target, answers, opened.dataset.content)
         figures |= {f"validation/{name}": value for name, value in compute_metrics((watched,), judged).items()}
     return figures

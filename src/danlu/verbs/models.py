@@ -8,35 +8,35 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from danlu.artifacts.cache import kept
-from danlu.artifacts.environment import versions
+from danlu.artifacts.cache import cached_dir
+from danlu.artifacts.environment import installed_versions
 from danlu.artifacts.files import read_json, write_json
 from danlu.core.component import components
 from danlu.core.errors import ArgumentError, ArtifactError
-from danlu.core.extras import missing, require
+from danlu.core.extras import missing_packages, require_extra
 from danlu.core.seeds import Seed
 from danlu.data.specs import CorpusInputs, ImageInputs, InputSpec, TabularInputs, TextInputs
 from danlu.models import base
-from danlu.models.base import FitsItself, Model, Sized
+from danlu.models.base import SelfFittingModel, Model, HasPresets
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-BYTES = 4  # per weight in fp32
-FIGURES = "figures.json"  # of one model, in the cache folder
-SIDE = 224  # pixels, for photographs
-SMALL_SIDE = 32  # pixels, for small images
-IMAGE = ImageInputs(channels=3, size=SIDE, mean=(0.5,) * 3, std=(0.5,) * 3)
-EDGES = tuple(-2 + index / 8 for index in range(33))  # bin edges of a standardised number
+BYTES_PER_WEIGHT = 4  # per weight in fp32
+FIGURES_FILE = "figures.json"  # of one model, in the cache folder
+IMAGE_SIZE = 224  # pixels, for photographs
+SMALL_IMAGE_SIZE = 32  # pixels, for small images
+IMAGE_INPUTS = ImageInputs(channels=3, size=IMAGE_SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
+BIN_EDGES = tuple(-2 + index / 8 for index in range(33))  # bin edges of a standardised number
 # A table of twenty numbers and four categories of ten, a text of 128 tokens, a block of 256.
-USUAL: dict[str, InputSpec] = {
-    "tabular": TabularInputs(numeric=20, cardinalities=(10,) * 4, edges=(EDGES,) * 20),
-    "image": IMAGE,
+TYPICAL_INPUTS: dict[str, InputSpec] = {
+    "tabular": TabularInputs(numeric=20, cardinalities=(10,) * 4, edges=(BIN_EDGES,) * 20),
+    "image": IMAGE_INPUTS,
     "text": TextInputs(vocabulary=30_000, longest=128, pad=0),
     "corpus": CorpusInputs(vocabulary=32_000, longest=256, end=0, packed=False),
 }
-WORDS = {"tabular": "20 numbers, 4 categories", "text": "128 tokens", "corpus": "256 tokens"}
+INPUT_DESCRIPTIONS = {"tabular": "20 numbers, 4 categories", "text": "128 tokens", "corpus": "256 tokens"}
 OUTPUTS = {"tabular": 2, "image": 10, "text": 2, "corpus": 32_000}
 # Popular architectures of the families that are named by a pattern.
 EXAMPLES: dict[str, tuple[str, ...]] = {
@@ -47,11 +47,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "text": ("bert", "roberta", "electra"),
     "corpus": ("llama", "gpt2", "qwen2"),
 }
-KINDS = {"tabular": "table", "image": "images", "text": "texts", "corpus": "language"}
+TASK_NAMES = {"tabular": "table", "image": "images", "text": "texts", "corpus": "language"}
 
 
 @dataclass(frozen=True)
-class Known:
+class ModelInfo:
     """Describe a model that a recipe may name.
 
     Attributes:
@@ -75,7 +75,7 @@ class Known:
     extra: str
 
 
-def models(task: str | None = None, like: str | None = None) -> list[Known]:
+def list_models(task: str | None = None, like: str | None = None) -> list[ModelInfo]:
     """List the models for one kind of data, or all.
 
     Args:
@@ -86,26 +86,26 @@ def models(task: str | None = None, like: str | None = None) -> list[Known]:
         ArgumentError: the task is unknown, or nothing matches `like`.
         MissingExtra: `like` names timm models, and timm is not installed.
     """
-    if task is not None and task not in KINDS.values():
-        raise ArgumentError(f"--task {task}: unknown task (allowed: {', '.join(KINDS.values())})")
-    found = [known for known in _all(like) if task in (None, known.takes)]
+    if task is not None and task not in TASK_NAMES.values():
+        raise ArgumentError(f"--task {task}: unknown task (allowed: {', '.join(TASK_NAMES.values())})")
+    found = [known for known in _iter_models(like) if task in (None, known.takes)]
     if not found:
         raise ArgumentError(f"no model matches {like!r}; `danlu models` lists all")
     return found
 
 
-def _all(like: str | None) -> Iterator[Known]:
+def _iter_models(like: str | None) -> Iterator[ModelInfo]:
     for name, kind in _names(like):
         family = components("model")[name.split(":")[0]]
         assert issubclass(family, Model)
-        absent = next((extra for extra in (family.extra, family.extra_to_train) if extra and missing(extra)), "")
-        sizes = ("small", "base", "large") if issubclass(family, Sized) else ("",)
+        absent = next((extra for extra in (family.extra, family.extra_to_train) if extra and missing_packages(extra)), "")
+        sizes = ("small", "base", "large") if issubclass(family, HasPresets) else ("",)
         for size in sizes:
             options = family.model_validate({"name": name, **({"size": size} if size else {})})
             assert isinstance(options, Model)
             at, parameters, flops = _figures(options, kind, absent)
-            weight = None if parameters is None else parameters * BYTES / 1e6
-            yield Known(name, size, KINDS[kind], parameters, weight, flops, at, absent)
+            weight = None if parameters is None else parameters * BYTES_PER_WEIGHT / 1e6
+            yield ModelInfo(name, size, TASK_NAMES[kind], parameters, weight, flops, at, absent)
 
 
 def _figures(options: Model, kind: str, absent: str) -> tuple[str, int | None, int | None]:
@@ -116,21 +116,21 @@ def _figures(options: Model, kind: str, absent: str) -> tuple[str, int | None, i
     Args:
         absent: the missing extra; if given, nothing is counted.
     """
-    if absent or isinstance(options, FitsItself):
-        return _at(options.name, kind), None, None
+    if absent or isinstance(options, SelfFittingModel):
+        return _describe_input(options.name, kind), None, None
 
     def counted() -> tuple[str, int, int]:
-        weights, flops = _counted(_with_plain_attention(options), _usual(options.name, kind), OUTPUTS[kind])
-        return _at(options.name, kind), weights, flops
+        weights, flops = _count(_with_eager_attention(options), _typical_input(options.name, kind), OUTPUTS[kind])
+        return _describe_input(options.name, kind), weights, flops
 
     if not type(options).__module__.startswith("danlu."):  # a change in another package's code would go unnoticed
         return counted()
-    made_from = [versions(), _digest_of_code(), options.model_dump(mode="json"), kind]
+    made_from = [installed_versions(), _digest_of_code(), options.model_dump(mode="json"), kind]
     try:
-        folder = kept("figures", made_from, lambda folder: write_json(folder / FIGURES, counted()))
+        folder = cached_dir("figures", made_from, lambda folder: write_json(folder / FIGURES_FILE, counted()))
     except ArtifactError:  # without a writable cache it is only slower
         return counted()
-    at, weights, flops = read_json(folder / FIGURES)
+    at, weights, flops = read_json(folder / FIGURES_FILE)
     return at, weights, flops
 
 
@@ -143,10 +143,10 @@ def _digest_of_code() -> str:
     return digest.hexdigest()
 
 
-def _at(name: str, kind: str) -> str:
+def _describe_input(name: str, kind: str) -> str:
     """Describe the typical input in words."""
-    spec = _usual(name, kind)
-    return f"{spec.size} x {spec.size} pixels" if isinstance(spec, ImageInputs) else WORDS[kind]
+    spec = _typical_input(name, kind)
+    return f"{spec.size} x {spec.size} pixels" if isinstance(spec, ImageInputs) else INPUT_DESCRIPTIONS[kind]
 
 
 def _names(like: str | None) -> Iterator[tuple[str, str]]:
@@ -155,7 +155,7 @@ def _names(like: str | None) -> Iterator[tuple[str, str]]:
     for name, family in components("model").items():
         assert issubclass(family, Model)
         if name == "timm":
-            listed += [(f"timm:{rest}", "image") for rest in _timms(like)]
+            listed += [(f"timm:{rest}", "image") for rest in _timm_names(like)]
         elif name == "hf":
             listed += [(f"hf:{rest}", kind) for kind in ("text", "corpus") for rest in EXAMPLES[kind]]
         elif name != "own":
@@ -163,36 +163,36 @@ def _names(like: str | None) -> Iterator[tuple[str, str]]:
     yield from ((name, kind) for name, kind in listed if like is None or fnmatchcase(name, like) or name == like)
 
 
-def _timms(like: str | None) -> tuple[str, ...]:
+def _timm_names(like: str | None) -> tuple[str, ...]:
     if like is None or not like.startswith("timm:"):
         return EXAMPLES["timm"]
-    require("image", f"--like {like}:")
-    from danlu.core.torchvision import mend_torchvision
+    require_extra("image", f"--like {like}:")
+    from danlu.core.torchvision import patch_torchvision
 
-    mend_torchvision()
+    patch_torchvision()
     import timm
 
     return tuple(timm.list_models(like.removeprefix("timm:")))
 
 
-def _usual(name: str, kind: str) -> InputSpec:
+def _typical_input(name: str, kind: str) -> InputSpec:
     """Return the typical input; for timm models the image size of their pretrained weights."""
     if name == "small-resnet":
-        return IMAGE.model_copy(update={"size": SMALL_SIDE})
-    if not name.startswith("timm:") or missing("image"):
-        return USUAL[kind]
+        return IMAGE_INPUTS.model_copy(update={"size": SMALL_IMAGE_SIZE})
+    if not name.startswith("timm:") or missing_packages("image"):
+        return TYPICAL_INPUTS[kind]
     from danlu.models.table import Timm
     from danlu.models.vision import pretrained_format
 
-    return IMAGE.model_copy(update={"size": pretrained_format(Timm(name=name)).size})
+    return IMAGE_INPUTS.model_copy(update={"size": pretrained_format(Timm(name=name)).size})
 
 
-def _with_plain_attention(options: Model) -> Model:
+def _with_eager_attention(options: Model) -> Model:
     """Use eager attention: same FLOPs, and its masks work on the meta device."""
     return options.model_copy(update={"attention": "eager"}) if hasattr(options, "attention") else options
 
 
-def _counted(options: Model, spec: InputSpec, outputs: int) -> tuple[int, int]:
+def _count(options: Model, spec: InputSpec, outputs: int) -> tuple[int, int]:
     """Return the number of parameters and the FLOPs per sample.
 
     Counts on the meta device, or on the CPU for networks that need tensor values.
@@ -200,25 +200,25 @@ def _counted(options: Model, spec: InputSpec, outputs: int) -> tuple[int, int]:
     import torch
 
     try:
-        return _counted_on(torch.device("meta"), options, spec, outputs)
+        return _count_on(torch.device("meta"), options, spec, outputs)
     except (NotImplementedError, RuntimeError):
-        return _counted_on(torch.device("cpu"), options, spec, outputs)
+        return _count_on(torch.device("cpu"), options, spec, outputs)
 
 
-def _counted_on(device: "torch.device", options: Model, spec: InputSpec, outputs: int) -> tuple[int, int]:
+def _count_on(device: "torch.device", options: Model, spec: InputSpec, outputs: int) -> tuple[int, int]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     torch.manual_seed(Seed(0).derive("weights").value)
     with device:
         network = options.build(spec, outputs).eval()
-        sample = _sample(spec)
+        sample = _zero_sample(spec)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(**sample)
     return sum(weight.numel() for weight in network.parameters()), int(counter.get_total_flops())
 
 
-def _sample(spec: InputSpec) -> dict[str, "Tensor"]:
+def _zero_sample(spec: InputSpec) -> dict[str, "Tensor"]:
     """Create one sample of zeros on torch's default device."""
     import torch
 

@@ -12,7 +12,7 @@ from danlu.data.dataset import Dataset, open_dataset
 from danlu.recipe.load import check_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections import Data
-from danlu.verbs.resolve import resolve
+from danlu.verbs.resolve import resolve_recipe
 
 
 def new(source: str, target: str | None = None, output: str | Path | None = None, overwrite: bool = False) -> str:
@@ -35,26 +35,26 @@ def new(source: str, target: str | None = None, output: str | Path | None = None
     if path is not None and path.exists() and not overwrite:
         raise ArgumentError(f"{path}: exists already; choose another file with -o, or replace it with --overwrite")
     dataset = open_dataset(Data(source=source, target=target))
-    resolved = resolve(check_recipe(_least(source, dataset)), dataset)
-    text = _commented(source if path is None else _seen_from(source, path), dataset, resolved)
+    resolved = resolve_recipe(check_recipe(_minimal_recipe(source, dataset)), dataset)
+    text = _render(source if path is None else _relative_source(source, path), dataset, resolved)
     if path is not None:
         write_text(path, text)
     return text
 
 
-def _least(source: str, dataset: Dataset) -> dict[str, Any]:
+def _minimal_recipe(source: str, dataset: Dataset) -> dict[str, Any]:
     data = {"source": source, "target": dataset.target} if dataset.target else {"source": source}
     return {"data": data}
 
 
-def _seen_from(source: str, recipe: Path) -> str:
+def _relative_source(source: str, recipe: Path) -> str:
     """Return the source relative to the recipe's folder, where relative paths are resolved."""
     if source.startswith("builtin:") or Path(source).is_absolute():
         return source
     return os.path.relpath(source, recipe.absolute().parent)
 
 
-def _commented(source: str, dataset: Dataset, resolved: Recipe) -> str:
+def _render(source: str, dataset: Dataset, resolved: Recipe) -> str:
     """Render the recipe: findings as comments, the keys that users change most as keys."""
     training = resolved.training
     optimizer = training.optimizer.model_dump(exclude_none=True)
@@ -63,13 +63,13 @@ def _commented(source: str, dataset: Dataset, resolved: Recipe) -> str:
     split_by = by["name"] if len(by) == 1 else f"{{{by['name']}: {_quoted(by['column'])}}}"
     lines = [
         f"# {dataset.frame.height:,} rows of {dataset.kind} data. Check with `danlu check`, run with `danlu run`.",
-        f"name: {_name(dataset)}",
+        f"name: {_run_name(dataset)}",
         "seed: 0                  # every random choice follows from it",
         "",
         "data:",
         f"  source: {_quoted(source)}{target}",
         f"  task: {dataset.task}   # {dataset.task_reason}",
-        *_columns(dataset),
+        *_column_lines(dataset),
         f"  split: {{validation: 0.15, test: 0.15, by: {split_by}}}   # random | stratified | {{group: COLUMN}} | "
         "{time: COLUMN} | {column: COLUMN}",
     ]
@@ -79,7 +79,7 @@ def _commented(source: str, dataset: Dataset, resolved: Recipe) -> str:
         lines.append("  vocabulary: 4096       # tokens of the tokenizer trained on the training split")
     lines += [
         "",
-        *_model(resolved),
+        *_model_line(resolved),
         "",
         "training:",
         f"  epochs: {training.epochs}",
@@ -93,23 +93,23 @@ def _commented(source: str, dataset: Dataset, resolved: Recipe) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _columns(dataset: Dataset) -> list[str]:
+def _column_lines(dataset: Dataset) -> list[str]:
     """Return the inferred column types as comments; running the recipe infers the same."""
     if not dataset.columns:
         return []
     width = max(len(_quoted(column.name)) for column in dataset.columns) + 1
     return [
         "  # columns: overrides what was found, e.g. {" + _quoted(dataset.columns[0].name) + ": drop}. Found:",
-        *(f"  #   {_quoted(column.name) + ':':<{width}} {_found(column)}" for column in dataset.columns),
+        *(f"  #   {_quoted(column.name) + ':':<{width}} {_describe_column(column)}" for column in dataset.columns),
     ]
 
 
-def _found(column: Column) -> str:
+def _describe_column(column: Column) -> str:
     missing = f", {column.missing} missing" if column.missing else ""
     return f"{column.type if column.used else 'not used'} ({column.reason}{missing})"
 
 
-def _model(resolved: Recipe) -> list[str]:
+def _model_line(resolved: Recipe) -> list[str]:
     assert resolved.model is not None
     options = resolved.model.model_dump(exclude_none=True)
     shown = {key: value for key, value in options.items() if key not in ("finetune",)}
@@ -130,7 +130,7 @@ def _quoted(text: str | None) -> str:
     return text if plain and text == text.strip() else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _name(dataset: Dataset) -> str:
+def _run_name(dataset: Dataset) -> str:
     """Derive the run's name from the data's."""
     stem = Path(dataset.origin.removeprefix("builtin:")).name.split(".")[0]
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_") or "model"

@@ -7,35 +7,35 @@ from typing import Any, TypeVar
 from danlu.core.errors import ArgumentError
 from danlu.core.names import suggestion
 from danlu.recipe.schema import Recipe
-from danlu.training.parallel.estimate import PRECISIONS, Decoder
-from danlu.training.parallel.layout import DIRECTIONS
-from danlu.training.parallel.paper import CARDS, DECODERS, REACHED, TOKENS_A_STEP, USABLE, Row, best
+from danlu.training.parallel.estimate import PRECISION_BYTES, DecoderShape
+from danlu.training.parallel.layout import MESH_DIMS
+from danlu.training.parallel.paper import GPUS, DECODERS, ACHIEVED_FLOPS, TOKENS_PER_STEP, USABLE_MEMORY, LayoutEstimate, find_fastest_layout
 
 Value = TypeVar("Value")
-ASSUMED = (
-    f"estimates: matrix products at {REACHED:.0%} of the GPU's peak, {USABLE:.0%} of its memory used; figures are for "
+ASSUMPTIONS = (
+    f"estimates: matrix products at {ACHIEVED_FLOPS:.0%} of the GPU's peak, {USABLE_MEMORY:.0%} of its memory used; figures are for "
     "the fullest GPU. docs/parallel.md has the formulas"
 )
-SHAPED_SO = ("llama", "mistral")  # architectures that the formulas cover
+SUPPORTED_ARCHITECTURES = ("llama", "mistral")  # architectures that the formulas cover
 
 
 @dataclass(frozen=True)
-class OnPaper:
+class LayoutPlan:
     """Hold the best layout on a number of GPUs; `row` is None if none fits."""
 
     model: str
     gpus: int
-    row: Row | None
+    row: LayoutEstimate | None
 
 
-def plan_on_paper(
+def estimate_layouts(
     gpus: Sequence[int],
     models: Sequence[str] = ("7b", "70b"),
     recipe: Recipe | None = None,
     card: str = "h100",
     precision: str | None = None,
     tokens: int | None = None,
-) -> list[OnPaper]:
+) -> list[LayoutPlan]:
     """Choose the fastest layout for each number of GPUs and estimate its memory and time.
 
     Args:
@@ -49,26 +49,26 @@ def plan_on_paper(
     Raises:
         ArgumentError: a name is unknown, or the formulas do not cover the model.
     """
-    shapes = {name: _known(name, DECODERS, "model") for name in models} if recipe is None else _shape_of(recipe)
-    kind = _known(card, CARDS, "card")
+    shapes = {name: _lookup(name, DECODERS, "model") for name in models} if recipe is None else _decoder_of(recipe)
+    kind = _lookup(card, GPUS, "card")
     said = precision or (recipe.training.precision if recipe else "auto")
     said = "bf16" if said == "auto" else said
-    _known(said, PRECISIONS, "precision")
+    _lookup(said, PRECISION_BYTES, "precision")
     if any(count < 1 for count in gpus):
         raise ArgumentError("--estimate: give numbers of GPUs, such as 8,64,1024")
-    found: list[OnPaper] = []
+    found: list[LayoutPlan] = []
     for name, shape in shapes.items():
-        sequences = _sequences(shape, recipe, tokens)
-        found += [OnPaper(name, count, best(shape, count, kind, said, sequences)) for count in gpus]
+        sequences = _sequences_per_step(shape, recipe, tokens)
+        found += [LayoutPlan(name, count, find_fastest_layout(shape, count, kind, said, sequences)) for count in gpus]
     return found
 
 
-def shown(plan: OnPaper) -> dict[str, Any]:
+def table_row(plan: LayoutPlan) -> dict[str, Any]:
     """Return a row of the table: bytes in GB, of the fullest GPU."""
     row = plan.row
     if row is None:
         return {"model": plan.model, "GPUs": plan.gpus, "layout": "none fits"}
-    ways = [f"{name} {getattr(row.layout, name)}" for name in DIRECTIONS if getattr(row.layout, name) > 1]
+    ways = [f"{name} {getattr(row.layout, name)}" for name in MESH_DIMS if getattr(row.layout, name) > 1]
     return {
         "model": plan.model,
         "GPUs": plan.gpus,
@@ -86,37 +86,37 @@ def shown(plan: OnPaper) -> dict[str, Any]:
     }
 
 
-def as_values(plan: OnPaper) -> dict[str, Any]:
+def to_dict(plan: LayoutPlan) -> dict[str, Any]:
     """Return all values for JSON, in bytes and seconds."""
     return asdict(plan)
 
 
-def _shape_of(recipe: Recipe) -> dict[str, Decoder]:
+def _decoder_of(recipe: Recipe) -> dict[str, DecoderShape]:
     """Return the shape of a recipe's language model, with transformers' defaults filled in.
 
     Raises:
         ArgumentError: the formulas do not cover this architecture.
     """
-    from danlu.core.extras import require
-    from danlu.core.torchvision import mend_torchvision
+    from danlu.core.extras import require_extra
+    from danlu.core.torchvision import patch_torchvision
     from danlu.models.table import Transformer
-    from danlu.models.transformers import folder_config, own_config
+    from danlu.models.transformers import folder_config, resolve_config
 
     model = recipe.model
     if not isinstance(model, Transformer):
         raise ArgumentError("--estimate is for language models only; without it `danlu plan` measures this model here")
-    require("text", model.name)
-    mend_torchvision()
+    require_extra("text", model.name)
+    patch_torchvision()
     from transformers import AutoConfig
 
     name, said = folder_config(model.folder) if model.folder else (model.name.removeprefix("hf:"), {})
-    if name not in SHAPED_SO:
-        raise ArgumentError(f"--estimate: the formulas cover {' and '.join(SHAPED_SO)} models, not {model.name}")
+    if name not in SUPPORTED_ARCHITECTURES:
+        raise ArgumentError(f"--estimate: the formulas cover {' and '.join(SUPPORTED_ARCHITECTURES)} models, not {model.name}")
     if not model.folder:
-        said = own_config(model, AutoConfig.for_model(name))
+        said = resolve_config(model, AutoConfig.for_model(name))
     config: Any = AutoConfig.for_model(name, **said)
     vocabulary = config.vocab_size if model.folder else recipe.data.vocabulary
-    shape = Decoder(
+    shape = DecoderShape(
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
         heads=config.num_attention_heads,
@@ -129,14 +129,14 @@ def _shape_of(recipe: Recipe) -> dict[str, Decoder]:
     return {recipe.name: shape}
 
 
-def _sequences(shape: Decoder, recipe: Recipe | None, tokens: int | None) -> int:
+def _sequences_per_step(shape: DecoderShape, recipe: Recipe | None, tokens: int | None) -> int:
     size = recipe.training.batch_size if recipe else None
     if tokens is None and isinstance(size, int):
         return size
-    return max(1, (tokens or TOKENS_A_STEP) // shape.sequence)
+    return max(1, (tokens or TOKENS_PER_STEP) // shape.sequence)
 
 
-def _known(name: str, table: Mapping[str, Value], kind: str) -> Value:
+def _lookup(name: str, table: Mapping[str, Value], kind: str) -> Value:
     if name not in table:
         raise ArgumentError(f"no such {kind}: {name}{suggestion(name, list(table))}")
     return table[name]

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from danlu.core.errors import ArgumentError, RecipeError
-from danlu.models.base import FitsItself
+from danlu.models.base import SelfFittingModel
 from danlu.recipe.load import as_recipe, check_recipe
 from danlu.recipe.schema import Recipe
-from danlu.verbs.capacity import crowded
-from danlu.verbs.fitting import Fitting, begin, with_training
-from danlu.verbs.prepare import open_data
-from danlu.verbs.settle import MEMORY_SHARE, largest_batch, some_rate
-from danlu.verbs.trial import Timed, trial_of
+from danlu.verbs.capacity import overparameterized_warning
+from danlu.verbs.fitting import TrainingSetup, prepare_training, with_training_options
+from danlu.verbs.prepare import load_data
+from danlu.verbs.settle import MEMORY_FRACTION, find_largest_batch_size, optimizer_with_default_lr
+from danlu.verbs.trial import StepTiming, build_probe
 
 TIMED_STEPS, TIMED_S = 20, 10.0
 # Settings that lower memory use, in the order of their cost in time.
-CURES: tuple[tuple[str, dict[str, Any]], ...] = (
+MEMORY_SAVERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("training.memory.optimizer_in_backward=true training.clip_norm=null",
      {"memory": {"optimizer_in_backward": True}, "clip_norm": None}),
     ("training.accumulate=2", {"accumulate": 2}),
@@ -38,7 +38,7 @@ CURES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 @dataclass(frozen=True)
-class Prediction:
+class TrainingEstimate:
     """Hold the predicted cost of a training.
 
     Attributes:
@@ -72,7 +72,7 @@ class Prediction:
     warning: str | None = None
 
 
-def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | None = None) -> Prediction:
+def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | None = None) -> TrainingEstimate:
     """Predict the cost of training a recipe on this machine.
 
     Args:
@@ -83,24 +83,24 @@ def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | No
         RecipeError, DataError, MissingExtra: as training would.
         ArgumentError: the model is not trained by gradient steps.
     """
-    opened = open_data(as_recipe(recipe))
-    if isinstance(opened.model, FitsItself):
+    opened = load_data(as_recipe(recipe))
+    if isinstance(opened.model, SelfFittingModel):
         raise ArgumentError(
             f"model.name: `danlu plan` needs gradient steps to count and time, and {opened.model.name} has none; "
             "train it, its training shows progress and stops early"
         )
-    fitting = begin(opened)
+    fitting = prepare_training(opened)
     accelerator = fitting.accelerator
-    fitting = with_training(fitting, optimizer=some_rate(fitting))
-    if fitting.opened.recipe.training.batch_size == "auto":
-        fitting = with_training(fitting, batch_size=largest_batch(fitting))
+    fitting = with_training_options(fitting, optimizer=optimizer_with_default_lr(fitting))
+    if fitting.context.recipe.training.batch_size == "auto":
+        fitting = with_training_options(fitting, batch_size=find_largest_batch_size(fitting))
     free = memory_bytes or accelerator.free_bytes()
-    size = fitting.opened.recipe.training.batch_size
+    size = fitting.context.recipe.training.batch_size
     assert isinstance(size, int)
-    trial = trial_of(fitting)
-    needed, state = trial.foresee(size), trial.state_bytes()
-    fits = free is None or needed.peak_bytes <= MEMORY_SHARE * free
-    timed = trial.timed(TIMED_STEPS, TIMED_S) if fits else Timed(math.nan, None)
+    trial = build_probe(fitting)
+    needed, state = trial.predict_footprint(size), trial.state_bytes()
+    fits = free is None or needed.peak_bytes <= MEMORY_FRACTION * free
+    timed = trial.time_steps(TIMED_STEPS, TIMED_S) if fits else StepTiming(math.nan, None)
     on_host = accelerator.torch_device.type == "cpu"
     peak = needed.peak_bytes + trial.checkpoint_bytes()
     if timed.peak_bytes is not None:
@@ -111,7 +111,7 @@ def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | No
     # A forward pass is about a third of a step; the backward pass has twice its FLOPs.
     validation = -(-len(fitting.validation or ()) // size) / 3
     passes = steps.steps + -(-steps.steps // steps.validate_every) * validation
-    return Prediction(
+    return TrainingEstimate(
         device=accelerator.name,
         parameters=sum(parameter.numel() for parameter in fitting.model.parameters()),
         batch_size=size,
@@ -123,29 +123,29 @@ def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | No
         flops=needed.flops,
         step_seconds=timed.step_s if fits else None,
         seconds=passes * timed.step_s if fits else None,
-        cures={} if fits or free is None else _cures(fitting, size, MEMORY_SHARE * free),
-        warning=crowded(fitting),
+        cures={} if fits or free is None else _find_cures(fitting, size, MEMORY_FRACTION * free),
+        warning=overparameterized_warning(fitting),
     )
 
 
-def _cures(fitting: Fitting, size: int, room: float) -> dict[str, int]:
+def _find_cures(fitting: TrainingSetup, size: int, room: float) -> dict[str, int]:
     """Return the entries of `MEMORY_SAVERS` that would fit, each with its peak memory."""
     found: dict[str, int] = {}
-    for words, changes in CURES:
+    for words, changes in MEMORY_SAVERS:
         try:
-            changed = _changed(fitting, changes)
+            changed = _with_options(fitting, changes)
         except RecipeError:  # contradicts another key of the recipe
             continue
-        peak = trial_of(changed).foresee(size).peak_bytes
+        peak = build_probe(changed).predict_footprint(size).peak_bytes
         if peak <= room:
             found[words] = peak
     return found
 
 
-def _changed(fitting: Fitting, changes: dict[str, Any]) -> Fitting:
+def _with_options(fitting: TrainingSetup, changes: dict[str, Any]) -> TrainingSetup:
     """Replace training options and validate the recipe again."""
-    values = fitting.opened.recipe.model_dump(mode="json", by_alias=True)
+    values = fitting.context.recipe.model_dump(mode="json", by_alias=True)
     memory = {**values["training"]["memory"], **changes.get("memory", {})}
     values["training"] |= {**changes, "memory": memory}
     recipe = check_recipe(values)
-    return replace(fitting, opened=replace(fitting.opened, recipe=recipe))
+    return replace(fitting, opened=replace(fitting.context, recipe=recipe))

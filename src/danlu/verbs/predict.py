@@ -9,12 +9,12 @@ import polars as pl
 from polars import selectors
 
 from danlu.artifacts.bundle import open_bundle
-from danlu.artifacts.files import read_frame, wait_for_file, write_frame, writing
+from danlu.artifacts.files import read_frame, wait_for_file, write_frame, translate_write_errors
 from danlu.core.errors import ArgumentError, DataError
 from danlu.core.names import suggestion
-from danlu.core.world import this_world
+from danlu.core.world import dist_env
 from danlu.data.disk import DiskFrame
-from danlu.data.place import Source
+from danlu.data.place import RawData
 from danlu.data.sources import read_source
 
 LABEL_SEPARATOR = ";"
@@ -66,27 +66,27 @@ def predict(
             raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}")
     from danlu.models.predictor import Predictor  # imports torch: only after all checks
 
-    shares = Shares.of(read.frame.height)
-    answers = Predictor.verified(opened, own_code).predict_source(shares.own(read))
+    shares = RowShards.split(read.frame.height)
+    answers = Predictor.verified(opened, own_code).predict_source(shares.local_rows(read))
     if twice := [name for name in keep if name in answers.columns]:
         raise ArgumentError(
             f"keep: {twice[0]!r} is also the name of a prediction column; rename that column of {read.origin}"
         )
     if path is not None and len(shares.bounds) > 1:
-        answers = shares.gathered(answers, path)
-        if not this_world().is_main:
+        answers = shares.gather(answers, path)
+        if not dist_env().is_main:
             return answers
     if keep:
         answers = read.frame.select(keep).lazy().collect().hstack(answers)
     if path is not None:
-        with writing(path):
+        with translate_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             WRITERS[path.suffix](answers, path)
     return answers
 
 
 @dataclass(frozen=True)
-class Shares:
+class RowShards:
     """Split the rows of a source among processes.
 
     Attributes:
@@ -98,13 +98,13 @@ class Shares:
     rank: int
 
     @classmethod
-    def of(cls, rows: int) -> Self:
+    def split(cls, rows: int) -> Self:
         """Split rows into nearly equal shards, at most one per row."""
-        world = this_world()
-        ways = max(1, min(world.size, rows))
+        world = dist_env()
+        ways = max(1, min(world.world_size, rows))
         return cls(tuple((rows * way // ways, rows * (way + 1) // ways) for way in range(ways)), world.rank)
 
-    def own(self, source: Source) -> Source:
+    def local_rows(self, source: RawData) -> RawData:
         """Return this process's rows; without any, the first row, whose prediction is discarded."""
         if len(self.bounds) == 1 and self.rank == 0:
             return source
@@ -113,12 +113,12 @@ class Shares:
         held = isinstance(source.frame, pl.DataFrame)
         return replace(source, frame=rows.collect() if held else DiskFrame(rows, end - start))
 
-    def gathered(self, answers: pl.DataFrame, path: Path) -> pl.DataFrame:
+    def gather(self, answers: pl.DataFrame, path: Path) -> pl.DataFrame:
         """Collect all predictions in the main process, through files next to the output.
 
         The other processes get their own predictions back.
         """
-        parts = [path.with_name(f".{path.name}.{this_world().launch}.{rank}") for rank in range(len(self.bounds))]
+        parts = [path.with_name(f".{path.name}.{dist_env().launch_id}.{rank}") for rank in range(len(self.bounds))]
         if self.rank > 0:
             if self.rank < len(parts):
                 path.parent.mkdir(parents=True, exist_ok=True)

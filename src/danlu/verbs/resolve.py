@@ -10,20 +10,20 @@ from danlu.data.augment.table import Augmentation
 from danlu.data.balance.balancer import Balancer
 from danlu.data.dataset import Dataset
 from danlu.data.tabular.categories import TargetEncoding
-from danlu.data.tabular.impute import Impute, KeepGaps
-from danlu.evaluation.decisions import counted_metric
-from danlu.evaluation.metrics import METRICS, metrics_for
+from danlu.data.tabular.impute import Impute, KeepMissing
+from danlu.evaluation.decisions import threshold_metric
+from danlu.evaluation.metrics import METRICS, resolve_metrics
 from danlu.evaluation.perturbations import Perturbation
 from danlu.evaluation.slices import check_slices
-from danlu.models.base import FitsItself, Model
+from danlu.models.base import SelfFittingModel, Model
 from danlu.models.table import Transformer
 from danlu.recipe.judging import Threshold
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections import Data, EarlyStopping, Finetune, Split, Training
+from danlu.recipe.sections import Data, EarlyStopping, Finetune, SplitOptions, Training
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Constant, Cosine
-from danlu.verbs.teaching import refuse_teacher
-from danlu.verbs.unstepped import refuse_steps
+from danlu.verbs.teaching import check_distillation
+from danlu.verbs.unstepped import check_no_gradient_options
 
 MODELS_BY_KIND = {
     "tabular": "mlp",
@@ -33,67 +33,67 @@ MODELS_BY_KIND = {
     "corpus": "hf:llama",
 } | dict.fromkeys(("chat", "preference"), "hf:llama")
 EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "words": 10, "corpus": 3, "chat": 3, "preference": 1}
-BATCH_BY_KIND = {"image": 32, "text": 32, "words": 32, "corpus": 16, "chat": 16, "preference": 16}
-GROWN_BATCH = 1024  # rows per prediction batch of a self-fitting model
+BATCH_SIZE_BY_KIND = {"image": 32, "text": 32, "words": 32, "corpus": 16, "chat": 16, "preference": 16}
+SELF_FITTING_BATCH_SIZE = 1024  # rows per prediction batch of a self-fitting model
 # Larger steps erase pretraining; Devlin et al. 2019 use 2e-5 to 5e-5 (https://arxiv.org/abs/1810.04805).
 PRETRAINED_TEXT_LR = 5e-5
 ADAPTER_LR = 5e-4  # adapters start at zero beside frozen weights; about ten times the full fine-tuning rate
 # Fraction of the run; its authors find that it needs one (Defazio et al. 2024, https://arxiv.org/abs/2405.15682).
 SCHEDULE_FREE_WARMUP = 0.05
-FEWEST_GROUPS = 20  # documents needed before a corpus is split by document
+MIN_GROUPS = 20  # documents needed before a corpus is split by document
 
 
-def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
+def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     """Return the recipe with every data-dependent default filled in.
 
     Raises:
         RecipeError: the model or a metric does not fit the data.
     """
-    model = recipe.model or _component("model", MODELS_BY_KIND[dataset.kind])
+    model = recipe.model or _default_component("model", MODELS_BY_KIND[dataset.kind])
     assert isinstance(model, Model)
     if dataset.kind not in model.kinds:
         fitting = f"{MODELS_BY_KIND[dataset.kind]} is the default"
         message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({fitting})"
         raise RecipeError(Problem("", "model.name", message))
-    _check_fitting(recipe, dataset)
+    _check_components_fit_data(recipe, dataset)
     if dataset.kind == "corpus" and getattr(model, "finetune", Finetune()).mode == "head":
         message = "a language model has no task head that could be trained alone; use lora or full"
         raise RecipeError(Problem("", "model.finetune.mode", message))
     if dataset.kind == "words" and isinstance(model, Transformer):
-        _check_words(model)
-    if isinstance(model, FitsItself):
-        refuse_steps(recipe, model, dataset.task)
-    refuse_teacher(recipe, dataset)
+        _check_tagging_model(model)
+    if isinstance(model, SelfFittingModel):
+        check_no_gradient_options(recipe, model, dataset.task)
+    check_distillation(recipe, dataset)
     if recipe.tuning is not None and recipe.tuning.metric is not None:
-        _check_watched(recipe.tuning.metric, dataset.task, "tuning.metric")
-    metrics = metrics_for(dataset.task, recipe.evaluation.metrics)
+        _check_metric(recipe.tuning.metric, dataset.task, "tuning.metric")
+    metrics = resolve_metrics(dataset.task, recipe.evaluation.metrics)
     _check_threshold(recipe.evaluation.threshold, dataset)
     check_slices(recipe.evaluation.slices, dataset)
     data = recipe.data.model_copy(
         update={
             "task": dataset.task,
             "target": recipe.data.target if dataset.task == "multi-label" else dataset.target,
-            "split": _split(recipe.data.split, dataset),
-            "image_size": _image_size(recipe),
-            "clean": recipe.data.clean.model_copy(update={"missing": _missing(recipe, model)}),
+            "split": _resolve_split(recipe.data.split, dataset),
+            "image_size": _resolve_image_size(recipe),
+            "clean": recipe.data.clean.model_copy(update={"missing": _resolve_missing_values(recipe, model)}),
         }
     )
     return recipe.model_copy(
         update={
             "data": data,
             "model": model,
-            "training": _training(recipe.training, model, dataset),
+            "training": _resolve_training(recipe.training, model, dataset),
             "evaluation": recipe.evaluation.model_copy(update={"metrics": metrics}),
         }
     )
 
 
-def _check_fitting(recipe: Recipe, dataset: Dataset) -> None:
+def _check_components_fit_data(recipe: Recipe, dataset: Dataset) -> None:
     """Reject balancing, augmentation and perturbations that do not fit the data; none is skipped silently."""
     balancer = recipe.data.balance
     assert isinstance(balancer, Balancer)
     if dataset.task == "multi-label":
-        _check_labels(recipe.data)
+        _check_multi_label_encoders(recipe.data)
     if balancer.name != "none" and dataset.task != "classification":
         message = f"{balancer.name} balances classes, and this task is {dataset.task}; remove it"
         raise RecipeError(Problem("", "data.balance", message))
@@ -109,7 +109,7 @@ def _check_fitting(recipe: Recipe, dataset: Dataset) -> None:
             raise RecipeError(Problem("", key, message))
 
 
-def _check_words(model: Transformer) -> None:
+def _check_tagging_model(model: Transformer) -> None:
     """Reject options that pool a whole text into one prediction, since tagging predicts per word."""
     for key, said in (("pooling", model.pooling is not None), ("finetune.mode", model.finetune.mode == "head")):
         if said:
@@ -117,7 +117,7 @@ def _check_words(model: Transformer) -> None:
             raise RecipeError(Problem("", f"model.{key}", message))
 
 
-def _check_labels(data: Data) -> None:
+def _check_multi_label_encoders(data: Data) -> None:
     """Reject encoders that need a single label per row for multi-label data."""
     encoders: dict[str, Component | None] = {"data.encode": data.encode}
     encoders |= {f"data.columns.{name}.encode": data.options_of(name).encode for name in data.columns}
@@ -127,26 +127,26 @@ def _check_labels(data: Data) -> None:
             raise RecipeError(Problem("", key, message))
 
 
-def _missing(recipe: Recipe, model: Model) -> Component:
+def _resolve_missing_values(recipe: Recipe, model: Model) -> Component:
     """Choose what to do about missing values.
 
     They are kept if the model and every other step handle them, else imputed.
     """
     said, data = recipe.data.clean.missing, recipe.data
     assert isinstance(data.balance, Balancer)
-    minds = ["model"] if not model.takes_gaps else []
+    minds = ["model"] if not model.handles_missing else []
     minds += ["data.select"] if data.select is not None else []
-    minds += ["data.balance"] if data.balance.measures else []
+    minds += ["data.balance"] if data.balance.uses_distances else []
     if said is None:
-        return Impute() if minds else KeepGaps()
-    if isinstance(said, KeepGaps) and minds:
+        return Impute() if minds else KeepMissing()
+    if isinstance(said, KeepMissing) and minds:
         names = {"model": model.name, "data.select": "data.select", "data.balance": data.balance.name}
         message = f"{names[minds[0]]} cannot handle missing values; use impute"
         raise RecipeError(Problem("", "data.clean.missing", message))
     return said
 
 
-def _image_size(recipe: Recipe) -> int | None:
+def _resolve_image_size(recipe: Recipe) -> int | None:
     """Return the image size that the recipe sets, directly or by a crop.
 
     None leaves it to the data.
@@ -161,15 +161,15 @@ def _image_size(recipe: Recipe) -> int | None:
     return said or cropped
 
 
-def _component(kind: str, name: str) -> object:
+def _default_component(kind: str, name: str) -> object:
     return components(kind)[name.split(":")[0]].model_validate({"name": name})
 
 
-def _split(split: Split, dataset: Dataset) -> Split:
+def _resolve_split(split: SplitOptions, dataset: Dataset) -> SplitOptions:
     if split.by is not None:
         return split
     if dataset.kind == "corpus":
-        grouped = "document" in dataset.frame.columns and dataset.frame["document"].n_unique() >= FEWEST_GROUPS
+        grouped = "document" in dataset.frame.columns and dataset.frame["document"].n_unique() >= MIN_GROUPS
         chosen = {"name": "group", "column": "document"} if grouped else {"name": "random"}
     else:
         chosen = {"name": "stratified" if dataset.target and dataset.kind != "words" else "random"}
@@ -177,14 +177,14 @@ def _split(split: Split, dataset: Dataset) -> Split:
     return split.model_copy(update={"by": by})
 
 
-def _training(training: Training, model: Model, dataset: Dataset) -> Training:
+def _resolve_training(training: Training, model: Model, dataset: Dataset) -> Training:
     early_stopping = training.early_stopping
     if early_stopping is not None:
-        _check_watched(early_stopping.metric, dataset.task, "training.early_stopping.metric")
-    elif model.habits.patience is not None:
-        early_stopping = EarlyStopping(patience=model.habits.patience)
-    if isinstance(model, FitsItself):  # other options concern gradient steps; keep their defaults
-        size = training.batch_size or GROWN_BATCH
+        _check_metric(early_stopping.metric, dataset.task, "training.early_stopping.metric")
+    elif model.defaults.patience is not None:
+        early_stopping = EarlyStopping(patience=model.defaults.patience)
+    if isinstance(model, SelfFittingModel):  # other options concern gradient steps; keep their defaults
+        size = training.batch_size or SELF_FITTING_BATCH_SIZE
         return training.model_copy(update={"batch_size": size, "early_stopping": early_stopping})
     epochs = training.epochs
     if epochs is None:  # with max_steps alone, epochs must not end training earlier
@@ -192,11 +192,11 @@ def _training(training: Training, model: Model, dataset: Dataset) -> Training:
     optimizer = training.optimizer
     assert isinstance(optimizer, Optimizer)
     if optimizer.lr is None:
-        usual = optimizer.usual_lr
+        usual = optimizer.default_lr
         if isinstance(model, Transformer) and model.folder is not None:
             rates = {"head": usual, "lora": ADAPTER_LR, "dora": ADAPTER_LR, "qlora": ADAPTER_LR}
             usual = rates.get(model.finetune.mode, PRETRAINED_TEXT_LR)
-        optimizer = optimizer.model_copy(update={"lr": usual * model.habits.lr_factor})
+        optimizer = optimizer.model_copy(update={"lr": usual * model.defaults.lr_factor})
     if optimizer.averages_itself and training.average is not None:
         message = f"{optimizer.name} already averages the weights; remove training.average"
         raise RecipeError(Problem("", "training.average", message))
@@ -206,7 +206,7 @@ def _training(training: Training, model: Model, dataset: Dataset) -> Training:
     return training.model_copy(
         update={
             "epochs": epochs,
-            "batch_size": training.batch_size or _batch_size(dataset),
+            "batch_size": training.batch_size or _default_batch_size(dataset),
             "optimizer": optimizer,
             "schedule": schedule,
             "early_stopping": early_stopping,
@@ -214,17 +214,17 @@ def _training(training: Training, model: Model, dataset: Dataset) -> Training:
     )
 
 
-def _batch_size(dataset: Dataset) -> int:
+def _default_batch_size(dataset: Dataset) -> int:
     """Return a batch size; for tables about thirty steps per epoch, between 16 and 1024."""
     if dataset.kind != "tabular":
-        return BATCH_BY_KIND[dataset.kind]
+        return BATCH_SIZE_BY_KIND[dataset.kind]
     size = 16
     while size < 1024 and dataset.frame.height / size > 48:
         size *= 2
     return size
 
 
-def _check_watched(metric: str, task: str, key: str) -> None:
+def _check_metric(metric: str, task: str, key: str) -> None:
     watched = metric.removeprefix("validation/")
     fitting = ["loss", *(name for name, known in METRICS.items() if known.task == task)]
     if watched not in fitting:
@@ -237,7 +237,7 @@ def _check_threshold(threshold: Threshold | None, dataset: Dataset) -> None:
     if threshold is None:
         return
     if threshold.metric is not None:
-        counted_metric(threshold.metric)
+        threshold_metric(threshold.metric)
     classes = dataset.frame[dataset.target].drop_nulls().n_unique() if dataset.target is not None else 0
     if dataset.task != "classification" or classes != 2:
         what = f"this target has {classes}" if dataset.task == "classification" else f"this task is {dataset.task}"

@@ -7,29 +7,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from danlu.artifacts.bundle import MANIFEST
-from danlu.artifacts.checkpoints import Checkpoint, sound_checkpoints
-from danlu.artifacts.environment import versions
+from danlu.artifacts.checkpoints import Checkpoint, valid_checkpoints
+from danlu.artifacts.environment import installed_versions
 from danlu.artifacts.files import read_json
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
-from danlu.core.console import progress, say
+from danlu.core.console import progress, info
 from danlu.core.errors import ArgumentError, ArtifactError
 from danlu.recipe.load import load_recipe
-from danlu.verbs.fitting import Fitting, build_machine, validator
-from danlu.verbs.prepare import Opened, reopen
+from danlu.verbs.fitting import TrainingSetup, create_train_state, make_validation_fn
+from danlu.verbs.prepare import DataContext, load_run_data
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Stopped:
+class InterruptedRun:
     """Hold an unfinished run and its data, split as before."""
 
     run: RunDirectory
-    opened: Opened
+    context: DataContext
 
 
-def open_stopped(path: str | Path) -> Stopped:
+def open_interrupted_run(path: str | Path) -> InterruptedRun:
     """Open an interrupted run.
 
     Raises:
@@ -39,11 +39,11 @@ def open_stopped(path: str | Path) -> Stopped:
     run = RunDirectory.open(path)
     if (run.model / MANIFEST).is_file():
         raise ArgumentError(f"{run.path}: training is finished; `danlu evaluate {run.path}` evaluates it")
-    opened = reopen(load_recipe(run.path / RECIPE), run)
-    return Stopped(run, opened)
+    opened = load_run_data(load_recipe(run.path / RECIPE), run)
+    return InterruptedRun(run, opened)
 
 
-def threads_of(run: RunDirectory) -> int:
+def recorded_threads(run: RunDirectory) -> int:
     """Return the number of torch threads a run used.
 
     It affects the last bits of every sum.
@@ -51,28 +51,28 @@ def threads_of(run: RunDirectory) -> int:
     return int(read_json(run.path / ENVIRONMENT)["threads"])
 
 
-def say_what_differs(run: RunDirectory, fitting: Fitting) -> None:
+def warn_of_environment_changes(run: RunDirectory, fitting: TrainingSetup) -> None:
     """Warn about versions and devices that changed since and may change the last bits."""
     known, device = read_json(run.path / ENVIRONMENT), str(fitting.accelerator.torch_device)
-    now = versions()
+    now = installed_versions()
     changed = [f"{name} {old} -> {now.get(name)}" for name, old in known["versions"].items() if now.get(name) != old]
     if known["device"] != device:
         changed.append(f"device {known['device']} -> {device}")
     if changed:
-        say(f"{run.path}: the resumed run may differ in the last bits: {', '.join(changed)}")
+        info(f"{run.path}: the resumed run may differ in the last bits: {', '.join(changed)}")
 
 
-def newest_sound(run: RunDirectory) -> Checkpoint | None:
+def newest_valid_checkpoint(run: RunDirectory) -> Checkpoint | None:
     """Return the newest valid checkpoint; log the damaged ones."""
-    for found in sound_checkpoints(run):
+    for found in valid_checkpoints(run):
         if isinstance(found, Checkpoint):
             return found
-        say(f"{found}; using the checkpoint before it")
-    say(f"{run.path}: no valid checkpoint; starting at the first step")
+        info(f"{found}; using the checkpoint before it")
+    info(f"{run.path}: no valid checkpoint; starting at the first step")
     return None
 
 
-def verify_steps(fitting: Fitting, run: RunDirectory, newest: Checkpoint | None, steps: int) -> None:
+def verify_steps(fitting: TrainingSetup, run: RunDirectory, newest: Checkpoint | None, steps: int) -> None:
     """Replay the last steps from an older checkpoint; compare weights, state and log.
 
     Args:
@@ -83,9 +83,9 @@ def verify_steps(fitting: Fitting, run: RunDirectory, newest: Checkpoint | None,
         ArtifactError: the replay differs.
     """
     from danlu.training.loop import train
-    from danlu.training.replay import Replay
+    from danlu.training.replay import ReplayRecorder
 
-    sound = [found for found in sound_checkpoints(run) if isinstance(found, Checkpoint)]
+    sound = [found for found in valid_checkpoints(run) if isinstance(found, Checkpoint)]
     older = [found for found in sound if newest is not None and found.step <= newest.step - steps]
     if newest is None or not older:
         furthest = newest.step - sound[-1].step if newest and sound else 0
@@ -95,12 +95,12 @@ def verify_steps(fitting: Fitting, run: RunDirectory, newest: Checkpoint | None,
         )
     # A copy, since a training state changes its model for good, as with hooks that step in the backward pass.
     fitting = replace(fitting, model=copy.deepcopy(fitting.model))
-    machine, watch = build_machine(fitting), fitting.watch()
-    machine.load(older[0], watch)
+    machine, watch = create_train_state(fitting), fitting.new_early_stopping()
+    machine.load_checkpoint(older[0], watch)
     count = newest.step - older[0].step
     with progress("verifying", count * machine.batch_size, "samples") as bar:
-        replay, validate = Replay(bar), validator(fitting, machine)
-        feed, plan = fitting.balanced.feed, fitting.plan
+        replay, validate = ReplayRecorder(bar), make_validation_fn(fitting, machine)
+        feed, plan = fitting.balanced.loader, fitting.plan
         train(machine, feed, plan, fitting.seed, watch, validate, replay, older[0].step, newest.step)
     logged = [line for line in run.metrics() if older[0].step < line["step"] <= newest.step]
     found = machine.snapshot(newest.step, watch, {})
@@ -115,9 +115,9 @@ def verify_steps(fitting: Fitting, run: RunDirectory, newest: Checkpoint | None,
             f"{run.path}: steps {older[0].step + 1} to {newest.step} are not reproduced: {worst} differs by "
             f"{deviations[worst]:.2g}; compare library versions and threads with those in {ENVIRONMENT}"
         )
-    if replay.lines != logged:
+    if replay.records != logged:
         raise ArtifactError(f"{run.path}: steps {older[0].step + 1} to {newest.step} log other values than before")
-    say(f"verified: steps {older[0].step + 1} to {newest.step} are reproduced bit for bit")
+    info(f"verified: steps {older[0].step + 1} to {newest.step} are reproduced bit for bit")
 
 
 def _deviations(found: "Mapping[str, Tensor]", kept: "Mapping[str, Tensor]") -> dict[str, float]:

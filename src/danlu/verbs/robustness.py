@@ -3,20 +3,20 @@
 from typing import TYPE_CHECKING, Any
 
 from danlu.core.seeds import Seed
-from danlu.data.splits import Part
-from danlu.evaluation.evaluate import Question, truth
-from danlu.evaluation.intervals import FEWEST_UNITS, paired_differences, units_of, with_intervals
-from danlu.evaluation.metric import Truth
+from danlu.data.splits import Split
+from danlu.evaluation.evaluate import EvalConfig, build_predictions
+from danlu.evaluation.intervals import MIN_UNITS, paired_differences, count_units, values_with_intervals
+from danlu.evaluation.metric import Predictions
 from danlu.evaluation.perturbations import Perturbation
-from danlu.verbs.prepare import Opened, spread_over
+from danlu.verbs.prepare import DataContext, evenly_spaced_rows
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
 
-MOST_IMAGES, MOST_ROWS = 2_000, 20_000
+MAX_IMAGES, MAX_ROWS = 2_000, 20_000
 
 
-def robustness(opened: Opened, question: Question, predictor: "Predictor", judged: Truth) -> dict[str, Any]:
+def evaluate_robustness(opened: DataContext, question: EvalConfig, predictor: "Predictor", judged: Predictions) -> dict[str, Any]:
     """Compute every metric on each perturbed version of the test split, with paired differences.
 
     Args:
@@ -30,26 +30,26 @@ def robustness(opened: Opened, question: Question, predictor: "Predictor", judge
     steps = opened.recipe.evaluation.robustness
     if not steps:
         return {}
-    chosen = spread_over(len(judged), MOST_IMAGES if opened.dataset.kind == "image" else MOST_ROWS)
+    chosen = evenly_spaced_rows(len(judged), MAX_IMAGES if opened.dataset.kind == "image" else MAX_ROWS)
     test = opened.splits.test
-    part, plain = Part(test.rows[chosen], test.whole), judged.take(chosen)
-    metrics, how = question.named(), question.of("robustness")
+    part, plain = Split(test.rows[chosen], test.table), judged.take(chosen)
+    metrics, how = question.metrics_by_name(), question.resampling_for("robustness")
     seed = Seed(opened.recipe.seed).derive("robustness")
 
-    def answered(rows: Part) -> Truth:
-        outputs = predictor.outputs(rows, opened.place)
-        return truth(rows, predictor.target, outputs, question.content, question.group)
+    def answered(rows: Split) -> Predictions:
+        outputs = predictor.outputs(rows, opened.origin)
+        return build_predictions(rows, predictor.target, outputs, question.text_column, question.group_column)
 
     found: list[dict[str, Any]] = []
     for number, step in enumerate(steps):
         assert isinstance(step, Perturbation)
-        harder = answered(Part.of(step.changed(part.frame, opened.dataset, seed.derive(step.name, number))))
-        enough = how is not None and units_of(plain) >= FEWEST_UNITS
+        harder = answered(Split.of(step.apply(part.frame, opened.dataset, seed.derive(step.name, number))))
+        enough = how is not None and count_units(plain) >= MIN_UNITS
         found.append(
             {
                 **step.model_dump(mode="json"),
-                "metrics": with_intervals(metrics, harder, None),
+                "metrics": values_with_intervals(metrics, harder, None),
                 "differences": paired_differences(metrics, harder, plain, how) if how is not None and enough else {},
             }
         )
-    return {"rows": len(part.rows), "plain": with_intervals(metrics, plain, None), "found": found}
+    return {"rows": len(part.rows), "plain": values_with_intervals(metrics, plain, None), "found": found}

@@ -11,11 +11,11 @@ from typing import Any
 
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.run import RECIPE, RunDirectory, refuse_existing
-from danlu.core.world import this_world
+from danlu.core.world import dist_env
 from danlu.recipe.load import as_recipe, load_recipe
 from danlu.recipe.schema import Recipe
-from danlu.verbs.begun import begun_before
-from danlu.verbs.prepare import open_data
+from danlu.verbs.begun import find_interrupted_run
+from danlu.verbs.prepare import load_data
 
 
 def run(
@@ -38,29 +38,29 @@ def run(
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
         ArtifactError: the run cannot be written.
     """
-    begun = begun_before(Path(output))
+    begun = find_interrupted_run(Path(output))
     if begun is not None:
-        return run_on(begun.path, profile)
+        return resume_run(begun.path, profile)
     refuse_existing(Path(output), name, overwrite)
-    opened = open_data(as_recipe(recipe))
-    from danlu.verbs.evaluate import evaluate_opened
-    from danlu.verbs.folds import require_folds
-    from danlu.verbs.train import train_opened
+    opened = load_data(as_recipe(recipe))
+    from danlu.verbs.evaluate import evaluate_run
+    from danlu.verbs.folds import check_folds
+    from danlu.verbs.train import train_run
 
-    require_folds(opened)  # once here, not per training: a search trains many models on the same rows
+    check_folds(opened)  # once here, not per training: a search trains many models on the same rows
     if opened.recipe.tuning is not None:
-        from danlu.verbs.tune import tune_opened
+        from danlu.verbs.tune import run_search
 
-        directory = tune_opened(opened, Path(output), name, overwrite)
+        directory = run_search(opened, Path(output), name, overwrite)
         opened = replace(opened, recipe=load_recipe(directory.path / RECIPE))
     else:
-        directory = train_opened(opened, Path(output), name, overwrite, profile=profile)
-    if this_world().is_main:
-        evaluate_opened(opened, directory)
+        directory = train_run(opened, Path(output), name, overwrite, profile=profile)
+    if dist_env().is_main:
+        evaluate_run(opened, directory)
     return directory
 
 
-def run_on(run: str | Path, profile: bool = False) -> RunDirectory:
+def resume_run(run: str | Path, profile: bool = False) -> RunDirectory:
     """Resume a run that was stopped or killed: finish training, evaluate, report.
 
     Raises:
@@ -74,7 +74,7 @@ def run_on(run: str | Path, profile: bool = False) -> RunDirectory:
     directory = RunDirectory.open(run)
     if not (directory.model / MANIFEST).is_file():
         resume(directory.path, profile=profile)
-    if this_world().is_main:
+    if dist_env().is_main:
         evaluate(directory.path)
     return directory
 
@@ -83,10 +83,10 @@ def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
     """Run every stage except cross-validation on two batches, in a temporary folder."""
     recipe = as_recipe(recipe)
     once = recipe.evaluation.model_copy(update={"folds": None})
-    opened = open_data(recipe.model_copy(update={"evaluation": once}))
+    opened = load_data(recipe.model_copy(update={"evaluation": once}))
     from danlu.verbs.evaluate import evaluate
-    from danlu.verbs.train import train_opened
+    from danlu.verbs.train import train_run
 
     with tempfile.TemporaryDirectory(prefix="danlu-dry-run-") as folder:
-        directory = train_opened(opened, Path(folder), None, overwrite=False, dry=True)
+        directory = train_run(opened, Path(folder), None, overwrite=False, dry_run=True)
         evaluate(directory.path)

@@ -5,8 +5,8 @@ from typing import Any
 
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.run import RECIPE, RunDirectory, find_runs
-from danlu.artifacts.trials import is_search, kept_trials
-from danlu.core.console import say
+from danlu.artifacts.trials import is_search, read_trials
+from danlu.core.console import info
 from danlu.core.errors import DanluError
 from danlu.recipe.load import load_recipe
 
@@ -19,25 +19,25 @@ def runs(output: str | Path = "runs") -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for run in find_runs(Path(output)):
         try:
-            rows.append(_row(run))
+            rows.append(_summarize(run))
         except DanluError as error:
-            say(f"{run.path.name}: skipped: {error}")
+            info(f"{run.path.name}: skipped: {error}")
     return rows
 
 
 def compare(paths: list[str | Path]) -> list[dict[str, Any]]:
     """Compare runs: one row per differing recipe key or test metric, one column per run."""
     directories = [RunDirectory.open(path) for path in paths]
-    tables = [{**_flat(run), **_test_metrics(run)} for run in directories]
-    return _rows(tables, [run.path.name for run in directories])
+    tables = [{**_flatten_recipe(run), **_test_metrics(run)} for run in directories]
+    return _differing_rows(tables, [run.path.name for run in directories])
 
 
 def differing_keys(directories: list[RunDirectory], names: list[str]) -> list[dict[str, Any]]:
     """Return the recipe keys that differ between runs, one column per run."""
-    return _rows([_flat(run) for run in directories], names)
+    return _differing_rows([_flatten_recipe(run) for run in directories], names)
 
 
-def _rows(tables: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
+def _differing_rows(tables: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
     """Return one row per differing key, and all test metrics."""
     rows: list[dict[str, Any]] = []
     for key in dict.fromkeys(key for table in tables for key in table):
@@ -47,14 +47,14 @@ def _rows(tables: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]
     return rows
 
 
-def _row(run: RunDirectory) -> dict[str, Any]:
+def _summarize(run: RunDirectory) -> dict[str, Any]:
     recipe = load_recipe(run.path / RECIPE)
     evaluation = run.evaluation()
     row: dict[str, Any] = {
         "run": run.path.name,
         "model": recipe.model.name if recipe.model else "",
         "seed": recipe.seed,
-        "state": state_of(run),
+        "state": run_state(run),
     }
     if not evaluation:
         return {**row, "metric": "", "test": None, "best_baseline": None}
@@ -66,14 +66,14 @@ def _row(run: RunDirectory) -> dict[str, Any]:
     return {**row, "metric": metric, "test": value, "best_baseline": best(others) if others else None}
 
 
-def state_of(run: RunDirectory) -> str:
+def run_state(run: RunDirectory) -> str:
     """Return the state of a run: `evaluated`, `trained`, newest checkpoint or number of trials."""
     if run.evaluation():
         return "evaluated"
     if (run.model / MANIFEST).is_file():
         return "trained"
     if is_search(run.path):
-        return f"{len(kept_trials(run.path)):,} trials"
+        return f"{len(read_trials(run.path)):,} trials"
     kept = run.checkpoints()
     return f"kept at step {int(kept[-1].name.removeprefix('step-')):,}" if kept else "begun"
 
@@ -83,7 +83,7 @@ def _test_metrics(run: RunDirectory) -> dict[str, float]:
     return {f"test/{name}": value["value"] for name, value in figures.items() if "value" in value}
 
 
-def _flat(run: RunDirectory) -> dict[str, Any]:
+def _flatten_recipe(run: RunDirectory) -> dict[str, Any]:
     """Flatten the recipe to `section.key -> value`."""
     flat: dict[str, Any] = {}
 

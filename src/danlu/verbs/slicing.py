@@ -5,19 +5,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from danlu.data.splits import Part
-from danlu.evaluation.evaluate import Question
-from danlu.evaluation.metric import Truth
-from danlu.evaluation.metrics import metric_named
-from danlu.evaluation.slices import judge_slices, makes_parts, slices_of
+from danlu.data.splits import Split
+from danlu.evaluation.evaluate import EvalConfig
+from danlu.evaluation.metric import Predictions
+from danlu.evaluation.metrics import get_metric
+from danlu.evaluation.slices import evaluate_slices, can_slice, make_slices
 from danlu.recipe.judging import Slices
-from danlu.verbs.prepare import Opened, spread_over
+from danlu.verbs.prepare import DataContext, evenly_spaced_rows
 
-MOST_IMAGES, MOST_ROWS = 5_000, 50_000  # rows examined
-SHORTEST = 32  # pixels of the shorter side suffice for the brightness
+MAX_IMAGES, MAX_ROWS = 5_000, 50_000  # rows examined
+BRIGHTNESS_SIDE = 32  # pixels of the shorter side suffice for the brightness
 
 
-def sliced(opened: Opened, question: Question, truth: Truth) -> dict[str, Any]:
+def find_slices(opened: DataContext, question: EvalConfig, truth: Predictions) -> dict[str, Any]:
     """Find the test split's slices by the requested or main metric, the worst first.
 
     Returns nothing if intervals are switched off.
@@ -27,23 +27,23 @@ def sliced(opened: Opened, question: Question, truth: Truth) -> dict[str, Any]:
     """
     asked = opened.recipe.evaluation.slices
     options = asked if isinstance(asked, Slices) else Slices()
-    name = options.metric or question.main
-    how, metric = question.of("test"), metric_named(name)
-    if how is None or asked is False or not metric.quick:
+    name = options.metric or question.main_metric
+    how, metric = question.resampling_for("test"), get_metric(name)
+    if how is None or asked is False or not metric.is_fast:
         return {}
-    chosen = spread_over(len(truth), MOST_IMAGES if opened.dataset.kind == "image" else MOST_ROWS)
-    part = Part(opened.splits.test.rows[chosen], opened.splits.test.whole)
-    found = slices_of(*_known(opened, part, options.columns), options.min_size)
+    chosen = evenly_spaced_rows(len(truth), MAX_IMAGES if opened.dataset.kind == "image" else MAX_ROWS)
+    part = Split(opened.splits.test.rows[chosen], opened.splits.test.table)
+    found = make_slices(*_slice_columns(opened, part, options.columns), options.min_size)
     return {
         "metric": name,
         "rows": len(chosen),
         "looked_at": len(found),
-        "found": judge_slices(found, metric, truth.take(chosen), how),
+        "found": evaluate_slices(found, metric, truth.take(chosen), how),
     }
 
 
-def _known(
-    opened: Opened, part: Part, asked: tuple[str, ...] | None
+def _slice_columns(
+    opened: DataContext, part: Split, asked: tuple[str, ...] | None
 ) -> tuple[pl.DataFrame, dict[tuple[str, str], np.ndarray]]:
     """Return the columns to slice by, and text lengths or image brightness of the input."""
     dataset, measured = opened.dataset, dict[tuple[str, str], np.ndarray]()
@@ -54,12 +54,12 @@ def _known(
         for column in columns
         if column.name not in (content, dataset.target)
         and column.type not in ("text", "image")
-        and makes_parts(column.type, asked is not None)
+        and can_slice(column.type, asked is not None)
     ]
     texts = [
         column.name
         for column in columns
-        if column.type == "text" and part.whole.schema[column.name] == pl.String  # conversations are lists
+        if column.type == "text" and part.table.schema[column.name] == pl.String  # conversations are lists
     ]
     shown = content is not None and (asked is None or content in asked)
     for name in dict.fromkeys([content, *texts] if shown and dataset.kind in ("text", "corpus") else texts):
@@ -70,9 +70,9 @@ def _known(
     return part.columns(*names) if names else pl.DataFrame({"": [True] * len(part)}), measured
 
 
-def _brightness(opened: Opened, part: Part) -> np.ndarray:
+def _brightness(opened: DataContext, part: Split) -> np.ndarray:
     """Compute the mean grey value of each image, from 0 to 1."""
     from danlu.data.images.decode import decode
 
     references, folder = part.column(opened.dataset.content).to_list(), opened.dataset.folder
-    return np.array([np.asarray(decode(each, folder, SHORTEST).convert("L")).mean() / 255 for each in references])
+    return np.array([np.asarray(decode(each, folder, BRIGHTNESS_SIDE).convert("L")).mean() / 255 for each in references])

@@ -4,26 +4,26 @@ Also which metric a search optimizes.
 """
 
 from danlu.core.errors import Problem, RecipeError
-from danlu.core.extras import require
+from danlu.core.extras import require_extra
 from danlu.data.dataset import Dataset
 from danlu.models.table import Model
 from danlu.recipe.schema import Recipe
-from danlu.recipe.variants import in_words, outermost, variant
+from danlu.recipe.variants import explain_refusal, outermost, variant
 from danlu.tuning.sampler import Sampler
-from danlu.verbs.resolve import resolve
+from danlu.verbs.resolve import resolve_recipe
 
 # Metrics per token, not comparable between vocabularies.
-OF_TOKENS = ("validation/loss", "validation/perplexity", "validation/token-accuracy")
+PER_TOKEN_METRICS = ("validation/loss", "validation/perplexity", "validation/token-accuracy")
 
 
-def require_extras(recipe: Recipe) -> None:
+def require_model_extras(recipe: Recipe) -> None:
     """Raise MissingExtra unless the packages that the model of a resolved recipe needs are installed."""
     assert isinstance(recipe.model, Model)
     for extra in filter(None, (recipe.model.extra, recipe.model.extra_to_train)):
-        require(extra, f"model.name: {recipe.model.name}")
+        require_extra(extra, f"model.name: {recipe.model.name}")
 
 
-def check_space(recipe: Recipe, dataset: Dataset) -> None:
+def check_search_space(recipe: Recipe, dataset: Dataset) -> None:
     """Resolve the recipe at both ends of every range and at every choice.
 
     Args:
@@ -38,15 +38,15 @@ def check_space(recipe: Recipe, dataset: Dataset) -> None:
     sampler = recipe.tuning.sampler
     assert isinstance(sampler, Sampler)
     if sampler.extra is not None:
-        require(sampler.extra, f"tuning.sampler: {sampler.name}")
+        require_extra(sampler.extra, f"tuning.sampler: {sampler.name}")
     for key, values in outermost(recipe.tuning.space):
         try:
-            require_extras(resolve(variant(recipe, values), dataset))
+            require_model_extras(resolve_recipe(variant(recipe, values), dataset))
         except RecipeError as error:
-            message = in_words(recipe, key, values, error.problems[0])
+            message = explain_refusal(recipe, key, values, error.problems[0])
             raise RecipeError(Problem("", f"tuning.space.{key}", message)) from None
-    metric = watched_by(resolve(recipe, dataset))
-    if dataset.task == "language-modelling" and metric in OF_TOKENS:
+    metric = search_metric(resolve_recipe(recipe, dataset))
+    if dataset.task == "language-modelling" and metric in PER_TOKEN_METRICS:
         for key in {"data.vocabulary", "model", "model.name", "model.pretrained"} & recipe.tuning.space.keys():
             message = (
                 f"changes the tokens, so {metric} is not comparable between trials; set tuning.metric: "
@@ -55,7 +55,7 @@ def check_space(recipe: Recipe, dataset: Dataset) -> None:
             raise RecipeError(Problem("", f"tuning.space.{key}", message))
 
 
-def watched_by(resolved: Recipe) -> str:
+def search_metric(resolved: Recipe) -> str:
     """Return the metric that a search optimizes: `tuning.metric`, else the one early stopping monitors."""
     named = resolved.tuning.metric if resolved.tuning is not None else None
     stopping = resolved.training.early_stopping

@@ -12,20 +12,20 @@ import numpy as np
 
 from danlu.core.seeds import Seed
 from danlu.recipe.sections import Memory
-from danlu.verbs.fitting import Fitting, build_machine, with_training
+from danlu.verbs.fitting import TrainingSetup, create_train_state, with_training_options
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from danlu.training.footprint import Footprint
-    from danlu.training.machine import Machine
+    from danlu.training.machine import TrainState
 
-SMALL = 4  # samples per microbatch of the smaller measurement; the larger has twice as many
-TRIED_RATE = 1e-8  # small enough that the steps do not change memory or time
+PROBE_SAMPLES = 4  # samples per microbatch of the smaller measurement; the larger has twice as many
+PROBE_LR = 1e-8  # small enough that the steps do not change memory or time
 
 
 @dataclass(frozen=True)
-class Timed:
+class StepTiming:
     """Hold what timed steps took.
 
     Attributes:
@@ -37,84 +37,84 @@ class Timed:
     peak_bytes: int | None
 
 
-class Trial:
+class TrainingProbe:
     """Run steps on a training state of its own; `build_probe` makes one."""
 
-    def __init__(self, fitting: Fitting, machine: "Machine") -> None:
-        self.fitting, self.machine = fitting, machine
-        self.seed = Seed(fitting.opened.recipe.seed).derive("trial")
+    def __init__(self, fitting: TrainingSetup, machine: "TrainState") -> None:
+        self.setup, self.train_state = fitting, machine
+        self.seed = Seed(fitting.context.recipe.seed).derive("trial")
 
-    def step(self, batch_size: int, rate: float = TRIED_RATE) -> float:
+    def run_step(self, batch_size: int, rate: float = PROBE_LR) -> float:
         """Make a step on `batch_size` training samples and return its loss."""
-        feed = self.fitting.balanced.feed
+        feed = self.setup.balanced.loader
         rows = np.resize(feed.order(0), batch_size)
-        batch = feed.take(rows, 0, self.machine.device)
-        return float(self.machine.make_step(batch, rate, self.seed, 1))
+        batch = feed.take(rows, 0, self.train_state.device)
+        return float(self.train_state.make_step(batch, rate, self.seed, 1))
 
-    def footprint(self, batch_size: int) -> "Footprint":
+    def measure_footprint(self, batch_size: int) -> "Footprint":
         """Measure memory and operations of a real step on `batch_size` samples."""
-        from danlu.training.footprint import measure
+        from danlu.training.footprint import measure_footprint
 
-        return measure(self.step, self._held, batch_size)
+        return measure_footprint(self.run_step, self._persistent_tensors, batch_size)
 
-    def foresee(self, batch_size: int) -> "Footprint":
+    def predict_footprint(self, batch_size: int) -> "Footprint":
         """Extrapolate memory and operations of a step from two small ones.
 
         Where that fails, measure a real step.
         """
-        from danlu.training.footprint import foresee
+        from danlu.training.footprint import extrapolate_footprint
 
-        if batch_size > 2 * self._smallest:
-            found = foresee(*self.small, batch_size)
+        if batch_size > 2 * self._min_batch_size:
+            found = extrapolate_footprint(*self.small_footprints, batch_size)
             if found is not None:
                 return found
-        return self.footprint(batch_size)
+        return self.measure_footprint(batch_size)
 
     @cached_property
-    def small(self) -> "tuple[Footprint, Footprint]":
+    def small_footprints(self) -> "tuple[Footprint, Footprint]":
         """Measurements of two small batches, from which larger ones are extrapolated."""
-        return self.footprint(self._smallest), self.footprint(2 * self._smallest)
+        return self.measure_footprint(self._min_batch_size), self.measure_footprint(2 * self._min_batch_size)
 
     @property
-    def _smallest(self) -> int:
+    def _min_batch_size(self) -> int:
         """Number of samples that gives every microbatch some.
 
         Only then the operations are those of a large batch.
         """
-        return SMALL * self.fitting.opened.recipe.training.accumulate
+        return PROBE_SAMPLES * self.setup.context.recipe.training.accumulate
 
-    def timed(self, steps: int, most_s: float) -> Timed:
+    def time_steps(self, steps: int, max_s: float) -> StepTiming:
         """Time up to `steps` real steps, loading included, within about `max_s` seconds."""
-        machine, taken = self.machine, []
+        machine, taken = self.train_state, []
         accelerator = machine.step.accelerator
-        batches = self.fitting.balanced.feed.batches(machine.batch_size, machine.device)
+        batches = self.setup.balanced.loader.batches(machine.batch_size, machine.device)
         accelerator.empty_cache()
         accelerator.reset_peak()
         begun = before = time.perf_counter()
         for batch in itertools.islice(batches, steps + 2):
-            machine.make_step(batch, TRIED_RATE, self.seed, 1)
+            machine.make_step(batch, PROBE_LR, self.seed, 1)
             accelerator.synchronize()
             now = time.perf_counter()
             taken.append(now - before)
             before = now
-            if len(taken) > 3 and now - begun > most_s:
+            if len(taken) > 3 and now - begun > max_s:
                 break
         # The first steps fill caches and allocate memory.
-        return Timed(float(np.median(taken[2:] or taken)), accelerator.peak_bytes())
+        return StepTiming(float(np.median(taken[2:] or taken)), accelerator.peak_bytes())
 
     def state_bytes(self) -> int:
         """Return the bytes that stay between steps: weights, gradients, optimizer state."""
-        gradients = (weight for weight in self.machine.model.parameters() if weight.requires_grad)
-        return sum(tensor.nbytes for tensor in (*self._held(), *gradients))
+        gradients = (weight for weight in self.train_state.model.parameters() if weight.requires_grad)
+        return sum(tensor.nbytes for tensor in (*self._persistent_tensors(), *gradients))
 
     def checkpoint_bytes(self) -> int:
         """Return the extra host memory that writing a checkpoint takes; 0 on an accelerator.
 
         That is the copy that it is written from, and its largest file once more.
         """
-        if self.machine.device.type != "cpu":
+        if self.train_state.device.type != "cpu":
             return 0
-        kept: int = sum(tensor.nbytes for tensor in self._held())
+        kept: int = sum(tensor.nbytes for tensor in self._persistent_tensors())
         return kept + max(self.weight_bytes, kept - self.weight_bytes)
 
     @property
@@ -123,45 +123,45 @@ class Trial:
 
         On the host they exist twice while probing, since the original model stays.
         """
-        found: int = sum(weight.nbytes for weight in self.machine.model.state_dict().values())
+        found: int = sum(weight.nbytes for weight in self.train_state.model.state_dict().values())
         return found
 
-    def _held(self) -> "Iterator[Tensor]":
+    def _persistent_tensors(self) -> "Iterator[Tensor]":
         """Yield the tensors that exist before a step: weights, optimizer state, weight average."""
-        from danlu.artifacts.trees import split_tree
+        from danlu.artifacts.trees import flatten_state
 
-        machine = self.machine
+        machine = self.train_state
         yield from itertools.chain(machine.model.parameters(), machine.model.buffers())
-        yield from split_tree(machine.step.optimizer.state_dict())[0].values()
+        yield from flatten_state(machine.step.optimizer.state_dict())[0].values()
         if machine.average is not None:
-            yield from split_tree(machine.average.state_dict())[0].values()
+            yield from flatten_state(machine.average.state_dict())[0].values()
 
 
-def trial_of(fitting: Fitting) -> Trial:
+def build_probe(fitting: TrainingSetup) -> TrainingProbe:
     """Build a probe on a copy of the model; the original stays unchanged."""
-    from danlu.training.parallel.group import LONE
+    from danlu.training.parallel.group import SINGLE_PROCESS_CONTEXT
 
     copied = copy.deepcopy(fitting.model).train()
-    machine = build_machine(replace(fitting, model=copied, together=LONE))
-    machine.thawing = None  # the fully unfrozen model needs the most memory
-    return Trial(fitting, machine)
+    machine = create_train_state(replace(fitting, model=copied, together=SINGLE_PROCESS_CONTEXT))
+    machine.unfreezing = None  # the fully unfrozen model needs the most memory
+    return TrainingProbe(fitting, machine)
 
 
-def flops_of_step(fitting: Fitting) -> float | None:
+def flops_per_step(fitting: TrainingSetup) -> float | None:
     """Return the model's FLOPs per step, or None if the device's peak FLOPs are unknown.
 
     Call it before a training state is built from the model. Activations recomputed to save memory do not count.
     """
-    size = fitting.opened.recipe.training.batch_size
+    size = fitting.context.recipe.training.batch_size
     assert isinstance(size, int)
     if fitting.accelerator.peak_flops("fp32") is None:
         return None
-    if not fitting.together.splits_weights:
-        return trial_of(with_training(fitting, memory=Memory())).foresee(size).flops
-    return flops_on_host(fitting, size) if fitting.team.is_main else None
+    if not fitting.parallel.is_sharded:
+        return build_probe(with_training_options(fitting, memory=Memory())).predict_footprint(size).flops
+    return count_flops_on_host(fitting, size) if fitting.team.is_main else None
 
 
-def flops_on_host(fitting: Fitting, batch_size: int) -> float:
+def count_flops_on_host(fitting: TrainingSetup, batch_size: int) -> float:
     """Estimate the FLOPs per step for a model that no device holds whole.
 
     Three times the forward pass of one sample, times the batch size: the backward pass multiplies twice as much.
@@ -169,7 +169,7 @@ def flops_on_host(fitting: Fitting, batch_size: int) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    batch = fitting.balanced.feed.take(np.arange(1), 0, torch.device("cpu"))
+    batch = fitting.balanced.loader.take(np.arange(1), 0, torch.device("cpu"))
     was_training = fitting.model.training
     fitting.model.eval()  # batch norm cannot compute statistics of one sample
     with FlopCounterMode(display=False) as counter, torch.no_grad():

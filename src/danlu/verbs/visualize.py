@@ -9,15 +9,15 @@ import numpy as np
 from danlu.artifacts.files import write_bytes
 from danlu.core.errors import ArgumentError, Problem, RecipeError
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.targets import Classes, Labels
+from danlu.data.targets import ClassTarget, MultiLabelTarget
 from danlu.data.texts import TextPreprocessor
 from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
-from danlu.verbs.prepare import Opened, Prepared, fit_preparation, open_data
+from danlu.verbs.prepare import DataContext, FittedPreprocessing, fit_preprocessing, load_data
 
 if TYPE_CHECKING:
     from danlu.data.examples import Tensors
-    from danlu.report.augmented import Sample, Version
+    from danlu.report.augmented import AugmentedSample, SampleVersion
 
 Visual = Literal["augment"]
 
@@ -47,7 +47,7 @@ def visualize(
         RecipeError, DataError, MissingExtra: as training would; or the recipe has no augmentation.
         ArgumentError: the file exists already, or has the suffix of another kind of data.
     """
-    opened = open_data(as_recipe(recipe))
+    opened = load_data(as_recipe(recipe))
     if not opened.recipe.data.augment:
         raise RecipeError(Problem("", "data.augment", "has no augmentation, so there is nothing to show"))
     if samples < 1 or epochs < 1:
@@ -59,51 +59,51 @@ def visualize(
     if path.exists() and not overwrite:
         raise ArgumentError(f"{path}: exists already; choose another file with -o, or replace it with --overwrite")
 
-    from danlu.report.augmented import contact_sheet, page
+    from danlu.report.augmented import contact_sheet, augmentation_page
 
-    found = _samples(opened, samples, epochs)
+    found = _collect_samples(opened, samples, epochs)
     title = f"{opened.recipe.name}: augmentation"
-    write_bytes(path, contact_sheet(found) if suffix == ".png" else page(title, found))
+    write_bytes(path, contact_sheet(found) if suffix == ".png" else augmentation_page(title, found))
     return path
 
 
-def _samples(opened: Opened, count: int, epochs: int) -> "list[Sample]":
+def _collect_samples(opened: DataContext, count: int, epochs: int) -> "list[AugmentedSample]":
     """Collect training samples, each unchanged and as augmented in each epoch."""
     import torch
 
-    from danlu.report.augmented import Sample
-    from danlu.verbs.feeding import training_feed
+    from danlu.report.augmented import AugmentedSample
+    from danlu.verbs.feeding import build_train_loader
 
-    prepared, cpu = fit_preparation(opened), torch.device("cpu")
-    feed = training_feed(opened, prepared, cpu).feed
-    rows = np.unique(np.linspace(0, len(feed.examples) - 1, count).astype(np.int64))
-    inputs, target = feed.examples.take(rows, cpu)
+    prepared, cpu = fit_preprocessing(opened), torch.device("cpu")
+    feed = build_train_loader(opened, prepared, cpu).loader
+    rows = np.unique(np.linspace(0, len(feed.dataset) - 1, count).astype(np.int64))
+    inputs, target = feed.dataset.take(rows, cpu)
     assert target is not None
-    versions = [_versions(prepared, inputs, target.numpy())]
+    versions = [_describe_batch(prepared, inputs, target.numpy())]
     for epoch in range(epochs):
         batch = feed.take(rows, epoch, cpu)
-        versions.append(_versions(prepared, batch.inputs, batch.target.numpy()))
+        versions.append(_describe_batch(prepared, batch.inputs, batch.target.numpy()))
     return [
-        Sample(f"training sample {row + 1}", tuple(column[position] for column in versions))
+        AugmentedSample(f"training sample {row + 1}", tuple(column[position] for column in versions))
         for position, row in enumerate(rows)
     ]
 
 
-def _versions(prepared: Prepared, inputs: "Tensors", target: np.ndarray) -> "list[Version]":
-    from danlu.report.augmented import Version
+def _describe_batch(prepared: FittedPreprocessing, inputs: "Tensors", target: np.ndarray) -> "list[SampleVersion]":
+    from danlu.report.augmented import SampleVersion
 
-    answers = [_answer(prepared, value) for value in target]
+    answers = [_describe_target(prepared, value) for value in target]
     if "image" in inputs:
         images = inputs["image"].permute(0, 2, 3, 1).numpy()
-        return [Version(answer, image=image) for answer, image in zip(answers, images, strict=True)]
-    fields = _texts(prepared, inputs) if "input_ids" in inputs else _cells(prepared, inputs, len(target))
-    return [Version(answer, fields=field) for answer, field in zip(answers, fields, strict=True)]
+        return [SampleVersion(answer, image=image) for answer, image in zip(answers, images, strict=True)]
+    fields = _describe_tokens(prepared, inputs) if "input_ids" in inputs else _describe_cells(prepared, inputs, len(target))
+    return [SampleVersion(answer, fields=field) for answer, field in zip(answers, fields, strict=True)]
 
 
-def _answer(prepared: Prepared, value: np.ndarray) -> str:
+def _describe_target(prepared: FittedPreprocessing, value: np.ndarray) -> str:
     """Describe a target: a label, mixed labels with their shares, or a number."""
-    if not isinstance(prepared.target, Classes):
-        if isinstance(prepared.target, Labels):
+    if not isinstance(prepared.target, ClassTarget):
+        if isinstance(prepared.target, MultiLabelTarget):
             shares = zip(value, prepared.target.labels, strict=True)
             told = [label if share > 0.995 else f"{share:.0%} {label}" for share, label in shares if share > 0.005]
             return " + ".join(told) or "none"
@@ -117,7 +117,7 @@ def _answer(prepared: Prepared, value: np.ndarray) -> str:
     return " + ".join(f"{value[index]:.0%} {labels[index]}" for index in largest)
 
 
-def _texts(prepared: Prepared, inputs: "Tensors") -> list[dict[str, str]]:
+def _describe_tokens(prepared: FittedPreprocessing, inputs: "Tensors") -> list[dict[str, str]]:
     """Decode tokens one by one, separated by spaces, so that deletions and swaps are visible."""
     assert isinstance(prepared.preprocessor, TextPreprocessor)
     tokenizer = prepared.preprocessor.tokenizer.open()
@@ -128,7 +128,7 @@ def _texts(prepared: Prepared, inputs: "Tensors") -> list[dict[str, str]]:
     return found
 
 
-def _cells(prepared: Prepared, inputs: "Tensors", count: int) -> list[dict[str, str]]:
+def _describe_cells(prepared: FittedPreprocessing, inputs: "Tensors", count: int) -> list[dict[str, str]]:
     """Describe table rows by prepared numbers and category names."""
     form = prepared.preprocessor
     assert isinstance(form, TabularPreprocessor)

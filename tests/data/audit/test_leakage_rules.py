@@ -7,26 +7,26 @@ import polars as pl
 import pytest
 
 from danlu.core.seeds import Seed
-from danlu.data.audit.drift import _distributions, _frequencies, drifting_columns
-from danlu.data.audit.finding import View, evenly, view
-from danlu.data.audit.leakage import TELLING, _bins, _told, telling_columns, torn_groups
+from danlu.data.audit.drift import _kolmogorov_smirnov, _chi_squared, drifting_columns
+from danlu.data.audit.finding import AuditContext, evenly_spaced, audit_context
+from danlu.data.audit.leakage import LEAKAGE_LEVEL, _bins, _balanced_accuracy, target_leakage, group_leakage
 from danlu.data.dataset import interpret
-from danlu.data.place import Source
+from danlu.data.place import RawData
 from danlu.data.splits import split_dataset
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections import Split
+from danlu.recipe.sections import SplitOptions
 from tests.support.datasets import splitter
 
 ROWS = 1000
 
 
-def view_of(split: str = "random", **columns: list[object] | np.ndarray) -> View:
+def view_of(split: str = "random", **columns: list[object] | np.ndarray) -> AuditContext:
     """Columns beside a target `y`, split in three."""
     section = check_recipe({"data": {"source": "x", "target": "y"}}).data
-    dataset = interpret(Source(pl.DataFrame(columns), "t", Path()), section)
-    by = Split(validation=0.25, test=0.25).model_copy(update={"by": splitter(split)})
+    dataset = interpret(RawData(pl.DataFrame(columns), "t", Path()), section)
+    by = SplitOptions(validation=0.25, test=0.25).model_copy(update={"by": splitter(split)})
     section = section.model_copy(update={"split": by, "task": dataset.task})
-    return view(dataset, split_dataset(dataset, by, Seed(0)), section, Seed(0))
+    return audit_context(dataset, split_dataset(dataset, by, Seed(0)), section, Seed(0))
 
 
 def noisy_copy(labels: np.ndarray, wrong: float) -> np.ndarray:
@@ -40,23 +40,23 @@ def noisy_copy(labels: np.ndarray, wrong: float) -> np.ndarray:
 def test_a_column_that_tells_99_of_100_answers_is_suspected(wrong: float, suspected: bool) -> None:
     labels = np.random.default_rng(0).integers(2, size=8 * ROWS)
     x = noisy_copy(labels, wrong)
-    found = telling_columns(view_of(x=x, y=np.where(labels == 1, "yes", "no")))
+    found = target_leakage(view_of(x=x, y=np.where(labels == 1, "yes", "no")))
     assert [finding.subject for finding in found] == (["x"] if suspected else [])
-    assert TELLING == 0.99
+    assert LEAKAGE_LEVEL == 0.99
 
 
 def test_numbers_are_told_by_rank_correlation() -> None:
     y = np.random.default_rng(0).normal(size=ROWS)
     noise = np.random.default_rng(1).normal(size=ROWS)
-    found = telling_columns(view_of(same=np.exp(y), against=-(y**3), little=y + 0.05 * noise, some=y + noise, y=y))
+    found = target_leakage(view_of(same=np.exp(y), against=-(y**3), little=y + 0.05 * noise, some=y + noise, y=y))
     assert {finding.subject for finding in found} == {"same", "against", "little"}
 
 
 def test_what_one_half_teaches_is_judged_on_the_other() -> None:
     bins, half = np.array([0, 0, 1, 1] * 2), np.array([True] * 4 + [False] * 4)
     classes = np.array([0, 0, 1, 1, 0, 0, 1, 0])
-    assert _told(bins, half, classes, 2) == pytest.approx((2 / 3 + 1) / 2)  # recalls of both classes
-    assert _told(bins, half, np.array([0, 0, 1, 1, 0, 0, 0, 0]), 2) == 0.0  # one class alone tells nothing
+    assert _balanced_accuracy(bins, half, classes, 2) == pytest.approx((2 / 3 + 1) / 2)  # recalls of both classes
+    assert _balanced_accuracy(bins, half, np.array([0, 0, 1, 1, 0, 0, 0, 0]), 2) == 0.0  # one class alone tells nothing
 
 
 def test_values_are_put_into_fifty_bins_and_gaps_into_one() -> None:
@@ -71,41 +71,41 @@ def test_groups_on_both_sides_of_a_split_are_told(members: int, told: bool) -> N
     user = [f"u{index // members}" for index in range(ROWS)]
     generator = np.random.default_rng(0)
     shown = view_of(user_id=user, x=generator.normal(size=ROWS), y=["yes", "no"] * (ROWS // 2))
-    assert bool(torn_groups(shown)) is told
+    assert bool(group_leakage(shown)) is told
 
 
 def test_few_groups_are_no_groups() -> None:
     y = ["yes", "no"] * (ROWS // 2)
-    assert not torn_groups(view_of(user_id=[f"u{index % 19}" for index in range(ROWS)], y=y))
-    assert torn_groups(view_of(user_id=[f"u{index % 20}" for index in range(ROWS)], y=y))
+    assert not group_leakage(view_of(user_id=[f"u{index % 19}" for index in range(ROWS)], y=y))
+    assert group_leakage(view_of(user_id=[f"u{index % 20}" for index in range(ROWS)], y=y))
 
 
 def test_the_distance_of_distributions_is_kolmogorovs() -> None:
     one, other = pl.Series([float(value) for value in range(100)]), pl.Series([float(v) for v in range(30, 130)])
-    distance, chance = _distributions(one, other)
+    distance, chance = _kolmogorov_smirnov(one, other)
     assert distance == pytest.approx(0.3)
     from scipy.stats import ks_2samp
 
     assert chance == pytest.approx(ks_2samp(one.to_numpy(), other.to_numpy(), method="asymp").pvalue, rel=0.5)
-    assert _distributions(one.head(19), other) == (0.0, 1.0)  # too few to judge
-    assert _distributions(one, one) == (0.0, pytest.approx(1.0))
+    assert _kolmogorov_smirnov(one.head(19), other) == (0.0, 1.0)  # too few to judge
+    assert _kolmogorov_smirnov(one, one) == (0.0, pytest.approx(1.0))
 
 
 def test_the_distance_of_shares_is_half_their_summed_difference() -> None:
     one, other = pl.Series(["a"] * 60 + ["b"] * 40), pl.Series(["a"] * 40 + ["b"] * 60)
-    distance, chance = _frequencies(one, other)
+    distance, chance = _chi_squared(one, other)
     assert distance == pytest.approx(0.2)
     from scipy.stats import chi2_contingency
 
     assert chance == pytest.approx(chi2_contingency([[60, 40], [40, 60]], correction=False).pvalue)
-    assert _frequencies(one, one)[0] == 0.0
+    assert _chi_squared(one, one)[0] == 0.0
 
 
 def test_values_too_rare_are_counted_together() -> None:
     one = pl.Series(["a"] * 96 + ["r1", "r2", "r3", "r4"])
     other = pl.Series(["a"] * 96 + ["s1", "s2", "s3", "s4"])
-    assert _frequencies(one, other) == (0.0, pytest.approx(1.0))
-    assert _frequencies(pl.Series(["a"] * 9), pl.Series(["a"] * 9)) == (0.0, 1.0)
+    assert _chi_squared(one, other) == (0.0, pytest.approx(1.0))
+    assert _chi_squared(pl.Series(["a"] * 9), pl.Series(["a"] * 9)) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(("shift", "told"), [(0.0, False), (0.15, False), (1.0, True)])
@@ -121,6 +121,6 @@ def test_a_column_that_moves_is_told(shift: float, told: bool) -> None:
 
 
 def test_rows_are_spread_evenly() -> None:
-    assert evenly(5, 10).tolist() == [0, 1, 2, 3, 4]
-    assert evenly(5, 5).tolist() == [0, 1, 2, 3, 4]
-    assert evenly(101, 5).tolist() == [0, 25, 50, 75, 100]
+    assert evenly_spaced(5, 10).tolist() == [0, 1, 2, 3, 4]
+    assert evenly_spaced(5, 5).tolist() == [0, 1, 2, 3, 4]
+    assert evenly_spaced(101, 5).tolist() == [0, 25, 50, 75, 100]

@@ -8,12 +8,12 @@ from danlu.core.seeds import Seed
 from danlu.data.tabular.categories import (
     MISSING,
     OTHER,
-    Answers,
+    TargetValues,
     CategoryState,
     OneHotState,
     TargetEncoding,
     TargetState,
-    fold_spelling,
+    normalize_spelling,
 )
 
 WORDS = ["b", "b", "a", "a", "a", "c", None]
@@ -39,7 +39,7 @@ def test_of_many_values_the_most_frequent_are_kept() -> None:
 
 def test_spelling_is_folded_where_asked() -> None:
     words = pl.Series("x", [" New  York", "new york ", "NEW\tYORK", "Rome"])
-    assert fold_spelling(words).to_list() == ["new york"] * 3 + ["rome"]
+    assert normalize_spelling(words).to_list() == ["new york"] * 3 + ["rome"]
     assert CategoryState.fit(words, 2, merged=True).values == ("new york",)
     assert CategoryState.fit(words, 2, merged=False).values == ()
 
@@ -53,7 +53,7 @@ def test_one_hot_has_a_column_a_code() -> None:
 def encoded(smoothing: float | str, values: list[float], words: list[str], continuous: bool = True) -> TargetState:
     category = CategoryState.fit(pl.Series("x", words), 1, merged=False)
     options = TargetEncoding(folds=2, smoothing=smoothing)  # type: ignore[arg-type]
-    answers = Answers(np.array(values), continuous, Seed(0))
+    answers = TargetValues(np.array(values), continuous, Seed(0))
     return TargetState.fit(category, options, pl.DataFrame({"x": words}), answers)
 
 
@@ -71,7 +71,7 @@ def test_training_rows_do_not_see_their_own_answer() -> None:
     words = [f"w{index}" for index in range(40)]
     values = [float(index) for index in range(40)]
     state = encoded(0.0, values, words)
-    frame, answers = pl.DataFrame({"x": words}), Answers(np.array(values), True, Seed(0))
+    frame, answers = pl.DataFrame({"x": words}), TargetValues(np.array(values), True, Seed(0))
     fitted = state.apply(frame, answers)[:, 0]
     applied = state.apply(frame, None)[:, 0]
     assert len(set(np.round(fitted, 4).tolist())) == 2  # the mean of either half

@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 
 from danlu.core.seeds import Seed
-from danlu.data.tabular.impute import Impute, NeighbourFiller, RegressionFiller
+from danlu.data.tabular.impute import Impute, KNNFiller, IterativeFiller
 from danlu.data.tabular.numbers import NumberState, quantile
-from danlu.data.tabular.outliers import limits_of, outside
+from danlu.data.tabular.outliers import outlier_limits, is_outlier
 from danlu.data.tabular.scaling import Standard
 from danlu.recipe.sections import Outliers
 
@@ -56,7 +56,7 @@ def test_quantiles_are_interpolated() -> None:
 
 def test_neighbours_are_the_nearest_rows() -> None:
     matrix = np.array([[0.0, 1.0], [0.1, 3.0], [5.0, 100.0], [5.1, 200.0]])
-    filler = NeighbourFiller.fit(matrix, Impute(strategy="knn", neighbors=2), Seed(0))
+    filler = KNNFiller.fit(matrix, Impute(strategy="knn", neighbors=2), Seed(0))
     found = filler.fill(np.array([[0.05, NAN], [5.0, NAN], [9.0, 9.0]]))
     assert found.tolist() == [[0.05, 2.0], [5.0, 150.0], [9.0, 9.0]]
 
@@ -65,7 +65,7 @@ def test_a_regression_finds_a_straight_line() -> None:
     x = np.linspace(-1, 1, 40)
     matrix = np.stack([x, 2 * x + 1], axis=1)
     matrix[3, 1] = NAN
-    filler = RegressionFiller.fit(matrix, Impute(strategy="iterative"), Seed(0))
+    filler = IterativeFiller.fit(matrix, Impute(strategy="iterative"), Seed(0))
     found = filler.fill(np.array([[0.5, NAN], [0.5, 7.0]]))
     assert found[0, 1] == pytest.approx(2.0, abs=1e-3) and found[1].tolist() == [0.5, 7.0]
 
@@ -83,19 +83,19 @@ COLUMN = np.array([0.0, 10.0, 20.0, 30.0, 40.0, NAN])
     ],
 )
 def test_limits(options: Outliers, expected: tuple[float, float]) -> None:
-    assert limits_of(COLUMN, options) == pytest.approx(expected)
+    assert outlier_limits(COLUMN, options) == pytest.approx(expected)
 
 
 def test_a_column_without_spread_has_no_limits() -> None:
     for method in ("iqr", "z-score"):
-        assert limits_of(np.full(5, 2.0), Outliers(method=method)) is None  # type: ignore[arg-type]
-        assert limits_of(np.array([NAN]), Outliers(method=method)) is None  # type: ignore[arg-type]
+        assert outlier_limits(np.full(5, 2.0), Outliers(method=method)) is None  # type: ignore[arg-type]
+        assert outlier_limits(np.array([NAN]), Outliers(method=method)) is None  # type: ignore[arg-type]
 
 
 def test_values_beyond_the_limits() -> None:
-    found = outside(np.array([-1.1, -1.0, 0.0, 1.0, 1.1, NAN]), (-1.0, 1.0))
+    found = is_outlier(np.array([-1.1, -1.0, 0.0, 1.0, 1.1, NAN]), (-1.0, 1.0))
     assert found.tolist() == [True, False, False, False, True, False]
-    assert not outside(np.array([1e9]), None).any()
+    assert not is_outlier(np.array([1e9]), None).any()
 
 
 def test_words_are_read_as_numbers() -> None:

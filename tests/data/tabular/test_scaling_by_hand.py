@@ -18,7 +18,7 @@ from danlu.data.tabular.scaling import (
     Standard,
     Symmetric,
     signed_log1p,
-    undo_yeo_johnson,
+    inverse_yeo_johnson,
     yeo_johnson,
 )
 
@@ -55,7 +55,7 @@ def test_yeo_johnson_is_their_formula(exponent: float) -> None:
     below = -math.log(4) if exponent == 2 else -(4 ** (2 - exponent) - 1) / (2 - exponent)
     found = yeo_johnson(np.array([x, y, 0.0]), exponent)
     assert found == pytest.approx([above, below, 0.0])
-    assert undo_yeo_johnson(found, exponent) == pytest.approx([x, y, 0.0])
+    assert inverse_yeo_johnson(found, exponent) == pytest.approx([x, y, 0.0])
 
 
 def test_quantiles_are_ranks_from_minus_1_to_1() -> None:

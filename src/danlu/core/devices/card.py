@@ -14,7 +14,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Card:
+class GPU:
     """Wrap a device that torch treats as its accelerator.
 
     Attributes:
@@ -69,36 +69,36 @@ class Card:
     def peak_bytes(self) -> int | None:
         import torch
 
-        return _asked(torch.accelerator.max_memory_allocated)
+        return _query(torch.accelerator.max_memory_allocated)
 
     def reset_peak(self) -> None:
         import torch
 
-        _asked(torch.accelerator.reset_peak_memory_stats)
+        _query(torch.accelerator.reset_peak_memory_stats)
 
     def free_bytes(self) -> int | None:
         import torch
 
-        found = _asked(torch.accelerator.get_memory_info)
+        found = _query(torch.accelerator.get_memory_info)
         return None if found is None else int(found[0])
 
     def total_bytes(self) -> int | None:
         import torch
 
-        found = _asked(torch.accelerator.get_memory_info)
+        found = _query(torch.accelerator.get_memory_info)
         return None if found is None else int(found[1])
 
     def empty_cache(self) -> None:
         import torch
 
-        _asked(torch.accelerator.empty_cache)
+        _query(torch.accelerator.empty_cache)
 
     def peak_flops(self, precision: str) -> float | None:
         return peak_flops(self.name, precision)
 
 
 @dataclass(frozen=True)
-class Apple:
+class AppleGPU:
     """Wrap Apple's GPU, whose memory torch reports in a separate module."""
 
     name: str = "Apple GPU"
@@ -152,9 +152,9 @@ class Apple:
         return None
 
 
-def _asked(question: Callable[[], Answer]) -> Answer | None:
+def _query(function: Callable[[], Answer]) -> Answer | None:
     """Call a backend query; return None if its allocator does not count."""
     try:
-        return question()
+        return function()
     except (RuntimeError, NotImplementedError, AttributeError):
         return None

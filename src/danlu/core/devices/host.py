@@ -12,12 +12,12 @@ from danlu.core.threads import usable_cores
 if TYPE_CHECKING:
     import torch
 
-PROCESS, CGROUP = Path("/proc/self"), Path("/sys/fs/cgroup")
-RESET_PEAK = "5"  # the value that proc(5) documents for clear_refs
+PROC_SELF, CGROUP = Path("/proc/self"), Path("/sys/fs/cgroup")
+CLEAR_PEAK_RSS = "5"  # the value that proc(5) documents for clear_refs
 
 
 @dataclass(frozen=True)
-class Host:
+class CPU:
     """Wrap the CPU."""
 
     @cached_property
@@ -43,26 +43,26 @@ class Host:
         """Return at once; the CPU has no queue."""
 
     def peak_bytes(self) -> int | None:
-        found = _counter(PROCESS / "status", "VmHWM:")
-        return found if found is not None else _peak_of_the_process()
+        found = _read_counter(PROC_SELF / "status", "VmHWM:")
+        return found if found is not None else _process_peak_rss()
 
     def reset_peak(self) -> None:
         try:
-            (PROCESS / "clear_refs").write_text(RESET_PEAK)
+            (PROC_SELF / "clear_refs").write_text(CLEAR_PEAK_RSS)
         except OSError:  # not Linux, or a container that forbids it: the peak stays the process's since it began
             return
 
     def free_bytes(self) -> int | None:
-        free = _counter(Path("/proc/meminfo"), "MemAvailable:")
-        limit, used = _number(CGROUP / "memory.max"), _number(CGROUP / "memory.current")
+        free = _read_counter(Path("/proc/meminfo"), "MemAvailable:")
+        limit, used = _read_number(CGROUP / "memory.max"), _read_number(CGROUP / "memory.current")
         if limit is None or used is None:
             return free
         # The page cache counts as used until the memory is needed otherwise.
-        left = limit - used + (_counter(CGROUP / "memory.stat", "inactive_file", unit=1) or 0)
+        left = limit - used + (_read_counter(CGROUP / "memory.stat", "inactive_file", unit=1) or 0)
         return left if free is None else min(free, left)
 
     def total_bytes(self) -> int | None:
-        total, limit = _physical(), _number(CGROUP / "memory.max")
+        total, limit = _physical_memory(), _read_number(CGROUP / "memory.max")
         return total if limit is None or total is None else min(total, limit)
 
     def empty_cache(self) -> None:
@@ -76,7 +76,7 @@ class Host:
         return None
 
 
-def _counter(file: Path, name: str, unit: int = 1024) -> int | None:
+def _read_counter(file: Path, name: str, unit: int = 1024) -> int | None:
     """Read a line `name number` of a kernel file, in bytes."""
     try:
         for line in file.read_text().splitlines():
@@ -87,7 +87,7 @@ def _counter(file: Path, name: str, unit: int = 1024) -> int | None:
     return None
 
 
-def _number(file: Path) -> int | None:
+def _read_number(file: Path) -> int | None:
     """Read a file that holds one number; None if absent or `max`."""
     try:
         return int(file.read_text())
@@ -95,7 +95,7 @@ def _number(file: Path) -> int | None:
         return None
 
 
-def _physical() -> int | None:
+def _physical_memory() -> int | None:
     import os
 
     try:
@@ -104,7 +104,7 @@ def _physical() -> int | None:
         return None
 
 
-def _peak_of_the_process() -> int | None:
+def _process_peak_rss() -> int | None:
     """Return the process's peak memory since it began, for systems without /proc."""
     try:
         import resource

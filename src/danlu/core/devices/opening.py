@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from danlu.core.devices.accelerator import Accelerator
-from danlu.core.devices.card import Apple, Card
-from danlu.core.devices.host import Host
+from danlu.core.devices.card import AppleGPU, GPU
+from danlu.core.devices.host import CPU
 from danlu.core.errors import ArgumentError
-from danlu.core.world import this_world
+from danlu.core.world import dist_env
 
 if TYPE_CHECKING:
     import torch
 
-ORDER = ("cuda", "xpu", "mps", "cpu")  # best first
+PREFERENCE = ("cuda", "xpu", "mps", "cpu")  # best first
 TPU_MODULE = "torch_tpu"
 
 
@@ -30,7 +30,7 @@ def open_device(asked: str = "auto") -> Accelerator:
     """
     if asked == "tpu":
         return _open_tpu()
-    found = found_devices()
+    found = available_devices()
     if asked == "auto":
         return next(iter(found.values()))
     if asked not in found:
@@ -41,7 +41,7 @@ def open_device(asked: str = "auto") -> Accelerator:
     return found[asked]
 
 
-def found_devices() -> dict[str, Accelerator]:
+def available_devices() -> dict[str, Accelerator]:
     """Return the kinds of device that torch finds, best first; TPUs are not probed."""
     import torch
 
@@ -51,27 +51,27 @@ def found_devices() -> dict[str, Accelerator]:
         "mps": torch.backends.mps.is_available,
         "cpu": lambda: True,
     }
-    return {kind: _of_kind(kind) for kind in ORDER if there[kind]()}
+    return {kind: _accelerator_of_kind(kind) for kind in PREFERENCE if there[kind]()}
 
 
 def accelerator_of(device: "torch.device") -> Accelerator:
     """Return the interface of a torch device that is already open."""
-    return _of_kind(device.type)
+    return _accelerator_of_kind(device.type)
 
 
-def _of_kind(kind: str) -> Accelerator:
+def _accelerator_of_kind(kind: str) -> Accelerator:
     if kind == "cpu":
-        return Host()
+        return CPU()
     if kind == "mps":
-        return Apple()
-    _take_own_card()
-    return Card(kind)
+        return AppleGPU()
+    _use_local_device()
+    return GPU(kind)
 
 
-def _take_own_card() -> None:
+def _use_local_device() -> None:
     """Select the GPU whose number is this process's local rank."""
-    world = this_world()
-    if world.size > 1:
+    world = dist_env()
+    if world.world_size > 1:
         import torch
 
         torch.accelerator.set_device_index(world.local_rank)
@@ -93,5 +93,5 @@ def _open_tpu() -> Accelerator:
             f"training.device: torch-tpu is installed, but torch's accelerator is {current or 'none'}; "
             "it must be the only accelerator of this torch, and a TPU must be attached"
         )
-    _take_own_card()
-    return Card("tpu")
+    _use_local_device()
+    return GPU("tpu")

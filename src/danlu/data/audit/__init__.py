@@ -4,13 +4,13 @@ Each file is a family of checks; each check looks at an `AuditContext` and retur
 """
 
 from danlu.core.seeds import Seed
-from danlu.data.audit.drift import drifting_columns, told_apart
-from danlu.data.audit.duplicates import contradictions, near_copies, repeated_rows
-from danlu.data.audit.finding import MOST_ROWS, SEVERITIES, Check, Finding, view
+from danlu.data.audit.drift import drifting_columns, adversarial_validation
+from danlu.data.audit.duplicates import contradicting_labels, near_copies, repeated_rows
+from danlu.data.audit.finding import MOST_ROWS, SEVERITIES, Check, Finding, audit_context
 from danlu.data.audit.images import broken_images
-from danlu.data.audit.labels import class_sizes, doubtful_labels
-from danlu.data.audit.leakage import dates_at_random, telling_columns, torn_groups
-from danlu.data.audit.quality import idle_columns, shapes, spellings
+from danlu.data.audit.labels import class_sizes, label_errors
+from danlu.data.audit.leakage import dates_at_random, target_leakage, group_leakage
+from danlu.data.audit.quality import constant_columns, column_shapes, inconsistent_spelling
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits
 from danlu.recipe.sections import Data
@@ -20,18 +20,18 @@ __all__ = ["CHECKS", "MOST_ROWS", "Finding", "audit"]
 CHECKS: dict[str, Check] = {
     "broken-images": broken_images,
     "repeated-rows": repeated_rows,
-    "contradictions": contradictions,
+    "contradictions": contradicting_labels,
     "near-copies": near_copies,
-    "telling-columns": telling_columns,
-    "torn-groups": torn_groups,
+    "telling-columns": target_leakage,
+    "torn-groups": group_leakage,
     "dates-at-random": dates_at_random,
     "drifting-columns": drifting_columns,
-    "told-apart": told_apart,
+    "told-apart": adversarial_validation,
     "class-sizes": class_sizes,
-    "doubtful-labels": doubtful_labels,
-    "idle-columns": idle_columns,
-    "spellings": spellings,
-    "shapes": shapes,
+    "doubtful-labels": label_errors,
+    "idle-columns": constant_columns,
+    "spellings": inconsistent_spelling,
+    "shapes": column_shapes,
 }
 
 
@@ -47,6 +47,6 @@ def audit(dataset: Dataset, splits: Splits, section: Data, seed: Seed) -> tuple[
     Returns:
         the findings, the most severe first.
     """
-    looked_at = view(dataset, splits, section, seed.derive("audit"))
+    looked_at = audit_context(dataset, splits, section, seed.derive("audit"))
     found = [finding for check in CHECKS.values() for finding in check(looked_at)]
     return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))

@@ -6,41 +6,41 @@ import numpy as np
 import polars as pl
 
 from danlu.data.audit.classifier import auroc, features_of, out_of_fold
-from danlu.data.audit.finding import Finding, View, evenly, found
+from danlu.data.audit.finding import Finding, AuditContext, evenly_spaced, make_finding
 
-LEVEL = 1e-3  # of all tests of a check together: one in a thousand sets without drift raises an alarm
+ALARM_RATE = 1e-3  # of all tests of a check together: one in a thousand sets without drift raises an alarm
 LEAST_DISTANCE = 0.1  # between distributions; less may be significant in large data, but does not matter
-LEAST_AUROC, MOST_COMPARED = 0.55, 4_000
-FEWEST = 20  # minimum rows of a distribution
+LEAST_AUROC, MAX_COMPARED = 0.55, 4_000
+MIN_ROWS = 20  # minimum rows of a distribution
 
 
-def drifting_columns(view: View) -> list[Finding]:
+def drifting_columns(view: AuditContext) -> list[Finding]:
     """Find columns whose distribution differs between training and another split.
 
     By the Kolmogorov-Smirnov and the chi-squared test.
     """
     columns = [column for column in view.dataset.used if column.type in ("number", "category", "datetime")]
-    parts = [name for name in ("validation", "test") if view.frames[name].height >= FEWEST]
+    parts = [name for name in ("validation", "test") if view.frames[name].height >= MIN_ROWS]
     apart: list[tuple[float, str, str]] = []
     for name in parts:
         for column in columns:
             one, other = view.train[column.name], view.frames[name][column.name]
             words = column.type == "category" or one.dtype == pl.String
-            distance, chance = _frequencies(one, other) if words else _distributions(one, other)
-            if distance >= LEAST_DISTANCE and chance * len(columns) * len(parts) < LEVEL:
+            distance, chance = _chi_squared(one, other) if words else _kolmogorov_smirnov(one, other)
+            if distance >= LEAST_DISTANCE and chance * len(columns) * len(parts) < ALARM_RATE:
                 apart.append((distance, column.name, name))
     if not apart:
         return []
     told = [{"column": c, "split": s, "distance": d} for d, c, s in sorted(apart, reverse=True)]
-    return [found("drifting-columns", "warning", count=len({column for _, column, _ in apart}), columns=told)]
+    return [make_finding("drifting-columns", "warning", count=len({column for _, column, _ in apart}), columns=told)]
 
 
-def _distributions(one: pl.Series, other: pl.Series) -> tuple[float, float]:
+def _kolmogorov_smirnov(one: pl.Series, other: pl.Series) -> tuple[float, float]:
     """Return the Kolmogorov-Smirnov distance and its p-value."""
     from scipy.special import kolmogorov
 
     first, second = (np.sort(values.drop_nulls().cast(pl.Float64).to_numpy()) for values in map(_numeric, (one, other)))
-    if min(len(first), len(second)) < FEWEST:
+    if min(len(first), len(second)) < MIN_ROWS:
         return 0.0, 1.0
     points = np.concatenate([first, second])
     gaps = np.searchsorted(first, points, "right") / len(first) - np.searchsorted(second, points, "right") / len(second)
@@ -53,7 +53,7 @@ def _numeric(values: pl.Series) -> pl.Series:
     return values.cast(pl.Int64) if values.dtype.is_temporal() else values
 
 
-def _frequencies(one: pl.Series, other: pl.Series) -> tuple[float, float]:
+def _chi_squared(one: pl.Series, other: pl.Series) -> tuple[float, float]:
     """Return the total variation distance and the p-value of a chi-squared test."""
     from scipy.special import chdtrc
 
@@ -73,15 +73,15 @@ def _frequencies(one: pl.Series, other: pl.Series) -> tuple[float, float]:
     return float(np.abs(shares[0] - shares[1]).sum() / 2), float(chdtrc(counts.shape[1] - 1, statistic))
 
 
-def told_apart(view: View) -> list[Finding]:
+def adversarial_validation(view: AuditContext) -> list[Finding]:
     """Find out whether a classifier can tell training rows from test rows.
 
     Classifier two-sample test on held-out rows (Lopez-Paz & Oquab 2017, https://arxiv.org/abs/1610.06545).
     """
-    if view.dataset.kind != "tabular" or view.frames["test"].height < FEWEST:
+    if view.dataset.kind != "tabular" or view.frames["test"].height < MIN_ROWS:
         return []
-    test = view.frames["test"][evenly(view.frames["test"].height, MOST_COMPARED // 2)]
-    train = view.train[evenly(view.train.height, min(MOST_COMPARED // 2, 4 * test.height))]
+    test = view.frames["test"][evenly_spaced(view.frames["test"].height, MAX_COMPARED // 2)]
+    train = view.train[evenly_spaced(view.train.height, min(MAX_COMPARED // 2, 4 * test.height))]
     names = [column.name for column in view.dataset.used]
     both = pl.concat([train.select(names), test.select(names)])
     labels = (np.arange(both.height) >= train.height).astype(np.int64)
@@ -91,4 +91,4 @@ def told_apart(view: View) -> list[Finding]:
     deviation = math.sqrt((both.height + 1) / (12 * train.height * test.height))
     if score < LEAST_AUROC or (score - 0.5) / deviation < 3.3:
         return []
-    return [found("told-apart", "warning", auroc=score, deviation=deviation)]
+    return [make_finding("told-apart", "warning", auroc=score, deviation=deviation)]

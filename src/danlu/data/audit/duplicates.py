@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from danlu.data.audit.finding import Finding, Severity, View, evenly, found
-from danlu.data.disk import among, repeated, row_hashes
-from danlu.data.images.check import unreadable
+from danlu.data.audit.finding import Finding, Severity, AuditContext, evenly_spaced, make_finding
+from danlu.data.disk import isin, is_duplicated, row_hashes
+from danlu.data.images.check import find_unreadable
 from danlu.data.images.decode import read_header
 from danlu.data.near import near_images, near_texts
 
@@ -17,25 +17,25 @@ LONGEST_SHOWN = 60  # characters
 LOOKED_AT, LEAST_SIDE = 64, 32  # images whose size is inspected; shorter side in pixels with enough detail to compare
 
 
-def repeated_rows(view: View) -> list[Finding]:
+def repeated_rows(view: AuditContext) -> list[Finding]:
     """Find validation and test rows that also stand in training, and duplicates within it."""
     inputs = row_hashes(view.dataset.frame, [column.name for column in view.dataset.used])
     train = np.sort(inputs[view.splits.train.rows])
     findings: list[Finding] = []
     for name, part in (("validation", view.splits.validation), ("test", view.splits.test)):
-        shared = int(among(inputs[part.rows], train).sum())
+        shared = int(isin(inputs[part.rows], train).sum())
         if shared:
             severity: Severity = "error" if shared > 0.2 * len(part) else "warning"
             figures: dict[str, Any] = {"split": name, "rows": shared, "of": len(part), "share": shared / len(part)}
-            findings.append(found("repeated-rows", severity, mend="data.clean.duplicates: drop", **figures))
+            findings.append(make_finding("repeated-rows", severity, mend="data.clean.duplicates: drop", **figures))
     within = int((train[1:] == train[:-1]).sum())
     if within:
         figures = {"split": "train", "rows": within, "of": len(view.splits.train)}
-        findings.append(found("repeated-within", "note", mend="data.clean.duplicates: drop", **figures))
+        findings.append(make_finding("repeated-within", "note", mend="data.clean.duplicates: drop", **figures))
     return findings
 
 
-def contradictions(view: View) -> list[Finding]:
+def contradicting_labels(view: AuditContext) -> list[Finding]:
     """Find rows with equal inputs and different classes.
 
     No model can be right about all of them.
@@ -45,7 +45,7 @@ def contradictions(view: View) -> list[Finding]:
         return []
     kept = np.concatenate([part.rows for _, part in view.splits.items()])
     hashes = row_hashes(view.dataset.frame, [column.name for column in view.dataset.used])[kept]
-    again = repeated(hashes)
+    again = is_duplicated(hashes)
     pairs = pl.DataFrame({"inputs": hashes[again], "label": view.dataset.frame[target].gather(kept[again])})
     groups = pairs.group_by("inputs").agg(pl.col("label").n_unique().alias("labels"), pl.len().alias("rows"))
     rows = int(groups.filter(pl.col("labels") > 1)["rows"].sum())
@@ -53,10 +53,10 @@ def contradictions(view: View) -> list[Finding]:
         return []
     share = rows / len(kept)
     severity: Severity = "warning" if share > 0.01 else "note"
-    return [found("contradictions", severity, rows=rows, of=len(kept), target=target, share=share)]
+    return [make_finding("contradictions", severity, rows=rows, of=len(kept), target=target, share=share)]
 
 
-def near_copies(view: View) -> list[Finding]:
+def near_copies(view: AuditContext) -> list[Finding]:
     """Find validation and test texts or images nearly equal to one in training."""
     if view.dataset.kind == "tabular":
         return []
@@ -64,10 +64,10 @@ def near_copies(view: View) -> list[Finding]:
     content, most = view.dataset.content, MOST_IMAGES if images else MOST_TEXTS
     whole = sum(frame.height for frame in view.frames.values())
     frames = {
-        name: frame[evenly(frame.height, most * frame.height // whole + 1)] for name, frame in view.frames.items()
+        name: frame[evenly_spaced(frame.height, most * frame.height // whole + 1)] for name, frame in view.frames.items()
     }
     values = [value for frame in frames.values() for value in frame[content].to_list()]
-    if images and (unreadable(values, view.dataset.folder) or _tiny(values, view)):
+    if images and (find_unreadable(values, view.dataset.folder) or _tiny(values, view)):
         return []  # broken images are another check's
     groups = near_images(values, view.dataset.folder, NEAR) if images else near_texts(values, NEAR)
     sizes = np.cumsum([0, *(frame.height for frame in frames.values())])
@@ -79,7 +79,7 @@ def near_copies(view: View) -> list[Finding]:
         copies = [row for row in rows if groups[row] in train and (images or str(values[row]) not in exact)]
         if copies:
             findings.append(
-                found(
+                make_finding(
                     "near-images" if images else "near-texts",
                     "warning",
                     mend="data.clean.duplicates: near",
@@ -92,7 +92,7 @@ def near_copies(view: View) -> list[Finding]:
     return findings
 
 
-def _tiny(references: list[str | bytes], view: View) -> bool:
+def _tiny(references: list[str | bytes], view: AuditContext) -> bool:
     """Return whether images are too small to tell copies from likeness.
 
     Two zeros of 8x8 pixels are nearly one and the same.

@@ -11,12 +11,12 @@ from pydantic import Field
 
 from danlu.core.component import Component, Frozen
 from danlu.core.seeds import Seed
-from danlu.core.sentences import sentence
+from danlu.core.sentences import format_message
 from danlu.data.audit.sentences import FINDINGS
 from danlu.data.columns import Column
 from danlu.data.dataset import Dataset
 from danlu.data.labels import read_labels
-from danlu.data.splits import Part, Splits, TrainSplit
+from danlu.data.splits import Split, Splits, TrainSplit
 from danlu.recipe.sections import Data
 
 Severity = Literal["error", "warning", "note"]
@@ -44,7 +44,7 @@ class Finding(Frozen):
     figures: dict[str, Any] = Field(default_factory=dict)
 
 
-def found(key: str, severity: Severity, /, about: str = "", mend: str = "", **figures: Any) -> Finding:
+def make_finding(key: str, severity: Severity, /, about: str = "", mend: str = "", **figures: Any) -> Finding:
     """Build a finding with the texts of FINDINGS.
 
     Args:
@@ -53,19 +53,19 @@ def found(key: str, severity: Severity, /, about: str = "", mend: str = "", **fi
         mend: a line of the recipe; left out where FINDINGS has the cure, or there is none.
         figures: a value for each placeholder of the message, and whatever else is worth keeping.
     """
-    cure = sentence(FINDINGS, f"{key}.cure", figures) if f"{key}.cure" in FINDINGS else mend
+    cure = format_message(FINDINGS, f"{key}.cure", figures) if f"{key}.cure" in FINDINGS else mend
     return Finding(
         key=key,
         severity=severity,
         subject=about or FINDINGS[f"{key}.subject"],
-        message=sentence(FINDINGS, key, figures),
+        message=format_message(FINDINGS, key, figures),
         cure=cure,
         figures=figures,
     )
 
 
 @dataclass(frozen=True)
-class View:
+class AuditContext:
     """Hold the data that checks look at.
 
     Attributes:
@@ -87,7 +87,7 @@ class View:
         return self.dataset.columns
 
     @property
-    def dataset_split(self) -> Component | None:
+    def splitter(self) -> Component | None:
         """The splitter of the rows."""
         return self.section.split.by
 
@@ -113,7 +113,7 @@ class View:
         return np.array([codes[label] for label in self.train[self.dataset.target].to_list()], dtype=np.int64)
 
     @cached_property
-    def given(self) -> np.ndarray:
+    def multi_hot(self) -> np.ndarray:
         """The labels of each sampled training row, 0 and 1, [rows, labels].
 
         For tasks with several labels per row.
@@ -130,27 +130,27 @@ class View:
         return tuple(sorted(self.train[self.dataset.target].unique().to_list()))
 
 
-Check = Callable[[View], list[Finding]]
+Check = Callable[[AuditContext], list[Finding]]
 
 
-def view(dataset: Dataset, splits: Splits, section: Data, seed: Seed) -> View:
+def audit_context(dataset: Dataset, splits: Splits, section: Data, seed: Seed) -> AuditContext:
     """Sample the splits for the checks."""
     total = sum(len(part) for _, part in splits.items())
     share = min(1.0, MOST_ROWS / total)
-    sampled = [_thin(part, share, seed.derive(name)) for name, part in splits.items()]
+    sampled = [_subsample(part, share, seed.derive(name)) for name, part in splits.items()]
     train, validation, test = sampled
-    sample = Splits(TrainSplit(train.rows, train.whole), validation, test)
-    return View(dataset, splits, sample, section, seed)
+    sample = Splits(TrainSplit(train.rows, train.table), validation, test)
+    return AuditContext(dataset, splits, sample, section, seed)
 
 
-def _thin(part: Part, share: float, seed: Seed) -> Part:
+def _subsample(part: Split, share: float, seed: Seed) -> Split:
     if share == 1.0:
         return part
     chosen = np.random.default_rng(seed.value).permutation(len(part))[: max(1, int(share * len(part)))]
-    return Part(part.rows[np.sort(chosen)], part.whole)
+    return Split(part.rows[np.sort(chosen)], part.table)
 
 
-def evenly(count: int, most: int) -> np.ndarray:
+def evenly_spaced(count: int, most: int) -> np.ndarray:
     """Return at most `most` positions spread evenly over `count` rows.
 
     The first rows of a sorted file are unlike the rest.

@@ -1,10 +1,10 @@
 """Images that cannot be read, as far as their headers, checksums and ends show it."""
 
-from danlu.data.audit.finding import Finding, View, found
-from danlu.data.images.check import suspicious
+from danlu.data.audit.finding import Finding, AuditContext, make_finding
+from danlu.data.images.check import find_suspicious
 
 
-def broken_images(view: View) -> list[Finding]:
+def broken_images(view: AuditContext) -> list[Finding]:
     """Find images that training would refuse.
 
     Damage inside a file may escape this quick look.
@@ -13,11 +13,11 @@ def broken_images(view: View) -> list[Finding]:
         return []
     frames = view.frames.values()
     references = [value for frame in frames for value in frame[view.dataset.content].to_list()]
-    broken = suspicious(references, view.dataset.folder)
+    broken = find_suspicious(references, view.dataset.folder)
     if not broken:
         return []
     return [
-        found(
+        make_finding(
             "broken-images",
             "error",
             mend="data.clean.broken: skip",

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.audit.classifier import features_of, out_of_fold
-from danlu.data.audit.finding import Finding, View, evenly, found
+from danlu.data.audit.finding import Finding, AuditContext, evenly_spaced, make_finding
 
 SKEWED = 10  # times as many samples in the largest class as in the smallest
 MOST_CLASSES, MOST_ROWS, FEWEST_ROWS = 20, 4_000, 100
@@ -14,7 +14,7 @@ UNLIKELY = 0.05  # the probability of its own label under which a row is listed
 LISTED = 10
 
 
-def class_sizes(view: View) -> list[Finding]:
+def class_sizes(view: AuditContext) -> list[Finding]:
     """Find classes of very unequal size, and classes missing from a split."""
     target = view.dataset.target
     if view.dataset.task != "classification" or target is None:
@@ -26,12 +26,12 @@ def class_sizes(view: View) -> list[Finding]:
         absent = [str(label) for label in train if label not in counts[name]]
         if absent:
             figures = {"split": name, "shown": [repr(label) for label in absent], "classes": absent}
-            findings.append(found("absent-classes", "warning", target, "data.split.by: stratified", **figures))
+            findings.append(make_finding("absent-classes", "warning", target, "data.split.by: stratified", **figures))
     (small, fewest), (large, most) = (pick(train.items(), key=lambda item: item[1]) for pick in (min, max))
     if most >= SKEWED * fewest and not view.balanced:
         ends = {"large": repr(large), "most": most, "small": repr(small), "fewest": fewest}
         counted = {str(label): count for label, count in train.items()}
-        findings.append(found("skewed-classes", "note", target, "data.balance: class-weights", **ends, classes=counted))
+        findings.append(make_finding("skewed-classes", "note", target, "data.balance: class-weights", **ends, classes=counted))
     return findings
 
 
@@ -39,7 +39,7 @@ def _counts(values: pl.Series) -> dict[Any, int]:
     return dict(values.rename("label").value_counts().rows())
 
 
-def doubtful_labels(view: View) -> list[Finding]:
+def label_errors(view: AuditContext) -> list[Finding]:
     """Find probable label errors among the training rows.
 
     Their label is very unlikely to models that have not seen them (confident learning, Northcutt et al. 2021,
@@ -48,7 +48,7 @@ def doubtful_labels(view: View) -> list[Finding]:
     """
     if view.dataset.task != "classification" or view.dataset.kind != "tabular":
         return []
-    chosen = evenly(view.train.height, MOST_ROWS)
+    chosen = evenly_spaced(view.train.height, MOST_ROWS)
     classes, labels = len(view.classes), view.labels[chosen]
     if not (2 <= classes <= MOST_CLASSES) or len(labels) < FEWEST_ROWS or np.bincount(labels).min() < 10:
         return []
@@ -67,4 +67,4 @@ def doubtful_labels(view: View) -> list[Finding]:
         for row, at in zip(rows, worst, strict=True)
     ]
     about = str(view.dataset.target)
-    return [found("doubtful-labels", "note", about, rows=listed, count=len(doubtful), of=len(labels))]
+    return [make_finding("doubtful-labels", "note", about, rows=listed, count=len(doubtful), of=len(labels))]

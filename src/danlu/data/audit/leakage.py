@@ -3,15 +3,15 @@
 import numpy as np
 import polars as pl
 
-from danlu.data.audit.finding import Finding, Severity, View, found
+from danlu.data.audit.finding import Finding, Severity, AuditContext, make_finding
 from danlu.data.columns import ID_NAME, Column, date_format
 
-TELLING = 0.99  # balanced accuracy of one column alone, or rank correlation, from which it is suspected
+LEAKAGE_LEVEL = 0.99  # balanced accuracy of one column alone, or rank correlation, from which it is suspected
 BINS = 50
 FEWEST_GROUPS, LARGEST_GROUP = 20, 0.2
 
 
-def telling_columns(view: View) -> list[Finding]:
+def target_leakage(view: AuditContext) -> list[Finding]:
     """Find columns that alone predict the target almost without error.
 
     They are often a consequence of it, not a cause.
@@ -24,15 +24,15 @@ def telling_columns(view: View) -> list[Finding]:
         if column.type not in ("number", "category", "datetime", "identifier") or column.unique < 2:
             continue
         strength = _strength(view, column)
-        if strength >= TELLING:
+        if strength >= LEAKAGE_LEVEL:
             key = f"telling-column.{dataset.task}.{'used' if column.used else 'unused'}"
             cure = f"data.columns: {{{column.name}: drop}}" if column.used else ""
             severity: Severity = "warning" if column.used else "note"
-            findings.append(found(key, severity, column.name, cure, target=target, strength=strength))
+            findings.append(make_finding(key, severity, column.name, cure, target=target, strength=strength))
     return findings
 
 
-def _strength(view: View, column: Column) -> float:
+def _strength(view: AuditContext, column: Column) -> float:
     """Measure how well a column alone predicts the target in training, in [0, 1]."""
     values, target = _ordered(view.train[column.name], column), view.dataset.target
     assert target is not None
@@ -48,11 +48,11 @@ def _strength(view: View, column: Column) -> float:
     # Learned on one half and judged on the other, so that a column of many values does not score by chance.
     half = np.random.default_rng(view.seed.derive("halves", column.name).value).random(len(bins)) < 0.5
     if view.dataset.task == "multi-label":
-        return max((_told(bins, half, given, 2) for given in view.given.T), default=0.0)
-    return _told(bins, half, view.labels, len(view.classes))
+        return max((_balanced_accuracy(bins, half, given, 2) for given in view.multi_hot.T), default=0.0)
+    return _balanced_accuracy(bins, half, view.labels, len(view.classes))
 
 
-def _told(bins: np.ndarray, half: np.ndarray, classes: np.ndarray, count: int) -> float:
+def _balanced_accuracy(bins: np.ndarray, half: np.ndarray, classes: np.ndarray, count: int) -> float:
     """Return the balanced accuracy of predicting classes by bins.
 
     Learned on one half of the rows and evaluated on the other.
@@ -89,9 +89,9 @@ def _bins(values: pl.Series) -> np.ndarray:
     return (ranks * BINS).ceil().fill_null(0).fill_nan(0).cast(pl.Int64).to_numpy()
 
 
-def torn_groups(view: View) -> list[Finding]:
+def group_leakage(view: AuditContext) -> list[Finding]:
     """Find group columns (users, documents) with rows on both sides of the split."""
-    if getattr(view.dataset_split, "column", None) is not None:
+    if getattr(view.splitter, "column", None) is not None:
         return []
     findings: list[Finding] = []
     rows = sum(len(part) for _, part in view.splits.items())
@@ -106,15 +106,15 @@ def torn_groups(view: View) -> list[Finding]:
         if shared > LARGEST_GROUP:
             cure = f"data.split.by: {{group: {column.name}}}"
             figures = {"share": shared, "column": column.name, "groups": column.unique}
-            findings.append(found("torn-groups", "warning", column.name, cure, **figures))
+            findings.append(make_finding("torn-groups", "warning", column.name, cure, **figures))
     return findings
 
 
-def dates_at_random(view: View) -> list[Finding]:
+def dates_at_random(view: AuditContext) -> list[Finding]:
     """Find date columns whose rows a random split mixes."""
-    if view.dataset_split is None or view.dataset_split.name not in ("random", "stratified"):
+    if view.splitter is None or view.splitter.name not in ("random", "stratified"):
         return []
     dates = [column.name for column in view.columns if column.type == "datetime"]
     if not dates or view.dataset.kind != "tabular":
         return []
-    return [found("dates-at-random", "note", dates[0], f"data.split.by: {{time: {dates[0]}}}")]
+    return [make_finding("dates-at-random", "note", dates[0], f"data.split.by: {{time: {dates[0]}}}")]

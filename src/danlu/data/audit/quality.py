@@ -3,16 +3,16 @@
 import numpy as np
 import polars as pl
 
-from danlu.data.audit.finding import Finding, View, found
+from danlu.data.audit.finding import Finding, AuditContext, make_finding
 from danlu.data.columns import Column
-from danlu.data.tabular.categories import fold_spelling
+from danlu.data.tabular.categories import normalize_spelling
 
 ALMOST_ALL, MOSTLY = 0.995, 0.5
 SKEWED = 10.0  # third standardised moment; an exponential distribution has 2
 MANY_VALUES = 50
 
 
-def idle_columns(view: View) -> list[Finding]:
+def constant_columns(view: AuditContext) -> list[Finding]:
     """Find columns that are (almost) constant, or mostly missing."""
     findings: list[Finding] = []
     for column in view.columns:
@@ -31,23 +31,23 @@ def idle_columns(view: View) -> list[Finding]:
     return findings
 
 
-def spellings(view: View) -> list[Finding]:
+def inconsistent_spelling(view: AuditContext) -> list[Finding]:
     """Find categories whose values differ only in case and white space."""
     findings: list[Finding] = []
     for column in view.dataset.used:
         if column.type != "category" or view.dataset.frame.schema[column.name] != pl.String:
             continue
         words = view.train[column.name].drop_nulls().unique(maintain_order=True)
-        groups = pl.DataFrame({"word": words, "folded": fold_spelling(words)}).group_by("folded", maintain_order=True)
+        groups = pl.DataFrame({"word": words, "folded": normalize_spelling(words)}).group_by("folded", maintain_order=True)
         variants = [group["word"].to_list() for _, group in groups if group.height > 1]
         if variants:
             shown = [" = ".join(map(repr, group)) for group in variants]
             cure = "data.clean.categories: merge"
-            findings.append(found("spellings", "warning", column.name, cure, shown=shown, variants=variants))
+            findings.append(make_finding("spellings", "warning", column.name, cure, shown=shown, variants=variants))
     return findings
 
 
-def shapes(view: View) -> list[Finding]:
+def column_shapes(view: AuditContext) -> list[Finding]:
     """Find extreme skew, infinite values, numbers stored as strings, and high-cardinality categories."""
     findings: list[Finding] = []
     worded: list[str] = []
@@ -63,7 +63,7 @@ def shapes(view: View) -> list[Finding]:
         elif column.type == "number" and values.dtype.is_numeric():
             findings += _number(column, values.cast(pl.Float64).to_numpy())
     if worded:
-        findings.append(found("numbers-as-words", "note", columns=worded))
+        findings.append(make_finding("numbers-as-words", "note", columns=worded))
     return findings
 
 
@@ -86,4 +86,4 @@ def _drop(column: Column) -> str:
 
 
 def _note(key: str, column: Column, cure: str = "", **figures: float) -> Finding:
-    return found(key, "note", column.name, cure, **figures)
+    return make_finding(key, "note", column.name, cure, **figures)

@@ -14,7 +14,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Map:
+class Affine:
     """Map each point of a transformed image back to the original, per sample.
 
     Attributes:
@@ -25,14 +25,14 @@ class Map:
     linear: np.ndarray
     shift: np.ndarray
 
-    def then(self, after: "Map") -> "Map":
+    def compose(self, after: "Affine") -> "Affine":
         """Compose this map with `after`, which is applied to its result."""
-        return Map(self.linear @ after.linear, self.linear @ after.shift + self.shift)
+        return Affine(self.linear @ after.linear, self.linear @ after.shift + self.shift)
 
-    def where(self, chosen: np.ndarray) -> "Map":
+    def where(self, chosen: np.ndarray) -> "Affine":
         """Keep this map for the chosen samples, [samples] bool; use identity for the others."""
         here = chosen[:, None, None]
-        return Map(np.where(here, self.linear, np.eye(2)), np.where(here, self.shift, 0.0))
+        return Affine(np.where(here, self.linear, np.eye(2)), np.where(here, self.shift, 0.0))
 
     def offset(self, width: float, height: float) -> np.ndarray:
         """Return the subtracted shift in pixels, [samples, 2]."""
@@ -40,47 +40,47 @@ class Map:
         return pixels
 
 
-def unchanged(count: int) -> Map:
+def identity(count: int) -> Affine:
     """Return the identity map of `count` samples."""
-    return Map(np.tile(np.eye(2), (count, 1, 1)), np.zeros((count, 2, 2)))
+    return Affine(np.tile(np.eye(2), (count, 1, 1)), np.zeros((count, 2, 2)))
 
 
-def rotation(degrees: np.ndarray) -> Map:
+def rotation(degrees: np.ndarray) -> Affine:
     """Rotate counter-clockwise, [samples]."""
     angle = np.radians(degrees)
     return _linear(np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle))
 
 
-def scaling(factor: np.ndarray) -> Map:
+def scaling(factor: np.ndarray) -> Affine:
     """Enlarge by factors above 1, [samples]."""
     return _linear(1 / factor, 0.0, 0.0, 1 / factor)
 
 
-def shearing(horizontal: np.ndarray, vertical: np.ndarray) -> Map:
+def shearing(horizontal: np.ndarray, vertical: np.ndarray) -> Affine:
     """Shear rows along x and columns along y, by degrees, [samples] each."""
     x, y = np.tan(np.radians(horizontal)), np.tan(np.radians(vertical))
-    return _linear(1.0, x, 0.0, 1.0).then(_linear(np.ones_like(y), 0.0, y, 1.0))
+    return _linear(1.0, x, 0.0, 1.0).compose(_linear(np.ones_like(y), 0.0, y, 1.0))
 
 
-def flipping(horizontal: np.ndarray, vertical: np.ndarray) -> Map:
+def flipping(horizontal: np.ndarray, vertical: np.ndarray) -> Affine:
     """Mirror left to right and top to bottom, [samples] bool each."""
     return _linear(np.where(horizontal, -1.0, 1.0), 0.0, 0.0, np.where(vertical, -1.0, 1.0))
 
 
-def translation(right: np.ndarray, down: np.ndarray) -> Map:
+def translation(right: np.ndarray, down: np.ndarray) -> Affine:
     """Translate by fractions of the width and the height, [samples] each."""
-    still = unchanged(len(right))
+    still = identity(len(right))
     still.shift[:, 0, 0], still.shift[:, 1, 1] = right, down
     return still
 
 
-def _linear(a: np.ndarray | float, b: np.ndarray | float, c: np.ndarray | float, d: np.ndarray | float) -> Map:
+def _linear(a: np.ndarray | float, b: np.ndarray | float, c: np.ndarray | float, d: np.ndarray | float) -> Affine:
     parts = np.stack(np.broadcast_arrays(a, b, c, d), axis=-1).reshape(-1, 2, 2)
-    return Map(parts, np.zeros_like(parts))
+    return Affine(parts, np.zeros_like(parts))
 
 
 @dataclass(frozen=True)
-class Window:
+class CropWindow:
     """Crop a part of an image, per sample, independently of the image's size.
 
     Attributes:
@@ -102,13 +102,13 @@ class Window:
         return np.concatenate([np.round(room * self.place), wide[:, None], high[:, None]], axis=1)
 
 
-def middle_square(width: int, height: int) -> np.ndarray:
+def center_square_box(width: int, height: int) -> np.ndarray:
     """Return the box of the largest centred square, [1, 4]."""
     side = min(width, height)
     return np.array([[(width - side) // 2, (height - side) // 2, side, side]], dtype=np.float64)
 
 
-def back_to_source(before: Map, boxes: np.ndarray, after: Map, width: int, height: int, size: int) -> np.ndarray:
+def back_to_source(before: Affine, boxes: np.ndarray, after: Affine, width: int, height: int, size: int) -> np.ndarray:
     """Return the matrix from a point of the result to its point in the original.
 
     Args:

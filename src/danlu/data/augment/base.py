@@ -17,10 +17,10 @@ from danlu.core.seeds import Seed
 from danlu.data.dataset import Kind
 
 if TYPE_CHECKING:
-    from danlu.data.augment.draw import Draw
-    from danlu.data.augment.plan import Sketch
-    from danlu.data.examples import Examples
-    from danlu.data.feed import Change
+    from danlu.data.augment.draw import HashRng
+    from danlu.data.augment.plan import AugmentBuilder
+    from danlu.data.examples import PreparedDataset
+    from danlu.data.feed import BatchTransform
     from danlu.data.place import TokenizerFile
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -42,12 +42,12 @@ class ImageAugmentation(Augmentation):
     kinds: ClassVar[tuple[Kind, ...]] = ("image",)
 
     @abstractmethod
-    def add(self, sketch: "Sketch", draw: "Draw") -> None:
+    def add(self, sketch: "AugmentBuilder", draw: "HashRng") -> None:
         """Draw this transform's parameters for every row and add them to the builder."""
 
 
 @dataclass(frozen=True)
-class Setting:
+class TransformContext:
     """Hold what batch transforms are built from.
 
     Attributes:
@@ -56,7 +56,7 @@ class Setting:
         tokenizer: of texts.
     """
 
-    examples: "Examples"
+    dataset: "PreparedDataset"
     seed: Seed
     tokenizer: "TokenizerFile | None" = None
 
@@ -65,7 +65,7 @@ class BatchAugmentation(Augmentation):
     """Transform whole batches of texts or table rows."""
 
     @abstractmethod
-    def change(self, setting: Setting) -> "Change":
+    def build_transform(self, setting: TransformContext) -> "BatchTransform":
         """Build the transform that the loader applies.
 
         Raises:

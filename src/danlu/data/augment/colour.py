@@ -12,7 +12,7 @@ GREY = {1: np.array([1.0]), 3: np.array([0.2989, 0.587, 0.114])}  # ITU-R 601-2 
 
 
 @dataclass(frozen=True)
-class ColourMix:
+class ColourMatrix:
     """Compose linear colour steps, per sample.
 
     Attributes:
@@ -27,25 +27,25 @@ class ColourMix:
     def channels(self) -> int:
         return int(self.pixel.shape[1])
 
-    def brightened(self, factor: np.ndarray) -> "ColourMix":
+    def adjust_brightness(self, factor: np.ndarray) -> "ColourMatrix":
         """Multiply every value by a factor, [samples]."""
         scale = factor[:, None, None]
-        return ColourMix(self.pixel * scale, self.mean * scale)
+        return ColourMatrix(self.pixel * scale, self.mean * scale)
 
-    def contrasted(self, factor: np.ndarray) -> "ColourMix":
+    def adjust_contrast(self, factor: np.ndarray) -> "ColourMatrix":
         """Move away from (above 1) or towards (below 1) the mean grey, [samples]."""
         scale = factor[:, None, None]
         grey = GREY[self.channels] @ (self.pixel + self.mean)  # the mean grey as a function of the mean colour
-        return ColourMix(self.pixel * scale, self.mean * scale + (1 - scale) * grey[:, None, :])
+        return ColourMatrix(self.pixel * scale, self.mean * scale + (1 - scale) * grey[:, None, :])
 
-    def saturated(self, factor: np.ndarray) -> "ColourMix":
+    def adjust_saturation(self, factor: np.ndarray) -> "ColourMatrix":
         """Move away from (above 1) or towards (below 1) each pixel's grey, [samples]."""
         scale = factor[:, None, None]
         step = scale * np.eye(self.channels) + (1 - scale) * GREY[self.channels]
-        return ColourMix(step @ self.pixel, step @ self.mean)
+        return ColourMatrix(step @ self.pixel, step @ self.mean)
 
 
-def unmixed(count: int, channels: int) -> ColourMix:
+def identity_colour(count: int, channels: int) -> ColourMatrix:
     """Return the identity colour matrix of `count` samples."""
     identity = np.tile(np.eye(channels), (count, 1, 1))
-    return ColourMix(identity, np.zeros_like(identity))
+    return ColourMatrix(identity, np.zeros_like(identity))

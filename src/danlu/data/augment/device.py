@@ -15,7 +15,7 @@ from torch.nn import functional
 from danlu.core.seeds import Seed
 from danlu.data.augment.base import ImageAugmentation
 from danlu.data.augment.draw import FINAL_A, FINAL_B, NORMAL_BITS, normal_table
-from danlu.data.augment.plan import FILTERS, FilterSlot, Plan, plan_images
+from danlu.data.augment.plan import FILTERS, ToneFilter, AugmentParams, draw_params
 from danlu.data.feed import Batch
 
 WORD = 0xFFFFFFFF  # torch has no 32-bit unsigned arithmetic: 64 bits, masked after each product
@@ -38,11 +38,11 @@ class DeviceAugment:
 
     def __call__(self, batch: Batch, take: Callable[[np.ndarray], Batch]) -> Batch:
         images = batch.inputs["image"]
-        plan = plan_images(self.steps, batch.rows, batch.epoch, self.seed, images.shape[1])
+        plan = draw_params(self.steps, batch.rows, batch.epoch, self.seed, images.shape[1])
         return replace(batch, inputs={**batch.inputs, "image": apply(images, plan, self.size)})
 
 
-def apply(images: Tensor, plan: Plan, size: int) -> Tensor:
+def apply(images: Tensor, plan: AugmentParams, size: int) -> Tensor:
     """Apply augmentation parameters to images.
 
     Args:
@@ -54,29 +54,29 @@ def apply(images: Tensor, plan: Plan, size: int) -> Tensor:
         [batch, channels, size, size] uint8.
     """
     device = images.device
-    pixels = resampled(images, plan.matrices(images.shape[3], images.shape[2], size), size)
+    pixels = resample(images, plan.matrices(images.shape[3], images.shape[2], size), size)
     if plan.colours is not None:
         pixel, mean = (_tensor(part, device) for part in (plan.colours.pixel, plan.colours.mean))
         constant = torch.einsum("bij,bj->bi", mean, pixels.mean(dim=(2, 3)))
         pixels = torch.einsum("bij,bjhw->bihw", pixel, pixels) + constant[:, :, None, None]
     pixels = pixels.clamp(0, 255).round()
     if plan.hue is not None:
-        pixels = turned(pixels, _tensor(plan.hue, device))
+        pixels = hue_shift(pixels, _tensor(plan.hue, device))
     for slot in plan.filters:
-        pixels = filtered(pixels, slot)
+        pixels = apply_filter(pixels, slot)
     if plan.blur.any():
-        pixels = blurred(pixels, _tensor(plan.blur, device))
+        pixels = gaussian_blur(pixels, _tensor(plan.blur, device))
     if plan.noise.any():
         noise = hashed_normal(plan.keys, size * size * images.shape[1], device)
         # The host counts along rows, columns and channels, in this order.
         noise = noise.view(-1, size, size, images.shape[1]).permute(0, 3, 1, 2)
         pixels = (pixels + noise * _tensor(plan.noise, device)[:, None, None, None]).clamp(0, 255).round()
     if plan.erased.shape[1]:
-        pixels = erased(pixels, np.round(plan.erased * size))
+        pixels = erase(pixels, np.round(plan.erased * size))
     return pixels.to(torch.uint8)
 
 
-def resampled(images: Tensor, matrices: np.ndarray, size: int) -> Tensor:
+def resample(images: Tensor, matrices: np.ndarray, size: int) -> Tensor:
     """Resample a batch once, [batch, channels, size, size] float in grey levels."""
     height, width = images.shape[2:]
     # grid_sample counts from -1 to 1 across the image.
@@ -92,7 +92,7 @@ def resampled(images: Tensor, matrices: np.ndarray, size: int) -> Tensor:
     return found * inside[:, None]
 
 
-def turned(pixels: Tensor, turns: Tensor) -> Tensor:
+def hue_shift(pixels: Tensor, turns: Tensor) -> Tensor:
     """Shift the hue by `turns` [batch], by way of HSV (Smith 1978).
 
     https://doi.org/10.1145/965139.807361
@@ -115,7 +115,7 @@ def turned(pixels: Tensor, turns: Tensor) -> Tensor:
     return ((value[:, None] - spread[:, None] * fall) * 255.0).round()
 
 
-def filtered(pixels: Tensor, slot: FilterSlot) -> Tensor:
+def apply_filter(pixels: Tensor, slot: ToneFilter) -> Tensor:
     """Apply each tone filter to the samples that have it."""
     for code, name in enumerate(FILTERS):
         chosen = np.flatnonzero(slot.codes == code)
@@ -172,7 +172,7 @@ TONES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def blurred(pixels: Tensor, sigma: Tensor) -> Tensor:
+def gaussian_blur(pixels: Tensor, sigma: Tensor) -> Tensor:
     """Blur by a Gaussian of a deviation per sample, [batch]; 0 skips.
 
     Edges are mirrored.
@@ -182,17 +182,17 @@ def blurred(pixels: Tensor, sigma: Tensor) -> Tensor:
     places = torch.arange(-reach, reach + 1, device=pixels.device, dtype=torch.float32)
     weights = torch.exp(-0.5 * (places / sigma.clamp(min=1e-3)[:, None]) ** 2)
     weights = (weights / weights.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)
-    planes = functional.pad(pixels, (reach,) * 4, mode="reflect").reshape(1, batch * channels, *_grown(pixels, reach))
+    planes = functional.pad(pixels, (reach,) * 4, mode="reflect").reshape(1, batch * channels, *_pad_mirrored(pixels, reach))
     planes = functional.conv2d(planes, weights[:, None, None, :], groups=batch * channels)
     planes = functional.conv2d(planes, weights[:, None, :, None], groups=batch * channels)
     return planes.view(batch, channels, height, width).round()
 
 
-def _grown(pixels: Tensor, reach: int) -> tuple[int, int]:
+def _pad_mirrored(pixels: Tensor, reach: int) -> tuple[int, int]:
     return pixels.shape[2] + 2 * reach, pixels.shape[3] + 2 * reach
 
 
-def erased(pixels: Tensor, boxes: np.ndarray) -> Tensor:
+def erase(pixels: Tensor, boxes: np.ndarray) -> Tensor:
     """Blacken the inside of boxes, [batch, boxes, 4] in pixels."""
     places = torch.arange(pixels.shape[-1], device=pixels.device) + 0.5
     for limits in _tensor(boxes, pixels.device).unbind(dim=1):

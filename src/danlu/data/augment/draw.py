@@ -20,7 +20,7 @@ NORMAL_BITS = 16  # index bits of the table of normal numbers; the largest are 4
 
 
 @dataclass(frozen=True)
-class Draw:
+class HashRng:
     """Draw random numbers for rows by name; different names are independent.
 
     Attributes:
@@ -31,9 +31,9 @@ class Draw:
     rows: np.ndarray
     seed: Seed
 
-    def within(self, *path: str | int) -> "Draw":
+    def derive(self, *path: str | int) -> "HashRng":
         """Derive a generator of the same rows for a narrower purpose."""
-        return Draw(self.rows, self.seed.derive(*path))
+        return HashRng(self.rows, self.seed.derive(*path))
 
     def bits(self, name: str) -> np.ndarray:
         """Draw 64 random bits, [rows] uint64."""
@@ -47,7 +47,7 @@ class Draw:
         unit: np.ndarray = (self.bits(name) >> np.uint64(11)) * 2.0**-53
         return np.asarray(low + (high - low) * unit)
 
-    def chance(self, name: str, probability: float) -> np.ndarray:
+    def bernoulli(self, name: str, probability: float) -> np.ndarray:
         """Draw booleans, true with the given probability, [rows] bool."""
         return np.asarray(self.uniform(name) < probability)
 
@@ -61,7 +61,7 @@ class Draw:
         return (self.bits(name) >> np.uint64(32)).astype(np.uint32)
 
 
-def hashed(counters: np.ndarray, key: np.uint32) -> np.ndarray:
+def hash_counters(counters: np.ndarray, key: np.uint32) -> np.ndarray:
     """Hash counters by MurmurHash3's finaliser, uint32 in and out."""
     mixed = counters ^ key
     mixed ^= mixed >> np.uint32(16)

@@ -10,16 +10,16 @@ from dataclasses import replace
 import torch
 
 from danlu.core.seeds import Seed
-from danlu.data.augment.base import Augmentation, BatchAugmentation, ImageAugmentation, Setting
+from danlu.data.augment.base import Augmentation, BatchAugmentation, ImageAugmentation, TransformContext
 from danlu.data.augment.device import DeviceAugment
 from danlu.data.augment.host import HostAugment
-from danlu.data.augment.mixing import Mix, Mixing
-from danlu.data.feed import Change, Feed
+from danlu.data.augment.mixing import MixTransform, Mixing
+from danlu.data.feed import BatchTransform, TrainLoader
 from danlu.data.place import TokenizerFile
 from danlu.data.specs import ImageInputs, InputSpec
 
 
-def on_host(steps: Sequence[Augmentation], inputs: InputSpec, seed: Seed, device: torch.device) -> HostAugment | None:
+def host_augment(steps: Sequence[Augmentation], inputs: InputSpec, seed: Seed, device: torch.device) -> HostAugment | None:
     """Return the image augmentations for CPU threads.
 
     None where batches are transformed on the device, or not at all.
@@ -30,15 +30,15 @@ def on_host(steps: Sequence[Augmentation], inputs: InputSpec, seed: Seed, device
     return HostAugment(on_images, inputs.size, inputs.channels, seed)
 
 
-def augmented(
-    feed: Feed,
+def add_augmentations(
+    feed: TrainLoader,
     steps: Sequence[Augmentation],
     inputs: InputSpec,
     classes: int | None,
     tokenizer: TokenizerFile | None,
     seed: Seed,
     device: torch.device,
-) -> Feed:
+) -> TrainLoader:
     """Add the recipe's augmentations to a training loader.
 
     Args:
@@ -53,8 +53,8 @@ def augmented(
     Raises:
         RecipeError: the data does not support an augmentation.
     """
-    changes: list[Change] = []
-    examples = feed.examples
+    changes: list[BatchTransform] = []
+    examples = feed.dataset
     if isinstance(inputs, ImageInputs):
         on_images = tuple(step for step in steps if isinstance(step, ImageAugmentation))
         if on_images and device.type != "cpu":  # elsewhere `on_host` does it
@@ -62,8 +62,8 @@ def augmented(
     else:
         for position, step in enumerate(steps):
             if isinstance(step, BatchAugmentation):
-                changes.append(step.change(Setting(examples, seed.derive("augment", position), tokenizer)))
+                changes.append(step.build_transform(TransformContext(examples, seed.derive("augment", position), tokenizer)))
     mixing = tuple(step for step in steps if isinstance(step, Mixing))
     if mixing:
-        changes.append(Mix(mixing, len(examples), classes, seed.derive("augment", "mix")))
-    return replace(feed, changes=(*feed.changes, *changes))
+        changes.append(MixTransform(mixing, len(examples), classes, seed.derive("augment", "mix")))
+    return replace(feed, changes=(*feed.transforms, *changes))

@@ -18,9 +18,9 @@ import numpy as np
 
 from danlu.core.seeds import Seed
 from danlu.data.augment.base import ImageAugmentation
-from danlu.data.augment.draw import NORMAL_BITS, hashed, normal_table
+from danlu.data.augment.draw import NORMAL_BITS, hash_counters, normal_table
 from danlu.data.augment.pictures import Color, Erase, Flip, RandomCrop, Rotate, Scale, Shear, Translate
-from danlu.data.augment.plan import FILTERS, Filter, Plan, plan_images
+from danlu.data.augment.plan import FILTERS, Filter, AugmentParams, draw_params
 from danlu.data.augment.rows import Noise
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class HostAugment:
         Returns:
             [size, size, channels] uint8, of its own memory.
         """
-        return self.apply(image, self.plan(np.array([row]), epoch), 0)
+        return self.apply(image, self.draw_params(np.array([row]), epoch), 0)
 
     @property
     def stored_size(self) -> int:
@@ -72,14 +72,14 @@ class HostAugment:
         share = sum(crops[0].scale) / 2 if crops else 1.0
         return math.ceil(self.size / math.sqrt(share))
 
-    def plan(self, rows: np.ndarray, epoch: int) -> Plan:
+    def draw_params(self, rows: np.ndarray, epoch: int) -> AugmentParams:
         """Draw the parameters of some rows at once.
 
         It costs hardly more than those of one.
         """
-        return plan_images(self.steps, rows, epoch, self.seed, self.channels)
+        return draw_params(self.steps, rows, epoch, self.seed, self.channels)
 
-    def least_size(self, plan: Plan, index: int, width: int, height: int) -> tuple[int, int]:
+    def least_size(self, plan: AugmentParams, index: int, width: int, height: int) -> tuple[int, int]:
         """Return the width and height that decoding must keep for the result.
 
         Parameters say where in an image, not at which pixel, so the same ones apply to the reduced image.
@@ -88,14 +88,14 @@ class HostAugment:
         shrink = max(1.0, min(across, down))
         return math.ceil(width / shrink), math.ceil(height / shrink)
 
-    def by_the_batch(self, side: int) -> bool:
+    def prefers_batches(self, side: int) -> bool:
         """Return whether images of this side are best transformed by `apply_batch`.
 
         Only where both executors do the same to them, and one image's result depends on no other.
         """
-        return side == self.size and side <= SMALL and _alike_on_both(self.steps)
+        return side == self.size and side <= SMALL and _same_as_device(self.steps)
 
-    def apply_all(self, images: np.ndarray, plan: Plan) -> np.ndarray:
+    def apply_batch(self, images: np.ndarray, plan: AugmentParams) -> np.ndarray:
         """Transform images of the model's size, [batch, size, size, channels] uint8, in and out."""
         import torch
 
@@ -104,17 +104,17 @@ class HostAugment:
         changed = apply(torch.from_numpy(images).permute(0, 3, 1, 2), plan, self.size)
         return changed.permute(0, 2, 3, 1).numpy()
 
-    def apply(self, image: np.ndarray, plan: Plan, index: int) -> np.ndarray:
+    def apply(self, image: np.ndarray, plan: AugmentParams, index: int) -> np.ndarray:
         """Transform the image of sample `index`; shapes as in `__call__`."""
         height, width, _ = image.shape
-        planes = resampled(image, plan.matrix(index, width, height, self.size), self.size)
+        planes = resample(image, plan.matrix(index, width, height, self.size), self.size)
         if plan.colours is not None:
-            planes = recoloured(planes, plan.colours.pixel[index], plan.colours.mean[index])
+            planes = apply_colour(planes, plan.colours.pixel[index], plan.colours.mean[index])
         pixels = _pixels(planes)
         if plan.blur[index] > 0 or plan.filters or (plan.hue is not None and plan.hue[index] != 0):
             pixels = _through_pillow(pixels, plan, index)
         if plan.noise[index] > 0:
-            pixels = self._noisy(pixels, plan.keys[index], float(plan.noise[index]))
+            pixels = self._add_noise(pixels, plan.keys[index], float(plan.noise[index]))
         for left, top, right, bottom in np.round(plan.erased[index] * self.size).astype(int):
             pixels[top:bottom, left:right] = 0
         return pixels
@@ -123,14 +123,14 @@ class HostAugment:
     def _counters(self) -> np.ndarray:
         return np.arange(self.size * self.size * self.channels, dtype=np.uint32)
 
-    def _noisy(self, pixels: np.ndarray, key: np.uint32, levels: float) -> np.ndarray:
-        bits = hashed(self._counters, key) >> np.uint32(32 - NORMAL_BITS)
+    def _add_noise(self, pixels: np.ndarray, key: np.uint32, levels: float) -> np.ndarray:
+        bits = hash_counters(self._counters, key) >> np.uint32(32 - NORMAL_BITS)
         noise = normal_table()[bits].reshape(pixels.shape) * np.float32(levels)
         noisy: np.ndarray = np.clip(np.rint(pixels + noise), 0, 255).astype(np.uint8)
         return noisy
 
 
-def _alike_on_both(steps: Sequence[ImageAugmentation]) -> bool:
+def _same_as_device(steps: Sequence[ImageAugmentation]) -> bool:
     """Return whether `device` gives the same result as this module.
 
     It does where nothing is reduced a lot, cut out, or left to Pillow.
@@ -152,7 +152,7 @@ def _steps(matrix: np.ndarray) -> tuple[float, float]:
     return math.hypot(matrix[0, 0], matrix[1, 0]), math.hypot(matrix[0, 1], matrix[1, 1])
 
 
-def resampled(image: np.ndarray, matrix: np.ndarray, size: int) -> "Tensor":
+def resample(image: np.ndarray, matrix: np.ndarray, size: int) -> "Tensor":
     """Resample an image by a matrix, with black outside of the original.
 
     Args:
@@ -241,7 +241,7 @@ def _covered(unit: np.ndarray, across: np.ndarray, middles: np.ndarray) -> np.nd
     return np.asarray((middles >= first[:, None]) & (middles <= last[:, None]))
 
 
-def recoloured(planes: "Tensor", pixel: np.ndarray, mean: np.ndarray) -> "Tensor":
+def apply_colour(planes: "Tensor", pixel: np.ndarray, mean: np.ndarray) -> "Tensor":
     """Apply all linear colour steps in one matrix product.
 
     Planes are [channels, size, size] as they come from `resample`.
@@ -264,21 +264,21 @@ def _pixels(planes: "Tensor") -> np.ndarray:
     return torch.stack(planes.unbind(), dim=-1).numpy()  # a quarter of the time that permuting takes
 
 
-def _through_pillow(pixels: np.ndarray, plan: Plan, index: int) -> np.ndarray:
+def _through_pillow(pixels: np.ndarray, plan: AugmentParams, index: int) -> np.ndarray:
     """Apply hue shift, tone filters and blur, [size, size, channels] uint8."""
     from PIL import Image
 
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     if plan.hue is not None and plan.hue[index] != 0:
-        picture = turned(picture, float(plan.hue[index]))
+        picture = hue_shift(picture, float(plan.hue[index]))
     for slot in plan.filters:
-        picture = filtered(picture, FILTERS[slot.codes[index]], float(slot.values[index]))
+        picture = apply_filter(picture, FILTERS[slot.codes[index]], float(slot.values[index]))
     if plan.blur[index] > 0:
-        picture = blurred(picture, float(plan.blur[index]))
+        picture = gaussian_blur(picture, float(plan.blur[index]))
     return np.array(picture).reshape(pixels.shape)
 
 
-def turned(picture: "Image", turns: float) -> "Image":
+def hue_shift(picture: "Image", turns: float) -> "Image":
     """Shift the hue, in HSV of 256 steps."""
     from PIL import Image
 
@@ -288,7 +288,7 @@ def turned(picture: "Image", turns: float) -> "Image":
     return Image.merge("HSV", (hue, saturation, value)).convert("RGB")
 
 
-def blurred(picture: "Image", sigma: float) -> "Image":
+def gaussian_blur(picture: "Image", sigma: float) -> "Image":
     """Blur by a Gaussian of a deviation in pixels."""
     from PIL import ImageFilter
 
@@ -299,7 +299,7 @@ def blurred(picture: "Image", sigma: float) -> "Image":
     return picture.filter(ImageFilter.Kernel((5, 5), kernel.tolist(), scale=1))
 
 
-def filtered(picture: "Image", name: Filter, value: float) -> "Image":
+def apply_filter(picture: "Image", name: Filter, value: float) -> "Image":
     """Apply one tone filter, as Pillow and torchvision define it."""
     from PIL import Image, ImageFilter, ImageOps
 

@@ -12,7 +12,7 @@ from pydantic import PositiveFloat
 
 from danlu.core.seeds import Seed
 from danlu.data.augment.base import Augmentation, Probability
-from danlu.data.augment.draw import Draw
+from danlu.data.augment.draw import HashRng
 from danlu.data.feed import Batch
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Cutmix(Mixing):
 
 
 @dataclass(frozen=True)
-class Mix:
+class MixTransform:
     """Apply the recipe's mixing to whole batches.
 
     Attributes:
@@ -74,7 +74,7 @@ class Mix:
     def __call__(self, batch: Batch, take: Callable[[np.ndarray], Batch]) -> Batch:
         import torch
 
-        draw = Draw(batch.rows, self.seed.derive(batch.epoch))
+        draw = HashRng(batch.rows, self.seed.derive(batch.epoch))
         partner = take(draw.integers("partner", self.count))
         way = draw.integers("way", len(self.ways))
         share = self._shares(draw, way)
@@ -94,7 +94,7 @@ class Mix:
         target = self._targets(batch.target, partner.target, torch.from_numpy(share).to(batch.target.device))
         return replace(batch, inputs=inputs, target=target)
 
-    def _shares(self, draw: Draw, way: np.ndarray) -> np.ndarray:
+    def _shares(self, draw: HashRng, way: np.ndarray) -> np.ndarray:
         """Return each sample's own share, [batch] in [0, 1]."""
         from scipy.special import betaincinv
 
@@ -125,7 +125,7 @@ def _average(own: "Tensor", other: "Tensor", share: "Tensor") -> "Tensor":
     return mixed.round().to(own.dtype) if own.dtype == torch.uint8 else mixed.to(own.dtype)
 
 
-def _boxes(draw: Draw, share: np.ndarray, side: int) -> np.ndarray:
+def _boxes(draw: HashRng, share: np.ndarray, side: int) -> np.ndarray:
     """Draw boxes of about (1 - share) of the area, cut at the edges.
 
     As left, top, right, bottom, about random points.

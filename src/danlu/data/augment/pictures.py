@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from danlu.data.augment.affine import Window, flipping, rotation, scaling, shearing, translation
+from danlu.data.augment.affine import CropWindow, flipping, rotation, scaling, shearing, translation
 from danlu.data.augment.base import ImageAugmentation, Probability
-from danlu.data.augment.draw import Draw
-from danlu.data.augment.plan import Sketch
+from danlu.data.augment.draw import HashRng
+from danlu.data.augment.plan import AugmentBuilder
 
 
 def _rising(pair: tuple[float, float]) -> tuple[float, float]:
@@ -38,10 +38,10 @@ class RandomCrop(ImageAugmentation):
     scale: Shares = Field(default=(0.5, 1.0), description="least and largest share of the image's area")
     ratio: Range = Field(default=(3 / 4, 4 / 3), description="least and largest width divided by height")
 
-    def add(self, sketch: Sketch, draw: Draw) -> None:
+    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
         ratio = np.exp(draw.uniform("ratio", *np.log(self.ratio)))
         place = np.stack([draw.uniform("x"), draw.uniform("y")], axis=1)
-        sketch.crop(Window(draw.uniform("area", *self.scale), ratio, place))
+        sketch.crop(CropWindow(draw.uniform("area", *self.scale), ratio, place))
 
 
 class Rotate(ImageAugmentation):
@@ -53,8 +53,8 @@ class Rotate(ImageAugmentation):
     name: Literal["rotate"] = "rotate"
     degrees: Annotated[float, Field(ge=0.0, le=180.0)]
 
-    def add(self, sketch: Sketch, draw: Draw) -> None:
-        sketch.move(rotation(draw.uniform("angle", -self.degrees, self.degrees)))
+    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
+        sketch.add_geometry(rotation(draw.uniform("angle", -self.degrees, self.degrees)))
 
 
 class Scale(ImageAugmentation):
@@ -66,8 +66,8 @@ class Scale(ImageAugmentation):
     name: Literal["scale"] = "scale"
     factor: Range = (0.8, 1.25)
 
-    def add(self, sketch: Sketch, draw: Draw) -> None:
-        sketch.move(scaling(np.exp(draw.uniform("factor", *np.log(self.factor)))))
+    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
+        sketch.add_geometry(scaling(np.exp(draw.uniform("factor", *np.log(self.factor)))))
 
 
 class Translate(ImageAugmentation):
@@ -82,11 +82,11 @@ class Translate(ImageAugmentation):
         default=False, description="move by whole pixels of the original, so that small images stay sharp"
     )
 
-    def add(self, sketch: Sketch, draw: Draw) -> None:
+    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
         right, down = (draw.uniform(axis, -self.fraction, self.fraction) for axis in ("x", "y"))
-        sketch.move(translation(right, down))
+        sketch.add_geometry(translation(right, down))
         if self.whole_pixels:
-            sketch.move_by_whole_pixels()
+            sketch.round_to_pixels()
 
 
 class Shear(ImageAugmentation):
@@ -95,8 +95,8 @@ class Shear(ImageAugmentation):
     name: Literal["shear"] = "shear"
     degrees: Annotated[float, Field(ge=0.0, lt=90.0)]
 
-    def add(self, sketch: Sketch, draw: Draw) -> None:
-        sketch.move(shearing(draw.uniform("angle", -self.degrees, self.degrees), np.zeros(sketch.count)))
+    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
+        sketch.add_geometry(shearing(draw.uniform("angle", -self.degrees, self.degrees), np.zeros(sketch.count)))
 
 
 class Flip(ImageAugmentation):
@@ -106,9 +106,9 @@ class Flip(ImageAugmentation):
     horizontal: Probability = 0.5
     vertical: Probability = 0.0
 
-    def add(self, sketch: Sketch, draw: Draw) -> None:
-        sketch.move(
-            flipping(draw.chance("horizontal", self.horizontal), draw.chance("vertical", self.vertical)),
+    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
+        sketch.add_geometry(
+            flipping(draw.bernoulli("horizontal", self.horizontal), draw.bernoulli("vertical", self.vertical)),
         )
 
 
@@ -124,7 +124,7 @@ class Color(ImageAugmentation):
     saturation: NonNegativeFloat = 0.0
     hue: Annotated[float, Field(ge=0.0, le=0.5)] = Field(default=0.0, description="turns of the colour wheel")
 
-    def add(self, sketch: Sketch, draw: Draw) -> None:
+    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
         def factor(name: str, most: float) -> np.ndarray | None:
             return draw.uniform(name, max(0.0, 1 - most), 1 + most) if most else None
 
@@ -141,8 +141,8 @@ class Blur(ImageAugmentation):
     sigma: Range = (0.1, 2.0)
     probability: Probability = 0.5
 
-    def add(self, sketch: Sketch, draw: Draw) -> None:
-        blurred = draw.chance("blurred", self.probability)
+    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
+        blurred = draw.bernoulli("blurred", self.probability)
         sketch.blur(np.where(blurred, draw.uniform("sigma", *self.sigma), 0.0))
 
 
@@ -154,10 +154,10 @@ class Erase(ImageAugmentation):
     scale: Shares = Field(default=(0.02, 0.33), description="least and largest share of the image's area")
     ratio: Range = Field(default=(0.3, 3.3), description="least and largest width divided by height")
 
-    def add(self, sketch: Sketch, draw: Draw) -> None:
+    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
         area = draw.uniform("area", *self.scale)
         ratio = np.exp(draw.uniform("ratio", *np.log(self.ratio)))
         wide, high = np.minimum(np.sqrt(area * ratio), 1.0), np.minimum(np.sqrt(area / ratio), 1.0)
         left, top = draw.uniform("x") * (1 - wide), draw.uniform("y") * (1 - high)
-        erased = draw.chance("erased", self.probability)[:, None]
+        erased = draw.bernoulli("erased", self.probability)[:, None]
         sketch.erase(np.where(erased, np.stack([left, top, left + wide, top + high], axis=1), 0.0))

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from danlu.core.seeds import Seed
-from danlu.data.augment.affine import Map, Window, back_to_source, middle_square, unchanged
-from danlu.data.augment.colour import ColourMix, unmixed
-from danlu.data.augment.draw import Draw
+from danlu.data.augment.affine import Affine, CropWindow, back_to_source, center_square_box, identity
+from danlu.data.augment.colour import ColourMatrix, identity_colour
+from danlu.data.augment.draw import HashRng
 
 if TYPE_CHECKING:
     from danlu.data.augment.base import ImageAugmentation
@@ -24,7 +24,7 @@ FILTERS: tuple[Filter, ...] = ("none", "posterize", "solarize", "autocontrast", 
 
 
 @dataclass(frozen=True)
-class FilterSlot:
+class ToneFilter:
     """Hold at most one tone filter per sample.
 
     Attributes:
@@ -37,7 +37,7 @@ class FilterSlot:
 
 
 @dataclass(frozen=True)
-class Plan:
+class AugmentParams:
     """Hold the augmentation parameters of some samples; all arrays have samples first.
 
     Attributes:
@@ -53,12 +53,12 @@ class Plan:
         whole_pixels: whether images are moved by whole pixels of the original, which blurs nothing.
     """
 
-    before: Map
-    window: Window | None
-    after: Map
-    colours: ColourMix | None
+    before: Affine
+    window: CropWindow | None
+    after: Affine
+    colours: ColourMatrix | None
     hue: np.ndarray | None
-    filters: tuple[FilterSlot, ...]
+    filters: tuple[ToneFilter, ...]
     blur: np.ndarray
     noise: np.ndarray
     keys: np.ndarray
@@ -67,17 +67,17 @@ class Plan:
 
     def matrices(self, width: int, height: int, size: int) -> np.ndarray:
         """Return matrices from result to original for images of one size, [samples, 2, 3]."""
-        boxes = middle_square(width, height) if self.window is None else self.window.boxes(width, height)
+        boxes = center_square_box(width, height) if self.window is None else self.window.boxes(width, height)
         return self._placed(back_to_source(self.before, boxes, self.after, width, height, size))
 
     def matrix(self, index: int, width: int, height: int, size: int) -> np.ndarray:
         """Return one sample's matrix, [2, 3]."""
         one = slice(index, index + 1)
-        boxes = middle_square(width, height)
+        boxes = center_square_box(width, height)
         if self.window is not None:
             window = self.window
-            boxes = Window(window.area[one], window.ratio[one], window.place[one]).boxes(width, height)
-        before, after = (Map(steps.linear[one], steps.shift[one]) for steps in (self.before, self.after))
+            boxes = CropWindow(window.area[one], window.ratio[one], window.place[one]).boxes(width, height)
+        before, after = (Affine(steps.linear[one], steps.shift[one]) for steps in (self.before, self.after))
         matrix: np.ndarray = self._placed(back_to_source(before, boxes, after, width, height, size))[0]
         return matrix
 
@@ -91,32 +91,32 @@ class Plan:
         return matrices
 
 
-class Sketch:
+class AugmentBuilder:
     """Collect the parameters that each augmentation adds."""
 
     def __init__(self, count: int, channels: int) -> None:
         self.count, self.channels = count, channels
-        self._before, self._after = unchanged(count), unchanged(count)
-        self._window: Window | None = None
-        self._colours: ColourMix | None = None
+        self._before, self._after = identity(count), identity(count)
+        self._window: CropWindow | None = None
+        self._colours: ColourMatrix | None = None
         self._hue: np.ndarray | None = None
-        self._filters: list[FilterSlot] = []
+        self._filters: list[ToneFilter] = []
         self._blur = self._noise = np.zeros(count)
         self._erased: list[np.ndarray] = []
         self._whole_pixels = False
 
-    def move(self, step: Map) -> None:
+    def add_geometry(self, step: Affine) -> None:
         """Add a geometric step."""
         if self._window is None:
-            self._before = self._before.then(step)
+            self._before = self._before.compose(step)
         else:
-            self._after = self._after.then(step)
+            self._after = self._after.compose(step)
 
-    def move_by_whole_pixels(self) -> None:
+    def round_to_pixels(self) -> None:
         """Round translations to whole pixels."""
         self._whole_pixels = True
 
-    def crop(self, window: Window) -> None:
+    def crop(self, window: CropWindow) -> None:
         """Crop a part; at most once."""
         assert self._window is None, "at most one crop"
         self._window = window
@@ -128,10 +128,10 @@ class Sketch:
         saturation: np.ndarray | None = None,
     ) -> None:
         """Add linear colour steps in this order, by factors, [samples]."""
-        mix = self._colours or unmixed(self.count, self.channels)
-        mix = mix if brightness is None else mix.brightened(brightness)
-        mix = mix if contrast is None else mix.contrasted(contrast)
-        self._colours = mix if saturation is None else mix.saturated(saturation)
+        mix = self._colours or identity_colour(self.count, self.channels)
+        mix = mix if brightness is None else mix.adjust_brightness(brightness)
+        mix = mix if contrast is None else mix.adjust_contrast(contrast)
+        self._colours = mix if saturation is None else mix.adjust_saturation(saturation)
 
     def turn_hue(self, turns: np.ndarray) -> None:
         """Shift the hue, [samples]; grey images have none."""
@@ -141,7 +141,7 @@ class Sketch:
     def filter(self, codes: np.ndarray, values: np.ndarray) -> None:
         """Add a slot of tone filters."""
         if codes.any():
-            self._filters.append(FilterSlot(codes, values))
+            self._filters.append(ToneFilter(codes, values))
 
     def blur(self, sigma: np.ndarray) -> None:
         """Add a blur; variances add up."""
@@ -155,14 +155,14 @@ class Sketch:
         """Blacken a box, [samples, 4] as in AugmentParams."""
         self._erased.append(boxes)
 
-    def plan(self, keys: np.ndarray) -> Plan:
+    def build(self, keys: np.ndarray) -> AugmentParams:
         """Build the parameters; without a crop, all geometry acts on the middle square."""
         before, after = self._before, self._after
         if self._window is None:
             before, after = after, before
         hue = None if self._hue is None else (self._hue + 0.5) % 1.0 - 0.5
         erased = np.stack(self._erased, axis=1) if self._erased else np.zeros((self.count, 0, 4))
-        return Plan(
+        return AugmentParams(
             before=before,
             window=self._window,
             after=after,
@@ -177,7 +177,7 @@ class Sketch:
         )
 
 
-def plan_images(steps: "Sequence[ImageAugmentation]", rows: np.ndarray, epoch: int, seed: Seed, channels: int) -> Plan:
+def draw_params(steps: "Sequence[ImageAugmentation]", rows: np.ndarray, epoch: int, seed: Seed, channels: int) -> AugmentParams:
     """Draw the augmentation parameters of some rows in an epoch.
 
     Args:
@@ -187,8 +187,8 @@ def plan_images(steps: "Sequence[ImageAugmentation]", rows: np.ndarray, epoch: i
         seed: the recipe's.
         channels: 1 or 3.
     """
-    draw = Draw(rows, seed.derive("augment", epoch))
-    sketch = Sketch(len(rows), channels)
+    draw = HashRng(rows, seed.derive("augment", epoch))
+    sketch = AugmentBuilder(len(rows), channels)
     for position, step in enumerate(steps):
-        step.add(sketch, draw.within(position))
-    return sketch.plan(draw.keys("noise"))
+        step.add(sketch, draw.derive(position))
+    return sketch.build(draw.keys("noise"))

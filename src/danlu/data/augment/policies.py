@@ -12,8 +12,8 @@ from pydantic import Field, PositiveInt
 
 from danlu.data.augment.affine import rotation, shearing, translation
 from danlu.data.augment.base import ImageAugmentation
-from danlu.data.augment.draw import Draw
-from danlu.data.augment.plan import FILTERS, Sketch
+from danlu.data.augment.draw import HashRng
+from danlu.data.augment.plan import FILTERS, AugmentBuilder
 
 OPERATIONS = (
     *("identity", "shear-x", "shear-y", "translate-x", "translate-y", "rotate", "brightness", "contrast", "saturation"),
@@ -43,10 +43,10 @@ class RandAugment(ImageAugmentation):
     layers: PositiveInt = 2
     magnitude: Annotated[float, Field(ge=0.0, le=STRONGEST)] = 9.0
 
-    def add(self, sketch: Sketch, draw: Draw) -> None:
+    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
         ranges = Ranges(shear=0.3, translate=150 / 331, rotate=30.0, factor=0.9, bits=4)
         for layer in range(self.layers):
-            _operate(sketch, draw.within(layer), np.full(sketch.count, self.magnitude / STRONGEST), ranges)
+            _operate(sketch, draw.derive(layer), np.full(sketch.count, self.magnitude / STRONGEST), ranges)
 
 
 class TrivialAugment(ImageAugmentation):
@@ -57,25 +57,25 @@ class TrivialAugment(ImageAugmentation):
 
     name: Literal["trivialaugment"] = "trivialaugment"
 
-    def add(self, sketch: Sketch, draw: Draw) -> None:
+    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
         # The paper moves by up to 32 pixels, which is meant for images of 224.
         ranges = Ranges(shear=0.99, translate=32 / 224, rotate=135.0, factor=0.99, bits=6)
         _operate(sketch, draw, draw.integers("magnitude", STRONGEST + 1) / STRONGEST, ranges)
 
 
-def _operate(sketch: Sketch, draw: Draw, magnitude: np.ndarray, ranges: Ranges) -> None:
+def _operate(sketch: AugmentBuilder, draw: HashRng, magnitude: np.ndarray, ranges: Ranges) -> None:
     """Apply one operation to each sample, of a magnitude in [0, 1], [samples]."""
     chosen = draw.integers("operation", len(OPERATIONS))
-    signed = magnitude * np.where(draw.chance("sign", 0.5), 1.0, -1.0)
+    signed = magnitude * np.where(draw.bernoulli("sign", 0.5), 1.0, -1.0)
 
     def only(operation: str, value: np.ndarray) -> np.ndarray:
         return np.where(chosen == OPERATIONS.index(operation), value, 0.0)
 
     slant = np.degrees(np.arctan(signed * ranges.shear))
-    sketch.move(shearing(only("shear-x", slant), only("shear-y", slant)))
+    sketch.add_geometry(shearing(only("shear-x", slant), only("shear-y", slant)))
     way = signed * ranges.translate
-    sketch.move(translation(only("translate-x", way), only("translate-y", way)))
-    sketch.move(rotation(only("rotate", signed * ranges.rotate)))
+    sketch.add_geometry(translation(only("translate-x", way), only("translate-y", way)))
+    sketch.add_geometry(rotation(only("rotate", signed * ranges.rotate)))
     factor = signed * ranges.factor
     sketch.colour(*(1.0 + only(operation, factor) for operation in ("brightness", "contrast", "saturation")))
     codes = np.zeros(len(chosen), dtype=np.int64)

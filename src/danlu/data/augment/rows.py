@@ -8,15 +8,15 @@ import numpy as np
 from pydantic import NonNegativeFloat
 
 from danlu.core.seeds import Seed
-from danlu.data.augment.base import BatchAugmentation, ImageAugmentation, Probability, Setting
-from danlu.data.augment.draw import Draw
-from danlu.data.augment.plan import Sketch
-from danlu.data.feed import Batch, Change
+from danlu.data.augment.base import BatchAugmentation, ImageAugmentation, Probability, TransformContext
+from danlu.data.augment.draw import HashRng
+from danlu.data.augment.plan import AugmentBuilder
+from danlu.data.feed import Batch, BatchTransform
 
 if TYPE_CHECKING:
     import torch
 
-LOOKED_AT = 100_000  # training rows, spread evenly, that column deviations are estimated from
+STATISTICS_ROWS = 100_000  # training rows, spread evenly, that column deviations are estimated from
 CELLS = ("numeric", "categories")  # the inputs of a table, [batch, columns] each
 
 
@@ -31,24 +31,24 @@ class Noise(ImageAugmentation, BatchAugmentation):
     name: Literal["noise"] = "noise"
     std: NonNegativeFloat
 
-    def add(self, sketch: Sketch, draw: Draw) -> None:
+    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
         sketch.noise(np.full(sketch.count, self.std * 255.0))
 
-    def change(self, setting: Setting) -> Change:
+    def build_transform(self, setting: TransformContext) -> BatchTransform:
         import torch
 
-        count = len(setting.examples)
-        rows = np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(np.int64))
-        taken, _ = setting.examples.take(rows, torch.device("cpu"))
+        count = len(setting.dataset)
+        rows = np.unique(np.linspace(0, count - 1, min(count, STATISTICS_ROWS)).astype(np.int64))
+        taken, _ = setting.dataset.take(rows, torch.device("cpu"))
         if "numeric" not in taken:
-            return _unchanged
+            return _no_change
         numbers = taken["numeric"]
         low, high = numbers.amin(dim=0), numbers.amax(dim=0)
         flags = ((numbers == low) | (numbers == high)).all(dim=0)
         return NumberNoise(torch.where(flags, 0.0, numbers.std(dim=0) * self.std), setting.seed)
 
 
-def _unchanged(batch: Batch, take: Callable[[np.ndarray], Batch]) -> Batch:
+def _no_change(batch: Batch, take: Callable[[np.ndarray], Batch]) -> Batch:
     return batch
 
 
@@ -63,7 +63,7 @@ class NumberNoise:
         from danlu.data.augment.device import hashed_normal
 
         numbers = batch.inputs["numeric"]
-        keys = Draw(batch.rows, self.seed.derive(batch.epoch)).keys("noise")
+        keys = HashRng(batch.rows, self.seed.derive(batch.epoch)).keys("noise")
         noise = hashed_normal(keys, numbers.shape[1], numbers.device) * self.deviations.to(numbers.device)
         return replace(batch, inputs={**batch.inputs, "numeric": numbers + noise.to(numbers.dtype)})
 
@@ -78,8 +78,8 @@ class SwapNoise(BatchAugmentation):
     name: Literal["swap-noise"] = "swap-noise"
     probability: Probability = 0.1
 
-    def change(self, setting: Setting) -> Change:
-        return CellSwap(self.probability, len(setting.examples), setting.seed)
+    def build_transform(self, setting: TransformContext) -> BatchTransform:
+        return CellSwap(self.probability, len(setting.dataset), setting.seed)
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,13 @@ class CellSwap:
         import torch
 
         inputs = dict(batch.inputs)
-        draw = Draw(batch.rows, self.seed.derive(batch.epoch))
+        draw = HashRng(batch.rows, self.seed.derive(batch.epoch))
         for name in CELLS:
             if name not in inputs:
                 continue
             columns = range(inputs[name].shape[1])
-            chosen = np.stack([draw.within(name, column).chance("swap", self.probability) for column in columns], 1)
-            donors = np.stack([draw.within(name, column).integers("row", self.count) for column in columns], 1)
+            chosen = np.stack([draw.derive(name, column).bernoulli("swap", self.probability) for column in columns], 1)
+            donors = np.stack([draw.derive(name, column).integers("row", self.count) for column in columns], 1)
             row, column = np.nonzero(chosen)
             if len(row) == 0:
                 continue

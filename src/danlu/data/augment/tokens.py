@@ -14,9 +14,9 @@ from pydantic import Field, PositiveInt
 
 from danlu.core.errors import Problem, RecipeError
 from danlu.core.seeds import Seed
-from danlu.data.augment.base import BatchAugmentation, Setting
-from danlu.data.augment.draw import Draw
-from danlu.data.feed import Batch, Change
+from danlu.data.augment.base import BatchAugmentation, TransformContext
+from danlu.data.augment.draw import HashRng
+from danlu.data.feed import Batch, BatchTransform
 from danlu.data.place import TokenizerFile
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ MASKS = ("[MASK]", "<mask>", "<|mask|>")  # as BERT, RoBERTa and ModernBERT's su
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class SpecialTokens:
     """Hold the ids of special tokens.
 
     Attributes:
@@ -41,17 +41,17 @@ class Vocabulary:
     mask: int | None
 
 
-def vocabulary(tokenizer: TokenizerFile) -> Vocabulary:
+def read_special_tokens(tokenizer: TokenizerFile) -> SpecialTokens:
     """Read a tokenizer's special tokens from its file."""
     contents = json.loads(tokenizer.json_text)
     special = {token["content"]: int(token["id"]) for token in contents["added_tokens"] if token["special"]}
     unknown = contents["model"].get("unk_token") or next((name for name in ("<unk>", "[UNK]") if name in special), None)
     mask = next((special[name] for name in (*MASKS, unknown) if name in special), None)
-    return Vocabulary(tuple(sorted({*special.values(), tokenizer.pad, tokenizer.end})), tokenizer.pad, mask)
+    return SpecialTokens(tuple(sorted({*special.values(), tokenizer.pad, tokenizer.end})), tokenizer.pad, mask)
 
 
 @dataclass(frozen=True)
-class Tokens:
+class TokenBatch:
     """Hold the texts of a batch.
 
     Attributes:
@@ -64,9 +64,9 @@ class Tokens:
 
     ids: "Tensor"
     mask: "Tensor"
-    free: "Tensor"
-    luck: "Tensor"
-    vocabulary: Vocabulary
+    changeable: "Tensor"
+    uniform: "Tensor"
+    vocabulary: SpecialTokens
 
 
 class TokenAugmentation(BatchAugmentation):
@@ -75,20 +75,20 @@ class TokenAugmentation(BatchAugmentation):
     kinds = ("text",)
 
     @abstractmethod
-    def apply(self, tokens: Tokens) -> "tuple[Tensor, Tensor]":
+    def apply(self, tokens: TokenBatch) -> "tuple[Tensor, Tensor]":
         """Return the transformed ids and mask."""
 
-    def change(self, setting: Setting) -> Change:
+    def build_transform(self, setting: TransformContext) -> BatchTransform:
         assert setting.tokenizer is not None, "texts have a tokenizer"
-        return TokenChange(self, vocabulary(setting.tokenizer), setting.seed)
+        return TokenTransform(self, read_special_tokens(setting.tokenizer), setting.seed)
 
 
 @dataclass(frozen=True)
-class TokenChange:
+class TokenTransform:
     """Apply one text augmentation to whole batches."""
 
     augmentation: TokenAugmentation
-    vocabulary: Vocabulary
+    vocabulary: SpecialTokens
     seed: Seed
 
     def __call__(self, batch: Batch, take: Callable[[np.ndarray], Batch]) -> Batch:
@@ -98,9 +98,9 @@ class TokenChange:
 
         ids, mask = batch.inputs["input_ids"], batch.inputs["attention_mask"]
         free = mask.bool() & ~torch.isin(ids, torch.tensor(self.vocabulary.special, device=ids.device))
-        keys = Draw(batch.rows, self.seed.derive(batch.epoch)).keys("token")
+        keys = HashRng(batch.rows, self.seed.derive(batch.epoch)).keys("token")
         luck = hashed_uniform(keys, ids.shape[1], ids.device)
-        ids, mask = self.augmentation.apply(Tokens(ids, mask, free, luck, self.vocabulary))
+        ids, mask = self.augmentation.apply(TokenBatch(ids, mask, free, luck, self.vocabulary))
         longest = max(1, int(mask.sum(dim=1).max()))
         inputs = {**batch.inputs, "input_ids": ids[:, :longest], "attention_mask": mask[:, :longest]}
         return replace(batch, inputs=inputs)
@@ -115,11 +115,11 @@ class DeleteTokens(TokenAugmentation):
     name: Literal["delete-tokens"] = "delete-tokens"
     probability: Rate = 0.1
 
-    def apply(self, tokens: Tokens) -> "tuple[Tensor, Tensor]":
+    def apply(self, tokens: TokenBatch) -> "tuple[Tensor, Tensor]":
         import torch
 
-        luckiest = torch.where(tokens.free, tokens.luck, -1.0).argmax(dim=1, keepdim=True)
-        stays = (tokens.luck >= self.probability) | ~tokens.free
+        luckiest = torch.where(tokens.changeable, tokens.uniform, -1.0).argmax(dim=1, keepdim=True)
+        stays = (tokens.uniform >= self.probability) | ~tokens.changeable
         stays = stays.scatter(1, luckiest, True) & tokens.mask.bool()
         order = (~stays).to(torch.int8).argsort(dim=1, stable=True)
         mask = stays.gather(1, order).to(tokens.mask.dtype)
@@ -136,7 +136,7 @@ class SwapTokens(TokenAugmentation):
     name: Literal["swap-tokens"] = "swap-tokens"
     probability: Rate = 0.1
 
-    def apply(self, tokens: Tokens) -> "tuple[Tensor, Tensor]":
+    def apply(self, tokens: TokenBatch) -> "tuple[Tensor, Tensor]":
         import torch
 
         texts, length = tokens.ids.shape
@@ -144,10 +144,10 @@ class SwapTokens(TokenAugmentation):
             return tokens.ids, tokens.mask
         positions = torch.arange(length, device=tokens.ids.device)
         # Pairs begin at the odd or at the even positions of a text; its first number decides, the others choose pairs.
-        odd = (tokens.luck[:, :1] < 0.5).long()
+        odd = (tokens.uniform[:, :1] < 0.5).long()
         begins = (positions - odd) % 2 == 0
-        both = tokens.free & tokens.free.roll(-1, dims=1) & (positions < length - 1)
-        left = begins & both & (tokens.luck.roll(-1, dims=1) < self.probability)
+        both = tokens.changeable & tokens.changeable.roll(-1, dims=1) & (positions < length - 1)
+        left = begins & both & (tokens.uniform.roll(-1, dims=1) < self.probability)
         source = positions.expand(texts, length) + left.long() - left.roll(1, dims=1).long()
         return tokens.ids.gather(1, source), tokens.mask
 
@@ -163,20 +163,20 @@ class MaskSpans(TokenAugmentation):
     share: Rate = 0.15
     length: PositiveInt = 3
 
-    def change(self, setting: Setting) -> Change:
+    def build_transform(self, setting: TransformContext) -> BatchTransform:
         assert setting.tokenizer is not None, "texts have a tokenizer"
-        if vocabulary(setting.tokenizer).mask is None:
+        if read_special_tokens(setting.tokenizer).mask is None:
             message = "mask-spans needs a mask or an unknown token, and the tokenizer has neither; use delete-tokens"
             raise RecipeError(Problem("", "data.augment", message))
-        return super().change(setting)
+        return super().build_transform(setting)
 
-    def apply(self, tokens: Tokens) -> "tuple[Tensor, Tensor]":
+    def apply(self, tokens: TokenBatch) -> "tuple[Tensor, Tensor]":
         import torch
 
         assert tokens.vocabulary.mask is not None
         # A token is hidden when any of `length` positions up to it begins a span.
-        begins = tokens.luck < 1 - (1 - self.share) ** (1 / self.length)
+        begins = tokens.uniform < 1 - (1 - self.share) ** (1 / self.length)
         hidden = begins.clone()
         for step in range(1, min(self.length, tokens.ids.shape[1])):
             hidden[:, step:] |= begins[:, :-step]
-        return torch.where(hidden & tokens.free, tokens.vocabulary.mask, tokens.ids), tokens.mask
+        return torch.where(hidden & tokens.changeable, tokens.vocabulary.mask, tokens.ids), tokens.mask

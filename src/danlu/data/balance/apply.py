@@ -10,13 +10,13 @@ import numpy as np
 
 from danlu.core.seeds import Seed
 from danlu.data.balance.balancer import Balancer
-from danlu.data.balance.emphasis import Emphasis
-from danlu.data.examples import Examples
-from danlu.data.feed import Feed, shuffled
+from danlu.data.balance.emphasis import LossWeighting
+from danlu.data.examples import PreparedDataset
+from danlu.data.feed import TrainLoader, shuffled_order
 
 
 @dataclass(frozen=True)
-class Balanced:
+class BalancedTraining:
     """Hold the training split as a balancer left it.
 
     Attributes:
@@ -28,8 +28,8 @@ class Balanced:
         effect: the change in a sentence; empty where there is none.
     """
 
-    feed: Feed
-    emphasis: Emphasis
+    loader: TrainLoader
+    loss_weighting: LossWeighting
     before: np.ndarray
     after: np.ndarray
     labels: tuple[str, ...]
@@ -41,11 +41,11 @@ class Balanced:
             return {}
         columns = zip(self.labels, self.before.tolist(), self.after.tolist(), strict=True)
         classes = {label: {"before": before, "after": after} for label, before, after in columns}
-        weights = dict(zip(self.labels, self.emphasis.class_weights or (), strict=False))
+        weights = dict(zip(self.labels, self.loss_weighting.class_weights or (), strict=False))
         return {"effect": self.effect, "classes": classes, "weights": weights}
 
 
-def balance(balancer: Balancer, examples: Examples, labels: tuple[str, ...], seed: Seed) -> Balanced:
+def balance(balancer: Balancer, examples: PreparedDataset, labels: tuple[str, ...], seed: Seed) -> BalancedTraining:
     """Balance the prepared training split.
 
     Args:
@@ -64,12 +64,12 @@ def balance(balancer: Balancer, examples: Examples, labels: tuple[str, ...], see
     order = balancer.order(codes, seed)
     first = order(0)
     after = np.bincount(codes[first % len(codes)], minlength=len(labels))
-    feed = Feed(resampled, order, len(first))
-    return Balanced(feed, balancer.emphasis(after), before, after, labels, balancer.effect)
+    feed = TrainLoader(resampled, order, len(first))
+    return BalancedTraining(feed, balancer.loss_weighting(after), before, after, labels, balancer.effect)
 
 
-def as_it_is(examples: Examples, seed: Seed) -> Balanced:
+def unbalanced(examples: PreparedDataset, seed: Seed) -> BalancedTraining:
     """Return the training split of a task without classes, unchanged."""
     nothing = np.zeros(0, dtype=np.int64)
-    feed = Feed(examples, shuffled(len(examples), seed), len(examples))
-    return Balanced(feed, Emphasis(), nothing, nothing, (), "")
+    feed = TrainLoader(examples, shuffled_order(len(examples), seed), len(examples))
+    return BalancedTraining(feed, LossWeighting(), nothing, nothing, (), "")

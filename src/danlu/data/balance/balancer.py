@@ -11,10 +11,10 @@ import numpy as np
 
 from danlu.core.component import Component
 from danlu.core.seeds import Seed
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.dataset import Kind
-from danlu.data.examples import Examples
-from danlu.data.feed import Order, shuffled
+from danlu.data.examples import PreparedDataset
+from danlu.data.feed import EpochOrder, shuffled_order
 
 
 class Balancer(Component):
@@ -26,14 +26,14 @@ class Balancer(Component):
     """
 
     kinds: ClassVar[tuple[Kind, ...]] = ("tabular", "image", "text")
-    measures: ClassVar[bool] = False
+    uses_distances: ClassVar[bool] = False
 
     @property
     @abstractmethod
     def effect(self) -> str:
         """The effect as a sentence for the report; empty where there is none."""
 
-    def resample(self, examples: Examples, labels: tuple[str, ...], seed: Seed) -> Examples:
+    def resample(self, examples: PreparedDataset, labels: tuple[str, ...], seed: Seed) -> PreparedDataset:
         """Add synthetic rows, or remove rows for good.
 
         Args:
@@ -46,18 +46,18 @@ class Balancer(Component):
         """
         return examples
 
-    def order(self, codes: np.ndarray, seed: Seed) -> Order:
+    def order(self, codes: np.ndarray, seed: Seed) -> EpochOrder:
         """Return which of the (resampled) rows each epoch takes, and in which order.
 
         Args:
             codes: the class of each row, [samples].
             seed: the recipe's.
         """
-        return shuffled(len(codes), seed)
+        return shuffled_order(len(codes), seed)
 
-    def emphasis(self, counts: np.ndarray) -> Emphasis:
+    def loss_weighting(self, counts: np.ndarray) -> LossWeighting:
         """Return the loss weighting for classes with `counts` rows per epoch, [classes]."""
-        return Emphasis()
+        return LossWeighting()
 
 
 class NoBalancing(Balancer):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Emphasis:
+class LossWeighting:
     """Hold the class weights and changes of a loss; the defaults change nothing.
 
     Attributes:

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from danlu.data.balance.balancer import Balancer
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.reasons import reason
 
 Overlap = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -28,8 +28,8 @@ class ClassWeights(Balancer):
     def effect(self) -> str:
         return reason("balance.class-weights", method=self.method)
 
-    def emphasis(self, counts: np.ndarray) -> Emphasis:
-        return Emphasis(class_weights=class_weights(counts, self.method, self.beta))
+    def loss_weighting(self, counts: np.ndarray) -> LossWeighting:
+        return LossWeighting(class_weights=class_weights(counts, self.method, self.beta))
 
 
 class Focal(Balancer):
@@ -49,9 +49,9 @@ class Focal(Balancer):
             return reason("balance.focal", gamma=self.gamma)
         return reason("balance.focal-weighted", gamma=self.gamma, alpha=self.alpha)
 
-    def emphasis(self, counts: np.ndarray) -> Emphasis:
+    def loss_weighting(self, counts: np.ndarray) -> LossWeighting:
         weights = None if self.alpha == "none" else class_weights(counts, self.alpha, self.beta)
-        return Emphasis(class_weights=weights, focal_gamma=self.gamma)
+        return LossWeighting(class_weights=weights, focal_gamma=self.gamma)
 
 
 class LogitAdjustment(Balancer):
@@ -69,9 +69,9 @@ class LogitAdjustment(Balancer):
     def effect(self) -> str:
         return reason("balance.logits", tau=self.tau)
 
-    def emphasis(self, counts: np.ndarray) -> Emphasis:
+    def loss_weighting(self, counts: np.ndarray) -> LossWeighting:
         present = np.maximum(counts, 1)
-        return Emphasis(logit_offsets=tuple((self.tau * np.log(present / present.sum())).tolist()))
+        return LossWeighting(logit_offsets=tuple((self.tau * np.log(present / present.sum())).tolist()))
 
 
 def class_weights(counts: np.ndarray, method: Method, beta: float) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from danlu.core.seeds import Seed
 from danlu.data.balance.balancer import Balancer
-from danlu.data.feed import Order, repeats_apart
+from danlu.data.feed import EpochOrder, number_repeats
 from danlu.data.reasons import reason
 
 Ratio = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -30,9 +30,9 @@ class Oversample(Balancer):
     def effect(self) -> str:
         return reason("balance.oversample", ratio=self.ratio)
 
-    def order(self, codes: np.ndarray, seed: Seed) -> Order:
+    def order(self, codes: np.ndarray, seed: Seed) -> EpochOrder:
         counts = np.bincount(codes)
-        return _drawn(codes, np.maximum(counts, raised(counts, self.ratio)), seed)
+        return _draw_per_class(codes, np.maximum(counts, target_counts(counts, self.ratio)), seed)
 
 
 class Undersample(Balancer):
@@ -45,10 +45,10 @@ class Undersample(Balancer):
     def effect(self) -> str:
         return reason("balance.undersample", ratio=self.ratio)
 
-    def order(self, codes: np.ndarray, seed: Seed) -> Order:
+    def order(self, codes: np.ndarray, seed: Seed) -> EpochOrder:
         counts = np.bincount(codes)
         most = round(int(counts[counts > 0].min()) / self.ratio)
-        return _drawn(codes, np.minimum(counts, most), seed)
+        return _draw_per_class(codes, np.minimum(counts, most), seed)
 
 
 class WeightedSampling(Balancer):
@@ -64,24 +64,24 @@ class WeightedSampling(Balancer):
     def effect(self) -> str:
         return reason("balance.weighted", power=self.power)
 
-    def order(self, codes: np.ndarray, seed: Seed) -> Order:
+    def order(self, codes: np.ndarray, seed: Seed) -> EpochOrder:
         weights = (np.bincount(codes).astype(np.float64) ** -self.power)[codes]
         bounds = np.cumsum(weights / weights.sum())
 
         def draw(epoch: int) -> np.ndarray:
             generator = np.random.default_rng(seed.derive("order", epoch).value)
             rows = np.searchsorted(bounds, generator.random(len(codes)), side="right")
-            return repeats_apart(np.minimum(rows, len(codes) - 1), len(codes))
+            return number_repeats(np.minimum(rows, len(codes) - 1), len(codes))
 
         return draw
 
 
-def raised(counts: np.ndarray, ratio: float) -> np.ndarray:
+def target_counts(counts: np.ndarray, ratio: float) -> np.ndarray:
     """Return the least number of samples per class, [classes]; 0 for an empty class."""
     return np.where(counts > 0, np.round(ratio * counts.max()), 0).astype(np.int64)
 
 
-def _drawn(codes: np.ndarray, wanted: np.ndarray, seed: Seed) -> Order:
+def _draw_per_class(codes: np.ndarray, wanted: np.ndarray, seed: Seed) -> EpochOrder:
     """Draw `wanted` rows of each class per epoch, all rows of a class equally often.
 
     Give or take one.
@@ -95,6 +95,6 @@ def _drawn(codes: np.ndarray, wanted: np.ndarray, seed: Seed) -> Order:
             if count:
                 whole, rest = divmod(count, len(rows))
                 chosen += [np.tile(rows, whole), generator.choice(rows, rest, replace=False)]
-        return repeats_apart(generator.permutation(np.concatenate(chosen)), len(codes))
+        return number_repeats(generator.permutation(np.concatenate(chosen)), len(codes))
 
     return draw

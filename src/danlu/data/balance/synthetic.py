@@ -12,22 +12,22 @@ from pydantic import PositiveInt
 from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.balance.balancer import Balancer
-from danlu.data.balance.rows import Ratio, raised
+from danlu.data.balance.rows import Ratio, target_counts
 from danlu.data.dataset import Kind
 from danlu.data.reasons import reason
 
 if TYPE_CHECKING:
-    from danlu.data.examples import Examples
+    from danlu.data.examples import PreparedDataset
 
 MISMATCH = 0.5**0.5  # different categories differ in two columns, and so lie one standard deviation apart
 
 
-class _OfTables(Balancer):
+class _TabularBalancer(Balancer):
     kinds: ClassVar[tuple[Kind, ...]] = ("tabular",)
-    measures: ClassVar[bool] = True
+    uses_distances: ClassVar[bool] = True
 
 
-class _Synthetic(_OfTables):
+class _Synthetic(_TabularBalancer):
     """Add synthetic rows to smaller classes, up to `ratio` times the largest class."""
 
     neighbors: PositiveInt = 5
@@ -37,7 +37,7 @@ class _Synthetic(_OfTables):
     def effect(self) -> str:
         return reason("balance.synthetic", ratio=self.ratio, method=self.name)
 
-    def resample(self, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
+    def resample(self, examples: "PreparedDataset", labels: tuple[str, ...], seed: Seed) -> "PreparedDataset":
         return _synthesise(self, examples, labels, seed)
 
 
@@ -77,7 +77,7 @@ class Adasyn(_Synthetic):
         return reason("balance.adasyn")
 
 
-class Tomek(_OfTables):
+class Tomek(_TabularBalancer):
     """Remove rows of larger classes in Tomek links (Tomek 1976).
 
     A Tomek link is two rows of different classes that are each other's nearest neighbour
@@ -90,13 +90,13 @@ class Tomek(_OfTables):
     def effect(self) -> str:
         return reason("balance.tomek")
 
-    def resample(self, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
+    def resample(self, examples: "PreparedDataset", labels: tuple[str, ...], seed: Seed) -> "PreparedDataset":
         from imblearn.under_sampling import TomekLinks
 
-        return _clean(TomekLinks(), examples, labels, self.name)
+        return _keep_rows(TomekLinks(), examples, labels, self.name)
 
 
-class EditedNearestNeighbours(_OfTables):
+class EditedNearestNeighbours(_TabularBalancer):
     """Remove rows of larger classes unless all `neighbors` share their class.
 
     Edited nearest neighbours (Wilson 1972, https://doi.org/10.1109/TSMC.1972.4309137).
@@ -109,7 +109,7 @@ class EditedNearestNeighbours(_OfTables):
     def effect(self) -> str:
         return reason("balance.enn")
 
-    def resample(self, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
+    def resample(self, examples: "PreparedDataset", labels: tuple[str, ...], seed: Seed) -> "PreparedDataset":
         return _edit(examples, labels, self.neighbors, "auto", self.name)
 
 
@@ -121,10 +121,10 @@ class SmoteTomek(_Synthetic):
 
     name: Literal["smote-tomek"] = "smote-tomek"
 
-    def resample(self, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
+    def resample(self, examples: "PreparedDataset", labels: tuple[str, ...], seed: Seed) -> "PreparedDataset":
         from imblearn.under_sampling import TomekLinks
 
-        return _clean(TomekLinks(sampling_strategy="all"), super().resample(examples, labels, seed), labels, self.name)
+        return _keep_rows(TomekLinks(sampling_strategy="all"), super().resample(examples, labels, seed), labels, self.name)
 
 
 class SmoteEnn(_Synthetic):
@@ -135,15 +135,15 @@ class SmoteEnn(_Synthetic):
 
     name: Literal["smote-enn"] = "smote-enn"
 
-    def resample(self, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
+    def resample(self, examples: "PreparedDataset", labels: tuple[str, ...], seed: Seed) -> "PreparedDataset":
         return _edit(super().resample(examples, labels, seed), labels, 3, "all", self.name)
 
 
-def _synthesise(balancer: _Synthetic, examples: "Examples", labels: tuple[str, ...], seed: Seed) -> "Examples":
+def _synthesise(balancer: _Synthetic, examples: "PreparedDataset", labels: tuple[str, ...], seed: Seed) -> "PreparedDataset":
     """Append synthetic rows to the given ones."""
     inputs, codes = _Inputs.of(examples), _codes(examples)
     counts = np.bincount(codes, minlength=len(labels))
-    wanted = raised(counts, balancer.ratio)
+    wanted = target_counts(counts, balancer.ratio)
     growing = {int(code): int(wanted[code]) for code in np.flatnonzero(wanted > counts)}
     if not growing:
         return examples
@@ -192,22 +192,22 @@ def _sampler(balancer: _Synthetic, inputs: "_Inputs", growing: dict[int, int], s
     return SMOTENC(categorical_features=columns, k_neighbors=balancer.neighbors, **options)
 
 
-def _edit(examples: "Examples", labels: tuple[str, ...], neighbors: int, strategy: str, name: str) -> "Examples":
+def _edit(examples: "PreparedDataset", labels: tuple[str, ...], neighbors: int, strategy: str, name: str) -> "PreparedDataset":
     from imblearn.under_sampling import EditedNearestNeighbours as Edited
 
     if len(examples) <= neighbors:
         raise DataError(f"{name} with {neighbors} neighbors needs more than the {len(examples)} training samples here")
-    return _clean(Edited(sampling_strategy=strategy, n_neighbors=neighbors), examples, labels, name)
+    return _keep_rows(Edited(sampling_strategy=strategy, n_neighbors=neighbors), examples, labels, name)
 
 
-def _clean(cleaner: Any, examples: "Examples", labels: tuple[str, ...], name: str) -> "Examples":
+def _keep_rows(cleaner: Any, examples: "PreparedDataset", labels: tuple[str, ...], name: str) -> "PreparedDataset":
     """Return the rows that a cleaner keeps, in their order.
 
     Raises:
         DataError: it would keep no row of a class.
     """
     codes = _codes(examples)
-    cleaner.fit_resample(_Inputs.of(examples).spread, codes)
+    cleaner.fit_resample(_Inputs.of(examples).one_hot, codes)
     rows = np.sort(cleaner.sample_indices_)
     lost = np.setdiff1d(codes, codes[rows])
     if len(lost):
@@ -216,20 +216,20 @@ def _clean(cleaner: Any, examples: "Examples", labels: tuple[str, ...], name: st
             f"{name} would remove all {count} training samples of class {labels[lost[0]]!r}, which lie among other "
             "classes; use class-weights or oversample"
         )
-    return _chosen(examples, rows)
+    return _take(examples, rows)
 
 
-def _codes(examples: "Examples") -> np.ndarray:
+def _codes(examples: "PreparedDataset") -> np.ndarray:
     assert examples.target is not None
     return examples.target.numpy()
 
 
-def _chosen(examples: "Examples", rows: np.ndarray) -> "Examples":
-    from danlu.data.examples import Dense, Examples
+def _take(examples: "PreparedDataset", rows: np.ndarray) -> "PreparedDataset":
+    from danlu.data.examples import TensorColumn, PreparedDataset
 
     assert examples.target is not None
-    features = tuple(Dense(f.name, f.values[rows]) for f in examples.features if isinstance(f, Dense))
-    return Examples(features, examples.target[rows])
+    features = tuple(TensorColumn(f.name, f.values[rows]) for f in examples.columns if isinstance(f, TensorColumn))
+    return PreparedDataset(features, examples.target[rows])
 
 
 class _Inputs:
@@ -239,11 +239,11 @@ class _Inputs:
         self.numbers, self.categories = numbers, categories
 
     @classmethod
-    def of(cls, examples: "Examples") -> "_Inputs":
-        from danlu.data.examples import Dense
+    def of(cls, examples: "PreparedDataset") -> "_Inputs":
+        from danlu.data.examples import TensorColumn
 
-        known = {feature.name: feature.values.numpy() for feature in examples.features if isinstance(feature, Dense)}
-        other = [f for f in examples.features if not isinstance(f, Dense) or f.name not in ("numeric", "categories")]
+        known = {feature.name: feature.values.numpy() for feature in examples.columns if isinstance(feature, TensorColumn)}
+        other = [f for f in examples.columns if not isinstance(f, TensorColumn) or f.name not in ("numeric", "categories")]
         if other:
             what = getattr(other[0], "name", type(other[0]).__name__)
             raise DataError(
@@ -259,26 +259,26 @@ class _Inputs:
         return np.hstack([self.numbers.astype(np.float64), self.categories.astype(np.float64)])
 
     @property
-    def spread(self) -> np.ndarray:
+    def one_hot(self) -> np.ndarray:
         """The numbers, then one-hot columns of every category, for distances."""
         parts = [self.numbers]
         for codes in self.categories.T:
             parts.append(MISMATCH * (codes[:, None] == np.unique(codes)).astype(np.float32))
         return np.hstack(parts)
 
-    def extended(self, examples: "Examples", added: np.ndarray, codes: np.ndarray) -> "Examples":
+    def extended(self, examples: "PreparedDataset", added: np.ndarray, codes: np.ndarray) -> "PreparedDataset":
         """Return the samples with rows of `joined` appended."""
         import torch
 
-        from danlu.data.examples import Dense, Examples
+        from danlu.data.examples import TensorColumn, PreparedDataset
 
         assert examples.target is not None
         width = self.numbers.shape[1]
         new = {"numeric": added[:, :width].astype(np.float32), "categories": np.rint(added[:, width:]).astype(np.int64)}
         features = tuple(
-            Dense(feature.name, torch.cat([feature.values, torch.from_numpy(new[feature.name])]))
-            for feature in examples.features
-            if isinstance(feature, Dense)
+            TensorColumn(feature.name, torch.cat([feature.values, torch.from_numpy(new[feature.name])]))
+            for feature in examples.columns
+            if isinstance(feature, TensorColumn)
         )
         answers = torch.from_numpy(np.asarray(codes, dtype=np.int64))
-        return Examples(features, torch.cat([examples.target, answers]))
+        return PreparedDataset(features, torch.cat([examples.target, answers]))

@@ -12,9 +12,9 @@ from pathlib import Path
 import polars as pl
 
 from danlu.core.errors import DataError
-from danlu.core.extras import require
+from danlu.core.extras import require_extra
 from danlu.core.names import suggestion
-from danlu.data.place import Source
+from danlu.data.place import RawData
 
 FOLDER = Path(__file__).parent
 NUCLEUS = (
@@ -47,7 +47,7 @@ WINE = (
 DIABETES = ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")
 
 
-def read_builtin(source: str) -> Source:
+def read_builtin(source: str) -> RawData:
     """Read `builtin:NAME`.
 
     Raises:
@@ -72,32 +72,32 @@ def _named(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
     return frame.rename(dict(zip(frame.columns, names, strict=True)))
 
 
-def _breast_cancer(origin: str) -> Source:
+def _breast_cancer(origin: str) -> RawData:
     """Read 569 tumours: mean, standard error and worst of ten nuclei measurements."""
     measured = [pattern.format(name) for pattern in ("mean {}", "{} error", "worst {}") for name in NUCLEUS]
     frame = _named(_file("breast_cancer.csv", skipped=1), (*measured, "diagnosis"))
     words = pl.col("diagnosis").replace_strict({0: "malignant", 1: "benign"}, return_dtype=pl.String)
-    return Source(frame.with_columns(words), origin, FOLDER, target="diagnosis")
+    return RawData(frame.with_columns(words), origin, FOLDER, target="diagnosis")
 
 
-def _wine(origin: str) -> Source:
+def _wine(origin: str) -> RawData:
     """Read 178 wines of three cultivars: 13 chemical measurements."""
     frame = _named(_file("wine_data.csv", skipped=1), (*WINE, "cultivar"))
-    return Source(
+    return RawData(
         frame.with_columns(pl.format("class_{}", "cultivar").alias("cultivar")), origin, FOLDER, target="cultivar"
     )
 
 
-def _diabetes(origin: str) -> Source:
+def _diabetes(origin: str) -> RawData:
     """Read 442 patients: ten measurements, and the disease's progression after a year."""
     frame = _named(_file("diabetes_data_raw.csv.gz", separator=" "), DIABETES)
     progression = _file("diabetes_target.csv.gz").to_series().alias("progression")
-    return Source(frame.with_columns(progression), origin, FOLDER, target="progression")
+    return RawData(frame.with_columns(progression), origin, FOLDER, target="progression")
 
 
-def _digits(origin: str) -> Source:
+def _digits(origin: str) -> RawData:
     """Read 1,797 handwritten digits of 8x8 pixels as PNG images."""
-    require("image", "builtin:digits")
+    require_extra("image", "builtin:digits")
     from io import BytesIO
 
     from PIL import Image
@@ -109,23 +109,23 @@ def _digits(origin: str) -> Source:
         Image.fromarray(pixels.reshape(8, 8)).save(encoded, format="PNG")
         images.append(encoded.getvalue())
     frame = pl.DataFrame({"image": images, "digit": values[:, 64].astype("int64")})
-    return Source(frame, origin, FOLDER, "images", "digit")
+    return RawData(frame, origin, FOLDER, "images", "digit")
 
 
-def _speeches(origin: str) -> Source:
+def _speeches(origin: str) -> RawData:
     """Read 3,021 passages of 233 speeches, with the era of each."""
     frame = pl.read_parquet(FOLDER / "speeches.parquet").drop("year")
-    return Source(frame, origin, FOLDER, target="era")
+    return RawData(frame, origin, FOLDER, target="era")
 
 
-def _corpus(origin: str) -> Source:
+def _corpus(origin: str) -> RawData:
     """Read the same speeches, one document each."""
     passages = pl.read_parquet(FOLDER / "speeches.parquet")
     documents = passages.group_by("speech", maintain_order=True).agg(pl.col("text").str.join(" "))
-    return Source(documents.rename({"speech": "document"}), origin, FOLDER, "corpus")
+    return RawData(documents.rename({"speech": "document"}), origin, FOLDER, "corpus")
 
 
-BUILTIN: dict[str, Callable[[str], Source]] = {
+BUILTIN: dict[str, Callable[[str], RawData]] = {
     "breast-cancer": _breast_cancer,
     "wine": _wine,
     "diabetes": _diabetes,

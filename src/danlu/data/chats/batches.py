@@ -7,11 +7,11 @@ import numpy as np
 from danlu.data.chats.encode import plain_ids
 from danlu.data.examples import TARGET, Tensors
 from danlu.data.sequences import IGNORED
-from danlu.data.tokens import Tokens
+from danlu.data.tokens import RaggedTokens
 
 
 @dataclass(frozen=True)
-class Conversations:
+class ConversationBlocks:
     """Pack whole conversations into blocks; targets are the assistant's tokens, IGNORED elsewhere.
 
     Padding is recognised by its position and not by its id, which may be that of the end-of-turn token.
@@ -26,7 +26,7 @@ class Conversations:
             keeps attention within it; else a batch is as long as its longest.
     """
 
-    tokens: Tokens
+    tokens: RaggedTokens
     members: np.ndarray
     bounds: np.ndarray
     longest: int
@@ -62,7 +62,7 @@ class Conversations:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PreferencePairs:
     """Pair a prompt and its chosen answer with the prompt and its rejected answer.
 
     `input_ids` and `answers: [batch, 2, length] int64`, answers IGNORED where the token is not part of the answer.
@@ -73,8 +73,8 @@ class Pairs:
         pad: the id of padding.
     """
 
-    chosen: Tokens
-    rejected: Tokens
+    chosen: RaggedTokens
+    rejected: RaggedTokens
     longest: int
     pad: int
 
@@ -96,7 +96,7 @@ class Pairs:
         return {"input_ids": torch.from_numpy(inputs), "answers": torch.from_numpy(answers)}
 
 
-def cut(tokens: Tokens, row: int, longest: int) -> np.ndarray:
+def cut(tokens: RaggedTokens, row: int, longest: int) -> np.ndarray:
     """Return the tokens of a conversation that `longest` positions read and predict."""
     begin, end = int(tokens.offsets[row]), int(tokens.offsets[row + 1])
     return np.asarray(tokens.ids[begin : min(end, begin + longest + 1)])

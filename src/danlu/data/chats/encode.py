@@ -12,7 +12,7 @@ from danlu.core.errors import DataError
 from danlu.data.chats.messages import Message, read_messages
 from danlu.data.chats.template import Span, render, render_answers
 from danlu.data.place import TokenizerFile
-from danlu.data.tokens import HELD_TEXTS, Tokens, encoded
+from danlu.data.tokens import UNCACHED_TEXTS, RaggedTokens, cached_tokens
 
 
 def plain_ids(marked: np.ndarray) -> np.ndarray:
@@ -20,7 +20,7 @@ def plain_ids(marked: np.ndarray) -> np.ndarray:
     return np.where(marked < 0, ~marked, marked)
 
 
-def conversation_tokens(tokenizer: TokenizerFile, chats: pl.Series, origin: str) -> Tokens:
+def conversation_tokens(tokenizer: TokenizerFile, chats: pl.Series, origin: str) -> RaggedTokens:
     """Tokenize conversations; tokens that are not the assistant's are complements.
 
     Args:
@@ -29,12 +29,12 @@ def conversation_tokens(tokenizer: TokenizerFile, chats: pl.Series, origin: str)
     """
 
     def encode(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        return _encode(tokenizer, [_written(tokenizer, read_messages(text), origin) for text in texts])
+        return _encode(tokenizer, [_render(tokenizer, read_messages(text), origin) for text in texts])
 
-    return encoded(chats, encode, tokenizer, f"chat {_rule(tokenizer)}")
+    return cached_tokens(chats, encode, tokenizer, f"chat {_rule(tokenizer)}")
 
 
-def answer_tokens(tokenizer: TokenizerFile, prompts: pl.Series, answers: pl.Series, origin: str) -> Tokens:
+def answer_tokens(tokenizer: TokenizerFile, prompts: pl.Series, answers: pl.Series, origin: str) -> RaggedTokens:
     """Tokenize prompts with their answers; tokens of the prompt are complements.
 
     Args:
@@ -46,20 +46,20 @@ def answer_tokens(tokenizer: TokenizerFile, prompts: pl.Series, answers: pl.Seri
         chats = []
         for text in texts:
             prompt, answer = json.loads(text)
-            whole, spans = _written(tokenizer, prompt + answer, origin)
+            whole, spans = _render(tokenizer, prompt + answer, origin)
             begins = len(render(tokenizer, prompt, answer_next=True))
             chats.append((whole, [span for span in spans if span[0] >= begins]))
         return _encode(tokenizer, chats)
 
     both = pl.Series([f"[{one}, {other}]" for one, other in zip(prompts.to_list(), answers.to_list(), strict=True)])
-    return encoded(both, encode, tokenizer, f"answer {_rule(tokenizer)}")
+    return cached_tokens(both, encode, tokenizer, f"answer {_rule(tokenizer)}")
 
 
 def _rule(tokenizer: TokenizerFile) -> str:
     return json.dumps([tokenizer.chat_template, tokenizer.special], sort_keys=True)
 
 
-def _written(tokenizer: TokenizerFile, messages: list[Message], origin: str) -> tuple[str, list[Span]]:
+def _render(tokenizer: TokenizerFile, messages: list[Message], origin: str) -> tuple[str, list[Span]]:
     try:
         return render_answers(tokenizer, messages)
     except DataError as error:
@@ -72,8 +72,8 @@ def _encode(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]]) -> tu
     reader.no_padding()
     reader.no_truncation()
     found: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
-    for start in range(0, len(chats), HELD_TEXTS):
-        some = chats[start : start + HELD_TEXTS]
+    for start in range(0, len(chats), UNCACHED_TEXTS):
+        some = chats[start : start + UNCACHED_TEXTS]
         encodings = reader.encode_batch([text for text, _ in some], add_special_tokens=False)
         for encoding, (_, spans) in zip(encodings, some, strict=True):
             ids = np.array(encoding.ids, dtype=np.int32)

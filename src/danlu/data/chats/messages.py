@@ -12,7 +12,7 @@ import polars as pl
 
 from danlu.core.errors import DataError
 from danlu.core.names import suggestion
-from danlu.data.place import Source
+from danlu.data.place import RawData
 from danlu.recipe.sections import Data
 
 MESSAGES, PROMPT, CHOSEN, REJECTED = "messages", "prompt", "chosen", "rejected"
@@ -37,12 +37,12 @@ def read_messages(text: str) -> list[Message]:
     return found
 
 
-def written(messages: Iterable[Message]) -> str:
+def dump_messages(messages: Iterable[Message]) -> str:
     """Write messages as JSON text."""
     return json.dumps(list(messages), ensure_ascii=False)
 
 
-def as_chats(source: Source, section: Data) -> Source:
+def as_chats(source: RawData, section: Data) -> RawData:
     """Convert conversations or preferences to JSON text; return other data unchanged.
 
     Raises:
@@ -58,7 +58,7 @@ def as_chats(source: Source, section: Data) -> Source:
     return source
 
 
-def conversations(source: Source) -> Source:
+def conversations(source: RawData) -> RawData:
     """Convert conversations of a known form to a column `messages` of JSON text."""
     frame = source.frame
     column = next((name for name in (MESSAGES, "conversations", "conversation") if _holds_messages(frame, name)), None)
@@ -72,10 +72,10 @@ def conversations(source: Source) -> Source:
     for row, chat in enumerate(chats, 1):
         if not any(message["role"] == "assistant" for message in chat):
             raise DataError(f"{source.origin}: row {row}: has no message of the assistant to learn from; remove it")
-    return _with_columns(source, {MESSAGES: chats}, "chat")
+    return _replace_columns(source, {MESSAGES: chats}, "chat")
 
 
-def preferences(source: Source) -> Source:
+def preferences(source: RawData) -> RawData:
     """Convert preferences to `prompt`, `chosen` and `rejected` as JSON text."""
     frame = source.frame
     for name in (CHOSEN, REJECTED):
@@ -92,7 +92,7 @@ def preferences(source: Source) -> Source:
             if not messages:
                 raise DataError(f"{place}: {name} has no messages")
             found[name].append(messages)
-    return _with_columns(source, found, "preference")
+    return _replace_columns(source, found, "preference")
 
 
 def _preference(prompt: Any, chosen: Any, rejected: Any, place: str) -> tuple[list[Message], ...]:
@@ -184,7 +184,7 @@ def _plain(content: Any, place: str) -> str:
     return content
 
 
-def _from_pairs(source: Source, asked: str, given: str | None, answered: str) -> list[list[Message]]:
+def _from_pairs(source: RawData, asked: str, given: str | None, answered: str) -> list[list[Message]]:
     """Convert question and answer columns to conversations of two messages."""
     frame = source.frame
     beside = frame[given].to_list() if given in frame.columns else [None] * frame.height
@@ -199,9 +199,9 @@ def _from_pairs(source: Source, asked: str, given: str | None, answered: str) ->
     return chats
 
 
-def _with_columns(source: Source, found: dict[str, list[list[Message]]], layout: Any) -> Source:
+def _replace_columns(source: RawData, found: dict[str, list[list[Message]]], layout: Any) -> RawData:
     """Replace columns by messages as JSON text, and drop other nested columns."""
     frame = source.frame.lazy().collect()
     others = [name for name, dtype in frame.schema.items() if name not in found and not dtype.is_nested()]
-    columns = [pl.Series(name, [written(chat) for chat in chats], dtype=pl.String) for name, chats in found.items()]
+    columns = [pl.Series(name, [dump_messages(chat) for chat in chats], dtype=pl.String) for name, chats in found.items()]
     return replace(source, frame=pl.DataFrame(columns).hstack(frame.select(others)), layout=layout)

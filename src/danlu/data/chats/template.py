@@ -34,7 +34,7 @@ MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")  # the template itself
 Span = tuple[int, int]
 
 
-def choose_template(tokenizer: TokenizerFile, said: str | None) -> TokenizerFile:
+def choose_template(tokenizer: TokenizerFile, choice: str | None) -> TokenizerFile:
     """Add the chat template and the tokens that end an answer to the tokenizer.
 
     Args:
@@ -43,21 +43,21 @@ def choose_template(tokenizer: TokenizerFile, said: str | None) -> TokenizerFile
     Raises:
         RecipeError: there is no template, or it needs tokens that the tokenizer lacks.
     """
-    if said is None:
+    if choice is None:
         if tokenizer.chat_template is None:
             message = "the tokenizer has no chat template; set plain, a file, or chatml if it has the tokens"
             raise RecipeError(Problem("", "data.chat_template", message))
         template = tokenizer.chat_template
-    elif said == "chatml":
+    elif choice == "chatml":
         reader = tokenizer.open()
         if any(reader.token_to_id(token) is None for token in (TURN, TURN_END)):
             message = f"the tokenizer has no {TURN} and {TURN_END}, which chatml needs; set plain or a file"
             raise RecipeError(Problem("", "data.chat_template", message))
         template = CHATML
     else:
-        template = PLAIN if said == "plain" else _read(said)
+        template = PLAIN if choice == "plain" else _read(choice)
     chosen = tokenizer.model_copy(update={"chat_template": template})
-    return chosen.model_copy(update={"stops": _stops(chosen)})
+    return chosen.model_copy(update={"stops": _stop_tokens(chosen)})
 
 
 def _read(file: str) -> str:
@@ -115,11 +115,11 @@ def _ends_with_token(tokenizer: TokenizerFile, text: str) -> bool:
 
     White space after it is ignored.
     """
-    return text.rstrip().endswith(_own_tokens(tokenizer.json_text))
+    return text.rstrip().endswith(_added_tokens(tokenizer.json_text))
 
 
 @lru_cache(maxsize=4)  # parsing it for each turn of each conversation would take longer than all else
-def _own_tokens(json_text: str) -> tuple[str, ...]:
+def _added_tokens(json_text: str) -> tuple[str, ...]:
     """Return the tokens added to a tokenizer's vocabulary."""
     return tuple(token["content"] for token in json.loads(json_text)["added_tokens"])
 
@@ -142,7 +142,7 @@ def _render(
     return texts[0], spans[0] if marked else []
 
 
-def _stops(tokenizer: TokenizerFile) -> tuple[int, ...]:
+def _stop_tokens(tokenizer: TokenizerFile) -> tuple[int, ...]:
     """Return the tokens that end an answer.
 
     The end of text, and the template's end of turn.

@@ -3,29 +3,29 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from danlu.core.ahead import ahead
+from danlu.core.ahead import prefetch
 from danlu.core.console import progress
 from danlu.core.errors import DataError
 from danlu.core.threads import usable_cores
 from danlu.data.images.decode import Reference, decode, verify
 
-LEAST = 1  # smallest side that decoding must keep: JPEG is read whole, but decoded at an eighth of its size
+SMALLEST_DECODE = 1  # smallest side that decoding must keep: JPEG is read whole, but decoded at an eighth of its size
 
 
-def unreadable(references: Sequence[Reference], folder: Path) -> list[tuple[int, str]]:
+def find_unreadable(references: Sequence[Reference], folder: Path) -> list[tuple[int, str]]:
     """Return row and reason of every image that cannot be decoded to its end."""
-    return _refused(references, lambda reference: decode(reference, folder, LEAST))
+    return _collect_errors(references, lambda reference: decode(reference, folder, SMALLEST_DECODE))
 
 
-def suspicious(references: Sequence[Reference], folder: Path) -> list[tuple[int, str]]:
+def find_suspicious(references: Sequence[Reference], folder: Path) -> list[tuple[int, str]]:
     """Return row and reason of every image with a wrong header, checksum or end.
 
     Several times quicker than decoding and never wrong about an image that it lists, but damage inside may escape it.
     """
-    return _refused(references, lambda reference: verify(reference, folder))
+    return _collect_errors(references, lambda reference: verify(reference, folder))
 
 
-def _refused(references: Sequence[Reference], read: Callable[[Reference], object]) -> list[tuple[int, str]]:
+def _collect_errors(references: Sequence[Reference], read: Callable[[Reference], object]) -> list[tuple[int, str]]:
     def reason(reference: Reference) -> str | None:
         try:
             read(reference)
@@ -35,7 +35,7 @@ def _refused(references: Sequence[Reference], read: Callable[[Reference], object
 
     found: list[tuple[int, str]] = []
     with progress("looking at images", len(references), "images") as bar:
-        for row, message in enumerate(ahead(reason, references, usable_cores(), most=256)):
+        for row, message in enumerate(prefetch(reason, references, usable_cores(), max_pending=256)):
             if message is not None:
                 found.append((row, message))
             bar.advance(1)

@@ -60,7 +60,7 @@ def read_header(reference: Reference, folder: Path) -> Header:
         DataError: it is missing, no image, or too large to decode.
     """
     name = name_of(reference, folder)
-    with _blamed(name), _opened(reference, folder) as file:
+    with _decoder_errors(name), _open_bytes(reference, folder) as file:
         image = _open(file, name)
         return Header(*image.size, gray=_is_gray(image))
 
@@ -72,8 +72,8 @@ def verify(reference: Reference, folder: Path) -> None:
         DataError: it is missing, no image, too large to decode, or damaged.
     """
     name = name_of(reference, folder)
-    with _blamed(name):
-        with _opened(reference, folder) as file:
+    with _decoder_errors(name):
+        with _open_bytes(reference, folder) as file:
             data = file.read()
         image = _open(BytesIO(data), name)
         image.verify()
@@ -96,22 +96,22 @@ def decode(reference: Reference, folder: Path, shortest: int | None = None) -> "
         DataError: it is missing, broken, cut short, of an unknown kind, or too large.
     """
     name = name_of(reference, folder)
-    with _blamed(name):
-        with _opened(reference, folder) as file:
+    with _decoder_errors(name):
+        with _open_bytes(reference, folder) as file:
             data = file.read()
         image = _open(BytesIO(data), name)
         if image.format in JPEGS:
             divisor = _divisor(image.size, shortest)
-            fast = _turbo(data, image, divisor)
+            fast = _decode_with_simplejpeg(data, image, divisor)
             if fast is not None:
                 return fast
             if divisor > 1:
                 image.draft(None, (image.width // divisor, image.height // divisor))
         image.load()
-        return _turned(_flat(image), _orientation(image))
+        return _apply_orientation(_to_rgb_or_gray(image), _orientation(image))
 
 
-def square(image: "Image", side: int, channels: int) -> np.ndarray:
+def center_square(image: "Image", side: int, channels: int) -> np.ndarray:
     """Crop the middle square and resize it to [side, side, channels] uint8."""
     from PIL import Image
 
@@ -120,16 +120,16 @@ def square(image: "Image", side: int, channels: int) -> np.ndarray:
     box = (left, top, left + edge, top + edge)
     fitted = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
     if channels == 1:
-        return np.asarray(_without_fourth(fitted).convert("L"))[..., None]
+        return np.asarray(_drop_fourth_channel(fitted).convert("L"))[..., None]
     return np.asarray(fitted.convert("RGB") if fitted.mode == "L" else fitted)[..., :3]
 
 
-def _without_fourth(image: "Image") -> "Image":
+def _drop_fourth_channel(image: "Image") -> "Image":
     return image.convert("RGB") if image.mode == "RGBX" else image
 
 
 @contextmanager
-def _opened(reference: Reference, folder: Path) -> Iterator[IO[bytes]]:
+def _open_bytes(reference: Reference, folder: Path) -> Iterator[IO[bytes]]:
     name = name_of(reference, folder)
     if reference is None:
         raise DataError(f"{name}: the value is missing; remove the row, or set data.clean.broken: skip")
@@ -148,7 +148,7 @@ def _opened(reference: Reference, folder: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _blamed(name: str) -> Iterator[None]:
+def _decoder_errors(name: str) -> Iterator[None]:
     """Turn any exception of a decoder into a DataError that names the file.
 
     Foreign bytes meet checks of every kind, and failures of some.
@@ -198,7 +198,7 @@ def _divisor(size: tuple[int, int], shortest: int | None) -> int:
     return next((scale for scale in SCALES if min(size) >= scale * shortest), 1)
 
 
-def _turbo(data: bytes, header: "Image", divisor: int) -> "Image | None":
+def _decode_with_simplejpeg(data: bytes, header: "Image", divisor: int) -> "Image | None":
     """Decode with simplejpeg, or return None.
 
     None where it is absent or finds anything odd: then PIL decides, as it would alone.
@@ -220,7 +220,7 @@ def _turbo(data: bytes, header: "Image", divisor: int) -> "Image | None":
         return None
     if pixels.shape[:2] != (height, width):
         return None
-    return _turned(Image.frombuffer(mode, (width, height), pixels, "raw", mode, 0, 1), _orientation(header))
+    return _apply_orientation(Image.frombuffer(mode, (width, height), pixels, "raw", mode, 0, 1), _orientation(header))
 
 
 def _orientation(image: "Image") -> int:
@@ -230,7 +230,7 @@ def _orientation(image: "Image") -> int:
         return 1
 
 
-def _turned(image: "Image", orientation: int) -> "Image":
+def _apply_orientation(image: "Image", orientation: int) -> "Image":
     """Undo the rotation that the camera recorded (EXIF 2.3, tag Orientation)."""
     from PIL.Image import Transpose
 
@@ -251,20 +251,20 @@ def _is_gray(image: "Image") -> bool:
     return image.mode in GRAY_MODES or image.mode.startswith("I;16")
 
 
-def _flat(image: "Image") -> "Image":
+def _to_rgb_or_gray(image: "Image") -> "Image":
     """Convert any mode to L or RGB, with transparency on white."""
     from PIL import Image
 
     gray = _is_gray(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _eight_bits(image)
+        return _to_uint8(image)
     if image.has_transparency_data:
         shown = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # La converts to nothing else
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), shown)
     return image.convert("L" if gray else "RGB")
 
 
-def _eight_bits(image: "Image") -> "Image":
+def _to_uint8(image: "Image") -> "Image":
     """Convert grey of 16 or 32 bits to 8, by its range; PIL would clip."""
     from PIL import Image
 

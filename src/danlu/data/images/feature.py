@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from danlu.core.threads import usable_cores
-from danlu.data.images.pixels import Decoded, Pixels
-from danlu.data.images.store import keep
+from danlu.data.images.pixels import LazyPixels, PixelSource
+from danlu.data.images.store import cache_pixels
 
 if TYPE_CHECKING:
     import torch
 
-    from danlu.data.examples import Dense, Tensors
+    from danlu.data.examples import TensorColumn, Tensors
 
 COPIED = 256  # images copied to an accelerator at a time
 
 
-class HostAugment(Protocol):
+class ImageAugmenter(Protocol):
     """Transform training images at random, in threads of the host."""
 
-    def plan(self, rows: np.ndarray, epoch: int) -> Any:
+    def draw_params(self, rows: np.ndarray, epoch: int) -> Any:
         """Draw the parameters of some rows in an epoch; rows are independent.
 
         Args:
@@ -42,15 +42,15 @@ class HostAugment(Protocol):
             [size, size, channels] uint8, of the model's size.
         """
 
-    def by_the_batch(self, side: int) -> bool:
+    def prefers_batches(self, side: int) -> bool:
         """Return whether images of this side are best transformed by `apply_batch`."""
 
-    def apply_all(self, images: np.ndarray, plan: Any) -> np.ndarray:
+    def apply_batch(self, images: np.ndarray, plan: Any) -> np.ndarray:
         """Transform images like `apply`, [batch, size, size, channels] uint8, in and out."""
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
+class ImageColumn:
     """Provide the input `image`: [batch, channels, side, side] uint8, channels last in memory.
 
     Attributes:
@@ -59,8 +59,8 @@ class Images:
         workers: threads that transform images; one per core by default.
     """
 
-    pixels: Pixels
-    augment: HostAugment | None = None
+    pixels: PixelSource
+    augment: ImageAugmenter | None = None
     workers: int | None = None
 
     @cached_property
@@ -79,17 +79,17 @@ class Images:
         augment, positions = self.augment, rows % len(self)
         if augment is None or epoch is None:
             batch = self.pixels.many(positions)
-        elif augment.by_the_batch(self.pixels.side):
-            batch = augment.apply_all(self.pixels.many(positions), augment.plan(rows, epoch))
+        elif augment.prefers_batches(self.pixels.side):
+            batch = augment.apply_batch(self.pixels.many(positions), augment.draw_params(rows, epoch))
         else:
-            plan = augment.plan(rows, epoch)
+            plan = augment.draw_params(rows, epoch)
             changed = self.threads.map(
                 lambda index: augment.apply(self.pixels.one(int(positions[index])), plan, index), range(len(rows))
             )
             batch = np.stack(list(changed))
         return {"image": _as_tensor(torch.from_numpy(batch))}
 
-    def settle(self, device: "torch.device", threads: int | None = None) -> "Images | Dense":
+    def cache(self, device: "torch.device", threads: int | None = None) -> "ImageColumn | TensorColumn":
         """Cache the decoded images: on the device, in memory or on disk.
 
         Raises:
@@ -98,23 +98,23 @@ class Images:
         """
         import torch
 
-        from danlu.data.examples import Dense, fits
-        from danlu.data.images.pixels import Held
+        from danlu.data.examples import TensorColumn, fits_on_device
+        from danlu.data.images.pixels import InMemoryPixels
 
         pixels = self.pixels
-        if isinstance(pixels, Decoded):
-            pixels = keep(replace(pixels, workers=threads))
+        if isinstance(pixels, LazyPixels):
+            pixels = cache_pixels(replace(pixels, workers=threads))
         shape = (len(pixels), pixels.side, pixels.side, pixels.channels)
-        if self.augment is not None or isinstance(pixels, Decoded):
+        if self.augment is not None or isinstance(pixels, LazyPixels):
             return replace(self, pixels=pixels, workers=threads)
-        if fits(int(np.prod(shape)), device):
+        if fits_on_device(int(np.prod(shape)), device):
             values = torch.empty(shape, dtype=torch.uint8, device=device)
             for start in range(0, len(pixels), COPIED):
                 rows = np.arange(start, min(start + COPIED, len(pixels)))
                 values[start : start + COPIED] = torch.from_numpy(pixels.many(rows)).to(device)
-            return Dense("image", _as_tensor(values))
-        if isinstance(pixels, Held):
-            return Dense("image", _as_tensor(torch.from_numpy(pixels.values)))
+            return TensorColumn("image", _as_tensor(values))
+        if isinstance(pixels, InMemoryPixels):
+            return TensorColumn("image", _as_tensor(torch.from_numpy(pixels.values)))
         return replace(self, pixels=pixels, workers=threads)
 
 

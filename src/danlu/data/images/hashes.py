@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from danlu.core.ahead import ahead
+from danlu.core.ahead import prefetch
 from danlu.core.threads import usable_cores
 from danlu.data.images.decode import Reference, decode
 
-SIDE, KEPT = 32, 8  # side of the transformed image, and frequencies kept per axis
+SIDE, FREQUENCIES = 32, 8  # side of the transformed image, and frequencies kept per axis
 
 
 def perceptual_hashes(references: Sequence[Reference], folder: Path) -> np.ndarray:
@@ -27,14 +27,14 @@ def perceptual_hashes(references: Sequence[Reference], folder: Path) -> np.ndarr
     Raises:
         DataError: an image cannot be decoded.
     """
-    waves = _waves()
-    hashes = ahead(lambda reference: _hash(reference, folder, waves), references, usable_cores(), most=256)
+    waves = _dct_basis()
+    hashes = prefetch(lambda reference: _hash(reference, folder, waves), references, usable_cores(), max_pending=256)
     return np.fromiter(hashes, dtype=np.uint64, count=len(references))
 
 
-def _waves() -> np.ndarray:
+def _dct_basis() -> np.ndarray:
     """Return cosines of the type-II transform at frequencies 1 to FREQUENCIES, [FREQUENCIES, SIDE]."""
-    frequencies, positions = np.arange(1, KEPT + 1)[:, None], np.arange(SIDE)[None]
+    frequencies, positions = np.arange(1, FREQUENCIES + 1)[:, None], np.arange(SIDE)[None]
     cosines: np.ndarray = np.cos(np.pi / SIDE * (positions + 0.5) * frequencies)
     return cosines
 

@@ -10,12 +10,12 @@ from typing import Protocol
 import numpy as np
 
 from danlu.core.threads import usable_cores
-from danlu.data.images.decode import Reference, decode, square
+from danlu.data.images.decode import Reference, decode, center_square
 
-MOST_AT_ONCE, TURNS = 32, 4  # images per task of a thread, and tasks per thread in a batch
+MAX_DECODED_AT_ONCE, TURNS = 32, 4  # images per task of a thread, and tasks per thread in a batch
 
 
-class Pixels(Protocol):
+class PixelSource(Protocol):
     """Provide images of one size."""
 
     @property
@@ -36,7 +36,7 @@ class Pixels(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class InMemoryPixels:
     """Hold images in memory, [images, side, side, channels] uint8."""
 
     values: np.ndarray
@@ -62,7 +62,7 @@ class Held:
 
 
 @dataclass(frozen=True, eq=False)
-class Decoded:
+class LazyPixels:
     """Decode images on demand.
 
     Attributes:
@@ -92,13 +92,13 @@ class Decoded:
         return len(self.references)
 
     def one(self, row: int) -> np.ndarray:
-        return square(decode(self.references[row], self.folder, self.side), self.side, self.channels)
+        return center_square(decode(self.references[row], self.folder, self.side), self.side, self.channels)
 
     def many(self, rows: np.ndarray) -> np.ndarray:
         images = np.empty((len(rows), self.side, self.side, self.channels), dtype=np.uint8)
 
         # Handing one small image to a thread costs as much as decoding it; with a few tasks each, threads end together.
-        size = min(MOST_AT_ONCE, max(1, len(rows) // (TURNS * usable_cores())))
+        size = min(MAX_DECODED_AT_ONCE, max(1, len(rows) // (TURNS * usable_cores())))
 
         def fill(start: int) -> None:
             for position in range(start, min(start + size, len(rows))):
@@ -108,6 +108,6 @@ class Decoded:
             pass
         return images
 
-    def held(self) -> Held:
+    def load_all(self) -> InMemoryPixels:
         """Decode all images into memory."""
-        return Held(self.many(np.arange(len(self))))
+        return InMemoryPixels(self.many(np.arange(len(self))))

@@ -14,20 +14,20 @@ from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.images.decode import Header, read_header
-from danlu.data.images.feature import HostAugment, Images
-from danlu.data.images.pixels import Decoded, Pixels
-from danlu.data.images.store import keep
-from danlu.data.place import Hints, Place
+from danlu.data.images.feature import ImageAugmenter, ImageColumn
+from danlu.data.images.pixels import LazyPixels, PixelSource
+from danlu.data.images.store import cache_pixels
+from danlu.data.place import DataRequirements, Origin
 from danlu.data.specs import ImageInputs
 from danlu.data.splits import TrainSplit
 from danlu.recipe.sections import Data
 
 if TYPE_CHECKING:
-    from danlu.data.examples import Examples
+    from danlu.data.examples import PreparedDataset
 
 LARGEST_SIZE, SMALLEST_SIZE, STRIDE = 224, 32, 32  # as common networks expect: multiples of their stride
-LOOKED_AT = 256  # images whose size and channels decide the format
-COUNTED = 64  # images at a time in the pass for mean and deviation
+INSPECTED_IMAGES = 256  # images whose size and channels decide the format
+STATISTICS_BLOCK = 64  # images at a time in the pass for mean and deviation
 
 
 class ImagePreprocessor(Frozen):
@@ -41,22 +41,22 @@ class ImagePreprocessor(Frozen):
     std: tuple[float, ...]
 
     @classmethod
-    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
+    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: DataRequirements, seed: Seed) -> Self:
         """Choose the format and learn mean and deviation from the training images.
 
         The format that pretrained weights expect comes before the one that the images suggest.
         """
         wanted = hints.image
         references = train.frame[dataset.content].to_list()
-        looked_at = [read_header(reference, dataset.folder) for reference in references[:LOOKED_AT]]
+        looked_at = [read_header(reference, dataset.folder) for reference in references[:INSPECTED_IMAGES]]
         gray = wanted is None and all(header.gray for header in looked_at)
-        size = section.image_size or (wanted.size if wanted else _fitting_size(looked_at))
+        size = section.image_size or (wanted.size if wanted else _choose_size(looked_at))
         channels: Literal[1, 3] = 1 if gray else 3
         if wanted is not None:
             return cls(column=dataset.content, channels=channels, size=size, mean=wanted.mean, std=wanted.std)
-        decoded = Decoded(references, dataset.folder, size, channels)
+        decoded = LazyPixels(references, dataset.folder, size, channels)
         # Augmentation trains on images of another size; caching these would be useless.
-        mean, std = _statistics(decoded if section.augment else keep(decoded))
+        mean, std = _statistics(decoded if section.augment else cache_pixels(decoded))
         return cls(column=dataset.content, channels=channels, size=size, mean=mean, std=std)
 
     @property
@@ -68,8 +68,8 @@ class ImagePreprocessor(Frozen):
         return (self.column,)
 
     def transform(
-        self, frame: pl.DataFrame, place: Place, augment: HostAugment | None = None, stored_size: int | None = None
-    ) -> "Examples":
+        self, frame: pl.DataFrame, place: Origin, augment: ImageAugmenter | None = None, stored_size: int | None = None
+    ) -> "PreparedDataset":
         """Convert images to model inputs, in order, decoded when a batch needs them.
 
         `PreparedDataset.cache` keeps them decoded.
@@ -79,27 +79,27 @@ class ImagePreprocessor(Frozen):
             stored_size: side in pixels of the images given to `augment`, so that its crops need not be enlarged. At
                 least the model's size, at most what most of the images have themselves.
         """
-        from danlu.data.examples import Examples
+        from danlu.data.examples import PreparedDataset
 
         references = frame[self.column].to_list()
         side = self.size
         if stored_size is not None:
-            headers = [read_header(reference, place.folder) for reference in references[:LOOKED_AT]]
+            headers = [read_header(reference, place.folder) for reference in references[:INSPECTED_IMAGES]]
             side = max(side, min(stored_size, int(_median_shorter_side(headers))))
-        return Examples((Images(Decoded(references, place.folder, side, self.channels), augment),))
+        return PreparedDataset((ImageColumn(LazyPixels(references, place.folder, side, self.channels), augment),))
 
 
 def _median_shorter_side(headers: Sequence[Header]) -> float:
     return float(np.median([min(header.width, header.height) for header in headers]))
 
 
-def _fitting_size(headers: Sequence[Header]) -> int:
+def _choose_size(headers: Sequence[Header]) -> int:
     """Return the median shorter side, rounded up to a multiple of the networks' stride."""
     shorter = _median_shorter_side(headers)
     return int(min(LARGEST_SIZE, max(SMALLEST_SIZE, np.ceil(shorter / STRIDE) * STRIDE)))
 
 
-def _statistics(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _statistics(pixels: PixelSource) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation per channel over all pixels, in [0, 1].
 
     Counts how often each of the 256 values occurs: exact, in whatever order and blocks the images come.
@@ -107,8 +107,8 @@ def _statistics(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
     from PIL import Image
 
     counts = np.zeros((pixels.channels, 256), dtype=np.int64)
-    for start in range(0, len(pixels), COUNTED):
-        block = pixels.many(np.arange(start, min(start + COUNTED, len(pixels))))
+    for start in range(0, len(pixels), STATISTICS_BLOCK):
+        block = pixels.many(np.arange(start, min(start + STATISTICS_BLOCK, len(pixels))))
         tall = block.reshape(-1, pixels.side, pixels.channels)
         image = Image.fromarray(tall[..., 0] if pixels.channels == 1 else tall)
         counts += np.array(image.histogram(), dtype=np.int64).reshape(pixels.channels, 256)

@@ -15,22 +15,22 @@ from pathlib import Path
 
 import numpy as np
 
-from danlu.artifacts.cache import cache_root, identity, kept
-from danlu.core.ahead import ahead
-from danlu.core.console import progress, say
+from danlu.artifacts.cache import cache_root, file_identity, cached_dir
+from danlu.core.ahead import prefetch
+from danlu.core.console import progress, info
 from danlu.core.errors import ArtifactError
 from danlu.data.images.decode import Reference, decode
-from danlu.data.images.pixels import Decoded, Pixels
+from danlu.data.images.pixels import LazyPixels, PixelSource
 
 LAYOUT = 1  # of the shards; another number invalidates all cached images
 KIND, PIXELS, IDENTITIES = "images", "pixels.npy", "identities.npy"
 SHARD_IMAGES, SHARD_BYTES = 1024, 32 << 20  # a shard is in memory while it is made
-HELD_BYTES = 64 << 20  # about a second of decoding: as fast as reading from disk, and leaves no files
+IN_MEMORY_BYTES = 64 << 20  # about a second of decoding: as fast as reading from disk, and leaves no files
 DISK_SHARE = 0.5  # share of the free space that cached images may take
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class CachedPixels:
     """Read decoded images from memory-mapped shards.
 
     Attributes:
@@ -59,31 +59,31 @@ class Kept:
         return images
 
 
-def keep(decoded: Decoded) -> Pixels:
+def cache_pixels(decoded: LazyPixels) -> PixelSource:
     """Cache decoded images: in memory if few, else on disk, else not at all.
 
     Raises:
         DataError: an image cannot be decoded.
         ArtifactError: the cache cannot be written, or is damaged.
     """
-    if len(decoded) * decoded.size_bytes <= HELD_BYTES:
-        return decoded.held()
-    form = _form(decoded)
+    if len(decoded) * decoded.size_bytes <= IN_MEMORY_BYTES:
+        return decoded.load_all()
+    form = _format_folder(decoded)
     identities = [_identity(reference, decoded.folder) for reference in decoded.references]
     first = {name: row for row, name in reversed(list(enumerate(identities)))}
-    found = _find(form, first.keys())
+    found = _find_cached(form, first.keys())
     absent = [row for name, row in first.items() if name not in found]
     if absent:
         if not _has_room(len(absent) * decoded.size_bytes):
             return decoded
-        _make(decoded, form, identities, sorted(absent))
-        found = _find(form, first.keys())
+        _decode_into_shards(decoded, form, identities, sorted(absent))
+        found = _find_cached(form, first.keys())
     shards = {folder: number for number, folder in enumerate(sorted({folder for folder, _ in found.values()}))}
     places = np.array([(shards[found[name][0]], found[name][1]) for name in identities], dtype=np.int64)
-    return Kept([_read(folder / PIXELS) for folder in shards], places, decoded.side, decoded.channels)
+    return CachedPixels([_read(folder / PIXELS) for folder in shards], places, decoded.side, decoded.channels)
 
 
-def _form(decoded: Decoded) -> str:
+def _format_folder(decoded: LazyPixels) -> str:
     """Return the folder of a format: everything beside the file that decides the pixels."""
     decoders: dict[str, str | None] = {}
     for package in ("pillow", "simplejpeg"):
@@ -101,14 +101,14 @@ def _identity(reference: Reference, folder: Path) -> str:
     if isinstance(reference, bytes):
         return hashlib.blake2b(reference, digest_size=16).hexdigest()
     try:
-        values = identity(folder / str(reference))
+        values = file_identity(folder / str(reference))
     except (OSError, ValueError):
         decode(reference, folder)  # says what is wrong with it
         raise
     return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()
 
 
-def _find(form: str, wanted: Set[str]) -> dict[str, tuple[Path, int]]:
+def _find_cached(form: str, wanted: Set[str]) -> dict[str, tuple[Path, int]]:
     """Find the shard and position of those images that are cached already."""
     found: dict[str, tuple[Path, int]] = {}
     root = cache_root() / form
@@ -133,7 +133,7 @@ def _has_room(size_bytes: int) -> bool:
     free = shutil.disk_usage(standing).free
     if size_bytes <= DISK_SHARE * free:
         return True
-    say(
+    info(
         f"images are decoded again for every batch: caching them would take {size_bytes / 1e9:,.1f} GB of the "
         f"{free / 1e9:,.1f} GB free in {standing}; to cache them, set the environment "
         "variable DANLU_CACHE to another folder"
@@ -141,23 +141,23 @@ def _has_room(size_bytes: int) -> bool:
     return False
 
 
-def _make(decoded: Decoded, form: str, identities: Sequence[str], rows: Sequence[int]) -> None:
+def _decode_into_shards(decoded: LazyPixels, form: str, identities: Sequence[str], rows: Sequence[int]) -> None:
     """Decode some rows into new shards, overlapping decoding and writing."""
     size = max(1, min(SHARD_IMAGES, SHARD_BYTES // decoded.size_bytes))
 
     def make(members: Sequence[int]) -> int:
         names = [identities[row] for row in members]
-        kept(form, names, partial(_fill, decoded=decoded, rows=np.array(members), names=names))
+        cached_dir(form, names, partial(_write_shard, decoded=decoded, rows=np.array(members), names=names))
         return len(members)
 
     groups = [rows[start : start + size] for start in range(0, len(rows), size)]
     with progress("decoding images", len(rows), "images") as bar:
-        for count in ahead(make, groups, threads=2):
+        for count in prefetch(make, groups, threads=2):
             bar.advance(count)
-    say(f"decoded {len(rows):,} images and cached them in {cache_root() / form}")
+    info(f"decoded {len(rows):,} images and cached them in {cache_root() / form}")
 
 
-def _fill(folder: Path, decoded: Decoded, rows: np.ndarray, names: list[str]) -> None:
+def _write_shard(folder: Path, decoded: LazyPixels, rows: np.ndarray, names: list[str]) -> None:
     # Not through a memory map: on a full disk writing to one ends the process instead of raising an error.
     np.save(folder / PIXELS, decoded.many(rows))
     np.save(folder / IDENTITIES, np.array(names))

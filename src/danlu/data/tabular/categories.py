@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from danlu.core.arrays import Matrix
+from danlu.core.arrays import JsonArray
 from danlu.core.component import Component, Frozen
 from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
@@ -24,7 +24,7 @@ SPECIAL = ("missing", "other")
 
 
 @dataclass(frozen=True)
-class Answers:
+class TargetValues:
     """Hold the target of the training rows.
 
     Attributes:
@@ -117,10 +117,10 @@ def _words(values: pl.Series, merged: bool) -> pl.Series:
     if values.dtype.is_nested() or values.dtype == pl.Binary:
         raise DataError(f"column {values.name!r} holds {values.dtype}, not words")
     words = values.cast(pl.String)
-    return fold_spelling(words) if merged else words
+    return normalize_spelling(words) if merged else words
 
 
-def fold_spelling(words: pl.Series) -> pl.Series:
+def normalize_spelling(words: pl.Series) -> pl.Series:
     """Strip outer white space, collapse inner white space, and lower the case."""
     return words.str.strip_chars().str.replace_all(r"\s+", " ").str.to_lowercase()
 
@@ -140,7 +140,7 @@ class OneHotState(Frozen):
     def names(self) -> tuple[str, ...]:
         return tuple(f"{self.category.column}={name}" for name in self.category.names)
 
-    def apply(self, frame: pl.DataFrame, answers: Answers | None) -> np.ndarray:
+    def apply(self, frame: pl.DataFrame, answers: TargetValues | None) -> np.ndarray:
         """Return the one-hot columns, [rows, values + 2] float32."""
         ones: np.ndarray = np.eye(self.category.size, dtype=np.float32)[self.category.codes(frame)]
         return ones
@@ -157,11 +157,11 @@ class TargetState(Frozen):
     kind: Literal["target"] = "target"
     category: CategoryState
     options: TargetEncoding
-    table: Matrix
+    table: JsonArray
     scalings: tuple[Scaling, ...]
 
     @classmethod
-    def fit(cls, category: CategoryState, options: TargetEncoding, frame: pl.DataFrame, answers: Answers) -> Self:
+    def fit(cls, category: CategoryState, options: TargetEncoding, frame: pl.DataFrame, answers: TargetValues) -> Self:
         """Learn the encoding of each code from the training rows."""
         codes = category.codes(frame)
         encoder = _target_encoder(options, answers).fit(codes[:, None], answers.values)
@@ -170,7 +170,7 @@ class TargetState(Frozen):
         for column in range(width):
             table[encoder.categories_[0], column] = encoder.encodings_[column]
         scalings = tuple(Standard().fit(table[codes, column].astype(np.float64)) for column in range(width))
-        return cls(category=category, options=options, table=Matrix.of(table), scalings=scalings)
+        return cls(category=category, options=options, table=JsonArray.from_numpy(table), scalings=scalings)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -182,7 +182,7 @@ class TargetState(Frozen):
         width = len(self.scalings)
         return tuple(f"{self.category.column} target" + (f" {i}" if width > 1 else "") for i in range(width))
 
-    def apply(self, frame: pl.DataFrame, answers: Answers | None) -> np.ndarray:
+    def apply(self, frame: pl.DataFrame, answers: TargetValues | None) -> np.ndarray:
         """Return the encoding, [rows, columns] float32.
 
         Cross-fitted for the training rows, whose targets are given.
@@ -197,7 +197,7 @@ class TargetState(Frozen):
         ).astype(np.float32)
 
 
-def _cross_fitted(options: TargetEncoding, codes: np.ndarray, answers: Answers) -> np.ndarray:
+def _cross_fitted(options: TargetEncoding, codes: np.ndarray, answers: TargetValues) -> np.ndarray:
     """Encode each training row as learned from the other folds, [rows, columns]."""
     from sklearn.model_selection import KFold, StratifiedKFold
 
@@ -212,7 +212,7 @@ def _cross_fitted(options: TargetEncoding, codes: np.ndarray, answers: Answers) 
     return encoded
 
 
-def _target_encoder(options: TargetEncoding, answers: Answers) -> "TargetEncoder":
+def _target_encoder(options: TargetEncoding, answers: TargetValues) -> "TargetEncoder":
     from sklearn.preprocessing import TargetEncoder
 
     kind = "continuous" if answers.continuous else "binary" if answers.values.max() <= 1 else "multiclass"

@@ -9,19 +9,19 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from danlu.core.arrays import Matrix
+from danlu.core.arrays import JsonArray
 from danlu.core.component import Component, Frozen
 from danlu.core.seeds import Seed
 
 REFERENCE_ROWS = 2_000  # training rows to search for neighbours; they are stored in the bundle
-MOST_PREDICTORS = 20  # maximum columns that a missing one is predicted from
+MAX_PREDICTORS = 20  # maximum columns that a missing one is predicted from
 
 
-class Gaps(Component):
+class Imputation(Component):
     """Handle missing values among the inputs."""
 
 
-class DropGaps(Gaps):
+class DropMissing(Imputation):
     """Drop rows with a missing value before the split.
 
     When predicting, the median stands in.
@@ -30,7 +30,7 @@ class DropGaps(Gaps):
     name: Literal["drop"] = "drop"
 
 
-class Impute(Gaps):
+class Impute(Imputation):
     """Fill in missing numbers; a missing category is a value of its own.
 
     Attributes:
@@ -52,16 +52,16 @@ class Impute(Gaps):
     indicators: bool = False
 
 
-class KeepGaps(Gaps):
+class KeepMissing(Imputation):
     """Leave missing numbers as they are, for models that handle them: boosting."""
 
     name: Literal["keep"] = "keep"
 
 
-GAPS: dict[str, type[Component]] = {"impute": Impute, "drop": DropGaps, "keep": KeepGaps}
+GAPS: dict[str, type[Component]] = {"impute": Impute, "drop": DropMissing, "keep": KeepMissing}
 
 
-class NeighbourFiller(Frozen):
+class KNNFiller(Frozen):
     """Fill missing values with the mean of the most similar training rows.
 
     Attributes:
@@ -69,14 +69,14 @@ class NeighbourFiller(Frozen):
     """
 
     kind: Literal["knn"] = "knn"
-    reference: Matrix
+    reference: JsonArray
     neighbors: int
 
     @classmethod
     def fit(cls, matrix: np.ndarray, options: Impute, seed: Seed) -> Self:
         """Keep training rows to compare with, a sample where there are very many."""
         rows = np.random.default_rng(seed.derive("neighbours").value).permutation(len(matrix))[:REFERENCE_ROWS]
-        return cls(reference=Matrix.of(matrix[np.sort(rows)]), neighbors=options.neighbors)
+        return cls(reference=JsonArray.from_numpy(matrix[np.sort(rows)]), neighbors=options.neighbors)
 
     def fill(self, matrix: np.ndarray) -> np.ndarray:
         """Fill the missing values of scaled rows, [rows, columns]."""
@@ -91,7 +91,7 @@ class NeighbourFiller(Frozen):
         return filled
 
 
-class Regression(Frozen):
+class RegressionStep(Frozen):
     """Predict one column from others, as one step of the rounds."""
 
     column: int
@@ -100,7 +100,7 @@ class Regression(Frozen):
     intercept: float
 
 
-class RegressionFiller(Frozen):
+class IterativeFiller(Frozen):
     """Fill missing values by regressions on the other columns, one after the other.
 
     Attributes:
@@ -110,7 +110,7 @@ class RegressionFiller(Frozen):
 
     kind: Literal["iterative"] = "iterative"
     start: tuple[float, ...]
-    steps: tuple[Regression, ...]
+    steps: tuple[RegressionStep, ...]
 
     @classmethod
     def fit(cls, matrix: np.ndarray, options: Impute, seed: Seed) -> Self:
@@ -122,7 +122,7 @@ class RegressionFiller(Frozen):
         columns = matrix.shape[1]
         imputer = IterativeImputer(
             max_iter=options.rounds,
-            n_nearest_features=MOST_PREDICTORS if columns > MOST_PREDICTORS else None,
+            n_nearest_features=MAX_PREDICTORS if columns > MAX_PREDICTORS else None,
             keep_empty_features=True,
             random_state=seed.derive("iterative").value % 2**32,
         )
@@ -130,7 +130,7 @@ class RegressionFiller(Frozen):
             warnings.simplefilter("ignore", ConvergenceWarning)
             imputer.fit(matrix)
         steps = [
-            Regression(
+            RegressionStep(
                 column=int(step.feat_idx),
                 others=tuple(map(int, step.neighbor_feat_idx)),
                 weights=tuple(map(float, step.estimator.coef_)),
@@ -151,5 +151,5 @@ class RegressionFiller(Frozen):
         return filled
 
 
-Filler = Annotated[NeighbourFiller | RegressionFiller, Field(discriminator="kind")]
-FILLERS: dict[str, type[NeighbourFiller | RegressionFiller]] = {"knn": NeighbourFiller, "iterative": RegressionFiller}
+Filler = Annotated[KNNFiller | IterativeFiller, Field(discriminator="kind")]
+FILLERS: dict[str, type[KNNFiller | IterativeFiller]] = {"knn": KNNFiller, "iterative": IterativeFiller}

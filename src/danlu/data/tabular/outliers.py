@@ -7,7 +7,7 @@ from danlu.data.tabular.numbers import Limits, quantile
 from danlu.recipe.sections import Outliers
 
 
-def limits_of(values: np.ndarray, options: Outliers) -> Limits | None:
+def outlier_limits(values: np.ndarray, options: Outliers) -> Limits | None:
     """Return the range of a column's usual values; None where it has no spread.
 
     iqr: `factor` times the interquartile range beyond the quartiles (Tukey 1977). z-score: `factor` standard deviations
@@ -28,14 +28,14 @@ def limits_of(values: np.ndarray, options: Outliers) -> Limits | None:
     return (float(centre_low - reach), float(centre_high + reach)) if reach > 0 else None
 
 
-def outside(values: np.ndarray, limits: Limits | None) -> np.ndarray:
+def is_outlier(values: np.ndarray, limits: Limits | None) -> np.ndarray:
     """Return which values lie beyond the limits, [rows] bool; False for missing ones."""
     if limits is None:
         return np.zeros(len(values), dtype=bool)
     return np.asarray((values < limits[0]) | (values > limits[1]))
 
 
-def isolated(matrix: np.ndarray, options: Outliers, seed: Seed) -> np.ndarray:
+def isolation_forest_outliers(matrix: np.ndarray, options: Outliers, seed: Seed) -> np.ndarray:
     """Return the outlying rows by an isolation forest, [rows] bool.
 
     Liu et al. 2008, https://doi.org/10.1109/ICDM.2008.17.

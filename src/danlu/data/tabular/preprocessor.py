@@ -10,18 +10,18 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from danlu.core.ahead import ahead
+from danlu.core.ahead import prefetch
 from danlu.core.component import Frozen
 from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.columns import Column, date_format
 from danlu.data.dataset import Dataset
-from danlu.data.disk import threads_for
-from danlu.data.place import Hints, Place
+from danlu.data.disk import num_parallel_parts
+from danlu.data.place import DataRequirements, Origin
 from danlu.data.specs import TabularInputs
-from danlu.data.splits import Part, TrainSplit
+from danlu.data.splits import Split, TrainSplit
 from danlu.data.tabular.categories import (
-    Answers,
+    TargetValues,
     CategoryState,
     Encoder,
     OneHot,
@@ -30,23 +30,23 @@ from danlu.data.tabular.categories import (
     TargetState,
 )
 from danlu.data.tabular.dates import DATE_PARTS
-from danlu.data.tabular.impute import FILLERS, Filler, Impute, KeepGaps
+from danlu.data.tabular.impute import FILLERS, Filler, Impute, KeepMissing
 from danlu.data.tabular.numbers import Fill, Limits, NumberState, read_numbers
-from danlu.data.tabular.outliers import limits_of, outside
+from danlu.data.tabular.outliers import outlier_limits, is_outlier
 from danlu.data.tabular.scaling import Scaler
 from danlu.data.tabular.select import Selection
-from danlu.data.tabular.words import WordsState
+from danlu.data.tabular.words import TfidfState
 from danlu.recipe.sections import Data
 
 if TYPE_CHECKING:
-    from danlu.data.examples import Examples
+    from danlu.data.examples import PreparedDataset
 
 BINNED_ROWS = 200_000  # maximum training rows that bins are learned from
 
-Derived = Annotated[OneHotState | TargetState | WordsState, Field(discriminator="kind")]
+Derived = Annotated[OneHotState | TargetState | TfidfState, Field(discriminator="kind")]
 
 
-class Flag(Frozen):
+class OutlierFlag(Frozen):
     """Hold the limits beyond which a number counts as an outlier."""
 
     column: str
@@ -71,26 +71,26 @@ class TabularPreprocessor(Frozen):
     numbers: tuple[NumberState, ...]
     filler: Filler | None = None
     indicators: tuple[str, ...] = ()
-    flags: tuple[Flag, ...] = ()
+    flags: tuple[OutlierFlag, ...] = ()
     derived: tuple[Derived, ...] = ()
     categories: tuple[CategoryState, ...]
     selection: Selection | None = None
     edges: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
-    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: Hints, seed: Seed) -> Self:
+    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: DataRequirements, seed: Seed) -> Self:
         """Learn from the training split's rows."""
         measured = [column for column in dataset.used if column.type in ("number", "datetime")]
         named = [column for column in dataset.used if column.type == "category"]
-        threads = threads_for(train.whole)
-        learned = list(ahead(lambda column: _learn(column, train, dataset, section), measured, threads))
+        threads = num_parallel_parts(train.table)
+        learned = list(prefetch(lambda column: _fit_numbers(column, train, dataset, section), measured, threads))
         numbers = [state for states, _ in learned for state in states]
         flags = [flag for _, found in learned for flag in found]
-        encoded = list(ahead(lambda column: _fit_category(column, train, dataset, section, seed), named, threads))
+        encoded = list(prefetch(lambda column: _fit_category(column, train, dataset, section, seed), named, threads))
         categories = [state for state in encoded if isinstance(state, CategoryState)]
         derived = [state for state in encoded if isinstance(state, OneHotState | TargetState)]
         texts = [train.column(column.name) for column in dataset.used if column.type == "text"]
-        topics = [state for state in (WordsState.fit(values, seed) for values in texts) if state is not None]
+        topics = [state for state in (TfidfState.fit(values, seed) for values in texts) if state is not None]
         fitted = cls(
             numbers=tuple(numbers), flags=tuple(flags), derived=(*derived, *topics), categories=tuple(categories)
         )
@@ -114,17 +114,17 @@ class TabularPreprocessor(Frozen):
     def _with_selection(self, train: TrainSplit, dataset: Dataset, section: Data, seed: Seed) -> Self:
         if section.select is None:
             return self
-        answers = training_answers(train, dataset, seed)
+        answers = training_targets(train, dataset, seed)
         numeric, codes = self._all_features(train.frame, dataset.origin, answers)
         names = (*self._numeric_names, *(state.column for state in self.categories))
         return self.model_copy(update={"selection": Selection.fit(section.select, numeric, codes, names, answers)})
 
     def _with_edges(self, train: TrainSplit, dataset: Dataset, bins: int, seed: Seed) -> Self:
         """Add the bin edges of the features as training sees them."""
-        answers = training_answers(train, dataset, seed) if self.cross_fitted else None
-        rows: Part = train
+        answers = training_targets(train, dataset, seed) if self.cross_fitted else None
+        rows: Split = train
         if answers is None and len(train) > BINNED_ROWS:
-            rows = Part(train.rows[np.linspace(0, len(train) - 1, BINNED_ROWS).astype(np.int64)], train.whole)
+            rows = Split(train.rows[np.linspace(0, len(train) - 1, BINNED_ROWS).astype(np.int64)], train.table)
         numeric, _ = self.arrays(rows.columns(*self.columns), dataset.origin, answers)
         return self.model_copy(update={"edges": tuple(bin_edges(values, bins) for values in numeric.T)})
 
@@ -151,7 +151,7 @@ class TabularPreprocessor(Frozen):
             return (*(f"direction {i + 1}" for i in range(self.selection.width)), *kept)
         return (*(numeric[position] for position in self.selection.numeric), *kept)
 
-    def in_units(self, position: int, values: np.ndarray) -> np.ndarray:
+    def to_units(self, position: int, values: np.ndarray) -> np.ndarray:
         """Convert values of a numeric feature to its column's own units, where it has any."""
         if self.selection is not None:
             if self.selection.directions is not None:
@@ -176,7 +176,7 @@ class TabularPreprocessor(Frozen):
         return tuple(dict.fromkeys([*read, *self.indicators]))
 
     @property
-    def keeps_gaps(self) -> bool:
+    def keeps_missing(self) -> bool:
         """Whether missing numbers stay missing."""
         return any(state.fill is None for state in self.numbers)
 
@@ -185,7 +185,7 @@ class TabularPreprocessor(Frozen):
         """Whether training rows are prepared differently from predicted rows, and all at once."""
         return any(isinstance(state, TargetState) for state in self.derived)
 
-    def arrays(self, frame: pl.DataFrame, origin: str, answers: Answers | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def arrays(self, frame: pl.DataFrame, origin: str, answers: TargetValues | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return numeric features [rows, numeric] float32 and category codes [rows, categories] int64.
 
         Args:
@@ -199,11 +199,11 @@ class TabularPreprocessor(Frozen):
         numeric, codes = self._all_features(frame, origin, answers)
         return self.selection.apply(numeric, codes) if self.selection else (numeric, codes)
 
-    def _all_features(self, frame: pl.DataFrame, origin: str, answers: Answers | None) -> tuple[np.ndarray, np.ndarray]:
+    def _all_features(self, frame: pl.DataFrame, origin: str, answers: TargetValues | None) -> tuple[np.ndarray, np.ndarray]:
         parts = [self._filled(frame, origin)]
         parts += [frame[column].is_null().to_numpy().astype(np.float32)[:, None] for column in self.indicators]
         if self.flags:
-            beyond = [outside(read_numbers(frame[flag.column], None, origin), flag.limits) for flag in self.flags]
+            beyond = [is_outlier(read_numbers(frame[flag.column], None, origin), flag.limits) for flag in self.flags]
             parts.append(np.any(beyond, axis=0).astype(np.float32)[:, None])
         parts += [state.apply(frame, answers) for state in self.derived]
         codes = np.empty((frame.height, len(self.categories)), dtype=np.int64)
@@ -227,28 +227,28 @@ class TabularPreprocessor(Frozen):
         np.copyto(scaled, fills, where=np.isnan(scaled))
         return scaled
 
-    def transform(self, frame: pl.DataFrame, place: Place) -> "Examples":
+    def transform(self, frame: pl.DataFrame, place: Origin) -> "PreparedDataset":
         """Convert a table to model inputs, one sample per row, in order."""
-        return examples_of(*self.arrays(frame, place.origin))
+        return to_dataset(*self.arrays(frame, place.name))
 
 
-def examples_of(numeric: np.ndarray, codes: np.ndarray) -> "Examples":
+def to_dataset(numeric: np.ndarray, codes: np.ndarray) -> "PreparedDataset":
     """Wrap arrays as model inputs, leaving out empty ones."""
     import torch
 
-    from danlu.data.examples import Dense, Examples
+    from danlu.data.examples import TensorColumn, PreparedDataset
 
     named = {"numeric": numeric, "categories": codes}
-    return Examples(tuple(Dense(name, torch.from_numpy(values)) for name, values in named.items() if values.shape[1]))
+    return PreparedDataset(tuple(TensorColumn(name, torch.from_numpy(values)) for name, values in named.items() if values.shape[1]))
 
 
-def training_answers(train: TrainSplit, dataset: Dataset, seed: Seed) -> Answers:
+def training_targets(train: TrainSplit, dataset: Dataset, seed: Seed) -> TargetValues:
     """Return the training rows' target as numbers: class codes or values."""
     assert dataset.target is not None
     values = train.column(dataset.target)
     if dataset.task == "regression":
-        return Answers(values.cast(pl.Float64).to_numpy(), continuous=True, seed=seed)
-    return Answers(values.cast(pl.String).rank("dense").to_numpy().astype(np.int64) - 1, continuous=False, seed=seed)
+        return TargetValues(values.cast(pl.Float64).to_numpy(), continuous=True, seed=seed)
+    return TargetValues(values.cast(pl.String).rank("dense").to_numpy().astype(np.int64) - 1, continuous=False, seed=seed)
 
 
 def bin_edges(values: np.ndarray, bins: int) -> tuple[float, ...]:
@@ -273,7 +273,7 @@ def _varies(values: pl.Series) -> bool:
     return bool(values.min() != values.max())
 
 
-def _learn(column: Column, train: TrainSplit, dataset: Dataset, section: Data) -> tuple[list[NumberState], list[Flag]]:
+def _fit_numbers(column: Column, train: TrainSplit, dataset: Dataset, section: Data) -> tuple[list[NumberState], list[OutlierFlag]]:
     """Fit the numeric features of one column, and its outlier limits if they are flagged."""
     outliers = section.clean.outliers
     raw = train.column(column.name)
@@ -286,8 +286,8 @@ def _learn(column: Column, train: TrainSplit, dataset: Dataset, section: Data) -
         numbers.append(_fit_number(column, part, values, section).model_copy(update={"form": form}))
     if outliers is None or outliers.action != "flag" or column.type != "number":
         return numbers, []
-    limits = limits_of(values, outliers)
-    return numbers, [] if limits is None else [Flag(column=column.name, limits=limits)]
+    limits = outlier_limits(values, outliers)
+    return numbers, [] if limits is None else [OutlierFlag(column=column.name, limits=limits)]
 
 
 def _fit_number(column: Column, part: str | None, values: np.ndarray, section: Data) -> NumberState:
@@ -298,14 +298,14 @@ def _fit_number(column: Column, part: str | None, values: np.ndarray, section: D
     constant = 0.0
     if isinstance(gaps, Impute) and gaps.strategy not in FILLERS:
         fill, constant = gaps.strategy, gaps.constant  # type: ignore[assignment]
-    if isinstance(gaps, KeepGaps):
+    if isinstance(gaps, KeepMissing):
         fill = "keep"
     if isinstance(said.missing, str):
         fill = said.missing
     elif said.missing is not None:
         fill, constant = "constant", said.missing
     clipping = outliers is not None and outliers.action == "clip" and part is None
-    limits = limits_of(values, outliers) if clipping and outliers is not None else None
+    limits = outlier_limits(values, outliers) if clipping and outliers is not None else None
     return NumberState.fit(column.name, part, values, fill, constant, scaler, limits)
 
 
@@ -323,6 +323,6 @@ def _fit_category(
     if isinstance(encoder, OneHot):
         return OneHotState(category=category)
     if isinstance(encoder, TargetEncoding):
-        answers = training_answers(train, dataset, seed)
+        answers = training_targets(train, dataset, seed)
         return TargetState.fit(category, encoder, values.to_frame(), answers)
     return category

@@ -64,7 +64,7 @@ def yeo_johnson(values: np.ndarray, exponent: float) -> np.ndarray:
     return bent
 
 
-def undo_yeo_johnson(bent: np.ndarray, exponent: float) -> np.ndarray:
+def inverse_yeo_johnson(bent: np.ndarray, exponent: float) -> np.ndarray:
     """Invert `yeo_johnson`; beyond its range, return the nearest value."""
     values = np.empty_like(bent, dtype=np.float64)
     above, other = ~(bent < 0), 2 - exponent
@@ -89,7 +89,7 @@ BENDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 UNBENDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "none": lambda values, exponent: values,
     "log1p": lambda values, exponent: np.asarray(np.sign(values) * np.expm1(np.abs(values))),
-    "yeo-johnson": undo_yeo_johnson,
+    "yeo-johnson": inverse_yeo_johnson,
 }
 
 

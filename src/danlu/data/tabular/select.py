@@ -9,13 +9,13 @@ from typing import Self
 
 import numpy as np
 
-from danlu.core.arrays import Matrix
+from danlu.core.arrays import JsonArray
 from danlu.core.component import Frozen
-from danlu.data.tabular.categories import Answers
+from danlu.data.tabular.categories import TargetValues
 from danlu.recipe.sections import Select
 
-MOST = float(np.finfo(np.float32).max)  # replaces an infinite score
-MOST_ROWS = 20_000  # scores are computed from; a sample gives the same result and saves minutes
+MAX_FLOAT = float(np.finfo(np.float32).max)  # replaces an infinite score
+SCORED_ROWS = 20_000  # scores are computed from; a sample gives the same result and saves minutes
 
 
 class Selection(Frozen):
@@ -32,12 +32,12 @@ class Selection(Frozen):
     numeric: tuple[int, ...]
     categories: tuple[int, ...]
     scores: dict[str, float]
-    centre: Matrix | None = None
-    directions: Matrix | None = None
+    centre: JsonArray | None = None
+    directions: JsonArray | None = None
 
     @classmethod
     def fit(
-        cls, options: Select, numeric: np.ndarray, codes: np.ndarray, names: tuple[str, ...], answers: Answers
+        cls, options: Select, numeric: np.ndarray, codes: np.ndarray, names: tuple[str, ...], answers: TargetValues
     ) -> Self:
         """Choose among features, [rows, numeric] and [rows, categories].
 
@@ -45,10 +45,10 @@ class Selection(Frozen):
         """
         if options.method == "pca":
             return cls._project(options.keep, numeric, codes.shape[1])
-        rows = np.random.default_rng(answers.seed.derive("select").value).permutation(len(numeric))[:MOST_ROWS]
-        sample = Answers(answers.values[rows], answers.continuous, answers.seed)
+        rows = np.random.default_rng(answers.seed.derive("select").value).permutation(len(numeric))[:SCORED_ROWS]
+        sample = TargetValues(answers.values[rows], answers.continuous, answers.seed)
         scores = SCORES[options.method](numeric[rows], codes[rows], sample)
-        scores = np.nan_to_num(scores, nan=0.0, posinf=MOST)
+        scores = np.nan_to_num(scores, nan=0.0, posinf=MAX_FLOAT)
         best = np.argsort(-scores, kind="stable")
         kept = np.sort(best[: options.keep])
         first_category = numeric.shape[1]
@@ -67,8 +67,8 @@ class Selection(Frozen):
             numeric=tuple(range(numeric.shape[1])),
             categories=tuple(range(categories)),
             scores={f"direction {i + 1}": float(share) for i, share in enumerate(pca.explained_variance_ratio_)},
-            centre=Matrix.of(pca.mean_),
-            directions=Matrix.of(pca.components_),
+            centre=JsonArray.from_numpy(pca.mean_),
+            directions=JsonArray.from_numpy(pca.components_),
         )
 
     @property
@@ -85,7 +85,7 @@ class Selection(Frozen):
         return (numeric - self.centre.array) @ self.directions.array.T, codes
 
 
-def _variance(numeric: np.ndarray, codes: np.ndarray, answers: Answers) -> np.ndarray:
+def _variance(numeric: np.ndarray, codes: np.ndarray, answers: TargetValues) -> np.ndarray:
     """Score each number's variance, scaled to [0, 1]; a category's Gini impurity."""
     spread = np.ptp(numeric, axis=0)
     variances = numeric.var(axis=0) / np.where(spread > 0, spread, 1.0) ** 2
@@ -93,7 +93,7 @@ def _variance(numeric: np.ndarray, codes: np.ndarray, answers: Answers) -> np.nd
     return np.concatenate([variances, differing])
 
 
-def _anova(numeric: np.ndarray, codes: np.ndarray, answers: Answers) -> np.ndarray:
+def _anova(numeric: np.ndarray, codes: np.ndarray, answers: TargetValues) -> np.ndarray:
     """Score by the ANOVA F statistic; a category by that of its values' mean targets."""
     from sklearn.feature_selection import f_classif, f_regression
 
@@ -103,7 +103,7 @@ def _anova(numeric: np.ndarray, codes: np.ndarray, answers: Answers) -> np.ndarr
         return np.asarray(score(np.column_stack([numeric, codes]), answers.values)[0])
 
 
-def _mutual_information(numeric: np.ndarray, codes: np.ndarray, answers: Answers) -> np.ndarray:
+def _mutual_information(numeric: np.ndarray, codes: np.ndarray, answers: TargetValues) -> np.ndarray:
     """Score by mutual information with the target, in nats.
 
     Ross 2014, https://doi.org/10.1371/journal.pone.0087357.
@@ -117,7 +117,7 @@ def _mutual_information(numeric: np.ndarray, codes: np.ndarray, answers: Answers
     return np.asarray(score(stacked, answers.values, discrete_features=discrete, random_state=seed))
 
 
-def _model(numeric: np.ndarray, codes: np.ndarray, answers: Answers) -> np.ndarray:
+def _model(numeric: np.ndarray, codes: np.ndarray, answers: TargetValues) -> np.ndarray:
     """Score by impurity reduction in extremely randomised trees.
 
     Geurts et al. 2006, https://doi.org/10.1007/s10994-006-6226-1.
@@ -129,7 +129,7 @@ def _model(numeric: np.ndarray, codes: np.ndarray, answers: Answers) -> np.ndarr
     return np.asarray(forest.fit(np.column_stack([numeric, codes]), answers.values).feature_importances_)
 
 
-SCORES: dict[str, Callable[[np.ndarray, np.ndarray, Answers], np.ndarray]] = {
+SCORES: dict[str, Callable[[np.ndarray, np.ndarray, TargetValues], np.ndarray]] = {
     "variance": _variance,
     "anova": _anova,
     "mutual-information": _mutual_information,

@@ -12,10 +12,10 @@ from typing import Literal, Self
 import numpy as np
 import polars as pl
 
-from danlu.core.arrays import Matrix
+from danlu.core.arrays import JsonArray
 from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
-from danlu.data.tabular.categories import Answers
+from danlu.data.tabular.categories import TargetValues
 from danlu.data.tabular.scaling import Scaling, Standard
 
 DIRECTIONS, MOST_TERMS = 16, 2_000
@@ -24,7 +24,7 @@ WORD = re.compile(r"(?u)\b\w+\b")
 IDEOGRAPHS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
-class WordsState(Frozen):
+class TfidfState(Frozen):
     """Hold the fitted state of a text column.
 
     Attributes:
@@ -39,8 +39,8 @@ class WordsState(Frozen):
     column: str
     unit: Literal["word", "character"]
     terms: tuple[str, ...]
-    weights: Matrix
-    directions: Matrix
+    weights: JsonArray
+    directions: JsonArray
     scalings: tuple[Scaling, ...]
 
     @classmethod
@@ -51,7 +51,7 @@ class WordsState(Frozen):
 
         texts = _texts(values)
         unit: Literal["word", "character"] = "character" if _unspaced(texts) else "word"
-        counted = [Counter(terms_of(text, unit)) for text in texts]
+        counted = [Counter(tokenize_terms(text, unit)) for text in texts]
         frequency = Counter(term for counts in counted for term in counts)
         usual = sorted(frequency.items(), key=lambda item: (-item[1], item[0]))[:MOST_TERMS]
         terms = tuple(sorted(term for term, count in usual if count >= FEWEST_TEXTS))
@@ -66,8 +66,8 @@ class WordsState(Frozen):
             column=values.name,
             unit=unit,
             terms=terms,
-            weights=Matrix.of(idf),
-            directions=Matrix.of(svd.components_.T),
+            weights=JsonArray.from_numpy(idf),
+            directions=JsonArray.from_numpy(svd.components_.T),
             scalings=(),
         )
         projected = state._projected(values)
@@ -83,21 +83,21 @@ class WordsState(Frozen):
     def names(self) -> tuple[str, ...]:
         return tuple(f"{self.column} topic {index + 1}" for index in range(len(self.scalings)))
 
-    def apply(self, frame: pl.DataFrame, answers: Answers | None) -> np.ndarray:
+    def apply(self, frame: pl.DataFrame, answers: TargetValues | None) -> np.ndarray:
         """Return the topic features, [rows, kept] float32."""
         projected = self._projected(frame[self.column])
         scaled = [scaling.apply(column) for scaling, column in zip(self.scalings, projected.T, strict=True)]
         return np.stack(scaled, axis=1).astype(np.float32)
 
     def _projected(self, values: pl.Series) -> np.ndarray:
-        counted = [Counter(terms_of(text, self.unit)) for text in _texts(values)]
+        counted = [Counter(tokenize_terms(text, self.unit)) for text in _texts(values)]
         rows, columns, entries = _entries(counted, self.terms, self.weights.array)
         projected = np.zeros((len(counted), self.directions.shape[1]))
         np.add.at(projected, rows, self.directions.array[columns] * entries[:, None])
         return projected
 
 
-def terms_of(text: str, unit: Literal["word", "character"]) -> list[str]:
+def tokenize_terms(text: str, unit: Literal["word", "character"]) -> list[str]:
     """Return words and word pairs, or characters and character pairs."""
     lower = text.lower()
     parts = WORD.findall(lower) if unit == "word" else list("".join(lower.split()))

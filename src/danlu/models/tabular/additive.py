@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from danlu.data.specs import TabularInputs
-from danlu.data.targets import Classes, Quantity, Supervised
-from danlu.models.tabular.numbers import PlaceAmongBins
+from danlu.data.targets import ClassTarget, NumericTarget, Supervised
+from danlu.models.tabular.numbers import PiecewiseLinearEncoding
 
 if TYPE_CHECKING:
     from danlu.data.tabular.preprocessor import TabularPreprocessor
 
-CONSTANT = "(all rows)"
+INTERCEPT = "(all rows)"
 
 
 class AdditiveNetwork(nn.Module):
@@ -29,7 +29,7 @@ class AdditiveNetwork(nn.Module):
     def __init__(self, inputs: TabularInputs, outputs: int) -> None:
         super().__init__()
         self.edges, self.sizes = inputs.edges, inputs.cardinalities
-        self.place = PlaceAmongBins(inputs.edges)
+        self.place = PiecewiseLinearEncoding(inputs.edges)
         self.rises = nn.Parameter(torch.zeros(inputs.numeric, self.place.bins, outputs))
         sizes = torch.tensor(inputs.cardinalities, dtype=torch.int64)
         self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
@@ -45,17 +45,17 @@ class AdditiveNetwork(nn.Module):
         return answer
 
 
-def curves(network: AdditiveNetwork, preprocessor: "TabularPreprocessor", target: Supervised) -> pl.DataFrame:
+def shape_functions(network: AdditiveNetwork, preprocessor: "TabularPreprocessor", target: Supervised) -> pl.DataFrame:
     """Return each feature's contribution as a table, as described in `Additive.read`."""
-    outputs = _outputs(target)
+    outputs = _output_names(target)
     names, found = preprocessor.names, []
-    constant = _seen(network.bias, target)
-    rises, values = _seen(network.rises, target), _seen(network.values, target)
+    constant = _in_readable_units(network.bias, target)
+    rises, values = _in_readable_units(network.rises, target), _in_readable_units(network.values, target)
     for position, edges in enumerate(network.edges):
         heights = np.concatenate([np.zeros((1, len(outputs))), rises[position, : len(edges) - 1].cumsum(axis=0)])
         mean = ((heights[1:] + heights[:-1]) / 2).mean(axis=0)  # bins are quantiles, with about equal numbers of rows
         constant = constant + mean
-        places = preprocessor.in_units(position, np.array(edges))
+        places = preprocessor.to_units(position, np.array(edges))
         found.append(_rows(names[position], [f"{place:.6g}" for place in places], heights - mean, outputs))
     begin = 0
     for category, size in zip(preprocessor.embedded, network.sizes, strict=True):
@@ -63,30 +63,30 @@ def curves(network: AdditiveNetwork, preprocessor: "TabularPreprocessor", target
         begin += size
         constant = constant + own.mean(axis=0)
         found.append(_rows(category.column, list(category.names), own - own.mean(axis=0), outputs))
-    if isinstance(target, Quantity):
+    if isinstance(target, NumericTarget):
         constant = constant + target.mean
-    return pl.concat([_rows(CONSTANT, [""], constant[None], outputs), *found])
+    return pl.concat([_rows(INTERCEPT, [""], constant[None], outputs), *found])
 
 
-def _outputs(target: Supervised) -> list[str]:
+def _output_names(target: Supervised) -> list[str]:
     """Return the names of the output columns."""
-    if isinstance(target, Quantity):
+    if isinstance(target, NumericTarget):
         return [target.column]
     labels = [str(label) for label in target.labels]
-    return labels[1:] if _one_log_odds(target) else labels
+    return labels[1:] if _is_binary(target) else labels
 
 
-def _one_log_odds(target: Supervised) -> bool:
+def _is_binary(target: Supervised) -> bool:
     """Return whether two logits reduce to the log odds of the second class."""
-    return isinstance(target, Classes) and len(target.labels) == 2
+    return isinstance(target, ClassTarget) and len(target.labels) == 2
 
 
-def _seen(weights: Tensor, target: Supervised) -> np.ndarray:
+def _in_readable_units(weights: Tensor, target: Supervised) -> np.ndarray:
     """Convert weights to the target's units, or to log odds of two classes."""
     values: np.ndarray = weights.detach().double().cpu().numpy()
-    if isinstance(target, Quantity):
+    if isinstance(target, NumericTarget):
         return values * target.std
-    return values[..., 1:] - values[..., :1] if _one_log_odds(target) else values
+    return values[..., 1:] - values[..., :1] if _is_binary(target) else values
 
 
 def _rows(feature: str, values: list[str], added: np.ndarray, outputs: list[str]) -> pl.DataFrame:

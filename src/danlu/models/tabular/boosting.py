@@ -12,19 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.errors import ArtifactError
-from danlu.models.base import Lesson, Rows
-from danlu.models.tabular.trees import Grower, Trees
+from danlu.models.base import FitData, Rows
+from danlu.models.tabular.trees import TreeBuilder, TreeEnsemble
 
 if TYPE_CHECKING:
     from danlu.models.tabular.grown import Boosting
 
-TEXT = "lightgbm.txt"
+MODEL_FILE = "lightgbm.txt"
 # Bits of a node's decision_type; the two bits above them tell which numbers count as missing.
 CATEGORICAL, DEFAULT_LEFT = 1, 2
 MISSING_NONE, MISSING_ZERO = 0, 1
 
 
-class BoostedTrees(Trees):
+class BoostedTrees(TreeEnsemble):
     """Predict with LightGBM's trees.
 
     Two classes have one tree per round, for the log odds of the second; more classes one tree per class and round.
@@ -37,7 +37,7 @@ class BoostedTrees(Trees):
         super().__init__(groups=outputs if outputs > 2 else 1, width=1, zero_first=outputs == 2)
         self.text = ""
 
-    def put_text(self, text: str) -> None:
+    def load_text(self, text: str) -> None:
         """Load the trees of LightGBM's text file.
 
         Raises:
@@ -46,15 +46,15 @@ class BoostedTrees(Trees):
         try:
             header, *trees = text.split("\nTree=")
             a_round = int(_fields(header)["num_tree_per_iteration"])
-            grower = Grower(1)
+            grower = TreeBuilder(1)
             for tree in trees:
-                _add(grower, _fields(tree))
+                _add_tree(grower, _fields(tree))
         except (KeyError, ValueError, IndexError) as error:
-            raise ArtifactError(f"{TEXT}: is not a LightGBM model: {error!r}") from error
+            raise ArtifactError(f"{MODEL_FILE}: is not a LightGBM model: {error!r}") from error
         if a_round != self.groups or not trees or len(trees) % self.groups:
-            raise ArtifactError(f"{TEXT}: has {len(trees)} trees, {a_round} per round; this model has {self.groups}")
+            raise ArtifactError(f"{MODEL_FILE}: has {len(trees)} trees, {a_round} per round; this model has {self.groups}")
         self.text = text
-        self.put(grower.tensors())
+        self.set_trees(grower.to_tensors())
 
 
 def _fields(lines: str) -> dict[str, str]:
@@ -63,7 +63,7 @@ def _fields(lines: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
 
 
-def _add(grower: Grower, tree: dict[str, str]) -> None:
+def _add_tree(grower: TreeBuilder, tree: dict[str, str]) -> None:
     """Add a tree; LightGBM numbers leaves separately, as -1, -2, … among children."""
 
     def numbers(name: str) -> list[float]:
@@ -86,40 +86,40 @@ def _add(grower: Grower, tree: dict[str, str]) -> None:
         feature, threshold, kind = features[node], thresholds[node], kinds[node]
         if kind & CATEGORICAL:
             own = words[bounds[int(threshold)] : bounds[int(threshold) + 1]]
-            grower.choose(feature, own, child(left), child(right))
+            grower.add_category_split(feature, own, child(left), child(right))
             continue
         missing = kind >> 2 & 3
         if missing == MISSING_ZERO:
             raise ValueError("trees that take 0 for missing")
         # If a number was never missing in training, LightGBM treats a missing value as 0.
         missing_left = threshold >= 0 if missing == MISSING_NONE else bool(kind & DEFAULT_LEFT)
-        grower.split(feature, threshold, missing_left, child(left), child(right))
+        grower.add_split(feature, threshold, missing_left, child(left), child(right))
     for value in values:
-        grower.leaf([value])
+        grower.add_leaf([value])
 
 
-class BoostingGrowth:
+class BoostingFit:
     """Fit LightGBM round by round."""
 
-    def __init__(self, options: "Boosting", lesson: Lesson) -> None:
+    def __init__(self, options: "Boosting", data: FitData) -> None:
         import lightgbm
 
-        self.options, self.lesson = options, lesson
-        numbers = lesson.inputs.numeric
+        self.options, self.data = options, data
+        numbers = data.inputs.numeric
         self.train = lightgbm.Dataset(
-            _matrix(lesson.train),
-            lesson.train.target,
-            weight=lesson.weights,
-            categorical_feature=list(range(numbers, numbers + len(lesson.inputs.cardinalities))),
+            _matrix(data.train),
+            data.train.target,
+            weight=data.sample_weights,
+            categorical_feature=list(range(numbers, numbers + len(data.inputs.cardinalities))),
             free_raw_data=True,
             params={"verbosity": -1},
         )
         self.booster = lightgbm.Booster(self._settings(), self.train)
-        self.judged = _matrix(lesson.validation)
-        self.sums = np.zeros((len(self.judged), max(1, lesson.outputs if lesson.outputs > 2 else 1)))
+        self.validation = _matrix(data.validation)
+        self.sums = np.zeros((len(self.validation), max(1, data.outputs if data.outputs > 2 else 1)))
 
     def _settings(self) -> dict[str, Any]:
-        options, outputs = self.options, self.lesson.outputs
+        options, outputs = self.options, self.data.outputs
         objective = {1: "regression", 2: "binary"}.get(outputs, "multiclass")
         return {
             "objective": objective,
@@ -132,34 +132,34 @@ class BoostingGrowth:
             "bagging_fraction": options.row_share,
             "bagging_freq": 1 if options.row_share < 1 else 0,
             "feature_fraction": options.column_share,
-            "seed": self.lesson.seed.derive("boosting").value % 2**31,
-            "num_threads": self.lesson.threads,
+            "seed": self.data.seed.derive("boosting").value % 2**31,
+            "num_threads": self.data.num_threads,
             "deterministic": True,
             "force_row_wise": True,  # else LightGBM times both layouts, and the choice decides the last bits
             "verbosity": -1,
         }
 
-    def rounds(self) -> Iterator[float]:
+    def iter_rounds(self) -> Iterator[float]:
         for done in range(self.options.rounds):
             finished = self.booster.update()
             if finished and done:  # no split improves the loss, and no later round changes that
                 return
-            if len(self.judged):
-                added = self.booster.predict(self.judged, start_iteration=done, num_iteration=1, raw_score=True)
-                self.sums += np.asarray(added).reshape(len(self.judged), -1)
+            if len(self.validation):
+                added = self.booster.predict(self.validation, start_iteration=done, num_iteration=1, raw_score=True)
+                self.sums += np.asarray(added).reshape(len(self.validation), -1)
             yield float(self.booster.eval_train()[0][2])
 
-    def scores(self) -> np.ndarray:
-        if self.lesson.outputs == 2:
+    def validation_scores(self) -> np.ndarray:
+        if self.data.outputs == 2:
             return np.concatenate([np.zeros_like(self.sums), self.sums], axis=1)
         return self.sums
 
-    def put_into(self, network: nn.Module, rounds: int) -> None:
+    def load_rounds_into(self, network: nn.Module, num_rounds: int) -> None:
         assert isinstance(network, BoostedTrees)
-        network.put_text(self.booster.model_to_string(num_iteration=rounds))
+        network.load_text(self.booster.model_to_string(num_iteration=num_rounds))
 
 
-class ReadByLightGBM(nn.Module):
+class LightGBMModel(nn.Module):
     """Predict with LightGBM itself from its text file."""
 
     def __init__(self, file: Path, outputs: int) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import polars as pl
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from danlu.data.place import Hints
+from danlu.data.place import DataRequirements
 from danlu.data.specs import InputSpec
-from danlu.models.base import Habits, Model, Readable, Sized, Sizes
+from danlu.models.base import ModelDefaults, Model, Interpretable, HasPresets, SizePresets
 from danlu.recipe.sections import Fraction
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Linear(Model):
     """Fit logistic or linear regression: one weight per input and output."""
 
     kinds = ("tabular",)
-    habits = Habits(lr_factor=10)  # without hidden layers the loss is convex and tolerates larger steps
+    defaults = ModelDefaults(lr_factor=10)  # without hidden layers the loss is convex and tolerates larger steps
     name: Literal["linear"] = "linear"
 
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
@@ -36,11 +36,11 @@ class Linear(Model):
         return MLPNetwork(inputs, outputs, hidden=(), dropout=0.0, normalization="none", activation="relu")
 
 
-class MLP(Sized):
+class MLP(HasPresets):
     """Train a multilayer perceptron with a parallel linear path over numbers and embedded categories."""
 
     kinds = ("tabular",)
-    sizes: ClassVar[Sizes] = {"small": {"hidden": (64,)}, "base": {}, "large": {"hidden": (512, 512, 512)}}
+    presets: ClassVar[SizePresets] = {"small": {"hidden": (64,)}, "base": {}, "large": {"hidden": (512, 512, 512)}}
     name: Literal["mlp"] = "mlp"
     hidden: tuple[PositiveInt, ...] = (128, 128)
     dropout: Fraction = 0.1
@@ -54,7 +54,7 @@ class MLP(Sized):
         return MLPNetwork(inputs, outputs, self.hidden, self.dropout, self.normalization, self.activation)
 
 
-class EmbedsNumbers(Sized):
+class HasNumericEmbedding(HasPresets):
     """Add numeric embeddings to a network (Gorishniy et al. 2022, https://arxiv.org/abs/2203.05556)."""
 
     kinds = ("tabular",)
@@ -69,18 +69,18 @@ class EmbedsNumbers(Sized):
         default=0.1, description="periodic: standard deviation of the initial frequencies"
     )
 
-    def hints(self) -> Hints:
-        return Hints(bins=self.bins if self.numeric_embedding == "piecewise-linear" else None)
+    def data_requirements(self) -> DataRequirements:
+        return DataRequirements(bins=self.bins if self.numeric_embedding == "piecewise-linear" else None)
 
 
-class ResNet(EmbedsNumbers):
+class ResNet(HasNumericEmbedding):
     """Train a residual network for tables (Gorishniy et al. 2021, https://arxiv.org/abs/2106.11959).
 
     Each block has two layers, whose output is added to its input.
     """
 
-    habits = Habits(patience=16)
-    sizes: ClassVar[Sizes] = {"small": {"width": 64, "blocks": 1}, "base": {}, "large": {"width": 384, "blocks": 4}}
+    defaults = ModelDefaults(patience=16)
+    presets: ClassVar[SizePresets] = {"small": {"width": 64, "blocks": 1}, "base": {}, "large": {"width": 384, "blocks": 4}}
     name: Literal["resnet"] = "resnet"
     embedding_width: PositiveInt = Field(default=8, description="size of a numeric embedding")
     width: PositiveInt = 128
@@ -96,14 +96,14 @@ class ResNet(EmbedsNumbers):
         return ResNetNetwork(self, inputs, outputs)
 
 
-class FTTransformer(EmbedsNumbers):
+class FTTransformer(HasNumericEmbedding):
     """Train a transformer with one token per feature (Gorishniy et al. 2021, https://arxiv.org/abs/2106.11959).
 
     `numeric_embedding: none` is the paper's tokenizer: a number scales a learned vector.
     """
 
-    habits = Habits(lr_factor=0.5, patience=16)
-    sizes: ClassVar[Sizes] = {
+    defaults = ModelDefaults(lr_factor=0.5, patience=16)
+    presets: ClassVar[SizePresets] = {
         "small": {"width": 32, "blocks": 1},
         "base": {},
         "large": {"width": 192, "blocks": 3, "heads": 8},  # the paper's own
@@ -124,14 +124,14 @@ class FTTransformer(EmbedsNumbers):
         return FTTransformerNetwork(self, inputs, outputs)
 
 
-class TabM(EmbedsNumbers):
+class TabM(HasNumericEmbedding):
     """Train an ensemble of perceptrons with shared matrices (Gorishniy et al. 2024, https://arxiv.org/abs/2410.24210).
 
     Each member scales inputs and outputs of the shared layers and is trained independently; predictions are averaged.
     """
 
-    habits = Habits(patience=16)
-    sizes: ClassVar[Sizes] = {
+    defaults = ModelDefaults(patience=16)
+    presets: ClassVar[SizePresets] = {
         "small": {"width": 64, "members": 8},
         "base": {},
         "large": {"width": 512, "blocks": 3, "members": 32},  # the paper's own
@@ -150,7 +150,7 @@ class TabM(EmbedsNumbers):
         return TabMNetwork(self, inputs, outputs)
 
 
-class Additive(Readable):
+class Additive(Interpretable):
     """Fit a generalized additive model (Hastie & Tibshirani 1986).
 
     It sums one curve per number and one value per category. Curves are linear between bin edges. There are no
@@ -158,12 +158,12 @@ class Additive(Readable):
     """
 
     kinds = ("tabular",)
-    habits = Habits(lr_factor=10, patience=16)
+    defaults = ModelDefaults(lr_factor=10, patience=16)
     name: Literal["additive"] = "additive"
     bins: PositiveInt = Field(default=16, description="most bins per number")
 
-    def hints(self) -> Hints:
-        return Hints(bins=self.bins)
+    def data_requirements(self) -> DataRequirements:
+        return DataRequirements(bins=self.bins)
 
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
         from danlu.models.tabular.additive import AdditiveNetwork
@@ -178,7 +178,7 @@ class Additive(Readable):
         regression it is in the target's units. Contributions are centered per feature; the intercept is the row
         `(all rows)`.
         """
-        from danlu.models.tabular.additive import AdditiveNetwork, curves
+        from danlu.models.tabular.additive import AdditiveNetwork, shape_functions
 
         assert isinstance(network, AdditiveNetwork)
-        return curves(network, preprocessor, target)
+        return shape_functions(network, preprocessor, target)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from danlu.models.tabular.families import ResNet, TabM
 
 
-class Features(nn.Module):
+class FeatureEncoder(nn.Module):
     """Concatenate numbers [batch, numbers] and embedded categories [batch, categories] to [batch, width]."""
 
     def __init__(self, options: "ResNet | TabM", inputs: TabularInputs) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from danlu.models.tabular.families import FTTransformer
 
 
-class Tokens(nn.Module):
+class FeatureTokenizer(nn.Module):
     """Turn a row into tokens, [batch, tokens, width]: CLS, numbers, categories."""
 
     offsets: Tensor
@@ -45,7 +45,7 @@ class Tokens(nn.Module):
         return torch.cat(parts, dim=1)
 
 
-class Attention(nn.Module):
+class MultiHeadAttention(nn.Module):
     """Attend from some tokens to all tokens with several heads."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
@@ -65,7 +65,7 @@ class Attention(nn.Module):
         return answer
 
 
-class Gated(nn.Module):
+class GatedFeedForward(nn.Module):
     """Apply a feed-forward layer with ReGLU gating (Shazeer 2020, https://arxiv.org/abs/2002.05202)."""
 
     def __init__(self, width: int, inner: int, dropout: float) -> None:
@@ -79,7 +79,7 @@ class Gated(nn.Module):
         return answer
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Apply attention, then a gated feed-forward layer, both pre-norm and residual.
 
     Args:
@@ -92,9 +92,9 @@ class Block(nn.Module):
         super().__init__()
         width, self.last = options.width, last
         self.attention_norm = nn.Identity() if first else nn.LayerNorm(width)
-        self.attention = Attention(width, options.heads, options.attention_dropout)
+        self.attention = MultiHeadAttention(width, options.heads, options.attention_dropout)
         self.gated_norm = nn.LayerNorm(width)
-        self.gated = Gated(width, round(width * options.widening), options.dropout)
+        self.gated = GatedFeedForward(width, round(width * options.widening), options.dropout)
         self.dropout = nn.Dropout(options.residual_dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -112,9 +112,9 @@ class FTTransformerNetwork(nn.Module):
         super().__init__()
         if options.width % options.heads:
             raise ArgumentError(f"model.width: {options.width} is not a multiple of model.heads, {options.heads}")
-        self.tokens = Tokens(options, inputs)
+        self.tokens = FeatureTokenizer(options, inputs)
         last = options.blocks - 1
-        self.blocks = nn.Sequential(*(Block(options, at == 0, at == last) for at in range(options.blocks)))
+        self.blocks = nn.Sequential(*(TransformerBlock(options, at == 0, at == last) for at in range(options.blocks)))
         self.head = nn.Sequential(nn.LayerNorm(options.width), nn.ReLU(), nn.Linear(options.width, outputs))
 
     @property

@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from danlu.data.specs import InputSpec
-from danlu.models.base import FitsItself, Growth, Habits, Lesson, Readable
+from danlu.models.base import SelfFittingModel, IterativeFit, ModelDefaults, FitData, Interpretable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
-class Tree(FitsItself, Readable):
+class Tree(SelfFittingModel, Interpretable):
     """Fit one shallow decision tree with readable rules (Breiman et al. 1984).
 
     It is grown one level per round, to the depth that is best on the validation split.
@@ -31,30 +31,30 @@ class Tree(FitsItself, Readable):
     leaf_rows: PositiveInt = Field(default=5, description="fewest training rows per leaf")
 
     @property
-    def most_rounds(self) -> int:
+    def max_rounds(self) -> int:
         return self.depth
 
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
-        from danlu.models.tabular.trees import Trees
+        from danlu.models.tabular.trees import TreeEnsemble
 
-        return Trees(groups=1, width=outputs, zero_first=False)
+        return TreeEnsemble(groups=1, width=outputs, zero_first=False)
 
-    def begin(self, lesson: Lesson) -> Growth:
-        from danlu.models.tabular.tree import TreeGrowth
+    def start_fit(self, data: FitData) -> IterativeFit:
+        from danlu.models.tabular.tree import TreeFit
 
-        return TreeGrowth(self, lesson)
+        return TreeFit(self, data)
 
     def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Supervised") -> pl.DataFrame:
         """Return one row per leaf: `rule` in words, `prediction` and, for classes, `probability`."""
-        from danlu.data.targets import Labels
-        from danlu.models.tabular.tree import rules
-        from danlu.models.tabular.trees import Trees
+        from danlu.data.targets import MultiLabelTarget
+        from danlu.models.tabular.tree import extract_rules
+        from danlu.models.tabular.trees import TreeEnsemble
 
-        assert isinstance(network, Trees) and not isinstance(target, Labels), "trees predict one target per row"
-        return rules(network, preprocessor, target)
+        assert isinstance(network, TreeEnsemble) and not isinstance(target, MultiLabelTarget), "trees predict one target per row"
+        return extract_rules(network, preprocessor, target)
 
 
-class Boosting(FitsItself):
+class Boosting(SelfFittingModel):
     """Fit gradient boosted trees by LightGBM (Friedman 2001; Ke et al. 2017).
 
     Missing numbers and categories are handled by the trees themselves. The bundle holds LightGBM's own text file and
@@ -63,8 +63,8 @@ class Boosting(FitsItself):
 
     kinds = ("tabular",)
     extra_to_train = "boosting"
-    takes_gaps = True
-    habits = Habits(patience=50)
+    handles_missing = True
+    defaults = ModelDefaults(patience=50)
     name: Literal["boosting"] = "boosting"
     rounds: PositiveInt = Field(default=1000, description="most boosting rounds; each adds a tree (per class)")
     learning_rate: PositiveFloat = Field(default=0.05, description="factor on each tree's output (shrinkage)")
@@ -76,7 +76,7 @@ class Boosting(FitsItself):
     column_share: Share = Field(default=1.0, description="fraction of the columns sampled for each tree")
 
     @property
-    def most_rounds(self) -> int:
+    def max_rounds(self) -> int:
         return self.rounds
 
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
@@ -84,32 +84,32 @@ class Boosting(FitsItself):
 
         return BoostedTrees(outputs)
 
-    def begin(self, lesson: Lesson) -> Growth:
-        from danlu.models.tabular.boosting import BoostingGrowth
+    def start_fit(self, data: FitData) -> IterativeFit:
+        from danlu.models.tabular.boosting import BoostingFit
 
-        return BoostingGrowth(self, lesson)
+        return BoostingFit(self, data)
 
     def write_weights(self, network: "nn.Module", folder: Path) -> None:
         """Write LightGBM's text file only; the trees are read from it again."""
         self.write_native(network, folder)
 
     def read_weights(self, network: "nn.Module", folder: Path) -> None:
-        from danlu.models.tabular.boosting import TEXT, BoostedTrees
+        from danlu.models.tabular.boosting import MODEL_FILE, BoostedTrees
 
         assert isinstance(network, BoostedTrees)
-        network.put_text((folder / TEXT).read_text(encoding="utf-8"))
+        network.load_text((folder / MODEL_FILE).read_text(encoding="utf-8"))
 
     def write_native(self, network: "nn.Module", folder: Path, predictor: "Predictor | None" = None) -> None:
         """Write LightGBM's text file; its features are the prepared numbers, then the category codes."""
         from danlu.artifacts.files import write_text
-        from danlu.models.tabular.boosting import TEXT, BoostedTrees
+        from danlu.models.tabular.boosting import MODEL_FILE, BoostedTrees
 
         assert isinstance(network, BoostedTrees)
-        write_text(folder / TEXT, network.text)
+        write_text(folder / MODEL_FILE, network.text)
 
     def read_native(self, folder: Path, predictor: "Predictor") -> "nn.Module":
-        from danlu.core.extras import require
-        from danlu.models.tabular.boosting import TEXT, ReadByLightGBM
+        from danlu.core.extras import require_extra
+        from danlu.models.tabular.boosting import MODEL_FILE, LightGBMModel
 
-        require("boosting", "to check the exported model,")
-        return ReadByLightGBM(folder / TEXT, predictor.target.outputs)
+        require_extra("boosting", "to check the exported model,")
+        return LightGBMModel(folder / MODEL_FILE, predictor.target.outputs)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from danlu.data.specs import TabularInputs
-from danlu.models.normalization import groups_of
+from danlu.models.normalization import num_groups
 from danlu.models.tabular.features import embedding_width
 
-FEATURES_A_GROUP = 16  # fewer are too few for a mean and a standard deviation
+MIN_FEATURES_PER_GROUP = 16  # fewer are too few for a mean and a standard deviation
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
 
@@ -62,6 +62,6 @@ class MLPNetwork(nn.Module):
 
 def _normalization(name: str, size: int) -> nn.Module:
     if name == "group":
-        return nn.GroupNorm(groups_of(size, FEATURES_A_GROUP), size)
+        return nn.GroupNorm(num_groups(size, MIN_FEATURES_PER_GROUP), size)
     known: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
     return known[name](size) if name in known else nn.Identity()

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from danlu.data.specs import TabularInputs
 
 if TYPE_CHECKING:
-    from danlu.models.tabular.families import EmbedsNumbers
+    from danlu.models.tabular.families import HasNumericEmbedding
 
 
-class PerNumber(nn.Module):
+class PerFeatureLinear(nn.Module):
     """Apply a separate linear map per number: [batch, numbers, inputs] -> [batch, numbers, width]."""
 
     def __init__(self, numbers: int, inputs: int, width: int, zero: bool = False) -> None:
@@ -42,7 +42,7 @@ class LinearEmbedding(nn.Module):
         return torch.addcmul(self.bias, numeric[:, :, None], self.weight)
 
 
-class RectifiedEmbedding(LinearEmbedding):
+class LinearReLUEmbedding(LinearEmbedding):
     """Apply ReLU to a linear embedding, which a following linear layer would make redundant."""
 
     def forward(self, numeric: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class PeriodicEmbedding(nn.Module):
     def __init__(self, numbers: int, width: int, frequencies: int, scale: float) -> None:
         super().__init__()
         self.frequencies = nn.Parameter(torch.randn(numbers, frequencies) * scale)
-        self.mixing = PerNumber(numbers, 2 * frequencies, width)
+        self.mixing = PerFeatureLinear(numbers, 2 * frequencies, width)
         self.bias = nn.Parameter(torch.zeros(numbers, width))
 
     def forward(self, numeric: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class PeriodicEmbedding(nn.Module):
         return (mixed + self.bias).relu()
 
 
-class PlaceAmongBins(nn.Module):
+class PiecewiseLinearEncoding(nn.Module):
     """Encode a number by its position in each bin: 0 before, 1 after.
 
     Values beyond the outer edges are clamped.
@@ -100,9 +100,9 @@ class PiecewiseLinearEmbedding(nn.Module):
 
     def __init__(self, edges: Sequence[Sequence[float]], width: int) -> None:
         super().__init__()
-        self.place = PlaceAmongBins(edges)
+        self.place = PiecewiseLinearEncoding(edges)
         self.line = LinearEmbedding(len(edges), width)
-        self.bends = PerNumber(len(edges), self.place.bins, width, zero=True)
+        self.bends = PerFeatureLinear(len(edges), self.place.bins, width, zero=True)
 
     def forward(self, numeric: Tensor) -> Tensor:
         line: Tensor = self.line(numeric)
@@ -110,14 +110,14 @@ class PiecewiseLinearEmbedding(nn.Module):
         return bent
 
 
-def embed_numbers(options: "EmbedsNumbers", inputs: TabularInputs, width: int) -> nn.Module:
+def embed_numbers(options: "HasNumericEmbedding", inputs: TabularInputs, width: int) -> nn.Module:
     """Build the embedding of a row's numbers; `none` gives a linear embedding."""
     return EMBEDDINGS[options.numeric_embedding](options, inputs, width)
 
 
-EMBEDDINGS: dict[str, "Callable[[EmbedsNumbers, TabularInputs, int], nn.Module]"] = {
+EMBEDDINGS: dict[str, "Callable[[HasNumericEmbedding, TabularInputs, int], nn.Module]"] = {
     "none": lambda options, inputs, width: LinearEmbedding(inputs.numeric, width),
-    "linear": lambda options, inputs, width: RectifiedEmbedding(inputs.numeric, width),
+    "linear": lambda options, inputs, width: LinearReLUEmbedding(inputs.numeric, width),
     "periodic": lambda options, inputs, width: PeriodicEmbedding(
         inputs.numeric, width, options.frequencies, options.frequency_scale
     ),

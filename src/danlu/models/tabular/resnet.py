@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from danlu.data.specs import TabularInputs
-from danlu.models.tabular.features import Features
+from danlu.models.tabular.features import FeatureEncoder
 
 if TYPE_CHECKING:
     from danlu.models.tabular.families import ResNet
 
 
-class Block(nn.Module):
+class ResNetBlock(nn.Module):
     """Normalize, widen and narrow, then add the input."""
 
     def __init__(self, width: int, inner: int, dropout: float, residual_dropout: float) -> None:
@@ -39,10 +39,10 @@ class ResNetNetwork(nn.Module):
     def __init__(self, options: "ResNet", inputs: TabularInputs, outputs: int) -> None:
         super().__init__()
         width, inner = options.width, round(options.width * options.widening)
-        self.features = Features(options, inputs)
+        self.features = FeatureEncoder(options, inputs)
         self.stem = nn.Linear(self.features.width, width)
         self.blocks = nn.Sequential(
-            *(Block(width, inner, options.dropout, options.residual_dropout) for _ in range(options.blocks))
+            *(ResNetBlock(width, inner, options.dropout, options.residual_dropout) for _ in range(options.blocks))
         )
         self.head = nn.Sequential(nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, outputs))
 

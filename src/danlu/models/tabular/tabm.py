@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from danlu.data.specs import TabularInputs
-from danlu.models.tabular.features import Features
+from danlu.models.tabular.features import FeatureEncoder
 
 if TYPE_CHECKING:
     from danlu.models.tabular.families import TabM
 
 
-class SharedLinear(nn.Module):
+class BatchEnsembleLinear(nn.Module):
     """Share one matrix among members; each scales inputs and outputs and has its own bias.
 
     Args:
@@ -26,12 +26,12 @@ class SharedLinear(nn.Module):
         random_signs: initialize input scales with random signs, so that members differ from the first step; else ones.
     """
 
-    def __init__(self, members: int, inputs: int, outputs: int, signs: bool) -> None:
+    def __init__(self, members: int, inputs: int, outputs: int, random_signs: bool) -> None:
         super().__init__()
         bound = inputs**-0.5
         self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(-bound, bound))
         ones = torch.ones(members, inputs)
-        self.scale_in = nn.Parameter(torch.where(torch.rand(members, inputs) < 0.5, -ones, ones) if signs else ones)
+        self.scale_in = nn.Parameter(torch.where(torch.rand(members, inputs) < 0.5, -ones, ones) if random_signs else ones)
         self.scale_out = nn.Parameter(torch.ones(members, outputs))
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound).repeat(members, 1))
 
@@ -40,7 +40,7 @@ class SharedLinear(nn.Module):
         return torch.addcmul(self.bias, nn.functional.linear(values * self.scale_in, self.weight), self.scale_out)
 
 
-class OwnLinear(nn.Module):
+class EnsembleLinear(nn.Module):
     """Apply a separate matrix and bias per member."""
 
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
@@ -61,15 +61,15 @@ class TabMNetwork(nn.Module):
     def __init__(self, options: "TabM", inputs: TabularInputs, outputs: int) -> None:
         super().__init__()
         self.members = options.members
-        self.features = Features(options, inputs)
+        self.features = FeatureEncoder(options, inputs)
         layers: list[nn.Module] = []
         width = self.features.width
         for at in range(options.blocks):
-            layers += [SharedLinear(options.members, width, options.width, signs=at == 0), nn.ReLU()]
+            layers += [BatchEnsembleLinear(options.members, width, options.width, random_signs=at == 0), nn.ReLU()]
             layers.append(nn.Dropout(options.dropout))
             width = options.width
         self.layers = nn.Sequential(*layers)
-        self.head = OwnLinear(options.members, width, outputs)
+        self.head = EnsembleLinear(options.members, width, outputs)
 
     @property
     def last_layer(self) -> nn.Module:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-WORD = 32  # category codes per number of a bit set
+BITS_PER_WORD = 32  # category codes per number of a bit set
 
 
 @dataclass
-class Grower:
+class TreeBuilder:
     """Collect nodes in order; a node's id is its position.
 
     Attributes:
@@ -37,23 +37,23 @@ class Grower:
     def __len__(self) -> int:
         return len(self.feature)
 
-    def leaf(self, value: Sequence[float]) -> None:
+    def add_leaf(self, value: Sequence[float]) -> None:
         """Add a leaf; its children are the leaf itself."""
         at = len(self)
-        self._add(0, np.inf, True, at, at, (), value)
+        self._add_node(0, np.inf, True, at, at, (), value)
 
-    def split(self, feature: int, threshold: float, missing_left: bool, left: int, right: int) -> None:
+    def add_split(self, feature: int, threshold: float, missing_left: bool, left: int, right: int) -> None:
         """Add a node that goes left if a feature is at most the threshold."""
-        self._add(feature, threshold, missing_left, left, right, (), [0.0] * self.width)
+        self._add_node(feature, threshold, missing_left, left, right, (), [0.0] * self.width)
 
-    def choose(self, feature: int, words: Sequence[int], left: int, right: int) -> None:
+    def add_category_split(self, feature: int, words: Sequence[int], left: int, right: int) -> None:
         """Add a node that goes left if a category is in a set.
 
         Bit c of the words, 32 bits each, stands for code c.
         """
-        self._add(feature, np.inf, False, left, right, words or (0,), [0.0] * self.width)
+        self._add_node(feature, np.inf, False, left, right, words or (0,), [0.0] * self.width)
 
-    def _add(
+    def _add_node(
         self,
         feature: int,
         threshold: float,
@@ -73,25 +73,25 @@ class Grower:
         self.words += words
         self.value.append(value)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def to_tensors(self) -> dict[str, Tensor]:
         """Return the buffers of a `TreeEnsemble`."""
         numbers = {name: getattr(self, name) for name in ("feature", "left", "right", "set_start", "set_size", "roots")}
         return {
             **{name: torch.tensor(values, dtype=torch.int64) for name, values in numbers.items()},
             "words": torch.tensor(self.words or [0], dtype=torch.int64),
-            "threshold": torch.from_numpy(rounded_down(np.array(self.threshold, dtype=np.float64))),
+            "threshold": torch.from_numpy(round_down_to_float32(np.array(self.threshold, dtype=np.float64))),
             "missing_left": torch.tensor(self.missing_left),
             "value": torch.tensor(self.value, dtype=torch.float32).reshape(-1, self.width),
         }
 
 
-def rounded_down(thresholds: np.ndarray) -> np.ndarray:
+def round_down_to_float32(thresholds: np.ndarray) -> np.ndarray:
     """Round thresholds down to float32, so that comparisons of float32 values do not change."""
     nearest = thresholds.astype(np.float32)
     return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
 
 
-class Trees(nn.Module):
+class TreeEnsemble(nn.Module):
     """Sum trees: numeric [batch, numbers], categories [batch, categories] -> [batch, outputs].
 
     Features are the numbers, then the category codes. With several groups, tree t adds to group t modulo groups.
@@ -116,22 +116,22 @@ class Trees(nn.Module):
     def __init__(self, groups: int, width: int, zero_first: bool) -> None:
         super().__init__()
         self.groups, self.width, self.zero_first = groups, width, zero_first
-        grower = Grower(width)
+        grower = TreeBuilder(width)
         for at in range(groups):  # placeholders: trees of a single leaf of 0
             grower.roots.append(at)
-            grower.leaf([0.0] * width)
-        for name, values in grower.tensors().items():
+            grower.add_leaf([0.0] * width)
+        for name, values in grower.to_tensors().items():
             self.register_buffer(name, values)
-        self._look()
+        self._update_depth()
 
-    def put(self, tensors: dict[str, Tensor]) -> None:
+    def set_trees(self, tensors: dict[str, Tensor]) -> None:
         """Replace the trees."""
         device = self.value.device
         for name, values in tensors.items():
             setattr(self, name, values.to(device))
-        self._look()
+        self._update_depth()
 
-    def _look(self) -> None:
+    def _update_depth(self) -> None:
         """Measure the depth of the trees, and whether any has category splits."""
         left, right, at = (values.cpu().numpy() for values in (self.left, self.right, self.roots))
         self.depth = 0
@@ -141,12 +141,12 @@ class Trees(nn.Module):
                 break
             at = np.concatenate([left[at], right[at]])
             self.depth += 1
-        self.asks_sets = bool((self.set_size > 0).any())
+        self.has_category_splits = bool((self.set_size > 0).any())
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         """Load trees of any number and size, which are unknown until they are fitted."""
         found = {name: state_dict.get(prefix + name) for name in self._buffers}
-        self.put({name: values for name, values in found.items() if values is not None})
+        self.set_trees({name: values for name, values in found.items() if values is not None})
         super()._load_from_state_dict(state_dict, prefix, *others)
 
     def forward(self, numeric: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
@@ -158,7 +158,7 @@ class Trees(nn.Module):
         for _ in range(self.depth):
             seen = features.gather(1, self.feature[at])
             left = torch.where(seen.isnan(), self.missing_left[at], seen <= self.threshold[at])
-            if self.asks_sets:
+            if self.has_category_splits:
                 size = self.set_size[at]
                 left = torch.where(size > 0, self._in_set(seen, at, size), left)
             at = torch.where(left, self.left[at], self.right[at])
@@ -169,7 +169,7 @@ class Trees(nn.Module):
     def _in_set(self, seen: Tensor, at: Tensor, size: Tensor) -> Tensor:
         """Return whether categories are in the nodes' sets, [batch, trees]."""
         code = seen.nan_to_num(-1.0).long()
-        word = torch.div(code, WORD, rounding_mode="floor")
+        word = torch.div(code, BITS_PER_WORD, rounding_mode="floor")
         there = (code >= 0) & (word < size)
         found = self.words[torch.where(there, self.set_start[at] + word, 0)]
-        return there & ((found >> (code % WORD)) & 1).bool()
+        return there & ((found >> (code % BITS_PER_WORD)) & 1).bool()

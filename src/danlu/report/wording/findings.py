@@ -4,7 +4,7 @@ In: the templates of `data.audit.sentences` and `training.sentences`. Out: `find
 """
 
 from danlu.data.audit.sentences import FINDINGS
-from danlu.training.sentences import ALARMS
+from danlu.training.sentences import ALARM_MESSAGES
 
 MEASURES = {"classification": "平衡准确率", "multi-label": "对其中一个标签的平衡准确率", "regression": "秩相关"}
 KNOWN = {"used": "在知道答案之前会知道它吗？", "unused": "模型没有用它"}
@@ -71,5 +71,5 @@ ALARMS_IN_CHINESE: dict[str, str] = {
 
 WRITTEN_DOWN: dict[str, tuple[str, str]] = {
     **{f"finding.{key}": (said, FINDINGS_IN_CHINESE[key]) for key, said in FINDINGS.items()},
-    **{f"alarm.{key}": (said, ALARMS_IN_CHINESE[key]) for key, said in ALARMS.items()},
+    **{f"alarm.{key}": (said, ALARMS_IN_CHINESE[key]) for key, said in ALARM_MESSAGES.items()},
 }

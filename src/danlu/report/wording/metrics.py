@@ -70,11 +70,11 @@ def _chinese(name: str) -> str:
     for ending, told in AVERAGES.items():
         if name not in CHINESE and name.endswith(ending):
             return CHINESE[name.removesuffix(ending)] + told
-    return CHINESE.get(name, METRICS[name].meaning)  # a page in two languages is better than none
+    return CHINESE.get(name, METRICS[name].description)  # a page in two languages is better than none
 
 
 METRIC_MEANINGS: dict[str, tuple[str, str]] = {
-    **{f"metric.{name}": (metric.meaning, _chinese(name)) for name, metric in METRICS.items()},
+    **{f"metric.{name}": (metric.description, _chinese(name)) for name, metric in METRICS.items()},
     "baseline.majority": ("always the most frequent class", "总是最常见的类别"),
     "baseline.mean": ("always the training mean", "总是训练集的平均值"),
     "baseline.unigram": ("tokens by how frequent they are", "按词元出现的频率"),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 Groups = list[dict[str, Any]]
 FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
@@ -36,13 +36,13 @@ class Optimizer(Component):
 
     @property
     @abstractmethod
-    def usual_lr(self) -> float:
+    def default_lr(self) -> float:
         """A step size that trains most networks from scratch."""
 
     @property
-    def first_lr(self) -> float:
+    def initial_lr(self) -> float:
         """The step size that groups start with: `lr`, or the default where it is open."""
-        return self.lr if isinstance(self.lr, float) else self.usual_lr
+        return self.lr if isinstance(self.lr, float) else self.default_lr
 
     def build(self, groups: Groups) -> "torch.optim.Optimizer":
         """Build torch's optimizer over these parameters.
@@ -55,18 +55,18 @@ class Optimizer(Component):
             an optimizer whose `param_groups` keep `weight_decay`, `lr_scale` and `names`. Its `state_dict()` holds
             nothing but dicts, lists, tuples, numbers, texts, None and tensors, and `load_state_dict` takes it back.
         """
-        return self.make([self._begun(group) for group in groups if group["params"]])
+        return self.make([self._with_defaults(group) for group in groups if group["params"]])
 
     @abstractmethod
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         """Build the optimizer over groups that all have `lr`, `lr_scale` and `weight_decay`."""
 
-    def _begun(self, group: dict[str, Any]) -> dict[str, Any]:
+    def _with_defaults(self, group: dict[str, Any]) -> dict[str, Any]:
         scale = group.get("lr_scale", 1.0)
-        return {"weight_decay": self.weight_decay, **group, "lr_scale": scale, "lr": self.first_lr * scale}
+        return {"weight_decay": self.weight_decay, **group, "lr_scale": scale, "lr": self.initial_lr * scale}
 
 
-def with_gradients(parameters: "Iterable[Tensor]") -> "tuple[list[Tensor], list[Tensor]]":
+def params_with_grads(parameters: "Iterable[Tensor]") -> "tuple[list[Tensor], list[Tensor]]":
     """Return the parameters that have a gradient, and their gradients."""
     used = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
     return [parameter for parameter, _ in used], [gradient for _, gradient in used]
@@ -77,7 +77,7 @@ def without_roles(groups: Groups) -> Groups:
     return [{key: value for key, value in group.items() if key != "roles"} for group in groups]
 
 
-def fused(groups: Groups, devices: Collection[str] = FUSED_DEVICES) -> dict[str, bool]:
+def fused_kwargs(groups: Groups, devices: Collection[str] = FUSED_DEVICES) -> dict[str, bool]:
     """Return the argument for torch's fused kernel where it has one, else nothing."""
     parameters = [parameter for group in groups for parameter in group["params"]]
     usable = all(parameter.is_floating_point() and parameter.device.type in devices for parameter in parameters)

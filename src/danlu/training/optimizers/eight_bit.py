@@ -11,7 +11,7 @@ import torch
 from torchao.optim import AdamW8bit
 from torchao.optim.subclass_8bit import OptimState8bit
 
-PLAIN = ("codes", "scale", "qmap")
+MOMENT_TENSORS = ("codes", "scale", "qmap")
 
 
 class EightBitAdamW(AdamW8bit):  # type: ignore[misc]
@@ -30,28 +30,28 @@ class EightBitAdamW(AdamW8bit):  # type: ignore[misc]
         torchao compiles the step for each shape of weight, which pays on accelerators alone.
         """
         on_host = all(value.device.type == "cpu" for group in self.param_groups for value in group["params"])
-        with _rates_as_tensors(self), torch.compiler.set_stance("force_eager") if on_host else nullcontext():
+        with _lrs_as_tensors(self), torch.compiler.set_stance("force_eager") if on_host else nullcontext():
             super().step()
 
     def state_dict(self) -> dict[str, Any]:
         """Return torch's state dict, with each 8-bit moment as a dict of its tensors."""
         found = super().state_dict()
         state = {
-            index: {key: _plain(value) for key, value in values.items()} for index, values in found["state"].items()
+            index: {key: _to_plain(value) for key, value in values.items()} for index, values in found["state"].items()
         }
         return {**found, "state": state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state that `state_dict` returned."""
         state = {
-            index: {key: _moment(value) for key, value in values.items()}
+            index: {key: _from_plain(value) for key, value in values.items()}
             for index, values in state_dict["state"].items()
         }
         super().load_state_dict({**state_dict, "state": state})
 
 
 @contextmanager
-def _rates_as_tensors(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+def _lrs_as_tensors(optimizer: torch.optim.Optimizer) -> Iterator[None]:
     rates = [group["lr"] for group in optimizer.param_groups]
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = torch.tensor(rate, dtype=torch.float32)
@@ -62,13 +62,13 @@ def _rates_as_tensors(optimizer: torch.optim.Optimizer) -> Iterator[None]:
             group["lr"] = rate
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if not isinstance(value, OptimState8bit):
         return value
-    return {**{name: getattr(value, name) for name in PLAIN}, "signed": value.signed}
+    return {**{name: getattr(value, name) for name in MOMENT_TENSORS}, "signed": value.signed}
 
 
-def _moment(value: Any) -> Any:
+def _from_plain(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    return OptimState8bit(*(value[name].clone() for name in PLAIN), value["signed"], dtype=torch.float32)
+    return OptimState8bit(*(value[name].clone() for name in MOMENT_TENSORS), value["signed"], dtype=torch.float32)

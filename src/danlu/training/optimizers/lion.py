@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from danlu.training.optimizers.base import with_gradients
+from danlu.training.optimizers.base import params_with_grads
 
 
-class LionSteps(torch.optim.Optimizer):
+class LionOptimizer(torch.optim.Optimizer):
     """Step by the sign of the gradient mixed with one momentum per weight."""
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
@@ -18,7 +18,7 @@ class LionSteps(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Make one step; `closure` is ignored."""
         for group in self.param_groups:
-            parameters, gradients = with_gradients(group["params"])
+            parameters, gradients = params_with_grads(group["params"])
             if not parameters:
                 continue
             moments = [self._moment(parameter) for parameter in parameters]

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from danlu.training.optimizers.base import Groups, fused, with_gradients, without_roles
+from danlu.training.optimizers.base import Groups, fused_kwargs, params_with_grads, without_roles
 
 # Jordan's quintic (https://kellerjordan.github.io/posts/muon): steepest at zero, so that few iterations suffice;
 # singular values end within about 0.7 to 1.2.
 QUINTIC = (3.4445, -4.7750, 2.0315)
-LEAST_NORM = 1e-7
+MIN_NORM = 1e-7
 # Root mean square of AdamW's updates, to which orthogonal ones are scaled (Liu et al. 2025,
 # https://arxiv.org/abs/2502.16982).
 ADAMW_RMS = 0.2
@@ -40,20 +40,20 @@ class OrthogonalMomentum(torch.optim.Optimizer):
         """Make one step; `closure` is ignored."""
         for group in self.param_groups:
             alike: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
-            for parameter in with_gradients(group["params"])[0]:
+            for parameter in params_with_grads(group["params"])[0]:
                 rows, columns = parameter.shape[0], math.prod(parameter.shape[1:])
                 alike[rows, columns, parameter.dtype, parameter.device].append(parameter)
             for parameters in alike.values():
-                self._step_alike(parameters, group)
+                self._step_same_shape(parameters, group)
 
-    def _step_alike(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+    def _step_same_shape(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """Step parameters that are matrices of the same shape."""
-        _, gradients = with_gradients(parameters)
+        _, gradients = params_with_grads(parameters)
         moments, momentum = [self._moment(parameter) for parameter in parameters], group["momentum"]
         torch._foreach_lerp_(moments, gradients, 1 - momentum)
         wanted = torch._foreach_lerp(gradients, moments, momentum) if group["nesterov"] else moments
         stacked = torch.stack([update.flatten(1) for update in wanted])
-        updates = orthogonalized(stacked, group["iterations"]).unbind()
+        updates = orthogonalize(stacked, group["iterations"]).unbind()
         lr = group["lr"]
         torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
         size = ADAMW_RMS * math.sqrt(max(stacked.shape[1:]))
@@ -68,7 +68,7 @@ class OrthogonalMomentum(torch.optim.Optimizer):
         return moment
 
 
-def orthogonalized(matrices: Tensor, iterations: int) -> Tensor:
+def orthogonalize(matrices: Tensor, iterations: int) -> Tensor:
     """Return the nearest matrices with orthogonal rows or columns, approximately: singular values near 1.
 
     Args:
@@ -81,7 +81,7 @@ def orthogonalized(matrices: Tensor, iterations: int) -> Tensor:
     tall = matrices.shape[1] > matrices.shape[2]
     found = matrices.bfloat16() if matrices.is_cuda else matrices
     found = found.mT if tall else found
-    found = found / found.norm(dim=(1, 2), keepdim=True).clamp(min=LEAST_NORM)
+    found = found / found.norm(dim=(1, 2), keepdim=True).clamp(min=MIN_NORM)
     for _ in range(iterations):
         gram = found @ found.mT
         polynomial = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
@@ -95,17 +95,17 @@ class MuonWithAdamW(torch.optim.Optimizer):
     def __init__(
         self, groups: Groups, momentum: float, nesterov: bool, iterations: int, betas: tuple[float, float]
     ) -> None:
-        matrices, others = divided(groups)
+        matrices, others = split_groups(groups)
         self.parts: dict[str, torch.optim.Optimizer] = {}
         if matrices:
             self.parts["muon"] = OrthogonalMomentum(matrices, momentum, nesterov, iterations)
         if others:
-            self.parts["adamw"] = torch.optim.AdamW(others, betas=betas, **fused(others))
+            self.parts["adamw"] = torch.optim.AdamW(others, betas=betas, **fused_kwargs(others))
         # The same dicts as the parts', so that a rate set here is a rate set there.
         super().__init__([group for part in self.parts.values() for group in part.param_groups], {})
-        self._share()
+        self._link_state()
 
-    def _share(self) -> None:
+    def _link_state(self) -> None:
         self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
         self.state = defaultdict(dict)
         for part in self.parts.values():
@@ -134,10 +134,10 @@ class MuonWithAdamW(torch.optim.Optimizer):
                 }
             )
             first += len(numbers)
-        self._share()
+        self._link_state()
 
 
-def divided(groups: Groups) -> tuple[Groups, Groups]:
+def split_groups(groups: Groups) -> tuple[Groups, Groups]:
     """Split each group into hidden matrices and others; without roles, by dimensions."""
     matrices: Groups = []
     others: Groups = []

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from danlu.core.extras import require
-from danlu.core.quiet import quiet
-from danlu.training.optimizers.base import Decay, Groups, Optimizer, without_roles
-from danlu.training.optimizers.torchs import APART
+from danlu.core.extras import require_extra
+from danlu.core.quiet import silence_libraries
+from danlu.training.optimizers.base import Beta, Groups, Optimizer, without_roles
+from danlu.training.optimizers.torchs import DECOUPLED_DECAY
 
 if TYPE_CHECKING:
     import torch
@@ -21,17 +21,17 @@ class Lion(Optimizer):
     """
 
     name: Literal["lion"] = "lion"
-    betas: tuple[Decay, Decay] = (0.9, 0.99)
-    weight_decay: NonNegativeFloat = Field(default=0.1, description=APART)
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
+    weight_decay: NonNegativeFloat = Field(default=0.1, description=DECOUPLED_DECAY)
 
     @property
-    def usual_lr(self) -> float:
+    def default_lr(self) -> float:
         return 3e-4
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
-        from danlu.training.optimizers.lion import LionSteps
+        from danlu.training.optimizers.lion import LionOptimizer
 
-        return LionSteps(without_roles(groups), lr=self.first_lr, betas=self.betas)
+        return LionOptimizer(without_roles(groups), lr=self.initial_lr, betas=self.betas)
 
 
 class Muon(Optimizer):
@@ -42,14 +42,14 @@ class Muon(Optimizer):
     """
 
     name: Literal["muon"] = "muon"
-    momentum: Decay = 0.95
+    momentum: Beta = 0.95
     nesterov: bool = True
     iterations: PositiveInt = Field(default=5, description="Newton-Schulz iterations that orthogonalise a matrix")
-    betas: tuple[Decay, Decay] = Field(default=(0.9, 0.95), description="of AdamW, for all other weights")
-    weight_decay: NonNegativeFloat = Field(default=0.1, description=APART)
+    betas: tuple[Beta, Beta] = Field(default=(0.9, 0.95), description="of AdamW, for all other weights")
+    weight_decay: NonNegativeFloat = Field(default=0.1, description=DECOUPLED_DECAY)
 
     @property
-    def usual_lr(self) -> float:
+    def default_lr(self) -> float:
         return 2e-3
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
@@ -68,20 +68,20 @@ class ScheduleFreeAdamW(Optimizer):
     averages_itself: ClassVar[bool] = True
 
     name: Literal["schedule-free-adamw"] = "schedule-free-adamw"
-    betas: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], Decay] = Field(
+    betas: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], Beta] = Field(
         default=(0.9, 0.999), description="first: where gradients are taken between the average and the newest weights"
     )
     eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = Field(default=0.01, description=APART)
+    weight_decay: NonNegativeFloat = Field(default=0.01, description=DECOUPLED_DECAY)
 
     @property
-    def usual_lr(self) -> float:
+    def default_lr(self) -> float:
         return 2.5e-3
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
-        from danlu.training.optimizers.schedule_free import ScheduleFreeSteps
+        from danlu.training.optimizers.schedule_free import ScheduleFreeOptimizer
 
-        return ScheduleFreeSteps(without_roles(groups), lr=self.first_lr, betas=self.betas, eps=self.eps)
+        return ScheduleFreeOptimizer(without_roles(groups), lr=self.initial_lr, betas=self.betas, eps=self.eps)
 
 
 class AdamW8bit(Optimizer):
@@ -92,18 +92,18 @@ class AdamW8bit(Optimizer):
     """
 
     name: Literal["adamw-8bit"] = "adamw-8bit"
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = Field(default=0.01, description=APART)
+    weight_decay: NonNegativeFloat = Field(default=0.01, description=DECOUPLED_DECAY)
 
     @property
-    def usual_lr(self) -> float:
+    def default_lr(self) -> float:
         return 1e-3
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
-        require("low-bit", self.name)
-        with quiet():
+        require_extra("low-bit", self.name)
+        with silence_libraries():
             import torchao.optim  # noqa: F401
         from danlu.training.optimizers.eight_bit import EightBitAdamW
 
-        return EightBitAdamW(without_roles(groups), lr=self.first_lr, betas=self.betas, eps=self.eps)
+        return EightBitAdamW(without_roles(groups), lr=self.initial_lr, betas=self.betas, eps=self.eps)

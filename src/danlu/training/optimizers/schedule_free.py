@@ -11,31 +11,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from danlu.training.optimizers.base import with_gradients
+from danlu.training.optimizers.base import params_with_grads
 
 
-class ScheduleFreeSteps(torch.optim.Optimizer):
+class ScheduleFreeOptimizer(torch.optim.Optimizer):
     """Step y and z; `eval()` puts x into the model and `train()` restores y exactly."""
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float) -> None:
         own = {"steps": 0, "largest_lr": 0.0, "weights": 0.0}
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0, **own})
-        self.kept: list[tuple[Tensor, Tensor]] = []  # parameters and their y, while the model holds x
+        self.training_params: list[tuple[Tensor, Tensor]] = []  # parameters and their y, while the model holds x
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Make one step; `closure` is ignored."""
-        if self.kept:
+        if self.training_params:
             raise RuntimeError("the model holds averaged weights: call train() before the next step")
         for group in self.param_groups:
-            parameters, gradients = with_gradients(group["params"])
+            parameters, gradients = params_with_grads(group["params"])
             if parameters:
                 self._step(parameters, gradients, group)
 
     def _step(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
         (first, second), lr = group["betas"], group["lr"]
         group["steps"] += 1
-        share = _share(group)
+        share = _average_weight(group)
         states = [self._state(parameter) for parameter in parameters]
         bases, squares = [state["z"] for state in states], [state["square"] for state in states]
         torch._foreach_mul_(squares, second)
@@ -60,11 +60,11 @@ class ScheduleFreeSteps(torch.optim.Optimizer):
     @torch.no_grad()
     def eval(self) -> None:
         """Put the averaged weights x into the model."""
-        if self.kept:
+        if self.training_params:
             return
         for group in self.param_groups:
             stepped = [parameter for parameter in group["params"] if self.state[parameter]]
-            self.kept += [(parameter, parameter.detach().clone()) for parameter in stepped]
+            self.training_params += [(parameter, parameter.detach().clone()) for parameter in stepped]
             bases = [self.state[parameter]["z"] for parameter in stepped]
             if stepped:
                 torch._foreach_lerp_(stepped, bases, 1 - 1 / group["betas"][0])
@@ -72,12 +72,12 @@ class ScheduleFreeSteps(torch.optim.Optimizer):
     @torch.no_grad()
     def train(self) -> None:
         """Put the training weights y back."""
-        for parameter, weights in self.kept:
+        for parameter, weights in self.training_params:
             parameter.copy_(weights)
-        self.kept = []
+        self.training_params = []
 
 
-def _share(group: dict[str, Any]) -> float:
+def _average_weight(group: dict[str, Any]) -> float:
     """Return the weight of the newest z in the average.
 
     Steps weigh as the square of the largest rate so far (section 3).

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from danlu.training.optimizers.base import Decay, Groups, Optimizer, fused, without_roles
+from danlu.training.optimizers.base import Beta, Groups, Optimizer, fused_kwargs, without_roles
 
 if TYPE_CHECKING:
     import torch
 
-COUPLED = "factor on the weight, added to its gradient like an L2 penalty"
-APART = "times the learning rate, the share of each weight removed per step, decoupled from the gradient"
+COUPLED_DECAY = "factor on the weight, added to its gradient like an L2 penalty"
+DECOUPLED_DECAY = "times the learning rate, the share of each weight removed per step, decoupled from the gradient"
 
 
 class SGD(Optimizer):
@@ -24,12 +24,12 @@ class SGD(Optimizer):
     """
 
     name: Literal["sgd"] = "sgd"
-    momentum: Decay = 0.9
+    momentum: Beta = 0.9
     nesterov: bool = Field(default=True, description="look ahead along the momentum; no effect without momentum")
-    weight_decay: NonNegativeFloat = Field(default=0.0, description=COUPLED)
+    weight_decay: NonNegativeFloat = Field(default=0.0, description=COUPLED_DECAY)
 
     @property
-    def usual_lr(self) -> float:
+    def default_lr(self) -> float:
         return 1e-2
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
@@ -37,10 +37,10 @@ class SGD(Optimizer):
 
         return torch.optim.SGD(
             without_roles(groups),
-            lr=self.first_lr,
+            lr=self.initial_lr,
             momentum=self.momentum,
             nesterov=self.nesterov and self.momentum > 0,
-            **fused(groups),
+            **fused_kwargs(groups),
         )
 
 
@@ -51,19 +51,19 @@ class Adam(Optimizer):
     """
 
     name: Literal["adam"] = "adam"
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = Field(default=0.0, description=COUPLED)
+    weight_decay: NonNegativeFloat = Field(default=0.0, description=COUPLED_DECAY)
 
     @property
-    def usual_lr(self) -> float:
+    def default_lr(self) -> float:
         return 1e-3
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         import torch
 
         return torch.optim.Adam(
-            without_roles(groups), lr=self.first_lr, betas=self.betas, eps=self.eps, **fused(groups)
+            without_roles(groups), lr=self.initial_lr, betas=self.betas, eps=self.eps, **fused_kwargs(groups)
         )
 
 
@@ -74,19 +74,19 @@ class AdamW(Optimizer):
     """
 
     name: Literal["adamw"] = "adamw"
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = Field(default=0.01, description=APART)
+    weight_decay: NonNegativeFloat = Field(default=0.01, description=DECOUPLED_DECAY)
 
     @property
-    def usual_lr(self) -> float:
+    def default_lr(self) -> float:
         return 1e-3
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         import torch
 
         return torch.optim.AdamW(
-            without_roles(groups), lr=self.first_lr, betas=self.betas, eps=self.eps, **fused(groups)
+            without_roles(groups), lr=self.initial_lr, betas=self.betas, eps=self.eps, **fused_kwargs(groups)
         )
 
 
@@ -97,16 +97,16 @@ class RMSprop(Optimizer):
     """
 
     name: Literal["rmsprop"] = "rmsprop"
-    alpha: Decay = Field(default=0.99, description="decay of the running mean of squares")
-    momentum: Decay = 0.0
+    alpha: Beta = Field(default=0.99, description="decay of the running mean of squares")
+    momentum: Beta = 0.0
     centered: bool = Field(
         default=False, description="divide by the running standard deviation instead of the mean square"
     )
     eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = Field(default=0.0, description=COUPLED)
+    weight_decay: NonNegativeFloat = Field(default=0.0, description=COUPLED_DECAY)
 
     @property
-    def usual_lr(self) -> float:
+    def default_lr(self) -> float:
         return 1e-3
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
@@ -114,7 +114,7 @@ class RMSprop(Optimizer):
 
         return torch.optim.RMSprop(
             without_roles(groups),
-            lr=self.first_lr,
+            lr=self.initial_lr,
             alpha=self.alpha,
             momentum=self.momentum,
             centered=self.centered,
@@ -131,17 +131,17 @@ class Adagrad(Optimizer):
 
     name: Literal["adagrad"] = "adagrad"
     eps: PositiveFloat = 1e-10
-    weight_decay: NonNegativeFloat = Field(default=0.0, description=COUPLED)
+    weight_decay: NonNegativeFloat = Field(default=0.0, description=COUPLED_DECAY)
 
     @property
-    def usual_lr(self) -> float:
+    def default_lr(self) -> float:
         return 1e-2
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         import torch
 
         return torch.optim.Adagrad(
-            without_roles(groups), lr=self.first_lr, eps=self.eps, **fused(groups, ("cpu", "cuda"))
+            without_roles(groups), lr=self.initial_lr, eps=self.eps, **fused_kwargs(groups, ("cpu", "cuda"))
         )
 
 
@@ -157,10 +157,10 @@ class Adafactor(Optimizer):
         default=-0.8, description="at step t squares decay by 1 - t^beta2_decay"
     )
     clip: Annotated[float, Field(ge=1.0)] = Field(default=1.0, description="largest root mean square of an update")
-    weight_decay: NonNegativeFloat = Field(default=0.0, description=APART)
+    weight_decay: NonNegativeFloat = Field(default=0.0, description=DECOUPLED_DECAY)
 
     @property
-    def usual_lr(self) -> float:
+    def default_lr(self) -> float:
         return 1e-2
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
@@ -168,5 +168,5 @@ class Adafactor(Optimizer):
 
         # Not foreach: it holds the updates of all weights at once; this optimizer is chosen to save memory.
         return torch.optim.Adafactor(
-            without_roles(groups), lr=self.first_lr, beta2_decay=self.beta2_decay, d=self.clip, foreach=False
+            without_roles(groups), lr=self.initial_lr, beta2_decay=self.beta2_decay, d=self.clip, foreach=False
         )

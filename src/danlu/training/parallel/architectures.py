@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Matrices:
+class MatrixGroup:
     """List the linear layers of a group within a block.
 
     Attributes:
@@ -20,13 +20,13 @@ class Matrices:
     """
 
     module: str
-    first: tuple[str, ...]
-    last: str
-    heads: tuple[str, ...] = ()
+    column_parallel: tuple[str, ...]
+    row_parallel: str
+    head_norms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Architecture:
+class TPPlan:
     """Say where a model's blocks are and what in them is split.
 
     Attributes:
@@ -35,46 +35,46 @@ class Architecture:
     """
 
     blocks: str
-    groups: tuple[Matrices, ...]
+    groups: tuple[MatrixGroup, ...]
 
 
-GATED = Matrices("mlp", ("gate_proj", "up_proj"), "mlp.down_proj")
-ATTENTION = Matrices("self_attn", ("q_proj", "k_proj", "v_proj"), "self_attn.o_proj")
+GATED_MLP = MatrixGroup("mlp", ("gate_proj", "up_proj"), "mlp.down_proj")
+ATTENTION = MatrixGroup("self_attn", ("q_proj", "k_proj", "v_proj"), "self_attn.o_proj")
 
-LLAMA = Architecture("layers", (ATTENTION, GATED))
-QWEN3 = Architecture("layers", (replace(ATTENTION, heads=("q_norm", "k_norm")), GATED))
-STARCODER = Architecture("layers", (ATTENTION, Matrices("mlp", ("c_fc",), "mlp.c_proj")))
-PHI = Architecture(
+LLAMA = TPPlan("layers", (ATTENTION, GATED_MLP))
+QWEN3 = TPPlan("layers", (replace(ATTENTION, heads=("q_norm", "k_norm")), GATED_MLP))
+STARCODER = TPPlan("layers", (ATTENTION, MatrixGroup("mlp", ("c_fc",), "mlp.c_proj")))
+PHI = TPPlan(
     "layers",
     (
-        Matrices("self_attn", ("q_proj", "k_proj", "v_proj"), "self_attn.dense", ("q_layernorm", "k_layernorm")),
-        Matrices("mlp", ("fc1",), "mlp.fc2"),
+        MatrixGroup("self_attn", ("q_proj", "k_proj", "v_proj"), "self_attn.dense", ("q_layernorm", "k_layernorm")),
+        MatrixGroup("mlp", ("fc1",), "mlp.fc2"),
     ),
 )
 # Its fused matrix has the queries, keys and values of a head side by side, so it can be split by heads too.
-NEOX = Architecture(
+NEOX = TPPlan(
     "layers",
     (
-        Matrices("attention", ("query_key_value",), "attention.dense"),
-        Matrices("mlp", ("dense_h_to_4h",), "mlp.dense_4h_to_h"),
+        MatrixGroup("attention", ("query_key_value",), "attention.dense"),
+        MatrixGroup("mlp", ("dense_h_to_4h",), "mlp.dense_4h_to_h"),
     ),
 )
-BERT = Architecture(
+BERT = TPPlan(
     "layer",
     (
-        Matrices("attention.self", ("query", "key", "value"), "attention.output.dense"),
-        Matrices("intermediate", ("dense",), "output.dense"),
+        MatrixGroup("attention.self", ("query", "key", "value"), "attention.output.dense"),
+        MatrixGroup("intermediate", ("dense",), "output.dense"),
     ),
 )
-DISTILBERT = Architecture(
+DISTILBERT = TPPlan(
     "layer",
     (
-        Matrices("attention", ("q_lin", "k_lin", "v_lin"), "attention.out_lin"),
-        Matrices("ffn", ("lin1",), "ffn.lin2"),
+        MatrixGroup("attention", ("q_lin", "k_lin", "v_lin"), "attention.out_lin"),
+        MatrixGroup("ffn", ("lin1",), "ffn.lin2"),
     ),
 )
 
-ARCHITECTURES: dict[str, Architecture] = {
+TP_PLANS: dict[str, TPPlan] = {
     "llama": LLAMA,
     "mistral": LLAMA,
     "qwen2": LLAMA,

@@ -8,22 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from danlu.training.parallel.group import Together
+from danlu.training.parallel.group import ParallelContext
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
-def synchronize(model: nn.Module, together: Together) -> None:
+def apply_sync_batch_norm(model: nn.Module, parallel: ParallelContext) -> None:
     """Make a model's batch norms use statistics over all data-parallel ranks, in place."""
-    group = together.team.of_samples
+    group = parallel.groups.dp_group
     if group is None:
         return
     for module in model.modules():
         if isinstance(module, BatchNorm):
-            module.forward = Synchronized(module, group)  # type: ignore[assignment]
+            module.forward = SyncBatchNormForward(module, group)  # type: ignore[assignment]
 
 
-class Synchronized:
+class SyncBatchNormForward:
     """Replace a batch norm's `forward` with a synchronized one."""
 
     def __init__(self, norm: BatchNorm, group: Any) -> None:
@@ -46,7 +46,7 @@ class Synchronized:
         mean, square, total = summed[: values.shape[1]], summed[values.shape[1] : -1], summed[-1]
         mean, square = mean / total, square / total
         variance = square - mean.square()
-        self._remember(mean.detach(), (variance * total / (total - 1)).detach())
+        self._update_running_stats(mean.detach(), (variance * total / (total - 1)).detach())
         shape = [1, -1] + [1] * (values.dim() - 2)
         scale = (
             torch.rsqrt(variance + norm.eps) if norm.weight is None else norm.weight * torch.rsqrt(variance + norm.eps)
@@ -56,7 +56,7 @@ class Synchronized:
         return normed
 
     @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_running_stats(self, mean: Tensor, variance: Tensor) -> None:
         """Update the running statistics as torch's batch norms do."""
         norm = self.norm
         if norm.running_mean is None or norm.running_var is None or not norm.track_running_stats:

@@ -18,77 +18,77 @@ all_gather_single = getattr(distributed, "all_gather_single", None) or distribut
 reduce_scatter_single = getattr(distributed, "reduce_scatter_single", None) or distributed.reduce_scatter_tensor
 
 
-def equal_in(values: Tensor, group: ProcessGroup) -> Tensor:
+def copy_to_tp(values: Tensor, group: ProcessGroup) -> Tensor:
     """Pass equal tensors into split work: forward identity, backward all-reduce."""
-    return _SumGradients.apply(values, group, 1.0)  # type: ignore[no-any-return, no-untyped-call]
+    return _CopyToTP.apply(values, group, 1.0)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def mean_gradient(values: Tensor, group: ProcessGroup) -> Tensor:
+def average_gradient(values: Tensor, group: ProcessGroup) -> Tensor:
     """Keep equal tensors equal: forward identity, backward mean of gradients that differ by rounding only."""
-    return _SumGradients.apply(values, group, 1.0 / group.size())  # type: ignore[no-any-return, no-untyped-call]
+    return _CopyToTP.apply(values, group, 1.0 / group.size())  # type: ignore[no-any-return, no-untyped-call]
 
 
-def sum_out(values: Tensor, group: ProcessGroup) -> Tensor:
+def reduce_from_tp(values: Tensor, group: ProcessGroup) -> Tensor:
     """Sum partial results of split work: forward all-reduce, backward identity."""
-    return _Sum.apply(values, group)  # type: ignore[no-any-return, no-untyped-call]
+    return _ReduceFromTP.apply(values, group)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def own_part(values: Tensor, group: ProcessGroup) -> Tensor:
+def scatter_to_sp(values: Tensor, group: ProcessGroup) -> Tensor:
     """Keep this rank's tokens of equal tensors [batch, length, ...]; backward all-gathers."""
-    return _OwnPart.apply(values, group)  # type: ignore[no-any-return, no-untyped-call]
+    return _ScatterToSP.apply(values, group)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def whole_equal(part: Tensor, length: int, group: ProcessGroup) -> Tensor:
+def gather_from_sp(part: Tensor, length: int, group: ProcessGroup) -> Tensor:
     """All-gather the parts for work that all ranks repeat; backward keeps the local part."""
-    return _WholeEqual.apply(part, length, group)  # type: ignore[no-any-return, no-untyped-call]
+    return _GatherFromSP.apply(part, length, group)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def whole_in(part: Tensor, length: int, group: ProcessGroup) -> Tensor:
+def gather_sp_to_tp(part: Tensor, length: int, group: ProcessGroup) -> Tensor:
     """All-gather the parts for split work; backward reduce-scatters."""
-    return _WholeIn.apply(part, length, group)  # type: ignore[no-any-return, no-untyped-call]
+    return _GatherSPToTP.apply(part, length, group)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def part_out(values: Tensor, group: ProcessGroup) -> Tensor:
+def reduce_scatter_to_sp(values: Tensor, group: ProcessGroup) -> Tensor:
     """Reduce-scatter partial results of split work along tokens; backward all-gathers."""
-    return _PartOut.apply(values, group)  # type: ignore[no-any-return, no-untyped-call]
+    return _ReduceScatterToSP.apply(values, group)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def part_length(length: int, group: ProcessGroup) -> int:
+def shard_length(length: int, group: ProcessGroup) -> int:
     """Return the padded number of tokens per part."""
     return -(-length // group.size())
 
 
-def _filled(values: Tensor, group: ProcessGroup) -> Tensor:
+def _pad(values: Tensor, group: ProcessGroup) -> Tensor:
     """Pad [batch, length, ...] with zeros to a multiple of the group's size."""
-    missing = part_length(values.shape[1], group) * group.size() - values.shape[1]
+    missing = shard_length(values.shape[1], group) * group.size() - values.shape[1]
     return functional.pad(values, [0, 0] * (values.ndim - 2) + [0, missing]) if missing else values
 
 
-def _slice(values: Tensor, group: ProcessGroup) -> Tensor:
-    return _filled(values, group).chunk(group.size(), dim=1)[group.rank()].contiguous()
+def _local_chunk(values: Tensor, group: ProcessGroup) -> Tensor:
+    return _pad(values, group).chunk(group.size(), dim=1)[group.rank()].contiguous()
 
 
-def _gather(part: Tensor, length: int, group: ProcessGroup) -> Tensor:
+def _all_gather(part: Tensor, length: int, group: ProcessGroup) -> Tensor:
     found = part.new_empty(group.size() * part.shape[0], *part.shape[1:])
     all_gather_single(found, part.contiguous(), group=group)
     return torch.cat(found.chunk(group.size()), dim=1)[:, :length]
 
 
-def _scatter_sum(values: Tensor, group: ProcessGroup) -> Tensor:
-    parts = torch.cat(_filled(values, group).chunk(group.size(), dim=1))
-    mine = values.new_empty(values.shape[0], part_length(values.shape[1], group), *values.shape[2:])
+def _reduce_scatter(values: Tensor, group: ProcessGroup) -> Tensor:
+    parts = torch.cat(_pad(values, group).chunk(group.size(), dim=1))
+    mine = values.new_empty(values.shape[0], shard_length(values.shape[1], group), *values.shape[2:])
     reduce_scatter_single(mine, parts, group=group)
     return mine
 
 
-def _summed(values: Tensor, group: ProcessGroup) -> Tensor:
+def _all_reduce(values: Tensor, group: ProcessGroup) -> Tensor:
     """All-reduce a copy, since autograd's tensors may be in use elsewhere."""
     total = values.clone(memory_format=torch.contiguous_format)
     distributed.all_reduce(total, group=group)
     return total
 
 
-class _SumGradients(torch.autograd.Function):
+class _CopyToTP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, group: ProcessGroup, scale: float) -> Tensor:
         ctx.group, ctx.scale = group, scale
@@ -96,59 +96,59 @@ class _SumGradients(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        total = _summed(gradient, ctx.group)
+        total = _all_reduce(gradient, ctx.group)
         return total if ctx.scale == 1.0 else total.mul_(ctx.scale), None, None
 
 
-class _Sum(torch.autograd.Function):
+class _ReduceFromTP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, group: ProcessGroup) -> Tensor:
-        return _summed(values, group)
+        return _all_reduce(values, group)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         return gradient, None
 
 
-class _OwnPart(torch.autograd.Function):
+class _ScatterToSP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, group: ProcessGroup) -> Tensor:
         ctx.group, ctx.length = group, values.shape[1]
-        return _slice(values, group)
+        return _local_chunk(values, group)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _gather(gradient, ctx.length, ctx.group), None
+        return _all_gather(gradient, ctx.length, ctx.group), None
 
 
-class _WholeEqual(torch.autograd.Function):
+class _GatherFromSP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, part: Tensor, length: int, group: ProcessGroup) -> Tensor:
         ctx.group = group
-        return _gather(part, length, group)
+        return _all_gather(part, length, group)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _slice(gradient, ctx.group), None, None
+        return _local_chunk(gradient, ctx.group), None, None
 
 
-class _WholeIn(torch.autograd.Function):
+class _GatherSPToTP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, part: Tensor, length: int, group: ProcessGroup) -> Tensor:
         ctx.group = group
-        return _gather(part, length, group)
+        return _all_gather(part, length, group)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _scatter_sum(gradient, ctx.group), None, None
+        return _reduce_scatter(gradient, ctx.group), None, None
 
 
-class _PartOut(torch.autograd.Function):
+class _ReduceScatterToSP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, group: ProcessGroup) -> Tensor:
         ctx.group, ctx.length = group, values.shape[1]
-        return _scatter_sum(values, group)
+        return _reduce_scatter(values, group)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _gather(gradient, ctx.length, ctx.group), None
+        return _all_gather(gradient, ctx.length, ctx.group), None

@@ -22,13 +22,13 @@ from danlu.core.errors import ArgumentError
 from danlu.data.feed import Batch
 from danlu.data.sequences import IGNORED
 from danlu.models.heads import Head
-from danlu.models.transformers import Logits, alike
-from danlu.training.parallel.collectives import whole_in
+from danlu.models.transformers import HFModelWrapper, logits_close
+from danlu.training.parallel.collectives import gather_sp_to_tp
 
-INSTEAD = "use training.parallel.shard, or shorter sequences"
+ALTERNATIVE = "use training.parallel.shard, or shorter sequences"
 
 
-def split_tokens(batch: Batch, mesh: DeviceMesh) -> Batch:
+def shard_sequence(batch: Batch, mesh: DeviceMesh) -> Batch:
     """Return this rank's tokens of a batch that all ranks of the group hold.
 
     Args:
@@ -47,17 +47,17 @@ def split_tokens(batch: Batch, mesh: DeviceMesh) -> Batch:
     rows, length = ids.shape
     missing = -length % (2 * mesh.size())
     fill = partial(functional.pad, pad=(0, missing))
-    documents = _documents(positions, mask)
+    documents = _document_ids(positions, mask)
     if positions is None:
         positions = torch.arange(length, device=ids.device).expand(rows, length)
-    places = _places(length + missing, mesh.size(), mesh.get_local_rank(), ids.device)
+    places = _local_positions(length + missing, mesh.size(), mesh.get_local_rank(), ids.device)
     inputs = {"input_ids": fill(ids)[:, places], "position_ids": fill(positions)[:, places]}
     if documents is not None:
         inputs["attention_mask"] = fill(documents)
     return replace(batch, inputs=inputs, target=fill(batch.target, value=IGNORED)[:, places])
 
 
-def parallelize_context(model: nn.Module, mesh: DeviceMesh) -> None:
+def apply_cp(model: nn.Module, mesh: DeviceMesh) -> None:
     """Make a language model attend to the tokens of all ranks, in place.
 
     Call it before `apply_tp`. The model then takes what `shard_sequence` returns and outputs logits of the local
@@ -70,22 +70,22 @@ def parallelize_context(model: nn.Module, mesh: DeviceMesh) -> None:
     Raises:
         ArgumentError: the model's attention cannot be split so.
     """
-    require_context(model)
-    assert isinstance(model, Logits)
+    check_cp_supported(model)
+    assert isinstance(model, HFModelWrapper)
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     network: Any = model.network
     group, before = ContextGroup(mesh), network.config._attn_implementation
     # transformers looks attention up by name; each process group has its own name.
-    name = f"danlu_context_{group.processes.group_name}"
+    name = f"danlu_context_{group.group.group_name}"
     ALL_ATTENTION_FUNCTIONS.register(name, partial(_attention, group))
-    whole = _probe(model, mesh, split=False)
+    whole = _probe_logits(model, mesh, split=False)
     network.set_attn_implementation(name)
     hook = model.register_forward_pre_hook(partial(_mask_documents, group), with_kwargs=True)
-    if not alike(_probe(model, mesh, split=True), whole):
+    if not logits_close(_probe_logits(model, mesh, split=True), whole):
         hook.remove()
         network.set_attn_implementation(before)
-        raise _refusal(f"{network.config.model_type} mixes tokens outside attention too")
+        raise _error(f"{network.config.model_type} mixes tokens outside attention too")
 
 
 class ContextGroup:
@@ -96,30 +96,30 @@ class ContextGroup:
     """
 
     def __init__(self, mesh: DeviceMesh) -> None:
-        self.processes: ProcessGroup = mesh.get_group()
-        self.rank, self.ways = mesh.get_local_rank(), mesh.size()
+        self.group: ProcessGroup = mesh.get_group()
+        self.rank, self.size = mesh.get_local_rank(), mesh.size()
 
     def __deepcopy__(self, memo: object) -> "ContextGroup":
         """Return self, since a copy of a model uses the same group."""
         return self
 
 
-def require_context(model: nn.Module) -> None:
+def check_cp_supported(model: nn.Module) -> None:
     """Raise ArgumentError unless the model supports context parallelism; needs no other process."""
-    if not isinstance(model, Logits):
-        raise _refusal(f"only transformers' language models are supported, and this is {type(model).__name__}")
+    if not isinstance(model, HFModelWrapper):
+        raise _error(f"only transformers' language models are supported, and this is {type(model).__name__}")
     network: Any = model.network
     config, name = network.config, network.config.model_type
     if not hasattr(network, "get_output_embeddings") or network.get_output_embeddings() is None:
-        raise _refusal(f"{name} is not used as a causal language model here")
+        raise _error(f"{name} is not used as a causal language model here")
     if not (network._supports_attention_backend and network._can_set_attn_implementation()):
-        raise _refusal(f"the attention of {name} cannot be replaced")
+        raise _error(f"the attention of {name} cannot be replaced")
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"}
     windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
     if kinds or (windowed and not getattr(config, "layer_types", None)):
-        raise _refusal(f"{name} uses windowed attention ({', '.join(kinds) or 'sliding_window'})")
+        raise _error(f"{name} uses windowed attention ({', '.join(kinds) or 'sliding_window'})")
     if getattr(config, "attn_logit_softcapping", None):
-        raise _refusal(f"{name} caps attention logits (attn_logit_softcapping)")
+        raise _error(f"{name} caps attention logits (attn_logit_softcapping)")
 
 
 def context_head(head: Head, mesh: DeviceMesh) -> Head:
@@ -129,18 +129,18 @@ def context_head(head: Head, mesh: DeviceMesh) -> Head:
     """
 
     def answer(logits: Any, target: Tensor | None) -> Tensor:
-        found = head.answer(logits, target)
+        found = head.predict(logits, target)
         torch.distributed.all_reduce(found, group=mesh.get_group())
         return found
 
     return replace(head, answer=answer)
 
 
-def _refusal(reason: str) -> ArgumentError:
-    return ArgumentError(f"training.parallel.context: {reason}; {INSTEAD}")
+def _error(reason: str) -> ArgumentError:
+    return ArgumentError(f"training.parallel.context: {reason}; {ALTERNATIVE}")
 
 
-def _documents(positions: Tensor | None, mask: Tensor | None) -> Tensor | None:
+def _document_ids(positions: Tensor | None, mask: Tensor | None) -> Tensor | None:
     """Return each token's document number in its row, 0 for padding.
 
     Numbers begin at 1. None if every row is one document without padding.
@@ -154,13 +154,13 @@ def _documents(positions: Tensor | None, mask: Tensor | None) -> Tensor | None:
     return numbers * mask
 
 
-def _places(length: int, ways: int, rank: int, device: torch.device) -> Tensor:
+def _local_positions(length: int, ways: int, rank: int, device: torch.device) -> Tensor:
     """Return the global positions of a rank's tokens, in order, [length / ways]."""
     pieces = torch.arange(length, device=device).chunk(2 * ways)
     return torch.cat([pieces[rank], pieces[2 * ways - 1 - rank]])
 
 
-def _in_order(gathered: Tensor, ways: int) -> Tensor:
+def _undo_zigzag(gathered: Tensor, ways: int) -> Tensor:
     """Reorder tokens gathered rank by rank along dimension 1 into sequence order."""
     pieces = gathered.chunk(2 * ways, dim=1)
     return torch.cat([*pieces[::2], *reversed(pieces[1::2])], dim=1)
@@ -178,7 +178,7 @@ def _mask_documents(
     if documents is None or documents.ndim == 4:
         return args, kwargs
     length = documents.shape[1]
-    places = _places(length, group.ways, group.rank, documents.device)
+    places = _local_positions(length, group.size, group.rank, documents.device)
     same = documents[:, places, None] == documents[:, None, :]
     before = places[:, None] >= torch.arange(length, device=documents.device)
     return args, {**kwargs, "attention_mask": (same & before)[:, None]}
@@ -205,9 +205,9 @@ def _attention(
     Returns:
         [batch, own length, heads, width].
     """
-    ways, rank, own = group.ways, group.rank, query.shape[2]
+    ways, rank, own = group.size, group.rank, query.shape[2]
     both = torch.cat([key, value], dim=-1).transpose(1, 2)
-    both = _in_order(whole_in(both, own * ways, group.processes), ways).transpose(1, 2)
+    both = _undo_zigzag(gather_sp_to_tp(both, own * ways, group.group), ways).transpose(1, 2)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         both = both.repeat_interleave(groups, dim=1)
@@ -224,7 +224,7 @@ def _attention(
 
 
 @torch.no_grad()
-def _probe(model: Logits, mesh: DeviceMesh, split: bool) -> Tensor:
+def _probe_logits(model: HFModelWrapper, mesh: DeviceMesh, split: bool) -> Tensor:
     """Compute the logits of local tokens of a two-document probe, whole or split."""
     from numpy import zeros
 
@@ -237,9 +237,9 @@ def _probe(model: Logits, mesh: DeviceMesh, split: bool) -> Tensor:
     model.loss_chunk = None
     try:
         if split:
-            found = model(**split_tokens(Batch(inputs, ids, zeros(1), 0), mesh).inputs)
+            found = model(**shard_sequence(Batch(inputs, ids, zeros(1), 0), mesh).inputs)
         else:
-            places = _places(ids.shape[1], mesh.size(), mesh.get_local_rank(), device)
+            places = _local_positions(ids.shape[1], mesh.size(), mesh.get_local_rank(), device)
             found = model(**inputs)[:, places]
     finally:
         model.train(was_training)

@@ -15,11 +15,11 @@ from danlu.training.parallel.layout import Layout
 
 Recompute = Literal["none", "selective", "full"]
 FP32, BF16 = 4, 2  # bytes
-WHOLE_LOGITS, LOGITS_A_CHUNK, SMALLEST_CHUNK = 1 << 25, 1 << 24, 128  # as models.chunked computes the loss
+MAX_UNCHUNKED_LOGITS, LOGITS_PER_CHUNK, MIN_CHUNK = 1 << 25, 1 << 24, 128  # as models.chunked computes the loss
 
 
 @dataclass(frozen=True)
-class Decoder:
+class DecoderShape:
     """Describe a Llama-like language model: grouped attention, a gated MLP, norms without biases.
 
     Attributes:
@@ -51,19 +51,19 @@ class Decoder:
         return 2 * self.hidden**2 + 2 * self.hidden * self.kv_width + 3 * self.hidden * self.intermediate
 
     @property
-    def table(self) -> int:
+    def embedding_parameters(self) -> int:
         """Weights of the embedding, and of the output layer."""
         return self.vocabulary * self.hidden
 
     @property
     def parameters(self) -> int:
         """All weights, norms included."""
-        tables = self.table if self.tied else 2 * self.table
+        tables = self.embedding_parameters if self.tied else 2 * self.embedding_parameters
         return tables + self.layers * (self.layer_matrices + 2 * self.hidden) + self.hidden
 
 
 @dataclass(frozen=True)
-class Precision:
+class PrecisionBytes:
     """Give the bytes per element that a recipe's `training.precision` keeps.
 
     Attributes:
@@ -87,16 +87,16 @@ class Precision:
     cast: int
 
 
-PRECISIONS: dict[str, Precision] = {
-    "fp32": Precision(FP32, FP32, 2 * FP32, FP32, FP32, FP32, inputs=2, cast=0),
-    "bf16": Precision(FP32, FP32, 2 * FP32, BF16, FP32, FP32, inputs=5, cast=BF16),
-    "bf16-master": Precision(BF16, BF16, 3 * FP32, BF16, BF16, FP32, inputs=2, cast=0),
-    "bf16-stochastic": Precision(BF16, BF16, 2 * FP32, BF16, BF16, FP32, inputs=2, cast=0),
+PRECISION_BYTES: dict[str, PrecisionBytes] = {
+    "fp32": PrecisionBytes(FP32, FP32, 2 * FP32, FP32, FP32, FP32, inputs=2, cast=0),
+    "bf16": PrecisionBytes(FP32, FP32, 2 * FP32, BF16, FP32, FP32, inputs=5, cast=BF16),
+    "bf16-master": PrecisionBytes(BF16, BF16, 3 * FP32, BF16, BF16, FP32, inputs=2, cast=0),
+    "bf16-stochastic": PrecisionBytes(BF16, BF16, 2 * FP32, BF16, BF16, FP32, inputs=2, cast=0),
 }
 
 
 @dataclass(frozen=True)
-class Batch:
+class StepBatch:
     """Describe the batch of one model replica per step.
 
     Attributes:
@@ -109,7 +109,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryEstimate:
     """Hold the estimated bytes on the GPU that needs most.
 
     Attributes:
@@ -136,7 +136,7 @@ class Memory:
         return self.state + self.gathered + self.activations + self.logits
 
 
-def require_fit(model: Decoder, layout: Layout) -> None:
+def check_divisible(model: DecoderShape, layout: Layout) -> None:
     """Raise ArgumentError if a model cannot be split by a layout."""
     ways = layout.tensor
     parts = {"heads": model.heads, "kv_heads": model.kv_heads, "intermediate": model.intermediate}
@@ -151,36 +151,36 @@ def require_fit(model: Decoder, layout: Layout) -> None:
         )
 
 
-def layers_of(model: Decoder, layout: Layout, stage: int) -> int:
+def stage_layers(model: DecoderShape, layout: Layout, stage: int) -> int:
     """Return the layers of a pipeline stage; the first stages take the remainder."""
     each, more = divmod(model.layers, layout.pipeline)
     return each + (stage < more)
 
 
-def parameters_of(model: Decoder, layout: Layout, stage: int) -> int:
+def stage_parameters(model: DecoderShape, layout: Layout, stage: int) -> int:
     """Return the weights per GPU of a stage before sharding; matrices are split, norms not."""
     first, last = stage == 0, stage == layout.pipeline - 1
-    layers = layers_of(model, layout, stage)
+    layers = stage_layers(model, layout, stage)
     # Tied weights: the first and the last stage hold a copy each; a single stage holds one.
     tables = first + last if not model.tied or layout.pipeline > 1 else 1
-    split = layers * model.layer_matrices + tables * model.table
+    split = layers * model.layer_matrices + tables * model.embedding_parameters
     return split // layout.tensor + layers * 2 * model.hidden + last * model.hidden
 
 
-def around_blocks(model: Decoder, layout: Layout) -> int:
+def non_block_parameters(model: DecoderShape, layout: Layout) -> int:
     """Return the weights outside the blocks: embedding, output layer, last norm."""
-    tables = model.table if model.tied else 2 * model.table
+    tables = model.embedding_parameters if model.tied else 2 * model.embedding_parameters
     return tables // layout.tensor + model.hidden
 
 
-def memory(
-    model: Decoder,
+def estimate_memory(
+    model: DecoderShape,
     layout: Layout,
-    batch: Batch,
-    precision: Precision,
+    batch: StepBatch,
+    precision: PrecisionBytes,
     recompute: Recompute = "none",
     sequence_parallel: bool = True,
-) -> Memory:
+) -> MemoryEstimate:
     """Estimate the memory of a training step on the GPU that needs most.
 
     Args:
@@ -190,45 +190,45 @@ def memory(
     Raises:
         ArgumentError: the layout cannot split the model.
     """
-    require_fit(model, layout)
+    check_divisible(model, layout)
     stages = (
-        _of_stage(model, layout, batch, precision, recompute, sequence_parallel, stage)
+        _stage_memory(model, layout, batch, precision, recompute, sequence_parallel, stage)
         for stage in range(layout.pipeline)
     )
     return max(stages, key=lambda found: found.total)
 
 
-def _of_stage(
-    model: Decoder,
+def _stage_memory(
+    model: DecoderShape,
     layout: Layout,
-    batch: Batch,
-    precision: Precision,
+    batch: StepBatch,
+    precision: PrecisionBytes,
     recompute: Recompute,
     sequence_parallel: bool,
     stage: int,
-) -> Memory:
-    whole = parameters_of(model, layout, stage)
+) -> MemoryEstimate:
+    whole = stage_parameters(model, layout, stage)
     held = -(-whole // layout.shard)
     tokens = batch.sequences * model.sequence // layout.context
     kept = layer_bytes(model, layout.tensor, precision, recompute, sequence_parallel) * tokens
     if recompute != "full":  # gathered keys and values of the rest of a sequence
         kept += 2 * model.kv_width // layout.tensor * precision.compute * tokens * (layout.context - 1)
     under_way = min(batch.microbatches, layout.pipeline - stage)  # 1F1B: the first stage holds most
-    activations = kept * layers_of(model, layout, stage) * under_way
+    activations = kept * stage_layers(model, layout, stage) * under_way
     if recompute != "none":  # the layer being recomputed keeps everything
         activations += layer_bytes(model, layout.tensor, precision, "none", sequence_parallel) * tokens
     last = stage == layout.pipeline - 1
-    return Memory(
+    return MemoryEstimate(
         weights=held * precision.weight,
         gradients=held * precision.gradient,
         optimizer=held * precision.optimizer,
-        gathered=_gathered(model, layout, precision, whole),
+        gathered=_gathered_bytes(model, layout, precision, whole),
         activations=activations,
         logits=logit_bytes(model, layout.tensor, tokens) if last else 0,
     )
 
 
-def _gathered(model: Decoder, layout: Layout, precision: Precision, whole: int) -> int:
+def _gathered_bytes(model: DecoderShape, layout: Layout, precision: PrecisionBytes, whole: int) -> int:
     """Return the bytes of weights that exist beside a GPU's own shards."""
     if layout.shard == 1:
         return whole * precision.cast
@@ -236,11 +236,11 @@ def _gathered(model: Decoder, layout: Layout, precision: Precision, whole: int) 
         # Nothing is freed between the micro-batches of a pipeline: weights and gradients stay gathered for the step.
         return whole * (precision.compute + precision.gradient)
     # The block in use and the one being prefetched; the weights outside blocks and their gradients, for both passes.
-    return (2 * model.layer_matrices // layout.tensor + 2 * around_blocks(model, layout)) * precision.compute
+    return (2 * model.layer_matrices // layout.tensor + 2 * non_block_parameters(model, layout)) * precision.compute
 
 
 def layer_bytes(
-    model: Decoder, tensor: int, precision: Precision, recompute: Recompute, sequence_parallel: bool = True
+    model: DecoderShape, tensor: int, precision: PrecisionBytes, recompute: Recompute, sequence_parallel: bool = True
 ) -> int:
     """Return the bytes per token that a layer keeps for its backward pass.
 
@@ -263,8 +263,8 @@ def layer_bytes(
     return norms // between + inputs + split // tensor + logarithms
 
 
-def logit_bytes(model: Decoder, tensor: int, tokens: int) -> int:
+def logit_bytes(model: DecoderShape, tensor: int, tokens: int) -> int:
     """Return the bytes of fp32 logits and their gradient, chunked as the loss is."""
-    if tokens * model.vocabulary > WHOLE_LOGITS:
-        tokens = min(tokens, max(SMALLEST_CHUNK, LOGITS_A_CHUNK // model.vocabulary))
+    if tokens * model.vocabulary > MAX_UNCHUNKED_LOGITS:
+        tokens = min(tokens, max(MIN_CHUNK, LOGITS_PER_CHUNK // model.vocabulary))
     return 2 * FP32 * tokens * model.vocabulary // tensor

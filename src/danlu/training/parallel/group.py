@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from danlu.core.devices import Accelerator
 from danlu.core.errors import ArgumentError
-from danlu.core.pieces import is_split, piece_of
-from danlu.core.team import ALONE, Team
-from danlu.core.whereabouts import Whereabouts
-from danlu.core.world import World, this_world
+from danlu.core.pieces import is_dtensor, shard_of
+from danlu.core.team import SINGLE_PROCESS, ProcessGroups
+from danlu.core.whereabouts import Heartbeat
+from danlu.core.world import DistEnv, dist_env
 from danlu.recipe.sections import Parallel
-from danlu.training.parallel.layout import DIRECTIONS, Layout, choose_layout
+from danlu.training.parallel.layout import MESH_DIMS, Layout, choose_layout
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl", "xpu": "xccl", "tpu": "tpu_dist"}
-ANSWER_WITHIN = timedelta(minutes=10)  # a collective that takes longer has lost a rank
+COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # a collective that takes longer has lost a rank
 
 
 @dataclass(frozen=True)
-class Together:
+class ParallelContext:
     """Hold the process groups, the layout and the device mesh of a training job.
 
     Attributes:
@@ -35,47 +35,47 @@ class Together:
         flattened_meshes: several dimensions as one, by name; created on demand.
     """
 
-    team: Team
+    groups: ProcessGroups
     layout: Layout
     mesh: "DeviceMesh | None"
     options: Parallel
-    flattened: "dict[str, DeviceMesh]" = field(default_factory=dict)
+    flattened_meshes: "dict[str, DeviceMesh]" = field(default_factory=dict)
 
     @property
-    def splits_weights(self) -> bool:
+    def is_sharded(self) -> bool:
         """Whether no process holds all weights."""
         return self.layout.shard * self.layout.tensor * self.layout.pipeline > 1
 
-    def writes(self, value: "Tensor") -> bool:
+    def owns_shard(self, value: "Tensor") -> bool:
         """Return whether this process saves its shard: the first of those that hold it."""
         if self.mesh is None:
             return True
-        if not self.splits_weights:
-            return self.team.is_main
-        split = set() if not is_split(value) else set("_".join(value.device_mesh.mesh_dim_names or ()).split("_"))
-        here = dict(zip(DIRECTIONS, self.mesh.get_coordinate() or (), strict=True))
-        others = (direction for direction in DIRECTIONS if direction not in (*split, "pipeline"))
-        return piece_of(value).first and all(here[direction] == 0 for direction in others)
+        if not self.is_sharded:
+            return self.groups.is_main
+        split = set() if not is_dtensor(value) else set("_".join(value.device_mesh.mesh_dim_names or ()).split("_"))
+        here = dict(zip(MESH_DIMS, self.mesh.get_coordinate() or (), strict=True))
+        others = (direction for direction in MESH_DIMS if direction not in (*split, "pipeline"))
+        return shard_of(value).is_first_replica and all(here[direction] == 0 for direction in others)
 
-    def axis(self, *directions: str) -> "DeviceMesh":
+    def submesh(self, *directions: str) -> "DeviceMesh":
         """Return the mesh along one dimension, or along several flattened into one."""
         assert self.mesh is not None
         if len(directions) == 1:
             return self.mesh[directions[0]]
         name = "_".join(directions)
-        if name not in self.flattened:
-            self.flattened[name] = self.mesh[directions]._flatten(name)
-        return self.flattened[name]
+        if name not in self.flattened_meshes:
+            self.flattened_meshes[name] = self.mesh[directions]._flatten(name)
+        return self.flattened_meshes[name]
 
 
-LONE = Together(ALONE, Layout(), None, Parallel())
+SINGLE_PROCESS_CONTEXT = ParallelContext(SINGLE_PROCESS, Layout(), None, Parallel())
 
 
-def open_together(
+def init_distributed(
     parallel: Parallel | str,
     accelerator: Accelerator,
     choose: Callable[[Parallel, int], Layout] = choose_layout,
-) -> Together:
+) -> ParallelContext:
     """Join the processes that the launcher started; a no-op for a single process.
 
     Args:
@@ -86,41 +86,41 @@ def open_together(
     Raises:
         ArgumentError: the layout does not match the number of processes, or the device has no backend.
     """
-    world = this_world()
+    world = dist_env()
     asked = parallel if isinstance(parallel, Parallel) else Parallel()
-    layout = choose(asked, world.size)
-    if world.size == 1:
-        return Together(ALONE, layout, None, asked)
+    layout = choose(asked, world.world_size)
+    if world.world_size == 1:
+        return ParallelContext(SINGLE_PROCESS, layout, None, asked)
     from torch import distributed
 
     kind = accelerator.torch_device.type
     if kind not in BACKENDS:
         raise ArgumentError(f"training.device: several processes cannot train on {kind}; use cpu, or one process")
     if not distributed.is_initialized():
-        _join(_backends(kind), world)
+        _init_process_group(_backends(kind), world)
     mesh = layout.mesh(kind)
     here = dict(zip(mesh.mesh_dim_names or (), mesh.get_coordinate() or (), strict=True))
-    both = Together(ALONE, layout, mesh, asked)
-    for direction in DIRECTIONS:
-        _set_patience(mesh[direction].get_group())
-    on_host = distributed.new_group(backend="gloo", timeout=ANSWER_WITHIN)
+    both = ParallelContext(SINGLE_PROCESS, layout, mesh, asked)
+    for direction in MESH_DIMS:
+        _set_timeout(mesh[direction].get_group())
+    on_host = distributed.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
     store = distributed.distributed_c10d._get_default_store()
-    team = Team(
+    team = ProcessGroups(
         world,
-        sample_rank=here["data"] * layout.shard + here["shard"],
-        sample_ways=layout.sample_ways,
-        token_rank=here["context"],
-        of_samples=_group(both, layout.sample_ways, "data", "shard"),
-        of_gradients=_group(both, layout.gradient_ways, "data", "shard", "context"),
-        of_pipeline=_group(both, layout.pipeline, "pipeline"),
-        on_host=on_host,
+        dp_rank=here["data"] * layout.shard + here["shard"],
+        dp_size=layout.dp_size,
+        cp_rank=here["context"],
+        dp_group=_process_group(both, layout.dp_size, "data", "shard"),
+        dp_cp_group=_process_group(both, layout.dp_cp_size, "data", "shard", "context"),
+        pp_group=_process_group(both, layout.pipeline, "pipeline"),
+        cpu_group=on_host,
         store=store,
-        whereabouts=Whereabouts(world.rank, world.size, store, f"danlu/{on_host.group_name}/at"),
+        heartbeat=Heartbeat(world.rank, world.world_size, store, f"danlu/{on_host.group_name}/at"),
     )
     return replace(both, team=team)
 
 
-def _join(backends: str, world: World) -> None:
+def _init_process_group(backends: str, env: DistEnv) -> None:
     """Initialise the default process group.
 
     Launchers keep their store across restarts, and with it the addresses of processes that have exited; so each attempt
@@ -129,25 +129,25 @@ def _join(backends: str, world: World) -> None:
     from torch import distributed
     from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]  # public, but not to its types
 
-    store, rank, size = next(rendezvous("env://", timeout=ANSWER_WITHIN))
-    own = PrefixStore(f"attempt-{world.restarts}-of-{size}", store)
-    distributed.init_process_group(backends, store=own, rank=rank, world_size=size, timeout=ANSWER_WITHIN)
+    store, rank, size = next(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT))
+    own = PrefixStore(f"attempt-{env.restart_count}-of-{size}", store)
+    distributed.init_process_group(backends, store=own, rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT)
 
 
 def _backends(kind: str) -> str:
     return "gloo" if kind == "cpu" else f"cpu:gloo,{kind}:{BACKENDS[kind]}"
 
 
-def _group(both: Together, ways: int, *directions: str) -> "ProcessGroup | None":
+def _process_group(both: ParallelContext, ways: int, *directions: str) -> "ProcessGroup | None":
     if ways == 1:
         return None
-    group = both.axis(*directions).get_group()
-    _set_patience(group)
+    group = both.submesh(*directions).get_group()
+    _set_timeout(group)
     return group
 
 
-def _set_patience(group: "ProcessGroup") -> None:
+def _set_timeout(group: "ProcessGroup") -> None:
     """Set the timeout of a group; torch's default for a mesh is 30 minutes."""
     from torch.distributed.distributed_c10d import _set_pg_timeout
 
-    _set_pg_timeout(ANSWER_WITHIN, group)
+    _set_pg_timeout(COLLECTIVE_TIMEOUT, group)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
 # From the outside in: neighbouring ranks, which have the fastest links, communicate most.
-DIRECTIONS = ("pipeline", "data", "shard", "context", "tensor")
+MESH_DIMS = ("pipeline", "data", "shard", "context", "tensor")
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,17 @@ class Layout:
     context: int = 1
 
     @property
-    def size(self) -> int:
+    def world_size(self) -> int:
         """Number of processes."""
-        return math.prod(getattr(self, direction) for direction in DIRECTIONS)
+        return math.prod(getattr(self, direction) for direction in MESH_DIMS)
 
     @property
-    def sample_ways(self) -> int:
+    def dp_size(self) -> int:
         """Number of parts that a batch's samples are split into."""
         return self.data * self.shard
 
     @property
-    def gradient_ways(self) -> int:
+    def dp_cp_size(self) -> int:
         """Number of ranks whose gradients are summed: other samples or other tokens."""
         return self.data * self.shard * self.context
 
@@ -51,8 +51,8 @@ class Layout:
         """Build the device mesh [pipeline, data, shard, context, tensor], dimensions named."""
         from torch.distributed.device_mesh import init_device_mesh
 
-        sizes = tuple(getattr(self, direction) for direction in DIRECTIONS)
-        return init_device_mesh(device_type, sizes, mesh_dim_names=DIRECTIONS)
+        sizes = tuple(getattr(self, direction) for direction in MESH_DIMS)
+        return init_device_mesh(device_type, sizes, mesh_dim_names=MESH_DIMS)
 
 
 def choose_layout(asked: Parallel, processes: int) -> Layout:
@@ -64,11 +64,11 @@ def choose_layout(asked: Parallel, processes: int) -> Layout:
     others = asked.shard * asked.tensor * asked.pipeline * asked.context
     data = processes // others if asked.data == "auto" else asked.data
     layout = Layout(max(1, data), asked.shard, asked.tensor, asked.pipeline, asked.context)
-    if layout.size != processes:
-        ways = " x ".join(f"{name} {getattr(layout, name)}" for name in DIRECTIONS if getattr(layout, name) > 1)
+    if layout.world_size != processes:
+        ways = " x ".join(f"{name} {getattr(layout, name)}" for name in MESH_DIMS if getattr(layout, name) > 1)
         raise ArgumentError(
-            f"training.parallel: {ways or 'one way'} takes {layout.size} processes, and there are {processes}; start "
-            f"`danlu train --processes {layout.size}`, or change the ways"
+            f"training.parallel: {ways or 'one way'} takes {layout.world_size} processes, and there are {processes}; start "
+            f"`danlu train --processes {layout.world_size}`, or change the ways"
         )
     return layout
 

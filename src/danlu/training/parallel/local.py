@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from danlu.core.team import Team
+from danlu.core.team import ProcessGroups
 from danlu.recipe.sections import LocalSteps
 
 
-class Meetings:
+class DiLoCo:
     """Synchronize this process's replica with the others.
 
     Args:
@@ -25,53 +25,53 @@ class Meetings:
         groups: the process groups.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, options: LocalSteps, team: Team) -> None:
-        self.options, self.team, self.optimizer = options, team, optimizer
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, options: LocalSteps, groups: ProcessGroups) -> None:
+        self.options, self.groups, self.optimizer = options, groups, optimizer
         self._weights = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
         self._buffers = [value for value in model.buffers() if value.is_floating_point()]
         self._anchors = {name: weight.clone() for name, weight in self._weights.items()}
         self._momenta = {name: torch.zeros_like(weight) for name, weight in self._weights.items()}
-        self._met_after = 0
+        self._last_sync_step = 0
 
-    def after(self, step: int) -> None:
+    def maybe_sync(self, step: int) -> None:
         """Synchronize if this step is due."""
         if step % self.options.every == 0:
-            self._meet(step)
+            self._outer_step(step)
 
-    def agree(self, step: int) -> None:
+    def sync_all(self, step: int) -> None:
         """Make all processes equal for validation and checkpoints, inner optimizer state included."""
-        if self._met_after != step:
-            self._meet(step)
-        for value in self._inner():
-            self._mean(value)
+        if self._last_sync_step != step:
+            self._outer_step(step)
+        for value in self._inner_optimizer_state():
+            self._average(value)
 
     @torch.no_grad()
-    def _meet(self, step: int) -> None:
+    def _outer_step(self, step: int) -> None:
         lr, momentum = self.options.lr, self.options.momentum
         for name, weight in self._weights.items():
             anchor, velocity = self._anchors[name], self._momenta[name]
-            change = self._mean(anchor - weight)
+            change = self._average(anchor - weight)
             velocity.mul_(momentum).add_(change)
             anchor.sub_(change.add_(velocity, alpha=momentum), alpha=lr)
             weight.copy_(anchor)
         for value in self._buffers:
-            self._mean(value)
-        self._met_after = step
+            self._average(value)
+        self._last_sync_step = step
 
-    def _mean(self, value: Tensor) -> Tensor:
-        return self.team.sum_of_samples(value).div_(self.team.sample_ways)
+    def _average(self, value: Tensor) -> Tensor:
+        return self.groups.all_reduce_dp(value).div_(self.groups.dp_size)
 
-    def _inner(self) -> Iterator[Tensor]:
+    def _inner_optimizer_state(self) -> Iterator[Tensor]:
         for values in self.optimizer.state.values():
             yield from (value for value in values.values() if isinstance(value, Tensor) and value.is_floating_point())
 
     def state_dict(self) -> dict[str, Any]:
         """Return the outer step's momentum, to resume from right after `sync_all`."""
-        return {"momenta": dict(self._momenta), "met_after": self._met_after}
+        return {"momenta": dict(self._momenta), "met_after": self._last_sync_step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned; load the model's weights first."""
-        self._met_after = int(state["met_after"])
+        self._last_sync_step = int(state["met_after"])
         for name, velocity in self._momenta.items():
             velocity.copy_(state["momenta"][name])
             self._anchors[name].copy_(self._weights[name])

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-HELD = ("hidden", "local")  # fields of deferred and of split logits with one row per sample
+LOGITS_FIELDS = ("hidden", "local")  # fields of deferred and of split logits with one row per sample
 
 
 @dataclass(frozen=True)
-class Part:
+class Microbatch:
     """Hold a microbatch; its last rows may be padding copies of a sample.
 
     Attributes:
@@ -24,20 +24,20 @@ class Part:
 
     inputs: dict[str, Tensor]
     target: Tensor | None
-    real: int
+    num_real: int
 
 
-def split_evenly(inputs: dict[str, Tensor], target: Tensor | None, parts: int) -> list[Part]:
+def split_into_microbatches(inputs: dict[str, Tensor], target: Tensor | None, count: int) -> list[Microbatch]:
     """Split a batch into `count` microbatches of equal size.
 
     The last ones are padded with copies of the first row.
     """
     rows = len(next(iter(inputs.values())))
-    size = max(1, -(-rows // parts))
-    bounds = [(min(rows, part * size), min(rows, (part + 1) * size)) for part in range(parts)]
+    size = max(1, -(-rows // count))
+    bounds = [(min(rows, part * size), min(rows, (part + 1) * size)) for part in range(count)]
     return [
-        Part(
-            {name: _filled(values, start, end, size) for name, values in inputs.items()},
+        Microbatch(
+            {name: _padded_slice(values, start, end, size) for name, values in inputs.items()},
             None if target is None else target[start:end],
             end - start,
         )
@@ -45,26 +45,26 @@ def split_evenly(inputs: dict[str, Tensor], target: Tensor | None, parts: int) -
     ]
 
 
-def _filled(values: Tensor, start: int, end: int, size: int) -> Tensor:
+def _padded_slice(values: Tensor, start: int, end: int, size: int) -> Tensor:
     if end - start == size:
         return values[start:end]
     copied = values[:1] if len(values) > 0 else values.new_ones(1, *values.shape[1:])
     return torch.cat([values[start:end], copied.expand(size - (end - start), *values.shape[1:])])
 
 
-def first_rows(logits: Any, rows: int) -> Any:
+def drop_padding_rows(logits: Any, rows: int) -> Any:
     """Drop the logits of padding rows."""
     if len(hidden_or_logits(logits)) == rows:
         return logits
     if isinstance(logits, Tensor):
         return logits[:rows]
-    named = {name: getattr(logits, name)[:rows] for name in HELD if hasattr(logits, name)}
+    named = {name: getattr(logits, name)[:rows] for name in LOGITS_FIELDS if hasattr(logits, name)}
     return logits._replace(**named)
 
 
 def hidden_or_logits(logits: Any) -> Tensor:
     """Return logits, whole or split, or the hidden states of deferred ones, [rows, …]."""
     tensor: Tensor = (
-        logits if isinstance(logits, Tensor) else next(getattr(logits, name) for name in HELD if hasattr(logits, name))
+        logits if isinstance(logits, Tensor) else next(getattr(logits, name) for name in LOGITS_FIELDS if hasattr(logits, name))
     )
     return tensor

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from danlu.training.parallel.group import Together
+from danlu.training.parallel.group import ParallelContext
 from danlu.training.precision import Precision
 from danlu.training.recompute import repeated_blocks
 
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
     from torch._C._distributed_c10d import GradBucket
     from torch.distributed.device_mesh import DeviceMesh
 
-RANK, WARM = 2, 10  # PowerSGD's rank and warm-up steps (Vogels et al. 2019, https://arxiv.org/abs/1905.13727)
+POWERSGD_RANK, POWERSGD_WARMUP_STEPS = 2, 10  # PowerSGD's rank and warm-up steps (Vogels et al. 2019, https://arxiv.org/abs/1905.13727)
 
 
-def replicate(model: nn.Module, together: Together) -> nn.Module:
+def apply_ddp(model: nn.Module, parallel: ParallelContext) -> nn.Module:
     """Wrap a model in DDP: its gradients become the mean over replicas.
 
     Buffers stay local to each process, as a batch norm's statistics are.
     """
     from torch.nn.parallel import DistributedDataParallel
 
-    group = together.axis("data", "context").get_group()
+    group = parallel.submesh("data", "context").get_group()
     names = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"  # before torch 2.13
-    views = together.options.compress == "none"
+    views = parallel.options.compress == "none"
     own: dict[str, Any] = {"process_group": group, buffers: False, "gradient_as_bucket_view": views}
     wrapped = DistributedDataParallel(model, **own)
-    if together.options.compress == "bf16":
+    if parallel.options.compress == "bf16":
         # DDP inspects annotations and rejects string ones of lazily imported types; a lambda has none.
-        wrapped.register_comm_hook(group, lambda group, bucket: _mean_in_bf16(group, bucket))
-    elif together.options.compress == "powersgd":
+        wrapped.register_comm_hook(group, lambda group, bucket: _bf16_hook(group, bucket))
+    elif parallel.options.compress == "powersgd":
         from torch.distributed.algorithms.ddp_comm_hooks import powerSGD_hook
 
-        state = powerSGD_hook.PowerSGDState(group, matrix_approximation_rank=RANK, start_powerSGD_iter=WARM)
+        state = powerSGD_hook.PowerSGDState(group, matrix_approximation_rank=POWERSGD_RANK, start_powerSGD_iter=POWERSGD_WARMUP_STEPS)
         wrapped.register_comm_hook(state, powerSGD_hook.powerSGD_hook)
     return wrapped
 
 
-def _mean_in_bf16(group: Any, bucket: "GradBucket") -> "torch.futures.Future[Tensor]":
+def _bf16_hook(group: Any, bucket: "GradBucket") -> "torch.futures.Future[Tensor]":
     """Average gradients that travel in bf16: half the bytes, three digits.
 
     Torch's own hook supports CUDA only.
@@ -63,7 +63,7 @@ def _mean_in_bf16(group: Any, bucket: "GradBucket") -> "torch.futures.Future[Ten
     return mean
 
 
-def shard(model: nn.Module, together: Together, precision: Precision) -> None:
+def apply_fsdp(model: nn.Module, parallel: ParallelContext, precision: Precision) -> None:
     """Apply FSDP: processes share one copy of weights, gradients and optimizer state, in place.
 
     Each repeated block is gathered by itself; the rest, such as embeddings and head, with the root.
@@ -71,9 +71,9 @@ def shard(model: nn.Module, together: Together, precision: Precision) -> None:
     from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
     options: dict[str, Any] = {
-        "mesh": _mesh(together),
+        "mesh": _fsdp_mesh(parallel),
         "offload_policy": CPUOffloadPolicy(pin_memory=precision.device.type != "cpu")
-        if together.options.offload
+        if parallel.options.offload
         else OffloadPolicy(),
     }
     if precision.name == "bf16":
@@ -83,11 +83,11 @@ def shard(model: nn.Module, together: Together, precision: Precision) -> None:
     fully_shard(model, **options)
 
 
-def _mesh(together: Together) -> "DeviceMesh":
+def _fsdp_mesh(parallel: ParallelContext) -> "DeviceMesh":
     """Return the mesh of ranks that share a copy, with the replicas beside it."""
-    layout, mesh = together.layout, together.mesh
+    layout, mesh = parallel.layout, parallel.mesh
     assert mesh is not None
-    shards = together.axis("shard", "context") if layout.context > 1 else mesh["shard"]
+    shards = parallel.submesh("shard", "context") if layout.context > 1 else mesh["shard"]
     if layout.data == 1:
         return shards
     return mesh["data", "shard_context" if layout.context > 1 else "shard"]

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
 from danlu.training.parallel import collectives
-from danlu.training.parallel.streams import Streams
+from danlu.training.parallel.streams import RngTracker
 
 
 @dataclass(eq=False)
@@ -31,14 +31,14 @@ class TensorGroup:
     """
 
     mesh: DeviceMesh
-    sequence: bool
-    drops: bool
-    length: int = field(default=0, init=False)
+    sequence_parallel: bool
+    has_dropout: bool
+    sequence_length: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self.processes: ProcessGroup = self.mesh.get_group()
-        self.rank, self.ways = self.mesh.get_local_rank(), self.mesh.size()
-        self.streams = Streams(self.mesh.device_type, self.rank)
+        self.group: ProcessGroup = self.mesh.get_group()
+        self.rank, self.size = self.mesh.get_local_rank(), self.mesh.size()
+        self.rng_tracker = RngTracker(self.mesh.device_type, self.rank)
 
     def __deepcopy__(self, memo: object) -> "TensorGroup":
         """Return self, since a copy of a model uses the same group."""
@@ -46,91 +46,91 @@ class TensorGroup:
 
     def enter_blocks(self, hidden: Tensor, training: bool) -> Tensor:
         """Split equal tokens [batch, length, width]: return this rank's."""
-        self.length = hidden.shape[1]
-        if self.drops and training:
-            self.streams.part()
-        return collectives.own_part(hidden, self.processes)
+        self.sequence_length = hidden.shape[1]
+        if self.has_dropout and training:
+            self.rng_tracker.fork()
+        return collectives.scatter_to_sp(hidden, self.group)
 
     def leave_blocks(self, hidden: Tensor) -> Tensor:
         """Gather the tokens of all ranks, equal everywhere."""
-        self.streams.join()
-        return collectives.whole_equal(hidden, self.length, self.processes)
+        self.rng_tracker.restore()
+        return collectives.gather_from_sp(hidden, self.sequence_length, self.group)
 
-    def enter_matrices(self, hidden: Tensor, training: bool) -> Tensor:
+    def enter_linears(self, hidden: Tensor, training: bool) -> Tensor:
         """Gather the input of a group's column-parallel layers: all tokens."""
-        if self.sequence:
-            return collectives.whole_in(hidden, self.length, self.processes)
-        if self.drops and training:
-            self.streams.part()
-        return collectives.equal_in(hidden, self.processes)
+        if self.sequence_parallel:
+            return collectives.gather_sp_to_tp(hidden, self.sequence_length, self.group)
+        if self.has_dropout and training:
+            self.rng_tracker.fork()
+        return collectives.copy_to_tp(hidden, self.group)
 
-    def leave_matrices(self, summands: Tensor) -> Tensor:
+    def leave_linears(self, summands: Tensor) -> Tensor:
         """Sum the partial outputs of a group's row-parallel layer."""
-        if self.sequence:
-            return collectives.part_out(summands, self.processes)
-        self.streams.join()
-        return collectives.sum_out(summands, self.processes)
+        if self.sequence_parallel:
+            return collectives.reduce_scatter_to_sp(summands, self.group)
+        self.rng_tracker.restore()
+        return collectives.reduce_from_tp(summands, self.group)
 
 
-def local_part(weight: Tensor | None) -> Tensor | None:
+def local_shard(weight: Tensor | None) -> Tensor | None:
     """Return the local shard of a weight; its gradient is the shard's."""
     return weight.to_local() if isinstance(weight, DTensor) else weight
 
 
-class ColumnLinear(nn.Linear):
+class ColumnParallelLinear(nn.Linear):
     """Compute some outputs of a linear layer: [batch, length, inputs] -> [..., outputs / ways]."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Multiply with this rank's rows of the weight."""
-        weight = local_part(self.weight)
+        weight = local_shard(self.weight)
         assert weight is not None
-        return functional.linear(input, weight, local_part(self.bias))
+        return functional.linear(input, weight, local_shard(self.bias))
 
 
-class RowLinear(nn.Linear):
+class RowParallelLinear(nn.Linear):
     """Compute a linear layer from some inputs: [batch, length, inputs / ways] -> [..., outputs]."""
 
     tensor_group: TensorGroup
 
     def forward(self, input: Tensor) -> Tensor:
         """Multiply with this rank's columns; sum before adding the bias once."""
-        weight = local_part(self.weight)
+        weight = local_shard(self.weight)
         assert weight is not None
-        found = self.tensor_group.leave_matrices(functional.linear(input, weight))
+        found = self.tensor_group.leave_linears(functional.linear(input, weight))
         if self.bias is None:
             return found
-        bias = local_part(self.bias)
+        bias = local_shard(self.bias)
         assert bias is not None
-        if self.tensor_group.sequence:  # each rank has seen some tokens
-            bias = collectives.equal_in(bias, self.tensor_group.processes)
+        if self.tensor_group.sequence_parallel:  # each rank has seen some tokens
+            bias = collectives.copy_to_tp(bias, self.tensor_group.group)
         return found + bias.to(found.dtype)
 
 
-class SplitEmbedding(nn.Embedding):
+class VocabParallelEmbedding(nn.Embedding):
     """Hold part of a vocabulary: token ids -> their vectors, equal on all ranks."""
 
     tensor_group: TensorGroup
 
     def forward(self, input: Tensor) -> Tensor:
         """Look up local tokens, 0 for others', and sum over the ranks."""
-        weight = local_part(self.weight)
+        weight = local_shard(self.weight)
         assert weight is not None
-        start = part_start(self.num_embeddings, self.tensor_group)
+        start = shard_offset(self.num_embeddings, self.tensor_group)
         place = input - start
         inside = (place >= 0) & (place < len(weight))
         padding = None if self.padding_idx is None else self.padding_idx - start
         if padding is not None and not 0 <= padding < len(weight):
             padding = None
         found = functional.embedding(place.where(inside, 0), weight, padding)
-        return collectives.sum_out(found * inside[..., None].to(found.dtype), self.tensor_group.processes)
+        return collectives.reduce_from_tp(found * inside[..., None].to(found.dtype), self.tensor_group.group)
 
 
-def part_start(size: int, group: TensorGroup) -> int:
+def shard_offset(size: int, group: TensorGroup) -> int:
     """Return where this rank's shard of `size` rows begins, as DTensor splits them."""
-    return min(size, -(-size // group.ways) * group.rank)
+    return min(size, -(-size // group.size) * group.rank)
 
 
-class Whole(nn.Module):
+class ReplicatedCompute(nn.Module):
     """Compute with plain tensors in a module whose weights are replicated on all ranks.
 
     Attributes:
@@ -147,28 +147,28 @@ class Whole(nn.Module):
         own = dict(self._parameters)
         for name, weight in own.items():
             if weight is not None:
-                self._parameters[name] = self._plain(weight)  # type: ignore[assignment]
+                self._parameters[name] = self._to_plain(weight)  # type: ignore[assignment]
         try:
             return super().forward(*args, **kwargs)
         finally:
             self._parameters.update(own)
 
-    def _plain(self, weight: Tensor) -> Tensor:
-        plain = local_part(weight)
+    def _to_plain(self, weight: Tensor) -> Tensor:
+        plain = local_shard(weight)
         assert plain is not None
         if not plain.requires_grad or not torch.is_grad_enabled():
             return plain
         if self.split_work:
-            return collectives.equal_in(plain, self.tensor_group.processes)
-        return collectives.mean_gradient(plain, self.tensor_group.processes) if self.keep_equal else plain
+            return collectives.copy_to_tp(plain, self.tensor_group.group)
+        return collectives.average_gradient(plain, self.tensor_group.group) if self.keep_equal else plain
 
 
-def become(module: nn.Module, kind: type[nn.Module]) -> None:
+def swap_module_class(module: nn.Module, kind: type[nn.Module]) -> None:
     """Give a module the behaviour of `kind`, in place."""
     own = type(module)
-    if kind in (ColumnLinear, RowLinear, SplitEmbedding) and own in (nn.Linear, nn.Embedding):
+    if kind in (ColumnParallelLinear, RowParallelLinear, VocabParallelEmbedding) and own in (nn.Linear, nn.Embedding):
         module.__class__ = kind
         return
     # A model's own subclass keeps its code around nn.Embedding's forward; `ReplicatedCompute` wraps that code instead.
-    order = (kind, own) if kind is Whole else (own, kind)
+    order = (kind, own) if kind is ReplicatedCompute else (own, kind)
     module.__class__ = type(f"{kind.__name__}{own.__name__}", order, {})

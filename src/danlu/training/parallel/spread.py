@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
-from danlu.data.balance.emphasis import Emphasis
+from danlu.data.balance.emphasis import LossWeighting
 from danlu.data.feed import Batch
 from danlu.models.heads import Head, Loss
-from danlu.models.infer import Called, Judge
+from danlu.models.infer import EagerEvaluator, Evaluator
 from danlu.recipe.sections import Training
-from danlu.training.parallel.batch_norm import synchronize
-from danlu.training.parallel.group import Together
-from danlu.training.parallel.replicas import replicate, shard
+from danlu.training.parallel.batch_norm import apply_sync_batch_norm
+from danlu.training.parallel.group import ParallelContext
+from danlu.training.parallel.replicas import apply_ddp, apply_fsdp
 from danlu.training.precision import Precision
 
 if TYPE_CHECKING:
     from danlu.training.parallel.pipeline import Pipeline
 
-Tensors = dict[str, Tensor]
-OwnPart = Callable[[Batch], Batch]
+TensorDict = dict[str, Tensor]
+LocalShard = Callable[[Batch], Batch]
 
 
 @dataclass(frozen=True)
-class Spread:
+class ParallelModel:
     """Hold this process's part of a parallelized model.
 
     Attributes:
@@ -41,22 +41,22 @@ class Spread:
     """
 
     model: nn.Module
-    called: nn.Module
-    judge: Judge
+    training_model: nn.Module
+    evaluator: Evaluator
     pipeline: "Pipeline | None" = None
-    own_part: OwnPart | None = None
+    local_tokens: LocalShard | None = None
 
 
-def spread(
+def parallelize_model(
     model: nn.Module,
-    together: Together,
+    parallel: ParallelContext,
     options: Training,
     precision: Precision,
     head: Head,
     loss: Loss,
-    emphasis: Emphasis,
+    emphasis: LossWeighting,
     prepare: Callable[[nn.Module], None],
-) -> Spread:
+) -> ParallelModel:
     """Split a model as the layout says.
 
     Args:
@@ -72,111 +72,111 @@ def spread(
     Raises:
         ArgumentError: the model cannot be split as asked; the message says why and what would work.
     """
-    if together.team.alone:
+    if parallel.groups.is_single_process:
         prepare(model)
-        return Spread(model, model, Called(model, head))
-    layout = together.layout
-    if together.options.sync_batch_norm:
-        synchronize(model, together)
+        return ParallelModel(model, model, EagerEvaluator(model, head))
+    layout = parallel.layout
+    if parallel.options.sync_batch_norm:
+        apply_sync_batch_norm(model, parallel)
     if layout.pipeline > 1:
-        return _in_stages(model, together, precision, head, loss, emphasis, prepare)
+        return _apply_pp(model, parallel, precision, head, loss, emphasis, prepare)
     own_part, judge = None, None
     if layout.context > 1:
-        own_part, judge = _by_tokens(model, together, head)
+        own_part, judge = _apply_cp(model, parallel, head)
     if layout.tensor > 1:
-        _split_matrices(model, together)
+        _apply_tp(model, parallel)
     prepare(model)
-    called = _over_samples(model, together, precision)
-    return Spread(model, called, judge or Called(model, head), None, own_part)
+    called = _apply_data_parallel(model, parallel, precision)
+    return ParallelModel(model, called, judge or EagerEvaluator(model, head), None, own_part)
 
 
-def _over_samples(model: nn.Module, together: Together, precision: Precision) -> nn.Module:
+def _apply_data_parallel(model: nn.Module, parallel: ParallelContext, precision: Precision) -> nn.Module:
     """Apply DDP or FSDP and move the weights to the device.
 
     FSDP moves one block after the other, so a device never holds more than its shards and a block.
     """
-    if together.splits_weights and together.layout.gradient_ways > 1:
-        shard(model, together, precision)
+    if parallel.is_sharded and parallel.layout.dp_cp_size > 1:
+        apply_fsdp(model, parallel, precision)
         return model
     model.to(precision.device)
-    return model if together.options.local or together.splits_weights else replicate(model, together)
+    return model if parallel.options.local or parallel.is_sharded else apply_ddp(model, parallel)
 
 
-def _split_matrices(model: nn.Module, together: Together) -> None:
-    from danlu.training.parallel.tensor import parallelize_tensor
+def _apply_tp(model: nn.Module, parallel: ParallelContext) -> None:
+    from danlu.training.parallel.tensor import apply_tp
 
-    parallelize_tensor(model, together.axis("tensor"), together.options.sequence)
+    apply_tp(model, parallel.submesh("tensor"), parallel.options.sequence)
 
 
 @dataclass(frozen=True)
-class _TokensJudge:
+class _ContextParallelEvaluator:
     """Evaluate a model whose ranks hold different tokens."""
 
-    called: Called
-    own_part: OwnPart
+    evaluator: EagerEvaluator
+    local_tokens: LocalShard
 
-    def answer(self, inputs: Tensors, target: Tensor | None) -> Tensor:
-        part = self.own_part(_batch(inputs, target))
-        return self.called.answer(part.inputs, part.target)
+    def predict(self, inputs: TensorDict, target: Tensor | None) -> Tensor:
+        part = self.local_tokens(_batch(inputs, target))
+        return self.evaluator.predict(part.inputs, part.target)
 
-    def loss(self, inputs: Tensors, target: Tensor) -> tuple[Tensor, int]:
-        part = self.own_part(_batch(inputs, target))
-        return self.called.loss(part.inputs, part.target)
+    def loss(self, inputs: TensorDict, target: Tensor) -> tuple[Tensor, int]:
+        part = self.local_tokens(_batch(inputs, target))
+        return self.evaluator.loss(part.inputs, part.target)
 
 
-def _batch(inputs: Tensors, target: Tensor | None) -> Batch:
+def _batch(inputs: TensorDict, target: Tensor | None) -> Batch:
     assert target is not None, "evaluating a language model needs the target tokens"
     return Batch(inputs, target, np.arange(len(target)), 0)
 
 
-def _by_tokens(model: nn.Module, together: Together, head: Head) -> tuple[OwnPart, Judge]:
-    from danlu.training.parallel.context import context_head, parallelize_context, split_tokens
+def _apply_cp(model: nn.Module, parallel: ParallelContext, head: Head) -> tuple[LocalShard, Evaluator]:
+    from danlu.training.parallel.context import context_head, apply_cp, shard_sequence
 
-    mesh = together.axis("context")
-    parallelize_context(model, mesh)
+    mesh = parallel.submesh("context")
+    apply_cp(model, mesh)
 
     def own_part(batch: Batch) -> Batch:
-        return split_tokens(batch, mesh)
+        return shard_sequence(batch, mesh)
 
-    return own_part, _TokensJudge(Called(model, context_head(head, mesh)), own_part)
+    return own_part, _ContextParallelEvaluator(EagerEvaluator(model, context_head(head, mesh)), own_part)
 
 
 @dataclass(frozen=True)
-class _StagesJudge:
+class _PipelineEvaluator:
     """Evaluate a model in pipeline stages."""
 
     pipeline: "Pipeline"
     head: Head
 
-    def answer(self, inputs: Tensors, target: Tensor | None) -> Tensor:
-        return self.pipeline.forward(inputs, target, self.head.answer)
+    def predict(self, inputs: TensorDict, target: Tensor | None) -> Tensor:
+        return self.pipeline.forward(inputs, target, self.head.predict)
 
-    def loss(self, inputs: Tensors, target: Tensor) -> tuple[Tensor, int]:
-        return self.pipeline.losses(inputs, target, self.head.loss, Emphasis())
+    def loss(self, inputs: TensorDict, target: Tensor) -> tuple[Tensor, int]:
+        return self.pipeline.losses(inputs, target, self.head.loss, LossWeighting())
 
 
-def _in_stages(
+def _apply_pp(
     model: nn.Module,
-    together: Together,
+    parallel: ParallelContext,
     precision: Precision,
     head: Head,
     loss: Loss,
-    emphasis: Emphasis,
+    emphasis: LossWeighting,
     prepare: Callable[[nn.Module], None],
-) -> Spread:
-    from danlu.training.parallel.pipeline import STAGES_A_PROCESS, Pipeline, stages_held
-    from danlu.training.parallel.stages import cut, keep_stage
+) -> ParallelModel:
+    from danlu.training.parallel.pipeline import STAGES_PER_RANK, Pipeline, local_stage_indices
+    from danlu.training.parallel.stages import split_into_stages, build_stage
 
-    asked, mesh, ways = together.options, together.axis("pipeline"), together.layout.pipeline
-    count = ways * STAGES_A_PROCESS[asked.schedule]
-    cut(model, count)
+    asked, mesh, ways = parallel.options, parallel.submesh("pipeline"), parallel.layout.pipeline
+    count = ways * STAGES_PER_RANK[asked.schedule]
+    split_into_stages(model, count)
     stages: list[nn.Module] = []
-    for index in stages_held(asked.schedule, mesh.get_local_rank(), ways):
-        stage: nn.Module = keep_stage(model, index, count)
-        if together.layout.tensor > 1:
-            _split_matrices(stage, together)
+    for index in local_stage_indices(asked.schedule, mesh.get_local_rank(), ways):
+        stage: nn.Module = build_stage(model, index, count)
+        if parallel.layout.tensor > 1:
+            _apply_tp(stage, parallel)
         prepare(stage)
-        stages.append(_over_samples(stage, together, precision))
+        stages.append(_apply_data_parallel(stage, parallel, precision))
     pipeline = Pipeline(
         stages,
         mesh,
@@ -184,13 +184,13 @@ def _in_stages(
         asked.microbatches or 2 * ways,
         loss,
         emphasis,
-        computing=precision.computing,
-        averaged=together.layout.gradient_ways,
+        autocast=precision.autocast,
+        gradient_divisor=parallel.layout.dp_cp_size,
     )
-    return Spread(pipeline.model, pipeline.model, _StagesJudge(pipeline, head), pipeline)
+    return ParallelModel(pipeline.model, pipeline.model, _PipelineEvaluator(pipeline, head), pipeline)
 
 
-def without_samples(batch: Batch) -> Batch:
+def empty_batch(batch: Batch) -> Batch:
     """Return an empty batch, for a process that has no share of it."""
     none: dict[str, Any] = {name: values[:0] for name, values in batch.inputs.items()}
     return replace(batch, inputs=none, target=batch.target[:0], rows=batch.rows[:0])

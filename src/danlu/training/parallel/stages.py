@@ -13,20 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.errors import ArgumentError
-from danlu.models.chunked import ProjectedLogits
-from danlu.models.transformers import Logits
+from danlu.models.chunked import DeferredLogits
+from danlu.models.transformers import HFModelWrapper
 
 # Where transformers architectures keep their parts, below the model without its head.
 EMBEDDINGS = ("embed_tokens", "embeddings")
 BLOCKS = ("layers", "encoder.layer", "transformer.layer")
 AFTER_BLOCKS = ("norm", "final_norm", "pooler")
-KNOWN = "llama, mistral, qwen2, qwen3, bert, roberta, distilbert"  # and all that are built like them
-OTHERWISE = "use training.parallel.data or .shard instead of .pipeline"
+SUPPORTED_MODELS = "llama, mistral, qwen2, qwen3, bert, roberta, distilbert"  # and all that are built like them
+ALTERNATIVE = "use training.parallel.data or .shard instead of .pipeline"
 TOLERANCE = 1e-4  # of logits; rounding is far below it
 PROBE_TOKENS = 8
 
 
-class Received(nn.Module):
+class ReceiveEmbeddings(nn.Module):
     """Replace the embeddings: return the hidden states received from the previous stage."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Received(nn.Module):
         return self.hidden
 
 
-class Passed(nn.Module):
+class PassThrough(nn.Module):
     """Replace a block or norm of another stage: pass the input through."""
 
     def forward(self, hidden: Tensor, *given: Any, **named: Any) -> Tensor:
@@ -47,7 +47,7 @@ class Passed(nn.Module):
         return hidden
 
 
-class Absent(nn.Module):
+class MissingHead(nn.Module):
     """Replace modules after the last block that this stage never calls."""
 
     def forward(self, *given: Any, **named: Any) -> Tensor:
@@ -55,10 +55,10 @@ class Absent(nn.Module):
         raise AssertionError("only the last stage has a head")
 
 
-STAND_INS = (Received, Passed, Absent)
+PLACEHOLDERS = (ReceiveEmbeddings, PassThrough, MissingHead)
 
 
-class Stage(Logits):
+class Stage(HFModelWrapper):
     """Hold some blocks of a model, and embeddings or head at the ends.
 
     Attributes:
@@ -70,7 +70,7 @@ class Stage(Logits):
         super().__init__(network)
         self.loss_chunk = loss_chunk
         self.index, self.count = index, count
-        self.width: int = _causal(network).config.get_text_config().hidden_size
+        self.width: int = _causal_model(network).config.get_text_config().hidden_size
 
     def forward(  # type: ignore[override]
         self,
@@ -78,7 +78,7 @@ class Stage(Logits):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-    ) -> Tensor | ProjectedLogits:
+    ) -> Tensor | DeferredLogits:
         """Map hidden states to hidden states, or on the last stage to logits.
 
         The last stage returns what the whole model's wrapper returns.
@@ -87,9 +87,9 @@ class Stage(Logits):
             hidden: [batch, length, width]; None for the first stage.
             input_ids: tokens, [batch, length]; so of the rest, see `Logits`.
         """
-        base = _causal(self.network).base_model
+        base = _causal_model(self.network).base_model
         if self.index > 0:
-            received: Any = _at(base, _embeddings_path(base))
+            received: Any = _submodule_or_none(base, _embeddings_path(base))
             received.hidden = hidden
         try:
             if self.index == self.count - 1:
@@ -105,7 +105,7 @@ class Stage(Logits):
 
 
 @dataclass(frozen=True)
-class Parts:
+class ModelParts:
     """Locate the parts of a model.
 
     Attributes:
@@ -117,11 +117,11 @@ class Parts:
 
     embeddings: nn.Module
     blocks: list[nn.Module]
-    after: list[nn.Module]
-    heads: list[nn.Module]
+    final_layers: list[nn.Module]
+    output_heads: list[nn.Module]
 
 
-def cut(model: nn.Module, count: int) -> list[range]:
+def split_into_stages(model: nn.Module, count: int) -> list[range]:
     """Assign blocks to `count` stages and check that the model can be split.
 
     If they do not divide evenly, the last stage gets fewer, since the head has a cost too.
@@ -132,16 +132,16 @@ def cut(model: nn.Module, count: int) -> list[range]:
     Raises:
         ArgumentError: the model cannot be split as asked; the message says why and what would work.
     """
-    whole = _transformer(model)
-    parts = _parts(whole)
-    held = _divide(len(parts.blocks), count)
-    _require_each_weight_once(whole, parts, held)
-    _require_passing_on(whole, parts)
-    _require_same_logits(whole, count)
+    whole = _require_transformer(model)
+    parts = _find_parts(whole)
+    held = _assign_blocks(len(parts.blocks), count)
+    _check_no_shared_weights(whole, parts, held)
+    _check_passes_hidden_states(whole, parts)
+    _check_same_logits(whole, count)
     return held
 
 
-def keep_stage(model: nn.Module, index: int, count: int) -> Stage:
+def build_stage(model: nn.Module, index: int, count: int) -> Stage:
     """Build the module of one stage, sharing weights with the model.
 
     The model is left as it is and can be dropped.
@@ -151,12 +151,12 @@ def keep_stage(model: nn.Module, index: int, count: int) -> Stage:
         index: of the stage, from 0.
         count: of all stages, the same on every process.
     """
-    whole = _transformer(model)
-    parts = _parts(whole)
-    return _stage(whole, parts, _divide(len(parts.blocks), count)[index], index, count)
+    whole = _require_transformer(model)
+    parts = _find_parts(whole)
+    return _build_stage(whole, parts, _assign_blocks(len(parts.blocks), count)[index], index, count)
 
 
-class Held(nn.Module):
+class MergedStages(nn.Module):
     """Merge one process's stages under the whole model's names; it is never called.
 
     Args:
@@ -166,7 +166,7 @@ class Held(nn.Module):
     def __init__(self, stages: list[nn.Module]) -> None:
         super().__init__()
         self._stages = tuple(stages)
-        for name, child in _merged(stages).named_children():
+        for name, child in _merge_modules(stages).named_children():
             self.add_module(name, child)
 
     def train(self, mode: bool = True) -> Self:
@@ -176,26 +176,26 @@ class Held(nn.Module):
         return super().train(mode)
 
 
-def held(stages: list[nn.Module]) -> nn.Module:
+def merge_stages(stages: list[nn.Module]) -> nn.Module:
     """Return a process's stages as one module with the whole model's names.
 
     A single stage is that already.
     """
-    return stages[0] if len(stages) == 1 else Held(stages)
+    return stages[0] if len(stages) == 1 else MergedStages(stages)
 
 
-def _merged(modules: list[nn.Module]) -> nn.Module:
+def _merge_modules(modules: list[nn.Module]) -> nn.Module:
     """Merge one submodule across stages; recurse where several stages hold real modules."""
-    real = [module for module in modules if not isinstance(module, STAND_INS)]
+    real = [module for module in modules if not isinstance(module, PLACEHOLDERS)]
     if len(real) < 2 or all(next(module.children(), None) is None for module in real):
         return (real or modules)[0]
     merged = nn.Module()
     for name in dict.fromkeys(name for module in real for name, _ in module.named_children()):
-        merged.add_module(name, _merged([module.get_submodule(name) for module in real]))
+        merged.add_module(name, _merge_modules([module.get_submodule(name) for module in real]))
     return merged
 
 
-def _divide(blocks: int, count: int) -> list[range]:
+def _assign_blocks(blocks: int, count: int) -> list[range]:
     if blocks < count:
         raise ArgumentError(
             f"training.parallel.pipeline: {blocks} blocks do not make {count} stages (schedules interleaved and "
@@ -208,63 +208,63 @@ def _divide(blocks: int, count: int) -> list[range]:
     return [range(sum(sizes[:stage]), sum(sizes[: stage + 1])) for stage in range(count)]
 
 
-def _transformer(model: nn.Module) -> Logits:
-    if isinstance(model, Logits):
+def _require_transformer(model: nn.Module) -> HFModelWrapper:
+    if isinstance(model, HFModelWrapper):
         return model
     raise ArgumentError(
-        f"training.parallel.pipeline: only text and language models (hf:…) are cut into stages; {OTHERWISE}"
+        f"training.parallel.pipeline: only text and language models (hf:…) are cut into stages; {ALTERNATIVE}"
     )
 
 
-def _parts(model: Logits) -> Parts:
-    causal = _causal(model.network)
+def _find_parts(model: HFModelWrapper) -> ModelParts:
+    causal = _causal_model(model.network)
     base = getattr(causal, "base_model", causal)
-    blocks = next((found for path in BLOCKS if isinstance(found := _at(base, path), nn.ModuleList)), None)
+    blocks = next((found for path in BLOCKS if isinstance(found := _submodule_or_none(base, path), nn.ModuleList)), None)
     if base is causal or blocks is None or _embeddings_path(base) is None:
-        raise _refusal(causal, "its embeddings and blocks are not where they are known to be")
-    after = [found for path in AFTER_BLOCKS if (found := _at(base, path)) is not None]
+        raise _error(causal, "its embeddings and blocks are not where they are known to be")
+    after = [found for path in AFTER_BLOCKS if (found := _submodule_or_none(base, path)) is not None]
     heads = [child for child in causal.children() if child is not base]
-    return Parts(_at(base, _embeddings_path(base)), list(blocks), after, heads)
+    return ModelParts(_submodule_or_none(base, _embeddings_path(base)), list(blocks), after, heads)
 
 
-def _stage(model: Logits, parts: Parts, held: range, index: int, count: int) -> Stage:
+def _build_stage(model: HFModelWrapper, parts: ModelParts, blocks: range, index: int, count: int) -> Stage:
     """Copy the model with the weights of one stage shared and placeholders elsewhere."""
     first, last = index == 0, index == count - 1
-    replaced: dict[int, Any] = {id(block): Passed() for number, block in enumerate(parts.blocks) if number not in held}
+    replaced: dict[int, Any] = {id(block): PassThrough() for number, block in enumerate(parts.blocks) if number not in blocks}
     if not first:
-        replaced[id(parts.embeddings)] = Received()
+        replaced[id(parts.embeddings)] = ReceiveEmbeddings()
     if not last:
-        replaced |= {id(module): Passed() for module in parts.after}
-        replaced |= {id(module): Absent() for module in parts.heads}
+        replaced |= {id(module): PassThrough() for module in parts.final_layers}
+        replaced |= {id(module): MissingHead() for module in parts.output_heads}
     shared: dict[int, Any] = {id(weight): weight for weight in model.parameters()}
     network = copy.deepcopy(model.network, replaced | shared)
     return Stage(network, index, count, model.loss_chunk).train(model.training)
 
 
-def _require_each_weight_once(model: Logits, parts: Parts, held: list[range]) -> None:
+def _check_no_shared_weights(model: HFModelWrapper, parts: ModelParts, assignment: list[range]) -> None:
     """Raise ArgumentError if two stages would train the same weight.
 
     Each would have a part of its gradient.
     """
-    count, causal = len(held), _causal(model.network)
+    count, causal = len(assignment), _causal_model(model.network)
     seen: set[int] = set()
     for index in range(count):
-        for name, weight in _stage(model, parts, held[index], index, count).named_parameters():
+        for name, weight in _build_stage(model, parts, assignment[index], index, count).named_parameters():
             if id(weight) not in seen:
                 seen.add(id(weight))
                 continue
             if weight is getattr(causal.get_output_embeddings(), "weight", None):
                 raise ArgumentError(
                     "training.parallel.pipeline: the first and the last stage would share the weights of embeddings; "
-                    f"say tie_word_embeddings: false in model.config, or {OTHERWISE}"
+                    f"say tie_word_embeddings: false in model.config, or {ALTERNATIVE}"
                 )
-            raise _refusal(causal, f"more than one stage needs {name}")
+            raise _error(causal, f"more than one stage needs {name}")
 
 
 @torch.no_grad()
-def _require_passing_on(model: Logits, parts: Parts) -> None:
+def _check_passes_hidden_states(model: HFModelWrapper, parts: ModelParts) -> None:
     """Raise ArgumentError unless an empty stage returns exactly its input, in training too."""
-    probe = _stage(model, parts, range(0), 1, 3).train()
+    probe = _build_stage(model, parts, range(0), 1, 3).train()
     weight = next(model.parameters())
     hidden = torch.linspace(-1, 1, PROBE_TOKENS * probe.width, device=weight.device, dtype=weight.dtype)
     hidden = hidden.view(1, PROBE_TOKENS, probe.width)
@@ -273,11 +273,11 @@ def _require_passing_on(model: Logits, parts: Parts) -> None:
     except (AttributeError, RuntimeError, TypeError, ValueError):
         same = False
     if not same:
-        raise _refusal(_causal(model.network), "it does more with hidden states than pass them from block to block")
+        raise _error(_causal_model(model.network), "it does more with hidden states than pass them from block to block")
 
 
 @torch.no_grad()
-def _require_same_logits(model: Logits, count: int) -> None:
+def _check_same_logits(model: HFModelWrapper, count: int) -> None:
     """Raise ArgumentError unless the stages reproduce the whole model's logits."""
     device = next(model.parameters()).device
     if device.type == "meta":
@@ -287,41 +287,41 @@ def _require_same_logits(model: Logits, count: int) -> None:
     try:
         hidden: Any = None
         for index in range(count):
-            hidden = keep_stage(model, index, count)(hidden, tokens)
+            hidden = build_stage(model, index, count)(hidden, tokens)
         whole: Any = model(tokens)
     finally:
         model.train(training)
     found = zip(_tensors(hidden), _tensors(whole), strict=True)
     if not all(torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE) for one, other in found):
-        raise _refusal(_causal(model.network), "its stages compute other logits than the whole model")
+        raise _error(_causal_model(model.network), "its stages compute other logits than the whole model")
 
 
-def _tensors(logits: Tensor | ProjectedLogits) -> list[Tensor]:
-    return [logits.hidden] if isinstance(logits, ProjectedLogits) else [logits]
+def _tensors(logits: Tensor | DeferredLogits) -> list[Tensor]:
+    return [logits.hidden] if isinstance(logits, DeferredLogits) else [logits]
 
 
 def _probe_tokens(device: torch.device) -> Tensor:
     return torch.arange(1, PROBE_TOKENS + 1, device=device)[None]
 
 
-def _refusal(causal: nn.Module, reason: str) -> ArgumentError:
+def _error(causal: nn.Module, reason: str) -> ArgumentError:
     kind = getattr(getattr(causal, "config", None), "model_type", type(causal).__name__)
     return ArgumentError(
-        f"training.parallel.pipeline: hf:{kind} cannot be cut into stages: {reason}; {OTHERWISE}, or a model built "
-        f"like {KNOWN}"
+        f"training.parallel.pipeline: hf:{kind} cannot be cut into stages: {reason}; {ALTERNATIVE}, or a model built "
+        f"like {SUPPORTED_MODELS}"
     )
 
 
-def _causal(network: Any) -> Any:
+def _causal_model(network: Any) -> Any:
     """Return transformers' model with its head, unwrapping adapters."""
     return network.get_base_model() if hasattr(network, "get_base_model") else network
 
 
 def _embeddings_path(base: nn.Module) -> str | None:
-    return next((path for path in EMBEDDINGS if _at(base, path) is not None), None)
+    return next((path for path in EMBEDDINGS if _submodule_or_none(base, path) is not None), None)
 
 
-def _at(module: Any, path: str | None) -> Any:
+def _submodule_or_none(module: Any, path: str | None) -> Any:
     """Return the submodule at a dotted path, or None."""
     for name in path.split(".") if path else ():
         module = getattr(module, name, None)

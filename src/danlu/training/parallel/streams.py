@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-class Streams:
+class RngTracker:
     """Switch a device's random state between the common and this rank's own.
 
     All ranks of a group begin a step with the same seed. Where work is split, each continues with a state of its own,
@@ -26,27 +26,27 @@ class Streams:
 
     def __init__(self, device_type: str, rank: int) -> None:
         self.device_type, self.rank = device_type, rank
-        self._common: Tensor | None = None
+        self._common_state: Tensor | None = None
 
-    def part(self) -> None:
+    def fork(self) -> None:
         """Switch to this rank's own state."""
         torch.rand(1, device=self.device_type)  # advance the common state, so that the next fork differs
-        self._common = self._state()
-        seed = zlib.crc32(self._common.numpy().tobytes(), self.rank + 1)
+        self._common_state = self._state()
+        seed = zlib.crc32(self._common_state.numpy().tobytes(), self.rank + 1)
         if self.device_type == "cpu":
             torch.default_generator.manual_seed(seed)
         else:
             torch.get_device_module(self.device_type).manual_seed(seed)
 
-    def join(self) -> None:
+    def restore(self) -> None:
         """Switch back to the common state where it was left."""
-        if self._common is None:
+        if self._common_state is None:
             return
         if self.device_type == "cpu":
-            torch.set_rng_state(self._common)
+            torch.set_rng_state(self._common_state)
         else:
-            torch.get_device_module(self.device_type).set_rng_state(self._common)
-        self._common = None
+            torch.get_device_module(self.device_type).set_rng_state(self._common_state)
+        self._common_state = None
 
     def _state(self) -> Tensor:
         if self.device_type == "cpu":

@@ -7,14 +7,14 @@ matrix products at a fraction of the GPU's peak, a pipeline bubble of (p - 1) / 
 
 from dataclasses import dataclass
 
-from danlu.training.parallel.estimate import Batch, Decoder, Precision, Recompute, around_blocks, parameters_of
+from danlu.training.parallel.estimate import StepBatch, DecoderShape, PrecisionBytes, Recompute, non_block_parameters, stage_parameters
 from danlu.training.parallel.layout import Layout
 
 FORWARD_SHARE = 1 / 3  # of a step's FLOPs: the backward pass has twice as many
 
 
 @dataclass(frozen=True)
-class Card:
+class GPUSpec:
     """Describe a GPU and its links.
 
     Attributes:
@@ -27,13 +27,13 @@ class Card:
 
     name: str
     memory_bytes: float
-    inside_bytes_s: float
-    between_bytes_s: float
-    a_node: int = 8
+    intra_node_bytes_s: float
+    inter_node_bytes_s: float
+    gpus_per_node: int = 8
 
 
 @dataclass(frozen=True)
-class Traffic:
+class CommVolume:
     """Hold the bytes that a GPU sends per step, by parallel dimension.
 
     Attributes:
@@ -57,7 +57,7 @@ class Traffic:
 
 
 @dataclass(frozen=True)
-class Times:
+class StepTime:
     """Hold the seconds of a step.
 
     Attributes:
@@ -76,16 +76,16 @@ class Times:
         return self.products + self.bubble + self.waiting
 
 
-def flops_a_token(model: Decoder) -> float:
+def flops_per_token(model: DecoderShape) -> float:
     """Count the model FLOPs per token, forward and backward: 6 per matrix weight, and attention.
 
     Attention scores and outputs take 2 x sequence x hidden each forward; causal, half of that.
     """
-    matrices = model.layers * model.layer_matrices + model.table
+    matrices = model.layers * model.layer_matrices + model.embedding_parameters
     return 6.0 * matrices + 6.0 * model.layers * model.sequence * model.hidden
 
 
-def bubble(layout: Layout, batch: Batch) -> float:
+def bubble_fraction(layout: Layout, batch: StepBatch) -> float:
     """Return the idle fraction of a pipeline step.
 
     It is (p - 1) / (m + p - 1).
@@ -93,19 +93,19 @@ def bubble(layout: Layout, batch: Batch) -> float:
     return (layout.pipeline - 1) / (batch.microbatches + layout.pipeline - 1)
 
 
-def traffic(
-    model: Decoder,
+def comm_volume(
+    model: DecoderShape,
     layout: Layout,
-    batch: Batch,
-    precision: Precision,
+    batch: StepBatch,
+    precision: PrecisionBytes,
     recompute: Recompute = "none",
     sequence_parallel: bool = True,
-) -> Traffic:
+) -> CommVolume:
     """Estimate the bytes a middle stage's GPU sends per step.
 
     With several stages, the weights are those of the largest.
     """
-    weights = max(parameters_of(model, layout, stage) for stage in range(layout.pipeline))
+    weights = max(stage_parameters(model, layout, stage) for stage in range(layout.pipeline))
     copies = layout.data * layout.context
     layers = -(-model.layers // layout.pipeline)
     tokens = batch.sequences * model.sequence // layout.context
@@ -113,21 +113,21 @@ def traffic(
     passes = 2 if recompute == "none" else 3  # forward, backward, and forward again
     # Blocks are gathered per pass, weights outside them once for both; in a pipeline all, once per step.
     times_sent = 1 if layout.pipeline > 1 else batch.microbatches
-    gathered = weights if layout.pipeline > 1 else 2 * weights - around_blocks(model, layout)
+    gathered = weights if layout.pipeline > 1 else 2 * weights - non_block_parameters(model, layout)
     # Tokens split by tensor are gathered before they go to another stage, and their gradients likewise.
-    whole = stream * (1 + part(layout.tensor)) if sequence_parallel else stream
-    return Traffic(
-        data=2 * part(copies) * weights / layout.shard * precision.gradient,
-        shard=part(layout.shard) * times_sent * (gathered * precision.compute + weights * precision.gradient),
+    whole = stream * (1 + ring_fraction(layout.tensor)) if sequence_parallel else stream
+    return CommVolume(
+        data=2 * ring_fraction(copies) * weights / layout.shard * precision.gradient,
+        shard=ring_fraction(layout.shard) * times_sent * (gathered * precision.compute + weights * precision.gradient),
         # Attention and MLP each have an all-reduce per pass, or a gather and a scatter of the same size;
         # embedding and output layer together have one too.
-        tensor=2 * passes * 2 * part(layout.tensor) * stream * (layers + 0.5 / layout.pipeline) * batch.microbatches,
+        tensor=2 * passes * 2 * ring_fraction(layout.tensor) * stream * (layers + 0.5 / layout.pipeline) * batch.microbatches,
         pipeline=2 * whole * batch.microbatches if layout.pipeline > 1 else 0.0,
-        context=passes * part(layout.context) * _keys(model, layout, batch, precision) * layers * batch.microbatches,
+        context=passes * ring_fraction(layout.context) * _kv_bytes(model, layout, batch, precision) * layers * batch.microbatches,
     )
 
 
-def part(ways: int) -> float:
+def ring_fraction(ways: int) -> float:
     """Return the fraction of a tensor that a ring member sends.
 
     To gather or to scatter it.
@@ -135,20 +135,20 @@ def part(ways: int) -> float:
     return (ways - 1) / ways
 
 
-def _keys(model: Decoder, layout: Layout, batch: Batch, precision: Precision) -> float:
+def _kv_bytes(model: DecoderShape, layout: Layout, batch: StepBatch, precision: PrecisionBytes) -> float:
     """Return the bytes of keys and values of whole sequences, for one GPU's heads."""
     return 2 * model.kv_width / layout.tensor * batch.sequences * model.sequence * precision.compute
 
 
-def times(
-    model: Decoder,
+def estimate_step_time(
+    model: DecoderShape,
     layout: Layout,
-    batch: Batch,
-    sent: Traffic,
-    card: Card,
+    batch: StepBatch,
+    sent: CommVolume,
+    gpu: GPUSpec,
     flops_s: float,
     recompute: Recompute = "none",
-) -> Times:
+) -> StepTime:
     """Estimate the time of a step.
 
     Gradients of replicas and gathered shards overlap with computation, as far as it lasts; communication of tensor,
@@ -161,21 +161,21 @@ def times(
     tokens = batch.sequences * batch.microbatches * model.sequence
     again = {"none": 0.0, "selective": 0.0, "full": FORWARD_SHARE}[recompute]
     products = (
-        flops_a_token(model) * tokens * (1 + again) / (layout.tensor * layout.context * layout.pipeline) / flops_s
+        flops_per_token(model) * tokens * (1 + again) / (layout.tensor * layout.context * layout.pipeline) / flops_s
     )
     inner, outer = layout.tensor, layout.tensor * layout.context
-    strict = sent.tensor / link(card, inner) + sent.context / link(card, outer)
+    strict = sent.tensor / link_bandwidth(gpu, inner) + sent.context / link_bandwidth(gpu, outer)
     outer *= layout.shard
-    hidden = sent.shard / link(card, outer)
+    hidden = sent.shard / link_bandwidth(gpu, outer)
     outer *= layout.data
-    hidden += sent.data / link(card, outer)
-    between_stages = sent.pipeline / link(card, outer * layout.pipeline)
+    hidden += sent.data / link_bandwidth(gpu, outer)
+    between_stages = sent.pipeline / link_bandwidth(gpu, outer * layout.pipeline)
     busy = products + strict
     # Messages are part of the work that a pipeline waits for.
     idle = busy * (layout.pipeline - 1) / batch.microbatches
-    return Times(products, idle, strict + between_stages + max(0.0, hidden - products))
+    return StepTime(products, idle, strict + between_stages + max(0.0, hidden - products))
 
 
-def link(card: Card, spread: int) -> float:
+def link_bandwidth(gpu: GPUSpec, group_size: int) -> float:
     """Return the bandwidth between `group_size` neighbouring GPUs, in bytes per second."""
-    return card.inside_bytes_s if spread <= card.a_node else card.between_bytes_s
+    return gpu.intra_node_bytes_s if group_size <= gpu.gpus_per_node else gpu.inter_node_bytes_s

@@ -27,18 +27,18 @@ from torch.distributed.elastic.agent.server.api import (
 )
 from torch.distributed.elastic.rendezvous import RendezvousParameters, registry
 
-from danlu.core.console import say, shout
-from danlu.core.failing import ERROR_FILE, WATCHED, cause_of, read_notes
+from danlu.core.console import info, emit
+from danlu.core.failing import ERROR_FILE_VAR, LAUNCHER_PID_VAR, root_cause, read_failures
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-WATCH_EVERY_S = 0.1
-PATIENCE_S = 1.5  # for the others to exit on their own, and for the first one that failed to write its record
+POLL_INTERVAL_S = 0.1
+GRACE_S = 1.5  # for the others to exit on their own, and for the first one that failed to write its record
 KILL_AFTER_S = 3.0  # after SIGTERM: a process that still runs waits for a lost peer
-STOP_WITHIN_S = 600.0  # to finish a step and write a checkpoint after a stop signal
+STOP_TIMEOUT_S = 600.0  # to finish a step and write a checkpoint after a stop signal
 
 
 @dataclass(frozen=True)
-class Ended:
+class LaunchResult:
     """Hold the outcome of a launch.
 
     Attributes:
@@ -53,12 +53,12 @@ class Ended:
 class WorkersFailed(Exception):
     """Signal that the processes failed in a way that a restart cannot fix."""
 
-    def __init__(self, ended: Ended) -> None:
-        self.ended = ended
+    def __init__(self, ended: LaunchResult) -> None:
+        self.result = ended
         super().__init__(ended.message or f"exit code {ended.exit_code}")
 
 
-def run_workers(command: Sequence[str], processes: int, restarts: int, name: str) -> Ended:
+def run_workers(command: Sequence[str], processes: int, restarts: int, name: str) -> LaunchResult:
     """Run a command in several processes until all have exited.
 
     Args:
@@ -83,41 +83,41 @@ def run_workers(command: Sequence[str], processes: int, restarts: int, name: str
         entrypoint=command[0],
         args=tuple(command[1:]),
         max_restarts=restarts,
-        monitor_interval=WATCH_EVERY_S,
+        monitor_interval=POLL_INTERVAL_S,
         local_addr="127.0.0.1",
     )
     with tempfile.TemporaryDirectory(prefix="danlu-launch-") as folder:
-        agent = Workers(spec, command, Path(folder))
+        agent = ElasticAgent(spec, command, Path(folder))
         try:
-            with agent.signals():
+            with agent.collect_signals():
                 result = agent.run()
         except WorkersFailed as failed:
-            return failed.ended
+            return failed.result
         finally:
             meeting.shutdown()
-        return agent.killed_too_often() if result.is_failed() else Ended(0)
+        return agent.restarts_exhausted() if result.is_failed() else LaunchResult(0)
 
 
-class Workers(SimpleElasticAgent):
+class ElasticAgent(SimpleElasticAgent):
     """Run worker processes under torch elastic's agent. Created by `run_workers`."""
 
     def __init__(self, spec: WorkerSpec, command: Sequence[str], folder: Path) -> None:
         super().__init__(spec)
         self.command, self.folder = list(command), folder
-        self.running: list[subprocess.Popen[bytes]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
         self.attempt = -1
-        self.asked: list[signal.Signals] = []
-        self.passed_on = 0
-        self.asked_at = 0.0
-        self.killed = ""
+        self.received_signals: list[signal.Signals] = []
+        self.num_forwarded = 0
+        self.stop_requested_at = 0.0
+        self.killed_message = ""
         self.store: TCPStore | None = None
 
     @contextmanager
-    def signals(self) -> Iterator[None]:
+    def collect_signals(self) -> Iterator[None]:
         """Collect stop signals, which the monitor loop forwards to the workers."""
 
         def collect(number: int, frame: FrameType | None) -> None:
-            self.asked.append(signal.Signals(number))
+            self.received_signals.append(signal.Signals(number))
 
         before = {number: signal.signal(number, collect) for number in SIGNALS}
         try:
@@ -126,12 +126,12 @@ class Workers(SimpleElasticAgent):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def killed_too_often(self) -> Ended:
+    def restarts_exhausted(self) -> LaunchResult:
         """Return the result after the last attempt failed."""
         attempts = f"{self.attempt + 1} times" if self.attempt else "once"
-        return Ended(
+        return LaunchResult(
             1,
-            f"{self.killed}; tried {attempts}. The newest checkpoint is kept: continue with --resume, with a smaller "
+            f"{self.killed_message}; tried {attempts}. The newest checkpoint is kept: continue with --resume, with a smaller "
             "batch size if memory ran out",
         )
 
@@ -140,8 +140,8 @@ class Workers(SimpleElasticAgent):
         self.attempt += 1
         if self.attempt:
             attempt = f"restart {self.attempt} of {spec.max_restarts}"
-            say(f"{self.killed}; restarting all from the newest checkpoint ({attempt})")
-        self.running = []
+            info(f"{self.killed_message}; restarting all from the newest checkpoint ({attempt})")
+        self.processes = []
         # A new store per attempt: the one of torch elastic still holds the addresses of the earlier processes.
         self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         for worker in worker_group.workers:
@@ -161,8 +161,8 @@ class Workers(SimpleElasticAgent):
                 "TORCHELASTIC_MAX_RESTARTS": str(spec.max_restarts),
                 "TORCHELASTIC_RUN_ID": spec.rdzv_handler.get_run_id(),
                 "TORCHELASTIC_USE_AGENT_STORE": str(True),
-                ERROR_FILE: str(notes / "error.json"),
-                WATCHED: str(os.getpid()),
+                ERROR_FILE_VAR: str(notes / "error.json"),
+                LAUNCHER_PID_VAR: str(os.getpid()),
             }
             process = subprocess.Popen(
                 self.command,
@@ -173,96 +173,96 @@ class Workers(SimpleElasticAgent):
                 # Ctrl-C would reach the whole process group of the terminal; the agent forwards it once instead.
                 start_new_session=True,
             )
-            self.running.append(process)
+            self.processes.append(process)
         return {
-            worker.local_rank: process.pid for worker, process in zip(worker_group.workers, self.running, strict=True)
+            worker.local_rank: process.pid for worker, process in zip(worker_group.workers, self.processes, strict=True)
         }
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
-        self._pass_signals_on()
-        codes = [process.poll() for process in self.running]
+        self._forward_signals()
+        codes = [process.poll() for process in self.processes]
         if all(code == 0 for code in codes):
             return RunResult(state=WorkerState.SUCCEEDED, return_values=dict.fromkeys(range(len(codes))))
-        if self.asked:
+        if self.received_signals:
             killed = any(code is not None and code < 0 for code in codes)  # the others would wait for it forever
-            if None in codes and not killed and time.monotonic() < self.asked_at + STOP_WITHIN_S:
+            if None in codes and not killed and time.monotonic() < self.stop_requested_at + STOP_TIMEOUT_S:
                 return RunResult(state=WorkerState.HEALTHY)
-            self._bring_down()
-            raise WorkersFailed(Ended(self._code_after_stop()))
+            self._terminate()
+            raise WorkersFailed(LaunchResult(self._exit_code_after_stop()))
         if not any(codes):
             return RunResult(state=WorkerState.HEALTHY)
-        codes = self._bring_down()
-        ended = self._judge(codes)
+        codes = self._terminate()
+        ended = self._classify_failure(codes)
         if ended is not None:
             raise WorkersFailed(ended)
         return RunResult(state=WorkerState.FAILED)
 
-    def _judge(self, codes: list[int | None]) -> Ended | None:
+    def _classify_failure(self, codes: list[int | None]) -> LaunchResult | None:
         """Return the result of a final failure; None if a restart makes sense.
 
         Args:
             codes: exit codes by rank, negative if killed by a signal; None for processes that the agent terminated.
         """
-        cause = cause_of(read_notes(self._attempt_folder()))
+        cause = root_cause(read_failures(self._attempt_folder()))
         if cause is not None and cause.kind == "foreseen":
-            return Ended(cause.exit_code)
+            return LaunchResult(cause.exit_code)
         unforeseen = cause is not None and cause.kind == "unforeseen"
         killed = {rank: -code for rank, code in enumerate(codes) if code is not None and code < 0}
         # NCCL, and sometimes gloo, abort a process whose peer is gone: a consequence, not the cause.
         first = sorted(killed, key=lambda rank: killed[rank] == signal.SIGABRT)
         if killed and not (unforeseen and killed[first[0]] == signal.SIGABRT):
             rank, number = first[0], killed[first[0]]
-            self.killed = f"process {rank} was killed by {signal.Signals(number).name}"
+            self.killed_message = f"process {rank} was killed by {signal.Signals(number).name}"
             return None
         code = cause.exit_code if cause else next((code for code in codes if code), 1)
-        return Ended(code, cause.message if cause and cause.kind == "lost" else None)
+        return LaunchResult(code, cause.message if cause and cause.kind == "lost" else None)
 
-    def _code_after_stop(self) -> int:
+    def _exit_code_after_stop(self) -> int:
         """Return the first failed process's exit code, 128 + N if signal N killed it."""
-        code = next((process.returncode for process in self.running if process.returncode), 0)
+        code = next((process.returncode for process in self.processes if process.returncode), 0)
         return 128 - code if code < 0 else code
 
     def _attempt_folder(self) -> Path:
         return self.folder / f"attempt_{self.attempt}"
 
-    def _pass_signals_on(self) -> None:
+    def _forward_signals(self) -> None:
         """Forward each received signal to the processes; a second one shortens the timeout."""
-        while self.passed_on < len(self.asked):
+        while self.num_forwarded < len(self.received_signals):
             # SIGHUP (a closed terminal) stops like SIGTERM.
-            number = signal.SIGINT if self.asked[self.passed_on] == signal.SIGINT else signal.SIGTERM
-            self.passed_on += 1
-            if self.passed_on == 1:
-                self.asked_at = time.monotonic()
-            elif self.passed_on == 2:
-                self.asked_at = time.monotonic() - STOP_WITHIN_S + KILL_AFTER_S
+            number = signal.SIGINT if self.received_signals[self.num_forwarded] == signal.SIGINT else signal.SIGTERM
+            self.num_forwarded += 1
+            if self.num_forwarded == 1:
+                self.stop_requested_at = time.monotonic()
+            elif self.num_forwarded == 2:
+                self.stop_requested_at = time.monotonic() - STOP_TIMEOUT_S + KILL_AFTER_S
             self._send(number)
 
     def _send(self, number: signal.Signals) -> None:
-        for process in self.running:
+        for process in self.processes:
             process.send_signal(number)  # does nothing if it has exited
 
     def _wait(self, seconds: float) -> None:
         """Wait until all processes have exited, at most `seconds`."""
         until = time.monotonic() + seconds
-        while time.monotonic() < until and any(process.poll() is None for process in self.running):
-            time.sleep(WATCH_EVERY_S / 2)
+        while time.monotonic() < until and any(process.poll() is None for process in self.processes):
+            time.sleep(POLL_INTERVAL_S / 2)
 
-    def _bring_down(self, patience_s: float = PATIENCE_S) -> list[int | None]:
+    def _terminate(self, patience_s: float = GRACE_S) -> list[int | None]:
         """Terminate running processes; return the exit codes of those that exited on their own."""
         self._wait(patience_s)
-        codes = [process.poll() for process in self.running]
+        codes = [process.poll() for process in self.processes]
         self._send(signal.SIGTERM)
         self._wait(KILL_AFTER_S)
         self._send(signal.SIGKILL)
-        for process in self.running:
+        for process in self.processes:
             try:
                 process.wait(KILL_AFTER_S)
             except subprocess.TimeoutExpired:
-                shout(f"process {process.pid} does not exit, not even after SIGKILL; its device may need a reset")
+                emit(f"process {process.pid} does not exit, not even after SIGKILL; its device may need a reset")
         return codes
 
     def _stop_workers(self, worker_group: WorkerGroup) -> None:
-        self._bring_down(patience_s=0)
+        self._terminate(patience_s=0)
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
-        self._bring_down(patience_s=0)
+        self._terminate(patience_s=0)

@@ -4,6 +4,6 @@ In: the recipe's `training.track` and `training.callbacks`. Out: callbacks for t
 called. A tracker writes a copy: reports and comparisons are made from metrics.jsonl.
 """
 
-from danlu.training.trackers.choice import callbacks_for, require_trackers
+from danlu.training.trackers.choice import build_callbacks, check_trackers
 
-__all__ = ["callbacks_for", "require_trackers"]
+__all__ = ["build_callbacks", "check_trackers"]

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from danlu.artifacts.files import read_json, write_json
 from danlu.artifacts.run import RECIPE, REPORT, RunDirectory
 from danlu.core.errors import DanluError
-from danlu.training.callbacks import Callback, Setting
+from danlu.training.callbacks import Callback, CallbackContext
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
-LINK = "mlflow.json"  # in the run's folder: the id of its MLflow run
+LINK_FILE = "mlflow.json"  # in the run's folder: the id of its MLflow run
 FLUSH_EVERY_S = 5.0  # writing to a database takes tens of milliseconds, whether one figure or hundreds
-MOST_PARAMETERS, MOST_METRICS = 100, 1000  # of one request
-LONGEST = 6000  # characters of a parameter
+MAX_PARAMETERS, MAX_METRICS = 100, 1000  # of one request
+MAX_PARAMETER_LENGTH = 6000  # characters of a parameter
 
 
 class MLflow(Callback):
@@ -35,16 +35,16 @@ class MLflow(Callback):
         self.uri = uri
         self.client: MlflowClient | None = None
         self.run_id = ""
-        self.waiting: list[Metric] = []
-        self.due = 0.0
+        self.pending: list[Metric] = []
+        self.next_flush = 0.0
 
-    def on_start(self, setting: Setting) -> None:
+    def on_start(self, context: CallbackContext) -> None:
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
         try:
             self.client = MlflowClient(tracking_uri=self.uri)
-            self.run_id = _begin(self.client, setting.run, goes_on=setting.first_step > 0)
+            self.run_id = _open_run(self.client, context.run, resumes=context.first_step > 0)
         except (MlflowException, OSError) as error:
             raise DanluError(
                 f"training.track.mlflow: cannot write to {self.uri}: {str(error).splitlines()[0]}"
@@ -54,8 +54,8 @@ class MLflow(Callback):
         from mlflow.entities import Metric
 
         now, step = int(time.time() * 1000), int(record["step"])
-        self.waiting += [Metric(name, value, now, step) for name, value in record.items() if name != "step"]
-        if time.monotonic() >= self.due:
+        self.pending += [Metric(name, value, now, step) for name, value in record.items() if name != "step"]
+        if time.monotonic() >= self.next_flush:
             self._flush()
 
     def on_end(self) -> None:
@@ -67,15 +67,15 @@ class MLflow(Callback):
 
     def _flush(self) -> None:
         assert self.client is not None
-        for metrics in _parts(self.waiting, MOST_METRICS):
+        for metrics in _chunks(self.pending, MAX_METRICS):
             self.client.log_batch(self.run_id, metrics=metrics)
-        self.waiting, self.due = [], time.monotonic() + FLUSH_EVERY_S
+        self.pending, self.next_flush = [], time.monotonic() + FLUSH_EVERY_S
 
 
-def _begin(client: "MlflowClient", run: RunDirectory, goes_on: bool) -> str:
+def _open_run(client: "MlflowClient", run: RunDirectory, resumes: bool) -> str:
     """Return MLflow's run of a run's folder; a new one unless training is resumed."""
-    if goes_on and (run.path / LINK).is_file():
-        known = str(read_json(run.path / LINK)["run_id"])
+    if resumes and (run.path / LINK_FILE).is_file():
+        known = str(read_json(run.path / LINK_FILE)["run_id"])
         client.update_run(known, status="RUNNING")
         return known
     from mlflow.entities import Param, RunTag
@@ -88,10 +88,10 @@ def _begin(client: "MlflowClient", run: RunDirectory, goes_on: bool) -> str:
     folder = run.path.resolve()
     places = {"danlu.run": folder, "danlu.report": folder / REPORT, "danlu.bundle": run.model.resolve()}
     client.log_batch(run_id, tags=[RunTag(key, str(path)) for key, path in places.items()])
-    parameters = [Param(key, str(value)[:LONGEST]) for key, value in flattened(recipe)]
-    for some in _parts(parameters, MOST_PARAMETERS):
+    parameters = [Param(key, str(value)[:MAX_PARAMETER_LENGTH]) for key, value in flatten(recipe)]
+    for some in _chunks(parameters, MAX_PARAMETERS):
         client.log_batch(run_id, params=some)
-    write_json(run.path / LINK, {"uri": client.tracking_uri, "run_id": run_id})
+    write_json(run.path / LINK_FILE, {"uri": client.tracking_uri, "run_id": run_id})
     return run_id
 
 
@@ -103,15 +103,15 @@ def _recipe(run: RunDirectory) -> Mapping[str, Any]:
     return values
 
 
-def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield dotted keys and values, as `training.optimizer.lr`; skip None and empty lists."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from flattened(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         elif value is not None and value != []:
             yield f"{prefix}{key}", value
 
 
-def _parts(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
     for start in range(0, len(items), size):
         yield list(items[start : start + size])

@@ -6,12 +6,12 @@ called. A tracker writes a copy: reports and comparisons are made from metrics.j
 
 from typing import TYPE_CHECKING
 
-from danlu.training.callbacks import Callback, Setting
+from danlu.training.callbacks import Callback, CallbackContext
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-FOLDER = "tensorboard"
+TENSORBOARD_FOLDER = "tensorboard"
 
 
 class TensorBoard(Callback):
@@ -23,12 +23,12 @@ class TensorBoard(Callback):
     def __init__(self) -> None:
         self.writer: SummaryWriter | None = None
 
-    def on_start(self, setting: Setting) -> None:
+    def on_start(self, context: CallbackContext) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         # Hide records of steps that are now repeated.
-        again = setting.first_step + 1 if setting.first_step else None
-        self.writer = SummaryWriter(str(setting.run.path / FOLDER), purge_step=again)
+        again = context.first_step + 1 if context.first_step else None
+        self.writer = SummaryWriter(str(context.run.path / TENSORBOARD_FOLDER), purge_step=again)
 
     def on_log(self, record: dict[str, float]) -> None:
         assert self.writer is not None
