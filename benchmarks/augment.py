@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from danlu.core.imports import patch_torchvision
 from danlu.core.seeds import Seed
-from danlu.core.torchvision import patch_torchvision
 from danlu.data.augment.host import HostAugment
-from danlu.data.augment.pictures import Color, Flip, RandomCrop, Rotate
+from danlu.data.augment.images import Color, Flip, RandomCrop, Rotate
 
 SIDE, BATCH, ROUNDS = 224, 32, 15
 STEPS = (

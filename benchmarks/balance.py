@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 
 import danlu
-from danlu.core.errors import DataError
-from danlu.data.balance.table import BALANCERS
+from danlu.data.balance.registry import BALANCERS
+from danlu.errors import DataError
 
 SETS = ("abalone9-18", "yeast4", "winequality-red-4", "page-blocks0", "car-good")
 SEEDS = 5

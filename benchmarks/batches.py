@@ -16,8 +16,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from danlu.core.seeds import Seed
-from danlu.data.examples import TensorColumn, PreparedDataset
-from danlu.data.feed import TrainLoader, batch_bounds, shuffled_order
+from danlu.data.loader import PreparedDataset, TensorColumn, TrainLoader, batch_bounds, shuffled_order
 
 ROWS, COLUMNS = 100_000, 20
 SIZES = (64, 256, 1024)
@@ -36,7 +35,9 @@ def ways(size: int) -> dict[str, Epoch]:
     usual = DataLoader(dataset, batch_size=size, shuffle=True)
     workers = DataLoader(dataset, batch_size=size, shuffle=True, num_workers=WORKERS, persistent_workers=True)
     by_batch = DataLoader(dataset, sampler=whole, batch_size=None)
-    feed = TrainLoader(PreparedDataset((TensorColumn("numeric", numbers),), answers), shuffled_order(ROWS, Seed(0)), ROWS)
+    feed = TrainLoader(
+        PreparedDataset((TensorColumn("numeric", numbers),), answers), shuffled_order(ROWS, Seed(0)), ROWS
+    )
     batches = feed.batches(size, torch.device("cpu"))
     count = len(batch_bounds(ROWS, size))
     return {

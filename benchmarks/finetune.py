@@ -129,9 +129,9 @@ def epochs() -> dict[str, float]:
 
     With batches as training takes them; neither validation nor checkpoints.
     """
+    from danlu.experiment.data_context import load_data
+    from danlu.experiment.setup import create_train_state, prepare_training
     from danlu.recipe.load import as_recipe
-    from danlu.verbs.fitting import prepare_training, create_train_state
-    from danlu.verbs.prepare import load_data
 
     found = {}
     for kind, recipes, mode in (("images", images(), "head alone, then all"), ("texts", texts(), "full")):

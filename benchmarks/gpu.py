@@ -25,12 +25,12 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.devices import Accelerator, open_device
+from danlu.core.imports import patch_torchvision
 from danlu.core.seeds import Seed
-from danlu.core.torchvision import patch_torchvision
-from danlu.data.feed import Batch
+from danlu.data.loader import Batch
+from danlu.experiment.data_context import fit_preprocessing, load_data
+from danlu.experiment.setup import TrainingSetup, build_setup, create_train_state, with_training_options
 from danlu.recipe.load import check_recipe
-from danlu.verbs.fitting import TrainingSetup, build_setup, create_train_state, with_training_options
-from danlu.verbs.prepare import fit_preprocessing, load_data
 
 BILLION = {
     "hidden_size": 2048,

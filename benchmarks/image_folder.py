@@ -82,10 +82,10 @@ def danlu_epochs(folder: Path, row: str) -> Iterator[int]:
     import torch
 
     from danlu.core.seeds import Seed
-    from danlu.data.feed import TrainLoader, shuffled_order
+    from danlu.data.descriptors import Origin
     from danlu.data.images.preprocessor import ImagePreprocessor
-    from danlu.data.place import Origin
-    from danlu.data.sources import read_source
+    from danlu.data.loader import TrainLoader, shuffled_order
+    from danlu.data.sources.reader import read_source
 
     source, device = read_source(str(folder)), torch.device("cpu")
     form = ImagePreprocessor(column="image", channels=3, size=SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -99,7 +99,9 @@ def danlu_epochs(folder: Path, row: str) -> Iterator[int]:
     if "anew" not in row:
         examples = examples.cache(device)
     count = len(examples)
-    feed = TrainLoader(replace(examples, target=torch.zeros(count, dtype=torch.int64)), shuffled_order(count, Seed(0)), count)
+    feed = TrainLoader(
+        replace(examples, target=torch.zeros(count, dtype=torch.int64)), shuffled_order(count, Seed(0)), count
+    )
     batches = feed.batches(BATCH, device)
     for _ in range(EPOCHS):
         seen = 0
@@ -111,8 +113,8 @@ def danlu_epochs(folder: Path, row: str) -> Iterator[int]:
 
 
 def torchvision_epochs(folder: Path, row: str) -> Iterator[int]:
+    from danlu.core.imports import patch_torchvision
     from danlu.core.threads import usable_cores
-    from danlu.core.torchvision import patch_torchvision
 
     patch_torchvision()
     from torch.utils.data import DataLoader

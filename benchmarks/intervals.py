@@ -14,8 +14,8 @@ import sklearn.metrics as reference
 
 from danlu.core.seeds import Seed
 from danlu.evaluation.intervals import Resampling, values_with_intervals
-from danlu.evaluation.metric import Predictions
-from danlu.evaluation.metrics import METRICS, DEFAULT_METRICS
+from danlu.evaluation.metrics.base import Predictions
+from danlu.evaluation.metrics.table import DEFAULT_METRICS, METRICS
 
 ROWS, RESAMPLES, FEW = 100_000, 2_000, 5
 

@@ -20,10 +20,16 @@ from typing import Any
 import parallel
 import torch
 
-from danlu.core.pieces import to_local
-from danlu.training.parallel.estimate import PRECISION_BYTES, StepBatch, DecoderShape, estimate_memory, stage_parameters
-from danlu.training.parallel.layout import Layout
-from danlu.training.parallel.traffic import ring_fraction, comm_volume
+from danlu.core.distributed.shards import to_local
+from danlu.training.distributed.communication import comm_volume, ring_fraction
+from danlu.training.distributed.layout import Layout
+from danlu.training.distributed.memory_estimate import (
+    PRECISION_BYTES,
+    DecoderShape,
+    StepBatch,
+    estimate_memory,
+    stage_parameters,
+)
 
 STEPS = 4
 SEQUENCE, VOCABULARY = 128, 4000
@@ -151,7 +157,12 @@ def messages() -> None:
         # The formula is a middle stage's, which has neighbours on both sides; the first and the last have one.
         foreseen = each.total - each.pipeline / layout.pipeline
         weights = stage_parameters(model, layout, 0)
-        by_gloo = foreseen + ring_fraction(layout.shard) * weights * 4 + each.context / 2 + (each.tensor / 2 if sequence else 0)
+        by_gloo = (
+            foreseen
+            + ring_fraction(layout.shard) * weights * 4
+            + each.context / 2
+            + (each.tensor / 2 if sequence else 0)
+        )
         found = parallel.together(processes, __file__, [options, parallel.BATCH])
         sent = max(one["sent"] for one in found) / processes
         figures = f"{foreseen / 1e6:>10.2f}{by_gloo / 1e6:>10.2f}{sent / 1e6:>10.2f}"

@@ -24,20 +24,20 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
-from danlu.core.pieces import to_local
+from danlu.core.distributed.process_groups import ProcessGroups
+from danlu.core.distributed.shards import to_local
 from danlu.core.seeds import Seed
-from danlu.core.team import ProcessGroups
-from danlu.data.balance.emphasis import LossWeighting
+from danlu.data.balance.base import LossWeighting
+from danlu.experiment.data_context import load_data
+from danlu.experiment.setup import TrainingSetup, create_train_state, prepare_training
 from danlu.recipe.load import check_recipe
-from danlu.training.state import named_state_dict
-from danlu.verbs.fitting import TrainingSetup, prepare_training, create_train_state
-from danlu.verbs.prepare import load_data
+from danlu.training.optimizer_state import named_state_dict
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from danlu.data.feed import Batch
-    from danlu.training.machine import TrainState
+    from danlu.data.loader import Batch
+    from danlu.training.train_state import TrainState
 
 BATCH, STEPS, WARM = 16, 6, 2
 LLAMA = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 8, "intermediate_size": 768}

@@ -47,11 +47,11 @@ def with_danlu(path: str) -> int:
     from danlu.core.seeds import Seed
     from danlu.data.clean import clean_rows
     from danlu.data.dataset import open_dataset
-    from danlu.data.place import DataRequirements, Origin
-    from danlu.data.prepare import fit_preprocessor, prepare_split
+    from danlu.data.descriptors import DataRequirements, Origin
+    from danlu.data.preprocessing import fit_preprocessor, prepare_split
     from danlu.data.splits import split_dataset
+    from danlu.experiment.defaults import resolve_recipe
     from danlu.recipe.load import check_recipe
-    from danlu.verbs.resolve import resolve_recipe
 
     recipe = check_recipe(
         {"data": {"source": path, "target": "y", "clean": {"duplicates": "drop", "outliers": {"method": "iqr"}}}}

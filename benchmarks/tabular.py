@@ -30,13 +30,13 @@ from tests.real import adult, files_of, keel
 
 from danlu.artifacts.bundle import open_bundle
 from danlu.data.builtin import read_builtin
-from danlu.data.place import Origin
+from danlu.data.descriptors import Origin
 from danlu.evaluation.evaluate import build_predictions
-from danlu.evaluation.metrics import compute_metrics
+from danlu.evaluation.metrics.table import compute_metrics
+from danlu.experiment.data_context import load_data
+from danlu.experiment.trainer import train_run
 from danlu.models.predictor import Predictor
 from danlu.recipe.load import as_recipe
-from danlu.verbs.prepare import load_data
-from danlu.verbs.train import train_run
 
 FAMILIES = ("linear", "additive", "tree", "mlp", "resnet", "ft-transformer", "tabm", "boosting")
 SEEDS = (0, 1, 2)

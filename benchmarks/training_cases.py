@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from danlu.core.devices import open_device
-from danlu.data.sequences import IGNORED
+from danlu.data.text.sequences import IGNORED
+from danlu.experiment.data_context import fit_preprocessing, load_data
+from danlu.experiment.setup import TrainingSetup, build_setup
 from danlu.recipe.load import check_recipe
-from danlu.verbs.fitting import TrainingSetup, build_setup
-from danlu.verbs.prepare import fit_preprocessing, load_data
 
 Tensors = dict[str, Tensor]
 JUDGED = 1024  # training samples that the last loss is the mean of, as far as there are so many

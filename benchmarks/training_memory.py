@@ -9,13 +9,13 @@ from typing import Any
 
 from training_cases import Case
 
-from danlu.core.errors import RecipeError
 from danlu.core.seeds import Seed
-from danlu.data.feed import Batch
+from danlu.data.loader import Batch
+from danlu.errors import RecipeError
+from danlu.experiment.probe import build_probe
+from danlu.experiment.setup import TrainingSetup, create_train_state
 from danlu.recipe.load import check_recipe
-from danlu.training.machine import TrainState
-from danlu.verbs.fitting import TrainingSetup, create_train_state
-from danlu.verbs.trial import build_probe
+from danlu.training.train_state import TrainState
 
 PLAIN = "plain"
 STEPS = 4
@@ -48,7 +48,7 @@ def with_options(fitting: TrainingSetup, options: dict[str, Any]) -> TrainingSet
     values["training"] |= {**options, "memory": memory}
     recipe = check_recipe(values)
     changed = fitting.context.recipe.model_copy(update={"training": recipe.training})
-    return replace(fitting, opened=replace(fitting.context, recipe=changed), model=copy.deepcopy(fitting.model))
+    return replace(fitting, context=replace(fitting.context, recipe=changed), model=copy.deepcopy(fitting.model))
 
 
 def seconds(machine: TrainState, batches: list[Batch]) -> float:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, default_collate
 from training_cases import CLIP_NORM, LR, WEIGHT_DECAY, Case, Tensors
 
-from danlu.core.torchvision import patch_torchvision
-from danlu.training.groups import parameter_groups
+from danlu.core.imports import patch_torchvision
+from danlu.training.param_groups import parameter_groups
 
 Loader = Callable[["Rows", int], Any]
 Way = Callable[[Case, nn.Module], None]
@@ -71,13 +71,13 @@ def danlu(case: Case, model: nn.Module) -> None:
     from danlu.artifacts.checkpoints import CheckpointManager
     from danlu.artifacts.run import RunDirectory
     from danlu.core.console import progress
-    from danlu.core.device import make_deterministic
-    from danlu.training.alarms import Alarms
-    from danlu.training.callbacks import CallbackContext
-    from danlu.training.journal import RunRecorder
+    from danlu.core.devices.setup import make_deterministic
+    from danlu.experiment.setup import create_train_state, make_validation_fn
     from danlu.training.loop import train
-    from danlu.training.meter import Meter, ThroughputLogger
-    from danlu.verbs.fitting import create_train_state, make_validation_fn
+    from danlu.training.monitoring.alarms import Alarms
+    from danlu.training.monitoring.callbacks import CallbackContext
+    from danlu.training.monitoring.meter import Meter, ThroughputLogger
+    from danlu.training.recorder import RunRecorder
 
     fitting = replace(case.fitting, model=model)
     options, feed = fitting.context.recipe.training, fitting.balanced.loader
@@ -87,7 +87,10 @@ def danlu(case: Case, model: nn.Module) -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             run = RunDirectory.create(Path(folder), "run", "run", False, 0)
-            with CheckpointManager(run, 2) as kept, progress("training", plan.steps * case.batch_size, "samples") as bar:
+            with (
+                CheckpointManager(run, 2) as kept,
+                progress("training", plan.steps * case.batch_size, "samples") as bar,
+            ):
                 meter = Meter(bar, fitting.accelerator)
                 journal = RunRecorder(run, kept, options.checkpoint, meter, Alarms(), (ThroughputLogger(meter),))
                 with journal.notify_callbacks(CallbackContext(run, model, options, plan.steps, 0)):

@@ -19,12 +19,12 @@ from pydantic.fields import FieldInfo
 
 from danlu.cli.main import COMMANDS
 from danlu.core.component import TABLES, Component, OneOf, components
-from danlu.core.extras import EXTRAS, install_command
+from danlu.core.imports import EXTRAS, install_command
 from danlu.data.builtin import BUILTIN
-from danlu.evaluation.metrics import MAIN_METRIC, METRICS, DEFAULT_METRICS
+from danlu.evaluation.metrics.table import DEFAULT_METRICS, MAIN_METRIC, METRICS
 from danlu.recipe.load import builtin_recipes, load_recipe
-from danlu.recipe.planned import BUILT
 from danlu.recipe.schema import Recipe
+from danlu.recipe.sections.planned import BUILT
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "reference.md"
 INTRODUCTION = """\

@@ -165,8 +165,8 @@ def _finished(recipe: dict[str, object], factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="session")
 def small_encoder(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Path:
     """A tiny BERT of random weights with a tokenizer, in a folder as transformers writes it."""
-    from danlu.core.torchvision import patch_torchvision
-    from danlu.data.texts import train_tokenizer
+    from danlu.core.imports import patch_torchvision
+    from danlu.data.text.preprocessor import train_tokenizer
 
     patch_torchvision()
     import torch

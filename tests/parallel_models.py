@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from danlu.data.balance.emphasis import LossWeighting
-from danlu.data.feed import Batch
-from danlu.data.sequences import TokenBlocks
+from danlu.data.balance.base import LossWeighting
+from danlu.data.loader import Batch
 from danlu.data.specs import CorpusInputs, TextInputs
-from danlu.data.tokens import RaggedTokens
+from danlu.data.text.sequences import TokenBlocks
+from danlu.data.text.tokenize import RaggedTokens
 from danlu.models.heads import HEADS
 from danlu.models.table import Transformer
-from danlu.models.transformers import build_transformer
+from danlu.models.text.transformers import build_transformer
 
 VOCABULARY = 300
 SIZES = {

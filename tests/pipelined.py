@@ -12,16 +12,16 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from danlu.core.errors import ArgumentError
-from danlu.data.balance.emphasis import LossWeighting
-from danlu.data.feed import Batch
-from danlu.data.sequences import IGNORED
+from danlu.data.balance.base import LossWeighting
+from danlu.data.loader import Batch
 from danlu.data.specs import CorpusInputs, TextInputs
+from danlu.data.text.sequences import IGNORED
+from danlu.errors import ArgumentError
 from danlu.models.heads import HEADS, Head
 from danlu.models.table import Transformer
-from danlu.training.parallel.pipeline import STAGES_PER_RANK, Pipeline, local_stage_indices
-from danlu.training.parallel.stages import split_into_stages, build_stage
-from danlu.training.recompute import apply_activation_checkpointing
+from danlu.training.distributed.pipeline_parallel import STAGES_PER_RANK, Pipeline, local_stage_indices
+from danlu.training.distributed.pipeline_stages import build_stage, split_into_stages
+from danlu.training.memory.activation_checkpointing import apply_activation_checkpointing
 
 VOCABULARY, CLASSES = 300, 3
 ROWS = (8, 8, 5, 8, 2, 8)  # of the batches that are trained on
@@ -147,7 +147,9 @@ def pipeline_of(
     """This process's stages of a model."""
     count = mesh.size() * STAGES_PER_RANK[schedule]
     split_into_stages(model, count)
-    held = [build_stage(model, index, count) for index in local_stage_indices(schedule, mesh.get_local_rank(), mesh.size())]
+    held = [
+        build_stage(model, index, count) for index in local_stage_indices(schedule, mesh.get_local_rank(), mesh.size())
+    ]
     return Pipeline(
         [wrap(s) for s in held] if wrap else held,
         mesh,

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from danlu.data.balance.emphasis import LossWeighting
-from danlu.data.feed import Batch
+from danlu.data.balance.base import LossWeighting
+from danlu.data.loader import Batch
 from danlu.data.specs import CorpusInputs, ImageInputs, TabularInputs, TextInputs
 from danlu.models.heads import HEADS
 from danlu.models.table import MLP, Timm, Transformer

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from danlu.core.console import info
-from danlu.core.errors import DataError
-from danlu.core.failing import exit_with_parent, report_failure
-from danlu.core.world import dist_env
+from danlu.core.distributed.env import dist_env
+from danlu.errors import DataError
+from danlu.launch.failures import exit_with_parent, report_failure
 
 WORLD = dist_env()
 

@@ -10,13 +10,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 import danlu as package
-from danlu.core.errors import ArgumentError, ArtifactError, RecipeError
+from danlu.errors import ArgumentError, ArtifactError, RecipeError
+from danlu.experiment.trainer import resume
 from danlu.models.adapters import NF4Linear, add_adapters, merge_adapters
-from danlu.models.parts import TaskModel
 from danlu.models.table import Timm
+from danlu.models.task_model import TaskModel
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections import Finetune
-from danlu.verbs.train import resume
+from danlu.recipe.sections.training import Finetune
 from tests.processes import together
 from tests.small_models import batch, build
 
@@ -258,7 +258,7 @@ def test_ways_to_save_memory_change_no_adapter(
 
 
 def test_a_language_model_with_adapters_still_leaves_its_logits_to_its_head() -> None:
-    from danlu.models.transformers import enable_chunked_loss
+    from danlu.models.text.transformers import enable_chunked_loss
 
     model = build("corpus", dropout=0.0)
     add_adapters(model, Finetune(mode="lora", rank=4))
@@ -297,12 +297,12 @@ def test_copies_of_a_model_train_the_adapters_of_one(small_encoder: Path, text_f
     ],
 )
 def test_what_processes_cannot_do_with_adapters_is_refused(mode: Any, layout: dict[str, int], message: str) -> None:
-    from danlu.core.team import ProcessGroups
-    from danlu.core.world import DistEnv
-    from danlu.recipe.sections import Parallel, Training
-    from danlu.training.parallel.group import ParallelContext
-    from danlu.training.parallel.layout import choose_layout
-    from danlu.training.parallel.limits import check_supported
+    from danlu.core.distributed.env import DistEnv
+    from danlu.core.distributed.process_groups import ProcessGroups
+    from danlu.recipe.sections.training import Parallel, Training
+    from danlu.training.distributed.compatibility import check_supported
+    from danlu.training.distributed.layout import choose_layout
+    from danlu.training.distributed.parallel_context import ParallelContext
 
     asked = Parallel.model_validate(layout)
     found = ParallelContext(ProcessGroups(DistEnv(world_size=2)), choose_layout(asked, 2), None, asked)

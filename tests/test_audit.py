@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 import danlu as package
-from danlu.core.sentences import format_message
-from danlu.data.audit.sentences import FINDINGS
+from danlu.core.text import format_message
+from danlu.data.audit.messages import FINDINGS
 from danlu.data.builtin import read_builtin
-from danlu.report.tongue import Translator
-from danlu.report.written import translate_findings as in_language
+from danlu.reporting.i18n import Translator
+from danlu.reporting.sections.findings import translate_findings as in_language
 from tests.conftest import Command
 
 ROWS = 1000
@@ -192,7 +192,7 @@ def test_wrong_labels_are_listed_first() -> None:
     from danlu.data.audit.finding import audit_context
     from danlu.data.audit.labels import label_errors
     from danlu.data.dataset import interpret
-    from danlu.data.place import RawData
+    from danlu.data.descriptors import RawData
     from danlu.data.splits import Split, Splits, TrainSplit
     from danlu.recipe.load import check_recipe
 
@@ -262,5 +262,5 @@ def test_a_sorted_file_does_not_look_as_if_it_drifted(tmp_path: Path, monkeypatc
     """Only a part of the rows is compared; the first ones of a sorted file would be unlike all others."""
     from danlu.data.audit import drift
 
-    monkeypatch.setattr(drift, "MOST_COMPARED", 200)
+    monkeypatch.setattr(drift, "MAX_COMPARED", 200)
     assert "drift" not in subjects(findings(clean_table().sort("x1"), tmp_path))

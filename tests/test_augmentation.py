@@ -11,7 +11,23 @@ import numpy as np
 import pytest
 
 from danlu.core.seeds import Seed
-from danlu.data.augment.affine import (
+from danlu.data.augment.base import FILTERS, AugmentBuilder, AugmentParams, draw_params
+from danlu.data.augment.host import HostAugment
+from danlu.data.augment.images import (
+    Blur,
+    Color,
+    Erase,
+    Flip,
+    RandAugment,
+    RandomCrop,
+    Rotate,
+    Scale,
+    Shear,
+    Translate,
+    TrivialAugment,
+)
+from danlu.data.augment.tabular import Noise
+from danlu.data.augment.transforms import (
     CropWindow,
     flipping,
     rotation,
@@ -19,11 +35,6 @@ from danlu.data.augment.affine import (
     shearing,
     translation,
 )
-from danlu.data.augment.host import HostAugment
-from danlu.data.augment.pictures import Blur, Color, Erase, Flip, RandomCrop, Rotate, Scale, Shear, Translate
-from danlu.data.augment.plan import FILTERS, AugmentParams, AugmentBuilder, draw_params
-from danlu.data.augment.policies import RandAugment, TrivialAugment
-from danlu.data.augment.rows import Noise
 
 SIZE = 160
 Build = Callable[[AugmentBuilder], None]
@@ -59,7 +70,7 @@ def smooth(photo: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def vision() -> Any:
     """torchvision's functions."""
-    from danlu.core.torchvision import patch_torchvision
+    from danlu.core.imports import patch_torchvision
 
     patch_torchvision()
     from torchvision.transforms.v2 import functional
@@ -111,14 +122,34 @@ def affine(
 # Name: our step, torchvision's, the largest difference on the host and on the device.
 STEPS: dict[str, tuple[Build, Callable[[Any], Any], int, int]] = {
     "rotate": (lambda s: s.add_geometry(rotation(one(25))), lambda v: bilinear(v.rotate, angle=25.0), 1, 1),
-    "rotate the other way": (lambda s: s.add_geometry(rotation(one(-80))), lambda v: bilinear(v.rotate, angle=-80.0), 1, 1),
+    "rotate the other way": (
+        lambda s: s.add_geometry(rotation(one(-80))),
+        lambda v: bilinear(v.rotate, angle=-80.0),
+        1,
+        1,
+    ),
     "enlarge": (lambda s: s.add_geometry(scaling(one(1.4))), lambda v: affine(v, scale=1.4), 1, 1),
     "reduce": (lambda s: s.add_geometry(scaling(one(0.7))), lambda v: affine(v, scale=0.7), 1, 1),
     "shear x": (lambda s: s.add_geometry(shearing(one(15), one(0))), lambda v: affine(v, shear=(15.0, 0.0)), 1, 1),
     "shear y": (lambda s: s.add_geometry(shearing(one(0), one(-9))), lambda v: affine(v, shear=(0.0, -9.0)), 1, 1),
-    "translate": (lambda s: s.add_geometry(translation(one(0.25), one(-0.1))), lambda v: affine(v, move=(40, -16)), 0, 0),
-    "mirror": (lambda s: s.add_geometry(flipping(np.array([True]), np.array([False]))), lambda v: v.horizontal_flip, 0, 0),
-    "upside down": (lambda s: s.add_geometry(flipping(np.array([False]), np.array([True]))), lambda v: v.vertical_flip, 0, 0),
+    "translate": (
+        lambda s: s.add_geometry(translation(one(0.25), one(-0.1))),
+        lambda v: affine(v, move=(40, -16)),
+        0,
+        0,
+    ),
+    "mirror": (
+        lambda s: s.add_geometry(flipping(np.array([True]), np.array([False]))),
+        lambda v: v.horizontal_flip,
+        0,
+        0,
+    ),
+    "upside down": (
+        lambda s: s.add_geometry(flipping(np.array([False]), np.array([True]))),
+        lambda v: v.vertical_flip,
+        0,
+        0,
+    ),
     "darker": (lambda s: s.colour(one(0.6)), lambda v: partial(v.adjust_brightness, brightness_factor=0.6), 1, 1),
     "brighter": (lambda s: s.colour(one(1.4)), lambda v: partial(v.adjust_brightness, brightness_factor=1.4), 1, 1),
     "less contrast": (

@@ -7,19 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.core.seeds import Seed
-from danlu.data.augment.affine import (
+from danlu.data.augment.hash_rng import HashRng, hash_counters, normal_table
+from danlu.data.augment.transforms import (
     Affine,
     CropWindow,
     back_to_source,
     flipping,
+    identity,
+    identity_colour,
     rotation,
     scaling,
     shearing,
     translation,
-    identity,
 )
-from danlu.data.augment.colour import identity_colour
-from danlu.data.augment.draw import HashRng, hash_counters, normal_table
 
 
 def one(value: float) -> np.ndarray:

@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 
 import danlu as package
-from danlu.core.errors import ArgumentError, RecipeError
 from danlu.core.seeds import Seed
 from danlu.data.augment.base import BatchAugmentation, TransformContext
 from danlu.data.augment.mixing import Cutmix, MixTransform, Mixup
-from danlu.data.augment.rows import Noise, SwapNoise
-from danlu.data.augment.tokens import DeleteTokens, MaskSpans, SwapTokens, read_special_tokens
-from danlu.data.place import TokenizerFile
+from danlu.data.augment.tabular import Noise, SwapNoise
+from danlu.data.augment.text import DeleteTokens, MaskSpans, SwapTokens, read_special_tokens
+from danlu.data.descriptors import TokenizerFile
+from danlu.errors import ArgumentError, RecipeError
 from tests.conftest import Command
 
 BATCHES = ([41, 7], [5, 88, 41], list(range(64)))
@@ -22,7 +22,7 @@ BATCHES = ([41, 7], [5, 88, 41], list(range(64)))
 
 @pytest.fixture(scope="module")
 def tokenizer(text_file: Path) -> TokenizerFile:
-    from danlu.data.texts import train_tokenizer
+    from danlu.data.text.preprocessor import train_tokenizer
 
     return train_tokenizer(pl.read_ndjson(text_file)["text"].to_list(), 600, add_special_tokens=True)
 
@@ -31,10 +31,9 @@ def token_feed(step: BatchAugmentation, tokenizer: TokenizerFile, text_file: Pat
     """A feed of passages with one change."""
     import torch
 
-    from danlu.data.examples import PreparedDataset
-    from danlu.data.feed import TrainLoader, shuffled_order
-    from danlu.data.sequences import PaddedTokens
-    from danlu.data.tokens import RaggedTokens
+    from danlu.data.loader import PreparedDataset, TrainLoader, shuffled_order
+    from danlu.data.text.sequences import PaddedTokens
+    from danlu.data.text.tokenize import RaggedTokens
 
     reader = tokenizer.open()
     reader.enable_truncation(60)
@@ -117,8 +116,7 @@ def table_feed(*steps: BatchAugmentation) -> Any:
     """500 rows: a wide column, a narrow one, a flag; and a category."""
     import torch
 
-    from danlu.data.examples import TensorColumn, PreparedDataset
-    from danlu.data.feed import TrainLoader, shuffled_order
+    from danlu.data.loader import PreparedDataset, TensorColumn, TrainLoader, shuffled_order
 
     rng = np.random.default_rng(0)
     numbers = np.stack([rng.normal(0, 10, 500), rng.normal(5, 0.1, 500), rng.integers(0, 2, 500)], axis=1)
@@ -127,7 +125,10 @@ def table_feed(*steps: BatchAugmentation) -> Any:
         TensorColumn("categories", torch.from_numpy(rng.integers(0, 50, (500, 1)) + 100)),
     )
     examples = PreparedDataset(features, torch.from_numpy(rng.integers(0, 3, 500)))
-    changes = tuple(step.build_transform(TransformContext(examples, Seed(5).derive(index), None)) for index, step in enumerate(steps))
+    changes = tuple(
+        step.build_transform(TransformContext(examples, Seed(5).derive(index), None))
+        for index, step in enumerate(steps)
+    )
     return TrainLoader(examples, shuffled_order(500, Seed(0)), 500, changes)
 
 
@@ -166,8 +167,7 @@ def image_feed(*ways: Any, classes: int | None = 3, count: int = 90) -> Any:
     """Images of one level a class, so that a mean tells the shares."""
     import torch
 
-    from danlu.data.examples import TensorColumn, PreparedDataset
-    from danlu.data.feed import TrainLoader, shuffled_order
+    from danlu.data.loader import PreparedDataset, TensorColumn, TrainLoader, shuffled_order
 
     target = torch.arange(count) % 3
     images = (100 * target).to(torch.uint8)[:, None, None, None].expand(count, 3, 16, 16).contiguous()
@@ -223,7 +223,7 @@ def test_mixup_of_a_table_mixes_numbers_and_takes_categories_from_the_larger_sha
 def test_label_smoothing_works_with_mixed_answers() -> None:
     import torch
 
-    from danlu.data.balance.emphasis import LossWeighting
+    from danlu.data.balance.base import LossWeighting
     from danlu.models.heads import classification_loss
 
     logits, target = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
@@ -238,8 +238,8 @@ def test_label_smoothing_works_with_mixed_answers() -> None:
 
 
 def resolved(image_folder: Path, **data: Any) -> Any:
+    from danlu.experiment.data_context import load_data
     from danlu.recipe.load import as_recipe
-    from danlu.verbs.prepare import load_data
 
     return load_data(as_recipe({"data": {"source": str(image_folder), **data}})).recipe
 
@@ -290,9 +290,9 @@ STRONG = [
 def test_only_training_sees_changed_images(image_recipe: dict[str, Any]) -> None:
     import torch
 
+    from danlu.experiment.data_context import fit_preprocessing, load_data
+    from danlu.experiment.loaders import build_prepared_dataset, build_train_loader
     from danlu.recipe.load import as_recipe
-    from danlu.verbs.feeding import build_prepared_dataset, build_train_loader
-    from danlu.verbs.prepare import fit_preprocessing, load_data
 
     cpu = torch.device("cpu")
     plain = load_data(as_recipe(image_recipe))
@@ -317,9 +317,9 @@ def test_images_are_changed_alike_by_one_thread_several_or_on_a_device(
     """The device's changes run here on the CPU; what chooses them is where the model trains."""
     import torch
 
+    from danlu.experiment.data_context import fit_preprocessing, load_data
+    from danlu.experiment.loaders import build_train_loader
     from danlu.recipe.load import as_recipe
-    from danlu.verbs.feeding import build_train_loader
-    from danlu.verbs.prepare import fit_preprocessing, load_data
 
     steps = [{"rotate": 20}, "flip", {"color": {"brightness": 0.3}}, {"noise": 0.02}, "cutmix"]
     opened = load_data(as_recipe({**image_recipe, "data": {**image_recipe["data"], "augment": steps}}))

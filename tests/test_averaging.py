@@ -9,9 +9,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from danlu.training.averaging import EMA, SWA, WeightAverage, eval_weights
-from danlu.training.groups import parameter_groups
-from danlu.training.optimizers.others import ScheduleFreeAdamW
-from danlu.training.optimizers.torchs import SGD
+from danlu.training.optimizers.options import SGD, ScheduleFreeAdamW
+from danlu.training.param_groups import parameter_groups
 
 STEPS = 12
 

@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from danlu.core.errors import DataError
 from danlu.data.targets import ClassTarget, MultiLabelTarget, TagTarget
+from danlu.errors import DataError
 from tests.conftest import DANLU, Command
 
 DATA_WRONG, RECIPE_WRONG, OTHER = 3, 2, 1
@@ -331,7 +331,12 @@ def test_a_disk_that_fills_while_training_leaves_no_half_run(small_disk: Path) -
     ("target", "asked", "values", "said"),
     [
         (ClassTarget(column="y", labels=("a", "b")), "codes", ["a", "c"], "'y' has the class 'c', which"),
-        (MultiLabelTarget(column="y", labels=("a", "b")), "given", ['["a"]', '["b", "c"]'], "'y' has the label 'c', which"),
+        (
+            MultiLabelTarget(column="y", labels=("a", "b")),
+            "given",
+            ['["a"]', '["b", "c"]'],
+            "'y' has the label 'c', which",
+        ),
         (TagTarget(column="y", labels=("a", "b")), "codes", ['["a", "c"]'], "'y' has the tag 'c', which"),
     ],
 )

@@ -18,13 +18,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 
 import danlu as package
-from danlu.core.errors import DataError, RecipeError
 from danlu.core.seeds import Seed
 from danlu.data.balance.apply import BalancedTraining, balance
-from danlu.data.balance.balancer import Balancer
-from danlu.data.balance.emphasis import LossWeighting
-from danlu.data.balance.losses import ClassWeights, Focal, LogitAdjustment
-from danlu.data.balance.rows import Oversample, Undersample, WeightedSampling
+from danlu.data.balance.base import Balancer, LossWeighting
+from danlu.data.balance.loss_weights import ClassWeights, Focal, LogitAdjustment
+from danlu.data.balance.registry import BALANCERS
+from danlu.data.balance.resampling import Oversample, Undersample, WeightedSampling
 from danlu.data.balance.synthetic import (
     Adasyn,
     BorderlineSmote,
@@ -34,9 +33,8 @@ from danlu.data.balance.synthetic import (
     SmoteTomek,
     Tomek,
 )
-from danlu.data.balance.table import BALANCERS
-from danlu.data.examples import TensorColumn, PreparedDataset
-from danlu.data.feed import number_repeats
+from danlu.data.loader import PreparedDataset, TensorColumn, number_repeats
+from danlu.errors import DataError, RecipeError
 from danlu.models.heads import classification_loss
 
 LABELS = ("red", "rosé", "white")
@@ -124,7 +122,9 @@ def test_borderline_smote_and_adasyn_add_rows_to_the_smaller_classes_alone() -> 
 
 def mixed_up(examples: PreparedDataset) -> PreparedDataset:
     """The first two numbers alone, as the cultivars lie among one another there."""
-    return PreparedDataset((TensorColumn("numeric", torch.from_numpy(column(examples, "numeric")[:, :2])),), examples.target)
+    return PreparedDataset(
+        (TensorColumn("numeric", torch.from_numpy(column(examples, "numeric")[:, :2])),), examples.target
+    )
 
 
 @pytest.mark.parametrize("balancer", [Tomek(), EditedNearestNeighbours()])
@@ -152,7 +152,9 @@ def test_rows_that_differ_in_categories_lie_apart() -> None:
     classes = np.repeat([0, 1], [40, 10])
     shared = np.random.default_rng(0).normal(scale=0.1, size=(50, 1)).astype(np.float32)
     same = PreparedDataset((TensorColumn("numeric", torch.from_numpy(shared)),), torch.from_numpy(classes))
-    apart = PreparedDataset((*same.columns, TensorColumn("categories", torch.from_numpy(classes[:, None] + 2))), same.target)
+    apart = PreparedDataset(
+        (*same.columns, TensorColumn("categories", torch.from_numpy(classes[:, None] + 2))), same.target
+    )
     assert balance(EditedNearestNeighbours(), apart, ("a", "b"), Seed(0)).after.tolist() == [40, 10]
     assert balance(EditedNearestNeighbours(), same, ("a", "b"), Seed(0)).after[0] < 40
 

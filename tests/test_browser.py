@@ -15,7 +15,7 @@ import pytest
 import danlu
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.trials import read_trials
-from danlu.report.page import write_report
+from danlu.reporting.page import write_report
 from tests.browser import Browser, chromium
 from tests.chatting import chat_file, preference_file, recipe, write_lines
 from tests.test_multi_label import SIGNS, tumours

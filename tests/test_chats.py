@@ -11,19 +11,19 @@ import pytest
 import torch
 
 import danlu as package
-from danlu.core.errors import DataError, RecipeError
 from danlu.data.chats.batches import pack
-from danlu.data.chats.messages import as_chats, read_messages, dump_messages
 from danlu.data.chats.preprocessor import ChatPreprocessor
-from danlu.data.chats.template import CHATML, choose_template, render, render_answers
-from danlu.data.place import Origin, RawData, TokenizerFile
-from danlu.data.sequences import IGNORED
+from danlu.data.descriptors import Origin, RawData, TokenizerFile
+from danlu.data.sources.conversations import as_chats, dump_messages, read_messages
 from danlu.data.specs import CorpusInputs
-from danlu.data.texts import train_tokenizer
+from danlu.data.text.chat_template import CHATML, choose_template, render, render_answers
+from danlu.data.text.preprocessor import train_tokenizer
+from danlu.data.text.sequences import IGNORED
+from danlu.errors import DataError, RecipeError
+from danlu.experiment.data_context import fit_preprocessing, load_data
 from danlu.models.table import Transformer
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections import Data
-from danlu.verbs.prepare import fit_preprocessing, load_data
+from danlu.recipe.sections.training import Data
 from tests.chatting import TINY, chat_file, preference_file, recipe
 
 CPU = torch.device("cpu")
@@ -44,7 +44,9 @@ MARKED = (
 
 @pytest.fixture(scope="module")
 def tokenizer() -> TokenizerFile:
-    made = train_tokenizer([message["content"] for message in CHAT] * 20, 400, add_special_tokens=False, add_turn_tokens=True)
+    made = train_tokenizer(
+        [message["content"] for message in CHAT] * 20, 400, add_special_tokens=False, add_turn_tokens=True
+    )
     return choose_template(made, None)
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from danlu.training.compiling import CompiledModel, compilations, maybe_compile
-from danlu.training.in_backward import OptimizerInBackward
-from danlu.training.recompute import apply_activation_checkpointing
+from danlu.training.composite_optimizer import OptimizerInBackward
+from danlu.training.memory.activation_checkpointing import apply_activation_checkpointing
 from tests.small_models import adamw, batch, build, fit, groups_of, identical, loss_of, states
 
 CPU = torch.device("cpu")

@@ -13,8 +13,8 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 import danlu
-from danlu.core.errors import DataError, RecipeError
 from danlu.data.builtin import read_builtin
+from danlu.errors import DataError, RecipeError
 
 RECIPE: dict[str, Any] = {
     "name": "wine",
@@ -137,7 +137,7 @@ def test_a_column_that_names_no_folds_is_refused(tmp_path: Path) -> None:
 
 def test_folds_that_are_there_are_not_trained_again(folded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = evaluation_of(folded)["folds"]
-    monkeypatch.setattr("danlu.verbs.train.train_opened", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("danlu.experiment.trainer.train_opened", lambda *_, **__: pytest.fail("trained again"))
     assert json.loads(json.dumps(danlu.evaluate(folded)["folds"])) == before
 
 

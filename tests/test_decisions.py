@@ -5,18 +5,17 @@ import polars as pl
 import pytest
 import sklearn.metrics as reference
 
-from danlu.core.errors import RecipeError
 from danlu.core.seeds import Seed
-from danlu.data.calibration import Isotonic, Temperature
-from danlu.data.targets import ClassTarget
-from danlu.evaluation.calibrating import fit_calibration
+from danlu.data.targets import ClassTarget, Isotonic, Temperature
+from danlu.errors import RecipeError
+from danlu.evaluation.calibration import fit_calibration
 from danlu.evaluation.curves import MAX_POINTS, precision_recall_curve, roc_curve
-from danlu.evaluation.decisions import risk_coverage, choose_threshold, threshold_table
 from danlu.evaluation.intervals import Resampling
-from danlu.evaluation.metric import Predictions
-from danlu.evaluation.metrics import METRICS, compute_metrics
+from danlu.evaluation.metrics.base import Predictions
+from danlu.evaluation.metrics.table import METRICS, compute_metrics
 from danlu.evaluation.slices import evaluate_slices, make_slices
-from danlu.recipe.judging import Costs, Threshold
+from danlu.evaluation.thresholds import choose_threshold, risk_coverage, threshold_table
+from danlu.recipe.sections.evaluation import Costs, Threshold
 
 
 def two_classes(count: int, sharpness: float = 1.0, seed: int = 0) -> Predictions:

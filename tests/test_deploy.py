@@ -13,8 +13,8 @@ import pytest
 from ruamel.yaml import YAML
 
 import danlu
-from danlu.core.errors import ArgumentError
-from danlu.deployment.training import TrainingJob
+from danlu.errors import ArgumentError
+from danlu.launch.clusters import TrainingJob
 from tests.conftest import DANLU, Command
 from tests.processes import REPOSITORY
 

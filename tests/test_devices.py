@@ -8,11 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from danlu.api.doctor import doctor
 from danlu.core.devices import accelerator_of, available_devices, open_device
-from danlu.core.devices.card import GPU
-from danlu.core.devices.peaks import peak_flops
-from danlu.core.errors import ArgumentError
-from danlu.verbs.doctor import doctor
+from danlu.core.devices.gpu import GPU, peak_flops
+from danlu.errors import ArgumentError
 
 
 @pytest.fixture
@@ -175,7 +174,7 @@ sys.meta_path.insert(0, Finder())
 torch.accelerator.synchronize = lambda: calls.append("synchronize")
 torch.accelerator.max_memory_allocated = lambda: 123
 from danlu.core.devices import open_device
-from danlu.core.errors import ArgumentError
+from danlu.errors import ArgumentError
 
 assert "torch_tpu" not in sys.modules and open_device().torch_device.type == "cpu"
 try:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danlu.core.errors import DataError
-from danlu.data import dialect, tables
-from danlu.data.sources import read_source
+from danlu.data.sources import csv_dialect as dialect
+from danlu.data.sources import tables
+from danlu.data.sources.reader import read_source
+from danlu.errors import DataError
 
 MISSING = ("", "NA")
 # Any text but what means something else on its own: missing values, numbers, line ends of other systems alone.
@@ -132,9 +133,9 @@ def test_a_type_that_the_first_rows_suggest_is_not_forced_on_later_ones(
 
 
 def test_a_large_file_is_read_in_parts_and_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from danlu.data.disk import DiskFrame
+    from danlu.data.frames import DiskFrame
+    from danlu.experiment.data_context import fit_preprocessing, load_data
     from danlu.recipe.load import check_recipe
-    from danlu.verbs.prepare import fit_preprocessing, load_data
 
     generator = pl.Series(range(3000))
     frame = pl.DataFrame(

@@ -10,11 +10,11 @@ import torch
 
 import danlu as package
 from danlu.artifacts.run import RunDirectory
-from danlu.core.errors import ArgumentError, RecipeError
-from danlu.data.balance.emphasis import LossWeighting
-from danlu.data.sequences import IGNORED
+from danlu.data.balance.base import LossWeighting
+from danlu.data.text.sequences import IGNORED
+from danlu.errors import ArgumentError, RecipeError
 from danlu.models.heads import HEADS
-from danlu.training.distilling import distillation_num_targets, distillation_loss
+from danlu.training.distillation import distillation_loss, distillation_num_targets
 from tests.conftest import TINY_TEXT
 from tests.test_distilling import assert_goes_on, softmax
 from tests.test_tags import recipe as tagging

@@ -12,16 +12,16 @@ import torch
 import danlu as package
 from danlu.artifacts.cache import cache_root
 from danlu.artifacts.run import RunDirectory
-from danlu.core.errors import ArgumentError, ArtifactError, RecipeError
-from danlu.core.torchvision import patch_torchvision
-from danlu.data.balance.emphasis import LossWeighting
+from danlu.core.imports import patch_torchvision
+from danlu.data.balance.base import LossWeighting
 from danlu.data.builtin import read_builtin
 from danlu.data.targets import NumericTarget
+from danlu.errors import ArgumentError, ArtifactError, RecipeError
+from danlu.experiment.data_context import load_data
+from danlu.experiment.setup import prepare_training
 from danlu.models.heads import HEADS
 from danlu.recipe.load import as_recipe
-from danlu.training.distilling import distillation_loss, network_logits
-from danlu.verbs.fitting import prepare_training
-from danlu.verbs.prepare import load_data
+from danlu.training.distillation import distillation_loss, network_logits
 from tests.test_parallel_data import TABLE, alike, trained, with_training
 from tests.test_resume import ends
 

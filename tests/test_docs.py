@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from danlu.core.errors import RecipeError
+from danlu.errors import RecipeError
 from danlu.recipe.load import load_recipe
 from tests.warm import command
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import danlu
-from danlu.core.errors import ArgumentError, RecipeError
+from danlu.errors import ArgumentError, RecipeError
 from danlu.evaluation.evaluate import VERSION
 from tests.conftest import Command
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import danlu as package
-from danlu.core.errors import ArgumentError, ArtifactError
-from danlu.core.torchvision import patch_torchvision
-from danlu.models import vision
+from danlu.core.imports import patch_torchvision
+from danlu.errors import ArgumentError, ArtifactError
 from danlu.models.predictor import Predictor
+from danlu.models.vision import timm as vision
 from tests.conftest import Command
 
 RECIPE = {

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.core.component import components
-from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.dataset import interpret
+from danlu.data.descriptors import DataRequirements, RawData
 from danlu.data.folds import fold_dataset
-from danlu.data.place import DataRequirements, RawData
-from danlu.data.prepare import fit_preprocessor
+from danlu.data.preprocessing import fit_preprocessor
 from danlu.data.splits import Splits
+from danlu.errors import DataError
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections import SplitOptions
+from danlu.recipe.sections.training import SplitOptions
 from tests.test_splits import dataset
 
 counts = st.lists(st.integers(6, 40), min_size=2, max_size=4)

@@ -10,13 +10,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 import danlu as package
-from danlu.core.errors import ArgumentError, RecipeError
-from danlu.models.parts import select_names
+from danlu.errors import ArgumentError, RecipeError
+from danlu.experiment.trainer import resume
+from danlu.models.task_model import select_names
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections import Finetune
-from danlu.training.finetuning import apply_finetuning
-from danlu.training.frozen import make_unfreezing
-from danlu.verbs.train import resume
+from danlu.recipe.sections.training import Finetune
+from danlu.training.finetuning import apply_finetuning, make_unfreezing
 from tests.small_models import build
 
 

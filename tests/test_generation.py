@@ -8,11 +8,10 @@ import pytest
 import torch
 
 import danlu as package
-from danlu.core.errors import ArgumentError, ArtifactError, DataError
 from danlu.core.seeds import Seed
-from danlu.models.generation import generate
+from danlu.errors import ArgumentError, ArtifactError, DataError
+from danlu.models.generation import Sampling, generate, logits_processors
 from danlu.models.predictor import Predictor
-from danlu.models.sampling import Sampling, logits_processors
 from tests.chatting import chat_file, recipe, write_lines
 from tests.conftest import Command
 

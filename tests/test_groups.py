@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from danlu.core.errors import ArgumentError, DanluError
-from danlu.core.torchvision import patch_torchvision
-from danlu.recipe.sections import LearningRateScaling
-from danlu.training.groups import layer_depths, parameter_groups, parameter_roles
-from danlu.training.penalties import add_penalties, max_norm_weights, renorm_units, penalized_params
-from danlu.training.scaling import scaled_lr
+from danlu.core.imports import patch_torchvision
+from danlu.errors import ArgumentError, DanluError
+from danlu.recipe.sections.training import LearningRateScaling
+from danlu.training.param_groups import layer_depths, parameter_groups, parameter_roles
+from danlu.training.regularization import add_penalties, max_norm_weights, penalized_params, renorm_units
+from danlu.training.schedules import scaled_lr
 
 
 def timm_network(name: str, **options: Any) -> nn.Module:
@@ -117,7 +117,7 @@ def test_roles_tell_hidden_matrices_from_embeddings_heads_and_vectors() -> None:
 
 
 def test_a_lower_layer_moves_less() -> None:
-    from danlu.training.optimizers.torchs import SGD
+    from danlu.training.optimizers.options import SGD
 
     model = bert()
     before = {name: value.detach().clone() for name, value in model.named_parameters()}

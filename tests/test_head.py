@@ -11,16 +11,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import danlu as package
-from danlu.core.errors import RecipeError
-from danlu.models.pooled import SentenceEncoderClassifier
-from danlu.models.vision import NormalizedImageModel
-from danlu.verbs.train import resume
+from danlu.errors import RecipeError
+from danlu.experiment.trainer import resume
+from danlu.models.text.sentence_encoder import SentenceEncoderClassifier
+from danlu.models.vision.timm import NormalizedImageModel
 
 
 @pytest.fixture(scope="module")
 def image_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights of a small network, as if they were pretrained."""
-    from danlu.core.torchvision import patch_torchvision
+    from danlu.core.imports import patch_torchvision
 
     patch_torchvision()
     import timm
@@ -64,7 +64,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         monkeypatch.setattr(cls, name, features)
 
     counted(NormalizedImageModel, "features")
-    monkeypatch.setattr(SentenceEncoderClassifier, "forward", lambda self, **inputs: self.classifier(self.features(**inputs)))
+    monkeypatch.setattr(
+        SentenceEncoderClassifier, "forward", lambda self, **inputs: self.classifier(self.features(**inputs))
+    )
     counted(SentenceEncoderClassifier, "features")
     return counts
 

@@ -14,14 +14,14 @@ from danlu.artifacts.checkpoints import open_checkpoint
 from danlu.artifacts.files import read_frame
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.tensors import load_tensors
-from danlu.core.errors import ArgumentError, ArtifactError, RecipeError
-from danlu.core.torchvision import patch_torchvision
-from danlu.data.balance.emphasis import LossWeighting
+from danlu.core.imports import patch_torchvision
+from danlu.data.balance.base import LossWeighting
 from danlu.data.builtin import read_builtin
-from danlu.models.hidden import HiddenStateHook
-from danlu.models.parts import PROJECTION_NAME
-from danlu.training.hints import Distance, ProjectedFeatures, feature_distillation_loss, teacher_layer
-from danlu.verbs import teaching
+from danlu.errors import ArgumentError, ArtifactError, RecipeError
+from danlu.experiment import distillation as teaching
+from danlu.models.hidden_states import HiddenStateHook
+from danlu.models.task_model import PROJECTION_NAME
+from danlu.training.distillation import Distance, ProjectedFeatures, feature_distillation_loss, teacher_layer
 from tests.test_distilling import assert_goes_on, recipe
 from tests.test_parallel_data import TABLE, alike, trained, with_training
 
@@ -110,7 +110,7 @@ def test_states_that_no_disk_has_room_for_are_refused(
     teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DANLU_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(teaching, "DISK_SHARE", 1e-12)
+    monkeypatch.setattr(teaching, "DISK_FRACTION", 1e-12)
     with pytest.raises(ArtifactError, match="the teacher's outputs take"):
         package.train(recipe(model=NARROW, distill=distill(teacher)), output=tmp_path)
 

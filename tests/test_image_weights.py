@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 import danlu as package
-from danlu.core.errors import DataError
-from danlu.core.torchvision import patch_torchvision
+from danlu.core.imports import patch_torchvision
 from danlu.data.specs import ImageInputs
+from danlu.errors import DataError
 from danlu.models.table import Timm
-from danlu.models.vision import NormalizedImageModel
+from danlu.models.vision.timm import NormalizedImageModel
 from tests.real_weights import efficientnet_lite0
 
 FORMAT = ImageInputs(channels=3, size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -40,7 +40,9 @@ def unsettled(made: nn.Module) -> nn.Module:
     return made.eval()
 
 
-def built(file: Path, name: str = "test_resnet", outputs: int = 3, inputs: ImageInputs = FORMAT) -> NormalizedImageModel:
+def built(
+    file: Path, name: str = "test_resnet", outputs: int = 3, inputs: ImageInputs = FORMAT
+) -> NormalizedImageModel:
     model = Timm(name=f"timm:{name}", pretrained=str(file)).build(inputs, outputs)
     assert isinstance(model, NormalizedImageModel)
     return model

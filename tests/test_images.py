@@ -15,17 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from danlu.core.ahead import prefetch
-from danlu.core.errors import ArtifactError, DataError
+from danlu.core.prefetch import prefetch
 from danlu.core.threads import usable_cores
+from danlu.data.descriptors import Origin
 from danlu.data.images import store
-from danlu.data.images.check import find_suspicious, find_unreadable
-from danlu.data.images.decode import decode, read_header, center_square
-from danlu.data.images.feature import ImageColumn
-from danlu.data.images.hashes import perceptual_hashes
-from danlu.data.images.pixels import LazyPixels, InMemoryPixels
+from danlu.data.images.column import ImageColumn
+from danlu.data.images.decode import center_square, decode, find_suspicious, find_unreadable, read_header
+from danlu.data.images.pixels import InMemoryPixels, LazyPixels
 from danlu.data.images.preprocessor import ImagePreprocessor
-from danlu.data.place import Origin
+from danlu.data.near_duplicates import perceptual_hashes
+from danlu.errors import ArtifactError, DataError
 
 HERE = Path()
 
@@ -365,7 +364,7 @@ def test_a_file_cut_anywhere_is_refused_or_the_whole_picture(form: str) -> None:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own, used for the smallest set, in shards of four images."""
     monkeypatch.setenv("DANLU_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(store, "HELD_BYTES", 0)
+    monkeypatch.setattr(store, "IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(store, "SHARD_IMAGES", 4)
     return tmp_path / "cache"
 
@@ -434,10 +433,10 @@ def test_an_interrupted_making_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         make(folder, decoded, rows, names)
 
-    monkeypatch.setattr(store, "_fill", crash_at_the_third)
+    monkeypatch.setattr(store, "_write_shard", crash_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         store.cache_pixels(photos)
-    monkeypatch.setattr(store, "_fill", make)
+    monkeypatch.setattr(store, "_write_shard", make)
     decodings.clear()
     kept = store.cache_pixels(photos)
     assert sorted(map(str, decodings)) == ["08.jpg", "09.jpg", "10.jpg"]
@@ -455,7 +454,7 @@ def test_a_damaged_shard_is_named(photos: LazyPixels, cache: Path) -> None:
 def test_without_room_images_are_decoded_as_they_are_asked_for(
     photos: LazyPixels, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(store, "DISK_SHARE", 0.0)
+    monkeypatch.setattr(store, "DISK_FRACTION", 0.0)
     assert store.cache_pixels(photos) is photos
     assert "again for every batch" in capsys.readouterr().err
     assert not cache.exists()
@@ -476,7 +475,9 @@ def test_the_same_pixels_from_files_bytes_memory_and_disk(photos: LazyPixels, ca
     rows, device = np.array([3, 9, 0]), torch.device("cpu")
     decoded = ImageColumn(photos)
     from_disk = decoded.cache(device)
-    from_bytes = ImageColumn(LazyPixels([(photos.folder / str(n)).read_bytes() for n in photos.references], HERE, 16, 3))
+    from_bytes = ImageColumn(
+        LazyPixels([(photos.folder / str(n)).read_bytes() for n in photos.references], HERE, 16, 3)
+    )
     held = ImageColumn(photos.load_all()).cache(device)
     expected = decoded.take(rows)["image"]
     assert expected.shape == (3, 3, 16, 16) and expected.dtype == torch.uint8
@@ -492,13 +493,13 @@ def test_what_fits_an_accelerators_memory_becomes_a_tensor_there(
 ) -> None:
     import torch
 
-    from danlu.data import examples
-    from danlu.data.examples import TensorColumn, PreparedDataset
+    from danlu.data import loader as examples
+    from danlu.data.loader import PreparedDataset, TensorColumn
 
     def fits(size_bytes: int, device: torch.device) -> bool:
         return free is not None and size_bytes <= free
 
-    monkeypatch.setattr(examples, "fits", fits)
+    monkeypatch.setattr(examples, "fits_on_device", fits)
     table = TensorColumn("numeric", torch.arange(22.0).reshape(11, 2))
     device, rows = torch.device("cpu"), np.array([3, 9, 0])
     whole = PreparedDataset((ImageColumn(photos), table), torch.arange(11))
@@ -548,8 +549,7 @@ def test_batches_made_ahead_are_the_same_in_content_and_order(photos: LazyPixels
     import torch
 
     from danlu.core.seeds import Seed
-    from danlu.data.examples import PreparedDataset
-    from danlu.data.feed import TrainLoader, shuffled_order
+    from danlu.data.loader import PreparedDataset, TrainLoader, shuffled_order
 
     class Tinted:
         def draw_params(self, rows: np.ndarray, epoch: int) -> np.ndarray:
@@ -565,7 +565,9 @@ def test_batches_made_ahead_are_the_same_in_content_and_order(photos: LazyPixels
             raise NotImplementedError
 
     device = torch.device("cpu")
-    feed = TrainLoader(PreparedDataset((ImageColumn(photos, Tinted()),), torch.arange(11)), shuffled_order(11, Seed(5)), 11)
+    feed = TrainLoader(
+        PreparedDataset((ImageColumn(photos, Tinted()),), torch.arange(11)), shuffled_order(11, Seed(5)), 11
+    )
     batches = list(itertools.islice(feed.batches(4, device), 7))
     assert [batch.epoch for batch in batches] == [0, 0, 0, 1, 1, 1, 2]
     for batch in batches:

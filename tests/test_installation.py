@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from danlu.core import extras
-from danlu.core.errors import MissingExtra
-from danlu.verbs.doctor import doctor
+from danlu.api.doctor import doctor
+from danlu.core import imports as extras
+from danlu.errors import MissingExtra
 from tests.conftest import Command
 
 WITHOUT = """
@@ -72,7 +72,7 @@ def test_doctor_gives_the_line_that_mends(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_torchvision_of_another_build_is_recognised_and_mended() -> None:
     program = (
-        "from danlu.core.torchvision import mend_torchvision; library = mend_torchvision(); "
+        "from danlu.core.imports import mend_torchvision; library = mend_torchvision(); "
         "import torchvision, timm; print(library is not None)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

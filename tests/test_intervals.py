@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from danlu.core.seeds import Seed
-from danlu.evaluation.intervals import Resampling, paired_differences, bootstrap_values, values_with_intervals
-from danlu.evaluation.metric import Predictions
-from danlu.evaluation.metrics import METRICS, DEFAULT_METRICS, get_metric
+from danlu.evaluation.intervals import Resampling, bootstrap_values, paired_differences, values_with_intervals
+from danlu.evaluation.metrics.base import Predictions
+from danlu.evaluation.metrics.table import DEFAULT_METRICS, METRICS, get_metric
 
 Sampler = Callable[[np.random.Generator, int], Predictions]
 NAMES = ("accuracy", "f1", "auroc", "log-loss", "mcc")

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import danlu as package
-from danlu.core.errors import ArgumentError, DataError
-from danlu.models.gguf import find_gguf_file
+from danlu.errors import ArgumentError, DataError
+from danlu.experiment.data_context import load_data
+from danlu.experiment.setup import prepare_training
 from danlu.models.predictor import Predictor
 from danlu.models.table import Transformer
+from danlu.models.text.gguf import find_gguf_file
 from danlu.recipe.load import check_recipe
-from danlu.verbs.fitting import prepare_training
-from danlu.verbs.prepare import load_data
 from tests.chatting import chat_file, recipe
 from tests.real import files_of
 

@@ -14,12 +14,12 @@ COLUMNS = 40
 PROGRAM = """
 import json, sys, threading, time
 import torch
-import danlu.data.prepare as prepare, danlu.data.tables as tables
+import danlu.data.preprocessing as prepare, danlu.data.sources.tables as tables
 tables.LARGE = prepare.LARGE = 0
 tables.PASS_BYTES = 1 << 25  # as much smaller as the table is smaller than one that does not fit
 from danlu.core.seeds import Seed
 from danlu.recipe.load import check_recipe
-from danlu.verbs.prepare import fit_preparation, open_data
+from danlu.experiment.data_context import fit_preparation, open_data
 
 def anonymous():
     lines = [line.split() for line in open("/proc/self/smaps_rollup").read().splitlines()[1:]]

@@ -19,19 +19,19 @@ import danlu as package
 from danlu.artifacts.run import RunDirectory
 from danlu.cli import launching
 from danlu.core import console
-from danlu.core.errors import ArgumentError, DataError
-from danlu.core.failing import is_lost_peer
 from danlu.core.threads import plan_threads
-from danlu.data.sources import read_source
+from danlu.data.sources.reader import read_source
+from danlu.errors import ArgumentError, DataError
+from danlu.launch.failures import is_lost_peer
+from danlu.launch.processes import check_processes
 from danlu.recipe.load import check_recipe, dump_recipe, load_recipe
-from danlu.recipe.sections import Parallel, Threads
-from danlu.verbs.launch import check_processes
+from danlu.recipe.sections.training import Parallel, Threads
 from tests.conftest import DANLU, Command
 from tests.processes import REPOSITORY
 
 LAUNCH = """
 import sys
-from danlu.verbs.launch import launch
+from danlu.launch.processes import launch
 processes, restarts, *command = sys.argv[1:]
 sys.exit(launch(command, int(processes), int(restarts)))
 """
@@ -197,7 +197,14 @@ def test_a_launched_process_launches_none(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_processes_get_the_arguments_but_for_their_number() -> None:
     given = ["train", "wine", "--processes", "4", "--set", "seed=1", "--restarts=2", "-o", "here", "--processes=8"]
-    assert list(launching._drop_options(given, launching.LAUNCH_OPTIONS)) == ["train", "wine", "--set", "seed=1", "-o", "here"]
+    assert list(launching._drop_options(given, launching.LAUNCH_OPTIONS)) == [
+        "train",
+        "wine",
+        "--set",
+        "seed=1",
+        "-o",
+        "here",
+    ]
 
 
 def in_world(monkeypatch: pytest.MonkeyPatch, rank: int, size: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import danlu as package
 from danlu.artifacts.run import RunDirectory
-from danlu.core.errors import ArtifactError, DataError
+from danlu.errors import ArtifactError, DataError
 from tests.conftest import Command
 
 KINDS = ("table_run", "image_run", "text_run", "corpus_run")

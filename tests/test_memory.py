@@ -11,17 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from danlu.core.errors import RecipeError
-from danlu.data.balance.emphasis import LossWeighting
-from danlu.models.chunked import DeferredLogits, choose_chunk_size, deferred_cross_entropy
-from danlu.models.heads import HEADS, token_predict, token_loss
-from danlu.models.transformers import enable_chunked_loss
+from danlu.data.balance.base import LossWeighting
+from danlu.errors import RecipeError
+from danlu.models.heads import HEADS, token_loss, token_predict
+from danlu.models.text.chunked_loss import DeferredLogits, choose_chunk_size, deferred_cross_entropy
+from danlu.models.text.transformers import enable_chunked_loss
 from danlu.recipe.load import check_recipe
-from danlu.training.in_backward import OptimizerInBackward
-from danlu.training.micro import is_out_of_memory, min_microbatch_rows, split_batch
-from danlu.training.offload import ActivationOffload
-from danlu.training.recompute import apply_activation_checkpointing
-from danlu.training.shadow import ParamStorageOptimizer
+from danlu.training.composite_optimizer import OptimizerInBackward, ParamStorageOptimizer
+from danlu.training.memory.activation_checkpointing import apply_activation_checkpointing
+from danlu.training.memory.microbatch import is_out_of_memory, min_microbatch_rows, split_batch
+from danlu.training.memory.offload import ActivationOffload
 from tests.small_models import (
     adamw,
     batch,
@@ -179,7 +178,9 @@ def test_an_optimizer_on_the_host_is_the_plain_one(kind: str) -> None:
     assert fit(less, kind, optimizer) == expected
     assert identical(states(less), states(plain))
     own = {weight.data_ptr() for weight in less.parameters()}
-    assert not any(slot.optim_param.data_ptr() in own for unit in optimizer.sub_optimizers for slot in unit.storages.values())
+    assert not any(
+        slot.optim_param.data_ptr() in own for unit in optimizer.sub_optimizers for slot in unit.storages.values()
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -227,7 +228,9 @@ def test_gradients_are_never_in_memory_together() -> None:
     matrix, values = 64 * 64 * 4, torch.randn(4, 64)
     assert peak_of(lambda: layers(values).sum().backward()) > 10 * matrix
     layers.zero_grad()
-    OptimizerInBackward([{"params": list(layers.parameters()), "lr_scale": 1.0}], lambda some: torch.optim.SGD(some, lr=0.1))
+    OptimizerInBackward(
+        [{"params": list(layers.parameters()), "lr_scale": 1.0}], lambda some: torch.optim.SGD(some, lr=0.1)
+    )
     assert peak_of(lambda: layers(values).sum().backward()) < 3 * matrix
 
 

@@ -10,11 +10,18 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danlu.core.errors import ArgumentError, RecipeError
 from danlu.data.targets import ClassTarget
-from danlu.evaluation.classes import per_class_values
-from danlu.evaluation.metric import Predictions
-from danlu.evaluation.metrics import METRICS, DEFAULT_METRICS, compute_metrics, confusion_matrix, resolve_metrics, metric_bounds
+from danlu.errors import ArgumentError, RecipeError
+from danlu.evaluation.metrics.base import Predictions
+from danlu.evaluation.metrics.per_class import per_class_values
+from danlu.evaluation.metrics.table import (
+    DEFAULT_METRICS,
+    METRICS,
+    compute_metrics,
+    confusion_matrix,
+    metric_bounds,
+    resolve_metrics,
+)
 
 NEAR = 1e-9
 
@@ -189,7 +196,9 @@ def test_metrics_of_texts_equal_their_references() -> None:
 
 
 def test_texts_of_nothing_have_figures() -> None:
-    found = compute_metrics(named("text-generation"), Predictions(np.array(["", "a"], object), np.array(["", ""], object)))
+    found = compute_metrics(
+        named("text-generation"), Predictions(np.array(["", "a"], object), np.array(["", ""], object))
+    )
     assert found == {"exact-match": 0.5, "bleu": 0.0, "chrf": 0.0, "rouge-1": 0.0, "rouge-2": 0.0, "rouge-l": 0.0}
 
 
@@ -205,8 +214,8 @@ def test_language_metrics_count_every_token_once() -> None:
 def test_perplexity_equals_a_sum_over_torchs_cross_entropy() -> None:
     import torch
 
-    from danlu.data.balance.emphasis import LossWeighting
-    from danlu.models.heads import token_predict, token_loss
+    from danlu.data.balance.base import LossWeighting
+    from danlu.models.heads import token_loss, token_predict
 
     logits, target = torch.randn(3, 7, 11), torch.randint(11, (3, 7))
     target[2, 4:] = -100

@@ -13,7 +13,7 @@ import pytest
 import danlu as package
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.run import RunDirectory
-from danlu.report.card import BEGIN, END, write_card
+from danlu.reporting.card import BEGIN, END, write_card
 from tests.conftest import Command
 from tests.test_report_page import HOSTILE
 

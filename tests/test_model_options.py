@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import danlu as package
-from danlu.core.errors import ArgumentError
 from danlu.data.specs import CorpusInputs, ImageInputs, TabularInputs, TextInputs
+from danlu.errors import ArgumentError
 from danlu.models.normalization import num_groups
 from danlu.models.table import MLP, Timm, Transformer
 

@@ -11,13 +11,13 @@ import torch
 
 import danlu as package
 from danlu.artifacts.run import RunDirectory
-from danlu.core.errors import DataError, RecipeError
 from danlu.data.builtin import read_builtin
 from danlu.data.dataset import Dataset, open_dataset
-from danlu.data.label_strata import iterative_stratification
-from danlu.data.labels import read_labels
+from danlu.data.sources.multi_label import read_labels
+from danlu.data.splits import iterative_stratification
+from danlu.errors import DataError, RecipeError
 from danlu.recipe.load import load_recipe
-from danlu.recipe.sections import Data
+from danlu.recipe.sections.training import Data
 from tests.conftest import TINY_TEXT
 
 SIGNS = ("large", "rough", "malignant")
@@ -139,7 +139,7 @@ def test_rows_are_dealt_out_with_each_label_alike() -> None:
 
 
 def test_the_loss_is_binary_cross_entropy_with_smoothed_answers() -> None:
-    from danlu.data.balance.emphasis import LossWeighting
+    from danlu.data.balance.base import LossWeighting
     from danlu.models.heads import HEADS
 
     generator = np.random.default_rng(1)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danlu.core.errors import RecipeError
 from danlu.data.builtin import read_builtin
-from danlu.data.near import near_images, near_texts
+from danlu.data.near_duplicates import near_images, near_texts
+from danlu.errors import RecipeError
+from danlu.experiment.data_context import load_data
 from danlu.recipe.load import check_recipe
-from danlu.verbs.prepare import load_data
 
 TEXTS = read_builtin("builtin:speeches").frame["text"].to_list()[:200]
 

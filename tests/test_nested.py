@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import danlu
-from danlu.core.errors import RecipeError
+from danlu.errors import RecipeError
 
 RECIPE: dict[str, Any] = {
     "name": "nested",

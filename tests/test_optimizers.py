@@ -12,14 +12,24 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import danlu as package
-from danlu.core import extras
+from danlu.core import imports as extras
 from danlu.core.component import components
-from danlu.core.errors import MissingExtra, RecipeError
-from danlu.training.groups import parameter_groups
+from danlu.errors import MissingExtra, RecipeError
 from danlu.training.optimizers import Optimizer
 from danlu.training.optimizers.muon import orthogonalize
-from danlu.training.optimizers.others import AdamW8bit, Lion, Muon, ScheduleFreeAdamW
-from danlu.training.optimizers.torchs import SGD, Adafactor, Adagrad, Adam, AdamW, RMSprop
+from danlu.training.optimizers.options import (
+    SGD,
+    Adafactor,
+    Adagrad,
+    Adam,
+    AdamW,
+    AdamW8bit,
+    Lion,
+    Muon,
+    RMSprop,
+    ScheduleFreeAdamW,
+)
+from danlu.training.param_groups import parameter_groups
 
 RATES = (1e-3, 5e-3, 2e-2, 1e-2, 1e-2, 1e-3, 0.0, 3e-3)  # a schedule, with a step that stands still
 SHAPES = ((6, 4), (4, 7), (3, 2, 3, 3), (5,))

@@ -8,21 +8,28 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from danlu.core.errors import ArgumentError
-from danlu.training.parallel.estimate import (
+from danlu.errors import ArgumentError
+from danlu.training.distributed.communication import bubble_fraction, comm_volume, estimate_step_time, flops_per_token
+from danlu.training.distributed.layout import Layout
+from danlu.training.distributed.layout_plan import estimate_layouts
+from danlu.training.distributed.layout_search import (
+    DECODERS,
+    GPUS,
+    USABLE_MEMORY,
+    candidate_layouts,
+    enumerate_estimates,
+    find_fastest_layout,
+)
+from danlu.training.distributed.memory_estimate import (
     PRECISION_BYTES,
-    StepBatch,
     DecoderShape,
-    layer_bytes,
-    stage_layers,
-    logit_bytes,
+    StepBatch,
     estimate_memory,
+    layer_bytes,
+    logit_bytes,
+    stage_layers,
     stage_parameters,
 )
-from danlu.training.parallel.layout import Layout
-from danlu.training.parallel.paper import GPUS, DECODERS, USABLE_MEMORY, find_fastest_layout, candidate_layouts, enumerate_estimates
-from danlu.training.parallel.traffic import bubble_fraction, flops_per_token, estimate_step_time, comm_volume
-from danlu.verbs.paper import estimate_layouts
 from tests.conftest import Command
 from tests.processes import REPOSITORY
 
@@ -35,7 +42,7 @@ def network(shape: DecoderShape, device: str, **more: Any) -> Any:
     """transformers' Llama of a shape."""
     import torch
 
-    from danlu.core.torchvision import patch_torchvision
+    from danlu.core.imports import patch_torchvision
 
     patch_torchvision()
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -163,7 +170,8 @@ def test_splitting_further_never_takes_more_memory(
     further = replace(layout, **{direction: 2 * getattr(layout, direction)})
     batch = StepBatch(1, microbatches=8)
     before, after = (
-        estimate_memory(model, found, batch, PRECISION_BYTES[precision], recompute, sequence) for found in (layout, further)
+        estimate_memory(model, found, batch, PRECISION_BYTES[precision], recompute, sequence)
+        for found in (layout, further)
     )
     assert after.total <= before.total
 
@@ -193,7 +201,9 @@ def test_copies_send_their_gradients_round_a_ring() -> None:
 
 def test_shards_gather_twice_and_scatter_once() -> None:
     sent = comm_volume(SMALL, Layout(shard=4), ONE, BF16)
-    gathered_once = 2 * SMALL.embedding_parameters + SMALL.hidden  # embedding, last matrix and last norm wait for the backward pass
+    gathered_once = (
+        2 * SMALL.embedding_parameters + SMALL.hidden
+    )  # embedding, last matrix and last norm wait for the backward pass
     assert sent.total == sent.shard == 3 / 4 * (SMALL.parameters * (2 * 2 + 4) - gathered_once * 2)
     hybrid = comm_volume(SMALL, Layout(data=2, shard=4), ONE, BF16)
     assert hybrid.data == 2 * 1 / 2 * SMALL.parameters / 4 * 4
@@ -239,7 +249,9 @@ def test_what_is_chosen_fits_and_nothing_that_fits_is_faster(name: str, gpus: in
     assert chosen.layout.world_size == gpus
     assert chosen.memory.total <= USABLE_MEMORY * card.memory_bytes
     assert chosen.layout.dp_size * chosen.batch.sequences * chosen.batch.microbatches == sequences
-    fitting = [row for row in enumerate_estimates(model, gpus, card, "bf16", sequences, 0.5) if row.memory.total <= 72e9]
+    fitting = [
+        row for row in enumerate_estimates(model, gpus, card, "bf16", sequences, 0.5) if row.memory.total <= 72e9
+    ]
     assert chosen.tokens_s == pytest.approx(max(row.tokens_s for row in fitting), rel=1e-4)
 
 

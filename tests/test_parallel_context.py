@@ -11,11 +11,11 @@ from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 
-from danlu.core.errors import ArgumentError
+from danlu.errors import ArgumentError
 from danlu.models.heads import HEADS
-from danlu.models.transformers import HFModelWrapper
-from danlu.training.parallel.context import context_head, apply_cp, check_cp_supported, shard_sequence
-from danlu.training.parallel.tensor import apply_tp
+from danlu.models.text.transformers import HFModelWrapper
+from danlu.training.distributed.context_parallel import apply_cp, check_cp_supported, context_head, shard_sequence
+from danlu.training.distributed.tensor_parallel import apply_tp
 from tests.parallel_models import classifier, corpus_batches, deviation, language_model, train
 from tests.processes import together
 

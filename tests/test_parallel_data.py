@@ -8,15 +8,15 @@ from safetensors.torch import load_file
 
 import danlu
 from danlu.artifacts.run import RunDirectory
-from danlu.core.devices.host import CPU
-from danlu.core.errors import ArgumentError
-from danlu.core.team import ProcessGroups
-from danlu.core.world import DistEnv
+from danlu.core.devices.cpu import CPU
+from danlu.core.distributed.env import DistEnv
+from danlu.core.distributed.process_groups import ProcessGroups
+from danlu.errors import ArgumentError
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections import Parallel
-from danlu.training.parallel.group import ParallelContext
-from danlu.training.parallel.layout import choose_layout
-from danlu.training.parallel.limits import check_supported
+from danlu.recipe.sections.training import Parallel
+from danlu.training.distributed.compatibility import check_supported
+from danlu.training.distributed.layout import choose_layout
+from danlu.training.distributed.parallel_context import ParallelContext
 from tests.processes import together
 
 TOLERANCE = 1e-5  # relative; fp32, whose sums come in another order

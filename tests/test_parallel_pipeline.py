@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from danlu.core.errors import ArgumentError
 from danlu.data.specs import TabularInputs
+from danlu.errors import ArgumentError
 from danlu.models.table import MLP
-from danlu.training.parallel.parts import split_into_microbatches
-from danlu.training.parallel.pipeline import check_microbatches, local_stage_indices
-from danlu.training.parallel.stages import split_into_stages, merge_stages, build_stage
+from danlu.training.distributed.microbatches import split_into_microbatches
+from danlu.training.distributed.pipeline_parallel import check_microbatches, local_stage_indices
+from danlu.training.distributed.pipeline_stages import build_stage, merge_stages, split_into_stages
 from tests.pipelined import build, samples
 from tests.processes import together
 

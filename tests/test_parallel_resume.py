@@ -12,10 +12,10 @@ import pytest
 
 import danlu
 from danlu.artifacts.run import RunDirectory
-from danlu.core.errors import ArgumentError, DanluError
-from danlu.recipe.sections import Parallel
-from danlu.training.callbacks import Callback, CallbackContext
-from danlu.training.parallel.layout import Layout, choose_layout, nearest_layout
+from danlu.errors import ArgumentError, DanluError
+from danlu.recipe.sections.training import Parallel
+from danlu.training.distributed.layout import Layout, choose_layout, nearest_layout
+from danlu.training.monitoring.callbacks import Callback, CallbackContext
 from tests.processes import together
 from tests.test_parallel_data import TABLE, alike, with_training
 
@@ -107,7 +107,7 @@ def test_a_run_that_goes_on_adapts_its_ways_of_samples() -> None:
 
 def wait_in_vain(recipe: dict[str, Any], output: str) -> str:
     """The process of rank 1 is late for the seventh step, by more than the others wait."""
-    from danlu.training.parallel import group
+    from danlu.training.distributed import parallel_context as group
     from danlu.training.step import TrainStep
 
     group.COLLECTIVE_TIMEOUT = timedelta(seconds=3)
@@ -136,7 +136,5 @@ def test_a_wait_in_vain_names_who_did_not_come_and_to_what(tmp_path: Path) -> No
         recipe=with_training(RECIPE, parallel={}),
         output=str(tmp_path),
     )
-    pattern = (
-        r"DanluError: rank 0 timed out in all_reduce at step 7: rank 1 was last at step \d, \d+ s ago"
-    )
+    pattern = r"DanluError: rank 0 timed out in all_reduce at step 7: rank 1 was last at step \d, \d+ s ago"
     assert re.fullmatch(pattern, said[0]), said

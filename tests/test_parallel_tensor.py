@@ -11,14 +11,14 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 
-from danlu.core.errors import ArgumentError
-from danlu.data.balance.emphasis import LossWeighting
-from danlu.data.feed import Batch
+from danlu.data.balance.base import LossWeighting
+from danlu.data.loader import Batch
+from danlu.errors import ArgumentError
 from danlu.models.heads import HEADS, token_predict
-from danlu.models.split_logits import VocabParallelLogits
-from danlu.training.parallel.architectures import TP_PLANS
-from danlu.training.parallel.tensor import apply_tp, check_tp_supported
-from danlu.training.recompute import apply_activation_checkpointing
+from danlu.models.text.vocab_parallel import VocabParallelLogits
+from danlu.training.distributed.tensor_parallel import apply_tp, check_tp_supported
+from danlu.training.distributed.tp_plans import TP_PLANS
+from danlu.training.memory.activation_checkpointing import apply_activation_checkpointing
 from tests.parallel_models import (
     VOCABULARY,
     classifier,

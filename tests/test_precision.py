@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from danlu.core.errors import ArgumentError
-from danlu.data.balance.emphasis import LossWeighting
+from danlu.data.balance.base import LossWeighting
+from danlu.errors import ArgumentError
 from danlu.models.heads import HEADS
+from danlu.training.composite_optimizer import ParamStorageOptimizer
+from danlu.training.memory.activation_checkpointing import apply_activation_checkpointing
+from danlu.training.param_storage import round_stochastically
 from danlu.training.precision import Precision, choose_precision
-from danlu.training.recompute import apply_activation_checkpointing
-from danlu.training.shadow import ParamStorageOptimizer
-from danlu.training.slots import round_stochastically
 from tests.small_models import adamw, batch, build, fit, groups_of, identical, loss_of, states
 
 CPU = torch.device("cpu")
@@ -83,7 +83,9 @@ def test_training_in_bf16_follows_fp32(name: str, kind: str) -> None:
     expected = fit(plain, kind, adamw(groups_of(plain)), range(8))
     precision.prepare(low)
     optimizer = (
-        ParamStorageOptimizer(groups_of(low), adamw, keep(precision)) if precision.bf16_weights else adamw(groups_of(low))
+        ParamStorageOptimizer(groups_of(low), adamw, keep(precision))
+        if precision.bf16_weights
+        else adamw(groups_of(low))
     )
     found = fit(low, kind, optimizer, range(8), computing=precision.autocast)
     assert found == pytest.approx(expected, rel=0.1)

@@ -15,8 +15,8 @@ from safetensors import safe_open
 
 import danlu as package
 from danlu.artifacts.bundle import open_bundle
-from danlu.core.errors import ArgumentError, ArtifactError, DataError
-from danlu.data.sources import read_source
+from danlu.data.sources.reader import read_source
+from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.models.predictor import Predictor
 from tests.conftest import TINY_TEXT, Command
 

@@ -9,18 +9,18 @@ import pytest
 import torch
 
 import danlu as package
-from danlu.core.errors import DataError, RecipeError
-from danlu.data.balance.emphasis import LossWeighting
-from danlu.data.chats.messages import as_chats, read_messages
-from danlu.data.place import RawData
-from danlu.data.sequences import IGNORED
+from danlu.data.balance.base import LossWeighting
+from danlu.data.descriptors import RawData
+from danlu.data.sources.conversations import as_chats, read_messages
 from danlu.data.specs import PreferenceInputs
-from danlu.models.preference import AnswerLikelihood, preference_loss
+from danlu.data.text.sequences import IGNORED
+from danlu.errors import DataError, RecipeError
+from danlu.experiment import dpo_reference as reference
 from danlu.models.table import Transformer
-from danlu.models.transformers import enable_chunked_loss
+from danlu.models.text.preference import AnswerLikelihood, preference_loss
+from danlu.models.text.transformers import enable_chunked_loss
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections import Data
-from danlu.verbs import reference
+from danlu.recipe.sections.training import Data
 from tests.chatting import TINY, preference_file, recipe
 
 
@@ -76,7 +76,7 @@ def test_preferences_are_learned_against_a_reference_that_is_asked_once(
     assert 0.1 * margin.mean() == pytest.approx(figures["test"]["reward-margin"]["value"], rel=1e-4)
     assert package.evaluate(run.path)["test"] == figures["test"]
     capsys.readouterr()
-    monkeypatch.setattr(reference, "say", lambda words: pytest.fail(words))
+    monkeypatch.setattr(reference, "info", lambda words: pytest.fail(words))
     package.train(
         {**said, "training": {**said["training"], "max_steps": 1, "preference": {"beta": 0.5}}}, tmp_path, "second"
     )

@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import TypeAdapter
 
-from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset, interpret
+from danlu.data.descriptors import DataRequirements, Origin, RawData
 from danlu.data.images.decode import decode
-from danlu.data.place import DataRequirements, Origin, RawData
-from danlu.data.prepare import AnyPreprocessor
+from danlu.data.preprocessing import AnyPreprocessor
 from danlu.data.splits import TrainSplit
 from danlu.data.tabular.categories import MISSING, OTHER
 from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.targets import ClassTarget, NumericTarget, fit_target
+from danlu.errors import DataError
+from danlu.experiment.data_context import load_data
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections import Data
-from danlu.verbs.prepare import load_data
+from danlu.recipe.sections.training import Data
 
 HERE = Origin("the test", Path())
 numbers = st.floats(-1e6, 1e6, allow_nan=False, width=32)
@@ -109,7 +109,9 @@ def test_rows_that_are_not_for_training_decide_nothing(extreme: float, word: str
 def test_nothing_of_a_real_set_but_its_training_rows_is_learned(table_file: Path) -> None:
     recipe = check_recipe({"data": {"source": str(table_file), "target": "cultivar"}})
     data = load_data(recipe)
-    preprocessor = TabularPreprocessor.fit(data.splits.train, data.dataset, data.recipe.data, DataRequirements(), Seed(0))
+    preprocessor = TabularPreprocessor.fit(
+        data.splits.train, data.dataset, data.recipe.data, DataRequirements(), Seed(0)
+    )
     state = {number.column: number for number in preprocessor.numbers}
     train, whole = data.splits.train.frame["proline"], data.dataset.frame["proline"]
     assert state["proline"].scaling.offset == pytest.approx(train.mean())
@@ -181,7 +183,7 @@ def test_labels_come_back_as_they_were(labels: list[object]) -> None:
 
 
 def test_images_are_normalised_by_the_training_images(image_folder: Path) -> None:
-    from danlu.verbs.prepare import fit_preprocessing
+    from danlu.experiment.data_context import fit_preprocessing
 
     data = load_data(check_recipe({"data": {"source": str(image_folder)}, "model": "timm:test_resnet"}))
     preprocessor = fit_preprocessing(data).preprocessor
@@ -203,7 +205,7 @@ def test_images_stand_as_their_camera_says(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_learns_from_the_training_texts_alone(text_file: Path, tmp_path: Path) -> None:
-    from danlu.verbs.prepare import fit_preprocessing
+    from danlu.experiment.data_context import fit_preprocessing
 
     recipe = {"data": {"source": str(text_file), "target": "era", "vocabulary": 600}, "model": "hf:bert"}
     data = load_data(check_recipe(recipe))

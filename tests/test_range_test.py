@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from danlu.core.errors import DanluError
-from danlu.report.rate_range import lr_finder_plot
-from danlu.training.groups import parameter_groups
+from danlu.errors import DanluError
+from danlu.reporting.figures.lr_finder import lr_finder_plot
+from danlu.training.lr_finder import find_lr
 from danlu.training.optimizers import Optimizer
-from danlu.training.optimizers.torchs import SGD, AdamW
-from danlu.training.range_test import find_lr
+from danlu.training.optimizers.options import SGD, AdamW
+from danlu.training.param_groups import parameter_groups
 
 
 @pytest.fixture(scope="module")

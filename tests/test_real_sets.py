@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 import danlu as package
-from danlu.data.balance.table import BALANCERS
+from danlu.data.balance.registry import BALANCERS
+from danlu.experiment.data_context import DataContext, fit_preprocessing, load_data
 from danlu.recipe.load import check_recipe
-from danlu.verbs.prepare import DataContext, fit_preprocessing, load_data
 from tests.real import adult, chinese_reviews, keel
 
 Figures = dict[str, tuple[float, float]]

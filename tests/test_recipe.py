@@ -10,10 +10,10 @@ import pytest
 
 import danlu as package
 from danlu.core.component import TABLES, components
-from danlu.core.errors import RecipeError
+from danlu.errors import RecipeError
 from danlu.recipe.load import builtin_recipes, check_recipe, dump_recipe, load_recipe
 from danlu.recipe.schema import Recipe, json_schema
-from danlu.training.optimizers.torchs import SGD, AdamW
+from danlu.training.optimizers.options import SGD, AdamW
 from danlu.training.schedules import Cosine
 from tests.conftest import DANLU, Command
 
@@ -254,7 +254,7 @@ def test_nothing_heavy_is_imported_to_check_a_recipe(source: str, table_file: Pa
 )
 def test_a_refusal_does_not_wait_for_torch(call: str, tmp_path: Path) -> None:
     program = (
-        "import sys, danlu\nfrom danlu.core.errors import DanluError\n"
+        "import sys, danlu\nfrom danlu.errors import DanluError\n"
         f"try: {call}\nexcept DanluError: print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from danlu.artifacts.run import RunDirectory
-from danlu.report.page import write_report
+from danlu.reporting.page import write_report
 
 HOSTILE = "<script>alert(1)</script>"
 BASELINE_MEANING = "a linear model of the same columns"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from danlu.artifacts.run import RunDirectory
-from danlu.core.errors import ArtifactError
-from danlu.report.learning import diagnose_curves, training_loss_at
-from danlu.report.page import write_report
+from danlu.errors import ArtifactError
+from danlu.reporting.curve_diagnosis import diagnose_curves, training_loss_at
+from danlu.reporting.page import write_report
 from tests.test_report_page import (
     Page,
     assert_accessible,

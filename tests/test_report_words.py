@@ -4,21 +4,21 @@ import re
 import string
 from pathlib import Path
 
+import danlu.report as package
 import pytest
 
 import danlu.data.audit as audit
-import danlu.report as package
-from danlu.core.errors import ArgumentError
-from danlu.core.sentences import match_message
-from danlu.data.audit.sentences import FINDINGS
-from danlu.data.reasons import REASONS, reason
-from danlu.evaluation.metrics import METRICS
-from danlu.report.tongue import Translator, get_translator
-from danlu.report.wording import WORDS
-from danlu.report.wording.findings import ALARMS_IN_CHINESE, FINDINGS_IN_CHINESE
-from danlu.report.written import translate_alarms, translate_findings
-from danlu.report.written import translate_reason as said_again
-from danlu.training.sentences import ALARM_MESSAGES
+from danlu.core.text import match_message
+from danlu.data.audit.messages import FINDINGS
+from danlu.data.messages import REASONS, reason
+from danlu.errors import ArgumentError
+from danlu.evaluation.metrics.table import METRICS
+from danlu.reporting.i18n import Translator, get_translator
+from danlu.reporting.locales import WORDS
+from danlu.reporting.locales.findings import ALARMS_IN_CHINESE, FINDINGS_IN_CHINESE
+from danlu.reporting.sections.findings import translate_alarms, translate_findings
+from danlu.reporting.sections.findings import translate_reason as said_again
+from danlu.training.monitoring.messages import ALARM_MESSAGES
 
 FOLDER = Path(package.__file__).parent
 CHINESE = re.compile(r"[\u4e00-\u9fff]")

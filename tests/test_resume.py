@@ -16,8 +16,8 @@ import torch
 import danlu as package
 from danlu.artifacts.checkpoints import open_checkpoint
 from danlu.artifacts.run import RunDirectory
-from danlu.artifacts.trees import unflatten_state, flatten_state
-from danlu.core.errors import ArgumentError, ArtifactError, DataError
+from danlu.artifacts.state_dict_io import flatten_state, unflatten_state
+from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.recipe.load import check_recipe, dump_recipe
 from tests.conftest import DANLU, Command
 
@@ -201,7 +201,7 @@ def test_a_changed_table_is_not_gone_on_with(table_recipe: dict[str, Any], table
 
 
 def test_two_processes_do_not_train_into_one_run(stopped: Path, danlu: Command) -> None:
-    from danlu.artifacts.lock import lock_run
+    from danlu.artifacts.run import lock_run
 
     with lock_run(RunDirectory.open(stopped)):
         done = danlu("train", "--resume", stopped)

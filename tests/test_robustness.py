@@ -10,10 +10,10 @@ import pytest
 
 import danlu as package
 from danlu.core.component import components
-from danlu.core.errors import RecipeError
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset, open_dataset
 from danlu.data.images.decode import decode
+from danlu.errors import RecipeError
 from danlu.evaluation.perturbations import Perturbation
 from danlu.recipe.load import check_recipe
 

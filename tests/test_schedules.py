@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from torch.optim import lr_scheduler
 
 from danlu.core.component import components
-from danlu.training.plateau import ReduceLROnPlateau
 from danlu.training.schedules import (
     Constant,
     Cosine,
@@ -24,6 +23,7 @@ from danlu.training.schedules import (
     OneCycle,
     Plateau,
     Polynomial,
+    ReduceLROnPlateau,
     Schedule,
     Step,
     WarmupSchedule,

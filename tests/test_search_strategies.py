@@ -10,12 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from danlu.core.extras import missing_packages
+from danlu.core.imports import missing_packages
 from danlu.core.seeds import Seed
-from danlu.recipe.searching import Choices, LogRange, SearchSpec, StepRange
-from danlu.tuning.axes import Distribution, to_search_space, to_distribution
-from danlu.tuning.sampler import CompletedTrial, Sampler
-from danlu.tuning.table import SAMPLERS
+from danlu.recipe.sections.tuning import Choices, LogRange, SearchSpec, StepRange
+from danlu.search.samplers import SAMPLERS, CompletedTrial, Sampler
+from danlu.search.space import Distribution, to_distribution, to_search_space
 
 SPACE: dict[str, SearchSpec] = {
     "lr": LogRange(log=(1e-5, 1e-1)),
@@ -42,7 +41,9 @@ def sampler(name: str, **options: Any) -> Sampler:
     return found
 
 
-def searched(name: str, space: dict[str, SearchSpec], cost: Any, trials: int, seed: int, **options: Any) -> list[CompletedTrial]:
+def searched(
+    name: str, space: dict[str, SearchSpec], cost: Any, trials: int, seed: int, **options: Any
+) -> list[CompletedTrial]:
     axes, past = to_search_space(space), list[CompletedTrial]()
     for _ in range(trials):
         values = sampler(name, **options).propose(axes, past, Seed(seed))

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 import danlu as package
-from danlu.core.errors import RecipeError
 from danlu.data.specs import ImageInputs
+from danlu.errors import RecipeError
 from danlu.models.table import SmallResNet
 from danlu.recipe.load import check_recipe
 
@@ -73,7 +73,7 @@ def test_a_new_block_passes_its_input_on() -> None:
 
 
 def test_stochastic_depth_leaves_out_blocks_in_training_alone() -> None:
-    from danlu.models.residual import ResidualBlock, LayerStyle
+    from danlu.models.vision.small_resnet import LayerStyle, ResidualBlock
 
     torch.manual_seed(0)
     block = ResidualBlock(16, LayerStyle("group", "relu"), drop=0.4)

@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 
 import danlu as package
-from danlu.core.errors import DataError
 from danlu.data.columns import infer_columns
 from danlu.data.dataset import open_dataset
-from danlu.data.sources import read_source
+from danlu.data.sources.reader import read_source
+from danlu.errors import DataError
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections import Data
+from danlu.recipe.sections.training import Data
 from tests.conftest import Command
 
 MISSING = Data(source="x").missing_values

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.core.component import components
-from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits, TrainSplit, split_dataset
-from danlu.recipe.sections import SplitOptions
+from danlu.errors import DataError
+from danlu.recipe.sections.training import SplitOptions
 
 
 def dataset(target: list[object], task: str = "classification", **columns: list[object]) -> Dataset:
@@ -24,7 +24,9 @@ def dataset(target: list[object], task: str = "classification", **columns: list[
 def split(data: Dataset, by: str, column: str | None = None, seed: int = 0, validation=0.15, test=0.15) -> Splits:
     options = {"name": by} if column is None else {"name": by, "column": column}
     splitter = components("splitter")[by].model_validate(options)
-    return split_dataset(data, SplitOptions(validation=validation, test=test).model_copy(update={"by": splitter}), Seed(seed))
+    return split_dataset(
+        data, SplitOptions(validation=validation, test=test).model_copy(update={"by": splitter}), Seed(seed)
+    )
 
 
 def rows(splits: Splits) -> list[list[int]]:

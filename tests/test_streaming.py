@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from danlu.evaluation.metric import Predictions
-from danlu.evaluation.metrics import METRICS, DEFAULT_METRICS
-from danlu.evaluation.streaming import StreamingMetrics
+from danlu.evaluation.metrics.base import Predictions
+from danlu.evaluation.metrics.streaming import StreamingMetrics
+from danlu.evaluation.metrics.table import DEFAULT_METRICS, METRICS
 from tests.processes import together
 
 SUMMED = {name: metric for name, metric in METRICS.items() if metric.statistic.additive}
@@ -46,8 +46,8 @@ def share(task: str) -> dict[str, float]:
     """One of several processes, which sees every so-manieth sample."""
     from torch import distributed
 
-    from danlu.core.team import ProcessGroups
-    from danlu.core.world import DistEnv
+    from danlu.core.distributed.env import DistEnv
+    from danlu.core.distributed.process_groups import ProcessGroups
 
     rank, size = distributed.get_rank(), distributed.get_world_size()
     team = ProcessGroups(DistEnv(rank=rank, world_size=size), rank, size, dp_group=distributed.group.WORLD)

@@ -14,19 +14,18 @@ from torch.nn import functional
 import danlu as package
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.run import RunDirectory
-from danlu.core.errors import ArgumentError, ArtifactError, RecipeError
 from danlu.core.seeds import Seed
-from danlu.data.balance.emphasis import LossWeighting
+from danlu.data.balance.base import LossWeighting
 from danlu.data.builtin import read_builtin
-from danlu.data.place import Origin
-from danlu.data.prepare import fit_preprocessor
+from danlu.data.descriptors import Origin
+from danlu.data.preprocessing import fit_preprocessor
 from danlu.data.specs import TabularInputs
+from danlu.errors import ArgumentError, ArtifactError, RecipeError
+from danlu.experiment.data_context import load_data
 from danlu.models.heads import HEADS
 from danlu.models.predictor import Predictor
 from danlu.models.table import MODELS
-from danlu.models.tabular.families import FTTransformer, ResNet, TabM
-from danlu.models.tabular.grown import Boosting, Tree
-from danlu.verbs.prepare import load_data
+from danlu.models.tabular.options import Boosting, FTTransformer, ResNet, TabM, Tree
 from tests.real import adult
 
 FAMILIES = {
@@ -319,7 +318,7 @@ def test_networks_do_not_take_gaps(holed_file: Path) -> None:
 
 
 def test_plan_and_several_processes_are_refused(holed_file: Path, tmp_path: Path) -> None:
-    from danlu.verbs.launch import check_processes
+    from danlu.launch.processes import check_processes
 
     recipe = package.Recipe.model_validate(recipe_of({"source": str(holed_file), "target": "answer"}, "boosting"))
     with pytest.raises(ArgumentError, match="needs gradient steps to count and time, and boosting has none"):
@@ -329,7 +328,7 @@ def test_plan_and_several_processes_are_refused(holed_file: Path, tmp_path: Path
 
 
 def test_a_dry_run_of_grown_models_goes_through_every_stage(holed_file: Path) -> None:
-    from danlu.verbs.run import dry_run
+    from danlu.api.run import dry_run
 
     for family in GROWN:
         dry_run(recipe_of({"source": str(holed_file), "target": "answer"}, family))
@@ -387,7 +386,7 @@ def test_only_models_that_can_be_read_are(table_run: Path) -> None:
 
 def test_grown_networks_travel_as_tensors() -> None:
     """Trees of any number and size are taken on by a network built for none."""
-    from danlu.models.tabular.trees import TreeBuilder
+    from danlu.models.tabular.tree_ensemble import TreeBuilder
 
     grower = TreeBuilder(1)
     grower.roots.append(0)

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 import danlu as package
-from danlu.core.errors import DataError, RecipeError
 from danlu.core.seeds import Seed
-from danlu.data.balance.table import BALANCERS
+from danlu.data.balance.registry import BALANCERS
 from danlu.data.builtin import read_builtin
 from danlu.data.dataset import interpret
-from danlu.data.place import DataRequirements, Origin, RawData
-from danlu.data.prepare import AnyPreprocessor, prepare_split, prepare_training
+from danlu.data.descriptors import DataRequirements, Origin, RawData
+from danlu.data.preprocessing import AnyPreprocessor, prepare_split, prepare_training
 from danlu.data.splits import TrainSplit
 from danlu.data.tabular.preprocessor import TabularPreprocessor, training_targets
+from danlu.errors import DataError, RecipeError
+from danlu.experiment.data_context import DataContext, load_data
 from danlu.recipe.load import check_recipe
-from danlu.verbs.prepare import DataContext, load_data
 
 SEED = Seed(0)
 
@@ -386,8 +386,8 @@ def _learned(data: DataContext) -> tuple[str, list[np.ndarray]]:
     """All that training starts from: the preparation's state, and the training examples, balanced."""
     import torch
 
-    from danlu.verbs.feeding import build_train_loader
-    from danlu.verbs.prepare import fit_preprocessing
+    from danlu.experiment.data_context import fit_preprocessing
+    from danlu.experiment.loaders import build_train_loader
 
     prepared = fit_preprocessing(data)
     balanced = build_train_loader(data, prepared, torch.device("cpu"))
@@ -447,7 +447,7 @@ def test_a_preparation_of_every_part_comes_back_from_plain_data(holed: Path) -> 
 
 
 def test_blocks_of_a_large_table_are_prepared_as_the_whole(holed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from danlu.data import prepare
+    from danlu.data import preprocessing as prepare
 
     data = opened(holed, split={"by": {"column": "part"}})
     preprocessor = fit(data)
@@ -500,7 +500,7 @@ def test_text_within_a_table_becomes_its_topics_as_scikit_learn_finds_them(revie
 
 
 def test_topics_of_chinese_are_found_without_spaces() -> None:
-    from danlu.data.tabular.words import TfidfState
+    from danlu.data.tabular.tfidf import TfidfState
 
     food = ["菜很好吃，味道新鲜", "味道不错，菜量很大", "这家的菜味道一般", "菜好吃，下次还来"] * 5
     phone = ["手机屏幕很清楚", "屏幕有划痕，手机退了", "手机电池不行", "屏幕大，手机轻"] * 5

@@ -12,16 +12,16 @@ import torch
 
 import danlu as package
 from danlu.artifacts.run import RunDirectory
-from danlu.core.errors import DataError, RecipeError
 from danlu.data.builtin import read_builtin
-from danlu.data.place import Origin
-from danlu.data.sequences import IGNORED
-from danlu.data.tags import ragged_array
-from danlu.data.texts import train_tokenizer
-from danlu.data.words import TaggingPreprocessor
-from danlu.evaluation.metric import Predictions
-from danlu.evaluation.metrics import compute_metrics, resolve_metrics
-from danlu.evaluation.tags import entities
+from danlu.data.descriptors import Origin
+from danlu.data.sources.tags import ragged_array
+from danlu.data.text.preprocessor import train_tokenizer
+from danlu.data.text.sequences import IGNORED
+from danlu.data.text.tagging import TaggingPreprocessor
+from danlu.errors import DataError, RecipeError
+from danlu.evaluation.metrics.base import Predictions
+from danlu.evaluation.metrics.table import compute_metrics, resolve_metrics
+from danlu.evaluation.metrics.tags import entities
 from tests.conftest import TINY_TEXT
 
 HERE = Origin("here", Path.cwd())
@@ -84,7 +84,9 @@ def test_metrics_are_seqevals_and_sklearns() -> None:
 
     true = [["O", "O", "O", "B-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
     said = [["O", "O", "B-MISC", "I-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
-    found = compute_metrics(resolve_metrics("token-classification", None), Predictions(ragged_array(true), ragged_array(said)))
+    found = compute_metrics(
+        resolve_metrics("token-classification", None), Predictions(ragged_array(true), ragged_array(said))
+    )
     flat_true, flat_said = ([tag for row in rows for tag in row] for rows in (true, said))
     assert (found["entity-precision"], found["entity-recall"], found["entity-f1"]) == (0.5, 0.5, 0.5)
     assert found["tag-accuracy"] == pytest.approx(accuracy_score(flat_true, flat_said))

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import danlu as package
-from danlu.core.errors import ArgumentError, ArtifactError, DanluError, DataError, RecipeError
-from danlu.core.torchvision import patch_torchvision
+from danlu.core.imports import patch_torchvision
 from danlu.data.specs import TextInputs
-from danlu.models.pooled import SentenceEncoderClassifier
+from danlu.errors import ArgumentError, ArtifactError, DanluError, DataError, RecipeError
 from danlu.models.table import Transformer
+from danlu.models.text.sentence_encoder import SentenceEncoderClassifier
 from tests.real_weights import minilm
 
 

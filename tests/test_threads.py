@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from danlu.core.threads import num_concurrent_batches, plan_threads, use_threads
+from danlu.experiment.data_context import fit_preprocessing, load_data
+from danlu.experiment.loaders import build_prepared_dataset, build_train_loader
 from danlu.recipe.load import as_recipe
-from danlu.recipe.sections import Threads
-from danlu.verbs.feeding import build_prepared_dataset, build_train_loader
-from danlu.verbs.prepare import fit_preprocessing, load_data
+from danlu.recipe.sections.training import Threads
 
 
 def test_left_to_itself_a_recipe_takes_the_cores_that_it_may_use() -> None:
@@ -73,8 +73,8 @@ def test_decoding_takes_the_threads_that_it_is_given(image_recipe: dict[str, Any
     examples = build_prepared_dataset(opened, fit_preprocessing(opened), opened.splits.train)
     pixels = []
     with pytest.MonkeyPatch.context() as patch:
-        from danlu.data.images import feature
+        from danlu.data.images import column as feature
 
-        patch.setattr(feature, "keep", lambda decoded: pixels.append(decoded) or store.cache_pixels(decoded))
+        patch.setattr(feature, "cache_pixels", lambda decoded: pixels.append(decoded) or store.cache_pixels(decoded))
         examples.cache(torch.device("cpu"), threads=3)
     assert pixels[0].threads._max_workers == 3

@@ -7,11 +7,11 @@ import pytest
 from torch import nn
 
 from danlu.artifacts.run import RunDirectory
-from danlu.core.dotted import load_dotted
-from danlu.core.errors import ArgumentError, DanluError, MissingExtra
-from danlu.recipe.sections import Track, Training
-from danlu.training.callbacks import Callback, CallbackContext
-from danlu.training.trackers import build_callbacks, check_trackers
+from danlu.core.imports import load_dotted
+from danlu.errors import ArgumentError, DanluError, MissingExtra
+from danlu.recipe.sections.training import Track, Training
+from danlu.training.monitoring.callbacks import Callback, CallbackContext
+from danlu.training.monitoring.trackers import build_callbacks, check_trackers
 
 RECIPE = """\
 name: wine
@@ -141,7 +141,7 @@ def test_a_missing_package_is_named_before_any_work(
 # Callbacks of the user's own
 
 OWN = """
-from danlu.training.callbacks import Callback
+from danlu.training.monitoring.callbacks import Callback
 
 
 class Counter(Callback):

@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 import danlu as package
 from danlu.artifacts.checkpoints import open_checkpoint
 from danlu.artifacts.run import RunDirectory
-from danlu.core.errors import DanluError
 from danlu.core.seeds import Seed
-from danlu.data.feed import batch_bounds, shuffled_order
+from danlu.data.loader import batch_bounds, shuffled_order
+from danlu.errors import DanluError
 from danlu.recipe.load import check_recipe
-from danlu.training.steps import plan_steps
+from danlu.training.loop import plan_steps
 from tests.conftest import DANLU
 
 
@@ -98,7 +98,7 @@ def test_weights_of_a_local_file_are_loaded_and_the_classifier_replaced(
 ) -> None:
     from safetensors.torch import save_file
 
-    from danlu.core.torchvision import patch_torchvision
+    from danlu.core.imports import patch_torchvision
 
     patch_torchvision()
     import timm

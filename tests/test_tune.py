@@ -14,17 +14,17 @@ import polars as pl
 import pytest
 
 import danlu
-import danlu.verbs.tune as tuned
-from danlu.artifacts.lines import read_jsonl
+import danlu.api.tune as tuned
+from danlu.api.tune import resume_search, run_search
+from danlu.artifacts.files import read_jsonl
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.trials import read_trials
-from danlu.core.errors import ArgumentError, DanluError, MissingExtra, RecipeError, Stopped
-from danlu.core.extras import missing_packages
+from danlu.core.imports import missing_packages
 from danlu.data.splits import Split, Splits, TrainSplit
+from danlu.errors import ArgumentError, DanluError, MissingExtra, RecipeError, Stopped
+from danlu.experiment.data_context import DataContext, load_data
 from danlu.recipe.load import check_recipe, dump_recipe, load_recipe
-from danlu.training.callbacks import Callback
-from danlu.verbs.prepare import DataContext, load_data
-from danlu.verbs.tune import resume_search, run_search
+from danlu.training.monitoring.callbacks import Callback
 from tests.conftest import Command
 
 WINE: dict[str, Any] = {
@@ -154,7 +154,7 @@ def test_a_killed_search_goes_on_to_the_same_trials(
             raise KeyboardInterrupt
         return train_opened(*arguments, **options)
 
-    monkeypatch.setattr(tuned, "train_opened", dies)
+    monkeypatch.setattr(tuned, "train_run", dies)
     with pytest.raises(KeyboardInterrupt):
         danlu.tune(asked, output=tmp_path, name="killed")
     assert [row["state"] for row in danlu.runs(tmp_path) if row["run"] == "killed"] == ["2 trials"]
@@ -247,7 +247,7 @@ def test_data_is_prepared_anew_only_where_a_trial_prepares_it_otherwise(
 ) -> None:
     fitted, fit = [], tuned.fit_preprocessing
     monkeypatch.setattr(
-        tuned, "fit_preparation", lambda opened: fitted.append(opened.recipe.data.scale.name) or fit(opened)
+        tuned, "fit_preprocessing", lambda opened: fitted.append(opened.recipe.data.scale.name) or fit(opened)
     )
     space = {"data.scale": ["standard", "minmax"], "training.optimizer.lr": {"choices": [1e-3, 1e-2, 1e-1]}}
     run = danlu.tune(recipe(space, "grid", trials=6), output=tmp_path)
@@ -345,7 +345,7 @@ def test_a_recipe_with_a_search_loads_back_to_itself() -> None:
 def test_bayesian_search_without_its_library_is_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("danlu.core.extras.missing", lambda extra: ("optuna",) if extra == "tuning" else ())
+    monkeypatch.setattr("danlu.core.imports.missing", lambda extra: ("optuna",) if extra == "tuning" else ())
     with pytest.raises(MissingExtra, match=r"tuning\.sampler: bayesian needs optuna, .*pip install 'danlu\[tuning\]'"):
         danlu.tune(recipe(sampler="bayesian"), output=tmp_path)
     danlu.tune(recipe(sampler="genetic", trials=1), output=tmp_path)
@@ -383,7 +383,7 @@ def test_the_command_tells_a_line_a_trial_and_prints_the_best(danlu: Command, tm
 
 
 def test_the_report_shows_the_search(search: RunDirectory) -> None:
-    from danlu.report.page import write_report
+    from danlu.reporting.page import write_report
 
     page = write_report(search).read_text(encoding="utf-8")
     assert '<h2 id="search">' in page and "4 trials of 2 keys by the sampler random" in page

@@ -7,20 +7,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from danlu.artifacts.lines import read_jsonl
+from danlu.artifacts.files import read_jsonl
 from danlu.artifacts.run import RunDirectory
 from danlu.core import console
 from danlu.core.console import BarProgress, PlainProgress, format_duration
-from danlu.core.devices.card import GPU
-from danlu.core.devices.host import CPU
-from danlu.recipe.sections import Training
-from danlu.training import meter as metering
-from danlu.training import profiling
-from danlu.training.alarms import MIN_NORMS, Alarms
-from danlu.training.callbacks import CallbackContext
-from danlu.training.diagnose import first_nonfinite_module
-from danlu.training.meter import Meter, ThroughputLogger
-from danlu.training.profiling import profile_steps
+from danlu.core.devices.cpu import CPU
+from danlu.core.devices.gpu import GPU
+from danlu.recipe.sections.training import Training
+from danlu.training.monitoring import meter as metering
+from danlu.training.monitoring import profiling
+from danlu.training.monitoring.alarms import MIN_NORMS, Alarms
+from danlu.training.monitoring.callbacks import CallbackContext
+from danlu.training.monitoring.meter import Meter, ThroughputLogger
+from danlu.training.monitoring.nonfinite import first_nonfinite_module
+from danlu.training.monitoring.profiling import profile_steps
 
 
 @pytest.fixture
@@ -165,7 +165,9 @@ def test_a_gradient_that_explodes_is_told_once(run: RunDirectory, capsys: pytest
     feed_norms(alarms, [5.0, float("inf"), 90.0, 200.0], first=MIN_NORMS + 1)
     assert told(run) == [f"{MIN_NORMS + 3} exploding gradient"]
     err = capsys.readouterr().err
-    assert err.startswith(f"step {MIN_NORMS + 3}: the gradient's norm is 90, 56 times its median") and err.count("\n") == 1
+    assert (
+        err.startswith(f"step {MIN_NORMS + 3}: the gradient's norm is 90, 56 times its median") and err.count("\n") == 1
+    )
 
 
 def test_a_first_large_gradient_is_no_alarm(run: RunDirectory) -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 PATIENCE_S = 300
 IMPORTED = [
     "danlu.cli.main",
-    "danlu.verbs.evaluate",
-    "danlu.verbs.predict",
-    "danlu.verbs.run",
-    "danlu.verbs.train",
+    "danlu.experiment.run_evaluation",
+    "danlu.api.predict",
+    "danlu.api.run",
+    "danlu.experiment.trainer",
     "danlu.models.predictor",
-    "danlu.training.assembly",
+    "danlu.training.build",
     "danlu.training.loop",
     "matplotlib.backends.backend_svg",
     "matplotlib.figure",

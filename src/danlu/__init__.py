@@ -9,26 +9,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from danlu.api.check import check as check
+    from danlu.api.compare import compare as compare
+    from danlu.api.deploy import deploy as deploy
+    from danlu.api.doctor import doctor as doctor
+    from danlu.api.export import export as export
+    from danlu.api.generate import generate as generate
+    from danlu.api.list_models import list_models as list_models
+    from danlu.api.load import load as load
+    from danlu.api.new import new as new
+    from danlu.api.plan import plan as plan
+    from danlu.api.predict import predict as predict
+    from danlu.api.run import run as run
+    from danlu.api.runs import runs as runs
+    from danlu.api.tune import tune as tune
+    from danlu.api.visualize import visualize as visualize
+    from danlu.experiment.run_evaluation import evaluate as evaluate
+    from danlu.experiment.trainer import resume as resume
+    from danlu.experiment.trainer import train as train
     from danlu.recipe.load import load_recipe as load_recipe
     from danlu.recipe.schema import Recipe as Recipe
-    from danlu.verbs.check import check as check
-    from danlu.verbs.compare import compare as compare
-    from danlu.verbs.deploy import deploy as deploy
-    from danlu.verbs.doctor import doctor as doctor
-    from danlu.verbs.evaluate import evaluate as evaluate
-    from danlu.verbs.export import export as export
-    from danlu.verbs.generate import generate as generate
-    from danlu.verbs.load import load as load
-    from danlu.verbs.models import list_models as list_models
-    from danlu.verbs.new import new as new
-    from danlu.verbs.plan import plan as plan
-    from danlu.verbs.predict import predict as predict
-    from danlu.verbs.run import run as run
-    from danlu.verbs.runs import runs as runs
-    from danlu.verbs.train import resume as resume
-    from danlu.verbs.train import train as train
-    from danlu.verbs.tune import tune as tune
-    from danlu.verbs.visualize import visualize as visualize
 
 __version__ = "0.1.0"
 
@@ -54,8 +54,8 @@ VERBS = (
 _HOMES = {
     "Recipe": "danlu.recipe.schema",
     "load_recipe": "danlu.recipe.load",
-    "resume": "danlu.verbs.train",
-    **{verb: f"danlu.verbs.{verb}" for verb in VERBS},
+    "resume": "danlu.experiment.trainer",
+    **{verb: f"danlu.api.{verb}" for verb in VERBS},
 }
 __all__ = ["Recipe", "load_recipe", "resume", *VERBS]
 

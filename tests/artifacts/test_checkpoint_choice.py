@@ -13,11 +13,11 @@ from danlu.artifacts.checkpoints import (
     Snapshot,
     load_weights,
     open_checkpoint,
-    valid_checkpoints,
     unique_state_dict,
+    valid_checkpoints,
 )
 from danlu.artifacts.run import RunDirectory
-from danlu.core.errors import ArtifactError
+from danlu.errors import ArtifactError
 
 
 def snapshot(step: int, best: int, judged: bool = False) -> Snapshot:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from danlu.core.seeds import Seed
-from danlu.data.balance.losses import ClassWeights, Focal, LogitAdjustment, class_weights
-from danlu.data.balance.rows import Oversample, Undersample, WeightedSampling, target_counts
+from danlu.data.balance.loss_weights import ClassWeights, Focal, LogitAdjustment, class_weights
+from danlu.data.balance.resampling import Oversample, Undersample, WeightedSampling, target_counts
 
 CODES = np.array([0] * 6 + [1] * 3 + [2])  # six, three and one of ten rows
 
@@ -41,7 +41,9 @@ def test_what_balancers_ask_of_the_loss() -> None:
     assert weighted.class_weights == emphasis.class_weights and weighted.focal_gamma == 1.5
     offsets = LogitAdjustment(tau=2.0).loss_weighting(counts).logit_offsets
     assert offsets == pytest.approx(tuple(2 * math.log(share) for share in (0.6, 0.3, 0.1)))
-    assert LogitAdjustment().loss_weighting(np.array([3, 0])).logit_offsets == pytest.approx((math.log(0.75), math.log(0.25)))
+    assert LogitAdjustment().loss_weighting(np.array([3, 0])).logit_offsets == pytest.approx(
+        (math.log(0.75), math.log(0.25))
+    )
 
 
 def drawn(order: np.ndarray) -> list[int]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from danlu.core.seeds import Seed
-from danlu.data.feed import TrainLoader, batch_bounds, number_repeats, shuffled_order
+from danlu.data.loader import TrainLoader, batch_bounds, number_repeats, shuffled_order
 from tests.support.machines import feed_of, rows_of_classes
 
 

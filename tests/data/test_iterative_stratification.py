@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from danlu.data.label_strata import iterative_stratification
+from danlu.data.splits import iterative_stratification
 
 
 def counts(labels: np.ndarray, parts: np.ndarray, count: int) -> list[list[int]]:

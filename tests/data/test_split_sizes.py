@@ -5,11 +5,11 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.folds import fold_dataset
 from danlu.data.splits import NEVER_TESTED, TEST, TRAIN, VALIDATION, _shuffled
-from danlu.recipe.sections import SplitOptions
+from danlu.errors import DataError
+from danlu.recipe.sections.training import SplitOptions
 from tests.support.datasets import dataset_of, split, splitter
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from danlu.data.chats.batches import ConversationBlocks, PreferencePairs, cut, pack
 from danlu.data.chats.encode import plain_ids
-from danlu.data.place import Origin, TokenizerFile
-from danlu.data.sequences import IGNORED, TokenBlocks, PaddedTokens
-from danlu.data.texts import CorpusPreprocessor, TextPreprocessor, train_tokenizer
-from danlu.data.tokens import TokenizeConfig, RaggedTokens, tokenize
+from danlu.data.descriptors import Origin, TokenizerFile
+from danlu.data.text.preprocessor import CorpusPreprocessor, TextPreprocessor, train_tokenizer
+from danlu.data.text.sequences import IGNORED, PaddedTokens, TokenBlocks
+from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
 
 END = 9
 
@@ -45,7 +45,9 @@ def test_positions_begin_again_with_each_document_and_each_block() -> None:
     found = blocks.take(np.array([0, 1]))
     assert found["position_ids"].tolist()[0] == [0, 1, 2, 0, 1]
     assert found["position_ids"].tolist()[1][:2] == [0, 1]
-    assert "position_ids" not in TokenBlocks(tokens, np.array([0]), np.array([3]), 5, END, packed=False).take(np.array([0]))
+    assert "position_ids" not in TokenBlocks(tokens, np.array([0]), np.array([3]), 5, END, packed=False).take(
+        np.array([0])
+    )
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,16 @@ from danlu.evaluation.intervals import (
     _POISSON,
     POISSON_FROM_UNITS,
     Resampling,
-    _Sampler,
     _num_resamples,
+    _Sampler,
     bias_corrected_interval,
+    count_units,
     for_each_resample,
     paired_differences,
-    count_units,
     values_with_intervals,
 )
-from danlu.evaluation.metric import Predictions
-from danlu.evaluation.metrics import METRICS
+from danlu.evaluation.metrics.base import Predictions
+from danlu.evaluation.metrics.table import METRICS
 
 HOW = Resampling(Seed(4), resamples=200)
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from danlu.data.calibration import Isotonic, Temperature
-from danlu.evaluation.calibrating import MIN_ROWS_FOR_ISOTONIC, _select_method, fit_calibration
-from danlu.evaluation.metric import Predictions
+from danlu.data.targets import Isotonic, Temperature
+from danlu.evaluation.calibration import MIN_ROWS_FOR_ISOTONIC, _select_method, fit_calibration
+from danlu.evaluation.metrics.base import Predictions
 
 
 def always(probability: float, right: int, wrong: int) -> Predictions:

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from danlu.evaluation.mcnemar import mcnemar_test
-from danlu.evaluation.metric import Predictions
-from danlu.evaluation.metrics import METRICS, is_higher_better, resolve_metrics, metric_bounds
+from danlu.evaluation.intervals import mcnemar_test
+from danlu.evaluation.metrics.base import Predictions
+from danlu.evaluation.metrics.table import METRICS, is_higher_better, metric_bounds, resolve_metrics
 
 
 def two(scores: list[float], values: list[int], threshold: float | None = None) -> Predictions:
@@ -103,7 +103,11 @@ def test_what_a_metric_can_be_and_which_way_is_better() -> None:
     assert metric_bounds("rmse") == metric_bounds("log-loss") == (0.0, math.inf)
     assert metric_bounds("reward-margin") == (-math.inf, math.inf) == metric_bounds("own:metric")
     assert is_higher_better("validation/auroc") and is_higher_better("accuracy") and is_higher_better("r2")
-    assert not is_higher_better("validation/loss") and not is_higher_better("validation/rmse") and not is_higher_better("log-loss")
+    assert (
+        not is_higher_better("validation/loss")
+        and not is_higher_better("validation/rmse")
+        and not is_higher_better("log-loss")
+    )
 
 
 def test_the_usual_metrics_are_those_of_the_task() -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from danlu.core.seeds import Seed
+from danlu.evaluation.cross_validation import FoldResult, concat_predictions, evaluate_folds
 from danlu.evaluation.intervals import Resampling
-from danlu.evaluation.metric import Predictions
-from danlu.evaluation.metrics import METRICS
-from danlu.evaluation.over_folds import FoldResult, concat_predictions, evaluate_folds
+from danlu.evaluation.metrics.base import Predictions
+from danlu.evaluation.metrics.table import METRICS
 
 T_3 = 3.182446305284263  # 97.5 % of Student's t with 3 degrees of freedom, as printed tables have it
 T_3_OF_90 = 2.3533634348018264

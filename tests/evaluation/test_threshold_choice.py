@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 
-from danlu.core.errors import RecipeError
-from danlu.evaluation.decisions import (
-    risk_coverage,
+from danlu.errors import RecipeError
+from danlu.evaluation.metrics.base import Predictions
+from danlu.evaluation.thresholds import (
     choose_threshold,
-    mean_cost,
-    threshold_metric,
     counts_by_threshold,
     json_number,
+    mean_cost,
+    risk_coverage,
+    threshold_metric,
     threshold_table,
 )
-from danlu.evaluation.metric import Predictions
-from danlu.recipe.judging import Costs, Threshold
+from danlu.recipe.sections.evaluation import Costs, Threshold
 
 
 def scored(pairs: list[tuple[float, int]]) -> Predictions:

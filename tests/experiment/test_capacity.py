@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from danlu.data.specs import CorpusInputs, PreferenceInputs, TabularInputs
+from danlu.experiment.model_summary import overparameterized_warning
 from danlu.models.table import MODELS
-from danlu.recipe.sections import Finetune
-from danlu.verbs.capacity import overparameterized_warning
+from danlu.recipe.sections.training import Finetune
 
 TABLE = TabularInputs(numeric=3, cardinalities=())
 CORPUS = CorpusInputs(vocabulary=300, longest=8, end=0, packed=True)

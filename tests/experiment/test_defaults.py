@@ -6,13 +6,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from danlu.core.errors import RecipeError
 from danlu.data.dataset import Dataset
+from danlu.errors import RecipeError
+from danlu.experiment.defaults import resolve_recipe
 from danlu.recipe.load import check_recipe
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections import Finetune, Memory, Parallel, SplitOptions, Training
+from danlu.recipe.sections.training import Finetune, Memory, Parallel, SplitOptions, Training
 from danlu.training.schedules import Cosine
-from danlu.verbs.resolve import resolve_recipe
 
 TASKS = {
     "tabular": "classification",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from danlu.verbs import settle
+from danlu.experiment import auto_settings as settle
 
 
 def found(rows: int, free: int | None, monkeypatch: pytest.MonkeyPatch, bytes_a_sample: int = 100) -> int:
@@ -14,9 +14,9 @@ def found(rows: int, free: int | None, monkeypatch: pytest.MonkeyPatch, bytes_a_
         balanced=SimpleNamespace(feed=SimpleNamespace(length=rows)),
     )
     foresee = lambda size: SimpleNamespace(peak_bytes=bytes_a_sample * size)  # noqa: E731
-    monkeypatch.setattr(settle, "with_training", lambda fitting, **options: fitting)
-    monkeypatch.setattr(settle, "some_rate", lambda fitting: None)
-    monkeypatch.setattr(settle, "trial_of", lambda fitting: SimpleNamespace(foresee=foresee))
+    monkeypatch.setattr(settle, "with_training_options", lambda fitting, **options: fitting)
+    monkeypatch.setattr(settle, "optimizer_with_default_lr", lambda fitting: None)
+    monkeypatch.setattr(settle, "build_probe", lambda fitting: SimpleNamespace(foresee=foresee))
     return settle.find_largest_batch_size(fitting)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from danlu.verbs.prepare import evenly_spaced_rows
+from danlu.experiment.data_context import evenly_spaced_rows
 
 
 @pytest.mark.parametrize(

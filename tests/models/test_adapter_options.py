@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from danlu.core.errors import ArgumentError
+from danlu.errors import ArgumentError
 from danlu.models import adapters
-from danlu.models.parts import TaskModel
-from danlu.recipe.sections import Finetune
+from danlu.models.task_model import TaskModel
+from danlu.recipe.sections.training import Finetune
 
 
 class Network(TaskModel):
@@ -38,8 +38,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     stand_in.inject_adapter_in_model = inject
     monkeypatch.setitem(sys.modules, "peft", stand_in)
-    monkeypatch.setattr(adapters, "require", lambda *words: None)
-    monkeypatch.setattr(adapters, "mend_torchvision", lambda: None)
+    monkeypatch.setattr(adapters, "require_extra", lambda *words: None)
+    monkeypatch.setattr(adapters, "patch_torchvision", lambda: None)
     return seen
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from danlu.core.errors import ArtifactError
+from danlu.errors import ArtifactError
 from danlu.models.predictor import GOLDEN_TOLERANCE, Predictor
 
 

@@ -6,21 +6,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from danlu.data.balance.emphasis import LossWeighting
-from danlu.data.sequences import IGNORED
+from danlu.data.balance.base import LossWeighting
+from danlu.data.text.sequences import IGNORED
 from danlu.models.heads import (
     HEADS,
-    classification_predict,
     classification_loss,
-    multilabel_predict,
-    multilabel_loss,
-    ensemble_predict,
+    classification_predict,
     ensemble_loss,
+    ensemble_predict,
+    multilabel_loss,
+    multilabel_predict,
+    num_tokens,
     regression_loss,
     tagging_predict,
-    token_predict,
-    num_tokens,
     token_loss,
+    token_predict,
 )
 
 # Probabilities 1/2, 1/4, 1/4 and 1/10, 1/5, 7/10.

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from danlu.data.balance.emphasis import LossWeighting
+from danlu.data.balance.base import LossWeighting
 from danlu.data.targets import PreferenceTarget
 from danlu.models.heads import head_for
-from danlu.models.preference import preference_predict, preference_loss
+from danlu.models.text.preference import preference_loss, preference_predict
 
 OURS = torch.tensor([[-10.0, -12.0], [-5.0, -4.0]])
 REFERENCE = torch.tensor([[-11.0, -11.0], [-5.0, -5.0]])

@@ -8,17 +8,16 @@ from torch import Tensor, nn
 
 from danlu.core.devices import open_device
 from danlu.core.seeds import Seed
-from danlu.data.balance.emphasis import LossWeighting
-from danlu.data.examples import TensorColumn, PreparedDataset
-from danlu.data.feed import Batch, TrainLoader, shuffled_order
+from danlu.data.balance.base import LossWeighting
+from danlu.data.loader import Batch, PreparedDataset, TensorColumn, TrainLoader, shuffled_order
 from danlu.models.heads import HEADS
-from danlu.training.groups import parameter_groups
-from danlu.training.machine import TrainState
 from danlu.training.optimizers import Optimizer
-from danlu.training.optimizers.torchs import SGD
+from danlu.training.optimizers.options import SGD
+from danlu.training.param_groups import parameter_groups
 from danlu.training.precision import Precision
 from danlu.training.schedules import Constant
 from danlu.training.step import TrainStep
+from danlu.training.train_state import TrainState
 
 WIDTH, CLASSES = 4, 3
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from danlu.training.clipping import clip_grad_norm, clip_grad_value, grad_square_sum
+from danlu.training.regularization import clip_grad_norm, clip_grad_value, grad_square_sum
 
 
 def weights(*gradients: list[float] | None) -> list[nn.Parameter]:

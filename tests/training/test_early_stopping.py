@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from danlu.recipe.sections import EarlyStopping
-from danlu.training.watch import EarlyStopper
+from danlu.recipe.sections.training import EarlyStopping
+from danlu.training.early_stopping import EarlyStopper
 
 METRIC = "validation/f1"
 
@@ -62,7 +62,13 @@ def test_without_patience_nothing_ends() -> None:
 
 def test_the_answer_says_whether_this_validation_was_the_best() -> None:
     watch = EarlyStopper(METRIC, None, False)
-    assert [watch.update({METRIC: value}, 1) for value in (0.5, 0.6, 0.4, 0.4, 0.39)] == [True, False, True, False, True]
+    assert [watch.update({METRIC: value}, 1) for value in (0.5, 0.6, 0.4, 0.4, 0.39)] == [
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_other_metrics_are_not_looked_at() -> None:

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from danlu.artifacts.checkpoints import CheckpointManager, Snapshot
 from danlu.artifacts.run import RunDirectory
-from danlu.recipe.sections import Checkpoint
-from danlu.training.alarms import Alarms
-from danlu.training.callbacks import Callback
-from danlu.training.journal import RunRecorder, RankRecorder
-from danlu.training.watch import EarlyStopper
+from danlu.recipe.sections.training import Checkpoint
+from danlu.training.early_stopping import EarlyStopper
+from danlu.training.monitoring.alarms import Alarms
+from danlu.training.monitoring.callbacks import Callback
+from danlu.training.recorder import RankRecorder, RunRecorder
 
 
 class Counter:

@@ -8,16 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from danlu.core.errors import DanluError
 from danlu.core.seeds import Seed
+from danlu.errors import DanluError
 from danlu.training.averaging import EMA
-from danlu.training.journal import Recorder
-from danlu.training.loop import TrainResult, train
-from danlu.training.machine import ShardCopy, TrainState
-from danlu.training.plateau import ReduceLROnPlateau
-from danlu.training.schedules import Linear
-from danlu.training.steps import TrainPlan
-from danlu.training.watch import EarlyStopper
+from danlu.training.early_stopping import EarlyStopper
+from danlu.training.loop import TrainPlan, TrainResult, train
+from danlu.training.recorder import Recorder
+from danlu.training.schedules import Linear, ReduceLROnPlateau
+from danlu.training.train_state import ShardCopy, TrainState
 from tests.support.machines import WithDropout, feed_of, same, small_machine, weights_of
 
 METRIC = "validation/loss"
@@ -46,7 +44,9 @@ class Notes(Recorder):
     def is_checkpoint_due(self, step: int) -> bool:
         return step in self.due
 
-    def save_checkpoint(self, machine: TrainState, step: int, watch: EarlyStopper, judged: dict[str, ShardCopy] | None = None) -> None:
+    def save_checkpoint(
+        self, machine: TrainState, step: int, watch: EarlyStopper, judged: dict[str, ShardCopy] | None = None
+    ) -> None:
         self.kept[step] = weights_of(machine.model)
         self.judged[step] = bool(judged)
 

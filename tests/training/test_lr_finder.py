@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from torch import nn
 
-from danlu.core.errors import DanluError
-from danlu.training.range_test import SMOOTHING_RADIUS, _smooth, _steepest_lr, _sweep, find_lr
+from danlu.errors import DanluError
+from danlu.training.lr_finder import SMOOTHING_RADIUS, _smooth, _steepest_lr, _sweep, find_lr
 
 RATES = [10.0**power for power in range(-6, 14)]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from danlu.recipe.sections import LearningRateScaling
-from danlu.training.scaling import scaled_lr
+from danlu.recipe.sections.training import LearningRateScaling
+from danlu.training.schedules import scaled_lr
 
 
 @pytest.mark.parametrize(

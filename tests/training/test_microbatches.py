@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from danlu.training.micro import is_out_of_memory, min_microbatch_rows, split_batch
+from danlu.training.memory.microbatch import is_out_of_memory, min_microbatch_rows, split_batch
 from tests.support.machines import batch_of
 
 

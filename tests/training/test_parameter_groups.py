@@ -3,8 +3,8 @@
 import pytest
 from torch import nn
 
-from danlu.core.errors import ArgumentError, DanluError
-from danlu.training.groups import layer_depths, layer_lr_scales, parameter_groups, parameter_roles
+from danlu.errors import ArgumentError, DanluError
+from danlu.training.param_groups import layer_depths, layer_lr_scales, parameter_groups, parameter_roles
 
 
 class Blocks(nn.Module):

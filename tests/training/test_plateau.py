@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from danlu.training.plateau import ReduceLROnPlateau
-from danlu.training.schedules import Plateau
+from danlu.training.schedules import Plateau, ReduceLROnPlateau
 
 
 def factors(values: list[float], **options: object) -> list[float]:
@@ -67,7 +66,9 @@ def test_the_state_goes_on_where_it_was() -> None:
 
 
 def test_the_schedules_options_reach_the_watcher() -> None:
-    watcher = Plateau(gamma=0.2, patience=0, threshold=0.5, cooldown=3, floor=0.1).plateau_reducer(higher_is_better=True)
+    watcher = Plateau(gamma=0.2, patience=0, threshold=0.5, cooldown=3, floor=0.1).plateau_reducer(
+        higher_is_better=True
+    )
     assert (watcher.gamma, watcher.patience, watcher.threshold, watcher.cooldown) == (0.2, 0, 0.5, 3)
     assert (watcher.floor, watcher.higher_is_better, watcher.factor) == (0.1, True, 1.0)
     usual = Plateau().plateau_reducer()

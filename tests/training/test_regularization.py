@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from danlu.training.penalties import WeightRegularizer, add_penalties, max_norm_weights, renorm_units, penalized_params
+from danlu.training.regularization import (
+    WeightRegularizer,
+    add_penalties,
+    max_norm_weights,
+    penalized_params,
+    renorm_units,
+)
 
 
 def test_penalties_add_their_gradients() -> None:
@@ -49,7 +55,10 @@ def test_each_unit_is_scaled_to_the_largest_norm() -> None:
 
 def test_embeddings_have_no_largest_norm_and_transposed_layers_count_their_columns() -> None:
     model = nn.ModuleList([nn.Embedding(4, 2), nn.ConvTranspose1d(3, 5, 2), nn.Conv1d(3, 5, 2), nn.LayerNorm(3)])
-    assert [(tuple(one.weight.shape), one.unit_dim) for one in max_norm_weights(model)] == [((3, 5, 2), 1), ((5, 3, 2), 0)]
+    assert [(tuple(one.weight.shape), one.unit_dim) for one in max_norm_weights(model)] == [
+        ((3, 5, 2), 1),
+        ((5, 3, 2), 0),
+    ]
 
 
 def test_bound_of_the_whole_model_and_of_one_stepped_weight() -> None:

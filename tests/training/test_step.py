@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.seeds import Seed
-from danlu.data.balance.emphasis import LossWeighting
-from danlu.training.optimizers.torchs import SGD
+from danlu.data.balance.base import LossWeighting
+from danlu.training.optimizers.options import SGD
 from tests.support.machines import WithDropout, batch_of, same, small_step, weights_of
 
 ROWS = 12

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from danlu.recipe.load import check_recipe
-from danlu.training.steps import TrainPlan, plan_steps
+from danlu.training.loop import TrainPlan, plan_steps
 
 
 def planned(samples: int, until: float | None = None, **training: Any) -> TrainPlan:

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from danlu.artifacts.files import read_json, sha256, write_bytes, write_frame, write_json
 from danlu.core.component import Frozen
-from danlu.core.errors import ArtifactError
+from danlu.errors import ArtifactError
 
 FORMAT = 1
 MANIFEST, CONFIG, WEIGHTS, TOKENIZER, GOLDEN = (

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from danlu.core.errors import ArtifactError
+from danlu.errors import ArtifactError
 
 KEY_DIGITS = 24  # hex digits of the hash: 96 bits, so that two keys practically never collide
 

@@ -17,13 +17,13 @@ from pathlib import Path
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any
 
-from danlu.artifacts.files import partial_folder, read_json, sha256, wait_for_file, atomic_folder, write_json
+from danlu.artifacts.files import atomic_folder, partial_folder, read_json, sha256, wait_for_file, write_json
 from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.state_dict_io import merge_states
 from danlu.artifacts.tensors import StoredTensors, save_tensors
-from danlu.artifacts.trees import merge_states
-from danlu.core.errors import ArtifactError
-from danlu.core.pieces import ShardSpec, to_local
-from danlu.core.world import DistEnv
+from danlu.core.distributed.env import DistEnv
+from danlu.core.distributed.shards import ShardSpec, to_local
+from danlu.errors import ArtifactError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,10 +35,10 @@ STARTED = ".begun"  # in a folder that all processes may write to
 def unique_state_dict(model: "nn.Module") -> "dict[str, Tensor]":
     """Return a state dict without duplicates: of weights that share memory, only the first.
 
-    safetensors requires that. Names in the model's `fixed` are left out: they never change and are restored by building
-    the model.
+    safetensors requires that. Names in the model's `frozen_params` are left out: they never change and are restored by
+    building the model.
     """
-    fixed: frozenset[str] = getattr(model, "fixed", frozenset())
+    fixed: frozenset[str] = getattr(model, "frozen_params", frozenset())
     seen: set[tuple[int, tuple[int, ...], tuple[int, ...]]] = set()
     kept: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
@@ -242,7 +242,9 @@ def _save_tensors(snapshot: Snapshot, folder: Path, env: DistEnv | None) -> dict
     return files
 
 
-def _merge_ranks(metadata: dict[str, Any], folder: Path, env: DistEnv, abort_reason: Callable[[], str | None]) -> dict[str, Any]:
+def _merge_ranks(
+    metadata: dict[str, Any], folder: Path, env: DistEnv, abort_reason: Callable[[], str | None]
+) -> dict[str, Any]:
     """Merge the files and non-tensor state of all ranks into the main process's metadata."""
     for rank in range(1, env.world_size):
         word = folder / _rank_manifest(rank)

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from danlu.core.world import dist_env
+from danlu.core.distributed.env import dist_env
 
 PACKAGES = ("danlu", "torch", "numpy", "polars", "scikit-learn", "timm", "torchvision", "transformers", "tokenizers")
 

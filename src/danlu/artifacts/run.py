@@ -10,15 +10,15 @@ model/             the bundle
 import itertools
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from danlu.artifacts.files import read_json, translate_write_errors
-from danlu.artifacts.lines import append_jsonl, truncate_jsonl, read_jsonl
-from danlu.core.errors import ArgumentError, ArtifactError
+from danlu.artifacts.files import append_jsonl, read_json, read_jsonl, translate_write_errors, truncate_jsonl
+from danlu.errors import ArgumentError, ArtifactError
 
 RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, TEST_EVALUATIONS, CARD, WORST = (
     "recipe.yaml",
@@ -170,3 +170,26 @@ def find_runs(parent: Path) -> list[RunDirectory]:
         return []
     found = [RunDirectory(path) for path in parent.iterdir() if (path / RECIPE).is_file()]
     return sorted(found, key=lambda run: (run.path / RECIPE).stat().st_mtime, reverse=True)
+
+
+@contextmanager
+def lock_run(run: RunDirectory) -> Iterator[None]:
+    """Lock a run while training writes into it.
+
+    Raises:
+        ArtifactError: another process does.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not a Unix; there is no lock that ends with its process in the same way
+        yield
+        return
+    path = run.path / ".lock"
+    with translate_write_errors(path):
+        file = path.open("w", encoding="utf-8")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ArtifactError(f"{run.path}: another process trains into this run; wait for it, or end it") from None
+        yield

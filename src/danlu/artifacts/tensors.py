@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from danlu.core.errors import ArtifactError
-from danlu.core.pieces import ShardSpec
+from danlu.core.distributed.shards import ShardSpec
+from danlu.errors import ArtifactError
 
 if TYPE_CHECKING:
     from torch import Tensor

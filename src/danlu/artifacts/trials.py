@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from danlu.artifacts.lines import append_jsonl, read_jsonl
+from danlu.artifacts.files import append_jsonl, read_jsonl
 
 SEARCH_FILE, TRIALS_FILE, BEST_FILE, TRIALS_FOLDER = "search.yaml", "trials.jsonl", "best.yaml", "trials"
 State = Literal["done", "failed"]

@@ -6,15 +6,15 @@ from cyclopts import Parameter
 
 from danlu.cli.options import Json, Overrides, RecipeArgument
 from danlu.cli.show import print_json, print_table
-from danlu.core.errors import DataError
+from danlu.errors import DataError
 
 Strict = Annotated[bool, Parameter(help="Exit with code 3 if the audit finds more than notes.", negative=())]
 
 
 def check(recipe: RecipeArgument, *, overrides: Overrides = (), json: Json = False, strict: Strict = False) -> int:
     """Validate a recipe, profile its data and audit it for leakage; train nothing."""
+    from danlu.api.check import check as check_verb
     from danlu.recipe.load import load_recipe
-    from danlu.verbs.check import check as check_verb
 
     found = check_verb(load_recipe(recipe, overrides))
     serious = [finding for finding in found["findings"] if finding["severity"] != "note"]

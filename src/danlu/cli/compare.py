@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from danlu.cli.options import Json, Lang
-from danlu.cli.show import print_json, print_table, format_value
+from danlu.cli.show import format_value, print_json, print_table
 
 
 def compare(
@@ -21,7 +21,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Compare runs on their shared test rows: paired differences with intervals, and differing recipe keys."""
-    from danlu.verbs.compare import compare as compare_verb
+    from danlu.api.compare import compare as compare_verb
 
     found = compare_verb(list(runs), html, lang)
     if json:

@@ -29,7 +29,7 @@ def deploy(
     overwrite: Overwrite = False,
 ) -> None:
     """Write the files that train a recipe on an existing cluster."""
-    from danlu.verbs.deploy import deploy as deploy_verb
+    from danlu.api.deploy import deploy as deploy_verb
 
     written = deploy_verb(
         recipe,

@@ -6,7 +6,7 @@ from danlu.cli.show import print_json
 
 def doctor(*, json: Json = False) -> None:
     """Check this installation and say how to fix problems."""
-    from danlu.verbs.doctor import doctor as doctor_verb
+    from danlu.api.doctor import doctor as doctor_verb
 
     found = doctor_verb()
     if json:

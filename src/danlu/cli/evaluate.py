@@ -16,7 +16,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Evaluate a run's model on its validation and test splits; write report and model card."""
-    from danlu.verbs.evaluate import evaluate as evaluate_verb
+    from danlu.experiment.run_evaluation import evaluate as evaluate_verb
 
     evaluation = evaluate_verb(run, lang)
     if json:

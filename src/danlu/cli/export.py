@@ -17,7 +17,7 @@ def export(
     ] = False,
 ) -> int:
     """Write a bundle's model in its library's own format, and verify its predictions."""
-    from danlu.verbs.export import export as export_verb
+    from danlu.api.export import export as export_verb
 
     info(f"{export_verb(bundle, folder, own_code)}: can be read without danlu")
     return 0

@@ -45,7 +45,7 @@ def generate(
     as_json: Json = False,
 ) -> int:
     """Continue a text or answer a conversation with a language model."""
-    from danlu.verbs.generate import generate as generate_verb
+    from danlu.api.generate import generate as generate_verb
 
     shown = output is None and not as_json
     streamed: list[str] = []

@@ -31,8 +31,8 @@ def launch_train(
 
     Each process gets the arguments of the command line except `--processes` and `--restarts`.
     """
+    from danlu.launch.processes import launch_resume, launch_run
     from danlu.recipe.load import load_recipe
-    from danlu.verbs.launch import launch_run, launch_resume
 
     arguments = list(_drop_options(sys.argv[1:], LAUNCH_OPTIONS))
     if resume is not None:
@@ -43,8 +43,8 @@ def launch_train(
 
 def launch_predict(output: Path | None, processes: int) -> int:
     """Predict in several processes, each a share of the rows; return the exit code."""
-    from danlu.core.errors import ArgumentError
-    from danlu.verbs.launch import DANLU_COMMAND, launch_command
+    from danlu.errors import ArgumentError
+    from danlu.launch.processes import DANLU_COMMAND, launch_command
 
     if output is None or processes < 1:
         raise ArgumentError("--processes needs a number of at least 1, and --output with the file for all predictions")

@@ -10,9 +10,9 @@ from cyclopts import App
 
 from danlu import __version__
 from danlu.core.console import info
-from danlu.core.errors import DanluError
-from danlu.core.failing import exit_with_parent, report_failure
-from danlu.core.world import dist_env
+from danlu.core.distributed.env import dist_env
+from danlu.errors import DanluError
+from danlu.launch.failures import exit_with_parent, report_failure
 
 app = App(
     name="danlu",

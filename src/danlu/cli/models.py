@@ -10,7 +10,7 @@ from danlu.cli.show import print_json, print_table
 from danlu.core.console import info
 
 if TYPE_CHECKING:
-    from danlu.verbs.models import ModelInfo
+    from danlu.api.list_models import ModelInfo
 
 
 def models(
@@ -22,7 +22,7 @@ def models(
     json: Json = False,
 ) -> int:
     """List the models a recipe may name: parameters, megabytes in fp32, FLOPs per sample."""
-    from danlu.verbs.models import list_models as models_verb
+    from danlu.api.list_models import list_models as models_verb
 
     found = models_verb(task, like)
     if json:

@@ -19,7 +19,7 @@ def new(
     overwrite: Overwrite = False,
 ) -> None:
     """Inspect data and write a commented recipe for it."""
-    from danlu.verbs.new import new as new_verb
+    from danlu.api.new import new as new_verb
 
     text = new_verb(data, target, output, overwrite)
     if output is None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from danlu.core.errors import ArgumentError
+from danlu.errors import ArgumentError
 
 RecipeArgument = Annotated[str, Parameter(help="A recipe file, or the name of a built-in one such as breast-cancer.")]
 OptionalRecipe = Annotated[
@@ -28,7 +28,9 @@ Profile = Annotated[bool, Parameter(help="Write a profile of some steps into the
 DryRun = Annotated[bool, Parameter(help="Send two batches through every stage and write nothing.", negative=())]
 
 
-def check_recipe_or_resume(recipe: str | None, resume: Path | None, overrides: tuple[str, ...], name: str | None) -> None:
+def check_recipe_or_resume(
+    recipe: str | None, resume: Path | None, overrides: tuple[str, ...], name: str | None
+) -> None:
     """Raise ArgumentError unless there is either a recipe or a run to resume."""
     if (recipe is None) == (resume is None):
         raise ArgumentError("give either a recipe, or --resume with a run that was stopped")

@@ -8,11 +8,11 @@ from cyclopts import Parameter
 from danlu.cli.options import Json, OptionalRecipe, Overrides
 from danlu.cli.show import print_json, print_table
 from danlu.core.console import info
-from danlu.core.errors import ArgumentError, DanluError
+from danlu.errors import ArgumentError, DanluError
 
 if TYPE_CHECKING:
+    from danlu.api.plan import TrainingEstimate
     from danlu.recipe.schema import Recipe
-    from danlu.verbs.plan import TrainingEstimate
 
 Memory = Annotated[
     float | None, Parameter(name="--memory", help="Plan for this many GB instead of the free memory here.")
@@ -64,7 +64,7 @@ def plan(
 
     loaded = None if recipe is None else load_recipe(recipe, overrides)
     if estimate is not None:
-        from danlu.verbs.paper import ASSUMPTIONS, to_dict, estimate_layouts, table_row
+        from danlu.training.distributed.layout_plan import ASSUMPTIONS, estimate_layouts, table_row, to_dict
 
         models = [name.strip() for name in model.split(",")]
         lines = estimate_layouts(_parse_counts(estimate), models, loaded, card, precision, tokens)
@@ -78,7 +78,7 @@ def plan(
         raise ArgumentError("give a recipe, or --estimate with numbers of GPUs")
     if candidates is not None:
         return _print_candidates(loaded, candidates, json)
-    from danlu.verbs.plan import plan as plan_verb
+    from danlu.api.plan import plan as plan_verb
 
     found = plan_verb(loaded, None if memory is None else round(memory * 1e9))
     if json:
@@ -90,7 +90,7 @@ def plan(
 
 def _print_candidates(recipe: "Recipe", candidates: str, json: bool) -> int:
     """Probe the candidates and print one row each, best first."""
-    from danlu.verbs.candidates import probe_models
+    from danlu.experiment.linear_probe import probe_models
 
     found = probe_models(recipe, [name.strip() for name in candidates.split(",") if name.strip()])
     if json:
@@ -125,9 +125,8 @@ def _print(found: "TrainingEstimate") -> None:
     print(f"memory    {format_bytes(found.peak_bytes)} at its peak{free}, batch size {found.batch_size}")
     print(f"compute   {found.flops / 1e9:,.3g} GFLOP per step, {found.flops * found.steps / 1e12:,.3g} TFLOP in total")
     if found.step_seconds is not None and found.seconds is not None:
-        print(
-            f"time      {found.step_seconds * 1000:,.3g} ms per step; {found.steps:,} steps take {format_duration(found.seconds)}"
-        )
+        duration = format_duration(found.seconds)
+        print(f"time      {found.step_seconds * 1000:,.3g} ms per step; {found.steps:,} steps take {duration}")
     if found.warning is not None:
         print(f"warning   {found.warning}")
     if found.fits:

@@ -29,7 +29,7 @@ def predict(
     ] = None,
 ) -> int:
     """Predict every row of a file, folder or glob in order: labels and probabilities."""
-    from danlu.verbs.predict import predict as predict_verb
+    from danlu.api.predict import predict as predict_verb
 
     if processes is not None:
         return launch_predict(output, processes)

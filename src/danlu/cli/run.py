@@ -3,11 +3,22 @@
 from pathlib import Path
 
 from danlu.cli.launching import Processes, Restarts, launch_train
-from danlu.cli.options import DryRun, Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Profile, Resume, check_recipe_or_resume
+from danlu.cli.options import (
+    DryRun,
+    Json,
+    Name,
+    OptionalRecipe,
+    Output,
+    Overrides,
+    Overwrite,
+    Profile,
+    Resume,
+    check_recipe_or_resume,
+)
 from danlu.cli.show import metric_rows, print_json, print_table
 from danlu.core.console import info
-from danlu.core.errors import ArgumentError
-from danlu.core.world import dist_env
+from danlu.core.distributed.env import dist_env
+from danlu.errors import ArgumentError
 
 
 def run(
@@ -25,10 +36,10 @@ def run(
     json: Json = False,
 ) -> int:
     """Run every stage that a recipe names, or resume a run that was stopped."""
+    from danlu.api.run import dry_run as dry
+    from danlu.api.run import resume_run
+    from danlu.api.run import run as run_verb
     from danlu.recipe.load import load_recipe
-    from danlu.verbs.run import dry_run as dry
-    from danlu.verbs.run import run as run_verb
-    from danlu.verbs.run import resume_run
 
     check_recipe_or_resume(recipe, resume, overrides, name)
     if processes is not None:

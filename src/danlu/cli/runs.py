@@ -20,8 +20,8 @@ def runs(
     json: Json = False,
 ) -> None:
     """List runs, or compare some: differing recipe keys and test metrics."""
-    from danlu.verbs.runs import compare
-    from danlu.verbs.runs import runs as runs_verb
+    from danlu.api.runs import compare
+    from danlu.api.runs import runs as runs_verb
 
     rows = compare(list(compared)) if compared else runs_verb(output)
     if json:

@@ -6,9 +6,19 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from danlu.cli.launching import Processes, Restarts, launch_train
-from danlu.cli.options import Json, Name, OptionalRecipe, Output, Overrides, Overwrite, Profile, Resume, check_recipe_or_resume
+from danlu.cli.options import (
+    Json,
+    Name,
+    OptionalRecipe,
+    Output,
+    Overrides,
+    Overwrite,
+    Profile,
+    Resume,
+    check_recipe_or_resume,
+)
 from danlu.cli.show import print_json
-from danlu.core.world import dist_env
+from danlu.core.distributed.env import dist_env
 
 Verify = Annotated[
     int | None, Parameter(help="With --resume: first repeat at least this many of the last steps and compare.")
@@ -30,9 +40,9 @@ def train(
     json: Json = False,
 ) -> int:
     """Train a model into a run directory, or resume a stopped run; evaluate it later."""
+    from danlu.experiment.trainer import resume as resume_verb
+    from danlu.experiment.trainer import train as train_verb
     from danlu.recipe.load import load_recipe
-    from danlu.verbs.train import resume as resume_verb
-    from danlu.verbs.train import train as train_verb
 
     check_recipe_or_resume(recipe, resume, overrides, name)
     if processes is not None:

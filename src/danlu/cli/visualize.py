@@ -26,8 +26,8 @@ def visualize(
     overwrite: Overwrite = False,
 ) -> None:
     """Show what a recipe does to its data, as a file to look at."""
+    from danlu.api.visualize import visualize as visualize_verb
     from danlu.recipe.load import load_recipe
-    from danlu.verbs.visualize import visualize as visualize_verb
 
     path = visualize_verb(load_recipe(recipe, overrides), only, output, samples, epochs, overwrite)
     info(f"wrote {path}")

@@ -42,15 +42,15 @@ TABLES: dict[str, str] = {
     "encoder": "danlu.data.tabular.categories:ENCODERS",
     "gaps": "danlu.data.tabular.impute:GAPS",
     "duplicates": "danlu.data.clean:DUPLICATES",
-    "augmentation": "danlu.data.augment.table:AUGMENTATIONS",
-    "balancer": "danlu.data.balance.table:BALANCERS",
+    "augmentation": "danlu.data.augment.registry:AUGMENTATIONS",
+    "balancer": "danlu.data.balance.registry:BALANCERS",
     "model": "danlu.models.table:MODELS",
     "optimizer": "danlu.training.optimizers:OPTIMIZERS",
     "schedule": "danlu.training.schedules:SCHEDULES",
     "average": "danlu.training.averaging:AVERAGES",
     "perturbation": "danlu.evaluation.perturbations:PERTURBATIONS",
-    "sampler": "danlu.tuning.table:SAMPLERS",
-    "compression": "danlu.recipe.planned:COMPRESSIONS",
+    "sampler": "danlu.search.samplers:SAMPLERS",
+    "compression": "danlu.recipe.sections.planned:COMPRESSIONS",
 }
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
-from danlu.core.world import dist_env
+from danlu.core.distributed.env import dist_env
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Rich

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from danlu.core.world import dist_env
+from danlu.core.distributed.env import dist_env
 
 ThreadCount = int | Literal["auto"]
 
@@ -38,7 +38,9 @@ class ThreadPlan:
     data: int
 
 
-def plan_threads(asked: ThreadOptions, cores: int | None = None, environment: Mapping[str, str] = os.environ) -> ThreadPlan:
+def plan_threads(
+    asked: ThreadOptions, cores: int | None = None, environment: Mapping[str, str] = os.environ
+) -> ThreadPlan:
     """Resolve the thread counts that a recipe left to `auto`.
 
     There are as many data threads as cores, on any device: with an accelerator the host has nothing else to do, and on

@@ -13,19 +13,19 @@ import polars as pl
 from pydantic import Field
 
 from danlu.core.component import Component
-from danlu.core.errors import DataError, Problem, RecipeError
 from danlu.core.seeds import Seed
 from danlu.data.columns import missing_values
 from danlu.data.dataset import Dataset
-from danlu.data.disk import Table, is_duplicated, row_hashes, take_rows
-from danlu.data.images.check import find_unreadable
-from danlu.data.near import near_images, near_texts
-from danlu.data.reasons import reason
+from danlu.data.frames import Table, is_duplicated, row_hashes, take_rows
+from danlu.data.images.decode import find_unreadable
+from danlu.data.messages import reason
+from danlu.data.near_duplicates import near_images, near_texts
 from danlu.data.splits import ByColumn, Split, Splits, TrainSplit
 from danlu.data.tabular.impute import DropMissing
 from danlu.data.tabular.numbers import read_numbers
-from danlu.data.tabular.outliers import isolation_forest_outliers, outlier_limits, is_outlier
-from danlu.recipe.sections import Clean, Outliers, SplitOptions
+from danlu.data.tabular.outliers import is_outlier, isolation_forest_outliers, outlier_limits
+from danlu.errors import DataError, Problem, RecipeError
+from danlu.recipe.sections.training import Clean, Outliers, SplitOptions
 
 REASONS = {"row": pl.Int64, "reason": pl.String}
 Rows = np.ndarray

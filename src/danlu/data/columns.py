@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 
 from danlu.core.component import Frozen
-from danlu.core.errors import DataError
-from danlu.data.disk import DiskFrame, Table
-from danlu.data.reasons import reason
-from danlu.data.sources import IMAGE_SUFFIXES
+from danlu.data.frames import DiskFrame, Table
+from danlu.data.messages import reason
+from danlu.data.sources.reader import IMAGE_SUFFIXES
+from danlu.errors import DataError
 
 ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|rowid|no)$|^unnamed|^$", re.IGNORECASE)
 DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y年%m月%d日")

@@ -10,17 +10,17 @@ from typing import Literal
 
 import polars as pl
 
-from danlu.core.errors import DataError
-from danlu.core.names import suggestion
-from danlu.data.chats.messages import MESSAGES, PREFERENCE, as_chats
+from danlu.core.text import suggestion
 from danlu.data.columns import Column, infer_columns, missing_values
-from danlu.data.disk import Table, as_floats
-from danlu.data.labels import as_multi_label
-from danlu.data.place import RawData
-from danlu.data.reasons import reason
-from danlu.data.sources import read_source
-from danlu.data.tags import TOKENS, as_tagged
-from danlu.recipe.sections import Data, Task
+from danlu.data.descriptors import RawData
+from danlu.data.frames import Table, as_floats
+from danlu.data.messages import reason
+from danlu.data.sources.conversations import MESSAGES, PREFERENCE, as_chats
+from danlu.data.sources.multi_label import as_multi_label
+from danlu.data.sources.reader import read_source
+from danlu.data.sources.tags import TOKENS, as_tagged
+from danlu.errors import DataError
+from danlu.recipe.sections.training import Data, Task
 
 Kind = Literal["tabular", "image", "text", "words", "corpus", "chat", "preference"]
 LARGEST_TARGET = 1e30  # float32 ends at 3e38, and sums over the rows have to fit as well

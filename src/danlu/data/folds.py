@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
-from danlu.data.disk import take_rows
-from danlu.data.splits import TRAIN, Split, Rows, Splits, Splitter, TrainSplit
-from danlu.recipe.sections import SplitOptions
+from danlu.data.frames import take_rows
+from danlu.data.splits import TRAIN, Rows, Split, Splits, Splitter, TrainSplit
+from danlu.errors import DataError
+from danlu.recipe.sections.training import SplitOptions
 
 MAX_NAMED_FOLDS = 100  # a column with more values does not name folds
 

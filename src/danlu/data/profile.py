@@ -9,8 +9,8 @@ from danlu.data.audit import Finding
 from danlu.data.clean import count_reasons
 from danlu.data.columns import Column
 from danlu.data.dataset import Dataset
-from danlu.data.labels import read_labels
 from danlu.data.samples import sample_rows
+from danlu.data.sources.multi_label import read_labels
 from danlu.data.splits import Splits
 
 MAX_SHOWN = 8  # categories per column, classes per target

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from danlu.core.errors import DataError
-from danlu.data.chats.messages import MESSAGES, PREFERENCE, read_messages
 from danlu.data.dataset import Dataset
 from danlu.data.images.decode import Reference, decode
-from danlu.data.labels import read_labels
+from danlu.data.sources.conversations import MESSAGES, PREFERENCE, read_messages
+from danlu.data.sources.multi_label import read_labels
+from danlu.data.sources.tags import read_list
 from danlu.data.splits import Split
-from danlu.data.tags import read_list
+from danlu.errors import DataError
 
 SHOWN_ROWS, SHOWN_IMAGES = 5, 12
 MAX_CHARACTERS = 200  # maximum characters of a value
@@ -45,7 +45,8 @@ def readable_rows(dataset: Dataset, names: list[str], rows: list[tuple[Any, ...]
     """Format rows of these columns for a reader; JSON text becomes the words it holds."""
     forms = [_formatter(dataset, name) for name in names]
     return [
-        [format_value(value if value is None else form(value)) for form, value in zip(forms, row, strict=True)] for row in rows
+        [format_value(value if value is None else form(value)) for form, value in zip(forms, row, strict=True)]
+        for row in rows
     ]
 
 

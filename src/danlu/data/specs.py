@@ -91,5 +91,6 @@ def tokens_per_sample(inputs: "InputSpec") -> int:
 
 
 InputSpec = Annotated[
-    TabularInputs | ImageInputs | TextInputs | TaggingInputs | CorpusInputs | PreferenceInputs, Field(discriminator="kind")
+    TabularInputs | ImageInputs | TextInputs | TaggingInputs | CorpusInputs | PreferenceInputs,
+    Field(discriminator="kind"),
 ]

@@ -1,6 +1,7 @@
-"""Targets: answers -> tensors, and a model's outputs -> readable predictions.
+"""Targets: answers -> tensors, a model's outputs -> readable predictions, and the calibration of probabilities.
 
-Fitted on the training split; kept as plain data in the bundle.
+Labels and statistics are fitted on the training split, calibration on validation by `danlu.evaluation`; both are kept
+as plain data in the bundle.
 """
 
 from abc import abstractmethod
@@ -10,18 +11,63 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from danlu.core.component import Frozen
-from danlu.core.errors import DataError
-from danlu.data.calibration import AnyCalibration
 from danlu.data.dataset import Dataset
-from danlu.data.labels import read_labels
+from danlu.data.sources.multi_label import read_labels
+from danlu.data.sources.tags import read_list
 from danlu.data.splits import TrainSplit
-from danlu.data.tags import read_list
+from danlu.errors import DataError
 
 if TYPE_CHECKING:
     import torch
+
+
+class Temperature(Frozen):
+    """Divide logits by a temperature (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+
+    Changes the confidence of a prediction, never the prediction.
+    """
+
+    method: Literal["temperature"] = "temperature"
+    temperature: PositiveFloat
+
+    def apply(self, probabilities: np.ndarray) -> np.ndarray:
+        """Calibrate probabilities, [samples, classes] -> the same."""
+        smallest = float(np.finfo(np.float32).smallest_subnormal)
+        logits = np.log(np.maximum(probabilities.astype(np.float64), smallest)) / self.temperature
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+class Isotonic(Frozen):
+    """Map probabilities by a rising curve (Zadrozny and Elkan 2002, https://doi.org/10.1145/775047.775151).
+
+    Attributes:
+        given, true: the points of one curve per class; of two classes, of the second alone.
+    """
+
+    method: Literal["isotonic"] = "isotonic"
+    given: tuple[tuple[float, ...], ...]
+    true: tuple[tuple[float, ...], ...]
+
+    def apply(self, probabilities: np.ndarray) -> np.ndarray:
+        """Calibrate probabilities, [samples, classes] -> the same.
+
+        The classes' curves are normalised to a sum of 1.
+        """
+        columns = probabilities[:, 1:] if len(self.given) == 1 else probabilities
+        curves = zip(columns.T, self.given, self.true, strict=True)
+        found = np.stack([np.interp(column, given, true) for column, given, true in curves], axis=1)
+        if len(self.given) == 1:
+            found = np.concatenate([1 - found, found], axis=1)
+        total = found.sum(axis=1, keepdims=True)
+        evenly = np.full_like(found, 1 / found.shape[1])
+        return np.asarray(np.divide(found, total, out=evenly, where=total > 0), dtype=np.float32)
+
+
+AnyCalibration = Annotated[Temperature | Isotonic, Field(discriminator="method")]
 
 REFERENCE = ("reference_chosen", "reference_rejected")  # columns of a pair's row, added once there is a model
 Label = bool | int | float | str
@@ -160,7 +206,10 @@ class MultiLabelTarget(Target):
 
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
         """Return `prediction`, the list of labels, and `probability_LABEL` for every label."""
-        given = [[label for label, there in zip(self.labels, row, strict=True) if there] for row in outputs >= MULTI_LABEL_THRESHOLD]
+        given = [
+            [label for label, there in zip(self.labels, row, strict=True) if there]
+            for row in outputs >= MULTI_LABEL_THRESHOLD
+        ]
         columns = {"prediction": pl.Series(given, dtype=pl.List(pl.String))}
         for index, label in enumerate(self.labels):
             columns[f"probability_{label}"] = pl.Series(outputs[:, index], dtype=pl.Float32)

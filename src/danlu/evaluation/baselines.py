@@ -16,15 +16,14 @@ import polars as pl
 
 from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.dataset import Dataset
+from danlu.data.descriptors import Origin
 from danlu.data.images.preprocessor import ImagePreprocessor
-from danlu.data.place import Origin
-from danlu.data.prepare import Preprocessor
+from danlu.data.preprocessing import Preprocessor
+from danlu.data.sources.tags import ragged_array, read_list
 from danlu.data.splits import Split, Splits
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.tags import ragged_array, read_list
 from danlu.data.targets import ClassTarget, MultiLabelTarget, NumericTarget, Supervised, TagTarget
-from danlu.data.texts import CorpusPreprocessor, TextPreprocessor
-from danlu.evaluation.boosting import predict_boosting
+from danlu.data.text.preprocessor import CorpusPreprocessor, TextPreprocessor
 
 MAX_TRAINING_ROWS = {"tabular": 200_000, "image": 20_000, "text": 100_000}  # a linear model's training rows
 BLOCK_ROWS = 50_000  # dense feature rows at a time
@@ -282,7 +281,9 @@ def _boosting_label_baseline(
     return [Baseline("gradient-boosting", "boosted trees of the same columns, one for each label", found)]
 
 
-def _regress(features: _BaselineFeatures, train: Any, values: np.ndarray, judged: dict[str, Split]) -> dict[str, np.ndarray]:
+def _regress(
+    features: _BaselineFeatures, train: Any, values: np.ndarray, judged: dict[str, Split]
+) -> dict[str, np.ndarray]:
     from sklearn.linear_model import Ridge
 
     model = Ridge().fit(train, values)
@@ -310,3 +311,60 @@ def _sum_per_row(owners: np.ndarray, count: int, losses: np.ndarray, right: np.n
     """Sum loss, tokens and correct guesses per row, [rows, 3], as a language model's predictions."""
     terms = (losses, np.ones(len(owners)), right)
     return np.stack([np.bincount(owners, weights=values, minlength=count) for values in terms], axis=1)
+
+
+MAX_CATEGORIES = 255  # a histogram tree's limit
+EARLY_STOPPING_FROM_ROWS = 2_000  # training rows; with fewer, none can be spared for early stopping
+MAX_ROUNDS = 200
+
+
+def predict_boosting(
+    preprocessor: TabularPreprocessor,
+    place: Origin,
+    learned: Split,
+    answers: np.ndarray,
+    judged: dict[str, Split],
+    target: ClassTarget | NumericTarget,
+) -> dict[str, np.ndarray]:
+    """Fit boosted trees and predict each split.
+
+    Args:
+        learned: the training rows.
+        answers: their class indices or numbers, [rows].
+        judged: the splits, by name.
+
+    Returns:
+        split -> probabilities [rows, classes] or numbers [rows].
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    numbers = preprocessor.arrays(learned.frame.head(1), place.name)[0].shape[1]
+    sizes = preprocessor.inputs.cardinalities
+    options = {
+        "categorical_features": [numbers + i for i, size in enumerate(sizes) if size <= MAX_CATEGORIES] or None,
+        "early_stopping": len(learned) >= EARLY_STOPPING_FROM_ROWS,
+        "max_iter": MAX_ROUNDS,
+        "random_state": 0,
+    }
+    train = _boosting_features(preprocessor, learned.frame, place)
+    if isinstance(target, NumericTarget):
+        fitted = HistGradientBoostingRegressor(**options).fit(train, answers)
+        return {name: _predict_blocks(fitted.predict, preprocessor, part, place) for name, part in judged.items()}
+    fitted = HistGradientBoostingClassifier(**options).fit(train, answers)
+    found: dict[str, np.ndarray] = {}
+    for name, part in judged.items():
+        probabilities = np.zeros((len(part), len(target.labels)))
+        probabilities[:, fitted.classes_] = _predict_blocks(fitted.predict_proba, preprocessor, part, place)
+        found[name] = probabilities
+    return found
+
+
+def _predict_blocks(ask: object, preprocessor: TabularPreprocessor, part: Split, place: Origin) -> np.ndarray:
+    blocks = part.iter_blocks(preprocessor.columns, BLOCK_ROWS)
+    return np.concatenate([ask(_boosting_features(preprocessor, block, place)) for block in blocks])  # type: ignore[operator]
+
+
+def _boosting_features(preprocessor: TabularPreprocessor, frame: pl.DataFrame, place: Origin) -> np.ndarray:
+    """Return numbers and category codes side by side, [rows, numbers + categories]."""
+    numeric, codes = preprocessor.arrays(frame, place.name)
+    return np.concatenate([numeric, codes.astype(np.float32)], axis=1)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from danlu.evaluation.metric import Predictions
-from danlu.evaluation.probabilities import CALIBRATION_BINS, confidence
+from danlu.evaluation.metrics.base import Predictions
+from danlu.evaluation.metrics.classification import CALIBRATION_BINS, confidence
 
 MAX_POINTS = 200
 MAX_CURVES = 20  # classes with curves
@@ -46,7 +46,9 @@ def reliability_curve(truth: Predictions) -> dict[str, list[float]]:
     bins = np.clip(np.ceil(sure * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
     count = np.bincount(bins, minlength=CALIBRATION_BINS)
     there = count > 0
-    mean = [np.bincount(bins, weights=values, minlength=CALIBRATION_BINS)[there] / count[there] for values in (sure, right)]
+    mean = [
+        np.bincount(bins, weights=values, minlength=CALIBRATION_BINS)[there] / count[there] for values in (sure, right)
+    ]
     return {"confidence": _list(mean[0]), "accuracy": _list(mean[1]), "count": [int(each) for each in count[there]]}
 
 

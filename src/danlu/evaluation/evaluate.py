@@ -10,17 +10,26 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from danlu.data.sources.tags import ragged_array, read_list
 from danlu.data.splits import Split
-from danlu.data.tags import ragged_array, read_list
-from danlu.data.targets import REFERENCE, TargetSpec, ClassTarget, MultiLabelTarget, NextTokenTarget, PreferenceTarget, Supervised, TagTarget
+from danlu.data.targets import (
+    REFERENCE,
+    ClassTarget,
+    MultiLabelTarget,
+    NextTokenTarget,
+    PreferenceTarget,
+    Supervised,
+    TagTarget,
+    TargetSpec,
+)
 from danlu.evaluation.baselines import Baseline
-from danlu.evaluation.classes import class_metrics, per_class_values
 from danlu.evaluation.curves import classification_curves
-from danlu.evaluation.decisions import risk_coverage, threshold_table
-from danlu.evaluation.intervals import MIN_UNITS, Resampling, paired_differences, count_units, values_with_intervals
-from danlu.evaluation.metric import Metric, Predictions
-from danlu.evaluation.metrics import MAIN_METRIC, confusion_matrix, to_target_units, get_metric
-from danlu.recipe.judging import Costs
+from danlu.evaluation.intervals import MIN_UNITS, Resampling, count_units, paired_differences, values_with_intervals
+from danlu.evaluation.metrics.base import Metric, Predictions
+from danlu.evaluation.metrics.per_class import class_metrics, per_class_values
+from danlu.evaluation.metrics.table import MAIN_METRIC, confusion_matrix, get_metric, to_target_units
+from danlu.evaluation.thresholds import risk_coverage, threshold_table
+from danlu.recipe.sections.evaluation import Costs
 
 VERSION = 1
 
@@ -107,7 +116,10 @@ def _split_figures(question: EvalConfig, split: str, judged: Predictions) -> dic
     figures["classes"] = per_class_values(target, judged, together)
     if isinstance(target, MultiLabelTarget):
         return figures
-    figures["confusion"] = {"labels": [str(label) for label in target.labels], "counts": confusion_matrix(target, judged)}
+    figures["confusion"] = {
+        "labels": [str(label) for label in target.labels],
+        "counts": confusion_matrix(target, judged),
+    }
     figures["curves"] = classification_curves(judged, target.labels)
     figures["abstention"] = risk_coverage(judged)
     if len(target.labels) == 2:
@@ -119,7 +131,10 @@ def _baseline_figures(
     question: EvalConfig, baseline: Baseline, truths: Mapping[str, Predictions], parts: Mapping[str, Split]
 ) -> dict[str, Any]:
     """Compute a baseline's metrics and the paired differences (model minus baseline)."""
-    judged = {name: _baseline_predictions(parts[name], question, baseline.predictions[name], truths[name].groups) for name in truths}
+    judged = {
+        name: _baseline_predictions(parts[name], question, baseline.predictions[name], truths[name].groups)
+        for name in truths
+    }
     metrics, differences = question.metrics_by_name(), {}
     for name, model in truths.items():
         how = question.resampling_for(name)
@@ -129,7 +144,9 @@ def _baseline_figures(
     return {"meaning": baseline.description, **figures, "differences": differences}
 
 
-def build_predictions(part: Split, target: TargetSpec, outputs: np.ndarray, content: str | None, group: str | None = None) -> Predictions:
+def build_predictions(
+    part: Split, target: TargetSpec, outputs: np.ndarray, content: str | None, group: str | None = None
+) -> Predictions:
     """Pair a split's outputs, as they are given to users, with the truth.
 
     Args:
@@ -150,14 +167,18 @@ def build_predictions(part: Split, target: TargetSpec, outputs: np.ndarray, cont
     return build_supervised_predictions(part, target, to_target_units(target, outputs), groups)
 
 
-def build_tag_predictions(part: Split, target: TagTarget, answers: np.ndarray, groups: np.ndarray | None) -> Predictions:
+def build_tag_predictions(
+    part: Split, target: TagTarget, answers: np.ndarray, groups: np.ndarray | None
+) -> Predictions:
     """Pair predicted tags with the true ones; words without a prediction get the tag ''."""
     values = ragged_array(read_list(text) for text in part.column(target.column).to_list())
     said = ragged_array((*own, *[""] * (len(true) - len(own))) for own, true in zip(answers, values, strict=True))
     return Predictions(values, said, groups=groups)
 
 
-def build_text_predictions(part: Split, answers: np.ndarray, content: str | None, groups: np.ndarray | None) -> Predictions:
+def build_text_predictions(
+    part: Split, answers: np.ndarray, content: str | None, groups: np.ndarray | None
+) -> Predictions:
     """Pair a language model's sums with the byte length of each text.
 
     Blocks do not correspond to texts; they are paired with the total length.
@@ -170,16 +191,22 @@ def build_text_predictions(part: Split, answers: np.ndarray, content: str | None
     return Predictions(answers[:, 1], answers.astype(np.float64), sizes, groups=groups)
 
 
-def build_supervised_predictions(part: Split, target: Supervised, answers: np.ndarray, groups: np.ndarray | None = None) -> Predictions:
+def build_supervised_predictions(
+    part: Split, target: Supervised, answers: np.ndarray, groups: np.ndarray | None = None
+) -> Predictions:
     """Pair a split's predictions, numbers in the target's units, with the truth."""
     if isinstance(target, ClassTarget):
-        return Predictions(target.codes(part.columns(target.column)), answers, threshold=target.threshold, groups=groups)
+        return Predictions(
+            target.codes(part.columns(target.column)), answers, threshold=target.threshold, groups=groups
+        )
     if isinstance(target, MultiLabelTarget):
         return Predictions(target.multi_hot(part.columns(target.column)), answers, groups=groups)
     return Predictions(part.column(target.column).cast(pl.Float64).to_numpy(), answers, groups=groups)
 
 
-def _baseline_predictions(part: Split, question: EvalConfig, answers: np.ndarray, groups: np.ndarray | None) -> Predictions:
+def _baseline_predictions(
+    part: Split, question: EvalConfig, answers: np.ndarray, groups: np.ndarray | None
+) -> Predictions:
     """Pair a baseline's predictions with the truth; it always predicts the most likely class.
 
     Its numbers are in the target's units already.

@@ -8,12 +8,13 @@ threads nor other metrics change them.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from danlu.core.seeds import Seed
-from danlu.evaluation.metric import StatCache, Metric, Predictions, compute_values
+from danlu.evaluation.metrics.base import Metric, Predictions, StatCache, compute_values
 
 BLOCK_WEIGHTS = 1 << 18  # weights drawn at a time: 2 MB, which fits in a CPU cache
 RESAMPLES_PER_SEED = 64  # resamples per seed, whatever the block size
@@ -39,7 +40,9 @@ class Resampling:
     resamples: int = 2000
 
 
-def bootstrap_values(metrics: Mapping[str, Metric], truths: Sequence[Predictions], how: Resampling) -> list[dict[str, np.ndarray]]:
+def bootstrap_values(
+    metrics: Mapping[str, Metric], truths: Sequence[Predictions], how: Resampling
+) -> list[dict[str, np.ndarray]]:
     """Compute metrics on every resample, for each of several predictions of the same samples.
 
     Args:
@@ -152,7 +155,9 @@ def bias_corrected_interval(value: float, figures: np.ndarray, confidence: float
     return min(float(low), value), max(float(high), value)
 
 
-def values_with_intervals(metrics: Mapping[str, Metric], truth: Predictions, how: Resampling | None) -> dict[str, dict[str, float]]:
+def values_with_intervals(
+    metrics: Mapping[str, Metric], truth: Predictions, how: Resampling | None
+) -> dict[str, dict[str, float]]:
     """Return name -> {value, low, high}; undefined metrics and undefined intervals are left out.
 
     Args:
@@ -199,3 +204,33 @@ def _num_resamples(metric: Metric, rows: int, how: Resampling) -> int:
 
 def _threads() -> int:
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class McNemarResult:
+    """Hold the result of the exact test (McNemar 1947).
+
+    It uses the binomial distribution instead of chi-square (https://doi.org/10.1007/BF02295996).
+
+    Attributes:
+        first_alone, second_alone: samples on which only the first, or only the second, is correct.
+        p_value: probability of a split at least this uneven if both were wrong equally often.
+    """
+
+    first_alone: int
+    second_alone: int
+    p_value: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dictionary for JSON."""
+        return asdict(self)
+
+
+def mcnemar_test(first: Predictions, second: Predictions) -> McNemarResult:
+    """Compare two classifiers on the same samples."""
+    from scipy.special import bdtr
+
+    ours, theirs = first.predicted_classes == first.y_true, second.predicted_classes == second.y_true
+    alone, other = int(np.sum(ours & ~theirs)), int(np.sum(theirs & ~ours))
+    tail = float(bdtr(min(alone, other), alone + other, 0.5)) if alone + other else 1.0
+    return McNemarResult(alone, other, min(1.0, 2 * tail))

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from danlu.core.errors import Problem, RecipeError
-from danlu.core.names import suggestion
+from danlu.core.text import suggestion
 from danlu.data.dataset import Dataset
+from danlu.errors import Problem, RecipeError
 from danlu.evaluation.intervals import Resampling, for_each_resample
-from danlu.evaluation.metric import Metric, Predictions
-from danlu.evaluation.metrics import get_metric, resolve_metrics
-from danlu.recipe.judging import Slices
+from danlu.evaluation.metrics.base import Metric, Predictions
+from danlu.evaluation.metrics.table import get_metric, resolve_metrics
+from danlu.recipe.sections.evaluation import Slices
 
 MIN_SAMPLES = 20  # minimum samples in a slice and in the rest
 MIN_SHARE = 0.01

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from danlu.core.errors import ArgumentError
-from danlu.core.extras import require_extra
-from danlu.core.torchvision import patch_torchvision
-from danlu.models.parts import select_names, is_in_head, original_name
-from danlu.recipe.sections import Finetune
+from danlu.core.imports import patch_torchvision, require_extra
+from danlu.errors import ArgumentError
+from danlu.models.task_model import is_in_head, original_name, select_names
+from danlu.recipe.sections.training import Finetune
 
-DEFAULT_RANK = 16  # between Hu et al. 2021's 4 to 8 and Dettmers et al. 2023's 64; enough for classifiers of a few classes
+DEFAULT_RANK = (
+    16  # between Hu et al. 2021's 4 to 8 and Dettmers et al. 2023's 64; enough for classifiers of a few classes
+)
 NF4_BLOCK_SIZE = 64  # weights per scale in 4 bits (Dettmers et al. 2023)
 NF4_SCALER_BLOCK_SIZE = 256  # scales that are quantized together
 
@@ -28,7 +29,9 @@ class NF4Linear(nn.Linear):
         from torchao.quantization import to_nf4
 
         super().__init__(layer.in_features, layer.out_features, bias=False, device="meta")
-        scales = max(size for size in (NF4_SCALER_BLOCK_SIZE, 64, 16, 4, 1) if layer.weight.numel() // NF4_BLOCK_SIZE % size == 0)
+        scales = max(
+            size for size in (NF4_SCALER_BLOCK_SIZE, 64, 16, 4, 1) if layer.weight.numel() // NF4_BLOCK_SIZE % size == 0
+        )
         self.weight = nn.Parameter(to_nf4(layer.weight.data, NF4_BLOCK_SIZE, scales), requires_grad=False)
         self.bias = layer.bias
 
@@ -108,8 +111,8 @@ def _targets(model: nn.Module, options: Finetune) -> list[str]:
     for name in found:
         if id(getattr(layers[name], "weight", None)) in shared:
             raise ArgumentError(
-                f"model.finetune.targets: {original_name(name)} shares its weights with another layer, which an adapter "
-                "would change too; leave it out"
+                f"model.finetune.targets: {original_name(name)} shares its weights with another layer, which an "
+                "adapter would change too; leave it out"
             )
     if not found:
         raise ArgumentError(f"model.finetune.mode: the model has no layer that {options.mode} can adapt; set full")

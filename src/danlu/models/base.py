@@ -15,11 +15,11 @@ from pydantic import Field, model_validator
 
 from danlu.artifacts.bundle import WEIGHTS
 from danlu.core.component import Component
-from danlu.core.errors import ArgumentError
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Kind
-from danlu.data.place import DataRequirements
+from danlu.data.descriptors import DataRequirements
 from danlu.data.specs import InputSpec, TabularInputs
+from danlu.errors import ArgumentError
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,6 +1,8 @@
-"""Text generation: prompts or conversations in, continuations out, with a key-value cache.
+"""Text generation by language models: prompts or conversations in, continuations out, with a key-value cache.
 
-transformers' own loop generates; `logits_processors` decide which token is taken.
+transformers' own loop generates; `logits_processors` decide which token is taken. Sampling is by the Gumbel-max trick
+(Gumbel 1954): noise is added to the scores and the largest taken, which samples from their softmax. The noise of a text
+depends on its own seed alone, so a text does not depend on its batch, and torch's global generator is not used.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,16 +12,92 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from danlu.core.errors import ArgumentError, ArtifactError
+from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
-from danlu.data.chats.messages import Message
-from danlu.data.chats.template import render
-from danlu.data.place import TokenizerFile
+from danlu.data.descriptors import TokenizerFile
+from danlu.data.sources.conversations import Message
+from danlu.data.text.chat_template import render
+from danlu.errors import ArgumentError, ArtifactError
 from danlu.models.predictor import Predictor
-from danlu.models.sampling import Sampling, logits_processors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+
+class Sampling(Frozen):
+    """Hold the sampling options of `danlu generate`.
+
+    Attributes:
+        max_new_tokens: token limit of a generated text.
+        temperature: divides the scores; 0 is greedy decoding.
+        top_k: sample from the k most likely tokens only.
+        top_p: nucleus sampling: the most likely tokens with this total probability (Holtzman et al. 2020,
+            https://arxiv.org/abs/1904.09751).
+        min_p: tokens with at least this fraction of the most likely token's probability (Nguyen et al. 2024,
+            https://arxiv.org/abs/2407.01082).
+        repetition_penalty: makes tokens already in the text less likely (Keskar et al. 2019,
+            https://arxiv.org/abs/1909.05858).
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
+
+
+def logits_processors(sampling: Sampling, seeds: Sequence[Seed], num_padding: Tensor, device: torch.device) -> Any:
+    """Build the logits processors of each step; the largest processed score is then taken.
+
+    Args:
+        sampling: the options.
+        seeds: one per text.
+        num_padding: number of left-padding positions per text, [texts].
+        device: of the scores.
+    """
+    from transformers.generation import logits_process as known
+
+    found: list[Any] = []
+    if sampling.repetition_penalty != 1.0:
+        penalty = known.RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty)
+        found.append(_IgnorePadding(penalty, num_padding.to(device)))
+    if sampling.temperature > 0.0:
+        if sampling.temperature != 1.0:
+            found.append(known.TemperatureLogitsWarper(sampling.temperature))
+        if sampling.top_k is not None:
+            found.append(known.TopKLogitsWarper(sampling.top_k))
+        if sampling.top_p is not None:
+            found.append(known.TopPLogitsWarper(sampling.top_p))
+        if sampling.min_p is not None:
+            found.append(known.MinPLogitsWarper(sampling.min_p))
+        found.append(_GumbelNoise(seeds))
+    return known.LogitsProcessorList(found)
+
+
+class _IgnorePadding:
+    """Wrap a processor so that it sees a text's tokens without left padding."""
+
+    def __init__(self, processor: Any, padded: Tensor) -> None:
+        self.processor, self.padded = processor, padded
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        before = torch.arange(input_ids.shape[1], device=input_ids.device) < self.padded[:, None]
+        found: Tensor = self.processor(torch.where(before, input_ids[:, -1:], input_ids), scores)
+        return found
+
+
+class _GumbelNoise:
+    """Add Gumbel noise from a generator per text; the argmax is a sample."""
+
+    def __init__(self, seeds: Sequence[Seed]) -> None:
+        # Drawn on the CPU, so that every device gets the same noise.
+        self.generators = [torch.Generator().manual_seed(seed.value) for seed in seeds]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        noise = torch.stack([torch.empty(scores.shape[1]).exponential_(generator=each) for each in self.generators])
+        return scores.float() - noise.log().to(scores.device)
+
 
 GENERATIVE_KINDS = ("corpus", "chat", "preference")
 BATCH_SIZE = 16  # texts generated together

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from danlu.data.balance.emphasis import LossWeighting
-from danlu.data.sequences import IGNORED
+from danlu.data.balance.base import LossWeighting
 from danlu.data.targets import PreferenceTarget, Target
-from danlu.models.chunked import DeferredLogits, deferred_predict, deferred_cross_entropy
-from danlu.models.preference import preference_predict, preference_loss
-from danlu.models.split_logits import VocabParallelLogits, vocab_parallel_predict, vocab_parallel_cross_entropy
+from danlu.data.text.sequences import IGNORED
+from danlu.models.text.chunked_loss import DeferredLogits, deferred_cross_entropy, deferred_predict
+from danlu.models.text.preference import preference_loss, preference_predict
+from danlu.models.text.vocab_parallel import VocabParallelLogits, vocab_parallel_cross_entropy, vocab_parallel_predict
 
 # A language model's logits: whole, not computed yet (in chunks), or sharded over the vocabulary.
 TokenLogits = Tensor | DeferredLogits | VocabParallelLogits
@@ -177,7 +177,9 @@ def head_for(target: Target) -> Head:
 
 
 HEADS: dict[str, Head] = {
-    "classification": Head(ensemble_loss(classification_loss), ensemble_predict(classification_predict), len, ensemble_loss),
+    "classification": Head(
+        ensemble_loss(classification_loss), ensemble_predict(classification_predict), len, ensemble_loss
+    ),
     "multi-label": Head(ensemble_loss(multilabel_loss), ensemble_predict(multilabel_predict), len, ensemble_loss),
     "regression": Head(ensemble_loss(regression_loss), ensemble_predict(regression_predict), len, ensemble_loss),
     "token-classification": Head(token_loss, tagging_predict, num_tokens),

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from danlu.core.team import SINGLE_PROCESS, ProcessGroups
-from danlu.data.balance.emphasis import LossWeighting
-from danlu.data.examples import PreparedDataset, Tensors, sequential_batches
-from danlu.data.tags import stack_ragged
+from danlu.core.distributed.process_groups import SINGLE_PROCESS, ProcessGroups
+from danlu.data.balance.base import LossWeighting
+from danlu.data.loader import PreparedDataset, Tensors, sequential_batches
+from danlu.data.sources.tags import stack_ragged
 from danlu.models.heads import Head
 
 

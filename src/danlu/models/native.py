@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from danlu.data.place import TokenizerFile
-from danlu.data.prepare import Preprocessor
-from danlu.data.targets import TargetSpec, Label
+from danlu.data.descriptors import TokenizerFile
+from danlu.data.preprocessing import Preprocessor
+from danlu.data.targets import Label, TargetSpec
 
 
 def write_folder(model: nn.Module, preprocessor: Preprocessor, target: TargetSpec, folder: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import nn
 
-from danlu.core.errors import ArgumentError
+from danlu.errors import ArgumentError
 
 MAX_GROUPS = 32  # Wu & He 2018, Group Normalization, https://arxiv.org/abs/1803.08494
 

@@ -14,19 +14,19 @@ from pydantic import TypeAdapter
 
 from danlu.artifacts.bundle import Bundle, Manifest, open_bundle
 from danlu.core.component import components
-from danlu.core.device import make_deterministic
 from danlu.core.devices import open_device
-from danlu.core.errors import ArgumentError, ArtifactError, DataError
-from danlu.core.extras import require_extra
-from danlu.core.names import suggestion
-from danlu.data.chats.messages import conversations, preferences, dump_messages
-from danlu.data.place import Origin, RawData
-from danlu.data.prepare import BLOCK_ROWS, AnyPreprocessor, Preprocessor
+from danlu.core.devices.setup import make_deterministic
+from danlu.core.imports import require_extra
+from danlu.core.text import suggestion
+from danlu.data.descriptors import Origin, RawData
+from danlu.data.preprocessing import BLOCK_ROWS, AnyPreprocessor, Preprocessor
+from danlu.data.sources.conversations import conversations, dump_messages, preferences
+from danlu.data.sources.tags import stack_ragged, with_words
 from danlu.data.splits import Split
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.tags import stack_ragged, with_words
-from danlu.data.targets import TargetSpec, AnyTarget, Supervised
-from danlu.models.base import Model, Interpretable
+from danlu.data.targets import AnyTarget, Supervised, TargetSpec
+from danlu.errors import ArgumentError, ArtifactError, DataError
+from danlu.models.base import Interpretable, Model
 from danlu.models.heads import head_for
 from danlu.models.infer import predict_all
 
@@ -160,7 +160,7 @@ class Predictor:
 
     def _outputs(self, frame: pl.DataFrame, place: Origin, batch_size: int | None) -> np.ndarray:
         from danlu.data.chats.preprocessor import ChatPreprocessor
-        from danlu.data.texts import CorpusPreprocessor
+        from danlu.data.text.preprocessor import CorpusPreprocessor
 
         size = batch_size or self.manifest.batch_size
         if not isinstance(self.preprocessor, CorpusPreprocessor | ChatPreprocessor):

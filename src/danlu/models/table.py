@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from danlu.core.component import Component
-from danlu.core.dotted import load_dotted
-from danlu.core.errors import ArgumentError
-from danlu.data.place import DataRequirements
+from danlu.core.imports import load_dotted
+from danlu.data.descriptors import DataRequirements
 from danlu.data.specs import InputSpec
-from danlu.models.base import Model as Model
+from danlu.errors import ArgumentError
 from danlu.models.base import HasPresets, SizePresets
-from danlu.models.tabular.families import MLP as MLP
-from danlu.models.tabular.families import Additive, FTTransformer, ResNet, TabM
-from danlu.models.tabular.families import Linear as Linear
-from danlu.models.tabular.grown import Boosting, Tree
-from danlu.recipe.sections import Finetune, Fraction
+from danlu.models.base import Model as Model
+from danlu.models.tabular.options import MLP as MLP
+from danlu.models.tabular.options import Additive, Boosting, FTTransformer, ResNet, TabM, Tree
+from danlu.models.tabular.options import Linear as Linear
+from danlu.recipe.sections.training import Finetune, Fraction
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,7 +62,7 @@ class SmallResNet(HasPresets):
         return self
 
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
-        from danlu.models.vision import build_small_resnet
+        from danlu.models.vision.timm import build_small_resnet
 
         assert inputs.kind == "image"
         return build_small_resnet(self, inputs, outputs)
@@ -88,23 +87,23 @@ class Timm(Model):
     finetune: Finetune = Finetune()
 
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
-        from danlu.models.vision import build_timm
+        from danlu.models.vision.timm import build_timm
 
         assert inputs.kind == "image"
         return build_timm(self, inputs, outputs)
 
     def data_requirements(self) -> DataRequirements:
-        from danlu.models.vision import pretrained_format
+        from danlu.models.vision.timm import pretrained_format
 
         return DataRequirements(image=pretrained_format(self) if self.pretrained else None)
 
     def write_native(self, network: "nn.Module", folder: Path, predictor: "Predictor | None" = None) -> None:
-        from danlu.models.vision import write_timm
+        from danlu.models.vision.timm import write_timm
 
         write_timm(network, folder)
 
     def read_native(self, folder: Path, predictor: "Predictor") -> "nn.Module":
-        from danlu.models.vision import read_timm
+        from danlu.models.vision.timm import read_timm
 
         assert predictor.preprocessor.inputs.kind == "image"
         return read_timm(folder, predictor.preprocessor.inputs)
@@ -154,13 +153,13 @@ class Transformer(HasPresets):
         return Path(rest) if "/" in rest else None
 
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
-        from danlu.models.transformers import build_transformer
+        from danlu.models.text.transformers import build_transformer
 
         assert inputs.kind in ("text", "words", "corpus", "preference")
         return build_transformer(self._with_gguf_converted(), inputs, outputs)
 
     def data_requirements(self) -> DataRequirements:
-        from danlu.models.transformers import folder_requirements
+        from danlu.models.text.transformers import folder_requirements
 
         folder = self._with_gguf_converted().folder
         return folder_requirements(folder, self.allow_remote_code) if folder else DataRequirements()
@@ -169,7 +168,7 @@ class Transformer(HasPresets):
         """Return these options with a GGUF file replaced by the folder it was converted to."""
         if self.folder is None:
             return self
-        from danlu.models.gguf import convert_gguf, find_gguf_file
+        from danlu.models.text.gguf import convert_gguf, find_gguf_file
 
         file = find_gguf_file(self.folder)
         return self if file is None else self.model_copy(update={"name": f"hf:{convert_gguf(file)}"})
@@ -193,12 +192,14 @@ class Transformer(HasPresets):
 
     def _self_contained(self) -> Self:
         assert self.folder is not None
-        from danlu.models.remote_code import requires_remote_code
-        from danlu.models.transformers import folder_config, resolve_pooling
+        from danlu.models.text.pretrained_folder import requires_remote_code
+        from danlu.models.text.transformers import folder_config, resolve_pooling
 
         changed: dict[str, Any] = {"dropout": None, "pooling": resolve_pooling(self), "finetune": Finetune()}
         changed["attention"] = "auto"
-        if requires_remote_code(self.folder, self.allow_remote_code):  # the code is needed whenever the network is built
+        if requires_remote_code(
+            self.folder, self.allow_remote_code
+        ):  # the code is needed whenever the network is built
             return self.model_copy(update={**changed, "name": f"hf:{self.folder.resolve()}"})
         name, config = folder_config(self.folder)
         changed |= {"name": f"hf:{name}", "config": config, "allow_remote_code": False}

@@ -13,12 +13,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from danlu.core.errors import Problem, RecipeError
-from danlu.core.names import suggestion
-from danlu.recipe.contradictions import find_conflicts
-from danlu.recipe.planned import not_built
+from danlu.core.text import suggestion
+from danlu.errors import Problem, RecipeError
+from danlu.recipe.conflicts import find_conflicts
 from danlu.recipe.problems import describe_errors
 from danlu.recipe.schema import Recipe
+from danlu.recipe.sections.planned import not_built
 from danlu.recipe.variants import space_problems
 
 BUILTIN = Path(__file__).parent / "builtin"

@@ -7,8 +7,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from danlu.core.component import OneOf, components
-from danlu.core.errors import Problem
-from danlu.core.names import suggestion
+from danlu.core.text import suggestion
+from danlu.errors import Problem
 from danlu.recipe.schema import Recipe
 
 Key = tuple[str | int, ...]

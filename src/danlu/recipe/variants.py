@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from danlu.core.errors import Problem, RecipeError
-from danlu.recipe.contradictions import find_conflicts
+from danlu.errors import Problem, RecipeError
+from danlu.recipe.conflicts import find_conflicts
 from danlu.recipe.problems import describe_errors
 from danlu.recipe.schema import Recipe
-from danlu.recipe.searching import Choices, LogRange, SearchSpec, StepRange
+from danlu.recipe.sections.tuning import Choices, LogRange, SearchSpec, StepRange
 
 # Keys that may differ between trials with the same rows and targets: how data is prepared, not which data.
 DATA_KEYS = (

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.console import info
-from danlu.training.micro import is_out_of_memory
+from danlu.training.memory.microbatch import is_out_of_memory
 
 
 def compilations() -> int:

@@ -4,13 +4,18 @@ The weights frozen in an epoch are a function of the epoch alone, so a resumed r
 weights that are frozen for a whole run and hold only their digest.
 """
 
-from torch import nn
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from danlu.models.adapters import add_adapters, merge_adapters
-from danlu.models.parts import TaskModel
-from danlu.recipe.sections import Finetune
-from danlu.training.fixed import exclude_from_checkpoint
-from danlu.training.frozen import freeze, freeze_body, freeze_batchnorm
+from danlu.models.task_model import TaskModel, is_in_head, select_names
+from danlu.recipe.sections.training import Finetune
+from danlu.training.param_groups import layer_depths
 
 
 def apply_finetuning(model: nn.Module, options: Finetune) -> None:
@@ -42,3 +47,130 @@ def finalize_finetuning(model: nn.Module, options: Finetune) -> None:
         merge_adapters(model)
     if isinstance(model, TaskModel):
         model.frozen_params = frozenset()
+
+
+BATCHNORM = nn.modules.batchnorm._BatchNorm
+
+
+def freeze(model: nn.Module, patterns: tuple[str, ...]) -> None:
+    """Freeze weights for good.
+
+    Raises:
+        ArgumentError: a pattern matches no weight.
+    """
+    weights = dict(model.named_parameters())
+    for name in select_names(weights, patterns, "model.finetune.freeze"):
+        weights[name].requires_grad_(False)
+
+
+def freeze_body(model: nn.Module) -> None:
+    """Freeze everything but the head for good, and keep it in evaluation mode.
+
+    Dropout before the head stays active.
+    """
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(is_in_head(model, name))
+    outer = {"", "network"}
+    last = {
+        name
+        for name, module in model.named_modules()
+        if name.count(".") <= 1 and isinstance(module, nn.Dropout) and "embed" not in name
+    }
+    still = {name for name, _ in model.named_modules() if name not in outer | last and not is_in_head(model, name)}
+    _set_eval_only(model, frozenset(still))
+
+
+def freeze_batchnorm(model: nn.Module, all_modules: bool = False) -> None:
+    """Stop batch norms from updating their statistics: fully frozen ones, or all."""
+    found = (
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, BATCHNORM)
+        and (all_modules or not any(weight.requires_grad for weight in module.parameters()))
+    )
+    _set_eval_only(model, frozenset(found))
+
+
+def _set_eval_only(model: nn.Module, names: frozenset[str]) -> None:
+    assert isinstance(model, TaskModel), "models with pretrained weights are wrapped in a TaskModel"
+    model.eval_only_modules = names
+    model.train(model.training)
+
+
+@dataclass
+class GradualUnfreezing:
+    """Unfreeze a model from its head down.
+
+    Attributes:
+        model: changed in place.
+        unfreeze_epochs: first epoch in which each weight is trained; weights that never are, are absent.
+        steps_per_epoch: optimizer steps per epoch.
+        freeze_all_batchnorm: whether batch norms keep their statistics even when unfrozen.
+    """
+
+    model: nn.Module
+    unfreeze_epochs: dict[str, int]
+    steps_per_epoch: int
+    freeze_all_batchnorm: bool = False
+    _epoch: int = field(default=-1, init=False)
+
+    def before_step(self, step: int) -> None:
+        """Freeze and unfreeze for the step that follows `step` steps."""
+        epoch = min(step // self.steps_per_epoch, max(self.unfreeze_epochs.values()))
+        if epoch == self._epoch:
+            return
+        self._epoch = epoch
+        for name, weight in self.model.named_parameters():
+            if name in self.unfreeze_epochs:
+                weight.requires_grad_(self.unfreeze_epochs[name] <= epoch)
+        freeze_batchnorm(self.model, self.freeze_all_batchnorm)
+
+
+def make_unfreezing(model: nn.Module, options: Finetune, steps_per_epoch: int) -> GradualUnfreezing | None:
+    """Build the unfreezing a recipe asks for; None if everything is trained from the start.
+
+    Args:
+        model: with its weights as they are when everything is unfrozen.
+    """
+    trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+    if options.mode == "gradual":
+        depths = layer_depths(model)
+        levels = sorted({depths[name] for name in trained}, reverse=True)
+        turns = {name: levels.index(depths[name]) * options.every for name in trained}
+        # The head need not lie in the highest block alone, but it is always new.
+        turns |= {name: 0 for name in trained if is_in_head(model, name)}
+    elif options.freeze_epochs:
+        turns = {name: 0 if is_in_head(model, name) else options.freeze_epochs for name in trained}
+    else:
+        return None
+    return GradualUnfreezing(model, turns, steps_per_epoch, options.batch_norm == "frozen")
+
+
+def exclude_from_checkpoint(model: nn.Module) -> None:
+    """Mark the weights that are frozen now, so that checkpoints leave them out."""
+    assert isinstance(model, TaskModel), "models with pretrained weights are wrapped in a TaskModel"
+    named = model.named_parameters(remove_duplicate=False)
+    model.frozen_params = frozenset(name for name, weight in named if not weight.requires_grad)
+
+
+def frozen_params_digest(model: nn.Module) -> str | None:
+    """Return the SHA-256 of the weights so marked; None without any."""
+    fixed: frozenset[str] = getattr(model, "frozen_params", frozenset())
+    if not fixed:
+        return None
+    digest = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        if name in fixed:
+            for plain in _stored_tensors(weight.detach()):
+                flat = plain.cpu().flatten().clone(memory_format=torch.contiguous_format)
+                digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _stored_tensors(weight: Any) -> Iterator[Tensor]:
+    """Yield the tensors that store a weight: itself, or codes and scales if quantised."""
+    if not hasattr(weight, "__tensor_flatten__"):
+        yield weight
+        return
+    for name in weight.__tensor_flatten__()[0]:
+        yield getattr(weight, name)

@@ -10,14 +10,52 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from danlu.core.errors import DanluError, Stopped
 from danlu.core.seeds import Seed
-from danlu.data.feed import Batch, TrainLoader
-from danlu.training.journal import Recorder
-from danlu.training.machine import TrainState
-from danlu.training.steps import TrainPlan
-from danlu.training.stopping import catch_stop_signals
-from danlu.training.watch import EarlyStopper
+from danlu.data.loader import Batch, TrainLoader, batch_bounds
+from danlu.errors import DanluError, Stopped
+from danlu.recipe.sections.training import Training
+from danlu.training.early_stopping import EarlyStopper
+from danlu.training.recorder import Recorder
+from danlu.training.stop_signals import catch_stop_signals
+from danlu.training.train_state import TrainState
+
+NUM_LOGGED_STEPS = 200  # about as many lines of training loss are written, however long the run
+MIN_VALIDATIONS = 10  # a run of fewer epochs validates within them too
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """Hold the length of a run and its validation and logging intervals, in optimizer steps.
+
+    Attributes:
+        steps: length that the schedule is stretched over.
+        end_step: last step; earlier than `steps` where training is to end after a known number of epochs.
+    """
+
+    steps: int
+    end_step: int
+    steps_per_epoch: int
+    validate_every: int
+    log_every: int
+
+
+def plan_steps(samples: int, options: Training, until_epoch: float | None = None) -> TrainPlan:
+    """Turn a resolved `training` section into steps for a number of training samples.
+
+    Args:
+        until_epoch: epochs to end after, at most those of the schedule.
+    """
+    assert options.epochs is not None and isinstance(options.batch_size, int)
+    an_epoch = len(batch_bounds(samples, options.batch_size))
+    steps = min(options.epochs * an_epoch, options.max_steps or options.epochs * an_epoch)
+    return TrainPlan(
+        steps=steps,
+        end_step=steps if until_epoch is None else min(steps, max(1, round(until_epoch * an_epoch))),
+        steps_per_epoch=an_epoch,
+        validate_every=min(an_epoch, max(1, math.ceil(steps / MIN_VALIDATIONS))),
+        log_every=max(1, steps // NUM_LOGGED_STEPS),
+    )
+
 
 SYNC_EVERY = 16  # steps between exchanges of requests (checkpoint, stop) among processes on accelerators
 
@@ -98,7 +136,8 @@ def train(
             if due:
                 recorder.save_checkpoint(train_state, step, early_stopping)
             if stopping:
-                raise Stopped(f"stopped at step {step} of {plan.end_step}, {recorder.save_checkpoint_now(train_state, step, early_stopping)}")
+                saved = recorder.save_checkpoint_now(train_state, step, early_stopping)
+                raise Stopped(f"stopped at step {step} of {plan.end_step}, {saved}")
     ended = "as planned"
     if early_stopping.should_stop:
         ended = f"stopped early: {early_stopping.metric} had not improved in {early_stopping.patience} validations"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from danlu.core.errors import ArgumentError
-from danlu.core.extras import require_extra
+from danlu.core.imports import require_extra
+from danlu.errors import ArgumentError
 
 NO_CONTEXT: AbstractContextManager[None] = nullcontext()  # entering it costs 0.4 us; one is enough for all steps
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "float8": torch.bfloat16}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from danlu.core.pieces import to_local, dtensor_like
+from danlu.core.distributed.shards import dtensor_like, to_local
 
 
 class RunningAverage:

@@ -12,7 +12,71 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from danlu.core.component import Component
-from danlu.training.plateau import ReduceLROnPlateau
+from danlu.recipe.sections.training import LearningRateScaling
+
+
+def scaled_lr(lr: float, batch_size: int, scaling: LearningRateScaling | None) -> float:
+    """Scale the learning rate to `batch_size`.
+
+    `linear` keeps the expected path of plain gradient descent over an epoch (Goyal et al. 2017,
+    https://arxiv.org/abs/1706.02677); `sqrt` keeps the noise of adaptive optimizers (Malladi et al. 2022,
+    https://arxiv.org/abs/2205.10287).
+
+    Args:
+        batch_size: samples per optimizer step, over all microbatches and processes.
+        scaling: the rule and the batch size that `lr` was chosen for; None leaves the rate unchanged.
+    """
+    if scaling is None:
+        return lr
+    ratio = batch_size / scaling.reference
+    return lr * (ratio if scaling.rule == "linear" else math.sqrt(ratio))
+
+
+class ReduceLROnPlateau:
+    """Count validations without a better value, as torch's ReduceLROnPlateau with relative thresholds.
+
+    Attributes:
+        factor: multiplies the learning rate besides the schedule's own factor; 1 at the start.
+    """
+
+    def __init__(
+        self, gamma: float, patience: int, threshold: float, cooldown: int, floor: float, higher_is_better: bool
+    ) -> None:
+        self.gamma, self.patience, self.threshold = gamma, patience, threshold
+        self.cooldown, self.floor, self.higher_is_better = cooldown, floor, higher_is_better
+        self.factor = 1.0
+        self._best = -math.inf if higher_is_better else math.inf
+        self._num_bad, self._cooldown_left = 0, 0
+
+    def update(self, value: float) -> None:
+        """Record one validation. NaN counts as no improvement."""
+        if self._is_better(value):
+            self._best, self._num_bad = value, 0
+        else:
+            self._num_bad += 1
+        if self._cooldown_left:
+            self._cooldown_left, self._num_bad = self._cooldown_left - 1, 0
+        if self._num_bad > self.patience:
+            self.factor = max(self.floor, self.factor * self.gamma)
+            self._cooldown_left, self._num_bad = self.cooldown, 0
+
+    def _is_better(self, value: float) -> bool:
+        if self.higher_is_better:
+            return value > self._best * (1 + self.threshold)
+        return value < self._best * (1 - self.threshold)
+
+    def state_dict(self) -> dict[str, float | int | None]:
+        """Return the values needed to resume, as JSON can hold them."""
+        best = self._best if math.isfinite(self._best) else None
+        return {"factor": self.factor, "best": best, "bad": self._num_bad, "cooling": self._cooldown_left}
+
+    def load_state_dict(self, state: dict[str, float | int | None]) -> None:
+        """Restore the values that `state_dict` returned."""
+        worst = -math.inf if self.higher_is_better else math.inf
+        best = state["best"]
+        self.factor, self._best = float(state["factor"] or 0.0), worst if best is None else float(best)
+        self._num_bad, self._cooldown_left = int(state["bad"] or 0), int(state["cooling"] or 0)
+
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Steps = Annotated[int, Field(ge=1, strict=True)]

@@ -15,21 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.devices import Accelerator
-from danlu.core.errors import DanluError
 from danlu.core.seeds import Seed
-from danlu.data.balance.emphasis import LossWeighting
-from danlu.data.feed import Batch
+from danlu.data.balance.base import LossWeighting
+from danlu.data.loader import Batch
+from danlu.errors import DanluError
 from danlu.models.heads import Loss
-from danlu.training.clipping import clip_grad_norm, clip_grad_value
-from danlu.training.micro import is_out_of_memory, release_memory, split_batch
-from danlu.training.offload import ActivationOffload
-from danlu.training.parallel.group import SINGLE_PROCESS_CONTEXT, ParallelContext
-from danlu.training.parallel.spread import ParallelModel, empty_batch
+from danlu.training.distributed.parallel_context import SINGLE_PROCESS_CONTEXT, ParallelContext
+from danlu.training.distributed.parallelize import ParallelModel, empty_batch
+from danlu.training.memory.microbatch import is_out_of_memory, release_memory, split_batch
+from danlu.training.memory.offload import ActivationOffload
+from danlu.training.monitoring.profiling import NullProfiler, Profiler
 from danlu.training.precision import NO_CONTEXT, Precision
-from danlu.training.profiling import NullProfiler, Profiler
+from danlu.training.regularization import clip_grad_norm, clip_grad_value
 
 if TYPE_CHECKING:
-    from danlu.training.parallel.pipeline import Pipeline
+    from danlu.training.distributed.pipeline_parallel import Pipeline
 
 
 @dataclass
@@ -95,7 +95,9 @@ class TrainStep:
             mean loss of the batch over all processes, without penalties on weights; a scalar on the device. On the host
             a loss that is not finite leaves the weights unchanged, so that its cause can be found.
         """
-        seed = seed if self.groups.is_single_process else seed.derive("process", self.groups.dp_rank, self.groups.cp_rank)
+        seed = (
+            seed if self.groups.is_single_process else seed.derive("process", self.groups.dp_rank, self.groups.cp_rank)
+        )
         self.accelerator.seed(seed.value)
         if lr != self._lr:
             for group in self.optimizer.param_groups:
@@ -132,9 +134,13 @@ class TrainStep:
         """Compute gradients of the mean loss; when memory runs out, retry with twice the microbatches."""
         while True:
             try:
-                return self._forward_backward(batch) if self.num_microbatches == 1 else self._accumulate_gradients(batch)
+                return (
+                    self._forward_backward(batch) if self.num_microbatches == 1 else self._accumulate_gradients(batch)
+                )
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or 2 * self.num_microbatches * self.min_microbatch_rows > len(batch.rows):
+                if not is_out_of_memory(error) or 2 * self.num_microbatches * self.min_microbatch_rows > len(
+                    batch.rows
+                ):
                     raise
                 if not self.groups.is_single_process:  # the others wait for this one in a collective
                     raise DanluError(
@@ -169,9 +175,7 @@ class TrainStep:
 
     def _global_mean_loss(self, total: Tensor, count: int, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the mean loss over all processes and the gradient its backward pass starts from."""
-        own = (
-            total.new_tensor([0.0, 0.0]) if batch.is_dummy else torch.stack([total.detach(), total.new_tensor(count)])
-        )
+        own = total.new_tensor([0.0, 0.0]) if batch.is_dummy else torch.stack([total.detach(), total.new_tensor(count)])
         summed, counted = self.groups.all_reduce_dp_cp(own.double()).unbind()
         share = counted.new_zeros(()) if batch.is_dummy else self.ways / counted.clamp(min=1)
         return (summed / counted.clamp(min=1)).float(), share.to(total.dtype)
@@ -211,7 +215,11 @@ class TrainStep:
 
         Dividing the loss instead would add one more node to both passes.
         """
-        if self._cached_grad_output is None or self._cached_grad_output[0] != count or self._cached_grad_output[1].dtype != total.dtype:
+        if (
+            self._cached_grad_output is None
+            or self._cached_grad_output[0] != count
+            or self._cached_grad_output[1].dtype != total.dtype
+        ):
             self._cached_grad_output = count, torch.full_like(total, 1 / count)
         return self._cached_grad_output[1]
 

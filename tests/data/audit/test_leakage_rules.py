@@ -7,14 +7,14 @@ import polars as pl
 import pytest
 
 from danlu.core.seeds import Seed
-from danlu.data.audit.drift import _kolmogorov_smirnov, _chi_squared, drifting_columns
-from danlu.data.audit.finding import AuditContext, evenly_spaced, audit_context
-from danlu.data.audit.leakage import LEAKAGE_LEVEL, _bins, _balanced_accuracy, target_leakage, group_leakage
+from danlu.data.audit.drift import _chi_squared, _kolmogorov_smirnov, drifting_columns
+from danlu.data.audit.finding import AuditContext, audit_context, evenly_spaced
+from danlu.data.audit.leakage import LEAKAGE_LEVEL, _balanced_accuracy, _bins, group_leakage, target_leakage
 from danlu.data.dataset import interpret
-from danlu.data.place import RawData
+from danlu.data.descriptors import RawData
 from danlu.data.splits import split_dataset
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections import SplitOptions
+from danlu.recipe.sections.training import SplitOptions
 from tests.support.datasets import splitter
 
 ROWS = 1000

@@ -8,11 +8,11 @@ from danlu.core.seeds import Seed
 from danlu.data.tabular.categories import (
     MISSING,
     OTHER,
-    TargetValues,
     CategoryState,
     OneHotState,
     TargetEncoding,
     TargetState,
+    TargetValues,
     normalize_spelling,
 )
 

@@ -5,11 +5,11 @@ import polars as pl
 import pytest
 
 from danlu.core.seeds import Seed
-from danlu.data.tabular.impute import Impute, KNNFiller, IterativeFiller
+from danlu.data.tabular.impute import Impute, IterativeFiller, KNNFiller
 from danlu.data.tabular.numbers import NumberState, quantile
-from danlu.data.tabular.outliers import outlier_limits, is_outlier
+from danlu.data.tabular.outliers import is_outlier, outlier_limits
 from danlu.data.tabular.scaling import Standard
-from danlu.recipe.sections import Outliers
+from danlu.recipe.sections.training import Outliers
 
 NAN = float("nan")
 

@@ -17,8 +17,8 @@ from danlu.data.tabular.scaling import (
     Scaling,
     Standard,
     Symmetric,
-    signed_log1p,
     inverse_yeo_johnson,
+    signed_log1p,
     yeo_johnson,
 )
 

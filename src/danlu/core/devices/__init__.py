@@ -4,6 +4,6 @@
 """
 
 from danlu.core.devices.accelerator import Accelerator
-from danlu.core.devices.opening import accelerator_of, available_devices, open_device
+from danlu.core.devices.setup import accelerator_of, available_devices, open_device
 
 __all__ = ["Accelerator", "accelerator_of", "available_devices", "open_device"]

@@ -4,16 +4,15 @@ Each file is a family of checks; each check looks at an `AuditContext` and retur
 """
 
 from danlu.core.seeds import Seed
-from danlu.data.audit.drift import drifting_columns, adversarial_validation
+from danlu.data.audit.drift import adversarial_validation, drifting_columns
 from danlu.data.audit.duplicates import contradicting_labels, near_copies, repeated_rows
 from danlu.data.audit.finding import MOST_ROWS, SEVERITIES, Check, Finding, audit_context
-from danlu.data.audit.images import broken_images
 from danlu.data.audit.labels import class_sizes, label_errors
-from danlu.data.audit.leakage import dates_at_random, target_leakage, group_leakage
-from danlu.data.audit.quality import constant_columns, column_shapes, inconsistent_spelling
+from danlu.data.audit.leakage import dates_at_random, group_leakage, target_leakage
+from danlu.data.audit.quality import broken_images, column_shapes, constant_columns, inconsistent_spelling
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits
-from danlu.recipe.sections import Data
+from danlu.recipe.sections.training import Data
 
 __all__ = ["CHECKS", "MOST_ROWS", "Finding", "audit"]
 

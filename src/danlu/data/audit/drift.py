@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.audit.classifier import auroc, features_of, out_of_fold
-from danlu.data.audit.finding import Finding, AuditContext, evenly_spaced, make_finding
+from danlu.data.audit.finding import AuditContext, Finding, evenly_spaced, make_finding
 
 ALARM_RATE = 1e-3  # of all tests of a check together: one in a thousand sets without drift raises an alarm
 LEAST_DISTANCE = 0.1  # between distributions; less may be significant in large data, but does not matter

@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from danlu.data.audit.finding import Finding, Severity, AuditContext, evenly_spaced, make_finding
-from danlu.data.disk import isin, is_duplicated, row_hashes
-from danlu.data.images.check import find_unreadable
-from danlu.data.images.decode import read_header
-from danlu.data.near import near_images, near_texts
+from danlu.data.audit.finding import AuditContext, Finding, Severity, evenly_spaced, make_finding
+from danlu.data.frames import is_duplicated, isin, row_hashes
+from danlu.data.images.decode import find_unreadable, read_header
+from danlu.data.near_duplicates import near_images, near_texts
 
 NEAR = 0.9  # similarity from which two texts or images count as copies
 MOST_IMAGES, MOST_TEXTS = 2_000, 20_000  # that are compared
@@ -64,7 +63,8 @@ def near_copies(view: AuditContext) -> list[Finding]:
     content, most = view.dataset.content, MOST_IMAGES if images else MOST_TEXTS
     whole = sum(frame.height for frame in view.frames.values())
     frames = {
-        name: frame[evenly_spaced(frame.height, most * frame.height // whole + 1)] for name, frame in view.frames.items()
+        name: frame[evenly_spaced(frame.height, most * frame.height // whole + 1)]
+        for name, frame in view.frames.items()
     }
     values = [value for frame in frames.values() for value in frame[content].to_list()]
     if images and (find_unreadable(values, view.dataset.folder) or _tiny(values, view)):

@@ -11,13 +11,13 @@ from pydantic import Field
 
 from danlu.core.component import Component, Frozen
 from danlu.core.seeds import Seed
-from danlu.core.sentences import format_message
-from danlu.data.audit.sentences import FINDINGS
+from danlu.core.text import format_message
+from danlu.data.audit.messages import FINDINGS
 from danlu.data.columns import Column
 from danlu.data.dataset import Dataset
-from danlu.data.labels import read_labels
+from danlu.data.sources.multi_label import read_labels
 from danlu.data.splits import Split, Splits, TrainSplit
-from danlu.recipe.sections import Data
+from danlu.recipe.sections.training import Data
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.audit.classifier import features_of, out_of_fold
-from danlu.data.audit.finding import Finding, AuditContext, evenly_spaced, make_finding
+from danlu.data.audit.finding import AuditContext, Finding, evenly_spaced, make_finding
 
 SKEWED = 10  # times as many samples in the largest class as in the smallest
 MOST_CLASSES, MOST_ROWS, FEWEST_ROWS = 20, 4_000, 100
@@ -31,7 +31,9 @@ def class_sizes(view: AuditContext) -> list[Finding]:
     if most >= SKEWED * fewest and not view.balanced:
         ends = {"large": repr(large), "most": most, "small": repr(small), "fewest": fewest}
         counted = {str(label): count for label, count in train.items()}
-        findings.append(make_finding("skewed-classes", "note", target, "data.balance: class-weights", **ends, classes=counted))
+        findings.append(
+            make_finding("skewed-classes", "note", target, "data.balance: class-weights", **ends, classes=counted)
+        )
     return findings
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from danlu.data.audit.finding import Finding, Severity, AuditContext, make_finding
+from danlu.data.audit.finding import AuditContext, Finding, Severity, make_finding
 from danlu.data.columns import ID_NAME, Column, date_format
 
 LEAKAGE_LEVEL = 0.99  # balanced accuracy of one column alone, or rank correlation, from which it is suspected

@@ -3,8 +3,9 @@
 import numpy as np
 import polars as pl
 
-from danlu.data.audit.finding import Finding, AuditContext, make_finding
+from danlu.data.audit.finding import AuditContext, Finding, make_finding
 from danlu.data.columns import Column
+from danlu.data.images.decode import find_suspicious
 from danlu.data.tabular.categories import normalize_spelling
 
 ALMOST_ALL, MOSTLY = 0.995, 0.5
@@ -38,7 +39,9 @@ def inconsistent_spelling(view: AuditContext) -> list[Finding]:
         if column.type != "category" or view.dataset.frame.schema[column.name] != pl.String:
             continue
         words = view.train[column.name].drop_nulls().unique(maintain_order=True)
-        groups = pl.DataFrame({"word": words, "folded": normalize_spelling(words)}).group_by("folded", maintain_order=True)
+        groups = pl.DataFrame({"word": words, "folded": normalize_spelling(words)}).group_by(
+            "folded", maintain_order=True
+        )
         variants = [group["word"].to_list() for _, group in groups if group.height > 1]
         if variants:
             shown = [" = ".join(map(repr, group)) for group in variants]
@@ -87,3 +90,28 @@ def _drop(column: Column) -> str:
 
 def _note(key: str, column: Column, cure: str = "", **figures: float) -> Finding:
     return make_finding(key, "note", column.name, cure, **figures)
+
+
+def broken_images(view: AuditContext) -> list[Finding]:
+    """Find images that training would refuse.
+
+    Damage inside a file may escape this quick look.
+    """
+    if view.dataset.kind != "image":
+        return []
+    frames = view.frames.values()
+    references = [value for frame in frames for value in frame[view.dataset.content].to_list()]
+    broken = find_suspicious(references, view.dataset.folder)
+    if not broken:
+        return []
+    return [
+        make_finding(
+            "broken-images",
+            "error",
+            mend="data.clean.broken: skip",
+            broken=len(broken),
+            looked_at=len(references),
+            first=broken[0][1],
+            images=[reason for _, reason in broken],
+        )
+    ]

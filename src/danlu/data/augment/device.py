@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from danlu.core.seeds import Seed
-from danlu.data.augment.base import ImageAugmentation
-from danlu.data.augment.draw import FINAL_A, FINAL_B, NORMAL_BITS, normal_table
-from danlu.data.augment.plan import FILTERS, ToneFilter, AugmentParams, draw_params
-from danlu.data.feed import Batch
+from danlu.data.augment.base import FILTERS, AugmentParams, ImageAugmentation, ToneFilter, draw_params
+from danlu.data.augment.hash_rng import FINAL_A, FINAL_B, NORMAL_BITS, normal_table
+from danlu.data.loader import Batch
 
 WORD = 0xFFFFFFFF  # torch has no 32-bit unsigned arithmetic: 64 bits, masked after each product
 SMOOTH = ((1.0, 1.0, 1.0), (1.0, 5.0, 1.0), (1.0, 1.0, 1.0))  # over 13: Pillow's filter of that name
@@ -182,7 +181,9 @@ def gaussian_blur(pixels: Tensor, sigma: Tensor) -> Tensor:
     places = torch.arange(-reach, reach + 1, device=pixels.device, dtype=torch.float32)
     weights = torch.exp(-0.5 * (places / sigma.clamp(min=1e-3)[:, None]) ** 2)
     weights = (weights / weights.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)
-    planes = functional.pad(pixels, (reach,) * 4, mode="reflect").reshape(1, batch * channels, *_pad_mirrored(pixels, reach))
+    planes = functional.pad(pixels, (reach,) * 4, mode="reflect").reshape(
+        1, batch * channels, *_pad_mirrored(pixels, reach)
+    )
     planes = functional.conv2d(planes, weights[:, None, None, :], groups=batch * channels)
     planes = functional.conv2d(planes, weights[:, None, :, None], groups=batch * channels)
     return planes.view(batch, channels, height, width).round()

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from danlu.core.seeds import Seed
-from danlu.data.augment.base import ImageAugmentation
-from danlu.data.augment.draw import NORMAL_BITS, hash_counters, normal_table
-from danlu.data.augment.pictures import Color, Erase, Flip, RandomCrop, Rotate, Scale, Shear, Translate
-from danlu.data.augment.plan import FILTERS, Filter, AugmentParams, draw_params
-from danlu.data.augment.rows import Noise
+from danlu.data.augment.base import FILTERS, AugmentParams, Filter, ImageAugmentation, draw_params
+from danlu.data.augment.hash_rng import NORMAL_BITS, hash_counters, normal_table
+from danlu.data.augment.images import Color, Erase, Flip, RandomCrop, Rotate, Scale, Shear, Translate
+from danlu.data.augment.tabular import Noise
 
 if TYPE_CHECKING:
     from PIL.Image import Image

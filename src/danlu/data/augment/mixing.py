@@ -12,8 +12,8 @@ from pydantic import PositiveFloat
 
 from danlu.core.seeds import Seed
 from danlu.data.augment.base import Augmentation, Probability
-from danlu.data.augment.draw import HashRng
-from danlu.data.feed import Batch
+from danlu.data.augment.hash_rng import HashRng
+from danlu.data.loader import Batch
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 
 from danlu.core.seeds import Seed
-from danlu.data.balance.balancer import Balancer
-from danlu.data.balance.emphasis import LossWeighting
-from danlu.data.examples import PreparedDataset
-from danlu.data.feed import TrainLoader, shuffled_order
+from danlu.data.balance.base import Balancer, LossWeighting
+from danlu.data.loader import PreparedDataset, TrainLoader, shuffled_order
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import PositiveInt
 
-from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
-from danlu.data.balance.balancer import Balancer
-from danlu.data.balance.rows import Ratio, target_counts
+from danlu.data.balance.base import Balancer
+from danlu.data.balance.resampling import Ratio, target_counts
 from danlu.data.dataset import Kind
-from danlu.data.reasons import reason
+from danlu.data.messages import reason
+from danlu.errors import DataError
 
 if TYPE_CHECKING:
-    from danlu.data.examples import PreparedDataset
+    from danlu.data.loader import PreparedDataset
 
 MISMATCH = 0.5**0.5  # different categories differ in two columns, and so lie one standard deviation apart
 
@@ -124,7 +124,9 @@ class SmoteTomek(_Synthetic):
     def resample(self, examples: "PreparedDataset", labels: tuple[str, ...], seed: Seed) -> "PreparedDataset":
         from imblearn.under_sampling import TomekLinks
 
-        return _keep_rows(TomekLinks(sampling_strategy="all"), super().resample(examples, labels, seed), labels, self.name)
+        return _keep_rows(
+            TomekLinks(sampling_strategy="all"), super().resample(examples, labels, seed), labels, self.name
+        )
 
 
 class SmoteEnn(_Synthetic):
@@ -139,7 +141,9 @@ class SmoteEnn(_Synthetic):
         return _edit(super().resample(examples, labels, seed), labels, 3, "all", self.name)
 
 
-def _synthesise(balancer: _Synthetic, examples: "PreparedDataset", labels: tuple[str, ...], seed: Seed) -> "PreparedDataset":
+def _synthesise(
+    balancer: _Synthetic, examples: "PreparedDataset", labels: tuple[str, ...], seed: Seed
+) -> "PreparedDataset":
     """Append synthetic rows to the given ones."""
     inputs, codes = _Inputs.of(examples), _codes(examples)
     counts = np.bincount(codes, minlength=len(labels))
@@ -192,7 +196,9 @@ def _sampler(balancer: _Synthetic, inputs: "_Inputs", growing: dict[int, int], s
     return SMOTENC(categorical_features=columns, k_neighbors=balancer.neighbors, **options)
 
 
-def _edit(examples: "PreparedDataset", labels: tuple[str, ...], neighbors: int, strategy: str, name: str) -> "PreparedDataset":
+def _edit(
+    examples: "PreparedDataset", labels: tuple[str, ...], neighbors: int, strategy: str, name: str
+) -> "PreparedDataset":
     from imblearn.under_sampling import EditedNearestNeighbours as Edited
 
     if len(examples) <= neighbors:
@@ -225,7 +231,7 @@ def _codes(examples: "PreparedDataset") -> np.ndarray:
 
 
 def _take(examples: "PreparedDataset", rows: np.ndarray) -> "PreparedDataset":
-    from danlu.data.examples import TensorColumn, PreparedDataset
+    from danlu.data.loader import PreparedDataset, TensorColumn
 
     assert examples.target is not None
     features = tuple(TensorColumn(f.name, f.values[rows]) for f in examples.columns if isinstance(f, TensorColumn))
@@ -240,10 +246,14 @@ class _Inputs:
 
     @classmethod
     def of(cls, examples: "PreparedDataset") -> "_Inputs":
-        from danlu.data.examples import TensorColumn
+        from danlu.data.loader import TensorColumn
 
-        known = {feature.name: feature.values.numpy() for feature in examples.columns if isinstance(feature, TensorColumn)}
-        other = [f for f in examples.columns if not isinstance(f, TensorColumn) or f.name not in ("numeric", "categories")]
+        known = {
+            feature.name: feature.values.numpy() for feature in examples.columns if isinstance(feature, TensorColumn)
+        }
+        other = [
+            f for f in examples.columns if not isinstance(f, TensorColumn) or f.name not in ("numeric", "categories")
+        ]
         if other:
             what = getattr(other[0], "name", type(other[0]).__name__)
             raise DataError(
@@ -270,7 +280,7 @@ class _Inputs:
         """Return the samples with rows of `joined` appended."""
         import torch
 
-        from danlu.data.examples import TensorColumn, PreparedDataset
+        from danlu.data.loader import PreparedDataset, TensorColumn
 
         assert examples.target is not None
         width = self.numbers.shape[1]

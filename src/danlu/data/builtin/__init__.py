@@ -11,10 +11,10 @@ from pathlib import Path
 
 import polars as pl
 
-from danlu.core.errors import DataError
-from danlu.core.extras import require_extra
-from danlu.core.names import suggestion
-from danlu.data.place import RawData
+from danlu.core.imports import require_extra
+from danlu.core.text import suggestion
+from danlu.data.descriptors import RawData
+from danlu.errors import DataError
 
 FOLDER = Path(__file__).parent
 NUCLEUS = (

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from danlu.data.chats.encode import plain_ids
-from danlu.data.examples import TARGET, Tensors
-from danlu.data.sequences import IGNORED
-from danlu.data.tokens import RaggedTokens
+from danlu.data.loader import TARGET, Tensors
+from danlu.data.text.sequences import IGNORED
+from danlu.data.text.tokenize import RaggedTokens
 
 
 @dataclass(frozen=True)

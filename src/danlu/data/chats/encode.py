@@ -8,11 +8,11 @@ import json
 import numpy as np
 import polars as pl
 
-from danlu.core.errors import DataError
-from danlu.data.chats.messages import Message, read_messages
-from danlu.data.chats.template import Span, render, render_answers
-from danlu.data.place import TokenizerFile
-from danlu.data.tokens import UNCACHED_TEXTS, RaggedTokens, cached_tokens
+from danlu.data.descriptors import TokenizerFile
+from danlu.data.sources.conversations import Message, read_messages
+from danlu.data.text.chat_template import Span, render, render_answers
+from danlu.data.text.tokenize import UNCACHED_TEXTS, RaggedTokens, cached_tokens
+from danlu.errors import DataError
 
 
 def plain_ids(marked: np.ndarray) -> np.ndarray:

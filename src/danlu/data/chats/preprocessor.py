@@ -12,18 +12,18 @@ import polars as pl
 from danlu.core.console import info
 from danlu.core.seeds import Seed
 from danlu.data.chats.encode import answer_tokens, conversation_tokens, plain_ids
-from danlu.data.chats.messages import CHOSEN, MESSAGES, PREFERENCE, PROMPT, REJECTED, read_messages
-from danlu.data.chats.template import choose_template
 from danlu.data.dataset import Dataset
-from danlu.data.place import DataRequirements, Origin
+from danlu.data.descriptors import DataRequirements, Origin
+from danlu.data.sources.conversations import CHOSEN, MESSAGES, PREFERENCE, PROMPT, REJECTED, read_messages
 from danlu.data.specs import PreferenceInputs
 from danlu.data.splits import TrainSplit
-from danlu.data.texts import BlockPreprocessor, TokenizingPreprocessor
-from danlu.data.tokens import RaggedTokens
-from danlu.recipe.sections import Data
+from danlu.data.text.chat_template import choose_template
+from danlu.data.text.preprocessor import BlockPreprocessor, TokenizingPreprocessor
+from danlu.data.text.tokenize import RaggedTokens
+from danlu.recipe.sections.training import Data
 
 if TYPE_CHECKING:
-    from danlu.data.examples import PreparedDataset
+    from danlu.data.loader import PreparedDataset
 
 
 class _ChatPreprocessorBase(TokenizingPreprocessor):
@@ -93,7 +93,7 @@ class ChatPreprocessor(_ChatPreprocessorBase, BlockPreprocessor):
 
     def _blocks(self, tokens: RaggedTokens, members: np.ndarray, bounds: np.ndarray, packed: bool) -> "PreparedDataset":
         from danlu.data.chats.batches import ConversationBlocks
-        from danlu.data.examples import PreparedDataset
+        from danlu.data.loader import PreparedDataset
 
         return PreparedDataset((ConversationBlocks(tokens, members, bounds, self.longest, self.tokenizer.pad, packed),))
 
@@ -117,7 +117,7 @@ class PreferencePreprocessor(_ChatPreprocessorBase):
     def transform(self, frame: pl.DataFrame, place: Origin) -> "PreparedDataset":
         """Return pairs, in order, cut to the maximum length."""
         from danlu.data.chats.batches import PreferencePairs
-        from danlu.data.examples import PreparedDataset
+        from danlu.data.loader import PreparedDataset
 
         chosen, rejected = (
             answer_tokens(self.tokenizer, frame[PROMPT], frame[name], place.name) for name in (CHOSEN, REJECTED)

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from danlu.core.threads import usable_cores
-from danlu.data.images.decode import Reference, decode, center_square
+from danlu.data.images.decode import Reference, center_square, decode
 
 MAX_DECODED_AT_ONCE, TURNS = 32, 4  # images per task of a thread, and tasks per thread in a batch
 

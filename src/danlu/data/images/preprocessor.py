@@ -13,17 +13,17 @@ import polars as pl
 from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
+from danlu.data.descriptors import DataRequirements, Origin
+from danlu.data.images.column import ImageAugmenter, ImageColumn
 from danlu.data.images.decode import Header, read_header
-from danlu.data.images.feature import ImageAugmenter, ImageColumn
 from danlu.data.images.pixels import LazyPixels, PixelSource
 from danlu.data.images.store import cache_pixels
-from danlu.data.place import DataRequirements, Origin
 from danlu.data.specs import ImageInputs
 from danlu.data.splits import TrainSplit
-from danlu.recipe.sections import Data
+from danlu.recipe.sections.training import Data
 
 if TYPE_CHECKING:
-    from danlu.data.examples import PreparedDataset
+    from danlu.data.loader import PreparedDataset
 
 LARGEST_SIZE, SMALLEST_SIZE, STRIDE = 224, 32, 32  # as common networks expect: multiples of their stride
 INSPECTED_IMAGES = 256  # images whose size and channels decide the format
@@ -79,7 +79,7 @@ class ImagePreprocessor(Frozen):
             stored_size: side in pixels of the images given to `augment`, so that its crops need not be enlarged. At
                 least the model's size, at most what most of the images have themselves.
         """
-        from danlu.data.examples import PreparedDataset
+        from danlu.data.loader import PreparedDataset
 
         references = frame[self.column].to_list()
         side = self.size

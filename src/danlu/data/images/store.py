@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from danlu.artifacts.cache import cache_root, file_identity, cached_dir
-from danlu.core.ahead import prefetch
-from danlu.core.console import progress, info
-from danlu.core.errors import ArtifactError
+from danlu.artifacts.cache import cache_root, cached_dir, file_identity
+from danlu.core.console import info, progress
+from danlu.core.prefetch import prefetch
 from danlu.data.images.decode import Reference, decode
 from danlu.data.images.pixels import LazyPixels, PixelSource
+from danlu.errors import ArtifactError
 
 LAYOUT = 1  # of the shards; another number invalidates all cached images
 KIND, PIXELS, IDENTITIES = "images", "pixels.npy", "identities.npy"

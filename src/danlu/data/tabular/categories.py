@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from danlu.core.arrays import JsonArray
 from danlu.core.component import Component, Frozen
-from danlu.core.errors import DataError
 from danlu.core.seeds import Seed
+from danlu.data.tabular.json_array import JsonArray
 from danlu.data.tabular.scaling import Scaling, Standard
+from danlu.errors import DataError
 
 if TYPE_CHECKING:
     from sklearn.preprocessing import TargetEncoder

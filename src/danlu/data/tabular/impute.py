@@ -9,9 +9,9 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from danlu.core.arrays import JsonArray
 from danlu.core.component import Component, Frozen
 from danlu.core.seeds import Seed
+from danlu.data.tabular.json_array import JsonArray
 
 REFERENCE_ROWS = 2_000  # training rows to search for neighbours; they are stored in the bundle
 MAX_PREDICTORS = 20  # maximum columns that a missing one is predicted from

@@ -10,36 +10,35 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from danlu.core.ahead import prefetch
 from danlu.core.component import Frozen
-from danlu.core.errors import DataError
+from danlu.core.prefetch import prefetch
 from danlu.core.seeds import Seed
 from danlu.data.columns import Column, date_format
 from danlu.data.dataset import Dataset
-from danlu.data.disk import num_parallel_parts
-from danlu.data.place import DataRequirements, Origin
+from danlu.data.descriptors import DataRequirements, Origin
+from danlu.data.frames import num_parallel_parts
 from danlu.data.specs import TabularInputs
 from danlu.data.splits import Split, TrainSplit
 from danlu.data.tabular.categories import (
-    TargetValues,
     CategoryState,
     Encoder,
     OneHot,
     OneHotState,
     TargetEncoding,
     TargetState,
+    TargetValues,
 )
-from danlu.data.tabular.dates import DATE_PARTS
+from danlu.data.tabular.feature_selection import Selection
 from danlu.data.tabular.impute import FILLERS, Filler, Impute, KeepMissing
-from danlu.data.tabular.numbers import Fill, Limits, NumberState, read_numbers
-from danlu.data.tabular.outliers import outlier_limits, is_outlier
+from danlu.data.tabular.numbers import DATE_PARTS, Fill, Limits, NumberState, read_numbers
+from danlu.data.tabular.outliers import is_outlier, outlier_limits
 from danlu.data.tabular.scaling import Scaler
-from danlu.data.tabular.select import Selection
-from danlu.data.tabular.words import TfidfState
-from danlu.recipe.sections import Data
+from danlu.data.tabular.tfidf import TfidfState
+from danlu.errors import DataError
+from danlu.recipe.sections.training import Data
 
 if TYPE_CHECKING:
-    from danlu.data.examples import PreparedDataset
+    from danlu.data.loader import PreparedDataset
 
 BINNED_ROWS = 200_000  # maximum training rows that bins are learned from
 
@@ -185,7 +184,9 @@ class TabularPreprocessor(Frozen):
         """Whether training rows are prepared differently from predicted rows, and all at once."""
         return any(isinstance(state, TargetState) for state in self.derived)
 
-    def arrays(self, frame: pl.DataFrame, origin: str, answers: TargetValues | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def arrays(
+        self, frame: pl.DataFrame, origin: str, answers: TargetValues | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return numeric features [rows, numeric] float32 and category codes [rows, categories] int64.
 
         Args:
@@ -199,7 +200,9 @@ class TabularPreprocessor(Frozen):
         numeric, codes = self._all_features(frame, origin, answers)
         return self.selection.apply(numeric, codes) if self.selection else (numeric, codes)
 
-    def _all_features(self, frame: pl.DataFrame, origin: str, answers: TargetValues | None) -> tuple[np.ndarray, np.ndarray]:
+    def _all_features(
+        self, frame: pl.DataFrame, origin: str, answers: TargetValues | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         parts = [self._filled(frame, origin)]
         parts += [frame[column].is_null().to_numpy().astype(np.float32)[:, None] for column in self.indicators]
         if self.flags:
@@ -236,10 +239,12 @@ def to_dataset(numeric: np.ndarray, codes: np.ndarray) -> "PreparedDataset":
     """Wrap arrays as model inputs, leaving out empty ones."""
     import torch
 
-    from danlu.data.examples import TensorColumn, PreparedDataset
+    from danlu.data.loader import PreparedDataset, TensorColumn
 
     named = {"numeric": numeric, "categories": codes}
-    return PreparedDataset(tuple(TensorColumn(name, torch.from_numpy(values)) for name, values in named.items() if values.shape[1]))
+    return PreparedDataset(
+        tuple(TensorColumn(name, torch.from_numpy(values)) for name, values in named.items() if values.shape[1])
+    )
 
 
 def training_targets(train: TrainSplit, dataset: Dataset, seed: Seed) -> TargetValues:
@@ -248,7 +253,9 @@ def training_targets(train: TrainSplit, dataset: Dataset, seed: Seed) -> TargetV
     values = train.column(dataset.target)
     if dataset.task == "regression":
         return TargetValues(values.cast(pl.Float64).to_numpy(), continuous=True, seed=seed)
-    return TargetValues(values.cast(pl.String).rank("dense").to_numpy().astype(np.int64) - 1, continuous=False, seed=seed)
+    return TargetValues(
+        values.cast(pl.String).rank("dense").to_numpy().astype(np.int64) - 1, continuous=False, seed=seed
+    )
 
 
 def bin_edges(values: np.ndarray, bins: int) -> tuple[float, ...]:
@@ -273,7 +280,9 @@ def _varies(values: pl.Series) -> bool:
     return bool(values.min() != values.max())
 
 
-def _fit_numbers(column: Column, train: TrainSplit, dataset: Dataset, section: Data) -> tuple[list[NumberState], list[OutlierFlag]]:
+def _fit_numbers(
+    column: Column, train: TrainSplit, dataset: Dataset, section: Data
+) -> tuple[list[NumberState], list[OutlierFlag]]:
     """Fit the numeric features of one column, and its outlier limits if they are flagged."""
     outliers = section.clean.outliers
     raw = train.column(column.name)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from danlu.data.specs import TabularInputs
 from danlu.data.targets import ClassTarget, NumericTarget, Supervised
-from danlu.models.tabular.numbers import PiecewiseLinearEncoding
+from danlu.models.tabular.embeddings import PiecewiseLinearEncoding
 
 if TYPE_CHECKING:
     from danlu.data.tabular.preprocessor import TabularPreprocessor

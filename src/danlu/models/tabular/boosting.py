@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from danlu.core.errors import ArtifactError
+from danlu.errors import ArtifactError
 from danlu.models.base import FitData, Rows
-from danlu.models.tabular.trees import TreeBuilder, TreeEnsemble
+from danlu.models.tabular.tree_ensemble import TreeBuilder, TreeEnsemble
 
 if TYPE_CHECKING:
-    from danlu.models.tabular.grown import Boosting
+    from danlu.models.tabular.options import Boosting
 
 MODEL_FILE = "lightgbm.txt"
 # Bits of a node's decision_type; the two bits above them tell which numbers count as missing.
@@ -52,7 +52,9 @@ class BoostedTrees(TreeEnsemble):
         except (KeyError, ValueError, IndexError) as error:
             raise ArtifactError(f"{MODEL_FILE}: is not a LightGBM model: {error!r}") from error
         if a_round != self.groups or not trees or len(trees) % self.groups:
-            raise ArtifactError(f"{MODEL_FILE}: has {len(trees)} trees, {a_round} per round; this model has {self.groups}")
+            raise ArtifactError(
+                f"{MODEL_FILE}: has {len(trees)} trees, {a_round} per round; this model has {self.groups}"
+            )
         self.text = text
         self.set_trees(grower.to_tensors())
 

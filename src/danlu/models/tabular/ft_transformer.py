@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from danlu.core.errors import ArgumentError
 from danlu.data.specs import TabularInputs
-from danlu.models.tabular.numbers import embed_numbers
+from danlu.errors import ArgumentError
+from danlu.models.tabular.embeddings import embed_numbers
 
 if TYPE_CHECKING:
-    from danlu.models.tabular.families import FTTransformer
+    from danlu.models.tabular.options import FTTransformer
 
 
 class FeatureTokenizer(nn.Module):

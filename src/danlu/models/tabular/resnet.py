@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from danlu.data.specs import TabularInputs
-from danlu.models.tabular.features import FeatureEncoder
+from danlu.models.tabular.embeddings import FeatureEncoder
 
 if TYPE_CHECKING:
-    from danlu.models.tabular.families import ResNet
+    from danlu.models.tabular.options import ResNet
 
 
 class ResNetBlock(nn.Module):

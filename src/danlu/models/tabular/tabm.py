@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from danlu.data.specs import TabularInputs
-from danlu.models.tabular.features import FeatureEncoder
+from danlu.models.tabular.embeddings import FeatureEncoder
 
 if TYPE_CHECKING:
-    from danlu.models.tabular.families import TabM
+    from danlu.models.tabular.options import TabM
 
 
 class BatchEnsembleLinear(nn.Module):
@@ -31,7 +31,9 @@ class BatchEnsembleLinear(nn.Module):
         bound = inputs**-0.5
         self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(-bound, bound))
         ones = torch.ones(members, inputs)
-        self.scale_in = nn.Parameter(torch.where(torch.rand(members, inputs) < 0.5, -ones, ones) if random_signs else ones)
+        self.scale_in = nn.Parameter(
+            torch.where(torch.rand(members, inputs) < 0.5, -ones, ones) if random_signs else ones
+        )
         self.scale_out = nn.Parameter(torch.ones(members, outputs))
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound).repeat(members, 1))
 

@@ -4,6 +4,6 @@
 """
 
 from danlu.training.optimizers.base import Optimizer
-from danlu.training.optimizers.table import OPTIMIZERS
+from danlu.training.optimizers.options import OPTIMIZERS
 
 __all__ = ["OPTIMIZERS", "Optimizer"]

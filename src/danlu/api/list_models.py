@@ -1,0 +1,234 @@
+"""`danlu models`: list the models a recipe may name, with parameters and FLOPs at a typical input."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from danlu.artifacts.cache import cached_dir
+from danlu.artifacts.environment import installed_versions
+from danlu.artifacts.files import read_json, write_json
+from danlu.core.component import components
+from danlu.core.imports import missing_packages, require_extra
+from danlu.core.seeds import Seed
+from danlu.data.specs import CorpusInputs, ImageInputs, InputSpec, TabularInputs, TextInputs
+from danlu.errors import ArgumentError, ArtifactError
+from danlu.models import base
+from danlu.models.base import HasPresets, Model, SelfFittingModel
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+BYTES_PER_WEIGHT = 4  # per weight in fp32
+FIGURES_FILE = "figures.json"  # of one model, in the cache folder
+IMAGE_SIZE = 224  # pixels, for photographs
+SMALL_IMAGE_SIZE = 32  # pixels, for small images
+IMAGE_INPUTS = ImageInputs(channels=3, size=IMAGE_SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
+BIN_EDGES = tuple(-2 + index / 8 for index in range(33))  # bin edges of a standardised number
+# A table of twenty numbers and four categories of ten, a text of 128 tokens, a block of 256.
+TYPICAL_INPUTS: dict[str, InputSpec] = {
+    "tabular": TabularInputs(numeric=20, cardinalities=(10,) * 4, edges=(BIN_EDGES,) * 20),
+    "image": IMAGE_INPUTS,
+    "text": TextInputs(vocabulary=30_000, longest=128, pad=0),
+    "corpus": CorpusInputs(vocabulary=32_000, longest=256, end=0, packed=False),
+}
+INPUT_DESCRIPTIONS = {"tabular": "20 numbers, 4 categories", "text": "128 tokens", "corpus": "256 tokens"}
+OUTPUTS = {"tabular": 2, "image": 10, "text": 2, "corpus": 32_000}
+# Popular architectures of the families that are named by a pattern.
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "timm": (
+        *("resnet18", "resnet50", "mobilenetv3_large_100", "tf_efficientnet_lite0", "efficientnet_b0"),
+        *("convnext_tiny", "vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224"),
+    ),
+    "text": ("bert", "roberta", "electra"),
+    "corpus": ("llama", "gpt2", "qwen2"),
+}
+TASK_NAMES = {"tabular": "table", "image": "images", "text": "texts", "corpus": "language"}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Describe a model that a recipe may name.
+
+    Attributes:
+        name: as `model.name`.
+        size: the preset, for models with presets; else empty.
+        takes: the kind of data.
+        parameters: number of parameters at the typical input; None for models whose size depends on the data.
+        megabytes: size of the parameters in fp32.
+        flops: of the forward pass of one sample; a multiply-add counts as two.
+        at: description of the typical input.
+        extra: the missing extra that it needs; empty if nothing is missing.
+    """
+
+    name: str
+    size: str
+    takes: str
+    parameters: int | None
+    megabytes: float | None
+    flops: int | None
+    at: str
+    extra: str
+
+
+def list_models(task: str | None = None, like: str | None = None) -> list[ModelInfo]:
+    """List the models for one kind of data, or all.
+
+    Args:
+        task: table, images, texts or language.
+        like: a name or glob such as `timm:resnet*`, which searches all models of timm.
+
+    Raises:
+        ArgumentError: the task is unknown, or nothing matches `like`.
+        MissingExtra: `like` names timm models, and timm is not installed.
+    """
+    if task is not None and task not in TASK_NAMES.values():
+        raise ArgumentError(f"--task {task}: unknown task (allowed: {', '.join(TASK_NAMES.values())})")
+    found = [known for known in _iter_models(like) if task in (None, known.takes)]
+    if not found:
+        raise ArgumentError(f"no model matches {like!r}; `danlu models` lists all")
+    return found
+
+
+def _iter_models(like: str | None) -> Iterator[ModelInfo]:
+    for name, kind in _names(like):
+        family = components("model")[name.split(":")[0]]
+        assert issubclass(family, Model)
+        absent = next(
+            (extra for extra in (family.extra, family.extra_to_train) if extra and missing_packages(extra)), ""
+        )
+        sizes = ("small", "base", "large") if issubclass(family, HasPresets) else ("",)
+        for size in sizes:
+            options = family.model_validate({"name": name, **({"size": size} if size else {})})
+            assert isinstance(options, Model)
+            at, parameters, flops = _figures(options, kind, absent)
+            weight = None if parameters is None else parameters * BYTES_PER_WEIGHT / 1e6
+            yield ModelInfo(name, size, TASK_NAMES[kind], parameters, weight, flops, at, absent)
+
+
+def _figures(options: Model, kind: str, absent: str) -> tuple[str, int | None, int | None]:
+    """Return the typical input, the number of parameters and the FLOPs per sample, cached.
+
+    Networks are built on the meta device; with the imports of their libraries this still takes ten seconds in all.
+
+    Args:
+        absent: the missing extra; if given, nothing is counted.
+    """
+    if absent or isinstance(options, SelfFittingModel):
+        return _describe_input(options.name, kind), None, None
+
+    def counted() -> tuple[str, int, int]:
+        weights, flops = _count(_with_eager_attention(options), _typical_input(options.name, kind), OUTPUTS[kind])
+        return _describe_input(options.name, kind), weights, flops
+
+    if not type(options).__module__.startswith("danlu."):  # a change in another package's code would go unnoticed
+        return counted()
+    made_from = [installed_versions(), _digest_of_code(), options.model_dump(mode="json"), kind]
+    try:
+        folder = cached_dir("figures", made_from, lambda folder: write_json(folder / FIGURES_FILE, counted()))
+    except ArtifactError:  # without a writable cache it is only slower
+        return counted()
+    at, weights, flops = read_json(folder / FIGURES_FILE)
+    return at, weights, flops
+
+
+@cache
+def _digest_of_code() -> str:
+    """Compute the SHA-256 of the code that builds and counts models: this file and `danlu/models`."""
+    digest = hashlib.sha256()
+    for file in (Path(__file__), *sorted(Path(base.__file__).parent.rglob("*.py"))):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _describe_input(name: str, kind: str) -> str:
+    """Describe the typical input in words."""
+    spec = _typical_input(name, kind)
+    return f"{spec.size} x {spec.size} pixels" if isinstance(spec, ImageInputs) else INPUT_DESCRIPTIONS[kind]
+
+
+def _names(like: str | None) -> Iterator[tuple[str, str]]:
+    """Yield model names with the kind of data that each takes."""
+    listed: list[tuple[str, str]] = []
+    for name, family in components("model").items():
+        assert issubclass(family, Model)
+        if name == "timm":
+            listed += [(f"timm:{rest}", "image") for rest in _timm_names(like)]
+        elif name == "hf":
+            listed += [(f"hf:{rest}", kind) for kind in ("text", "corpus") for rest in EXAMPLES[kind]]
+        elif name != "own":
+            listed.append((name, family.kinds[0]))
+    yield from ((name, kind) for name, kind in listed if like is None or fnmatchcase(name, like) or name == like)
+
+
+def _timm_names(like: str | None) -> tuple[str, ...]:
+    if like is None or not like.startswith("timm:"):
+        return EXAMPLES["timm"]
+    require_extra("image", f"--like {like}:")
+    from danlu.core.imports import patch_torchvision
+
+    patch_torchvision()
+    import timm
+
+    return tuple(timm.list_models(like.removeprefix("timm:")))
+
+
+def _typical_input(name: str, kind: str) -> InputSpec:
+    """Return the typical input; for timm models the image size of their pretrained weights."""
+    if name == "small-resnet":
+        return IMAGE_INPUTS.model_copy(update={"size": SMALL_IMAGE_SIZE})
+    if not name.startswith("timm:") or missing_packages("image"):
+        return TYPICAL_INPUTS[kind]
+    from danlu.models.table import Timm
+    from danlu.models.vision.timm import pretrained_format
+
+    return IMAGE_INPUTS.model_copy(update={"size": pretrained_format(Timm(name=name)).size})
+
+
+def _with_eager_attention(options: Model) -> Model:
+    """Use eager attention: same FLOPs, and its masks work on the meta device."""
+    return options.model_copy(update={"attention": "eager"}) if hasattr(options, "attention") else options
+
+
+def _count(options: Model, spec: InputSpec, outputs: int) -> tuple[int, int]:
+    """Return the number of parameters and the FLOPs per sample.
+
+    Counts on the meta device, or on the CPU for networks that need tensor values.
+    """
+    import torch
+
+    try:
+        return _count_on(torch.device("meta"), options, spec, outputs)
+    except (NotImplementedError, RuntimeError):
+        return _count_on(torch.device("cpu"), options, spec, outputs)
+
+
+def _count_on(device: "torch.device", options: Model, spec: InputSpec, outputs: int) -> tuple[int, int]:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    torch.manual_seed(Seed(0).derive("weights").value)
+    with device:
+        network = options.build(spec, outputs).eval()
+        sample = _zero_sample(spec)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(**sample)
+    return sum(weight.numel() for weight in network.parameters()), int(counter.get_total_flops())
+
+
+def _zero_sample(spec: InputSpec) -> dict[str, "Tensor"]:
+    """Create one sample of zeros on torch's default device."""
+    import torch
+
+    if isinstance(spec, TabularInputs):
+        codes = torch.zeros(1, len(spec.cardinalities), dtype=torch.int64)
+        return {"numeric": torch.zeros(1, spec.numeric), "categories": codes}
+    if isinstance(spec, ImageInputs):
+        return {"image": torch.zeros(1, spec.channels, spec.size, spec.size, dtype=torch.uint8)}
+    ids = torch.zeros(1, spec.longest, dtype=torch.int64)
+    # Without a mask all tokens of an encoder attend to each other; a decoder would check for packed documents.
+    return {"input_ids": ids} if isinstance(spec, TextInputs) else {"input_ids": ids, "attention_mask": ids + 1}

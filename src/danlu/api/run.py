@@ -1,0 +1,92 @@
+"""`danlu run`: run every stage that the recipe names, from data to report.
+
+Stages that need torch are imported after recipe and data have been checked, so errors appear quickly.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from danlu.artifacts.bundle import MANIFEST
+from danlu.artifacts.run import RECIPE, RunDirectory, refuse_existing
+from danlu.core.distributed.env import dist_env
+from danlu.experiment.data_context import load_data
+from danlu.launch.processes import find_interrupted_run
+from danlu.recipe.load import as_recipe, load_recipe
+from danlu.recipe.schema import Recipe
+
+
+def run(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    output: str | Path = "runs",
+    name: str | None = None,
+    overwrite: bool = False,
+    profile: bool = False,
+) -> RunDirectory:
+    """Train, evaluate and report; with a `tuning` section, search first.
+
+    Args:
+        recipe: a Recipe, a mapping, a file or the name of a built-in recipe.
+        output: folder of runs.
+        name: the run's folder inside it; by default the recipe's name and the time.
+        overwrite: replace a run of that name.
+        profile: write a profile of some steps.
+
+    Raises:
+        RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
+        ArtifactError: the run cannot be written.
+    """
+    begun = find_interrupted_run(Path(output))
+    if begun is not None:
+        return resume_run(begun.path, profile)
+    refuse_existing(Path(output), name, overwrite)
+    opened = load_data(as_recipe(recipe))
+    from danlu.experiment.cross_validation import check_folds
+    from danlu.experiment.run_evaluation import evaluate_run
+    from danlu.experiment.trainer import train_run
+
+    check_folds(opened)  # once here, not per training: a search trains many models on the same rows
+    if opened.recipe.tuning is not None:
+        from danlu.api.tune import run_search
+
+        directory = run_search(opened, Path(output), name, overwrite)
+        opened = replace(opened, recipe=load_recipe(directory.path / RECIPE))
+    else:
+        directory = train_run(opened, Path(output), name, overwrite, profile=profile)
+    if dist_env().is_main:
+        evaluate_run(opened, directory)
+    return directory
+
+
+def resume_run(run: str | Path, profile: bool = False) -> RunDirectory:
+    """Resume a run that was stopped or killed: finish training, evaluate, report.
+
+    Raises:
+        ArgumentError: it is not a run.
+        DataError: the data has changed.
+        ArtifactError: the run is damaged.
+    """
+    from danlu.experiment.run_evaluation import evaluate
+    from danlu.experiment.trainer import resume
+
+    directory = RunDirectory.open(run)
+    if not (directory.model / MANIFEST).is_file():
+        resume(directory.path, profile=profile)
+    if dist_env().is_main:
+        evaluate(directory.path)
+    return directory
+
+
+def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
+    """Run every stage except cross-validation on two batches, in a temporary folder."""
+    recipe = as_recipe(recipe)
+    once = recipe.evaluation.model_copy(update={"folds": None})
+    opened = load_data(recipe.model_copy(update={"evaluation": once}))
+    from danlu.experiment.run_evaluation import evaluate
+    from danlu.experiment.trainer import train_run
+
+    with tempfile.TemporaryDirectory(prefix="danlu-dry-run-") as folder:
+        directory = train_run(opened, Path(folder), None, overwrite=False, dry_run=True)
+        evaluate(directory.path)

@@ -1,0 +1,98 @@
+"""`danlu runs`: list the runs in a folder, newest first, with a summary of each."""
+
+from pathlib import Path
+from typing import Any
+
+from danlu.artifacts.bundle import MANIFEST
+from danlu.artifacts.run import RECIPE, RunDirectory, find_runs
+from danlu.artifacts.trials import is_search, read_trials
+from danlu.core.console import info
+from danlu.errors import DanluError
+from danlu.recipe.load import load_recipe
+
+
+def runs(output: str | Path = "runs") -> list[dict[str, Any]]:
+    """List runs: folder, model, seed, state, main test metric and the best baseline's.
+
+    A damaged run is skipped with a message.
+    """
+    rows: list[dict[str, Any]] = []
+    for run in find_runs(Path(output)):
+        try:
+            rows.append(_summarize(run))
+        except DanluError as error:
+            info(f"{run.path.name}: skipped: {error}")
+    return rows
+
+
+def compare(paths: list[str | Path]) -> list[dict[str, Any]]:
+    """Compare runs: one row per differing recipe key or test metric, one column per run."""
+    directories = [RunDirectory.open(path) for path in paths]
+    tables = [{**_flatten_recipe(run), **_test_metrics(run)} for run in directories]
+    return _differing_rows(tables, [run.path.name for run in directories])
+
+
+def differing_keys(directories: list[RunDirectory], names: list[str]) -> list[dict[str, Any]]:
+    """Return the recipe keys that differ between runs, one column per run."""
+    return _differing_rows([_flatten_recipe(run) for run in directories], names)
+
+
+def _differing_rows(tables: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
+    """Return one row per differing key, and all test metrics."""
+    rows: list[dict[str, Any]] = []
+    for key in dict.fromkeys(key for table in tables for key in table):
+        values = [table.get(key) for table in tables]
+        if key.startswith("test/") or any(value != values[0] for value in values):
+            rows.append({"key": key, **dict(zip(names, values, strict=True))})
+    return rows
+
+
+def _summarize(run: RunDirectory) -> dict[str, Any]:
+    recipe = load_recipe(run.path / RECIPE)
+    evaluation = run.evaluation()
+    row: dict[str, Any] = {
+        "run": run.path.name,
+        "model": recipe.model.name if recipe.model else "",
+        "seed": recipe.seed,
+        "state": run_state(run),
+    }
+    if not evaluation:
+        return {**row, "metric": "", "test": None, "best_baseline": None}
+    metric = evaluation["main"]["metric"]
+    best = max if evaluation["main"]["higher_is_better"] else min
+    baselines = (figures["test"].get(metric) for figures in evaluation["baselines"].values())
+    others = [figure["value"] for figure in baselines if figure is not None]
+    value = evaluation["test"].get(metric, {}).get("value")
+    return {**row, "metric": metric, "test": value, "best_baseline": best(others) if others else None}
+
+
+def run_state(run: RunDirectory) -> str:
+    """Return the state of a run: `evaluated`, `trained`, newest checkpoint or number of trials."""
+    if run.evaluation():
+        return "evaluated"
+    if (run.model / MANIFEST).is_file():
+        return "trained"
+    if is_search(run.path):
+        return f"{len(read_trials(run.path)):,} trials"
+    kept = run.checkpoints()
+    return f"kept at step {int(kept[-1].name.removeprefix('step-')):,}" if kept else "begun"
+
+
+def _test_metrics(run: RunDirectory) -> dict[str, float]:
+    figures = run.evaluation().get("test", {})
+    return {f"test/{name}": value["value"] for name, value in figures.items() if "value" in value}
+
+
+def _flatten_recipe(run: RunDirectory) -> dict[str, Any]:
+    """Flatten the recipe to `section.key -> value`."""
+    flat: dict[str, Any] = {}
+
+    def walk(value: Any, key: str) -> None:
+        if isinstance(value, dict) and value:
+            for name, inner in value.items():
+                walk(inner, f"{key}.{name}" if key else str(name))
+        else:
+            flat[key] = value
+
+    walk(load_recipe(run.path / RECIPE).model_dump(mode="json"), "")
+    return flat

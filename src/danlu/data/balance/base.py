@@ -1,0 +1,87 @@
+"""Base class of balancers: three hooks, each of which changes nothing unless a method overrides it; and loss weights.
+
+All three hooks see the training split alone. How they are put together stands in `apply`, the methods in `resampling`,
+`loss_weights` and `synthetic`. Imports no torch.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from danlu.core.component import Component
+from danlu.core.seeds import Seed
+from danlu.data.dataset import Kind
+from danlu.data.loader import EpochOrder, PreparedDataset, shuffled_order
+
+
+@dataclass(frozen=True)
+class LossWeighting:
+    """Hold the class weights and changes of a loss; the defaults change nothing.
+
+    Attributes:
+        smoothing: share of a target's probability that is spread over all classes, in [0, 1).
+        class_weights: weight of a sample of each class, [classes], mean 1 over the training samples.
+        focal_gamma: focusing parameter of the focal loss (Lin et al. 2017); 0 is plain cross-entropy.
+        logit_offsets: added to the logits in training alone, [classes] (Menon et al. 2021).
+    """
+
+    smoothing: float = 0.0
+    class_weights: tuple[float, ...] | None = None
+    focal_gamma: float = 0.0
+    logit_offsets: tuple[float, ...] | None = None
+
+
+class Balancer(Component):
+    """Correct class imbalance in the training split.
+
+    Attributes:
+        kinds: the kinds of data it can balance.
+        uses_distances: whether it measures distances between rows, and so needs rows without missing values.
+    """
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("tabular", "image", "text")
+    uses_distances: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def effect(self) -> str:
+        """The effect as a sentence for the report; empty where there is none."""
+
+    def resample(self, examples: PreparedDataset, labels: tuple[str, ...], seed: Seed) -> PreparedDataset:
+        """Add synthetic rows, or remove rows for good.
+
+        Args:
+            examples: the prepared training split; its target is the class of each sample, [samples], from 0.
+            labels: how errors name the classes.
+            seed: decides every random choice.
+
+        Raises:
+            DataError: a class has too few samples, or the inputs cannot be balanced this way.
+        """
+        return examples
+
+    def order(self, codes: np.ndarray, seed: Seed) -> EpochOrder:
+        """Return which of the (resampled) rows each epoch takes, and in which order.
+
+        Args:
+            codes: the class of each row, [samples].
+            seed: the recipe's.
+        """
+        return shuffled_order(len(codes), seed)
+
+    def loss_weighting(self, counts: np.ndarray) -> LossWeighting:
+        """Return the loss weighting for classes with `counts` rows per epoch, [classes]."""
+        return LossWeighting()
+
+
+class NoBalancing(Balancer):
+    """Leave the classes as they are."""
+
+    kinds = ("tabular", "image", "text", "words", "corpus", "chat", "preference")
+    name: Literal["none"] = "none"
+
+    @property
+    def effect(self) -> str:
+        return ""

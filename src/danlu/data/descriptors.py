@@ -1,0 +1,95 @@
+"""Values that travel with the data: its origin, a tokenizer, an image format, and what a pretrained model requires."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from danlu.core.component import Frozen
+from danlu.data.frames import Table
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+Layout = Literal["table", "images", "words", "corpus", "chat", "preference"]
+
+
+@dataclass(frozen=True)
+class RawData:
+    """Hold a frame as it was read, and its origin.
+
+    Attributes:
+        frame: one sample per row.
+        origin: the name in errors: the path, or builtin:NAME.
+        folder: the folder that relative paths inside the data start from.
+        layout: the kind of data that the files themselves imply.
+        target: the target column that the layout implies, if any.
+    """
+
+    frame: Table
+    origin: str
+    folder: Path
+    layout: Layout = "table"
+    target: str | None = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Hold the data's name in errors, and the folder that relative image paths start from."""
+
+    name: str
+    folder: Path
+
+
+class ImageFormat(Frozen):
+    """Describe the images that pretrained weights expect.
+
+    Side in pixels, and mean and deviation per channel in [0, 1].
+    """
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class TokenizerFile(Frozen):
+    """Hold a tokenizer as tokenizers' JSON, with its special tokens.
+
+    Attributes:
+        pad, end: ids.
+        chat_template: Jinja, how conversations are written; never executed but in a sandbox.
+        special: tokens by their names in templates, as eos_token.
+        stops: ids that end a generated text, besides `end`.
+    """
+
+    json_text: str
+    pad: int
+    end: int
+    vocabulary: int
+    chat_template: str | None = None
+    special: dict[str, str] = Field(default_factory=dict)
+    stops: tuple[int, ...] = ()
+
+    def open(self) -> "Tokenizer":
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_str(self.json_text)
+
+
+@dataclass(frozen=True)
+class DataRequirements:
+    """Hold the requirements of the chosen model; None leaves the choice open.
+
+    Attributes:
+        image: the format of pretrained image weights.
+        tokenizer: the tokenizer that pretrained text weights were trained with.
+        longest: the model's maximum number of tokens.
+        bins: number of quantile bins into which the model cuts a numeric feature.
+    """
+
+    image: ImageFormat | None = None
+    tokenizer: TokenizerFile | None = None
+    longest: int | None = None
+    bins: int | None = None

@@ -1,0 +1,128 @@
+"""Frames in memory or on disk: a table too large for memory stays in a file, read by columns and rows on demand."""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from danlu.core.prefetch import prefetch
+from danlu.core.threads import usable_cores
+
+WINDOW_BYTES = 1 << 25  # read at a time; in bytes, since rows may have any width
+MOST_ROWS = 1 << 18  # read at a time, however narrow they are
+MOST_THREADS = 8  # that work on a table in memory; each takes a window's memory
+SAMPLED_ROWS = 256  # from which the bytes per row are estimated
+
+
+class DiskFrame:
+    """Offer the few frame operations that `data` needs, over a lazy scan.
+
+    It offers no more, so that nothing loads all of it unawares.
+
+    Attributes:
+        height: number of rows.
+        schema: column names and types.
+    """
+
+    def __init__(self, scan: pl.LazyFrame, height: int | None = None) -> None:
+        self._scan = scan
+        self.schema = scan.collect_schema()
+        self.height = int(scan.select(pl.len()).collect().item()) if height is None else height
+
+    @property
+    def columns(self) -> list[str]:
+        """The column names."""
+        return self.schema.names()
+
+    def lazy(self) -> pl.LazyFrame:
+        """Return the scan, for statistics that polars streams."""
+        return self._scan
+
+    def select(self, names: Iterable[str]) -> "DiskFrame":
+        """Select some columns, still on disk."""
+        return DiskFrame(self._scan.select(list(names)), self.height)
+
+    def __getitem__(self, name: str) -> pl.Series:
+        """Read one column whole."""
+        return self._scan.select(name).collect(engine="streaming").to_series().rechunk()
+
+    @cached_property
+    def window(self) -> int:
+        """How many rows are read at a time."""
+        return rows_within(self._scan, WINDOW_BYTES)
+
+    def rows(self, rows: np.ndarray) -> pl.DataFrame:
+        """Read some rows in the given order, [rows], window by window."""
+        if len(rows) == 0:
+            return self._scan.head(0).collect()
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        found: list[pl.DataFrame] = []
+        start, size = 0, self.window
+        while start < len(ascending):
+            first = int(ascending[start])
+            end = int(np.searchsorted(ascending, first + size))
+            last = int(ascending[end - 1])
+            # Polars' streaming engine reads several batches ahead, which wastes memory for a window.
+            window = self._scan.slice(first, last - first + 1).collect()
+            found.append(window[ascending[start:end] - first])
+            start = end
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        gathered = pl.concat(found)
+        return gathered if (order[:-1] < order[1:]).all() else gathered[back]
+
+
+Table = pl.DataFrame | DiskFrame
+
+
+def rows_within(table: pl.LazyFrame, size: int, most: int | None = MOST_ROWS) -> int:
+    """Return how many rows take about `size` bytes, estimated from the first ones.
+
+    At least one and at most `most`.
+    """
+    sample = table.head(SAMPLED_ROWS).collect()
+    rows = max(1, size * sample.height // max(1, int(sample.estimated_size())))
+    return rows if most is None else min(rows, most)
+
+
+def num_parallel_parts(table: Table) -> int:
+    """Return how many parts of a table to process in parallel.
+
+    One where it is on disk: no more than one part is then in memory.
+    """
+    return 1 if isinstance(table, DiskFrame) else min(usable_cores(), MOST_THREADS)
+
+
+def row_hashes(table: Table, names: Sequence[str]) -> np.ndarray:
+    """Hash each row's values of some columns, [rows] uint64, window by window."""
+    chosen = table.lazy().select(list(names))
+    size = rows_within(chosen, WINDOW_BYTES)
+    starts = range(0, table.height, size)
+    windows = list(
+        prefetch(lambda start: chosen.slice(start, size).collect().hash_rows(seed=0), starts, num_parallel_parts(table))
+    )
+    return pl.concat(windows).to_numpy() if windows else np.zeros(0, dtype=np.uint64)
+
+
+def isin(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return which hashes occur among others, [hashes] bool."""
+    return pl.Series(hashes).is_in(pl.Series(others).implode()).to_numpy()
+
+
+def is_duplicated(hashes: np.ndarray) -> np.ndarray:
+    """Return which hashes occur more than once, [hashes] bool."""
+    ordered = np.sort(hashes)
+    return isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
+
+
+def as_floats(table: Table, name: str) -> Table:
+    """Cast one column of a table to floating-point numbers."""
+    changed = table.lazy().with_columns(pl.col(name).cast(pl.Float64))
+    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+
+
+def take_rows(table: Table, rows: np.ndarray) -> pl.DataFrame:
+    """Select some rows of a table, in the given order."""
+    return table[rows] if isinstance(table, pl.DataFrame) else table.rows(rows)

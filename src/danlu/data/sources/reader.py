@@ -1,0 +1,195 @@
+"""Read files, folders and globs into one polars frame. Every kind of data becomes rows: an image is a path, a document
+a text.
+
+The meaning of columns is not decided here; see `columns` and `dataset`.
+"""
+
+import csv
+import glob
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from danlu.core.text import suggestion
+from danlu.data.builtin import read_builtin
+from danlu.data.descriptors import RawData
+from danlu.data.frames import DiskFrame
+from danlu.data.sources.tables import READERS
+from danlu.errors import DataError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+SPLIT_FOLDERS = {"train", "training", "validation", "valid", "val", "dev", "test", "testing"}
+# A text file longer than this is cut at paragraph ends, so that a corpus in one file can be split at all.
+PIECE_CHARACTERS = 8_000
+
+
+def read_source(source: str | Sequence[str], missing_values: Sequence[str] = ()) -> RawData:
+    """Read a file, folder, glob, list of these, or builtin:NAME.
+
+    Args:
+        source: what to read; several files are concatenated and must have the same columns.
+        missing_values: words that stand for a missing value in text files (csv, tsv).
+
+    Raises:
+        DataError: it is not there, is empty, or cannot be read.
+    """
+    if not isinstance(source, str):
+        parts = [read_source(part, missing_values) for part in source]
+        return _stack(parts, ", ".join(source))
+    if source.startswith("builtin:"):
+        return read_builtin(source)
+    path = Path(source)
+    if path.is_dir():
+        return _read_folder(path, missing_values)
+    if path.is_file():
+        return _read_file(path, missing_values)
+    # pathlib's glob takes no absolute pattern
+    matches = sorted(Path(match) for match in glob.glob(source, recursive=True) if Path(match).is_file())  # noqa: PTH207
+    if not matches:
+        beside = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+        raise DataError(f"{source}: no such file or folder{suggestion(path.name, beside) if beside else ''}")
+    return _read_files(matches, source, missing_values)
+
+
+def _read_file(path: Path, missing_values: Sequence[str]) -> RawData:
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty")
+    if path.suffix.lower() == ".txt":
+        return RawData(_documents([path]), str(path), path.parent, "corpus")
+    suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
+    read = READERS.get(suffix.lower())
+    if read is None:
+        raise DataError(f"{path}: cannot read {suffix or 'a file without suffix'}{suggestion(suffix, READERS)}")
+    try:
+        frame = read(path, missing_values)
+    except (pl.exceptions.PolarsError, OSError, ValueError, csv.Error) as error:
+        raise DataError(_unreadable(path, error)) from error
+    if frame.height == 0:
+        raise DataError(f"{path}: has no rows")
+    return RawData(frame, str(path), path.parent)
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """Say why a file could not be read, with the faulty line if found."""
+    reason = f"cannot be read as {path.suffix.lstrip('.')}: {str(error).strip().splitlines()[0]}"
+    if path.suffix.lower() not in (".csv", ".tsv", ".jsonl", ".txt"):
+        return f"{path}: {reason}"
+    content = path.read_bytes()
+    if content.startswith(b"PK\x03\x04"):
+        return f"{path}: is an archive (or a workbook), not {path.suffix.lstrip('.')}; save the table in it as csv"
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as broken:
+        line = content.count(b"\n", 0, broken.start) + 1
+        encoding = "UTF-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "GB18030"
+        return (
+            f"{path}:{line}: is not UTF-8 (byte {broken.start}); convert it first, for example "
+            f"`iconv -f {encoding} -t UTF-8 {path.name} > utf8-{path.name}`"
+        )
+    if path.suffix.lower() == ".jsonl":
+        line, wrong = _first_wrong_json(text)
+        return f"{path}:{line}: {wrong}; every line holds one JSON object" if line else f"{path}: {reason}"
+    return f"{path}: {reason}"
+
+
+def _first_wrong_json(text: str) -> tuple[int, str]:
+    """Return the first line that is not a JSON object and why.
+
+    Line 0 if there is none.
+    """
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            if line.strip() and not isinstance(json.loads(line, parse_constant=_refuse_constant), dict):
+                return number, "is not an object"
+        except ValueError as error:
+            return number, f"is not JSON ({error})"
+    return 0, ""
+
+
+def _refuse_constant(word: str) -> float:
+    raise ValueError(f"{word} is not valid JSON; write null")
+
+
+def _read_folder(folder: Path, missing_values: Sequence[str]) -> RawData:
+    """Read a folder of class folders with images, else the data files directly inside."""
+    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    classes = [entry for entry in entries if entry.is_dir()]
+    images = [
+        (str(file), entry.name)
+        for entry in classes
+        for file in sorted(entry.rglob("*"))
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    ]
+    if images and {label.lower() for _, label in images} <= SPLIT_FOLDERS:
+        raise DataError(
+            f"{folder}: its folders are named like splits, not like classes "
+            f"({', '.join(dict.fromkeys(label for _, label in images))}); give one of them as the source"
+        )
+    if images:
+        frame = pl.DataFrame(images, schema={"image": pl.String, "label": pl.String}, orient="row")
+        return RawData(frame, str(folder), folder, "images", "label")
+    files = [file for file in entries if file.suffix.lower() in (*READERS, ".txt", ".gz")]
+    if files:
+        return _read_files(files, str(folder), missing_values)
+    loose = [(str(file),) for file in entries if file.suffix.lower() in IMAGE_SUFFIXES]
+    if loose:
+        return RawData(pl.DataFrame(loose, schema={"image": pl.String}, orient="row"), str(folder), folder, "images")
+    raise DataError(
+        f"{folder}: the folder holds no images and no data files; put images into one folder per class "
+        f"({', '.join(IMAGE_SUFFIXES)}), tables are {', '.join(READERS)}"
+    )
+
+
+def _read_files(files: list[Path], origin: str, missing_values: Sequence[str]) -> RawData:
+    if all(file.suffix.lower() == ".txt" for file in files):
+        return RawData(_documents(files), origin, files[0].parent, "corpus")
+    return _stack([_read_file(file, missing_values) for file in files], origin)
+
+
+def _stack(parts: list[RawData], origin: str) -> RawData:
+    first = parts[0]
+    for part in parts[1:]:
+        if part.frame.columns != first.frame.columns:
+            differing = sorted(set(part.frame.columns) ^ set(first.frame.columns)) or part.frame.columns
+            raise DataError(f"{part.origin}: other columns than {first.origin}: {', '.join(differing)}")
+    frames = [part.frame for part in parts]
+    together = pl.concat([frame.lazy() for frame in frames], how="vertical_relaxed")
+    large = any(isinstance(frame, DiskFrame) for frame in frames)
+    frame = DiskFrame(together, sum(frame.height for frame in frames)) if large else together.collect()
+    return RawData(frame, origin, first.folder, first.layout, first.target)
+
+
+def _documents(files: list[Path]) -> pl.DataFrame:
+    """Read text files, one row per document or piece of one: columns `document`, `text`."""
+    rows: list[tuple[str, str]] = []
+    for file in files:
+        try:
+            content = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(_unreadable(file, error)) from error
+        rows.extend((file.name, piece) for piece in _pieces(content))
+    if not rows:
+        raise DataError(f"{', '.join(map(str, files[:3]))}: no text inside")
+    return pl.DataFrame(rows, schema={"document": pl.String, "text": pl.String}, orient="row")
+
+
+def _pieces(content: str) -> list[str]:
+    """Cut a long text at line ends into pieces of about PIECE_CHARACTERS.
+
+    Nothing but outer white space is lost.
+    """
+    pieces: list[str] = []
+    current: list[str] = []
+    size = 0
+    for line in content.splitlines(keepends=True):
+        for start in range(0, len(line), PIECE_CHARACTERS):
+            part = line[start : start + PIECE_CHARACTERS]
+            current.append(part)
+            size += len(part)
+            if size >= PIECE_CHARACTERS:
+                pieces.append("".join(current))
+                current, size = [], 0
+    pieces.append("".join(current))
+    return [piece.strip("\n") for piece in pieces if piece.strip()]

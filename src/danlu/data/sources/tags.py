@@ -1,0 +1,89 @@
+"""Tagged sentences -> two columns of JSON text; and lists of different lengths as arrays.
+
+Known form: a column `tokens` of lists of words and a column `tags` of lists as long, or others that the recipe names.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from danlu.data.descriptors import RawData
+from danlu.errors import DataError
+from danlu.recipe.sections.training import Data
+
+TOKENS, TAGS = "tokens", "tags"
+PADDING = -1  # fills arrays after a shorter list
+
+
+def as_tagged(source: RawData, section: Data) -> RawData:
+    """Convert tagged sentences to JSON text; return other data unchanged.
+
+    Raises:
+        DataError: a row's words and tags are not lists of the same length.
+    """
+    words, tags = section.text or TOKENS, section.target or TAGS
+    asked = section.task == "token-classification"
+    schema = source.frame.schema
+    if source.layout != "table" or isinstance(tags, tuple) or (section.task is not None and not asked):
+        return source
+    missing = [name for name in (words, tags) if name not in schema]
+    if asked and missing:
+        raise DataError(
+            f"{source.origin}: no column {missing[0]!r}; set data.text to the words, data.target to the tags"
+        )
+    if missing or not all(isinstance(schema[name], pl.List) for name in (words, tags)):
+        if asked:
+            raise DataError(f"{source.origin}: {words!r} and {tags!r} must hold lists, of words and of their tags")
+        return source
+    if not asked and (section.text or TOKENS) != TOKENS:
+        return source
+    frame = source.frame.lazy().collect()
+    both = zip(frame[words].to_list(), frame[tags].to_list(), strict=True)
+    for row, (some, own) in enumerate(both, 1):
+        if not some or own is None or len(some) != len(own) or None in some or None in own:
+            counts = f"{len(some or [])} words and {len(own or [])} tags"
+            raise DataError(f"{source.origin}: row {row}: {counts}; every row has words, and a tag for each")
+    columns = [_as_text(frame[name]) for name in (words, tags)]
+    return replace(source, frame=frame.with_columns(columns), layout="words", target=tags)
+
+
+def with_words(source: RawData, column: str) -> RawData:
+    """Convert the list-of-words column of data to be tagged to JSON text."""
+    if column not in source.frame.columns or not isinstance(source.frame.schema[column], pl.List):
+        return source
+    frame = source.frame.lazy().collect()
+    return replace(source, frame=frame.with_columns(_as_text(frame[column])))
+
+
+def _as_text(values: pl.Series) -> pl.Series:
+    rows = [[str(value) for value in row or ()] for row in values.to_list()]
+    return pl.Series(values.name, [json.dumps(row, ensure_ascii=False) for row in rows], dtype=pl.String)
+
+
+def read_list(text: str) -> list[str]:
+    """Parse a row's words or tags from JSON text."""
+    found: list[str] = json.loads(text)
+    return found
+
+
+def ragged_array(rows: Iterable[Sequence[Any]]) -> np.ndarray:
+    """Return lists of any lengths as an array of tuples, [rows]."""
+    kept = [tuple(row) for row in rows]
+    found = np.empty(len(kept), dtype=object)
+    for place, row in enumerate(kept):
+        found[place] = row
+    return found
+
+
+def stack_ragged(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Concatenate arrays; rows of different lengths are padded with NOTHING."""
+    if len({part.shape[1:] for part in parts}) <= 1:
+        return np.concatenate(parts)
+    longest = max(part.shape[1] for part in parts)
+    return np.concatenate(
+        [np.pad(part, ((0, 0), (0, longest - part.shape[1])), constant_values=PADDING) for part in parts]
+    )

@@ -1,0 +1,155 @@
+"""Render a conversation to the text that a model reads, by the chat template that comes with its tokenizer.
+
+Templates are Jinja, and those of a model's folder or a bundle are untrusted: transformers renders them in Jinja's
+immutable sandbox, which is the only place where they are ever executed.
+"""
+
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from danlu.data.descriptors import TokenizerFile
+from danlu.data.sources.conversations import Message
+from danlu.errors import DataError, Problem, RecipeError
+
+TURN, TURN_END = "<|im_start|>", "<|im_end|>"
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# For a tokenizer without tokens for turns: its end-of-text token ends an answer.
+PLAIN = (
+    "{% for message in messages %}"
+    "{{ '### ' + message['role'] + '\n' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '### assistant\n' }}{% endif %}"
+)
+MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")  # the template itself marks the assistant's part
+
+Span = tuple[int, int]
+
+
+def choose_template(tokenizer: TokenizerFile, choice: str | None) -> TokenizerFile:
+    """Add the chat template and the tokens that end an answer to the tokenizer.
+
+    Args:
+        choice: `data.chat_template`: chatml, plain, or a file.
+
+    Raises:
+        RecipeError: there is no template, or it needs tokens that the tokenizer lacks.
+    """
+    if choice is None:
+        if tokenizer.chat_template is None:
+            message = "the tokenizer has no chat template; set plain, a file, or chatml if it has the tokens"
+            raise RecipeError(Problem("", "data.chat_template", message))
+        template = tokenizer.chat_template
+    elif choice == "chatml":
+        reader = tokenizer.open()
+        if any(reader.token_to_id(token) is None for token in (TURN, TURN_END)):
+            message = f"the tokenizer has no {TURN} and {TURN_END}, which chatml needs; set plain or a file"
+            raise RecipeError(Problem("", "data.chat_template", message))
+        template = CHATML
+    else:
+        template = PLAIN if choice == "plain" else _read(choice)
+    chosen = tokenizer.model_copy(update={"chat_template": template})
+    return chosen.model_copy(update={"stops": _stop_tokens(chosen)})
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{file} is not chatml, plain or a readable file ({error})"
+        raise RecipeError(Problem("", "data.chat_template", message)) from None
+
+
+def render(tokenizer: TokenizerFile, messages: list[Message], answer_next: bool) -> str:
+    """Render a conversation to text.
+
+    Args:
+        answer_next: whether the text ends where the assistant's next turn begins.
+
+    Raises:
+        DataError: the template refuses it, as many refuse roles in an unusual order.
+    """
+    return _render(tokenizer, messages, answer_next=answer_next)[0]
+
+
+def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[str, list[Span]]:
+    """Render a conversation to text, with the spans of the assistant's turns.
+
+    A span includes the token that ends its turn. Where the template does not mark answers itself, an answer is the
+    difference to the text before it. White space after the token that ends a turn belongs to the next turn.
+    """
+    assert tokenizer.chat_template is not None
+    if MARKS_ANSWERS.search(tokenizer.chat_template):
+        text, spans = _render(tokenizer, messages, answer_next=False, marked=True)
+        if spans:
+            return text, spans
+    whole = render(tokenizer, messages, answer_next=False)
+    spans = []
+    for place, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        before = render(tokenizer, messages[:place], answer_next=True)
+        until = render(tokenizer, messages[: place + 1], answer_next=False)
+        if not whole.startswith(until.rstrip()) or not until.startswith(before):
+            # Some templates render past answers differently from the last one; then only the last is certain.
+            continue
+        spans.append((len(before), len(until.rstrip()) if _ends_with_token(tokenizer, until) else len(until)))
+    if not spans:
+        raise DataError(
+            "the chat template writes a conversation otherwise when it goes on, so the assistant's part cannot be "
+            "told; mark it with {% generation %} in the template, or name another one with data.chat_template"
+        )
+    return whole, spans
+
+
+def _ends_with_token(tokenizer: TokenizerFile, text: str) -> bool:
+    """Return whether a text ends with an added token, as an end of turn.
+
+    White space after it is ignored.
+    """
+    return text.rstrip().endswith(_added_tokens(tokenizer.json_text))
+
+
+@lru_cache(maxsize=4)  # parsing it for each turn of each conversation would take longer than all else
+def _added_tokens(json_text: str) -> tuple[str, ...]:
+    """Return the tokens added to a tokenizer's vocabulary."""
+    return tuple(token["content"] for token in json.loads(json_text)["added_tokens"])
+
+
+def _render(
+    tokenizer: TokenizerFile, messages: list[Message], answer_next: bool, marked: bool = False
+) -> tuple[str, list[Span]]:
+    from jinja2 import TemplateError
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    given: dict[str, Any] = {**tokenizer.special, "add_generation_prompt": answer_next}
+    write: Any = render_jinja_template  # its annotation says it returns one text
+    try:
+        texts, spans = write(
+            [messages], chat_template=tokenizer.chat_template, return_assistant_tokens_mask=marked, **given
+        )
+    except (TemplateError, TypeError, ValueError, KeyError, OverflowError) as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise DataError(f"the chat template cannot write a conversation of {roles}: {error}") from error
+    return texts[0], spans[0] if marked else []
+
+
+def _stop_tokens(tokenizer: TokenizerFile) -> tuple[int, ...]:
+    """Return the tokens that end an answer.
+
+    The end of text, and the template's end of turn.
+    """
+    asked = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    text, spans = render_answers(tokenizer, asked)
+    reader = tokenizer.open()
+    last = reader.encode(text[: spans[-1][1]], add_special_tokens=False).ids[-1:]
+    ends = [token for token in last if token in reader.get_added_tokens_decoder()]
+    return tuple(dict.fromkeys((*tokenizer.stops, tokenizer.end, *ends)))

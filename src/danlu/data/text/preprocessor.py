@@ -1,0 +1,248 @@
+"""Texts -> token ids, for classifying texts and for language models.
+
+The tokenizer is the pretrained model's own, or a byte-level BPE trained on the training split. Either way it is kept as
+one JSON file (tokenizers' format), so that a bundle needs nothing else to read text.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+import polars as pl
+
+from danlu.core.component import Frozen
+from danlu.core.seeds import Seed
+from danlu.data.dataset import Dataset
+from danlu.data.descriptors import DataRequirements, Origin, TokenizerFile
+from danlu.data.specs import CorpusInputs, TextInputs
+from danlu.data.splits import TrainSplit
+from danlu.data.text.chat_template import CHATML, TURN, TURN_END
+from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
+from danlu.errors import DataError, Problem, RecipeError
+from danlu.recipe.sections.training import Data
+
+if TYPE_CHECKING:
+    from danlu.data.loader import PreparedDataset
+
+VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
+PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocabulary: int, add_special_tokens: bool, add_turn_tokens: bool = False
+) -> TokenizerFile:
+    """Train a byte-level BPE, which can encode any text.
+
+    BPE by Sennrich et al. 2016, https://arxiv.org/abs/1508.07909; bytes as in GPT-2.
+
+    Args:
+        texts: the training split's.
+        vocabulary: maximum number of tokens, at least 300 (256 bytes and the special ones).
+        add_special_tokens: put a start and an end token around every text, as classifiers expect.
+        add_turn_tokens: add ChatML's tokens and template, for conversations.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[PAD, START, END, UNKNOWN, *((TURN, TURN_END) if add_turn_tokens else ())],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    ids = {token: tokenizer.token_to_id(token) for token in (PAD, START, END)}
+    if add_special_tokens:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{START} $A {END}", special_tokens=[(START, ids[START]), (END, ids[END])]
+        )
+    return TokenizerFile(
+        json_text=tokenizer.to_str(),
+        pad=ids[PAD],
+        end=ids[END],
+        vocabulary=tokenizer.get_vocab_size(),
+        chat_template=CHATML if add_turn_tokens else None,
+        special={"pad_token": PAD, "bos_token": START, "eos_token": END, "unk_token": UNKNOWN},
+    )
+
+
+def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
+    """Load the tokenizer of a pretrained model's folder.
+
+    Uses no network, and runs code from the folder only with `own_code`.
+
+    Raises:
+        DataError: the folder holds no tokenizer that can be kept as JSON.
+    """
+    from transformers import AutoTokenizer
+
+    # Without these files transformers builds a tokenizer of the model's kind with an empty vocabulary.
+    if not own_code and not any(any(folder.glob(name)) for name in VOCABULARIES):
+        raise DataError(f"{folder}: no readable tokenizer: it has none of {', '.join(VOCABULARIES)}")
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=own_code)
+        text = tokenizer.backend_tokenizer.to_str()
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{folder}: no readable tokenizer: {str(error).splitlines()[0]}") from error
+    end = next((i for i in (tokenizer.eos_token_id, tokenizer.sep_token_id) if i is not None), None)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
+    if end is None or pad is None:
+        raise DataError(f"{folder}: the tokenizer has neither an end-of-text nor a padding token")
+    template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None
+    special = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+    return TokenizerFile(
+        json_text=text,
+        pad=pad,
+        end=end,
+        vocabulary=len(tokenizer),
+        chat_template=template,
+        special=special,
+        stops=_stops(folder),
+    )
+
+
+def _stops(folder: Path) -> tuple[int, ...]:
+    """Return the tokens that end a generated text, where the folder names them."""
+    try:
+        said = json.loads((folder / "generation_config.json").read_text(encoding="utf-8")).get("eos_token_id")
+    except (OSError, ValueError, AttributeError):
+        return ()
+    return tuple(said if isinstance(said, list) else [said] if isinstance(said, int) else [])
+
+
+class TokenizingPreprocessor(Frozen):
+    """Tokenize a column of text, cut to the model's maximum length.
+
+    Attributes:
+        default_length: tokens, where neither the recipe nor the model says.
+        adds_special_tokens: whether a tokenizer trained here puts start and end around every text.
+        adds_turn_tokens: whether a tokenizer trained here has tokens and a template for conversations.
+    """
+
+    default_length: ClassVar[int]
+    adds_special_tokens: ClassVar[bool]
+    adds_turn_tokens: ClassVar[bool] = False
+    column: str
+    longest: int
+    tokenizer: TokenizerFile
+
+    @classmethod
+    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: DataRequirements, seed: Seed) -> Self:
+        """Train a tokenizer on the training split, unless the model brings one."""
+        if section.sequence_length and hints.longest and section.sequence_length > hints.longest:
+            message = f"the model takes at most {hints.longest} tokens, got {section.sequence_length}"
+            raise RecipeError(Problem("", "data.sequence_length", message))
+        tokenizer = hints.tokenizer
+        if tokenizer is None:
+            tokenizer = train_tokenizer(
+                cls.texts(train, dataset), section.vocabulary, cls.adds_special_tokens, cls.adds_turn_tokens
+            )
+        longest = section.sequence_length or min(cls.default_length, hints.longest or cls.default_length)
+        return cls(column=dataset.content, longest=longest, tokenizer=tokenizer)
+
+    @classmethod
+    def texts(cls, train: TrainSplit, dataset: Dataset) -> list[str]:
+        """Return the texts that a tokenizer is trained on."""
+        return [str(text) for text in train.columns(dataset.content)[dataset.content].fill_null("").to_list()]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that `transform` reads."""
+        return (self.column,)
+
+
+class TextPreprocessor(TokenizingPreprocessor):
+    """Tokenize texts one by one, cut to the model's maximum length."""
+
+    default_length = 256
+    adds_special_tokens = True
+    kind: Literal["text"] = "text"
+
+    @property
+    def inputs(self) -> TextInputs:
+        return TextInputs(vocabulary=self.tokenizer.vocabulary, longest=self.longest, pad=self.tokenizer.pad)
+
+    def transform(self, frame: pl.DataFrame, place: Origin) -> "PreparedDataset":
+        """Convert texts to model inputs, in order; a missing text is empty."""
+        from danlu.data.loader import PreparedDataset
+        from danlu.data.text.sequences import PaddedTokens
+
+        # A tokenizer without special tokens gives no token for an empty text; a model needs at least one position.
+        rule = TokenizeConfig(longest=self.longest, special=True, end=None, blank=self.tokenizer.pad)
+        return PreparedDataset((PaddedTokens(tokenize(self.tokenizer, frame[self.column], rule), self.tokenizer.pad),))
+
+
+class BlockPreprocessor(TokenizingPreprocessor):
+    """Cut texts into the fixed-length blocks of a language model.
+
+    Attributes:
+        packed: whether blocks for training hold several texts; attention still stays within each.
+    """
+
+    packed: bool = True
+
+    @classmethod
+    def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: DataRequirements, seed: Seed) -> Self:
+        return super().fit(train, dataset, section, hints, seed).model_copy(update={"packed": section.packing})
+
+    @property
+    def inputs(self) -> CorpusInputs:
+        return CorpusInputs(
+            vocabulary=self.tokenizer.vocabulary, longest=self.longest, end=self.tokenizer.end, packed=self.packed
+        )
+
+
+class CorpusPreprocessor(BlockPreprocessor):
+    """Cut documents, each with an end token, into blocks of one length."""
+
+    default_length = 256
+    adds_special_tokens = False
+    adds_turn_tokens = True  # a model of a corpus may be fine-tuned on conversations
+    kind: Literal["corpus"] = "corpus"
+
+    def tokens(self, frame: pl.DataFrame) -> RaggedTokens:
+        """Return the tokens of each document, its end token included."""
+        rule = TokenizeConfig(longest=None, special=False, end=self.tokenizer.end, blank=self.tokenizer.end)
+        return tokenize(self.tokenizer, frame[self.column], rule)
+
+    def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return each token, the one before it, and its row, [tokens] each.
+
+        The first token of a document follows an end token.
+        """
+        tokens = self.tokens(frame)
+        now = np.asarray(tokens.ids, dtype=np.int64)
+        owners = np.repeat(np.arange(len(tokens)), np.diff(tokens.offsets))
+        return now, np.concatenate([[self.tokenizer.end], now[:-1]]), owners
+
+    def transform(self, frame: pl.DataFrame, place: Origin) -> "PreparedDataset":
+        """Return blocks for training with targets; each token is a target exactly once.
+
+        Packed, documents are concatenated and only the last block has padding; else no block holds parts of two. The
+        first token of a document follows an end token.
+        """
+        if not self.packed:
+            return self.transform_each(frame)[0]
+        tokens = self.tokens(frame)
+        starts = np.arange(0, len(tokens.ids), self.longest)
+        return self._blocks(tokens, starts, np.minimum(len(tokens.ids) - starts, self.longest), packed=True)
+
+    def transform_each(self, frame: pl.DataFrame) -> "tuple[PreparedDataset, np.ndarray]":
+        """Return every document in blocks of its own, and each block's document, [blocks]."""
+        tokens = self.tokens(frame)
+        sizes = np.diff(tokens.offsets)
+        counts = -(-sizes // self.longest)
+        owners = np.repeat(np.arange(len(sizes)), counts)
+        within = (np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)) * self.longest
+        lengths = np.minimum(sizes[owners] - within, self.longest)
+        return self._blocks(tokens, tokens.offsets[owners] + within, lengths, packed=False), owners
+
+    def _blocks(self, tokens: RaggedTokens, starts: np.ndarray, lengths: np.ndarray, packed: bool) -> "PreparedDataset":
+        from danlu.data.loader import PreparedDataset
+        from danlu.data.text.sequences import TokenBlocks
+
+        return PreparedDataset((TokenBlocks(tokens, starts, lengths, self.longest, self.tokenizer.end, packed),))

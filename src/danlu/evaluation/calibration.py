@@ -1,0 +1,148 @@
+"""Probability calibration and the decision threshold, fitted on validation. Out: what the bundle keeps.
+
+Temperature scaling (Guo et al. 2017, https://arxiv.org/abs/1706.04599) learns one number and suits little data;
+isotonic regression follows any monotone curve and needs about a thousand rows. A model that was trained on all rows is
+calibrated on its out-of-fold predictions instead of validation.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from danlu.data.splits import Split
+from danlu.data.targets import ClassTarget, Isotonic, TargetSpec, Temperature
+from danlu.evaluation.evaluate import build_predictions
+from danlu.evaluation.metrics.base import Predictions
+from danlu.evaluation.metrics.classification import log_losses
+from danlu.evaluation.thresholds import choose_threshold
+from danlu.recipe.sections.evaluation import Evaluation
+
+Method = Literal["none", "temperature", "isotonic", "auto"]
+Calibration = Temperature | Isotonic | None
+
+TEMPERATURES = (0.05, 20.0)
+SELECTION_FOLDS = 5  # parts of the validation split for cross-validation by `auto`
+MIN_ROWS_FOR_ISOTONIC = 1_000
+MAX_KNOTS = 200  # of an isotonic curve
+
+
+def fit_calibration(method: Method, truth: Predictions) -> Calibration:
+    """Fit a calibration method.
+
+    Args:
+        method: auto takes the method with the lowest cross-validated log loss within validation.
+        truth: validation, with the probabilities of the model's head.
+    """
+    return _FITS[_select_method(truth) if method == "auto" else method](truth)
+
+
+def _none(truth: Predictions) -> Calibration:
+    return None
+
+
+def _temperature(truth: Predictions) -> Temperature:
+    from scipy.optimize import minimize_scalar
+
+    def cost(logarithm: float) -> float:
+        applied = Temperature(temperature=float(np.exp(logarithm))).apply(truth.y_pred)
+        return float(log_losses(Predictions(truth.y_true, applied)).mean())
+
+    low, high = np.log(TEMPERATURES)
+    found = minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-4})
+    return Temperature(temperature=float(np.exp(found.x)))
+
+
+def _isotonic(truth: Predictions) -> Isotonic:
+    classes = truth.y_pred.shape[1]
+    chosen = [1] if classes == 2 else range(classes)
+    curves = [_isotonic_knots(truth.y_pred[:, c].astype(np.float64), truth.y_true == c) for c in chosen]
+    return Isotonic(given=tuple(given for given, _ in curves), true=tuple(true for _, true in curves))
+
+
+def _isotonic_knots(given: np.ndarray, member: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Fit an isotonic curve and return its knots, kept away from exactly 0 and 1.
+
+    No finite data can show a probability of 0 or 1.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    least = 1 / (len(given) + 2)
+    fitted = IsotonicRegression(out_of_bounds="clip").fit(given, member.astype(np.float64))
+    x, y = fitted.X_thresholds_, np.clip(fitted.y_thresholds_, least, 1 - least)
+    if len(x) > MAX_KNOTS:
+        kept = np.unique(np.linspace(0, len(x) - 1, MAX_KNOTS).astype(np.int64))
+        x, y = x[kept], y[kept]
+    return tuple(map(float, x)), tuple(map(float, y))
+
+
+_FITS: dict[str, Callable[[Predictions], Calibration]] = {
+    "none": _none,
+    "temperature": _temperature,
+    "isotonic": _isotonic,
+}
+
+
+def _select_method(truth: Predictions) -> str:
+    """Return the method that generalizes best within validation; `none` if nothing beats it."""
+    usable = [name for name in _FITS if name != "isotonic" or len(truth) >= MIN_ROWS_FOR_ISOTONIC]
+    if len(truth) < 2 * SELECTION_FOLDS:
+        return "none"
+    # Rows are assigned round-robin within each class, so that every part has each class that is large enough.
+    order = np.argsort(truth.y_true, kind="stable")
+    part_of = np.empty(len(truth), dtype=np.int64)
+    part_of[order] = np.arange(len(truth)) % SELECTION_FOLDS
+    cost = {
+        name: sum(_held_out_loss(name, truth, part_of == part) for part in range(SELECTION_FOLDS)) for name in usable
+    }
+    return min(cost, key=lambda name: cost[name])
+
+
+def _held_out_loss(name: str, truth: Predictions, held: np.ndarray) -> float:
+    fitted = _FITS[name](truth.take(np.flatnonzero(~held)))
+    judged = truth.take(np.flatnonzero(held))
+    answers = judged.y_pred if fitted is None else fitted.apply(judged.y_pred)
+    return float(log_losses(Predictions(judged.y_true, answers)).sum())
+
+
+def fit_calibration_and_threshold(
+    options: Evaluation, target: TargetSpec, part: Split, raw: np.ndarray, fitted_on: str
+) -> tuple[Any, dict[str, Any]]:
+    """Fit calibration and threshold.
+
+    Args:
+        part: rows that the model was not trained on and that are not the test split.
+        raw: the head's outputs for them, [samples, ...].
+        fitted_on: a word for these rows, for the report.
+
+    Returns:
+        the target with calibration and threshold, and a description of the choice in plain values.
+    """
+    if not isinstance(target, ClassTarget):
+        return target, {}
+    labels = target.labels
+    plain = target.model_copy(update={"calibration": None, "threshold": None})
+    before = build_predictions(part, plain, raw, "")
+    calibration = fit_calibration(options.calibration, before)
+    calibrated = plain.model_copy(update={"calibration": calibration})
+    after = Predictions(before.y_true, calibrated.calibrate(raw))
+    told: dict[str, Any] = {
+        "fitted_on": fitted_on,
+        "calibration": {
+            "asked": options.calibration,
+            "method": "none" if calibration is None else calibration.method,
+            **({} if calibration is None else {"temperature": getattr(calibration, "temperature", None)}),
+            "log_loss_before": float(log_losses(before).mean()),
+            "log_loss_after": float(log_losses(after).mean()),
+        },
+        "threshold": None,
+    }
+    if options.threshold is None:
+        return calibrated, told
+    threshold = choose_threshold(options.threshold, after)
+    told["threshold"] = {
+        "value": threshold,
+        "positive": str(labels[1]),
+        **options.threshold.model_dump(mode="json", exclude_none=True),
+    }
+    return calibrated.model_copy(update={"threshold": threshold}), told

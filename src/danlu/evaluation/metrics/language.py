@@ -1,0 +1,74 @@
+"""Metrics of language models: next-token metrics (sums over tokens, bytes) and preference metrics (means over pairs).
+
+In: summed losses, tokens and bytes per text; or log-probabilities of a chosen and a rejected answer per pair.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from danlu.evaluation.metrics.base import Metric, Predictions, mean_statistic, ratio, safe_divide, sum_statistic
+
+LOSS, TOKENS, RIGHT, BYTES = range(4)
+
+
+def _token_totals(truth: Predictions) -> np.ndarray:
+    sizes = np.zeros(len(truth)) if truth.text_bytes is None else truth.text_bytes
+    return np.concatenate([truth.y_pred, np.asarray(sizes, dtype=np.float64)[:, None]], axis=1)
+
+
+def _language_metric(finish: Callable[[np.ndarray], np.ndarray], higher_is_better: bool, meaning: str) -> Metric:
+    return Metric("language-modelling", TOTALS, finish, higher_is_better, meaning)
+
+
+TOTALS = sum_statistic(_token_totals)
+LANGUAGE_METRICS: dict[str, Metric] = {
+    "perplexity": _language_metric(
+        lambda found: np.exp(safe_divide(found[..., LOSS], found[..., TOKENS])),
+        False,
+        "as unsure as a choice among so many tokens",
+    ),
+    "bits-per-byte": _language_metric(
+        lambda found: safe_divide(found[..., LOSS] / np.log(2), found[..., BYTES]),
+        False,
+        "bits to write a byte of text, whatever the tokenizer",
+    ),
+    "token-accuracy": _language_metric(
+        lambda found: safe_divide(found[..., RIGHT], found[..., TOKENS]), True, "share of next tokens guessed rightly"
+    ),
+}
+
+
+def reward_margins(truth: Predictions) -> np.ndarray:
+    """Compute the reward margin of chosen over rejected answers, [pairs].
+
+    Beta times the difference of their gains in log-probability over the reference model (Rafailov et al. 2023,
+    https://arxiv.org/abs/2305.18290).
+    """
+    gained = truth.y_pred - truth.y_true
+    return np.asarray(gained[:, 0] - gained[:, 1])
+
+
+PREFERENCE_METRICS: dict[str, Metric] = {
+    "preference-accuracy": Metric(
+        "preference",
+        mean_statistic(lambda truth: reward_margins(truth) > 0),
+        ratio,
+        True,
+        "share of pairs of which the model has come to favour the chosen answer",
+    ),
+    "reward-margin": Metric(
+        "preference",
+        mean_statistic(reward_margins),
+        ratio,
+        True,
+        "how much more a chosen answer has gained over the first model than a rejected one, times beta",
+    ),
+    "preference-loss": Metric(
+        "preference",
+        mean_statistic(lambda truth: np.logaddexp(0.0, -reward_margins(truth))),
+        ratio,
+        False,
+        "cost of the preferences as given, in nats; 0.693 for a model that has not changed",
+    ),
+}

@@ -1,0 +1,90 @@
+"""Multi-label metrics: truth and probabilities are [samples, labels]; a label is predicted from 0.5 on."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from danlu.data.targets import MULTI_LABEL_THRESHOLD
+from danlu.evaluation.metrics import classification as counts
+from danlu.evaluation.metrics.base import Metric, Predictions, mean_statistic, ratio, safe_divide, sum_statistic
+from danlu.evaluation.metrics.ranking import AUROC, AVERAGE_PRECISION, PER_LABEL, average_defined_area
+
+BLOCK = 1 << 22  # entries of [samples, labels, labels] compared at a time
+
+
+def predicted_labels(truth: Predictions) -> np.ndarray:
+    """Return which labels are predicted, [samples, labels] bool."""
+    return np.asarray(truth.y_pred >= (MULTI_LABEL_THRESHOLD if truth.threshold is None else truth.threshold))
+
+
+def _label_terms(truth: Predictions) -> np.ndarray:
+    """Stack correct, true and predicted labels, [samples, 3 * labels]."""
+    there, said = truth.y_true == 1, predicted_labels(truth)
+    return np.concatenate([there & said, there, said], axis=1)
+
+
+def label_counts(found: np.ndarray) -> np.ndarray:
+    """Reshape to the counts of classes, [resamples, 3, labels]."""
+    return found.reshape(len(found), 3, -1)
+
+
+def _label_metric(finish: Callable[[np.ndarray], np.ndarray], meaning: str) -> Metric:
+    return Metric("multi-label", LABEL_COUNTS, lambda found: finish(label_counts(found)), True, meaning)
+
+
+def _all_labels_right(truth: Predictions) -> np.ndarray:
+    return np.asarray(((truth.y_true == 1) == predicted_labels(truth)).all(axis=1))
+
+
+def _wrong_label_share(truth: Predictions) -> np.ndarray:
+    return np.asarray(((truth.y_true == 1) != predicted_labels(truth)).mean(axis=1))
+
+
+def label_ranking_precision(truth: Predictions) -> np.ndarray:
+    """Compute scikit-learn's label_ranking_average_precision_score per sample, [samples].
+
+    The mean over a sample's true labels of the share of true ones among those ranked as high. A sample with no label,
+    or with all of them, scores 1.
+    """
+    there, scores = truth.y_true == 1, truth.y_pred
+    found, step = np.ones(len(truth)), max(1, BLOCK // max(1, scores.shape[1] ** 2))
+    for start in range(0, len(truth), step):
+        own, score = there[start : start + step], scores[start : start + step]
+        as_high = score[:, None, :] >= score[:, :, None]
+        share = (as_high & own[:, None, :]).sum(-1) / as_high.sum(-1)
+        count = own.sum(-1)
+        mean = safe_divide((share * own).sum(-1), count, 1.0)
+        found[start : start + step] = np.where(count == own.shape[1], 1.0, mean)
+    return found
+
+
+LABEL_COUNTS = sum_statistic(_label_terms)
+MULTILABEL_METRICS: dict[str, Metric] = {
+    "subset-accuracy": Metric(
+        "multi-label", mean_statistic(_all_labels_right), ratio, True, "share of samples with every label right"
+    ),
+    "hamming-loss": Metric(
+        "multi-label", mean_statistic(_wrong_label_share), ratio, False, "share of labels that are wrong"
+    ),
+    "label-f1": _label_metric(counts.macro(counts.f_beta(1.0)), "mean F1 of the labels"),
+    "label-f1-micro": _label_metric(counts.micro(counts.f_beta(1.0)), "F1 of all labels together"),
+    "label-precision": _label_metric(counts.macro(counts.precision), "mean precision of the labels"),
+    "label-recall": _label_metric(counts.macro(counts.recall), "mean recall of the labels"),
+    "label-auroc": Metric(
+        "multi-label", PER_LABEL, average_defined_area(AUROC), True, "mean area under ROC of the labels that occur"
+    ),
+    "mean-average-precision": Metric(
+        "multi-label",
+        PER_LABEL,
+        average_defined_area(AVERAGE_PRECISION),
+        True,
+        "mean average precision of the labels that occur",
+    ),
+    "label-ranking-precision": Metric(
+        "multi-label",
+        mean_statistic(label_ranking_precision),
+        ratio,
+        True,
+        "share of true labels among those ranked as high",
+    ),
+}

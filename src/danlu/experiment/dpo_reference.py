@@ -1,0 +1,91 @@
+"""DPO reference model: its log-probabilities are computed once before training and become columns of the data.
+
+So training holds one model instead of two, and needs no second forward pass per step.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from danlu.artifacts.cache import cached_dir
+from danlu.artifacts.checkpoints import unique_state_dict
+from danlu.core.console import info
+from danlu.data.splits import Split
+from danlu.data.targets import REFERENCE
+from danlu.errors import ArgumentError
+from danlu.experiment.data_context import DataContext, FittedPreprocessing, with_columns
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from danlu.training.distributed.parallel_context import ParallelContext
+
+FORMAT = 1
+FILE = "reference.npy"
+
+
+def add_reference_log_probs(
+    opened: DataContext, prepared: FittedPreprocessing, model: "nn.Module", device: "torch.device"
+) -> DataContext:
+    """Add the untrained model's log-probabilities of both answers of every row as columns.
+
+    Args:
+        model: with initial weights, on the device, without adapters. Its train or eval mode is kept.
+    """
+    from danlu.data.preprocessing import prepare_split
+    from danlu.models.heads import head_for
+    from danlu.models.infer import predict_all
+
+    size = opened.recipe.training.batch_size
+    size = size if isinstance(size, int) else 8
+    # Rows removed by cleaning are in no split, and may not even be readable.
+    rows = np.sort(np.concatenate([part.rows for _, part in opened.splits.items()]))
+    part = Split(rows, opened.dataset.frame)
+
+    def make(folder: Path) -> None:
+        info(f"computing reference log-probabilities of {len(rows):,} preference pairs")
+        examples = prepare_split(prepared.preprocessor, part, opened.origin)
+        found = predict_all(model, head_for(prepared.target), examples, size, device)
+        np.save(folder / FILE, found)
+
+    state = json.dumps(prepared.preprocessor.model_dump(mode="json"), sort_keys=True)
+    content = part.columns(*prepared.preprocessor.columns)
+    made_from = [FORMAT, str(device), size, _inputs_digest(state, content), _weights_digest(model)]
+    likelihoods = np.load(cached_dir("references", made_from, make) / FILE)
+    whole = np.full((opened.dataset.frame.height, 2), np.nan, dtype=np.float32)
+    whole[rows] = likelihoods
+    return with_columns(opened, pl.DataFrame({name: whole[:, side] for side, name in enumerate(REFERENCE)}))
+
+
+def check_whole_model_per_process(parallel: "ParallelContext") -> None:
+    """Raise ArgumentError if the layout splits the model.
+
+    Preference pairs need the whole model in each process.
+    """
+    layout = parallel.layout
+    for way in ("tensor", "pipeline", "context"):
+        if getattr(layout, way) > 1:
+            raise ArgumentError(
+                f"training.parallel.{way}: preference training needs the whole model in each process; use data or shard"
+            )
+
+
+def _inputs_digest(state: str, content: pl.DataFrame) -> str:
+    """Return a digest of the preprocessor's state and the rows."""
+    return hashlib.blake2b(state.encode() + content.write_csv().encode(), digest_size=16).hexdigest()
+
+
+def _weights_digest(model: "nn.Module") -> str:
+    """Return a digest of all weights."""
+    import torch
+
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in unique_state_dict(model).items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

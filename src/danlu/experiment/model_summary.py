@@ -1,0 +1,44 @@
+"""A warning if far more weights are trained than the number of samples supports, with remedies."""
+
+from typing import TYPE_CHECKING
+
+from danlu.data.specs import tokens_per_sample
+from danlu.models.base import HasPresets
+
+if TYPE_CHECKING:
+    from danlu.experiment.setup import TrainingSetup
+
+# Weights per sample, or per token of a language model. Below these, early stopping and dropout usually suffice;
+# pretrained weights start near their final values, so ten times as many may be trained.
+MAX_WEIGHTS_PER_SAMPLE, MAX_PRETRAINED_WEIGHTS_PER_SAMPLE = 100, 1000
+# 1/200 of the data that Hoffmann et al. 2022 (https://arxiv.org/abs/2203.15556) find best for a model's size.
+MAX_WEIGHTS_PER_TOKEN = 10
+
+
+def overparameterized_warning(fitting: "TrainingSetup") -> str | None:
+    """Return a warning if the model has enough weights to memorize its samples, else None."""
+    from danlu.models.task_model import PROJECTION_NAME
+
+    opened, options = fitting.context, fitting.context.model
+    own = (weight for name, weight in fitting.model.named_parameters() if not name.startswith(f"{PROJECTION_NAME}."))
+    trained = sum(weight.numel() for weight in own if weight.requires_grad)
+    length = fitting.balanced.loader.epoch_length
+    tokens = tokens_per_sample(fitting.preprocessing.preprocessor.inputs)
+    pretrained = bool(getattr(options, "pretrained", None) or getattr(options, "folder", None))
+    most = MAX_WEIGHTS_PER_TOKEN * tokens if tokens > 1 else MAX_WEIGHTS_PER_SAMPLE
+    if pretrained:
+        most *= MAX_PRETRAINED_WEIGHTS_PER_SAMPLE // MAX_WEIGHTS_PER_SAMPLE
+    if trained <= most * length:
+        return None
+    cures = ["training.early_stopping"]
+    if pretrained and opened.finetune.mode == "full":
+        cures.insert(0, "model.finetune: {mode: head}")
+    elif isinstance(options, HasPresets) and not pretrained and options.size != "small":
+        cures.insert(0, "model.size: small")
+    if opened.dataset.kind == "image" and not opened.recipe.data.augment:
+        cures.append("data.augment")
+    counted = f"{length:,} samples" + (f" of {tokens} tokens" if tokens > 1 else "")
+    return (
+        f"{trained:,} weights are trained on {counted}, {trained / length:,.0f} per sample: the model can memorize "
+        f"them; {', '.join(cures)} help"
+    )

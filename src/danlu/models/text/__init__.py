@@ -1,0 +1,1 @@
+"""Models of texts: transformers' architectures, sentence encoders, GGUF files, and losses over long vocabularies."""

@@ -1,0 +1,80 @@
+"""GGUF files (llama.cpp's format): converted once into a cached transformers folder.
+
+A GGUF file holds weights of a few bits each; here they are dequantized to fp32. Training changes weights by less than
+one quantization step, so they cannot stay quantized.
+"""
+
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from danlu.artifacts.cache import cached_dir, file_identity
+from danlu.core.console import info
+from danlu.core.imports import patch_torchvision, require_extra, silence_libraries
+from danlu.errors import DataError
+
+VERSION = 1
+MAGIC = b"GGUF"
+
+
+def find_gguf_file(path: Path) -> Path | None:
+    """Return a path's GGUF file: itself, or the only one in a folder without config.json.
+
+    Raises:
+        DataError: the folder holds several.
+    """
+    if path.suffix.lower() == ".gguf":
+        return path
+    if not path.is_dir() or (path / "config.json").is_file():
+        return None
+    found = sorted(path.glob("*.gguf"))
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found[:4])
+        raise DataError(f"model.name: {path} holds {len(found)} GGUF files ({names}); name one of them")
+    return found[0] if found else None
+
+
+def convert_gguf(file: Path) -> Path:
+    """Convert a GGUF file to a transformers folder: config, weights, tokenizer with chat template.
+
+    Raises:
+        DataError: the file is missing, is not GGUF, or has an architecture that transformers cannot read.
+        MissingExtra: the packages that read it are not installed.
+    """
+    if not file.is_file():
+        raise DataError(f"model.name: {file}: no such file")
+    with file.open("rb") as opened:
+        if opened.read(len(MAGIC)) != MAGIC:
+            raise DataError(f"model.name: {file} does not begin like a GGUF file; is it another format?")
+    require_extra("text", f"model.name: hf:{file}")
+    require_extra("gguf", f"model.name: hf:{file}")
+    return cached_dir("gguf", [VERSION, file_identity(file)], lambda folder: _convert(file, folder))
+
+
+def _convert(file: Path, folder: Path) -> None:
+    patch_torchvision()
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    info(f"converting {file.name}; the result is cached")
+    given: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
+    try:
+        with silence_libraries(), redirect_stderr(StringIO()):  # it draws its own progress bar
+            tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, **given)
+            model: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **given)
+    except (ValueError, KeyError, OSError, NotImplementedError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"model.name: {file}: transformers cannot read this GGUF file: {first}") from error
+    config = model.config
+    if hasattr(config, "quantization_config"):  # describes the quantized weights of the file
+        del config.quantization_config
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    tied = {value.data_ptr(): name for name, value in reversed(weights.items())}
+    save_file({name: weights[name] for name in tied.values()}, folder / "model.safetensors", {"format": "pt"})

@@ -1,0 +1,88 @@
+"""Preference learning: log-probabilities of answers, and the loss of direct preference optimization (DPO).
+
+Rafailov et al. 2023, https://arxiv.org/abs/2305.18290: there is no separate reward model; the reward is the model's
+log-probability relative to the reference model that training started from.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from danlu.data.balance.base import LossWeighting
+from danlu.data.text.sequences import IGNORED
+from danlu.models.text.transformers import HFModelWrapper
+
+LOGITS_PER_CHUNK = 1 << 24  # in memory at once, 64 MiB in fp32; recomputed in the backward pass
+
+
+class AnswerLikelihood(HFModelWrapper):
+    """Compute log-probabilities of answers with a language model; weight names equal those of `HFModelWrapper`."""
+
+    def forward(self, input_ids: Tensor, answers: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the summed log-probabilities of both answers in nats, [pairs, 2].
+
+        Args:
+            input_ids: tokens, [pairs, 2, length].
+            answers: the next token where it belongs to the answer, IGNORED elsewhere, [pairs, 2, length].
+        """
+        pairs, sides, length = input_ids.shape
+        flat, expected = input_ids.reshape(-1, length), answers.reshape(-1, length)
+        chosen = expected != IGNORED
+        # Right padding needs no mask: attention is causal.
+        if self.loss_chunk is None:
+            logits = super().forward(flat)
+            assert isinstance(logits, Tensor)
+            terms = _log_probabilities(logits[chosen], expected[chosen])
+        else:
+            projected: Any = super().forward(flat)
+            terms = _chunked_log_probabilities(
+                projected.hidden[chosen], projected.weight, projected.bias, expected[chosen]
+            )
+        rows = chosen.nonzero()[:, 0]
+        summed = terms.new_zeros(pairs * sides).index_add(0, rows, terms)
+        return summed.view(pairs, sides)
+
+
+def _log_probabilities(logits: Tensor, expected: Tensor) -> Tensor:
+    """Return log-probabilities [tokens] in float32 from logits [tokens, vocabulary] and targets [tokens]."""
+    return -functional.cross_entropy(logits.float(), expected, reduction="none")
+
+
+def _chunked_log_probabilities(hidden: Tensor, weight: Tensor, bias: Tensor | None, expected: Tensor) -> Tensor:
+    """Compute log-probabilities chunk by chunk from the last layer's inputs, [tokens, width]."""
+    tokens = max(1, LOGITS_PER_CHUNK // weight.shape[0])
+
+    def terms(some: Tensor, matrix: Tensor, answers: Tensor) -> Tensor:
+        return _log_probabilities(functional.linear(some, matrix, bias), answers)
+
+    parts = zip(torch.split(hidden, tokens), torch.split(expected, tokens), strict=True)
+    found = [checkpoint(terms, some, weight, answers, use_reentrant=False) for some, answers in parts]
+    return torch.cat(found) if found else hidden.new_zeros(0, dtype=torch.float32)
+
+
+def preference_loss(likelihoods: Tensor, reference: Tensor, emphasis: LossWeighting, beta: float) -> tuple[Tensor, int]:
+    """Compute the summed DPO loss and the number of pairs.
+
+    A pair costs -(1 - s) log sigmoid(m) - s log sigmoid(-m). m is `beta` times the margin by which the model favors the
+    chosen answer more than the reference does; s, `emphasis.smoothing`, is the assumed share of flipped preferences
+    (Mitchell 2023, conservative DPO).
+
+    Args:
+        likelihoods: log-probabilities of the chosen and the rejected answer, [pairs, 2].
+        reference: log-probabilities under the reference model, [pairs, 2].
+        emphasis: its smoothing is used.
+        beta: strength of the KL penalty towards the reference model.
+    """
+    ratios = likelihoods.float() - reference
+    margin = beta * (ratios[:, 0] - ratios[:, 1])
+    terms = -(1 - emphasis.smoothing) * functional.logsigmoid(margin)
+    terms = terms - emphasis.smoothing * functional.logsigmoid(-margin)
+    return terms.sum(), len(margin)
+
+
+def preference_predict(likelihoods: Tensor, reference: Tensor | None) -> Tensor:
+    """Return the log-probabilities of both answers, [pairs, 2]."""
+    return likelihoods.float()

@@ -1,0 +1,134 @@
+"""Conflicts between recipe keys that are each valid alone. Imports no torch."""
+
+from collections.abc import Iterator
+
+from danlu.recipe.schema import Recipe
+from danlu.recipe.sections.training import Finetune, Preference, Training
+
+UNSUPPORTED_PRECISIONS = {  # precisions and the devices that never support them
+    "tf32": ("cpu", "mps", "xpu", "tpu"),
+    "float8": ("cpu", "mps", "xpu", "tpu"),
+    "fp16": ("tpu",),
+}
+
+
+def find_conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield each conflicting key with a sentence that names the conflict and the fix."""
+    options = recipe.training
+    yield from _in_backward(options)
+    yield from _elsewhere(options)
+    yield from _device(options)
+    yield from _finetuning(recipe)
+    yield from _refitting(recipe)
+    memory, task = options.memory, recipe.data.task
+    if isinstance(options.batch_size, int) and options.accumulate > options.batch_size:
+        yield (
+            "training.accumulate",
+            f"a batch of {options.batch_size} cannot be split into {options.accumulate} parts; set at most as many",
+        )
+    if memory.offload_optimizer and options.precision == "bf16-stochastic":
+        yield (
+            "training.memory.offload_optimizer",
+            "keeps fp32 weights on the host, which bf16-stochastic does not have; set training.precision: bf16-master",
+        )
+    if options.distill is not None and options.loss is not None:
+        yield "training.distill", "adds to the task's own loss, which training.loss replaces; remove one of them"
+    if options.distill is not None and isinstance(memory.loss_chunk, int):
+        yield "training.memory.loss_chunk", "cannot be combined with training.distill; remove one of them"
+    finetune = getattr(recipe.model, "finetune", None)
+    if options.distill is not None and options.distill.hidden and getattr(finetune, "mode", None) == "head":
+        yield (
+            "training.distill.hidden",
+            "trains the layers below the head, which finetune.mode: head freezes; set full or lora",
+        )
+    if options.preference != Preference() and task not in (None, "preference"):
+        yield "training.preference", f"applies only to preferences, and data.task is {task}; remove it"
+    if isinstance(memory.loss_chunk, int) and task not in (None, "language-modelling", "preference"):
+        yield "training.memory.loss_chunk", f"applies only to language models, and data.task is {task}; remove it"
+
+
+def _in_backward(options: Training) -> Iterator[tuple[str, str]]:
+    """Yield options that need all gradients of a step at once, or a repeatable step."""
+    if not options.memory.optimizer_in_backward:
+        return
+    key = "training.memory.optimizer_in_backward"
+    frees = "frees each gradient at once"
+    if options.clip_norm is not None:
+        yield key, f"{frees}, so their norm is never known; set training.clip_norm: null (clip_value can stay)"
+    if options.accumulate > 1:
+        yield key, f"{frees}, so they cannot be accumulated; set training.accumulate: 1"
+    if options.precision == "fp16":
+        yield key, f"{frees}, so fp16's loss scaling cannot check them first; set training.precision: bf16"
+    if options.batch_size == "auto":
+        yield key, "cannot undo a step when memory runs out during it; set training.batch_size to a number"
+    if options.memory.offload_optimizer:
+        yield key, "steps on the device, offload_optimizer on the host; remove one of them"
+
+
+def _elsewhere(options: Training) -> Iterator[tuple[str, str]]:
+    """Yield memory and precision options that optimizers of a model's own weights cannot use."""
+    name, memory = options.optimizer.name, options.memory
+    averages = getattr(options.optimizer, "averages_itself", False)
+    if not (averages or name == "muon"):
+        return
+    why = "keeps two versions of each weight" if averages else "steps matrices together"
+    if options.precision in ("bf16-master", "bf16-stochastic"):
+        yield "training.precision", f"{options.precision} steps copies of the weights, and {name} {why}; set bf16"
+    for key in ("offload_optimizer", "optimizer_in_backward"):
+        if getattr(memory, key):
+            yield f"training.memory.{key}", f"steps weights elsewhere, and {name} {why}; choose adamw, or remove it"
+
+
+def _device(options: Training) -> Iterator[tuple[str, str]]:
+    """Yield options that the named device makes useless or impossible."""
+    device = options.device
+    if device == "cpu":
+        for name in ("offload_activations", "offload_optimizer"):
+            if getattr(options.memory, name):
+                yield (
+                    f"training.memory.{name}",
+                    "moves data to the host, where it already is with device: cpu; remove it",
+                )
+    if device in UNSUPPORTED_PRECISIONS.get(options.precision, ()):
+        yield "training.precision", f"{options.precision} is not available with device: {device}; set auto"
+
+
+def _refitting(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield options that need a validation split, which a refit on all rows lacks."""
+    if recipe.evaluation.refits and recipe.tuning is not None:
+        yield (
+            "evaluation.folds.final",
+            "refit leaves no rows to validate, which a search needs; search first, then train its best.yaml with refit",
+        )
+    if recipe.evaluation.refits and getattr(recipe.training.schedule, "name", "") == "plateau":
+        yield (
+            "training.schedule",
+            "plateau needs a validation split, which evaluation.folds.final: refit does not have; choose another one",
+        )
+
+
+def _finetuning(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield fine-tuning modes without pretrained weights, or in conflict with other options."""
+    finetune = getattr(recipe.model, "finetune", None)
+    if not isinstance(finetune, Finetune):
+        return
+    pretrained = getattr(recipe.model, "pretrained", None) or getattr(recipe.model, "folder", None)
+    if (finetune.mode != "full" or finetune.freeze_epochs) and not pretrained:
+        yield (
+            "model.finetune.mode" if finetune.mode != "full" else "model.finetune.freeze_epochs",
+            f"{finetune.mode} adapts pretrained weights, and {getattr(recipe.model, 'name', 'the model')} has none; "
+            "name a folder or file of weights, or remove it",
+        )
+    precision = recipe.training.precision
+    if finetune.adapts and precision == "float8":
+        yield (
+            "training.precision",
+            f"float8 replaces the layers that {finetune.mode} adapts; set bf16",
+        )
+    if finetune.mode == "qlora" and precision in ("bf16-master", "bf16-stochastic"):
+        yield "training.precision", f"{precision} keeps weights in bf16, and qlora keeps them in 4 bits; set bf16"
+    if finetune.mode == "gradual" and recipe.training.compile is True:
+        yield (
+            "training.compile",
+            "gradual changes the trained layers, and would compile the model again each time; remove it",
+        )

@@ -1,0 +1,422 @@
+"""The recipe's section `training`: the loop, the optimizer and its schedule, memory, processes, and what else the loss
+learns from.
+
+Frozen values with defaults; a default that depends on the data is None here and filled in by
+`danlu.experiment.defaults`.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from danlu.core.component import Component, Frozen, OneOf
+
+
+class Preference(Frozen):
+    """Learn which of two answers is preferred (DPO, Rafailov et al. 2023, https://arxiv.org/abs/2305.18290).
+
+    With training.label_smoothing, that share of the preferences is assumed to be flipped (conservative DPO).
+    """
+
+    loss: Literal["dpo"] = "dpo"
+    beta: PositiveFloat = Field(
+        default=0.1, description="DPO beta: strength of the KL penalty towards the reference model"
+    )
+
+
+class HiddenStates(Frozen):
+    """Match a teacher's hidden states (FitNets, Romero et al. 2015, https://arxiv.org/abs/1412.6550).
+
+    A linear projection maps the student's states to the teacher's width; it is trained with the student and left out of
+    the bundle.
+    """
+
+    states: Literal["features", "layers"] = Field(
+        default="features",
+        description="features: the input of the last layer, one vector per sample; layers: of text transformers, every "
+        "token's state after each student layer, matched to evenly spaced teacher layers",
+    )
+    distance: Literal["mse", "cosine"] = Field(
+        default="mse", description="mean squared error, or one minus the cosine similarity"
+    )
+    weight: PositiveFloat = Field(default=0.5, description="weight of the distance in the loss")
+
+
+class Distill(Frozen):
+    """Learn from a teacher's outputs as well as the labels.
+
+    Knowledge distillation (Hinton et al. 2015, https://arxiv.org/abs/1503.02531).
+    """
+
+    teacher: str = Field(description="a bundle, or the run that made it; with the same task and labels")
+    temperature: PositiveFloat | None = Field(
+        default=None, description="softens both models' probabilities; 2 by default; not for numbers"
+    )
+    weight: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.5,
+        description="weight of the teacher's outputs in the loss; the labels have the rest. 0 only with `hidden`",
+    )
+    hidden: HiddenStates | None = Field(default=None, description="match the teacher's hidden states too")
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        if self.weight == 0 and self.hidden is None:
+            raise ValueError("weight is 0, so nothing is learned from the teacher; increase it, or set hidden")
+        return self
+
+
+ColumnType = Literal["number", "category", "datetime", "text", "image", "identifier"]
+Task = Literal[
+    "classification", "multi-label", "regression", "token-classification", "language-modelling", "preference"
+]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Outliers(Frozen):
+    """Handle values far from the rest of a column, or rows far from the rest.
+
+    Limits come from the training split. `clip` moves a value to the nearest limit, in training and when predicting;
+    `flag` adds a feature that says whether a row holds such a value; `drop` leaves rows out of the training split,
+    never out of the others.
+    """
+
+    method: Literal["iqr", "z-score", "isolation-forest"] = "iqr"
+    factor: PositiveFloat = Field(
+        default=3.0, description="interquartile ranges (iqr), or standard deviations (z-score)"
+    )
+    share: Annotated[float, Field(gt=0.0, le=0.5)] | None = Field(
+        default=None, description="share of rows that isolation-forest marks; it decides itself by default"
+    )
+    action: Literal["drop", "clip", "flag"] = "clip"
+
+    @model_validator(mode="after")
+    def _rows_can_only_be_dropped(self) -> "Outliers":
+        if self.method == "isolation-forest" and self.action != "drop":
+            raise ValueError(f"isolation-forest marks whole rows, so it cannot {self.action} values; set action: drop")
+        return self
+
+
+class Clean(Frozen):
+    """Handle invalid rows before anything is learned from them."""
+
+    duplicates: Annotated[Component, OneOf("duplicates")] = Field(default="keep", validate_default=True)
+    missing: Annotated[Component, OneOf("gaps", "impute")] | None = Field(
+        default=None, description="impute by default; keep for models that handle missing numbers (boosting)"
+    )
+    outliers: Outliers | None = None
+    categories: Literal["keep", "merge"] = Field(
+        default="keep", description="merge: treat values that differ only in case and white space as one"
+    )
+    broken: Literal["fail", "skip"] = Field(default="fail", description="images that cannot be read")
+    unlabelled: Literal["fail", "drop"] = Field(default="fail", description="rows whose target is missing")
+
+
+class ColumnOptions(Frozen):
+    """Override for one column the options that hold for all."""
+
+    type: ColumnType | Literal["drop"] | None = None
+    scale: Annotated[Component, OneOf("scaler")] | None = None
+    encode: Annotated[Component, OneOf("encoder")] | None = None
+    missing: Literal["median", "mean", "most-frequent"] | float | None = Field(
+        default=None, description="fill value of a missing number, or a way to compute it"
+    )
+
+
+class Select(Frozen):
+    """Keep the `keep` features most informative about the target; for pca, as many directions."""
+
+    method: Literal["variance", "anova", "mutual-information", "model", "pca"] = "mutual-information"
+    keep: PositiveInt
+
+
+class SplitOptions(Frozen):
+    """Set which rows train, validate and test.
+
+    The rows left after validation and test train.
+    """
+
+    validation: Fraction = 0.15
+    test: Fraction = 0.15
+    by: Annotated[Component, OneOf("splitter")] | None = Field(
+        default=None,
+        description="by default stratified where there is a target; a corpus by document, or random if it has few",
+    )
+
+    @model_validator(mode="after")
+    def _leaves_rows_to_train_on(self) -> "SplitOptions":
+        if self.validation + self.test >= 1.0:
+            raise ValueError(f"validation {self.validation} and test {self.test} leave nothing to train on")
+        return self
+
+
+class Data(Frozen):
+    """Set where the data is, what its columns mean and how it is prepared."""
+
+    source: str | tuple[str, ...] = Field(description="a file, a folder, a glob, a list of these, or builtin:NAME")
+    target: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        default=None, description="the column to predict; for several labels per row, also a column of 0 and 1 for each"
+    )
+    target_separator: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="separator of several labels in a target of strings; lists need none"
+    )
+    task: Task | None = Field(default=None, description="inferred from the target by default")
+    text: str | None = Field(default=None, description="the column that holds the text")
+    image: str | None = Field(default=None, description="the column that holds image paths")
+    columns: dict[str, ColumnType | Literal["drop"] | ColumnOptions] = Field(
+        default_factory=dict, description="by column: its type, or options that override those of all columns"
+    )
+    missing_values: tuple[str, ...] = Field(
+        default=("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?"),
+        description="words that stand for a missing value in text files",
+    )
+    clean: Clean = Field(default_factory=Clean)
+    split: SplitOptions = Field(default_factory=SplitOptions)
+    scale: Annotated[Component, OneOf("scaler", "standard")] = Field(default="standard", validate_default=True)
+    encode: Annotated[Component, OneOf("encoder", "embedding")] = Field(default="embedding", validate_default=True)
+    select: Select | None = None
+    balance: Annotated[Component, OneOf("balancer")] = Field(default="none", validate_default=True)
+    augment: tuple[Annotated[Component, OneOf("augmentation")], ...] = ()
+    image_size: PositiveInt | None = Field(default=None, description="side in pixels; inferred by default")
+    sequence_length: PositiveInt | None = Field(default=None, description="maximum tokens of a text or a block")
+    vocabulary: Annotated[int, Field(ge=300)] = Field(
+        default=4096, description="size of a tokenizer trained here; unused with a pretrained one"
+    )
+    packing: bool = Field(
+        default=True, description="several documents per block, attention within each; false: one per block, padded"
+    )
+
+    chat_template: str | None = Field(
+        default=None,
+        description="template of conversations: chatml, plain, or a Jinja file; the tokenizer's own by default",
+    )
+
+    @model_validator(mode="after")
+    def _labels_in_one_form(self) -> "Data":
+        if isinstance(self.target, tuple):
+            if self.target_separator is not None:
+                raise ValueError("target_separator splits one column, and target names several; remove one of them")
+            if len(set(self.target)) < len(self.target):
+                raise ValueError("target names a column twice")
+            if self.task not in (None, "multi-label"):
+                raise ValueError(f"target names several columns, which is multi-label; task says {self.task}")
+        elif self.target_separator is not None and self.task not in (None, "multi-label"):
+            raise ValueError(f"target_separator applies only to multi-label; task says {self.task}")
+        return self
+
+    def options_of(self, column: str) -> ColumnOptions:
+        """Return the recipe's options of one column."""
+        said = self.columns.get(column, ColumnOptions())
+        return said if isinstance(said, ColumnOptions) else ColumnOptions(type=said)
+
+
+ADAPTERS = ("lora", "dora", "qlora")
+
+
+class Finetune(Frozen):
+    """Adapt pretrained weights.
+
+    `full` changes all of them. `head` leaves them as they are and trains the task's own layer on the features they
+    compute, computed once. `gradual` begins with the head and unfreezes one block of layers after the other from there
+    down (Howard & Ruder 2018, https://arxiv.org/abs/1801.06146). `lora`, `dora` and `qlora` leave the weights as they
+    are, train small matrices beside them and merge these at the end. The bundle has the same form each time.
+    """
+
+    mode: Literal["full", "head", "gradual", "lora", "dora", "qlora"] = "full"
+    every: PositiveInt = Field(default=1, description="with gradual: epochs until the next block is unfrozen")
+    freeze_epochs: NonNegativeInt = Field(default=0, description="with full: epochs in which only the head is trained")
+    freeze: tuple[str, ...] = Field(
+        default=(),
+        description="frozen weights, by name or pattern: embeddings, layer.0, blocks.*, /layer\\.[0-3]\\./",
+    )
+    batch_norm: Literal["train", "frozen"] = Field(
+        default="train",
+        description="frozen: batch norms keep their pretrained statistics; those with frozen weights do so anyway",
+    )
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=1.0, description="each block's learning rate, as a factor of the rate of the block above it"
+    )
+    rank: PositiveInt | None = Field(default=None, description="rank of an adapter's matrices; 16 by default")
+    alpha: PositiveInt | None = Field(
+        default=None, description="an adapter is scaled by alpha / rank; twice the rank by default"
+    )
+    dropout: Fraction = Field(default=0.0, description="dropout before an adapter")
+    targets: tuple[str, ...] | None = Field(
+        default=None,
+        description="layers that get an adapter, by name or pattern: query, *.attention.*, /layer.[0-3].*/; all linear "
+        "layers (and convolutions of images) but the head's by default",
+    )
+
+    @property
+    def adapts(self) -> bool:
+        """Whether adapters are trained in place of the weights."""
+        return self.mode in ADAPTERS
+
+    @model_validator(mode="after")
+    def _adapters_have_options(self) -> "Finetune":
+        said = [key for key in ("rank", "alpha", "targets") if getattr(self, key) is not None]
+        said += ["dropout"] if self.dropout else []
+        if said and not self.adapts:
+            raise ValueError(f"{said[0]} applies only to lora, dora and qlora; mode is {self.mode}")
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_once(self) -> "Finetune":
+        if self.every > 1 and self.mode != "gradual":
+            raise ValueError(f"every applies only to gradual; mode is {self.mode}")
+        if self.freeze_epochs and self.mode != "full":
+            raise ValueError(f"freeze_epochs applies only to full; mode is {self.mode}")
+        if self.mode in ("head", *ADAPTERS) and (self.freeze or self.batch_norm != "train" or self.layer_decay < 1):
+            raise ValueError(f"{self.mode} freezes the body; remove freeze, batch_norm and layer_decay")
+        return self
+
+
+class LocalSteps(Frozen):
+    """Step copies of the model locally and average them only now and then.
+
+    DiLoCo (Douillard et al. 2023, https://arxiv.org/abs/2311.08105).
+    """
+
+    every: PositiveInt = Field(default=50, description="steps between synchronisations")
+    lr: PositiveFloat = Field(
+        default=0.7, description="learning rate of the outer step; 1 with momentum 0 is the plain mean"
+    )
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.9, description="Nesterov momentum of the outer step"
+    )
+
+
+class Parallel(Frozen):
+    """Split the work among processes; their number is the product of all degrees."""
+
+    data: PositiveInt | Literal["auto"] = Field(
+        default="auto", description="data-parallel copies of the model; auto: what the other degrees leave"
+    )
+    shard: PositiveInt = Field(
+        default=1, description="processes that share one copy of weights, gradients and optimizer state (FSDP)"
+    )
+    tensor: PositiveInt = Field(default=1, description="tensor-parallel processes, each with a part of every matrix")
+    pipeline: PositiveInt = Field(default=1, description="pipeline stages")
+    context: PositiveInt = Field(default=1, description="context-parallel processes; each has a part of every sequence")
+    sequence: bool = Field(default=True, description="with tensor: split tokens too, between matrices")
+    schedule: Literal["gpipe", "1f1b", "interleaved", "zero-bubble"] = Field(
+        default="1f1b", description="schedule of the pipeline's stages"
+    )
+    microbatches: PositiveInt | None = Field(
+        default=None, description="microbatches per batch in a pipeline; twice the stages by default"
+    )
+    offload: bool = Field(default=False, description="with shard: keep weights and optimizer state on the host")
+    sync_batch_norm: bool = Field(default=False, description="compute batch norm statistics over all processes")
+    compress: Literal["none", "bf16", "powersgd"] = Field(
+        default="none", description="compression of gradients sent between copies of the model"
+    )
+    local: LocalSteps | None = None
+
+
+class EarlyStopping(Frozen):
+    """Stop training when a validation metric has not improved in `patience` validations.
+
+    There is one validation per epoch, and ten in all where there are fewer epochs than that.
+    """
+
+    metric: str = Field(default="validation/loss", pattern=r"^validation/")
+    patience: PositiveInt = 5
+
+
+class LearningRateScaling(Frozen):
+    """Multiply the learning rate by batch_size / reference (linear) or its square root (sqrt).
+
+    The linear rule is by Goyal et al. 2017, https://arxiv.org/abs/1706.02677.
+    """
+
+    rule: Literal["linear", "sqrt"]
+    reference: PositiveInt = Field(default=256, description="the batch size that the learning rate is meant for")
+
+
+class Memory(Frozen):
+    """Train in less memory, each way at some cost in time.
+
+    `danlu plan` says how much memory each saves.
+    """
+
+    checkpointing: Literal["none", "selective", "full"] | PositiveInt = Field(
+        default="none",
+        description="recompute activations in the backward pass: of every block (full), of every n-th (a number), "
+        "or all but matrix products (selective)",
+    )
+    offload_activations: bool = Field(default=False, description="keep saved activations on the host")
+    offload_optimizer: bool = Field(default=False, description="keep the optimizer's state on the host and step there")
+    optimizer_in_backward: bool = Field(
+        default=False, description="step each weight as soon as its gradient is computed, and free the gradient"
+    )
+    loss_chunk: PositiveInt | Literal["auto", "none"] = Field(
+        default="auto", description="tokens whose logits a language model keeps in memory at once"
+    )
+
+
+class Checkpoint(Frozen):
+    """Save the training state, besides after every validation and when training is stopped."""
+
+    every_steps: PositiveInt | None = None
+    every_minutes: PositiveFloat = 10.0
+    keep: PositiveInt = Field(default=2, description="how many of the newest to keep, besides the best")
+
+
+class Threads(Frozen):
+    """Set how many threads work; auto takes the cores that this process may use."""
+
+    compute: PositiveInt | Literal["auto"] = "auto"
+    data: PositiveInt | Literal["auto"] = "auto"
+
+
+class Track(Frozen):
+    """Send the lines of metrics.jsonl to experiment trackers as well."""
+
+    tensorboard: bool = Field(default=False, description="event files in the run's folder `tensorboard`")
+    mlflow: str | None = Field(default=None, description="a tracking URI, as sqlite:///mlflow.db")
+
+
+class Training(Frozen):
+    """Configure the training loop."""
+
+    epochs: PositiveInt | None = Field(default=None, description="inferred from the kind of data by default")
+    max_steps: PositiveInt | None = Field(default=None, description="ends training earlier than `epochs` would")
+    batch_size: PositiveInt | Literal["auto"] | None = Field(
+        default=None,
+        description="samples per optimizer step; inferred from the number of rows by default; auto: as many as fit",
+    )
+    accumulate: PositiveInt = Field(default=1, description="gradient accumulation: parts that each batch is split into")
+    optimizer: Annotated[Component, OneOf("optimizer", "adamw")] = Field(default="adamw", validate_default=True)
+    schedule: Annotated[Component, OneOf("schedule", "cosine")] | None = Field(
+        default=None, description="cosine by default; constant for optimizers that average the weights themselves"
+    )
+    lr_scaling: LearningRateScaling | None = None
+    clip_norm: PositiveFloat | None = Field(default=1.0, description="maximum gradient norm per step")
+    clip_value: PositiveFloat | None = Field(default=None, description="maximum absolute value of a gradient's entry")
+    l1: NonNegativeFloat = Field(
+        default=0.0, description="weight of the sum of |w| in the loss; not of biases and norms"
+    )
+    l2: NonNegativeFloat = Field(default=0.0, description="weight of half the sum of w^2 in the loss")
+    max_norm: PositiveFloat | None = Field(default=None, description="maximum norm of a unit's incoming weights")
+    label_smoothing: Fraction = 0.0
+    preference: Preference = Preference()
+    loss: str | None = Field(default=None, description="a custom loss, as package.module:function")
+    distill: Distill | None = Field(default=None, description="learn from a teacher model's outputs too")
+    average: Annotated[Component, OneOf("average")] | None = Field(
+        default=None, description="evaluate and keep an average of the weights: ema or swa"
+    )
+    early_stopping: EarlyStopping | None = Field(
+        default=None, description="by default, a suitable patience for some models of tables, else none"
+    )
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16", "float8", "bf16-master", "bf16-stochastic"] = Field(
+        default="auto",
+        description="bf16, fp16 and float8 compute in that precision and keep fp32 weights; bf16-master and "
+        "bf16-stochastic keep bf16 weights, updated by way of an fp32 copy or by stochastic rounding",
+    )
+    memory: Memory = Memory()
+    compile: bool | Literal["auto"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps", "xpu", "tpu"] = "auto"
+    threads: Threads = Threads()
+    checkpoint: Checkpoint = Checkpoint()
+    track: Track = Track()
+    callbacks: tuple[str, ...] = Field(default=(), description="custom classes, as package.module:Class")
+    parallel: Parallel | Literal["auto"] = "auto"

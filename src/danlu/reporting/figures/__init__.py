@@ -1,0 +1,1 @@
+"""Figures of the pages: matplotlib's or hand-written SVG in the page's colours."""

@@ -1,0 +1,68 @@
+"""Why data was taken as it is, in both languages. The English is that of `data.reasons`."""
+
+from danlu.data.messages import REASONS
+
+SYNTHETIC, LARGER = "较小的类别得到合成的行", "较大类别中"
+
+REASONS_IN_CHINESE: dict[str, str] = {
+    "said": "配方里说的",
+    "dropped": "配方里去掉的",
+    "empty": "所有值都缺失",
+    "bytes": "是编码后的字节",
+    "constant": "每行的值都一样",
+    "truth": "真或假",
+    "seconds": "秒",
+    "times": "日期和时间",
+    "whole-number-a-row": "每行一个不同的整数",
+    "numbers": "数字",
+    "worded-numbers": "写成文字的数字",
+    "worded-dates": "写成文字的日期",
+    "paths": "图像文件的路径",
+    "text": "每个值 {words} 个词、{characters} 个字符",
+    "word-a-row": "每行一个不同的词",
+    "words-in-rows": "{rows} 行中有 {unique} 个不同的词",
+    "words": "{unique} 个不同的词",
+    "splits": "用来决定划分",
+    "messages": "消息",
+    "words-alone": "词",
+    "names-document": "文档的名称",
+    "corpus": "语料",
+    "only-messages": "只用消息",
+    "only-pairs": "只用提示和答案",
+    "only-words": "只用词",
+    "only-text": "只用文本",
+    "only-image": "只用图像",
+    "only-this-text": "只用文本 {name}",
+    "task.pairs": "有被选和被拒的答案",
+    "task.tags": "每个词有一个标注",
+    "task.chats": "数据是对话",
+    "task.corpus": "数据是语料",
+    "task.words": "目标有 {distinct} 个不同的词",
+    "task.whole-numbers": "目标有 {distinct} 个不同的整数",
+    "task.numbers": "目标有 {distinct} 个不同的数",
+    "task.lists": "目标是列表",
+    "task.cut": "目标按 {separator} 切开",
+    "task.columns": "目标有 {columns} 列",
+    "left-out.unlabelled": "没有答案",
+    "left-out.gap": "有缺失值",
+    "left-out.unreadable": "读不出来",
+    "left-out.repetition": "与前面的某行重复",
+    "left-out.forest": "isolation-forest 认为是异常值",
+    "left-out.outlier": "{method} 认为 {column} 是异常值",
+    "balance.synthetic": SYNTHETIC + "，直到各有最大类别的 {ratio}（{method}）。",
+    "balance.borderline": f"{SYNTHETIC}，都在与其他类别相接之处（borderline-smote）。",
+    "balance.adasyn": f"{SYNTHETIC}，越难与其他类别区分的行得到的越多（adasyn）。",
+    "balance.tomek": f"去掉{LARGER}与其他类别构成 Tomek 对的行。",
+    "balance.enn": f"去掉{LARGER}邻近有其他类别的行（enn）。",
+    "balance.oversample": "重复较小类别的行，直到各有最大类别的 {ratio}。",
+    "balance.undersample": "每一轮都略去" + LARGER + "的一些行，直到最小的类别有它们的 {ratio}。",
+    "balance.weighted": "每一轮按类别频率倒数的 {power} 次方抽取各行。",
+    "balance.class-weights": "损失按类别给每个训练样本加权（{method}）。",
+    "balance.focal": "损失中，越有把握的样本分量越小（focal，gamma {gamma}）。",
+    "balance.focal-weighted": "损失中，越有把握的样本分量越小（focal，gamma {gamma}），各类别按 {alpha} 加权。",
+    "balance.logits": "训练时，在每个类别的 logit 上加上其占比的对数的 {tau} 倍。",
+}
+
+IN_BOTH: dict[str, tuple[str, str]] = {
+    f"reason.{key}": (said, REASONS_IN_CHINESE[key]) for key, said in REASONS.items()
+}

@@ -1,0 +1,42 @@
+"""HTML pages from templates: one file with its own style and script, and a policy that forbids everything else.
+
+In: a template's name and values. Out: HTML. The template escapes everything that comes from the data.
+"""
+
+import base64
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+from danlu.reporting.format import format_bound, format_number, shorten
+from danlu.reporting.i18n import Translator
+
+MAX_COLUMNS = 30  # shown at first; the others unfold
+
+
+def render(template: str, t: Translator, **values: Any) -> str:
+    """Render a page in one language."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("danlu.reporting", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": format_number, "short": shorten, "rounded": format_bound}
+    environment.globals |= {"t": t}
+    script = _read("page.js")
+    return environment.get_template(template).render(
+        style=_read("style.css"),
+        script=script,
+        # The policy allows this script only: should a value ever get past the escaping, it cannot run.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        most_columns=MAX_COLUMNS,
+        **values,
+    )
+
+
+def _read(name: str) -> str:
+    return files("danlu.reporting").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Sections of the report: each picks from a run directory what it shows."""

@@ -1,0 +1,65 @@
+"""The report's section on data: the target, class balance, the columns. Out: values for the template."""
+
+from danlu.reporting.figures.bars import balance_bars, class_bars, number_bars, sparkline
+from danlu.reporting.i18n import Translator
+from danlu.reporting.run_reader import Json
+from danlu.reporting.sections.findings import translate_reason
+from danlu.reporting.sections.summary import spread_text
+
+MAX_CLASSES = 20  # that are drawn; more are listed in a sentence and a table
+PARTS = ("train", "validation", "test")
+
+
+def data_section(t: Translator, profile: Json) -> Json:
+    """Build the section on data."""
+    return {
+        "target": _target(t, profile["target"]),
+        "balance": _balance(t, (profile["target"] or {}).get("balanced")),
+        "task_reason": translate_reason(t, profile["task_reason"]),
+        "dropped": [(translate_reason(t, why), count) for why, count in profile["dropped"].items()],
+        "columns": [_column(t, column, int(profile["rows"])) for column in profile["columns"]],
+    }
+
+
+def _target(t: Translator, target: Json | None) -> Json:
+    """Describe the target's distribution: bars and a class table, or a histogram with quartiles."""
+    if target is None:
+        return {}
+    if "classes" not in target:
+        drawn = number_bars(t, target["name"], target) if "histogram" in target else ""
+        return {"name": target["name"], "figure": drawn, "spread": spread_text(t, target), "classes": []}
+    classes: dict[str, dict[str, int]] = target["classes"]
+    totals = {label: sum(counts.values()) for label, counts in classes.items()}
+    rows = [(label, *(counts.get(part, 0) for part in PARTS), totals[label]) for label, counts in classes.items()]
+    return {
+        "name": target["name"],
+        "figure": class_bars(t, totals) if 0 < len(classes) <= MAX_CLASSES else "",
+        "spread": "",
+        "classes": rows,
+    }
+
+
+def _balance(t: Translator, balanced: Json | None) -> Json:
+    """Describe class balancing: a sentence, bars if the counts changed, and a table."""
+    if balanced is None:
+        return {}
+    classes, weights = balanced["classes"], balanced["weights"]
+    before, after = ({label: counts[when] for label, counts in classes.items()} for when in ("before", "after"))
+    return {
+        "effect": translate_reason(t, balanced["effect"]),
+        "figure": balance_bars(t, before, after) if before != after and len(classes) <= MAX_CLASSES else "",
+        "weighted": bool(weights),
+        "rows": [(label, before[label], after[label], weights.get(label)) for label in classes],
+    }
+
+
+def _column(t: Translator, column: Json, rows: int) -> Json:
+    """Build a row of the table of columns."""
+    drawn = column if "histogram" in column else column.get("characters", {})
+    return {
+        **column,
+        "reason": translate_reason(t, column["reason"]),
+        "missing_share": f" ({column['missing'] / rows:.1%})" if column["missing"] and rows else "",
+        "spark": sparkline(t, drawn) if "histogram" in drawn else "",
+        "spread": spread_text(t, column),
+    }

@@ -1,0 +1,326 @@
+"""The report's sentences, in plain words and without flattery, in the page's language.
+
+In: the parsed profile and evaluation. Out: strings, not yet escaped for HTML. The texts stand in the locale tables;
+which of them are used is decided here.
+"""
+
+import math
+import re
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from danlu.core.console import format_duration
+from danlu.reporting.curve_diagnosis import CurveDiagnosis
+from danlu.reporting.format import format_bound, format_number, format_percent, format_signed, shorten
+from danlu.reporting.i18n import Translator
+from danlu.reporting.run_reader import (
+    BaselineComparison,
+    ConfusedPair,
+    Json,
+    Kept,
+    compare_with_baselines,
+    main_metric,
+    main_value,
+)
+
+FEW_SAMPLES = 100  # with fewer test samples a metric says little
+SMALL_GAP = 0.01  # relative difference below which two errors or perplexities are not clearly different
+ROW_NOUNS = {
+    "tabular": "row",
+    "image": "image",
+    "text": "text",
+    "corpus": "document",
+    "chat": "conversation",
+    "preference": "pair",
+}
+RANGE = re.compile(r"(?P<of>.*) (?P<low>\S+) to (?P<high>\S+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Hold the comparison with one baseline: the standing in a word, and a sentence."""
+
+    standing: str
+    baseline: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Hold the first section of the page.
+
+    Attributes:
+        opening: the task, the amount of data and the result, in a paragraph.
+        verdicts: one per baseline.
+        worth: whether the model earns its cost; empty without an interval.
+        advice: what to do if a simpler model is as good; empty otherwise.
+        slices: whether some slices of the test split are worse.
+        caution: how much the test split can tell.
+    """
+
+    opening: str
+    verdicts: tuple[Verdict, ...] = ()
+    worth: str = ""
+    advice: tuple[str, ...] = ()
+    slices: str = ""
+    caution: str = ""
+
+
+def summarize(t: Translator, profile: Json, evaluation: Json) -> Summary:
+    """Summarize the task, the result, and whether a simpler model would have sufficed."""
+    opening = [_task_sentence(t, profile), _split_sentence(t, profile)]
+    if not evaluation:
+        return Summary(t.told([*opening, t("not evaluated")]))
+    comparisons = compare_with_baselines(evaluation)
+    samples = int(profile["splits"].get("test", 0))
+    opening.append(_result_sentence(t, profile, evaluation))
+    if not comparisons:
+        opening.append(t("no baseline"))
+    confidence = evaluation.get("intervals", {}).get("confidence", 0.95)
+    return Summary(
+        opening=t.told(opening),
+        verdicts=tuple(
+            Verdict(t(f"standing.{each.standing}"), each.baseline, _verdict(t, each, samples, confidence))
+            for each in comparisons
+        ),
+        worth=_worth_sentence(t, comparisons, samples),
+        advice=tuple(filter(None, (_advice(t, each, samples) for each in comparisons))),
+        slices=slices_sentence(t, evaluation),
+        caution=_caution(t, profile, evaluation),
+    )
+
+
+def confusions_sentence(t: Translator, pairs: list[ConfusedPair]) -> str:
+    """Describe the most frequent confusions in a sentence."""
+    if not pairs:
+        return t("confusions.none")
+    told = [
+        t("confusion", truth=shorten(p.truth), answer=shorten(p.answer), times=t.counted(p.count, "time"))
+        for p in pairs[:3]
+    ]
+    return t("confusions", pairs=t("between clauses").join(told))
+
+
+def kept_sentence(t: Translator, step: Kept | None) -> str:
+    """Say which weights were kept, and why."""
+    if step is None:
+        return t("kept.none")
+    metric = step.metric.removeprefix("validation/")
+    return t("kept", step=f"{step.step:,}", metric=_metric_label(t, metric), value=format_number(step.value))
+
+
+def diagnosis_sentences(t: Translator, how: CurveDiagnosis | None) -> tuple[str, ...]:
+    """Describe the curve diagnosis and suggest remedies; empty without one."""
+    if how is None:
+        return ()
+    away = how.validation - how.training
+    told = t(
+        "learned.gap" if away > 0 else "learned.no gap",
+        when=t("learned.round" if how.by_rounds else "learned.step", number=f"{how.best_step:,}"),
+        validation=format_number(how.validation),
+        training=format_number(how.training),
+        gap=format_number(away),
+    )
+    key = f"{'grown' if how.by_rounds and t.has(f'grown.{how.diagnosis}') else 'sign'}.{how.diagnosis}"
+    sign = t(key, last=format_number(how.last_validation), fell=format_number(how.last_training))
+    return told if how.by_rounds else t.told([told, t("learned.measured")]), sign
+
+
+def throughput_sentence(t: Translator, lines: list[Json]) -> str:
+    """Describe the training throughput in a sentence; empty if not measured."""
+    if not lines:
+        return ""
+    tokens = memory = share = ""
+    if "tokens_per_s" in lines[-1]:
+        tokens = t("throughput.tokens", rate=format_number(statistics.median(line["tokens_per_s"] for line in lines)))
+    peak = max((line.get("peak_bytes", 0) for line in lines), default=0)
+    if peak:
+        memory = t("throughput.memory", size=f"{peak / 1e9:.2f}")
+    if "mfu" in lines[-1]:
+        share = t("throughput.share", share=f"{statistics.median(line['mfu'] for line in lines):.0%}")
+    rate = format_number(statistics.median(line["samples_per_s"] for line in lines))
+    taken = format_duration(lines[-1]["seconds"])
+    return t("throughput", duration=taken, rate=rate, tokens=tokens, memory=memory, share=share)
+
+
+def spread_text(t: Translator, column: Json) -> str:
+    """Describe a column's values on one line; empty if the profile has none."""
+    if "median" in column:
+        low, middle, high = (format_number(column[key]) for key in ("min", "median", "max"))
+        return t("spread", low=low, middle=middle, high=high)
+    if column.get("characters"):
+        return t("spread.characters", spread=spread_text(t, column["characters"]))
+    if "most_frequent" in column:
+        told = [f"{shorten(name)} ({format_number(count)})" for name, count in column["most_frequent"][:4]]
+        return t.joined(told) + (f"{t('between')}…" if column["unique"] > len(told) else "")
+    return t("range", low=shorten(column["first"]), high=shorten(column["last"])) if "first" in column else ""
+
+
+def slices_sentence(t: Translator, evaluation: Json) -> str:
+    """Say whether some slices of the test split are worse; empty without slices."""
+    slices = evaluation.get("slices") or {}
+    if not slices.get("found"):
+        return ""
+    worse = [each for each in slices["found"] if each["worse"]]
+    if not worse:
+        return t("slices.none", count=slices["looked_at"], metric=slices["metric"])
+    first = worse[0]
+    return t(
+        "slices.worse",
+        worse=len(worse),
+        count=slices["looked_at"],
+        slice=slice_name(t, first),
+        metric=slices["metric"],
+        value=format_number(first["value"]),
+        rest=format_number(first["rest"]),
+    )
+
+
+def slice_name(t: Translator, each: Json) -> str:
+    """Describe the samples of a slice in the page's language."""
+    told, column = str(each["slice"]), shorten(each["column"], 40)
+    if each["kind"] == "missing":
+        return t("slice.missing", column=column)
+    found = RANGE.fullmatch(told)
+    if each["kind"] == "category" or found is None:
+        return shorten(told, 80)
+    return t(f"slice.{each['kind']}", of=column, column=column, low=found["low"], high=found["high"])
+
+
+def test_evaluations_sentence(t: Translator, count: int) -> str:
+    """Say how often the test split was evaluated, and what follows."""
+    return t("looks.once") if count == 1 else t("looks.several", count=count)
+
+
+def _metric_label(t: Translator, metric: str) -> str:
+    """Return a metric's name; the loss is translated."""
+    return t("axis.loss") if metric == "loss" else metric
+
+
+def _task_sentence(t: Translator, profile: Json) -> str:
+    kind, target = profile["kind"], profile["target"]
+    if profile["task"] == "preference":
+        return t("predicted.preference")
+    if kind == "chat":
+        return t("predicted.chat")
+    if profile["task"] == "language-modelling" or target is None:
+        return t("predicted.text")
+    used = sum(bool(column["used"]) for column in profile["columns"])
+    given = {"image": t("images"), "text": t("texts")}.get(kind) or t.counted(used, "column")
+    noun = {"multi-label": "label", "token-classification": "tag"}.get(profile["task"], "class")
+    what = t.counted(len(target["classes"]), noun) if "classes" in target else t("a number")
+    return t("predicted.target", name=shorten(target["name"], 80), what=what, given=given)
+
+
+def _split_sentence(t: Translator, profile: Json) -> str:
+    parts = {name: f"{int(profile['splits'].get(name, 0)):,}" for name in ("train", "validation", "test")}
+    rows = t.counted(int(profile["rows"]), _noun(profile))
+    if not profile["splits"].get("validation", 0):
+        return t("parts.refit", rows=rows, train=parts["train"], test=parts["test"])
+    return t("parts", rows=rows, **parts)
+
+
+def _noun(profile: Json) -> str:
+    return ROW_NOUNS.get(profile["kind"], "sample")
+
+
+def _result_sentence(t: Translator, profile: Json, evaluation: Json) -> str:
+    metric, value = main_metric(evaluation), main_value(evaluation)
+    if value is None:
+        return t("undefined", metric=metric)
+    figure, interval = evaluation["test"][metric], ""
+    if "low" in figure and "intervals" in evaluation:
+        interval = t("in brackets", what=_interval_text(t, figure, evaluation["intervals"]["confidence"]))
+    told = t("achieved", metric=metric, value=format_number(value), interval=interval)
+    confusion = evaluation["test"].get("confusion")
+    if confusion is None or metric != "accuracy":
+        return told + t("full stop")
+    right = sum(row[index] for index, row in enumerate(confusion["counts"]))
+    samples = t.counted(sum(map(sum, confusion["counts"])), _noun(profile))
+    return told + t("answered rightly", right=f"{right:,}", samples=samples)
+
+
+def _interval_text(t: Translator, figure: Json, confidence: float, sign: bool = False) -> str:
+    write = format_signed if sign else format_bound
+    return t("interval", confidence=format_percent(confidence), low=write(figure["low"]), high=write(figure["high"]))
+
+
+def _verdict(t: Translator, each: BaselineComparison, samples: int, confidence: float) -> str:
+    """Return the sentence about one baseline that follows its name."""
+    told = baseline_description(t, each.baseline, each.meaning)
+    meaning = t("in brackets", what=told) if told else ""
+    if each.standing == "level with":
+        return t("verdict.level", meaning=meaning, metric=each.metric, value=format_number(each.model))
+    sure = ""
+    if each.low is not None and each.high is not None:
+        bounds = {"low": each.low, "high": each.high}
+        sure = t("verdict.sure", interval=_interval_text(t, bounds, confidence, sign=True))
+    return t(
+        "verdict",
+        meaning=meaning,
+        metric=each.metric,
+        model=format_number(each.model),
+        other=format_number(each.other),
+        gap=_gap_text(t, each, samples),
+        sure=sure,
+        chance=t("may be chance") if _may_be_chance(each, samples) else "",
+    )
+
+
+def baseline_description(t: Translator, name: str, meaning: str) -> str:
+    """Describe a baseline: the run's own text in English, else the known translation."""
+    return meaning if t.language == "en" or not t.has(f"baseline.{name}") else t(f"baseline.{name}")
+
+
+def _gap_text(t: Translator, each: BaselineComparison, samples: int) -> str:
+    """Describe a difference in the usual terms of the metric."""
+    if each.metric == "perplexity":
+        side = "below" if each.model < each.other else "above"
+        return t(f"gap.{side}", share=f"{each.gap / each.other:.1%}")
+    by = t(f"gap.{'better' if each.standing == 'ahead of' else 'worse'}", gap=format_number(each.gap))
+    if each.metric != "accuracy" or not samples:
+        return by
+    return by + t("gap.samples", count=f"{round(each.gap * samples):,}", samples=f"{samples:,}")
+
+
+def _may_be_chance(each: BaselineComparison, samples: int) -> bool:
+    """Return whether the paired difference's interval contains 0.
+
+    Without an interval: whether two accuracies differ by less than two standard errors, which errs towards doubt; other
+    metrics, by little.
+    """
+    if each.low is not None and each.high is not None:
+        return each.low <= 0 <= each.high
+    if each.metric != "accuracy":
+        return each.gap < SMALL_GAP * abs(each.other)
+    variance = sum(share * (1 - share) for share in (each.model, each.other)) / max(1, samples)
+    return each.gap < 2 * math.sqrt(variance)
+
+
+def _worth_sentence(t: Translator, comparisons: list[BaselineComparison], samples: int) -> str:
+    """Say whether the model earns its cost, if every comparison has an interval."""
+    if not comparisons or any(each.low is None for each in comparisons):
+        return ""
+    rivals = [e.baseline for e in comparisons if e.standing != "ahead of" or _may_be_chance(e, samples)]
+    return t("worth.no", baselines=t.joined(rivals)) if rivals else t("worth.yes")
+
+
+def _advice(t: Translator, each: BaselineComparison, samples: int) -> str:
+    """Advise if the model is not clearly ahead of a baseline."""
+    told: dict[str, Any] = {"standing": t(f"standing.{each.standing}"), "baseline": each.baseline}
+    if each.standing == "ahead of":
+        return t("advice.chance", **told) if _may_be_chance(each, samples) else ""
+    return t("advice.trivial" if each.trivial else "advice.simpler", **told)
+
+
+def _caution(t: Translator, profile: Json, evaluation: Json) -> str:
+    samples = int(profile["splits"].get("test", 0))
+    if not samples:
+        return ""
+    told = [t("caution.size", samples=t.counted(samples, _noun(profile)))]
+    if main_metric(evaluation) == "accuracy":
+        told.append(t("caution.one", share=f"{1 / samples:.2g}"))
+    if samples < FEW_SAMPLES and profile["task"] != "language-modelling":
+        told.append(t("caution.few"))
+    return t.told(told)

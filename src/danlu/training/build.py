@@ -1,0 +1,228 @@
+"""Build the train state from a model and a recipe's `training` section: every option finds its place here.
+
+Options that change the model itself (precision, recomputation) come first, then its optimizer, then its callers.
+
+What changes the model itself (precision, recomputation) comes first, then its optimizer, then what calls it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from danlu.core.console import info
+from danlu.core.devices import Accelerator
+from danlu.core.distributed.shards import is_dtensor
+from danlu.core.imports import load_dotted
+from danlu.data.balance.base import LossWeighting
+from danlu.models.heads import Head, Loss
+from danlu.models.text.transformers import enable_chunked_loss
+from danlu.recipe.sections.training import Finetune, Training
+from danlu.training.averaging import WeightAverage
+from danlu.training.compiling import maybe_compile
+from danlu.training.composite_optimizer import OptimizerInBackward, ParamStorageOptimizer
+from danlu.training.distillation import (
+    DEFAULT_TEMPERATURE,
+    distillation_loss,
+    distillation_num_targets,
+    feature_distillation_loss,
+)
+from danlu.training.distributed.diloco import DiLoCo
+from danlu.training.distributed.parallel_context import SINGLE_PROCESS_CONTEXT, ParallelContext
+from danlu.training.distributed.parallelize import parallelize_model
+from danlu.training.finetuning import make_unfreezing
+from danlu.training.memory.activation_checkpointing import apply_activation_checkpointing
+from danlu.training.memory.microbatch import min_microbatch_rows
+from danlu.training.memory.offload import ActivationOffload
+from danlu.training.optimizers import Optimizer
+from danlu.training.param_groups import parameter_groups
+from danlu.training.param_storage import StorageKind
+from danlu.training.precision import Precision, choose_precision
+from danlu.training.regularization import WeightRegularizer, clip_grad_value
+from danlu.training.schedules import Schedule, scaled_lr
+from danlu.training.step import TrainStep
+from danlu.training.train_state import TrainState
+
+
+@dataclass(frozen=True)
+class TrainTask:
+    """Hold the task-specific parts of training.
+
+    Attributes:
+        head: the task's loss and predictions from logits.
+        name: as a recipe has it.
+        loss_weighting: how the loss weights classes of unequal size.
+        monitored_metric: the validation metric that decides, as `validation/loss`.
+        higher_is_better: whether a larger value of it is better.
+        finetune: how pretrained weights are adapted.
+        tokens_per_sample: tokens per sample of a language model; else 1.
+        steps: optimizer steps in all.
+        steps_per_epoch: optimizer steps per epoch.
+    """
+
+    head: Head
+    name: str
+    loss_weighting: LossWeighting
+    monitored_metric: str
+    higher_is_better: bool
+    finetune: Finetune
+    tokens_per_sample: int
+    steps: int
+    steps_per_epoch: int
+
+
+def build_train_state(
+    model: nn.Module,
+    task: TrainTask,
+    options: Training,
+    accelerator: Accelerator,
+    parallel: ParallelContext = SINGLE_PROCESS_CONTEXT,
+) -> TrainState:
+    """Build the train state of a model.
+
+    Args:
+        model: on the device, or on the host where several processes split it; changed as precision and memory options
+            ask.
+        task: its task-specific parts.
+        options: the resolved `training` section, without any `auto` left to be tried.
+        accelerator: the device.
+        parallel: the processes that train.
+
+    Raises:
+        ArgumentError: the device lacks the precision, or the user's own loss cannot be loaded.
+    """
+    optimizer, schedule = options.optimizer, options.schedule
+    assert isinstance(optimizer, Optimizer) and isinstance(schedule, Schedule)
+    assert isinstance(options.batch_size, int) and isinstance(optimizer.lr, float)
+    device = accelerator.torch_device
+    precision = Precision(choose_precision(options.precision, device), device)
+    part = -(-options.batch_size // options.accumulate)
+    loss = _build_loss(options, task)
+    chunk = "none" if options.distill is not None else options.memory.loss_chunk  # a teacher gives whole logits
+    enable_chunked_loss(model, chunk, part * task.tokens_per_sample)  # looks at it in full precision
+    own = parallelize_model(
+        model,
+        parallel,
+        options,
+        precision,
+        task.head,
+        loss,
+        task.loss_weighting,
+        partial(_prepare_model, options, precision),
+    )
+    stepping = _build_optimizer(own.model, optimizer, options, precision, task.finetune.layer_decay)
+    average, local = options.average, None if parallel.groups.is_single_process else parallel.options.local
+    assert average is None or isinstance(average, WeightAverage)
+    # Every unfreezing is another model to compile, and torch gives up after some; then the steps' last bits change.
+    may_compile = options.compile if task.finetune.mode != "gradual" else False
+    step = TrainStep(
+        model=own.model,
+        forward=own.training_model if own.pipeline else maybe_compile(own.training_model, may_compile, device),
+        loss=loss,
+        num_targets=task.head.num_targets
+        if options.distill is None
+        else distillation_num_targets(task.head.num_targets, task.name),
+        loss_weighting=task.loss_weighting,
+        optimizer=stepping.optimizer,
+        accelerator=accelerator,
+        precision=precision,
+        offload=ActivationOffload(own.model) if options.memory.offload_activations else None,
+        before_step=stepping.before_step,
+        after_step=stepping.after_step,
+        clip_norm=options.clip_norm,
+        clip_value=options.clip_value,
+        num_microbatches=options.accumulate,
+        min_microbatch_rows=min_microbatch_rows(own.model),
+        parallel=parallel,
+        parallel_model=own,
+    )
+    return TrainState(
+        step=step,
+        batch_size=options.batch_size,
+        base_lr=scaled_lr(optimizer.lr, options.batch_size, options.lr_scaling),
+        schedule=schedule,
+        steps=task.steps,
+        plateau=schedule.plateau_reducer(task.higher_is_better),
+        average=None if average is None else average.build(own.model),
+        monitored_metric=task.monitored_metric,
+        tokens_per_sample=task.tokens_per_sample,
+        parallel=parallel,
+        diloco=None if local is None else DiLoCo(own.model, stepping.optimizer, local, parallel.groups),
+        unfreezing=make_unfreezing(own.model, task.finetune, task.steps_per_epoch),
+    )
+
+
+def _prepare_model(options: Training, precision: Precision, model: nn.Module) -> None:
+    """Apply precision and memory options to a model or to one stage of it."""
+    precision.prepare(model)
+    if (
+        apply_activation_checkpointing(model, options.memory.checkpointing) == 0
+        and options.memory.checkpointing != "none"
+    ):
+        info("training.memory.checkpointing: the model repeats no blocks, so nothing is recomputed")
+
+
+@dataclass(frozen=True)
+class OptimizerHooks:
+    """Hold an optimizer, with hooks that run right before and after its step."""
+
+    optimizer: torch.optim.Optimizer
+    before_step: Callable[[], None] | None
+    after_step: Callable[[], None] | None
+
+
+def _build_optimizer(
+    model: nn.Module, optimizer: Optimizer, options: Training, precision: Precision, layer_decay: float
+) -> OptimizerHooks:
+    """Build the optimizer, stepping the weights where and when the recipe says."""
+    groups = parameter_groups(model, optimizer.weight_decay, layer_decay)
+    penalties = WeightRegularizer(model, options.l1, options.l2, options.max_norm)
+    penalized, bounded = bool(options.l1 or options.l2), options.max_norm is not None
+    keep: StorageKind | None = None
+    if precision.bf16_weights:
+        keep = "master" if precision.name == "bf16-master" else "stochastic"
+    bound = penalties.apply_max_norm_to if bounded else None
+    if options.memory.optimizer_in_backward:
+        before = partial(_before_param_step, penalties, options.clip_value)
+        return OptimizerHooks(OptimizerInBackward(groups, optimizer.build, keep, before, bound), None, None)
+    add = penalties.add_penalty_grads if penalized else None
+    if options.memory.offload_optimizer:
+        keep = "host"
+    if any(is_dtensor(weight) for weight in model.parameters()):
+        keep = "held"
+    if keep is not None:
+        return OptimizerHooks(ParamStorageOptimizer(groups, optimizer.build, keep, bound), add, None)
+    return OptimizerHooks(optimizer.build(groups), add, penalties.apply_max_norm if bounded else None)
+
+
+def _before_param_step(penalties: WeightRegularizer, clip_value: float | None, weight: nn.Parameter) -> None:
+    """Penalise and clip the gradient of a weight that is stepped by itself."""
+    if penalties.l1 or penalties.l2:
+        penalties.add_penalty_grad(weight)
+    if clip_value is not None:
+        clip_grad_value([weight], clip_value)
+
+
+def _build_loss(options: Training, task: TrainTask) -> Loss:
+    """Return the task's loss, the loss with a teacher's outputs added, or the user's own."""
+    head = task.head
+    if options.distill is not None:
+        temperature, weight = options.distill.temperature or DEFAULT_TEMPERATURE, options.distill.weight
+        taught, hidden = (
+            head.adapt_loss(distillation_loss(head.loss, task.name, temperature, weight)),
+            options.distill.hidden,
+        )
+        return taught if hidden is None else feature_distillation_loss(taught, hidden.distance, hidden.weight)
+    if options.loss is None:
+        return head.loss
+    own: Callable[[Tensor, Tensor], Tensor] = load_dotted(options.loss, "training.loss")
+
+    def loss(logits: Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
+        """Sum the user's loss, which gives one value per sample or their mean."""
+        count = head.num_targets(target)
+        found = own(logits, target)
+        return (found * count if found.ndim == 0 else found.sum()), count
+
+    return head.adapt_loss(loss)
