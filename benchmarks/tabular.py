@@ -26,7 +26,7 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.real import adult, files_of, keel
+from tests.support.real import adult, files_of, keel
 
 from danlu.artifacts.bundle import open_bundle
 from danlu.data.builtin import read_builtin

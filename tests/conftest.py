@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.warm import command
+from tests.support.warm import command
 
 # Tests run side by side, one a core; threads of several processes on the same cores wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
