@@ -8,6 +8,8 @@ a bundle. They are imported on first use, so `import danlu` is fast.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from danlu import registry as registry  # hands the tables of components down
+
 if TYPE_CHECKING:
     from danlu.api.check import check as check
     from danlu.api.compare import compare as compare
