@@ -9,7 +9,7 @@ import sys
 from cyclopts import App
 
 from danlu import __version__
-from danlu.core.console import info
+from danlu.core.console import info, log_to_stderr
 from danlu.core.distributed.env import dist_env
 from danlu.errors import DanluError
 from danlu.launch.failures import exit_with_parent, report_failure
@@ -49,6 +49,7 @@ for verb, purpose in COMMANDS.items():
 def main() -> None:
     """Run the command line and exit."""
     exit_with_parent()
+    log_to_stderr()
     code = _run(sys.argv[1:])
     if dist_env().world_size == 1:
         sys.exit(code)

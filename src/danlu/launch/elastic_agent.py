@@ -27,7 +27,7 @@ from torch.distributed.elastic.agent.server.api import (
 )
 from torch.distributed.elastic.rendezvous import RendezvousParameters, registry
 
-from danlu.core.console import emit, info
+from danlu.core.console import ERROR, emit, info
 from danlu.launch.failures import ERROR_FILE_VAR, LAUNCHER_PID_VAR, read_failures, root_cause
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -258,7 +258,7 @@ class ElasticAgent(SimpleElasticAgent):
             try:
                 process.wait(KILL_AFTER_S)
             except subprocess.TimeoutExpired:
-                emit(f"process {process.pid} does not exit, not even after SIGKILL; its device may need a reset")
+                emit(f"process {process.pid} does not exit, not even after SIGKILL; its device may need a reset", ERROR)
         return codes
 
     def _stop_workers(self, worker_group: WorkerGroup) -> None:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from danlu.core.console import emit
+from danlu.core.console import ERROR, emit
 from danlu.core.distributed.env import dist_env
 from danlu.errors import DanluError
 
@@ -71,12 +71,12 @@ def report_failure(error: Exception) -> int:
         else f"danlu: {type(error).__name__}: {error} (unexpected error; --debug shows the traceback)"
     )
     if world.world_size == 1:
-        emit(text)
+        emit(text, ERROR)
         return code
     kind: Kind = "foreseen" if foreseen else "lost" if is_lost_peer(error) else "unforeseen"
     folder = failure_folder()
     if _should_report(FailureRecord(kind, world.rank, code, text, time.time_ns()), folder):
-        emit(text if foreseen else f"rank {world.rank}: {text}")
+        emit(text if foreseen else f"rank {world.rank}: {text}", ERROR)
     return code
 
 
