@@ -88,10 +88,10 @@ def init_distributed(
     Raises:
         ArgumentError: the layout does not match the number of processes, or the device has no backend.
     """
-    world = dist_env()
+    env = dist_env()
     asked = parallel if isinstance(parallel, Parallel) else Parallel()
-    layout = choose(asked, world.world_size)
-    if world.world_size == 1:
+    layout = choose(asked, env.world_size)
+    if env.world_size == 1:
         return ParallelContext(SINGLE_PROCESS, layout, None, asked)
     from torch import distributed
 
@@ -101,27 +101,27 @@ def init_distributed(
     if kind not in BACKENDS:
         raise ArgumentError(f"training.device: several processes cannot train on {kind}; use cpu, or one process")
     if not distributed.is_initialized():
-        _init_process_group(_backends(kind), world)
+        _init_process_group(_backends(kind), env)
     mesh = layout.mesh(kind)
     here = dict(zip(mesh.mesh_dim_names or (), mesh.get_coordinate() or (), strict=True))
-    both = ParallelContext(SINGLE_PROCESS, layout, mesh, asked)
+    ungrouped = ParallelContext(SINGLE_PROCESS, layout, mesh, asked)
     for direction in MESH_DIMS:
         _set_timeout(mesh[direction].get_group())
     on_host = distributed.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
     store = default_store()
-    team = ProcessGroups(
-        world,
+    groups = ProcessGroups(
+        env,
         dp_rank=here["data"] * layout.shard + here["shard"],
         dp_size=layout.dp_size,
         cp_rank=here["context"],
-        dp_group=_process_group(both, layout.dp_size, "data", "shard"),
-        dp_cp_group=_process_group(both, layout.dp_cp_size, "data", "shard", "context"),
-        pp_group=_process_group(both, layout.pipeline, "pipeline"),
+        dp_group=_process_group(ungrouped, layout.dp_size, "data", "shard"),
+        dp_cp_group=_process_group(ungrouped, layout.dp_cp_size, "data", "shard", "context"),
+        pp_group=_process_group(ungrouped, layout.pipeline, "pipeline"),
         cpu_group=on_host,
         store=store,
-        heartbeat=Heartbeat(world.rank, world.world_size, store, f"danlu/{on_host.group_name}/at"),
+        heartbeat=Heartbeat(env.rank, env.world_size, store, f"danlu/{on_host.group_name}/at"),
     )
-    return replace(both, groups=team)
+    return replace(ungrouped, groups=groups)
 
 
 def _init_process_group(backends: str, env: DistEnv) -> None:
@@ -142,10 +142,10 @@ def _backends(kind: str) -> str:
     return "gloo" if kind == "cpu" else f"cpu:gloo,{kind}:{BACKENDS[kind]}"
 
 
-def _process_group(both: ParallelContext, ways: int, *directions: str) -> "ProcessGroup | None":
+def _process_group(parallel: ParallelContext, ways: int, *directions: str) -> "ProcessGroup | None":
     if ways == 1:
         return None
-    group = both.submesh(*directions).get_group()
+    group = parallel.submesh(*directions).get_group()
     _set_timeout(group)
     return group
 

@@ -164,7 +164,11 @@ class ReplicatedCompute(nn.Module):
 
 
 def swap_module_class(module: nn.Module, kind: type[nn.Module]) -> None:
-    """Give a module the behaviour of `kind`, in place."""
+    """Give a module the behaviour of `kind`, in place.
+
+    The class is changed rather than the module replaced or wrapped: its weights keep their names (checkpoints), its
+    hooks stay, and parents, adapters and tied layers that refer to the module still do.
+    """
     own = type(module)
     if kind in (ColumnParallelLinear, RowParallelLinear, VocabParallelEmbedding) and own in (nn.Linear, nn.Embedding):
         module.__class__ = kind
