@@ -8,8 +8,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from danlu.artifacts.files import ALARMS, THROUGHPUT, read_json, read_jsonl, write_text
-from danlu.artifacts.run import ENVIRONMENT, RECIPE, REPORT, WORST, RunDirectory
+from danlu.artifacts.files import read_json, read_jsonl, write_text
+from danlu.artifacts.run import ALARMS, ENVIRONMENT, RECIPE, REPORT, THROUGHPUT, WORST, RunDirectory
 from danlu.reporting.curve_diagnosis import diagnose_curves
 from danlu.reporting.figures.bars import training_curves
 from danlu.reporting.figures.svg import inline_svg

@@ -72,8 +72,8 @@ def apply_tp(model: nn.Module, mesh: DeviceMesh, sequence: bool) -> None:
             swap_module_class(module, kinds[module])
         elif parameter_dict(module):
             swap_module_class(module, ReplicatedCompute)
-            split_work = module in in_heads or (sequence and module in in_blocks)
-            vars(module).update(split_work=split_work, keep_equal=module not in in_blocks)
+            sum_gradients = module in in_heads or (sequence and module in in_blocks)
+            vars(module).update(sum_gradients=sum_gradients, average_gradients=module not in in_blocks)
         else:
             continue
         vars(module).update(tensor_group=group)
