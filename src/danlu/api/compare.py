@@ -43,7 +43,9 @@ class EvaluatedRun:
         return self.run.path.name
 
 
-def compare(runs: Sequence[str | Path], html: str | Path | None = None, language: str | None = None) -> dict[str, Any]:
+def compare(
+    runs: Sequence[str | Path], *, html: str | Path | None = None, language: str | None = None
+) -> dict[str, Any]:
     """Compare runs with the first one.
 
     Args:

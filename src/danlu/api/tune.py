@@ -68,6 +68,7 @@ FATAL_ERRORS = (ArgumentError, ArtifactError, MissingExtra)  # errors that every
 
 def tune(
     recipe: Recipe | Mapping[str, Any] | str | Path,
+    *,
     output: str | Path = "runs",
     name: str | None = None,
     overwrite: bool = False,
@@ -113,7 +114,7 @@ def run_search(
     return run
 
 
-def resume_search(path: str | Path, trials: int | None = None) -> RunDirectory:
+def resume_search(path: str | Path, *, trials: int | None = None) -> RunDirectory:
     """Resume a search that was stopped or killed; the remaining trials are the same.
 
     Args:
