@@ -34,8 +34,8 @@ from danlu.core.distributed.env import dist_env
 from danlu.core.seeds import Seed
 from danlu.data.splits import Split
 from danlu.errors import ArgumentError, ArtifactError, DanluError, MissingExtra, Stopped
-from danlu.evaluation.evaluate import build_predictions
 from danlu.evaluation.metrics.table import compute_metrics, is_higher_better
+from danlu.evaluation.predictions import build_predictions
 from danlu.experiment.cross_validation import check_folds
 from danlu.experiment.data_context import (
     PROFILE_FILE,
