@@ -20,7 +20,6 @@ from danlu.evaluation.metrics.base import Predictions
 from danlu.evaluation.metrics.streaming import StreamingMetrics
 from danlu.evaluation.metrics.table import METRICS, compute_metrics, is_higher_better, to_target_units
 from danlu.evaluation.predictions import build_predictions, pair_with_truth
-from danlu.experiment.checks import check_single_process
 from danlu.experiment.data_context import (
     DataContext,
     FittedPreprocessing,
@@ -33,6 +32,7 @@ from danlu.experiment.dpo_reference import add_reference_log_probs, check_whole_
 from danlu.experiment.frozen_features import with_frozen_features
 from danlu.experiment.loaders import build_prepared_dataset, build_train_loader
 from danlu.experiment.model_summary import overparameterized_warning
+from danlu.launch.processes import check_single_process
 from danlu.recipe.sections.training import Finetune, Parallel, Training
 
 if TYPE_CHECKING:

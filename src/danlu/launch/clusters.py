@@ -157,7 +157,7 @@ def _render(template: str, job: TrainingJob, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(  # noqa: S701  (no HTML)
-        loader=PackageLoader("danlu.launch", ""),
+        loader=PackageLoader("danlu.launch", "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -41,13 +41,7 @@ class CompletedTrial:
 
 
 class Sampler(Component):
-    """Propose the values of the next trial.
-
-    Attributes:
-        extra: danlu's extra that it needs.
-    """
-
-    extra: ClassVar[str | None] = None
+    """Propose the values of the next trial."""
 
     @abstractmethod
     def propose(self, axes: SearchSpace, past: Sequence[CompletedTrial], seed: Seed) -> dict[str, Any] | None:
