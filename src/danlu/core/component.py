@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -32,8 +32,12 @@ class Component(Frozen):
     """Describe one choice of a kind.
 
     `name` is a Literal of the name it is listed under (or a pattern `family:rest`).
+
+    Attributes:
+        extra: danlu's extra that it needs, if any.
     """
 
+    extra: ClassVar[str | None] = None
     name: str
 
 
