@@ -3,7 +3,7 @@
 import numpy as np
 
 from danlu.data.balance.base import Balancer
-from danlu.errors import ArgumentError, Problem, RecipeError
+from danlu.errors import Problem, RecipeError
 from danlu.models.base import SelfFittingModel
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.training import Training
@@ -34,9 +34,3 @@ def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: str
     if emphasis.focal_gamma or emphasis.logit_offsets:
         message = f"{recipe.data.balance.name} changes the loss, and {model.name} has its own; use class-weights"
         raise RecipeError(Problem("", "data.balance", message))
-
-
-def check_single_process(model: object, processes: int) -> None:
-    """Raise ArgumentError if several processes are asked to train a self-fitting model."""
-    if isinstance(model, SelfFittingModel) and processes > 1:
-        raise ArgumentError(f"--processes {processes}: {model.name} trains in one process; remove --processes")
