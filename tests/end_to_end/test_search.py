@@ -183,7 +183,7 @@ def test_a_search_that_is_stopped_goes_on_within_its_trial(tmp_path: Path) -> No
     StopsOnce.trainings = 10
     whole = danlu.tune(asked, output=tmp_path, name="whole")
     StopsOnce.trainings = 0
-    with pytest.raises(Stopped, match=r"trial 2; `danlu tune --resume .*stopped` goes on"):
+    with pytest.raises(Stopped, match=r"trial 2; resume with `danlu tune --resume .*stopped`"):
         danlu.tune(asked, output=tmp_path, name="stopped")
     assert (tmp_path / "stopped" / "trials" / "trial-001" / "checkpoints" / "step-000005").is_dir()
     resumed = resume_search(tmp_path / "stopped")
@@ -345,7 +345,7 @@ def test_a_recipe_with_a_search_loads_back_to_itself() -> None:
 def test_bayesian_search_without_its_library_is_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("danlu.core.imports.missing", lambda extra: ("optuna",) if extra == "tuning" else ())
+    monkeypatch.setattr("danlu.core.imports.missing_packages", lambda extra: ("optuna",) if extra == "tuning" else ())
     with pytest.raises(MissingExtra, match=r"tuning\.sampler: bayesian needs optuna, .*pip install 'danlu\[tuning\]'"):
         danlu.tune(recipe(sampler="bayesian"), output=tmp_path)
     danlu.tune(recipe(sampler="genetic", trials=1), output=tmp_path)

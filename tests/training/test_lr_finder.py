@@ -98,9 +98,9 @@ def test_the_sweep_ends_where_training_diverges() -> None:
 
 
 def test_a_loss_that_never_falls_is_told() -> None:
-    with pytest.raises(DanluError, match=r"found none from 1e-06 to 1e\+01 .* set training\.optimizer\.lr"):
+    with pytest.raises(DanluError, match=r"found no rate from 1e-06 to 1e\+01 .* set training\.optimizer\.lr"):
         find_lr(nn.Linear(1, 1), lambda rate: 1.0)
-    with pytest.raises(DanluError, match="found none"):
+    with pytest.raises(DanluError, match="found no rate"):
         find_lr(nn.Linear(1, 1), lambda rate: math.nan)
 
 

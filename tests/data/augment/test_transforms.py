@@ -230,7 +230,11 @@ def test_each_step_agrees_with_torchvision(name: str, square: np.ndarray, vision
     image = (square * 0.8 + 10).astype(np.uint8)
     wanted = theirs(vision)(planes(image)).permute(1, 2, 0).numpy()
     # Where the result shows the inside of the image, two pixels from any border.
-    shown = theirs(vision)(planes(np.full_like(image, 255)))[:1].float() if "move" in build.__code__.co_names else None
+    shown = (
+        theirs(vision)(planes(np.full_like(image, 255)))[:1].float()
+        if "add_geometry" in build.__code__.co_names
+        else None
+    )
     inner = torch.zeros(1, SIZE, SIZE)
     inner[:, 8:-8, 8:-8] = 1
     if shown is not None:

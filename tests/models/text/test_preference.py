@@ -96,7 +96,7 @@ def test_a_prompt_that_is_not_said_is_what_both_answers_begin_with() -> None:
     [
         ({"prompt": "Hi", "chosen": "Hello", "rejected": " "}, "row 1: rejected: is empty"),
         ({"prompt": "Hi", "chosen": "Hello", "reject": "No"}, "no column 'rejected'.*reject"),
-        ({"chosen": "Hello", "rejected": "No"}, "row 1: no prompt"),
+        ({"chosen": "Hello", "rejected": "No"}, "row 1: there is no prompt"),
     ],
 )
 def test_broken_preferences_are_refused(row: dict[str, str], message: str) -> None:

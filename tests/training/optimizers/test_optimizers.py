@@ -407,5 +407,5 @@ def test_a_schedule_that_is_said_stays(table_recipe: dict[str, Any], tmp_path: A
 
 def test_two_averages_of_the_weights_are_refused(table_recipe: dict[str, Any], tmp_path: Any) -> None:
     training = {"optimizer": "schedule-free-adamw", "average": "ema"}
-    with pytest.raises(RecipeError, match=r"training\.average: schedule-free-adamw keeps an average"):
+    with pytest.raises(RecipeError, match=r"training\.average: schedule-free-adamw already averages the weights"):
         package.train({**table_recipe, "training": training}, output=tmp_path)
