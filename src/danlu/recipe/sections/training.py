@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from danlu.core.component import Component, Frozen, OneOf
+from danlu.recipe.paths import RecipePath, SourcePath, TemplatePath
 
 
 class Preference(Frozen):
@@ -48,7 +49,7 @@ class Distill(Frozen):
     Knowledge distillation (Hinton et al. 2015, https://arxiv.org/abs/1503.02531).
     """
 
-    teacher: str = Field(description="a bundle, or the run that made it; with the same task and labels")
+    teacher: RecipePath = Field(description="a bundle, or the run that made it; with the same task and labels")
     temperature: PositiveFloat | None = Field(
         default=None, description="softens both models' probabilities; 2 by default; not for numbers"
     )
@@ -152,7 +153,9 @@ class SplitOptions(Frozen):
 class Data(Frozen):
     """Set where the data is, what its columns mean and how it is prepared."""
 
-    source: str | tuple[str, ...] = Field(description="a file, a folder, a glob, a list of these, or builtin:NAME")
+    source: SourcePath | tuple[SourcePath, ...] = Field(
+        description="a file, a folder, a glob, a list of these, or builtin:NAME"
+    )
     target: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         default=None, description="the column to predict; for several labels per row, also a column of 0 and 1 for each"
     )
@@ -185,7 +188,7 @@ class Data(Frozen):
         default=True, description="several documents per block, attention within each; false: one per block, padded"
     )
 
-    chat_template: str | None = Field(
+    chat_template: TemplatePath | None = Field(
         default=None,
         description="template of conversations: chatml, plain, or a Jinja file; the tokenizer's own by default",
     )
