@@ -11,12 +11,12 @@ from danlu.experiment import auto_settings as settle
 def found(rows: int, free: int | None, monkeypatch: pytest.MonkeyPatch, bytes_a_sample: int = 100) -> int:
     fitting: Any = SimpleNamespace(
         accelerator=SimpleNamespace(free_bytes=lambda: free),
-        balanced=SimpleNamespace(feed=SimpleNamespace(length=rows)),
+        balanced=SimpleNamespace(loader=SimpleNamespace(epoch_length=rows)),
     )
     foresee = lambda size: SimpleNamespace(peak_bytes=bytes_a_sample * size)  # noqa: E731
     monkeypatch.setattr(settle, "with_training_options", lambda fitting, **options: fitting)
     monkeypatch.setattr(settle, "optimizer_with_default_lr", lambda fitting: None)
-    monkeypatch.setattr(settle, "build_probe", lambda fitting: SimpleNamespace(foresee=foresee))
+    monkeypatch.setattr(settle, "build_probe", lambda fitting: SimpleNamespace(predict_footprint=foresee))
     return settle.find_largest_batch_size(fitting)
 
 

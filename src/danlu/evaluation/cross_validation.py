@@ -82,5 +82,5 @@ def concat_predictions(truths: Sequence[Predictions]) -> Predictions:
     )
     if any(truth.threshold is not None for truth in truths):
         # Each row was answered by its own fold's threshold.
-        whole.__dict__["predicted"] = np.concatenate([truth.predicted_classes for truth in truths])
+        whole.__dict__["predicted_classes"] = np.concatenate([truth.predicted_classes for truth in truths])
     return whole
