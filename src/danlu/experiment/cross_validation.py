@@ -37,8 +37,8 @@ from danlu.experiment.setup import best_validation_record, monitored_metric
 from danlu.models.base import SelfFittingModel
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
+from danlu.recipe.sections.data import SplitOptions
 from danlu.recipe.sections.evaluation import Folds
-from danlu.recipe.sections.training import SplitOptions
 
 FOLDS_FOLDER, OUT_OF_FOLD_FILE = "folds", "folds.parquet"
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

@@ -20,8 +20,9 @@ from danlu.experiment.distillation import check_distillation
 from danlu.models.base import Model, SelfFittingModel
 from danlu.models.table import Transformer
 from danlu.recipe.schema import Recipe
+from danlu.recipe.sections.data import Data, SplitOptions
 from danlu.recipe.sections.evaluation import Threshold
-from danlu.recipe.sections.training import Data, EarlyStopping, Finetune, SplitOptions, Training
+from danlu.recipe.sections.training import EarlyStopping, Finetune, Training
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Constant, Cosine
 

@@ -15,6 +15,7 @@ from danlu.models.base import Model as Model
 from danlu.models.tabular.options import MLP as MLP
 from danlu.models.tabular.options import Additive, Boosting, FTTransformer, ResNet, TabM, Tree
 from danlu.models.tabular.options import Linear as Linear
+from danlu.recipe.paths import HF_FOLDER, RecipePath
 from danlu.recipe.sections.training import Finetune, Fraction
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Timm(Model):
     kinds = ("image",)
     extra = "image"
     name: Annotated[str, Field(pattern=r"^timm:.+")]
-    pretrained: str | None = Field(
+    pretrained: RecipePath | None = Field(
         default=None, description="file or folder of weights: safetensors, or torch without pickled code"
     )
     dropout: Fraction = Field(default=0.0, description="before the classifier")
@@ -123,7 +124,7 @@ class Transformer(HasPresets):
     # For new models only; the settings stand in `text.presets.SIZE_PRESETS`.
     presets: ClassVar[SizePresets] = {"small": {}, "base": {}, "large": {}}
     extra = "text"
-    name: Annotated[str, Field(pattern=r"^hf:.+")]
+    name: Annotated[str, HF_FOLDER, Field(pattern=r"^hf:.+")]
     config: dict[str, Any] | None = Field(default=None, description="the architecture's own settings")
     dropout: Fraction | None = Field(
         default=None, description="every dropout of the architecture that `config` does not set"

@@ -108,6 +108,7 @@ def train(
     """
     step = start_step
     team = train_state.parallel.groups
+    feed.log_dropped_row(train_state.batch_size)
     batches = feed.batches(train_state.batch_size, train_state.device, start_step, team)
     train_state.model.train()
     with catch_stop_signals() as stop, train_state.step.precision.matmul_precision():

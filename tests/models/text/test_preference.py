@@ -20,7 +20,7 @@ from danlu.models.table import Transformer
 from danlu.models.text.preference import AnswerLikelihood, preference_loss
 from danlu.models.text.transformers import enable_chunked_loss
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 from tests.support.chatting import TINY, preference_file, recipe
 
 
