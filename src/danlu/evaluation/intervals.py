@@ -22,7 +22,7 @@ SLOW_ROWS = 20_000_000  # total rows passed to a metric function that is called 
 MIN_DEFINED_SHARE = 0.9  # minimum share of defined resamples for an interval
 MIN_UNITS = 2
 # With at least this many units, each is drawn a Poisson number of times: a third of the time of a multinomial draw,
-# and the same in the limit (Chamandy et al. 2012).
+# and the same in the limit (Chamandy et al. 2012, https://research.google/pubs/pub43157).
 POISSON_FROM_UNITS = 1_000
 
 
