@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from danlu.cli.main import COMMANDS
+from danlu.api import COMMANDS
 from danlu.core.component import TABLES, Component, OneOf, components
 from danlu.core.imports import EXTRAS, install_command
 from danlu.data.builtin import BUILTIN

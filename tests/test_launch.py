@@ -357,7 +357,7 @@ def test_several_processes_share_out_the_rows_to_be_answered(
     tmp_path: Path, danlu: Command, table_run: Path, table_file: Path, rows: int
 ) -> None:
     read_source(str(table_file)).frame.lazy().collect().head(rows).write_csv(tmp_path / "rows.csv")
-    package.predict(table_run, str(tmp_path / "rows.csv"), tmp_path / "one.csv")
+    package.predict(table_run, str(tmp_path / "rows.csv"), output=tmp_path / "one.csv")
     done = danlu("predict", table_run, tmp_path / "rows.csv", "-o", tmp_path / "three.csv", "--processes", 3)
     assert done.returncode == 0, done.stderr
     assert f"{rows} predictions in" in done.stderr

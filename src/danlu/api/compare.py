@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from danlu.api.runs import differing_keys
 from danlu.artifacts.files import read_frame
 from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.core.seeds import Seed
-from danlu.data.sources.tags import ragged_array
 from danlu.errors import ArgumentError
 from danlu.evaluation.intervals import MIN_UNITS, Resampling, count_units, mcnemar_test, paired_differences
 from danlu.evaluation.metrics.base import Predictions, compute_values
 from danlu.evaluation.metrics.table import get_metric
+from danlu.evaluation.predictions import read_predictions
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.reporting.comparison import write_comparison
@@ -43,7 +42,9 @@ class EvaluatedRun:
         return self.run.path.name
 
 
-def compare(runs: Sequence[str | Path], html: str | Path | None = None, language: str | None = None) -> dict[str, Any]:
+def compare(
+    runs: Sequence[str | Path], *, html: str | Path | None = None, language: str | None = None
+) -> dict[str, Any]:
     """Compare runs with the first one.
 
     Args:
@@ -121,40 +122,9 @@ def _load_evaluated(run: RunDirectory) -> EvaluatedRun:
     answers = read_frame(file).sort("row")
     labels = tuple(evaluation.get("labels", ()))
     threshold = (evaluation.get("decision", {}).get("threshold") or {}).get("value")
-    judged = _read_predictions(evaluation["task"], answers, labels, threshold)
+    judged = read_predictions(evaluation["task"], answers, labels, threshold)
     recipe = load_recipe(run.path / RECIPE)
     return EvaluatedRun(run, recipe, evaluation["task"], labels, answers["row"].to_numpy(), judged)
-
-
-def _read_predictions(
-    task: str, answers: pl.DataFrame, labels: tuple[str, ...], threshold: float | None
-) -> Predictions:
-    """Rebuild targets and predictions of the test split from the predictions file."""
-    groups = answers["group"].to_numpy() if "group" in answers.columns else None
-    if task == "classification":
-        positions = {label: position for position, label in enumerate(labels)}
-        values = np.array([positions[str(value)] for value in answers["truth"].to_list()], dtype=np.int64)
-        shares = answers.select(f"probability_{label}" for label in labels).to_numpy()
-        return Predictions(values, shares, threshold=threshold, groups=groups)
-    if task == "token-classification":
-        said = zip(answers["truth"].to_list(), answers["prediction"].to_list(), strict=True)
-        return Predictions(
-            ragged_array(answers["truth"].to_list()),
-            ragged_array((*own, *[""] * (len(true) - len(own))) for true, own in said),
-            groups=groups,
-        )
-    if task == "multi-label":
-        given = [[label in row for label in labels] for row in answers["truth"].to_list()]
-        shares = answers.select(f"probability_{label}" for label in labels).to_numpy()
-        return Predictions(np.array(given, dtype=np.uint8), shares, groups=groups)
-    if task == "regression":
-        return Predictions(answers["truth"].to_numpy(), answers["prediction"].to_numpy(), groups=groups)
-    if task == "preference":  # a margin compares the chosen answer with one whose reward is 0
-        gained = np.stack([answers["margin"].to_numpy(), np.zeros(answers.height)], axis=1)
-        return Predictions(np.zeros_like(gained), gained, groups=groups)
-    tokens = answers["tokens"].to_numpy().astype(np.float64)
-    sums = np.stack([answers["loss"].to_numpy() * tokens, tokens, answers["right"].to_numpy()], axis=1)
-    return Predictions(tokens, sums, answers["bytes"].to_numpy(), groups=groups)
 
 
 def _check_comparable(first: EvaluatedRun, other: EvaluatedRun) -> None:

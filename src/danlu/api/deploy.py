@@ -12,9 +12,9 @@ from danlu.recipe.load import BUILTIN, find_recipe, load_recipe, recipe_files
 
 def deploy(
     recipe: str | Path,
+    *,
     training: ClusterKind,
     output: str | Path = "deploy",
-    *,
     nodes: int = 1,
     gpus: int = 8,
     name: str | None = None,

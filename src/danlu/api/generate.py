@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def generate(
     bundle: str | Path,
     prompt: str | Sequence[str] | None = None,
+    *,
     chat: str | Sequence[Message] | None = None,
     source: str | Path | None = None,
-    *,
     max_new_tokens: int = 128,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -70,11 +70,12 @@ def generate(
     _check_options(sampling, num_return)
     prompts = _read_prompts(prompt, chat, source)
     opened = open_bundle(bundle)
-    from danlu.models.generation import Sampling, generate
+    from danlu.models.generation import Sampling
+    from danlu.models.generation import generate as generate_texts
     from danlu.models.predictor import Predictor
 
     predictor = Predictor.verified(opened)
-    return generate(predictor, prompts, Sampling(**sampling), Seed(seed), tuple(stop), num_return, stream)
+    return generate_texts(predictor, prompts, Sampling(**sampling), Seed(seed), tuple(stop), num_return, stream)
 
 
 def _check_options(options: dict[str, Any], num_return: int) -> None:

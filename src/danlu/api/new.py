@@ -15,7 +15,7 @@ from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.training import Data
 
 
-def new(source: str, target: str | None = None, output: str | Path | None = None, overwrite: bool = False) -> str:
+def new(source: str, *, target: str | None = None, output: str | Path | None = None, overwrite: bool = False) -> str:
     """Write a recipe for the given data.
 
     Args:

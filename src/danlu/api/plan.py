@@ -72,7 +72,7 @@ class TrainingEstimate:
     warning: str | None = None
 
 
-def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | None = None) -> TrainingEstimate:
+def plan(recipe: Recipe | Mapping[str, Any] | str | Path, *, memory_bytes: int | None = None) -> TrainingEstimate:
     """Predict the cost of training a recipe on this machine.
 
     Args:

@@ -29,6 +29,7 @@ WRITERS = {
 def predict(
     bundle: str | Path,
     source: str | Sequence[str],
+    *,
     output: str | Path | None = None,
     keep: Sequence[str] = (),
     own_code: bool = False,

@@ -24,6 +24,7 @@ Visual = Literal["augment"]
 
 def visualize(
     recipe: Recipe | Mapping[str, Any] | str | Path,
+    *,
     only: Visual = "augment",
     output: str | Path | None = None,
     samples: int = 6,

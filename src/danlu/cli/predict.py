@@ -33,7 +33,7 @@ def predict(
 
     if processes is not None:
         return launch_predict(output, processes)
-    answers = predict_verb(bundle, data, output, keep, own_code)
+    answers = predict_verb(bundle, data, output=output, keep=keep, own_code=own_code)
     if output is None:
         print(answers.write_csv(), end="")
     else:

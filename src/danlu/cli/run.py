@@ -47,13 +47,15 @@ def run(
             raise ArgumentError("--dry-run uses one process; leave out --processes")
         return launch_train(recipe, resume, overrides, output, name, overwrite, processes, restarts)
     if resume is not None:
-        directory = resume_run(resume, profile)
+        directory = resume_run(resume, profile=profile)
     elif dry_run:
         dry(load_recipe(str(recipe), overrides))
         info("dry run: every stage works; nothing was kept")
         return 0
     else:
-        directory = run_verb(load_recipe(str(recipe), overrides), output, name, overwrite, profile)
+        directory = run_verb(
+            load_recipe(str(recipe), overrides), output=output, name=name, overwrite=overwrite, profile=profile
+        )
     if not dist_env().is_main:
         return 0
     evaluation = directory.evaluation()

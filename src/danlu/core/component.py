@@ -48,7 +48,7 @@ TABLES: dict[str, str] = {
     "optimizer": "danlu.training.optimizers:OPTIMIZERS",
     "schedule": "danlu.training.schedules:SCHEDULES",
     "average": "danlu.training.averaging:AVERAGES",
-    "perturbation": "danlu.evaluation.perturbations:PERTURBATIONS",
+    "perturbation": "danlu.evaluation.robustness:PERTURBATIONS",
     "sampler": "danlu.search.samplers:SAMPLERS",
     "compression": "danlu.recipe.sections.planned:COMPRESSIONS",
 }
