@@ -14,8 +14,9 @@ from danlu.errors import ArgumentError, RecipeError
 from danlu.experiment.auto_settings import MEMORY_FRACTION, find_largest_batch_size, optimizer_with_default_lr
 from danlu.experiment.data_context import load_data
 from danlu.experiment.model_summary import overparameterized_warning
+from danlu.experiment.prepare import prepare_training
 from danlu.experiment.probe import StepTiming, build_probe
-from danlu.experiment.setup import TrainingSetup, prepare_training, with_training_options
+from danlu.experiment.setup import TrainingSetup, with_training_options
 from danlu.models.base import SelfFittingModel
 from danlu.recipe.load import as_recipe, check_recipe
 from danlu.recipe.schema import Recipe
