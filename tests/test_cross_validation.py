@@ -137,7 +137,7 @@ def test_a_column_that_names_no_folds_is_refused(tmp_path: Path) -> None:
 
 def test_folds_that_are_there_are_not_trained_again(folded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = evaluation_of(folded)["folds"]
-    monkeypatch.setattr("danlu.experiment.trainer.train_opened", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("danlu.experiment.trainer.train_run", lambda *_, **__: pytest.fail("trained again"))
     assert json.loads(json.dumps(danlu.evaluate(folded)["folds"])) == before
 
 

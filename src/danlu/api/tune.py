@@ -17,7 +17,7 @@ import numpy as np
 from danlu.artifacts.bundle import MANIFEST, open_bundle
 from danlu.artifacts.environment import describe_environment
 from danlu.artifacts.files import read_json, write_bytes, write_json, write_text
-from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, lock_run, refuse_existing
+from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, lock_run
 from danlu.artifacts.trials import (
     BEST_FILE,
     SEARCH_FILE,
@@ -36,29 +36,21 @@ from danlu.data.splits import Split
 from danlu.errors import ArgumentError, ArtifactError, DanluError, MissingExtra, Stopped
 from danlu.evaluation.metrics.table import compute_metrics, is_higher_better
 from danlu.evaluation.predictions import build_predictions
-from danlu.experiment.cross_validation import check_folds
-from danlu.experiment.data_context import (
-    PROFILE_FILE,
-    REFERENCE_FILE,
-    DataContext,
-    FittedPreprocessing,
-    fit_preprocessing,
-    load_data,
-    load_run_data,
-    scored_text_column,
-    write_run_data,
-)
+from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, scored_text_column
 from danlu.experiment.defaults import resolve_recipe
 from danlu.experiment.distillation import TEACHER_FILE
+from danlu.experiment.folds import load_for_new_run
+from danlu.experiment.run_data import PROFILE_FILE, REFERENCE_FILE, load_run_data, write_run_data
 from danlu.experiment.search_checks import search_metric
 from danlu.experiment.setup import best_validation_record
-from danlu.experiment.trainer import resume, train_run
-from danlu.recipe.load import as_recipe, dump_recipe, load_recipe
+from danlu.experiment.trainer import resume_training, train_run
+from danlu.recipe.load import dump_recipe, load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.tuning import Tuning
 from danlu.recipe.variants import variant
 from danlu.search.samplers import CompletedTrial, Sampler
 from danlu.search.space import to_search_space
+from danlu.search.study import train_or_search
 
 MIN_FREE_BYTES = 1 << 20  # required free disk space, without the trials
 MAX_REASON_CHARS = 80  # of the reason of a failed trial on the console; trials.jsonl has all
@@ -91,10 +83,7 @@ def tune(
         DanluError: every trial failed.
         Stopped: a signal asked to stop; `resume` continues.
     """
-    refuse_existing(Path(output), name, overwrite)
-    opened = load_data(as_recipe(recipe))
-    check_folds(opened)
-    return run_search(opened, Path(output), name, overwrite, trials)
+    return run_search(load_for_new_run(recipe, Path(output), name, overwrite), Path(output), name, overwrite, trials)
 
 
 def run_search(
@@ -282,9 +271,16 @@ def _train_trial(search: _Study, opened: DataContext, folder: Path) -> RunDirect
     if (run.model / MANIFEST).is_file():
         return run
     if run.checkpoints():
-        return resume(folder)
+        return resume_training(folder, learn=train_or_search)
     shutil.rmtree(folder, ignore_errors=True)
-    return train_run(opened, folder.parent, folder.name, overwrite=False, fit_preprocessor=search.prepared.get)
+    return train_run(
+        opened,
+        folder.parent,
+        folder.name,
+        overwrite=False,
+        learn=train_or_search,
+        fit_preprocessor=search.prepared.get,
+    )
 
 
 def _score_trial(search: _Study, opened: DataContext, run: RunDirectory) -> float:
