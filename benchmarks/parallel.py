@@ -29,7 +29,8 @@ from danlu.core.distributed.shards import to_local
 from danlu.core.seeds import Seed
 from danlu.data.balance.base import LossWeighting
 from danlu.experiment.data_context import load_data
-from danlu.experiment.setup import TrainingSetup, create_train_state, prepare_training
+from danlu.experiment.prepare import prepare_training
+from danlu.experiment.setup import TrainingSetup, create_train_state
 from danlu.recipe.load import check_recipe
 from danlu.training.optimizer_state import named_state_dict
 

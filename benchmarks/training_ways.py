@@ -72,7 +72,8 @@ def danlu(case: Case, model: nn.Module) -> None:
     from danlu.artifacts.run import RunDirectory
     from danlu.core.console import progress
     from danlu.core.devices.setup import make_deterministic
-    from danlu.experiment.setup import create_train_state, make_validation_fn
+    from danlu.experiment.setup import create_train_state
+    from danlu.experiment.validation import make_validation_fn
     from danlu.training.loop import train
     from danlu.training.monitoring.alarms import Alarms
     from danlu.training.monitoring.callbacks import CallbackContext

@@ -348,7 +348,9 @@ def test_validation_is_judged_on_rows_as_they_are(table_recipe: dict[str, Any], 
     logs = []
     for name, augment in (("plain", []), ("changed", [{"noise": 2.0}, {"swap-noise": 0.5}, "mixup"])):
         data = {**table_recipe["data"], "augment": augment}
-        run = package.train({**table_recipe, "data": data, "model": model, "training": training}, tmp_path, name)
+        run = package.train(
+            {**table_recipe, "data": data, "model": model, "training": training}, output=tmp_path, name=name
+        )
         logs.append(pl.read_ndjson(run.path / "metrics.jsonl", infer_schema_length=None))
     figures = {key: [log[key].drop_nulls()[-1] for log in logs] for key in ("train/loss", "validation/loss")}
     assert figures["validation/loss"][0] == pytest.approx(figures["validation/loss"][1], abs=1e-6)
@@ -364,7 +366,7 @@ def test_training_with_every_kind_of_change_is_the_same_twice(image_recipe: dict
         "training": {"epochs": 2, "batch_size": 64, "label_smoothing": 0.1},
     }
     weights = [
-        (package.train(recipe, tmp_path, name).path / "model" / "weights.safetensors").read_bytes()
+        (package.train(recipe, output=tmp_path, name=name).path / "model" / "weights.safetensors").read_bytes()
         for name in ("first", "second")
     ]
     assert weights[0] == weights[1]

@@ -5,15 +5,16 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from danlu import __version__
 from danlu.core.console import info
 from danlu.data.splits import Split
-from danlu.experiment.data_context import data_digest
+from danlu.experiment.run_data import data_digest
 from danlu.models.table import Model
 
 if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset
     from danlu.experiment.setup import TrainingSetup
+
+FORMAT = 1  # of what determines features besides the weights; raise it when a sample's preparation changes
 
 
 def with_frozen_features(fitting: "TrainingSetup", threads: int | None) -> "TrainingSetup":
@@ -54,7 +55,7 @@ def _cache_key(fitting: "TrainingSetup") -> dict[str, Any]:
     opened = fitting.context
     preparation = json.dumps(fitting.preprocessing.preprocessor.model_dump(mode="json"), sort_keys=True)
     return {
-        "danlu": __version__,
+        "inputs_format": FORMAT,
         "model": opened.model.model_dump(mode="json", exclude={"finetune", "dropout"}),
         "preparation": hashlib.sha256(preparation.encode()).hexdigest(),
         "data": data_digest(opened.dataset, opened.dataset.frame.height),

@@ -1,11 +1,14 @@
-"""A warning if far more weights are trained than the number of samples supports, with remedies."""
+"""What is trained, in one log line: parameters, samples, steps; a warning if the model is large for its data."""
 
 from typing import TYPE_CHECKING
 
+from danlu.core.console import info
 from danlu.data.specs import tokens_per_sample
 from danlu.models.base import HasPresets
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from danlu.experiment.setup import TrainingSetup
 
 # Weights per sample, or per token of a language model. Below these, early stopping and dropout usually suffice;
@@ -42,3 +45,29 @@ def overparameterized_warning(fitting: "TrainingSetup") -> str | None:
         f"{trained:,} weights are trained on {counted}, {trained / length:,.0f} per sample: the model can memorize "
         f"them; {', '.join(cures)} help"
     )
+
+
+def log_model_summary(fitting: "TrainingSetup", first: int) -> None:
+    """Log parameters, samples, steps and device; warn if the model is large for its data."""
+    opened, plan, length = fitting.context, fitting.plan, fitting.balanced.loader.epoch_length
+    parameters = count_parameters(fitting.full_model or fitting.model)
+    trained = count_parameters(fitting.model, trainable_only=True)
+    counted = f"{parameters:,} parameters" + ("" if trained == parameters else f", {trained:,} of them trained")
+    attention = getattr(getattr(getattr(fitting.model, "network", None), "config", None), "_attn_implementation", None)
+    by = f", attention by {attention}" if attention else ""
+    begun = f"steps {first + 1:,} to {plan.end_step:,}" if first else f"{plan.end_step:,} steps"
+    info(
+        f"training {opened.model.name} ({counted}) on {length:,} samples: "
+        f"{begun} of {opened.recipe.training.batch_size} on {fitting.accelerator.torch_device}{by}"
+    )
+    warning = overparameterized_warning(fitting)
+    if warning is not None:
+        info(f"warning: {warning}")
+
+
+def count_parameters(model: "nn.Module", trainable_only: bool = False) -> int:
+    """Count parameters, or only the trainable ones; projections for distillation are excluded."""
+    from danlu.models.task_model import PROJECTION_NAME
+
+    own = (weight for name, weight in model.named_parameters() if not name.startswith(f"{PROJECTION_NAME}."))
+    return sum(weight.numel() for weight in own if weight.requires_grad or not trainable_only)

@@ -13,8 +13,10 @@ from danlu.artifacts.files import read_json
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
 from danlu.core.console import info, progress
 from danlu.errors import ArgumentError, ArtifactError
-from danlu.experiment.data_context import DataContext, load_run_data
-from danlu.experiment.setup import TrainingSetup, create_train_state, make_validation_fn
+from danlu.experiment.data_context import DataContext
+from danlu.experiment.run_data import load_run_data
+from danlu.experiment.setup import TrainingSetup, create_train_state
+from danlu.experiment.validation import make_validation_fn
 from danlu.recipe.load import load_recipe
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 import hashlib
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import polars as pl
 
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import append_jsonl, read_jsonl, write_frame, write_json
-from danlu.artifacts.run import EVALUATION, RECIPE, TEST_EVALUATIONS, WORST, RunDirectory
+from danlu.artifacts.run import EVALUATION, TEST_EVALUATIONS, WORST, RunDirectory
 from danlu.core.console import info
 from danlu.core.seeds import Seed
 from danlu.data.chats.preprocessor import ChatPreprocessor
@@ -26,12 +25,11 @@ from danlu.evaluation.predictions import build_predictions, predictions_frame
 from danlu.evaluation.robustness import evaluate_robustness
 from danlu.evaluation.slices import find_slices
 from danlu.evaluation.worst_errors import worst_errors
-from danlu.experiment.cross_validation import cross_validate
-from danlu.experiment.data_context import DataContext, load_run_data, scored_text_column, with_stored_reference
-from danlu.recipe.load import load_recipe
+from danlu.experiment.cross_validation import Learn, cross_validate
+from danlu.experiment.data_context import DataContext, scored_text_column
+from danlu.experiment.run_data import with_stored_reference
 from danlu.recipe.schema import Recipe
 from danlu.reporting.card import write_card
-from danlu.reporting.i18n import get_translator
 from danlu.reporting.page import write_report
 
 if TYPE_CHECKING:
@@ -40,29 +38,15 @@ if TYPE_CHECKING:
 NUM_GOLDEN_SAMPLES = 8
 
 
-def evaluate(run: str | Path, language: str | None = None) -> dict[str, Any]:
-    """Evaluate a run's model on the splits it was trained with.
+def evaluate_run(
+    opened: DataContext, run: RunDirectory, *, learn: Learn, language: str | None = None
+) -> dict[str, Any]:
+    """Evaluate a run whose data is loaded already.
 
     Args:
-        run: a run directory.
-        language: of report and model card, en or zh; None for the recipe's.
-
-    Returns:
-        the contents of evaluation.json: split -> metric -> {value, low, high}, and more.
-
-    Raises:
-        ArgumentError: it is not a run, or the language is not available.
-        DataError: the data has changed.
-        ArtifactError: the bundle is damaged.
+        learn: trains a fold that is missing.
+        language: of report and model card; None for the recipe's.
     """
-    directory = RunDirectory.open(run)
-    recipe = load_recipe(directory.path / RECIPE)
-    t = get_translator(language or recipe.evaluation.language)  # reject an unknown language before the work
-    return evaluate_run(load_run_data(recipe, directory), directory, t.language)
-
-
-def evaluate_run(opened: DataContext, run: RunDirectory, language: str | None = None) -> dict[str, Any]:
-    """Evaluate a run whose data is loaded already."""
     from danlu.models.predictor import Predictor
 
     opened = with_stored_reference(opened, run)
@@ -70,7 +54,7 @@ def evaluate_run(opened: DataContext, run: RunDirectory, language: str | None = 
     predictor = Predictor.from_bundle(bundle, own_code=True)  # the recipe is the user's
     parts = opened.splits.eval_splits()
     raw = {name: predictor.raw_outputs(part, opened.origin) for name, part in parts.items()}
-    folded = cross_validate(opened, run, build_eval_config(opened, predictor))
+    folded = cross_validate(opened, run, build_eval_config(opened, predictor), learn=learn)
     options = opened.recipe.evaluation
     decided, decision = predictor.target, dict[str, Any]()
     if "validation" in parts:

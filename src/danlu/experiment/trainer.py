@@ -1,10 +1,13 @@
-"""Train one recipe into a run directory with a bundle, or resume an interrupted run."""
+"""Train one recipe into a run directory with a bundle, or resume an interrupted run.
 
-from collections.abc import Callable, Iterator, Mapping
+Knows nothing of searches. What trains the folds of a recipe that asks for a refit is handed in as `learn`.
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from danlu.artifacts.bundle import CONFIG, FORMAT, Manifest, write_manifest
 from danlu.artifacts.checkpoints import (
@@ -17,18 +20,19 @@ from danlu.artifacts.checkpoints import (
 )
 from danlu.artifacts.environment import describe_environment, installed_versions
 from danlu.artifacts.files import atomic_folder, write_json, write_text
-from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, lock_run, refuse_existing
-from danlu.artifacts.trials import is_search
+from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, lock_run
 from danlu.core.console import info, progress
 from danlu.core.distributed.env import dist_env
 from danlu.core.distributed.heartbeat import is_timeout
 from danlu.data.clean import summarize
 from danlu.errors import ArgumentError, DanluError
 from danlu.experiment.auto_settings import resolve_auto_settings
-from danlu.experiment.cross_validation import check_folds, refit_epochs
-from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, load_data, write_run_data
+from danlu.experiment.cross_validation import Learn, refit_epochs
+from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing
 from danlu.experiment.distillation import check_teacher_unchanged, save_teacher_digest
 from danlu.experiment.fit_rounds import fit_rounds
+from danlu.experiment.model_summary import log_model_summary
+from danlu.experiment.prepare import prepare_training
 from danlu.experiment.probe import flops_per_step
 from danlu.experiment.resume import (
     newest_valid_checkpoint,
@@ -37,18 +41,15 @@ from danlu.experiment.resume import (
     verify_steps,
     warn_of_environment_changes,
 )
+from danlu.experiment.run_data import write_run_data
 from danlu.experiment.setup import (
     TrainingSetup,
     create_train_state,
-    log_model_summary,
-    make_validation_fn,
-    prepare_training,
     with_training_options,
 )
-from danlu.launch.processes import find_interrupted_run
+from danlu.experiment.validation import make_validation_fn
 from danlu.models.base import SelfFittingModel
-from danlu.recipe.load import as_recipe, dump_recipe
-from danlu.recipe.schema import Recipe
+from danlu.recipe.load import dump_recipe
 from danlu.recipe.sections.training import Training
 
 if TYPE_CHECKING:
@@ -60,45 +61,13 @@ if TYPE_CHECKING:
     from danlu.training.train_state import TrainState
 
 
-def train(
-    recipe: Recipe | Mapping[str, Any] | str | Path,
-    output: str | Path = "runs",
-    name: str | None = None,
-    overwrite: bool = False,
-    profile: bool = False,
-) -> RunDirectory:
-    """Train a model.
-
-    Args:
-        recipe: a Recipe, a mapping, a file, or the name of a built-in recipe.
-        output: the folder of runs.
-        name: the run's folder in it; None for the recipe's name and the time.
-        overwrite: replace a run of that name.
-        profile: write a profile of some steps.
-
-    Returns:
-        the run with its bundle under `model`, not evaluated yet.
-
-    Raises:
-        RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
-        ArtifactError: the run cannot be written.
-    """
-    begun = find_interrupted_run(Path(output))
-    if begun is not None:
-        return resume(begun.path, profile=profile)
-    refuse_existing(Path(output), name, overwrite)
-    opened = load_data(as_recipe(recipe))
-    check_folds(opened)
-    if opened.recipe.tuning is not None:
-        info("`danlu train` ignores the recipe's tuning section; use `danlu tune` or `danlu run` to search")
-    return train_run(opened, Path(output), name, overwrite, profile=profile)
-
-
 def train_run(
     opened: DataContext,
     output: Path,
     name: str | None,
     overwrite: bool,
+    *,
+    learn: Learn,
     dry_run: bool = False,
     profile: bool = False,
     fit_preprocessor: Callable[[DataContext], FittedPreprocessing] = fit_preprocessing,
@@ -108,36 +77,51 @@ def train_run(
     Everything that can be wrong with the user's input is found before the run's folder is made.
 
     Args:
-        dry: use two batches per split and two steps.
-        prepare: fits the preprocessing, or returns a cached one.
+        learn: trains a fold, if the recipe asks for a refit.
+        dry_run: use two batches per split and two steps.
+        fit_preprocessor: fits the preprocessing, or returns a cached one.
     """
-    import torch
-
     opened = replace(opened, recipe=opened.recipe.model_copy(update={"tuning": None}))
     fitting = prepare_training(opened, dry_run, fit_preprocessor=fit_preprocessor)
-    size_bytes = sum(value.nbytes for value in unique_state_dict(fitting.model).values())
-    # A checkpoint holds the weights and two moments each; three are kept while a fourth is being written.
-    needed_bytes = 12 * size_bytes + (1 << 20)
     if not fitting.team.is_main:
         return _train_as_worker(fitting)
-    run = RunDirectory.create(output, opened.recipe.name, name, overwrite, needed_bytes)
+    run = RunDirectory.create(output, opened.recipe.name, name, overwrite, _needed_bytes(fitting))
     with run, lock_run(run):
-        known = describe_environment(str(fitting.accelerator.torch_device), opened.recipe.seed, torch.get_num_threads())
-        write_json(run.path / ENVIRONMENT, known)
-        _log_data_findings(opened)
-        fitting = resolve_auto_settings(fitting, run)
-        write_text(run.path / RECIPE, dump_recipe(fitting.context.recipe))
-        write_run_data(fitting.context, run, fitting.balanced.profile())
-        save_teacher_digest(run, fitting.teacher_digest)
-        settled = fitting.context.recipe.training
-        fitting.team.broadcast_object({"run": str(run.path.resolve()), "settled": _auto_settings_of(settled)})
+        fitting = _start_run(run, fitting)
         if opened.recipe.evaluation.refits:
             opened = fitting.context
             del fitting  # frees its memory for the folds
-            until = refit_epochs(opened, run)
-            fitting = replace(prepare_training(opened), fixed_epochs=until)
+            fitting = prepare_training(opened, fixed_epochs=refit_epochs(opened, run, learn=learn))
         _fit_and_bundle(fitting, run, None, profile)
     return run
+
+
+def _needed_bytes(fitting: TrainingSetup) -> int:
+    """Return the disk space that a run needs at least."""
+    size_bytes: int = sum(value.nbytes for value in unique_state_dict(fitting.model).values())
+    # A checkpoint holds the weights and two moments each; three are kept while a fourth is being written.
+    return 12 * size_bytes + (1 << 20)
+
+
+def _start_run(run: RunDirectory, fitting: TrainingSetup) -> TrainingSetup:
+    """Write everything known before the first step, and tell the other processes.
+
+    Returns:
+        the setup with numbers for `auto`.
+    """
+    import torch
+
+    opened = fitting.context
+    known = describe_environment(str(fitting.accelerator.torch_device), opened.recipe.seed, torch.get_num_threads())
+    write_json(run.path / ENVIRONMENT, known)
+    _log_data_findings(opened)
+    fitting = resolve_auto_settings(fitting, run)
+    training = fitting.context.recipe.training
+    write_text(run.path / RECIPE, dump_recipe(fitting.context.recipe))
+    write_run_data(fitting.context, run, fitting.balanced.profile())
+    save_teacher_digest(run, fitting.teacher_digest)
+    fitting.team.broadcast_object({"run": str(run.path.resolve()), "settled": _auto_settings_of(training)})
+    return fitting
 
 
 def _train_as_worker(fitting: TrainingSetup) -> RunDirectory:
@@ -158,13 +142,12 @@ def _auto_settings_of(training: Training) -> dict[str, object]:
     return {"batch_size": training.batch_size, "lr": getattr(training.optimizer, "lr", None)}
 
 
-def resume(run: str | Path, verify: int | None = None, profile: bool = False) -> RunDirectory:
-    """Resume an interrupted run, bit for bit as if never interrupted.
-
-    A search goes on with its next trial.
+def resume_training(run: str | Path, *, learn: Learn, verify: int | None = None, profile: bool = False) -> RunDirectory:
+    """Resume an interrupted training, bit for bit as if never interrupted.
 
     Args:
-        run: its folder.
+        run: its folder; not that of a search.
+        learn: trains a fold that is missing, if the recipe asks for a refit.
         verify: first repeat at least this many of the last steps and compare.
         profile: write a profile of some steps.
 
@@ -173,16 +156,10 @@ def resume(run: str | Path, verify: int | None = None, profile: bool = False) ->
         DataError: the data has changed.
         ArtifactError: the run is damaged, or does not reproduce its steps.
     """
-    if is_search(Path(run)):
-        from danlu.api.tune import resume_search
-
-        if verify is not None:
-            raise ArgumentError("--verify repeats the steps of one training, and this run is a search; remove --verify")
-        return resume_search(run)
     stopped = open_interrupted_run(run)
-    until = refit_epochs(stopped.context, stopped.run) if stopped.context.recipe.evaluation.refits else None
+    epochs = refit_epochs(stopped.context, stopped.run, learn=learn)
     compute = recorded_threads(stopped.run) if dist_env().world_size == 1 else None
-    fitting = replace(prepare_training(stopped.context, compute_threads=compute, resumes=True), fixed_epochs=until)
+    fitting = prepare_training(stopped.context, compute_threads=compute, resumes=True, fixed_epochs=epochs)
     warn_of_environment_changes(stopped.run, fitting)
     check_teacher_unchanged(stopped.run, fitting.teacher_digest)
     if verify is not None and isinstance(fitting.context.model, SelfFittingModel):

@@ -78,7 +78,9 @@ def test_preferences_are_learned_against_a_reference_that_is_asked_once(
     capsys.readouterr()
     monkeypatch.setattr(reference, "info", lambda words: pytest.fail(words))
     package.train(
-        {**said, "training": {**said["training"], "max_steps": 1, "preference": {"beta": 0.5}}}, tmp_path, "second"
+        {**said, "training": {**said["training"], "max_steps": 1, "preference": {"beta": 0.5}}},
+        output=tmp_path,
+        name="second",
     )
 
 
