@@ -14,7 +14,7 @@ import danlu as package
 from danlu.errors import RecipeError
 from danlu.experiment.trainer import resume
 from danlu.models.text.sentence_encoder import SentenceEncoderClassifier
-from danlu.models.vision.timm import NormalizedImageModel
+from danlu.models.vision.image_model import NormalizedImageModel
 
 
 @pytest.fixture(scope="module")

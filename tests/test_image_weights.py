@@ -15,8 +15,8 @@ import danlu as package
 from danlu.core.imports import patch_torchvision
 from danlu.data.specs import ImageInputs
 from danlu.errors import DataError
-from danlu.models.table import Timm
-from danlu.models.vision.timm import NormalizedImageModel
+from danlu.models.vision.image_model import NormalizedImageModel
+from danlu.models.vision.options import Timm
 from tests.real_weights import efficientnet_lite0
 
 FORMAT = ImageInputs(channels=3, size=32, mean=(0.5,) * 3, std=(0.25,) * 3)

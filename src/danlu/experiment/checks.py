@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from danlu.core.component import Component, components
 from danlu.data.balance.base import Balancer
 from danlu.errors import ArgumentError, Problem, RecipeError
-from danlu.models.base import SelfFittingModel
+from danlu.models.base import Model, SelfFittingModel
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.training import Training
 
@@ -15,7 +16,8 @@ OPTIONS_WITHOUT_STEPS = ("max_steps", "batch_size", "early_stopping", "device", 
 def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: str) -> None:
     """Raise RecipeError for the first option that only makes sense with gradient steps."""
     if task == "multi-label":
-        message = f"{model.name} predicts a single label per row, and rows have several; use mlp, resnet or tabm"
+        others = [name for name, family in components("model").items() if _steps_on_tables(family)]
+        message = f"{model.name} predicts a single label per row, and rows have several; use {' or '.join(others)}"
         raise RecipeError(Problem("", "model.name", message))
     grows = f"{model.name} is not trained by gradient steps"
     usual = Training()
@@ -34,6 +36,11 @@ def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: str
     if emphasis.focal_gamma or emphasis.logit_offsets:
         message = f"{recipe.data.balance.name} changes the loss, and {model.name} has its own; use class-weights"
         raise RecipeError(Problem("", "data.balance", message))
+
+
+def _steps_on_tables(family: type[Component]) -> bool:
+    """Return whether a family of danlu's takes tables and is trained by gradient steps."""
+    return issubclass(family, Model) and "tabular" in family.kinds and not issubclass(family, SelfFittingModel)
 
 
 def check_single_process(model: object, processes: int) -> None:

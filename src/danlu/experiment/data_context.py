@@ -28,7 +28,7 @@ from danlu.data.targets import REFERENCE, NextTokenTarget, PreferenceTarget, Tar
 from danlu.errors import DataError
 from danlu.experiment.defaults import resolve_recipe
 from danlu.experiment.search_checks import check_search_space, require_model_extras
-from danlu.models.table import Model
+from danlu.models.base import Model
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.training import Finetune

@@ -9,7 +9,7 @@ from danlu import __version__
 from danlu.core.console import info
 from danlu.data.splits import Split
 from danlu.experiment.data_context import data_digest
-from danlu.models.table import Model
+from danlu.models.base import Model
 
 if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset

@@ -7,7 +7,7 @@ from danlu.core.imports import require_extra
 from danlu.data.dataset import Dataset
 from danlu.errors import Problem, RecipeError
 from danlu.experiment.defaults import resolve_recipe
-from danlu.models.table import Model
+from danlu.models.base import Model
 from danlu.recipe.schema import Recipe
 from danlu.recipe.variants import explain_refusal, outermost, variant
 from danlu.search.samplers import Sampler

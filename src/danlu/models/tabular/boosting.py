@@ -3,20 +3,15 @@
 Reading the file does not need LightGBM, so neither does a bundle.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from danlu.errors import ArtifactError
 from danlu.models.base import FitData, Rows
 from danlu.models.tabular.tree_ensemble import TreeBuilder, TreeEnsemble
-
-if TYPE_CHECKING:
-    from danlu.models.tabular.options import Boosting
 
 MODEL_FILE = "lightgbm.txt"
 # Bits of a node's decision_type; the two bits above them tell which numbers count as missing.
@@ -101,12 +96,18 @@ def _add_tree(grower: TreeBuilder, tree: dict[str, str]) -> None:
 
 
 class BoostingFit:
-    """Fit LightGBM round by round."""
+    """Fit LightGBM round by round.
 
-    def __init__(self, options: "Boosting", data: FitData) -> None:
+    Args:
+        data: training and validation rows.
+        rounds: most rounds.
+        options: LightGBM's parameters that the recipe sets.
+    """
+
+    def __init__(self, data: FitData, rounds: int, options: Mapping[str, float]) -> None:
         import lightgbm
 
-        self.options, self.data = options, data
+        self.data, self.num_rounds, self.options = data, rounds, options
         numbers = data.inputs.numeric
         self.train = lightgbm.Dataset(
             _matrix(data.train),
@@ -121,19 +122,12 @@ class BoostingFit:
         self.sums = np.zeros((len(self.validation), max(1, data.outputs if data.outputs > 2 else 1)))
 
     def _settings(self) -> dict[str, Any]:
-        options, outputs = self.options, self.data.outputs
+        outputs = self.data.outputs
         objective = {1: "regression", 2: "binary"}.get(outputs, "multiclass")
         return {
             "objective": objective,
             **({"num_class": outputs} if outputs > 2 else {}),
-            "learning_rate": options.learning_rate,
-            "num_leaves": options.leaves,
-            "max_depth": options.depth or -1,
-            "min_data_in_leaf": options.leaf_rows,
-            "lambda_l2": options.l2,
-            "bagging_fraction": options.row_share,
-            "bagging_freq": 1 if options.row_share < 1 else 0,
-            "feature_fraction": options.column_share,
+            **self.options,
             "seed": self.data.seed.derive("boosting").value % 2**31,
             "num_threads": self.data.num_threads,
             "deterministic": True,
@@ -142,7 +136,7 @@ class BoostingFit:
         }
 
     def iter_rounds(self) -> Iterator[float]:
-        for done in range(self.options.rounds):
+        for done in range(self.num_rounds):
             finished = self.booster.update()
             if finished and done:  # no split improves the loss, and no later round changes that
                 return
@@ -159,23 +153,6 @@ class BoostingFit:
     def load_rounds_into(self, network: nn.Module, num_rounds: int) -> None:
         assert isinstance(network, BoostedTrees)
         network.load_text(self.booster.model_to_string(num_iteration=num_rounds))
-
-
-class LightGBMModel(nn.Module):
-    """Predict with LightGBM itself from its text file."""
-
-    def __init__(self, file: Path, outputs: int) -> None:
-        import lightgbm
-
-        super().__init__()
-        self.booster, self.outputs = lightgbm.Booster(model_file=file), outputs
-
-    def forward(self, numeric: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
-        """Map numeric [batch, numbers] and categories [batch, categories] to logits [batch, outputs]."""
-        given = [part.double() for part in (numeric, categories) if part is not None]
-        scores = np.asarray(self.booster.predict(torch.cat(given, dim=1).cpu().numpy(), raw_score=True))
-        found = torch.from_numpy(scores.reshape(len(scores), -1)).to(given[0].device, torch.float32)
-        return nn.functional.pad(found, (1, 0)) if self.outputs == 2 else found
 
 
 def _matrix(rows: Rows) -> np.ndarray:

@@ -13,7 +13,6 @@ from danlu.models.tabular.tree_ensemble import BITS_PER_WORD, TreeBuilder, TreeE
 
 if TYPE_CHECKING:
     from danlu.data.tabular.preprocessor import TabularPreprocessor
-    from danlu.models.tabular.options import Tree
 
 NO_NODE = -1  # scikit-learn's id for the children of a leaf
 MAX_CODES = 64  # codes per categorical column that splits may test: the most frequent ones
@@ -21,10 +20,16 @@ CategorySplit = tuple[int, int]  # position of a categorical column, and one of 
 
 
 class TreeFit:
-    """Fit trees of increasing depth; upper levels do not change with depth."""
+    """Fit trees of increasing depth; upper levels do not change with depth.
 
-    def __init__(self, options: "Tree", data: FitData) -> None:
-        self.options, self.data = options, data
+    Args:
+        data: training and validation rows.
+        depth: maximum depth.
+        leaf_rows: fewest training rows per leaf.
+    """
+
+    def __init__(self, data: FitData, depth: int, leaf_rows: int) -> None:
+        self.data, self.depth, self.leaf_rows = data, depth, leaf_rows
         self.network = TreeEnsemble(groups=1, width=data.outputs, zero_first=False)
         self.category_splits = frequent_category_splits(data.train.codes)
         self.estimators: list[Any] = []
@@ -35,16 +40,16 @@ class TreeFit:
         from danlu.data.balance.base import LossWeighting
         from danlu.models.heads import HEADS
 
-        lesson, features = self.data, one_hot(self.data.train, self.category_splits)
-        head = HEADS["classification" if lesson.outputs > 1 else "regression"]
-        for depth in range(1, self.options.depth + 1):
-            tree = self._estimator(depth).fit(features, lesson.train.target, sample_weight=lesson.sample_weights)
+        data, features = self.data, one_hot(self.data.train, self.category_splits)
+        head = HEADS["classification" if data.outputs > 1 else "regression"]
+        for depth in range(1, self.depth + 1):
+            tree = self._estimator(depth).fit(features, data.train.target, sample_weight=data.sample_weights)
             if self.estimators and tree.tree_.node_count == self.estimators[-1].tree_.node_count:
                 return
             self.estimators.append(tree)
             self.load_rounds_into(self.network, depth)
-            logits = torch.from_numpy(_predict(self.network, lesson.train))
-            loss, count = head.loss(logits, torch.from_numpy(lesson.train.target), LossWeighting())
+            logits = torch.from_numpy(_predict(self.network, data.train))
+            loss, count = head.loss(logits, torch.from_numpy(data.train.target), LossWeighting())
             yield float(loss) / count
 
     def _estimator(self, depth: int) -> Any:
@@ -52,7 +57,7 @@ class TreeFit:
 
         kind = DecisionTreeClassifier if self.data.outputs > 1 else DecisionTreeRegressor
         seed = self.data.seed.derive("tree").value % 2**32
-        return kind(max_depth=depth, min_samples_leaf=self.options.leaf_rows, random_state=seed)
+        return kind(max_depth=depth, min_samples_leaf=self.leaf_rows, random_state=seed)
 
     def validation_scores(self) -> np.ndarray:
         return _predict(self.network, self.data.validation)

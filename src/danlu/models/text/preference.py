@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from danlu.data.balance.base import LossWeighting
 from danlu.data.text.sequences import IGNORED
-from danlu.models.text.transformers import HFModelWrapper
+from danlu.models.text.hf_wrapper import HFModelWrapper
 
 LOGITS_PER_CHUNK = 1 << 24  # in memory at once, 64 MiB in fp32; recomputed in the backward pass
 
