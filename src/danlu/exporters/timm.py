@@ -12,7 +12,12 @@ from danlu.models.vision.image_model import NormalizedImageModel
 
 
 def write(predictor: Predictor, folder: Path) -> None:
-    """Write a bundle's network in timm's format.
+    """Write a bundle's network in timm's format; raises like `write_network`."""
+    write_network(predictor.model, folder)
+
+
+def write_network(model: nn.Module, folder: Path) -> None:
+    """Write a network that `build_timm` built in timm's format.
 
     Raises:
         ArgumentError: its normalization was replaced, which timm's format cannot express.
@@ -20,7 +25,6 @@ def write(predictor: Predictor, folder: Path) -> None:
     patch_torchvision()
     from timm.models import save_for_hf
 
-    model = predictor.model
     assert isinstance(model, NormalizedImageModel)
     network: Any = model.network
     if model.norms_replaced:

@@ -40,18 +40,18 @@ class BoostedTrees(TreeEnsemble):
         """
         try:
             header, *trees = text.split("\nTree=")
-            a_round = int(_fields(header)["num_tree_per_iteration"])
-            grower = TreeBuilder(1)
+            per_round = int(_fields(header)["num_tree_per_iteration"])
+            builder = TreeBuilder(1)
             for tree in trees:
-                _add_tree(grower, _fields(tree))
+                _add_tree(builder, _fields(tree))
         except (KeyError, ValueError, IndexError) as error:
             raise ArtifactError(f"{MODEL_FILE}: is not a LightGBM model: {error!r}") from error
-        if a_round != self.groups or not trees or len(trees) % self.groups:
+        if per_round != self.groups or not trees or len(trees) % self.groups:
             raise ArtifactError(
-                f"{MODEL_FILE}: has {len(trees)} trees, {a_round} per round; this model has {self.groups}"
+                f"{MODEL_FILE}: has {len(trees)} trees, {per_round} per round; this model has {self.groups}"
             )
         self.text = text
-        self.set_trees(grower.to_tensors())
+        self.set_trees(builder.to_tensors())
 
 
 def _fields(lines: str) -> dict[str, str]:
@@ -60,7 +60,7 @@ def _fields(lines: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
 
 
-def _add_tree(grower: TreeBuilder, tree: dict[str, str]) -> None:
+def _add_tree(builder: TreeBuilder, tree: dict[str, str]) -> None:
     """Add a tree; LightGBM numbers leaves separately, as -1, -2, … among children."""
 
     def numbers(name: str) -> list[float]:
@@ -71,10 +71,10 @@ def _add_tree(grower: TreeBuilder, tree: dict[str, str]) -> None:
 
     if int(tree.get("is_linear", 0)):
         raise ValueError("linear trees")
-    first, splits, values = len(grower), int(tree["num_leaves"]) - 1, numbers("leaf_value")
+    first, splits, values = len(builder), int(tree["num_leaves"]) - 1, numbers("leaf_value")
     features, thresholds, kinds = integers("split_feature"), numbers("threshold"), integers("decision_type")
     bounds, words = integers("cat_boundaries"), integers("cat_threshold")
-    grower.roots.append(first)
+    builder.roots.append(first)
 
     def child(name: int) -> int:
         return first + (name if name >= 0 else splits - 1 - name)
@@ -83,16 +83,16 @@ def _add_tree(grower: TreeBuilder, tree: dict[str, str]) -> None:
         feature, threshold, kind = features[node], thresholds[node], kinds[node]
         if kind & CATEGORICAL:
             own = words[bounds[int(threshold)] : bounds[int(threshold) + 1]]
-            grower.add_category_split(feature, own, child(left), child(right))
+            builder.add_category_split(feature, own, child(left), child(right))
             continue
         missing = kind >> 2 & 3
         if missing == MISSING_ZERO:
             raise ValueError("trees that take 0 for missing")
         # If a number was never missing in training, LightGBM treats a missing value as 0.
         missing_left = threshold >= 0 if missing == MISSING_NONE else bool(kind & DEFAULT_LEFT)
-        grower.add_split(feature, threshold, missing_left, child(left), child(right))
+        builder.add_split(feature, threshold, missing_left, child(left), child(right))
     for value in values:
-        grower.add_leaf([value])
+        builder.add_leaf([value])
 
 
 class BoostingFit:

@@ -97,24 +97,24 @@ def _predict(network: TreeEnsemble, rows: Rows) -> np.ndarray:
 
 def _tree_builder(estimator: Any, data: FitData, category_splits: list[CategorySplit]) -> TreeBuilder:
     """Convert a scikit-learn tree; indicator splits become sets of one code."""
-    tree, grower = estimator.tree_, TreeBuilder(data.outputs)
+    tree, builder = estimator.tree_, TreeBuilder(data.outputs)
     numbers = data.inputs.numeric
     values = _leaf_values(tree, data.outputs)
-    grower.roots.append(0)
+    builder.roots.append(0)
     for node in range(tree.node_count):
         left, right, feature = int(tree.children_left[node]), int(tree.children_right[node]), int(tree.feature[node])
         if left == NO_NODE:
-            grower.add_leaf(values[node].tolist())
+            builder.add_leaf(values[node].tolist())
         elif feature < numbers:
             missing_left = bool(tree.missing_go_to_left[node])
-            grower.add_split(feature, float(tree.threshold[node]), missing_left, left, right)
+            builder.add_split(feature, float(tree.threshold[node]), missing_left, left, right)
         else:
             category, code = category_splits[feature - numbers]
             words = [0] * (code // BITS_PER_WORD) + [1 << (code % BITS_PER_WORD)]
-            grower.add_category_split(
+            builder.add_category_split(
                 numbers + category, words, right, left
             )  # indicator <= 0.5 goes left: another category
-    return grower
+    return builder
 
 
 def _leaf_values(tree: Any, outputs: int) -> np.ndarray:

@@ -204,7 +204,7 @@ class TabM(HasNumericEmbedding):
 
 
 class Additive(Interpretable):
-    """Fit a generalized additive model (Hastie & Tibshirani 1986).
+    """Fit a generalized additive model (Hastie & Tibshirani 1986, https://doi.org/10.1214/ss/1177013604).
 
     It sums one curve per number and one value per category. Curves are linear between bin edges. There are no
     interactions, so each curve shows the whole effect of its feature.
@@ -275,7 +275,10 @@ class Tree(SelfFittingModel, Interpretable):
 
 
 class Boosting(SelfFittingModel):
-    """Fit gradient boosted trees by LightGBM (Friedman 2001; Ke et al. 2017).
+    """Fit gradient boosted trees by LightGBM.
+
+    Friedman 2001, https://doi.org/10.1214/aos/1013203451; Ke et al. 2017,
+    https://proceedings.neurips.cc/paper/2017/hash/6449f44a102fde848669bdd9eb6b76fa-Abstract.html.
 
     Missing numbers and categories are handled by the trees themselves. The bundle holds LightGBM's own text file and
     predicts without LightGBM.

@@ -68,7 +68,7 @@ def preference_loss(likelihoods: Tensor, reference: Tensor, emphasis: LossWeight
 
     A pair costs -(1 - s) log sigmoid(m) - s log sigmoid(-m). m is `beta` times the margin by which the model favors the
     chosen answer more than the reference does; s, `emphasis.smoothing`, is the assumed share of flipped preferences
-    (Mitchell 2023, conservative DPO).
+    (Mitchell 2023, conservative DPO, https://ericmitchell.ai/cdpo.pdf).
 
     Args:
         likelihoods: log-probabilities of the chosen and the rejected answer, [pairs, 2].
