@@ -37,7 +37,7 @@ METRIC = {"images": "balanced-accuracy", "texts": "auroc"}
 
 def images() -> dict[str, dict[str, Any]]:
     """The recipes on pictures, by name."""
-    from tests.real_weights import efficientnet_lite0, stamps
+    from tests.support.real_weights import efficientnet_lite0, stamps
 
     weights = str(efficientnet_lite0())
 
@@ -64,7 +64,7 @@ def images() -> dict[str, dict[str, Any]]:
 
 def texts() -> dict[str, dict[str, Any]]:
     """The recipes on texts, by name."""
-    from tests.real_weights import food_reviews, minilm
+    from tests.support.real_weights import food_reviews, minilm
 
     file = Path(tempfile.gettempdir()) / "danlu-food-reviews.jsonl"
     shortened(food_reviews()).write_ndjson(file)

@@ -26,13 +26,13 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.real import adult, files_of, keel
+from tests.support.real import adult, files_of, keel
 
 from danlu.artifacts.bundle import open_bundle
 from danlu.data.builtin import read_builtin
 from danlu.data.descriptors import Origin
-from danlu.evaluation.evaluate import build_predictions
 from danlu.evaluation.metrics.table import compute_metrics
+from danlu.evaluation.predictions import build_predictions
 from danlu.experiment.data_context import load_data
 from danlu.experiment.trainer import train_run
 from danlu.models.predictor import Predictor

@@ -141,5 +141,5 @@ def test_of_shared_weights_the_first_is_kept() -> None:
     assert list(unique_state_dict(model)) == ["first.weight"]
     load_weights(model, {"first.weight": torch.ones(2, 2)})
     assert model.second.weight.tolist() == [[1, 1], [1, 1]]
-    with pytest.raises(RuntimeError, match="lacking"):
+    with pytest.raises(RuntimeError, match="missing"):
         load_weights(model, {"second.weight": torch.ones(2, 2)})

@@ -33,9 +33,9 @@ def said(
     model = MODELS[name.split(":")[0]].model_validate({"name": name, **options})
     fitting: Any = SimpleNamespace(
         model=Weights(weights),
-        balanced=SimpleNamespace(feed=SimpleNamespace(length=samples)),
-        prepared=SimpleNamespace(preprocessor=SimpleNamespace(inputs=inputs)),
-        opened=SimpleNamespace(
+        balanced=SimpleNamespace(loader=SimpleNamespace(epoch_length=samples)),
+        preprocessing=SimpleNamespace(preprocessor=SimpleNamespace(inputs=inputs)),
+        context=SimpleNamespace(
             model=model,
             finetune=Finetune(mode=mode),  # type: ignore[arg-type]
             dataset=SimpleNamespace(kind=kind),

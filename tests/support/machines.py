@@ -66,8 +66,8 @@ def small_step(model: nn.Module, optimizer: Optimizer | None = None, **options: 
     usual: dict[str, Any] = {
         "forward": model,
         "loss": head.loss,
-        "count": head.num_targets,
-        "emphasis": LossWeighting(),
+        "num_targets": head.num_targets,
+        "loss_weighting": LossWeighting(),
         "optimizer": chosen.build(parameter_groups(model, chosen.weight_decay)),
         "accelerator": accelerator,
         "precision": Precision("fp32", accelerator.torch_device),
@@ -76,8 +76,8 @@ def small_step(model: nn.Module, optimizer: Optimizer | None = None, **options: 
         "after_step": None,
         "clip_norm": None,
         "clip_value": None,
-        "parts": 1,
-        "least_rows": 1,
+        "num_microbatches": 1,
+        "min_microbatch_rows": 1,
     }
     return TrainStep(model=model, **{**usual, **options})
 
@@ -85,7 +85,7 @@ def small_step(model: nn.Module, optimizer: Optimizer | None = None, **options: 
 def small_machine(model: nn.Module, steps: int, batch_size: int, **options: Any) -> TrainState:
     """A machine around `small_step`, at a constant rate of 0.1."""
     usual: dict[str, Any] = {"base_lr": 0.1, "schedule": Constant(), "plateau": None, "average": None}
-    named = {**usual, "watched": "validation/loss", **options}
+    named = {**usual, "monitored_metric": "validation/loss", **options}
     return TrainState(step=small_step(model), batch_size=batch_size, steps=steps, **named)
 
 

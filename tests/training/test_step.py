@@ -31,7 +31,7 @@ def stepped(model: WithDropout, seed: int = 7, **options: Any) -> tuple[float, d
 def test_a_retry_after_memory_ran_out_is_the_step_that_had_been_planned_in_parts(most: int, parts: int) -> None:
     """Dropout draws masks before memory runs out; the retry must draw the same ones as if nothing had happened."""
     loss, weights, found = stepped(WithDropout(most))
-    planned_loss, planned, _ = stepped(WithDropout(), parts=parts)
+    planned_loss, planned, _ = stepped(WithDropout(), num_microbatches=parts)
     assert found == parts
     assert loss == planned_loss and same(weights, planned)
 
@@ -43,8 +43,8 @@ def test_the_masks_of_a_step_follow_from_its_seed() -> None:
 
 def test_memory_that_runs_out_for_the_smallest_part_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="can't allocate"):
-        stepped(WithDropout(2), least_rows=3)
-    assert stepped(WithDropout(3), least_rows=3)[2] == 4  # twelve rows in parts of three
+        stepped(WithDropout(2), min_microbatch_rows=3)
+    assert stepped(WithDropout(3), min_microbatch_rows=3)[2] == 4  # twelve rows in parts of three
     with pytest.raises(RuntimeError, match="can't allocate"):
         stepped(WithDropout(0))
 
@@ -88,7 +88,7 @@ def test_the_loss_is_the_mean_and_the_step_goes_down_its_gradient() -> None:
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 5, 12, 50])
 def test_parts_add_up_to_the_whole_batchs_mean(parts: int) -> None:
-    assert one_step(parts=parts) == pytest.approx((2.0, 1.8))
+    assert one_step(num_microbatches=parts) == pytest.approx((2.0, 1.8))
 
 
 def test_gradients_do_not_add_up_over_steps() -> None:
@@ -158,7 +158,7 @@ def test_a_loss_that_is_no_number_leaves_the_weights(value: float, parts: int) -
     def broken(logits: Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
         return logits.sum() * value, len(target)
 
-    loss = small_step(model, loss=broken, parts=parts)(batch_of(ROWS), 0.1, Seed(0))
+    loss = small_step(model, loss=broken, num_microbatches=parts)(batch_of(ROWS), 0.1, Seed(0))
     assert not math.isfinite(float(loss)) and model.w.item() == 2.0
 
 
@@ -167,5 +167,5 @@ def test_a_batch_without_answers_costs_nothing() -> None:
         return logits.sum() * 0.0, 0
 
     model = OneWeight()
-    assert float(small_step(model, loss=nothing, count=lambda target: 0)(batch_of(ROWS), 0.1, Seed(0))) == 0.0
+    assert float(small_step(model, loss=nothing, num_targets=lambda target: 0)(batch_of(ROWS), 0.1, Seed(0))) == 0.0
     assert model.w.item() == 2.0

@@ -8,7 +8,7 @@ from danlu.core.console import info
 from danlu.errors import ArgumentError
 
 
-def export(bundle: str | Path, folder: str | Path, own_code: bool = False) -> Path:
+def export(bundle: str | Path, folder: str | Path, *, own_code: bool = False) -> Path:
     """Write a bundle's model into a folder that can be read without danlu.
 
     A transformers model becomes a folder for `from_pretrained`, a timm model weights and config.json in timm's layout,

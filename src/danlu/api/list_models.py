@@ -65,7 +65,7 @@ class ModelInfo:
     extra: str
 
 
-def list_models(task: str | None = None, like: str | None = None) -> list[ModelInfo]:
+def list_models(task: str | None = None, *, like: str | None = None) -> list[ModelInfo]:
     """List the models for one kind of data, or all.
 
     Args:

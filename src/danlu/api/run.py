@@ -20,6 +20,7 @@ from danlu.recipe.schema import Recipe
 
 def run(
     recipe: Recipe | Mapping[str, Any] | str | Path,
+    *,
     output: str | Path = "runs",
     name: str | None = None,
     overwrite: bool = False,
@@ -40,7 +41,7 @@ def run(
     """
     begun = find_interrupted_run(Path(output))
     if begun is not None:
-        return resume_run(begun.path, profile)
+        return resume_run(begun.path, profile=profile)
     refuse_existing(Path(output), name, overwrite)
     opened = load_data(as_recipe(recipe))
     from danlu.experiment.cross_validation import check_folds
@@ -60,7 +61,7 @@ def run(
     return directory
 
 
-def resume_run(run: str | Path, profile: bool = False) -> RunDirectory:
+def resume_run(run: str | Path, *, profile: bool = False) -> RunDirectory:
     """Resume a run that was stopped or killed: finish training, evaluate, report.
 
     Raises:

@@ -34,8 +34,8 @@ from danlu.core.distributed.env import dist_env
 from danlu.core.seeds import Seed
 from danlu.data.splits import Split
 from danlu.errors import ArgumentError, ArtifactError, DanluError, MissingExtra, Stopped
-from danlu.evaluation.evaluate import build_predictions
 from danlu.evaluation.metrics.table import compute_metrics, is_higher_better
+from danlu.evaluation.predictions import build_predictions
 from danlu.experiment.cross_validation import check_folds
 from danlu.experiment.data_context import (
     PROFILE_FILE,
@@ -68,6 +68,7 @@ FATAL_ERRORS = (ArgumentError, ArtifactError, MissingExtra)  # errors that every
 
 def tune(
     recipe: Recipe | Mapping[str, Any] | str | Path,
+    *,
     output: str | Path = "runs",
     name: str | None = None,
     overwrite: bool = False,
@@ -113,7 +114,7 @@ def run_search(
     return run
 
 
-def resume_search(path: str | Path, trials: int | None = None) -> RunDirectory:
+def resume_search(path: str | Path, *, trials: int | None = None) -> RunDirectory:
     """Resume a search that was stopped or killed; the remaining trials are the same.
 
     Args:

@@ -20,7 +20,7 @@ from typing import Any, Self
 from danlu.artifacts.files import append_jsonl, read_json, read_jsonl, translate_write_errors, truncate_jsonl
 from danlu.errors import ArgumentError, ArtifactError
 
-RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, TEST_EVALUATIONS, CARD, WORST = (
+RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, TEST_EVALUATIONS, CARD, WORST, THROUGHPUT, ALARMS = (
     "recipe.yaml",
     "metrics.jsonl",
     "evaluation.json",
@@ -29,6 +29,8 @@ RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, TEST_EVALUATIONS, CARD, WORST 
     "looks.jsonl",
     "MODEL_CARD.md",
     "worst.json",
+    "throughput.jsonl",
+    "alarms.jsonl",
 )
 
 

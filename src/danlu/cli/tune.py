@@ -33,9 +33,11 @@ def tune(
 
     check_recipe_or_resume(recipe, resume, overrides, name)
     if resume is not None:
-        directory = resume_search(resume, trials)
+        directory = resume_search(resume, trials=trials)
     else:
-        directory = tune_verb(load_recipe(str(recipe), overrides), output, name, overwrite, trials)
+        directory = tune_verb(
+            load_recipe(str(recipe), overrides), output=output, name=name, overwrite=overwrite, trials=trials
+        )
     best = ranked_trials(directory)
     if json:
         kept = [asdict(trial) for trial in read_trials(directory.path)]

@@ -12,9 +12,9 @@ import numpy as np
 
 from danlu.data.splits import Split
 from danlu.data.targets import ClassTarget, Isotonic, TargetSpec, Temperature
-from danlu.evaluation.evaluate import build_predictions
 from danlu.evaluation.metrics.base import Predictions
 from danlu.evaluation.metrics.classification import log_losses
+from danlu.evaluation.predictions import build_predictions
 from danlu.evaluation.thresholds import choose_threshold
 from danlu.recipe.sections.evaluation import Evaluation
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from danlu.core.component import Component, components
 from danlu.data.balance.base import Balancer
-from danlu.errors import ArgumentError, Problem, RecipeError
+from danlu.errors import Problem, RecipeError
 from danlu.models.base import Model, SelfFittingModel
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.training import Training
@@ -39,11 +39,5 @@ def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: str
 
 
 def _steps_on_tables(family: type[Component]) -> bool:
-    """Return whether a family of danlu's takes tables and is trained by gradient steps."""
+    """Return whether a family takes tables and is trained by gradient steps."""
     return issubclass(family, Model) and "tabular" in family.kinds and not issubclass(family, SelfFittingModel)
-
-
-def check_single_process(model: object, processes: int) -> None:
-    """Raise ArgumentError if several processes are asked to train a self-fitting model."""
-    if isinstance(model, SelfFittingModel) and processes > 1:
-        raise ArgumentError(f"--processes {processes}: {model.name} trains in one process; remove --processes")

@@ -30,8 +30,8 @@ from danlu.data.targets import ClassTarget, MultiLabelTarget
 from danlu.errors import ArgumentError, DanluError
 from danlu.evaluation.calibration import fit_calibration_and_threshold
 from danlu.evaluation.cross_validation import FoldResult, evaluate_folds
-from danlu.evaluation.evaluate import EvalConfig, build_predictions
-from danlu.evaluation.predictions import predictions_frame
+from danlu.evaluation.evaluate import EvalConfig
+from danlu.evaluation.predictions import build_predictions, predictions_frame
 from danlu.experiment.data_context import DataContext, load_run_data
 from danlu.experiment.setup import best_validation_record, monitored_metric
 from danlu.models.base import SelfFittingModel

@@ -23,7 +23,7 @@ from danlu.data.dataset import Dataset, open_dataset
 from danlu.data.descriptors import Origin
 from danlu.data.preprocessing import BLOCK_ROWS, Preprocessor, fit_preprocessor
 from danlu.data.profile import profile
-from danlu.data.splits import Split, Splits, TrainSplit, split_dataset
+from danlu.data.splits import Split, Splits, TrainSplit, evenly_spaced_rows, split_dataset
 from danlu.data.targets import REFERENCE, NextTokenTarget, PreferenceTarget, TargetSpec, fit_target
 from danlu.errors import DataError
 from danlu.experiment.defaults import resolve_recipe
@@ -133,11 +133,6 @@ def subsample(part: Split, count: int) -> Split:
     A file sorted by class still gives all classes.
     """
     return Split(part.rows[evenly_spaced_rows(len(part.rows), count)], part.table)
-
-
-def evenly_spaced_rows(rows: int, count: int) -> np.ndarray:
-    """Return the positions of at most `count` of `rows` rows, evenly spaced."""
-    return np.unique(np.linspace(0, rows - 1, min(rows, count)).astype(np.int64))
 
 
 def fit_preprocessing(opened: DataContext) -> FittedPreprocessing:

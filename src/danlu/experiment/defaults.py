@@ -12,7 +12,7 @@ from danlu.data.tabular.categories import TargetEncoding
 from danlu.data.tabular.impute import Impute, KeepMissing
 from danlu.errors import Problem, RecipeError
 from danlu.evaluation.metrics.table import METRICS, resolve_metrics
-from danlu.evaluation.perturbations import Perturbation
+from danlu.evaluation.robustness import Perturbation
 from danlu.evaluation.slices import check_slices
 from danlu.evaluation.thresholds import threshold_metric
 from danlu.experiment.checks import check_no_gradient_options

@@ -9,8 +9,8 @@ from danlu.artifacts.run import RunDirectory
 from danlu.core.console import info, progress
 from danlu.core.threads import plan_threads
 from danlu.errors import Stopped
-from danlu.evaluation.evaluate import build_predictions
 from danlu.evaluation.metrics.table import compute_metrics
+from danlu.evaluation.predictions import build_predictions
 from danlu.experiment.setup import TrainingSetup
 from danlu.models.base import FitData, Rows, SelfFittingModel
 

@@ -14,15 +14,17 @@ from danlu.artifacts.run import EVALUATION, RECIPE, TEST_EVALUATIONS, WORST, Run
 from danlu.core.console import info
 from danlu.core.seeds import Seed
 from danlu.data.chats.preprocessor import ChatPreprocessor
+from danlu.data.splits import Split
 from danlu.data.targets import PreferenceTarget, Supervised, TagTarget
 from danlu.data.text.preprocessor import CorpusPreprocessor
 from danlu.evaluation.baselines import Baseline, language_baselines, supervised_baselines, tag_baselines
 from danlu.evaluation.calibration import fit_calibration_and_threshold
-from danlu.evaluation.evaluate import EvalConfig, build_predictions, evaluate_splits
+from danlu.evaluation.evaluate import EvalConfig, evaluate_splits
 from danlu.evaluation.intervals import Resampling
-from danlu.evaluation.predictions import predictions_frame
+from danlu.evaluation.metrics.base import Predictions
+from danlu.evaluation.predictions import build_predictions, predictions_frame
 from danlu.evaluation.robustness import evaluate_robustness
-from danlu.evaluation.slice_search import find_slices
+from danlu.evaluation.slices import find_slices
 from danlu.evaluation.worst_errors import worst_errors
 from danlu.experiment.cross_validation import cross_validate
 from danlu.experiment.data_context import DataContext, load_run_data, scored_text_column, with_stored_reference
@@ -86,12 +88,32 @@ def evaluate_run(opened: DataContext, run: RunDirectory, language: str | None = 
         recorded = predictions_frame(part, truths[name], predictor.target.decode(outputs[name]), decided)
         write_frame(run.path / "predictions" / f"{name}.parquet", recorded)
         if name == "test":
-            write_json(run.path / "predictions" / WORST, worst_errors(opened, recorded))
+            write_json(run.path / "predictions" / WORST, worst_errors(opened.dataset, part, recorded))
     baselines = _fit_baselines(opened, predictor) if opened.recipe.evaluation.baselines else []
     figures = evaluate_splits(question, truths, baselines, parts)
     figures["decision"] = decision
-    figures["slices"] = find_slices(opened, question, truths["test"])
-    figures["robustness"] = evaluate_robustness(opened, question, predictor, truths["test"])
+    figures["slices"] = find_slices(
+        options.slices,
+        opened.dataset,
+        parts["test"],
+        truths["test"],
+        question.main_metric,
+        question.resampling_for("test"),
+    )
+
+    def predict(split: Split) -> Predictions:
+        return build_predictions(split, decided, predictor.outputs(split, opened.origin), content, group)
+
+    figures["robustness"] = evaluate_robustness(
+        options.robustness,
+        predict,
+        opened.dataset,
+        parts["test"],
+        truths["test"],
+        question.metrics_by_name(),
+        question.resampling_for("robustness"),
+        Seed(opened.recipe.seed).derive("robustness"),
+    )
     figures["folds"] = folded.results
     figures["looks"] = {"test": record_test_evaluation(run, opened.recipe, "evaluate")}
     write_json(run.path / EVALUATION, figures)

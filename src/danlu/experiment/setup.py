@@ -16,11 +16,10 @@ from danlu.core.threads import plan_threads, use_threads
 from danlu.data.specs import tokens_per_sample
 from danlu.data.targets import MultiLabelTarget, PreferenceTarget, Supervised
 from danlu.errors import ArgumentError
-from danlu.evaluation.evaluate import build_predictions, build_supervised_predictions
 from danlu.evaluation.metrics.base import Predictions
 from danlu.evaluation.metrics.streaming import StreamingMetrics
 from danlu.evaluation.metrics.table import METRICS, compute_metrics, is_higher_better, to_target_units
-from danlu.experiment.checks import check_single_process
+from danlu.evaluation.predictions import build_predictions, pair_with_truth
 from danlu.experiment.data_context import (
     DataContext,
     FittedPreprocessing,
@@ -33,6 +32,7 @@ from danlu.experiment.dpo_reference import add_reference_log_probs, check_whole_
 from danlu.experiment.frozen_features import with_frozen_features
 from danlu.experiment.loaders import build_prepared_dataset, build_train_loader
 from danlu.experiment.model_summary import overparameterized_warning
+from danlu.launch.processes import check_single_process
 from danlu.recipe.sections.training import Finetune, Parallel, Training
 
 if TYPE_CHECKING:
@@ -339,11 +339,7 @@ def make_validation_fn(fitting: TrainingSetup, machine: "TrainState") -> Callabl
         with eval_mode(model, team):
             for rows, found in predict_batches(model, head, examples, batch_size, device, judge, team):
                 if len(rows):
-                    running.add(
-                        build_supervised_predictions(
-                            part.take(rows), target, to_target_units(target, found.cpu().numpy())
-                        )
-                    )
+                    running.add(pair_with_truth(part.take(rows), target, to_target_units(target, found.cpu().numpy())))
             blank = np.full((1, target.outputs), 1 / target.outputs)
             shape = (1, target.outputs) if isinstance(target, MultiLabelTarget) else 1
             running.add_weighted(Predictions(np.zeros(shape, dtype=np.int64), to_target_units(target, blank)), zero)
