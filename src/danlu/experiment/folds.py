@@ -14,8 +14,8 @@ from danlu.data.splits import Splits
 from danlu.experiment.data_context import DataContext, load_data
 from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
+from danlu.recipe.sections.data import SplitOptions
 from danlu.recipe.sections.evaluation import Folds
-from danlu.recipe.sections.training import SplitOptions
 
 
 def load_for_new_run(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from danlu.core.console import info
 from danlu.data.splits import Split
 from danlu.experiment.run_data import data_digest
-from danlu.models.table import Model
+from danlu.models.base import Model
 
 if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset

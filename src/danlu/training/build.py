@@ -18,7 +18,7 @@ from danlu.core.distributed.shards import is_dtensor
 from danlu.core.imports import load_dotted
 from danlu.data.balance.base import LossWeighting
 from danlu.models.heads import Head, Loss
-from danlu.models.text.transformers import enable_chunked_loss
+from danlu.models.text.hf_wrapper import enable_chunked_loss
 from danlu.recipe.sections.training import Finetune, Training
 from danlu.training.averaging import WeightAverage
 from danlu.training.compiling import maybe_compile
