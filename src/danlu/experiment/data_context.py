@@ -20,6 +20,7 @@ from danlu.data.splits import Split, Splits, TrainSplit, evenly_spaced_rows, spl
 from danlu.data.targets import NextTokenTarget, PreferenceTarget, TargetSpec, fit_target
 from danlu.experiment.checks import require_model_extras
 from danlu.experiment.defaults import resolve_recipe
+from danlu.experiment.search_checks import check_search_space
 from danlu.models.base import Model
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.training import Finetune
