@@ -7,7 +7,10 @@ from danlu.experiment.data_context import DataContext
 
 
 def train_or_search(context: DataContext, folder: Path) -> None:
-    """Train a context into a folder, or search there; an interrupted search goes on with its next trial."""
+    """Train a context into a folder, or search there if it has a `requested_recipe`.
+
+    An interrupted search goes on with its next trial.
+    """
     from danlu.api.tune import resume_search, run_search
     from danlu.experiment.trainer import train_run
 
