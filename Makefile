@@ -5,18 +5,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 # What an installation depends on; while these are unchanged, nothing is installed again.
 DECIDES := pyproject.toml constraints.txt
+PYTEST := $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all lint types layers format clean
+.PHONY: demo test test-fast verify lint types layers format reference package clean
 
 demo: $(VENV)/core
 	$(BIN)/danlu run breast-cancer
 
+# What a newcomer runs, and what has to pass before every commit.
 test: $(VENV)/dev lint types layers
-	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile
+	$(PYTEST)
 
-test-all: $(VENV)/dev lint types layers
-	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile -m "slow or not slow"
+# The inner loop: unit tests of every layer, no journeys through the command line.
+test-fast: $(VENV)/dev
+	$(PYTEST) --ignore tests/end_to_end -m "not slow and not training"
+
+# The long ones: all of the guide, real weights, killed processes, coverage of intervals by simulation.
+verify: $(VENV)/dev
+	$(PYTEST) -m slow
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check --quiet .
@@ -32,6 +39,13 @@ format: $(VENV)/dev
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --fix --quiet .
 
+reference: $(VENV)/dev
+	$(BIN)/python scripts/make_reference.py
+
+# Wheel and sdist, each tried in an empty environment.
+package: $(VENV)/dev
+	$(BIN)/python scripts/try_packages.py
+
 $(VENV)/core: $(DECIDES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) --editable .
@@ -43,4 +57,4 @@ $(VENV)/dev: $(DECIDES)
 	touch $@ $(VENV)/core
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -7,6 +7,7 @@ a run, `load` opens a bundle. They are imported on first use, so `import danlu` 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from danlu import registry as registry  # hands the tables of components down
 from danlu._version import __version__ as __version__
 from danlu.api import FUNCTIONS as _FUNCTIONS
 

@@ -46,11 +46,9 @@ def run(
     opened = load_for_new_run(recipe, Path(output), name, overwrite)
     from danlu.experiment.run_evaluation import evaluate_run
     from danlu.experiment.trainer import train_run
-    from danlu.search.study import train_or_search
+    from danlu.search.study import run_search, train_or_search
 
     if opened.recipe.tuning is not None:
-        from danlu.api.tune import run_search
-
         directory = run_search(opened, Path(output), name, overwrite)
         opened = replace(opened, recipe=load_recipe(directory.path / RECIPE))
     else:

@@ -12,7 +12,7 @@ from danlu.experiment.folds import load_for_new_run
 from danlu.experiment.trainer import resume_training, train_run
 from danlu.launch.processes import find_interrupted_run
 from danlu.recipe.schema import Recipe
-from danlu.search.study import train_or_search
+from danlu.search.study import resume_search, train_or_search
 
 
 def train(
@@ -65,8 +65,6 @@ def resume(run: str | Path, *, verify: int | None = None, profile: bool = False)
     """
     if not is_search(Path(run)):
         return resume_training(run, verify=verify, profile=profile, learn=train_or_search)
-    from danlu.api.tune import resume_search
-
     if verify is not None:
         raise ArgumentError("--verify repeats the steps of one training, and this run is a search; remove --verify")
     return resume_search(run)

@@ -11,7 +11,7 @@ from danlu.core.console import info
 from danlu.errors import ArgumentError, DanluError
 
 if TYPE_CHECKING:
-    from danlu.api.plan import TrainingEstimate
+    from danlu.experiment.training_estimate import TrainingEstimate
     from danlu.recipe.schema import Recipe
 
 Memory = Annotated[

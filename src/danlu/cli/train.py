@@ -1,11 +1,11 @@
 """danlu train RECIPE, danlu train --resume RUN"""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from danlu.cli.launching import Processes, Restarts, launch_train
 from danlu.cli.options import (
     Json,
     Name,
@@ -13,7 +13,9 @@ from danlu.cli.options import (
     Output,
     Overrides,
     Overwrite,
+    Processes,
     Profile,
+    Restarts,
     Resume,
     check_recipe_or_resume,
 )
@@ -46,7 +48,9 @@ def train(
 
     check_recipe_or_resume(recipe, resume, overrides, name)
     if processes is not None:
-        return launch_train(recipe, resume, overrides, output, name, overwrite, processes, restarts)
+        from danlu.launch.processes import launch_train
+
+        return launch_train(sys.argv[1:], recipe, resume, overrides, output, name, overwrite, processes, restarts)
     if resume is not None:
         directory = resume_verb(resume, verify=verify, profile=profile)
     else:

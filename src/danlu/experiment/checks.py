@@ -8,7 +8,7 @@ from danlu.data.augment.registry import Augmentation
 from danlu.data.balance.base import Balancer
 from danlu.data.dataset import Dataset
 from danlu.data.tabular.categories import TargetEncoding
-from danlu.errors import ArgumentError, Problem, RecipeError
+from danlu.errors import Problem, RecipeError
 from danlu.evaluation.metrics.table import METRICS
 from danlu.evaluation.robustness import Perturbation
 from danlu.evaluation.thresholds import threshold_metric
@@ -48,11 +48,6 @@ def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: str
         message = f"{recipe.data.balance.name} changes the loss, and {model.name} has its own; use class-weights"
         raise RecipeError(Problem("", "data.balance", message))
 
-
-def check_single_process(model: object, processes: int) -> None:
-    """Raise ArgumentError if several processes are asked to train a self-fitting model."""
-    if isinstance(model, SelfFittingModel) and processes > 1:
-        raise ArgumentError(f"--processes {processes}: {model.name} trains in one process; remove --processes")
 
 
 def check_components_fit_data(recipe: Recipe, dataset: Dataset) -> None:

@@ -12,13 +12,13 @@ from danlu.core.seeds import Seed
 from danlu.core.threads import plan_threads, use_threads
 from danlu.data.targets import PreferenceTarget
 from danlu.errors import ArgumentError
-from danlu.experiment.checks import check_single_process
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, truncate_for_dry_run
 from danlu.experiment.distillation import Teacher
 from danlu.experiment.dpo_reference import add_reference_log_probs, check_whole_model_per_process
 from danlu.experiment.frozen_features import with_frozen_features
 from danlu.experiment.loaders import build_prepared_dataset, build_train_loader
 from danlu.experiment.setup import TrainingSetup, with_training_options
+from danlu.launch.processes import check_single_process
 from danlu.recipe.sections.training import Finetune, Parallel, Training
 
 if TYPE_CHECKING:

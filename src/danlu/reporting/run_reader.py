@@ -55,14 +55,13 @@ class MetricCell:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """Hold one metric: description, direction, and split -> values of model and baselines.
+    """Hold one metric: name, direction, and split -> values of model and baselines.
 
     Attributes:
         direction: higher, lower, or empty if unknown.
     """
 
     name: str
-    meaning: str
     direction: str
     figures: dict[str, tuple[MetricCell, ...]]
 
@@ -161,7 +160,7 @@ def _metric_row(name: str, evaluation: Json) -> MetricRow:
     direction = "" if higher is None else ("higher" if higher else "lower")
     figures = {split: tuple(map(MetricCell, values[split])) for split in values}
     figures["test"] = _mark_best(values["test"], higher)
-    return MetricRow(name, known.description if known else "", direction, figures)
+    return MetricRow(name, direction, figures)
 
 
 def _mark_best(values: list[float | None], higher_is_better: bool | None) -> tuple[MetricCell, ...]:

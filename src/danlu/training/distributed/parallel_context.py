@@ -64,7 +64,9 @@ class ParallelContext:
             return self.mesh[directions[0]]
         name = "_".join(directions)
         if name not in self.flattened_meshes:
-            self.flattened_meshes[name] = self.mesh[directions]._flatten(name)
+            from danlu.core.torch_compat import flatten_mesh
+
+            self.flattened_meshes[name] = flatten_mesh(self.mesh[directions], name)
         return self.flattened_meshes[name]
 
 
@@ -93,6 +95,8 @@ def init_distributed(
         return ParallelContext(SINGLE_PROCESS, layout, None, asked)
     from torch import distributed
 
+    from danlu.core.torch_compat import default_store
+
     kind = accelerator.torch_device.type
     if kind not in BACKENDS:
         raise ArgumentError(f"training.device: several processes cannot train on {kind}; use cpu, or one process")
@@ -104,7 +108,7 @@ def init_distributed(
     for direction in MESH_DIMS:
         _set_timeout(mesh[direction].get_group())
     on_host = distributed.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
-    store = distributed.distributed_c10d._get_default_store()
+    store = default_store()
     team = ProcessGroups(
         world,
         dp_rank=here["data"] * layout.shard + here["shard"],
@@ -148,6 +152,6 @@ def _process_group(both: ParallelContext, ways: int, *directions: str) -> "Proce
 
 def _set_timeout(group: "ProcessGroup") -> None:
     """Set the timeout of a group; torch's default for a mesh is 30 minutes."""
-    from torch.distributed.distributed_c10d import _set_pg_timeout
+    from danlu.core.torch_compat import set_group_timeout
 
-    _set_pg_timeout(COLLECTIVE_TIMEOUT, group)
+    set_group_timeout(COLLECTIVE_TIMEOUT, group)
