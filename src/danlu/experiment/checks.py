@@ -98,9 +98,9 @@ def check_metric(metric: str, task: str, key: str) -> None:
         key: of the recipe that names it.
     """
     watched = metric.removeprefix("validation/")
-    fitting = ["loss", *(name for name, known in METRICS.items() if known.task == task)]
-    if watched not in fitting:
-        message = f"{metric!r} is not a {task} metric (allowed: {', '.join(f'validation/{m}' for m in fitting)})"
+    allowed = ["loss", *(name for name, known in METRICS.items() if known.task == task)]
+    if watched not in allowed:
+        message = f"{metric!r} is not a {task} metric (allowed: {', '.join(f'validation/{m}' for m in allowed)})"
         raise RecipeError(Problem("", key, message))
 
 

@@ -50,8 +50,8 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     model = recipe.model or _default_component("model", MODELS_BY_KIND[dataset.kind])
     assert isinstance(model, Model)
     if dataset.kind not in model.kinds:
-        fitting = f"{MODELS_BY_KIND[dataset.kind]} is the default"
-        message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({fitting})"
+        usual = f"{MODELS_BY_KIND[dataset.kind]} is the default"
+        message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({usual})"
         raise RecipeError(Problem("", "model.name", message))
     check_components_fit_data(recipe, dataset)
     if dataset.kind == "corpus" and getattr(model, "finetune", Finetune()).mode == "head":
