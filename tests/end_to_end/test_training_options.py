@@ -83,7 +83,7 @@ def test_ways_that_save_memory_change_nothing(way: str, table_recipe: dict[str, 
 
 def test_a_step_that_does_not_fit_is_made_in_parts(corpus_recipe: dict[str, Any], monkeypatch: Any) -> None:
     """The allocator refuses more than six blocks at once; the step is that of the whole batch none the less."""
-    from danlu.models.text.transformers import HFModelWrapper
+    from danlu.models.text.hf_wrapper import HFModelWrapper
 
     values = {**corpus_recipe, "training": {"max_steps": 3, "batch_size": 16, "optimizer": {"sgd": {"lr": 0.1}}}}
     forward = HFModelWrapper.forward
@@ -109,7 +109,7 @@ def test_a_step_that_does_not_fit_is_made_in_parts(corpus_recipe: dict[str, Any]
 
 
 def test_memory_that_runs_out_for_a_single_sample_ends_the_run(corpus_recipe: dict[str, Any], monkeypatch: Any) -> None:
-    from danlu.models.text.transformers import HFModelWrapper
+    from danlu.models.text.hf_wrapper import HFModelWrapper
 
     def refused(self: Any, input_ids: torch.Tensor, **others: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")

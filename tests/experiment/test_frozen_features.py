@@ -14,7 +14,7 @@ import danlu as package
 from danlu.api.train import resume
 from danlu.errors import RecipeError
 from danlu.models.text.sentence_encoder import SentenceEncoderClassifier
-from danlu.models.vision.timm import NormalizedImageModel
+from danlu.models.vision.image_model import NormalizedImageModel
 
 
 @pytest.fixture(scope="module")

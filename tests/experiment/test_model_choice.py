@@ -19,7 +19,7 @@ from danlu.experiment.linear_probe import probe_models
 from danlu.experiment.model_summary import overparameterized_warning
 from danlu.experiment.prepare import prepare_training
 from danlu.models.base import HasPresets
-from danlu.models.table import Transformer
+from danlu.models.text.options import Transformer
 from danlu.models.text.presets import SIZE_PRESETS
 from danlu.recipe.load import check_recipe
 from tests.conftest import Command

@@ -13,8 +13,8 @@ import danlu as package
 from danlu.api.train import resume
 from danlu.errors import ArgumentError, ArtifactError, RecipeError
 from danlu.models.adapters import NF4Linear, add_adapters, merge_adapters
-from danlu.models.table import Timm
 from danlu.models.task_model import TaskModel
+from danlu.models.vision.options import Timm
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections.training import Finetune
 from tests.support.processes import together
@@ -258,7 +258,7 @@ def test_ways_to_save_memory_change_no_adapter(
 
 
 def test_a_language_model_with_adapters_still_leaves_its_logits_to_its_head() -> None:
-    from danlu.models.text.transformers import enable_chunked_loss
+    from danlu.models.text.hf_wrapper import enable_chunked_loss
 
     model = build("corpus", dropout=0.0)
     add_adapters(model, Finetune(mode="lora", rank=4))

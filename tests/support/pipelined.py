@@ -18,7 +18,7 @@ from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.data.text.sequences import IGNORED
 from danlu.errors import ArgumentError
 from danlu.models.heads import HEADS, Head
-from danlu.models.table import Transformer
+from danlu.models.text.options import Transformer
 from danlu.training.distributed.pipeline_parallel import STAGES_PER_RANK, Pipeline, local_stage_indices
 from danlu.training.distributed.pipeline_stages import build_stage, split_into_stages
 from danlu.training.memory.activation_checkpointing import apply_activation_checkpointing

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from danlu.core.component import Component
+from danlu.core.component import Component, components
 from danlu.core.imports import require_extra
 from danlu.data.augment.registry import Augmentation
 from danlu.data.balance.base import Balancer
@@ -13,10 +13,10 @@ from danlu.evaluation.metrics.table import METRICS
 from danlu.evaluation.robustness import Perturbation
 from danlu.evaluation.thresholds import threshold_metric
 from danlu.models.base import Model, SelfFittingModel
-from danlu.models.table import Transformer
 from danlu.recipe.schema import Recipe
+from danlu.recipe.sections.data import Data
 from danlu.recipe.sections.evaluation import Threshold
-from danlu.recipe.sections.training import Data, Training
+from danlu.recipe.sections.training import Finetune, Training
 
 # Options of the `training` section that have a meaning without gradient steps; max_steps limits the rounds.
 OPTIONS_WITHOUT_STEPS = ("max_steps", "batch_size", "early_stopping", "device", "threads", "track", "callbacks")
@@ -28,7 +28,8 @@ DISTILLABLE_TASKS = ("classification", "multi-label", "regression", *TOKEN_TASKS
 def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: str) -> None:
     """Raise RecipeError for the first option that only makes sense with gradient steps."""
     if task == "multi-label":
-        message = f"{model.name} predicts a single label per row, and rows have several; use mlp, resnet or tabm"
+        others = [name for name, family in components("model").items() if _steps_on_tables(family)]
+        message = f"{model.name} predicts a single label per row, and rows have several; use {' or '.join(others)}"
         raise RecipeError(Problem("", "model.name", message))
     grows = f"{model.name} is not trained by gradient steps"
     usual = Training()
@@ -47,7 +48,6 @@ def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: str
     if emphasis.focal_gamma or emphasis.logit_offsets:
         message = f"{recipe.data.balance.name} changes the loss, and {model.name} has its own; use class-weights"
         raise RecipeError(Problem("", "data.balance", message))
-
 
 
 def check_components_fit_data(recipe: Recipe, dataset: Dataset) -> None:
@@ -71,9 +71,10 @@ def check_components_fit_data(recipe: Recipe, dataset: Dataset) -> None:
             raise RecipeError(Problem("", key, message))
 
 
-def check_tagging_model(model: Transformer) -> None:
+def check_tagging_model(model: Model) -> None:
     """Reject options that pool a whole text into one prediction, since tagging predicts per word."""
-    for key, said in (("pooling", model.pooling is not None), ("finetune.mode", model.finetune.mode == "head")):
+    pools, mode = getattr(model, "pooling", None) is not None, getattr(model, "finetune", Finetune()).mode
+    for key, said in (("pooling", pools), ("finetune.mode", mode == "head")):
         if said:
             message = "gives one prediction per text, and tagging needs one per word; remove it"
             raise RecipeError(Problem("", f"model.{key}", message))
@@ -97,9 +98,9 @@ def check_metric(metric: str, task: str, key: str) -> None:
         key: of the recipe that names it.
     """
     watched = metric.removeprefix("validation/")
-    fitting = ["loss", *(name for name, known in METRICS.items() if known.task == task)]
-    if watched not in fitting:
-        message = f"{metric!r} is not a {task} metric (allowed: {', '.join(f'validation/{m}' for m in fitting)})"
+    allowed = ["loss", *(name for name, known in METRICS.items() if known.task == task)]
+    if watched not in allowed:
+        message = f"{metric!r} is not a {task} metric (allowed: {', '.join(f'validation/{m}' for m in allowed)})"
         raise RecipeError(Problem("", key, message))
 
 
@@ -140,3 +141,8 @@ def require_model_extras(recipe: Recipe) -> None:
     assert isinstance(recipe.model, Model)
     for extra in filter(None, (recipe.model.extra, recipe.model.extra_to_train)):
         require_extra(extra, f"model.name: {recipe.model.name}")
+
+
+def _steps_on_tables(family: type[Component]) -> bool:
+    """Return whether a family takes tables and is trained by gradient steps."""
+    return issubclass(family, Model) and "tabular" in family.kinds and not issubclass(family, SelfFittingModel)

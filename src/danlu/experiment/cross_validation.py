@@ -63,7 +63,7 @@ class CrossValidationResult:
 
 
 def cross_validate(
-    opened: DataContext, run: RunDirectory, question: EvalConfig, *, learn: Learn
+    context: DataContext, run: RunDirectory, config: EvalConfig, *, learn: Learn
 ) -> CrossValidationResult:
     """Train and evaluate every fold; an empty result if the recipe asks for none.
 
@@ -73,52 +73,52 @@ def cross_validate(
     Raises:
         DataError: the rows cannot be split into that many folds.
     """
-    asked = opened.recipe.evaluation.cross_validation
-    if asked is None:
+    options = context.recipe.evaluation.cross_validation
+    if options is None:
         return CrossValidationResult({})
-    splits = list(fold_splits(opened, asked))
-    _train_missing_folds(opened, run, asked, splits, learn)
-    a_round = len(splits) if asked.column else asked.folds
+    splits = list(fold_splits(context, options))
+    _train_missing_folds(context, run, options, splits, learn)
+    a_round = len(splits) if options.column else options.folds
     folds, answers, raw = [], [], []
     for number, each in enumerate(splits):
         repeat = number // a_round
-        fold, recorded, outputs = _predict_fold(replace(opened, splits=each), run, number, repeat, question)
+        fold, recorded, outputs = _predict_fold(replace(context, splits=each), run, number, repeat, config)
         folds.append(fold)
         raw.append(outputs)
         places = (pl.lit(repeat).alias("repeat"), pl.lit(number % a_round).alias("fold"))
         answers.append(recorded.select(*places, pl.all()))
     write_frame(run.path / "predictions" / OUT_OF_FOLD_FILE, pl.concat(answers, how="diagonal"))
-    judged = evaluate_folds(question.metrics_by_name(), folds, question.resampling_for("folds"))
-    sizes: dict[str, Any] = {"folds": a_round, "repeats": len(splits) // a_round, "final": asked.final}
+    predictions = evaluate_folds(config.metrics_by_name(), folds, config.resampling_for("folds"))
+    sizes: dict[str, Any] = {"folds": a_round, "repeats": len(splits) // a_round, "final": options.final}
     if is_search(run.path):
         sizes["searched"] = [len(read_trials(fold_folder(run, number))) for number in range(len(splits))]
-    by = "column" if asked.column else fold_splitter(opened, asked)["name"]
-    figures = {**sizes, "by": by, **judged}
-    if not isinstance(question.target, ClassTarget):
+    by = "column" if options.column else fold_splitter(context, options)["name"]
+    figures = {**sizes, "by": by, **predictions}
+    if not isinstance(config.target, ClassTarget):
         return CrossValidationResult(figures)
     rows = np.concatenate([each.test.rows for each in splits[:a_round]])
     order = np.argsort(rows)
-    first = Split(rows[order], opened.dataset.frame), np.concatenate(raw[:a_round])[order]
+    first = Split(rows[order], context.dataset.frame), np.concatenate(raw[:a_round])[order]
     return CrossValidationResult(figures, first)
 
 
 def train_folds(
-    opened: DataContext, run: RunDirectory, splits: list[Splits], first: int = 0, step: int = 1, *, learn: Learn
+    context: DataContext, run: RunDirectory, splits: list[Splits], first: int = 0, step: int = 1, *, learn: Learn
 ) -> None:
     """Train every `step`-th missing fold, starting with `first`, each from its own initial weights.
 
     If the run is a search, each fold runs its own search (nested cross-validation), so that test rows choose nothing.
     """
     base = load_recipe(run.path / SEARCH_FILE) if is_search(run.path) else None
-    opened = replace(
-        opened, recipe=_without_folds(opened.recipe), requested_recipe=None if base is None else _without_folds(base)
+    context = replace(
+        context, recipe=_without_folds(context.recipe), requested_recipe=None if base is None else _without_folds(base)
     )
     for number in range(first, len(splits), step):
         folder = fold_folder(run, number)
         if (folder / "model" / MANIFEST).is_file():
             continue
         info(f"fold {number + 1} of {len(splits)}")
-        learn(replace(opened, splits=splits[number]), folder)
+        learn(replace(context, splits=splits[number]), folder)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
@@ -127,25 +127,25 @@ def _without_folds(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"folds": None})})
 
 
-def train_all_folds(opened: DataContext, run: RunDirectory, *, learn: Learn) -> int:
+def train_all_folds(context: DataContext, run: RunDirectory, *, learn: Learn) -> int:
     """Train the missing folds and return the number of folds over all repeats."""
-    asked = opened.recipe.evaluation.cross_validation
-    assert asked is not None
-    splits = list(fold_splits(opened, asked))
-    _train_missing_folds(opened, run, asked, splits, learn)
+    options = context.recipe.evaluation.cross_validation
+    assert options is not None
+    splits = list(fold_splits(context, options))
+    _train_missing_folds(context, run, options, splits, learn)
     return len(splits)
 
 
 def _train_missing_folds(
-    opened: DataContext, run: RunDirectory, asked: Folds, splits: list[Splits], learn: Learn
+    context: DataContext, run: RunDirectory, options: Folds, splits: list[Splits], learn: Learn
 ) -> None:
     """Train the missing folds, in this process or in several workers.
 
     A launcher's environment variables are kept from the workers.
     """
-    ways = min(asked.processes, len(splits))
+    ways = min(options.processes, len(splits))
     if ways == 1 and dist_env().world_size == 1:
-        train_folds(opened, run, splits, learn=learn)
+        train_folds(context, run, splits, learn=learn)
         return
     environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
     command = [sys.executable, "-m", WORKER, f"{learn.__module__}:{learn.__qualname__}", str(run.path)]
@@ -156,7 +156,7 @@ def _train_missing_folds(
 
 
 def _predict_fold(
-    opened: DataContext, run: RunDirectory, number: int, repeat: int, question: EvalConfig
+    context: DataContext, run: RunDirectory, number: int, repeat: int, config: EvalConfig
 ) -> tuple[FoldResult, pl.DataFrame, np.ndarray]:
     """Predict a fold's test rows; return calibrated results, the predictions table and the raw outputs.
 
@@ -165,21 +165,19 @@ def _predict_fold(
     from danlu.models.predictor import Predictor
 
     predictor = Predictor.from_bundle(open_bundle(fold_folder(run, number)), own_code=True)
-    part, judging = opened.splits.test, opened.splits.validation
-    answers = predictor.raw_outputs(judging, opened.origin)
+    split, validation = context.splits.test, context.splits.validation
+    answers = predictor.raw_outputs(validation, context.origin)
     target, _ = fit_calibration_and_threshold(
-        opened.recipe.evaluation, predictor.target, judging, answers, "validation"
+        context.recipe.evaluation, predictor.target, validation, answers, "validation"
     )
-    raw = predictor.raw_outputs(part, opened.origin)
+    raw = predictor.raw_outputs(split, context.origin)
     outputs = target.calibrate(raw)
-    if isinstance(target, ClassTarget | MultiLabelTarget) and isinstance(
-        question.target, ClassTarget | MultiLabelTarget
-    ):
-        raw, _ = _align_classes(target, question.target, raw)
-        outputs, target = _align_classes(target, question.target, outputs)
-    judged = build_predictions(part, target, outputs, question.text_column, question.group_column)
-    recorded = predictions_frame(part, judged, target.decode(outputs), target)
-    return FoldResult(repeat, len(opened.splits.train), judged), recorded, raw
+    if isinstance(target, ClassTarget | MultiLabelTarget) and isinstance(config.target, ClassTarget | MultiLabelTarget):
+        raw, _ = _align_classes(target, config.target, raw)
+        outputs, target = _align_classes(target, config.target, outputs)
+    predictions = build_predictions(split, target, outputs, config.text_column, config.group_column)
+    recorded = predictions_frame(split, predictions, target.decode(outputs), target)
+    return FoldResult(repeat, len(context.splits.train), predictions), recorded, raw
 
 
 def _align_classes(
@@ -203,36 +201,36 @@ def fold_folder(run: RunDirectory, number: int) -> Path:
     return run.path / FOLDS_FOLDER / f"fold-{number:03}"
 
 
-def refit_epochs(opened: DataContext, run: RunDirectory, *, learn: Learn) -> float | None:
-    """Return for how many epochs (or rounds) the recipe's `refit` trains; None if it asks for no refit.
+def refit_epochs(context: DataContext, run: RunDirectory, *, learn: Learn) -> float | None:
+    """Return the number of epochs (or rounds) of a refit; None without one.
 
-    Trains the missing folds first: their best epochs' median is the length.
+    Trains the missing folds first. The length is the median of their best epochs.
 
     Raises:
         ArgumentError: several processes were started, and folds train in one.
         DanluError: a fold cannot be trained.
     """
-    if not opened.recipe.evaluation.refits:
+    if not context.recipe.evaluation.refits:
         return None
     if dist_env().world_size > 1:
         raise ArgumentError(
             "--processes: evaluation.folds.final: refit trains its folds in one process; remove --processes"
         )
-    count = train_all_folds(opened, run, learn=learn)
-    found = [_best_epoch(RunDirectory.open(fold_folder(run, number)), opened) for number in range(count)]
+    count = train_all_folds(context, run, learn=learn)
+    found = [_best_epoch(RunDirectory.open(fold_folder(run, number)), context) for number in range(count)]
     middle = float(np.median(found))
-    unit = "rounds" if isinstance(opened.model, SelfFittingModel) else "epochs"
+    unit = "rounds" if isinstance(context.model, SelfFittingModel) else "epochs"
     info(f"folds were best after {min(found):.3g} to {max(found):.3g} {unit}; training on all rows for {middle:.3g}")
     return middle
 
 
-def _best_epoch(fold: RunDirectory, opened: DataContext) -> float:
+def _best_epoch(fold: RunDirectory, context: DataContext) -> float:
     """Return the epoch of a fold's best weights, from its log."""
-    line = best_validation_record(fold, opened.recipe.training)
+    line = best_validation_record(fold, context.recipe.training)
     if line is None:
-        watched = monitored_metric(opened.recipe.training)
+        metric = monitored_metric(context.recipe.training)
         raise DanluError(
-            f"{fold.path}: {watched} was never defined on its validation split; set training.early_stopping.metric to "
+            f"{fold.path}: {metric} was never defined on its validation split; set training.early_stopping.metric to "
             "another metric"
         )
     return float(line["epoch"])

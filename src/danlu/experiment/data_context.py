@@ -21,7 +21,7 @@ from danlu.data.targets import NextTokenTarget, PreferenceTarget, TargetSpec, fi
 from danlu.experiment.checks import require_model_extras
 from danlu.experiment.defaults import resolve_recipe
 from danlu.experiment.search_checks import check_search_space
-from danlu.models.table import Model
+from danlu.models.base import Model
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.training import Finetune
 from danlu.training.monitoring.trackers import check_trackers
@@ -103,15 +103,15 @@ def load_data(recipe: Recipe) -> DataContext:
     return DataContext(resolved, dataset, splits, findings, pl.concat([cleaned.dropped, outliers]), recipe)
 
 
-def truncate_for_dry_run(opened: DataContext) -> DataContext:
+def truncate_for_dry_run(context: DataContext) -> DataContext:
     """Cut to two batches per split and two steps: enough to run every stage."""
-    said = opened.recipe.training.batch_size
+    said = context.recipe.training.batch_size
     batch = said if isinstance(said, int) else DRY_RUN_BATCH_SIZE
-    train, validation, test = (subsample(part, 2 * batch) for _, part in opened.splits.items())
-    training = opened.recipe.training.model_copy(update={"max_steps": 2, "epochs": 2})
+    train, validation, test = (subsample(part, 2 * batch) for _, part in context.splits.items())
+    training = context.recipe.training.model_copy(update={"max_steps": 2, "epochs": 2})
     return replace(
-        opened,
-        recipe=opened.recipe.model_copy(update={"training": training}),
+        context,
+        recipe=context.recipe.model_copy(update={"training": training}),
         splits=Splits(TrainSplit(train.rows, train.table), validation, test),
     )
 
@@ -124,27 +124,27 @@ def subsample(part: Split, count: int) -> Split:
     return Split(part.rows[evenly_spaced_rows(len(part.rows), count)], part.table)
 
 
-def fit_preprocessing(opened: DataContext) -> FittedPreprocessing:
+def fit_preprocessing(context: DataContext) -> FittedPreprocessing:
     """Fit the preprocessor and the target on the training split."""
-    dataset, train = opened.dataset, opened.splits.train
-    seed = Seed(opened.recipe.seed).derive("preparation")
-    preprocessor = fit_preprocessor(train, dataset, opened.recipe.data, opened.model.data_requirements(), seed)
+    dataset, train = context.dataset, context.splits.train
+    seed = Seed(context.recipe.seed).derive("preparation")
+    preprocessor = fit_preprocessor(train, dataset, context.recipe.data, context.model.data_requirements(), seed)
     if dataset.task == "language-modelling":
         return FittedPreprocessing(preprocessor, NextTokenTarget(vocabulary=preprocessor.inputs.vocabulary))  # type: ignore[union-attr]
     if dataset.task == "preference":
-        vocabulary, beta = preprocessor.inputs.vocabulary, opened.recipe.training.preference.beta  # type: ignore[union-attr]
+        vocabulary, beta = preprocessor.inputs.vocabulary, context.recipe.training.preference.beta  # type: ignore[union-attr]
         return FittedPreprocessing(preprocessor, PreferenceTarget(vocabulary=vocabulary, beta=beta))
     return FittedPreprocessing(preprocessor, fit_target(train, dataset))
 
 
-def scored_text_column(opened: DataContext) -> str | None:
+def scored_text_column(context: DataContext) -> str | None:
     """Return the text column of a corpus, which bits per byte refer to; else None."""
-    return opened.dataset.content if opened.dataset.kind == "corpus" else None
+    return context.dataset.content if context.dataset.kind == "corpus" else None
 
 
-def with_columns(opened: DataContext, columns: pl.DataFrame) -> DataContext:
+def with_columns(context: DataContext, columns: pl.DataFrame) -> DataContext:
     """Add columns that are not given to the model."""
-    frame = opened.dataset.frame.lazy().collect().hstack(columns)
-    train, validation, test = (Split(part.rows, frame) for _, part in opened.splits.items())
+    frame = context.dataset.frame.lazy().collect().hstack(columns)
+    train, validation, test = (Split(part.rows, frame) for _, part in context.splits.items())
     splits = Splits(TrainSplit(train.rows, train.table), validation, test)
-    return replace(opened, dataset=replace(opened.dataset, frame=frame), splits=splits)
+    return replace(context, dataset=replace(context.dataset, frame=frame), splits=splits)

@@ -20,7 +20,6 @@ from danlu.experiment.checks import (
     check_threshold,
 )
 from danlu.models.base import Model, SelfFittingModel
-from danlu.models.table import Transformer
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import SplitOptions
 from danlu.recipe.sections.training import EarlyStopping, Finetune, Training
@@ -37,9 +36,6 @@ MODELS_BY_KIND = {
 EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "words": 10, "corpus": 3, "chat": 3, "preference": 1}
 BATCH_SIZE_BY_KIND = {"image": 32, "text": 32, "words": 32, "corpus": 16, "chat": 16, "preference": 16}
 SELF_FITTING_BATCH_SIZE = 1024  # rows per prediction batch of a self-fitting model
-# Larger steps erase pretraining; Devlin et al. 2019 use 2e-5 to 5e-5 (https://arxiv.org/abs/1810.04805).
-PRETRAINED_TEXT_LR = 5e-5
-ADAPTER_LR = 5e-4  # adapters start at zero beside frozen weights; about ten times the full fine-tuning rate
 # Fraction of the run; its authors find that it needs one (Defazio et al. 2024, https://arxiv.org/abs/2405.15682).
 SCHEDULE_FREE_WARMUP = 0.05
 MIN_GROUPS = 20  # documents needed before a corpus is split by document
@@ -54,14 +50,14 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     model = recipe.model or _default_component("model", MODELS_BY_KIND[dataset.kind])
     assert isinstance(model, Model)
     if dataset.kind not in model.kinds:
-        fitting = f"{MODELS_BY_KIND[dataset.kind]} is the default"
-        message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({fitting})"
+        usual = f"{MODELS_BY_KIND[dataset.kind]} is the default"
+        message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({usual})"
         raise RecipeError(Problem("", "model.name", message))
     check_components_fit_data(recipe, dataset)
     if dataset.kind == "corpus" and getattr(model, "finetune", Finetune()).mode == "head":
         message = "a language model has no task head that could be trained alone; use lora or full"
         raise RecipeError(Problem("", "model.finetune.mode", message))
-    if dataset.kind == "words" and isinstance(model, Transformer):
+    if dataset.kind == "words":
         check_tagging_model(model)
     if isinstance(model, SelfFittingModel):
         check_no_gradient_options(recipe, model, dataset.task)
@@ -155,11 +151,7 @@ def _resolve_training(training: Training, model: Model, dataset: Dataset) -> Tra
     optimizer = training.optimizer
     assert isinstance(optimizer, Optimizer)
     if optimizer.lr is None:
-        usual = optimizer.default_lr
-        if isinstance(model, Transformer) and model.folder is not None:
-            rates = {"head": usual, "lora": ADAPTER_LR, "dora": ADAPTER_LR, "qlora": ADAPTER_LR}
-            usual = rates.get(model.finetune.mode, PRETRAINED_TEXT_LR)
-        optimizer = optimizer.model_copy(update={"lr": usual * model.defaults.lr_factor})
+        optimizer = optimizer.model_copy(update={"lr": model.default_lr(optimizer.default_lr)})
     if optimizer.averages_itself and training.average is not None:
         message = f"{optimizer.name} already averages the weights; remove training.average"
         raise RecipeError(Problem("", "training.average", message))

@@ -319,11 +319,11 @@ def _teacher_digest(manifest: Manifest, config: object) -> str:
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def _check_same_task(manifest: Manifest, prepared: "FittedPreprocessing", options: Distill) -> None:
+def _check_same_task(manifest: Manifest, preprocessing: "FittedPreprocessing", options: Distill) -> None:
     """Raise ArgumentError unless teacher and student have the same task and labels."""
     from danlu.data.targets import ClassTarget, MultiLabelTarget, TagTarget
 
-    output, target = manifest.output, prepared.target
+    output, target = manifest.output, preprocessing.target
     if manifest.task != target.task:
         raise ArgumentError(
             f"{KEY}.teacher: {options.teacher} is a {manifest.task} model and this task is {target.task}; choose a "

@@ -19,12 +19,12 @@ def run_fold_worker(path: str, worker: int, workers: int, *, learn: Learn) -> No
     """Train this worker's share of a run's folds: every `workers`-th one, starting with `worker`."""
     run = RunDirectory.open(path)
     context = load_run_data(load_recipe(run.path / RECIPE), run)
-    asked = context.recipe.evaluation.cross_validation
-    assert asked is not None
+    options = context.recipe.evaluation.cross_validation
+    assert options is not None
     threads = context.recipe.training.threads.model_copy(update={"compute": max(1, (os.cpu_count() or 1) // workers)})
     training = context.recipe.training.model_copy(update={"threads": threads})
     context = replace(context, recipe=context.recipe.model_copy(update={"training": training}))
-    train_folds(context, run, list(fold_splits(context, asked)), worker, workers, learn=learn)
+    train_folds(context, run, list(fold_splits(context, options)), worker, workers, learn=learn)
 
 
 if __name__ == "__main__":

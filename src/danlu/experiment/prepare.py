@@ -30,7 +30,7 @@ STATE_FRACTION = 0.6  # of device memory that these may take; the rest is for ac
 
 
 def prepare_training(
-    opened: DataContext,
+    context: DataContext,
     dry_run: bool = False,
     compute_threads: int | None = None,
     resumes: bool = False,
@@ -50,44 +50,44 @@ def prepare_training(
         ArgumentError: the device is not available.
         DataError, RecipeError: the data does not fit the recipe.
     """
-    check_single_process(opened.model, dist_env().world_size)
-    if opened.dataset.kind == "words" and dist_env().world_size > 1:
+    check_single_process(context.model, dist_env().world_size)
+    if context.dataset.kind == "words" and dist_env().world_size > 1:
         raise ArgumentError("--processes: tagging of words trains in one process; remove --processes")
     make_deterministic()
-    options = opened.recipe.training
+    options = context.recipe.training
     accelerator, threads = open_device(options.device), plan_threads(options.threads)
     use_threads(threads if compute_threads is None else replace(threads, compute=compute_threads))
-    together = open_parallel_context(options, opened.finetune, accelerator, resumes)
-    fitting = build_setup(opened, fit_preprocessor(opened), accelerator, threads.data, dry_run, together)
-    return replace(_move_to_device(_shard_if_too_large(fitting)), fixed_epochs=fixed_epochs)
+    parallel = open_parallel_context(options, context.finetune, accelerator, resumes)
+    setup = build_setup(context, fit_preprocessor(context), accelerator, threads.data, dry_run, parallel)
+    return replace(_move_to_device(_shard_if_too_large(setup)), fixed_epochs=fixed_epochs)
 
 
-def _move_to_device(fitting: TrainingSetup) -> TrainingSetup:
+def _move_to_device(setup: TrainingSetup) -> TrainingSetup:
     """Move the model to the device.
 
     A sharded one stays on the host, from where each rank takes its shard.
     """
-    if not fitting.parallel.is_sharded:
-        fitting.model.to(fitting.accelerator.torch_device)
-    return fitting
+    if not setup.parallel.is_sharded:
+        setup.model.to(setup.accelerator.torch_device)
+    return setup
 
 
-def _shard_if_too_large(fitting: TrainingSetup) -> TrainingSetup:
+def _shard_if_too_large(setup: TrainingSetup) -> TrainingSetup:
     """Switch `parallel: auto` to FSDP if a device cannot hold the model."""
-    options, team = fitting.context.recipe.training, fitting.team
-    if team.is_single_process or options.parallel != "auto":
-        return fitting
-    total = fitting.accelerator.total_bytes()
-    on_host = fitting.accelerator.torch_device.type == "cpu"
-    room = None if total is None else STATE_FRACTION * total / (team.env.local_world_size if on_host else 1)
-    needed = STATE_BYTES_PER_PARAMETER * sum(weight.numel() for weight in fitting.model.parameters())
-    if not team.all_reduce_max(room is not None and needed > room)[0]:
-        return fitting
+    options, groups = setup.context.recipe.training, setup.groups
+    if groups.is_single_process or options.parallel != "auto":
+        return setup
+    total = setup.accelerator.total_bytes()
+    on_host = setup.accelerator.torch_device.type == "cpu"
+    room = None if total is None else STATE_FRACTION * total / (groups.env.local_world_size if on_host else 1)
+    needed = STATE_BYTES_PER_PARAMETER * sum(weight.numel() for weight in setup.model.parameters())
+    if not groups.all_reduce_max(room is not None and needed > room)[0]:
+        return setup
     info(f"training a copy of the model takes {needed / 1e9:.1f} GB, too much for one device; using parallel: shard")
-    changed = with_training_options(fitting, parallel=Parallel(shard=team.env.world_size))
+    changed = with_training_options(setup, parallel=Parallel(shard=groups.env.world_size))
     options = changed.context.recipe.training
     return replace(
-        changed, parallel=open_parallel_context(options, changed.context.finetune, fitting.accelerator, resumes=False)
+        changed, parallel=open_parallel_context(options, changed.context.finetune, setup.accelerator, resumes=False)
     )
 
 
@@ -103,9 +103,9 @@ def open_parallel_context(
     from danlu.training.distributed.layout import choose_layout, nearest_layout
     from danlu.training.distributed.parallel_context import init_distributed
 
-    together = init_distributed(options.parallel, accelerator, nearest_layout if resumes else choose_layout)
-    check_supported(options, together, finetune)
-    return together
+    parallel = init_distributed(options.parallel, accelerator, nearest_layout if resumes else choose_layout)
+    check_supported(options, parallel, finetune)
+    return parallel
 
 
 def build_setup(

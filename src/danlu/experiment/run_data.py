@@ -25,7 +25,7 @@ SPLIT_FILE, DROPPED_FILE, PROFILE_FILE = "split.parquet", "dropped.parquet", "pr
 REFERENCE_FILE = "reference.parquet"  # log-probabilities of the DPO reference model
 
 
-def write_run_data(opened: DataContext, run: RunDirectory, balanced: dict[str, Any]) -> None:
+def write_run_data(context: DataContext, run: RunDirectory, balanced: dict[str, Any]) -> None:
     """Write split, dropped rows and profile into a run.
 
     Args:
@@ -34,14 +34,14 @@ def write_run_data(opened: DataContext, run: RunDirectory, balanced: dict[str, A
     parts = pl.concat(
         [
             pl.DataFrame({"row": part.rows, "part": pl.Series([name] * len(part.rows), dtype=pl.String)})
-            for name, part in opened.splits.items()
+            for name, part in context.splits.items()
         ]
     ).sort("row")
     write_frame(run.path / "data" / SPLIT_FILE, parts)
-    write_frame(run.path / "data" / DROPPED_FILE, opened.dropped)
-    if set(REFERENCE) <= set(opened.dataset.frame.columns):
-        write_frame(run.path / "data" / REFERENCE_FILE, opened.dataset.frame.lazy().select(REFERENCE).collect())
-    known = {**opened.profile(), "sha256": data_digest(opened.dataset, opened.dataset.frame.height)}
+    write_frame(run.path / "data" / DROPPED_FILE, context.dropped)
+    if set(REFERENCE) <= set(context.dataset.frame.columns):
+        write_frame(run.path / "data" / REFERENCE_FILE, context.dataset.frame.lazy().select(REFERENCE).collect())
+    known = {**context.profile(), "sha256": data_digest(context.dataset, context.dataset.frame.height)}
     if balanced:
         known["target"]["balanced"] = balanced
     write_json(run.path / "data" / PROFILE_FILE, known)
@@ -75,17 +75,17 @@ def load_run_data(recipe: Recipe, run: RunDirectory) -> DataContext:
     return DataContext(recipe, dataset, splits, (), dropped, base)
 
 
-def with_stored_reference(opened: DataContext, run: RunDirectory) -> DataContext:
+def with_stored_reference(context: DataContext, run: RunDirectory) -> DataContext:
     """Add the stored reference log-probabilities if the task is preference.
 
     Raises:
         ArtifactError: the file is missing in the run.
     """
-    if opened.dataset.task != "preference":
-        return opened
+    if context.dataset.task != "preference":
+        return context
     known = read_frame(run.path / "data" / REFERENCE_FILE)
     # Rows appended since are in no split and have no log-probabilities.
-    return with_columns(opened, pl.concat([known, known.clear(opened.dataset.frame.height - known.height)]))
+    return with_columns(context, pl.concat([known, known.clear(context.dataset.frame.height - known.height)]))
 
 
 def data_digest(dataset: Dataset, rows: int) -> str:
@@ -111,11 +111,11 @@ def _file_fingerprint(file: Path) -> bytes:
     Reading whole images would take as long as an epoch.
     """
     try:
-        with file.open("rb") as opened:
-            size = opened.seek(0, os.SEEK_END)
-            opened.seek(max(0, size - END_BYTES))
-            end = opened.read()
-            opened.seek(0)
-            return b"%d" % size + opened.read(END_BYTES) + end
+        with file.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - END_BYTES))
+            end = stream.read()
+            stream.seek(0)
+            return b"%d" % size + stream.read(END_BYTES) + end
     except OSError:  # missing images are reported where images are read
         return b""

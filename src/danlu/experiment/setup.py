@@ -56,7 +56,7 @@ class TrainingSetup:
     fixed_epochs: float | None = None
 
     @property
-    def team(self) -> "ProcessGroups":
+    def groups(self) -> "ProcessGroups":
         """The process groups for collectives."""
         return self.parallel.groups
 
@@ -82,8 +82,8 @@ class TrainingSetup:
 
         With a fixed length it never stops and keeps the last weights.
         """
-        watch = early_stopping_for(self.context.recipe.training)
-        return watch if self.fixed_epochs is None else replace(watch, patience=None, keep_last=True)
+        stopper = early_stopping_for(self.context.recipe.training)
+        return stopper if self.fixed_epochs is None else replace(stopper, patience=None, keep_last=True)
 
 
 def monitored_metric(options: Training) -> str:
@@ -108,30 +108,30 @@ def best_validation_record(run: RunDirectory, options: Training) -> dict[str, An
     return best_record(run.metrics(), f"validation/{metric}", is_higher_better(metric))
 
 
-def with_training_options(fitting: TrainingSetup, **changes: object) -> TrainingSetup:
+def with_training_options(setup: TrainingSetup, **changes: object) -> TrainingSetup:
     """Return the setup with other values in the recipe's `training` section."""
-    recipe = fitting.context.recipe
+    recipe = setup.context.recipe
     training: Training = recipe.training.model_copy(update=changes)
-    opened = replace(fitting.context, recipe=recipe.model_copy(update={"training": training}))
-    return replace(fitting, context=opened)
+    context = replace(setup.context, recipe=recipe.model_copy(update={"training": training}))
+    return replace(setup, context=context)
 
 
-def create_train_state(fitting: TrainingSetup) -> "TrainState":
+def create_train_state(setup: TrainingSetup) -> "TrainState":
     """Create the training state: the model with optimizer, schedule and everything else that changes."""
     from danlu.models.heads import head_for
     from danlu.training.build import TrainTask, build_train_state
 
-    recipe = fitting.context.recipe
-    options, inputs = recipe.training, fitting.preprocessing.preprocessor.inputs
+    recipe = setup.context.recipe
+    options, inputs = recipe.training, setup.preprocessing.preprocessor.inputs
     task = TrainTask(
-        head=head_for(fitting.preprocessing.target),
-        name=fitting.context.dataset.task,
-        loss_weighting=replace(fitting.balanced.loss_weighting, smoothing=options.label_smoothing),
-        monitored_metric=f"validation/{fitting.monitored_metric}",
-        higher_is_better=fitting.new_early_stopping().higher_is_better,
-        finetune=fitting.context.finetune,
+        head=head_for(setup.preprocessing.target),
+        name=setup.context.dataset.task,
+        loss_weighting=replace(setup.balanced.loss_weighting, smoothing=options.label_smoothing),
+        monitored_metric=f"validation/{setup.monitored_metric}",
+        higher_is_better=setup.new_early_stopping().higher_is_better,
+        finetune=setup.context.finetune,
         tokens_per_sample=tokens_per_sample(inputs),
-        steps=fitting.plan.steps,
-        steps_per_epoch=fitting.plan.steps_per_epoch,
+        steps=setup.plan.steps,
+        steps_per_epoch=setup.plan.steps_per_epoch,
     )
-    return build_train_state(fitting.model, task, options, fitting.accelerator, fitting.parallel)
+    return build_train_state(setup.model, task, options, setup.accelerator, setup.parallel)

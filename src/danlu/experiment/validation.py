@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from danlu.training.train_state import TrainState
 
 
-def make_validation_fn(fitting: TrainingSetup, machine: "TrainState") -> Callable[[], dict[str, float]]:
+def make_validation_fn(setup: TrainingSetup, state: "TrainState") -> Callable[[], dict[str, float]]:
     """Make the function that validates the current weights: the loss and the monitored metric.
 
     Without a validation split it returns an empty dict.
@@ -25,45 +25,47 @@ def make_validation_fn(fitting: TrainingSetup, machine: "TrainState") -> Callabl
     from danlu.models.heads import head_for
     from danlu.models.infer import eval_mode, mean_loss, predict_all, predict_batches
 
-    opened, model, device = fitting.context, machine.model, fitting.accelerator.torch_device
-    part, target = opened.splits.validation, fitting.preprocessing.target
-    judge = machine.step.parallel_model.evaluator if machine.step.parallel_model else None
-    head, watched = head_for(target), fitting.monitored_metric
+    context, model, device = setup.context, state.model, setup.accelerator.torch_device
+    split, target = context.splits.validation, setup.preprocessing.target
+    evaluator = state.step.parallel_model.evaluator if state.step.parallel_model else None
+    head, metric = head_for(target), setup.monitored_metric
     supervised = isinstance(target, Supervised)
-    sums_up = supervised and watched != "loss" and METRICS[watched].statistic.additive
-    batch_size, team = opened.recipe.training.batch_size, fitting.team
+    is_additive = supervised and metric != "loss" and METRICS[metric].statistic.additive
+    batch_size, groups = context.recipe.training.batch_size, setup.groups
     assert isinstance(batch_size, int)
 
-    if fitting.validation is None:
+    if setup.validation is None:
         return dict
-    examples = fitting.validation
+    dataset = setup.validation
 
     def validate() -> dict[str, float]:
-        with machine.step.precision.autocast():
+        with state.step.precision.autocast():
             return measured()
 
     def measured() -> dict[str, float]:
-        figures = {"validation/loss": mean_loss(model, head, examples, batch_size, device, judge, team)}
-        if watched != "loss":
+        figures = {"validation/loss": mean_loss(model, head, dataset, batch_size, device, evaluator, groups)}
+        if metric != "loss":
             # A metric may be undefined, as AUROC without positive samples; then nothing is logged.
-            found = streamed() if sums_up else whole()
-            figures |= {f"validation/{name}": value for name, value in found.items()}
+            values = streamed() if is_additive else whole()
+            figures |= {f"validation/{name}": value for name, value in values.items()}
         return figures
 
     def whole() -> dict[str, float]:
-        found = predict_all(model, head, examples, batch_size, device, evaluator=judge, groups=team)
-        return compute_metrics((watched,), build_predictions(part, target, found, scored_text_column(opened)))
+        outputs = predict_all(model, head, dataset, batch_size, device, evaluator=evaluator, groups=groups)
+        return compute_metrics((metric,), build_predictions(split, target, outputs, scored_text_column(context)))
 
     def streamed() -> dict[str, float]:
         assert isinstance(target, Supervised)
-        running, zero = StreamingMetrics({watched: METRICS[watched]}), np.zeros((1, 1))
-        with eval_mode(model, team):
-            for rows, found in predict_batches(model, head, examples, batch_size, device, judge, team):
+        streaming, zero = StreamingMetrics({metric: METRICS[metric]}), np.zeros((1, 1))
+        with eval_mode(model, groups):
+            for rows, outputs in predict_batches(model, head, dataset, batch_size, device, evaluator, groups):
                 if len(rows):
-                    running.add(pair_with_truth(part.take(rows), target, to_target_units(target, found.cpu().numpy())))
+                    streaming.add(
+                        pair_with_truth(split.take(rows), target, to_target_units(target, outputs.cpu().numpy()))
+                    )
             blank = np.full((1, target.outputs), 1 / target.outputs)
             shape = (1, target.outputs) if isinstance(target, MultiLabelTarget) else 1
-            running.add_weighted(Predictions(np.zeros(shape, dtype=np.int64), to_target_units(target, blank)), zero)
-        return running.compute(team, device)
+            streaming.add_weighted(Predictions(np.zeros(shape, dtype=np.int64), to_target_units(target, blank)), zero)
+        return streaming.compute(groups, device)
 
     return validate

@@ -192,7 +192,7 @@ def test_lightgbm_answers_the_same_from_the_file_it_is_given(data: Any, holed_fi
     section = {"source": "builtin:wine"} if data == "wine" else {"source": str(holed_file), **data}
     run, predictor = trained(recipe_of(section, "boosting"), tmp_path)
     assert isinstance(predictor.options, Boosting)
-    predictor.options.write_native(predictor.model, tmp_path)
+    predictor.options.write_weights(predictor.model, tmp_path)
     booster = lightgbm.Booster(model_file=tmp_path / "lightgbm.txt")
     frame = load_data(package.load_recipe(run.path / "recipe.yaml")).dataset.frame
     if data != "wine":  # what training never saw

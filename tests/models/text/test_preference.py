@@ -16,9 +16,9 @@ from danlu.data.specs import PreferenceInputs
 from danlu.data.text.sequences import IGNORED
 from danlu.errors import DataError, RecipeError
 from danlu.experiment import dpo_reference as reference
-from danlu.models.table import Transformer
+from danlu.models.text.hf_wrapper import enable_chunked_loss
+from danlu.models.text.options import Transformer
 from danlu.models.text.preference import AnswerLikelihood, preference_loss
-from danlu.models.text.transformers import enable_chunked_loss
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections.data import Data
 from tests.support.chatting import TINY, preference_file, recipe

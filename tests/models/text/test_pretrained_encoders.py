@@ -14,7 +14,7 @@ import danlu as package
 from danlu.core.imports import patch_torchvision
 from danlu.data.specs import TextInputs
 from danlu.errors import ArgumentError, ArtifactError, DanluError, DataError, RecipeError
-from danlu.models.table import Transformer
+from danlu.models.text.options import Transformer
 from danlu.models.text.sentence_encoder import SentenceEncoderClassifier
 from tests.support.real_weights import minilm
 

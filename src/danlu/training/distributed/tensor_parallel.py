@@ -16,7 +16,8 @@ from torch.distributed.tensor import Placement, Replicate, Shard, distribute_ten
 
 from danlu.core.torch_compat import parameter_dict
 from danlu.errors import ArgumentError
-from danlu.models.text.transformers import DROPOUT_KEYS, HFModelWrapper
+from danlu.models.text.hf_wrapper import HFModelWrapper
+from danlu.models.text.transformers import DROPOUT_KEYS
 from danlu.models.text.vocab_parallel import VocabParallelLogits
 from danlu.training.distributed import collectives
 from danlu.training.distributed.tp_modules import (
