@@ -31,7 +31,7 @@ class Heartbeat:
         self.status = "set-up"
         self._last_beats: dict[int, tuple[bytes, float]] = {}
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="danlu-whereabouts", daemon=True)
+        self._thread = threading.Thread(target=self._beat, name="danlu-heartbeat", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
