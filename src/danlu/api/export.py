@@ -33,9 +33,9 @@ def export(bundle: str | Path, folder: str | Path, *, own_code: bool = False) ->
     target = Path(folder)
     if target.exists():
         raise ArgumentError(f"{target}: exists already; choose another folder")
-    opened = open_bundle(bundle)
-    predictor = Predictor.verified(opened, own_code)
-    exporter, golden = exporter_for(predictor.options), opened.golden()
+    opened_bundle = open_bundle(bundle)
+    predictor = Predictor.verified(opened_bundle, own_code)
+    exporter, golden = exporter_for(predictor.options), opened_bundle.golden()
     with atomic_folder(target) as written:
         exporter.write(predictor, written)
         again = exporter.read(predictor, written)

@@ -66,12 +66,12 @@ def generate(
     }
     _check_options(sampling, num_return)
     prompts = read_prompts(prompt, chat, source)
-    opened = open_bundle(bundle)
+    opened_bundle = open_bundle(bundle)
     from danlu.models.generation import Sampling
     from danlu.models.generation import generate as generate_texts
     from danlu.models.predictor import Predictor
 
-    predictor = Predictor.verified(opened)
+    predictor = Predictor.verified(opened_bundle)
     return generate_texts(predictor, prompts, Sampling(**sampling), Seed(seed), tuple(stop), num_return, stream)
 
 

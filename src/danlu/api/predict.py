@@ -57,7 +57,7 @@ def predict(
         raise ArgumentError(
             f"{path}: cannot write {path.suffix or 'a file without suffix'} (allowed: {', '.join(WRITERS)})"
         )
-    opened = open_bundle(bundle)
+    opened_bundle = open_bundle(bundle)
     read = read_source(source, missing_values)
     for name in keep:
         if name not in read.frame.columns:
@@ -65,7 +65,7 @@ def predict(
     from danlu.models.predictor import Predictor  # imports torch: only after all checks
 
     shares = RowShards.split(read.frame.height)
-    answers = Predictor.verified(opened, own_code).predict_source(shares.local_rows(read))
+    answers = Predictor.verified(opened_bundle, own_code).predict_source(shares.local_rows(read))
     if twice := [name for name in keep if name in answers.columns]:
         raise ArgumentError(
             f"keep: {twice[0]!r} is also the name of a prediction column; rename that column of {read.origin}"

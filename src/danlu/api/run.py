@@ -40,21 +40,21 @@ def run(
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
         ArtifactError: the run cannot be written.
     """
-    begun = find_interrupted_run(Path(output))
-    if begun is not None:
-        return resume_run(begun.path, profile=profile)
-    opened = load_for_new_run(recipe, Path(output), name, overwrite)
+    interrupted = find_interrupted_run(Path(output))
+    if interrupted is not None:
+        return resume_run(interrupted.path, profile=profile)
+    context = load_for_new_run(recipe, Path(output), name, overwrite)
     from danlu.experiment.run_evaluation import evaluate_run
     from danlu.experiment.trainer import train_run
     from danlu.search.study import run_search, train_or_search
 
-    if opened.recipe.tuning is not None:
-        directory = run_search(opened, Path(output), name, overwrite)
-        opened = replace(opened, recipe=load_recipe(directory.path / RECIPE))
+    if context.recipe.tuning is not None:
+        directory = run_search(context, Path(output), name, overwrite)
+        context = replace(context, recipe=load_recipe(directory.path / RECIPE))
     else:
-        directory = train_run(opened, Path(output), name, overwrite, profile=profile, learn=train_or_search)
+        directory = train_run(context, Path(output), name, overwrite, profile=profile, learn=train_or_search)
     if dist_env().is_main:
-        evaluate_run(opened, directory, learn=train_or_search)
+        evaluate_run(context, directory, learn=train_or_search)
     return directory
 
 
@@ -81,11 +81,11 @@ def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
     """Run every stage except cross-validation on two batches, in a temporary folder."""
     recipe = as_recipe(recipe)
     once = recipe.evaluation.model_copy(update={"folds": None})
-    opened = load_data(recipe.model_copy(update={"evaluation": once}))
+    context = load_data(recipe.model_copy(update={"evaluation": once}))
     from danlu.api.evaluate import evaluate
     from danlu.experiment.trainer import train_run
     from danlu.search.study import train_or_search
 
     with tempfile.TemporaryDirectory(prefix="danlu-dry-run-") as folder:
-        directory = train_run(opened, Path(folder), None, overwrite=False, dry_run=True, learn=train_or_search)
+        directory = train_run(context, Path(folder), None, overwrite=False, dry_run=True, learn=train_or_search)
         evaluate(directory.path)

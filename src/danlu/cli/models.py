@@ -10,7 +10,7 @@ from danlu.cli.show import print_json, print_table
 from danlu.core.console import info
 
 if TYPE_CHECKING:
-    from danlu.api.list_models import ModelInfo
+    from danlu.models.catalog import ModelInfo
 
 
 def models(
