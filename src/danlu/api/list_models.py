@@ -12,7 +12,7 @@ from danlu.artifacts.cache import cached_dir
 from danlu.artifacts.environment import installed_versions
 from danlu.artifacts.files import read_json, write_json
 from danlu.core.component import components
-from danlu.core.imports import missing_packages, require_extra
+from danlu.core.imports import missing_packages
 from danlu.core.seeds import Seed
 from danlu.data.specs import CorpusInputs, ImageInputs, InputSpec, TabularInputs, TextInputs
 from danlu.errors import ArgumentError, ArtifactError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 BYTES_PER_WEIGHT = 4  # per weight in fp32
 FIGURES_FILE = "figures.json"  # of one model, in the cache folder
 IMAGE_SIZE = 224  # pixels, for photographs
-SMALL_IMAGE_SIZE = 32  # pixels, for small images
 IMAGE_INPUTS = ImageInputs(channels=3, size=IMAGE_SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
 BIN_EDGES = tuple(-2 + index / 8 for index in range(33))  # bin edges of a standardised number
 # A table of twenty numbers and four categories of ten, a text of 128 tokens, a block of 256.
@@ -38,15 +37,6 @@ TYPICAL_INPUTS: dict[str, InputSpec] = {
 }
 INPUT_DESCRIPTIONS = {"tabular": "20 numbers, 4 categories", "text": "128 tokens", "corpus": "256 tokens"}
 OUTPUTS = {"tabular": 2, "image": 10, "text": 2, "corpus": 32_000}
-# Popular architectures of the families that are named by a pattern.
-EXAMPLES: dict[str, tuple[str, ...]] = {
-    "timm": (
-        *("resnet18", "resnet50", "mobilenetv3_large_100", "tf_efficientnet_lite0", "efficientnet_b0"),
-        *("convnext_tiny", "vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224"),
-    ),
-    "text": ("bert", "roberta", "electra"),
-    "corpus": ("llama", "gpt2", "qwen2"),
-}
 TASK_NAMES = {"tabular": "table", "image": "images", "text": "texts", "corpus": "language"}
 
 
@@ -75,7 +65,7 @@ class ModelInfo:
     extra: str
 
 
-def list_models(task: str | None = None, like: str | None = None) -> list[ModelInfo]:
+def list_models(task: str | None = None, *, like: str | None = None) -> list[ModelInfo]:
     """List the models for one kind of data, or all.
 
     Args:
@@ -119,11 +109,11 @@ def _figures(options: Model, kind: str, absent: str) -> tuple[str, int | None, i
         absent: the missing extra; if given, nothing is counted.
     """
     if absent or isinstance(options, SelfFittingModel):
-        return _describe_input(options.name, kind), None, None
+        return _describe_input(options, kind), None, None
 
     def counted() -> tuple[str, int, int]:
-        weights, flops = _count(_with_eager_attention(options), _typical_input(options.name, kind), OUTPUTS[kind])
-        return _describe_input(options.name, kind), weights, flops
+        weights, flops = _count(_with_eager_attention(options), _typical_input(options, kind), OUTPUTS[kind])
+        return _describe_input(options, kind), weights, flops
 
     if not type(options).__module__.startswith("danlu."):  # a change in another package's code would go unnoticed
         return counted()
@@ -145,9 +135,9 @@ def _digest_of_code() -> str:
     return digest.hexdigest()
 
 
-def _describe_input(name: str, kind: str) -> str:
+def _describe_input(options: Model, kind: str) -> str:
     """Describe the typical input in words."""
-    spec = _typical_input(name, kind)
+    spec = _typical_input(options, kind)
     return f"{spec.size} x {spec.size} pixels" if isinstance(spec, ImageInputs) else INPUT_DESCRIPTIONS[kind]
 
 
@@ -156,37 +146,14 @@ def _names(like: str | None) -> Iterator[tuple[str, str]]:
     listed: list[tuple[str, str]] = []
     for name, family in components("model").items():
         assert issubclass(family, Model)
-        if name == "timm":
-            listed += [(f"timm:{rest}", "image") for rest in _timm_names(like)]
-        elif name == "hf":
-            listed += [(f"hf:{rest}", kind) for kind in ("text", "corpus") for rest in EXAMPLES[kind]]
-        elif name != "own":
-            listed.append((name, family.kinds[0]))
+        listed += family.catalog(name, like)
     yield from ((name, kind) for name, kind in listed if like is None or fnmatchcase(name, like) or name == like)
 
 
-def _timm_names(like: str | None) -> tuple[str, ...]:
-    if like is None or not like.startswith("timm:"):
-        return EXAMPLES["timm"]
-    require_extra("image", f"--like {like}:")
-    from danlu.core.imports import patch_torchvision
-
-    patch_torchvision()
-    import timm
-
-    return tuple(timm.list_models(like.removeprefix("timm:")))
-
-
-def _typical_input(name: str, kind: str) -> InputSpec:
-    """Return the typical input; for timm models the image size of their pretrained weights."""
-    if name == "small-resnet":
-        return IMAGE_INPUTS.model_copy(update={"size": SMALL_IMAGE_SIZE})
-    if not name.startswith("timm:") or missing_packages("image"):
-        return TYPICAL_INPUTS[kind]
-    from danlu.models.table import Timm
-    from danlu.models.vision.timm import pretrained_format
-
-    return IMAGE_INPUTS.model_copy(update={"size": pretrained_format(Timm(name=name)).size})
+def _typical_input(options: Model, kind: str) -> InputSpec:
+    """Return the typical input; for images of the size that the model is made for."""
+    size = options.typical_image_size()
+    return TYPICAL_INPUTS[kind] if size is None else IMAGE_INPUTS.model_copy(update={"size": size})
 
 
 def _with_eager_attention(options: Model) -> Model:

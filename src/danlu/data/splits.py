@@ -77,6 +77,11 @@ class Split:
         return rows_within(self.table.select(columns).lazy(), WINDOW_BYTES, most)
 
 
+def evenly_spaced_rows(rows: int, count: int) -> np.ndarray:
+    """Return the positions of at most `count` of `rows` rows, evenly spaced."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, count)).astype(np.int64))
+
+
 class TrainSplit(Split):
     """View the rows that may be learned from."""
 

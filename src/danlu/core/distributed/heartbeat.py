@@ -11,7 +11,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch._C._distributed_c10d import Store
+    from danlu.core.torch_compat import Store
 
 BEAT_INTERVAL_S = 1.0
 LOST_AFTER_S = 20.0  # without a heartbeat

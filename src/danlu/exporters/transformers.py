@@ -1,0 +1,75 @@
+"""transformers' format: a folder with config, weights, tokenizer and chat template, for `from_pretrained`."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from danlu.data.descriptors import TokenizerFile
+from danlu.data.targets import Label
+from danlu.models.predictor import Predictor
+from danlu.models.text.options import Transformer
+
+
+def write(predictor: Predictor, folder: Path) -> None:
+    """Write a bundle's model as a folder for transformers' `from_pretrained`.
+
+    AutoModelForCausalLM and AutoTokenizer give a language model's logits and conversations; a classifier loads by
+    AutoModelForSequenceClassification with its labels. Of a pooled model only the encoder is written, as transformers
+    has no class for its head.
+    """
+    model: Any = predictor.model
+    network = model.network
+    tokenizer: TokenizerFile = predictor.preprocessor.tokenizer  # type: ignore[union-attr]
+    before = deepcopy(network.config)
+    try:
+        _complete(network, tokenizer, predictor.preprocessor.kind, getattr(predictor.target, "labels", None))
+        network.save_pretrained(folder)
+    finally:
+        network.config = before
+    _write_tokenizer(tokenizer, folder, getattr(before, "max_position_embeddings", None))
+
+
+def read(predictor: Predictor, folder: Path) -> nn.Module | None:
+    """Load a written folder by transformers; None for pooled models, whose head it lacks."""
+    options = predictor.options
+    assert isinstance(options, Transformer)
+    if options.pooling is not None:
+        return None
+    written = Transformer(name=f"hf:{folder.resolve()}", allow_remote_code=options.allow_remote_code)
+    return written.build(predictor.preprocessor.inputs, predictor.target.outputs)
+
+
+def _complete(network: Any, tokenizer: TokenizerFile, kind: str, labels: tuple[Label, ...] | None) -> None:
+    """Complete a network's config with what it needs without danlu: labels, special tokens, generation settings."""
+    from transformers import GenerationConfig
+
+    config: Any = network.config
+    config.pad_token_id = tokenizer.pad
+    if labels is not None:
+        config.id2label = {place: str(label) for place, label in enumerate(labels)}
+        config.label2id = {str(label): place for place, label in enumerate(labels)}
+    if kind in ("text", "words"):
+        return
+    ends = sorted({tokenizer.end, *tokenizer.stops})
+    config.use_cache = True
+    config.eos_token_id = ends if len(ends) > 1 else ends[0]
+    begin = tokenizer.special.get("bos_token")
+    config.bos_token_id = None if begin is None else tokenizer.open().token_to_id(begin)
+    network.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id, bos_token_id=config.bos_token_id
+    )
+
+
+def _write_tokenizer(tokenizer: TokenizerFile, folder: Path, longest: int | None) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    given: dict[str, Any] = dict(tokenizer.special)
+    if longest is not None:
+        given["model_max_length"] = longest
+    written: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer.open(), **given
+    )
+    written.chat_template = tokenizer.chat_template
+    written.save_pretrained(folder)

@@ -1,0 +1,203 @@
+"""Data parallel training: several processes give the figures, gradient norms and weights of one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+import danlu
+from danlu.artifacts.run import RunDirectory
+from danlu.core.devices.cpu import CPU
+from danlu.core.distributed.env import DistEnv
+from danlu.core.distributed.process_groups import ProcessGroups
+from danlu.errors import ArgumentError
+from danlu.recipe.load import check_recipe
+from danlu.recipe.sections.training import Parallel
+from danlu.training.distributed.compatibility import check_supported
+from danlu.training.distributed.layout import choose_layout
+from danlu.training.distributed.parallel_context import ParallelContext
+from tests.support.processes import together
+
+TOLERANCE = 1e-5  # relative; fp32, whose sums come in another order
+
+TABLE: dict[str, Any] = {
+    "name": "table",
+    "seed": 3,
+    "data": {"source": "builtin:breast-cancer"},
+    "model": {"name": "mlp", "hidden": [32, 16], "dropout": 0.0, "normalization": "none"},
+    "training": {"epochs": 3, "batch_size": 30, "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9}},
+    "evaluation": {"baselines": False},
+}
+LLAMA = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+CORPUS: dict[str, Any] = {
+    "name": "corpus",
+    "seed": 3,
+    "data": {"sequence_length": 32, "vocabulary": 300},
+    "model": {"name": "hf:llama", "config": LLAMA},
+    "training": {"max_steps": 6, "batch_size": 18, "optimizer": {"name": "adamw", "lr": 1e-3}},
+}
+
+
+def with_training(recipe: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {**recipe, "training": {**recipe["training"], **changes}}
+
+
+def train_all(recipes: dict[str, dict[str, Any]], output: str) -> list[str]:
+    """In one of several processes: train each recipe into a run of its name."""
+    return [str(danlu.train(recipe, output=output, name=name).path) for name, recipe in recipes.items()]
+
+
+def train_in_little_memory(recipes: dict[str, dict[str, Any]], output: str) -> list[str]:
+    """As `train_all`, on a machine that has less memory than the model takes."""
+    CPU.total_bytes = lambda self: 50_000  # type: ignore[method-assign]
+    return train_all(recipes, output)
+
+
+def trained(
+    processes: int, folder: Path, recipes: dict[str, dict[str, Any]], layout: dict[str, Any]
+) -> dict[str, RunDirectory]:
+    """The runs of several processes."""
+    several = {name: with_training(recipe, parallel=layout) for name, recipe in recipes.items()}
+    output = str(folder / "runs")
+    together(
+        processes, "tests.end_to_end.test_data_parallel:train_all", folder / "words", recipes=several, output=output
+    )
+    return {name: RunDirectory(folder / "runs" / name) for name in recipes}
+
+
+@pytest.fixture(scope="module")
+def recipes(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    text = "".join(file.read_text(encoding="utf-8") for file in sorted(corpus_folder.glob("*.txt")))
+    folder = tmp_path_factory.mktemp("text")
+    for number in range(12):
+        (folder / f"{number}.txt").write_text(text[3_000 * number : 3_000 * (number + 1)], encoding="utf-8")
+    corpus = {**CORPUS, "data": {**CORPUS["data"], "source": str(folder / "*.txt")}}
+    return {
+        "table": TABLE,
+        "table-parts": with_training(TABLE, accumulate=3),
+        "table-norms": {**TABLE, "model": {**TABLE["model"], "normalization": "batch"}},
+        "table-stopping": with_training(
+            TABLE, epochs=12, early_stopping={"metric": "validation/auroc", "patience": 1}, batch_size=97
+        ),
+        "corpus": corpus,
+        "corpus-sgd": with_training(corpus, optimizer={"name": "sgd", "lr": 0.5}, average="ema"),
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(recipes: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory]:
+    """Runs of one process."""
+    output = tmp_path_factory.mktemp("alone")
+    return {name: danlu.train(recipe, output=output, name=name) for name, recipe in recipes.items()}
+
+
+def alike(one: RunDirectory, other: RunDirectory, tolerance: float = TOLERANCE) -> None:
+    """The logged figures and the final weights are the same."""
+    lines, others = one.metrics(), other.metrics()
+    assert [line["step"] for line in lines] == [line["step"] for line in others]
+    for line, theirs in zip(lines, others, strict=True):
+        assert line == pytest.approx(theirs, rel=tolerance)
+    weights, expected = (load_file(run.model / "weights.safetensors") for run in (one, other))
+    assert weights.keys() == expected.keys()
+    for name, value in weights.items():
+        wide, theirs = value.double(), expected[name].double()
+        assert (wide - theirs).norm() <= tolerance * theirs.norm(), name
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_copies_of_a_model_train_as_one(
+    tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory], processes: int
+) -> None:
+    for name, run in trained(processes, tmp_path, recipes, {"sync_batch_norm": True}).items():
+        alike(run, alone[name])
+
+
+@pytest.mark.parametrize(
+    ("compress", "within"), [("bf16", 0.01), pytest.param("powersgd", 0.1, marks=pytest.mark.slow)]
+)
+def test_gradients_that_travel_in_fewer_bytes_train_nearly_as_one(
+    tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory], compress: str, within: float
+) -> None:
+    run = trained(2, tmp_path, {"table": recipes["table"]}, {"compress": compress})["table"]
+    assert run.metrics()[-1] == pytest.approx(alone["table"].metrics()[-1], rel=within)
+    assert run.metrics()[-1] != pytest.approx(alone["table"].metrics()[-1], rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"shard": 2},
+        pytest.param({"shard": 2, "data": 2}, marks=pytest.mark.slow),
+        pytest.param({"shard": 4, "offload": True}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_processes_that_share_one_copy_train_as_one(
+    tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory], layout: dict[str, Any]
+) -> None:
+    some = {name: recipe for name, recipe in recipes.items() if name != "table-norms"}
+    for name, run in trained(layout["shard"] * layout.get("data", 1), tmp_path, some, layout).items():
+        alike(run, alone[name])
+
+
+def test_a_model_too_large_for_a_copy_each_is_shared(
+    tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory]
+) -> None:
+    one = {"table": recipes["table"]}
+    work = "tests.end_to_end.test_data_parallel:train_in_little_memory"
+    together(2, work, tmp_path / "words", recipes=one, output=str(tmp_path))
+    run = RunDirectory(tmp_path / "table")
+    alike(run, alone["table"])
+    assert list(run.checkpoints()[-1].glob("weights.rank-0001.safetensors"))
+
+
+def test_copies_that_meet_after_every_step_train_as_one(
+    tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory]
+) -> None:
+    """The mean of weights after one plain gradient step is the step along the mean gradient."""
+    layout = {"local": {"every": 1, "lr": 1.0, "momentum": 0.0}}
+    plain = {"optimizer": {"name": "sgd", "lr": 0.1}, "clip_norm": None}
+    recipe = with_training(recipes["table"], **plain)
+    one = danlu.train(recipe, output=tmp_path, name="one")
+    both = trained(2, tmp_path, {"met": recipe}, layout)
+    alike(both["met"], one)
+
+
+def test_copies_that_meet_now_and_then_agree_and_learn(tmp_path: Path, recipes: dict[str, dict[str, Any]]) -> None:
+    recipe = with_training(recipes["table"], optimizer={"name": "adamw", "lr": 1e-2}, checkpoint={"every_steps": 5})
+    run = trained(2, tmp_path, {"met": recipe}, {"local": {"every": 7, "momentum": 0.3}})["met"]
+    losses = [line["validation/loss"] for line in run.metrics() if "validation/loss" in line]
+    assert losses[0] > 0.15 > losses[-1]
+
+
+@pytest.mark.parametrize(
+    ("layout", "changes", "said"),
+    [
+        ({"shard": 2}, {"optimizer": "muon"}, "training.optimizer: muon needs whole matrices"),
+        ({"shard": 2}, {"precision": "bf16-master"}, "training.precision: bf16-master needs all weights"),
+        ({"shard": 2, "compress": "bf16"}, {}, "training.parallel.compress: needs whole replicas"),
+        ({"offload": True}, {}, "training.parallel.offload: moves sharded state"),
+        ({"shard": 3}, {}, "training.parallel: shard 3 takes 3 processes, and there are 2"),
+        ({"tensor": 2}, {"distill": {"teacher": "a"}}, "training.distill: compares whole outputs"),
+        ({"shard": 2}, {"distill": {"teacher": "a", "hidden": {}}}, "training.distill.hidden: reads layers of a whole"),
+        (
+            {},
+            {"memory": {"optimizer_in_backward": True}, "clip_norm": None},
+            "training.memory.optimizer_in_backward: steps a weight before",
+        ),
+    ],
+    ids=["optimizer", "precision", "compress", "offload", "ways", "distill", "hidden", "in-backward"],
+)
+def test_what_several_processes_cannot_do_is_refused(
+    layout: dict[str, Any], changes: dict[str, Any], said: str
+) -> None:
+    options = check_recipe(with_training(TABLE, parallel=layout, **changes)).training
+
+    def refuse() -> None:
+        assert isinstance(options.parallel, Parallel)
+        chosen = choose_layout(options.parallel, 2)
+        check_supported(options, ParallelContext(ProcessGroups(DistEnv(world_size=2)), chosen, None, options.parallel))
+
+    with pytest.raises(ArgumentError, match=said):
+        refuse()

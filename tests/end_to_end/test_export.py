@@ -1,0 +1,79 @@
+"""`danlu export`: a bundle's model as its own library has it, checked by the bundle's golden samples."""
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import danlu as package
+from danlu.core.imports import patch_torchvision
+from danlu.errors import ArgumentError, ArtifactError
+from danlu.exporters.table import EXPORTERS
+from danlu.models.predictor import Predictor
+from danlu.models.vision.image_model import NormalizedImageModel
+from tests.conftest import Command
+
+RECIPE = {
+    "data": {"source": "builtin:digits", "image_size": 32},
+    "model": {"name": "timm:test_resnet"},
+    "training": {"max_steps": 20, "batch_size": 64},
+    "evaluation": {"baselines": False},
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return package.run(RECIPE, output=tmp_path_factory.mktemp("runs"), name="images").path
+
+
+def test_an_image_model_is_exported_and_timm_answers_as_its_bundle(
+    images: Path, tmp_path: Path, danlu: Command
+) -> None:
+    done = danlu("export", str(images), str(tmp_path / "out"))
+    assert done.returncode == 0
+    assert "reproduces the bundle's golden samples" in done.stderr
+    patch_torchvision()
+    import timm
+
+    predictor = Predictor.load(images)
+    inputs = predictor.preprocessor.inputs
+    loaded = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    pixels = torch.randint(0, 256, (4, inputs.channels, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(NormalizedImageModel(loaded, inputs)(pixels), predictor.model(pixels))
+
+
+def test_what_answers_otherwise_is_not_left_there(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(predictor: Predictor, folder: Path) -> None:
+        other = deepcopy(predictor.model)
+        with torch.no_grad():
+            next(other.parameters()).add_(0.5)
+        exporter.write(predictor.with_model(other), folder)
+
+    exporter = EXPORTERS["timm"]
+    monkeypatch.setitem(EXPORTERS, "timm", replace(exporter, write=damaged))
+    with pytest.raises(ArtifactError, match="golden samples"):
+        package.export(images, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_not_replaced(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="exists already"):
+        package.export(images, tmp_path)
+
+
+def test_a_model_of_danlus_own_says_that_it_has_no_other_form(table_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="no library has a format of its own for"):
+        package.export(table_run, tmp_path / "out")
+
+
+@pytest.mark.parametrize("source", ["breast-cancer", "wine", "diabetes"])  # two classes, three, a number
+def test_boosted_trees_are_exported_and_lightgbm_answers_as_the_bundle(source: str, tmp_path: Path) -> None:
+    recipe = {"data": {"source": f"builtin:{source}"}, "model": {"name": "boosting", "rounds": 20}}
+    run = package.run({**recipe, "evaluation": {"baselines": False}}, output=tmp_path, name="run").path
+    exported = package.export(run, tmp_path / "out")  # which has LightGBM answer the golden samples
+    assert [path.name for path in exported.iterdir()] == ["lightgbm.txt"]
