@@ -21,14 +21,14 @@ class IsPath:
     """Mark text that names a path: `Annotated[str, IsPath(...)]`.
 
     Attributes:
-        pattern: matches text with a path in it, the group `path`; other text is no path and stays as it is.
+        regex: matches text that holds a path, the group `path`; other text is no path and stays as it is.
     """
 
-    pattern: str = "(?P<path>.+)"
+    regex: str = "(?P<path>.+)"
 
     def absolute(self, text: str, folder: Path) -> str:
         """Return the text with its path absolute; a relative one is taken from `folder`."""
-        match = re.fullmatch(self.pattern, text, re.DOTALL)
+        match = re.fullmatch(self.regex, text, re.DOTALL)
         if match is None:
             return text
         path = (folder / Path(match["path"]).expanduser()).absolute()
