@@ -214,7 +214,7 @@ def _predict_fold(
         opened.recipe.evaluation, predictor.target, judging, answers, "validation"
     )
     raw = predictor.raw_outputs(part, opened.origin)
-    outputs = target.calibrated(raw)
+    outputs = target.calibrate(raw)
     if isinstance(target, ClassTarget | MultiLabelTarget) and isinstance(
         question.target, ClassTarget | MultiLabelTarget
     ):
