@@ -108,7 +108,7 @@ def _held_out_loss(name: str, predictions: Predictions, held: np.ndarray) -> flo
 
 def fit_calibration_and_threshold(
     options: Evaluation, target: TargetSpec, split: Split, raw: np.ndarray, fitted_on: str
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[TargetSpec, dict[str, Any]]:
     """Fit calibration and threshold.
 
     Args:
