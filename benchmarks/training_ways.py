@@ -95,7 +95,15 @@ def danlu(case: Case, model: nn.Module) -> None:
                 meter = Meter(bar, fitting.accelerator)
                 journal = RunRecorder(run, kept, options.checkpoint, meter, Alarms(), (ThroughputLogger(meter),))
                 with journal.notify_callbacks(CallbackContext(run, model, options, plan.steps, 0)):
-                    train(machine, feed, plan, fitting.seed, watch, make_validation_fn(fitting, machine), journal)
+                    train(
+                        machine,
+                        loader=feed,
+                        plan=plan,
+                        seed=fitting.seed,
+                        early_stopping=watch,
+                        validate=make_validation_fn(fitting, machine),
+                        recorder=journal,
+                    )
     finally:
         torch.use_deterministic_algorithms(False)
 

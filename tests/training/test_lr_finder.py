@@ -30,7 +30,7 @@ class Trainer:
     def __init__(self, options: Optimizer, digits: tuple[Tensor, Tensor]) -> None:
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 10))
-        self.optimizer = options.build(parameter_groups(self.model, 0.0))
+        self.optimizer = options.build(parameter_groups(self.model, 0.0), options.default_lr)
         self.features, self.classes = digits
         self.count = 0
 

@@ -52,7 +52,7 @@ def optimizer_with_default_lr(setup: TrainingSetup) -> Optimizer:
     """Return the recipe's optimizer with its default learning rate in place of `auto`."""
     optimizer = setup.context.recipe.training.optimizer
     assert isinstance(optimizer, Optimizer)
-    return optimizer.model_copy(update={"lr": optimizer.initial_lr})
+    return optimizer if isinstance(optimizer.lr, float) else optimizer.model_copy(update={"lr": optimizer.default_lr})
 
 
 def _find_lr(setup: TrainingSetup, run: RunDirectory) -> float:

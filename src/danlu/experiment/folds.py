@@ -21,7 +21,7 @@ from danlu.recipe.sections.evaluation import Folds
 def load_for_new_run(
     recipe: Recipe | Mapping[str, Any] | str | Path, output: Path, name: str | None, overwrite: bool
 ) -> DataContext:
-    """Load the data of a recipe for a new run; reject a folder that is taken.
+    """Load a recipe's data for a new run; reject an existing folder.
 
     Folds are checked here, once per run: a search trains many models on the same rows.
 

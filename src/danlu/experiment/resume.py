@@ -101,9 +101,18 @@ def verify_steps(setup: TrainingSetup, run: RunDirectory, newest: Checkpoint | N
     state.load_checkpoint(older[0], stopper)
     count = newest.step - older[0].step
     with progress("verifying", count * state.batch_size, "samples") as bar:
-        recorder, validate = ReplayRecorder(bar), make_validation_fn(setup, state)
-        loader, plan = setup.balanced.loader, setup.plan
-        train(state, loader, plan, setup.seed, stopper, validate, recorder, older[0].step, newest.step)
+        recorder = ReplayRecorder(bar)
+        train(
+            state,
+            loader=setup.balanced.loader,
+            plan=setup.plan,
+            seed=setup.seed,
+            early_stopping=stopper,
+            validate=make_validation_fn(setup, state),
+            recorder=recorder,
+            start_step=older[0].step,
+            end_step=newest.step,
+        )
     logged = [line for line in run.metrics() if older[0].step < line["step"] <= newest.step]
     found = state.snapshot(newest.step, stopper, {})
     deviations = {

@@ -6,6 +6,7 @@ Knows nothing of searches. What trains the folds of a recipe that asks for a ref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -280,7 +281,16 @@ def _run_loop(
     from danlu.training.recorder import RankRecorder, RunRecorder
 
     options, plan, size, groups = setup.context.recipe.training, setup.plan, state.batch_size, setup.groups
-    loader, validate = setup.balanced.loader, make_validation_fn(setup, state)
+    loop = partial(
+        train,
+        state,
+        loader=setup.balanced.loader,
+        plan=plan,
+        seed=setup.seed,
+        early_stopping=stopper,
+        validate=make_validation_fn(setup, state),
+        start_step=first,
+    )
     shard_env = groups.env if setup.parallel.is_sharded else None
     with ExitStack() as stack:
         writes = groups.is_main or shard_env is not None
@@ -291,7 +301,7 @@ def _run_loop(
         )
         if checkpoints is None or not groups.is_main:
             rank_recorder = RankRecorder(run, checkpoints)
-            result = train(state, loader, plan, setup.seed, stopper, validate, rank_recorder, first)
+            result = loop(recorder=rank_recorder)
             rank_recorder.finish(state, result.steps, stopper)
             return result
         bar = stack.enter_context(progress("training", plan.end_step * size, "samples", done=first * size))
@@ -303,7 +313,7 @@ def _run_loop(
         callbacks = (ThroughputLogger(meter), *build_callbacks(options))
         recorder = RunRecorder(run, checkpoints, options.checkpoint, meter, Alarms(), callbacks, first)
         with recorder.notify_callbacks(CallbackContext(run, setup.model, options, plan.end_step, first)):
-            result = train(state, loader, plan, setup.seed, stopper, validate, recorder, first)
+            result = loop(recorder=recorder)
         recorder.finish(state, result.steps, stopper)
     return result
 

@@ -206,7 +206,7 @@ def _scalar(value: Any) -> Any:
 
 
 def _with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a recipe's values with every path absolute, those that a search may choose among as well."""
+    """Return a recipe's values with every path absolute, including those of a search space."""
     resolved = resolve_paths(Recipe, values, folder)
     tuning = resolved.get("tuning")
     space = tuning.get("space") if isinstance(tuning, Mapping) else None
@@ -224,7 +224,7 @@ def _with_absolute_choices(key: str, searched: Any, folder: Path) -> Any:
 
 
 def _resolve_at(key: str, value: Any, folder: Path) -> Any:
-    """Return a value with the paths absolute that it has under a key of the recipe."""
+    """Make the paths absolute that a value has under a recipe key."""
     parts = key.split(".")
     for part in reversed(parts):
         value = {part: value}

@@ -85,7 +85,7 @@ def _resolve(annotation: Any, marks: Iterable[Any], value: Any, folder: Path) ->
 
 
 def _resolve_component(choice: OneOf, value: Any, folder: Path) -> Any:
-    """Make the paths of a component absolute, in whichever of the three ways it is written."""
+    """Make the paths of a component absolute, whichever of the three spellings it uses."""
     table = components(choice.kind)
     if isinstance(value, str):
         return _resolve_component(choice, {"name": value}, folder)["name"]
