@@ -33,7 +33,7 @@ def test_an_image_model_is_exported_and_timm_answers_as_its_bundle(
 ) -> None:
     done = danlu("export", str(images), str(tmp_path / "out"))
     assert done.returncode == 0
-    assert "answers the golden samples as the bundle does" in done.stderr
+    assert "reproduces the bundle's golden samples" in done.stderr
     patch_torchvision()
     import timm
 
