@@ -9,7 +9,7 @@ import torch
 import danlu as package
 from danlu.errors import ArgumentError, DataError
 from danlu.experiment.data_context import load_data
-from danlu.experiment.setup import prepare_training
+from danlu.experiment.prepare import prepare_training
 from danlu.models.predictor import Predictor
 from danlu.models.text.gguf import find_gguf_file
 from danlu.models.text.options import Transformer

@@ -145,5 +145,5 @@ def test_a_run_is_judged_again_only_on_the_rows_it_was_made_with(tmp_path: Path)
         with pytest.raises(DataError, match=r"data\.parquet: has changed since .* was trained"):
             package.evaluate(run.path)
     (run.path / "data" / "split.parquet").unlink()
-    with pytest.raises(ArtifactError, match=r"split\.parquet: not there"):
+    with pytest.raises(ArtifactError, match=r"split\.parquet: does not exist"):
         package.evaluate(run.path)

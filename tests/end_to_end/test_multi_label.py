@@ -17,7 +17,7 @@ from danlu.data.sources.multi_label import read_labels
 from danlu.data.splits import iterative_stratification
 from danlu.errors import DataError, RecipeError
 from danlu.recipe.load import load_recipe
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 from tests.conftest import TINY_TEXT
 
 SIGNS = ("large", "rough", "malignant")

@@ -17,8 +17,9 @@ from danlu.core.seeds import Seed
 from danlu.errors import ArtifactError, DanluError
 from danlu.experiment.auto_settings import find_largest_batch_size
 from danlu.experiment.data_context import fit_preprocessing, load_data
+from danlu.experiment.prepare import build_setup
 from danlu.experiment.probe import build_probe, count_flops_on_host
-from danlu.experiment.setup import TrainingSetup, build_setup, create_train_state
+from danlu.experiment.setup import TrainingSetup, create_train_state
 from danlu.recipe.load import check_recipe, load_recipe
 from tests.conftest import Command
 

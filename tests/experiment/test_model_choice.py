@@ -17,7 +17,7 @@ from danlu.errors import ArgumentError
 from danlu.experiment.data_context import load_data
 from danlu.experiment.linear_probe import probe_models
 from danlu.experiment.model_summary import overparameterized_warning
-from danlu.experiment.setup import prepare_training
+from danlu.experiment.prepare import prepare_training
 from danlu.models.base import HasPresets
 from danlu.models.text.options import Transformer
 from danlu.models.text.presets import SIZE_PRESETS

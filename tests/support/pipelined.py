@@ -184,7 +184,7 @@ def compare(
     whole = copy.deepcopy(model)
     expected_losses, expected_norms = alone(name, whole, optimizer)
     place, copies = (0, 1) if data is None else (data.get_local_rank(), data.size())
-    pipeline = pipeline_of(model, schedule, mesh, wrap, parts, head, averaged=copies)
+    pipeline = pipeline_of(model, schedule, mesh, wrap, parts, head, gradient_divisor=copies)
     weights = {key.removeprefix("module."): w for stage in pipeline.stages for key, w in stage.named_parameters()}
     stepper = OPTIMIZERS[optimizer](weights.values())
     losses, norms = [], []
@@ -275,7 +275,7 @@ def facts(mesh: DeviceMesh) -> dict[str, Any]:
     gradients = {}
     for kind in ("once", "scaled", "twice", "bf16"):
         computing = (lambda: torch.autocast("cpu", dtype=torch.bfloat16)) if kind == "bf16" else nullcontext
-        pipeline = pipeline_of(copy.deepcopy(model), "1f1b", mesh, computing=computing)
+        pipeline = pipeline_of(copy.deepcopy(model), "1f1b", mesh, autocast=computing)
         scale = (lambda loss: loss * 4.0) if kind == "scaled" else None
         for part in (part_of(batch, 0, 2), part_of(batch, 1, 2)) if kind == "twice" else (batch,):
             pipeline.backward(part, count, scale)

@@ -8,7 +8,7 @@ from danlu.errors import ArgumentError
 from danlu.experiment.defaults import resolve_recipe
 from danlu.experiment.starter_recipe import minimal_recipe, relative_source, render_recipe
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 
 
 def new(source: str, *, target: str | None = None, output: str | Path | None = None, overwrite: bool = False) -> str:

@@ -6,5 +6,5 @@ from danlu.recipe.schema import json_schema
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema of a recipe, which editors use to complete and check recipe files."""
+    """Return a recipe's JSON Schema, by which editors complete and check recipe files."""
     return json_schema()

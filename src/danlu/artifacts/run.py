@@ -166,6 +166,16 @@ def _recreate(path: Path) -> Path:
     return path
 
 
+def best_record(log: list[dict[str, Any]], metric: str, higher_is_better: bool) -> dict[str, Any] | None:
+    """Return the first record of metrics.jsonl with the best value of a metric.
+
+    This is how training selects the weights that it keeps. None if the metric was never logged.
+    """
+    records = [record for record in log if metric in record]
+    best = max if higher_is_better else min
+    return best(records, key=lambda record: float(record[metric]), default=None)
+
+
 def find_runs(parent: Path) -> list[RunDirectory]:
     """Return the runs below a folder, newest first."""
     if not parent.is_dir():

@@ -42,8 +42,8 @@ def train(
     json: Json = False,
 ) -> int:
     """Train a model into a run directory, or resume a stopped run; evaluate it later."""
-    from danlu.experiment.trainer import resume as resume_verb
-    from danlu.experiment.trainer import train as train_verb
+    from danlu.api.train import resume as resume_verb
+    from danlu.api.train import train as train_verb
     from danlu.recipe.load import load_recipe
 
     check_recipe_or_resume(recipe, resume, overrides, name)
@@ -52,9 +52,11 @@ def train(
 
         return launch_train(sys.argv[1:], recipe, resume, overrides, output, name, overwrite, processes, restarts)
     if resume is not None:
-        directory = resume_verb(resume, verify, profile)
+        directory = resume_verb(resume, verify=verify, profile=profile)
     else:
-        directory = train_verb(load_recipe(str(recipe), overrides), output, name, overwrite, profile)
+        directory = train_verb(
+            load_recipe(str(recipe), overrides), output=output, name=name, overwrite=overwrite, profile=profile
+        )
     if not dist_env().is_main:
         return 0
     if json:

@@ -26,10 +26,10 @@ def tune(
     json: Json = False,
 ) -> None:
     """Run the search of the recipe's `tuning` section, or resume a stopped search."""
-    from danlu.api.tune import ranked_trials, resume_search
     from danlu.api.tune import tune as tune_verb
     from danlu.artifacts.trials import read_trials
     from danlu.recipe.load import load_recipe
+    from danlu.search.study import ranked_trials, resume_search
 
     check_recipe_or_resume(recipe, resume, overrides, name)
     if resume is not None:

@@ -26,12 +26,12 @@ Convolution = nn.modules.conv._ConvNd
 
 
 def parameter_dict(module: nn.Module) -> dict[str, nn.Parameter | None]:
-    """Return a module's own parameters, to be replaced in place: unlike its public views, not a copy."""
+    """Return a module's own parameters, not a copy, so that they can be replaced."""
     return module._parameters
 
 
 def flatten_mesh(mesh: "DeviceMesh", name: str) -> "DeviceMesh":
-    """Flatten the dimensions of a mesh into one; torch has no public way to make such a group."""
+    """Flatten the dimensions of a mesh into one, which torch cannot do publicly."""
     flat: DeviceMesh = mesh._flatten(name)
     return flat
 
@@ -51,7 +51,7 @@ def set_group_timeout(timeout: timedelta, group: "ProcessGroup") -> None:
 
 
 def local_shape_and_offset(value: "DTensor") -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the shape of a DTensor's local shard and its place in the whole; the public API tells the shape alone."""
+    """Return shape and offset of a DTensor's local shard; the public API tells no offset."""
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
     shape, offset = compute_local_shape_and_global_offset(value.shape, value.device_mesh, value.placements)
@@ -66,7 +66,7 @@ def is_replicate_module(module: nn.Module) -> bool:
 
 
 def mark_dynamic(values: Tensor) -> None:
-    """Let the batch size vary without recompiling; the public `mark_dynamic` fails where it turns out constant."""
+    """Let the batch size vary without recompiling; the public `mark_dynamic` fails if it is constant."""
     torch._dynamo.maybe_mark_dynamic(values, 0)
 
 

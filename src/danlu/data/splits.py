@@ -19,7 +19,7 @@ from danlu.data.dataset import Dataset
 from danlu.data.frames import WINDOW_BYTES, Table, rows_within, take_rows
 from danlu.data.sources.multi_label import read_labels
 from danlu.errors import DataError
-from danlu.recipe.sections.training import SplitOptions as SplitSection
+from danlu.recipe.sections.data import SplitOptions as SplitSection
 
 Rows = np.ndarray
 NAMES = ("train", "validation", "test")

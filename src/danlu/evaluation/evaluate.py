@@ -10,13 +10,13 @@ from typing import Any
 from danlu.data.splits import Split
 from danlu.data.targets import ClassTarget, MultiLabelTarget, TargetSpec
 from danlu.evaluation.baselines import Baseline
-from danlu.evaluation.curves import classification_curves
+from danlu.evaluation.curves import classification_curves, risk_coverage
 from danlu.evaluation.intervals import MIN_UNITS, Resampling, count_units, paired_differences, values_with_intervals
 from danlu.evaluation.metrics.base import Metric, Predictions
 from danlu.evaluation.metrics.per_class import class_metrics, per_class_values
 from danlu.evaluation.metrics.table import MAIN_METRIC, confusion_matrix, get_metric
 from danlu.evaluation.predictions import pair_with_truth
-from danlu.evaluation.thresholds import risk_coverage, threshold_table
+from danlu.evaluation.thresholds import threshold_table
 from danlu.recipe.sections.evaluation import Costs
 
 VERSION = 1

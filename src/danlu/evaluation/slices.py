@@ -137,7 +137,9 @@ def can_slice(kind: str, asked: bool = False) -> bool:
     return kind in ("number", "category") or (asked and kind in ("identifier", "text", "image"))
 
 
-def evaluate_slices(slices: list[Slice], metric: Metric, truth: Predictions, how: Resampling) -> list[dict[str, Any]]:
+def evaluate_slices(
+    slices: list[Slice], metric: Metric, predictions: Predictions, how: Resampling
+) -> list[dict[str, Any]]:
     """Compute each slice's metric and its difference from the rest, the worst first.
 
     Returns:
@@ -147,12 +149,12 @@ def evaluate_slices(slices: list[Slice], metric: Metric, truth: Predictions, how
     if not slices:
         return []
     inside = np.stack([each.mask for each in slices])
-    apart = [(truth.take(np.flatnonzero(row)), truth.take(np.flatnonzero(~row))) for row in inside]
+    apart = [(predictions.take(np.flatnonzero(row)), predictions.take(np.flatnonzero(~row))) for row in inside]
     values = np.array([[metric.compute(own), metric.compute(rest)] for own, rest in apart])
     kept = np.flatnonzero(np.isfinite(values).all(axis=1))
     if not len(kept):
         return []
-    resamples = _bootstrap_differences([slices[i] for i in kept], metric, truth, how)
+    resamples = _bootstrap_differences([slices[i] for i in kept], metric, predictions, how)
     difference = values[kept, 0] - values[kept, 1]
     half = _simultaneous_half_widths(resamples, difference, how.confidence)
     sign = 1 if metric.higher_is_better else -1
@@ -174,15 +176,19 @@ def evaluate_slices(slices: list[Slice], metric: Metric, truth: Predictions, how
     return sorted(found, key=lambda each: (not each["worse"], sign * each["difference"]))
 
 
-def _bootstrap_differences(slices: list[Slice], metric: Metric, truth: Predictions, how: Resampling) -> np.ndarray:
+def _bootstrap_differences(
+    slices: list[Slice], metric: Metric, predictions: Predictions, how: Resampling
+) -> np.ndarray:
     """Compute the metric inside minus outside per resample and slice, [resamples, slices]."""
     how = Resampling(how.seed.derive("slices"), how.confidence, min(how.resamples, RESAMPLES))
     found = np.full((how.resamples, len(slices)), np.nan)
     prepare, additive = metric.statistic.prepare, metric.statistic.additive
-    whole = prepare(truth)
+    whole = prepare(predictions)
     rows = [(np.flatnonzero(each.mask), np.flatnonzero(~each.mask)) for each in slices]
     # An additive statistic of the rest is the total minus that of the slice.
-    gathers = [(prepare(truth.take(own)), None if additive else prepare(truth.take(rest))) for own, rest in rows]
+    gathers = [
+        (prepare(predictions.take(own)), None if additive else prepare(predictions.take(rest))) for own, rest in rows
+    ]
 
     def fill(start: int, weights: np.ndarray) -> None:
         total = whole(weights) if additive else None
@@ -192,7 +198,7 @@ def _bootstrap_differences(slices: list[Slice], metric: Metric, truth: Predictio
             beyond = total - within if outside is None else outside(weights.take(rest, axis=1))
             found[start : start + len(weights), place] = metric.finalize(within) - metric.finalize(beyond)
 
-    for_each_resample(len(truth), truth.groups, how, fill)
+    for_each_resample(len(predictions), predictions.groups, how, fill)
     return found
 
 

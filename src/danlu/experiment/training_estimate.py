@@ -11,8 +11,9 @@ from danlu.errors import RecipeError
 from danlu.experiment.auto_settings import MEMORY_FRACTION, find_largest_batch_size, optimizer_with_default_lr
 from danlu.experiment.data_context import DataContext
 from danlu.experiment.model_summary import overparameterized_warning
+from danlu.experiment.prepare import prepare_training
 from danlu.experiment.probe import StepTiming, build_probe
-from danlu.experiment.setup import TrainingSetup, prepare_training, with_training_options
+from danlu.experiment.setup import TrainingSetup, with_training_options
 from danlu.recipe.load import check_recipe
 
 TIMED_STEPS, TIMED_S = 20, 10.0

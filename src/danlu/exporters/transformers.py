@@ -32,7 +32,7 @@ def write(predictor: Predictor, folder: Path) -> None:
 
 
 def read(predictor: Predictor, folder: Path) -> nn.Module | None:
-    """Load a written folder by transformers; None for pooled models, whose head transformers does not have."""
+    """Load a written folder by transformers; None for pooled models, whose head it lacks."""
     options = predictor.options
     assert isinstance(options, Transformer)
     if options.pooling is not None:

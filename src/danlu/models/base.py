@@ -74,7 +74,7 @@ class Model(Component):
 
     @classmethod
     def catalog(cls, listed_as: str, like: str | None) -> Iterable[tuple[str, Kind]]:
-        """Return the names that `danlu models` lists for this family, each with a kind of data.
+        """Return the names that `danlu models` lists for this family, with their kinds.
 
         Args:
             listed_as: the family's name in the table.
@@ -86,7 +86,7 @@ class Model(Component):
         return [(listed_as, cls.kinds[0])]
 
     def typical_image_size(self) -> int | None:
-        """Return the image size that the model is made for, in pixels; None for any, or no images."""
+        """Return the image size in pixels that the model expects; None for any."""
         return None
 
     def data_requirements(self) -> DataRequirements:

@@ -9,8 +9,10 @@ from danlu.core.imports import load_dotted
 from danlu.data.dataset import Kind
 from danlu.data.specs import InputSpec
 from danlu.errors import ArgumentError
-from danlu.models.base import Model
-from danlu.models.tabular.options import MLP, Additive, Boosting, FTTransformer, Linear, ResNet, TabM, Tree
+from danlu.models.base import Model as Model
+from danlu.models.tabular.options import MLP as MLP
+from danlu.models.tabular.options import Additive, Boosting, FTTransformer, ResNet, TabM, Tree
+from danlu.models.tabular.options import Linear as Linear
 from danlu.models.text.options import Transformer
 from danlu.models.vision.options import SmallResNet, Timm
 

@@ -8,13 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.console import info
-from danlu.core.torch_compat import compiled_graphs, mark_dynamic
+from danlu.core.torch_compat import mark_dynamic
 from danlu.training.memory.microbatch import is_out_of_memory
-
-
-def compilations() -> int:
-    """Return the number of graphs this process has compiled; constant once a run is steady."""
-    return compiled_graphs()
 
 
 def maybe_compile(model: nn.Module, asked: bool | str, device: torch.device) -> "nn.Module | CompiledModel":

@@ -395,7 +395,7 @@ def test_grown_networks_travel_as_tensors() -> None:
     grower.add_leaf([2.0])
     inputs = TabularInputs(numeric=1, cardinalities=())
     first, second = (Tree().build(inputs, 1) for _ in range(2))
-    first.put(grower.to_tensors())
+    first.set_trees(grower.to_tensors())
     second.load_state_dict(first.state_dict())
     answers = second(numeric=torch.tensor([[0.5], [0.6], [math.nan]]))
     assert answers[:, 0].tolist() == [1.0, 2.0, 2.0]

@@ -123,7 +123,7 @@ def test_a_folder_says_itself_what_images_its_weights_want(tmp_path: Path, image
         "model": {"name": "timm:test_resnet", "pretrained": str(tmp_path)},
         "training": {"max_steps": 2, "batch_size": 8},
     }
-    run = package.train(recipe, tmp_path / "runs", "run")
+    run = package.train(recipe, output=tmp_path / "runs", name="run")
     said = json.loads((run.model / "bundle.json").read_text())["preprocessing"]
     assert (said["size"], said["channels"]) == (48, 3)
     assert (said["mean"], said["std"]) == (own["mean"], own["std"])

@@ -322,11 +322,11 @@ def test_temporary_copies_take_no_memory_between_steps() -> None:
     model = toy(torch.bfloat16)
     optimizer = WAYS["stochastic"](model)
     toy_steps(model, optimizer, range(1), torch.bfloat16)
-    assert len(optimizer.units) > 1  # a few weights at a time
-    for unit in optimizer.units:
-        for slot in unit.slots.values():
-            assert slot.stepped.grad is None
-            assert slot.stepped.untyped_storage().nbytes() == 4
+    assert len(optimizer.sub_optimizers) > 1  # a few weights at a time
+    for unit in optimizer.sub_optimizers:
+        for slot in unit.storages.values():
+            assert slot.optim_param.grad is None
+            assert slot.optim_param.untyped_storage().nbytes() == 4
 
 
 # Cross-entropy in chunks

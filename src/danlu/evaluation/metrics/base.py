@@ -90,9 +90,9 @@ class Metric:
     can_bootstrap: bool = True
     is_fast: bool = True
 
-    def compute(self, truth: Predictions) -> float:
+    def compute(self, predictions: Predictions) -> float:
         """Compute the value of a split; NaN if undefined."""
-        return compute_values({"": self}, truth)[""]
+        return compute_values({"": self}, predictions)[""]
 
 
 @dataclass
@@ -110,19 +110,19 @@ class StatCache:
         return self.prepared[key]
 
 
-def compute_values(metrics: Mapping[str, Metric], truth: Predictions) -> dict[str, float]:
+def compute_values(metrics: Mapping[str, Metric], predictions: Predictions) -> dict[str, float]:
     """Compute metrics by name; NaN if undefined."""
-    if len(truth) == 0:
+    if len(predictions) == 0:
         return dict.fromkeys(metrics, float("nan"))
-    gathered, even = StatCache(truth), np.ones((1, len(truth)))
+    gathered, even = StatCache(predictions), np.ones((1, len(predictions)))
     return {name: float(metric.finalize(gathered.get(metric)(even))[0]) for name, metric in metrics.items()}
 
 
 def sum_statistic(terms: Callable[[Predictions], np.ndarray]) -> Statistic:
     """Return the statistic of weighted sums of terms, [samples, k] -> [resamples, k]."""
 
-    def prepare(truth: Predictions) -> StatisticFn:
-        columns = np.asarray(terms(truth), dtype=np.float64)
+    def prepare(predictions: Predictions) -> StatisticFn:
+        columns = np.asarray(terms(predictions), dtype=np.float64)
         return lambda weights: np.asarray(weights @ columns)
 
     return Statistic(prepare, additive=True)
@@ -130,7 +130,7 @@ def sum_statistic(terms: Callable[[Predictions], np.ndarray]) -> Statistic:
 
 def mean_statistic(terms: Callable[[Predictions], np.ndarray]) -> Statistic:
     """Return the statistic of the sum of one term and of the weights, for `ratio`."""
-    return sum_statistic(lambda truth: np.stack([terms(truth), np.ones(len(truth))], axis=1))
+    return sum_statistic(lambda predictions: np.stack([terms(predictions), np.ones(len(predictions))], axis=1))
 
 
 def ratio(found: np.ndarray) -> np.ndarray:

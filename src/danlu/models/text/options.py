@@ -9,6 +9,7 @@ from danlu.data.dataset import Kind
 from danlu.data.descriptors import DataRequirements
 from danlu.data.specs import InputSpec
 from danlu.models.base import HasPresets, SizePresets
+from danlu.recipe.paths import HF_FOLDER
 from danlu.recipe.sections.training import Finetune, Fraction
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Transformer(HasPresets):
     presets: ClassVar[SizePresets] = {"small": {}, "base": {}, "large": {}}
     extra = "text"
     export_format = "transformers"
-    name: Annotated[str, Field(pattern=r"^hf:.+")]
+    name: Annotated[str, HF_FOLDER, Field(pattern=r"^hf:.+")]
     config: dict[str, Any] | None = Field(default=None, description="the architecture's own settings")
     dropout: Fraction | None = Field(
         default=None, description="every dropout of the architecture that `config` does not set"

@@ -10,6 +10,7 @@ from danlu.data.dataset import Kind
 from danlu.data.descriptors import DataRequirements
 from danlu.data.specs import InputSpec
 from danlu.models.base import HasPresets, Model, SizePresets
+from danlu.recipe.paths import RecipePath
 from danlu.recipe.sections.training import Finetune, Fraction
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Timm(Model):
     extra = "image"
     export_format = "timm"
     name: Annotated[str, Field(pattern=r"^timm:.+")]
-    pretrained: str | None = Field(
+    pretrained: RecipePath | None = Field(
         default=None, description="file or folder of weights: safetensors, or torch without pickled code"
     )
     dropout: Fraction = Field(default=0.0, description="before the classifier")
