@@ -29,7 +29,7 @@ def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: str
     """Raise RecipeError for the first option that only makes sense with gradient steps."""
     if task == "multi-label":
         others = [name for name, family in components("model").items() if _steps_on_tables(family)]
-        message = f"{model.name} predicts a single label per row, and rows have several; use {' or '.join(others)}"
+        message = f"{model.name} predicts a single label per row, and rows have several; use one of {', '.join(others)}"
         raise RecipeError(Problem("", "model.name", message))
     grows = f"{model.name} is not trained by gradient steps"
     usual = Training()

@@ -380,7 +380,7 @@ def test_the_curves_of_an_additive_model_sum_to_what_it_answers(tmp_path: Path) 
 
 
 def test_only_models_that_can_be_read_are(table_run: Path) -> None:
-    with pytest.raises(ArgumentError, match="mlp cannot be read as rules or curves; tree and additive can"):
+    with pytest.raises(ArgumentError, match="mlp cannot be read as rules or curves; additive and tree can"):
         Predictor.load(table_run).read()
 
 
