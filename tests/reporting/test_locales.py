@@ -4,10 +4,10 @@ import re
 import string
 from pathlib import Path
 
-import danlu.reporting as package
 import pytest
 
 import danlu.data.audit as audit
+import danlu.reporting as package
 from danlu.core.text import match_message
 from danlu.data.audit.messages import FINDINGS
 from danlu.data.messages import REASONS, reason
@@ -63,7 +63,7 @@ def test_every_finding_and_alarm_is_said_in_both_languages_and_formats_its_figur
 
 def test_every_finding_that_a_check_makes_has_a_sentence_and_a_subject() -> None:
     sources = (Path(audit.__file__).parent).glob("*.py")
-    made = {key for file in sources for key in re.findall(r'(?:found|_note)\(\s*"([a-z-]+)"', file.read_text())}
+    made = {key for file in sources for key in re.findall(r'(?:make_finding|_note)\(\s*"([a-z-]+)"', file.read_text())}
     assert len(made) > 15 and made <= set(FINDINGS)
     assert {key for key in FINDINGS if key.endswith((".subject", ".cure"))} <= {
         f"{key}.{part}" for key in {*made, "near-images", "near-texts"} for part in ("subject", "cure")
