@@ -7,12 +7,13 @@ import polars as pl
 import pytest
 
 from danlu.core.seeds import Seed
+from danlu.data.audit import drift
 from danlu.data.audit.drift import _chi_squared, _kolmogorov_smirnov, drifting_columns
 from danlu.data.audit.finding import AuditContext, audit_context, evenly_spaced
 from danlu.data.audit.leakage import LEAKAGE_LEVEL, _balanced_accuracy, _bins, group_leakage, target_leakage
 from danlu.data.dataset import interpret
 from danlu.data.descriptors import RawData
-from danlu.data.splits import split_dataset
+from danlu.data.splits import Split, Splits, TrainSplit, split_dataset
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections.data import SplitOptions
 from tests.support.datasets import splitter
@@ -124,3 +125,27 @@ def test_rows_are_spread_evenly() -> None:
     assert evenly_spaced(5, 10).tolist() == [0, 1, 2, 3, 4]
     assert evenly_spaced(5, 5).tolist() == [0, 1, 2, 3, 4]
     assert evenly_spaced(101, 5).tolist() == [0, 25, 50, 75, 100]
+
+
+@pytest.mark.parametrize(("shared", "told"), [(20, False), (21, True)])
+def test_groups_of_more_than_a_fifth_of_the_test_rows_are_torn(shared: int, told: bool) -> None:
+    """Of 100 test rows so many belong to a group that is trained on; the others have one of their own."""
+    train = [f"u{index % 60}" for index in range(240)]
+    test = [f"u{index % 60}" for index in range(shared)] + [f"v{index // 2}" for index in range(100 - shared)]
+    frame = pl.DataFrame({"user_id": train + test, "y": ["yes", "no"] * 170})
+    section = check_recipe({"data": {"source": "x", "target": "y"}}).data
+    dataset = interpret(RawData(frame, "t", Path()), section)
+    rows = np.arange(340)
+    splits = Splits(TrainSplit(rows[:200], frame), Split(rows[200:240], frame), Split(rows[240:], frame))
+    assert bool(group_leakage(audit_context(dataset, splits, section, Seed(0)))) is told
+
+
+def test_a_distance_at_the_limit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    shown = view_of(x=generator.normal(size=ROWS), y=["yes", "no"] * (ROWS // 2))
+    frames = {**shown.frames, "test": shown.frames["test"].with_columns(pl.col("x") + 1)}
+    shown.__dict__["frames"] = frames
+    distance, _ = _kolmogorov_smirnov(frames["train"]["x"], frames["test"]["x"])
+    for limit, told in ((distance, True), (np.nextafter(distance, 1.0), False)):
+        monkeypatch.setattr(drift, "LEAST_DISTANCE", limit)
+        assert bool(drifting_columns(shown)) is told

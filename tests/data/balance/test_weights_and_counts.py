@@ -77,6 +77,17 @@ def test_rows_are_repeated_evenly_and_with_numbers_of_their_own() -> None:
     assert sorted(uneven[6:9].tolist()) == [1, 1, 2]
 
 
+def test_what_is_left_to_a_multiple_is_drawn_without_repetition() -> None:
+    """Five rows of a class of three: two of them twice, never one three times."""
+    order = Oversample(ratio=5 / 6).order(CODES, Seed(0))
+    for epoch in range(20):
+        times = np.bincount(order(epoch) % 10, minlength=10)
+        assert sorted(times[6:9].tolist()) == [1, 2, 2]
+    fewer = Undersample(ratio=0.2).order(CODES, Seed(0))
+    for epoch in range(20):
+        assert np.bincount(fewer(epoch) % 10, minlength=10).max() == 1
+
+
 def test_weighted_sampling_draws_classes_alike_often() -> None:
     codes = np.array([0] * 900 + [1] * 100)
     orders = [WeightedSampling().order(codes, Seed(0))(epoch) for epoch in range(10)]

@@ -12,6 +12,7 @@ from tests.support.machines import batch_of
     ("rows", "parts", "least", "sizes"),
     [
         (12, 1, 1, [12]),
+        (10, 2, 1, [5, 5]),
         (12, 3, 1, [4, 4, 4]),
         (10, 3, 1, [3, 3, 4]),
         (10, 4, 1, [2, 3, 2, 3]),
@@ -29,6 +30,11 @@ def test_parts_are_of_nearly_equal_size_and_in_order(rows: int, parts: int, leas
     assert torch.equal(torch.cat([part.inputs["x"] for part in found]), batch.inputs["x"])
     assert torch.equal(torch.cat([part.target for part in found]), batch.target)
     assert [row for part in found for row in part.rows.tolist()] == batch.rows.tolist()
+
+
+def test_a_part_may_be_a_single_row() -> None:
+    assert [len(part.rows) for part in split_batch(batch_of(5), 5)] == [1] * 5
+    assert len(split_batch(batch_of(5), 1)) == 1
 
 
 def test_batch_norm_wants_two_rows() -> None:
