@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import danlu
 from danlu.api import COMMANDS, FUNCTIONS
 
@@ -27,6 +29,7 @@ def test_no_package_hides_a_public_name() -> None:
     assert not set(danlu.__all__) & {module.name for module in pkgutil.iter_modules(danlu.__path__)}
 
 
+@pytest.mark.training
 def test_public_names_answer_when_they_are_called(tmp_path: Path) -> None:
     assert danlu.check("wine")["kind"] == "tabular"
     assert "mlp" in {model.name for model in danlu.list_models("table")}

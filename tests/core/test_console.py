@@ -15,6 +15,7 @@ from danlu.core.console import PlainProgress
 from tests.conftest import DANLU, Command
 
 
+@pytest.mark.training
 def test_a_terminal_shows_a_bar(tmp_path: Path) -> None:
     reader, writer = pty.openpty()
     arguments = [DANLU, "train", "wine", "-o", tmp_path, "--set", "training.epochs=200"]
@@ -92,6 +93,7 @@ print(len(bare))
 """
 
 
+@pytest.mark.training
 def test_a_program_hears_messages_through_logging_and_can_silence_them(tmp_path: Path) -> None:
     arguments = [DANLU.parent / "python", "-c", AS_A_LIBRARY, tmp_path]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)

@@ -70,6 +70,7 @@ def test_stratified_folds_have_the_sizes_and_classes_of_scikit_learns(sizes: lis
         assert np.ptp(np.array(found).sum(axis=1)) <= 1
 
 
+@pytest.mark.training
 @given(st.lists(st.integers(1, 3), min_size=12, max_size=30), st.integers(2, 4), seeds)
 @settings(max_examples=60, deadline=None)
 def test_groups_stay_whole_and_folds_alike(sizes: list[int], folds: int, seed: int) -> None:

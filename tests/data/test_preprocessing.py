@@ -74,6 +74,7 @@ def test_every_scaler_keeps_order_and_its_range(values: list[float | None], scal
     assert scaled.max() <= high + 1e-6
 
 
+@pytest.mark.training
 @given(columns, columns, st.lists(st.sampled_from(["red", "green", "blue", None]), min_size=8, max_size=60))
 @settings(max_examples=100, deadline=None)
 def test_a_round_trip_through_a_bundle_changes_nothing(

@@ -283,6 +283,7 @@ def test_the_keyboard_reaches_the_content_first(browser: Browser, table_run: Pat
     assert browser.run("document.activeElement.id") == "theme"
 
 
+@pytest.mark.slow
 def test_the_report_of_a_search_is_as_sound(browser: Browser, search_run: Path) -> None:
     for language in ("en", "zh"):
         assert_sound(browser, write_report(RunDirectory.open(search_run), language), f"search-{language}")

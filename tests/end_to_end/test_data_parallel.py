@@ -141,6 +141,7 @@ def test_processes_that_share_one_copy_train_as_one(
         alike(run, alone[name])
 
 
+@pytest.mark.slow
 def test_a_model_too_large_for_a_copy_each_is_shared(
     tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory]
 ) -> None:
@@ -152,6 +153,7 @@ def test_a_model_too_large_for_a_copy_each_is_shared(
     assert list(run.checkpoints()[-1].glob("weights.rank-0001.safetensors"))
 
 
+@pytest.mark.slow
 def test_copies_that_meet_after_every_step_train_as_one(
     tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory]
 ) -> None:

@@ -98,6 +98,7 @@ def test_every_recipe_is_valid_or_refused_as_said(block: Block, tmp_path: Path) 
         load_recipe(file)
 
 
+@pytest.mark.slow
 def test_the_guide_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_files(tmp_path)

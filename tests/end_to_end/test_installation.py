@@ -70,6 +70,7 @@ def test_doctor_gives_the_line_that_mends(monkeypatch: pytest.MonkeyPatch) -> No
     assert advice["extra [image]"].cure == "pip install 'danlu[image]'"
 
 
+@pytest.mark.slow
 def test_torchvision_of_another_build_is_recognised_and_mended() -> None:
     program = (
         "from danlu.core.imports import patch_torchvision; library = patch_torchvision(); "
@@ -93,6 +94,7 @@ def test_a_missing_extra_is_named_before_any_work(tmp_path: Path, text_file: Pat
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_table_needs_no_extra(tmp_path: Path) -> None:
     hidden = {"timm", "torchvision", "transformers", "tokenizers", "PIL", "pandas"}
     done = without(hidden, "run", "wine", "--set", "training.epochs=1", "-o", "runs", cwd=tmp_path)

@@ -84,6 +84,7 @@ def test_what_was_not_foreseen_names_its_rank(tmp_path: Path) -> None:
     assert err == "rank 1: danlu: ZeroDivisionError: division by zero (unexpected error; --debug shows the traceback)\n"
 
 
+@pytest.mark.slow
 def test_a_killed_process_has_all_begin_again(tmp_path: Path) -> None:
     code, out, err = launched("killed_once", tmp_path, processes=4, restarts=1)
     assert code == 0, err
@@ -97,10 +98,12 @@ def test_restarts_come_to_an_end(tmp_path: Path) -> None:
     assert err.splitlines()[-1].startswith("process 1 was killed by SIGKILL; tried 2 times. The newest checkpoint")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_asked_to_end_is_ended(tmp_path: Path) -> None:
     assert launched("deaf", tmp_path) == (3, "", "rank 1 has failed\n")
 
 
+@pytest.mark.slow
 def test_a_stop_does_not_wait_for_those_whose_peer_was_killed(tmp_path: Path) -> None:
     launcher = started("stubborn", tmp_path, restarts=3)
     until(lambda: len(list(tmp_path.glob("ready-*"))) == 2)
@@ -260,6 +263,7 @@ def test_a_launched_danlu_gives_its_answer_and_its_run(tmp_path: Path, danlu: Co
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_run(tmp_path: Path, danlu: Command) -> None:
     done = danlu("train", "breast-cancer", "-o", tmp_path, "--processes", 2, "--set", "training.epochs=2")
     assert done.returncode == 0, done.stderr
@@ -269,6 +273,7 @@ def test_two_processes_train_one_run(tmp_path: Path, danlu: Command) -> None:
     assert done.stderr.count("trained") == 1
 
 
+@pytest.mark.slow
 def test_two_processes_run_every_stage_and_speak_as_one(tmp_path: Path, danlu: Command) -> None:
     done = danlu("run", "breast-cancer", "-o", tmp_path, "--processes", 2, "--set", "training.epochs=2")
     assert done.returncode == 0, done.stderr
@@ -279,6 +284,7 @@ def test_two_processes_run_every_stage_and_speak_as_one(tmp_path: Path, danlu: C
     assert (run / "evaluation.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_changes_nothing(tmp_path: Path, danlu: Command, table_recipe: dict[str, object]) -> None:
     """One of four is killed on the way: all begin again from the newest checkpoint, and the end is the same."""
     recipe = tmp_path / "recipe.yaml"
@@ -351,6 +357,7 @@ def wait_for_worker(launcher: "subprocess.Popen[str]", run: Path, step: int) -> 
     raise AssertionError("the run came to no such step")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [178, 2])
 def test_several_processes_share_out_the_rows_to_be_answered(
     tmp_path: Path, danlu: Command, table_run: Path, table_file: Path, rows: int

@@ -67,6 +67,7 @@ def test_regression_answers_in_the_targets_units(tmp_path: Path) -> None:
     assert figures["test"]["rmse"]["value"] < 0.9 * figures["baselines"]["mean"]["test"]["rmse"]["value"]
 
 
+@pytest.mark.slow
 def test_breast_cancer_is_not_behind_logistic_regression(tmp_path: Path) -> None:
     model, linear = [], []
     for seed in range(5):

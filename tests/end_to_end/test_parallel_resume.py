@@ -128,6 +128,7 @@ def wait_in_vain(recipe: dict[str, Any], output: str) -> str:
     return "nobody waited"
 
 
+@pytest.mark.slow
 def test_a_wait_in_vain_names_who_did_not_come_and_to_what(tmp_path: Path) -> None:
     said = together(
         2,

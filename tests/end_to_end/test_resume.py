@@ -70,6 +70,7 @@ def start(*arguments: str | Path) -> "subprocess.Popen[str]":
     return subprocess.Popen([DANLU, *map(str, arguments)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_by_bit(recipe: Path, uninterrupted: Path, tmp_path: Path) -> None:
     process = start("train", recipe, "-o", tmp_path, "--name", "killed")
     for kill in range(KILLS):

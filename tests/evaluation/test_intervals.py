@@ -47,6 +47,7 @@ def coverage(sampler: Sampler, names: tuple[str, ...], count: int, trials: int, 
     return {name: count / trials for name, count in held.items()}
 
 
+@pytest.mark.training
 def test_intervals_cover_roughly() -> None:
     for sampler, names in ((two_classes, ("accuracy", "auroc")), (numbers, ("rmse",)), (in_groups, ("mae",))):
         found = coverage(sampler, names, count=300, trials=120, resamples=200)
@@ -61,6 +62,7 @@ def test_intervals_of_95_percent_cover_93_to_97() -> None:
     assert all(0.93 <= share <= 0.97 for share in found.values()), found
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(("count", "trials"), [(1_500, 200), (20_000, 80)])
 def test_intervals_of_many_rows_cover_roughly(count: int, trials: int) -> None:
     """From a thousand rows on, samples are drawn a Poisson number of times."""

@@ -88,6 +88,7 @@ def test_images_are_changed_and_keep_their_size(name: str, options: dict[str, An
         assert np.abs(np.asarray(plain.convert("L"), float) - np.asarray(hard.convert("L"), float)).mean() > 1
 
 
+@pytest.mark.training
 def test_figures_of_harder_rows_stand_beside_those_of_the_rows_as_they_are(tmp_path: Path) -> None:
     recipe = {
         "data": {"source": "builtin:breast-cancer"},

@@ -77,6 +77,7 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.mark.training
 def test_the_body_sees_every_sample_once_however_many_epochs(
     image_folder: Path, image_weights: Path, tmp_path: Path, asked: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +99,7 @@ def test_the_body_sees_every_sample_once_however_many_epochs(
     assert answers.height == 4
 
 
+@pytest.mark.training
 def test_other_weights_or_another_size_are_other_features(
     image_folder: Path, image_weights: Path, tmp_path: Path, asked: list[int]
 ) -> None:
@@ -115,6 +117,7 @@ def test_other_weights_or_another_size_are_other_features(
     assert sum(asked) > 200
 
 
+@pytest.mark.training
 def test_embeddings_of_texts_are_features(
     text_file: Path, small_encoder: Path, tmp_path: Path, asked: list[int]
 ) -> None:
@@ -126,6 +129,7 @@ def test_embeddings_of_texts_are_features(
     assert package.load(run.path).predict(["peace and war", "gold"]).height == 2
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_stopped_run_goes_on_bit_by_bit(
     image_folder: Path, image_weights: Path, tmp_path: Path, own_cache: Path, kept: bool
@@ -144,6 +148,7 @@ def test_a_stopped_run_goes_on_bit_by_bit(
         assert (stopped.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
+@pytest.mark.training
 def test_with_random_changes_the_body_stays_frozen_and_computes_each_epoch(
     image_folder: Path, image_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,6 +177,7 @@ def test_a_head_wants_pretrained_weights_and_a_task_of_its_own(
         package.train(corpus, output=tmp_path)
 
 
+@pytest.mark.training
 def test_a_head_is_refitted_on_the_features_of_all_rows(text_file: Path, small_encoder: Path, tmp_path: Path) -> None:
     recipe = texts(text_file, small_encoder)
     recipe["evaluation"] = {"folds": {"folds": 2, "final": "refit"}, "resamples": 0, "baselines": False}

@@ -169,6 +169,7 @@ def recipe(folder: Path, text_file: Path, mode: str, **training: Any) -> dict[st
     }
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_trains_the_adapters_and_its_bundle_is_a_whole_models(
     small_encoder: Path, text_file: Path, tmp_path: Path, mode: str, capsys: pytest.CaptureFixture[str]
@@ -197,6 +198,7 @@ def test_a_run_trains_the_adapters_and_its_bundle_is_a_whole_models(
     assert package.load(run.path).predict(["peace and war"]).height == 1
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("mode", ["lora", "qlora"])
 def test_a_stopped_run_goes_on_bit_by_bit(small_encoder: Path, text_file: Path, tmp_path: Path, mode: str) -> None:
     values = recipe(small_encoder, text_file, mode)
@@ -215,6 +217,7 @@ def test_a_stopped_run_goes_on_bit_by_bit(small_encoder: Path, text_file: Path, 
     assert (stopped.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.training
 def test_other_pretrained_weights_than_the_run_began_with_are_refused(
     small_encoder: Path, text_file: Path, tmp_path: Path
 ) -> None:
@@ -232,6 +235,7 @@ def test_other_pretrained_weights_than_the_run_began_with_are_refused(
         resume(run.path)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     "options",
     [

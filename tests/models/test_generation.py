@@ -34,6 +34,7 @@ def chat(said: str) -> list[dict[str, str]]:
 FEW = Sampling(max_new_tokens=12)
 
 
+@pytest.mark.training
 def test_a_run_on_conversations_is_judged_by_the_assistants_tokens(chat_run: Path) -> None:
     figures = json.loads((chat_run / "evaluation.json").read_text())
     assert "bits-per-byte" not in figures["test"]  # not all of the text is predicted
@@ -97,6 +98,7 @@ def test_a_text_ends_at_a_stop_and_streams_what_it_returns(predictor: Predictor)
     assert short.tokens == 1
 
 
+@pytest.mark.training
 def test_prompts_of_a_file_are_answered_in_order(chat_run: Path, tmp_path: Path, danlu: Command) -> None:
     rows = [{"messages": chat("My screen is black.")}, {"messages": chat("What is a printer?")}]
     file = write_lines(tmp_path / "prompts.jsonl", rows)

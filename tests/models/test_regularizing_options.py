@@ -125,6 +125,7 @@ def test_an_architecture_without_dropout_refuses_it() -> None:
         Transformer(name="hf:mamba", config={"hidden_size": 16, "num_hidden_layers": 1}, dropout=0.1).build(CORPUS, 50)
 
 
+@pytest.mark.training
 def test_a_recipe_trains_with_all_of_it(image_recipe: dict[str, Any], tmp_path: Any) -> None:
     model = {"name": "timm:test_resnet", "dropout": 0.1, "stochastic_depth": 0.1, "normalization": "group"}
     training = {"epochs": 2, "batch_size": 32, "optimizer": {"lr": 3e-3}}

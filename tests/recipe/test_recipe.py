@@ -190,6 +190,7 @@ def test_a_split_must_leave_rows_to_train_on() -> None:
     assert "leave nothing to train on" in refusal({"data": {"source": "a", "split": {"validation": 0.6, "test": 0.5}}})
 
 
+@pytest.mark.training
 def test_a_resolved_recipe_loads_back_to_itself(table_run: Path) -> None:
     recipe = load_recipe(table_run / "recipe.yaml")
     assert check_recipe(recipe.model_dump(mode="json")) == recipe
@@ -210,6 +211,7 @@ def test_built_in_recipes_are_right(name: str) -> None:
     assert isinstance(load_recipe(name), Recipe)
 
 
+@pytest.mark.training
 def test_the_schema_is_made_from_the_tables() -> None:
     import jsonschema
 
@@ -241,6 +243,7 @@ def test_the_registry_is_complete_whatever_is_imported_first(entry: str) -> None
     assert done.stdout.split() == [str(len(TABLES)), "True", "False"]
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("source", ["a file", "builtin:wine"])
 def test_nothing_heavy_is_imported_to_check_a_recipe(source: str, table_file: Path, tmp_path: Path) -> None:
     read = table_file if source == "a file" else source
@@ -253,6 +256,7 @@ def test_nothing_heavy_is_imported_to_check_a_recipe(source: str, table_file: Pa
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     "call",
     [
@@ -290,6 +294,7 @@ def test_naming_a_recipe_otherwise_keeps_all_else(tmp_path: Path) -> None:
         assert (recipe.name, recipe.seed, recipe.training.epochs) == ("child", 3, 2)
 
 
+@pytest.mark.training
 def test_other_packages_add_components_by_entry_point(tmp_path: Path) -> None:
     (tmp_path / "stairs.py").write_text(
         "from typing import Literal\n"

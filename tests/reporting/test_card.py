@@ -61,6 +61,7 @@ def test_a_card_lets_no_name_act(text_run: Path, tmp_path: Path) -> None:
     assert "<script" not in card and "| a \\| &lt;script>" in card
 
 
+@pytest.mark.training
 def test_the_language_of_the_pages_is_the_recipes_or_the_commands(danlu: Command, tmp_path: Path) -> None:
     (tmp_path / "zh.yaml").write_text(
         "data: {source: 'builtin:breast-cancer'}\nmodel: linear\ntraining: {epochs: 1}\n"
@@ -109,6 +110,7 @@ def test_the_worst_images_are_small_pictures(image_run: Path) -> None:
         ).read_text(encoding="utf-8")
 
 
+@pytest.mark.training
 def test_columns_that_are_left_out_are_not_shown_among_the_errors(tmp_path: Path) -> None:
     rows = 200
     frame = pl.DataFrame(

@@ -117,6 +117,7 @@ def test_alarms_throughput_and_the_range_test_are_on_the_page(folder: Path) -> N
     assert_accessible(page)
 
 
+@pytest.mark.training
 def test_throughput_of_a_language_model_on_a_card_says_more(folder: Path) -> None:
     line = {"step": 1, "seconds": 20.0, "samples_per_s": 10.0, "tokens_per_s": 5120.0, "steps_per_s": 1.0, "mfu": 0.41}
     (folder / "throughput.jsonl").write_text(json.dumps(line) + "\n")

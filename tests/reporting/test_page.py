@@ -361,6 +361,7 @@ def test_training_images_are_pictures_that_the_page_lets_itself_show(report: Any
     assert "img-src data:" in policy.split("; ")
 
 
+@pytest.mark.training
 def test_same_run_gives_the_same_bytes(report: Any) -> None:
     first, second = (report(classification_profile(), classification()).source for _ in range(2))
     assert first == second

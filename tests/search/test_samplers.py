@@ -71,6 +71,7 @@ def bowl(values: Any) -> float:
     return float((math.log10(values["lr"]) + 2.5) ** 2 + 4 * (values["dropout"] - 0.3) ** 2)
 
 
+@pytest.mark.training
 @EACH
 def test_what_is_proposed_lies_in_the_space(name: str) -> None:
     past = searched(name, SPACE, bowl, 14, seed=3)
@@ -79,6 +80,7 @@ def test_what_is_proposed_lies_in_the_space(name: str) -> None:
     assert all(list(known.values) == list(SPACE) for known in past)
 
 
+@pytest.mark.training
 @EACH
 def test_a_proposal_depends_on_the_seed_and_on_the_trials_so_far_alone(name: str) -> None:
     past = searched(name, SPACE, bowl, 11, seed=5)
@@ -87,6 +89,7 @@ def test_a_proposal_depends_on_the_seed_and_on_the_trials_so_far_alone(name: str
     assert searched(name, SPACE, bowl, 3, seed=6)[0].values != past[0].values
 
 
+@pytest.mark.training
 @EACH
 def test_failed_trials_do_not_end_a_search(name: str) -> None:
     assert len(searched(name, SPACE, lambda values: None, 12, seed=1)) == 12
@@ -94,6 +97,7 @@ def test_failed_trials_do_not_end_a_search(name: str) -> None:
     assert len(halves) == 12
 
 
+@pytest.mark.training
 @NEEDS_OPTUNA
 def test_bayesian_search_keeps_away_from_what_fails() -> None:
     space: dict[str, SearchSpec] = {"lr": LogRange(log=(1e-5, 1e1)), "dropout": (0.0, 0.5)}
@@ -205,6 +209,7 @@ def nearest(name: str, trials: int, seeds: int, **options: Any) -> float:
     return float(np.median([min(known.cost for known in past if known.cost is not None) for past in found]))
 
 
+@pytest.mark.slow
 @NEEDS_OPTUNA
 def test_bayesian_search_comes_nearer_to_the_optimum_than_random_search() -> None:
     assert nearest("bayesian", 20, seeds=5) < nearest("random", 20, seeds=5) / 5

@@ -27,6 +27,7 @@ def compile_with(model: nn.Module, backend: Any) -> CompiledModel:
     return made
 
 
+@pytest.mark.training
 def test_auto_compiles_on_cuda_alone() -> None:
     model = nn.Linear(2, 2)
     assert maybe_compile(model, "auto", CPU) is model
@@ -35,6 +36,7 @@ def test_auto_compiles_on_cuda_alone() -> None:
     assert isinstance(maybe_compile(model, True, CPU), CompiledModel)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("kind", ["mlp", pytest.param("corpus", marks=pytest.mark.slow)])
 def test_nothing_is_compiled_after_the_first_epoch(kind: str) -> None:
     model = build(kind)
@@ -54,6 +56,7 @@ def test_nothing_is_compiled_after_the_first_epoch(kind: str) -> None:
     assert counts == [counts[0]] * 3
 
 
+@pytest.mark.training
 def test_the_trial_leaves_a_model_as_it_was() -> None:
     model, stepped = build("mlp").train(), []
     before, random = states(model), torch.get_rng_state()
@@ -66,6 +69,7 @@ def test_the_trial_leaves_a_model_as_it_was() -> None:
     assert all(weight.grad is None for weight in model.parameters())
 
 
+@pytest.mark.training
 def test_a_model_that_cannot_be_compiled_trains_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     def broken(graph: Any, inputs: Any) -> Any:
         raise RuntimeError("no compiler here")
@@ -102,6 +106,7 @@ def test_inductor_trains_as_torch_does() -> None:
     assert call.works
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("how", ["full", "selective"])
 def test_a_compiled_model_that_recomputes_is_the_same(how: Any) -> None:
     plain, other = build("mlp", dropout=0.0), build("mlp", dropout=0.0)

@@ -104,6 +104,7 @@ def test_members_of_an_ensemble_teach_their_mean_answer() -> None:
     assert torch.allclose(found, torch.sigmoid(members).mean(dim=1), atol=1e-6)
 
 
+@pytest.mark.training
 def test_a_student_of_wrong_labels_takes_on_what_its_teacher_knows(teacher: Path, tmp_path: Path) -> None:
     """With weight 1 right answers count nothing, so training labels that say nothing do no harm."""
     frame = read_builtin("builtin:breast-cancer").frame
@@ -118,6 +119,7 @@ def test_a_student_of_wrong_labels_takes_on_what_its_teacher_knows(teacher: Path
     assert (answers == frame["diagnosis"]).mean() > 0.85
 
 
+@pytest.mark.training
 def test_what_a_teacher_says_is_computed_once(teacher: Path, tmp_path: Path) -> None:
     kept = []
     for epochs in (1, 2):
@@ -126,6 +128,7 @@ def test_what_a_teacher_says_is_computed_once(teacher: Path, tmp_path: Path) -> 
     assert kept[0] == kept[1] != set()
 
 
+@pytest.mark.training
 def test_a_teacher_of_another_kind_is_asked_of_the_raw_rows(teacher: Path, tmp_path: Path) -> None:
     """The student sees other columns, scaled otherwise, than its teacher, which is a tree."""
     tree = package.run(recipe(model="tree") | {"training": {}}, output=tmp_path, name="tree")
@@ -141,6 +144,7 @@ def test_a_distilled_run_goes_on_bit_by_bit(teacher: Path, tmp_path: Path) -> No
     assert_goes_on(whole, tmp_path)
 
 
+@pytest.mark.training
 def test_a_run_whose_samples_change_asks_its_teacher_in_each_step(
     digits: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,6 +170,7 @@ def assert_goes_on(whole: Path, folder: Path) -> None:
     assert ends(stopped) == ends(whole)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_from_a_teacher_as_one(teacher: Path, tmp_path: Path) -> None:
     taught = with_training(TABLE, distill={"teacher": str(teacher), "weight": 0.7})
     several = trained(2, tmp_path, {"taught": taught}, {"data": 2})["taught"]
@@ -187,6 +192,7 @@ def test_a_head_alone_learns_from_a_teacher(digits: Path, image_folder: Path, tm
     assert logged[0]["train/loss"] != alone[0]["train/loss"]
 
 
+@pytest.mark.training
 def test_numbers_are_taught_in_the_students_units(tmp_path: Path) -> None:
     """The student's training rows have another mean and deviation than its teacher's."""
     teacher = package.train(recipe("builtin:diabetes"), output=tmp_path, name="teacher")
@@ -204,6 +210,7 @@ def test_numbers_are_taught_in_the_students_units(tmp_path: Path) -> None:
     assert told[:, 1] == pytest.approx(taught, rel=1e-4)
 
 
+@pytest.mark.training
 def test_another_teacher_than_before_is_refused_when_a_run_goes_on(teacher: Path, tmp_path: Path) -> None:
     own = shutil.copytree(teacher, tmp_path / "teacher")
     asked = recipe(distill={"teacher": str(own)}, checkpoint={"every_steps": 3})
@@ -239,6 +246,7 @@ def test_what_no_teacher_can_help_with_is_refused(teacher: Path, digits: Path, i
         package.check(recipe(distill=distill, loss="torch.nn.functional:cross_entropy"))
 
 
+@pytest.mark.training
 def test_rows_that_a_teacher_has_learned_from_are_spoken_of(
     teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,6 +70,7 @@ def likeness(left: np.ndarray, right: np.ndarray) -> float:
     )
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("distance", ["mse", "cosine"])
 def test_a_students_hidden_states_come_nearer_to_its_teachers(teacher: Path, tmp_path: Path, distance: str) -> None:
     frame = read_builtin("builtin:breast-cancer").frame
@@ -84,6 +85,7 @@ def test_a_students_hidden_states_come_nearer_to_its_teachers(teacher: Path, tmp
     assert found["hidden"] > found["answers"] + 0.02, found
 
 
+@pytest.mark.training
 def test_the_bundle_has_no_projection_and_checkpoints_have(teacher: Path, tmp_path: Path) -> None:
     run = package.train(recipe(model=NARROW, distill=distill(teacher)), output=tmp_path).path
     steps = RunDirectory.open(run).checkpoints()
@@ -93,6 +95,7 @@ def test_the_bundle_has_no_projection_and_checkpoints_have(teacher: Path, tmp_pa
     assert set(load_tensors(run / "model" / WEIGHTS)) == set(load_tensors(plain / "model" / WEIGHTS))
 
 
+@pytest.mark.training
 def test_hidden_states_are_kept_with_the_answers(
     teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,12 +118,14 @@ def test_states_that_no_disk_has_room_for_are_refused(
         package.train(recipe(model=NARROW, distill=distill(teacher)), output=tmp_path)
 
 
+@pytest.mark.training
 def test_a_run_that_learns_hidden_states_goes_on_bit_by_bit(teacher: Path, tmp_path: Path) -> None:
     checkpoint = {"every_steps": 3, "keep": 4}
     asked = recipe(model=NARROW, distill=distill(teacher), checkpoint=checkpoint, average="ema")
     assert_goes_on(package.train(asked, output=tmp_path, name="whole").path, tmp_path)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     "model",
     [
@@ -137,6 +142,7 @@ def test_families_of_tables_learn_from_one_another(teacher: Path, tmp_path: Path
     package.train(again, output=tmp_path, name="students-student")
 
 
+@pytest.mark.training
 def test_numbers_and_labels_are_learned_with_hidden_states(tmp_path: Path) -> None:
     teacher = package.train(recipe("builtin:diabetes", WIDE, epochs=2), output=tmp_path, name="teacher").path
     asked = recipe("builtin:diabetes", NARROW, epochs=2, distill={**distill(teacher), "weight": 0.0})
@@ -151,6 +157,7 @@ def test_numbers_and_labels_are_learned_with_hidden_states(tmp_path: Path) -> No
     package.train(several, output=tmp_path, name="labels-student")
 
 
+@pytest.mark.training
 def test_images_learn_the_features_of_samples_as_they_are_changed(image_folder: Path, tmp_path: Path) -> None:
     """A convolutional classifier over pooled features is the teacher; the batch goes through in parts."""
     own = {"name": "small-resnet", "stem": 4, "widths": [8], "mirrored": True}
@@ -161,6 +168,7 @@ def test_images_learn_the_features_of_samples_as_they_are_changed(image_folder: 
     assert_goes_on(package.train(asked, output=tmp_path, name="whole").path, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finetune", [{"mode": "lora"}, {"mode": "gradual"}, {"freeze_epochs": 1}], ids=str)
 def test_pretrained_weights_that_are_adapted_or_thaw_learn_hidden_states(
     image_folder: Path, tmp_path: Path, finetune: dict[str, Any]
@@ -178,12 +186,14 @@ def test_pretrained_weights_that_are_adapted_or_thaw_learn_hidden_states(
     assert_goes_on(whole, tmp_path)
 
 
+@pytest.mark.training
 def test_a_rate_is_tried_on_a_copy_with_projections_of_its_own(teacher: Path, tmp_path: Path) -> None:
     lesson = distill(teacher)
     asked = recipe(model=NARROW, epochs=2, batch_size="auto", optimizer={"lr": "auto"}, distill=lesson)
     package.train(asked, output=tmp_path)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("states", ["features", "layers"])
 def test_texts_learn_from_another_architecture(
     reader_of_texts: Path, text_file: Path, tmp_path: Path, states: str, capsys: pytest.CaptureFixture[str]
@@ -216,12 +226,14 @@ def test_the_distance_is_the_mean_over_layers_and_over_places_that_count(distanc
     assert float(total) == pytest.approx(3.0 + 0.7 * expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_hidden_states_as_one(teacher: Path, tmp_path: Path) -> None:
     taught = with_training(TABLE, distill=distill(teacher))
     several = trained(2, tmp_path, {"taught": taught}, {"data": 2})["taught"]
     alike(several, package.train(taught, output=tmp_path, name="alone"))
 
 
+@pytest.mark.training
 def test_what_has_no_hidden_states_is_refused(
     teacher: Path, tmp_path: Path, reader_of_texts: Path, text_file: Path
 ) -> None:

@@ -227,6 +227,7 @@ def test_loss_scaling_works_with_an_optimizer_on_the_host() -> None:
     assert identical(*found)
 
 
+@pytest.mark.training
 def test_float8_multiplies_large_matrices_alone() -> None:
     pytest.importorskip("torchao")
     plain, low = build("corpus", dropout=0.0), build("corpus", dropout=0.0)

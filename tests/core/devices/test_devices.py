@@ -190,6 +190,7 @@ print(device.torch_device, device.name, seeds, calls, device.peak_bytes(), devic
 """
 
 
+@pytest.mark.training
 def test_a_tpu_is_reached_through_the_same_interface() -> None:
     done = subprocess.run([sys.executable, "-c", FAKE_TPU], capture_output=True, text=True, check=False)
     refused, found = done.stdout.splitlines()

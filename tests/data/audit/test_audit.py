@@ -43,6 +43,7 @@ def subjects(found: list[dict[str, Any]], *severities: str) -> set[str]:
     return {finding["subject"] for finding in found if not severities or finding["severity"] in severities}
 
 
+@pytest.mark.training
 def test_data_without_faults_raises_no_alarm(tmp_path: Path) -> None:
     """At a level of one alarm in a thousand sets, fifty sets have none, and hardly ever one."""
     alarms = [
@@ -235,6 +236,7 @@ def test_columns_that_carry_little_are_noted(tmp_path: Path) -> None:
     assert {"same", "nearly", "empty"} <= set(found)
 
 
+@pytest.mark.training
 def test_the_command_prints_cures_and_strict_means_it(tmp_path: Path, danlu: Command) -> None:
     frame = clean_table()
     pl.concat([frame, frame.head(100)]).write_csv(tmp_path / "table.csv")

@@ -368,6 +368,7 @@ def read(path: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("method", [name for name in BALANCERS if name != "none"])
 def test_every_method_runs_from_the_recipe_and_leaves_the_test_split_alone(
     method: str, cells_file: Path, tmp_path: Path
@@ -389,6 +390,7 @@ def test_every_method_runs_from_the_recipe_and_leaves_the_test_split_alone(
     assert balanced["effect"].partition("'")[0] in page
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("method", ["class-weights", "oversample"])
 def test_the_validation_loss_counts_every_sample_alike(method: str, cells_file: Path, tmp_path: Path) -> None:
     run = package.run(recipe(cells_file, method), output=tmp_path)
@@ -400,6 +402,7 @@ def test_the_validation_loss_counts_every_sample_alike(method: str, cells_file: 
     assert best == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.training
 def test_the_report_shows_the_classes_before_and_after(cells_file: Path, tmp_path: Path) -> None:
     pages = {
         method: (package.run(recipe(cells_file, method), output=tmp_path).path / "report.html").read_text("utf-8")
@@ -459,6 +462,7 @@ def test_images_are_balanced_too(method: Any, image_recipe: dict[str, Any], tmp_
         assert found["after"] == 28
 
 
+@pytest.mark.training
 def test_texts_are_balanced_too(text_recipe: dict[str, Any], tmp_path: Path) -> None:
     frame = pl.read_ndjson(text_recipe["data"]["source"])
     era = frame["era"][0]
@@ -471,6 +475,7 @@ def test_texts_are_balanced_too(text_recipe: dict[str, Any], tmp_path: Path) -> 
     assert classes[era]["before"] == 8
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_smote_has_the_neighbours_that_the_whole_run_has(cells_file: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "danlu", "run", "recipe.yaml", "--dry-run"]
     text = f"data: {{source: {cells_file}, target: tumour, balance: smote}}\ntraining: {{batch_size: 16}}\n"
@@ -479,6 +484,7 @@ def test_a_dry_run_of_smote_has_the_neighbours_that_the_whole_run_has(cells_file
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.training
 def test_checking_a_balanced_recipe_imports_neither_torch_nor_imbalanced_learn(cells_file: Path) -> None:
     program = (
         "import sys, danlu\n"
@@ -493,6 +499,7 @@ HELPFUL = ("class-weights", "oversample", "undersample", "weighted-sampling", "s
 ALSO_HELPFUL = ("smote-tomek", "smote-enn", "logit-adjustment", {"focal": {"alpha": "inverse-frequency"}})
 
 
+@pytest.mark.slow
 def test_methods_that_shift_the_classes_find_more_of_the_rare_one_and_rank_as_well(tmp_path: Path) -> None:
     # Two weak columns: a model that makes few errors hardly ever answers "malignant".
     cells((1, 4), malignant=50).write_csv(tmp_path / "weak.csv")
@@ -523,6 +530,7 @@ def test_a_class_with_too_few_samples_for_its_neighbours_is_named() -> None:
         balanced_wine(Smote(neighbors=1), counts=(59, 24, 1))
 
 
+@pytest.mark.training
 def test_too_few_samples_are_told_on_the_command_line(tmp_path: Path, danlu: Callable[..., Any]) -> None:
     cells(malignant=5).write_csv(tmp_path / "few.csv")
     text = "data: {source: few.csv, target: tumour, balance: smote}\n"

@@ -666,6 +666,7 @@ print((peak - start) * 1024)
 """
 
 
+@pytest.mark.training
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the memory of a process")
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
@@ -719,6 +720,7 @@ def test_check_finds_what_is_no_image_and_what_was_cut_short(photo_folder: Path)
     assert "07.jpg" in findings[0]["message"]
 
 
+@pytest.mark.training
 def test_broken_images_end_a_run_or_are_skipped_as_the_recipe_says(
     photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], cache: Path
 ) -> None:

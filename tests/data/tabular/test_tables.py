@@ -335,6 +335,7 @@ def judged_file(holed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.training
 @given(recipes, st.floats(-1e12, 1e12), words, st.sampled_from(["changed", "emptied", "copied"]))
 @settings(max_examples=25, deadline=None)
 def test_no_value_of_validation_or_test_rows_changes_anything_learned(
@@ -413,6 +414,7 @@ def test_a_column_that_is_the_same_in_all_training_rows_is_no_feature(holed: Pat
         fit(opened(tmp_path / "nothing.csv", split=by))
 
 
+@pytest.mark.training
 def test_everything_at_once_trains_and_predicts_the_same_again(holed: Path, tmp_path: Path) -> None:
     recipe = {
         "data": {
@@ -433,6 +435,7 @@ def test_everything_at_once_trains_and_predicts_the_same_again(holed: Path, tmp_
     assert (run.path / "data" / "dropped.parquet").exists()
 
 
+@pytest.mark.training
 def test_a_preparation_of_every_part_comes_back_from_plain_data(holed: Path) -> None:
     for extra in ({"select": {"method": "pca", "keep": 2}}, {"encode": "target"}, {"encode": "one-hot"}):
         for strategy in ("knn", "iterative"):
@@ -513,6 +516,7 @@ def test_topics_of_chinese_are_found_without_spaces() -> None:
     assert best > 1.5
 
 
+@pytest.mark.training
 def test_a_table_with_text_trains_and_predicts_the_same_again(reviews: Path, tmp_path: Path) -> None:
     recipe = {
         "data": {"source": str(reviews), "target": "y", "columns": {"part": "drop"}},

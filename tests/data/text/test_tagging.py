@@ -116,6 +116,7 @@ def test_tags_stand_at_the_first_token_of_each_word() -> None:
         assert ids[within].tolist() == [piece[0] for piece in pieces[: len(within)]]
 
 
+@pytest.mark.training
 def test_names_are_learned_from_their_words(run: RunDirectory) -> None:
     figures = run.evaluation()
     assert figures["task"] == "token-classification"
@@ -159,6 +160,7 @@ def test_the_worst_sentences_show_both_tags_of_each_wrong_word(run: RunDirectory
     assert f"<b>{word}</b> <small>{own} → {said}</small>" in page
 
 
+@pytest.mark.training
 def test_runs_of_tags_are_compared(run: RunDirectory, file: Path, tmp_path: Path) -> None:
     asked = recipe(file)
     asked["training"] = {**asked["training"], "max_steps": 20}
@@ -191,6 +193,7 @@ def test_wrong_tags_are_refused_by_row(file: Path, tmp_path: Path) -> None:
         package.check(recipe(file, data={"source": str(file), "task": "token-classification", "text": "word"}))
 
 
+@pytest.mark.training
 def test_folds_of_sentences_of_any_length_end_in_a_refit(file: Path, tmp_path: Path) -> None:
     folds = {"folds": {"folds": 2, "final": "refit"}, "resamples": 0, "baselines": False}
     training = {"epochs": 2, "max_steps": 30, "batch_size": 16, "optimizer": {"lr": 3e-3}}

@@ -63,6 +63,7 @@ def same(found: dict[str, float], name: str, expected: float | None) -> None:
     assert found.get(name) == (None if expected is None else pytest.approx(expected, abs=NEAR, rel=NEAR)), name
 
 
+@pytest.mark.training
 @given(answered())
 @settings(max_examples=60, deadline=None)
 def test_metrics_of_answers_equal_scikit_learns(truth: Predictions) -> None:
@@ -157,6 +158,7 @@ def test_regression_metrics_equal_scikit_learns(count: int, seed: int, form: str
     same(found, "r2", quietly(lambda: reference.r2_score(true, told)) if count > 1 else None)
 
 
+@pytest.mark.training
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 2**31), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_metrics_of_labels_equal_scikit_learns(count: int, size: int, seed: int, ties: bool) -> None:

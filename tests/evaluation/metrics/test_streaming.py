@@ -64,6 +64,7 @@ def figures(ways: int, folder: Path) -> Any:
     return found[0]
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("ways", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_no_figure_depends_on_the_number_of_processes(ways: int, tmp_path: Path) -> None:
     truth = answered("classification")

@@ -75,6 +75,7 @@ def holed_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_learns_and_its_bundle_answers_alike(family: str, table_file: Path, tmp_path: Path) -> None:
     recipe = recipe_of({"source": str(table_file), "target": "cultivar"}, family)
@@ -104,6 +105,7 @@ def test_defaults_do_well_on_census_rows(tmp_path: Path) -> None:
     assert found["tabm"] > found["boosting"] - 0.02
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_predicts_numbers(family: str, tmp_path: Path) -> None:
     recipe = recipe_of({"source": "builtin:diabetes"}, family)
@@ -111,6 +113,7 @@ def test_each_family_predicts_numbers(family: str, tmp_path: Path) -> None:
     assert figures["test"]["r2"]["value"] > (0.1 if family == "tree" else 0.25)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("family", ["resnet", "ft-transformer", "tabm", "additive"])
 def test_a_stopped_run_of_networks_goes_on_bit_by_bit(family: str, table_file: Path, tmp_path: Path) -> None:
     recipe = recipe_of({"source": str(table_file), "target": "cultivar"}, family)
@@ -209,6 +212,7 @@ def test_lightgbm_answers_the_same_from_the_file_it_is_given(data: Any, holed_fi
     np.testing.assert_allclose(ours, np.asarray(theirs).reshape(len(ours), -1), atol=2e-6)
 
 
+@pytest.mark.training
 def test_boosting_sees_gaps_and_categories_as_such(holed_file: Path, tmp_path: Path) -> None:
     run, predictor = trained(recipe_of({"source": str(holed_file), "target": "answer"}, "boosting"), tmp_path)
     assert package.load_recipe(run.path / "recipe.yaml").data.clean.missing.name == "keep"  # type: ignore[union-attr]
@@ -223,6 +227,7 @@ def test_boosting_sees_gaps_and_categories_as_such(holed_file: Path, tmp_path: P
     assert "training.optimizer" not in page  # advice on what it has not
 
 
+@pytest.mark.training
 def test_baselines_stand_beside_a_model_that_takes_gaps(holed_file: Path, tmp_path: Path) -> None:
     recipe = recipe_of({"source": str(holed_file), "target": "answer"}, "boosting", rounds=3)
     recipe["evaluation"] = {}
@@ -274,6 +279,7 @@ def test_a_grown_run_that_was_killed_begins_anew_and_comes_out_alike(holed_file:
     assert run.metrics() == log
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("balance", ["class-weights", "oversample", "undersample", "weighted-sampling", "smote"])
 def test_grown_models_learn_from_balanced_rows(balance: str, holed_file: Path, tmp_path: Path) -> None:
     frame = pl.read_csv(holed_file)
@@ -327,6 +333,7 @@ def test_plan_and_several_processes_are_refused(holed_file: Path, tmp_path: Path
         check_processes(recipe, 2)
 
 
+@pytest.mark.training
 def test_a_dry_run_of_grown_models_goes_through_every_stage(holed_file: Path) -> None:
     from danlu.api.run import dry_run
 
@@ -379,6 +386,7 @@ def test_the_curves_of_an_additive_model_sum_to_what_it_answers(tmp_path: Path) 
     np.testing.assert_allclose(summed, predictor.predict(frame)["prediction"], rtol=1e-3)
 
 
+@pytest.mark.training
 def test_only_models_that_can_be_read_are(table_run: Path) -> None:
     with pytest.raises(ArgumentError, match="mlp cannot be read as rules or curves; additive and tree can"):
         Predictor.load(table_run).read()

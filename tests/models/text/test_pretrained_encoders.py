@@ -136,6 +136,7 @@ class Encoder(BertModel):
 """
 
 
+@pytest.mark.training
 def test_code_in_a_folder_runs_only_where_the_recipe_allows_it(
     encoder: Path, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

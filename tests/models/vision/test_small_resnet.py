@@ -137,6 +137,7 @@ def run(digits: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pat
     return package.run(digits, output=tmp_path_factory.mktemp("runs")).path
 
 
+@pytest.mark.slow
 def test_it_learns_digits_in_four_epochs(run: Path) -> None:
     from danlu.artifacts.run import RunDirectory
 

@@ -122,6 +122,7 @@ def assert_alike(found: list[dict[str, float]], parts: list[dict[str, Any]]) -> 
         assert max(off.values()) < TOLERANCE, (part, off)
 
 
+@pytest.mark.training
 def test_training_by_tokens_is_training_by_sequences(by_two: list[Any]) -> None:
     assert_alike(by_two[: len(TRAINED)], TRAINED)
 

@@ -283,6 +283,7 @@ def test_the_table_is_printed(danlu: Command) -> None:
     assert "50% of the GPU's peak" in done.stderr
 
 
+@pytest.mark.training
 def test_a_recipe_of_ones_own_is_planned_by_its_shape(
     corpus_recipe: dict[str, Any], tmp_path: Any, danlu: Command
 ) -> None:

@@ -29,6 +29,7 @@ def apart(compared: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_evaluate_as_one_does_with_every_schedule(tmp_path: Path) -> None:
     answers = together(2, "tests.support.pipelined:on_two", tmp_path)
     assert apart([answer["compared"] for answer in answers]) == {}

@@ -269,6 +269,7 @@ def found(by_two: list[list[Any]]) -> dict[str, list[Any]]:
     return {name: [one[len(TRAINED) + number] for one in by_two] for number, name in enumerate(OTHERS)}
 
 
+@pytest.mark.slow
 def test_training_by_two_is_training_by_one(by_two: list[list[Any]]) -> None:
     assert_alike(by_two[0][: len(TRAINED)], TRAINED)
 

@@ -41,6 +41,7 @@ HOWS_AND_NONE: list[Any] = ["none", *HOWS]
 # Recomputation
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_recomputation_changes_no_bit(kind: str, how: Any) -> None:

@@ -68,6 +68,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
 
 
+@pytest.mark.training
 def test_mlflow_gets_recipe_metrics_and_places_and_goes_on_with_the_same_run(run: RunDirectory, database: str) -> None:
     from mlflow.tracking import MlflowClient
 
