@@ -117,7 +117,7 @@ def measure(recipe: dict[str, Any], metric: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DANLU_CACHE"] = f"{folder}/cache"  # features of a run before would flatter
         begun = time.process_time()
-        run = danlu.train(recipe, folder, "run")
+        run = danlu.train(recipe, output=folder, name="run")
         seconds = time.process_time() - begun
         danlu.evaluate(run.path)
         found = json.loads((run.path / "evaluation.json").read_text())["test"][metric]["value"]
@@ -130,7 +130,8 @@ def epochs() -> dict[str, float]:
     With batches as training takes them; neither validation nor checkpoints.
     """
     from danlu.experiment.data_context import load_data
-    from danlu.experiment.setup import create_train_state, prepare_training
+    from danlu.experiment.prepare import prepare_training
+    from danlu.experiment.setup import create_train_state
     from danlu.recipe.load import as_recipe
 
     found = {}

@@ -29,7 +29,8 @@ from danlu.core.imports import patch_torchvision
 from danlu.core.seeds import Seed
 from danlu.data.loader import Batch
 from danlu.experiment.data_context import fit_preprocessing, load_data
-from danlu.experiment.setup import TrainingSetup, build_setup, create_train_state, with_training_options
+from danlu.experiment.prepare import build_setup
+from danlu.experiment.setup import TrainingSetup, create_train_state, with_training_options
 from danlu.recipe.load import check_recipe
 
 BILLION = {

@@ -54,17 +54,17 @@ DIRECTIONS = ("data", "shard", "tensor", "pipeline", "context")
 def work(layout: dict[str, Any], batch: int) -> dict[str, Any]:
     """In one of several processes: bytes through the loopback device a step, and the most that autograd keeps."""
     fitting = parallel.fitting_of(layout, batch)
-    feed = fitting.balanced.loader.batches(batch, fitting.accelerator.torch_device, groups=fitting.team)
+    feed = fitting.balanced.loader.batches(batch, fitting.accelerator.torch_device, groups=fitting.groups)
     machine = parallel.machine_of(fitting)
     step = parallel.step_of(machine, fitting.seed)
     for _ in range(parallel.WARM):
         step(next(feed))
     batches = [next(feed) for _ in range(STEPS)]
-    fitting.team.barrier()
+    fitting.groups.barrier()
     before = through_loopback()
     for one in batches:
         step(one)
-    fitting.team.barrier()
+    fitting.groups.barrier()
     sent = through_loopback() - before
     weights = {to_local(weight).untyped_storage().data_ptr() for weight in machine.model.parameters()}
     with kept_for_backward(weights) as kept:

@@ -29,7 +29,8 @@ from danlu.core.distributed.shards import to_local
 from danlu.core.seeds import Seed
 from danlu.data.balance.base import LossWeighting
 from danlu.experiment.data_context import load_data
-from danlu.experiment.setup import TrainingSetup, create_train_state, prepare_training
+from danlu.experiment.prepare import prepare_training
+from danlu.experiment.setup import TrainingSetup, create_train_state
 from danlu.recipe.load import check_recipe
 from danlu.training.optimizer_state import named_state_dict
 
@@ -128,15 +129,15 @@ def timed(step: Step, batches: list["Batch"], team: ProcessGroups) -> Taken:
 def work(layout: dict[str, Any], batch: int, rounds: int, peers: bool) -> dict[str, Any]:
     """In one of several processes: seconds of each way in each round, and bytes that this process holds."""
     fitting = fitting_of(layout, batch)
-    feed = fitting.balanced.loader.batches(batch, fitting.accelerator.torch_device, groups=fitting.team)
+    feed = fitting.balanced.loader.batches(batch, fitting.accelerator.torch_device, groups=fitting.groups)
     batches = [next(feed) for _ in range(STEPS)]
     ways = {"danlu": step_of(machine_of(fitting), fitting.seed), **({"by hand": by_hand(fitting)} if peers else {})}
     for step in ways.values():
-        timed(step, batches[:WARM], fitting.team)
+        timed(step, batches[:WARM], fitting.groups)
     found: dict[str, list[Taken]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, step in ways.items():
-            found[name].append(timed(step, batches, fitting.team))
+            found[name].append(timed(step, batches, fitting.groups))
     return {
         "ways": {name: [vars(taken) for taken in all_taken] for name, all_taken in found.items()},
         "bytes": bytes_held(fitting),
@@ -147,7 +148,7 @@ def work(layout: dict[str, Any], batch: int, rounds: int, peers: bool) -> dict[s
 def bytes_held(fitting: TrainingSetup) -> int:
     """What a process holds of weights, gradients and the optimizer's state after a step."""
     machine = machine_of(fitting)
-    batch = next(fitting.balanced.loader.batches(machine.batch_size, machine.device, groups=fitting.team))
+    batch = next(fitting.balanced.loader.batches(machine.batch_size, machine.device, groups=fitting.groups))
     machine.make_step(batch, 1e-4, fitting.seed, 1)
     weights = list(machine.model.parameters())
     gradients = [weight.grad for weight in weights if weight.grad is not None]

@@ -31,12 +31,13 @@ from tests.support.real import adult, files_of, keel
 from danlu.artifacts.bundle import open_bundle
 from danlu.data.builtin import read_builtin
 from danlu.data.descriptors import Origin
-from danlu.evaluation.evaluate import build_predictions
 from danlu.evaluation.metrics.table import compute_metrics
+from danlu.evaluation.predictions import build_predictions
 from danlu.experiment.data_context import load_data
 from danlu.experiment.trainer import train_run
 from danlu.models.predictor import Predictor
 from danlu.recipe.load import as_recipe
+from danlu.search.study import train_or_search
 
 FAMILIES = ("linear", "additive", "tree", "mlp", "resnet", "ft-transformer", "tabm", "boosting")
 SEEDS = (0, 1, 2)
@@ -80,7 +81,7 @@ def measured(source: Path, target: str, family: str, seed: int, folder: Path) ->
     recipe = {"seed": seed, "data": {"source": str(source), "target": target}, "model": family}
     opened = load_data(as_recipe(recipe))
     begun, used = time.perf_counter(), time.process_time()
-    run = train_run(opened, folder, "run", overwrite=True)
+    run = train_run(opened, folder, "run", overwrite=True, learn=train_or_search)
     spent = {"wall_s": time.perf_counter() - begun, "cpu_s": time.process_time() - used}
     predictor = Predictor.from_bundle(open_bundle(run.path))
     part = opened.splits.test

@@ -18,7 +18,8 @@ from torch.nn import functional
 from danlu.core.devices import open_device
 from danlu.data.text.sequences import IGNORED
 from danlu.experiment.data_context import fit_preprocessing, load_data
-from danlu.experiment.setup import TrainingSetup, build_setup
+from danlu.experiment.prepare import build_setup
+from danlu.experiment.setup import TrainingSetup
 from danlu.recipe.load import check_recipe
 
 Tensors = dict[str, Tensor]

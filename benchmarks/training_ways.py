@@ -72,7 +72,8 @@ def danlu(case: Case, model: nn.Module) -> None:
     from danlu.artifacts.run import RunDirectory
     from danlu.core.console import progress
     from danlu.core.devices.setup import make_deterministic
-    from danlu.experiment.setup import create_train_state, make_validation_fn
+    from danlu.experiment.setup import create_train_state
+    from danlu.experiment.validation import make_validation_fn
     from danlu.training.loop import train
     from danlu.training.monitoring.alarms import Alarms
     from danlu.training.monitoring.callbacks import CallbackContext
@@ -94,7 +95,15 @@ def danlu(case: Case, model: nn.Module) -> None:
                 meter = Meter(bar, fitting.accelerator)
                 journal = RunRecorder(run, kept, options.checkpoint, meter, Alarms(), (ThroughputLogger(meter),))
                 with journal.notify_callbacks(CallbackContext(run, model, options, plan.steps, 0)):
-                    train(machine, feed, plan, fitting.seed, watch, make_validation_fn(fitting, machine), journal)
+                    train(
+                        machine,
+                        loader=feed,
+                        plan=plan,
+                        seed=fitting.seed,
+                        early_stopping=watch,
+                        validate=make_validation_fn(fitting, machine),
+                        recorder=journal,
+                    )
     finally:
         torch.use_deterministic_algorithms(False)
 

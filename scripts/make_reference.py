@@ -17,9 +17,10 @@ from cyclopts import Parameter
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from danlu.cli.main import COMMANDS
-from danlu.core.component import TABLES, Component, OneOf, components
+from danlu.api import COMMANDS
+from danlu.core.component import Component, OneOf, components
 from danlu.core.imports import EXTRAS, install_command
+from danlu.core.tables import TABLES
 from danlu.data.builtin import BUILTIN
 from danlu.evaluation.metrics.table import DEFAULT_METRICS, MAIN_METRIC, METRICS
 from danlu.recipe.load import builtin_recipes, load_recipe

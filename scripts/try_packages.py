@@ -26,7 +26,7 @@ def try_package(package: Path, folder: Path) -> None:
     """Install a package in an empty environment below `folder` and use it there."""
     venv.create(folder / "env", with_pip=True)
     binaries = folder / "env" / "bin"
-    pip = [binaries / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [binaries / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run([*pip, "--constraint", ROOT / "constraints.txt", package], folder)
     print(run([binaries / "danlu", "--version"], folder).strip(), "from", package.name)
     run([binaries / "danlu", "doctor"], folder)

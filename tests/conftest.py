@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from danlu.core.console import log_to_stderr
 from tests.support.warm import command
 
 # Tests run side by side, one a core; threads of several processes on the same cores wait for one another.
@@ -16,6 +17,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 DANLU = Path(sys.executable).parent / "danlu"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _messages_on_stderr() -> None:
+    """As on the command line; pytest's own handlers would take them otherwise."""
+    log_to_stderr()
 
 
 @pytest.fixture(scope="session", autouse=True)

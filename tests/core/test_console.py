@@ -1,9 +1,11 @@
 """What a person sees while waiting: a bar on a terminal, lines elsewhere, and nothing of either on stdout."""
 
+import logging
 import os
 import pty
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,54 @@ def test_answers_alone_are_on_stdout(table_run: Path, danlu: Command) -> None:
     assert done.returncode == 3  # the table of the fixture has more columns than the built-in
     assert done.stdout == ""
     assert "no column" in done.stderr
+
+
+AS_A_LIBRARY = """
+import contextlib, io, logging, sys
+import danlu
+
+def train(name):
+    with contextlib.redirect_stderr(io.StringIO()) as err:
+        danlu.train(RECIPE, output=sys.argv[1], name=name)
+    return err.getvalue().splitlines()
+
+def starts(told):
+    return [line.split()[0] for line in told]
+
+RECIPE = {"data": {"source": "builtin:wine", "target": "cultivar"}, "training": {"epochs": 2}}
+
+class Kept(logging.Handler):
+    def emit(self, record):
+        lines.append(record.getMessage())
+
+lines = []
+bare = train("bare")
+logging.getLogger().addHandler(Kept())  # of the root, whose level is WARNING
+assert train("handled") == [], "the program's handler alone"
+assert bare and starts(bare) == starts(lines), (bare, lines)
+lines.clear()
+logging.getLogger("danlu").setLevel(logging.ERROR)
+assert train("silent") == lines == []
+logging.getLogger().handlers.clear()
+assert train("bare and silent") == []
+print(len(bare))
+"""
+
+
+def test_a_program_hears_messages_through_logging_and_can_silence_them(tmp_path: Path) -> None:
+    arguments = [DANLU.parent / "python", "-c", AS_A_LIBRARY, tmp_path]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
+
+
+def test_messages_of_the_command_line_are_not_doubled_by_handlers_of_libraries(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    doubling = logging.StreamHandler(sys.stderr)
+    logging.getLogger().addHandler(doubling)
+    try:
+        console.info("100% done")
+    finally:
+        logging.getLogger().removeHandler(doubling)
+    assert capsys.readouterr().err == "100% done\n"

@@ -17,7 +17,7 @@ from danlu.data.preprocessing import fit_preprocessor
 from danlu.data.splits import Splits
 from danlu.errors import DataError
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections.training import SplitOptions
+from danlu.recipe.sections.data import SplitOptions
 from tests.data.test_splits import dataset
 
 counts = st.lists(st.integers(6, 40), min_size=2, max_size=4)

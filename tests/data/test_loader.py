@@ -30,6 +30,15 @@ def test_where_batches_begin_and_end(count: int, size: int, bounds: list[tuple[i
     assert batch_bounds(count, size) == bounds
 
 
+def test_a_row_that_no_epoch_takes_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    loader = feed_of(65)
+    for size in (32, 33, 65, 1):
+        loader.log_dropped_row(size)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("each epoch trains on 64 of 65 rows: a last batch of one row is left out")
+    assert "another training.batch_size than 32" in line
+
+
 def test_an_order_is_a_permutation_by_seed_and_epoch() -> None:
     order = shuffled_order(20, Seed(5))
     expected = np.random.default_rng(Seed(5).derive("order", 3).value).permutation(20)

@@ -23,7 +23,7 @@ from danlu.data.targets import ClassTarget, NumericTarget, fit_target
 from danlu.errors import DataError
 from danlu.experiment.data_context import load_data
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 
 HERE = Origin("the test", Path())
 numbers = st.floats(-1e6, 1e6, allow_nan=False, width=32)

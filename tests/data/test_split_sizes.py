@@ -9,7 +9,7 @@ from danlu.core.seeds import Seed
 from danlu.data.folds import fold_dataset
 from danlu.data.splits import NEVER_TESTED, TEST, TRAIN, VALIDATION, _shuffled
 from danlu.errors import DataError
-from danlu.recipe.sections.training import SplitOptions
+from danlu.recipe.sections.data import SplitOptions
 from tests.support.datasets import dataset_of, split, splitter
 
 

@@ -13,7 +13,7 @@ from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits, TrainSplit, split_dataset
 from danlu.errors import DataError
-from danlu.recipe.sections.training import SplitOptions
+from danlu.recipe.sections.data import SplitOptions
 
 
 def dataset(target: list[object], task: str = "classification", **columns: list[object]) -> Dataset:

@@ -211,7 +211,7 @@ def test_pairs_are_a_function_of_seed_epoch_and_row() -> None:
 def test_mixup_of_a_table_mixes_numbers_and_takes_categories_from_the_larger_share() -> None:
     from dataclasses import replace
 
-    feed = replace(table_feed(), changes=(MixTransform((Mixup(alpha=1.0),), 500, 3, Seed(5)),))
+    feed = replace(table_feed(), transforms=(MixTransform((Mixup(alpha=1.0),), 500, 3, Seed(5)),))
     before, batch = taken(feed, list(range(500)), changed=0), taken(feed, list(range(500)))
     flags = batch.inputs["numeric"][:, 2]
     assert ((flags > 0.1) & (flags < 0.9)).float().mean() > 0.3
@@ -260,7 +260,10 @@ def test_the_recipe_of_the_design_is_valid(image_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"augment": [{"random-crop": {"size": 48}}], "image_size": 64}, "makes images of 48 pixels, data.image_size"),
+        (
+            {"augment": [{"random-crop": {"size": 48}}], "image_size": 64},
+            "gives images of 48 pixels and data.image_size is 64",
+        ),
         ({"augment": ["random-crop", "random-crop"]}, "may appear only once in the list"),
         ({"augment": ["delete-tokens"]}, "delete-tokens takes text data"),
         ({"augment": [{"random-crop": {"scale": [0.9, 0.2]}}]}, "must not be above the second, got 0.9 and 0.2"),
@@ -345,7 +348,9 @@ def test_validation_is_judged_on_rows_as_they_are(table_recipe: dict[str, Any], 
     logs = []
     for name, augment in (("plain", []), ("changed", [{"noise": 2.0}, {"swap-noise": 0.5}, "mixup"])):
         data = {**table_recipe["data"], "augment": augment}
-        run = package.train({**table_recipe, "data": data, "model": model, "training": training}, tmp_path, name)
+        run = package.train(
+            {**table_recipe, "data": data, "model": model, "training": training}, output=tmp_path, name=name
+        )
         logs.append(pl.read_ndjson(run.path / "metrics.jsonl", infer_schema_length=None))
     figures = {key: [log[key].drop_nulls()[-1] for log in logs] for key in ("train/loss", "validation/loss")}
     assert figures["validation/loss"][0] == pytest.approx(figures["validation/loss"][1], abs=1e-6)
@@ -361,7 +366,7 @@ def test_training_with_every_kind_of_change_is_the_same_twice(image_recipe: dict
         "training": {"epochs": 2, "batch_size": 64, "label_smoothing": 0.1},
     }
     weights = [
-        (package.train(recipe, tmp_path, name).path / "model" / "weights.safetensors").read_bytes()
+        (package.train(recipe, output=tmp_path, name=name).path / "model" / "weights.safetensors").read_bytes()
         for name in ("first", "second")
     ]
     assert weights[0] == weights[1]

@@ -333,7 +333,7 @@ def test_a_disk_that_fills_while_training_leaves_no_half_run(small_disk: Path) -
         (ClassTarget(column="y", labels=("a", "b")), "codes", ["a", "c"], "'y' has the class 'c', which"),
         (
             MultiLabelTarget(column="y", labels=("a", "b")),
-            "given",
+            "multi_hot",
             ['["a"]', '["b", "c"]'],
             "'y' has the label 'c', which",
         ),

@@ -130,14 +130,14 @@ def test_a_column_that_names_no_folds_is_refused(tmp_path: Path) -> None:
     pl.read_csv(file).with_columns(fold=pl.lit(1)).write_csv(file)
     with pytest.raises(DataError, match="names 1 folds; allowed are 2 to 100"):
         danlu.run({**recipe, "evaluation": {"folds": {"column": "fold"}}}, output=tmp_path)
-    with pytest.raises(RecipeError, match="repeats has no meaning"):
+    with pytest.raises(RecipeError, match="repeats has no effect"):
         danlu.run({**recipe, "evaluation": {"folds": {"column": "fold", "repeats": 2}}}, output=tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]  # nothing was trained before it was refused
 
 
 def test_folds_that_are_there_are_not_trained_again(folded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = evaluation_of(folded)["folds"]
-    monkeypatch.setattr("danlu.experiment.trainer.train_opened", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("danlu.experiment.trainer.train_run", lambda *_, **__: pytest.fail("trained again"))
     assert json.loads(json.dumps(danlu.evaluate(folded)["folds"])) == before
 
 

@@ -45,7 +45,7 @@ def with_training(recipe: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 def train_all(recipes: dict[str, dict[str, Any]], output: str) -> list[str]:
     """In one of several processes: train each recipe into a run of its name."""
-    return [str(danlu.train(recipe, output, name).path) for name, recipe in recipes.items()]
+    return [str(danlu.train(recipe, output=output, name=name).path) for name, recipe in recipes.items()]
 
 
 def train_in_little_memory(recipes: dict[str, dict[str, Any]], output: str) -> list[str]:
@@ -89,7 +89,7 @@ def recipes(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 def alone(recipes: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory]:
     """Runs of one process."""
     output = tmp_path_factory.mktemp("alone")
-    return {name: danlu.train(recipe, output, name) for name, recipe in recipes.items()}
+    return {name: danlu.train(recipe, output=output, name=name) for name, recipe in recipes.items()}
 
 
 def alike(one: RunDirectory, other: RunDirectory, tolerance: float = TOLERANCE) -> None:
@@ -159,7 +159,7 @@ def test_copies_that_meet_after_every_step_train_as_one(
     layout = {"local": {"every": 1, "lr": 1.0, "momentum": 0.0}}
     plain = {"optimizer": {"name": "sgd", "lr": 0.1}, "clip_norm": None}
     recipe = with_training(recipes["table"], **plain)
-    one = danlu.train(recipe, tmp_path, "one")
+    one = danlu.train(recipe, output=tmp_path, name="one")
     both = trained(2, tmp_path, {"met": recipe}, layout)
     alike(both["met"], one)
 

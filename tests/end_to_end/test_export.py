@@ -1,5 +1,7 @@
 """`danlu export`: a bundle's model as its own library has it, checked by the bundle's golden samples."""
 
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,9 @@ import torch
 import danlu as package
 from danlu.core.imports import patch_torchvision
 from danlu.errors import ArgumentError, ArtifactError
+from danlu.exporters.table import EXPORTERS
 from danlu.models.predictor import Predictor
-from danlu.models.vision import timm as vision
+from danlu.models.vision.image_model import NormalizedImageModel
 from tests.conftest import Command
 
 RECIPE = {
@@ -30,7 +33,7 @@ def test_an_image_model_is_exported_and_timm_answers_as_its_bundle(
 ) -> None:
     done = danlu("export", str(images), str(tmp_path / "out"))
     assert done.returncode == 0
-    assert "answers the golden samples as the bundle does" in done.stderr
+    assert "reproduces the bundle's golden samples" in done.stderr
     patch_torchvision()
     import timm
 
@@ -39,19 +42,20 @@ def test_an_image_model_is_exported_and_timm_answers_as_its_bundle(
     loaded = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     pixels = torch.randint(0, 256, (4, inputs.channels, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
-        torch.testing.assert_close(vision.NormalizedImageModel(loaded, inputs)(pixels), predictor.model(pixels))
+        torch.testing.assert_close(NormalizedImageModel(loaded, inputs)(pixels), predictor.model(pixels))
 
 
 def test_what_answers_otherwise_is_not_left_there(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damaged(network: torch.nn.Module, folder: Path) -> None:
+    def damaged(predictor: Predictor, folder: Path) -> None:
+        other = deepcopy(predictor.model)
         with torch.no_grad():
-            next(network.parameters()).add_(0.5)
-        written(network, folder)
+            next(other.parameters()).add_(0.5)
+        exporter.write(predictor.with_model(other), folder)
 
-    written = vision.write_timm
-    monkeypatch.setattr(vision, "write_timm", damaged)
+    exporter = EXPORTERS["timm"]
+    monkeypatch.setitem(EXPORTERS, "timm", replace(exporter, write=damaged))
     with pytest.raises(ArtifactError, match="golden samples"):
         package.export(images, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

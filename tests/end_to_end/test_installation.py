@@ -72,7 +72,7 @@ def test_doctor_gives_the_line_that_mends(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_torchvision_of_another_build_is_recognised_and_mended() -> None:
     program = (
-        "from danlu.core.imports import mend_torchvision; library = mend_torchvision(); "
+        "from danlu.core.imports import patch_torchvision; library = patch_torchvision(); "
         "import torchvision, timm; print(library is not None)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

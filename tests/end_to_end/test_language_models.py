@@ -9,10 +9,10 @@ import torch
 import danlu as package
 from danlu.errors import ArgumentError, DataError
 from danlu.experiment.data_context import load_data
-from danlu.experiment.setup import prepare_training
+from danlu.experiment.prepare import prepare_training
 from danlu.models.predictor import Predictor
-from danlu.models.table import Transformer
 from danlu.models.text.gguf import find_gguf_file
+from danlu.models.text.options import Transformer
 from danlu.recipe.load import check_recipe
 from tests.support.chatting import chat_file, recipe
 from tests.support.real import files_of

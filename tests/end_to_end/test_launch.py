@@ -17,13 +17,12 @@ from polars.testing import assert_frame_equal
 
 import danlu as package
 from danlu.artifacts.run import RunDirectory
-from danlu.cli import launching
 from danlu.core import console
 from danlu.core.threads import plan_threads
 from danlu.data.sources.reader import read_source
 from danlu.errors import ArgumentError, DataError
 from danlu.launch.failures import is_lost_peer
-from danlu.launch.processes import check_processes
+from danlu.launch.processes import check_processes, drop_launch_options
 from danlu.recipe.load import check_recipe, dump_recipe, load_recipe
 from danlu.recipe.sections.training import Parallel, Threads
 from tests.conftest import DANLU, Command
@@ -31,9 +30,9 @@ from tests.support.processes import REPOSITORY
 
 LAUNCH = """
 import sys
-from danlu.launch.processes import launch
+from danlu.launch.processes import launch_command
 processes, restarts, *command = sys.argv[1:]
-sys.exit(launch(command, int(processes), int(restarts)))
+sys.exit(launch_command(command, int(processes), int(restarts)))
 """
 
 
@@ -197,7 +196,7 @@ def test_a_launched_process_launches_none(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_processes_get_the_arguments_but_for_their_number() -> None:
     given = ["train", "wine", "--processes", "4", "--set", "seed=1", "--restarts=2", "-o", "here", "--processes=8"]
-    assert list(launching._drop_options(given, launching.LAUNCH_OPTIONS)) == [
+    assert list(drop_launch_options(given)) == [
         "train",
         "wine",
         "--set",
@@ -357,7 +356,7 @@ def test_several_processes_share_out_the_rows_to_be_answered(
     tmp_path: Path, danlu: Command, table_run: Path, table_file: Path, rows: int
 ) -> None:
     read_source(str(table_file)).frame.lazy().collect().head(rows).write_csv(tmp_path / "rows.csv")
-    package.predict(table_run, str(tmp_path / "rows.csv"), tmp_path / "one.csv")
+    package.predict(table_run, str(tmp_path / "rows.csv"), output=tmp_path / "one.csv")
     done = danlu("predict", table_run, tmp_path / "rows.csv", "-o", tmp_path / "three.csv", "--processes", 3)
     assert done.returncode == 0, done.stderr
     assert f"{rows} predictions in" in done.stderr

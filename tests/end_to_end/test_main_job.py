@@ -122,16 +122,13 @@ def test_json_output_is_json_alone(tmp_path: Path, danlu: Command) -> None:
     assert json.loads(done.stdout)["evaluation"]["test"]["accuracy"]["value"] > 0
 
 
-def test_runs_are_listed_newest_first_and_compared(tmp_path: Path, danlu: Command) -> None:
+def test_runs_are_listed_newest_first(tmp_path: Path, danlu: Command) -> None:
     for seed in (1, 2):
-        package.run(package.load_recipe("wine", ["training.epochs=2", f"seed={seed}"]), tmp_path, name=f"run-{seed}")
+        package.run(
+            package.load_recipe("wine", ["training.epochs=2", f"seed={seed}"]), output=tmp_path, name=f"run-{seed}"
+        )
     listed = json.loads(danlu("runs", "-o", tmp_path, "--json").stdout)
     assert [row["run"] for row in listed] == ["run-2", "run-1"]
-    compared = json.loads(danlu("runs", tmp_path / "run-1", tmp_path / "run-2", "--json").stdout)
-    rows = {row["key"]: row for row in compared}
-    assert (rows["seed"]["run-1"], rows["seed"]["run-2"]) == (1, 2)
-    assert "test/accuracy" in rows
-    assert "training.epochs" not in rows  # the same in both
 
 
 def test_a_run_is_judged_again_only_on_the_rows_it_was_made_with(tmp_path: Path) -> None:
@@ -148,5 +145,5 @@ def test_a_run_is_judged_again_only_on_the_rows_it_was_made_with(tmp_path: Path)
         with pytest.raises(DataError, match=r"data\.parquet: has changed since .* was trained"):
             package.evaluate(run.path)
     (run.path / "data" / "split.parquet").unlink()
-    with pytest.raises(ArtifactError, match=r"split\.parquet: not there"):
+    with pytest.raises(ArtifactError, match=r"split\.parquet: does not exist"):
         package.evaluate(run.path)

@@ -17,7 +17,7 @@ from danlu.data.sources.multi_label import read_labels
 from danlu.data.splits import iterative_stratification
 from danlu.errors import DataError, RecipeError
 from danlu.recipe.load import load_recipe
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 from tests.conftest import TINY_TEXT
 
 SIGNS = ("large", "rough", "malignant")
@@ -208,7 +208,7 @@ def test_a_bundle_answers_lists_of_labels(run: RunDirectory, tmp_path: Path) -> 
     given = [[label for label in sorted(SIGNS) if row[f"probability_{label}"] >= 0.5] for row in answers.to_dicts()]
     assert answers["prediction"].to_list() == given
     rows.write_csv(tmp_path / "rows.csv")
-    package.predict(run.path, str(tmp_path / "rows.csv"), tmp_path / "answers.csv")
+    package.predict(run.path, str(tmp_path / "rows.csv"), output=tmp_path / "answers.csv")
     joined = pl.read_csv(tmp_path / "answers.csv")["prediction"].fill_null("").to_list()
     assert joined == [";".join(row) for row in given]
 

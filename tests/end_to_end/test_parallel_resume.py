@@ -41,7 +41,7 @@ class Stop(Callback):
 
 def train_until_stopped(recipe: dict[str, Any], output: str) -> str:
     try:
-        danlu.train(recipe, output, "run")
+        danlu.train(recipe, output=output, name="run")
     except DanluError as error:
         return str(error)
     return "was not stopped"
@@ -53,7 +53,7 @@ def go_on(run: str) -> str:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    return danlu.train(RECIPE, tmp_path_factory.mktemp("whole"), "run")
+    return danlu.train(RECIPE, output=tmp_path_factory.mktemp("whole"), name="run")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def wait_in_vain(recipe: dict[str, Any], output: str) -> str:
     made.steps = 0  # type: ignore[attr-defined]
     TrainStep.__call__ = made  # type: ignore[method-assign]
     try:
-        danlu.train(recipe, output, "run")
+        danlu.train(recipe, output=output, name="run")
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "nobody waited"

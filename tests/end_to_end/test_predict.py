@@ -252,7 +252,9 @@ def test_weights_that_are_shared_are_stored_once_and_answer_alike(
     corpus_recipe: dict[str, Any], corpus_folder: Path, tmp_path: Path
 ) -> None:
     model = {"name": "hf:llama", "config": {**TINY_TEXT, "tie_word_embeddings": True}}
-    run = package.run({**corpus_recipe, "model": model, "training": {"max_steps": 3, "batch_size": 8}}, tmp_path).path
+    run = package.run(
+        {**corpus_recipe, "model": model, "training": {"max_steps": 3, "batch_size": 8}}, output=tmp_path
+    ).path
     with safe_open(run / "model" / "weights.safetensors", framework="numpy") as weights:
         embeddings = [name for name in weights.keys() if weights.get_slice(name).get_shape() == [512, 32]]  # noqa: SIM118
     assert len(embeddings) == 1

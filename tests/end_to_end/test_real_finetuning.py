@@ -14,7 +14,7 @@ MARGIN = 0.15  # of balanced accuracy
 
 
 def figure(recipe: dict[str, Any], folder: Path, name: str, metric: str) -> float:
-    run = package.train({**recipe, "evaluation": {"baselines": False}}, folder, name)
+    run = package.train({**recipe, "evaluation": {"baselines": False}}, output=folder, name=name)
     package.evaluate(run.path)
     found: float = json.loads((run.path / "evaluation.json").read_text())["test"][metric]["value"]
     return found

@@ -14,8 +14,6 @@ import polars as pl
 import pytest
 
 import danlu
-import danlu.api.tune as tuned
-from danlu.api.tune import resume_search, run_search
 from danlu.artifacts.files import read_jsonl
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.trials import read_trials
@@ -24,6 +22,8 @@ from danlu.data.splits import Split, Splits, TrainSplit
 from danlu.errors import ArgumentError, DanluError, MissingExtra, RecipeError, Stopped
 from danlu.experiment.data_context import DataContext, load_data
 from danlu.recipe.load import check_recipe, dump_recipe, load_recipe
+from danlu.search import study
+from danlu.search.study import resume_search, run_search
 from danlu.training.monitoring.callbacks import Callback
 from tests.conftest import Command
 
@@ -146,7 +146,7 @@ def test_a_killed_search_goes_on_to_the_same_trials(
 ) -> None:
     asked = recipe(sampler=sampler, training={"epochs": 1, "batch_size": 64})
     whole = danlu.tune(asked, output=tmp_path, name="whole")
-    begun, train_opened = [], tuned.train_run
+    begun, train_opened = [], study.train_run
 
     def dies(*arguments: Any, **options: Any) -> RunDirectory:
         begun.append(1)
@@ -154,7 +154,7 @@ def test_a_killed_search_goes_on_to_the_same_trials(
             raise KeyboardInterrupt
         return train_opened(*arguments, **options)
 
-    monkeypatch.setattr(tuned, "train_run", dies)
+    monkeypatch.setattr(study, "train_run", dies)
     with pytest.raises(KeyboardInterrupt):
         danlu.tune(asked, output=tmp_path, name="killed")
     assert [row["state"] for row in danlu.runs(tmp_path) if row["run"] == "killed"] == ["2 trials"]
@@ -183,7 +183,7 @@ def test_a_search_that_is_stopped_goes_on_within_its_trial(tmp_path: Path) -> No
     StopsOnce.trainings = 10
     whole = danlu.tune(asked, output=tmp_path, name="whole")
     StopsOnce.trainings = 0
-    with pytest.raises(Stopped, match=r"trial 2; `danlu tune --resume .*stopped` goes on"):
+    with pytest.raises(Stopped, match=r"trial 2; resume with `danlu tune --resume .*stopped`"):
         danlu.tune(asked, output=tmp_path, name="stopped")
     assert (tmp_path / "stopped" / "trials" / "trial-001" / "checkpoints" / "step-000005").is_dir()
     resumed = resume_search(tmp_path / "stopped")
@@ -245,9 +245,9 @@ def test_families_of_models_are_searched_each_with_its_own_defaults(tmp_path: Pa
 def test_data_is_prepared_anew_only_where_a_trial_prepares_it_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitted, fit = [], tuned.fit_preprocessing
+    fitted, fit = [], study.fit_preprocessing
     monkeypatch.setattr(
-        tuned, "fit_preprocessing", lambda opened: fitted.append(opened.recipe.data.scale.name) or fit(opened)
+        study, "fit_preprocessing", lambda opened: fitted.append(opened.recipe.data.scale.name) or fit(opened)
     )
     space = {"data.scale": ["standard", "minmax"], "training.optimizer.lr": {"choices": [1e-3, 1e-2, 1e-1]}}
     run = danlu.tune(recipe(space, "grid", trials=6), output=tmp_path)
@@ -345,7 +345,7 @@ def test_a_recipe_with_a_search_loads_back_to_itself() -> None:
 def test_bayesian_search_without_its_library_is_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("danlu.core.imports.missing", lambda extra: ("optuna",) if extra == "tuning" else ())
+    monkeypatch.setattr("danlu.core.imports.missing_packages", lambda extra: ("optuna",) if extra == "tuning" else ())
     with pytest.raises(MissingExtra, match=r"tuning\.sampler: bayesian needs optuna, .*pip install 'danlu\[tuning\]'"):
         danlu.tune(recipe(sampler="bayesian"), output=tmp_path)
     danlu.tune(recipe(sampler="genetic", trials=1), output=tmp_path)

@@ -167,7 +167,9 @@ def test_a_signal_finishes_the_step_and_says_where_its_weights_are(number: signa
     training.send_signal(number)
     _, message = training.communicate(timeout=60)
     assert training.returncode == 1, message
-    told = re.search(r"stopped at step (\d+) of \d+, kept in (\S+); `danlu train --resume \S+` goes on", message)
+    told = re.search(
+        r"stopped at step (\d+) of \d+, saved in (\S+); `danlu train --resume \S+` continues from there", message
+    )
     assert told, message
     assert "Traceback" not in message
     kept = load_file(Path(told[2]) / "weights.safetensors")

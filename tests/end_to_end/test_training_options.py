@@ -17,8 +17,9 @@ from danlu.core.seeds import Seed
 from danlu.errors import ArtifactError, DanluError
 from danlu.experiment.auto_settings import find_largest_batch_size
 from danlu.experiment.data_context import fit_preprocessing, load_data
+from danlu.experiment.prepare import build_setup
 from danlu.experiment.probe import build_probe, count_flops_on_host
-from danlu.experiment.setup import TrainingSetup, build_setup, create_train_state
+from danlu.experiment.setup import TrainingSetup, create_train_state
 from danlu.recipe.load import check_recipe, load_recipe
 from tests.conftest import Command
 
@@ -82,7 +83,7 @@ def test_ways_that_save_memory_change_nothing(way: str, table_recipe: dict[str, 
 
 def test_a_step_that_does_not_fit_is_made_in_parts(corpus_recipe: dict[str, Any], monkeypatch: Any) -> None:
     """The allocator refuses more than six blocks at once; the step is that of the whole batch none the less."""
-    from danlu.models.text.transformers import HFModelWrapper
+    from danlu.models.text.hf_wrapper import HFModelWrapper
 
     values = {**corpus_recipe, "training": {"max_steps": 3, "batch_size": 16, "optimizer": {"sgd": {"lr": 0.1}}}}
     forward = HFModelWrapper.forward
@@ -108,7 +109,7 @@ def test_a_step_that_does_not_fit_is_made_in_parts(corpus_recipe: dict[str, Any]
 
 
 def test_memory_that_runs_out_for_a_single_sample_ends_the_run(corpus_recipe: dict[str, Any], monkeypatch: Any) -> None:
-    from danlu.models.text.transformers import HFModelWrapper
+    from danlu.models.text.hf_wrapper import HFModelWrapper
 
     def refused(self: Any, input_ids: torch.Tensor, **others: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")

@@ -14,7 +14,7 @@ from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset, open_dataset
 from danlu.data.images.decode import decode
 from danlu.errors import RecipeError
-from danlu.evaluation.perturbations import Perturbation
+from danlu.evaluation.robustness import Perturbation
 from danlu.recipe.load import check_recipe
 
 SEED = Seed(7)

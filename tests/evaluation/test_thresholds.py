@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from danlu.errors import RecipeError
+from danlu.evaluation.curves import risk_coverage
 from danlu.evaluation.metrics.base import Predictions
 from danlu.evaluation.thresholds import (
     choose_threshold,
     counts_by_threshold,
     json_number,
     mean_cost,
-    risk_coverage,
     threshold_metric,
     threshold_table,
 )

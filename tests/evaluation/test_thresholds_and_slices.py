@@ -9,12 +9,12 @@ from danlu.core.seeds import Seed
 from danlu.data.targets import ClassTarget, Isotonic, Temperature
 from danlu.errors import RecipeError
 from danlu.evaluation.calibration import fit_calibration
-from danlu.evaluation.curves import MAX_POINTS, precision_recall_curve, roc_curve
+from danlu.evaluation.curves import MAX_POINTS, precision_recall_curve, risk_coverage, roc_curve
 from danlu.evaluation.intervals import Resampling
 from danlu.evaluation.metrics.base import Predictions
 from danlu.evaluation.metrics.table import METRICS, compute_metrics
 from danlu.evaluation.slices import evaluate_slices, make_slices
-from danlu.evaluation.thresholds import choose_threshold, risk_coverage, threshold_table
+from danlu.evaluation.thresholds import choose_threshold, threshold_table
 from danlu.recipe.sections.evaluation import Costs, Threshold
 
 

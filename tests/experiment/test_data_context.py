@@ -2,7 +2,7 @@
 
 import pytest
 
-from danlu.experiment.data_context import evenly_spaced_rows
+from danlu.data.splits import evenly_spaced_rows
 
 
 @pytest.mark.parametrize(

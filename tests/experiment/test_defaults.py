@@ -11,7 +11,8 @@ from danlu.errors import RecipeError
 from danlu.experiment.defaults import resolve_recipe
 from danlu.recipe.load import check_recipe
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections.training import Finetune, Memory, Parallel, SplitOptions, Training
+from danlu.recipe.sections.data import SplitOptions
+from danlu.recipe.sections.training import Finetune, Memory, Parallel, Training
 from danlu.training.schedules import Cosine
 
 TASKS = {

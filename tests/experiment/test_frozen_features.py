@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import danlu as package
+from danlu.api.train import resume
 from danlu.errors import RecipeError
-from danlu.experiment.trainer import resume
 from danlu.models.text.sentence_encoder import SentenceEncoderClassifier
-from danlu.models.vision.timm import NormalizedImageModel
+from danlu.models.vision.image_model import NormalizedImageModel
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +80,12 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_the_body_sees_every_sample_once_however_many_epochs(
     image_folder: Path, image_weights: Path, tmp_path: Path, asked: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = package.train(images(image_folder, image_weights), tmp_path, "first")
+    run = package.train(images(image_folder, image_weights), output=tmp_path, name="first")
     tried = 2  # whether the head is what the model ends in
     assert sum(asked) == 212 + 44 + tried
     assert "of them trained) on 212 samples" in capsys.readouterr().err
     asked.clear()
-    package.train({**images(image_folder, image_weights), "seed": 0, "name": "again"}, tmp_path, "second")
+    package.train({**images(image_folder, image_weights), "seed": 0, "name": "again"}, output=tmp_path, name="second")
     assert sum(asked) == tried
     bundle, source = load_file(run.model / "weights.safetensors"), torch.load(image_weights)
     body = [name for name in source if not name.startswith("fc.")]
@@ -101,24 +101,24 @@ def test_the_body_sees_every_sample_once_however_many_epochs(
 def test_other_weights_or_another_size_are_other_features(
     image_folder: Path, image_weights: Path, tmp_path: Path, asked: list[int]
 ) -> None:
-    package.train(images(image_folder, image_weights), tmp_path, "first")
+    package.train(images(image_folder, image_weights), output=tmp_path, name="first")
     asked.clear()
     weights = torch.load(image_weights)
     weights["conv1.0.weight"] += 0.1
     torch.save(weights, tmp_path / "other.pth")
-    package.train(images(image_folder, tmp_path / "other.pth"), tmp_path, "second")
+    package.train(images(image_folder, tmp_path / "other.pth"), output=tmp_path, name="second")
     assert sum(asked) > 200
     asked.clear()
     larger = images(image_folder, image_weights)
     larger["data"]["image_size"] = 40
-    package.train(larger, tmp_path, "third")
+    package.train(larger, output=tmp_path, name="third")
     assert sum(asked) > 200
 
 
 def test_embeddings_of_texts_are_features(
     text_file: Path, small_encoder: Path, tmp_path: Path, asked: list[int]
 ) -> None:
-    run = package.train(texts(text_file, small_encoder), tmp_path, "run")
+    run = package.train(texts(text_file, small_encoder), output=tmp_path, name="run")
     assert sum(asked) == 350 + 75 + 4
     asked.clear()
     package.evaluate(run.path)
@@ -133,8 +133,8 @@ def test_a_stopped_run_goes_on_bit_by_bit(
     values = images(image_folder, image_weights)
     values["data"]["balance"] = "oversample"
     values["model"]["dropout"] = 0.3
-    whole = package.train(values, tmp_path, "whole")
-    stopped = package.train(values, tmp_path, "stopped")
+    whole = package.train(values, output=tmp_path, name="whole")
+    stopped = package.train(values, output=tmp_path, name="stopped")
     shutil.rmtree(stopped.model)
     shutil.rmtree(stopped.checkpoints()[-1])
     if not kept:
@@ -149,7 +149,7 @@ def test_with_random_changes_the_body_stays_frozen_and_computes_each_epoch(
 ) -> None:
     values = images(image_folder, image_weights)
     values["data"]["augment"] = [{"rotate": {"degrees": 20}}]
-    run = package.train(values, tmp_path, "run")
+    run = package.train(values, output=tmp_path, name="run")
     said = capsys.readouterr().err
     assert "their features are recomputed in every epoch" in said
     assert "of them trained) on" in said
@@ -164,12 +164,12 @@ def test_a_head_wants_pretrained_weights_and_a_task_of_its_own(
     values = images(image_folder, tmp_path)
     del values["model"]["pretrained"]
     with pytest.raises(RecipeError, match="head adapts pretrained weights"):
-        package.train(values, tmp_path)
+        package.train(values, output=tmp_path)
     with pytest.raises(RecipeError, match="head freezes the body; remove freeze"):
-        package.train(images(image_folder, tmp_path, layer_decay=0.5), tmp_path)
+        package.train(images(image_folder, tmp_path, layer_decay=0.5), output=tmp_path)
     corpus = {"data": {"source": str(corpus_folder)}, "model": texts(tmp_path, small_encoder)["model"]}
     with pytest.raises(RecipeError, match="no task head"):
-        package.train(corpus, tmp_path)
+        package.train(corpus, output=tmp_path)
 
 
 def test_a_head_is_refitted_on_the_features_of_all_rows(text_file: Path, small_encoder: Path, tmp_path: Path) -> None:

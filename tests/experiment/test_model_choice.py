@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import danlu as package
-from danlu.api import list_models as listing
 from danlu.api.list_models import list_models
 from danlu.core.component import components
 from danlu.data.specs import CorpusInputs, TextInputs
@@ -17,9 +16,10 @@ from danlu.errors import ArgumentError
 from danlu.experiment.data_context import load_data
 from danlu.experiment.linear_probe import probe_models
 from danlu.experiment.model_summary import overparameterized_warning
-from danlu.experiment.setup import prepare_training
+from danlu.experiment.prepare import prepare_training
+from danlu.models import catalog
 from danlu.models.base import HasPresets
-from danlu.models.table import Transformer
+from danlu.models.text.options import Transformer
 from danlu.models.text.presets import SIZE_PRESETS
 from danlu.recipe.load import check_recipe
 from tests.conftest import Command
@@ -81,7 +81,7 @@ def test_figures_are_counted_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     def fails(*_: object) -> tuple[int, int]:
         raise AssertionError("counted again")
 
-    monkeypatch.setattr(listing, "_count", fails)
+    monkeypatch.setattr(catalog, "_count", fails)
     assert list_models(like="mlp") == first
     with pytest.raises(AssertionError, match="counted again"):
         list_models(like="tabm")

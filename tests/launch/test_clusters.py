@@ -65,7 +65,7 @@ def test_an_sbatch_script_asks_for_what_was_said(recipe: Path, tmp_path: Path, d
 def test_a_job_of_slurm_stops_before_its_limit_and_goes_on_when_it_is_queued_again(
     recipe: Path, tmp_path: Path
 ) -> None:
-    danlu.deploy(recipe, "slurm", tmp_path, nodes=2)
+    danlu.deploy(recipe, training="slurm", output=tmp_path, nodes=2)
     environment = slurm_of_straw(tmp_path)
     log = Path(environment["FAKE"]) / "log"
     job = subprocess.Popen(["bash", "train.sbatch"], cwd=tmp_path, env=environment)
@@ -117,7 +117,9 @@ def documents(file: Path) -> list[Any]:
 
 
 def test_a_train_job_has_its_fields_where_kubeflow_looks_for_them(recipe: Path, tmp_path: Path) -> None:
-    danlu.deploy(recipe, "kubeflow", tmp_path, nodes=3, gpus=8, name="Churn_2.b", image="example.org/danlu:1")
+    danlu.deploy(
+        recipe, training="kubeflow", output=tmp_path, nodes=3, gpus=8, name="Churn_2.b", image="example.org/danlu:1"
+    )
     claim, job = documents(tmp_path / "trainjob.yaml")
     assert (job["apiVersion"], job["kind"]) == ("trainer.kubeflow.org/v1alpha1", "TrainJob")
     assert job["metadata"]["name"] == "churn-2-b"
@@ -138,14 +140,14 @@ def test_a_train_job_has_its_fields_where_kubeflow_looks_for_them(recipe: Path, 
 
 
 def test_a_train_job_without_gpus_asks_for_none(recipe: Path, tmp_path: Path) -> None:
-    danlu.deploy(recipe, "kubeflow", tmp_path, gpus=0, image="example.org/danlu:1")
+    danlu.deploy(recipe, training="kubeflow", output=tmp_path, gpus=0, image="example.org/danlu:1")
     trainer = documents(tmp_path / "trainjob.yaml")[1]["spec"]["trainer"]
     assert "resourcesPerNode" not in trainer
     assert trainer["numProcPerNode"] == 1
 
 
 def test_a_pod_meets_the_others_at_the_first(recipe: Path, tmp_path: Path) -> None:
-    danlu.deploy(recipe, "kubeflow", tmp_path, nodes=2, image="example.org/danlu:1")
+    danlu.deploy(recipe, training="kubeflow", output=tmp_path, nodes=2, image="example.org/danlu:1")
     command = documents(tmp_path / "trainjob.yaml")[1]["spec"]["trainer"]["args"][0]
     environment = slurm_of_straw(tmp_path)
     (tmp_path / "fakes" / "torchrun").write_text('#!/bin/bash\necho "$*"\n')
@@ -180,7 +182,7 @@ class TorchTrainer:
 
 
 def test_a_program_for_ray_trains_in_each_worker_and_goes_on(recipe: Path, tmp_path: Path) -> None:
-    danlu.deploy(recipe, "ray", tmp_path, gpus=0)
+    danlu.deploy(recipe, training="ray", output=tmp_path, gpus=0)
     package = tmp_path / "fake" / "ray" / "train"
     package.mkdir(parents=True)
     (package.parent / "__init__.py").touch()
@@ -203,7 +205,7 @@ def test_a_program_for_ray_trains_in_each_worker_and_goes_on(recipe: Path, tmp_p
 
 @pytest.mark.parametrize("system", ["slurm", "kubeflow", "ray"])
 def test_nothing_names_the_machine(system: Any, recipe: Path, tmp_path: Path) -> None:
-    written = danlu.deploy(recipe, system, tmp_path / "out", image="example.org/danlu:1")
+    written = danlu.deploy(recipe, training=system, output=tmp_path / "out", image="example.org/danlu:1")
     for file in written:
         text = file.read_text(encoding="utf-8")
         for name in (str(tmp_path), str(REPOSITORY), str(DANLU.parent), socket.gethostname(), str(Path.home())):
@@ -213,25 +215,25 @@ def test_nothing_names_the_machine(system: Any, recipe: Path, tmp_path: Path) ->
 def test_what_a_recipe_extends_goes_with_it(recipe: Path, tmp_path: Path) -> None:
     longer = recipe.with_name("longer.yaml")
     longer.write_text("extends: small.yaml\ntraining: {epochs: 9}\n", encoding="utf-8")
-    written = danlu.deploy(longer, "ray", tmp_path / "out")
+    written = danlu.deploy(longer, training="ray", output=tmp_path / "out")
     assert sorted(file.name for file in written) == ["longer.yaml", "ray_train.py", "small.yaml"]
     assert danlu.load_recipe(tmp_path / "out" / "longer.yaml").training.epochs == 9
     elsewhere = tmp_path / "elsewhere.yaml"
     elsewhere.write_text("extends: own/small.yaml\n", encoding="utf-8")
-    danlu.deploy(elsewhere, "ray", tmp_path / "below")
+    danlu.deploy(elsewhere, training="ray", output=tmp_path / "below")
     outside = recipe.parent / "outside.yaml"
     outside.write_text("extends: ../elsewhere.yaml\n", encoding="utf-8")
     with pytest.raises(ArgumentError, match="another folder"):
-        danlu.deploy(outside, "ray", tmp_path / "out2")
+        danlu.deploy(outside, training="ray", output=tmp_path / "out2")
 
 
 def test_what_is_there_is_not_replaced_unasked(recipe: Path, tmp_path: Path) -> None:
-    danlu.deploy(recipe, "slurm", tmp_path)
+    danlu.deploy(recipe, training="slurm", output=tmp_path)
     with pytest.raises(ArgumentError, match="exists already"):
-        danlu.deploy(recipe, "slurm", tmp_path)
-    danlu.deploy(recipe, "slurm", tmp_path, nodes=7, overwrite=True)
+        danlu.deploy(recipe, training="slurm", output=tmp_path)
+    danlu.deploy(recipe, training="slurm", output=tmp_path, nodes=7, overwrite=True)
     assert "--nodes=7" in (tmp_path / "train.sbatch").read_text(encoding="utf-8")
-    danlu.deploy(recipe, "slurm", recipe.parent)  # the recipe itself is in its place
+    danlu.deploy(recipe, training="slurm", output=recipe.parent)  # the recipe itself is in its place
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 import danlu as package
+from danlu.api.train import resume
 from danlu.errors import ArgumentError, ArtifactError, RecipeError
-from danlu.experiment.trainer import resume
 from danlu.models.adapters import NF4Linear, add_adapters, merge_adapters
-from danlu.models.table import Timm
 from danlu.models.task_model import TaskModel
+from danlu.models.vision.options import Timm
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections.training import Finetune
 from tests.support.processes import together
@@ -258,7 +258,7 @@ def test_ways_to_save_memory_change_no_adapter(
 
 
 def test_a_language_model_with_adapters_still_leaves_its_logits_to_its_head() -> None:
-    from danlu.models.text.transformers import enable_chunked_loss
+    from danlu.models.text.hf_wrapper import enable_chunked_loss
 
     model = build("corpus", dropout=0.0)
     add_adapters(model, Finetune(mode="lora", rank=4))
@@ -272,7 +272,7 @@ def test_a_language_model_with_adapters_still_leaves_its_logits_to_its_head() ->
 
 def train_adapters(values: dict[str, Any], output: str) -> str:
     """In one of several processes."""
-    return str(package.train(values, output, "both").path)
+    return str(package.train(values, output=output, name="both").path)
 
 
 @pytest.mark.slow
@@ -280,7 +280,7 @@ def test_copies_of_a_model_train_the_adapters_of_one(small_encoder: Path, text_f
     optimizer = {"name": "sgd", "lr": 0.1}
     values = recipe(small_encoder, text_file, "lora", max_steps=4, optimizer=optimizer)
     values["model"] |= {"dropout": 0.0, "finetune": {"mode": "lora", "rank": 4}}
-    alone = load_file(package.train(values, tmp_path, "alone").model / "weights.safetensors")
+    alone = load_file(package.train(values, output=tmp_path, name="alone").model / "weights.safetensors")
     output = str(tmp_path / "runs")
     (path, _) = together(
         2, "tests.models.test_adapters:train_adapters", tmp_path / "words", values=values, output=output

@@ -10,7 +10,9 @@ import danlu as package
 from danlu.data.specs import CorpusInputs, ImageInputs, TabularInputs, TextInputs
 from danlu.errors import ArgumentError
 from danlu.models.normalization import num_groups
-from danlu.models.table import MLP, Timm, Transformer
+from danlu.models.tabular.options import MLP
+from danlu.models.text.options import Transformer
+from danlu.models.vision.options import Timm
 
 IMAGE = ImageInputs(channels=3, size=64, mean=(0.5,) * 3, std=(0.25,) * 3)
 TEXT = TextInputs(vocabulary=50, longest=8, pad=0)

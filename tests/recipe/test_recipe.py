@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import danlu as package
-from danlu.core.component import TABLES, components
+from danlu.core.component import components
+from danlu.core.tables import TABLES
 from danlu.errors import RecipeError
 from danlu.recipe.load import builtin_recipes, check_recipe, dump_recipe, load_recipe
 from danlu.recipe.schema import Recipe, json_schema
@@ -228,6 +229,16 @@ def test_every_component_is_listed_under_its_own_name() -> None:
         for name, component in components(kind).items():
             field = component.model_fields["name"]
             assert field.default == name or f"^{name}:" in str(field.metadata), (kind, name)
+
+
+@pytest.mark.parametrize("entry", ["danlu.core.component", "danlu.recipe.schema", "danlu.cli.main", "danlu"])
+def test_the_registry_is_complete_whatever_is_imported_first(entry: str) -> None:
+    program = (
+        f"import sys, {entry}; from danlu.core.component import components; from danlu.core.tables import TABLES; "
+        "print(len(TABLES), all(components(kind) for kind in TABLES), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(len(TABLES)), "True", "False"]
 
 
 @pytest.mark.parametrize("source", ["a file", "builtin:wine"])

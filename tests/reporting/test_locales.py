@@ -1,5 +1,6 @@
-"""The words of the pages: one table, every one of them in both languages, and no word beside it."""
+"""The texts of the pages: one file per language, with the same keys and places, and no word beside them."""
 
+import ast
 import re
 import string
 from pathlib import Path
@@ -13,14 +14,18 @@ from danlu.data.audit.messages import FINDINGS
 from danlu.data.messages import REASONS, reason
 from danlu.errors import ArgumentError
 from danlu.evaluation.metrics.table import METRICS
-from danlu.reporting.i18n import Translator, get_translator
-from danlu.reporting.locales import WORDS
-from danlu.reporting.locales.findings import ALARMS_IN_CHINESE, FINDINGS_IN_CHINESE
+from danlu.reporting.i18n import LANGUAGES, Translator, get_translator, load_texts
 from danlu.reporting.sections.findings import translate_alarms, translate_findings
 from danlu.reporting.sections.findings import translate_reason as said_again
 from danlu.training.monitoring.messages import ALARM_MESSAGES
 
 FOLDER = Path(package.__file__).parent
+TEXTS = {language: load_texts(language) for language in LANGUAGES}
+ENGLISH = TEXTS["en"]
+BASELINES = (
+    *("majority", "mean", "unigram", "bigram", "frequency", "word"),
+    *("logistic-regression", "ridge", "gradient-boosting"),
+)
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 ALIKE = {
     "f1",
@@ -30,7 +35,6 @@ ALIKE = {
     "after a sentence",
     "in brackets",
     "full stop",
-    "quoted",
     "finding.between",
 }
 
@@ -39,26 +43,55 @@ def places(said: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(said) if name}
 
 
-@pytest.mark.parametrize("key", WORDS)
+@pytest.mark.parametrize("key", ENGLISH)
 def test_every_key_is_said_in_both_languages(key: str) -> None:
-    english, chinese = WORDS[key]
+    english, chinese = ENGLISH[key], TEXTS["zh"][key]
     assert english and (chinese or key == "after a sentence")
     assert not CHINESE.search(english)
     assert CHINESE.search(chinese) or key in ALIKE or not re.search(r"[a-z]", re.sub(r"\{.*?\}", "", english))
     assert places(english) == places(chinese)
 
 
-def test_every_metric_is_explained_in_chinese() -> None:
-    untold = [name for name in METRICS if not CHINESE.search(WORDS[f"metric.{name}"][1])]
-    assert untold == []
+def test_the_chinese_file_has_the_english_keys_and_what_danlu_says_in_english_elsewhere() -> None:
+    """Metrics, baselines, findings, alarms and reasons have their English where they are made."""
+    metrics = {f"metric.{name}": metric.description for name, metric in METRICS.items()}
+    books = {"finding": FINDINGS, "alarm": ALARM_MESSAGES, "reason": REASONS}
+    elsewhere = {f"{kind}.{key}": text for kind, book in books.items() for key, text in book.items()}
+    baselines = {f"baseline.{name}" for name in BASELINES}
+    assert set(TEXTS["zh"]) == set(ENGLISH) | set(metrics) | set(elsewhere) | baselines
+    assert [key for key in metrics if not CHINESE.search(TEXTS["zh"][key])] == []
+    for key, english in elsewhere.items():
+        form = re.compile(r"\{\w+" if key.startswith("reason.") else r"\{.*?\}")  # reasons have their figures as text
+        assert sorted(form.findall(english)) == sorted(form.findall(TEXTS["zh"][key])), key
 
 
-def test_every_finding_and_alarm_is_said_in_both_languages_and_formats_its_figures_alike() -> None:
-    assert set(FINDINGS) == set(FINDINGS_IN_CHINESE) and set(ALARM_MESSAGES) == set(ALARMS_IN_CHINESE)
-    both = [(FINDINGS[key], FINDINGS_IN_CHINESE[key]) for key in FINDINGS]
-    both += [(ALARM_MESSAGES[key], ALARMS_IN_CHINESE[key]) for key in ALARM_MESSAGES]
-    for english, chinese in both:
-        assert sorted(re.findall(r"\{.*?\}", english)) == sorted(re.findall(r"\{.*?\}", chinese)), chinese
+def test_no_text_is_unused() -> None:
+    """A key is written out, or begins with a prefix that is completed from a run's values."""
+    written, begun = set[str](), set[str]()
+    for file in FOLDER.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                written.add(node.value)
+            if isinstance(node, ast.JoinedStr):
+                begun.add("".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values))
+    for file in (FOLDER / "templates").glob("*.j2"):
+        text = re.sub(r"<[^>{}]*>", "", file.read_text(encoding="utf-8"))
+        for code in re.findall(r"\{[{%](.*?)[}%]\}", text, re.DOTALL):
+            written |= set(re.findall(r'"([^"]+)"', code))
+            begun |= {f"{prefix}{{}}" for prefix in re.findall(r'"([^"]+\.)" ~', code)}
+    prefixes = {start for start in (text.partition("{")[0] for text in begun) if start.endswith(".")}
+    either = {"sign", "grown"}  # f"{either}.{diagnosis}"
+    unused = {
+        key
+        for key in ENGLISH
+        if not (
+            key in written
+            or key.removeprefix("noun.") in written
+            or key.partition(".")[0] in either
+            or any(key.startswith(prefix) for prefix in prefixes)
+        )
+    }
+    assert unused == set()
 
 
 def test_every_finding_that_a_check_makes_has_a_sentence_and_a_subject() -> None:
@@ -112,10 +145,10 @@ def test_every_reason_is_known_again_by_its_words(key: str) -> None:
 
 def test_no_file_asks_for_words_that_are_not_there() -> None:
     asked = re.compile(r"""\bt(?:ongue)?\(\s*"([^"{]+)"[,)]""")
-    sources = [*FOLDER.glob("*.py"), *(FOLDER / "templates").glob("*.j2")]
+    sources = [*FOLDER.rglob("*.py"), *(FOLDER / "templates").glob("*.j2")]
     keys = {key for file in sources for key in asked.findall(file.read_text(encoding="utf-8"))}
     assert len(keys) > 100
-    assert keys - set(WORDS) == set()
+    assert keys - set(ENGLISH) == set()
 
 
 def test_templates_hold_no_words_of_their_own() -> None:
@@ -125,8 +158,8 @@ def test_templates_hold_no_words_of_their_own() -> None:
 
 
 def test_counts_take_the_form_that_their_language_has() -> None:
-    assert [Translator("en").counted(count, "class") for count in (1, 2)] == ["1 class", "2 classes"]
-    assert [Translator("zh").counted(count, "image") for count in (1, 1797)] == ["1 张图像", "1,797 张图像"]
+    assert [Translator("en").count(count, "class") for count in (1, 2)] == ["1 class", "2 classes"]
+    assert [Translator("zh").count(count, "image") for count in (1, 1797)] == ["1 张图像", "1,797 张图像"]
 
 
 def test_an_unknown_language_is_refused() -> None:

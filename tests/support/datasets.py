@@ -8,7 +8,7 @@ from danlu.core.component import components
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits, Splitter, split_dataset
-from danlu.recipe.sections.training import SplitOptions
+from danlu.recipe.sections.data import SplitOptions
 
 
 def dataset_of(target: list[object], task: str = "classification", **columns: list[object]) -> Dataset:

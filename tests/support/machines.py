@@ -62,13 +62,13 @@ def batch_of(count: int) -> Batch:
 def small_step(model: nn.Module, optimizer: Optimizer | None = None, **options: Any) -> TrainStep:
     """Steps of plain gradient descent at rate 0.1, unless said otherwise."""
     accelerator, head = open_device("cpu"), HEADS["classification"]
-    chosen = optimizer or SGD(lr=0.1, momentum=0.0)
+    chosen = optimizer or SGD(momentum=0.0)
     usual: dict[str, Any] = {
         "forward": model,
         "loss": head.loss,
         "num_targets": head.num_targets,
         "loss_weighting": LossWeighting(),
-        "optimizer": chosen.build(parameter_groups(model, chosen.weight_decay)),
+        "optimizer": chosen.build(parameter_groups(model, chosen.weight_decay), 0.1),
         "accelerator": accelerator,
         "precision": Precision("fp32", accelerator.torch_device),
         "offload": None,

@@ -16,8 +16,7 @@ from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.data.text.sequences import TokenBlocks
 from danlu.data.text.tokenize import RaggedTokens
 from danlu.models.heads import HEADS
-from danlu.models.table import Transformer
-from danlu.models.text.transformers import build_transformer
+from danlu.models.text.options import Transformer
 
 VOCABULARY = 300
 SIZES = {
@@ -34,14 +33,14 @@ def language_model(name: str, **config: Any) -> nn.Module:
     """A tiny one, the same in every process."""
     torch.manual_seed(3)
     inputs = CorpusInputs(vocabulary=VOCABULARY, end=0, longest=64, packed=False)
-    return _shaken(build_transformer(Transformer(name=f"hf:{name}", config={**SIZES, **config}), inputs, VOCABULARY))
+    return _shaken(Transformer(name=f"hf:{name}", config={**SIZES, **config}).build(inputs, VOCABULARY))
 
 
 def classifier(name: str, **config: Any) -> nn.Module:
     """A tiny one of three classes, the same in every process."""
     torch.manual_seed(3)
     inputs = TextInputs(vocabulary=VOCABULARY, pad=1, longest=64)
-    return _shaken(build_transformer(Transformer(name=f"hf:{name}", config={**SIZES, **config}), inputs, 3))
+    return _shaken(Transformer(name=f"hf:{name}", config={**SIZES, **config}).build(inputs, 3))
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.data.text.sequences import IGNORED
 from danlu.errors import ArgumentError
 from danlu.models.heads import HEADS, Head
-from danlu.models.table import Transformer
+from danlu.models.text.options import Transformer
 from danlu.training.distributed.pipeline_parallel import STAGES_PER_RANK, Pipeline, local_stage_indices
 from danlu.training.distributed.pipeline_stages import build_stage, split_into_stages
 from danlu.training.memory.activation_checkpointing import apply_activation_checkpointing
@@ -184,7 +184,7 @@ def compare(
     whole = copy.deepcopy(model)
     expected_losses, expected_norms = alone(name, whole, optimizer)
     place, copies = (0, 1) if data is None else (data.get_local_rank(), data.size())
-    pipeline = pipeline_of(model, schedule, mesh, wrap, parts, head, averaged=copies)
+    pipeline = pipeline_of(model, schedule, mesh, wrap, parts, head, gradient_divisor=copies)
     weights = {key.removeprefix("module."): w for stage in pipeline.stages for key, w in stage.named_parameters()}
     stepper = OPTIMIZERS[optimizer](weights.values())
     losses, norms = [], []
@@ -275,7 +275,7 @@ def facts(mesh: DeviceMesh) -> dict[str, Any]:
     gradients = {}
     for kind in ("once", "scaled", "twice", "bf16"):
         computing = (lambda: torch.autocast("cpu", dtype=torch.bfloat16)) if kind == "bf16" else nullcontext
-        pipeline = pipeline_of(copy.deepcopy(model), "1f1b", mesh, computing=computing)
+        pipeline = pipeline_of(copy.deepcopy(model), "1f1b", mesh, autocast=computing)
         scale = (lambda loss: loss * 4.0) if kind == "scaled" else None
         for part in (part_of(batch, 0, 2), part_of(batch, 1, 2)) if kind == "twice" else (batch,):
             pipeline.backward(part, count, scale)

@@ -17,7 +17,7 @@ def together(count: int, function: str, folder: Path, **arguments: Any) -> list[
 
     Args:
         count: processes.
-        function: `module:function`, of a module that can be imported from the repository, as `tests.core.test_x:work`.
+        function: `module:function`, importable from the repository, as `tests.core.test_x:worker`.
         folder: of the test alone.
         arguments: plain values, given to the function; so is what it returns.
     """

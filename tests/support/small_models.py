@@ -16,7 +16,9 @@ from danlu.data.balance.base import LossWeighting
 from danlu.data.loader import Batch
 from danlu.data.specs import CorpusInputs, ImageInputs, TabularInputs, TextInputs
 from danlu.models.heads import HEADS
-from danlu.models.table import MLP, Timm, Transformer
+from danlu.models.tabular.options import MLP
+from danlu.models.text.options import Transformer
+from danlu.models.vision.options import Timm
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
 VOCABULARY, LENGTH = 300, 16

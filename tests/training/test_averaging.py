@@ -21,8 +21,7 @@ class Walk:
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         torch.manual_seed(3)
         self.model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)).to(dtype)
-        self.options = SGD(lr=0.05)
-        self.optimizer = self.options.build(parameter_groups(self.model, 0.0))
+        self.optimizer = SGD().build(parameter_groups(self.model, 0.0), 0.05)
 
     def step(self, number: int) -> None:
         torch.manual_seed(number)
@@ -169,7 +168,7 @@ def test_what_is_judged_is_the_average_else_the_schedule_free_weights_else_the_m
     with eval_weights(walk.model, walk.optimizer, average):
         torch.testing.assert_close(walk.model[0].weight.detach(), average.state_dict()["averages"]["0.weight"])
     assert_same(values(walk.model), own)
-    free: Any = ScheduleFreeAdamW(lr=0.05).build(parameter_groups(walk.model, 0.0))
+    free: Any = ScheduleFreeAdamW().build(parameter_groups(walk.model, 0.0), 0.05)
     walk.optimizer = free
     for step in range(1, 5):
         walk.step(step)

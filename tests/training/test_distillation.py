@@ -18,7 +18,7 @@ from danlu.data.builtin import read_builtin
 from danlu.data.targets import NumericTarget
 from danlu.errors import ArgumentError, ArtifactError, RecipeError
 from danlu.experiment.data_context import load_data
-from danlu.experiment.setup import prepare_training
+from danlu.experiment.prepare import prepare_training
 from danlu.models.heads import HEADS
 from danlu.recipe.load import as_recipe
 from danlu.training.distillation import distillation_loss, network_logits

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import danlu as package
+from danlu.api.train import resume
 from danlu.errors import ArgumentError, RecipeError
-from danlu.experiment.trainer import resume
 from danlu.models.task_model import select_names
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections.training import Finetune
@@ -127,8 +127,8 @@ def test_a_run_that_thaws_goes_on_bit_by_bit(
         "model": {"name": f"hf:{small_encoder}", "finetune": finetune},
         "training": {"epochs": 4, "batch_size": 64, "checkpoint": {"every_steps": 4, "keep": 9}},
     }
-    whole = package.train(values, tmp_path, "whole")
-    stopped = package.train(values, tmp_path, "stopped")
+    whole = package.train(values, output=tmp_path, name="whole")
+    stopped = package.train(values, output=tmp_path, name="stopped")
     shutil.rmtree(stopped.model)
     for folder in stopped.checkpoints():
         if int(folder.name[5:]) > 8:  # within the second of four epochs of six steps
@@ -136,7 +136,7 @@ def test_a_run_that_thaws_goes_on_bit_by_bit(
     resume(stopped.path)
     for name in ("model/weights.safetensors", "metrics.jsonl"):
         assert (stopped.path / name).read_bytes() == (whole.path / name).read_bytes()
-    first = package.train({**values, "training": {"epochs": 1, "batch_size": 64}}, tmp_path, "first")
+    first = package.train({**values, "training": {"epochs": 1, "batch_size": 64}}, output=tmp_path, name="first")
     early = load_file(first.model / "weights.safetensors")
     late, source = load_file(whole.model / "weights.safetensors"), load_file(small_encoder / "model.safetensors")
     name = "encoder.layer.0.output.dense.weight"

@@ -71,7 +71,17 @@ def trained(
     plan = TrainPlan(steps=steps, end_step=ends or steps, steps_per_epoch=4, validate_every=2, log_every=log_every)
     watch = EarlyStopper(METRIC, patience, higher_is_better=False)
     validate = lambda: {METRIC: next(given)}  # noqa: E731
-    outcome = train(machine, feed_of(16), plan, Seed(seed), watch, validate, notes, first, last)
+    outcome = train(
+        machine,
+        loader=feed_of(16),
+        plan=plan,
+        seed=Seed(seed),
+        early_stopping=watch,
+        validate=validate,
+        recorder=notes,
+        start_step=first,
+        end_step=last,
+    )
     return outcome, notes, machine
 
 
@@ -175,6 +185,14 @@ def test_an_average_is_judged_and_kept_beside_the_weights_only_where_it_is_best(
     machine.average = EMA(decay=0.5).build(model)
     notes = Notes()
     plan = TrainPlan(steps=8, end_step=8, steps_per_epoch=4, validate_every=2, log_every=1)
-    train(machine, feed_of(16), plan, Seed(3), EarlyStopper(METRIC, None, False), validate, notes)
+    train(
+        machine,
+        loader=feed_of(16),
+        plan=plan,
+        seed=Seed(3),
+        early_stopping=EarlyStopper(METRIC, None, False),
+        validate=validate,
+        recorder=notes,
+    )
     assert notes.judged == {2: True, 4: False, 6: True, 8: False}
     assert all(not same(judged[index], notes.kept[2 * index + 2]) for index in range(4))

@@ -30,7 +30,7 @@ class Trainer:
     def __init__(self, options: Optimizer, digits: tuple[Tensor, Tensor]) -> None:
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 10))
-        self.optimizer = options.build(parameter_groups(self.model, 0.0))
+        self.optimizer = options.build(parameter_groups(self.model, 0.0), options.default_lr)
         self.features, self.classes = digits
         self.count = 0
 
@@ -98,9 +98,9 @@ def test_the_sweep_ends_where_training_diverges() -> None:
 
 
 def test_a_loss_that_never_falls_is_told() -> None:
-    with pytest.raises(DanluError, match=r"found none from 1e-06 to 1e\+01 .* set training\.optimizer\.lr"):
+    with pytest.raises(DanluError, match=r"found no rate from 1e-06 to 1e\+01 .* set training\.optimizer\.lr"):
         find_lr(nn.Linear(1, 1), lambda rate: 1.0)
-    with pytest.raises(DanluError, match="found none"):
+    with pytest.raises(DanluError, match="found no rate"):
         find_lr(nn.Linear(1, 1), lambda rate: math.nan)
 
 

@@ -121,7 +121,7 @@ def test_a_lower_layer_moves_less() -> None:
 
     model = bert()
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    optimizer = SGD(lr=0.1, momentum=0.0).build(parameter_groups(model, 0.0, 0.5))
+    optimizer = SGD(momentum=0.0).build(parameter_groups(model, 0.0, 0.5), 0.1)
     for value in model.parameters():
         value.grad = torch.ones_like(value)
     optimizer.step()

@@ -204,6 +204,6 @@ def test_what_is_no_number_is_no_improvement() -> None:
 
 
 def test_only_the_plateau_watches() -> None:
-    watching = [name for name in ALL if components("schedule")[name]().watcher() is not None]  # type: ignore[attr-defined]
+    watching = [name for name in ALL if components("schedule")[name]().plateau_reducer() is not None]  # type: ignore[attr-defined]
     assert watching == ["plateau"]
     assert isinstance(Plateau().plateau_reducer(), ReduceLROnPlateau)

@@ -139,8 +139,8 @@ def test_each_group_has_its_share_of_the_rate() -> None:
     def forward(x: Tensor) -> Tensor:
         return torch.cat([model[0](x), model[1](x)], dim=1)
 
-    optimizer = SGD(lr=0.1, momentum=0.0).build(
-        [{"params": [model[0].w], "lr_scale": 1.0}, {"params": [model[1].w], "lr_scale": 0.5}]
+    optimizer = SGD(momentum=0.0).build(
+        [{"params": [model[0].w], "lr_scale": 1.0}, {"params": [model[1].w], "lr_scale": 0.5}], 0.1
     )
     step = small_step(model, forward=forward, loss=squared, optimizer=None)
     step.optimizer = optimizer

@@ -1,4 +1,30 @@
-"""The public functions of danlu, one module per verb. The command line and `import danlu` call them.
+"""The public functions of danlu, one module per verb, and the two tables that name them.
 
-A verb only composes: it opens artifacts, passes values from stage to stage and writes the results.
+A verb only composes: it opens artifacts, passes values from stage to stage and writes the results. A new verb is
+`api/NAME.py`, `cli/NAME.py`, a line in `COMMANDS`, and its import in `danlu/__init__.py` for editors and type checkers.
 """
+
+# Command -> help, in the order of `danlu --help`. Modules are named by string, so that --help imports none of them.
+COMMANDS: dict[str, str] = {
+    "run": "Every stage that a recipe names: data, model, training, evaluation, report.",
+    "new": "Inspect data and write a commented recipe for it.",
+    "check": "Validate a recipe, profile its data and audit it for leakage; train nothing.",
+    "plan": "Predict memory, FLOPs and time of a training; suggest settings if it does not fit.",
+    "models": "List the models a recipe may name, with parameters and FLOPs.",
+    "train": "Train a model into a run directory; evaluate it later.",
+    "tune": "Search over recipes: train many, keep the one that validates best.",
+    "evaluate": "Evaluate a run's model on its validation and test splits; write the report.",
+    "predict": "Predict every row of a file, folder or glob with a bundle.",
+    "generate": "Continue a text or answer a conversation with a language model.",
+    "export": "Write a bundle's model in its library's own format: transformers, timm, LightGBM.",
+    "deploy": "Write the files that train a recipe on a cluster: SLURM, Kubeflow or Ray.",
+    "visualize": "Show what a recipe does to its data, as a file to look at.",
+    "compare": "Compare runs on the test rows they share, by paired intervals.",
+    "runs": "List runs.",
+    "schema": "Print the recipe's JSON Schema, for editors.",
+    "doctor": "Check this installation and say how to fix problems.",
+}
+# Function -> its module. `models` would hide the package danlu.models; `resume` shares a module with `train`.
+FUNCTIONS: dict[str, str] = {
+    name: f"danlu.api.{name}" for name in ("list_models" if command == "models" else command for command in COMMANDS)
+} | {"load": "danlu.api.load", "resume": "danlu.api.train"}

@@ -12,9 +12,9 @@ from danlu.recipe.load import BUILTIN, find_recipe, load_recipe, recipe_files
 
 def deploy(
     recipe: str | Path,
+    *,
     training: ClusterKind,
     output: str | Path = "deploy",
-    *,
     nodes: int = 1,
     gpus: int = 8,
     name: str | None = None,
@@ -58,7 +58,7 @@ def deploy(
     if not re.fullmatch(r"[\w.-]+", name):
         raise ArgumentError(f"--name {name}: names a job and a folder; use only letters, digits, '-', '_' and '.'")
     job = TrainingJob(name, str(recipe) if builtin else file.name, nodes, gpus, image, partition, time, storage)
-    check_processes(loaded, job.nodes * job.processes_a_node)
+    check_processes(loaded, job.nodes * job.processes_per_node)
     copies = {} if builtin else _recipe_files(file)
     script, write = CLUSTERS[training]
     folder = Path(output)

@@ -8,7 +8,7 @@ from danlu.core.console import info
 from danlu.errors import ArgumentError
 
 
-def export(bundle: str | Path, folder: str | Path, own_code: bool = False) -> Path:
+def export(bundle: str | Path, folder: str | Path, *, own_code: bool = False) -> Path:
     """Write a bundle's model into a folder that can be read without danlu.
 
     A transformers model becomes a folder for `from_pretrained`, a timm model weights and config.json in timm's layout,
@@ -27,17 +27,18 @@ def export(bundle: str | Path, folder: str | Path, own_code: bool = False) -> Pa
         ArgumentError: the folder exists, or the model's library has no format of its own.
         ArtifactError: the bundle is damaged, or the written model predicts something else.
     """
+    from danlu.exporters.table import exporter_for
     from danlu.models.predictor import Predictor
 
     target = Path(folder)
     if target.exists():
         raise ArgumentError(f"{target}: exists already; choose another folder")
-    opened = open_bundle(bundle)
-    predictor = Predictor.verified(opened, own_code)
-    golden = opened.golden()
+    opened_bundle = open_bundle(bundle)
+    predictor = Predictor.verified(opened_bundle, own_code)
+    exporter, golden = exporter_for(predictor.options), opened_bundle.golden()
     with atomic_folder(target) as written:
-        predictor.options.write_native(predictor.model, written, predictor)
-        again = predictor.options.read_native(written, predictor)
+        exporter.write(predictor, written)
+        again = exporter.read(predictor, written)
         if again is not None and golden is not None:
             deviation = predictor.with_model(again).replay(golden)
             info(f"read back, it reproduces the bundle's golden samples (largest difference {deviation:.1g})")

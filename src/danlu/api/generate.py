@@ -1,28 +1,25 @@
 """`danlu generate`: generate text from prompts or conversations with a language model."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from danlu.artifacts.bundle import open_bundle
 from danlu.core.seeds import Seed
-from danlu.data.sources.conversations import MESSAGES, PROMPT, Message, read_conversation
-from danlu.data.sources.reader import read_source
-from danlu.errors import ArgumentError, DataError
+from danlu.data.sources.conversations import Message
+from danlu.data.sources.prompts import read_prompts
+from danlu.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from danlu.models.generation import Generation, Prompt
+    from danlu.models.generation import Generation
 
 
 def generate(
     bundle: str | Path,
     prompt: str | Sequence[str] | None = None,
+    *,
     chat: str | Sequence[Message] | None = None,
     source: str | Path | None = None,
-    *,
     max_new_tokens: int = 128,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -68,13 +65,14 @@ def generate(
         "repetition_penalty": repetition_penalty,
     }
     _check_options(sampling, num_return)
-    prompts = _read_prompts(prompt, chat, source)
-    opened = open_bundle(bundle)
-    from danlu.models.generation import Sampling, generate
+    prompts = read_prompts(prompt, chat, source)
+    opened_bundle = open_bundle(bundle)
+    from danlu.models.generation import Sampling
+    from danlu.models.generation import generate as generate_texts
     from danlu.models.predictor import Predictor
 
-    predictor = Predictor.verified(opened)
-    return generate(predictor, prompts, Sampling(**sampling), Seed(seed), tuple(stop), num_return, stream)
+    predictor = Predictor.verified(opened_bundle)
+    return generate_texts(predictor, prompts, Sampling(**sampling), Seed(seed), tuple(stop), num_return, stream)
 
 
 def _check_options(options: dict[str, Any], num_return: int) -> None:
@@ -91,50 +89,3 @@ def _check_options(options: dict[str, Any], num_return: int) -> None:
         allowed, rule = rules[name]
         if value is not None and not allowed(value):
             raise ArgumentError(f"{name}: must be {rule}, got {value}")
-
-
-def _read_prompts(
-    prompt: str | Sequence[str] | None, chat: str | Sequence[Message] | None, source: str | Path | None
-) -> "list[Prompt]":
-    given = [value for value in (prompt, chat, source) if value is not None]
-    if len(given) != 1:
-        raise ArgumentError("give exactly one of the three: a prompt, a chat, or a file of prompts")
-    if prompt is not None:
-        return [prompt] if isinstance(prompt, str) else list(prompt)
-    if source is not None:
-        return _prompts_from_table(str(source))
-    assert chat is not None
-    if isinstance(chat, str) and Path(chat).suffix in (".json", ".jsonl") and Path(chat).is_file():
-        return [_conversation_from_file(Path(chat))]
-    if isinstance(chat, str):
-        return [[{"role": "user", "content": chat}]]
-    return [read_conversation(list(chat), "chat")]
-
-
-def _conversation_from_file(path: Path) -> list[Message]:
-    """Read a conversation file.
-
-    It holds a JSON list of messages, an object with such a list as `messages`, or (.jsonl) one message per line.
-    """
-    text = path.read_text(encoding="utf-8")
-    try:
-        lines = [json.loads(line) for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else None
-        value = json.loads(text) if lines is None else lines[0] if len(lines) == 1 else lines
-    except ValueError as error:
-        raise DataError(f"{path}: is not JSON ({error})") from None
-    return read_conversation(value.get(MESSAGES) if isinstance(value, dict) else value, str(path))
-
-
-def _prompts_from_table(source: str) -> "list[Prompt]":
-    """Read one conversation or prompt per row of a table."""
-    read = read_source(source)
-    frame = read.frame.lazy().collect()
-    if MESSAGES in frame.columns:
-        values = enumerate(frame[MESSAGES].to_list(), 1)
-        return [read_conversation(value, f"{read.origin}: row {row}") for row, value in values]
-    if PROMPT not in frame.columns or frame.schema[PROMPT] != pl.String:
-        raise DataError(f"{read.origin}: no column messages or prompt (columns: {', '.join(frame.columns)})")
-    missing = frame[PROMPT].is_null()
-    if missing.any():
-        raise DataError(f"{read.origin}: row {int(missing.arg_max() or 0) + 1}: the prompt is missing")
-    return list(frame[PROMPT].to_list())

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
 
 
-def load(bundle: str | Path, own_code: bool = False) -> "Predictor":
+def load(bundle: str | Path, *, own_code: bool = False) -> "Predictor":
     """Open a bundle, or the bundle of a run.
 
     Its checksums are verified, its golden samples are replayed, and no code from it is executed.

@@ -4,75 +4,19 @@ A few real steps with small batches are measured; the full batch is extrapolated
 Nothing is written.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from danlu.errors import ArgumentError, RecipeError
-from danlu.experiment.auto_settings import MEMORY_FRACTION, find_largest_batch_size, optimizer_with_default_lr
+from danlu.errors import ArgumentError
 from danlu.experiment.data_context import load_data
-from danlu.experiment.model_summary import overparameterized_warning
-from danlu.experiment.probe import StepTiming, build_probe
-from danlu.experiment.setup import TrainingSetup, prepare_training, with_training_options
+from danlu.experiment.training_estimate import TrainingEstimate, estimate_training
 from danlu.models.base import SelfFittingModel
-from danlu.recipe.load import as_recipe, check_recipe
+from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
 
-TIMED_STEPS, TIMED_S = 20, 10.0
-# Settings that lower memory use, in the order of their cost in time.
-MEMORY_SAVERS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("training.memory.optimizer_in_backward=true training.clip_norm=null",
-     {"memory": {"optimizer_in_backward": True}, "clip_norm": None}),
-    ("training.accumulate=2", {"accumulate": 2}),
-    ("training.accumulate=4", {"accumulate": 4}),
-    ("training.accumulate=8", {"accumulate": 8}),
-    ("training.memory.checkpointing=selective", {"memory": {"checkpointing": "selective"}}),
-    ("training.memory.checkpointing=full", {"memory": {"checkpointing": "full"}}),
-    ("training.memory.checkpointing=full training.accumulate=8",
-     {"memory": {"checkpointing": "full"}, "accumulate": 8}),
-    ("training.precision=bf16-stochastic training.memory.checkpointing=full training.accumulate=8",
-     {"precision": "bf16-stochastic", "memory": {"checkpointing": "full"}, "accumulate": 8}),
-)  # fmt: skip
 
-
-@dataclass(frozen=True)
-class TrainingEstimate:
-    """Hold the predicted cost of a training.
-
-    Attributes:
-        device: the device it would run on.
-        parameters: number of parameters.
-        state_bytes: weights, gradients and optimizer state.
-        peak_bytes: peak memory of training: tensors on an accelerator, the whole process on the host; if it does not
-            fit, tensors only.
-        free_bytes: available memory, None if unknown.
-        fits: whether it fits, including allocator overhead.
-        steps: optimizer steps in total, without early stopping.
-        flops: per step, matrix products and convolutions of forward and backward.
-        step_seconds: measured over a few steps; None if it does not fit.
-        seconds: all steps and validations; None if it does not fit.
-        cures: settings that would fit, each with its peak memory.
-        warning: set if the model is far too large for the data, else None.
-    """
-
-    device: str
-    parameters: int
-    batch_size: int
-    state_bytes: int
-    peak_bytes: int
-    free_bytes: int | None
-    fits: bool
-    steps: int
-    flops: int
-    step_seconds: float | None
-    seconds: float | None
-    cures: dict[str, int]
-    warning: str | None = None
-
-
-def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | None = None) -> TrainingEstimate:
+def plan(recipe: Recipe | Mapping[str, Any] | str | Path, *, memory_bytes: int | None = None) -> TrainingEstimate:
     """Predict the cost of training a recipe on this machine.
 
     Args:
@@ -83,69 +27,10 @@ def plan(recipe: Recipe | Mapping[str, Any] | str | Path, memory_bytes: int | No
         RecipeError, DataError, MissingExtra: as training would.
         ArgumentError: the model is not trained by gradient steps.
     """
-    opened = load_data(as_recipe(recipe))
-    if isinstance(opened.model, SelfFittingModel):
+    context = load_data(as_recipe(recipe))
+    if isinstance(context.model, SelfFittingModel):
         raise ArgumentError(
-            f"model.name: `danlu plan` needs gradient steps to count and time, and {opened.model.name} has none; "
+            f"model.name: `danlu plan` needs gradient steps to count and time, and {context.model.name} has none; "
             "train it, its training shows progress and stops early"
         )
-    fitting = prepare_training(opened)
-    accelerator = fitting.accelerator
-    fitting = with_training_options(fitting, optimizer=optimizer_with_default_lr(fitting))
-    if fitting.context.recipe.training.batch_size == "auto":
-        fitting = with_training_options(fitting, batch_size=find_largest_batch_size(fitting))
-    free = memory_bytes or accelerator.free_bytes()
-    size = fitting.context.recipe.training.batch_size
-    assert isinstance(size, int)
-    trial = build_probe(fitting)
-    needed, state = trial.predict_footprint(size), trial.state_bytes()
-    fits = free is None or needed.peak_bytes <= MEMORY_FRACTION * free
-    timed = trial.time_steps(TIMED_STEPS, TIMED_S) if fits else StepTiming(math.nan, None)
-    on_host = accelerator.torch_device.type == "cpu"
-    peak = needed.peak_bytes + trial.checkpoint_bytes()
-    if timed.peak_bytes is not None:
-        untried = trial.weight_bytes if on_host else 0
-        peak = timed.peak_bytes - untried + trial.checkpoint_bytes()
-    del trial
-    steps = fitting.plan
-    # A forward pass is about a third of a step; the backward pass has twice its FLOPs.
-    validation = -(-len(fitting.validation or ()) // size) / 3
-    passes = steps.steps + -(-steps.steps // steps.validate_every) * validation
-    return TrainingEstimate(
-        device=accelerator.name,
-        parameters=sum(parameter.numel() for parameter in fitting.model.parameters()),
-        batch_size=size,
-        state_bytes=state,
-        peak_bytes=peak,
-        free_bytes=free,
-        fits=fits,
-        steps=steps.steps,
-        flops=needed.flops,
-        step_seconds=timed.step_s if fits else None,
-        seconds=passes * timed.step_s if fits else None,
-        cures={} if fits or free is None else _find_cures(fitting, size, MEMORY_FRACTION * free),
-        warning=overparameterized_warning(fitting),
-    )
-
-
-def _find_cures(fitting: TrainingSetup, size: int, room: float) -> dict[str, int]:
-    """Return the entries of `MEMORY_SAVERS` that would fit, each with its peak memory."""
-    found: dict[str, int] = {}
-    for words, changes in MEMORY_SAVERS:
-        try:
-            changed = _with_options(fitting, changes)
-        except RecipeError:  # contradicts another key of the recipe
-            continue
-        peak = build_probe(changed).predict_footprint(size).peak_bytes
-        if peak <= room:
-            found[words] = peak
-    return found
-
-
-def _with_options(fitting: TrainingSetup, changes: dict[str, Any]) -> TrainingSetup:
-    """Replace training options and validate the recipe again."""
-    values = fitting.context.recipe.model_dump(mode="json", by_alias=True)
-    memory = {**values["training"]["memory"], **changes.get("memory", {})}
-    values["training"] |= {**changes, "memory": memory}
-    recipe = check_recipe(values)
-    return replace(fitting, context=replace(fitting.context, recipe=recipe))
+    return estimate_training(context, memory_bytes)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.bundle import MANIFEST
-from danlu.artifacts.run import RECIPE, RunDirectory, refuse_existing
+from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.core.distributed.env import dist_env
 from danlu.experiment.data_context import load_data
+from danlu.experiment.folds import load_for_new_run
 from danlu.launch.processes import find_interrupted_run
 from danlu.recipe.load import as_recipe, load_recipe
 from danlu.recipe.schema import Recipe
@@ -20,6 +21,7 @@ from danlu.recipe.schema import Recipe
 
 def run(
     recipe: Recipe | Mapping[str, Any] | str | Path,
+    *,
     output: str | Path = "runs",
     name: str | None = None,
     overwrite: bool = False,
@@ -38,29 +40,25 @@ def run(
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
         ArtifactError: the run cannot be written.
     """
-    begun = find_interrupted_run(Path(output))
-    if begun is not None:
-        return resume_run(begun.path, profile)
-    refuse_existing(Path(output), name, overwrite)
-    opened = load_data(as_recipe(recipe))
-    from danlu.experiment.cross_validation import check_folds
+    interrupted = find_interrupted_run(Path(output))
+    if interrupted is not None:
+        return resume_run(interrupted.path, profile=profile)
+    context = load_for_new_run(recipe, Path(output), name, overwrite)
     from danlu.experiment.run_evaluation import evaluate_run
     from danlu.experiment.trainer import train_run
+    from danlu.search.study import run_search, train_or_search
 
-    check_folds(opened)  # once here, not per training: a search trains many models on the same rows
-    if opened.recipe.tuning is not None:
-        from danlu.api.tune import run_search
-
-        directory = run_search(opened, Path(output), name, overwrite)
-        opened = replace(opened, recipe=load_recipe(directory.path / RECIPE))
+    if context.recipe.tuning is not None:
+        directory = run_search(context, Path(output), name, overwrite)
+        context = replace(context, recipe=load_recipe(directory.path / RECIPE))
     else:
-        directory = train_run(opened, Path(output), name, overwrite, profile=profile)
+        directory = train_run(context, Path(output), name, overwrite, profile=profile, learn=train_or_search)
     if dist_env().is_main:
-        evaluate_run(opened, directory)
+        evaluate_run(context, directory, learn=train_or_search)
     return directory
 
 
-def resume_run(run: str | Path, profile: bool = False) -> RunDirectory:
+def resume_run(run: str | Path, *, profile: bool = False) -> RunDirectory:
     """Resume a run that was stopped or killed: finish training, evaluate, report.
 
     Raises:
@@ -68,8 +66,8 @@ def resume_run(run: str | Path, profile: bool = False) -> RunDirectory:
         DataError: the data has changed.
         ArtifactError: the run is damaged.
     """
-    from danlu.experiment.run_evaluation import evaluate
-    from danlu.experiment.trainer import resume
+    from danlu.api.evaluate import evaluate
+    from danlu.api.train import resume
 
     directory = RunDirectory.open(run)
     if not (directory.model / MANIFEST).is_file():
@@ -83,10 +81,11 @@ def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
     """Run every stage except cross-validation on two batches, in a temporary folder."""
     recipe = as_recipe(recipe)
     once = recipe.evaluation.model_copy(update={"folds": None})
-    opened = load_data(recipe.model_copy(update={"evaluation": once}))
-    from danlu.experiment.run_evaluation import evaluate
+    context = load_data(recipe.model_copy(update={"evaluation": once}))
+    from danlu.api.evaluate import evaluate
     from danlu.experiment.trainer import train_run
+    from danlu.search.study import train_or_search
 
     with tempfile.TemporaryDirectory(prefix="danlu-dry-run-") as folder:
-        directory = train_run(opened, Path(folder), None, overwrite=False, dry_run=True)
+        directory = train_run(context, Path(folder), None, overwrite=False, dry_run=True, learn=train_or_search)
         evaluate(directory.path)

@@ -25,28 +25,6 @@ def runs(output: str | Path = "runs") -> list[dict[str, Any]]:
     return rows
 
 
-def compare(paths: list[str | Path]) -> list[dict[str, Any]]:
-    """Compare runs: one row per differing recipe key or test metric, one column per run."""
-    directories = [RunDirectory.open(path) for path in paths]
-    tables = [{**_flatten_recipe(run), **_test_metrics(run)} for run in directories]
-    return _differing_rows(tables, [run.path.name for run in directories])
-
-
-def differing_keys(directories: list[RunDirectory], names: list[str]) -> list[dict[str, Any]]:
-    """Return the recipe keys that differ between runs, one column per run."""
-    return _differing_rows([_flatten_recipe(run) for run in directories], names)
-
-
-def _differing_rows(tables: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
-    """Return one row per differing key, and all test metrics."""
-    rows: list[dict[str, Any]] = []
-    for key in dict.fromkeys(key for table in tables for key in table):
-        values = [table.get(key) for table in tables]
-        if key.startswith("test/") or any(value != values[0] for value in values):
-            rows.append({"key": key, **dict(zip(names, values, strict=True))})
-    return rows
-
-
 def _summarize(run: RunDirectory) -> dict[str, Any]:
     recipe = load_recipe(run.path / RECIPE)
     evaluation = run.evaluation()
@@ -76,23 +54,3 @@ def run_state(run: RunDirectory) -> str:
         return f"{len(read_trials(run.path)):,} trials"
     kept = run.checkpoints()
     return f"kept at step {int(kept[-1].name.removeprefix('step-')):,}" if kept else "begun"
-
-
-def _test_metrics(run: RunDirectory) -> dict[str, float]:
-    figures = run.evaluation().get("test", {})
-    return {f"test/{name}": value["value"] for name, value in figures.items() if "value" in value}
-
-
-def _flatten_recipe(run: RunDirectory) -> dict[str, Any]:
-    """Flatten the recipe to `section.key -> value`."""
-    flat: dict[str, Any] = {}
-
-    def walk(value: Any, key: str) -> None:
-        if isinstance(value, dict) and value:
-            for name, inner in value.items():
-                walk(inner, f"{key}.{name}" if key else str(name))
-        else:
-            flat[key] = value
-
-    walk(load_recipe(run.path / RECIPE).model_dump(mode="json"), "")
-    return flat

@@ -203,10 +203,10 @@ class CheckpointManager:
         with atomic_folder(path) as folder:
             if self.env is not None:
                 (folder / STARTED).touch()
-            facts = {**snapshot.metadata, "files": _save_tensors(snapshot, folder, self.env)}
+            metadata = {**snapshot.metadata, "files": _save_tensors(snapshot, folder, self.env)}
             if self.env is not None:
-                facts = _merge_ranks(facts, folder, self.env, self._abort_reason)
-            write_json(folder / STATE, {"step": snapshot.step, "best_step": snapshot.best_step, **facts})
+                metadata = _merge_ranks(metadata, folder, self.env, self._abort_reason)
+            write_json(folder / STATE, {"step": snapshot.step, "best_step": snapshot.best_step, **metadata})
         self._prune()
 
     def _abort_reason(self) -> str | None:
@@ -218,8 +218,8 @@ class CheckpointManager:
         assert self.env is not None
         folder = partial_folder(path)
         wait_for_file(folder / STARTED, self._abort_reason)
-        facts = {**snapshot.metadata, "files": _save_tensors(snapshot, folder, self.env)}
-        write_json(folder / _rank_manifest(self.env.rank), facts)
+        metadata = {**snapshot.metadata, "files": _save_tensors(snapshot, folder, self.env)}
+        write_json(folder / _rank_manifest(self.env.rank), metadata)
         wait_for_file(path / STATE, self._abort_reason)
 
     def _prune(self) -> None:
@@ -247,13 +247,13 @@ def _merge_ranks(
 ) -> dict[str, Any]:
     """Merge the files and non-tensor state of all ranks into the main process's metadata."""
     for rank in range(1, env.world_size):
-        word = folder / _rank_manifest(rank)
-        wait_for_file(word, abort_reason)
-        theirs = read_json(word)
+        manifest = folder / _rank_manifest(rank)
+        wait_for_file(manifest, abort_reason)
+        theirs = read_json(manifest)
         metadata["files"] |= theirs["files"]
         for name, rest in theirs["rest"].items():
             metadata["rest"][name] = merge_states(metadata["rest"][name], rest)
-        word.unlink()
+        manifest.unlink()
     (folder / STARTED).unlink()
     return metadata
 

@@ -167,9 +167,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-THROUGHPUT, ALARMS = "throughput.jsonl", "alarms.jsonl"
-
-
 def append_jsonl(file: Path, record: dict[str, Any]) -> None:
     """Append one record.
 

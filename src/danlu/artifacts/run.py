@@ -20,7 +20,7 @@ from typing import Any, Self
 from danlu.artifacts.files import append_jsonl, read_json, read_jsonl, translate_write_errors, truncate_jsonl
 from danlu.errors import ArgumentError, ArtifactError
 
-RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, TEST_EVALUATIONS, CARD, WORST = (
+RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, TEST_EVALUATIONS, CARD, WORST, THROUGHPUT, ALARMS = (
     "recipe.yaml",
     "metrics.jsonl",
     "evaluation.json",
@@ -29,6 +29,8 @@ RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, TEST_EVALUATIONS, CARD, WORST 
     "looks.jsonl",
     "MODEL_CARD.md",
     "worst.json",
+    "throughput.jsonl",
+    "alarms.jsonl",
 )
 
 
@@ -162,6 +164,16 @@ def _recreate(path: Path) -> Path:
         shutil.rmtree(path)
     path.mkdir()
     return path
+
+
+def best_record(log: list[dict[str, Any]], metric: str, higher_is_better: bool) -> dict[str, Any] | None:
+    """Return the first record of metrics.jsonl with the best value of a metric.
+
+    This is how training selects the weights that it keeps. None if the metric was never logged.
+    """
+    records = [record for record in log if metric in record]
+    best = max if higher_is_better else min
+    return best(records, key=lambda record: float(record[metric]), default=None)
 
 
 def find_runs(parent: Path) -> list[RunDirectory]:

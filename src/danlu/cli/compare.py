@@ -23,7 +23,7 @@ def compare(
     """Compare runs on their shared test rows: paired differences with intervals, and differing recipe keys."""
     from danlu.api.compare import compare as compare_verb
 
-    found = compare_verb(list(runs), html, lang)
+    found = compare_verb(list(runs), html=html, language=lang)
     if json:
         print_json(found)
         return

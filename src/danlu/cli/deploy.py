@@ -33,8 +33,8 @@ def deploy(
 
     written = deploy_verb(
         recipe,
-        training,
-        output,
+        training=training,
+        output=output,
         nodes=nodes,
         gpus=gpus,
         name=name,

@@ -16,9 +16,9 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Evaluate a run's model on its validation and test splits; write report and model card."""
-    from danlu.experiment.run_evaluation import evaluate as evaluate_verb
+    from danlu.api.evaluate import evaluate as evaluate_verb
 
-    evaluation = evaluate_verb(run, lang)
+    evaluation = evaluate_verb(run, language=lang)
     if json:
         print_json(evaluation)
         return

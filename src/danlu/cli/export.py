@@ -19,5 +19,5 @@ def export(
     """Write a bundle's model in its library's own format, and verify its predictions."""
     from danlu.api.export import export as export_verb
 
-    info(f"{export_verb(bundle, folder, own_code)}: can be read without danlu")
+    info(f"{export_verb(bundle, folder, own_code=own_code)}: can be read without danlu")
     return 0

@@ -58,8 +58,8 @@ def generate(
     texts = generate_verb(
         bundle,
         prompt or None,
-        chat,
-        data,
+        chat=chat,
+        source=data,
         max_new_tokens=max_new_tokens,
         temperature=0.0 if greedy else temperature,
         top_k=top_k,

@@ -8,8 +8,9 @@ import sys
 
 from cyclopts import App
 
-from danlu import __version__
-from danlu.core.console import info
+from danlu._version import __version__
+from danlu.api import COMMANDS
+from danlu.core.console import info, log_to_stderr
 from danlu.core.distributed.env import dist_env
 from danlu.errors import DanluError
 from danlu.launch.failures import exit_with_parent, report_failure
@@ -22,26 +23,6 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-# Named by string, so that --help imports none of them.
-COMMANDS = {
-    "run": "Every stage that a recipe names: data, model, training, evaluation, report.",
-    "new": "Inspect data and write a commented recipe for it.",
-    "check": "Validate a recipe, profile its data and audit it for leakage; train nothing.",
-    "plan": "Predict memory, FLOPs and time of a training; suggest settings if it does not fit.",
-    "models": "List the models a recipe may name, with parameters and FLOPs.",
-    "train": "Train a model into a run directory; evaluate it later.",
-    "tune": "Search over recipes: train many, keep the one that validates best.",
-    "evaluate": "Evaluate a run's model on its validation and test splits; write the report.",
-    "predict": "Predict every row of a file, folder or glob with a bundle.",
-    "generate": "Continue a text or answer a conversation with a language model.",
-    "export": "Write a bundle's model in its library's own format: transformers, timm, LightGBM.",
-    "deploy": "Write the files that train a recipe on a cluster: SLURM, Kubeflow or Ray.",
-    "visualize": "Show what a recipe does to its data, as a file to look at.",
-    "compare": "Compare runs on the test rows they share, by paired intervals.",
-    "runs": "List runs, or compare some.",
-    "schema": "Print the recipe's JSON Schema, for editors.",
-    "doctor": "Check this installation and say how to fix problems.",
-}
 for verb, purpose in COMMANDS.items():
     app.command(f"danlu.cli.{verb}:{verb}", name=verb, help=purpose)
 
@@ -49,6 +30,7 @@ for verb, purpose in COMMANDS.items():
 def main() -> None:
     """Run the command line and exit."""
     exit_with_parent()
+    log_to_stderr()
     code = _run(sys.argv[1:])
     if dist_env().world_size == 1:
         sys.exit(code)

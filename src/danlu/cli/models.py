@@ -10,7 +10,7 @@ from danlu.cli.show import print_json, print_table
 from danlu.core.console import info
 
 if TYPE_CHECKING:
-    from danlu.api.list_models import ModelInfo
+    from danlu.models.catalog import ModelInfo
 
 
 def models(
@@ -24,7 +24,7 @@ def models(
     """List the models a recipe may name: parameters, megabytes in fp32, FLOPs per sample."""
     from danlu.api.list_models import list_models as models_verb
 
-    found = models_verb(task, like)
+    found = models_verb(task, like=like)
     if json:
         print_json([asdict(known) for known in found])
         return 0

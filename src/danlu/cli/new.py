@@ -21,7 +21,7 @@ def new(
     """Inspect data and write a commented recipe for it."""
     from danlu.api.new import new as new_verb
 
-    text = new_verb(data, target, output, overwrite)
+    text = new_verb(data, target=target, output=output, overwrite=overwrite)
     if output is None:
         print(text, end="")
     else:

@@ -26,6 +26,13 @@ Resume = Annotated[
 ]
 Profile = Annotated[bool, Parameter(help="Write a profile of some steps into the run's folder `profile`.", negative=())]
 DryRun = Annotated[bool, Parameter(help="Send two batches through every stage and write nothing.", negative=())]
+Processes = Annotated[
+    int | None, Parameter(help="Start this many processes on this machine, which train together; usually one per GPU.")
+]
+Restarts = Annotated[
+    int,
+    Parameter(help="With --processes: how many times all restart from the newest checkpoint after one was killed."),
+]
 
 
 def check_recipe_or_resume(

@@ -11,7 +11,7 @@ from danlu.core.console import info
 from danlu.errors import ArgumentError, DanluError
 
 if TYPE_CHECKING:
-    from danlu.api.plan import TrainingEstimate
+    from danlu.experiment.training_estimate import TrainingEstimate
     from danlu.recipe.schema import Recipe
 
 Memory = Annotated[
@@ -80,7 +80,7 @@ def plan(
         return _print_candidates(loaded, candidates, json)
     from danlu.api.plan import plan as plan_verb
 
-    found = plan_verb(loaded, None if memory is None else round(memory * 1e9))
+    found = plan_verb(loaded, memory_bytes=None if memory is None else round(memory * 1e9))
     if json:
         print_json(asdict(found))
     else:

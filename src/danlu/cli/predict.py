@@ -1,11 +1,11 @@
 """danlu predict BUNDLE DATA"""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from danlu.cli.launching import launch_predict
 from danlu.core.console import info
 
 
@@ -32,8 +32,10 @@ def predict(
     from danlu.api.predict import predict as predict_verb
 
     if processes is not None:
-        return launch_predict(output, processes)
-    answers = predict_verb(bundle, data, output, keep, own_code)
+        from danlu.launch.processes import launch_predict
+
+        return launch_predict(sys.argv[1:], output, processes)
+    answers = predict_verb(bundle, data, output=output, keep=keep, own_code=own_code)
     if output is None:
         print(answers.write_csv(), end="")
     else:

@@ -1,8 +1,8 @@
 """danlu run RECIPE"""
 
+import sys
 from pathlib import Path
 
-from danlu.cli.launching import Processes, Restarts, launch_train
 from danlu.cli.options import (
     DryRun,
     Json,
@@ -11,7 +11,9 @@ from danlu.cli.options import (
     Output,
     Overrides,
     Overwrite,
+    Processes,
     Profile,
+    Restarts,
     Resume,
     check_recipe_or_resume,
 )
@@ -45,15 +47,19 @@ def run(
     if processes is not None:
         if dry_run:
             raise ArgumentError("--dry-run uses one process; leave out --processes")
-        return launch_train(recipe, resume, overrides, output, name, overwrite, processes, restarts)
+        from danlu.launch.processes import launch_train
+
+        return launch_train(sys.argv[1:], recipe, resume, overrides, output, name, overwrite, processes, restarts)
     if resume is not None:
-        directory = resume_run(resume, profile)
+        directory = resume_run(resume, profile=profile)
     elif dry_run:
         dry(load_recipe(str(recipe), overrides))
         info("dry run: every stage works; nothing was kept")
         return 0
     else:
-        directory = run_verb(load_recipe(str(recipe), overrides), output, name, overwrite, profile)
+        directory = run_verb(
+            load_recipe(str(recipe), overrides), output=output, name=name, overwrite=overwrite, profile=profile
+        )
     if not dist_env().is_main:
         return 0
     evaluation = directory.evaluation()

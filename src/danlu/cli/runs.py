@@ -1,29 +1,17 @@
-"""danlu runs [RUN RUN …]"""
+"""danlu runs"""
 
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from danlu.cli.options import Json, Output
 from danlu.cli.show import print_json, print_table
 from danlu.core.console import info
 
 
-def runs(
-    compared: Annotated[
-        tuple[Path, ...], Parameter(help="Runs to compare; lists all when left out.", negative=())
-    ] = (),
-    /,
-    *,
-    output: Output = Path("runs"),
-    json: Json = False,
-) -> None:
-    """List runs, or compare some: differing recipe keys and test metrics."""
-    from danlu.api.runs import compare
+def runs(*, output: Output = Path("runs"), json: Json = False) -> None:
+    """List runs, newest first: model, seed, state and main test metric."""
     from danlu.api.runs import runs as runs_verb
 
-    rows = compare(list(compared)) if compared else runs_verb(output)
+    rows = runs_verb(output)
     if json:
         print_json(rows)
     elif rows:

@@ -5,6 +5,6 @@ from danlu.cli.show import print_json
 
 def schema() -> None:
     """Print the recipe's JSON Schema, for editors."""
-    from danlu.recipe.schema import json_schema
+    from danlu.api.schema import schema as schema_verb
 
-    print_json(json_schema())
+    print_json(schema_verb())

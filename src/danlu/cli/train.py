@@ -1,11 +1,11 @@
 """danlu train RECIPE, danlu train --resume RUN"""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from danlu.cli.launching import Processes, Restarts, launch_train
 from danlu.cli.options import (
     Json,
     Name,
@@ -13,7 +13,9 @@ from danlu.cli.options import (
     Output,
     Overrides,
     Overwrite,
+    Processes,
     Profile,
+    Restarts,
     Resume,
     check_recipe_or_resume,
 )
@@ -40,17 +42,21 @@ def train(
     json: Json = False,
 ) -> int:
     """Train a model into a run directory, or resume a stopped run; evaluate it later."""
-    from danlu.experiment.trainer import resume as resume_verb
-    from danlu.experiment.trainer import train as train_verb
+    from danlu.api.train import resume as resume_verb
+    from danlu.api.train import train as train_verb
     from danlu.recipe.load import load_recipe
 
     check_recipe_or_resume(recipe, resume, overrides, name)
     if processes is not None:
-        return launch_train(recipe, resume, overrides, output, name, overwrite, processes, restarts)
+        from danlu.launch.processes import launch_train
+
+        return launch_train(sys.argv[1:], recipe, resume, overrides, output, name, overwrite, processes, restarts)
     if resume is not None:
-        directory = resume_verb(resume, verify, profile)
+        directory = resume_verb(resume, verify=verify, profile=profile)
     else:
-        directory = train_verb(load_recipe(str(recipe), overrides), output, name, overwrite, profile)
+        directory = train_verb(
+            load_recipe(str(recipe), overrides), output=output, name=name, overwrite=overwrite, profile=profile
+        )
     if not dist_env().is_main:
         return 0
     if json:

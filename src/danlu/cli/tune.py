@@ -26,16 +26,18 @@ def tune(
     json: Json = False,
 ) -> None:
     """Run the search of the recipe's `tuning` section, or resume a stopped search."""
-    from danlu.api.tune import ranked_trials, resume_search
     from danlu.api.tune import tune as tune_verb
     from danlu.artifacts.trials import read_trials
     from danlu.recipe.load import load_recipe
+    from danlu.search.study import ranked_trials, resume_search
 
     check_recipe_or_resume(recipe, resume, overrides, name)
     if resume is not None:
-        directory = resume_search(resume, trials)
+        directory = resume_search(resume, trials=trials)
     else:
-        directory = tune_verb(load_recipe(str(recipe), overrides), output, name, overwrite, trials)
+        directory = tune_verb(
+            load_recipe(str(recipe), overrides), output=output, name=name, overwrite=overwrite, trials=trials
+        )
     best = ranked_trials(directory)
     if json:
         kept = [asdict(trial) for trial in read_trials(directory.path)]

@@ -29,5 +29,7 @@ def visualize(
     from danlu.api.visualize import visualize as visualize_verb
     from danlu.recipe.load import load_recipe
 
-    path = visualize_verb(load_recipe(recipe, overrides), only, output, samples, epochs, overwrite)
+    path = visualize_verb(
+        load_recipe(recipe, overrides), only=only, output=output, samples=samples, epochs=epochs, overwrite=overwrite
+    )
     info(f"wrote {path}")

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
+
+from danlu.core.tables import TABLES
 
 
 class Frozen(BaseModel):
@@ -30,35 +32,20 @@ class Component(Frozen):
     """Describe one choice of a kind.
 
     `name` is a Literal of the name it is listed under (or a pattern `family:rest`).
+
+    Attributes:
+        extra: danlu's extra that it needs, if any.
     """
 
+    extra: ClassVar[str | None] = None
     name: str
-
-
-# Where each kind's table lives. A string, because the tables belong to layers above this one.
-TABLES: dict[str, str] = {
-    "splitter": "danlu.data.splits:SPLITTERS",
-    "scaler": "danlu.data.tabular.scaling:SCALERS",
-    "encoder": "danlu.data.tabular.categories:ENCODERS",
-    "gaps": "danlu.data.tabular.impute:GAPS",
-    "duplicates": "danlu.data.clean:DUPLICATES",
-    "augmentation": "danlu.data.augment.registry:AUGMENTATIONS",
-    "balancer": "danlu.data.balance.registry:BALANCERS",
-    "model": "danlu.models.table:MODELS",
-    "optimizer": "danlu.training.optimizers:OPTIMIZERS",
-    "schedule": "danlu.training.schedules:SCHEDULES",
-    "average": "danlu.training.averaging:AVERAGES",
-    "perturbation": "danlu.evaluation.perturbations:PERTURBATIONS",
-    "sampler": "danlu.search.samplers:SAMPLERS",
-    "compression": "danlu.recipe.sections.planned:COMPRESSIONS",
-}
 
 
 @cache
 def components(kind: str) -> Mapping[str, type[Component]]:
     """Return the table of a kind, including components of plugins (`danlu.<kind>`).
 
-    A built-in name cannot be replaced from outside.
+    The table is imported at its first use. A built-in name cannot be replaced from outside.
     """
     module, attribute = TABLES[kind].split(":")
     own: dict[str, type[Component]] = getattr(importlib.import_module(module), attribute)
@@ -71,7 +58,7 @@ class OneOf:
     """Annotate a recipe field that takes one component: `Annotated[Component, OneOf("optimizer", "adamw")]`.
 
     Attributes:
-        kind: a key of TABLES.
+        kind: a key of `TABLES`, as `danlu.registry` lists them.
         default: the component meant by options without a name: `{lr: 1e-3}`.
     """
 

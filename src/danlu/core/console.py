@@ -1,7 +1,8 @@
-"""Console output while work runs: a progress bar on a terminal, plain lines elsewhere. On stderr only.
+"""Messages and progress while work runs: lines of the logger "danlu", and a progress bar on a terminal.
 
-stdout carries answers alone, so that it can be piped. Work may report every step, however short: output is refreshed a
-few times per second at most. Of several processes that train together, rank 0 alone writes.
+The command line prints them on stderr; stdout carries answers alone, so that it can be piped. Work may report every
+step, however short: output is refreshed a few times per second at most. Of several processes that train together, rank
+0 alone writes.
 """
 
 import sys
@@ -10,11 +11,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from danlu.core.distributed.env import dist_env
 
 if TYPE_CHECKING:
+    import logging
+
     from rich.progress import Progress as Rich
 
 PLAIN_EVERY_S = 5.0
@@ -23,12 +27,13 @@ RATE_WINDOW = 100  # redraws over which a bar's rate is averaged: twenty seconds
 
 Note = str | Callable[[], str]  # text beside the progress; a function is called when it is shown
 
-
-_suppressed: ContextVar[bool] = ContextVar("hushed", default=False)
+INFO, ERROR = 20, 40  # levels of the logging module, which is imported when there is something to say
+_suppressed: ContextVar[bool] = ContextVar("suppressed", default=False)
+_on_stderr = False
 
 
 def info(message: str) -> None:
-    """Print one line, from rank 0 alone."""
+    """Log one line, from rank 0 alone."""
     if dist_env().is_main and not _suppressed.get():
         emit(message)
 
@@ -46,13 +51,49 @@ def suppressed() -> Iterator[None]:
         _suppressed.reset(token)
 
 
-def emit(message: str) -> None:
-    """Print one line from this process, whatever its rank.
+def emit(message: str, level: int = INFO) -> None:
+    """Log one line from this process, whatever its rank.
 
     For example an error that it alone met.
     """
-    # One write, so that lines of several processes do not mix.
-    sys.stderr.write(f"{message}\n")
+    logger = _logger()
+    if logger.hasHandlers():
+        logger.log(level, message)
+    elif logger.isEnabledFor(level):  # a script that has not set up logging: it sees what the command line shows
+        _write(message)
+
+
+def log_to_stderr() -> None:
+    """Print messages as plain lines on stderr and nowhere else: what the command line does.
+
+    As a library danlu logs to the logger "danlu" and leaves handlers to the program.
+    """
+    global _on_stderr
+    _on_stderr = True
+    _logger.cache_clear()
+
+
+@cache
+def _logger() -> "logging.Logger":
+    """Return the logger "danlu", at level INFO unless the program has set another."""
+    import logging
+
+    class PlainLines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            _write(record.getMessage())
+
+    logger = logging.getLogger("danlu")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    if _on_stderr and logger.propagate:
+        logger.addHandler(PlainLines())
+        logger.propagate = False  # a library's handler at the root would print every line twice
+    return logger
+
+
+def _write(line: str) -> None:
+    """Write a line in one piece, so that lines of several processes do not mix."""
+    sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 
@@ -64,7 +105,7 @@ class Progress(Protocol):
 
 
 class NoProgress:
-    """Show nothing, in processes other than rank 0."""
+    """Show nothing: in processes other than rank 0, and where the logger is silenced."""
 
     def advance(self, amount: int, note: Note | None = None) -> None:
         pass
@@ -145,7 +186,7 @@ def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Progr
         unit: what is counted, e.g. "samples".
         done: the amount done before, by a run that is resumed.
     """
-    if not dist_env().is_main:
+    if not (dist_env().is_main and _logger().isEnabledFor(INFO)):
         yield NoProgress()
         return
     if not sys.stderr.isatty():

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +85,8 @@ def require_extra(extra: str, purpose: str) -> None:
 @contextmanager
 def silence_libraries() -> Iterator[None]:
     """Silence library logging below errors within the block."""
+    import logging
+
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -37,9 +37,9 @@ def format_message(templates: Templates, key: str, values: Mapping[str, Any]) ->
     """Fill a template with values.
 
     Args:
-        book: holds the key; also `between` and `more` for lists, and `KEY.NAME` where a list of that name
+        templates: hold the key; also `between` and `more` for lists, and `KEY.NAME` where a list of that name
             holds dicts of values.
-        figures: a value per placeholder. Of a list the first few are named; a split gets its name in the templates.
+        values: a value per placeholder. Of a list the first few are named; a split gets its name in the templates.
     """
     return templates[key].format(
         **{name: _format_value(templates, key, name, values[name]) for name in placeholders(templates[key])}

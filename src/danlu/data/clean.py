@@ -25,7 +25,7 @@ from danlu.data.tabular.impute import DropMissing
 from danlu.data.tabular.numbers import read_numbers
 from danlu.data.tabular.outliers import is_outlier, isolation_forest_outliers, outlier_limits
 from danlu.errors import DataError, Problem, RecipeError
-from danlu.recipe.sections.training import Clean, Outliers, SplitOptions
+from danlu.recipe.sections.data import Clean, Outliers, SplitOptions
 
 REASONS = {"row": pl.Int64, "reason": pl.String}
 Rows = np.ndarray

@@ -20,7 +20,7 @@ from danlu.data.sources.multi_label import as_multi_label
 from danlu.data.sources.reader import read_source
 from danlu.data.sources.tags import TOKENS, as_tagged
 from danlu.errors import DataError
-from danlu.recipe.sections.training import Data, Task
+from danlu.recipe.sections.data import Data, Task
 
 Kind = Literal["tabular", "image", "text", "words", "corpus", "chat", "preference"]
 LARGEST_TARGET = 1e30  # float32 ends at 3e38, and sums over the rows have to fit as well

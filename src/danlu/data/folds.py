@@ -13,7 +13,7 @@ from danlu.data.dataset import Dataset
 from danlu.data.frames import take_rows
 from danlu.data.splits import TRAIN, Rows, Split, Splits, Splitter, TrainSplit
 from danlu.errors import DataError
-from danlu.recipe.sections.training import SplitOptions
+from danlu.recipe.sections.data import SplitOptions
 
 MAX_NAMED_FOLDS = 100  # a column with more values does not name folds
 

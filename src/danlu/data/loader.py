@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
+from danlu.core.console import info
 from danlu.core.devices import accelerator_of
 from danlu.core.distributed.process_groups import SINGLE_PROCESS, ProcessGroups
 from danlu.core.prefetch import prefetch
@@ -279,7 +280,7 @@ class TrainLoader:
             size: global batch size, over all processes.
             device: where batches are needed.
             first: batches to skip at the beginning, which a resumed run has had already.
-            team: each process gets its share of every batch, or a dummy sample where none is left.
+            groups: each process gets its share of every batch, or a dummy sample where none is left.
         """
 
         def make(chosen: tuple[int, np.ndarray]) -> Batch:
@@ -292,6 +293,15 @@ class TrainLoader:
 
         for batch in self.dataset.imap(make, self._rows(size, first)):
             yield self._change(batch, self.transforms, device)
+
+    def log_dropped_row(self, size: int) -> None:
+        """Say that each epoch drops a row, where its last batch would have no other."""
+        kept = batch_bounds(self.epoch_length, size)[-1][1]
+        if kept < self.epoch_length:
+            info(
+                f"each epoch trains on {kept:,} of {self.epoch_length:,} rows: a last batch of one row is left out; "
+                f"another training.batch_size than {size} takes them all"
+            )
 
     def _rows(self, size: int, first: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the epoch and the rows of one batch after the other."""

@@ -25,9 +25,10 @@ HASH_BITS = 64
 def near_texts(texts: Sequence[str], similarity: float) -> np.ndarray:
     """Group texts whose character n-grams overlap by `similarity` (Jaccard) or more.
 
-    Candidates come from MinHash signatures (Broder 1997), made with one hash function whose range is cut into buckets
-    (one permutation hashing, Li et al. 2012, https://arxiv.org/abs/1208.1259); each pair of candidates is then compared
-    in full. Case and white space are ignored.
+    Candidates come from MinHash signatures (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900), made with one
+    hash function whose range is cut into buckets (one permutation hashing, Li et al. 2012,
+    https://arxiv.org/abs/1208.1259); each pair of candidates is then compared in full. Case and white space are
+    ignored.
 
     Args:
         texts: a missing one counts as empty.

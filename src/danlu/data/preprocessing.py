@@ -19,7 +19,7 @@ from danlu.data.splits import Split, TrainSplit
 from danlu.data.tabular.preprocessor import TabularPreprocessor, to_dataset, training_targets
 from danlu.data.text.preprocessor import CorpusPreprocessor, TextPreprocessor
 from danlu.data.text.tagging import TaggingPreprocessor
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 
 if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset

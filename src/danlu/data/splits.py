@@ -19,7 +19,7 @@ from danlu.data.dataset import Dataset
 from danlu.data.frames import WINDOW_BYTES, Table, rows_within, take_rows
 from danlu.data.sources.multi_label import read_labels
 from danlu.errors import DataError
-from danlu.recipe.sections.training import SplitOptions as SplitSection
+from danlu.recipe.sections.data import SplitOptions as SplitSection
 
 Rows = np.ndarray
 NAMES = ("train", "validation", "test")
@@ -75,6 +75,11 @@ class Split:
     def block_rows(self, columns: Sequence[str], most: int) -> int:
         """Return how many rows a block has: fewer than `most` where rows are wide."""
         return rows_within(self.table.select(columns).lazy(), WINDOW_BYTES, most)
+
+
+def evenly_spaced_rows(rows: int, count: int) -> np.ndarray:
+    """Return the positions of at most `count` of `rows` rows, evenly spaced."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, count)).astype(np.int64))
 
 
 class TrainSplit(Split):

@@ -45,32 +45,32 @@ def supervised_baselines(
     dataset: Dataset, splits: Splits, preprocessor: Preprocessor, target: Supervised
 ) -> list[Baseline]:
     """Fit the baselines of a classification, multi-label or regression task."""
-    judged = splits.eval_splits()
+    eval_splits = splits.eval_splits()
     features = _BaselineFeatures(preprocessor, Origin(dataset.origin, dataset.folder))
     answers = splits.train.columns(target.column)
     learned = _subsample(splits.train, MAX_TRAINING_ROWS[preprocessor.kind])
     train = features.fit(learned)
     if isinstance(target, MultiLabelTarget):
         shares = target.multi_hot(answers).mean(axis=0)
-        said = _classify_labels(features, train, target.multi_hot(learned.columns(target.column)), judged)
+        said = _classify_labels(features, train, target.multi_hot(learned.columns(target.column)), eval_splits)
         return [
             Baseline(
                 "frequency",
                 "each label as often as it occurs",
-                {name: np.tile(shares, (len(part.rows), 1)) for name, part in judged.items()},
+                {name: np.tile(shares, (len(split.rows), 1)) for name, split in eval_splits.items()},
             ),
             Baseline("logistic-regression", f"{features.description}, one for each label", said),
-            *_boosting_label_baseline(preprocessor, features.place, learned, judged, target),
+            *_boosting_label_baseline(preprocessor, features.place, learned, eval_splits, target),
         ]
     if isinstance(target, ClassTarget):
         share = np.bincount(target.codes(answers), minlength=len(target.labels)) / len(answers)
         codes = target.codes(learned.columns(target.column))
-        tiled = {name: np.tile(share, (len(part.rows), 1)) for name, part in judged.items()}
+        tiled = {name: np.tile(share, (len(split.rows), 1)) for name, split in eval_splits.items()}
         trivial = Baseline("majority", "always the most frequent class", tiled)
         if share.max() == 1.0:  # a dry run on few rows may contain a single class
             return [trivial]
-        linear = _classify(features, train, codes, judged, target)
-        boosted = _boosting_baseline(preprocessor, features.place, learned, codes, judged, target)
+        linear = _classify(features, train, codes, eval_splits, target)
+        boosted = _boosting_baseline(preprocessor, features.place, learned, codes, eval_splits, target)
         return [trivial, Baseline("logistic-regression", features.description, linear), *boosted]
     mean = float(answers[target.column].cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]
     values = learned.column(target.column).cast(pl.Float64).to_numpy()
@@ -78,10 +78,10 @@ def supervised_baselines(
         Baseline(
             "mean",
             "always the training mean",
-            {name: np.full(len(part.rows), mean) for name, part in judged.items()},
+            {name: np.full(len(split.rows), mean) for name, split in eval_splits.items()},
         ),
-        Baseline("ridge", features.description, _regress(features, train, values, judged)),
-        *_boosting_baseline(preprocessor, features.place, learned, values, judged, target),
+        Baseline("ridge", features.description, _regress(features, train, values, eval_splits)),
+        *_boosting_baseline(preprocessor, features.place, learned, values, eval_splits, target),
     ]
 
 
@@ -96,9 +96,9 @@ def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor | ChatPr
     unigram = counts / counts.sum()
     pairs, totals = _pair_counts(learned, preceding, size)
     found: dict[str, dict[str, np.ndarray]] = {"unigram": {}, "bigram": {}}
-    for name, part in splits.eval_splits().items():
-        now, before, owners = preprocessor.successions(part.frame)
-        rows = len(part.rows)
+    for name, split in splits.eval_splits().items():
+        now, before, owners = preprocessor.successions(split.frame)
+        rows = len(split.rows)
         followed = np.array([pairs.get(pair, 0) for pair in (before * size + now).tolist()]) / np.maximum(
             1, totals[before]
         )
@@ -129,7 +129,8 @@ def tag_baselines(splits: Splits, target: TagTarget, words: str) -> list[Baselin
     usual = counts.most_common(1)[0][0]
     own = {word: tags.most_common(1)[0][0] for word, tags in seen.items()}
     sentences = {
-        name: [read_list(text) for text in part.column(words).to_list()] for name, part in splits.eval_splits().items()
+        name: [read_list(text) for text in split.column(words).to_list()]
+        for name, split in splits.eval_splits().items()
     }
     trivial = {name: ragged_array([usual] * len(row) for row in found) for name, found in sentences.items()}
     by_word = {
@@ -164,10 +165,10 @@ class _BaselineFeatures:
             f"a linear model of {seen.get(self.preprocessor.kind, 'TF-IDF of words and pairs of words')}{self.learned}"
         )
 
-    def fit(self, part: Split) -> Any:
-        if len(part) == MAX_TRAINING_ROWS[self.preprocessor.kind]:
-            self.learned = f", learned from {len(part):,} training rows"
-        train = part.frame
+    def fit(self, split: Split) -> Any:
+        if len(split) == MAX_TRAINING_ROWS[self.preprocessor.kind]:
+            self.learned = f", learned from {len(split):,} training rows"
+        train = split.frame
         if isinstance(self.preprocessor, TabularPreprocessor) and self.preprocessor.keeps_missing:
             numeric, _ = self.preprocessor.arrays(train, self.place.name)
             self.fills = np.nanmedian(numeric, axis=0)
@@ -184,9 +185,9 @@ class _BaselineFeatures:
             return self.vectorizer.fit_transform(texts)
         return self.matrix(train)
 
-    def predict(self, part: Split, answer: Callable[[Any], np.ndarray]) -> np.ndarray:
+    def predict(self, split: Split, answer: Callable[[Any], np.ndarray]) -> np.ndarray:
         """Predict a split block by block with a fitted model."""
-        blocks = part.iter_blocks(self.preprocessor.columns, BLOCK_ROWS)
+        blocks = split.iter_blocks(self.preprocessor.columns, BLOCK_ROWS)
         return np.concatenate([answer(self.matrix(block)) for block in blocks])
 
     def matrix(self, frame: pl.DataFrame) -> Any:
@@ -212,21 +213,21 @@ class _BaselineFeatures:
 
 
 def _classify(
-    features: _BaselineFeatures, train: Any, codes: np.ndarray, judged: dict[str, Split], target: ClassTarget
+    features: _BaselineFeatures, train: Any, codes: np.ndarray, eval_splits: dict[str, Split], target: ClassTarget
 ) -> dict[str, np.ndarray]:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=10.0 if features.vectorizer else 1.0, max_iter=1000).fit(train, codes)
     found: dict[str, np.ndarray] = {}
-    for name, part in judged.items():
-        probabilities = np.zeros((len(part.rows), len(target.labels)))
-        probabilities[:, model.classes_] = features.predict(part, model.predict_proba)
+    for name, split in eval_splits.items():
+        probabilities = np.zeros((len(split.rows), len(target.labels)))
+        probabilities[:, model.classes_] = features.predict(split, model.predict_proba)
         found[name] = probabilities
     return found
 
 
 def _classify_labels(
-    features: _BaselineFeatures, train: Any, given: np.ndarray, judged: dict[str, Split]
+    features: _BaselineFeatures, train: Any, given: np.ndarray, eval_splits: dict[str, Split]
 ) -> dict[str, np.ndarray]:
     """Fit one-vs-rest models; returns probabilities, [rows, labels].
 
@@ -235,7 +236,7 @@ def _classify_labels(
     from sklearn.linear_model import LogisticRegression
 
     shares = given.mean(axis=0)
-    found = {name: np.tile(shares, (len(part.rows), 1)) for name, part in judged.items()}
+    found = {name: np.tile(shares, (len(split.rows), 1)) for name, split in eval_splits.items()}
     learned = [label for label, share in enumerate(shares) if 0 < share < 1]
     strength = 10.0 if features.vectorizer else 1.0
     models = [LogisticRegression(C=strength, max_iter=1000).fit(train, given[:, label]) for label in learned]
@@ -243,8 +244,8 @@ def _classify_labels(
     def answer(seen: Any) -> np.ndarray:
         return np.stack([model.predict_proba(seen)[:, 1] for model in models], axis=1)
 
-    for name, part in judged.items() if models else ():
-        found[name][:, learned] = features.predict(part, answer)
+    for name, split in eval_splits.items() if models else ():
+        found[name][:, learned] = features.predict(split, answer)
     return found
 
 
@@ -253,41 +254,41 @@ def _boosting_baseline(
     place: Origin,
     learned: Split,
     answers: np.ndarray,
-    judged: dict[str, Split],
+    eval_splits: dict[str, Split],
     target: ClassTarget | NumericTarget,
 ) -> list[Baseline]:
     """Fit gradient-boosted trees to a table; return nothing for other kinds of data."""
     if not isinstance(preprocessor, TabularPreprocessor):
         return []
-    found = predict_boosting(preprocessor, place, learned, answers, judged, target)
+    found = predict_boosting(preprocessor, place, learned, answers, eval_splits, target)
     few = f", learned from {len(learned):,} training rows" if len(learned) == MAX_TRAINING_ROWS["tabular"] else ""
     return [Baseline("gradient-boosting", f"boosted trees of the same columns{few}", found)]
 
 
 def _boosting_label_baseline(
-    preprocessor: Preprocessor, place: Origin, learned: Split, judged: dict[str, Split], target: MultiLabelTarget
+    preprocessor: Preprocessor, place: Origin, learned: Split, eval_splits: dict[str, Split], target: MultiLabelTarget
 ) -> list[Baseline]:
     """Fit boosted trees per label of a table; skipped if there are many labels."""
     if not isinstance(preprocessor, TabularPreprocessor) or len(target.labels) > MAX_BOOSTED_LABELS:
         return []
     given = target.multi_hot(learned.columns(target.column))
     shares = given.mean(axis=0)
-    found = {name: np.tile(shares, (len(part.rows), 1)) for name, part in judged.items()}
+    found = {name: np.tile(shares, (len(split.rows), 1)) for name, split in eval_splits.items()}
     for label in np.flatnonzero((shares > 0) & (shares < 1)).tolist():
         one = ClassTarget(column=target.column, labels=(False, True))
-        answers = predict_boosting(preprocessor, place, learned, given[:, label].astype(np.int64), judged, one)
+        answers = predict_boosting(preprocessor, place, learned, given[:, label].astype(np.int64), eval_splits, one)
         for name, probabilities in answers.items():
             found[name][:, label] = probabilities[:, 1]
     return [Baseline("gradient-boosting", "boosted trees of the same columns, one for each label", found)]
 
 
 def _regress(
-    features: _BaselineFeatures, train: Any, values: np.ndarray, judged: dict[str, Split]
+    features: _BaselineFeatures, train: Any, values: np.ndarray, eval_splits: dict[str, Split]
 ) -> dict[str, np.ndarray]:
     from sklearn.linear_model import Ridge
 
     model = Ridge().fit(train, values)
-    return {name: features.predict(part, model.predict) for name, part in judged.items()}
+    return {name: features.predict(split, model.predict) for name, split in eval_splits.items()}
 
 
 def _pair_counts(now: np.ndarray, before: np.ndarray, size: int) -> tuple[dict[int, int], np.ndarray]:
@@ -323,7 +324,7 @@ def predict_boosting(
     place: Origin,
     learned: Split,
     answers: np.ndarray,
-    judged: dict[str, Split],
+    eval_splits: dict[str, Split],
     target: ClassTarget | NumericTarget,
 ) -> dict[str, np.ndarray]:
     """Fit boosted trees and predict each split.
@@ -331,7 +332,7 @@ def predict_boosting(
     Args:
         learned: the training rows.
         answers: their class indices or numbers, [rows].
-        judged: the splits, by name.
+        eval_splits: the splits, by name.
 
     Returns:
         split -> probabilities [rows, classes] or numbers [rows].
@@ -349,18 +350,20 @@ def predict_boosting(
     train = _boosting_features(preprocessor, learned.frame, place)
     if isinstance(target, NumericTarget):
         fitted = HistGradientBoostingRegressor(**options).fit(train, answers)
-        return {name: _predict_blocks(fitted.predict, preprocessor, part, place) for name, part in judged.items()}
+        return {
+            name: _predict_blocks(fitted.predict, preprocessor, split, place) for name, split in eval_splits.items()
+        }
     fitted = HistGradientBoostingClassifier(**options).fit(train, answers)
     found: dict[str, np.ndarray] = {}
-    for name, part in judged.items():
-        probabilities = np.zeros((len(part), len(target.labels)))
-        probabilities[:, fitted.classes_] = _predict_blocks(fitted.predict_proba, preprocessor, part, place)
+    for name, split in eval_splits.items():
+        probabilities = np.zeros((len(split), len(target.labels)))
+        probabilities[:, fitted.classes_] = _predict_blocks(fitted.predict_proba, preprocessor, split, place)
         found[name] = probabilities
     return found
 
 
-def _predict_blocks(ask: object, preprocessor: TabularPreprocessor, part: Split, place: Origin) -> np.ndarray:
-    blocks = part.iter_blocks(preprocessor.columns, BLOCK_ROWS)
+def _predict_blocks(ask: object, preprocessor: TabularPreprocessor, split: Split, place: Origin) -> np.ndarray:
+    blocks = split.iter_blocks(preprocessor.columns, BLOCK_ROWS)
     return np.concatenate([ask(_boosting_features(preprocessor, block, place)) for block in blocks])  # type: ignore[operator]
 
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from danlu.data.splits import Split
 from danlu.data.targets import ClassTarget, Isotonic, TargetSpec, Temperature
-from danlu.evaluation.evaluate import build_predictions
 from danlu.evaluation.metrics.base import Predictions
 from danlu.evaluation.metrics.classification import log_losses
+from danlu.evaluation.predictions import build_predictions
 from danlu.evaluation.thresholds import choose_threshold
 from danlu.recipe.sections.evaluation import Evaluation
 
@@ -27,36 +27,36 @@ MIN_ROWS_FOR_ISOTONIC = 1_000
 MAX_KNOTS = 200  # of an isotonic curve
 
 
-def fit_calibration(method: Method, truth: Predictions) -> Calibration:
+def fit_calibration(method: Method, predictions: Predictions) -> Calibration:
     """Fit a calibration method.
 
     Args:
         method: auto takes the method with the lowest cross-validated log loss within validation.
-        truth: validation, with the probabilities of the model's head.
+        predictions: validation, with the probabilities of the model's head.
     """
-    return _FITS[_select_method(truth) if method == "auto" else method](truth)
+    return _FITS[_select_method(predictions) if method == "auto" else method](predictions)
 
 
-def _none(truth: Predictions) -> Calibration:
+def _none(predictions: Predictions) -> Calibration:
     return None
 
 
-def _temperature(truth: Predictions) -> Temperature:
+def _temperature(predictions: Predictions) -> Temperature:
     from scipy.optimize import minimize_scalar
 
     def cost(logarithm: float) -> float:
-        applied = Temperature(temperature=float(np.exp(logarithm))).apply(truth.y_pred)
-        return float(log_losses(Predictions(truth.y_true, applied)).mean())
+        applied = Temperature(temperature=float(np.exp(logarithm))).apply(predictions.y_pred)
+        return float(log_losses(Predictions(predictions.y_true, applied)).mean())
 
     low, high = np.log(TEMPERATURES)
     found = minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-4})
     return Temperature(temperature=float(np.exp(found.x)))
 
 
-def _isotonic(truth: Predictions) -> Isotonic:
-    classes = truth.y_pred.shape[1]
+def _isotonic(predictions: Predictions) -> Isotonic:
+    classes = predictions.y_pred.shape[1]
     chosen = [1] if classes == 2 else range(classes)
-    curves = [_isotonic_knots(truth.y_pred[:, c].astype(np.float64), truth.y_true == c) for c in chosen]
+    curves = [_isotonic_knots(predictions.y_pred[:, c].astype(np.float64), predictions.y_true == c) for c in chosen]
     return Isotonic(given=tuple(given for given, _ in curves), true=tuple(true for _, true in curves))
 
 
@@ -83,35 +83,36 @@ _FITS: dict[str, Callable[[Predictions], Calibration]] = {
 }
 
 
-def _select_method(truth: Predictions) -> str:
+def _select_method(predictions: Predictions) -> str:
     """Return the method that generalizes best within validation; `none` if nothing beats it."""
-    usable = [name for name in _FITS if name != "isotonic" or len(truth) >= MIN_ROWS_FOR_ISOTONIC]
-    if len(truth) < 2 * SELECTION_FOLDS:
+    usable = [name for name in _FITS if name != "isotonic" or len(predictions) >= MIN_ROWS_FOR_ISOTONIC]
+    if len(predictions) < 2 * SELECTION_FOLDS:
         return "none"
     # Rows are assigned round-robin within each class, so that every part has each class that is large enough.
-    order = np.argsort(truth.y_true, kind="stable")
-    part_of = np.empty(len(truth), dtype=np.int64)
-    part_of[order] = np.arange(len(truth)) % SELECTION_FOLDS
+    order = np.argsort(predictions.y_true, kind="stable")
+    part_of = np.empty(len(predictions), dtype=np.int64)
+    part_of[order] = np.arange(len(predictions)) % SELECTION_FOLDS
     cost = {
-        name: sum(_held_out_loss(name, truth, part_of == part) for part in range(SELECTION_FOLDS)) for name in usable
+        name: sum(_held_out_loss(name, predictions, part_of == split) for split in range(SELECTION_FOLDS))
+        for name in usable
     }
     return min(cost, key=lambda name: cost[name])
 
 
-def _held_out_loss(name: str, truth: Predictions, held: np.ndarray) -> float:
-    fitted = _FITS[name](truth.take(np.flatnonzero(~held)))
-    judged = truth.take(np.flatnonzero(held))
-    answers = judged.y_pred if fitted is None else fitted.apply(judged.y_pred)
-    return float(log_losses(Predictions(judged.y_true, answers)).sum())
+def _held_out_loss(name: str, predictions: Predictions, held: np.ndarray) -> float:
+    fitted = _FITS[name](predictions.take(np.flatnonzero(~held)))
+    held_out = predictions.take(np.flatnonzero(held))
+    answers = held_out.y_pred if fitted is None else fitted.apply(held_out.y_pred)
+    return float(log_losses(Predictions(held_out.y_true, answers)).sum())
 
 
 def fit_calibration_and_threshold(
-    options: Evaluation, target: TargetSpec, part: Split, raw: np.ndarray, fitted_on: str
-) -> tuple[Any, dict[str, Any]]:
+    options: Evaluation, target: TargetSpec, split: Split, raw: np.ndarray, fitted_on: str
+) -> tuple[TargetSpec, dict[str, Any]]:
     """Fit calibration and threshold.
 
     Args:
-        part: rows that the model was not trained on and that are not the test split.
+        split: rows that the model was not trained on and that are not the test split.
         raw: the head's outputs for them, [samples, ...].
         fitted_on: a word for these rows, for the report.
 
@@ -122,7 +123,7 @@ def fit_calibration_and_threshold(
         return target, {}
     labels = target.labels
     plain = target.model_copy(update={"calibration": None, "threshold": None})
-    before = build_predictions(part, plain, raw, "")
+    before = build_predictions(split, plain, raw, "")
     calibration = fit_calibration(options.calibration, before)
     calibrated = plain.model_copy(update={"calibration": calibration})
     after = Predictions(before.y_true, calibrated.calibrate(raw))

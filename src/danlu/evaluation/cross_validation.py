@@ -20,8 +20,8 @@ class FoldResult:
 
     Attributes:
         repeat: the index of the repetition.
-        trained_on: number of training rows.
-        truth: the predictions for its test rows.
+        train_rows: number of training rows.
+        predictions: of its test rows.
     """
 
     repeat: int
@@ -67,20 +67,18 @@ def _summarize_folds(name: str, values: np.ndarray, folds: Sequence[FoldResult],
     return {"mean": mean, "std": std, "low": low, "high": high, "values": [float(v) for v in values]}
 
 
-def concat_predictions(truths: Sequence[Predictions]) -> Predictions:
+def concat_predictions(parts: Sequence[Predictions]) -> Predictions:
     """Concatenate predictions of several folds.
 
     A common threshold does not exist: each row keeps the class that its own fold's threshold predicted.
     """
-    sizes = [truth.text_bytes for truth in truths if truth.text_bytes is not None]
-    groups = [truth.groups for truth in truths if truth.groups is not None]
-    whole = Predictions(
-        np.concatenate([truth.y_true for truth in truths]),
-        np.concatenate([truth.y_pred for truth in truths]),
+    sizes = [part.text_bytes for part in parts if part.text_bytes is not None]
+    groups = [part.groups for part in parts if part.groups is not None]
+    thresholds = any(part.threshold is not None for part in parts)
+    return Predictions(
+        np.concatenate([part.y_true for part in parts]),
+        np.concatenate([part.y_pred for part in parts]),
         np.concatenate(sizes) if sizes else None,
         groups=np.concatenate(groups) if groups else None,
+        decided=np.concatenate([part.predicted_classes for part in parts]) if thresholds else None,
     )
-    if any(truth.threshold is not None for truth in truths):
-        # Each row was answered by its own fold's threshold.
-        whole.__dict__["predicted_classes"] = np.concatenate([truth.predicted_classes for truth in truths])
-    return whole

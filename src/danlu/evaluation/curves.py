@@ -1,4 +1,4 @@
-"""Points of ROC, precision-recall and reliability curves, few enough to be stored and drawn.
+"""Points of ROC, precision-recall, reliability and risk-coverage curves, few enough to be stored and drawn.
 
 In: predictions. Out: plain lists. Curves are downsampled where a left-out point would not be visible.
 """
@@ -35,14 +35,14 @@ def precision_recall_curve(scores: np.ndarray, member: np.ndarray) -> dict[str, 
     return {"recall": _list(recall[kept]), "precision": _list(precision[kept]), "threshold": _list(levels[kept])}
 
 
-def reliability_curve(truth: Predictions) -> dict[str, list[float]]:
+def reliability_curve(predictions: Predictions) -> dict[str, list[float]]:
     """Compute mean `confidence`, `accuracy` and `count` of each non-empty confidence bin.
 
     With two classes, confidence is the probability of the second class and accuracy its share of the samples.
     """
-    two = truth.y_pred.shape[1] == 2
-    sure = truth.y_pred[:, 1].astype(np.float64) if two else confidence(truth)
-    right = truth.y_true == (1 if two else truth.predicted_classes)
+    two = predictions.y_pred.shape[1] == 2
+    sure = predictions.y_pred[:, 1].astype(np.float64) if two else confidence(predictions)
+    right = predictions.y_true == (1 if two else predictions.predicted_classes)
     bins = np.clip(np.ceil(sure * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
     count = np.bincount(bins, minlength=CALIBRATION_BINS)
     there = count > 0
@@ -52,17 +52,41 @@ def reliability_curve(truth: Predictions) -> dict[str, list[float]]:
     return {"confidence": _list(mean[0]), "accuracy": _list(mean[1]), "count": [int(each) for each in count[there]]}
 
 
-def classification_curves(truth: Predictions, labels: tuple[Any, ...]) -> dict[str, Any]:
+def classification_curves(predictions: Predictions, labels: tuple[Any, ...]) -> dict[str, Any]:
     """Compute ROC and precision-recall curves per class (of two, the second), and the reliability curve."""
     classes = [1] if len(labels) == 2 else range(min(len(labels), MAX_CURVES))
-    found: dict[str, Any] = {"roc": {}, "precision_recall": {}, "calibration": reliability_curve(truth)}
+    found: dict[str, Any] = {"roc": {}, "precision_recall": {}, "calibration": reliability_curve(predictions)}
     for index in classes:
-        member = truth.y_true == index
+        member = predictions.y_true == index
         if 0 < member.sum() < len(member):
-            scores = truth.y_pred[:, index].astype(np.float64)
+            scores = predictions.y_pred[:, index].astype(np.float64)
             found["roc"][str(labels[index])] = roc_curve(scores, member)
             found["precision_recall"][str(labels[index])] = precision_recall_curve(scores, member)
     return found
+
+
+def risk_coverage(predictions: Predictions) -> dict[str, Any]:
+    """Compute the risk-coverage curve: the error rate when the least confident samples are left out.
+
+    Returns:
+        `coverage`, `risk` (share of wrong predictions among those given) and `confidence` (the lowest answered),
+        downsampled, and the `area` under risk over coverage.
+    """
+    sure = confidence(predictions)
+    order = np.argsort(-sure, kind="stable")
+    wrong = (predictions.predicted_classes != predictions.y_true)[order].astype(np.float64)
+    count = np.arange(1, len(predictions) + 1)
+    # Samples of equal confidence are kept or left out together; in between the risk is interpolated linearly.
+    ends = np.flatnonzero(np.append(np.diff(sure[order]) != 0, True))
+    coverage, risk = count[ends] / len(predictions), (np.cumsum(wrong) / count)[ends]
+    kept = downsample(coverage, risk)
+    area = float(np.trapezoid(np.append(risk[0], risk), np.append(0.0, coverage)))
+    return {
+        "coverage": [float(value) for value in coverage[kept]],
+        "risk": [float(value) for value in risk[kept]],
+        "confidence": [float(value) for value in sure[order][ends][kept]],
+        "area": area,
+    }
 
 
 def downsample(x: np.ndarray, y: np.ndarray, most: int = MAX_POINTS) -> np.ndarray:

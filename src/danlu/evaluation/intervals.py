@@ -22,7 +22,7 @@ SLOW_ROWS = 20_000_000  # total rows passed to a metric function that is called 
 MIN_DEFINED_SHARE = 0.9  # minimum share of defined resamples for an interval
 MIN_UNITS = 2
 # With at least this many units, each is drawn a Poisson number of times: a third of the time of a multinomial draw,
-# and the same in the limit (Chamandy et al. 2012).
+# and the same in the limit (Chamandy et al. 2012, https://research.google/pubs/pub43157).
 POISSON_FROM_UNITS = 1_000
 
 
@@ -41,24 +41,24 @@ class Resampling:
 
 
 def bootstrap_values(
-    metrics: Mapping[str, Metric], truths: Sequence[Predictions], how: Resampling
+    metrics: Mapping[str, Metric], several: Sequence[Predictions], how: Resampling
 ) -> list[dict[str, np.ndarray]]:
     """Compute metrics on every resample, for each of several predictions of the same samples.
 
     Args:
         metrics: by name; those that cannot be bootstrapped are skipped.
-        truths: the same samples in the same order, so that differences are paired.
+        several: the same samples in the same order, so that differences are paired.
 
     Returns:
-        for each predictions, name -> [resamples]; shorter for a slow metric. NaN where undefined.
+        for each of them, name -> [resamples]; shorter for a slow metric. NaN where undefined.
     """
     chosen = {name: metric for name, metric in metrics.items() if metric.can_bootstrap}
-    gatherings = [StatCache(truth) for truth in truths]
+    gatherings = [StatCache(predictions) for predictions in several]
     for gathering in gatherings:
         for metric in chosen.values():
             gathering.get(metric)
-    counts = {name: _num_resamples(metric, len(truths[0]), how) for name, metric in chosen.items()}
-    found = [{name: np.full(count, np.nan) for name, count in counts.items()} for _ in truths]
+    counts = {name: _num_resamples(metric, len(several[0]), how) for name, metric in chosen.items()}
+    found = [{name: np.full(count, np.nan) for name, count in counts.items()} for _ in several]
 
     def fill(start: int, weights: np.ndarray) -> None:
         for gathering, figures in zip(gatherings, found, strict=True):
@@ -73,7 +73,7 @@ def bootstrap_values(
                     known[key] = gathering.get(metric)(own)
                 figures[name][start : start + len(own)] = metric.finalize(known[key])
 
-    for_each_resample(len(truths[0]), truths[0].groups, how, fill)
+    for_each_resample(len(several[0]), several[0].groups, how, fill)
     return found
 
 
@@ -156,18 +156,18 @@ def bias_corrected_interval(value: float, figures: np.ndarray, confidence: float
 
 
 def values_with_intervals(
-    metrics: Mapping[str, Metric], truth: Predictions, how: Resampling | None
+    metrics: Mapping[str, Metric], predictions: Predictions, how: Resampling | None
 ) -> dict[str, dict[str, float]]:
     """Return name -> {value, low, high}; undefined metrics and undefined intervals are left out.
 
     Args:
         how: None for no intervals.
     """
-    values = compute_values(metrics, truth)
+    values = compute_values(metrics, predictions)
     found = {name: {"value": value} for name, value in values.items() if np.isfinite(value)}
-    if how is None or count_units(truth) < MIN_UNITS:
+    if how is None or count_units(predictions) < MIN_UNITS:
         return found
-    (drawn,) = bootstrap_values({name: metrics[name] for name in found}, [truth], how)
+    (drawn,) = bootstrap_values({name: metrics[name] for name in found}, [predictions], how)
     for name, resample in drawn.items():
         bounds = bias_corrected_interval(found[name]["value"], resample, how.confidence)
         if bounds is not None:
@@ -193,9 +193,9 @@ def paired_differences(
     return found
 
 
-def count_units(truth: Predictions) -> int:
+def count_units(predictions: Predictions) -> int:
     """Count the samples, or groups of samples, that are drawn."""
-    return len(truth) if truth.groups is None else len(np.unique(truth.groups))
+    return len(predictions) if predictions.groups is None else len(np.unique(predictions.groups))
 
 
 def _num_resamples(metric: Metric, rows: int, how: Resampling) -> int:

@@ -15,6 +15,7 @@ import polars as pl
 
 from danlu.core.text import suggestion
 from danlu.data.dataset import Dataset
+from danlu.data.splits import Split, evenly_spaced_rows
 from danlu.errors import Problem, RecipeError
 from danlu.evaluation.intervals import Resampling, for_each_resample
 from danlu.evaluation.metrics.base import Metric, Predictions
@@ -27,6 +28,8 @@ MAX_VALUES = 20  # most frequent values of a category that become slices
 QUANTILE_BINS = 4  # quartiles of a number
 MAX_SLICES = 200
 RESAMPLES = 1000
+MAX_IMAGES, MAX_ROWS = 5_000, 50_000  # rows examined
+BRIGHTNESS_SIDE = 32  # pixels of the shorter side suffice for the brightness
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,50 @@ class Slice:
     Attributes:
         column: the column that defines them.
         kind: category, missing, range, length or brightness.
-        told: what they have in common, such as `plan = basic`.
-        inside: mask of the samples, [samples] bool.
+        description: what they have in common, such as `plan = basic`.
+        mask: mask of the samples, [samples] bool.
     """
 
     column: str
     kind: str
     description: str
     mask: np.ndarray
+
+
+def find_slices(
+    asked: bool | Slices,
+    dataset: Dataset,
+    test: Split,
+    predictions: Predictions,
+    main_metric: str,
+    how: Resampling | None,
+) -> dict[str, Any]:
+    """Find the test split's slices by the requested or main metric, the worst first.
+
+    Returns nothing if slices or intervals are switched off.
+
+    Args:
+        asked: the recipe's options.
+        dataset: describes the columns.
+        test: the test split.
+        predictions: of the test split.
+        main_metric: used if the recipe names none.
+        how: the resampling of the test split; None for no intervals.
+    """
+    options = asked if isinstance(asked, Slices) else Slices()
+    name = options.metric or main_metric
+    metric = get_metric(name)
+    if how is None or asked is False or not metric.is_fast:
+        return {}
+    chosen = evenly_spaced_rows(len(predictions), MAX_IMAGES if dataset.kind == "image" else MAX_ROWS)
+    part = Split(test.rows[chosen], test.table)
+    found = make_slices(*_slice_columns(dataset, part, options.columns), options.min_size)
+    return {
+        "metric": name,
+        "rows": len(chosen),
+        "looked_at": len(found),
+        "found": evaluate_slices(found, metric, predictions.take(chosen), how),
+    }
 
 
 def make_slices(
@@ -54,7 +93,7 @@ def make_slices(
     Args:
         frame: the columns of a split to slice by, one row per sample.
         measured: numbers per sample by column and kind, such as text length or image brightness, [samples].
-        least: minimum samples of a slice and of the rest; by default FEWEST, and SMALLEST_SHARE for a slice.
+        least: minimum samples of a slice and of the rest; by default MIN_SAMPLES, and MIN_SHARE for a slice.
     """
     found = [each for values in frame for each in _column_slices(values)]
     for (column, kind), numbers in measured.items():
@@ -98,7 +137,9 @@ def can_slice(kind: str, asked: bool = False) -> bool:
     return kind in ("number", "category") or (asked and kind in ("identifier", "text", "image"))
 
 
-def evaluate_slices(slices: list[Slice], metric: Metric, truth: Predictions, how: Resampling) -> list[dict[str, Any]]:
+def evaluate_slices(
+    slices: list[Slice], metric: Metric, predictions: Predictions, how: Resampling
+) -> list[dict[str, Any]]:
     """Compute each slice's metric and its difference from the rest, the worst first.
 
     Returns:
@@ -108,12 +149,12 @@ def evaluate_slices(slices: list[Slice], metric: Metric, truth: Predictions, how
     if not slices:
         return []
     inside = np.stack([each.mask for each in slices])
-    apart = [(truth.take(np.flatnonzero(row)), truth.take(np.flatnonzero(~row))) for row in inside]
+    apart = [(predictions.take(np.flatnonzero(row)), predictions.take(np.flatnonzero(~row))) for row in inside]
     values = np.array([[metric.compute(own), metric.compute(rest)] for own, rest in apart])
     kept = np.flatnonzero(np.isfinite(values).all(axis=1))
     if not len(kept):
         return []
-    resamples = _bootstrap_differences([slices[i] for i in kept], metric, truth, how)
+    resamples = _bootstrap_differences([slices[i] for i in kept], metric, predictions, how)
     difference = values[kept, 0] - values[kept, 1]
     half = _simultaneous_half_widths(resamples, difference, how.confidence)
     sign = 1 if metric.higher_is_better else -1
@@ -135,15 +176,19 @@ def evaluate_slices(slices: list[Slice], metric: Metric, truth: Predictions, how
     return sorted(found, key=lambda each: (not each["worse"], sign * each["difference"]))
 
 
-def _bootstrap_differences(slices: list[Slice], metric: Metric, truth: Predictions, how: Resampling) -> np.ndarray:
+def _bootstrap_differences(
+    slices: list[Slice], metric: Metric, predictions: Predictions, how: Resampling
+) -> np.ndarray:
     """Compute the metric inside minus outside per resample and slice, [resamples, slices]."""
     how = Resampling(how.seed.derive("slices"), how.confidence, min(how.resamples, RESAMPLES))
     found = np.full((how.resamples, len(slices)), np.nan)
     prepare, additive = metric.statistic.prepare, metric.statistic.additive
-    whole = prepare(truth)
+    whole = prepare(predictions)
     rows = [(np.flatnonzero(each.mask), np.flatnonzero(~each.mask)) for each in slices]
     # An additive statistic of the rest is the total minus that of the slice.
-    gathers = [(prepare(truth.take(own)), None if additive else prepare(truth.take(rest))) for own, rest in rows]
+    gathers = [
+        (prepare(predictions.take(own)), None if additive else prepare(predictions.take(rest))) for own, rest in rows
+    ]
 
     def fill(start: int, weights: np.ndarray) -> None:
         total = whole(weights) if additive else None
@@ -153,7 +198,7 @@ def _bootstrap_differences(slices: list[Slice], metric: Metric, truth: Predictio
             beyond = total - within if outside is None else outside(weights.take(rest, axis=1))
             found[start : start + len(weights), place] = metric.finalize(within) - metric.finalize(beyond)
 
-    for_each_resample(len(truth), truth.groups, how, fill)
+    for_each_resample(len(predictions), predictions.groups, how, fill)
     return found
 
 
@@ -191,3 +236,41 @@ def _quantile_slices(column: str, kind: str, numbers: np.ndarray) -> Iterator[Sl
         inside = there & (numbers >= low) & ((numbers <= high) if last else (numbers < high))
         of = column if kind == "range" else f"{kind} of {column}"
         yield Slice(column, kind, f"{of} {low:.4g} to {high:.4g}", inside)
+
+
+def _slice_columns(
+    dataset: Dataset, part: Split, asked: tuple[str, ...] | None
+) -> tuple[pl.DataFrame, dict[tuple[str, str], np.ndarray]]:
+    """Return the columns to slice by, and text lengths or image brightness of the input."""
+    measured = dict[tuple[str, str], np.ndarray]()
+    content = dataset.content if dataset.kind != "tabular" else None
+    columns = [column for column in dataset.columns if asked is None or column.name in asked]
+    names = [
+        column.name
+        for column in columns
+        if column.name not in (content, dataset.target)
+        and column.type not in ("text", "image")
+        and can_slice(column.type, asked is not None)
+    ]
+    texts = [
+        column.name
+        for column in columns
+        if column.type == "text" and part.table.schema[column.name] == pl.String  # conversations are lists
+    ]
+    shown = content is not None and (asked is None or content in asked)
+    for name in dict.fromkeys([content, *texts] if shown and dataset.kind in ("text", "corpus") else texts):
+        lengths = part.column(str(name)).cast(pl.String).str.len_chars().fill_null(0)
+        measured[str(name), "length"] = lengths.to_numpy().astype(np.float64)
+    if dataset.kind == "image" and shown:
+        measured[dataset.content, "brightness"] = _brightness(dataset, part)
+    return part.columns(*names) if names else pl.DataFrame({"": [True] * len(part)}), measured
+
+
+def _brightness(dataset: Dataset, part: Split) -> np.ndarray:
+    """Compute the mean grey value of each image, from 0 to 1."""
+    from danlu.data.images.decode import decode
+
+    references, folder = part.column(dataset.content).to_list(), dataset.folder
+    return np.array(
+        [np.asarray(decode(each, folder, BRIGHTNESS_SIDE).convert("L")).mean() / 255 for each in references]
+    )

@@ -1,29 +1,26 @@
-"""Decision thresholds of two classes, and the risk-coverage curve of abstention. In: predictions. Out: plain values.
+"""Decision thresholds of two classes. In: predictions. Out: plain values.
 
 The threshold is chosen on validation, for a metric or for the cost of mistakes; a table shows all other thresholds.
 """
 
-from typing import Any
-
 import numpy as np
 
 from danlu.errors import Problem, RecipeError
-from danlu.evaluation.curves import downsample
 from danlu.evaluation.metrics.base import Metric, Predictions, safe_divide
-from danlu.evaluation.metrics.classification import COUNT_METRICS, confidence
+from danlu.evaluation.metrics.classification import COUNT_METRICS
 from danlu.recipe.sections.evaluation import Costs, Threshold
 
 TABLE_ROWS = 101  # of the threshold table
 TABLE_METRICS = ("accuracy", "balanced-accuracy", "f1", "f1-positive", "precision-positive", "recall-positive", "mcc")
 
 
-def choose_threshold(wanted: Threshold, truth: Predictions) -> float:
+def choose_threshold(wanted: Threshold, predictions: Predictions) -> float:
     """Choose the best threshold on a split; break ties towards 0.5.
 
     Raises:
         RecipeError: the metric does not depend on the predicted class.
     """
-    candidates, counts = counts_by_threshold(truth)
+    candidates, counts = counts_by_threshold(predictions)
     if wanted.costs is not None:
         merit = -mean_cost(wanted.costs, counts)
     else:
@@ -42,21 +39,21 @@ def threshold_metric(name: str) -> Metric:
     return COUNT_METRICS[name]
 
 
-def counts_by_threshold(truth: Predictions) -> tuple[np.ndarray, np.ndarray]:
+def counts_by_threshold(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """Return the thresholds that give distinct predictions, [thresholds], and their counts, [thresholds, 3, 2].
 
     Each lies halfway between two neighbouring probabilities, so that rounding elsewhere changes no prediction.
     """
-    scores = truth.y_pred[:, 1].astype(np.float64)
+    scores = predictions.y_pred[:, 1].astype(np.float64)
     levels = np.unique(scores)
     between = np.concatenate([[min(0.0, levels[0])], (levels[:-1] + levels[1:]) / 2, [1.0 + 1e-6]])
-    return between, _counts_at(truth, scores, between)
+    return between, _counts_at(predictions, scores, between)
 
 
-def _counts_at(truth: Predictions, scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def _counts_at(predictions: Predictions, scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Count correct, true and predicted of both classes at each threshold, [thresholds, 3, 2]."""
-    members = np.sort(scores[truth.y_true == 1])
-    others = np.sort(scores[truth.y_true != 1])
+    members = np.sort(scores[predictions.y_true == 1])
+    others = np.sort(scores[predictions.y_true != 1])
     found = len(members) - np.searchsorted(members, thresholds, side="left")
     wrong = len(others) - np.searchsorted(others, thresholds, side="left")
     right = np.stack([len(others) - wrong, found], axis=1)
@@ -72,10 +69,10 @@ def mean_cost(costs: Costs, counts: np.ndarray) -> np.ndarray:
     return safe_divide(costs.false_negative * missed + costs.false_positive * alarms, actual.sum(-1))
 
 
-def threshold_table(truth: Predictions, costs: Costs | None) -> dict[str, list[float | None]]:
+def threshold_table(predictions: Predictions, costs: Costs | None) -> dict[str, list[float | None]]:
     """Tabulate counts and metrics for thresholds from 0 to 1, column by column."""
     thresholds = np.linspace(0, 1, TABLE_ROWS)
-    counts = _counts_at(truth, truth.y_pred[:, 1].astype(np.float64), thresholds)
+    counts = _counts_at(predictions, predictions.y_pred[:, 1].astype(np.float64), thresholds)
     right, actual, answered = counts[:, 0], counts[:, 1], counts[:, 2]
     columns: dict[str, np.ndarray] = {
         "threshold": thresholds,
@@ -88,30 +85,6 @@ def threshold_table(truth: Predictions, costs: Costs | None) -> dict[str, list[f
     if costs is not None:
         columns["cost"] = mean_cost(costs, counts)
     return {name: [json_number(value) for value in column] for name, column in columns.items()}
-
-
-def risk_coverage(truth: Predictions) -> dict[str, Any]:
-    """Compute the risk-coverage curve: the error rate when the least confident samples are left out.
-
-    Returns:
-        `coverage`, `risk` (share of wrong predictions among those given) and `confidence` (the lowest answered),
-        downsampled, and the `area` under risk over coverage.
-    """
-    sure = confidence(truth)
-    order = np.argsort(-sure, kind="stable")
-    wrong = (truth.predicted_classes != truth.y_true)[order].astype(np.float64)
-    count = np.arange(1, len(truth) + 1)
-    # Samples of equal confidence are kept or left out together; in between the risk is interpolated linearly.
-    ends = np.flatnonzero(np.append(np.diff(sure[order]) != 0, True))
-    coverage, risk = count[ends] / len(truth), (np.cumsum(wrong) / count)[ends]
-    kept = downsample(coverage, risk)
-    area = float(np.trapezoid(np.append(risk[0], risk), np.append(0.0, coverage)))
-    return {
-        "coverage": [float(value) for value in coverage[kept]],
-        "risk": [float(value) for value in risk[kept]],
-        "confidence": [float(value) for value in sure[order][ends][kept]],
-        "area": area,
-    }
 
 
 def json_number(value: float) -> float | None:

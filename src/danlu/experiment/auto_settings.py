@@ -15,60 +15,58 @@ MEMORY_FRACTION = 0.8  # of free memory that a step may use; allocators and vali
 LR_FINDER_FILE = "lr-range.svg"
 
 
-def resolve_auto_settings(fitting: TrainingSetup, run: RunDirectory) -> TrainingSetup:
+def resolve_auto_settings(setup: TrainingSetup, run: RunDirectory) -> TrainingSetup:
     """Replace every `auto` by a number; write the learning-rate plot into the run.
 
     Raises:
         DanluError: no learning rate lowers the loss.
     """
-    if fitting.context.recipe.training.batch_size == "auto":
-        size = find_largest_batch_size(fitting)
+    if setup.context.recipe.training.batch_size == "auto":
+        size = find_largest_batch_size(setup)
         info(
             f"training.batch_size: {size}, the largest that fits (with at least {MIN_STEPS_PER_EPOCH} steps per epoch)"
         )
-        fitting = with_training_options(fitting, batch_size=size)
-    optimizer = fitting.context.recipe.training.optimizer
+        setup = with_training_options(setup, batch_size=size)
+    optimizer = setup.context.recipe.training.optimizer
     assert isinstance(optimizer, Optimizer)
     if optimizer.lr == "auto":
-        lr = _find_lr(fitting, run)
+        lr = _find_lr(setup, run)
         info(f"training.optimizer.lr: {lr:.2g}, where the loss fell fastest in the learning-rate test")
-        fitting = with_training_options(fitting, optimizer=optimizer.model_copy(update={"lr": lr}))
-    return fitting
+        setup = with_training_options(setup, optimizer=optimizer.model_copy(update={"lr": lr}))
+    return setup
 
 
-def find_largest_batch_size(fitting: TrainingSetup) -> int:
+def find_largest_batch_size(setup: TrainingSetup) -> int:
     """Return the largest power of two that fits, leaving enough steps per epoch."""
-    free = fitting.accelerator.free_bytes()
-    most = max(2, fitting.balanced.loader.epoch_length // MIN_STEPS_PER_EPOCH)
+    free = setup.accelerator.free_bytes()
+    most = max(2, setup.balanced.loader.epoch_length // MIN_STEPS_PER_EPOCH)
     sizes = [1 << power for power in range(1, most.bit_length())]
-    trial = build_probe(
-        with_training_options(fitting, batch_size=sizes[0], optimizer=optimizer_with_default_lr(fitting))
-    )
+    probe = build_probe(with_training_options(setup, batch_size=sizes[0], optimizer=optimizer_with_default_lr(setup)))
     usable = [
-        size for size in sizes if free is None or trial.predict_footprint(size).peak_bytes <= MEMORY_FRACTION * free
+        size for size in sizes if free is None or probe.predict_footprint(size).peak_bytes <= MEMORY_FRACTION * free
     ]
     return max(usable, default=sizes[0])
 
 
-def optimizer_with_default_lr(fitting: TrainingSetup) -> Optimizer:
+def optimizer_with_default_lr(setup: TrainingSetup) -> Optimizer:
     """Return the recipe's optimizer with its default learning rate in place of `auto`."""
-    optimizer = fitting.context.recipe.training.optimizer
+    optimizer = setup.context.recipe.training.optimizer
     assert isinstance(optimizer, Optimizer)
-    return optimizer.model_copy(update={"lr": optimizer.initial_lr})
+    return optimizer if isinstance(optimizer.lr, float) else optimizer.model_copy(update={"lr": optimizer.default_lr})
 
 
-def _find_lr(fitting: TrainingSetup, run: RunDirectory) -> float:
+def _find_lr(setup: TrainingSetup, run: RunDirectory) -> float:
     """Return the learning rate that the range test suggests, and write its plot."""
     from danlu.reporting.figures.lr_finder import lr_finder_plot
     from danlu.training.lr_finder import find_lr
 
-    trial = build_probe(with_training_options(fitting, optimizer=optimizer_with_default_lr(fitting)))
-    machine = trial.train_state
-    batches = fitting.balanced.loader.batches(machine.batch_size, machine.device)
+    probe = build_probe(with_training_options(setup, optimizer=optimizer_with_default_lr(setup)))
+    state = probe.train_state
+    batches = setup.balanced.loader.batches(state.batch_size, state.device)
 
     def step(rate: float) -> float:
-        return float(machine.make_step(next(batches), rate, trial.seed, 1))
+        return float(state.make_step(next(batches), rate, probe.seed, 1))
 
-    found = find_lr(machine.model, step)
+    found = find_lr(state.model, step)
     write_text(run.path / LR_FINDER_FILE, lr_finder_plot(found.lrs, found.losses, found.suggested_lr))
     return found.suggested_lr

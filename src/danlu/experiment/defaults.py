@@ -5,23 +5,24 @@ In: a recipe and its dataset. Out: the recipe with every default written out, as
 
 from danlu.core.component import Component, components
 from danlu.data.augment.images import RandomCrop
-from danlu.data.augment.registry import Augmentation
 from danlu.data.balance.base import Balancer
 from danlu.data.dataset import Dataset
-from danlu.data.tabular.categories import TargetEncoding
 from danlu.data.tabular.impute import Impute, KeepMissing
 from danlu.errors import Problem, RecipeError
-from danlu.evaluation.metrics.table import METRICS, resolve_metrics
-from danlu.evaluation.perturbations import Perturbation
+from danlu.evaluation.metrics.table import resolve_metrics
 from danlu.evaluation.slices import check_slices
-from danlu.evaluation.thresholds import threshold_metric
-from danlu.experiment.checks import check_no_gradient_options
-from danlu.experiment.distillation import check_distillation
+from danlu.experiment.checks import (
+    check_components_fit_data,
+    check_distillation,
+    check_metric,
+    check_no_gradient_options,
+    check_tagging_model,
+    check_threshold,
+)
 from danlu.models.base import Model, SelfFittingModel
-from danlu.models.table import Transformer
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections.evaluation import Threshold
-from danlu.recipe.sections.training import Data, EarlyStopping, Finetune, SplitOptions, Training
+from danlu.recipe.sections.data import SplitOptions
+from danlu.recipe.sections.training import EarlyStopping, Finetune, Training
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Constant, Cosine
 
@@ -35,9 +36,6 @@ MODELS_BY_KIND = {
 EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "words": 10, "corpus": 3, "chat": 3, "preference": 1}
 BATCH_SIZE_BY_KIND = {"image": 32, "text": 32, "words": 32, "corpus": 16, "chat": 16, "preference": 16}
 SELF_FITTING_BATCH_SIZE = 1024  # rows per prediction batch of a self-fitting model
-# Larger steps erase pretraining; Devlin et al. 2019 use 2e-5 to 5e-5 (https://arxiv.org/abs/1810.04805).
-PRETRAINED_TEXT_LR = 5e-5
-ADAPTER_LR = 5e-4  # adapters start at zero beside frozen weights; about ten times the full fine-tuning rate
 # Fraction of the run; its authors find that it needs one (Defazio et al. 2024, https://arxiv.org/abs/2405.15682).
 SCHEDULE_FREE_WARMUP = 0.05
 MIN_GROUPS = 20  # documents needed before a corpus is split by document
@@ -52,22 +50,22 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     model = recipe.model or _default_component("model", MODELS_BY_KIND[dataset.kind])
     assert isinstance(model, Model)
     if dataset.kind not in model.kinds:
-        fitting = f"{MODELS_BY_KIND[dataset.kind]} is the default"
-        message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({fitting})"
+        usual = f"{MODELS_BY_KIND[dataset.kind]} is the default"
+        message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({usual})"
         raise RecipeError(Problem("", "model.name", message))
-    _check_components_fit_data(recipe, dataset)
+    check_components_fit_data(recipe, dataset)
     if dataset.kind == "corpus" and getattr(model, "finetune", Finetune()).mode == "head":
         message = "a language model has no task head that could be trained alone; use lora or full"
         raise RecipeError(Problem("", "model.finetune.mode", message))
-    if dataset.kind == "words" and isinstance(model, Transformer):
-        _check_tagging_model(model)
+    if dataset.kind == "words":
+        check_tagging_model(model)
     if isinstance(model, SelfFittingModel):
         check_no_gradient_options(recipe, model, dataset.task)
     check_distillation(recipe, dataset)
     if recipe.tuning is not None and recipe.tuning.metric is not None:
-        _check_metric(recipe.tuning.metric, dataset.task, "tuning.metric")
+        check_metric(recipe.tuning.metric, dataset.task, "tuning.metric")
     metrics = resolve_metrics(dataset.task, recipe.evaluation.metrics)
-    _check_threshold(recipe.evaluation.threshold, dataset)
+    check_threshold(recipe.evaluation.threshold, dataset)
     check_slices(recipe.evaluation.slices, dataset)
     data = recipe.data.model_copy(
         update={
@@ -86,45 +84,6 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
             "evaluation": recipe.evaluation.model_copy(update={"metrics": metrics}),
         }
     )
-
-
-def _check_components_fit_data(recipe: Recipe, dataset: Dataset) -> None:
-    """Reject balancing, augmentation and perturbations that do not fit the data; none is skipped silently."""
-    balancer = recipe.data.balance
-    assert isinstance(balancer, Balancer)
-    if dataset.task == "multi-label":
-        _check_multi_label_encoders(recipe.data)
-    if balancer.name != "none" and dataset.task != "classification":
-        message = f"{balancer.name} balances classes, and this task is {dataset.task}; remove it"
-        raise RecipeError(Problem("", "data.balance", message))
-    changing = [
-        ("data.balance", balancer),
-        *(("data.augment", step) for step in recipe.data.augment),
-        *(("evaluation.robustness", step) for step in recipe.evaluation.robustness),
-    ]
-    for key, component in changing:
-        assert isinstance(component, Balancer | Augmentation | Perturbation)
-        if dataset.kind not in component.kinds:
-            message = f"{component.name} takes {' or '.join(component.kinds)} data; {dataset.origin} is {dataset.kind}"
-            raise RecipeError(Problem("", key, message))
-
-
-def _check_tagging_model(model: Transformer) -> None:
-    """Reject options that pool a whole text into one prediction, since tagging predicts per word."""
-    for key, said in (("pooling", model.pooling is not None), ("finetune.mode", model.finetune.mode == "head")):
-        if said:
-            message = "gives one prediction per text, and tagging needs one per word; remove it"
-            raise RecipeError(Problem("", f"model.{key}", message))
-
-
-def _check_multi_label_encoders(data: Data) -> None:
-    """Reject encoders that need a single label per row for multi-label data."""
-    encoders: dict[str, Component | None] = {"data.encode": data.encode}
-    encoders |= {f"data.columns.{name}.encode": data.options_of(name).encode for name in data.columns}
-    for key, encoder in encoders.items():
-        if isinstance(encoder, TargetEncoding):
-            message = "target encoding needs a single label per row, and rows have several; use embedding or one-hot"
-            raise RecipeError(Problem("", key, message))
 
 
 def _resolve_missing_values(recipe: Recipe, model: Model) -> Component:
@@ -180,7 +139,7 @@ def _resolve_split(split: SplitOptions, dataset: Dataset) -> SplitOptions:
 def _resolve_training(training: Training, model: Model, dataset: Dataset) -> Training:
     early_stopping = training.early_stopping
     if early_stopping is not None:
-        _check_metric(early_stopping.metric, dataset.task, "training.early_stopping.metric")
+        check_metric(early_stopping.metric, dataset.task, "training.early_stopping.metric")
     elif model.defaults.patience is not None:
         early_stopping = EarlyStopping(patience=model.defaults.patience)
     if isinstance(model, SelfFittingModel):  # other options concern gradient steps; keep their defaults
@@ -192,11 +151,7 @@ def _resolve_training(training: Training, model: Model, dataset: Dataset) -> Tra
     optimizer = training.optimizer
     assert isinstance(optimizer, Optimizer)
     if optimizer.lr is None:
-        usual = optimizer.default_lr
-        if isinstance(model, Transformer) and model.folder is not None:
-            rates = {"head": usual, "lora": ADAPTER_LR, "dora": ADAPTER_LR, "qlora": ADAPTER_LR}
-            usual = rates.get(model.finetune.mode, PRETRAINED_TEXT_LR)
-        optimizer = optimizer.model_copy(update={"lr": usual * model.defaults.lr_factor})
+        optimizer = optimizer.model_copy(update={"lr": model.default_lr(optimizer.default_lr)})
     if optimizer.averages_itself and training.average is not None:
         message = f"{optimizer.name} already averages the weights; remove training.average"
         raise RecipeError(Problem("", "training.average", message))
@@ -222,24 +177,3 @@ def _default_batch_size(dataset: Dataset) -> int:
     while size < 1024 and dataset.frame.height / size > 48:
         size *= 2
     return size
-
-
-def _check_metric(metric: str, task: str, key: str) -> None:
-    watched = metric.removeprefix("validation/")
-    fitting = ["loss", *(name for name, known in METRICS.items() if known.task == task)]
-    if watched not in fitting:
-        message = f"{metric!r} is not a {task} metric (allowed: {', '.join(f'validation/{m}' for m in fitting)})"
-        raise RecipeError(Problem("", key, message))
-
-
-def _check_threshold(threshold: Threshold | None, dataset: Dataset) -> None:
-    """Reject a decision threshold before training if it could not be chosen after it."""
-    if threshold is None:
-        return
-    if threshold.metric is not None:
-        threshold_metric(threshold.metric)
-    classes = dataset.frame[dataset.target].drop_nulls().n_unique() if dataset.target is not None else 0
-    if dataset.task != "classification" or classes != 2:
-        what = f"this target has {classes}" if dataset.task == "classification" else f"this task is {dataset.task}"
-        message = f"a threshold needs exactly two classes; {what}; remove it"
-        raise RecipeError(Problem("", "evaluation.threshold", message))

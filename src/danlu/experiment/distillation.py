@@ -23,10 +23,11 @@ from danlu.artifacts.run import RunDirectory
 from danlu.core.console import info, progress
 from danlu.core.seeds import Seed
 from danlu.data.balance.base import Balancer
-from danlu.data.dataset import Dataset
 from danlu.data.descriptors import RawData
-from danlu.errors import ArgumentError, ArtifactError, Problem, RecipeError
-from danlu.recipe.schema import Recipe
+from danlu.errors import ArgumentError, ArtifactError
+from danlu.experiment.checks import DISTILL_KEY as KEY
+from danlu.experiment.checks import TOKEN_TASKS
+from danlu.experiment.run_data import PROFILE_FILE, SPLIT_FILE, data_digest
 from danlu.recipe.sections.training import Distill
 
 if TYPE_CHECKING:
@@ -39,150 +40,241 @@ if TYPE_CHECKING:
     from danlu.experiment.data_context import DataContext, FittedPreprocessing
     from danlu.models.predictor import Predictor
 
-KEY = "training.distill"
 FILE, FORMAT = "lessons.npy", 2
 TEACHER_FILE = "teacher.json"
 BATCH_SIZE = 64  # samples; affects memory and the last bits of rounding, so it is no setting
 BYTES_PER_NUMBER = 4  # float32
 DISK_FRACTION = 0.5  # of free disk space that cached teacher outputs may take
-TOKEN_TASKS = ("token-classification", "language-modelling")
-DISTILLABLE_TASKS = ("classification", "multi-label", "regression", *TOKEN_TASKS)
 
 
 @dataclass(frozen=True)
-class TeacherTargets:
-    """Hold a training split whose loader also yields the teacher's outputs.
+class Teacher:
+    """Hold an opened teacher bundle and the student's data that it labels.
 
     Attributes:
-        balanced: its loader appends the teacher's outputs to each batch.
-        digest: of everything that determines the teacher's outputs.
+        predictor: of the bundle; its weights are on the device and need no gradients.
+        digest: of everything that determines its outputs.
+        context: the student's data, with its recipe.
+        preprocessing: the student's.
     """
 
-    balanced: "BalancedTraining"
+    predictor: "Predictor"
     digest: str
+    context: "DataContext"
+    preprocessing: "FittedPreprocessing"
+    device: "torch.device"
+    groups: "ProcessGroups"
+
+    @classmethod
+    def open(
+        cls,
+        context: "DataContext",
+        preprocessing: "FittedPreprocessing",
+        device: "torch.device",
+        groups: "ProcessGroups",
+    ) -> "Teacher":
+        """Open the bundle that `training.distill` names.
+
+        Raises:
+            ArgumentError: it has another task or other labels.
+            ArtifactError: it is damaged.
+        """
+        from danlu.models.predictor import Predictor
+
+        options = _options(context)
+        bundle = open_bundle(options.teacher)
+        _check_same_task(bundle.manifest, preprocessing, options)
+        predictor = Predictor.from_bundle(bundle)
+        predictor.model.to(device).requires_grad_(False)
+        if groups.is_main:
+            _warn_of_seen_test_rows(context, options)
+        digest = _teacher_digest(bundle.manifest, bundle.config)
+        return cls(predictor, digest, context, preprocessing, device, groups)
+
+    @property
+    def shares_preprocessing(self) -> bool:
+        """Whether the teacher can read the student's samples as they are."""
+        return bool(self.predictor.preprocessor == self.preprocessing.preprocessor)
+
+    def add_outputs(self, balanced: "BalancedTraining", student: "nn.Module") -> "BalancedTraining":
+        """Have the training loader bring the teacher's outputs as well.
+
+        Args:
+            balanced: made from the teacher's context.
+            student: untrained; gets a projection for feature distillation if the recipe asks for it.
+
+        Raises:
+            ArgumentError: the teacher cannot read the student's samples, or one of the two has no such states.
+            DataError: the data lacks a column that the teacher needs.
+        """
+        from danlu.data.targets import ClassTarget
+        from danlu.training.distillation import CachedTeacher, DistillationTransform, OnlineTeacher
+
+        # 1. Outputs that differ between epochs cannot be cached, and then the teacher must read the student's batches.
+        reason = _online_reason(self.context)
+        if reason and not self.shares_preprocessing:
+            raise ArgumentError(
+                f"{KEY}.teacher: {_options(self.context).teacher} preprocesses its samples differently from this "
+                f"model, so it cannot run {reason[0]}; remove {reason[1]}, or train a teacher with the same "
+                "preprocessing (the same columns and rows, image size and normalization, or tokenizer)"
+            )
+        # 2. What the teacher reads: the student's samples, or the same rows prepared in its own way.
+        dataset = balanced.loader.dataset if self.shares_preprocessing else self._own_dataset()
+        # 3. Its hidden states are hooked before it runs for the first time, since they come with its logits.
+        read_states = None
+        if _options(self.context).hidden is not None:
+            read_states = self._add_feature_distillation(dataset, balanced.loader.dataset, student)
+        outputs = partial(self._outputs, read_states)
+        # 4. It runs now, once for all samples, or later in every step.
+        source: OnlineTeacher | CachedTeacher
+        if reason:
+            info(f"the teacher runs in every training step, {reason[0]}")
+            source = OnlineTeacher(outputs)
+        else:
+            source = CachedTeacher(self._cached_outputs(outputs, dataset))
+        target = self.preprocessing.target
+        classes = target.outputs if isinstance(target, ClassTarget) else None
+        transforms = (*balanced.loader.transforms, DistillationTransform(source, classes))
+        return replace(balanced, loader=replace(balanced.loader, transforms=transforms))
+
+    def _own_dataset(self) -> "PreparedDataset":
+        """Preprocess the training rows with the teacher's own preprocessor."""
+        from danlu.data.preprocessing import prepare_split
+
+        balancer, data = self.context.recipe.data.balance, self.context.dataset
+        assert isinstance(balancer, Balancer)
+        if type(balancer).resample is not Balancer.resample:
+            raise ArgumentError(
+                f"data.balance: {balancer.name} resamples the training rows, and the teacher ({KEY}.teacher) "
+                "preprocesses the raw ones in its own way; use class-weights, or train a teacher with the same "
+                "preprocessing"
+            )
+        self.predictor.require_columns(RawData(data.frame, data.origin, data.folder))
+        return prepare_split(self.predictor.preprocessor, self.context.splits.train, self.context.origin)
+
+    def _add_feature_distillation(
+        self, dataset: "PreparedDataset", student_dataset: "PreparedDataset", student: "nn.Module"
+    ) -> "Callable[[], list[torch.Tensor]]":
+        """Add the projection to the student; return a function that reads the teacher's matching states.
+
+        Raises:
+            ArgumentError: student or teacher has no such states.
+        """
+        import torch
+
+        from danlu.models.hidden_states import HiddenStateHook, collect_hidden_states
+        from danlu.training.distillation import add_feature_distillation, teacher_layer
+
+        hidden, model = _options(self.context).hidden, self.predictor.model
+        assert hidden is not None
+        whose = f"{KEY}.hidden: the teacher ({self.predictor.options.name})"
+        hook = HiddenStateHook(model, hidden.states, whose)
+        found = collect_hidden_states(model, hook, _sample_inputs(dataset, self.device), whose)
+        if len({values.shape[-1] for values in found}) > 1:
+            raise ArgumentError(f"{whose} has layers of different widths; use states: features")
+        few, seed = _sample_inputs(student_dataset, torch.device("cpu")), Seed(self.context.recipe.seed).derive("hint")
+        own = f"{KEY}.hidden: {self.context.model.name}"
+        layers = add_feature_distillation(student, hidden.states, few, found[0].shape[-1], seed, own)
+        chosen = [teacher_layer(layer, layers, len(found)) - 1 for layer in range(1, layers + 1)]
+
+        def read_states() -> "list[torch.Tensor]":
+            states = hook.pop_states()
+            return [states[layer] for layer in chosen]
+
+        return read_states
+
+    def _outputs(
+        self, read_states: "Callable[[], list[torch.Tensor]] | None", inputs: "dict[str, torch.Tensor]"
+    ) -> "torch.Tensor":
+        """Return a batch's targets, [batch, outputs]: the teacher's logits, then its hidden states."""
+        import torch
+
+        logits = self._logits(inputs)
+        if read_states is None:
+            return logits
+        return torch.cat([logits, *(values.float().flatten(1) for values in read_states())], dim=1)
+
+    def _logits(self, inputs: "dict[str, torch.Tensor]") -> "torch.Tensor":
+        """Return the logits in the student's label order, or numbers in the student's standardization."""
+        from danlu.data.targets import ClassTarget, MultiLabelTarget, NextTokenTarget, NumericTarget, TagTarget
+        from danlu.training.distillation import network_logits
+
+        own, student = self.predictor.target, self.preprocessing.target
+        found = network_logits(self.predictor.model, inputs, student.task)
+        if isinstance(own, NumericTarget) and isinstance(student, NumericTarget):
+            return (found * own.std + (own.mean - student.mean)) / student.std
+        if isinstance(own, NextTokenTarget):
+            return found
+        known = (ClassTarget, MultiLabelTarget, TagTarget)
+        assert isinstance(own, known) and isinstance(student, known)
+        if own.labels == student.labels:
+            return found
+        return found[..., [own.labels.index(label) for label in student.labels]]
+
+    def _cached_outputs(
+        self, outputs: "Callable[[dict[str, torch.Tensor]], torch.Tensor]", dataset: "PreparedDataset"
+    ) -> "torch.Tensor | np.ndarray":
+        """Return the outputs on all training samples, [samples, outputs], cached between runs.
+
+        The main process computes them batch by batch. They stay a memory-mapped file unless the device has room for
+        all.
+        """
+        import torch
+
+        from danlu.data.loader import fits_on_device
+
+        def make(folder: Path) -> None:
+            width = outputs(_sample_inputs(dataset, self.device)).shape[1]
+            _require_disk_space(len(dataset), width)
+            found = np.lib.format.open_memmap(folder / FILE, "w+", np.float32, (len(dataset), width))
+            begin = 0
+            with progress("teacher outputs", len(dataset), "samples") as bar:
+                for rows, inputs, _ in dataset.iter_batches(BATCH_SIZE, self.device):
+                    found[begin : begin + len(rows)] = outputs(inputs).cpu().numpy()
+                    begin += len(rows)
+                    bar.advance(len(rows))
+            found.flush()
+
+        if not self.groups.is_main:
+            self.groups.barrier()
+        values: np.ndarray = np.load(cached_dir("teachers", self._cache_key(), make) / FILE, mmap_mode="r")
+        if self.groups.is_main:
+            self.groups.barrier()
+        on_device = fits_on_device(values.nbytes, self.device)
+        return torch.from_numpy(np.array(values)).to(self.device) if on_device else values
+
+    def _cache_key(self) -> list[object]:
+        """Return everything that determines the outputs on the training samples."""
+        import torch
+
+        context, target = self.context, self.preprocessing.target.model_dump(mode="json")
+        has_states = _options(context).hidden is not None
+        rows = _training_rows_digest(context)
+        made_from = [FORMAT, self.digest, target, rows, self.shares_preprocessing, self.device.type, has_states]
+        balance = context.recipe.data.balance.model_dump(mode="json")
+        return [*made_from, torch.__version__, balance, context.recipe.seed]
 
 
-def check_distillation(recipe: Recipe, dataset: Dataset) -> None:
-    """Raise RecipeError if distillation does not fit the task or the rest of the recipe."""
-    options = recipe.training.distill
-    if options is None:
-        return
-    if dataset.task not in DISTILLABLE_TASKS:
-        message = f"distillation works for {', '.join(DISTILLABLE_TASKS)}; this task is {dataset.task}; remove it"
-        raise RecipeError(Problem("", KEY, message))
-    if dataset.task == "regression" and options.temperature is not None:
-        message = "a temperature applies to class probabilities, and this task is regression; remove it"
-        raise RecipeError(Problem("", f"{KEY}.temperature", message))
-    if dataset.task in TOKEN_TASKS and options.hidden is not None:
-        message = f"needs one prediction per sample, and this task is {dataset.task}; remove it"
-        raise RecipeError(Problem("", f"{KEY}.hidden", message))
-    if recipe.evaluation.folds is not None:
-        message = "the teacher was trained on rows that the folds would test; remove folds or training.distill"
-        raise RecipeError(Problem("", "evaluation.folds", message))
+def _options(context: "DataContext") -> Distill:
+    """Return the recipe's `training.distill`."""
+    options = context.recipe.training.distill
+    assert options is not None
+    return options
 
 
-def add_teacher(
-    opened: "DataContext",
-    prepared: "FittedPreprocessing",
-    balanced: "BalancedTraining",
-    options: Distill,
-    model: "nn.Module",
-    device: "torch.device",
-    groups: "ProcessGroups",
-) -> TeacherTargets:
-    """Add the teacher's outputs to the training split.
-
-    Args:
-        opened: the data that `balanced` was made from.
-        model: the untrained student; gets a projection for feature distillation if the recipe asks for it.
-
-    Raises:
-        ArgumentError: the teacher has another task or labels, or cannot read the student's samples.
-        ArtifactError: the teacher's bundle is damaged.
-        DataError: the data lacks a column that the teacher needs.
-    """
-    from danlu.data.targets import ClassTarget
-    from danlu.models.predictor import Predictor
-    from danlu.training.distillation import CachedTeacher, DistillationTransform, OnlineTeacher
-
-    bundle = open_bundle(options.teacher)
-    _check_same_task(bundle.manifest, prepared, options)
-    teacher = Predictor.from_bundle(bundle)
-    teacher.model.to(device).requires_grad_(False)
-    _warn_of_seen_test_rows(opened, options, groups)
-    digest, alike = _teacher_digest(bundle.manifest, bundle.config), teacher.preprocessor == prepared.preprocessor
-    why = _online_reason(opened, options)
-    if why and not alike:
-        raise ArgumentError(
-            f"{KEY}.teacher: {options.teacher} preprocesses its samples differently from this model, so it cannot run "
-            f"{why[0]}; remove {why[1]}, or train a teacher with the same preprocessing (the same columns and rows, "
-            "image size and normalization, or tokenizer)"
-        )
-    examples = balanced.loader.dataset if alike else _prepare_for_teacher(teacher, opened)
-    read = None
-    if options.hidden is not None:
-        read = _add_feature_distillation(options, teacher, examples, model, balanced, opened, device)
-    lesson = partial(_teacher_outputs, teacher, prepared, read)
-    if why:
-        info(f"the teacher runs in every training step, {why[0]}")
-    ask: OnlineTeacher | CachedTeacher = OnlineTeacher(lesson)
-    if not why:
-        made_from = _cache_key(opened, prepared, options, alike, digest, device)
-        ask = CachedTeacher(_cached_teacher_outputs(lesson, examples, made_from, device, groups))
-    classes = prepared.target.outputs if isinstance(prepared.target, ClassTarget) else None
-    feed = replace(balanced.loader, transforms=(*balanced.loader.transforms, DistillationTransform(ask, classes)))
-    return TeacherTargets(replace(balanced, loader=feed), digest)
-
-
-def _online_reason(opened: "DataContext", options: Distill) -> tuple[str, str] | None:
+def _online_reason(context: "DataContext") -> tuple[str, str] | None:
     """Return why the teacher runs in every step, and which key causes it.
 
     None if its outputs can be cached.
     """
-    if opened.dataset.task in TOKEN_TASKS:
+    options = _options(context)
+    if context.dataset.task in TOKEN_TASKS:
         return "on every token", KEY
-    if opened.recipe.data.augment:
+    if context.recipe.data.augment:
         return "on samples that data.augment changes", "data.augment"
     if options.hidden is not None and options.hidden.states == "layers":
         return "for token states, which are not cached", f"{KEY}.hidden.states"
     return None
-
-
-def _add_feature_distillation(
-    options: Distill,
-    teacher: "Predictor",
-    examples: "PreparedDataset",
-    model: "nn.Module",
-    balanced: "BalancedTraining",
-    opened: "DataContext",
-    device: "torch.device",
-) -> "Callable[[], list[torch.Tensor]]":
-    """Add the projection to the student; return a function that reads the teacher's matching states.
-
-    Raises:
-        ArgumentError: student or teacher has no such states.
-    """
-    import torch
-
-    from danlu.models.hidden_states import HiddenStateHook, collect_hidden_states
-    from danlu.training.distillation import add_feature_distillation, teacher_layer
-
-    assert options.hidden is not None
-    states, theirs = options.hidden.states, f"{KEY}.hidden: the teacher ({teacher.options.name})"
-    reader = HiddenStateHook(teacher.model, states, theirs)
-    found = collect_hidden_states(teacher.model, reader, _sample_inputs(examples, device), theirs)
-    if len({values.shape[-1] for values in found}) > 1:
-        raise ArgumentError(f"{theirs} has layers of different widths; use states: features")
-    own = f"{KEY}.hidden: {opened.model.name}"
-    few, seed = _sample_inputs(balanced.loader.dataset, torch.device("cpu")), Seed(opened.recipe.seed).derive("hint")
-    layers = add_feature_distillation(model, states, few, found[0].shape[-1], seed, own)
-    chosen = [teacher_layer(layer, layers, len(found)) - 1 for layer in range(1, layers + 1)]
-
-    def read() -> "list[torch.Tensor]":
-        there = reader.pop_states()
-        return [there[layer] for layer in chosen]
-
-    return read
 
 
 def _sample_inputs(examples: "PreparedDataset", device: "torch.device") -> "dict[str, torch.Tensor]":
@@ -220,11 +312,18 @@ def check_teacher_unchanged(run: RunDirectory, digest: str) -> None:
         )
 
 
-def _check_same_task(manifest: Manifest, prepared: "FittedPreprocessing", options: Distill) -> None:
+def _teacher_digest(manifest: Manifest, config: object) -> str:
+    """Return the SHA-256 of everything that determines a bundle's outputs; golden samples do not."""
+    files = {name: digest for name, digest in manifest.files.items() if name != GOLDEN}
+    told = json.dumps([files, manifest.preprocessing, config], sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _check_same_task(manifest: Manifest, preprocessing: "FittedPreprocessing", options: Distill) -> None:
     """Raise ArgumentError unless teacher and student have the same task and labels."""
     from danlu.data.targets import ClassTarget, MultiLabelTarget, TagTarget
 
-    output, target = manifest.output, prepared.target
+    output, target = manifest.output, preprocessing.target
     if manifest.task != target.task:
         raise ArgumentError(
             f"{KEY}.teacher: {options.teacher} is a {manifest.task} model and this task is {target.task}; choose a "
@@ -240,137 +339,26 @@ def _check_same_task(manifest: Manifest, prepared: "FittedPreprocessing", option
             )
 
 
-def _teacher_outputs(
-    teacher: "Predictor",
-    prepared: "FittedPreprocessing",
-    read: "Callable[[], list[torch.Tensor]] | None",
-    inputs: "dict[str, torch.Tensor]",
-) -> "torch.Tensor":
-    """Return a batch's targets, [batch, outputs]: the teacher's logits, then its hidden states."""
-    import torch
-
-    logits = _teacher_logits(teacher, prepared, inputs)
-    if read is None:
-        return logits
-    return torch.cat([logits, *(values.float().flatten(1) for values in read())], dim=1)
-
-
-def _teacher_logits(
-    teacher: "Predictor", prepared: "FittedPreprocessing", inputs: "dict[str, torch.Tensor]"
-) -> "torch.Tensor":
-    """Return the teacher's logits in the student's label order, or numbers in the student's standardization."""
-    from danlu.data.targets import ClassTarget, MultiLabelTarget, NextTokenTarget, NumericTarget, TagTarget
-    from danlu.training.distillation import network_logits
-
-    found, own, student = network_logits(teacher.model, inputs, prepared.target.task), teacher.target, prepared.target
-    if isinstance(own, NumericTarget) and isinstance(student, NumericTarget):
-        return (found * own.std + (own.mean - student.mean)) / student.std
-    if isinstance(own, NextTokenTarget):
-        return found
-    known = (ClassTarget, MultiLabelTarget, TagTarget)
-    assert isinstance(own, known) and isinstance(student, known)
-    if own.labels == student.labels:
-        return found
-    return found[..., [own.labels.index(label) for label in student.labels]]
-
-
-def _cached_teacher_outputs(
-    lesson: "Callable[[dict[str, torch.Tensor]], torch.Tensor]",
-    examples: "PreparedDataset",
-    made_from: list[object],
-    device: "torch.device",
-    groups: "ProcessGroups",
-) -> "torch.Tensor | np.ndarray":
-    """Return the teacher's outputs on all training samples, [samples, outputs], cached between runs.
-
-    The main process computes them batch by batch. They stay a memory-mapped file unless the device has room for all.
-    """
-    import torch
-
-    from danlu.data.loader import fits_on_device
-
-    def make(folder: Path) -> None:
-        width = lesson(_sample_inputs(examples, device)).shape[1]
-        _require_disk_space(len(examples), width)
-        found = np.lib.format.open_memmap(folder / FILE, "w+", np.float32, (len(examples), width))
-        begin = 0
-        with progress("teacher outputs", len(examples), "samples") as bar:
-            for rows, inputs, _ in examples.iter_batches(BATCH_SIZE, device):
-                found[begin : begin + len(rows)] = lesson(inputs).cpu().numpy()
-                begin += len(rows)
-                bar.advance(len(rows))
-        found.flush()
-
-    if not groups.is_main:
-        groups.barrier()
-    lessons: np.ndarray = np.load(cached_dir("teachers", made_from, make) / FILE, mmap_mode="r")
-    if groups.is_main:
-        groups.barrier()
-    return torch.from_numpy(np.array(lessons)).to(device) if fits_on_device(lessons.nbytes, device) else lessons
-
-
-def _cache_key(
-    opened: "DataContext",
-    prepared: "FittedPreprocessing",
-    options: Distill,
-    alike: bool,
-    digest: str,
-    device: "torch.device",
-) -> list[object]:
-    """Return everything that determines the teacher's outputs on the training samples."""
-    import torch
-
-    target, states = prepared.target.model_dump(mode="json"), options.hidden is not None
-    made_from: list[object] = [FORMAT, digest, target, _training_rows_digest(opened), alike, device.type, states]
-    return [*made_from, torch.__version__, opened.recipe.data.balance.model_dump(mode="json"), opened.recipe.seed]
-
-
-def _prepare_for_teacher(teacher: "Predictor", opened: "DataContext") -> "PreparedDataset":
-    """Preprocess the training rows with the teacher's own preprocessor."""
-    from danlu.data.preprocessing import prepare_split
-
-    balancer, dataset = opened.recipe.data.balance, opened.dataset
-    assert isinstance(balancer, Balancer)
-    if type(balancer).resample is not Balancer.resample:
-        raise ArgumentError(
-            f"data.balance: {balancer.name} resamples the training rows, and the teacher ({KEY}.teacher) preprocesses "
-            "the raw ones in its own way; use class-weights, or train a teacher with the same preprocessing"
-        )
-    teacher.require_columns(RawData(dataset.frame, dataset.origin, dataset.folder))
-    return prepare_split(teacher.preprocessor, opened.splits.train, opened.origin)
-
-
-def _teacher_digest(manifest: Manifest, config: object) -> str:
-    """Return the SHA-256 of everything that determines a bundle's outputs; golden samples do not."""
-    files = {name: digest for name, digest in manifest.files.items() if name != GOLDEN}
-    told = json.dumps([files, manifest.preprocessing, config], sort_keys=True, default=str)
-    return hashlib.sha256(told.encode()).hexdigest()
-
-
-def _training_rows_digest(opened: "DataContext") -> str:
+def _training_rows_digest(context: "DataContext") -> str:
     """Return the SHA-256 of the data and of which rows train."""
-    from danlu.experiment.data_context import data_digest
-
-    rows = opened.splits.train.rows.astype(np.int64).tobytes()
-    whole = data_digest(opened.dataset, opened.dataset.frame.height)
+    rows = context.splits.train.rows.astype(np.int64).tobytes()
+    whole = data_digest(context.dataset, context.dataset.frame.height)
     return hashlib.sha256(rows + whole.encode()).hexdigest()
 
 
-def _warn_of_seen_test_rows(opened: "DataContext", options: Distill, groups: "ProcessGroups") -> None:
+def _warn_of_seen_test_rows(context: "DataContext", options: Distill) -> None:
     """Warn if the teacher was trained on the student's test rows, by its run's split."""
-    from danlu.experiment.data_context import PROFILE_FILE, SPLIT_FILE, data_digest
-
     folder = Path(options.teacher) / "data"
-    if not groups.is_main or not (folder / SPLIT_FILE).is_file() or not (folder / PROFILE_FILE).is_file():
+    if not (folder / SPLIT_FILE).is_file() or not (folder / PROFILE_FILE).is_file():
         return
     known = read_json(folder / PROFILE_FILE)
-    height = opened.dataset.frame.height
-    if known["rows"] > height or known.get("sha256") != data_digest(opened.dataset, known["rows"]):
+    height = context.dataset.frame.height
+    if known["rows"] > height or known.get("sha256") != data_digest(context.dataset, known["rows"]):
         return
     learned = read_frame(folder / SPLIT_FILE).filter(pl.col("part") == "train")["row"].to_numpy()
-    seen = int(np.isin(opened.splits.test.rows, learned).sum())
+    seen = int(np.isin(context.splits.test.rows, learned).sum())
     if seen:
         info(
-            f"warning: the teacher was trained on {seen:,} of this model's {len(opened.splits.test):,} test rows and "
+            f"warning: the teacher was trained on {seen:,} of this model's {len(context.splits.test):,} test rows and "
             "may leak them; use the same split and seed for both"
         )

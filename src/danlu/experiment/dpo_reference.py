@@ -30,7 +30,7 @@ FILE = "reference.npy"
 
 
 def add_reference_log_probs(
-    opened: DataContext, prepared: FittedPreprocessing, model: "nn.Module", device: "torch.device"
+    context: DataContext, preprocessing: FittedPreprocessing, model: "nn.Module", device: "torch.device"
 ) -> DataContext:
     """Add the untrained model's log-probabilities of both answers of every row as columns.
 
@@ -41,25 +41,25 @@ def add_reference_log_probs(
     from danlu.models.heads import head_for
     from danlu.models.infer import predict_all
 
-    size = opened.recipe.training.batch_size
+    size = context.recipe.training.batch_size
     size = size if isinstance(size, int) else 8
     # Rows removed by cleaning are in no split, and may not even be readable.
-    rows = np.sort(np.concatenate([part.rows for _, part in opened.splits.items()]))
-    part = Split(rows, opened.dataset.frame)
+    rows = np.sort(np.concatenate([part.rows for _, part in context.splits.items()]))
+    part = Split(rows, context.dataset.frame)
 
     def make(folder: Path) -> None:
         info(f"computing reference log-probabilities of {len(rows):,} preference pairs")
-        examples = prepare_split(prepared.preprocessor, part, opened.origin)
-        found = predict_all(model, head_for(prepared.target), examples, size, device)
+        examples = prepare_split(preprocessing.preprocessor, part, context.origin)
+        found = predict_all(model, head_for(preprocessing.target), examples, size, device)
         np.save(folder / FILE, found)
 
-    state = json.dumps(prepared.preprocessor.model_dump(mode="json"), sort_keys=True)
-    content = part.columns(*prepared.preprocessor.columns)
+    state = json.dumps(preprocessing.preprocessor.model_dump(mode="json"), sort_keys=True)
+    content = part.columns(*preprocessing.preprocessor.columns)
     made_from = [FORMAT, str(device), size, _inputs_digest(state, content), _weights_digest(model)]
     likelihoods = np.load(cached_dir("references", made_from, make) / FILE)
-    whole = np.full((opened.dataset.frame.height, 2), np.nan, dtype=np.float32)
+    whole = np.full((context.dataset.frame.height, 2), np.nan, dtype=np.float32)
     whole[rows] = likelihoods
-    return with_columns(opened, pl.DataFrame({name: whole[:, side] for side, name in enumerate(REFERENCE)}))
+    return with_columns(context, pl.DataFrame({name: whole[:, side] for side, name in enumerate(REFERENCE)}))
 
 
 def check_whole_model_per_process(parallel: "ParallelContext") -> None:

@@ -9,8 +9,8 @@ from danlu.artifacts.run import RunDirectory
 from danlu.core.console import info, progress
 from danlu.core.threads import plan_threads
 from danlu.errors import Stopped
-from danlu.evaluation.evaluate import build_predictions
 from danlu.evaluation.metrics.table import compute_metrics
+from danlu.evaluation.predictions import build_predictions
 from danlu.experiment.setup import TrainingSetup
 from danlu.models.base import FitData, Rows, SelfFittingModel
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from danlu.training.loop import TrainResult
 
 
-def fit_rounds(fitting: TrainingSetup, run: RunDirectory) -> "TrainResult":
+def fit_rounds(setup: TrainingSetup, run: RunDirectory) -> "TrainResult":
     """Fit the model round by round and load the best round into the setup's network.
 
     Raises:
@@ -32,58 +32,58 @@ def fit_rounds(fitting: TrainingSetup, run: RunDirectory) -> "TrainResult":
     from danlu.training.monitoring.trackers import build_callbacks
     from danlu.training.stop_signals import catch_stop_signals
 
-    model, options, watch = fitting.context.model, fitting.context.recipe.training, fitting.new_early_stopping()
+    model, options, stopper = setup.context.model, setup.context.recipe.training, setup.new_early_stopping()
     assert isinstance(model, SelfFittingModel)
-    lesson = build_fit_data(fitting)
+    fit_data = build_fit_data(setup)
     most = min(model.max_rounds, options.max_steps or model.max_rounds)
-    if fitting.fixed_epochs is not None:
-        most = min(most, max(1, round(fitting.fixed_epochs)))
-    info(f"fitting {model.name} on {len(lesson.train.target):,} samples: {most:,} rounds at most")
-    growth, callbacks, done = model.start_fit(lesson), build_callbacks(options), 0
+    if setup.fixed_epochs is not None:
+        most = min(most, max(1, round(setup.fixed_epochs)))
+    info(f"fitting {model.name} on {len(fit_data.train.target):,} samples: {most:,} rounds at most")
+    fit, callbacks, done = model.start_fit(fit_data), build_callbacks(options), 0
     with ExitStack() as stack:
         stop = stack.enter_context(catch_stop_signals())
         bar = stack.enter_context(progress("fitting", most, "rounds"))
         for callback in callbacks:
             stack.callback(callback.on_end)
-            callback.on_start(CallbackContext(run, fitting.model, options, most, 0))
-        for done, loss in enumerate(growth.iter_rounds(), start=1):
-            figures = _validation_metrics(fitting, growth.validation_scores()) if fitting.validation is not None else {}
+            callback.on_start(CallbackContext(run, setup.model, options, most, 0))
+        for done, loss in enumerate(fit.iter_rounds(), start=1):
+            figures = _validation_metrics(setup, fit.validation_scores()) if setup.validation is not None else {}
             record = {"step": done, "epoch": float(done), "train/loss": loss, **figures}
             run.log(record)
-            watch.update(figures, done)
-            bar.advance(1, watch.progress_note)
+            stopper.update(figures, done)
+            bar.advance(1, stopper.progress_note)
             for callback in callbacks:
                 callback.on_step(done, torch.tensor(loss))
                 callback.on_log(record)
             if stop:
                 raise Stopped(f"stopped at round {done} of {most}; a partly fitted model is not kept, so train again")
-            if watch.should_stop or done == most:
+            if stopper.should_stop or done == most:
                 break
-    if watch.best_step:
-        growth.load_rounds_into(fitting.model, watch.best_step)
+    if stopper.best_step:
+        fit.load_rounds_into(setup.model, stopper.best_step)
     ended = "as many as planned" if done == most else "since no further round improves the fit"
-    if watch.should_stop:
-        ended = f"stopped early since {watch.metric} had not improved for {watch.patience} rounds"
-    return TrainResult(done, watch.best_step, watch.best, ended)
+    if stopper.should_stop:
+        ended = f"stopped early since {stopper.metric} had not improved for {stopper.patience} rounds"
+    return TrainResult(done, stopper.best_step, stopper.best, ended)
 
 
-def build_fit_data(fitting: TrainingSetup) -> FitData:
+def build_fit_data(setup: TrainingSetup) -> FitData:
     """Collect the training rows of the first epoch, with their class weights."""
-    inputs, feed = fitting.preprocessing.preprocessor.inputs, fitting.balanced.loader
+    inputs, loader = setup.preprocessing.preprocessor.inputs, setup.balanced.loader
     assert inputs.kind == "tabular"
-    taken, judging = feed.order(0) % len(feed.dataset), fitting.validation
-    train = _to_arrays(feed.dataset, taken)
-    by_class = fitting.balanced.loss_weighting.class_weights
+    taken, validation = loader.order(0) % len(loader.dataset), setup.validation
+    train = _to_arrays(loader.dataset, taken)
+    by_class = setup.balanced.loss_weighting.class_weights
     return FitData(
         inputs=inputs,
-        outputs=fitting.preprocessing.target.outputs,
+        outputs=setup.preprocessing.target.outputs,
         train=train,
         sample_weights=None if by_class is None else np.array(by_class)[train.target],
-        validation=_to_arrays(feed.dataset, taken[:0])
-        if judging is None
-        else _to_arrays(judging, np.arange(len(judging))),
-        seed=fitting.seed,
-        num_threads=plan_threads(fitting.context.recipe.training.threads).compute,
+        validation=_to_arrays(loader.dataset, taken[:0])
+        if validation is None
+        else _to_arrays(validation, np.arange(len(validation))),
+        seed=setup.seed,
+        num_threads=plan_threads(setup.context.recipe.training.threads).compute,
     )
 
 
@@ -101,24 +101,24 @@ def _to_arrays(examples: "PreparedDataset", taken: np.ndarray) -> Rows:
     )
 
 
-def _validation_metrics(fitting: TrainingSetup, scores: np.ndarray) -> dict[str, float]:
+def _validation_metrics(setup: TrainingSetup, scores: np.ndarray) -> dict[str, float]:
     """Compute the validation loss and the monitored metric from logits (or standardized numbers)."""
     import torch
 
     from danlu.data.balance.base import LossWeighting
     from danlu.models.heads import HEADS
 
-    opened, watched = fitting.context, fitting.monitored_metric
-    head, logits = HEADS[opened.dataset.task], torch.from_numpy(scores.astype(np.float32))
-    assert fitting.validation is not None
-    target = fitting.validation.target
+    context, watched = setup.context, setup.monitored_metric
+    head, logits = HEADS[context.dataset.task], torch.from_numpy(scores.astype(np.float32))
+    assert setup.validation is not None
+    target = setup.validation.target
     assert target is not None
     loss, count = head.loss(logits, target.cpu(), LossWeighting())
     figures = {"validation/loss": float(loss) / count}
     if watched != "loss":
         answers = head.predict(logits, None).numpy()
         judged = build_predictions(
-            opened.splits.validation, fitting.preprocessing.target, answers, opened.dataset.content
+            context.splits.validation, setup.preprocessing.target, answers, context.dataset.content
         )
         figures |= {f"validation/{name}": value for name, value in compute_metrics((watched,), judged).items()}
     return figures

@@ -20,9 +20,9 @@ from danlu.core.text import suggestion
 from danlu.data.splits import Splits, TrainSplit
 from danlu.data.targets import ClassTarget, NumericTarget
 from danlu.errors import ArgumentError
-from danlu.evaluation.evaluate import build_supervised_predictions
 from danlu.evaluation.intervals import Resampling, values_with_intervals
 from danlu.evaluation.metrics.table import get_metric
+from danlu.evaluation.predictions import pair_with_truth
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, load_data, subsample
 from danlu.experiment.loaders import build_prepared_dataset
 from danlu.models.base import Model
@@ -155,6 +155,6 @@ def _fit_probe(
         values = splits.train.column(target.column).cast(float).to_numpy()
         ridge = RidgeCV(alphas=np.logspace(-2, 5, 15))
         answers = make_pipeline(StandardScaler(), ridge).fit(train, values).predict(validation)
-    truth = build_supervised_predictions(splits.validation, target, answers)
+    truth = pair_with_truth(splits.validation, target, answers)
     how = Resampling(Seed(opened.recipe.seed).derive("probe"), 0.95, RESAMPLES)
     return name, values_with_intervals({name: get_metric(name)}, truth, how)[name]

@@ -24,32 +24,32 @@ if TYPE_CHECKING:
 
 
 def build_prepared_dataset(
-    opened: DataContext, prepared: FittedPreprocessing, part: Split, augment: "HostAugment | None" = None
+    context: DataContext, preprocessing: FittedPreprocessing, split: Split, augment: "HostAugment | None" = None
 ) -> "PreparedDataset":
     """Preprocess a split into tensors, targets included.
 
     Args:
         augment: host augmentation, which changes images in every epoch.
     """
-    form = prepared.preprocessor
-    if isinstance(part, TrainSplit):
-        seed = Seed(opened.recipe.seed).derive("preparation")
-        examples = prepare_training(form, part, opened.dataset, seed)
+    preprocessor, target = preprocessing.preprocessor, preprocessing.target
+    if isinstance(split, TrainSplit):
+        seed = Seed(context.recipe.seed).derive("preparation")
+        dataset = prepare_training(preprocessor, split, context.dataset, seed)
     else:
-        examples = prepare_split(form, part, opened.origin)
-    if augment is not None and isinstance(form, ImagePreprocessor):
-        examples = form.transform(part.frame, opened.origin, augment, augment.stored_size)
-    if isinstance(form, CorpusPreprocessor | ChatPreprocessor):
-        return examples
-    if isinstance(prepared.target, TagTarget):
-        return TaggingPreprocessor.tagged(examples, prepared.target.codes(part.columns(prepared.target.column)))
-    assert not isinstance(prepared.target, NextTokenTarget)
-    names = REFERENCE if isinstance(prepared.target, PreferenceTarget) else (prepared.target.column,)
-    return replace(examples, target=prepared.target.encode(part.columns(*names)))
+        dataset = prepare_split(preprocessor, split, context.origin)
+    if augment is not None and isinstance(preprocessor, ImagePreprocessor):
+        dataset = preprocessor.transform(split.frame, context.origin, augment, augment.stored_size)
+    if isinstance(preprocessor, CorpusPreprocessor | ChatPreprocessor):
+        return dataset
+    if isinstance(target, TagTarget):
+        return TaggingPreprocessor.tagged(dataset, target.codes(split.columns(target.column)))
+    assert not isinstance(target, NextTokenTarget)
+    names = REFERENCE if isinstance(target, PreferenceTarget) else (target.column,)
+    return replace(dataset, target=target.encode(split.columns(*names)))
 
 
 def build_train_loader(
-    opened: DataContext, prepared: FittedPreprocessing, device: "torch.device", threads: int | None = None
+    context: DataContext, preprocessing: FittedPreprocessing, device: "torch.device", threads: int | None = None
 ) -> "BalancedTraining":
     """Build the training loader and the loss weighting of its classes.
 
@@ -63,24 +63,25 @@ def build_train_loader(
     """
     from danlu.data.augment.apply import add_augmentations, host_augment
 
-    seed, inputs = Seed(opened.recipe.seed), prepared.preprocessor.inputs
-    steps = tuple(step for step in opened.recipe.data.augment if isinstance(step, Augmentation))
-    balanced = _balance_training_split(opened, prepared, seed, host_augment(steps, inputs, seed, device))
-    classes = prepared.target.outputs if isinstance(prepared.target, ClassTarget) else None
-    tokenizer = prepared.preprocessor.tokenizer if isinstance(prepared.preprocessor, TextPreprocessor) else None
-    feed = add_augmentations(balanced.loader, steps, inputs, classes, tokenizer, seed, device)
-    return replace(balanced, loader=replace(feed, dataset=feed.dataset.cache(device, threads)))
+    seed, preprocessor, target = Seed(context.recipe.seed), preprocessing.preprocessor, preprocessing.target
+    inputs = preprocessor.inputs
+    steps = tuple(step for step in context.recipe.data.augment if isinstance(step, Augmentation))
+    balanced = _balance_training_split(context, preprocessing, seed, host_augment(steps, inputs, seed, device))
+    classes = target.outputs if isinstance(target, ClassTarget) else None
+    tokenizer = preprocessor.tokenizer if isinstance(preprocessor, TextPreprocessor) else None
+    loader = add_augmentations(balanced.loader, steps, inputs, classes, tokenizer, seed, device)
+    return replace(balanced, loader=replace(loader, dataset=loader.dataset.cache(device, threads)))
 
 
 def _balance_training_split(
-    opened: DataContext, prepared: FittedPreprocessing, seed: Seed, augment: "HostAugment | None"
+    context: DataContext, preprocessing: FittedPreprocessing, seed: Seed, augment: "HostAugment | None"
 ) -> "BalancedTraining":
     """Apply the recipe's class balancing to the training split."""
     from danlu.data.balance.apply import balance, unbalanced
 
-    examples = build_prepared_dataset(opened, prepared, opened.splits.train, augment)
-    if not isinstance(prepared.target, ClassTarget):
-        return unbalanced(examples, seed)
-    balancer = opened.recipe.data.balance
+    dataset = build_prepared_dataset(context, preprocessing, context.splits.train, augment)
+    if not isinstance(preprocessing.target, ClassTarget):
+        return unbalanced(dataset, seed)
+    balancer = context.recipe.data.balance
     assert isinstance(balancer, Balancer)
-    return balance(balancer, examples, tuple(map(str, prepared.target.labels)), seed)
+    return balance(balancer, dataset, tuple(map(str, preprocessing.target.labels)), seed)

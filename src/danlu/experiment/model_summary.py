@@ -1,11 +1,14 @@
-"""A warning if far more weights are trained than the number of samples supports, with remedies."""
+"""What is trained, in one log line: parameters, samples, steps; a warning if the model is large for its data."""
 
 from typing import TYPE_CHECKING
 
+from danlu.core.console import info
 from danlu.data.specs import tokens_per_sample
 from danlu.models.base import HasPresets
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from danlu.experiment.setup import TrainingSetup
 
 # Weights per sample, or per token of a language model. Below these, early stopping and dropout usually suffice;
@@ -15,15 +18,15 @@ MAX_WEIGHTS_PER_SAMPLE, MAX_PRETRAINED_WEIGHTS_PER_SAMPLE = 100, 1000
 MAX_WEIGHTS_PER_TOKEN = 10
 
 
-def overparameterized_warning(fitting: "TrainingSetup") -> str | None:
+def overparameterized_warning(setup: "TrainingSetup") -> str | None:
     """Return a warning if the model has enough weights to memorize its samples, else None."""
     from danlu.models.task_model import PROJECTION_NAME
 
-    opened, options = fitting.context, fitting.context.model
-    own = (weight for name, weight in fitting.model.named_parameters() if not name.startswith(f"{PROJECTION_NAME}."))
+    context, options = setup.context, setup.context.model
+    own = (weight for name, weight in setup.model.named_parameters() if not name.startswith(f"{PROJECTION_NAME}."))
     trained = sum(weight.numel() for weight in own if weight.requires_grad)
-    length = fitting.balanced.loader.epoch_length
-    tokens = tokens_per_sample(fitting.preprocessing.preprocessor.inputs)
+    length = setup.balanced.loader.epoch_length
+    tokens = tokens_per_sample(setup.preprocessing.preprocessor.inputs)
     pretrained = bool(getattr(options, "pretrained", None) or getattr(options, "folder", None))
     most = MAX_WEIGHTS_PER_TOKEN * tokens if tokens > 1 else MAX_WEIGHTS_PER_SAMPLE
     if pretrained:
@@ -31,14 +34,40 @@ def overparameterized_warning(fitting: "TrainingSetup") -> str | None:
     if trained <= most * length:
         return None
     cures = ["training.early_stopping"]
-    if pretrained and opened.finetune.mode == "full":
+    if pretrained and context.finetune.mode == "full":
         cures.insert(0, "model.finetune: {mode: head}")
     elif isinstance(options, HasPresets) and not pretrained and options.size != "small":
         cures.insert(0, "model.size: small")
-    if opened.dataset.kind == "image" and not opened.recipe.data.augment:
+    if context.dataset.kind == "image" and not context.recipe.data.augment:
         cures.append("data.augment")
     counted = f"{length:,} samples" + (f" of {tokens} tokens" if tokens > 1 else "")
     return (
         f"{trained:,} weights are trained on {counted}, {trained / length:,.0f} per sample: the model can memorize "
         f"them; {', '.join(cures)} help"
     )
+
+
+def log_model_summary(setup: "TrainingSetup", first: int) -> None:
+    """Log parameters, samples, steps and device; warn if the model is large for its data."""
+    context, plan, length = setup.context, setup.plan, setup.balanced.loader.epoch_length
+    parameters = count_parameters(setup.full_model or setup.model)
+    trained = count_parameters(setup.model, trainable_only=True)
+    counted = f"{parameters:,} parameters" + ("" if trained == parameters else f", {trained:,} of them trained")
+    attention = getattr(getattr(getattr(setup.model, "network", None), "config", None), "_attn_implementation", None)
+    by = f", attention by {attention}" if attention else ""
+    begun = f"steps {first + 1:,} to {plan.end_step:,}" if first else f"{plan.end_step:,} steps"
+    info(
+        f"training {context.model.name} ({counted}) on {length:,} samples: "
+        f"{begun} of {context.recipe.training.batch_size} on {setup.accelerator.torch_device}{by}"
+    )
+    warning = overparameterized_warning(setup)
+    if warning is not None:
+        info(f"warning: {warning}")
+
+
+def count_parameters(model: "nn.Module", trainable_only: bool = False) -> int:
+    """Count parameters, or only the trainable ones; projections for distillation are excluded."""
+    from danlu.models.task_model import PROJECTION_NAME
+
+    own = (weight for name, weight in model.named_parameters() if not name.startswith(f"{PROJECTION_NAME}."))
+    return sum(weight.numel() for weight in own if weight.requires_grad or not trainable_only)

@@ -40,15 +40,15 @@ class StepTiming:
 class TrainingProbe:
     """Run steps on a training state of its own; `build_probe` makes one."""
 
-    def __init__(self, fitting: TrainingSetup, machine: "TrainState") -> None:
-        self.setup, self.train_state = fitting, machine
-        self.seed = Seed(fitting.context.recipe.seed).derive("trial")
+    def __init__(self, setup: TrainingSetup, state: "TrainState") -> None:
+        self.setup, self.train_state = setup, state
+        self.seed = Seed(setup.context.recipe.seed).derive("trial")
 
     def run_step(self, batch_size: int, rate: float = PROBE_LR) -> float:
         """Make a step on `batch_size` training samples and return its loss."""
-        feed = self.setup.balanced.loader
-        rows = np.resize(feed.order(0), batch_size)
-        batch = feed.take(rows, 0, self.train_state.device)
+        loader = self.setup.balanced.loader
+        rows = np.resize(loader.order(0), batch_size)
+        batch = loader.take(rows, 0, self.train_state.device)
         return float(self.train_state.make_step(batch, rate, self.seed, 1))
 
     def measure_footprint(self, batch_size: int) -> "Footprint":
@@ -85,14 +85,14 @@ class TrainingProbe:
 
     def time_steps(self, steps: int, max_s: float) -> StepTiming:
         """Time up to `steps` real steps, loading included, within about `max_s` seconds."""
-        machine, taken = self.train_state, []
-        accelerator = machine.step.accelerator
-        batches = self.setup.balanced.loader.batches(machine.batch_size, machine.device)
+        state, taken = self.train_state, []
+        accelerator = state.step.accelerator
+        batches = self.setup.balanced.loader.batches(state.batch_size, state.device)
         accelerator.empty_cache()
         accelerator.reset_peak()
         begun = before = time.perf_counter()
         for batch in itertools.islice(batches, steps + 2):
-            machine.make_step(batch, PROBE_LR, self.seed, 1)
+            state.make_step(batch, PROBE_LR, self.seed, 1)
             accelerator.synchronize()
             now = time.perf_counter()
             taken.append(now - before)
@@ -130,38 +130,38 @@ class TrainingProbe:
         """Yield the tensors that exist before a step: weights, optimizer state, weight average."""
         from danlu.artifacts.state_dict_io import flatten_state
 
-        machine = self.train_state
-        yield from itertools.chain(machine.model.parameters(), machine.model.buffers())
-        yield from flatten_state(machine.step.optimizer.state_dict())[0].values()
-        if machine.average is not None:
-            yield from flatten_state(machine.average.state_dict())[0].values()
+        state = self.train_state
+        yield from itertools.chain(state.model.parameters(), state.model.buffers())
+        yield from flatten_state(state.step.optimizer.state_dict())[0].values()
+        if state.average is not None:
+            yield from flatten_state(state.average.state_dict())[0].values()
 
 
-def build_probe(fitting: TrainingSetup) -> TrainingProbe:
+def build_probe(setup: TrainingSetup) -> TrainingProbe:
     """Build a probe on a copy of the model; the original stays unchanged."""
     from danlu.training.distributed.parallel_context import SINGLE_PROCESS_CONTEXT
 
-    copied = copy.deepcopy(fitting.model).train()
-    machine = create_train_state(replace(fitting, model=copied, parallel=SINGLE_PROCESS_CONTEXT))
-    machine.unfreezing = None  # the fully unfrozen model needs the most memory
-    return TrainingProbe(fitting, machine)
+    copied = copy.deepcopy(setup.model).train()
+    state = create_train_state(replace(setup, model=copied, parallel=SINGLE_PROCESS_CONTEXT))
+    state.unfreezing = None  # the fully unfrozen model needs the most memory
+    return TrainingProbe(setup, state)
 
 
-def flops_per_step(fitting: TrainingSetup) -> float | None:
+def flops_per_step(setup: TrainingSetup) -> float | None:
     """Return the model's FLOPs per step, or None if the device's peak FLOPs are unknown.
 
     Call it before a training state is built from the model. Activations recomputed to save memory do not count.
     """
-    size = fitting.context.recipe.training.batch_size
+    size = setup.context.recipe.training.batch_size
     assert isinstance(size, int)
-    if fitting.accelerator.peak_flops("fp32") is None:
+    if setup.accelerator.peak_flops("fp32") is None:
         return None
-    if not fitting.parallel.is_sharded:
-        return build_probe(with_training_options(fitting, memory=Memory())).predict_footprint(size).flops
-    return count_flops_on_host(fitting, size) if fitting.team.is_main else None
+    if not setup.parallel.is_sharded:
+        return build_probe(with_training_options(setup, memory=Memory())).predict_footprint(size).flops
+    return count_flops_on_host(setup, size) if setup.groups.is_main else None
 
 
-def count_flops_on_host(fitting: TrainingSetup, batch_size: int) -> float:
+def count_flops_on_host(setup: TrainingSetup, batch_size: int) -> float:
     """Estimate the FLOPs per step for a model that no device holds whole.
 
     Three times the forward pass of one sample, times the batch size: the backward pass multiplies twice as much.
@@ -169,10 +169,10 @@ def count_flops_on_host(fitting: TrainingSetup, batch_size: int) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    batch = fitting.balanced.loader.take(np.arange(1), 0, torch.device("cpu"))
-    was_training = fitting.model.training
-    fitting.model.eval()  # batch norm cannot compute statistics of one sample
+    batch = setup.balanced.loader.take(np.arange(1), 0, torch.device("cpu"))
+    was_training = setup.model.training
+    setup.model.eval()  # batch norm cannot compute statistics of one sample
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        fitting.model(**batch.inputs)
-    fitting.model.train(was_training)
+        setup.model(**batch.inputs)
+    setup.model.train(was_training)
     return float(3 * counter.get_total_flops() * batch_size)

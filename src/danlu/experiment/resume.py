@@ -1,4 +1,4 @@
-"""Reopen an interrupted run: its data, its newest valid checkpoint, and a replay that verifies its last steps."""
+"""Reopen an interrupted run: its data, its newest valid checkpoint, and a recorder that verifies its last steps."""
 
 import copy
 from collections.abc import Mapping
@@ -13,8 +13,10 @@ from danlu.artifacts.files import read_json
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
 from danlu.core.console import info, progress
 from danlu.errors import ArgumentError, ArtifactError
-from danlu.experiment.data_context import DataContext, load_run_data
-from danlu.experiment.setup import TrainingSetup, create_train_state, make_validation_fn
+from danlu.experiment.data_context import DataContext
+from danlu.experiment.run_data import load_run_data
+from danlu.experiment.setup import TrainingSetup, create_train_state
+from danlu.experiment.validation import make_validation_fn
 from danlu.recipe.load import load_recipe
 
 if TYPE_CHECKING:
@@ -39,8 +41,8 @@ def open_interrupted_run(path: str | Path) -> InterruptedRun:
     run = RunDirectory.open(path)
     if (run.model / MANIFEST).is_file():
         raise ArgumentError(f"{run.path}: training is finished; `danlu evaluate {run.path}` evaluates it")
-    opened = load_run_data(load_recipe(run.path / RECIPE), run)
-    return InterruptedRun(run, opened)
+    context = load_run_data(load_recipe(run.path / RECIPE), run)
+    return InterruptedRun(run, context)
 
 
 def recorded_threads(run: RunDirectory) -> int:
@@ -51,9 +53,9 @@ def recorded_threads(run: RunDirectory) -> int:
     return int(read_json(run.path / ENVIRONMENT)["threads"])
 
 
-def warn_of_environment_changes(run: RunDirectory, fitting: TrainingSetup) -> None:
+def warn_of_environment_changes(run: RunDirectory, setup: TrainingSetup) -> None:
     """Warn about versions and devices that changed since and may change the last bits."""
-    known, device = read_json(run.path / ENVIRONMENT), str(fitting.accelerator.torch_device)
+    known, device = read_json(run.path / ENVIRONMENT), str(setup.accelerator.torch_device)
     now = installed_versions()
     changed = [f"{name} {old} -> {now.get(name)}" for name, old in known["versions"].items() if now.get(name) != old]
     if known["device"] != device:
@@ -72,15 +74,15 @@ def newest_valid_checkpoint(run: RunDirectory) -> Checkpoint | None:
     return None
 
 
-def verify_steps(fitting: TrainingSetup, run: RunDirectory, newest: Checkpoint | None, steps: int) -> None:
+def verify_steps(setup: TrainingSetup, run: RunDirectory, newest: Checkpoint | None, steps: int) -> None:
     """Replay the last steps from an older checkpoint; compare weights, state and log.
 
     Args:
-        steps: minimum number of steps to replay.
+        steps: minimum number of steps to recorder.
 
     Raises:
         ArgumentError: no checkpoint is that much older.
-        ArtifactError: the replay differs.
+        ArtifactError: the recorder differs.
     """
     from danlu.training.loop import train
     from danlu.training.recorder import ReplayRecorder
@@ -94,16 +96,25 @@ def verify_steps(fitting: TrainingSetup, run: RunDirectory, newest: Checkpoint |
             + ("" if furthest else ", or resume without --verify")
         )
     # A copy, since a training state changes its model for good, as with hooks that step in the backward pass.
-    fitting = replace(fitting, model=copy.deepcopy(fitting.model))
-    machine, watch = create_train_state(fitting), fitting.new_early_stopping()
-    machine.load_checkpoint(older[0], watch)
+    setup = replace(setup, model=copy.deepcopy(setup.model))
+    state, stopper = create_train_state(setup), setup.new_early_stopping()
+    state.load_checkpoint(older[0], stopper)
     count = newest.step - older[0].step
-    with progress("verifying", count * machine.batch_size, "samples") as bar:
-        replay, validate = ReplayRecorder(bar), make_validation_fn(fitting, machine)
-        feed, plan = fitting.balanced.loader, fitting.plan
-        train(machine, feed, plan, fitting.seed, watch, validate, replay, older[0].step, newest.step)
+    with progress("verifying", count * state.batch_size, "samples") as bar:
+        recorder = ReplayRecorder(bar)
+        train(
+            state,
+            loader=setup.balanced.loader,
+            plan=setup.plan,
+            seed=setup.seed,
+            early_stopping=stopper,
+            validate=make_validation_fn(setup, state),
+            recorder=recorder,
+            start_step=older[0].step,
+            end_step=newest.step,
+        )
     logged = [line for line in run.metrics() if older[0].step < line["step"] <= newest.step]
-    found = machine.snapshot(newest.step, watch, {})
+    found = state.snapshot(newest.step, stopper, {})
     deviations = {
         f"{name}: {key}": deviation
         for name, tensors in found.tensors.items()
@@ -115,7 +126,7 @@ def verify_steps(fitting: TrainingSetup, run: RunDirectory, newest: Checkpoint |
             f"{run.path}: steps {older[0].step + 1} to {newest.step} are not reproduced: {worst} differs by "
             f"{deviations[worst]:.2g}; compare library versions and threads with those in {ENVIRONMENT}"
         )
-    if replay.records != logged:
+    if recorder.records != logged:
         raise ArtifactError(f"{run.path}: steps {older[0].step + 1} to {newest.step} log other values than before")
     info(f"verified: steps {older[0].step + 1} to {newest.step} are reproduced bit for bit")
 

@@ -6,21 +6,13 @@ Also which metric a search optimizes.
 from danlu.core.imports import require_extra
 from danlu.data.dataset import Dataset
 from danlu.errors import Problem, RecipeError
+from danlu.experiment.checks import require_model_extras
 from danlu.experiment.defaults import resolve_recipe
-from danlu.models.table import Model
 from danlu.recipe.schema import Recipe
 from danlu.recipe.variants import explain_refusal, outermost, variant
-from danlu.search.samplers import Sampler
 
 # Metrics per token, not comparable between vocabularies.
 PER_TOKEN_METRICS = ("validation/loss", "validation/perplexity", "validation/token-accuracy")
-
-
-def require_model_extras(recipe: Recipe) -> None:
-    """Raise MissingExtra unless the packages that the model of a resolved recipe needs are installed."""
-    assert isinstance(recipe.model, Model)
-    for extra in filter(None, (recipe.model.extra, recipe.model.extra_to_train)):
-        require_extra(extra, f"model.name: {recipe.model.name}")
 
 
 def check_search_space(recipe: Recipe, dataset: Dataset) -> None:
@@ -36,9 +28,9 @@ def check_search_space(recipe: Recipe, dataset: Dataset) -> None:
     if recipe.tuning is None:
         return
     sampler = recipe.tuning.sampler
-    assert isinstance(sampler, Sampler)
-    if sampler.extra is not None:
-        require_extra(sampler.extra, f"tuning.sampler: {sampler.name}")
+    extra: str | None = getattr(sampler, "extra", None)  # samplers belong to `search`, a layer above
+    if extra is not None:
+        require_extra(extra, f"tuning.sampler: {sampler.name}")
     for key, values in outermost(recipe.tuning.space):
         try:
             require_model_extras(resolve_recipe(variant(recipe, values), dataset))

@@ -1,10 +1,14 @@
-"""Train one recipe into a run directory with a bundle, or resume an interrupted run."""
+"""Train one recipe into a run directory with a bundle, or resume an interrupted run.
 
-from collections.abc import Callable, Iterator, Mapping
+Knows nothing of searches. What trains the folds of a recipe that asks for a refit is handed in as `learn`.
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from danlu.artifacts.bundle import CONFIG, FORMAT, Manifest, write_manifest
 from danlu.artifacts.checkpoints import (
@@ -17,18 +21,19 @@ from danlu.artifacts.checkpoints import (
 )
 from danlu.artifacts.environment import describe_environment, installed_versions
 from danlu.artifacts.files import atomic_folder, write_json, write_text
-from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, lock_run, refuse_existing
-from danlu.artifacts.trials import is_search
+from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, lock_run
 from danlu.core.console import info, progress
 from danlu.core.distributed.env import dist_env
 from danlu.core.distributed.heartbeat import is_timeout
 from danlu.data.clean import summarize
 from danlu.errors import ArgumentError, DanluError
 from danlu.experiment.auto_settings import resolve_auto_settings
-from danlu.experiment.cross_validation import check_folds, refit_epochs
-from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, load_data, write_run_data
+from danlu.experiment.cross_validation import Learn, refit_epochs
+from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing
 from danlu.experiment.distillation import check_teacher_unchanged, save_teacher_digest
 from danlu.experiment.fit_rounds import fit_rounds
+from danlu.experiment.model_summary import log_model_summary
+from danlu.experiment.prepare import prepare_training
 from danlu.experiment.probe import flops_per_step
 from danlu.experiment.resume import (
     newest_valid_checkpoint,
@@ -37,18 +42,15 @@ from danlu.experiment.resume import (
     verify_steps,
     warn_of_environment_changes,
 )
+from danlu.experiment.run_data import write_run_data
 from danlu.experiment.setup import (
     TrainingSetup,
     create_train_state,
-    log_model_summary,
-    make_validation_fn,
-    prepare_training,
     with_training_options,
 )
-from danlu.launch.processes import find_interrupted_run
+from danlu.experiment.validation import make_validation_fn
 from danlu.models.base import SelfFittingModel
-from danlu.recipe.load import as_recipe, dump_recipe
-from danlu.recipe.schema import Recipe
+from danlu.recipe.load import dump_recipe
 from danlu.recipe.sections.training import Training
 
 if TYPE_CHECKING:
@@ -60,45 +62,13 @@ if TYPE_CHECKING:
     from danlu.training.train_state import TrainState
 
 
-def train(
-    recipe: Recipe | Mapping[str, Any] | str | Path,
-    output: str | Path = "runs",
-    name: str | None = None,
-    overwrite: bool = False,
-    profile: bool = False,
-) -> RunDirectory:
-    """Train a model.
-
-    Args:
-        recipe: a Recipe, a mapping, a file, or the name of a built-in recipe.
-        output: the folder of runs.
-        name: the run's folder in it; None for the recipe's name and the time.
-        overwrite: replace a run of that name.
-        profile: write a profile of some steps.
-
-    Returns:
-        the run with its bundle under `model`, not evaluated yet.
-
-    Raises:
-        RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
-        ArtifactError: the run cannot be written.
-    """
-    begun = find_interrupted_run(Path(output))
-    if begun is not None:
-        return resume(begun.path, profile=profile)
-    refuse_existing(Path(output), name, overwrite)
-    opened = load_data(as_recipe(recipe))
-    check_folds(opened)
-    if opened.recipe.tuning is not None:
-        info("`danlu train` ignores the recipe's tuning section; use `danlu tune` or `danlu run` to search")
-    return train_run(opened, Path(output), name, overwrite, profile=profile)
-
-
 def train_run(
-    opened: DataContext,
+    context: DataContext,
     output: Path,
     name: str | None,
     overwrite: bool,
+    *,
+    learn: Learn,
     dry_run: bool = False,
     profile: bool = False,
     fit_preprocessor: Callable[[DataContext], FittedPreprocessing] = fit_preprocessing,
@@ -108,48 +78,63 @@ def train_run(
     Everything that can be wrong with the user's input is found before the run's folder is made.
 
     Args:
-        dry: use two batches per split and two steps.
-        prepare: fits the preprocessing, or returns a cached one.
+        learn: trains a fold, if the recipe asks for a refit.
+        dry_run: use two batches per split and two steps.
+        fit_preprocessor: fits the preprocessing, or returns a cached one.
     """
-    import torch
-
-    opened = replace(opened, recipe=opened.recipe.model_copy(update={"tuning": None}))
-    fitting = prepare_training(opened, dry_run, fit_preprocessor=fit_preprocessor)
-    size_bytes = sum(value.nbytes for value in unique_state_dict(fitting.model).values())
-    # A checkpoint holds the weights and two moments each; three are kept while a fourth is being written.
-    needed_bytes = 12 * size_bytes + (1 << 20)
-    if not fitting.team.is_main:
-        return _train_as_worker(fitting)
-    run = RunDirectory.create(output, opened.recipe.name, name, overwrite, needed_bytes)
+    context = replace(context, recipe=context.recipe.model_copy(update={"tuning": None}))
+    setup = prepare_training(context, dry_run, fit_preprocessor=fit_preprocessor)
+    if not setup.groups.is_main:
+        return _train_as_worker(setup)
+    run = RunDirectory.create(output, context.recipe.name, name, overwrite, _needed_bytes(setup))
     with run, lock_run(run):
-        known = describe_environment(str(fitting.accelerator.torch_device), opened.recipe.seed, torch.get_num_threads())
-        write_json(run.path / ENVIRONMENT, known)
-        _log_data_findings(opened)
-        fitting = resolve_auto_settings(fitting, run)
-        write_text(run.path / RECIPE, dump_recipe(fitting.context.recipe))
-        write_run_data(fitting.context, run, fitting.balanced.profile())
-        save_teacher_digest(run, fitting.teacher_digest)
-        settled = fitting.context.recipe.training
-        fitting.team.broadcast_object({"run": str(run.path.resolve()), "settled": _auto_settings_of(settled)})
-        if opened.recipe.evaluation.refits:
-            opened = fitting.context
-            del fitting  # frees its memory for the folds
-            until = refit_epochs(opened, run)
-            fitting = replace(prepare_training(opened), fixed_epochs=until)
-        _fit_and_bundle(fitting, run, None, profile)
+        setup = _start_run(run, setup)
+        if context.recipe.evaluation.refits:
+            context = setup.context
+            del setup  # frees its memory for the folds
+            setup = prepare_training(context, fixed_epochs=refit_epochs(context, run, learn=learn))
+        _fit_and_bundle(setup, run, None, profile)
     return run
 
 
-def _train_as_worker(fitting: TrainingSetup) -> RunDirectory:
+def _needed_bytes(setup: TrainingSetup) -> int:
+    """Return the disk space that a run needs at least."""
+    size_bytes: int = sum(value.nbytes for value in unique_state_dict(setup.model).values())
+    # A checkpoint holds the weights and two moments each; three are kept while a fourth is being written.
+    return 12 * size_bytes + (1 << 20)
+
+
+def _start_run(run: RunDirectory, setup: TrainingSetup) -> TrainingSetup:
+    """Write everything known before the first step, and tell the other processes.
+
+    Returns:
+        the setup with numbers for `auto`.
+    """
+    import torch
+
+    context = setup.context
+    known = describe_environment(str(setup.accelerator.torch_device), context.recipe.seed, torch.get_num_threads())
+    write_json(run.path / ENVIRONMENT, known)
+    _log_data_findings(context)
+    setup = resolve_auto_settings(setup, run)
+    training = setup.context.recipe.training
+    write_text(run.path / RECIPE, dump_recipe(setup.context.recipe))
+    write_run_data(setup.context, run, setup.balanced.profile())
+    save_teacher_digest(run, setup.teacher_digest)
+    setup.groups.broadcast_object({"run": str(run.path.resolve()), "settled": _auto_settings_of(training)})
+    return setup
+
+
+def _train_as_worker(setup: TrainingSetup) -> RunDirectory:
     """Train as a non-main process.
 
     Use the main process's run and the settings that it found for `auto`.
     """
-    shared = fitting.team.broadcast_object()
-    run, optimizer = RunDirectory(Path(shared["run"])), fitting.context.recipe.training.optimizer
+    shared = setup.groups.broadcast_object()
+    run, optimizer = RunDirectory(Path(shared["run"])), setup.context.recipe.training.optimizer
     optimizer = optimizer.model_copy(update={"lr": shared["settled"]["lr"]})
-    fitting = with_training_options(fitting, batch_size=shared["settled"]["batch_size"], optimizer=optimizer)
-    _fit_and_bundle(fitting, run, None, profile=False)
+    setup = with_training_options(setup, batch_size=shared["settled"]["batch_size"], optimizer=optimizer)
+    _fit_and_bundle(setup, run, None, profile=False)
     return run
 
 
@@ -158,13 +143,12 @@ def _auto_settings_of(training: Training) -> dict[str, object]:
     return {"batch_size": training.batch_size, "lr": getattr(training.optimizer, "lr", None)}
 
 
-def resume(run: str | Path, verify: int | None = None, profile: bool = False) -> RunDirectory:
-    """Resume an interrupted run, bit for bit as if never interrupted.
-
-    A search goes on with its next trial.
+def resume_training(run: str | Path, *, learn: Learn, verify: int | None = None, profile: bool = False) -> RunDirectory:
+    """Resume an interrupted training, bit for bit as if never interrupted.
 
     Args:
-        run: its folder.
+        run: its folder; not that of a search.
+        learn: trains a fold that is missing, if the recipe asks for a refit.
         verify: first repeat at least this many of the last steps and compare.
         profile: write a profile of some steps.
 
@@ -173,89 +157,83 @@ def resume(run: str | Path, verify: int | None = None, profile: bool = False) ->
         DataError: the data has changed.
         ArtifactError: the run is damaged, or does not reproduce its steps.
     """
-    if is_search(Path(run)):
-        from danlu.api.tune import resume_search
-
-        if verify is not None:
-            raise ArgumentError("--verify repeats the steps of one training, and this run is a search; remove --verify")
-        return resume_search(run)
     stopped = open_interrupted_run(run)
-    until = refit_epochs(stopped.context, stopped.run) if stopped.context.recipe.evaluation.refits else None
+    epochs = refit_epochs(stopped.context, stopped.run, learn=learn)
     compute = recorded_threads(stopped.run) if dist_env().world_size == 1 else None
-    fitting = replace(prepare_training(stopped.context, compute_threads=compute, resumes=True), fixed_epochs=until)
-    warn_of_environment_changes(stopped.run, fitting)
-    check_teacher_unchanged(stopped.run, fitting.teacher_digest)
-    if verify is not None and isinstance(fitting.context.model, SelfFittingModel):
-        raise ArgumentError(f"--verify repeats steps, and {fitting.context.model.name} has none; remove --verify")
-    if verify is not None and not fitting.team.is_single_process:
+    setup = prepare_training(stopped.context, compute_threads=compute, resumes=True, fixed_epochs=epochs)
+    warn_of_environment_changes(stopped.run, setup)
+    check_teacher_unchanged(stopped.run, setup.teacher_digest)
+    if verify is not None and isinstance(setup.context.model, SelfFittingModel):
+        raise ArgumentError(f"--verify repeats steps, and {setup.context.model.name} has none; remove --verify")
+    if verify is not None and not setup.groups.is_single_process:
         raise ArgumentError("--verify works with one process only; remove --verify or --processes")
-    with lock_run(stopped.run) if fitting.team.is_main else nullcontext():
-        checkpoint = _agree_on_checkpoint(fitting, stopped.run)
+    with lock_run(stopped.run) if setup.groups.is_main else nullcontext():
+        checkpoint = _agree_on_checkpoint(setup, stopped.run)
         if verify is not None:
-            verify_steps(fitting, stopped.run, checkpoint, verify)
-        if fitting.team.is_main:
+            verify_steps(setup, stopped.run, checkpoint, verify)
+        if setup.groups.is_main:
             stopped.run.rollback(checkpoint.step if checkpoint else 0)
-        fitting.team.barrier()
-        _fit_and_bundle(fitting, stopped.run, checkpoint, profile)
+        setup.groups.barrier()
+        _fit_and_bundle(setup, stopped.run, checkpoint, profile)
     return stopped.run
 
 
-def _agree_on_checkpoint(fitting: TrainingSetup, run: RunDirectory) -> Checkpoint | None:
+def _agree_on_checkpoint(setup: TrainingSetup, run: RunDirectory) -> Checkpoint | None:
     """Return the newest valid checkpoint, as found by the main process."""
-    if fitting.team.is_main:
+    if setup.groups.is_main:
         found = newest_valid_checkpoint(run)
-        fitting.team.broadcast_object(found.step if found else None)
+        setup.groups.broadcast_object(found.step if found else None)
         return found
-    step = fitting.team.broadcast_object()
+    step = setup.groups.broadcast_object()
     return None if step is None else open_checkpoint_unchecked(run, step)
 
 
-def _fit_and_bundle(fitting: TrainingSetup, run: RunDirectory, checkpoint: Checkpoint | None, profile: bool) -> None:
+def _fit_and_bundle(setup: TrainingSetup, run: RunDirectory, checkpoint: Checkpoint | None, profile: bool) -> None:
     """Train to the end, from a checkpoint if given, and write the bundle."""
-    if isinstance(fitting.context.model, SelfFittingModel):
-        _log_outcome(fitting, fit_rounds(fitting, run), "rounds")
-        write_bundle(run, fitting, fitting.model)
+    if isinstance(setup.context.model, SelfFittingModel):
+        _log_outcome(setup, fit_rounds(setup, run), "rounds")
+        write_bundle(run, setup, setup.model)
         return
     from danlu.training.distillation import remove_feature_distillation
     from danlu.training.finetuning import finalize_finetuning
 
-    flops = flops_per_step(fitting)
-    machine, watch, first = create_train_state(fitting), fitting.new_early_stopping(), 0
+    flops = flops_per_step(setup)
+    state, stopper, first = create_train_state(setup), setup.new_early_stopping(), 0
     if checkpoint is not None:
-        machine.load_checkpoint(checkpoint, watch)
+        state.load_checkpoint(checkpoint, stopper)
         first = checkpoint.step
-    log_model_summary(fitting, first)
-    with report_timeouts(fitting.team):
-        outcome = _run_loop(fitting, machine, watch, run, first, profile, flops)
-    _log_outcome(fitting, outcome, "steps")
-    if fitting.team.is_main:
-        model = _build_full_model(fitting)
-        load_weights(model, open_checkpoint(run, outcome.best_step).evaluated_weights)
+    log_model_summary(setup, first)
+    with report_timeouts(setup.groups):
+        result = _run_loop(setup, state, stopper, run, first, profile, flops)
+    _log_outcome(setup, result, "steps")
+    if setup.groups.is_main:
+        model = _build_full_model(setup)
+        load_weights(model, open_checkpoint(run, result.best_step).evaluated_weights)
         remove_feature_distillation(model)
-        whole = fitting.full_model or model  # with head-only training, `model` is the head of `whole`
-        finalize_finetuning(whole, fitting.context.finetune)
-        machine.step.precision.finish(whole)
-        write_bundle(run, fitting, whole)
+        whole = setup.full_model or model  # with head-only training, `model` is the head of `whole`
+        finalize_finetuning(whole, setup.context.finetune)
+        state.step.precision.finish(whole)
+        write_bundle(run, setup, whole)
 
 
-def _log_outcome(fitting: TrainingSetup, outcome: "TrainResult", unit: str) -> None:
+def _log_outcome(setup: TrainingSetup, result: "TrainResult", unit: str) -> None:
     """Log how training ended and which weights are kept.
 
     Raises:
         DanluError: the monitored metric was never defined, so there are no best weights.
     """
-    done = f"trained {outcome.steps:,} {unit}, {outcome.stop_reason}; kept"
-    if fitting.fixed_epochs is not None:
+    done = f"trained {result.steps:,} {unit}, {result.stop_reason}; kept"
+    if setup.fixed_epochs is not None:
         info(f"{done} the last weights")
         return
-    if outcome.best is None:
+    if result.best is None:
         raise DanluError(
-            f"{fitting.monitored_metric} was never defined on the validation split; set training.early_stopping.metric "
+            f"{setup.monitored_metric} was never defined on the validation split; set training.early_stopping.metric "
             "to another metric"
         )
     info(
-        f"{done} the weights of {unit.removesuffix('s')} {outcome.best_step:,} "
-        f"(validation {fitting.monitored_metric} {outcome.best:.4f})"
+        f"{done} the weights of {unit.removesuffix('s')} {result.best_step:,} "
+        f"(validation {setup.monitored_metric} {result.best:.4f})"
     )
 
 
@@ -273,21 +251,21 @@ def report_timeouts(groups: "ProcessGroups") -> Iterator[None]:
             groups.heartbeat.close()
 
 
-def _build_full_model(fitting: TrainingSetup) -> "nn.Module":
+def _build_full_model(setup: TrainingSetup) -> "nn.Module":
     """Return the trained model; if sharded, an untrained complete one on the host.
 
     The best weights are loaded into it.
     """
-    if not fitting.parallel.is_sharded:
-        return fitting.model
-    prepared = fitting.preprocessing
-    return fitting.context.model.build(prepared.preprocessor.inputs, prepared.target.outputs)
+    if not setup.parallel.is_sharded:
+        return setup.model
+    preprocessing = setup.preprocessing
+    return setup.context.model.build(preprocessing.preprocessor.inputs, preprocessing.target.outputs)
 
 
 def _run_loop(
-    fitting: TrainingSetup,
-    machine: "TrainState",
-    watch: "EarlyStopper",
+    setup: TrainingSetup,
+    state: "TrainState",
+    stopper: "EarlyStopper",
     run: RunDirectory,
     first: int,
     profile: bool,
@@ -302,60 +280,69 @@ def _run_loop(
     from danlu.training.monitoring.trackers import build_callbacks
     from danlu.training.recorder import RankRecorder, RunRecorder
 
-    options, plan, size, team = fitting.context.recipe.training, fitting.plan, machine.batch_size, fitting.team
-    feed, validate = fitting.balanced.loader, make_validation_fn(fitting, machine)
-    pieces = team.env if fitting.parallel.is_sharded else None
+    options, plan, size, groups = setup.context.recipe.training, setup.plan, state.batch_size, setup.groups
+    loop = partial(
+        train,
+        state,
+        loader=setup.balanced.loader,
+        plan=plan,
+        seed=setup.seed,
+        early_stopping=stopper,
+        validate=make_validation_fn(setup, state),
+        start_step=first,
+    )
+    shard_env = groups.env if setup.parallel.is_sharded else None
     with ExitStack() as stack:
-        writes = team.is_main or pieces is not None
+        writes = groups.is_main or shard_env is not None
         checkpoints = (
-            stack.enter_context(CheckpointManager(run, options.checkpoint.keep, pieces, team.find_lost_rank))
+            stack.enter_context(CheckpointManager(run, options.checkpoint.keep, shard_env, groups.find_lost_rank))
             if writes
             else None
         )
-        if checkpoints is None or not team.is_main:
-            silent = RankRecorder(run, checkpoints)
-            outcome = train(machine, feed, plan, fitting.seed, watch, validate, silent, first)
-            silent.finish(machine, outcome.steps, watch)
-            return outcome
+        if checkpoints is None or not groups.is_main:
+            rank_recorder = RankRecorder(run, checkpoints)
+            result = loop(recorder=rank_recorder)
+            rank_recorder.finish(state, result.steps, stopper)
+            return result
         bar = stack.enter_context(progress("training", plan.end_step * size, "samples", done=first * size))
-        machine.step.profiler = stack.enter_context(profile_steps(run, profile))
-        fitting.accelerator.reset_peak()
-        tokens = machine.tokens_per_sample if machine.tokens_per_sample > 1 else None
-        own = None if flops is None else flops / team.env.world_size
-        meter = Meter(bar, fitting.accelerator, tokens, own, machine.step.precision.name)
+        state.step.profiler = stack.enter_context(profile_steps(run, profile))
+        setup.accelerator.reset_peak()
+        tokens = state.tokens_per_sample if state.tokens_per_sample > 1 else None
+        own = None if flops is None else flops / groups.env.world_size
+        meter = Meter(bar, setup.accelerator, tokens, own, state.step.precision.name)
         callbacks = (ThroughputLogger(meter), *build_callbacks(options))
-        journal = RunRecorder(run, checkpoints, options.checkpoint, meter, Alarms(), callbacks, first)
-        with journal.notify_callbacks(CallbackContext(run, fitting.model, options, plan.end_step, first)):
-            outcome = train(machine, feed, plan, fitting.seed, watch, validate, journal, first)
-        journal.finish(machine, outcome.steps, watch)
-    return outcome
+        recorder = RunRecorder(run, checkpoints, options.checkpoint, meter, Alarms(), callbacks, first)
+        with recorder.notify_callbacks(CallbackContext(run, setup.model, options, plan.end_step, first)):
+            result = loop(recorder=recorder)
+        recorder.finish(state, result.steps, stopper)
+    return result
 
 
-def _log_data_findings(opened: DataContext) -> None:
+def _log_data_findings(context: DataContext) -> None:
     """Log serious audit findings and the number of dropped rows, if any."""
-    serious = [finding for finding in opened.findings if finding.severity != "note"]
+    serious = [finding for finding in context.findings if finding.severity != "note"]
     if serious:
         subjects = ", ".join(dict.fromkeys(finding.subject for finding in serious))
         info(f"the audit warns about {subjects}; see the report for details and `danlu check` for how to fix it")
-    if opened.dropped.height:
-        origin, height = opened.dataset.origin, opened.dataset.frame.height
-        info(f"{origin}: dropped {opened.dropped.height:,} of {height:,} rows: {summarize(opened.dropped)}")
+    if context.dropped.height:
+        origin, height = context.dataset.origin, context.dataset.frame.height
+        info(f"{origin}: dropped {context.dropped.height:,} of {height:,} rows: {summarize(context.dropped)}")
 
 
-def write_bundle(run: RunDirectory, fitting: TrainingSetup, model: "nn.Module") -> None:
+def write_bundle(run: RunDirectory, setup: TrainingSetup, model: "nn.Module") -> None:
     """Write the trained model with everything it needs to predict raw rows."""
-    opened, prepared = fitting.context, fitting.preprocessing
-    options, batch_size = opened.model.portable(), opened.recipe.training.batch_size
+    context, preprocessing = setup.context, setup.preprocessing
+    options, batch_size = context.model.portable(), context.recipe.training.batch_size
     assert isinstance(batch_size, int)
-    kept = set(prepared.preprocessor.columns)
+    kept = set(preprocessing.preprocessor.columns)
     manifest = Manifest(
         format=FORMAT,
-        name=opened.recipe.name,
-        kind=opened.dataset.kind,
-        task=opened.dataset.task,
-        columns=tuple({"name": c.name, "type": c.type} for c in opened.dataset.columns if c.name in kept),
-        output=prepared.target.model_dump(mode="json"),
-        preprocessing=prepared.preprocessor.model_dump(mode="json"),
+        name=context.recipe.name,
+        kind=context.dataset.kind,
+        task=context.dataset.task,
+        columns=tuple({"name": c.name, "type": c.type} for c in context.dataset.columns if c.name in kept),
+        output=preprocessing.target.model_dump(mode="json"),
+        preprocessing=preprocessing.preprocessor.model_dump(mode="json"),
         batch_size=batch_size,
         versions=installed_versions(),
     )

@@ -43,7 +43,7 @@ class TrainingJob:
     storage: str = "100Gi"
 
     @property
-    def processes_a_node(self) -> int:
+    def processes_per_node(self) -> int:
         """Processes per node: one per GPU, at least one."""
         return max(1, self.gpus)
 
@@ -86,7 +86,7 @@ def ray_program(job: TrainingJob) -> str:
         job,
         name=json.dumps(job.name),
         recipe=json.dumps(job.recipe),
-        workers=job.nodes * job.processes_a_node,
+        workers=job.nodes * job.processes_per_node,
     )
 
 
@@ -119,7 +119,7 @@ def _trainjob_manifest(job: TrainingJob) -> dict[str, Any]:
         "command": ["/bin/bash", "-c"],
         "args": [LiteralScalarString(command)],
         "numNodes": job.nodes,
-        "numProcPerNode": job.processes_a_node,
+        "numProcPerNode": job.processes_per_node,
     }
     if job.gpus:
         trainer["resourcesPerNode"] = {"requests": {GPU: job.gpus}, "limits": {GPU: job.gpus}}
@@ -157,7 +157,7 @@ def _render(template: str, job: TrainingJob, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(  # noqa: S701  (no HTML)
-        loader=PackageLoader("danlu.launch", ""),
+        loader=PackageLoader("danlu.launch", "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

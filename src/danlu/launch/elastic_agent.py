@@ -27,7 +27,7 @@ from torch.distributed.elastic.agent.server.api import (
 )
 from torch.distributed.elastic.rendezvous import RendezvousParameters, registry
 
-from danlu.core.console import emit, info
+from danlu.core.console import ERROR, emit, info
 from danlu.launch.failures import ERROR_FILE_VAR, LAUNCHER_PID_VAR, read_failures, root_cause
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -145,8 +145,8 @@ class ElasticAgent(SimpleElasticAgent):
         # A new store per attempt: the one of torch elastic still holds the addresses of the earlier processes.
         self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         for worker in worker_group.workers:
-            notes = self._attempt_folder() / str(worker.local_rank)
-            notes.mkdir(parents=True)
+            records = self._attempt_folder() / str(worker.local_rank)
+            records.mkdir(parents=True)
             environment = {
                 **os.environ,
                 "RANK": str(worker.global_rank),
@@ -161,7 +161,7 @@ class ElasticAgent(SimpleElasticAgent):
                 "TORCHELASTIC_MAX_RESTARTS": str(spec.max_restarts),
                 "TORCHELASTIC_RUN_ID": spec.rdzv_handler.get_run_id(),
                 "TORCHELASTIC_USE_AGENT_STORE": str(True),
-                ERROR_FILE_VAR: str(notes / "error.json"),
+                ERROR_FILE_VAR: str(records / "error.json"),
                 LAUNCHER_PID_VAR: str(os.getpid()),
             }
             process = subprocess.Popen(
@@ -258,7 +258,7 @@ class ElasticAgent(SimpleElasticAgent):
             try:
                 process.wait(KILL_AFTER_S)
             except subprocess.TimeoutExpired:
-                emit(f"process {process.pid} does not exit, not even after SIGKILL; its device may need a reset")
+                emit(f"process {process.pid} does not exit, not even after SIGKILL; its device may need a reset", ERROR)
         return codes
 
     def _stop_workers(self, worker_group: WorkerGroup) -> None:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from danlu.core.console import emit
+from danlu.core.console import ERROR, emit
 from danlu.core.distributed.env import dist_env
 from danlu.errors import DanluError
 
@@ -71,12 +71,12 @@ def report_failure(error: Exception) -> int:
         else f"danlu: {type(error).__name__}: {error} (unexpected error; --debug shows the traceback)"
     )
     if world.world_size == 1:
-        emit(text)
+        emit(text, ERROR)
         return code
     kind: Kind = "foreseen" if foreseen else "lost" if is_lost_peer(error) else "unforeseen"
     folder = failure_folder()
     if _should_report(FailureRecord(kind, world.rank, code, text, time.time_ns()), folder):
-        emit(text if foreseen else f"rank {world.rank}: {text}")
+        emit(text if foreseen else f"rank {world.rank}: {text}", ERROR)
     return code
 
 
@@ -112,39 +112,39 @@ def failure_folder() -> Path | None:
 
 def read_failures(folder: Path) -> list[FailureRecord]:
     """Read the failure records of one attempt, oldest first."""
-    found = [FailureRecord(**json.loads(file.read_text(encoding="utf-8"))) for file in folder.glob("note-*.json")]
-    return sorted(found, key=lambda note: note.at_ns)
+    found = [FailureRecord(**json.loads(file.read_text(encoding="utf-8"))) for file in folder.glob("failure-*.json")]
+    return sorted(found, key=lambda record: record.at_ns)
 
 
-def root_cause(notes: list[FailureRecord]) -> FailureRecord | None:
+def root_cause(records: list[FailureRecord]) -> FailureRecord | None:
     """Return the root cause: the earliest `DanluError`, else the earliest other error."""
     order: tuple[Kind, ...] = ("foreseen", "unforeseen", "lost")
-    return min(notes, key=lambda note: (order.index(note.kind), note.at_ns), default=None)
+    return min(records, key=lambda record: (order.index(record.kind), record.at_ns), default=None)
 
 
-def _should_report(note: FailureRecord, folder: Path | None) -> bool:
+def _should_report(record: FailureRecord, folder: Path | None) -> bool:
     """Write a record; return whether its message should be printed here."""
     if folder is None:
         return True
-    first = _write_record(note, folder)
-    if note.kind == "foreseen":
+    first = _write_record(record, folder)
+    if record.kind == "foreseen":
         return first
-    if note.kind == "lost":
+    if record.kind == "lost":
         if os.environ.get(LAUNCHER_PID_VAR):
             return False
         time.sleep(GRACE_S)
-    earlier = [found for found in read_failures(folder) if found.kind != "lost" or note.kind == "lost"]
+    earlier = [found for found in read_failures(folder) if found.kind != "lost" or record.kind == "lost"]
     cause = root_cause(earlier)
-    return first and cause is not None and cause.rank == note.rank
+    return first and cause is not None and cause.rank == record.rank
 
 
-def _write_record(note: FailureRecord, folder: Path) -> bool:
+def _write_record(record: FailureRecord, folder: Path) -> bool:
     """Write a record atomically; return False if an equal one exists already."""
-    said = note.message if note.kind == "foreseen" else f"{note.kind} {note.rank}"
-    target = folder / f"note-{hashlib.sha256(said.encode()).hexdigest()[:16]}.json"
+    said = record.message if record.kind == "foreseen" else f"{record.kind} {record.rank}"
+    target = folder / f"failure-{hashlib.sha256(said.encode()).hexdigest()[:16]}.json"
     handle, name = tempfile.mkstemp(dir=folder)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(asdict(note), file)
+        json.dump(asdict(record), file)
     try:
         # Unlike a rename, a link does not replace another process's file.
         os.link(name, target)

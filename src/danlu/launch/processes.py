@@ -6,7 +6,7 @@ The recipe is checked before any process is started.
 import os
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from danlu.artifacts.bundle import MANIFEST
@@ -17,13 +17,53 @@ from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
 from danlu.core.threads import usable_cores
 from danlu.errors import ArgumentError
-from danlu.experiment.checks import check_single_process
+from danlu.models.base import SelfFittingModel
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.training import Parallel
 from danlu.training.distributed.layout import choose_layout, nearest_layout
 
+LAUNCH_OPTIONS = ("--processes", "--restarts")
 DANLU_COMMAND = (sys.executable, "-m", "danlu")
+UNNAMED_LAUNCH = "none"  # torchrun's name for a launch without one
+
+
+def launch_train(
+    arguments: Sequence[str],
+    recipe: str | None,
+    resume: Path | None,
+    overrides: Sequence[str],
+    output: Path,
+    name: str | None,
+    overwrite: bool,
+    processes: int,
+    restarts: int,
+) -> int:
+    """Run `danlu train` or `danlu run` in several processes and return the exit code.
+
+    Each process gets the arguments of the command line except `--processes` and `--restarts`.
+    """
+    arguments = list(drop_launch_options(arguments))
+    if resume is not None:
+        return launch_resume(arguments, resume, processes, restarts)
+    return launch_run(arguments, load_recipe(str(recipe), overrides), output, name, overwrite, processes, restarts)
+
+
+def launch_predict(arguments: Sequence[str], output: Path | None, processes: int) -> int:
+    """Predict in several processes, each a share of the rows; return the exit code."""
+    if output is None or processes < 1:
+        raise ArgumentError("--processes needs a number of at least 1, and --output with the file for all predictions")
+    return launch_command((*DANLU_COMMAND, *drop_launch_options(arguments)), processes, restarts=0)
+
+
+def drop_launch_options(arguments: Iterable[str]) -> Iterator[str]:
+    """Yield the arguments without `--processes` and `--restarts` and their values."""
+    words = iter(arguments)
+    for word in words:
+        if word in LAUNCH_OPTIONS:
+            next(words, None)
+        elif not word.startswith(tuple(f"{name}=" for name in LAUNCH_OPTIONS)):
+            yield word
 
 
 def launch_run(
@@ -83,6 +123,12 @@ def check_processes(recipe: Recipe, processes: int, choose: Callable[[Parallel, 
     choose(Parallel() if asked == "auto" else asked, processes)
 
 
+def check_single_process(model: object, processes: int) -> None:
+    """Raise ArgumentError if several processes are asked to train a self-fitting model."""
+    if isinstance(model, SelfFittingModel) and processes > 1:
+        raise ArgumentError(f"--processes {processes}: {model.name} trains in one process; remove --processes")
+
+
 def launch_command(command: Sequence[str], processes: int, restarts: int) -> int:
     """Run a command in several processes and return the exit code.
 
@@ -102,13 +148,10 @@ def launch_command(command: Sequence[str], processes: int, restarts: int) -> int
         raise ArgumentError(f"--restarts {restarts}: must be 0 or more")
     # Libraries that no recipe configures start one thread per core, in every process.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
-    ended = run_workers(command, processes, restarts, name=uuid.uuid4().hex)
-    if ended.message is not None:
-        info(ended.message)
-    return ended.exit_code
-
-
-UNNAMED_LAUNCH = "none"  # torchrun's name for a launch without one
+    result = run_workers(command, processes, restarts, name=uuid.uuid4().hex)
+    if result.message is not None:
+        info(result.message)
+    return result.exit_code
 
 
 def find_interrupted_run(output: Path) -> RunDirectory | None:

@@ -15,9 +15,8 @@ from danlu.errors import ArgumentError
 from danlu.models.task_model import is_in_head, original_name, select_names
 from danlu.recipe.sections.training import Finetune
 
-DEFAULT_RANK = (
-    16  # between Hu et al. 2021's 4 to 8 and Dettmers et al. 2023's 64; enough for classifiers of a few classes
-)
+# Between Hu et al. 2021's 4 to 8 and Dettmers et al. 2023's 64; enough for classifiers of a few classes.
+DEFAULT_RANK = 16
 NF4_BLOCK_SIZE = 64  # weights per scale in 4 bits (Dettmers et al. 2023)
 NF4_SCALER_BLOCK_SIZE = 256  # scales that are quantized together
 

@@ -4,7 +4,7 @@ The table of families stands in `table`. Imports no torch: networks are imported
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
@@ -19,14 +19,12 @@ from danlu.core.seeds import Seed
 from danlu.data.dataset import Kind
 from danlu.data.descriptors import DataRequirements
 from danlu.data.specs import InputSpec, TabularInputs
-from danlu.errors import ArgumentError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from danlu.data.tabular.preprocessor import TabularPreprocessor
     from danlu.data.targets import Supervised
-    from danlu.models.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,7 @@ class Model(Component):
         extra: optional dependency group that it needs, if any.
         extra_to_train: dependency group needed for training only; a bundle predicts without it.
         handles_missing: whether it accepts missing numbers (NaN) without imputation.
+        export_format: format of its own library, a key of `danlu.exporters.table.EXPORTERS`, if there is one.
         defaults: training settings that it prefers.
     """
 
@@ -57,6 +56,7 @@ class Model(Component):
     extra: ClassVar[str | None] = None
     extra_to_train: ClassVar[str | None] = None
     handles_missing: ClassVar[bool] = False
+    export_format: ClassVar[str | None] = None
     defaults: ClassVar[ModelDefaults] = ModelDefaults()
 
     @abstractmethod
@@ -72,9 +72,34 @@ class Model(Component):
             [batch, members, outputs] for an ensemble whose members are trained independently.
         """
 
+    @classmethod
+    def catalog(cls, listed_as: str, like: str | None) -> Iterable[tuple[str, Kind]]:
+        """Return the names that `danlu models` lists for this family, with their kinds.
+
+        Args:
+            listed_as: the family's name in the table.
+            like: the glob asked for; a family of very many names may search them only for its own.
+
+        Raises:
+            MissingExtra: `like` names models of a library that is not installed.
+        """
+        return [(listed_as, cls.kinds[0])]
+
+    def typical_image_size(self) -> int | None:
+        """Return the image size in pixels that the model expects; None for any."""
+        return None
+
     def data_requirements(self) -> DataRequirements:
         """Return the model's requirements on the data; none by default."""
         return DataRequirements()
+
+    def default_lr(self, optimizer_lr: float) -> float:
+        """Return the learning rate to use where the recipe sets none.
+
+        Args:
+            optimizer_lr: the optimizer's own default, for new networks.
+        """
+        return optimizer_lr * self.defaults.lr_factor
 
     @property
     def custom_code(self) -> str | None:
@@ -84,30 +109,6 @@ class Model(Component):
     def portable(self) -> Self:
         """Return options that build the same network without any other file, for the bundle."""
         return self
-
-    def write_native(self, network: "nn.Module", folder: Path, predictor: "Predictor | None" = None) -> None:
-        """Write the model into an empty folder in its own library's format.
-
-        Args:
-            network: as built by `build`, trained.
-            predictor: the bundle it belongs to; some formats also hold a tokenizer, a chat template or labels.
-
-        Raises:
-            ArgumentError: no library has a format for this model.
-        """
-        raise ArgumentError(f"no library has a format of its own for {getattr(self, 'name', 'the model')}")
-
-    def read_native(self, folder: Path, predictor: "Predictor") -> "nn.Module | None":
-        """Load the network by its own library from what `write_native` wrote.
-
-        Args:
-            folder: as written by `write_native`.
-            predictor: the bundle that was written.
-
-        Returns:
-            None if the library has no class for the whole model.
-        """
-        return None
 
     def write_weights(self, network: "nn.Module", folder: Path) -> None:
         """Write the trained weights into a bundle's folder."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
 from danlu.data.descriptors import TokenizerFile
-from danlu.data.sources.conversations import Message
+from danlu.data.sources.prompts import Prompt
 from danlu.data.text.chat_template import render
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.models.predictor import Predictor
@@ -103,7 +103,6 @@ GENERATIVE_KINDS = ("corpus", "chat", "preference")
 BATCH_SIZE = 16  # texts generated together
 INCOMPLETE_CHARACTER = "\ufffd"  # decoded from the first bytes of a character that is not complete yet
 
-Prompt = str | list[Message]
 StopReason = Literal["end", "stop", "length"]
 
 

@@ -179,7 +179,9 @@ class Predictor:
             ArgumentError: the model is not interpretable.
         """
         if not isinstance(self.options, Interpretable):
-            raise ArgumentError(f"{self.options.name} cannot be read as rules or curves; tree and additive can")
+            known = [name for name, family in components("model").items() if issubclass(family, Interpretable)]
+            message = f"{self.options.name} cannot be read as rules or curves; {' and '.join(known)} can"
+            raise ArgumentError(message)
         assert isinstance(self.preprocessor, TabularPreprocessor) and isinstance(self.target, Supervised)
         return self.options.read(self.model, self.preprocessor, self.target)
 

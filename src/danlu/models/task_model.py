@@ -13,9 +13,8 @@ from torch import nn
 from danlu.core.text import suggestion
 from danlu.errors import ArgumentError
 
-PROJECTION_NAME = (
-    "distilled_hint"  # name of the projection with which a student learns its teacher's hidden states in training
-)
+# The projection with which a student learns its teacher's hidden states in training.
+PROJECTION_NAME = "distilled_hint"
 WRAPPER_PREFIX = "network."  # prefix that danlu's wrappers add to the original names
 
 

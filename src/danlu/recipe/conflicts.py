@@ -68,10 +68,9 @@ def _in_backward(options: Training) -> Iterator[tuple[str, str]]:
 def _elsewhere(options: Training) -> Iterator[tuple[str, str]]:
     """Yield memory and precision options that optimizers of a model's own weights cannot use."""
     name, memory = options.optimizer.name, options.memory
-    averages = getattr(options.optimizer, "averages_itself", False)
-    if not (averages or name == "muon"):
+    why: str | None = getattr(options.optimizer, "in_place_reason", None)
+    if why is None:
         return
-    why = "keeps two versions of each weight" if averages else "steps matrices together"
     if options.precision in ("bf16-master", "bf16-stochastic"):
         yield "training.precision", f"{options.precision} steps copies of the weights, and {name} {why}; set bf16"
     for key in ("offload_optimizer", "optimizer_in_backward"):
@@ -100,10 +99,12 @@ def _refitting(recipe: Recipe) -> Iterator[tuple[str, str]]:
             "evaluation.folds.final",
             "refit leaves no rows to validate, which a search needs; search first, then train its best.yaml with refit",
         )
-    if recipe.evaluation.refits and getattr(recipe.training.schedule, "name", "") == "plateau":
+    schedule = recipe.training.schedule
+    if recipe.evaluation.refits and schedule is not None and getattr(schedule, "needs_validation", False):
         yield (
             "training.schedule",
-            "plateau needs a validation split, which evaluation.folds.final: refit does not have; choose another one",
+            f"{schedule.name} needs a validation split, which evaluation.folds.final: refit does not have; "
+            "choose another one",
         )
 
 

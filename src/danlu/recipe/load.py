@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from danlu.core.text import suggestion
 from danlu.errors import Problem, RecipeError
 from danlu.recipe.conflicts import find_conflicts
+from danlu.recipe.paths import resolve_paths
 from danlu.recipe.problems import describe_errors
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.planned import not_built
@@ -108,9 +109,7 @@ def check_recipe(values: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: with every problem found.
     """
-    copied: dict[str, Any] = copy.deepcopy(dict(values))
-    _anchor(copied, Path.cwd())
-    return _check(Tree(copied, {}), "recipe")
+    return _check(Tree(_with_absolute_paths(copy.deepcopy(dict(values)), Path.cwd()), {}), "recipe")
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -168,8 +167,7 @@ def _read(file: Path, seen: tuple[Path, ...]) -> Tree:
     if not isinstance(written, Mapping):
         raise RecipeError(Problem(str(file), "", "a recipe is a mapping of sections; start with `data:`"))
     places: dict[Key, str] = {}
-    values = _plain(written, str(file), (), places)
-    _anchor(values, file.parent)
+    values = _with_absolute_paths(_plain(written, str(file), (), places), file.parent)
     own = Tree(values, places)
     bases = values.pop("extends", ())
     merged = Tree({}, {})
@@ -207,53 +205,33 @@ def _scalar(value: Any) -> Any:
     return value
 
 
-def _anchor(values: dict[str, Any], folder: Path) -> None:
-    """Make the paths of a recipe absolute, in place."""
-    data, model, training = values.get("data"), values.get("model"), values.get("training")
-    distill = training.get("distill") if isinstance(training, dict) else None
-    if isinstance(distill, dict) and isinstance(distill.get("teacher"), str):
-        distill["teacher"] = _absolute(distill["teacher"], folder)
-    if isinstance(data, dict) and isinstance(data.get("source"), str):
-        data["source"] = _absolute(data["source"], folder)
-    elif isinstance(data, dict) and isinstance(data.get("source"), list):
-        data["source"] = [_absolute(part, folder) if isinstance(part, str) else part for part in data["source"]]
-    if isinstance(model, str):
-        values["model"] = _absolute_model(model, folder)
-    elif isinstance(model, dict):
-        if isinstance(model.get("name"), str):
-            model["name"] = _absolute_model(model["name"], folder)
-        if isinstance(model.get("pretrained"), str):
-            model["pretrained"] = _absolute(model["pretrained"], folder)
-    tuning = values.get("tuning")
-    space = tuning.get("space") if isinstance(tuning, dict) else None
-    for key, searched in space.items() if isinstance(space, dict) else ():
-        choices: Any = searched.get("choices") if isinstance(searched, dict) else searched
-        for place, choice in enumerate(choices) if isinstance(choices, list) else ():
-            choices[place] = _absolute_choice(str(key), choice, folder)
+def _with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a recipe's values with every path absolute, including those of a search space."""
+    resolved = resolve_paths(Recipe, values, folder)
+    tuning = resolved.get("tuning")
+    space = tuning.get("space") if isinstance(tuning, Mapping) else None
+    if isinstance(space, Mapping):
+        searched = {key: _with_absolute_choices(str(key), value, folder) for key, value in space.items()}
+        resolved["tuning"] = {**resolved["tuning"], "space": searched}
+    return resolved
 
 
-def _absolute_choice(key: str, choice: Any, folder: Path) -> Any:
-    """One of the values that a search may put under a key."""
-    if key == "model" or not isinstance(choice, str):
-        put = {key: choice}
-        _anchor(put, folder)
-        return put[key]
-    if key == "model.name":
-        return _absolute_model(choice, folder)
-    return _absolute(choice, folder) if key == "model.pretrained" else choice
+def _with_absolute_choices(key: str, searched: Any, folder: Path) -> Any:
+    """Return the values that a search may put under a key with every path absolute."""
+    if isinstance(searched, Mapping):
+        return {name: _with_absolute_choices(key, value, folder) for name, value in searched.items()}
+    return [_resolve_at(key, choice, folder) for choice in searched] if isinstance(searched, list | tuple) else searched
 
 
-def _absolute(source: str, folder: Path) -> str:
-    if source.startswith("builtin:") or not source:
-        return source
-    return str((folder / Path(source).expanduser()).absolute())
-
-
-def _absolute_model(name: str, folder: Path) -> str:
-    """`hf:./MiniLM` names a folder, `hf:llama` does not."""
-    family, colon, rest = name.partition(":")
-    is_path = family == "hf" and rest.startswith((".", "/", "~"))
-    return f"{family}{colon}{_absolute(rest, folder)}" if is_path else name
+def _resolve_at(key: str, value: Any, folder: Path) -> Any:
+    """Make the paths absolute that a value has under a recipe key."""
+    parts = key.split(".")
+    for part in reversed(parts):
+        value = {part: value}
+    value = resolve_paths(Recipe, value, folder)
+    for _ in parts:
+        (value,) = value.values()
+    return value
 
 
 def _override(tree: Tree, override: str) -> Tree:
@@ -280,7 +258,7 @@ def _override(tree: Tree, override: str) -> Tree:
         nested = {path[depth]: nested}
         if isinstance(current, dict) and "name" in current and path[depth] != "name" and depth > 0:
             nested = {"name": current["name"], **nested}
-    _anchor(nested, Path.cwd())
+    nested = _with_absolute_paths(nested, Path.cwd())
     places: dict[Key, str] = {path[: depth + 1]: place for depth in range(len(path))}
     kept = {written: where for written, where in tree.places.items() if written[: len(path)] != path}
     return Tree(_merge_sections(tree.values, nested), {**places, **kept, path: place})

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeInt
 
 from danlu.core.component import Component, Frozen, OneOf
+from danlu.recipe.sections.data import Data
 from danlu.recipe.sections.evaluation import Evaluation
 from danlu.recipe.sections.planned import Compression, Deployment, Explanation, Picture
-from danlu.recipe.sections.training import Data, Training
+from danlu.recipe.sections.training import Training
 from danlu.recipe.sections.tuning import Tuning
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"

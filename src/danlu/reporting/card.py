@@ -13,12 +13,17 @@ from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.files import read_json, write_text
 from danlu.artifacts.run import CARD, ENVIRONMENT, RECIPE, RunDirectory
 from danlu.reporting.format import format_bound, format_number, format_percent, format_signed, shorten
-from danlu.reporting.i18n import Translator, get_translator
+from danlu.reporting.i18n import LANGUAGES, Translator, get_translator
 from danlu.reporting.page import environment_rows
 from danlu.reporting.run_reader import Json, evaluated_splits
-from danlu.reporting.sections import summary as words
-from danlu.reporting.sections.evaluation import interval_text
+from danlu.reporting.sections.evaluation import (
+    interval_text,
+    slice_name,
+    slices_sentence,
+    test_evaluations_sentence,
+)
 from danlu.reporting.sections.findings import translate_findings
+from danlu.reporting.sections.summary import Summary, summarize
 
 BEGIN, END = "<!-- yours -->", "<!-- end of yours -->"
 MAX_SLICES, MAX_CLASSES = 10, 50
@@ -47,7 +52,7 @@ def _existing_user_text(path: Path) -> str | None:
     _, begun, after = path.read_text(encoding="utf-8").partition(BEGIN)
     own, ended, _ = after.partition(END)
     told = own.strip()
-    untouched = {Translator("en")("card.fill"), Translator("zh")("card.fill")}
+    untouched = {Translator(language)("card.fill") for language in LANGUAGES}
     return told if begun and ended and told not in untouched else None
 
 
@@ -55,7 +60,7 @@ def _card_lines(t: Translator, run: RunDirectory, own: str | None) -> Iterator[s
     profile, evaluation = read_json(run.path / "data" / "profile.json"), run.evaluation()
     manifest = read_json(run.model / MANIFEST) if (run.model / MANIFEST).is_file() else {}
     name = run.path.resolve().name
-    summary = words.summarize(t, profile, evaluation)
+    summary = summarize(t, profile, evaluation)
     yield f"# {t('card.title', name=_plain(manifest.get('name', name)))}\n"
     yield f"{t('card.made', run=name)}\n"
     yield f"{_plain(summary.opening)}\n"
@@ -122,7 +127,7 @@ def _metric_cell(figure: Json) -> str:
     return f"{format_number(figure.get('value'))}{f' ({interval})' if interval else ''}"
 
 
-def _baseline_lines(summary: words.Summary) -> Iterator[str]:
+def _baseline_lines(summary: Summary) -> Iterator[str]:
     """Yield the comparison with the baselines."""
     if summary.worth:
         yield f"{_plain(summary.worth)}\n"
@@ -155,10 +160,10 @@ def _slices(t: Translator, evaluation: Json) -> Iterator[str]:
     found = slices.get("found", [])
     if not found:
         return
-    yield f"### {t('slices')}\n\n{_plain(words.slices_sentence(t, evaluation))}\n"
+    yield f"### {t('slices')}\n\n{_plain(slices_sentence(t, evaluation))}\n"
     rows = [
         [
-            words.slice_name(t, each),
+            slice_name(t, each),
             format_number(each["size"]),
             format_number(each["value"]),
             format_number(each["rest"]),
@@ -170,10 +175,10 @@ def _slices(t: Translator, evaluation: Json) -> Iterator[str]:
     yield from _table([t("slice"), t("size"), slices["metric"], t("rest"), t("difference")], rows)
 
 
-def _limits(t: Translator, summary: words.Summary, profile: Json, evaluation: Json) -> Iterator[str]:
+def _limits(t: Translator, summary: Summary, profile: Json, evaluation: Json) -> Iterator[str]:
     told = [t("card.limit.data"), *summary.advice, summary.caution]
     if "looks" in evaluation:
-        told.append(words.test_evaluations_sentence(t, evaluation["looks"]["test"]))
+        told.append(test_evaluations_sentence(t, evaluation["looks"]["test"]))
     told.append(t("card.limit.use"))
     yield from (f"- {_plain(sentence)}" for sentence in told if sentence)
     yield ""

@@ -5,7 +5,6 @@ In: the run directories and the result of the compare verb. Out: one HTML file. 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from danlu.artifacts.files import write_text
 from danlu.artifacts.run import RunDirectory
@@ -14,7 +13,7 @@ from danlu.reporting.format import format_bound, format_number, format_percent, 
 from danlu.reporting.i18n import Translator, get_translator
 from danlu.reporting.render import render
 from danlu.reporting.run_reader import Json
-from danlu.reporting.sections.evaluation import difference_cell
+from danlu.reporting.sections.evaluation import difference_cell, metric_description
 
 MAX_ROC_CLASSES = 3  # classes with overlaid ROC curves
 
@@ -32,23 +31,21 @@ def write_comparison(runs: Mapping[str, RunDirectory], found: Json, file: Path, 
         ArgumentError: the language is not supported.
         ArtifactError: the page cannot be written.
     """
-    t, names = get_translator(language), found["runs"]
-    logs = {name: run.metrics() for name, run in runs.items()}
-    metrics = dict.fromkeys(key for log in logs.values() for line in log for key in line if "/" in key)
+    t, names, differences = get_translator(language), found["runs"], found["differences"]
     page = render(
         "compare.html.j2",
         t,
-        title=t("compare.title", runs=t.joined(shorten(name, 40) for name in names)),
+        title=t("compare.title", runs=t.join(shorten(name, 40) for name in names)),
         names=names,
-        against=found["differences"][0]["against"],
+        against=differences[0]["against"],
         opening=_opening(t, found),
-        sentences=[_sentence(t, found, each) for each in found["differences"]],
-        tests=[_mcnemar(t, each) for each in found["differences"] if "mcnemar" in each],
+        sentences=[_sentence(t, found, each) for each in differences],
+        tests=[_mcnemar(t, each) for each in differences if "mcnemar" in each],
         rows=_rows(t, found),
-        others=[each["run"] for each in found["differences"]],
-        curves=[drawn for metric in metrics if (drawn := overlaid_curves(t, metric, logs))],
+        others=[each["run"] for each in differences],
+        curves=_training_curves(t, {name: run.metrics() for name, run in runs.items()}),
         rocs=_rocs(t, {name: run.evaluation() for name, run in runs.items()}),
-        recipes=[(row["key"], [_value(row[name]) for name in names]) for row in found["recipes"]],
+        recipes=_recipe_rows(found),
     )
     write_text(file, page)
     return file
@@ -59,7 +56,7 @@ def _opening(t: Translator, found: Json) -> str:
     return t(
         "compare.opening",
         count=len(found["runs"]),
-        rows=t.counted(found["rows"], "row"),
+        rows=t.count(found["rows"], "row"),
         first=first["against"],
         confidence=format_percent(first["confidence"]),
     )
@@ -94,12 +91,18 @@ def _rows(t: Translator, found: Json) -> list[Json]:
     return [
         {
             "name": name,
-            "meaning": t(f"metric.{name}") if t.has(f"metric.{name}") else "",
+            "meaning": metric_description(t, name),
             "figures": [format_number(figures.get(run)) or "–" for run in found["runs"]],
             "apart": [difference_cell(each["metrics"].get(name), name) for each in found["differences"]],
         }
         for name, figures in found["metrics"].items()
     ]
+
+
+def _training_curves(t: Translator, logs: Mapping[str, list[Json]]) -> list[str]:
+    """Draw every logged metric of the runs."""
+    metrics = dict.fromkeys(key for log in logs.values() for line in log for key in line if "/" in key)
+    return [drawn for metric in metrics if (drawn := overlaid_curves(t, metric, logs))]
 
 
 def _rocs(t: Translator, evaluations: Mapping[str, Json]) -> list[tuple[str, str]]:
@@ -113,5 +116,9 @@ def _rocs(t: Translator, evaluations: Mapping[str, Json]) -> list[tuple[str, str
     return drawn
 
 
-def _value(value: Any) -> str:
-    return "–" if value is None else str(value)
+def _recipe_rows(found: Json) -> list[tuple[str, list[str]]]:
+    """List the recipe keys that differ, with each run's value."""
+    return [
+        (row["key"], ["–" if row[name] is None else str(row[name]) for name in found["runs"]])
+        for row in found["recipes"]
+    ]

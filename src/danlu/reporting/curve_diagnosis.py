@@ -23,11 +23,11 @@ class CurveDiagnosis:
     """Hold the diagnosis of a training.
 
     Attributes:
-        sign: the diagnosis.
+        diagnosis: overfitting, underfitting, unfinished, wide gap or fine.
         best_step: the step of the lowest validation loss.
         training, validation: the losses at that step.
         last_training, last_validation: the losses at the end.
-        grown: whether steps are boosting rounds, which have no optimizer learning rate.
+        by_rounds: whether steps are boosting rounds, which have no optimizer learning rate.
     """
 
     diagnosis: Diagnosis

@@ -1,17 +1,28 @@
-"""Translation of page texts. In: keys of the locale tables and values. Out: text in one language.
+"""Translation of page texts. In: a key and values. Out: text in one language.
 
-Numbers are formatted alike in every language. `A|B` in English holds singular and plural.
+The texts stand in locales/LANGUAGE.toml, one file per language. Numbers are formatted alike in every language. `A|B` in
+English holds singular and plural. A translation also holds what danlu writes in English elsewhere: descriptions of
+metrics, findings, alarms, reasons.
 """
 
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any, Literal, get_args
 
 from danlu.errors import ArgumentError
-from danlu.reporting.locales import WORDS
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
+
+
+@cache
+def load_texts(language: Language) -> Mapping[str, str]:
+    """Read the texts of a language, key -> text."""
+    file = files("danlu.reporting").joinpath("locales", f"{language}.toml")
+    return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -22,33 +33,27 @@ class Translator:
 
     def __call__(self, key: str, **values: Any) -> str:
         """Return the text of a key, with values filled in."""
-        said = WORDS[key][LANGUAGES.index(self.language)]
-        return said.format(**values) if values else said
+        text = load_texts(self.language)[key]
+        return text.format(**values) if values else text
 
     def has(self, key: str) -> bool:
-        return key in WORDS
+        return key in load_texts(self.language)
 
-    def entries(self, without: str, begin: str = "") -> dict[str, str]:
-        """Return all texts whose key starts with `without + begin`, in this language.
+    def entries(self, prefix: str) -> dict[str, str]:
+        """Return all texts whose key starts with a prefix, by the rest of the key."""
+        texts = load_texts(self.language)
+        return {key.removeprefix(prefix): text for key, text in texts.items() if key.startswith(prefix)}
 
-        Args:
-            without: the part of the prefix that is removed from the keys.
-            begin: the rest of the prefix.
-        """
-        place = LANGUAGES.index(self.language)
-        found = {key: said[place] for key, said in WORDS.items() if key.startswith(without + begin)}
-        return {key.removeprefix(without): said for key, said in found.items()}
-
-    def counted(self, count: int, noun: str) -> str:
+    def count(self, number: int, noun: str) -> str:
         """Format a count with its noun: `1 row`, `1,797 images`."""
         one, _, several = self(f"noun.{noun}").partition("|")
-        return f"{count:,} {one if count == 1 or not several else several}"
+        return f"{number:,} {one if number == 1 or not several else several}"
 
-    def joined(self, parts: Iterable[str]) -> str:
+    def join(self, parts: Iterable[str]) -> str:
         """Join items with the language's separator."""
         return self("between").join(parts)
 
-    def told(self, sentences: Iterable[str]) -> str:
+    def join_sentences(self, sentences: Iterable[str]) -> str:
         """Join sentences."""
         return self("after a sentence").join(sentences)
 
@@ -67,6 +72,3 @@ def get_translator(language: str) -> Translator:
         if language == known:
             return Translator(known)
     raise ArgumentError(f"--lang {language}: pages are written in {' and '.join(LANGUAGES)}")
-
-
-ENGLISH = Translator("en")

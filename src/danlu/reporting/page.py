@@ -8,21 +8,17 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from danlu.artifacts.files import ALARMS, THROUGHPUT, read_json, read_jsonl, write_text
+from danlu.artifacts.files import read_json, write_text
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, REPORT, WORST, RunDirectory
-from danlu.reporting.curve_diagnosis import diagnose_curves
-from danlu.reporting.figures.bars import training_curves
-from danlu.reporting.figures.svg import inline_svg
-from danlu.reporting.i18n import Translator, get_translator
+from danlu.reporting.i18n import get_translator
 from danlu.reporting.render import render
-from danlu.reporting.run_reader import Json, kept_step
-from danlu.reporting.sections import findings as written
-from danlu.reporting.sections import summary as words
+from danlu.reporting.run_reader import Json
 from danlu.reporting.sections.data import data_section
 from danlu.reporting.sections.evaluation import MAX_ROWS, evaluation_sections
+from danlu.reporting.sections.findings import translate_findings
 from danlu.reporting.sections.search import search_section
-
-LR_RANGE = "lr-range.svg"
+from danlu.reporting.sections.summary import summarize
+from danlu.reporting.sections.training import training_section
 
 
 def write_report(run: RunDirectory, language: str = "en") -> Path:
@@ -46,13 +42,13 @@ def write_report(run: RunDirectory, language: str = "en") -> Path:
         "page.html.j2",
         t,
         title=t("title", run=run.path.resolve().name),
-        summary=words.summarize(t, profile, evaluation),
+        summary=summarize(t, profile, evaluation),
         profile=profile,
-        findings=written.translate_findings(t, profile),
+        findings=translate_findings(t, profile),
         **evaluation_sections(t, evaluation, _read_worst_errors(run)),
         **data_section(t, profile),
         search=search_section(t, run),
-        training=_training_section(t, run, evaluation),
+        training=training_section(t, run, evaluation),
         recipe=(run.path / RECIPE).read_text(encoding="utf-8"),
         environment=environment_rows(read_json(run.path / ENVIRONMENT)),
         most_rows=MAX_ROWS,
@@ -66,19 +62,6 @@ def _read_worst_errors(run: RunDirectory) -> Json:
     """Read the worst errors that evaluation has written; empty if there are none."""
     file = run.path / "predictions" / WORST
     return dict(read_json(file)) if file.is_file() else {}
-
-
-def _training_section(t: Translator, run: RunDirectory, evaluation: Json) -> Json:
-    """Build the section on training: kept weights, diagnosis, alarms, throughput."""
-    log, searched = run.metrics(), run.path / LR_RANGE
-    return {
-        "figure": training_curves(t, log),
-        "kept": words.kept_sentence(t, kept_step(log)),
-        "learned": words.diagnosis_sentences(t, diagnose_curves(log, evaluation)),
-        "alarms": written.translate_alarms(t, read_jsonl(run.path / ALARMS)),
-        "throughput": words.throughput_sentence(t, read_jsonl(run.path / THROUGHPUT)),
-        "lr_range": inline_svg(searched, "lr-range", t("label.lr range")) if searched.is_file() else "",
-    }
 
 
 def environment_rows(environment: Json) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ In: the parsed evaluation.json and metrics.jsonl. Out: values for sentences, tab
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from danlu.artifacts.run import best_record
 from danlu.evaluation.metrics.table import METRICS
 
 Json = dict[str, Any]
@@ -54,14 +55,13 @@ class MetricCell:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """Hold one metric: description, direction, and split -> values of model and baselines.
+    """Hold one metric: name, direction, and split -> values of model and baselines.
 
     Attributes:
         direction: higher, lower, or empty if unknown.
     """
 
     name: str
-    meaning: str
     direction: str
     figures: dict[str, tuple[MetricCell, ...]]
 
@@ -160,7 +160,7 @@ def _metric_row(name: str, evaluation: Json) -> MetricRow:
     direction = "" if higher is None else ("higher" if higher else "lower")
     figures = {split: tuple(map(MetricCell, values[split])) for split in values}
     figures["test"] = _mark_best(values["test"], higher)
-    return MetricRow(name, known.description if known else "", direction, figures)
+    return MetricRow(name, direction, figures)
 
 
 def _mark_best(values: list[float | None], higher_is_better: bool | None) -> tuple[MetricCell, ...]:
@@ -194,9 +194,9 @@ def kept_step(log: list[Json]) -> Kept | None:
         return None
     watched = names[-1]
     known = METRICS.get(watched.removeprefix("validation/"))
-    steps, values = series(log, watched)
-    best = max(values) if known is not None and known.higher_is_better else min(values)
-    return Kept(steps[values.index(best)], watched, best)
+    best = best_record(log, watched, known is not None and known.higher_is_better)
+    assert best is not None, "the metric was found in the log"
+    return Kept(int(best["step"]), watched, float(best[watched]))
 
 
 def most_confused(confusion: Json, most: int = 10) -> list[ConfusedPair]:

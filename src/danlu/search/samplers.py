@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 SearchSpace = Mapping[str, Range | Choice]
+Method = Literal["gp", "tpe"]
+MUTATION_STD = 0.15  # standard deviation of a mutation, in the unit interval
 
 
 @dataclass(frozen=True)
@@ -41,20 +43,14 @@ class CompletedTrial:
 
 
 class Sampler(Component):
-    """Propose the values of the next trial.
-
-    Attributes:
-        extra: danlu's extra that it needs.
-    """
-
-    extra: ClassVar[str | None] = None
+    """Propose the values of the next trial."""
 
     @abstractmethod
-    def propose(self, axes: SearchSpace, past: Sequence[CompletedTrial], seed: Seed) -> dict[str, Any] | None:
+    def propose(self, space: SearchSpace, past: Sequence[CompletedTrial], seed: Seed) -> dict[str, Any] | None:
         """Propose the values of the next trial; None if all have been tried.
 
         Args:
-            axes: the search space.
+            space: the search space.
             past: all finished trials in order.
             seed: of the search.
         """
@@ -65,8 +61,8 @@ class RandomSearch(Sampler):
 
     name: Literal["random"] = "random"
 
-    def propose(self, axes: SearchSpace, past: Sequence[CompletedTrial], seed: Seed) -> dict[str, Any]:
-        return sample_uniform(axes, seed.derive("random", len(past)))
+    def propose(self, space: SearchSpace, past: Sequence[CompletedTrial], seed: Seed) -> dict[str, Any]:
+        return sample_uniform(space, seed.derive("random", len(past)))
 
 
 class Grid(Sampler):
@@ -75,8 +71,8 @@ class Grid(Sampler):
     name: Literal["grid"] = "grid"
     points: PositiveInt = Field(default=5, description="values per range; choices are all tried")
 
-    def propose(self, axes: SearchSpace, past: Sequence[CompletedTrial], seed: Seed) -> dict[str, Any] | None:
-        lines = {key: axis.grid(self.points) for key, axis in axes.items()}
+    def propose(self, space: SearchSpace, past: Sequence[CompletedTrial], seed: Seed) -> dict[str, Any] | None:
+        lines = {key: distribution.grid(self.points) for key, distribution in space.items()}
         size = prod(len(line) for line in lines.values())
         if len(past) >= size:
             return None
@@ -99,21 +95,18 @@ def _permuted_index(size: int, place: int, seed: Seed) -> int:
     return moved[place]
 
 
-def sample_uniform(axes: SearchSpace, seed: Seed) -> dict[str, Any]:
+def sample_uniform(space: SearchSpace, seed: Seed) -> dict[str, Any]:
     """Sample each key uniformly and independently of the other keys."""
-    return {key: axis.from_unit(_draw_unit(seed.derive(key))) for key, axis in axes.items()}
+    return {key: distribution.from_unit(_draw_unit(seed.derive(key))) for key, distribution in space.items()}
 
 
-def to_unit_vector(axes: Mapping[str, Distribution], values: Mapping[str, Any]) -> np.ndarray:
+def to_unit_vector(space: Mapping[str, Distribution], values: Mapping[str, Any]) -> np.ndarray:
     """Map values to positions in [0, 1], [keys]."""
-    return np.array([axis.to_unit(values[key]) for key, axis in axes.items()])
+    return np.array([distribution.to_unit(values[key]) for key, distribution in space.items()])
 
 
 def _draw_unit(seed: Seed) -> float:
     return float(np.random.default_rng(seed.value).random())
-
-
-MUTATION_STD = 0.15  # standard deviation of a mutation, in the unit interval
 
 
 class Genetic(Sampler):
@@ -126,31 +119,30 @@ class Genetic(Sampler):
     name: Literal["genetic"] = "genetic"
     population: Annotated[int, Field(ge=2)] = 6
 
-    def propose(self, axes: SearchSpace, past: Sequence[CompletedTrial], seed: Seed) -> dict[str, Any]:
+    def propose(self, space: SearchSpace, past: Sequence[CompletedTrial], seed: Seed) -> dict[str, Any]:
         own = seed.derive("genetic", len(past))
-        living = [known for known in past if known.cost is not None]
+        living = [trial for trial in past if trial.cost is not None]
         if len(past) < self.population or len(living) < 2:
-            return sample_uniform(axes, own)
-        living = sorted(living, key=lambda known: known.cost or 0.0)[: self.population]
+            return sample_uniform(space, own)
+        living = sorted(living, key=lambda trial: trial.cost or 0.0)[: self.population]
         generator = np.random.default_rng(own.value)
         mother, father = (
-            to_unit_vector(axes, living[self._tournament(len(living), generator)].values) for _ in range(2)
+            to_unit_vector(space, living[self._tournament(len(living), generator)].values) for _ in range(2)
         )
-        child = np.where(generator.random(len(axes)) < 0.5, mother, father)
-        changed = generator.random(len(axes)) < 0.5
-        changed[generator.integers(len(axes))] = True  # a copy of a parent would add no information
+        child = np.where(generator.random(len(space)) < 0.5, mother, father)
+        changed = generator.random(len(space)) < 0.5
+        changed[generator.integers(len(space))] = True  # a copy of a parent would add no information
         return {
-            key: axis.from_unit(axis.neighbor(float(at), MUTATION_STD, generator) if moved else float(at))
-            for (key, axis), at, moved in zip(axes.items(), child, changed, strict=True)
+            key: distribution.from_unit(
+                distribution.neighbor(float(at), MUTATION_STD, generator) if moved else float(at)
+            )
+            for (key, distribution), at, moved in zip(space.items(), child, changed, strict=True)
         }
 
     @staticmethod
     def _tournament(count: int, generator: np.random.Generator) -> int:
         """Return the better of two random trials, numbered from best to worst."""
         return int(min(generator.integers(count, size=2)))
-
-
-Method = Literal["gp", "tpe"]
 
 
 class Bayesian(Sampler):
@@ -167,13 +159,13 @@ class Bayesian(Sampler):
     method: Method = "gp"
     startup: PositiveInt = Field(default=6, description="random trials before the model is used")
 
-    def propose(self, axes: SearchSpace, past: Sequence[CompletedTrial], seed: Seed) -> dict[str, Any]:
+    def propose(self, space: SearchSpace, past: Sequence[CompletedTrial], seed: Seed) -> dict[str, Any]:
         own = seed.derive("bayesian", len(past))
-        costs = [known.cost for known in past if known.cost is not None]
+        costs = [trial.cost for trial in past if trial.cost is not None]
         if len(past) < self.startup or not costs:
-            return sample_uniform(axes, own)
+            return sample_uniform(space, own)
         most = min(max(costs), 2 * median(costs) - min(costs))
-        return _ask_optuna(self.method, axes, [(known.values, _clip_cost(known.cost, most)) for known in past], own)
+        return _ask_optuna(self.method, space, [(trial.values, _clip_cost(trial.cost, most)) for trial in past], own)
 
 
 def _clip_cost(cost: float | None, most: float) -> float:
@@ -181,25 +173,25 @@ def _clip_cost(cost: float | None, most: float) -> float:
 
 
 def _ask_optuna(
-    method: Method, axes: SearchSpace, past: Sequence[tuple[Mapping[str, Any], float]], seed: Seed
+    method: Method, space: SearchSpace, past: Sequence[tuple[Mapping[str, Any], float]], seed: Seed
 ) -> dict[str, Any]:
     """Ask optuna for the next values, using a new study with all past trials."""
     import optuna
 
-    spread = {key: _optuna_distribution(axis) for key, axis in axes.items()}
+    spread = {key: _optuna_distribution(distribution) for key, distribution in space.items()}
     with silence_libraries(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # optuna marks some of its samplers experimental
         study = optuna.create_study(sampler=_optuna_sampler(method, seed.value % 2**32))
         for values, cost in past:
             study.add_trial(
                 optuna.trial.create_trial(
-                    params={key: _to_optuna(axes[key], value) for key, value in values.items()},
+                    params={key: _to_optuna(space[key], value) for key, value in values.items()},
                     distributions=spread,
                     value=cost,
                 )
             )
         found = study.ask(spread).params
-    return {key: _from_optuna(axis, found[key]) for key, axis in axes.items()}
+    return {key: _from_optuna(distribution, found[key]) for key, distribution in space.items()}
 
 
 def _optuna_sampler(method: Method, seed: int) -> "BaseSampler":
@@ -209,29 +201,29 @@ def _optuna_sampler(method: Method, seed: int) -> "BaseSampler":
     return GPSampler(seed=seed, n_startup_trials=1) if method == "gp" else TPESampler(seed=seed, n_startup_trials=1)
 
 
-def _optuna_distribution(axis: Range | Choice) -> "BaseDistribution":
+def _optuna_distribution(distribution: Range | Choice) -> "BaseDistribution":
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if isinstance(axis, Choice):
-        return CategoricalDistribution(tuple(range(len(axis.choices))))
-    if axis.step is not None:
-        return IntDistribution(0, (axis.num_values or 1) - 1)
-    if axis.integer:
-        return IntDistribution(int(axis.low), int(axis.high), log=axis.log)
-    return FloatDistribution(axis.low, axis.high, log=axis.log)
+    if isinstance(distribution, Choice):
+        return CategoricalDistribution(tuple(range(len(distribution.choices))))
+    if distribution.step is not None:
+        return IntDistribution(0, (distribution.num_values or 1) - 1)
+    if distribution.integer:
+        return IntDistribution(int(distribution.low), int(distribution.high), log=distribution.log)
+    return FloatDistribution(distribution.low, distribution.high, log=distribution.log)
 
 
-def _to_optuna(axis: Range | Choice, value: Any) -> Any:
+def _to_optuna(distribution: Range | Choice, value: Any) -> Any:
     """Encode a value for optuna: choices and steps by their index."""
-    if isinstance(axis, Choice):
-        return axis.choices.index(value)
-    return value if axis.step is None else round((value - axis.low) / axis.step)
+    if isinstance(distribution, Choice):
+        return distribution.choices.index(value)
+    return value if distribution.step is None else round((value - distribution.low) / distribution.step)
 
 
-def _from_optuna(axis: Range | Choice, told: Any) -> Any:
-    if isinstance(axis, Choice):
-        return axis.choices[told]
-    return axis.round_value(told if axis.step is None else axis.low + told * axis.step)
+def _from_optuna(distribution: Range | Choice, told: Any) -> Any:
+    if isinstance(distribution, Choice):
+        return distribution.choices[told]
+    return distribution.round_value(told if distribution.step is None else distribution.low + told * distribution.step)
 
 
 SAMPLERS: dict[str, type[Component]] = {

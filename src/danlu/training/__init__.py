@@ -2,7 +2,4 @@
 
 In: a model, prepared examples, the recipe's `training` section. Out: the best weights, checkpoints, metrics.jsonl.
 Nothing here knows how data was prepared or which metrics a task has.
-
-In: a model, prepared examples, the recipe's `training` section. Out: the best weights, checkpoints, metrics.jsonl.
-Nothing here knows how data was prepared or what the metrics of a task are.
 """

@@ -18,7 +18,7 @@ from danlu.core.distributed.shards import is_dtensor
 from danlu.core.imports import load_dotted
 from danlu.data.balance.base import LossWeighting
 from danlu.models.heads import Head, Loss
-from danlu.models.text.transformers import enable_chunked_loss
+from danlu.models.text.hf_wrapper import enable_chunked_loss
 from danlu.recipe.sections.training import Finetune, Training
 from danlu.training.averaging import WeightAverage
 from danlu.training.compiling import maybe_compile
@@ -112,7 +112,8 @@ def build_train_state(
         task.loss_weighting,
         partial(_prepare_model, options, precision),
     )
-    stepping = _build_optimizer(own.model, optimizer, options, precision, task.finetune.layer_decay)
+    base_lr = scaled_lr(optimizer.lr, options.batch_size, options.lr_scaling)
+    stepping = _build_optimizer(own.model, optimizer, base_lr, options, precision, task.finetune.layer_decay)
     average, local = options.average, None if parallel.groups.is_single_process else parallel.options.local
     assert average is None or isinstance(average, WeightAverage)
     # Every unfreezing is another model to compile, and torch gives up after some; then the steps' last bits change.
@@ -141,7 +142,7 @@ def build_train_state(
     return TrainState(
         step=step,
         batch_size=options.batch_size,
-        base_lr=scaled_lr(optimizer.lr, options.batch_size, options.lr_scaling),
+        base_lr=base_lr,
         schedule=schedule,
         steps=task.steps,
         plateau=schedule.plateau_reducer(task.higher_is_better),
@@ -174,10 +175,11 @@ class OptimizerHooks:
 
 
 def _build_optimizer(
-    model: nn.Module, optimizer: Optimizer, options: Training, precision: Precision, layer_decay: float
+    model: nn.Module, optimizer: Optimizer, lr: float, options: Training, precision: Precision, layer_decay: float
 ) -> OptimizerHooks:
     """Build the optimizer, stepping the weights where and when the recipe says."""
     groups = parameter_groups(model, optimizer.weight_decay, layer_decay)
+    build = partial(optimizer.build, lr=lr)
     penalties = WeightRegularizer(model, options.l1, options.l2, options.max_norm)
     penalized, bounded = bool(options.l1 or options.l2), options.max_norm is not None
     keep: StorageKind | None = None
@@ -186,15 +188,15 @@ def _build_optimizer(
     bound = penalties.apply_max_norm_to if bounded else None
     if options.memory.optimizer_in_backward:
         before = partial(_before_param_step, penalties, options.clip_value)
-        return OptimizerHooks(OptimizerInBackward(groups, optimizer.build, keep, before, bound), None, None)
+        return OptimizerHooks(OptimizerInBackward(groups, build, keep, before, bound), None, None)
     add = penalties.add_penalty_grads if penalized else None
     if options.memory.offload_optimizer:
         keep = "host"
     if any(is_dtensor(weight) for weight in model.parameters()):
         keep = "held"
     if keep is not None:
-        return OptimizerHooks(ParamStorageOptimizer(groups, optimizer.build, keep, bound), add, None)
-    return OptimizerHooks(optimizer.build(groups), add, penalties.apply_max_norm if bounded else None)
+        return OptimizerHooks(ParamStorageOptimizer(groups, build, keep, bound), add, None)
+    return OptimizerHooks(build(groups), add, penalties.apply_max_norm if bounded else None)
 
 
 def _before_param_step(penalties: WeightRegularizer, clip_value: float | None, weight: nn.Parameter) -> None:

@@ -8,14 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.console import info
+from danlu.core.torch_compat import mark_dynamic
 from danlu.training.memory.microbatch import is_out_of_memory
-
-
-def compilations() -> int:
-    """Return the number of graphs this process has compiled; constant once a run is steady."""
-    from torch._dynamo.utils import counters
-
-    return int(counters["stats"]["unique_graphs"])
 
 
 def maybe_compile(model: nn.Module, asked: bool | str, device: torch.device) -> "nn.Module | CompiledModel":
@@ -50,7 +44,7 @@ class CompiledModel:
         if not self.works:
             return self.model(**inputs)
         for values in inputs.values():
-            torch._dynamo.maybe_mark_dynamic(values, 0)
+            mark_dynamic(values)
         kind = (self.model.training, torch.is_grad_enabled())
         if kind not in self._tried:
             self.works = self._try(inputs)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from danlu.core.torch_compat import BatchNorm
 from danlu.models.adapters import add_adapters, merge_adapters
 from danlu.models.task_model import TaskModel, is_in_head, select_names
 from danlu.recipe.sections.training import Finetune
@@ -49,9 +50,6 @@ def finalize_finetuning(model: nn.Module, options: Finetune) -> None:
         model.frozen_params = frozenset()
 
 
-BATCHNORM = nn.modules.batchnorm._BatchNorm
-
-
 def freeze(model: nn.Module, patterns: tuple[str, ...]) -> None:
     """Freeze weights for good.
 
@@ -85,7 +83,7 @@ def freeze_batchnorm(model: nn.Module, all_modules: bool = False) -> None:
     found = (
         name
         for name, module in model.named_modules()
-        if isinstance(module, BATCHNORM)
+        if isinstance(module, BatchNorm)
         and (all_modules or not any(weight.requires_grad for weight in module.parameters()))
     )
     _set_eval_only(model, frozenset(found))

@@ -21,6 +21,7 @@ from danlu.training.train_state import TrainState
 
 NUM_LOGGED_STEPS = 200  # about as many lines of training loss are written, however long the run
 MIN_VALIDATIONS = 10  # a run of fewer epochs validates within them too
+SYNC_EVERY = 16  # steps between exchanges of requests (checkpoint, stop) among processes on accelerators
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,6 @@ def plan_steps(samples: int, options: Training, until_epoch: float | None = None
     )
 
 
-SYNC_EVERY = 16  # steps between exchanges of requests (checkpoint, stop) among processes on accelerators
-
-
 @dataclass(frozen=True)
 class TrainResult:
     """Hold how training ended.
@@ -79,7 +77,8 @@ class TrainResult:
 
 def train(
     train_state: TrainState,
-    feed: TrainLoader,
+    *,
+    loader: TrainLoader,
     plan: TrainPlan,
     seed: Seed,
     early_stopping: EarlyStopper,
@@ -92,7 +91,7 @@ def train(
 
     Args:
         train_state: the model and everything that changes with it, in the state of step `start_step`.
-        feed: the training batches.
+        loader: the training batches.
         plan: length of the run and intervals.
         seed: the recipe's.
         early_stopping: in the state of step `start_step`; decides which step is best and when to stop early.
@@ -108,7 +107,8 @@ def train(
     """
     step = start_step
     team = train_state.parallel.groups
-    batches = feed.batches(train_state.batch_size, train_state.device, start_step, team)
+    loader.log_dropped_row(train_state.batch_size)
+    batches = loader.batches(train_state.batch_size, train_state.device, start_step, team)
     train_state.model.train()
     with catch_stop_signals() as stop, train_state.step.precision.matmul_precision():
         while step < (end_step or plan.end_step) and not early_stopping.should_stop:
@@ -132,16 +132,36 @@ def train(
                 _validate(train_state, early_stopping, validate, recorder, {"step": step, "epoch": epoch}, lr)
             due, stopping = _sync_requests(recorder.is_checkpoint_due(step), bool(stop), step, train_state)
             if due or stopping:
-                train_state.sync_replicas()
-            if due:
-                recorder.save_checkpoint(train_state, step, early_stopping)
-            if stopping:
-                saved = recorder.save_checkpoint_now(train_state, step, early_stopping)
-                raise Stopped(f"stopped at step {step} of {plan.end_step}, {saved}")
-    ended = "as planned"
-    if early_stopping.should_stop:
-        ended = f"stopped early: {early_stopping.metric} had not improved in {early_stopping.patience} validations"
-    return TrainResult(steps=step, best_step=early_stopping.best_step, best=early_stopping.best, stop_reason=ended)
+                _save(train_state, early_stopping, recorder, step, plan.end_step, due, stopping)
+    return TrainResult(step, early_stopping.best_step, early_stopping.best, _stop_reason(early_stopping))
+
+
+def _save(
+    train_state: TrainState,
+    early_stopping: EarlyStopper,
+    recorder: Recorder,
+    step: int,
+    end_step: int,
+    due: bool,
+    stopping: bool,
+) -> None:
+    """Save the checkpoint that is due between validations, or the last one before a stop.
+
+    Raises:
+        Stopped: a signal asked training to stop.
+    """
+    train_state.sync_replicas()
+    if due:
+        recorder.save_checkpoint(train_state, step, early_stopping)
+    if stopping:
+        saved = recorder.save_checkpoint_now(train_state, step, early_stopping)
+        raise Stopped(f"stopped at step {step} of {end_step}, {saved}")
+
+
+def _stop_reason(early_stopping: EarlyStopper) -> str:
+    if not early_stopping.should_stop:
+        return "as planned"
+    return f"stopped early: {early_stopping.metric} had not improved in {early_stopping.patience} validations"
 
 
 def _validate(

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from danlu.core.imports import require_extra
+from danlu.core.torch_compat import NormWithStats
 from danlu.errors import ArgumentError
 
 NO_CONTEXT: AbstractContextManager[None] = nullcontext()  # entering it costs 0.4 us; one is enough for all steps
@@ -19,7 +20,7 @@ BF16_WEIGHT_MODES = ("bf16-master", "bf16-stochastic")
 FLOAT8_CAPABILITY = (8, 9)  # Ada and Hopper on
 FLOAT8_MULTIPLE = 16  # the kernels need matrix sides that are multiples of it
 # Their statistics need more digits than bf16 has, and torch's kernels take bf16 activations with fp32 weights here.
-NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+NORMS = (NormWithStats, nn.LayerNorm, nn.GroupNorm)
 
 
 def choose_precision(asked: str, device: torch.device) -> str:

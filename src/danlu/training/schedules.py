@@ -7,7 +7,7 @@ counted from the end of the warmup. Only `plateau` depends on results: its `Redu
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -86,7 +86,13 @@ FLOOR_DESCRIPTION = "smallest factor"
 
 
 class Schedule(Component):
-    """Scale the learning rate by step."""
+    """Scale the learning rate by step.
+
+    Attributes:
+        needs_validation: whether it depends on validation, so that a run without a validation split cannot use it.
+    """
+
+    needs_validation: ClassVar[bool] = False
 
     @abstractmethod
     def factor(self, step: int, steps: int) -> float:
@@ -292,6 +298,8 @@ class Plateau(WarmupSchedule):
 
     The metric is the one that early stopping watches, else the validation loss.
     """
+
+    needs_validation: ClassVar[bool] = True
 
     name: Literal["plateau"] = "plateau"
     gamma: Gamma = 0.1

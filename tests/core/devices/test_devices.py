@@ -186,7 +186,7 @@ del sys.modules["torch_tpu"]
 device = open_device("tpu")
 device.seed(5)
 device.synchronize()
-print(device.torch_device, device.name, device.compile_backend, seeds, calls, device.peak_bytes(), device.free_bytes())
+print(device.torch_device, device.name, seeds, calls, device.peak_bytes(), device.free_bytes())
 """
 
 
@@ -194,7 +194,7 @@ def test_a_tpu_is_reached_through_the_same_interface() -> None:
     done = subprocess.run([sys.executable, "-c", FAKE_TPU], capture_output=True, text=True, check=False)
     refused, found = done.stdout.splitlines()
     assert refused.startswith("training.device: torch-tpu is installed, but torch's accelerator is none")
-    assert found == "tpu TPU v5e tpu [5] ['synchronize'] 123 None"
+    assert found == "tpu TPU v5e [5] ['synchronize'] 123 None"
 
 
 def test_a_device_that_is_open_already_can_be_asked() -> None:

@@ -15,7 +15,7 @@ from danlu.data.dataset import interpret
 from danlu.data.descriptors import RawData
 from danlu.data.splits import Split, Splits, TrainSplit, split_dataset
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections.training import SplitOptions
+from danlu.recipe.sections.data import SplitOptions
 from tests.support.datasets import splitter
 
 ROWS = 1000

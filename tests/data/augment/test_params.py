@@ -67,7 +67,7 @@ def test_the_composed_matrix_is_the_steps_one_after_the_other(
     assert np.allclose(matrix @ [*point, 1.0], place, rtol=1e-6, atol=1e-4)
 
 
-FACTORS = st.tuples(st.sampled_from(["brightened", "contrasted", "saturated"]), st.floats(0, 2))
+FACTORS = st.tuples(st.sampled_from(["adjust_brightness", "adjust_contrast", "adjust_saturation"]), st.floats(0, 2))
 
 
 @settings(max_examples=60, deadline=None)
@@ -81,7 +81,7 @@ def test_the_colour_matrix_is_the_steps_one_after_the_other(
     for name, factor in chain:
         mix = getattr(mix, name)(one(factor))
         grey = (wanted @ luma)[:, None]
-        anchor = {"brightened": 0.0, "contrasted": grey.mean(), "saturated": grey}[name]
+        anchor = {"adjust_brightness": 0.0, "adjust_contrast": grey.mean(), "adjust_saturation": grey}[name]
         wanted = factor * wanted + (1 - factor) * anchor
     found = pixels @ mix.pixel[0].T + mix.mean[0] @ pixels.mean(axis=0)
     assert np.allclose(found, wanted, atol=1e-6 * max(1.0, np.abs(wanted).max()))

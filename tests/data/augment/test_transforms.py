@@ -92,9 +92,9 @@ def on_device(images: np.ndarray, plan: AugmentParams, size: int = SIZE) -> np.n
 
 
 def sketched(build: Build, channels: int = 3) -> AugmentParams:
-    sketch = AugmentBuilder(1, channels)
-    build(sketch)
-    return sketch.build(np.array([7], dtype=np.uint32))
+    builder = AugmentBuilder(1, channels)
+    build(builder)
+    return builder.build(np.array([7], dtype=np.uint32))
 
 
 def planes(image: np.ndarray) -> Any:
@@ -230,7 +230,11 @@ def test_each_step_agrees_with_torchvision(name: str, square: np.ndarray, vision
     image = (square * 0.8 + 10).astype(np.uint8)
     wanted = theirs(vision)(planes(image)).permute(1, 2, 0).numpy()
     # Where the result shows the inside of the image, two pixels from any border.
-    shown = theirs(vision)(planes(np.full_like(image, 255)))[:1].float() if "move" in build.__code__.co_names else None
+    shown = (
+        theirs(vision)(planes(np.full_like(image, 255)))[:1].float()
+        if "add_geometry" in build.__code__.co_names
+        else None
+    )
     inner = torch.zeros(1, SIZE, SIZE)
     inner[:, 8:-8, 8:-8] = 1
     if shown is not None:
@@ -261,10 +265,10 @@ def test_a_crop_is_torchvisions_antialiased_resized_crop(photo: np.ndarray, visi
 def test_a_chain_agrees_with_torchvisions_steps_one_after_the_other(smooth: np.ndarray, vision: Any) -> None:
     """Away from the corners: torchvision's are black, ours show what was outside the crop."""
 
-    def turned(sketch: AugmentBuilder) -> None:
-        sketch.crop(CropWindow(one(300 * 250 / (640 * 427)), one(1.2), np.array([[100 / 340, 77 / 177]])))
-        sketch.add_geometry(rotation(one(20)))
-        sketch.add_geometry(flipping(np.array([True]), np.array([False])))
+    def turned(builder: AugmentBuilder) -> None:
+        builder.crop(CropWindow(one(300 * 250 / (640 * 427)), one(1.2), np.array([[100 / 340, 77 / 177]])))
+        builder.add_geometry(rotation(one(20)))
+        builder.add_geometry(flipping(np.array([True]), np.array([False])))
 
     theirs = vision.resized_crop(planes(smooth), 77, 100, 250, 300, [SIZE, SIZE], antialias=True)
     theirs = vision.horizontal_flip(bilinear(vision.rotate, angle=20.0)(theirs)).permute(1, 2, 0).numpy()
@@ -337,16 +341,16 @@ def test_what_becomes_of_a_sample_depends_on_seed_epoch_and_row_alone(square: np
 def test_there_is_one_resampling_whatever_the_steps(square: np.ndarray) -> None:
     """Turned, enlarged and slanted there and back again, a photo full of detail comes back as it was."""
 
-    def there_and_back(sketch: AugmentBuilder) -> None:
+    def there_and_back(builder: AugmentBuilder) -> None:
         for step in (rotation(one(37)), scaling(one(1.7)), shearing(one(12), one(0)), translation(one(0.1), one(0.2))):
-            sketch.add_geometry(step)
+            builder.add_geometry(step)
         for step in (
             translation(one(-0.1), one(-0.2)),
             shearing(one(-12), one(0)),
             scaling(one(1 / 1.7)),
             rotation(one(-37)),
         ):
-            sketch.add_geometry(step)
+            builder.add_geometry(step)
 
     plan = sketched(there_and_back)
     for found in (on_host(square, plan), on_device(square[None], plan)[0]):

@@ -21,9 +21,9 @@ from danlu.data.text.preprocessor import train_tokenizer
 from danlu.data.text.sequences import IGNORED
 from danlu.errors import DataError, RecipeError
 from danlu.experiment.data_context import fit_preprocessing, load_data
-from danlu.models.table import Transformer
+from danlu.models.text.options import Transformer
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 from tests.support.chatting import TINY, chat_file, preference_file, recipe
 
 CPU = torch.device("cpu")

@@ -454,7 +454,7 @@ def test_a_damaged_shard_is_named(photos: LazyPixels, cache: Path) -> None:
 def test_without_room_images_are_decoded_as_they_are_asked_for(
     photos: LazyPixels, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(store, "DISK_FRACTION", 0.0)
+    monkeypatch.setattr(store, "DISK_SHARE", 0.0)
     assert store.cache_pixels(photos) is photos
     assert "again for every batch" in capsys.readouterr().err
     assert not cache.exists()
@@ -635,10 +635,10 @@ import sys, threading, time
 from pathlib import Path
 import numpy as np
 from danlu.data.images import store
-from danlu.data.images.pixels import Decoded
+from danlu.data.images.pixels import LazyPixels
 from danlu.data.images.preprocessor import _statistics
 
-store.HELD_BYTES, store.SHARD_BYTES = 0, 2 << 20
+store.IN_MEMORY_BYTES, store.SHARD_BYTES = 0, 2 << 20
 folder, peak, ended = Path(sys.argv[1]), 0, False
 
 def anonymous():
@@ -652,11 +652,11 @@ def watch():
         time.sleep(0.002)
 
 names = sorted(path.name for path in folder.iterdir())
-store.keep(Decoded(names[:20], folder, 128, 3))  # imports and threads count with the start
+store.cache_pixels(LazyPixels(names[:20], folder, 128, 3))  # imports and threads count with the start
 start = anonymous()
 thread = threading.Thread(target=watch)
 thread.start()
-pixels = store.keep(Decoded(names[: int(sys.argv[2])], folder, 128, 3))
+pixels = store.cache_pixels(LazyPixels(names[: int(sys.argv[2])], folder, 128, 3))
 _statistics(pixels)
 for first in range(0, len(pixels), 50):
     pixels.many(np.arange(first, min(first + 50, len(pixels))))

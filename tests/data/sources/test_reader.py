@@ -14,7 +14,7 @@ from danlu.data.dataset import open_dataset
 from danlu.data.sources.reader import read_source
 from danlu.errors import DataError
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 from tests.conftest import Command
 
 MISSING = Data(source="x").missing_values

@@ -9,7 +9,7 @@ from danlu.data.tabular.impute import Impute, IterativeFiller, KNNFiller
 from danlu.data.tabular.numbers import NumberState, quantile
 from danlu.data.tabular.outliers import is_outlier, outlier_limits
 from danlu.data.tabular.scaling import Standard
-from danlu.recipe.sections.training import Outliers
+from danlu.recipe.sections.data import Outliers
 
 NAN = float("nan")
 

@@ -135,7 +135,7 @@ def test_a_bundle_answers_a_list_a_sentence(run: RunDirectory, tmp_path: Path) -
     assert [len(tags) for tags in answers] == [len(row["tokens"]) for row in rows]
     assert model.predict(rows[0]["tokens"])["prediction"].to_list() == answers[:1]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"tokens": row["tokens"]}) for row in rows))
-    package.predict(run.path, str(tmp_path / "rows.jsonl"), tmp_path / "answers.jsonl")
+    package.predict(run.path, str(tmp_path / "rows.jsonl"), output=tmp_path / "answers.jsonl")
     assert pl.read_ndjson(tmp_path / "answers.jsonl")["prediction"].to_list() == answers
 
 

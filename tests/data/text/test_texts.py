@@ -19,7 +19,7 @@ from danlu.data.text.sequences import IGNORED, PaddedTokens
 from danlu.data.text.tokenize import TokenizeConfig, tokenize
 from danlu.errors import ArgumentError
 from danlu.experiment.data_context import DataContext, fit_preprocessing, load_data
-from danlu.models.table import Transformer
+from danlu.models.text.options import Transformer
 from danlu.recipe.load import check_recipe
 
 CPU = torch.device("cpu")

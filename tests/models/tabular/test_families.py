@@ -130,7 +130,7 @@ def test_a_stopped_run_of_networks_goes_on_bit_by_bit(family: str, table_file: P
 def test_every_numeric_embedding_reaches_every_network(embedding: Any, family: Any) -> None:
     inputs = TabularInputs(numeric=2, cardinalities=(3,), edges=((-1.0, 0.0, 1.0), (0.0, 1.0)))
     options = family(numeric_embedding=embedding)
-    assert (options.hints().bins is None) == (embedding != "piecewise-linear")
+    assert (options.data_requirements().bins is None) == (embedding != "piecewise-linear")
     torch.manual_seed(0)
     network = options.build(inputs, 2).eval()
     values, codes = torch.tensor([[0.1, 0.2], [0.6, 0.2]]), torch.tensor([[1], [1]])
@@ -192,7 +192,7 @@ def test_lightgbm_answers_the_same_from_the_file_it_is_given(data: Any, holed_fi
     section = {"source": "builtin:wine"} if data == "wine" else {"source": str(holed_file), **data}
     run, predictor = trained(recipe_of(section, "boosting"), tmp_path)
     assert isinstance(predictor.options, Boosting)
-    predictor.options.write_native(predictor.model, tmp_path)
+    predictor.options.write_weights(predictor.model, tmp_path)
     booster = lightgbm.Booster(model_file=tmp_path / "lightgbm.txt")
     frame = load_data(package.load_recipe(run.path / "recipe.yaml")).dataset.frame
     if data != "wine":  # what training never saw
@@ -215,7 +215,7 @@ def test_boosting_sees_gaps_and_categories_as_such(holed_file: Path, tmp_path: P
     examples = predictor.preprocessor.transform(pl.read_csv(holed_file), Origin("here", tmp_path))  # type: ignore[union-attr]
     numeric = examples.take(np.arange(600), torch.device("cpu"))[0]["numeric"]
     assert 0.1 < numeric.isnan().float().mean(dim=0).max() < 0.2
-    assert predictor.model.asks_sets
+    assert predictor.model.has_category_splits
     figures = package.evaluate(run.path)
     assert figures["test"]["auroc"]["value"] > 0.75
     page = (run.path / "report.html").read_text(encoding="utf-8")
@@ -248,7 +248,7 @@ def test_a_boosting_file_that_was_changed_is_refused(holed_file: Path, tmp_path:
     with pytest.raises(ArtifactError, match=r"lightgbm\.txt: differs from what was written"):
         package.load(run.path)
     with pytest.raises(ArtifactError, match="is not a LightGBM model"):
-        predictor.model.put_text("import os")
+        predictor.model.load_text("import os")
 
 
 def test_rounds_end_early_and_the_best_is_kept(holed_file: Path, tmp_path: Path) -> None:
@@ -380,7 +380,7 @@ def test_the_curves_of_an_additive_model_sum_to_what_it_answers(tmp_path: Path) 
 
 
 def test_only_models_that_can_be_read_are(table_run: Path) -> None:
-    with pytest.raises(ArgumentError, match="mlp cannot be read as rules or curves; tree and additive can"):
+    with pytest.raises(ArgumentError, match="mlp cannot be read as rules or curves; additive and tree can"):
         Predictor.load(table_run).read()
 
 
@@ -395,7 +395,7 @@ def test_grown_networks_travel_as_tensors() -> None:
     grower.add_leaf([2.0])
     inputs = TabularInputs(numeric=1, cardinalities=())
     first, second = (Tree().build(inputs, 1) for _ in range(2))
-    first.put(grower.to_tensors())
+    first.set_trees(grower.to_tensors())
     second.load_state_dict(first.state_dict())
     answers = second(numeric=torch.tensor([[0.5], [0.6], [math.nan]]))
     assert answers[:, 0].tolist() == [1.0, 2.0, 2.0]

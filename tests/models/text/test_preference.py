@@ -16,11 +16,11 @@ from danlu.data.specs import PreferenceInputs
 from danlu.data.text.sequences import IGNORED
 from danlu.errors import DataError, RecipeError
 from danlu.experiment import dpo_reference as reference
-from danlu.models.table import Transformer
+from danlu.models.text.hf_wrapper import enable_chunked_loss
+from danlu.models.text.options import Transformer
 from danlu.models.text.preference import AnswerLikelihood, preference_loss
-from danlu.models.text.transformers import enable_chunked_loss
 from danlu.recipe.load import check_recipe
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 from tests.support.chatting import TINY, preference_file, recipe
 
 
@@ -78,7 +78,9 @@ def test_preferences_are_learned_against_a_reference_that_is_asked_once(
     capsys.readouterr()
     monkeypatch.setattr(reference, "info", lambda words: pytest.fail(words))
     package.train(
-        {**said, "training": {**said["training"], "max_steps": 1, "preference": {"beta": 0.5}}}, tmp_path, "second"
+        {**said, "training": {**said["training"], "max_steps": 1, "preference": {"beta": 0.5}}},
+        output=tmp_path,
+        name="second",
     )
 
 
@@ -96,7 +98,7 @@ def test_a_prompt_that_is_not_said_is_what_both_answers_begin_with() -> None:
     [
         ({"prompt": "Hi", "chosen": "Hello", "rejected": " "}, "row 1: rejected: is empty"),
         ({"prompt": "Hi", "chosen": "Hello", "reject": "No"}, "no column 'rejected'.*reject"),
-        ({"chosen": "Hello", "rejected": "No"}, "row 1: no prompt"),
+        ({"chosen": "Hello", "rejected": "No"}, "row 1: there is no prompt"),
     ],
 )
 def test_broken_preferences_are_refused(row: dict[str, str], message: str) -> None:

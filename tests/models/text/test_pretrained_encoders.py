@@ -14,7 +14,7 @@ import danlu as package
 from danlu.core.imports import patch_torchvision
 from danlu.data.specs import TextInputs
 from danlu.errors import ArgumentError, ArtifactError, DanluError, DataError, RecipeError
-from danlu.models.table import Transformer
+from danlu.models.text.options import Transformer
 from danlu.models.text.sentence_encoder import SentenceEncoderClassifier
 from tests.support.real_weights import minilm
 
@@ -68,7 +68,7 @@ def test_numbers_are_learned_from_texts(small_encoder: Path, text_file: Path, tm
     frame.write_ndjson(tmp_path / "lengths.jsonl")
     values = recipe(small_encoder, tmp_path / "lengths.jsonl", pooling="mean")
     values["data"] |= {"target": "length", "columns": {"era": "drop"}}
-    run = package.train(values, tmp_path, "run")
+    run = package.train(values, output=tmp_path, name="run")
     assert package.load(run.path).predict(["of the people"])["prediction"].dtype == pl.Float64
 
 
@@ -76,14 +76,14 @@ def test_a_folder_without_a_tokenizer_is_refused(encoder: Path, text_file: Path,
     for file in encoder.glob("*token*"):
         file.unlink()
     with pytest.raises(DataError, match="no readable tokenizer"):
-        package.train(recipe(encoder, text_file), tmp_path)
+        package.train(recipe(encoder, text_file), output=tmp_path)
 
 
 def test_texts_longer_than_the_models_positions_are_refused(encoder: Path, text_file: Path, tmp_path: Path) -> None:
     values = recipe(encoder, text_file)
     values["data"]["sequence_length"] = 65
     with pytest.raises(RecipeError, match="the model takes at most 64 tokens, got 65"):
-        package.train(values, tmp_path)
+        package.train(values, output=tmp_path)
 
 
 def test_weights_of_another_architecture_are_refused_with_how_many_differ(
@@ -93,12 +93,12 @@ def test_weights_of_another_architecture_are_refused_with_how_many_differ(
     other = {name.replace("attention.self", "attention.own"): value for name, value in weights.items()}
     save_file(other, encoder / "model.safetensors", {"format": "pt"})
     with pytest.raises(DataError, match=r"another network than its config.json describes: of \d+ 6 are absent"):
-        package.train(recipe(encoder, text_file), tmp_path)
+        package.train(recipe(encoder, text_file), output=tmp_path)
     config = json.loads((encoder / "config.json").read_text())
     (encoder / "config.json").write_text(json.dumps({**config, "hidden_size": 16}))
     save_file(weights, encoder / "model.safetensors", {"format": "pt"})
     with pytest.raises(DataError, match="are of another shape"):
-        package.train(recipe(encoder, text_file), tmp_path)
+        package.train(recipe(encoder, text_file), output=tmp_path)
 
 
 class Runs:
@@ -118,7 +118,7 @@ def test_a_folder_whose_weights_are_a_pickle_with_code_is_refused(
     (encoder / "model.safetensors").unlink()
     torch.save({**weights, "extra": Runs(tmp_path / "made")}, encoder / "pytorch_model.bin")
     with pytest.raises(DanluError, match="pickle"):
-        package.train(recipe(encoder, text_file), tmp_path)
+        package.train(recipe(encoder, text_file), output=tmp_path)
     assert not (tmp_path / "made").exists()
 
 
@@ -152,9 +152,9 @@ def test_code_in_a_folder_runs_only_where_the_recipe_allows_it(
     }
     (encoder / "config.json").write_text(json.dumps({**config, "model_type": "own-bert", "auto_map": classes}))
     with pytest.raises(DataError, match=r"code from its folder \(own_model.Config\).*model.allow_remote_code: true"):
-        package.train(recipe(encoder, text_file), tmp_path)
+        package.train(recipe(encoder, text_file), output=tmp_path)
     assert not (tmp_path / "ran").exists()
-    run = package.train(recipe(encoder, text_file, allow_remote_code=True), tmp_path, "run")
+    run = package.train(recipe(encoder, text_file, allow_remote_code=True), output=tmp_path, name="run")
     assert (tmp_path / "ran").exists()
     with pytest.raises(ArtifactError, match="opening a bundle runs no code unasked"):
         package.load(run.path)
@@ -162,7 +162,7 @@ def test_code_in_a_folder_runs_only_where_the_recipe_allows_it(
     elsewhere = {"AutoConfig": "somebody/code--model.Config"}
     (encoder / "config.json").write_text(json.dumps({**config, "auto_map": elsewhere}))
     with pytest.raises(DataError, match="which is not in the folder; danlu downloads no code"):
-        package.train(recipe(encoder, text_file, allow_remote_code=True), tmp_path)
+        package.train(recipe(encoder, text_file, allow_remote_code=True), output=tmp_path)
 
 
 def test_an_unknown_architecture_names_the_nearest() -> None:

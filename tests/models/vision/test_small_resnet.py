@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import danlu as package
 from danlu.data.specs import ImageInputs
 from danlu.errors import RecipeError
-from danlu.models.table import SmallResNet
+from danlu.models.vision.options import SmallResNet
 from danlu.recipe.load import check_recipe
 
 

@@ -15,8 +15,9 @@ import danlu as package
 from danlu.core.imports import patch_torchvision
 from danlu.data.specs import ImageInputs
 from danlu.errors import DataError
-from danlu.models.table import Timm
-from danlu.models.vision.timm import NormalizedImageModel
+from danlu.exporters.timm import write_network
+from danlu.models.vision.image_model import NormalizedImageModel
+from danlu.models.vision.options import Timm
 from tests.support.real_weights import efficientnet_lite0
 
 FORMAT = ImageInputs(channels=3, size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -122,7 +123,7 @@ def test_a_folder_says_itself_what_images_its_weights_want(tmp_path: Path, image
         "model": {"name": "timm:test_resnet", "pretrained": str(tmp_path)},
         "training": {"max_steps": 2, "batch_size": 8},
     }
-    run = package.train(recipe, tmp_path / "runs", "run")
+    run = package.train(recipe, output=tmp_path / "runs", name="run")
     said = json.loads((run.model / "bundle.json").read_text())["preprocessing"]
     assert (said["size"], said["channels"]) == (48, 3)
     assert (said["mean"], said["std"]) == (own["mean"], own["std"])
@@ -193,7 +194,7 @@ def test_timm_loads_what_is_written_and_answers_alike(tmp_path: Path, name: str)
     unsettled(model)
     folder = tmp_path / "native"
     folder.mkdir()
-    options.write_native(model, folder)
+    write_network(model, folder)
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     wanted = timm.data.resolve_model_data_config(loaded)

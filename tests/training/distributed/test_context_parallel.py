@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 
 from danlu.errors import ArgumentError
 from danlu.models.heads import HEADS
-from danlu.models.text.transformers import HFModelWrapper
+from danlu.models.text.hf_wrapper import HFModelWrapper
 from danlu.training.distributed.context_parallel import apply_cp, check_cp_supported, context_head, shard_sequence
 from danlu.training.distributed.tensor_parallel import apply_tp
 from tests.support.parallel_models import classifier, corpus_batches, deviation, language_model, train

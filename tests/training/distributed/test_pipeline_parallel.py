@@ -8,7 +8,7 @@ import torch
 
 from danlu.data.specs import TabularInputs
 from danlu.errors import ArgumentError
-from danlu.models.table import MLP
+from danlu.models.tabular.options import MLP
 from danlu.training.distributed.microbatches import split_into_microbatches
 from danlu.training.distributed.pipeline_parallel import check_microbatches, local_stage_indices
 from danlu.training.distributed.pipeline_stages import build_stage, merge_stages, split_into_stages

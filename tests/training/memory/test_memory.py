@@ -15,7 +15,7 @@ from danlu.data.balance.base import LossWeighting
 from danlu.errors import RecipeError
 from danlu.models.heads import HEADS, token_loss, token_predict
 from danlu.models.text.chunked_loss import DeferredLogits, choose_chunk_size, deferred_cross_entropy
-from danlu.models.text.transformers import enable_chunked_loss
+from danlu.models.text.hf_wrapper import enable_chunked_loss
 from danlu.recipe.load import check_recipe
 from danlu.training.composite_optimizer import OptimizerInBackward, ParamStorageOptimizer
 from danlu.training.memory.activation_checkpointing import apply_activation_checkpointing
@@ -322,11 +322,11 @@ def test_temporary_copies_take_no_memory_between_steps() -> None:
     model = toy(torch.bfloat16)
     optimizer = WAYS["stochastic"](model)
     toy_steps(model, optimizer, range(1), torch.bfloat16)
-    assert len(optimizer.units) > 1  # a few weights at a time
-    for unit in optimizer.units:
-        for slot in unit.slots.values():
-            assert slot.stepped.grad is None
-            assert slot.stepped.untyped_storage().nbytes() == 4
+    assert len(optimizer.sub_optimizers) > 1  # a few weights at a time
+    for unit in optimizer.sub_optimizers:
+        for slot in unit.storages.values():
+            assert slot.optim_param.grad is None
+            assert slot.optim_param.untyped_storage().nbytes() == 4
 
 
 # Cross-entropy in chunks
@@ -407,7 +407,7 @@ def test_answers_of_a_language_model_are_the_same_in_chunks() -> None:
 
 def test_chunks_are_for_large_vocabularies_and_plain_last_layers() -> None:
     from danlu.data.specs import CorpusInputs
-    from danlu.models.table import Transformer
+    from danlu.models.text.options import Transformer
 
     assert choose_chunk_size("auto", tokens=1024, vocabulary=4096) is None
     chunk = choose_chunk_size("auto", tokens=16384, vocabulary=128_000)

@@ -83,7 +83,7 @@ OWN: list[tuple[Optimizer, Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 @pytest.mark.parametrize(("options", "make"), [pytest.param(*pair, id=repr(pair[0])) for pair in OWN])
 def test_torchs_optimizers_are_torchs_own(options: Optimizer, make: Any) -> None:
     ours, theirs = parameters(), parameters()
-    take(options.build(group(ours)), ours, range(8))
+    take(options.build(group(ours), RATES[0]), ours, range(8))
     reference = make(theirs)
     for one in reference.param_groups:
         one["lr_scale"] = 1.0
@@ -106,7 +106,7 @@ def follow(formula: Callable[[int, float, Tensor, Tensor, dict[str, Any]], Tenso
 
 def assert_follows(options: Optimizer, formula: Any, read: Callable[[Any], None] = lambda _: None) -> None:
     ours = parameters()
-    optimizer = options.build(group(ours))
+    optimizer = options.build(group(ours), RATES[0])
     take(optimizer, ours, range(8))
     read(optimizer)
     for own, wanted in zip(ours, follow(formula), strict=True):
@@ -214,7 +214,7 @@ def test_a_schedule_free_optimizer_is_judged_by_its_average() -> None:
 
 def test_schedule_free_training_goes_on_from_the_very_weights_it_had() -> None:
     weights = parameters(torch.float32)
-    optimizer: Any = ScheduleFreeAdamW().build(group(weights))
+    optimizer: Any = ScheduleFreeAdamW().build(group(weights), RATES[0])
     optimizer.eval()  # before any step there is no average to put in
     optimizer.train()
     take(optimizer, weights, range(5))
@@ -231,7 +231,7 @@ def test_schedule_free_training_goes_on_from_the_very_weights_it_had() -> None:
 
 def test_muon_steps_matrices_as_torchs_own_does() -> None:
     ours, theirs = parameters(torch.float32, ((6, 4), (4, 7))), parameters(torch.float32, ((6, 4), (4, 7)))
-    take(Muon().build(group(ours)), ours, range(4))
+    take(Muon().build(group(ours), RATES[0]), ours, range(4))
     reference = torch.optim.Muon(theirs, weight_decay=DECAY, momentum=0.95, adjust_lr_fn="match_rms_adamw")
     reference.param_groups[0]["lr_scale"] = 1.0
     take(reference, theirs, range(4))
@@ -258,7 +258,7 @@ def test_muon_steps_hidden_matrices_alone() -> None:
     model = nn.ModuleDict(
         {"embed": nn.Embedding(9, 4), "hidden": nn.Conv2d(4, 6, 3), "norm": nn.LayerNorm(6), "head": nn.Linear(6, 2)}
     )
-    optimizer = Muon().build(parameter_groups(model, 0.1))
+    optimizer = Muon().build(parameter_groups(model, 0.1), RATES[0])
     by_kind: dict[bool, set[str]] = {True: set(), False: set()}
     for one in optimizer.param_groups:
         by_kind["momentum" in one] |= set(one["names"])
@@ -273,9 +273,9 @@ def test_muon_steps_hidden_matrices_alone() -> None:
 def test_eight_bit_moments_are_near_those_of_32() -> None:
     shapes = ((64, 96), (5,))  # the first is quantized, the second too small for it
     ours, theirs, begun = (parameters(torch.float32, shapes) for _ in range(3))
-    optimizer = AdamW8bit().build(group(ours))
+    optimizer = AdamW8bit().build(group(ours), RATES[0])
     take(optimizer, ours, range(6))
-    take(AdamW().build(group(theirs)), theirs, range(6))
+    take(AdamW().build(group(theirs), RATES[0]), theirs, range(6))
     torch.testing.assert_close(ours[1], theirs[1], rtol=1e-5, atol=1e-6)
     moved = (theirs[0] - begun[0]).detach().norm()
     assert 0 < float((ours[0] - theirs[0]).detach().norm() / moved) < 0.05
@@ -287,7 +287,7 @@ def test_eight_bit_moments_are_near_those_of_32() -> None:
 def test_eight_bit_moments_need_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(extras.EXTRAS, "low-bit", ("a_package_that_is_nowhere",))
     with pytest.raises(MissingExtra, match=r"adamw-8bit needs .*pip install 'danlu\[low-bit\]'"):
-        AdamW8bit().build(group(parameters(torch.float32)))
+        AdamW8bit().build(group(parameters(torch.float32)), RATES[0])
 
 
 def through_a_file(value: Any, tensors: list[Tensor]) -> Any:
@@ -318,12 +318,12 @@ def back(written: Any, tensors: list[Tensor]) -> Any:
 def test_a_state_read_back_goes_on_bit_for_bit(name: str, dtype: torch.dtype) -> None:
     shapes = ((64, 64), *SHAPES)
     weights = parameters(dtype, shapes)
-    optimizer = components("optimizer")[name]().build(group(weights))  # type: ignore[attr-defined]
+    optimizer = components("optimizer")[name]().build(group(weights), RATES[0])  # type: ignore[attr-defined]
     take(optimizer, weights, range(3))
     tensors: list[Tensor] = []
     state = back(json.loads(json.dumps(through_a_file(optimizer.state_dict(), tensors))), tensors)
     others = [nn.Parameter(weight.detach().clone()) for weight in weights]
-    resumed = components("optimizer")[name]().build(group(others, decay=0.0))  # type: ignore[attr-defined]
+    resumed = components("optimizer")[name]().build(group(others, decay=0.0), RATES[0])  # type: ignore[attr-defined]
     resumed.load_state_dict(state)
     assert [one["weight_decay"] for one in resumed.param_groups] == [DECAY] * len(resumed.param_groups)
     take(optimizer, weights, range(3, 7))
@@ -340,7 +340,7 @@ def test_every_group_has_its_own_rate_and_decay(name: str) -> None:
         {"params": fast, "weight_decay": 0.5, "lr_scale": 1.0, "names": ["a", "b", "c", "d"]},
         {"params": still, "weight_decay": 0.5, "lr_scale": 0.0, "names": ["e", "f", "g", "h"]},
     ]
-    optimizer = components("optimizer")[name](lr=0.01).build(groups)  # type: ignore[attr-defined]
+    optimizer = components("optimizer")[name]().build(groups, 0.01)  # type: ignore[attr-defined]
     assert {one["lr"] for one in optimizer.param_groups} == {0.01, 0.0}
     assert {name for one in optimizer.param_groups for name in one["names"]} == set("abcdefgh")
     take(optimizer, [*fast, *still], range(2))
@@ -353,7 +353,7 @@ def test_every_group_has_its_own_rate_and_decay(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_a_weight_without_a_gradient_stays(name: str) -> None:
     weights = parameters(torch.float32)
-    optimizer = components("optimizer")[name](lr=0.01).build(group(weights))  # type: ignore[attr-defined]
+    optimizer = components("optimizer")[name]().build(group(weights), 0.01)  # type: ignore[attr-defined]
     for weight, gradient in zip(weights[1:], gradients(0, weights[1:]), strict=True):
         weight.grad = gradient
     optimizer.step()
@@ -377,7 +377,7 @@ def test_each_learns_the_wines_at_its_usual_rate(name: str, wine: tuple[Tensor, 
         nn.Linear(13, 64), nn.LayerNorm(64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 3)
     )
     options: Any = components("optimizer")[name]()
-    optimizer: Any = options.build(parameter_groups(model, options.weight_decay))
+    optimizer: Any = options.build(parameter_groups(model, options.weight_decay), options.default_lr)
     features, classes = wine
     losses = []
     for _ in range(100):
@@ -407,5 +407,5 @@ def test_a_schedule_that_is_said_stays(table_recipe: dict[str, Any], tmp_path: A
 
 def test_two_averages_of_the_weights_are_refused(table_recipe: dict[str, Any], tmp_path: Any) -> None:
     training = {"optimizer": "schedule-free-adamw", "average": "ema"}
-    with pytest.raises(RecipeError, match=r"training\.average: schedule-free-adamw keeps an average"):
+    with pytest.raises(RecipeError, match=r"training\.average: schedule-free-adamw already averages the weights"):
         package.train({**table_recipe, "training": training}, output=tmp_path)

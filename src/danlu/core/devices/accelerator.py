@@ -17,10 +17,6 @@ class Accelerator(Protocol):
     def name(self) -> str:
         """The device as its maker names it, e.g. `NVIDIA H100 80GB HBM3`."""
 
-    @property
-    def compile_backend(self) -> str:
-        """The backend of `torch.compile`."""
-
     def seed(self, value: int) -> None:
         """Seed the random numbers of the CPU and of this device only.
 

@@ -30,10 +30,6 @@ class CPU:
     def name(self) -> str:
         return f"CPU, {usable_cores()} cores"
 
-    @property
-    def compile_backend(self) -> str:
-        return "inductor"
-
     def seed(self, value: int) -> None:
         import torch
 

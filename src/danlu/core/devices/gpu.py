@@ -35,10 +35,6 @@ class GPU:
         module = torch.get_device_module(self.kind)
         return str(module.get_device_name()) if hasattr(module, "get_device_name") else self.kind.upper()
 
-    @property
-    def compile_backend(self) -> str:
-        return "tpu" if self.kind == "tpu" else "inductor"
-
     def seed(self, value: int) -> None:
         import torch
 
@@ -101,7 +97,6 @@ class AppleGPU:
     """Wrap Apple's GPU, whose memory torch reports in a separate module."""
 
     name: str = "Apple GPU"
-    compile_backend: str = "inductor"
 
     @cached_property
     def torch_device(self) -> "torch.device":

@@ -71,11 +71,11 @@ def _accelerator_of_kind(kind: str) -> Accelerator:
 
 def _use_local_device() -> None:
     """Select the GPU whose number is this process's local rank."""
-    world = dist_env()
-    if world.world_size > 1:
+    env = dist_env()
+    if env.world_size > 1:
         import torch
 
-        torch.accelerator.set_device_index(world.local_rank)
+        torch.accelerator.set_device_index(env.local_rank)
 
 
 def _open_tpu() -> Accelerator:

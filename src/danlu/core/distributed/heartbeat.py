@@ -11,7 +11,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch._C._distributed_c10d import Store
+    from danlu.core.torch_compat import Store
 
 BEAT_INTERVAL_S = 1.0
 LOST_AFTER_S = 20.0  # without a heartbeat
@@ -31,7 +31,7 @@ class Heartbeat:
         self.status = "set-up"
         self._last_beats: dict[int, tuple[bytes, float]] = {}
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="danlu-whereabouts", daemon=True)
+        self._thread = threading.Thread(target=self._beat, name="danlu-heartbeat", daemon=True)
         self._thread.start()
 
     def close(self) -> None:

@@ -12,10 +12,10 @@ from danlu.core.distributed.env import DistEnv
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch._C._distributed_c10d import Store
     from torch.distributed import ProcessGroup
 
     from danlu.core.distributed.heartbeat import Heartbeat
+    from danlu.core.torch_compat import Store
 
 BROADCAST_TIMEOUT = timedelta(minutes=30)  # for a broadcast: the main process may be preparing data
 

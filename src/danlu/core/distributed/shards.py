@@ -50,11 +50,11 @@ def shard_of(value: "Tensor") -> ShardSpec:
     shape = tuple(value.shape)
     if not is_dtensor(value):
         return ShardSpec(shape, (0,) * len(shape), shape, True)
-    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+    from danlu.core.torch_compat import local_shape_and_offset
 
-    size, offset = compute_local_shape_and_global_offset(value.shape, value.device_mesh, value.placements)
+    size, offset = local_shape_and_offset(value)
     here = value.device_mesh.get_coordinate() or ()
     # A tensor sharded twice along one dimension has a placement whose is_shard() is False, so ask is_replicate().
     whole = [placement.is_replicate() for placement in value.placements]
     first = all(place == 0 or not held for place, held in zip(here, whole, strict=True))
-    return ShardSpec(shape, tuple(offset), tuple(size), first)
+    return ShardSpec(shape, offset, size, first)

@@ -12,7 +12,7 @@ from danlu.data.audit.leakage import dates_at_random, group_leakage, target_leak
 from danlu.data.audit.quality import broken_images, column_shapes, constant_columns, inconsistent_spelling
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 
 __all__ = ["CHECKS", "MOST_ROWS", "Finding", "audit"]
 

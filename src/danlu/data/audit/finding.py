@@ -17,7 +17,7 @@ from danlu.data.columns import Column
 from danlu.data.dataset import Dataset
 from danlu.data.sources.multi_label import read_labels
 from danlu.data.splits import Split, Splits, TrainSplit
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")

@@ -1,9 +1,9 @@
-"""Base classes of augmentations, and the parameters of image augmentations drawn before any pixel is seen. Imports no
-torch.
+"""Base classes of augmentations, and the parameters of image augmentations, drawn before any pixel is seen.
 
-In: the recipe's image augmentations, rows, an epoch. Out: AugmentParams, which `host` carries out on one uint8 image at
-a time and `device` on whole batches. The stages come in one order whatever the recipe's: geometry in one resampling,
-linear colour in one matrix, hue, tone filters, blur, noise, erasing. Within a stage the recipe's order holds.
+Imports no torch. In: the recipe's image augmentations, rows, an epoch. Out: AugmentParams, which `host` carries out on
+one uint8 image at a time and `device` on whole batches. The stages come in one order whatever the recipe's: geometry in
+one resampling, linear colour in one matrix, hue, tone filters, blur, noise, erasing. Within a stage the recipe's order
+holds.
 """
 
 from abc import abstractmethod
@@ -29,7 +29,6 @@ from danlu.data.augment.transforms import (
 from danlu.data.dataset import Kind
 
 if TYPE_CHECKING:
-    from danlu.data.augment.hash_rng import HashRng
     from danlu.data.descriptors import TokenizerFile
     from danlu.data.loader import BatchTransform, PreparedDataset
 
@@ -52,7 +51,7 @@ class ImageAugmentation(Augmentation):
     kinds: ClassVar[tuple[Kind, ...]] = ("image",)
 
     @abstractmethod
-    def add(self, sketch: "AugmentBuilder", draw: "HashRng") -> None:
+    def add(self, builder: "AugmentBuilder", rng: HashRng) -> None:
         """Draw this transform's parameters for every row and add them to the builder."""
 
 
@@ -253,8 +252,8 @@ def draw_params(
         seed: the recipe's.
         channels: 1 or 3.
     """
-    draw = HashRng(rows, seed.derive("augment", epoch))
-    sketch = AugmentBuilder(len(rows), channels)
+    rng = HashRng(rows, seed.derive("augment", epoch))
+    builder = AugmentBuilder(len(rows), channels)
     for position, step in enumerate(steps):
-        step.add(sketch, draw.derive(position))
-    return sketch.build(draw.keys("noise"))
+        step.add(builder, rng.derive(position))
+    return builder.build(rng.keys("noise"))

@@ -38,10 +38,10 @@ class RandomCrop(ImageAugmentation):
     scale: Shares = Field(default=(0.5, 1.0), description="least and largest share of the image's area")
     ratio: Range = Field(default=(3 / 4, 4 / 3), description="least and largest width divided by height")
 
-    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
-        ratio = np.exp(draw.uniform("ratio", *np.log(self.ratio)))
-        place = np.stack([draw.uniform("x"), draw.uniform("y")], axis=1)
-        sketch.crop(CropWindow(draw.uniform("area", *self.scale), ratio, place))
+    def add(self, builder: AugmentBuilder, rng: HashRng) -> None:
+        ratio = np.exp(rng.uniform("ratio", *np.log(self.ratio)))
+        place = np.stack([rng.uniform("x"), rng.uniform("y")], axis=1)
+        builder.crop(CropWindow(rng.uniform("area", *self.scale), ratio, place))
 
 
 class Rotate(ImageAugmentation):
@@ -53,8 +53,8 @@ class Rotate(ImageAugmentation):
     name: Literal["rotate"] = "rotate"
     degrees: Annotated[float, Field(ge=0.0, le=180.0)]
 
-    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
-        sketch.add_geometry(rotation(draw.uniform("angle", -self.degrees, self.degrees)))
+    def add(self, builder: AugmentBuilder, rng: HashRng) -> None:
+        builder.add_geometry(rotation(rng.uniform("angle", -self.degrees, self.degrees)))
 
 
 class Scale(ImageAugmentation):
@@ -66,8 +66,8 @@ class Scale(ImageAugmentation):
     name: Literal["scale"] = "scale"
     factor: Range = (0.8, 1.25)
 
-    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
-        sketch.add_geometry(scaling(np.exp(draw.uniform("factor", *np.log(self.factor)))))
+    def add(self, builder: AugmentBuilder, rng: HashRng) -> None:
+        builder.add_geometry(scaling(np.exp(rng.uniform("factor", *np.log(self.factor)))))
 
 
 class Translate(ImageAugmentation):
@@ -82,11 +82,11 @@ class Translate(ImageAugmentation):
         default=False, description="move by whole pixels of the original, so that small images stay sharp"
     )
 
-    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
-        right, down = (draw.uniform(axis, -self.fraction, self.fraction) for axis in ("x", "y"))
-        sketch.add_geometry(translation(right, down))
+    def add(self, builder: AugmentBuilder, rng: HashRng) -> None:
+        right, down = (rng.uniform(axis, -self.fraction, self.fraction) for axis in ("x", "y"))
+        builder.add_geometry(translation(right, down))
         if self.whole_pixels:
-            sketch.round_to_pixels()
+            builder.round_to_pixels()
 
 
 class Shear(ImageAugmentation):
@@ -95,8 +95,8 @@ class Shear(ImageAugmentation):
     name: Literal["shear"] = "shear"
     degrees: Annotated[float, Field(ge=0.0, lt=90.0)]
 
-    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
-        sketch.add_geometry(shearing(draw.uniform("angle", -self.degrees, self.degrees), np.zeros(sketch.count)))
+    def add(self, builder: AugmentBuilder, rng: HashRng) -> None:
+        builder.add_geometry(shearing(rng.uniform("angle", -self.degrees, self.degrees), np.zeros(builder.count)))
 
 
 class Flip(ImageAugmentation):
@@ -106,9 +106,9 @@ class Flip(ImageAugmentation):
     horizontal: Probability = 0.5
     vertical: Probability = 0.0
 
-    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
-        sketch.add_geometry(
-            flipping(draw.bernoulli("horizontal", self.horizontal), draw.bernoulli("vertical", self.vertical)),
+    def add(self, builder: AugmentBuilder, rng: HashRng) -> None:
+        builder.add_geometry(
+            flipping(rng.bernoulli("horizontal", self.horizontal), rng.bernoulli("vertical", self.vertical)),
         )
 
 
@@ -124,14 +124,14 @@ class Color(ImageAugmentation):
     saturation: NonNegativeFloat = 0.0
     hue: Annotated[float, Field(ge=0.0, le=0.5)] = Field(default=0.0, description="turns of the colour wheel")
 
-    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
+    def add(self, builder: AugmentBuilder, rng: HashRng) -> None:
         def factor(name: str, most: float) -> np.ndarray | None:
-            return draw.uniform(name, max(0.0, 1 - most), 1 + most) if most else None
+            return rng.uniform(name, max(0.0, 1 - most), 1 + most) if most else None
 
         brightness, contrast = factor("brightness", self.brightness), factor("contrast", self.contrast)
-        sketch.colour(brightness, contrast, factor("saturation", self.saturation))
+        builder.colour(brightness, contrast, factor("saturation", self.saturation))
         if self.hue:
-            sketch.turn_hue(draw.uniform("hue", -self.hue, self.hue))
+            builder.turn_hue(rng.uniform("hue", -self.hue, self.hue))
 
 
 class Blur(ImageAugmentation):
@@ -141,9 +141,9 @@ class Blur(ImageAugmentation):
     sigma: Range = (0.1, 2.0)
     probability: Probability = 0.5
 
-    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
-        blurred = draw.bernoulli("blurred", self.probability)
-        sketch.blur(np.where(blurred, draw.uniform("sigma", *self.sigma), 0.0))
+    def add(self, builder: AugmentBuilder, rng: HashRng) -> None:
+        blurred = rng.bernoulli("blurred", self.probability)
+        builder.blur(np.where(blurred, rng.uniform("sigma", *self.sigma), 0.0))
 
 
 class Erase(ImageAugmentation):
@@ -154,13 +154,13 @@ class Erase(ImageAugmentation):
     scale: Shares = Field(default=(0.02, 0.33), description="least and largest share of the image's area")
     ratio: Range = Field(default=(0.3, 3.3), description="least and largest width divided by height")
 
-    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
-        area = draw.uniform("area", *self.scale)
-        ratio = np.exp(draw.uniform("ratio", *np.log(self.ratio)))
+    def add(self, builder: AugmentBuilder, rng: HashRng) -> None:
+        area = rng.uniform("area", *self.scale)
+        ratio = np.exp(rng.uniform("ratio", *np.log(self.ratio)))
         wide, high = np.minimum(np.sqrt(area * ratio), 1.0), np.minimum(np.sqrt(area / ratio), 1.0)
-        left, top = draw.uniform("x") * (1 - wide), draw.uniform("y") * (1 - high)
-        erased = draw.bernoulli("erased", self.probability)[:, None]
-        sketch.erase(np.where(erased, np.stack([left, top, left + wide, top + high], axis=1), 0.0))
+        left, top = rng.uniform("x") * (1 - wide), rng.uniform("y") * (1 - high)
+        erased = rng.bernoulli("erased", self.probability)[:, None]
+        builder.erase(np.where(erased, np.stack([left, top, left + wide, top + high], axis=1), 0.0))
 
 
 OPERATIONS = (
@@ -191,10 +191,10 @@ class RandAugment(ImageAugmentation):
     layers: PositiveInt = 2
     magnitude: Annotated[float, Field(ge=0.0, le=STRONGEST)] = 9.0
 
-    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
+    def add(self, builder: AugmentBuilder, rng: HashRng) -> None:
         ranges = Ranges(shear=0.3, translate=150 / 331, rotate=30.0, factor=0.9, bits=4)
         for layer in range(self.layers):
-            _operate(sketch, draw.derive(layer), np.full(sketch.count, self.magnitude / STRONGEST), ranges)
+            _operate(builder, rng.derive(layer), np.full(builder.count, self.magnitude / STRONGEST), ranges)
 
 
 class TrivialAugment(ImageAugmentation):
@@ -205,27 +205,27 @@ class TrivialAugment(ImageAugmentation):
 
     name: Literal["trivialaugment"] = "trivialaugment"
 
-    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
+    def add(self, builder: AugmentBuilder, rng: HashRng) -> None:
         # The paper moves by up to 32 pixels, which is meant for images of 224.
         ranges = Ranges(shear=0.99, translate=32 / 224, rotate=135.0, factor=0.99, bits=6)
-        _operate(sketch, draw, draw.integers("magnitude", STRONGEST + 1) / STRONGEST, ranges)
+        _operate(builder, rng, rng.integers("magnitude", STRONGEST + 1) / STRONGEST, ranges)
 
 
-def _operate(sketch: AugmentBuilder, draw: HashRng, magnitude: np.ndarray, ranges: Ranges) -> None:
+def _operate(builder: AugmentBuilder, rng: HashRng, magnitude: np.ndarray, ranges: Ranges) -> None:
     """Apply one operation to each sample, of a magnitude in [0, 1], [samples]."""
-    chosen = draw.integers("operation", len(OPERATIONS))
-    signed = magnitude * np.where(draw.bernoulli("sign", 0.5), 1.0, -1.0)
+    chosen = rng.integers("operation", len(OPERATIONS))
+    signed = magnitude * np.where(rng.bernoulli("sign", 0.5), 1.0, -1.0)
 
     def only(operation: str, value: np.ndarray) -> np.ndarray:
         return np.where(chosen == OPERATIONS.index(operation), value, 0.0)
 
     slant = np.degrees(np.arctan(signed * ranges.shear))
-    sketch.add_geometry(shearing(only("shear-x", slant), only("shear-y", slant)))
+    builder.add_geometry(shearing(only("shear-x", slant), only("shear-y", slant)))
     way = signed * ranges.translate
-    sketch.add_geometry(translation(only("translate-x", way), only("translate-y", way)))
-    sketch.add_geometry(rotation(only("rotate", signed * ranges.rotate)))
+    builder.add_geometry(translation(only("translate-x", way), only("translate-y", way)))
+    builder.add_geometry(rotation(only("rotate", signed * ranges.rotate)))
     factor = signed * ranges.factor
-    sketch.colour(*(1.0 + only(operation, factor) for operation in ("brightness", "contrast", "saturation")))
+    builder.colour(*(1.0 + only(operation, factor) for operation in ("brightness", "contrast", "saturation")))
     codes = np.zeros(len(chosen), dtype=np.int64)
     for code, operation in enumerate(FILTERS):
         if operation in OPERATIONS:
@@ -235,4 +235,4 @@ def _operate(sketch: AugmentBuilder, draw: HashRng, magnitude: np.ndarray, range
         + only("posterize", 8 - np.round(magnitude * ranges.bits))
         + only("solarize", 255.0 * (1.0 - magnitude))
     )
-    sketch.filter(codes, values)
+    builder.filter(codes, values)

@@ -74,16 +74,16 @@ class MixTransform:
     def __call__(self, batch: Batch, take: Callable[[np.ndarray], Batch]) -> Batch:
         import torch
 
-        draw = HashRng(batch.rows, self.seed.derive(batch.epoch))
-        partner = take(draw.integers("partner", self.count))
-        way = draw.integers("way", len(self.ways))
-        share = self._shares(draw, way)
+        rng = HashRng(batch.rows, self.seed.derive(batch.epoch))
+        partner = take(rng.integers("partner", self.count))
+        way = rng.integers("way", len(self.ways))
+        share = self._shares(rng, way)
         boxes = np.zeros((len(share), 4))
         cut = np.array([isinstance(option, Cutmix) for option in self.ways])[way] & (share < 1.0)
         inputs = dict(batch.inputs)
         if "image" in inputs:
             side = inputs["image"].shape[-1]
-            boxes[cut] = _boxes(draw, share, side)[cut]
+            boxes[cut] = _boxes(rng, share, side)[cut]
             area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
             share = np.where(cut, 1.0 - area / side**2, share)
         weight = torch.from_numpy(np.where(cut, 1.0, share).astype(np.float32)).to(batch.target.device)
@@ -94,13 +94,13 @@ class MixTransform:
         target = self._targets(batch.target, partner.target, torch.from_numpy(share).to(batch.target.device))
         return replace(batch, inputs=inputs, target=target)
 
-    def _shares(self, draw: HashRng, way: np.ndarray) -> np.ndarray:
+    def _shares(self, rng: HashRng, way: np.ndarray) -> np.ndarray:
         """Return each sample's own share, [batch] in [0, 1]."""
         from scipy.special import betaincinv
 
         alpha = np.array([option.alpha for option in self.ways])[way]
-        mixed = draw.uniform("mixed") < np.array([option.probability for option in self.ways])[way]
-        return np.where(mixed, betaincinv(alpha, alpha, draw.uniform("share")), 1.0)
+        mixed = rng.uniform("mixed") < np.array([option.probability for option in self.ways])[way]
+        return np.where(mixed, betaincinv(alpha, alpha, rng.uniform("share")), 1.0)
 
     def _targets(self, own: "Tensor", other: "Tensor", share: "Tensor") -> "Tensor":
         """Mix targets in proportion: shares of classes [batch, classes], or numbers [batch]."""
@@ -125,13 +125,13 @@ def _average(own: "Tensor", other: "Tensor", share: "Tensor") -> "Tensor":
     return mixed.round().to(own.dtype) if own.dtype == torch.uint8 else mixed.to(own.dtype)
 
 
-def _boxes(draw: HashRng, share: np.ndarray, side: int) -> np.ndarray:
+def _boxes(rng: HashRng, share: np.ndarray, side: int) -> np.ndarray:
     """Draw boxes of about (1 - share) of the area, cut at the edges.
 
     As left, top, right, bottom, about random points.
     """
     half = side * np.sqrt(1.0 - share) / 2
-    x, y = draw.uniform("x", 0, side), draw.uniform("y", 0, side)
+    x, y = rng.uniform("x", 0, side), rng.uniform("y", 0, side)
     return np.clip(np.round(np.stack([x - half, y - half, x + half, y + half], axis=1)), 0, side)
 
 

@@ -30,8 +30,8 @@ class Noise(ImageAugmentation, BatchAugmentation):
     name: Literal["noise"] = "noise"
     std: NonNegativeFloat
 
-    def add(self, sketch: AugmentBuilder, draw: HashRng) -> None:
-        sketch.noise(np.full(sketch.count, self.std * 255.0))
+    def add(self, builder: AugmentBuilder, rng: HashRng) -> None:
+        builder.noise(np.full(builder.count, self.std * 255.0))
 
     def build_transform(self, setting: TransformContext) -> BatchTransform:
         import torch
@@ -99,13 +99,13 @@ class CellSwap:
         import torch
 
         inputs = dict(batch.inputs)
-        draw = HashRng(batch.rows, self.seed.derive(batch.epoch))
+        rng = HashRng(batch.rows, self.seed.derive(batch.epoch))
         for name in CELLS:
             if name not in inputs:
                 continue
             columns = range(inputs[name].shape[1])
-            chosen = np.stack([draw.derive(name, column).bernoulli("swap", self.probability) for column in columns], 1)
-            donors = np.stack([draw.derive(name, column).integers("row", self.count) for column in columns], 1)
+            chosen = np.stack([rng.derive(name, column).bernoulli("swap", self.probability) for column in columns], 1)
+            donors = np.stack([rng.derive(name, column).integers("row", self.count) for column in columns], 1)
             row, column = np.nonzero(chosen)
             if len(row) == 0:
                 continue

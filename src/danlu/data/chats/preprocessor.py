@@ -20,7 +20,7 @@ from danlu.data.splits import TrainSplit
 from danlu.data.text.chat_template import choose_template
 from danlu.data.text.preprocessor import BlockPreprocessor, TokenizingPreprocessor
 from danlu.data.text.tokenize import RaggedTokens
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 
 if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset

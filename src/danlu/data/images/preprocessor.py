@@ -20,7 +20,7 @@ from danlu.data.images.pixels import LazyPixels, PixelSource
 from danlu.data.images.store import cache_pixels
 from danlu.data.specs import ImageInputs
 from danlu.data.splits import TrainSplit
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 
 if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset

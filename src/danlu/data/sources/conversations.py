@@ -13,7 +13,7 @@ import polars as pl
 from danlu.core.text import suggestion
 from danlu.data.descriptors import RawData
 from danlu.errors import DataError
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 
 MESSAGES, PROMPT, CHOSEN, REJECTED = "messages", "prompt", "chosen", "rejected"
 PREFERENCE = (PROMPT, CHOSEN, REJECTED)

@@ -15,7 +15,7 @@ from danlu.data.descriptors import RawData
 from danlu.data.frames import DiskFrame, Table
 from danlu.data.messages import reason
 from danlu.errors import DataError
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 
 COLUMN = "labels"  # the target made of several columns
 ABSENT, PRESENT = ("0", "0.0", "false"), ("1", "1.0", "true")

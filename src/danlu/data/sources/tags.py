@@ -13,7 +13,7 @@ import polars as pl
 
 from danlu.data.descriptors import RawData
 from danlu.errors import DataError
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 
 TOKENS, TAGS = "tokens", "tags"
 PADDING = -1  # fills arrays after a shorter list

@@ -12,7 +12,7 @@ import numpy as np
 from danlu.core.component import Frozen
 from danlu.data.tabular.categories import TargetValues
 from danlu.data.tabular.json_array import JsonArray
-from danlu.recipe.sections.training import Select
+from danlu.recipe.sections.data import Select
 
 MAX_FLOAT = float(np.finfo(np.float32).max)  # replaces an infinite score
 SCORED_ROWS = 20_000  # scores are computed from; a sample gives the same result and saves minutes

@@ -4,7 +4,7 @@ import numpy as np
 
 from danlu.core.seeds import Seed
 from danlu.data.tabular.numbers import Limits, quantile
-from danlu.recipe.sections.training import Outliers
+from danlu.recipe.sections.data import Outliers
 
 
 def outlier_limits(values: np.ndarray, options: Outliers) -> Limits | None:

@@ -35,7 +35,7 @@ from danlu.data.tabular.outliers import is_outlier, outlier_limits
 from danlu.data.tabular.scaling import Scaler
 from danlu.data.tabular.tfidf import TfidfState
 from danlu.errors import DataError
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 
 if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset

@@ -21,7 +21,7 @@ from danlu.data.splits import TrainSplit
 from danlu.data.text.chat_template import CHATML, TURN, TURN_END
 from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
 from danlu.errors import DataError, Problem, RecipeError
-from danlu.recipe.sections.training import Data
+from danlu.recipe.sections.data import Data
 
 if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset

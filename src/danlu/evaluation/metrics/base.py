@@ -19,13 +19,14 @@ class Predictions:
     """Hold the true values and the predictions of a split's samples.
 
     Attributes:
-        values: class indices [samples]; numbers in the target's own units [samples]; 0 and 1 per label
+        y_true: class indices [samples]; numbers in the target's own units [samples]; 0 and 1 per label
             [samples, labels]; tuples of word tags [samples]; a text's tokens [texts]; or reference texts [samples].
-        answers: probabilities [samples, classes or labels]; predicted numbers [samples]; summed loss, tokens and
+        y_pred: probabilities [samples, classes or labels]; predicted numbers [samples]; summed loss, tokens and
             correctly predicted tokens of each text [texts, 3]; or generated texts [samples].
         text_bytes: UTF-8 bytes of each text of a language model, [texts].
         threshold: of two classes, the probability from which on the second is predicted; None for the more likely one.
         groups: which samples belong together, [samples]; they are resampled together.
+        decided: predicted class indices, [samples], if several thresholds decided them (one per fold).
     """
 
     y_true: np.ndarray
@@ -33,6 +34,7 @@ class Predictions:
     text_bytes: np.ndarray | None = None
     threshold: float | None = None
     groups: np.ndarray | None = None
+    decided: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y_true)
@@ -40,15 +42,18 @@ class Predictions:
     @cached_property
     def predicted_classes(self) -> np.ndarray:
         """The predicted class index, [samples]; ties go to the first."""
+        if self.decided is not None:
+            return self.decided
         if self.threshold is not None and self.y_pred.shape[1] == 2:
             return (self.y_pred[:, 1] >= self.threshold).astype(np.int64)
         return np.asarray(self.y_pred.argmax(axis=1))
 
     def take(self, rows: np.ndarray) -> "Predictions":
         """Select some samples."""
-        sizes = None if self.text_bytes is None else self.text_bytes[rows]
-        groups = None if self.groups is None else self.groups[rows]
-        return Predictions(self.y_true[rows], self.y_pred[rows], sizes, self.threshold, groups)
+        sizes, groups, decided = (
+            None if values is None else values[rows] for values in (self.text_bytes, self.groups, self.decided)
+        )
+        return Predictions(self.y_true[rows], self.y_pred[rows], sizes, self.threshold, groups, decided)
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,9 @@ class Metric:
     Attributes:
         task: the task it evaluates.
         statistic: what it is computed from; metrics that share one have it computed once.
-        finish: statistic [resamples, ...] -> values [resamples], NaN where undefined.
-        resampled: whether the bootstrap is meaningful for it; for a maximum it is not.
-        quick: whether a thousand resamples are cheap.
+        finalize: statistic [resamples, ...] -> values [resamples], NaN where undefined.
+        can_bootstrap: whether the bootstrap is meaningful for it; for a maximum it is not.
+        is_fast: whether a thousand resamples are cheap.
     """
 
     task: str
@@ -85,9 +90,9 @@ class Metric:
     can_bootstrap: bool = True
     is_fast: bool = True
 
-    def compute(self, truth: Predictions) -> float:
+    def compute(self, predictions: Predictions) -> float:
         """Compute the value of a split; NaN if undefined."""
-        return compute_values({"": self}, truth)[""]
+        return compute_values({"": self}, predictions)[""]
 
 
 @dataclass
@@ -105,19 +110,19 @@ class StatCache:
         return self.prepared[key]
 
 
-def compute_values(metrics: Mapping[str, Metric], truth: Predictions) -> dict[str, float]:
+def compute_values(metrics: Mapping[str, Metric], predictions: Predictions) -> dict[str, float]:
     """Compute metrics by name; NaN if undefined."""
-    if len(truth) == 0:
+    if len(predictions) == 0:
         return dict.fromkeys(metrics, float("nan"))
-    gathered, even = StatCache(truth), np.ones((1, len(truth)))
+    gathered, even = StatCache(predictions), np.ones((1, len(predictions)))
     return {name: float(metric.finalize(gathered.get(metric)(even))[0]) for name, metric in metrics.items()}
 
 
 def sum_statistic(terms: Callable[[Predictions], np.ndarray]) -> Statistic:
     """Return the statistic of weighted sums of terms, [samples, k] -> [resamples, k]."""
 
-    def prepare(truth: Predictions) -> StatisticFn:
-        columns = np.asarray(terms(truth), dtype=np.float64)
+    def prepare(predictions: Predictions) -> StatisticFn:
+        columns = np.asarray(terms(predictions), dtype=np.float64)
         return lambda weights: np.asarray(weights @ columns)
 
     return Statistic(prepare, additive=True)
@@ -125,7 +130,7 @@ def sum_statistic(terms: Callable[[Predictions], np.ndarray]) -> Statistic:
 
 def mean_statistic(terms: Callable[[Predictions], np.ndarray]) -> Statistic:
     """Return the statistic of the sum of one term and of the weights, for `ratio`."""
-    return sum_statistic(lambda truth: np.stack([terms(truth), np.ones(len(truth))], axis=1))
+    return sum_statistic(lambda predictions: np.stack([terms(predictions), np.ones(len(predictions))], axis=1))
 
 
 def ratio(found: np.ndarray) -> np.ndarray:

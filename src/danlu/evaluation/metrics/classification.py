@@ -22,10 +22,10 @@ from danlu.evaluation.metrics.base import (
 Average = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def _prepare(truth: Predictions) -> StatisticFn:
+def _prepare(predictions: Predictions) -> StatisticFn:
     """Map weights to [resamples, 3, classes]: correct, true and predicted count of each class."""
-    classes = truth.y_pred.shape[1]
-    cells, of_sample = np.unique(truth.y_true * classes + truth.predicted_classes, return_inverse=True)
+    classes = predictions.y_pred.shape[1]
+    cells, of_sample = np.unique(predictions.y_true * classes + predictions.predicted_classes, return_inverse=True)
     actual, answered = np.divmod(cells, classes)
     right = actual == answered
 
@@ -160,17 +160,17 @@ COUNT_METRICS: dict[str, Metric] = {
 CALIBRATION_BINS = 15  # of calibration error, of equal width (Guo et al. 2017, https://arxiv.org/abs/1706.04599)
 
 
-def log_losses(truth: Predictions) -> np.ndarray:
+def log_losses(predictions: Predictions) -> np.ndarray:
     """Compute -log of the true class's probability, [samples], clipped by the dtype's epsilon."""
-    smallest = float(np.finfo(truth.y_pred.dtype).eps)
-    chosen = truth.y_pred[np.arange(len(truth)), truth.y_true].astype(np.float64)
+    smallest = float(np.finfo(predictions.y_pred.dtype).eps)
+    chosen = predictions.y_pred[np.arange(len(predictions)), predictions.y_true].astype(np.float64)
     return np.asarray(-np.log(np.clip(chosen, smallest, 1 - smallest)))
 
 
-def brier_scores(truth: Predictions) -> np.ndarray:
+def brier_scores(predictions: Predictions) -> np.ndarray:
     """Compute the Brier score per sample, halved for two classes, [samples]."""
-    wrong = truth.y_pred.astype(np.float64, copy=True)
-    wrong[np.arange(len(truth)), truth.y_true] -= 1.0
+    wrong = predictions.y_pred.astype(np.float64, copy=True)
+    wrong[np.arange(len(predictions)), predictions.y_true] -= 1.0
     # With two classes only the second counts, as in the literature and scikit-learn.
     return wrong[:, 1] ** 2 if wrong.shape[1] == 2 else (wrong**2).sum(axis=1)
 
@@ -181,24 +181,24 @@ def in_top_k(most: int) -> Callable[[Predictions], np.ndarray]:
     It gives NaN if there are no more than k classes.
     """
 
-    def compute(truth: Predictions) -> np.ndarray:
-        if truth.y_pred.shape[1] <= most:
-            return np.full(len(truth), np.nan)
-        best = np.argsort(truth.y_pred, axis=1, kind="stable")[:, : -most - 1 : -1]
-        return np.asarray((best == truth.y_true[:, None]).any(axis=1), dtype=np.float64)
+    def compute(predictions: Predictions) -> np.ndarray:
+        if predictions.y_pred.shape[1] <= most:
+            return np.full(len(predictions), np.nan)
+        best = np.argsort(predictions.y_pred, axis=1, kind="stable")[:, : -most - 1 : -1]
+        return np.asarray((best == predictions.y_true[:, None]).any(axis=1), dtype=np.float64)
 
     return compute
 
 
-def confidence(truth: Predictions) -> np.ndarray:
+def confidence(predictions: Predictions) -> np.ndarray:
     """Return the probability of the predicted class, [samples]."""
-    return np.asarray(truth.y_pred[np.arange(len(truth)), truth.predicted_classes], dtype=np.float64)
+    return np.asarray(predictions.y_pred[np.arange(len(predictions)), predictions.predicted_classes], dtype=np.float64)
 
 
-def _calibration_gaps(truth: Predictions) -> StatisticFn:
+def _calibration_gaps(predictions: Predictions) -> StatisticFn:
     """Map weights to [resamples, bins + 1]: accuracy minus confidence per bin, and total weight."""
-    sure = confidence(truth)
-    gap = (truth.predicted_classes == truth.y_true) - sure
+    sure = confidence(predictions)
+    gap = (predictions.predicted_classes == predictions.y_true) - sure
     bins = np.clip(np.ceil(sure * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
 
     def gather(weights: np.ndarray) -> np.ndarray:

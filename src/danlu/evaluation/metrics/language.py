@@ -12,9 +12,9 @@ from danlu.evaluation.metrics.base import Metric, Predictions, mean_statistic, r
 LOSS, TOKENS, RIGHT, BYTES = range(4)
 
 
-def _token_totals(truth: Predictions) -> np.ndarray:
-    sizes = np.zeros(len(truth)) if truth.text_bytes is None else truth.text_bytes
-    return np.concatenate([truth.y_pred, np.asarray(sizes, dtype=np.float64)[:, None]], axis=1)
+def _token_totals(predictions: Predictions) -> np.ndarray:
+    sizes = np.zeros(len(predictions)) if predictions.text_bytes is None else predictions.text_bytes
+    return np.concatenate([predictions.y_pred, np.asarray(sizes, dtype=np.float64)[:, None]], axis=1)
 
 
 def _language_metric(finish: Callable[[np.ndarray], np.ndarray], higher_is_better: bool, meaning: str) -> Metric:
@@ -39,20 +39,20 @@ LANGUAGE_METRICS: dict[str, Metric] = {
 }
 
 
-def reward_margins(truth: Predictions) -> np.ndarray:
+def reward_margins(predictions: Predictions) -> np.ndarray:
     """Compute the reward margin of chosen over rejected answers, [pairs].
 
     Beta times the difference of their gains in log-probability over the reference model (Rafailov et al. 2023,
     https://arxiv.org/abs/2305.18290).
     """
-    gained = truth.y_pred - truth.y_true
+    gained = predictions.y_pred - predictions.y_true
     return np.asarray(gained[:, 0] - gained[:, 1])
 
 
 PREFERENCE_METRICS: dict[str, Metric] = {
     "preference-accuracy": Metric(
         "preference",
-        mean_statistic(lambda truth: reward_margins(truth) > 0),
+        mean_statistic(lambda predictions: reward_margins(predictions) > 0),
         ratio,
         True,
         "share of pairs of which the model has come to favour the chosen answer",
@@ -66,7 +66,7 @@ PREFERENCE_METRICS: dict[str, Metric] = {
     ),
     "preference-loss": Metric(
         "preference",
-        mean_statistic(lambda truth: np.logaddexp(0.0, -reward_margins(truth))),
+        mean_statistic(lambda predictions: np.logaddexp(0.0, -reward_margins(predictions))),
         ratio,
         False,
         "cost of the preferences as given, in nats; 0.693 for a model that has not changed",

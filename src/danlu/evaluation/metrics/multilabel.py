@@ -12,14 +12,16 @@ from danlu.evaluation.metrics.ranking import AUROC, AVERAGE_PRECISION, PER_LABEL
 BLOCK = 1 << 22  # entries of [samples, labels, labels] compared at a time
 
 
-def predicted_labels(truth: Predictions) -> np.ndarray:
+def predicted_labels(predictions: Predictions) -> np.ndarray:
     """Return which labels are predicted, [samples, labels] bool."""
-    return np.asarray(truth.y_pred >= (MULTI_LABEL_THRESHOLD if truth.threshold is None else truth.threshold))
+    return np.asarray(
+        predictions.y_pred >= (MULTI_LABEL_THRESHOLD if predictions.threshold is None else predictions.threshold)
+    )
 
 
-def _label_terms(truth: Predictions) -> np.ndarray:
+def _label_terms(predictions: Predictions) -> np.ndarray:
     """Stack correct, true and predicted labels, [samples, 3 * labels]."""
-    there, said = truth.y_true == 1, predicted_labels(truth)
+    there, said = predictions.y_true == 1, predicted_labels(predictions)
     return np.concatenate([there & said, there, said], axis=1)
 
 
@@ -32,23 +34,23 @@ def _label_metric(finish: Callable[[np.ndarray], np.ndarray], meaning: str) -> M
     return Metric("multi-label", LABEL_COUNTS, lambda found: finish(label_counts(found)), True, meaning)
 
 
-def _all_labels_right(truth: Predictions) -> np.ndarray:
-    return np.asarray(((truth.y_true == 1) == predicted_labels(truth)).all(axis=1))
+def _all_labels_right(predictions: Predictions) -> np.ndarray:
+    return np.asarray(((predictions.y_true == 1) == predicted_labels(predictions)).all(axis=1))
 
 
-def _wrong_label_share(truth: Predictions) -> np.ndarray:
-    return np.asarray(((truth.y_true == 1) != predicted_labels(truth)).mean(axis=1))
+def _wrong_label_share(predictions: Predictions) -> np.ndarray:
+    return np.asarray(((predictions.y_true == 1) != predicted_labels(predictions)).mean(axis=1))
 
 
-def label_ranking_precision(truth: Predictions) -> np.ndarray:
+def label_ranking_precision(predictions: Predictions) -> np.ndarray:
     """Compute scikit-learn's label_ranking_average_precision_score per sample, [samples].
 
     The mean over a sample's true labels of the share of true ones among those ranked as high. A sample with no label,
     or with all of them, scores 1.
     """
-    there, scores = truth.y_true == 1, truth.y_pred
-    found, step = np.ones(len(truth)), max(1, BLOCK // max(1, scores.shape[1] ** 2))
-    for start in range(0, len(truth), step):
+    there, scores = predictions.y_true == 1, predictions.y_pred
+    found, step = np.ones(len(predictions)), max(1, BLOCK // max(1, scores.shape[1] ** 2))
+    for start in range(0, len(predictions), step):
         own, score = there[start : start + step], scores[start : start + step]
         as_high = score[:, None, :] >= score[:, :, None]
         share = (as_high & own[:, None, :]).sum(-1) / as_high.sum(-1)

@@ -29,10 +29,10 @@ def class_metrics(target: ClassTarget | MultiLabelTarget) -> dict[str, Metric]:
 
 
 def per_class_values(
-    target: ClassTarget | MultiLabelTarget, truth: Predictions, figures: dict[str, dict[str, float]]
+    target: ClassTarget | MultiLabelTarget, predictions: Predictions, figures: dict[str, dict[str, float]]
 ) -> dict[str, dict[str, Any]]:
     """Return label -> values, support and, under "intervals", low and high of each value."""
-    counts = label_counts(_class_statistics(target)[0].prepare(truth)(np.ones((1, len(truth)))))[0]
+    counts = label_counts(_class_statistics(target)[0].prepare(predictions)(np.ones((1, len(predictions)))))[0]
     found: dict[str, dict[str, Any]] = {}
     for index, label in enumerate(target.labels):
         own: dict[str, Any] = {name: float(SCORES[name][0](*counts[:, index])) for name in PER_CLASS_SCORES}

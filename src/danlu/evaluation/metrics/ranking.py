@@ -74,32 +74,34 @@ def _cumulative(counts: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _one_vs_rest(truth: Predictions) -> StatisticFn:
+def _one_vs_rest(predictions: Predictions) -> StatisticFn:
     """Compare each class with the rest; with two classes, only the second."""
-    classes = truth.y_pred.shape[1]
+    classes = predictions.y_pred.shape[1]
     chosen = [1] if classes == 2 else list(range(classes))
-    return stack_areas([RankStats.from_scores(truth.y_pred[:, c], truth.y_true == c) for c in chosen])
+    return stack_areas([RankStats.from_scores(predictions.y_pred[:, c], predictions.y_true == c) for c in chosen])
 
 
-def _per_label(truth: Predictions) -> StatisticFn:
-    labels = range(truth.y_pred.shape[1])
-    return stack_areas([RankStats.from_scores(truth.y_pred[:, label], truth.y_true[:, label] == 1) for label in labels])
+def _per_label(predictions: Predictions) -> StatisticFn:
+    labels = range(predictions.y_pred.shape[1])
+    return stack_areas(
+        [RankStats.from_scores(predictions.y_pred[:, label], predictions.y_true[:, label] == 1) for label in labels]
+    )
 
 
-def _one_vs_one(truth: Predictions) -> StatisticFn:
+def _one_vs_one(predictions: Predictions) -> StatisticFn:
     """Compare each class with each other class by its own scores, weighted by pair.
 
     Both directions count (Hand and Till 2001, https://doi.org/10.1023/A:1010920819831).
     """
-    classes = truth.y_pred.shape[1]
+    classes = predictions.y_pred.shape[1]
     both_ways = [(a, b) for a in range(classes) for b in range(classes) if a != b]
     pairs = [(1, 0)] if classes == 2 else both_ways  # with two, both directions are equal up to rounding
-    members = [np.flatnonzero(truth.y_true == c) for c in range(classes)]
+    members = [np.flatnonzero(predictions.y_true == c) for c in range(classes)]
 
     def orders() -> Iterator[RankStats]:
         for a, b in pairs:
             both = np.sort(np.concatenate([members[a], members[b]]))
-            yield RankStats.from_scores(truth.y_pred[both, a], truth.y_true[both] == a, both)
+            yield RankStats.from_scores(predictions.y_pred[both, a], predictions.y_true[both] == a, both)
 
     kept = list(orders())
 

@@ -15,20 +15,20 @@ from danlu.evaluation.metrics.base import (
 )
 
 
-def residuals(truth: Predictions) -> np.ndarray:
+def residuals(predictions: Predictions) -> np.ndarray:
     """Compute true minus predicted, [samples]."""
-    return np.asarray(truth.y_true - truth.y_pred, dtype=np.float64)
+    return np.asarray(predictions.y_true - predictions.y_pred, dtype=np.float64)
 
 
-def _moments(truth: Predictions) -> StatisticFn:
+def _moments(predictions: Predictions) -> StatisticFn:
     """Map weights to [resamples, 6]: count, squared error, and moments about the mean.
 
     The moments are error and its square, truth and its square. Sums of squares about a point far from the mean would
     cancel; hence the mean is subtracted first.
     """
-    error, value = residuals(truth), np.asarray(truth.y_true, dtype=np.float64)
+    error, value = residuals(predictions), np.asarray(predictions.y_true, dtype=np.float64)
     about, off = _center(value), _center(error)
-    columns = np.stack([np.ones(len(truth)), error**2, off, off**2, about, about**2], axis=1)
+    columns = np.stack([np.ones(len(predictions)), error**2, off, off**2, about, about**2], axis=1)
     return lambda weights: np.asarray(weights @ columns)
 
 
@@ -59,21 +59,21 @@ def _explained_variance(found: np.ndarray) -> np.ndarray:
     )
 
 
-def _relative_errors(truth: Predictions) -> np.ndarray:
-    return np.asarray(np.abs(residuals(truth)) / np.maximum(np.abs(truth.y_true), np.finfo(np.float64).eps))
+def _relative_errors(predictions: Predictions) -> np.ndarray:
+    return np.asarray(np.abs(residuals(predictions)) / np.maximum(np.abs(predictions.y_true), np.finfo(np.float64).eps))
 
 
 def _pinball(quantile: float) -> Callable[[Predictions], np.ndarray]:
-    def compute(truth: Predictions) -> np.ndarray:
-        error = residuals(truth)
+    def compute(predictions: Predictions) -> np.ndarray:
+        error = residuals(predictions)
         return np.asarray(np.maximum(quantile * error, (quantile - 1) * error))
 
     return compute
 
 
-def _median_error(truth: Predictions) -> StatisticFn:
+def _median_error(predictions: Predictions) -> StatisticFn:
     """Compute the weighted median of absolute errors; the mean of the middle two if tied."""
-    size = np.abs(residuals(truth))
+    size = np.abs(residuals(predictions))
     order = np.argsort(size)
     ranked = size[order]
 
@@ -86,8 +86,8 @@ def _median_error(truth: Predictions) -> StatisticFn:
     return gather
 
 
-def _max_error(truth: Predictions) -> StatisticFn:
-    size = np.abs(residuals(truth))
+def _max_error(predictions: Predictions) -> StatisticFn:
+    size = np.abs(residuals(predictions))
     return lambda weights: np.where(weights > 0, size, 0.0).max(axis=1)
 
 
@@ -99,12 +99,12 @@ MOMENTS = Statistic(_moments)
 REGRESSION_METRICS: dict[str, Metric] = {
     "rmse": Metric(
         "regression",
-        mean_statistic(lambda truth: residuals(truth) ** 2),
+        mean_statistic(lambda predictions: residuals(predictions) ** 2),
         lambda found: np.sqrt(ratio(found)),
         False,
         "root of the mean squared error, in the target's units",
     ),
-    "mae": _mean(lambda truth: np.abs(residuals(truth)), "mean absolute error, in the target's units"),
+    "mae": _mean(lambda predictions: np.abs(residuals(predictions)), "mean absolute error, in the target's units"),
     "median-absolute-error": Metric(
         "regression", Statistic(_median_error), lambda found: found, False, "half of the errors are smaller"
     ),

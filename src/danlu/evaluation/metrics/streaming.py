@@ -25,14 +25,14 @@ class StreamingMetrics:
         self.metrics = metrics
         self._sums: dict[int, np.ndarray] = {}
 
-    def add(self, truth: Predictions) -> None:
+    def add(self, predictions: Predictions) -> None:
         """Add samples; a process without any adds one of weight 0 for the shapes."""
-        self.add_weighted(truth, np.ones((1, len(truth))))
+        self.add_weighted(predictions, np.ones((1, len(predictions))))
 
-    def add_weighted(self, truth: Predictions, weights: np.ndarray) -> None:
+    def add_weighted(self, predictions: Predictions, weights: np.ndarray) -> None:
         """Add samples with weights, [1, samples]."""
         for key, metric in {id(metric.statistic): metric for metric in self.metrics.values()}.items():
-            found = metric.statistic.prepare(truth)(weights)
+            found = metric.statistic.prepare(predictions)(weights)
             self._sums[key] = self._sums[key] + found if key in self._sums else found
 
     def compute(self, groups: ProcessGroups = SINGLE_PROCESS, device: "torch.device | None" = None) -> dict[str, float]:

@@ -115,10 +115,10 @@ def _to_metric(found: Metric | Callable[..., float]) -> Metric:
         return found
     compute: Callable[..., float] = found
 
-    def prepare(truth: Predictions) -> StatisticFn:
+    def prepare(predictions: Predictions) -> StatisticFn:
         def one(weights: np.ndarray) -> float:
-            rows = np.repeat(np.arange(len(truth)), weights.astype(np.int64))
-            return float(compute(truth.y_true[rows], truth.y_pred[rows]))
+            rows = np.repeat(np.arange(len(predictions)), weights.astype(np.int64))
+            return float(compute(predictions.y_true[rows], predictions.y_pred[rows]))
 
         return lambda weights: np.array([one(row) for row in weights])
 
@@ -128,9 +128,9 @@ def _to_metric(found: Metric | Callable[..., float]) -> Metric:
     return Metric(task, Statistic(prepare), lambda figures: figures, higher, said, is_fast=False)
 
 
-def compute_metrics(names: Iterable[str], truth: Predictions) -> dict[str, float]:
+def compute_metrics(names: Iterable[str], predictions: Predictions) -> dict[str, float]:
     """Compute metrics by name; undefined ones (a class is absent) are left out."""
-    found = compute_values({name: get_metric(name) for name in names}, truth)
+    found = compute_values({name: get_metric(name) for name in names}, predictions)
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
@@ -156,10 +156,12 @@ def resolve_metrics(task: str, asked: tuple[str, ...] | None, key: str = "evalua
     return asked
 
 
-def confusion_matrix(target: ClassTarget, truth: Predictions) -> list[list[int]]:
+def confusion_matrix(target: ClassTarget, predictions: Predictions) -> list[list[int]]:
     """Count the samples of each class (row) predicted as each class (column)."""
     size = len(target.labels)
-    counts = np.bincount(truth.y_true * size + truth.predicted_classes, minlength=size * size).reshape(size, size)
+    counts = np.bincount(predictions.y_true * size + predictions.predicted_classes, minlength=size * size).reshape(
+        size, size
+    )
     return [[int(count) for count in row] for row in counts]
 
 

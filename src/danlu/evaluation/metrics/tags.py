@@ -35,31 +35,31 @@ def is_bio_scheme(tags: tuple[str, ...]) -> bool:
     return all(tag in (OUTSIDE, "") or (tag[:1] in PREFIXES and tag[1:2] == "-") for tag in tags)
 
 
-def _word_counts(truth: Predictions) -> np.ndarray:
+def _word_counts(predictions: Predictions) -> np.ndarray:
     """Count correctly tagged words and words, [samples, 2]."""
-    pairs = zip(truth.y_true, truth.y_pred, strict=True)
+    pairs = zip(predictions.y_true, predictions.y_pred, strict=True)
     return np.array([[sum(a == b for a, b in zip(*pair, strict=True)), len(pair[0])] for pair in pairs])
 
 
-def _entity_counts(truth: Predictions) -> np.ndarray:
+def _entity_counts(predictions: Predictions) -> np.ndarray:
     """Count correct, true and predicted entities, [samples, 3]; all 0 without a BIO scheme."""
-    if not all(map(is_bio_scheme, truth.y_true)):
-        return np.zeros((len(truth), 3))
-    pairs = ((entities(own), entities(said)) for own, said in zip(truth.y_true, truth.y_pred, strict=True))
+    if not all(map(is_bio_scheme, predictions.y_true)):
+        return np.zeros((len(predictions), 3))
+    pairs = ((entities(own), entities(said)) for own, said in zip(predictions.y_true, predictions.y_pred, strict=True))
     return np.array([[len(own & said), len(own), len(said)] for own, said in pairs])
 
 
-def _prepare_tags(truth: Predictions) -> StatisticFn:
+def _prepare_tags(predictions: Predictions) -> StatisticFn:
     """Map weights to [resamples, 3, tags]: correct, true and predicted count of each true tag."""
-    names = sorted({tag for row in truth.y_true for tag in row})
+    names = sorted({tag for row in predictions.y_true for tag in row})
     places = {name: place for place, name in enumerate(names)}
-    counts = np.zeros((len(truth), 3, len(names) + 1))
-    for row, pair in enumerate(zip(truth.y_true, truth.y_pred, strict=True)):
+    counts = np.zeros((len(predictions), 3, len(names) + 1))
+    for row, pair in enumerate(zip(predictions.y_true, predictions.y_pred, strict=True)):
         for own, said in zip(*pair, strict=True):
             counts[row, 1, places[own]] += 1
             counts[row, 2, places.get(said, -1)] += 1
             counts[row, 0, places[own]] += own == said
-    flat = counts[:, :, :-1].reshape(len(truth), -1)
+    flat = counts[:, :, :-1].reshape(len(predictions), -1)
     return lambda weights: np.asarray((weights @ flat).reshape(len(weights), 3, -1))
 
 

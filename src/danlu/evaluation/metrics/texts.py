@@ -45,13 +45,13 @@ def ngrams(sequence: Sequence[Hashable] | str, length: int) -> Counter[Hashable]
     return Counter(tuple(sequence[i : i + length]) for i in range(len(sequence) - length + 1))
 
 
-def _pairs(truth: Predictions) -> list[tuple[str, str]]:
-    return [(str(asked), str(given)) for asked, given in zip(truth.y_true, truth.y_pred, strict=True)]
+def _pairs(predictions: Predictions) -> list[tuple[str, str]]:
+    return [(str(asked), str(given)) for asked, given in zip(predictions.y_true, predictions.y_pred, strict=True)]
 
 
-def exact_match(truth: Predictions) -> np.ndarray:
+def exact_match(predictions: Predictions) -> np.ndarray:
     """Return whether a text equals its reference up to surrounding whitespace, [samples]."""
-    return np.array([asked.strip() == given.strip() for asked, given in _pairs(truth)], dtype=np.float64)
+    return np.array([asked.strip() == given.strip() for asked, given in _pairs(predictions)], dtype=np.float64)
 
 
 def rouge_n(length: int) -> Callable[[Predictions], np.ndarray]:
@@ -61,17 +61,17 @@ def rouge_n(length: int) -> Callable[[Predictions], np.ndarray]:
         first, second = ngrams(rouge_words(asked), length), ngrams(rouge_words(given), length)
         return _f1(sum((first & second).values()), sum(first.values()), sum(second.values()))
 
-    return lambda truth: np.array([one(*pair) for pair in _pairs(truth)], dtype=np.float64)
+    return lambda predictions: np.array([one(*pair) for pair in _pairs(predictions)], dtype=np.float64)
 
 
-def rouge_l(truth: Predictions) -> np.ndarray:
+def rouge_l(predictions: Predictions) -> np.ndarray:
     """Compute ROUGE-L: the F-score of the longest common subsequence of words, [samples]."""
 
     def one(asked: str, given: str) -> float:
         first, second = rouge_words(asked), rouge_words(given)
         return _f1(_lcs_length(first, second), len(first), len(second))
 
-    return np.array([one(*pair) for pair in _pairs(truth)], dtype=np.float64)
+    return np.array([one(*pair) for pair in _pairs(predictions)], dtype=np.float64)
 
 
 def _f1(shared: int, first: int, second: int) -> float:
@@ -91,7 +91,7 @@ def _lcs_length(first: list[str], second: list[str]) -> int:
     return len(first) - row.bit_count()
 
 
-def _bleu_terms(truth: Predictions) -> np.ndarray:
+def _bleu_terms(predictions: Predictions) -> np.ndarray:
     """Count lengths, shared and predicted n-grams for BLEU, [samples, 10].
 
     Columns: predicted length, reference length, shared n-grams of 1 to 4 tokens, predicted n-grams of 1 to 4 tokens.
@@ -103,7 +103,7 @@ def _bleu_terms(truth: Predictions) -> np.ndarray:
         shared = [sum((ngrams(first, n) & ngrams(second, n)).values()) for n in orders]
         return [len(second), len(first), *shared, *(max(0, len(second) - n + 1) for n in orders)]
 
-    return np.array([one(*pair) for pair in _pairs(truth)], dtype=np.float64)
+    return np.array([one(*pair) for pair in _pairs(predictions)], dtype=np.float64)
 
 
 def _bleu(found: np.ndarray) -> np.ndarray:
@@ -118,7 +118,7 @@ def _bleu(found: np.ndarray) -> np.ndarray:
     return np.where(shared.sum(-1) > 0, 100 * brevity * mean, 0.0)
 
 
-def _chrf_terms(truth: Predictions) -> np.ndarray:
+def _chrf_terms(predictions: Predictions) -> np.ndarray:
     """Count predicted, reference and shared character n-grams of 1 to 6, without spaces, [samples, 18]."""
 
     def one(asked: str, given: str) -> list[int]:
@@ -133,7 +133,7 @@ def _chrf_terms(truth: Predictions) -> np.ndarray:
             ]
         return counts
 
-    return np.array([one(*pair) for pair in _pairs(truth)], dtype=np.float64)
+    return np.array([one(*pair) for pair in _pairs(predictions)], dtype=np.float64)
 
 
 def _chrf(found: np.ndarray) -> np.ndarray:

@@ -3,20 +3,15 @@
 Reading the file does not need LightGBM, so neither does a bundle.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from danlu.errors import ArtifactError
 from danlu.models.base import FitData, Rows
 from danlu.models.tabular.tree_ensemble import TreeBuilder, TreeEnsemble
-
-if TYPE_CHECKING:
-    from danlu.models.tabular.options import Boosting
 
 MODEL_FILE = "lightgbm.txt"
 # Bits of a node's decision_type; the two bits above them tell which numbers count as missing.
@@ -45,18 +40,18 @@ class BoostedTrees(TreeEnsemble):
         """
         try:
             header, *trees = text.split("\nTree=")
-            a_round = int(_fields(header)["num_tree_per_iteration"])
-            grower = TreeBuilder(1)
+            per_round = int(_fields(header)["num_tree_per_iteration"])
+            builder = TreeBuilder(1)
             for tree in trees:
-                _add_tree(grower, _fields(tree))
+                _add_tree(builder, _fields(tree))
         except (KeyError, ValueError, IndexError) as error:
             raise ArtifactError(f"{MODEL_FILE}: is not a LightGBM model: {error!r}") from error
-        if a_round != self.groups or not trees or len(trees) % self.groups:
+        if per_round != self.groups or not trees or len(trees) % self.groups:
             raise ArtifactError(
-                f"{MODEL_FILE}: has {len(trees)} trees, {a_round} per round; this model has {self.groups}"
+                f"{MODEL_FILE}: has {len(trees)} trees, {per_round} per round; this model has {self.groups}"
             )
         self.text = text
-        self.set_trees(grower.to_tensors())
+        self.set_trees(builder.to_tensors())
 
 
 def _fields(lines: str) -> dict[str, str]:
@@ -65,7 +60,7 @@ def _fields(lines: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
 
 
-def _add_tree(grower: TreeBuilder, tree: dict[str, str]) -> None:
+def _add_tree(builder: TreeBuilder, tree: dict[str, str]) -> None:
     """Add a tree; LightGBM numbers leaves separately, as -1, -2, … among children."""
 
     def numbers(name: str) -> list[float]:
@@ -76,10 +71,10 @@ def _add_tree(grower: TreeBuilder, tree: dict[str, str]) -> None:
 
     if int(tree.get("is_linear", 0)):
         raise ValueError("linear trees")
-    first, splits, values = len(grower), int(tree["num_leaves"]) - 1, numbers("leaf_value")
+    first, splits, values = len(builder), int(tree["num_leaves"]) - 1, numbers("leaf_value")
     features, thresholds, kinds = integers("split_feature"), numbers("threshold"), integers("decision_type")
     bounds, words = integers("cat_boundaries"), integers("cat_threshold")
-    grower.roots.append(first)
+    builder.roots.append(first)
 
     def child(name: int) -> int:
         return first + (name if name >= 0 else splits - 1 - name)
@@ -88,25 +83,31 @@ def _add_tree(grower: TreeBuilder, tree: dict[str, str]) -> None:
         feature, threshold, kind = features[node], thresholds[node], kinds[node]
         if kind & CATEGORICAL:
             own = words[bounds[int(threshold)] : bounds[int(threshold) + 1]]
-            grower.add_category_split(feature, own, child(left), child(right))
+            builder.add_category_split(feature, own, child(left), child(right))
             continue
         missing = kind >> 2 & 3
         if missing == MISSING_ZERO:
             raise ValueError("trees that take 0 for missing")
         # If a number was never missing in training, LightGBM treats a missing value as 0.
         missing_left = threshold >= 0 if missing == MISSING_NONE else bool(kind & DEFAULT_LEFT)
-        grower.add_split(feature, threshold, missing_left, child(left), child(right))
+        builder.add_split(feature, threshold, missing_left, child(left), child(right))
     for value in values:
-        grower.add_leaf([value])
+        builder.add_leaf([value])
 
 
 class BoostingFit:
-    """Fit LightGBM round by round."""
+    """Fit LightGBM round by round.
 
-    def __init__(self, options: "Boosting", data: FitData) -> None:
+    Args:
+        data: training and validation rows.
+        rounds: most rounds.
+        options: LightGBM's parameters that the recipe sets.
+    """
+
+    def __init__(self, data: FitData, rounds: int, options: Mapping[str, float]) -> None:
         import lightgbm
 
-        self.options, self.data = options, data
+        self.data, self.num_rounds, self.options = data, rounds, options
         numbers = data.inputs.numeric
         self.train = lightgbm.Dataset(
             _matrix(data.train),
@@ -121,19 +122,12 @@ class BoostingFit:
         self.sums = np.zeros((len(self.validation), max(1, data.outputs if data.outputs > 2 else 1)))
 
     def _settings(self) -> dict[str, Any]:
-        options, outputs = self.options, self.data.outputs
+        outputs = self.data.outputs
         objective = {1: "regression", 2: "binary"}.get(outputs, "multiclass")
         return {
             "objective": objective,
             **({"num_class": outputs} if outputs > 2 else {}),
-            "learning_rate": options.learning_rate,
-            "num_leaves": options.leaves,
-            "max_depth": options.depth or -1,
-            "min_data_in_leaf": options.leaf_rows,
-            "lambda_l2": options.l2,
-            "bagging_fraction": options.row_share,
-            "bagging_freq": 1 if options.row_share < 1 else 0,
-            "feature_fraction": options.column_share,
+            **self.options,
             "seed": self.data.seed.derive("boosting").value % 2**31,
             "num_threads": self.data.num_threads,
             "deterministic": True,
@@ -142,7 +136,7 @@ class BoostingFit:
         }
 
     def iter_rounds(self) -> Iterator[float]:
-        for done in range(self.options.rounds):
+        for done in range(self.num_rounds):
             finished = self.booster.update()
             if finished and done:  # no split improves the loss, and no later round changes that
                 return
@@ -159,23 +153,6 @@ class BoostingFit:
     def load_rounds_into(self, network: nn.Module, num_rounds: int) -> None:
         assert isinstance(network, BoostedTrees)
         network.load_text(self.booster.model_to_string(num_iteration=num_rounds))
-
-
-class LightGBMModel(nn.Module):
-    """Predict with LightGBM itself from its text file."""
-
-    def __init__(self, file: Path, outputs: int) -> None:
-        import lightgbm
-
-        super().__init__()
-        self.booster, self.outputs = lightgbm.Booster(model_file=file), outputs
-
-    def forward(self, numeric: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
-        """Map numeric [batch, numbers] and categories [batch, categories] to logits [batch, outputs]."""
-        given = [part.double() for part in (numeric, categories) if part is not None]
-        scores = np.asarray(self.booster.predict(torch.cat(given, dim=1).cpu().numpy(), raw_score=True))
-        found = torch.from_numpy(scores.reshape(len(scores), -1)).to(given[0].device, torch.float32)
-        return nn.functional.pad(found, (1, 0)) if self.outputs == 2 else found
 
 
 def _matrix(rows: Rows) -> np.ndarray:

@@ -13,7 +13,6 @@ from danlu.models.tabular.tree_ensemble import BITS_PER_WORD, TreeBuilder, TreeE
 
 if TYPE_CHECKING:
     from danlu.data.tabular.preprocessor import TabularPreprocessor
-    from danlu.models.tabular.options import Tree
 
 NO_NODE = -1  # scikit-learn's id for the children of a leaf
 MAX_CODES = 64  # codes per categorical column that splits may test: the most frequent ones
@@ -21,10 +20,16 @@ CategorySplit = tuple[int, int]  # position of a categorical column, and one of 
 
 
 class TreeFit:
-    """Fit trees of increasing depth; upper levels do not change with depth."""
+    """Fit trees of increasing depth; upper levels do not change with depth.
 
-    def __init__(self, options: "Tree", data: FitData) -> None:
-        self.options, self.data = options, data
+    Args:
+        data: training and validation rows.
+        depth: maximum depth.
+        leaf_rows: fewest training rows per leaf.
+    """
+
+    def __init__(self, data: FitData, depth: int, leaf_rows: int) -> None:
+        self.data, self.depth, self.leaf_rows = data, depth, leaf_rows
         self.network = TreeEnsemble(groups=1, width=data.outputs, zero_first=False)
         self.category_splits = frequent_category_splits(data.train.codes)
         self.estimators: list[Any] = []
@@ -35,16 +40,16 @@ class TreeFit:
         from danlu.data.balance.base import LossWeighting
         from danlu.models.heads import HEADS
 
-        lesson, features = self.data, one_hot(self.data.train, self.category_splits)
-        head = HEADS["classification" if lesson.outputs > 1 else "regression"]
-        for depth in range(1, self.options.depth + 1):
-            tree = self._estimator(depth).fit(features, lesson.train.target, sample_weight=lesson.sample_weights)
+        data, features = self.data, one_hot(self.data.train, self.category_splits)
+        head = HEADS["classification" if data.outputs > 1 else "regression"]
+        for depth in range(1, self.depth + 1):
+            tree = self._estimator(depth).fit(features, data.train.target, sample_weight=data.sample_weights)
             if self.estimators and tree.tree_.node_count == self.estimators[-1].tree_.node_count:
                 return
             self.estimators.append(tree)
             self.load_rounds_into(self.network, depth)
-            logits = torch.from_numpy(_predict(self.network, lesson.train))
-            loss, count = head.loss(logits, torch.from_numpy(lesson.train.target), LossWeighting())
+            logits = torch.from_numpy(_predict(self.network, data.train))
+            loss, count = head.loss(logits, torch.from_numpy(data.train.target), LossWeighting())
             yield float(loss) / count
 
     def _estimator(self, depth: int) -> Any:
@@ -52,7 +57,7 @@ class TreeFit:
 
         kind = DecisionTreeClassifier if self.data.outputs > 1 else DecisionTreeRegressor
         seed = self.data.seed.derive("tree").value % 2**32
-        return kind(max_depth=depth, min_samples_leaf=self.options.leaf_rows, random_state=seed)
+        return kind(max_depth=depth, min_samples_leaf=self.leaf_rows, random_state=seed)
 
     def validation_scores(self) -> np.ndarray:
         return _predict(self.network, self.data.validation)
@@ -92,24 +97,24 @@ def _predict(network: TreeEnsemble, rows: Rows) -> np.ndarray:
 
 def _tree_builder(estimator: Any, data: FitData, category_splits: list[CategorySplit]) -> TreeBuilder:
     """Convert a scikit-learn tree; indicator splits become sets of one code."""
-    tree, grower = estimator.tree_, TreeBuilder(data.outputs)
+    tree, builder = estimator.tree_, TreeBuilder(data.outputs)
     numbers = data.inputs.numeric
     values = _leaf_values(tree, data.outputs)
-    grower.roots.append(0)
+    builder.roots.append(0)
     for node in range(tree.node_count):
         left, right, feature = int(tree.children_left[node]), int(tree.children_right[node]), int(tree.feature[node])
         if left == NO_NODE:
-            grower.add_leaf(values[node].tolist())
+            builder.add_leaf(values[node].tolist())
         elif feature < numbers:
             missing_left = bool(tree.missing_go_to_left[node])
-            grower.add_split(feature, float(tree.threshold[node]), missing_left, left, right)
+            builder.add_split(feature, float(tree.threshold[node]), missing_left, left, right)
         else:
             category, code = category_splits[feature - numbers]
             words = [0] * (code // BITS_PER_WORD) + [1 << (code % BITS_PER_WORD)]
-            grower.add_category_split(
+            builder.add_category_split(
                 numbers + category, words, right, left
             )  # indicator <= 0.5 goes left: another category
-    return grower
+    return builder
 
 
 def _leaf_values(tree: Any, outputs: int) -> np.ndarray:

@@ -5,15 +5,27 @@ Gorishniy et al. 2022, On Embeddings for Numerical Features in Tabular Deep Lear
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from danlu.data.specs import TabularInputs
 
-if TYPE_CHECKING:
-    from danlu.models.tabular.options import HasNumericEmbedding, ResNet, TabM
+
+@dataclass(frozen=True)
+class EmbeddingSpec:
+    """Hold the options of numeric embeddings.
+
+    Attributes:
+        kind: a key of EMBEDDINGS.
+        frequencies: periodic: frequencies per number.
+        frequency_scale: periodic: standard deviation of the initial frequencies.
+    """
+
+    kind: str
+    frequencies: int
+    frequency_scale: float
 
 
 class PerFeatureLinear(nn.Module):
@@ -110,30 +122,36 @@ class PiecewiseLinearEmbedding(nn.Module):
         return bent
 
 
-def embed_numbers(options: "HasNumericEmbedding", inputs: TabularInputs, width: int) -> nn.Module:
+def embed_numbers(spec: EmbeddingSpec, inputs: TabularInputs, width: int) -> nn.Module:
     """Build the embedding of a row's numbers; `none` gives a linear embedding."""
-    return EMBEDDINGS[options.numeric_embedding](options, inputs, width)
+    return EMBEDDINGS[spec.kind](spec, inputs, width)
 
 
-EMBEDDINGS: dict[str, "Callable[[HasNumericEmbedding, TabularInputs, int], nn.Module]"] = {
-    "none": lambda options, inputs, width: LinearEmbedding(inputs.numeric, width),
-    "linear": lambda options, inputs, width: LinearReLUEmbedding(inputs.numeric, width),
-    "periodic": lambda options, inputs, width: PeriodicEmbedding(
-        inputs.numeric, width, options.frequencies, options.frequency_scale
+EMBEDDINGS: dict[str, Callable[[EmbeddingSpec, TabularInputs, int], nn.Module]] = {
+    "none": lambda spec, inputs, width: LinearEmbedding(inputs.numeric, width),
+    "linear": lambda spec, inputs, width: LinearReLUEmbedding(inputs.numeric, width),
+    "periodic": lambda spec, inputs, width: PeriodicEmbedding(
+        inputs.numeric, width, spec.frequencies, spec.frequency_scale
     ),
-    "piecewise-linear": lambda options, inputs, width: PiecewiseLinearEmbedding(inputs.edges, width),
+    "piecewise-linear": lambda spec, inputs, width: PiecewiseLinearEmbedding(inputs.edges, width),
 }
 
 
 class FeatureEncoder(nn.Module):
-    """Concatenate numbers [batch, numbers] and embedded categories [batch, categories] to [batch, width]."""
+    """Concatenate numbers [batch, numbers] and embedded categories [batch, categories] to [batch, width].
 
-    def __init__(self, options: "ResNet | TabM", inputs: TabularInputs) -> None:
+    Args:
+        inputs: specification of a row.
+        spec: of numeric embeddings.
+        numeric_width: size of a numeric embedding.
+    """
+
+    def __init__(self, inputs: TabularInputs, spec: EmbeddingSpec, numeric_width: int) -> None:
         super().__init__()
         self.embeddings = nn.ModuleList(nn.Embedding(size, embedding_width(size)) for size in inputs.cardinalities)
-        embedded = inputs.numeric > 0 and options.numeric_embedding != "none"
-        self.numbers = embed_numbers(options, inputs, options.embedding_width) if embedded else None
-        self.width = inputs.numeric * (options.embedding_width if embedded else 1)
+        embedded = inputs.numeric > 0 and spec.kind != "none"
+        self.numbers = embed_numbers(spec, inputs, numeric_width) if embedded else None
+        self.width = inputs.numeric * (numeric_width if embedded else 1)
         self.width += sum(embedding_width(size) for size in inputs.cardinalities)
 
     def forward(self, numeric: Tensor | None, categories: Tensor | None) -> Tensor:

@@ -3,18 +3,13 @@
 Gorishniy et al. 2021, Revisiting Deep Learning Models for Tabular Data, https://arxiv.org/abs/2106.11959.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from danlu.data.specs import TabularInputs
 from danlu.errors import ArgumentError
-from danlu.models.tabular.embeddings import embed_numbers
-
-if TYPE_CHECKING:
-    from danlu.models.tabular.options import FTTransformer
+from danlu.models.tabular.embeddings import EmbeddingSpec, embed_numbers
 
 
 class FeatureTokenizer(nn.Module):
@@ -22,17 +17,17 @@ class FeatureTokenizer(nn.Module):
 
     offsets: Tensor
 
-    def __init__(self, options: "FTTransformer", inputs: TabularInputs) -> None:
+    def __init__(self, inputs: TabularInputs, embedding: EmbeddingSpec, width: int) -> None:
         super().__init__()
-        self.answer = nn.Parameter(torch.empty(1, 1, options.width).uniform_(-1, 1) * options.width**-0.5)
-        self.numbers = embed_numbers(options, inputs, options.width) if inputs.numeric else None
+        self.answer = nn.Parameter(torch.empty(1, 1, width).uniform_(-1, 1) * width**-0.5)
+        self.numbers = embed_numbers(embedding, inputs, width) if inputs.numeric else None
         # One embedding table for all categorical columns; `offsets` gives each its own rows.
         self.table: nn.Embedding | None = None
         sizes = torch.tensor(inputs.cardinalities, dtype=torch.int64)
         self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
         if inputs.cardinalities:
-            self.table = nn.Embedding(int(sizes.sum()), options.width)
-            nn.init.uniform_(self.table.weight, -(options.width**-0.5), options.width**-0.5)
+            self.table = nn.Embedding(int(sizes.sum()), width)
+            nn.init.uniform_(self.table.weight, -(width**-0.5), width**-0.5)
 
     def forward(self, numeric: Tensor | None, categories: Tensor | None) -> Tensor:
         given = numeric if numeric is not None else categories
@@ -83,19 +78,34 @@ class TransformerBlock(nn.Module):
     """Apply attention, then a gated feed-forward layer, both pre-norm and residual.
 
     Args:
-        options: width, heads and dropout.
+        width: size of a token.
+        heads: of attention.
+        inner: width of the feed-forward layer.
+        attention_dropout: on attention weights.
+        dropout: within the feed-forward layer.
+        residual_dropout: on the output of attention and feed-forward layer.
         first: skip the first norm as in the paper, since tokens start at one scale.
         last: compute the CLS token only, the only one needed afterwards.
     """
 
-    def __init__(self, options: "FTTransformer", first: bool, last: bool) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        inner: int,
+        attention_dropout: float,
+        dropout: float,
+        residual_dropout: float,
+        first: bool,
+        last: bool,
+    ) -> None:
         super().__init__()
-        width, self.last = options.width, last
+        self.last = last
         self.attention_norm = nn.Identity() if first else nn.LayerNorm(width)
-        self.attention = MultiHeadAttention(width, options.heads, options.attention_dropout)
+        self.attention = MultiHeadAttention(width, heads, attention_dropout)
         self.gated_norm = nn.LayerNorm(width)
-        self.gated = GatedFeedForward(width, round(width * options.widening), options.dropout)
-        self.dropout = nn.Dropout(options.residual_dropout)
+        self.gated = GatedFeedForward(width, inner, dropout)
+        self.dropout = nn.Dropout(residual_dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         normed = self.attention_norm(tokens)
@@ -108,14 +118,29 @@ class TransformerBlock(nn.Module):
 class FTTransformerNetwork(nn.Module):
     """Map numeric [batch, numbers] and categories [batch, categories] to logits [batch, outputs]."""
 
-    def __init__(self, options: "FTTransformer", inputs: TabularInputs, outputs: int) -> None:
+    def __init__(
+        self,
+        inputs: TabularInputs,
+        outputs: int,
+        embedding: EmbeddingSpec,
+        *,
+        width: int,
+        blocks: int,
+        heads: int,
+        widening: float,
+        attention_dropout: float,
+        dropout: float,
+        residual_dropout: float,
+    ) -> None:
         super().__init__()
-        if options.width % options.heads:
-            raise ArgumentError(f"model.width: {options.width} is not a multiple of model.heads, {options.heads}")
-        self.tokens = FeatureTokenizer(options, inputs)
-        last = options.blocks - 1
-        self.blocks = nn.Sequential(*(TransformerBlock(options, at == 0, at == last) for at in range(options.blocks)))
-        self.head = nn.Sequential(nn.LayerNorm(options.width), nn.ReLU(), nn.Linear(options.width, outputs))
+        if width % heads:
+            raise ArgumentError(f"model.width: {width} is not a multiple of model.heads, {heads}")
+        self.tokens = FeatureTokenizer(inputs, embedding, width)
+        inner, rates = round(width * widening), (attention_dropout, dropout, residual_dropout)
+        self.blocks = nn.Sequential(
+            *(TransformerBlock(width, heads, inner, *rates, at == 0, at == blocks - 1) for at in range(blocks))
+        )
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, outputs))
 
     @property
     def last_layer(self) -> nn.Module:

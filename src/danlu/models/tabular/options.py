@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from danlu.data.tabular.preprocessor import TabularPreprocessor
     from danlu.data.targets import Supervised
-    from danlu.models.predictor import Predictor
+    from danlu.models.tabular.embeddings import EmbeddingSpec
 
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
 NumericEmbedding = Literal["none", "linear", "periodic", "piecewise-linear"]
 
 
@@ -80,6 +81,13 @@ class HasNumericEmbedding(HasPresets):
         default=0.1, description="periodic: standard deviation of the initial frequencies"
     )
 
+    @property
+    def embedding_spec(self) -> "EmbeddingSpec":
+        """The same options for the network."""
+        from danlu.models.tabular.embeddings import EmbeddingSpec
+
+        return EmbeddingSpec(self.numeric_embedding, self.frequencies, self.frequency_scale)
+
     def data_requirements(self) -> DataRequirements:
         return DataRequirements(bins=self.bins if self.numeric_embedding == "piecewise-linear" else None)
 
@@ -108,7 +116,17 @@ class ResNet(HasNumericEmbedding):
         from danlu.models.tabular.resnet import ResNetNetwork
 
         assert inputs.kind == "tabular"
-        return ResNetNetwork(self, inputs, outputs)
+        return ResNetNetwork(
+            inputs,
+            outputs,
+            self.embedding_spec,
+            embedding_width=self.embedding_width,
+            width=self.width,
+            blocks=self.blocks,
+            widening=self.widening,
+            dropout=self.dropout,
+            residual_dropout=self.residual_dropout,
+        )
 
 
 class FTTransformer(HasNumericEmbedding):
@@ -136,7 +154,18 @@ class FTTransformer(HasNumericEmbedding):
         from danlu.models.tabular.ft_transformer import FTTransformerNetwork
 
         assert inputs.kind == "tabular"
-        return FTTransformerNetwork(self, inputs, outputs)
+        return FTTransformerNetwork(
+            inputs,
+            outputs,
+            self.embedding_spec,
+            width=self.width,
+            blocks=self.blocks,
+            heads=self.heads,
+            widening=self.widening,
+            attention_dropout=self.attention_dropout,
+            dropout=self.dropout,
+            residual_dropout=self.residual_dropout,
+        )
 
 
 class TabM(HasNumericEmbedding):
@@ -162,11 +191,20 @@ class TabM(HasNumericEmbedding):
         from danlu.models.tabular.tabm import TabMNetwork
 
         assert inputs.kind == "tabular"
-        return TabMNetwork(self, inputs, outputs)
+        return TabMNetwork(
+            inputs,
+            outputs,
+            self.embedding_spec,
+            members=self.members,
+            embedding_width=self.embedding_width,
+            width=self.width,
+            blocks=self.blocks,
+            dropout=self.dropout,
+        )
 
 
 class Additive(Interpretable):
-    """Fit a generalized additive model (Hastie & Tibshirani 1986).
+    """Fit a generalized additive model (Hastie & Tibshirani 1986, https://doi.org/10.1214/ss/1177013604).
 
     It sums one curve per number and one value per category. Curves are linear between bin edges. There are no
     interactions, so each curve shows the whole effect of its feature.
@@ -199,9 +237,6 @@ class Additive(Interpretable):
         return shape_functions(network, preprocessor, target)
 
 
-Share = Annotated[float, Field(gt=0.0, le=1.0)]
-
-
 class Tree(SelfFittingModel, Interpretable):
     """Fit one shallow decision tree with readable rules (Breiman et al. 1984).
 
@@ -225,7 +260,7 @@ class Tree(SelfFittingModel, Interpretable):
     def start_fit(self, data: FitData) -> IterativeFit:
         from danlu.models.tabular.decision_tree import TreeFit
 
-        return TreeFit(self, data)
+        return TreeFit(data, self.depth, self.leaf_rows)
 
     def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Supervised") -> pl.DataFrame:
         """Return one row per leaf: `rule` in words, `prediction` and, for classes, `probability`."""
@@ -240,7 +275,10 @@ class Tree(SelfFittingModel, Interpretable):
 
 
 class Boosting(SelfFittingModel):
-    """Fit gradient boosted trees by LightGBM (Friedman 2001; Ke et al. 2017).
+    """Fit gradient boosted trees by LightGBM.
+
+    Friedman 2001, https://doi.org/10.1214/aos/1013203451; Ke et al. 2017,
+    https://proceedings.neurips.cc/paper/2017/hash/6449f44a102fde848669bdd9eb6b76fa-Abstract.html.
 
     Missing numbers and categories are handled by the trees themselves. The bundle holds LightGBM's own text file and
     predicts without LightGBM.
@@ -249,6 +287,7 @@ class Boosting(SelfFittingModel):
     kinds = ("tabular",)
     extra_to_train = "boosting"
     handles_missing = True
+    export_format = "lightgbm"
     defaults = ModelDefaults(patience=50)
     name: Literal["boosting"] = "boosting"
     rounds: PositiveInt = Field(default=1000, description="most boosting rounds; each adds a tree (per class)")
@@ -272,29 +311,28 @@ class Boosting(SelfFittingModel):
     def start_fit(self, data: FitData) -> IterativeFit:
         from danlu.models.tabular.boosting import BoostingFit
 
-        return BoostingFit(self, data)
+        options = {
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.leaves,
+            "max_depth": self.depth or -1,
+            "min_data_in_leaf": self.leaf_rows,
+            "lambda_l2": self.l2,
+            "bagging_fraction": self.row_share,
+            "bagging_freq": 1 if self.row_share < 1 else 0,
+            "feature_fraction": self.column_share,
+        }
+        return BoostingFit(data, self.rounds, options)
 
     def write_weights(self, network: "nn.Module", folder: Path) -> None:
         """Write LightGBM's text file only; the trees are read from it again."""
-        self.write_native(network, folder)
-
-    def read_weights(self, network: "nn.Module", folder: Path) -> None:
-        from danlu.models.tabular.boosting import MODEL_FILE, BoostedTrees
-
-        assert isinstance(network, BoostedTrees)
-        network.load_text((folder / MODEL_FILE).read_text(encoding="utf-8"))
-
-    def write_native(self, network: "nn.Module", folder: Path, predictor: "Predictor | None" = None) -> None:
-        """Write LightGBM's text file; its features are the prepared numbers, then the category codes."""
         from danlu.artifacts.files import write_text
         from danlu.models.tabular.boosting import MODEL_FILE, BoostedTrees
 
         assert isinstance(network, BoostedTrees)
         write_text(folder / MODEL_FILE, network.text)
 
-    def read_native(self, folder: Path, predictor: "Predictor") -> "nn.Module":
-        from danlu.core.imports import require_extra
-        from danlu.models.tabular.boosting import MODEL_FILE, LightGBMModel
+    def read_weights(self, network: "nn.Module", folder: Path) -> None:
+        from danlu.models.tabular.boosting import MODEL_FILE, BoostedTrees
 
-        require_extra("boosting", "to check the exported model,")
-        return LightGBMModel(folder / MODEL_FILE, predictor.target.outputs)
+        assert isinstance(network, BoostedTrees)
+        network.load_text((folder / MODEL_FILE).read_text(encoding="utf-8"))

@@ -3,15 +3,10 @@
 Gorishniy et al. 2021, Revisiting Deep Learning Models for Tabular Data, https://arxiv.org/abs/2106.11959.
 """
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor, nn
 
 from danlu.data.specs import TabularInputs
-from danlu.models.tabular.embeddings import FeatureEncoder
-
-if TYPE_CHECKING:
-    from danlu.models.tabular.options import ResNet
+from danlu.models.tabular.embeddings import EmbeddingSpec, FeatureEncoder
 
 
 class ResNetBlock(nn.Module):
@@ -36,14 +31,24 @@ class ResNetBlock(nn.Module):
 class ResNetNetwork(nn.Module):
     """Map numeric [batch, numbers] and categories [batch, categories] to logits [batch, outputs]."""
 
-    def __init__(self, options: "ResNet", inputs: TabularInputs, outputs: int) -> None:
+    def __init__(
+        self,
+        inputs: TabularInputs,
+        outputs: int,
+        embedding: EmbeddingSpec,
+        *,
+        embedding_width: int,
+        width: int,
+        blocks: int,
+        widening: float,
+        dropout: float,
+        residual_dropout: float,
+    ) -> None:
         super().__init__()
-        width, inner = options.width, round(options.width * options.widening)
-        self.features = FeatureEncoder(options, inputs)
+        inner = round(width * widening)
+        self.features = FeatureEncoder(inputs, embedding, embedding_width)
         self.stem = nn.Linear(self.features.width, width)
-        self.blocks = nn.Sequential(
-            *(ResNetBlock(width, inner, options.dropout, options.residual_dropout) for _ in range(options.blocks))
-        )
+        self.blocks = nn.Sequential(*(ResNetBlock(width, inner, dropout, residual_dropout) for _ in range(blocks)))
         self.head = nn.Sequential(nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, outputs))
 
     @property

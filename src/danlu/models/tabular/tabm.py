@@ -4,16 +4,11 @@ Gorishniy et al. 2024, TabM, https://arxiv.org/abs/2410.24210; Wen et al. 2020, 
 https://arxiv.org/abs/2002.06715.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from danlu.data.specs import TabularInputs
-from danlu.models.tabular.embeddings import FeatureEncoder
-
-if TYPE_CHECKING:
-    from danlu.models.tabular.options import TabM
+from danlu.models.tabular.embeddings import EmbeddingSpec, FeatureEncoder
 
 
 class BatchEnsembleLinear(nn.Module):
@@ -60,18 +55,29 @@ class EnsembleLinear(nn.Module):
 class TabMNetwork(nn.Module):
     """Map numeric [batch, numbers] and categories [batch, categories] to logits [batch, members, outputs]."""
 
-    def __init__(self, options: "TabM", inputs: TabularInputs, outputs: int) -> None:
+    def __init__(
+        self,
+        inputs: TabularInputs,
+        outputs: int,
+        embedding: EmbeddingSpec,
+        *,
+        members: int,
+        embedding_width: int,
+        width: int,
+        blocks: int,
+        dropout: float,
+    ) -> None:
         super().__init__()
-        self.members = options.members
-        self.features = FeatureEncoder(options, inputs)
+        self.members = members
+        self.features = FeatureEncoder(inputs, embedding, embedding_width)
         layers: list[nn.Module] = []
-        width = self.features.width
-        for at in range(options.blocks):
-            layers += [BatchEnsembleLinear(options.members, width, options.width, random_signs=at == 0), nn.ReLU()]
-            layers.append(nn.Dropout(options.dropout))
-            width = options.width
+        incoming = self.features.width
+        for at in range(blocks):
+            layers += [BatchEnsembleLinear(members, incoming, width, random_signs=at == 0), nn.ReLU()]
+            layers.append(nn.Dropout(dropout))
+            incoming = width
         self.layers = nn.Sequential(*layers)
-        self.head = EnsembleLinear(options.members, width, outputs)
+        self.head = EnsembleLinear(members, incoming, outputs)
 
     @property
     def last_layer(self) -> nn.Module:

@@ -116,11 +116,11 @@ class TreeEnsemble(nn.Module):
     def __init__(self, groups: int, width: int, zero_first: bool) -> None:
         super().__init__()
         self.groups, self.width, self.zero_first = groups, width, zero_first
-        grower = TreeBuilder(width)
+        builder = TreeBuilder(width)
         for at in range(groups):  # placeholders: trees of a single leaf of 0
-            grower.roots.append(at)
-            grower.add_leaf([0.0] * width)
-        for name, values in grower.to_tensors().items():
+            builder.roots.append(at)
+            builder.add_leaf([0.0] * width)
+        for name, values in builder.to_tensors().items():
             self.register_buffer(name, values)
         self._update_depth()
 

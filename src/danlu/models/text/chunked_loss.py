@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-MIN_LOGITS_TO_CHUNK = (
-    1 << 25
-)  # logits per batch (128 MiB in fp32, plus as much for their gradient) from which `auto` chunks
+# Logits per batch from which `auto` chunks: 128 MiB in fp32, plus as much for their gradient.
+MIN_LOGITS_TO_CHUNK = 1 << 25
 LOGITS_PER_CHUNK = 1 << 24  # 64 MiB in fp32: keeps a device busy, small compared with a model of such a vocabulary
 MIN_CHUNK_TOKENS = 128  # tokens
 

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from danlu.data.balance.base import LossWeighting
 from danlu.data.text.sequences import IGNORED
-from danlu.models.text.transformers import HFModelWrapper
+from danlu.models.text.hf_wrapper import HFModelWrapper
 
 LOGITS_PER_CHUNK = 1 << 24  # in memory at once, 64 MiB in fp32; recomputed in the backward pass
 
@@ -68,7 +68,7 @@ def preference_loss(likelihoods: Tensor, reference: Tensor, emphasis: LossWeight
 
     A pair costs -(1 - s) log sigmoid(m) - s log sigmoid(-m). m is `beta` times the margin by which the model favors the
     chosen answer more than the reference does; s, `emphasis.smoothing`, is the assumed share of flipped preferences
-    (Mitchell 2023, conservative DPO).
+    (Mitchell 2023, conservative DPO, https://ericmitchell.ai/cdpo.pdf).
 
     Args:
         likelihoods: log-probabilities of the chosen and the rejected answer, [pairs, 2].

@@ -38,6 +38,19 @@ EXPERT_SIZE_KEYS = ("moe_intermediate_size", "shared_expert_intermediate_size") 
 KEY_VALUE_HEAD_KEYS = ("num_key_value_heads", "num_kv_heads")
 
 
+def resolve_config(config: Mapping[str, Any] | None, size: str | None, default_config: Any) -> dict[str, Any]:
+    """Merge a recipe's config with its size preset; without either the size is small.
+
+    Args:
+        config: settings from the recipe.
+        size: a key of SIZE_PRESETS, if the recipe sets one.
+        default_config: the architecture's default config.
+    """
+    if size is None and config:
+        return dict(config)
+    return preset_config(size or "small", config or {}, default_config)
+
+
 def preset_config(size: str, overrides: Mapping[str, Any], default_config: Any) -> dict[str, Any]:
     """Return an architecture's config settings for a size preset.
 

@@ -1,12 +1,65 @@
-"""Code inside a model's folder: detected before any of it runs, and refused unless the recipe allows it."""
+"""A local folder of pretrained weights: its config, tokenizer, pooling, and Python code that the recipe must allow.
+
+Imports no torch.
+"""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from danlu.core.imports import patch_torchvision, require_extra
+from danlu.data.descriptors import DataRequirements
+from danlu.data.text.preprocessor import load_tokenizer
 from danlu.errors import DataError
 
+Pooling = Literal["mean", "cls"]
 CONFIG_FILES = ("config.json", "tokenizer_config.json")  # their `auto_map` names classes defined in the folder
+
+
+def folder_config(folder: Path, allow_code: bool = False) -> tuple[str, dict[str, Any]]:
+    """Return the architecture's name and settings from the folder's config.json."""
+    require_extra("text", f"hf:{folder}")
+    patch_torchvision()
+    from transformers import AutoConfig
+
+    require_folder(folder)
+    trusted = requires_remote_code(folder, allow_code)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted).to_diff_dict()
+    leave = ("model_type", "transformers_version", "architectures", "dtype", "torch_dtype")
+    kept = {key: value for key, value in config.items() if key not in leave and not key.startswith("_")}
+    return config["model_type"], kept
+
+
+def folder_requirements(folder: Path, allow_code: bool = False) -> DataRequirements:
+    """Return the tokenizer and the maximum input length of a pretrained model."""
+    require_extra("text", f"hf:{folder}")
+    patch_torchvision()
+    from transformers import AutoConfig
+
+    require_folder(folder)
+    trusted = requires_remote_code(folder, allow_code)
+    tokenizer = load_tokenizer(folder, trusted)
+    config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
+    positions = getattr(config, "max_position_embeddings", None)
+    # RoBERTa-like models number positions from the padding id on, which uses up that many.
+    taken = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
+    return DataRequirements(tokenizer=tokenizer, longest=None if positions is None else positions - taken)
+
+
+def folder_pooling(folder: Path) -> Pooling | None:
+    """Return the pooling configured in a sentence encoder's folder; None for other folders."""
+    file = folder / "1_Pooling" / "config.json"
+    if not file.is_file():
+        return None
+    said = json.loads(file.read_text(encoding="utf-8"))
+    first_token = said.get("pooling_mode_cls_token") or said.get("pooling_mode") == "cls"
+    return "cls" if first_token else "mean"
+
+
+def require_folder(folder: Path) -> None:
+    """Raise DataError unless the folder holds a model."""
+    if not (folder / "config.json").is_file():
+        raise DataError(f"model.name: {folder} is not a model's folder: it has no config.json")
 
 
 def requires_remote_code(folder: Path, allowed: bool) -> bool:

@@ -1,14 +1,12 @@
 """Text classification and regression on sentence embeddings: an encoder, pooling, one linear layer."""
 
-import json
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
 from danlu.models.task_model import TaskModel
+from danlu.models.text.pretrained_folder import Pooling
 
-Pooling = Literal["mean", "cls"]
 DEFAULT_DROPOUT = 0.1  # before the linear layer if the recipe sets none; BERT's value
 
 
@@ -44,13 +42,3 @@ class SentenceEncoderClassifier(TaskModel):
             return hidden[:, 0]
         present = attention_mask[..., None].to(hidden.dtype)
         return (hidden * present).sum(dim=1) / present.sum(dim=1).clamp(min=1.0)
-
-
-def folder_pooling(folder: Path) -> Pooling | None:
-    """Return the pooling configured in a sentence encoder's folder; None for other folders."""
-    file = folder / "1_Pooling" / "config.json"
-    if not file.is_file():
-        return None
-    said = json.loads(file.read_text(encoding="utf-8"))
-    first_token = said.get("pooling_mode_cls_token") or said.get("pooling_mode") == "cls"
-    return "cls" if first_token else "mean"

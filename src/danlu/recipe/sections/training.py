@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from danlu.core.component import Component, Frozen, OneOf
+from danlu.recipe.paths import RecipePath
 
 
 class Preference(Frozen):
@@ -48,7 +49,7 @@ class Distill(Frozen):
     Knowledge distillation (Hinton et al. 2015, https://arxiv.org/abs/1503.02531).
     """
 
-    teacher: str = Field(description="a bundle, or the run that made it; with the same task and labels")
+    teacher: RecipePath = Field(description="a bundle, or the run that made it; with the same task and labels")
     temperature: PositiveFloat | None = Field(
         default=None, description="softens both models' probabilities; 2 by default; not for numbers"
     )
@@ -65,150 +66,7 @@ class Distill(Frozen):
         return self
 
 
-ColumnType = Literal["number", "category", "datetime", "text", "image", "identifier"]
-Task = Literal[
-    "classification", "multi-label", "regression", "token-classification", "language-modelling", "preference"
-]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-class Outliers(Frozen):
-    """Handle values far from the rest of a column, or rows far from the rest.
-
-    Limits come from the training split. `clip` moves a value to the nearest limit, in training and when predicting;
-    `flag` adds a feature that says whether a row holds such a value; `drop` leaves rows out of the training split,
-    never out of the others.
-    """
-
-    method: Literal["iqr", "z-score", "isolation-forest"] = "iqr"
-    factor: PositiveFloat = Field(
-        default=3.0, description="interquartile ranges (iqr), or standard deviations (z-score)"
-    )
-    share: Annotated[float, Field(gt=0.0, le=0.5)] | None = Field(
-        default=None, description="share of rows that isolation-forest marks; it decides itself by default"
-    )
-    action: Literal["drop", "clip", "flag"] = "clip"
-
-    @model_validator(mode="after")
-    def _rows_can_only_be_dropped(self) -> "Outliers":
-        if self.method == "isolation-forest" and self.action != "drop":
-            raise ValueError(f"isolation-forest marks whole rows, so it cannot {self.action} values; set action: drop")
-        return self
-
-
-class Clean(Frozen):
-    """Handle invalid rows before anything is learned from them."""
-
-    duplicates: Annotated[Component, OneOf("duplicates")] = Field(default="keep", validate_default=True)
-    missing: Annotated[Component, OneOf("gaps", "impute")] | None = Field(
-        default=None, description="impute by default; keep for models that handle missing numbers (boosting)"
-    )
-    outliers: Outliers | None = None
-    categories: Literal["keep", "merge"] = Field(
-        default="keep", description="merge: treat values that differ only in case and white space as one"
-    )
-    broken: Literal["fail", "skip"] = Field(default="fail", description="images that cannot be read")
-    unlabelled: Literal["fail", "drop"] = Field(default="fail", description="rows whose target is missing")
-
-
-class ColumnOptions(Frozen):
-    """Override for one column the options that hold for all."""
-
-    type: ColumnType | Literal["drop"] | None = None
-    scale: Annotated[Component, OneOf("scaler")] | None = None
-    encode: Annotated[Component, OneOf("encoder")] | None = None
-    missing: Literal["median", "mean", "most-frequent"] | float | None = Field(
-        default=None, description="fill value of a missing number, or a way to compute it"
-    )
-
-
-class Select(Frozen):
-    """Keep the `keep` features most informative about the target; for pca, as many directions."""
-
-    method: Literal["variance", "anova", "mutual-information", "model", "pca"] = "mutual-information"
-    keep: PositiveInt
-
-
-class SplitOptions(Frozen):
-    """Set which rows train, validate and test.
-
-    The rows left after validation and test train.
-    """
-
-    validation: Fraction = 0.15
-    test: Fraction = 0.15
-    by: Annotated[Component, OneOf("splitter")] | None = Field(
-        default=None,
-        description="by default stratified where there is a target; a corpus by document, or random if it has few",
-    )
-
-    @model_validator(mode="after")
-    def _leaves_rows_to_train_on(self) -> "SplitOptions":
-        if self.validation + self.test >= 1.0:
-            raise ValueError(f"validation {self.validation} and test {self.test} leave nothing to train on")
-        return self
-
-
-class Data(Frozen):
-    """Set where the data is, what its columns mean and how it is prepared."""
-
-    source: str | tuple[str, ...] = Field(description="a file, a folder, a glob, a list of these, or builtin:NAME")
-    target: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
-        default=None, description="the column to predict; for several labels per row, also a column of 0 and 1 for each"
-    )
-    target_separator: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="separator of several labels in a target of strings; lists need none"
-    )
-    task: Task | None = Field(default=None, description="inferred from the target by default")
-    text: str | None = Field(default=None, description="the column that holds the text")
-    image: str | None = Field(default=None, description="the column that holds image paths")
-    columns: dict[str, ColumnType | Literal["drop"] | ColumnOptions] = Field(
-        default_factory=dict, description="by column: its type, or options that override those of all columns"
-    )
-    missing_values: tuple[str, ...] = Field(
-        default=("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?"),
-        description="words that stand for a missing value in text files",
-    )
-    clean: Clean = Field(default_factory=Clean)
-    split: SplitOptions = Field(default_factory=SplitOptions)
-    scale: Annotated[Component, OneOf("scaler", "standard")] = Field(default="standard", validate_default=True)
-    encode: Annotated[Component, OneOf("encoder", "embedding")] = Field(default="embedding", validate_default=True)
-    select: Select | None = None
-    balance: Annotated[Component, OneOf("balancer")] = Field(default="none", validate_default=True)
-    augment: tuple[Annotated[Component, OneOf("augmentation")], ...] = ()
-    image_size: PositiveInt | None = Field(default=None, description="side in pixels; inferred by default")
-    sequence_length: PositiveInt | None = Field(default=None, description="maximum tokens of a text or a block")
-    vocabulary: Annotated[int, Field(ge=300)] = Field(
-        default=4096, description="size of a tokenizer trained here; unused with a pretrained one"
-    )
-    packing: bool = Field(
-        default=True, description="several documents per block, attention within each; false: one per block, padded"
-    )
-
-    chat_template: str | None = Field(
-        default=None,
-        description="template of conversations: chatml, plain, or a Jinja file; the tokenizer's own by default",
-    )
-
-    @model_validator(mode="after")
-    def _labels_in_one_form(self) -> "Data":
-        if isinstance(self.target, tuple):
-            if self.target_separator is not None:
-                raise ValueError("target_separator splits one column, and target names several; remove one of them")
-            if len(set(self.target)) < len(self.target):
-                raise ValueError("target names a column twice")
-            if self.task not in (None, "multi-label"):
-                raise ValueError(f"target names several columns, which is multi-label; task says {self.task}")
-        elif self.target_separator is not None and self.task not in (None, "multi-label"):
-            raise ValueError(f"target_separator applies only to multi-label; task says {self.task}")
-        return self
-
-    def options_of(self, column: str) -> ColumnOptions:
-        """Return the recipe's options of one column."""
-        said = self.columns.get(column, ColumnOptions())
-        return said if isinstance(said, ColumnOptions) else ColumnOptions(type=said)
-
-
 ADAPTERS = ("lora", "dora", "qlora")
 
 

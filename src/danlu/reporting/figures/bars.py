@@ -68,7 +68,7 @@ def class_bars(t: Translator, counts: dict[str, int]) -> str:
         axis.tick_params(length=0)
         axis.margins(x=0.12)
         axis.invert_yaxis()
-        told = t.joined(f"{label} {value:,}" for label, value in zip(labels, values, strict=True))
+        told = t.join(f"{label} {value:,}" for label, value in zip(labels, values, strict=True))
         return as_svg(figure, "classes", t("label.classes", what=told))
 
 
@@ -89,9 +89,7 @@ def balance_bars(t: Translator, before: dict[str, int], after: dict[str, int]) -
         axis.invert_yaxis()
         axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         pairs = zip(labels, before.values(), after.values(), strict=True)
-        told = t.joined(
-            t("label.change", label=label, before=f"{was:,}", after=f"{now:,}") for label, was, now in pairs
-        )
+        told = t.join(t("label.change", label=label, before=f"{was:,}", after=f"{now:,}") for label, was, now in pairs)
         return as_svg(figure, "balance", t("label.balance", what=told))
 
 
@@ -161,7 +159,7 @@ def _curves_label(t: Translator, log: list[Json], names: Sequence[str], kept: Ke
             )
         )
     best = t("label.kept", step=f"{kept.step:,}") if kept else ""
-    return t("label.curves", what=t.joined(told)) + best
+    return t("label.curves", what=t.join(told)) + best
 
 
 def _cell(axis: Any, column: int, row: int, count: int, share: float) -> None:

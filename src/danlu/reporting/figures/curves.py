@@ -78,7 +78,7 @@ def overlaid_curves(t: Translator, metric: str, logs: Mapping[str, list[Json]]) 
             t("label.curve", name=run, first=format_number(y[0]), last=format_number(y[-1]))
             for run, (_, y) in lines.items()
         ]
-        told = t("label.overlaid", name=_metric_title(t, metric), count=len(lines), what=t.joined(ends))
+        told = t("label.overlaid", name=_metric_title(t, metric), count=len(lines), what=t.join(ends))
         return as_svg(figure, f"overlaid-{metric.replace('/', '-')}", told)
 
 
@@ -158,7 +158,7 @@ def _unit_square(
 
 
 def _line_count(t: Translator, lines: Mapping[str, Any]) -> str:
-    return next(iter(lines)) if len(lines) == 1 else t.counted(len(lines), "class")
+    return next(iter(lines)) if len(lines) == 1 else t.count(len(lines), "class")
 
 
 def _metric_title(t: Translator, metric: str) -> str:

@@ -1,10 +1,10 @@
 """The report's section on data: the target, class balance, the columns. Out: values for the template."""
 
 from danlu.reporting.figures.bars import balance_bars, class_bars, number_bars, sparkline
+from danlu.reporting.format import format_number, shorten
 from danlu.reporting.i18n import Translator
 from danlu.reporting.run_reader import Json
 from danlu.reporting.sections.findings import translate_reason
-from danlu.reporting.sections.summary import spread_text
 
 MAX_CLASSES = 20  # that are drawn; more are listed in a sentence and a table
 PARTS = ("train", "validation", "test")
@@ -63,3 +63,16 @@ def _column(t: Translator, column: Json, rows: int) -> Json:
         "spark": sparkline(t, drawn) if "histogram" in drawn else "",
         "spread": spread_text(t, column),
     }
+
+
+def spread_text(t: Translator, column: Json) -> str:
+    """Describe a column's values on one line; empty if the profile has none."""
+    if "median" in column:
+        low, middle, high = (format_number(column[key]) for key in ("min", "median", "max"))
+        return t("spread", low=low, middle=middle, high=high)
+    if column.get("characters"):
+        return t("spread.characters", spread=spread_text(t, column["characters"]))
+    if "most_frequent" in column:
+        told = [f"{shorten(name)} ({format_number(count)})" for name, count in column["most_frequent"][:4]]
+        return t.join(told) + (f"{t('between')}…" if column["unique"] > len(told) else "")
+    return t("range", low=shorten(column["first"]), high=shorten(column["last"])) if "first" in column else ""

@@ -4,6 +4,7 @@ In: the parsed evaluation. Out: figures and rows of each section; empty if a tas
 """
 
 import json
+import re
 from typing import Any
 
 from danlu.evaluation.metrics.table import METRICS
@@ -17,20 +18,14 @@ from danlu.reporting.figures.curves import (
 )
 from danlu.reporting.format import format_bound, format_number, format_percent, format_signed, shorten
 from danlu.reporting.i18n import Translator
-from danlu.reporting.run_reader import Json, evaluated_splits, metric_rows, most_confused
+from danlu.reporting.run_reader import ConfusedPair, Json, evaluated_splits, metric_rows, most_confused
 from danlu.reporting.sections.data import MAX_CLASSES
-from danlu.reporting.sections.summary import (
-    baseline_description,
-    confusions_sentence,
-    slice_name,
-    slices_sentence,
-    test_evaluations_sentence,
-)
 
 MAX_ROWS = 500  # of the class table, so that the page stays small
 MAX_SLICES, MIN_SLICES = 25, 12  # most and fewest rows shown, depending on how many are worse
 MAX_FOLDS = 20  # listed one by one
 ERROR_NOUNS = {"confidence": "wrong answer", "labels": "row", "tags": "sentence"}  # the noun that counts worst errors
+RANGE = re.compile(r"(?P<of>.*) (?P<low>\S+) to (?P<high>\S+)", re.DOTALL)  # a slice's name by a range
 CLASS_SCORES = ("precision", "recall", "f1", "auroc", "average-precision")
 
 
@@ -70,7 +65,7 @@ def _metrics(t: Translator, evaluation: Json) -> Json:
         "rows": [
             {
                 "name": row.name,
-                "meaning": t(f"metric.{row.name}") if t.has(f"metric.{row.name}") else row.meaning,
+                "meaning": metric_description(t, row.name),
                 "direction": t(row.direction) if row.direction else "",
                 "figures": row.figures,
                 "intervals": {split: interval_text(evaluation[split].get(row.name, {})) for split in splits},
@@ -79,6 +74,18 @@ def _metrics(t: Translator, evaluation: Json) -> Json:
         ],
         "how": how and _interval_note(t, how),
     }
+
+
+def metric_description(t: Translator, name: str) -> str:
+    """Describe a metric: a translation if there is one; empty for metrics of other packages."""
+    if t.has(f"metric.{name}"):
+        return t(f"metric.{name}")
+    return METRICS[name].description if name in METRICS else ""
+
+
+def baseline_description(t: Translator, name: str, english: str) -> str:
+    """Describe a baseline: a translation if there is one, else the run's own text."""
+    return t(f"baseline.{name}") if t.has(f"baseline.{name}") else english
 
 
 def _interval_note(t: Translator, how: Json) -> str:
@@ -164,6 +171,17 @@ def _confusion(t: Translator, confusion: Json) -> Json:
     }
 
 
+def confusions_sentence(t: Translator, pairs: list[ConfusedPair]) -> str:
+    """Describe the most frequent confusions in a sentence."""
+    if not pairs:
+        return t("confusions.none")
+    told = [
+        t("confusion", truth=shorten(p.truth), answer=shorten(p.answer), times=t.count(p.count, "time"))
+        for p in pairs[:3]
+    ]
+    return t("confusions", pairs=t("between clauses").join(told))
+
+
 def _class_cell(figures: Json, name: str) -> tuple[Any, str]:
     interval = figures.get("intervals", {}).get(name)
     return figures.get(name), f"{format_bound(interval[0])} – {format_bound(interval[1])}" if interval else ""
@@ -242,6 +260,37 @@ def _slices(t: Translator, evaluation: Json) -> Json:
     }
 
 
+def slices_sentence(t: Translator, evaluation: Json) -> str:
+    """Say whether some slices of the test split are worse; empty without slices."""
+    slices = evaluation.get("slices") or {}
+    if not slices.get("found"):
+        return ""
+    worse = [each for each in slices["found"] if each["worse"]]
+    if not worse:
+        return t("slices.none", count=slices["looked_at"], metric=slices["metric"])
+    first = worse[0]
+    return t(
+        "slices.worse",
+        worse=len(worse),
+        count=slices["looked_at"],
+        slice=slice_name(t, first),
+        metric=slices["metric"],
+        value=format_number(first["value"]),
+        rest=format_number(first["rest"]),
+    )
+
+
+def slice_name(t: Translator, each: Json) -> str:
+    """Describe the samples of a slice in the page's language."""
+    told, column = str(each["slice"]), shorten(each["column"], 40)
+    if each["kind"] == "missing":
+        return t("slice.missing", column=column)
+    found = RANGE.fullmatch(told)
+    if each["kind"] == "category" or found is None:
+        return shorten(told, 80)
+    return t(f"slice.{each['kind']}", of=column, column=column, low=found["low"], high=found["high"])
+
+
 def _robustness(t: Translator, evaluation: Json) -> Json:
     """Build the metrics on perturbed rows: a row per metric, a column per perturbation."""
     told = evaluation.get("robustness") or {}
@@ -249,7 +298,7 @@ def _robustness(t: Translator, evaluation: Json) -> Json:
         return {}
     found = told["found"]
     return {
-        "sentence": t("robustness.explained", rows=t.counted(told["rows"], "row")),
+        "sentence": t("robustness.explained", rows=t.count(told["rows"], "row")),
         "versions": [{"name": t(f"perturbation.{each['name']}"), "options": _options(each)} for each in found],
         "rows": [
             (name, figure["value"], [_perturbed_cell(each, name) for each in found])
@@ -283,7 +332,7 @@ def _worst(t: Translator, worst: Json) -> Json:
     """Build the worst errors and a sentence that explains the selection."""
     if not worst:
         return {}
-    counted = {"count": t.counted(worst["count"], ERROR_NOUNS[worst["by"]])} if worst["by"] in ERROR_NOUNS else {}
+    counted = {"count": t.count(worst["count"], ERROR_NOUNS[worst["by"]])} if worst["by"] in ERROR_NOUNS else {}
     return {**worst, "sentence": t(f"worst.{worst['by']}", **counted)}
 
 
@@ -292,12 +341,12 @@ def _folds(t: Translator, evaluation: Json) -> Json:
     folds = evaluation.get("folds")
     if not folds:
         return {}
-    beyond, times = folds.get("out_of_fold", {}), t.counted(folds["repeats"], "time")
+    beyond, times = folds.get("out_of_fold", {}), t.count(folds["repeats"], "time")
     more = ["folds.refit"] if folds.get("final") == "refit" else []
     more += ["folds.nested"] if "searched" in folds else []
     explained = t("folds.explained", folds=folds["folds"], times=times, by=folds["by"])
     return {
-        "explained": t.told([explained, *map(t, more)]),
+        "explained": t.join_sentences([explained, *map(t, more)]),
         "rows": [
             {
                 **each,
@@ -310,3 +359,8 @@ def _folds(t: Translator, evaluation: Json) -> Json:
             for name, each in folds["metrics"].items()
         ],
     }
+
+
+def test_evaluations_sentence(t: Translator, count: int) -> str:
+    """Say how often the test split was evaluated, and what follows."""
+    return t("looks.once") if count == 1 else t("looks.several", count=count)

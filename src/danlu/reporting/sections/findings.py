@@ -1,7 +1,7 @@
 """Translation of findings and alarms that a run has recorded in English.
 
-In: entries of profile.json and alarms.jsonl. Out: the same entries with translated sentences and their language.
-Entries of an older or newer danlu stay in English.
+In: entries of profile.json and alarms.jsonl. Out: the same entries with translated sentences and their language. In
+English they stay as the run has them; so do entries of an older or newer danlu in every language.
 """
 
 from danlu.core.text import format_message, match_message, placeholders
@@ -49,8 +49,9 @@ def _alarm(t: Translator, line: Json) -> Json:
 
 def translate_entry(t: Translator, table: str, entry: Json, part: str) -> str | None:
     """Translate an entry by its key; None if the key or a value is missing."""
-    key, figures = f"{entry.get('key', '')}{part}", entry.get("figures", {})
-    book = t.entries(f"{table}.")
-    if key not in book or not placeholders(book[key]) <= set(figures):
+    key, values = f"{entry.get('key', '')}{part}", entry.get("figures", {})
+    templates = t.entries(f"{table}.")
+    if key not in templates or not placeholders(templates[key]) <= set(values):
         return None
-    return format_message({**t.entries("", "split."), **book}, key, figures)
+    splits = {f"split.{name}": text for name, text in t.entries("split.").items()}
+    return format_message({**splits, **templates}, key, values)

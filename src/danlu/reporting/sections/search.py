@@ -11,7 +11,7 @@ from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.trials import SEARCH_FILE, Trial, best_trial, is_search, read_trials
 from danlu.evaluation.metrics.table import is_higher_better
 from danlu.recipe.load import load_recipe
-from danlu.recipe.sections.tuning import LogRange, SearchSpec, StepRange, is_range
+from danlu.recipe.sections.tuning import LogRange, SearchSpec, StepRange, Tuning, is_range
 from danlu.reporting.figures.search import metric_by_key, search_progress, value_text
 from danlu.reporting.format import format_number, shorten
 from danlu.reporting.i18n import Translator
@@ -32,55 +32,62 @@ def search_section(t: Translator, run: RunDirectory) -> Json:
     tuning = load_recipe(run.path / SEARCH_FILE).tuning
     assert tuning is not None, "only a recipe that says what to search begins one"
     done = [trial for trial in trials if trial.value is not None]
-    ranked = sorted(done, key=lambda trial: trial.value or 0.0, reverse=higher)
     failed = [trial for trial in trials if trial.value is None]
+    space = tuning.space
     return {
-        "told": t.told(
-            [
-                t(
-                    "search.told",
-                    trials=t.counted(len(trials), "trial"),
-                    keys=t.counted(len(tuning.space), "key"),
-                    sampler=tuning.sampler.name,
-                    metric=best.metric,
-                    direction=t("higher" if higher else "lower"),
-                    best=best.number + 1,
-                    value=format_number(best.value),
-                    median=format_number(statistics.median(trial.value or 0.0 for trial in done)),
-                ),
-                *([t("search.failed", trials=t.counted(len(failed), "trial"))] if failed else []),
-                t("search.caution"),
-            ]
-        ),
-        "edges": [
-            t("search.edge", name=key) for key, among in tuning.space.items() if _is_at_edge(best.values[key], among)
-        ],
+        "told": _search_sentences(t, tuning, trials, best, higher),
+        "edges": [t("search.edge", name=key) for key, among in space.items() if _is_at_edge(best.values[key], among)],
         "figure": search_progress(t, trials, _best_so_far(trials, higher), higher),
-        "keys": list(tuning.space),
+        "keys": list(space),
         "metric": best.metric,
         "count": len(done),
         "most": MAX_TRIALS,
-        "rows": [
-            (
-                trial.number + 1,
-                trial.value,
-                [shorten(value_text(value), 60) for value in trial.values.values()],
-                trial.seconds,
-            )
-            for trial in ranked[:MAX_TRIALS]
-        ],
-        "figures": [(key, metric_by_key(t, key, among, done, best, higher)) for key, among in tuning.space.items()],
-        "failures": [
-            (
-                trial.number + 1,
-                ", ".join(f"{key} {shorten(value_text(value), 30)}" for key, value in trial.values.items()),
-                trial.why,
-            )
-            for trial in failed[:MAX_FAILURES]
-        ],
+        "rows": _best_rows(done, higher),
+        "figures": [(key, metric_by_key(t, key, among, done, best, higher)) for key, among in space.items()],
+        "failures": _failure_rows(failed),
         "failed": len(failed),
         "most_failures": MAX_FAILURES,
     }
+
+
+def _search_sentences(t: Translator, tuning: Tuning, trials: Sequence[Trial], best: Trial, higher: bool) -> str:
+    """Describe the search and its best trial."""
+    values = [trial.value for trial in trials if trial.value is not None]
+    failed = len(trials) - len(values)
+    told = t(
+        "search.told",
+        trials=t.count(len(trials), "trial"),
+        keys=t.count(len(tuning.space), "key"),
+        sampler=tuning.sampler.name,
+        metric=best.metric,
+        direction=t("higher" if higher else "lower"),
+        best=best.number + 1,
+        value=format_number(best.value),
+        median=format_number(statistics.median(values)),
+    )
+    more = [t("search.failed", trials=t.count(failed, "trial"))] if failed else []
+    return t.join_sentences([told, *more, t("search.caution")])
+
+
+def _best_rows(done: Sequence[Trial], higher: bool) -> list[tuple[int, float | None, list[str], float]]:
+    """Return number, value, settings and seconds of the best trials, best first."""
+    ranked = sorted(done, key=lambda trial: trial.value or 0.0, reverse=higher)[:MAX_TRIALS]
+    return [
+        (trial.number + 1, trial.value, [shorten(value_text(v), 60) for v in trial.values.values()], trial.seconds)
+        for trial in ranked
+    ]
+
+
+def _failure_rows(failed: Sequence[Trial]) -> list[tuple[int, str, str]]:
+    """Return number, settings and error of the first failed trials."""
+    return [
+        (
+            trial.number + 1,
+            ", ".join(f"{key} {shorten(value_text(value), 30)}" for key, value in trial.values.items()),
+            trial.why,
+        )
+        for trial in failed[:MAX_FAILURES]
+    ]
 
 
 def _best_so_far(trials: Sequence[Trial], higher: bool) -> list[float | None]:

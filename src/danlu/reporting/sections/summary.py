@@ -1,28 +1,23 @@
-"""The report's sentences, in plain words and without flattery, in the page's language.
+"""The report's summary, in plain words and without flattery: the task, the result, and what the model is worth.
 
-In: the parsed profile and evaluation. Out: strings, not yet escaped for HTML. The texts stand in the locale tables;
+In: the parsed profile and evaluation. Out: sentences, not yet escaped for HTML. The texts stand in the locale files;
 which of them are used is decided here.
 """
 
 import math
-import re
-import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from danlu.core.console import format_duration
-from danlu.reporting.curve_diagnosis import CurveDiagnosis
 from danlu.reporting.format import format_bound, format_number, format_percent, format_signed, shorten
 from danlu.reporting.i18n import Translator
 from danlu.reporting.run_reader import (
     BaselineComparison,
-    ConfusedPair,
     Json,
-    Kept,
     compare_with_baselines,
     main_metric,
     main_value,
 )
+from danlu.reporting.sections.evaluation import baseline_description, slices_sentence
 
 FEW_SAMPLES = 100  # with fewer test samples a metric says little
 SMALL_GAP = 0.01  # relative difference below which two errors or perplexities are not clearly different
@@ -34,7 +29,6 @@ ROW_NOUNS = {
     "chat": "conversation",
     "preference": "pair",
 }
-RANGE = re.compile(r"(?P<of>.*) (?P<low>\S+) to (?P<high>\S+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -71,7 +65,7 @@ def summarize(t: Translator, profile: Json, evaluation: Json) -> Summary:
     """Summarize the task, the result, and whether a simpler model would have sufficed."""
     opening = [_task_sentence(t, profile), _split_sentence(t, profile)]
     if not evaluation:
-        return Summary(t.told([*opening, t("not evaluated")]))
+        return Summary(t.join_sentences([*opening, t("not evaluated")]))
     comparisons = compare_with_baselines(evaluation)
     samples = int(profile["splits"].get("test", 0))
     opening.append(_result_sentence(t, profile, evaluation))
@@ -79,7 +73,7 @@ def summarize(t: Translator, profile: Json, evaluation: Json) -> Summary:
         opening.append(t("no baseline"))
     confidence = evaluation.get("intervals", {}).get("confidence", 0.95)
     return Summary(
-        opening=t.told(opening),
+        opening=t.join_sentences(opening),
         verdicts=tuple(
             Verdict(t(f"standing.{each.standing}"), each.baseline, _verdict(t, each, samples, confidence))
             for each in comparisons
@@ -91,113 +85,6 @@ def summarize(t: Translator, profile: Json, evaluation: Json) -> Summary:
     )
 
 
-def confusions_sentence(t: Translator, pairs: list[ConfusedPair]) -> str:
-    """Describe the most frequent confusions in a sentence."""
-    if not pairs:
-        return t("confusions.none")
-    told = [
-        t("confusion", truth=shorten(p.truth), answer=shorten(p.answer), times=t.counted(p.count, "time"))
-        for p in pairs[:3]
-    ]
-    return t("confusions", pairs=t("between clauses").join(told))
-
-
-def kept_sentence(t: Translator, step: Kept | None) -> str:
-    """Say which weights were kept, and why."""
-    if step is None:
-        return t("kept.none")
-    metric = step.metric.removeprefix("validation/")
-    return t("kept", step=f"{step.step:,}", metric=_metric_label(t, metric), value=format_number(step.value))
-
-
-def diagnosis_sentences(t: Translator, how: CurveDiagnosis | None) -> tuple[str, ...]:
-    """Describe the curve diagnosis and suggest remedies; empty without one."""
-    if how is None:
-        return ()
-    away = how.validation - how.training
-    told = t(
-        "learned.gap" if away > 0 else "learned.no gap",
-        when=t("learned.round" if how.by_rounds else "learned.step", number=f"{how.best_step:,}"),
-        validation=format_number(how.validation),
-        training=format_number(how.training),
-        gap=format_number(away),
-    )
-    key = f"{'grown' if how.by_rounds and t.has(f'grown.{how.diagnosis}') else 'sign'}.{how.diagnosis}"
-    sign = t(key, last=format_number(how.last_validation), fell=format_number(how.last_training))
-    return told if how.by_rounds else t.told([told, t("learned.measured")]), sign
-
-
-def throughput_sentence(t: Translator, lines: list[Json]) -> str:
-    """Describe the training throughput in a sentence; empty if not measured."""
-    if not lines:
-        return ""
-    tokens = memory = share = ""
-    if "tokens_per_s" in lines[-1]:
-        tokens = t("throughput.tokens", rate=format_number(statistics.median(line["tokens_per_s"] for line in lines)))
-    peak = max((line.get("peak_bytes", 0) for line in lines), default=0)
-    if peak:
-        memory = t("throughput.memory", size=f"{peak / 1e9:.2f}")
-    if "mfu" in lines[-1]:
-        share = t("throughput.share", share=f"{statistics.median(line['mfu'] for line in lines):.0%}")
-    rate = format_number(statistics.median(line["samples_per_s"] for line in lines))
-    taken = format_duration(lines[-1]["seconds"])
-    return t("throughput", duration=taken, rate=rate, tokens=tokens, memory=memory, share=share)
-
-
-def spread_text(t: Translator, column: Json) -> str:
-    """Describe a column's values on one line; empty if the profile has none."""
-    if "median" in column:
-        low, middle, high = (format_number(column[key]) for key in ("min", "median", "max"))
-        return t("spread", low=low, middle=middle, high=high)
-    if column.get("characters"):
-        return t("spread.characters", spread=spread_text(t, column["characters"]))
-    if "most_frequent" in column:
-        told = [f"{shorten(name)} ({format_number(count)})" for name, count in column["most_frequent"][:4]]
-        return t.joined(told) + (f"{t('between')}…" if column["unique"] > len(told) else "")
-    return t("range", low=shorten(column["first"]), high=shorten(column["last"])) if "first" in column else ""
-
-
-def slices_sentence(t: Translator, evaluation: Json) -> str:
-    """Say whether some slices of the test split are worse; empty without slices."""
-    slices = evaluation.get("slices") or {}
-    if not slices.get("found"):
-        return ""
-    worse = [each for each in slices["found"] if each["worse"]]
-    if not worse:
-        return t("slices.none", count=slices["looked_at"], metric=slices["metric"])
-    first = worse[0]
-    return t(
-        "slices.worse",
-        worse=len(worse),
-        count=slices["looked_at"],
-        slice=slice_name(t, first),
-        metric=slices["metric"],
-        value=format_number(first["value"]),
-        rest=format_number(first["rest"]),
-    )
-
-
-def slice_name(t: Translator, each: Json) -> str:
-    """Describe the samples of a slice in the page's language."""
-    told, column = str(each["slice"]), shorten(each["column"], 40)
-    if each["kind"] == "missing":
-        return t("slice.missing", column=column)
-    found = RANGE.fullmatch(told)
-    if each["kind"] == "category" or found is None:
-        return shorten(told, 80)
-    return t(f"slice.{each['kind']}", of=column, column=column, low=found["low"], high=found["high"])
-
-
-def test_evaluations_sentence(t: Translator, count: int) -> str:
-    """Say how often the test split was evaluated, and what follows."""
-    return t("looks.once") if count == 1 else t("looks.several", count=count)
-
-
-def _metric_label(t: Translator, metric: str) -> str:
-    """Return a metric's name; the loss is translated."""
-    return t("axis.loss") if metric == "loss" else metric
-
-
 def _task_sentence(t: Translator, profile: Json) -> str:
     kind, target = profile["kind"], profile["target"]
     if profile["task"] == "preference":
@@ -207,15 +94,15 @@ def _task_sentence(t: Translator, profile: Json) -> str:
     if profile["task"] == "language-modelling" or target is None:
         return t("predicted.text")
     used = sum(bool(column["used"]) for column in profile["columns"])
-    given = {"image": t("images"), "text": t("texts")}.get(kind) or t.counted(used, "column")
+    given = {"image": t("images"), "text": t("texts")}.get(kind) or t.count(used, "column")
     noun = {"multi-label": "label", "token-classification": "tag"}.get(profile["task"], "class")
-    what = t.counted(len(target["classes"]), noun) if "classes" in target else t("a number")
+    what = t.count(len(target["classes"]), noun) if "classes" in target else t("a number")
     return t("predicted.target", name=shorten(target["name"], 80), what=what, given=given)
 
 
 def _split_sentence(t: Translator, profile: Json) -> str:
     parts = {name: f"{int(profile['splits'].get(name, 0)):,}" for name in ("train", "validation", "test")}
-    rows = t.counted(int(profile["rows"]), _noun(profile))
+    rows = t.count(int(profile["rows"]), _noun(profile))
     if not profile["splits"].get("validation", 0):
         return t("parts.refit", rows=rows, train=parts["train"], test=parts["test"])
     return t("parts", rows=rows, **parts)
@@ -237,7 +124,7 @@ def _result_sentence(t: Translator, profile: Json, evaluation: Json) -> str:
     if confusion is None or metric != "accuracy":
         return told + t("full stop")
     right = sum(row[index] for index, row in enumerate(confusion["counts"]))
-    samples = t.counted(sum(map(sum, confusion["counts"])), _noun(profile))
+    samples = t.count(sum(map(sum, confusion["counts"])), _noun(profile))
     return told + t("answered rightly", right=f"{right:,}", samples=samples)
 
 
@@ -266,11 +153,6 @@ def _verdict(t: Translator, each: BaselineComparison, samples: int, confidence: 
         sure=sure,
         chance=t("may be chance") if _may_be_chance(each, samples) else "",
     )
-
-
-def baseline_description(t: Translator, name: str, meaning: str) -> str:
-    """Describe a baseline: the run's own text in English, else the known translation."""
-    return meaning if t.language == "en" or not t.has(f"baseline.{name}") else t(f"baseline.{name}")
 
 
 def _gap_text(t: Translator, each: BaselineComparison, samples: int) -> str:
@@ -303,7 +185,7 @@ def _worth_sentence(t: Translator, comparisons: list[BaselineComparison], sample
     if not comparisons or any(each.low is None for each in comparisons):
         return ""
     rivals = [e.baseline for e in comparisons if e.standing != "ahead of" or _may_be_chance(e, samples)]
-    return t("worth.no", baselines=t.joined(rivals)) if rivals else t("worth.yes")
+    return t("worth.no", baselines=t.join(rivals)) if rivals else t("worth.yes")
 
 
 def _advice(t: Translator, each: BaselineComparison, samples: int) -> str:
@@ -318,9 +200,9 @@ def _caution(t: Translator, profile: Json, evaluation: Json) -> str:
     samples = int(profile["splits"].get("test", 0))
     if not samples:
         return ""
-    told = [t("caution.size", samples=t.counted(samples, _noun(profile)))]
+    told = [t("caution.size", samples=t.count(samples, _noun(profile)))]
     if main_metric(evaluation) == "accuracy":
         told.append(t("caution.one", share=f"{1 / samples:.2g}"))
     if samples < FEW_SAMPLES and profile["task"] != "language-modelling":
         told.append(t("caution.few"))
-    return t.told(told)
+    return t.join_sentences(told)

@@ -22,7 +22,8 @@ from danlu.data.loader import Batch
 from danlu.data.text.sequences import IGNORED
 from danlu.errors import ArgumentError
 from danlu.models.heads import Head
-from danlu.models.text.transformers import HFModelWrapper, logits_close
+from danlu.models.text.hf_wrapper import HFModelWrapper
+from danlu.models.text.transformers import logits_close
 from danlu.training.distributed.collectives import gather_sp_to_tp
 
 ALTERNATIVE = "use training.parallel.shard, or shorter sequences"

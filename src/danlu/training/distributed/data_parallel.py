@@ -17,8 +17,9 @@ from danlu.training.memory.activation_checkpointing import repeated_blocks
 from danlu.training.precision import Precision
 
 if TYPE_CHECKING:
-    from torch._C._distributed_c10d import GradBucket
     from torch.distributed.device_mesh import DeviceMesh
+
+    from danlu.core.torch_compat import GradBucket
 
 POWERSGD_RANK, POWERSGD_WARMUP_STEPS = (
     2,

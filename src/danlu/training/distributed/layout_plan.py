@@ -106,8 +106,9 @@ def _decoder_of(recipe: Recipe) -> dict[str, DecoderShape]:
         ArgumentError: the formulas do not cover this architecture.
     """
     from danlu.core.imports import patch_torchvision, require_extra
-    from danlu.models.table import Transformer
-    from danlu.models.text.transformers import folder_config, resolve_config
+    from danlu.models.text.options import Transformer
+    from danlu.models.text.presets import resolve_config
+    from danlu.models.text.pretrained_folder import folder_config
 
     model = recipe.model
     if not isinstance(model, Transformer):
@@ -122,7 +123,7 @@ def _decoder_of(recipe: Recipe) -> dict[str, DecoderShape]:
             f"--estimate: the formulas cover {' and '.join(SUPPORTED_ARCHITECTURES)} models, not {model.name}"
         )
     if not model.folder:
-        said = resolve_config(model, AutoConfig.for_model(name))
+        said = resolve_config(model.config, model.size, AutoConfig.for_model(name))
     config: Any = AutoConfig.for_model(name, **said)
     vocabulary = config.vocab_size if model.folder else recipe.data.vocabulary
     shape = DecoderShape(

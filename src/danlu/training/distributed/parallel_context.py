@@ -64,7 +64,9 @@ class ParallelContext:
             return self.mesh[directions[0]]
         name = "_".join(directions)
         if name not in self.flattened_meshes:
-            self.flattened_meshes[name] = self.mesh[directions]._flatten(name)
+            from danlu.core.torch_compat import flatten_mesh
+
+            self.flattened_meshes[name] = flatten_mesh(self.mesh[directions], name)
         return self.flattened_meshes[name]
 
 
@@ -86,38 +88,40 @@ def init_distributed(
     Raises:
         ArgumentError: the layout does not match the number of processes, or the device has no backend.
     """
-    world = dist_env()
+    env = dist_env()
     asked = parallel if isinstance(parallel, Parallel) else Parallel()
-    layout = choose(asked, world.world_size)
-    if world.world_size == 1:
+    layout = choose(asked, env.world_size)
+    if env.world_size == 1:
         return ParallelContext(SINGLE_PROCESS, layout, None, asked)
     from torch import distributed
+
+    from danlu.core.torch_compat import default_store
 
     kind = accelerator.torch_device.type
     if kind not in BACKENDS:
         raise ArgumentError(f"training.device: several processes cannot train on {kind}; use cpu, or one process")
     if not distributed.is_initialized():
-        _init_process_group(_backends(kind), world)
+        _init_process_group(_backends(kind), env)
     mesh = layout.mesh(kind)
     here = dict(zip(mesh.mesh_dim_names or (), mesh.get_coordinate() or (), strict=True))
-    both = ParallelContext(SINGLE_PROCESS, layout, mesh, asked)
+    ungrouped = ParallelContext(SINGLE_PROCESS, layout, mesh, asked)
     for direction in MESH_DIMS:
         _set_timeout(mesh[direction].get_group())
     on_host = distributed.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
-    store = distributed.distributed_c10d._get_default_store()
-    team = ProcessGroups(
-        world,
+    store = default_store()
+    groups = ProcessGroups(
+        env,
         dp_rank=here["data"] * layout.shard + here["shard"],
         dp_size=layout.dp_size,
         cp_rank=here["context"],
-        dp_group=_process_group(both, layout.dp_size, "data", "shard"),
-        dp_cp_group=_process_group(both, layout.dp_cp_size, "data", "shard", "context"),
-        pp_group=_process_group(both, layout.pipeline, "pipeline"),
+        dp_group=_process_group(ungrouped, layout.dp_size, "data", "shard"),
+        dp_cp_group=_process_group(ungrouped, layout.dp_cp_size, "data", "shard", "context"),
+        pp_group=_process_group(ungrouped, layout.pipeline, "pipeline"),
         cpu_group=on_host,
         store=store,
-        heartbeat=Heartbeat(world.rank, world.world_size, store, f"danlu/{on_host.group_name}/at"),
+        heartbeat=Heartbeat(env.rank, env.world_size, store, f"danlu/{on_host.group_name}/at"),
     )
-    return replace(both, groups=team)
+    return replace(ungrouped, groups=groups)
 
 
 def _init_process_group(backends: str, env: DistEnv) -> None:
@@ -138,16 +142,16 @@ def _backends(kind: str) -> str:
     return "gloo" if kind == "cpu" else f"cpu:gloo,{kind}:{BACKENDS[kind]}"
 
 
-def _process_group(both: ParallelContext, ways: int, *directions: str) -> "ProcessGroup | None":
+def _process_group(parallel: ParallelContext, ways: int, *directions: str) -> "ProcessGroup | None":
     if ways == 1:
         return None
-    group = both.submesh(*directions).get_group()
+    group = parallel.submesh(*directions).get_group()
     _set_timeout(group)
     return group
 
 
 def _set_timeout(group: "ProcessGroup") -> None:
     """Set the timeout of a group; torch's default for a mesh is 30 minutes."""
-    from torch.distributed.distributed_c10d import _set_pg_timeout
+    from danlu.core.torch_compat import set_group_timeout
 
-    _set_pg_timeout(COLLECTIVE_TIMEOUT, group)
+    set_group_timeout(COLLECTIVE_TIMEOUT, group)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed._composable.replicate_with_fsdp import ReplicateModule
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.pipelining import PipelineStage, schedules
 from torch.nn.parallel import DistributedDataParallel
 
+from danlu.core.torch_compat import is_replicate_module
 from danlu.data.balance.base import LossWeighting
 from danlu.data.loader import Batch
 from danlu.errors import ArgumentError
@@ -333,6 +333,6 @@ def _prepare_zero_bubble(modules: list[nn.Module]) -> None:
                 "training.memory.checkpointing: selective supports one backward pass per block, and schedule "
                 "zero-bubble needs two; use full, or schedule interleaved"
             )
-        if isinstance(part, FSDPModule) and not isinstance(part, ReplicateModule):
+        if isinstance(part, FSDPModule) and not is_replicate_module(part):
             # Weights resharded after the forward pass are not the tensors that the weight pass looks for.
             part.set_reshard_after_forward(False)

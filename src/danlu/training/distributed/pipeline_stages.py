@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from danlu.errors import ArgumentError
 from danlu.models.text.chunked_loss import DeferredLogits
-from danlu.models.text.transformers import HFModelWrapper
+from danlu.models.text.hf_wrapper import HFModelWrapper
 
 # Where transformers architectures keep their parts, below the model without its head.
 EMBEDDINGS = ("embed_tokens", "embeddings")

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from danlu.core.torch_compat import BatchNorm
 from danlu.training.distributed.parallel_context import ParallelContext
-
-BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 def apply_sync_batch_norm(model: nn.Module, parallel: ParallelContext) -> None:

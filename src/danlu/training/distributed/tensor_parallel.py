@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import Placement, Replicate, Shard, distribute_tensor
 
+from danlu.core.torch_compat import parameter_dict
 from danlu.errors import ArgumentError
-from danlu.models.text.transformers import DROPOUT_KEYS, HFModelWrapper
+from danlu.models.text.hf_wrapper import HFModelWrapper
+from danlu.models.text.transformers import DROPOUT_KEYS
 from danlu.models.text.vocab_parallel import VocabParallelLogits
 from danlu.training.distributed import collectives
 from danlu.training.distributed.tp_modules import (
@@ -69,10 +71,10 @@ def apply_tp(model: nn.Module, mesh: DeviceMesh, sequence: bool) -> None:
     for module in model.network.modules():
         if module in kinds:
             swap_module_class(module, kinds[module])
-        elif module._parameters:
+        elif parameter_dict(module):
             swap_module_class(module, ReplicatedCompute)
-            split_work = module in in_heads or (sequence and module in in_blocks)
-            vars(module).update(split_work=split_work, keep_equal=module not in in_blocks)
+            sum_gradients = module in in_heads or (sequence and module in in_blocks)
+            vars(module).update(sum_gradients=sum_gradients, average_gradients=module not in in_blocks)
         else:
             continue
         vars(module).update(tensor_group=group)
@@ -157,7 +159,7 @@ def _check_no_other_weights(block: nn.Module, matrices: MatrixGroup, name: str) 
     }
     width = next(module.get_submodule(matrices.column_parallel[0]).parameters()).shape[0]
     for place, child in module.named_modules():
-        if child in known or not child._parameters:
+        if child in known or not parameter_dict(child):
             continue
         shared = place in matrices.head_norms and all(weight.numel() < width for weight in child.parameters())
         if not shared:
@@ -198,8 +200,8 @@ def _plan_vocabulary(model: HFModelWrapper, group: TensorGroup) -> dict[nn.Modul
     model.loss_chunk = None
     first, last = network.get_input_embeddings(), network.get_output_embeddings()
     # A stage of a pipeline may have neither, or one.
-    kinds: dict[nn.Module, type[nn.Module]] = {first: VocabParallelEmbedding} if first._parameters else {}
-    if last is not None and last._parameters:
+    kinds: dict[nn.Module, type[nn.Module]] = {first: VocabParallelEmbedding} if parameter_dict(first) else {}
+    if last is not None and parameter_dict(last):
         kinds[last] = ColumnParallelLinear
         last.register_forward_pre_hook(partial(_enter_output_layer, group))
         model.register_forward_hook(partial(_wrap_logits, group, last.out_features))
@@ -210,14 +212,14 @@ def _distribute_parameters(network: nn.Module, mesh: DeviceMesh, kinds: dict[nn.
     """Turn every weight into a DTensor; shared weights stay shared."""
     made: dict[nn.Parameter, nn.Parameter] = {}
     for module in network.modules():
-        for name, weight in module._parameters.items():
+        for name, weight in parameter_dict(module).items():
             if weight is None:
                 continue
             if weight not in made:
                 placement = PLACEMENTS.get((kinds.get(module, ReplicatedCompute), name), Replicate())
                 split = distribute_tensor(weight.detach(), mesh, [placement])
                 made[weight] = nn.Parameter(split, requires_grad=weight.requires_grad)
-            module._parameters[name] = made[weight]
+            parameter_dict(module)[name] = made[weight]
 
 
 def _replace_hidden_states(

@@ -134,13 +134,13 @@ class ReplicatedCompute(nn.Module):
     """Compute with plain tensors in a module whose weights are replicated on all ranks.
 
     Attributes:
-        split_work: ranks see different tokens or heads, so that gradients are summed; else they are equal.
-        keep_equal: average equal gradients, as rounding may differ: on GPUs an embedding sums in any order.
+        sum_gradients: ranks see different tokens or heads, so that gradients are summed; else they are equal.
+        average_gradients: average equal gradients, as rounding may differ: on GPUs an embedding sums in any order.
     """
 
     tensor_group: TensorGroup
-    split_work: bool
-    keep_equal: bool
+    sum_gradients: bool
+    average_gradients: bool
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the module with plain tensors in place of its DTensor weights."""
@@ -158,13 +158,17 @@ class ReplicatedCompute(nn.Module):
         assert plain is not None
         if not plain.requires_grad or not torch.is_grad_enabled():
             return plain
-        if self.split_work:
+        if self.sum_gradients:
             return collectives.copy_to_tp(plain, self.tensor_group.group)
-        return collectives.average_gradient(plain, self.tensor_group.group) if self.keep_equal else plain
+        return collectives.average_gradient(plain, self.tensor_group.group) if self.average_gradients else plain
 
 
 def swap_module_class(module: nn.Module, kind: type[nn.Module]) -> None:
-    """Give a module the behaviour of `kind`, in place."""
+    """Give a module the behaviour of `kind`, in place.
+
+    The class is changed rather than the module replaced or wrapped: its weights keep their names (checkpoints), its
+    hooks stay, and parents, adapters and tied layers that refer to the module still do.
+    """
     own = type(module)
     if kind in (ColumnParallelLinear, RowParallelLinear, VocabParallelEmbedding) and own in (nn.Linear, nn.Embedding):
         module.__class__ = kind

@@ -13,9 +13,11 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
+from danlu.core.torch_compat import Convolution, NormWithStats
+
 Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
 CONTAINERS = (nn.Sequential, nn.ModuleList)
-SEGMENT_STARTS = (nn.Linear, nn.modules.conv._ConvNd)  # layers that start a segment in a plain sequence
+SEGMENT_STARTS = (nn.Linear, Convolution)  # layers that start a segment in a plain sequence
 aten = torch.ops.aten
 # Selective checkpointing keeps their results: expensive, while everything else is cheap to recompute
 # (Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198).
@@ -151,7 +153,7 @@ def _without_stat_updates(context: AbstractContextManager[Any], counting: list[A
 
 
 def _tracks_stats(module: nn.Module) -> bool:
-    return isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
+    return isinstance(module, NormWithStats) and module.track_running_stats
 
 
 def _disable_inplace(block: nn.Module) -> None:

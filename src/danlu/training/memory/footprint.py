@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
+
+from danlu.core.torch_compat import TorchDispatchMode, tree_iter
 
 
 class LiveBytesCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]

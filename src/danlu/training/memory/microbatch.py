@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from danlu.core.devices import Accelerator
+from danlu.core.torch_compat import BatchNorm
 from danlu.data.loader import Batch
 
 # Messages of allocators that raise a plain RuntimeError; each is a part of a message of torch's.
@@ -51,7 +52,7 @@ def split_batch(batch: Batch, parts: int, min_rows: int = 1) -> list[Batch]:
 
 def min_microbatch_rows(model: nn.Module) -> int:
     """Return the smallest microbatch: batch normalisation needs two rows for a variance."""
-    return 2 if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()) else 1
+    return 2 if any(isinstance(module, BatchNorm) for module in model.modules()) else 1
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from danlu.artifacts.files import ALARMS, append_jsonl, truncate_jsonl
+from danlu.artifacts.files import append_jsonl, truncate_jsonl
+from danlu.artifacts.run import ALARMS
 from danlu.core.console import info
 from danlu.core.text import format_message
 from danlu.training.monitoring.callbacks import Callback, CallbackContext

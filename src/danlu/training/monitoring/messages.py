@@ -1,6 +1,6 @@
 """Alarm messages in English: key -> template, and `KEY.kind` -> heading. Imports nothing, so reports may import it.
 
-Chinese stands in `report.wording.findings`.
+Translations stand in `reporting/locales`.
 """
 
 ALARM_MESSAGES: dict[str, str] = {

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from danlu.artifacts.files import THROUGHPUT, append_jsonl, truncate_jsonl
+from danlu.artifacts.files import append_jsonl, truncate_jsonl
+from danlu.artifacts.run import THROUGHPUT
 from danlu.core.console import Progress
 from danlu.core.devices import Accelerator
 from danlu.training.monitoring.callbacks import Callback, CallbackContext

@@ -23,47 +23,47 @@ class Optimizer(Component):
     `lr` is None until the recipe is resolved: the default depends on whether weights are pretrained.
 
     Attributes:
+        default_lr: a step size that trains most networks from scratch.
         averages_itself: whether it keeps an average of the weights for evaluation; such an optimizer needs a constant
             schedule, and its torch optimizer has `eval()`, which puts the average into the model, and `train()`.
+        in_place_reason: why it must step the model's own weights, all of them together, as a verb phrase; None where it
+            may also step copies of weights, or each weight alone.
+        uses_roles: whether `make` looks at the `roles` of parameters.
     """
 
+    default_lr: ClassVar[float] = 1e-3
     averages_itself: ClassVar[bool] = False
+    in_place_reason: ClassVar[str | None] = None
+    uses_roles: ClassVar[bool] = False
 
     lr: PositiveFloat | Literal["auto"] | None = Field(
         default=None, description="step size; when left out, the default for the model; auto: found by a range test"
     )
     weight_decay: NonNegativeFloat = 0.0
 
-    @property
-    @abstractmethod
-    def default_lr(self) -> float:
-        """A step size that trains most networks from scratch."""
-
-    @property
-    def initial_lr(self) -> float:
-        """The step size that groups start with: `lr`, or the default where it is open."""
-        return self.lr if isinstance(self.lr, float) else self.default_lr
-
-    def build(self, groups: Groups) -> "torch.optim.Optimizer":
+    def build(self, groups: Groups, lr: float) -> "torch.optim.Optimizer":
         """Build torch's optimizer over these parameters.
 
         Args:
             groups: as `training.param_groups.parameter_groups` makes them: `params`, and optionally `weight_decay`
                 (else the optimizer's own), `lr_scale` (else 1), `names` and `roles`, a role for each parameter.
+            lr: learning rate that groups start with, times their `lr_scale`; `TrainStep` then sets the
+                schedule's. The caller's, since `lr` of the recipe may be scaled to the batch size or be `auto`.
 
         Returns:
             an optimizer whose `param_groups` keep `weight_decay`, `lr_scale` and `names`. Its `state_dict()` holds
             nothing but dicts, lists, tuples, numbers, texts, None and tensors, and `load_state_dict` takes it back.
         """
-        return self.make([self._with_defaults(group) for group in groups if group["params"]])
+        complete = [self._with_defaults(group, lr) for group in groups if group["params"]]
+        return self.make(complete if self.uses_roles else without_roles(complete))
 
     @abstractmethod
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         """Build the optimizer over groups that all have `lr`, `lr_scale` and `weight_decay`."""
 
-    def _with_defaults(self, group: dict[str, Any]) -> dict[str, Any]:
+    def _with_defaults(self, group: dict[str, Any], lr: float) -> dict[str, Any]:
         scale = group.get("lr_scale", 1.0)
-        return {"weight_decay": self.weight_decay, **group, "lr_scale": scale, "lr": self.initial_lr * scale}
+        return {"weight_decay": self.weight_decay, **group, "lr_scale": scale, "lr": lr * scale}
 
 
 def params_with_grads(parameters: "Iterable[Tensor]") -> "tuple[list[Tensor], list[Tensor]]":
@@ -73,7 +73,7 @@ def params_with_grads(parameters: "Iterable[Tensor]") -> "tuple[list[Tensor], li
 
 
 def without_roles(groups: Groups) -> Groups:
-    """Return the groups as torch takes them; only some optimizers here use `roles`."""
+    """Return the groups as torch takes them."""
     return [{key: value for key, value in group.items() if key != "roles"} for group in groups]
 
 

@@ -11,15 +11,17 @@ import torch
 from torchao.optim import AdamW8bit
 from torchao.optim.subclass_8bit import OptimState8bit
 
+from danlu.training.optimizers.base import Groups
+
 MOMENT_TENSORS = ("codes", "scale", "qmap")
 
 
 class EightBitAdamW(AdamW8bit):  # type: ignore[misc]
     """Wrap AdamW8bit with rates as numbers and a state_dict of plain tensors."""
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float) -> None:
-        rates = [group.get("lr", lr) for group in groups]
-        super().__init__(groups, lr=lr, betas=betas, eps=eps)
+    def __init__(self, groups: Groups, betas: tuple[float, float], eps: float) -> None:
+        rates = [group["lr"] for group in groups]
+        super().__init__(groups, betas=betas, eps=eps)
         for group, rate in zip(self.param_groups, rates, strict=True):
             group["lr"] = rate
 

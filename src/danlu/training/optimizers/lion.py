@@ -1,18 +1,17 @@
 """Lion's steps (Chen et al. 2023, https://arxiv.org/abs/2302.06675), all weights at once."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
-from danlu.training.optimizers.base import params_with_grads
+from danlu.training.optimizers.base import Groups, params_with_grads
 
 
 class LionOptimizer(torch.optim.Optimizer):
     """Step by the sign of the gradient mixed with one momentum per weight."""
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
-        super().__init__(groups, {"lr": lr, "betas": betas, "weight_decay": 0.0})
+    def __init__(self, groups: Groups, betas: tuple[float, float]) -> None:
+        super().__init__(groups, {"betas": betas, "weight_decay": 0.0})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

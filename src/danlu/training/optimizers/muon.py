@@ -32,7 +32,7 @@ class OrthogonalMomentum(torch.optim.Optimizer):
     """
 
     def __init__(self, groups: Groups, momentum: float, nesterov: bool, iterations: int) -> None:
-        defaults = {"lr": 0.0, "weight_decay": 0.0, "momentum": momentum, "nesterov": nesterov}
+        defaults = {"weight_decay": 0.0, "momentum": momentum, "nesterov": nesterov}
         super().__init__(groups, {**defaults, "iterations": iterations})
 
     @torch.no_grad()

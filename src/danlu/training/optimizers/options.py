@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from danlu.core.component import Component
 from danlu.core.imports import require_extra, silence_libraries
-from danlu.training.optimizers.base import Beta, Groups, Optimizer, fused_kwargs, without_roles
+from danlu.training.optimizers.base import Beta, Groups, Optimizer, fused_kwargs
 
 if TYPE_CHECKING:
     import torch
@@ -25,71 +25,59 @@ class SGD(Optimizer):
     Sutskever et al. 2013, https://proceedings.mlr.press/v28/sutskever13.html.
     """
 
+    default_lr: ClassVar[float] = 1e-2
+
     name: Literal["sgd"] = "sgd"
     momentum: Beta = 0.9
     nesterov: bool = Field(default=True, description="look ahead along the momentum; no effect without momentum")
     weight_decay: NonNegativeFloat = Field(default=0.0, description=COUPLED_DECAY)
 
-    @property
-    def default_lr(self) -> float:
-        return 1e-2
-
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         import torch
 
         return torch.optim.SGD(
-            without_roles(groups),
-            lr=self.initial_lr,
+            groups,
             momentum=self.momentum,
             nesterov=self.nesterov and self.momentum > 0,
             **fused_kwargs(groups),
         )
 
 
-class Adam(Optimizer):
+class AdamOptions(Optimizer):
+    """Share the options of Adam and its variants."""
+
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+
+
+class Adam(AdamOptions):
     """Adapt each step to running moments of the gradient.
 
     Kingma & Ba 2015, https://arxiv.org/abs/1412.6980.
     """
 
     name: Literal["adam"] = "adam"
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
-    eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = Field(default=0.0, description=COUPLED_DECAY)
-
-    @property
-    def default_lr(self) -> float:
-        return 1e-3
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         import torch
 
-        return torch.optim.Adam(
-            without_roles(groups), lr=self.initial_lr, betas=self.betas, eps=self.eps, **fused_kwargs(groups)
-        )
+        return torch.optim.Adam(groups, betas=self.betas, eps=self.eps, **fused_kwargs(groups))
 
 
-class AdamW(Optimizer):
+class AdamW(AdamOptions):
     """Step like Adam, with weight decay decoupled from the gradient.
 
     Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101.
     """
 
     name: Literal["adamw"] = "adamw"
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
-    eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = Field(default=0.01, description=DECOUPLED_DECAY)
-
-    @property
-    def default_lr(self) -> float:
-        return 1e-3
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         import torch
 
-        return torch.optim.AdamW(
-            without_roles(groups), lr=self.initial_lr, betas=self.betas, eps=self.eps, **fused_kwargs(groups)
-        )
+        return torch.optim.AdamW(groups, betas=self.betas, eps=self.eps, **fused_kwargs(groups))
 
 
 class RMSprop(Optimizer):
@@ -107,16 +95,11 @@ class RMSprop(Optimizer):
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = Field(default=0.0, description=COUPLED_DECAY)
 
-    @property
-    def default_lr(self) -> float:
-        return 1e-3
-
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         import torch
 
         return torch.optim.RMSprop(
-            without_roles(groups),
-            lr=self.initial_lr,
+            groups,
             alpha=self.alpha,
             momentum=self.momentum,
             centered=self.centered,
@@ -131,20 +114,16 @@ class Adagrad(Optimizer):
     Duchi et al. 2011, https://jmlr.org/papers/v12/duchi11a.html.
     """
 
+    default_lr: ClassVar[float] = 1e-2
+
     name: Literal["adagrad"] = "adagrad"
     eps: PositiveFloat = 1e-10
     weight_decay: NonNegativeFloat = Field(default=0.0, description=COUPLED_DECAY)
 
-    @property
-    def default_lr(self) -> float:
-        return 1e-2
-
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         import torch
 
-        return torch.optim.Adagrad(
-            without_roles(groups), lr=self.initial_lr, eps=self.eps, **fused_kwargs(groups, ("cpu", "cuda"))
-        )
+        return torch.optim.Adagrad(groups, eps=self.eps, **fused_kwargs(groups, ("cpu", "cuda")))
 
 
 class Adafactor(Optimizer):
@@ -154,6 +133,8 @@ class Adafactor(Optimizer):
     https://arxiv.org/abs/1804.04235.
     """
 
+    default_lr: ClassVar[float] = 1e-2
+
     name: Literal["adafactor"] = "adafactor"
     beta2_decay: Annotated[float, Field(le=0.0)] = Field(
         default=-0.8, description="at step t squares decay by 1 - t^beta2_decay"
@@ -161,17 +142,11 @@ class Adafactor(Optimizer):
     clip: Annotated[float, Field(ge=1.0)] = Field(default=1.0, description="largest root mean square of an update")
     weight_decay: NonNegativeFloat = Field(default=0.0, description=DECOUPLED_DECAY)
 
-    @property
-    def default_lr(self) -> float:
-        return 1e-2
-
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         import torch
 
         # Not foreach: it holds the updates of all weights at once; this optimizer is chosen to save memory.
-        return torch.optim.Adafactor(
-            without_roles(groups), lr=self.initial_lr, beta2_decay=self.beta2_decay, d=self.clip, foreach=False
-        )
+        return torch.optim.Adafactor(groups, beta2_decay=self.beta2_decay, d=self.clip, foreach=False)
 
 
 class Lion(Optimizer):
@@ -181,18 +156,16 @@ class Lion(Optimizer):
     https://arxiv.org/abs/2302.06675.
     """
 
+    default_lr: ClassVar[float] = 3e-4
+
     name: Literal["lion"] = "lion"
     betas: tuple[Beta, Beta] = (0.9, 0.99)
     weight_decay: NonNegativeFloat = Field(default=0.1, description=DECOUPLED_DECAY)
 
-    @property
-    def default_lr(self) -> float:
-        return 3e-4
-
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         from danlu.training.optimizers.lion import LionOptimizer
 
-        return LionOptimizer(without_roles(groups), lr=self.initial_lr, betas=self.betas)
+        return LionOptimizer(groups, betas=self.betas)
 
 
 class Muon(Optimizer):
@@ -202,6 +175,10 @@ class Muon(Optimizer):
     2025, https://arxiv.org/abs/2502.16982), so that one learning rate and decay serve both.
     """
 
+    default_lr: ClassVar[float] = 2e-3
+    in_place_reason: ClassVar[str | None] = "steps matrices together"
+    uses_roles: ClassVar[bool] = True
+
     name: Literal["muon"] = "muon"
     momentum: Beta = 0.95
     nesterov: bool = True
@@ -209,43 +186,36 @@ class Muon(Optimizer):
     betas: tuple[Beta, Beta] = Field(default=(0.9, 0.95), description="of AdamW, for all other weights")
     weight_decay: NonNegativeFloat = Field(default=0.1, description=DECOUPLED_DECAY)
 
-    @property
-    def default_lr(self) -> float:
-        return 2e-3
-
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         from danlu.training.optimizers.muon import MuonWithAdamW
 
         return MuonWithAdamW(groups, self.momentum, self.nesterov, self.iterations, self.betas)
 
 
-class ScheduleFreeAdamW(Optimizer):
+class ScheduleFreeAdamW(AdamOptions):
     """Step like AdamW and average the weights over the run instead of a schedule.
 
     Use it with the `constant` schedule, which is the default then; a warmup helps. Defazio et al. 2024,
     https://arxiv.org/abs/2405.15682.
     """
 
+    default_lr: ClassVar[float] = 2.5e-3
     averages_itself: ClassVar[bool] = True
+    in_place_reason: ClassVar[str | None] = "keeps two versions of each weight"
 
     name: Literal["schedule-free-adamw"] = "schedule-free-adamw"
     betas: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], Beta] = Field(
         default=(0.9, 0.999), description="first: where gradients are taken between the average and the newest weights"
     )
-    eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = Field(default=0.01, description=DECOUPLED_DECAY)
-
-    @property
-    def default_lr(self) -> float:
-        return 2.5e-3
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         from danlu.training.optimizers.schedule_free import ScheduleFreeOptimizer
 
-        return ScheduleFreeOptimizer(without_roles(groups), lr=self.initial_lr, betas=self.betas, eps=self.eps)
+        return ScheduleFreeOptimizer(groups, betas=self.betas, eps=self.eps)
 
 
-class AdamW8bit(Optimizer):
+class AdamW8bit(AdamOptions):
     """Step like AdamW with 8-bit moments in blocks of 256, by torchao.
 
     Weights of fewer than 4096 entries, or whose number is no multiple of 256, keep theirs in full. Dettmers et al.
@@ -253,13 +223,7 @@ class AdamW8bit(Optimizer):
     """
 
     name: Literal["adamw-8bit"] = "adamw-8bit"
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
-    eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = Field(default=0.01, description=DECOUPLED_DECAY)
-
-    @property
-    def default_lr(self) -> float:
-        return 1e-3
 
     def make(self, groups: Groups) -> "torch.optim.Optimizer":
         require_extra("low-bit", self.name)
@@ -267,7 +231,7 @@ class AdamW8bit(Optimizer):
             import torchao.optim  # noqa: F401
         from danlu.training.optimizers.eight_bit import EightBitAdamW
 
-        return EightBitAdamW(without_roles(groups), lr=self.initial_lr, betas=self.betas, eps=self.eps)
+        return EightBitAdamW(groups, betas=self.betas, eps=self.eps)
 
 
 OPTIMIZERS: dict[str, type[Component]] = {

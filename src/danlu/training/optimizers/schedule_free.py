@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from danlu.training.optimizers.base import params_with_grads
+from danlu.training.optimizers.base import Groups, params_with_grads
 
 
 class ScheduleFreeOptimizer(torch.optim.Optimizer):
     """Step y and z; `eval()` puts x into the model and `train()` restores y exactly."""
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float) -> None:
+    def __init__(self, groups: Groups, betas: tuple[float, float], eps: float) -> None:
         own = {"steps": 0, "largest_lr": 0.0, "weights": 0.0}
-        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0, **own})
+        super().__init__(groups, {"betas": betas, "eps": eps, "weight_decay": 0.0, **own})
         self.training_params: list[tuple[Tensor, Tensor]] = []  # parameters and their y, while the model holds x
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Write a trained transformers model as a folder that transformers loads: config, weights, tokenizer, template."""
+"""transformers' format: a folder with config, weights, tokenizer and chat template, for `from_pretrained`."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -7,32 +7,38 @@ from typing import Any
 from torch import nn
 
 from danlu.data.descriptors import TokenizerFile
-from danlu.data.preprocessing import Preprocessor
-from danlu.data.targets import Label, TargetSpec
+from danlu.data.targets import Label
+from danlu.models.predictor import Predictor
+from danlu.models.text.options import Transformer
 
 
-def write_folder(model: nn.Module, preprocessor: Preprocessor, target: TargetSpec, folder: Path) -> None:
-    """Write a folder for transformers' `from_pretrained`.
+def write(predictor: Predictor, folder: Path) -> None:
+    """Write a bundle's model as a folder for transformers' `from_pretrained`.
 
     AutoModelForCausalLM and AutoTokenizer give a language model's logits and conversations; a classifier loads by
     AutoModelForSequenceClassification with its labels. Of a pooled model only the encoder is written, as transformers
     has no class for its head.
-
-    Args:
-        model: a transformers network in one of danlu's wrappers, adapters merged, as in a bundle.
-        preprocessor: its tokenizer is written too.
-        target: its labels are written, if it has any.
-        folder: exists and is empty.
     """
-    network: Any = model.network
-    tokenizer: TokenizerFile = preprocessor.tokenizer  # type: ignore[union-attr]
+    model: Any = predictor.model
+    network = model.network
+    tokenizer: TokenizerFile = predictor.preprocessor.tokenizer  # type: ignore[union-attr]
     before = deepcopy(network.config)
     try:
-        _complete(network, tokenizer, preprocessor.kind, getattr(target, "labels", None))
+        _complete(network, tokenizer, predictor.preprocessor.kind, getattr(predictor.target, "labels", None))
         network.save_pretrained(folder)
     finally:
         network.config = before
     _write_tokenizer(tokenizer, folder, getattr(before, "max_position_embeddings", None))
+
+
+def read(predictor: Predictor, folder: Path) -> nn.Module | None:
+    """Load a written folder by transformers; None for pooled models, whose head it lacks."""
+    options = predictor.options
+    assert isinstance(options, Transformer)
+    if options.pooling is not None:
+        return None
+    written = Transformer(name=f"hf:{folder.resolve()}", allow_remote_code=options.allow_remote_code)
+    return written.build(predictor.preprocessor.inputs, predictor.target.outputs)
 
 
 def _complete(network: Any, tokenizer: TokenizerFile, kind: str, labels: tuple[Label, ...] | None) -> None:

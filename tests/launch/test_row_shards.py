@@ -5,15 +5,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from danlu.api import predict
-from danlu.api.predict import RowShards
 from danlu.core.distributed.env import DistEnv
 from danlu.data.descriptors import RawData
+from danlu.launch import row_shards
+from danlu.launch.row_shards import RowShards
 
 
 def shares_of(rows: int, size: int, rank: int, monkeypatch: pytest.MonkeyPatch) -> RowShards:
     world = DistEnv(rank=rank, world_size=size, local_rank=rank, local_world_size=size)
-    monkeypatch.setattr(predict, "dist_env", lambda: world)
+    monkeypatch.setattr(row_shards, "dist_env", lambda: world)
     return RowShards.split(rows)
 
 

@@ -1,0 +1,70 @@
+"""`danlu train`: train a recipe into a run directory, or resume a run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.trials import is_search
+from danlu.core.console import info
+from danlu.errors import ArgumentError
+from danlu.experiment.folds import load_for_new_run
+from danlu.experiment.trainer import resume_training, train_run
+from danlu.launch.processes import find_interrupted_run
+from danlu.recipe.schema import Recipe
+from danlu.search.study import resume_search, train_or_search
+
+
+def train(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    *,
+    output: str | Path = "runs",
+    name: str | None = None,
+    overwrite: bool = False,
+    profile: bool = False,
+) -> RunDirectory:
+    """Train a model.
+
+    Args:
+        recipe: a Recipe, a mapping, a file, or the name of a built-in recipe.
+        output: the folder of runs.
+        name: the run's folder in it; None for the recipe's name and the time.
+        overwrite: replace a run of that name.
+        profile: write a profile of some steps.
+
+    Returns:
+        the run with its bundle under `model`, not evaluated yet.
+
+    Raises:
+        RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
+        ArtifactError: the run cannot be written.
+    """
+    interrupted = find_interrupted_run(Path(output))
+    if interrupted is not None:
+        return resume(interrupted.path, profile=profile)
+    context = load_for_new_run(recipe, Path(output), name, overwrite)
+    if context.recipe.tuning is not None:
+        info("`danlu train` ignores the recipe's tuning section; use `danlu tune` or `danlu run` to search")
+    return train_run(context, Path(output), name, overwrite, profile=profile, learn=train_or_search)
+
+
+def resume(run: str | Path, *, verify: int | None = None, profile: bool = False) -> RunDirectory:
+    """Resume an interrupted run, bit for bit as if never interrupted.
+
+    A search goes on with its next trial.
+
+    Args:
+        run: its folder.
+        verify: first repeat at least this many of the last steps and compare.
+        profile: write a profile of some steps.
+
+    Raises:
+        ArgumentError: it is not a run, it is finished, or no checkpoint is old enough to verify from.
+        DataError: the data has changed.
+        ArtifactError: the run is damaged, or does not reproduce its steps.
+    """
+    if not is_search(Path(run)):
+        return resume_training(run, verify=verify, profile=profile, learn=train_or_search)
+    if verify is not None:
+        raise ArgumentError("--verify repeats the steps of one training, and this run is a search; remove --verify")
+    return resume_search(run)

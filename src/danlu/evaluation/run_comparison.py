@@ -1,0 +1,161 @@
+"""Compare evaluated runs on the test rows that they share.
+
+In: run directories with predictions. Out: `EvaluatedRun`s, checked to be comparable, and their paired differences.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from danlu.artifacts.files import read_frame
+from danlu.artifacts.run import RECIPE, RunDirectory
+from danlu.core.seeds import Seed
+from danlu.errors import ArgumentError
+from danlu.evaluation.intervals import MIN_UNITS, Resampling, count_units, mcnemar_test, paired_differences
+from danlu.evaluation.metrics.base import Predictions, compute_values
+from danlu.evaluation.metrics.table import get_metric
+from danlu.evaluation.predictions import read_predictions
+from danlu.recipe.load import load_recipe
+from danlu.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """Hold a run and its predictions on the test split.
+
+    Attributes:
+        rows: row numbers in the data, [samples].
+        labels: class labels as text.
+    """
+
+    run: RunDirectory
+    recipe: Recipe
+    task: str
+    labels: tuple[str, ...]
+    rows: np.ndarray
+    predictions: Predictions
+
+    @property
+    def name(self) -> str:
+        return self.run.path.name
+
+
+def compare_evaluated_runs(tested: list[EvaluatedRun]) -> dict[str, Any]:
+    """Compare runs with the first one: metrics of all, paired differences, differing recipe keys.
+
+    Raises:
+        ArgumentError: they were not tested on the same rows.
+    """
+    first, *others = tested
+    for other in others:
+        check_comparable(first, other)
+    names = [
+        name
+        for name in first.recipe.evaluation.metrics or ()
+        if all(name in (each.recipe.evaluation.metrics or ()) for each in others)
+    ]
+    metrics = {name: get_metric(name) for name in names}
+    values = {run_label(tested, each): compute_values(metrics, each.predictions) for each in tested}
+    return {
+        "runs": list(values),
+        "split": "test",
+        "rows": len(first.rows),
+        "main": first.run.evaluation()["main"],
+        "metrics": {
+            name: {run: value[name] for run, value in values.items() if np.isfinite(value[name])} for name in names
+        },
+        "differences": [_compare_with_first(tested, first, other, names) for other in others],
+        "recipes": differing_keys([each.recipe for each in tested], list(values)),
+    }
+
+
+def _compare_with_first(
+    tested: list[EvaluatedRun], first: EvaluatedRun, other: EvaluatedRun, names: list[str]
+) -> dict[str, Any]:
+    options = first.recipe.evaluation
+    how = Resampling(Seed(first.recipe.seed).derive("compare"), options.confidence, options.resamples or 2000)
+    metrics = {name: get_metric(name) for name in names}
+    enough = count_units(first.predictions) >= MIN_UNITS
+    found: dict[str, Any] = {
+        "run": run_label(tested, other),
+        "against": run_label(tested, first),
+        "confidence": how.confidence,
+        "metrics": paired_differences(metrics, other.predictions, first.predictions, how) if enough else {},
+    }
+    if first.task == "classification":
+        found["mcnemar"] = mcnemar_test(other.predictions, first.predictions).to_dict()
+    return found
+
+
+def run_label(tested: list[EvaluatedRun], each: EvaluatedRun) -> str:
+    """Return the run's folder name, or its path if two runs share the folder name."""
+    names = [other.name for other in tested]
+    return each.name if names.count(each.name) == 1 else str(each.run.path)
+
+
+def load_evaluated_run(run: RunDirectory) -> EvaluatedRun:
+    """Read the predictions of a run on its test split.
+
+    Raises:
+        ArgumentError: it has none.
+    """
+    evaluation, file = run.evaluation(), run.path / "predictions" / "test.parquet"
+    if "version" not in evaluation or not file.is_file():
+        raise ArgumentError(f"{run.path}: has no test predictions to compare; run `danlu evaluate {run.path}` first")
+    answers = read_frame(file).sort("row")
+    labels = tuple(evaluation.get("labels", ()))
+    threshold = (evaluation.get("decision", {}).get("threshold") or {}).get("value")
+    judged = read_predictions(evaluation["task"], answers, labels, threshold)
+    recipe = load_recipe(run.path / RECIPE)
+    return EvaluatedRun(run, recipe, evaluation["task"], labels, answers["row"].to_numpy(), judged)
+
+
+def check_comparable(first: EvaluatedRun, other: EvaluatedRun) -> None:
+    """Raise ArgumentError unless both runs were tested on the same rows and labels."""
+    pair = f"{first.run.path} and {other.run.path}"
+    if first.task != other.task:
+        raise ArgumentError(f"{pair}: cannot be compared, their tasks differ ({first.task} and {other.task})")
+    if len(first.rows) != len(other.rows) or (first.rows != other.rows).any():
+        both = len(np.intersect1d(first.rows, other.rows))
+        raise ArgumentError(
+            f"{pair}: tested on different rows ({len(first.rows):,} and {len(other.rows):,}, of which {both:,} are in "
+            "both); a run must not be tested on rows it was trained on, so give both recipes the same data, split "
+            "and seed, or split by a column"
+        )
+    if first.labels != other.labels:
+        raise ArgumentError(f"{pair}: cannot be compared, their classes differ")
+    if first.task == "language-modelling":
+        same = np.array_equal(first.predictions.text_bytes, other.predictions.text_bytes)  # type: ignore[arg-type]
+    else:
+        same = np.array_equal(first.predictions.y_true, other.predictions.y_true)
+    if not same:
+        raise ArgumentError(
+            f"{pair}: the targets of the same rows differ, so the data has changed; train one of them again"
+        )
+
+
+def differing_keys(recipes: list[Recipe], names: list[str]) -> list[dict[str, Any]]:
+    """Return the recipe keys that differ, one column per recipe."""
+    tables = [_flatten(recipe) for recipe in recipes]
+    rows: list[dict[str, Any]] = []
+    for key in dict.fromkeys(key for table in tables for key in table):
+        values = [table.get(key) for table in tables]
+        if any(value != values[0] for value in values):
+            rows.append({"key": key, **dict(zip(names, values, strict=True))})
+    return rows
+
+
+def _flatten(recipe: Recipe) -> dict[str, Any]:
+    """Flatten a recipe to `section.key -> value`."""
+    flat: dict[str, Any] = {}
+
+    def walk(value: Any, key: str) -> None:
+        if isinstance(value, dict) and value:
+            for name, inner in value.items():
+                walk(inner, f"{key}.{name}" if key else str(name))
+        else:
+            flat[key] = value
+
+    walk(recipe.model_dump(mode="json"), "")
+    return flat

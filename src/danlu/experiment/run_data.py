@@ -1,0 +1,121 @@
+"""Data of a run on disk (split, dropped rows, profile, digest), to reopen the run later on the same rows."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from danlu.artifacts.files import read_frame, read_json, write_frame, write_json
+from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.trials import SEARCH_FILE, is_search
+from danlu.data.dataset import Dataset, open_dataset
+from danlu.data.preprocessing import BLOCK_ROWS
+from danlu.data.splits import Split, Splits, TrainSplit
+from danlu.data.targets import REFERENCE
+from danlu.errors import DataError
+from danlu.experiment.data_context import DataContext, with_columns
+from danlu.recipe.load import load_recipe
+from danlu.recipe.schema import Recipe
+
+END_BYTES = 1024
+SPLIT_FILE, DROPPED_FILE, PROFILE_FILE = "split.parquet", "dropped.parquet", "profile.json"
+REFERENCE_FILE = "reference.parquet"  # log-probabilities of the DPO reference model
+
+
+def write_run_data(context: DataContext, run: RunDirectory, balanced: dict[str, Any]) -> None:
+    """Write split, dropped rows and profile into a run.
+
+    Args:
+        balanced: class counts after balancing, for the profile; empty if nothing was balanced.
+    """
+    parts = pl.concat(
+        [
+            pl.DataFrame({"row": part.rows, "part": pl.Series([name] * len(part.rows), dtype=pl.String)})
+            for name, part in context.splits.items()
+        ]
+    ).sort("row")
+    write_frame(run.path / "data" / SPLIT_FILE, parts)
+    write_frame(run.path / "data" / DROPPED_FILE, context.dropped)
+    if set(REFERENCE) <= set(context.dataset.frame.columns):
+        write_frame(run.path / "data" / REFERENCE_FILE, context.dataset.frame.lazy().select(REFERENCE).collect())
+    known = {**context.profile(), "sha256": data_digest(context.dataset, context.dataset.frame.height)}
+    if balanced:
+        known["target"]["balanced"] = balanced
+    write_json(run.path / "data" / PROFILE_FILE, known)
+
+
+def load_run_data(recipe: Recipe, run: RunDirectory) -> DataContext:
+    """Load the data of a run with the split that the run used.
+
+    Raises:
+        DataError: the rows have changed; rows appended since do not matter.
+        ArtifactError: the run's split file is missing.
+    """
+    dataset = open_dataset(recipe.data, recipe.evaluation.fold_columns)
+    parts = read_frame(run.path / "data" / SPLIT_FILE)
+    known = read_json(run.path / "data" / PROFILE_FILE)
+    if dataset.frame.height < known["rows"]:
+        raise DataError(
+            f"{dataset.origin}: has {dataset.frame.height} rows now, fewer than when {run.path} was trained; restore "
+            "the data as it was, or train again"
+        )
+    if data_digest(dataset, known["rows"]) != known.get("sha256"):
+        raise DataError(
+            f"{dataset.origin}: has changed since {run.path} was trained, so training rows could end up in the test "
+            "split; restore the data as it was, or train again"
+        )
+    chosen = {name: parts.filter(pl.col("part") == name)["row"].to_numpy() for name in ("train", "validation", "test")}
+    train, validation, test = (Split(rows, dataset.frame) for rows in chosen.values())
+    splits = Splits(TrainSplit(train.rows, train.table), validation, test)
+    dropped = read_frame(run.path / "data" / DROPPED_FILE)
+    base = load_recipe(run.path / SEARCH_FILE) if is_search(run.path) else None
+    return DataContext(recipe, dataset, splits, (), dropped, base)
+
+
+def with_stored_reference(context: DataContext, run: RunDirectory) -> DataContext:
+    """Add the stored reference log-probabilities if the task is preference.
+
+    Raises:
+        ArtifactError: the file is missing in the run.
+    """
+    if context.dataset.task != "preference":
+        return context
+    known = read_frame(run.path / "data" / REFERENCE_FILE)
+    # Rows appended since are in no split and have no log-probabilities.
+    return with_columns(context, pl.concat([known, known.clear(context.dataset.frame.height - known.height)]))
+
+
+def data_digest(dataset: Dataset, rows: int) -> str:
+    """Return the SHA-256 of the target and the used columns of the first rows.
+
+    Hashed as CSV, so that it does not depend on the file format. Image files add their sizes and ends.
+    """
+    names = [*(column.name for column in dataset.used), *filter(None, [dataset.target])]
+    digest = hashlib.sha256()
+    for block in Split(np.arange(rows), dataset.frame).iter_blocks(names, BLOCK_ROWS):
+        plain = block.with_columns(values.bin.encode("hex") for values in block if values.dtype == pl.Binary)
+        plain = plain.with_columns(values.dt.total_microseconds() for values in block if values.dtype == pl.Duration)
+        digest.update(plain.write_csv().encode())
+        if dataset.kind == "image" and block[dataset.content].dtype == pl.String:
+            for path in block[dataset.content].drop_nulls():
+                digest.update(_file_fingerprint(dataset.folder / str(path)))
+    return digest.hexdigest()
+
+
+def _file_fingerprint(file: Path) -> bytes:
+    """Return a file's size, first and last bytes.
+
+    Reading whole images would take as long as an epoch.
+    """
+    try:
+        with file.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - END_BYTES))
+            end = stream.read()
+            stream.seek(0)
+            return b"%d" % size + stream.read(END_BYTES) + end
+    except OSError:  # missing images are reported where images are read
+        return b""

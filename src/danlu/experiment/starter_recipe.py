@@ -1,0 +1,105 @@
+"""Render a commented recipe for a dataset: findings as comments, the keys that users change most as keys."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from danlu.data.columns import Column
+from danlu.data.dataset import Dataset
+from danlu.recipe.schema import Recipe
+
+
+def minimal_recipe(source: str, dataset: Dataset) -> dict[str, Any]:
+    """Return the shortest recipe for a dataset, as plain values."""
+    data = {"source": source, "target": dataset.target} if dataset.target else {"source": source}
+    return {"data": data}
+
+
+def relative_source(source: str, recipe: Path) -> str:
+    """Return the source relative to the recipe's folder, where relative paths are resolved."""
+    if source.startswith("builtin:") or Path(source).is_absolute():
+        return source
+    return os.path.relpath(source, recipe.absolute().parent)
+
+
+def render_recipe(source: str, dataset: Dataset, resolved: Recipe) -> str:
+    """Render the recipe: findings as comments, the keys that users change most as keys."""
+    training = resolved.training
+    optimizer = training.optimizer.model_dump(exclude_none=True)
+    target = f"\n  target: {_quoted(dataset.target)}" if dataset.target else ""
+    by = resolved.data.split.by.model_dump() if resolved.data.split.by else {}
+    split_by = by["name"] if len(by) == 1 else f"{{{by['name']}: {_quoted(by['column'])}}}"
+    lines = [
+        f"# {dataset.frame.height:,} rows of {dataset.kind} data. Check with `danlu check`, run with `danlu run`.",
+        f"name: {_run_name(dataset)}",
+        "seed: 0                  # every random choice follows from it",
+        "",
+        "data:",
+        f"  source: {_quoted(source)}{target}",
+        f"  task: {dataset.task}   # {dataset.task_reason}",
+        *_column_lines(dataset),
+        f"  split: {{validation: 0.15, test: 0.15, by: {split_by}}}   # random | stratified | {{group: COLUMN}} | "
+        "{time: COLUMN} | {column: COLUMN}",
+    ]
+    if dataset.kind == "tabular":
+        lines.append("  scale: standard        # standard | minmax | symmetric | robust | quantile | none")
+    if dataset.kind in ("text", "corpus", "chat", "preference"):
+        lines.append("  vocabulary: 4096       # tokens of the tokenizer trained on the training split")
+    lines += [
+        "",
+        *_model_line(resolved),
+        "",
+        "training:",
+        f"  epochs: {training.epochs}",
+        f"  batch_size: {training.batch_size}",
+        f"  optimizer: {{name: {optimizer['name']}, lr: {optimizer['lr']}}}   # adamw | adam | sgd",
+        "  schedule: {name: cosine, warmup: 0.05}   # cosine | linear | constant",
+        "  early_stopping: {metric: validation/loss, patience: 10}",
+        "",
+        "# Every other key has a default: the run's recipe.yaml shows them, `danlu schema` explains them.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _column_lines(dataset: Dataset) -> list[str]:
+    """Return the inferred column types as comments; running the recipe infers the same."""
+    if not dataset.columns:
+        return []
+    width = max(len(_quoted(column.name)) for column in dataset.columns) + 1
+    return [
+        "  # columns: overrides what was found, e.g. {" + _quoted(dataset.columns[0].name) + ": drop}. Found:",
+        *(f"  #   {_quoted(column.name) + ':':<{width}} {_describe_column(column)}" for column in dataset.columns),
+    ]
+
+
+def _describe_column(column: Column) -> str:
+    missing = f", {column.missing} missing" if column.missing else ""
+    return f"{column.type if column.used else 'not used'} ({column.reason}{missing})"
+
+
+def _model_line(resolved: Recipe) -> list[str]:
+    assert resolved.model is not None
+    options = resolved.model.model_dump(exclude_none=True)
+    shown = {key: value for key, value in options.items() if key not in ("finetune",)}
+    written = ", ".join(f"{key}: {_value(value)}" for key, value in shown.items())
+    return [f"model: {{{written}}}"]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple | list) else str(value)
+
+
+def _quoted(text: str | None) -> str:
+    """Return a YAML scalar, quoted if YAML would read it as something else."""
+    text = text or ""
+    plain = re.fullmatch(r"[A-Za-z_./][A-Za-z0-9_./ -]*", text) and text.lower() not in ("true", "false", "null")
+    return text if plain and text == text.strip() else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _run_name(dataset: Dataset) -> str:
+    """Derive the run's name from the data's."""
+    stem = Path(dataset.origin.removeprefix("builtin:")).name.split(".")[0]
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_") or "model"

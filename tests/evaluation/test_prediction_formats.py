@@ -1,0 +1,110 @@
+"""The predictions of each task: what is written can be read back, and its errors are ranked."""
+
+from typing import Any, get_args
+
+import numpy as np
+import polars as pl
+import pytest
+
+from danlu.data.splits import Split
+from danlu.data.targets import (
+    ClassTarget,
+    MultiLabelTarget,
+    NextTokenTarget,
+    NumericTarget,
+    PreferenceTarget,
+    TagTarget,
+    TargetSpec,
+)
+from danlu.evaluation.metrics.base import compute_values
+from danlu.evaluation.metrics.table import METRICS
+from danlu.evaluation.predictions import (
+    FORMATS,
+    build_predictions,
+    pad_tags,
+    pair_with_truth,
+    predictions_frame,
+    read_predictions,
+)
+
+GROUPS = pl.Series("shop", ["a", "b", None, "a"])
+TASKS: dict[str, tuple[TargetSpec, dict[str, Any], np.ndarray]] = {
+    "classification": (
+        ClassTarget(column="y", labels=("no", "yes"), threshold=0.3),
+        {"y": ["no", "yes", "yes", "no"]},
+        np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.1, 0.9]], dtype=np.float32),
+    ),
+    "multi-label": (
+        MultiLabelTarget(column="y", labels=("red", "blue")),
+        {"y": ['["red"]', "[]", '["blue", "red"]', '["blue"]']},
+        np.array([[0.9, 0.1], [0.6, 0.7], [0.2, 0.9], [0.1, 0.9]], dtype=np.float32),
+    ),
+    "regression": (
+        NumericTarget(column="y", mean=10.0, std=2.0),
+        {"y": [9.0, 10.0, 11.0, 14.0]},
+        np.array([[0.0], [0.5], [-1.0], [2.0]], dtype=np.float32),
+    ),
+    "token-classification": (
+        TagTarget(column="y", labels=("O", "B-X")),
+        {"y": ['["O", "B-X"]', '["O"]', '["B-X", "O", "O"]', '["O"]']},
+        np.array([[0, 0, -1], [0, -1, -1], [0, -1, -1], [0, -1, -1]]),
+    ),
+    "language-modelling": (
+        NextTokenTarget(vocabulary=9),
+        {"text": ["one", "tëo", "", "four"]},
+        np.array([[2.0, 4, 1], [9.0, 3, 0], [0.0, 0, 0], [1.0, 2, 2]]),
+    ),
+    "preference": (
+        PreferenceTarget(vocabulary=9, beta=0.5),
+        {"reference_chosen": [-2.0, -3.0, -1.0, -1.0], "reference_rejected": [-2.0, -1.0, -1.0, -4.0]},
+        np.array([[-1.0, -2.0], [-4.0, -1.0], [-1.0, -1.0], [0.0, -1.0]], dtype=np.float32),
+    ),
+}
+WORST = {  # rows with errors, the worst first
+    "classification": ("confidence", [3, 2]),
+    "multi-label": ("labels", [1, 2]),
+    "regression": ("error", [2, 0, 1, 3]),
+    "token-classification": ("tags", [2, 0]),
+    "language-modelling": ("loss", [1, 0, 3, 2]),
+    "preference": ("margin", [3, 1, 2]),
+}
+
+
+def test_every_kind_of_target_has_a_format() -> None:
+    assert set(FORMATS) == {target.model_fields["task"].default for target in get_args(TargetSpec)} == set(TASKS)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_written_gives_the_same_figures_when_it_is_read(task: str) -> None:
+    target, columns, outputs = TASKS[task]
+    split = Split.of(pl.DataFrame(columns).with_columns(GROUPS))
+    content = "text" if "text" in columns else None
+    built = build_predictions(split, target, outputs, content, "shop")
+    table = predictions_frame(split, built, target.decode(outputs), target)
+    assert table["row"].to_list() == [0, 1, 2, 3] and table["group"].to_list() == [1.0, 2.0, -3.0, 1.0]
+    labels = tuple(str(label) for label in getattr(target, "labels", ()))
+    read = read_predictions(task, table, labels, getattr(target, "threshold", None))
+    metrics = {name: metric for name, metric in METRICS.items() if metric.task == task}
+    first, again = compute_values(metrics, built), compute_values(metrics, read)
+    assert len(first) > 2 and np.isfinite(list(first.values())).sum() > 2
+    assert again == pytest.approx(first, nan_ok=True, rel=1e-6)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_errors_are_ranked_from_the_table(task: str) -> None:
+    target, columns, outputs = TASKS[task]
+    split = Split.of(pl.DataFrame(columns))
+    built = build_predictions(split, target, outputs, "text" if "text" in columns else None)
+    scores = FORMATS[task].score_errors(predictions_frame(split, built, target.decode(outputs), target))
+    worst = scores.wrong[np.argsort(-scores.severity[scores.wrong], kind="stable")]
+    assert (scores.by, worst.tolist()) == WORST[task]
+
+
+def test_tags_that_a_model_has_not_given_are_empty() -> None:
+    assert pad_tags(["O"], ["O", "B-X", "O"]) == ("O", "", "")
+
+
+def test_blocks_of_a_corpus_share_the_size_of_all_texts() -> None:
+    split = Split.of(pl.DataFrame({"text": ["one", "tëo"]}))
+    sums = np.array([[1.0, 2, 0], [1.0, 2, 1], [1.0, 1, 1]])
+    assert pair_with_truth(split, NextTokenTarget(vocabulary=9), sums, "text").text_bytes.tolist() == [7.0, 0.0, 0.0]  # type: ignore[union-attr]
