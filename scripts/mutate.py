@@ -150,7 +150,7 @@ def _mutants(node: ast.AST) -> Iterator[ast.AST]:
     """Yield replacements of one node."""
     if isinstance(node, ast.Compare):
         for place, operator in enumerate(node.ops):
-            for other in COMPARED[type(operator)]:
+            for other in COMPARED[type(operator)][_is_tolerant(node) :]:
                 yield ast.Compare(node.left, [*node.ops[:place], other(), *node.ops[place + 1 :]], node.comparators)
     elif isinstance(node, ast.Constant):
         yield from _other_constants(node.value)
@@ -199,6 +199,12 @@ def _other_operations(node: ast.AST) -> Iterator[ast.AST]:
         yield node.operand
     elif isinstance(node, ast.IfExp):
         yield ast.IfExp(node.test, node.orelse, node.body)
+
+
+def _is_tolerant(node: ast.Compare) -> bool:
+    """Return whether a comparison has a tolerance, beside which `>=` and `>` are the same."""
+    numbers = (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
+    return any(isinstance(number, float) and 0 < abs(number) < EPSILON for number in numbers)
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -148,3 +148,16 @@ def test_folds_by_time_train_on_what_came_before() -> None:
         assert splits.train.rows.max() < splits.validation.rows.min() <= splits.validation.rows.max()
         assert splits.validation.rows.max() < splits.test.rows.min()
         assert len(splits.train) + len(splits.validation) == splits.test.rows.min()
+
+
+def test_as_many_folds_as_groups_and_no_more() -> None:
+    who = ["a", "b", "c"] * 4
+    numbers = splitter("group", "who").fold(dataset_of([0] * 12, who=who), 3, Seed(0))
+    assert np.bincount(numbers).tolist() == [4, 4, 4]
+    with pytest.raises(DataError, match="4 folds"):
+        splitter("group", "who").fold(dataset_of([0] * 12, who=who), 4, Seed(0))
+
+
+def test_all_classes_that_are_too_small_are_counted() -> None:
+    with pytest.raises(DataError, match="1 more class"):
+        split(dataset_of(["a"] * 10 + ["b"] * 2 + ["c"] * 2 + ["d"] * 3), "stratified")

@@ -81,3 +81,12 @@ def test_auto_leaves_what_is_true_already() -> None:
     chosen = fit_calibration("auto", truth)
     assert chosen is None or abs(getattr(chosen, "temperature", 0.0) - 1.0) < 0.1
     assert fit_calibration("auto", always(0.99, 60, 40)) is not None
+
+
+def test_a_curve_of_many_corners_is_thinned() -> None:
+    """In block k of 110 rows k are true, and stand first: each block is a step of its own, with two corners."""
+    values = np.concatenate([np.arange(110) < k for k in range(1, 110)]).astype(np.int64)
+    scores = np.linspace(0.01, 0.99, len(values))
+    found = fit_calibration("isotonic", Predictions(values, np.stack([1 - scores, scores], axis=1)))
+    assert isinstance(found, Isotonic)
+    assert len(found.true[0]) == 200

@@ -36,11 +36,11 @@ def in_groups(generator: np.random.Generator, count: int) -> Predictions:
 def coverage(sampler: Sampler, names: tuple[str, ...], count: int, trials: int, resamples: int) -> dict[str, float]:
     """How often intervals of samples hold the figure of very many."""
     metrics = {name: METRICS[name] for name in names}
-    whole = sampler(np.random.default_rng(0), 400_000)
+    whole = sampler(np.random.default_rng(0), max(400_000, 100 * count))  # its own error is a tenth of a sample's
     exact = {name: metric.compute(whole) for name, metric in metrics.items()}
     held = dict.fromkeys(names, 0)
     for trial in range(trials):
-        truth = sampler(np.random.default_rng(trial + 1), count)
+        truth = sampler(np.random.default_rng((trial, count)), count)
         found = values_with_intervals(metrics, truth, Resampling(Seed(trial), 0.95, resamples))
         for name in names:
             held[name] += found[name]["low"] <= exact[name] <= found[name]["high"]
@@ -71,10 +71,12 @@ def test_intervals_of_many_rows_cover_roughly(count: int, trials: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("count", "trials"), [(1_500, 1500), (20_000, 600)])
-def test_intervals_of_95_percent_of_many_rows_cover_93_to_97(count: int, trials: int) -> None:
-    found = coverage(two_classes, NAMES, count, trials, resamples=500)
-    found |= coverage(numbers, ("rmse", "mae", "r2"), count, trials, resamples=500)
+@pytest.mark.parametrize(
+    ("count", "trials", "names"), [(1_500, 1000, NAMES), (20_000, 500, ("accuracy", "log-loss"))], ids=["1500", "20000"]
+)
+def test_intervals_of_95_percent_of_many_rows_cover_93_to_97(count: int, trials: int, names: tuple[str, ...]) -> None:
+    found = coverage(two_classes, names, count, trials, resamples=500)
+    found |= coverage(numbers, ("rmse", "mae"), count, trials, resamples=500)
     assert all(0.925 <= share <= 0.975 for share in found.values()), found
 
 

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from danlu.errors import ArtifactError
+from danlu.models import predictor
 from danlu.models.predictor import GOLDEN_TOLERANCE, Predictor
 
 
@@ -47,3 +48,9 @@ def test_the_tolerance() -> None:
     replayed([[0.5]], [[0.50009]])
     with pytest.raises(ArtifactError):
         replayed([[0.5]], [[0.50011]])
+
+
+def test_a_deviation_of_exactly_the_tolerance_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    deviation = replayed([[0.5]], [[0.50005]])
+    monkeypatch.setattr(predictor, "GOLDEN_TOLERANCE", deviation)
+    assert replayed([[0.5]], [[0.50005]]) == deviation

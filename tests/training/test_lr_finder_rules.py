@@ -96,3 +96,8 @@ def test_a_sweep_ends_before_a_loss_that_is_no_number() -> None:
 def test_losses_below_zero_do_not_end_a_sweep() -> None:
     values = [1.0, 0.5, 0.0, -0.05, -0.1, -0.05]
     assert len(_sweep(lambda rate: values[int(rate)], [float(index) for index in range(6)])) == 6
+
+
+def test_three_losses_and_a_fall_of_exactly_a_fiftieth_are_enough() -> None:
+    assert _steepest_lr(RATES, [5.0, 4.0, 3.0]) in RATES
+    assert _steepest_lr(RATES, [100.0, 99.5, 99.0, 98.0]) in RATES

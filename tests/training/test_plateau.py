@@ -79,3 +79,8 @@ def test_the_schedules_options_reach_the_watcher() -> None:
 def test_plateau_alone_has_a_watcher_and_no_shape() -> None:
     assert Plateau(warmup=2).factor(0, 10) == pytest.approx(0.5)
     assert Plateau(warmup=2).factor(9, 10) == 1.0
+
+
+def test_a_tie_is_no_improvement_in_either_direction() -> None:
+    for higher in (False, True):
+        assert factors([0.5, 0.5, 0.5], higher_is_better=higher) == [1.0, 1.0, 0.5]

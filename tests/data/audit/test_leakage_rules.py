@@ -67,7 +67,7 @@ def test_values_are_put_into_fifty_bins_and_gaps_into_one() -> None:
     assert _bins(pl.Series(["b", None, "a", "b"])).tolist() == [2, 0, 1, 2]
 
 
-@pytest.mark.parametrize(("members", "told"), [(10, True), (1, False)])
+@pytest.mark.parametrize(("members", "told"), [(10, True), (2, True), (1, False)])
 def test_groups_on_both_sides_of_a_split_are_told(members: int, told: bool) -> None:
     user = [f"u{index // members}" for index in range(ROWS)]
     generator = np.random.default_rng(0)
@@ -149,3 +149,10 @@ def test_a_distance_at_the_limit_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     for limit, told in ((distance, True), (np.nextafter(distance, 1.0), False)):
         monkeypatch.setattr(drift, "LEAST_DISTANCE", limit)
         assert bool(drifting_columns(shown)) is told
+
+
+def test_rules_at_their_limits() -> None:
+    one, other = pl.Series([float(value) for value in range(20)]), pl.Series([float(v) for v in range(100, 200)])
+    assert _kolmogorov_smirnov(one, other)[0] == 1.0  # twenty rows are enough
+    first, second = pl.Series(["a"] * 90 + ["b"] * 10), pl.Series(["a"] * 90 + ["c"] * 10)
+    assert _chi_squared(first, second)[0] == pytest.approx(0.1)  # five are expected of each: not too rare

@@ -95,3 +95,8 @@ def test_the_power_is_the_likeliest_one() -> None:
 def test_missing_values_stay_missing() -> None:
     for scaling in (Scaling(offset=1.0, scale=2.0), Scaling(quantiles=(0.0, 1.0)), Scaling(bend="yeo-johnson")):
         assert np.isnan(scaling.apply(np.array([np.nan]))).all()
+
+
+def test_a_width_that_is_not_finite_does_not_divide() -> None:
+    with np.errstate(over="ignore"):
+        assert MinMax().fit(np.array([-1.7e308, 1.7e308])).scale == 1.0

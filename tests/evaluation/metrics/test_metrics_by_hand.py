@@ -114,3 +114,8 @@ def test_the_usual_metrics_are_those_of_the_task() -> None:
     for task in ("classification", "regression", "multi-label", "language-modelling", "token-classification"):
         assert all(METRICS[name].task == task for name in resolve_metrics(task, None))
     assert resolve_metrics("regression", ("mae",)) == ("mae",)
+
+
+def test_two_numbers_have_an_r2_and_nothing_has_no_correlation() -> None:
+    assert figure("r2", Predictions(np.array([1.0, 3.0]), np.array([1.0, 2.0]))) == pytest.approx(0.5)
+    assert np.isnan(METRICS["mcc"].finalize(np.zeros((1, 3, 2)))).all()
