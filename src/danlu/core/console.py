@@ -57,9 +57,12 @@ def emit(message: str, level: int = INFO) -> None:
     For example an error that it alone met.
     """
     logger = _logger()
+    if level < logger.getEffectiveLevel():
+        return
     if logger.hasHandlers():
-        logger.log(level, message)
-    elif logger.isEnabledFor(level):  # a script that has not set up logging: it sees what the command line shows
+        # Not by `log`: `silence_libraries` turns that off while a library loads, and danlu's own lines are not meant.
+        logger.handle(logger.makeRecord(logger.name, level, "", 0, message, (), None))
+    else:  # a script that has not set up logging: it sees what the command line shows
         _write(message)
 
 

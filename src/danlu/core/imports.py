@@ -3,8 +3,8 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -82,17 +82,38 @@ def require_extra(extra: str, purpose: str) -> None:
         raise MissingExtra(f"{purpose} needs {', '.join(absent)}, not installed here: {install_command(extra)}")
 
 
-@contextmanager
-def silence_libraries() -> Iterator[None]:
-    """Silence library logging below errors within the block."""
-    import logging
+class _SilencedLogging:
+    """Count the blocks that silence logging, of all threads, so that the last one to end restores it."""
 
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks = 0
+        self._before = 0
+
+    def __enter__(self) -> None:
+        import logging
+
+        with self._lock:
+            if self._blocks == 0:
+                self._before = logging.root.manager.disable
+                logging.disable(logging.WARNING)
+            self._blocks += 1
+
+    def __exit__(self, *_: object) -> None:
+        import logging
+
+        with self._lock:
+            self._blocks -= 1
+            if self._blocks == 0:
+                logging.disable(self._before)
+
+
+_SILENCED = _SilencedLogging()  # one per process, as is what it guards
+
+
+def silence_libraries() -> AbstractContextManager[None]:
+    """Silence library logging below errors within the block, in all threads."""
+    return _SILENCED
 
 
 @cache

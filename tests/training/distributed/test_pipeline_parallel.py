@@ -42,7 +42,7 @@ def test_two_processes_train_and_evaluate_as_one_does_with_every_schedule(tmp_pa
         assert facts["bf16"] <= 0.02
         assert facts["bf16 is not fp32"] > 1e-4
         assert "selective" in facts["refused"]
-        assert "take full" in facts["refused"]
+        assert "use full" in facts["refused"]
 
 
 @pytest.mark.slow
