@@ -113,7 +113,7 @@ def build_train_state(
         partial(_prepare_model, options, precision),
     )
     base_lr = scaled_lr(optimizer.lr, options.batch_size, options.lr_scaling)
-    stepping = _build_optimizer(own.model, optimizer, base_lr, options, precision, task.finetune.layer_decay)
+    hooks = _build_optimizer(own.model, optimizer, base_lr, options, precision, task.finetune.layer_decay)
     average, local = options.average, None if parallel.groups.is_single_process else parallel.options.local
     assert average is None or isinstance(average, WeightAverage)
     # Every unfreezing is another model to compile, and torch gives up after some; then the steps' last bits change.
@@ -126,12 +126,12 @@ def build_train_state(
         if options.distill is None
         else distillation_num_targets(task.head.num_targets, task.name),
         loss_weighting=task.loss_weighting,
-        optimizer=stepping.optimizer,
+        optimizer=hooks.optimizer,
         accelerator=accelerator,
         precision=precision,
         offload=ActivationOffload(own.model) if options.memory.offload_activations else None,
-        before_step=stepping.before_step,
-        after_step=stepping.after_step,
+        before_step=hooks.before_step,
+        after_step=hooks.after_step,
         clip_norm=options.clip_norm,
         clip_value=options.clip_value,
         num_microbatches=options.accumulate,
@@ -150,7 +150,7 @@ def build_train_state(
         monitored_metric=task.monitored_metric,
         tokens_per_sample=task.tokens_per_sample,
         parallel=parallel,
-        diloco=None if local is None else DiLoCo(own.model, stepping.optimizer, local, parallel.groups),
+        diloco=None if local is None else DiLoCo(own.model, hooks.optimizer, local, parallel.groups),
         unfreezing=make_unfreezing(own.model, task.finetune, task.steps_per_epoch),
     )
 
@@ -158,10 +158,8 @@ def build_train_state(
 def _prepare_model(options: Training, precision: Precision, model: nn.Module) -> None:
     """Apply precision and memory options to a model or to one stage of it."""
     precision.prepare(model)
-    if (
-        apply_activation_checkpointing(model, options.memory.checkpointing) == 0
-        and options.memory.checkpointing != "none"
-    ):
+    mode = options.memory.checkpointing
+    if apply_activation_checkpointing(model, mode) == 0 and mode != "none":
         info("training.memory.checkpointing: the model repeats no blocks, so nothing is recomputed")
 
 
@@ -180,29 +178,29 @@ def _build_optimizer(
     """Build the optimizer, stepping the weights where and when the recipe says."""
     groups = parameter_groups(model, optimizer.weight_decay, layer_decay)
     build = partial(optimizer.build, lr=lr)
-    penalties = WeightRegularizer(model, options.l1, options.l2, options.max_norm)
+    regularizer = WeightRegularizer(model, options.l1, options.l2, options.max_norm)
     penalized, bounded = bool(options.l1 or options.l2), options.max_norm is not None
-    keep: StorageKind | None = None
+    kind: StorageKind | None = None
     if precision.bf16_weights:
-        keep = "master" if precision.name == "bf16-master" else "stochastic"
-    bound = penalties.apply_max_norm_to if bounded else None
+        kind = "master" if precision.name == "bf16-master" else "stochastic"
+    bound = regularizer.apply_max_norm_to if bounded else None
     if options.memory.optimizer_in_backward:
-        before = partial(_before_param_step, penalties, options.clip_value)
-        return OptimizerHooks(OptimizerInBackward(groups, build, keep, before, bound), None, None)
-    add = penalties.add_penalty_grads if penalized else None
+        before = partial(_before_param_step, regularizer, options.clip_value)
+        return OptimizerHooks(OptimizerInBackward(groups, build, kind, before, bound), None, None)
+    add = regularizer.add_penalty_grads if penalized else None
     if options.memory.offload_optimizer:
-        keep = "host"
+        kind = "host"
     if any(is_dtensor(weight) for weight in model.parameters()):
-        keep = "held"
-    if keep is not None:
-        return OptimizerHooks(ParamStorageOptimizer(groups, build, keep, bound), add, None)
-    return OptimizerHooks(build(groups), add, penalties.apply_max_norm if bounded else None)
+        kind = "held"
+    if kind is not None:
+        return OptimizerHooks(ParamStorageOptimizer(groups, build, kind, bound), add, None)
+    return OptimizerHooks(build(groups), add, regularizer.apply_max_norm if bounded else None)
 
 
-def _before_param_step(penalties: WeightRegularizer, clip_value: float | None, weight: nn.Parameter) -> None:
+def _before_param_step(regularizer: WeightRegularizer, clip_value: float | None, weight: nn.Parameter) -> None:
     """Penalise and clip the gradient of a weight that is stepped by itself."""
-    if penalties.l1 or penalties.l2:
-        penalties.add_penalty_grad(weight)
+    if regularizer.l1 or regularizer.l2:
+        regularizer.add_penalty_grad(weight)
     if clip_value is not None:
         clip_grad_value([weight], clip_value)
 
@@ -212,16 +210,14 @@ def _build_loss(options: Training, task: TrainTask) -> Loss:
     head = task.head
     if options.distill is not None:
         temperature, weight = options.distill.temperature or DEFAULT_TEMPERATURE, options.distill.weight
-        taught, hidden = (
-            head.adapt_loss(distillation_loss(head.loss, task.name, temperature, weight)),
-            options.distill.hidden,
-        )
-        return taught if hidden is None else feature_distillation_loss(taught, hidden.distance, hidden.weight)
+        distilled = head.adapt_loss(distillation_loss(head.loss, task.name, temperature, weight))
+        hidden = options.distill.hidden
+        return distilled if hidden is None else feature_distillation_loss(distilled, hidden.distance, hidden.weight)
     if options.loss is None:
         return head.loss
     own: Callable[[Tensor, Tensor], Tensor] = load_dotted(options.loss, "training.loss")
 
-    def loss(logits: Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
+    def loss(logits: Tensor, target: Tensor, loss_weighting: LossWeighting) -> tuple[Tensor, int]:
         """Sum the user's loss, which gives one value per sample or their mean."""
         count = head.num_targets(target)
         found = own(logits, target)

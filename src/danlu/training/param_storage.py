@@ -113,8 +113,6 @@ class StochasticRounding:
     """Step a temporary fp32 copy; round it stochastically to the bf16 parameter.
 
     On average nothing is lost although nothing is kept (Gupta et al. 2015, https://arxiv.org/abs/1502.02551).
-
-    On average nothing is lost, though nothing is kept (Gupta et al. 2015).
     """
 
     def __init__(self, weight: nn.Parameter) -> None:

@@ -24,8 +24,6 @@ def catch_stop_signals() -> Iterator[StopRequest]:
     """Catch SIGINT and SIGTERM as a stop request; a second one ends the program.
 
     Only a program's main thread receives signals; in other threads nothing is caught.
-
-    Signals reach a program's main thread alone; elsewhere nothing is collected.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
