@@ -6,6 +6,7 @@ Marks before a block of the guide: `<!-- file: NAME -->` writes it to the folder
 output; `…` stands for anything.
 """
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -117,6 +118,30 @@ def test_the_guide_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.M
 def test_what_takes_longer_runs_too(block: Block, tmp_path: Path) -> None:
     write_files(tmp_path)
     run_shown(block, tmp_path)
+
+
+def test_the_modules_and_names_of_the_architecture_exist() -> None:
+    layers = {path.stem for path in (ROOT / "src" / "danlu").iterdir()}
+    named = set(re.findall(r"`([a-z_]+(?:\.[A-Za-z_]+)+)`", (ROOT / "docs" / "architecture.md").read_text()))
+    named = {
+        name for name in named if name.split(".")[0] in layers and not name.endswith((".json", ".yaml", ".source"))
+    }
+    assert len(named) > 40
+    assert [name for name in sorted(named) if not _exists(f"danlu.{name}")] == []
+
+
+def _exists(name: str) -> bool:
+    """Whether a dotted name is a module, or is had from one."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            found = getattr(found, part, None)
+        return found is not None
+    return False
 
 
 def test_the_reference_is_up_to_date() -> None:
