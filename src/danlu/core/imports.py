@@ -83,7 +83,7 @@ def require_extra(extra: str, purpose: str) -> None:
 
 
 class _SilencedLogging:
-    """Count the blocks that silence logging, of all threads, so that the last one to end restores it."""
+    """Count the blocks of all threads that silence logging; the last restores it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
