@@ -113,6 +113,7 @@ def test_copies_of_a_model_train_as_one(
         alike(run, alone[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("compress", "within"), [("bf16", 0.01), pytest.param("powersgd", 0.1, marks=pytest.mark.slow)]
 )
@@ -124,6 +125,7 @@ def test_gradients_that_travel_in_fewer_bytes_train_nearly_as_one(
     assert run.metrics()[-1] != pytest.approx(alone["table"].metrics()[-1], rel=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layout",
     [
@@ -166,6 +168,7 @@ def test_copies_that_meet_after_every_step_train_as_one(
     alike(both["met"], one)
 
 
+@pytest.mark.slow
 def test_copies_that_meet_now_and_then_agree_and_learn(tmp_path: Path, recipes: dict[str, dict[str, Any]]) -> None:
     recipe = with_training(recipes["table"], optimizer={"name": "adamw", "lr": 1e-2}, checkpoint={"every_steps": 5})
     run = trained(2, tmp_path, {"met": recipe}, {"local": {"every": 7, "momentum": 0.3}})["met"]

@@ -32,6 +32,7 @@ NAMES = ("corpus", "corpus-sgd")
 QUICK = ("1f1b",)  # the rest is tested below the recipe, and here where there is time
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "processes"),
     [

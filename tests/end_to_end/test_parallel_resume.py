@@ -56,6 +56,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return danlu.train(RECIPE, output=tmp_path_factory.mktemp("whole"), name="run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "processes"),
     [

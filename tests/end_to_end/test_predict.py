@@ -71,6 +71,7 @@ def test_predicting_a_table_imports_no_compiler(table_run: Path, table_file: Pat
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_a_new_process_predicts_images_as_training_did(
     image_run: Path, image_folder: Path, tmp_path: Path, danlu: Command
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_new_process_predicts_images_as_training_did(
     assert_same(found.drop("image")[rows_of_test(image_run).to_list()], recorded(image_run))
 
 
+@pytest.mark.slow
 def test_a_new_process_predicts_texts_as_training_did(
     text_run: Path, text_file: Path, tmp_path: Path, danlu: Command
 ) -> None:
@@ -91,6 +93,7 @@ def test_a_new_process_predicts_texts_as_training_did(
     assert_same(pl.read_parquet(tmp_path / "out.parquet"), recorded(text_run))
 
 
+@pytest.mark.slow
 def test_a_new_process_judges_a_corpus_as_training_did(
     corpus_run: Path, corpus_folder: Path, tmp_path: Path, danlu: Command
 ) -> None:

@@ -26,6 +26,7 @@ from tests.conftest import Command
 from tests.support.real_weights import minilm
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_the_list_has_every_family_with_what_it_weighs(danlu: Command) -> None:
     done = danlu("models", "--task", "table", "--json")

@@ -181,6 +181,7 @@ class TorchTrainer:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_program_for_ray_trains_in_each_worker_and_goes_on(recipe: Path, tmp_path: Path) -> None:
     danlu.deploy(recipe, training="ray", output=tmp_path, gpus=0)

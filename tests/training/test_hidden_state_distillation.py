@@ -70,6 +70,7 @@ def likeness(left: np.ndarray, right: np.ndarray) -> float:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize("distance", ["mse", "cosine"])
 def test_a_students_hidden_states_come_nearer_to_its_teachers(teacher: Path, tmp_path: Path, distance: str) -> None:

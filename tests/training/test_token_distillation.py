@@ -62,6 +62,7 @@ def test_a_tagger_nears_its_teacher(tmp_path: Path) -> None:
     assert losses[-1] < 0.3 * losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_speaker_learns_from_another_and_goes_on_bit_by_bit(
     corpus_folder: Path, speaker: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -122,15 +122,18 @@ def assert_alike(found: list[dict[str, float]], parts: list[dict[str, Any]]) -> 
         assert max(off.values()) < TOLERANCE, (part, off)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_training_by_tokens_is_training_by_sequences(by_two: list[Any]) -> None:
     assert_alike(by_two[: len(TRAINED)], TRAINED)
 
 
+@pytest.mark.slow
 def test_answers_in_evaluation_are_of_whole_blocks(by_two: list[Any]) -> None:
     assert max(by_two[-3:-1]) < 1e-6
 
 
+@pytest.mark.slow
 def test_a_model_that_sees_other_tokens_otherwise_is_refused(by_two: list[Any]) -> None:
     assert by_two[-1].startswith("training.parallel.context: llama mixes tokens outside attention too")
 

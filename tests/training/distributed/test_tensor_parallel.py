@@ -274,15 +274,18 @@ def test_training_by_two_is_training_by_one(by_two: list[list[Any]]) -> None:
     assert_alike(by_two[0][: len(TRAINED)], TRAINED)
 
 
+@pytest.mark.slow
 def test_logits_in_parts_are_judged_as_whole_ones(found: dict[str, list[Any]]) -> None:
     assert max(*found["even parts"][0].values(), *found["uneven parts"][0].values()) < 1e-6
     assert found["evaluation"][0] < 1e-6
 
 
+@pytest.mark.slow
 def test_products_in_bf16_are_those_of_one_to_its_three_digits(found: dict[str, list[Any]]) -> None:
     assert found["bf16"][0] < 1e-2
 
 
+@pytest.mark.slow
 def test_all_weights_are_dtensors_and_norms_are_whole(found: dict[str, list[Any]]) -> None:
     assert found["places"][0] == {
         "all": True,
@@ -291,6 +294,7 @@ def test_all_weights_are_dtensors_and_norms_are_whole(found: dict[str, list[Any]
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["by tokens", "by heads"])
 def test_dropout_keeps_whole_weights_equal(found: dict[str, list[Any]], how: str) -> None:
     """Where all have the same activations they drop the same, where each has tokens of its own they do not."""
