@@ -19,7 +19,7 @@ tables.LARGE = prepare.LARGE = 0
 tables.PASS_BYTES = 1 << 25  # as much smaller as the table is smaller than one that does not fit
 from danlu.core.seeds import Seed
 from danlu.recipe.load import check_recipe
-from danlu.experiment.data_context import fit_preparation, open_data
+from danlu.experiment.data_context import fit_preprocessing, load_data
 
 def anonymous():
     lines = [line.split() for line in open("/proc/self/smaps_rollup").read().splitlines()[1:]]
@@ -35,8 +35,8 @@ peak = [anonymous()]
 before = peak[0]
 threading.Thread(target=watch, daemon=True).start()
 clean = {"duplicates": "drop", "outliers": {}}
-opened = open_data(check_recipe({"data": {"source": sys.argv[1], "target": "y", "clean": clean}, "model": "linear"}))
-prepared = fit_preparation(opened)
+opened = load_data(check_recipe({"data": {"source": sys.argv[1], "target": "y", "clean": clean}, "model": "linear"}))
+prepared = fit_preprocessing(opened)
 examples = prepare.prepare_training(prepared.preprocessor, opened.splits.train, opened.dataset, Seed(0))
 print(json.dumps({"grown": peak[0] - before, "rows": len(examples)}))
 """

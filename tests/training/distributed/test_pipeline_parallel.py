@@ -49,7 +49,7 @@ def test_two_processes_train_and_evaluate_as_one_does_with_every_schedule(tmp_pa
 def test_four_processes_train_as_one_does_with_copies_and_shares_of_stages(tmp_path: Path) -> None:
     answers = together(4, "tests.support.pipelined:on_four", tmp_path)
     assert apart([answer["compared"] for answer in answers]) == {}
-    assert all("zero-bubble does not go with data" in answer["refused"] for answer in answers)
+    assert all("zero-bubble does not work with data" in answer["refused"] for answer in answers)
 
 
 @pytest.mark.slow
