@@ -20,6 +20,7 @@ from danlu.training.distributed.parallel_context import ParallelContext
 from tests.support.processes import together
 
 TOLERANCE = 1e-5  # relative; fp32, whose sums come in another order
+ROUNDING = 1.2e-7
 
 TABLE: dict[str, Any] = {
     "name": "table",
@@ -102,7 +103,8 @@ def alike(one: RunDirectory, other: RunDirectory, tolerance: float = TOLERANCE) 
     assert weights.keys() == expected.keys()
     for name, value in weights.items():
         wide, theirs = value.double(), expected[name].double()
-        assert (wide - theirs).norm() <= tolerance * theirs.norm(), name
+        # Weights that ended near zero are sums of larger steps, whose rounding stays: float32's at 1.
+        assert (wide - theirs).norm() <= tolerance * theirs.norm() + ROUNDING, name
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
