@@ -133,6 +133,14 @@ def sliced(hurt: float) -> list[dict[str, object]]:
     return evaluate_slices(found, METRICS["accuracy"], Predictions(values, answers), Resampling(Seed(0), resamples=300))
 
 
+def test_a_slice_leaves_enough_rows_to_compare_it_with() -> None:
+    plans = ["a"] * 6 + ["b"] * 4
+    found = make_slices(pl.DataFrame({"plan": plans}), {}, least=4)
+    assert [int(each.mask.sum()) for each in found] == [6, 4]
+    assert make_slices(pl.DataFrame({"plan": plans}), {}, least=5) == []  # of b there are too few, and a leaves too few
+    assert make_slices(pl.DataFrame({"plan": ["a"] * 10}), {}, least=2) == []
+
+
 def test_the_worst_slice_is_found_with_its_size() -> None:
     found = sliced(hurt=0.2)
     assert [each["slice"] for each in found if each["worse"]] == ["plan = c"]

@@ -37,7 +37,7 @@ class ParamStorage(Protocol):
         """Write the stepped value back to the model; free what is not kept."""
 
     def extra_state(self) -> Tensor | None:
-        """Return what a checkpoint needs besides the model's parameter to resume exactly."""
+        """Return the state that a checkpoint needs besides the model's parameter."""
 
     def load_extra_state(self, kept: Tensor | None) -> None:
         """Load a checkpoint's extra state; without one, copy the model's parameter."""

@@ -106,7 +106,7 @@ class Schedule(Component):
         return None
 
     def plateau_reducer(self, higher_is_better: bool = False) -> ReduceLROnPlateau | None:
-        """Return what lowers the factor further by validation results; None if nothing does."""
+        """Return a reducer of the factor by validation results; None without one."""
         return None
 
 

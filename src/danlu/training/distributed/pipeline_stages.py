@@ -85,7 +85,7 @@ class Stage(HFModelWrapper):
 
         Args:
             hidden: [batch, length, width]; None for the first stage.
-            input_ids: tokens, [batch, length]; so of the rest, see `Logits`.
+            input_ids: tokens, [batch, length]; the other arguments are those of `HFModelWrapper`.
         """
         base = _causal_model(self.network).base_model
         if self.index > 0:

@@ -3,7 +3,7 @@
 Applied to a plain model from outside, in place; the model may then be sharded further (FSDP2, block by block). With
 `sequence`, activations between the linear layers are split by tokens (Shoeybi et al. 2019,
 https://arxiv.org/abs/1909.08053; Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198). A language model outputs
-`SplitLogits`, which its head accepts like whole ones.
+`VocabParallelLogits`, which its head accepts like whole ones.
 """
 
 import math

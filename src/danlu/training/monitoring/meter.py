@@ -73,7 +73,7 @@ class Meter:
         Call it when the device has finished its work.
 
         Returns:
-            `seconds` of training since the start; `samples_per_s`, `steps_per_s`, of language models `tokens_per_s`;
+            `seconds` of training since the start; `samples_per_s`, `steps_per_s`, for language models `tokens_per_s`;
             where they are known `peak_bytes` and `mfu` (a fraction).
         """
         now = time.perf_counter() - self.started - self.paused_s
