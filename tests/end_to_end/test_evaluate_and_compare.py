@@ -152,6 +152,8 @@ def test_runs_tested_on_different_rows_are_refused(linear: Path, table_run: Path
         danlu.compare([linear, run])
     with pytest.raises(ArgumentError, match="takes two runs or more"):
         danlu.compare([linear])
+    with pytest.raises(ArgumentError, match="takes two runs or more"):
+        danlu.compare(str(linear))
     (run / "evaluation.json").unlink()
     with pytest.raises(ArgumentError, match="no test predictions to compare"):
         danlu.compare([linear, run])

@@ -139,6 +139,13 @@ def test_a_train_job_has_its_fields_where_kubeflow_looks_for_them(recipe: Path, 
     subprocess.run(["bash", "-n", "-c", trainer["args"][0]], check=True)
 
 
+def test_another_kind_of_cluster_is_refused(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ArgumentError, match=r"--training pbs: unknown kind of cluster \(allowed: slurm, kubeflow, ray\)"
+    ):
+        danlu.deploy(recipe, training="pbs", output=tmp_path)  # type: ignore[arg-type]
+
+
 def test_a_train_job_without_gpus_asks_for_none(recipe: Path, tmp_path: Path) -> None:
     danlu.deploy(recipe, training="kubeflow", output=tmp_path, gpus=0, image="example.org/danlu:1")
     trainer = documents(tmp_path / "trainjob.yaml")[1]["spec"]["trainer"]

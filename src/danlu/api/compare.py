@@ -29,7 +29,7 @@ def compare(
         ArgumentError: there are fewer than two runs, one is not evaluated, they were tested on different rows, or the
             language is unknown.
     """
-    if len(runs) < 2:
+    if isinstance(runs, str) or len(runs) < 2:
         raise ArgumentError("compare takes two runs or more; `danlu runs` lists the runs")
     tested = [load_evaluated_run(RunDirectory.open(path)) for path in runs]
     found = compare_evaluated_runs(tested)

@@ -46,6 +46,8 @@ def deploy(
         RecipeError: as training would.
         ArgumentError: the processes do not fit the recipe, a file exists already, or an option is missing.
     """
+    if training not in CLUSTERS:
+        raise ArgumentError(f"--training {training}: unknown kind of cluster (allowed: {', '.join(CLUSTERS)})")
     file, loaded = find_recipe(recipe), load_recipe(recipe)
     if nodes < 1 or gpus < 0:
         raise ArgumentError(f"--nodes {nodes} --gpus {gpus}: there must be at least 1 node and at least 0 GPUs")
