@@ -1,6 +1,7 @@
 """`danlu deploy --training`: write the files that train a recipe on an existing cluster."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from danlu.artifacts.files import translate_write_errors, write_bytes, write_text
@@ -46,8 +47,7 @@ def deploy(
         RecipeError: as training would.
         ArgumentError: the processes do not fit the recipe, a file exists already, or an option is missing.
     """
-    if training not in CLUSTERS:
-        raise ArgumentError(f"--training {training}: unknown kind of cluster (allowed: {', '.join(CLUSTERS)})")
+    script, write = _writer_for(training)
     file, loaded = find_recipe(recipe), load_recipe(recipe)
     if nodes < 1 or gpus < 0:
         raise ArgumentError(f"--nodes {nodes} --gpus {gpus}: there must be at least 1 node and at least 0 GPUs")
@@ -62,7 +62,6 @@ def deploy(
     job = TrainingJob(name, str(recipe) if builtin else file.name, nodes, gpus, image, partition, time, storage)
     check_processes(loaded, job.nodes * job.processes_per_node)
     copies = {} if builtin else _recipe_files(file)
-    script, write = CLUSTERS[training]
     folder = Path(output)
     targets = (folder / script, *(folder / path for path in copies))
     for target in targets:
@@ -80,6 +79,13 @@ def deploy(
         if (folder / path).resolve() != source.resolve():
             write_bytes(folder / path, source.read_bytes())
     return targets
+
+
+def _writer_for(training: str) -> tuple[str, Callable[[TrainingJob], str]]:
+    """Return a cluster's file name and the function that writes it."""
+    if training not in CLUSTERS:
+        raise ArgumentError(f"--training {training}: unknown kind of cluster (allowed: {', '.join(CLUSTERS)})")
+    return CLUSTERS[training]
 
 
 def _recipe_files(recipe: Path) -> dict[Path, Path]:
