@@ -155,7 +155,7 @@ class WithConformal(Target):
 
     @model_serializer(mode="wrap")
     def _leave_out_unset_conformal(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write `conformal` only where it is set, so that other bundles stay as they were written."""
+        """Write `conformal` only where it is set; other bundles stay as they were."""
         written: dict[str, Any] = write(self)
         if written.get("conformal") is None:
             written.pop("conformal", None)

@@ -45,7 +45,7 @@ def too_few_rows(coverage: float, rows: int, of: str) -> str | None:
 
 
 def conformal_quantile(scores: np.ndarray, coverage: float) -> float:
-    """Return the ceil((n + 1) * coverage)-th smallest of n scores, which covers a new row that often.
+    """Return the ceil((n + 1) * coverage)-th smallest of n scores.
 
     Raises:
         DataError: there are too few scores.
@@ -130,7 +130,7 @@ def conformal_figures(
 def _test_figures(
     covered: np.ndarray, test: Predictions, how: Resampling | None, others: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, Any]:
-    """Return the share of covered rows and the means of other columns, each with its interval."""
+    """Return the share of covered rows and the means of other columns."""
     columns = {"coverage": covered, **(others or {})}
     metrics = {name: _mean_of(column) for name, column in columns.items()}
     return dict(values_with_intervals(metrics, test, how))

@@ -121,7 +121,7 @@ def _with_quantiles(
     raw: Mapping[str, np.ndarray],
     folded: CrossValidationResult,
 ) -> tuple[TargetSpec, str]:
-    """Return the target with conformal quantiles, and a word for the rows they were taken from.
+    """Return the target with conformal quantiles, and a word for the calibration rows.
 
     Without `evaluation.intervals` the target is returned without quantiles.
     """

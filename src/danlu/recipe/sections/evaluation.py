@@ -141,7 +141,7 @@ class Evaluation(Frozen):
 
     @model_serializer(mode="wrap")
     def _leave_out_unset_intervals(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write `intervals` only where it is set, so that other recipes stay as they were written."""
+        """Write `intervals` only where it is set; other recipes stay as they were."""
         written: dict[str, Any] = write(self)
         if written.get("intervals") is None:
             written.pop("intervals", None)
