@@ -68,7 +68,7 @@ def test_equal_scores_are_all_covered() -> None:
 
 
 def test_too_few_rows_are_refused_with_how_many_are_needed() -> None:
-    assert [required_rows(share) for share in (0.5, 0.8, 0.9, 0.95, 0.99)] == [1, 4, 9, 19, 99]
+    assert [required_rows(share) for share in (0.5, 0.7, 0.9, 0.95, 0.99)] == [1, 3, 9, 19, 99]
     assert conformal_quantile(np.arange(9.0), 0.9) == 8.0
     with pytest.raises(DataError, match=r"has 8 rows, and a coverage of 0\.9 needs at least 9"):
         conformal_quantile(np.arange(8.0), 0.9)
