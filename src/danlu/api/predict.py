@@ -1,6 +1,7 @@
 """`danlu predict`: predict every sample of a file, folder or glob with a bundle, in order."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -11,14 +12,27 @@ from danlu.artifacts.files import translate_write_errors
 from danlu.core.distributed.env import dist_env
 from danlu.core.text import suggestion
 from danlu.data.sources.reader import read_source
+from danlu.data.targets import PREDICTION_SET
 from danlu.errors import ArgumentError, DataError
 from danlu.launch.row_shards import RowShards
 
 LABEL_SEPARATOR = ";"
-WRITERS = {
+
+
+def without_lists(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return predictions as CSV can hold them, which has no lists.
+
+    Labels are joined, as data.target_separator would read them; a prediction set becomes a JSON list.
+    """
+    if PREDICTION_SET in frame.columns and frame[PREDICTION_SET].dtype.is_nested():
+        sets = [json.dumps(labels, ensure_ascii=False) for labels in frame[PREDICTION_SET].to_list()]
+        frame = frame.with_columns(pl.Series(PREDICTION_SET, sets, dtype=pl.String))
+    return frame.with_columns(selectors.list().list.join(LABEL_SEPARATOR))
+
+
+WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
     ".parquet": lambda frame, path: frame.write_parquet(path),
-    # CSV has no lists: labels are joined, as data.target_separator would read them.
-    ".csv": lambda frame, path: frame.with_columns(selectors.list().list.join(LABEL_SEPARATOR)).write_csv(path),
+    ".csv": lambda frame, path: without_lists(frame).write_csv(path),
     ".jsonl": lambda frame, path: frame.write_ndjson(path),
 }
 

@@ -30,6 +30,7 @@ def predict(
 ) -> int:
     """Predict every row of a file, folder or glob in order: labels and probabilities."""
     from danlu.api.predict import predict as predict_verb
+    from danlu.api.predict import without_lists
 
     if processes is not None:
         from danlu.launch.processes import launch_predict
@@ -37,7 +38,7 @@ def predict(
         return launch_predict(sys.argv[1:], output, processes)
     answers = predict_verb(bundle, data, output=output, keep=keep, own_code=own_code)
     if output is None:
-        print(answers.write_csv(), end="")
+        print(without_lists(answers).write_csv(), end="")
     else:
         info(f"{answers.height:,} predictions in {output}")
     return 0

@@ -7,11 +7,18 @@ as plain data in the bundle.
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field, PositiveFloat
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from danlu.core.component import Frozen
 from danlu.data.dataset import Dataset
@@ -67,6 +74,29 @@ class Isotonic(Frozen):
         return np.asarray(np.divide(found, total, out=evenly, where=total > 0), dtype=np.float32)
 
 
+class ConformalQuantiles(Frozen):
+    """Keep the quantiles of split conformal prediction (Angelopoulos and Bates 2021).
+
+    See https://arxiv.org/abs/2107.07511, sections 1 and 4.
+
+    Attributes:
+        coverage: the share of new rows that should be covered.
+        by: whether it holds over all rows, or within each class.
+        rows: number of rows that the quantiles were taken from.
+        quantiles: the highest score that is covered: one, or one per class. A class's score is 1 - its probability, a
+            number's the absolute error in the target's units.
+    """
+
+    method: Literal["conformal"] = "conformal"
+    coverage: float
+    by: Literal["none", "class"] = "none"
+    rows: PositiveInt
+    quantiles: tuple[NonNegativeFloat, ...]
+
+
+PREDICTION_SET = "prediction_set"  # the column of the classes in a row's set
+
+
 AnyCalibration = Annotated[Temperature | Isotonic, Field(discriminator="method")]
 
 REFERENCE = ("reference_chosen", "reference_rejected")  # columns of a pair's row, added once there is a model
@@ -118,7 +148,21 @@ def _positions(labels: Sequence[Label], given: Iterable[Label], what: str, cure:
     return positions
 
 
-class ClassTarget(Target):
+class WithConformal(Target):
+    """Keep the quantiles of prediction sets or intervals, if a recipe asks for them."""
+
+    conformal: ConformalQuantiles | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset_conformal(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write `conformal` only where it is set; other bundles stay as they were."""
+        written: dict[str, Any] = write(self)
+        if written.get("conformal") is None:
+            written.pop("conformal", None)
+        return written
+
+
+class ClassTarget(WithConformal):
     """Predict one of several labels.
 
     Attributes:
@@ -154,8 +198,20 @@ class ClassTarget(Target):
     def calibrate(self, outputs: np.ndarray) -> np.ndarray:
         return outputs if self.calibration is None else self.calibration.apply(outputs)
 
+    def prediction_sets(self, outputs: np.ndarray) -> np.ndarray:
+        """Return which labels each row's set holds, [samples, labels] bool; a set may be empty.
+
+        Args:
+            outputs: calibrated probabilities, [samples, labels].
+        """
+        assert self.conformal is not None
+        return 1.0 - outputs.astype(np.float64) <= np.array(self.conformal.quantiles)
+
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
-        """Return `prediction`, its `probability`, and `probability_LABEL` for every label."""
+        """Return `prediction`, its `probability`, and `probability_LABEL` for every label.
+
+        With conformal quantiles also `prediction_set`, the list of labels, the likeliest first.
+        """
         best = outputs.argmax(axis=1)
         if self.threshold is not None:
             best = (outputs[:, 1] >= self.threshold).astype(np.int64)
@@ -165,6 +221,11 @@ class ClassTarget(Target):
         }
         for index, label in enumerate(self.labels):
             columns[f"probability_{label}"] = pl.Series(outputs[:, index], dtype=pl.Float32)
+        if self.conformal is not None:
+            order = np.argsort(-outputs, axis=1, kind="stable")
+            held = np.take_along_axis(self.prediction_sets(outputs), order, axis=1)
+            sets = [[self.labels[index] for index in row[kept]] for row, kept in zip(order, held, strict=True)]
+            columns[PREDICTION_SET] = pl.Series(sets, dtype=pl.List(_dtype(self.labels)))
         return pl.DataFrame(columns)
 
 
@@ -216,7 +277,7 @@ class MultiLabelTarget(Target):
         return pl.DataFrame(columns)
 
 
-class NumericTarget(Target):
+class NumericTarget(WithConformal):
     """Predict a number, standardised for the model so that one learning rate suits every unit."""
 
     task: Literal["regression"] = "regression"
@@ -235,8 +296,12 @@ class NumericTarget(Target):
         return torch.from_numpy(((values - self.mean) / self.std).astype(np.float32))
 
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
-        """Return `prediction` in the target's own units."""
-        return pl.DataFrame({"prediction": outputs[:, 0].astype(np.float64) * self.std + self.mean})
+        """Return `prediction` in the target's own units; with conformal quantiles also `low` and `high`."""
+        values = outputs[:, 0].astype(np.float64) * self.std + self.mean
+        if self.conformal is None:
+            return pl.DataFrame({"prediction": values})
+        (reach,) = self.conformal.quantiles
+        return pl.DataFrame({"prediction": values, "low": values - reach, "high": values + reach})
 
 
 class TagTarget(Target):

@@ -7,20 +7,23 @@ from danlu.core.imports import require_extra
 from danlu.data.augment.registry import Augmentation
 from danlu.data.balance.base import Balancer
 from danlu.data.dataset import Dataset
+from danlu.data.splits import Splits
 from danlu.data.tabular.categories import TargetEncoding
 from danlu.errors import Problem, RecipeError
+from danlu.evaluation.conformal import too_few_rows
 from danlu.evaluation.metrics.table import METRICS
 from danlu.evaluation.robustness import Perturbation
 from danlu.evaluation.thresholds import threshold_metric
 from danlu.models.base import Model, SelfFittingModel
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import Data
-from danlu.recipe.sections.evaluation import Threshold
+from danlu.recipe.sections.evaluation import Conformal, Threshold
 from danlu.recipe.sections.training import Finetune, Training
 
 # Options of the `training` section that have a meaning without gradient steps; max_steps limits the rounds.
 OPTIONS_WITHOUT_STEPS = ("max_steps", "batch_size", "early_stopping", "device", "threads", "track", "callbacks")
 DISTILL_KEY = "training.distill"
+INTERVALS_KEY = "evaluation.intervals"
 TOKEN_TASKS = ("token-classification", "language-modelling")
 DISTILLABLE_TASKS = ("classification", "multi-label", "regression", *TOKEN_TASKS)
 
@@ -115,6 +118,39 @@ def check_threshold(threshold: Threshold | None, dataset: Dataset) -> None:
         what = f"this target has {classes}" if dataset.task == "classification" else f"this task is {dataset.task}"
         message = f"a threshold needs exactly two classes; {what}; remove it"
         raise RecipeError(Problem("", "evaluation.threshold", message))
+
+
+def check_conformal(options: Conformal | None, dataset: Dataset) -> None:
+    """Reject prediction sets and intervals for tasks that have none."""
+    if options is None:
+        return
+    if dataset.task not in ("classification", "regression"):
+        message = f"conformal gives sets of classes and intervals of numbers; this task is {dataset.task}; remove it"
+        raise RecipeError(Problem("", INTERVALS_KEY, message))
+    if options.by == "class" and dataset.task == "regression":
+        message = "regression has no classes; remove by: class"
+        raise RecipeError(Problem("", f"{INTERVALS_KEY}.conformal.by", message))
+
+
+def check_conformal_rows(recipe: Recipe, dataset: Dataset, splits: Splits) -> None:
+    """Reject conformal coverage that the calibration rows are too few for, before training.
+
+    They are the validation split, or with `folds.final: refit` all rows outside the test split.
+    """
+    options = recipe.evaluation.conformal
+    if options is None:
+        return
+    refits = recipe.evaluation.refits
+    split = splits.train if refits else splits.validation
+    where = "what does not test" if refits else "the validation split"
+    counts = {where: len(split)}
+    if options.by == "class" and dataset.target is not None:
+        labels = splits.train.column(dataset.target).unique().sort().to_list()
+        found = split.column(dataset.target)
+        counts = {f"class {label!r} of {where}": int((found == label).sum()) for label in labels}
+    fewest = min(counts, key=lambda name: counts[name])
+    if told := too_few_rows(options.coverage, counts[fewest], fewest):
+        raise RecipeError(Problem("", INTERVALS_KEY, told))
 
 
 def check_distillation(recipe: Recipe, dataset: Dataset) -> None:

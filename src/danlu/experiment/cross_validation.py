@@ -25,11 +25,12 @@ from danlu.artifacts.trials import SEARCH_FILE, is_search, read_trials
 from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
 from danlu.data.splits import Split, Splits
-from danlu.data.targets import ClassTarget, MultiLabelTarget
+from danlu.data.targets import ClassTarget, MultiLabelTarget, NumericTarget
 from danlu.errors import ArgumentError, DanluError
 from danlu.evaluation.calibration import fit_calibration_and_threshold
-from danlu.evaluation.cross_validation import FoldResult, evaluate_folds
+from danlu.evaluation.cross_validation import FoldResult, concat_predictions, evaluate_folds
 from danlu.evaluation.evaluate import EvalConfig
+from danlu.evaluation.metrics.base import Predictions
 from danlu.evaluation.predictions import build_predictions, predictions_frame
 from danlu.experiment.data_context import DataContext
 from danlu.experiment.folds import fold_splits, fold_splitter
@@ -56,10 +57,12 @@ class CrossValidationResult:
         results: for evaluation.json; empty if the recipe asks for no folds.
         out_of_fold: for classification, the rows tested in the first repeat and their out-of-fold head outputs, neither
             calibrated nor thresholded, [rows, classes]; they serve to calibrate a refitted model.
+        out_of_fold_numbers: for regression, the predictions of these rows in the target's units.
     """
 
     results: dict[str, Any]
     out_of_fold: tuple[Split, np.ndarray] | None = None
+    out_of_fold_numbers: Predictions | None = None
 
 
 def cross_validate(
@@ -94,6 +97,9 @@ def cross_validate(
         sizes["searched"] = [len(read_trials(fold_folder(run, number))) for number in range(len(splits))]
     by = "column" if options.column else fold_splitter(context, options)["name"]
     figures = {**sizes, "by": by, **predictions}
+    if isinstance(config.target, NumericTarget):
+        numbers = concat_predictions([fold.predictions for fold in folds if fold.repeat == 0])
+        return CrossValidationResult(figures, out_of_fold_numbers=numbers)
     if not isinstance(config.target, ClassTarget):
         return CrossValidationResult(figures)
     rows = np.concatenate([each.test.rows for each in splits[:a_round]])

@@ -18,7 +18,7 @@ from danlu.data.preprocessing import Preprocessor, fit_preprocessor
 from danlu.data.profile import profile
 from danlu.data.splits import Split, Splits, TrainSplit, evenly_spaced_rows, split_dataset
 from danlu.data.targets import NextTokenTarget, PreferenceTarget, TargetSpec, fit_target
-from danlu.experiment.checks import require_model_extras
+from danlu.experiment.checks import check_conformal_rows, require_model_extras
 from danlu.experiment.defaults import resolve_recipe
 from danlu.experiment.search_checks import check_search_space
 from danlu.models.base import Model
@@ -100,6 +100,7 @@ def load_data(recipe: Recipe) -> DataContext:
     findings = audit(dataset, splits, resolved.data, seed)
     if resolved.evaluation.refits:
         splits = splits.merge_validation_into_train()
+    check_conformal_rows(resolved, dataset, splits)
     return DataContext(resolved, dataset, splits, findings, pl.concat([cleaned.dropped, outliers]), recipe)
 
 

@@ -13,6 +13,7 @@ from danlu.evaluation.metrics.table import resolve_metrics
 from danlu.evaluation.slices import check_slices
 from danlu.experiment.checks import (
     check_components_fit_data,
+    check_conformal,
     check_distillation,
     check_metric,
     check_no_gradient_options,
@@ -66,6 +67,7 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
         check_metric(recipe.tuning.metric, dataset.task, "tuning.metric")
     metrics = resolve_metrics(dataset.task, recipe.evaluation.metrics)
     check_threshold(recipe.evaluation.threshold, dataset)
+    check_conformal(recipe.evaluation.conformal, dataset)
     check_slices(recipe.evaluation.slices, dataset)
     data = recipe.data.model_copy(
         update={

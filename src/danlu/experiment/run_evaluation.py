@@ -1,6 +1,7 @@
 """Evaluate a run's bundle on validation and test, store golden samples, write report and model card."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,11 @@ from danlu.core.console import info
 from danlu.core.seeds import Seed
 from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.splits import Split
-from danlu.data.targets import PreferenceTarget, Supervised, TagTarget
+from danlu.data.targets import ClassTarget, NumericTarget, PreferenceTarget, Supervised, TagTarget, TargetSpec
 from danlu.data.text.preprocessor import CorpusPreprocessor
 from danlu.evaluation.baselines import Baseline, language_baselines, supervised_baselines, tag_baselines
 from danlu.evaluation.calibration import fit_calibration_and_threshold
+from danlu.evaluation.conformal import conformal_figures, fit_conformal
 from danlu.evaluation.evaluate import EvalConfig, evaluate_splits
 from danlu.evaluation.intervals import Resampling
 from danlu.evaluation.metrics.base import Predictions
@@ -25,7 +27,7 @@ from danlu.evaluation.predictions import build_predictions, predictions_frame
 from danlu.evaluation.robustness import evaluate_robustness
 from danlu.evaluation.slices import find_slices
 from danlu.evaluation.worst_errors import worst_errors
-from danlu.experiment.cross_validation import Learn, cross_validate
+from danlu.experiment.cross_validation import CrossValidationResult, Learn, cross_validate
 from danlu.experiment.data_context import DataContext, scored_text_column
 from danlu.experiment.run_data import with_stored_reference
 from danlu.recipe.schema import Recipe
@@ -63,6 +65,7 @@ def evaluate_run(
         )
     elif folded.out_of_fold is not None:  # a refitted model has no validation split
         decided, decision = fit_calibration_and_threshold(options, predictor.target, *folded.out_of_fold, "out-of-fold")
+    decided, calibrated_on = _with_quantiles(context, decided, parts, raw, folded)
     predictor.target = decided
     outputs = {name: decided.calibrate(answers) for name, answers in raw.items()}
     config = build_eval_config(context, predictor)
@@ -76,6 +79,10 @@ def evaluate_run(
     baselines = _fit_baselines(context, predictor) if context.recipe.evaluation.baselines else []
     figures = evaluate_splits(config, truths, baselines, parts)
     figures["decision"] = decision
+    if options.conformal is not None:
+        assert isinstance(decided, ClassTarget | NumericTarget)
+        resampling = config.resampling_for("test")
+        figures["conformal"] = conformal_figures(decided, truths["test"], resampling, calibrated_on)
     figures["slices"] = find_slices(
         options.slices,
         context.dataset,
@@ -105,6 +112,34 @@ def evaluate_run(
     bundle.add_golden(_golden_samples(context, predictor, outputs["test"]))
     write_pages(run, language or context.recipe.evaluation.language)
     return figures
+
+
+def _with_quantiles(
+    context: DataContext,
+    target: TargetSpec,
+    parts: Mapping[str, Split],
+    raw: Mapping[str, np.ndarray],
+    folded: CrossValidationResult,
+) -> tuple[TargetSpec, str]:
+    """Return the target with conformal quantiles, and a word for the calibration rows.
+
+    Without `evaluation.intervals` the target is returned without quantiles.
+    """
+    options = context.recipe.evaluation.conformal
+    if not isinstance(target, ClassTarget | NumericTarget):
+        return target, ""
+    plain = target.model_copy(update={"conformal": None})
+    if options is None:
+        return plain, ""
+    if "validation" in parts:
+        found = build_predictions(parts["validation"], plain, plain.calibrate(raw["validation"]), "")
+        return fit_conformal(options, plain, found), "validation"
+    if folded.out_of_fold is not None:
+        split, outputs = folded.out_of_fold
+        found = build_predictions(split, plain, plain.calibrate(outputs), "")
+        return fit_conformal(options, plain, found), "out-of-fold"
+    assert folded.out_of_fold_numbers is not None
+    return fit_conformal(options, plain, folded.out_of_fold_numbers), "out-of-fold"
 
 
 def write_pages(run: RunDirectory, language: str) -> None:

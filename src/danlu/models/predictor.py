@@ -123,11 +123,12 @@ class Predictor:
             batch_size: samples per forward pass; by default the one used in the model's evaluation.
 
         Returns:
-            one row per sample, in order. Classification: `prediction`, `probability`, `probability_LABEL` …;
-            tagging: `prediction`, the list of tags; multi-label: `prediction`, the list of predicted labels, and
-            `probability_LABEL` …; regression: `prediction`; language models: `tokens`, `loss` (nats per token) and
-            `perplexity`, counting only the assistant's tokens of conversations; preferences: `chosen` and `rejected`
-            (log-probabilities), `prefers_chosen`.
+            one row per sample, in order. Classification: `prediction`, `probability`, `probability_LABEL` …, and with
+            conformal quantiles `prediction_set`, the list of labels; tagging: `prediction`, the list of tags;
+            multi-label: `prediction`, the list of predicted labels, and `probability_LABEL` …; regression:
+            `prediction`, and with conformal quantiles `low` and `high`; language models: `tokens`, `loss` (nats per
+            token) and `perplexity`, counting only the assistant's tokens of conversations; preferences: `chosen` and
+            `rejected` (log-probabilities), `prefers_chosen`.
 
         Raises:
             DataError: a column is missing, or a value does not have its column's type.

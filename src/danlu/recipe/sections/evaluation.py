@@ -1,8 +1,17 @@
 """The recipe's section `evaluation`: how a trained model is evaluated."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from danlu.core.component import Component, Frozen, OneOf
 
@@ -76,6 +85,32 @@ class Slices(Frozen):
     )
 
 
+class Conformal(Frozen):
+    """Set the coverage of conformal sets and intervals (https://arxiv.org/abs/2107.07511)."""
+
+    coverage: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.9, description="share of new rows whose true value the set or interval should hold"
+    )
+    by: Literal["none", "class"] = Field(
+        default="none", description="class: the coverage holds within every class, at the price of larger sets"
+    )
+
+
+class PredictionIntervals(Frozen):
+    """Choose how predictions get sets (classification) or intervals (regression)."""
+
+    conformal: Conformal = Field(default=Conformal(), description="calibrated on the validation split")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_a_name(cls, said: Any) -> Any:
+        """Accept `{name: conformal, coverage: 0.8}`, as components are written too."""
+        if not isinstance(said, Mapping) or said.get("name") != "conformal":
+            return said
+        options = {key: value for key, value in said.items() if key != "name"}
+        return options if "conformal" in options else {"conformal": options}
+
+
 class Evaluation(Frozen):
     """Set how the trained model is evaluated."""
 
@@ -87,6 +122,10 @@ class Evaluation(Frozen):
         default=0.95, description="coverage of the confidence intervals"
     )
     resamples: NonNegativeInt = Field(default=2000, description="of the bootstrap; 0 for no intervals")
+    intervals: Literal["conformal"] | PredictionIntervals | None = Field(
+        default=None,
+        description="sets of classes or intervals of numbers beside each prediction; those of metrics are `confidence`",
+    )
     baselines: bool = Field(
         default=True, description="also fit a trivial model, a linear model and gradient boosting on the same split"
     )
@@ -99,6 +138,20 @@ class Evaluation(Frozen):
         default=(), description="also evaluate the model on perturbed versions of the test rows"
     )
     language: Literal["en", "zh"] = Field(default="en", description="of the report and the model card")
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset_intervals(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write `intervals` only where it is set; other recipes stay as they were."""
+        written: dict[str, Any] = write(self)
+        if written.get("intervals") is None:
+            written.pop("intervals", None)
+        return written
+
+    @property
+    def conformal(self) -> Conformal | None:
+        """The options of conformal prediction, defaults filled in; None without it."""
+        said = PredictionIntervals() if self.intervals == "conformal" else self.intervals
+        return None if said is None else said.conformal
 
     @property
     def cross_validation(self) -> Folds | None:

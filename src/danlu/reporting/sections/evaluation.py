@@ -39,6 +39,7 @@ def evaluation_sections(t: Translator, evaluation: Json, worst: Json) -> Json:
         "curves": _curves(t, test, evaluation),
         "thresholds": _thresholds(t, evaluation),
         "abstention": _abstention(t, test),
+        "conformal": _conformal(t, evaluation),
         "slices": _slices(t, evaluation),
         "robustness": _robustness(t, evaluation),
         "worst": _worst(t, worst),
@@ -240,6 +241,34 @@ def _abstention(t: Translator, test: Json) -> Json:
     if not curve or len(curve["coverage"]) < 2:
         return {}
     return {"figure": risk_coverage_curve(t, curve), "area": format_number(curve["area"])}
+
+
+def _conformal(t: Translator, evaluation: Json) -> Json:
+    """Build the coverage and size of prediction sets or intervals on test."""
+    told = evaluation.get("conformal")
+    if not told:
+        return {}
+    test, is_set = told["test"], "size" in told["test"]
+    asked, where = format_percent(told["coverage"]), t(f"fitted.{told['calibrated_on']}")
+    sentences = [t("conformal.sets" if is_set else "conformal.intervals", coverage=asked)]
+    sentences.append(t("conformal.calibrated", rows=t.count(told["rows"], "row"), where=where))
+    if told["by"] == "class":
+        sentences.append(t("conformal.by class"))
+    size = ("size", t("conformal.size")) if is_set else ("width", t("conformal.width"))
+    return {
+        "explained": t.join_sentences(sentences),
+        "rows": [
+            (name, test[key]["value"], interval_text(test[key]))
+            for key, name in (("coverage", t("conformal.coverage")), size)
+            if key in test
+        ],
+        "classes": [
+            (label, figures["coverage"], figures["support"])
+            for label, figures in list(test.get("classes", {}).items())[:MAX_ROWS]
+        ],
+        "count": len(test.get("classes", {})),
+        "sizes": [(size, count) for size, count in enumerate(test.get("sizes", ())) if count],
+    }
 
 
 def _slices(t: Translator, evaluation: Json) -> Json:
