@@ -88,7 +88,7 @@ def predict(
 
 
 def _read(source: Any, missing_values: Sequence[str]) -> RawData:
-    """Read files if all that is given are their names; all else is rows in memory."""
+    """Read files if given only their names; anything else is rows in memory."""
     several = source if isinstance(source, list | tuple) else [source]
     if not all(isinstance(name, str | Path) for name in several):
         return read_in_memory(source)

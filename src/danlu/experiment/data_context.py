@@ -83,7 +83,7 @@ class FittedPreprocessing:
 
 
 def load_input(recipe: Recipe | Mapping[str, Any] | str | Path, data: object | None = None) -> DataContext:
-    """Load what a user handed over: a recipe in any form, and rows in memory instead of its source.
+    """Load a recipe in any form with its data, or with rows in memory instead.
 
     Raises:
         RecipeError, DataError, ArgumentError, MissingExtra: as `load_data`.

@@ -69,7 +69,7 @@ def as_frame(data: object) -> pl.DataFrame | None:
 
 
 def _from_columns(values: Any) -> pl.DataFrame | None:
-    """Convert a dict of columns, a structured array or rows as dicts; None if it is none of these."""
+    """Convert a dict of columns, a structured array or a list of dicts; else None."""
     if isinstance(values, Mapping):
         if splits := [str(name) for name, part in values.items() if hasattr(part, "with_format")]:
             raise DataError(
@@ -85,10 +85,10 @@ def _from_columns(values: Any) -> pl.DataFrame | None:
 
 
 def encode_images(samples: object) -> pl.Series:
-    """Convert one or several images of any form to encoded bytes; keep paths as they are.
+    """Convert images of any form to encoded bytes; keep paths as they are.
 
     Args:
-        samples: paths, bytes, PIL images, or arrays [height, width(, channels)] uint8.
+        samples: one or several paths, bytes, PIL images, or arrays [height, width(, channels)] uint8.
     """
     from PIL import Image
 
@@ -123,7 +123,7 @@ def _encoded(sample: Any) -> bytes | None:
 
 
 def _unnamed(samples: Any) -> pl.Series | None:
-    """Return images or texts that have no name as a column; None if they are neither."""
+    """Return images or texts without a name as a column; else None."""
     if isinstance(samples, np.ndarray) and samples.ndim in (3, 4) and samples.dtype == np.uint8:
         return encode_images(samples).alias(IMAGE)
     if isinstance(samples, str | bytes | Mapping) or not isinstance(samples, Iterable):
@@ -194,7 +194,7 @@ def _column(name: str, values: Any) -> pl.Series:
 
 
 def _from_array(name: str, values: np.ndarray) -> pl.Series:
-    """Convert an array; NaN and NaT mean missing, as numpy has no other word for it."""
+    """Convert an array; NaN and NaT mean missing."""
     if values.ndim in (3, 4) and values.dtype == np.uint8:
         return encode_images(values).alias(name)
     if values.ndim != 1:
@@ -293,7 +293,7 @@ def _as_python(value: Any) -> Any:
 
 
 def _is_missing(value: Any) -> bool:
-    """Return whether a value is one of the words for missing: None, NaN, pandas' NA and NaT."""
+    """Return whether a value is None, NaN, or pandas' NA or NaT."""
     is_nan = isinstance(value, float) and value != value
     return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
 
@@ -316,7 +316,7 @@ def _from_dataset(dataset: Any) -> pl.DataFrame:
 
 
 def _with_absolute_images(frame: pl.DataFrame) -> pl.DataFrame:
-    """Make paths of images absolute, which begin in the current folder and not in that of a run."""
+    """Make paths of images absolute: they begin in the current folder, not in a run's."""
     return frame.with_columns(
         pl.Series(values.name, [_absolute_image(value) for value in values], dtype=pl.String)
         for values in frame
@@ -333,7 +333,7 @@ def _absolute_image(value: str | None) -> str | None:
 
 
 def _describe(value: object) -> str:
-    """Describe a value that cannot be taken: its type, and its shape if it has one."""
+    """Describe a value that cannot be taken by type and shape."""
     shape = getattr(value, "shape", None)
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     return f"{kind} of shape {tuple(shape)}" if isinstance(shape, tuple) else kind
