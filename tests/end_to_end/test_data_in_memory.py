@@ -107,6 +107,7 @@ def test_check_and_plan_and_predict_take_rows(frame: pl.DataFrame, run_of_memory
     whole = danlu.predict(run_of_memory.path, frame)
     assert whole.equals(danlu.load(run_of_memory.path).predict(frame.to_dicts()))
     assert whole.height == 178
+    assert danlu.load(run_of_memory.path).predict(frame.row(0, named=True)).height == 1  # one row as a dict
 
 
 def test_rows_replace_the_source_of_any_recipe(frame: pl.DataFrame, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Used by `danlu predict`, by evaluation and by everything that serves or changes 
 inputs in the same way.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -213,6 +214,8 @@ class Predictor:
 
     def _frame(self, samples: Any) -> pl.DataFrame:
         """Convert any accepted form of samples to a frame."""
+        if isinstance(samples, Mapping) and all(isinstance(v, str | int | float | None) for v in samples.values()):
+            samples = [samples]  # one row
         is_chat = self.manifest.kind == "chat" and isinstance(samples, list)  # messages are dicts, but no rows
         if not is_chat and (frame := as_frame(samples)) is not None:
             return frame
