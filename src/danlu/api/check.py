@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from danlu.experiment.data_context import load_data
-from danlu.recipe.load import as_recipe
+from danlu.experiment.data_context import load_input
 from danlu.recipe.schema import Recipe
 
 
-def check(recipe: Recipe | Mapping[str, Any] | str | Path) -> dict[str, Any]:
+def check(recipe: Recipe | Mapping[str, Any] | str | Path, *, data: object | None = None) -> dict[str, Any]:
     """Check a recipe against its data.
+
+    Args:
+        recipe: a Recipe, a mapping, a file or the name of a built-in recipe.
+        data: rows in memory instead of the recipe's `data.source`: a frame of polars or pandas, an Arrow table, a
+            dict of columns … (see the guide).
 
     Returns:
         the data profile: kind, task, splits, columns with the reason for each type, audit findings.
@@ -20,4 +24,4 @@ def check(recipe: Recipe | Mapping[str, Any] | str | Path) -> dict[str, Any]:
         DataError: the data is wrong.
         MissingExtra: the model needs packages that are not installed.
     """
-    return load_data(as_recipe(recipe)).profile()
+    return load_input(recipe, data).profile()

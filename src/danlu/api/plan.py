@@ -9,25 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from danlu.errors import ArgumentError
-from danlu.experiment.data_context import load_data
+from danlu.experiment.data_context import load_input
 from danlu.experiment.training_estimate import TrainingEstimate, estimate_training
 from danlu.models.base import SelfFittingModel
-from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
 
 
-def plan(recipe: Recipe | Mapping[str, Any] | str | Path, *, memory_bytes: int | None = None) -> TrainingEstimate:
+def plan(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    *,
+    data: object | None = None,
+    memory_bytes: int | None = None,
+) -> TrainingEstimate:
     """Predict the cost of training a recipe on this machine.
 
     Args:
         recipe: a Recipe, a mapping, a file or the name of a built-in recipe.
+        data: rows in memory instead of the recipe's `data.source`: a frame of polars or pandas, an Arrow table, a
+            dict of columns … (see the guide).
         memory_bytes: assume a device with this much memory instead of the free memory here.
 
     Raises:
         RecipeError, DataError, MissingExtra: as training would.
         ArgumentError: the model is not trained by gradient steps.
     """
-    context = load_data(as_recipe(recipe))
+    context = load_input(recipe, data)
     if isinstance(context.model, SelfFittingModel):
         raise ArgumentError(
             f"model.name: `danlu plan` needs gradient steps to count and time, and {context.model.name} has none; "

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from polars import selectors
@@ -11,6 +12,8 @@ from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import translate_write_errors
 from danlu.core.distributed.env import dist_env
 from danlu.core.text import suggestion
+from danlu.data.descriptors import RawData
+from danlu.data.sources.in_memory import read_in_memory
 from danlu.data.sources.reader import read_source
 from danlu.data.targets import PREDICTION_SET
 from danlu.errors import ArgumentError, DataError
@@ -39,7 +42,7 @@ WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
 
 def predict(
     bundle: str | Path,
-    source: str | Sequence[str],
+    source: object,
     *,
     output: str | Path | None = None,
     keep: Sequence[str] = (),
@@ -52,7 +55,8 @@ def predict(
 
     Args:
         bundle: a bundle or a run.
-        source: file, folder, glob, or builtin:NAME; columns that the model does not use are ignored.
+        source: file, folder, glob, a list of these, or builtin:NAME; or rows in memory, as in `danlu.train(data=...)`.
+            Columns that the model does not use are ignored.
         output: file for the predictions: .parquet, .csv or .jsonl; by default they are only returned.
         keep: input columns to put before the predictions, such as an identifier.
         own_code: import the module that the bundle names, if its model is your own.
@@ -72,7 +76,7 @@ def predict(
             f"{path}: cannot write {path.suffix or 'a file without suffix'} (allowed: {', '.join(WRITERS)})"
         )
     opened_bundle = open_bundle(bundle)
-    read = read_source(source, missing_values)
+    read = _read(source, missing_values)
     for name in keep:
         if name not in read.frame.columns:
             raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}")
@@ -95,3 +99,11 @@ def predict(
             path.parent.mkdir(parents=True, exist_ok=True)
             WRITERS[path.suffix](answers, path)
     return answers
+
+
+def _read(source: Any, missing_values: Sequence[str]) -> RawData:
+    """Read files if given only their names; anything else is rows in memory."""
+    several = source if isinstance(source, list | tuple) else [source]
+    if not all(isinstance(name, str | Path) for name in several):
+        return read_in_memory(source)
+    return read_source(source if isinstance(source, list | tuple) else str(source), missing_values)

@@ -14,6 +14,7 @@ from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.core.distributed.env import dist_env
 from danlu.experiment.data_context import load_data
 from danlu.experiment.folds import load_for_new_run
+from danlu.experiment.run_data import with_written_source
 from danlu.launch.processes import find_interrupted_run
 from danlu.recipe.load import as_recipe, load_recipe
 from danlu.recipe.schema import Recipe
@@ -22,6 +23,7 @@ from danlu.recipe.schema import Recipe
 def run(
     recipe: Recipe | Mapping[str, Any] | str | Path,
     *,
+    data: object | None = None,
     output: str | Path = "runs",
     name: str | None = None,
     overwrite: bool = False,
@@ -31,6 +33,8 @@ def run(
 
     Args:
         recipe: a Recipe, a mapping, a file or the name of a built-in recipe.
+        data: rows in memory instead of the recipe's `data.source`: a frame of polars or pandas, an Arrow table, a
+            dict of columns … (see the guide); the run keeps them.
         output: folder of runs.
         name: the run's folder inside it; by default the recipe's name and the time.
         overwrite: replace a run of that name.
@@ -43,7 +47,7 @@ def run(
     interrupted = find_interrupted_run(Path(output))
     if interrupted is not None:
         return resume_run(interrupted.path, profile=profile)
-    context = load_for_new_run(recipe, Path(output), name, overwrite)
+    context = load_for_new_run(recipe, Path(output), name, overwrite, data)
     from danlu.experiment.run_evaluation import evaluate_run
     from danlu.experiment.trainer import train_run
     from danlu.search.study import run_search, train_or_search
@@ -54,7 +58,7 @@ def run(
     else:
         directory = train_run(context, Path(output), name, overwrite, profile=profile, learn=train_or_search)
     if dist_env().is_main:
-        evaluate_run(context, directory, learn=train_or_search)
+        evaluate_run(with_written_source(context, directory), directory, learn=train_or_search)
     return directory
 
 

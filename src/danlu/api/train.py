@@ -18,6 +18,7 @@ from danlu.search.study import resume_search, train_or_search
 def train(
     recipe: Recipe | Mapping[str, Any] | str | Path,
     *,
+    data: object | None = None,
     output: str | Path = "runs",
     name: str | None = None,
     overwrite: bool = False,
@@ -27,6 +28,8 @@ def train(
 
     Args:
         recipe: a Recipe, a mapping, a file, or the name of a built-in recipe.
+        data: rows in memory instead of the recipe's `data.source`: a frame of polars or pandas, an Arrow table, a
+            dict of columns … (see the guide); the run keeps them.
         output: the folder of runs.
         name: the run's folder in it; None for the recipe's name and the time.
         overwrite: replace a run of that name.
@@ -42,7 +45,7 @@ def train(
     interrupted = find_interrupted_run(Path(output))
     if interrupted is not None:
         return resume(interrupted.path, profile=profile)
-    context = load_for_new_run(recipe, Path(output), name, overwrite)
+    context = load_for_new_run(recipe, Path(output), name, overwrite, data)
     if context.recipe.tuning is not None:
         info("`danlu train` ignores the recipe's tuning section; use `danlu tune` or `danlu run` to search")
     return train_run(context, Path(output), name, overwrite, profile=profile, learn=train_or_search)

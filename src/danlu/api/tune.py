@@ -13,6 +13,7 @@ from danlu.search.study import run_search
 def tune(
     recipe: Recipe | Mapping[str, Any] | str | Path,
     *,
+    data: object | None = None,
     output: str | Path = "runs",
     name: str | None = None,
     overwrite: bool = False,
@@ -22,6 +23,8 @@ def tune(
 
     Args:
         recipe: a Recipe, a mapping, a file or the name of a built-in recipe.
+        data: rows in memory instead of the recipe's `data.source`: a frame of polars or pandas, an Arrow table, a
+            dict of columns … (see the guide); the run keeps them.
         output: folder of runs.
         name: the run's folder inside it; by default the recipe's name and the time.
         overwrite: replace a run of that name.
@@ -35,5 +38,5 @@ def tune(
         DanluError: every trial failed.
         Stopped: a signal asked to stop; `resume` continues.
     """
-    context = load_for_new_run(recipe, Path(output), name, overwrite)
+    context = load_for_new_run(recipe, Path(output), name, overwrite, data)
     return run_search(context, Path(output), name, overwrite, trials)

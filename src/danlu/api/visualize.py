@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from danlu.artifacts.files import write_bytes
 from danlu.errors import ArgumentError, Problem, RecipeError
-from danlu.experiment.data_context import load_data
-from danlu.recipe.load import as_recipe
+from danlu.experiment.data_context import load_input
 from danlu.recipe.schema import Recipe
 
 Visual = Literal["augment"]
@@ -16,6 +15,7 @@ Visual = Literal["augment"]
 def visualize(
     recipe: Recipe | Mapping[str, Any] | str | Path,
     *,
+    data: object | None = None,
     only: Visual = "augment",
     output: str | Path | None = None,
     samples: int = 6,
@@ -26,6 +26,8 @@ def visualize(
 
     Args:
         recipe: a Recipe, a mapping, a file or the name of a built-in recipe.
+        data: rows in memory instead of the recipe's `data.source`: a frame of polars or pandas, an Arrow table, a
+            dict of columns … (see the guide).
         only: `augment`: training samples next to their augmented versions, exactly as training sees them.
         output: the file: .png for images, .html for texts and tables; by default named after the recipe.
         samples: number of samples, spread evenly over the training split.
@@ -39,7 +41,7 @@ def visualize(
         RecipeError, DataError, MissingExtra: as training would; or the recipe has no augmentation.
         ArgumentError: the file exists already, or has the suffix of another kind of data.
     """
-    context = load_data(as_recipe(recipe))
+    context = load_input(recipe, data)
     if not context.recipe.data.augment:
         raise RecipeError(Problem("", "data.augment", "has no augmentation, so there is nothing to show"))
     if samples < 1 or epochs < 1:

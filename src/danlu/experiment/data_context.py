@@ -3,7 +3,9 @@
 How a run keeps its data is in `run_data`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,16 +14,19 @@ from danlu.core.imports import load_dotted
 from danlu.core.seeds import Seed
 from danlu.data.audit import Finding, audit
 from danlu.data.clean import clean_rows, drop_outliers
-from danlu.data.dataset import Dataset, open_dataset
-from danlu.data.descriptors import Origin
+from danlu.data.dataset import Dataset, interpret
+from danlu.data.descriptors import Origin, RawData
 from danlu.data.preprocessing import Preprocessor, fit_preprocessor
 from danlu.data.profile import profile
+from danlu.data.sources.in_memory import read_in_memory
+from danlu.data.sources.reader import IN_MEMORY, read_source
 from danlu.data.splits import Split, Splits, TrainSplit, evenly_spaced_rows, split_dataset
 from danlu.data.targets import NextTokenTarget, PreferenceTarget, TargetSpec, fit_target
 from danlu.experiment.checks import check_conformal_rows, require_model_extras
 from danlu.experiment.defaults import resolve_recipe
 from danlu.experiment.search_checks import check_search_space
 from danlu.models.base import Model
+from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.training import Finetune
 from danlu.training.monitoring.trackers import check_trackers
@@ -36,6 +41,7 @@ class DataContext:
     Attributes:
         dropped: rows removed by cleaning, columns `row` and `reason`.
         requested_recipe: as the user wrote it, without defaults taken from the data; a search starts from it.
+        unwritten: rows that were handed over in memory, until a run holds them.
     """
 
     recipe: Recipe
@@ -44,6 +50,7 @@ class DataContext:
     findings: tuple[Finding, ...]
     dropped: pl.DataFrame
     requested_recipe: Recipe | None = None
+    unwritten: pl.DataFrame | None = None
 
     @property
     def origin(self) -> Origin:
@@ -75,10 +82,25 @@ class FittedPreprocessing:
     target: TargetSpec
 
 
-def load_data(recipe: Recipe) -> DataContext:
+def load_input(recipe: Recipe | Mapping[str, Any] | str | Path, data: object | None = None) -> DataContext:
+    """Load a recipe in any form with its data, or with rows in memory instead.
+
+    Raises:
+        RecipeError, DataError, ArgumentError, MissingExtra: as `load_data`.
+    """
+    if data is None:
+        return load_data(as_recipe(recipe))
+    return load_data(as_recipe(recipe, source=IN_MEMORY), read_in_memory(data))
+
+
+def load_data(recipe: Recipe, rows: RawData | None = None) -> DataContext:
     """Read the data, resolve the recipe, split, and audit for leakage.
 
     Imports no torch.
+
+    Args:
+        recipe: checked.
+        rows: in memory, instead of the recipe's source.
 
     Raises:
         RecipeError: the recipe does not fit the data.
@@ -87,7 +109,8 @@ def load_data(recipe: Recipe) -> DataContext:
         MissingExtra: the model or a tracker needs packages that are not installed.
     """
     check_trackers(recipe.training)
-    dataset = open_dataset(recipe.data, recipe.evaluation.fold_columns)
+    raw = rows or read_source(recipe.data.source, recipe.data.missing_values)
+    dataset = interpret(raw, recipe.data, recipe.evaluation.fold_columns)
     resolved = resolve_recipe(recipe, dataset)
     require_model_extras(resolved)
     check_search_space(recipe, dataset)
@@ -101,7 +124,9 @@ def load_data(recipe: Recipe) -> DataContext:
     if resolved.evaluation.refits:
         splits = splits.merge_validation_into_train()
     check_conformal_rows(resolved, dataset, splits)
-    return DataContext(resolved, dataset, splits, findings, pl.concat([cleaned.dropped, outliers]), recipe)
+    unwritten = rows.frame.lazy().collect() if rows else None
+    dropped = pl.concat([cleaned.dropped, outliers])
+    return DataContext(resolved, dataset, splits, findings, dropped, recipe, unwritten)
 
 
 def truncate_for_dry_run(context: DataContext) -> DataContext:

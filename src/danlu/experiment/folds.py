@@ -11,27 +11,48 @@ from danlu.core.component import components
 from danlu.core.seeds import Seed
 from danlu.data.folds import fold_dataset
 from danlu.data.splits import Splits
-from danlu.experiment.data_context import DataContext, load_data
-from danlu.recipe.load import as_recipe
+from danlu.errors import ArgumentError
+from danlu.experiment.data_context import DataContext, load_input
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import SplitOptions
 from danlu.recipe.sections.evaluation import Folds
 
 
 def load_for_new_run(
-    recipe: Recipe | Mapping[str, Any] | str | Path, output: Path, name: str | None, overwrite: bool
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    output: Path,
+    name: str | None,
+    overwrite: bool,
+    data: object | None = None,
 ) -> DataContext:
     """Load a recipe's data for a new run; reject an existing folder.
 
     Folds are checked here, once per run: a search trains many models on the same rows.
 
+    Args:
+        recipe: a Recipe, a mapping, a file or the name of a built-in recipe.
+        output: folder of runs.
+        name: the run's folder inside it, if the user chose one.
+        overwrite: replace a run of that name.
+        data: rows in memory, instead of the recipe's source.
+
     Raises:
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
     """
     refuse_existing(output, name, overwrite)
-    context = load_data(as_recipe(recipe))
+    context = load_input(recipe, data)
     check_folds(context)
+    if name is not None:
+        _refuse_own_source(context, output / name)
     return context
+
+
+def _refuse_own_source(context: DataContext, run: Path) -> None:
+    """Raise ArgumentError if the recipe's data lies in the run that is to be replaced."""
+    said = context.recipe.data.source
+    for source in (said,) if isinstance(said, str) else said:
+        if run.resolve() in Path(source).parents:
+            raise ArgumentError(f"{run}: holds the data of this recipe ({source}); choose another --name")
 
 
 def fold_splitter(context: DataContext, options: Folds) -> dict[str, Any]:

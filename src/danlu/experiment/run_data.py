@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
 
 END_BYTES = 1024
+SOURCE_FILE = "source.parquet"  # rows that were handed over in memory
 SPLIT_FILE, DROPPED_FILE, PROFILE_FILE = "split.parquet", "dropped.parquet", "profile.json"
 REFERENCE_FILE = "reference.parquet"  # log-probabilities of the DPO reference model
 
@@ -47,13 +49,46 @@ def write_run_data(context: DataContext, run: RunDirectory, balanced: dict[str, 
     write_json(run.path / "data" / PROFILE_FILE, known)
 
 
+def write_source(context: DataContext, run: RunDirectory) -> DataContext:
+    """Write rows that were handed over in memory into a run; return `with_written_source`.
+
+    From then on everything reads a file, as if the recipe had named one from the start.
+    """
+    if context.unwritten is not None:
+        write_frame(run.path / "data" / SOURCE_FILE, context.unwritten)
+    return with_written_source(context, run)
+
+
+def with_written_source(context: DataContext, run: RunDirectory) -> DataContext:
+    """Name the run's file as the source of rows that were handed over in memory."""
+    if context.unwritten is None:
+        return context
+    path = (run.path / "data" / SOURCE_FILE).resolve()
+    asked = context.requested_recipe
+    return replace(
+        context,
+        recipe=_with_source(context.recipe, path),
+        requested_recipe=None if asked is None else _with_source(asked, path),
+        dataset=replace(context.dataset, origin=str(path), folder=path.parent),
+        unwritten=None,
+    )
+
+
+def _with_source(recipe: Recipe, path: Path) -> Recipe:
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"source": str(path)})})
+
+
 def load_run_data(recipe: Recipe, run: RunDirectory) -> DataContext:
     """Load the data of a run with the split that the run used.
+
+    Rows that were handed over in memory are read from the run, wherever it has been moved.
 
     Raises:
         DataError: the rows have changed; rows appended since do not matter.
         ArtifactError: the run's split file is missing.
     """
+    own = (run.path / "data" / SOURCE_FILE).resolve()
+    recipe = _with_source(recipe, own) if own.is_file() else recipe
     dataset = open_dataset(recipe.data, recipe.evaluation.fold_columns)
     parts = read_frame(run.path / "data" / SPLIT_FILE)
     known = read_json(run.path / "data" / PROFILE_FILE)

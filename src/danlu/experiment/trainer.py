@@ -42,7 +42,7 @@ from danlu.experiment.resume import (
     verify_steps,
     warn_of_environment_changes,
 )
-from danlu.experiment.run_data import write_run_data
+from danlu.experiment.run_data import write_run_data, write_source
 from danlu.experiment.setup import (
     TrainingSetup,
     create_train_state,
@@ -101,7 +101,8 @@ def _needed_bytes(setup: TrainingSetup) -> int:
     """Return the disk space that a run needs at least."""
     size_bytes: int = sum(value.nbytes for value in unique_state_dict(setup.model).values())
     # A checkpoint holds the weights and two moments each; three are kept while a fourth is being written.
-    return 12 * size_bytes + (1 << 20)
+    unwritten = setup.context.unwritten
+    return 12 * size_bytes + (1 << 20) + (0 if unwritten is None else int(unwritten.estimated_size()))
 
 
 def _start_run(run: RunDirectory, setup: TrainingSetup) -> TrainingSetup:
@@ -112,7 +113,8 @@ def _start_run(run: RunDirectory, setup: TrainingSetup) -> TrainingSetup:
     """
     import torch
 
-    context = setup.context
+    context = write_source(setup.context, run)
+    setup = replace(setup, context=context)
     known = describe_environment(str(setup.accelerator.torch_device), context.recipe.seed, torch.get_num_threads())
     write_json(run.path / ENVIRONMENT, known)
     _log_data_findings(context)

@@ -4,7 +4,7 @@ Used by `danlu predict`, by evaluation and by everything that serves or changes 
 inputs in the same way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,6 +21,7 @@ from danlu.core.text import suggestion
 from danlu.data.descriptors import Origin, RawData
 from danlu.data.preprocessing import BLOCK_ROWS, AnyPreprocessor, Preprocessor
 from danlu.data.sources.conversations import conversations, dump_messages, preferences
+from danlu.data.sources.in_memory import as_frame, encode_images
 from danlu.data.sources.tags import stack_ragged, with_words
 from danlu.data.splits import Split
 from danlu.data.tabular.preprocessor import TabularPreprocessor
@@ -117,9 +118,9 @@ class Predictor:
         """Predict samples.
 
         Args:
-            samples: a frame (polars or pandas); for image models also
-                a list of paths, bytes or PIL images, or an array [samples, height, width(, channels)] uint8; for text
-                models also a text or a list of texts; for chat models a list of messages, or a list of such lists.
+            samples: a frame (polars or pandas), an Arrow table, a dict of columns or a list of dicts; for image models
+                also a list of paths, bytes or PIL images, or an array [samples, height, width(, channels)] uint8; for
+                text models also a text or a list of texts; for chat models a list of messages, or a list of such lists.
             batch_size: samples per forward pass; by default the one used in the model's evaluation.
 
         Returns:
@@ -214,17 +215,16 @@ class Predictor:
 
     def _frame(self, samples: Any) -> pl.DataFrame:
         """Convert any accepted form of samples to a frame."""
-        if isinstance(samples, pl.DataFrame):
-            return samples
-        if isinstance(samples, pl.LazyFrame):
-            return samples.collect()
-        if hasattr(samples, "columns") and hasattr(samples, "itertuples"):  # pandas; polars' own bridge needs pyarrow
-            return pl.DataFrame({str(name): [_nan_to_none(v) for v in samples[name]] for name in samples.columns})
+        if isinstance(samples, Mapping) and all(isinstance(v, str | int | float | None) for v in samples.values()):
+            samples = [samples]  # one row
+        is_chat = self.manifest.kind == "chat" and isinstance(samples, list)  # messages are dicts, but no rows
+        if not is_chat and (frame := as_frame(samples)) is not None:
+            return frame
         if self.manifest.kind == "tabular":
             return pl.DataFrame(samples)
         column = self.preprocessor.columns[0]
         if self.manifest.kind == "image":
-            return pl.DataFrame({column: _images_to_series(samples)})
+            return pl.DataFrame({column: encode_images(samples)})
         if self.manifest.kind == "preference":
             return pl.DataFrame(samples)
         if self.manifest.kind == "words":  # one sentence, or several
@@ -238,11 +238,6 @@ class Predictor:
         return pl.DataFrame({column: texts}, schema={column: pl.String})
 
 
-def _nan_to_none(value: Any) -> Any:
-    """Replace NaN, which pandas uses for missing strings, by None."""
-    return None if isinstance(value, float) and value != value else value
-
-
 def model_options(values: Any) -> Model:
     """Parse a bundle's config.json into the options of its model."""
     table = components("model")
@@ -252,26 +247,3 @@ def model_options(values: Any) -> Model:
     options = table[family].model_validate(values)
     assert isinstance(options, Model)
     return options
-
-
-def _images_to_series(samples: Any) -> pl.Series:
-    """Convert images of any form to encoded bytes; keep paths as they are."""
-    from io import BytesIO
-
-    from PIL import Image
-
-    if isinstance(samples, str | bytes | Path | Image.Image):
-        samples = [samples]
-    if isinstance(samples, np.ndarray) or not isinstance(samples, Sequence):
-        samples = [Image.fromarray(np.asarray(pixels)) for pixels in samples]
-    if all(isinstance(sample, str | Path) for sample in samples):
-        return pl.Series([str(sample) for sample in samples], dtype=pl.String)
-    encoded: list[bytes] = []
-    for sample in samples:
-        if isinstance(sample, Image.Image):
-            buffer = BytesIO()
-            sample.save(buffer, format="PNG")
-            encoded.append(buffer.getvalue())
-        else:
-            encoded.append(sample if isinstance(sample, bytes) else Path(sample).read_bytes())
-    return pl.Series(encoded, dtype=pl.Binary)

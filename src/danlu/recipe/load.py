@@ -90,15 +90,24 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return _check(tree, str(source))
 
 
-def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path) -> Recipe:
+def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path, *, source: str | None = None) -> Recipe:
     """Build a Recipe from a Recipe, plain values, a file or a built-in's name.
+
+    Args:
+        recipe: as users hand it over.
+        source: replaces `data.source`, which the recipe may then leave out.
 
     Raises:
         RecipeError: with every problem found.
     """
     if isinstance(recipe, Recipe):  # one built by hand has not passed the checks beyond types
-        return check_recipe(recipe.model_dump(mode="json", by_alias=True))
-    return check_recipe(recipe) if isinstance(recipe, Mapping) else load_recipe(recipe)
+        recipe = recipe.model_dump(mode="json", by_alias=True)
+    if not isinstance(recipe, Mapping):
+        return load_recipe(recipe, () if source is None else (f"data.source={source}",))
+    section = recipe.get("data", {})
+    if source is not None and isinstance(section, Mapping):
+        recipe = {**recipe, "data": {**section, "source": source}}
+    return check_recipe(recipe)
 
 
 def check_recipe(values: Mapping[str, Any]) -> Recipe:

@@ -36,7 +36,7 @@ class IsPath:
 
 
 RecipePath = Annotated[str, IsPath()]
-SourcePath = Annotated[str, IsPath("(?!builtin:)(?P<path>.+)")]
+SourcePath = Annotated[str, IsPath("(?!builtin:|memory:)(?P<path>.+)")]
 TemplatePath = Annotated[str, IsPath("(?!(chatml|plain)$)(?P<path>.+)")]
 HF_FOLDER = IsPath("hf:(?P<path>[./~].*)")  # `hf:./MiniLM` names a folder, `hf:llama` does not
 

@@ -39,7 +39,7 @@ from danlu.evaluation.predictions import build_predictions
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, scored_text_column
 from danlu.experiment.defaults import resolve_recipe
 from danlu.experiment.distillation import TEACHER_FILE
-from danlu.experiment.run_data import PROFILE_FILE, REFERENCE_FILE, load_run_data, write_run_data
+from danlu.experiment.run_data import PROFILE_FILE, REFERENCE_FILE, load_run_data, write_run_data, write_source
 from danlu.experiment.search_checks import search_metric
 from danlu.experiment.setup import best_validation_record
 from danlu.experiment.trainer import resume_training, train_run
@@ -60,10 +60,11 @@ def run_search(
     context: DataContext, output: Path, name: str | None, overwrite: bool, trials: int | None = None
 ) -> RunDirectory:
     """Search on loaded data, using only its training and validation rows."""
-    study = _new_study(context, trials)
+    _new_study(context, trials)  # refuses before any folder is made
     run = RunDirectory.create(output, context.recipe.name, name, overwrite, MIN_FREE_BYTES)
     with lock_run(run):
         try:
+            study = _new_study(write_source(context, run), trials)
             _write_setup(study, run)
             _run_trials(study, run)
         except BaseException:

@@ -23,6 +23,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".we
 SPLIT_FOLDERS = {"train", "training", "validation", "valid", "val", "dev", "test", "testing"}
 # A text file longer than this is cut at paragraph ends, so that a corpus in one file can be split at all.
 PIECE_CHARACTERS = 8_000
+IN_MEMORY = "memory:rows"  # the source of a recipe whose rows a Python program hands over
 
 
 def read_source(source: str | Sequence[str], missing_values: Sequence[str] = ()) -> RawData:
@@ -40,6 +41,8 @@ def read_source(source: str | Sequence[str], missing_values: Sequence[str] = ())
         return _stack(parts, ", ".join(source))
     if source.startswith("builtin:"):
         return read_builtin(source)
+    if source == IN_MEMORY:
+        raise DataError(f"{source}: stands for rows in memory; hand them over, as danlu.train(recipe, data=frame)")
     path = Path(source)
     if path.is_dir():
         return _read_folder(path, missing_values)
