@@ -173,11 +173,16 @@ class Parallel(Frozen):
 class EarlyStopping(Frozen):
     """Stop training when a validation metric has not improved in `patience` validations.
 
-    There is one validation per epoch, and ten in all where there are fewer epochs than that.
+    There is one validation per epoch, and ten in all where there are fewer epochs than that. The weights of the best
+    validation are kept, also where it was better by less than `min_delta`.
     """
 
     metric: str = Field(default="validation/loss", pattern=r"^validation/")
     patience: PositiveInt = 5
+    min_delta: NonNegativeFloat = Field(
+        default=0.0,
+        description="in the metric's own units; patience begins anew only after an improvement of more than this",
+    )
 
 
 class LearningRateScaling(Frozen):
