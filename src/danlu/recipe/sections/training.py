@@ -236,6 +236,12 @@ class Track(Frozen):
 
     tensorboard: bool = Field(default=False, description="event files in the run's folder `tensorboard`")
     mlflow: str | None = Field(default=None, description="a tracking URI, as sqlite:///mlflow.db")
+    wandb: Literal["online", "offline"] | None = Field(
+        default=None, description="Weights & Biases; offline writes to the run's folder `wandb`"
+    )
+    swanlab: Literal["online", "offline", "local"] | None = Field(
+        default=None, description="SwanLab; offline and local write to the run's folder `swanlab`"
+    )
 
 
 class Training(Frozen):
