@@ -154,7 +154,9 @@ def test_the_reference_is_up_to_date() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("page", [GUIDE, ROOT / "docs" / "parallel.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [GUIDE, ROOT / "docs" / "parallel.md", ROOT / "docs" / "not-covered.md"], ids=lambda page: page.name
+)
 def test_both_languages_have_the_same_chapters_and_examples(page: Path) -> None:
     chinese = page.with_suffix(".zh.md")
     levels = [re.findall(r"^(#+) ", without_code(language), re.MULTILINE) for language in (page, chinese)]

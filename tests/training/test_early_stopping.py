@@ -126,6 +126,78 @@ def test_the_state_goes_on_where_it_was() -> None:
         assert after.state_dict() == whole.state_dict() == {"best": 0.7, "best_step": 20, "since": 4}
 
 
+# min_delta: 0.25 and the values below are exact in binary, so that nothing hangs on rounding
+
+
+def watched_with_delta(values: list[float], higher: bool, patience: int = 2, min_delta: float = 0.25) -> EarlyStopper:
+    watch = EarlyStopper(METRIC, patience, higher, min_delta=min_delta)
+    for index, value in enumerate(values, start=1):
+        watch.update({METRIC: value}, 10 * index)
+    return watch
+
+
+@pytest.mark.parametrize(
+    ("values", "higher", "best_step", "bad", "exhausted"),
+    [
+        ([1.0, 0.875, 0.8125], False, 30, 2, True),  # better, each by too little: kept, and still the end
+        ([1.0, 0.875, 0.625], False, 30, 0, False),  # small ones add up: 0.375 below the last that counted
+        ([1.0, 0.75], False, 20, 1, False),  # by exactly min_delta does not count
+        ([1.0, 0.6875], False, 20, 0, False),
+        ([1.0, 0.5, 0.375, 0.4375], False, 30, 2, True),  # 0.5 counted, 0.375 is better by 0.125, 0.4375 is worse
+        ([0.0, 0.125, 0.1875], True, 30, 2, True),
+        ([0.0, 0.125, 0.375], True, 30, 0, False),
+        ([0.0, 0.25], True, 20, 1, False),
+        ([-1.0, -0.875, -0.8125], True, 30, 2, True),
+        ([0.125, 0.0, 0.0], True, 10, 2, True),  # the first value always counts
+    ],
+)
+def test_small_improvements_are_kept_and_do_not_begin_patience_anew(
+    values: list[float], higher: bool, best_step: int, bad: int, exhausted: bool
+) -> None:
+    watch = watched_with_delta(values, higher)
+    assert (watch.best_step, watch.best) == (best_step, max(values) if higher else min(values))
+    assert (watch.num_bad_validations, watch.should_stop) == (bad, exhausted)
+
+
+def test_the_weights_of_a_small_improvement_are_the_best_ones() -> None:
+    watch = EarlyStopper(METRIC, 2, False, min_delta=0.25)
+    assert [watch.update({METRIC: value}, 1) for value in (1.0, 0.875, 0.9375, 0.8125)] == [True, True, False, True]
+
+
+def test_undefined_values_count_against_patience_with_a_min_delta_too() -> None:
+    watch = watched_with_delta([1.0, math.nan, math.nan], False)
+    assert (watch.best, watch.best_step, watch.should_stop) == (1.0, 10, True)
+
+
+def test_the_state_with_a_min_delta_goes_on_where_it_was() -> None:
+    values = [1.0, 0.875, 0.8125, 0.625, 0.5, 0.4375]
+    whole = watched_with_delta(values, False, 9)
+    for cut in range(len(values)):
+        before = watched_with_delta(values[:cut], False, 9)
+        after = EarlyStopper(METRIC, 9, False, min_delta=0.25)
+        after.load_state_dict(before.state_dict())
+        for index, value in enumerate(values[cut:], start=cut + 1):
+            after.update({METRIC: value}, 10 * index)
+        assert after.state_dict() == whole.state_dict()
+    assert whole.state_dict() == {"best": 0.4375, "best_step": 60, "since": 2, "last_improvement": 0.625}
+
+
+def test_without_a_min_delta_a_checkpoint_holds_what_it_always_held() -> None:
+    assert list(watched([0.5, 0.6], True).state_dict()) == ["best", "best_step", "since"]
+    after = EarlyStopper(METRIC, 1, True, min_delta=0.25)
+    after.load_state_dict({"best": 0.5, "best_step": 10, "since": 0})  # written before there was a min_delta
+    assert not after.update({METRIC: 0.25}, 20) and after.should_stop
+
+
+def test_min_delta_comes_from_the_recipe_and_is_named_at_the_end() -> None:
+    watch = EarlyStopper.from_options(EarlyStopping(metric=METRIC, min_delta=0.001), True)
+    assert watch.min_delta == 0.001
+    assert watch.stop_reason == "validation/f1 had not improved by more than 0.001"
+    assert EarlyStopper.from_options(EarlyStopping(metric=METRIC), True).stop_reason == "validation/f1 had not improved"
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
+        EarlyStopping(min_delta=-0.1)
+
+
 def test_the_note_names_the_best_value() -> None:
     assert EarlyStopper(METRIC, None, True).progress_note == ""
     assert watched([0.5, 0.4], True).progress_note == "best validation/f1 0.5000"

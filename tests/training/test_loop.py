@@ -62,6 +62,7 @@ def trained(
     first: int = 0,
     last: int | None = None,
     model: WithDropout | None = None,
+    min_delta: float = 0.0,
     **options: Any,
 ) -> tuple[TrainResult, Notes, TrainState]:
     """Train on 16 rows in batches of 4; validations give `values` one after the other."""
@@ -69,7 +70,7 @@ def trained(
     given = iter(values or [1.0] * 100)
     notes = notes or Notes()
     plan = TrainPlan(steps=steps, end_step=ends or steps, steps_per_epoch=4, validate_every=2, log_every=log_every)
-    watch = EarlyStopper(METRIC, patience, higher_is_better=False)
+    watch = EarlyStopper(METRIC, patience, higher_is_better=False, min_delta=min_delta)
     validate = lambda: {METRIC: next(given)}  # noqa: E731
     outcome = train(
         machine,
@@ -160,6 +161,12 @@ def test_training_ends_early_and_names_the_best_step(
     assert (outcome.steps, outcome.best_step) == (steps, best_step)
     assert outcome.best == min(values[: steps // 2])
     assert ("stopped early" in outcome.stop_reason) == (patience is not None and steps < 8)
+
+
+def test_training_ends_early_where_improvements_are_small_and_keeps_the_best_of_them() -> None:
+    outcome, _, _ = trained([1.0, 0.9375, 0.875, 0.25], patience=2, min_delta=0.25)
+    assert (outcome.steps, outcome.best_step, outcome.best) == (6, 6, 0.875)
+    assert outcome.stop_reason == f"stopped early: {METRIC} had not improved by more than 0.25 in 2 validations"
 
 
 def test_a_run_ends_where_the_plan_or_the_caller_says() -> None:

@@ -57,6 +57,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "low-bit": ("torchao",),
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "wandb": ("wandb",),
+    "swanlab": ("swanlab",),
 }
 
 

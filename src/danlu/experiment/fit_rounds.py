@@ -63,7 +63,7 @@ def fit_rounds(setup: TrainingSetup, run: RunDirectory) -> "TrainResult":
         fit.load_rounds_into(setup.model, stopper.best_step)
     ended = "as many as planned" if done == most else "since no further round improves the fit"
     if stopper.should_stop:
-        ended = f"stopped early since {stopper.metric} had not improved for {stopper.patience} rounds"
+        ended = f"stopped early since {stopper.stop_reason} for {stopper.patience} rounds"
     return TrainResult(done, stopper.best_step, stopper.best, ended)
 
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from danlu.core.text import suggestion
 from danlu.errors import Problem, RecipeError
 from danlu.recipe.conflicts import find_conflicts
+from danlu.recipe.not_covered import refuse_transformers
 from danlu.recipe.paths import resolve_paths
 from danlu.recipe.problems import describe_errors
 from danlu.recipe.schema import Recipe
@@ -140,7 +141,7 @@ def _check(tree: Tree, origin: str) -> Recipe:
         raise RecipeError(*describe_errors(error, tree.values, tree.places, origin)) from None
     problems = [
         Problem(_place(tree, tuple(key.split(".")), origin), key, sentence)
-        for key, sentence in (*find_conflicts(recipe), *not_built(recipe))
+        for key, sentence in (*find_conflicts(recipe), *not_built(recipe), *refuse_transformers(recipe))
     ]
     for key, sentence in () if problems else space_problems(recipe):
         place = _place(tree, ("tuning", "space", key), origin)

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 from danlu.core.component import OneOf, components
 from danlu.core.text import suggestion
 from danlu.errors import Problem
+from danlu.recipe.not_covered import refuse_model, refuse_task
 from danlu.recipe.schema import Recipe
 
 Key = tuple[str | int, ...]
@@ -89,11 +90,17 @@ def _sentence(details: ErrorDetails, key: Key) -> str:
     if kind == "missing":
         return "is required"
     if kind == "union_tag_invalid":
+        refused = refuse_model(str(context["tag"])) if key[:1] == ("model",) else None
+        if refused is not None:
+            return refused
         allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
         return f"unknown name {context['tag']!r}{suggestion(str(context['tag']), allowed)}"
     if kind == "union_tag_not_found":
         return f"must be a name, or a mapping with `name` and options, got {_shown(given)}"
     if kind == "literal_error":
+        refused = refuse_task(str(given)) if key == ("data", "task") else None
+        if refused is not None:
+            return refused
         allowed = [part.strip().strip("'") for part in context["expected"].replace(" or ", ", ").split(",")]
         return f"got {_shown(given)}{suggestion(str(given), allowed)}"
     if kind == "string_pattern_mismatch":

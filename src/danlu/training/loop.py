@@ -161,7 +161,7 @@ def _save(
 def _stop_reason(early_stopping: EarlyStopper) -> str:
     if not early_stopping.should_stop:
         return "as planned"
-    return f"stopped early: {early_stopping.metric} had not improved in {early_stopping.patience} validations"
+    return f"stopped early: {early_stopping.stop_reason} in {early_stopping.patience} validations"
 
 
 def _validate(

@@ -267,6 +267,19 @@ def test_rounds_end_early_and_the_best_is_kept(holed_file: Path, tmp_path: Path)
     assert len(predictor.model.roots) == int(np.argmax(watched)) + 1
 
 
+def test_rounds_that_improve_by_little_end_early_and_the_best_is_kept(holed_file: Path, tmp_path: Path) -> None:
+    recipe = recipe_of({"source": str(holed_file), "target": "answer"}, "boosting", rounds=500)
+    stopping = {"metric": "validation/loss", "patience": 5, "min_delta": 0.02}
+    run, predictor = trained({**recipe, "training": {"early_stopping": stopping}}, tmp_path)
+    losses = [line["validation/loss"] for line in run.metrics()]
+    counted, since = losses[0], 0
+    for index, loss in enumerate(losses[1:], start=2):
+        counted, since = (loss, 0) if loss < counted - 0.02 else (counted, since + 1)
+        assert (since == 5) == (index == len(losses))
+    assert len(predictor.model.roots) == int(np.argmin(losses)) + 1
+    assert min(losses) < counted, "a later round was better, by less than min_delta"
+
+
 def test_a_grown_run_that_was_killed_begins_anew_and_comes_out_alike(holed_file: Path, tmp_path: Path) -> None:
     recipe = recipe_of({"source": str(holed_file), "target": "answer"}, "boosting", row_share=0.5)
     run = package.train(recipe, output=tmp_path, name="run")

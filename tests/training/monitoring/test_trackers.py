@@ -1,11 +1,17 @@
 """Trackers and the user's own callbacks: chosen by the recipe, and what they write read back."""
 
 import importlib.util
+import sys
+import time
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from torch import nn
 
+from danlu.artifacts.files import read_json
 from danlu.artifacts.run import RunDirectory
 from danlu.core.imports import load_dotted
 from danlu.errors import ArgumentError, DanluError, MissingExtra
@@ -110,6 +116,140 @@ def test_mlflow_gets_recipe_metrics_and_places_and_goes_on_with_the_same_run(run
     assert len(client.get_metric_history(found.info.run_id, "train/loss")) == 5
 
 
+# Weights & Biases, SwanLab
+
+
+class StandIn(ModuleType):
+    """A module that stands in for wandb or swanlab: its `init` is noted and gives a run that notes all calls."""
+
+    def __init__(self, name: str, fails: Exception | None = None) -> None:
+        super().__init__(name)
+        self.__spec__ = ModuleSpec(name, None)  # find_spec asks for it
+        self.opened: list[dict[str, Any]] = []
+        self.calls: list[tuple[str, Any]] = []
+        self.id = "abc123"
+        self.fails = fails
+
+    def Settings(self, **options: Any) -> dict[str, Any]:
+        return options
+
+    def init(self, **options: Any) -> "StandIn":
+        if self.fails is not None:
+            raise self.fails
+        self.opened.append(options)
+        return self
+
+    def log(self, figures: dict[str, float], step: int) -> None:
+        self.calls.append(("log", (step, figures)))
+
+    def finish(self, **how: Any) -> None:
+        self.calls.append(("finish", how))
+
+
+FACTS = {
+    "name": "wine",
+    "training.epochs": 3,
+    "training.optimizer.name": "adamw",
+    "training.optimizer.lr": 1e-3,
+    "data.source": "wine.csv",
+    "data.missing_values": ["NA", "?"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "track", "folder", "success", "failure", "resumed"),
+    [
+        ("wandb", Track(wandb="online"), "", {"exit_code": 0}, {"exit_code": 1}, "abc123"),
+        ("wandb", Track(wandb="offline"), "", {"exit_code": 0}, {"exit_code": 1}, "abc123"),
+        *(
+            (
+                "swanlab",
+                Track(swanlab=mode),
+                "swanlab",
+                {"state": "success"},
+                {"state": "crashed", "error": "no memory"},
+                "abc123" if mode == "online" else None,
+            )
+            for mode in ("online", "offline", "local")
+        ),
+    ],
+)
+def test_services_get_recipe_places_and_figures_and_go_on_with_the_same_run(
+    run: RunDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    track: Track,
+    folder: str,
+    success: dict[str, Any],
+    failure: dict[str, Any],
+    resumed: str | None,
+) -> None:
+    """With a small module in place of wandb and swanlab, which notes how it is called."""
+    service = StandIn(name)
+    monkeypatch.setitem(sys.modules, name, service)
+    (callback,) = build_callbacks(Training(track=track))
+    record(callback, run, 0, range(1, 3))
+    callback.on_end()
+    (opened,) = service.opened
+    assert (opened["mode"], opened["project"], opened["name"]) == (getattr(track, name), "wine", "wine-1")
+    assert (opened["id"], opened["resume"]) == (None, None)
+    assert opened["dir" if name == "wandb" else "log_dir"] == str(run.path / folder)
+    places = {
+        "danlu.run": str(run.path),
+        "danlu.report": str(run.path / "report.html"),
+        "danlu.bundle": str(run.path / "model"),
+    }
+    assert opened["config"] == FACTS | places
+    assert service.calls == [
+        ("log", (1, {"epoch": 0.5, "train/loss": 1.0, "lr": 1e-3})),
+        ("log", (2, {"epoch": 1.0, "train/loss": 0.5, "lr": 1e-3})),
+        ("log", (2, {"epoch": 1.0, "validation/loss": 0.25})),
+        ("finish", success),
+    ]
+
+    (again,) = build_callbacks(Training(track=track))
+    record(again, run, 2, range(3, 4))
+    assert (service.opened[1]["id"], service.opened[1]["resume"]) == (resumed, resumed and "allow")
+    try:
+        raise MemoryError("no memory")
+    except MemoryError:
+        again.on_end()
+    assert service.calls[-1] == ("finish", failure)
+
+
+@pytest.mark.parametrize(("name", "track"), [("wandb", Track(wandb="online")), ("swanlab", Track(swanlab="online"))])
+def test_a_service_that_does_not_answer_is_named_with_the_way_out(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, name: str, track: Track
+) -> None:
+    """With a small module in place of wandb and swanlab, whose `init` fails."""
+    monkeypatch.setitem(sys.modules, name, StandIn(name, ConnectionError("no route to host\nmore")))
+    (callback,) = build_callbacks(Training(track=track))
+    told = rf"training\.track\.{name}: cannot start a run: no route to host; run `{name} login`.*track\.{name}: offline"
+    with pytest.raises(DanluError, match=told):
+        record(callback, run, 0, range(1, 2))
+    callback.on_end()
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(("name", "track"), [("wandb", Track(wandb="offline")), ("swanlab", Track(swanlab="offline"))])
+def test_the_real_services_write_offline_below_the_run(run: RunDirectory, name: str, track: Track) -> None:
+    """With the real wandb and swanlab where they are installed; swanlab needs an older protobuf than the tests."""
+    pytest.importorskip(name)
+    (callback,) = build_callbacks(Training(track=track))
+    record(callback, run, 0, range(1, 4))
+    callback.on_end()
+    known = read_json(run.path / f"{name}.json")
+    assert known["mode"] == "offline"
+    (file,) = {found.resolve() for found in (run.path / name).glob(f"*/run-{known['id']}.{name}")}  # wandb links it too
+    wanted = [b"train/loss", b"validation/loss", b"training.optimizer.lr", str(run.path).encode()]
+    written = b""
+    ends = time.monotonic() + 30
+    while not all(words in written for words in wanted) and time.monotonic() < ends:  # wandb's own process writes on
+        time.sleep(0.1)
+        written = b"".join(found.read_bytes() for found in (file, *file.parent.rglob("*.yaml")))
+    assert [words for words in wanted if words not in written] == []
+
+
 def test_a_database_that_cannot_be_written_is_named(run: RunDirectory, tmp_path: Path) -> None:
     (callback,) = build_callbacks(Training(track=Track(mlflow="nonsense://x")))
     with pytest.raises(DanluError, match=r"training\.track\.mlflow: cannot write to nonsense://x"):
@@ -127,6 +267,8 @@ def test_a_folder_of_mlflow_is_refused_before_any_work(uri: str) -> None:
     ("track", "hidden", "told"),
     [
         (Track(tensorboard=True), "tensorboard", r"training.track.tensorboard needs tensorboard, .*danlu\[tensorboard"),
+        (Track(wandb="offline"), "wandb", r"training.track.wandb needs wandb, .*danlu\[wandb\]"),
+        (Track(swanlab="offline"), "swanlab", r"training.track.swanlab needs swanlab, .*danlu\[swanlab\]"),
         (Track(mlflow="sqlite:///x.db"), "alembic", r"training.track.mlflow needs alembic, .*danlu\[mlflow\]"),
     ],
 )

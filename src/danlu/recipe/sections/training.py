@@ -173,11 +173,16 @@ class Parallel(Frozen):
 class EarlyStopping(Frozen):
     """Stop training when a validation metric has not improved in `patience` validations.
 
-    There is one validation per epoch, and ten in all where there are fewer epochs than that.
+    There is one validation per epoch, and ten in all where there are fewer epochs than that. The weights of the best
+    validation are kept, also where it was better by less than `min_delta`.
     """
 
     metric: str = Field(default="validation/loss", pattern=r"^validation/")
     patience: PositiveInt = 5
+    min_delta: NonNegativeFloat = Field(
+        default=0.0,
+        description="in the metric's own units; patience begins anew only after an improvement of more than this",
+    )
 
 
 class LearningRateScaling(Frozen):
@@ -231,6 +236,12 @@ class Track(Frozen):
 
     tensorboard: bool = Field(default=False, description="event files in the run's folder `tensorboard`")
     mlflow: str | None = Field(default=None, description="a tracking URI, as sqlite:///mlflow.db")
+    wandb: Literal["online", "offline"] | None = Field(
+        default=None, description="Weights & Biases; offline writes to the run's folder `wandb`"
+    )
+    swanlab: Literal["online", "offline", "local"] | None = Field(
+        default=None, description="SwanLab; offline and local write to the run's folder `swanlab`"
+    )
 
 
 class Training(Frozen):

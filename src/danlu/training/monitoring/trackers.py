@@ -7,15 +7,17 @@ called. A tracker writes a copy: reports and comparisons are made from metrics.j
 import inspect
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from danlu.artifacts.files import read_json, write_json
-from danlu.artifacts.run import RECIPE, REPORT, RunDirectory
+from danlu.artifacts.run import RunDirectory
 from danlu.core.imports import load_dotted, require_extra
 from danlu.errors import ArgumentError, DanluError
 from danlu.recipe.sections.training import Training
 from danlu.training.monitoring.callbacks import Callback, CallbackContext
+from danlu.training.monitoring.hosted_trackers import SwanLab, WandB
+from danlu.training.monitoring.tracked_run import flatten, read_resolved_recipe, run_places
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -115,36 +117,17 @@ def _open_run(client: "MlflowClient", run: RunDirectory, resumes: bool) -> str:
         return known
     from mlflow.entities import Param, RunTag
 
-    recipe = _recipe(run)
+    recipe = read_resolved_recipe(run)
     name = str(recipe["name"])
     experiment = client.get_experiment_by_name(name)
     made = experiment.experiment_id if experiment is not None else client.create_experiment(name)
     run_id = str(client.create_run(made, run_name=run.path.name).info.run_id)
-    folder = run.path.resolve()
-    places = {"danlu.run": folder, "danlu.report": folder / REPORT, "danlu.bundle": run.model.resolve()}
-    client.log_batch(run_id, tags=[RunTag(key, str(path)) for key, path in places.items()])
+    client.log_batch(run_id, tags=[RunTag(key, path) for key, path in run_places(run).items()])
     parameters = [Param(key, str(value)[:MAX_PARAMETER_LENGTH]) for key, value in flatten(recipe)]
     for some in _chunks(parameters, MAX_PARAMETERS):
         client.log_batch(run_id, params=some)
     write_json(run.path / LINK_FILE, {"uri": client.tracking_uri, "run_id": run_id})
     return run_id
-
-
-def _recipe(run: RunDirectory) -> Mapping[str, Any]:
-    """Return the resolved recipe as plain values."""
-    from ruamel.yaml import YAML
-
-    values: Mapping[str, Any] = YAML(typ="safe", pure=True).load((run.path / RECIPE).read_text(encoding="utf-8"))
-    return values
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys and values, as `training.optimizer.lr`; skip None and empty lists."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        elif value is not None and value != []:
-            yield f"{prefix}{key}", value
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
@@ -169,6 +152,10 @@ def build_callbacks(options: Training) -> tuple[Callback, ...]:
         chosen.append(TensorBoard())
     if options.track.mlflow is not None:
         chosen.append(MLflow(options.track.mlflow))
+    if options.track.wandb is not None:
+        chosen.append(WandB(options.track.wandb))
+    if options.track.swanlab is not None:
+        chosen.append(SwanLab(options.track.swanlab))
     return (*chosen, *(_make_callback(text) for text in options.callbacks))
 
 
@@ -183,6 +170,10 @@ def check_trackers(options: Training) -> None:
     if options.track.mlflow is not None:
         require_extra("mlflow", "training.track.mlflow")
         _check_mlflow_uri(options.track.mlflow)
+    if options.track.wandb is not None:
+        require_extra("wandb", "training.track.wandb")
+    if options.track.swanlab is not None:
+        require_extra("swanlab", "training.track.swanlab")
     for text in options.callbacks:
         _load_callback_class(text)
 
