@@ -14,7 +14,11 @@ demo: $(VENV)/core
 	$(BIN)/danlu run breast-cancer
 
 # What a newcomer runs, and what has to pass before every commit.
-test: $(VENV)/dev lint types layers
+test: $(VENV)/dev lint
+	$(MAKE) --no-print-directory --jobs types layers pytest
+
+.PHONY: pytest
+pytest: $(VENV)/dev
 	$(PYTEST)
 
 # The inner loop: unit tests of every layer, no journeys through the command line.

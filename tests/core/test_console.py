@@ -15,6 +15,7 @@ from danlu.core.console import PlainProgress
 from tests.conftest import DANLU, Command
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_terminal_shows_a_bar(tmp_path: Path) -> None:
     reader, writer = pty.openpty()

@@ -357,6 +357,7 @@ def test_validation_is_judged_on_rows_as_they_are(table_recipe: dict[str, Any], 
     assert abs(figures["train/loss"][0] - figures["train/loss"][1]) > 1e-3
 
 
+@pytest.mark.slow
 def test_training_with_every_kind_of_change_is_the_same_twice(image_recipe: dict[str, Any], tmp_path: Path) -> None:
     steps = [*STRONG, "flip", "translate", "mixup"]
     steps[-2] = {"translate": 0.1}

@@ -303,6 +303,7 @@ def test_a_disk_too_small_is_refused_before_training(small_disk: Path, danlu: Co
     assert list((small_disk / "runs").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_while_training_leaves_no_half_run(small_disk: Path) -> None:
     # 1.4 MB are free when the run asks for room, and a moment later something else takes them.
     script = (

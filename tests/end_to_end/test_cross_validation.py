@@ -90,6 +90,7 @@ def with_folds_of(splitter: Any, folder: Path, groups: np.ndarray | None = None)
     return folder / "wine.csv", tested
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [False, True], ids=["stratified", "grouped"])
 def test_folds_of_scikit_learns_splitters_give_what_they_give_by_hand(groups: bool, tmp_path: Path) -> None:
     alike = np.arange(178) // 3 if groups else None

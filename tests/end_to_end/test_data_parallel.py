@@ -107,6 +107,7 @@ def alike(one: RunDirectory, other: RunDirectory, tolerance: float = TOLERANCE) 
         assert (wide - theirs).norm() <= tolerance * theirs.norm() + ROUNDING, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_copies_of_a_model_train_as_one(
     tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory], processes: int

@@ -28,6 +28,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return package.run(RECIPE, output=tmp_path_factory.mktemp("runs"), name="images").path
 
 
+@pytest.mark.slow
 def test_an_image_model_is_exported_and_timm_answers_as_its_bundle(
     images: Path, tmp_path: Path, danlu: Command
 ) -> None:

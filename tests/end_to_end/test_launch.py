@@ -71,6 +71,7 @@ def test_an_error_that_all_meet_is_shown_once_and_not_tried_again(tmp_path: Path
     assert launched("same_error", tmp_path, restarts=3) == (3, "", "churn.csv: no such file\n")
 
 
+@pytest.mark.slow
 def test_the_cause_is_shown_and_not_that_others_noticed(tmp_path: Path) -> None:
     code, out, err = launched("error_of_one", tmp_path, restarts=3)
     assert code == 3
@@ -92,6 +93,7 @@ def test_a_killed_process_has_all_begin_again(tmp_path: Path) -> None:
     assert "process 3 was killed by SIGKILL; restarting all from the newest checkpoint (restart 1 of 1)" in err
 
 
+@pytest.mark.slow
 def test_restarts_come_to_an_end(tmp_path: Path) -> None:
     code, _, err = launched("killed_always", tmp_path, restarts=1)
     assert code == 1

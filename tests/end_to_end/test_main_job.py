@@ -87,6 +87,7 @@ def test_the_same_recipe_and_seed_give_the_same_bytes(tmp_path: Path, danlu: Com
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes(), file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["image", "text", "corpus"])
 def test_other_kinds_are_as_reproducible(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     recipe, run = request.getfixturevalue(f"{kind}_recipe"), request.getfixturevalue(f"{kind}_run")
@@ -100,6 +101,7 @@ def test_another_seed_gives_another_split(table_recipe: dict[str, Any], table_ru
     assert (other / "data/split.parquet").read_bytes() != (table_run / "data/split.parquet").read_bytes()
 
 
+@pytest.mark.slow
 def test_evaluating_again_in_another_process_gives_the_same_figures(table_run: Path, danlu: Command) -> None:
     before = evaluation(table_run)
     done = danlu("evaluate", table_run, "--json")
@@ -111,6 +113,7 @@ def test_evaluating_again_in_another_process_gives_the_same_figures(table_run: P
     assert after == before
 
 
+@pytest.mark.slow
 def test_a_dry_run_goes_through_every_stage_and_leaves_nothing(tmp_path: Path, danlu: Command) -> None:
     done = danlu("run", "wine", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -232,6 +232,7 @@ def test_folds_and_a_watched_metric_work_with_several_labels(tmp_path: Path) -> 
     assert 0 < found["out_of_fold"]["label-f1"]["value"] <= 1
 
 
+@pytest.mark.slow
 def test_images_of_several_labels_are_learned(tmp_path: Path) -> None:
     digits = read_builtin("builtin:digits").frame.head(600)
     lists = [[*(["even"] if d % 2 == 0 else []), *(["round"] if d in (0, 6, 8, 9) else [])] for d in digits["digit"]]

@@ -238,6 +238,7 @@ def test_profiling_says_where_the_time_goes(table_recipe: dict[str, Any], tmp_pa
     assert any(event.get("name") == "backward" for event in trace["traceEvents"])
 
 
+@pytest.mark.slow
 def test_plan_foresees_and_says_what_would_fit(tmp_path: Path, corpus_recipe: dict[str, Any], danlu: Command) -> None:
     (tmp_path / "recipe.yaml").write_text(json.dumps(corpus_recipe), encoding="utf-8")
     done = danlu("plan", tmp_path / "recipe.yaml", "--json")

@@ -67,6 +67,7 @@ def test_a_size_fills_in_what_the_recipe_leaves_out() -> None:
     assert model(name="resnet", size="base") == model(name="resnet").model_copy(update={"size": "base"})
 
 
+@pytest.mark.slow
 def test_presets_grow() -> None:
     listed = [*list_models(task="table"), *list_models(like="small-resnet")]
     by_size = {(found.name, found.size): found.parameters for found in listed if found.size and found.parameters}

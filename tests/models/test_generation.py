@@ -98,6 +98,7 @@ def test_a_text_ends_at_a_stop_and_streams_what_it_returns(predictor: Predictor)
     assert short.tokens == 1
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_prompts_of_a_file_are_answered_in_order(chat_run: Path, tmp_path: Path, danlu: Command) -> None:
     rows = [{"messages": chat("My screen is black.")}, {"messages": chat("What is a printer?")}]

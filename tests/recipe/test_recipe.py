@@ -294,6 +294,7 @@ def test_naming_a_recipe_otherwise_keeps_all_else(tmp_path: Path) -> None:
         assert (recipe.name, recipe.seed, recipe.training.epochs) == ("child", 3, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_other_packages_add_components_by_entry_point(tmp_path: Path) -> None:
     (tmp_path / "stairs.py").write_text(

@@ -86,6 +86,7 @@ def test_a_students_hidden_states_come_nearer_to_its_teachers(teacher: Path, tmp
     assert found["hidden"] > found["answers"] + 0.02, found
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_the_bundle_has_no_projection_and_checkpoints_have(teacher: Path, tmp_path: Path) -> None:
     run = package.train(recipe(model=NARROW, distill=distill(teacher)), output=tmp_path).path
@@ -119,6 +120,7 @@ def test_states_that_no_disk_has_room_for_are_refused(
         package.train(recipe(model=NARROW, distill=distill(teacher)), output=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_run_that_learns_hidden_states_goes_on_bit_by_bit(teacher: Path, tmp_path: Path) -> None:
     checkpoint = {"every_steps": 3, "keep": 4}
@@ -143,6 +145,7 @@ def test_families_of_tables_learn_from_one_another(teacher: Path, tmp_path: Path
     package.train(again, output=tmp_path, name="students-student")
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_numbers_and_labels_are_learned_with_hidden_states(tmp_path: Path) -> None:
     teacher = package.train(recipe("builtin:diabetes", WIDE, epochs=2), output=tmp_path, name="teacher").path
@@ -158,6 +161,7 @@ def test_numbers_and_labels_are_learned_with_hidden_states(tmp_path: Path) -> No
     package.train(several, output=tmp_path, name="labels-student")
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_images_learn_the_features_of_samples_as_they_are_changed(image_folder: Path, tmp_path: Path) -> None:
     """A convolutional classifier over pooled features is the teacher; the batch goes through in parts."""
@@ -187,6 +191,7 @@ def test_pretrained_weights_that_are_adapted_or_thaw_learn_hidden_states(
     assert_goes_on(whole, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_rate_is_tried_on_a_copy_with_projections_of_its_own(teacher: Path, tmp_path: Path) -> None:
     lesson = distill(teacher)
@@ -194,6 +199,7 @@ def test_a_rate_is_tried_on_a_copy_with_projections_of_its_own(teacher: Path, tm
     package.train(asked, output=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize("states", ["features", "layers"])
 def test_texts_learn_from_another_architecture(
@@ -234,6 +240,7 @@ def test_two_processes_learn_hidden_states_as_one(teacher: Path, tmp_path: Path)
     alike(several, package.train(taught, output=tmp_path, name="alone"))
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_what_has_no_hidden_states_is_refused(
     teacher: Path, tmp_path: Path, reader_of_texts: Path, text_file: Path

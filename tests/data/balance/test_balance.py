@@ -402,6 +402,7 @@ def test_the_validation_loss_counts_every_sample_alike(method: str, cells_file: 
     assert best == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_the_report_shows_the_classes_before_and_after(cells_file: Path, tmp_path: Path) -> None:
     pages = {
@@ -462,6 +463,7 @@ def test_images_are_balanced_too(method: Any, image_recipe: dict[str, Any], tmp_
         assert found["after"] == 28
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_texts_are_balanced_too(text_recipe: dict[str, Any], tmp_path: Path) -> None:
     frame = pl.read_ndjson(text_recipe["data"]["source"])
@@ -530,6 +532,7 @@ def test_a_class_with_too_few_samples_for_its_neighbours_is_named() -> None:
         balanced_wine(Smote(neighbors=1), counts=(59, 24, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_too_few_samples_are_told_on_the_command_line(tmp_path: Path, danlu: Callable[..., Any]) -> None:
     cells(malignant=5).write_csv(tmp_path / "few.csv")

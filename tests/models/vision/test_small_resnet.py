@@ -144,6 +144,7 @@ def test_it_learns_digits_in_four_epochs(run: Path) -> None:
     assert RunDirectory.open(run).evaluation()["test"]["accuracy"]["value"] > 0.93
 
 
+@pytest.mark.slow
 def test_a_bundle_answers_as_the_run_did(run: Path) -> None:
     from danlu.data.builtin import read_builtin
 
