@@ -1,6 +1,6 @@
 """Compare the CPU time of two checkouts of danlu: help, check, predict and a training step, in interleaved pairs.
 
-    python benchmarks/versions.py OTHER_CHECKOUT [--pairs 30]
+    python benchmarks/versions.py OTHER_CHECKOUT [--pairs 30] [--only step]
 
 Each pair runs both versions one after the other, the order alternating. Printed is the ratio of this version to the
 other one, the mean over pairs, with a 95 % interval by bootstrap over pairs. CPU time is user plus system time of the
@@ -59,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path, help="the checkout to compare with")
     parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--only", default="", help="measure the cases whose name holds this")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -73,6 +74,8 @@ def main() -> None:
             ("danlu predict", MAIN, ["predict", "runs/{side}", "d.csv", "-o", "answers.csv"], False),
             ("training step", STEPS, ["steps-{side}-{pair}"], True),
         ):
+            if options.only not in case:
+                continue
             found = np.zeros((options.pairs, 2))
             for pair in range(options.pairs):
                 for side in (0, 1) if pair % 2 else (1, 0):
