@@ -79,6 +79,7 @@ def test_the_cause_is_shown_and_not_that_others_noticed(tmp_path: Path) -> None:
     assert [line for line in err.splitlines() if "gloo" not in line] == ["rows of rank 1 are wrong"]
 
 
+@pytest.mark.slow
 def test_what_was_not_foreseen_names_its_rank(tmp_path: Path) -> None:
     code, _, err = launched("bug_of_one", tmp_path, restarts=3)
     assert code == 1
@@ -115,6 +116,7 @@ def test_a_stop_does_not_wait_for_those_whose_peer_was_killed(tmp_path: Path) ->
     assert "begin again" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_request_to_stop_reaches_each_process_once(number: signal.Signals, tmp_path: Path) -> None:
     launcher = started("stoppable", tmp_path, restarts=3)
@@ -170,6 +172,7 @@ def test_a_run_that_is_there_is_refused_before_anything_starts(table_run: Path, 
     assert done.stderr.count("exists already") == 1
 
 
+@pytest.mark.slow
 def test_a_finished_run_has_nothing_to_go_on_with(table_run: Path, danlu: Command) -> None:
     done = danlu("train", "--resume", table_run, "--processes", 2)
     assert done.returncode == 2

@@ -126,6 +126,7 @@ def test_json_output_is_json_alone(tmp_path: Path, danlu: Command) -> None:
     assert json.loads(done.stdout)["evaluation"]["test"]["accuracy"]["value"] > 0
 
 
+@pytest.mark.slow
 def test_runs_are_listed_newest_first(tmp_path: Path, danlu: Command) -> None:
     for seed in (1, 2):
         package.run(

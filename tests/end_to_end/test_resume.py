@@ -132,6 +132,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     assert ends(stopped) == ends(uninterrupted)
 
 
+@pytest.mark.slow
 def test_without_a_sound_checkpoint_a_run_begins_anew(
     stopped: Path, uninterrupted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

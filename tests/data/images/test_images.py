@@ -720,6 +720,7 @@ def test_check_finds_what_is_no_image_and_what_was_cut_short(photo_folder: Path)
     assert "07.jpg" in findings[0]["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_broken_images_end_a_run_or_are_skipped_as_the_recipe_says(
     photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], cache: Path

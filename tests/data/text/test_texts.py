@@ -103,6 +103,7 @@ def test_an_architecture_that_cannot_keep_documents_apart_is_refused() -> None:
     options.build(CorpusInputs(vocabulary=300, longest=32, end=0, packed=False), 300)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_language_model_without_packing_trains_and_answers(corpus_folder: Path, tmp_path: Path) -> None:
     data = {"source": str(corpus_folder / "*.txt"), "sequence_length": 32, "vocabulary": 400, "packing": False}
@@ -172,6 +173,7 @@ def test_a_batch_holds_each_text_and_padding(tokenizer: TokenizerFile, texts: li
         assert (taken["input_ids"][row, length:] == tokenizer.pad).all()
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize(
     "text", ["🦊🦊 👩‍👩‍👧", "שלום עולם", "e\u0301" * 50, "a\x00b", "x" * 20_000, " \n\t ", "", "línea\r\notra\rmás"]
