@@ -19,11 +19,14 @@ from danlu.data.preprocessing import AnyPreprocessor
 from danlu.data.splits import TrainSplit
 from danlu.data.tabular.categories import MISSING, OTHER
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.targets import ClassTarget, NumericTarget, fit_target
 from danlu.errors import DataError
 from danlu.experiment.data_context import load_data
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections.data import Data
+from danlu.tasks.base import FitInputs
+from danlu.tasks.classification import ClassTarget
+from danlu.tasks.regression import NumericTarget
+from danlu.tasks.table import get_task
 
 HERE = Origin("the test", Path())
 numbers = st.floats(-1e6, 1e6, allow_nan=False, width=32)
@@ -164,8 +167,8 @@ def test_what_is_no_number_is_refused_where_one_was_learned(wrong: object) -> No
 
 def test_a_numeric_target_is_standardised_and_comes_back_in_its_units() -> None:
     frame = pl.DataFrame({"y": [10.0, 20.0, 30.0, 40.0]})
-    dataset = Dataset(frame, (), "tabular", "regression", "", "y", "x", Path())
-    target = fit_target(TrainSplit(np.arange(4), frame), dataset)
+    dataset = Dataset(frame, (), "tabular", get_task("regression"), "", "y", "x", Path())
+    target = dataset.task.fit_target(FitInputs(frame["y"], "y", "x"))
     assert isinstance(target, NumericTarget)
     encoded = target.encode(frame).numpy()
     assert abs(encoded.mean()) < 1e-6
@@ -175,8 +178,8 @@ def test_a_numeric_target_is_standardised_and_comes_back_in_its_units() -> None:
 @pytest.mark.parametrize("labels", [["b", "a", "c"], [3, 1, 2], [True, False, True]])
 def test_labels_come_back_as_they_were(labels: list[object]) -> None:
     frame = pl.DataFrame({"y": labels})
-    dataset = Dataset(frame, (), "tabular", "classification", "", "y", "x", Path())
-    target = fit_target(TrainSplit(np.arange(3), frame), dataset)
+    dataset = Dataset(frame, (), "tabular", get_task("classification"), "", "y", "x", Path())
+    target = dataset.task.fit_target(FitInputs(frame["y"], "y", "x"))
     assert isinstance(target, ClassTarget)
     again = TypeAdapter(ClassTarget).validate_json(target.model_dump_json())
     outputs = np.eye(len(target.labels))[again.codes(frame)]

@@ -13,11 +13,11 @@ import danlu as package
 from danlu.artifacts.run import RunDirectory
 from danlu.data.builtin import read_builtin
 from danlu.data.dataset import Dataset, open_dataset
-from danlu.data.sources.multi_label import read_labels
 from danlu.data.splits import iterative_stratification
 from danlu.errors import DataError, RecipeError
 from danlu.recipe.load import load_recipe
 from danlu.recipe.sections.data import Data
+from danlu.tasks.multi_label import read_labels
 from tests.conftest import TINY_TEXT
 
 SIGNS = ("large", "rough", "malignant")
@@ -139,16 +139,18 @@ def test_rows_are_dealt_out_with_each_label_alike() -> None:
 
 
 def test_the_loss_is_binary_cross_entropy_with_smoothed_answers() -> None:
-    from danlu.data.balance.base import LossWeighting
-    from danlu.models.heads import HEADS
+    from danlu.tasks.loss_weighting import LossWeighting
+    from danlu.tasks.table import get_task
 
     generator = np.random.default_rng(1)
     logits, given = generator.normal(size=(5, 3)), (generator.random((5, 3)) < 0.5).astype(float)
     wanted = 0.8 * given + 0.1
     chance = 1 / (1 + np.exp(-logits))
     expected = -(wanted * np.log(chance) + (1 - wanted) * np.log(1 - chance)).mean(axis=1).sum()
-    loss, count = HEADS["multi-label"].loss(
-        torch.tensor(logits), torch.tensor(given, dtype=torch.float32), LossWeighting(smoothing=0.2)
+    loss, count = (
+        get_task("multi-label")
+        .head(None)
+        .loss(torch.tensor(logits), torch.tensor(given, dtype=torch.float32), LossWeighting(smoothing=0.2))
     )
     assert count == 5
     assert float(loss) == pytest.approx(expected, rel=1e-5)

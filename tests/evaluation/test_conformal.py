@@ -13,7 +13,6 @@ from danlu.api.predict import without_lists
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.run import RunDirectory
 from danlu.core.seeds import Seed
-from danlu.data.targets import ClassTarget, ConformalQuantiles, NumericTarget
 from danlu.errors import DataError, RecipeError
 from danlu.evaluation.conformal import (
     conformal_figures,
@@ -23,10 +22,13 @@ from danlu.evaluation.conformal import (
     required_rows,
 )
 from danlu.evaluation.intervals import Resampling
-from danlu.evaluation.metrics.base import Predictions
+from danlu.metrics.base import Predictions
 from danlu.recipe.load import check_recipe, load_recipe
 from danlu.recipe.sections.evaluation import Conformal, Evaluation
 from danlu.reporting.page import write_report
+from danlu.tasks.calibrations import ConformalQuantiles
+from danlu.tasks.classification import ClassTarget
+from danlu.tasks.regression import NumericTarget
 
 LABELS = ("a", "b", "c")
 SPLITS = 200

@@ -1,34 +1,31 @@
 """The predictions of each task: what is written can be read back, and its errors are ranked."""
 
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from danlu.data.splits import Split
-from danlu.data.targets import (
-    ClassTarget,
-    MultiLabelTarget,
-    NextTokenTarget,
-    NumericTarget,
-    PreferenceTarget,
-    TagTarget,
-    TargetSpec,
-)
-from danlu.evaluation.metrics.base import compute_values
-from danlu.evaluation.metrics.table import METRICS
 from danlu.evaluation.predictions import (
-    FORMATS,
     build_predictions,
-    pad_tags,
     pair_with_truth,
     predictions_frame,
     read_predictions,
 )
+from danlu.metrics.base import compute_values
+from danlu.tasks.base import Target
+from danlu.tasks.classification import ClassTarget
+from danlu.tasks.language_modelling import NextTokenTarget
+from danlu.tasks.metric_table import METRICS
+from danlu.tasks.multi_label import MultiLabelTarget
+from danlu.tasks.preference import PreferenceTarget
+from danlu.tasks.regression import NumericTarget
+from danlu.tasks.table import all_tasks, get_task
+from danlu.tasks.tagging import TagTarget, pad_tags
 
 GROUPS = pl.Series("shop", ["a", "b", None, "a"])
-TASKS: dict[str, tuple[TargetSpec, dict[str, Any], np.ndarray]] = {
+TASKS: dict[str, tuple[Target, dict[str, Any], np.ndarray]] = {
     "classification": (
         ClassTarget(column="y", labels=("no", "yes"), threshold=0.3),
         {"y": ["no", "yes", "yes", "no"]},
@@ -71,7 +68,7 @@ WORST = {  # rows with errors, the worst first
 
 
 def test_every_kind_of_target_has_a_format() -> None:
-    assert set(FORMATS) == {target.model_fields["task"].default for target in get_args(TargetSpec)} == set(TASKS)
+    assert {task.name for task in all_tasks()} == {target.task for target, _, _ in TASKS.values()} == set(TASKS)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -83,7 +80,7 @@ def test_what_is_written_gives_the_same_figures_when_it_is_read(task: str) -> No
     table = predictions_frame(split, built, target.decode(outputs), target)
     assert table["row"].to_list() == [0, 1, 2, 3] and table["group"].to_list() == [1.0, 2.0, -3.0, 1.0]
     labels = tuple(str(label) for label in getattr(target, "labels", ()))
-    read = read_predictions(task, table, labels, getattr(target, "threshold", None))
+    read = read_predictions(get_task(task), table, labels, getattr(target, "threshold", None))
     metrics = {name: metric for name, metric in METRICS.items() if metric.task == task}
     first, again = compute_values(metrics, built), compute_values(metrics, read)
     assert len(first) > 2 and np.isfinite(list(first.values())).sum() > 2
@@ -95,7 +92,7 @@ def test_errors_are_ranked_from_the_table(task: str) -> None:
     target, columns, outputs = TASKS[task]
     split = Split.of(pl.DataFrame(columns))
     built = build_predictions(split, target, outputs, "text" if "text" in columns else None)
-    scores = FORMATS[task].score_errors(predictions_frame(split, built, target.decode(outputs), target))
+    scores = get_task(task).score_errors(predictions_frame(split, built, target.decode(outputs), target))
     worst = scores.wrong[np.argsort(-scores.severity[scores.wrong], kind="stable")]
     assert (scores.by, worst.tolist()) == WORST[task]
 

@@ -9,12 +9,13 @@ from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits, Splitter, split_dataset
 from danlu.recipe.sections.data import SplitOptions
+from danlu.tasks.table import get_task
 
 
 def dataset_of(target: list[object], task: str = "classification", **columns: list[object]) -> Dataset:
     """Columns beside a target `y`."""
     frame = pl.DataFrame({"y": target, **columns})
-    return Dataset(frame, (), "tabular", task, "", "y", "the test", Path())  # type: ignore[arg-type]
+    return Dataset(frame, (), "tabular", get_task(task), "", "y", "the test", Path())  # type: ignore[arg-type]
 
 
 def splitter(name: str, column: str | None = None) -> Splitter:

@@ -16,11 +16,17 @@ from danlu.data.descriptors import RawData
 from danlu.data.frames import Table, as_floats
 from danlu.data.messages import reason
 from danlu.data.sources.conversations import MESSAGES, PREFERENCE, as_chats
-from danlu.data.sources.multi_label import as_multi_label
+from danlu.data.sources.packed_target import PackedSource, pack_target
 from danlu.data.sources.reader import read_source
 from danlu.data.sources.tags import TOKENS, as_tagged
 from danlu.errors import DataError
-from danlu.recipe.sections.data import Data, Task
+from danlu.recipe.sections.data import Data
+from danlu.tasks.base import Task
+from danlu.tasks.classification import Classification
+from danlu.tasks.language_modelling import LanguageModelling
+from danlu.tasks.preference import Preference
+from danlu.tasks.regression import Regression
+from danlu.tasks.tagging import Tagging
 
 Kind = Literal["tabular", "image", "text", "words", "corpus", "chat", "preference"]
 LARGEST_TARGET = 1e30  # float32 ends at 3e38, and sums over the rows have to fit as well
@@ -89,16 +95,16 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
         if name not in source.frame.columns:
             near = suggestion(name, source.frame.columns)
             raise DataError(f"{source.origin}: no column {name!r}{near}")
-    several = as_multi_label(source, section) if source.layout != "words" else None
-    source = source if several is None else several.source
-    by_layout = source.target if section.task not in ("language-modelling", "preference") else None
-    target = several.target if several else str(section.target) if section.target else by_layout
+    packed = pack_target(source, section) if source.layout != "words" else None
+    source = source if packed is None else packed.source
+    by_layout = source.target if section.task is None or _asked(section).has_target else None
+    target = packed.target if packed else str(section.target) if section.target else by_layout
     if target and source.frame.schema[target].is_decimal():  # plain numbers, but Python's operators reject them
         source = replace(source, frame=as_floats(source.frame, target))
     features = source.frame.select([name for name in source.frame.columns if name != target])
     columns = _choose(infer_columns(features, _types(section), source.origin), section, source, set(helpers))
     kind, columns = _kind(columns, section, source)
-    task, why = _task(source, target, section, kind, None if several is None else several.reason)
+    task, why = _task(source, target, section, kind, packed)
     return Dataset(source.frame, columns, kind, task, why, target, source.origin, source.folder)
 
 
@@ -157,11 +163,12 @@ def _kind(columns: tuple[Column, ...], section: Data, source: RawData) -> tuple[
     used = [column for column in columns if column.used]
     images = [column for column in used if column.type == "image"]
     texts = [column for column in used if column.type == "text"]
-    if section.text or source.layout == "corpus" or section.task == "language-modelling":
+    models_language = isinstance(section.task, LanguageModelling)
+    if section.text or source.layout == "corpus" or models_language:
         text = section.text or (texts[0].name if texts else None)
         if text is None:
             raise DataError(f"{source.origin}: no column of text for language modelling; name it with data.text")
-        corpus = section.task == "language-modelling" or source.layout == "corpus"
+        corpus = models_language or source.layout == "corpus"
         return ("corpus" if corpus else "text"), _only(columns, (text,), reason("only-text"))
     if section.image or images:
         return "image", _only(columns, (section.image or images[0].name,), reason("only-image"))
@@ -183,31 +190,37 @@ def _only(columns: tuple[Column, ...], names: tuple[str, ...], why: str) -> tupl
     )
 
 
-def _task(source: RawData, target: str | None, section: Data, kind: Kind, several: str | None) -> tuple[Task, str]:
-    """Return the task and the reason.
+def _asked(section: Data) -> Task:
+    """Return the task that the recipe names."""
+    assert isinstance(section.task, Task)
+    return section.task
 
-    `several` is the reason to expect several labels per row.
-    """
-    if kind == "preference":
-        return "preference", reason("said" if section.task else "task.pairs")
-    if kind == "words":
-        return "token-classification", reason("said" if section.task else "task.tags")
-    if kind == "chat":
-        return "language-modelling", reason("said" if section.task else "task.chats")
-    if kind == "corpus":
-        return "language-modelling", reason("said" if section.task else "task.corpus")
+
+TASKS_OF_KINDS: dict[Kind, tuple[Task, str]] = {  # kinds that have one task alone, with the reason
+    "preference": (Preference(), "task.pairs"),
+    "words": (Tagging(), "task.tags"),
+    "chat": (LanguageModelling(), "task.chats"),
+    "corpus": (LanguageModelling(), "task.corpus"),
+}
+
+
+def _task(
+    source: RawData, target: str | None, section: Data, kind: Kind, packed: PackedSource | None
+) -> tuple[Task, str]:
+    """Return the task and the reason."""
+    if kind in TASKS_OF_KINDS:
+        task, why = TASKS_OF_KINDS[kind]
+        return task, reason("said" if section.task else why)
     if target is None:
         columns = ", ".join(source.frame.columns)
         raise DataError(f"{source.origin}: say which column to predict with data.target (columns: {columns})")
     values = _answers(source.frame[target], source.origin, section)
-    if several is not None:
-        if section.task not in (None, "multi-label"):
-            raise DataError(f"{source.origin}: {several}, which is multi-label; data.task says {section.task}")
-        return "multi-label", several
+    if packed is not None:
+        packed.task.check_values(values, source.origin)
+        return packed.task, packed.reason
     if section.task is not None:
-        if section.task == "regression" and not values.dtype.is_numeric():
-            raise DataError(f"{source.origin}: regression needs numbers, but the target {target!r} is {values.dtype}")
-        return section.task, reason("said")
+        _asked(section).check_values(values, source.origin)
+        return _asked(section), reason("said")
     return _inferred(values, source.origin)
 
 
@@ -220,11 +233,11 @@ def _inferred(values: pl.Series, origin: str) -> tuple[Task, str]:
                 f"{origin}: the target {values.name!r} has {distinct} different words in {len(values)} rows; "
                 "is it the right column?"
             )
-        return "classification", reason("task.words", distinct=distinct)
+        return Classification(), reason("task.words", distinct=distinct)
     whole = values.dtype.is_integer() or bool((values == values.round()).all())
     if whole and distinct <= CLASSES_OF_INTEGERS:
-        return "classification", reason("task.whole-numbers", distinct=distinct)
-    return "regression", reason("task.numbers", distinct=distinct)
+        return Classification(), reason("task.whole-numbers", distinct=distinct)
+    return Regression(), reason("task.numbers", distinct=distinct)
 
 
 def _answers(values: pl.Series, origin: str, section: Data) -> pl.Series:

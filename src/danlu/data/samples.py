@@ -10,10 +10,9 @@ import numpy as np
 from danlu.data.dataset import Dataset
 from danlu.data.images.decode import Reference, decode
 from danlu.data.sources.conversations import MESSAGES, PREFERENCE, read_messages
-from danlu.data.sources.multi_label import read_labels
-from danlu.data.sources.tags import read_list
 from danlu.data.splits import Split
 from danlu.errors import DataError
+from danlu.tasks.tagging import read_list
 
 SHOWN_ROWS, SHOWN_IMAGES = 5, 12
 MAX_CHARACTERS = 200  # maximum characters of a value
@@ -57,11 +56,9 @@ def _formatter(dataset: Dataset, name: str) -> Callable[[Any], Any]:
     """
     if dataset.kind in ("chat", "preference") and name in (MESSAGES, *PREFERENCE):
         return _conversation
-    if dataset.kind == "words" and name in (dataset.content, dataset.target):
+    if dataset.kind == "words" and name == dataset.content:
         return lambda text: " ".join(read_list(text))
-    if dataset.task == "multi-label" and name == dataset.target:
-        return lambda text: ", ".join(read_labels(text))
-    return lambda value: value
+    return dataset.task.format_cell if name == dataset.target else lambda value: value
 
 
 def _conversation(text: str) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from danlu.evaluation.intervals import Resampling, values_with_intervals
-from danlu.evaluation.metrics.base import Metric, Predictions, compute_values
-from danlu.evaluation.metrics.table import metric_bounds
+from danlu.metrics.base import Metric, Predictions, compute_values
+from danlu.tasks.metric_table import metric_bounds
 
 
 @dataclass(frozen=True)

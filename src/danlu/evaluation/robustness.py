@@ -19,7 +19,7 @@ from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset, Kind
 from danlu.data.splits import Split, evenly_spaced_rows
 from danlu.evaluation.intervals import MIN_UNITS, Resampling, count_units, paired_differences, values_with_intervals
-from danlu.evaluation.metrics.base import Metric, Predictions
+from danlu.metrics.base import Metric, Predictions
 
 if TYPE_CHECKING:
     from PIL.Image import Image

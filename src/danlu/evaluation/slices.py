@@ -18,9 +18,9 @@ from danlu.data.dataset import Dataset
 from danlu.data.splits import Split, evenly_spaced_rows
 from danlu.errors import Problem, RecipeError
 from danlu.evaluation.intervals import Resampling, for_each_resample
-from danlu.evaluation.metrics.base import Metric, Predictions
-from danlu.evaluation.metrics.table import get_metric, resolve_metrics
+from danlu.metrics.base import Metric, Predictions
 from danlu.recipe.sections.evaluation import Slices
+from danlu.tasks.metric_table import get_metric, resolve_metrics
 
 MIN_SAMPLES = 20  # minimum samples in a slice and in the rest
 MIN_SHARE = 0.01

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.targets import ClassTarget, MultiLabelTarget
 from danlu.data.text.preprocessor import TextPreprocessor
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing
+from danlu.tasks.table import task_of
 
 if TYPE_CHECKING:
     from danlu.data.loader import Tensors
@@ -39,7 +39,8 @@ def collect_augmented_samples(context: DataContext, count: int, epochs: int) -> 
 def _describe_batch(preprocessing: FittedPreprocessing, inputs: "Tensors", target: np.ndarray) -> "list[SampleVersion]":
     from danlu.reporting.augmentation_preview import SampleVersion
 
-    answers = [_describe_target(preprocessing, value) for value in target]
+    task = task_of(preprocessing.target)
+    answers = [task.describe_encoded(preprocessing.target, value) for value in target]
     if "image" in inputs:
         images = inputs["image"].permute(0, 2, 3, 1).numpy()
         return [SampleVersion(answer, image=image) for answer, image in zip(answers, images, strict=True)]
@@ -49,23 +50,6 @@ def _describe_batch(preprocessing: FittedPreprocessing, inputs: "Tensors", targe
         else _describe_cells(preprocessing, inputs, len(target))
     )
     return [SampleVersion(answer, fields=field) for answer, field in zip(answers, fields, strict=True)]
-
-
-def _describe_target(preprocessing: FittedPreprocessing, value: np.ndarray) -> str:
-    """Describe a target: a label, mixed labels with their shares, or a number."""
-    if not isinstance(preprocessing.target, ClassTarget):
-        if isinstance(preprocessing.target, MultiLabelTarget):
-            shares = zip(value, preprocessing.target.labels, strict=True)
-            told = [label if share > 0.995 else f"{share:.0%} {label}" for share, label in shares if share > 0.005]
-            return " + ".join(told) or "none"
-        return f"{preprocessing.target.decode(np.array([[value]]))['prediction'][0]:.4g}"
-    labels = preprocessing.target.labels
-    if value.ndim == 0:
-        return str(labels[int(value)])
-    largest = [index for index in np.argsort(-value) if value[index] > 0.005]
-    if len(largest) == 1:
-        return str(labels[largest[0]])
-    return " + ".join(f"{value[index]:.0%} {labels[index]}" for index in largest)
 
 
 def _describe_tokens(preprocessing: FittedPreprocessing, inputs: "Tensors") -> list[dict[str, str]]:

@@ -9,7 +9,6 @@ from danlu.data.balance.base import Balancer
 from danlu.data.dataset import Dataset
 from danlu.data.tabular.impute import Impute, KeepMissing
 from danlu.errors import Problem, RecipeError
-from danlu.evaluation.metrics.table import resolve_metrics
 from danlu.evaluation.slices import check_slices
 from danlu.experiment.checks import (
     check_components_fit_data,
@@ -18,12 +17,14 @@ from danlu.experiment.checks import (
     check_metric,
     check_no_gradient_options,
     check_tagging_model,
+    check_task_options,
     check_threshold,
 )
 from danlu.models.base import Model, SelfFittingModel
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import SplitOptions
 from danlu.recipe.sections.training import EarlyStopping, Finetune, Training
+from danlu.tasks.metric_table import resolve_metrics
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Constant, Cosine
 
@@ -62,6 +63,7 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
         check_tagging_model(model)
     if isinstance(model, SelfFittingModel):
         check_no_gradient_options(recipe, model, dataset.task)
+    check_task_options(recipe, dataset.task)
     check_distillation(recipe, dataset)
     if recipe.tuning is not None and recipe.tuning.metric is not None:
         check_metric(recipe.tuning.metric, dataset.task, "tuning.metric")
@@ -72,7 +74,7 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     data = recipe.data.model_copy(
         update={
             "task": dataset.task,
-            "target": recipe.data.target if dataset.task == "multi-label" else dataset.target,
+            "target": recipe.data.target if dataset.task.takes_columns else dataset.target,
             "split": _resolve_split(recipe.data.split, dataset),
             "image_size": _resolve_image_size(recipe),
             "clean": recipe.data.clean.model_copy(update={"missing": _resolve_missing_values(recipe, model)}),

@@ -10,7 +10,6 @@ from danlu.core.devices.setup import make_deterministic
 from danlu.core.distributed.env import dist_env
 from danlu.core.seeds import Seed
 from danlu.core.threads import plan_threads, use_threads
-from danlu.data.targets import PreferenceTarget
 from danlu.errors import ArgumentError
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, truncate_for_dry_run
 from danlu.experiment.distillation import Teacher
@@ -142,7 +141,7 @@ def build_setup(
     model = context.model.build(preprocessing.preprocessor.inputs, preprocessing.target.outputs)
     # 2. The DPO reference is the model as it is now, so it comes before adapters are added; it becomes columns of the
     #    data, so it comes before any split is prepared.
-    if isinstance(preprocessing.target, PreferenceTarget):
+    if context.dataset.task.is_trained_on_pairs:
         check_whole_model_per_process(parallel)
         context = add_reference_log_probs(context, preprocessing, model.to(device), device)
     # 3. Freeze, or add adapters: decides what is trained before anything is attached to the student.

@@ -15,11 +15,11 @@ from danlu.artifacts.trials import SEARCH_FILE, is_search
 from danlu.data.dataset import Dataset, open_dataset
 from danlu.data.preprocessing import BLOCK_ROWS
 from danlu.data.splits import Split, Splits, TrainSplit
-from danlu.data.targets import REFERENCE
 from danlu.errors import DataError
 from danlu.experiment.data_context import DataContext, with_columns
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
+from danlu.tasks.preference import REFERENCE
 
 END_BYTES = 1024
 SOURCE_FILE = "source.parquet"  # rows that were handed over in memory
@@ -116,7 +116,7 @@ def with_stored_reference(context: DataContext, run: RunDirectory) -> DataContex
     Raises:
         ArtifactError: the file is missing in the run.
     """
-    if context.dataset.task != "preference":
+    if not context.dataset.task.is_trained_on_pairs:
         return context
     known = read_frame(run.path / "data" / REFERENCE_FILE)
     # Rows appended since are in no split and have no log-probabilities.

@@ -7,9 +7,9 @@ from typing import Any
 from torch import nn
 
 from danlu.data.descriptors import TokenizerFile
-from danlu.data.targets import Label
 from danlu.models.predictor import Predictor
 from danlu.models.text.options import Transformer
+from danlu.tasks.base import Label
 
 
 def write(predictor: Predictor, folder: Path) -> None:

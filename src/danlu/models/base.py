@@ -19,12 +19,12 @@ from danlu.core.seeds import Seed
 from danlu.data.dataset import Kind
 from danlu.data.descriptors import DataRequirements
 from danlu.data.specs import InputSpec, TabularInputs
+from danlu.tasks.base import Loss, Target
 
 if TYPE_CHECKING:
     from torch import nn
 
     from danlu.data.tabular.preprocessor import TabularPreprocessor
-    from danlu.data.targets import Supervised
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Interpretable(Model):
     """Mark a family whose trained networks can be read by people."""
 
     @abstractmethod
-    def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Supervised") -> pl.DataFrame:
+    def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: Target) -> pl.DataFrame:
         """Return the learned rules or curves of a trained network, in the columns' own units."""
 
 
@@ -181,12 +181,14 @@ class FitData:
     Attributes:
         inputs: specification of a row.
         outputs: outputs per row: 1 for regression, the number of classes for classification.
+        loss: of the outputs.
         sample_weights: of the training rows, [rows], mean 1; None for equal weights.
         num_threads: CPU threads to use.
     """
 
     inputs: TabularInputs
     outputs: int
+    loss: Loss
     train: Rows
     sample_weights: np.ndarray | None
     validation: Rows

@@ -25,11 +25,11 @@ from danlu.data.sources.in_memory import as_frame, encode_images
 from danlu.data.sources.tags import stack_ragged, with_words
 from danlu.data.splits import Split
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.targets import AnyTarget, Supervised, TargetSpec
 from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.models.base import Interpretable, Model
-from danlu.models.heads import head_for
 from danlu.models.infer import predict_all
+from danlu.tasks.base import Target
+from danlu.tasks.table import parse_target, task_of
 
 if TYPE_CHECKING:
     import torch
@@ -54,13 +54,13 @@ class Predictor:
         manifest: Manifest,
         options: Model,
         preprocessor: Preprocessor,
-        target: TargetSpec,
+        target: Target,
         model: "nn.Module",
         device: "torch.device",
     ) -> None:
         self.manifest, self.options, self.preprocessor, self.target = manifest, options, preprocessor, target
         self.model, self.device = model, device
-        self.head = head_for(target)
+        self.head = task_of(target).head(target)
 
     @classmethod
     def load(cls, path: str | Path, own_code: bool = False) -> Self:
@@ -90,7 +90,7 @@ class Predictor:
         """Rebuild the network from its options and load its weights."""
         manifest = bundle.manifest
         preprocessor: Preprocessor = TypeAdapter(AnyPreprocessor).validate_python(manifest.preprocessing)
-        target = TypeAdapter(AnyTarget).validate_python(manifest.output)
+        target = parse_target(manifest.output)
         options = model_options(bundle.config)
         if options.custom_code is not None and not own_code:
             raise ArtifactError(
@@ -184,7 +184,7 @@ class Predictor:
             known = [name for name, family in components("model").items() if issubclass(family, Interpretable)]
             message = f"{self.options.name} cannot be read as rules or curves; {' and '.join(known)} can"
             raise ArgumentError(message)
-        assert isinstance(self.preprocessor, TabularPreprocessor) and isinstance(self.target, Supervised)
+        assert isinstance(self.preprocessor, TabularPreprocessor)
         return self.options.read(self.model, self.preprocessor, self.target)
 
     def require_columns(self, source: RawData) -> None:

@@ -18,12 +18,12 @@ from danlu.data.sources.conversations import as_chats, dump_messages, read_messa
 from danlu.data.specs import CorpusInputs
 from danlu.data.text.chat_template import CHATML, choose_template, render, render_answers
 from danlu.data.text.preprocessor import train_tokenizer
-from danlu.data.text.sequences import IGNORED
 from danlu.errors import DataError, RecipeError
 from danlu.experiment.data_context import fit_preprocessing, load_data
 from danlu.models.text.options import Transformer
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections.data import Data
+from danlu.tasks.token_losses import IGNORED
 from tests.support.chatting import TINY, chat_file, preference_file, recipe
 
 CPU = torch.device("cpu")

@@ -14,14 +14,14 @@ import danlu as package
 from danlu.artifacts.run import RunDirectory
 from danlu.data.builtin import read_builtin
 from danlu.data.descriptors import Origin
-from danlu.data.sources.tags import ragged_array
 from danlu.data.text.preprocessor import train_tokenizer
-from danlu.data.text.sequences import IGNORED
 from danlu.data.text.tagging import TaggingPreprocessor
 from danlu.errors import DataError, RecipeError
-from danlu.evaluation.metrics.base import Predictions
-from danlu.evaluation.metrics.table import compute_metrics, resolve_metrics
-from danlu.evaluation.metrics.tags import entities
+from danlu.metrics.base import Predictions
+from danlu.metrics.tags import entities
+from danlu.tasks.metric_table import compute_metrics, resolve_metrics
+from danlu.tasks.tagging import ragged_array
+from danlu.tasks.token_losses import IGNORED
 from tests.conftest import TINY_TEXT
 
 HERE = Origin("here", Path.cwd())

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from danlu.data.balance.base import LossWeighting
 from danlu.errors import RecipeError
-from danlu.models.heads import HEADS, token_loss, token_predict
 from danlu.models.text.chunked_loss import DeferredLogits, choose_chunk_size, deferred_cross_entropy
 from danlu.models.text.hf_wrapper import enable_chunked_loss
 from danlu.recipe.load import check_recipe
+from danlu.tasks.loss_weighting import LossWeighting
+from danlu.tasks.table import get_task
+from danlu.tasks.token_losses import token_loss, token_predict
 from danlu.training.composite_optimizer import OptimizerInBackward, ParamStorageOptimizer
 from danlu.training.memory.activation_checkpointing import apply_activation_checkpointing
 from danlu.training.memory.microbatch import is_out_of_memory, min_microbatch_rows, split_batch
@@ -432,7 +433,7 @@ def test_chunks_are_for_large_vocabularies_and_plain_last_layers() -> None:
 def test_the_parts_of_a_batch_give_its_gradient(kind: str) -> None:
     whole, parted = build(kind, dropout=0.0), build(kind, dropout=0.0)
     sample = batch(kind, rows=7)
-    head = HEADS["language-modelling" if kind == "corpus" else "classification"]
+    head = get_task("language-modelling" if kind == "corpus" else "classification").head(None)
     total, count = head.loss(whole(**sample.inputs), sample.target, LossWeighting())
     (total / count).backward()
     assert head.num_targets(sample.target) == count

@@ -40,7 +40,7 @@ def contradicting_labels(view: AuditContext) -> list[Finding]:
     No model can be right about all of them.
     """
     target = view.dataset.target
-    if view.dataset.task != "classification" or target is None:
+    if not view.dataset.task.has_classes or target is None:
         return []
     kept = np.concatenate([part.rows for _, part in view.splits.items()])
     hashes = row_hashes(view.dataset.frame, [column.name for column in view.dataset.used])[kept]

@@ -251,8 +251,9 @@ def training_targets(train: TrainSplit, dataset: Dataset, seed: Seed) -> TargetV
     """Return the training rows' target as numbers: class codes or values."""
     assert dataset.target is not None
     values = train.column(dataset.target)
-    if dataset.task == "regression":
-        return TargetValues(values.cast(pl.Float64).to_numpy(), continuous=True, seed=seed)
+    numbers = dataset.task.numbers(values)
+    if len(numbers) == 1:
+        return TargetValues(numbers[0].to_numpy(), continuous=True, seed=seed)
     return TargetValues(
         values.cast(pl.String).rank("dense").to_numpy().astype(np.int64) - 1, continuous=False, seed=seed
     )

@@ -22,12 +22,12 @@ from danlu.models.base import (
     SizePresets,
 )
 from danlu.recipe.sections.training import Fraction
+from danlu.tasks.base import Target
 
 if TYPE_CHECKING:
     from torch import nn
 
     from danlu.data.tabular.preprocessor import TabularPreprocessor
-    from danlu.data.targets import Supervised
     from danlu.models.tabular.embeddings import EmbeddingSpec
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -224,7 +224,7 @@ class Additive(Interpretable):
         assert inputs.kind == "tabular"
         return AdditiveNetwork(inputs, outputs)
 
-    def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Supervised") -> pl.DataFrame:
+    def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: Target) -> pl.DataFrame:
         """Return each feature's contribution: `feature`, `value` (number or category), one column per output.
 
         For classification it is the contribution to each logit (for two classes: to the log odds of the second), for
@@ -262,15 +262,12 @@ class Tree(SelfFittingModel, Interpretable):
 
         return TreeFit(data, self.depth, self.leaf_rows)
 
-    def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Supervised") -> pl.DataFrame:
+    def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: Target) -> pl.DataFrame:
         """Return one row per leaf: `rule` in words, `prediction` and, for classes, `probability`."""
-        from danlu.data.targets import MultiLabelTarget
         from danlu.models.tabular.decision_tree import extract_rules
         from danlu.models.tabular.tree_ensemble import TreeEnsemble
 
-        assert isinstance(network, TreeEnsemble) and not isinstance(target, MultiLabelTarget), (
-            "trees predict one target per row"
-        )
+        assert isinstance(network, TreeEnsemble)
         return extract_rules(network, preprocessor, target)
 
 

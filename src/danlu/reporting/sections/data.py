@@ -5,6 +5,8 @@ from danlu.reporting.format import format_number, shorten
 from danlu.reporting.i18n import Translator
 from danlu.reporting.run_reader import Json
 from danlu.reporting.sections.findings import translate_reason
+from danlu.tasks.base import TaskWords
+from danlu.tasks.table import get_task
 
 MAX_CLASSES = 20  # that are drawn; more are listed in a sentence and a table
 PARTS = ("train", "validation", "test")
@@ -15,10 +17,16 @@ def data_section(t: Translator, profile: Json) -> Json:
     return {
         "target": _target(t, profile["target"]),
         "balance": _balance(t, (profile["target"] or {}).get("balanced")),
+        "task": task_words(profile["task"], t).name,
         "task_reason": translate_reason(t, profile["task_reason"]),
         "dropped": [(translate_reason(t, why), count) for why, count in profile["dropped"].items()],
         "columns": [_column(t, column, int(profile["rows"])) for column in profile["columns"]],
     }
+
+
+def task_words(name: str, t: Translator) -> TaskWords:
+    """Return how the page's language names a task."""
+    return get_task(name).words[t.language]
 
 
 def _target(t: Translator, target: Json | None) -> Json:

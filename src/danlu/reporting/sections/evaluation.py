@@ -7,7 +7,6 @@ import json
 import re
 from typing import Any
 
-from danlu.evaluation.metrics.table import METRICS
 from danlu.reporting.figures.bars import confusion_matrix
 from danlu.reporting.figures.curves import (
     calibration_curve,
@@ -20,6 +19,7 @@ from danlu.reporting.format import format_bound, format_number, format_percent, 
 from danlu.reporting.i18n import Translator
 from danlu.reporting.run_reader import ConfusedPair, Json, evaluated_splits, metric_rows, most_confused
 from danlu.reporting.sections.data import MAX_CLASSES
+from danlu.tasks.metric_table import METRICS
 
 MAX_ROWS = 500  # of the class table, so that the page stays small
 MAX_SLICES, MIN_SLICES = 25, 12  # most and fewest rows shown, depending on how many are worse

@@ -17,7 +17,9 @@ from danlu.reporting.run_reader import (
     main_metric,
     main_value,
 )
+from danlu.reporting.sections.data import task_words
 from danlu.reporting.sections.evaluation import baseline_description, slices_sentence
+from danlu.tasks.table import get_task
 
 FEW_SAMPLES = 100  # with fewer test samples a metric says little
 SMALL_GAP = 0.01  # relative difference below which two errors or perplexities are not clearly different
@@ -87,16 +89,13 @@ def summarize(t: Translator, profile: Json, evaluation: Json) -> Summary:
 
 def _task_sentence(t: Translator, profile: Json) -> str:
     kind, target = profile["kind"], profile["target"]
-    if profile["task"] == "preference":
-        return t("predicted.preference")
-    if kind == "chat":
-        return t("predicted.chat")
-    if profile["task"] == "language-modelling" or target is None:
-        return t("predicted.text")
+    if target is None:
+        return t(f"predicted.{kind}")
     used = sum(bool(column["used"]) for column in profile["columns"])
     given = {"image": t("images"), "text": t("texts")}.get(kind) or t.count(used, "column")
-    noun = {"multi-label": "label", "token-classification": "tag"}.get(profile["task"], "class")
-    what = t.count(len(target["classes"]), noun) if "classes" in target else t("a number")
+    what = (
+        t.count(len(target["classes"]), task_words(profile["task"], t).noun) if "classes" in target else t("a number")
+    )
     return t("predicted.target", name=shorten(target["name"], 80), what=what, given=given)
 
 
@@ -203,6 +202,6 @@ def _caution(t: Translator, profile: Json, evaluation: Json) -> str:
     told = [t("caution.size", samples=t.count(samples, _noun(profile)))]
     if main_metric(evaluation) == "accuracy":
         told.append(t("caution.one", share=f"{1 / samples:.2g}"))
-    if samples < FEW_SAMPLES and profile["task"] != "language-modelling":
+    if samples < FEW_SAMPLES and not get_task(profile["task"]).counts_tokens:
         told.append(t("caution.few"))
     return t.join_sentences(told)

@@ -11,6 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
+UNBOUNDED = (-np.inf, np.inf)
+FROM_ZERO, UP_TO_ONE = (0.0, np.inf), (-np.inf, 1.0)
 StatisticFn = Callable[[np.ndarray], np.ndarray]  # weights [resamples, samples] -> [resamples, ...]
 
 
@@ -80,6 +82,7 @@ class Metric:
         finalize: statistic [resamples, ...] -> values [resamples], NaN where undefined.
         can_bootstrap: whether the bootstrap is meaningful for it; for a maximum it is not.
         is_fast: whether a thousand resamples are cheap.
+        bounds: the smallest and the largest value.
     """
 
     task: str
@@ -89,6 +92,7 @@ class Metric:
     description: str
     can_bootstrap: bool = True
     is_fast: bool = True
+    bounds: tuple[float, float] = (0.0, 1.0)
 
     def compute(self, predictions: Predictions) -> float:
         """Compute the value of a split; NaN if undefined."""
