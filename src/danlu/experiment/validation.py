@@ -8,7 +8,6 @@ import numpy as np
 from danlu.evaluation.predictions import build_predictions, pair_with_truth
 from danlu.experiment.data_context import scored_text_column
 from danlu.experiment.setup import TrainingSetup
-from danlu.metrics.base import Predictions
 from danlu.metrics.streaming import StreamingMetrics
 from danlu.tasks.metric_table import METRICS, compute_metrics
 
@@ -60,8 +59,7 @@ def make_validation_fn(setup: TrainingSetup, state: "TrainState") -> Callable[[]
                     streaming.add(
                         pair_with_truth(split.take(rows), target, task.to_y_pred(target, outputs.cpu().numpy()))
                     )
-            blank, truth = task.blank_outputs(target)
-            streaming.add_weighted(Predictions(truth, task.to_y_pred(target, blank)), zero)
+            streaming.add_weighted(task.blank_predictions(target), zero)
         return streaming.compute(groups, device)
 
     return validate

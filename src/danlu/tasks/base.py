@@ -273,27 +273,16 @@ class BaselineData(Protocol):
         """Return tokens, the tokens before them, the rows that hold them, and the size of the vocabulary."""
 
 
-@dataclass(frozen=True)
-class TaskWords:
-    """Name a task in a report.
-
-    Attributes:
-        name: the task.
-        noun: key of the noun that counts its classes, labels or tags.
-    """
-
-    name: str
-    noun: str = "class"
-
-
-Words = Mapping[str, TaskWords]  # language -> how reports name a task
+# language -> key -> text: `name`, how reports name the task, and texts that a report looks up, as `metric.rmse`.
+Words = Mapping[str, Mapping[str, str]]
 
 
 class Task(Component):
     """Decide everything that depends on what is predicted.
 
     Attributes:
-        words: language -> how reports name the task.
+        words: the texts that reports need.
+        noun: key of the noun that counts the target's classes.
         own_metrics: the metrics that this task brings, by name.
         metrics_of: further tasks whose metrics fit its predictions.
         default_metrics: those computed if the recipe names none: few enough to be read.
@@ -313,6 +302,7 @@ class Task(Component):
     """
 
     words: ClassVar[Words]
+    noun: ClassVar[str] = "class"
     own_metrics: ClassVar[Mapping[str, Metric]]
     metrics_of: ClassVar[tuple[str, ...]] = ()
     default_metrics: ClassVar[tuple[str, ...]]
@@ -338,7 +328,7 @@ class Task(Component):
     def _write_short(self, write: SerializerFunctionWrapHandler) -> Any:
         """Write a task without options as its name, as recipes do."""
         written: dict[str, Any] = write(self)
-        return self.name if set(written) == {"name"} else written
+        return self.name if all(value is None for key, value in written.items() if key != "name") else written
 
     # The target column.
 
@@ -431,9 +421,10 @@ class Task(Component):
         """Convert the model's outputs to `Predictions.y_pred`."""
         return outputs
 
-    def blank_outputs(self, target: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return outputs and truth of a row without weight, which give a statistic its shape."""
-        return np.full((1, target.outputs), 1 / target.outputs), np.zeros(1, dtype=np.int64)
+    def blank_predictions(self, target: Any) -> Predictions:
+        """Return a row to be counted without weight, which gives a statistic its shape."""
+        blank = np.full((1, target.outputs), 1 / target.outputs)
+        return Predictions(np.zeros(1, dtype=np.int64), self.to_y_pred(target, blank))
 
     @abstractmethod
     def pair(self, split: SplitRows, target: Any, y_pred: np.ndarray, text_column: str | None) -> Predictions:

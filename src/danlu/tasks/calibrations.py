@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from danlu.core.component import Frozen
 
@@ -61,14 +61,14 @@ class ConformalQuantiles(Frozen):
         by: whether it holds over all rows, or within each class.
         rows: number of rows that the quantiles were taken from.
         quantiles: the highest score that is covered: one, or one per class. A class's score is 1 - its probability, a
-            number's the absolute error in the target's units.
+            number's the absolute error in the target's units, or how far it lies outside of predicted quantiles.
     """
 
     method: Literal["conformal"] = "conformal"
     coverage: float
     by: Literal["none", "class"] = "none"
     rows: PositiveInt
-    quantiles: tuple[NonNegativeFloat, ...]
+    quantiles: tuple[float, ...]
 
 
 AnyCalibration = Annotated[Temperature | Isotonic, Field(discriminator="method")]

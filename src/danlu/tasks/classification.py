@@ -22,7 +22,6 @@ from danlu.tasks.base import (
     SplitRows,
     Target,
     Task,
-    TaskWords,
     Words,
     positions_of,
     probabilities,
@@ -50,7 +49,7 @@ class ClassTarget(ConformalTarget):
         threshold: of two labels, the probability from which the second is predicted; else the likelier is.
     """
 
-    task: Literal["classification"] = "classification"
+    task: str = "classification"
     labels: tuple[Label, ...]
     calibration: AnyCalibration | None = None
     threshold: float | None = None
@@ -131,22 +130,12 @@ def labels_dtype(labels: tuple[Label, ...]) -> type[pl.DataType]:
     return kinds.get(type(labels[0]), pl.String)
 
 
-class Classification(Task):
-    """Predict one of several classes."""
+class ClassTask(Task):
+    """Predict one of several classes, whatever the loss."""
 
-    name: Literal["classification"] = "classification"
-    words: ClassVar[Words] = {"en": TaskWords("classification"), "zh": TaskWords("分类")}
-    own_metrics: ClassVar[Mapping[str, Metric]] = {**COUNT_METRICS, **RANKING_METRICS, **PROBABILITY_METRICS}
-    default_metrics = (
-        *("accuracy", "balanced-accuracy", "precision", "recall", "f1", "auroc", "average-precision"),
-        *("log-loss", "brier", "mcc", "calibration-error"),
-    )
-    main_metric = "accuracy"
     probe_metric = "balanced-accuracy"
     has_classes = True
-    fits_trees = True
     has_sets = True
-    can_distill = True
     target_class: ClassVar[type[Target]] = ClassTarget
 
     def strata(self, values: pl.Series, origin: str, fewest: int) -> np.ndarray:
@@ -184,18 +173,6 @@ class Classification(Task):
 
     def num_classes(self, target: ClassTarget) -> int:
         return len(target.labels)
-
-    def head(self, target: ClassTarget) -> Head:
-        loss = ensemble_loss(classification_loss)
-        return Head(loss, ensemble_predict(classification_predict), len, ensemble_loss)
-
-    def mean_of_members(self, logits: "Tensor") -> "Tensor":
-        import torch
-
-        return torch.log_softmax(logits, dim=2).logsumexp(dim=1)
-
-    def soft_loss(self, logits: "Tensor", teacher: "Tensor", temperature: float) -> "Tensor":
-        return soft_classification_loss(logits, teacher, temperature)
 
     def pair(self, split: SplitRows, target: ClassTarget, y_pred: np.ndarray, text_column: str | None) -> Predictions:
         return Predictions(target.codes(split.columns(target.column)), y_pred, threshold=target.threshold)
@@ -259,6 +236,33 @@ class Classification(Task):
                 Baseline("gradient-boosting", f"boosted trees of the same columns{data.boosting_note}", boosted)
             )
         return found
+
+
+class Classification(ClassTask):
+    """Predict one of several classes."""
+
+    name: Literal["classification"] = "classification"
+    words: ClassVar[Words] = {"en": {"name": "classification"}, "zh": {"name": "分类"}}
+    own_metrics: ClassVar[Mapping[str, Metric]] = {**COUNT_METRICS, **RANKING_METRICS, **PROBABILITY_METRICS}
+    default_metrics = (
+        *("accuracy", "balanced-accuracy", "precision", "recall", "f1", "auroc", "average-precision"),
+        *("log-loss", "brier", "mcc", "calibration-error"),
+    )
+    main_metric = "accuracy"
+    fits_trees = True
+    can_distill = True
+
+    def head(self, target: ClassTarget) -> Head:
+        loss = ensemble_loss(classification_loss)
+        return Head(loss, ensemble_predict(classification_predict), len, ensemble_loss)
+
+    def mean_of_members(self, logits: "Tensor") -> "Tensor":
+        import torch
+
+        return torch.log_softmax(logits, dim=2).logsumexp(dim=1)
+
+    def soft_loss(self, logits: "Tensor", teacher: "Tensor", temperature: float) -> "Tensor":
+        return soft_classification_loss(logits, teacher, temperature)
 
 
 def spread_labels(

@@ -17,7 +17,6 @@ from danlu.tasks.base import (
     SplitRows,
     Target,
     Task,
-    TaskWords,
     Words,
 )
 from danlu.tasks.classification import soft_classification_loss
@@ -54,7 +53,7 @@ class LanguageModelling(Task):
     """Predict each token of a text from those before it."""
 
     name: Literal["language-modelling"] = "language-modelling"
-    words: ClassVar[Words] = {"en": TaskWords("language-modelling"), "zh": TaskWords("语言建模")}
+    words: ClassVar[Words] = {"en": {"name": "language-modelling"}, "zh": {"name": "语言建模"}}
     own_metrics: ClassVar[Mapping[str, Metric]] = LANGUAGE_METRICS
     default_metrics = ("perplexity", "bits-per-byte", "token-accuracy")
     main_metric = "perplexity"

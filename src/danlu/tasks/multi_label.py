@@ -26,7 +26,7 @@ from danlu.tasks.base import (
     Target,
     TargetSource,
     Task,
-    TaskWords,
+    Words,
     positions_of,
     probabilities,
     tile_rows,
@@ -96,9 +96,7 @@ def _names(rows: pl.Series) -> pl.Series:
 
 def _refuse_others(values: pl.Series, origin: str) -> None:
     """Raise DataError unless a column says for each row whether it has a label."""
-    words: ClassVar[Mapping[str, TaskWords]] = (
-        values.cast(pl.String).str.to_lowercase().drop_nulls().unique(maintain_order=True)
-    )
+    words = values.cast(pl.String).str.to_lowercase().drop_nulls().unique(maintain_order=True)
     other = words.filter(~words.is_in([*ABSENT, *PRESENT]))
     if len(other):
         raise DataError(
@@ -160,10 +158,8 @@ class MultiLabel(Task):
     """Predict any subset of several labels."""
 
     name: Literal["multi-label"] = "multi-label"
-    words: ClassVar[Mapping[str, TaskWords]] = {
-        "en": TaskWords("multi-label", "label"),
-        "zh": TaskWords("多标签分类", "label"),
-    }
+    words: ClassVar[Words] = {"en": {"name": "multi-label"}, "zh": {"name": "多标签分类"}}
+    noun = "label"
     own_metrics: ClassVar[Mapping[str, Metric]] = MULTILABEL_METRICS
     default_metrics = (
         *("subset-accuracy", "hamming-loss", "label-f1", "label-f1-micro"),
@@ -233,8 +229,9 @@ class MultiLabel(Task):
     def soft_loss(self, logits: "Tensor", teacher: "Tensor", temperature: float) -> "Tensor":
         return soft_multilabel_loss(logits, teacher, temperature)
 
-    def blank_outputs(self, target: MultiLabelTarget) -> tuple[np.ndarray, np.ndarray]:
-        return np.full((1, target.outputs), 1 / target.outputs), np.zeros((1, target.outputs), dtype=np.int64)
+    def blank_predictions(self, target: MultiLabelTarget) -> Predictions:
+        blank = np.full((1, target.outputs), 1 / target.outputs)
+        return Predictions(np.zeros((1, target.outputs), dtype=np.int64), blank)
 
     def pair(
         self, split: SplitRows, target: MultiLabelTarget, y_pred: np.ndarray, text_column: str | None

@@ -9,7 +9,7 @@ import polars as pl
 
 from danlu.metrics.base import Metric, Predictions
 from danlu.metrics.language import PREFERENCE_METRICS, reward_margins
-from danlu.tasks.base import ErrorScores, FitInputs, Head, SplitRows, Target, Task, TaskWords, Words
+from danlu.tasks.base import ErrorScores, FitInputs, Head, SplitRows, Target, Task, Words
 from danlu.tasks.loss_weighting import LossWeighting
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Preference(Task):
     """Predict which of two answers is preferred."""
 
     name: Literal["preference"] = "preference"
-    words: ClassVar[Words] = {"en": TaskWords("preference"), "zh": TaskWords("偏好")}
+    words: ClassVar[Words] = {"en": {"name": "preference"}, "zh": {"name": "偏好"}}
     own_metrics: ClassVar[Mapping[str, Metric]] = PREFERENCE_METRICS
     default_metrics = ("preference-accuracy", "reward-margin", "preference-loss")
     main_metric = "preference-accuracy"

@@ -19,7 +19,6 @@ from danlu.tasks.base import (
     SplitRows,
     Target,
     Task,
-    TaskWords,
     Words,
 )
 from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
@@ -36,7 +35,7 @@ MAX_STRATA = 10  # a numeric target is stratified by tenths of its distribution
 class NumericTarget(ConformalTarget):
     """Predict a number, standardised for the model so that one learning rate suits every unit."""
 
-    task: Literal["regression"] = "regression"
+    task: str = "regression"
     mean: float
     std: float
 
@@ -77,24 +76,18 @@ class NumericTarget(ConformalTarget):
         return np.asarray(outputs.astype(np.float64) * self.std + self.mean)
 
 
-class Regression(Task):
-    """Predict a number."""
+class NumericTask(Task):
+    """Predict a number, whatever the loss."""
 
-    name: Literal["regression"] = "regression"
-    words: ClassVar[Words] = {"en": TaskWords("regression"), "zh": TaskWords("回归")}
-    own_metrics: ClassVar[Mapping[str, Metric]] = REGRESSION_METRICS
-    default_metrics = ("rmse", "mae", "median-absolute-error", "r2")
     main_metric = "rmse"
     probe_metric = "r2"
-    fits_trees = True
     has_logits = False
     has_sets = True
-    can_distill = True
     target_class: ClassVar[type[Target]] = NumericTarget
 
     def check_values(self, values: pl.Series, origin: str) -> None:
         if not values.dtype.is_numeric():
-            raise DataError(f"{origin}: regression needs numbers, but the target {values.name!r} is {values.dtype}")
+            raise DataError(f"{origin}: {self} needs numbers, but the target {values.name!r} is {values.dtype}")
 
     def numbers(self, values: pl.Series) -> list[pl.Series]:
         return [values.cast(pl.Float64)]
@@ -110,22 +103,8 @@ class Regression(Task):
 
     def fit_target(self, inputs: FitInputs) -> Target:
         assert inputs.values is not None
-        numbers = inputs.values.cast(pl.Float64).to_numpy()
-        std = float(numbers.std())
-        learned = {"column": inputs.column, "mean": float(numbers.mean()), "std": std if std > 0 else 1.0}
-        return self.target_class.model_validate(learned)
-
-    def head(self, target: NumericTarget) -> Head:
-        return Head(ensemble_loss(regression_loss), ensemble_predict(regression_predict), len, ensemble_loss)
-
-    def soft_loss(self, logits: "Tensor", teacher: "Tensor", temperature: float) -> "Tensor":
-        return soft_regression_loss(logits, teacher, temperature)
-
-    def hard_target(self, target: "Tensor") -> "Tensor":
-        return target[:, 0]
-
-    def align_teacher(self, found: "Tensor", own: NumericTarget, student: NumericTarget) -> "Tensor":
-        return (found * own.std + (own.mean - student.mean)) / student.std
+        mean, std = mean_and_std(inputs.values.cast(pl.Float64).to_numpy())
+        return NumericTarget(column=inputs.column, mean=mean, std=std)
 
     def to_y_pred(self, target: NumericTarget, outputs: np.ndarray) -> np.ndarray:
         return target.in_units(outputs)[:, 0]
@@ -171,6 +150,35 @@ class Regression(Task):
                 Baseline("gradient-boosting", f"boosted trees of the same columns{data.boosting_note}", boosted)
             )
         return found
+
+
+class Regression(NumericTask):
+    """Predict a number."""
+
+    name: Literal["regression"] = "regression"
+    words: ClassVar[Words] = {"en": {"name": "regression"}, "zh": {"name": "回归"}}
+    own_metrics: ClassVar[Mapping[str, Metric]] = REGRESSION_METRICS
+    default_metrics = ("rmse", "mae", "median-absolute-error", "r2")
+    fits_trees = True
+    can_distill = True
+
+    def head(self, target: NumericTarget) -> Head:
+        return Head(ensemble_loss(regression_loss), ensemble_predict(regression_predict), len, ensemble_loss)
+
+    def soft_loss(self, logits: "Tensor", teacher: "Tensor", temperature: float) -> "Tensor":
+        return soft_regression_loss(logits, teacher, temperature)
+
+    def hard_target(self, target: "Tensor") -> "Tensor":
+        return target[:, 0]
+
+    def align_teacher(self, found: "Tensor", own: NumericTarget, student: NumericTarget) -> "Tensor":
+        return (found * own.std + (own.mean - student.mean)) / student.std
+
+
+def mean_and_std(numbers: np.ndarray) -> tuple[float, float]:
+    """Return mean and standard deviation; 1 for a constant, so that it can be divided by."""
+    std = float(numbers.std())
+    return float(numbers.mean()), std if std > 0 else 1.0
 
 
 def fit_ridge(features: Any, values: np.ndarray) -> Callable[[Any], np.ndarray]:

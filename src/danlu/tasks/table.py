@@ -11,14 +11,20 @@ from danlu.tasks.base import Target, Task
 from danlu.tasks.classification import Classification
 from danlu.tasks.language_modelling import LanguageModelling
 from danlu.tasks.multi_label import MultiLabel
+from danlu.tasks.multi_output import MultiOutput
+from danlu.tasks.ordinal import Ordinal
 from danlu.tasks.preference import Preference
+from danlu.tasks.quantile import QuantileRegression
 from danlu.tasks.regression import Regression
 from danlu.tasks.tagging import Tagging
 
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,
+    "ordinal": Ordinal,
+    "multi-output-regression": MultiOutput,
     "multi-label": MultiLabel,
     "regression": Regression,
+    "quantile-regression": QuantileRegression,
     "token-classification": Tagging,
     "language-modelling": LanguageModelling,
     "preference": Preference,

@@ -22,7 +22,7 @@ from danlu.tasks.base import (
     SplitRows,
     Target,
     Task,
-    TaskWords,
+    Words,
     positions_of,
 )
 from danlu.tasks.classification import soft_classification_loss
@@ -88,10 +88,8 @@ class Tagging(Task):
     """Predict a tag for each word of a sentence."""
 
     name: Literal["token-classification"] = "token-classification"
-    words: ClassVar[Mapping[str, TaskWords]] = {
-        "en": TaskWords("token-classification", "tag"),
-        "zh": TaskWords("词的标注", "tag"),
-    }
+    words: ClassVar[Words] = {"en": {"name": "token-classification"}, "zh": {"name": "词的标注"}}
+    noun = "tag"
     own_metrics: ClassVar[Mapping[str, Metric]] = TAG_METRICS
     default_metrics = ("tag-accuracy", "tag-f1", "entity-f1", "entity-precision", "entity-recall")
     main_metric = "tag-f1"

@@ -5,8 +5,6 @@ from danlu.reporting.format import format_number, shorten
 from danlu.reporting.i18n import Translator
 from danlu.reporting.run_reader import Json
 from danlu.reporting.sections.findings import translate_reason
-from danlu.tasks.base import TaskWords
-from danlu.tasks.table import get_task
 
 MAX_CLASSES = 20  # that are drawn; more are listed in a sentence and a table
 PARTS = ("train", "validation", "test")
@@ -17,34 +15,34 @@ def data_section(t: Translator, profile: Json) -> Json:
     return {
         "target": _target(t, profile["target"]),
         "balance": _balance(t, (profile["target"] or {}).get("balanced")),
-        "task": task_words(profile["task"], t).name,
+        "task": t(f"task.{profile['task']}"),
         "task_reason": translate_reason(t, profile["task_reason"]),
         "dropped": [(translate_reason(t, why), count) for why, count in profile["dropped"].items()],
         "columns": [_column(t, column, int(profile["rows"])) for column in profile["columns"]],
     }
 
 
-def task_words(name: str, t: Translator) -> TaskWords:
-    """Return how the page's language names a task."""
-    return get_task(name).words[t.language]
-
-
 def _target(t: Translator, target: Json | None) -> Json:
-    """Describe the target's distribution: bars and a class table, or a histogram with quartiles."""
+    """Describe the target's distribution: bars and a class table, or a histogram of each number."""
     if target is None:
         return {}
     if "classes" not in target:
-        drawn = number_bars(t, target["name"], target) if "histogram" in target else ""
-        return {"name": target["name"], "figure": drawn, "spread": spread_text(t, target), "classes": []}
+        outputs = target.get("outputs", {target["name"]: target})
+        return {"name": ", ".join(outputs), "numbers": [_number(t, *each) for each in outputs.items()], "classes": []}
     classes: dict[str, dict[str, int]] = target["classes"]
     totals = {label: sum(counts.values()) for label, counts in classes.items()}
     rows = [(label, *(counts.get(part, 0) for part in PARTS), totals[label]) for label, counts in classes.items()]
     return {
         "name": target["name"],
         "figure": class_bars(t, totals) if 0 < len(classes) <= MAX_CLASSES else "",
-        "spread": "",
         "classes": rows,
     }
+
+
+def _number(t: Translator, name: str, figures: Json) -> Json:
+    """Describe a numeric target: a histogram, and its quartiles in words."""
+    drawn = number_bars(t, name, figures) if "histogram" in figures else ""
+    return {"name": name, "figure": drawn, "spread": spread_text(t, figures)}
 
 
 def _balance(t: Translator, balanced: Json | None) -> Json:

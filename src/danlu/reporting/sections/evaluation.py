@@ -36,6 +36,7 @@ def evaluation_sections(t: Translator, evaluation: Json, worst: Json) -> Json:
         "metrics": _metrics(t, evaluation),
         "baselines": _baselines(t, evaluation),
         "classes": _classes(t, test),
+        "outputs": _outputs(test),
         "curves": _curves(t, test, evaluation),
         "thresholds": _thresholds(t, evaluation),
         "abstention": _abstention(t, test),
@@ -160,6 +161,19 @@ def _classes(t: Translator, test: Json) -> Json:
             for label, figures in list(each.items())[:MAX_ROWS]
         ],
     }
+
+
+def _outputs(test: Json) -> Json:
+    """Build the table of metrics per output on test, for tasks with several numbers."""
+    each: dict[str, Json] = test.get("outputs", {})
+    if not each:
+        return {}
+    columns = list(dict.fromkeys(name for figures in each.values() for name in figures))
+    rows = [
+        (name, [(figures.get(key, {}).get("value"), interval_text(figures.get(key, {}))) for key in columns])
+        for name, figures in list(each.items())[:MAX_ROWS]
+    ]
+    return {"count": len(each), "columns": columns, "rows": rows}
 
 
 def _confusion(t: Translator, confusion: Json) -> Json:

@@ -17,7 +17,6 @@ from danlu.reporting.run_reader import (
     main_metric,
     main_value,
 )
-from danlu.reporting.sections.data import task_words
 from danlu.reporting.sections.evaluation import baseline_description, slices_sentence
 from danlu.tasks.table import get_task
 
@@ -93,10 +92,17 @@ def _task_sentence(t: Translator, profile: Json) -> str:
         return t(f"predicted.{kind}")
     used = sum(bool(column["used"]) for column in profile["columns"])
     given = {"image": t("images"), "text": t("texts")}.get(kind) or t.count(used, "column")
-    what = (
-        t.count(len(target["classes"]), task_words(profile["task"], t).noun) if "classes" in target else t("a number")
-    )
-    return t("predicted.target", name=shorten(target["name"], 80), what=what, given=given)
+    name = shorten(t.join(target.get("outputs", (target["name"],))), 80)
+    return t("predicted.target", name=name, what=_what_is_predicted(t, profile), given=given)
+
+
+def _what_is_predicted(t: Translator, profile: Json) -> str:
+    """Say what a target holds: `2 classes`, `a number`, `3 numbers`."""
+    target = profile["target"]
+    if "outputs" in target:
+        return t.count(len(target["outputs"]), "number")
+    noun = get_task(profile["task"]).noun
+    return t.count(len(target["classes"]), noun) if "classes" in target else t("a number")
 
 
 def _split_sentence(t: Translator, profile: Json) -> str:
