@@ -341,7 +341,7 @@ def write_bundle(run: RunDirectory, setup: TrainingSetup, model: "nn.Module") ->
         format=FORMAT,
         name=context.recipe.name,
         kind=context.dataset.kind,
-        task=context.dataset.task,
+        task=context.dataset.task.name,
         columns=tuple({"name": c.name, "type": c.type} for c in context.dataset.columns if c.name in kept),
         output=preprocessing.target.model_dump(mode="json"),
         preprocessing=preprocessing.preprocessor.model_dump(mode="json"),

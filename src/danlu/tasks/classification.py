@@ -133,7 +133,6 @@ def labels_dtype(labels: tuple[Label, ...]) -> type[pl.DataType]:
 class ClassTask(Task):
     """Predict one of several classes, whatever the loss."""
 
-    probe_metric = "balanced-accuracy"
     has_classes = True
     has_sets = True
     target_class: ClassVar[type[Target]] = ClassTarget
@@ -249,6 +248,7 @@ class Classification(ClassTask):
         *("log-loss", "brier", "mcc", "calibration-error"),
     )
     main_metric = "accuracy"
+    probe_metric = "balanced-accuracy"
     fits_trees = True
     can_distill = True
 

@@ -71,7 +71,8 @@ class MultiNumericTarget(ColumnTarget):
 
     def numbers(self, frame: pl.DataFrame) -> np.ndarray:
         """Return the numbers of some rows, [rows, outputs] float64."""
-        return unpack_numbers(frame[self.column]).select(self.names).to_numpy().astype(np.float64)
+        found: np.ndarray = unpack_numbers(frame[self.column]).select(self.names).to_numpy().astype(np.float64)
+        return found
 
     def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
         import torch
@@ -184,7 +185,7 @@ class MultiOutput(Task):
         means = ((found - found.mean(axis=0)) / np.where(spread > 0, spread, 1.0)).mean(axis=1)
         bins = max(1, min(MAX_STRATA, len(values) // 10))
         edges = np.unique(np.quantile(means, np.linspace(0, 1, bins + 1)[1:-1]))
-        return np.searchsorted(edges, means, side="right")
+        return np.asarray(np.searchsorted(edges, means, side="right"))
 
     def describe_target(self, parts: Mapping[str, pl.Series], values: pl.Series) -> dict[str, Any]:
         return {"outputs": {column.name: describe_numbers(column) for column in unpack_numbers(values)}}
@@ -278,7 +279,7 @@ class MultiOutput(Task):
 
 
 def _is_flag(values: pl.Series) -> bool:
-    return bool(values.drop_nulls().is_in([0, 1]).all())
+    return bool(values.cast(pl.Float64).drop_nulls().is_in([0.0, 1.0]).all())
 
 
 def _check_numbers(values: pl.Series, origin: str) -> None:

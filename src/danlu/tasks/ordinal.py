@@ -52,7 +52,7 @@ def _quadratic_kappa(found: np.ndarray) -> np.ndarray:
 
 
 def _steps_apart(predictions: Predictions) -> np.ndarray:
-    return np.abs(predictions.y_true - predictions.predicted_classes).astype(np.float64)
+    return np.asarray(np.abs(predictions.y_true - predictions.predicted_classes), dtype=np.float64)
 
 
 ORDINAL_METRICS: dict[str, Metric] = {
@@ -109,7 +109,6 @@ class Ordinal(ClassTask):
         *("log-loss", "calibration-error"),
     )
     main_metric = "quadratic-kappa"
-    probe_metric = None
     target_class: ClassVar[type[Target]] = OrdinalTarget
 
     def check_values(self, values: pl.Series, origin: str) -> None:

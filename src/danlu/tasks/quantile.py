@@ -57,7 +57,7 @@ def _is_inside(predictions: Predictions) -> np.ndarray:
     if predictions.bounds is None:
         return np.full(len(predictions), np.nan)
     low, high = predictions.bounds.T
-    return ((low <= predictions.y_true) & (predictions.y_true <= high)).astype(np.float64)
+    return np.asarray((low <= predictions.y_true) & (predictions.y_true <= high), dtype=np.float64)
 
 
 def _widths(predictions: Predictions) -> np.ndarray:
@@ -106,7 +106,6 @@ class QuantileRegression(NumericTask):
     metrics_of = ("regression",)
     default_metrics = ("rmse", "mae", "median-absolute-error", "r2", "interval-coverage", "interval-width")
     main_metric = "mae"
-    probe_metric = None
     target_class: ClassVar[type[Target]] = QuantileTarget
 
     def fit_target(self, inputs: FitInputs) -> Target:
@@ -123,12 +122,10 @@ class QuantileRegression(NumericTask):
             ensemble_loss(partial(quantile_loss, levels=levels)), ensemble_predict(quantile_predict), len, ensemble_loss
         )
 
-    def to_y_pred(self, target: QuantileTarget, outputs: np.ndarray) -> np.ndarray:
+    def to_y_pred(self, target: NumericTarget, outputs: np.ndarray) -> np.ndarray:
         return target.in_units(outputs)
 
-    def pair(
-        self, split: SplitRows, target: QuantileTarget, y_pred: np.ndarray, text_column: str | None
-    ) -> Predictions:
+    def pair(self, split: SplitRows, target: NumericTarget, y_pred: np.ndarray, text_column: str | None) -> Predictions:
         """Pair medians, and intervals if there are any: a baseline gives one number alone."""
         true = split.column(target.column).cast(pl.Float64).to_numpy()
         if y_pred.ndim == 1:
@@ -148,7 +145,7 @@ class QuantileRegression(NumericTask):
         low, high = predictions.bounds.T
         return np.asarray(np.maximum(low - predictions.y_true, predictions.y_true - high), dtype=np.float64)
 
-    def interval_widths(self, target: QuantileTarget, predictions: Predictions) -> np.ndarray:
+    def interval_widths(self, target: NumericTarget, predictions: Predictions) -> np.ndarray:
         assert target.conformal is not None
         return _widths(predictions) + 2 * target.conformal.quantiles[0]
 

@@ -80,7 +80,6 @@ class NumericTask(Task):
     """Predict a number, whatever the loss."""
 
     main_metric = "rmse"
-    probe_metric = "r2"
     has_logits = False
     has_sets = True
     target_class: ClassVar[type[Target]] = NumericTarget
@@ -159,6 +158,7 @@ class Regression(NumericTask):
     words: ClassVar[Words] = {"en": {"name": "regression"}, "zh": {"name": "回归"}}
     own_metrics: ClassVar[Mapping[str, Metric]] = REGRESSION_METRICS
     default_metrics = ("rmse", "mae", "median-absolute-error", "r2")
+    probe_metric = "r2"
     fits_trees = True
     can_distill = True
 

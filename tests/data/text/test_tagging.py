@@ -20,6 +20,7 @@ from danlu.errors import DataError, RecipeError
 from danlu.metrics.base import Predictions
 from danlu.metrics.tags import entities
 from danlu.tasks.metric_table import compute_metrics, resolve_metrics
+from danlu.tasks.table import get_task
 from danlu.tasks.tagging import ragged_array
 from danlu.tasks.token_losses import IGNORED
 from tests.conftest import TINY_TEXT
@@ -85,7 +86,7 @@ def test_metrics_are_seqevals_and_sklearns() -> None:
     true = [["O", "O", "O", "B-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
     said = [["O", "O", "B-MISC", "I-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
     found = compute_metrics(
-        resolve_metrics("token-classification", None), Predictions(ragged_array(true), ragged_array(said))
+        resolve_metrics(get_task("token-classification"), None), Predictions(ragged_array(true), ragged_array(said))
     )
     flat_true, flat_said = ([tag for row in rows for tag in row] for rows in (true, said))
     assert (found["entity-precision"], found["entity-recall"], found["entity-f1"]) == (0.5, 0.5, 0.5)

@@ -28,12 +28,14 @@ def _target(t: Translator, target: Json | None) -> Json:
         return {}
     if "classes" not in target:
         outputs = target.get("outputs", {target["name"]: target})
-        return {"name": ", ".join(outputs), "numbers": [_number(t, *each) for each in outputs.items()], "classes": []}
+        numbers = [_number(t, *each) for each in outputs.items()]
+        return {"name": ", ".join(outputs), "numbers": numbers, "figure": "", "classes": []}
     classes: dict[str, dict[str, int]] = target["classes"]
     totals = {label: sum(counts.values()) for label, counts in classes.items()}
     rows = [(label, *(counts.get(part, 0) for part in PARTS), totals[label]) for label, counts in classes.items()]
     return {
         "name": target["name"],
+        "numbers": [],
         "figure": class_bars(t, totals) if 0 < len(classes) <= MAX_CLASSES else "",
         "classes": rows,
     }
