@@ -120,4 +120,4 @@ def test_several_numbers_go_from_recipe_to_report(tmp_path: Path) -> None:
     assert answers.columns == ["prediction_mean area", "prediction_worst radius"]
     page = (run.path / "report.html").read_text(encoding="utf-8")
     assert "Each output on the test split" in page and "multi-output regression" in page
-    assert danlu.compare(run.path, run.path)["differences"]
+    assert danlu.compare([run.path, run.path])["differences"]

@@ -71,8 +71,8 @@ class MultiNumericTarget(ColumnTarget):
 
     def numbers(self, frame: pl.DataFrame) -> np.ndarray:
         """Return the numbers of some rows, [rows, outputs] float64."""
-        found: np.ndarray = unpack_numbers(frame[self.column]).select(self.names).to_numpy().astype(np.float64)
-        return found
+        found = unpack_numbers(frame[self.column]).select(self.names)
+        return np.asarray(found.to_numpy(), dtype=np.float64)
 
     def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
         import torch
