@@ -7,6 +7,7 @@ import polars as pl
 from danlu.core.component import components
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
+from danlu.data.kinds.table import get_kind
 from danlu.data.splits import Splits, Splitter, split_dataset
 from danlu.recipe.sections.data import SplitOptions
 
@@ -14,7 +15,7 @@ from danlu.recipe.sections.data import SplitOptions
 def dataset_of(target: list[object], task: str = "classification", **columns: list[object]) -> Dataset:
     """Columns beside a target `y`."""
     frame = pl.DataFrame({"y": target, **columns})
-    return Dataset(frame, (), "tabular", task, "", "y", "the test", Path())  # type: ignore[arg-type]
+    return Dataset(frame, (), get_kind("tabular"), task, "", "y", "the test", Path())  # type: ignore[arg-type]
 
 
 def splitter(name: str, column: str | None = None) -> Splitter:

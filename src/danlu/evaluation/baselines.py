@@ -7,27 +7,22 @@ them. Language modelling: unigram and bigram token frequencies.
 """
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import Origin
-from danlu.data.images.preprocessor import ImagePreprocessor
-from danlu.data.preprocessing import Preprocessor
+from danlu.data.kind import Preprocessor
 from danlu.data.sources.tags import ragged_array, read_list
 from danlu.data.splits import Split, Splits
 from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.targets import ClassTarget, MultiLabelTarget, NumericTarget, Supervised, TagTarget
-from danlu.data.text.preprocessor import CorpusPreprocessor, TextPreprocessor
+from danlu.data.text.preprocessor import BlockPreprocessor
+from danlu.evaluation.baseline_features import BLOCK_ROWS, BaselineFeatures, baseline_features
 
-MAX_TRAINING_ROWS = {"tabular": 200_000, "image": 20_000, "text": 100_000}  # a linear model's training rows
-BLOCK_ROWS = 50_000  # dense feature rows at a time
-IMAGE_SIDE = 16  # pixels of the linear model's images
 MAX_BOOSTED_LABELS = 20  # labels with boosted trees of their own
 BIGRAM_WEIGHT = 0.75  # weight of the bigram probability in the mixture with the unigram's
 
@@ -46,9 +41,9 @@ def supervised_baselines(
 ) -> list[Baseline]:
     """Fit the baselines of a classification, multi-label or regression task."""
     eval_splits = splits.eval_splits()
-    features = _BaselineFeatures(preprocessor, Origin(dataset.origin, dataset.folder))
+    features = baseline_features(dataset.kind, preprocessor, Origin(dataset.origin, dataset.folder))
     answers = splits.train.columns(target.column)
-    learned = _subsample(splits.train, MAX_TRAINING_ROWS[preprocessor.kind])
+    learned = _subsample(splits.train, features.max_rows)
     train = features.fit(learned)
     if isinstance(target, MultiLabelTarget):
         shares = target.multi_hot(answers).mean(axis=0)
@@ -70,7 +65,7 @@ def supervised_baselines(
         if share.max() == 1.0:  # a dry run on few rows may contain a single class
             return [trivial]
         linear = _classify(features, train, codes, eval_splits, target)
-        boosted = _boosting_baseline(preprocessor, features.place, learned, codes, eval_splits, target)
+        boosted = _boosting_baseline(preprocessor, features, learned, codes, eval_splits, target)
         return [trivial, Baseline("logistic-regression", features.description, linear), *boosted]
     mean = float(answers[target.column].cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]
     values = learned.column(target.column).cast(pl.Float64).to_numpy()
@@ -81,11 +76,11 @@ def supervised_baselines(
             {name: np.full(len(split.rows), mean) for name, split in eval_splits.items()},
         ),
         Baseline("ridge", features.description, _regress(features, train, values, eval_splits)),
-        *_boosting_baseline(preprocessor, features.place, learned, values, eval_splits, target),
+        *_boosting_baseline(preprocessor, features, learned, values, eval_splits, target),
     ]
 
 
-def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor | ChatPreprocessor) -> list[Baseline]:
+def language_baselines(splits: Splits, preprocessor: BlockPreprocessor) -> list[Baseline]:
     """Fit unigram and bigram models on the tokens that a language model is evaluated on.
 
     In conversations these are the assistant's tokens.
@@ -149,75 +144,12 @@ def _subsample(train: Split, most: int) -> Split:
     return Split(train.rows[np.linspace(0, len(train) - 1, most).astype(np.int64)], train.table)
 
 
-class _BaselineFeatures:
-    """Turn each kind of data into the feature matrix of a linear model."""
-
-    def __init__(self, preprocessor: Preprocessor, place: Origin) -> None:
-        self.preprocessor, self.place = preprocessor, place
-        self.vectorizer: Any = None
-        self.fills: np.ndarray | None = None
-        self.learned = ""
-
-    @property
-    def description(self) -> str:
-        seen = {"tabular": "the same columns", "image": f"{IMAGE_SIDE}x{IMAGE_SIDE} pixels"}
-        return (
-            f"a linear model of {seen.get(self.preprocessor.kind, 'TF-IDF of words and pairs of words')}{self.learned}"
-        )
-
-    def fit(self, split: Split) -> Any:
-        if len(split) == MAX_TRAINING_ROWS[self.preprocessor.kind]:
-            self.learned = f", learned from {len(split):,} training rows"
-        train = split.frame
-        if isinstance(self.preprocessor, TabularPreprocessor) and self.preprocessor.keeps_missing:
-            numeric, _ = self.preprocessor.arrays(train, self.place.name)
-            self.fills = np.nanmedian(numeric, axis=0)
-        if isinstance(self.preprocessor, TextPreprocessor):
-            from sklearn.feature_extraction.text import TfidfVectorizer
-
-            # Character pairs if words are not separated by spaces, as in Chinese.
-            texts = self._texts(train)
-            spaced = np.mean([text.count(" ") > len(text) / 20 for text in texts]) > 0.5
-            unit, reach = ("word", (1, 2)) if spaced else ("char", (1, 2))
-            self.vectorizer = TfidfVectorizer(
-                analyzer=unit, ngram_range=reach, min_df=2, max_features=50_000, sublinear_tf=True
-            )
-            return self.vectorizer.fit_transform(texts)
-        return self.matrix(train)
-
-    def predict(self, split: Split, answer: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """Predict a split block by block with a fitted model."""
-        blocks = split.iter_blocks(self.preprocessor.columns, BLOCK_ROWS)
-        return np.concatenate([answer(self.matrix(block)) for block in blocks])
-
-    def matrix(self, frame: pl.DataFrame) -> Any:
-        """Return the feature matrix, [rows, features], dense or sparse."""
-        if isinstance(self.preprocessor, TabularPreprocessor):
-            numeric, codes = self.preprocessor.arrays(frame, self.place.name)
-            if self.fills is not None:  # a linear model does not accept missing values
-                numeric = np.where(np.isnan(numeric), self.fills, numeric)
-            one_hot = [
-                np.eye(size, dtype=np.float32)[codes[:, index]]
-                for index, size in enumerate(self.preprocessor.inputs.cardinalities)
-            ]
-            return np.concatenate([numeric, *one_hot], axis=1)
-        if isinstance(self.preprocessor, ImagePreprocessor):
-            small = self.preprocessor.model_copy(update={"size": IMAGE_SIDE})
-            examples = small.transform(frame, self.place)
-            pixels = examples.columns[0].take(np.arange(frame.height))["image"].numpy()
-            return pixels.reshape(len(pixels), -1) / 255.0
-        return self.vectorizer.transform(self._texts(frame))
-
-    def _texts(self, frame: pl.DataFrame) -> list[str]:
-        return frame[self.preprocessor.columns[0]].fill_null("").to_list()
-
-
 def _classify(
-    features: _BaselineFeatures, train: Any, codes: np.ndarray, eval_splits: dict[str, Split], target: ClassTarget
+    features: BaselineFeatures, train: Any, codes: np.ndarray, eval_splits: dict[str, Split], target: ClassTarget
 ) -> dict[str, np.ndarray]:
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=10.0 if features.vectorizer else 1.0, max_iter=1000).fit(train, codes)
+    model = LogisticRegression(C=features.inverse_penalty, max_iter=1000).fit(train, codes)
     found: dict[str, np.ndarray] = {}
     for name, split in eval_splits.items():
         probabilities = np.zeros((len(split.rows), len(target.labels)))
@@ -227,7 +159,7 @@ def _classify(
 
 
 def _classify_labels(
-    features: _BaselineFeatures, train: Any, given: np.ndarray, eval_splits: dict[str, Split]
+    features: BaselineFeatures, train: Any, given: np.ndarray, eval_splits: dict[str, Split]
 ) -> dict[str, np.ndarray]:
     """Fit one-vs-rest models; returns probabilities, [rows, labels].
 
@@ -238,8 +170,9 @@ def _classify_labels(
     shares = given.mean(axis=0)
     found = {name: np.tile(shares, (len(split.rows), 1)) for name, split in eval_splits.items()}
     learned = [label for label, share in enumerate(shares) if 0 < share < 1]
-    strength = 10.0 if features.vectorizer else 1.0
-    models = [LogisticRegression(C=strength, max_iter=1000).fit(train, given[:, label]) for label in learned]
+    models = [
+        LogisticRegression(C=features.inverse_penalty, max_iter=1000).fit(train, given[:, label]) for label in learned
+    ]
 
     def answer(seen: Any) -> np.ndarray:
         return np.stack([model.predict_proba(seen)[:, 1] for model in models], axis=1)
@@ -251,7 +184,7 @@ def _classify_labels(
 
 def _boosting_baseline(
     preprocessor: Preprocessor,
-    place: Origin,
+    features: BaselineFeatures,
     learned: Split,
     answers: np.ndarray,
     eval_splits: dict[str, Split],
@@ -260,9 +193,8 @@ def _boosting_baseline(
     """Fit gradient-boosted trees to a table; return nothing for other kinds of data."""
     if not isinstance(preprocessor, TabularPreprocessor):
         return []
-    found = predict_boosting(preprocessor, place, learned, answers, eval_splits, target)
-    few = f", learned from {len(learned):,} training rows" if len(learned) == MAX_TRAINING_ROWS["tabular"] else ""
-    return [Baseline("gradient-boosting", f"boosted trees of the same columns{few}", found)]
+    found = predict_boosting(preprocessor, features.place, learned, answers, eval_splits, target)
+    return [Baseline("gradient-boosting", f"boosted trees of the same columns{features.learned}", found)]
 
 
 def _boosting_label_baseline(
@@ -283,7 +215,7 @@ def _boosting_label_baseline(
 
 
 def _regress(
-    features: _BaselineFeatures, train: Any, values: np.ndarray, eval_splits: dict[str, Split]
+    features: BaselineFeatures, train: Any, values: np.ndarray, eval_splits: dict[str, Split]
 ) -> dict[str, np.ndarray]:
     from sklearn.linear_model import Ridge
 

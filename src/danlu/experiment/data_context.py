@@ -14,9 +14,11 @@ from danlu.core.imports import load_dotted
 from danlu.core.seeds import Seed
 from danlu.data.audit import Finding, audit
 from danlu.data.clean import clean_rows, drop_outliers
-from danlu.data.dataset import Dataset, interpret
+from danlu.data.dataset import Dataset
 from danlu.data.descriptors import Origin, RawData
-from danlu.data.preprocessing import Preprocessor, fit_preprocessor
+from danlu.data.interpret import interpret
+from danlu.data.kind import Preprocessor
+from danlu.data.preprocessing import fit_preprocessor
 from danlu.data.profile import profile
 from danlu.data.sources.in_memory import read_in_memory
 from danlu.data.sources.reader import IN_MEMORY, read_source
@@ -156,16 +158,16 @@ def fit_preprocessing(context: DataContext) -> FittedPreprocessing:
     seed = Seed(context.recipe.seed).derive("preparation")
     preprocessor = fit_preprocessor(train, dataset, context.recipe.data, context.model.data_requirements(), seed)
     if dataset.task == "language-modelling":
-        return FittedPreprocessing(preprocessor, NextTokenTarget(vocabulary=preprocessor.inputs.vocabulary))  # type: ignore[union-attr]
+        return FittedPreprocessing(preprocessor, NextTokenTarget(vocabulary=preprocessor.inputs.vocabulary))  # type: ignore[attr-defined]
     if dataset.task == "preference":
-        vocabulary, beta = preprocessor.inputs.vocabulary, context.recipe.training.preference.beta  # type: ignore[union-attr]
+        vocabulary, beta = preprocessor.inputs.vocabulary, context.recipe.training.preference.beta  # type: ignore[attr-defined]
         return FittedPreprocessing(preprocessor, PreferenceTarget(vocabulary=vocabulary, beta=beta))
     return FittedPreprocessing(preprocessor, fit_target(train, dataset))
 
 
 def scored_text_column(context: DataContext) -> str | None:
     """Return the text column of a corpus, which bits per byte refer to; else None."""
-    return context.dataset.content if context.dataset.kind == "corpus" else None
+    return context.dataset.content if context.dataset.kind.loss_per_byte else None
 
 
 def with_columns(context: DataContext, columns: pl.DataFrame) -> DataContext:

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 from danlu.core.seeds import Seed
 from danlu.data.augment.base import Augmentation
 from danlu.data.balance.base import Balancer
-from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.images.preprocessor import ImagePreprocessor
 from danlu.data.preprocessing import prepare_split, prepare_training
 from danlu.data.splits import Split, TrainSplit
 from danlu.data.targets import REFERENCE, ClassTarget, NextTokenTarget, PreferenceTarget, TagTarget
-from danlu.data.text.preprocessor import CorpusPreprocessor, TextPreprocessor
+from danlu.data.text.preprocessor import BlockPreprocessor, TokenizingPreprocessor
 from danlu.data.text.tagging import TaggingPreprocessor
 from danlu.experiment.data_context import DataContext, FittedPreprocessing
 
@@ -39,7 +38,7 @@ def build_prepared_dataset(
         dataset = prepare_split(preprocessor, split, context.origin)
     if augment is not None and isinstance(preprocessor, ImagePreprocessor):
         dataset = preprocessor.transform(split.frame, context.origin, augment, augment.stored_size)
-    if isinstance(preprocessor, CorpusPreprocessor | ChatPreprocessor):
+    if isinstance(preprocessor, BlockPreprocessor):
         return dataset
     if isinstance(target, TagTarget):
         return TaggingPreprocessor.tagged(dataset, target.codes(split.columns(target.column)))
@@ -68,7 +67,7 @@ def build_train_loader(
     steps = tuple(step for step in context.recipe.data.augment if isinstance(step, Augmentation))
     balanced = _balance_training_split(context, preprocessing, seed, host_augment(steps, inputs, seed, device))
     classes = target.outputs if isinstance(target, ClassTarget) else None
-    tokenizer = preprocessor.tokenizer if isinstance(preprocessor, TextPreprocessor) else None
+    tokenizer = preprocessor.tokenizer if isinstance(preprocessor, TokenizingPreprocessor) else None
     loader = add_augmentations(balanced.loader, steps, inputs, classes, tokenizer, seed, device)
     return replace(balanced, loader=replace(loader, dataset=loader.dataset.cache(device, threads)))
 

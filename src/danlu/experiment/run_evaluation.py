@@ -13,10 +13,9 @@ from danlu.artifacts.files import append_jsonl, read_jsonl, write_frame, write_j
 from danlu.artifacts.run import EVALUATION, TEST_EVALUATIONS, WORST, RunDirectory
 from danlu.core.console import info
 from danlu.core.seeds import Seed
-from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.splits import Split
 from danlu.data.targets import ClassTarget, NumericTarget, PreferenceTarget, Supervised, TagTarget, TargetSpec
-from danlu.data.text.preprocessor import CorpusPreprocessor
+from danlu.data.text.preprocessor import BlockPreprocessor
 from danlu.evaluation.baselines import Baseline, language_baselines, supervised_baselines, tag_baselines
 from danlu.evaluation.calibration import fit_calibration_and_threshold
 from danlu.evaluation.conformal import conformal_figures, fit_conformal
@@ -183,7 +182,7 @@ def _fit_baselines(context: DataContext, predictor: "Predictor") -> list[Baselin
     info("fitting the baselines on the same split")
     if isinstance(predictor.target, PreferenceTarget):
         return []  # preference metrics compare with the reference model already
-    if isinstance(predictor.preprocessor, CorpusPreprocessor | ChatPreprocessor):
+    if isinstance(predictor.preprocessor, BlockPreprocessor):
         return language_baselines(context.splits, predictor.preprocessor)
     if isinstance(predictor.target, TagTarget):
         return tag_baselines(context.splits, predictor.target, context.dataset.content)
@@ -198,7 +197,7 @@ def _golden_samples(context: DataContext, predictor: "Predictor", outputs: np.nd
     """
     rows = context.splits.test.frame.head(NUM_GOLDEN_SAMPLES).select(predictor.preprocessor.columns)
     column = predictor.preprocessor.columns[0]
-    if context.dataset.kind == "image" and rows[column].dtype == pl.String:
+    if context.dataset.kind.refers_to_files and rows[column].dtype == pl.String:
         images = [(context.dataset.folder / str(path)).read_bytes() for path in rows[column].to_list()]
         rows = rows.with_columns(pl.Series(column, images, dtype=pl.Binary))
     answers = pl.Series("answer", outputs[: rows.height].tolist(), dtype=pl.List(pl.Float64))

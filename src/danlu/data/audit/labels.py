@@ -48,7 +48,7 @@ def label_errors(view: AuditContext) -> list[Finding]:
     https://arxiv.org/abs/1911.00068). A row is listed where another class is more probable than that class usually is
     for its own rows.
     """
-    if view.dataset.task != "classification" or view.dataset.kind != "tabular":
+    if view.dataset.task != "classification" or not view.dataset.kind.has_feature_columns:
         return []
     chosen = evenly_spaced(view.train.height, MOST_ROWS)
     classes, labels = len(view.classes), view.labels[chosen]

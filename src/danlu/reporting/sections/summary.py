@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from danlu.data.kinds.table import get_kind
 from danlu.reporting.format import format_bound, format_number, format_percent, format_signed, shorten
 from danlu.reporting.i18n import Translator
 from danlu.reporting.run_reader import (
@@ -21,14 +22,6 @@ from danlu.reporting.sections.evaluation import baseline_description, slices_sen
 
 FEW_SAMPLES = 100  # with fewer test samples a metric says little
 SMALL_GAP = 0.01  # relative difference below which two errors or perplexities are not clearly different
-ROW_NOUNS = {
-    "tabular": "row",
-    "image": "image",
-    "text": "text",
-    "corpus": "document",
-    "chat": "conversation",
-    "preference": "pair",
-}
 
 
 @dataclass(frozen=True)
@@ -86,15 +79,15 @@ def summarize(t: Translator, profile: Json, evaluation: Json) -> Summary:
 
 
 def _task_sentence(t: Translator, profile: Json) -> str:
-    kind, target = profile["kind"], profile["target"]
+    kind, target = get_kind(profile["kind"]), profile["target"]
     if profile["task"] == "preference":
         return t("predicted.preference")
-    if kind == "chat":
-        return t("predicted.chat")
+    if kind.learned_sentence:
+        return t(kind.learned_sentence)
     if profile["task"] == "language-modelling" or target is None:
         return t("predicted.text")
     used = sum(bool(column["used"]) for column in profile["columns"])
-    given = {"image": t("images"), "text": t("texts")}.get(kind) or t.count(used, "column")
+    given = t(kind.inputs_noun) if kind.inputs_noun else t.count(used, "column")
     noun = {"multi-label": "label", "token-classification": "tag"}.get(profile["task"], "class")
     what = t.count(len(target["classes"]), noun) if "classes" in target else t("a number")
     return t("predicted.target", name=shorten(target["name"], 80), what=what, given=given)
@@ -109,7 +102,7 @@ def _split_sentence(t: Translator, profile: Json) -> str:
 
 
 def _noun(profile: Json) -> str:
-    return ROW_NOUNS.get(profile["kind"], "sample")
+    return get_kind(profile["kind"]).row_noun
 
 
 def _result_sentence(t: Translator, profile: Json, evaluation: Json) -> str:
