@@ -73,7 +73,7 @@ class Preprocessor(Frozen):
     def describe(self, inputs: "Tensors") -> list[dict[str, str]]:
         """Describe a batch of model inputs for a reader: name to value, for each sample."""
         count = len(next(iter(inputs.values())))
-        firsts = {name: values.flatten(1)[:, :MAX_SHOWN_VALUES].tolist() for name, values in inputs.items()}
+        firsts = {name: values.reshape(count, -1)[:, :MAX_SHOWN_VALUES].tolist() for name, values in inputs.items()}
         return [
             {name: " ".join(f"{value:.4g}" for value in rows[row]) for name, rows in firsts.items()}
             for row in range(count)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from danlu.artifacts.cache import cached_dir
 from danlu.artifacts.environment import installed_versions
@@ -92,7 +92,7 @@ def _figures(options: Model, typical: TypicalSample, absent: str) -> tuple[str, 
 
     if not type(options).__module__.startswith("danlu."):  # a change in another package's code would go unnoticed
         return counted()
-    made_from = [installed_versions(), _digest_of_code(), options.model_dump(mode="json")]
+    made_from: list[Any] = [installed_versions(), _digest_of_code(), options.model_dump(mode="json")]
     made_from += [inputs.model_dump(mode="json"), typical.outputs]
     try:
         folder = cached_dir("figures", made_from, lambda folder: write_json(folder / FIGURES_FILE, counted()))

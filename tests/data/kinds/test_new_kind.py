@@ -101,7 +101,7 @@ def recipe_of(file: Path) -> dict[str, Any]:
 def test_a_new_kind_claims_its_data_and_gives_the_defaults(series: Path) -> None:
     dataset = open_dataset(Data(source=str(series), target="answer"))
     assert dataset.kind.name == "series"
-    assert [(column.name, column.reason) for column in dataset.used] == [(COLUMN, "the series alone")]
+    assert [column.name for column in dataset.used] == [COLUMN]
     written = danlu.new(str(series), target="answer")
     assert "rows of series data" in written
     assert "epochs: 5" in written and "batch_size: 24" in written and "name: mlp" in written
@@ -116,7 +116,7 @@ def test_without_its_line_in_the_table_the_same_file_is_of_another_kind(
 
 @pytest.mark.training
 def test_a_new_kind_goes_from_a_file_to_predictions(series: Path, tmp_path: Path) -> None:
-    run = danlu.run(recipe_of(series), output=tmp_path / "runs")
+    run = danlu.run({**recipe_of(series), "evaluation": {"resamples": 0}}, output=tmp_path / "runs")
     evaluation = read_json(run.path / "evaluation.json")
     assert evaluation["test"]["accuracy"]["value"] > 0.9
     assert {"majority", "logistic-regression"} <= set(evaluation["baselines"])
@@ -131,6 +131,6 @@ def test_a_new_kind_goes_from_a_file_to_predictions(series: Path, tmp_path: Path
 
 def test_augmented_samples_of_a_new_kind_are_shown_by_their_numbers(series: Path, tmp_path: Path) -> None:
     recipe = recipe_of(series)
-    recipe["data"]["augment"] = ["noise"]
+    recipe["data"]["augment"] = [{"noise": 0.1}]
     page = danlu.visualize(recipe, output=tmp_path / "page.html", samples=2, epochs=1).read_text(encoding="utf-8")
     assert page.count("<table>") == 2 and "numeric" in page

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 
 from danlu.data.columns import Column
 from danlu.data.descriptors import RawData
-from danlu.data.kind import DataKind, TypicalSample, use_only
+from danlu.data.kind import DataKind, Preprocessor, TypicalSample, use_only
 from danlu.data.messages import reason
 from danlu.data.near_duplicates import near_texts
 from danlu.data.specs import TextInputs
@@ -30,14 +30,14 @@ class TextKind(TokenizedKind):
     """Decide all that is particular to classified or scored texts."""
 
     name = "text"
-    preprocessor = TextPreprocessor
+    preprocessor: ClassVar[type[Preprocessor]] = TextPreprocessor
     default_model = "hf:bert"
     default_epochs = 10
     typical = TypicalSample("texts", TextInputs(vocabulary=30_000, longest=128, pad=0), "128 tokens", outputs=2)
     content_is_text = True
     starter_lines = (VOCABULARY_LINE,)
     row_noun = "text"
-    inputs_noun = "texts"
+    inputs_noun: ClassVar[str | None] = "texts"
 
     def recognize(self, columns: tuple[Column, ...], section: Data, source: RawData) -> tuple[Column, ...] | None:
         """Claim data whose text the recipe names, or that holds nothing but texts."""

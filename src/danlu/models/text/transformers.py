@@ -76,6 +76,7 @@ def build_transformer(spec: NetworkSpec, inputs: TokenInputs, outputs: int, pool
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
+    builders: dict[type[TokenInputs], Any]
     builders = {TextInputs: AutoModelForSequenceClassification, TaggingInputs: AutoModelForTokenClassification}
     builder: Any = builders.get(type(inputs), AutoModelForCausalLM)
     if pooling is not None:
