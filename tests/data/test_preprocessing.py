@@ -12,10 +12,11 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from danlu.core.seeds import Seed
-from danlu.data.dataset import Dataset, interpret
+from danlu.data.dataset import Dataset
 from danlu.data.descriptors import DataRequirements, Origin, RawData
 from danlu.data.images.decode import decode
-from danlu.data.preprocessing import AnyPreprocessor
+from danlu.data.interpret import interpret
+from danlu.data.kinds.table import get_kind
 from danlu.data.splits import TrainSplit
 from danlu.data.tabular.categories import MISSING, OTHER
 from danlu.data.tabular.preprocessor import TabularPreprocessor
@@ -86,7 +87,7 @@ def test_a_round_trip_through_a_bundle_changes_nothing(
     rows = min(len(first), len(second), len(words))
     frame = pl.DataFrame({"a": first[:rows], "b": second[:rows], "c": words[:rows]}, schema_overrides={"c": pl.String})
     preprocessor, _ = fit(frame.with_columns(d=pl.int_range(rows) * 0.1))
-    again = TypeAdapter(AnyPreprocessor).validate_json(preprocessor.model_dump_json())
+    again = type(preprocessor).model_validate_json(preprocessor.model_dump_json())
     assert again == preprocessor
     full = frame.with_columns(d=pl.int_range(rows) * 0.1)
     for one, other in zip(preprocessor.arrays(full, "x"), again.arrays(full, "x"), strict=True):
@@ -167,7 +168,7 @@ def test_what_is_no_number_is_refused_where_one_was_learned(wrong: object) -> No
 
 def test_a_numeric_target_is_standardised_and_comes_back_in_its_units() -> None:
     frame = pl.DataFrame({"y": [10.0, 20.0, 30.0, 40.0]})
-    dataset = Dataset(frame, (), "tabular", get_task("regression"), "", "y", "x", Path())
+    dataset = Dataset(frame, (), get_kind("tabular"), get_task("regression"), "", "y", "x", Path())
     target = dataset.task.fit_target(FitInputs(frame["y"], "y", "x"))
     assert isinstance(target, NumericTarget)
     encoded = target.encode(frame).numpy()
@@ -178,7 +179,7 @@ def test_a_numeric_target_is_standardised_and_comes_back_in_its_units() -> None:
 @pytest.mark.parametrize("labels", [["b", "a", "c"], [3, 1, 2], [True, False, True]])
 def test_labels_come_back_as_they_were(labels: list[object]) -> None:
     frame = pl.DataFrame({"y": labels})
-    dataset = Dataset(frame, (), "tabular", get_task("classification"), "", "y", "x", Path())
+    dataset = Dataset(frame, (), get_kind("tabular"), get_task("classification"), "", "y", "x", Path())
     target = dataset.task.fit_target(FitInputs(frame["y"], "y", "x"))
     assert isinstance(target, ClassTarget)
     again = TypeAdapter(ClassTarget).validate_json(target.model_dump_json())

@@ -12,7 +12,8 @@ import torch
 import danlu as package
 from danlu.artifacts.run import RunDirectory
 from danlu.data.builtin import read_builtin
-from danlu.data.dataset import Dataset, open_dataset
+from danlu.data.dataset import Dataset
+from danlu.data.interpret import open_dataset
 from danlu.data.splits import iterative_stratification
 from danlu.errors import DataError, RecipeError
 from danlu.recipe.load import load_recipe

@@ -19,7 +19,7 @@ def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...], dro
     """Return the profile of a dataset, for data/profile.json."""
     return {
         "origin": dataset.origin,
-        "kind": dataset.kind,
+        "kind": dataset.kind.name,
         "task": dataset.task.name,
         "task_reason": dataset.task_reason,
         "rows": dataset.frame.height,

@@ -12,18 +12,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import Origin
-from danlu.data.images.preprocessor import ImagePreprocessor
-from danlu.data.preprocessing import Preprocessor
+from danlu.data.kind import Preprocessor
 from danlu.data.splits import Split, Splits
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.text.preprocessor import CorpusPreprocessor, TextPreprocessor
+from danlu.data.text.preprocessor import BlockPreprocessor
+from danlu.evaluation.baseline_features import BLOCK_ROWS, BaselineFeatures, baseline_features
 
-MAX_TRAINING_ROWS = {"tabular": 200_000, "image": 20_000, "text": 100_000}  # a linear model's training rows
-BLOCK_ROWS = 50_000  # dense feature rows at a time
-IMAGE_SIDE = 16  # pixels of the linear model's images
 MAX_CATEGORIES = 255  # a histogram tree's limit
 EARLY_STOPPING_FROM_ROWS = 2_000  # training rows; with fewer, none can be spared for early stopping
 MAX_ROUNDS = 200
@@ -38,7 +34,7 @@ class BaselineModels:
     """
 
     def __init__(self, dataset: Dataset, splits: Splits, preprocessor: Preprocessor) -> None:
-        self.preprocessor = preprocessor
+        self.preprocessor, self.kind = preprocessor, dataset.kind
         self.origin = Origin(dataset.origin, dataset.folder)
         self.train, self.eval_splits = splits.train, splits.eval_splits()
         self._content = dataset.used[0].name
@@ -51,20 +47,20 @@ class BaselineModels:
     @cached_property
     def learned(self) -> Split:
         """The training rows that simple models are fitted on."""
-        return _subsample(self.train, MAX_TRAINING_ROWS[self.preprocessor.kind])
+        return _subsample(self.train, self.kind.max_baseline_rows)
 
     @cached_property
-    def _features(self) -> "_BaselineFeatures":
-        return _BaselineFeatures(self.preprocessor, self.origin)
+    def _features(self) -> BaselineFeatures:
+        return baseline_features(self.kind, self.preprocessor, self.origin)
 
     @cached_property
     def _matrix(self) -> Any:
         return self._features.fit(self.learned)
 
     @property
-    def is_sparse(self) -> bool:
-        """Whether the features are sparse, as counts of words are."""
-        return self._features.vectorizer is not None
+    def inverse_penalty(self) -> float:
+        """How little a linear model's weights are held near 0, scikit-learn's `C`."""
+        return self._features.inverse_penalty
 
     @property
     def linear_description(self) -> str:
@@ -74,7 +70,7 @@ class BaselineModels:
     @property
     def boosting_note(self) -> str:
         """What boosted trees were fitted on, if not on all rows."""
-        few = len(self.learned) == MAX_TRAINING_ROWS[self.preprocessor.kind]
+        few = len(self.learned) == self.kind.max_baseline_rows
         return f", learned from {len(self.learned):,} training rows" if few else ""
 
     def predict_linear(self, fit: Callable[[Any], Callable[[Any], np.ndarray]]) -> dict[str, np.ndarray]:
@@ -98,7 +94,7 @@ class BaselineModels:
 
     def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         """Return tokens, the tokens before them, the rows that hold them, and the size of the vocabulary."""
-        assert isinstance(self.preprocessor, CorpusPreprocessor | ChatPreprocessor)
+        assert isinstance(self.preprocessor, BlockPreprocessor)
         return *self.preprocessor.successions(frame), self.preprocessor.tokenizer.vocabulary
 
 
@@ -107,69 +103,6 @@ def _subsample(train: Split, most: int) -> Split:
     if len(train) <= most:
         return train
     return Split(train.rows[np.linspace(0, len(train) - 1, most).astype(np.int64)], train.table)
-
-
-class _BaselineFeatures:
-    """Turn each kind of data into the feature matrix of a linear model."""
-
-    def __init__(self, preprocessor: Preprocessor, place: Origin) -> None:
-        self.preprocessor, self.place = preprocessor, place
-        self.vectorizer: Any = None
-        self.fills: np.ndarray | None = None
-        self.learned = ""
-
-    @property
-    def description(self) -> str:
-        seen = {"tabular": "the same columns", "image": f"{IMAGE_SIDE}x{IMAGE_SIDE} pixels"}
-        return (
-            f"a linear model of {seen.get(self.preprocessor.kind, 'TF-IDF of words and pairs of words')}{self.learned}"
-        )
-
-    def fit(self, split: Split) -> Any:
-        if len(split) == MAX_TRAINING_ROWS[self.preprocessor.kind]:
-            self.learned = f", learned from {len(split):,} training rows"
-        train = split.frame
-        if isinstance(self.preprocessor, TabularPreprocessor) and self.preprocessor.keeps_missing:
-            numeric, _ = self.preprocessor.arrays(train, self.place.name)
-            self.fills = np.nanmedian(numeric, axis=0)
-        if isinstance(self.preprocessor, TextPreprocessor):
-            from sklearn.feature_extraction.text import TfidfVectorizer
-
-            # Character pairs if words are not separated by spaces, as in Chinese.
-            texts = self._texts(train)
-            spaced = np.mean([text.count(" ") > len(text) / 20 for text in texts]) > 0.5
-            unit, reach = ("word", (1, 2)) if spaced else ("char", (1, 2))
-            self.vectorizer = TfidfVectorizer(
-                analyzer=unit, ngram_range=reach, min_df=2, max_features=50_000, sublinear_tf=True
-            )
-            return self.vectorizer.fit_transform(texts)
-        return self.matrix(train)
-
-    def predict(self, split: Split, answer: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """Predict a split block by block with a fitted model."""
-        blocks = split.iter_blocks(self.preprocessor.columns, BLOCK_ROWS)
-        return np.concatenate([answer(self.matrix(block)) for block in blocks])
-
-    def matrix(self, frame: pl.DataFrame) -> Any:
-        """Return the feature matrix, [rows, features], dense or sparse."""
-        if isinstance(self.preprocessor, TabularPreprocessor):
-            numeric, codes = self.preprocessor.arrays(frame, self.place.name)
-            if self.fills is not None:  # a linear model does not accept missing values
-                numeric = np.where(np.isnan(numeric), self.fills, numeric)
-            one_hot = [
-                np.eye(size, dtype=np.float32)[codes[:, index]]
-                for index, size in enumerate(self.preprocessor.inputs.cardinalities)
-            ]
-            return np.concatenate([numeric, *one_hot], axis=1)
-        if isinstance(self.preprocessor, ImagePreprocessor):
-            small = self.preprocessor.model_copy(update={"size": IMAGE_SIDE})
-            examples = small.transform(frame, self.place)
-            pixels = examples.columns[0].take(np.arange(frame.height))["image"].numpy()
-            return pixels.reshape(len(pixels), -1) / 255.0
-        return self.vectorizer.transform(self._texts(frame))
-
-    def _texts(self, frame: pl.DataFrame) -> list[str]:
-        return frame[self.preprocessor.columns[0]].fill_null("").to_list()
 
 
 def predict_boosting(

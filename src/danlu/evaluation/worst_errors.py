@@ -15,7 +15,6 @@ from danlu.data.samples import MOST_COLUMNS, format_value, readable_rows, thumbn
 from danlu.data.splits import Split
 from danlu.tasks.tagging import pad_tags, read_list
 
-MAX_ROWS, MAX_IMAGES = 12, 24
 MAX_WORDS, CONTEXT_WORDS = 80, 8  # words shown of a sentence, and shown on either side of a wrong tag
 
 
@@ -34,8 +33,8 @@ def worst_errors(dataset: Dataset, test: Split, answers: pl.DataFrame) -> dict[s
         tokens.
     """
     bad = dataset.task.score_errors(answers)
-    pictured = dataset.kind == "image"
-    chosen = bad.wrong[np.argsort(-bad.severity[bad.wrong], kind="stable")][: MAX_IMAGES if pictured else MAX_ROWS]
+    pictured = dataset.kind.shows_pictures
+    chosen = bad.wrong[np.argsort(-bad.severity[bad.wrong], kind="stable")][: dataset.kind.shown_errors]
     part = Split(answers["row"].to_numpy()[chosen], test.table)
     names = [each.name for each in dataset.used if each.name != dataset.target]
     names = [] if pictured or bad.by == "tags" else names[:MOST_COLUMNS]

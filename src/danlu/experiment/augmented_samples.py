@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.text.preprocessor import TextPreprocessor
+from danlu.data.specs import ImageInputs
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing
 from danlu.tasks.table import task_of
 
@@ -41,36 +40,8 @@ def _describe_batch(preprocessing: FittedPreprocessing, inputs: "Tensors", targe
 
     task = task_of(preprocessing.target)
     answers = [task.describe_encoded(preprocessing.target, value) for value in target]
-    if "image" in inputs:
+    if isinstance(preprocessing.preprocessor.inputs, ImageInputs):
         images = inputs["image"].permute(0, 2, 3, 1).numpy()
         return [SampleVersion(answer, image=image) for answer, image in zip(answers, images, strict=True)]
-    fields = (
-        _describe_tokens(preprocessing, inputs)
-        if "input_ids" in inputs
-        else _describe_cells(preprocessing, inputs, len(target))
-    )
+    fields = preprocessing.preprocessor.describe(inputs)
     return [SampleVersion(answer, fields=field) for answer, field in zip(answers, fields, strict=True)]
-
-
-def _describe_tokens(preprocessing: FittedPreprocessing, inputs: "Tensors") -> list[dict[str, str]]:
-    """Decode tokens one by one, separated by spaces, so that deletions and swaps are visible."""
-    assert isinstance(preprocessing.preprocessor, TextPreprocessor)
-    tokenizer = preprocessing.preprocessor.tokenizer.open()
-    found: list[dict[str, str]] = []
-    for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
-        pieces = (tokenizer.decode([int(token)], skip_special_tokens=False).strip() for token in ids[mask.bool()])
-        found.append({"tokens": " ".join(piece for piece in pieces if piece)})
-    return found
-
-
-def _describe_cells(preprocessing: FittedPreprocessing, inputs: "Tensors", count: int) -> list[dict[str, str]]:
-    """Describe table rows by preprocessing numbers and category names."""
-    form = preprocessing.preprocessor
-    assert isinstance(form, TabularPreprocessor)
-    found: list[dict[str, str]] = [{} for _ in range(count)]
-    for position, fields in enumerate(found):
-        for index, name in enumerate(form.names[: form.inputs.numeric]):
-            fields[name] = f"{float(inputs['numeric'][position, index]):.2f}"
-        for index, category in enumerate(form.embedded):
-            fields[category.column] = category.names[int(inputs["categories"][position, index])]
-    return found

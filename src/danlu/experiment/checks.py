@@ -63,13 +63,13 @@ def check_components_fit_data(recipe: Recipe, dataset: Dataset) -> None:
         message = f"{balancer.name} balances classes, and this task is {dataset.task}; remove it"
         raise RecipeError(Problem("", "data.balance", message))
     changing = [
-        ("data.balance", balancer),
+        *([("data.balance", balancer)] if balancer.name != "none" else []),
         *(("data.augment", step) for step in recipe.data.augment),
         *(("evaluation.robustness", step) for step in recipe.evaluation.robustness),
     ]
     for key, component in changing:
         assert isinstance(component, Balancer | Augmentation | Perturbation)
-        if dataset.kind not in component.kinds:
+        if not dataset.kind.fits(component.kinds):
             message = f"{component.name} takes {' or '.join(component.kinds)} data; {dataset.origin} is {dataset.kind}"
             raise RecipeError(Problem("", key, message))
 

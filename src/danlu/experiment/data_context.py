@@ -14,9 +14,11 @@ from danlu.core.imports import load_dotted
 from danlu.core.seeds import Seed
 from danlu.data.audit import Finding, audit
 from danlu.data.clean import clean_rows, drop_outliers
-from danlu.data.dataset import Dataset, interpret
+from danlu.data.dataset import Dataset
 from danlu.data.descriptors import Origin, RawData
-from danlu.data.preprocessing import Preprocessor, fit_preprocessor
+from danlu.data.interpret import interpret
+from danlu.data.kind import Preprocessor
+from danlu.data.preprocessing import fit_preprocessor
 from danlu.data.profile import profile
 from danlu.data.sources.in_memory import read_in_memory
 from danlu.data.sources.reader import IN_MEMORY, read_source
@@ -169,7 +171,7 @@ def _fit_target(context: DataContext, preprocessor: Preprocessor) -> Target:
 
 def scored_text_column(context: DataContext) -> str | None:
     """Return the text column of a corpus, which bits per byte refer to; else None."""
-    return context.dataset.content if context.dataset.kind == "corpus" else None
+    return context.dataset.content if context.dataset.kind.loss_per_byte else None
 
 
 def with_columns(context: DataContext, columns: pl.DataFrame) -> DataContext:

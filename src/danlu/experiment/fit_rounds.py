@@ -8,6 +8,7 @@ import numpy as np
 from danlu.artifacts.run import RunDirectory
 from danlu.core.console import info, progress
 from danlu.core.threads import plan_threads
+from danlu.data.specs import TabularInputs, require_inputs
 from danlu.errors import Stopped
 from danlu.evaluation.predictions import build_predictions
 from danlu.experiment.setup import TrainingSetup
@@ -69,8 +70,8 @@ def fit_rounds(setup: TrainingSetup, run: RunDirectory) -> "TrainResult":
 
 def build_fit_data(setup: TrainingSetup) -> FitData:
     """Collect the training rows of the first epoch, with their class weights."""
-    inputs, loader = setup.preprocessing.preprocessor.inputs, setup.balanced.loader
-    assert inputs.kind == "tabular"
+    loader = setup.balanced.loader
+    inputs = require_inputs(setup.preprocessing.preprocessor.inputs, TabularInputs, setup.context.model.name)
     taken, validation = loader.order(0) % len(loader.dataset), setup.validation
     train = _to_arrays(loader.dataset, taken)
     by_class = setup.balanced.loss_weighting.class_weights

@@ -9,7 +9,7 @@ from danlu.data.balance.base import Balancer
 from danlu.data.images.preprocessor import ImagePreprocessor
 from danlu.data.preprocessing import prepare_split, prepare_training
 from danlu.data.splits import Split, TrainSplit
-from danlu.data.text.preprocessor import TextPreprocessor
+from danlu.data.text.preprocessor import TokenizingPreprocessor
 from danlu.data.text.tagging import TaggingPreprocessor
 from danlu.experiment.data_context import DataContext, FittedPreprocessing
 from danlu.tasks.classification import ClassTarget
@@ -67,7 +67,7 @@ def build_train_loader(
     steps = tuple(step for step in context.recipe.data.augment if isinstance(step, Augmentation))
     balanced = _balance_training_split(context, preprocessing, seed, host_augment(steps, inputs, seed, device))
     classes = context.dataset.task.num_classes(target)
-    tokenizer = preprocessor.tokenizer if isinstance(preprocessor, TextPreprocessor) else None
+    tokenizer = preprocessor.tokenizer if isinstance(preprocessor, TokenizingPreprocessor) else None
     loader = add_augmentations(balanced.loader, steps, inputs, classes, tokenizer, seed, device)
     return replace(balanced, loader=replace(loader, dataset=loader.dataset.cache(device, threads)))
 

@@ -50,7 +50,7 @@ def prepare_training(
         DataError, RecipeError: the data does not fit the recipe.
     """
     check_single_process(context.model, dist_env().world_size)
-    if context.dataset.kind == "words" and dist_env().world_size > 1:
+    if not context.dataset.kind.trains_in_processes and dist_env().world_size > 1:
         raise ArgumentError("--processes: tagging of words trains in one process; remove --processes")
     make_deterministic()
     options = context.recipe.training
@@ -147,7 +147,7 @@ def build_setup(
     # 3. Freeze, or add adapters: decides what is trained before anything is attached to the student.
     apply_finetuning(model, context.finetune)
     # 4. The training loader. Oversampling needs nearest neighbours, and two batches of a table may have too few.
-    train_context = full_context if context.dataset.kind == "tabular" else context
+    train_context = full_context if context.dataset.kind.has_feature_columns else context
     balanced, teacher_digest = build_train_loader(train_context, preprocessing, device, threads), ""
     # 5. The teacher reads the loader's samples and may add a projection to the student, which must not be frozen.
     if context.recipe.training.distill is not None:

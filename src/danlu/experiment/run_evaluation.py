@@ -190,7 +190,7 @@ def _golden_samples(context: DataContext, predictor: "Predictor", outputs: np.nd
     """
     rows = context.splits.test.frame.head(NUM_GOLDEN_SAMPLES).select(predictor.preprocessor.columns)
     column = predictor.preprocessor.columns[0]
-    if context.dataset.kind == "image" and rows[column].dtype == pl.String:
+    if context.dataset.kind.refers_to_files and rows[column].dtype == pl.String:
         images = [(context.dataset.folder / str(path)).read_bytes() for path in rows[column].to_list()]
         rows = rows.with_columns(pl.Series(column, images, dtype=pl.Binary))
     answers = pl.Series("answer", outputs[: rows.height].tolist(), dtype=pl.List(pl.Float64))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from danlu.artifacts.run import RunDirectory, best_record
 from danlu.core.seeds import Seed
-from danlu.data.specs import tokens_per_sample
 from danlu.experiment.data_context import (
     DataContext,
     FittedPreprocessing,
@@ -129,7 +128,7 @@ def create_train_state(setup: TrainingSetup) -> "TrainState":
         monitored_metric=f"validation/{setup.monitored_metric}",
         higher_is_better=setup.new_early_stopping().higher_is_better,
         finetune=setup.context.finetune,
-        tokens_per_sample=tokens_per_sample(inputs),
+        tokens_per_sample=inputs.tokens_per_sample,
         steps=setup.plan.steps,
         steps_per_epoch=setup.plan.steps_per_epoch,
     )

@@ -340,7 +340,7 @@ def write_bundle(run: RunDirectory, setup: TrainingSetup, model: "nn.Module") ->
     manifest = Manifest(
         format=FORMAT,
         name=context.recipe.name,
-        kind=context.dataset.kind,
+        kind=context.dataset.kind.name,
         task=context.dataset.task.name,
         columns=tuple({"name": c.name, "type": c.type} for c in context.dataset.columns if c.name in kept),
         output=preprocessing.target.model_dump(mode="json"),

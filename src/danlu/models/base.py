@@ -16,9 +16,8 @@ from pydantic import Field, model_validator
 from danlu.artifacts.bundle import WEIGHTS
 from danlu.core.component import Component
 from danlu.core.seeds import Seed
-from danlu.data.dataset import Kind
 from danlu.data.descriptors import DataRequirements
-from danlu.data.specs import InputSpec, TabularInputs
+from danlu.data.specs import ImageInputs, InputSpec, TabularInputs, require_inputs
 from danlu.tasks.base import Loss, Target
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Model(Component):
         defaults: training settings that it prefers.
     """
 
-    kinds: ClassVar[tuple[Kind, ...]]
+    kinds: ClassVar[tuple[str, ...]]
     extra: ClassVar[str | None] = None
     extra_to_train: ClassVar[str | None] = None
     handles_missing: ClassVar[bool] = False
@@ -73,7 +72,7 @@ class Model(Component):
         """
 
     @classmethod
-    def catalog(cls, listed_as: str, like: str | None) -> Iterable[tuple[str, Kind]]:
+    def catalog(cls, listed_as: str, like: str | None) -> Iterable[tuple[str, str]]:
         """Return the names that `danlu models` lists for this family, with their kinds.
 
         Args:
@@ -127,6 +126,32 @@ class Model(Component):
         from danlu.artifacts.tensors import load_tensors
 
         load_weights(network, load_tensors(folder / WEIGHTS))
+
+
+class TabularModel(Model):
+    """Describe a family of models of tables."""
+
+    kinds = ("tabular",)
+
+    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+        return self.build_network(require_inputs(inputs, TabularInputs, self.name), outputs)
+
+    @abstractmethod
+    def build_network(self, inputs: TabularInputs, outputs: int) -> "nn.Module":
+        """Build a network for rows of a table; as `build`."""
+
+
+class ImageModel(Model):
+    """Describe a family of models of images."""
+
+    kinds = ("image",)
+
+    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+        return self.build_network(require_inputs(inputs, ImageInputs, self.name), outputs)
+
+    @abstractmethod
+    def build_network(self, inputs: ImageInputs, outputs: int) -> "nn.Module":
+        """Build a network for images; as `build`."""
 
 
 Size = Literal["small", "base", "large"]

@@ -237,7 +237,7 @@ class BaselineData(Protocol):
         train: the whole training split.
         learned: the training rows that simple models are fitted on, at most some hundred thousand.
         content: the column of the texts or words.
-        is_sparse: whether the features are sparse, as counts of words are.
+        inverse_penalty: how little a linear model's weights are held near 0, scikit-learn's `C`.
         linear_description: the features of a linear model, in words.
         boosting_note: what boosted trees were fitted on, if not on all rows.
     """
@@ -255,7 +255,7 @@ class BaselineData(Protocol):
     def content(self) -> str: ...
 
     @property
-    def is_sparse(self) -> bool: ...
+    def inverse_penalty(self) -> float: ...
 
     @property
     def linear_description(self) -> str: ...

@@ -227,7 +227,7 @@ class ClassTask(Task):
         trivial = Baseline("majority", "always the most frequent class", tile_rows(share, data.eval_splits))
         if share.max() == 1.0:  # a dry run on few rows may contain a single class
             return [trivial]
-        linear = data.predict_linear(lambda features: fit_logistic(features, codes, size, data.is_sparse))
+        linear = data.predict_linear(lambda features: fit_logistic(features, codes, size, data.inverse_penalty))
         found = [trivial, Baseline("logistic-regression", data.linear_description, linear)]
         boosted = data.predict_boosting(codes, size)
         if boosted is not None:
@@ -281,11 +281,11 @@ def spread_labels(
     return found, labels
 
 
-def fit_logistic(features: Any, codes: np.ndarray, classes: int, is_sparse: bool) -> Callable[[Any], np.ndarray]:
+def fit_logistic(features: Any, codes: np.ndarray, classes: int, inverse_penalty: float) -> Callable[[Any], np.ndarray]:
     """Fit logistic regression; return its probabilities of all classes, some of which `codes` may lack."""
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=10.0 if is_sparse else 1.0, max_iter=1000).fit(features, codes)
+    model = LogisticRegression(C=inverse_penalty, max_iter=1000).fit(features, codes)
 
     def predict(seen: Any) -> np.ndarray:
         answers = model.predict_proba(seen)

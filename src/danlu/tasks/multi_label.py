@@ -289,7 +289,7 @@ class MultiLabel(Task):
         """Fit each label's frequency, one-vs-rest logistic regression and, for tables, boosted trees per label."""
         shares = target.multi_hot(data.train.columns(target.column)).mean(axis=0)
         given = target.multi_hot(data.learned.columns(target.column))
-        linear = data.predict_linear(lambda features: _fit_one_vs_rest(features, given, data.is_sparse))
+        linear = data.predict_linear(lambda features: _fit_one_vs_rest(features, given, data.inverse_penalty))
         found = [
             Baseline("frequency", "each label as often as it occurs", tile_rows(shares, data.eval_splits)),
             Baseline("logistic-regression", f"{data.linear_description}, one for each label", linear),
@@ -301,14 +301,14 @@ class MultiLabel(Task):
         return found
 
 
-def _fit_one_vs_rest(features: Any, given: np.ndarray, is_sparse: bool) -> Any:
+def _fit_one_vs_rest(features: Any, given: np.ndarray, inverse_penalty: float) -> Any:
     """Fit logistic regression per label; return what predicts the probabilities, [rows, labels].
 
     A label that all training rows have, or none, is predicted by its frequency.
     """
     shares = given.mean(axis=0)
     learned = [label for label, share in enumerate(shares) if 0 < share < 1]
-    models = [fit_logistic(features, given[:, label], 2, is_sparse) for label in learned]
+    models = [fit_logistic(features, given[:, label], 2, inverse_penalty) for label in learned]
 
     def predict(seen: Any) -> np.ndarray:
         found = np.tile(shares, (seen.shape[0], 1))

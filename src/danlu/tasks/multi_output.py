@@ -67,7 +67,7 @@ class MultiNumericTarget(ColumnTarget):
         return list(self.names)
 
     def to_readable(self, weights: np.ndarray) -> np.ndarray:
-        return weights * np.array(self.stds)
+        return np.asarray(weights * np.array(self.stds))
 
     def numbers(self, frame: pl.DataFrame) -> np.ndarray:
         """Return the numbers of some rows, [rows, outputs] float64."""

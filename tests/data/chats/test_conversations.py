@@ -216,7 +216,7 @@ def test_a_template_that_rewrites_what_was_said_is_refused(tokenizer: TokenizerF
 
 def test_a_tokenizer_trained_here_has_chatml(tmp_path: Path) -> None:
     opened = load_data(check_recipe(recipe(chat_file(tmp_path / "chats.jsonl"))))
-    assert (opened.dataset.kind, opened.dataset.task) == ("chat", LanguageModelling())
+    assert (opened.dataset.kind.name, opened.dataset.task) == ("chat", LanguageModelling())
     found = fit_preprocessing(opened).preprocessor
     assert isinstance(found, ChatPreprocessor)
     assert found.tokenizer.chat_template == CHATML

@@ -10,7 +10,7 @@ import pytest
 
 import danlu as package
 from danlu.data.columns import infer_columns
-from danlu.data.dataset import open_dataset
+from danlu.data.interpret import open_dataset
 from danlu.data.sources.reader import read_source
 from danlu.errors import DataError
 from danlu.recipe.load import check_recipe

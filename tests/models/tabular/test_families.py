@@ -151,7 +151,7 @@ def test_bins_are_quantiles_of_the_training_rows_alone(tmp_path: Path) -> None:
     opened = load_data(package.Recipe.model_validate(recipe))
     hints = opened.model.data_requirements()
     inputs = fit_preprocessor(opened.splits.train, opened.dataset, opened.recipe.data, hints, Seed(0)).inputs
-    assert inputs.kind == "tabular"
+    assert isinstance(inputs, TabularInputs)
     np.testing.assert_allclose(inputs.edges[0], np.unique(np.quantile(values[:60], np.linspace(0, 1, 33))))
 
 

@@ -48,7 +48,7 @@ def label_errors(view: AuditContext) -> list[Finding]:
     https://arxiv.org/abs/1911.00068). A row is listed where another class is more probable than that class usually is
     for its own rows.
     """
-    if not view.dataset.task.has_classes or view.dataset.kind != "tabular":
+    if not view.dataset.task.has_classes or not view.dataset.kind.has_feature_columns:
         return []
     chosen = evenly_spaced(view.train.height, MOST_ROWS)
     classes, labels = len(view.classes), view.labels[chosen]

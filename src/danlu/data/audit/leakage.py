@@ -18,7 +18,7 @@ def target_leakage(view: AuditContext) -> list[Finding]:
     They are often a consequence of it, not a cause.
     """
     dataset, target = view.dataset, view.dataset.target
-    if dataset.kind != "tabular" or target is None:
+    if not dataset.kind.has_feature_columns or target is None:
         return []
     findings: list[Finding] = []
     for column in view.columns:
@@ -133,6 +133,6 @@ def dates_at_random(view: AuditContext) -> list[Finding]:
     if view.splitter is None or view.splitter.name not in ("random", "stratified"):
         return []
     dates = [column.name for column in view.columns if column.type == "datetime"]
-    if not dates or view.dataset.kind != "tabular":
+    if not dates or not view.dataset.kind.has_feature_columns:
         return []
     return [make_finding("dates-at-random", "note", dates[0], f"data.split.by: {{time: {dates[0]}}}")]

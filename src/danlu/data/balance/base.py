@@ -11,7 +11,6 @@ import numpy as np
 
 from danlu.core.component import Component
 from danlu.core.seeds import Seed
-from danlu.data.dataset import Kind
 from danlu.data.loader import EpochOrder, PreparedDataset, shuffled_order
 from danlu.tasks.loss_weighting import LossWeighting
 
@@ -24,7 +23,7 @@ class Balancer(Component):
         uses_distances: whether it measures distances between rows, and so needs rows without missing values.
     """
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("tabular", "image", "text")
+    kinds: ClassVar[tuple[str, ...]] = ("tabular", "image", "text")
     uses_distances: ClassVar[bool] = False
 
     @property
@@ -62,7 +61,6 @@ class Balancer(Component):
 class NoBalancing(Balancer):
     """Leave the classes as they are."""
 
-    kinds = ("tabular", "image", "text", "words", "corpus", "chat", "preference")
     name: Literal["none"] = "none"
 
     @property

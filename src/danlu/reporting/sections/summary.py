@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from danlu.data.kinds.table import get_kind
 from danlu.reporting.format import format_bound, format_number, format_percent, format_signed, shorten
 from danlu.reporting.i18n import Translator
 from danlu.reporting.run_reader import (
@@ -22,14 +23,6 @@ from danlu.tasks.table import get_task
 
 FEW_SAMPLES = 100  # with fewer test samples a metric says little
 SMALL_GAP = 0.01  # relative difference below which two errors or perplexities are not clearly different
-ROW_NOUNS = {
-    "tabular": "row",
-    "image": "image",
-    "text": "text",
-    "corpus": "document",
-    "chat": "conversation",
-    "preference": "pair",
-}
 
 
 @dataclass(frozen=True)
@@ -87,11 +80,11 @@ def summarize(t: Translator, profile: Json, evaluation: Json) -> Summary:
 
 
 def _task_sentence(t: Translator, profile: Json) -> str:
-    kind, target = profile["kind"], profile["target"]
-    if target is None:
-        return t(f"predicted.{kind}")
+    kind, target = get_kind(profile["kind"]), profile["target"]
+    if kind.learned_sentence:
+        return t(kind.learned_sentence)
     used = sum(bool(column["used"]) for column in profile["columns"])
-    given = {"image": t("images"), "text": t("texts")}.get(kind) or t.count(used, "column")
+    given = t(kind.inputs_noun) if kind.inputs_noun else t.count(used, "column")
     name = shorten(t.join(target.get("outputs", (target["name"],))), 80)
     return t("predicted.target", name=name, what=_what_is_predicted(t, profile), given=given)
 
@@ -114,7 +107,7 @@ def _split_sentence(t: Translator, profile: Json) -> str:
 
 
 def _noun(profile: Json) -> str:
-    return ROW_NOUNS.get(profile["kind"], "sample")
+    return get_kind(profile["kind"]).row_noun
 
 
 def _result_sentence(t: Translator, profile: Json, evaluation: Json) -> str:
