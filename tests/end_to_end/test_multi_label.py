@@ -79,7 +79,7 @@ def test_three_forms_of_a_file_mean_the_same(tmp_path: Path) -> None:
         Data(source=str(tmp_path / "lists.jsonl"), target="signs"),
     )
     opened = [open_dataset(form) for form in forms]
-    assert {each.task for each in opened} == {"multi-label"}
+    assert {each.task.name for each in opened} == {"multi-label"}
     assert all(kept(each) == kept(opened[0]) for each in opened)
     assert [len(each.used) for each in opened] == [26] * 4
     assert [] in kept(opened[0]) and sorted(SIGNS) in kept(opened[0])
@@ -117,7 +117,7 @@ def test_what_needs_one_answer_a_row_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tumours.csv"
     tumours().write_csv(path)
     for changes, message in (
-        ({"model": {"name": "tree"}}, "tree predicts a single label per row"),
+        ({"model": {"name": "tree"}}, "tree predicts one class or number per row, not multi-label"),
         ({"balance": "class-weights"}, "class-weights balances classes"),
         ({"encode": "target"}, "target encoding needs a single label per row"),
     ):

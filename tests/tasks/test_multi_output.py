@@ -10,7 +10,7 @@ from sklearn.metrics import r2_score
 
 import danlu
 from danlu.data.builtin import read_builtin
-from danlu.data.dataset import open_dataset
+from danlu.data.interpret import open_dataset
 from danlu.errors import DataError, RecipeError
 from danlu.metrics.base import Predictions, compute_values
 from danlu.models.predictor import Predictor

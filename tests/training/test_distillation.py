@@ -100,9 +100,9 @@ def test_members_of_an_ensemble_teach_their_mean_answer() -> None:
         def forward(self) -> torch.Tensor:
             return members
 
-    found = torch.softmax(network_logits(Ensemble(), {}, "classification"), dim=1)
+    found = torch.softmax(network_logits(Ensemble(), {}, get_task("classification")), dim=1)
     assert torch.allclose(found, torch.softmax(members, dim=2).mean(dim=1), atol=1e-6)
-    found = torch.sigmoid(network_logits(Ensemble(), {}, "multi-label"))
+    found = torch.sigmoid(network_logits(Ensemble(), {}, get_task("multi-label")))
     assert torch.allclose(found, torch.sigmoid(members).mean(dim=1), atol=1e-6)
 
 

@@ -114,10 +114,13 @@ def test_bf16_weights_leave_out_what_needs_its_digits() -> None:
 def test_losses_are_computed_in_fp32(task: str) -> None:
     torch.manual_seed(0)
     of_tokens = task in ("language-modelling", "token-classification")
-    logits = torch.randn(4, 6, 5) if of_tokens else torch.randn(4, 5)
+    logits = torch.randn(4, 6, 5) if of_tokens else torch.randn(4, 3 if task == "quantile-regression" else 5)
     target = {
         "classification": torch.tensor([0, 1, 2, 3]),
+        "ordinal": torch.tensor([0, 1, 2, 5]),
         "regression": torch.randn(4),
+        "multi-output-regression": torch.randn(4, 5),
+        "quantile-regression": torch.randn(4),
         "language-modelling": torch.randint(0, 5, (4, 6)),
         "token-classification": torch.randint(0, 5, (4, 6)),
         "multi-label": torch.randint(0, 2, (4, 5)).float(),

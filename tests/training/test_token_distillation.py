@@ -41,12 +41,12 @@ def test_the_loss_is_that_of_every_token_that_counts() -> None:
     own = np.array([[1, 3, IGNORED], [0, IGNORED, IGNORED]])
     target = torch.tensor(np.concatenate([own[..., None], taught], axis=2), dtype=torch.float32)
     head, there = get_task("token-classification").head(None), own != IGNORED
-    loss = distillation_loss(head.loss, "token-classification", temperature=3.0, weight=0.4)
+    loss = distillation_loss(head.loss, get_task("token-classification"), temperature=3.0, weight=0.4)
     total, count = loss(torch.tensor(logits, dtype=torch.float32), target, LossWeighting())
     hard = -np.log(softmax(logits[there])[np.arange(3), own[there]]).sum()
     p, q = softmax(taught[there] / 3), softmax(logits[there] / 3)
     assert float(total) == pytest.approx(0.6 * hard + 0.4 * 9 * (p * np.log(p / q)).sum(), rel=1e-5)
-    assert count == distillation_num_targets(head.num_targets, "token-classification")(target) == 3
+    assert count == distillation_num_targets(head.num_targets, get_task("token-classification"))(target) == 3
 
 
 @pytest.mark.training

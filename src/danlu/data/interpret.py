@@ -110,7 +110,7 @@ def _choose(columns: tuple[Column, ...], section: Data, source: RawData, helpers
 
 
 def _recognize(columns: tuple[Column, ...], section: Data, source: RawData) -> tuple[DataKind, tuple[Column, ...]]:
-    """Return the first kind that claims the data, and the columns with those it cannot use marked unused."""
+    """Return the first kind that claims the data, and the columns it uses."""
     for kind in iter_kinds():
         claimed = kind.recognize(columns, section, source)
         if claimed is not None:

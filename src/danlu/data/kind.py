@@ -186,7 +186,7 @@ class DataKind(ABC):
 
     @abstractmethod
     def recognize(self, columns: tuple[Column, ...], section: Data, source: RawData) -> tuple[Column, ...] | None:
-        """Return the columns, with those it cannot use marked unused; None for data of another kind.
+        """Return the columns, unusable ones marked; None for data of another kind.
 
         Raises:
             DataError: it is data of this kind, and nothing of it can be learned from.

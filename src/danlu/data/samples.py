@@ -46,7 +46,7 @@ def readable_rows(dataset: Dataset, names: list[str], rows: list[tuple[Any, ...]
 
 
 def _formatter(dataset: Dataset, name: str) -> Callable[[Any], Any]:
-    """Return the formatter of a column's values: that of the kind of data, else that of the task."""
+    """Return the formatter of a column's values: the kind's, else the task's."""
     own = dataset.kind.cell_formatter(name, [column.name for column in dataset.used], dataset.target)
     if own is not None:
         return own

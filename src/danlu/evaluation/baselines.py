@@ -79,7 +79,7 @@ class BaselineModels:
         return {name: self._features.predict(split, predict) for name, split in self.eval_splits.items()}
 
     def predict_boosting(self, answers: np.ndarray, classes: int | None) -> dict[str, np.ndarray] | None:
-        """Fit boosted trees to class codes or numbers; return None for data that is no table.
+        """Fit boosted trees to class codes or numbers; None without a table.
 
         Args:
             answers: of `learned`, [rows].
@@ -93,7 +93,7 @@ class BaselineModels:
         return predict_boosting(self.preprocessor, self.origin, self.learned, answers, self.eval_splits, classes)
 
     def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-        """Return tokens, the tokens before them, the rows that hold them, and the size of the vocabulary."""
+        """Return tokens, their predecessors, the rows that hold them, and the vocabulary size."""
         assert isinstance(self.preprocessor, BlockPreprocessor)
         return *self.preprocessor.successions(frame), self.preprocessor.tokenizer.vocabulary
 

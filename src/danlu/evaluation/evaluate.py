@@ -99,7 +99,7 @@ def evaluate_splits(
 
 
 def _split_figures(config: EvalConfig, split: str, predictions: Predictions) -> dict[str, Any]:
-    """Compute a split's metrics, those of its classes, labels or outputs, and the curves of classes."""
+    """Compute a split's metrics, also of its classes, labels or outputs."""
     target, how = config.target, config.resampling_for(split)
     parts = config.task.part_metrics(target)
     together = values_with_intervals({**config.metrics_by_name(), **parts}, predictions, how)

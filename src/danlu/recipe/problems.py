@@ -90,7 +90,8 @@ def _sentence(details: ErrorDetails, key: Key) -> str:
     if error_type == "missing":
         return "is required"
     if error_type == "union_tag_invalid":
-        refused = refuse_model(str(context["tag"])) if key[:1] == ("model",) else None
+        refusals = {("model",): refuse_model, ("data", "task"): refuse_task}
+        refused = next((refuse(str(context["tag"])) for at, refuse in refusals.items() if key[: len(at)] == at), None)
         if refused is not None:
             return refused
         allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
@@ -98,9 +99,6 @@ def _sentence(details: ErrorDetails, key: Key) -> str:
     if error_type == "union_tag_not_found":
         return f"must be a name, or a mapping with `name` and options, got {_shown(given)}"
     if error_type == "literal_error":
-        refused = refuse_task(str(given)) if key == ("data", "task") else None
-        if refused is not None:
-            return refused
         allowed = [part.strip().strip("'") for part in context["expected"].replace(" or ", ", ").split(",")]
         return f"got {_shown(given)}{suggestion(str(given), allowed)}"
     if error_type == "string_pattern_mismatch":

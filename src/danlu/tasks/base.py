@@ -78,7 +78,7 @@ class Target(Frozen):
         return 0.0
 
     def decode_scores(self, scores: np.ndarray) -> pl.DataFrame:
-        """Return the predictions of raw outputs of a network, [samples, outputs], as a rule shows them."""
+        """Return the predictions of raw network outputs, [samples, outputs], for a rule."""
         raise NotImplementedError(f"{self.task} has no rules")
 
     def without_decisions(self) -> Self:
@@ -267,10 +267,10 @@ class BaselineData(Protocol):
         """Fit a linear model on the features of `learned`, and predict each split."""
 
     def predict_boosting(self, answers: np.ndarray, classes: int | None) -> dict[str, np.ndarray] | None:
-        """Fit boosted trees to class codes or numbers; return None for data that is no table."""
+        """Fit boosted trees to class codes or numbers; None without a table."""
 
     def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-        """Return tokens, the tokens before them, the rows that hold them, and the size of the vocabulary."""
+        """Return tokens, their predecessors, the rows that hold them, and the vocabulary size."""
 
 
 # language -> key -> text: `name`, how reports name the task, and texts that a report looks up, as `metric.rmse`.
@@ -336,7 +336,10 @@ class Task(Component):
         """Raise DataError if the target's values do not fit the task."""
 
     def pack_target(self, given: TargetSource) -> PackedTarget | None:
-        """Combine several columns, or what a column lists, into one; None if the task has no use for them.
+        """Combine several columns, or a column of lists, into one.
+
+        Returns:
+            None if the task has no use for them.
 
         Raises:
             DataError: the columns hold what the task cannot read.
@@ -344,7 +347,7 @@ class Task(Component):
         return None
 
     def numbers(self, values: pl.Series) -> list[pl.Series]:
-        """Return the numbers that a row has, a column each; none where it has classes or labels."""
+        """Return a column per number of a row; none for classes or labels."""
         return []
 
     def strata(self, values: pl.Series, origin: str, fewest: int) -> np.ndarray:
@@ -359,7 +362,7 @@ class Task(Component):
         raise DataError(f"{origin}: {self} has no classes to stratify by; set data.split.by: random")
 
     def label_matrix(self, values: pl.Series) -> np.ndarray | None:
-        """Return which labels each row has, [rows, labels] bool; None where a row has one class or number."""
+        """Return which labels each row has, [rows, labels] bool; None otherwise."""
         return None
 
     def describe_target(self, parts: Mapping[str, pl.Series], values: pl.Series) -> dict[str, Any]:
@@ -388,7 +391,7 @@ class Task(Component):
         return f"{target.decode(np.array([[value]]))['prediction'][0]:.4g}"
 
     def num_classes(self, target: Any) -> int | None:
-        """Return the number of classes that a batch's target is a code of; None for other targets."""
+        """Return the number of classes where a batch's target is a code; else None."""
         return None
 
     # The network's head.
@@ -465,7 +468,7 @@ class Task(Component):
         return []
 
     def part_metrics(self, target: Any) -> dict[str, Metric]:
-        """Return the metrics of each class, label or output, under names that no overall metric has."""
+        """Return the metrics of each class, label or output, under names of their own."""
         return {}
 
     def part_figures(

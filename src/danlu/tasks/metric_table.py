@@ -30,7 +30,7 @@ def metric_bounds(name: str) -> tuple[float, float]:
 
 
 def metrics_of(task: Task) -> dict[str, Metric]:
-    """Return the metrics that fit a task's predictions, and those of other packages that fit any."""
+    """Return the metrics that fit a task's predictions, also of other packages."""
     fitting = (task.name, *task.metrics_of, "")
     return {name: metric for name, metric in all_metrics().items() if metric.task in fitting}
 

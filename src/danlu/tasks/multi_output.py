@@ -91,7 +91,7 @@ class MultiNumericTarget(ColumnTarget):
 
 
 def _moments(predictions: Predictions) -> np.ndarray:
-    """Stack count, squared error, absolute error, truth and its square of each output, [samples, 5 * outputs].
+    """Stack the terms of count, errors and moments of each output, [samples, 5 * outputs].
 
     The truth is centred by its mean, since squares about a far point would cancel.
     """

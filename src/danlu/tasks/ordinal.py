@@ -39,13 +39,13 @@ class OrdinalTarget(ClassTarget):
 
 
 def _kappa_terms(predictions: Predictions) -> np.ndarray:
-    """Return what the quadratic kappa sums: 1, and both ranks with their squares and products, [samples, 6]."""
+    """Return the terms of the quadratic kappa, [samples, 6]."""
     true, said = predictions.y_true.astype(np.float64), predictions.predicted_classes.astype(np.float64)
     return np.stack([np.ones(len(true)), true, said, true**2, said**2, (true - said) ** 2], axis=1)
 
 
 def _quadratic_kappa(found: np.ndarray) -> np.ndarray:
-    """Compute 1 - the squared distances over those expected by chance; NaN if none are expected."""
+    """Compute the quadratic kappa from its sums; NaN if chance expects no distance."""
     count, true, said, true_squares, said_squares, apart = np.moveaxis(found, -1, 0)
     by_chance = true_squares + said_squares - 2 * safe_divide(true * said, count)
     return np.asarray(1 - safe_divide(apart, by_chance))

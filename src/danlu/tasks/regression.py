@@ -103,7 +103,7 @@ class NumericTask(Task):
     def fit_target(self, inputs: FitInputs) -> Target:
         assert inputs.values is not None
         mean, std = mean_and_std(inputs.values.cast(pl.Float64).to_numpy())
-        return NumericTarget(column=inputs.column, mean=mean, std=std)
+        return self.target_class.model_validate({"column": inputs.column, "mean": mean, "std": std})
 
     def to_y_pred(self, target: NumericTarget, outputs: np.ndarray) -> np.ndarray:
         return target.in_units(outputs)[:, 0]
@@ -176,7 +176,7 @@ class Regression(NumericTask):
 
 
 def mean_and_std(numbers: np.ndarray) -> tuple[float, float]:
-    """Return mean and standard deviation; 1 for a constant, so that it can be divided by."""
+    """Return mean and standard deviation; 1 instead of 0."""
     std = float(numbers.std())
     return float(numbers.mean()), std if std > 0 else 1.0
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from danlu.errors import RecipeError
+from danlu.experiment.checks import check_task_options
 from danlu.models.text.chunked_loss import DeferredLogits, choose_chunk_size, deferred_cross_entropy
 from danlu.models.text.hf_wrapper import enable_chunked_loss
 from danlu.recipe.load import check_recipe
@@ -520,13 +521,19 @@ IN_BACKWARD = {"optimizer_in_backward": True}
         ({"precision": "float8", "device": "cpu"}, "training.precision", "device: cpu"),
         ({"precision": "tf32", "device": "mps"}, "training.precision", "device: mps"),
         ({"batch_size": 4, "accumulate": 8}, "training.accumulate", "8 parts"),
-        ({"memory": {"loss_chunk": 128}}, "training.memory.loss_chunk", "classification"),
     ],
 )
 def test_keys_that_contradict_one_another_are_refused(training: dict[str, Any], key: str, words: str) -> None:
     with pytest.raises(RecipeError) as found:
         check_recipe({"data": {"source": "a.csv", "task": "classification"}, "training": training})
     assert any(problem.key == key and words in problem.message for problem in found.value.problems)
+
+
+def test_chunks_of_a_loss_are_refused_where_there_are_no_tokens() -> None:
+    recipe = check_recipe({"data": {"source": "a.csv"}, "training": {"memory": {"loss_chunk": 128}}})
+    check_task_options(recipe, get_task("language-modelling"))
+    with pytest.raises(RecipeError, match=r"loss_chunk: applies only to language models.*classification"):
+        check_task_options(recipe, get_task("classification"))
 
 
 def test_memory_options_that_agree_are_accepted() -> None:

@@ -67,7 +67,7 @@ class ChatKind(MessagesKind):
         return super().samples_to_frame(samples, columns)
 
     def unnamed_to_frame(self, samples: Any, columns: Sequence[str]) -> pl.DataFrame:
-        """Convert a conversation, or several, to a column; each is a list of messages or JSON text."""
+        """Convert conversations, lists of messages or JSON text, to a column."""
         given: list[Any] = [samples] if isinstance(samples, str) else list(samples)
         chats: list[Any] = [given] if given and isinstance(given[0], dict) else given
         texts = [chat if isinstance(chat, str) else dump_messages(chat) for chat in chats]

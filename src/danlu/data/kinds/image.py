@@ -24,7 +24,10 @@ TYPICAL_SIDE = 224  # pixels, of photographs
 
 
 class ImageKind(DataKind):
-    """Decide all that is particular to images. Each costs far more than a row, so fewer are examined."""
+    """Decide all that is particular to images.
+
+    Each costs far more than a row, so fewer are examined.
+    """
 
     name = "image"
     preprocessor = ImagePreprocessor
