@@ -132,7 +132,7 @@ class Splitter(Component):
         Args:
             dataset: the rows, with target and columns.
             validation: fraction of the rows that validate, in (0, 1).
-            test: fraction of the rows that test, in (0, 1).
+            test: fraction of the rows that test, in [0, 1); with 0 no row does.
             seed: decides which rows; the same seed gives the same split.
 
         Raises:
@@ -182,9 +182,9 @@ class Stratified(Splitter):
             raise DataError(f"{dataset.origin}: a stratified split needs a target; set data.split.by: random")
         generator = np.random.default_rng(seed.value)
         if dataset.task == "multi-label":
-            shares = np.array([1 - validation - test, validation, test])
+            shares = np.array([1 - validation - test, validation, test])[: num_parts(test)]
             return iterative_stratification(_label_matrix(dataset), shares, generator).astype(np.int8)
-        strata = _strata(dataset)
+        strata = _strata(dataset, num_parts(test))
         parts = np.zeros(dataset.frame.height, dtype=np.int8)
         for stratum in range(int(strata.max()) + 1):
             rows = np.flatnonzero(strata == stratum)
@@ -211,8 +211,9 @@ class Group(Splitter):
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
         numbers, count = self._numbered(dataset)
-        if count < len(NAMES):
-            raise DataError(f"{dataset.origin}: {self.column!r} has {count} groups; a split needs at least 3")
+        if count < num_parts(test):
+            message = f"{self.column!r} has {count} groups; a split needs at least {num_parts(test)}"
+            raise DataError(f"{dataset.origin}: {message}")
         return np.asarray(_shuffled(count, validation, test, np.random.default_rng(seed.value))[numbers])
 
     def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
@@ -246,7 +247,7 @@ class Time(Splitter):
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
         order = self._order(dataset)
         parts = np.zeros(len(order), dtype=np.int8)
-        first_test = len(order) - max(1, round(len(order) * test))
+        first_test = len(order) - (max(1, round(len(order) * test)) if test else 0)
         first_validation = first_test - max(1, round(len(order) * validation))
         parts[order[first_validation:]] = VALIDATION
         parts[order[first_test:]] = TEST
@@ -316,6 +317,8 @@ SPLITTERS: dict[str, type[Component]] = {
 def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Rows | None = None) -> Splits:
     """Split a dataset as the recipe says.
 
+    With `test: 0` the test split is empty: all rows train or validate.
+
     Args:
         dataset: the rows.
         section: the recipe's, with its splitter.
@@ -338,7 +341,7 @@ def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Row
     if kept is not None:
         rows = [kept[members] for members in rows]
     for name, members in zip(NAMES, rows, strict=True):
-        if len(members) == 0:
+        if len(members) == 0 and (name != "test" or section.test):
             raise DataError(
                 f"{dataset.origin}: splitting {remaining.frame.height} rows by {splitter.name} leaves no rows for "
                 f"{name}; give more rows or other fractions in data.split"
@@ -352,14 +355,19 @@ def _blank(count: int) -> pl.DataFrame:
     return pl.DataFrame({"row": np.arange(count)})
 
 
+def num_parts(test: float) -> int:
+    """Return how many parts a split has: without a test fraction there are two."""
+    return len(NAMES) if test else len(NAMES) - 1
+
+
 def _shuffled(count: int, validation: float, test: float, generator: np.random.Generator) -> Rows:
     """Assign `count` rows at random.
 
-    Every part gets at least one where there are three or more.
+    Every part gets at least one where there are as many rows as parts.
     """
-    if count < len(NAMES):
+    if count < num_parts(test):
         return np.zeros(count, dtype=np.int8)
-    tested = min(max(1, round(count * test)), count - 2)
+    tested = min(max(1, round(count * test)), count - 2) if test else 0
     validated = min(max(1, round(count * validation)), count - 1 - tested)
     parts = np.zeros(count, dtype=np.int8)
     parts[:tested] = TEST
@@ -378,8 +386,12 @@ def _label_matrix(dataset: Dataset) -> np.ndarray:
     return found
 
 
-def _strata(dataset: Dataset) -> Rows:
-    """Return each row's stratum: its class, or the tenth of the target's distribution."""
+def _strata(dataset: Dataset, parts: int = len(NAMES)) -> Rows:
+    """Return each row's stratum: its class, or the tenth of the target's distribution.
+
+    Args:
+        parts: how many parts need a row of each class.
+    """
     assert dataset.target is not None
     values = dataset.frame[dataset.target]
     if dataset.task == "regression":
@@ -387,12 +399,13 @@ def _strata(dataset: Dataset) -> Rows:
         edges = np.unique(np.quantile(values.to_numpy(), np.linspace(0, 1, bins + 1)[1:-1]))
         return np.searchsorted(edges, values.to_numpy(), side="right")
     counts = values.rename("label").value_counts().sort("count")
-    if counts["count"][0] < len(NAMES):
-        rare = [str(name) for name, count in counts.rows() if count < len(NAMES)]
+    if counts["count"][0] < parts:
+        rare = [str(name) for name, count in counts.rows() if count < parts]
+        purposes = "one each to train, validate and test" if parts == len(NAMES) else "one each to train and validate"
         raise DataError(
             f"{dataset.origin}: class {rare[0]!r} of {dataset.target!r} has {counts['count'][0]} sample(s)"
             + (f", and {len(rare) - 1} more classes are as small" if len(rare) > 1 else "")
-            + "; a stratified split needs at least 3 (one each to train, validate and test): "
+            + f"; a stratified split needs at least {parts} ({purposes}): "
             "add samples, remove or merge the class, or set data.split.by: random"
         )
     labels = counts["label"]
