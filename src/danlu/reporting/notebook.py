@@ -14,7 +14,7 @@ from danlu.reporting.comparison import comparison_opening, comparison_rows, diff
 from danlu.reporting.format import format_number, shorten
 from danlu.reporting.i18n import Translator, environment_translator
 from danlu.reporting.render import render
-from danlu.reporting.run_reader import Json, evaluated_splits, kept_step, main_metric, metric_rows
+from danlu.reporting.run_reader import Json, evaluated_splits, kept_step, metric_rows
 from danlu.reporting.sections.evaluation import interval_text, metric_description
 from danlu.reporting.sections.findings import translate_findings, translate_reason
 from danlu.reporting.sections.search import search_section
