@@ -88,7 +88,10 @@ def runs_html(runs: Sequence[Json]) -> str:
 
 
 def run_html(run: RunDirectory) -> str | None:
-    """Draw a run: what was learned, how well it answers, how a search went. None if its folder is gone."""
+    """Draw a run: what was learned, how well it answers, how a search went.
+
+    None if its folder is gone.
+    """
     profile_file = run.path / "data" / PROFILE_FILE
     if not profile_file.is_file():
         return None
@@ -125,7 +128,10 @@ def _draw(t: Translator, card: Card) -> str:
 
 
 def _metric_tables(t: Translator, evaluation: Json) -> list[CellTable]:
-    """Return the table of metrics on each split, and of the baselines on test; none without an evaluation."""
+    """Return the table of metrics on each split, and of the baselines on test.
+
+    None without an evaluation.
+    """
     if not evaluation:
         return []
     splits, baselines = evaluated_splits(evaluation), evaluation.get("baselines", {})

@@ -47,7 +47,7 @@ class DanluEstimator(BaseEstimator):  # type: ignore[misc]
         data: how columns are read, cleaned, split and prepared: `{"scale": "robust", "split": {"validation": 0.2}}`.
             `source`, `target` and `task` follow from X and y. A share of the rows given to `fit` validates (0.15);
             none tests, unless `split` has a `test`.
-        model: the model's name, or its name and options: `{"name": "mlp", "width": 64}`; by default the one that
+        model: the model's name, or its name and options: `{"name": "mlp", "hidden": [64]}`; by default the one that
             danlu takes for the kind of data.
         training: epochs, optimizer, early stopping …
         evaluation: calibration, threshold and conformal intervals, fitted on the validation rows; with test rows all
@@ -202,7 +202,9 @@ class DanluEstimator(BaseEstimator):  # type: ignore[misc]
 
 
 class DanluClassifier(ClassifierMixin, DanluEstimator):  # type: ignore[misc]
-    """Classify with a model that danlu trains; several labels per sample if y is a matrix of 0 and 1.
+    """Classify with a model that danlu trains.
+
+    A sample may have several labels, if y is a matrix of 0 and 1.
 
     Attributes:
         classes_: the classes in order; of several labels their positions, [classes].
@@ -222,7 +224,9 @@ class DanluClassifier(ClassifierMixin, DanluEstimator):  # type: ignore[misc]
         self._places = np.array([places[label] for label in target.labels], dtype=np.int64)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the class of each sample, [samples]; or 0 and 1 for each label, [samples, labels].
+        """Return the class of each sample, [samples].
+
+        Of several labels 0 and 1 for each, [samples, labels].
 
         Raises:
             NotFittedError: `fit` comes first.

@@ -65,7 +65,7 @@ def as_value_errors() -> Iterator[None]:
 
 
 def read_features(estimator: Any, X: Any, fitted: Sequence[str] | None = None) -> Features:
-    """Convert X to a frame, and check its names and their number against the fitted ones.
+    """Convert X to a frame; check its columns against the fitted ones.
 
     Args:
         estimator: gets `n_features_in_` and `feature_names_in_` while it is fitted.
@@ -104,7 +104,7 @@ def _has_columns(X: Any) -> bool:
 
 
 def _renamed(frame: pl.DataFrame, names: Sequence[str] | None) -> pl.DataFrame:
-    """Name the columns as they were when the estimator was fitted; their order is the same."""
+    """Name the columns as in the fit; their order is the same."""
     return frame if names is None else frame.rename(dict(zip(frame.columns, names, strict=True)))
 
 
