@@ -1,7 +1,6 @@
 """A real notebook in a real kernel: its cells stay small, and their results show themselves."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest

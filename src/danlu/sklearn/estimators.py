@@ -100,8 +100,12 @@ class DanluEstimator(BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: there is no such parameter.
         """
-        super().set_params(**{key: value for key, value in params.items() if key.partition("__")[0] not in SECTIONS})
         ours = {key: value for key, value in params.items() if key.partition("__")[0] in SECTIONS}
+        others = {key: value for key, value in params.items() if key not in ours}
+        if wrong := [key for key in others if "__" in key]:
+            message = f"only {', '.join(SECTIONS)} have keys inside"
+            raise ValueError(f"Invalid parameter {wrong[0]!r} for estimator {type(self).__name__}: {message}")
+        super().set_params(**others)
         for key in sorted(ours, key=lambda key: (key.count("__"), not key.endswith("__name"))):
             section, *path = key.split("__")
             with as_value_errors():
