@@ -62,11 +62,12 @@ def test_without_a_test_fraction_every_row_trains_or_validates(
             assert abs(splits.validation.frame["y"].to_list().count(label) - max(1, size * validation)) <= 1
 
 
-def test_without_a_test_fraction_two_rows_of_a_class_are_enough() -> None:
-    splits = split(dataset(["a"] * 8 + ["b"] * 2), "stratified", test=0.0)
+def test_without_a_test_fraction_small_classes_train_first() -> None:
+    splits = split(dataset(["a"] * 8 + ["b"] * 2 + ["c"]), "stratified", test=0.0)
     assert splits.train.frame["y"].to_list().count("b") == splits.validation.frame["y"].to_list().count("b") == 1
-    with pytest.raises(DataError, match=r"needs at least 2 \(one each to train and validate\)"):
-        split(dataset(["a"] * 8 + ["b"]), "stratified", test=0.0)
+    assert "c" in splits.train.frame["y"].to_list()
+    with pytest.raises(DataError, match="leaves no rows for validation"):
+        split(dataset(["a", "b", "c"]), "stratified", test=0.0)
 
 
 def test_without_a_test_fraction_labels_are_shared_out_between_two_parts() -> None:

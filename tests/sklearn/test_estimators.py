@@ -49,7 +49,7 @@ def test_what_it_answers_is_what_its_bundle_answers(species_model: DanluClassifi
 def test_every_row_trains_or_validates(iris: Table, tmp_path: Path) -> None:
     fitted = DanluClassifier(training=SHORT, output=tmp_path, name="iris").fit(*iris)
     split = pl.read_parquet(fitted.run_ / "data" / "split.parquet")["part"].value_counts()
-    assert dict(split.rows()) == {"train": 129, "validation": 21}
+    assert dict(split.rows()) == {"train": 126, "validation": 24}
     assert fitted.evaluation_ is None
     assert danlu.RunDirectory.open(fitted.run_).metrics() == fitted.history_
     assert danlu.load(fitted.run_).predict(iris[0])["prediction"].to_list() == fitted.predict(iris[0]).tolist()
@@ -201,7 +201,7 @@ def test_probabilities_can_be_calibrated_by_scikit_learn(cancer: tuple[np.ndarra
 def test_columns_are_checked_when_predicting(species_model: DanluClassifier, iris: Table) -> None:
     with pytest.raises(ValueError, match="feature names should match"):
         species_model.predict(iris[0].rename(columns=str.upper))
-    with pytest.raises(ValueError, match="feature names must be in the same order"):
+    with pytest.raises(ValueError, match="Feature names must be in the same order"):
         species_model.predict(iris[0].iloc[:, ::-1])
     with pytest.raises(ValueError, match="X has 2 features, but DanluClassifier is expecting 4"):
         species_model.predict(iris[0].to_numpy()[:, :2])
@@ -212,10 +212,16 @@ def test_errors_of_the_recipe_come_from_fit_and_name_the_key(iris: Table) -> Non
         DanluClassifier(training={"epoch": 3}).fit(*iris)
 
 
-@pytest.mark.parametrize(("y", "message"), [(["a"] * 149 + ["b"], "1 sample"), (np.linspace(0, 1, 150), "continuous")])
-def test_answers_that_cannot_be_learned_are_value_errors(iris: Table, y: object, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        DanluClassifier(training=SHORT).fit(iris[0], y)
+def test_a_class_of_one_row_is_learned_and_known(iris: Table) -> None:
+    fitted = DanluClassifier(training=SHORT).fit(iris[0], ["a"] * 100 + ["b"] * 49 + ["c"])
+    assert fitted.classes_.tolist() == ["a", "b", "c"] and fitted.predict_proba(iris[0]).shape == (150, 3)
+
+
+def test_answers_that_cannot_be_learned_are_value_errors(iris: Table) -> None:
+    with pytest.raises(ValueError, match="continuous"):
+        DanluClassifier(training=SHORT).fit(iris[0], np.linspace(0, 1, 150))
+    with pytest.raises(ValueError, match="leaves no rows for validation"):
+        DanluClassifier(training=SHORT).fit(iris[0].head(3), ["a", "b", "c"])
 
 
 def test_a_column_of_answers_is_flattened_with_a_warning(iris: Table) -> None:
@@ -253,6 +259,8 @@ def test_tags_say_what_it_takes() -> None:
     assert tags.input_tags.allow_nan and tags.input_tags.string and not tags.input_tags.sparse
     assert tags.classifier_tags.multi_label and tags.target_tags.required
     assert get_tags(DanluRegressor()).estimator_type == "regressor"
+    for model in ("tree", {"name": "boosting"}, {"tree": {"depth": 3}}):
+        assert not get_tags(DanluClassifier(model=model)).classifier_tags.multi_label, "it gives a row one class"
 
 
 def test_a_failed_fit_leaves_no_run(iris: Table, tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ class Stratified(Splitter):
 
     A numeric target is stratified by tenths of its distribution. Rows of several labels are assigned so that each
     label's share matches (iterative stratification, Sechidis et al. 2011,
-    https://doi.org/10.1007/978-3-642-23808-6_10).
+    https://doi.org/10.1007/978-3-642-23808-6_10). Without test rows a class of a single row only trains.
     """
 
     name: Literal["stratified"] = "stratified"
@@ -184,7 +184,7 @@ class Stratified(Splitter):
         if dataset.task == "multi-label":
             shares = np.array([1 - validation - test, validation, test])[: num_parts(test)]
             return iterative_stratification(_label_matrix(dataset), shares, generator).astype(np.int8)
-        strata = _strata(dataset, num_parts(test))
+        strata = _strata(dataset, len(NAMES) if test else 1)
         parts = np.zeros(dataset.frame.height, dtype=np.int8)
         for stratum in range(int(strata.max()) + 1):
             rows = np.flatnonzero(strata == stratum)
@@ -386,11 +386,11 @@ def _label_matrix(dataset: Dataset) -> np.ndarray:
     return found
 
 
-def _strata(dataset: Dataset, parts: int = len(NAMES)) -> Rows:
+def _strata(dataset: Dataset, least: int = len(NAMES)) -> Rows:
     """Return each row's stratum: its class, or the tenth of the target's distribution.
 
     Args:
-        parts: how many parts need a row of each class.
+        least: rows that each class needs.
     """
     assert dataset.target is not None
     values = dataset.frame[dataset.target]
@@ -399,13 +399,12 @@ def _strata(dataset: Dataset, parts: int = len(NAMES)) -> Rows:
         edges = np.unique(np.quantile(values.to_numpy(), np.linspace(0, 1, bins + 1)[1:-1]))
         return np.searchsorted(edges, values.to_numpy(), side="right")
     counts = values.rename("label").value_counts().sort("count")
-    if counts["count"][0] < parts:
-        rare = [str(name) for name, count in counts.rows() if count < parts]
-        purposes = "one each to train, validate and test" if parts == len(NAMES) else "one each to train and validate"
+    if counts["count"][0] < least:
+        rare = [str(name) for name, count in counts.rows() if count < least]
         raise DataError(
             f"{dataset.origin}: class {rare[0]!r} of {dataset.target!r} has {counts['count'][0]} sample(s)"
             + (f", and {len(rare) - 1} more classes are as small" if len(rare) > 1 else "")
-            + f"; a stratified split needs at least {parts} ({purposes}): "
+            + "; a stratified split needs at least 3 (one each to train, validate and test): "
             "add samples, remove or merge the class, or set data.split.by: random"
         )
     labels = counts["label"]

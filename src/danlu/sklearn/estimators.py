@@ -25,7 +25,7 @@ from danlu.recipe.sections.evaluation import Evaluation
 from danlu.recipe.sections.training import Training
 from danlu.search.study import train_or_search
 from danlu.sklearn.samples import Answers, as_value_errors, read_classes, read_features, read_numbers
-from danlu.sklearn.sections import SECTIONS, nested, recipe_of, with_key
+from danlu.sklearn.sections import SECTIONS, nested, predicts_several_labels, recipe_of, with_key
 from danlu.sklearn.stored_bundle import open_files, read_files
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ class DanluClassifier(ClassifierMixin, DanluEstimator):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
+        tags.classifier_tags.multi_label = predicts_several_labels(self.model)
         return tags
 
 

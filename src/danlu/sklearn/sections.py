@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from danlu.core.component import Frozen
+from danlu.core.component import Frozen, components
+from danlu.models.base import SelfFittingModel
 from danlu.recipe.variants import put_value
 
 SECTIONS = ("data", "model", "training", "evaluation")  # parameters with keys of their own
@@ -33,6 +34,16 @@ def as_values(section: Section) -> dict[str, Any]:
 def _name(section: Frozen) -> dict[str, Any]:
     """Return the name of a component, which it has without having been told."""
     return {"name": name} if (name := getattr(section, "name", None)) is not None else {}
+
+
+def predicts_several_labels(model: Any) -> bool:
+    """Return whether a model can give a row several labels: not one that grows without gradient steps."""
+    if not isinstance(model, str | Mapping | Frozen):
+        return True  # the usual model, or a value that `fit` refuses
+    written = as_values(model)
+    name = str(written.get("name") or next(iter(written), ""))
+    family = components("model").get(name.partition(":")[0])
+    return family is None or not issubclass(family, SelfFittingModel)
 
 
 def nested(name: str, section: Any) -> Iterator[tuple[str, Any]]:
