@@ -5,6 +5,7 @@ progress as one line that is replaced. Work may report every step, however short
 second at most. Of several processes that train together, rank 0 alone writes.
 """
 
+import importlib
 import sys
 import time
 from collections import deque
@@ -162,10 +163,9 @@ class NotebookProgress(PlainProgress):
     """Show one line in the cell's output, replaced as the work goes on."""
 
     def __init__(self, title: str, total: int, unit: str, done: int = 0) -> None:
-        from IPython.display import DisplayHandle
-
         super().__init__(title, total, unit, done)
-        self.due, self.handle = self.started, DisplayHandle()
+        # IPython is no dependency: who runs in its kernel has it.
+        self.due, self.handle = self.started, importlib.import_module("IPython.display").DisplayHandle()
         self.is_shown = False
 
     def _show(self, now: float) -> None:
