@@ -37,7 +37,10 @@ def _name(section: Frozen) -> dict[str, Any]:
 
 
 def predicts_several_labels(model: Any) -> bool:
-    """Return whether a model can give a row several labels: not one that grows without gradient steps."""
+    """Return whether a model can give a row several labels.
+
+    Those that grow without gradient steps cannot.
+    """
     if not isinstance(model, str | Mapping | Frozen):
         return True  # the usual model, or a value that `fit` refuses
     written = as_values(model)
