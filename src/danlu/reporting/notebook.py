@@ -102,7 +102,7 @@ def run_html(run: RunDirectory) -> str | None:
     if kept is not None and not evaluation:
         told.append(t("kept", step=kept.step, metric=kept.metric, value=format_number(kept.value)))
     tables = [*_metric_tables(t, evaluation), *_trial_tables(t, search)]
-    title = t("title", run=shorten(run.path.resolve().name, MAX_TEXT))
+    title = f"{t('notebook.run')}: {shorten(run.path.resolve().name, MAX_TEXT)}"
     return _draw(t, Card(title, [*filter(None, told), str(run.path)], tables))
 
 
