@@ -5,6 +5,7 @@ stands above all of them and hands their places to `core.component`, which impor
 danlu` imports this module, so it is complete in every process.
 """
 
+from danlu.core.display import RENDERERS
 from danlu.core.tables import TABLES
 
 TABLES.update(
@@ -24,5 +25,16 @@ TABLES.update(
         "perturbation": "danlu.evaluation.robustness:PERTURBATIONS",
         "sampler": "danlu.search.samplers:SAMPLERS",
         "compression": "danlu.recipe.sections.planned:COMPRESSIONS",
+    }
+)
+# What shows itself in a notebook, drawn by the layer of the pages.
+RENDERERS.update(
+    {
+        "run": "danlu.reporting.notebook:run_html",
+        "predictor": "danlu.reporting.notebook:predictor_html",
+        "evaluation": "danlu.reporting.notebook:evaluation_html",
+        "comparison": "danlu.reporting.notebook:comparison_html",
+        "profile": "danlu.reporting.notebook:profile_html",
+        "runs": "danlu.reporting.notebook:runs_html",
     }
 )

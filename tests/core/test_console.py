@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -53,6 +55,68 @@ def test_elsewhere_lines_are_printed_now_and_then(
         "training: 500/1000 samples, 100/s, 5 s left  loss 0.5",
         "training: 1000/1000 samples, 100/s, 0 s left  loss 0.5",
     ]
+
+
+class Handle:
+    """Stands for IPython's DisplayHandle: one output of a cell, and what was put into it."""
+
+    made: ClassVar[list["Handle"]] = []
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.made.append(self)
+
+    def display(self, data: dict[str, str], raw: bool) -> None:
+        assert raw and self.lines == [], "an output is made once"
+        self.lines.append(data["text/plain"])
+
+    def update(self, data: dict[str, str], raw: bool) -> None:
+        assert raw and self.lines, "only what is there can be replaced"
+        self.lines.append(data["text/plain"])
+
+
+@pytest.fixture
+def in_a_kernel(monkeypatch: pytest.MonkeyPatch) -> list[Handle]:
+    """As in the process of a notebook; gives the outputs of the cell."""
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(DisplayHandle=Handle))  # type: ignore[arg-type]
+    monkeypatch.setattr(Handle, "made", [])
+    return Handle.made
+
+
+def test_a_notebook_shows_one_line_that_is_replaced(
+    in_a_kernel: list[Handle], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with console.progress("training", 1000, "samples") as shown:
+        for _ in range(1000):
+            now[0] += 0.01
+            shown.advance(1, "loss 0.5")
+    (output,) = in_a_kernel
+    assert len(output.lines) <= 10 / console.LINE_EVERY_S + 2, "twice a second, however many steps there are"
+    assert output.lines[-1] == "training: 1000/1000 samples, 100/s, 0 s left  loss 0.5"
+    assert capsys.readouterr() == ("", "")
+
+
+def test_ipython_in_a_terminal_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not console.in_notebook()
+    for shell in (None, SimpleNamespace()):
+        monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda shell=shell: shell))  # type: ignore[arg-type]
+        assert not console.in_notebook()
+
+
+def test_work_inside_another_librarys_work_can_be_silent(
+    in_a_kernel: list[Handle], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with console.silenced():
+        console.info("not said")
+        with console.progress("training", 10, "samples") as shown:
+            shown.advance(10)
+    assert in_a_kernel == [] and capsys.readouterr().err == ""
+    console.info("said again")
+    assert capsys.readouterr().err == "said again\n"
 
 
 def test_answers_alone_are_on_stdout(table_run: Path, danlu: Command) -> None:

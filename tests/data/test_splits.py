@@ -49,6 +49,35 @@ def test_parts_are_disjoint_and_complete(sizes: list[int], validation: float, te
     assert all(parts)
 
 
+@given(counts, fractions, seeds, st.sampled_from(["random", "stratified", "group", "time"]))
+@settings(max_examples=100, deadline=None)
+def test_without_a_test_fraction_every_row_trains_or_validates(
+    sizes: list[int], validation: float, seed: int, by: str
+) -> None:
+    labels = [label for label, size in enumerate(sizes) for _ in range(size)]
+    data = dataset(labels, who=[row % 5 for row in range(len(labels))])
+    splits = split(data, by, "who" if by in ("group", "time") else None, seed, validation, test=0.0)
+    assert len(splits.test) == 0
+    assert sorted([*splits.train.rows, *splits.validation.rows]) == list(range(len(labels)))
+    if by == "stratified":
+        for label, size in enumerate(sizes):
+            assert abs(splits.validation.frame["y"].to_list().count(label) - max(1, size * validation)) <= 1
+
+
+def test_without_a_test_fraction_small_classes_train_first() -> None:
+    splits = split(dataset(["a"] * 8 + ["b"] * 2 + ["c"]), "stratified", test=0.0)
+    assert splits.train.frame["y"].to_list().count("b") == splits.validation.frame["y"].to_list().count("b") == 1
+    assert "c" in splits.train.frame["y"].to_list()
+    with pytest.raises(DataError, match="leaves no rows for validation"):
+        split(dataset(["a", "b", "c"]), "stratified", test=0.0)
+
+
+def test_without_a_test_fraction_labels_are_shared_out_between_two_parts() -> None:
+    labels = ['["x"]', '["x", "y"]', '["y"]', "[]"] * 10
+    splits = split(dataset(list(labels), "multi-label"), "stratified", validation=0.25, test=0.0)
+    assert len(splits.test) == 0 and len(splits.validation) == 10
+
+
 @given(counts, fractions, seeds)
 @settings(max_examples=100, deadline=None)
 def test_a_stratified_split_keeps_the_share_of_every_class(sizes: list[int], fraction: float, seed: int) -> None:

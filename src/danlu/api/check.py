@@ -6,6 +6,7 @@ from typing import Any
 
 from danlu.experiment.data_context import load_input
 from danlu.recipe.schema import Recipe
+from danlu.reporting.results import DataProfile
 
 
 def check(recipe: Recipe | Mapping[str, Any] | str | Path, *, data: object | None = None) -> dict[str, Any]:
@@ -24,4 +25,4 @@ def check(recipe: Recipe | Mapping[str, Any] | str | Path, *, data: object | Non
         DataError: the data is wrong.
         MissingExtra: the model needs packages that are not installed.
     """
-    return load_input(recipe, data).profile()
+    return DataProfile(load_input(recipe, data).profile())

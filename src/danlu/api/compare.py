@@ -8,6 +8,7 @@ from danlu.artifacts.run import RunDirectory
 from danlu.errors import ArgumentError
 from danlu.evaluation.run_comparison import compare_evaluated_runs, load_evaluated_run, run_label
 from danlu.reporting.comparison import write_comparison
+from danlu.reporting.results import ComparisonResult
 
 
 def compare(
@@ -36,4 +37,4 @@ def compare(
     if html is not None:
         named = {run_label(tested, each): each.run for each in tested}
         write_comparison(named, found, Path(html), language or tested[0].recipe.evaluation.language)
-    return found
+    return ComparisonResult(found)

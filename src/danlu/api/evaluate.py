@@ -8,6 +8,7 @@ from danlu.experiment.run_data import load_run_data
 from danlu.experiment.run_evaluation import evaluate_run
 from danlu.recipe.load import load_recipe
 from danlu.reporting.i18n import get_translator
+from danlu.reporting.results import EvaluationResult
 from danlu.search.study import train_or_search
 
 
@@ -19,7 +20,7 @@ def evaluate(run: str | Path, *, language: str | None = None) -> dict[str, Any]:
         language: of report and model card, en or zh; None for the recipe's.
 
     Returns:
-        the contents of evaluation.json: split -> metric -> {value, low, high}, and more.
+        the contents of evaluation.json: split -> metric -> {value, low, high}, and more; a notebook shows a table.
 
     Raises:
         ArgumentError: it is not a run, or the language is not available.
@@ -30,4 +31,4 @@ def evaluate(run: str | Path, *, language: str | None = None) -> dict[str, Any]:
     recipe = load_recipe(directory.path / RECIPE)
     t = get_translator(language or recipe.evaluation.language)  # reject an unknown language before the work
     context = load_run_data(recipe, directory)
-    return evaluate_run(context, directory, learn=train_or_search, language=t.language)
+    return EvaluationResult(evaluate_run(context, directory, learn=train_or_search, language=t.language))

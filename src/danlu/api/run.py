@@ -12,7 +12,7 @@ from typing import Any
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.core.distributed.env import dist_env
-from danlu.experiment.data_context import load_data
+from danlu.experiment.data_context import load_data, require_test_rows
 from danlu.experiment.folds import load_for_new_run
 from danlu.experiment.run_data import with_written_source
 from danlu.launch.processes import find_interrupted_run
@@ -48,6 +48,7 @@ def run(
     if interrupted is not None:
         return resume_run(interrupted.path, profile=profile)
     context = load_for_new_run(recipe, Path(output), name, overwrite, data)
+    require_test_rows(context)
     from danlu.experiment.run_evaluation import evaluate_run
     from danlu.experiment.trainer import train_run
     from danlu.search.study import run_search, train_or_search

@@ -9,6 +9,7 @@ from danlu.artifacts.trials import is_search, read_trials
 from danlu.core.console import info
 from danlu.errors import DanluError
 from danlu.recipe.load import load_recipe
+from danlu.reporting.results import RunList
 
 
 def runs(output: str | Path = "runs") -> list[dict[str, Any]]:
@@ -16,7 +17,7 @@ def runs(output: str | Path = "runs") -> list[dict[str, Any]]:
 
     A damaged run is skipped with a message.
     """
-    rows: list[dict[str, Any]] = []
+    rows = RunList()
     for run in find_runs(Path(output)):
         try:
             rows.append(_summarize(run))

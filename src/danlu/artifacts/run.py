@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from danlu.artifacts.files import append_jsonl, read_json, read_jsonl, translate_write_errors, truncate_jsonl
+from danlu.core.display import render_html
 from danlu.errors import ArgumentError, ArtifactError
 
 RECIPE, METRICS, EVALUATION, REPORT, ENVIRONMENT, TEST_EVALUATIONS, CARD, WORST, THROUGHPUT, ALARMS = (
@@ -92,6 +93,10 @@ class RunDirectory:
     ) -> None:
         if error is not None and not self.checkpoints():
             shutil.rmtree(self.path, ignore_errors=True)
+
+    def _repr_html_(self) -> str | None:
+        """Draw the run for a notebook."""
+        return render_html("run", self)
 
     @property
     def model(self) -> Path:

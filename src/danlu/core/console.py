@@ -1,10 +1,11 @@
 """Messages and progress while work runs: lines of the logger "danlu", and a progress bar on a terminal.
 
-The command line prints them on stderr; stdout carries answers alone, so that it can be piped. Work may report every
-step, however short: output is refreshed a few times per second at most. Of several processes that train together, rank
-0 alone writes.
+The command line prints them on stderr; stdout carries answers alone, so that it can be piped. A notebook shows the
+progress as one line that is replaced. Work may report every step, however short: output is refreshed a few times per
+second at most. Of several processes that train together, rank 0 alone writes.
 """
 
+import importlib
 import sys
 import time
 from collections import deque
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from danlu.core.distributed.env import dist_env
 
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY_S = 5.0
 BAR_EVERY_S = 0.2  # drawing it takes about a millisecond
+LINE_EVERY_S = 0.5  # in a notebook, whose file may be saved at any moment
 RATE_WINDOW = 100  # redraws over which a bar's rate is averaged: twenty seconds or more
 
 Note = str | Callable[[], str]  # text beside the progress; a function is called when it is shown
 
 INFO, ERROR = 20, 40  # levels of the logging module, which is imported when there is something to say
 _suppressed: ContextVar[bool] = ContextVar("suppressed", default=False)
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
 _on_stderr = False
 
 
@@ -49,6 +52,20 @@ def suppressed() -> Iterator[None]:
         yield
     finally:
         _suppressed.reset(token)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Suppress `info` and hide progress within the block.
+
+    For work inside the work of another library, which shows its own.
+    """
+    token = _silent.set(True)
+    try:
+        with suppressed():
+            yield
+    finally:
+        _silent.reset(token)
 
 
 def emit(message: str, level: int = INFO) -> None:
@@ -134,9 +151,32 @@ class PlainProgress:
 
     def _show(self, now: float) -> None:
         self.due = now + PLAIN_EVERY_S
-        rate = (self.done - self.before) / (now - self.started)
+        emit(self._line(now))
+
+    def _line(self, now: float) -> str:
+        rate = (self.done - self.before) / max(now - self.started, 1e-9)
         left = format_duration((self.total - self.done) / rate) if rate else "?"
-        emit(f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.0f}/s, {left} left  {_text(self.note)}")
+        return f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.0f}/s, {left} left  {_text(self.note)}"
+
+
+class NotebookProgress(PlainProgress):
+    """Show one line in the cell's output, replaced as the work goes on."""
+
+    def __init__(self, title: str, total: int, unit: str, done: int = 0) -> None:
+        super().__init__(title, total, unit, done)
+        # IPython is no dependency: who runs in its kernel has it.
+        self.due, self.handle = self.started, importlib.import_module("IPython.display").DisplayHandle()
+        self.is_shown = False
+
+    def _show(self, now: float) -> None:
+        self.due = now + LINE_EVERY_S
+        show = self.handle.update if self.is_shown else self.handle.display
+        show({"text/plain": self._line(now)}, raw=True)
+        self.is_shown = True
+
+    def finish(self) -> None:
+        """Show how far the work came: the last line of the cell."""
+        self._show(time.monotonic())
 
 
 class BarProgress:
@@ -167,6 +207,13 @@ class BarProgress:
         self.bar.refresh()
 
 
+def in_notebook() -> bool:
+    """Return whether this program is the kernel of a notebook."""
+    ipython: Any = sys.modules.get("IPython")  # a kernel has imported it; danlu does not
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
 def format_duration(seconds: float) -> str:
     """Format seconds for people: `90 s`, `12:05 min`, `3:20 h`."""
     whole = round(seconds)
@@ -189,8 +236,15 @@ def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Progr
         unit: what is counted, e.g. "samples".
         done: the amount done before, by a run that is resumed.
     """
-    if not (dist_env().is_main and _logger().isEnabledFor(INFO)):
+    if _silent.get() or not (dist_env().is_main and _logger().isEnabledFor(INFO)):
         yield NoProgress()
+        return
+    if in_notebook():
+        line = NotebookProgress(title, total, unit, done)
+        try:
+            yield line
+        finally:
+            line.finish()
         return
     if not sys.stderr.isatty():
         yield PlainProgress(title, total, unit, done)

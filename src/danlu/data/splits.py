@@ -131,7 +131,7 @@ class Splitter(Component):
         Args:
             dataset: the rows, with target and columns.
             validation: fraction of the rows that validate, in (0, 1).
-            test: fraction of the rows that test, in (0, 1).
+            test: fraction of the rows that test, in [0, 1); with 0 no row does.
             seed: decides which rows; the same seed gives the same split.
 
         Raises:
@@ -171,7 +171,7 @@ class Stratified(Splitter):
 
     A numeric target is stratified by tenths of its distribution. Rows of several labels are assigned so that each
     label's share matches (iterative stratification, Sechidis et al. 2011,
-    https://doi.org/10.1007/978-3-642-23808-6_10).
+    https://doi.org/10.1007/978-3-642-23808-6_10). Without test rows a class of a single row only trains.
     """
 
     name: Literal["stratified"] = "stratified"
@@ -182,9 +182,9 @@ class Stratified(Splitter):
         generator = np.random.default_rng(seed.value)
         labels = dataset.task.label_matrix(dataset.frame[dataset.target])
         if labels is not None:
-            shares = np.array([1 - validation - test, validation, test])
+            shares = np.array([1 - validation - test, validation, test])[: num_parts(test)]
             return iterative_stratification(labels, shares, generator).astype(np.int8)
-        strata = _strata(dataset, dataset.target)
+        strata = _strata(dataset, dataset.target, len(NAMES) if test else 1)
         parts = np.zeros(dataset.frame.height, dtype=np.int8)
         for stratum in range(int(strata.max()) + 1):
             rows = np.flatnonzero(strata == stratum)
@@ -213,8 +213,9 @@ class Group(Splitter):
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
         numbers, count = self._numbered(dataset)
-        if count < len(NAMES):
-            raise DataError(f"{dataset.origin}: {self.column!r} has {count} groups; a split needs at least 3")
+        if count < num_parts(test):
+            message = f"{self.column!r} has {count} groups; a split needs at least {num_parts(test)}"
+            raise DataError(f"{dataset.origin}: {message}")
         return np.asarray(_shuffled(count, validation, test, np.random.default_rng(seed.value))[numbers])
 
     def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
@@ -248,7 +249,7 @@ class Time(Splitter):
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
         order = self._order(dataset)
         parts = np.zeros(len(order), dtype=np.int8)
-        first_test = len(order) - max(1, round(len(order) * test))
+        first_test = len(order) - (max(1, round(len(order) * test)) if test else 0)
         first_validation = first_test - max(1, round(len(order) * validation))
         parts[order[first_validation:]] = VALIDATION
         parts[order[first_test:]] = TEST
@@ -318,6 +319,8 @@ SPLITTERS: dict[str, type[Component]] = {
 def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Rows | None = None) -> Splits:
     """Split a dataset as the recipe says.
 
+    With `test: 0` the test split is empty: all rows train or validate.
+
     Args:
         dataset: the rows.
         section: the recipe's, with its splitter.
@@ -340,7 +343,7 @@ def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Row
     if kept is not None:
         rows = [kept[members] for members in rows]
     for name, members in zip(NAMES, rows, strict=True):
-        if len(members) == 0:
+        if len(members) == 0 and (name != "test" or section.test):
             raise DataError(
                 f"{dataset.origin}: splitting {remaining.frame.height} rows by {splitter.name} leaves no rows for "
                 f"{name}; give more rows or other fractions in data.split"
@@ -354,14 +357,19 @@ def _blank(count: int) -> pl.DataFrame:
     return pl.DataFrame({"row": np.arange(count)})
 
 
+def num_parts(test: float) -> int:
+    """Return how many parts a split has: without a test fraction there are two."""
+    return len(NAMES) if test else len(NAMES) - 1
+
+
 def _shuffled(count: int, validation: float, test: float, generator: np.random.Generator) -> Rows:
     """Assign `count` rows at random.
 
-    Every part gets at least one where there are three or more.
+    Every part gets at least one where there are as many rows as parts.
     """
-    if count < len(NAMES):
+    if count < num_parts(test):
         return np.zeros(count, dtype=np.int8)
-    tested = min(max(1, round(count * test)), count - 2)
+    tested = min(max(1, round(count * test)), count - 2) if test else 0
     validated = min(max(1, round(count * validation)), count - 1 - tested)
     parts = np.zeros(count, dtype=np.int8)
     parts[:tested] = TEST
@@ -369,9 +377,13 @@ def _shuffled(count: int, validation: float, test: float, generator: np.random.G
     return generator.permutation(parts)
 
 
-def _strata(dataset: Dataset, target: str) -> Rows:
-    """Return each row's stratum: its class, or the tenth of the target's distribution."""
-    return dataset.task.strata(dataset.frame[target], dataset.origin, len(NAMES))
+def _strata(dataset: Dataset, target: str, fewest: int = len(NAMES)) -> Rows:
+    """Return each row's stratum: its class, or the tenth of the target's distribution.
+
+    Args:
+        fewest: rows that each class needs.
+    """
+    return dataset.task.strata(dataset.frame[target], dataset.origin, fewest)
 
 
 def iterative_stratification(labels: np.ndarray, shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:

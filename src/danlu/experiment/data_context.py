@@ -23,6 +23,7 @@ from danlu.data.profile import profile
 from danlu.data.sources.in_memory import read_in_memory
 from danlu.data.sources.reader import IN_MEMORY, read_source
 from danlu.data.splits import Split, Splits, TrainSplit, evenly_spaced_rows, split_dataset
+from danlu.errors import DataError
 from danlu.experiment.checks import check_conformal_rows, require_model_extras
 from danlu.experiment.defaults import resolve_recipe
 from danlu.experiment.search_checks import check_search_space
@@ -129,6 +130,15 @@ def load_data(recipe: Recipe, rows: RawData | None = None) -> DataContext:
     unwritten = rows.frame.lazy().collect() if rows else None
     dropped = pl.concat([cleaned.dropped, outliers])
     return DataContext(resolved, dataset, splits, findings, dropped, recipe, unwritten)
+
+
+def require_test_rows(context: DataContext) -> None:
+    """Raise DataError if the recipe keeps no test rows, on which an evaluation rests."""
+    if len(context.splits.test) == 0:
+        raise DataError(
+            f"{context.dataset.origin}: data.split.test is 0, so no row is left to evaluate the model on; give test a "
+            "share of the rows, or only train (`danlu train`) and judge the model on other data"
+        )
 
 
 def truncate_for_dry_run(context: DataContext) -> DataContext:

@@ -24,7 +24,7 @@ from danlu.evaluation.robustness import evaluate_robustness
 from danlu.evaluation.slices import find_slices
 from danlu.evaluation.worst_errors import worst_errors
 from danlu.experiment.cross_validation import CrossValidationResult, Learn, cross_validate
-from danlu.experiment.data_context import DataContext, scored_text_column
+from danlu.experiment.data_context import DataContext, require_test_rows, scored_text_column
 from danlu.experiment.run_data import with_stored_reference
 from danlu.metrics.base import Predictions
 from danlu.recipe.schema import Recipe
@@ -49,6 +49,7 @@ def evaluate_run(
     """
     from danlu.models.predictor import Predictor
 
+    require_test_rows(context)
     context = with_stored_reference(context, run)
     bundle = open_bundle(run.path)
     predictor = Predictor.from_bundle(bundle, own_code=True)  # the recipe is the user's
@@ -107,9 +108,27 @@ def evaluate_run(
     figures["looks"] = {"test": record_test_evaluation(run, context.recipe, "evaluate")}
     write_json(run.path / EVALUATION, figures)
     bundle.set_output(decided.model_dump(mode="json"))
-    bundle.add_golden(_golden_samples(context, predictor, outputs["test"]))
+    bundle.add_golden(_golden_samples(context, context.splits.test, predictor, outputs["test"]))
     write_pages(run, language or context.recipe.evaluation.language)
     return figures
+
+
+def decide_on_validation(context: DataContext, run: RunDirectory) -> None:
+    """Fit calibration, threshold and quantiles on validation; keep golden samples of it.
+
+    Completes the bundle of a run without test rows, whose model is judged elsewhere.
+    """
+    from danlu.models.predictor import Predictor
+
+    bundle, validation = open_bundle(run.path), context.splits.validation
+    predictor = Predictor.from_bundle(bundle, own_code=True)  # the recipe is the user's
+    raw = predictor.raw_outputs(validation, context.origin)
+    options = context.recipe.evaluation
+    decided, _ = fit_calibration_and_threshold(options, predictor.target, validation, raw, "validation")
+    parts, answers = {"validation": validation}, {"validation": raw}
+    decided, _ = _with_quantiles(context, decided, parts, answers, CrossValidationResult({}))
+    bundle.set_output(decided.model_dump(mode="json"))
+    bundle.add_golden(_golden_samples(context, validation, predictor, decided.calibrate(raw)))
 
 
 def _with_quantiles(
@@ -183,12 +202,12 @@ def _fit_baselines(context: DataContext, predictor: "Predictor") -> list[Baselin
     return context.dataset.task.baselines(predictor.target, models)
 
 
-def _golden_samples(context: DataContext, predictor: "Predictor", outputs: np.ndarray) -> pl.DataFrame:
-    """Return a few raw test rows with the model's outputs.
+def _golden_samples(context: DataContext, split: Split, predictor: "Predictor", outputs: np.ndarray) -> pl.DataFrame:
+    """Return a few raw rows of a split with the model's outputs.
 
     Images are stored as bytes, since their paths mean nothing on another state.
     """
-    rows = context.splits.test.frame.head(NUM_GOLDEN_SAMPLES).select(predictor.preprocessor.columns)
+    rows = split.frame.head(NUM_GOLDEN_SAMPLES).select(predictor.preprocessor.columns)
     column = predictor.preprocessor.columns[0]
     if context.dataset.kind.refers_to_files and rows[column].dtype == pl.String:
         images = [(context.dataset.folder / str(path)).read_bytes() for path in rows[column].to_list()]

@@ -15,6 +15,7 @@ from danlu.artifacts.bundle import Bundle, Manifest, open_bundle
 from danlu.core.component import components
 from danlu.core.devices import open_device
 from danlu.core.devices.setup import make_deterministic
+from danlu.core.display import render_html
 from danlu.core.imports import require_extra
 from danlu.core.text import suggestion
 from danlu.data.descriptors import Origin, RawData
@@ -63,6 +64,14 @@ class Predictor:
         self.model, self.device = model, device
         self.kind = get_kind(manifest.kind)
         self.head = task_of(target).head(target)
+
+    def __repr__(self) -> str:
+        columns = len(self.preprocessor.columns)
+        return f"{type(self).__name__}({self.options.name}, {self.manifest.task}, {columns} columns)"
+
+    def _repr_html_(self) -> str | None:
+        """Draw the predictor for a notebook."""
+        return render_html("predictor", self)
 
     @classmethod
     def load(cls, path: str | Path, own_code: bool = False) -> Self:

@@ -5,7 +5,7 @@ key by key. Nothing here knows the data.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -35,7 +35,7 @@ def variant(recipe: Recipe, values: Values) -> Recipe:
     """
     written = recipe.model_dump(mode="json", by_alias=True, exclude={"tuning"})
     for key in sorted(values, key=_outer_first):
-        written = _put(written, key.split("."), values[key])
+        written = put_value(written, key.split("."), values[key])
     try:
         made = Recipe.model_validate(written)
     except ValidationError as error:
@@ -126,8 +126,17 @@ def _outer_first(key: str) -> tuple[int, bool]:
     return key.count("."), not key.endswith(".name")
 
 
-def _put(section: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
-    """Return a copy of a section with a value in it."""
+def put_value(section: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """Return a copy of a section with a value in it.
+
+    Args:
+        section: as written; a component may stand there by its name alone.
+        path: the key, part by part; sections that are missing on the way are added.
+        value: replaces the old one. Another name of a component drops the old one's options.
+
+    Raises:
+        RecipeError: a part of the path holds a value that is no section.
+    """
     first, *rest = path
     if not rest:
         if first == "name" and section.get("name") != value:
@@ -138,4 +147,4 @@ def _put(section: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]
         inner = {"name": inner}
     if not isinstance(inner, dict | None):
         raise RecipeError(Problem("", first, f"is not a section, so it has no {'.'.join(rest)}"))
-    return {**section, first: _put(inner or {}, rest, value)}
+    return {**section, first: put_value(inner or {}, rest, value)}

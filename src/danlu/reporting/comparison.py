@@ -38,10 +38,10 @@ def write_comparison(runs: Mapping[str, RunDirectory], found: Json, file: Path, 
         title=t("compare.title", runs=t.join(shorten(name, 40) for name in names)),
         names=names,
         against=differences[0]["against"],
-        opening=_opening(t, found),
-        sentences=[_sentence(t, found, each) for each in differences],
+        opening=comparison_opening(t, found),
+        sentences=[difference_sentence(t, found, each) for each in differences],
         tests=[_mcnemar(t, each) for each in differences if "mcnemar" in each],
-        rows=_rows(t, found),
+        rows=comparison_rows(t, found),
         others=[each["run"] for each in differences],
         curves=_training_curves(t, {name: run.metrics() for name, run in runs.items()}),
         rocs=_rocs(t, {name: run.evaluation() for name, run in runs.items()}),
@@ -51,7 +51,8 @@ def write_comparison(runs: Mapping[str, RunDirectory], found: Json, file: Path, 
     return file
 
 
-def _opening(t: Translator, found: Json) -> str:
+def comparison_opening(t: Translator, found: Json) -> str:
+    """Say which runs are compared, on how many rows."""
     first = found["differences"][0]
     return t(
         "compare.opening",
@@ -62,7 +63,7 @@ def _opening(t: Translator, found: Json) -> str:
     )
 
 
-def _sentence(t: Translator, found: Json, each: Json) -> str:
+def difference_sentence(t: Translator, found: Json, each: Json) -> str:
     """Say whether a run beats the first one by the main metric."""
     metric = found["main"]["metric"]
     told = {"run": each["run"], "first": each["against"], "metric": metric}
@@ -86,7 +87,7 @@ def _mcnemar(t: Translator, each: Json) -> str:
     )
 
 
-def _rows(t: Translator, found: Json) -> list[Json]:
+def comparison_rows(t: Translator, found: Json) -> list[Json]:
     """Build a row per metric: its meaning, each run's value, each difference."""
     return [
         {

@@ -5,6 +5,7 @@ English holds singular and plural. A translation also holds what danlu writes in
 metrics, findings, alarms, reasons.
 """
 
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from danlu.tasks.table import all_tasks
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
+LANGUAGE_VARIABLE = "DANLU_LANG"
 
 
 @cache
@@ -65,6 +67,12 @@ class Translator:
     def split(self, name: str) -> str:
         """Return a split's name; unknown names stay as they are."""
         return self(f"split.{name}") if self.has(f"split.{name}") else name
+
+
+def environment_translator() -> Translator:
+    """Return the translator of the language that DANLU_LANG names (`zh`, `zh_CN.UTF-8`); else English."""
+    asked = os.environ.get(LANGUAGE_VARIABLE, "").lower()
+    return next((Translator(known) for known in LANGUAGES if asked.startswith(known)), Translator(LANGUAGES[0]))
 
 
 def get_translator(language: str) -> Translator:

@@ -15,7 +15,7 @@ MAX_COLUMNS = 30  # shown at first; the others unfold
 
 
 def render(template: str, t: Translator, **values: Any) -> str:
-    """Render a page in one language."""
+    """Render a page, or a piece of one, in one language."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -30,6 +30,7 @@ def render(template: str, t: Translator, **values: Any) -> str:
     script = _read("page.js")
     return environment.get_template(template).render(
         style=_read("style.css"),
+        card_style=_read("notebook.css"),
         script=script,
         # The policy allows this script only: should a value ever get past the escaping, it cannot run.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),

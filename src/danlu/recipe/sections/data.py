@@ -79,7 +79,7 @@ class SplitOptions(Frozen):
     """
 
     validation: Fraction = 0.15
-    test: Fraction = 0.15
+    test: Fraction = Field(default=0.15, description="0 for none: a model that is judged on other data, elsewhere")
     by: Annotated[Component, OneOf("splitter")] | None = Field(
         default=None,
         description="by default stratified where there is a target; a corpus by document, or random if it has few",

@@ -1,0 +1,34 @@
+"""A bundle as the bytes of its files, so that a fitted estimator can be copied, sent to a process and stored.
+
+In: a bundle's folder. Out: file name -> bytes, and from these the Predictor again, verified as any bundle is.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from danlu.models.predictor import Predictor
+
+Files = Mapping[str, bytes]
+
+
+def read_files(bundle: Path) -> dict[str, bytes]:
+    """Read the files of a bundle, which has no folders inside."""
+    return {path.name: path.read_bytes() for path in sorted(bundle.iterdir()) if path.is_file()}
+
+
+def open_files(files: Files) -> "Predictor":
+    """Open a bundle from the bytes of its files.
+
+    Raises:
+        ArtifactError: they are damaged, or their answers to the golden samples have changed.
+        MissingExtra: the model needs packages that are not installed.
+    """
+    from danlu.models.predictor import Predictor
+
+    with tempfile.TemporaryDirectory(prefix="danlu-bundle-") as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        return Predictor.load(folder, own_code=True)  # who unpickles an estimator has trusted it with code already
