@@ -14,8 +14,9 @@ import sklearn.metrics as reference
 
 from danlu.core.seeds import Seed
 from danlu.evaluation.intervals import Resampling, values_with_intervals
-from danlu.evaluation.metrics.base import Predictions
-from danlu.evaluation.metrics.table import DEFAULT_METRICS, METRICS
+from danlu.metrics.base import Predictions
+from danlu.tasks.metric_table import METRICS
+from danlu.tasks.table import get_task
 
 ROWS, RESAMPLES, FEW = 100_000, 2_000, 5
 
@@ -55,7 +56,7 @@ def main() -> None:
     print(f"{'case':<24}{'metrics':>8}{'wall s':>8}{'cpu s':>8}")
     cases = (("2 classes", "classification", classes(2)), ("5 classes", "classification", classes(5)))
     for name, task, truth in (*cases, ("numbers", "regression", numbers())):
-        metrics = {metric: METRICS[metric] for metric in DEFAULT_METRICS[task]}
+        metrics = {metric: METRICS[metric] for metric in get_task(task).default_metrics}
         begun, spent = time.perf_counter(), time.process_time()
         values_with_intervals(metrics, truth, Resampling(Seed(0), 0.95, RESAMPLES))
         wall, cpu = time.perf_counter() - begun, time.process_time() - spent

@@ -27,11 +27,11 @@ import torch
 from danlu.core.distributed.process_groups import ProcessGroups
 from danlu.core.distributed.shards import to_local
 from danlu.core.seeds import Seed
-from danlu.data.balance.base import LossWeighting
 from danlu.experiment.data_context import load_data
 from danlu.experiment.prepare import prepare_training
 from danlu.experiment.setup import TrainingSetup, create_train_state
 from danlu.recipe.load import check_recipe
+from danlu.tasks.loss_weighting import LossWeighting
 from danlu.training.optimizer_state import named_state_dict
 
 if TYPE_CHECKING:
@@ -85,9 +85,7 @@ def by_hand(fitting: TrainingSetup) -> Step:
     from torch.distributed.fsdp import fully_shard
     from torch.nn.parallel import DistributedDataParallel
 
-    from danlu.models.heads import HEADS
-
-    head, model = HEADS[fitting.context.dataset.task], copy.deepcopy(fitting.model).train()
+    head, model = fitting.context.dataset.task.head(None), copy.deepcopy(fitting.model).train()
     called: nn.Module = model
     if fitting.parallel.layout.shard > 1:
         mesh = fitting.parallel.submesh("shard")

@@ -46,8 +46,8 @@ def with_danlu(path: str) -> int:
     """danlu's stages, as `danlu train` calls them, without the audit, which the peer has no counterpart of."""
     from danlu.core.seeds import Seed
     from danlu.data.clean import clean_rows
-    from danlu.data.dataset import open_dataset
     from danlu.data.descriptors import DataRequirements, Origin
+    from danlu.data.interpret import open_dataset
     from danlu.data.preprocessing import fit_preprocessor, prepare_split
     from danlu.data.splits import split_dataset
     from danlu.experiment.defaults import resolve_recipe

@@ -31,13 +31,13 @@ from tests.support.real import adult, files_of, keel
 from danlu.artifacts.bundle import open_bundle
 from danlu.data.builtin import read_builtin
 from danlu.data.descriptors import Origin
-from danlu.evaluation.metrics.table import compute_metrics
 from danlu.evaluation.predictions import build_predictions
 from danlu.experiment.data_context import load_data
 from danlu.experiment.trainer import train_run
 from danlu.models.predictor import Predictor
 from danlu.recipe.load import as_recipe
 from danlu.search.study import train_or_search
+from danlu.tasks.metric_table import compute_metrics
 
 FAMILIES = ("linear", "additive", "tree", "mlp", "resnet", "ft-transformer", "tabm", "boosting")
 SEEDS = (0, 1, 2)
@@ -86,7 +86,7 @@ def measured(source: Path, target: str, family: str, seed: int, folder: Path) ->
     predictor = Predictor.from_bundle(open_bundle(run.path))
     part = opened.splits.test
     answers = predictor.outputs(part, Origin(str(source), folder))
-    metric = "r2" if opened.dataset.task == "regression" else "auroc"
+    metric = "auroc" if opened.dataset.task.has_classes else "r2"
     figures = compute_metrics((metric,), build_predictions(part, predictor.target, answers, opened.dataset.content))
     return {"metric": metric, "value": figures[metric], **spent}
 

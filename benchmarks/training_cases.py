@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from danlu.core.devices import open_device
-from danlu.data.text.sequences import IGNORED
 from danlu.experiment.data_context import fit_preprocessing, load_data
 from danlu.experiment.prepare import build_setup
 from danlu.experiment.setup import TrainingSetup
 from danlu.recipe.load import check_recipe
+from danlu.tasks.token_losses import IGNORED
 
 Tensors = dict[str, Tensor]
 JUDGED = 1024  # training samples that the last loss is the mean of, as far as there are so many

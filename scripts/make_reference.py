@@ -22,10 +22,11 @@ from danlu.core.component import Component, OneOf, components
 from danlu.core.imports import EXTRAS, install_command
 from danlu.core.tables import TABLES
 from danlu.data.builtin import BUILTIN
-from danlu.evaluation.metrics.table import DEFAULT_METRICS, MAIN_METRIC, METRICS
 from danlu.recipe.load import builtin_recipes, load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.planned import BUILT
+from danlu.tasks.metric_table import METRICS
+from danlu.tasks.table import all_tasks
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "reference.md"
 INTRODUCTION = """\
@@ -202,7 +203,8 @@ def _options(component: type[Component]) -> Iterator[str]:
 
 def _metrics() -> Iterator[str]:
     yield "## Metrics\n"
-    main = ", ".join(f"`{name}` ({task})" for task, name in MAIN_METRIC.items())
+    usual = {name for task in all_tasks() for name in task.default_metrics}
+    main = ", ".join(f"`{task.main_metric}` ({task})" for task in all_tasks())
     yield "Those marked usual are computed unless `evaluation.metrics` names others; averages over classes count every"
     yield "class alike unless they say otherwise. Your own are written `package.module:function`. What sums a run"
     yield f"up in the report and in `danlu runs`: {main}.\n"
@@ -210,7 +212,7 @@ def _metrics() -> Iterator[str]:
         (
             f"`{name}`",
             metric.task,
-            "yes" if name in DEFAULT_METRICS[metric.task] else "",
+            "yes" if name in usual else "",
             "higher" if metric.higher_is_better else "lower",
             metric.description,
         )

@@ -10,6 +10,7 @@ from danlu.core.tables import TABLES
 
 TABLES.update(
     {
+        "task": "danlu.tasks.table:TASKS",
         "splitter": "danlu.data.splits:SPLITTERS",
         "scaler": "danlu.data.tabular.scaling:SCALERS",
         "encoder": "danlu.data.tabular.categories:ENCODERS",

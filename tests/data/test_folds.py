@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from danlu.core.component import components
 from danlu.core.seeds import Seed
-from danlu.data.dataset import interpret
 from danlu.data.descriptors import DataRequirements, RawData
 from danlu.data.folds import fold_dataset
+from danlu.data.interpret import interpret
 from danlu.data.preprocessing import fit_preprocessor
 from danlu.data.splits import Splits
 from danlu.errors import DataError

@@ -12,18 +12,22 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from danlu.core.seeds import Seed
-from danlu.data.dataset import Dataset, interpret
+from danlu.data.dataset import Dataset
 from danlu.data.descriptors import DataRequirements, Origin, RawData
 from danlu.data.images.decode import decode
-from danlu.data.preprocessing import AnyPreprocessor
+from danlu.data.interpret import interpret
+from danlu.data.kinds.table import get_kind
 from danlu.data.splits import TrainSplit
 from danlu.data.tabular.categories import MISSING, OTHER
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.targets import ClassTarget, NumericTarget, fit_target
 from danlu.errors import DataError
 from danlu.experiment.data_context import load_data
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections.data import Data
+from danlu.tasks.base import FitInputs
+from danlu.tasks.classification import ClassTarget
+from danlu.tasks.regression import NumericTarget
+from danlu.tasks.table import get_task
 
 HERE = Origin("the test", Path())
 numbers = st.floats(-1e6, 1e6, allow_nan=False, width=32)
@@ -83,7 +87,7 @@ def test_a_round_trip_through_a_bundle_changes_nothing(
     rows = min(len(first), len(second), len(words))
     frame = pl.DataFrame({"a": first[:rows], "b": second[:rows], "c": words[:rows]}, schema_overrides={"c": pl.String})
     preprocessor, _ = fit(frame.with_columns(d=pl.int_range(rows) * 0.1))
-    again = TypeAdapter(AnyPreprocessor).validate_json(preprocessor.model_dump_json())
+    again = type(preprocessor).model_validate_json(preprocessor.model_dump_json())
     assert again == preprocessor
     full = frame.with_columns(d=pl.int_range(rows) * 0.1)
     for one, other in zip(preprocessor.arrays(full, "x"), again.arrays(full, "x"), strict=True):
@@ -164,8 +168,8 @@ def test_what_is_no_number_is_refused_where_one_was_learned(wrong: object) -> No
 
 def test_a_numeric_target_is_standardised_and_comes_back_in_its_units() -> None:
     frame = pl.DataFrame({"y": [10.0, 20.0, 30.0, 40.0]})
-    dataset = Dataset(frame, (), "tabular", "regression", "", "y", "x", Path())
-    target = fit_target(TrainSplit(np.arange(4), frame), dataset)
+    dataset = Dataset(frame, (), get_kind("tabular"), get_task("regression"), "", "y", "x", Path())
+    target = dataset.task.fit_target(FitInputs(frame["y"], "y", "x"))
     assert isinstance(target, NumericTarget)
     encoded = target.encode(frame).numpy()
     assert abs(encoded.mean()) < 1e-6
@@ -175,8 +179,8 @@ def test_a_numeric_target_is_standardised_and_comes_back_in_its_units() -> None:
 @pytest.mark.parametrize("labels", [["b", "a", "c"], [3, 1, 2], [True, False, True]])
 def test_labels_come_back_as_they_were(labels: list[object]) -> None:
     frame = pl.DataFrame({"y": labels})
-    dataset = Dataset(frame, (), "tabular", "classification", "", "y", "x", Path())
-    target = fit_target(TrainSplit(np.arange(3), frame), dataset)
+    dataset = Dataset(frame, (), get_kind("tabular"), get_task("classification"), "", "y", "x", Path())
+    target = dataset.task.fit_target(FitInputs(frame["y"], "y", "x"))
     assert isinstance(target, ClassTarget)
     again = TypeAdapter(ClassTarget).validate_json(target.model_dump_json())
     outputs = np.eye(len(target.labels))[again.codes(frame)]

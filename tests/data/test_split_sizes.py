@@ -3,6 +3,7 @@
 import datetime as dt
 
 import numpy as np
+import polars as pl
 import pytest
 
 from danlu.core.seeds import Seed
@@ -10,6 +11,7 @@ from danlu.data.folds import fold_dataset
 from danlu.data.splits import NEVER_TESTED, TEST, TRAIN, VALIDATION, _shuffled
 from danlu.errors import DataError
 from danlu.recipe.sections.data import SplitOptions
+from danlu.tasks.table import get_task
 from tests.support.datasets import dataset_of, split, splitter
 
 
@@ -73,9 +75,7 @@ def test_numbers_are_stratified_by_tenths() -> None:
 
 @pytest.mark.parametrize(("count", "bins"), [(9, 1), (19, 1), (20, 2), (95, 9), (100, 10), (500, 10)])
 def test_few_numbers_have_fewer_strata(count: int, bins: int) -> None:
-    from danlu.data.splits import _strata
-
-    strata = _strata(dataset_of([float(value) for value in range(count)], "regression"))
+    strata = get_task("regression").strata(pl.Series([float(value) for value in range(count)]), "x", 3)
     assert len(set(strata.tolist())) == bins
 
 

@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from danlu.core.component import components
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
+from danlu.data.kinds.table import get_kind
 from danlu.data.splits import Splits, TrainSplit, split_dataset
 from danlu.errors import DataError
 from danlu.recipe.sections.data import SplitOptions
+from danlu.tasks.table import get_task
 
 
 def dataset(target: list[object], task: str = "classification", **columns: list[object]) -> Dataset:
     frame = pl.DataFrame({"y": target, **columns})
-    return Dataset(frame, (), "tabular", task, "", "y", "the test", Path())
+    return Dataset(frame, (), get_kind("tabular"), get_task(task), "", "y", "the test", Path())
 
 
 def split(data: Dataset, by: str, column: str | None = None, seed: int = 0, validation=0.15, test=0.15) -> Splits:

@@ -223,8 +223,8 @@ def test_mixup_of_a_table_mixes_numbers_and_takes_categories_from_the_larger_sha
 def test_label_smoothing_works_with_mixed_answers() -> None:
     import torch
 
-    from danlu.data.balance.base import LossWeighting
-    from danlu.models.heads import classification_loss
+    from danlu.tasks.classification import classification_loss
+    from danlu.tasks.loss_weighting import LossWeighting
 
     logits, target = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
     whole = torch.nn.functional.one_hot(target, 3).float()

@@ -14,8 +14,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from danlu.data.targets import ClassTarget, MultiLabelTarget, TagTarget
 from danlu.errors import DataError
+from danlu.tasks.classification import ClassTarget
+from danlu.tasks.multi_label import MultiLabelTarget
+from danlu.tasks.tagging import TagTarget
 from tests.conftest import DANLU, Command
 
 DATA_WRONG, RECIPE_WRONG, OTHER = 3, 2, 1

@@ -12,12 +12,13 @@ import torch
 import danlu as package
 from danlu.artifacts.run import RunDirectory
 from danlu.data.builtin import read_builtin
-from danlu.data.dataset import Dataset, open_dataset
-from danlu.data.sources.multi_label import read_labels
+from danlu.data.dataset import Dataset
+from danlu.data.interpret import open_dataset
 from danlu.data.splits import iterative_stratification
 from danlu.errors import DataError, RecipeError
 from danlu.recipe.load import load_recipe
 from danlu.recipe.sections.data import Data
+from danlu.tasks.multi_label import read_labels
 from tests.conftest import TINY_TEXT
 
 SIGNS = ("large", "rough", "malignant")
@@ -78,7 +79,7 @@ def test_three_forms_of_a_file_mean_the_same(tmp_path: Path) -> None:
         Data(source=str(tmp_path / "lists.jsonl"), target="signs"),
     )
     opened = [open_dataset(form) for form in forms]
-    assert {each.task for each in opened} == {"multi-label"}
+    assert {each.task.name for each in opened} == {"multi-label"}
     assert all(kept(each) == kept(opened[0]) for each in opened)
     assert [len(each.used) for each in opened] == [26] * 4
     assert [] in kept(opened[0]) and sorted(SIGNS) in kept(opened[0])
@@ -116,7 +117,7 @@ def test_what_needs_one_answer_a_row_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tumours.csv"
     tumours().write_csv(path)
     for changes, message in (
-        ({"model": {"name": "tree"}}, "tree predicts a single label per row"),
+        ({"model": {"name": "tree"}}, "tree predicts one class or number per row, not multi-label"),
         ({"balance": "class-weights"}, "class-weights balances classes"),
         ({"encode": "target"}, "target encoding needs a single label per row"),
     ):
@@ -139,16 +140,18 @@ def test_rows_are_dealt_out_with_each_label_alike() -> None:
 
 
 def test_the_loss_is_binary_cross_entropy_with_smoothed_answers() -> None:
-    from danlu.data.balance.base import LossWeighting
-    from danlu.models.heads import HEADS
+    from danlu.tasks.loss_weighting import LossWeighting
+    from danlu.tasks.table import get_task
 
     generator = np.random.default_rng(1)
     logits, given = generator.normal(size=(5, 3)), (generator.random((5, 3)) < 0.5).astype(float)
     wanted = 0.8 * given + 0.1
     chance = 1 / (1 + np.exp(-logits))
     expected = -(wanted * np.log(chance) + (1 - wanted) * np.log(1 - chance)).mean(axis=1).sum()
-    loss, count = HEADS["multi-label"].loss(
-        torch.tensor(logits), torch.tensor(given, dtype=torch.float32), LossWeighting(smoothing=0.2)
+    loss, count = (
+        get_task("multi-label")
+        .head(None)
+        .loss(torch.tensor(logits), torch.tensor(given, dtype=torch.float32), LossWeighting(smoothing=0.2))
     )
     assert count == 5
     assert float(loss) == pytest.approx(expected, rel=1e-5)

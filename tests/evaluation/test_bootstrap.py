@@ -19,8 +19,8 @@ from danlu.evaluation.intervals import (
     paired_differences,
     values_with_intervals,
 )
-from danlu.evaluation.metrics.base import Predictions
-from danlu.evaluation.metrics.table import METRICS
+from danlu.metrics.base import Predictions
+from danlu.tasks.metric_table import METRICS
 
 HOW = Resampling(Seed(4), resamples=200)
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from danlu.data.targets import Isotonic, Temperature
 from danlu.evaluation.calibration import MIN_ROWS_FOR_ISOTONIC, _select_method, fit_calibration
-from danlu.evaluation.metrics.base import Predictions
+from danlu.metrics.base import Predictions
+from danlu.tasks.calibrations import Isotonic, Temperature
 
 
 def always(probability: float, right: int, wrong: int) -> Predictions:

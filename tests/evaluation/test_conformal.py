@@ -13,20 +13,22 @@ from danlu.api.predict import without_lists
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.run import RunDirectory
 from danlu.core.seeds import Seed
-from danlu.data.targets import ClassTarget, ConformalQuantiles, NumericTarget
 from danlu.errors import DataError, RecipeError
 from danlu.evaluation.conformal import (
     conformal_figures,
     conformal_quantile,
     fit_conformal,
-    nonconformity_scores,
     required_rows,
 )
 from danlu.evaluation.intervals import Resampling
-from danlu.evaluation.metrics.base import Predictions
+from danlu.metrics.base import Predictions
 from danlu.recipe.load import check_recipe, load_recipe
 from danlu.recipe.sections.evaluation import Conformal, Evaluation
 from danlu.reporting.page import write_report
+from danlu.tasks.calibrations import ConformalQuantiles
+from danlu.tasks.classification import ClassTarget
+from danlu.tasks.regression import NumericTarget
+from danlu.tasks.table import get_task
 
 LABELS = ("a", "b", "c")
 SPLITS = 200
@@ -76,8 +78,9 @@ def test_too_few_rows_are_refused_with_how_many_are_needed() -> None:
 
 def test_scores_are_1_less_the_true_class_probability_and_absolute_errors() -> None:
     of_classes = Predictions(np.array([0, 2]), np.array([[0.75, 0.25, 0.0], [0.5, 0.25, 0.25]], dtype=np.float32))
-    assert nonconformity_scores(of_classes).tolist() == [0.25, 0.75]
-    assert nonconformity_scores(Predictions(np.array([1.0, 5.0]), np.array([3.0, 4.5]))).tolist() == [2.0, 0.5]
+    assert get_task("classification").nonconformity(of_classes).tolist() == [0.25, 0.75]
+    of_numbers = Predictions(np.array([1.0, 5.0]), np.array([3.0, 4.5]))
+    assert get_task("regression").nonconformity(of_numbers).tolist() == [2.0, 0.5]
 
 
 def test_decoded_predictions_get_sets_likeliest_first_and_intervals_in_the_targets_units() -> None:

@@ -8,8 +8,8 @@ import pytest
 from danlu.core.seeds import Seed
 from danlu.evaluation.cross_validation import FoldResult, concat_predictions, evaluate_folds
 from danlu.evaluation.intervals import Resampling
-from danlu.evaluation.metrics.base import Predictions
-from danlu.evaluation.metrics.table import METRICS
+from danlu.metrics.base import Predictions
+from danlu.tasks.metric_table import METRICS
 
 T_3 = 3.182446305284263  # 97.5 % of Student's t with 3 degrees of freedom, as printed tables have it
 T_3_OF_90 = 2.3533634348018264

@@ -7,8 +7,9 @@ import pytest
 
 from danlu.core.seeds import Seed
 from danlu.evaluation.intervals import Resampling, bootstrap_values, paired_differences, values_with_intervals
-from danlu.evaluation.metrics.base import Predictions
-from danlu.evaluation.metrics.table import DEFAULT_METRICS, METRICS, get_metric
+from danlu.metrics.base import Predictions
+from danlu.tasks.metric_table import METRICS, get_metric
+from danlu.tasks.table import get_task
 
 Sampler = Callable[[np.random.Generator, int], Predictions]
 NAMES = ("accuracy", "f1", "auroc", "log-loss", "mcc")
@@ -95,7 +96,7 @@ def test_every_metrics_resamples_are_its_figures_of_rows_drawn(count: int) -> No
     truth = Predictions(truth.y_true, np.round(truth.y_pred, 2))  # ties
     weights = generator.integers(4, size=(1, count))
     drawn = truth.take(np.repeat(np.arange(count), weights[0]))
-    for name in (*DEFAULT_METRICS["classification"], "auroc-ovo", "auroc-weighted", "kappa"):
+    for name in (*get_task("classification").default_metrics, "auroc-ovo", "auroc-weighted", "kappa"):
         metric = METRICS[name]
         found = metric.finalize(metric.statistic.prepare(truth)(weights.astype(np.float64)))
         assert float(found[0]) == pytest.approx(metric.compute(drawn), abs=1e-9), name

@@ -11,8 +11,9 @@ import pytest
 import danlu as package
 from danlu.core.component import components
 from danlu.core.seeds import Seed
-from danlu.data.dataset import Dataset, open_dataset
+from danlu.data.dataset import Dataset
 from danlu.data.images.decode import decode
+from danlu.data.interpret import open_dataset
 from danlu.errors import RecipeError
 from danlu.evaluation.robustness import Perturbation
 from danlu.recipe.load import check_recipe

@@ -5,7 +5,6 @@ import pytest
 
 from danlu.errors import RecipeError
 from danlu.evaluation.curves import risk_coverage
-from danlu.evaluation.metrics.base import Predictions
 from danlu.evaluation.thresholds import (
     choose_threshold,
     counts_by_threshold,
@@ -14,6 +13,7 @@ from danlu.evaluation.thresholds import (
     threshold_metric,
     threshold_table,
 )
+from danlu.metrics.base import Predictions
 from danlu.recipe.sections.evaluation import Costs, Threshold
 
 

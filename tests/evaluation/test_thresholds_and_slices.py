@@ -6,16 +6,17 @@ import pytest
 import sklearn.metrics as reference
 
 from danlu.core.seeds import Seed
-from danlu.data.targets import ClassTarget, Isotonic, Temperature
 from danlu.errors import RecipeError
 from danlu.evaluation.calibration import fit_calibration
 from danlu.evaluation.curves import MAX_POINTS, precision_recall_curve, risk_coverage, roc_curve
 from danlu.evaluation.intervals import Resampling
-from danlu.evaluation.metrics.base import Predictions
-from danlu.evaluation.metrics.table import METRICS, compute_metrics
 from danlu.evaluation.slices import evaluate_slices, make_slices
 from danlu.evaluation.thresholds import choose_threshold, threshold_table
+from danlu.metrics.base import Predictions
 from danlu.recipe.sections.evaluation import Costs, Threshold
+from danlu.tasks.calibrations import Isotonic, Temperature
+from danlu.tasks.classification import ClassTarget
+from danlu.tasks.metric_table import METRICS, compute_metrics
 
 
 def two_classes(count: int, sharpness: float = 1.0, seed: int = 0) -> Predictions:

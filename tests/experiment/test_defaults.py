@@ -7,12 +7,14 @@ import polars as pl
 import pytest
 
 from danlu.data.dataset import Dataset
+from danlu.data.kinds.table import get_kind
 from danlu.errors import RecipeError
 from danlu.experiment.defaults import resolve_recipe
 from danlu.recipe.load import check_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import SplitOptions
 from danlu.recipe.sections.training import Finetune, Memory, Parallel, Training
+from danlu.tasks.table import get_task
 from danlu.training.schedules import Cosine
 
 TASKS = {
@@ -32,7 +34,7 @@ def dataset_of(kind: str = "tabular", rows: int = 100, task: str | None = None, 
         columns["document"] = [row % documents for row in range(rows)]
     chosen = task or TASKS[kind]
     target = None if chosen in ("language-modelling", "preference") else "y"
-    return Dataset(pl.DataFrame(columns), (), kind, chosen, "", target, "the test", Path())  # type: ignore[arg-type]
+    return Dataset(pl.DataFrame(columns), (), get_kind(kind), get_task(chosen), "", target, "the test", Path())
 
 
 def resolved(
@@ -265,7 +267,7 @@ def test_what_does_not_fit_the_data_is_refused() -> None:
 def test_a_threshold_is_between_two_classes(classes: int, task: str, fine: bool) -> None:
     recipe = check_recipe({"data": {"source": "x"}, "evaluation": {"threshold": {"metric": "f1"}}})
     frame = pl.DataFrame({"y": [row % classes for row in range(60)]})
-    dataset = Dataset(frame, (), "tabular", task, "", "y", "the test", Path())  # type: ignore[arg-type]
+    dataset = Dataset(frame, (), get_kind("tabular"), get_task(task), "", "y", "the test", Path())
     if fine:
         resolve_recipe(recipe, dataset)
     else:

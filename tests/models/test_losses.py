@@ -6,22 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from danlu.data.balance.base import LossWeighting
-from danlu.data.text.sequences import IGNORED
-from danlu.models.heads import (
-    HEADS,
-    classification_loss,
-    classification_predict,
-    ensemble_loss,
-    ensemble_predict,
-    multilabel_loss,
-    multilabel_predict,
-    num_tokens,
-    regression_loss,
-    tagging_predict,
-    token_loss,
-    token_predict,
-)
+from danlu.tasks.classification import classification_loss, classification_predict
+from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
+from danlu.tasks.loss_weighting import LossWeighting
+from danlu.tasks.multi_label import multilabel_loss, multilabel_predict
+from danlu.tasks.regression import regression_loss
+from danlu.tasks.table import get_task
+from danlu.tasks.tagging import tagging_predict
+from danlu.tasks.token_losses import IGNORED, num_tokens, token_loss, token_predict
 
 # Probabilities 1/2, 1/4, 1/4 and 1/10, 1/5, 7/10.
 LOGITS = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]]))
@@ -135,4 +127,4 @@ def test_tags_of_words_stand_in_front() -> None:
 @pytest.mark.parametrize("task", ["classification", "multi-label", "regression"])
 def test_a_batch_counts_its_rows(task: str) -> None:
     target: Tensor = torch.zeros(5, 2)
-    assert HEADS[task].num_targets(target) == 5
+    assert get_task(task).head(None).num_targets(target) == 5

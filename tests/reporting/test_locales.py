@@ -13,10 +13,10 @@ from danlu.core.text import match_message
 from danlu.data.audit.messages import FINDINGS
 from danlu.data.messages import REASONS, reason
 from danlu.errors import ArgumentError
-from danlu.evaluation.metrics.table import METRICS
 from danlu.reporting.i18n import LANGUAGES, Translator, get_translator, load_texts
 from danlu.reporting.sections.findings import translate_alarms, translate_findings
 from danlu.reporting.sections.findings import translate_reason as said_again
+from danlu.tasks.metric_table import METRICS
 from danlu.training.monitoring.messages import ALARM_MESSAGES
 
 FOLDER = Path(package.__file__).parent

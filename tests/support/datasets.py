@@ -7,14 +7,16 @@ import polars as pl
 from danlu.core.component import components
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
+from danlu.data.kinds.table import get_kind
 from danlu.data.splits import Splits, Splitter, split_dataset
 from danlu.recipe.sections.data import SplitOptions
+from danlu.tasks.table import get_task
 
 
 def dataset_of(target: list[object], task: str = "classification", **columns: list[object]) -> Dataset:
     """Columns beside a target `y`."""
     frame = pl.DataFrame({"y": target, **columns})
-    return Dataset(frame, (), "tabular", task, "", "y", "the test", Path())  # type: ignore[arg-type]
+    return Dataset(frame, (), get_kind("tabular"), get_task(task), "", "y", "the test", Path())
 
 
 def splitter(name: str, column: str | None = None) -> Splitter:

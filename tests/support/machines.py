@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from danlu.core.devices import open_device
 from danlu.core.seeds import Seed
-from danlu.data.balance.base import LossWeighting
 from danlu.data.loader import Batch, PreparedDataset, TensorColumn, TrainLoader, shuffled_order
-from danlu.models.heads import HEADS
+from danlu.tasks.loss_weighting import LossWeighting
+from danlu.tasks.table import get_task
 from danlu.training.optimizers import Optimizer
 from danlu.training.optimizers.options import SGD
 from danlu.training.param_groups import parameter_groups
@@ -61,7 +61,7 @@ def batch_of(count: int) -> Batch:
 
 def small_step(model: nn.Module, optimizer: Optimizer | None = None, **options: Any) -> TrainStep:
     """Steps of plain gradient descent at rate 0.1, unless said otherwise."""
-    accelerator, head = open_device("cpu"), HEADS["classification"]
+    accelerator, head = open_device("cpu"), get_task("classification").head(None)
     chosen = optimizer or SGD(momentum=0.0)
     usual: dict[str, Any] = {
         "forward": model,

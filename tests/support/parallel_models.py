@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from danlu.data.balance.base import LossWeighting
 from danlu.data.loader import Batch
 from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.data.text.sequences import TokenBlocks
 from danlu.data.text.tokenize import RaggedTokens
-from danlu.models.heads import HEADS
 from danlu.models.text.options import Transformer
+from danlu.tasks.loss_weighting import LossWeighting
+from danlu.tasks.table import get_task
 
 VOCABULARY = 300
 SIZES = {
@@ -128,7 +128,9 @@ def train(
     for number, batch in enumerate(batches):
         torch.manual_seed(number)
         taken = part(batch)
-        loss, count = HEADS[head].loss(model(**taken.inputs), taken.target, LossWeighting(smoothing=smoothing))
+        loss, count = (
+            get_task(head).head(None).loss(model(**taken.inputs), taken.target, LossWeighting(smoothing=smoothing))
+        )
         answers = total(torch.tensor(float(count))).item()
         (loss * averaged / answers).backward()
         gradients(model)

@@ -12,13 +12,14 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from danlu.data.balance.base import LossWeighting
 from danlu.data.loader import Batch
 from danlu.data.specs import CorpusInputs, TextInputs
-from danlu.data.text.sequences import IGNORED
 from danlu.errors import ArgumentError
-from danlu.models.heads import HEADS, Head
 from danlu.models.text.options import Transformer
+from danlu.tasks.base import Head
+from danlu.tasks.loss_weighting import LossWeighting
+from danlu.tasks.table import get_task
+from danlu.tasks.token_losses import IGNORED
 from danlu.training.distributed.pipeline_parallel import STAGES_PER_RANK, Pipeline, local_stage_indices
 from danlu.training.distributed.pipeline_stages import build_stage, split_into_stages
 from danlu.training.memory.activation_checkpointing import apply_activation_checkpointing
@@ -48,7 +49,7 @@ def build(name: str, blocks: int = 4, **config: Any) -> nn.Module:
 
 
 def head_of(name: str) -> Head:
-    return HEADS["classification" if name in ("bert", "roberta") else "language-modelling"]
+    return get_task("classification" if name in ("bert", "roberta") else "language-modelling").head(None)
 
 
 def samples(name: str, rows: int, length: int, number: int) -> Batch:

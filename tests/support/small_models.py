@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from danlu.data.balance.base import LossWeighting
 from danlu.data.loader import Batch
 from danlu.data.specs import CorpusInputs, ImageInputs, TabularInputs, TextInputs
-from danlu.models.heads import HEADS
 from danlu.models.tabular.options import MLP
 from danlu.models.text.options import Transformer
 from danlu.models.vision.options import Timm
+from danlu.tasks.loss_weighting import LossWeighting
+from danlu.tasks.table import get_task
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
 VOCABULARY, LENGTH = 300, 16
@@ -90,7 +90,7 @@ def groups_of(model: nn.Module) -> list[dict[str, Any]]:
 
 
 def loss_of(model: Any, kind: str, sample: Batch, emphasis: LossWeighting = PLAIN) -> Tensor:
-    total, count = HEADS[TASKS[kind]].loss(model(**sample.inputs), sample.target, emphasis)
+    total, count = get_task(TASKS[kind]).head(None).loss(model(**sample.inputs), sample.target, emphasis)
     return total / count
 
 

@@ -13,14 +13,14 @@ import danlu as package
 from danlu.artifacts.cache import cache_root
 from danlu.artifacts.run import RunDirectory
 from danlu.core.imports import patch_torchvision
-from danlu.data.balance.base import LossWeighting
 from danlu.data.builtin import read_builtin
-from danlu.data.targets import NumericTarget
 from danlu.errors import ArgumentError, ArtifactError, RecipeError
 from danlu.experiment.data_context import load_data
 from danlu.experiment.prepare import prepare_training
-from danlu.models.heads import HEADS
 from danlu.recipe.load import as_recipe
+from danlu.tasks.loss_weighting import LossWeighting
+from danlu.tasks.regression import NumericTarget
+from danlu.tasks.table import get_task
 from danlu.training.distillation import distillation_loss, network_logits
 from tests.end_to_end.test_data_parallel import TABLE, alike, trained, with_training
 from tests.end_to_end.test_resume import ends
@@ -53,7 +53,9 @@ def softmax(values: np.ndarray) -> np.ndarray:
 
 
 def lost(task: str, logits: np.ndarray, own: np.ndarray, taught: np.ndarray) -> float:
-    loss = HEADS[task].adapt_loss(distillation_loss(HEADS[task].loss, task, temperature=3.0, weight=0.4))
+    known = get_task(task)
+    head = known.head(None)
+    loss = head.adapt_loss(distillation_loss(head.loss, known, temperature=3.0, weight=0.4))
     target = torch.tensor(np.concatenate([own, taught], axis=1), dtype=torch.float32)
     total, count = loss(torch.tensor(logits, dtype=torch.float32), target, LossWeighting())
     assert count == len(own)
@@ -98,9 +100,9 @@ def test_members_of_an_ensemble_teach_their_mean_answer() -> None:
         def forward(self) -> torch.Tensor:
             return members
 
-    found = torch.softmax(network_logits(Ensemble(), {}, "classification"), dim=1)
+    found = torch.softmax(network_logits(Ensemble(), {}, get_task("classification")), dim=1)
     assert torch.allclose(found, torch.softmax(members, dim=2).mean(dim=1), atol=1e-6)
-    found = torch.sigmoid(network_logits(Ensemble(), {}, "multi-label"))
+    found = torch.sigmoid(network_logits(Ensemble(), {}, get_task("multi-label")))
     assert torch.allclose(found, torch.sigmoid(members).mean(dim=1), atol=1e-6)
 
 

@@ -15,12 +15,12 @@ from danlu.artifacts.files import read_frame
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.tensors import load_tensors
 from danlu.core.imports import patch_torchvision
-from danlu.data.balance.base import LossWeighting
 from danlu.data.builtin import read_builtin
 from danlu.errors import ArgumentError, ArtifactError, RecipeError
 from danlu.experiment import distillation as teaching
 from danlu.models.hidden_states import HiddenStateHook
 from danlu.models.task_model import PROJECTION_NAME
+from danlu.tasks.loss_weighting import LossWeighting
 from danlu.training.distillation import Distance, ProjectedFeatures, feature_distillation_loss, teacher_layer
 from tests.end_to_end.test_data_parallel import TABLE, alike, trained, with_training
 from tests.training.test_distillation import assert_goes_on, recipe

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.seeds import Seed
-from danlu.data.balance.base import LossWeighting
+from danlu.tasks.loss_weighting import LossWeighting
 from danlu.training.optimizers.options import SGD
 from tests.support.machines import WithDropout, batch_of, same, small_step, weights_of
 

@@ -10,10 +10,10 @@ import torch
 
 import danlu as package
 from danlu.artifacts.run import RunDirectory
-from danlu.data.balance.base import LossWeighting
-from danlu.data.text.sequences import IGNORED
 from danlu.errors import ArgumentError, RecipeError
-from danlu.models.heads import HEADS
+from danlu.tasks.loss_weighting import LossWeighting
+from danlu.tasks.table import get_task
+from danlu.tasks.token_losses import IGNORED
 from danlu.training.distillation import distillation_loss, distillation_num_targets
 from tests.conftest import TINY_TEXT
 from tests.data.text.test_tagging import recipe as tagging
@@ -40,13 +40,13 @@ def test_the_loss_is_that_of_every_token_that_counts() -> None:
     logits, taught = generator.normal(size=(2, 3, 4)), 3 * generator.normal(size=(2, 3, 4))
     own = np.array([[1, 3, IGNORED], [0, IGNORED, IGNORED]])
     target = torch.tensor(np.concatenate([own[..., None], taught], axis=2), dtype=torch.float32)
-    head, there = HEADS["token-classification"], own != IGNORED
-    loss = distillation_loss(head.loss, "token-classification", temperature=3.0, weight=0.4)
+    head, there = get_task("token-classification").head(None), own != IGNORED
+    loss = distillation_loss(head.loss, get_task("token-classification"), temperature=3.0, weight=0.4)
     total, count = loss(torch.tensor(logits, dtype=torch.float32), target, LossWeighting())
     hard = -np.log(softmax(logits[there])[np.arange(3), own[there]]).sum()
     p, q = softmax(taught[there] / 3), softmax(logits[there] / 3)
     assert float(total) == pytest.approx(0.6 * hard + 0.4 * 9 * (p * np.log(p / q)).sum(), rel=1e-5)
-    assert count == distillation_num_targets(head.num_targets, "token-classification")(target) == 3
+    assert count == distillation_num_targets(head.num_targets, get_task("token-classification"))(target) == 3
 
 
 @pytest.mark.training

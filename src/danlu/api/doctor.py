@@ -64,14 +64,16 @@ def _check_devices() -> list[Advice]:
     return advice
 
 
-def _describe_device(kind: str, device: "Accelerator") -> str:
+def _describe_device(device_type: str, device: "Accelerator") -> str:
     """Describe a device and its memory.
 
     For example `cuda (NVIDIA H100 PCIe, 2 in all), 85.0 GB of memory, 84.1 GB free`.
     """
     import torch
 
-    named = f"{kind} ({device.name}" + (f", {torch.cuda.device_count()} in all)" if kind == "cuda" else ")")
+    named = f"{device_type} ({device.name}" + (
+        f", {torch.cuda.device_count()} in all)" if device_type == "cuda" else ")"
+    )
     total, free = device.total_bytes(), device.free_bytes()
     memory = "" if total is None else f", {total / 1e9:.1f} GB of memory"
     return named + memory + ("" if free is None else f", {free / 1e9:.1f} GB free")

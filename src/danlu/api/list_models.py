@@ -1,7 +1,7 @@
 """`danlu models`: list the models a recipe may name, with parameters and FLOPs at a typical input."""
 
 from danlu.errors import ArgumentError
-from danlu.models.catalog import TASK_NAMES, ModelInfo, iter_models
+from danlu.models.catalog import ModelInfo, iter_models, listed_kinds
 
 
 def list_models(task: str | None = None, *, like: str | None = None) -> list[ModelInfo]:
@@ -15,8 +15,8 @@ def list_models(task: str | None = None, *, like: str | None = None) -> list[Mod
         ArgumentError: the task is unknown, or nothing matches `like`.
         MissingExtra: `like` names timm models, and timm is not installed.
     """
-    if task is not None and task not in TASK_NAMES.values():
-        raise ArgumentError(f"--task {task}: unknown task (allowed: {', '.join(TASK_NAMES.values())})")
+    if task is not None and task not in listed_kinds():
+        raise ArgumentError(f"--task {task}: unknown task (allowed: {', '.join(listed_kinds())})")
     found = [known for known in iter_models(like) if task in (None, known.takes)]
     if not found:
         raise ArgumentError(f"no model matches {like!r}; `danlu models` lists all")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from danlu.artifacts.files import write_text
-from danlu.data.dataset import open_dataset
+from danlu.data.interpret import open_dataset
 from danlu.errors import ArgumentError
 from danlu.experiment.defaults import resolve_recipe
 from danlu.experiment.starter_recipe import minimal_recipe, relative_source, render_recipe

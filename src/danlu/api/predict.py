@@ -15,9 +15,9 @@ from danlu.core.text import suggestion
 from danlu.data.descriptors import RawData
 from danlu.data.sources.in_memory import read_in_memory
 from danlu.data.sources.reader import read_source
-from danlu.data.targets import PREDICTION_SET
 from danlu.errors import ArgumentError, DataError
 from danlu.launch.row_shards import RowShards
+from danlu.tasks.classification import PREDICTION_SET
 
 LABEL_SEPARATOR = ";"
 

@@ -46,7 +46,7 @@ def visualize(
         raise RecipeError(Problem("", "data.augment", "has no augmentation, so there is nothing to show"))
     if samples < 1 or epochs < 1:
         raise ArgumentError(f"samples and epochs must be at least 1, got {samples} and {epochs}")
-    suffix = ".png" if context.dataset.kind == "image" else ".html"
+    suffix = ".png" if context.dataset.kind.shows_pictures else ".html"
     path = Path(output) if output is not None else Path(f"{context.recipe.name}-augment{suffix}")
     if path.suffix.lower() != suffix:
         raise ArgumentError(f"{path}: {context.dataset.kind} data is shown as {suffix}; give the file that suffix")

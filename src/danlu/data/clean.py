@@ -19,12 +19,11 @@ from danlu.data.dataset import Dataset
 from danlu.data.frames import Table, is_duplicated, row_hashes, take_rows
 from danlu.data.images.decode import find_unreadable
 from danlu.data.messages import reason
-from danlu.data.near_duplicates import near_images, near_texts
 from danlu.data.splits import ByColumn, Split, Splits, TrainSplit
 from danlu.data.tabular.impute import DropMissing
 from danlu.data.tabular.numbers import read_numbers
 from danlu.data.tabular.outliers import is_outlier, isolation_forest_outliers, outlier_limits
-from danlu.errors import DataError, Problem, RecipeError
+from danlu.errors import DataError
 from danlu.recipe.sections.data import Clean, Outliers, SplitOptions
 
 REASONS = {"row": pl.Int64, "reason": pl.String}
@@ -71,14 +70,8 @@ class DropNear(Duplicates):
     similarity: Annotated[float, Field(gt=0.5, le=1.0)] = 0.9
 
     def repeated(self, dataset: Dataset, rows: Rows) -> Rows:
-        if dataset.kind == "tabular":
-            message = "near compares texts and images; for tables use drop"
-            raise RecipeError(Problem("", "data.clean.duplicates", message))
         values = dataset.frame[dataset.content].gather(rows).to_list()
-        if dataset.kind == "image":
-            groups = near_images(values, dataset.folder, self.similarity)
-        else:
-            groups = near_texts(values, self.similarity)
+        groups = dataset.kind.near_duplicates(values, dataset.folder, self.similarity)
         return np.asarray(rows[groups != np.arange(len(rows))])
 
 
@@ -105,8 +98,8 @@ def count_reasons(dropped: pl.DataFrame) -> dict[str, int]:
 
     Text after a colon in a reason is detail and is left out.
     """
-    kinds = dropped["reason"].str.split(": ").list.first().alias("kind")
-    return dict(kinds.value_counts(sort=True).rows())
+    reasons = dropped["reason"].str.split(": ").list.first().alias("kind")
+    return dict(reasons.value_counts(sort=True).rows())
 
 
 def summarize(dropped: pl.DataFrame) -> str:
@@ -156,7 +149,7 @@ def clean_rows(dataset: Dataset, options: Clean, split: SplitOptions) -> CleanRe
         for column in dataset.used:
             gaps |= missing_values(dataset.frame[column.name])
         leave_out(np.flatnonzero(gaps & remains), reason("left-out.gap"))
-    if options.broken == "skip" and dataset.kind == "image":
+    if options.broken == "skip" and dataset.kind.refers_to_files:
         candidates = np.flatnonzero(remains)
         references = dataset.frame[dataset.content].gather(candidates).to_list()
         for position, detail in find_unreadable(references, dataset.folder):

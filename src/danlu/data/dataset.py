@@ -1,30 +1,15 @@
 """A frame with its meaning: kind of data, task, target, and the columns a model is given.
 
-In: RawData and the recipe's `data` section. Out: a Dataset, or a DataError that says what is wrong with the data.
+`interpret` makes one from raw data and the recipe's `data` section.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import polars as pl
-
-from danlu.core.text import suggestion
-from danlu.data.columns import Column, infer_columns, missing_values
-from danlu.data.descriptors import RawData
-from danlu.data.frames import Table, as_floats
-from danlu.data.messages import reason
-from danlu.data.sources.conversations import MESSAGES, PREFERENCE, as_chats
-from danlu.data.sources.multi_label import as_multi_label
-from danlu.data.sources.reader import read_source
-from danlu.data.sources.tags import TOKENS, as_tagged
-from danlu.errors import DataError
-from danlu.recipe.sections.data import Data, Task
-
-Kind = Literal["tabular", "image", "text", "words", "corpus", "chat", "preference"]
-LARGEST_TARGET = 1e30  # float32 ends at 3e38, and sums over the rows have to fit as well
-CLASSES_OF_INTEGERS = 20  # an integer target with more distinct values than this is numeric
+from danlu.data.columns import Column
+from danlu.data.frames import Table
+from danlu.data.kind import DataKind
+from danlu.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -34,7 +19,7 @@ class Dataset:
     Attributes:
         frame: one sample per row.
         columns: every column but the target, with its type and the reason.
-        kind: which preparation and which models fit.
+        kind: decides preparation, defaults and which models fit.
         task: what is predicted; `task_reason` says why.
         target: the column to predict (JSON text where rows have several labels); None for language modelling.
         origin: how errors name the data.
@@ -43,7 +28,7 @@ class Dataset:
 
     frame: Table
     columns: tuple[Column, ...]
-    kind: Kind
+    kind: DataKind
     task: Task
     task_reason: str
     target: str | None
@@ -59,203 +44,3 @@ class Dataset:
     def content(self) -> str:
         """The one column of an image or text set."""
         return self.used[0].name
-
-
-def open_dataset(section: Data, fold_columns: Sequence[str] = ()) -> Dataset:
-    """Read the data and infer its meaning.
-
-    Args:
-        section: the recipe's.
-        fold_columns: columns that assign rows to folds; like those that decide the split, they are not features.
-
-    Raises:
-        DataError: the data is missing, unreadable, or contradicts the recipe.
-    """
-    return interpret(read_source(section.source, section.missing_values), section, fold_columns)
-
-
-def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) -> Dataset:
-    """Infer the meaning of raw data.
-
-    Raises:
-        DataError: a named column does not exist, the target is unusable, or a column has mixed types.
-    """
-    source = as_tagged(as_chats(source, section), section)
-    _refuse_patterns(source)
-    said = section.target if isinstance(section.target, tuple) else (section.target,)
-    helpers = [*_split_columns(section), *fold_columns]
-    named = [*section.columns, *filter(None, (*said, section.text, section.image)), *helpers]
-    for name in named:
-        if name not in source.frame.columns:
-            near = suggestion(name, source.frame.columns)
-            raise DataError(f"{source.origin}: no column {name!r}{near}")
-    several = as_multi_label(source, section) if source.layout != "words" else None
-    source = source if several is None else several.source
-    by_layout = source.target if section.task not in ("language-modelling", "preference") else None
-    target = several.target if several else str(section.target) if section.target else by_layout
-    if target and source.frame.schema[target].is_decimal():  # plain numbers, but Python's operators reject them
-        source = replace(source, frame=as_floats(source.frame, target))
-    features = source.frame.select([name for name in source.frame.columns if name != target])
-    columns = _choose(infer_columns(features, _types(section), source.origin), section, source, set(helpers))
-    kind, columns = _kind(columns, section, source)
-    task, why = _task(source, target, section, kind, None if several is None else several.reason)
-    return Dataset(source.frame, columns, kind, task, why, target, source.origin, source.folder)
-
-
-def _types(section: Data) -> dict[str, str]:
-    """Return the columns whose type the recipe gives."""
-    said = {name: section.options_of(name).type for name in section.columns}
-    return {name: kind for name, kind in said.items() if kind is not None}
-
-
-def _refuse_patterns(source: RawData) -> None:
-    """Raise DataError for column names that polars would read as patterns.
-
-    Such a name would stand for other columns too.
-    """
-    for name in source.frame.columns:
-        if name == "*" or (name.startswith("^") and name.endswith("$")):
-            raise DataError(f"{source.origin}: the column name {name!r} is a pattern for several columns; rename it")
-
-
-def _split_columns(section: Data) -> list[str]:
-    """Return the columns that decide the split; they are not given to the model."""
-    column = getattr(section.split.by, "column", None)
-    return [column] if column else []
-
-
-def _choose(columns: tuple[Column, ...], section: Data, source: RawData, helpers: set[str]) -> tuple[Column, ...]:
-    """Apply the recipe's options of the text, the image and the splitting columns."""
-    chosen: list[Column] = []
-    for column in columns:
-        if column.name == section.text:
-            column = column.model_copy(update={"type": "text", "used": True, "reason": reason("said")})
-        elif column.name == section.image:
-            column = column.model_copy(update={"type": "image", "used": True, "reason": reason("said")})
-        elif column.name in helpers:
-            column = column.model_copy(update={"used": False, "reason": reason("splits")})
-        elif source.layout in ("chat", "preference") and column.name in (MESSAGES, *PREFERENCE):
-            column = column.model_copy(update={"type": "text", "used": True, "reason": reason("messages")})
-        elif source.layout == "words" and column.name == (section.text or TOKENS):
-            column = column.model_copy(update={"type": "text", "used": True, "reason": reason("words-alone")})
-        elif source.layout == "corpus" and column.name == "document":
-            column = column.model_copy(update={"type": "identifier", "used": False, "reason": reason("names-document")})
-        elif source.layout == "corpus" and column.name == "text":
-            column = column.model_copy(update={"type": "text", "used": True, "reason": reason("corpus")})
-        chosen.append(column)
-    return tuple(chosen)
-
-
-def _kind(columns: tuple[Column, ...], section: Data, source: RawData) -> tuple[Kind, tuple[Column, ...]]:
-    """Return the kind of data, and the columns with those it cannot use marked unused."""
-    if source.layout == "chat":
-        return "chat", _only(columns, (MESSAGES,), reason("only-messages"))
-    if source.layout == "preference":
-        return "preference", _only(columns, PREFERENCE, reason("only-pairs"))
-    if source.layout == "words":
-        return "words", _only(columns, (section.text or TOKENS,), reason("only-words"))
-    used = [column for column in columns if column.used]
-    images = [column for column in used if column.type == "image"]
-    texts = [column for column in used if column.type == "text"]
-    if section.text or source.layout == "corpus" or section.task == "language-modelling":
-        text = section.text or (texts[0].name if texts else None)
-        if text is None:
-            raise DataError(f"{source.origin}: no column of text for language modelling; name it with data.text")
-        corpus = section.task == "language-modelling" or source.layout == "corpus"
-        return ("corpus" if corpus else "text"), _only(columns, (text,), reason("only-text"))
-    if section.image or images:
-        return "image", _only(columns, (section.image or images[0].name,), reason("only-image"))
-    if texts and len(texts) == len(used):
-        return "text", _only(columns, (texts[0].name,), reason("only-this-text", name=texts[0].name))
-    if not any(column.used for column in columns):
-        raise DataError(f"{source.origin}: no column to learn from: {_reasons(columns)}")
-    return "tabular", columns
-
-
-def _reasons(columns: tuple[Column, ...]) -> str:
-    return "; ".join(f"{column.name} ({column.reason})" for column in columns) or "the target is the only column"
-
-
-def _only(columns: tuple[Column, ...], names: tuple[str, ...], why: str) -> tuple[Column, ...]:
-    return tuple(
-        column.model_copy(update={"used": False, "reason": why}) if column.name not in names and column.used else column
-        for column in columns
-    )
-
-
-def _task(source: RawData, target: str | None, section: Data, kind: Kind, several: str | None) -> tuple[Task, str]:
-    """Return the task and the reason.
-
-    `several` is the reason to expect several labels per row.
-    """
-    if kind == "preference":
-        return "preference", reason("said" if section.task else "task.pairs")
-    if kind == "words":
-        return "token-classification", reason("said" if section.task else "task.tags")
-    if kind == "chat":
-        return "language-modelling", reason("said" if section.task else "task.chats")
-    if kind == "corpus":
-        return "language-modelling", reason("said" if section.task else "task.corpus")
-    if target is None:
-        columns = ", ".join(source.frame.columns)
-        raise DataError(f"{source.origin}: say which column to predict with data.target (columns: {columns})")
-    values = _answers(source.frame[target], source.origin, section)
-    if several is not None:
-        if section.task not in (None, "multi-label"):
-            raise DataError(f"{source.origin}: {several}, which is multi-label; data.task says {section.task}")
-        return "multi-label", several
-    if section.task is not None:
-        if section.task == "regression" and not values.dtype.is_numeric():
-            raise DataError(f"{source.origin}: regression needs numbers, but the target {target!r} is {values.dtype}")
-        return section.task, reason("said")
-    return _inferred(values, source.origin)
-
-
-def _inferred(values: pl.Series, origin: str) -> tuple[Task, str]:
-    """Infer the task from a target's values, with the reason."""
-    distinct = values.n_unique()
-    if not values.dtype.is_numeric():
-        if distinct > max(CLASSES_OF_INTEGERS, len(values) // 2):
-            raise DataError(
-                f"{origin}: the target {values.name!r} has {distinct} different words in {len(values)} rows; "
-                "is it the right column?"
-            )
-        return "classification", reason("task.words", distinct=distinct)
-    whole = values.dtype.is_integer() or bool((values == values.round()).all())
-    if whole and distinct <= CLASSES_OF_INTEGERS:
-        return "classification", reason("task.whole-numbers", distinct=distinct)
-    return "regression", reason("task.numbers", distinct=distinct)
-
-
-def _answers(values: pl.Series, origin: str, section: Data) -> pl.Series:
-    """Return the target's values without missing ones, which the recipe must allow.
-
-    Raises:
-        DataError: nothing can be learned from them.
-    """
-    if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)):
-        raise DataError(
-            f"{origin}: the target {values.name!r} holds {values.dtype}; a target holds strings, numbers or booleans"
-        )
-    absent = missing_values(values)
-    if absent.any() and section.clean.unlabelled == "fail":
-        raise DataError(
-            f"{origin}: the target {values.name!r} is missing in {absent.sum()} of {len(values)} rows; give them a "
-            "value, or leave them out with data.clean.unlabelled: drop; nothing can be learned without an answer"
-        )
-    if absent.all():
-        raise DataError(f"{origin}: the target {values.name!r} is missing in every row; is it the right column?")
-    values = values.filter(~absent)
-    beyond = (
-        values.filter(~(values.cast(pl.Float64).abs() <= LARGEST_TARGET))
-        if values.dtype.is_numeric()
-        else values.clear()
-    )
-    if len(beyond):
-        raise DataError(
-            f"{origin}: the target {values.name!r} is {beyond[0]} in {len(beyond)} of {len(values)} rows, too large "
-            f"to learn (at most {LARGEST_TARGET:g}); correct or remove these rows, or give it another unit"
-        )
-    if values.n_unique() == 1:
-        raise DataError(f"{origin}: the target {values.name!r} is {values[0]!r} in every row; nothing to learn")
-    return values

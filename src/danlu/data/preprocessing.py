@@ -1,24 +1,20 @@
 """One way from rows to model inputs for every kind of data: fit on the training split, apply to any frame."""
 
 import tempfile
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
 
 from danlu.artifacts.cache import scratch_folder
 from danlu.core.prefetch import prefetch
 from danlu.core.seeds import Seed
-from danlu.data.chats.preprocessor import ChatPreprocessor, PreferencePreprocessor
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import DataRequirements, Origin
 from danlu.data.frames import num_parallel_parts
-from danlu.data.images.preprocessor import ImagePreprocessor
+from danlu.data.kind import Preprocessor
 from danlu.data.sources.tables import LARGE
 from danlu.data.splits import Split, TrainSplit
 from danlu.data.tabular.preprocessor import TabularPreprocessor, to_dataset, training_targets
-from danlu.data.text.preprocessor import CorpusPreprocessor, TextPreprocessor
-from danlu.data.text.tagging import TaggingPreprocessor
 from danlu.recipe.sections.data import Data
 
 if TYPE_CHECKING:
@@ -26,33 +22,12 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 1 << 16  # prepared at a time: little memory, and few calls
 
-Preprocessor = (
-    TabularPreprocessor
-    | ImagePreprocessor
-    | TextPreprocessor
-    | TaggingPreprocessor
-    | CorpusPreprocessor
-    | ChatPreprocessor
-    | PreferencePreprocessor
-)
-AnyPreprocessor = Annotated[Preprocessor, Field(discriminator="kind")]
-
-PREPROCESSORS: dict[str, type[Preprocessor]] = {
-    "tabular": TabularPreprocessor,
-    "image": ImagePreprocessor,
-    "text": TextPreprocessor,
-    "words": TaggingPreprocessor,
-    "corpus": CorpusPreprocessor,
-    "chat": ChatPreprocessor,
-    "preference": PreferencePreprocessor,
-}
-
 
 def fit_preprocessor(
     train: TrainSplit, dataset: Dataset, section: Data, hints: DataRequirements, seed: Seed
 ) -> Preprocessor:
     """Fit the preprocessor of this kind of data on the training split."""
-    return PREPROCESSORS[dataset.kind].fit(train, dataset, section, hints, seed)
+    return dataset.kind.preprocessor.fit(train, dataset, section, hints, seed)
 
 
 def prepare_split(preprocessor: Preprocessor, part: Split, place: Origin) -> "PreparedDataset":

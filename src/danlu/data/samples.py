@@ -9,13 +9,9 @@ import numpy as np
 
 from danlu.data.dataset import Dataset
 from danlu.data.images.decode import Reference, decode
-from danlu.data.sources.conversations import MESSAGES, PREFERENCE, read_messages
-from danlu.data.sources.multi_label import read_labels
-from danlu.data.sources.tags import read_list
 from danlu.data.splits import Split
 from danlu.errors import DataError
 
-SHOWN_ROWS, SHOWN_IMAGES = 5, 12
 MAX_CHARACTERS = 200  # maximum characters of a value
 MOST_COLUMNS = 30
 THUMBNAIL = 72  # pixels of the longer side
@@ -27,13 +23,12 @@ def sample_rows(dataset: Dataset, train: Split) -> dict[str, Any]:
     Returns:
         for images `images`: a list of {label, png}, PNG in base64; else `columns`, and `rows` of values as words.
     """
-    count = SHOWN_IMAGES if dataset.kind == "image" else SHOWN_ROWS
-    chosen = np.unique(np.linspace(0, len(train) - 1, count).astype(np.int64))
+    chosen = np.unique(np.linspace(0, len(train) - 1, dataset.kind.shown_samples).astype(np.int64))
     names = [column.name for column in dataset.used][:MOST_COLUMNS]
     if dataset.target is not None and dataset.target not in names:
         names.append(dataset.target)
     frame = Split(train.rows[chosen], train.table).columns(*names)
-    if dataset.kind == "image":
+    if dataset.kind.shows_pictures:
         labels = [None] * frame.height if dataset.target is None else frame[dataset.target].to_list()
         pictures = [thumbnail(reference, dataset) for reference in frame[dataset.content].to_list()]
         shown = [{"label": str(label), "png": png} for label, png in zip(labels, pictures, strict=True) if png]
@@ -51,21 +46,11 @@ def readable_rows(dataset: Dataset, names: list[str], rows: list[tuple[Any, ...]
 
 
 def _formatter(dataset: Dataset, name: str) -> Callable[[Any], Any]:
-    """Return the formatter of a column's values.
-
-    Conversations become a line per message, tagged words and labels lists.
-    """
-    if dataset.kind in ("chat", "preference") and name in (MESSAGES, *PREFERENCE):
-        return _conversation
-    if dataset.kind == "words" and name in (dataset.content, dataset.target):
-        return lambda text: " ".join(read_list(text))
-    if dataset.task == "multi-label" and name == dataset.target:
-        return lambda text: ", ".join(read_labels(text))
-    return lambda value: value
-
-
-def _conversation(text: str) -> str:
-    return "\n".join(f"{message['role']}: {message['content']}" for message in read_messages(text))
+    """Return the formatter of a column's values: the kind's, else the task's."""
+    own = dataset.kind.cell_formatter(name, [column.name for column in dataset.used], dataset.target)
+    if own is not None:
+        return own
+    return dataset.task.format_cell if name == dataset.target else lambda value: value
 
 
 def format_value(value: Any) -> str:

@@ -17,7 +17,6 @@ from danlu.core.seeds import Seed
 from danlu.data.columns import date_format
 from danlu.data.dataset import Dataset
 from danlu.data.frames import WINDOW_BYTES, Table, rows_within, take_rows
-from danlu.data.sources.multi_label import read_labels
 from danlu.errors import DataError
 from danlu.recipe.sections.data import SplitOptions as SplitSection
 
@@ -181,10 +180,11 @@ class Stratified(Splitter):
         if dataset.target is None:
             raise DataError(f"{dataset.origin}: a stratified split needs a target; set data.split.by: random")
         generator = np.random.default_rng(seed.value)
-        if dataset.task == "multi-label":
+        labels = dataset.task.label_matrix(dataset.frame[dataset.target])
+        if labels is not None:
             shares = np.array([1 - validation - test, validation, test])[: num_parts(test)]
-            return iterative_stratification(_label_matrix(dataset), shares, generator).astype(np.int8)
-        strata = _strata(dataset, len(NAMES) if test else 1)
+            return iterative_stratification(labels, shares, generator).astype(np.int8)
+        strata = _strata(dataset, dataset.target, len(NAMES) if test else 1)
         parts = np.zeros(dataset.frame.height, dtype=np.int8)
         for stratum in range(int(strata.max()) + 1):
             rows = np.flatnonzero(strata == stratum)
@@ -192,10 +192,12 @@ class Stratified(Splitter):
         return parts
 
     def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
+        assert dataset.target is not None
         generator = np.random.default_rng(seed.value)
-        if dataset.task == "multi-label":
-            return iterative_stratification(_label_matrix(dataset), np.full(folds, 1 / folds), generator)
-        strata = _strata(dataset)
+        labels = dataset.task.label_matrix(dataset.frame[dataset.target])
+        if labels is not None:
+            return iterative_stratification(labels, np.full(folds, 1 / folds), generator)
+        strata = _strata(dataset, dataset.target)
         # Strata in sequence, each shuffled, assigned in turn: folds differ by one row, in total and per stratum.
         order = np.lexsort((generator.random(len(strata)), strata))
         found = np.empty(len(order), dtype=np.int64)
@@ -375,41 +377,13 @@ def _shuffled(count: int, validation: float, test: float, generator: np.random.G
     return generator.permutation(parts)
 
 
-def _label_matrix(dataset: Dataset) -> np.ndarray:
-    """Return which labels each row has, [rows, labels] bool."""
-    assert dataset.target is not None
-    rows = [read_labels(text) for text in dataset.frame[dataset.target].to_list()]
-    places = {label: place for place, label in enumerate(sorted({label for row in rows for label in row}))}
-    found = np.zeros((len(rows), len(places)), dtype=bool)
-    for row, labels in enumerate(rows):
-        found[row, [places[label] for label in labels]] = True
-    return found
-
-
-def _strata(dataset: Dataset, least: int = len(NAMES)) -> Rows:
+def _strata(dataset: Dataset, target: str, fewest: int = len(NAMES)) -> Rows:
     """Return each row's stratum: its class, or the tenth of the target's distribution.
 
     Args:
-        least: rows that each class needs.
+        fewest: rows that each class needs.
     """
-    assert dataset.target is not None
-    values = dataset.frame[dataset.target]
-    if dataset.task == "regression":
-        bins = max(1, min(10, len(values) // 10))
-        edges = np.unique(np.quantile(values.to_numpy(), np.linspace(0, 1, bins + 1)[1:-1]))
-        return np.searchsorted(edges, values.to_numpy(), side="right")
-    counts = values.rename("label").value_counts().sort("count")
-    if counts["count"][0] < least:
-        rare = [str(name) for name, count in counts.rows() if count < least]
-        raise DataError(
-            f"{dataset.origin}: class {rare[0]!r} of {dataset.target!r} has {counts['count'][0]} sample(s)"
-            + (f", and {len(rare) - 1} more classes are as small" if len(rare) > 1 else "")
-            + "; a stratified split needs at least 3 (one each to train, validate and test): "
-            "add samples, remove or merge the class, or set data.split.by: random"
-        )
-    labels = counts["label"]
-    order = labels.cast(pl.String).arg_sort().arg_sort()
-    return values.replace_strict(labels, order.cast(pl.Int64), return_dtype=pl.Int64).to_numpy()
+    return dataset.task.strata(dataset.frame[target], dataset.origin, fewest)
 
 
 def iterative_stratification(labels: np.ndarray, shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:

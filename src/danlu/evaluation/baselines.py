@@ -1,145 +1,101 @@
-"""Baselines that a model must beat: a trivial answer, a linear model and, for tables, gradient boosting.
+"""Simple models that baselines are made of: linear models of each kind of data, and boosted trees of tables.
 
-All are fitted on the same training split. Classification: class frequencies and logistic regression; several labels:
-the same for each label. Regression: the mean and ridge regression. The linear models see texts as TF-IDF of words and
-images as pixels; boosting (scikit-learn's histogram trees) sees the columns as the model's own preprocessing gives
-them. Language modelling: unigram and bigram token frequencies.
+All are fitted on the same training split. Which baselines a task has is the task's to say. Linear models see texts as
+TF-IDF of words and images as pixels; boosting (scikit-learn's histogram trees) sees the columns as the model's own
+preprocessing gives them.
 """
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import Origin
-from danlu.data.images.preprocessor import ImagePreprocessor
-from danlu.data.preprocessing import Preprocessor
-from danlu.data.sources.tags import ragged_array, read_list
+from danlu.data.kind import Preprocessor
 from danlu.data.splits import Split, Splits
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.targets import ClassTarget, MultiLabelTarget, NumericTarget, Supervised, TagTarget
-from danlu.data.text.preprocessor import CorpusPreprocessor, TextPreprocessor
+from danlu.data.text.preprocessor import BlockPreprocessor
+from danlu.evaluation.baseline_features import BLOCK_ROWS, BaselineFeatures, baseline_features
 
-MAX_TRAINING_ROWS = {"tabular": 200_000, "image": 20_000, "text": 100_000}  # a linear model's training rows
-BLOCK_ROWS = 50_000  # dense feature rows at a time
-IMAGE_SIDE = 16  # pixels of the linear model's images
-MAX_BOOSTED_LABELS = 20  # labels with boosted trees of their own
-BIGRAM_WEIGHT = 0.75  # weight of the bigram probability in the mixture with the unigram's
+MAX_CATEGORIES = 255  # a histogram tree's limit
+EARLY_STOPPING_FROM_ROWS = 2_000  # training rows; with fewer, none can be spared for early stopping
+MAX_ROUNDS = 200
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """Hold a simple model's predictions for each split, in the form of `Predictions.y_pred`."""
+class BaselineModels:
+    """Give a task's baselines the rows, and simple models of them.
 
-    name: str
-    description: str
-    predictions: dict[str, np.ndarray]
-
-
-def supervised_baselines(
-    dataset: Dataset, splits: Splits, preprocessor: Preprocessor, target: Supervised
-) -> list[Baseline]:
-    """Fit the baselines of a classification, multi-label or regression task."""
-    eval_splits = splits.eval_splits()
-    features = _BaselineFeatures(preprocessor, Origin(dataset.origin, dataset.folder))
-    answers = splits.train.columns(target.column)
-    learned = _subsample(splits.train, MAX_TRAINING_ROWS[preprocessor.kind])
-    train = features.fit(learned)
-    if isinstance(target, MultiLabelTarget):
-        shares = target.multi_hot(answers).mean(axis=0)
-        said = _classify_labels(features, train, target.multi_hot(learned.columns(target.column)), eval_splits)
-        return [
-            Baseline(
-                "frequency",
-                "each label as often as it occurs",
-                {name: np.tile(shares, (len(split.rows), 1)) for name, split in eval_splits.items()},
-            ),
-            Baseline("logistic-regression", f"{features.description}, one for each label", said),
-            *_boosting_label_baseline(preprocessor, features.place, learned, eval_splits, target),
-        ]
-    if isinstance(target, ClassTarget):
-        share = np.bincount(target.codes(answers), minlength=len(target.labels)) / len(answers)
-        codes = target.codes(learned.columns(target.column))
-        tiled = {name: np.tile(share, (len(split.rows), 1)) for name, split in eval_splits.items()}
-        trivial = Baseline("majority", "always the most frequent class", tiled)
-        if share.max() == 1.0:  # a dry run on few rows may contain a single class
-            return [trivial]
-        linear = _classify(features, train, codes, eval_splits, target)
-        boosted = _boosting_baseline(preprocessor, features.place, learned, codes, eval_splits, target)
-        return [trivial, Baseline("logistic-regression", features.description, linear), *boosted]
-    mean = float(answers[target.column].cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]
-    values = learned.column(target.column).cast(pl.Float64).to_numpy()
-    return [
-        Baseline(
-            "mean",
-            "always the training mean",
-            {name: np.full(len(split.rows), mean) for name, split in eval_splits.items()},
-        ),
-        Baseline("ridge", features.description, _regress(features, train, values, eval_splits)),
-        *_boosting_baseline(preprocessor, features.place, learned, values, eval_splits, target),
-    ]
-
-
-def language_baselines(splits: Splits, preprocessor: CorpusPreprocessor | ChatPreprocessor) -> list[Baseline]:
-    """Fit unigram and bigram models on the tokens that a language model is evaluated on.
-
-    In conversations these are the assistant's tokens.
+    Attributes:
+        train: the training split.
+        eval_splits: the splits that are predicted, by name.
     """
-    size = preprocessor.tokenizer.vocabulary
-    learned, preceding, _ = preprocessor.successions(splits.train.frame)
-    counts = np.bincount(learned, minlength=size) + 1.0
-    unigram = counts / counts.sum()
-    pairs, totals = _pair_counts(learned, preceding, size)
-    found: dict[str, dict[str, np.ndarray]] = {"unigram": {}, "bigram": {}}
-    for name, split in splits.eval_splits().items():
-        now, before, owners = preprocessor.successions(split.frame)
-        rows = len(split.rows)
-        followed = np.array([pairs.get(pair, 0) for pair in (before * size + now).tolist()]) / np.maximum(
-            1, totals[before]
-        )
-        mixed = BIGRAM_WEIGHT * followed + (1 - BIGRAM_WEIGHT) * unigram[now]
-        # After a token that was never followed by another, use the unigram probability alone.
-        mixed = np.where(totals[before] > 0, mixed, unigram[now])
-        likeliest = int(unigram.argmax())
-        right = _best_successors(pairs, size, likeliest)[before] == now
-        found["unigram"][name] = _sum_per_row(owners, rows, -np.log(unigram[now]), now == likeliest)
-        found["bigram"][name] = _sum_per_row(owners, rows, -np.log(mixed), right)
-    return [
-        Baseline("unigram", "tokens by how frequent they are", found["unigram"]),
-        Baseline("bigram", "tokens by how frequent they are after the one before", found["bigram"]),
-    ]
 
+    def __init__(self, dataset: Dataset, splits: Splits, preprocessor: Preprocessor) -> None:
+        self.preprocessor, self.kind = preprocessor, dataset.kind
+        self.origin = Origin(dataset.origin, dataset.folder)
+        self.train, self.eval_splits = splits.train, splits.eval_splits()
+        self._content = dataset.used[0].name
 
-def tag_baselines(splits: Splits, target: TagTarget, words: str) -> list[Baseline]:
-    """Predict the most frequent tag overall, and the most frequent tag per word.
+    @property
+    def content(self) -> str:
+        """The column of the texts or words."""
+        return self._content
 
-    An unknown word gets the most frequent tag overall.
-    """
-    seen, counts = dict[str, Counter[str]](), Counter[str]()
-    rows = splits.train.columns(words, target.column)
-    for sentence, tags in zip(rows[words].to_list(), rows[target.column].to_list(), strict=True):
-        for word, tag in zip(read_list(sentence), read_list(tags), strict=True):
-            seen.setdefault(word, Counter())[tag] += 1
-            counts[tag] += 1
-    usual = counts.most_common(1)[0][0]
-    own = {word: tags.most_common(1)[0][0] for word, tags in seen.items()}
-    sentences = {
-        name: [read_list(text) for text in split.column(words).to_list()]
-        for name, split in splits.eval_splits().items()
-    }
-    trivial = {name: ragged_array([usual] * len(row) for row in found) for name, found in sentences.items()}
-    by_word = {
-        name: ragged_array([own.get(word, usual) for word in row] for row in found) for name, found in sentences.items()
-    }
-    return [
-        Baseline("majority", "always the most frequent tag", trivial),
-        Baseline("word", "the most frequent tag of each word", by_word),
-    ]
+    @cached_property
+    def learned(self) -> Split:
+        """The training rows that simple models are fitted on."""
+        return _subsample(self.train, self.kind.max_baseline_rows)
+
+    @cached_property
+    def _features(self) -> BaselineFeatures:
+        return baseline_features(self.kind, self.preprocessor, self.origin)
+
+    @cached_property
+    def _matrix(self) -> Any:
+        return self._features.fit(self.learned)
+
+    @property
+    def inverse_penalty(self) -> float:
+        """How little a linear model's weights are held near 0, scikit-learn's `C`."""
+        return self._features.inverse_penalty
+
+    @property
+    def linear_description(self) -> str:
+        """The features of a linear model, in words."""
+        return self._features.description
+
+    @property
+    def boosting_note(self) -> str:
+        """What boosted trees were fitted on, if not on all rows."""
+        few = len(self.learned) == self.kind.max_baseline_rows
+        return f", learned from {len(self.learned):,} training rows" if few else ""
+
+    def predict_linear(self, fit: Callable[[Any], Callable[[Any], np.ndarray]]) -> dict[str, np.ndarray]:
+        """Fit a linear model on the features of `learned`, and predict each split."""
+        predict = fit(self._matrix)
+        return {name: self._features.predict(split, predict) for name, split in self.eval_splits.items()}
+
+    def predict_boosting(self, answers: np.ndarray, classes: int | None) -> dict[str, np.ndarray] | None:
+        """Fit boosted trees to class codes or numbers; None without a table.
+
+        Args:
+            answers: of `learned`, [rows].
+            classes: number of classes; None for numbers.
+
+        Returns:
+            split -> probabilities [rows, classes] or numbers [rows].
+        """
+        if not isinstance(self.preprocessor, TabularPreprocessor):
+            return None
+        return predict_boosting(self.preprocessor, self.origin, self.learned, answers, self.eval_splits, classes)
+
+    def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """Return tokens, their predecessors, the rows that hold them, and the vocabulary size."""
+        assert isinstance(self.preprocessor, BlockPreprocessor)
+        return *self.preprocessor.successions(frame), self.preprocessor.tokenizer.vocabulary
 
 
 def _subsample(train: Split, most: int) -> Split:
@@ -149,183 +105,13 @@ def _subsample(train: Split, most: int) -> Split:
     return Split(train.rows[np.linspace(0, len(train) - 1, most).astype(np.int64)], train.table)
 
 
-class _BaselineFeatures:
-    """Turn each kind of data into the feature matrix of a linear model."""
-
-    def __init__(self, preprocessor: Preprocessor, place: Origin) -> None:
-        self.preprocessor, self.place = preprocessor, place
-        self.vectorizer: Any = None
-        self.fills: np.ndarray | None = None
-        self.learned = ""
-
-    @property
-    def description(self) -> str:
-        seen = {"tabular": "the same columns", "image": f"{IMAGE_SIDE}x{IMAGE_SIDE} pixels"}
-        return (
-            f"a linear model of {seen.get(self.preprocessor.kind, 'TF-IDF of words and pairs of words')}{self.learned}"
-        )
-
-    def fit(self, split: Split) -> Any:
-        if len(split) == MAX_TRAINING_ROWS[self.preprocessor.kind]:
-            self.learned = f", learned from {len(split):,} training rows"
-        train = split.frame
-        if isinstance(self.preprocessor, TabularPreprocessor) and self.preprocessor.keeps_missing:
-            numeric, _ = self.preprocessor.arrays(train, self.place.name)
-            self.fills = np.nanmedian(numeric, axis=0)
-        if isinstance(self.preprocessor, TextPreprocessor):
-            from sklearn.feature_extraction.text import TfidfVectorizer
-
-            # Character pairs if words are not separated by spaces, as in Chinese.
-            texts = self._texts(train)
-            spaced = np.mean([text.count(" ") > len(text) / 20 for text in texts]) > 0.5
-            unit, reach = ("word", (1, 2)) if spaced else ("char", (1, 2))
-            self.vectorizer = TfidfVectorizer(
-                analyzer=unit, ngram_range=reach, min_df=2, max_features=50_000, sublinear_tf=True
-            )
-            return self.vectorizer.fit_transform(texts)
-        return self.matrix(train)
-
-    def predict(self, split: Split, answer: Callable[[Any], np.ndarray]) -> np.ndarray:
-        """Predict a split block by block with a fitted model."""
-        blocks = split.iter_blocks(self.preprocessor.columns, BLOCK_ROWS)
-        return np.concatenate([answer(self.matrix(block)) for block in blocks])
-
-    def matrix(self, frame: pl.DataFrame) -> Any:
-        """Return the feature matrix, [rows, features], dense or sparse."""
-        if isinstance(self.preprocessor, TabularPreprocessor):
-            numeric, codes = self.preprocessor.arrays(frame, self.place.name)
-            if self.fills is not None:  # a linear model does not accept missing values
-                numeric = np.where(np.isnan(numeric), self.fills, numeric)
-            one_hot = [
-                np.eye(size, dtype=np.float32)[codes[:, index]]
-                for index, size in enumerate(self.preprocessor.inputs.cardinalities)
-            ]
-            return np.concatenate([numeric, *one_hot], axis=1)
-        if isinstance(self.preprocessor, ImagePreprocessor):
-            small = self.preprocessor.model_copy(update={"size": IMAGE_SIDE})
-            examples = small.transform(frame, self.place)
-            pixels = examples.columns[0].take(np.arange(frame.height))["image"].numpy()
-            return pixels.reshape(len(pixels), -1) / 255.0
-        return self.vectorizer.transform(self._texts(frame))
-
-    def _texts(self, frame: pl.DataFrame) -> list[str]:
-        return frame[self.preprocessor.columns[0]].fill_null("").to_list()
-
-
-def _classify(
-    features: _BaselineFeatures, train: Any, codes: np.ndarray, eval_splits: dict[str, Split], target: ClassTarget
-) -> dict[str, np.ndarray]:
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=10.0 if features.vectorizer else 1.0, max_iter=1000).fit(train, codes)
-    found: dict[str, np.ndarray] = {}
-    for name, split in eval_splits.items():
-        probabilities = np.zeros((len(split.rows), len(target.labels)))
-        probabilities[:, model.classes_] = features.predict(split, model.predict_proba)
-        found[name] = probabilities
-    return found
-
-
-def _classify_labels(
-    features: _BaselineFeatures, train: Any, given: np.ndarray, eval_splits: dict[str, Split]
-) -> dict[str, np.ndarray]:
-    """Fit one-vs-rest models; returns probabilities, [rows, labels].
-
-    A label that all training rows have, or none, is predicted by its frequency.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    shares = given.mean(axis=0)
-    found = {name: np.tile(shares, (len(split.rows), 1)) for name, split in eval_splits.items()}
-    learned = [label for label, share in enumerate(shares) if 0 < share < 1]
-    strength = 10.0 if features.vectorizer else 1.0
-    models = [LogisticRegression(C=strength, max_iter=1000).fit(train, given[:, label]) for label in learned]
-
-    def answer(seen: Any) -> np.ndarray:
-        return np.stack([model.predict_proba(seen)[:, 1] for model in models], axis=1)
-
-    for name, split in eval_splits.items() if models else ():
-        found[name][:, learned] = features.predict(split, answer)
-    return found
-
-
-def _boosting_baseline(
-    preprocessor: Preprocessor,
-    place: Origin,
-    learned: Split,
-    answers: np.ndarray,
-    eval_splits: dict[str, Split],
-    target: ClassTarget | NumericTarget,
-) -> list[Baseline]:
-    """Fit gradient-boosted trees to a table; return nothing for other kinds of data."""
-    if not isinstance(preprocessor, TabularPreprocessor):
-        return []
-    found = predict_boosting(preprocessor, place, learned, answers, eval_splits, target)
-    few = f", learned from {len(learned):,} training rows" if len(learned) == MAX_TRAINING_ROWS["tabular"] else ""
-    return [Baseline("gradient-boosting", f"boosted trees of the same columns{few}", found)]
-
-
-def _boosting_label_baseline(
-    preprocessor: Preprocessor, place: Origin, learned: Split, eval_splits: dict[str, Split], target: MultiLabelTarget
-) -> list[Baseline]:
-    """Fit boosted trees per label of a table; skipped if there are many labels."""
-    if not isinstance(preprocessor, TabularPreprocessor) or len(target.labels) > MAX_BOOSTED_LABELS:
-        return []
-    given = target.multi_hot(learned.columns(target.column))
-    shares = given.mean(axis=0)
-    found = {name: np.tile(shares, (len(split.rows), 1)) for name, split in eval_splits.items()}
-    for label in np.flatnonzero((shares > 0) & (shares < 1)).tolist():
-        one = ClassTarget(column=target.column, labels=(False, True))
-        answers = predict_boosting(preprocessor, place, learned, given[:, label].astype(np.int64), eval_splits, one)
-        for name, probabilities in answers.items():
-            found[name][:, label] = probabilities[:, 1]
-    return [Baseline("gradient-boosting", "boosted trees of the same columns, one for each label", found)]
-
-
-def _regress(
-    features: _BaselineFeatures, train: Any, values: np.ndarray, eval_splits: dict[str, Split]
-) -> dict[str, np.ndarray]:
-    from sklearn.linear_model import Ridge
-
-    model = Ridge().fit(train, values)
-    return {name: features.predict(split, model.predict) for name, split in eval_splits.items()}
-
-
-def _pair_counts(now: np.ndarray, before: np.ndarray, size: int) -> tuple[dict[int, int], np.ndarray]:
-    """Count token pairs, keyed by `before * size + now`, and pairs per first token."""
-    keys, counts = np.unique(before * size + now, return_counts=True)
-    totals = np.bincount(before, minlength=size)
-    return dict(zip(keys.tolist(), counts.tolist(), strict=True)), totals
-
-
-def _best_successors(pairs: dict[int, int], size: int, otherwise: int) -> np.ndarray:
-    """Return the most frequent token after each token, [vocabulary]."""
-    best, most = np.full(size, otherwise), np.zeros(size)
-    for key, count in pairs.items():
-        before, now = divmod(key, size)
-        if count > most[before]:
-            best[before], most[before] = now, count
-    return best
-
-
-def _sum_per_row(owners: np.ndarray, count: int, losses: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Sum loss, tokens and correct guesses per row, [rows, 3], as a language model's predictions."""
-    terms = (losses, np.ones(len(owners)), right)
-    return np.stack([np.bincount(owners, weights=values, minlength=count) for values in terms], axis=1)
-
-
-MAX_CATEGORIES = 255  # a histogram tree's limit
-EARLY_STOPPING_FROM_ROWS = 2_000  # training rows; with fewer, none can be spared for early stopping
-MAX_ROUNDS = 200
-
-
 def predict_boosting(
     preprocessor: TabularPreprocessor,
     place: Origin,
     learned: Split,
     answers: np.ndarray,
     eval_splits: dict[str, Split],
-    target: ClassTarget | NumericTarget,
+    classes: int | None,
 ) -> dict[str, np.ndarray]:
     """Fit boosted trees and predict each split.
 
@@ -333,6 +119,7 @@ def predict_boosting(
         learned: the training rows.
         answers: their class indices or numbers, [rows].
         eval_splits: the splits, by name.
+        classes: number of classes; None for numbers.
 
     Returns:
         split -> probabilities [rows, classes] or numbers [rows].
@@ -348,7 +135,7 @@ def predict_boosting(
         "random_state": 0,
     }
     train = _boosting_features(preprocessor, learned.frame, place)
-    if isinstance(target, NumericTarget):
+    if classes is None:
         fitted = HistGradientBoostingRegressor(**options).fit(train, answers)
         return {
             name: _predict_blocks(fitted.predict, preprocessor, split, place) for name, split in eval_splits.items()
@@ -356,7 +143,7 @@ def predict_boosting(
     fitted = HistGradientBoostingClassifier(**options).fit(train, answers)
     found: dict[str, np.ndarray] = {}
     for name, split in eval_splits.items():
-        probabilities = np.zeros((len(split), len(target.labels)))
+        probabilities = np.zeros((len(split), classes))
         probabilities[:, fitted.classes_] = _predict_blocks(fitted.predict_proba, preprocessor, split, place)
         found[name] = probabilities
     return found

@@ -11,12 +11,14 @@ from typing import Any, Literal
 import numpy as np
 
 from danlu.data.splits import Split
-from danlu.data.targets import ClassTarget, Isotonic, TargetSpec, Temperature
-from danlu.evaluation.metrics.base import Predictions
-from danlu.evaluation.metrics.classification import log_losses
 from danlu.evaluation.predictions import build_predictions
 from danlu.evaluation.thresholds import choose_threshold
+from danlu.metrics.base import Predictions
+from danlu.metrics.classification import log_losses
 from danlu.recipe.sections.evaluation import Evaluation
+from danlu.tasks.base import Target
+from danlu.tasks.calibrations import Isotonic, Temperature
+from danlu.tasks.classification import ClassTarget
 
 Method = Literal["none", "temperature", "isotonic", "auto"]
 Calibration = Temperature | Isotonic | None
@@ -107,8 +109,8 @@ def _held_out_loss(name: str, predictions: Predictions, held: np.ndarray) -> flo
 
 
 def fit_calibration_and_threshold(
-    options: Evaluation, target: TargetSpec, split: Split, raw: np.ndarray, fitted_on: str
-) -> tuple[TargetSpec, dict[str, Any]]:
+    options: Evaluation, target: Target, split: Split, raw: np.ndarray, fitted_on: str
+) -> tuple[Target, dict[str, Any]]:
     """Fit calibration and threshold.
 
     Args:

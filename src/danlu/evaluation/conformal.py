@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from danlu.data.targets import ClassTarget, ConformalQuantiles, NumericTarget, TargetSpec
 from danlu.errors import DataError
 from danlu.evaluation.intervals import Resampling, values_with_intervals
-from danlu.evaluation.metrics.base import Metric, Predictions, mean_statistic, ratio
+from danlu.metrics.base import Metric, Predictions, mean_statistic, ratio
 from danlu.recipe.sections.evaluation import Conformal
+from danlu.tasks.base import ConformalTarget
+from danlu.tasks.calibrations import ConformalQuantiles
+from danlu.tasks.classification import ClassTarget
+from danlu.tasks.table import task_of
 
 KEY = "evaluation.intervals"  # of the recipe
 
@@ -56,15 +59,7 @@ def conformal_quantile(scores: np.ndarray, coverage: float) -> float:
     return float(np.partition(scores, rank - 1)[rank - 1])
 
 
-def nonconformity_scores(predictions: Predictions) -> np.ndarray:
-    """Score how badly each prediction fits the truth, [samples] float64."""
-    if predictions.y_pred.ndim == 1:
-        return np.asarray(np.abs(predictions.y_true - predictions.y_pred), dtype=np.float64)
-    likely = predictions.y_pred[np.arange(len(predictions)), predictions.y_true]
-    return np.asarray(1.0 - likely.astype(np.float64))
-
-
-def fit_conformal(options: Conformal, target: TargetSpec, predictions: Predictions) -> ClassTarget | NumericTarget:
+def fit_conformal(options: Conformal, target: ConformalTarget, predictions: Predictions) -> ConformalTarget:
     """Return the target with the quantiles of some predictions.
 
     Args:
@@ -75,8 +70,7 @@ def fit_conformal(options: Conformal, target: TargetSpec, predictions: Predictio
     Raises:
         DataError: there are too few of them.
     """
-    assert isinstance(target, ClassTarget | NumericTarget)
-    scores = nonconformity_scores(predictions)
+    scores = task_of(target).nonconformity(predictions)
     if options.by == "class" and isinstance(target, ClassTarget):
         members = [scores[predictions.y_true == position] for position in range(len(target.labels))]
     else:
@@ -87,7 +81,7 @@ def fit_conformal(options: Conformal, target: TargetSpec, predictions: Predictio
 
 
 def conformal_figures(
-    target: ClassTarget | NumericTarget, test: Predictions, how: Resampling | None, calibrated_on: str
+    target: ConformalTarget, test: Predictions, how: Resampling | None, calibrated_on: str
 ) -> dict[str, Any]:
     """Compute coverage and size of the test split's sets or intervals.
 
@@ -107,8 +101,10 @@ def conformal_figures(
         "rows": kept.rows,
     }
     if not isinstance(target, ClassTarget):
-        figures = _test_figures(nonconformity_scores(test) <= kept.quantiles[0], test, how)
-        return {**told, "quantile": kept.quantiles[0], "test": {**figures, "width": {"value": 2 * kept.quantiles[0]}}}
+        task = task_of(target)
+        figures = _test_figures(task.nonconformity(test) <= kept.quantiles[0], test, how)
+        width = float(task.interval_widths(target, test).mean())
+        return {**told, "quantile": kept.quantiles[0], "test": {**figures, "width": {"value": width}}}
     names = [str(label) for label in target.labels]
     sets = target.prediction_sets(test.y_pred)
     covered, sizes = sets[np.arange(len(test)), test.y_true], sets.sum(axis=1)

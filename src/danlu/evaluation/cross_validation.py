@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from danlu.evaluation.intervals import Resampling, values_with_intervals
-from danlu.evaluation.metrics.base import Metric, Predictions, compute_values
-from danlu.evaluation.metrics.table import metric_bounds
+from danlu.metrics.base import Metric, Predictions, compute_values
+from danlu.tasks.metric_table import metric_bounds
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def concat_predictions(parts: Sequence[Predictions]) -> Predictions:
     """
     sizes = [part.text_bytes for part in parts if part.text_bytes is not None]
     groups = [part.groups for part in parts if part.groups is not None]
+    bounds = [part.bounds for part in parts if part.bounds is not None]
     thresholds = any(part.threshold is not None for part in parts)
     return Predictions(
         np.concatenate([part.y_true for part in parts]),
@@ -81,4 +82,5 @@ def concat_predictions(parts: Sequence[Predictions]) -> Predictions:
         np.concatenate(sizes) if sizes else None,
         groups=np.concatenate(groups) if groups else None,
         decided=np.concatenate([part.predicted_classes for part in parts]) if thresholds else None,
+        bounds=np.concatenate(bounds) if bounds else None,
     )

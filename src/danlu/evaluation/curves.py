@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from danlu.evaluation.metrics.base import Predictions
-from danlu.evaluation.metrics.classification import CALIBRATION_BINS, confidence
+from danlu.metrics.base import Predictions
+from danlu.metrics.classification import CALIBRATION_BINS, confidence
 
 MAX_POINTS = 200
 MAX_CURVES = 20  # classes with curves

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from danlu.data.splits import Split
-from danlu.data.targets import ClassTarget, MultiLabelTarget, TargetSpec
-from danlu.evaluation.baselines import Baseline
 from danlu.evaluation.curves import classification_curves, risk_coverage
 from danlu.evaluation.intervals import MIN_UNITS, Resampling, count_units, paired_differences, values_with_intervals
-from danlu.evaluation.metrics.base import Metric, Predictions
-from danlu.evaluation.metrics.per_class import class_metrics, per_class_values
-from danlu.evaluation.metrics.table import MAIN_METRIC, confusion_matrix, get_metric
 from danlu.evaluation.predictions import pair_with_truth
 from danlu.evaluation.thresholds import threshold_table
+from danlu.metrics.base import Metric, Predictions
+from danlu.metrics.classification import confusion_matrix
 from danlu.recipe.sections.evaluation import Costs
+from danlu.tasks.base import Baseline, Target, Task
+from danlu.tasks.classification import ClassTarget
+from danlu.tasks.metric_table import get_metric
 
 VERSION = 1
 
@@ -35,8 +35,8 @@ class EvalConfig:
         costs: of mistakes, for the table of thresholds.
     """
 
-    target: TargetSpec
-    task: str
+    target: Target
+    task: Task
     metrics: Sequence[str]
     text_column: str | None
     group_column: str | None = None
@@ -46,7 +46,7 @@ class EvalConfig:
     @property
     def main_metric(self) -> str:
         """Return the metric that sums up a run: the task's own or the first requested."""
-        usual = MAIN_METRIC[self.task]
+        usual = self.task.main_metric
         return usual if usual in self.metrics or not self.metrics else self.metrics[0]
 
     def metrics_by_name(self) -> dict[str, Metric]:
@@ -78,11 +78,11 @@ def evaluate_splits(
     how, main = config.resampling, config.main_metric
     found: dict[str, Any] = {
         "version": VERSION,
-        "task": config.task,
+        "task": config.task.name,
         "main": {"metric": main, "higher_is_better": get_metric(main).higher_is_better},
     }
-    if isinstance(config.target, ClassTarget | MultiLabelTarget):
-        found["labels"] = [str(label) for label in config.target.labels]
+    if config.task.labels_of_parts(config.target):
+        found["labels"] = config.task.labels_of_parts(config.target)
     if how is not None:
         found["intervals"] = {
             "method": "bias-corrected percentile bootstrap",
@@ -99,24 +99,29 @@ def evaluate_splits(
 
 
 def _split_figures(config: EvalConfig, split: str, predictions: Predictions) -> dict[str, Any]:
-    """Compute a split's metrics and, for classes or labels, per-class values, curves and tables."""
+    """Compute a split's metrics, also of its classes, labels or outputs."""
     target, how = config.target, config.resampling_for(split)
-    if not isinstance(target, ClassTarget | MultiLabelTarget):
-        return dict(values_with_intervals(config.metrics_by_name(), predictions, how))
-    of_classes = class_metrics(target)
-    together = values_with_intervals({**config.metrics_by_name(), **of_classes}, predictions, how)
-    figures: dict[str, Any] = {name: figure for name, figure in together.items() if name not in of_classes}
-    figures["classes"] = per_class_values(target, predictions, together)
-    if isinstance(target, MultiLabelTarget):
-        return figures
-    figures["confusion"] = {
-        "labels": [str(label) for label in target.labels],
-        "counts": confusion_matrix(target, predictions),
+    parts = config.task.part_metrics(target)
+    together = values_with_intervals({**config.metrics_by_name(), **parts}, predictions, how)
+    figures: dict[str, Any] = {name: figure for name, figure in together.items() if name not in parts}
+    figures |= config.task.part_figures(target, predictions, together)
+    if isinstance(target, ClassTarget):
+        figures |= _class_figures(target, predictions, config.costs)
+    return figures
+
+
+def _class_figures(target: ClassTarget, predictions: Predictions, costs: Costs | None) -> dict[str, Any]:
+    """Compute confusions, curves and, for two classes, the table of thresholds."""
+    figures: dict[str, Any] = {
+        "confusion": {
+            "labels": [str(label) for label in target.labels],
+            "counts": confusion_matrix(len(target.labels), predictions),
+        },
+        "curves": classification_curves(predictions, target.labels),
+        "abstention": risk_coverage(predictions),
     }
-    figures["curves"] = classification_curves(predictions, target.labels)
-    figures["abstention"] = risk_coverage(predictions)
     if len(target.labels) == 2:
-        figures["thresholds"] = threshold_table(predictions, config.costs)
+        figures["thresholds"] = threshold_table(predictions, costs)
     return figures
 
 
@@ -124,9 +129,7 @@ def _baseline_figures(
     config: EvalConfig, baseline: Baseline, predictions: Mapping[str, Predictions], splits: Mapping[str, Split]
 ) -> dict[str, Any]:
     """Compute a baseline's metrics and the paired differences (model minus baseline)."""
-    target = config.target
-    if isinstance(target, ClassTarget):  # a baseline always predicts the most likely class
-        target = target.model_copy(update={"threshold": None})
+    target = config.target.without_decisions()
     beside = {
         name: pair_with_truth(splits[name], target, baseline.predictions[name], config.text_column, model.groups)
         for name, model in predictions.items()

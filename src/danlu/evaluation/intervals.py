@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from danlu.core.seeds import Seed
-from danlu.evaluation.metrics.base import Metric, Predictions, StatCache, compute_values
+from danlu.metrics.base import Metric, Predictions, StatCache, compute_values
 
 BLOCK_WEIGHTS = 1 << 18  # weights drawn at a time: 2 MB, which fits in a CPU cache
 RESAMPLES_PER_SEED = 64  # resamples per seed, whatever the block size

@@ -16,17 +16,16 @@ from pydantic import Field, PositiveFloat
 
 from danlu.core.component import Component
 from danlu.core.seeds import Seed
-from danlu.data.dataset import Dataset, Kind
+from danlu.data.dataset import Dataset
 from danlu.data.splits import Split, evenly_spaced_rows
 from danlu.evaluation.intervals import MIN_UNITS, Resampling, count_units, paired_differences, values_with_intervals
-from danlu.evaluation.metrics.base import Metric, Predictions
+from danlu.metrics.base import Metric, Predictions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 WHITE = 255.0
-MAX_IMAGES, MAX_ROWS = 2_000, 20_000  # evaluated per perturbation
 
 
 class Perturbation(Component):
@@ -36,7 +35,7 @@ class Perturbation(Component):
         kinds: the kinds of data that it can change.
     """
 
-    kinds: ClassVar[tuple[Kind, ...]]
+    kinds: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def apply(self, frame: pl.DataFrame, dataset: Dataset, seed: Seed) -> pl.DataFrame:
@@ -57,7 +56,7 @@ class Noise(Perturbation):
     std: PositiveFloat = 0.1
 
     def apply(self, frame: pl.DataFrame, dataset: Dataset, seed: Seed) -> pl.DataFrame:
-        if dataset.kind == "image":
+        if dataset.kind.shows_pictures:
             return _map_images(frame, dataset, seed, self._on_pixels)
         generator = np.random.default_rng(seed.value)
         added: list[pl.Series] = []
@@ -199,7 +198,7 @@ def evaluate_robustness(
     """
     if not steps:
         return {}
-    chosen = evenly_spaced_rows(len(unchanged), MAX_IMAGES if dataset.kind == "image" else MAX_ROWS)
+    chosen = evenly_spaced_rows(len(unchanged), dataset.kind.max_perturbed_rows)
     part, plain = Split(test.rows[chosen], test.table), unchanged.take(chosen)
     enough = count_units(plain) >= MIN_UNITS
     found: list[dict[str, Any]] = []

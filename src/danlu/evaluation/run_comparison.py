@@ -13,11 +13,13 @@ from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError
 from danlu.evaluation.intervals import MIN_UNITS, Resampling, count_units, mcnemar_test, paired_differences
-from danlu.evaluation.metrics.base import Predictions, compute_values
-from danlu.evaluation.metrics.table import get_metric
 from danlu.evaluation.predictions import read_predictions
+from danlu.metrics.base import Predictions, compute_values
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
+from danlu.tasks.base import Task
+from danlu.tasks.metric_table import get_metric
+from danlu.tasks.table import get_task
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class EvaluatedRun:
 
     run: RunDirectory
     recipe: Recipe
-    task: str
+    task: Task
     labels: tuple[str, ...]
     rows: np.ndarray
     predictions: Predictions
@@ -83,7 +85,7 @@ def _compare_with_first(
         "confidence": how.confidence,
         "metrics": paired_differences(metrics, other.predictions, first.predictions, how) if enough else {},
     }
-    if first.task == "classification":
+    if first.task.has_classes:
         found["mcnemar"] = mcnemar_test(other.predictions, first.predictions).to_dict()
     return found
 
@@ -106,9 +108,10 @@ def load_evaluated_run(run: RunDirectory) -> EvaluatedRun:
     answers = read_frame(file).sort("row")
     labels = tuple(evaluation.get("labels", ()))
     threshold = (evaluation.get("decision", {}).get("threshold") or {}).get("value")
-    judged = read_predictions(evaluation["task"], answers, labels, threshold)
+    task = get_task(evaluation["task"])
+    judged = read_predictions(task, answers, labels, threshold)
     recipe = load_recipe(run.path / RECIPE)
-    return EvaluatedRun(run, recipe, evaluation["task"], labels, answers["row"].to_numpy(), judged)
+    return EvaluatedRun(run, recipe, task, labels, answers["row"].to_numpy(), judged)
 
 
 def check_comparable(first: EvaluatedRun, other: EvaluatedRun) -> None:
@@ -125,11 +128,7 @@ def check_comparable(first: EvaluatedRun, other: EvaluatedRun) -> None:
         )
     if first.labels != other.labels:
         raise ArgumentError(f"{pair}: cannot be compared, their classes differ")
-    if first.task == "language-modelling":
-        same = np.array_equal(first.predictions.text_bytes, other.predictions.text_bytes)  # type: ignore[arg-type]
-    else:
-        same = np.array_equal(first.predictions.y_true, other.predictions.y_true)
-    if not same:
+    if not first.task.same_truth(first.predictions, other.predictions):
         raise ArgumentError(
             f"{pair}: the targets of the same rows differ, so the data has changed; train one of them again"
         )

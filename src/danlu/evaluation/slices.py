@@ -18,9 +18,9 @@ from danlu.data.dataset import Dataset
 from danlu.data.splits import Split, evenly_spaced_rows
 from danlu.errors import Problem, RecipeError
 from danlu.evaluation.intervals import Resampling, for_each_resample
-from danlu.evaluation.metrics.base import Metric, Predictions
-from danlu.evaluation.metrics.table import get_metric, resolve_metrics
+from danlu.metrics.base import Metric, Predictions
 from danlu.recipe.sections.evaluation import Slices
+from danlu.tasks.metric_table import get_metric, resolve_metrics
 
 MIN_SAMPLES = 20  # minimum samples in a slice and in the rest
 MIN_SHARE = 0.01
@@ -28,7 +28,6 @@ MAX_VALUES = 20  # most frequent values of a category that become slices
 QUANTILE_BINS = 4  # quartiles of a number
 MAX_SLICES = 200
 RESAMPLES = 1000
-MAX_IMAGES, MAX_ROWS = 5_000, 50_000  # rows examined
 BRIGHTNESS_SIDE = 32  # pixels of the shorter side suffice for the brightness
 
 
@@ -74,7 +73,7 @@ def find_slices(
     metric = get_metric(name)
     if how is None or asked is False or not metric.is_fast:
         return {}
-    chosen = evenly_spaced_rows(len(predictions), MAX_IMAGES if dataset.kind == "image" else MAX_ROWS)
+    chosen = evenly_spaced_rows(len(predictions), dataset.kind.max_sliced_rows)
     part = Split(test.rows[chosen], test.table)
     found = make_slices(*_slice_columns(dataset, part, options.columns), options.min_size)
     return {
@@ -129,12 +128,12 @@ def check_slices(asked: bool | Slices, dataset: Dataset) -> None:
             raise RecipeError(Problem("", "evaluation.slices.columns", message))
 
 
-def can_slice(kind: str, asked: bool = False) -> bool:
+def can_slice(column_type: str, asked: bool = False) -> bool:
     """Return whether a column type can be sliced.
 
     Identifiers, texts and images only if the recipe names them; a dropped column counts as an identifier.
     """
-    return kind in ("number", "category") or (asked and kind in ("identifier", "text", "image"))
+    return column_type in ("number", "category") or (asked and column_type in ("identifier", "text", "image"))
 
 
 def evaluate_slices(
@@ -225,7 +224,7 @@ def _column_slices(values: pl.Series) -> Iterator[Slice]:
             yield Slice(values.name, "category", f"{values.name} = {value}", inside)
 
 
-def _quantile_slices(column: str, kind: str, numbers: np.ndarray) -> Iterator[Slice]:
+def _quantile_slices(column: str, measure: str, numbers: np.ndarray) -> Iterator[Slice]:
     """Slice by quartiles of a number."""
     there = np.isfinite(numbers)
     if not there.any():
@@ -234,8 +233,8 @@ def _quantile_slices(column: str, kind: str, numbers: np.ndarray) -> Iterator[Sl
     for low, high in itertools.pairwise(cuts.tolist()):
         last = high == cuts[-1]
         inside = there & (numbers >= low) & ((numbers <= high) if last else (numbers < high))
-        of = column if kind == "range" else f"{kind} of {column}"
-        yield Slice(column, kind, f"{of} {low:.4g} to {high:.4g}", inside)
+        of = column if measure == "range" else f"{measure} of {column}"
+        yield Slice(column, measure, f"{of} {low:.4g} to {high:.4g}", inside)
 
 
 def _slice_columns(
@@ -243,7 +242,7 @@ def _slice_columns(
 ) -> tuple[pl.DataFrame, dict[tuple[str, str], np.ndarray]]:
     """Return the columns to slice by, and text lengths or image brightness of the input."""
     measured = dict[tuple[str, str], np.ndarray]()
-    content = dataset.content if dataset.kind != "tabular" else None
+    content = None if dataset.kind.has_feature_columns else dataset.content
     columns = [column for column in dataset.columns if asked is None or column.name in asked]
     names = [
         column.name
@@ -258,10 +257,10 @@ def _slice_columns(
         if column.type == "text" and part.table.schema[column.name] == pl.String  # conversations are lists
     ]
     shown = content is not None and (asked is None or content in asked)
-    for name in dict.fromkeys([content, *texts] if shown and dataset.kind in ("text", "corpus") else texts):
+    for name in dict.fromkeys([content, *texts] if shown and dataset.kind.content_is_text else texts):
         lengths = part.column(str(name)).cast(pl.String).str.len_chars().fill_null(0)
         measured[str(name), "length"] = lengths.to_numpy().astype(np.float64)
-    if dataset.kind == "image" and shown:
+    if dataset.kind.shows_pictures and shown:
         measured[dataset.content, "brightness"] = _brightness(dataset, part)
     return part.columns(*names) if names else pl.DataFrame({"": [True] * len(part)}), measured
 

@@ -6,8 +6,8 @@ The threshold is chosen on validation, for a metric or for the cost of mistakes;
 import numpy as np
 
 from danlu.errors import Problem, RecipeError
-from danlu.evaluation.metrics.base import Metric, Predictions, safe_divide
-from danlu.evaluation.metrics.classification import COUNT_METRICS
+from danlu.metrics.base import Metric, Predictions, safe_divide
+from danlu.metrics.classification import COUNT_METRICS
 from danlu.recipe.sections.evaluation import Costs, Threshold
 
 TABLE_ROWS = 101  # of the threshold table

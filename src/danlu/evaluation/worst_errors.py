@@ -12,11 +12,9 @@ import polars as pl
 
 from danlu.data.dataset import Dataset
 from danlu.data.samples import MOST_COLUMNS, format_value, readable_rows, thumbnail
-from danlu.data.sources.tags import read_list
 from danlu.data.splits import Split
-from danlu.evaluation.predictions import FORMATS, pad_tags
+from danlu.tasks.tagging import pad_tags, read_list
 
-MAX_ROWS, MAX_IMAGES = 12, 24
 MAX_WORDS, CONTEXT_WORDS = 80, 8  # words shown of a sentence, and shown on either side of a wrong tag
 
 
@@ -34,9 +32,9 @@ def worst_errors(dataset: Dataset, test: Split, answers: pl.DataFrame) -> dict[s
         and which are superfluous; with tags the words with their true and predicted tags; with texts the number of
         tokens.
     """
-    bad = FORMATS[dataset.task].score_errors(answers)
-    pictured = dataset.kind == "image"
-    chosen = bad.wrong[np.argsort(-bad.severity[bad.wrong], kind="stable")][: MAX_IMAGES if pictured else MAX_ROWS]
+    bad = dataset.task.score_errors(answers)
+    pictured = dataset.kind.shows_pictures
+    chosen = bad.wrong[np.argsort(-bad.severity[bad.wrong], kind="stable")][: dataset.kind.shown_errors]
     part = Split(answers["row"].to_numpy()[chosen], test.table)
     names = [each.name for each in dataset.used if each.name != dataset.target]
     names = [] if pictured or bad.by == "tags" else names[:MOST_COLUMNS]
@@ -44,7 +42,7 @@ def worst_errors(dataset: Dataset, test: Split, answers: pl.DataFrame) -> dict[s
     told = [
         {
             "row": int(row),
-            **_describe_answer(answers, place, bad.by),
+            **_describe_answer(dataset, answers, place),
             "figure": float(bad.shown[place]),
             "values": shown,
         }
@@ -61,22 +59,10 @@ def worst_errors(dataset: Dataset, test: Split, answers: pl.DataFrame) -> dict[s
     return {"by": bad.by, "count": len(bad.wrong), "columns": names, "rows": told}
 
 
-def _describe_answer(answers: pl.DataFrame, place: int, by: str) -> dict[str, Any]:
+def _describe_answer(dataset: Dataset, answers: pl.DataFrame, place: int) -> dict[str, Any]:
     """Describe truth and prediction in the task's terms; tags are shown word by word."""
-    if by == "loss":
-        return {"truth": "", "answer": "", "tokens": int(answers["tokens"][place])}
-    if by in ("margin", "tags"):
-        return {"truth": "", "answer": ""}
-    truth, answer = answers["truth"][place], answers["prediction"][place]
-    if by != "labels":
-        return {"truth": format_value(truth), "answer": format_value(answer)}
-    own, said = list(truth), list(answer)
-    return {
-        "truth": format_value(", ".join(own)),
-        "answer": format_value(", ".join(said)),
-        "missed": [label for label in own if label not in said],
-        "superfluous": [label for label in said if label not in own],
-    }
+    told = dataset.task.describe_error(answers, place)
+    return {name: format_value(value) if name in ("truth", "answer") else value for name, value in told.items()}
 
 
 def _words_near_errors(words: list[str], own: Sequence[str], said: Sequence[str]) -> list[list[str] | None]:

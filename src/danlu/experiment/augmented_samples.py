@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.targets import ClassTarget, MultiLabelTarget
-from danlu.data.text.preprocessor import TextPreprocessor
+from danlu.data.specs import ImageInputs
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing
+from danlu.tasks.table import task_of
 
 if TYPE_CHECKING:
     from danlu.data.loader import Tensors
@@ -39,54 +38,10 @@ def collect_augmented_samples(context: DataContext, count: int, epochs: int) -> 
 def _describe_batch(preprocessing: FittedPreprocessing, inputs: "Tensors", target: np.ndarray) -> "list[SampleVersion]":
     from danlu.reporting.augmentation_preview import SampleVersion
 
-    answers = [_describe_target(preprocessing, value) for value in target]
-    if "image" in inputs:
+    task = task_of(preprocessing.target)
+    answers = [task.describe_encoded(preprocessing.target, value) for value in target]
+    if isinstance(preprocessing.preprocessor.inputs, ImageInputs):
         images = inputs["image"].permute(0, 2, 3, 1).numpy()
         return [SampleVersion(answer, image=image) for answer, image in zip(answers, images, strict=True)]
-    fields = (
-        _describe_tokens(preprocessing, inputs)
-        if "input_ids" in inputs
-        else _describe_cells(preprocessing, inputs, len(target))
-    )
+    fields = preprocessing.preprocessor.describe(inputs)
     return [SampleVersion(answer, fields=field) for answer, field in zip(answers, fields, strict=True)]
-
-
-def _describe_target(preprocessing: FittedPreprocessing, value: np.ndarray) -> str:
-    """Describe a target: a label, mixed labels with their shares, or a number."""
-    if not isinstance(preprocessing.target, ClassTarget):
-        if isinstance(preprocessing.target, MultiLabelTarget):
-            shares = zip(value, preprocessing.target.labels, strict=True)
-            told = [label if share > 0.995 else f"{share:.0%} {label}" for share, label in shares if share > 0.005]
-            return " + ".join(told) or "none"
-        return f"{preprocessing.target.decode(np.array([[value]]))['prediction'][0]:.4g}"
-    labels = preprocessing.target.labels
-    if value.ndim == 0:
-        return str(labels[int(value)])
-    largest = [index for index in np.argsort(-value) if value[index] > 0.005]
-    if len(largest) == 1:
-        return str(labels[largest[0]])
-    return " + ".join(f"{value[index]:.0%} {labels[index]}" for index in largest)
-
-
-def _describe_tokens(preprocessing: FittedPreprocessing, inputs: "Tensors") -> list[dict[str, str]]:
-    """Decode tokens one by one, separated by spaces, so that deletions and swaps are visible."""
-    assert isinstance(preprocessing.preprocessor, TextPreprocessor)
-    tokenizer = preprocessing.preprocessor.tokenizer.open()
-    found: list[dict[str, str]] = []
-    for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
-        pieces = (tokenizer.decode([int(token)], skip_special_tokens=False).strip() for token in ids[mask.bool()])
-        found.append({"tokens": " ".join(piece for piece in pieces if piece)})
-    return found
-
-
-def _describe_cells(preprocessing: FittedPreprocessing, inputs: "Tensors", count: int) -> list[dict[str, str]]:
-    """Describe table rows by preprocessing numbers and category names."""
-    form = preprocessing.preprocessor
-    assert isinstance(form, TabularPreprocessor)
-    found: list[dict[str, str]] = [{} for _ in range(count)]
-    for position, fields in enumerate(found):
-        for index, name in enumerate(form.names[: form.inputs.numeric]):
-            fields[name] = f"{float(inputs['numeric'][position, index]):.2f}"
-        for index, category in enumerate(form.embedded):
-            fields[category.column] = category.names[int(inputs["categories"][position, index])]
-    return found

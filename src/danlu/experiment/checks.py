@@ -11,28 +11,28 @@ from danlu.data.splits import Splits
 from danlu.data.tabular.categories import TargetEncoding
 from danlu.errors import Problem, RecipeError
 from danlu.evaluation.conformal import too_few_rows
-from danlu.evaluation.metrics.table import METRICS
 from danlu.evaluation.robustness import Perturbation
 from danlu.evaluation.thresholds import threshold_metric
 from danlu.models.base import Model, SelfFittingModel
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import Data
 from danlu.recipe.sections.evaluation import Conformal, Threshold
-from danlu.recipe.sections.training import Finetune, Training
+from danlu.recipe.sections.training import Finetune, Preference, Training
+from danlu.tasks.base import Task
+from danlu.tasks.metric_table import METRICS, metrics_of
+from danlu.tasks.table import all_tasks
 
 # Options of the `training` section that have a meaning without gradient steps; max_steps limits the rounds.
 OPTIONS_WITHOUT_STEPS = ("max_steps", "batch_size", "early_stopping", "device", "threads", "track", "callbacks")
 DISTILL_KEY = "training.distill"
 INTERVALS_KEY = "evaluation.intervals"
-TOKEN_TASKS = ("token-classification", "language-modelling")
-DISTILLABLE_TASKS = ("classification", "multi-label", "regression", *TOKEN_TASKS)
 
 
-def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: str) -> None:
+def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: Task) -> None:
     """Raise RecipeError for the first option that only makes sense with gradient steps."""
-    if task == "multi-label":
+    if not task.fits_trees:
         others = [name for name, family in components("model").items() if _steps_on_tables(family)]
-        message = f"{model.name} predicts a single label per row, and rows have several; use one of {', '.join(others)}"
+        message = f"{model.name} predicts one class or number per row, not {task}; use one of {', '.join(others)}"
         raise RecipeError(Problem("", "model.name", message))
     grows = f"{model.name} is not trained by gradient steps"
     usual = Training()
@@ -57,19 +57,19 @@ def check_components_fit_data(recipe: Recipe, dataset: Dataset) -> None:
     """Reject balancing, augmentation and perturbations that do not fit the data; none is skipped silently."""
     balancer = recipe.data.balance
     assert isinstance(balancer, Balancer)
-    if dataset.task == "multi-label":
-        check_multi_label_encoders(recipe.data)
-    if balancer.name != "none" and dataset.task != "classification":
+    if dataset.task.takes_columns:
+        check_several_answers(recipe.data)
+    if balancer.name != "none" and not dataset.task.has_classes:
         message = f"{balancer.name} balances classes, and this task is {dataset.task}; remove it"
         raise RecipeError(Problem("", "data.balance", message))
     changing = [
-        ("data.balance", balancer),
+        *([("data.balance", balancer)] if balancer.name != "none" else []),
         *(("data.augment", step) for step in recipe.data.augment),
         *(("evaluation.robustness", step) for step in recipe.evaluation.robustness),
     ]
     for key, component in changing:
         assert isinstance(component, Balancer | Augmentation | Perturbation)
-        if dataset.kind not in component.kinds:
+        if not dataset.kind.fits(component.kinds):
             message = f"{component.name} takes {' or '.join(component.kinds)} data; {dataset.origin} is {dataset.kind}"
             raise RecipeError(Problem("", key, message))
 
@@ -83,8 +83,8 @@ def check_tagging_model(model: Model) -> None:
             raise RecipeError(Problem("", f"model.{key}", message))
 
 
-def check_multi_label_encoders(data: Data) -> None:
-    """Reject encoders that need a single label per row for multi-label data."""
+def check_several_answers(data: Data) -> None:
+    """Reject encoders that need a single label or number per row, where rows have several."""
     encoders: dict[str, Component | None] = {"data.encode": data.encode}
     encoders |= {f"data.columns.{name}.encode": data.options_of(name).encode for name in data.columns}
     for key, encoder in encoders.items():
@@ -93,7 +93,18 @@ def check_multi_label_encoders(data: Data) -> None:
             raise RecipeError(Problem("", key, message))
 
 
-def check_metric(metric: str, task: str, key: str) -> None:
+def check_task_options(recipe: Recipe, task: Task) -> None:
+    """Reject options that only other tasks have."""
+    options = recipe.training
+    if options.preference != Preference() and not task.is_trained_on_pairs:
+        message = f"applies only to preferences, and data.task is {task}; remove it"
+        raise RecipeError(Problem("", "training.preference", message))
+    if isinstance(options.memory.loss_chunk, int) and not (task.counts_tokens or task.is_trained_on_pairs):
+        message = f"applies only to language models, and data.task is {task}; remove it"
+        raise RecipeError(Problem("", "training.memory.loss_chunk", message))
+
+
+def check_metric(metric: str, task: Task, key: str) -> None:
     """Raise RecipeError unless `validation/NAME` is measured for this task.
 
     Args:
@@ -101,7 +112,7 @@ def check_metric(metric: str, task: str, key: str) -> None:
         key: of the recipe that names it.
     """
     watched = metric.removeprefix("validation/")
-    allowed = ["loss", *(name for name, known in METRICS.items() if known.task == task)]
+    allowed = ["loss", *(name for name in metrics_of(task) if name in METRICS)]
     if watched not in allowed:
         message = f"{metric!r} is not a {task} metric (allowed: {', '.join(f'validation/{m}' for m in allowed)})"
         raise RecipeError(Problem("", key, message))
@@ -114,8 +125,8 @@ def check_threshold(threshold: Threshold | None, dataset: Dataset) -> None:
     if threshold.metric is not None:
         threshold_metric(threshold.metric)
     classes = dataset.frame[dataset.target].drop_nulls().n_unique() if dataset.target is not None else 0
-    if dataset.task != "classification" or classes != 2:
-        what = f"this target has {classes}" if dataset.task == "classification" else f"this task is {dataset.task}"
+    if not dataset.task.has_classes or classes != 2:
+        what = f"this target has {classes}" if dataset.task.has_classes else f"this task is {dataset.task}"
         message = f"a threshold needs exactly two classes; {what}; remove it"
         raise RecipeError(Problem("", "evaluation.threshold", message))
 
@@ -124,11 +135,11 @@ def check_conformal(options: Conformal | None, dataset: Dataset) -> None:
     """Reject prediction sets and intervals for tasks that have none."""
     if options is None:
         return
-    if dataset.task not in ("classification", "regression"):
+    if not dataset.task.has_sets:
         message = f"conformal gives sets of classes and intervals of numbers; this task is {dataset.task}; remove it"
         raise RecipeError(Problem("", INTERVALS_KEY, message))
-    if options.by == "class" and dataset.task == "regression":
-        message = "regression has no classes; remove by: class"
+    if options.by == "class" and not dataset.task.has_classes:
+        message = f"{dataset.task} has no classes; remove by: class"
         raise RecipeError(Problem("", f"{INTERVALS_KEY}.conformal.by", message))
 
 
@@ -158,13 +169,14 @@ def check_distillation(recipe: Recipe, dataset: Dataset) -> None:
     options = recipe.training.distill
     if options is None:
         return
-    if dataset.task not in DISTILLABLE_TASKS:
-        message = f"distillation works for {', '.join(DISTILLABLE_TASKS)}; this task is {dataset.task}; remove it"
+    if not dataset.task.can_distill:
+        able = [task.name for task in all_tasks() if task.can_distill]
+        message = f"distillation works for {', '.join(able)}; this task is {dataset.task}; remove it"
         raise RecipeError(Problem("", DISTILL_KEY, message))
-    if dataset.task == "regression" and options.temperature is not None:
-        message = "a temperature applies to class probabilities, and this task is regression; remove it"
+    if options.temperature is not None and not dataset.task.has_logits:
+        message = f"a temperature applies to class probabilities, and this task is {dataset.task}; remove it"
         raise RecipeError(Problem("", f"{DISTILL_KEY}.temperature", message))
-    if dataset.task in TOKEN_TASKS and options.hidden is not None:
+    if dataset.task.per_token and options.hidden is not None:
         message = f"needs one prediction per sample, and this task is {dataset.task}; remove it"
         raise RecipeError(Problem("", f"{DISTILL_KEY}.hidden", message))
     if recipe.evaluation.folds is not None:

@@ -25,20 +25,21 @@ from danlu.artifacts.trials import SEARCH_FILE, is_search, read_trials
 from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
 from danlu.data.splits import Split, Splits
-from danlu.data.targets import ClassTarget, MultiLabelTarget, NumericTarget
 from danlu.errors import ArgumentError, DanluError
 from danlu.evaluation.calibration import fit_calibration_and_threshold
 from danlu.evaluation.cross_validation import FoldResult, concat_predictions, evaluate_folds
 from danlu.evaluation.evaluate import EvalConfig
-from danlu.evaluation.metrics.base import Predictions
 from danlu.evaluation.predictions import build_predictions, predictions_frame
 from danlu.experiment.data_context import DataContext
 from danlu.experiment.folds import fold_splits, fold_splitter
 from danlu.experiment.setup import best_validation_record, monitored_metric
+from danlu.metrics.base import Predictions
 from danlu.models.base import SelfFittingModel
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.evaluation import Folds
+from danlu.tasks.classification import ClassTarget
+from danlu.tasks.regression import NumericTarget
 
 WORKER = "danlu.experiment.fold_worker"  # started as `python -m`
 FOLDS_FOLDER, OUT_OF_FOLD_FILE = "folds", "folds.parquet"
@@ -178,28 +179,11 @@ def _predict_fold(
     )
     raw = predictor.raw_outputs(split, context.origin)
     outputs = target.calibrate(raw)
-    if isinstance(target, ClassTarget | MultiLabelTarget) and isinstance(config.target, ClassTarget | MultiLabelTarget):
-        raw, _ = _align_classes(target, config.target, raw)
-        outputs, target = _align_classes(target, config.target, outputs)
+    raw, _ = config.task.align_labels(target, config.target, raw)
+    outputs, target = config.task.align_labels(target, config.target, outputs)
     predictions = build_predictions(split, target, outputs, config.text_column, config.group_column)
     recorded = predictions_frame(split, predictions, target.decode(outputs), target)
     return FoldResult(repeat, len(context.splits.train), predictions), recorded, raw
-
-
-def _align_classes(
-    own: ClassTarget | MultiLabelTarget, whole: ClassTarget | MultiLabelTarget, outputs: np.ndarray
-) -> tuple[np.ndarray, ClassTarget | MultiLabelTarget]:
-    """Reorder a fold's probabilities to the full list of classes.
-
-    Classes that the fold never saw get 0.
-    """
-    if own.labels == whole.labels:
-        return outputs, own
-    labels = (*whole.labels, *(label for label in own.labels if label not in whole.labels))
-    found = np.zeros((len(outputs), len(labels)), dtype=outputs.dtype)
-    found[:, [labels.index(label) for label in own.labels]] = outputs
-    changes = {"labels": labels, **({"threshold": None} if isinstance(own, ClassTarget) else {})}
-    return found, own.model_copy(update=changes)
 
 
 def fold_folder(run: RunDirectory, number: int) -> Path:

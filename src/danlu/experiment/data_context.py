@@ -14,14 +14,15 @@ from danlu.core.imports import load_dotted
 from danlu.core.seeds import Seed
 from danlu.data.audit import Finding, audit
 from danlu.data.clean import clean_rows, drop_outliers
-from danlu.data.dataset import Dataset, interpret
+from danlu.data.dataset import Dataset
 from danlu.data.descriptors import Origin, RawData
-from danlu.data.preprocessing import Preprocessor, fit_preprocessor
+from danlu.data.interpret import interpret
+from danlu.data.kind import Preprocessor
+from danlu.data.preprocessing import fit_preprocessor
 from danlu.data.profile import profile
 from danlu.data.sources.in_memory import read_in_memory
 from danlu.data.sources.reader import IN_MEMORY, read_source
 from danlu.data.splits import Split, Splits, TrainSplit, evenly_spaced_rows, split_dataset
-from danlu.data.targets import NextTokenTarget, PreferenceTarget, TargetSpec, fit_target
 from danlu.errors import DataError
 from danlu.experiment.checks import check_conformal_rows, require_model_extras
 from danlu.experiment.defaults import resolve_recipe
@@ -30,6 +31,7 @@ from danlu.models.base import Model
 from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.training import Finetune
+from danlu.tasks.base import FitInputs, Target
 from danlu.training.monitoring.trackers import check_trackers
 
 DRY_RUN_BATCH_SIZE = 16  # batch size of a dry run if the recipe leaves it on auto
@@ -80,7 +82,7 @@ class FittedPreprocessing:
     """Hold the preprocessor and the target fitted on the training split, before any model."""
 
     preprocessor: Preprocessor
-    target: TargetSpec
+    target: Target
 
 
 def load_input(recipe: Recipe | Mapping[str, Any] | str | Path, data: object | None = None) -> DataContext:
@@ -165,17 +167,21 @@ def fit_preprocessing(context: DataContext) -> FittedPreprocessing:
     dataset, train = context.dataset, context.splits.train
     seed = Seed(context.recipe.seed).derive("preparation")
     preprocessor = fit_preprocessor(train, dataset, context.recipe.data, context.model.data_requirements(), seed)
-    if dataset.task == "language-modelling":
-        return FittedPreprocessing(preprocessor, NextTokenTarget(vocabulary=preprocessor.inputs.vocabulary))  # type: ignore[union-attr]
-    if dataset.task == "preference":
-        vocabulary, beta = preprocessor.inputs.vocabulary, context.recipe.training.preference.beta  # type: ignore[union-attr]
-        return FittedPreprocessing(preprocessor, PreferenceTarget(vocabulary=vocabulary, beta=beta))
-    return FittedPreprocessing(preprocessor, fit_target(train, dataset))
+    return FittedPreprocessing(preprocessor, _fit_target(context, preprocessor))
+
+
+def _fit_target(context: DataContext, preprocessor: Preprocessor) -> Target:
+    """Fit the target on the training split."""
+    dataset = context.dataset
+    values = None if dataset.target is None else context.splits.train.column(dataset.target)
+    vocabulary = getattr(preprocessor.inputs, "vocabulary", 0)
+    beta = context.recipe.training.preference.beta
+    return dataset.task.fit_target(FitInputs(values, dataset.target or "", dataset.origin, vocabulary, beta))
 
 
 def scored_text_column(context: DataContext) -> str | None:
     """Return the text column of a corpus, which bits per byte refer to; else None."""
-    return context.dataset.content if context.dataset.kind == "corpus" else None
+    return context.dataset.content if context.dataset.kind.loss_per_byte else None
 
 
 def with_columns(context: DataContext, columns: pl.DataFrame) -> DataContext:

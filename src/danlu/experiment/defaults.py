@@ -9,7 +9,6 @@ from danlu.data.balance.base import Balancer
 from danlu.data.dataset import Dataset
 from danlu.data.tabular.impute import Impute, KeepMissing
 from danlu.errors import Problem, RecipeError
-from danlu.evaluation.metrics.table import resolve_metrics
 from danlu.evaluation.slices import check_slices
 from danlu.experiment.checks import (
     check_components_fit_data,
@@ -18,28 +17,20 @@ from danlu.experiment.checks import (
     check_metric,
     check_no_gradient_options,
     check_tagging_model,
+    check_task_options,
     check_threshold,
 )
 from danlu.models.base import Model, SelfFittingModel
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import SplitOptions
 from danlu.recipe.sections.training import EarlyStopping, Finetune, Training
+from danlu.tasks.metric_table import resolve_metrics
 from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Constant, Cosine
 
-MODELS_BY_KIND = {
-    "tabular": "mlp",
-    "image": "timm:resnet18",
-    "text": "hf:bert",
-    "words": "hf:bert",
-    "corpus": "hf:llama",
-} | dict.fromkeys(("chat", "preference"), "hf:llama")
-EPOCHS_BY_KIND = {"tabular": 100, "image": 30, "text": 10, "words": 10, "corpus": 3, "chat": 3, "preference": 1}
-BATCH_SIZE_BY_KIND = {"image": 32, "text": 32, "words": 32, "corpus": 16, "chat": 16, "preference": 16}
 SELF_FITTING_BATCH_SIZE = 1024  # rows per prediction batch of a self-fitting model
 # Fraction of the run; its authors find that it needs one (Defazio et al. 2024, https://arxiv.org/abs/2405.15682).
 SCHEDULE_FREE_WARMUP = 0.05
-MIN_GROUPS = 20  # documents needed before a corpus is split by document
 
 
 def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
@@ -48,20 +39,21 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     Raises:
         RecipeError: the model or a metric does not fit the data.
     """
-    model = recipe.model or _default_component("model", MODELS_BY_KIND[dataset.kind])
+    model = recipe.model or _default_component("model", dataset.kind.default_model)
     assert isinstance(model, Model)
-    if dataset.kind not in model.kinds:
-        usual = f"{MODELS_BY_KIND[dataset.kind]} is the default"
+    if not dataset.kind.fits(model.kinds):
+        usual = f"{dataset.kind.default_model} is the default"
         message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({usual})"
         raise RecipeError(Problem("", "model.name", message))
     check_components_fit_data(recipe, dataset)
-    if dataset.kind == "corpus" and getattr(model, "finetune", Finetune()).mode == "head":
+    if not dataset.kind.has_task_head and getattr(model, "finetune", Finetune()).mode == "head":
         message = "a language model has no task head that could be trained alone; use lora or full"
         raise RecipeError(Problem("", "model.finetune.mode", message))
-    if dataset.kind == "words":
+    if dataset.kind.answers_each_word:
         check_tagging_model(model)
     if isinstance(model, SelfFittingModel):
         check_no_gradient_options(recipe, model, dataset.task)
+    check_task_options(recipe, dataset.task)
     check_distillation(recipe, dataset)
     if recipe.tuning is not None and recipe.tuning.metric is not None:
         check_metric(recipe.tuning.metric, dataset.task, "tuning.metric")
@@ -72,7 +64,7 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     data = recipe.data.model_copy(
         update={
             "task": dataset.task,
-            "target": recipe.data.target if dataset.task == "multi-label" else dataset.target,
+            "target": recipe.data.target if dataset.task.takes_columns else dataset.target,
             "split": _resolve_split(recipe.data.split, dataset),
             "image_size": _resolve_image_size(recipe),
             "clean": recipe.data.clean.model_copy(update={"missing": _resolve_missing_values(recipe, model)}),
@@ -129,11 +121,7 @@ def _default_component(kind: str, name: str) -> object:
 def _resolve_split(split: SplitOptions, dataset: Dataset) -> SplitOptions:
     if split.by is not None:
         return split
-    if dataset.kind == "corpus":
-        grouped = "document" in dataset.frame.columns and dataset.frame["document"].n_unique() >= MIN_GROUPS
-        chosen = {"name": "group", "column": "document"} if grouped else {"name": "random"}
-    else:
-        chosen = {"name": "stratified" if dataset.target and dataset.kind != "words" else "random"}
+    chosen = dataset.kind.default_split(dataset.frame, dataset.target)
     by = components("splitter")[chosen["name"]].model_validate(chosen)
     return split.model_copy(update={"by": by})
 
@@ -149,7 +137,7 @@ def _resolve_training(training: Training, model: Model, dataset: Dataset) -> Tra
         return training.model_copy(update={"batch_size": size, "early_stopping": early_stopping})
     epochs = training.epochs
     if epochs is None:  # with max_steps alone, epochs must not end training earlier
-        epochs = EPOCHS_BY_KIND[dataset.kind] if training.max_steps is None else training.max_steps
+        epochs = dataset.kind.default_epochs if training.max_steps is None else training.max_steps
     optimizer = training.optimizer
     assert isinstance(optimizer, Optimizer)
     if optimizer.lr is None:
@@ -163,19 +151,9 @@ def _resolve_training(training: Training, model: Model, dataset: Dataset) -> Tra
     return training.model_copy(
         update={
             "epochs": epochs,
-            "batch_size": training.batch_size or _default_batch_size(dataset),
+            "batch_size": training.batch_size or dataset.kind.default_batch_size(dataset.frame.height),
             "optimizer": optimizer,
             "schedule": schedule,
             "early_stopping": early_stopping,
         }
     )
-
-
-def _default_batch_size(dataset: Dataset) -> int:
-    """Return a batch size; for tables about thirty steps per epoch, between 16 and 1024."""
-    if dataset.kind != "tabular":
-        return BATCH_SIZE_BY_KIND[dataset.kind]
-    size = 16
-    while size < 1024 and dataset.frame.height / size > 48:
-        size *= 2
-    return size

@@ -26,7 +26,6 @@ from danlu.data.balance.base import Balancer
 from danlu.data.descriptors import RawData
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.experiment.checks import DISTILL_KEY as KEY
-from danlu.experiment.checks import TOKEN_TASKS
 from danlu.experiment.run_data import PROFILE_FILE, SPLIT_FILE, data_digest
 from danlu.recipe.sections.training import Distill
 
@@ -107,7 +106,6 @@ class Teacher:
             ArgumentError: the teacher cannot read the student's samples, or one of the two has no such states.
             DataError: the data lacks a column that the teacher needs.
         """
-        from danlu.data.targets import ClassTarget
         from danlu.training.distillation import CachedTeacher, DistillationTransform, OnlineTeacher
 
         # 1. Outputs that differ between epochs cannot be cached, and then the teacher must read the student's batches.
@@ -132,8 +130,7 @@ class Teacher:
             source = OnlineTeacher(outputs)
         else:
             source = CachedTeacher(self._cached_outputs(outputs, dataset))
-        target = self.preprocessing.target
-        classes = target.outputs if isinstance(target, ClassTarget) else None
+        classes = self.context.dataset.task.num_classes(self.preprocessing.target)
         transforms = (*balanced.loader.transforms, DistillationTransform(source, classes))
         return replace(balanced, loader=replace(balanced.loader, transforms=transforms))
 
@@ -196,20 +193,11 @@ class Teacher:
 
     def _logits(self, inputs: "dict[str, torch.Tensor]") -> "torch.Tensor":
         """Return the logits in the student's label order, or numbers in the student's standardization."""
-        from danlu.data.targets import ClassTarget, MultiLabelTarget, NextTokenTarget, NumericTarget, TagTarget
         from danlu.training.distillation import network_logits
 
-        own, student = self.predictor.target, self.preprocessing.target
-        found = network_logits(self.predictor.model, inputs, student.task)
-        if isinstance(own, NumericTarget) and isinstance(student, NumericTarget):
-            return (found * own.std + (own.mean - student.mean)) / student.std
-        if isinstance(own, NextTokenTarget):
-            return found
-        known = (ClassTarget, MultiLabelTarget, TagTarget)
-        assert isinstance(own, known) and isinstance(student, known)
-        if own.labels == student.labels:
-            return found
-        return found[..., [own.labels.index(label) for label in student.labels]]
+        task = self.context.dataset.task
+        found = network_logits(self.predictor.model, inputs, task)
+        return task.align_teacher(found, self.predictor.target, self.preprocessing.target)
 
     def _cached_outputs(
         self, outputs: "Callable[[dict[str, torch.Tensor]], torch.Tensor]", dataset: "PreparedDataset"
@@ -268,7 +256,7 @@ def _online_reason(context: "DataContext") -> tuple[str, str] | None:
     None if its outputs can be cached.
     """
     options = _options(context)
-    if context.dataset.task in TOKEN_TASKS:
+    if context.dataset.task.per_token:
         return "on every token", KEY
     if context.recipe.data.augment:
         return "on samples that data.augment changes", "data.augment"
@@ -321,17 +309,16 @@ def _teacher_digest(manifest: Manifest, config: object) -> str:
 
 def _check_same_task(manifest: Manifest, preprocessing: "FittedPreprocessing", options: Distill) -> None:
     """Raise ArgumentError unless teacher and student have the same task and labels."""
-    from danlu.data.targets import ClassTarget, MultiLabelTarget, TagTarget
-
     output, target = manifest.output, preprocessing.target
     if manifest.task != target.task:
         raise ArgumentError(
             f"{KEY}.teacher: {options.teacher} is a {manifest.task} model and this task is {target.task}; choose a "
             "teacher of the same task"
         )
-    if isinstance(target, ClassTarget | MultiLabelTarget | TagTarget):
-        missing = [label for label in target.labels if label not in output["labels"]]
-        unknown = [label for label in output["labels"] if label not in target.labels]
+    labels = getattr(target, "labels", None)
+    if labels is not None:
+        missing = [label for label in labels if label not in output["labels"]]
+        unknown = [label for label in output["labels"] if label not in labels]
         if missing or unknown:
             more = f"does not know {missing[0]!r}" if missing else f"knows {unknown[0]!r} as well"
             raise ArgumentError(

@@ -15,9 +15,10 @@ from danlu.artifacts.cache import cached_dir
 from danlu.artifacts.checkpoints import unique_state_dict
 from danlu.core.console import info
 from danlu.data.splits import Split
-from danlu.data.targets import REFERENCE
 from danlu.errors import ArgumentError
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, with_columns
+from danlu.tasks.preference import REFERENCE
+from danlu.tasks.table import task_of
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +39,6 @@ def add_reference_log_probs(
         model: with initial weights, on the device, without adapters. Its train or eval mode is kept.
     """
     from danlu.data.preprocessing import prepare_split
-    from danlu.models.heads import head_for
     from danlu.models.infer import predict_all
 
     size = context.recipe.training.batch_size
@@ -50,7 +50,7 @@ def add_reference_log_probs(
     def make(folder: Path) -> None:
         info(f"computing reference log-probabilities of {len(rows):,} preference pairs")
         examples = prepare_split(preprocessing.preprocessor, part, context.origin)
-        found = predict_all(model, head_for(preprocessing.target), examples, size, device)
+        found = predict_all(model, task_of(preprocessing.target).head(preprocessing.target), examples, size, device)
         np.save(folder / FILE, found)
 
     state = json.dumps(preprocessing.preprocessor.model_dump(mode="json"), sort_keys=True)

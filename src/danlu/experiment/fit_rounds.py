@@ -8,11 +8,12 @@ import numpy as np
 from danlu.artifacts.run import RunDirectory
 from danlu.core.console import info, progress
 from danlu.core.threads import plan_threads
+from danlu.data.specs import TabularInputs, require_inputs
 from danlu.errors import Stopped
-from danlu.evaluation.metrics.table import compute_metrics
 from danlu.evaluation.predictions import build_predictions
 from danlu.experiment.setup import TrainingSetup
 from danlu.models.base import FitData, Rows, SelfFittingModel
+from danlu.tasks.metric_table import compute_metrics
 
 if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset
@@ -69,14 +70,15 @@ def fit_rounds(setup: TrainingSetup, run: RunDirectory) -> "TrainResult":
 
 def build_fit_data(setup: TrainingSetup) -> FitData:
     """Collect the training rows of the first epoch, with their class weights."""
-    inputs, loader = setup.preprocessing.preprocessor.inputs, setup.balanced.loader
-    assert inputs.kind == "tabular"
+    loader = setup.balanced.loader
+    inputs = require_inputs(setup.preprocessing.preprocessor.inputs, TabularInputs, setup.context.model.name)
     taken, validation = loader.order(0) % len(loader.dataset), setup.validation
     train = _to_arrays(loader.dataset, taken)
     by_class = setup.balanced.loss_weighting.class_weights
     return FitData(
         inputs=inputs,
         outputs=setup.preprocessing.target.outputs,
+        loss=setup.context.dataset.task.head(setup.preprocessing.target).loss,
         train=train,
         sample_weights=None if by_class is None else np.array(by_class)[train.target],
         validation=_to_arrays(loader.dataset, taken[:0])
@@ -105,11 +107,10 @@ def _validation_metrics(setup: TrainingSetup, scores: np.ndarray) -> dict[str, f
     """Compute the validation loss and the monitored metric from logits (or standardized numbers)."""
     import torch
 
-    from danlu.data.balance.base import LossWeighting
-    from danlu.models.heads import HEADS
+    from danlu.tasks.loss_weighting import LossWeighting
 
     context, watched = setup.context, setup.monitored_metric
-    head, logits = HEADS[context.dataset.task], torch.from_numpy(scores.astype(np.float32))
+    head, logits = context.dataset.task.head(setup.preprocessing.target), torch.from_numpy(scores.astype(np.float32))
     assert setup.validation is not None
     target = setup.validation.target
     assert target is not None

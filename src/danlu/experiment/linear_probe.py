@@ -18,21 +18,22 @@ from danlu.core.devices.setup import make_deterministic
 from danlu.core.seeds import Seed
 from danlu.core.text import suggestion
 from danlu.data.splits import Splits, TrainSplit
-from danlu.data.targets import ClassTarget, NumericTarget
 from danlu.errors import ArgumentError
 from danlu.evaluation.intervals import Resampling, values_with_intervals
-from danlu.evaluation.metrics.table import get_metric
 from danlu.evaluation.predictions import pair_with_truth
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, load_data, subsample
 from danlu.experiment.loaders import build_prepared_dataset
 from danlu.models.base import Model
 from danlu.recipe.schema import Recipe
+from danlu.tasks.classification import ClassTarget
+from danlu.tasks.metric_table import get_metric
+from danlu.tasks.regression import NumericTarget
+from danlu.tasks.table import all_tasks
 
 if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset
 
 MAX_SAMPLES = 1000  # at most, per split
-PROBE_METRICS = {"classification": "balanced-accuracy", "regression": "r2"}
 RESAMPLES = 500
 
 
@@ -85,10 +86,9 @@ def _probe(recipe: Recipe, name: str) -> Candidate:
     import torch
 
     opened = load_data(recipe.model_copy(update={"model": _parse_model(name)}))
-    if opened.dataset.task not in PROBE_METRICS:
-        raise ArgumentError(
-            f"--candidates: {opened.dataset.task} is not supported (supported: {', '.join(PROBE_METRICS)})"
-        )
+    if opened.dataset.task.probe_metric is None:
+        able = ", ".join(task.name for task in all_tasks() if task.probe_metric is not None)
+        raise ArgumentError(f"--candidates: {opened.dataset.task} is not supported (supported: {able})")
     train, validation, test = (subsample(part, MAX_SAMPLES) for _, part in opened.splits.items())
     opened = replace(opened, splits=Splits(TrainSplit(train.rows, train.table), validation, test))
     make_deterministic()
@@ -144,7 +144,8 @@ def _fit_probe(
     from sklearn.preprocessing import StandardScaler
 
     target, splits = prepared.target, opened.splits
-    name = PROBE_METRICS[opened.dataset.task]
+    name = opened.dataset.task.probe_metric
+    assert name is not None
     if isinstance(target, ClassTarget):
         codes = target.codes(splits.train.columns(target.column))
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(train, codes)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from danlu.core.seeds import Seed
 from danlu.data.augment.base import Augmentation
 from danlu.data.balance.base import Balancer
-from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.images.preprocessor import ImagePreprocessor
 from danlu.data.preprocessing import prepare_split, prepare_training
 from danlu.data.splits import Split, TrainSplit
-from danlu.data.targets import REFERENCE, ClassTarget, NextTokenTarget, PreferenceTarget, TagTarget
-from danlu.data.text.preprocessor import CorpusPreprocessor, TextPreprocessor
+from danlu.data.text.preprocessor import TokenizingPreprocessor
 from danlu.data.text.tagging import TaggingPreprocessor
 from danlu.experiment.data_context import DataContext, FittedPreprocessing
+from danlu.tasks.classification import ClassTarget
+from danlu.tasks.tagging import TagTarget
 
 if TYPE_CHECKING:
     import torch
@@ -39,13 +39,12 @@ def build_prepared_dataset(
         dataset = prepare_split(preprocessor, split, context.origin)
     if augment is not None and isinstance(preprocessor, ImagePreprocessor):
         dataset = preprocessor.transform(split.frame, context.origin, augment, augment.stored_size)
-    if isinstance(preprocessor, CorpusPreprocessor | ChatPreprocessor):
+    if not target.columns:  # the preprocessor makes inputs and targets in one go
         return dataset
+    rows = split.columns(*target.columns)
     if isinstance(target, TagTarget):
-        return TaggingPreprocessor.tagged(dataset, target.codes(split.columns(target.column)))
-    assert not isinstance(target, NextTokenTarget)
-    names = REFERENCE if isinstance(target, PreferenceTarget) else (target.column,)
-    return replace(dataset, target=target.encode(split.columns(*names)))
+        return TaggingPreprocessor.tagged(dataset, target.codes(rows))
+    return replace(dataset, target=target.encode(rows))
 
 
 def build_train_loader(
@@ -67,8 +66,8 @@ def build_train_loader(
     inputs = preprocessor.inputs
     steps = tuple(step for step in context.recipe.data.augment if isinstance(step, Augmentation))
     balanced = _balance_training_split(context, preprocessing, seed, host_augment(steps, inputs, seed, device))
-    classes = target.outputs if isinstance(target, ClassTarget) else None
-    tokenizer = preprocessor.tokenizer if isinstance(preprocessor, TextPreprocessor) else None
+    classes = context.dataset.task.num_classes(target)
+    tokenizer = preprocessor.tokenizer if isinstance(preprocessor, TokenizingPreprocessor) else None
     loader = add_augmentations(balanced.loader, steps, inputs, classes, tokenizer, seed, device)
     return replace(balanced, loader=replace(loader, dataset=loader.dataset.cache(device, threads)))
 

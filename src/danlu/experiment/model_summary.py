@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from danlu.core.console import info
-from danlu.data.specs import tokens_per_sample
 from danlu.models.base import HasPresets
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def overparameterized_warning(setup: "TrainingSetup") -> str | None:
     own = (weight for name, weight in setup.model.named_parameters() if not name.startswith(f"{PROJECTION_NAME}."))
     trained = sum(weight.numel() for weight in own if weight.requires_grad)
     length = setup.balanced.loader.epoch_length
-    tokens = tokens_per_sample(setup.preprocessing.preprocessor.inputs)
+    tokens = setup.preprocessing.preprocessor.inputs.tokens_per_sample
     pretrained = bool(getattr(options, "pretrained", None) or getattr(options, "folder", None))
     most = MAX_WEIGHTS_PER_TOKEN * tokens if tokens > 1 else MAX_WEIGHTS_PER_SAMPLE
     if pretrained:
@@ -38,7 +37,7 @@ def overparameterized_warning(setup: "TrainingSetup") -> str | None:
         cures.insert(0, "model.finetune: {mode: head}")
     elif isinstance(options, HasPresets) and not pretrained and options.size != "small":
         cures.insert(0, "model.size: small")
-    if context.dataset.kind == "image" and not context.recipe.data.augment:
+    if context.dataset.kind.shows_pictures and not context.recipe.data.augment:
         cures.append("data.augment")
     counted = f"{length:,} samples" + (f" of {tokens} tokens" if tokens > 1 else "")
     return (

@@ -10,7 +10,6 @@ from danlu.core.devices.setup import make_deterministic
 from danlu.core.distributed.env import dist_env
 from danlu.core.seeds import Seed
 from danlu.core.threads import plan_threads, use_threads
-from danlu.data.targets import PreferenceTarget
 from danlu.errors import ArgumentError
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, truncate_for_dry_run
 from danlu.experiment.distillation import Teacher
@@ -51,7 +50,7 @@ def prepare_training(
         DataError, RecipeError: the data does not fit the recipe.
     """
     check_single_process(context.model, dist_env().world_size)
-    if context.dataset.kind == "words" and dist_env().world_size > 1:
+    if not context.dataset.kind.trains_in_processes and dist_env().world_size > 1:
         raise ArgumentError("--processes: tagging of words trains in one process; remove --processes")
     make_deterministic()
     options = context.recipe.training
@@ -142,13 +141,13 @@ def build_setup(
     model = context.model.build(preprocessing.preprocessor.inputs, preprocessing.target.outputs)
     # 2. The DPO reference is the model as it is now, so it comes before adapters are added; it becomes columns of the
     #    data, so it comes before any split is prepared.
-    if isinstance(preprocessing.target, PreferenceTarget):
+    if context.dataset.task.is_trained_on_pairs:
         check_whole_model_per_process(parallel)
         context = add_reference_log_probs(context, preprocessing, model.to(device), device)
     # 3. Freeze, or add adapters: decides what is trained before anything is attached to the student.
     apply_finetuning(model, context.finetune)
     # 4. The training loader. Oversampling needs nearest neighbours, and two batches of a table may have too few.
-    train_context = full_context if context.dataset.kind == "tabular" else context
+    train_context = full_context if context.dataset.kind.has_feature_columns else context
     balanced, teacher_digest = build_train_loader(train_context, preprocessing, device, threads), ""
     # 5. The teacher reads the loader's samples and may add a projection to the student, which must not be frozen.
     if context.recipe.training.distill is not None:

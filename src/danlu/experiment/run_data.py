@@ -12,14 +12,15 @@ import polars as pl
 from danlu.artifacts.files import read_frame, read_json, write_frame, write_json
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.trials import SEARCH_FILE, is_search
-from danlu.data.dataset import Dataset, open_dataset
+from danlu.data.dataset import Dataset
+from danlu.data.interpret import open_dataset
 from danlu.data.preprocessing import BLOCK_ROWS
 from danlu.data.splits import Split, Splits, TrainSplit
-from danlu.data.targets import REFERENCE
 from danlu.errors import DataError
 from danlu.experiment.data_context import DataContext, with_columns
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
+from danlu.tasks.preference import REFERENCE
 
 END_BYTES = 1024
 SOURCE_FILE = "source.parquet"  # rows that were handed over in memory
@@ -116,7 +117,7 @@ def with_stored_reference(context: DataContext, run: RunDirectory) -> DataContex
     Raises:
         ArtifactError: the file is missing in the run.
     """
-    if context.dataset.task != "preference":
+    if not context.dataset.task.is_trained_on_pairs:
         return context
     known = read_frame(run.path / "data" / REFERENCE_FILE)
     # Rows appended since are in no split and have no log-probabilities.
@@ -134,7 +135,7 @@ def data_digest(dataset: Dataset, rows: int) -> str:
         plain = block.with_columns(values.bin.encode("hex") for values in block if values.dtype == pl.Binary)
         plain = plain.with_columns(values.dt.total_microseconds() for values in block if values.dtype == pl.Duration)
         digest.update(plain.write_csv().encode())
-        if dataset.kind == "image" and block[dataset.content].dtype == pl.String:
+        if dataset.kind.refers_to_files and block[dataset.content].dtype == pl.String:
             for path in block[dataset.content].drop_nulls():
                 digest.update(_file_fingerprint(dataset.folder / str(path)))
     return digest.hexdigest()

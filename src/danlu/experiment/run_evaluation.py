@@ -13,16 +13,12 @@ from danlu.artifacts.files import append_jsonl, read_jsonl, write_frame, write_j
 from danlu.artifacts.run import EVALUATION, TEST_EVALUATIONS, WORST, RunDirectory
 from danlu.core.console import info
 from danlu.core.seeds import Seed
-from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.splits import Split
-from danlu.data.targets import ClassTarget, NumericTarget, PreferenceTarget, Supervised, TagTarget, TargetSpec
-from danlu.data.text.preprocessor import CorpusPreprocessor
-from danlu.evaluation.baselines import Baseline, language_baselines, supervised_baselines, tag_baselines
+from danlu.evaluation.baselines import BaselineModels
 from danlu.evaluation.calibration import fit_calibration_and_threshold
 from danlu.evaluation.conformal import conformal_figures, fit_conformal
 from danlu.evaluation.evaluate import EvalConfig, evaluate_splits
 from danlu.evaluation.intervals import Resampling
-from danlu.evaluation.metrics.base import Predictions
 from danlu.evaluation.predictions import build_predictions, predictions_frame
 from danlu.evaluation.robustness import evaluate_robustness
 from danlu.evaluation.slices import find_slices
@@ -30,9 +26,11 @@ from danlu.evaluation.worst_errors import worst_errors
 from danlu.experiment.cross_validation import CrossValidationResult, Learn, cross_validate
 from danlu.experiment.data_context import DataContext, require_test_rows, scored_text_column
 from danlu.experiment.run_data import with_stored_reference
+from danlu.metrics.base import Predictions
 from danlu.recipe.schema import Recipe
 from danlu.reporting.card import write_card
 from danlu.reporting.page import write_report
+from danlu.tasks.base import Baseline, ConformalTarget, Target
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
@@ -81,7 +79,7 @@ def evaluate_run(
     figures = evaluate_splits(config, truths, baselines, parts)
     figures["decision"] = decision
     if options.conformal is not None:
-        assert isinstance(decided, ClassTarget | NumericTarget)
+        assert isinstance(decided, ConformalTarget)
         resampling = config.resampling_for("test")
         figures["conformal"] = conformal_figures(decided, truths["test"], resampling, calibrated_on)
     figures["slices"] = find_slices(
@@ -135,17 +133,17 @@ def decide_on_validation(context: DataContext, run: RunDirectory) -> None:
 
 def _with_quantiles(
     context: DataContext,
-    target: TargetSpec,
+    target: Target,
     parts: Mapping[str, Split],
     raw: Mapping[str, np.ndarray],
     folded: CrossValidationResult,
-) -> tuple[TargetSpec, str]:
+) -> tuple[Target, str]:
     """Return the target with conformal quantiles, and a word for the calibration rows.
 
     Without `evaluation.intervals` the target is returned without quantiles.
     """
     options = context.recipe.evaluation.conformal
-    if not isinstance(target, ClassTarget | NumericTarget):
+    if not isinstance(target, ConformalTarget):
         return target, ""
     plain = target.model_copy(update={"conformal": None})
     if options is None:
@@ -200,14 +198,8 @@ def record_test_evaluation(run: RunDirectory, recipe: Recipe, what: str) -> int:
 def _fit_baselines(context: DataContext, predictor: "Predictor") -> list[Baseline]:
     """Fit the baselines of the task on the training split."""
     info("fitting the baselines on the same split")
-    if isinstance(predictor.target, PreferenceTarget):
-        return []  # preference metrics compare with the reference model already
-    if isinstance(predictor.preprocessor, CorpusPreprocessor | ChatPreprocessor):
-        return language_baselines(context.splits, predictor.preprocessor)
-    if isinstance(predictor.target, TagTarget):
-        return tag_baselines(context.splits, predictor.target, context.dataset.content)
-    assert isinstance(predictor.target, Supervised)
-    return supervised_baselines(context.dataset, context.splits, predictor.preprocessor, predictor.target)
+    models = BaselineModels(context.dataset, context.splits, predictor.preprocessor)
+    return context.dataset.task.baselines(predictor.target, models)
 
 
 def _golden_samples(context: DataContext, split: Split, predictor: "Predictor", outputs: np.ndarray) -> pl.DataFrame:
@@ -217,7 +209,7 @@ def _golden_samples(context: DataContext, split: Split, predictor: "Predictor", 
     """
     rows = split.frame.head(NUM_GOLDEN_SAMPLES).select(predictor.preprocessor.columns)
     column = predictor.preprocessor.columns[0]
-    if context.dataset.kind == "image" and rows[column].dtype == pl.String:
+    if context.dataset.kind.refers_to_files and rows[column].dtype == pl.String:
         images = [(context.dataset.folder / str(path)).read_bytes() for path in rows[column].to_list()]
         rows = rows.with_columns(pl.Series(column, images, dtype=pl.Binary))
     answers = pl.Series("answer", outputs[: rows.height].tolist(), dtype=pl.List(pl.Float64))

@@ -38,7 +38,7 @@ def check_search_space(recipe: Recipe, dataset: Dataset) -> None:
             message = explain_refusal(recipe, key, values, error.problems[0])
             raise RecipeError(Problem("", f"tuning.space.{key}", message)) from None
     metric = search_metric(resolve_recipe(recipe, dataset))
-    if dataset.task == "language-modelling" and metric in PER_TOKEN_METRICS:
+    if dataset.task.counts_tokens and metric in PER_TOKEN_METRICS:
         for key in {"data.vocabulary", "model", "model.name", "model.pretrained"} & recipe.tuning.space.keys():
             message = (
                 f"changes the tokens, so {metric} is not comparable between trials; set tuning.metric: "

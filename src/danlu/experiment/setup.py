@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from danlu.artifacts.run import RunDirectory, best_record
 from danlu.core.seeds import Seed
-from danlu.data.specs import tokens_per_sample
-from danlu.evaluation.metrics.table import is_higher_better
 from danlu.experiment.data_context import (
     DataContext,
     FittedPreprocessing,
 )
 from danlu.recipe.sections.training import Training
+from danlu.tasks.metric_table import is_higher_better
 
 if TYPE_CHECKING:
     from torch import nn
@@ -118,19 +117,18 @@ def with_training_options(setup: TrainingSetup, **changes: object) -> TrainingSe
 
 def create_train_state(setup: TrainingSetup) -> "TrainState":
     """Create the training state: the model with optimizer, schedule and everything else that changes."""
-    from danlu.models.heads import head_for
     from danlu.training.build import TrainTask, build_train_state
 
     recipe = setup.context.recipe
     options, inputs = recipe.training, setup.preprocessing.preprocessor.inputs
     task = TrainTask(
-        head=head_for(setup.preprocessing.target),
-        name=setup.context.dataset.task,
+        head=setup.context.dataset.task.head(setup.preprocessing.target),
+        task=setup.context.dataset.task,
         loss_weighting=replace(setup.balanced.loss_weighting, smoothing=options.label_smoothing),
         monitored_metric=f"validation/{setup.monitored_metric}",
         higher_is_better=setup.new_early_stopping().higher_is_better,
         finetune=setup.context.finetune,
-        tokens_per_sample=tokens_per_sample(inputs),
+        tokens_per_sample=inputs.tokens_per_sample,
         steps=setup.plan.steps,
         steps_per_epoch=setup.plan.steps_per_epoch,
     )

@@ -42,11 +42,8 @@ def render_recipe(source: str, dataset: Dataset, resolved: Recipe) -> str:
         f"  split: {{validation: 0.15, test: 0.15, by: {split_by}}}   # random | stratified | {{group: COLUMN}} | "
         "{time: COLUMN} | {column: COLUMN}",
     ]
-    if dataset.kind == "tabular":
-        lines.append("  scale: standard        # standard | minmax | symmetric | robust | quantile | none")
-    if dataset.kind in ("text", "corpus", "chat", "preference"):
-        lines.append("  vocabulary: 4096       # tokens of the tokenizer trained on the training split")
     lines += [
+        *dataset.kind.starter_lines,
         "",
         *_model_line(resolved),
         "",

@@ -340,8 +340,8 @@ def write_bundle(run: RunDirectory, setup: TrainingSetup, model: "nn.Module") ->
     manifest = Manifest(
         format=FORMAT,
         name=context.recipe.name,
-        kind=context.dataset.kind,
-        task=context.dataset.task,
+        kind=context.dataset.kind.name,
+        task=context.dataset.task.name,
         columns=tuple({"name": c.name, "type": c.type} for c in context.dataset.columns if c.name in kept),
         output=preprocessing.target.model_dump(mode="json"),
         preprocessing=preprocessing.preprocessor.model_dump(mode="json"),

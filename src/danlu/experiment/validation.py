@@ -5,13 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from danlu.data.targets import MultiLabelTarget, Supervised
-from danlu.evaluation.metrics.base import Predictions
-from danlu.evaluation.metrics.streaming import StreamingMetrics
-from danlu.evaluation.metrics.table import METRICS, compute_metrics, to_target_units
 from danlu.evaluation.predictions import build_predictions, pair_with_truth
 from danlu.experiment.data_context import scored_text_column
 from danlu.experiment.setup import TrainingSetup
+from danlu.metrics.streaming import StreamingMetrics
+from danlu.tasks.metric_table import METRICS, compute_metrics
 
 if TYPE_CHECKING:
     from danlu.training.train_state import TrainState
@@ -22,15 +20,14 @@ def make_validation_fn(setup: TrainingSetup, state: "TrainState") -> Callable[[]
 
     Without a validation split it returns an empty dict.
     """
-    from danlu.models.heads import head_for
     from danlu.models.infer import eval_mode, mean_loss, predict_all, predict_batches
 
     context, model, device = setup.context, state.model, setup.accelerator.torch_device
     split, target = context.splits.validation, setup.preprocessing.target
     evaluator = state.step.parallel_model.evaluator if state.step.parallel_model else None
-    head, metric = head_for(target), setup.monitored_metric
-    supervised = isinstance(target, Supervised)
-    is_additive = supervised and metric != "loss" and METRICS[metric].statistic.additive
+    task = context.dataset.task
+    head, metric = task.head(target), setup.monitored_metric
+    is_additive = task.has_target and not task.per_token and metric != "loss" and METRICS[metric].statistic.additive
     batch_size, groups = context.recipe.training.batch_size, setup.groups
     assert isinstance(batch_size, int)
 
@@ -55,17 +52,14 @@ def make_validation_fn(setup: TrainingSetup, state: "TrainState") -> Callable[[]
         return compute_metrics((metric,), build_predictions(split, target, outputs, scored_text_column(context)))
 
     def streamed() -> dict[str, float]:
-        assert isinstance(target, Supervised)
         streaming, zero = StreamingMetrics({metric: METRICS[metric]}), np.zeros((1, 1))
         with eval_mode(model, groups):
             for rows, outputs in predict_batches(model, head, dataset, batch_size, device, evaluator, groups):
                 if len(rows):
                     streaming.add(
-                        pair_with_truth(split.take(rows), target, to_target_units(target, outputs.cpu().numpy()))
+                        pair_with_truth(split.take(rows), target, task.to_y_pred(target, outputs.cpu().numpy()))
                     )
-            blank = np.full((1, target.outputs), 1 / target.outputs)
-            shape = (1, target.outputs) if isinstance(target, MultiLabelTarget) else 1
-            streaming.add_weighted(Predictions(np.zeros(shape, dtype=np.int64), to_target_units(target, blank)), zero)
+            streaming.add_weighted(task.blank_predictions(target), zero)
         return streaming.compute(groups, device)
 
     return validate

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from danlu.core.imports import patch_torchvision
+from danlu.data.specs import ImageInputs, require_inputs
 from danlu.errors import ArgumentError
 from danlu.models.predictor import Predictor
 from danlu.models.vision.image_model import NormalizedImageModel
@@ -39,6 +40,5 @@ def read(predictor: Predictor, folder: Path) -> nn.Module:
     patch_torchvision()
     import timm
 
-    inputs = predictor.preprocessor.inputs
-    assert inputs.kind == "image"
+    inputs = require_inputs(predictor.preprocessor.inputs, ImageInputs, "timm")
     return NormalizedImageModel(timm.create_model(f"local-dir:{folder.resolve()}", pretrained=True), inputs)

@@ -7,9 +7,11 @@ from typing import Any
 from torch import nn
 
 from danlu.data.descriptors import TokenizerFile
-from danlu.data.targets import Label
+from danlu.data.kind import DataKind
+from danlu.data.text.preprocessor import TokenizingPreprocessor
 from danlu.models.predictor import Predictor
 from danlu.models.text.options import Transformer
+from danlu.tasks.base import Label
 
 
 def write(predictor: Predictor, folder: Path) -> None:
@@ -21,10 +23,11 @@ def write(predictor: Predictor, folder: Path) -> None:
     """
     model: Any = predictor.model
     network = model.network
-    tokenizer: TokenizerFile = predictor.preprocessor.tokenizer  # type: ignore[union-attr]
+    assert isinstance(predictor.preprocessor, TokenizingPreprocessor)
+    tokenizer = predictor.preprocessor.tokenizer
     before = deepcopy(network.config)
     try:
-        _complete(network, tokenizer, predictor.preprocessor.kind, getattr(predictor.target, "labels", None))
+        _complete(network, tokenizer, predictor.kind, getattr(predictor.target, "labels", None))
         network.save_pretrained(folder)
     finally:
         network.config = before
@@ -41,7 +44,7 @@ def read(predictor: Predictor, folder: Path) -> nn.Module | None:
     return written.build(predictor.preprocessor.inputs, predictor.target.outputs)
 
 
-def _complete(network: Any, tokenizer: TokenizerFile, kind: str, labels: tuple[Label, ...] | None) -> None:
+def _complete(network: Any, tokenizer: TokenizerFile, kind: DataKind, labels: tuple[Label, ...] | None) -> None:
     """Complete a network's config with what it needs without danlu: labels, special tokens, generation settings."""
     from transformers import GenerationConfig
 
@@ -50,7 +53,7 @@ def _complete(network: Any, tokenizer: TokenizerFile, kind: str, labels: tuple[L
     if labels is not None:
         config.id2label = {place: str(label) for place, label in enumerate(labels)}
         config.label2id = {str(label): place for place, label in enumerate(labels)}
-    if kind in ("text", "words"):
+    if not kind.generates_text:
         return
     ends = sorted({tokenizer.end, *tokenizer.stops})
     config.use_cache = True

@@ -204,9 +204,9 @@ class ElasticAgent(SimpleElasticAgent):
             codes: exit codes by rank, negative if killed by a signal; None for processes that the agent terminated.
         """
         cause = root_cause(read_failures(self._attempt_folder()))
-        if cause is not None and cause.kind == "foreseen":
+        if cause is not None and cause.category == "foreseen":
             return LaunchResult(cause.exit_code)
-        unforeseen = cause is not None and cause.kind == "unforeseen"
+        unforeseen = cause is not None and cause.category == "unforeseen"
         killed = {rank: -code for rank, code in enumerate(codes) if code is not None and code < 0}
         # NCCL, and sometimes gloo, abort a process whose peer is gone: a consequence, not the cause.
         first = sorted(killed, key=lambda rank: killed[rank] == signal.SIGABRT)
@@ -215,7 +215,7 @@ class ElasticAgent(SimpleElasticAgent):
             self.killed_message = f"process {rank} was killed by {signal.Signals(number).name}"
             return None
         code = cause.exit_code if cause else next((code for code in codes if code), 1)
-        return LaunchResult(code, cause.message if cause and cause.kind == "lost" else None)
+        return LaunchResult(code, cause.message if cause and cause.category == "lost" else None)
 
     def _exit_code_after_stop(self) -> int:
         """Return the first failed process's exit code, 128 + N if signal N killed it."""

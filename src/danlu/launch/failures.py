@@ -35,7 +35,7 @@ LOST_ERRORS = ("DistNetworkError", "DistBackendError", "DistStoreError", "Runtim
 PARENT_POLL_S = 1.0
 GRACE_S = 1.0  # for the process that failed first to write its record
 
-Kind = Literal["foreseen", "unforeseen", "lost"]
+Category = Literal["foreseen", "unforeseen", "lost"]
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class FailureRecord:
     """Record the failure of one process.
 
     Attributes:
-        kind: foreseen (a `DanluError`), unforeseen, or lost (a peer process is gone).
+        category: foreseen (a `DanluError`), unforeseen, or lost (a peer process is gone).
         rank: of the failed process.
         exit_code: of its error.
         message: for the user.
         at_ns: time in nanoseconds since 1970.
     """
 
-    kind: Kind
+    category: Category
     rank: int
     exit_code: int
     message: str
@@ -73,9 +73,9 @@ def report_failure(error: Exception) -> int:
     if world.world_size == 1:
         emit(text, ERROR)
         return code
-    kind: Kind = "foreseen" if foreseen else "lost" if is_lost_peer(error) else "unforeseen"
+    category: Category = "foreseen" if foreseen else "lost" if is_lost_peer(error) else "unforeseen"
     folder = failure_folder()
-    if _should_report(FailureRecord(kind, world.rank, code, text, time.time_ns()), folder):
+    if _should_report(FailureRecord(category, world.rank, code, text, time.time_ns()), folder):
         emit(text if foreseen else f"rank {world.rank}: {text}", ERROR)
     return code
 
@@ -118,8 +118,8 @@ def read_failures(folder: Path) -> list[FailureRecord]:
 
 def root_cause(records: list[FailureRecord]) -> FailureRecord | None:
     """Return the root cause: the earliest `DanluError`, else the earliest other error."""
-    order: tuple[Kind, ...] = ("foreseen", "unforeseen", "lost")
-    return min(records, key=lambda record: (order.index(record.kind), record.at_ns), default=None)
+    order: tuple[Category, ...] = ("foreseen", "unforeseen", "lost")
+    return min(records, key=lambda record: (order.index(record.category), record.at_ns), default=None)
 
 
 def _should_report(record: FailureRecord, folder: Path | None) -> bool:
@@ -127,20 +127,20 @@ def _should_report(record: FailureRecord, folder: Path | None) -> bool:
     if folder is None:
         return True
     first = _write_record(record, folder)
-    if record.kind == "foreseen":
+    if record.category == "foreseen":
         return first
-    if record.kind == "lost":
+    if record.category == "lost":
         if os.environ.get(LAUNCHER_PID_VAR):
             return False
         time.sleep(GRACE_S)
-    earlier = [found for found in read_failures(folder) if found.kind != "lost" or record.kind == "lost"]
+    earlier = [found for found in read_failures(folder) if found.category != "lost" or record.category == "lost"]
     cause = root_cause(earlier)
     return first and cause is not None and cause.rank == record.rank
 
 
 def _write_record(record: FailureRecord, folder: Path) -> bool:
     """Write a record atomically; return False if an equal one exists already."""
-    said = record.message if record.kind == "foreseen" else f"{record.kind} {record.rank}"
+    said = record.message if record.category == "foreseen" else f"{record.category} {record.rank}"
     target = folder / f"failure-{hashlib.sha256(said.encode()).hexdigest()[:16]}.json"
     handle, name = tempfile.mkstemp(dir=folder)
     with os.fdopen(handle, "w", encoding="utf-8") as file:

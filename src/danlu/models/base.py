@@ -16,15 +16,14 @@ from pydantic import Field, model_validator
 from danlu.artifacts.bundle import WEIGHTS
 from danlu.core.component import Component
 from danlu.core.seeds import Seed
-from danlu.data.dataset import Kind
 from danlu.data.descriptors import DataRequirements
-from danlu.data.specs import InputSpec, TabularInputs
+from danlu.data.specs import ImageInputs, InputSpec, TabularInputs, require_inputs
+from danlu.tasks.base import Loss, Target
 
 if TYPE_CHECKING:
     from torch import nn
 
     from danlu.data.tabular.preprocessor import TabularPreprocessor
-    from danlu.data.targets import Supervised
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Model(Component):
         defaults: training settings that it prefers.
     """
 
-    kinds: ClassVar[tuple[Kind, ...]]
+    kinds: ClassVar[tuple[str, ...]]
     extra: ClassVar[str | None] = None
     extra_to_train: ClassVar[str | None] = None
     handles_missing: ClassVar[bool] = False
@@ -73,7 +72,7 @@ class Model(Component):
         """
 
     @classmethod
-    def catalog(cls, listed_as: str, like: str | None) -> Iterable[tuple[str, Kind]]:
+    def catalog(cls, listed_as: str, like: str | None) -> Iterable[tuple[str, str]]:
         """Return the names that `danlu models` lists for this family, with their kinds.
 
         Args:
@@ -129,6 +128,32 @@ class Model(Component):
         load_weights(network, load_tensors(folder / WEIGHTS))
 
 
+class TabularModel(Model):
+    """Describe a family of models of tables."""
+
+    kinds = ("tabular",)
+
+    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+        return self.build_network(require_inputs(inputs, TabularInputs, self.name), outputs)
+
+    @abstractmethod
+    def build_network(self, inputs: TabularInputs, outputs: int) -> "nn.Module":
+        """Build a network for rows of a table; as `build`."""
+
+
+class ImageModel(Model):
+    """Describe a family of models of images."""
+
+    kinds = ("image",)
+
+    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+        return self.build_network(require_inputs(inputs, ImageInputs, self.name), outputs)
+
+    @abstractmethod
+    def build_network(self, inputs: ImageInputs, outputs: int) -> "nn.Module":
+        """Build a network for images; as `build`."""
+
+
 Size = Literal["small", "base", "large"]
 SizePresets = Mapping[Size, Mapping[str, Any]]
 
@@ -155,7 +180,7 @@ class Interpretable(Model):
     """Mark a family whose trained networks can be read by people."""
 
     @abstractmethod
-    def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Supervised") -> pl.DataFrame:
+    def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: Target) -> pl.DataFrame:
         """Return the learned rules or curves of a trained network, in the columns' own units."""
 
 
@@ -181,12 +206,14 @@ class FitData:
     Attributes:
         inputs: specification of a row.
         outputs: outputs per row: 1 for regression, the number of classes for classification.
+        loss: of the outputs.
         sample_weights: of the training rows, [rows], mean 1; None for equal weights.
         num_threads: CPU threads to use.
     """
 
     inputs: TabularInputs
     outputs: int
+    loss: Loss
     train: Rows
     sample_weights: np.ndarray | None
     validation: Rows

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from danlu.artifacts.cache import cached_dir
 from danlu.artifacts.environment import installed_versions
@@ -17,7 +17,9 @@ from danlu.artifacts.files import read_json, write_json
 from danlu.core.component import components
 from danlu.core.imports import missing_packages
 from danlu.core.seeds import Seed
-from danlu.data.specs import CorpusInputs, ImageInputs, InputSpec, TabularInputs, TextInputs
+from danlu.data.kind import TypicalSample
+from danlu.data.kinds.table import get_kind, iter_kinds
+from danlu.data.specs import ImageInputs, InputSpec, TabularInputs, TextInputs, TokenInputs, require_inputs
 from danlu.errors import ArtifactError
 from danlu.models.base import HasPresets, Model, SelfFittingModel
 
@@ -26,36 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BYTES_PER_WEIGHT = 4  # per weight in fp32
-
-
 FIGURES_FILE = "figures.json"  # of one model, in the cache folder
-
-
-IMAGE_SIZE = 224  # pixels, for photographs
-
-
-IMAGE_INPUTS = ImageInputs(channels=3, size=IMAGE_SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
-
-
-BIN_EDGES = tuple(-2 + index / 8 for index in range(33))  # bin edges of a standardised number
-
-
-# A table of twenty numbers and four categories of ten, a text of 128 tokens, a block of 256.
-TYPICAL_INPUTS: dict[str, InputSpec] = {
-    "tabular": TabularInputs(numeric=20, cardinalities=(10,) * 4, edges=(BIN_EDGES,) * 20),
-    "image": IMAGE_INPUTS,
-    "text": TextInputs(vocabulary=30_000, longest=128, pad=0),
-    "corpus": CorpusInputs(vocabulary=32_000, longest=256, end=0, packed=False),
-}
-
-
-INPUT_DESCRIPTIONS = {"tabular": "20 numbers, 4 categories", "text": "128 tokens", "corpus": "256 tokens"}
-
-
-OUTPUTS = {"tabular": 2, "image": 10, "text": 2, "corpus": 32_000}
-
-
-TASK_NAMES = {"tabular": "table", "image": "images", "text": "texts", "corpus": "language"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +58,7 @@ class ModelInfo:
 
 def iter_models(like: str | None) -> Iterator[ModelInfo]:
     """Yield the models whose name matches `like`, a name or glob; all if None."""
-    for name, kind in _names(like):
+    for name, typical in _names(like):
         family = components("model")[name.split(":")[0]]
         assert issubclass(family, Model)
         absent = next(
@@ -95,12 +68,12 @@ def iter_models(like: str | None) -> Iterator[ModelInfo]:
         for size in sizes:
             options = family.model_validate({"name": name, **({"size": size} if size else {})})
             assert isinstance(options, Model)
-            at, parameters, flops = _figures(options, kind, absent)
+            at, parameters, flops = _figures(options, typical, absent)
             weight = None if parameters is None else parameters * BYTES_PER_WEIGHT / 1e6
-            yield ModelInfo(name, size, TASK_NAMES[kind], parameters, weight, flops, at, absent)
+            yield ModelInfo(name, size, typical.listed_as, parameters, weight, flops, at, absent)
 
 
-def _figures(options: Model, kind: str, absent: str) -> tuple[str, int | None, int | None]:
+def _figures(options: Model, typical: TypicalSample, absent: str) -> tuple[str, int | None, int | None]:
     """Return the typical input, the number of parameters and the FLOPs per sample, cached.
 
     Networks are built on the meta device; with the imports of their libraries this still takes ten seconds in all.
@@ -108,16 +81,19 @@ def _figures(options: Model, kind: str, absent: str) -> tuple[str, int | None, i
     Args:
         absent: the missing extra; if given, nothing is counted.
     """
+    inputs = _typical_input(options, typical)
+    at = f"{inputs.size} x {inputs.size} pixels" if isinstance(inputs, ImageInputs) else typical.description
     if absent or isinstance(options, SelfFittingModel):
-        return _describe_input(options, kind), None, None
+        return at, None, None
 
     def counted() -> tuple[str, int, int]:
-        weights, flops = _count(_with_eager_attention(options), _typical_input(options, kind), OUTPUTS[kind])
-        return _describe_input(options, kind), weights, flops
+        weights, flops = _count(_with_eager_attention(options), inputs, typical.outputs)
+        return at, weights, flops
 
     if not type(options).__module__.startswith("danlu."):  # a change in another package's code would go unnoticed
         return counted()
-    made_from = [installed_versions(), _digest_of_code(), options.model_dump(mode="json"), kind]
+    made_from: list[Any] = [installed_versions(), _digest_of_code(), options.model_dump(mode="json")]
+    made_from += [inputs.model_dump(mode="json"), typical.outputs]
     try:
         folder = cached_dir("figures", made_from, lambda folder: write_json(folder / FIGURES_FILE, counted()))
     except ArtifactError:  # without a writable cache it is only slower
@@ -135,25 +111,27 @@ def _digest_of_code() -> str:
     return digest.hexdigest()
 
 
-def _describe_input(options: Model, kind: str) -> str:
-    """Describe the typical input in words."""
-    spec = _typical_input(options, kind)
-    return f"{spec.size} x {spec.size} pixels" if isinstance(spec, ImageInputs) else INPUT_DESCRIPTIONS[kind]
+def listed_kinds() -> list[str]:
+    """Return the names by which the list calls the kinds of data, tables first."""
+    return [kind.typical.listed_as for kind in reversed(list(iter_kinds())) if kind.typical is not None]
 
 
-def _names(like: str | None) -> Iterator[tuple[str, str]]:
-    """Yield model names with the kind of data that each takes."""
+def _names(like: str | None) -> Iterator[tuple[str, TypicalSample]]:
+    """Yield model names with a typical sample of the kind of data that each takes."""
     listed: list[tuple[str, str]] = []
     for name, family in components("model").items():
         assert issubclass(family, Model)
         listed += family.catalog(name, like)
-    yield from ((name, kind) for name, kind in listed if like is None or fnmatchcase(name, like) or name == like)
+    for name, kind in listed:
+        typical = get_kind(kind).typical
+        if typical is not None and (like is None or fnmatchcase(name, like) or name == like):
+            yield name, typical
 
 
-def _typical_input(options: Model, kind: str) -> InputSpec:
+def _typical_input(options: Model, typical: TypicalSample) -> InputSpec:
     """Return the typical input; for images of the size that the model is made for."""
     size = options.typical_image_size()
-    return TYPICAL_INPUTS[kind] if size is None else IMAGE_INPUTS.model_copy(update={"size": size})
+    return typical.inputs if size is None else typical.inputs.model_copy(update={"size": size})
 
 
 def _with_eager_attention(options: Model) -> Model:
@@ -196,6 +174,6 @@ def _zero_sample(spec: InputSpec) -> dict[str, "Tensor"]:
         return {"numeric": torch.zeros(1, spec.numeric), "categories": codes}
     if isinstance(spec, ImageInputs):
         return {"image": torch.zeros(1, spec.channels, spec.size, spec.size, dtype=torch.uint8)}
-    ids = torch.zeros(1, spec.longest, dtype=torch.int64)
+    ids = torch.zeros(1, require_inputs(spec, TokenInputs, "the list of models").longest, dtype=torch.int64)
     # Without a mask all tokens of an encoder attend to each other; a decoder would check for packed documents.
     return {"input_ids": ids} if isinstance(spec, TextInputs) else {"input_ids": ids, "attention_mask": ids + 1}

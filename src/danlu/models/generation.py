@@ -17,6 +17,7 @@ from danlu.core.seeds import Seed
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.prompts import Prompt
 from danlu.data.text.chat_template import render
+from danlu.data.text.preprocessor import TokenizingPreprocessor
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.models.predictor import Predictor
 
@@ -99,7 +100,6 @@ class _GumbelNoise:
         return scores.float() - noise.log().to(scores.device)
 
 
-GENERATIVE_KINDS = ("corpus", "chat", "preference")
 BATCH_SIZE = 16  # texts generated together
 INCOMPLETE_CHARACTER = "\ufffd"  # decoded from the first bytes of a character that is not complete yet
 
@@ -175,12 +175,14 @@ def generate(
 def _tokenizer_and_network(predictor: Predictor) -> tuple[TokenizerFile, Any]:
     """Return the tokenizer and the transformers network that generates."""
     network: Any = getattr(predictor.model, "network", None)
-    if predictor.manifest.kind not in GENERATIVE_KINDS or not hasattr(network, "generate"):
+    preprocessor = predictor.preprocessor
+    generates = predictor.kind.generates_text and hasattr(network, "generate")
+    if not generates or not isinstance(preprocessor, TokenizingPreprocessor):
         raise ArtifactError(
             f"{predictor.manifest.name} is a model of {predictor.manifest.kind} data ({predictor.manifest.task}); "
             "only language models from transformers can generate"
         )
-    return predictor.preprocessor.tokenizer, network  # type: ignore[union-attr]
+    return preprocessor.tokenizer, network
 
 
 def _encode_prompt(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt, number: int) -> list[int]:

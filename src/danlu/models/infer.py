@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.distributed.process_groups import SINGLE_PROCESS, ProcessGroups
-from danlu.data.balance.base import LossWeighting
 from danlu.data.loader import PreparedDataset, Tensors, sequential_batches
 from danlu.data.sources.tags import stack_ragged
-from danlu.models.heads import Head
+from danlu.tasks.base import Head
+from danlu.tasks.loss_weighting import LossWeighting
 
 
 class Evaluator(Protocol):

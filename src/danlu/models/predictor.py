@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
-from pydantic import TypeAdapter
 
 from danlu.artifacts.bundle import Bundle, Manifest, open_bundle
 from danlu.core.component import components
@@ -20,17 +19,18 @@ from danlu.core.display import render_html
 from danlu.core.imports import require_extra
 from danlu.core.text import suggestion
 from danlu.data.descriptors import Origin, RawData
-from danlu.data.preprocessing import BLOCK_ROWS, AnyPreprocessor, Preprocessor
-from danlu.data.sources.conversations import conversations, dump_messages, preferences
-from danlu.data.sources.in_memory import as_frame, encode_images
-from danlu.data.sources.tags import stack_ragged, with_words
+from danlu.data.kind import Preprocessor
+from danlu.data.kinds.table import get_kind
+from danlu.data.preprocessing import BLOCK_ROWS
+from danlu.data.sources.tags import stack_ragged
 from danlu.data.splits import Split
 from danlu.data.tabular.preprocessor import TabularPreprocessor
-from danlu.data.targets import AnyTarget, Supervised, TargetSpec
+from danlu.data.text.preprocessor import BlockPreprocessor
 from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.models.base import Interpretable, Model
-from danlu.models.heads import head_for
 from danlu.models.infer import predict_all
+from danlu.tasks.base import Target
+from danlu.tasks.table import parse_target, task_of
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +44,7 @@ class Predictor:
 
     Attributes:
         manifest: the bundle's description of the model and its inputs.
+        kind: the kind of data that the model takes.
         preprocessor: raw rows -> model inputs.
         target: model outputs -> predictions.
         options: the model's options, as kept in the bundle.
@@ -55,13 +56,14 @@ class Predictor:
         manifest: Manifest,
         options: Model,
         preprocessor: Preprocessor,
-        target: TargetSpec,
+        target: Target,
         model: "nn.Module",
         device: "torch.device",
     ) -> None:
         self.manifest, self.options, self.preprocessor, self.target = manifest, options, preprocessor, target
         self.model, self.device = model, device
-        self.head = head_for(target)
+        self.kind = get_kind(manifest.kind)
+        self.head = task_of(target).head(target)
 
     def __repr__(self) -> str:
         columns = len(self.preprocessor.columns)
@@ -98,8 +100,8 @@ class Predictor:
     def from_bundle(cls, bundle: Bundle, own_code: bool = False) -> Self:
         """Rebuild the network from its options and load its weights."""
         manifest = bundle.manifest
-        preprocessor: Preprocessor = TypeAdapter(AnyPreprocessor).validate_python(manifest.preprocessing)
-        target = TypeAdapter(AnyTarget).validate_python(manifest.output)
+        preprocessor = get_kind(manifest.kind).preprocessor.model_validate(manifest.preprocessing)
+        target = parse_target(manifest.output)
         options = model_options(bundle.config)
         if options.custom_code is not None and not own_code:
             raise ArtifactError(
@@ -148,12 +150,7 @@ class Predictor:
 
     def predict_source(self, source: RawData, batch_size: int | None = None) -> pl.DataFrame:
         """Predict the rows of a source; like `predict`."""
-        if self.manifest.kind == "chat":
-            source = conversations(source)
-        elif self.manifest.kind == "preference":
-            source = preferences(source)
-        elif self.manifest.kind == "words":
-            source = with_words(source, self.preprocessor.columns[0])
+        source = self.kind.read_samples(source, self.preprocessor.columns)
         place = Origin(source.origin, source.folder)
         self.require_columns(source)
         if source.frame.height == 0:
@@ -170,11 +167,8 @@ class Predictor:
         return stack_ragged([self._outputs(block, place, batch_size) for block in blocks])
 
     def _outputs(self, frame: pl.DataFrame, place: Origin, batch_size: int | None) -> np.ndarray:
-        from danlu.data.chats.preprocessor import ChatPreprocessor
-        from danlu.data.text.preprocessor import CorpusPreprocessor
-
         size = batch_size or self.manifest.batch_size
-        if not isinstance(self.preprocessor, CorpusPreprocessor | ChatPreprocessor):
+        if not isinstance(self.preprocessor, BlockPreprocessor):
             examples = self.preprocessor.transform(frame, place)
             return predict_all(self.model, self.head, examples, size, self.device)
         examples, owners = self.preprocessor.transform_each(frame)
@@ -193,7 +187,7 @@ class Predictor:
             known = [name for name, family in components("model").items() if issubclass(family, Interpretable)]
             message = f"{self.options.name} cannot be read as rules or curves; {' and '.join(known)} can"
             raise ArgumentError(message)
-        assert isinstance(self.preprocessor, TabularPreprocessor) and isinstance(self.target, Supervised)
+        assert isinstance(self.preprocessor, TabularPreprocessor)
         return self.options.read(self.model, self.preprocessor, self.target)
 
     def require_columns(self, source: RawData) -> None:
@@ -226,25 +220,7 @@ class Predictor:
         """Convert any accepted form of samples to a frame."""
         if isinstance(samples, Mapping) and all(isinstance(v, str | int | float | None) for v in samples.values()):
             samples = [samples]  # one row
-        is_chat = self.manifest.kind == "chat" and isinstance(samples, list)  # messages are dicts, but no rows
-        if not is_chat and (frame := as_frame(samples)) is not None:
-            return frame
-        if self.manifest.kind == "tabular":
-            return pl.DataFrame(samples)
-        column = self.preprocessor.columns[0]
-        if self.manifest.kind == "image":
-            return pl.DataFrame({column: encode_images(samples)})
-        if self.manifest.kind == "preference":
-            return pl.DataFrame(samples)
-        if self.manifest.kind == "words":  # one sentence, or several
-            given = list(samples)
-            sentences = [given] if given and isinstance(given[0], str) else given
-            return pl.DataFrame({column: sentences}, schema={column: pl.List(pl.String)})
-        texts: list[Any] = [samples] if isinstance(samples, str) else list(samples)
-        if self.manifest.kind == "chat":  # one conversation, or several
-            chats: list[Any] = [texts] if texts and isinstance(texts[0], dict) else texts
-            texts = [chat if isinstance(chat, str) else dump_messages(chat) for chat in chats]
-        return pl.DataFrame({column: texts}, schema={column: pl.String})
+        return self.kind.samples_to_frame(samples, self.preprocessor.columns)
 
 
 def model_options(values: Any) -> Model:

@@ -6,7 +6,6 @@ from pydantic import Field
 
 from danlu.core.component import Component
 from danlu.core.imports import load_dotted
-from danlu.data.dataset import Kind
 from danlu.data.specs import InputSpec
 from danlu.errors import ArgumentError
 from danlu.models.base import Model as Model
@@ -32,7 +31,7 @@ class CustomModel(Model):
     options: dict[str, Any] = Field(default_factory=dict, description="passed to the function by name")
 
     @classmethod
-    def catalog(cls, listed_as: str, like: str | None) -> list[tuple[str, Kind]]:
+    def catalog(cls, listed_as: str, like: str | None) -> list[tuple[str, str]]:
         return []
 
     @property

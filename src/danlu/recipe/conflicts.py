@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from danlu.recipe.schema import Recipe
-from danlu.recipe.sections.training import Finetune, Preference, Training
+from danlu.recipe.sections.training import Finetune, Training
 
 UNSUPPORTED_PRECISIONS = {  # precisions and the devices that never support them
     "tf32": ("cpu", "mps", "xpu", "tpu"),
@@ -20,7 +20,7 @@ def find_conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield from _device(options)
     yield from _finetuning(recipe)
     yield from _refitting(recipe)
-    memory, task = options.memory, recipe.data.task
+    memory = options.memory
     if isinstance(options.batch_size, int) and options.accumulate > options.batch_size:
         yield (
             "training.accumulate",
@@ -41,10 +41,6 @@ def find_conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
             "training.distill.hidden",
             "trains the layers below the head, which finetune.mode: head freezes; set full or lora",
         )
-    if options.preference != Preference() and task not in (None, "preference"):
-        yield "training.preference", f"applies only to preferences, and data.task is {task}; remove it"
-    if isinstance(memory.loss_chunk, int) and task not in (None, "language-modelling", "preference"):
-        yield "training.memory.loss_chunk", f"applies only to language models, and data.task is {task}; remove it"
 
 
 def _in_backward(options: Training) -> Iterator[tuple[str, str]]:

@@ -64,7 +64,7 @@ def _nearest(alternatives: list[ErrorDetails]) -> ErrorDetails:
     return (meant or alternatives)[0]
 
 
-def _written_key(location: Key, values: Any, kind: str) -> Key:
+def _written_key(location: Key, values: Any, error_type: str) -> Key:
     """Return pydantic's location as the user wrote it.
 
     What pydantic adds of its own (a union's tag) is stripped.
@@ -76,7 +76,7 @@ def _written_key(location: Key, values: Any, kind: str) -> Key:
         )
         if written:
             values = values[part]
-        elif kind != "missing" or position < len(location) - 1:
+        elif error_type != "missing" or position < len(location) - 1:
             continue
         key.append(part)
     return tuple(key)
@@ -84,29 +84,27 @@ def _written_key(location: Key, values: Any, kind: str) -> Key:
 
 def _sentence(details: ErrorDetails, key: Key) -> str:
     """Describe one error in one sentence."""
-    kind, given, context = details["type"], details["input"], details.get("ctx", {})
-    if kind == "extra_forbidden":
+    error_type, given, context = details["type"], details["input"], details.get("ctx", {})
+    if error_type == "extra_forbidden":
         return f"unknown key{suggestion(str(key[-1]), _fields(details['loc'][:-1]))}"
-    if kind == "missing":
+    if error_type == "missing":
         return "is required"
-    if kind == "union_tag_invalid":
-        refused = refuse_model(str(context["tag"])) if key[:1] == ("model",) else None
+    if error_type == "union_tag_invalid":
+        refusals = {("model",): refuse_model, ("data", "task"): refuse_task}
+        refused = next((refuse(str(context["tag"])) for at, refuse in refusals.items() if key[: len(at)] == at), None)
         if refused is not None:
             return refused
         allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
         return f"unknown name {context['tag']!r}{suggestion(str(context['tag']), allowed)}"
-    if kind == "union_tag_not_found":
+    if error_type == "union_tag_not_found":
         return f"must be a name, or a mapping with `name` and options, got {_shown(given)}"
-    if kind == "literal_error":
-        refused = refuse_task(str(given)) if key == ("data", "task") else None
-        if refused is not None:
-            return refused
+    if error_type == "literal_error":
         allowed = [part.strip().strip("'") for part in context["expected"].replace(" or ", ", ").split(",")]
         return f"got {_shown(given)}{suggestion(str(given), allowed)}"
-    if kind == "string_pattern_mismatch":
+    if error_type == "string_pattern_mismatch":
         return f"must match {context['pattern']}, got {_shown(given)}"
     message = details["msg"].removeprefix("Value error, ").removeprefix("Input should ").removeprefix("be ")
-    if kind == "value_error":
+    if error_type == "value_error":
         return message
     return f"must be {message}, got {_shown(given)}" if "Input should be" in details["msg"] else message
 

@@ -114,7 +114,7 @@ def _highlight_changes(value: str, original: str) -> str:
     from difflib import SequenceMatcher
 
     pieces: list[str] = []
-    for kind, _, _, start, end in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+    for change, _, _, start, end in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         words = escape(" ".join(after[start:end]))
-        pieces.append(words if kind == "equal" else "<b>·</b>" if kind == "delete" else f"<b>{words}</b>")
+        pieces.append(words if change == "equal" else "<b>·</b>" if change == "delete" else f"<b>{words}</b>")
     return " ".join(pieces)

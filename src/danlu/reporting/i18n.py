@@ -14,6 +14,7 @@ from importlib.resources import files
 from typing import Any, Literal, get_args
 
 from danlu.errors import ArgumentError
+from danlu.tasks.table import all_tasks
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
@@ -22,9 +23,13 @@ LANGUAGE_VARIABLE = "DANLU_LANG"
 
 @cache
 def load_texts(language: Language) -> Mapping[str, str]:
-    """Read the texts of a language, key -> text."""
+    """Read the texts of a language, key -> text, with those that tasks bring."""
     file = files("danlu.reporting").joinpath("locales", f"{language}.toml")
-    return tomllib.loads(file.read_text(encoding="utf-8"))
+    texts: dict[str, str] = tomllib.loads(file.read_text(encoding="utf-8"))
+    for task in all_tasks():
+        for key, text in task.words[language].items():
+            texts[f"task.{task.name}" if key == "name" else key] = text
+    return texts
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from danlu.artifacts.run import best_record
-from danlu.evaluation.metrics.table import METRICS
+from danlu.tasks.metric_table import METRICS
 
 Json = dict[str, Any]
 Standing = Literal["ahead of", "level with", "behind"]

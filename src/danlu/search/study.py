@@ -34,7 +34,6 @@ from danlu.core.distributed.env import dist_env
 from danlu.core.seeds import Seed
 from danlu.data.splits import Split
 from danlu.errors import ArgumentError, ArtifactError, DanluError, MissingExtra, Stopped
-from danlu.evaluation.metrics.table import compute_metrics, is_higher_better
 from danlu.evaluation.predictions import build_predictions
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, scored_text_column
 from danlu.experiment.defaults import resolve_recipe
@@ -49,6 +48,7 @@ from danlu.recipe.sections.tuning import Tuning
 from danlu.recipe.variants import variant
 from danlu.search.samplers import CompletedTrial, Sampler
 from danlu.search.space import to_search_space
+from danlu.tasks.metric_table import compute_metrics, is_higher_better
 
 MIN_FREE_BYTES = 1 << 20  # required free disk space, without the trials
 MAX_REASON_CHARS = 80  # of the reason of a failed trial on the console; trials.jsonl has all

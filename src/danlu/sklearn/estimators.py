@@ -27,6 +27,8 @@ from danlu.search.study import train_or_search
 from danlu.sklearn.samples import Answers, as_value_errors, read_classes, read_features, read_numbers
 from danlu.sklearn.sections import SECTIONS, nested, predicts_several_labels, recipe_of, with_key
 from danlu.sklearn.stored_bundle import open_files, read_files
+from danlu.tasks.classification import ClassTarget
+from danlu.tasks.multi_label import MultiLabelTarget
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
@@ -222,8 +224,8 @@ class DanluClassifier(ClassifierMixin, DanluEstimator):  # type: ignore[misc]
     def _set_answers(self, answers: Answers) -> None:
         self.classes_ = answers.classes
         target = self.predictor_.target
-        assert target.task in ("classification", "multi-label")
-        columns = answers.columns.columns if target.task == "multi-label" else answers.classes.tolist()
+        assert isinstance(target, ClassTarget | MultiLabelTarget)
+        columns = answers.columns.columns if isinstance(target, MultiLabelTarget) else answers.classes.tolist()
         places = {value: place for place, value in enumerate(columns)}
         self._places = np.array([places[label] for label in target.labels], dtype=np.int64)
 
@@ -238,9 +240,9 @@ class DanluClassifier(ClassifierMixin, DanluEstimator):  # type: ignore[misc]
         """
         outputs, target = self._outputs(X), self.predictor_.target
         answers = target.decode(outputs)["prediction"].to_list()
-        assert target.task in ("classification", "multi-label")
+        assert isinstance(target, ClassTarget | MultiLabelTarget)
         places: dict[Any, int] = dict(zip(target.labels, self._places.tolist(), strict=True))
-        if target.task == "classification":
+        if isinstance(target, ClassTarget):
             return np.asarray(self.classes_[[places[label] for label in answers]])
         found = np.zeros((len(answers), len(self.classes_)), dtype=np.int64)
         for row, labels in enumerate(answers):

@@ -16,10 +16,10 @@ from danlu.core.console import info
 from danlu.core.devices import Accelerator
 from danlu.core.distributed.shards import is_dtensor
 from danlu.core.imports import load_dotted
-from danlu.data.balance.base import LossWeighting
-from danlu.models.heads import Head, Loss
 from danlu.models.text.hf_wrapper import enable_chunked_loss
 from danlu.recipe.sections.training import Finetune, Training
+from danlu.tasks.base import Head, Loss, Task
+from danlu.tasks.loss_weighting import LossWeighting
 from danlu.training.averaging import WeightAverage
 from danlu.training.compiling import maybe_compile
 from danlu.training.composite_optimizer import OptimizerInBackward, ParamStorageOptimizer
@@ -52,7 +52,7 @@ class TrainTask:
 
     Attributes:
         head: the task's loss and predictions from logits.
-        name: as a recipe has it.
+        task: what is predicted.
         loss_weighting: how the loss weights classes of unequal size.
         monitored_metric: the validation metric that decides, as `validation/loss`.
         higher_is_better: whether a larger value of it is better.
@@ -63,7 +63,7 @@ class TrainTask:
     """
 
     head: Head
-    name: str
+    task: Task
     loss_weighting: LossWeighting
     monitored_metric: str
     higher_is_better: bool
@@ -124,7 +124,7 @@ def build_train_state(
         loss=loss,
         num_targets=task.head.num_targets
         if options.distill is None
-        else distillation_num_targets(task.head.num_targets, task.name),
+        else distillation_num_targets(task.head.num_targets, task.task),
         loss_weighting=task.loss_weighting,
         optimizer=hooks.optimizer,
         accelerator=accelerator,
@@ -210,7 +210,7 @@ def _build_loss(options: Training, task: TrainTask) -> Loss:
     head = task.head
     if options.distill is not None:
         temperature, weight = options.distill.temperature or DEFAULT_TEMPERATURE, options.distill.weight
-        distilled = head.adapt_loss(distillation_loss(head.loss, task.name, temperature, weight))
+        distilled = head.adapt_loss(distillation_loss(head.loss, task.task, temperature, weight))
         hidden = options.distill.hidden
         return distilled if hidden is None else feature_distillation_loss(distilled, hidden.distance, hidden.weight)
     if options.loss is None:

@@ -45,10 +45,10 @@ class CompiledModel:
             return self.model(**inputs)
         for values in inputs.values():
             mark_dynamic(values)
-        kind = (self.model.training, torch.is_grad_enabled())
-        if kind not in self._tried:
+        mode = (self.model.training, torch.is_grad_enabled())
+        if mode not in self._tried:
             self.works = self._try(inputs)
-            self._tried.add(kind)
+            self._tried.add(mode)
             return self(**inputs)
         return self._function(**inputs)
 

@@ -17,82 +17,42 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from danlu.core.seeds import Seed
-from danlu.data.balance.base import LossWeighting
 from danlu.data.loader import Batch
-from danlu.data.text.sequences import IGNORED
-from danlu.models.heads import Loss
 from danlu.models.hidden_states import HiddenStateHook, States, collect_hidden_states
 from danlu.models.task_model import PROJECTION_NAME, TaskModel
+from danlu.tasks.base import Loss, Task
+from danlu.tasks.loss_weighting import LossWeighting
+from danlu.tasks.token_losses import IGNORED
 
 DEFAULT_TEMPERATURE = 2.0
-MIN_LOG_PROB = -1e4  # of a log-probability: exp gives 0, and 0 * -1e4 is 0 where 0 * -inf is NaN
-DistillationLoss = Callable[[Tensor, Tensor, float], Tensor]
 
 
-def soft_classification_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Return T^2 KL(teacher || student) of class probabilities at temperature T, summed.
-
-    T^2 keeps the size of the gradient, which a temperature would shrink by that factor. Hinton et al. 2015,
-    https://arxiv.org/abs/1503.02531.
-    """
-    student = torch.log_softmax(logits / temperature, dim=1)
-    teacher = torch.log_softmax(teacher_logits / temperature, dim=1).clamp(min=MIN_LOG_PROB)
-    return temperature**2 * (teacher.exp() * (teacher - student)).sum()
-
-
-def soft_multilabel_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Return `soft_classification_loss` of each label and its absence, averaged over labels."""
-    terms = [
-        functional.logsigmoid(sign * teacher_logits / temperature).exp()
-        * (
-            functional.logsigmoid(sign * teacher_logits / temperature)
-            - functional.logsigmoid(sign * logits / temperature)
-        )
-        for sign in (1, -1)
-    ]
-    return temperature**2 * (terms[0] + terms[1]).sum() / logits.shape[1]
-
-
-def soft_regression_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Return the squared distance to the teacher's standardised predictions, summed; ignores temperature."""
-    return functional.mse_loss(logits, teacher_logits, reduction="sum")
-
-
-SOFT_LOSSES: dict[str, DistillationLoss] = {
-    "classification": soft_classification_loss,
-    "multi-label": soft_multilabel_loss,
-    "regression": soft_regression_loss,
-}
-TOKEN_TASKS = ("token-classification", "language-modelling")  # one target per token
-
-
-def distillation_loss(hard_loss: Loss, task: str, temperature: float, weight: float) -> Loss:
+def distillation_loss(hard_loss: Loss, task: Task, temperature: float, weight: float) -> Loss:
     """Mix the task's own loss with the distance to the teacher's outputs, by `weight`.
 
     Args:
         hard_loss: the task's loss; takes logits [batch, outputs] and targets.
-        task: selects the distance.
+        task: knows the distance.
     """
-    if task in TOKEN_TASKS:
-        return _token_distillation_loss(hard_loss, temperature, weight)
-    soft = SOFT_LOSSES[task]
+    if task.per_token:
+        return _token_distillation_loss(hard_loss, task, temperature, weight)
 
     def loss(logits: Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
         own, taught = target.chunk(2, dim=1)
-        total, count = hard_loss(logits, own[:, 0] if task == "regression" else own, emphasis)
-        return (1 - weight) * total + weight * soft(logits.float(), taught, temperature), count
+        total, count = hard_loss(logits, task.hard_target(own), emphasis)
+        return (1 - weight) * total + weight * task.soft_loss(logits.float(), taught, temperature), count
 
     return loss
 
 
-def _token_distillation_loss(hard_loss: Loss, temperature: float, weight: float) -> Loss:
+def _token_distillation_loss(hard_loss: Loss, task: Task, temperature: float, weight: float) -> Loss:
     """Mix both losses over the tokens that count, logits [batch, length, outputs]."""
 
     def loss(logits: Tensor, target: Tensor, emphasis: LossWeighting) -> tuple[Tensor, int]:
         own = token_targets(target)
         total, count = hard_loss(logits, own, emphasis)
         counted = own != IGNORED
-        soft = soft_classification_loss(logits[counted].float(), target[..., 1:][counted], temperature)
+        soft = task.soft_loss(logits[counted].float(), target[..., 1:][counted], temperature)
         return (1 - weight) * total + weight * soft, count
 
     return loss
@@ -103,9 +63,9 @@ def token_targets(target: Tensor) -> Tensor:
     return target[..., 0].long()
 
 
-def distillation_num_targets(num_targets: Callable[[Tensor], int], task: str) -> Callable[[Tensor], int]:
+def distillation_num_targets(num_targets: Callable[[Tensor], int], task: Task) -> Callable[[Tensor], int]:
     """Return how to count the targets of a loss when teacher outputs stand beside them."""
-    return (lambda target: num_targets(token_targets(target))) if task in TOKEN_TASKS else num_targets
+    return (lambda target: num_targets(token_targets(target))) if task.per_token else num_targets
 
 
 class Teacher(Protocol):
@@ -164,21 +124,14 @@ class DistillationTransform:
         return replace(batch, target=torch.cat([own.float(), taught], dim=-1))
 
 
-def network_logits(model: nn.Module, inputs: dict[str, Tensor], task: str) -> Tensor:
+def network_logits(model: nn.Module, inputs: dict[str, Tensor], task: Task) -> Tensor:
     """Return a network's logits, [batch, outputs] or [batch, length, outputs] of tokens, float32.
 
     An ensemble's are those of its members' mean prediction.
     """
     with torch.no_grad():
         found: Tensor = model(**inputs).float()
-        if found.ndim == 2 or task in TOKEN_TASKS:
-            return found
-        if task == "classification":
-            return torch.log_softmax(found, dim=2).logsumexp(dim=1)
-        if task == "multi-label":
-            there, absent = (functional.logsigmoid(sign * found).logsumexp(dim=1) for sign in (1, -1))
-            return there - absent
-        return found.mean(dim=1)
+        return found if found.ndim == 2 or task.per_token else task.mean_of_members(found)
 
 
 Distance = Literal["mse", "cosine"]

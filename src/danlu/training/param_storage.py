@@ -175,15 +175,15 @@ def _placeholder(weight: Tensor) -> Tensor:
     return torch.zeros((), dtype=torch.float32, device=weight.device).expand(weight.shape)
 
 
-def make_storage(weight: nn.Parameter, kind: StorageKind | None) -> ParamStorage:
+def make_storage(weight: nn.Parameter, storage: StorageKind | None) -> ParamStorage:
     """Return the storage of a parameter; fp32 parameters need a copy only on the host."""
-    if kind == "host":
+    if storage == "host":
         return CPUOffload(weight)
-    if kind == "held":
+    if storage == "held":
         return LocalShard(weight)
-    if kind is None or weight.dtype != torch.bfloat16:
+    if storage is None or weight.dtype != torch.bfloat16:
         return InPlace(weight)
-    return MasterWeight(weight) if kind == "master" else StochasticRounding(weight)
+    return MasterWeight(weight) if storage == "master" else StochasticRounding(weight)
 
 
 def round_stochastically(values: Tensor, out: Tensor) -> None:

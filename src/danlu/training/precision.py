@@ -121,18 +121,18 @@ def _auto_precision(device: torch.device) -> str:
 
 def _unsupported_reason(asked: str, device: torch.device) -> str | None:
     """Return the reason why a device cannot train in a precision; None if it can."""
-    kind = device.type
+    device_type = device.type
     if asked == "tf32":
-        if kind != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        if device_type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
             return "it is a format of NVIDIA's cards from Ampere on; say fp32 or bf16"
     elif asked == "float8":
-        if kind != "cuda" or torch.cuda.get_device_capability(device) < FLOAT8_CAPABILITY:
+        if device_type != "cuda" or torch.cuda.get_device_capability(device) < FLOAT8_CAPABILITY:
             return "it needs an NVIDIA card of compute capability 8.9 or more (Ada, Hopper); say bf16"
         require_extra("low-bit", "training.precision: float8")
     elif asked == "fp16":
-        if kind in ("tpu", "xla"):
+        if device_type in ("tpu", "xla"):
             return "TPUs compute in bf16; say bf16"
-    elif asked != "fp32" and kind == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    elif asked != "fp32" and device_type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return "this card has no bf16; say fp16"
     return None
 

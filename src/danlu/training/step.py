@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from danlu.core.devices import Accelerator
 from danlu.core.seeds import Seed
-from danlu.data.balance.base import LossWeighting
 from danlu.data.loader import Batch
 from danlu.errors import DanluError
-from danlu.models.heads import Loss
+from danlu.tasks.base import Loss
+from danlu.tasks.loss_weighting import LossWeighting
 from danlu.training.distributed.parallel_context import SINGLE_PROCESS_CONTEXT, ParallelContext
 from danlu.training.distributed.parallelize import ParallelModel, empty_batch
 from danlu.training.memory.microbatch import is_out_of_memory, release_memory, split_batch

@@ -192,8 +192,8 @@ def test_wrong_labels_are_listed_first() -> None:
     from danlu.core.seeds import Seed
     from danlu.data.audit.finding import audit_context
     from danlu.data.audit.labels import label_errors
-    from danlu.data.dataset import interpret
     from danlu.data.descriptors import RawData
+    from danlu.data.interpret import interpret
     from danlu.data.splits import Split, Splits, TrainSplit
     from danlu.recipe.load import check_recipe
 

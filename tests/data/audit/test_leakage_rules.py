@@ -11,8 +11,8 @@ from danlu.data.audit import drift
 from danlu.data.audit.drift import _chi_squared, _kolmogorov_smirnov, drifting_columns
 from danlu.data.audit.finding import AuditContext, audit_context, evenly_spaced
 from danlu.data.audit.leakage import LEAKAGE_LEVEL, _balanced_accuracy, _bins, group_leakage, target_leakage
-from danlu.data.dataset import interpret
 from danlu.data.descriptors import RawData
+from danlu.data.interpret import interpret
 from danlu.data.splits import Split, Splits, TrainSplit, split_dataset
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections.data import SplitOptions

@@ -20,7 +20,7 @@ from sklearn.utils.class_weight import compute_class_weight
 import danlu as package
 from danlu.core.seeds import Seed
 from danlu.data.balance.apply import BalancedTraining, balance
-from danlu.data.balance.base import Balancer, LossWeighting
+from danlu.data.balance.base import Balancer
 from danlu.data.balance.loss_weights import ClassWeights, Focal, LogitAdjustment
 from danlu.data.balance.registry import BALANCERS
 from danlu.data.balance.resampling import Oversample, Undersample, WeightedSampling
@@ -35,7 +35,8 @@ from danlu.data.balance.synthetic import (
 )
 from danlu.data.loader import PreparedDataset, TensorColumn, number_repeats
 from danlu.errors import DataError, RecipeError
-from danlu.models.heads import classification_loss
+from danlu.tasks.classification import classification_loss
+from danlu.tasks.loss_weighting import LossWeighting
 
 LABELS = ("red", "rosé", "white")
 COUNTS = (59, 24, 9)

@@ -18,12 +18,13 @@ from danlu.data.sources.conversations import as_chats, dump_messages, read_messa
 from danlu.data.specs import CorpusInputs
 from danlu.data.text.chat_template import CHATML, choose_template, render, render_answers
 from danlu.data.text.preprocessor import train_tokenizer
-from danlu.data.text.sequences import IGNORED
 from danlu.errors import DataError, RecipeError
 from danlu.experiment.data_context import fit_preprocessing, load_data
 from danlu.models.text.options import Transformer
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections.data import Data
+from danlu.tasks.language_modelling import LanguageModelling
+from danlu.tasks.token_losses import IGNORED
 from tests.support.chatting import TINY, chat_file, preference_file, recipe
 
 CPU = torch.device("cpu")
@@ -215,7 +216,7 @@ def test_a_template_that_rewrites_what_was_said_is_refused(tokenizer: TokenizerF
 
 def test_a_tokenizer_trained_here_has_chatml(tmp_path: Path) -> None:
     opened = load_data(check_recipe(recipe(chat_file(tmp_path / "chats.jsonl"))))
-    assert (opened.dataset.kind, opened.dataset.task) == ("chat", "language-modelling")
+    assert (opened.dataset.kind.name, opened.dataset.task) == ("chat", LanguageModelling())
     found = fit_preprocessing(opened).preprocessor
     assert isinstance(found, ChatPreprocessor)
     assert found.tokenizer.chat_template == CHATML

@@ -10,7 +10,7 @@ import pytest
 
 import danlu as package
 from danlu.data.columns import infer_columns
-from danlu.data.dataset import open_dataset
+from danlu.data.interpret import open_dataset
 from danlu.data.sources.reader import read_source
 from danlu.errors import DataError
 from danlu.recipe.load import check_recipe
@@ -216,7 +216,7 @@ def test_a_target_of_decimals_is_a_quantity(tmp_path: Path) -> None:
     frame = pl.DataFrame({"x": [0.5, 1.5] * 30, "y": [Decimal(i) / 4 for i in range(60)]})
     frame.write_parquet(tmp_path / "a.parquet")
     opened = open_dataset(Data(source=str(tmp_path / "a.parquet"), target="y"))
-    assert opened.task == "regression"
+    assert opened.task.name == "regression"
     assert opened.frame["y"].to_list() == [i / 4 for i in range(60)]
 
 

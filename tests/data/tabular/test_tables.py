@@ -8,15 +8,14 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
 
 import danlu as package
 from danlu.core.seeds import Seed
 from danlu.data.balance.registry import BALANCERS
 from danlu.data.builtin import read_builtin
-from danlu.data.dataset import interpret
 from danlu.data.descriptors import DataRequirements, Origin, RawData
-from danlu.data.preprocessing import AnyPreprocessor, prepare_split, prepare_training
+from danlu.data.interpret import interpret
+from danlu.data.preprocessing import prepare_split, prepare_training
 from danlu.data.splits import TrainSplit
 from danlu.data.tabular.preprocessor import TabularPreprocessor, training_targets
 from danlu.errors import DataError, RecipeError
@@ -441,7 +440,7 @@ def test_a_preparation_of_every_part_comes_back_from_plain_data(holed: Path) -> 
         for strategy in ("knn", "iterative"):
             data = opened(holed, split={"by": {"column": "part"}}, clean={"missing": {"impute": strategy}}, **extra)
             preprocessor = fit(data)
-            again = TypeAdapter(AnyPreprocessor).validate_json(preprocessor.model_dump_json())
+            again = type(preprocessor).model_validate_json(preprocessor.model_dump_json())
             assert again == preprocessor
             for one, two in zip(
                 preprocessor.arrays(data.splits.test.frame, "x"), again.arrays(data.splits.test.frame, "x"), strict=True

@@ -10,8 +10,9 @@ from danlu.data.chats.batches import ConversationBlocks, PreferencePairs, cut, p
 from danlu.data.chats.encode import plain_ids
 from danlu.data.descriptors import Origin, TokenizerFile
 from danlu.data.text.preprocessor import CorpusPreprocessor, TextPreprocessor, train_tokenizer
-from danlu.data.text.sequences import IGNORED, PaddedTokens, TokenBlocks
+from danlu.data.text.sequences import PaddedTokens, TokenBlocks
 from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
+from danlu.tasks.token_losses import IGNORED
 
 END = 9
 

@@ -14,14 +14,15 @@ import danlu as package
 from danlu.artifacts.run import RunDirectory
 from danlu.data.builtin import read_builtin
 from danlu.data.descriptors import Origin
-from danlu.data.sources.tags import ragged_array
 from danlu.data.text.preprocessor import train_tokenizer
-from danlu.data.text.sequences import IGNORED
 from danlu.data.text.tagging import TaggingPreprocessor
 from danlu.errors import DataError, RecipeError
-from danlu.evaluation.metrics.base import Predictions
-from danlu.evaluation.metrics.table import compute_metrics, resolve_metrics
-from danlu.evaluation.metrics.tags import entities
+from danlu.metrics.base import Predictions
+from danlu.metrics.tags import entities
+from danlu.tasks.metric_table import compute_metrics, resolve_metrics
+from danlu.tasks.table import get_task
+from danlu.tasks.tagging import ragged_array
+from danlu.tasks.token_losses import IGNORED
 from tests.conftest import TINY_TEXT
 
 HERE = Origin("here", Path.cwd())
@@ -85,7 +86,7 @@ def test_metrics_are_seqevals_and_sklearns() -> None:
     true = [["O", "O", "O", "B-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
     said = [["O", "O", "B-MISC", "I-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
     found = compute_metrics(
-        resolve_metrics("token-classification", None), Predictions(ragged_array(true), ragged_array(said))
+        resolve_metrics(get_task("token-classification"), None), Predictions(ragged_array(true), ragged_array(said))
     )
     flat_true, flat_said = ([tag for row in rows for tag in row] for rows in (true, said))
     assert (found["entity-precision"], found["entity-recall"], found["entity-f1"]) == (0.5, 0.5, 0.5)

@@ -15,12 +15,13 @@ from danlu.data.descriptors import TokenizerFile
 from danlu.data.specs import CorpusInputs
 from danlu.data.text import tokenize as tokens_module
 from danlu.data.text.preprocessor import CorpusPreprocessor, train_tokenizer
-from danlu.data.text.sequences import IGNORED, PaddedTokens
+from danlu.data.text.sequences import PaddedTokens
 from danlu.data.text.tokenize import TokenizeConfig, tokenize
 from danlu.errors import ArgumentError
 from danlu.experiment.data_context import DataContext, fit_preprocessing, load_data
 from danlu.models.text.options import Transformer
 from danlu.recipe.load import check_recipe
+from danlu.tasks.token_losses import IGNORED
 
 CPU = torch.device("cpu")
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}

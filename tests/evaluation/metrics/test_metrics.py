@@ -10,18 +10,18 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danlu.data.targets import ClassTarget
 from danlu.errors import ArgumentError, RecipeError
-from danlu.evaluation.metrics.base import Predictions
-from danlu.evaluation.metrics.per_class import per_class_values
-from danlu.evaluation.metrics.table import (
-    DEFAULT_METRICS,
+from danlu.metrics.base import Predictions
+from danlu.metrics.classification import COUNTS, confusion_matrix
+from danlu.metrics.per_class import per_class_values
+from danlu.tasks.metric_table import (
     METRICS,
     compute_metrics,
-    confusion_matrix,
     metric_bounds,
+    metrics_of,
     resolve_metrics,
 )
+from danlu.tasks.table import all_tasks, get_task
 
 NEAR = 1e-9
 
@@ -207,7 +207,7 @@ def test_texts_of_nothing_have_figures() -> None:
 def test_language_metrics_count_every_token_once() -> None:
     blocks = np.array([[np.log(4) * 10, 10, 5], [np.log(4) * 30, 30, 5]])
     truth = Predictions(blocks[:, 1], blocks, text_bytes=np.array([15.0, 25.0]))
-    found = compute_metrics(resolve_metrics("language-modelling", None), truth)
+    found = compute_metrics(resolve_metrics(get_task("language-modelling"), None), truth)
     assert found["perplexity"] == pytest.approx(4.0)
     assert found["bits-per-byte"] == pytest.approx(2.0)
     assert found["token-accuracy"] == pytest.approx(0.25)
@@ -216,8 +216,8 @@ def test_language_metrics_count_every_token_once() -> None:
 def test_perplexity_equals_a_sum_over_torchs_cross_entropy() -> None:
     import torch
 
-    from danlu.data.balance.base import LossWeighting
-    from danlu.models.heads import token_loss, token_predict
+    from danlu.tasks.loss_weighting import LossWeighting
+    from danlu.tasks.token_losses import token_loss, token_predict
 
     logits, target = torch.randn(3, 7, 11), torch.randint(11, (3, 7))
     target[2, 4:] = -100
@@ -230,13 +230,12 @@ def test_perplexity_equals_a_sum_over_torchs_cross_entropy() -> None:
 
 
 def test_class_figures_and_confusion() -> None:
-    target = ClassTarget(column="y", labels=("cat", "dog"))
     truth = Predictions(np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.3, 0.7]]))
-    assert confusion_matrix(target, truth) == [[1, 1], [0, 2]]
-    figures = per_class_values(target, truth, {})
+    assert confusion_matrix(2, truth) == [[1, 1], [0, 2]]
+    figures = per_class_values(("cat", "dog"), COUNTS, truth, {})
     expected = {"precision": pytest.approx(2 / 3), "recall": 1.0, "f1": pytest.approx(0.8), "support": 2}
     assert figures["dog"] == {**expected, "intervals": {}}
-    assert confusion_matrix(target, Predictions(truth.y_true, truth.y_pred, threshold=0.65)) == [[1, 1], [1, 1]]
+    assert confusion_matrix(2, Predictions(truth.y_true, truth.y_pred, threshold=0.65)) == [[1, 1], [1, 1]]
 
 
 def own(values: np.ndarray, answers: np.ndarray) -> float:
@@ -246,17 +245,17 @@ def own(values: np.ndarray, answers: np.ndarray) -> float:
 
 def test_own_metrics_are_found_and_wrong_names_refused() -> None:
     name = f"{__name__}:own"
-    assert resolve_metrics("regression", ("mae", name)) == ("mae", name)
+    assert resolve_metrics(get_task("regression"), ("mae", name)) == ("mae", name)
     found = compute_metrics([name], Predictions(np.array([1.0, 2.0]), np.array([2.0, 1.0])))
     assert found == {name: 0.5}
     with pytest.raises(RecipeError, match="no metric 'rmes' for regression"):
-        resolve_metrics("regression", ("rmes",))
+        resolve_metrics(get_task("regression"), ("rmes",))
     with pytest.raises(RecipeError, match="no metric 'accuracy' for regression"):
-        resolve_metrics("regression", ("accuracy",))
+        resolve_metrics(get_task("regression"), ("accuracy",))
     with pytest.raises(ArgumentError, match="has no 'owm'"):
-        resolve_metrics("regression", (f"{__name__}:owm",))
+        resolve_metrics(get_task("regression"), (f"{__name__}:owm",))
 
 
 def test_every_metric_says_what_it_means_and_the_usual_ones_exist() -> None:
     assert all(metric.description for metric in METRICS.values())
-    assert all(METRICS[name].task == task for task, names in DEFAULT_METRICS.items() for name in names)
+    assert all(name in metrics_of(task) for task in all_tasks() for name in task.default_metrics)

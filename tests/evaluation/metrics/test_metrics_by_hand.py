@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from danlu.evaluation.intervals import mcnemar_test
-from danlu.evaluation.metrics.base import Predictions
-from danlu.evaluation.metrics.table import METRICS, is_higher_better, metric_bounds, resolve_metrics
+from danlu.metrics.base import Predictions
+from danlu.tasks.metric_table import METRICS, is_higher_better, metric_bounds, resolve_metrics
+from danlu.tasks.table import get_task
 
 
 def two(scores: list[float], values: list[int], threshold: float | None = None) -> Predictions:
@@ -112,8 +113,8 @@ def test_what_a_metric_can_be_and_which_way_is_better() -> None:
 
 def test_the_usual_metrics_are_those_of_the_task() -> None:
     for task in ("classification", "regression", "multi-label", "language-modelling", "token-classification"):
-        assert all(METRICS[name].task == task for name in resolve_metrics(task, None))
-    assert resolve_metrics("regression", ("mae",)) == ("mae",)
+        assert all(METRICS[name].task == task for name in resolve_metrics(get_task(task), None))
+    assert resolve_metrics(get_task("regression"), ("mae",)) == ("mae",)
 
 
 def test_two_numbers_have_an_r2_and_nothing_has_no_correlation() -> None:

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from danlu.evaluation.metrics.base import Predictions
-from danlu.evaluation.metrics.streaming import StreamingMetrics
-from danlu.evaluation.metrics.table import DEFAULT_METRICS, METRICS
+from danlu.metrics.base import Predictions
+from danlu.metrics.streaming import StreamingMetrics
+from danlu.tasks.metric_table import METRICS
+from danlu.tasks.table import get_task
 from tests.support.processes import together
 
 SUMMED = {name: metric for name, metric in METRICS.items() if metric.statistic.additive}
@@ -39,7 +40,7 @@ def test_no_figure_depends_on_the_batch_size(task: str, size: int) -> None:
     found = running.compute()
     expected = {name: metric.compute(truth) for name, metric in chosen.items()}
     assert found == {name: pytest.approx(value, rel=1e-12) for name, value in expected.items() if np.isfinite(value)}
-    assert set(DEFAULT_METRICS[task]) & set(found)
+    assert set(get_task(task).default_metrics) & set(found)
 
 
 def share(task: str) -> dict[str, float]:

@@ -15,17 +15,17 @@ import danlu as package
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.run import RunDirectory
 from danlu.core.seeds import Seed
-from danlu.data.balance.base import LossWeighting
 from danlu.data.builtin import read_builtin
 from danlu.data.descriptors import Origin
 from danlu.data.preprocessing import fit_preprocessor
 from danlu.data.specs import TabularInputs
 from danlu.errors import ArgumentError, ArtifactError, RecipeError
 from danlu.experiment.data_context import load_data
-from danlu.models.heads import HEADS
 from danlu.models.predictor import Predictor
 from danlu.models.table import MODELS
 from danlu.models.tabular.options import Boosting, FTTransformer, ResNet, TabM, Tree
+from danlu.tasks.loss_weighting import LossWeighting
+from danlu.tasks.table import get_task
 from tests.support.real import adult
 
 FAMILIES = {
@@ -151,23 +151,23 @@ def test_bins_are_quantiles_of_the_training_rows_alone(tmp_path: Path) -> None:
     opened = load_data(package.Recipe.model_validate(recipe))
     hints = opened.model.data_requirements()
     inputs = fit_preprocessor(opened.splits.train, opened.dataset, opened.recipe.data, hints, Seed(0)).inputs
-    assert inputs.kind == "tabular"
+    assert isinstance(inputs, TabularInputs)
     np.testing.assert_allclose(inputs.edges[0], np.unique(np.quantile(values[:60], np.linspace(0, 1, 33))))
 
 
 def test_members_of_an_ensemble_learn_on_their_own_and_answer_together() -> None:
     torch.manual_seed(0)
     logits, target = torch.randn(5, 3, 4, requires_grad=True), torch.tensor([0, 1, 2, 3, 0])
-    head = HEADS["classification"]
+    head = get_task("classification").head(None)
     loss, count = head.loss(logits, target, LossWeighting())
     own = [functional.cross_entropy(logits[:, member], target, reduction="sum") for member in range(3)]
     torch.testing.assert_close(loss, sum(own) / 3)
     assert count == 5
     torch.testing.assert_close(head.predict(logits, target), logits.softmax(dim=2).mean(dim=1))
     numbers = torch.randn(5, 3, 1)
-    loss, count = HEADS["regression"].loss(numbers, torch.ones(5), LossWeighting())
+    loss, count = get_task("regression").head(None).loss(numbers, torch.ones(5), LossWeighting())
     torch.testing.assert_close(loss, ((numbers[..., 0] - 1) ** 2).mean(dim=1).sum())
-    torch.testing.assert_close(HEADS["regression"].predict(numbers, None), numbers.mean(dim=1))
+    torch.testing.assert_close(get_task("regression").head(None).predict(numbers, None), numbers.mean(dim=1))
 
 
 def test_a_loss_of_your_own_is_given_one_member_at_a_time(tmp_path: Path) -> None:

@@ -9,18 +9,21 @@ import pytest
 import torch
 
 import danlu as package
-from danlu.data.balance.base import LossWeighting
 from danlu.data.descriptors import RawData
 from danlu.data.sources.conversations import as_chats, read_messages
 from danlu.data.specs import PreferenceInputs
-from danlu.data.text.sequences import IGNORED
 from danlu.errors import DataError, RecipeError
 from danlu.experiment import dpo_reference as reference
+from danlu.experiment.checks import check_task_options
 from danlu.models.text.hf_wrapper import enable_chunked_loss
 from danlu.models.text.options import Transformer
-from danlu.models.text.preference import AnswerLikelihood, preference_loss
+from danlu.models.text.preference import AnswerLikelihood
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections.data import Data
+from danlu.tasks.loss_weighting import LossWeighting
+from danlu.tasks.preference import preference_loss
+from danlu.tasks.table import get_task
+from danlu.tasks.token_losses import IGNORED
 from tests.support.chatting import TINY, preference_file, recipe
 
 
@@ -109,5 +112,6 @@ def test_broken_preferences_are_refused(row: dict[str, str], message: str) -> No
 
 
 def test_beta_is_refused_where_nothing_is_preferred() -> None:
+    recipe = check_recipe({"data": {"source": "x"}, "training": {"preference": {"beta": 0.2}}})
     with pytest.raises(RecipeError, match=r"training\.preference: applies only to preferences"):
-        check_recipe({"data": {"source": "x", "task": "regression"}, "training": {"preference": {"beta": 0.2}}})
+        check_task_options(recipe, get_task("regression"))

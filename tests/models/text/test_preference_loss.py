@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 
-from danlu.data.balance.base import LossWeighting
-from danlu.data.targets import PreferenceTarget
-from danlu.models.heads import head_for
-from danlu.models.text.preference import preference_loss, preference_predict
+from danlu.tasks.loss_weighting import LossWeighting
+from danlu.tasks.preference import PreferenceTarget, preference_loss, preference_predict
+from danlu.tasks.table import task_of
 
 OURS = torch.tensor([[-10.0, -12.0], [-5.0, -4.0]])
 REFERENCE = torch.tensor([[-11.0, -11.0], [-5.0, -5.0]])
@@ -45,7 +44,8 @@ def test_the_gradient_favours_the_chosen_answer() -> None:
 
 
 def test_the_head_of_a_preference_has_its_beta() -> None:
-    head = head_for(PreferenceTarget(beta=2.0, vocabulary=300))
+    target = PreferenceTarget(beta=2.0, vocabulary=300)
+    head = task_of(target).head(target)
     assert float(head.loss(OURS, REFERENCE, LossWeighting())[0]) == pytest.approx(
         -math.log(sigmoid(4.0)) - math.log(sigmoid(-2.0)), rel=1e-5
     )

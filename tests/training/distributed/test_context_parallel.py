@@ -12,8 +12,8 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 
 from danlu.errors import ArgumentError
-from danlu.models.heads import HEADS
 from danlu.models.text.hf_wrapper import HFModelWrapper
+from danlu.tasks.table import get_task
 from danlu.training.distributed.context_parallel import apply_cp, check_cp_supported, context_head, shard_sequence
 from danlu.training.distributed.tensor_parallel import apply_tp
 from tests.support.parallel_models import classifier, corpus_batches, deviation, language_model, train
@@ -78,7 +78,7 @@ def answered(packed: bool) -> float:
     model = language_model("llama", **KEYS).eval()
     (batch,) = corpus_batches(1, packed, length=30)
     mesh = all_processes()
-    head = HEADS["language-modelling"]
+    head = get_task("language-modelling").head(None)
     with torch.no_grad():
         wanted = head.predict(model(**batch.inputs), batch.target)
         apply_cp(model, mesh)

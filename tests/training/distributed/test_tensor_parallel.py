@@ -11,11 +11,12 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 
-from danlu.data.balance.base import LossWeighting
 from danlu.data.loader import Batch
 from danlu.errors import ArgumentError
-from danlu.models.heads import HEADS, token_predict
 from danlu.models.text.vocab_parallel import VocabParallelLogits
+from danlu.tasks.loss_weighting import LossWeighting
+from danlu.tasks.table import get_task
+from danlu.tasks.token_losses import token_predict
 from danlu.training.distributed.tensor_parallel import apply_tp, check_tp_supported
 from danlu.training.distributed.tp_plans import TP_PLANS
 from danlu.training.memory.activation_checkpointing import apply_activation_checkpointing
@@ -180,7 +181,7 @@ def judged(vocabulary: int) -> dict[str, float]:
     target = torch.randint(vocabulary, (2, 7), generator=draw)
     target[0, 2:5] = -100
     target[1, :4] = logits[1, :4].argmax(dim=1)
-    loss = HEADS["language-modelling"].loss
+    loss = get_task("language-modelling").head(None).loss
     whole = logits.clone().requires_grad_()
     wanted, count = loss(whole, target, LossWeighting(smoothing=0.2))
     (wanted / count).backward()

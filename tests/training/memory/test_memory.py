@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from danlu.data.balance.base import LossWeighting
 from danlu.errors import RecipeError
-from danlu.models.heads import HEADS, token_loss, token_predict
+from danlu.experiment.checks import check_task_options
 from danlu.models.text.chunked_loss import DeferredLogits, choose_chunk_size, deferred_cross_entropy
 from danlu.models.text.hf_wrapper import enable_chunked_loss
 from danlu.recipe.load import check_recipe
+from danlu.tasks.loss_weighting import LossWeighting
+from danlu.tasks.table import get_task
+from danlu.tasks.token_losses import token_loss, token_predict
 from danlu.training.composite_optimizer import OptimizerInBackward, ParamStorageOptimizer
 from danlu.training.memory.activation_checkpointing import apply_activation_checkpointing
 from danlu.training.memory.microbatch import is_out_of_memory, min_microbatch_rows, split_batch
@@ -432,7 +434,7 @@ def test_chunks_are_for_large_vocabularies_and_plain_last_layers() -> None:
 def test_the_parts_of_a_batch_give_its_gradient(kind: str) -> None:
     whole, parted = build(kind, dropout=0.0), build(kind, dropout=0.0)
     sample = batch(kind, rows=7)
-    head = HEADS["language-modelling" if kind == "corpus" else "classification"]
+    head = get_task("language-modelling" if kind == "corpus" else "classification").head(None)
     total, count = head.loss(whole(**sample.inputs), sample.target, LossWeighting())
     (total / count).backward()
     assert head.num_targets(sample.target) == count
@@ -519,13 +521,19 @@ IN_BACKWARD = {"optimizer_in_backward": True}
         ({"precision": "float8", "device": "cpu"}, "training.precision", "device: cpu"),
         ({"precision": "tf32", "device": "mps"}, "training.precision", "device: mps"),
         ({"batch_size": 4, "accumulate": 8}, "training.accumulate", "8 parts"),
-        ({"memory": {"loss_chunk": 128}}, "training.memory.loss_chunk", "classification"),
     ],
 )
 def test_keys_that_contradict_one_another_are_refused(training: dict[str, Any], key: str, words: str) -> None:
     with pytest.raises(RecipeError) as found:
         check_recipe({"data": {"source": "a.csv", "task": "classification"}, "training": training})
     assert any(problem.key == key and words in problem.message for problem in found.value.problems)
+
+
+def test_chunks_of_a_loss_are_refused_where_there_are_no_tokens() -> None:
+    recipe = check_recipe({"data": {"source": "a.csv"}, "training": {"memory": {"loss_chunk": 128}}})
+    check_task_options(recipe, get_task("language-modelling"))
+    with pytest.raises(RecipeError, match=r"loss_chunk: applies only to language models.*classification"):
+        check_task_options(recipe, get_task("classification"))
 
 
 def test_memory_options_that_agree_are_accepted() -> None:

@@ -60,13 +60,13 @@ def accelerator_of(device: "torch.device") -> Accelerator:
     return _accelerator_of_kind(device.type)
 
 
-def _accelerator_of_kind(kind: str) -> Accelerator:
-    if kind == "cpu":
+def _accelerator_of_kind(device_type: str) -> Accelerator:
+    if device_type == "cpu":
         return CPU()
-    if kind == "mps":
+    if device_type == "mps":
         return AppleGPU()
     _use_local_device()
-    return GPU(kind)
+    return GPU(device_type)
 
 
 def _use_local_device() -> None:

@@ -36,10 +36,10 @@ def features_of(frame: pl.DataFrame, columns: tuple[Column, ...], seed: Seed) ->
     return np.column_stack(parts[:MOST_FEATURES])
 
 
-def _of_column(values: pl.Series, kind: str) -> list[np.ndarray]:
+def _of_column(values: pl.Series, column_type: str) -> list[np.ndarray]:
     absent = values.is_null().to_numpy().astype(np.float64)
     found = [absent] if 0 < absent.sum() < len(absent) else []
-    if kind != "category" and values.dtype != pl.String:
+    if column_type != "category" and values.dtype != pl.String:
         ranks = values.rank("average").fill_null(values.len() / 2).to_numpy() / max(1, values.len())
         centred = 2 * ranks - 1
         return [*found, centred, centred**2]

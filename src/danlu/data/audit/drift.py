@@ -78,7 +78,7 @@ def adversarial_validation(view: AuditContext) -> list[Finding]:
 
     Classifier two-sample test on held-out rows (Lopez-Paz & Oquab 2017, https://arxiv.org/abs/1610.06545).
     """
-    if view.dataset.kind != "tabular" or view.frames["test"].height < MIN_ROWS:
+    if not view.dataset.kind.has_feature_columns or view.frames["test"].height < MIN_ROWS:
         return []
     test = view.frames["test"][evenly_spaced(view.frames["test"].height, MAX_COMPARED // 2)]
     train = view.train[evenly_spaced(view.train.height, min(MAX_COMPARED // 2, 4 * test.height))]

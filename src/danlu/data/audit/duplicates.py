@@ -7,13 +7,9 @@ import polars as pl
 
 from danlu.data.audit.finding import AuditContext, Finding, Severity, evenly_spaced, make_finding
 from danlu.data.frames import is_duplicated, isin, row_hashes
-from danlu.data.images.decode import find_unreadable, read_header
-from danlu.data.near_duplicates import near_images, near_texts
 
 NEAR = 0.9  # similarity from which two texts or images count as copies
-MOST_IMAGES, MOST_TEXTS = 2_000, 20_000  # that are compared
 LONGEST_SHOWN = 60  # characters
-LOOKED_AT, LEAST_SIDE = 64, 32  # images whose size is inspected; shorter side in pixels with enough detail to compare
 
 
 def repeated_rows(view: AuditContext) -> list[Finding]:
@@ -40,7 +36,7 @@ def contradicting_labels(view: AuditContext) -> list[Finding]:
     No model can be right about all of them.
     """
     target = view.dataset.target
-    if view.dataset.task != "classification" or target is None:
+    if not view.dataset.task.has_classes or target is None:
         return []
     kept = np.concatenate([part.rows for _, part in view.splits.items()])
     hashes = row_hashes(view.dataset.frame, [column.name for column in view.dataset.used])[kept]
@@ -57,30 +53,31 @@ def contradicting_labels(view: AuditContext) -> list[Finding]:
 
 def near_copies(view: AuditContext) -> list[Finding]:
     """Find validation and test texts or images nearly equal to one in training."""
-    if view.dataset.kind == "tabular":
+    kind, folder = view.dataset.kind, view.dataset.folder
+    if kind.has_feature_columns:
         return []
-    images = view.dataset.kind == "image"
-    content, most = view.dataset.content, MOST_IMAGES if images else MOST_TEXTS
+    content, most = view.dataset.content, kind.max_compared_rows
     whole = sum(frame.height for frame in view.frames.values())
     frames = {
         name: frame[evenly_spaced(frame.height, most * frame.height // whole + 1)]
         for name, frame in view.frames.items()
     }
     values = [value for frame in frames.values() for value in frame[content].to_list()]
-    if images and (find_unreadable(values, view.dataset.folder) or _tiny(values, view)):
+    if not kind.can_compare(values, folder):
         return []  # broken images are another check's
-    groups = near_images(values, view.dataset.folder, NEAR) if images else near_texts(values, NEAR)
+    groups = kind.near_duplicates(values, folder, NEAR)
     sizes = np.cumsum([0, *(frame.height for frame in frames.values())])
     train = np.unique(groups[: sizes[1]])
-    exact = set() if images else {str(value) for value in values[: sizes[1]]}
+    # Equal rows are another check's; of files, two equal ones have two names, so they count here.
+    exact = set() if kind.refers_to_files else {str(value) for value in values[: sizes[1]]}
     findings: list[Finding] = []
     for index, name in ((1, "validation"), (2, "test")):
         rows = range(sizes[index], sizes[index + 1])
-        copies = [row for row in rows if groups[row] in train and (images or str(values[row]) not in exact)]
+        copies = [row for row in rows if groups[row] in train and str(values[row]) not in exact]
         if copies:
             findings.append(
                 make_finding(
-                    "near-images" if images else "near-texts",
+                    kind.near_copies_finding,
                     "warning",
                     mend="data.clean.duplicates: near",
                     split=name,
@@ -90,15 +87,6 @@ def near_copies(view: AuditContext) -> list[Finding]:
                 )
             )
     return findings
-
-
-def _tiny(references: list[str | bytes], view: AuditContext) -> bool:
-    """Return whether images are too small to tell copies from likeness.
-
-    Two zeros of 8x8 pixels are nearly one and the same.
-    """
-    headers = [read_header(reference, view.dataset.folder) for reference in references[:LOOKED_AT]]
-    return float(np.median([min(header.width, header.height) for header in headers])) < LEAST_SIDE
 
 
 def _shown(value: str | bytes) -> str:

@@ -15,7 +15,6 @@ from danlu.core.text import format_message
 from danlu.data.audit.messages import FINDINGS
 from danlu.data.columns import Column
 from danlu.data.dataset import Dataset
-from danlu.data.sources.multi_label import read_labels
 from danlu.data.splits import Split, Splits, TrainSplit
 from danlu.recipe.sections.data import Data
 
@@ -111,17 +110,6 @@ class AuditContext:
         codes = {label: code for code, label in enumerate(self.classes)}
         assert self.dataset.target is not None
         return np.array([codes[label] for label in self.train[self.dataset.target].to_list()], dtype=np.int64)
-
-    @cached_property
-    def multi_hot(self) -> np.ndarray:
-        """The labels of each sampled training row, 0 and 1, [rows, labels].
-
-        For tasks with several labels per row.
-        """
-        assert self.dataset.target is not None
-        rows = [read_labels(text) for text in self.train[self.dataset.target].to_list()]
-        labels = sorted(set().union(*rows))
-        return np.array([[label in row for label in labels] for row in rows], dtype=np.int64)
 
     @cached_property
     def classes(self) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ LISTED = 10
 def class_sizes(view: AuditContext) -> list[Finding]:
     """Find classes of very unequal size, and classes missing from a split."""
     target = view.dataset.target
-    if view.dataset.task != "classification" or target is None:
+    if not view.dataset.task.has_classes or target is None:
         return []
     counts = {name: _counts(part.column(target)) for name, part in view.splits.items()}
     train = counts["train"]
@@ -48,7 +48,7 @@ def label_errors(view: AuditContext) -> list[Finding]:
     https://arxiv.org/abs/1911.00068). A row is listed where another class is more probable than that class usually is
     for its own rows.
     """
-    if view.dataset.task != "classification" or view.dataset.kind != "tabular":
+    if not view.dataset.task.has_classes or not view.dataset.kind.has_feature_columns:
         return []
     chosen = evenly_spaced(view.train.height, MOST_ROWS)
     classes, labels = len(view.classes), view.labels[chosen]

@@ -8,6 +8,7 @@ from danlu.data.columns import ID_NAME, Column, date_format
 
 LEAKAGE_LEVEL = 0.99  # balanced accuracy of one column alone, or rank correlation, from which it is suspected
 BINS = 50
+FEWEST_PAIRS = 10  # rows of which a rank correlation is taken
 FEWEST_GROUPS, LARGEST_GROUP = 20, 0.2
 
 
@@ -17,7 +18,7 @@ def target_leakage(view: AuditContext) -> list[Finding]:
     They are often a consequence of it, not a cause.
     """
     dataset, target = view.dataset, view.dataset.target
-    if dataset.kind != "tabular" or target is None:
+    if not dataset.kind.has_feature_columns or target is None:
         return []
     findings: list[Finding] = []
     for column in view.columns:
@@ -25,7 +26,7 @@ def target_leakage(view: AuditContext) -> list[Finding]:
             continue
         strength = _strength(view, column)
         if strength >= LEAKAGE_LEVEL:
-            key = f"telling-column.{dataset.task}.{'used' if column.used else 'unused'}"
+            key = f"telling-column.{_measure(view)}.{'used' if column.used else 'unused'}"
             cure = f"data.columns: {{{column.name}: drop}}" if column.used else ""
             severity: Severity = "warning" if column.used else "note"
             findings.append(make_finding(key, severity, column.name, cure, target=target, strength=strength))
@@ -36,20 +37,37 @@ def _strength(view: AuditContext, column: Column) -> float:
     """Measure how well a column alone predicts the target in training, in [0, 1]."""
     values, target = _ordered(view.train[column.name], column), view.dataset.target
     assert target is not None
-    if view.dataset.task == "regression":
+    task = view.dataset.task
+    numbers = task.numbers(view.train[target])
+    if numbers:
         if column.type == "category" or values.dtype == pl.String:
             return 0.0
-        pair = pl.DataFrame({"x": values, "y": view.train[target]}).drop_nulls()
-        if pair.height < 10:
-            return 0.0
-        correlation = pair.select(pl.corr("x", "y", method="spearman")).item()
-        return 0.0 if correlation is None or np.isnan(correlation) else abs(float(correlation))
+        return max(_rank_correlation(values, own) for own in numbers)
     bins = _bins(values)
     # Learned on one half and judged on the other, so that a column of many values does not score by chance.
     half = np.random.default_rng(view.seed.derive("halves", column.name).value).random(len(bins)) < 0.5
-    if view.dataset.task == "multi-label":
-        return max((_balanced_accuracy(bins, half, given, 2) for given in view.multi_hot.T), default=0.0)
+    labels = task.label_matrix(view.train[target])
+    if labels is not None:
+        return max((_balanced_accuracy(bins, half, given, 2) for given in labels.T.astype(np.int64)), default=0.0)
     return _balanced_accuracy(bins, half, view.labels, len(view.classes))
+
+
+def _measure(view: AuditContext) -> str:
+    """Return which strength is measured, as messages name it."""
+    assert view.dataset.target is not None
+    few = view.train[view.dataset.target].head(1)
+    if view.dataset.task.numbers(few):
+        return "regression"
+    return "classification" if view.dataset.task.label_matrix(few) is None else "multi-label"
+
+
+def _rank_correlation(values: pl.Series, target: pl.Series) -> float:
+    """Return the absolute rank correlation of two columns; 0 where it is undefined."""
+    pair = pl.DataFrame({"x": values, "y": target}).drop_nulls()
+    if pair.height < FEWEST_PAIRS:
+        return 0.0
+    correlation = pair.select(pl.corr("x", "y", method="spearman")).item()
+    return 0.0 if correlation is None or np.isnan(correlation) else abs(float(correlation))
 
 
 def _balanced_accuracy(bins: np.ndarray, half: np.ndarray, classes: np.ndarray, count: int) -> float:
@@ -115,6 +133,6 @@ def dates_at_random(view: AuditContext) -> list[Finding]:
     if view.splitter is None or view.splitter.name not in ("random", "stratified"):
         return []
     dates = [column.name for column in view.columns if column.type == "datetime"]
-    if not dates or view.dataset.kind != "tabular":
+    if not dates or not view.dataset.kind.has_feature_columns:
         return []
     return [make_finding("dates-at-random", "note", dates[0], f"data.split.by: {{time: {dates[0]}}}")]

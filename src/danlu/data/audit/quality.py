@@ -97,7 +97,7 @@ def broken_images(view: AuditContext) -> list[Finding]:
 
     Damage inside a file may escape this quick look.
     """
-    if view.dataset.kind != "image":
+    if not view.dataset.kind.refers_to_files:
         return []
     frames = view.frames.values()
     references = [value for frame in frames for value in frame[view.dataset.content].to_list()]

@@ -26,7 +26,6 @@ from danlu.data.augment.transforms import (
     identity,
     identity_colour,
 )
-from danlu.data.dataset import Kind
 
 if TYPE_CHECKING:
     from danlu.data.descriptors import TokenizerFile
@@ -42,13 +41,13 @@ class Augmentation(Component):
         kinds: the kinds of data it can change.
     """
 
-    kinds: ClassVar[tuple[Kind, ...]]
+    kinds: ClassVar[tuple[str, ...]]
 
 
 class ImageAugmentation(Augmentation):
     """Transform single images by adding to the parameters that both executors carry out."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("image",)
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
 
     @abstractmethod
     def add(self, builder: "AugmentBuilder", rng: HashRng) -> None:

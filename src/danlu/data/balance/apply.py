@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from danlu.core.seeds import Seed
-from danlu.data.balance.base import Balancer, LossWeighting
+from danlu.data.balance.base import Balancer
 from danlu.data.loader import PreparedDataset, TrainLoader, shuffled_order
+from danlu.tasks.loss_weighting import LossWeighting
 
 
 @dataclass(frozen=True)

@@ -5,32 +5,14 @@ All three hooks see the training split alone. How they are put together stands i
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from danlu.core.component import Component
 from danlu.core.seeds import Seed
-from danlu.data.dataset import Kind
 from danlu.data.loader import EpochOrder, PreparedDataset, shuffled_order
-
-
-@dataclass(frozen=True)
-class LossWeighting:
-    """Hold the class weights and changes of a loss; the defaults change nothing.
-
-    Attributes:
-        smoothing: share of a target's probability that is spread over all classes, in [0, 1).
-        class_weights: weight of a sample of each class, [classes], mean 1 over the training samples.
-        focal_gamma: focusing parameter of the focal loss (Lin et al. 2017); 0 is plain cross-entropy.
-        logit_offsets: added to the logits in training alone, [classes] (Menon et al. 2021).
-    """
-
-    smoothing: float = 0.0
-    class_weights: tuple[float, ...] | None = None
-    focal_gamma: float = 0.0
-    logit_offsets: tuple[float, ...] | None = None
+from danlu.tasks.loss_weighting import LossWeighting
 
 
 class Balancer(Component):
@@ -41,7 +23,7 @@ class Balancer(Component):
         uses_distances: whether it measures distances between rows, and so needs rows without missing values.
     """
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("tabular", "image", "text")
+    kinds: ClassVar[tuple[str, ...]] = ("tabular", "image", "text")
     uses_distances: ClassVar[bool] = False
 
     @property
@@ -79,7 +61,6 @@ class Balancer(Component):
 class NoBalancing(Balancer):
     """Leave the classes as they are."""
 
-    kinds = ("tabular", "image", "text", "words", "corpus", "chat", "preference")
     name: Literal["none"] = "none"
 
     @property

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from danlu.data.balance.base import Balancer, LossWeighting
+from danlu.data.balance.base import Balancer
 from danlu.data.messages import reason
+from danlu.tasks.loss_weighting import LossWeighting
 
 Overlap = Annotated[float, Field(ge=0.0, lt=1.0)]
 Method = Literal["inverse-frequency", "effective-number"]

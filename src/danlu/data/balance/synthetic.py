@@ -12,7 +12,6 @@ from pydantic import PositiveInt
 from danlu.core.seeds import Seed
 from danlu.data.balance.base import Balancer
 from danlu.data.balance.resampling import Ratio, target_counts
-from danlu.data.dataset import Kind
 from danlu.data.messages import reason
 from danlu.errors import DataError
 
@@ -23,7 +22,7 @@ MISMATCH = 0.5**0.5  # different categories differ in two columns, and so lie on
 
 
 class _TabularBalancer(Balancer):
-    kinds: ClassVar[tuple[Kind, ...]] = ("tabular",)
+    kinds: ClassVar[tuple[str, ...]] = ("tabular",)
     uses_distances: ClassVar[bool] = True
 
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from danlu.data.chats.encode import plain_ids
 from danlu.data.loader import TARGET, Tensors
-from danlu.data.text.sequences import IGNORED
 from danlu.data.text.tokenize import RaggedTokens
+from danlu.tasks.token_losses import IGNORED
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 import polars as pl
 
-from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import DataRequirements, Origin
@@ -18,6 +17,7 @@ from danlu.data.images.column import ImageAugmenter, ImageColumn
 from danlu.data.images.decode import Header, read_header
 from danlu.data.images.pixels import LazyPixels, PixelSource
 from danlu.data.images.store import cache_pixels
+from danlu.data.kind import Preprocessor
 from danlu.data.specs import ImageInputs
 from danlu.data.splits import TrainSplit
 from danlu.recipe.sections.data import Data
@@ -30,7 +30,7 @@ INSPECTED_IMAGES = 256  # images whose size and channels decide the format
 STATISTICS_BLOCK = 64  # images at a time in the pass for mean and deviation
 
 
-class ImagePreprocessor(Frozen):
+class ImagePreprocessor(Preprocessor):
     """Convert all images to one format."""
 
     kind: Literal["image"] = "image"

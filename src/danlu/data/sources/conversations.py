@@ -14,6 +14,8 @@ from danlu.core.text import suggestion
 from danlu.data.descriptors import RawData
 from danlu.errors import DataError
 from danlu.recipe.sections.data import Data
+from danlu.tasks.language_modelling import LanguageModelling
+from danlu.tasks.preference import Preference
 
 MESSAGES, PROMPT, CHOSEN, REJECTED = "messages", "prompt", "chosen", "rejected"
 PREFERENCE = (PROMPT, CHOSEN, REJECTED)
@@ -51,9 +53,9 @@ def as_chats(source: RawData, section: Data) -> RawData:
     if section.target or section.text or section.image or source.layout != "table":
         return source
     names = source.frame.columns
-    if section.task == "preference" or (section.task is None and {CHOSEN, REJECTED} <= set(names)):
+    if isinstance(section.task, Preference) or (section.task is None and {CHOSEN, REJECTED} <= set(names)):
         return preferences(source)
-    if section.task in (None, "language-modelling"):
+    if section.task is None or isinstance(section.task, LanguageModelling):
         return conversations(source)
     return source
 

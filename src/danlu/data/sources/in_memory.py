@@ -200,18 +200,19 @@ def _from_array(name: str, values: np.ndarray) -> pl.Series:
     if values.ndim != 1:
         shape = "×".join(map(str, values.shape))
         raise DataError(f"{ORIGIN}: column {name!r} is an array of {shape or 'no dimension'}; give one column for each")
-    if isinstance(values, np.ma.MaskedArray) or values.dtype.kind == "O":
+    letter = values.dtype.kind  # numpy's: O objects, S bytes, U text, m and M times, f floats …
+    if isinstance(values, np.ma.MaskedArray) or letter == "O":
         return _from_objects(name, values.tolist())
-    if values.dtype.kind == "S":
+    if letter == "S":
         return _from_objects(name, np.char.decode(values, "utf-8").tolist())
-    if values.dtype.kind in "mM" and np.datetime_data(values.dtype)[0] not in RESOLUTIONS:
-        values = values.astype(f"{values.dtype.kind}8[us]")
-    if values.dtype.kind == "f" and values.dtype.itemsize not in (4, 8):
+    if letter in "mM" and np.datetime_data(values.dtype)[0] not in RESOLUTIONS:
+        values = values.astype(f"{letter}8[us]")
+    if letter == "f" and values.dtype.itemsize not in (4, 8):
         values = values.astype(np.float32 if values.dtype.itemsize < 4 else np.float64)
-    if values.dtype.kind not in "biufUmM":
+    if letter not in "biufUmM":
         raise DataError(f"{ORIGIN}: column {name!r} holds {values.dtype} values; convert them to numbers or strings")
     native = values.astype(values.dtype.newbyteorder("="))
-    return pl.Series(name, native.tolist() if values.dtype.kind == "U" else native, nan_to_null=True)
+    return pl.Series(name, native.tolist() if letter == "U" else native, nan_to_null=True)
 
 
 def _from_pandas(name: str, values: Any) -> pl.Series:

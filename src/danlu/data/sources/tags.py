@@ -4,9 +4,8 @@ Known form: a column `tokens` of lists of words and a column `tags` of lists as 
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +13,7 @@ import polars as pl
 from danlu.data.descriptors import RawData
 from danlu.errors import DataError
 from danlu.recipe.sections.data import Data
+from danlu.tasks.tagging import Tagging
 
 TOKENS, TAGS = "tokens", "tags"
 PADDING = -1  # fills arrays after a shorter list
@@ -26,7 +26,7 @@ def as_tagged(source: RawData, section: Data) -> RawData:
         DataError: a row's words and tags are not lists of the same length.
     """
     words, tags = section.text or TOKENS, section.target or TAGS
-    asked = section.task == "token-classification"
+    asked = isinstance(section.task, Tagging)
     schema = source.frame.schema
     if source.layout != "table" or isinstance(tags, tuple) or (section.task is not None and not asked):
         return source
@@ -62,21 +62,6 @@ def with_words(source: RawData, column: str) -> RawData:
 def _as_text(values: pl.Series) -> pl.Series:
     rows = [[str(value) for value in row or ()] for row in values.to_list()]
     return pl.Series(values.name, [json.dumps(row, ensure_ascii=False) for row in rows], dtype=pl.String)
-
-
-def read_list(text: str) -> list[str]:
-    """Parse a row's words or tags from JSON text."""
-    found: list[str] = json.loads(text)
-    return found
-
-
-def ragged_array(rows: Iterable[Sequence[Any]]) -> np.ndarray:
-    """Return lists of any lengths as an array of tuples, [rows]."""
-    kept = [tuple(row) for row in rows]
-    found = np.empty(len(kept), dtype=object)
-    for place, row in enumerate(kept):
-        found[place] = row
-    return found
 
 
 def stack_ragged(parts: Sequence[np.ndarray]) -> np.ndarray:

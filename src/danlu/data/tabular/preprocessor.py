@@ -17,6 +17,7 @@ from danlu.data.columns import Column, date_format
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import DataRequirements, Origin
 from danlu.data.frames import num_parallel_parts
+from danlu.data.kind import Preprocessor
 from danlu.data.specs import TabularInputs
 from danlu.data.splits import Split, TrainSplit
 from danlu.data.tabular.categories import (
@@ -38,7 +39,7 @@ from danlu.errors import DataError
 from danlu.recipe.sections.data import Data
 
 if TYPE_CHECKING:
-    from danlu.data.loader import PreparedDataset
+    from danlu.data.loader import PreparedDataset, Tensors
 
 BINNED_ROWS = 200_000  # maximum training rows that bins are learned from
 
@@ -52,7 +53,7 @@ class OutlierFlag(Frozen):
     limits: Limits
 
 
-class TabularPreprocessor(Frozen):
+class TabularPreprocessor(Preprocessor):
     """Hold the fitted state of a table's columns and apply it to any such table.
 
     Attributes:
@@ -234,6 +235,16 @@ class TabularPreprocessor(Frozen):
         """Convert a table to model inputs, one sample per row, in order."""
         return to_dataset(*self.arrays(frame, place.name))
 
+    def describe(self, inputs: "Tensors") -> list[dict[str, str]]:
+        """Describe rows by preprocessed numbers and names of categories."""
+        found: list[dict[str, str]] = [{} for _ in next(iter(inputs.values()))]
+        for position, fields in enumerate(found):
+            for index, name in enumerate(self.names[: self.inputs.numeric]):
+                fields[name] = f"{float(inputs['numeric'][position, index]):.2f}"
+            for index, category in enumerate(self.embedded):
+                fields[category.column] = category.names[int(inputs["categories"][position, index])]
+        return found
+
 
 def to_dataset(numeric: np.ndarray, codes: np.ndarray) -> "PreparedDataset":
     """Wrap arrays as model inputs, leaving out empty ones."""
@@ -251,8 +262,9 @@ def training_targets(train: TrainSplit, dataset: Dataset, seed: Seed) -> TargetV
     """Return the training rows' target as numbers: class codes or values."""
     assert dataset.target is not None
     values = train.column(dataset.target)
-    if dataset.task == "regression":
-        return TargetValues(values.cast(pl.Float64).to_numpy(), continuous=True, seed=seed)
+    numbers = dataset.task.numbers(values)
+    if len(numbers) == 1:
+        return TargetValues(numbers[0].to_numpy(), continuous=True, seed=seed)
     return TargetValues(
         values.cast(pl.String).rank("dense").to_numpy().astype(np.int64) - 1, continuous=False, seed=seed
     )

@@ -5,6 +5,7 @@ one JSON file (tokenizers' format), so that a bundle needs nothing else to read 
 """
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 import polars as pl
 
-from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import DataRequirements, Origin, TokenizerFile
+from danlu.data.kind import Preprocessor
 from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.data.splits import TrainSplit
 from danlu.data.text.chat_template import CHATML, TURN, TURN_END
@@ -24,7 +25,7 @@ from danlu.errors import DataError, Problem, RecipeError
 from danlu.recipe.sections.data import Data
 
 if TYPE_CHECKING:
-    from danlu.data.loader import PreparedDataset
+    from danlu.data.loader import PreparedDataset, Tensors
 
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
@@ -114,7 +115,7 @@ def _stops(folder: Path) -> tuple[int, ...]:
     return tuple(said if isinstance(said, list) else [said] if isinstance(said, int) else [])
 
 
-class TokenizingPreprocessor(Frozen):
+class TokenizingPreprocessor(Preprocessor):
     """Tokenize a column of text, cut to the model's maximum length.
 
     Attributes:
@@ -175,6 +176,15 @@ class TextPreprocessor(TokenizingPreprocessor):
         rule = TokenizeConfig(longest=self.longest, special=True, end=None, blank=self.tokenizer.pad)
         return PreparedDataset((PaddedTokens(tokenize(self.tokenizer, frame[self.column], rule), self.tokenizer.pad),))
 
+    def describe(self, inputs: "Tensors") -> list[dict[str, str]]:
+        """Decode tokens one by one, separated by spaces, so that deletions and swaps are visible."""
+        tokenizer = self.tokenizer.open()
+        found: list[dict[str, str]] = []
+        for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
+            pieces = (tokenizer.decode([int(token)], skip_special_tokens=False).strip() for token in ids[mask.bool()])
+            found.append({"tokens": " ".join(piece for piece in pieces if piece)})
+        return found
+
 
 class BlockPreprocessor(TokenizingPreprocessor):
     """Cut texts into the fixed-length blocks of a language model.
@@ -188,6 +198,14 @@ class BlockPreprocessor(TokenizingPreprocessor):
     @classmethod
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: DataRequirements, seed: Seed) -> Self:
         return super().fit(train, dataset, section, hints, seed).model_copy(update={"packed": section.packing})
+
+    @abstractmethod
+    def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return each target token, the one before it, and its row, [targets] each."""
+
+    @abstractmethod
+    def transform_each(self, frame: pl.DataFrame) -> "tuple[PreparedDataset, np.ndarray]":
+        """Return every row in blocks of its own, and each block's row, [blocks]."""
 
     @property
     def inputs(self) -> CorpusInputs:

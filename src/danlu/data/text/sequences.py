@@ -9,8 +9,7 @@ import numpy as np
 
 from danlu.data.loader import TARGET, Tensors
 from danlu.data.text.tokenize import RaggedTokens
-
-IGNORED = -100  # target of a position that the loss ignores, as in torch
+from danlu.tasks.token_losses import IGNORED
 
 
 @dataclass(frozen=True)

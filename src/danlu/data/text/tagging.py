@@ -9,13 +9,14 @@ import polars as pl
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import Origin, TokenizerFile
 from danlu.data.loader import TARGET, PreparedDataset, Tensors
-from danlu.data.sources.tags import read_list
 from danlu.data.specs import TaggingInputs
 from danlu.data.splits import TrainSplit
 from danlu.data.text.preprocessor import TokenizingPreprocessor
-from danlu.data.text.sequences import IGNORED, PaddedTokens
+from danlu.data.text.sequences import PaddedTokens
 from danlu.data.text.tokenize import RaggedTokens, cached_tokens
 from danlu.errors import DataError
+from danlu.tasks.tagging import read_list
+from danlu.tasks.token_losses import IGNORED
 
 STAND_IN = "?"  # for a word without tokens, as white space
 VERSION = "words 1"

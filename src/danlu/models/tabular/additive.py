@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from danlu.data.specs import TabularInputs
-from danlu.data.targets import ClassTarget, NumericTarget, Supervised
 from danlu.models.tabular.embeddings import PiecewiseLinearEncoding
+from danlu.tasks.base import Target
 
 if TYPE_CHECKING:
     from danlu.data.tabular.preprocessor import TabularPreprocessor
@@ -45,12 +45,12 @@ class AdditiveNetwork(nn.Module):
         return answer
 
 
-def shape_functions(network: AdditiveNetwork, preprocessor: "TabularPreprocessor", target: Supervised) -> pl.DataFrame:
+def shape_functions(network: AdditiveNetwork, preprocessor: "TabularPreprocessor", target: Target) -> pl.DataFrame:
     """Return each feature's contribution as a table, as described in `Additive.read`."""
-    outputs = _output_names(target)
+    outputs = target.output_names
     names, found = preprocessor.names, []
-    constant = _in_readable_units(network.bias, target)
-    rises, values = _in_readable_units(network.rises, target), _in_readable_units(network.values, target)
+    constant = target.to_readable(_as_array(network.bias))
+    rises, values = (target.to_readable(_as_array(weights)) for weights in (network.rises, network.values))
     for position, edges in enumerate(network.edges):
         heights = np.concatenate([np.zeros((1, len(outputs))), rises[position, : len(edges) - 1].cumsum(axis=0)])
         mean = ((heights[1:] + heights[:-1]) / 2).mean(axis=0)  # bins are quantiles, with about equal numbers of rows
@@ -63,30 +63,13 @@ def shape_functions(network: AdditiveNetwork, preprocessor: "TabularPreprocessor
         begin += size
         constant = constant + own.mean(axis=0)
         found.append(_rows(category.column, list(category.names), own - own.mean(axis=0), outputs))
-    if isinstance(target, NumericTarget):
-        constant = constant + target.mean
+    constant = constant + target.readable_offset
     return pl.concat([_rows(INTERCEPT, [""], constant[None], outputs), *found])
 
 
-def _output_names(target: Supervised) -> list[str]:
-    """Return the names of the output columns."""
-    if isinstance(target, NumericTarget):
-        return [target.column]
-    labels = [str(label) for label in target.labels]
-    return labels[1:] if _is_binary(target) else labels
-
-
-def _is_binary(target: Supervised) -> bool:
-    """Return whether two logits reduce to the log odds of the second class."""
-    return isinstance(target, ClassTarget) and len(target.labels) == 2
-
-
-def _in_readable_units(weights: Tensor, target: Supervised) -> np.ndarray:
-    """Convert weights to the target's units, or to log odds of two classes."""
+def _as_array(weights: Tensor) -> np.ndarray:
     values: np.ndarray = weights.detach().double().cpu().numpy()
-    if isinstance(target, NumericTarget):
-        return values * target.std
-    return values[..., 1:] - values[..., :1] if _is_binary(target) else values
+    return values
 
 
 def _rows(feature: str, values: list[str], added: np.ndarray, outputs: list[str]) -> pl.DataFrame:

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 from torch import nn
 
-from danlu.data.targets import ClassTarget, NumericTarget
 from danlu.models.base import FitData, Rows
 from danlu.models.tabular.tree_ensemble import BITS_PER_WORD, TreeBuilder, TreeEnsemble
+from danlu.tasks.base import Target
 
 if TYPE_CHECKING:
     from danlu.data.tabular.preprocessor import TabularPreprocessor
@@ -37,11 +37,9 @@ class TreeFit:
     def iter_rounds(self) -> Iterator[float]:
         import torch
 
-        from danlu.data.balance.base import LossWeighting
-        from danlu.models.heads import HEADS
+        from danlu.tasks.loss_weighting import LossWeighting
 
         data, features = self.data, one_hot(self.data.train, self.category_splits)
-        head = HEADS["classification" if data.outputs > 1 else "regression"]
         for depth in range(1, self.depth + 1):
             tree = self._estimator(depth).fit(features, data.train.target, sample_weight=data.sample_weights)
             if self.estimators and tree.tree_.node_count == self.estimators[-1].tree_.node_count:
@@ -49,7 +47,7 @@ class TreeFit:
             self.estimators.append(tree)
             self.load_rounds_into(self.network, depth)
             logits = torch.from_numpy(_predict(self.network, data.train))
-            loss, count = head.loss(logits, torch.from_numpy(data.train.target), LossWeighting())
+            loss, count = data.loss(logits, torch.from_numpy(data.train.target), LossWeighting())
             yield float(loss) / count
 
     def _estimator(self, depth: int) -> Any:
@@ -131,9 +129,7 @@ def _leaf_values(tree: Any, outputs: int) -> np.ndarray:
     return np.asarray(np.log((shares + whole) / (shares.sum(axis=1, keepdims=True) + 1)))
 
 
-def extract_rules(
-    network: TreeEnsemble, preprocessor: "TabularPreprocessor", target: ClassTarget | NumericTarget
-) -> pl.DataFrame:
+def extract_rules(network: TreeEnsemble, preprocessor: "TabularPreprocessor", target: Target) -> pl.DataFrame:
     """Return one rule per leaf, as described in `Tree.read`."""
     found: list[tuple[str, np.ndarray]] = []
     nodes = {name: values.cpu().numpy() for name, values in network.state_dict().items()}
@@ -149,11 +145,7 @@ def extract_rules(
 
     walk(int(nodes["roots"][0]), ())
     words, values = [rule for rule, _ in found], np.stack([value for _, value in found])
-    if isinstance(target, NumericTarget):
-        return pl.DataFrame({"rule": words, "prediction": values[:, 0].astype(np.float64) * target.std + target.mean})
-    shares = np.exp(values - values.max(axis=1, keepdims=True))
-    answers = target.decode((shares / shares.sum(axis=1, keepdims=True)).astype(np.float32))
-    return pl.DataFrame({"rule": words}).hstack(answers.select("prediction", "probability"))
+    return pl.DataFrame({"rule": words}).hstack(target.decode_scores(values))
 
 
 def _condition(node: int, nodes: dict[str, np.ndarray], preprocessor: "TabularPreprocessor") -> tuple[str, str]:

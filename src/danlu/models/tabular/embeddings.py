@@ -18,12 +18,12 @@ class EmbeddingSpec:
     """Hold the options of numeric embeddings.
 
     Attributes:
-        kind: a key of EMBEDDINGS.
+        form: a key of EMBEDDINGS.
         frequencies: periodic: frequencies per number.
         frequency_scale: periodic: standard deviation of the initial frequencies.
     """
 
-    kind: str
+    form: str
     frequencies: int
     frequency_scale: float
 
@@ -124,7 +124,7 @@ class PiecewiseLinearEmbedding(nn.Module):
 
 def embed_numbers(spec: EmbeddingSpec, inputs: TabularInputs, width: int) -> nn.Module:
     """Build the embedding of a row's numbers; `none` gives a linear embedding."""
-    return EMBEDDINGS[spec.kind](spec, inputs, width)
+    return EMBEDDINGS[spec.form](spec, inputs, width)
 
 
 EMBEDDINGS: dict[str, Callable[[EmbeddingSpec, TabularInputs, int], nn.Module]] = {
@@ -149,7 +149,7 @@ class FeatureEncoder(nn.Module):
     def __init__(self, inputs: TabularInputs, spec: EmbeddingSpec, numeric_width: int) -> None:
         super().__init__()
         self.embeddings = nn.ModuleList(nn.Embedding(size, embedding_width(size)) for size in inputs.cardinalities)
-        embedded = inputs.numeric > 0 and spec.kind != "none"
+        embedded = inputs.numeric > 0 and spec.form != "none"
         self.numbers = embed_numbers(spec, inputs, numeric_width) if embedded else None
         self.width = inputs.numeric * (numeric_width if embedded else 1)
         self.width += sum(embedding_width(size) for size in inputs.cardinalities)

@@ -10,48 +10,45 @@ import polars as pl
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from danlu.data.descriptors import DataRequirements
-from danlu.data.specs import InputSpec
+from danlu.data.specs import TabularInputs
 from danlu.models.base import (
     FitData,
     HasPresets,
     Interpretable,
     IterativeFit,
-    Model,
     ModelDefaults,
     SelfFittingModel,
     SizePresets,
+    TabularModel,
 )
 from danlu.recipe.sections.training import Fraction
+from danlu.tasks.base import Target
 
 if TYPE_CHECKING:
     from torch import nn
 
     from danlu.data.tabular.preprocessor import TabularPreprocessor
-    from danlu.data.targets import Supervised
     from danlu.models.tabular.embeddings import EmbeddingSpec
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 NumericEmbedding = Literal["none", "linear", "periodic", "piecewise-linear"]
 
 
-class Linear(Model):
+class Linear(TabularModel):
     """Fit logistic or linear regression: one weight per input and output."""
 
-    kinds = ("tabular",)
     defaults = ModelDefaults(lr_factor=10)  # without hidden layers the loss is convex and tolerates larger steps
     name: Literal["linear"] = "linear"
 
-    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+    def build_network(self, inputs: TabularInputs, outputs: int) -> "nn.Module":
         from danlu.models.tabular.mlp import MLPNetwork
 
-        assert inputs.kind == "tabular"
         return MLPNetwork(inputs, outputs, hidden=(), dropout=0.0, normalization="none", activation="relu")
 
 
-class MLP(HasPresets):
+class MLP(TabularModel, HasPresets):
     """Train a multilayer perceptron with a parallel linear path over numbers and embedded categories."""
 
-    kinds = ("tabular",)
     presets: ClassVar[SizePresets] = {"small": {"hidden": (64,)}, "base": {}, "large": {"hidden": (512, 512, 512)}}
     name: Literal["mlp"] = "mlp"
     hidden: tuple[PositiveInt, ...] = (128, 128)
@@ -59,17 +56,15 @@ class MLP(HasPresets):
     normalization: Literal["batch", "layer", "group", "none"] = "batch"
     activation: Literal["relu", "gelu", "silu"] = "relu"
 
-    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+    def build_network(self, inputs: TabularInputs, outputs: int) -> "nn.Module":
         from danlu.models.tabular.mlp import MLPNetwork
 
-        assert inputs.kind == "tabular"
         return MLPNetwork(inputs, outputs, self.hidden, self.dropout, self.normalization, self.activation)
 
 
-class HasNumericEmbedding(HasPresets):
+class HasNumericEmbedding(TabularModel, HasPresets):
     """Add numeric embeddings to a network (Gorishniy et al. 2022, https://arxiv.org/abs/2203.05556)."""
 
-    kinds = ("tabular",)
     numeric_embedding: NumericEmbedding = Field(
         default="piecewise-linear",
         description="embed each number as a vector: position within quantile bins of the training rows "
@@ -112,10 +107,9 @@ class ResNet(HasNumericEmbedding):
     dropout: Fraction = Field(default=0.2, description="within a block")
     residual_dropout: Fraction = Field(default=0.0, description="on the output of a block")
 
-    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+    def build_network(self, inputs: TabularInputs, outputs: int) -> "nn.Module":
         from danlu.models.tabular.resnet import ResNetNetwork
 
-        assert inputs.kind == "tabular"
         return ResNetNetwork(
             inputs,
             outputs,
@@ -150,10 +144,9 @@ class FTTransformer(HasNumericEmbedding):
     dropout: Fraction = Field(default=0.1, description="within the feed-forward layer")
     residual_dropout: Fraction = Field(default=0.0, description="on the output of attention and feed-forward layer")
 
-    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+    def build_network(self, inputs: TabularInputs, outputs: int) -> "nn.Module":
         from danlu.models.tabular.ft_transformer import FTTransformerNetwork
 
-        assert inputs.kind == "tabular"
         return FTTransformerNetwork(
             inputs,
             outputs,
@@ -187,10 +180,9 @@ class TabM(HasNumericEmbedding):
     blocks: PositiveInt = 2
     dropout: Fraction = 0.1
 
-    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+    def build_network(self, inputs: TabularInputs, outputs: int) -> "nn.Module":
         from danlu.models.tabular.tabm import TabMNetwork
 
-        assert inputs.kind == "tabular"
         return TabMNetwork(
             inputs,
             outputs,
@@ -203,14 +195,13 @@ class TabM(HasNumericEmbedding):
         )
 
 
-class Additive(Interpretable):
+class Additive(TabularModel, Interpretable):
     """Fit a generalized additive model (Hastie & Tibshirani 1986, https://doi.org/10.1214/ss/1177013604).
 
     It sums one curve per number and one value per category. Curves are linear between bin edges. There are no
     interactions, so each curve shows the whole effect of its feature.
     """
 
-    kinds = ("tabular",)
     defaults = ModelDefaults(lr_factor=10, patience=16)
     name: Literal["additive"] = "additive"
     bins: PositiveInt = Field(default=16, description="most bins per number")
@@ -218,13 +209,12 @@ class Additive(Interpretable):
     def data_requirements(self) -> DataRequirements:
         return DataRequirements(bins=self.bins)
 
-    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+    def build_network(self, inputs: TabularInputs, outputs: int) -> "nn.Module":
         from danlu.models.tabular.additive import AdditiveNetwork
 
-        assert inputs.kind == "tabular"
         return AdditiveNetwork(inputs, outputs)
 
-    def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Supervised") -> pl.DataFrame:
+    def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: Target) -> pl.DataFrame:
         """Return each feature's contribution: `feature`, `value` (number or category), one column per output.
 
         For classification it is the contribution to each logit (for two classes: to the log odds of the second), for
@@ -237,13 +227,12 @@ class Additive(Interpretable):
         return shape_functions(network, preprocessor, target)
 
 
-class Tree(SelfFittingModel, Interpretable):
+class Tree(TabularModel, SelfFittingModel, Interpretable):
     """Fit one shallow decision tree with readable rules (Breiman et al. 1984).
 
     It is grown one level per round, to the depth that is best on the validation split.
     """
 
-    kinds = ("tabular",)
     name: Literal["tree"] = "tree"
     depth: PositiveInt = Field(default=6, description="maximum depth")
     leaf_rows: PositiveInt = Field(default=5, description="fewest training rows per leaf")
@@ -252,7 +241,7 @@ class Tree(SelfFittingModel, Interpretable):
     def max_rounds(self) -> int:
         return self.depth
 
-    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+    def build_network(self, inputs: TabularInputs, outputs: int) -> "nn.Module":
         from danlu.models.tabular.tree_ensemble import TreeEnsemble
 
         return TreeEnsemble(groups=1, width=outputs, zero_first=False)
@@ -262,19 +251,16 @@ class Tree(SelfFittingModel, Interpretable):
 
         return TreeFit(data, self.depth, self.leaf_rows)
 
-    def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: "Supervised") -> pl.DataFrame:
+    def read(self, network: "nn.Module", preprocessor: "TabularPreprocessor", target: Target) -> pl.DataFrame:
         """Return one row per leaf: `rule` in words, `prediction` and, for classes, `probability`."""
-        from danlu.data.targets import MultiLabelTarget
         from danlu.models.tabular.decision_tree import extract_rules
         from danlu.models.tabular.tree_ensemble import TreeEnsemble
 
-        assert isinstance(network, TreeEnsemble) and not isinstance(target, MultiLabelTarget), (
-            "trees predict one target per row"
-        )
+        assert isinstance(network, TreeEnsemble)
         return extract_rules(network, preprocessor, target)
 
 
-class Boosting(SelfFittingModel):
+class Boosting(TabularModel, SelfFittingModel):
     """Fit gradient boosted trees by LightGBM.
 
     Friedman 2001, https://doi.org/10.1214/aos/1013203451; Ke et al. 2017,
@@ -284,7 +270,6 @@ class Boosting(SelfFittingModel):
     predicts without LightGBM.
     """
 
-    kinds = ("tabular",)
     extra_to_train = "boosting"
     handles_missing = True
     export_format = "lightgbm"
@@ -303,7 +288,7 @@ class Boosting(SelfFittingModel):
     def max_rounds(self) -> int:
         return self.rounds
 
-    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+    def build_network(self, inputs: TabularInputs, outputs: int) -> "nn.Module":
         from danlu.models.tabular.boosting import BoostedTrees
 
         return BoostedTrees(outputs)

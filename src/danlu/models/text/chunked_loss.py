@@ -32,6 +32,14 @@ class DeferredLogits(NamedTuple):
     bias: Tensor | None
     chunk: int
 
+    def cross_entropy(self, target: Tensor, ignore_index: int, smoothing: float) -> Tensor:
+        """Compute the summed cross-entropy, as `deferred_cross_entropy`."""
+        return deferred_cross_entropy(self, target, ignore_index, smoothing)
+
+    def score_tokens(self, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+        """Return each token's loss and whether its argmax is correct, as `deferred_predict`."""
+        return deferred_predict(self, target, ignore_index)
+
 
 def choose_chunk_size(asked: int | str, tokens: int, vocabulary: int) -> int | None:
     """Return tokens per chunk, or None to compute whole logits.

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from danlu.data.dataset import Kind
 from danlu.data.descriptors import DataRequirements
-from danlu.data.specs import InputSpec
+from danlu.data.specs import InputSpec, TextInputs, TokenInputs, require_inputs
 from danlu.models.base import HasPresets, SizePresets
 from danlu.recipe.paths import HF_FOLDER
 from danlu.recipe.sections.training import Finetune, Fraction
@@ -20,7 +19,7 @@ PRETRAINED_LR = 5e-5
 ADAPTER_LR = 5e-4  # adapters start at zero beside frozen weights; about ten times the full fine-tuning rate
 
 # Popular architectures.
-EXAMPLES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+EXAMPLES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("text", ("bert", "roberta", "electra")),
     ("corpus", ("llama", "gpt2", "qwen2")),
 )
@@ -58,7 +57,7 @@ class Transformer(HasPresets):
     finetune: Finetune = Finetune()
 
     @classmethod
-    def catalog(cls, listed_as: str, like: str | None) -> list[tuple[str, Kind]]:
+    def catalog(cls, listed_as: str, like: str | None) -> list[tuple[str, str]]:
         return [(f"hf:{name}", kind) for kind, names in EXAMPLES for name in names]
 
     @property
@@ -74,7 +73,7 @@ class Transformer(HasPresets):
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
         from danlu.models.text.transformers import NetworkSpec, build_transformer
 
-        assert inputs.kind in ("text", "words", "corpus", "preference")
+        tokens = require_inputs(inputs, TokenInputs, self.name)
         found = self._with_gguf_converted()
         spec = NetworkSpec(
             name=found.name,
@@ -85,7 +84,8 @@ class Transformer(HasPresets):
             attention=found.attention,
             allow_remote_code=found.allow_remote_code,
         )
-        return build_transformer(spec, inputs, outputs, found.resolve_pooling() if inputs.kind == "text" else None)
+        pooling = found.resolve_pooling() if isinstance(tokens, TextInputs) else None
+        return build_transformer(spec, tokens, outputs, pooling)
 
     def resolve_pooling(self) -> Literal["mean", "cls"] | None:
         """Return the pooling of texts; None uses the architecture's own classifier."""

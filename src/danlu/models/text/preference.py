@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from danlu.data.balance.base import LossWeighting
-from danlu.data.text.sequences import IGNORED
 from danlu.models.text.hf_wrapper import HFModelWrapper
+from danlu.tasks.token_losses import IGNORED
 
 LOGITS_PER_CHUNK = 1 << 24  # in memory at once, 64 MiB in fp32; recomputed in the backward pass
 
@@ -61,28 +60,3 @@ def _chunked_log_probabilities(hidden: Tensor, weight: Tensor, bias: Tensor | No
     parts = zip(torch.split(hidden, tokens), torch.split(expected, tokens), strict=True)
     found = [checkpoint(terms, some, weight, answers, use_reentrant=False) for some, answers in parts]
     return torch.cat(found) if found else hidden.new_zeros(0, dtype=torch.float32)
-
-
-def preference_loss(likelihoods: Tensor, reference: Tensor, emphasis: LossWeighting, beta: float) -> tuple[Tensor, int]:
-    """Compute the summed DPO loss and the number of pairs.
-
-    A pair costs -(1 - s) log sigmoid(m) - s log sigmoid(-m). m is `beta` times the margin by which the model favors the
-    chosen answer more than the reference does; s, `emphasis.smoothing`, is the assumed share of flipped preferences
-    (Mitchell 2023, conservative DPO, https://ericmitchell.ai/cdpo.pdf).
-
-    Args:
-        likelihoods: log-probabilities of the chosen and the rejected answer, [pairs, 2].
-        reference: log-probabilities under the reference model, [pairs, 2].
-        emphasis: its smoothing is used.
-        beta: strength of the KL penalty towards the reference model.
-    """
-    ratios = likelihoods.float() - reference
-    margin = beta * (ratios[:, 0] - ratios[:, 1])
-    terms = -(1 - emphasis.smoothing) * functional.logsigmoid(margin)
-    terms = terms - emphasis.smoothing * functional.logsigmoid(-margin)
-    return terms.sum(), len(margin)
-
-
-def preference_predict(likelihoods: Tensor, reference: Tensor | None) -> Tensor:
-    """Return the log-probabilities of both answers, [pairs, 2]."""
-    return likelihoods.float()

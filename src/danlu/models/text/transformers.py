@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from danlu.core.imports import patch_torchvision, require_extra, silence_libraries
 from danlu.core.text import suggestion
-from danlu.data.specs import CorpusInputs, PreferenceInputs, TaggingInputs, TextInputs
+from danlu.data.specs import CorpusInputs, EncoderInputs, PreferenceInputs, TaggingInputs, TextInputs, TokenInputs
 from danlu.errors import ArgumentError, DataError
 from danlu.models.text.hf_wrapper import HFModelWrapper
 from danlu.models.text.preference import AnswerLikelihood
@@ -18,8 +18,6 @@ from danlu.models.text.presets import resolve_config
 from danlu.models.text.pretrained_folder import Pooling, require_folder, requires_remote_code
 from danlu.models.text.sentence_encoder import SentenceEncoderClassifier
 
-EncoderInputs = TextInputs | TaggingInputs
-LanguageInputs = CorpusInputs | PreferenceInputs
 # Relative to the largest logit if that exceeds 1: rounding stays far below it, attention to another document far above.
 PACKING_TOLERANCE = 1e-3
 # Config keys of dropout in different architectures: hidden states, attention, embeddings, classifier.
@@ -54,9 +52,7 @@ class NetworkSpec:
     allow_remote_code: bool
 
 
-def build_transformer(
-    spec: NetworkSpec, inputs: EncoderInputs | LanguageInputs, outputs: int, pooling: Pooling | None
-) -> nn.Module:
+def build_transformer(spec: NetworkSpec, inputs: TokenInputs, outputs: int, pooling: Pooling | None) -> nn.Module:
     """Build a text classifier, regressor or tagger, or a causal language model.
 
     Args:
@@ -80,11 +76,12 @@ def build_transformer(
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
-    builders = {"text": AutoModelForSequenceClassification, "words": AutoModelForTokenClassification}
-    builder: Any = builders.get(inputs.kind, AutoModelForCausalLM)
+    builders: dict[type[TokenInputs], Any]
+    builders = {TextInputs: AutoModelForSequenceClassification, TaggingInputs: AutoModelForTokenClassification}
+    builder: Any = builders.get(type(inputs), AutoModelForCausalLM)
     if pooling is not None:
         builder = AutoModel
-    settings = {"num_labels": outputs} if inputs.kind in builders and pooling is None else {}
+    settings = {"num_labels": outputs} if type(inputs) in builders and pooling is None else {}
     with silence_libraries():
         network, fresh = _load_or_create(spec, inputs, builder, settings, AutoConfig)
     if hasattr(network.config, "use_cache"):  # the key-value cache serves generation; in training it wastes memory
@@ -93,17 +90,17 @@ def build_transformer(
         network.config.pad_token_id = inputs.pad
     if pooling is not None:
         return SentenceEncoderClassifier(network.float(), outputs, pooling, spec.dropout)
-    if inputs.kind == "preference":
+    if isinstance(inputs, PreferenceInputs):
         return AnswerLikelihood(network.float(), fresh)
     model = HFModelWrapper(network.float(), fresh)
-    if inputs.kind == "corpus" and inputs.packed:
+    if isinstance(inputs, CorpusInputs) and inputs.packed:
         _require_packing(model, spec.name)
     return model
 
 
 def _load_or_create(
     spec: NetworkSpec,
-    inputs: EncoderInputs | LanguageInputs,
+    inputs: TokenInputs,
     builder: Any,
     settings: dict[str, Any],
     configs: Any,
@@ -213,15 +210,14 @@ def _require_packing(model: HFModelWrapper, name: str) -> None:
         )
 
 
-def _data_settings(inputs: EncoderInputs | LanguageInputs, usual: Any) -> dict[str, Any]:
+def _data_settings(inputs: TokenInputs, usual: Any) -> dict[str, Any]:
     """Return the config settings of a new model that depend on the data.
 
     Args:
         inputs: specification of the inputs.
         usual: the architecture's default config.
     """
-    special: dict[str, int | None]
-    special = {"pad_token_id": inputs.pad} if isinstance(inputs, EncoderInputs) else {"eos_token_id": inputs.end}
+    special: dict[str, int | None] = {**inputs.special_tokens}
     if (getattr(usual, "pad_token_id", None) or 0) >= inputs.vocabulary:  # belongs to another vocabulary
         special.setdefault("pad_token_id", None)
     if getattr(usual, "max_position_embeddings", None) == -1:  # XLNet accepts texts of any length

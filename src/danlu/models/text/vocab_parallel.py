@@ -28,6 +28,14 @@ class VocabParallelLogits(NamedTuple):
     vocabulary: int
     group: "ProcessGroup"
 
+    def cross_entropy(self, target: Tensor, ignore_index: int, smoothing: float) -> Tensor:
+        """Compute the summed cross-entropy, as `vocab_parallel_cross_entropy`."""
+        return vocab_parallel_cross_entropy(self, target, ignore_index, smoothing)
+
+    def score_tokens(self, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+        """Return each token's loss and whether its argmax is correct, as `vocab_parallel_predict`."""
+        return vocab_parallel_predict(self, target, ignore_index)
+
 
 def vocab_parallel_cross_entropy(
     logits: VocabParallelLogits, target: Tensor, ignore_index: int, smoothing: float

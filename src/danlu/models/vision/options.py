@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from danlu.core.imports import missing_packages, patch_torchvision, require_extra
-from danlu.data.dataset import Kind
 from danlu.data.descriptors import DataRequirements
-from danlu.data.specs import InputSpec
-from danlu.models.base import HasPresets, Model, SizePresets
+from danlu.data.specs import ImageInputs
+from danlu.models.base import HasPresets, ImageModel, SizePresets
 from danlu.recipe.paths import RecipePath
 from danlu.recipe.sections.training import Finetune, Fraction
 
@@ -24,14 +23,13 @@ TIMM_EXAMPLES = (
 )
 
 
-class SmallResNet(HasPresets):
+class SmallResNet(ImageModel, HasPresets):
     """Build a small residual network for images of 28 to 64 pixels per side.
 
     It has no pretrained weights. The stem works at full resolution; each width adds a stage at half the resolution of
     the one before, followed by residual blocks. A stage costs about as much as the one before if widths double.
     """
 
-    kinds = ("image",)
     presets: ClassVar[SizePresets] = {
         "small": {"stem": 8, "widths": (16, 32, 64)},
         "base": {},
@@ -65,11 +63,10 @@ class SmallResNet(HasPresets):
     def typical_image_size(self) -> int:
         return SMALL_IMAGE_SIZE
 
-    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+    def build_network(self, inputs: ImageInputs, outputs: int) -> "nn.Module":
         from danlu.models.vision.image_model import NormalizedImageModel
         from danlu.models.vision.small_resnet import LayerStyle, SmallResNetNetwork
 
-        assert inputs.kind == "image"
         network = SmallResNetNetwork(
             inputs.channels,
             outputs,
@@ -84,10 +81,9 @@ class SmallResNet(HasPresets):
         return NormalizedImageModel(network, inputs)
 
 
-class Timm(Model):
+class Timm(ImageModel):
     """Build any of timm's image models by name, such as `timm:resnet18`."""
 
-    kinds = ("image",)
     extra = "image"
     export_format = "timm"
     name: Annotated[str, Field(pattern=r"^timm:.+")]
@@ -104,7 +100,7 @@ class Timm(Model):
     finetune: Finetune = Finetune()
 
     @classmethod
-    def catalog(cls, listed_as: str, like: str | None) -> list[tuple[str, Kind]]:
+    def catalog(cls, listed_as: str, like: str | None) -> list[tuple[str, str]]:
         names: Iterable[str] = TIMM_EXAMPLES
         if like is not None and like.startswith("timm:"):
             require_extra("image", f"--like {like}:")
@@ -119,10 +115,9 @@ class Timm(Model):
 
         return None if missing_packages("image") else pretrained_format(self.name).size
 
-    def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
+    def build_network(self, inputs: ImageInputs, outputs: int) -> "nn.Module":
         from danlu.models.vision.timm import build_timm
 
-        assert inputs.kind == "image"
         return build_timm(
             self.name,
             inputs,

@@ -13,9 +13,6 @@ from danlu.recipe.paths import SourcePath, TemplatePath
 from danlu.recipe.sections.training import Fraction
 
 ColumnType = Literal["number", "category", "datetime", "text", "image", "identifier"]
-Task = Literal[
-    "classification", "multi-label", "regression", "token-classification", "language-modelling", "preference"
-]
 
 
 class Outliers(Frozen):
@@ -102,12 +99,14 @@ class Data(Frozen):
         description="a file, a folder, a glob, a list of these, or builtin:NAME"
     )
     target: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
-        default=None, description="the column to predict; for several labels per row, also a column of 0 and 1 for each"
+        default=None, description="the column to predict; or several: numbers, or a column of 0 and 1 for each label"
     )
     target_separator: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="separator of several labels in a target of strings; lists need none"
     )
-    task: Task | None = Field(default=None, description="inferred from the target by default")
+    task: Annotated[Component, OneOf("task")] | None = Field(
+        default=None, description="inferred from the target by default"
+    )
     text: str | None = Field(default=None, description="the column that holds the text")
     image: str | None = Field(default=None, description="the column that holds image paths")
     columns: dict[str, ColumnType | Literal["drop"] | ColumnOptions] = Field(
@@ -144,10 +143,6 @@ class Data(Frozen):
                 raise ValueError("target_separator splits one column, and target names several; remove one of them")
             if len(set(self.target)) < len(self.target):
                 raise ValueError("target names a column twice")
-            if self.task not in (None, "multi-label"):
-                raise ValueError(f"target names several columns, which is multi-label; task says {self.task}")
-        elif self.target_separator is not None and self.task not in (None, "multi-label"):
-            raise ValueError(f"target_separator applies only to multi-label; task says {self.task}")
         return self
 
     def options_of(self, column: str) -> ColumnOptions:

@@ -15,6 +15,7 @@ def data_section(t: Translator, profile: Json) -> Json:
     return {
         "target": _target(t, profile["target"]),
         "balance": _balance(t, (profile["target"] or {}).get("balanced")),
+        "task": t(f"task.{profile['task']}"),
         "task_reason": translate_reason(t, profile["task_reason"]),
         "dropped": [(translate_reason(t, why), count) for why, count in profile["dropped"].items()],
         "columns": [_column(t, column, int(profile["rows"])) for column in profile["columns"]],
@@ -22,21 +23,28 @@ def data_section(t: Translator, profile: Json) -> Json:
 
 
 def _target(t: Translator, target: Json | None) -> Json:
-    """Describe the target's distribution: bars and a class table, or a histogram with quartiles."""
+    """Describe the target's distribution: bars and a class table, or a histogram of each number."""
     if target is None:
         return {}
     if "classes" not in target:
-        drawn = number_bars(t, target["name"], target) if "histogram" in target else ""
-        return {"name": target["name"], "figure": drawn, "spread": spread_text(t, target), "classes": []}
+        outputs = target.get("outputs", {target["name"]: target})
+        numbers = [_number(t, *each) for each in outputs.items()]
+        return {"name": ", ".join(outputs), "numbers": numbers, "figure": "", "classes": []}
     classes: dict[str, dict[str, int]] = target["classes"]
     totals = {label: sum(counts.values()) for label, counts in classes.items()}
     rows = [(label, *(counts.get(part, 0) for part in PARTS), totals[label]) for label, counts in classes.items()]
     return {
         "name": target["name"],
+        "numbers": [],
         "figure": class_bars(t, totals) if 0 < len(classes) <= MAX_CLASSES else "",
-        "spread": "",
         "classes": rows,
     }
+
+
+def _number(t: Translator, name: str, figures: Json) -> Json:
+    """Describe a numeric target: a histogram, and its quartiles in words."""
+    drawn = number_bars(t, name, figures) if "histogram" in figures else ""
+    return {"name": name, "figure": drawn, "spread": spread_text(t, figures)}
 
 
 def _balance(t: Translator, balanced: Json | None) -> Json:

@@ -7,7 +7,6 @@ import json
 import re
 from typing import Any
 
-from danlu.evaluation.metrics.table import METRICS
 from danlu.reporting.figures.bars import confusion_matrix
 from danlu.reporting.figures.curves import (
     calibration_curve,
@@ -20,6 +19,7 @@ from danlu.reporting.format import format_bound, format_number, format_percent, 
 from danlu.reporting.i18n import Translator
 from danlu.reporting.run_reader import ConfusedPair, Json, evaluated_splits, metric_rows, most_confused
 from danlu.reporting.sections.data import MAX_CLASSES
+from danlu.tasks.metric_table import METRICS
 
 MAX_ROWS = 500  # of the class table, so that the page stays small
 MAX_SLICES, MIN_SLICES = 25, 12  # most and fewest rows shown, depending on how many are worse
@@ -36,6 +36,7 @@ def evaluation_sections(t: Translator, evaluation: Json, worst: Json) -> Json:
         "metrics": _metrics(t, evaluation),
         "baselines": _baselines(t, evaluation),
         "classes": _classes(t, test),
+        "outputs": _outputs(test),
         "curves": _curves(t, test, evaluation),
         "thresholds": _thresholds(t, evaluation),
         "abstention": _abstention(t, test),
@@ -160,6 +161,19 @@ def _classes(t: Translator, test: Json) -> Json:
             for label, figures in list(each.items())[:MAX_ROWS]
         ],
     }
+
+
+def _outputs(test: Json) -> Json:
+    """Build the table of metrics per output on test, for tasks with several numbers."""
+    each: dict[str, Json] = test.get("outputs", {})
+    if not each:
+        return {}
+    columns = list(dict.fromkeys(name for figures in each.values() for name in figures))
+    rows = [
+        (name, [(figures.get(key, {}).get("value"), interval_text(figures.get(key, {}))) for key in columns])
+        for name, figures in list(each.items())[:MAX_ROWS]
+    ]
+    return {"count": len(each), "columns": columns, "rows": rows}
 
 
 def _confusion(t: Translator, confusion: Json) -> Json:

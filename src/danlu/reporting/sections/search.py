@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.trials import SEARCH_FILE, Trial, best_trial, is_search, read_trials
-from danlu.evaluation.metrics.table import is_higher_better
 from danlu.recipe.load import load_recipe
 from danlu.recipe.sections.tuning import LogRange, SearchSpec, StepRange, Tuning, is_range
 from danlu.reporting.figures.search import metric_by_key, search_progress, value_text
 from danlu.reporting.format import format_number, shorten
 from danlu.reporting.i18n import Translator
 from danlu.reporting.run_reader import Json
+from danlu.tasks.metric_table import is_higher_better
 
 MAX_TRIALS = 10
 MAX_FAILURES = 10

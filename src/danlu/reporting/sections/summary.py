@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from danlu.data.kinds.table import get_kind
 from danlu.reporting.format import format_bound, format_number, format_percent, format_signed, shorten
 from danlu.reporting.i18n import Translator
 from danlu.reporting.run_reader import (
@@ -18,17 +19,10 @@ from danlu.reporting.run_reader import (
     main_value,
 )
 from danlu.reporting.sections.evaluation import baseline_description, slices_sentence
+from danlu.tasks.table import get_task
 
 FEW_SAMPLES = 100  # with fewer test samples a metric says little
 SMALL_GAP = 0.01  # relative difference below which two errors or perplexities are not clearly different
-ROW_NOUNS = {
-    "tabular": "row",
-    "image": "image",
-    "text": "text",
-    "corpus": "document",
-    "chat": "conversation",
-    "preference": "pair",
-}
 
 
 @dataclass(frozen=True)
@@ -86,18 +80,22 @@ def summarize(t: Translator, profile: Json, evaluation: Json) -> Summary:
 
 
 def _task_sentence(t: Translator, profile: Json) -> str:
-    kind, target = profile["kind"], profile["target"]
-    if profile["task"] == "preference":
-        return t("predicted.preference")
-    if kind == "chat":
-        return t("predicted.chat")
-    if profile["task"] == "language-modelling" or target is None:
-        return t("predicted.text")
+    kind, target = get_kind(profile["kind"]), profile["target"]
+    if kind.learned_sentence:
+        return t(kind.learned_sentence)
     used = sum(bool(column["used"]) for column in profile["columns"])
-    given = {"image": t("images"), "text": t("texts")}.get(kind) or t.count(used, "column")
-    noun = {"multi-label": "label", "token-classification": "tag"}.get(profile["task"], "class")
-    what = t.count(len(target["classes"]), noun) if "classes" in target else t("a number")
-    return t("predicted.target", name=shorten(target["name"], 80), what=what, given=given)
+    given = t(kind.inputs_noun) if kind.inputs_noun else t.count(used, "column")
+    name = shorten(t.join(target.get("outputs", (target["name"],))), 80)
+    return t("predicted.target", name=name, what=_what_is_predicted(t, profile), given=given)
+
+
+def _what_is_predicted(t: Translator, profile: Json) -> str:
+    """Say what a target holds: `2 classes`, `a number`, `3 numbers`."""
+    target = profile["target"]
+    if "outputs" in target:
+        return t.count(len(target["outputs"]), "number")
+    noun = get_task(profile["task"]).noun
+    return t.count(len(target["classes"]), noun) if "classes" in target else t("a number")
 
 
 def _split_sentence(t: Translator, profile: Json) -> str:
@@ -109,7 +107,7 @@ def _split_sentence(t: Translator, profile: Json) -> str:
 
 
 def _noun(profile: Json) -> str:
-    return ROW_NOUNS.get(profile["kind"], "sample")
+    return get_kind(profile["kind"]).row_noun
 
 
 def _result_sentence(t: Translator, profile: Json, evaluation: Json) -> str:
@@ -203,6 +201,6 @@ def _caution(t: Translator, profile: Json, evaluation: Json) -> str:
     told = [t("caution.size", samples=t.count(samples, _noun(profile)))]
     if main_metric(evaluation) == "accuracy":
         told.append(t("caution.one", share=f"{1 / samples:.2g}"))
-    if samples < FEW_SAMPLES and profile["task"] != "language-modelling":
+    if samples < FEW_SAMPLES and not get_task(profile["task"]).counts_tokens:
         told.append(t("caution.few"))
     return t.join_sentences(told)

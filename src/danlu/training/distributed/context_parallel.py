@@ -19,11 +19,11 @@ from torch.nn import functional
 from torch.nn.attention.bias import causal_lower_right
 
 from danlu.data.loader import Batch
-from danlu.data.text.sequences import IGNORED
 from danlu.errors import ArgumentError
-from danlu.models.heads import Head
 from danlu.models.text.hf_wrapper import HFModelWrapper
 from danlu.models.text.transformers import logits_close
+from danlu.tasks.base import Head
+from danlu.tasks.token_losses import IGNORED
 from danlu.training.distributed.collectives import gather_sp_to_tp
 
 ALTERNATIVE = "use training.parallel.shard, or shorter sequences"

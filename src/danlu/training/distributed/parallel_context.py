@@ -138,8 +138,8 @@ def _init_process_group(backends: str, env: DistEnv) -> None:
     distributed.init_process_group(backends, store=own, rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT)
 
 
-def _backends(kind: str) -> str:
-    return "gloo" if kind == "cpu" else f"cpu:gloo,{kind}:{BACKENDS[kind]}"
+def _backends(device_type: str) -> str:
+    return "gloo" if device_type == "cpu" else f"cpu:gloo,{device_type}:{BACKENDS[device_type]}"
 
 
 def _process_group(parallel: ParallelContext, ways: int, *directions: str) -> "ProcessGroup | None":

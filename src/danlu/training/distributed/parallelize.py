@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
-from danlu.data.balance.base import LossWeighting
 from danlu.data.loader import Batch
-from danlu.models.heads import Head, Loss
 from danlu.models.infer import EagerEvaluator, Evaluator
 from danlu.recipe.sections.training import Training
+from danlu.tasks.base import Head, Loss
+from danlu.tasks.loss_weighting import LossWeighting
 from danlu.training.distributed.data_parallel import apply_ddp, apply_fsdp
 from danlu.training.distributed.parallel_context import ParallelContext
 from danlu.training.distributed.sync_batch_norm import apply_sync_batch_norm

@@ -16,10 +16,10 @@ from torch.distributed.pipelining import PipelineStage, schedules
 from torch.nn.parallel import DistributedDataParallel
 
 from danlu.core.torch_compat import is_replicate_module
-from danlu.data.balance.base import LossWeighting
 from danlu.data.loader import Batch
 from danlu.errors import ArgumentError
-from danlu.models.heads import Loss
+from danlu.tasks.base import Loss
+from danlu.tasks.loss_weighting import LossWeighting
 from danlu.training.distributed.microbatches import (
     Microbatch,
     drop_padding_rows,

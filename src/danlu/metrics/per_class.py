@@ -1,40 +1,46 @@
 """Metrics per class: precision, recall, F1 and, with more than two classes, areas against the rest."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from danlu.data.targets import ClassTarget, MultiLabelTarget
-from danlu.evaluation.metrics.base import Metric, Predictions, Statistic
-from danlu.evaluation.metrics.classification import COUNTS, SCORES, Score
-from danlu.evaluation.metrics.multilabel import LABEL_COUNTS, label_counts
-from danlu.evaluation.metrics.ranking import AUROC, AVERAGE_PRECISION, ONE_VS_REST, PER_LABEL
+from danlu.metrics.base import Metric, Predictions, Statistic
+from danlu.metrics.classification import SCORES, Score
+from danlu.metrics.multilabel import label_counts
+from danlu.metrics.ranking import AUROC, AVERAGE_PRECISION
 
 PER_CLASS_SCORES = ("precision", "recall", "f1")
 MAX_CLASSES = 100  # classes with intervals and areas of their own, beyond the counts
 
 
-def class_metrics(target: ClassTarget | MultiLabelTarget) -> dict[str, Metric]:
-    """Build the metrics of each class or label, under names that no overall metric has."""
+def per_class_metrics(task: str, classes: int, counts: Statistic, areas: Statistic | None) -> dict[str, Metric]:
+    """Build the metrics of each class or label, under names that no overall metric has.
+
+    Args:
+        counts: correct, true and predicted samples of each class.
+        areas: the areas under each class's curves; None for none.
+    """
     found: dict[str, Metric] = {}
-    counts, areas = _class_statistics(target)
-    for index in range(min(len(target.labels), MAX_CLASSES)):
+    for index in range(min(classes, MAX_CLASSES)):
         for name in PER_CLASS_SCORES:
-            found[_key(index, name)] = Metric(target.task, counts, _score(SCORES[name][0], index), True, name)
+            found[_key(index, name)] = Metric(task, counts, _score(SCORES[name][0], index), True, name)
         if areas is not None:
             for name, which in (("auroc", AUROC), ("average-precision", AVERAGE_PRECISION)):
-                found[_key(index, name)] = Metric(target.task, areas, _area(index, which), True, name)
+                found[_key(index, name)] = Metric(task, areas, _area(index, which), True, name)
     return found
 
 
 def per_class_values(
-    target: ClassTarget | MultiLabelTarget, predictions: Predictions, figures: dict[str, dict[str, float]]
+    labels: Sequence[object],
+    statistic: Statistic,
+    predictions: Predictions,
+    figures: Mapping[str, Mapping[str, float]],
 ) -> dict[str, dict[str, Any]]:
     """Return label -> values, support and, under "intervals", low and high of each value."""
-    counts = label_counts(_class_statistics(target)[0].prepare(predictions)(np.ones((1, len(predictions)))))[0]
+    counts = label_counts(statistic.prepare(predictions)(np.ones((1, len(predictions)))))[0]
     found: dict[str, dict[str, Any]] = {}
-    for index, label in enumerate(target.labels):
+    for index, label in enumerate(labels):
         own: dict[str, Any] = {name: float(SCORES[name][0](*counts[:, index])) for name in PER_CLASS_SCORES}
         own["support"] = int(counts[1, index])
         intervals: dict[str, list[float]] = {}
@@ -46,13 +52,6 @@ def per_class_values(
                 intervals[name] = [figure["low"], figure["high"]]
         found[str(label)] = {**own, "intervals": intervals}
     return found
-
-
-def _class_statistics(target: ClassTarget | MultiLabelTarget) -> tuple[Statistic, Statistic | None]:
-    """Return the statistics of scores and of areas; for two classes the latter is None."""
-    if isinstance(target, MultiLabelTarget):
-        return LABEL_COUNTS, PER_LABEL
-    return COUNTS, ONE_VS_REST if len(target.labels) > 2 else None
 
 
 def _key(index: int, name: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from danlu.evaluation.metrics.base import Metric, Predictions, Statistic, StatisticFn, ratio, safe_divide, sum_statistic
+from danlu.metrics.base import Metric, Predictions, Statistic, StatisticFn, ratio, safe_divide, sum_statistic
 
 OUTSIDE = "O"
 PREFIXES = "BIOES"

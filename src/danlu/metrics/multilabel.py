@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from danlu.data.targets import MULTI_LABEL_THRESHOLD
-from danlu.evaluation.metrics import classification as counts
-from danlu.evaluation.metrics.base import Metric, Predictions, mean_statistic, ratio, safe_divide, sum_statistic
-from danlu.evaluation.metrics.ranking import AUROC, AVERAGE_PRECISION, PER_LABEL, average_defined_area
+from danlu.metrics import classification as counts
+from danlu.metrics.base import Metric, Predictions, mean_statistic, ratio, safe_divide, sum_statistic
+from danlu.metrics.ranking import AUROC, AVERAGE_PRECISION, PER_LABEL, average_defined_area
 
+MULTI_LABEL_THRESHOLD = 0.5  # probability from which a label is predicted
 BLOCK = 1 << 22  # entries of [samples, labels, labels] compared at a time
 
 

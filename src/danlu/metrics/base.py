@@ -11,6 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
+UNBOUNDED = (-np.inf, np.inf)
+FROM_ZERO, UP_TO_ONE = (0.0, np.inf), (-np.inf, 1.0)
 StatisticFn = Callable[[np.ndarray], np.ndarray]  # weights [resamples, samples] -> [resamples, ...]
 
 
@@ -26,6 +28,7 @@ class Predictions:
         text_bytes: UTF-8 bytes of each text of a language model, [texts].
         threshold: of two classes, the probability from which on the second is predicted; None for the more likely one.
         groups: which samples belong together, [samples]; they are resampled together.
+        bounds: the ends of each row's prediction interval, [samples, 2], in the target's units.
         decided: predicted class indices, [samples], if several thresholds decided them (one per fold).
     """
 
@@ -35,6 +38,7 @@ class Predictions:
     threshold: float | None = None
     groups: np.ndarray | None = None
     decided: np.ndarray | None = None
+    bounds: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y_true)
@@ -50,10 +54,11 @@ class Predictions:
 
     def take(self, rows: np.ndarray) -> "Predictions":
         """Select some samples."""
-        sizes, groups, decided = (
-            None if values is None else values[rows] for values in (self.text_bytes, self.groups, self.decided)
+        sizes, groups, decided, bounds = (
+            None if values is None else values[rows]
+            for values in (self.text_bytes, self.groups, self.decided, self.bounds)
         )
-        return Predictions(self.y_true[rows], self.y_pred[rows], sizes, self.threshold, groups, decided)
+        return Predictions(self.y_true[rows], self.y_pred[rows], sizes, self.threshold, groups, decided, bounds)
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class Metric:
         finalize: statistic [resamples, ...] -> values [resamples], NaN where undefined.
         can_bootstrap: whether the bootstrap is meaningful for it; for a maximum it is not.
         is_fast: whether a thousand resamples are cheap.
+        bounds: the smallest and the largest value.
     """
 
     task: str
@@ -89,6 +95,7 @@ class Metric:
     description: str
     can_bootstrap: bool = True
     is_fast: bool = True
+    bounds: tuple[float, float] = (0.0, 1.0)
 
     def compute(self, predictions: Predictions) -> float:
         """Compute the value of a split; NaN if undefined."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from danlu.core.distributed.process_groups import SINGLE_PROCESS, ProcessGroups
-from danlu.evaluation.metrics.base import Metric, Predictions
+from danlu.metrics.base import Metric, Predictions
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from danlu.evaluation.metrics.base import (
+from danlu.metrics.base import (
+    FROM_ZERO,
     Metric,
     Predictions,
     Statistic,
@@ -131,8 +132,10 @@ def _split(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return counts[..., 0, :], counts[..., 1, :], counts[..., 2, :]
 
 
-def _count_metric(finish: Callable[[np.ndarray], np.ndarray], meaning: str) -> Metric:
-    return Metric("classification", COUNTS, finish, True, meaning)
+def _count_metric(
+    finish: Callable[[np.ndarray], np.ndarray], meaning: str, bounds: tuple[float, float] = (0.0, 1.0)
+) -> Metric:
+    return Metric("classification", COUNTS, finish, True, meaning, bounds=bounds)
 
 
 def _average_metrics() -> dict[str, Metric]:
@@ -153,8 +156,8 @@ COUNT_METRICS: dict[str, Metric] = {
     "accuracy": _count_metric(accuracy, "share answered rightly"),
     "balanced-accuracy": _count_metric(balanced_accuracy, "mean recall of the classes"),
     **_average_metrics(),
-    "mcc": _count_metric(matthews_corrcoef, "Matthews' correlation of answers and truth, from -1 to 1"),
-    "kappa": _count_metric(cohen_kappa, "Cohen's kappa: agreement beyond chance"),
+    "mcc": _count_metric(matthews_corrcoef, "Matthews' correlation of answers and truth, from -1 to 1", (-1.0, 1.0)),
+    "kappa": _count_metric(cohen_kappa, "Cohen's kappa: agreement beyond chance", (-1.0, 1.0)),
 }
 
 CALIBRATION_BINS = 15  # of calibration error, of equal width (Guo et al. 2017, https://arxiv.org/abs/1706.04599)
@@ -213,13 +216,25 @@ def _calibration_error(found: np.ndarray) -> np.ndarray:
     return safe_divide(np.abs(found[..., :-1]).sum(-1), found[..., -1])
 
 
-def _mean(terms: Callable[[Predictions], np.ndarray], higher_is_better: bool, meaning: str) -> Metric:
-    return Metric("classification", mean_statistic(terms), ratio, higher_is_better, meaning)
+def _mean(
+    terms: Callable[[Predictions], np.ndarray],
+    higher_is_better: bool,
+    meaning: str,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Metric:
+    return Metric("classification", mean_statistic(terms), ratio, higher_is_better, meaning, bounds=bounds)
+
+
+def confusion_matrix(classes: int, predictions: Predictions) -> list[list[int]]:
+    """Count the samples of each class (row) predicted as each class (column)."""
+    places = predictions.y_true * classes + predictions.predicted_classes
+    counts = np.bincount(places, minlength=classes * classes).reshape(classes, classes)
+    return [[int(count) for count in row] for row in counts]
 
 
 PROBABILITY_METRICS: dict[str, Metric] = {
-    "log-loss": _mean(log_losses, False, "cost of the probabilities given, in nats"),
-    "brier": _mean(brier_scores, False, "mean squared distance of the probabilities from the truth"),
+    "log-loss": _mean(log_losses, False, "cost of the probabilities given, in nats", FROM_ZERO),
+    "brier": _mean(brier_scores, False, "mean squared distance of the probabilities from the truth", FROM_ZERO),
     "calibration-error": Metric(
         "classification",
         Statistic(_calibration_gaps, additive=True),

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from danlu.evaluation.metrics.base import (
+from danlu.metrics.base import (
+    FROM_ZERO,
+    UP_TO_ONE,
     Metric,
     Predictions,
     Statistic,
@@ -92,7 +94,7 @@ def _max_error(predictions: Predictions) -> StatisticFn:
 
 
 def _mean(terms: Callable[[Predictions], np.ndarray], meaning: str) -> Metric:
-    return Metric("regression", mean_statistic(terms), ratio, False, meaning)
+    return Metric("regression", mean_statistic(terms), ratio, False, meaning, bounds=FROM_ZERO)
 
 
 MOMENTS = Statistic(_moments)
@@ -103,19 +105,33 @@ REGRESSION_METRICS: dict[str, Metric] = {
         lambda found: np.sqrt(ratio(found)),
         False,
         "root of the mean squared error, in the target's units",
+        bounds=FROM_ZERO,
     ),
     "mae": _mean(lambda predictions: np.abs(residuals(predictions)), "mean absolute error, in the target's units"),
     "median-absolute-error": Metric(
-        "regression", Statistic(_median_error), lambda found: found, False, "half of the errors are smaller"
+        "regression",
+        Statistic(_median_error),
+        lambda found: found,
+        False,
+        "half of the errors are smaller",
+        bounds=FROM_ZERO,
     ),
-    "r2": Metric("regression", MOMENTS, _r2, True, "share of the variance explained"),
-    "explained-variance": Metric("regression", MOMENTS, _explained_variance, True, "as r2, a constant error forgiven"),
+    "r2": Metric("regression", MOMENTS, _r2, True, "share of the variance explained", bounds=UP_TO_ONE),
+    "explained-variance": Metric(
+        "regression", MOMENTS, _explained_variance, True, "as r2, a constant error forgiven", bounds=UP_TO_ONE
+    ),
     "mape": _mean(_relative_errors, "mean error as a share of the true number; useless where that nears 0"),
     **{
         f"quantile-loss-{quantile}": _mean(_pinball(quantile), f"pinball loss of the quantile {quantile}")
         for quantile in (0.1, 0.5, 0.9)
     },
     "max-error": Metric(
-        "regression", Statistic(_max_error), lambda found: found, False, "the largest error", can_bootstrap=False
+        "regression",
+        Statistic(_max_error),
+        lambda found: found,
+        False,
+        "the largest error",
+        can_bootstrap=False,
+        bounds=FROM_ZERO,
     ),
 }

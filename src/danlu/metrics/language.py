@@ -7,7 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from danlu.evaluation.metrics.base import Metric, Predictions, mean_statistic, ratio, safe_divide, sum_statistic
+from danlu.metrics.base import (
+    FROM_ZERO,
+    UNBOUNDED,
+    Metric,
+    Predictions,
+    mean_statistic,
+    ratio,
+    safe_divide,
+    sum_statistic,
+)
 
 LOSS, TOKENS, RIGHT, BYTES = range(4)
 
@@ -17,8 +26,13 @@ def _token_totals(predictions: Predictions) -> np.ndarray:
     return np.concatenate([predictions.y_pred, np.asarray(sizes, dtype=np.float64)[:, None]], axis=1)
 
 
-def _language_metric(finish: Callable[[np.ndarray], np.ndarray], higher_is_better: bool, meaning: str) -> Metric:
-    return Metric("language-modelling", TOTALS, finish, higher_is_better, meaning)
+def _language_metric(
+    finish: Callable[[np.ndarray], np.ndarray],
+    higher_is_better: bool,
+    meaning: str,
+    bounds: tuple[float, float] = FROM_ZERO,
+) -> Metric:
+    return Metric("language-modelling", TOTALS, finish, higher_is_better, meaning, bounds=bounds)
 
 
 TOTALS = sum_statistic(_token_totals)
@@ -34,7 +48,10 @@ LANGUAGE_METRICS: dict[str, Metric] = {
         "bits to write a byte of text, whatever the tokenizer",
     ),
     "token-accuracy": _language_metric(
-        lambda found: safe_divide(found[..., RIGHT], found[..., TOKENS]), True, "share of next tokens guessed rightly"
+        lambda found: safe_divide(found[..., RIGHT], found[..., TOKENS]),
+        True,
+        "share of next tokens guessed rightly",
+        (0.0, 1.0),
     ),
 }
 
@@ -63,6 +80,7 @@ PREFERENCE_METRICS: dict[str, Metric] = {
         ratio,
         True,
         "how much more a chosen answer has gained over the first model than a rejected one, times beta",
+        bounds=UNBOUNDED,
     ),
     "preference-loss": Metric(
         "preference",
@@ -70,5 +88,6 @@ PREFERENCE_METRICS: dict[str, Metric] = {
         ratio,
         False,
         "cost of the preferences as given, in nats; 0.693 for a model that has not changed",
+        bounds=FROM_ZERO,
     ),
 }

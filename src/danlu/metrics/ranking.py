@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from danlu.evaluation.metrics.base import Metric, Predictions, Statistic, StatisticFn, safe_divide
+from danlu.metrics.base import Metric, Predictions, Statistic, StatisticFn, safe_divide
 
 AUROC, AVERAGE_PRECISION, MEMBER_WEIGHT = range(3)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
-from danlu.evaluation.metrics.base import Metric, Predictions, mean_statistic, ratio, safe_divide, sum_statistic
+from danlu.metrics.base import FROM_ZERO, Metric, Predictions, mean_statistic, ratio, safe_divide, sum_statistic
 
 BLEU_ORDER, CHRF_ORDER, CHRF_BETA = 4, 6, 2
 
@@ -156,6 +156,10 @@ TEXT_METRICS: dict[str, Metric] = {
     "rouge-1": _mean(rouge_n(1), "F of shared words"),
     "rouge-2": _mean(rouge_n(2), "F of shared pairs of words"),
     "rouge-l": _mean(rouge_l, "F of the longest row of words in the same order"),
-    "bleu": Metric("text-generation", sum_statistic(_bleu_terms), _bleu, True, "sacrebleu's BLEU, 0 to 100"),
-    "chrf": Metric("text-generation", sum_statistic(_chrf_terms), _chrf, True, "sacrebleu's chrF, 0 to 100"),
+    "bleu": Metric(
+        "text-generation", sum_statistic(_bleu_terms), _bleu, True, "sacrebleu's BLEU, 0 to 100", bounds=FROM_ZERO
+    ),
+    "chrf": Metric(
+        "text-generation", sum_statistic(_chrf_terms), _chrf, True, "sacrebleu's chrF, 0 to 100", bounds=FROM_ZERO
+    ),
 }

@@ -1,0 +1,193 @@
+"""Find out what raw data means: the kind of data, the task, the target, and the columns a model is given.
+
+In: RawData and the recipe's `data` section. Out: a Dataset, or a DataError that says what is wrong with the data.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from danlu.core.text import suggestion
+from danlu.data.columns import Column, infer_columns, missing_values
+from danlu.data.dataset import Dataset
+from danlu.data.descriptors import RawData
+from danlu.data.frames import as_floats
+from danlu.data.kind import DataKind
+from danlu.data.kinds.table import iter_kinds
+from danlu.data.messages import reason
+from danlu.data.sources.packed_target import PackedSource, pack_target
+from danlu.data.sources.reader import read_source
+from danlu.errors import DataError
+from danlu.recipe.sections.data import Data
+from danlu.tasks.base import Task
+from danlu.tasks.classification import Classification
+from danlu.tasks.regression import Regression
+
+LARGEST_TARGET = 1e30  # float32 ends at 3e38, and sums over the rows have to fit as well
+CLASSES_OF_INTEGERS = 20  # an integer target with more distinct values than this is numeric
+
+
+def open_dataset(section: Data, fold_columns: Sequence[str] = ()) -> Dataset:
+    """Read the data and infer its meaning.
+
+    Args:
+        section: the recipe's.
+        fold_columns: columns that assign rows to folds; like those that decide the split, they are not features.
+
+    Raises:
+        DataError: the data is missing, unreadable, or contradicts the recipe.
+    """
+    return interpret(read_source(section.source, section.missing_values), section, fold_columns)
+
+
+def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) -> Dataset:
+    """Infer the meaning of raw data.
+
+    Raises:
+        DataError: a named column does not exist, the target is unusable, or a column has mixed types.
+    """
+    for each in iter_kinds():
+        source = each.read(source, section)
+    _refuse_patterns(source)
+    said = section.target if isinstance(section.target, tuple) else (section.target,)
+    helpers = [*_split_columns(section), *fold_columns]
+    named = [*section.columns, *filter(None, (*said, section.text, section.image)), *helpers]
+    for name in named:
+        if name not in source.frame.columns:
+            near = suggestion(name, source.frame.columns)
+            raise DataError(f"{source.origin}: no column {name!r}{near}")
+    packed = pack_target(source, section) if source.layout != "words" else None
+    source = source if packed is None else packed.source
+    by_layout = source.target if section.task is None or _asked(section).has_target else None
+    target = packed.target if packed else str(section.target) if section.target else by_layout
+    if target and source.frame.schema[target].is_decimal():  # plain numbers, but Python's operators reject them
+        source = replace(source, frame=as_floats(source.frame, target))
+    features = source.frame.select([name for name in source.frame.columns if name != target])
+    columns = _choose(infer_columns(features, _types(section), source.origin), section, source, set(helpers))
+    kind, columns = _recognize(columns, section, source)
+    task, why = _task(source, target, section, kind, packed)
+    return Dataset(source.frame, columns, kind, task, why, target, source.origin, source.folder)
+
+
+def _types(section: Data) -> dict[str, str]:
+    """Return the columns whose type the recipe gives."""
+    said = {name: section.options_of(name).type for name in section.columns}
+    return {name: type_ for name, type_ in said.items() if type_ is not None}
+
+
+def _refuse_patterns(source: RawData) -> None:
+    """Raise DataError for column names that polars would read as patterns.
+
+    Such a name would stand for other columns too.
+    """
+    for name in source.frame.columns:
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            raise DataError(f"{source.origin}: the column name {name!r} is a pattern for several columns; rename it")
+
+
+def _split_columns(section: Data) -> list[str]:
+    """Return the columns that decide the split; they are not given to the model."""
+    column = getattr(section.split.by, "column", None)
+    return [column] if column else []
+
+
+def _choose(columns: tuple[Column, ...], section: Data, source: RawData, helpers: set[str]) -> tuple[Column, ...]:
+    """Apply the recipe's options of the text, the image and the splitting columns."""
+    chosen: list[Column] = []
+    for column in columns:
+        if column.name == section.text:
+            column = column.model_copy(update={"type": "text", "used": True, "reason": reason("said")})
+        elif column.name == section.image:
+            column = column.model_copy(update={"type": "image", "used": True, "reason": reason("said")})
+        elif column.name in helpers:
+            column = column.model_copy(update={"used": False, "reason": reason("splits")})
+        else:
+            for kind in iter_kinds():
+                column = kind.mark(column, section, source)
+        chosen.append(column)
+    return tuple(chosen)
+
+
+def _recognize(columns: tuple[Column, ...], section: Data, source: RawData) -> tuple[DataKind, tuple[Column, ...]]:
+    """Return the first kind that claims the data, and the columns it uses."""
+    for kind in iter_kinds():
+        claimed = kind.recognize(columns, section, source)
+        if claimed is not None:
+            return kind, claimed
+    raise DataError(f"{source.origin}: is data of no known kind ({', '.join(kind.name for kind in iter_kinds())})")
+
+
+def _asked(section: Data) -> Task:
+    """Return the task that the recipe names."""
+    assert isinstance(section.task, Task)
+    return section.task
+
+
+def _task(
+    source: RawData, target: str | None, section: Data, kind: DataKind, packed: PackedSource | None
+) -> tuple[Task, str]:
+    """Return the task and the reason."""
+    if kind.own_task is not None:
+        return kind.own_task, reason("said" if section.task else kind.own_task_reason)
+    if target is None:
+        columns = ", ".join(source.frame.columns)
+        raise DataError(f"{source.origin}: say which column to predict with data.target (columns: {columns})")
+    values = _answers(source.frame[target], source.origin, section)
+    if packed is not None:
+        packed.task.check_values(values, source.origin)
+        return packed.task, packed.reason
+    if section.task is not None:
+        _asked(section).check_values(values, source.origin)
+        return _asked(section), reason("said")
+    return _inferred(values, source.origin)
+
+
+def _inferred(values: pl.Series, origin: str) -> tuple[Task, str]:
+    """Infer the task from a target's values, with the reason."""
+    distinct = values.n_unique()
+    if not values.dtype.is_numeric():
+        if distinct > max(CLASSES_OF_INTEGERS, len(values) // 2):
+            raise DataError(
+                f"{origin}: the target {values.name!r} has {distinct} different words in {len(values)} rows; "
+                "is it the right column?"
+            )
+        return Classification(), reason("task.words", distinct=distinct)
+    whole = values.dtype.is_integer() or bool((values == values.round()).all())
+    if whole and distinct <= CLASSES_OF_INTEGERS:
+        return Classification(), reason("task.whole-numbers", distinct=distinct)
+    return Regression(), reason("task.numbers", distinct=distinct)
+
+
+def _answers(values: pl.Series, origin: str, section: Data) -> pl.Series:
+    """Return the target's values without missing ones, which the recipe must allow.
+
+    Raises:
+        DataError: nothing can be learned from them.
+    """
+    if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)):
+        raise DataError(
+            f"{origin}: the target {values.name!r} holds {values.dtype}; a target holds strings, numbers or booleans"
+        )
+    absent = missing_values(values)
+    if absent.any() and section.clean.unlabelled == "fail":
+        raise DataError(
+            f"{origin}: the target {values.name!r} is missing in {absent.sum()} of {len(values)} rows; give them a "
+            "value, or leave them out with data.clean.unlabelled: drop; nothing can be learned without an answer"
+        )
+    if absent.all():
+        raise DataError(f"{origin}: the target {values.name!r} is missing in every row; is it the right column?")
+    values = values.filter(~absent)
+    beyond = (
+        values.filter(~(values.cast(pl.Float64).abs() <= LARGEST_TARGET))
+        if values.dtype.is_numeric()
+        else values.clear()
+    )
+    if len(beyond):
+        raise DataError(
+            f"{origin}: the target {values.name!r} is {beyond[0]} in {len(beyond)} of {len(values)} rows, too large "
+            f"to learn (at most {LARGEST_TARGET:g}); correct or remove these rows, or give it another unit"
+        )
+    if values.n_unique() == 1:
+        raise DataError(f"{origin}: the target {values.name!r} is {values[0]!r} in every row; nothing to learn")
+    return values

@@ -1,0 +1,73 @@
+"""Images: a column of paths or of encoded bytes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from danlu.data.columns import Column
+from danlu.data.descriptors import RawData
+from danlu.data.images.decode import find_unreadable, read_header
+from danlu.data.images.preprocessor import ImagePreprocessor
+from danlu.data.kind import DataKind, TypicalSample, use_only
+from danlu.data.messages import reason
+from danlu.data.near_duplicates import near_images
+from danlu.data.sources.in_memory import encode_images
+from danlu.data.specs import ImageInputs
+from danlu.recipe.sections.data import Data
+
+INSPECTED_IMAGES, MIN_SIDE = 64, 32  # images whose size is looked at; shorter side in pixels with enough detail
+
+TYPICAL_SIDE = 224  # pixels, of photographs
+
+
+class ImageKind(DataKind):
+    """Decide all that is particular to images.
+
+    Each costs far more than a row, so fewer are examined.
+    """
+
+    name = "image"
+    preprocessor = ImagePreprocessor
+    default_model = "timm:resnet18"
+    default_epochs = 30
+    typical = TypicalSample(
+        "images", ImageInputs(channels=3, size=TYPICAL_SIDE, mean=(0.5,) * 3, std=(0.5,) * 3), "", outputs=10
+    )
+    shows_pictures = True
+    refers_to_files = True
+    max_baseline_rows = 20_000
+    max_sliced_rows = 5_000
+    max_perturbed_rows = 2_000
+    max_compared_rows = 2_000
+    shown_samples = 12
+    shown_errors = 24
+    near_copies_finding = "near-images"
+    row_noun = "image"
+    inputs_noun = "images"
+
+    def recognize(self, columns: tuple[Column, ...], section: Data, source: RawData) -> tuple[Column, ...] | None:
+        named = section.image or next((each.name for each in columns if each.used and each.type == "image"), None)
+        return None if named is None else use_only(columns, (named,), reason("only-image"))
+
+    def default_batch_size(self, rows: int) -> int:
+        return 32
+
+    def unnamed_to_frame(self, samples: Any, columns: Sequence[str]) -> pl.DataFrame:
+        """Convert paths, bytes, PIL images or an array of pixels to a column of images."""
+        return pl.DataFrame({columns[0]: encode_images(samples)})
+
+    def near_duplicates(self, values: Sequence[Any], folder: Path, similarity: float) -> np.ndarray:
+        return near_images(values, folder, similarity)
+
+    def can_compare(self, values: Sequence[Any], folder: Path) -> bool:
+        """Return whether all can be read and most have detail enough.
+
+        Two zeros of 8x8 pixels are nearly one and the same.
+        """
+        if find_unreadable(values, folder):
+            return False
+        headers = [read_header(reference, folder) for reference in values[:INSPECTED_IMAGES]]
+        return float(np.median([min(header.width, header.height) for header in headers])) >= MIN_SIDE

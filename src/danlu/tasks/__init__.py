@@ -1,0 +1,1 @@
+"""Tasks: everything that what is predicted decides, one file a task."""

@@ -1,0 +1,208 @@
+"""Regression: each row has a number."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+
+from danlu.errors import DataError
+from danlu.metrics.base import Metric, Predictions
+from danlu.metrics.regression import REGRESSION_METRICS
+from danlu.tasks.base import (
+    Baseline,
+    BaselineData,
+    ConformalTarget,
+    ErrorScores,
+    FitInputs,
+    Head,
+    SplitRows,
+    Target,
+    Task,
+    Words,
+)
+from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
+from danlu.tasks.loss_weighting import LossWeighting
+from danlu.tasks.summaries import describe_numbers
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+MAX_STRATA = 10  # a numeric target is stratified by tenths of its distribution
+
+
+class NumericTarget(ConformalTarget):
+    """Predict a number, standardised for the model so that one learning rate suits every unit."""
+
+    task: str = "regression"
+    mean: float
+    std: float
+
+    @property
+    def outputs(self) -> int:
+        return 1
+
+    def encode(self, frame: pl.DataFrame) -> "torch.Tensor":
+        import torch
+
+        values = frame[self.column].cast(pl.Float64).to_numpy()
+        return torch.from_numpy(((values - self.mean) / self.std).astype(np.float32))
+
+    def decode(self, outputs: np.ndarray) -> pl.DataFrame:
+        """Return `prediction` in the target's own units; with conformal quantiles also `low` and `high`."""
+        values = outputs[:, 0].astype(np.float64) * self.std + self.mean
+        if self.conformal is None:
+            return pl.DataFrame({"prediction": values})
+        (reach,) = self.conformal.quantiles
+        return pl.DataFrame({"prediction": values, "low": values - reach, "high": values + reach})
+
+    @property
+    def output_names(self) -> list[str]:
+        return [self.column]
+
+    def to_readable(self, weights: np.ndarray) -> np.ndarray:
+        return weights * self.std
+
+    @property
+    def readable_offset(self) -> float:
+        return self.mean
+
+    def decode_scores(self, scores: np.ndarray) -> pl.DataFrame:
+        return pl.DataFrame({"prediction": self.in_units(scores)[:, 0]})
+
+    def in_units(self, outputs: np.ndarray) -> np.ndarray:
+        """Convert standardised predictions, [samples, outputs], to the target's units, float64."""
+        return np.asarray(outputs.astype(np.float64) * self.std + self.mean)
+
+
+class NumericTask(Task):
+    """Predict a number, whatever the loss."""
+
+    main_metric = "rmse"
+    has_logits = False
+    has_sets = True
+    target_class: ClassVar[type[Target]] = NumericTarget
+
+    def check_values(self, values: pl.Series, origin: str) -> None:
+        if not values.dtype.is_numeric():
+            raise DataError(f"{origin}: {self} needs numbers, but the target {values.name!r} is {values.dtype}")
+
+    def numbers(self, values: pl.Series) -> list[pl.Series]:
+        return [values.cast(pl.Float64)]
+
+    def strata(self, values: pl.Series, origin: str, fewest: int) -> np.ndarray:
+        """Return the tenth of the target's distribution that each row is in."""
+        bins = max(1, min(MAX_STRATA, len(values) // 10))
+        edges = np.unique(np.quantile(values.to_numpy(), np.linspace(0, 1, bins + 1)[1:-1]))
+        return np.searchsorted(edges, values.to_numpy(), side="right")
+
+    def describe_target(self, parts: Mapping[str, pl.Series], values: pl.Series) -> dict[str, Any]:
+        return describe_numbers(values.cast(pl.Float64))
+
+    def fit_target(self, inputs: FitInputs) -> Target:
+        assert inputs.values is not None
+        mean, std = mean_and_std(inputs.values.cast(pl.Float64).to_numpy())
+        return self.target_class.model_validate({"column": inputs.column, "mean": mean, "std": std})
+
+    def to_y_pred(self, target: NumericTarget, outputs: np.ndarray) -> np.ndarray:
+        return target.in_units(outputs)[:, 0]
+
+    def pair(self, split: SplitRows, target: NumericTarget, y_pred: np.ndarray, text_column: str | None) -> Predictions:
+        return Predictions(split.column(target.column).cast(pl.Float64).to_numpy(), y_pred)
+
+    def truth_columns(self, split: SplitRows, target: NumericTarget, predictions: Predictions) -> dict[str, Any]:
+        return {"truth": predictions.y_true}
+
+    def read(self, table: pl.DataFrame, labels: Sequence[str]) -> Predictions:
+        return Predictions(table["truth"].to_numpy(), table["prediction"].to_numpy())
+
+    def nonconformity(self, predictions: Predictions) -> np.ndarray:
+        """Return the absolute error in the target's units."""
+        return np.asarray(np.abs(predictions.y_true - predictions.y_pred), dtype=np.float64)
+
+    def interval_widths(self, target: NumericTarget, predictions: Predictions) -> np.ndarray:
+        assert target.conformal is not None
+        return np.array([2 * target.conformal.quantiles[0]])
+
+    def score_errors(self, table: pl.DataFrame) -> ErrorScores:
+        """Score every row by its absolute error."""
+        errors = (table["prediction"] - table["truth"]).abs().to_numpy()
+        return ErrorScores("error", np.arange(table.height), errors, errors)
+
+    def describe_error(self, table: pl.DataFrame, place: int) -> dict[str, Any]:
+        return {"truth": table["truth"][place], "answer": table["prediction"][place]}
+
+    def baselines(self, target: NumericTarget, data: BaselineData) -> list[Baseline]:
+        """Fit the mean, ridge regression and, for tables, boosted trees."""
+        mean = float(data.train.column(target.column).cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]
+        values = data.learned.column(target.column).cast(pl.Float64).to_numpy()
+        trivial = {name: np.full(len(split), mean) for name, split in data.eval_splits.items()}
+        linear = data.predict_linear(lambda features: fit_ridge(features, values))
+        found = [
+            Baseline("mean", "always the training mean", trivial),
+            Baseline("ridge", data.linear_description, linear),
+        ]
+        boosted = data.predict_boosting(values, None)
+        if boosted is not None:
+            found.append(
+                Baseline("gradient-boosting", f"boosted trees of the same columns{data.boosting_note}", boosted)
+            )
+        return found
+
+
+class Regression(NumericTask):
+    """Predict a number."""
+
+    name: Literal["regression"] = "regression"
+    words: ClassVar[Words] = {"en": {"name": "regression"}, "zh": {"name": "回归"}}
+    own_metrics: ClassVar[Mapping[str, Metric]] = REGRESSION_METRICS
+    default_metrics = ("rmse", "mae", "median-absolute-error", "r2")
+    probe_metric = "r2"
+    fits_trees = True
+    can_distill = True
+
+    def head(self, target: NumericTarget) -> Head:
+        return Head(ensemble_loss(regression_loss), ensemble_predict(regression_predict), len, ensemble_loss)
+
+    def soft_loss(self, logits: "Tensor", teacher: "Tensor", temperature: float) -> "Tensor":
+        return soft_regression_loss(logits, teacher, temperature)
+
+    def hard_target(self, target: "Tensor") -> "Tensor":
+        return target[:, 0]
+
+    def align_teacher(self, found: "Tensor", own: NumericTarget, student: NumericTarget) -> "Tensor":
+        return (found * own.std + (own.mean - student.mean)) / student.std
+
+
+def mean_and_std(numbers: np.ndarray) -> tuple[float, float]:
+    """Return mean and standard deviation; 1 instead of 0."""
+    std = float(numbers.std())
+    return float(numbers.mean()), std if std > 0 else 1.0
+
+
+def fit_ridge(features: Any, values: np.ndarray) -> Callable[[Any], np.ndarray]:
+    """Fit ridge regression to numbers, [rows] or [rows, outputs]; return what predicts them."""
+    from sklearn.linear_model import Ridge
+
+    predict: Callable[[Any], np.ndarray] = Ridge().fit(features, values).predict
+    return predict
+
+
+def regression_loss(logits: "Tensor", target: "Tensor", emphasis: LossWeighting) -> "tuple[Tensor, int]":
+    """Compute squared error of [batch, 1] against [batch]; label smoothing does not apply."""
+    from torch.nn import functional
+
+    return functional.mse_loss(logits[:, 0].float(), target, reduction="sum"), len(target)
+
+
+def regression_predict(logits: "Tensor", target: "Tensor | None") -> "Tensor":
+    """Return standardized predictions, [batch, 1]."""
+    return logits.float()
+
+
+def soft_regression_loss(logits: "Tensor", teacher_logits: "Tensor", temperature: float) -> "Tensor":
+    """Return the squared distance to the teacher's standardised predictions, summed; ignores temperature."""
+    from torch.nn import functional
+
+    return functional.mse_loss(logits, teacher_logits, reduction="sum")
