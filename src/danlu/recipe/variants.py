@@ -40,7 +40,7 @@ def variant(recipe: Recipe, values: Values) -> Recipe:
         made = Recipe.model_validate(written)
     except ValidationError as error:
         raise RecipeError(*describe_errors(error, written, {}, "")) from None
-    against = [Problem("", key, sentence) for key, sentence in find_conflicts(made)]
+    against = [Problem("", key, sentence, code="DL110") for key, sentence in find_conflicts(made)]
     if against:
         raise RecipeError(*against)
     return made
@@ -137,5 +137,5 @@ def _put(section: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]
     if isinstance(inner, str):  # a component written by its name alone
         inner = {"name": inner}
     if not isinstance(inner, dict | None):
-        raise RecipeError(Problem("", first, f"is not a section, so it has no {'.'.join(rest)}"))
+        raise RecipeError(Problem("", first, f"is not a section, so it has no {'.'.join(rest)}", code="DL104"))
     return {**section, first: _put(inner or {}, rest, value)}
