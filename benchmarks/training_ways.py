@@ -87,7 +87,7 @@ def danlu(case: Case, model: nn.Module) -> None:
     make_deterministic()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            run = RunDirectory.create(Path(folder), "run", "run", False, 0)
+            run = RunDirectory.create(Path(folder), name="run", folder="run", overwrite=False, needed_bytes=0)
             with (
                 CheckpointManager(run, 2) as kept,
                 progress("training", plan.steps * case.batch_size, "samples") as bar,

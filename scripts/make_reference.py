@@ -1,7 +1,7 @@
-"""Makes docs/reference.md from the code: recipe keys, components, metrics, verbs, what comes with danlu.
+"""Makes docs/reference.md from the code: recipe keys, components, metrics, verbs, Python names, what comes with danlu.
 
-In: the recipe's models, the component tables, the command line's functions. Out: one Markdown file. `--check` writes
-nothing and exits with 1 when the file is not what would be written.
+In: the recipe's models, the component tables, the command line's functions, the public names. Out: one Markdown file.
+`--check` writes nothing and exits with 1 when the file is not what would be written.
 """
 
 import importlib
@@ -17,6 +17,8 @@ from cyclopts import Parameter
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+import danlu
+from danlu import testing
 from danlu.api import COMMANDS
 from danlu.core.component import Component, OneOf, components
 from danlu.core.imports import EXTRAS, install_command
@@ -39,6 +41,7 @@ are used together.
 - [Components](#components): what may stand where a key names a splitter, scaler, model, optimizer …
 - [Metrics](#metrics)
 - [Commands](#commands)
+- [Python](#python): the public names, each with an example
 - [What comes with danlu](#what-comes-with-danlu)
 """
 PLAIN = {int: "whole number", float: "number", str: "text", bool: "`true` or `false`", Any: "any value"}
@@ -46,7 +49,7 @@ PLAIN = {int: "whole number", float: "number", str: "text", bool: "`true` or `fa
 
 def reference() -> str:
     """The whole page."""
-    parts = [INTRODUCTION, *_recipe(), *_components(), *_metrics(), *_commands(), *_included()]
+    parts = [INTRODUCTION, *_recipe(), *_components(), *_metrics(), *_commands(), *_python(), *_included()]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -252,6 +255,45 @@ def _argument_default(parameter: inspect.Parameter) -> str:
     return f"`{parameter.default}`"
 
 
+def _python() -> Iterator[str]:
+    yield "## Python\n"
+    yield "What stands here is public, with `danlu.errors` ([codes](errors.md)) and `danlu.testing`; other modules are"
+    yield "private. Arguments after the `*` are given by name. The tests run the examples in one folder; `runs/wine` is"
+    yield "the run that the example of `danlu.run` makes.\n"
+    for home, names in ((danlu, danlu.__all__), (testing, testing.__all__)):
+        for name in sorted(names, key=lambda name: (name[0].isupper(), name != "run", name)):
+            yield from _public_name(f"{home.__name__}.{name}", getattr(home, name))
+
+
+def _public_name(label: str, value: Any) -> Iterator[str]:
+    """A name with its signature, where it is a function, its purpose and its example."""
+    yield f"### `{label}`\n"
+    if inspect.isfunction(value):
+        arguments = [_argument(parameter) for parameter in inspect.signature(value).parameters.values()]
+        yield f"`{label.rsplit('.', 1)[-1]}({', '.join(_with_star(arguments))})`\n"
+    documented = inspect.getdoc(value) or ""
+    yield f"{_summary(value)}\n"
+    _, found, example = documented.partition("\nExample:\n")
+    if found:
+        yield f"```pycon\n{inspect.cleandoc(example)}\n```\n"
+
+
+def _argument(parameter: inspect.Parameter) -> tuple[bool, str]:
+    """Whether an argument is given by name, and how it is written with its default."""
+    required = parameter.default is inspect.Parameter.empty
+    shown = parameter.name if required else f"{parameter.name}={parameter.default!r}"
+    return parameter.kind is inspect.Parameter.KEYWORD_ONLY, shown
+
+
+def _with_star(arguments: list[tuple[bool, str]]) -> Iterator[str]:
+    starred = False
+    for by_name, shown in arguments:
+        if by_name and not starred:
+            yield "*"
+            starred = True
+        yield shown
+
+
 def _included() -> Iterator[str]:
     yield "## What comes with danlu\n"
     yield "Recipes to run by name, and the data that `data.source` may name; neither needs a download.\n"
@@ -269,7 +311,7 @@ def _included() -> Iterator[str]:
     yield from _table(("extra", "modules", "installed by"), extras)
 
 
-def _summary(model: type[BaseModel]) -> str:
+def _summary(model: Any) -> str:
     """The first paragraph of a docstring, on one line."""
     return " ".join((inspect.getdoc(model) or "").split("\n\n")[0].split())
 

@@ -7,16 +7,22 @@ import pkgutil
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import danlu
+from danlu import testing
 from danlu.api import COMMANDS, FUNCTIONS
+from danlu.core.component import components
+from danlu.core.tables import TABLES
 
 ROOT = Path(danlu.__file__).parent
 REPOSITORY = ROOT.parents[1]
-POSITIONAL = {"export": 2, "generate": 2, "predict": 2}  # two things that belong together; elsewhere one
+# Two things that belong together; elsewhere one.
+POSITIONAL = {"export": 2, "generate": 2, "predict": 2, "Predictor.outputs": 2, "Predictor.raw_outputs": 2}
 
 
 def test_no_package_hides_a_public_name() -> None:
@@ -63,10 +69,42 @@ def test_api_holds_verbs_and_nothing_else() -> None:
     assert {file.stem for file in (ROOT / "cli").glob("*.py")} >= set(COMMANDS)
 
 
+def callables() -> Iterator[tuple[str, Any]]:
+    """Public functions, and the methods of the classes that they return, without `self`."""
+    for name in danlu.__all__:
+        value = getattr(danlu, name)
+        if inspect.isfunction(value):
+            yield name, value
+    for home in (danlu.Predictor, danlu.RunDirectory):
+        for name, _ in inspect.getmembers(home, lambda value: inspect.isfunction(value) or inspect.ismethod(value)):
+            if not name.startswith("_"):
+                yield f"{home.__name__}.{name}", inspect.getattr_static(home, name)
+    for name in testing.__all__:
+        if inspect.isfunction(getattr(testing, name)):
+            yield name, getattr(testing, name)
+
+
 def test_arguments_after_the_first_are_given_by_name() -> None:
-    for name in FUNCTIONS:
-        kinds = [parameter.kind for parameter in inspect.signature(getattr(danlu, name)).parameters.values()]
-        assert kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) <= POSITIONAL.get(name, 1), name
+    tried = dict(callables())
+    assert {"train", "load_recipe", "Predictor.predict", "RunDirectory.create", "check_model"} <= set(tried)
+    for name, value in tried.items():
+        method = "." in name
+        plain = value.__func__ if isinstance(value, classmethod) else value
+        kinds = [parameter.kind for parameter in inspect.signature(plain).parameters.values()]
+        assert kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) - method <= POSITIONAL.get(name, 1), name
+
+
+def test_a_run_is_a_path_to_functions_that_take_one(table_run: Path) -> None:
+    run = danlu.RunDirectory.open(table_run)
+    assert Path(run) == table_run and (Path(run) / "recipe.yaml").is_file()
+    assert danlu.RunDirectory.open(run) == run
+    assert danlu.load(run).manifest.name == danlu.load(table_run).manifest.name
+
+
+def test_base_classes_of_plugins_are_public() -> None:
+    for kind in set(TABLES) - {"encoder", "gaps", "compression"}:  # of these danlu knows every member
+        bases = {base.__name__ for each in components(kind).values() for base in each.__mro__}
+        assert bases & set(danlu.__all__), kind
 
 
 def test_the_readme_names_every_command() -> None:

@@ -30,9 +30,14 @@ from tests.support.processes import REPOSITORY
 
 LAUNCH = """
 import sys
+from danlu.errors import DanluError
+from danlu.launch.failures import report_failure
 from danlu.launch.processes import launch_command
 processes, restarts, *command = sys.argv[1:]
-sys.exit(launch_command(command, int(processes), int(restarts)))
+try:
+    sys.exit(launch_command(command, int(processes), int(restarts)))
+except DanluError as error:
+    sys.exit(report_failure(error))
 """
 
 
@@ -68,7 +73,7 @@ def test_all_start_and_the_first_alone_answers(tmp_path: Path) -> None:
 
 
 def test_an_error_that_all_meet_is_shown_once_and_not_tried_again(tmp_path: Path) -> None:
-    assert launched("same_error", tmp_path, restarts=3) == (3, "", "churn.csv: no such file\n")
+    assert launched("same_error", tmp_path, restarts=3) == (3, "", "churn.csv: no such file [DL201]\n")
 
 
 @pytest.mark.slow
@@ -83,7 +88,8 @@ def test_the_cause_is_shown_and_not_that_others_noticed(tmp_path: Path) -> None:
 def test_what_was_not_foreseen_names_its_rank(tmp_path: Path) -> None:
     code, _, err = launched("bug_of_one", tmp_path, restarts=3)
     assert code == 1
-    assert err == "rank 1: danlu: ZeroDivisionError: division by zero (unexpected error; --debug shows the traceback)\n"
+    told = "ZeroDivisionError: division by zero (unexpected error; --debug shows the traceback) [DL900]"
+    assert err == f"rank 1: danlu: {told}\n"
 
 
 @pytest.mark.slow
@@ -148,7 +154,7 @@ def test_torchrun_shows_an_error_once_too(tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.returncode != 0
-    assert done.stderr.splitlines().count("churn.csv: no such file") == 1
+    assert done.stderr.splitlines().count("churn.csv: no such file [DL201]") == 1
 
 
 def until(happened: Callable[[], bool], seconds: float = 60) -> None:
@@ -193,7 +199,7 @@ def test_processes_must_fit_the_recipe() -> None:
 
 def test_there_are_no_fewer_than_no_restarts(danlu: Command, tmp_path: Path) -> None:
     done = danlu("train", "wine", "-o", tmp_path, "--processes", 2, "--restarts", -1)
-    assert (done.returncode, done.stderr) == (2, "--restarts -1: must be 0 or more\n")
+    assert (done.returncode, done.stderr) == (2, "--restarts -1: must be 0 or more [DL402]\n")
 
 
 def test_a_launched_process_launches_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def test_regression_answers_in_the_targets_units(tmp_path: Path) -> None:
 def test_breast_cancer_is_not_behind_logistic_regression(tmp_path: Path) -> None:
     model, linear = [], []
     for seed in range(5):
-        recipe = package.load_recipe("breast-cancer", [f"seed={seed}"])
+        recipe = package.load_recipe("breast-cancer", overrides=[f"seed={seed}"])
         figures = package.run(recipe, output=tmp_path, name=str(seed)).evaluation()
         model.append(figures["test"]["auroc"]["value"])
         linear.append(figures["baselines"]["logistic-regression"]["test"]["auroc"]["value"])
@@ -130,7 +130,9 @@ def test_json_output_is_json_alone(tmp_path: Path, danlu: Command) -> None:
 def test_runs_are_listed_newest_first(tmp_path: Path, danlu: Command) -> None:
     for seed in (1, 2):
         package.run(
-            package.load_recipe("wine", ["training.epochs=2", f"seed={seed}"]), output=tmp_path, name=f"run-{seed}"
+            package.load_recipe("wine", overrides=["training.epochs=2", f"seed={seed}"]),
+            output=tmp_path,
+            name=f"run-{seed}",
         )
     listed = json.loads(danlu("runs", "-o", tmp_path, "--json").stdout)
     assert [row["run"] for row in listed] == ["run-2", "run-1"]

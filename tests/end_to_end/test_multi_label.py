@@ -217,7 +217,7 @@ def test_a_bundle_answers_lists_of_labels(run: RunDirectory, tmp_path: Path) -> 
 
 
 def test_runs_of_several_labels_are_compared(run: RunDirectory, tmp_path: Path) -> None:
-    asked = load_recipe(run.path / "recipe.yaml", ["training.epochs=1"])
+    asked = load_recipe(run.path / "recipe.yaml", overrides=["training.epochs=1"])
     other = package.run(asked, output=tmp_path, name="shorter")
     found = package.compare([run.path, other.path])
     assert set(found["metrics"]["label-f1"]) == set(found["runs"])

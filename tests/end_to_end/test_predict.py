@@ -167,7 +167,7 @@ def test_a_word_in_a_column_of_numbers_is_refused(table_run: Path, table_file: P
 
 
 def test_labels_keep_their_type(image_run: Path, tmp_path: Path) -> None:
-    recipe = package.load_recipe("wine", ["training.epochs=1"])
+    recipe = package.load_recipe("wine", overrides=["training.epochs=1"])
     frame = pl.DataFrame({"x": [float(i % 7) for i in range(90)], "y": [i % 3 for i in range(90)]})
     frame.write_parquet(tmp_path / "numbers.parquet")
     run = package.train(

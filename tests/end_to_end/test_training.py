@@ -87,7 +87,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(table_recipe: dict[st
 
 def test_a_linear_model_matches_scikit_learns(tmp_path: Path) -> None:
     overrides = ["model=linear", "training.epochs=150", "training.optimizer={name: adamw, lr: 1e-2, weight_decay: 0}"]
-    figures = package.run(package.load_recipe("wine", overrides), output=tmp_path).evaluation()
+    figures = package.run(package.load_recipe("wine", overrides=overrides), output=tmp_path).evaluation()
     model, reference = figures["test"], figures["baselines"]["logistic-regression"]["test"]
     assert abs(model["accuracy"]["value"] - reference["accuracy"]["value"]) < 0.08
     assert abs(model["log-loss"]["value"] - reference["log-loss"]["value"]) < 0.1

@@ -125,7 +125,7 @@ def test_conformal_is_written_as_components_are(said: Any, coverage: float, by: 
 
 def test_the_coverage_is_set_over_a_name_alone(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("data: {source: 'builtin:wine'}\nevaluation: {intervals: conformal}\n")
-    recipe = load_recipe(tmp_path / "r.yaml", ["evaluation.intervals.conformal.coverage=0.8"])
+    recipe = load_recipe(tmp_path / "r.yaml", overrides=["evaluation.intervals.conformal.coverage=0.8"])
     assert recipe.evaluation.conformal == Conformal(coverage=0.8)
 
 

@@ -104,7 +104,9 @@ def test_a_single_option_goes_without_its_name() -> None:
 
 def test_set_overrides_any_key(tmp_path: Path) -> None:
     path = write(tmp_path, "data: {source: a.csv}\ntraining: {optimizer: sgd, epochs: 3}\n")
-    recipe = load_recipe(path, ["training.optimizer.lr=3e-4", "training.epochs=7", "data.scale=minmax", "seed=5"])
+    recipe = load_recipe(
+        path, overrides=["training.optimizer.lr=3e-4", "training.epochs=7", "data.scale=minmax", "seed=5"]
+    )
     assert recipe.training.optimizer == SGD(lr=3e-4)
     assert (recipe.training.epochs, recipe.seed, recipe.data.scale.name) == (7, 5, "minmax")
 
@@ -114,9 +116,9 @@ def test_set_names_itself_as_the_place_of_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         RecipeError, match=r"--set training\.epochs=-1: training\.epochs: must be greater than 0, got -1"
     ):
-        load_recipe(path, ["training.epochs=-1"])
+        load_recipe(path, overrides=["training.epochs=-1"])
     with pytest.raises(RecipeError, match=r"is not `key\.path=value`"):
-        load_recipe(path, ["training.epochs"])
+        load_recipe(path, overrides=["training.epochs"])
 
 
 def test_extends_lays_a_recipe_over_others(tmp_path: Path) -> None:
@@ -290,7 +292,7 @@ def test_every_verb_is_a_function_of_the_same_name() -> None:
 def test_naming_a_recipe_otherwise_keeps_all_else(tmp_path: Path) -> None:
     base = write(tmp_path, "name: base\ndata: {source: a.csv}\ntraining: {epochs: 2}\n", "base.yaml")
     path = write(tmp_path, "name: child\nextends: base.yaml\nseed: 3\n")
-    for recipe in (load_recipe(path), load_recipe(base, ["name=child", "seed=3"])):
+    for recipe in (load_recipe(path), load_recipe(base, overrides=["name=child", "seed=3"])):
         assert (recipe.name, recipe.seed, recipe.training.epochs) == ("child", 3, 2)
 
 
@@ -320,4 +322,4 @@ def test_other_packages_add_components_by_entry_point(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "name: stairs" in (tmp_path / "runs" / "r" / "recipe.yaml").read_text()
-    assert load_recipe("wine", ["training.schedule=cosine"]).training.schedule.__class__ is Cosine
+    assert load_recipe("wine", overrides=["training.schedule=cosine"]).training.schedule.__class__ is Cosine

@@ -20,7 +20,7 @@ def answer(folder: Path) -> None:
 
 
 def same_error(folder: Path) -> None:
-    raise DataError("churn.csv: no such file")
+    raise DataError("churn.csv: no such file", code="DL201")
 
 
 def error_of_one(folder: Path) -> None:

@@ -24,5 +24,11 @@ def check(recipe: Recipe | Mapping[str, Any] | str | Path, *, data: object | Non
         RecipeError: lists every problem of the recipe.
         DataError: the data is wrong.
         MissingExtra: the model needs packages that are not installed.
+
+    Example:
+        >>> import danlu
+        >>> found = danlu.check("wine")
+        >>> found["kind"], found["task"], found["rows"]
+        ('tabular', 'classification', 178)
     """
     return DataProfile(load_input(recipe, data).profile())

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from danlu.artifacts.files import StrPath
 from danlu.artifacts.run import RunDirectory
 from danlu.errors import ArgumentError
 from danlu.evaluation.run_comparison import compare_evaluated_runs, load_evaluated_run, run_label
@@ -11,9 +12,7 @@ from danlu.reporting.comparison import write_comparison
 from danlu.reporting.results import ComparisonResult
 
 
-def compare(
-    runs: Sequence[str | Path], *, html: str | Path | None = None, language: str | None = None
-) -> dict[str, Any]:
+def compare(runs: Sequence[StrPath], *, html: str | Path | None = None, language: str | None = None) -> dict[str, Any]:
     """Compare runs with the first one.
 
     Args:
@@ -29,9 +28,16 @@ def compare(
     Raises:
         ArgumentError: there are fewer than two runs, one is not evaluated, they were tested on different rows, or the
             language is unknown.
+
+    Example:
+        >>> import danlu
+        >>> other = danlu.run(danlu.load_recipe("wine", overrides=["model=linear"]), name="linear")
+        >>> found = danlu.compare(["runs/wine", other])
+        >>> len(found["runs"]), sorted(found["metrics"])[:2]
+        (2, ['accuracy', 'auroc'])
     """
     if isinstance(runs, str) or len(runs) < 2:
-        raise ArgumentError("compare takes two runs or more; `danlu runs` lists the runs")
+        raise ArgumentError("compare takes two runs or more; `danlu runs` lists the runs", code="DL401")
     tested = [load_evaluated_run(RunDirectory.open(path)) for path in runs]
     found = compare_evaluated_runs(tested)
     if html is not None:

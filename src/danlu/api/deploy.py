@@ -46,19 +46,28 @@ def deploy(
     Raises:
         RecipeError: as training would.
         ArgumentError: the processes do not fit the recipe, a file exists already, or an option is missing.
+
+    Example:
+        >>> import danlu
+        >>> [file.name for file in danlu.deploy("wine", training="slurm", nodes=2, gpus=8)]
+        ['train.sbatch']
     """
     script, write = _writer_for(training)
     file, loaded = find_recipe(recipe), load_recipe(recipe)
     if nodes < 1 or gpus < 0:
-        raise ArgumentError(f"--nodes {nodes} --gpus {gpus}: there must be at least 1 node and at least 0 GPUs")
+        raise ArgumentError(
+            f"--nodes {nodes} --gpus {gpus}: there must be at least 1 node and at least 0 GPUs", code="DL402"
+        )
     if training == "kubeflow" and image is None:
-        raise ArgumentError("--training kubeflow needs --image: a container image with danlu installed")
+        raise ArgumentError("--training kubeflow needs --image: a container image with danlu installed", code="DL401")
     if not re.fullmatch(r"(\d+-)?\d+(:\d\d){0,2}", time):
-        raise ArgumentError(f"--time {time}: is not a SLURM time limit such as 24:00:00 or 2-12:00:00")
+        raise ArgumentError(f"--time {time}: is not a SLURM time limit such as 24:00:00 or 2-12:00:00", code="DL402")
     builtin = file.parent == BUILTIN
     name = name or loaded.name
     if not re.fullmatch(r"[\w.-]+", name):
-        raise ArgumentError(f"--name {name}: names a job and a folder; use only letters, digits, '-', '_' and '.'")
+        raise ArgumentError(
+            f"--name {name}: names a job and a folder; use only letters, digits, '-', '_' and '.'", code="DL402"
+        )
     job = TrainingJob(name, str(recipe) if builtin else file.name, nodes, gpus, image, partition, time, storage)
     check_processes(loaded, job.nodes * job.processes_per_node)
     copies = {} if builtin else _recipe_files(file)
@@ -70,7 +79,9 @@ def deploy(
             and not overwrite
             and target.resolve() not in {source.resolve() for source in copies.values()}
         ):
-            raise ArgumentError(f"{target}: exists already; choose another --output, or replace it with --overwrite")
+            raise ArgumentError(
+                f"{target}: exists already; choose another --output, or replace it with --overwrite", code="DL404"
+            )
     with translate_write_errors(folder):
         for target in targets:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +95,9 @@ def deploy(
 def _writer_for(training: str) -> tuple[str, Callable[[TrainingJob], str]]:
     """Return a cluster's file name and the function that writes it."""
     if training not in CLUSTERS:
-        raise ArgumentError(f"--training {training}: unknown kind of cluster (allowed: {', '.join(CLUSTERS)})")
+        raise ArgumentError(
+            f"--training {training}: unknown kind of cluster (allowed: {', '.join(CLUSTERS)})", code="DL402"
+        )
     return CLUSTERS[training]
 
 
@@ -97,6 +110,8 @@ def _recipe_files(recipe: Path) -> dict[Path, Path]:
     folder, found = recipe.parent.resolve(), {}
     for file in recipe_files(recipe):
         if not file.resolve().is_relative_to(folder):
-            raise ArgumentError(f"{recipe}: extends {file}, which is in another folder; move it next to the recipe")
+            raise ArgumentError(
+                f"{recipe}: extends {file}, which is in another folder; move it next to the recipe", code="DL103"
+            )
         found[file.resolve().relative_to(folder)] = file
     return found

@@ -23,7 +23,13 @@ class Advice(Frozen):
 
 
 def doctor() -> list[Advice]:
-    """Check the installation. Imports torch, but no package whose import may fail."""
+    """Check the installation. Imports torch, but no package whose import may fail.
+
+    Example:
+        >>> import danlu
+        >>> [advice.subject for advice in danlu.doctor()][0]
+        'versions'
+    """
     found = ", ".join(f"{name} {number}" for name, number in installed_versions().items())
     return [
         Advice(well=True, subject="versions", message=found),

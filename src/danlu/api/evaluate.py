@@ -1,8 +1,8 @@
 """`danlu evaluate`: evaluate a run's model on its validation and test splits."""
 
-from pathlib import Path
 from typing import Any
 
+from danlu.artifacts.files import StrPath
 from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.experiment.run_data import load_run_data
 from danlu.experiment.run_evaluation import evaluate_run
@@ -12,7 +12,7 @@ from danlu.reporting.results import EvaluationResult
 from danlu.search.study import train_or_search
 
 
-def evaluate(run: str | Path, *, language: str | None = None) -> dict[str, Any]:
+def evaluate(run: StrPath, *, language: str | None = None) -> dict[str, Any]:
     """Evaluate a run's model on the splits it was trained with.
 
     Args:
@@ -26,6 +26,12 @@ def evaluate(run: str | Path, *, language: str | None = None) -> dict[str, Any]:
         ArgumentError: it is not a run, or the language is not available.
         DataError: the data has changed.
         ArtifactError: the bundle is damaged.
+
+    Example:
+        >>> import danlu
+        >>> figures = danlu.evaluate("runs/wine")
+        >>> sorted(figures["test"]["accuracy"])
+        ['high', 'low', 'value']
     """
     directory = RunDirectory.open(run)
     recipe = load_recipe(directory.path / RECIPE)

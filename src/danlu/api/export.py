@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from danlu.artifacts.bundle import open_bundle
-from danlu.artifacts.files import atomic_folder
+from danlu.artifacts.files import StrPath, atomic_folder
 from danlu.core.console import info
 from danlu.errors import ArgumentError
 
 
-def export(bundle: str | Path, folder: str | Path, *, own_code: bool = False) -> Path:
+def export(bundle: StrPath, folder: str | Path, *, own_code: bool = False) -> Path:
     """Write a bundle's model into a folder that can be read without danlu.
 
     A transformers model becomes a folder for `from_pretrained`, a timm model weights and config.json in timm's layout,
@@ -26,15 +26,22 @@ def export(bundle: str | Path, folder: str | Path, *, own_code: bool = False) ->
     Raises:
         ArgumentError: the folder exists, or the model's library has no format of its own.
         ArtifactError: the bundle is damaged, or the written model predicts something else.
+
+    Example:
+        >>> import danlu
+        >>> trees = {"name": "trees", "data": {"source": "builtin:wine"}, "model": {"name": "boosting", "rounds": 5}}
+        >>> run = danlu.train(trees, name="trees")
+        >>> sorted(file.name for file in danlu.export(run, "exported").iterdir())
+        ['lightgbm.txt']
     """
     from danlu.exporters.table import exporter_for
     from danlu.models.predictor import Predictor
 
     target = Path(folder)
     if target.exists():
-        raise ArgumentError(f"{target}: exists already; choose another folder")
+        raise ArgumentError(f"{target}: exists already; choose another folder", code="DL404")
     opened_bundle = open_bundle(bundle)
-    predictor = Predictor.verified(opened_bundle, own_code)
+    predictor = Predictor.verified(opened_bundle, own_code=own_code)
     exporter, golden = exporter_for(predictor.options), opened_bundle.golden()
     with atomic_folder(target) as written:
         exporter.write(predictor, written)

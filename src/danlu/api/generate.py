@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from danlu.artifacts.bundle import open_bundle
+from danlu.artifacts.files import StrPath
 from danlu.core.seeds import Seed
 from danlu.data.sources.conversations import Message
 from danlu.data.sources.prompts import read_prompts
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def generate(
-    bundle: str | Path,
+    bundle: StrPath,
     prompt: str | Sequence[str] | None = None,
     *,
     chat: str | Sequence[Message] | None = None,
@@ -55,6 +56,19 @@ def generate(
         ArgumentError: there is no prompt, it is too long, or an option is out of range.
         ArtifactError: the bundle is damaged, or its model is not a language model.
         DataError: the source holds no prompts.
+
+    Example:
+        >>> import danlu
+        >>> small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+        >>> recipe = {
+        ...     "data": {"task": "language-modelling", "sequence_length": 32, "vocabulary": 300},
+        ...     "model": {"name": "hf:llama", "config": small},
+        ...     "training": {"max_steps": 5, "batch_size": 4},
+        ... }
+        >>> lines = [f"{n} and {n + 1} make {2 * n + 1}" for n in range(200)]
+        >>> run = danlu.train(recipe, data={"text": lines}, name="sums")
+        >>> [text.tokens for text in danlu.generate(run, "3 and 4 make", max_new_tokens=5, seed=1)]
+        [5]
     """
     sampling = {
         "max_new_tokens": max_new_tokens,
@@ -88,4 +102,4 @@ def _check_options(options: dict[str, Any], num_return: int) -> None:
     for name, value in {**options, "num_return": num_return}.items():
         allowed, rule = rules[name]
         if value is not None and not allowed(value):
-            raise ArgumentError(f"{name}: must be {rule}, got {value}")
+            raise ArgumentError(f"{name}: must be {rule}, got {value}", code="DL402")

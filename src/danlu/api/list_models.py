@@ -14,10 +14,15 @@ def list_models(task: str | None = None, *, like: str | None = None) -> list[Mod
     Raises:
         ArgumentError: the task is unknown, or nothing matches `like`.
         MissingExtra: `like` names timm models, and timm is not installed.
+
+    Example:
+        >>> import danlu
+        >>> sorted({model.name for model in danlu.list_models(like="m*")})
+        ['mlp']
     """
     if task is not None and task not in listed_kinds():
-        raise ArgumentError(f"--task {task}: unknown task (allowed: {', '.join(listed_kinds())})")
+        raise ArgumentError(f"--task {task}: unknown task (allowed: {', '.join(listed_kinds())})", code="DL402")
     found = [known for known in iter_models(like) if task in (None, known.takes)]
     if not found:
-        raise ArgumentError(f"no model matches {like!r}; `danlu models` lists all")
+        raise ArgumentError(f"no model matches {like!r}; `danlu models` lists all", code="DL402")
     return found

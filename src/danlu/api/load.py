@@ -1,13 +1,14 @@
 """`danlu.load`: open a bundle as a `Predictor`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from danlu.artifacts.files import StrPath
 
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
 
 
-def load(bundle: str | Path, *, own_code: bool = False) -> "Predictor":
+def load(bundle: StrPath, *, own_code: bool = False) -> "Predictor":
     """Open a bundle, or the bundle of a run.
 
     Its checksums are verified, its golden samples are replayed, and no code from it is executed.
@@ -22,7 +23,13 @@ def load(bundle: str | Path, *, own_code: bool = False) -> "Predictor":
     Raises:
         ArtifactError: there is no bundle, it is damaged, its predictions have changed, or it needs `own_code`.
         MissingExtra: its model needs packages that are not installed.
+
+    Example:
+        >>> import danlu
+        >>> model = danlu.load("runs/wine")
+        >>> model.target.labels
+        ('class_0', 'class_1', 'class_2')
     """
     from danlu.models.predictor import Predictor
 
-    return Predictor.load(bundle, own_code)
+    return Predictor.load(bundle, own_code=own_code)

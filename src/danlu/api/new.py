@@ -26,10 +26,17 @@ def new(source: str, *, target: str | None = None, output: str | Path | None = N
     Raises:
         ArgumentError: the file exists already.
         DataError: the data is missing, unreadable or has no such column.
+
+    Example:
+        >>> import danlu
+        >>> print(danlu.new("builtin:wine").splitlines()[0])
+        # 178 rows ...
     """
     path = None if output is None else Path(output)
     if path is not None and path.exists() and not overwrite:
-        raise ArgumentError(f"{path}: exists already; choose another file with -o, or replace it with --overwrite")
+        raise ArgumentError(
+            f"{path}: exists already; choose another file with -o, or replace it with --overwrite", code="DL404"
+        )
     dataset = open_dataset(Data(source=source, target=target))
     resolved = resolve_recipe(check_recipe(minimal_recipe(source, dataset)), dataset)
     text = render_recipe(source if path is None else relative_source(source, path), dataset, resolved)

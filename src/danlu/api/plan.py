@@ -32,11 +32,18 @@ def plan(
     Raises:
         RecipeError, DataError, MissingExtra: as training would.
         ArgumentError: the model is not trained by gradient steps.
+
+    Example:
+        >>> import danlu
+        >>> estimate = danlu.plan("wine")
+        >>> estimate.parameters, estimate.steps, estimate.fits
+        (5549, 480, True)
     """
     context = load_input(recipe, data)
     if isinstance(context.model, SelfFittingModel):
         raise ArgumentError(
             f"model.name: `danlu plan` needs gradient steps to count and time, and {context.model.name} has none; "
-            "train it, its training shows progress and stops early"
+            "train it, its training shows progress and stops early",
+            code="DL409",
         )
     return estimate_training(context, memory_bytes)

@@ -9,7 +9,7 @@ import polars as pl
 from polars import selectors
 
 from danlu.artifacts.bundle import open_bundle
-from danlu.artifacts.files import translate_write_errors
+from danlu.artifacts.files import StrPath, translate_write_errors
 from danlu.core.distributed.env import dist_env
 from danlu.core.text import suggestion
 from danlu.data.descriptors import RawData
@@ -41,7 +41,7 @@ WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
 
 
 def predict(
-    bundle: str | Path,
+    bundle: StrPath,
     source: object,
     *,
     output: str | Path | None = None,
@@ -69,24 +69,32 @@ def predict(
         ArgumentError: `output` has another suffix, or a kept column has the name of a prediction column.
         ArtifactError: the bundle is damaged or no longer reproduces its golden samples.
         DataError: the source is unreadable, or a column is missing.
+
+    Example:
+        >>> import danlu
+        >>> answers = danlu.predict("runs/wine", "builtin:wine")
+        >>> answers.height, answers.columns[:2]
+        (178, ['prediction', 'probability'])
     """
     path = None if output is None else Path(output)
     if path is not None and path.suffix not in WRITERS:
         raise ArgumentError(
-            f"{path}: cannot write {path.suffix or 'a file without suffix'} (allowed: {', '.join(WRITERS)})"
+            f"{path}: cannot write {path.suffix or 'a file without suffix'} (allowed: {', '.join(WRITERS)})",
+            code="DL408",
         )
     opened_bundle = open_bundle(bundle)
     read = _read(source, missing_values)
     for name in keep:
         if name not in read.frame.columns:
-            raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}")
+            raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}", code="DL210")
     from danlu.models.predictor import Predictor  # imports torch: only after all checks
 
     shares = RowShards.split(read.frame.height)
-    answers = Predictor.verified(opened_bundle, own_code).predict_source(shares.local_rows(read))
+    answers = Predictor.verified(opened_bundle, own_code=own_code).predict_source(shares.local_rows(read))
     if twice := [name for name in keep if name in answers.columns]:
         raise ArgumentError(
-            f"keep: {twice[0]!r} is also the name of a prediction column; rename that column of {read.origin}"
+            f"keep: {twice[0]!r} is also the name of a prediction column; rename that column of {read.origin}",
+            code="DL402",
         )
     if path is not None and len(shares.bounds) > 1:
         answers = shares.gather(answers, path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from danlu.artifacts.bundle import MANIFEST
+from danlu.artifacts.files import StrPath
 from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.core.distributed.env import dist_env
 from danlu.experiment.data_context import load_data, require_test_rows
@@ -43,6 +44,12 @@ def run(
     Raises:
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
         ArtifactError: the run cannot be written.
+
+    Example:
+        >>> import danlu
+        >>> run = danlu.run("wine", name="wine")
+        >>> run.evaluation()["test"]["accuracy"]["value"] > 0.8
+        True
     """
     interrupted = find_interrupted_run(Path(output))
     if interrupted is not None:
@@ -63,7 +70,7 @@ def run(
     return directory
 
 
-def resume_run(run: str | Path, *, profile: bool = False) -> RunDirectory:
+def resume_run(run: StrPath, *, profile: bool = False) -> RunDirectory:
     """Resume a run that was stopped or killed: finish training, evaluate, report.
 
     Raises:

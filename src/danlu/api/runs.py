@@ -16,6 +16,11 @@ def runs(output: str | Path = "runs") -> list[dict[str, Any]]:
     """List runs: folder, model, seed, state, main test metric and the best baseline's.
 
     A damaged run is skipped with a message.
+
+    Example:
+        >>> import danlu
+        >>> [row["state"] for row in danlu.runs() if row["run"] == "wine"]
+        ['evaluated']
     """
     rows = RunList()
     for run in find_runs(Path(output)):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from danlu.artifacts.files import StrPath
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.trials import is_search
 from danlu.core.console import info
@@ -41,6 +42,13 @@ def train(
     Raises:
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
         ArtifactError: the run cannot be written.
+
+    Example:
+        >>> import danlu
+        >>> recipe = danlu.load_recipe("wine", overrides=["training.epochs=2"])
+        >>> run = danlu.train(recipe, name="short")
+        >>> run.metrics()[-1]["epoch"]
+        2.0
     """
     interrupted = find_interrupted_run(Path(output))
     if interrupted is not None:
@@ -51,7 +59,7 @@ def train(
     return train_run(context, Path(output), name, overwrite, profile=profile, learn=train_or_search)
 
 
-def resume(run: str | Path, *, verify: int | None = None, profile: bool = False) -> RunDirectory:
+def resume(run: StrPath, *, verify: int | None = None, profile: bool = False) -> RunDirectory:
     """Resume an interrupted run, bit for bit as if never interrupted.
 
     A search goes on with its next trial.
@@ -65,9 +73,19 @@ def resume(run: str | Path, *, verify: int | None = None, profile: bool = False)
         ArgumentError: it is not a run, it is finished, or no checkpoint is old enough to verify from.
         DataError: the data has changed.
         ArtifactError: the run is damaged, or does not reproduce its steps.
+
+    Example:
+        >>> import danlu
+        >>> try:
+        ...     danlu.resume("runs/wine")  # trained to its end
+        ... except danlu.DanluError as error:
+        ...     print(error.code)
+        DL406
     """
     if not is_search(Path(run)):
         return resume_training(run, verify=verify, profile=profile, learn=train_or_search)
     if verify is not None:
-        raise ArgumentError("--verify repeats the steps of one training, and this run is a search; remove --verify")
+        raise ArgumentError(
+            "--verify repeats the steps of one training, and this run is a search; remove --verify", code="DL406"
+        )
     return resume_search(run)

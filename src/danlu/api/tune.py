@@ -37,6 +37,19 @@ def tune(
         RecipeError, DataError, ArgumentError, MissingExtra: before anything is written.
         DanluError: every trial failed.
         Stopped: a signal asked to stop; `resume` continues.
+
+    Example:
+        >>> import danlu
+        >>> search = {
+        ...     "name": "search",
+        ...     "data": {"source": "builtin:wine"},
+        ...     "model": "linear",
+        ...     "training": {"epochs": 2},
+        ...     "tuning": {"sampler": "random", "space": {"training.optimizer.lr": {"log": [1e-3, 1e-1]}}},
+        ... }
+        >>> run = danlu.tune(search, trials=2, name="search")
+        >>> 1e-3 < danlu.load_recipe(run.path / "recipe.yaml").training.optimizer.lr < 1e-1
+        True
     """
     context = load_for_new_run(recipe, Path(output), name, overwrite, data)
     return run_search(context, Path(output), name, overwrite, trials)

@@ -40,18 +40,28 @@ def visualize(
     Raises:
         RecipeError, DataError, MissingExtra: as training would; or the recipe has no augmentation.
         ArgumentError: the file exists already, or has the suffix of another kind of data.
+
+    Example:
+        >>> import danlu
+        >>> noisy = {"name": "noisy", "data": {"source": "builtin:wine", "augment": [{"noise": {"std": 0.1}}]}}
+        >>> danlu.visualize(noisy).name
+        'noisy-augment.html'
     """
     context = load_input(recipe, data)
     if not context.recipe.data.augment:
-        raise RecipeError(Problem("", "data.augment", "has no augmentation, so there is nothing to show"))
+        raise RecipeError(Problem("", "data.augment", "has no augmentation, so there is nothing to show", code="DL116"))
     if samples < 1 or epochs < 1:
-        raise ArgumentError(f"samples and epochs must be at least 1, got {samples} and {epochs}")
+        raise ArgumentError(f"samples and epochs must be at least 1, got {samples} and {epochs}", code="DL402")
     suffix = ".png" if context.dataset.kind.shows_pictures else ".html"
     path = Path(output) if output is not None else Path(f"{context.recipe.name}-augment{suffix}")
     if path.suffix.lower() != suffix:
-        raise ArgumentError(f"{path}: {context.dataset.kind} data is shown as {suffix}; give the file that suffix")
+        raise ArgumentError(
+            f"{path}: {context.dataset.kind} data is shown as {suffix}; give the file that suffix", code="DL408"
+        )
     if path.exists() and not overwrite:
-        raise ArgumentError(f"{path}: exists already; choose another file with -o, or replace it with --overwrite")
+        raise ArgumentError(
+            f"{path}: exists already; choose another file with -o, or replace it with --overwrite", code="DL404"
+        )
 
     from danlu.experiment.augmented_samples import collect_augmented_samples
     from danlu.reporting.augmentation_preview import augmentation_page, contact_sheet

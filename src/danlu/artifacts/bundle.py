@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 from pydantic import Field, ValidationError
 
-from danlu.artifacts.files import read_json, sha256, write_bytes, write_frame, write_json
+from danlu.artifacts.files import StrPath, read_json, sha256, write_bytes, write_frame, write_json
 from danlu.core.component import Frozen
 from danlu.errors import ArtifactError
 
@@ -94,7 +94,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     write_json(folder / MANIFEST, complete.model_dump(mode="json"))
 
 
-def open_bundle(path: str | Path) -> Bundle:
+def open_bundle(path: StrPath) -> Bundle:
     """Open and verify a bundle, or the bundle of a run directory.
 
     Raises:
@@ -104,22 +104,26 @@ def open_bundle(path: str | Path) -> Bundle:
     if not (folder / MANIFEST).is_file() and (folder / "model" / MANIFEST).is_file():
         folder = folder / "model"
     if not (folder / MANIFEST).is_file():
-        raise ArtifactError(f"{path}: no bundle here (no {MANIFEST}); give a bundle or a run directory")
+        raise ArtifactError(f"{path}: no bundle here (no {MANIFEST}); give a bundle or a run directory", code="DL301")
     written = read_json(folder / MANIFEST)
     if isinstance(written, dict) and isinstance(written.get("format"), int) and written["format"] > FORMAT:
-        raise ArtifactError(f"{folder}: has format {written['format']}, danlu here reads up to {FORMAT}; update danlu")
+        raise ArtifactError(
+            f"{folder}: has format {written['format']}, danlu here reads up to {FORMAT}; update danlu", code="DL302"
+        )
     try:
         manifest = Manifest.model_validate(written)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise ArtifactError(f"{folder / MANIFEST}: is not a valid bundle manifest: {place}: {first['msg']}") from None
+        raise ArtifactError(
+            f"{folder / MANIFEST}: is not a valid bundle manifest: {place}: {first['msg']}", code="DL303"
+        ) from None
     for name, expected in manifest.files.items():
         file = folder / name
         if Path(name).name != name or not file.is_file():
-            raise ArtifactError(f"{folder}: {name} is missing; copy the whole folder again")
+            raise ArtifactError(f"{folder}: {name} is missing; copy the whole folder again", code="DL303")
         if sha256(file) != expected:
-            raise ArtifactError(f"{file}: differs from what was written (SHA-256); copy the bundle again")
+            raise ArtifactError(f"{file}: differs from what was written (SHA-256); copy the bundle again", code="DL305")
     if "tokenizer" in manifest.preprocessing:
         text = (folder / TOKENIZER).read_text(encoding="utf-8")
         tokenizer = {**manifest.preprocessing["tokenizer"], "json_text": text}

@@ -66,7 +66,8 @@ def cached_dir(kind: str, key: Any, make: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise ArtifactError(
             f"{folder.parent}: cannot be written: {error.strerror or error}; "
-            "free some space, or set the environment variable DANLU_CACHE to another folder"
+            "free some space, or set the environment variable DANLU_CACHE to another folder",
+            code="DL306",
         ) from error
     return folder
 

@@ -303,13 +303,15 @@ def open_checkpoint(run: RunDirectory, step: int) -> Checkpoint:
     try:
         files = dict(state["files"])
     except (TypeError, KeyError, ValueError):
-        raise ArtifactError(f"{folder / STATE}: is not a checkpoint's state; the file is damaged") from None
+        raise ArtifactError(
+            f"{folder / STATE}: is not a checkpoint's state; the file is damaged", code="DL303"
+        ) from None
     for name, expected in files.items():
         file = folder / name
         if not file.is_file():
-            raise ArtifactError(f"{folder}: {name} is missing")
+            raise ArtifactError(f"{folder}: {name} is missing", code="DL303")
         if sha256(file) != expected:
-            raise ArtifactError(f"{file}: differs from what was written (SHA-256)")
+            raise ArtifactError(f"{file}: differs from what was written (SHA-256)", code="DL305")
     return Checkpoint(folder, state)
 
 

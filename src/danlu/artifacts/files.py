@@ -17,6 +17,8 @@ from danlu.errors import ArtifactError
 if TYPE_CHECKING:
     import polars as pl
 
+StrPath = str | os.PathLike[str]  # a path as users give one: text, a Path, or a run (`RunDirectory`)
+
 WRITE_HINTS = {
     errno.ENOSPC: "free some space, or choose another folder with --output",
     errno.EDQUOT: "your quota is used up; free some space, or choose another folder with --output",
@@ -36,10 +38,12 @@ def translate_write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         cure = WRITE_HINTS.get(error.errno or 0, "choose another folder with --output")
-        raise ArtifactError(f"{path}: cannot be written: {error.strerror or error}; {cure}") from error
+        raise ArtifactError(f"{path}: cannot be written: {error.strerror or error}; {cure}", code="DL306") from error
     except Exception as error:  # safetensors and polars wrap the system's error in their own classes
         if "os error 28" in str(error) or "No space left" in str(error):
-            raise ArtifactError(f"{path}: cannot be written: the disk is full; {WRITE_HINTS[errno.ENOSPC]}") from error
+            raise ArtifactError(
+                f"{path}: cannot be written: the disk is full; {WRITE_HINTS[errno.ENOSPC]}", code="DL306"
+            ) from error
         raise
 
 
@@ -83,9 +87,11 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ArtifactError(f"{path}: does not exist; is {path.parent} the right folder?") from None
+        raise ArtifactError(f"{path}: does not exist; is {path.parent} the right folder?", code="DL301") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: is not JSON ({error}); it is damaged or another kind of file") from error
+        raise ArtifactError(
+            f"{path}: is not JSON ({error}); it is damaged or another kind of file", code="DL303"
+        ) from error
 
 
 def read_frame(path: Path) -> "pl.DataFrame":
@@ -100,7 +106,7 @@ def read_frame(path: Path) -> "pl.DataFrame":
         return pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else "is damaged or another kind of file"
-        raise ArtifactError(f"{path}: {reason}; copy the whole folder again") from error
+        raise ArtifactError(f"{path}: {reason}; copy the whole folder again", code="DL303") from error
 
 
 @contextmanager
@@ -152,11 +158,12 @@ def wait_for_file(file: Path, abort_reason: Callable[[], str | None] = lambda: N
         if now - asked > 1.0:
             reason, asked = abort_reason(), now
             if reason is not None:
-                raise ArtifactError(f"{file}: will not be written by another process: {reason}")
+                raise ArtifactError(f"{file}: will not be written by another process: {reason}", code="DL307")
         if now - began > FILE_TIMEOUT_S:
             raise ArtifactError(
                 f"{file}: another process has not written it within {FILE_TIMEOUT_S:.0f} s; all processes must reach "
-                "its folder on one file system"
+                "its folder on one file system",
+                code="DL307",
             )
         time.sleep(POLL_INTERVAL_S)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from danlu.artifacts.files import append_jsonl, read_json, read_jsonl, translate_write_errors, truncate_jsonl
+from danlu.artifacts.files import StrPath, append_jsonl, read_json, read_jsonl, translate_write_errors, truncate_jsonl
 from danlu.core.display import render_html
 from danlu.errors import ArgumentError, ArtifactError
 
@@ -40,12 +40,21 @@ class RunDirectory:
     """Represent a run's folder.
 
     As a context: a run that fails before its first checkpoint leaves no folder behind.
+
+    Example:
+        >>> import danlu
+        >>> run = danlu.RunDirectory.open("runs/wine")
+        >>> run.path.name, run.metrics()[-1]["step"]
+        ('wine', 480)
     """
 
     path: Path
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     @classmethod
-    def create(cls, parent: Path, name: str, folder: str | None, overwrite: bool, needed_bytes: int) -> Self:
+    def create(cls, parent: Path, *, name: str, folder: str | None, overwrite: bool, needed_bytes: int) -> Self:
         """Create an empty run directory.
 
         Args:
@@ -67,7 +76,8 @@ class RunDirectory:
             if free < needed_bytes:
                 raise ArtifactError(
                     f"{path}: the disk has {free / 1e6:.1f} MB free and the run needs about "
-                    f"{needed_bytes / 1e6:.1f} MB; free some space, or choose another folder with --output"
+                    f"{needed_bytes / 1e6:.1f} MB; free some space, or choose another folder with --output",
+                    code="DL306",
                 )
             path = _create_unique(parent, name) if folder is None else _recreate(path)
             for part in ("data", "checkpoints", "predictions"):
@@ -75,14 +85,16 @@ class RunDirectory:
         return cls(path)
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
+    def open(cls, path: StrPath) -> Self:
         """Open an existing run.
 
         Raises:
             ArgumentError: there is none.
         """
         if not (Path(path) / RECIPE).is_file():
-            raise ArgumentError(f"{path}: is not a run directory (it has no {RECIPE}); `danlu runs` lists them")
+            raise ArgumentError(
+                f"{path}: is not a run directory (it has no {RECIPE}); `danlu runs` lists them", code="DL406"
+            )
         return cls(Path(path))
 
     def __enter__(self) -> Self:
@@ -136,9 +148,13 @@ def refuse_existing(parent: Path, folder: str | None, overwrite: bool) -> None:
     if folder is None or not path.exists():
         return
     if not overwrite:
-        raise ArgumentError(f"{path}: exists already; choose another --name, or replace it with --overwrite")
+        raise ArgumentError(
+            f"{path}: exists already; choose another --name, or replace it with --overwrite", code="DL404"
+        )
     if not (path / RECIPE).is_file():
-        raise ArgumentError(f"{path}: is not a run of danlu and will not be overwritten; choose another --name")
+        raise ArgumentError(
+            f"{path}: is not a run of danlu and will not be overwritten; choose another --name", code="DL404"
+        )
 
 
 def unused_name(parent: Path, name: str) -> str:
@@ -208,5 +224,7 @@ def lock_run(run: RunDirectory) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ArtifactError(f"{run.path}: another process trains into this run; wait for it, or end it") from None
+            raise ArtifactError(
+                f"{run.path}: another process trains into this run; wait for it, or end it", code="DL307"
+            ) from None
         yield

@@ -57,7 +57,7 @@ def unflatten_state(tensors: "Mapping[str, Tensor]", rest: Any) -> Any:
     """
     if isinstance(rest, dict) and TENSOR in rest:
         if rest[TENSOR] not in tensors:
-            raise ArtifactError(f"the state lacks the tensor {rest[TENSOR]!r}; the file is damaged")
+            raise ArtifactError(f"the state lacks the tensor {rest[TENSOR]!r}; the file is damaged", code="DL303")
         return tensors[rest[TENSOR]]
     if isinstance(rest, dict):
         return {key: unflatten_state(tensors, value) for key, value in rest[ITEMS]}

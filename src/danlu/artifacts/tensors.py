@@ -114,7 +114,9 @@ class StoredTensors(Mapping[str, "Tensor"]):
         if result is None:
             result = torch.empty(shape)
         if filled != result.numel():
-            raise ArtifactError(f"{self.files[0].parent}: shards of {name} are missing; copy the whole folder again")
+            raise ArtifactError(
+                f"{self.files[0].parent}: shards of {name} are missing; copy the whole folder again", code="DL303"
+            )
         return result
 
 

@@ -16,7 +16,7 @@ def check(recipe: RecipeArgument, *, overrides: Overrides = (), json: Json = Fal
     from danlu.api.check import check as check_verb
     from danlu.recipe.load import load_recipe
 
-    found = check_verb(load_recipe(recipe, overrides))
+    found = check_verb(load_recipe(recipe, overrides=overrides))
     serious = [finding for finding in found["findings"] if finding["severity"] != "note"]
     if json:
         print_json(found)

@@ -6,13 +6,15 @@ Exit codes: 0 done, 2 the recipe or the arguments are wrong, 3 the data is wrong
 import os
 import sys
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 
 from danlu._version import __version__
 from danlu.api import COMMANDS
+from danlu.cli.show import print_json
 from danlu.core.console import info, log_to_stderr
 from danlu.core.distributed.env import dist_env
-from danlu.errors import DanluError
+from danlu.core.error_document import error_document
+from danlu.errors import ArgumentError
 from danlu.launch.failures import exit_with_parent, report_failure
 
 app = App(
@@ -43,15 +45,15 @@ def main() -> None:
 
 def _run(arguments: list[str]) -> int:
     """Run the command that the arguments name and return its exit code."""
-    debug = "--debug" in arguments
+    debug, as_json = "--debug" in arguments, "--json" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        code = app(arguments, result_action="return_value", exit_on_error=True)
+        code = app(arguments, result_action="return_value", exit_on_error=False)
         return code if isinstance(code, int) else 0
-    except DanluError as error:
-        if debug:
-            raise
-        return report_failure(error)
+    except CycloptsError as error:  # cyclopts has printed it
+        if as_json:
+            print_json(error_document(ArgumentError(str(error), code="DL416")))
+        return ArgumentError.exit_code
     except KeyboardInterrupt:
         info("danlu: stopped")
         return 1
@@ -61,4 +63,4 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        return report_failure(error)
+        return report_failure(error, as_json=as_json)

@@ -40,6 +40,6 @@ def check_recipe_or_resume(
 ) -> None:
     """Raise ArgumentError unless there is either a recipe or a run to resume."""
     if (recipe is None) == (resume is None):
-        raise ArgumentError("give either a recipe, or --resume with a run that was stopped")
+        raise ArgumentError("give either a recipe, or --resume with a run that was stopped", code="DL401")
     if resume is not None and (overrides or name):
-        raise ArgumentError("--resume uses the run's own recipe and folder; leave out --set and --name")
+        raise ArgumentError("--resume uses the run's own recipe and folder; leave out --set and --name", code="DL401")

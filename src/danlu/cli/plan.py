@@ -62,7 +62,7 @@ def plan(
     """Predict memory, FLOPs and time of a training; suggest settings if it does not fit."""
     from danlu.recipe.load import load_recipe
 
-    loaded = None if recipe is None else load_recipe(recipe, overrides)
+    loaded = None if recipe is None else load_recipe(recipe, overrides=overrides)
     if estimate is not None:
         from danlu.training.distributed.layout_plan import ASSUMPTIONS, estimate_layouts, table_row, to_dict
 
@@ -75,7 +75,7 @@ def plan(
             info(ASSUMPTIONS)
         return 0
     if loaded is None:
-        raise ArgumentError("give a recipe, or --estimate with numbers of GPUs")
+        raise ArgumentError("give a recipe, or --estimate with numbers of GPUs", code="DL401")
     if candidates is not None:
         return _print_candidates(loaded, candidates, json)
     from danlu.api.plan import plan as plan_verb
@@ -108,7 +108,7 @@ def _print_candidates(recipe: "Recipe", candidates: str, json: bool) -> int:
 def _parse_counts(said: str) -> list[int]:
     parts = [part.strip() for part in said.split(",")]
     if not all(part.isdigit() for part in parts):
-        raise ArgumentError(f"--estimate {said}: give numbers of GPUs, such as 8,64,1024")
+        raise ArgumentError(f"--estimate {said}: give numbers of GPUs, such as 8,64,1024", code="DL402")
     return [int(part) for part in parts]
 
 

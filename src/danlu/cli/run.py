@@ -46,19 +46,23 @@ def run(
     check_recipe_or_resume(recipe, resume, overrides, name)
     if processes is not None:
         if dry_run:
-            raise ArgumentError("--dry-run uses one process; leave out --processes")
+            raise ArgumentError("--dry-run uses one process; leave out --processes", code="DL602")
         from danlu.launch.processes import launch_train
 
         return launch_train(sys.argv[1:], recipe, resume, overrides, output, name, overwrite, processes, restarts)
     if resume is not None:
         directory = resume_run(resume, profile=profile)
     elif dry_run:
-        dry(load_recipe(str(recipe), overrides))
+        dry(load_recipe(str(recipe), overrides=overrides))
         info("dry run: every stage works; nothing was kept")
         return 0
     else:
         directory = run_verb(
-            load_recipe(str(recipe), overrides), output=output, name=name, overwrite=overwrite, profile=profile
+            load_recipe(str(recipe), overrides=overrides),
+            output=output,
+            name=name,
+            overwrite=overwrite,
+            profile=profile,
         )
     if not dist_env().is_main:
         return 0

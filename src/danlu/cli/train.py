@@ -55,7 +55,11 @@ def train(
         directory = resume_verb(resume, verify=verify, profile=profile)
     else:
         directory = train_verb(
-            load_recipe(str(recipe), overrides), output=output, name=name, overwrite=overwrite, profile=profile
+            load_recipe(str(recipe), overrides=overrides),
+            output=output,
+            name=name,
+            overwrite=overwrite,
+            profile=profile,
         )
     if not dist_env().is_main:
         return 0

@@ -36,7 +36,7 @@ def tune(
         directory = resume_search(resume, trials=trials)
     else:
         directory = tune_verb(
-            load_recipe(str(recipe), overrides), output=output, name=name, overwrite=overwrite, trials=trials
+            load_recipe(str(recipe), overrides=overrides), output=output, name=name, overwrite=overwrite, trials=trials
         )
     best = ranked_trials(directory)
     if json:

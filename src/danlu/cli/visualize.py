@@ -30,6 +30,11 @@ def visualize(
     from danlu.recipe.load import load_recipe
 
     path = visualize_verb(
-        load_recipe(recipe, overrides), only=only, output=output, samples=samples, epochs=epochs, overwrite=overwrite
+        load_recipe(recipe, overrides=overrides),
+        only=only,
+        output=output,
+        samples=samples,
+        epochs=epochs,
+        overwrite=overwrite,
     )
     info(f"wrote {path}")

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from danlu.core.tables import TABLES
+from danlu.errors import ArgumentError
 
 
 class Frozen(BaseModel):
@@ -39,6 +40,23 @@ class Component(Frozen):
 
     extra: ClassVar[str | None] = None
     name: str
+
+    @classmethod
+    def of(cls, component: "Component | None") -> Self:
+        """Return a recipe's component as this class, with its methods and their types.
+
+        A recipe declares a component by what its own layer knows of the kind; the base class with the methods belongs
+        to the layer that does the work.
+
+        Raises:
+            ArgumentError: it is no component of this kind, as a plugin's may be.
+        """
+        if isinstance(component, cls):
+            return component
+        given = "nothing is chosen" if component is None else f"{component.name} ({type(component).__name__}) is none"
+        raise ArgumentError(
+            f"a {cls.__name__} is needed, and {given}; a plugin's class must be derived from it", code="DL412"
+        )
 
 
 @cache

@@ -25,12 +25,12 @@ def load_dotted(text: str, key: str) -> Any:
     """
     module, colon, name = text.partition(":")
     if not (colon and module and name):
-        raise ArgumentError(f"{key}: {text!r} must be written as package.module:name")
+        raise ArgumentError(f"{key}: {text!r} must be written as package.module:name", code="DL411")
     found: Any = _import_user_module(module, key)
     for part in name.split("."):
         if not hasattr(found, part):
             near = suggestion(part, [known for known in vars(found) if not known.startswith("_")])
-            raise ArgumentError(f"{key}: {module} has no {name!r}{near}")
+            raise ArgumentError(f"{key}: {module} has no {name!r}{near}", code="DL411")
         found = getattr(found, part)
     return found
 
@@ -45,7 +45,7 @@ def _import_user_module(name: str, key: str) -> Any:
         what = f"{type(error).__name__}: {error}"
         missing = isinstance(error, ModuleNotFoundError) and name.split(".")[0] == error.name
         cure = f"install it, or run danlu in the folder that holds it (now {here})" if missing else "fix that first"
-        raise ArgumentError(f"{key}: cannot import {name} ({what}); {cure}") from error
+        raise ArgumentError(f"{key}: cannot import {name} ({what}); {cure}", code="DL411") from error
 
 
 EXTRAS: dict[str, tuple[str, ...]] = {
@@ -81,7 +81,9 @@ def require_extra(extra: str, purpose: str) -> None:
     """
     absent = missing_packages(extra)
     if absent:
-        raise MissingExtra(f"{purpose} needs {', '.join(absent)}, not installed here: {install_command(extra)}")
+        raise MissingExtra(
+            f"{purpose} needs {', '.join(absent)}, not installed here: {install_command(extra)}", code="DL701"
+        )
 
 
 class _SilencedLogging:

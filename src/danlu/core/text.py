@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
+NEAREST = re.compile(r'; the nearest is "([^"]*)"')  # as `suggestion` writes it
+
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
     """Return the allowed name most similar to `name`, ignoring case, or None."""
@@ -27,6 +29,12 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
     near = nearest(name, allowed)
     listed = ", ".join(allowed) if len(allowed) <= 30 else ", ".join(allowed[:30]) + f" and {len(allowed) - 30} more"
     return (f'; the nearest is "{near}"' if near else "") + f" (allowed: {listed})"
+
+
+def nearest_in(message: str) -> str | None:
+    """Return the nearest allowed name in a message that `suggestion` ended, or None."""
+    found = NEAREST.search(message)
+    return found[1] if found else None
 
 
 Templates = Mapping[str, str]

@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from danlu.core.component import Component
 from danlu.core.seeds import Seed
 from danlu.data.columns import missing_values
 from danlu.data.dataset import Dataset
@@ -24,14 +23,26 @@ from danlu.data.tabular.impute import DropMissing
 from danlu.data.tabular.numbers import read_numbers
 from danlu.data.tabular.outliers import is_outlier, isolation_forest_outliers, outlier_limits
 from danlu.errors import DataError
+from danlu.recipe.components import DuplicatesOptions
 from danlu.recipe.sections.data import Clean, Outliers, SplitOptions
 
 REASONS = {"row": pl.Int64, "reason": pl.String}
 Rows = np.ndarray
 
 
-class Duplicates(Component):
-    """Handle rows that repeat an earlier one."""
+class Duplicates(DuplicatesOptions):
+    """Handle rows that repeat an earlier one.
+
+    Example:
+        >>> import danlu
+        >>> class KeepLast(danlu.Duplicates):
+        ...     name: str = "keep-last"
+        ...     def repeated(self, dataset, rows):
+        ...         is_last = dataset.frame.select(dataset.frame.columns).is_unique()
+        ...         return rows[~is_last.gather(rows).to_numpy()]
+        >>> KeepLast().name
+        'keep-last'
+    """
 
     @abstractmethod
     def repeated(self, dataset: Dataset, rows: Rows) -> Rows:
@@ -75,7 +86,7 @@ class DropNear(Duplicates):
         return np.asarray(rows[groups != np.arange(len(rows))])
 
 
-DUPLICATES: dict[str, type[Component]] = {"keep": Keep, "drop": DropExact, "near": DropNear}
+DUPLICATES: dict[str, type[Duplicates]] = {"keep": Keep, "drop": DropExact, "near": DropNear}
 
 
 def is_first_distinct(table: Table, rows: Rows) -> np.ndarray:
@@ -134,7 +145,6 @@ def clean_rows(dataset: Dataset, options: Clean, split: SplitOptions) -> CleanRe
     Raises:
         DataError: none are left.
     """
-    assert isinstance(options.duplicates, Duplicates)
     remains = np.ones(dataset.frame.height, dtype=bool)
     dropped: list[pl.DataFrame] = []
 
@@ -158,11 +168,12 @@ def clean_rows(dataset: Dataset, options: Clean, split: SplitOptions) -> CleanRe
     if isinstance(split.by, ByColumn) and options.duplicates.name != "keep":
         parts = split.by.parts(dataset)[candidates]
         candidates = candidates[np.argsort(parts, kind="stable")]
-    leave_out(np.sort(options.duplicates.repeated(dataset, candidates)), reason("left-out.repetition"))
+    leave_out(np.sort(Duplicates.of(options.duplicates).repeated(dataset, candidates)), reason("left-out.repetition"))
     listed = pl.concat([pl.DataFrame(schema=REASONS), *dropped], how="vertical_relaxed")
     if not remains.any():
         raise DataError(
-            f"{dataset.origin}: cleaning removed all {len(remains)} rows ({summarize(listed)}); relax data.clean"
+            f"{dataset.origin}: cleaning removed all {len(remains)} rows ({summarize(listed)}); relax data.clean",
+            code="DL253",
         )
     return CleanResult(np.flatnonzero(remains), listed)
 
@@ -186,7 +197,8 @@ def drop_outliers(
     far, reasons = _find_outliers(train, dataset, options, seed)
     if far.all():
         raise DataError(
-            f"{dataset.origin}: every training row is an outlier by {options.method}; relax data.clean.outliers"
+            f"{dataset.origin}: every training row is an outlier by {options.method}; relax data.clean.outliers",
+            code="DL253",
         )
     remaining = TrainSplit(train.rows[~far], train.table)
     dropped = pl.DataFrame({"row": train.rows[far], "reason": pl.Series(reasons[far], dtype=pl.String)})

@@ -108,7 +108,8 @@ def _infer_type(values: pl.Series, present: pl.Series, unique: int, origin: str)
     if values.dtype.is_nested() or values.dtype == pl.Object:
         raise DataError(
             f"{origin}: column {values.name!r} holds nested values ({values.dtype}); "
-            f"flatten it, or leave it out with data.columns: {{{values.name}: drop}}"
+            f"flatten it, or leave it out with data.columns: {{{values.name}: drop}}",
+            code="DL211",
         )
     if unique == 1:
         return "category", reason("constant"), False
@@ -139,7 +140,8 @@ def _infer_word_type(present: pl.Series, unique: int, origin: str) -> tuple[str,
     if words.str.strip_chars().str.contains(WRITTEN_NUMBER).all():
         raise DataError(
             f"{origin}: column {present.name!r} holds numbers in a human format ({words[0]!r}); write them "
-            f"with a decimal point only, or set data.columns: {{{present.name}: category}}"
+            f"with a decimal point only, or set data.columns: {{{present.name}: category}}",
+            code="DL211",
         )
     if date_format(words) is not None:
         return "datetime", reason("worded-dates"), True
@@ -186,7 +188,8 @@ def _refuse_mixture(present: pl.Series, words: pl.Series, origin: str) -> None:
         raise DataError(
             f"{origin}: column {present.name!r} mixes numbers ({share:.1%}) and words ({examples}, first in value "
             f"{row + 1}); correct them, add them to data.missing_values if they mean missing, or say "
-            f"data.columns: {{{present.name}: category}}"
+            f"data.columns: {{{present.name}: category}}",
+            code="DL211",
         )
 
 

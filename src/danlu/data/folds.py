@@ -44,8 +44,7 @@ def fold_dataset(
     Raises:
         DataError: the rows cannot be put into so many folds.
     """
-    splitter = section.by
-    assert isinstance(splitter, Splitter), "a resolved recipe names its splitter"
+    splitter = Splitter.of(section.by)
     rows = np.arange(dataset.frame.height) if kept is None else kept
     for repeat in range(1 if splitter.forward or given else repeats):
         chosen = seed.derive("folds", repeat)
@@ -71,9 +70,13 @@ def _given(dataset: Dataset, column: str) -> tuple[Rows, int]:
     names = dataset.frame[column]
     count = names.n_unique()
     if names.null_count():
-        raise DataError(f"{dataset.origin}: {column!r} is missing in {names.null_count()} rows; drop or fill them")
+        raise DataError(
+            f"{dataset.origin}: {column!r} is missing in {names.null_count()} rows; drop or fill them", code="DL251"
+        )
     if not 2 <= count <= MAX_NAMED_FOLDS:
-        raise DataError(f"{dataset.origin}: {column!r} names {count} folds; allowed are 2 to {MAX_NAMED_FOLDS}")
+        raise DataError(
+            f"{dataset.origin}: {column!r} names {count} folds; allowed are 2 to {MAX_NAMED_FOLDS}", code="DL251"
+        )
     return names.rank("dense").to_numpy().astype(np.int64) - 1, count
 
 

@@ -56,7 +56,7 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
     for name in named:
         if name not in source.frame.columns:
             near = suggestion(name, source.frame.columns)
-            raise DataError(f"{source.origin}: no column {name!r}{near}")
+            raise DataError(f"{source.origin}: no column {name!r}{near}", code="DL210")
     packed = pack_target(source, section) if source.layout != "words" else None
     source = source if packed is None else packed.source
     by_layout = source.target if section.task is None or _asked(section).has_target else None
@@ -83,7 +83,9 @@ def _refuse_patterns(source: RawData) -> None:
     """
     for name in source.frame.columns:
         if name == "*" or (name.startswith("^") and name.endswith("$")):
-            raise DataError(f"{source.origin}: the column name {name!r} is a pattern for several columns; rename it")
+            raise DataError(
+                f"{source.origin}: the column name {name!r} is a pattern for several columns; rename it", code="DL213"
+            )
 
 
 def _split_columns(section: Data) -> list[str]:
@@ -115,13 +117,14 @@ def _recognize(columns: tuple[Column, ...], section: Data, source: RawData) -> t
         claimed = kind.recognize(columns, section, source)
         if claimed is not None:
             return kind, claimed
-    raise DataError(f"{source.origin}: is data of no known kind ({', '.join(kind.name for kind in iter_kinds())})")
+    raise DataError(
+        f"{source.origin}: is data of no known kind ({', '.join(kind.name for kind in iter_kinds())})", code="DL202"
+    )
 
 
 def _asked(section: Data) -> Task:
     """Return the task that the recipe names."""
-    assert isinstance(section.task, Task)
-    return section.task
+    return Task.of(section.task)
 
 
 def _task(
@@ -132,7 +135,9 @@ def _task(
         return kind.own_task, reason("said" if section.task else kind.own_task_reason)
     if target is None:
         columns = ", ".join(source.frame.columns)
-        raise DataError(f"{source.origin}: say which column to predict with data.target (columns: {columns})")
+        raise DataError(
+            f"{source.origin}: say which column to predict with data.target (columns: {columns})", code="DL220"
+        )
     values = _answers(source.frame[target], source.origin, section)
     if packed is not None:
         packed.task.check_values(values, source.origin)
@@ -150,7 +155,8 @@ def _inferred(values: pl.Series, origin: str) -> tuple[Task, str]:
         if distinct > max(CLASSES_OF_INTEGERS, len(values) // 2):
             raise DataError(
                 f"{origin}: the target {values.name!r} has {distinct} different words in {len(values)} rows; "
-                "is it the right column?"
+                "is it the right column?",
+                code="DL223",
             )
         return Classification(), reason("task.words", distinct=distinct)
     whole = values.dtype.is_integer() or bool((values == values.round()).all())
@@ -167,16 +173,20 @@ def _answers(values: pl.Series, origin: str, section: Data) -> pl.Series:
     """
     if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)):
         raise DataError(
-            f"{origin}: the target {values.name!r} holds {values.dtype}; a target holds strings, numbers or booleans"
+            f"{origin}: the target {values.name!r} holds {values.dtype}; a target holds strings, numbers or booleans",
+            code="DL221",
         )
     absent = missing_values(values)
     if absent.any() and section.clean.unlabelled == "fail":
         raise DataError(
             f"{origin}: the target {values.name!r} is missing in {absent.sum()} of {len(values)} rows; give them a "
-            "value, or leave them out with data.clean.unlabelled: drop; nothing can be learned without an answer"
+            "value, or leave them out with data.clean.unlabelled: drop; nothing can be learned without an answer",
+            code="DL222",
         )
     if absent.all():
-        raise DataError(f"{origin}: the target {values.name!r} is missing in every row; is it the right column?")
+        raise DataError(
+            f"{origin}: the target {values.name!r} is missing in every row; is it the right column?", code="DL222"
+        )
     values = values.filter(~absent)
     beyond = (
         values.filter(~(values.cast(pl.Float64).abs() <= LARGEST_TARGET))
@@ -186,8 +196,11 @@ def _answers(values: pl.Series, origin: str, section: Data) -> pl.Series:
     if len(beyond):
         raise DataError(
             f"{origin}: the target {values.name!r} is {beyond[0]} in {len(beyond)} of {len(values)} rows, too large "
-            f"to learn (at most {LARGEST_TARGET:g}); correct or remove these rows, or give it another unit"
+            f"to learn (at most {LARGEST_TARGET:g}); correct or remove these rows, or give it another unit",
+            code="DL223",
         )
     if values.n_unique() == 1:
-        raise DataError(f"{origin}: the target {values.name!r} is {values[0]!r} in every row; nothing to learn")
+        raise DataError(
+            f"{origin}: the target {values.name!r} is {values[0]!r} in every row; nothing to learn", code="DL223"
+        )
     return values

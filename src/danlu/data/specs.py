@@ -119,5 +119,7 @@ def require_inputs(inputs: InputSpec, wanted: type[Wanted], model: str) -> Wante
         ArgumentError: it is of another form.
     """
     if not isinstance(inputs, wanted):
-        raise ArgumentError(f"{model} takes {wanted.__name__}, got {type(inputs).__name__}; choose a model of its kind")
+        raise ArgumentError(
+            f"{model} takes {wanted.__name__}, got {type(inputs).__name__}; choose a model of its kind", code="DL114"
+        )
     return inputs

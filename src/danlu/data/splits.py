@@ -7,17 +7,17 @@ later evaluate the model is an error of types, not a matter of care.
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import polars as pl
 
-from danlu.core.component import Component
 from danlu.core.seeds import Seed
 from danlu.data.columns import date_format
 from danlu.data.dataset import Dataset
 from danlu.data.frames import WINDOW_BYTES, Table, rows_within, take_rows
 from danlu.errors import DataError
+from danlu.recipe.components import SplitterOptions
 from danlu.recipe.sections.data import SplitOptions as SplitSection
 
 Rows = np.ndarray
@@ -109,14 +109,22 @@ class Splits:
         return {name: part for name, part in self.items() if name != "train" and len(part)}
 
 
-class Splitter(Component):
+class Splitter(SplitterOptions):
     """Assign every row to a split, or to a fold.
 
-    Attributes:
-        forward: whether a fold is trained on lower folds alone, as time demands.
+    Example:
+        >>> import numpy as np
+        >>> import danlu
+        >>> class LastRows(danlu.Splitter):
+        ...     name: str = "last-rows"
+        ...     def assign(self, dataset, validation, test, seed):
+        ...         place = (np.arange(dataset.frame.height) + 0.5) / dataset.frame.height
+        ...         return np.digitize(place, [1 - validation - test, 1 - test]).astype(np.int8)
+        ...     def fold(self, dataset, folds, seed):
+        ...         return np.arange(dataset.frame.height) * folds // dataset.frame.height
+        >>> LastRows().forward
+        False
     """
-
-    forward: ClassVar[bool] = False
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -178,7 +186,9 @@ class Stratified(Splitter):
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
         if dataset.target is None:
-            raise DataError(f"{dataset.origin}: a stratified split needs a target; set data.split.by: random")
+            raise DataError(
+                f"{dataset.origin}: a stratified split needs a target; set data.split.by: random", code="DL251"
+            )
         generator = np.random.default_rng(seed.value)
         labels = dataset.task.label_matrix(dataset.frame[dataset.target])
         if labels is not None:
@@ -215,13 +225,15 @@ class Group(Splitter):
         numbers, count = self._numbered(dataset)
         if count < num_parts(test):
             message = f"{self.column!r} has {count} groups; a split needs at least {num_parts(test)}"
-            raise DataError(f"{dataset.origin}: {message}")
+            raise DataError(f"{dataset.origin}: {message}", code="DL250")
         return np.asarray(_shuffled(count, validation, test, np.random.default_rng(seed.value))[numbers])
 
     def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
         numbers, count = self._numbered(dataset)
         if count < folds:
-            raise DataError(f"{dataset.origin}: {self.column!r} has {count} groups, too few for {folds} folds")
+            raise DataError(
+                f"{dataset.origin}: {self.column!r} has {count} groups, too few for {folds} folds", code="DL250"
+            )
         sizes = np.bincount(numbers)
         shuffled = np.random.default_rng(seed.value).permutation(count)
         filled = np.zeros(folds, dtype=np.int64)
@@ -263,7 +275,7 @@ class Time(Splitter):
         order = self._order(dataset)
         size = len(order) // (folds + 1)
         if size == 0:
-            raise DataError(f"{dataset.origin}: {len(order)} rows are too few for {folds} folds by time")
+            raise DataError(f"{dataset.origin}: {len(order)} rows are too few for {folds} folds by time", code="DL250")
         found = np.empty(len(order), dtype=np.int64)
         found[order] = np.maximum(NEVER_TESTED, folds - 1 - np.arange(len(order))[::-1] // size)
         return found
@@ -273,11 +285,14 @@ class Time(Splitter):
         if times.dtype == pl.String:  # 10.01.2025 sorts before 02.02.2024 as a string
             form = date_format(times)
             if form is None:
-                raise DataError(f"{dataset.origin}: {self.column!r} holds strings other than dates; cannot order them")
+                raise DataError(
+                    f"{dataset.origin}: {self.column!r} holds strings other than dates; cannot order them", code="DL251"
+                )
             times = times.str.strptime(pl.Datetime("us"), form)
         if times.null_count():
             raise DataError(
-                f"{dataset.origin}: {self.column!r} is missing in {times.null_count()} rows; cannot order them"
+                f"{dataset.origin}: {self.column!r} is missing in {times.null_count()} rows; cannot order them",
+                code="DL251",
             )
         return times.arg_sort().to_numpy()
 
@@ -298,16 +313,19 @@ class ByColumn(Splitter):
         words = [str(word).strip().lower() for word in dataset.frame[self.column].to_list()]
         unknown = sorted({word for word in words if word not in codes})
         if unknown:
-            raise DataError(f"{dataset.origin}: {self.column!r} holds {unknown[0]!r}; allowed: {', '.join(codes)}")
+            raise DataError(
+                f"{dataset.origin}: {self.column!r} holds {unknown[0]!r}; allowed: {', '.join(codes)}", code="DL251"
+            )
         return np.array([codes[word] for word in words], dtype=np.int8)
 
     def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
         raise DataError(
-            f"{dataset.origin}: {self.column!r} gives one split, not folds; split by stratified, random, group or time"
+            f"{dataset.origin}: {self.column!r} gives one split, not folds; split by stratified, random, group or time",
+            code="DL251",
         )
 
 
-SPLITTERS: dict[str, type[Component]] = {
+SPLITTERS: dict[str, type[Splitter]] = {
     "stratified": Stratified,
     "random": Random,
     "group": Group,
@@ -330,8 +348,7 @@ def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Row
     Raises:
         DataError: it cannot be split this way, or a part would be empty.
     """
-    splitter = section.by
-    assert isinstance(splitter, Splitter), "a resolved recipe names its splitter"
+    splitter = Splitter.of(section.by)
     remaining = dataset
     if kept is not None and len(kept) < dataset.frame.height:
         deciding = list(dict.fromkeys(filter(None, (dataset.target, *splitter.reads))))
@@ -346,7 +363,8 @@ def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Row
         if len(members) == 0 and (name != "test" or section.test):
             raise DataError(
                 f"{dataset.origin}: splitting {remaining.frame.height} rows by {splitter.name} leaves no rows for "
-                f"{name}; give more rows or other fractions in data.split"
+                f"{name}; give more rows or other fractions in data.split",
+                code="DL250",
             )
     train, validation, test = rows
     return Splits(TrainSplit(train, dataset.frame), Split(validation, dataset.frame), Split(test, dataset.frame))

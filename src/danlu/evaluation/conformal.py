@@ -54,7 +54,7 @@ def conformal_quantile(scores: np.ndarray, coverage: float) -> float:
         DataError: there are too few scores.
     """
     if told := too_few_rows(coverage, len(scores), "the calibration"):
-        raise DataError(f"{KEY}: {told}")
+        raise DataError(f"{KEY}: {told}", code="DL118")
     rank = math.ceil((len(scores) + 1) * Fraction(str(coverage)))
     return float(np.partition(scores, rank - 1)[rank - 1])
 

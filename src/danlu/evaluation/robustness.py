@@ -14,12 +14,12 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PositiveFloat
 
-from danlu.core.component import Component
 from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Split, evenly_spaced_rows
 from danlu.evaluation.intervals import MIN_UNITS, Resampling, count_units, paired_differences, values_with_intervals
 from danlu.metrics.base import Metric, Predictions
+from danlu.recipe.components import PerturbationOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,11 +28,22 @@ Share = Annotated[float, Field(gt=0.0, le=1.0)]
 WHITE = 255.0
 
 
-class Perturbation(Component):
+class Perturbation(PerturbationOptions):
     """Make rows harder to predict.
 
     Attributes:
         kinds: the kinds of data that it can change.
+
+    Example:
+        >>> import polars as pl
+        >>> import danlu
+        >>> class Rounded(danlu.Perturbation):
+        ...     kinds = ("tabular",)
+        ...     name: str = "rounded"
+        ...     def apply(self, frame, dataset, seed):
+        ...         return frame.with_columns(pl.selectors.float().round(0))
+        >>> Rounded().apply(pl.DataFrame({"x": [1.4]}), None, None)["x"].to_list()
+        [1.0]
     """
 
     kinds: ClassVar[tuple[str, ...]]
@@ -161,7 +172,7 @@ class Typos(Perturbation):
         return "".join(typed)
 
 
-PERTURBATIONS: dict[str, type[Component]] = {
+PERTURBATIONS: dict[str, type[Perturbation]] = {
     "noise": Noise,
     "blur": Blur,
     "rotate": Rotate,
@@ -171,7 +182,7 @@ PERTURBATIONS: dict[str, type[Component]] = {
 
 
 def evaluate_robustness(
-    steps: Sequence[Component],
+    steps: Sequence[PerturbationOptions],
     predict: Callable[[Split], Predictions],
     dataset: Dataset,
     test: Split,
@@ -203,8 +214,8 @@ def evaluate_robustness(
     enough = count_units(plain) >= MIN_UNITS
     found: list[dict[str, Any]] = []
     for number, step in enumerate(steps):
-        assert isinstance(step, Perturbation)
-        harder = predict(Split.of(step.apply(part.frame, dataset, seed.derive(step.name, number))))
+        perturbation = Perturbation.of(step)
+        harder = predict(Split.of(perturbation.apply(part.frame, dataset, seed.derive(step.name, number))))
         found.append(
             {
                 **step.model_dump(mode="json"),

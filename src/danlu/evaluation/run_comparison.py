@@ -104,7 +104,9 @@ def load_evaluated_run(run: RunDirectory) -> EvaluatedRun:
     """
     evaluation, file = run.evaluation(), run.path / "predictions" / "test.parquet"
     if "version" not in evaluation or not file.is_file():
-        raise ArgumentError(f"{run.path}: has no test predictions to compare; run `danlu evaluate {run.path}` first")
+        raise ArgumentError(
+            f"{run.path}: has no test predictions to compare; run `danlu evaluate {run.path}` first", code="DL407"
+        )
     answers = read_frame(file).sort("row")
     labels = tuple(evaluation.get("labels", ()))
     threshold = (evaluation.get("decision", {}).get("threshold") or {}).get("value")
@@ -118,19 +120,23 @@ def check_comparable(first: EvaluatedRun, other: EvaluatedRun) -> None:
     """Raise ArgumentError unless both runs were tested on the same rows and labels."""
     pair = f"{first.run.path} and {other.run.path}"
     if first.task != other.task:
-        raise ArgumentError(f"{pair}: cannot be compared, their tasks differ ({first.task} and {other.task})")
+        raise ArgumentError(
+            f"{pair}: cannot be compared, their tasks differ ({first.task} and {other.task})", code="DL407"
+        )
     if len(first.rows) != len(other.rows) or (first.rows != other.rows).any():
         both = len(np.intersect1d(first.rows, other.rows))
         raise ArgumentError(
             f"{pair}: tested on different rows ({len(first.rows):,} and {len(other.rows):,}, of which {both:,} are in "
             "both); a run must not be tested on rows it was trained on, so give both recipes the same data, split "
-            "and seed, or split by a column"
+            "and seed, or split by a column",
+            code="DL407",
         )
     if first.labels != other.labels:
-        raise ArgumentError(f"{pair}: cannot be compared, their classes differ")
+        raise ArgumentError(f"{pair}: cannot be compared, their classes differ", code="DL407")
     if not first.task.same_truth(first.predictions, other.predictions):
         raise ArgumentError(
-            f"{pair}: the targets of the same rows differ, so the data has changed; train one of them again"
+            f"{pair}: the targets of the same rows differ, so the data has changed; train one of them again",
+            code="DL407",
         )
 
 

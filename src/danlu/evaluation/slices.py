@@ -118,14 +118,14 @@ def check_slices(asked: bool | Slices, dataset: Dataset) -> None:
         metric = get_metric(name)
         if not (metric.is_fast and metric.can_bootstrap):
             message = f"{name} is too slow to resample for hundreds of slices; use one of danlu's means or rank metrics"
-            raise RecipeError(Problem("", key, message))
+            raise RecipeError(Problem("", key, message, code="DL117"))
     fitting = [each.name for each in dataset.columns if can_slice(each.type, asked=True)]
     for name in asked.columns or ():
         if name not in fitting:
             known = name in dataset.frame.columns
             why = "cannot be sliced" if known else f"no such column{suggestion(name, fitting)}"
             message = f"{name!r}: {why} (columns: {', '.join(fitting)})"
-            raise RecipeError(Problem("", "evaluation.slices.columns", message))
+            raise RecipeError(Problem("", "evaluation.slices.columns", message, code="DL118"))
 
 
 def can_slice(column_type: str, asked: bool = False) -> bool:

@@ -35,7 +35,7 @@ def threshold_metric(name: str) -> Metric:
     """Return a metric that depends on the threshold."""
     if name not in COUNT_METRICS:
         message = f"no threshold can be chosen for {name!r} (allowed: {', '.join(COUNT_METRICS)})"
-        raise RecipeError(Problem("", "evaluation.threshold.metric", message))
+        raise RecipeError(Problem("", "evaluation.threshold.metric", message, code="DL117"))
     return COUNT_METRICS[name]
 
 

@@ -28,7 +28,6 @@ def resolve_auto_settings(setup: TrainingSetup, run: RunDirectory) -> TrainingSe
         )
         setup = with_training_options(setup, batch_size=size)
     optimizer = setup.context.recipe.training.optimizer
-    assert isinstance(optimizer, Optimizer)
     if optimizer.lr == "auto":
         lr = _find_lr(setup, run)
         info(f"training.optimizer.lr: {lr:.2g}, where the loss fell fastest in the learning-rate test")
@@ -50,8 +49,7 @@ def find_largest_batch_size(setup: TrainingSetup) -> int:
 
 def optimizer_with_default_lr(setup: TrainingSetup) -> Optimizer:
     """Return the recipe's optimizer with its default learning rate in place of `auto`."""
-    optimizer = setup.context.recipe.training.optimizer
-    assert isinstance(optimizer, Optimizer)
+    optimizer = Optimizer.of(setup.context.recipe.training.optimizer)
     return optimizer if isinstance(optimizer.lr, float) else optimizer.model_copy(update={"lr": optimizer.default_lr})
 
 

@@ -4,16 +4,15 @@ import numpy as np
 
 from danlu.core.component import Component, components
 from danlu.core.imports import require_extra
-from danlu.data.augment.registry import Augmentation
 from danlu.data.balance.base import Balancer
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits
 from danlu.data.tabular.categories import TargetEncoding
 from danlu.errors import Problem, RecipeError
 from danlu.evaluation.conformal import too_few_rows
-from danlu.evaluation.robustness import Perturbation
 from danlu.evaluation.thresholds import threshold_metric
 from danlu.models.base import Model, SelfFittingModel
+from danlu.recipe.components import DataComponent
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import Data
 from danlu.recipe.sections.evaluation import Conformal, Threshold
@@ -33,45 +32,42 @@ def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: Tas
     if not task.fits_trees:
         others = [name for name, family in components("model").items() if _steps_on_tables(family)]
         message = f"{model.name} predicts one class or number per row, not {task}; use one of {', '.join(others)}"
-        raise RecipeError(Problem("", "model.name", message))
+        raise RecipeError(Problem("", "model.name", message, code="DL116"))
     grows = f"{model.name} is not trained by gradient steps"
     usual = Training()
     for key in Training.model_fields:
         if key not in OPTIONS_WITHOUT_STEPS and getattr(recipe.training, key) != getattr(usual, key):
             cure = "set max_steps to limit its rounds" if key == "epochs" else "remove it"
-            raise RecipeError(Problem("", f"training.{key}", f"{grows}; {cure}"))
+            raise RecipeError(Problem("", f"training.{key}", f"{grows}; {cure}", code="DL116"))
     if recipe.training.batch_size == "auto":
         message = f"{grows}, so auto cannot try sizes; set the number of rows per prediction batch, or remove it"
-        raise RecipeError(Problem("", "training.batch_size", message))
+        raise RecipeError(Problem("", "training.batch_size", message, code="DL116"))
     if recipe.data.augment:
         message = f"{model.name} has no epochs in which rows could be changed at random; remove it"
-        raise RecipeError(Problem("", "data.augment", message))
-    assert isinstance(recipe.data.balance, Balancer)
-    emphasis = recipe.data.balance.loss_weighting(np.ones(2, dtype=np.int64))
+        raise RecipeError(Problem("", "data.augment", message, code="DL116"))
+    emphasis = Balancer.of(recipe.data.balance).loss_weighting(np.ones(2, dtype=np.int64))
     if emphasis.focal_gamma or emphasis.logit_offsets:
         message = f"{recipe.data.balance.name} changes the loss, and {model.name} has its own; use class-weights"
-        raise RecipeError(Problem("", "data.balance", message))
+        raise RecipeError(Problem("", "data.balance", message, code="DL116"))
 
 
 def check_components_fit_data(recipe: Recipe, dataset: Dataset) -> None:
     """Reject balancing, augmentation and perturbations that do not fit the data; none is skipped silently."""
     balancer = recipe.data.balance
-    assert isinstance(balancer, Balancer)
     if dataset.task.takes_columns:
         check_several_answers(recipe.data)
     if balancer.name != "none" and not dataset.task.has_classes:
         message = f"{balancer.name} balances classes, and this task is {dataset.task}; remove it"
-        raise RecipeError(Problem("", "data.balance", message))
-    changing = [
+        raise RecipeError(Problem("", "data.balance", message, code="DL115"))
+    changing: list[tuple[str, DataComponent]] = [
         *([("data.balance", balancer)] if balancer.name != "none" else []),
         *(("data.augment", step) for step in recipe.data.augment),
         *(("evaluation.robustness", step) for step in recipe.evaluation.robustness),
     ]
     for key, component in changing:
-        assert isinstance(component, Balancer | Augmentation | Perturbation)
         if not dataset.kind.fits(component.kinds):
             message = f"{component.name} takes {' or '.join(component.kinds)} data; {dataset.origin} is {dataset.kind}"
-            raise RecipeError(Problem("", key, message))
+            raise RecipeError(Problem("", key, message, code="DL114"))
 
 
 def check_tagging_model(model: Model) -> None:
@@ -80,7 +76,7 @@ def check_tagging_model(model: Model) -> None:
     for key, said in (("pooling", pools), ("finetune.mode", mode == "head")):
         if said:
             message = "gives one prediction per text, and tagging needs one per word; remove it"
-            raise RecipeError(Problem("", f"model.{key}", message))
+            raise RecipeError(Problem("", f"model.{key}", message, code="DL116"))
 
 
 def check_several_answers(data: Data) -> None:
@@ -90,7 +86,7 @@ def check_several_answers(data: Data) -> None:
     for key, encoder in encoders.items():
         if isinstance(encoder, TargetEncoding):
             message = "target encoding needs a single label per row, and rows have several; use embedding or one-hot"
-            raise RecipeError(Problem("", key, message))
+            raise RecipeError(Problem("", key, message, code="DL115"))
 
 
 def check_task_options(recipe: Recipe, task: Task) -> None:
@@ -98,10 +94,10 @@ def check_task_options(recipe: Recipe, task: Task) -> None:
     options = recipe.training
     if options.preference != Preference() and not task.is_trained_on_pairs:
         message = f"applies only to preferences, and data.task is {task}; remove it"
-        raise RecipeError(Problem("", "training.preference", message))
+        raise RecipeError(Problem("", "training.preference", message, code="DL115"))
     if isinstance(options.memory.loss_chunk, int) and not (task.counts_tokens or task.is_trained_on_pairs):
         message = f"applies only to language models, and data.task is {task}; remove it"
-        raise RecipeError(Problem("", "training.memory.loss_chunk", message))
+        raise RecipeError(Problem("", "training.memory.loss_chunk", message, code="DL115"))
 
 
 def check_metric(metric: str, task: Task, key: str) -> None:
@@ -115,7 +111,7 @@ def check_metric(metric: str, task: Task, key: str) -> None:
     allowed = ["loss", *(name for name in metrics_of(task) if name in METRICS)]
     if watched not in allowed:
         message = f"{metric!r} is not a {task} metric (allowed: {', '.join(f'validation/{m}' for m in allowed)})"
-        raise RecipeError(Problem("", key, message))
+        raise RecipeError(Problem("", key, message, code="DL117"))
 
 
 def check_threshold(threshold: Threshold | None, dataset: Dataset) -> None:
@@ -128,7 +124,7 @@ def check_threshold(threshold: Threshold | None, dataset: Dataset) -> None:
     if not dataset.task.has_classes or classes != 2:
         what = f"this target has {classes}" if dataset.task.has_classes else f"this task is {dataset.task}"
         message = f"a threshold needs exactly two classes; {what}; remove it"
-        raise RecipeError(Problem("", "evaluation.threshold", message))
+        raise RecipeError(Problem("", "evaluation.threshold", message, code="DL115"))
 
 
 def check_conformal(options: Conformal | None, dataset: Dataset) -> None:
@@ -137,10 +133,10 @@ def check_conformal(options: Conformal | None, dataset: Dataset) -> None:
         return
     if not dataset.task.has_sets:
         message = f"conformal gives sets of classes and intervals of numbers; this task is {dataset.task}; remove it"
-        raise RecipeError(Problem("", INTERVALS_KEY, message))
+        raise RecipeError(Problem("", INTERVALS_KEY, message, code="DL115"))
     if options.by == "class" and not dataset.task.has_classes:
         message = f"{dataset.task} has no classes; remove by: class"
-        raise RecipeError(Problem("", f"{INTERVALS_KEY}.conformal.by", message))
+        raise RecipeError(Problem("", f"{INTERVALS_KEY}.conformal.by", message, code="DL115"))
 
 
 def check_conformal_rows(recipe: Recipe, dataset: Dataset, splits: Splits) -> None:
@@ -161,7 +157,7 @@ def check_conformal_rows(recipe: Recipe, dataset: Dataset, splits: Splits) -> No
         counts = {f"class {label!r} of {where}": int((found == label).sum()) for label in labels}
     fewest = min(counts, key=lambda name: counts[name])
     if told := too_few_rows(options.coverage, counts[fewest], fewest):
-        raise RecipeError(Problem("", INTERVALS_KEY, told))
+        raise RecipeError(Problem("", INTERVALS_KEY, told, code="DL118"))
 
 
 def check_distillation(recipe: Recipe, dataset: Dataset) -> None:
@@ -172,23 +168,23 @@ def check_distillation(recipe: Recipe, dataset: Dataset) -> None:
     if not dataset.task.can_distill:
         able = [task.name for task in all_tasks() if task.can_distill]
         message = f"distillation works for {', '.join(able)}; this task is {dataset.task}; remove it"
-        raise RecipeError(Problem("", DISTILL_KEY, message))
+        raise RecipeError(Problem("", DISTILL_KEY, message, code="DL115"))
     if options.temperature is not None and not dataset.task.has_logits:
         message = f"a temperature applies to class probabilities, and this task is {dataset.task}; remove it"
-        raise RecipeError(Problem("", f"{DISTILL_KEY}.temperature", message))
+        raise RecipeError(Problem("", f"{DISTILL_KEY}.temperature", message, code="DL115"))
     if dataset.task.per_token and options.hidden is not None:
         message = f"needs one prediction per sample, and this task is {dataset.task}; remove it"
-        raise RecipeError(Problem("", f"{DISTILL_KEY}.hidden", message))
+        raise RecipeError(Problem("", f"{DISTILL_KEY}.hidden", message, code="DL115"))
     if recipe.evaluation.folds is not None:
         message = "the teacher was trained on rows that the folds would test; remove folds or training.distill"
-        raise RecipeError(Problem("", "evaluation.folds", message))
+        raise RecipeError(Problem("", "evaluation.folds", message, code="DL110"))
 
 
 def require_model_extras(recipe: Recipe) -> None:
     """Raise MissingExtra unless the packages that the model of a resolved recipe needs are installed."""
-    assert isinstance(recipe.model, Model)
-    for extra in filter(None, (recipe.model.extra, recipe.model.extra_to_train)):
-        require_extra(extra, f"model.name: {recipe.model.name}")
+    model = Model.of(recipe.model)
+    for extra in filter(None, (model.extra, model.extra_to_train)):
+        require_extra(extra, f"model.name: {model.name}")
 
 
 def _steps_on_tables(family: type[Component]) -> bool:

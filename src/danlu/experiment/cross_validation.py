@@ -159,7 +159,7 @@ def _train_missing_folds(
     running = [subprocess.Popen([*command, str(way), str(ways)], env=environment) for way in range(ways)]
     codes = [process.wait() for process in running]
     if any(codes):
-        raise DanluError(f"{run.path}: a fold could not be trained; its messages are above")
+        raise DanluError(f"{run.path}: a fold could not be trained; its messages are above", code="DL509")
 
 
 def _predict_fold(
@@ -204,7 +204,8 @@ def refit_epochs(context: DataContext, run: RunDirectory, *, learn: Learn) -> fl
         return None
     if dist_env().world_size > 1:
         raise ArgumentError(
-            "--processes: evaluation.folds.final: refit trains its folds in one process; remove --processes"
+            "--processes: evaluation.folds.final: refit trains its folds in one process; remove --processes",
+            code="DL602",
         )
     count = train_all_folds(context, run, learn=learn)
     found = [_best_epoch(RunDirectory.open(fold_folder(run, number)), context) for number in range(count)]
@@ -221,6 +222,7 @@ def _best_epoch(fold: RunDirectory, context: DataContext) -> float:
         metric = monitored_metric(context.recipe.training)
         raise DanluError(
             f"{fold.path}: {metric} was never defined on its validation split; set training.early_stopping.metric to "
-            "another metric"
+            "another metric",
+            code="DL505",
         )
     return float(line["epoch"])

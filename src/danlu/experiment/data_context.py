@@ -63,8 +63,7 @@ class DataContext:
     @property
     def model(self) -> Model:
         """The recipe's model options."""
-        assert isinstance(self.recipe.model, Model)
-        return self.recipe.model
+        return Model.of(self.recipe.model)
 
     @property
     def finetune(self) -> Finetune:

@@ -5,7 +5,6 @@ In: a recipe and its dataset. Out: the recipe with every default written out, as
 
 from danlu.core.component import Component, components
 from danlu.data.augment.images import RandomCrop
-from danlu.data.balance.base import Balancer
 from danlu.data.dataset import Dataset
 from danlu.data.tabular.impute import Impute, KeepMissing
 from danlu.errors import Problem, RecipeError
@@ -21,11 +20,11 @@ from danlu.experiment.checks import (
     check_threshold,
 )
 from danlu.models.base import Model, SelfFittingModel
+from danlu.recipe.components import ImputationOptions
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.data import SplitOptions
 from danlu.recipe.sections.training import EarlyStopping, Finetune, Training
 from danlu.tasks.metric_table import resolve_metrics
-from danlu.training.optimizers import Optimizer
 from danlu.training.schedules import Constant, Cosine
 
 SELF_FITTING_BATCH_SIZE = 1024  # rows per prediction batch of a self-fitting model
@@ -39,16 +38,15 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     Raises:
         RecipeError: the model or a metric does not fit the data.
     """
-    model = recipe.model or _default_component("model", dataset.kind.default_model)
-    assert isinstance(model, Model)
+    model = Model.of(recipe.model or _default_component("model", dataset.kind.default_model))
     if not dataset.kind.fits(model.kinds):
         usual = f"{dataset.kind.default_model} is the default"
         message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({usual})"
-        raise RecipeError(Problem("", "model.name", message))
+        raise RecipeError(Problem("", "model.name", message, code="DL114"))
     check_components_fit_data(recipe, dataset)
     if not dataset.kind.has_task_head and getattr(model, "finetune", Finetune()).mode == "head":
         message = "a language model has no task head that could be trained alone; use lora or full"
-        raise RecipeError(Problem("", "model.finetune.mode", message))
+        raise RecipeError(Problem("", "model.finetune.mode", message, code="DL116"))
     if dataset.kind.answers_each_word:
         check_tagging_model(model)
     if isinstance(model, SelfFittingModel):
@@ -80,13 +78,12 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     )
 
 
-def _resolve_missing_values(recipe: Recipe, model: Model) -> Component:
+def _resolve_missing_values(recipe: Recipe, model: Model) -> ImputationOptions:
     """Choose what to do about missing values.
 
     They are kept if the model and every other step handle them, else imputed.
     """
     said, data = recipe.data.clean.missing, recipe.data
-    assert isinstance(data.balance, Balancer)
     minds = ["model"] if not model.handles_missing else []
     minds += ["data.select"] if data.select is not None else []
     minds += ["data.balance"] if data.balance.uses_distances else []
@@ -95,7 +92,7 @@ def _resolve_missing_values(recipe: Recipe, model: Model) -> Component:
     if isinstance(said, KeepMissing) and minds:
         names = {"model": model.name, "data.select": "data.select", "data.balance": data.balance.name}
         message = f"{names[minds[0]]} cannot handle missing values; use impute"
-        raise RecipeError(Problem("", "data.clean.missing", message))
+        raise RecipeError(Problem("", "data.clean.missing", message, code="DL116"))
     return said
 
 
@@ -106,15 +103,15 @@ def _resolve_image_size(recipe: Recipe) -> int | None:
     """
     crops = [step for step in recipe.data.augment if isinstance(step, RandomCrop)]
     if len(crops) > 1:
-        raise RecipeError(Problem("", "data.augment", "random-crop may appear only once in the list"))
+        raise RecipeError(Problem("", "data.augment", "random-crop may appear only once in the list", code="DL110"))
     said, cropped = recipe.data.image_size, crops[0].size if crops else None
     if said is not None and cropped is not None and said != cropped:
         message = f"random-crop gives images of {cropped} pixels and data.image_size is {said}; set only one of them"
-        raise RecipeError(Problem("", "data.augment", message))
+        raise RecipeError(Problem("", "data.augment", message, code="DL110"))
     return said or cropped
 
 
-def _default_component(kind: str, name: str) -> object:
+def _default_component(kind: str, name: str) -> Component:
     return components(kind)[name.split(":")[0]].model_validate({"name": name})
 
 
@@ -139,12 +136,11 @@ def _resolve_training(training: Training, model: Model, dataset: Dataset) -> Tra
     if epochs is None:  # with max_steps alone, epochs must not end training earlier
         epochs = dataset.kind.default_epochs if training.max_steps is None else training.max_steps
     optimizer = training.optimizer
-    assert isinstance(optimizer, Optimizer)
     if optimizer.lr is None:
         optimizer = optimizer.model_copy(update={"lr": model.default_lr(optimizer.default_lr)})
     if optimizer.averages_itself and training.average is not None:
         message = f"{optimizer.name} already averages the weights; remove training.average"
-        raise RecipeError(Problem("", "training.average", message))
+        raise RecipeError(Problem("", "training.average", message, code="DL110"))
     schedule = training.schedule
     if schedule is None:
         schedule = Constant(warmup=SCHEDULE_FREE_WARMUP) if optimizer.averages_itself else Cosine()

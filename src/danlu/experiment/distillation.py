@@ -114,7 +114,8 @@ class Teacher:
             raise ArgumentError(
                 f"{KEY}.teacher: {_options(self.context).teacher} preprocesses its samples differently from this "
                 f"model, so it cannot run {reason[0]}; remove {reason[1]}, or train a teacher with the same "
-                "preprocessing (the same columns and rows, image size and normalization, or tokenizer)"
+                "preprocessing (the same columns and rows, image size and normalization, or tokenizer)",
+                code="DL515",
             )
         # 2. What the teacher reads: the student's samples, or the same rows prepared in its own way.
         dataset = balanced.loader.dataset if self.shares_preprocessing else self._own_dataset()
@@ -138,13 +139,13 @@ class Teacher:
         """Preprocess the training rows with the teacher's own preprocessor."""
         from danlu.data.preprocessing import prepare_split
 
-        balancer, data = self.context.recipe.data.balance, self.context.dataset
-        assert isinstance(balancer, Balancer)
+        balancer, data = Balancer.of(self.context.recipe.data.balance), self.context.dataset
         if type(balancer).resample is not Balancer.resample:
             raise ArgumentError(
                 f"data.balance: {balancer.name} resamples the training rows, and the teacher ({KEY}.teacher) "
                 "preprocesses the raw ones in its own way; use class-weights, or train a teacher with the same "
-                "preprocessing"
+                "preprocessing",
+                code="DL515",
             )
         self.predictor.require_columns(RawData(data.frame, data.origin, data.folder))
         return prepare_split(self.predictor.preprocessor, self.context.splits.train, self.context.origin)
@@ -168,7 +169,7 @@ class Teacher:
         hook = HiddenStateHook(model, hidden.states, whose)
         found = collect_hidden_states(model, hook, _sample_inputs(dataset, self.device), whose)
         if len({values.shape[-1] for values in found}) > 1:
-            raise ArgumentError(f"{whose} has layers of different widths; use states: features")
+            raise ArgumentError(f"{whose} has layers of different widths; use states: features", code="DL515")
         few, seed = _sample_inputs(student_dataset, torch.device("cpu")), Seed(self.context.recipe.seed).derive("hint")
         own = f"{KEY}.hidden: {self.context.model.name}"
         layers = add_feature_distillation(student, hidden.states, few, found[0].shape[-1], seed, own)
@@ -282,7 +283,8 @@ def _require_disk_space(samples: int, width: int) -> None:
     if needed > DISK_FRACTION * free:
         raise ArtifactError(
             f"{KEY}: the teacher's outputs take {needed / 1e9:,.1f} GB, and {standing} has {free / 1e9:,.1f} GB free; "
-            "set the environment variable DANLU_CACHE to a folder with more space"
+            "set the environment variable DANLU_CACHE to a folder with more space",
+            code="DL306",
         )
 
 
@@ -296,7 +298,8 @@ def check_teacher_unchanged(run: RunDirectory, digest: str) -> None:
     """Raise ArtifactError if the teacher of a resumed run has changed."""
     if digest and read_json(run.path / "data" / TEACHER_FILE)["sha256"] != digest:
         raise ArtifactError(
-            f"{run.path}: the teacher ({KEY}.teacher) has changed since the run started; restore it, or train again"
+            f"{run.path}: the teacher ({KEY}.teacher) has changed since the run started; restore it, or train again",
+            code="DL313",
         )
 
 
@@ -313,7 +316,8 @@ def _check_same_task(manifest: Manifest, preprocessing: "FittedPreprocessing", o
     if manifest.task != target.task:
         raise ArgumentError(
             f"{KEY}.teacher: {options.teacher} is a {manifest.task} model and this task is {target.task}; choose a "
-            "teacher of the same task"
+            "teacher of the same task",
+            code="DL515",
         )
     labels = getattr(target, "labels", None)
     if labels is not None:
@@ -322,7 +326,7 @@ def _check_same_task(manifest: Manifest, preprocessing: "FittedPreprocessing", o
         if missing or unknown:
             more = f"does not know {missing[0]!r}" if missing else f"knows {unknown[0]!r} as well"
             raise ArgumentError(
-                f"{KEY}.teacher: {options.teacher} {more}; teacher and student must have the same labels"
+                f"{KEY}.teacher: {options.teacher} {more}; teacher and student must have the same labels", code="DL515"
             )
 
 

@@ -71,7 +71,9 @@ def check_whole_model_per_process(parallel: "ParallelContext") -> None:
     for way in ("tensor", "pipeline", "context"):
         if getattr(layout, way) > 1:
             raise ArgumentError(
-                f"training.parallel.{way}: preference training needs the whole model in each process; use data or shard"
+                f"training.parallel.{way}: preference training needs the whole model in each process; "
+                "use data or shard",
+                code="DL602",
             )
 
 

@@ -57,7 +57,10 @@ def fit_rounds(setup: TrainingSetup, run: RunDirectory) -> "TrainResult":
                 callback.on_step(done, torch.tensor(loss))
                 callback.on_log(record)
             if stop:
-                raise Stopped(f"stopped at round {done} of {most}; a partly fitted model is not kept, so train again")
+                raise Stopped(
+                    f"stopped at round {done} of {most}; a partly fitted model is not kept, so train again",
+                    code="DL510",
+                )
             if stopper.should_stop or done == most:
                 break
     if stopper.best_step:

@@ -52,7 +52,7 @@ def _refuse_own_source(context: DataContext, run: Path) -> None:
     said = context.recipe.data.source
     for source in (said,) if isinstance(said, str) else said:
         if run.resolve() in Path(source).parents:
-            raise ArgumentError(f"{run}: holds the data of this recipe ({source}); choose another --name")
+            raise ArgumentError(f"{run}: holds the data of this recipe ({source}); choose another --name", code="DL404")
 
 
 def fold_splitter(context: DataContext, options: Folds) -> dict[str, Any]:

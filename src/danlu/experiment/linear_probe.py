@@ -88,7 +88,7 @@ def _probe(recipe: Recipe, name: str) -> Candidate:
     opened = load_data(recipe.model_copy(update={"model": _parse_model(name)}))
     if opened.dataset.task.probe_metric is None:
         able = ", ".join(task.name for task in all_tasks() if task.probe_metric is not None)
-        raise ArgumentError(f"--candidates: {opened.dataset.task} is not supported (supported: {able})")
+        raise ArgumentError(f"--candidates: {opened.dataset.task} is not supported (supported: {able})", code="DL409")
     train, validation, test = (subsample(part, MAX_SAMPLES) for _, part in opened.splits.items())
     opened = replace(opened, splits=Splits(TrainSplit(train.rows, train.table), validation, test))
     make_deterministic()
@@ -97,7 +97,8 @@ def _probe(recipe: Recipe, name: str) -> Candidate:
     network: Any = opened.model.build(prepared.preprocessor.inputs, prepared.target.outputs).to(device)
     if not hasattr(network, "features"):
         raise ArgumentError(
-            f"--candidates: {name} gives no features per sample, so it cannot be probed; train it to compare it"
+            f"--candidates: {name} gives no features per sample, so it cannot be probed; train it to compare it",
+            code="DL409",
         )
     parts = [build_prepared_dataset(opened, prepared, part) for part in (opened.splits.train, opened.splits.validation)]
     begun = time.perf_counter()
@@ -115,9 +116,8 @@ def _parse_model(said: str) -> Model:
     table = components("model")
     family = name.split(":")[0]
     if family not in table:
-        raise ArgumentError(f"--candidates: no model {name!r}{suggestion(name, table)}")
-    options = table[family].model_validate({"name": name, **({"pretrained": weights} if weights else {})})
-    assert isinstance(options, Model)
+        raise ArgumentError(f"--candidates: no model {name!r}{suggestion(name, table)}", code="DL402")
+    options = Model.of(table[family].model_validate({"name": name, **({"pretrained": weights} if weights else {})}))
     # Mean pooling for every text model, so that their features are comparable.
     own_pooling = hasattr(options, "pooling") and options.pooling is None
     return options.model_copy(update={"pooling": "mean"}) if own_pooling else options

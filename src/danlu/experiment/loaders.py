@@ -64,7 +64,7 @@ def build_train_loader(
 
     seed, preprocessor, target = Seed(context.recipe.seed), preprocessing.preprocessor, preprocessing.target
     inputs = preprocessor.inputs
-    steps = tuple(step for step in context.recipe.data.augment if isinstance(step, Augmentation))
+    steps = tuple(map(Augmentation.of, context.recipe.data.augment))
     balanced = _balance_training_split(context, preprocessing, seed, host_augment(steps, inputs, seed, device))
     classes = context.dataset.task.num_classes(target)
     tokenizer = preprocessor.tokenizer if isinstance(preprocessor, TokenizingPreprocessor) else None
@@ -81,6 +81,5 @@ def _balance_training_split(
     dataset = build_prepared_dataset(context, preprocessing, context.splits.train, augment)
     if not isinstance(preprocessing.target, ClassTarget):
         return unbalanced(dataset, seed)
-    balancer = context.recipe.data.balance
-    assert isinstance(balancer, Balancer)
+    balancer = Balancer.of(context.recipe.data.balance)
     return balance(balancer, dataset, tuple(map(str, preprocessing.target.labels)), seed)

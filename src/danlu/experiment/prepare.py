@@ -51,7 +51,7 @@ def prepare_training(
     """
     check_single_process(context.model, dist_env().world_size)
     if not context.dataset.kind.trains_in_processes and dist_env().world_size > 1:
-        raise ArgumentError("--processes: tagging of words trains in one process; remove --processes")
+        raise ArgumentError("--processes: tagging of words trains in one process; remove --processes", code="DL602")
     make_deterministic()
     options = context.recipe.training
     accelerator, threads = open_device(options.device), plan_threads(options.threads)

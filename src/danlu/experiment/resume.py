@@ -3,13 +3,12 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.checkpoints import Checkpoint, valid_checkpoints
 from danlu.artifacts.environment import installed_versions
-from danlu.artifacts.files import read_json
+from danlu.artifacts.files import StrPath, read_json
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
 from danlu.core.console import info, progress
 from danlu.errors import ArgumentError, ArtifactError
@@ -31,7 +30,7 @@ class InterruptedRun:
     context: DataContext
 
 
-def open_interrupted_run(path: str | Path) -> InterruptedRun:
+def open_interrupted_run(path: StrPath) -> InterruptedRun:
     """Open an interrupted run.
 
     Raises:
@@ -40,7 +39,7 @@ def open_interrupted_run(path: str | Path) -> InterruptedRun:
     """
     run = RunDirectory.open(path)
     if (run.model / MANIFEST).is_file():
-        raise ArgumentError(f"{run.path}: training is finished; `danlu evaluate {run.path}` evaluates it")
+        raise ArgumentError(f"{run.path}: training is finished; `danlu evaluate {run.path}` evaluates it", code="DL406")
     context = load_run_data(load_recipe(run.path / RECIPE), run)
     return InterruptedRun(run, context)
 
@@ -93,7 +92,8 @@ def verify_steps(setup: TrainingSetup, run: RunDirectory, newest: Checkpoint | N
         furthest = newest.step - sound[-1].step if newest and sound else 0
         raise ArgumentError(
             f"--verify {steps}: the checkpoints of {run.path} reach back {furthest} steps; use at most that many"
-            + ("" if furthest else ", or resume without --verify")
+            + ("" if furthest else ", or resume without --verify"),
+            code="DL406",
         )
     # A copy, since a training state changes its model for good, as with hooks that step in the backward pass.
     setup = replace(setup, model=copy.deepcopy(setup.model))
@@ -124,10 +124,13 @@ def verify_steps(setup: TrainingSetup, run: RunDirectory, newest: Checkpoint | N
     if worst and deviations[worst] > 0:
         raise ArtifactError(
             f"{run.path}: steps {older[0].step + 1} to {newest.step} are not reproduced: {worst} differs by "
-            f"{deviations[worst]:.2g}; compare library versions and threads with those in {ENVIRONMENT}"
+            f"{deviations[worst]:.2g}; compare library versions and threads with those in {ENVIRONMENT}",
+            code="DL312",
         )
     if recorder.records != logged:
-        raise ArtifactError(f"{run.path}: steps {older[0].step + 1} to {newest.step} log other values than before")
+        raise ArtifactError(
+            f"{run.path}: steps {older[0].step + 1} to {newest.step} log other values than before", code="DL312"
+        )
     info(f"verified: steps {older[0].step + 1} to {newest.step} are reproduced bit for bit")
 
 

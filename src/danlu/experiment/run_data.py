@@ -96,12 +96,14 @@ def load_run_data(recipe: Recipe, run: RunDirectory) -> DataContext:
     if dataset.frame.height < known["rows"]:
         raise DataError(
             f"{dataset.origin}: has {dataset.frame.height} rows now, fewer than when {run.path} was trained; restore "
-            "the data as it was, or train again"
+            "the data as it was, or train again",
+            code="DL260",
         )
     if data_digest(dataset, known["rows"]) != known.get("sha256"):
         raise DataError(
             f"{dataset.origin}: has changed since {run.path} was trained, so training rows could end up in the test "
-            "split; restore the data as it was, or train again"
+            "split; restore the data as it was, or train again",
+            code="DL260",
         )
     chosen = {name: parts.filter(pl.col("part") == name)["row"].to_numpy() for name in ("train", "validation", "test")}
     train, validation, test = (Split(rows, dataset.frame) for rows in chosen.values())

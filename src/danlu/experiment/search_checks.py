@@ -36,7 +36,7 @@ def check_search_space(recipe: Recipe, dataset: Dataset) -> None:
             require_model_extras(resolve_recipe(variant(recipe, values), dataset))
         except RecipeError as error:
             message = explain_refusal(recipe, key, values, error.problems[0])
-            raise RecipeError(Problem("", f"tuning.space.{key}", message)) from None
+            raise RecipeError(Problem("", f"tuning.space.{key}", message, code="DL113")) from None
     metric = search_metric(resolve_recipe(recipe, dataset))
     if dataset.task.counts_tokens and metric in PER_TOKEN_METRICS:
         for key in {"data.vocabulary", "model", "model.name", "model.pretrained"} & recipe.tuning.space.keys():
@@ -44,7 +44,7 @@ def check_search_space(recipe: Recipe, dataset: Dataset) -> None:
                 f"changes the tokens, so {metric} is not comparable between trials; set tuning.metric: "
                 "validation/bits-per-byte"
             )
-            raise RecipeError(Problem("", f"tuning.space.{key}", message))
+            raise RecipeError(Problem("", f"tuning.space.{key}", message, code="DL113"))
 
 
 def search_metric(resolved: Recipe) -> str:

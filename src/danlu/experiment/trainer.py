@@ -20,7 +20,7 @@ from danlu.artifacts.checkpoints import (
     unique_state_dict,
 )
 from danlu.artifacts.environment import describe_environment, installed_versions
-from danlu.artifacts.files import atomic_folder, write_json, write_text
+from danlu.artifacts.files import StrPath, atomic_folder, write_json, write_text
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, lock_run
 from danlu.core.console import info, progress
 from danlu.core.distributed.env import dist_env
@@ -86,7 +86,9 @@ def train_run(
     setup = prepare_training(context, dry_run, fit_preprocessor=fit_preprocessor)
     if not setup.groups.is_main:
         return _train_as_worker(setup)
-    run = RunDirectory.create(output, context.recipe.name, name, overwrite, _needed_bytes(setup))
+    run = RunDirectory.create(
+        output, name=context.recipe.name, folder=name, overwrite=overwrite, needed_bytes=_needed_bytes(setup)
+    )
     with run, lock_run(run):
         setup = _start_run(run, setup)
         if context.recipe.evaluation.refits:
@@ -142,10 +144,10 @@ def _train_as_worker(setup: TrainingSetup) -> RunDirectory:
 
 def _auto_settings_of(training: Training) -> dict[str, object]:
     """Return the training options that `auto` may have set."""
-    return {"batch_size": training.batch_size, "lr": getattr(training.optimizer, "lr", None)}
+    return {"batch_size": training.batch_size, "lr": training.optimizer.lr}
 
 
-def resume_training(run: str | Path, *, learn: Learn, verify: int | None = None, profile: bool = False) -> RunDirectory:
+def resume_training(run: StrPath, *, learn: Learn, verify: int | None = None, profile: bool = False) -> RunDirectory:
     """Resume an interrupted training, bit for bit as if never interrupted.
 
     Args:
@@ -166,9 +168,11 @@ def resume_training(run: str | Path, *, learn: Learn, verify: int | None = None,
     warn_of_environment_changes(stopped.run, setup)
     check_teacher_unchanged(stopped.run, setup.teacher_digest)
     if verify is not None and isinstance(setup.context.model, SelfFittingModel):
-        raise ArgumentError(f"--verify repeats steps, and {setup.context.model.name} has none; remove --verify")
+        raise ArgumentError(
+            f"--verify repeats steps, and {setup.context.model.name} has none; remove --verify", code="DL406"
+        )
     if verify is not None and not setup.groups.is_single_process:
-        raise ArgumentError("--verify works with one process only; remove --verify or --processes")
+        raise ArgumentError("--verify works with one process only; remove --verify or --processes", code="DL406")
     with lock_run(stopped.run) if setup.groups.is_main else nullcontext():
         checkpoint = _agree_on_checkpoint(setup, stopped.run)
         if verify is not None:
@@ -231,7 +235,8 @@ def _log_outcome(setup: TrainingSetup, result: "TrainResult", unit: str) -> None
     if result.best is None:
         raise DanluError(
             f"{setup.monitored_metric} was never defined on the validation split; set training.early_stopping.metric "
-            "to another metric"
+            "to another metric",
+            code="DL505",
         )
     info(
         f"{done} the weights of {unit.removesuffix('s')} {result.best_step:,} "
@@ -247,7 +252,7 @@ def report_timeouts(groups: "ProcessGroups") -> Iterator[None]:
     except RuntimeError as error:
         if groups.heartbeat is None or not is_timeout(error):
             raise
-        raise DanluError(groups.heartbeat.describe_timeout(error)) from error
+        raise DanluError(groups.heartbeat.describe_timeout(error), code="DL605") from error
     finally:
         if groups.heartbeat is not None:
             groups.heartbeat.close()

@@ -33,7 +33,7 @@ def exporter_for(options: Model) -> Exporter:
         ArgumentError: no library has a format for this model.
     """
     if options.export_format is None:
-        raise ArgumentError(f"no library has a format of its own for {options.name}")
+        raise ArgumentError(f"no library has a format of its own for {options.name}", code="DL409")
     return EXPORTERS[options.export_format]
 
 

@@ -29,7 +29,9 @@ def write_network(model: nn.Module, folder: Path) -> None:
     assert isinstance(model, NormalizedImageModel)
     network: Any = model.network
     if model.norms_replaced:
-        raise ArgumentError("model.normalization: timm's format cannot describe a network with another normalization")
+        raise ArgumentError(
+            "model.normalization: timm's format cannot describe a network with another normalization", code="DL409"
+        )
     inputs = model.inputs
     wanted = {"input_size": (inputs.channels, inputs.size, inputs.size), "mean": inputs.mean, "std": inputs.std}
     save_for_hf(network, str(folder), data_config=wanted, safe_serialization=True)

@@ -36,8 +36,7 @@ def write(predictor: Predictor, folder: Path) -> None:
 
 def read(predictor: Predictor, folder: Path) -> nn.Module | None:
     """Load a written folder by transformers; None for pooled models, whose head it lacks."""
-    options = predictor.options
-    assert isinstance(options, Transformer)
+    options = Transformer.of(predictor.options)
     if options.pooling is not None:
         return None
     written = Transformer(name=f"hf:{folder.resolve()}", allow_remote_code=options.allow_remote_code)

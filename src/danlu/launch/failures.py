@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -19,7 +20,8 @@ from typing import Literal
 
 from danlu.core.console import ERROR, emit
 from danlu.core.distributed.env import dist_env
-from danlu.errors import DanluError
+from danlu.core.error_document import UNEXPECTED, error_document
+from danlu.errors import DanluError, message_with_codes
 
 # Process id of danlu's launcher, set for its workers: what they do not print, the launcher will.
 LAUNCHER_PID_VAR = "DANLU_WATCHED"
@@ -57,27 +59,38 @@ class FailureRecord:
     at_ns: int
 
 
-def report_failure(error: Exception) -> int:
+def report_failure(error: Exception, *, as_json: bool = False) -> int:
     """Print an error unless another process has printed or caused it; return the exit code.
 
     A single process prints every error.
+
+    Args:
+        error: ends this process.
+        as_json: also print it on stdout, as `--json` asks.
     """
     world = dist_env()
     foreseen = isinstance(error, DanluError)
     code = error.exit_code if isinstance(error, DanluError) else 1
     text = (
-        str(error)
-        if foreseen
-        else f"danlu: {type(error).__name__}: {error} (unexpected error; --debug shows the traceback)"
+        message_with_codes(error)
+        if isinstance(error, DanluError)
+        else f"danlu: {type(error).__name__}: {error} (unexpected error; --debug shows the traceback) [{UNEXPECTED}]"
     )
     if world.world_size == 1:
         emit(text, ERROR)
+        _print_document(error, as_json)
         return code
     category: Category = "foreseen" if foreseen else "lost" if is_lost_peer(error) else "unforeseen"
     folder = failure_folder()
     if _should_report(FailureRecord(category, world.rank, code, text, time.time_ns()), folder):
         emit(text if foreseen else f"rank {world.rank}: {text}", ERROR)
+        _print_document(error, as_json)
     return code
+
+
+def _print_document(error: Exception, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(f"{json.dumps(error_document(error), indent=2, ensure_ascii=False)}\n")
 
 
 def exit_with_parent() -> None:

@@ -13,10 +13,9 @@ from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.environment import command_line
 from danlu.artifacts.files import read_json
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, find_runs, refuse_existing, unused_name
-from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
 from danlu.core.threads import usable_cores
-from danlu.errors import ArgumentError
+from danlu.errors import ArgumentError, DanluError
 from danlu.models.base import SelfFittingModel
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
@@ -46,13 +45,17 @@ def launch_train(
     arguments = list(drop_launch_options(arguments))
     if resume is not None:
         return launch_resume(arguments, resume, processes, restarts)
-    return launch_run(arguments, load_recipe(str(recipe), overrides), output, name, overwrite, processes, restarts)
+    return launch_run(
+        arguments, load_recipe(str(recipe), overrides=overrides), output, name, overwrite, processes, restarts
+    )
 
 
 def launch_predict(arguments: Sequence[str], output: Path | None, processes: int) -> int:
     """Predict in several processes, each a share of the rows; return the exit code."""
     if output is None or processes < 1:
-        raise ArgumentError("--processes needs a number of at least 1, and --output with the file for all predictions")
+        raise ArgumentError(
+            "--processes needs a number of at least 1, and --output with the file for all predictions", code="DL402"
+        )
     return launch_command((*DANLU_COMMAND, *drop_launch_options(arguments)), processes, restarts=0)
 
 
@@ -112,13 +115,14 @@ def check_processes(recipe: Recipe, processes: int, choose: Callable[[Parallel, 
     """Raise ArgumentError unless the recipe's parallel layout is possible with this number of processes."""
     if dist_env().world_size > 1:
         raise ArgumentError(
-            "--processes: this process is one of several already, started by a launcher; leave --processes out"
+            "--processes: this process is one of several already, started by a launcher; leave --processes out",
+            code="DL601",
         )
     if processes < 1:
-        raise ArgumentError(f"--processes {processes}: must be at least 1")
+        raise ArgumentError(f"--processes {processes}: must be at least 1", code="DL402")
     check_single_process(recipe.model, processes)
     if recipe.tuning is not None and processes > 1:
-        raise ArgumentError(f"--processes {processes}: a search runs in one process; leave it out")
+        raise ArgumentError(f"--processes {processes}: a search runs in one process; leave it out", code="DL602")
     asked = recipe.training.parallel
     choose(Parallel() if asked == "auto" else asked, processes)
 
@@ -126,7 +130,9 @@ def check_processes(recipe: Recipe, processes: int, choose: Callable[[Parallel, 
 def check_single_process(model: object, processes: int) -> None:
     """Raise ArgumentError if several processes are asked to train a self-fitting model."""
     if isinstance(model, SelfFittingModel) and processes > 1:
-        raise ArgumentError(f"--processes {processes}: {model.name} trains in one process; remove --processes")
+        raise ArgumentError(
+            f"--processes {processes}: {model.name} trains in one process; remove --processes", code="DL602"
+        )
 
 
 def launch_command(command: Sequence[str], processes: int, restarts: int) -> int:
@@ -141,16 +147,17 @@ def launch_command(command: Sequence[str], processes: int, restarts: int) -> int
 
     Raises:
         ArgumentError: `restarts` is negative.
+        DanluError: a process was killed too often, or lost another one.
     """
     from danlu.launch.elastic_agent import run_workers
 
     if restarts < 0:
-        raise ArgumentError(f"--restarts {restarts}: must be 0 or more")
+        raise ArgumentError(f"--restarts {restarts}: must be 0 or more", code="DL402")
     # Libraries that no recipe configures start one thread per core, in every process.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     result = run_workers(command, processes, restarts, name=uuid.uuid4().hex)
     if result.message is not None:
-        info(result.message)
+        raise DanluError(result.message, code="DL605")
     return result.exit_code
 
 

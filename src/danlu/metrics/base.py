@@ -30,6 +30,13 @@ class Predictions:
         groups: which samples belong together, [samples]; they are resampled together.
         bounds: the ends of each row's prediction interval, [samples, 2], in the target's units.
         decided: predicted class indices, [samples], if several thresholds decided them (one per fold).
+
+    Example:
+        >>> import numpy as np
+        >>> import danlu
+        >>> answers = danlu.Predictions(np.array([0, 1]), np.array([[0.9, 0.1], [0.6, 0.4]]))
+        >>> answers.predicted_classes.tolist()
+        [0, 0]
     """
 
     y_true: np.ndarray
@@ -69,6 +76,17 @@ class Statistic:
         prepare: does once what needs no weights (a sort, a comparison) and returns a function from weights
             [resamples, samples] to [resamples, ...].
         additive: whether it is a sum over samples.
+
+    Example:
+        >>> import numpy as np
+        >>> import danlu
+        >>> def prepare(predictions):
+        ...     right = predictions.predicted_classes == predictions.y_true
+        ...     return lambda weights: weights @ right
+        >>> statistic = danlu.Statistic(prepare, additive=True)
+        >>> answers = danlu.Predictions(np.array([0, 1]), np.array([[0.9, 0.1], [0.6, 0.4]]))
+        >>> statistic.prepare(answers)(np.array([[3.0, 1.0]])).tolist()  # the first sample three times
+        [3.0]
     """
 
     prepare: Callable[[Predictions], StatisticFn]
@@ -86,6 +104,23 @@ class Metric:
         can_bootstrap: whether the bootstrap is meaningful for it; for a maximum it is not.
         is_fast: whether a thousand resamples are cheap.
         bounds: the smallest and the largest value.
+
+    Example:
+        >>> import numpy as np
+        >>> import danlu
+        >>> def prepare(predictions):
+        ...     errors = np.abs(predictions.y_true - predictions.y_pred)
+        ...     return lambda weights: np.stack([weights @ errors, weights.sum(axis=1)], axis=1)
+        >>> error = danlu.Metric(
+        ...     task="regression",
+        ...     statistic=danlu.Statistic(prepare, additive=True),
+        ...     finalize=lambda sums: sums[:, 0] / sums[:, 1],
+        ...     higher_is_better=False,
+        ...     description="mean absolute error",
+        ...     bounds=(0.0, np.inf),
+        ... )
+        >>> error.compute(danlu.Predictions(np.array([1.0, 2.0]), np.array([1.5, 2.0])))
+        0.25
     """
 
     task: str

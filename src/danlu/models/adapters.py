@@ -92,7 +92,9 @@ def _inject(inject: Any, config: Any, model: nn.Module, options: Finetune) -> No
             inject(config, model)
         except (ValueError, NotImplementedError) as error:
             first = str(error).strip().splitlines()[0]
-            raise ArgumentError(f"model.finetune.mode: {options.mode} does not fit this model: {first}") from error
+            raise ArgumentError(
+                f"model.finetune.mode: {options.mode} does not fit this model: {first}", code="DL511"
+            ) from error
 
 
 def _targets(model: nn.Module, options: Finetune) -> list[str]:
@@ -111,10 +113,13 @@ def _targets(model: nn.Module, options: Finetune) -> list[str]:
         if id(getattr(layers[name], "weight", None)) in shared:
             raise ArgumentError(
                 f"model.finetune.targets: {original_name(name)} shares its weights with another layer, which an "
-                "adapter would change too; leave it out"
+                "adapter would change too; leave it out",
+                code="DL511",
             )
     if not found:
-        raise ArgumentError(f"model.finetune.mode: the model has no layer that {options.mode} can adapt; set full")
+        raise ArgumentError(
+            f"model.finetune.mode: the model has no layer that {options.mode} can adapt; set full", code="DL511"
+        )
     return found
 
 

@@ -14,10 +14,10 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from danlu.artifacts.bundle import WEIGHTS
-from danlu.core.component import Component
 from danlu.core.seeds import Seed
 from danlu.data.descriptors import DataRequirements
 from danlu.data.specs import ImageInputs, InputSpec, TabularInputs, require_inputs
+from danlu.recipe.components import ModelOptions
 from danlu.tasks.base import Loss, Target
 
 if TYPE_CHECKING:
@@ -39,23 +39,31 @@ class ModelDefaults:
     patience: int | None = None
 
 
-class Model(Component):
+class Model(ModelOptions):
     """Describe a family of models: its options are the fields, `build` makes the network.
 
     Attributes:
         kinds: kinds of data that it accepts.
-        extra: optional dependency group that it needs, if any.
-        extra_to_train: dependency group needed for training only; a bundle predicts without it.
-        handles_missing: whether it accepts missing numbers (NaN) without imputation.
-        export_format: format of its own library, a key of `danlu.exporters.table.EXPORTERS`, if there is one.
         defaults: training settings that it prefers.
+
+    Example:
+        >>> import danlu
+        >>> class Logistic(danlu.Model):
+        ...     kinds = ("tabular",)
+        ...     name: str = "logistic"
+        ...     def build(self, inputs, outputs):
+        ...         from torch import nn
+        ...         class Network(nn.Module):
+        ...             def __init__(self):
+        ...                 super().__init__()
+        ...                 self.last = nn.Linear(inputs.numeric, outputs)
+        ...             def forward(self, numeric):
+        ...                 return self.last(numeric)
+        ...         return Network()
+        >>> from danlu.testing import check_model
+        >>> check_model(Logistic)
     """
 
-    kinds: ClassVar[tuple[str, ...]]
-    extra: ClassVar[str | None] = None
-    extra_to_train: ClassVar[str | None] = None
-    handles_missing: ClassVar[bool] = False
-    export_format: ClassVar[str | None] = None
     defaults: ClassVar[ModelDefaults] = ModelDefaults()
 
     @abstractmethod
@@ -238,6 +246,13 @@ class SelfFittingModel(Model):
     """Describe a family that its own algorithm fits round by round, without an optimizer.
 
     Its networks have no trainable weights; they predict with the fitted trees.
+
+    Example:
+        >>> import danlu
+        >>> issubclass(danlu.SelfFittingModel, danlu.Model)
+        True
+        >>> sorted(danlu.SelfFittingModel.__abstractmethods__)
+        ['build', 'max_rounds', 'start_fit']
     """
 
     @property

@@ -67,7 +67,6 @@ def iter_models(like: str | None) -> Iterator[ModelInfo]:
         sizes = ("small", "base", "large") if issubclass(family, HasPresets) else ("",)
         for size in sizes:
             options = family.model_validate({"name": name, **({"size": size} if size else {})})
-            assert isinstance(options, Model)
             at, parameters, flops = _figures(options, typical, absent)
             weight = None if parameters is None else parameters * BYTES_PER_WEIGHT / 1e6
             yield ModelInfo(name, size, typical.listed_as, parameters, weight, flops, at, absent)

@@ -154,7 +154,8 @@ def generate(
         if positions is not None and len(ids) >= positions:
             raise ArgumentError(
                 f"prompt {number} has {len(ids):,} tokens, and the model takes {positions:,} including the generated "
-                "ones; shorten the prompt"
+                "ones; shorten the prompt",
+                code="DL414",
             )
     wanted = [
         (prompt, ids, seed.derive("write", place, copy))
@@ -180,7 +181,8 @@ def _tokenizer_and_network(predictor: Predictor) -> tuple[TokenizerFile, Any]:
     if not generates or not isinstance(preprocessor, TokenizingPreprocessor):
         raise ArtifactError(
             f"{predictor.manifest.name} is a model of {predictor.manifest.kind} data ({predictor.manifest.task}); "
-            "only language models from transformers can generate"
+            "only language models from transformers can generate",
+            code="DL409",
         )
     return preprocessor.tokenizer, network
 
@@ -190,9 +192,11 @@ def _encode_prompt(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt
     if isinstance(prompt, str):
         return [tokenizer.end, *reader.encode(prompt, add_special_tokens=False).ids]
     if not prompt:
-        raise ArgumentError(f"prompt {number} is a conversation without messages; give at least one")
+        raise ArgumentError(f"prompt {number} is a conversation without messages; give at least one", code="DL414")
     if tokenizer.chat_template is None:
-        raise ArgumentError("the model's tokenizer has no chat template; give a plain prompt, or train it on chats")
+        raise ArgumentError(
+            "the model's tokenizer has no chat template; give a plain prompt, or train it on chats", code="DL414"
+        )
     return list(reader.encode(render(tokenizer, prompt, answer_next=True), add_special_tokens=False).ids)
 
 

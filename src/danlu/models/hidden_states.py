@@ -89,12 +89,14 @@ def collect_hidden_states(
     if hook.states == "features" and logits.ndim == 2 and any(values.ndim == 3 for values in hook.found):
         raise ArgumentError(
             f"{model_name} classifies by one of its tokens, so its last layer has no features of the whole text; set "
-            "model.pooling: mean"
+            "model.pooling: mean",
+            code="DL515",
         )
     found = hook.pop_states()
     if len({values.shape[1] for values in found}) > 1:
         raise ArgumentError(
-            f"{model_name} pools tokens between its layers, so its layers cannot be compared; set states: features"
+            f"{model_name} pools tokens between its layers, so its layers cannot be compared; set states: features",
+            code="DL515",
         )
     return found
 
@@ -112,7 +114,7 @@ def _last_layer(model: nn.Module, model_name: str) -> nn.Module:
     if isinstance(layer, nn.Module):
         return layer
     raise ArgumentError(
-        f"{model_name} has no last layer over features of a sample, so it has no hidden states to distill"
+        f"{model_name} has no last layer over features of a sample, so it has no hidden states to distill", code="DL515"
     )
 
 
@@ -120,4 +122,6 @@ def _transformer(model: Any, model_name: str) -> Any:
     network = getattr(model, "network", None)
     if hasattr(getattr(network, "config", None), "output_hidden_states"):
         return network
-    raise ArgumentError(f"{model_name} is no transformer of texts, so it has no token states; set states: features")
+    raise ArgumentError(
+        f"{model_name} is no transformer of texts, so it has no token states; set states: features", code="DL515"
+    )

@@ -26,7 +26,9 @@ def replace_batch_norms(network: nn.Module, wanted: Literal["batch", "group", "l
     """
     found = {path: module for path, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
     if not found:
-        raise ArgumentError(f"model.normalization: {name} has no batch normalization to replace; leave it out")
+        raise ArgumentError(
+            f"model.normalization: {name} has no batch normalization to replace; leave it out", code="DL512"
+        )
     if wanted == "batch":
         return
     for path, module in found.items():

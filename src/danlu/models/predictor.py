@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from danlu.artifacts.bundle import Bundle, Manifest, open_bundle
+from danlu.artifacts.files import StrPath
 from danlu.core.component import components
 from danlu.core.devices import open_device
 from danlu.core.devices.setup import make_deterministic
@@ -49,11 +50,19 @@ class Predictor:
         target: model outputs -> predictions.
         options: the model's options, as kept in the bundle.
         model: the network, on `device`.
+
+    Example:
+        >>> import danlu
+        >>> model = danlu.load("runs/wine")
+        >>> row = {name: 1.0 for name in model.preprocessor.columns}
+        >>> model.predict(row).height
+        1
     """
 
     def __init__(
         self,
         manifest: Manifest,
+        *,
         options: Model,
         preprocessor: Preprocessor,
         target: Target,
@@ -74,7 +83,7 @@ class Predictor:
         return render_html("predictor", self)
 
     @classmethod
-    def load(cls, path: str | Path, own_code: bool = False) -> Self:
+    def load(cls, path: StrPath, *, own_code: bool = False) -> Self:
         """Open a bundle or a run on this machine's device and replay its golden samples.
 
         Args:
@@ -85,19 +94,19 @@ class Predictor:
             ArtifactError: the bundle is damaged, its golden predictions changed, or it needs code that is not allowed.
             MissingExtra: the model needs packages that are not installed.
         """
-        return cls.verified(open_bundle(path), own_code)
+        return cls.verified(open_bundle(path), own_code=own_code)
 
     @classmethod
-    def verified(cls, bundle: Bundle, own_code: bool = False) -> Self:
+    def verified(cls, bundle: Bundle, *, own_code: bool = False) -> Self:
         """Rebuild the model of an open bundle and replay its golden samples; raises like `load`."""
-        predictor = cls.from_bundle(bundle, own_code)
+        predictor = cls.from_bundle(bundle, own_code=own_code)
         golden = bundle.golden()
         if golden is not None:
             predictor.replay(golden)
         return predictor
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, own_code: bool = False) -> Self:
+    def from_bundle(cls, bundle: Bundle, *, own_code: bool = False) -> Self:
         """Rebuild the network from its options and load its weights."""
         manifest = bundle.manifest
         preprocessor = get_kind(manifest.kind).preprocessor.model_validate(manifest.preprocessing)
@@ -106,7 +115,8 @@ class Predictor:
         if options.custom_code is not None and not own_code:
             raise ArtifactError(
                 f"{bundle.folder}: its model is code from {options.custom_code}, and opening a bundle runs no code "
-                "unasked; if you trust it, pass own_code=True (--own-code)"
+                "unasked; if you trust it, pass own_code=True (--own-code)",
+                code="DL309",
             )
         if options.extra:
             require_extra(options.extra, f"this bundle's model ({options.name})")
@@ -115,17 +125,31 @@ class Predictor:
         try:
             options.read_weights(model, bundle.folder)
         except RuntimeError as error:
-            raise ArtifactError(f"{bundle.folder}: the weights do not fit {options.name}: {error}") from error
+            raise ArtifactError(
+                f"{bundle.folder}: the weights do not fit {options.name}: {error}", code="DL310"
+            ) from error
         device = open_device().torch_device
-        return cls(manifest, options, preprocessor, target, model.to(device).eval(), device)
+        return cls(
+            manifest,
+            options=options,
+            preprocessor=preprocessor,
+            target=target,
+            model=model.to(device).eval(),
+            device=device,
+        )
 
     def with_model(self, model: "nn.Module") -> Self:
         """Return a copy that uses another network with the same preprocessing and target."""
         return type(self)(
-            self.manifest, self.options, self.preprocessor, self.target, model.to(self.device).eval(), self.device
+            self.manifest,
+            options=self.options,
+            preprocessor=self.preprocessor,
+            target=self.target,
+            model=model.to(self.device).eval(),
+            device=self.device,
         )
 
-    def predict(self, samples: Any, batch_size: int | None = None) -> pl.DataFrame:
+    def predict(self, samples: Any, *, batch_size: int | None = None) -> pl.DataFrame:
         """Predict samples.
 
         Args:
@@ -146,22 +170,22 @@ class Predictor:
             DataError: a column is missing, or a value does not have its column's type.
         """
         frame = self._frame(samples)
-        return self.predict_source(RawData(frame, "the samples given", Path.cwd()), batch_size)
+        return self.predict_source(RawData(frame, "the samples given", Path.cwd()), batch_size=batch_size)
 
-    def predict_source(self, source: RawData, batch_size: int | None = None) -> pl.DataFrame:
+    def predict_source(self, source: RawData, *, batch_size: int | None = None) -> pl.DataFrame:
         """Predict the rows of a source; like `predict`."""
         source = self.kind.read_samples(source, self.preprocessor.columns)
         place = Origin(source.origin, source.folder)
         self.require_columns(source)
         if source.frame.height == 0:
-            raise DataError(f"{source.origin}: has no rows")
-        return self.target.decode(self.outputs(Split.of(source.frame), place, batch_size))
+            raise DataError(f"{source.origin}: has no rows", code="DL203")
+        return self.target.decode(self.outputs(Split.of(source.frame), place, batch_size=batch_size))
 
-    def outputs(self, part: Split, place: Origin, batch_size: int | None = None) -> np.ndarray:
+    def outputs(self, part: Split, place: Origin, *, batch_size: int | None = None) -> np.ndarray:
         """Return calibrated predictions for rows with the model's columns, [rows, ...] float32."""
-        return self.target.calibrate(self.raw_outputs(part, place, batch_size))
+        return self.target.calibrate(self.raw_outputs(part, place, batch_size=batch_size))
 
-    def raw_outputs(self, part: Split, place: Origin, batch_size: int | None = None) -> np.ndarray:
+    def raw_outputs(self, part: Split, place: Origin, *, batch_size: int | None = None) -> np.ndarray:
         """Return the head's predictions before calibration; large tables are processed in blocks."""
         blocks = part.iter_blocks(self.preprocessor.columns, BLOCK_ROWS)
         return stack_ragged([self._outputs(block, place, batch_size) for block in blocks])
@@ -186,7 +210,7 @@ class Predictor:
         if not isinstance(self.options, Interpretable):
             known = [name for name, family in components("model").items() if issubclass(family, Interpretable)]
             message = f"{self.options.name} cannot be read as rules or curves; {' and '.join(known)} can"
-            raise ArgumentError(message)
+            raise ArgumentError(message, code="DL409")
         assert isinstance(self.preprocessor, TabularPreprocessor)
         return self.options.read(self.model, self.preprocessor, self.target)
 
@@ -195,7 +219,7 @@ class Predictor:
         for name in self.preprocessor.columns:
             if name not in source.frame.columns:
                 near = suggestion(name, source.frame.columns)
-                raise DataError(f"{source.origin}: no column {name!r}, which the model reads{near}")
+                raise DataError(f"{source.origin}: no column {name!r}, which the model reads{near}", code="DL210")
 
     def replay(self, golden: pl.DataFrame) -> float:
         """Predict the golden samples again and return the largest deviation.
@@ -212,7 +236,8 @@ class Predictor:
         if not deviation <= GOLDEN_TOLERANCE:
             raise ArtifactError(
                 f"the model's predictions for its golden samples have changed since its evaluation: off by "
-                f"{deviation:.2g} (allowed {GOLDEN_TOLERANCE}); compare library versions with those in bundle.json"
+                f"{deviation:.2g} (allowed {GOLDEN_TOLERANCE}); compare library versions with those in bundle.json",
+                code="DL311",
             )
         return deviation
 
@@ -228,7 +253,7 @@ def model_options(values: Any) -> Model:
     table = components("model")
     family = str(values.get("name", "")).split(":")[0]
     if family not in table:
-        raise ArtifactError(f"the bundle's model {values.get('name')!r} is unknown here{suggestion(family, table)}")
-    options = table[family].model_validate(values)
-    assert isinstance(options, Model)
-    return options
+        raise ArtifactError(
+            f"the bundle's model {values.get('name')!r} is unknown here{suggestion(family, table)}", code="DL310"
+        )
+    return Model.of(table[family].model_validate(values))

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from danlu.core.component import Component
 from danlu.core.imports import load_dotted
 from danlu.data.specs import InputSpec
 from danlu.errors import ArgumentError
@@ -44,11 +43,13 @@ class CustomModel(Model):
         function = load_dotted(self.name.removeprefix("own:"), "model.name")
         built = function(inputs, outputs, **self.options)
         if not isinstance(built, nn.Module):
-            raise ArgumentError(f"model.name: {self.name} returned a {type(built).__name__}, not a torch module")
+            raise ArgumentError(
+                f"model.name: {self.name} returned a {type(built).__name__}, not a torch module", code="DL412"
+            )
         return built
 
 
-MODELS: dict[str, type[Component]] = {
+MODELS: dict[str, type[Model]] = {
     "linear": Linear,
     "mlp": MLP,
     "resnet": ResNet,

@@ -88,10 +88,10 @@ def select_names(names: Iterable[str], patterns: Iterable[str], key: str) -> lis
         try:
             some = [name for name in names if matches(name, pattern)]
         except re.error as error:
-            raise ArgumentError(f"{key}: {pattern} is not a valid regular expression: {error}") from error
+            raise ArgumentError(f"{key}: {pattern} is not a valid regular expression: {error}", code="DL511") from error
         if not some:
             raise ArgumentError(
-                f"{key}: the model has no part {pattern!r}{suggestion(pattern, _candidate_names(names))}"
+                f"{key}: the model has no part {pattern!r}{suggestion(pattern, _candidate_names(names))}", code="DL511"
             )
         found.update(some)
     return [name for name in names if name in found]

@@ -64,7 +64,7 @@ def _in_backward(options: Training) -> Iterator[tuple[str, str]]:
 def _elsewhere(options: Training) -> Iterator[tuple[str, str]]:
     """Yield memory and precision options that optimizers of a model's own weights cannot use."""
     name, memory = options.optimizer.name, options.memory
-    why: str | None = getattr(options.optimizer, "in_place_reason", None)
+    why = options.optimizer.in_place_reason
     if why is None:
         return
     if options.precision in ("bf16-master", "bf16-stochastic"):
@@ -96,7 +96,7 @@ def _refitting(recipe: Recipe) -> Iterator[tuple[str, str]]:
             "refit leaves no rows to validate, which a search needs; search first, then train its best.yaml with refit",
         )
     schedule = recipe.training.schedule
-    if recipe.evaluation.refits and schedule is not None and getattr(schedule, "needs_validation", False):
+    if recipe.evaluation.refits and schedule is not None and schedule.needs_validation:
         yield (
             "training.schedule",
             f"{schedule.name} needs a validation split, which evaluation.folds.final: refit does not have; "

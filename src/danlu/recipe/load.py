@@ -60,9 +60,16 @@ def find_recipe(source: str | Path) -> Path:
     if builtin.is_file():
         return builtin
     if path.is_dir():
-        raise RecipeError(Problem(str(source), "", "is a folder; give a recipe file (`danlu new` writes one)"))
+        raise RecipeError(
+            Problem(str(source), "", "is a folder; give a recipe file (`danlu new` writes one)", code="DL101")
+        )
     raise RecipeError(
-        Problem(str(source), "", f"no such recipe file or built-in recipe{suggestion(str(source), builtin_recipes())}")
+        Problem(
+            str(source),
+            "",
+            f"no such recipe file or built-in recipe{suggestion(str(source), builtin_recipes())}",
+            code="DL101",
+        )
     )
 
 
@@ -75,7 +82,7 @@ def recipe_files(file: Path) -> list[Path]:
     return [file, *(found for path in paths for found in recipe_files(path))]
 
 
-def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(source: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
     """Read, merge, override and check a recipe.
 
     Args:
@@ -84,6 +91,12 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises:
         RecipeError: with every problem found.
+
+    Example:
+        >>> import danlu
+        >>> recipe = danlu.load_recipe("wine", overrides=["training.optimizer.lr=3e-4", "seed=5"])
+        >>> recipe.training.optimizer.lr, recipe.seed
+        (0.0003, 5)
     """
     tree = _read(find_recipe(source), seen=())
     for override in overrides:
@@ -104,7 +117,7 @@ def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path, *, source: str | 
     if isinstance(recipe, Recipe):  # one built by hand has not passed the checks beyond types
         recipe = recipe.model_dump(mode="json", by_alias=True)
     if not isinstance(recipe, Mapping):
-        return load_recipe(recipe, () if source is None else (f"data.source={source}",))
+        return load_recipe(recipe, overrides=() if source is None else (f"data.source={source}",))
     section = recipe.get("data", {})
     if source is not None and isinstance(section, Mapping):
         recipe = {**recipe, "data": {**section, "source": source}}
@@ -139,13 +152,15 @@ def _check(tree: Tree, origin: str) -> Recipe:
         recipe = Recipe.model_validate(tree.values)
     except ValidationError as error:
         raise RecipeError(*describe_errors(error, tree.values, tree.places, origin)) from None
+    against = {"DL110": find_conflicts(recipe), "DL111": not_built(recipe), "DL112": refuse_transformers(recipe)}
     problems = [
-        Problem(_place(tree, tuple(key.split(".")), origin), key, sentence)
-        for key, sentence in (*find_conflicts(recipe), *not_built(recipe), *refuse_transformers(recipe))
+        Problem(_place(tree, tuple(key.split(".")), origin), key, sentence, code)
+        for code, found in against.items()
+        for key, sentence in found
     ]
     for key, sentence in () if problems else space_problems(recipe):
         place = _place(tree, ("tuning", "space", key), origin)
-        problems.append(Problem(place, f"tuning.space.{key}", sentence))
+        problems.append(Problem(place, f"tuning.space.{key}", sentence, code="DL113"))
     if problems:
         raise RecipeError(*problems)
     return recipe
@@ -164,18 +179,20 @@ def _read(file: Path, seen: tuple[Path, ...]) -> Tree:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     if file.resolve() in seen:
-        raise RecipeError(Problem(str(file), "extends", "the recipe extends itself"))
+        raise RecipeError(Problem(str(file), "extends", "the recipe extends itself", code="DL103"))
     try:
         written = YAML().load(file.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise RecipeError(Problem(str(file), "", f"is not UTF-8 (byte {error.start}); save it as UTF-8")) from None
+        raise RecipeError(
+            Problem(str(file), "", f"is not UTF-8 (byte {error.start}); save it as UTF-8", code="DL102")
+        ) from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RecipeError(Problem(f"{file}:{line}", "", f"is not YAML: {error.problem}")) from None
+        raise RecipeError(Problem(f"{file}:{line}", "", f"is not YAML: {error.problem}", code="DL102")) from None
     except YAMLError as error:
-        raise RecipeError(Problem(str(file), "", f"is not YAML: {error}")) from None
+        raise RecipeError(Problem(str(file), "", f"is not YAML: {error}", code="DL102")) from None
     if not isinstance(written, Mapping):
-        raise RecipeError(Problem(str(file), "", "a recipe is a mapping of sections; start with `data:`"))
+        raise RecipeError(Problem(str(file), "", "a recipe is a mapping of sections; start with `data:`", code="DL102"))
     places: dict[Key, str] = {}
     values = _with_absolute_paths(_plain(written, str(file), (), places), file.parent)
     own = Tree(values, places)
@@ -185,7 +202,7 @@ def _read(file: Path, seen: tuple[Path, ...]) -> Tree:
         path = file.parent / str(base)
         if not path.is_file():
             place = own.places.get(("extends",), str(file))
-            raise RecipeError(Problem(place, "extends", f"no such file: {path}"))
+            raise RecipeError(Problem(place, "extends", f"no such file: {path}", code="DL103"))
         merged = merged.merge(_read(path, (*seen, file.resolve())))
     return merged.merge(own)
 
@@ -252,11 +269,11 @@ def _override(tree: Tree, override: str) -> Tree:
     key, equals, text = override.partition("=")
     place = f"--set {override}"
     if not equals or not all(key.split(".")):
-        raise RecipeError(Problem(place, "", "is not `key.path=value`, as in training.optimizer.lr=3e-4"))
+        raise RecipeError(Problem(place, "", "is not `key.path=value`, as in training.optimizer.lr=3e-4", code="DL104"))
     try:
         value = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
-        raise RecipeError(Problem(place, key, f"the value is not YAML: {error}")) from None
+        raise RecipeError(Problem(place, key, f"the value is not YAML: {error}", code="DL104")) from None
     path = tuple(key.split("."))
     nested: Any = value
     for depth in reversed(range(len(path))):

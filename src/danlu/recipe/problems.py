@@ -13,6 +13,14 @@ from danlu.recipe.not_covered import refuse_model, refuse_task
 from danlu.recipe.schema import Recipe
 
 Key = tuple[str | int, ...]
+# pydantic's type of error -> the problem's code; any other is a wrong type or range.
+CODES = {
+    "extra_forbidden": "DL105",
+    "missing": "DL106",
+    "union_tag_invalid": "DL107",
+    "literal_error": "DL107",
+    "value_error": "DL110",
+}
 
 
 def describe_errors(
@@ -42,7 +50,9 @@ def _problems(
         place, shorter = None, key
         while place is None and shorter:
             place, shorter = places.get(shorter), shorter[:-1]
-        yield Problem(place or origin, ".".join(map(str, key)), _sentence(details, key))
+        refused = _refused(details, key)
+        sentence, code = _sentence(details, key), CODES.get(details["type"], "DL108")
+        yield Problem(place or origin, ".".join(map(str, key)), refused or sentence, "DL112" if refused else code)
 
 
 def _meant(key: Key, alternatives: list[ErrorDetails], found: Mapping[Key, object]) -> list[ErrorDetails]:
@@ -82,6 +92,15 @@ def _written_key(location: Key, values: Any, error_type: str) -> Key:
     return tuple(key)
 
 
+def _refused(details: ErrorDetails, key: Key) -> str | None:
+    """Return why danlu leaves a model or task to other tools; else None."""
+    if details["type"] != "union_tag_invalid":
+        return None
+    refusals = {("model",): refuse_model, ("data", "task"): refuse_task}
+    named = str(details.get("ctx", {})["tag"])
+    return next((refuse(named) for at, refuse in refusals.items() if key[: len(at)] == at), None)
+
+
 def _sentence(details: ErrorDetails, key: Key) -> str:
     """Describe one error in one sentence."""
     error_type, given, context = details["type"], details["input"], details.get("ctx", {})
@@ -90,10 +109,6 @@ def _sentence(details: ErrorDetails, key: Key) -> str:
     if error_type == "missing":
         return "is required"
     if error_type == "union_tag_invalid":
-        refusals = {("model",): refuse_model, ("data", "task"): refuse_task}
-        refused = next((refuse(str(context["tag"])) for at, refuse in refusals.items() if key[: len(at)] == at), None)
-        if refused is not None:
-            return refused
         allowed = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
         return f"unknown name {context['tag']!r}{suggestion(str(context['tag']), allowed)}"
     if error_type == "union_tag_not_found":

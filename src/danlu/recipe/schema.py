@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt
 
-from danlu.core.component import Component, Frozen, OneOf
+from danlu.core.component import Frozen, OneOf
+from danlu.recipe.components import ModelOptions
 from danlu.recipe.sections.data import Data
 from danlu.recipe.sections.evaluation import Evaluation
 from danlu.recipe.sections.planned import Compression, Deployment, Explanation, Picture
@@ -18,12 +19,18 @@ class Recipe(Frozen):
     """Describe everything from raw data to a served model.
 
     A section that is left out keeps its defaults.
+
+    Example:
+        >>> import danlu
+        >>> recipe = danlu.Recipe(data={"source": "builtin:wine"}, seed=3)
+        >>> recipe.training.optimizer.name, recipe.data.split.test
+        ('adamw', 0.15)
     """
 
     name: str = Field(default="model", pattern=NAME, description="names the run's folder")
     seed: NonNegativeInt = Field(default=0, description="every random choice is derived from it")
     data: Data
-    model: Annotated[Component, OneOf("model")] | None = Field(
+    model: Annotated[ModelOptions, OneOf("model")] | None = Field(
         default=None, description="chosen by the kind of data by default"
     )
     training: Training = Field(default_factory=Training)

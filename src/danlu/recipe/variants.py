@@ -40,7 +40,7 @@ def variant(recipe: Recipe, values: Values) -> Recipe:
         made = Recipe.model_validate(written)
     except ValidationError as error:
         raise RecipeError(*describe_errors(error, written, {}, "")) from None
-    against = [Problem("", key, sentence) for key, sentence in find_conflicts(made)]
+    against = [Problem("", key, sentence, code="DL110") for key, sentence in find_conflicts(made)]
     if against:
         raise RecipeError(*against)
     return made
@@ -146,5 +146,5 @@ def put_value(section: Mapping[str, Any], path: Sequence[str], value: Any) -> di
     if isinstance(inner, str):  # a component written by its name alone
         inner = {"name": inner}
     if not isinstance(inner, dict | None):
-        raise RecipeError(Problem("", first, f"is not a section, so it has no {'.'.join(rest)}"))
+        raise RecipeError(Problem("", first, f"is not a section, so it has no {'.'.join(rest)}", code="DL104"))
     return {**section, first: put_value(inner or {}, rest, value)}

@@ -84,4 +84,4 @@ def get_translator(language: str) -> Translator:
     for known in LANGUAGES:
         if language == known:
             return Translator(known)
-    raise ArgumentError(f"--lang {language}: pages are written in {' and '.join(LANGUAGES)}")
+    raise ArgumentError(f"--lang {language}: pages are written in {' and '.join(LANGUAGES)}", code="DL402")

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from danlu.core.component import Component
 from danlu.core.imports import silence_libraries
 from danlu.core.seeds import Seed
+from danlu.recipe.components import SamplerOptions
 from danlu.search.space import Choice, Distribution, Range
 
 if TYPE_CHECKING:
@@ -42,8 +42,18 @@ class CompletedTrial:
     cost: float | None
 
 
-class Sampler(Component):
-    """Propose the values of the next trial."""
+class Sampler(SamplerOptions):
+    """Propose the values of the next trial.
+
+    Example:
+        >>> import danlu
+        >>> class Middle(danlu.Sampler):
+        ...     name: str = "middle"
+        ...     def propose(self, space, past, seed):
+        ...         return {key: axis.from_unit(0.5) for key, axis in space.items()} if not past else None
+        >>> Middle().propose({}, [], None)
+        {}
+    """
 
     @abstractmethod
     def propose(self, space: SearchSpace, past: Sequence[CompletedTrial], seed: Seed) -> dict[str, Any] | None:
@@ -226,7 +236,7 @@ def _from_optuna(distribution: Range | Choice, told: Any) -> Any:
     return distribution.round_value(told if distribution.step is None else distribution.low + told * distribution.step)
 
 
-SAMPLERS: dict[str, type[Component]] = {
+SAMPLERS: dict[str, type[Sampler]] = {
     "bayesian": Bayesian,
     "random": RandomSearch,
     "grid": Grid,

@@ -15,7 +15,7 @@ import numpy as np
 
 from danlu.artifacts.bundle import MANIFEST, open_bundle
 from danlu.artifacts.environment import describe_environment
-from danlu.artifacts.files import read_json, write_bytes, write_json, write_text
+from danlu.artifacts.files import StrPath, read_json, write_bytes, write_json, write_text
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, lock_run
 from danlu.artifacts.trials import (
     BEST_FILE,
@@ -61,7 +61,9 @@ def run_search(
 ) -> RunDirectory:
     """Search on loaded data, using only its training and validation rows."""
     _new_study(context, trials)  # refuses before any folder is made
-    run = RunDirectory.create(output, context.recipe.name, name, overwrite, MIN_FREE_BYTES)
+    run = RunDirectory.create(
+        output, name=context.recipe.name, folder=name, overwrite=overwrite, needed_bytes=MIN_FREE_BYTES
+    )
     with lock_run(run):
         try:
             study = _new_study(write_source(context, run), trials)
@@ -74,7 +76,7 @@ def run_search(
     return run
 
 
-def resume_search(path: str | Path, *, trials: int | None = None) -> RunDirectory:
+def resume_search(path: StrPath, *, trials: int | None = None) -> RunDirectory:
     """Resume a search that was stopped or killed; the remaining trials are the same.
 
     Args:
@@ -88,9 +90,13 @@ def resume_search(path: str | Path, *, trials: int | None = None) -> RunDirector
     """
     run = RunDirectory.open(path)
     if not (run.path / SEARCH_FILE).is_file():
-        raise ArgumentError(f"{run.path}: is not a search; resume a training with `danlu train --resume {run.path}`")
+        raise ArgumentError(
+            f"{run.path}: is not a search; resume a training with `danlu train --resume {run.path}`", code="DL406"
+        )
     if (run.model / MANIFEST).is_file():
-        raise ArgumentError(f"{run.path}: the search has finished; evaluate its model with `danlu evaluate {run.path}`")
+        raise ArgumentError(
+            f"{run.path}: the search has finished; evaluate its model with `danlu evaluate {run.path}`", code="DL406"
+        )
     study = _new_study(load_run_data(load_recipe(run.path / RECIPE), run), trials)
     with lock_run(run):
         write_text(run.path / SEARCH_FILE, dump_recipe(study.recipe))
@@ -165,13 +171,14 @@ def _new_study(context: DataContext, trials: int | None) -> Study:
     if recipe.tuning is None:
         raise ArgumentError(
             "the recipe has no `tuning` section; add for example "
-            "tuning: {space: {training.optimizer.lr: {log: [1e-4, 1e-1]}}}"
+            "tuning: {space: {training.optimizer.lr: {log: [1e-4, 1e-1]}}}",
+            code="DL401",
         )
     if dist_env().world_size > 1:
-        raise ArgumentError("a search runs in one process; start it without torchrun or --processes")
+        raise ArgumentError("a search runs in one process; start it without torchrun or --processes", code="DL602")
     if trials is not None:
         if trials < 1:
-            raise ArgumentError(f"--trials {trials}: must be at least 1")
+            raise ArgumentError(f"--trials {trials}: must be at least 1", code="DL402")
         recipe = recipe.model_copy(update={"tuning": recipe.tuning.model_copy(update={"trials": trials})})
     seen = replace(context.splits, test=Split(np.empty(0, dtype=np.int64), context.splits.test.table))
     metric = search_metric(resolve_recipe(recipe, context.dataset))
@@ -201,8 +208,7 @@ def _run_trials(study: Study, run: RunDirectory) -> None:
     Raises:
         DanluError: all trials failed.
     """
-    sampler, axes = study.tuning.sampler, to_search_space(study.tuning.space)
-    assert isinstance(sampler, Sampler)
+    sampler, axes = Sampler.of(study.tuning.sampler), to_search_space(study.tuning.space)
     seed, higher = Seed(study.recipe.seed).derive("tuning"), study.higher_is_better
     trials = read_trials(run.path)
     while len(trials) < study.tuning.trials:
@@ -216,7 +222,7 @@ def _run_trials(study: Study, run: RunDirectory) -> None:
         info(_describe_trial(study, trials))
     best = best_trial(trials, higher)
     if best is None:
-        raise DanluError(f"{run.path}: all {len(trials)} trials failed; the last one: {trials[-1].why}")
+        raise DanluError(f"{run.path}: all {len(trials)} trials failed; the last one: {trials[-1].why}", code="DL509")
     _adopt_best(run, best)
 
 
@@ -233,7 +239,9 @@ def _run_trial(study: Study, run: RunDirectory, trials: list[Trial], values: dic
         with suppressed():
             value = _score_trial(study, context, _train_trial(study, context, folder))
     except Stopped as error:
-        raise Stopped(f"stopped in trial {number + 1}; resume with `danlu tune --resume {run.path}`") from error
+        raise Stopped(
+            f"stopped in trial {number + 1}; resume with `danlu tune --resume {run.path}`", code="DL510"
+        ) from error
     except FATAL_ERRORS:
         raise
     except Exception as error:  # values may lead to anything: NaN, out of memory, layers that do not fit
@@ -283,7 +291,7 @@ def _score_trial(study: Study, context: DataContext, run: RunDirectory) -> float
     outputs = predictor.raw_outputs(part, context.origin)
     found = compute_metrics((name,), build_predictions(part, predictor.target, outputs, scored_text_column(context)))
     if name not in found:
-        raise DanluError(f"{metric} is undefined on the validation split; choose another tuning.metric")
+        raise DanluError(f"{metric} is undefined on the validation split; choose another tuning.metric", code="DL505")
     return found[name]
 
 

@@ -13,9 +13,10 @@ import numpy as np
 import polars as pl
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
-from danlu.core.component import Component, Frozen
+from danlu.core.component import Frozen
 from danlu.errors import DataError
 from danlu.metrics.base import Metric, Predictions
+from danlu.recipe.components import TaskOptions
 from danlu.tasks.calibrations import ConformalQuantiles
 from danlu.tasks.loss_weighting import LossWeighting
 
@@ -33,6 +34,12 @@ class Target(Frozen):
 
     Attributes:
         task: the name of the task it belongs to.
+
+    Example:
+        >>> import danlu
+        >>> target = danlu.load("runs/wine").target
+        >>> target.task, target.outputs
+        ('classification', 3)
     """
 
     task: str
@@ -277,7 +284,7 @@ class BaselineData(Protocol):
 Words = Mapping[str, Mapping[str, str]]
 
 
-class Task(Component):
+class Task(TaskOptions):
     """Decide everything that depends on what is predicted.
 
     Attributes:
@@ -299,6 +306,13 @@ class Task(Component):
         has_logits: whether its outputs are logits, which a temperature can soften.
         can_distill: whether a teacher's outputs can be learned.
         probe_metric: the metric of a linear probe; None where there is none.
+
+    Example:
+        >>> import danlu
+        >>> recipe = danlu.load_recipe("wine", overrides=["data.task=classification"])
+        >>> task = danlu.Task.of(recipe.data.task)
+        >>> task.main_metric, task.has_classes
+        ('accuracy', True)
     """
 
     words: ClassVar[Words]
@@ -359,7 +373,7 @@ class Task(Component):
         Raises:
             DataError: a class has fewer rows.
         """
-        raise DataError(f"{origin}: {self} has no classes to stratify by; set data.split.by: random")
+        raise DataError(f"{origin}: {self} has no classes to stratify by; set data.split.by: random", code="DL250")
 
     def label_matrix(self, values: pl.Series) -> np.ndarray | None:
         """Return which labels each row has, [rows, labels] bool; None otherwise."""
@@ -505,7 +519,9 @@ def positions_of(labels: Sequence[Label], given: Iterable[Label], what: str, cur
     unseen = sorted({str(label) for label in given if label not in positions})
     if unseen:
         called = what.rsplit(" ", 1)[-1]
-        raise DataError(f"{what} {unseen[0]!r}, which the training split lacks; {cure}, or remove the {called}")
+        raise DataError(
+            f"{what} {unseen[0]!r}, which the training split lacks; {cure}, or remove the {called}", code="DL227"
+        )
     return positions
 
 

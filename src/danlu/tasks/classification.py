@@ -146,7 +146,8 @@ class ClassTask(Task):
                 f"{origin}: class {rare[0]!r} of {values.name!r} has {counts['count'][0]} sample(s)"
                 + (f", and {len(rare) - 1} more classes are as small" if len(rare) > 1 else "")
                 + "; a stratified split needs at least 3 (one each to train, validate and test): "
-                "add samples, remove or merge the class, or set data.split.by: random"
+                "add samples, remove or merge the class, or set data.split.by: random",
+                code="DL250",
             )
         labels = counts["label"]
         order = labels.cast(pl.String).arg_sort().arg_sort()
@@ -159,7 +160,7 @@ class ClassTask(Task):
         assert inputs.values is not None
         labels = sorted(inputs.values.unique().to_list())
         if len(labels) == 1:
-            raise DataError(f"{inputs.origin}: the training split holds one class alone ({labels[0]!r})")
+            raise DataError(f"{inputs.origin}: the training split holds one class alone ({labels[0]!r})", code="DL223")
         return self.target_class.model_validate({"column": inputs.column, "labels": tuple(labels)})
 
     def describe_encoded(self, target: ClassTarget, value: np.ndarray) -> str:

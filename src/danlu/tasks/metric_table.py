@@ -49,7 +49,7 @@ def all_metrics() -> Mapping[str, Metric]:
     """Return danlu's metrics and those of installed packages; danlu's names cannot be overridden."""
     points = [point for point in entry_points(group="danlu.metric") if point.name not in METRICS]
     added = {name: metric for task in _added_tasks() for name, metric in task.own_metrics.items()}
-    return {**added, **METRICS, **{point.name: _to_metric(point.load()) for point in points}}
+    return {**added, **METRICS, **{point.name: to_metric(point.load()) for point in points}}
 
 
 def _added_tasks() -> list[type[Task]]:
@@ -64,10 +64,10 @@ def get_metric(name: str) -> Metric:
 
 @cache
 def _custom_metric(name: str) -> Metric:
-    return _to_metric(load_dotted(name, "evaluation.metrics"))
+    return to_metric(load_dotted(name, "evaluation.metrics"))
 
 
-def _to_metric(found: Metric | Callable[..., float]) -> Metric:
+def to_metric(found: Metric | Callable[..., float]) -> Metric:
     """Wrap a function of (true values, predictions) as a metric.
 
     Its attributes `task` and `higher_is_better` are read. It is called once per resample, with rows repeated as drawn.
@@ -113,5 +113,5 @@ def resolve_metrics(task: Task, asked: tuple[str, ...] | None, key: str = "evalu
             get_metric(name)
         elif name not in fitting:
             message = f"no metric {name!r} for {task}{suggestion(name, fitting)}"
-            raise RecipeError(Problem("", key, message))
+            raise RecipeError(Problem("", key, message, code="DL117"))
     return asked

@@ -101,11 +101,12 @@ def _refuse_others(values: pl.Series, origin: str) -> None:
     if len(other):
         raise DataError(
             f"{origin}: {values.name!r} of data.target holds {other[0]!r}; of several columns each says with 0 and 1, "
-            "or true and false, whether a row has the label"
+            "or true and false, whether a row has the label",
+            code="DL225",
         )
     if words.is_in(PRESENT).all() or not words.is_in(PRESENT).any():
         only = words[0] if len(words) else "missing"
-        raise DataError(f"{origin}: {values.name!r} of data.target is {only} in every row; leave it out")
+        raise DataError(f"{origin}: {values.name!r} of data.target is {only} in every row; leave it out", code="DL225")
 
 
 class MultiLabelTarget(ColumnTarget):
@@ -182,12 +183,14 @@ class MultiLabel(Task):
             if given.is_asked:
                 raise DataError(
                     f"{given.origin}: the target {target!r} holds {values}, one label per row; for several set "
-                    "data.target_separator, give lists, or name a column of 0 and 1 for each label"
+                    "data.target_separator, give lists, or name a column of 0 and 1 for each label",
+                    code="DL225",
                 )
             return None
         if values != pl.String:
             raise DataError(
-                f"{given.origin}: the target {target!r} holds {values}, not strings to split at {separator!r}"
+                f"{given.origin}: the target {target!r} holds {values}, not strings to split at {separator!r}",
+                code="DL225",
             )
         return PackedTarget(_cut_lists(target, separator), target, ("task.cut", {"separator": separator}))
 
@@ -209,7 +212,9 @@ class MultiLabel(Task):
         assert inputs.values is not None
         labels = sorted({label for text in inputs.values.unique().to_list() for label in read_labels(text)})
         if not labels:
-            raise DataError(f"{inputs.origin}: no row of the training split has a label; nothing to learn")
+            raise DataError(
+                f"{inputs.origin}: no row of the training split has a label; nothing to learn", code="DL223"
+            )
         return MultiLabelTarget(column=inputs.column, labels=tuple(labels))
 
     def describe_encoded(self, target: MultiLabelTarget, value: np.ndarray) -> str:

@@ -172,7 +172,9 @@ class MultiOutput(Task):
     def check_values(self, values: pl.Series, origin: str) -> None:
         if values.dtype != pl.String:
             raise DataError(
-                f"{origin}: {self} needs several target columns; list them in data.target, or use data.task: regression"
+                f"{origin}: {self} needs several target columns; "
+                "list them in data.target, or use data.task: regression",
+                code="DL220",
             )
 
     def numbers(self, values: pl.Series) -> list[pl.Series]:
@@ -285,16 +287,21 @@ def _is_flag(values: pl.Series) -> bool:
 def _check_numbers(values: pl.Series, origin: str) -> None:
     """Raise DataError unless a target column holds numbers that can be learned."""
     if not values.dtype.is_numeric():
-        raise DataError(f"{origin}: {values.name!r} of data.target is {values.dtype}; several numbers are predicted")
+        raise DataError(
+            f"{origin}: {values.name!r} of data.target is {values.dtype}; several numbers are predicted", code="DL221"
+        )
     present = values.cast(pl.Float64).drop_nulls().drop_nans()
     beyond = present.filter(present.abs() > LARGEST_OUTPUT)
     if len(beyond):
         raise DataError(
             f"{origin}: {values.name!r} of data.target is {beyond[0]} in {len(beyond)} rows, too large to learn "
-            f"(at most {LARGEST_OUTPUT:g}); correct or remove these rows, or give it another unit"
+            f"(at most {LARGEST_OUTPUT:g}); correct or remove these rows, or give it another unit",
+            code="DL223",
         )
     if present.n_unique() < 2:
-        raise DataError(f"{origin}: {values.name!r} of data.target is the same in every row; leave it out")
+        raise DataError(
+            f"{origin}: {values.name!r} of data.target is the same in every row; leave it out", code="DL223"
+        )
 
 
 def _table_of(table: pl.DataFrame, prefix: str) -> pl.DataFrame:

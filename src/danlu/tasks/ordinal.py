@@ -118,15 +118,19 @@ class Ordinal(ClassTask):
             listed = ", ".join(map(repr, sorted(map(str, found))[:5]))
             raise DataError(
                 f"{origin}: the classes of {values.name!r} are words ({listed}) without an order; say it from the "
-                "lowest to the highest: data.task: {ordinal: {order: [...]}}"
+                "lowest to the highest: data.task: {ordinal: {order: [...]}}",
+                code="DL221",
             )
         lacking = [value for value in found if self.order is not None and value not in self.order]
         if lacking:
-            raise DataError(f"{origin}: {values.name!r} has the class {lacking[0]!r}, which data.task.order lacks")
+            raise DataError(
+                f"{origin}: {values.name!r} has the class {lacking[0]!r}, which data.task.order lacks", code="DL221"
+            )
         if len(found) < MIN_CLASSES:
             raise DataError(
                 f"{origin}: {values.name!r} has {len(found)} classes, and an order needs three; use data.task: "
-                "classification"
+                "classification",
+                code="DL223",
             )
 
     def describe_target(self, parts: Mapping[str, pl.Series], values: pl.Series) -> dict[str, Any]:
@@ -138,7 +142,9 @@ class Ordinal(ClassTask):
         assert inputs.values is not None
         labels = self._ordered(inputs.values)
         if len(labels) < MIN_CLASSES:
-            raise DataError(f"{inputs.origin}: the training split holds {len(labels)} classes; an order needs three")
+            raise DataError(
+                f"{inputs.origin}: the training split holds {len(labels)} classes; an order needs three", code="DL223"
+            )
         return OrdinalTarget(column=inputs.column, labels=tuple(labels))
 
     def _ordered(self, values: pl.Series) -> list[Any]:

@@ -86,7 +86,9 @@ class NumericTask(Task):
 
     def check_values(self, values: pl.Series, origin: str) -> None:
         if not values.dtype.is_numeric():
-            raise DataError(f"{origin}: {self} needs numbers, but the target {values.name!r} is {values.dtype}")
+            raise DataError(
+                f"{origin}: {self} needs numbers, but the target {values.name!r} is {values.dtype}", code="DL221"
+            )
 
     def numbers(self, values: pl.Series) -> list[pl.Series]:
         return [values.cast(pl.Float64)]

@@ -45,10 +45,10 @@ def get_task(name: str) -> Task:
     """
     table = components("task")
     if name not in table:
-        raise ArtifactError(f"the task {name!r} is unknown here{suggestion(name, table)}; install what brings it")
-    found = table[name](name=name)
-    assert isinstance(found, Task)
-    return found
+        raise ArtifactError(
+            f"the task {name!r} is unknown here{suggestion(name, table)}; install what brings it", code="DL310"
+        )
+    return Task.of(table[name](name=name))
 
 
 def task_of(target: Target) -> Task:

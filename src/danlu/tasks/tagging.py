@@ -107,7 +107,7 @@ class Tagging(Task):
         assert inputs.values is not None
         tags = sorted({tag for text in inputs.values.unique().to_list() for tag in read_list(text)})
         if len(tags) == 1:
-            raise DataError(f"{inputs.origin}: the training split holds one tag alone ({tags[0]!r})")
+            raise DataError(f"{inputs.origin}: the training split holds one tag alone ({tags[0]!r})", code="DL223")
         return TagTarget(column=inputs.column, labels=tuple(tags))
 
     def head(self, target: TagTarget) -> Head:

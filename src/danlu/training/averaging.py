@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from danlu.core.component import Component
+from danlu.recipe.components import AverageOptions
 
 if TYPE_CHECKING:
     import torch
@@ -21,8 +21,18 @@ if TYPE_CHECKING:
     from danlu.training.running_average import RunningAverage
 
 
-class WeightAverage(Component):
-    """Decide how much each step's weights count in the average."""
+class WeightAverage(AverageOptions):
+    """Decide how much each step's weights count in the average.
+
+    Example:
+        >>> import danlu
+        >>> class Mean(danlu.WeightAverage):
+        ...     name: str = "mean"
+        ...     def lerp_weight(self, num_updates: int, step: int, steps: int) -> float | None:
+        ...         return 1 / (num_updates + 1)
+        >>> Mean().lerp_weight(3, 4, 100)
+        0.25
+    """
 
     @abstractmethod
     def lerp_weight(self, num_updates: int, step: int, steps: int) -> float | None:
@@ -87,4 +97,4 @@ def eval_weights(
             back()
 
 
-AVERAGES: dict[str, type[Component]] = {"ema": EMA, "swa": SWA}
+AVERAGES: dict[str, type[WeightAverage]] = {"ema": EMA, "swa": SWA}

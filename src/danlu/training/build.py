@@ -93,8 +93,7 @@ def build_train_state(
     Raises:
         ArgumentError: the device lacks the precision, or the user's own loss cannot be loaded.
     """
-    optimizer, schedule = options.optimizer, options.schedule
-    assert isinstance(optimizer, Optimizer) and isinstance(schedule, Schedule)
+    optimizer, schedule = Optimizer.of(options.optimizer), Schedule.of(options.schedule)
     assert isinstance(options.batch_size, int) and isinstance(optimizer.lr, float)
     device = accelerator.torch_device
     precision = Precision(choose_precision(options.precision, device), device)

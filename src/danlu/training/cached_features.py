@@ -60,7 +60,9 @@ def build_head(model: Any, dropout: float, examples: PreparedDataset, device: to
             whole, features = model(**inputs), model.features(**inputs)
             one_layer = features.ndim == 2 and torch.allclose(classifier(features), whole, TOLERANCE, TOLERANCE)
     if not one_layer:
-        raise ArgumentError(f"model.finetune.mode: {name} does not end in one layer over features; use full or lora")
+        raise ArgumentError(
+            f"model.finetune.mode: {name} does not end in one layer over features; use full or lora", code="DL511"
+        )
     return HeadOnlyModel(classifier, dropout)
 
 

@@ -155,7 +155,7 @@ def _save(
         recorder.save_checkpoint(train_state, step, early_stopping)
     if stopping:
         saved = recorder.save_checkpoint_now(train_state, step, early_stopping)
-        raise Stopped(f"stopped at step {step} of {end_step}, {saved}")
+        raise Stopped(f"stopped at step {step} of {end_step}, {saved}", code="DL510")
 
 
 def _stop_reason(early_stopping: EarlyStopper) -> str:
@@ -208,7 +208,8 @@ def _check_validation_finite(figures: dict[str, float], step: int, lr: float) ->
     if not math.isfinite(loss):
         raise DanluError(
             f"the validation loss is {loss} after step {step}: lower training.optimizer.lr (it "
-            f"is {lr:.2g}), or look for extreme values in the data"
+            f"is {lr:.2g}), or look for extreme values in the data",
+            code="DL504",
         )
 
 
@@ -217,5 +218,6 @@ def _check_loss_finite(loss: Tensor, batch: Batch, step: int, lr: float, train_s
         return
     raise DanluError(
         f"the training loss is {float(loss)} at step {step}: {train_state.locate_nonfinite(batch)}. Lower "
-        f"training.optimizer.lr (it is {lr:.2g}), or look for extreme values in the data"
+        f"training.optimizer.lr (it is {lr:.2g}), or look for extreme values in the data",
+        code="DL504",
     )

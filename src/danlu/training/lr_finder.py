@@ -96,7 +96,8 @@ def _steepest_lr(lrs: list[float], losses: list[float]) -> float:
     if bottom - top < 2 or curve[top] - curve[bottom] < MIN_LOSS_DROP * abs(curve[top]):
         raise DanluError(
             f"the learning rate range test found no rate from {lrs[0]:.0e} to {lrs[-1]:.0e} that lowers the loss; "
-            "set training.optimizer.lr to a number"
+            "set training.optimizer.lr to a number",
+            code="DL506",
         )
     slopes = np.gradient(curve[: bottom + 1], np.log(lrs[: bottom + 1]))
     begin = min(max(top, SMOOTHING_RADIUS), bottom - 1)  # the first are means of few losses, and fall by chance

@@ -35,12 +35,12 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float =
         DanluError: nothing is to be trained.
     """
     if weight_decay < 0:
-        raise ArgumentError(f"weight_decay must not be negative, got {weight_decay}")
+        raise ArgumentError(f"weight_decay must not be negative, got {weight_decay}", code="DL507")
     if not 0 < layer_decay <= 1:
-        raise ArgumentError(f"layer_decay must be above 0 and at most 1, got {layer_decay}")
+        raise ArgumentError(f"layer_decay must be above 0 and at most 1, got {layer_decay}", code="DL507")
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     if not trained:
-        raise DanluError("all weights of the model are frozen, so nothing would be trained")
+        raise DanluError("all weights of the model are frozen, so nothing would be trained", code="DL507")
     scales = layer_lr_scales(model, layer_decay) if layer_decay < 1 else dict.fromkeys(trained, 1.0)
     roles = parameter_roles(model)
     groups: dict[tuple[float, float], dict[str, Any]] = {}

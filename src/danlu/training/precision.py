@@ -38,7 +38,7 @@ def choose_precision(asked: str, device: torch.device) -> str:
         return _auto_precision(device)
     reason = _unsupported_reason(asked, device)
     if reason is not None:
-        raise ArgumentError(f"training.precision: {asked} is not available on {device.type}: {reason}")
+        raise ArgumentError(f"training.precision: {asked} is not available on {device.type}: {reason}", code="DL501")
     return asked
 
 

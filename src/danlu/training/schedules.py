@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from danlu.core.component import Component
+from danlu.recipe.components import ScheduleOptions
 from danlu.recipe.sections.training import LearningRateScaling
 
 
@@ -85,14 +85,19 @@ Floor = Annotated[float, Field(ge=0.0, lt=1.0)]
 FLOOR_DESCRIPTION = "smallest factor"
 
 
-class Schedule(Component):
+class Schedule(ScheduleOptions):
     """Scale the learning rate by step.
 
-    Attributes:
-        needs_validation: whether it depends on validation, so that a run without a validation split cannot use it.
+    Example:
+        >>> import danlu
+        >>> class Stairs(danlu.Schedule):
+        ...     name: str = "stairs"
+        ...     stairs: int = 4
+        ...     def factor(self, step: int, steps: int) -> float:
+        ...         return 1 - step * self.stairs // steps / self.stairs
+        >>> [Stairs().factor(step, 8) for step in (0, 2, 7)]
+        [1.0, 0.75, 0.25]
     """
-
-    needs_validation: ClassVar[bool] = False
 
     @abstractmethod
     def factor(self, step: int, steps: int) -> float:
@@ -326,7 +331,7 @@ def _cosine_interpolate(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
-SCHEDULES: dict[str, type[Component]] = {
+SCHEDULES: dict[str, type[Schedule]] = {
     "cosine": Cosine,
     "linear": Linear,
     "constant": Constant,

@@ -145,7 +145,8 @@ class TrainStep:
                 if not self.groups.is_single_process:  # the others wait for this one in a collective
                     raise DanluError(
                         f"out of memory in one of {self.groups.env.world_size} processes; set training.accumulate: "
-                        f"{2 * self.num_microbatches} or a smaller training.batch_size"
+                        f"{2 * self.num_microbatches} or a smaller training.batch_size",
+                        code="DL503",
                     ) from error
             self._zero_grad()
             release_memory(self.accelerator)

@@ -180,7 +180,8 @@ class TrainState:
         if state.get("fixed") != self.frozen_digest:
             raise ArtifactError(
                 f"{checkpoint.folder}: the frozen pretrained weights have changed since this checkpoint; "
-                "restore them or train again"
+                "restore them or train again",
+                code="DL313",
             )
         self._load_weights(checkpoint.tensors(WEIGHTS))
         for name, rest in state["rest"].items():

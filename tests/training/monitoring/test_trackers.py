@@ -332,7 +332,7 @@ def test_a_class_of_ones_own_is_told_of_training(own: str, run: RunDirectory) ->
     [
         ("Countr", r"training\.callbacks: own_\d+ has no 'Countr'; the nearest is \"Counter\""),
         ("Picky", r"must take no arguments \(missing a required argument: 'path'\)"),
-        ("Unfinished", r"lacks on_step, on_log, on_end; inherit from danlu\.training\.monitoring\.callbacks\.Callback"),
+        ("Unfinished", r"lacks on_step, on_log, on_end; inherit from danlu\.Callback"),
         ("function", r"lacks|is not a class"),
     ],
 )

@@ -37,7 +37,8 @@ def open_device(asked: str = "auto") -> Accelerator:
     if asked not in found:
         raise ArgumentError(
             f"training.device: torch finds no {asked} device here; choose {', '.join(found)} or auto. "
-            "`danlu doctor` says what this torch is built for"
+            "`danlu doctor` says what this torch is built for",
+            code="DL501",
         )
     return found[asked]
 
@@ -83,7 +84,8 @@ def _open_tpu() -> Accelerator:
     if importlib.util.find_spec(TPU_MODULE) is None:
         raise ArgumentError(
             "training.device: a tpu needs the package torch-tpu and its driver libtpu, not installed here; "
-            "see the guide's chapter on devices"
+            "see the guide's chapter on devices",
+            code="DL501",
         )
     importlib.import_module(TPU_MODULE)
     import torch
@@ -92,7 +94,8 @@ def _open_tpu() -> Accelerator:
     if current is None or current.type != "tpu":
         raise ArgumentError(
             f"training.device: torch-tpu is installed, but torch's accelerator is {current or 'none'}; "
-            "it must be the only accelerator of this torch, and a TPU must be attached"
+            "it must be the only accelerator of this torch, and a TPU must be attached",
+            code="DL501",
         )
     _use_local_device()
     return GPU("tpu")

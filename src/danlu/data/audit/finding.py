@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from danlu.core.component import Component, Frozen
+from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
 from danlu.core.text import format_message
 from danlu.data.audit.messages import FINDINGS
 from danlu.data.columns import Column
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Split, Splits, TrainSplit
+from danlu.recipe.components import SplitterOptions
 from danlu.recipe.sections.data import Data
 
 Severity = Literal["error", "warning", "note"]
@@ -86,7 +87,7 @@ class AuditContext:
         return self.dataset.columns
 
     @property
-    def splitter(self) -> Component | None:
+    def splitter(self) -> SplitterOptions | None:
         """The splitter of the rows."""
         return self.section.split.by
 

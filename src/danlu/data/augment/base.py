@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from danlu.core.component import Component
 from danlu.core.seeds import Seed
 from danlu.data.augment.hash_rng import HashRng
 from danlu.data.augment.transforms import (
@@ -26,6 +25,7 @@ from danlu.data.augment.transforms import (
     identity,
     identity_colour,
 )
+from danlu.recipe.components import AugmentationOptions
 
 if TYPE_CHECKING:
     from danlu.data.descriptors import TokenizerFile
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class Augmentation(Component):
+class Augmentation(AugmentationOptions):
     """Transform training samples at random.
 
     Attributes:
@@ -45,7 +45,18 @@ class Augmentation(Component):
 
 
 class ImageAugmentation(Augmentation):
-    """Transform single images by adding to the parameters that both executors carry out."""
+    """Transform single images by adding to the parameters that both executors carry out.
+
+    Example:
+        >>> import numpy as np
+        >>> import danlu
+        >>> class Darker(danlu.ImageAugmentation):
+        ...     name: str = "darker"
+        ...     def add(self, builder, rng):
+        ...         builder.colour(brightness=np.full(builder.count, 0.5))
+        >>> Darker().kinds
+        ('image',)
+    """
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
 
@@ -70,7 +81,21 @@ class TransformContext:
 
 
 class BatchAugmentation(Augmentation):
-    """Transform whole batches of texts or table rows."""
+    """Transform whole batches of texts or table rows.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> import danlu
+        >>> class Negate(danlu.BatchAugmentation):
+        ...     kinds = ("tabular",)
+        ...     name: str = "negate"
+        ...     def build_transform(self, setting):
+        ...         def negate(batch):
+        ...             return replace(batch, inputs={key: -value for key, value in batch.inputs.items()})
+        ...         return negate
+        >>> Negate().name
+        'negate'
+    """
 
     @abstractmethod
     def build_transform(self, setting: TransformContext) -> "BatchTransform":

@@ -1,6 +1,5 @@
 """The registry of augmentations that a recipe may name. Imports no torch."""
 
-from danlu.core.component import Component
 from danlu.data.augment.base import Augmentation as Augmentation
 from danlu.data.augment.images import (
     Blur,
@@ -19,7 +18,7 @@ from danlu.data.augment.mixing import Cutmix, Mixup
 from danlu.data.augment.tabular import Noise, SwapNoise
 from danlu.data.augment.text import DeleteTokens, MaskSpans, SwapTokens
 
-AUGMENTATIONS: dict[str, type[Component]] = {
+AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "random-crop": RandomCrop,
     "rotate": Rotate,
     "scale": Scale,

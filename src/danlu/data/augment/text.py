@@ -167,7 +167,7 @@ class MaskSpans(TokenAugmentation):
         assert setting.tokenizer is not None, "texts have a tokenizer"
         if read_special_tokens(setting.tokenizer).mask is None:
             message = "mask-spans needs a mask or an unknown token, and the tokenizer has neither; use delete-tokens"
-            raise RecipeError(Problem("", "data.augment", message))
+            raise RecipeError(Problem("", "data.augment", message, code="DL116"))
         return super().build_transform(setting)
 
     def apply(self, tokens: TokenBatch) -> "tuple[Tensor, Tensor]":

@@ -9,22 +9,34 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from danlu.core.component import Component
 from danlu.core.seeds import Seed
 from danlu.data.loader import EpochOrder, PreparedDataset, shuffled_order
+from danlu.recipe.components import BalancerOptions
 from danlu.tasks.loss_weighting import LossWeighting
 
 
-class Balancer(Component):
+class Balancer(BalancerOptions):
     """Correct class imbalance in the training split.
 
     Attributes:
         kinds: the kinds of data it can balance.
-        uses_distances: whether it measures distances between rows, and so needs rows without missing values.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> import danlu
+        >>> class DoubleFirst(danlu.Balancer):
+        ...     name: str = "double-first"
+        ...     @property
+        ...     def effect(self) -> str:
+        ...         return "a sample of the first class counts twice in the loss"
+        ...     def loss_weighting(self, counts):
+        ...         weights = [2.0] + [1.0] * (len(counts) - 1)
+        ...         return replace(super().loss_weighting(counts), class_weights=tuple(weights))
+        >>> DoubleFirst().loss_weighting([3, 4]).class_weights
+        (2.0, 1.0)
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("tabular", "image", "text")
-    uses_distances: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -1,7 +1,6 @@
 """The registry of balancers that a recipe may name. Imports neither torch nor imbalanced-learn."""
 
-from danlu.core.component import Component
-from danlu.data.balance.base import NoBalancing
+from danlu.data.balance.base import Balancer, NoBalancing
 from danlu.data.balance.loss_weights import ClassWeights, Focal, LogitAdjustment
 from danlu.data.balance.resampling import Oversample, Undersample, WeightedSampling
 from danlu.data.balance.synthetic import (
@@ -14,7 +13,7 @@ from danlu.data.balance.synthetic import (
     Tomek,
 )
 
-BALANCERS: dict[str, type[Component]] = {
+BALANCERS: dict[str, type[Balancer]] = {
     "none": NoBalancing,
     "class-weights": ClassWeights,
     "oversample": Oversample,

@@ -156,7 +156,8 @@ def _synthesise(
         raise DataError(
             f"class {labels[smallest]!r} has {counts[smallest]} training sample(s); {balancer.name} with "
             f"{balancer.neighbors} neighbors needs at least {balancer.neighbors + 1}: {lower}gather more samples, "
-            "or use oversample or class-weights"
+            "or use oversample or class-weights",
+            code="DL254",
         )
     sampler = _sampler(balancer, inputs, growing, seed)
     try:
@@ -167,7 +168,8 @@ def _synthesise(
         # ADASYN distributes synthetic rows by neighbours of other classes; without such neighbours there are none.
         raise DataError(
             f"adasyn makes no rows here: no row of a smaller class has a neighbor of another class among its "
-            f"{balancer.neighbors}; use smote, or more neighbors"
+            f"{balancer.neighbors}; use smote, or more neighbors",
+            code="DL254",
         ) from error
     return inputs.extended(examples, resampled[len(codes) :], grown[len(codes) :])
 
@@ -182,7 +184,8 @@ def _sampler(balancer: _Synthetic, inputs: "_Inputs", growing: dict[int, int], s
         if categories:
             raise DataError(
                 f"{balancer.name} interpolates numbers, and {categories} of the {numbers + categories} inputs are "
-                "categories; use smote, which handles both"
+                "categories; use smote, which handles both",
+                code="DL254",
             )
         if isinstance(balancer, Adasyn):
             return ADASYN(n_neighbors=balancer.neighbors, **options)
@@ -201,7 +204,9 @@ def _edit(
     from imblearn.under_sampling import EditedNearestNeighbours as Edited
 
     if len(examples) <= neighbors:
-        raise DataError(f"{name} with {neighbors} neighbors needs more than the {len(examples)} training samples here")
+        raise DataError(
+            f"{name} with {neighbors} neighbors needs more than the {len(examples)} training samples here", code="DL254"
+        )
     return _keep_rows(Edited(sampling_strategy=strategy, n_neighbors=neighbors), examples, labels, name)
 
 
@@ -219,7 +224,8 @@ def _keep_rows(cleaner: Any, examples: "PreparedDataset", labels: tuple[str, ...
         count = int((codes == lost[0]).sum())
         raise DataError(
             f"{name} would remove all {count} training samples of class {labels[lost[0]]!r}, which lie among other "
-            "classes; use class-weights or oversample"
+            "classes; use class-weights or oversample",
+            code="DL254",
         )
     return _take(examples, rows)
 
@@ -256,7 +262,8 @@ class _Inputs:
         if other:
             what = getattr(other[0], "name", type(other[0]).__name__)
             raise DataError(
-                f"data.balance: synthetic rows need numbers and categories alone, and one input is {what!r}"
+                f"data.balance: synthetic rows need numbers and categories alone, and one input is {what!r}",
+                code="DL254",
             )
         rows = len(examples)
         numbers = known.get("numeric", np.empty((rows, 0), dtype=np.float32))

@@ -55,7 +55,7 @@ def read_builtin(source: str) -> RawData:
     """
     name = source.removeprefix("builtin:")
     if name not in BUILTIN:
-        raise DataError(f"{source}: no such built-in data{suggestion(name, BUILTIN)}")
+        raise DataError(f"{source}: no such built-in data{suggestion(name, BUILTIN)}", code="DL201")
     return BUILTIN[name](source)
 
 
@@ -64,7 +64,7 @@ def _file(name: str, separator: str = ",", skipped: int = 0) -> pl.DataFrame:
     found = importlib.util.find_spec("sklearn")
     path = Path(found.origin).parent / "datasets" / "data" / name if found and found.origin else None
     if path is None or not path.is_file():
-        raise DataError(f"builtin data: scikit-learn's file {name} is missing; reinstall scikit-learn")
+        raise DataError(f"builtin data: scikit-learn's file {name} is missing; reinstall scikit-learn", code="DL201")
     return pl.read_csv(path, has_header=False, separator=separator, skip_rows=skipped, infer_schema_length=None)
 
 

@@ -63,7 +63,7 @@ def _render(tokenizer: TokenizerFile, messages: list[Message], origin: str) -> t
     try:
         return render_answers(tokenizer, messages)
     except DataError as error:
-        raise DataError(f"{origin}: {error}") from error
+        raise DataError(f"{origin}: {error}", code="DL240") from error
 
 
 def _encode(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]]) -> tuple[np.ndarray, np.ndarray]:

@@ -135,17 +135,19 @@ def _drop_fourth_channel(image: "Image") -> "Image":
 def _open_bytes(reference: Reference, folder: Path) -> Iterator[IO[bytes]]:
     name = name_of(reference, folder)
     if reference is None:
-        raise DataError(f"{name}: the value is missing; remove the row, or set data.clean.broken: skip")
+        raise DataError(f"{name}: the value is missing; remove the row, or set data.clean.broken: skip", code="DL230")
     if isinstance(reference, bytes):
         yield BytesIO(reference)
         return
     path = folder / reference
     try:
         if not path.is_file():  # reading a pipe of that name would block forever
-            raise DataError(f"{name}: {'is not a file' if path.exists() else 'no such image'}; {CURE}")
+            raise DataError(f"{name}: {'is not a file' if path.exists() else 'no such image'}; {CURE}", code="DL230")
         file = path.open("rb")
     except (OSError, ValueError) as error:
-        raise DataError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error}); {CURE}") from error
+        raise DataError(
+            f"{name}: cannot be read ({getattr(error, 'strerror', None) or error}); {CURE}", code="DL230"
+        ) from error
     with file:
         yield file
 
@@ -166,7 +168,9 @@ def _decoder_errors(name: str) -> Iterator[None]:
         pixels = re.search(r"\d+", str(error))
         raise _too_large(name, f"{int(pixels[0]):,}" if pixels else "far more") from error
     except Exception as error:
-        raise DataError(f"{name}: broken or cut short ({error or type(error).__name__}); {CURE}") from error
+        raise DataError(
+            f"{name}: broken or cut short ({error or type(error).__name__}); {CURE}", code="DL230"
+        ) from error
 
 
 def _open(file: IO[bytes], name: str) -> "Image":
@@ -176,9 +180,9 @@ def _open(file: IO[bytes], name: str) -> "Image":
         image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
         if not file.seek(0, 2):
-            raise DataError(f"{name}: the file is empty; {CURE}") from None
+            raise DataError(f"{name}: the file is empty; {CURE}", code="DL230") from None
         raise DataError(
-            f"{name}: broken or cut short, or not an image of a known kind ({', '.join(FORMATS)}); {CURE}"
+            f"{name}: broken or cut short, or not an image of a known kind ({', '.join(FORMATS)}); {CURE}", code="DL230"
         ) from None
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise _too_large(name, f"{image.width:,} x {image.height:,}")
@@ -190,7 +194,8 @@ def _too_large(name: str, pixels: str) -> DataError:
 
     return DataError(
         f"{name}: has {pixels} pixels, more than the {Image.MAX_IMAGE_PIXELS or 0:,} that one image may have, since "
-        f"a small file could fill the memory; shrink it first, or leave it out with data.clean.broken: skip"
+        f"a small file could fill the memory; shrink it first, or leave it out with data.clean.broken: skip",
+        code="DL230",
     )
 
 

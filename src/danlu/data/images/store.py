@@ -123,7 +123,9 @@ def _read(path: Path) -> np.ndarray:
     try:
         values: np.ndarray = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise ArtifactError(f"{path}: damaged ({error}); delete the folder {path.parent}; it is rebuilt") from error
+        raise ArtifactError(
+            f"{path}: damaged ({error}); delete the folder {path.parent}; it is rebuilt", code="DL303"
+        ) from error
     return values
 
 

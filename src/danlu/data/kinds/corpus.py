@@ -47,7 +47,9 @@ class CorpusKind(TextKind):
             return None
         text = section.text or next((each.name for each in columns if each.used and each.type == "text"), None)
         if text is None:
-            raise DataError(f"{source.origin}: no column of text for language modelling; name it with data.text")
+            raise DataError(
+                f"{source.origin}: no column of text for language modelling; name it with data.text", code="DL212"
+            )
         return use_only(columns, (text,), reason("only-text"))
 
     def default_batch_size(self, rows: int) -> int:

@@ -36,5 +36,7 @@ def get_kind(name: str) -> DataKind:
         DataError: this version of danlu does not have it.
     """
     if name not in KINDS:
-        raise DataError(f"{name!r}: unknown kind of data{suggestion(name, KINDS)}; a later version may have made this")
+        raise DataError(
+            f"{name!r}: unknown kind of data{suggestion(name, KINDS)}; a later version may have made this", code="DL310"
+        )
     return KINDS[name]

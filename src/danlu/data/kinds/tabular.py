@@ -43,7 +43,7 @@ class TabularKind(DataKind):
         if not any(column.used for column in columns):
             reasons = "; ".join(f"{column.name} ({column.reason})" for column in columns)
             why = reasons or "the target is the only column"
-            raise DataError(f"{source.origin}: no column to learn from: {why}")
+            raise DataError(f"{source.origin}: no column to learn from: {why}", code="DL212")
         return columns
 
     def default_batch_size(self, rows: int) -> int:
@@ -55,4 +55,4 @@ class TabularKind(DataKind):
 
     def near_duplicates(self, values: Sequence[Any], folder: Path, similarity: float) -> np.ndarray:
         message = "near compares texts and images; for tables use drop"
-        raise RecipeError(Problem("", "data.clean.duplicates", message))
+        raise RecipeError(Problem("", "data.clean.duplicates", message, code="DL114"))

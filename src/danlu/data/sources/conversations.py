@@ -73,7 +73,9 @@ def conversations(source: RawData) -> RawData:
         chats = _from_pairs(source, *pair)
     for row, chat in enumerate(chats, 1):
         if not any(message["role"] == "assistant" for message in chat):
-            raise DataError(f"{source.origin}: row {row}: has no message of the assistant to learn from; remove it")
+            raise DataError(
+                f"{source.origin}: row {row}: has no message of the assistant to learn from; remove it", code="DL240"
+            )
     return _replace_columns(source, {MESSAGES: chats}, "chat")
 
 
@@ -83,7 +85,7 @@ def preferences(source: RawData) -> RawData:
     for name in (CHOSEN, REJECTED):
         if name not in frame.columns:
             near = suggestion(name, frame.columns)
-            raise DataError(f"{source.origin}: no column {name!r}, which preferences need{near}")
+            raise DataError(f"{source.origin}: no column {name!r}, which preferences need{near}", code="DL210")
     prompts = frame[PROMPT].to_list() if PROMPT in frame.columns else [None] * frame.height
     found: dict[str, list[list[Message]]] = {name: [] for name in PREFERENCE}
     both = zip(prompts, frame[CHOSEN].to_list(), frame[REJECTED].to_list(), strict=True)
@@ -92,7 +94,7 @@ def preferences(source: RawData) -> RawData:
         parts = _preference(prompt, chosen, rejected, place)
         for name, messages in zip(PREFERENCE, parts, strict=True):
             if not messages:
-                raise DataError(f"{place}: {name} has no messages")
+                raise DataError(f"{place}: {name} has no messages", code="DL240")
             found[name].append(messages)
     return _replace_columns(source, found, "preference")
 
@@ -110,7 +112,10 @@ def _preference(prompt: Any, chosen: Any, rejected: Any, place: str) -> tuple[li
             break
         shared += 1
     if shared == 0:
-        raise DataError(f"{place}: there is no prompt, and the two answers share no first message; add a column prompt")
+        raise DataError(
+            f"{place}: there is no prompt, and the two answers share no first message; add a column prompt",
+            code="DL240",
+        )
     return answers[0][:shared], answers[0][shared:], answers[1][shared:]
 
 
@@ -118,7 +123,7 @@ def _turn(value: Any, role: str, place: str) -> list[Message]:
     """Turn a string into one message of `role`; keep a list of messages."""
     if isinstance(value, str) and not value.lstrip().startswith("[{"):
         if not value.strip():
-            raise DataError(f"{place}: is empty")
+            raise DataError(f"{place}: is empty", code="DL240")
         return [{"role": role, "content": value}]
     return read_conversation(value, place)
 
@@ -150,26 +155,28 @@ def read_conversation(value: Any, place: str) -> list[Message]:
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise DataError(f"{place}: is neither a list of messages nor JSON of one ({error})") from None
+            raise DataError(f"{place}: is neither a list of messages nor JSON of one ({error})", code="DL240") from None
     if not isinstance(value, list) or not value:
-        raise DataError(f"{place}: has no messages; remove such rows")
+        raise DataError(f"{place}: has no messages; remove such rows", code="DL240")
     return [_message(one, f"{place}, message {number}") for number, one in enumerate(value, 1)]
 
 
 def _message(value: Any, place: str) -> Message:
     """Return one message with `role`, `content` and its other keys (tool calls, a name)."""
     if not isinstance(value, dict):
-        raise DataError(f"{place}: is {type(value).__name__}; a message is an object with role and content")
+        raise DataError(
+            f"{place}: is {type(value).__name__}; a message is an object with role and content", code="DL240"
+        )
     said = {name: entry for name, entry in value.items() if entry is not None}
     role = said.pop("role", None) or said.pop("from", None)
     if not role:
-        raise DataError(f"{place}: has no role; give every message one of ({', '.join(ROLES)})")
+        raise DataError(f"{place}: has no role; give every message one of ({', '.join(ROLES)})", code="DL240")
     role = ALSO_CALLED.get(str(role).lower(), str(role).lower())
     if role not in ROLES:
-        raise DataError(f"{place}: unknown role {role!r}{suggestion(role, (*ROLES, *ALSO_CALLED))}")
+        raise DataError(f"{place}: unknown role {role!r}{suggestion(role, (*ROLES, *ALSO_CALLED))}", code="DL240")
     content = said.pop("content", said.pop("value", None))
     if content is None and not said:
-        raise DataError(f"{place}: has no content")
+        raise DataError(f"{place}: has no content", code="DL240")
     return {"role": role, "content": _plain(content, place), **said}
 
 
@@ -179,10 +186,12 @@ def _plain(content: Any, place: str) -> str:
         return ""
     if isinstance(content, list):
         if not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in content):
-            raise DataError(f"{place}: holds parts other than text; remove them, language models here read only text")
+            raise DataError(
+                f"{place}: holds parts other than text; remove them, language models here read only text", code="DL240"
+            )
         return "".join(part["text"] for part in content)
     if not isinstance(content, str):
-        raise DataError(f"{place}: its content is {type(content).__name__}, not text")
+        raise DataError(f"{place}: its content is {type(content).__name__}, not text", code="DL240")
     return content
 
 
@@ -195,7 +204,7 @@ def _from_pairs(source: RawData, asked: str, given: str | None, answered: str) -
     for row, (question, more, answer) in enumerate(rows, 1):
         for name, text in ((asked, question), (answered, answer)):
             if text is None or not text.strip():
-                raise DataError(f"{source.origin}: row {row}: {name} is empty")
+                raise DataError(f"{source.origin}: row {row}: {name} is empty", code="DL240")
         question = f"{question}\n\n{more}" if more else question
         chats.append([{"role": "user", "content": question}, {"role": "assistant", "content": answer}])
     return chats

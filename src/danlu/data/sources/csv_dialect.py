@@ -58,7 +58,9 @@ def sniff_dialect(path: Path, separator: str | None = None) -> Dialect:
     names = tuple(next(csv.reader([header.decode("utf-8-sig").strip("\r\n")], delimiter=chosen), []))
     twice = [name for name, count in Counter(names).items() if name and count > 1]
     if twice:
-        raise DataError(f"{path}: the header names {twice[0]!r} more than once; give each column a different name")
+        raise DataError(
+            f"{path}: the header names {twice[0]!r} more than once; give each column a different name", code="DL204"
+        )
     return Dialect(chosen, line_end, names, _has_blank_lines(path))
 
 
@@ -79,7 +81,8 @@ def refuse_uneven_rows(path: Path, dialect: Dialect) -> None:
         if row and len(row) != len(dialect.names):
             raise DataError(
                 f"{path}:{line}: has {len(row)} values, but the header has {len(dialect.names)} columns; "
-                "correct the row, or quote values that hold the separator"
+                "correct the row, or quote values that hold the separator",
+                code="DL204",
             )
 
 
@@ -95,7 +98,8 @@ def _until_unreadable(lines: "Reader", path: Path) -> Iterator[list[str]]:
         if "new-line" in str(error):
             raise DataError(
                 f"{path}:{lines.line_num}: the row holds a lone carriage return, unlike the other line ends; "
-                "use one kind of line end, or quote the value that holds it"
+                "use one kind of line end, or quote the value that holds it",
+                code="DL204",
             ) from error
         # A value too long for this reader is none for polars, which decides.
 

@@ -42,9 +42,9 @@ def read_in_memory(data: object) -> RawData:
         frame = samples.to_frame()
     if frame is None:
         cure = f"set data.source to {str(data)!r}, or " if isinstance(data, str | Path) else ""
-        raise DataError(f"{ORIGIN}: cannot take {_describe(data)}; {cure}give {FORMS}")
+        raise DataError(f"{ORIGIN}: cannot take {_describe(data)}; {cure}give {FORMS}", code="DL207")
     if frame.height == 0 or frame.width == 0:
-        raise DataError(f"{ORIGIN}: has no {'columns' if frame.width == 0 else 'rows'}")
+        raise DataError(f"{ORIGIN}: has no {'columns' if frame.width == 0 else 'rows'}", code="DL203")
     return RawData(_with_absolute_images(frame), ORIGIN, Path.cwd(), target=target)
 
 
@@ -73,7 +73,8 @@ def _from_columns(values: Any) -> pl.DataFrame | None:
     if isinstance(values, Mapping):
         if splits := [str(name) for name, part in values.items() if hasattr(part, "with_format")]:
             raise DataError(
-                f"{ORIGIN}: is a dict of data sets ({', '.join(splits)}); give one of them, as data[{splits[0]!r}]"
+                f"{ORIGIN}: is a dict of data sets ({', '.join(splits)}); give one of them, as data[{splits[0]!r}]",
+                code="DL207",
             )
         return _frame([_column(str(name), column) for name, column in values.items()])
     if isinstance(values, np.ndarray) and values.dtype.names:
@@ -153,10 +154,12 @@ def _frame(columns: list[pl.Series]) -> pl.DataFrame:
     """
     names = [column.name for column in columns]
     if twice := next((name for at, name in enumerate(names) if name in names[:at]), None):
-        raise DataError(f"{ORIGIN}: the column name {twice!r} is given twice; rename one of them")
+        raise DataError(f"{ORIGIN}: the column name {twice!r} is given twice; rename one of them", code="DL207")
     if len({len(column) for column in columns}) > 1:
         lengths = ", ".join(f"{column.name} {len(column):,}" for column in columns)
-        raise DataError(f"{ORIGIN}: the columns differ in length ({lengths}); every row needs a value in each")
+        raise DataError(
+            f"{ORIGIN}: the columns differ in length ({lengths}); every row needs a value in each", code="DL207"
+        )
     return pl.DataFrame([_plain(column) for column in columns])
 
 
@@ -187,7 +190,9 @@ def _column(name: str, values: Any) -> pl.Series:
     if hasattr(values, "__arrow_c_stream__") or hasattr(values, "__arrow_c_array__"):
         return pl.Series(values).alias(name)
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise DataError(f"{ORIGIN}: column {name!r} is {_describe(values)}; give a list or an array of a value a row")
+        raise DataError(
+            f"{ORIGIN}: column {name!r} is {_describe(values)}; give a list or an array of a value a row", code="DL207"
+        )
     if isinstance(values, np.ndarray) or hasattr(values, "__array__"):
         return _from_array(name, values if isinstance(values, np.ma.MaskedArray) else np.asarray(values))
     return _from_objects(name, list(values))
@@ -199,7 +204,10 @@ def _from_array(name: str, values: np.ndarray) -> pl.Series:
         return encode_images(values).alias(name)
     if values.ndim != 1:
         shape = "×".join(map(str, values.shape))
-        raise DataError(f"{ORIGIN}: column {name!r} is an array of {shape or 'no dimension'}; give one column for each")
+        raise DataError(
+            f"{ORIGIN}: column {name!r} is an array of {shape or 'no dimension'}; give one column for each",
+            code="DL207",
+        )
     letter = values.dtype.kind  # numpy's: O objects, S bytes, U text, m and M times, f floats …
     if isinstance(values, np.ma.MaskedArray) or letter == "O":
         return _from_objects(name, values.tolist())
@@ -210,7 +218,9 @@ def _from_array(name: str, values: np.ndarray) -> pl.Series:
     if letter == "f" and values.dtype.itemsize not in (4, 8):
         values = values.astype(np.float32 if values.dtype.itemsize < 4 else np.float64)
     if letter not in "biufUmM":
-        raise DataError(f"{ORIGIN}: column {name!r} holds {values.dtype} values; convert them to numbers or strings")
+        raise DataError(
+            f"{ORIGIN}: column {name!r} holds {values.dtype} values; convert them to numbers or strings", code="DL207"
+        )
     native = values.astype(values.dtype.newbyteorder("="))
     return pl.Series(name, native.tolist() if letter == "U" else native, nan_to_null=True)
 
@@ -274,10 +284,12 @@ def _from_objects(name: str, values: list[Any]) -> pl.Series:
             reason = f"mixes {names}; convert its values to one type"
         else:
             reason = f"cannot be taken as {names}: {str(error).splitlines()[0]}"
-        raise DataError(f"{ORIGIN}: column {name!r} {reason}") from error
+        raise DataError(f"{ORIGIN}: column {name!r} {reason}", code="DL207") from error
     if found.dtype == pl.Object:
         raise DataError(
-            f"{ORIGIN}: column {name!r} holds {names} objects; convert them to numbers, strings, times, lists or images"
+            f"{ORIGIN}: column {name!r} holds {names} objects; "
+            "convert them to numbers, strings, times, lists or images",
+            code="DL207",
         )
     return found
 
@@ -303,7 +315,8 @@ def _from_dataset(dataset: Any) -> pl.DataFrame:
     """Convert a Hugging Face Dataset; class numbers become the names of their classes."""
     if not hasattr(dataset, "__getitem__"):
         raise DataError(
-            f"{ORIGIN}: {_describe(dataset)} is streamed and has no rows yet; load it without streaming=True"
+            f"{ORIGIN}: {_describe(dataset)} is streamed and has no rows yet; load it without streaming=True",
+            code="DL207",
         )
     frame = pl.DataFrame(dataset.with_format("arrow")[:])
     named = []

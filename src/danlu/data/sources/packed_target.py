@@ -39,7 +39,9 @@ def pack_target(source: RawData, section: Data) -> PackedSource | None:
     target, separator = section.target, section.target_separator
     if target is None:
         if separator is not None:
-            raise DataError(f"{source.origin}: data.target_separator splits a column; name the column in data.target")
+            raise DataError(
+                f"{source.origin}: data.target_separator splits a column; name the column in data.target", code="DL225"
+            )
         return None
     names = target if isinstance(target, tuple) else (target,)
     for task in _asked_tasks(section):
@@ -62,18 +64,17 @@ def _asked_tasks(section: Data) -> list[Task]:
     Raises:
         RecipeError: the recipe's task takes one column, or no separator.
     """
-    asked = section.task
-    if asked is None:
+    if section.task is None:
         return all_tasks()
-    assert isinstance(asked, Task)
+    asked = Task.of(section.task)
     if isinstance(section.target, tuple) and not asked.takes_columns:
         able = " or ".join(task.name for task in all_tasks() if task.takes_columns)
         message = f"{asked} takes one target column, and data.target lists several; use {able}, or name one column"
-        raise RecipeError(Problem("", "data.task", message))
+        raise RecipeError(Problem("", "data.task", message, code="DL115"))
     if section.target_separator is not None and not asked.takes_separator:
         able = " or ".join(task.name for task in all_tasks() if task.takes_separator)
         message = f"applies only to {able}; data.task says {asked}"
-        raise RecipeError(Problem("", "data.target_separator", message))
+        raise RecipeError(Problem("", "data.target_separator", message, code="DL115"))
     return [asked]
 
 

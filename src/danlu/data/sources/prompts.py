@@ -29,7 +29,7 @@ def read_prompts(
     """
     given = [value for value in (prompt, chat, source) if value is not None]
     if len(given) != 1:
-        raise ArgumentError("give exactly one of the three: a prompt, a chat, or a file of prompts")
+        raise ArgumentError("give exactly one of the three: a prompt, a chat, or a file of prompts", code="DL401")
     if prompt is not None:
         return [prompt] if isinstance(prompt, str) else list(prompt)
     if source is not None:
@@ -52,7 +52,7 @@ def _conversation_from_file(path: Path) -> list[Message]:
         lines = [json.loads(line) for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else None
         value = json.loads(text) if lines is None else lines[0] if len(lines) == 1 else lines
     except ValueError as error:
-        raise DataError(f"{path}: is not JSON ({error})") from None
+        raise DataError(f"{path}: is not JSON ({error})", code="DL202") from None
     return read_conversation(value.get(MESSAGES) if isinstance(value, dict) else value, str(path))
 
 
@@ -64,8 +64,10 @@ def _prompts_from_table(source: str) -> list[Prompt]:
         values = enumerate(frame[MESSAGES].to_list(), 1)
         return [read_conversation(value, f"{read.origin}: row {row}") for row, value in values]
     if PROMPT not in frame.columns or frame.schema[PROMPT] != pl.String:
-        raise DataError(f"{read.origin}: no column messages or prompt (columns: {', '.join(frame.columns)})")
+        raise DataError(
+            f"{read.origin}: no column messages or prompt (columns: {', '.join(frame.columns)})", code="DL210"
+        )
     missing = frame[PROMPT].is_null()
     if missing.any():
-        raise DataError(f"{read.origin}: row {int(missing.arg_max() or 0) + 1}: the prompt is missing")
+        raise DataError(f"{read.origin}: row {int(missing.arg_max() or 0) + 1}: the prompt is missing", code="DL240")
     return list(frame[PROMPT].to_list())

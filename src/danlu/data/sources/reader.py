@@ -42,7 +42,9 @@ def read_source(source: str | Sequence[str], missing_values: Sequence[str] = ())
     if source.startswith("builtin:"):
         return read_builtin(source)
     if source == IN_MEMORY:
-        raise DataError(f"{source}: stands for rows in memory; hand them over, as danlu.train(recipe, data=frame)")
+        raise DataError(
+            f"{source}: stands for rows in memory; hand them over, as danlu.train(recipe, data=frame)", code="DL207"
+        )
     path = Path(source)
     if path.is_dir():
         return _read_folder(path, missing_values)
@@ -52,25 +54,29 @@ def read_source(source: str | Sequence[str], missing_values: Sequence[str] = ())
     matches = sorted(Path(match) for match in glob.glob(source, recursive=True) if Path(match).is_file())  # noqa: PTH207
     if not matches:
         beside = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
-        raise DataError(f"{source}: no such file or folder{suggestion(path.name, beside) if beside else ''}")
+        raise DataError(
+            f"{source}: no such file or folder{suggestion(path.name, beside) if beside else ''}", code="DL201"
+        )
     return _read_files(matches, source, missing_values)
 
 
 def _read_file(path: Path, missing_values: Sequence[str]) -> RawData:
     if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty")
+        raise DataError(f"{path}: the file is empty", code="DL203")
     if path.suffix.lower() == ".txt":
         return RawData(_documents([path]), str(path), path.parent, "corpus")
     suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
     read = READERS.get(suffix.lower())
     if read is None:
-        raise DataError(f"{path}: cannot read {suffix or 'a file without suffix'}{suggestion(suffix, READERS)}")
+        raise DataError(
+            f"{path}: cannot read {suffix or 'a file without suffix'}{suggestion(suffix, READERS)}", code="DL202"
+        )
     try:
         frame = read(path, missing_values)
     except (pl.exceptions.PolarsError, OSError, ValueError, csv.Error) as error:
-        raise DataError(_unreadable(path, error)) from error
+        raise DataError(_unreadable(path, error), code="DL202") from error
     if frame.height == 0:
-        raise DataError(f"{path}: has no rows")
+        raise DataError(f"{path}: has no rows", code="DL203")
     return RawData(frame, str(path), path.parent)
 
 
@@ -128,7 +134,8 @@ def _read_folder(folder: Path, missing_values: Sequence[str]) -> RawData:
     if images and {label.lower() for _, label in images} <= SPLIT_FOLDERS:
         raise DataError(
             f"{folder}: its folders are named like splits, not like classes "
-            f"({', '.join(dict.fromkeys(label for _, label in images))}); give one of them as the source"
+            f"({', '.join(dict.fromkeys(label for _, label in images))}); give one of them as the source",
+            code="DL202",
         )
     if images:
         frame = pl.DataFrame(images, schema={"image": pl.String, "label": pl.String}, orient="row")
@@ -141,7 +148,8 @@ def _read_folder(folder: Path, missing_values: Sequence[str]) -> RawData:
         return RawData(pl.DataFrame(loose, schema={"image": pl.String}, orient="row"), str(folder), folder, "images")
     raise DataError(
         f"{folder}: the folder holds no images and no data files; put images into one folder per class "
-        f"({', '.join(IMAGE_SUFFIXES)}), tables are {', '.join(READERS)}"
+        f"({', '.join(IMAGE_SUFFIXES)}), tables are {', '.join(READERS)}",
+        code="DL202",
     )
 
 
@@ -156,7 +164,7 @@ def _stack(parts: list[RawData], origin: str) -> RawData:
     for part in parts[1:]:
         if part.frame.columns != first.frame.columns:
             differing = sorted(set(part.frame.columns) ^ set(first.frame.columns)) or part.frame.columns
-            raise DataError(f"{part.origin}: other columns than {first.origin}: {', '.join(differing)}")
+            raise DataError(f"{part.origin}: other columns than {first.origin}: {', '.join(differing)}", code="DL204")
     frames = [part.frame for part in parts]
     together = pl.concat([frame.lazy() for frame in frames], how="vertical_relaxed")
     large = any(isinstance(frame, DiskFrame) for frame in frames)
@@ -171,10 +179,10 @@ def _documents(files: list[Path]) -> pl.DataFrame:
         try:
             content = file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise DataError(_unreadable(file, error)) from error
+            raise DataError(_unreadable(file, error), code="DL202") from error
         rows.extend((file.name, piece) for piece in _pieces(content))
     if not rows:
-        raise DataError(f"{', '.join(map(str, files[:3]))}: no text inside")
+        raise DataError(f"{', '.join(map(str, files[:3]))}: no text inside", code="DL203")
     return pl.DataFrame(rows, schema={"document": pl.String, "text": pl.String}, orient="row")
 
 

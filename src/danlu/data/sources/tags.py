@@ -33,11 +33,14 @@ def as_tagged(source: RawData, section: Data) -> RawData:
     missing = [name for name in (words, tags) if name not in schema]
     if asked and missing:
         raise DataError(
-            f"{source.origin}: no column {missing[0]!r}; set data.text to the words, data.target to the tags"
+            f"{source.origin}: no column {missing[0]!r}; set data.text to the words, data.target to the tags",
+            code="DL210",
         )
     if missing or not all(isinstance(schema[name], pl.List) for name in (words, tags)):
         if asked:
-            raise DataError(f"{source.origin}: {words!r} and {tags!r} must hold lists, of words and of their tags")
+            raise DataError(
+                f"{source.origin}: {words!r} and {tags!r} must hold lists, of words and of their tags", code="DL225"
+            )
         return source
     if not asked and (section.text or TOKENS) != TOKENS:
         return source
@@ -46,7 +49,9 @@ def as_tagged(source: RawData, section: Data) -> RawData:
     for row, (some, own) in enumerate(both, 1):
         if not some or own is None or len(some) != len(own) or None in some or None in own:
             counts = f"{len(some or [])} words and {len(own or [])} tags"
-            raise DataError(f"{source.origin}: row {row}: {counts}; every row has words, and a tag for each")
+            raise DataError(
+                f"{source.origin}: row {row}: {counts}; every row has words, and a tag for each", code="DL225"
+            )
     columns = [_as_text(frame[name]) for name in (words, tags)]
     return replace(source, frame=frame.with_columns(columns), layout="words", target=tags)
 

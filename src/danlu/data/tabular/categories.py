@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from danlu.core.component import Component, Frozen
+from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
 from danlu.data.tabular.json_array import JsonArray
 from danlu.data.tabular.scaling import Scaling, Standard
 from danlu.errors import DataError
+from danlu.recipe.components import EncoderOptions
 
 if TYPE_CHECKING:
     from sklearn.preprocessing import TargetEncoder
@@ -38,14 +39,8 @@ class TargetValues:
     seed: Seed
 
 
-class Encoder(Component):
-    """Encode a category for the model.
-
-    Attributes:
-        rare: a value with fewer training rows than this shares one code with unseen values.
-    """
-
-    rare: PositiveInt = 2
+class Encoder(EncoderOptions):
+    """Encode a category for the model."""
 
 
 class Embedding(Encoder):
@@ -73,7 +68,7 @@ class TargetEncoding(Encoder):
     smoothing: Literal["auto"] | NonNegativeFloat = "auto"
 
 
-ENCODERS: dict[str, type[Component]] = {"embedding": Embedding, "one-hot": OneHot, "target": TargetEncoding}
+ENCODERS: dict[str, type[Encoder]] = {"embedding": Embedding, "one-hot": OneHot, "target": TargetEncoding}
 
 
 class CategoryState(Frozen):
@@ -115,7 +110,7 @@ class CategoryState(Frozen):
 
 def _words(values: pl.Series, merged: bool) -> pl.Series:
     if values.dtype.is_nested() or values.dtype == pl.Binary:
-        raise DataError(f"column {values.name!r} holds {values.dtype}, not words")
+        raise DataError(f"column {values.name!r} holds {values.dtype}, not words", code="DL211")
     words = values.cast(pl.String)
     return normalize_spelling(words) if merged else words
 

@@ -9,15 +9,16 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from danlu.core.component import Component, Frozen
+from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
 from danlu.data.tabular.json_array import JsonArray
+from danlu.recipe.components import ImputationOptions
 
 REFERENCE_ROWS = 2_000  # training rows to search for neighbours; they are stored in the bundle
 MAX_PREDICTORS = 20  # maximum columns that a missing one is predicted from
 
 
-class Imputation(Component):
+class Imputation(ImputationOptions):
     """Handle missing values among the inputs."""
 
 
@@ -58,7 +59,7 @@ class KeepMissing(Imputation):
     name: Literal["keep"] = "keep"
 
 
-GAPS: dict[str, type[Component]] = {"impute": Impute, "drop": DropMissing, "keep": KeepMissing}
+GAPS: dict[str, type[Imputation]] = {"impute": Impute, "drop": DropMissing, "keep": KeepMissing}
 
 
 class KNNFiller(Frozen):

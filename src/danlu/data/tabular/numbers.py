@@ -122,7 +122,7 @@ def read_numbers(values: pl.Series, part: str | None, origin: str, form: str | N
     elif values.dtype in (pl.Duration, pl.Time):
         numbers = values.cast(pl.Duration("us")).cast(pl.Int64) / 1e6  # seconds, whatever the unit in the file
     elif values.dtype.is_temporal() or values.dtype.is_nested() or values.dtype == pl.Binary:
-        raise DataError(f"{origin}: column {values.name!r} holds {values.dtype}, not numbers")
+        raise DataError(f"{origin}: column {values.name!r} holds {values.dtype}, not numbers", code="DL211")
     else:
         numbers = values.cast(pl.Float64)
     found = (numbers.fill_null(float("nan")) if numbers.null_count() else numbers).to_numpy()
@@ -175,4 +175,6 @@ def refuse_unparsed(values: pl.Series, parsed: pl.Series, origin: str, wanted: s
     wrong = parsed.is_null() & values.is_not_null()
     if wrong.any():
         row = int(wrong.arg_max() or 0)
-        raise DataError(f"{origin}: column {values.name!r}, row {row + 1}: {values[row]!r} is not {wanted}")
+        raise DataError(
+            f"{origin}: column {values.name!r}, row {row + 1}: {values[row]!r} is not {wanted}", code="DL211"
+        )

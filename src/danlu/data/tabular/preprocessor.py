@@ -95,7 +95,9 @@ class TabularPreprocessor(Preprocessor):
             numbers=tuple(numbers), flags=tuple(flags), derived=(*derived, *topics), categories=tuple(categories)
         )
         if not fitted.columns:
-            raise DataError(f"{dataset.origin}: every column is the same in all training rows; nothing to learn from")
+            raise DataError(
+                f"{dataset.origin}: every column is the same in all training rows; nothing to learn from", code="DL212"
+            )
         gaps = section.clean.missing
         if isinstance(gaps, Impute) and gaps.indicators:
             holed = tuple(name for name in fitted.columns if train.column(name).null_count())
@@ -313,8 +315,7 @@ def _fit_numbers(
 
 def _fit_number(column: Column, part: str | None, values: np.ndarray, section: Data) -> NumberState:
     said, outliers, gaps = section.options_of(column.name), section.clean.outliers, section.clean.missing
-    scaler = said.scale or section.scale
-    assert isinstance(scaler, Scaler)
+    scaler = Scaler.of(said.scale or section.scale)
     fill: Fill = "median"
     constant = 0.0
     if isinstance(gaps, Impute) and gaps.strategy not in FILLERS:
@@ -334,8 +335,7 @@ def _fit_category(
     column: Column, train: TrainSplit, dataset: Dataset, section: Data, seed: Seed
 ) -> CategoryState | OneHotState | TargetState | None:
     """Fit one category; return None where it is constant in the training rows."""
-    encoder = section.options_of(column.name).encode or section.encode
-    assert isinstance(encoder, Encoder)
+    encoder = Encoder.of(section.options_of(column.name).encode or section.encode)
     values = train.column(column.name)
     if not _varies(values):
         return None

@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from danlu.core.component import Component, Frozen
+from danlu.core.component import Frozen
+from danlu.recipe.components import ScalerOptions
 
 QUANTILES = 100
 
@@ -93,8 +94,20 @@ UNBENDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 }
 
 
-class Scaler(Component):
-    """Learn how to scale a column."""
+class Scaler(ScalerOptions):
+    """Learn how to scale a column.
+
+    Example:
+        >>> import numpy as np
+        >>> import danlu
+        >>> class Halves(danlu.Scaler):
+        ...     name: str = "halves"
+        ...     def fit(self, values):
+        ...         from danlu.data.tabular.scaling import Scaling
+        ...         return Scaling(offset=float(np.median(values)), scale=2.0)
+        >>> Halves().fit(np.array([1.0, 3.0, 9.0])).apply(np.array([5.0])).tolist()
+        [1.0]
+    """
 
     @abstractmethod
     def fit(self, values: np.ndarray) -> Scaling:
@@ -203,7 +216,7 @@ class NoScaling(Scaler):
         return Scaling()
 
 
-SCALERS: dict[str, type[Component]] = {
+SCALERS: dict[str, type[Scaler]] = {
     "standard": Standard,
     "minmax": MinMax,
     "symmetric": Symmetric,

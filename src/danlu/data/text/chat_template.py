@@ -46,13 +46,13 @@ def choose_template(tokenizer: TokenizerFile, choice: str | None) -> TokenizerFi
     if choice is None:
         if tokenizer.chat_template is None:
             message = "the tokenizer has no chat template; set plain, a file, or chatml if it has the tokens"
-            raise RecipeError(Problem("", "data.chat_template", message))
+            raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
         template = tokenizer.chat_template
     elif choice == "chatml":
         reader = tokenizer.open()
         if any(reader.token_to_id(token) is None for token in (TURN, TURN_END)):
             message = f"the tokenizer has no {TURN} and {TURN_END}, which chatml needs; set plain or a file"
-            raise RecipeError(Problem("", "data.chat_template", message))
+            raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
         template = CHATML
     else:
         template = PLAIN if choice == "plain" else _read(choice)
@@ -65,7 +65,7 @@ def _read(file: str) -> str:
         return Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         message = f"{file} is not chatml, plain or a readable file ({error})"
-        raise RecipeError(Problem("", "data.chat_template", message)) from None
+        raise RecipeError(Problem("", "data.chat_template", message, code="DL119")) from None
 
 
 def render(tokenizer: TokenizerFile, messages: list[Message], answer_next: bool) -> str:
@@ -105,7 +105,8 @@ def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[s
     if not spans:
         raise DataError(
             "the chat template writes a conversation otherwise when it goes on, so the assistant's part cannot be "
-            "told; mark it with {% generation %} in the template, or name another one with data.chat_template"
+            "told; mark it with {% generation %} in the template, or name another one with data.chat_template",
+            code="DL119",
         )
     return whole, spans
 
@@ -138,7 +139,7 @@ def _render(
         )
     except (TemplateError, TypeError, ValueError, KeyError, OverflowError) as error:
         roles = ", ".join(message["role"] for message in messages)
-        raise DataError(f"the chat template cannot write a conversation of {roles}: {error}") from error
+        raise DataError(f"the chat template cannot write a conversation of {roles}: {error}", code="DL119") from error
     return texts[0], spans[0] if marked else []
 
 

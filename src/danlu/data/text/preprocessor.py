@@ -83,16 +83,16 @@ def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
 
     # Without these files transformers builds a tokenizer of the model's kind with an empty vocabulary.
     if not own_code and not any(any(folder.glob(name)) for name in VOCABULARIES):
-        raise DataError(f"{folder}: no readable tokenizer: it has none of {', '.join(VOCABULARIES)}")
+        raise DataError(f"{folder}: no readable tokenizer: it has none of {', '.join(VOCABULARIES)}", code="DL242")
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=own_code)
         text = tokenizer.backend_tokenizer.to_str()
     except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{folder}: no readable tokenizer: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{folder}: no readable tokenizer: {str(error).splitlines()[0]}", code="DL242") from error
     end = next((i for i in (tokenizer.eos_token_id, tokenizer.sep_token_id) if i is not None), None)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     if end is None or pad is None:
-        raise DataError(f"{folder}: the tokenizer has neither an end-of-text nor a padding token")
+        raise DataError(f"{folder}: the tokenizer has neither an end-of-text nor a padding token", code="DL242")
     template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None
     special = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
     return TokenizerFile(
@@ -136,7 +136,7 @@ class TokenizingPreprocessor(Preprocessor):
         """Train a tokenizer on the training split, unless the model brings one."""
         if section.sequence_length and hints.longest and section.sequence_length > hints.longest:
             message = f"the model takes at most {hints.longest} tokens, got {section.sequence_length}"
-            raise RecipeError(Problem("", "data.sequence_length", message))
+            raise RecipeError(Problem("", "data.sequence_length", message, code="DL120"))
         tokenizer = hints.tokenizer
         if tokenizer is None:
             tokenizer = train_tokenizer(

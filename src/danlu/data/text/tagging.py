@@ -88,7 +88,9 @@ class TaggingPreprocessor(TokenizingPreprocessor):
     def model_post_init(self: Self, context: object) -> None:
         """Check that a sentence has room for a start, a word and an end."""
         if self.longest < 3:
-            raise DataError(f"data.sequence_length: {self.longest} tokens have no room for a word; set at least 3")
+            raise DataError(
+                f"data.sequence_length: {self.longest} tokens have no room for a word; set at least 3", code="DL120"
+            )
 
 
 def _encode(tokenizer: TokenizerFile, texts: list[str], longest: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +111,9 @@ def _encode(tokenizer: TokenizerFile, texts: list[str], longest: int) -> tuple[n
             words = [word if place in known else STAND_IN for place, word in enumerate(words)]
             encoding = reader.encode(words, is_pretokenized=True)
             if len({word for word in encoding.word_ids if word is not None}) < len(words):
-                raise DataError(f"the model's tokenizer has no token for {STAND_IN!r}, so words cannot be told apart")
+                raise DataError(
+                    f"the model's tokenizer has no token for {STAND_IN!r}, so words cannot be told apart", code="DL242"
+                )
         if len(encoding.ids) > longest:  # truncated by the tokenizer, which keeps its end token
             reader.enable_truncation(longest)
             encoding = reader.encode(words, is_pretokenized=True)

@@ -45,10 +45,11 @@ class BoostedTrees(TreeEnsemble):
             for tree in trees:
                 _add_tree(builder, _fields(tree))
         except (KeyError, ValueError, IndexError) as error:
-            raise ArtifactError(f"{MODEL_FILE}: is not a LightGBM model: {error!r}") from error
+            raise ArtifactError(f"{MODEL_FILE}: is not a LightGBM model: {error!r}", code="DL303") from error
         if per_round != self.groups or not trees or len(trees) % self.groups:
             raise ArtifactError(
-                f"{MODEL_FILE}: has {len(trees)} trees, {per_round} per round; this model has {self.groups}"
+                f"{MODEL_FILE}: has {len(trees)} trees, {per_round} per round; this model has {self.groups}",
+                code="DL303",
             )
         self.text = text
         self.set_trees(builder.to_tensors())

@@ -134,7 +134,7 @@ class FTTransformerNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if width % heads:
-            raise ArgumentError(f"model.width: {width} is not a multiple of model.heads, {heads}")
+            raise ArgumentError(f"model.width: {width} is not a multiple of model.heads, {heads}", code="DL512")
         self.tokens = FeatureTokenizer(inputs, embedding, width)
         inner, rates = round(width * widening), (attention_dropout, dropout, residual_dropout)
         self.blocks = nn.Sequential(

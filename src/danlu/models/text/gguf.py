@@ -31,7 +31,7 @@ def find_gguf_file(path: Path) -> Path | None:
     found = sorted(path.glob("*.gguf"))
     if len(found) > 1:
         names = ", ".join(file.name for file in found[:4])
-        raise DataError(f"model.name: {path} holds {len(found)} GGUF files ({names}); name one of them")
+        raise DataError(f"model.name: {path} holds {len(found)} GGUF files ({names}); name one of them", code="DL201")
     return found[0] if found else None
 
 
@@ -43,10 +43,10 @@ def convert_gguf(file: Path) -> Path:
         MissingExtra: the packages that read it are not installed.
     """
     if not file.is_file():
-        raise DataError(f"model.name: {file}: no such file")
+        raise DataError(f"model.name: {file}: no such file", code="DL201")
     with file.open("rb") as opened:
         if opened.read(len(MAGIC)) != MAGIC:
-            raise DataError(f"model.name: {file} does not begin like a GGUF file; is it another format?")
+            raise DataError(f"model.name: {file} does not begin like a GGUF file; is it another format?", code="DL272")
     require_extra("text", f"model.name: hf:{file}")
     require_extra("gguf", f"model.name: hf:{file}")
     return cached_dir("gguf", [VERSION, file_identity(file)], lambda folder: _convert(file, folder))
@@ -69,7 +69,9 @@ def _convert(file: Path, folder: Path) -> None:
             model: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **given)
     except (ValueError, KeyError, OSError, NotImplementedError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"model.name: {file}: transformers cannot read this GGUF file: {first}") from error
+        raise DataError(
+            f"model.name: {file}: transformers cannot read this GGUF file: {first}", code="DL272"
+        ) from error
     config = model.config
     if hasattr(config, "quantization_config"):  # describes the quantized weights of the file
         del config.quantization_config

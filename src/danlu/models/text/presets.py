@@ -113,5 +113,6 @@ def _split_into_blocks(layers: int) -> list[int]:
 def _unknown_setting(usual: Any, what: str) -> ArgumentError:
     return ArgumentError(
         f"model.size: {usual.model_type} has no setting for its {what} that danlu knows, so a size would have no "
-        "effect; set model.config with the architecture's own keys"
+        "effect; set model.config with the architecture's own keys",
+        code="DL512",
     )

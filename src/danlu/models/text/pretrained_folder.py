@@ -59,7 +59,7 @@ def folder_pooling(folder: Path) -> Pooling | None:
 def require_folder(folder: Path) -> None:
     """Raise DataError unless the folder holds a model."""
     if not (folder / "config.json").is_file():
-        raise DataError(f"model.name: {folder} is not a model's folder: it has no config.json")
+        raise DataError(f"model.name: {folder} is not a model's folder: it has no config.json", code="DL201")
 
 
 def requires_remote_code(folder: Path, allowed: bool) -> bool:
@@ -79,12 +79,14 @@ def requires_remote_code(folder: Path, allowed: bool) -> bool:
         elsewhere = [each for each in classes if "--" in each]
         if elsewhere:
             raise DataError(
-                f"{folder / name}: needs the code {elsewhere[0]}, which is not in the folder; danlu downloads no code"
+                f"{folder / name}: needs the code {elsewhere[0]}, which is not in the folder; danlu downloads no code",
+                code="DL271",
             )
         if not allowed:
             raise DataError(
                 f"{folder / name}: this model needs Python code from its folder ({classes[0]}), which is not run "
-                "unasked; read it, and if you trust it set model.allow_remote_code: true"
+                "unasked; read it, and if you trust it set model.allow_remote_code: true",
+                code="DL271",
             )
     return any(_auto_map_classes(folder / name) for name in CONFIG_FILES)
 
@@ -96,7 +98,7 @@ def _auto_map_classes(file: Path) -> list[str]:
     try:
         found: Any = json.loads(file.read_text(encoding="utf-8")).get("auto_map", {})
     except (ValueError, AttributeError) as error:
-        raise DataError(f"{file}: is not a JSON object: {error}") from error
+        raise DataError(f"{file}: is not a JSON object: {error}", code="DL272") from error
     values = found.values() if isinstance(found, dict) else [found]
     flat = (each for value in values for each in (value if isinstance(value, list | tuple) else [value]))
     return [each for each in flat if isinstance(each, str)]

@@ -138,10 +138,11 @@ def _load_or_create(
     except pickle.UnpicklingError as error:
         raise DataError(
             f"model.name: {spec.folder}: its weights are a pickle that holds more than tensors and could run any "
-            "code, so danlu refuses it; ask its author for safetensors"
+            "code, so danlu refuses it; ask its author for safetensors",
+            code="DL271",
         ) from error
     except (ValueError, OSError, KeyError, ImportError) as error:
-        raise ArgumentError(f"model: {spec.name}: {str(error).strip().splitlines()[0]}") from error
+        raise ArgumentError(f"model: {spec.name}: {str(error).strip().splitlines()[0]}", code="DL272") from error
 
 
 def _fresh_weights(network: Any, found: dict[str, Any], folder: Path) -> tuple[str, ...]:
@@ -163,7 +164,8 @@ def _fresh_weights(network: Any, found: dict[str, Any], folder: Path) -> tuple[s
         counts = ", ".join(f"{len(names)} are {what} ({', '.join(names[:2])})" for names, what in kinds if names)
         raise DataError(
             f"model.name: {folder} holds the weights of another network than its config.json describes: of "
-            f"{len(network.state_dict())} {counts}; {len(found['unexpected_keys'])} are unknown"
+            f"{len(network.state_dict())} {counts}; {len(found['unexpected_keys'])} are unknown",
+            code="DL273",
         )
     return tuple(sorted(absent | other))
 
@@ -184,7 +186,7 @@ def _dropout_settings(spec: NetworkSpec, config: object) -> dict[str, float]:
         return {}
     own = [key for key in DROPOUT_KEYS if hasattr(config, key)]
     if not own:
-        raise ArgumentError(f"model.dropout: {spec.name} has no dropout to set; leave it out")
+        raise ArgumentError(f"model.dropout: {spec.name} has no dropout to set; leave it out", code="DL512")
     return {key: spec.dropout for key in own if key not in (spec.config or {})}
 
 
@@ -206,7 +208,7 @@ def _require_packing(model: HFModelWrapper, name: str) -> None:
     model.train(was_training)
     if not kept_apart:
         raise ArgumentError(
-            f"model.name: {name} lets a token see other documents of its block; set data.packing: false"
+            f"model.name: {name} lets a token see other documents of its block; set data.packing: false", code="DL602"
         )
 
 
@@ -233,5 +235,6 @@ def _require_architecture(name: str) -> None:
         near = suggestion(name, list(CONFIG_MAPPING)).split(" (allowed")[0]
         raise ArgumentError(
             f"model.name: transformers has no architecture {name!r}{near} (as hf:bert, hf:llama); "
-            "a local folder is written hf:./FOLDER"
+            "a local folder is written hf:./FOLDER",
+            code="DL513",
         )

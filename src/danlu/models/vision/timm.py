@@ -52,10 +52,14 @@ def build_timm(
         arguments["drop_path_rate"] = stochastic_depth
     network = _create_network(name, inputs.size, arguments)
     if stochastic_depth and not any(getattr(module, "drop_prob", None) for module in network.modules()):
-        raise ArgumentError(f"model.stochastic_depth: {name} has no blocks that can be skipped; leave it out")
+        raise ArgumentError(
+            f"model.stochastic_depth: {name} has no blocks that can be skipped; leave it out", code="DL512"
+        )
     if normalization is not None:
         if pretrained is not None:
-            raise ArgumentError("model.normalization: pretrained weights need the network's own; leave one of them out")
+            raise ArgumentError(
+                "model.normalization: pretrained weights need the network's own; leave one of them out", code="DL512"
+            )
         replace_batch_norms(network, normalization, name)
     config = timm.get_pretrained_cfg(name)
     if pretrained is not None:
@@ -94,12 +98,16 @@ def _create_network(name: str, size: int, arguments: dict[str, Any]) -> nn.Modul
         return timm.create_model(name, img_size=size, **arguments)
     except TypeError as error:
         if "drop_path_rate" in str(error):
-            raise ArgumentError(f"model.stochastic_depth: {name} cannot skip blocks; leave it out") from error
+            raise ArgumentError(
+                f"model.stochastic_depth: {name} cannot skip blocks; leave it out", code="DL512"
+            ) from error
     try:
         return timm.create_model(name, **arguments)  # most accept any size
     except TypeError as error:
         if "drop_path_rate" in str(error):
-            raise ArgumentError(f"model.stochastic_depth: {name} cannot skip blocks; leave it out") from error
+            raise ArgumentError(
+                f"model.stochastic_depth: {name} cannot skip blocks; leave it out", code="DL512"
+            ) from error
         raise
 
 
@@ -117,7 +125,7 @@ def pretrained_format(name: str, pretrained: str | None = None) -> ImageFormat:
 
     config = timm.get_pretrained_cfg(_require_known(name.removeprefix("timm:")))
     if config is None:
-        raise ArgumentError(f"model.name: timm has no configuration of pretrained weights for {name!r}")
+        raise ArgumentError(f"model.name: timm has no configuration of pretrained weights for {name!r}", code="DL513")
     return ImageFormat(size=config.input_size[-1], mean=config.mean, std=config.std)
 
 
@@ -125,7 +133,9 @@ def _require_known(name: str) -> str:
     import timm
 
     if not timm.is_model(name.split(".")[0]):
-        raise ArgumentError(f"model.name: timm has no model {name!r}{_nearest_of(name, timm.list_models())}")
+        raise ArgumentError(
+            f"model.name: timm has no model {name!r}{_nearest_of(name, timm.list_models())}", code="DL513"
+        )
     return name
 
 

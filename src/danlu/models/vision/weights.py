@@ -57,12 +57,15 @@ def find_weights(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise DataError(f"model.pretrained: no such file or folder: {path}")
+        raise DataError(f"model.pretrained: no such file or folder: {path}", code="DL201")
     named = [path / name for name in PREFERRED if (path / name).is_file()]
     others = [file for ending in ENDINGS for file in sorted(path.glob(f"*{ending}"))]
     if not named and len(others) != 1:
         held = f"several: {', '.join(file.name for file in others[:4])}; name one" if others else "none"
-        raise DataError(f"model.pretrained: {path}: which file holds the weights? It has {held} ({', '.join(ENDINGS)})")
+        raise DataError(
+            f"model.pretrained: {path}: which file holds the weights? It has {held} ({', '.join(ENDINGS)})",
+            code="DL201",
+        )
     return (named or others)[0]
 
 
@@ -77,7 +80,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{file}: is not JSON: {error}") from error
+        raise DataError(f"{file}: is not JSON: {error}", code="DL272") from error
     if not isinstance(found, dict) or "architecture" not in found:
         return {}
     return {**found, **found.get("pretrained_cfg", {})}
@@ -109,7 +112,7 @@ def _read_safetensors(file: Path) -> Any:
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{file}: is not a safetensors file, or is damaged: {error}") from error
+        raise DataError(f"{file}: is not a safetensors file, or is damaged: {error}", code="DL272") from error
 
 
 def _read_torch(file: Path) -> Any:
@@ -118,10 +121,13 @@ def _read_torch(file: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise DataError(
             f"{file}: holds more than tensors, and a pickle can run any code when it is read, so it is refused; ask "
-            "its author to save model.state_dict() alone, best as safetensors"
+            "its author to save model.state_dict() alone, best as safetensors",
+            code="DL271",
         ) from error
     except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise DataError(f"{file}: is not a file of weights, or is damaged: {str(error).splitlines()[0]}") from error
+        raise DataError(
+            f"{file}: is not a file of weights, or is damaged: {str(error).splitlines()[0]}", code="DL272"
+        ) from error
 
 
 def _unwrap_state_dict(found: Any, file: Path) -> dict[str, Tensor]:
@@ -134,7 +140,7 @@ def _unwrap_state_dict(found: Any, file: Path) -> dict[str, Tensor]:
     tensors = {str(key): value for key, value in found.items()} if isinstance(found, Mapping) else {}
     tensors = {key: value for key, value in tensors.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise DataError(f"{file}: holds no named weights, but a {type(found).__name__}")
+        raise DataError(f"{file}: holds no named weights, but a {type(found).__name__}", code="DL272")
     shortened = True
     while shortened:
         shortened = False
@@ -166,7 +172,8 @@ def load_backbone(network: nn.Module, weights: PretrainedWeights, classifiers: t
     absent = [key for key in own if key not in body and not key.startswith(heads) and not key.endswith(counters)]
     if unknown or shapes or absent:
         raise DataError(
-            _mismatch_message(weights, name, absent, unknown, [_shape_mismatch(key, body, own) for key in shapes])
+            _mismatch_message(weights, name, absent, unknown, [_shape_mismatch(key, body, own) for key in shapes]),
+            code="DL273",
         )
     network.load_state_dict(body, strict=False)
 

@@ -8,7 +8,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from danlu.core.component import Component, Frozen, OneOf
+from danlu.core.component import Frozen, OneOf
+from danlu.recipe.components import (
+    AugmentationOptions,
+    BalancerOptions,
+    DuplicatesOptions,
+    EncoderOptions,
+    ImputationOptions,
+    ScalerOptions,
+    SplitterOptions,
+    TaskOptions,
+)
 from danlu.recipe.paths import SourcePath, TemplatePath
 from danlu.recipe.sections.training import Fraction
 
@@ -42,8 +52,8 @@ class Outliers(Frozen):
 class Clean(Frozen):
     """Handle invalid rows before anything is learned from them."""
 
-    duplicates: Annotated[Component, OneOf("duplicates")] = Field(default="keep", validate_default=True)
-    missing: Annotated[Component, OneOf("gaps", "impute")] | None = Field(
+    duplicates: Annotated[DuplicatesOptions, OneOf("duplicates")] = Field(default="keep", validate_default=True)
+    missing: Annotated[ImputationOptions, OneOf("gaps", "impute")] | None = Field(
         default=None, description="impute by default; keep for models that handle missing numbers (boosting)"
     )
     outliers: Outliers | None = None
@@ -58,8 +68,8 @@ class ColumnOptions(Frozen):
     """Override for one column the options that hold for all."""
 
     type: ColumnType | Literal["drop"] | None = None
-    scale: Annotated[Component, OneOf("scaler")] | None = None
-    encode: Annotated[Component, OneOf("encoder")] | None = None
+    scale: Annotated[ScalerOptions, OneOf("scaler")] | None = None
+    encode: Annotated[EncoderOptions, OneOf("encoder")] | None = None
     missing: Literal["median", "mean", "most-frequent"] | float | None = Field(
         default=None, description="fill value of a missing number, or a way to compute it"
     )
@@ -80,7 +90,7 @@ class SplitOptions(Frozen):
 
     validation: Fraction = 0.15
     test: Fraction = Field(default=0.15, description="0 for none: a model that is judged on other data, elsewhere")
-    by: Annotated[Component, OneOf("splitter")] | None = Field(
+    by: Annotated[SplitterOptions, OneOf("splitter")] | None = Field(
         default=None,
         description="by default stratified where there is a target; a corpus by document, or random if it has few",
     )
@@ -104,7 +114,7 @@ class Data(Frozen):
     target_separator: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="separator of several labels in a target of strings; lists need none"
     )
-    task: Annotated[Component, OneOf("task")] | None = Field(
+    task: Annotated[TaskOptions, OneOf("task")] | None = Field(
         default=None, description="inferred from the target by default"
     )
     text: str | None = Field(default=None, description="the column that holds the text")
@@ -118,11 +128,11 @@ class Data(Frozen):
     )
     clean: Clean = Field(default_factory=Clean)
     split: SplitOptions = Field(default_factory=SplitOptions)
-    scale: Annotated[Component, OneOf("scaler", "standard")] = Field(default="standard", validate_default=True)
-    encode: Annotated[Component, OneOf("encoder", "embedding")] = Field(default="embedding", validate_default=True)
+    scale: Annotated[ScalerOptions, OneOf("scaler", "standard")] = Field(default="standard", validate_default=True)
+    encode: Annotated[EncoderOptions, OneOf("encoder", "embedding")] = Field(default="embedding", validate_default=True)
     select: Select | None = None
-    balance: Annotated[Component, OneOf("balancer")] = Field(default="none", validate_default=True)
-    augment: tuple[Annotated[Component, OneOf("augmentation")], ...] = ()
+    balance: Annotated[BalancerOptions, OneOf("balancer")] = Field(default="none", validate_default=True)
+    augment: tuple[Annotated[AugmentationOptions, OneOf("augmentation")], ...] = ()
     image_size: PositiveInt | None = Field(default=None, description="side in pixels; inferred by default")
     sequence_length: PositiveInt | None = Field(default=None, description="maximum tokens of a text or a block")
     vocabulary: Annotated[int, Field(ge=300)] = Field(

@@ -13,7 +13,8 @@ from pydantic import (
     model_validator,
 )
 
-from danlu.core.component import Component, Frozen, OneOf
+from danlu.core.component import Frozen, OneOf
+from danlu.recipe.components import PerturbationOptions
 
 
 class Costs(Frozen):
@@ -134,7 +135,7 @@ class Evaluation(Frozen):
     )
     threshold: Threshold | None = Field(default=None, description="the likelier of two classes by default")
     slices: bool | Slices = Field(default=True, description="look for slices of the test split with worse predictions")
-    robustness: tuple[Annotated[Component, OneOf("perturbation")], ...] = Field(
+    robustness: tuple[Annotated[PerturbationOptions, OneOf("perturbation")], ...] = Field(
         default=(), description="also evaluate the model on perturbed versions of the test rows"
     )
     language: Literal["en", "zh"] = Field(default="en", description="of the report and the model card")

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from danlu.core.component import Component, Frozen, OneOf
+from danlu.core.component import Frozen, OneOf
+from danlu.recipe.components import CompressionOptions
 
 
-class Prune(Component):
+class Prune(CompressionOptions):
     """Remove the share `amount` of the weights, whole channels when structured."""
 
     name: Literal["prune"] = "prune"
@@ -20,14 +21,14 @@ class Prune(Component):
     structured: bool = True
 
 
-class Quantize(Component):
+class Quantize(CompressionOptions):
     """Store and compute with integers."""
 
     name: Literal["quantize"] = "quantize"
     scheme: Literal["int8-static", "int8-dynamic", "int8-weights"] = "int8-static"
 
 
-COMPRESSIONS: dict[str, type[Component]] = {"prune": Prune, "quantize": Quantize}
+COMPRESSIONS: dict[str, type[CompressionOptions]] = {"prune": Prune, "quantize": Quantize}
 
 
 class Explanation(Frozen):
@@ -50,7 +51,7 @@ class Budget(Frozen):
 class Compression(Frozen):
     """Make the model smaller by steps, applied in order."""
 
-    steps: tuple[Annotated[Component, OneOf("compression")], ...]
+    steps: tuple[Annotated[CompressionOptions, OneOf("compression")], ...]
     budget: Budget | None = None
 
 

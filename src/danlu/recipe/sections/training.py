@@ -9,7 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from danlu.core.component import Component, Frozen, OneOf
+from danlu.core.component import Frozen, OneOf
+from danlu.recipe.components import AverageOptions, OptimizerOptions, ScheduleOptions
 from danlu.recipe.paths import RecipePath
 
 
@@ -254,8 +255,8 @@ class Training(Frozen):
         description="samples per optimizer step; inferred from the number of rows by default; auto: as many as fit",
     )
     accumulate: PositiveInt = Field(default=1, description="gradient accumulation: parts that each batch is split into")
-    optimizer: Annotated[Component, OneOf("optimizer", "adamw")] = Field(default="adamw", validate_default=True)
-    schedule: Annotated[Component, OneOf("schedule", "cosine")] | None = Field(
+    optimizer: Annotated[OptimizerOptions, OneOf("optimizer", "adamw")] = Field(default="adamw", validate_default=True)
+    schedule: Annotated[ScheduleOptions, OneOf("schedule", "cosine")] | None = Field(
         default=None, description="cosine by default; constant for optimizers that average the weights themselves"
     )
     lr_scaling: LearningRateScaling | None = None
@@ -270,7 +271,7 @@ class Training(Frozen):
     preference: Preference = Preference()
     loss: str | None = Field(default=None, description="a custom loss, as package.module:function")
     distill: Distill | None = Field(default=None, description="learn from a teacher model's outputs too")
-    average: Annotated[Component, OneOf("average")] | None = Field(
+    average: Annotated[AverageOptions, OneOf("average")] | None = Field(
         default=None, description="evaluate and keep an average of the weights: ema or swa"
     )
     early_stopping: EarlyStopping | None = Field(

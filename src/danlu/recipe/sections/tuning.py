@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
-from danlu.core.component import Component, Frozen, OneOf
+from danlu.core.component import Frozen, OneOf
+from danlu.recipe.components import SamplerOptions
 
 Number = int | float
 Ends = tuple[Number, Number]
@@ -92,7 +93,7 @@ SearchSpec = Annotated[
 class Tuning(Frozen):
     """Train with other values repeatedly and keep the trial that is best on validation."""
 
-    sampler: Annotated[Component, OneOf("sampler")] = Field(default="bayesian", validate_default=True)
+    sampler: Annotated[SamplerOptions, OneOf("sampler")] = Field(default="bayesian", validate_default=True)
     trials: PositiveInt = Field(default=50, description="trainings at most")
     metric: str | None = Field(
         default=None, pattern=r"^validation/", description="metric to optimise; that of early stopping by default"

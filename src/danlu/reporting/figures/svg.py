@@ -92,7 +92,7 @@ def inline_svg(file: Path, name: str, label: str) -> str:
         root = ElementTree.fromstring(file.read_bytes())  # noqa: S314 - of a run's own folder
         return _sanitize(root, name, label)
     except (ElementTree.ParseError, KeyError, ValueError) as error:
-        raise ArtifactError(f"{file}: not an SVG image ({error}); delete it") from error
+        raise ArtifactError(f"{file}: not an SVG image ({error}); delete it", code="DL303") from error
 
 
 def _sanitize(root: ElementTree.Element, name: str, label: str) -> str:

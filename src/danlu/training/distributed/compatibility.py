@@ -21,7 +21,7 @@ def check_supported(options: Training, parallel: ParallelContext, finetune: Fine
         return
     pieces = _sharded_conflicts(options) if parallel.is_sharded else ()
     for key, reason in (*_finetune_conflicts(finetune, parallel), *_general_conflicts(options, parallel), *pieces):
-        raise ArgumentError(f"{key}: {reason}")
+        raise ArgumentError(f"{key}: {reason}", code="DL602")
 
 
 def _general_conflicts(options: Training, parallel: ParallelContext) -> Iterator[tuple[str, str]]:

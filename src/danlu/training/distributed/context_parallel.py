@@ -138,7 +138,7 @@ def context_head(head: Head, mesh: DeviceMesh) -> Head:
 
 
 def _error(reason: str) -> ArgumentError:
-    return ArgumentError(f"training.parallel.context: {reason}; {ALTERNATIVE}")
+    return ArgumentError(f"training.parallel.context: {reason}; {ALTERNATIVE}", code="DL603")
 
 
 def _document_ids(positions: Tensor | None, mask: Tensor | None) -> Tensor | None:

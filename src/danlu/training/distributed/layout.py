@@ -68,7 +68,8 @@ def choose_layout(asked: Parallel, processes: int) -> Layout:
         ways = " x ".join(f"{name} {getattr(layout, name)}" for name in MESH_DIMS if getattr(layout, name) > 1)
         raise ArgumentError(
             f"training.parallel: {ways or 'one way'} takes {layout.world_size} processes, and there are {processes}; "
-            f"start `danlu train --processes {layout.world_size}`, or change the ways"
+            f"start `danlu train --processes {layout.world_size}`, or change the ways",
+            code="DL601",
         )
     return layout
 

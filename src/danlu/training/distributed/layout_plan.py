@@ -63,7 +63,7 @@ def estimate_layouts(
     said = "bf16" if said == "auto" else said
     _lookup(said, PRECISION_BYTES, "precision")
     if any(count < 1 for count in gpus):
-        raise ArgumentError("--estimate: give numbers of GPUs, such as 8,64,1024")
+        raise ArgumentError("--estimate: give numbers of GPUs, such as 8,64,1024", code="DL402")
     found: list[LayoutPlan] = []
     for name, shape in shapes.items():
         sequences = _sequences_per_step(shape, recipe, tokens)
@@ -112,7 +112,9 @@ def _decoder_of(recipe: Recipe) -> dict[str, DecoderShape]:
 
     model = recipe.model
     if not isinstance(model, Transformer):
-        raise ArgumentError("--estimate is for language models only; without it `danlu plan` measures this model here")
+        raise ArgumentError(
+            "--estimate is for language models only; without it `danlu plan` measures this model here", code="DL607"
+        )
     require_extra("text", model.name)
     patch_torchvision()
     from transformers import AutoConfig
@@ -120,7 +122,8 @@ def _decoder_of(recipe: Recipe) -> dict[str, DecoderShape]:
     name, said = folder_config(model.folder) if model.folder else (model.name.removeprefix("hf:"), {})
     if name not in SUPPORTED_ARCHITECTURES:
         raise ArgumentError(
-            f"--estimate: the formulas cover {' and '.join(SUPPORTED_ARCHITECTURES)} models, not {model.name}"
+            f"--estimate: the formulas cover {' and '.join(SUPPORTED_ARCHITECTURES)} models, not {model.name}",
+            code="DL607",
         )
     if not model.folder:
         said = resolve_config(model.config, model.size, AutoConfig.for_model(name))
@@ -148,5 +151,5 @@ def _sequences_per_step(shape: DecoderShape, recipe: Recipe | None, tokens: int 
 
 def _lookup(name: str, table: Mapping[str, Value], kind: str) -> Value:
     if name not in table:
-        raise ArgumentError(f"no such {kind}: {name}{suggestion(name, list(table))}")
+        raise ArgumentError(f"no such {kind}: {name}{suggestion(name, list(table))}", code="DL607")
     return table[name]

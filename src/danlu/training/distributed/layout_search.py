@@ -98,7 +98,7 @@ def enumerate_estimates(
     """Yield an estimate per layout, micro-batch size and recomputation mode."""
     peak = peak_flops(gpu.name, precision)
     if peak is None:
-        raise ArgumentError(f"{gpu.name} does not support {precision}")
+        raise ArgumentError(f"{gpu.name} does not support {precision}", code="DL607")
     kept = PRECISION_BYTES[precision]
     for layout in candidate_layouts(model, gpus, gpu):
         for batch in _step_batches(layout, sequences):

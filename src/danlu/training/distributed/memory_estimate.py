@@ -142,12 +142,15 @@ def check_divisible(model: DecoderShape, layout: Layout) -> None:
     parts = {"heads": model.heads, "kv_heads": model.kv_heads, "intermediate": model.intermediate}
     for name, count in {**parts, "vocabulary": model.vocabulary}.items():
         if count % ways:
-            raise ArgumentError(f"tensor {ways}: {name} {count} is not divisible by it")
+            raise ArgumentError(f"tensor {ways}: {name} {count} is not divisible by it", code="DL607")
     if layout.pipeline > model.layers:
-        raise ArgumentError(f"pipeline {layout.pipeline}: a stage needs a layer, and there are only {model.layers}")
+        raise ArgumentError(
+            f"pipeline {layout.pipeline}: a stage needs a layer, and there are only {model.layers}", code="DL607"
+        )
     if model.sequence % (layout.context * ways):
         raise ArgumentError(
-            f"context {layout.context}, tensor {ways}: a sequence's {model.sequence} tokens are not divisible by them"
+            f"context {layout.context}, tensor {ways}: a sequence's {model.sequence} tokens are not divisible by them",
+            code="DL607",
         )
 
 

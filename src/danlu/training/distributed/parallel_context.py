@@ -99,7 +99,9 @@ def init_distributed(
 
     kind = accelerator.torch_device.type
     if kind not in BACKENDS:
-        raise ArgumentError(f"training.device: several processes cannot train on {kind}; use cpu, or one process")
+        raise ArgumentError(
+            f"training.device: several processes cannot train on {kind}; use cpu, or one process", code="DL501"
+        )
     if not distributed.is_initialized():
         _init_process_group(_backends(kind), env)
     mesh = layout.mesh(kind)

@@ -56,10 +56,10 @@ def check_microbatches(schedule: str, count: int, ways: int) -> None:
     """Raise ArgumentError if a schedule cannot take this number of microbatches."""
     where = f"training.parallel.microbatches: {count} with schedule {schedule} over {ways} processes"
     if schedule == "1f1b" and count < ways:
-        raise ArgumentError(f"{where}: take at least {ways}, or schedule gpipe")
+        raise ArgumentError(f"{where}: take at least {ways}, or schedule gpipe", code="DL603")
     rounds = max(1, count // ways)
     if STAGES_PER_RANK[schedule] > 1 and count % rounds:
-        raise ArgumentError(f"{where}: take a multiple of {ways}")
+        raise ArgumentError(f"{where}: take a multiple of {ways}", code="DL603")
 
 
 class Pipeline:
@@ -325,13 +325,15 @@ def _prepare_zero_bubble(modules: list[nn.Module]) -> None:
         # A split backward pass does not fire DDP's gradient hooks, so nothing would be summed.
         raise ArgumentError(
             "training.parallel: schedule zero-bubble does not work with data, whose gradients would not be summed; use "
-            "schedule interleaved, or shard instead of data"
+            "schedule interleaved, or shard instead of data",
+            code="DL603",
         )
     for part in (part for module in modules for part in module.modules()):
         if isinstance(part.forward, CheckpointedForward) and part.forward.selective:
             raise ArgumentError(
                 "training.memory.checkpointing: selective supports one backward pass per block, and schedule "
-                "zero-bubble needs two; use full, or schedule interleaved"
+                "zero-bubble needs two; use full, or schedule interleaved",
+                code="DL603",
             )
         if isinstance(part, FSDPModule) and not is_replicate_module(part):
             # Weights resharded after the forward pass are not the tensors that the weight pass looks for.

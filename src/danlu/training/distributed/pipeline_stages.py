@@ -199,7 +199,8 @@ def _assign_blocks(blocks: int, count: int) -> list[range]:
     if blocks < count:
         raise ArgumentError(
             f"training.parallel.pipeline: {blocks} blocks do not make {count} stages (schedules interleaved and "
-            f"zero-bubble have two stages a process); take at most {blocks} stages or a model with more blocks"
+            f"zero-bubble have two stages a process); take at most {blocks} stages or a model with more blocks",
+            code="DL603",
         )
     least, more = divmod(blocks, count)
     # Spare blocks go to the middle stages first, then to the first, which also has the embeddings.
@@ -212,7 +213,8 @@ def _require_transformer(model: nn.Module) -> HFModelWrapper:
     if isinstance(model, HFModelWrapper):
         return model
     raise ArgumentError(
-        f"training.parallel.pipeline: only text and language models (hf:…) are cut into stages; {ALTERNATIVE}"
+        f"training.parallel.pipeline: only text and language models (hf:…) are cut into stages; {ALTERNATIVE}",
+        code="DL603",
     )
 
 
@@ -260,7 +262,8 @@ def _check_no_shared_weights(model: HFModelWrapper, parts: ModelParts, assignmen
             if weight is getattr(causal.get_output_embeddings(), "weight", None):
                 raise ArgumentError(
                     "training.parallel.pipeline: the first and the last stage would share the weights of embeddings; "
-                    f"say tie_word_embeddings: false in model.config, or {ALTERNATIVE}"
+                    f"say tie_word_embeddings: false in model.config, or {ALTERNATIVE}",
+                    code="DL603",
                 )
             raise _error(causal, f"more than one stage needs {name}")
 
@@ -312,7 +315,8 @@ def _error(causal: nn.Module, reason: str) -> ArgumentError:
     kind = getattr(getattr(causal, "config", None), "model_type", type(causal).__name__)
     return ArgumentError(
         f"training.parallel.pipeline: hf:{kind} cannot be cut into stages: {reason}; {ALTERNATIVE}, or a model built "
-        f"like {SUPPORTED_MODELS}"
+        f"like {SUPPORTED_MODELS}",
+        code="DL603",
     )
 
 

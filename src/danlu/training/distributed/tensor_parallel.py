@@ -122,7 +122,7 @@ def check_tp_supported(model: nn.Module, ways: int) -> TPPlan:
 
 
 def _error(reason: str, cure: str) -> ArgumentError:
-    return ArgumentError(f"training.parallel.tensor: {reason}; {cure}")
+    return ArgumentError(f"training.parallel.tensor: {reason}; {cure}", code="DL603")
 
 
 def _unknown_model_reason(network: nn.Module, name: str) -> str:

@@ -24,6 +24,13 @@ class CallbackContext:
         options: the resolved `training` section.
         steps: optimizer steps planned.
         first_step: steps done already; more than 0 where a run is resumed.
+
+    Example:
+        >>> import danlu
+        >>> recipe, run = danlu.load_recipe("runs/wine/recipe.yaml"), danlu.RunDirectory.open("runs/wine")
+        >>> context = danlu.CallbackContext(run, danlu.load(run).model, recipe.training, steps=480, first_step=0)
+        >>> context.run.path.name
+        'wine'
     """
 
     run: RunDirectory
@@ -37,6 +44,15 @@ class Callback(Protocol):
     """React to training events; subclasses override the methods they need.
 
     Each method ends in `return`: a method of a Protocol with an empty body would have to be written by every class.
+
+    Example:
+        >>> import danlu
+        >>> class Steps(danlu.Callback):
+        ...     def on_start(self, context):
+        ...         self.steps = context.steps
+        ...     def on_log(self, record):
+        ...         print(f"{record['step']} of {self.steps}")
+        >>> Steps().on_end()
     """
 
     def on_start(self, context: CallbackContext) -> None:

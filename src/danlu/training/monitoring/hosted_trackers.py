@@ -116,5 +116,6 @@ def _cannot_start(tracker: str, login: str, error: Exception) -> DanluError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return DanluError(
         f"training.track.{tracker}: cannot start a run: {reason}; run `{login}` and check the network, "
-        f"or set training.track.{tracker}: offline"
+        f"or set training.track.{tracker}: offline",
+        code="DL508",
     )

@@ -84,7 +84,7 @@ class MLflow(Callback):
             self.run_id = _open_run(self.client, context.run, resumes=context.first_step > 0)
         except (MlflowException, OSError) as error:
             raise DanluError(
-                f"training.track.mlflow: cannot write to {self.uri}: {str(error).splitlines()[0]}"
+                f"training.track.mlflow: cannot write to {self.uri}: {str(error).splitlines()[0]}", code="DL508"
             ) from error
 
     def on_log(self, record: dict[str, float]) -> None:
@@ -183,7 +183,8 @@ def _check_mlflow_uri(uri: str) -> None:
     if uri.startswith("file:") or "://" not in uri:
         raise ArgumentError(
             f"training.track.mlflow: {uri!r} is a folder, which MLflow no longer writes to; "
-            "use a database such as sqlite:///mlflow.db, or a server as http://HOST:5000"
+            "use a database such as sqlite:///mlflow.db, or a server as http://HOST:5000",
+            code="DL508",
         )
 
 
@@ -198,13 +199,13 @@ def _load_callback_class(text: str) -> type[Callback]:
     if not inspect.isclass(found) or lacking:
         what = f"lacks {', '.join(lacking)}" if inspect.isclass(found) else "is not a class"
         raise ArgumentError(
-            f"{CALLBACKS_KEY}: {text} {what}; inherit from "
-            "danlu.training.monitoring.callbacks.Callback, which has all methods of a callback"
+            f"{CALLBACKS_KEY}: {text} {what}; inherit from danlu.Callback, which has all methods of a callback",
+            code="DL412",
         )
     try:
         inspect.signature(found).bind()
     except TypeError as error:
-        raise ArgumentError(f"{CALLBACKS_KEY}: {text} must take no arguments ({error})") from None
+        raise ArgumentError(f"{CALLBACKS_KEY}: {text} must take no arguments ({error})", code="DL412") from None
     return cast("type[Callback]", found)
 
 

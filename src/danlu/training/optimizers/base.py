@@ -2,11 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field
 
-from danlu.core.component import Component
+from danlu.recipe.components import OptimizerOptions
 
 if TYPE_CHECKING:
     import torch
@@ -17,29 +17,28 @@ Groups = list[dict[str, Any]]
 FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
-class Optimizer(Component):
+class Optimizer(OptimizerOptions):
     """Build torch's optimizer from a recipe's options.
 
-    `lr` is None until the recipe is resolved: the default depends on whether weights are pretrained.
+    Where it `averages_itself`, its torch optimizer has `eval()`, which puts the average into the model, and `train()`.
 
     Attributes:
-        default_lr: a step size that trains most networks from scratch.
-        averages_itself: whether it keeps an average of the weights for evaluation; such an optimizer needs a constant
-            schedule, and its torch optimizer has `eval()`, which puts the average into the model, and `train()`.
-        in_place_reason: why it must step the model's own weights, all of them together, as a verb phrase; None where it
-            may also step copies of weights, or each weight alone.
         uses_roles: whether `make` looks at the `roles` of parameters.
+
+    Example:
+        >>> import danlu
+        >>> class Descent(danlu.Optimizer):
+        ...     default_lr = 0.05
+        ...     name: str = "descent"
+        ...     momentum: float = 0.9
+        ...     def make(self, groups):
+        ...         import torch
+        ...         return torch.optim.SGD(groups, momentum=self.momentum)
+        >>> from danlu.testing import check_optimizer
+        >>> check_optimizer(Descent)
     """
 
-    default_lr: ClassVar[float] = 1e-3
-    averages_itself: ClassVar[bool] = False
-    in_place_reason: ClassVar[str | None] = None
     uses_roles: ClassVar[bool] = False
-
-    lr: PositiveFloat | Literal["auto"] | None = Field(
-        default=None, description="step size; when left out, the default for the model; auto: found by a range test"
-    )
-    weight_decay: NonNegativeFloat = 0.0
 
     def build(self, groups: Groups, lr: float) -> "torch.optim.Optimizer":
         """Build torch's optimizer over these parameters.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from danlu.core.component import Component
 from danlu.core.imports import require_extra, silence_libraries
 from danlu.training.optimizers.base import Beta, Groups, Optimizer, fused_kwargs
 
@@ -234,7 +233,7 @@ class AdamW8bit(AdamOptions):
         return EightBitAdamW(groups, betas=self.betas, eps=self.eps)
 
 
-OPTIMIZERS: dict[str, type[Component]] = {
+OPTIMIZERS: dict[str, type[Optimizer]] = {
     "adamw": AdamW,
     "adam": Adam,
     "sgd": SGD,
