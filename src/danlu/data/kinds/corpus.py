@@ -33,7 +33,6 @@ class CorpusKind(TextKind):
     has_task_head = False
     loss_per_byte = True
     row_noun = "document"
-    inputs_noun = None
 
     def mark(self, column: Column, section: Data, source: RawData) -> Column:
         if source.layout != self.name or column.name not in (DOCUMENT, TEXT):

@@ -84,7 +84,7 @@ def _task_sentence(t: Translator, profile: Json) -> str:
     if kind.learned_sentence:
         return t(kind.learned_sentence)
     used = sum(bool(column["used"]) for column in profile["columns"])
-    given = t(kind.inputs_noun) if kind.inputs_noun else t.count(used, "column")
+    given = t(f"given.{kind}") if t.has(f"given.{kind}") else t.count(used, "column")
     name = shorten(t.join(target.get("outputs", (target["name"],))), 80)
     return t("predicted.target", name=name, what=_what_is_predicted(t, profile), given=given)
 
