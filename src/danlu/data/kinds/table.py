@@ -36,5 +36,7 @@ def get_kind(name: str) -> DataKind:
         ArtifactError: this version of danlu does not have it.
     """
     if name not in KINDS:
-        raise ArtifactError(f"{name!r}: unknown kind of data{suggestion(name, KINDS)}; a later version may have made this")
+        raise ArtifactError(
+            f"{name!r}: unknown kind of data{suggestion(name, KINDS)}; a later version may have made this"
+        )
     return KINDS[name]
