@@ -25,7 +25,6 @@ class CorpusKind(TextKind):
     default_epochs = 3
     own_task = LanguageModelling()
     own_task_reason = "task.corpus"
-    learned_sentence = "predicted.corpus"
     typical = TypicalSample(
         "language", CorpusInputs(vocabulary=32_000, longest=256, end=0, packed=False), "256 tokens", outputs=32_000
     )
