@@ -124,7 +124,9 @@ def test_the_modules_and_names_of_the_architecture_exist() -> None:
     layers = {path.stem for path in (ROOT / "src" / "danlu").iterdir()}
     named = set(re.findall(r"`([a-z_]+(?:\.[A-Za-z_]+)+)`", (ROOT / "docs" / "architecture.md").read_text()))
     named = {
-        name for name in named if name.split(".")[0] in layers and not name.endswith((".json", ".yaml", ".source"))
+        name
+        for name in named
+        if name.split(".")[0] in layers and not name.endswith((".json", ".jsonl", ".yaml", ".source"))
     }
     assert len(named) > 40
     assert [name for name in sorted(named) if not _exists(f"danlu.{name}")] == []
