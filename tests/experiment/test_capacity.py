@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from danlu.data.kinds.table import get_kind
 from danlu.data.specs import CorpusInputs, PreferenceInputs, TabularInputs
 from danlu.experiment.model_summary import overparameterized_warning
 from danlu.models.table import MODELS
@@ -38,7 +39,7 @@ def said(
         context=SimpleNamespace(
             model=model,
             finetune=Finetune(mode=mode),  # type: ignore[arg-type]
-            dataset=SimpleNamespace(kind=kind),
+            dataset=SimpleNamespace(kind=get_kind(kind)),
             recipe=SimpleNamespace(data=SimpleNamespace(augment=())),
         ),
     )

@@ -127,8 +127,6 @@ class DataKind(ABC):
 
         starter_lines: lines of a starter recipe's `data` section.
         row_noun: key of what pages call a row.
-        inputs_noun: key of what pages call the inputs; None counts the columns.
-        learned_sentence: key of the sentence that says what is learned; None for the task's.
     """
 
     name: ClassVar[str]
@@ -160,8 +158,6 @@ class DataKind(ABC):
 
     starter_lines: ClassVar[tuple[str, ...]] = ()
     row_noun: ClassVar[str] = "sample"
-    inputs_noun: ClassVar[str | None] = None
-    learned_sentence: ClassVar[str | None] = None
 
     def __str__(self) -> str:
         return self.name

@@ -91,7 +91,7 @@ def _check_head(task: Task, label: str, target: Target, frame: pl.DataFrame, see
     require(count == head.num_targets(encoded), f"{label}: the loss counts {count} targets, num_targets {len(encoded)}")
     half = frame.height // 2
     parts = sum(float(head.loss(logits[rows], encoded[rows], LossWeighting())[0]) for rows in _halves(half))
-    require(bool(np.isclose(parts, float(first), rtol=1e-4), f"{label}: the loss is no sum over rows")
+    require(bool(np.isclose(parts, float(first), rtol=1e-4)), f"{label}: the loss is no sum over rows")
     optimizer = torch.optim.Adam([logits], lr=RATE)
     for _ in range(STEPS):
         optimizer.zero_grad()

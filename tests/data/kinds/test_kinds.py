@@ -11,7 +11,7 @@ from danlu.data.augment.base import Augmentation
 from danlu.data.balance.base import Balancer
 from danlu.data.kind import DataKind
 from danlu.data.kinds.table import KINDS, get_kind
-from danlu.errors import DataError
+from danlu.errors import ArtifactError
 from danlu.evaluation.robustness import Perturbation
 from danlu.models.base import Model
 
@@ -82,5 +82,5 @@ def test_the_preprocessor_says_its_kind(kind: DataKind) -> None:
 
 
 def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
-    with pytest.raises(DataError, match=r"'imag': unknown kind of data; the nearest is \"image\""):
+    with pytest.raises(ArtifactError, match=r"'imag': unknown kind of data; the nearest is \"image\""):
         get_kind("imag")

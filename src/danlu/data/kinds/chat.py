@@ -55,7 +55,6 @@ class ChatKind(MessagesKind):
     own_task = LanguageModelling()
     own_task_reason = "task.chats"
     row_noun = "conversation"
-    learned_sentence = "predicted.chat"
 
     def recognize(self, columns: tuple[Column, ...], section: Data, source: RawData) -> tuple[Column, ...] | None:
         return use_only(columns, (MESSAGES,), reason("only-messages")) if source.layout == self.name else None

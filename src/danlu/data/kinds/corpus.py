@@ -25,7 +25,6 @@ class CorpusKind(TextKind):
     default_epochs = 3
     own_task = LanguageModelling()
     own_task_reason = "task.corpus"
-    learned_sentence = "predicted.corpus"
     typical = TypicalSample(
         "language", CorpusInputs(vocabulary=32_000, longest=256, end=0, packed=False), "256 tokens", outputs=32_000
     )
@@ -33,7 +32,6 @@ class CorpusKind(TextKind):
     has_task_head = False
     loss_per_byte = True
     row_noun = "document"
-    inputs_noun = None
 
     def mark(self, column: Column, section: Data, source: RawData) -> Column:
         if source.layout != self.name or column.name not in (DOCUMENT, TEXT):

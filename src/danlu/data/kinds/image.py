@@ -46,7 +46,6 @@ class ImageKind(DataKind):
     shown_errors = 24
     near_copies_finding = "near-images"
     row_noun = "image"
-    inputs_noun = "images"
 
     def recognize(self, columns: tuple[Column, ...], section: Data, source: RawData) -> tuple[Column, ...] | None:
         named = section.image or next((each.name for each in columns if each.used and each.type == "image"), None)

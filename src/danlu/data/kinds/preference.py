@@ -21,7 +21,6 @@ class PreferenceKind(MessagesKind):
     default_epochs = 1
     own_task = Preference()
     own_task_reason = "task.pairs"
-    learned_sentence = "predicted.preference"
     row_noun = "pair"
 
     def recognize(self, columns: tuple[Column, ...], section: Data, source: RawData) -> tuple[Column, ...] | None:

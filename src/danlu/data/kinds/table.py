@@ -11,7 +11,7 @@ from danlu.data.kinds.preference import PreferenceKind
 from danlu.data.kinds.tabular import TabularKind
 from danlu.data.kinds.text import TextKind
 from danlu.data.kinds.words import WordsKind
-from danlu.errors import DataError
+from danlu.errors import ArtifactError
 
 KINDS: dict[str, DataKind] = {
     "chat": ChatKind(),
@@ -33,10 +33,10 @@ def get_kind(name: str) -> DataKind:
     """Return the kind of data that a file names.
 
     Raises:
-        DataError: this version of danlu does not have it.
+        ArtifactError: this version of danlu does not have it.
     """
     if name not in KINDS:
-        raise DataError(
+        raise ArtifactError(
             f"{name!r}: unknown kind of data{suggestion(name, KINDS)}; a later version may have made this", code="DL310"
         )
     return KINDS[name]

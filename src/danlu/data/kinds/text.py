@@ -37,7 +37,6 @@ class TextKind(TokenizedKind):
     content_is_text = True
     starter_lines = (VOCABULARY_LINE,)
     row_noun = "text"
-    inputs_noun: ClassVar[str | None] = "texts"
 
     def recognize(self, columns: tuple[Column, ...], section: Data, source: RawData) -> tuple[Column, ...] | None:
         """Claim data whose text the recipe names, or that holds nothing but texts."""

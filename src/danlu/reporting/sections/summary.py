@@ -81,10 +81,11 @@ def summarize(t: Translator, profile: Json, evaluation: Json) -> Summary:
 
 def _task_sentence(t: Translator, profile: Json) -> str:
     kind, target = get_kind(profile["kind"]), profile["target"]
-    if kind.learned_sentence:
-        return t(kind.learned_sentence)
+    own = f"predicted.{kind}"
+    if t.has(own) or target is None:
+        return t(own if t.has(own) else "predicted.corpus")
     used = sum(bool(column["used"]) for column in profile["columns"])
-    given = t(kind.inputs_noun) if kind.inputs_noun else t.count(used, "column")
+    given = t(f"given.{kind}") if t.has(f"given.{kind}") else t.count(used, "column")
     name = shorten(t.join(target.get("outputs", (target["name"],))), 80)
     return t("predicted.target", name=name, what=_what_is_predicted(t, profile), given=given)
 
