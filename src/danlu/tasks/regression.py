@@ -51,7 +51,7 @@ class NumericTarget(ConformalTarget):
 
     def decode(self, outputs: np.ndarray) -> pl.DataFrame:
         """Return `prediction` in the target's own units; with conformal quantiles also `low` and `high`."""
-        values = outputs[:, 0].astype(np.float64) * self.std + self.mean
+        values = self.in_units(outputs)[:, 0]
         if self.conformal is None:
             return pl.DataFrame({"prediction": values})
         (reach,) = self.conformal.quantiles
@@ -137,20 +137,33 @@ class NumericTask(Task):
 
     def baselines(self, target: NumericTarget, data: BaselineData) -> list[Baseline]:
         """Fit the mean, ridge regression and, for tables, boosted trees."""
-        mean = float(data.train.column(target.column).cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]
-        values = data.learned.column(target.column).cast(pl.Float64).to_numpy()
-        trivial = {name: np.full(len(split), mean) for name, split in data.eval_splits.items()}
+        values = target_numbers(target, data.learned)
         linear = data.predict_linear(lambda features: fit_ridge(features, values))
-        found = [
-            Baseline("mean", "always the training mean", trivial),
+        return [
+            mean_baseline(target, data),
             Baseline("ridge", data.linear_description, linear),
+            *boosting_baselines(values, data),
         ]
-        boosted = data.predict_boosting(values, None)
-        if boosted is not None:
-            found.append(
-                Baseline("gradient-boosting", f"boosted trees of the same columns{data.boosting_note}", boosted)
-            )
-        return found
+
+
+def target_numbers(target: NumericTarget, rows: SplitRows) -> np.ndarray:
+    """Return the target of some rows, [rows] float64."""
+    return rows.column(target.column).cast(pl.Float64).to_numpy()
+
+
+def mean_baseline(target: NumericTarget, data: BaselineData) -> Baseline:
+    """Predict the mean of the training rows."""
+    mean = float(data.train.column(target.column).cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]
+    found = {name: np.full(len(split), mean) for name, split in data.eval_splits.items()}
+    return Baseline("mean", "always the training mean", found)
+
+
+def boosting_baselines(values: np.ndarray, data: BaselineData) -> list[Baseline]:
+    """Fit boosted trees to numbers of a table, [rows]; return nothing for other data."""
+    found = data.predict_boosting(values, None)
+    if found is None:
+        return []
+    return [Baseline("gradient-boosting", f"boosted trees of the same columns{data.boosting_note}", found)]
 
 
 class Regression(NumericTask):
