@@ -21,6 +21,7 @@ from danlu.tasks.metric_table import metrics_of
 from danlu.tasks.multi_label import MultiLabelTarget
 from danlu.tasks.multi_output import MultiNumericTarget
 from danlu.tasks.ordinal import OrdinalTarget
+from danlu.tasks.poisson import CountTarget
 from danlu.tasks.preference import PreferenceTarget
 from danlu.tasks.quantile import QuantileTarget
 from danlu.tasks.regression import NumericTarget
@@ -48,6 +49,11 @@ TASKS: dict[str, tuple[Target, dict[str, Any], np.ndarray]] = {
         QuantileTarget(column="y", mean=10.0, std=2.0, coverage=0.8),
         {"y": [9.0, 10.0, 11.0, 14.0]},
         np.array([[-1, 0.0, 1], [0.2, 0.5, 1], [-2, -1.0, 0], [1, 2.0, 3]], dtype=np.float32),
+    ),
+    "poisson-regression": (
+        CountTarget(column="y", mean=10.0, std=10.0),
+        {"y": [9.0, 10.0, 11.0, 14.0]},
+        np.array([[1.0], [1.1], [0.5], [1.4]], dtype=np.float32),
     ),
     "multi-label": (
         MultiLabelTarget(column="y", labels=("red", "blue")),
@@ -85,6 +91,7 @@ WORST = {  # rows with errors, the worst first
     "ordinal": ("confidence", [3, 1]),
     "multi-output-regression": ("error", [2, 3, 1, 0]),
     "quantile-regression": ("error", [2, 0, 1, 3]),
+    "poisson-regression": ("error", [2, 1, 0, 3]),
 }
 
 

@@ -26,7 +26,7 @@ TEXTS = {language: load_texts(language) for language in LANGUAGES}
 ENGLISH = TEXTS["en"]
 BASELINES = (
     *("majority", "mean", "unigram", "bigram", "frequency", "word"),
-    *("logistic-regression", "ridge", "gradient-boosting"),
+    *("logistic-regression", "ridge", "poisson", "gradient-boosting"),
 )
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 ALIKE = {

@@ -10,6 +10,7 @@ from danlu.tasks.classification import Classification, ClassTarget
 from danlu.tasks.multi_label import MultiLabel
 from danlu.tasks.multi_output import MultiOutput
 from danlu.tasks.ordinal import Ordinal
+from danlu.tasks.poisson import PoissonRegression
 from danlu.tasks.quantile import QuantileRegression
 from danlu.tasks.regression import Regression
 from danlu.testing import CheckFailed, check_task
@@ -26,6 +27,7 @@ PACKED = pl.DataFrame({"a": NUMBERS, "b": NUMBERS.reverse()}).select(pl.struct("
         (Ordinal, pl.Series([1, 2, 3, 3] * 10)),
         (Regression, NUMBERS),
         (QuantileRegression(coverage=0.5), NUMBERS),
+        (PoissonRegression, NUMBERS),
         (MultiOutput, PACKED),
         (MultiLabel, pl.Series(['["red"]', "[]", '["blue", "red"]'] * 10)),
     ],

@@ -121,6 +121,7 @@ def test_losses_are_computed_in_fp32(task: str) -> None:
         "regression": torch.randn(4),
         "multi-output-regression": torch.randn(4, 5),
         "quantile-regression": torch.randn(4),
+        "poisson-regression": torch.rand(4),
         "language-modelling": torch.randint(0, 5, (4, 6)),
         "token-classification": torch.randint(0, 5, (4, 6)),
         "multi-label": torch.randint(0, 2, (4, 5)).float(),

@@ -13,6 +13,7 @@ from danlu.tasks.language_modelling import LanguageModelling
 from danlu.tasks.multi_label import MultiLabel
 from danlu.tasks.multi_output import MultiOutput
 from danlu.tasks.ordinal import Ordinal
+from danlu.tasks.poisson import PoissonRegression
 from danlu.tasks.preference import Preference
 from danlu.tasks.quantile import QuantileRegression
 from danlu.tasks.regression import Regression
@@ -25,6 +26,7 @@ TASKS: dict[str, type[Task]] = {
     "multi-label": MultiLabel,
     "regression": Regression,
     "quantile-regression": QuantileRegression,
+    "poisson-regression": PoissonRegression,
     "token-classification": Tagging,
     "language-modelling": LanguageModelling,
     "preference": Preference,
