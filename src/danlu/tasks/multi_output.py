@@ -100,7 +100,8 @@ def _moments(predictions: Predictions) -> np.ndarray:
     return np.concatenate([np.ones_like(true), error**2, np.abs(error), about, about**2], axis=1)
 
 
-MOMENTS: Statistic = sum_statistic(_moments)
+# Not additive: the sums of two batches are about two means.
+MOMENTS: Statistic = Statistic(sum_statistic(_moments).prepare)
 
 
 def _by_output(found: np.ndarray) -> dict[str, np.ndarray]:

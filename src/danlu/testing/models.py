@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from danlu.data.kinds.table import KINDS
-from danlu.data.specs import TabularInputs
+from danlu.data.specs import TabularInputs, require_inputs
 from danlu.errors import DanluError
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, load_input
 from danlu.models.base import FitData, IterativeFit, Model, Rows, SelfFittingModel
@@ -332,8 +332,7 @@ def _check_scores(problem: _Problem, fit: IterativeFit, network: "nn.Module", ro
 def _fit_data(problem: _Problem, seed: int) -> FitData:
     from danlu.core.seeds import Seed
 
-    inputs = problem.preprocessing.preprocessor.inputs
-    assert isinstance(inputs, TabularInputs)
+    inputs = require_inputs(problem.preprocessing.preprocessor.inputs, TabularInputs, problem.label)
     batch, target = problem.batch(np.arange(len(problem.samples)))
     count = len(target)
     numeric = batch["numeric"].numpy() if "numeric" in batch else np.zeros((count, 0), dtype=np.float32)
