@@ -22,7 +22,14 @@ from danlu.core.tables import TABLES
 ROOT = Path(danlu.__file__).parent
 REPOSITORY = ROOT.parents[1]
 # Two things that belong together; elsewhere one.
-POSITIONAL = {"export": 2, "generate": 2, "predict": 2, "Predictor.outputs": 2, "Predictor.raw_outputs": 2}
+POSITIONAL = {
+    "export": 2,
+    "generate": 2,
+    "predict": 2,
+    "Predictor.outputs": 2,
+    "Predictor.raw_outputs": 2,
+    "check_task": 2,
+}
 
 
 def test_no_package_hides_a_public_name() -> None:

@@ -4,6 +4,7 @@ The file is made by walking the schema, so a new key is in it at once.
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -119,6 +120,16 @@ def test_a_component_of_another_kind_is_refused() -> None:
     assert refused.value.code == "DL412"
     with pytest.raises(danlu.errors.ArgumentError, match="a Schedule is needed, and nothing is chosen"):
         Schedule.of(None)
+
+
+def test_nothing_asserts_the_class_of_a_recipes_component() -> None:
+    """`Base.of` gives it its type, and refuses a plugin's wrong class with a sentence."""
+    bases = {base.__name__ for base, _ in declared_kinds(Recipe)}
+    bases |= {each.__name__ for base, _ in declared_kinds(Recipe) for each in base.__subclasses__()}
+    assert {"Optimizer", "Model", "Splitter", "Task", "OptimizerOptions"} <= bases
+    asserted = re.compile(rf"assert isinstance\([^()]*,\s*({'|'.join(bases)})\b")
+    found = [path.name for path in (SOURCE / "danlu").rglob("*.py") if asserted.search(path.read_text())]
+    assert found == []
 
 
 def test_every_component_has_the_type_that_its_key_declares() -> None:

@@ -79,5 +79,13 @@ def test_a_broken_metric_is_told_what_is_wrong(broken: Any, told: str) -> None:
         check_metric(broken)
 
 
+def test_a_metric_of_another_packages_task_is_tried_on_predictions_that_are_given() -> None:
+    values = np.random.default_rng(0).normal(size=50)
+    given, right = danlu.Predictions(values, values + 0.5), danlu.Predictions(values, values)
+    check_metric(metric(sum_statistic(terms).prepare, True, task="stars"), predictions=(given, right))
+    with pytest.raises(CheckFailed, match="the right ones would be the worse"):
+        check_metric(metric(sum_statistic(terms).prepare, True, task="stars"), predictions=(right, given))
+
+
 def test_a_metric_as_it_should_be_passes() -> None:
     check_metric(metric(sum_statistic(terms).prepare, additive=True))

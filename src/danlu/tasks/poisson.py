@@ -119,7 +119,7 @@ def _fit_log_linear(features: Any, values: np.ndarray) -> Callable[[Any], np.nda
 
 
 def poisson_loss(logits: "Tensor", target: "Tensor", emphasis: LossWeighting) -> "tuple[Tensor, int]":
-    """Compute the Poisson loss of log-rates [batch, 1] against counts [batch]; label smoothing does not apply."""
+    """Compute the Poisson loss of log-rates [batch, 1] against counts [batch]."""
     from torch.nn import functional
 
     return functional.poisson_nll_loss(logits[:, 0].float(), target, log_input=True, reduction="sum"), len(target)

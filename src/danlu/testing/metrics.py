@@ -22,7 +22,12 @@ TEXTS, LONGEST = 60, 200  # passages looked at, and how many characters of each
 ENTITY = "NAME"
 
 
-def check_metric(metric: Metric | Callable[..., float], *, seed: int = 0) -> None:
+def check_metric(
+    metric: Metric | Callable[..., float],
+    *,
+    predictions: tuple[Predictions, Predictions] | None = None,
+    seed: int = 0,
+) -> None:
     """Check a metric as danlu uses it.
 
     Tried on predictions of real data for its task (for every task, if it names none): it is a number, it does not
@@ -31,6 +36,7 @@ def check_metric(metric: Metric | Callable[..., float], *, seed: int = 0) -> Non
 
     Args:
         metric: a `danlu.Metric`, or a function of true and predicted values as `evaluation.metrics` takes it.
+        predictions: those of a model, and right ones for the same samples; needed for a task of another package.
         seed: of the order of rows and of the weights.
 
     Raises:
@@ -48,14 +54,15 @@ def check_metric(metric: Metric | Callable[..., float], *, seed: int = 0) -> Non
     made = to_metric(metric)
     listed = next((name for name, known in METRICS.items() if known is made), made.description)
     label = str(getattr(metric, "__name__", listed) or type(metric).__name__)
-    tasks = [made.task] if made.task else list(_CASES)
+    tasks = [made.task] if made.task or predictions is not None else list(_CASES)
     require(
-        set(tasks) <= set(_CASES),
-        f"{label}: task is {made.task!r}; name one of {', '.join(_CASES)}, or none for all",
+        predictions is not None or set(tasks) <= set(_CASES),
+        f"{label}: task is {made.task!r}; name one of {', '.join(_CASES)}, none for all, or give predictions",
     )
     require(bool(made.description), f"{label}: has no description; pages show it beside the value")
     for task in tasks:
-        found = [_Trial(f"{label} ({task})", made, case, seed) for case in _CASES[task]()]
+        cases = [_Case(*predictions)] if predictions is not None else _CASES[task]()
+        found = [_Trial(f"{label} ({task})", made, case, seed) for case in cases]
         require(
             any(np.isfinite(trial.value(trial.case.given)) for trial in found),
             f"{label} ({task}): gives no number for real predictions",
@@ -201,6 +208,13 @@ def _numbers() -> Iterator[_Case]:
     yield _Case(Predictions(truth, given), Predictions(truth, truth))
 
 
+def _counts() -> Iterator[_Case]:
+    """Yield tens of the same numbers as counts, with mean counts above 0."""
+    for case in _numbers():
+        truth = np.floor(case.given.y_true / 10)
+        yield _Case(Predictions(truth, np.maximum(case.given.y_pred / 10, 1.0)), Predictions(truth, truth))
+
+
 def _intervals() -> Iterator[_Case]:
     """Yield the same numbers with intervals of one standard deviation of their errors."""
     for case in _numbers():
@@ -284,6 +298,7 @@ _CASES: Mapping[str, Callable[[], Iterator[_Case]]] = {
     "classification": _classes,
     "ordinal": _eighths,
     "regression": _numbers,
+    "poisson-regression": _counts,
     "quantile-regression": _intervals,
     "multi-output-regression": _several_numbers,
     "multi-label": _labels,

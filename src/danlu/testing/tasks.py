@@ -79,7 +79,7 @@ def _fit(task: Task, label: str, values: pl.Series) -> Target:
 
 
 def _check_head(task: Task, label: str, target: Target, frame: pl.DataFrame, seed: int) -> "tuple[Tensor, Tensor]":
-    """Require a loss that adds up over rows and can be lowered; return the lowered logits and the encoded target."""
+    """Require a loss that adds up and falls; return lowered logits and the target."""
     import torch
 
     head, encoded = task.head(target), target.encode(frame)
@@ -87,7 +87,7 @@ def _check_head(task: Task, label: str, target: Target, frame: pl.DataFrame, see
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(frame.height, target.outputs, generator=generator).requires_grad_()
     first, count = head.loss(logits, encoded, LossWeighting())
-    require(bool(torch.isfinite(first)), f"{label}: the loss of random logits is {float(first)}")
+    require(bool(torch.isfinite(first)), f"{label}: the loss of random logits is {float(first.detach())}")
     require(count == head.num_targets(encoded), f"{label}: the loss counts {count} targets, num_targets {len(encoded)}")
     half = frame.height // 2
     parts = sum(float(head.loss(logits[rows], encoded[rows], LossWeighting())[0]) for rows in _halves(half))
@@ -110,7 +110,7 @@ def _halves(half: int) -> tuple[slice, slice]:
 
 
 def _check_predictions(task: Task, label: str, target: Target, split: Split, outputs: np.ndarray) -> None:
-    """Require predictions that keep their figures in a run's table, and errors that can be described."""
+    """Require predictions that survive a run's table, and errors with a description."""
     decoded = target.decode(outputs)
     require(decoded.height == len(split), f"{label}: decode gives {decoded.height} rows for {len(split)}")
     built = build_predictions(split, target, outputs, None)
