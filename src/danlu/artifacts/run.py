@@ -65,11 +65,12 @@ class RunDirectory:
             needed_bytes: the least the run will write; too little free space is refused now rather than hours later.
 
         Raises:
-            ArgumentError: the folder exists already.
-            ArtifactError: it cannot be created, or the disk has too little space.
+            ArgumentError: the folder exists already, or `folder` is more than the name of one.
+            ArtifactError: it cannot be created, the disk has too little space, or another process trains into the
+                run that is to be replaced.
         """
-        path = parent / (folder or name)
         refuse_existing(parent, folder, overwrite)
+        path = parent / (folder or name)
         with translate_write_errors(path):
             parent.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(parent).free
@@ -144,8 +145,11 @@ class RunDirectory:
 
 def refuse_existing(parent: Path, folder: str | None, overwrite: bool) -> None:
     """Raise ArgumentError if the run may not use this folder; check it before any work."""
-    path = parent / (folder or "")
-    if folder is None or not path.exists():
+    if folder is None:
+        return
+    _require_folder_name(folder)
+    path = parent / folder
+    if not path.exists():
         return
     if not overwrite:
         raise ArgumentError(
@@ -154,6 +158,16 @@ def refuse_existing(parent: Path, folder: str | None, overwrite: bool) -> None:
     if not (path / RECIPE).is_file():
         raise ArgumentError(
             f"{path}: is not a run of danlu and will not be overwritten; choose another --name", code="DL404"
+        )
+
+
+def _require_folder_name(name: str) -> None:
+    """Raise ArgumentError unless a run's name is that of one folder, so that runs stay below their parent."""
+    if not name.strip() or name in (".", "..") or any(sign in name for sign in "/\\\0"):
+        raise ArgumentError(
+            f"--name {name!r}: names one folder below the folder of runs; leave out / and \\, and choose another "
+            "place with --output",
+            code="DL402",
         )
 
 
@@ -181,8 +195,10 @@ def _create_unique(parent: Path, name: str) -> Path:
 
 
 def _recreate(path: Path) -> Path:
+    """Create an empty folder in place of a run that nobody trains into."""
     if path.exists():
-        shutil.rmtree(path)
+        with lock_run(RunDirectory(path)):
+            shutil.rmtree(path)
     path.mkdir()
     return path
 
