@@ -80,7 +80,7 @@ class RunDirectory:
                     f"{needed_bytes / 1e6:.1f} MB; free some space, or choose another folder with --output",
                     code="DL306",
                 )
-            path = _create_unique(parent, name) if folder is None else _recreate(path)
+            path = _create_unique(parent, name) if folder is None else _recreate(path, overwrite)
             for part in ("data", "checkpoints", "predictions"):
                 (path / part).mkdir()
         return cls(path)
@@ -152,13 +152,15 @@ def refuse_existing(parent: Path, folder: str | None, overwrite: bool) -> None:
     if not path.exists():
         return
     if not overwrite:
-        raise ArgumentError(
-            f"{path}: exists already; choose another --name, or replace it with --overwrite", code="DL404"
-        )
+        raise _exists_already(path)
     if not (path / RECIPE).is_file():
         raise ArgumentError(
             f"{path}: is not a run of danlu and will not be overwritten; choose another --name", code="DL404"
         )
+
+
+def _exists_already(path: Path) -> ArgumentError:
+    return ArgumentError(f"{path}: exists already; choose another --name, or replace it with --overwrite", code="DL404")
 
 
 def _require_folder_name(name: str) -> None:
@@ -194,12 +196,15 @@ def _create_unique(parent: Path, name: str) -> Path:
     raise AssertionError("numbers do not end")
 
 
-def _recreate(path: Path) -> Path:
-    """Create an empty folder in place of a run that nobody trains into."""
-    if path.exists():
+def _recreate(path: Path, overwrite: bool) -> Path:
+    """Create an empty folder, with `overwrite` in place of a run that nobody trains into."""
+    if overwrite and path.exists():
         with lock_run(RunDirectory(path)):
             shutil.rmtree(path)
-    path.mkdir()
+    try:
+        path.mkdir()
+    except FileExistsError:  # another process was faster
+        raise _exists_already(path) from None
     return path
 
 
