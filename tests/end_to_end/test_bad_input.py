@@ -276,6 +276,30 @@ def test_a_folder_that_is_no_run_is_never_overwritten(table: Table, danlu: Comma
     assert (tmp_path / "runs" / "thesis").is_dir()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ("train wine --name a/../../b", "DL402", "names one folder below the folder of runs"),
+        ("tune wine --name ../b", "DL402", "names one folder below the folder of runs"),
+        ("run wine --name ../b --processes 2", "DL402", "names one folder below the folder of runs"),
+        ("train wine --verify 5", "DL401", "name it with --resume, or leave --verify out"),
+        ("train wine --restarts 2", "DL401", "add --processes, or leave it out"),
+        ("run wine --restarts 0", "DL401", "add --processes, or leave it out"),
+        ("plan wine --memory -1", "DL402", "--memory -1: must be a number of GB above 0"),
+        ("plan wine --memory 0", "DL402", "must be a number of GB above 0"),
+        ("plan wine --memory nan", "DL402", "must be a number of GB above 0"),
+        ("plan wine --memory inf", "DL402", "must be a number of GB above 0"),
+    ],
+)
+def test_an_option_out_of_place_is_refused(
+    danlu: Command, tmp_path: Path, arguments: str, code: str, said: str
+) -> None:
+    done = danlu(*arguments.split(), cwd=tmp_path)
+    assert done.returncode == RECIPE_WRONG, done.stderr
+    assert said in done.stderr and f"[{code}]" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == "" and list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("folder", ["/proc/danlu", "data.csv/runs"])
 def test_an_output_folder_that_cannot_be_written(table: Table, danlu: Command, tmp_path: Path, folder: str) -> None:
     (tmp_path / "r.yaml").write_text(f"data: {{source: '{table()}', target: y}}\ntraining: {{epochs: 1}}\n")

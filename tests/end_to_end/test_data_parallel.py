@@ -117,6 +117,16 @@ def test_copies_of_a_model_train_as_one(
 
 
 @pytest.mark.slow
+def test_the_model_that_is_kept_has_the_validation_loss_of_the_log(
+    tmp_path: Path, recipes: dict[str, dict[str, Any]]
+) -> None:
+    """Each process has statistics of its own in its batch norms, and the bundle those of the first."""
+    run = trained(2, tmp_path, {"table-norms": recipes["table-norms"]}, {})["table-norms"]
+    logged = min(line["validation/loss"] for line in run.metrics() if "validation/loss" in line)
+    assert danlu.evaluate(run.path)["validation"]["log-loss"]["value"] == pytest.approx(logged, rel=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("compress", "within"), [("bf16", 0.01), pytest.param("powersgd", 0.1, marks=pytest.mark.slow)]
 )

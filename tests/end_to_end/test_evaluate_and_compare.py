@@ -157,8 +157,21 @@ def test_runs_tested_on_different_rows_are_refused(linear: Path, table_run: Path
     (run / "evaluation.json").unlink()
     with pytest.raises(ArgumentError, match="no test predictions to compare"):
         danlu.compare([linear, run])
-    with pytest.raises(ArgumentError, match="different rows"):
+
+
+def test_runs_of_unrelated_data_are_refused_with_the_names_of_both(
+    decided: Path, linear: Path, table_run: Path, tmp_path: Path
+) -> None:
+    unrelated = r"their data are not the same \(builtin:breast-cancer and .*wine\.csv, whose columns differ\)"
+    with pytest.raises(ArgumentError, match=unrelated) as caught:
         danlu.compare([linear, table_run])
+    assert caught.value.code == "DL407"
+    # A column more leaves the rows and their answers what they were.
+    run = Path(shutil.copytree(linear, tmp_path / "wider"))
+    file = run / "data" / "profile.json"
+    known = json.loads(file.read_text())
+    file.write_text(json.dumps({**known, "columns": [*known["columns"], {"name": "new"}]}))
+    assert danlu.compare([decided, run])["rows"] == 86
 
 
 def test_a_threshold_needs_two_classes_and_one_purpose(table_recipe: dict[str, Any]) -> None:

@@ -154,6 +154,15 @@ def test_texts_are_answered_one_or_many(text_run: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("samples", [3, 2.5, object(), [3, {"alcohol": 1.0}], lambda: 3])
+@pytest.mark.parametrize("kind", ["table", "image", "text"])
+def test_samples_of_no_known_form_are_refused(request: pytest.FixtureRequest, kind: str, samples: object) -> None:
+    model = package.load(request.getfixturevalue(f"{kind}_run"))
+    with pytest.raises(DataError, match=r"^the samples given: ") as caught:
+        model.predict(samples)
+    assert caught.value.code in ("DL207", "DL210")
+
+
 def test_a_missing_column_is_named_with_the_nearest(table_run: Path, table_file: Path) -> None:
     frame = pl.read_csv(table_file).rename({"alcohol": "alcool"})
     with pytest.raises(DataError, match=r'no column .alcohol.*nearest is "alcool"'):

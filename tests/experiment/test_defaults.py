@@ -135,6 +135,24 @@ def test_learning_rate_of_pretrained_texts(mode: str, optimizer: str, expected: 
     assert lr_of(resolved("text", model=model, optimizer=optimizer)) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("pretrained", "mode", "optimizer", "expected"),
+    [
+        ("w.safetensors", "full", "adamw", 1e-4),
+        ("w.safetensors", "full", "sgd", 1e-3),
+        ("w.safetensors", "full", "lion", 3e-5),
+        ("w.safetensors", "gradual", "adamw", 1e-4),
+        ("w.safetensors", "head", "adamw", 1e-3),
+        ("w.safetensors", "lora", "adamw", 1e-3),
+        (None, "full", "adamw", 1e-3),
+        (None, "full", "sgd", 1e-2),
+    ],
+)
+def test_learning_rate_of_image_models(pretrained: str | None, mode: str, optimizer: str, expected: float) -> None:
+    model = {"name": "timm:resnet18", "pretrained": pretrained, "finetune": {"mode": mode}}
+    assert lr_of(resolved("image", model=model, optimizer=optimizer)) == pytest.approx(expected)
+
+
 def test_what_is_said_stays() -> None:
     early = {"metric": "validation/accuracy", "patience": 3}
     recipe = resolved(

@@ -12,7 +12,14 @@ from danlu.recipe.load import check_recipe, dump_recipe, load_recipe
 from danlu.recipe.paths import IsPath, resolve_paths
 from danlu.recipe.schema import Recipe
 
-PATHS = {"data.source", "data.chat_template", "model.hf.name", "model.timm.pretrained", "training.distill.teacher"}
+PATHS = {
+    "data.source",
+    "data.chat_template",
+    "model.hf.name",
+    "model.timm.pretrained",
+    "training.distill.teacher",
+    "training.track.mlflow",
+}
 
 
 def parts_of(annotation: Any) -> Iterator[Any]:
@@ -81,6 +88,17 @@ def test_a_kept_recipe_names_the_same_files_from_another_folder(
         ({"model": "hf:llama"}, {"model": "hf:llama"}),
         ({"model": {"hf:./llm": {"dropout": 0.1}}}, {"model": {"hf:/r/llm": {"dropout": 0.1}}}),
         ({"model": {"timm:resnet18": {"pretrained": "w.pt"}}}, {"model": {"timm:resnet18": {"pretrained": "/r/w.pt"}}}),
+        *(
+            ({"training": {"track": {"mlflow": written}}}, {"training": {"track": {"mlflow": known}}})
+            for written, known in (
+                ("sqlite:///m.db", "sqlite:////r/m.db"),
+                ("sqlite:///logs/m.db?timeout=3", "sqlite:////r/logs/m.db?timeout=3"),
+                ("sqlite:////abs/m.db", "sqlite:////abs/m.db"),
+                ("sqlite:///:memory:", "sqlite:///:memory:"),
+                ("http://host:5000", "http://host:5000"),
+                ("postgresql://host/m", "postgresql://host/m"),
+            )
+        ),
         # the name stands in the file that this one extends
         ({"model": {"pretrained": "w.pt"}}, {"model": {"pretrained": "/r/w.pt"}}),
         # what is wrong stays as it is, for the check to say so

@@ -11,7 +11,7 @@ import pytest
 import danlu as package
 from danlu.core.component import components
 from danlu.core.tables import TABLES
-from danlu.errors import RecipeError
+from danlu.errors import ArgumentError, RecipeError
 from danlu.recipe.load import builtin_recipes, check_recipe, dump_recipe, load_recipe
 from danlu.recipe.schema import Recipe, json_schema
 from danlu.training.optimizers.options import SGD, AdamW
@@ -287,6 +287,22 @@ def test_importing_danlu_imports_nothing_else() -> None:
 def test_every_verb_is_a_function_of_the_same_name() -> None:
     for verb in ("train", "resume", "plan", "evaluate", "predict", "run", "check", "new", "runs", "doctor", "load"):
         assert callable(getattr(package, verb))
+
+
+@pytest.mark.parametrize("verb", ["train", "run", "check", "plan", "tune", "visualize", "load_recipe"])
+@pytest.mark.parametrize("recipe", [3, None, ["wine"]])
+def test_a_recipe_of_another_type_is_refused(verb: str, recipe: object) -> None:
+    said = rf"^recipe: cannot take a value of type {type(recipe).__name__}; give"
+    with pytest.raises(ArgumentError, match=said) as caught:
+        getattr(package, verb)(recipe)
+    assert caught.value.code == "DL402"
+
+
+def test_what_cannot_be_visualized_is_named_with_the_nearest(tmp_path: Path) -> None:
+    only: Any = "augmnt"
+    with pytest.raises(ArgumentError, match="only: 'augmnt' cannot be shown; the nearest is \"augment\"") as caught:
+        package.visualize("wine", only=only, output=tmp_path / "page.html")
+    assert caught.value.code == "DL402"
 
 
 def test_naming_a_recipe_otherwise_keeps_all_else(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def plan(
 
     Raises:
         RecipeError, DataError, MissingExtra: as training would.
-        ArgumentError: the model is not trained by gradient steps.
+        ArgumentError: the model is not trained by gradient steps, or there is no memory to plan for.
 
     Example:
         >>> import danlu
@@ -39,6 +39,8 @@ def plan(
         >>> estimate.parameters, estimate.steps, estimate.fits
         (5549, 480, True)
     """
+    if memory_bytes is not None and memory_bytes <= 0:
+        raise ArgumentError(f"the memory to plan for must be more than 0 bytes, got {memory_bytes:,}", code="DL402")
     context = load_input(recipe, data)
     if isinstance(context.model, SelfFittingModel):
         raise ArgumentError(

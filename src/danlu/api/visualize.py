@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from danlu.artifacts.files import write_bytes
+from danlu.core.text import suggestion
 from danlu.errors import ArgumentError, Problem, RecipeError
 from danlu.experiment.data_context import load_input
 from danlu.recipe.schema import Recipe
@@ -39,7 +40,7 @@ def visualize(
 
     Raises:
         RecipeError, DataError, MissingExtra: as training would; or the recipe has no augmentation.
-        ArgumentError: the file exists already, or has the suffix of another kind of data.
+        ArgumentError: `only` is unknown, or the file exists already, or has the suffix of another kind of data.
 
     Example:
         >>> import danlu
@@ -47,6 +48,8 @@ def visualize(
         >>> danlu.visualize(noisy).name
         'noisy-augment.html'
     """
+    if only not in get_args(Visual):
+        raise ArgumentError(f"only: {only!r} cannot be shown{suggestion(str(only), get_args(Visual))}", code="DL402")
     context = load_input(recipe, data)
     if not context.recipe.data.augment:
         raise RecipeError(Problem("", "data.augment", "has no augmentation, so there is nothing to show", code="DL116"))

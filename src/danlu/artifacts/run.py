@@ -65,11 +65,12 @@ class RunDirectory:
             needed_bytes: the least the run will write; too little free space is refused now rather than hours later.
 
         Raises:
-            ArgumentError: the folder exists already.
-            ArtifactError: it cannot be created, or the disk has too little space.
+            ArgumentError: the folder exists already, or `folder` is more than the name of one.
+            ArtifactError: it cannot be created, the disk has too little space, or another process trains into the
+                run that is to be replaced.
         """
-        path = parent / (folder or name)
         refuse_existing(parent, folder, overwrite)
+        path = parent / (folder or name)
         with translate_write_errors(path):
             parent.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(parent).free
@@ -79,7 +80,7 @@ class RunDirectory:
                     f"{needed_bytes / 1e6:.1f} MB; free some space, or choose another folder with --output",
                     code="DL306",
                 )
-            path = _create_unique(parent, name) if folder is None else _recreate(path)
+            path = _create_unique(parent, name) if folder is None else _recreate(path, overwrite)
             for part in ("data", "checkpoints", "predictions"):
                 (path / part).mkdir()
         return cls(path)
@@ -144,16 +145,31 @@ class RunDirectory:
 
 def refuse_existing(parent: Path, folder: str | None, overwrite: bool) -> None:
     """Raise ArgumentError if the run may not use this folder; check it before any work."""
-    path = parent / (folder or "")
-    if folder is None or not path.exists():
+    if folder is None:
+        return
+    _require_folder_name(folder)
+    path = parent / folder
+    if not path.exists():
         return
     if not overwrite:
-        raise ArgumentError(
-            f"{path}: exists already; choose another --name, or replace it with --overwrite", code="DL404"
-        )
+        raise _exists_already(path)
     if not (path / RECIPE).is_file():
         raise ArgumentError(
             f"{path}: is not a run of danlu and will not be overwritten; choose another --name", code="DL404"
+        )
+
+
+def _exists_already(path: Path) -> ArgumentError:
+    return ArgumentError(f"{path}: exists already; choose another --name, or replace it with --overwrite", code="DL404")
+
+
+def _require_folder_name(name: str) -> None:
+    """Raise ArgumentError unless a run's name is that of one folder, so that runs stay below their parent."""
+    if not name.strip() or name in (".", "..") or any(sign in name for sign in "/\\\0"):
+        raise ArgumentError(
+            f"--name {name!r}: names one folder below the folder of runs; leave out / and \\, and choose another "
+            "place with --output",
+            code="DL402",
         )
 
 
@@ -180,10 +196,15 @@ def _create_unique(parent: Path, name: str) -> Path:
     raise AssertionError("numbers do not end")
 
 
-def _recreate(path: Path) -> Path:
-    if path.exists():
-        shutil.rmtree(path)
-    path.mkdir()
+def _recreate(path: Path, overwrite: bool) -> Path:
+    """Create an empty folder, with `overwrite` in place of a run that nobody trains into."""
+    if overwrite and path.exists():
+        with lock_run(RunDirectory(path)):
+            shutil.rmtree(path)
+    try:
+        path.mkdir()
+    except FileExistsError:  # another process was faster
+        raise _exists_already(path) from None
     return path
 
 

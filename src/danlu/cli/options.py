@@ -30,9 +30,10 @@ Processes = Annotated[
     int | None, Parameter(help="Start this many processes on this machine, which train together; usually one per GPU.")
 ]
 Restarts = Annotated[
-    int,
-    Parameter(help="With --processes: how many times all restart from the newest checkpoint after one was killed."),
+    int | None,
+    Parameter(help="With --processes: how many times all restart from the newest checkpoint after one was killed (3)."),
 ]
+DEFAULT_RESTARTS = 3
 
 
 def check_recipe_or_resume(
@@ -43,3 +44,13 @@ def check_recipe_or_resume(
         raise ArgumentError("give either a recipe, or --resume with a run that was stopped", code="DL401")
     if resume is not None and (overrides or name):
         raise ArgumentError("--resume uses the run's own recipe and folder; leave out --set and --name", code="DL401")
+
+
+def resolve_restarts(restarts: int | None, processes: int | None) -> int:
+    """Return the number of restarts of a launch; raise ArgumentError if there is no launch to restart."""
+    if restarts is not None and processes is None:
+        raise ArgumentError(
+            "--restarts counts how often a launch with --processes begins again; add --processes, or leave it out",
+            code="DL401",
+        )
+    return DEFAULT_RESTARTS if restarts is None else restarts

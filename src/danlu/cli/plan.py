@@ -1,5 +1,6 @@
 """danlu plan RECIPE, danlu plan --estimate 8,64"""
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -80,7 +81,7 @@ def plan(
         return _print_candidates(loaded, candidates, json)
     from danlu.api.plan import plan as plan_verb
 
-    found = plan_verb(loaded, memory_bytes=None if memory is None else round(memory * 1e9))
+    found = plan_verb(loaded, memory_bytes=None if memory is None else _to_bytes(memory))
     if json:
         print_json(asdict(found))
     else:
@@ -103,6 +104,13 @@ def _print_candidates(recipe: "Recipe", candidates: str, json: bool) -> int:
         "interval reaches the best. Fine-tuning gains more if the score is low"
     )
     return 0
+
+
+def _to_bytes(memory_gb: float) -> int:
+    """Return `--memory` in bytes; raise ArgumentError unless it is a finite number above 0."""
+    if not 0 < memory_gb < math.inf:
+        raise ArgumentError(f"--memory {memory_gb:g}: must be a number of GB above 0", code="DL402")
+    return max(1, round(memory_gb * 1e9))
 
 
 def _parse_counts(said: str) -> list[int]:

@@ -16,6 +16,7 @@ from danlu.cli.options import (
     Restarts,
     Resume,
     check_recipe_or_resume,
+    resolve_restarts,
 )
 from danlu.cli.show import metric_rows, print_json, print_table
 from danlu.core.console import info
@@ -34,7 +35,7 @@ def run(
     profile: Profile = False,
     dry_run: DryRun = False,
     processes: Processes = None,
-    restarts: Restarts = 3,
+    restarts: Restarts = None,
     json: Json = False,
 ) -> int:
     """Run every stage that a recipe names, or resume a run that was stopped."""
@@ -44,12 +45,13 @@ def run(
     from danlu.recipe.load import load_recipe
 
     check_recipe_or_resume(recipe, resume, overrides, name)
+    times = resolve_restarts(restarts, processes)
     if processes is not None:
         if dry_run:
             raise ArgumentError("--dry-run uses one process; leave out --processes", code="DL602")
         from danlu.launch.processes import launch_train
 
-        return launch_train(sys.argv[1:], recipe, resume, overrides, output, name, overwrite, processes, restarts)
+        return launch_train(sys.argv[1:], recipe, resume, overrides, output, name, overwrite, processes, times)
     if resume is not None:
         directory = resume_run(resume, profile=profile)
     elif dry_run:

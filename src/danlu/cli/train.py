@@ -18,9 +18,11 @@ from danlu.cli.options import (
     Restarts,
     Resume,
     check_recipe_or_resume,
+    resolve_restarts,
 )
 from danlu.cli.show import print_json
 from danlu.core.distributed.env import dist_env
+from danlu.errors import ArgumentError
 
 Verify = Annotated[
     int | None, Parameter(help="With --resume: first repeat at least this many of the last steps and compare.")
@@ -38,7 +40,7 @@ def train(
     verify: Verify = None,
     profile: Profile = False,
     processes: Processes = None,
-    restarts: Restarts = 3,
+    restarts: Restarts = None,
     json: Json = False,
 ) -> int:
     """Train a model into a run directory, or resume a stopped run; evaluate it later."""
@@ -47,10 +49,16 @@ def train(
     from danlu.recipe.load import load_recipe
 
     check_recipe_or_resume(recipe, resume, overrides, name)
+    times = resolve_restarts(restarts, processes)
+    if verify is not None and resume is None:
+        raise ArgumentError(
+            "--verify repeats steps of a run that was stopped; name it with --resume, or leave --verify out",
+            code="DL401",
+        )
     if processes is not None:
         from danlu.launch.processes import launch_train
 
-        return launch_train(sys.argv[1:], recipe, resume, overrides, output, name, overwrite, processes, restarts)
+        return launch_train(sys.argv[1:], recipe, resume, overrides, output, name, overwrite, processes, times)
     if resume is not None:
         directory = resume_verb(resume, verify=verify, profile=profile)
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from danlu.artifacts.files import read_frame
+from danlu.artifacts.files import read_frame, read_json
 from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.core.seeds import Seed
 from danlu.errors import ArgumentError
@@ -123,7 +123,17 @@ def check_comparable(first: EvaluatedRun, other: EvaluatedRun) -> None:
         raise ArgumentError(
             f"{pair}: cannot be compared, their tasks differ ({first.task} and {other.task})", code="DL407"
         )
-    if len(first.rows) != len(other.rows) or (first.rows != other.rows).any():
+    same_rows = np.array_equal(first.rows, other.rows)
+    if same_rows and first.labels == other.labels and first.task.same_truth(first.predictions, other.predictions):
+        return
+    (origin, columns), (other_origin, other_columns) = _describe_data(first.run), _describe_data(other.run)
+    if columns != other_columns:
+        raise ArgumentError(
+            f"{pair}: cannot be compared, their data are not the same ({origin} and {other_origin}, whose columns "
+            "differ); train both on one data set",
+            code="DL407",
+        )
+    if not same_rows:
         both = len(np.intersect1d(first.rows, other.rows))
         raise ArgumentError(
             f"{pair}: tested on different rows ({len(first.rows):,} and {len(other.rows):,}, of which {both:,} are in "
@@ -133,11 +143,16 @@ def check_comparable(first: EvaluatedRun, other: EvaluatedRun) -> None:
         )
     if first.labels != other.labels:
         raise ArgumentError(f"{pair}: cannot be compared, their classes differ", code="DL407")
-    if not first.task.same_truth(first.predictions, other.predictions):
-        raise ArgumentError(
-            f"{pair}: the targets of the same rows differ, so the data has changed; train one of them again",
-            code="DL407",
-        )
+    raise ArgumentError(
+        f"{pair}: the targets of the same rows differ, so the data has changed; train one of them again",
+        code="DL407",
+    )
+
+
+def _describe_data(run: RunDirectory) -> tuple[str, set[str]]:
+    """Return the place and the column names of the data that a run was trained on."""
+    known = read_json(run.path / "data" / "profile.json")
+    return known["origin"], {column["name"] for column in known["columns"]}
 
 
 def differing_keys(recipes: list[Recipe], names: list[str]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from danlu.data.profile import profile
 from danlu.data.sources.in_memory import read_in_memory
 from danlu.data.sources.reader import IN_MEMORY, read_source
 from danlu.data.splits import Split, Splits, TrainSplit, evenly_spaced_rows, split_dataset
+from danlu.data.text.chat_template import check_template_file
 from danlu.errors import DataError
 from danlu.experiment.checks import check_conformal_rows, require_model_extras
 from danlu.experiment.defaults import resolve_recipe
@@ -115,6 +116,7 @@ def load_data(recipe: Recipe, rows: RawData | None = None) -> DataContext:
     dataset = interpret(raw, recipe.data, recipe.evaluation.fold_columns)
     resolved = resolve_recipe(recipe, dataset)
     require_model_extras(resolved)
+    check_template_file(resolved.data.chat_template)
     check_search_space(recipe, dataset)
     if resolved.training.loss is not None:
         load_dotted(resolved.training.loss, "training.loss")

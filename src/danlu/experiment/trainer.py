@@ -36,6 +36,7 @@ from danlu.experiment.model_summary import log_model_summary
 from danlu.experiment.prepare import prepare_training
 from danlu.experiment.probe import flops_per_step
 from danlu.experiment.resume import (
+    InterruptedRun,
     newest_valid_checkpoint,
     open_interrupted_run,
     recorded_threads,
@@ -89,7 +90,7 @@ def train_run(
     run = RunDirectory.create(
         output, name=context.recipe.name, folder=name, overwrite=overwrite, needed_bytes=_needed_bytes(setup)
     )
-    with run, lock_run(run):
+    with lock_run(run), run:  # a run that another process holds is left as it is
         setup = _start_run(run, setup)
         if context.recipe.evaluation.refits:
             context = setup.context
@@ -162,26 +163,33 @@ def resume_training(run: StrPath, *, learn: Learn, verify: int | None = None, pr
         ArtifactError: the run is damaged, or does not reproduce its steps.
     """
     stopped = open_interrupted_run(run)
-    epochs = refit_epochs(stopped.context, stopped.run, learn=learn)
-    compute = recorded_threads(stopped.run) if dist_env().world_size == 1 else None
+    # Before any fold is trained, since two processes would train the missing ones at once.
+    with lock_run(stopped.run) if dist_env().is_main else nullcontext():
+        _resume_training(stopped, learn, verify, profile)
+    return stopped.run
+
+
+def _resume_training(stopped: InterruptedRun, learn: Learn, verify: int | None, profile: bool) -> None:
+    """Resume a training whose run is held by this process."""
+    run = stopped.run
+    epochs = refit_epochs(stopped.context, run, learn=learn)
+    compute = recorded_threads(run) if dist_env().world_size == 1 else None
     setup = prepare_training(stopped.context, compute_threads=compute, resumes=True, fixed_epochs=epochs)
-    warn_of_environment_changes(stopped.run, setup)
-    check_teacher_unchanged(stopped.run, setup.teacher_digest)
+    warn_of_environment_changes(run, setup)
+    check_teacher_unchanged(run, setup.teacher_digest)
     if verify is not None and isinstance(setup.context.model, SelfFittingModel):
         raise ArgumentError(
             f"--verify repeats steps, and {setup.context.model.name} has none; remove --verify", code="DL406"
         )
     if verify is not None and not setup.groups.is_single_process:
         raise ArgumentError("--verify works with one process only; remove --verify or --processes", code="DL406")
-    with lock_run(stopped.run) if setup.groups.is_main else nullcontext():
-        checkpoint = _agree_on_checkpoint(setup, stopped.run)
-        if verify is not None:
-            verify_steps(setup, stopped.run, checkpoint, verify)
-        if setup.groups.is_main:
-            stopped.run.rollback(checkpoint.step if checkpoint else 0)
-        setup.groups.barrier()
-        _fit_and_bundle(setup, stopped.run, checkpoint, profile)
-    return stopped.run
+    checkpoint = _agree_on_checkpoint(setup, run)
+    if verify is not None:
+        verify_steps(setup, run, checkpoint, verify)
+    if setup.groups.is_main:
+        run.rollback(checkpoint.step if checkpoint else 0)
+    setup.groups.barrier()
+    _fit_and_bundle(setup, run, checkpoint, profile)
 
 
 def _agree_on_checkpoint(setup: TrainingSetup, run: RunDirectory) -> Checkpoint | None:

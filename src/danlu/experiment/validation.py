@@ -20,7 +20,7 @@ def make_validation_fn(setup: TrainingSetup, state: "TrainState") -> Callable[[]
 
     Without a validation split it returns an empty dict.
     """
-    from danlu.models.infer import eval_mode, mean_loss, predict_all, predict_batches
+    from danlu.models.infer import eval_mode, mean_loss, predict_all, predict_batches, share_buffers
 
     context, model, device = setup.context, state.model, setup.accelerator.torch_device
     split, target = context.splits.validation, setup.preprocessing.target
@@ -36,6 +36,7 @@ def make_validation_fn(setup: TrainingSetup, state: "TrainState") -> Callable[[]
     dataset = setup.validation
 
     def validate() -> dict[str, float]:
+        share_buffers(model, groups)
         with state.step.precision.autocast():
             return measured()
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from danlu.core.distributed.process_groups import SINGLE_PROCESS, ProcessGroups
+from danlu.core.distributed.shards import is_dtensor
 from danlu.data.loader import PreparedDataset, Tensors, sequential_batches
 from danlu.data.sources.tags import stack_ragged
 from danlu.tasks.base import Head
@@ -137,6 +138,18 @@ def eval_mode(model: nn.Module, groups: ProcessGroups = SINGLE_PROCESS) -> Itera
     give_back = getattr(model, "reshard", None)
     if give_back is not None:  # FSDP: free the weights gathered for the last forward pass
         give_back()
+
+
+@torch.no_grad()
+def share_buffers(model: nn.Module, groups: ProcessGroups) -> None:
+    """Give all replicas of a model the first one's buffers, such as the running statistics of batch norms.
+
+    Each process gathers its own while it trains. Checkpoints and the bundle keep those of the first, so these are to be
+    judged, by a process that was restarted too.
+    """
+    for values in model.buffers():
+        if values.is_floating_point() and not is_dtensor(values):
+            groups.broadcast_dp_cp(values)
 
 
 def _local_batches(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+SAMPLES = "the samples given"  # how errors name them
 GOLDEN_TOLERANCE = 1e-4  # devices round differently; wrong preprocessing or weights deviate far more
 
 
@@ -167,10 +168,10 @@ class Predictor:
             `rejected` (log-probabilities), `prefers_chosen`.
 
         Raises:
-            DataError: a column is missing, or a value does not have its column's type.
+            DataError: they are of another form, a column is missing, or a value does not have its column's type.
         """
         frame = self._frame(samples)
-        return self.predict_source(RawData(frame, "the samples given", Path.cwd()), batch_size=batch_size)
+        return self.predict_source(RawData(frame, SAMPLES, Path.cwd()), batch_size=batch_size)
 
     def predict_source(self, source: RawData, *, batch_size: int | None = None) -> pl.DataFrame:
         """Predict the rows of a source; like `predict`."""
@@ -245,7 +246,14 @@ class Predictor:
         """Convert any accepted form of samples to a frame."""
         if isinstance(samples, Mapping) and all(isinstance(v, str | int | float | None) for v in samples.values()):
             samples = [samples]  # one row
-        return self.kind.samples_to_frame(samples, self.preprocessor.columns)
+        try:
+            return self.kind.samples_to_frame(samples, self.preprocessor.columns)
+        except (TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+            raise DataError(
+                f"{SAMPLES}: cannot take a value of type {type(samples).__name__} ({error}); give a frame, a dict of "
+                "columns, a list of dicts, or images or texts where the model takes them",
+                code="DL207",
+            ) from error
 
 
 def model_options(values: Any) -> Model:

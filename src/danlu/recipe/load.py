@@ -6,6 +6,7 @@ they stand in; those of `--set` from the current folder.
 """
 
 import copy
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from danlu.core.text import suggestion
-from danlu.errors import Problem, RecipeError
+from danlu.errors import ArgumentError, Problem, RecipeError
 from danlu.recipe.conflicts import find_conflicts
 from danlu.recipe.not_covered import refuse_transformers
 from danlu.recipe.paths import resolve_paths
@@ -52,7 +53,11 @@ def find_recipe(source: str | Path) -> Path:
 
     Raises:
         RecipeError: there is neither.
+        ArgumentError: `source` is no path.
     """
+    if not isinstance(source, str | os.PathLike):
+        message = "give a file, or the name of a built-in recipe"
+        raise ArgumentError(f"recipe: cannot take {_describe(source)}; {message}", code="DL402")
     path = Path(source)
     if path.is_file():
         return path
@@ -113,9 +118,13 @@ def as_recipe(recipe: Recipe | Mapping[str, Any] | str | Path, *, source: str | 
 
     Raises:
         RecipeError: with every problem found.
+        ArgumentError: it is of another type.
     """
     if isinstance(recipe, Recipe):  # one built by hand has not passed the checks beyond types
         recipe = recipe.model_dump(mode="json", by_alias=True)
+    if not isinstance(recipe, Mapping | str | os.PathLike):
+        message = "give a Recipe, a mapping, a file, or the name of a built-in recipe"
+        raise ArgumentError(f"recipe: cannot take {_describe(recipe)}; {message}", code="DL402")
     if not isinstance(recipe, Mapping):
         return load_recipe(recipe, overrides=() if source is None else (f"data.source={source}",))
     section = recipe.get("data", {})
@@ -145,6 +154,11 @@ def dump_recipe(recipe: Recipe) -> str:
     writer.width = 120
     writer.dump(recipe.model_dump(mode="json", by_alias=True), text)
     return text.getvalue()
+
+
+def _describe(value: object) -> str:
+    """Name a value that is no recipe by its type."""
+    return f"a value of type {type(value).__name__}"
 
 
 def _check(tree: Tree, origin: str) -> Recipe:

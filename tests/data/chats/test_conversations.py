@@ -16,7 +16,7 @@ from danlu.data.chats.preprocessor import ChatPreprocessor
 from danlu.data.descriptors import Origin, RawData, TokenizerFile
 from danlu.data.sources.conversations import as_chats, dump_messages, read_messages
 from danlu.data.specs import CorpusInputs
-from danlu.data.text.chat_template import CHATML, choose_template, render, render_answers
+from danlu.data.text.chat_template import CHATML, PLAIN, choose_template, render, render_answers
 from danlu.data.text.preprocessor import train_tokenizer
 from danlu.errors import DataError, RecipeError
 from danlu.experiment.data_context import fit_preprocessing, load_data
@@ -206,6 +206,36 @@ def test_a_template_runs_in_the_sandbox_alone(tokenizer: TokenizerFile, template
     untrusted = tokenizer.model_copy(update={"chat_template": template})
     with pytest.raises(DataError, match="the chat template cannot write a conversation of user, assistant"):
         render_answers(untrusted, CHAT[1:3])
+
+
+@pytest.mark.parametrize(
+    ("template", "error", "said"),
+    [
+        (None, RecipeError, "is not chatml, plain or a readable file"),
+        ("{% for message in messages %}", DataError, "cannot write a conversation of user, assistant"),
+        ("{{ raise_exception('only tools here') }}", DataError, "only tools here"),
+        ("no answer is written", DataError, "the assistant's part cannot be told"),
+    ],
+)
+@pytest.mark.parametrize("write", [chat_file, preference_file])
+def test_a_wrong_template_is_refused_before_training(
+    tmp_path: Path, write: Any, template: str | None, error: type[Exception], said: str
+) -> None:
+    asked, file = recipe(write(tmp_path / "chats.jsonl", 30)), tmp_path / "template.jinja"
+    if template is not None:
+        file.write_text(template, encoding="utf-8")
+    asked["data"]["chat_template"] = str(file)
+    with pytest.raises(error, match=said) as caught:
+        package.check(asked)
+    assert getattr(caught.value, "code", None) == "DL119"
+
+
+@pytest.mark.parametrize("template", [MARKED, CHATML, "{{ bos_token + '' }}" + PLAIN])
+def test_a_template_that_writes_answers_passes_the_check(tmp_path: Path, template: str) -> None:
+    asked, file = recipe(chat_file(tmp_path / "chats.jsonl", 30)), tmp_path / "template.jinja"
+    file.write_text(template, encoding="utf-8")
+    asked["data"]["chat_template"] = str(file)
+    assert package.check(asked)["kind"] == "chat"
 
 
 def test_a_template_that_rewrites_what_was_said_is_refused(tokenizer: TokenizerFile) -> None:

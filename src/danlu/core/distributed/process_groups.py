@@ -82,6 +82,14 @@ class ProcessGroups:
         """Sum over data- and context-parallel ranks, in place."""
         return _all_reduce_sum(values, self.dp_cp_group)
 
+    def broadcast_dp_cp(self, values: "Tensor") -> "Tensor":
+        """Take the values of the first of the ranks with other samples or tokens, in place."""
+        if self.dp_cp_group is not None:
+            from torch import distributed
+
+            distributed.broadcast(values, group=self.dp_cp_group, group_src=0)
+        return values
+
     def all_reduce_pp(self, values: "Tensor") -> "Tensor":
         """Sum over pipeline stages, in place."""
         return _all_reduce_sum(values, self.pp_group)

@@ -30,6 +30,7 @@ PLAIN = (
     "{% if add_generation_prompt %}{{ '### assistant\n' }}{% endif %}"
 )
 MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")  # the template itself marks the assistant's part
+SHORTEST: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
 
 Span = tuple[int, int]
 
@@ -58,6 +59,30 @@ def choose_template(tokenizer: TokenizerFile, choice: str | None) -> TokenizerFi
         template = PLAIN if choice == "plain" else _read(choice)
     chosen = tokenizer.model_copy(update={"chat_template": template})
     return chosen.model_copy(update={"stops": _stop_tokens(chosen)})
+
+
+def check_template_file(choice: str | None) -> None:
+    """Raise unless a template file can be read and writes a question with its answer.
+
+    Needs no tokenizer: special tokens have names of the form `<eos_token>` here.
+
+    Args:
+        choice: `data.chat_template`; what is no file passes.
+
+    Raises:
+        RecipeError: the file cannot be read.
+        DataError: it is no Jinja template, or cannot write a conversation.
+    """
+    if choice in (None, "chatml", "plain"):
+        return
+    special = {name: f"<{name}>" for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
+    text = _read(str(choice))
+    render_answers(
+        TokenizerFile(
+            json_text='{"added_tokens": []}', pad=0, end=0, vocabulary=1, chat_template=text, special=special
+        ),
+        SHORTEST,
+    )
 
 
 def _read(file: str) -> str:
@@ -148,8 +173,7 @@ def _stop_tokens(tokenizer: TokenizerFile) -> tuple[int, ...]:
 
     The end of text, and the template's end of turn.
     """
-    asked = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    text, spans = render_answers(tokenizer, asked)
+    text, spans = render_answers(tokenizer, SHORTEST)
     reader = tokenizer.open()
     last = reader.encode(text[: spans[-1][1]], add_special_tokens=False).ids[-1:]
     ends = [token for token in last if token in reader.get_added_tokens_decoder()]

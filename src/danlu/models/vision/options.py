@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 SMALL_IMAGE_SIZE = 32  # pixels
+# Steps for new networks erase pretraining: AdamW takes 1e-4 where its default is 1e-3.
+PRETRAINED_LR_FACTOR = 0.1
 # Popular ones among timm's more than a thousand.
 TIMM_EXAMPLES = (
     *("resnet18", "resnet50", "mobilenetv3_large_100", "tf_efficientnet_lite0", "efficientnet_b0"),
@@ -127,6 +129,10 @@ class Timm(ImageModel):
             stochastic_depth=self.stochastic_depth,
             normalization=self.normalization,
         )
+
+    def default_lr(self, optimizer_lr: float) -> float:
+        changes_all = self.pretrained is not None and self.finetune.mode in ("full", "gradual")
+        return super().default_lr(optimizer_lr) * (PRETRAINED_LR_FACTOR if changes_all else 1.0)
 
     def data_requirements(self) -> DataRequirements:
         from danlu.models.vision.timm import pretrained_format

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from danlu.core.component import Frozen, OneOf
 from danlu.recipe.components import AverageOptions, OptimizerOptions, ScheduleOptions
-from danlu.recipe.paths import RecipePath
+from danlu.recipe.paths import RecipePath, TrackingUri
 
 
 class Preference(Frozen):
@@ -236,7 +236,9 @@ class Track(Frozen):
     """Send the lines of metrics.jsonl to experiment trackers as well."""
 
     tensorboard: bool = Field(default=False, description="event files in the run's folder `tensorboard`")
-    mlflow: str | None = Field(default=None, description="a tracking URI, as sqlite:///mlflow.db")
+    mlflow: TrackingUri | None = Field(
+        default=None, description="a tracking URI, as sqlite:///mlflow.db, whose path begins at the recipe's file"
+    )
     wandb: Literal["online", "offline"] | None = Field(
         default=None, description="Weights & Biases; offline writes to the run's folder `wandb`"
     )

@@ -30,7 +30,7 @@ POWERSGD_RANK, POWERSGD_WARMUP_STEPS = (
 def apply_ddp(model: nn.Module, parallel: ParallelContext) -> nn.Module:
     """Wrap a model in DDP: its gradients become the mean over replicas.
 
-    Buffers stay local to each process, as a batch norm's statistics are.
+    Buffers stay local to each process, as a batch norm's statistics are, until a validation shares them.
     """
     from torch.nn.parallel import DistributedDataParallel
 
