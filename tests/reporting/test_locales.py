@@ -11,7 +11,6 @@ import danlu.data.audit as audit
 import danlu.reporting as package
 from danlu.core.text import match_message
 from danlu.data.audit.messages import FINDINGS
-from danlu.data.kinds.table import KINDS
 from danlu.data.messages import REASONS, reason
 from danlu.errors import ArgumentError
 from danlu.reporting.i18n import LANGUAGES, Translator, get_translator, load_texts
@@ -81,8 +80,6 @@ def test_no_text_is_unused() -> None:
         for code in re.findall(r"\{[{%](.*?)[}%]\}", text, re.DOTALL):
             written |= set(re.findall(r'"([^"]+)"', code))
             begun |= {f"{prefix}{{}}" for prefix in re.findall(r'"([^"]+\.)" ~', code)}
-    for kind in KINDS.values():
-        written |= {text for text in (kind.row_noun, kind.inputs_noun, kind.learned_sentence) if text}
     for task in all_tasks():
         written |= {f"task.{task.name}", task.noun}
     prefixes = {start for start in (text.partition("{")[0] for text in begun) if start.endswith(".")}

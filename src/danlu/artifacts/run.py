@@ -164,7 +164,7 @@ def _exists_already(path: Path) -> ArgumentError:
 
 
 def _require_folder_name(name: str) -> None:
-    """Raise ArgumentError unless a run's name is that of one folder, so that runs stay below their parent."""
+    """Raise ArgumentError unless a run's name is that of one folder."""
     if not name.strip() or name in (".", "..") or any(sign in name for sign in "/\\\0"):
         raise ArgumentError(
             f"--name {name!r}: names one folder below the folder of runs; leave out / and \\, and choose another "

@@ -47,7 +47,7 @@ def check_recipe_or_resume(
 
 
 def resolve_restarts(restarts: int | None, processes: int | None) -> int:
-    """Return the number of restarts of a launch; raise ArgumentError if there is no launch to restart."""
+    """Return the number of restarts of a launch; ArgumentError without a launch."""
     if restarts is not None and processes is None:
         raise ArgumentError(
             "--restarts counts how often a launch with --processes begins again; add --processes, or leave it out",

@@ -150,7 +150,7 @@ def check_comparable(first: EvaluatedRun, other: EvaluatedRun) -> None:
 
 
 def _describe_data(run: RunDirectory) -> tuple[str, set[str]]:
-    """Return the place and the column names of the data that a run was trained on."""
+    """Return place and column names of a run's data."""
     known = read_json(run.path / "data" / "profile.json")
     return known["origin"], {column["name"] for column in known["columns"]}
 

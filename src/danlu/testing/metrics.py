@@ -168,7 +168,7 @@ def _covering_rows(truth: np.ndarray) -> np.ndarray:
     rows: list[int] = []
     for row, value in enumerate(truth):
         labels = set(value) if isinstance(value, tuple) else {(i, v) for i, v in enumerate(np.atleast_1d(value))}
-        if truth.dtype.kind == "f" or isinstance(value, str):
+        if np.issubdtype(truth.dtype, np.floating) or isinstance(value, str):
             labels = {row} if row < 2 else set()
         if labels - seen:
             seen |= labels

@@ -83,7 +83,7 @@ class ProcessGroups:
         return _all_reduce_sum(values, self.dp_cp_group)
 
     def broadcast_dp_cp(self, values: "Tensor") -> "Tensor":
-        """Take the values of the first of the ranks with other samples or tokens, in place."""
+        """Copy the values of the first data or context rank, in place."""
         if self.dp_cp_group is not None:
             from torch import distributed
 
