@@ -45,6 +45,7 @@ def test_every_public_name_has_an_example() -> None:
     assert [label for label in PUBLIC if "\nExample:\n    >>> " not in docstring_of(label)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize("label", [label for label in PUBLIC if label != "danlu.run"])
 def test_the_example_runs(label: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

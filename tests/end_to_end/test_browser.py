@@ -178,6 +178,7 @@ def test_what_is_wrong_with_a_page_is_noticed(browser: Browser, tmp_path: Path) 
     assert not browser.run("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["table", "image", "text", "corpus", "decided", "number", "chat", "preference", "labels", "tags"]
 )

@@ -93,6 +93,7 @@ def test_a_search_keeps_the_rows_once(frame: pl.DataFrame, tmp_path: Path) -> No
         assert danlu.load_recipe(run.path / name).data.source == str(own), name
 
 
+@pytest.mark.slow
 def test_folds_read_the_rows_of_their_run(frame: pl.DataFrame, tmp_path: Path) -> None:
     recipe = {**RECIPE, "evaluation": {**RECIPE["evaluation"], "folds": 2}}
     run = danlu.run(recipe, data=frame, output=tmp_path, name="run")

@@ -46,6 +46,7 @@ def test_an_image_model_is_exported_and_timm_answers_as_its_bundle(
         torch.testing.assert_close(NormalizedImageModel(loaded, inputs)(pixels), predictor.model(pixels))
 
 
+@pytest.mark.slow
 def test_what_answers_otherwise_is_not_left_there(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +73,7 @@ def test_a_model_of_danlus_own_says_that_it_has_no_other_form(table_run: Path, t
         package.export(table_run, tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["breast-cancer", "wine", "diabetes"])  # two classes, three, a number
 def test_boosted_trees_are_exported_and_lightgbm_answers_as_the_bundle(source: str, tmp_path: Path) -> None:
     recipe = {"data": {"source": f"builtin:{source}"}, "model": {"name": "boosting", "rounds": 20}}

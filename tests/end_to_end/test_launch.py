@@ -65,6 +65,7 @@ def launched(what: str, folder: Path, processes: int = 2, restarts: int = 0) -> 
     return process.returncode, out, err
 
 
+@pytest.mark.slow
 def test_all_start_and_the_first_alone_answers(tmp_path: Path) -> None:
     code, out, err = launched("answer", tmp_path, processes=3)
     assert code == 0
@@ -72,6 +73,7 @@ def test_all_start_and_the_first_alone_answers(tmp_path: Path) -> None:
     assert err == "said once\n"
 
 
+@pytest.mark.slow
 def test_an_error_that_all_meet_is_shown_once_and_not_tried_again(tmp_path: Path) -> None:
     assert launched("same_error", tmp_path, restarts=3) == (3, "", "churn.csv: no such file [DL201]\n")
 
@@ -134,6 +136,7 @@ def test_a_request_to_stop_reaches_each_process_once(number: signal.Signals, tmp
     assert [(tmp_path / f"checkpoint-{rank}").read_text() for rank in (0, 1)] == [number.name] * 2
 
 
+@pytest.mark.slow
 def test_processes_stop_when_the_launcher_is_killed(tmp_path: Path) -> None:
     launcher = started("stoppable", tmp_path)
     until(lambda: len([file for file in tmp_path.glob("ready-*") if file.read_text()]) == 2)
@@ -143,6 +146,7 @@ def test_processes_stop_when_the_launcher_is_killed(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint-1").read_text() == "SIGTERM"
 
 
+@pytest.mark.slow
 def test_torchrun_shows_an_error_once_too(tmp_path: Path) -> None:
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3")
     done = subprocess.run(
@@ -197,6 +201,7 @@ def test_processes_must_fit_the_recipe() -> None:
         check_processes(recipe, 0)
 
 
+@pytest.mark.slow
 def test_there_are_no_fewer_than_no_restarts(danlu: Command, tmp_path: Path) -> None:
     done = danlu("train", "wine", "-o", tmp_path, "--processes", 2, "--restarts", -1)
     assert (done.returncode, done.stderr) == (2, "--restarts -1: must be 0 or more [DL402]\n")

@@ -79,6 +79,7 @@ def test_breast_cancer_is_not_behind_logistic_regression(tmp_path: Path) -> None
     assert np.mean(model) >= np.mean(linear)
 
 
+@pytest.mark.slow
 def test_the_same_recipe_and_seed_give_the_same_bytes(tmp_path: Path, danlu: Command) -> None:
     for name in ("first", "second"):
         done = danlu("run", "wine", "-o", tmp_path, "--name", name, "--set", "training.epochs=5")

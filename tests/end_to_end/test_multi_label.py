@@ -157,6 +157,7 @@ def test_the_loss_is_binary_cross_entropy_with_smoothed_answers() -> None:
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_table_of_several_labels_beats_its_baselines_trivial_one(run: RunDirectory) -> None:
     figures = run.evaluation()
     frequency = figures["baselines"]["frequency"]["test"]
@@ -225,6 +226,7 @@ def test_runs_of_several_labels_are_compared(run: RunDirectory, tmp_path: Path) 
     assert found["differences"][0]["metrics"]["label-f1"]["value"] < 0
 
 
+@pytest.mark.slow
 def test_folds_and_a_watched_metric_work_with_several_labels(tmp_path: Path) -> None:
     tumours().write_csv(tmp_path / "tumours.csv")
     asked = recipe(tmp_path / "tumours.csv", target=list(SIGNS))
@@ -256,6 +258,7 @@ def test_images_of_several_labels_are_learned(tmp_path: Path) -> None:
     assert set(answer.columns) == {"prediction", "probability_even", "probability_round"}
 
 
+@pytest.mark.slow
 def test_texts_of_several_labels_are_learned(tmp_path: Path) -> None:
     frame = read_builtin("builtin:speeches").frame.head(400)
     told = [

@@ -34,6 +34,7 @@ def trials_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_every_fold_searches_and_keeps_the_model_of_its_best_trial(nested: Path) -> None:
     found = read(nested / "evaluation.json")["folds"]
     assert found["searched"] == [3, 3, 3]
@@ -56,6 +57,7 @@ def test_no_row_that_tests_a_fold_has_part_in_its_search(nested: Path) -> None:
             assert not tested & set(known["row"].to_list())
 
 
+@pytest.mark.slow
 def test_a_search_within_a_fold_that_was_killed_goes_on(nested: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(nested, run)

@@ -260,6 +260,7 @@ def test_an_output_of_unknown_kind_is_refused(table_run: Path, danlu: Command) -
     assert ".parquet, .csv, .jsonl" in done.stderr
 
 
+@pytest.mark.slow
 def test_weights_that_are_shared_are_stored_once_and_answer_alike(
     corpus_recipe: dict[str, Any], corpus_folder: Path, tmp_path: Path
 ) -> None:

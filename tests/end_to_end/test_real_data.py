@@ -61,6 +61,7 @@ def test_on_a_rare_class_every_method_ranks_and_most_find_far_more_of_it(balance
 COUNTS = {"column_2": "category", "column_3": "category"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "columns", "categories"), [("abalone9-18", {}, 1), ("car-good", COUNTS, 6)])
 def test_synthetic_rows_of_real_mixed_columns_are_made_and_help(
     name: str, columns: dict[str, str], categories: int, tmp_path: Path

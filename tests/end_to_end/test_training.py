@@ -156,6 +156,7 @@ def test_a_local_folder_of_a_text_model_is_loaded_and_made_portable(
     assert predictor.predict(["The Union is strong."]).height == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_step_and_says_where_its_weights_are(number: signal.Signals, tmp_path: Path) -> None:
     arguments = [DANLU, "train", "wine", "-o", tmp_path, "--name", "run", "--set", "training.epochs=100000"]

@@ -59,6 +59,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 def test_every_way_of_training_learns_and_its_bundle_answers(
     way: dict[str, Any], table_recipe: dict[str, Any], tmp_path: Path
@@ -108,6 +109,7 @@ def test_a_step_that_does_not_fit_is_made_in_parts(corpus_recipe: dict[str, Any]
         torch.testing.assert_close(found[True][1][name], value, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_for_a_single_sample_ends_the_run(corpus_recipe: dict[str, Any], monkeypatch: Any) -> None:
     from danlu.models.text.hf_wrapper import HFModelWrapper
 
@@ -292,6 +294,7 @@ def test_one_cycle_sets_the_momentum_that_an_optimizer_has(
     assert momenta[-1] == pytest.approx(0.95)
 
 
+@pytest.mark.slow
 def test_operations_of_a_model_that_is_nowhere_whole_are_those_of_its_steps() -> None:
     config = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     data = {"source": "builtin:speeches-corpus", "sequence_length": 32, "vocabulary": 400}

@@ -272,6 +272,7 @@ def test_intervals_of_numbers_come_from_validation(tmp_path: Path) -> None:
     assert 'id="conformal"' in (run / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize(("source", "column"), [("wine", "prediction_set"), ("diabetes", "low")])
 def test_a_refitted_model_is_calibrated_on_answers_out_of_the_folds(tmp_path: Path, source: str, column: str) -> None:

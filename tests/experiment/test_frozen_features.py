@@ -117,6 +117,7 @@ def test_other_weights_or_another_size_are_other_features(
     assert sum(asked) > 200
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_embeddings_of_texts_are_features(
     text_file: Path, small_encoder: Path, tmp_path: Path, asked: list[int]
@@ -129,6 +130,7 @@ def test_embeddings_of_texts_are_features(
     assert package.load(run.path).predict(["peace and war", "gold"]).height == 2
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_stopped_run_goes_on_bit_by_bit(
@@ -177,6 +179,7 @@ def test_a_head_wants_pretrained_weights_and_a_task_of_its_own(
         package.train(corpus, output=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_head_is_refitted_on_the_features_of_all_rows(text_file: Path, small_encoder: Path, tmp_path: Path) -> None:
     recipe = texts(text_file, small_encoder)

@@ -169,6 +169,7 @@ def recipe(folder: Path, text_file: Path, mode: str, **training: Any) -> dict[st
     }
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_trains_the_adapters_and_its_bundle_is_a_whole_models(
@@ -198,6 +199,7 @@ def test_a_run_trains_the_adapters_and_its_bundle_is_a_whole_models(
     assert package.load(run.path).predict(["peace and war"]).height == 1
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize("mode", ["lora", "qlora"])
 def test_a_stopped_run_goes_on_bit_by_bit(small_encoder: Path, text_file: Path, tmp_path: Path, mode: str) -> None:
@@ -235,6 +237,7 @@ def test_other_pretrained_weights_than_the_run_began_with_are_refused(
         resume(run.path)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize(
     "options",

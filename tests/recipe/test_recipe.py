@@ -235,6 +235,7 @@ def test_every_component_is_listed_under_its_own_name() -> None:
             assert field.default == name or f"^{name}:" in str(field.metadata), (kind, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ["danlu.core.component", "danlu.recipe.schema", "danlu.cli.main", "danlu"])
 def test_the_registry_is_complete_whatever_is_imported_first(entry: str) -> None:
     program = (

@@ -25,6 +25,7 @@ def test_scikit_learns_checks_pass(estimator: Any, check: Check) -> None:
     check(estimator)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @parametrize_with_checks([DanluClassifier(model="tree"), DanluRegressor(model="tree")])
 def test_they_pass_with_a_tree(estimator: Any, check: Check) -> None:

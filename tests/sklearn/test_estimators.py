@@ -148,6 +148,7 @@ def test_seeds_decide_and_random_state_is_a_seed(iris: Table) -> None:
     assert np.array_equal(one, same) and not np.array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_grid_search_sets_keys_of_the_recipe_in_processes(iris: Table) -> None:
     grid = {"training__optimizer__lr": [1e-5, 1e-2], "model__dropout": [0.0]}
     estimator = DanluClassifier(model="mlp", training=SHORT)
@@ -180,6 +181,7 @@ def test_it_takes_categories_dates_and_gaps_itself(table_file: Path) -> None:
     assert fitted.score(frame.drop(columns="cultivar"), frame["cultivar"]) > 0.9
 
 
+@pytest.mark.slow
 def test_folds_scores_and_importances_are_scikit_learns(cancer: tuple[np.ndarray, np.ndarray]) -> None:
     features, malignant = cancer[0][:, :6], cancer[1]
     scores = cross_val_score(DanluClassifier(training=SHORT), features, malignant, cv=3, error_score="raise")

@@ -96,6 +96,7 @@ print(run.path, type(Predictor.load(run.path).target).__name__)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_task_of_another_package_goes_from_a_file_to_a_bundle(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, check=True)

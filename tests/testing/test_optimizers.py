@@ -159,6 +159,7 @@ BROKEN: list[tuple[Any, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_danlus_own_optimizers_pass(name: str) -> None:
     if name == "adamw-8bit" and missing_packages("low-bit"):

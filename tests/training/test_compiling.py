@@ -106,6 +106,7 @@ def test_inductor_trains_as_torch_does() -> None:
     assert call.works
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize("how", ["full", "selective"])
 def test_a_compiled_model_that_recomputes_is_the_same(how: Any) -> None:

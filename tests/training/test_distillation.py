@@ -106,6 +106,7 @@ def test_members_of_an_ensemble_teach_their_mean_answer() -> None:
     assert torch.allclose(found, torch.sigmoid(members).mean(dim=1), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_student_of_wrong_labels_takes_on_what_its_teacher_knows(teacher: Path, tmp_path: Path) -> None:
     """With weight 1 right answers count nothing, so training labels that say nothing do no harm."""
@@ -130,6 +131,7 @@ def test_what_a_teacher_says_is_computed_once(teacher: Path, tmp_path: Path) -> 
     assert kept[0] == kept[1] != set()
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_teacher_of_another_kind_is_asked_of_the_raw_rows(teacher: Path, tmp_path: Path) -> None:
     """The student sees other columns, scaled otherwise, than its teacher, which is a tree."""
@@ -146,6 +148,7 @@ def test_a_distilled_run_goes_on_bit_by_bit(teacher: Path, tmp_path: Path) -> No
     assert_goes_on(whole, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_run_whose_samples_change_asks_its_teacher_in_each_step(
     digits: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -212,6 +215,7 @@ def test_numbers_are_taught_in_the_students_units(tmp_path: Path) -> None:
     assert told[:, 1] == pytest.approx(taught, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_another_teacher_than_before_is_refused_when_a_run_goes_on(teacher: Path, tmp_path: Path) -> None:
     own = shutil.copytree(teacher, tmp_path / "teacher")

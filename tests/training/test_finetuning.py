@@ -112,6 +112,7 @@ def test_new_weights_are_not_frozen_for_an_epoch() -> None:
         check_recipe({"data": {"source": "a"}, "model": {"name": "timm:resnet18", "finetune": {"freeze_epochs": 1}}})
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize(
     "finetune",

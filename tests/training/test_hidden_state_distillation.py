@@ -97,6 +97,7 @@ def test_the_bundle_has_no_projection_and_checkpoints_have(teacher: Path, tmp_pa
     assert set(load_tensors(run / "model" / WEIGHTS)) == set(load_tensors(plain / "model" / WEIGHTS))
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_hidden_states_are_kept_with_the_answers(
     teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -128,6 +129,7 @@ def test_a_run_that_learns_hidden_states_goes_on_bit_by_bit(teacher: Path, tmp_p
     assert_goes_on(package.train(asked, output=tmp_path, name="whole").path, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize(
     "model",

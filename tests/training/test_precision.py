@@ -76,6 +76,7 @@ def test_fp32_is_plain_training() -> None:
     assert identical(states(plain), states(other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["bf16", "bf16-master", "bf16-stochastic"])
 def test_training_in_bf16_follows_fp32(name: str, kind: str) -> None:

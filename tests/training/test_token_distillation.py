@@ -49,6 +49,7 @@ def test_the_loss_is_that_of_every_token_that_counts() -> None:
     assert count == distillation_num_targets(head.num_targets, get_task("token-classification"))(target) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_tagger_nears_its_teacher(tmp_path: Path) -> None:
     """With weight 1 the loss is the distance to the teacher alone."""
@@ -75,6 +76,7 @@ def test_a_speaker_learns_from_another_and_goes_on_bit_by_bit(
     assert_goes_on(whole, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_speaker_nears_its_teacher(corpus_folder: Path, speaker: Path, tmp_path: Path) -> None:
     lesson = {"distill": {"teacher": str(speaker), "weight": 1.0, "temperature": 1.0}, "max_steps": 40}

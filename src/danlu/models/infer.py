@@ -142,7 +142,7 @@ def eval_mode(model: nn.Module, groups: ProcessGroups = SINGLE_PROCESS) -> Itera
 
 @torch.no_grad()
 def share_buffers(model: nn.Module, groups: ProcessGroups) -> None:
-    """Give all replicas of a model the first one's buffers, such as the running statistics of batch norms.
+    """Give all replicas of a model the first one's buffers.
 
     Each process gathers its own while it trains. Checkpoints and the bundle keep those of the first, so these are to be
     judged, by a process that was restarted too.

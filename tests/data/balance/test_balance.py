@@ -369,6 +369,7 @@ def read(path: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize("method", [name for name in BALANCERS if name != "none"])
 def test_every_method_runs_from_the_recipe_and_leaves_the_test_split_alone(
@@ -417,6 +418,7 @@ def test_the_report_shows_the_classes_before_and_after(cells_file: Path, tmp_pat
     assert "Balancing" not in pages["none"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", ["smote", "smote-tomek", "adasyn", "oversample", "class-weights", "logit-adjustment"]
 )

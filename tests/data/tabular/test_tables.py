@@ -334,6 +334,7 @@ def judged_file(holed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @given(recipes, st.floats(-1e12, 1e12), words, st.sampled_from(["changed", "emptied", "copied"]))
 @settings(max_examples=25, deadline=None)

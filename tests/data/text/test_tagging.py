@@ -194,6 +194,7 @@ def test_wrong_tags_are_refused_by_row(file: Path, tmp_path: Path) -> None:
         package.check(recipe(file, data={"source": str(file), "task": "token-classification", "text": "word"}))
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_folds_of_sentences_of_any_length_end_in_a_refit(file: Path, tmp_path: Path) -> None:
     folds = {"folds": {"folds": 2, "final": "refit"}, "resamples": 0, "baselines": False}

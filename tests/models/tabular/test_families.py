@@ -75,6 +75,7 @@ def holed_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_learns_and_its_bundle_answers_alike(family: str, table_file: Path, tmp_path: Path) -> None:
@@ -105,6 +106,7 @@ def test_defaults_do_well_on_census_rows(tmp_path: Path) -> None:
     assert found["tabm"] > found["boosting"] - 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_predicts_numbers(family: str, tmp_path: Path) -> None:
@@ -113,6 +115,7 @@ def test_each_family_predicts_numbers(family: str, tmp_path: Path) -> None:
     assert figures["test"]["r2"]["value"] > (0.1 if family == "tree" else 0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize("family", ["resnet", "ft-transformer", "tabm", "additive"])
 def test_a_stopped_run_of_networks_goes_on_bit_by_bit(family: str, table_file: Path, tmp_path: Path) -> None:
@@ -212,6 +215,7 @@ def test_lightgbm_answers_the_same_from_the_file_it_is_given(data: Any, holed_fi
     np.testing.assert_allclose(ours, np.asarray(theirs).reshape(len(ours), -1), atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_boosting_sees_gaps_and_categories_as_such(holed_file: Path, tmp_path: Path) -> None:
     run, predictor = trained(recipe_of({"source": str(holed_file), "target": "answer"}, "boosting"), tmp_path)
@@ -227,6 +231,7 @@ def test_boosting_sees_gaps_and_categories_as_such(holed_file: Path, tmp_path: P
     assert "training.optimizer" not in page  # advice on what it has not
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_baselines_stand_beside_a_model_that_takes_gaps(holed_file: Path, tmp_path: Path) -> None:
     recipe = recipe_of({"source": str(holed_file), "target": "answer"}, "boosting", rounds=3)
@@ -292,6 +297,7 @@ def test_a_grown_run_that_was_killed_begins_anew_and_comes_out_alike(holed_file:
     assert run.metrics() == log
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize("balance", ["class-weights", "oversample", "undersample", "weighted-sampling", "smote"])
 def test_grown_models_learn_from_balanced_rows(balance: str, holed_file: Path, tmp_path: Path) -> None:
@@ -346,6 +352,7 @@ def test_plan_and_several_processes_are_refused(holed_file: Path, tmp_path: Path
         check_processes(recipe, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_dry_run_of_grown_models_goes_through_every_stage(holed_file: Path) -> None:
     from danlu.api.run import dry_run

@@ -60,6 +60,7 @@ def test_a_likelihood_is_the_sum_of_the_answers_tokens(chunk: int | None) -> Non
     torch.testing.assert_close(own, whole, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_preferences_are_learned_against_a_reference_that_is_asked_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -74,6 +74,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_mlflow_gets_recipe_metrics_and_places_and_goes_on_with_the_same_run(run: RunDirectory, database: str) -> None:
     from mlflow.tracking import MlflowClient
@@ -230,6 +231,7 @@ def test_a_service_that_does_not_answer_is_named_with_the_way_out(
     callback.on_end()
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize(("name", "track"), [("wandb", Track(wandb="offline")), ("swanlab", Track(swanlab="offline"))])
 def test_the_real_services_write_offline_below_the_run(run: RunDirectory, name: str, track: Track) -> None:
