@@ -136,7 +136,8 @@ def require_test_rows(context: DataContext) -> None:
     if len(context.splits.test) == 0:
         raise DataError(
             f"{context.dataset.origin}: data.split.test is 0, so no row is left to evaluate the model on; give test a "
-            "share of the rows, or only train (`danlu train`) and judge the model on other data"
+            "share of the rows, or only train (`danlu train`) and judge the model on other data",
+            code="DL118",
         )
 
 
