@@ -41,6 +41,11 @@ class CountTarget(NumericTarget):
 
         return torch.from_numpy((frame[self.column].cast(pl.Float64).to_numpy() / self.mean).astype(np.float32))
 
+    def decode(self, outputs: np.ndarray) -> pl.DataFrame:
+        """Return `prediction`; with conformal quantiles also `low`, which no count is below 0, and `high`."""
+        found = super().decode(outputs)
+        return found if self.conformal is None else found.with_columns(pl.col("low").clip(0.0))
+
     def in_units(self, outputs: np.ndarray) -> np.ndarray:
         """Convert multiples of the mean, [samples, 1], to counts, float64."""
         return np.asarray(outputs.astype(np.float64) * self.mean)
@@ -94,6 +99,12 @@ class PoissonRegression(NumericTask):
                 "correct them, or use data.task: regression",
                 code="DL221",
             )
+
+    def interval_widths(self, target: NumericTarget, predictions: Predictions) -> np.ndarray:
+        assert target.conformal is not None
+        (reach,) = target.conformal.quantiles
+        said = predictions.y_pred.astype(np.float64)
+        return np.asarray(said + reach - np.maximum(said - reach, 0.0))
 
     def head(self, target: CountTarget) -> Head:
         return Head(ensemble_loss(poisson_loss), ensemble_predict(poisson_predict), len, ensemble_loss)
