@@ -134,10 +134,21 @@ def check_comparable(first: EvaluatedRun, other: EvaluatedRun) -> None:
     if first.labels != other.labels:
         raise ArgumentError(f"{pair}: cannot be compared, their classes differ", code="DL407")
     if not first.task.same_truth(first.predictions, other.predictions):
+        targets = [_named_target(each.recipe) for each in (first, other)]
+        if targets[0] != targets[1]:
+            raise ArgumentError(
+                f"{pair}: cannot be compared, their targets differ ({targets[0]} and {targets[1]})", code="DL407"
+            )
         raise ArgumentError(
             f"{pair}: the targets of the same rows differ, so the data has changed; train one of them again",
             code="DL407",
         )
+
+
+def _named_target(recipe: Recipe) -> str:
+    """Return the names of the target columns as text."""
+    target = recipe.data.target
+    return ", ".join(target) if isinstance(target, tuple) else str(target)
 
 
 def differing_keys(recipes: list[Recipe], names: list[str]) -> list[dict[str, Any]]:
