@@ -11,6 +11,7 @@ from sklearn.metrics import mean_poisson_deviance
 import danlu
 from danlu.errors import DataError
 from danlu.metrics.base import Predictions
+from danlu.tasks.base import FitInputs
 from danlu.tasks.calibrations import ConformalQuantiles
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.poisson import CountTarget, PoissonRegression, poisson_loss
@@ -74,3 +75,10 @@ def test_an_interval_of_counts_ends_at_0() -> None:
     assert target.decode(np.array([[0.5], [1.0]])).rows() == [(1.0, 0.0, 2.5), (2.0, 0.5, 3.5)]
     widths = PoissonRegression().interval_widths(target, Predictions(np.zeros(2), np.array([1.0, 2.0])))
     assert widths.tolist() == [2.5, 3.0]
+
+
+def test_training_rows_without_a_single_count_are_refused() -> None:
+    with pytest.raises(DataError, match="every count of 'claims' in the training split is 0"):
+        PoissonRegression().fit_target(FitInputs(pl.Series("claims", [0, 0, 0]), "claims", "x"))
+    fitted = PoissonRegression().fit_target(FitInputs(pl.Series("claims", [0, 0, 3]), "claims", "x"))
+    assert isinstance(fitted, CountTarget) and fitted.mean == 1.0
