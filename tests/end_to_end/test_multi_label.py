@@ -117,7 +117,7 @@ def test_what_needs_one_answer_a_row_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tumours.csv"
     tumours().write_csv(path)
     for changes, message in (
-        ({"model": {"name": "tree"}}, "tree predicts one class or number per row, not multi-label"),
+        ({"model": {"name": "tree"}}, "tree learns classification and regression, not multi-label"),
         ({"balance": "class-weights"}, "class-weights balances classes"),
         ({"encode": "target"}, "target encoding needs a single label per row"),
     ):

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
-from danlu.sklearn import DanluClassifier
+from danlu.sklearn import DanluClassifier, DanluRegressor
 from danlu.sklearn.samples import read_classes, read_features, read_numbers
 
 
@@ -110,3 +110,21 @@ def test_numbers_keep_their_name_unless_a_feature_has_it() -> None:
 def test_answers_that_are_no_numbers_are_refused(y: object) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the words are scikit-learn's
         read_numbers(np.asarray(y), [])
+
+
+def test_several_numbers_as_an_answer_are_refused_with_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"y has 2 columns of numbers.*MultiOutputRegressor"):
+        read_numbers([[1.0, 2.0], [3.0, 4.0]], [])
+    assert read_numbers([[1.0], [3.0]], []).values.tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("y", [[None, "a", "b"], pd.Series([None, True, False], dtype="boolean")])
+def test_a_sample_without_a_class_is_refused_as_such(y: object) -> None:
+    with pytest.raises(ValueError, match="contains NaN or None in 1 of 3 samples"):
+        read_classes(y, [])
+
+
+def test_two_columns_of_one_name_are_refused_by_it() -> None:
+    frame = pd.DataFrame(np.eye(3)[:, :2], columns=["age", "age"])
+    with pytest.raises(ValueError, match="two columns of the name 'age'; rename one"):
+        read_features(DanluRegressor(), frame)

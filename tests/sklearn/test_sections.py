@@ -98,3 +98,22 @@ def test_the_random_state_takes_the_place_of_the_seed() -> None:
     assert seed_of(7, np.int64(3)) == 3
     state = np.random.RandomState(1)
     assert seed_of(7, np.random.RandomState(1)) == seed_of(7, state) != seed_of(7, state)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"training": 3}, "training: takes keys with values, as a mapping, got 3"),
+        ({"data": {"split": 0.2}}, r"data.split: takes keys with values, as a mapping, got 0\.2"),
+    ],
+)
+def test_a_section_that_is_no_mapping_is_refused(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        recipe_of(DanluRegressor(**given).get_params(deep=False), "regression", "y", ())  # type: ignore[arg-type]
+
+
+def test_an_option_of_a_model_without_a_name_asks_for_the_name() -> None:
+    with pytest.raises(ValueError, match="model__hidden: no model is named"):
+        DanluRegressor().set_params(model__hidden=[4])
+    assert DanluRegressor().set_params(model__hidden=[4], model="mlp").model == {"name": "mlp", "hidden": [4]}
+    assert DanluRegressor().set_params(model__mlp={"hidden": [4]}).model == {"mlp": {"hidden": [4]}}

@@ -10,7 +10,8 @@ from sklearn.metrics import r2_score
 
 import danlu
 from danlu.data.builtin import read_builtin
-from danlu.data.interpret import open_dataset
+from danlu.data.descriptors import RawData
+from danlu.data.interpret import interpret, open_dataset
 from danlu.errors import DataError, RecipeError
 from danlu.metrics.base import Predictions, compute_values
 from danlu.models.predictor import Predictor
@@ -57,6 +58,8 @@ def test_numbers_survive_their_packing_exactly() -> None:
         (["x", "same"], None, DataError, "'same' of data.target is the same in every row"),
         (["x", "huge"], None, DataError, r"'huge' of data.target is 1e\+31 in 30 rows, too large"),
         ("x", "multi-output-regression", DataError, "needs several target columns"),
+        ("word", "multi-output-regression", DataError, "needs several target columns"),
+        (["x", ""], "multi-output-regression", DataError, "no column ''"),
         (["x", "y"], "regression", RecipeError, "regression takes one target column"),
     ],
 )
@@ -121,3 +124,20 @@ def test_several_numbers_go_from_recipe_to_report(tmp_path: Path) -> None:
     page = (run.path / "report.html").read_text(encoding="utf-8")
     assert "Each output on the test split" in page and "multi-output regression" in page
     assert danlu.compare([run.path, run.path])["differences"]
+
+
+def test_decimals_are_numbers_and_a_gap_in_one_output_leaves_the_row_out() -> None:
+    exact = pl.Series("a", ["1.25", "2.50", None, "4.75"]).cast(pl.Decimal(10, 2))
+    source = RawData(pl.DataFrame({"x": [1.0, 2.0, 3.0, 5.0], "a": exact, "b": [1.0, 3.0, 2.0, 4.0]}), "rows", Path())
+    section = Data(source="rows", target=("a", "b"), clean={"unlabelled": "drop"})  # type: ignore[arg-type]
+    frame = interpret(source, section).frame
+    assert unpack_numbers(frame["targets"]).rows() == [(1.25, 1.0), (2.5, 3.0), (None, None), (4.75, 4.0)]
+
+
+@pytest.mark.training
+def test_a_list_of_one_output_is_judged_beside_baselines(tmp_path: Path) -> None:
+    recipe = {"data": {"target": ["worst radius"]}, "model": "linear", "training": {"max_steps": 1}}
+    run = danlu.run(recipe, data=tumours(), name="one", output=tmp_path)
+    judged = run.evaluation()
+    assert set(judged["test"]["outputs"]) == {"worst radius"}
+    assert judged["baselines"]["ridge"]["test"]["mean-r2"]["value"] == pytest.approx(0.93, abs=0.05)

@@ -1,6 +1,7 @@
 """Ordinal classification: probabilities of ordered classes, its metrics, and a model from recipe to report."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,9 +13,10 @@ from sklearn.metrics import cohen_kappa_score
 
 import danlu
 from danlu.data.builtin import read_builtin
-from danlu.errors import DataError
+from danlu.errors import DataError, RecipeError
 from danlu.metrics.base import Predictions, compute_values
 from danlu.models.predictor import Predictor
+from danlu.recipe.load import as_recipe
 from danlu.tasks.base import FitInputs
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.metric_table import METRICS
@@ -72,7 +74,12 @@ def test_the_order_is_the_recipes_or_that_of_numbers_or_of_the_column() -> None:
     ("task", "values", "message"),
     [
         ("ordinal", ["a", "b", "c"] * 20, r"are words \('a', 'b', 'c'\) without an order"),
-        ({"ordinal": {"order": ["a", "b"]}}, ["a", "b", "c"] * 20, "'c', which data.task.order lacks"),
+        (
+            {"ordinal": {"order": ["a", "b"]}},
+            ["a", "b", "c"] * 20,
+            r"'c', which data.task.order lacks .*; add it",
+        ),
+        ({"ordinal": {"order": ["1", "2", "3"]}}, [1, 2, 3] * 20, r"\('1', '2', '3'\); write \d, as the data has it"),
         ("ordinal", [0, 1] * 30, "has 2 classes, and an order needs three"),
     ],
 )
@@ -109,3 +116,44 @@ def test_ordered_classes_go_from_recipe_to_report(tmp_path: Path) -> None:
     assert "ordinal classification" in page and "quadratic-kappa" in page
     profile = run.path / "data" / "profile.json"
     assert '"low"' in profile.read_text() and "  task: ordinal" not in (run.path / "recipe.yaml").read_text()
+
+
+def test_an_order_that_names_a_class_twice_is_refused() -> None:
+    with pytest.raises(RecipeError, match="names the class 'b' twice"):
+        as_recipe({"data": {"source": "x.csv", "task": {"ordinal": {"order": ["a", "b", "b", "c"]}}}})
+
+
+def test_rows_without_a_class_are_left_out_of_the_description(tmp_path: Path) -> None:
+    frame = diabetes_stages().with_columns(
+        stage=pl.when(pl.int_range(pl.len()) % 7 == 0).then(None).otherwise(pl.col("stage"))
+    )
+    frame.write_csv(tmp_path / "d.csv")
+    data = {"source": str(tmp_path / "d.csv"), "target": "stage", "clean": {"unlabelled": "drop"}}
+    for task in ("classification", {"ordinal": {"order": list(STAGES)}}):
+        found = danlu.check({"data": {**data, "task": task}})
+        counts = found["target"]["classes"]
+        assert set(counts) == set(STAGES)
+        assert sum(sum(parts.values()) for parts in counts.values()) == 442 - 64
+
+
+def ordered_stages() -> dict[str, Any]:
+    """The stages as ordered categories of both libraries, which stand in an order that no sorting gives."""
+    import pandas as pd
+
+    frame = diabetes_stages()
+    rows = {column.name: column.to_list() for column in frame}
+    ordered = pd.Categorical(rows.pop("stage"), categories=list(STAGES), ordered=True)
+    return {
+        "polars": frame.with_columns(pl.col("stage").cast(pl.Enum(list(STAGES)))),
+        "pandas": pd.DataFrame({**rows, "stage": ordered}),
+    }
+
+
+@pytest.mark.parametrize("library", ["polars", "pandas"])
+def test_an_ordered_category_in_memory_keeps_its_order(library: str, tmp_path: Path) -> None:
+    recipe = {"data": {"target": "stage", "task": "ordinal"}, "model": "linear", "training": {"max_steps": 1}}
+    rows = ordered_stages()[library]
+    run = danlu.train(recipe, data=rows, name="memory", output=tmp_path)
+    assert danlu.load(run.model).target.labels == STAGES
+    again = danlu.train(run.path / "recipe.yaml", name="again", output=tmp_path)
+    assert danlu.load(again.model).target.labels == STAGES

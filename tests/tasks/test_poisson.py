@@ -11,6 +11,8 @@ from sklearn.metrics import mean_poisson_deviance
 import danlu
 from danlu.errors import DataError
 from danlu.metrics.base import Predictions
+from danlu.tasks.base import FitInputs
+from danlu.tasks.calibrations import ConformalQuantiles
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.poisson import CountTarget, PoissonRegression, poisson_loss
 
@@ -65,3 +67,18 @@ def test_counts_go_from_recipe_to_report(tmp_path: Path) -> None:
     answers = danlu.load(run.path).predict({"age": [-1.0, 1.0], "car": ["new", "old"]})["prediction"]
     assert answers[0] == pytest.approx(np.exp(-0.3), rel=0.35) and answers[1] == pytest.approx(np.exp(2.0), rel=0.35)
     assert "Poisson regression" in (run.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_interval_of_counts_ends_at_0() -> None:
+    kept = ConformalQuantiles(coverage=0.8, rows=50, quantiles=(1.5,))
+    target = CountTarget(column="claims", mean=2.0, std=1.0, conformal=kept)
+    assert target.decode(np.array([[0.5], [1.0]])).rows() == [(1.0, 0.0, 2.5), (2.0, 0.5, 3.5)]
+    widths = PoissonRegression().interval_widths(target, Predictions(np.zeros(2), np.array([1.0, 2.0])))
+    assert widths.tolist() == [2.5, 3.0]
+
+
+def test_training_rows_without_a_single_count_are_refused() -> None:
+    with pytest.raises(DataError, match="every count of 'claims' in the training split is 0"):
+        PoissonRegression().fit_target(FitInputs(pl.Series("claims", [0, 0, 0]), "claims", "x"))
+    fitted = PoissonRegression().fit_target(FitInputs(pl.Series("claims", [0, 0, 3]), "claims", "x"))
+    assert isinstance(fitted, CountTarget) and fitted.mean == 1.0

@@ -9,6 +9,7 @@ import torch
 from sklearn.metrics import mean_pinball_loss
 
 import danlu
+from danlu.data.splits import Split
 from danlu.metrics.base import Predictions, compute_values
 from danlu.tasks.calibrations import ConformalQuantiles
 from danlu.tasks.loss_weighting import LossWeighting
@@ -44,6 +45,24 @@ def test_conformal_quantiles_move_both_ends() -> None:
     assert plain.model_copy(update={"conformal": kept}).decode(outputs).row(0) == (10.0, 8.5, 13.5)
 
 
+def test_an_interval_that_conformal_quantiles_narrow_still_holds_its_median() -> None:
+    kept = ConformalQuantiles(coverage=0.5, rows=50, quantiles=(-3.0,))
+    target = QuantileTarget(column="y", mean=10.0, std=2.0, coverage=0.8, conformal=kept)
+    outputs = np.array([[-1.0, 0.0, 2.0], [-4.0, 0.0, 1.0]])
+    assert target.decode(outputs).rows() == [(10.0, 10.0, 11.0), (10.0, 5.0, 10.0)]
+
+
+def test_metrics_and_coverage_are_of_the_intervals_that_predictions_show() -> None:
+    kept = ConformalQuantiles(coverage=0.8, rows=50, quantiles=(1.5,))
+    target, task = QuantileTarget(column="y", mean=0.0, std=1.0, coverage=0.8, conformal=kept), QuantileRegression()
+    rows = Split.of(pl.DataFrame({"y": [4.0, 5.0]}))
+    paired = task.pair(rows, target, task.to_y_pred(target, np.array([[0.0, 1.0, 3.0]] * 2)), None)
+    assert paired.bounds is not None and paired.bounds.tolist() == [[-1.5, 4.5]] * 2
+    assert task.covered(target, paired).tolist() == [True, False]
+    assert task.interval_widths(target, paired).tolist() == [6.0, 6.0]
+    assert compute_values({"in": METRICS["interval-coverage"]}, paired) == {"in": 0.5}
+
+
 def test_coverage_and_width_count_the_ends_and_need_intervals() -> None:
     bounds = np.array([[0.0, 1.0], [0.0, 2.0], [5.0, 6.0]])
     with_bounds = Predictions(np.array([1.0, -0.1, 5.5]), np.array([0.5, 1.0, 5.5]), bounds=bounds)
@@ -63,7 +82,7 @@ def test_intervals_go_from_recipe_to_report(tmp_path: Path) -> None:
     assert test["rmse"]["value"] < evaluation["baselines"]["mean"]["test"]["rmse"]["value"]
     assert 0.5 < test["interval-coverage"]["value"] < 1 and test["interval-width"]["value"] > 0
     conformal = evaluation["conformal"]
-    assert conformal["test"]["coverage"]["value"] > 0.65
+    assert conformal["test"]["coverage"]["value"] == test["interval-coverage"]["value"] > 0.65
     answers = pl.read_parquet(run.path / "predictions" / "test.parquet")
     assert (answers["low"] <= answers["high"]).all()
     covered = ((answers["low"] <= answers["truth"]) & (answers["truth"] <= answers["high"])).mean()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from danlu.artifacts.files import StrPath, translate_write_errors
 from danlu.core.distributed.env import dist_env
 from danlu.core.text import suggestion
 from danlu.data.descriptors import RawData
+from danlu.data.frames import with_words
 from danlu.data.sources.in_memory import read_in_memory
 from danlu.data.sources.reader import read_source
 from danlu.errors import ArgumentError, DataError
@@ -113,5 +115,6 @@ def _read(source: Any, missing_values: Sequence[str]) -> RawData:
     """Read files if given only their names; anything else is rows in memory."""
     several = source if isinstance(source, list | tuple) else [source]
     if not all(isinstance(name, str | Path) for name in several):
-        return read_in_memory(source)
+        read = read_in_memory(source)
+        return replace(read, frame=with_words(read.frame))
     return read_source(source if isinstance(source, list | tuple) else str(source), missing_values)

@@ -41,7 +41,8 @@ def describe_environment(device: str, seed: int, threads: int) -> dict[str, Any]
 
 def command_line() -> list[str]:
     """Return the command that was run."""
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+    program = Path(sys.argv[0])
+    return [program.parent.name if program.name == "__main__.py" else program.name, *sys.argv[1:]]  # python -m danlu
 
 
 def _git_commit() -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import overload
 
 import numpy as np
 import polars as pl
@@ -120,6 +121,23 @@ def is_duplicated(hashes: np.ndarray) -> np.ndarray:
 def as_floats(table: Table, name: str) -> Table:
     """Cast one column of a table to floating-point numbers."""
     changed = table.lazy().with_columns(pl.col(name).cast(pl.Float64))
+    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+
+
+@overload
+def with_words(table: pl.DataFrame, but: str | None = None) -> pl.DataFrame: ...
+
+
+@overload
+def with_words(table: Table, but: str | None = None) -> Table: ...
+
+
+def with_words(table: Table, but: str | None = None) -> Table:
+    """Turn ordered categories into the words that files have, except one column."""
+    names = [name for name, dtype in table.schema.items() if isinstance(dtype, pl.Enum) and name != but]
+    if not names:
+        return table
+    changed = table.lazy().with_columns(pl.col(name).cast(pl.String) for name in names)
     return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
 
 

@@ -12,7 +12,7 @@ from danlu.core.text import suggestion
 from danlu.data.columns import Column, infer_columns, missing_values
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import RawData
-from danlu.data.frames import as_floats
+from danlu.data.frames import as_floats, with_words
 from danlu.data.kind import DataKind
 from danlu.data.kinds.table import iter_kinds
 from danlu.data.messages import reason
@@ -50,9 +50,15 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
     for each in iter_kinds():
         source = each.read(source, section)
     _refuse_patterns(source)
+    ordered = section.target if section.task is not None and _asked(section).has_order else None
+    source = replace(source, frame=with_words(source.frame, but=ordered if isinstance(ordered, str) else None))
     said = section.target if isinstance(section.target, tuple) else (section.target,)
     helpers = [*_split_columns(section), *fold_columns]
-    named = [*section.columns, *filter(None, (*said, section.text, section.image)), *helpers]
+    named = [
+        *section.columns,
+        *(name for name in (*said, section.text, section.image) if name is not None),
+        *helpers,
+    ]
     for name in named:
         if name not in source.frame.columns:
             near = suggestion(name, source.frame.columns)

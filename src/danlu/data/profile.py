@@ -6,7 +6,7 @@ import polars as pl
 
 from danlu.data.audit import Finding
 from danlu.data.clean import count_reasons
-from danlu.data.columns import Column
+from danlu.data.columns import Column, missing_values
 from danlu.data.dataset import Dataset
 from danlu.data.samples import sample_rows
 from danlu.data.splits import Splits
@@ -36,7 +36,8 @@ def describe_target(dataset: Dataset, splits: Splits) -> dict[str, Any]:
     """Return the target's name and its distribution."""
     assert dataset.target is not None
     parts = {name: part.column(dataset.target) for name, part in splits.items()}
-    return {"name": dataset.target, **dataset.task.describe_target(parts, dataset.frame[dataset.target])}
+    values = dataset.frame[dataset.target]
+    return {"name": dataset.target, **dataset.task.describe_target(parts, values.filter(~missing_values(values)))}
 
 
 def _column(column: Column, values: pl.Series) -> dict[str, Any]:

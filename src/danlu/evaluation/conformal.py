@@ -102,7 +102,7 @@ def conformal_figures(
     }
     if not isinstance(target, ClassTarget):
         task = task_of(target)
-        figures = _test_figures(task.nonconformity(test) <= kept.quantiles[0], test, how)
+        figures = _test_figures(task.covered(target, test), test, how)
         width = float(task.interval_widths(target, test).mean())
         return {**told, "quantile": kept.quantiles[0], "test": {**figures, "width": {"value": width}}}
     names = [str(label) for label in target.labels]

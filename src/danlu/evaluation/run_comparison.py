@@ -126,13 +126,16 @@ def check_comparable(first: EvaluatedRun, other: EvaluatedRun) -> None:
     same_rows = np.array_equal(first.rows, other.rows)
     if same_rows and first.labels == other.labels and first.task.same_truth(first.predictions, other.predictions):
         return
-    (origin, columns), (other_origin, other_columns) = _describe_data(first.run), _describe_data(other.run)
+    (origin, columns), (other_origin, other_columns) = _describe_data(first), _describe_data(other)
     if columns != other_columns:
         raise ArgumentError(
             f"{pair}: cannot be compared, their data are not the same ({origin} and {other_origin}, whose columns "
             "differ); train both on one data set",
             code="DL407",
         )
+    if _targets(first.recipe) != _targets(other.recipe):
+        told = " and ".join(", ".join(_targets(each.recipe)) for each in (first, other))
+        raise ArgumentError(f"{pair}: cannot be compared, their targets differ ({told})", code="DL407")
     if not same_rows:
         both = len(np.intersect1d(first.rows, other.rows))
         raise ArgumentError(
@@ -149,10 +152,16 @@ def check_comparable(first: EvaluatedRun, other: EvaluatedRun) -> None:
     )
 
 
-def _describe_data(run: RunDirectory) -> tuple[str, set[str]]:
-    """Return place and column names of a run's data."""
-    known = read_json(run.path / "data" / "profile.json")
-    return known["origin"], {column["name"] for column in known["columns"]}
+def _describe_data(run: EvaluatedRun) -> tuple[str, set[str]]:
+    """Return place and column names of a run's data, its target among them."""
+    known = read_json(run.run.path / "data" / "profile.json")
+    return known["origin"], {*(column["name"] for column in known["columns"]), *_targets(run.recipe)}
+
+
+def _targets(recipe: Recipe) -> tuple[str, ...]:
+    """Return the names of the target columns."""
+    target = recipe.data.target
+    return target if isinstance(target, tuple) else (str(target),)
 
 
 def differing_keys(recipes: list[Recipe], names: list[str]) -> list[dict[str, Any]]:

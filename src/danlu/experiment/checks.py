@@ -31,7 +31,8 @@ def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: Tas
     """Raise RecipeError for the first option that only makes sense with gradient steps."""
     if not task.fits_trees:
         others = [name for name, family in components("model").items() if _steps_on_tables(family)]
-        message = f"{model.name} predicts one class or number per row, not {task}; use one of {', '.join(others)}"
+        able = " and ".join(each.name for each in all_tasks() if each.fits_trees)
+        message = f"{model.name} learns {able}, not {task}; use one of {', '.join(others)}"
         raise RecipeError(Problem("", "model.name", message, code="DL116"))
     grows = f"{model.name} is not trained by gradient steps"
     usual = Training()

@@ -111,7 +111,7 @@ class DanluEstimator(BaseEstimator):  # type: ignore[misc]
         for key in sorted(ours, key=lambda key: (key.count("__"), not key.endswith("__name"))):
             section, *path = key.split("__")
             with as_value_errors():
-                value = with_key(getattr(self, section), path, ours[key]) if path else ours[key]
+                value = with_key(section, getattr(self, section), path, ours[key]) if path else ours[key]
             setattr(self, section, value)
         return self
 

@@ -15,7 +15,7 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import validate_data
 
-from danlu.data.sources.in_memory import as_frame
+from danlu.data.sources.in_memory import as_frame, is_missing
 from danlu.errors import DataError, RecipeError
 
 MIN_ROWS = 2  # one to train, one to validate
@@ -78,6 +78,7 @@ def read_features(estimator: Any, X: Any, fitted: Sequence[str] | None = None) -
     """
     resets, least = fitted is None, MIN_ROWS if fitted is None else 1
     if _has_columns(X):
+        _refuse_repeated_names(X)
         validate_data(estimator, X, reset=resets, skip_check_array=True)
         with as_value_errors():
             frame = as_frame(X)
@@ -103,6 +104,13 @@ def _has_columns(X: Any) -> bool:
     return hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "schema"))
 
 
+def _refuse_repeated_names(X: Any) -> None:
+    """Raise ValueError if two columns have the same name."""
+    names = [str(name) for name in X.columns] if hasattr(X, "iloc") else []  # other frames cannot have such
+    if twice := next((name for at, name in enumerate(names) if name in names[:at]), None):
+        raise ValueError(f"X has two columns of the name {twice!r}; rename one of them")
+
+
 def _renamed(frame: pl.DataFrame, names: Sequence[str] | None) -> pl.DataFrame:
     """Name the columns as in the fit; their order is the same."""
     return frame if names is None else frame.rename(dict(zip(frame.columns, names, strict=True)))
@@ -118,6 +126,7 @@ def read_classes(y: Any, taken: Sequence[str]) -> Answers:
     Raises:
         ValueError: y holds numbers that are no classes, a missing value, or a single class.
     """
+    _refuse_missing(y)
     check_classification_targets(y)
     form = type_of_target(y, input_name="y", raise_unknown=True)
     if form == "multilabel-indicator":
@@ -137,6 +146,16 @@ def read_classes(y: Any, taken: Sequence[str]) -> Answers:
     return Answers(_frame({_name_of(y, taken): values}), values, classes)
 
 
+def _refuse_missing(y: Any) -> None:
+    """Raise ValueError if words or booleans lack some; of numbers scikit-learn says it."""
+    values = np.asarray(y)
+    if values.dtype != object:
+        return
+    absent = sum(is_missing(value) for value in values.ravel())
+    if absent:
+        raise ValueError(f"y contains NaN or None in {absent} of {len(values)} samples; leave these samples out")
+
+
 def read_numbers(y: Any, taken: Sequence[str]) -> Answers:
     """Convert numbers to a column of answers; `taken` are names that it may not have.
 
@@ -144,6 +163,11 @@ def read_numbers(y: Any, taken: Sequence[str]) -> Answers:
         ValueError: y is not one finite number per sample.
     """
     values = check_array(y, ensure_2d=False, dtype="numeric", input_name="y")
+    if values.ndim == 2 and values.shape[1] > 1:
+        raise ValueError(
+            f"y has {values.shape[1]} columns of numbers, and this estimator predicts one; wrap it in scikit-learn's "
+            "MultiOutputRegressor, or give danlu.run the columns' names as data.target"
+        )
     values = column_or_1d(values, warn=True)
     if values.dtype == np.bool_:
         values = values.astype(np.float64)

@@ -20,14 +20,20 @@ SEED_RANGE = 2**31
 Section = str | Mapping[str, Any] | Frozen | None
 
 
-def as_values(section: Section) -> dict[str, Any]:
-    """Return a section as plain values; of a typed one those that were set."""
+def as_values(section: Section, key: str) -> dict[str, Any]:
+    """Return a section as plain values; of a typed one those that were set.
+
+    Raises:
+        ValueError: it is neither keys with values nor a name; `key` names it.
+    """
     if section is None:
         return {}
     if isinstance(section, str):  # a model by its name alone
         return {"name": section}
     if isinstance(section, Frozen):
         return section.model_dump(mode="json", by_alias=True, exclude_unset=True) | _name(section)
+    if not isinstance(section, Mapping):
+        raise ValueError(f"{key}: takes keys with values, as a mapping, got {section!r}")
     return dict(section)
 
 
@@ -43,7 +49,7 @@ def predicts_several_labels(model: Any) -> bool:
     """
     if not isinstance(model, str | Mapping | Frozen):
         return True  # the usual model, or a value that `fit` refuses
-    written = as_values(model)
+    written = as_values(model, "model")
     name = str(written.get("name") or next(iter(written), ""))
     family = components("model").get(name.partition(":")[0])
     return family is None or not issubclass(family, SelfFittingModel)
@@ -58,13 +64,19 @@ def nested(name: str, section: Any) -> Iterator[tuple[str, Any]]:
         yield from nested(f"{name}__{key}", value)
 
 
-def with_key(section: Section, path: Sequence[str], value: Any) -> dict[str, Any]:
+def with_key(name: str, section: Section, path: Sequence[str], value: Any) -> dict[str, Any]:
     """Return a copy of a section with another value under a key.
 
+    Args:
+        name: the section's.
+        path: the key below it, in parts.
+
     Raises:
-        ValueError: a part of the path is no section.
+        ValueError: a part of the path is no section, or the key is an option of a model that has no name.
     """
-    return put_value(as_values(section), path, value)
+    if name == "model" and section is None and path[0] != "name" and path[0] not in components("model"):
+        raise ValueError(f"model__{path[0]}: no model is named whose option this is; set model too, as model='mlp'")
+    return put_value(as_values(section, name), path, value)
 
 
 def seed_of(seed: int, random_state: Any) -> int:
@@ -92,14 +104,14 @@ def recipe_of(
     Raises:
         ValueError: a section sets what X and y decide, or folds.
     """
-    sections = {name: as_values(parameters[name]) for name in SECTIONS}
+    sections = {name: as_values(parameters[name], name) for name in SECTIONS}
     data = sections["data"]
     if said := [key for key in GIVEN if key in data]:
         raise ValueError(f"data.{said[0]}: X and y decide it; leave it out")
     if sections["evaluation"].get("folds") is not None:
         raise ValueError("evaluation.folds: an estimator is fitted once; use sklearn.model_selection.cross_val_score")
-    types = dict.fromkeys(numbers, "number") | as_values(data.get("columns"))
-    split = {"test": 0.0} | as_values(data.get("split"))
+    types = dict.fromkeys(numbers, "number") | as_values(data.get("columns"), "data.columns")
+    split = {"test": 0.0} | as_values(data.get("split"), "data.split")
     sections["data"] = {**data, "split": split, "target": target, "task": task}
     if types:
         sections["data"]["columns"] = types

@@ -298,6 +298,7 @@ class Task(TaskOptions):
         takes_columns: whether the recipe may list several target columns.
         takes_separator: whether `data.target_separator` may cut the target.
         has_classes: whether each row has exactly one of several classes.
+        has_order: whether its classes stand in the order of an ordered category, if the target is one.
         fits_trees: whether models that fit themselves can predict it: one class or number a row.
         per_token: whether a row has one prediction per token or word.
         counts_tokens: whether its loss is per token, and so comparable only with the same tokenizer.
@@ -325,6 +326,7 @@ class Task(TaskOptions):
     takes_columns: ClassVar[bool] = False
     takes_separator: ClassVar[bool] = False
     has_classes: ClassVar[bool] = False
+    has_order: ClassVar[bool] = False
     fits_trees: ClassVar[bool] = False
     per_token: ClassVar[bool] = False
     counts_tokens: ClassVar[bool] = False
@@ -470,6 +472,10 @@ class Task(TaskOptions):
     def nonconformity(self, predictions: Predictions) -> np.ndarray:
         """Score how badly each prediction fits the truth, [samples] float64, for conformal prediction."""
         raise NotImplementedError(f"{self} has neither prediction sets nor intervals")
+
+    def covered(self, target: Any, predictions: Predictions) -> np.ndarray:
+        """Return which rows' prediction intervals hold the truth, [samples] bool."""
+        return np.asarray(self.nonconformity(predictions) <= target.conformal.quantiles[0])
 
     def interval_widths(self, target: Any, predictions: Predictions) -> np.ndarray:
         """Return the widths of prediction intervals, [samples] or [1] if they are all the same."""

@@ -164,14 +164,15 @@ class MultiOutput(Task):
             return None
         for name in given.names:
             _check_numbers(given.read(name), given.origin)
-        known = pl.all_horizontal(pl.col(name).is_not_null() & pl.col(name).is_not_nan() for name in given.names)
-        row = pl.struct(pl.col(name).cast(pl.Float64) for name in given.names).struct.json_encode()
+        numbers = [pl.col(name).cast(pl.Float64) for name in given.names]  # before all else: decimals know no NaN
+        known = pl.all_horizontal(number.is_not_null() & number.is_not_nan() for number in numbers)
+        row = pl.struct(numbers).struct.json_encode()
         target = given.free_name(COLUMN)
         packed = pl.when(known).then(row).alias(target)
         return PackedTarget(packed, target, ("task.columns", {"columns": len(given.names)}))
 
     def check_values(self, values: pl.Series, origin: str) -> None:
-        if values.dtype != pl.String:
+        if values.dtype != pl.String or not values.str.starts_with("{").all():  # that is, not packed
             raise DataError(
                 f"{origin}: {self} needs several target columns; "
                 "list them in data.target, or use data.task: regression",
@@ -268,6 +269,9 @@ class MultiOutput(Task):
         values = target.numbers(data.learned.columns(target.column))
         trivial = tile_rows(np.array(target.means), data.eval_splits)
         linear = data.predict_linear(lambda features: fit_ridge(features, values))
+        linear = {
+            name: answers.reshape(len(answers), -1) for name, answers in linear.items()
+        }  # of one output it is flat
         found = [
             Baseline("mean", "always the training mean", trivial),
             Baseline("ridge", data.linear_description, linear),

@@ -1,11 +1,11 @@
 """Ordinal classification: each row has one of several classes that stand in an order."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from danlu.errors import DataError
 from danlu.metrics.base import Metric, Predictions, mean_statistic, ratio, safe_divide, sum_statistic
@@ -109,7 +109,15 @@ class Ordinal(ClassTask):
         *("log-loss", "calibration-error"),
     )
     main_metric = "quadratic-kappa"
+    has_order = True
     target_class: ClassVar[type[Target]] = OrdinalTarget
+
+    @model_validator(mode="after")
+    def _name_classes_once(self) -> Self:
+        if self.order is not None and len(set(self.order)) < len(self.order):
+            twice = next(label for at, label in enumerate(self.order) if label in self.order[:at])
+            raise ValueError(f"order names the class {twice!r} twice; each class has one place")
+        return self
 
     def check_values(self, values: pl.Series, origin: str) -> None:
         """Raise DataError unless the classes have an order and are three or more."""
@@ -122,9 +130,14 @@ class Ordinal(ClassTask):
                 code="DL221",
             )
         lacking = [value for value in found if self.order is not None and value not in self.order]
-        if lacking:
+        if lacking and self.order is not None:
+            given = ", ".join(map(repr, self.order))
+            alike = any(str(label) == str(lacking[0]) for label in self.order)
+            cure = f"write {lacking[0]!r}, as the data has it" if alike else "add it at its place, or correct the rows"
             raise DataError(
-                f"{origin}: {values.name!r} has the class {lacking[0]!r}, which data.task.order lacks", code="DL221"
+                f"{origin}: {values.name!r} has the class {lacking[0]!r}, which data.task.order lacks ({given}); "
+                f"{cure}",
+                code="DL221",
             )
         if len(found) < MIN_CLASSES:
             raise DataError(

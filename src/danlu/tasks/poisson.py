@@ -8,7 +8,7 @@ import polars as pl
 
 from danlu.errors import DataError
 from danlu.metrics.base import FROM_ZERO, Metric, Predictions, mean_statistic, ratio
-from danlu.tasks.base import Baseline, BaselineData, Head, Target, Words
+from danlu.tasks.base import Baseline, BaselineData, FitInputs, Head, Target, Words
 from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.regression import NumericTarget, NumericTask, boosting_baselines, mean_baseline, target_numbers
@@ -40,6 +40,11 @@ class CountTarget(NumericTarget):
         import torch
 
         return torch.from_numpy((frame[self.column].cast(pl.Float64).to_numpy() / self.mean).astype(np.float32))
+
+    def decode(self, outputs: np.ndarray) -> pl.DataFrame:
+        """Return `prediction`; with conformal quantiles also `low`, which no count is below 0, and `high`."""
+        found = super().decode(outputs)
+        return found if self.conformal is None else found.with_columns(pl.col("low").clip(0.0))
 
     def in_units(self, outputs: np.ndarray) -> np.ndarray:
         """Convert multiples of the mean, [samples, 1], to counts, float64."""
@@ -94,6 +99,23 @@ class PoissonRegression(NumericTask):
                 "correct them, or use data.task: regression",
                 code="DL221",
             )
+
+    def interval_widths(self, target: NumericTarget, predictions: Predictions) -> np.ndarray:
+        assert target.conformal is not None
+        (reach,) = target.conformal.quantiles
+        said = predictions.y_pred.astype(np.float64)
+        return np.asarray(said + reach - np.maximum(said - reach, 0.0))
+
+    def fit_target(self, inputs: FitInputs) -> Target:
+        """Learn the mean count, which may not be 0: rates are multiples of it."""
+        assert inputs.values is not None
+        if not (inputs.values.cast(pl.Float64) > 0).any():
+            raise DataError(
+                f"{inputs.origin}: every count of {inputs.column!r} in the training split is 0, so there is nothing to "
+                "learn; give more rows, or split them otherwise (data.split)",
+                code="DL223",
+            )
+        return super().fit_target(inputs)
 
     def head(self, target: CountTarget) -> Head:
         return Head(ensemble_loss(poisson_loss), ensemble_predict(poisson_predict), len, ensemble_loss)

@@ -45,11 +45,23 @@ class QuantileTarget(NumericTarget):
     def output_names(self) -> list[str]:
         return [f"{self.column} at {level:.4g}" for level in self.levels]
 
-    def decode(self, outputs: np.ndarray) -> pl.DataFrame:
-        """Return `prediction`, the median, and `low` and `high`; conformal quantiles widen or narrow these."""
-        values = self.in_units(outputs)
+    def interval(self, values: np.ndarray) -> np.ndarray:
+        """Return the ends of each interval, [samples, 2]; conformal quantiles widen or narrow it.
+
+        It holds the median however much narrower it becomes: the ends of a narrow interval would pass one another.
+
+        Args:
+            values: quantiles in the target's units, [samples, levels].
+        """
         reach = 0.0 if self.conformal is None else self.conformal.quantiles[0]
         low, high = values[:, LOW] - reach, values[:, HIGH] + reach
+        middle = values[:, MEDIAN]
+        return np.stack([np.minimum(low, middle), np.maximum(high, middle)], axis=1)
+
+    def decode(self, outputs: np.ndarray) -> pl.DataFrame:
+        """Return `prediction`, the median, and the ends of the interval, `low` and `high`."""
+        values = self.in_units(outputs)
+        low, high = self.interval(values).T
         return pl.DataFrame({"prediction": values[:, MEDIAN], "low": low, "high": high})
 
 
@@ -130,7 +142,8 @@ class QuantileRegression(NumericTask):
         true = split.column(target.column).cast(pl.Float64).to_numpy()
         if y_pred.ndim == 1:
             return Predictions(true, y_pred)
-        return Predictions(true, y_pred[:, MEDIAN], bounds=y_pred[:, [LOW, HIGH]])
+        assert isinstance(target, QuantileTarget)
+        return Predictions(true, y_pred[:, MEDIAN], bounds=target.interval(y_pred))
 
     def blank_predictions(self, target: QuantileTarget) -> Predictions:
         return Predictions(np.zeros(1), np.zeros(1), bounds=np.zeros((1, 2)))
@@ -145,9 +158,12 @@ class QuantileRegression(NumericTask):
         low, high = predictions.bounds.T
         return np.asarray(np.maximum(low - predictions.y_true, predictions.y_true - high), dtype=np.float64)
 
+    def covered(self, target: NumericTarget, predictions: Predictions) -> np.ndarray:
+        """Return which numbers lie in their intervals, which conformal quantiles have moved already."""
+        return np.asarray(self.nonconformity(predictions) <= 0)
+
     def interval_widths(self, target: NumericTarget, predictions: Predictions) -> np.ndarray:
-        assert target.conformal is not None
-        return _widths(predictions) + 2 * target.conformal.quantiles[0]
+        return _widths(predictions)
 
 
 def quantile_loss(

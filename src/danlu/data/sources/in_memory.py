@@ -1,8 +1,8 @@
 """Rows that a Python program hands over -> one polars frame, as if it had been read from a file.
 
 In: frames of polars and pandas, Arrow tables, a Hugging Face Dataset, a dict of columns, a structured array, rows as
-dicts, images or texts with their labels. Out: RawData without categoricals and objects; images as encoded bytes. No
-library of these is imported: a value is known by the methods it has.
+dicts, images or texts with their labels. Out: RawData without objects, of categories those in an order alone; images as
+encoded bytes. No library of these is imported: a value is known by the methods it has.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.descriptors import RawData
+from danlu.data.frames import with_words
 from danlu.data.sources.reader import IMAGE_SUFFIXES
 from danlu.errors import DataError
 
@@ -33,7 +34,7 @@ def read_in_memory(data: object) -> RawData:
     Raises:
         DataError: it is of another form, is empty, or a column mixes types.
     """
-    frame, target = as_frame(data), None
+    frame, target = _ordered_frame(data), None
     if frame is None and isinstance(data, tuple) and len(data) == 2:
         samples = _unnamed(data[0])
         if samples is not None:
@@ -54,6 +55,12 @@ def as_frame(data: object) -> pl.DataFrame | None:
     Raises:
         DataError: a column mixes types or is of a type that no file has.
     """
+    frame = _ordered_frame(data)
+    return None if frame is None else with_words(frame)
+
+
+def _ordered_frame(data: object) -> pl.DataFrame | None:
+    """Convert data as `as_frame` does, and keep the order of ordered categories."""
     values: Any = data
     if isinstance(values, pl.LazyFrame):
         values = values.collect()
@@ -166,7 +173,7 @@ def _frame(columns: list[pl.Series]) -> pl.DataFrame:
 def _plain(values: pl.Series) -> pl.Series:
     """Return a column in a type that files have."""
     dtype = values.dtype
-    if dtype in (pl.Categorical, pl.Enum):
+    if dtype == pl.Categorical:
         return values.cast(pl.String)
     if isinstance(dtype, pl.Array) or (isinstance(dtype, pl.List) and dtype.inner in (pl.Categorical, pl.Enum)):
         inner = pl.String if dtype.inner in (pl.Categorical, pl.Enum) else dtype.inner
@@ -235,7 +242,9 @@ def _from_pandas(name: str, values: Any) -> pl.Series:
         return _from_array(name, values.to_numpy())
     if hasattr(values, "cat"):
         codes = pl.Series(values.cat.codes.to_numpy()).cast(pl.Int64)
-        return _from_pandas(name, values.cat.categories.to_series()).gather(codes.set(codes == -1, None))
+        categories = _from_pandas(name, values.cat.categories.to_series())
+        found = categories.gather(codes.set(codes == -1, None))
+        return found.cast(pl.Enum(categories)) if values.cat.ordered and categories.dtype == pl.String else found
     if hasattr(dtype, "pyarrow_dtype"):
         return pl.Series(values.array.__arrow_array__()).alias(name)
     if hasattr(dtype, "numpy_dtype"):  # nullable integers, floats and booleans
@@ -250,7 +259,7 @@ def _from_pandas(name: str, values: Any) -> pl.Series:
     if hasattr(dtype, "fill_value"):
         return _from_pandas(name, values.sparse.to_dense())
     if str(dtype).startswith("interval"):
-        return _from_objects(name, [None if _is_missing(value) else str(value) for value in values])
+        return _from_objects(name, [None if is_missing(value) else str(value) for value in values])
     found = _from_objects(name, values.tolist())
     return found.cast(pl.String) if found.dtype == pl.Null else found
 
@@ -296,7 +305,7 @@ def _from_objects(name: str, values: list[Any]) -> pl.Series:
 
 def _as_python(value: Any) -> Any:
     """Return a value as Python's own type; None if it is missing."""
-    if _is_missing(value):
+    if is_missing(value):
         return None
     if isinstance(value, np.generic):
         return value.item()
@@ -305,7 +314,7 @@ def _as_python(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """Return whether a value is None, NaN, or pandas' NA or NaT."""
     is_nan = isinstance(value, float) and value != value
     return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
