@@ -173,6 +173,23 @@ def test_an_unknown_recipe_names_the_nearest_built_in() -> None:
 
 
 @pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        (
+            {"training": {"early_stopping": "none"}},
+            r"training\.early_stopping: must be a section with keys of metric, ",
+        ),
+        ({"training": 3}, r"training: must be a section with keys of epochs, .* …, got 3"),
+        ({"data": "a.csv"}, "data: must be a section with keys of source, "),
+    ],
+)
+def test_a_section_that_is_no_section_is_refused_with_its_keys(section: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError, match=said) as caught:
+        check_recipe({"data": {"source": "a.csv"}, **section})
+    assert caught.value.code == "DL108" and "dictionary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("section", "key"),
     [
         ({"explanation": {"methods": ["shap"]}}, "explanation"),

@@ -13,6 +13,7 @@ from danlu.recipe.not_covered import refuse_model, refuse_task
 from danlu.recipe.schema import Recipe
 
 Key = tuple[str | int, ...]
+MAX_KEYS = 6  # of a section that is no section, named as examples
 # pydantic's type of error -> the problem's code; any other is a wrong type or range.
 CODES = {
     "extra_forbidden": "DL105",
@@ -113,6 +114,10 @@ def _sentence(details: ErrorDetails, key: Key) -> str:
         return f"unknown name {context['tag']!r}{suggestion(str(context['tag']), allowed)}"
     if error_type == "union_tag_not_found":
         return f"must be a name, or a mapping with `name` and options, got {_shown(given)}"
+    if error_type == "model_type":
+        names = _fields(details["loc"])
+        keys = ", ".join(names[:MAX_KEYS]) + (" …" if len(names) > MAX_KEYS else "")
+        return f"must be a section{f' with keys of {keys}' if keys else ''}, got {_shown(given)}"
     if error_type == "literal_error":
         allowed = [part.strip().strip("'") for part in context["expected"].replace(" or ", ", ").split(",")]
         return f"got {_shown(given)}{suggestion(str(given), allowed)}"

@@ -214,7 +214,7 @@ def test_a_template_runs_in_the_sandbox_alone(tokenizer: TokenizerFile, template
         (None, RecipeError, "is not chatml, plain or a readable file"),
         ("{% for message in messages %}", DataError, "cannot write a conversation of user, assistant"),
         ("{{ raise_exception('only tools here') }}", DataError, "only tools here"),
-        ("no answer is written", DataError, "the assistant's part cannot be told"),
+        ("no answer is written", DataError, "leaves out what the assistant says"),
     ],
 )
 @pytest.mark.parametrize("write", [chat_file, preference_file])

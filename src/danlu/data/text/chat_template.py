@@ -77,12 +77,15 @@ def check_template_file(choice: str | None) -> None:
         return
     special = {name: f"<{name}>" for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
     text = _read(str(choice))
-    render_answers(
-        TokenizerFile(
-            json_text='{"added_tokens": []}', pad=0, end=0, vocabulary=1, chat_template=text, special=special
-        ),
-        SHORTEST,
+    tokenizer = TokenizerFile(
+        json_text='{"added_tokens": []}', pad=0, end=0, vocabulary=1, chat_template=text, special=special
     )
+    written, spans = render_answers(tokenizer, SHORTEST)
+    if not any(SHORTEST[-1]["content"] in written[start:end] for start, end in spans):
+        raise DataError(
+            f"data.chat_template: {choice} leaves out what the assistant says; write each message's content",
+            code="DL119",
+        )
 
 
 def _read(file: str) -> str:
