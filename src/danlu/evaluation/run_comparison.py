@@ -124,8 +124,16 @@ def check_comparable(first: EvaluatedRun, other: EvaluatedRun) -> None:
             f"{pair}: cannot be compared, their tasks differ ({first.task} and {other.task})", code="DL407"
         )
     same_rows = np.array_equal(first.rows, other.rows)
-    if same_rows and first.labels == other.labels and first.task.same_truth(first.predictions, other.predictions):
-        return
+    if same_rows and _targets(first.recipe) != _targets(other.recipe):
+        told = " and ".join(", ".join(_targets(each.recipe)) for each in (first, other))
+        raise ArgumentError(f"{pair}: cannot be compared, their targets differ ({told})", code="DL407")
+    if same_rows and first.labels == other.labels:
+        if first.task.same_truth(first.predictions, other.predictions):
+            return
+        raise ArgumentError(
+            f"{pair}: the targets of the same rows differ, so the data has changed; train one of them again",
+            code="DL407",
+        )
     (origin, columns), (other_origin, other_columns) = _describe_data(first), _describe_data(other)
     if columns != other_columns:
         raise ArgumentError(
@@ -133,21 +141,13 @@ def check_comparable(first: EvaluatedRun, other: EvaluatedRun) -> None:
             "differ); train both on one data set",
             code="DL407",
         )
-    if _targets(first.recipe) != _targets(other.recipe):
-        told = " and ".join(", ".join(_targets(each.recipe)) for each in (first, other))
-        raise ArgumentError(f"{pair}: cannot be compared, their targets differ ({told})", code="DL407")
-    if not same_rows:
-        both = len(np.intersect1d(first.rows, other.rows))
-        raise ArgumentError(
-            f"{pair}: tested on different rows ({len(first.rows):,} and {len(other.rows):,}, of which {both:,} are in "
-            "both); a run must not be tested on rows it was trained on, so give both recipes the same data, split "
-            "and seed, or split by a column",
-            code="DL407",
-        )
-    if first.labels != other.labels:
+    if same_rows:
         raise ArgumentError(f"{pair}: cannot be compared, their classes differ", code="DL407")
+    both = len(np.intersect1d(first.rows, other.rows))
     raise ArgumentError(
-        f"{pair}: the targets of the same rows differ, so the data has changed; train one of them again",
+        f"{pair}: tested on different rows ({len(first.rows):,} and {len(other.rows):,}, of which {both:,} are in "
+        "both); a run must not be tested on rows it was trained on, so give both recipes the same data, split and "
+        "seed, or split by a column",
         code="DL407",
     )
 
