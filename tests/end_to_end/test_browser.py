@@ -189,6 +189,7 @@ def test_the_report_of_each_kind_of_task_opens_without_a_complaint(
     assert_sound(browser, run / "report.html", kind)
 
 
+@pytest.mark.slow
 def test_the_report_in_chinese_is_as_sound(browser: Browser, decided_run: Path) -> None:
     page = write_report(RunDirectory.open(decided_run), "zh")
     try:

@@ -31,6 +31,7 @@ def logits_of(folder: Path, ids: torch.Tensor) -> Any:
         return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)(ids).logits
 
 
+@pytest.mark.slow
 def test_a_model_of_a_corpus_is_taught_to_converse_and_goes_back_to_transformers(
     corpus_run: Path, tmp_path: Path
 ) -> None:

@@ -392,6 +392,7 @@ def test_every_method_runs_from_the_recipe_and_leaves_the_test_split_alone(
     assert balanced["effect"].partition("'")[0] in page
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize("method", ["class-weights", "oversample"])
 def test_the_validation_loss_counts_every_sample_alike(method: str, cells_file: Path, tmp_path: Path) -> None:
@@ -443,6 +444,7 @@ def test_validation_and_test_rows_cannot_change_what_is_trained(method: str, tmp
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["oversample", "weighted-sampling", "class-weights", {"focal": {"gamma": 1.0}}])
 def test_images_are_balanced_too(method: Any, image_recipe: dict[str, Any], tmp_path: Path) -> None:
     source = Path(image_recipe["data"]["source"])

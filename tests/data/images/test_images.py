@@ -666,6 +666,7 @@ print((peak - start) * 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the memory of a process")
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:

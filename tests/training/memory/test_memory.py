@@ -43,6 +43,7 @@ HOWS_AND_NONE: list[Any] = ["none", *HOWS]
 # Recomputation
 
 
+@pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("kind", KINDS)
@@ -56,6 +57,7 @@ def test_recomputation_changes_no_bit(kind: str, how: Any) -> None:
     assert identical(states(less), states(plain))  # statistics of batch normalisation among them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mlp", "text", "corpus"])
 def test_recomputation_takes_less_memory(kind: str) -> None:
     sample, peaks = batch(kind, rows=64), {}

@@ -389,6 +389,7 @@ def test_each_learns_the_wines_at_its_usual_rate(name: str, wine: tuple[Tensor, 
     assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["muon", "schedule-free-adamw", "adamw-8bit"])
 def test_a_recipe_trains_with_it(name: str, table_recipe: dict[str, Any], tmp_path: Any) -> None:
     training = {"epochs": 4, "batch_size": 32, "optimizer": name}
