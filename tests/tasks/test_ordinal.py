@@ -15,6 +15,7 @@ import danlu
 from danlu.data.builtin import read_builtin
 from danlu.errors import DataError, RecipeError
 from danlu.metrics.base import Predictions, compute_values
+from danlu.metrics.streaming import StreamingMetrics
 from danlu.models.predictor import Predictor
 from danlu.recipe.load import as_recipe
 from danlu.tasks.base import FitInputs
@@ -157,3 +158,14 @@ def test_an_ordered_category_in_memory_keeps_its_order(library: str, tmp_path: P
     assert danlu.load(run.model).target.labels == STAGES
     again = danlu.train(run.path / "recipe.yaml", name="again", output=tmp_path)
     assert danlu.load(again.model).target.labels == STAGES
+
+
+def test_a_row_without_weight_has_a_probability_for_every_class() -> None:
+    """Its sums are added to those of real rows when a metric of validation is accumulated by batches."""
+    target = OrdinalTarget(column="y", labels=STAGES)
+    blank = Ordinal(order=STAGES).blank_predictions(target)
+    real = Predictions(np.array([2]), np.array([[0.1, 0.2, 0.7]]))
+    streaming = StreamingMetrics({"accuracy": METRICS["accuracy"]})
+    streaming.add(real)
+    streaming.add_weighted(blank, np.zeros((1, 1)))
+    assert blank.y_pred.shape == (1, 3) and streaming.compute() == {"accuracy": 1.0}

@@ -185,6 +185,11 @@ class ClassTask(Task):
         values = np.array([positions[str(value)] for value in table["truth"].to_list()], dtype=np.int64)
         return Predictions(values, table.select(f"probability_{label}" for label in labels).to_numpy())
 
+    def blank_predictions(self, target: ClassTarget) -> Predictions:
+        """Return a row without weight that has a probability for every class."""
+        classes = len(target.labels)
+        return Predictions(np.zeros(1, dtype=np.int64), np.full((1, classes), 1 / classes))
+
     def nonconformity(self, predictions: Predictions) -> np.ndarray:
         """Return 1 - the probability of the true class."""
         likely = predictions.y_pred[np.arange(len(predictions)), predictions.y_true]

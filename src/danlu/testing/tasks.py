@@ -120,7 +120,10 @@ def _check_predictions(task: Task, label: str, target: Target, split: Split, out
     require(bool(first), f"{label}: none of its metrics has a value for learned predictions")
     off = [name for name, value in first.items() if not np.isclose(value, again.get(name, np.nan), rtol=NEAR)]
     require(not off, f"{label}: {', '.join(off)} differs after the predictions were written to a table and read back")
-    require(len(task.blank_predictions(target)) == 1, f"{label}: blank_predictions is not one row")
+    blank = task.blank_predictions(target)
+    shapes = blank.y_true.shape, blank.y_pred.shape
+    expected = (1, *built.y_true.shape[1:]), (1, *built.y_pred.shape[1:])
+    require(shapes == expected, f"{label}: blank_predictions has the shapes {shapes}; expected {expected}")
     scores = task.score_errors(table)
     require(
         len(scores.severity) == len(split), f"{label}: score_errors scores {len(scores.severity)} of {len(split)} rows"
