@@ -5,11 +5,9 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
-import numpy as np
-
 from danlu.data.dataset import Dataset
 from danlu.data.images.decode import Reference, decode
-from danlu.data.splits import Split
+from danlu.data.splits import Split, subsample
 from danlu.errors import DataError
 
 MAX_CHARACTERS = 200  # maximum characters of a value
@@ -23,11 +21,10 @@ def sample_rows(dataset: Dataset, train: Split) -> dict[str, Any]:
     Returns:
         for images `images`: a list of {label, png}, PNG in base64; else `columns`, and `rows` of values as words.
     """
-    chosen = np.unique(np.linspace(0, len(train) - 1, dataset.kind.shown_samples).astype(np.int64))
     names = [column.name for column in dataset.used][:MOST_COLUMNS]
     if dataset.target is not None and dataset.target not in names:
         names.append(dataset.target)
-    frame = Split(train.rows[chosen], train.table).columns(*names)
+    frame = subsample(train, dataset.kind.shown_samples).columns(*names)
     if dataset.kind.shows_pictures:
         labels = [None] * frame.height if dataset.target is None else frame[dataset.target].to_list()
         pictures = [thumbnail(reference, dataset) for reference in frame[dataset.content].to_list()]

@@ -81,6 +81,14 @@ def evenly_spaced_rows(rows: int, count: int) -> np.ndarray:
     return np.unique(np.linspace(0, rows - 1, min(rows, count)).astype(np.int64))
 
 
+def subsample(part: Split, count: int) -> Split:
+    """Return `count` rows spread evenly over a split.
+
+    A file sorted by class still gives all classes.
+    """
+    return Split(part.rows[evenly_spaced_rows(len(part.rows), count)], part.table)
+
+
 class TrainSplit(Split):
     """View the rows that may be learned from."""
 

@@ -15,7 +15,7 @@ import polars as pl
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import Origin
 from danlu.data.kind import Preprocessor
-from danlu.data.splits import Split, Splits
+from danlu.data.splits import Split, Splits, subsample
 from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.text.preprocessor import BlockPreprocessor
 from danlu.evaluation.baseline_features import BLOCK_ROWS, BaselineFeatures, baseline_features
@@ -31,23 +31,19 @@ class BaselineModels:
     Attributes:
         train: the training split.
         eval_splits: the splits that are predicted, by name.
+        content: the column of the texts or words.
     """
 
     def __init__(self, dataset: Dataset, splits: Splits, preprocessor: Preprocessor) -> None:
         self.preprocessor, self.kind = preprocessor, dataset.kind
         self.origin = Origin(dataset.origin, dataset.folder)
         self.train, self.eval_splits = splits.train, splits.eval_splits()
-        self._content = dataset.used[0].name
-
-    @property
-    def content(self) -> str:
-        """The column of the texts or words."""
-        return self._content
+        self.content = dataset.used[0].name
 
     @cached_property
     def learned(self) -> Split:
         """The training rows that simple models are fitted on."""
-        return _subsample(self.train, self.kind.max_baseline_rows)
+        return subsample(self.train, self.kind.max_baseline_rows)
 
     @cached_property
     def _features(self) -> BaselineFeatures:
@@ -96,13 +92,6 @@ class BaselineModels:
         """Return tokens, their predecessors, the rows that hold them, and the vocabulary size."""
         assert isinstance(self.preprocessor, BlockPreprocessor)
         return *self.preprocessor.successions(frame), self.preprocessor.tokenizer.vocabulary
-
-
-def _subsample(train: Split, most: int) -> Split:
-    """Take at most `most` evenly spaced rows; a linear model gains nothing from millions."""
-    if len(train) <= most:
-        return train
-    return Split(train.rows[np.linspace(0, len(train) - 1, most).astype(np.int64)], train.table)
 
 
 def predict_boosting(

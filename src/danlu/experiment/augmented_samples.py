@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from danlu.data.specs import ImageInputs
+from danlu.data.splits import evenly_spaced_rows
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing
 from danlu.tasks.table import task_of
 
@@ -22,7 +23,7 @@ def collect_augmented_samples(context: DataContext, count: int, epochs: int) -> 
 
     preprocessing, cpu = fit_preprocessing(context), torch.device("cpu")
     loader = build_train_loader(context, preprocessing, cpu).loader
-    rows = np.unique(np.linspace(0, len(loader.dataset) - 1, count).astype(np.int64))
+    rows = evenly_spaced_rows(len(loader.dataset), count)
     inputs, target = loader.dataset.take(rows, cpu)
     assert target is not None
     versions = [_describe_batch(preprocessing, inputs, target.numpy())]

@@ -22,7 +22,7 @@ from danlu.data.preprocessing import fit_preprocessor
 from danlu.data.profile import profile
 from danlu.data.sources.in_memory import read_in_memory
 from danlu.data.sources.reader import IN_MEMORY, read_source
-from danlu.data.splits import Split, Splits, TrainSplit, evenly_spaced_rows, split_dataset
+from danlu.data.splits import Split, Splits, TrainSplit, split_dataset, subsample
 from danlu.data.text.chat_template import check_template_file
 from danlu.errors import DataError
 from danlu.experiment.checks import check_conformal_rows, require_model_extras
@@ -154,14 +154,6 @@ def truncate_for_dry_run(context: DataContext) -> DataContext:
         recipe=context.recipe.model_copy(update={"training": training}),
         splits=Splits(TrainSplit(train.rows, train.table), validation, test),
     )
-
-
-def subsample(part: Split, count: int) -> Split:
-    """Return `count` rows spread evenly over a split.
-
-    A file sorted by class still gives all classes.
-    """
-    return Split(part.rows[evenly_spaced_rows(len(part.rows), count)], part.table)
 
 
 def fit_preprocessing(context: DataContext) -> FittedPreprocessing:

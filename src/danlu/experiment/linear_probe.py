@@ -17,11 +17,11 @@ from danlu.core.devices import open_device
 from danlu.core.devices.setup import make_deterministic
 from danlu.core.seeds import Seed
 from danlu.core.text import suggestion
-from danlu.data.splits import Splits, TrainSplit
+from danlu.data.splits import Splits, TrainSplit, subsample
 from danlu.errors import ArgumentError
 from danlu.evaluation.intervals import Resampling, values_with_intervals
 from danlu.evaluation.predictions import pair_with_truth
-from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, load_data, subsample
+from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, load_data
 from danlu.experiment.loaders import build_prepared_dataset
 from danlu.models.base import Model
 from danlu.recipe.schema import Recipe

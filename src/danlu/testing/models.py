@@ -130,7 +130,7 @@ def _check_kinds(options: Model, label: str) -> None:
 
 
 def _problem(options: Model, values: dict[str, Any]) -> _Problem:
-    from danlu.experiment.data_context import subsample
+    from danlu.data.splits import subsample
     from danlu.experiment.loaders import build_prepared_dataset
 
     recipe = {"data": values, "model": _stand_in(values)}

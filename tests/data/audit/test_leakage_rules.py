@@ -9,11 +9,11 @@ import pytest
 from danlu.core.seeds import Seed
 from danlu.data.audit import drift
 from danlu.data.audit.drift import _chi_squared, _kolmogorov_smirnov, drifting_columns
-from danlu.data.audit.finding import AuditContext, audit_context, evenly_spaced
+from danlu.data.audit.finding import AuditContext, audit_context
 from danlu.data.audit.leakage import LEAKAGE_LEVEL, _balanced_accuracy, _bins, group_leakage, target_leakage
 from danlu.data.descriptors import RawData
 from danlu.data.interpret import interpret
-from danlu.data.splits import Split, Splits, TrainSplit, split_dataset
+from danlu.data.splits import Split, Splits, TrainSplit, evenly_spaced_rows, split_dataset
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections.data import SplitOptions
 from tests.support.datasets import splitter
@@ -122,9 +122,9 @@ def test_a_column_that_moves_is_told(shift: float, told: bool) -> None:
 
 
 def test_rows_are_spread_evenly() -> None:
-    assert evenly_spaced(5, 10).tolist() == [0, 1, 2, 3, 4]
-    assert evenly_spaced(5, 5).tolist() == [0, 1, 2, 3, 4]
-    assert evenly_spaced(101, 5).tolist() == [0, 25, 50, 75, 100]
+    assert evenly_spaced_rows(5, 10).tolist() == [0, 1, 2, 3, 4]
+    assert evenly_spaced_rows(5, 5).tolist() == [0, 1, 2, 3, 4]
+    assert evenly_spaced_rows(101, 5).tolist() == [0, 25, 50, 75, 100]
 
 
 @pytest.mark.parametrize(("shared", "told"), [(20, False), (21, True)])

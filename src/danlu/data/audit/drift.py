@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 
 from danlu.data.audit.classifier import auroc, features_of, out_of_fold
-from danlu.data.audit.finding import AuditContext, Finding, evenly_spaced, make_finding
+from danlu.data.audit.finding import AuditContext, Finding, make_finding
+from danlu.data.splits import evenly_spaced_rows
 
 ALARM_RATE = 1e-3  # of all tests of a check together: one in a thousand sets without drift raises an alarm
 LEAST_DISTANCE = 0.1  # between distributions; less may be significant in large data, but does not matter
@@ -80,8 +81,8 @@ def adversarial_validation(view: AuditContext) -> list[Finding]:
     """
     if not view.dataset.kind.has_feature_columns or view.frames["test"].height < MIN_ROWS:
         return []
-    test = view.frames["test"][evenly_spaced(view.frames["test"].height, MAX_COMPARED // 2)]
-    train = view.train[evenly_spaced(view.train.height, min(MAX_COMPARED // 2, 4 * test.height))]
+    test = view.frames["test"][evenly_spaced_rows(view.frames["test"].height, MAX_COMPARED // 2)]
+    train = view.train[evenly_spaced_rows(view.train.height, min(MAX_COMPARED // 2, 4 * test.height))]
     names = [column.name for column in view.dataset.used]
     both = pl.concat([train.select(names), test.select(names)])
     labels = (np.arange(both.height) >= train.height).astype(np.int64)

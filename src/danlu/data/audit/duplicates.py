@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from danlu.data.audit.finding import AuditContext, Finding, Severity, evenly_spaced, make_finding
+from danlu.data.audit.finding import AuditContext, Finding, Severity, make_finding
 from danlu.data.frames import is_duplicated, isin, row_hashes
+from danlu.data.splits import evenly_spaced_rows
 
 NEAR = 0.9  # similarity from which two texts or images count as copies
 LONGEST_SHOWN = 60  # characters
@@ -59,7 +60,7 @@ def near_copies(view: AuditContext) -> list[Finding]:
     content, most = view.dataset.content, kind.max_compared_rows
     whole = sum(frame.height for frame in view.frames.values())
     frames = {
-        name: frame[evenly_spaced(frame.height, most * frame.height // whole + 1)]
+        name: frame[evenly_spaced_rows(frame.height, most * frame.height // whole + 1)]
         for name, frame in view.frames.items()
     }
     values = [value for frame in frames.values() for value in frame[content].to_list()]

@@ -137,11 +137,3 @@ def _subsample(part: Split, share: float, seed: Seed) -> Split:
         return part
     chosen = np.random.default_rng(seed.value).permutation(len(part))[: max(1, int(share * len(part)))]
     return Split(part.rows[np.sort(chosen)], part.table)
-
-
-def evenly_spaced(count: int, most: int) -> np.ndarray:
-    """Return at most `most` positions spread evenly over `count` rows.
-
-    The first rows of a sorted file are unlike the rest.
-    """
-    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(np.int64)

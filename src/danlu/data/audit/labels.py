@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 
 from danlu.data.audit.classifier import features_of, out_of_fold
-from danlu.data.audit.finding import AuditContext, Finding, evenly_spaced, make_finding
+from danlu.data.audit.finding import AuditContext, Finding, make_finding
+from danlu.data.splits import evenly_spaced_rows
 
 SKEWED = 10  # times as many samples in the largest class as in the smallest
 MOST_CLASSES, MOST_ROWS, FEWEST_ROWS = 20, 4_000, 100
@@ -50,7 +51,7 @@ def label_errors(view: AuditContext) -> list[Finding]:
     """
     if not view.dataset.task.has_classes or not view.dataset.kind.has_feature_columns:
         return []
-    chosen = evenly_spaced(view.train.height, MOST_ROWS)
+    chosen = evenly_spaced_rows(view.train.height, MOST_ROWS)
     classes, labels = len(view.classes), view.labels[chosen]
     if not (2 <= classes <= MOST_CLASSES) or len(labels) < FEWEST_ROWS or np.bincount(labels).min() < 10:
         return []

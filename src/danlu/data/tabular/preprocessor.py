@@ -19,7 +19,7 @@ from danlu.data.descriptors import DataRequirements, Origin
 from danlu.data.frames import num_parallel_parts
 from danlu.data.kind import Preprocessor
 from danlu.data.specs import TabularInputs
-from danlu.data.splits import Split, TrainSplit
+from danlu.data.splits import Split, TrainSplit, subsample
 from danlu.data.tabular.categories import (
     CategoryState,
     Encoder,
@@ -126,7 +126,7 @@ class TabularPreprocessor(Preprocessor):
         answers = training_targets(train, dataset, seed) if self.cross_fitted else None
         rows: Split = train
         if answers is None and len(train) > BINNED_ROWS:
-            rows = Split(train.rows[np.linspace(0, len(train) - 1, BINNED_ROWS).astype(np.int64)], train.table)
+            rows = subsample(train, BINNED_ROWS)
         numeric, _ = self.arrays(rows.columns(*self.columns), dataset.origin, answers)
         return self.model_copy(update={"edges": tuple(bin_edges(values, bins) for values in numeric.T)})
 
