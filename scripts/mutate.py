@@ -355,7 +355,7 @@ RULES = {
     "danlu.data.splits:Time.assign": "tests/data/test_split_sizes.py",
     "danlu.data.splits:Time.fold": "tests/data/test_split_sizes.py",
     "danlu.data.splits:_shuffled": "tests/data/test_split_sizes.py",
-    "danlu.tasks.regression:NumericTask.strata": "tests/data/test_split_sizes.py",
+    "danlu.tasks.regression:tenths": "tests/data/test_split_sizes.py",
     "danlu.data.tabular.categories:CategoryState.codes": "tests/data/tabular/test_category_encoding.py",
     "danlu.data.tabular.categories:CategoryState.fit": "tests/data/tabular/test_category_encoding.py",
     "danlu.data.tabular.categories:_cross_fitted": "tests/data/tabular/test_category_encoding.py",

@@ -20,11 +20,10 @@ from danlu.data.sources.packed_target import PackedSource, pack_target
 from danlu.data.sources.reader import read_source
 from danlu.errors import DataError
 from danlu.recipe.sections.data import Data
-from danlu.tasks.base import Task
+from danlu.tasks.base import LARGEST_TARGET, Task
 from danlu.tasks.classification import Classification
 from danlu.tasks.regression import Regression
 
-LARGEST_TARGET = 1e30  # float32 ends at 3e38, and sums over the rows have to fit as well
 CLASSES_OF_INTEGERS = 20  # an integer target with more distinct values than this is numeric
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Label = bool | int | float | str
+LARGEST_TARGET = 1e30  # float32 ends at 3e38, and sums over the rows have to fit as well
 # (logits, target, emphasis) -> the summed loss and the number of targets it is summed over.
 Loss = Callable[[Any, "Tensor", LossWeighting], "tuple[Tensor, int]"]
 

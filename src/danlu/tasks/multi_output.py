@@ -9,6 +9,7 @@ import polars as pl
 from danlu.errors import DataError
 from danlu.metrics.base import Metric, Predictions, Statistic, safe_divide, sum_statistic
 from danlu.tasks.base import (
+    LARGEST_TARGET,
     Baseline,
     BaselineData,
     ColumnTarget,
@@ -25,7 +26,7 @@ from danlu.tasks.base import (
 )
 from danlu.tasks.ensembles import ensemble_loss, ensemble_predict
 from danlu.tasks.loss_weighting import LossWeighting
-from danlu.tasks.regression import MAX_STRATA, fit_ridge
+from danlu.tasks.regression import fit_ridge, nonzero_std, tenths
 from danlu.tasks.summaries import describe_numbers
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 COLUMN = "targets"  # the target made of several columns
-LARGEST_OUTPUT = 1e30  # float32 ends at 3e38, and sums over the rows have to fit as well
 PREDICTION, TRUTH = "prediction_", "truth_"  # beginnings of the columns of predictions and truths
 MEASURES = ("rmse", "mae", "r2")  # of each output
 
@@ -185,11 +185,7 @@ class MultiOutput(Task):
     def strata(self, values: pl.Series, origin: str, fewest: int) -> np.ndarray:
         """Return the tenth that each row is in by the mean of its standardised numbers."""
         found = unpack_numbers(values).to_numpy()
-        spread = found.std(axis=0)
-        means = ((found - found.mean(axis=0)) / np.where(spread > 0, spread, 1.0)).mean(axis=1)
-        bins = max(1, min(MAX_STRATA, len(values) // 10))
-        edges = np.unique(np.quantile(means, np.linspace(0, 1, bins + 1)[1:-1]))
-        return np.asarray(np.searchsorted(edges, means, side="right"))
+        return tenths(((found - found.mean(axis=0)) / nonzero_std(found)).mean(axis=1))
 
     def describe_target(self, parts: Mapping[str, pl.Series], values: pl.Series) -> dict[str, Any]:
         return {"outputs": {column.name: describe_numbers(column) for column in unpack_numbers(values)}}
@@ -201,8 +197,7 @@ class MultiOutput(Task):
         assert inputs.values is not None
         found = unpack_numbers(inputs.values)
         numbers = found.to_numpy()
-        spread = numbers.std(axis=0)
-        means, stds = numbers.mean(axis=0), np.where(spread > 0, spread, 1.0)
+        means, stds = numbers.mean(axis=0), nonzero_std(numbers)
         return MultiNumericTarget(
             column=inputs.column, names=tuple(found.columns), means=tuple(means.tolist()), stds=tuple(stds.tolist())
         )
@@ -253,8 +248,7 @@ class MultiOutput(Task):
     def score_errors(self, table: pl.DataFrame) -> ErrorScores:
         """Score every row by its absolute error in standard deviations, averaged over the outputs."""
         true, said = _table_of(table, TRUTH).to_numpy(), _table_of(table, PREDICTION).to_numpy()
-        spread = true.std(axis=0)
-        errors = (np.abs(true - said) / np.where(spread > 0, spread, 1.0)).mean(axis=1)
+        errors = (np.abs(true - said) / nonzero_std(true)).mean(axis=1)
         return ErrorScores("error", np.arange(table.height), errors, errors)
 
     def describe_error(self, table: pl.DataFrame, place: int) -> dict[str, Any]:
@@ -296,11 +290,11 @@ def _check_numbers(values: pl.Series, origin: str) -> None:
             f"{origin}: {values.name!r} of data.target is {values.dtype}; several numbers are predicted", code="DL221"
         )
     present = values.cast(pl.Float64).drop_nulls().drop_nans()
-    beyond = present.filter(present.abs() > LARGEST_OUTPUT)
+    beyond = present.filter(present.abs() > LARGEST_TARGET)
     if len(beyond):
         raise DataError(
             f"{origin}: {values.name!r} of data.target is {beyond[0]} in {len(beyond)} rows, too large to learn "
-            f"(at most {LARGEST_OUTPUT:g}); correct or remove these rows, or give it another unit",
+            f"(at most {LARGEST_TARGET:g}); correct or remove these rows, or give it another unit",
             code="DL223",
         )
     if present.n_unique() < 2:

@@ -122,7 +122,7 @@ class QuantileRegression(NumericTask):
 
     def fit_target(self, inputs: FitInputs) -> Target:
         assert inputs.values is not None
-        mean, std = mean_and_std(inputs.values.cast(pl.Float64).to_numpy())
+        mean, std = mean_and_std(inputs.values)
         return QuantileTarget(column=inputs.column, mean=mean, std=std, coverage=self.coverage)
 
     def describe_encoded(self, target: QuantileTarget, value: np.ndarray) -> str:

@@ -95,16 +95,14 @@ class NumericTask(Task):
 
     def strata(self, values: pl.Series, origin: str, fewest: int) -> np.ndarray:
         """Return the tenth of the target's distribution that each row is in."""
-        bins = max(1, min(MAX_STRATA, len(values) // 10))
-        edges = np.unique(np.quantile(values.to_numpy(), np.linspace(0, 1, bins + 1)[1:-1]))
-        return np.searchsorted(edges, values.to_numpy(), side="right")
+        return tenths(values.to_numpy())
 
     def describe_target(self, parts: Mapping[str, pl.Series], values: pl.Series) -> dict[str, Any]:
         return describe_numbers(values.cast(pl.Float64))
 
     def fit_target(self, inputs: FitInputs) -> Target:
         assert inputs.values is not None
-        mean, std = mean_and_std(inputs.values.cast(pl.Float64).to_numpy())
+        mean, std = mean_and_std(inputs.values)
         return self.target_class.model_validate({"column": inputs.column, "mean": mean, "std": std})
 
     def to_y_pred(self, target: NumericTarget, outputs: np.ndarray) -> np.ndarray:
@@ -190,10 +188,23 @@ class Regression(NumericTask):
         return (found * own.std + (own.mean - student.mean)) / student.std
 
 
-def mean_and_std(numbers: np.ndarray) -> tuple[float, float]:
-    """Return mean and standard deviation; 1 instead of 0."""
-    std = float(numbers.std())
-    return float(numbers.mean()), std if std > 0 else 1.0
+def tenths(numbers: np.ndarray) -> np.ndarray:
+    """Return the tenth of the distribution that each number is in, [rows] int64 from 0."""
+    bins = max(1, min(MAX_STRATA, len(numbers) // 10))
+    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, bins + 1)[1:-1]))
+    return np.asarray(np.searchsorted(edges, numbers, side="right"))
+
+
+def mean_and_std(values: pl.Series) -> tuple[float, float]:
+    """Return mean and standard deviation of numbers; 1 in place of a deviation of 0."""
+    numbers = values.cast(pl.Float64).to_numpy()
+    return float(numbers.mean()), float(nonzero_std(numbers))
+
+
+def nonzero_std(numbers: np.ndarray) -> np.ndarray:
+    """Return the standard deviation over rows, [rows, ...] -> [...]; 1 for 0."""
+    spread = numbers.std(axis=0)
+    return np.where(spread > 0, spread, 1.0)
 
 
 def fit_ridge(features: Any, values: np.ndarray) -> Callable[[Any], np.ndarray]:

@@ -8,7 +8,7 @@ import polars as pl
 from danlu.data.splits import Split
 from danlu.errors import DanluError
 from danlu.evaluation.predictions import build_predictions, predictions_frame, read_predictions
-from danlu.metrics.base import Predictions, compute_values
+from danlu.metrics.base import Metric, Predictions, compute_values
 from danlu.tasks.base import FitInputs, Target, Task
 from danlu.tasks.loss_weighting import LossWeighting
 from danlu.tasks.metric_table import all_metrics
@@ -58,8 +58,7 @@ def check_task(task: Task | type[Task], values: pl.Series, *, seed: int = 0) -> 
 def _check_words(task: Task, label: str) -> None:
     missing = [language for language in LANGUAGES if not task.words.get(language, {}).get("name")]
     require(not missing, f"{label}: words has no name for {' and '.join(missing)}")
-    known = {**task.own_metrics, **all_metrics()}
-    unknown = [name for name in task.default_metrics if name not in known]
+    unknown = [name for name in task.default_metrics if name not in _known_metrics(task)]
     require(not unknown, f"{label}: default_metrics names {', '.join(unknown)}, which is no metric")
     require(task.main_metric in task.default_metrics, f"{label}: main_metric is not among default_metrics")
 
@@ -132,7 +131,12 @@ def _check_predictions(task: Task, label: str, target: Target, split: Split, out
     require({"truth", "answer"} <= set(told), f"{label}: describe_error lacks truth or answer")
 
 
+def _known_metrics(task: Task) -> dict[str, Metric]:
+    """Return the metrics of the task, which no table may list yet, and all others."""
+    return {**task.own_metrics, **all_metrics()}
+
+
 def _figures(task: Task, predictions: Predictions) -> dict[str, Any]:
-    known = {**task.own_metrics, **all_metrics()}
+    known = _known_metrics(task)
     found = compute_values({name: known[name] for name in task.default_metrics}, predictions)
     return {name: value for name, value in found.items() if np.isfinite(value)}

@@ -44,11 +44,11 @@ def pack_target(source: RawData, section: Data) -> PackedSource | None:
             )
         return None
     names = target if isinstance(target, tuple) else (target,)
+    frame, is_asked = source.frame, section.task is not None
+    given = TargetSource(
+        names, isinstance(target, tuple), frame.schema, frame.__getitem__, separator, is_asked, source.origin
+    )
     for task in _asked_tasks(section):
-        frame, is_asked = source.frame, section.task is not None
-        given = TargetSource(
-            names, isinstance(target, tuple), frame.schema, frame.__getitem__, separator, is_asked, source.origin
-        )
         packed = task.pack_target(given)
         if packed is not None:
             kept = [name for name in frame.columns if name not in names]
