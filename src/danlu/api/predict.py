@@ -49,7 +49,6 @@ def predict(
     output: str | Path | None = None,
     keep: Sequence[str] = (),
     own_code: bool = False,
-    missing_values: Sequence[str] = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?"),
 ) -> pl.DataFrame:
     """Predict every row of a source.
 
@@ -62,7 +61,6 @@ def predict(
         output: file for the predictions: .parquet, .csv or .jsonl; by default they are only returned.
         keep: input columns to put before the predictions, such as an identifier.
         own_code: import the module that the bundle names, if its model is your own.
-        missing_values: words that mark a missing value in text files.
 
     Returns:
         one row per sample, in the order of the source.
@@ -85,7 +83,7 @@ def predict(
             code="DL408",
         )
     opened_bundle = open_bundle(bundle)
-    read = _read(source, missing_values)
+    read = _read(source)
     for name in keep:
         if name not in read.frame.columns:
             raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}", code="DL210")
@@ -111,10 +109,10 @@ def predict(
     return answers
 
 
-def _read(source: Any, missing_values: Sequence[str]) -> RawData:
+def _read(source: Any) -> RawData:
     """Read files if given only their names; anything else is rows in memory."""
     several = source if isinstance(source, list | tuple) else [source]
     if not all(isinstance(name, str | Path) for name in several):
         read = read_in_memory(source)
         return replace(read, frame=with_words(read.frame))
-    return read_source(source if isinstance(source, list | tuple) else str(source), missing_values)
+    return read_source(source if isinstance(source, list | tuple) else str(source))

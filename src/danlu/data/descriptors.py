@@ -8,6 +8,7 @@ from pydantic import Field
 
 from danlu.core.component import Frozen
 from danlu.data.frames import Table
+from danlu.data.sources.options import FileForm
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -26,6 +27,7 @@ class RawData:
         folder: the folder that relative paths inside the data start from.
         layout: the kind of data that the files themselves imply.
         target: the target column that the layout implies, if any.
+        form: how the files were read.
     """
 
     frame: Table
@@ -33,6 +35,7 @@ class RawData:
     folder: Path
     layout: Layout = "table"
     target: str | None = None
+    form: FileForm = FileForm()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from danlu.data.frames import as_floats, with_words
 from danlu.data.kind import DataKind
 from danlu.data.kinds.table import iter_kinds
 from danlu.data.messages import reason
+from danlu.data.sources.options import ReadOptions
 from danlu.data.sources.packed_target import PackedSource, pack_target
 from danlu.data.sources.reader import read_source
 from danlu.errors import DataError
@@ -37,7 +38,12 @@ def open_dataset(section: Data, fold_columns: Sequence[str] = ()) -> Dataset:
     Raises:
         DataError: the data is missing, unreadable, or contradicts the recipe.
     """
-    return interpret(read_source(section.source, section.missing_values), section, fold_columns)
+    return interpret(read_source(section.source, read_options(section)), section, fold_columns)
+
+
+def read_options(section: Data) -> ReadOptions:
+    """Return what a recipe says of how its files are read."""
+    return ReadOptions(section.missing_values, section.encoding, section.skip_rows)
 
 
 def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) -> Dataset:

@@ -16,7 +16,7 @@ from danlu.data.audit import Finding, audit
 from danlu.data.clean import clean_rows, drop_outliers
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import Origin, RawData
-from danlu.data.interpret import interpret
+from danlu.data.interpret import interpret, read_options
 from danlu.data.kind import Preprocessor
 from danlu.data.preprocessing import fit_preprocessor
 from danlu.data.profile import profile
@@ -112,7 +112,7 @@ def load_data(recipe: Recipe, rows: RawData | None = None) -> DataContext:
         MissingExtra: the model or a tracker needs packages that are not installed.
     """
     check_trackers(recipe.training)
-    raw = rows or read_source(recipe.data.source, recipe.data.missing_values)
+    raw = rows or read_source(recipe.data.source, read_options(recipe.data))
     dataset = interpret(raw, recipe.data, recipe.evaluation.fold_columns)
     resolved = resolve_recipe(recipe, dataset)
     require_model_extras(resolved)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from danlu.data.sources import csv_dialect as dialect
 from danlu.data.sources import tables
+from danlu.data.sources.options import ReadOptions
 from danlu.data.sources.reader import read_source
 from danlu.errors import DataError
 
-MISSING = ("", "NA")
+MISSING = ReadOptions(("", "NA"))
 # Any text but what means something else on its own: missing values, numbers, line ends of other systems alone.
 words = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\r"), min_size=1, max_size=12)
 values = words.map(lambda text: "w" + text)

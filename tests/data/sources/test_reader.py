@@ -11,13 +11,14 @@ import pytest
 import danlu as package
 from danlu.data.columns import infer_columns
 from danlu.data.interpret import open_dataset
+from danlu.data.sources.options import ReadOptions
 from danlu.data.sources.reader import read_source
 from danlu.errors import DataError
 from danlu.recipe.load import check_recipe
 from danlu.recipe.sections.data import Data
 from tests.conftest import Command
 
-MISSING = Data(source="x").missing_values
+MISSING = ReadOptions(Data(source="x").missing_values)
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_files_with_other_columns_are_refused(frame: pl.DataFrame, tmp_path: Pat
 
 def test_words_for_missing_values_are_read_as_missing(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x,y\n1,a\n?,b\nNA,\n-,c\n")
-    found = read_source(str(tmp_path / "a.csv"), (*MISSING, "-")).frame
+    found = read_source(str(tmp_path / "a.csv"), ReadOptions((*MISSING.missing_values, "-"))).frame
     assert found["x"].to_list() == [1, None, None, None]
     assert found["y"].null_count() == 1
 

@@ -16,6 +16,7 @@ from danlu.core.text import suggestion
 from danlu.data.builtin import read_builtin
 from danlu.data.descriptors import RawData
 from danlu.data.frames import DiskFrame
+from danlu.data.sources.options import ReadOptions
 from danlu.data.sources.tables import READERS
 from danlu.errors import DataError
 
@@ -26,18 +27,19 @@ PIECE_CHARACTERS = 8_000
 IN_MEMORY = "memory:rows"  # the source of a recipe whose rows a Python program hands over
 
 
-def read_source(source: str | Sequence[str], missing_values: Sequence[str] = ()) -> RawData:
+def read_source(source: str | Sequence[str], options: ReadOptions | None = None) -> RawData:
     """Read a file, folder, glob, list of these, or builtin:NAME.
 
     Args:
         source: what to read; several files are concatenated and must have the same columns.
-        missing_values: words that stand for a missing value in text files (csv, tsv).
+        options: how; by default as a recipe that says nothing of it.
 
     Raises:
         DataError: it is not there, is empty, or cannot be read.
     """
+    options = options or ReadOptions()
     if not isinstance(source, str):
-        parts = [read_source(part, missing_values) for part in source]
+        parts = [read_source(part, options) for part in source]
         return _stack(parts, ", ".join(source))
     if source.startswith("builtin:"):
         return read_builtin(source)
@@ -47,9 +49,9 @@ def read_source(source: str | Sequence[str], missing_values: Sequence[str] = ())
         )
     path = Path(source)
     if path.is_dir():
-        return _read_folder(path, missing_values)
+        return _read_folder(path, options)
     if path.is_file():
-        return _read_file(path, missing_values)
+        return _read_file(path, options)
     # pathlib's glob takes no absolute pattern
     matches = sorted(Path(match) for match in glob.glob(source, recursive=True) if Path(match).is_file())  # noqa: PTH207
     if not matches:
@@ -57,10 +59,10 @@ def read_source(source: str | Sequence[str], missing_values: Sequence[str] = ())
         raise DataError(
             f"{source}: no such file or folder{suggestion(path.name, beside) if beside else ''}", code="DL201"
         )
-    return _read_files(matches, source, missing_values)
+    return _read_files(matches, source, options)
 
 
-def _read_file(path: Path, missing_values: Sequence[str]) -> RawData:
+def _read_file(path: Path, options: ReadOptions) -> RawData:
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty", code="DL203")
     if path.suffix.lower() == ".txt":
@@ -72,12 +74,12 @@ def _read_file(path: Path, missing_values: Sequence[str]) -> RawData:
             f"{path}: cannot read {suffix or 'a file without suffix'}{suggestion(suffix, READERS)}", code="DL202"
         )
     try:
-        frame = read(path, missing_values)
+        table = read(path, options)
     except (pl.exceptions.PolarsError, OSError, ValueError, csv.Error) as error:
         raise DataError(_unreadable(path, error), code="DL202") from error
-    if frame.height == 0:
+    if table.frame.height == 0:
         raise DataError(f"{path}: has no rows", code="DL203")
-    return RawData(frame, str(path), path.parent)
+    return RawData(table.frame, str(path), path.parent, form=table.form)
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -121,7 +123,7 @@ def _refuse_constant(word: str) -> float:
     raise ValueError(f"{word} is not valid JSON; write null")
 
 
-def _read_folder(folder: Path, missing_values: Sequence[str]) -> RawData:
+def _read_folder(folder: Path, options: ReadOptions) -> RawData:
     """Read a folder of class folders with images, else the data files directly inside."""
     entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
     classes = [entry for entry in entries if entry.is_dir()]
@@ -142,7 +144,7 @@ def _read_folder(folder: Path, missing_values: Sequence[str]) -> RawData:
         return RawData(frame, str(folder), folder, "images", "label")
     files = [file for file in entries if file.suffix.lower() in (*READERS, ".txt", ".gz")]
     if files:
-        return _read_files(files, str(folder), missing_values)
+        return _read_files(files, str(folder), options)
     loose = [(str(file),) for file in entries if file.suffix.lower() in IMAGE_SUFFIXES]
     if loose:
         return RawData(pl.DataFrame(loose, schema={"image": pl.String}, orient="row"), str(folder), folder, "images")
@@ -153,10 +155,10 @@ def _read_folder(folder: Path, missing_values: Sequence[str]) -> RawData:
     )
 
 
-def _read_files(files: list[Path], origin: str, missing_values: Sequence[str]) -> RawData:
+def _read_files(files: list[Path], origin: str, options: ReadOptions) -> RawData:
     if all(file.suffix.lower() == ".txt" for file in files):
         return RawData(_documents(files), origin, files[0].parent, "corpus")
-    return _stack([_read_file(file, missing_values) for file in files], origin)
+    return _stack([_read_file(file, options) for file in files], origin)
 
 
 def _stack(parts: list[RawData], origin: str) -> RawData:
@@ -169,7 +171,7 @@ def _stack(parts: list[RawData], origin: str) -> RawData:
     together = pl.concat([frame.lazy() for frame in frames], how="vertical_relaxed")
     large = any(isinstance(frame, DiskFrame) for frame in frames)
     frame = DiskFrame(together, sum(frame.height for frame in frames)) if large else together.collect()
-    return RawData(frame, origin, first.folder, first.layout, first.target)
+    return RawData(frame, origin, first.folder, first.layout, first.target, first.form)
 
 
 def _documents(files: list[Path]) -> pl.DataFrame:

@@ -12,6 +12,7 @@ import polars as pl
 from danlu.artifacts.cache import cached_dir, file_identity
 from danlu.data.frames import DiskFrame, Table, rows_within
 from danlu.data.sources.csv_dialect import refuse_uneven_rows, sniff_dialect
+from danlu.data.sources.options import FileForm, ReadOptions, ReadTable
 
 SEEN_ROWS = 10_000  # suggest the types; having the whole file decide takes fifty times as long
 LARGE = 1 << 30  # bytes; a larger file is not read into memory
@@ -22,11 +23,11 @@ PASS_BYTES = 1 << 28  # of parquet that are converted at once
 VERSION = 2  # of cached tables; another version is rebuilt
 
 
-def read_csv(path: Path, missing_values: Sequence[str], separator: str | None = None) -> Table:
+def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> ReadTable:
     """Read separated values, infer types, and read given words as missing."""
     dialect = sniff_dialect(path, separator)
     scan = partial(pl.scan_csv, path, separator=dialect.separator, eol_char=dialect.line_end)
-    absent = [*missing_values, *(f" {word}" for word in missing_values if word)]  # as in `1, ?, 2`
+    absent = [*options.missing_values, *(f" {word}" for word in options.missing_values if word)]  # as in `1, ?, 2`
 
     def suggested(quick: bool) -> pl.LazyFrame:
         lazy = scan(infer_schema_length=SEEN_ROWS, null_values=absent)
@@ -52,7 +53,7 @@ def read_csv(path: Path, missing_values: Sequence[str], separator: str | None = 
     )
     for number, way in enumerate(ways):
         try:
-            table = _read(path, partial(whole, way), large, [list(missing_values), number])
+            table = _read(path, partial(whole, way), large, [list(options.missing_values), number])
             break
         except pl.exceptions.ComputeError:
             refuse_uneven_rows(path, dialect)
@@ -60,33 +61,33 @@ def read_csv(path: Path, missing_values: Sequence[str], separator: str | None = 
                 raise
     if not large and table[table.columns[-1]].null_count():  # a short row is filled up with missing values
         refuse_uneven_rows(path, dialect)
-    return table
+    return ReadTable(table, FileForm(separator=dialect.separator))
 
 
-def read_tsv(path: Path, missing_values: Sequence[str]) -> Table:
+def read_tsv(path: Path, options: ReadOptions) -> ReadTable:
     """Read values separated by tabs."""
-    return read_csv(path, missing_values, "\t")
+    return read_csv(path, options, "\t")
 
 
-def read_parquet(path: Path, missing_values: Sequence[str]) -> Table:
+def read_parquet(path: Path, options: ReadOptions) -> ReadTable:
     """Read parquet, which has its own missing values."""
-    return _read(path, partial(pl.scan_parquet, path), path.stat().st_size * PACKED > LARGE, [])
+    return ReadTable(_read(path, partial(pl.scan_parquet, path), path.stat().st_size * PACKED > LARGE, []))
 
 
-def read_arrow(path: Path, missing_values: Sequence[str]) -> Table:
+def read_arrow(path: Path, options: ReadOptions) -> ReadTable:
     """Read arrow's file format (feather), which can be read in parts without conversion."""
-    return DiskFrame(pl.scan_ipc(path)) if path.stat().st_size > LARGE else pl.read_ipc(path)
+    return ReadTable(DiskFrame(pl.scan_ipc(path)) if path.stat().st_size > LARGE else pl.read_ipc(path))
 
 
-def read_jsonl(path: Path, missing_values: Sequence[str]) -> Table:
+def read_jsonl(path: Path, options: ReadOptions) -> ReadTable:
     """Read one JSON object per line.
 
     Any line may have keys of its own, so the whole file decides the columns.
     """
-    return pl.read_ndjson(path, infer_schema_length=None)
+    return ReadTable(pl.read_ndjson(path, infer_schema_length=None))
 
 
-READERS: dict[str, Callable[[Path, Sequence[str]], Table]] = {
+READERS: dict[str, Callable[[Path, ReadOptions], ReadTable]] = {
     ".csv": read_csv,
     ".tsv": read_tsv,
     ".parquet": read_parquet,

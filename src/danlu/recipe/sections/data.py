@@ -6,7 +6,7 @@ Frozen values with defaults; a default that depends on the data is None here and
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from danlu.core.component import Frozen, OneOf
 from danlu.recipe.components import (
@@ -68,6 +68,11 @@ class ColumnOptions(Frozen):
     """Override for one column the options that hold for all."""
 
     type: ColumnType | Literal["drop"] | None = None
+    format: str | None = Field(default=None, description="of dates, as %d/%m/%Y")
+    decimal: Literal[".", ","] | None = Field(default=None, description="the decimal sign of written numbers")
+    grouping: Literal["", ",", ".", " ", "'", "_"] | None = Field(
+        default=None, description="the sign between groups of digits; a space stands for every kind of space"
+    )
     scale: Annotated[ScalerOptions, OneOf("scaler")] | None = None
     encode: Annotated[EncoderOptions, OneOf("encoder")] | None = None
     missing: Literal["median", "mean", "most-frequent"] | float | None = Field(
@@ -124,7 +129,11 @@ class Data(Frozen):
     )
     missing_values: tuple[str, ...] = Field(
         default=("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?"),
-        description="words that stand for a missing value in text files",
+        description="words that stand for a missing value; numbers and truth values are compared as such",
+    )
+    encoding: str | None = Field(default=None, description="of text files, such as gb18030; found out by default")
+    skip_rows: NonNegativeInt | None = Field(
+        default=None, description="lines above the header of separated values; found out by default"
     )
     clean: Clean = Field(default_factory=Clean)
     split: SplitOptions = Field(default_factory=SplitOptions)
