@@ -1,6 +1,6 @@
 """Values that travel with the data: its origin, a tokenizer, an image format, and what a pretrained model requires."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -35,7 +35,7 @@ class RawData:
     folder: Path
     layout: Layout = "table"
     target: str | None = None
-    form: FileForm = FileForm()
+    form: FileForm = field(default_factory=FileForm)
 
 
 @dataclass(frozen=True)

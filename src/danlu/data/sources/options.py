@@ -50,4 +50,4 @@ class ReadTable:
     """Hold the rows of a file, and how it was read."""
 
     frame: Table
-    form: FileForm = FileForm()
+    form: FileForm = field(default_factory=FileForm)
