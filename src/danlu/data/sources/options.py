@@ -1,5 +1,6 @@
 """How files are read: what a recipe or a bundle says of it, and what was found."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from danlu.data.frames import Table
@@ -15,17 +16,18 @@ class ReadOptions:
         missing_values: words that stand for a missing value.
         encoding: of text files; None to find it out.
         skip_rows: lines above the header of separated values; None to find it out.
-        words: columns read as they are written, whatever they look like; None for all of them.
+        words: columns that keep the spelling of the file.
     """
 
     missing_values: tuple[str, ...] = MISSING_WORDS
     encoding: str | None = None
     skip_rows: int | None = None
-    words: frozenset[str] | None = frozenset()
+    words: frozenset[str] = frozenset()
 
-    def as_words(self, name: str) -> bool:
-        """Return whether a column is read as it is written."""
-        return self.words is None or name in self.words
+
+def spelled_missing(words: Sequence[str]) -> list[str]:
+    """Return words for a missing value as separated values spell them: also behind a space, as in `1, ?, 2`."""
+    return [*words, *(f" {word}" for word in words if word)]
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ class FileForm:
         separator: of separated values.
         skipped_rows: lines above the header.
         unread: files of a folder that were not read, counted by suffix.
+        missing_words: of separated values, those that stand for a missing value, by column.
     """
 
     encoding: str | None = None
     separator: str | None = None
     skipped_rows: int = 0
     unread: dict[str, int] = field(default_factory=dict)
+    missing_words: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ The first rows of a text file suggest each column's type; where a later row cont
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,56 +13,87 @@ import polars as pl
 from danlu.artifacts.cache import cached_dir, file_identity
 from danlu.data.frames import DiskFrame, Table, rows_within
 from danlu.data.sources.csv_dialect import refuse_uneven_rows, sniff_dialect
-from danlu.data.sources.options import FileForm, ReadOptions, ReadTable
+from danlu.data.sources.narrowing import narrowed, suggested_types
+from danlu.data.sources.options import FileForm, ReadOptions, ReadTable, spelled_missing
 
 SEEN_ROWS = 10_000  # suggest the types; having the whole file decide takes fifty times as long
 LARGE = 1 << 30  # bytes; a larger file is not read into memory
 PACKED = 4  # factor by which parquet grows when read
-NARROWER: tuple[type[pl.DataType], ...] = (pl.Int64, pl.Int128, pl.Float64)
 BATCH_BYTES = 1 << 20  # of a cached table that polars reads at once, several in each of its threads
 PASS_BYTES = 1 << 28  # of parquet that are converted at once
-VERSION = 2  # of cached tables; another version is rebuilt
+VERSION = 3  # of cached tables; another version is rebuilt
 
 
 def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> ReadTable:
-    """Read separated values, infer types, and read given words as missing."""
+    """Read separated values, find out types, and read given words as missing.
+
+    A column is a number only where nothing is lost: words with leading zeros stay words. Columns in `options.words`
+    keep the spelling of the file.
+    """
     dialect = sniff_dialect(path, separator)
-    scan = partial(pl.scan_csv, path, separator=dialect.separator, eol_char=dialect.line_end)
-    absent = [*options.missing_values, *(f" {word}" for word in options.missing_values if word)]  # as in `1, ?, 2`
+    scan = partial(pl.scan_csv, path, separator=dialect.separator, eol_char=dialect.line_end, infer_schema=False)
+    absent = spelled_missing(options.missing_values)
+    try:
+        sample = scan(n_rows=SEEN_ROWS).collect()
+    except pl.exceptions.ComputeError:
+        refuse_uneven_rows(path, dialect)
+        raise
+    ends = sample.height < SEEN_ROWS  # the sample is the whole file
+    held = sample.with_columns(pl.when(~pl.all().is_in(absent)).then(pl.all()))
+    said = [name for name in sample.columns if name in options.words]
+    types = suggested_types(held.drop(said))
+    worded = any(held[name].null_count() > sample[name].null_count() for name in types if types[name] != pl.String)
+    unseen = [name for name in types if held[name].null_count() == held.height]
 
     def suggested(quick: bool) -> pl.LazyFrame:
-        lazy = scan(infer_schema_length=SEEN_ROWS, null_values=absent)
-        seen = lazy.head(SEEN_ROWS).collect()
-        unseen = [name for name, values in zip(seen.columns, seen, strict=True) if values.null_count() == seen.height]
-        plain = scan(infer_schema_length=SEEN_ROWS)
-        if quick and plain.collect_schema() == seen.schema:
-            lazy = _without_words(plain, absent)
-        return _narrowed(lazy, unseen) if seen.height == SEEN_ROWS else lazy
+        lazy = scan(schema_overrides=types) if quick else scan(schema_overrides=types, null_values=absent)
+        return narrowed(_without_words(lazy, absent) if quick else lazy, [] if ends else unseen, said)
 
     def decided() -> pl.LazyFrame:
-        lazy = scan(infer_schema=False, null_values=absent)
-        return _narrowed(lazy, lazy.collect_schema().names())
+        return narrowed(scan(null_values=absent), list(types), said)
 
     def whole(make: Callable[[], pl.LazyFrame]) -> pl.LazyFrame:
         return _without_blank_rows(make()) if dialect.blank_lines else make()
 
     large = path.stat().st_size > LARGE
-    ways: tuple[Callable[[], pl.LazyFrame], ...] = (
-        partial(suggested, quick=True),
-        partial(suggested, quick=False),
-        decided,
-    )
-    for number, way in enumerate(ways):
+    # polars compares every number with words for missing values, so they are given to it only where they occur.
+    quick = () if worded else (partial(suggested, quick=True),)
+    ways: tuple[Callable[[], pl.LazyFrame], ...] = (*quick, partial(suggested, quick=False), decided)
+    for way in ways:
         try:
-            table = _read(path, partial(whole, way), large, [list(options.missing_values), number])
+            table = _read(path, partial(whole, way), large, [list(absent), sorted(said), len(ways), ways.index(way)])
             break
         except pl.exceptions.ComputeError:
             refuse_uneven_rows(path, dialect)
-            if way is ways[-1]:
+            if way is decided:
                 raise
+    if codes := [] if ends else _late_codes(table, held.select(name for name in types if types[name] == pl.Int64)):
+        return read_csv(path, replace(options, words=options.words | set(codes)), separator)
     if not large and table[table.columns[-1]].null_count():  # a short row is filled up with missing values
         refuse_uneven_rows(path, dialect)
-    return ReadTable(table, FileForm(separator=dialect.separator))
+    return ReadTable(table, FileForm(separator=dialect.separator, missing_words=_found_missing(sample, absent)))
+
+
+def _found_missing(sample: pl.DataFrame, absent: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the words in each column that stand for a missing value."""
+    found = {
+        name: sample[name].filter(sample[name].is_in(absent)).str.strip_chars().unique() for name in sample.columns
+    }
+    return {name: tuple(sorted(words)) for name, words in found.items() if len(words)}
+
+
+def _late_codes(table: Table, sample: pl.DataFrame) -> list[str]:
+    """Return whole numbers of one width in the first rows and of less in later ones: codes with leading zeros?"""
+    if not sample.columns:
+        return []
+    widths = sample.select(pl.all().str.len_chars().min().name.suffix("\0min"), pl.all().str.len_chars().max()).row(
+        0, named=True
+    )
+    fixed = {name: width for name in sample.columns if (width := widths[name]) and widths[f"{name}\0min"] == width > 1}
+    if not fixed:
+        return []
+    lowest = table.lazy().select(pl.col(list(fixed)).abs().min()).collect(engine="streaming").row(0, named=True)
+    return [name for name, width in fixed.items() if lowest[name] is not None and len(str(lowest[name])) < width]
 
 
 def read_tsv(path: Path, options: ReadOptions) -> ReadTable:
@@ -133,33 +165,6 @@ def _without_words(lazy: pl.LazyFrame, absent: Sequence[str]) -> pl.LazyFrame:
     """
     words = pl.col(pl.String)
     return lazy.with_columns(pl.when(words.is_in(absent)).then(None).otherwise(words).name.keep())
-
-
-def _narrowed(lazy: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
-    """Cast string columns to integers, numbers or booleans where every value of the file allows."""
-    if not names:
-        return lazy
-    tries = [
-        pl.struct(
-            *(
-                (pl.col(name).cast(kind, strict=False).null_count() == pl.col(name).null_count()).alias(str(kind))
-                for kind in NARROWER
-            ),
-            pl.col(name).is_in(["true", "false"]).all().alias("truth"),
-            (pl.col(name).null_count() == pl.len()).alias("empty"),
-        ).alias(name)
-        for name in names
-    ]
-    fits = lazy.select(tries).collect(engine="streaming").row(0, named=True)
-    return lazy.with_columns(_narrow(name, fits[name]) for name in names)
-
-
-def _narrow(name: str, fits: dict[str, bool]) -> pl.Expr:
-    if fits["empty"]:
-        return pl.col(name)
-    if fits["truth"]:
-        return pl.col(name) == "true"
-    return next((pl.col(name).cast(kind) for kind in NARROWER if fits[str(kind)]), pl.col(name))
 
 
 def _without_blank_rows(lazy: pl.LazyFrame) -> pl.LazyFrame:

@@ -1,0 +1,77 @@
+"""Spellings: one canonical form for the words that writers spell differently, by which categories are matched.
+
+A file keeps `1` as `1.0` where a gap stood in the column, and `True` as `true`, `TRUE` or `1`. A category keeps the
+spelling of the training file; other spellings are compared by their canonical form.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import polars as pl
+
+NUMBER = r"^[+-]?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$"
+WHOLE = r"^[+-]?(?:0|[1-9]\d*)(?:\.0+)?$"
+TRUTHS = {"true": "1", "false": "0"}
+
+
+def as_words(values: pl.Series) -> pl.Series:
+    """Return values as words: text as it is written, numbers and truth values as they are canonically."""
+    if values.dtype == pl.String:
+        return values
+    words = values.cast(pl.String)
+    return words.to_frame().select(canonical(pl.first())).to_series() if values.dtype.is_float() else words
+
+
+def canonical(words: pl.Expr) -> pl.Expr:
+    """Return the canonical spelling: `1.0`, `+1` and ` 1` become `1`, `TRUE` becomes `true`, `1e2` becomes `100`."""
+    bare = words.str.strip_chars()
+    lower = bare.str.to_lowercase()
+    whole = bare.str.replace(r"^\+", "").str.replace(r"\.0+$", "").str.replace("^-0$", "0")
+    number = bare.cast(pl.Float64, strict=False).cast(pl.String).str.replace(r"\.0$", "")
+    return (
+        pl.when(lower.is_in(list(TRUTHS)))
+        .then(lower)
+        .when(bare.str.contains(WHOLE))
+        .then(whole)
+        .when(bare.str.contains(NUMBER))
+        .then(number)
+        .otherwise(bare)
+    )
+
+
+def canonical_series(words: pl.Series) -> pl.Series:
+    """Return the canonical spelling of each word."""
+    return words.to_frame().select(canonical(pl.first())).to_series()
+
+
+def canonical_forms(known: Sequence[str]) -> dict[str, str]:
+    """Return what other spellings of known words mean: canonical form -> the known word.
+
+    A form that two known words share stands for neither: `1.1` and `1.10` may be two versions. Where all known words
+    are truth values, 0 and 1 stand for them too, and the other way round.
+    """
+    forms = canonical_series(pl.Series(known, dtype=pl.String)).to_list()
+    counts = Counter(forms)
+    found = {form: word for form, word in zip(forms, known, strict=True) if counts[form] == 1}
+    if found and found.keys() <= TRUTHS.keys():
+        return found | {TRUTHS[form]: word for form, word in found.items()}
+    if found and found.keys() <= set(TRUTHS.values()):
+        return found | {truth: found[digit] for truth, digit in TRUTHS.items() if digit in found}
+    return found
+
+
+def match(words: pl.Series, known: Sequence[str]) -> pl.Series:
+    """Return which known word each word is, as it is spelled there or canonically; null where it is none."""
+    exact = words.is_in(list(known))
+    if (exact | words.is_null()).all():
+        return words
+    others = words.filter(~exact & words.is_not_null()).unique()
+    forms = canonical_forms(known)
+    meant = {word: forms[form] for word, form in zip(others, canonical_series(others), strict=True) if form in forms}
+    mapped = {word: word for word in known} | meant
+    return words.replace_strict(mapped, default=None, return_dtype=pl.String)
+
+
+def survives(words: pl.Series, dtype: type[pl.DataType]) -> bool:
+    """Return whether every word is spelled as a value of this type would be."""
+    return bool((words.cast(dtype, strict=False).cast(pl.String) == words).fill_null(words.is_null()).all())

@@ -1,0 +1,59 @@
+"""Types of columns that were read as words: whole numbers, numbers, truth values, where nothing of them is lost."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+NUMBERS: tuple[type[pl.DataType], ...] = (pl.Int64, pl.Int128, pl.Float64)
+LEADING_ZEROS = r"^\s*[+-]?0\d"  # a code: as a number it would lose them
+
+
+def suggested_types(sample: pl.DataFrame) -> dict[str, type[pl.DataType]]:
+    """Return the type of each column of words, null where missing; String where no other fits."""
+    if not sample.columns:
+        return {}
+    fits = sample.select(_tries(name, spelled=False) for name in sample.columns).row(0, named=True)
+    return {name: _type(fits[name]) for name in sample.columns}
+
+
+def narrowed(lazy: pl.LazyFrame, names: Sequence[str], spelled: Sequence[str] = ()) -> pl.LazyFrame:
+    """Cast columns of words to numbers or truth values where every value of the file allows.
+
+    Args:
+        lazy: the file.
+        names: columns whose numbers may lose their spelling, as `1.0` and `+1`.
+        spelled: columns that are cast only where the values' own spelling is that of the file.
+    """
+    if not (names or spelled):
+        return lazy
+    tries = [*(_tries(name, spelled=False) for name in names), *(_tries(name, spelled=True) for name in spelled)]
+    fits = lazy.select(tries).collect(engine="streaming").row(0, named=True)
+    types = {name: _type(fits[name]) for name in (*names, *spelled)}
+    return lazy.with_columns(_cast(name, dtype) for name, dtype in types.items() if dtype != pl.String)
+
+
+def _tries(name: str, spelled: bool) -> pl.Expr:
+    """Return which types a column fits, as a struct."""
+    words = pl.col(name)
+    plain = ~words.str.contains(LEADING_ZEROS).any()
+
+    def fits(kind: type[pl.DataType]) -> pl.Expr:
+        values = words.cast(kind, strict=False)
+        kept = (values.cast(pl.String) == words).all() if spelled else pl.lit(True)
+        return ((values.null_count() == words.null_count()) & kept & plain).alias(str(kind))
+
+    truth = words.is_in(["true", "false"]).all().alias("truth")
+    empty = (words.null_count() == pl.len()).alias("empty")
+    return pl.struct(*map(fits, NUMBERS), truth, empty).alias(name)
+
+
+def _type(fits: dict[str, bool]) -> type[pl.DataType]:
+    if fits["empty"]:
+        return pl.String
+    if fits["truth"]:
+        return pl.Boolean
+    return next((kind for kind in NUMBERS if fits[str(kind)]), pl.String)
+
+
+def _cast(name: str, dtype: type[pl.DataType]) -> pl.Expr:
+    return pl.col(name) == "true" if dtype == pl.Boolean else pl.col(name).cast(dtype)
