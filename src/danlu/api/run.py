@@ -13,6 +13,7 @@ from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.files import StrPath
 from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.core.distributed.env import dist_env
+from danlu.data.questions import require_answers
 from danlu.experiment.data_context import load_data, require_test_rows
 from danlu.experiment.folds import load_for_new_run
 from danlu.experiment.run_data import with_written_source
@@ -94,6 +95,7 @@ def dry_run(recipe: Recipe | Mapping[str, Any] | str | Path) -> None:
     recipe = as_recipe(recipe)
     once = recipe.evaluation.model_copy(update={"folds": None})
     context = load_data(recipe.model_copy(update={"evaluation": once}))
+    require_answers(context.dataset.questions)
     from danlu.api.evaluate import evaluate
     from danlu.experiment.trainer import train_run
     from danlu.search.study import train_or_search

@@ -8,7 +8,9 @@ from danlu.cli.options import Json, Overrides, RecipeArgument
 from danlu.cli.show import print_json, print_table
 from danlu.errors import DataError
 
-Strict = Annotated[bool, Parameter(help="Exit with code 3 if the audit finds more than notes.", negative=())]
+Strict = Annotated[
+    bool, Parameter(help="Exit with code 3 if a question is open or the audit finds more than notes.", negative=())
+]
 
 
 def check(recipe: RecipeArgument, *, overrides: Overrides = (), json: Json = False, strict: Strict = False) -> int:
@@ -22,7 +24,7 @@ def check(recipe: RecipeArgument, *, overrides: Overrides = (), json: Json = Fal
         print_json(found)
     else:
         _print(found)
-    return DataError.exit_code if strict and serious else 0
+    return DataError.exit_code if strict and (serious or found["questions"]) else 0
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -43,4 +45,14 @@ def _print(found: dict[str, Any]) -> None:
         print(f"{finding['severity']}: {finding['subject']}: {finding['message']}")
         if finding["cure"]:
             print(f"    {finding['cure']}")
-    print("the recipe is right" + ("" if found["findings"] else "; the audit found nothing"))
+    for question in found["questions"]:
+        print(f"question: {question['subject']}: {question['message']}")
+        for reading in question["readings"]:
+            print(f"    --set '{reading['write']}': {reading['example']}")
+    print(_verdict(found))
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    if found["questions"]:
+        return "nothing is trained before these questions are answered"
+    return "the recipe is right" + ("" if found["findings"] else "; the audit found nothing")

@@ -3,12 +3,14 @@
 `interpret` makes one from raw data and the recipe's `data` section.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from danlu.data.columns import Column
 from danlu.data.frames import Table
 from danlu.data.kind import DataKind
+from danlu.data.questions import Question
+from danlu.data.sources.options import FileForm
 from danlu.tasks.base import Task
 
 
@@ -24,6 +26,9 @@ class Dataset:
         target: the column to predict (JSON text where rows have several labels); None for language modelling.
         origin: how errors name the data.
         folder: what relative image paths are relative to.
+        form: how the files were read.
+        questions: what the recipe must answer before anything is trained.
+        split_column: the column by which the source itself is split; None leaves the split to the recipe.
     """
 
     frame: Table
@@ -34,6 +39,9 @@ class Dataset:
     target: str | None
     origin: str
     folder: Path
+    form: FileForm = field(default_factory=FileForm)
+    questions: tuple[Question, ...] = ()
+    split_column: str | None = None
 
     @property
     def used(self) -> tuple[Column, ...]:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from danlu.core.component import Frozen
 from danlu.data.frames import Table
+from danlu.data.questions import Question
 from danlu.data.sources.options import FileForm
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class RawData:
         layout: the kind of data that the files themselves imply.
         target: the target column that the layout implies, if any.
         form: how the files were read.
+        questions: what the files leave open and the recipe must answer.
+        split_column: the column that says which rows train, validate and test: `train`, `validation` or `test`.
     """
 
     frame: Table
@@ -36,6 +39,8 @@ class RawData:
     layout: Layout = "table"
     target: str | None = None
     form: FileForm = field(default_factory=FileForm)
+    questions: tuple[Question, ...] = ()
+    split_column: str | None = None
 
 
 @dataclass(frozen=True)

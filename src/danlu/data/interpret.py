@@ -78,7 +78,19 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
     columns = _choose(infer_columns(features, _types(section), source.origin), section, source, set(helpers))
     kind, columns = _recognize(columns, section, source)
     task, why = _task(source, target, section, kind, packed)
-    return Dataset(source.frame, columns, kind, task, why, target, source.origin, source.folder)
+    return Dataset(
+        source.frame,
+        columns,
+        kind,
+        task,
+        why,
+        target,
+        source.origin,
+        source.folder,
+        source.form,
+        source.questions,
+        source.split_column,
+    )
 
 
 def _types(section: Data) -> dict[str, str]:

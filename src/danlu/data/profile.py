@@ -1,5 +1,6 @@
 """Profile a dataset as plain values: sizes, columns, distribution of the target. For the report and `check`."""
 
+from dataclasses import asdict
 from typing import Any
 
 import polars as pl
@@ -29,6 +30,7 @@ def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...], dro
         "columns": [_column(column, dataset.frame[column.name]) for column in dataset.columns],
         "samples": sample_rows(dataset, splits.train),
         "findings": [finding.model_dump() for finding in findings],
+        "questions": [asdict(question) for question in dataset.questions],
     }
 
 

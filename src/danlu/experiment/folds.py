@@ -10,6 +10,7 @@ from danlu.artifacts.run import refuse_existing
 from danlu.core.component import components
 from danlu.core.seeds import Seed
 from danlu.data.folds import fold_dataset
+from danlu.data.questions import require_answers
 from danlu.data.splits import Splits
 from danlu.errors import ArgumentError
 from danlu.experiment.data_context import DataContext, load_input
@@ -41,6 +42,7 @@ def load_for_new_run(
     """
     refuse_existing(output, name, overwrite)
     context = load_input(recipe, data)
+    require_answers(context.dataset.questions)
     check_folds(context)
     if name is not None:
         _refuse_own_source(context, output / name)

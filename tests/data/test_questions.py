@@ -1,0 +1,40 @@
+"""Questions travel from the source to the dataset, and whoever trains refuses while one is open."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from danlu.data.descriptors import RawData
+from danlu.data.interpret import interpret
+from danlu.data.questions import Answer, Question, require_answers
+from danlu.errors import DataError
+from danlu.recipe.sections.data import Data
+
+QUESTION = Question(
+    "DL211",
+    "d",
+    "is 01/02/2024 the first of February or the second of January?",
+    (
+        Answer("data.columns.d.format=%d/%m/%Y", "2024-02-01"),
+        Answer("data.columns.d.format=%m/%d/%Y", "2024-01-02"),
+    ),
+)
+
+
+def test_an_open_question_is_refused_with_its_code_and_every_answer() -> None:
+    with pytest.raises(DataError) as refused:
+        require_answers((QUESTION,))
+    assert refused.value.code == "DL211"
+    assert str(refused.value) == (
+        "d: is 01/02/2024 the first of February or the second of January? "
+        "Answer with --set 'data.columns.d.format=%d/%m/%Y' (2024-02-01); "
+        "or --set 'data.columns.d.format=%m/%d/%Y' (2024-01-02)"
+    )
+    require_answers(())
+
+
+def test_a_dataset_keeps_the_questions_of_its_source() -> None:
+    frame = pl.DataFrame({"d": ["01/02/2024", "03/04/2024"], "y": ["a", "b"]})
+    source = RawData(frame, "memory", Path.cwd(), questions=(QUESTION,))
+    assert interpret(source, Data(source="x.csv", target="y")).questions == (QUESTION,)
