@@ -37,6 +37,7 @@ CODES: dict[str, str] = {
     "DL211": "a column's values cannot be read as its type",
     "DL212": "no column to learn from",
     "DL213": "a column's name cannot be used",
+    "DL214": "a column can be read in several ways",
     "DL220": "it is not known what to predict",
     "DL221": "the target has the wrong type",
     "DL222": "the target is missing in some rows",

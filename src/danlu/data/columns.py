@@ -5,6 +5,7 @@ Only looks; changes nothing. A recipe's `data.columns` overrides every guess mad
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -12,15 +13,24 @@ import polars as pl
 from danlu.core.component import Frozen
 from danlu.data.frames import DiskFrame, Table
 from danlu.data.messages import reason
+from danlu.data.questions import Question
+from danlu.data.reading.dates import date_layouts
+from danlu.data.reading.formats import (
+    Formats,
+    allowed,
+    ask,
+    reading_of,
+    said_formats,
+    settle_by_others,
+    telling_word,
+)
+from danlu.data.reading.numbers import NumberFormat, has_leading_zeros, number_formats
+from danlu.data.reading.reading import Reading
 from danlu.data.sources.reader import IMAGE_SUFFIXES
 from danlu.errors import DataError
+from danlu.recipe.sections.data import ColumnOptions
 
 ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|rowid|no)$|^unnamed|^$", re.IGNORECASE)
-DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y年%m月%d日")
-TIMES = ("", " %H:%M", " %H:%M:%S%.f", "T%H:%M", "T%H:%M:%S%.f", "T%H:%M:%S%.fZ", " %H:%M:%S%.f UTC")
-DATE_FORMATS = tuple(date + time for time in TIMES for date in DATES)
-# A decimal comma, thousands in groups, or a percent sign: as strings, every one would be a category of its own.
-WRITTEN_NUMBER = r"^[+-]?(\d+,\d+|\d+(\.\d+)?\s?%|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}(\.\d{3})+(,\d+)?|\d+)$"
 MAX_CATEGORIES = 1000
 WORDS_OF_TEXT = 4.0  # a column of text has more words per value than this ...
 EXACT_COUNT_ROWS = 200_000  # distinct values are counted exactly up to this many rows
@@ -28,7 +38,7 @@ CHARACTERS_OF_TEXT = 16.0  # ... or, in languages written without spaces, more c
 
 
 class Column(Frozen):
-    """Describe one column: its type, why, and whether the model uses it."""
+    """Describe one column: its type, why, how it is read, and whether the model uses it."""
 
     name: str
     type: str
@@ -36,21 +46,77 @@ class Column(Frozen):
     used: bool
     missing: int
     unique: int
+    reading: Reading = Reading()
 
 
-def infer_columns(frame: Table, overrides: Mapping[str, str], origin: str) -> tuple[Column, ...]:
-    """Infer the type of every column.
+@dataclass(frozen=True)
+class Guess:
+    """Hold what a column seems to be.
+
+    Attributes:
+        formats: the ways in which its words are numbers or dates; several where it is ambiguous.
+        words: some of them.
+    """
+
+    type: str
+    reason: str
+    used: bool = True
+    formats: Formats = ()
+    words: pl.Series = field(default_factory=lambda: pl.Series(dtype=pl.String))
+
+
+def infer_columns(
+    frame: Table, said: Mapping[str, ColumnOptions], origin: str
+) -> tuple[tuple[Column, ...], tuple[Question, ...]]:
+    """Infer the type of every column and how it is read.
 
     Args:
         frame: the rows as they were read.
-        overrides: types given in the recipe; `drop` leaves a column out.
+        said: what the recipe says of columns; type `drop` leaves one out.
         origin: where the frame came from, for errors.
+
+    Returns:
+        the columns, and a question for each that can be read in several ways.
 
     Raises:
         DataError: a column mixes numbers and words, or holds nested values.
     """
     counts = _distinct(frame)
-    return tuple(_infer(frame[name], counts[name], overrides.get(name), origin) for name in frame.columns)
+    columns: list[Column] = []
+    guesses: list[Guess] = []
+    for name in frame.columns:
+        values, options = frame[name], said.get(name, ColumnOptions())
+        present = (values.fill_nan(None) if values.dtype.is_float() else values).drop_nulls()
+        guess = _said(present, options) if options.type else _infer(values, present, counts[name], origin)
+        guess = replace(guess, formats=allowed(guess.formats, options))
+        missing = len(values) - len(present)
+        columns.append(
+            Column(
+                name=name, type=guess.type, reason=guess.reason, used=guess.used, missing=missing, unique=counts[name]
+            )
+        )
+        guesses.append(guess)
+    formats = settle_by_others([guess.formats for guess in guesses])
+    found = zip(columns, formats, strict=True)
+    questions = [
+        ask(column.name, several, guess.words)
+        for column, several, guess in zip(columns, formats, guesses, strict=True)
+        if len(several) > 1
+    ]
+    return tuple(column.model_copy(update={"reading": reading_of(several)}) for column, several in found), tuple(
+        questions
+    )
+
+
+def _said(present: pl.Series, options: ColumnOptions) -> Guess:
+    """Return what the recipe says a column is, and how its words are read as that."""
+    type_ = "identifier" if options.type in ("drop", None) else str(options.type)
+    used = options.type not in ("drop", "identifier")
+    why = reason("dropped" if options.type == "drop" else "said")
+    if present.dtype != pl.String or type_ not in ("number", "datetime"):
+        return Guess(type_, why, used)
+    words = present.unique(maintain_order=True)
+    return Guess(type_, why, used, said_formats(words, type_, options), words)
 
 
 def _distinct(frame: Table) -> dict[str, int]:
@@ -87,24 +153,12 @@ def _counted(frame: Table, names: Sequence[str], count: Callable[[pl.Expr], pl.E
     return counts
 
 
-def _infer(values: pl.Series, unique: int, said: str | None, origin: str) -> Column:
-    present = (values.fill_nan(None) if values.dtype.is_float() else values).drop_nulls()
-    if said is not None:
-        why = reason("dropped" if said == "drop" else "said")
-        kind = "identifier" if said == "drop" else said
-        used = said not in ("drop", "identifier")
-    else:
-        kind, why, used = _infer_type(values, present, unique, origin)
-    absent = len(values) - len(present)
-    return Column(name=values.name, type=kind, reason=why, used=used, missing=absent, unique=unique)
-
-
-def _infer_type(values: pl.Series, present: pl.Series, unique: int, origin: str) -> tuple[str, str, bool]:
-    """Infer type, reason and use of a column that the recipe does not mention."""
+def _infer(values: pl.Series, present: pl.Series, unique: int, origin: str) -> Guess:
+    """Infer what a column is that the recipe does not mention."""
     if len(present) == 0:
-        return "category", reason("empty"), False
+        return Guess("category", reason("empty"), used=False)
     if values.dtype == pl.Binary:
-        return "image", reason("bytes"), True
+        return Guess("image", reason("bytes"))
     if values.dtype.is_nested() or values.dtype == pl.Object:
         raise DataError(
             f"{origin}: column {values.name!r} holds nested values ({values.dtype}); "
@@ -112,42 +166,40 @@ def _infer_type(values: pl.Series, present: pl.Series, unique: int, origin: str)
             code="DL211",
         )
     if unique == 1:
-        return "category", reason("constant"), False
+        return Guess("category", reason("constant"), used=False)
     if values.dtype == pl.Boolean:
-        return "category", reason("truth"), True
+        return Guess("category", reason("truth"))
     if values.dtype in (pl.Duration, pl.Time):
-        return "number", reason("seconds"), True
+        return Guess("number", reason("seconds"))
     if values.dtype.is_temporal():
-        return "datetime", reason("times"), True
+        return Guess("datetime", reason("times"))
     if values.dtype.is_numeric():
         return _infer_number_type(values, present, unique)
     return _infer_word_type(present.cast(pl.String), unique, origin)
 
 
-def _infer_number_type(values: pl.Series, present: pl.Series, unique: int) -> tuple[str, str, bool]:
+def _infer_number_type(values: pl.Series, present: pl.Series, unique: int) -> Guess:
     named_so = values.dtype.is_integer() and unique == len(values) and ID_NAME.search(values.name)
     if _is_row_number(present) or named_so:
-        return "identifier", reason("whole-number-a-row"), False
-    return "number", reason("numbers"), True
+        return Guess("identifier", reason("whole-number-a-row"), used=False)
+    return Guess("number", reason("numbers"))
 
 
-def _infer_word_type(present: pl.Series, unique: int, origin: str) -> tuple[str, str, bool]:
+def _infer_word_type(present: pl.Series, unique: int, origin: str) -> Guess:
     """Infer type, reason and use of a column of strings."""
     words = present.unique(maintain_order=True) if unique < len(present) // 2 else present
-    _refuse_mixture(present, words, origin)
-    if words.str.strip_chars().cast(pl.Float64, strict=False).null_count() == 0:
-        return "number", reason("worded-numbers"), True
-    if words.str.strip_chars().str.contains(WRITTEN_NUMBER).all():
-        raise DataError(
-            f"{origin}: column {present.name!r} holds numbers in a human format ({words[0]!r}); write them "
-            f"with a decimal point only, or set data.columns: {{{present.name}: category}}",
-            code="DL211",
-        )
-    if date_format(words) is not None:
-        return "datetime", reason("worded-dates"), True
+    coded = has_leading_zeros(words)
+    if not coded:
+        if formats := number_formats(words):
+            plain = formats[0] == NumberFormat()
+            why = reason("worded-numbers") if plain else reason("written-numbers", word=telling_word(words, formats))
+            return Guess("number", why, formats=formats, words=words)
+        _refuse_mixture(present, words, origin)
+    if layouts := date_layouts(words):
+        return Guess("datetime", reason("worded-dates"), formats=layouts, words=words)
     lower = words.str.to_lowercase()
     if sum(lower.str.ends_with(suffix).sum() for suffix in IMAGE_SUFFIXES) >= 0.9 * len(words):
-        return "image", reason("paths"), True
+        return Guess("image", reason("paths"))
     spaced = float(words.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
     characters = float(words.str.len_chars().mean() or 0)  # type: ignore[arg-type]
     varied = unique > 0.5 * len(present)
@@ -155,12 +207,12 @@ def _infer_word_type(present: pl.Series, unique: int, origin: str) -> tuple[str,
     if (varied or unique > MAX_CATEGORIES) and (
         spaced >= WORDS_OF_TEXT or (spaced < 2 and characters >= CHARACTERS_OF_TEXT and _unspaced(words))
     ):
-        return "text", reason("text", words=f"{spaced:.0f}", characters=f"{characters:.0f}"), True
+        return Guess("text", reason("text", words=f"{spaced:.0f}", characters=f"{characters:.0f}"))
     if len(present) >= 20 and unique == len(present):
-        return "identifier", reason("word-a-row"), False
+        return Guess("identifier", reason("word-a-row"), used=False)
     if unique > MAX_CATEGORIES and varied:
-        return "identifier", reason("words-in-rows", unique=unique, rows=len(present)), False
-    return "category", reason("words", unique=unique), True
+        return Guess("identifier", reason("words-in-rows", unique=unique, rows=len(present)), used=False)
+    return Guess("category", reason("codes" if coded else "words", unique=unique))
 
 
 def _unspaced(present: pl.Series) -> bool:
@@ -178,6 +230,8 @@ def _refuse_mixture(present: pl.Series, words: pl.Series, origin: str) -> None:
         words: the same without repetitions, which is quicker to search.
     """
     odd = words.filter(words.str.strip_chars().cast(pl.Float64, strict=False).is_null())
+    if len(odd) == len(words) and number_formats(words.filter(words.str.contains(r"\d"))):
+        odd = words.filter(~words.str.contains(r"\d"))  # the others are numbers as people write them
     if len(odd) in (0, len(words)):
         return
     wrong = present.is_in(odd.implode())
@@ -197,17 +251,6 @@ def missing_values(values: pl.Series) -> np.ndarray:
     """Return which values are missing, NaN included, [rows] bool."""
     absent = values.is_null()
     return (absent | values.is_nan().fill_null(True) if values.dtype.is_float() else absent).to_numpy()
-
-
-def date_format(values: pl.Series) -> str | None:
-    """Return the one date format that all present strings have, or None."""
-    first = values.drop_nulls().head(1)
-    for form in DATE_FORMATS:
-        if first.str.strptime(pl.Datetime("us"), form, strict=False).null_count():
-            continue  # the first value already fails, so the column need not be parsed
-        if values.str.strptime(pl.Datetime("us"), form, strict=False).null_count() == values.null_count():
-            return form
-    return None
 
 
 def _is_row_number(values: pl.Series) -> bool:

@@ -10,6 +10,7 @@ from danlu.data.columns import Column
 from danlu.data.frames import Table
 from danlu.data.kind import DataKind
 from danlu.data.questions import Question
+from danlu.data.reading.reading import Reading
 from danlu.data.sources.options import FileForm
 from danlu.tasks.base import Task
 
@@ -27,6 +28,7 @@ class Dataset:
         origin: how errors name the data.
         folder: what relative image paths are relative to.
         form: how the files were read.
+        target_reading: how a target of words becomes numbers.
         questions: what the recipe must answer before anything is trained.
         split_column: the column by which the source itself is split; None leaves the split to the recipe.
     """
@@ -42,6 +44,7 @@ class Dataset:
     form: FileForm = field(default_factory=FileForm)
     questions: tuple[Question, ...] = ()
     split_column: str | None = None
+    target_reading: Reading = field(default_factory=Reading)
 
     @property
     def used(self) -> tuple[Column, ...]:

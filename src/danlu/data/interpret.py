@@ -16,7 +16,12 @@ from danlu.data.frames import as_floats, with_words
 from danlu.data.kind import DataKind
 from danlu.data.kinds.table import iter_kinds
 from danlu.data.messages import reason
-from danlu.data.sources.options import ReadOptions
+from danlu.data.reading.apply import read_columns, typed
+from danlu.data.reading.formats import Formats, ask, reading_of
+from danlu.data.reading.missing import without_missing
+from danlu.data.reading.reading import Reading
+from danlu.data.reading.target import as_labels, target_formats
+from danlu.data.sources.options import FileForm, ReadOptions
 from danlu.data.sources.packed_target import PackedSource, pack_target
 from danlu.data.sources.reader import read_source
 from danlu.errors import DataError
@@ -42,8 +47,14 @@ def open_dataset(section: Data, fold_columns: Sequence[str] = ()) -> Dataset:
 
 
 def read_options(section: Data) -> ReadOptions:
-    """Return what a recipe says of how its files are read."""
-    return ReadOptions(section.missing_values, section.encoding, section.skip_rows)
+    """Return what a recipe says of how its files are read.
+
+    A target and columns that are said to be words keep the spelling of the file.
+    """
+    target = section.target if isinstance(section.target, tuple) else (section.target,)
+    worded = [name for name in section.columns if section.options_of(name).type in ("category", "text", "identifier")]
+    words = frozenset([*filter(None, target), *worded])
+    return ReadOptions(section.missing_values, section.encoding, section.skip_rows, words)
 
 
 def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) -> Dataset:
@@ -55,6 +66,7 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
     for each in iter_kinds():
         source = each.read(source, section)
     _refuse_patterns(source)
+    source = take_out_missing(source, section.missing_values)
     ordered = section.target if section.task is not None and _asked(section).has_order else None
     source = replace(source, frame=with_words(source.frame, but=ordered if isinstance(ordered, str) else None))
     said = section.target if isinstance(section.target, tuple) else (section.target,)
@@ -68,6 +80,8 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
         if name not in source.frame.columns:
             near = suggestion(name, source.frame.columns)
             raise DataError(f"{source.origin}: no column {name!r}{near}", code="DL210")
+    if isinstance(section.target, tuple):
+        source = replace(source, frame=as_labels(source.frame, section.target))
     packed = pack_target(source, section) if source.layout != "words" else None
     source = source if packed is None else packed.source
     by_layout = source.target if section.task is None or _asked(section).has_target else None
@@ -75,28 +89,65 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
     if target and source.frame.schema[target].is_decimal():  # plain numbers, but Python's operators reject them
         source = replace(source, frame=as_floats(source.frame, target))
     features = source.frame.select([name for name in source.frame.columns if name != target])
-    columns = _choose(infer_columns(features, _types(section), source.origin), section, source, set(helpers))
+    options = {name: section.options_of(name) for name in section.columns}
+    inferred, questions = infer_columns(features, options, source.origin)
+    columns = _with_missing_words(_choose(inferred, section, source, set(helpers)), source.form)
     kind, columns = _recognize(columns, section, source)
-    task, why = _task(source, target, section, kind, packed)
+    formats = _target_formats(source, target, section, kind, packed)
+    task, why = _task(source, target, section, kind, packed, formats)
+    reading = reading_of(formats) if task.learns_numbers else Reading()
+    readings = {column.name: (column.type, column.reading) for column in columns}
+    if target is not None and task.learns_numbers and formats:
+        readings[target] = ("number", reading)
+        if len(formats) > 1:
+            questions = (*questions, ask(target, formats, source.frame[target].drop_nulls()))
     return Dataset(
-        source.frame,
-        columns,
-        kind,
-        task,
-        why,
-        target,
-        source.origin,
-        source.folder,
-        source.form,
-        source.questions,
-        source.split_column,
+        frame=read_columns(source.frame, readings, source.origin),
+        columns=columns,
+        kind=kind,
+        task=task,
+        task_reason=why,
+        target=target,
+        origin=source.origin,
+        folder=source.folder,
+        form=source.form,
+        questions=(*source.questions, *questions),
+        split_column=source.split_column,
+        target_reading=reading,
     )
 
 
-def _types(section: Data) -> dict[str, str]:
-    """Return the columns whose type the recipe gives."""
-    said = {name: section.options_of(name).type for name in section.columns}
-    return {name: type_ for name, type_ in said.items() if type_ is not None}
+def take_out_missing(source: RawData, words: Sequence[str]) -> RawData:
+    """Replace the words of a table that stand for a missing value, and note which ones occurred."""
+    if source.layout != "table":
+        return source
+    frame, found = without_missing(source.frame, words)
+    known = source.form.missing_words
+    together = {name: tuple(sorted({*known.get(name, ()), *found.get(name, ())})) for name in {*known, *found}}
+    return replace(source, frame=frame, form=replace(source.form, missing_words=together))
+
+
+def _with_missing_words(columns: tuple[Column, ...], form: FileForm) -> tuple[Column, ...]:
+    """Note in each column's reading which words were missing values."""
+    return tuple(
+        column.model_copy(
+            update={"reading": column.reading.model_copy(update={"missing_words": form.missing_words[column.name]})}
+        )
+        if column.name in form.missing_words
+        else column
+        for column in columns
+    )
+
+
+def _target_formats(
+    source: RawData, target: str | None, section: Data, kind: DataKind, packed: PackedSource | None
+) -> Formats:
+    """Return the ways in which a target of words is numbers."""
+    if target is None or packed is not None or kind.own_task is not None:
+        return ()
+    if section.task is not None and not _asked(section).learns_numbers:
+        return ()
+    return target_formats(source.frame[target], section.options_of(target))
 
 
 def _refuse_patterns(source: RawData) -> None:
@@ -151,9 +202,18 @@ def _asked(section: Data) -> Task:
 
 
 def _task(
-    source: RawData, target: str | None, section: Data, kind: DataKind, packed: PackedSource | None
+    source: RawData,
+    target: str | None,
+    section: Data,
+    kind: DataKind,
+    packed: PackedSource | None,
+    formats: Formats,
 ) -> tuple[Task, str]:
-    """Return the task and the reason."""
+    """Return the task and the reason.
+
+    Args:
+        formats: ways in which the target's words are numbers.
+    """
     if kind.own_task is not None:
         return kind.own_task, reason("said" if section.task else kind.own_task_reason)
     if target is None:
@@ -161,7 +221,10 @@ def _task(
         raise DataError(
             f"{source.origin}: say which column to predict with data.target (columns: {columns})", code="DL220"
         )
-    values = _answers(source.frame[target], source.origin, section)
+    values = source.frame[target]
+    if formats:
+        values = values.to_frame().select(typed(target, values.dtype, "number", reading_of(formats))).to_series()
+    values = _answers(values, source.origin, section)
     if packed is not None:
         packed.task.check_values(values, source.origin)
         return packed.task, packed.reason

@@ -21,6 +21,8 @@ REASONS: dict[str, str] = {
     "whole-number-a-row": "a different whole number in every row",
     "numbers": "numbers",
     "worded-numbers": "numbers written as words",
+    "written-numbers": "numbers written like {word!r}",
+    "codes": "{unique} different words with leading zeros",
     "worded-dates": "words that are dates",
     "paths": "paths of image files",
     "text": "{words} words and {characters} characters a value",

@@ -299,6 +299,7 @@ class Task(TaskOptions):
         takes_columns: whether the recipe may list several target columns.
         takes_separator: whether `data.target_separator` may cut the target.
         has_classes: whether each row has exactly one of several classes.
+        learns_numbers: whether its target is a column of numbers.
         has_order: whether its classes stand in the order of an ordered category, if the target is one.
         fits_trees: whether models that fit themselves can predict it: one class or number a row.
         per_token: whether a row has one prediction per token or word.
@@ -327,6 +328,7 @@ class Task(TaskOptions):
     takes_columns: ClassVar[bool] = False
     takes_separator: ClassVar[bool] = False
     has_classes: ClassVar[bool] = False
+    learns_numbers: ClassVar[bool] = False
     has_order: ClassVar[bool] = False
     fits_trees: ClassVar[bool] = False
     per_token: ClassVar[bool] = False

@@ -80,6 +80,7 @@ class NumericTask(Task):
     """Predict a number, whatever the loss."""
 
     main_metric = "rmse"
+    learns_numbers = True
     has_logits = False
     has_sets = True
     target_class: ClassVar[type[Target]] = NumericTarget

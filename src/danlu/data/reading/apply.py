@@ -1,0 +1,100 @@
+"""Words become values: each column of a table by its reading, at training and for every later file."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from danlu.data.frames import DiskFrame, Table
+from danlu.data.reading.dates import date_layouts, parse_any_date, parse_dates
+from danlu.data.reading.numbers import NumberFormat, number_formats
+from danlu.data.reading.reading import Reading
+from danlu.errors import DataError
+
+TRUTHS = {"true": 1.0, "false": 0.0}
+EIGHT_DIGITS = "%Y%m%d"
+
+
+def typed(name: str, dtype: pl.DataType, type_: str, reading: Reading) -> pl.Expr | None:
+    """Return a column as values of its type, null where a word is none; None where it holds values already."""
+    words = pl.col(name)
+    if type_ == "number" and dtype == pl.String:
+        plain = reading.number or NumberFormat()
+        truth = words.str.strip_chars().str.to_lowercase().replace_strict(TRUTHS, default=None, return_dtype=pl.Float64)
+        return plain.parse(words).fill_null(truth).alias(name)
+    if type_ == "datetime" and dtype == pl.String and reading.format is not None:
+        return parse_dates(words, reading.format).alias(name)
+    if type_ == "datetime" and dtype.is_integer():
+        return parse_dates(words.cast(pl.String), reading.format or EIGHT_DIGITS).alias(name)
+    return None
+
+
+def read_columns(table: Table, readings: Mapping[str, tuple[str, Reading]], origin: str) -> Table:
+    """Convert the columns of a table that hold words.
+
+    Args:
+        table: the rows as they were read.
+        readings: type and reading by column.
+        origin: where they came from, for errors.
+
+    Raises:
+        DataError: a word is not of its column's type.
+    """
+    changes = {
+        name: change
+        for name, (type_, reading) in readings.items()
+        if (change := typed(name, table.schema[name], type_, reading)) is not None
+    }
+    if not changes:
+        return table
+    lazy = table.lazy()
+    for name, change in changes.items():
+        wrong = lazy.select(change.is_null() & pl.col(name).is_not_null()).collect(engine="streaming").to_series()
+        if wrong.any():
+            row = int(wrong.arg_max() or 0)
+            word = lazy.select(name).slice(row, 1).collect().item()
+            type_, reading = readings[name]
+            raise DataError(
+                f"{origin}: column {name!r}, row {row + 1}: {word!r} is not {describe_wanted(type_, reading)}; correct "
+                f"it, or add it to data.missing_values if it means missing",
+                code="DL211",
+            )
+    changed = lazy.with_columns(changes.values())
+    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+
+
+def describe_wanted(type_: str, reading: Reading) -> str:
+    """Describe what a word should be: `a number like 1.100,5`."""
+    if type_ == "datetime":
+        return f"a date like {reading.format or EIGHT_DIGITS}"
+    form = reading.number
+    if form is None:
+        return "a number"
+    return f"a number like {form.prefix}1{form.grouping}234{form.decimal}5{form.suffix}"
+
+
+def settle(values: pl.Series, type_: str, reading: Reading) -> pl.Expr | None:
+    """Return a column of a later file as values, however that file writes them, null where it cannot be told.
+
+    The training file's way comes first. Numbers that are written in another one way, which fits more of the words, are
+    read so; a date may be spelled in any way that is not ambiguous.
+    """
+    change = typed(values.name, values.dtype, type_, reading)
+    if change is None or values.dtype != pl.String:
+        return change
+    if type_ == "datetime" and reading.format is not None:
+        return parse_any_date(pl.col(values.name), reading.format).alias(values.name)
+    known = values.to_frame().select(change).to_series()
+    failed = values.filter(known.is_null() & values.is_not_null()).unique()
+    others = number_formats(failed.filter(failed.str.contains(r"\d")))
+    if len(others) != 1:
+        return change
+    other = typed(values.name, values.dtype, type_, Reading(number=others[0]))
+    assert other is not None
+    found = values.to_frame().select(other).to_series()
+    return other if found.null_count() < known.null_count() else change
+
+
+def date_layout_of(values: pl.Series) -> str | None:
+    """Return the one layout of words that are dates; None where they are none, or could be several."""
+    layouts = date_layouts(values.drop_nulls().unique())
+    return layouts[0] if len(layouts) == 1 else None

@@ -1,0 +1,105 @@
+"""Which of several ways a column's words are read in: by the recipe, by the other columns, or by asking."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from danlu.data.questions import Answer, Question
+from danlu.data.reading.dates import date_layouts, parse_dates
+from danlu.data.reading.numbers import NumberFormat, number_formats
+from danlu.data.reading.reading import Reading
+from danlu.recipe.sections.data import ColumnOptions
+
+Format = NumberFormat | str  # of numbers, or the layout of dates
+Formats = tuple[Format, ...]
+
+
+def said_formats(words: pl.Series, type_: str, options: ColumnOptions) -> Formats:
+    """Return the ways in which words are what the recipe says; those it names where it names any.
+
+    Args:
+        words: distinct ones.
+        type_: number or datetime.
+        options: what the recipe says of the column.
+    """
+    if type_ == "datetime":
+        return (options.format,) if options.format else date_layouts(words)
+    found = number_formats(words)
+    if options.decimal is None and options.grouping is None:
+        return found
+    if fitting := allowed(found, options):
+        return fitting[:1]
+    return (NumberFormat(decimal=options.decimal or ".", grouping=options.grouping or ""),)
+
+
+def allowed(formats: Formats, options: ColumnOptions) -> Formats:
+    """Return the formats that the recipe allows; all where it says nothing, or none of these."""
+    return tuple(form for form in formats if _fits(form, options)) or formats
+
+
+def _fits(form: Format, options: ColumnOptions) -> bool:
+    if isinstance(form, str):
+        return options.format in (None, form)
+    return options.decimal in (None, form.decimal) and (not form.grouping or options.grouping in (None, form.grouping))
+
+
+def settle_by_others(columns: Sequence[Formats]) -> list[Formats]:
+    """Settle a column that could be read in several ways by the one way in which others of the file are written."""
+    agreed = {_style(formats[0]) for formats in columns if len(formats) == 1} - {None}
+    settled = []
+    for formats in columns:
+        fitting = tuple(form for form in formats if _style(form) in agreed)
+        settled.append(fitting if len(formats) > 1 and len(fitting) == 1 else formats)
+    return settled
+
+
+def _style(form: Format) -> str | None:
+    """Return what a format tells of the whole file: its decimal sign, or whether the day or the month is first."""
+    if isinstance(form, NumberFormat):
+        return f"decimal {form.decimal}" if form.decimal == "," or form.grouping == "," else None
+    day, month = form.find("%d"), form.find("%m")
+    return None if min(day, month) < 0 or form.startswith("%Y") else "day first" if day < month else "month first"
+
+
+def reading_of(formats: Formats) -> Reading:
+    """Return the reading of a column by the first of its formats."""
+    if not formats:
+        return Reading()
+    form = formats[0]
+    if isinstance(form, str):
+        return Reading(format=form)
+    return Reading(number=None if form == NumberFormat() else form)
+
+
+def ask(name: str, formats: Formats, words: pl.Series) -> Question:
+    """Ask in which of several ways a column's words are read."""
+    word = telling_word(words, formats)
+    what = "dates" if isinstance(formats[0], str) else "numbers"
+    answers = tuple(Answer(_write(name, form), _shown(form, word)) for form in formats)
+    return Question("DL214", name, f"its {what}, such as {word!r}, can be read in {len(formats)} ways.", answers)
+
+
+def telling_word(words: pl.Series, formats: Formats) -> str:
+    """Return a word that the formats read differently; of one format, a word that is not a plain number."""
+    values = [words.to_frame("word").select(_parse(form, pl.col("word"))).to_series() for form in formats[:2]]
+    if len(values) == 2:
+        telling = words.filter(values[0] != values[1])
+    else:
+        telling = words.filter(words.str.strip_chars().cast(pl.Float64, strict=False).is_null())
+    return str((telling if len(telling) else words)[0])
+
+
+def _parse(form: Format, words: pl.Expr) -> pl.Expr:
+    return parse_dates(words, form) if isinstance(form, str) else form.parse(words)
+
+
+def _shown(form: Format, word: str) -> str:
+    value = pl.Series("word", [word]).to_frame().select(_parse(form, pl.col("word"))).item()
+    return str(value.date()) if isinstance(form, str) else f"{value:.15g}"
+
+
+def _write(name: str, form: Format) -> str:
+    """Return what settles the question, as `--set` takes it."""
+    if isinstance(form, str):
+        return f'data.columns.{name}={{type: datetime, format: "{form}"}}'
+    return f'data.columns.{name}={{type: number, decimal: "{form.decimal}", grouping: "{form.grouping}"}}'

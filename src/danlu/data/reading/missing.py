@@ -1,0 +1,68 @@
+"""Words that stand for a missing value, taken out wherever a table comes from: as text, numbers, truth values, times.
+
+`-999` in a column of whole numbers is a missing value as it is among words; of a file that has missing values of its
+own it is taken out too.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import polars as pl
+
+from danlu.data.frames import DiskFrame, Table
+
+TRUTHS = {"true": True, "false": False}
+
+
+def without_missing(table: Table, words: Sequence[str]) -> tuple[Table, dict[str, tuple[str, ...]]]:
+    """Replace values that stand for a missing one by null.
+
+    Args:
+        table: the rows.
+        words: that stand for a missing value; an empty one also stands for white space alone.
+
+    Returns:
+        the table, and the words that occurred in each column.
+    """
+    absent = {name: marks for name, dtype in table.schema.items() if (marks := _marks(name, dtype, words)) is not None}
+    if not absent:
+        return table, {}
+    lazy = table.lazy()
+    seen = [pl.col(name).filter(marks).cast(pl.String).unique().implode() for name, marks in absent.items()]
+    found = lazy.select(seen).collect(engine="streaming").row(0, named=True)
+    occurring = {name: tuple(sorted({word.strip() for word in held})) for name, held in found.items() if held}
+    if not occurring:
+        return table, {}
+    changed = lazy.with_columns(pl.when(~absent[name]).then(pl.col(name)).alias(name) for name in occurring)
+    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height), occurring
+
+
+def _marks(name: str, dtype: pl.DataType, words: Sequence[str]) -> pl.Expr | None:
+    """Return which values of a column stand for a missing one; None where its type holds none."""
+    values = pl.col(name)
+    if dtype == pl.String:
+        return values.str.strip_chars().is_in(list(words)).fill_null(False) if words else None
+    held = [value for word in words if (value := _as_type(word.strip(), dtype)) is not None]
+    return values.is_in(pl.Series(held, dtype=dtype)).fill_null(False) if held else None
+
+
+def _as_type(word: str, dtype: pl.DataType) -> object | None:
+    """Return what a word is as a value of this type; None where it is none."""
+    if dtype == pl.Boolean:
+        return TRUTHS.get(word.lower())
+    if dtype in (pl.Date, pl.Datetime):
+        try:
+            moment = datetime.fromisoformat(word)
+        except ValueError:
+            return None
+        return moment.date() if dtype == pl.Date else moment
+    if not dtype.is_numeric():
+        return None
+    try:
+        number = float(word)
+    except ValueError:
+        return None
+    if number != number or (dtype.is_integer() and not number.is_integer()):
+        return None
+    found = pl.Series([number]).cast(dtype, strict=False)[0]
+    return found if found is not None and float(found) == number else None
