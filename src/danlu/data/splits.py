@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 
 from danlu.core.seeds import Seed
-from danlu.data.columns import date_format
 from danlu.data.dataset import Dataset
 from danlu.data.frames import WINDOW_BYTES, Table, rows_within, take_rows
 from danlu.errors import DataError
@@ -290,13 +289,10 @@ class Time(Splitter):
 
     def _order(self, dataset: Dataset) -> Rows:
         times = dataset.frame[self.column]
-        if times.dtype == pl.String:  # 10.01.2025 sorts before 02.02.2024 as a string
-            form = date_format(times)
-            if form is None:
-                raise DataError(
-                    f"{dataset.origin}: {self.column!r} holds strings other than dates; cannot order them", code="DL251"
-                )
-            times = times.str.strptime(pl.Datetime("us"), form)
+        if times.dtype == pl.String:  # dates have become times when the data was read
+            raise DataError(
+                f"{dataset.origin}: {self.column!r} holds strings other than dates; cannot order them", code="DL251"
+            )
         if times.null_count():
             raise DataError(
                 f"{dataset.origin}: {self.column!r} is missing in {times.null_count()} rows; cannot order them",

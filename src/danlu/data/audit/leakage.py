@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from danlu.data.audit.finding import AuditContext, Finding, Severity, make_finding
-from danlu.data.columns import ID_NAME, Column, date_format
+from danlu.data.columns import ID_NAME, Column
 
 LEAKAGE_LEVEL = 0.99  # balanced accuracy of one column alone, or rank correlation, from which it is suspected
 BINS = 50
@@ -85,13 +85,10 @@ def _balanced_accuracy(bins: np.ndarray, half: np.ndarray, classes: np.ndarray, 
 
 
 def _ordered(values: pl.Series, column: Column) -> pl.Series:
-    """Convert times and identifiers to numbers in their order.
+    """Convert identifiers to numbers in their order.
 
     Each value stands there once, and its neighbours may tell.
     """
-    if column.type == "datetime" and values.dtype == pl.String:
-        form = date_format(values)
-        return values if form is None else values.str.strptime(pl.Datetime("us"), form, strict=False)
     return values.rank("dense") if column.type == "identifier" and values.dtype == pl.String else values
 
 

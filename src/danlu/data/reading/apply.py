@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from danlu.data.frames import DiskFrame, Table
-from danlu.data.reading.dates import date_layouts, parse_any_date, parse_dates
+from danlu.data.reading.dates import parse_any_date, parse_dates
 from danlu.data.reading.numbers import NumberFormat, number_formats
 from danlu.data.reading.reading import Reading
 from danlu.errors import DataError
@@ -92,9 +92,3 @@ def settle(values: pl.Series, type_: str, reading: Reading) -> pl.Expr | None:
     assert other is not None
     found = values.to_frame().select(other).to_series()
     return other if found.null_count() < known.null_count() else change
-
-
-def date_layout_of(values: pl.Series) -> str | None:
-    """Return the one layout of words that are dates; None where they are none, or could be several."""
-    layouts = date_layouts(values.drop_nulls().unique())
-    return layouts[0] if len(layouts) == 1 else None

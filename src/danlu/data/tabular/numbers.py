@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from danlu.core.component import Frozen
-from danlu.data.columns import DATE_FORMATS, date_format
+from danlu.data.reading.dates import parse_any_date
 from danlu.data.tabular.scaling import Scaler, Scaling
 from danlu.errors import DataError
 
@@ -46,7 +46,7 @@ class NumberState(Frozen):
     Attributes:
         column: where it is read from.
         part: which part of a date, None for a number.
-        form: the format of dates that are strings.
+        form: the format of dates that are strings, of bundles before columns had a reading.
         limits: values beyond are clipped to them; None leaves values as they are.
         fill: replaces a missing value, in the column's own units; None leaves it missing.
         scaling: applied last.
@@ -130,6 +130,7 @@ def read_numbers(values: pl.Series, part: str | None, origin: str, form: str | N
     return np.where(infinite, np.nan, found) if infinite.any() else found
 
 
+ISO = "%Y-%m-%d"
 MICROSECONDS_A_DAY = 86_400 * 1_000_000
 CYCLE_DAYS = {"year": 365.2425, "week": 7.0, "day": 1.0}
 DATE_PARTS = ("elapsed", "year-sin", "year-cos", "week-sin", "week-cos", "day-sin", "day-cos")
@@ -164,8 +165,8 @@ def date_part(values: pl.Series, part: str, form: str | None, origin: str) -> np
 
 
 def _parsed(values: pl.Series, form: str | None, origin: str) -> pl.Series:
-    form = form or date_format(values) or DATE_FORMATS[0]
-    parsed = values.str.strptime(pl.Datetime("us"), form, strict=False)
+    form = form or ISO
+    parsed = values.to_frame().select(parse_any_date(pl.col(values.name), form)).to_series()
     refuse_unparsed(values, parsed, origin, f"a date like {form}")
     return parsed
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from danlu.core.component import Frozen
 from danlu.core.prefetch import prefetch
 from danlu.core.seeds import Seed
-from danlu.data.columns import Column, date_format
+from danlu.data.columns import Column
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import DataRequirements, Origin
 from danlu.data.frames import num_parallel_parts
@@ -302,11 +302,10 @@ def _fit_numbers(
     raw = train.column(column.name)
     if not _varies(raw):
         return [], []
-    form = date_format(raw) if column.type == "datetime" and raw.dtype == pl.String else None
     numbers: list[NumberState] = []
     for part in DATE_PARTS if column.type == "datetime" else (None,):
-        values = read_numbers(raw, part, dataset.origin, form)
-        numbers.append(_fit_number(column, part, values, section).model_copy(update={"form": form}))
+        values = read_numbers(raw, part, dataset.origin)
+        numbers.append(_fit_number(column, part, values, section))
     if outliers is None or outliers.action != "flag" or column.type != "number":
         return numbers, []
     limits = outlier_limits(values, outliers)
