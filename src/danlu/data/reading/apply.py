@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import polars as pl
 
 from danlu.data.frames import DiskFrame, Table
-from danlu.data.reading.dates import parse_any_date, parse_dates
-from danlu.data.reading.numbers import NumberFormat, number_formats
+from danlu.data.reading.dates import parse_dates
+from danlu.data.reading.numbers import NumberFormat
 from danlu.data.reading.reading import Reading
 from danlu.errors import DataError
 
@@ -70,25 +70,3 @@ def describe_wanted(type_: str, reading: Reading) -> str:
     if form is None:
         return "a number"
     return f"a number like {form.prefix}1{form.grouping}234{form.decimal}5{form.suffix}"
-
-
-def settle(values: pl.Series, type_: str, reading: Reading) -> pl.Expr | None:
-    """Return a column of a later file as values, however that file writes them, null where it cannot be told.
-
-    The training file's way comes first. Numbers that are written in another one way, which fits more of the words, are
-    read so; a date may be spelled in any way that is not ambiguous.
-    """
-    change = typed(values.name, values.dtype, type_, reading)
-    if change is None or values.dtype != pl.String:
-        return change
-    if type_ == "datetime" and reading.format is not None:
-        return parse_any_date(pl.col(values.name), reading.format).alias(values.name)
-    known = values.to_frame().select(change).to_series()
-    failed = values.filter(known.is_null() & values.is_not_null()).unique()
-    others = number_formats(failed.filter(failed.str.contains(r"\d")))
-    if len(others) != 1:
-        return change
-    other = typed(values.name, values.dtype, type_, Reading(number=others[0]))
-    assert other is not None
-    found = values.to_frame().select(other).to_series()
-    return other if found.null_count() < known.null_count() else change

@@ -4,8 +4,9 @@ A file keeps `1` as `1.0` where a gap stood in the column, and `True` as `true`,
 spelling of the training file; other spellings are compared by their canonical form.
 """
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
@@ -60,6 +61,22 @@ def canonical_forms(known: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def merge_spellings(counts: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Add up the counts of words that are spellings of one value, under the most frequent spelling.
+
+    `1` and `1.0`, `True` and `TRUE` are one value; `1.1` and `1.10` may be two.
+    """
+    together: dict[str, list[tuple[str, int]]] = {}
+    for word, count in counts:
+        lower = word.lower()
+        form = lower if lower in TRUTHS else re.sub(r"^([+-]?(?:0|[1-9]\d*))\.0+$", r"\1", word)
+        together.setdefault(form, []).append((word, count))
+    return [
+        (min(same, key=lambda each: (-each[1], each[0]))[0], sum(count for _, count in same))
+        for same in together.values()
+    ]
+
+
 def match(words: pl.Series, known: Sequence[str]) -> pl.Series:
     """Return which known word each word is, as it is spelled there or canonically; null where it is none."""
     exact = words.is_in(list(known))
@@ -70,8 +87,3 @@ def match(words: pl.Series, known: Sequence[str]) -> pl.Series:
     meant = {word: forms[form] for word, form in zip(others, canonical_series(others), strict=True) if form in forms}
     mapped = {word: word for word in known} | meant
     return words.replace_strict(mapped, default=None, return_dtype=pl.String)
-
-
-def survives(words: pl.Series, dtype: type[pl.DataType]) -> bool:
-    """Return whether every word is spelled as a value of this type would be."""
-    return bool((words.cast(dtype, strict=False).cast(pl.String) == words).fill_null(words.is_null()).all())

@@ -12,6 +12,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
+from danlu.data.reading.spelling import as_words, match, merge_spellings
 from danlu.data.tabular.json_array import JsonArray
 from danlu.data.tabular.scaling import Scaling, Standard
 from danlu.errors import DataError
@@ -84,8 +85,9 @@ class CategoryState(Frozen):
 
     @classmethod
     def fit(cls, values: pl.Series, rare: int, merged: bool, most: int | None = None) -> Self:
-        """Learn the frequent values of the training split."""
-        counts = _words(values.drop_nulls(), merged).rename("value").value_counts(sort=True).rows()
+        """Learn the frequent values of the training split, as they are spelled there most often."""
+        words = _words(values.drop_nulls(), merged)
+        counts = merge_spellings(words.rename("value").value_counts().rows())
         frequent = [word for word, count in sorted(counts, key=lambda row: (-row[1], row[0])) if count >= rare]
         return cls(column=values.name, values=tuple(sorted(frequent[:most])), merged=merged)
 
@@ -101,17 +103,18 @@ class CategoryState(Frozen):
 
     def codes(self, frame: pl.DataFrame) -> np.ndarray:
         """Return the code of each row, [rows] int64."""
-        words = _words(frame[self.column], self.merged)
+        words = match(_words(frame[self.column], self.merged), self.values)
         known = pl.Series(self.values, dtype=pl.String)
         codes = pl.Series(np.arange(len(known), dtype=np.int64) + len(SPECIAL))
         found = words.replace_strict(known, codes, default=OTHER, return_dtype=pl.Int64)
-        return found.set(words.is_null(), MISSING).to_numpy() if words.null_count() else found.to_numpy()
+        absent = frame[self.column].is_null()
+        return found.set(absent, MISSING).to_numpy() if absent.any() else found.to_numpy()
 
 
 def _words(values: pl.Series, merged: bool) -> pl.Series:
     if values.dtype.is_nested() or values.dtype == pl.Binary:
         raise DataError(f"column {values.name!r} holds {values.dtype}, not words", code="DL211")
-    words = values.cast(pl.String)
+    words = as_words(values)
     return normalize_spelling(words) if merged else words
 
 

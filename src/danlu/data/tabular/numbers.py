@@ -156,11 +156,11 @@ def date_part(values: pl.Series, part: str, form: str | None, origin: str) -> np
     if values.dtype == pl.String:
         values = _parsed(values, form, origin)
     microseconds = values.cast(pl.Datetime("us")).cast(pl.Int64).cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    days = microseconds / MICROSECONDS_A_DAY
     if part == "elapsed":
-        return np.asarray(days)
+        return np.asarray(microseconds / MICROSECONDS_A_DAY)
     cycle, _, wave = part.partition("-")
-    angle = 2 * np.pi * days / CYCLE_DAYS[cycle]
+    # The rest comes first: it is exact, so that all Mondays are one point on the circle.
+    angle = 2 * np.pi * (np.mod(microseconds, period := CYCLE_DAYS[cycle] * MICROSECONDS_A_DAY) / period)
     return np.sin(angle) if wave == "sin" else np.cos(angle)
 
 

@@ -33,7 +33,7 @@ from danlu.data.tabular.feature_selection import Selection
 from danlu.data.tabular.impute import FILLERS, Filler, Impute, KeepMissing
 from danlu.data.tabular.numbers import DATE_PARTS, Fill, Limits, NumberState, read_numbers
 from danlu.data.tabular.outliers import is_outlier, outlier_limits
-from danlu.data.tabular.scaling import Scaler
+from danlu.data.tabular.scaling import Scaler, is_constant
 from danlu.data.tabular.tfidf import TfidfState
 from danlu.errors import DataError
 from danlu.recipe.sections.data import Data
@@ -285,12 +285,12 @@ def bin_edges(values: np.ndarray, bins: int) -> tuple[float, ...]:
 
 
 def _varies(values: pl.Series) -> bool:
-    """Return whether a column has two or more values among the training rows.
+    """Return whether a column has two or more values among the training rows, which differ by more than rounding.
 
     A value in other rows does not make it a feature.
     """
     if values.dtype.is_float():
-        values = values.fill_nan(None)
+        return not is_constant(values.fill_null(float("nan")).to_numpy())
     return bool(values.min() != values.max())
 
 
@@ -305,6 +305,8 @@ def _fit_numbers(
     numbers: list[NumberState] = []
     for part in DATE_PARTS if column.type == "datetime" else (None,):
         values = read_numbers(raw, part, dataset.origin)
+        if part is not None and is_constant(values):
+            continue
         numbers.append(_fit_number(column, part, values, section))
     if outliers is None or outliers.action != "flag" or column.type != "number":
         return numbers, []

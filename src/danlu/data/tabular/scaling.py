@@ -115,11 +115,29 @@ class Scaler(ScalerOptions):
 
 
 FARTHEST = 1e30  # maximum distance of a training value, in widths
+ROUNDINGS = 4  # units in the last place within which equal values may differ, as 0.1 + 0.2 and 0.3 do
 
 
-def _linear(offset: float, scale: float) -> Scaling:
-    """Return a linear scaling; a constant column is only shifted to 0."""
-    return Scaling(offset=float(offset), scale=float(scale) if scale > 0 and np.isfinite(scale) else 1.0)
+def rounding_of(values: np.ndarray) -> float:
+    """Return how much values may differ by rounding alone.
+
+    Args:
+        values: floats, [rows]; NaN is left out. Those of 32 bits are rounded as such.
+    """
+    largest = np.nanmax(np.abs(values), initial=0.0) if len(values) else values.dtype.type(0)
+    return float(ROUNDINGS * np.spacing(values.dtype.type(largest)))
+
+
+def is_constant(values: np.ndarray) -> bool:
+    """Return whether values, [rows] float, are the same but for rounding."""
+    known = values[~np.isnan(values)]
+    return len(known) == 0 or bool(np.ptp(known) <= rounding_of(known))
+
+
+def _linear(offset: float, width: float, values: np.ndarray) -> Scaling:
+    """Return a linear scaling; values that differ by rounding alone are only shifted to 0."""
+    varies = np.isfinite(width) and width > rounding_of(values)
+    return Scaling(offset=float(offset), scale=float(width) if varies else 1.0)
 
 
 class Standard(Scaler):
@@ -128,7 +146,7 @@ class Standard(Scaler):
     name: Literal["standard"] = "standard"
 
     def fit(self, values: np.ndarray) -> Scaling:
-        return _linear(values.mean(), values.std())
+        return _linear(values.mean(), values.std(), values)
 
 
 class MinMax(Scaler):
@@ -137,7 +155,7 @@ class MinMax(Scaler):
     name: Literal["minmax"] = "minmax"
 
     def fit(self, values: np.ndarray) -> Scaling:
-        return _linear(values.min(), values.max() - values.min())
+        return _linear(values.min(), values.max() - values.min(), values)
 
 
 class Symmetric(Scaler):
@@ -146,7 +164,7 @@ class Symmetric(Scaler):
     name: Literal["symmetric"] = "symmetric"
 
     def fit(self, values: np.ndarray) -> Scaling:
-        return _linear((values.max() + values.min()) / 2, (values.max() - values.min()) / 2)
+        return _linear((values.max() + values.min()) / 2, (values.max() - values.min()) / 2, values)
 
 
 class Robust(Scaler):
@@ -158,7 +176,7 @@ class Robust(Scaler):
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
         width = high - low
         # Nearly equal quartiles would scale the rest beyond the range of fp32.
-        return _linear(middle, width if width * FARTHEST > np.ptp(values) else 0.0)
+        return _linear(middle, width if width * FARTHEST > np.ptp(values) else 0.0, values)
 
 
 class Quantile(Scaler):
@@ -171,7 +189,7 @@ class Quantile(Scaler):
 
     def fit(self, values: np.ndarray) -> Scaling:
         knots = np.unique(np.quantile(values, np.linspace(0, 1, QUANTILES + 1)))
-        return Scaling(quantiles=tuple(knots.tolist())) if len(knots) > 1 else _linear(knots[0], 1.0)
+        return Scaling(offset=float(knots[0])) if is_constant(knots) else Scaling(quantiles=tuple(knots.tolist()))
 
 
 class Power(Scaler):
@@ -185,13 +203,13 @@ class Power(Scaler):
     def fit(self, values: np.ndarray) -> Scaling:
         from scipy.stats import yeojohnson_normmax
 
-        if np.ptp(values) == 0:
-            return _linear(values[0], 1.0)
+        if is_constant(values):
+            return Scaling(offset=float(values[0]))
         exponent = float(yeojohnson_normmax(values, brack=(-2, 2)))
         bent = yeo_johnson(values, exponent)
         if not np.isfinite(bent).all() or bent.std() == 0:
             return Standard().fit(values)
-        return _linear(bent.mean(), bent.std()).model_copy(update={"bend": "yeo-johnson", "exponent": exponent})
+        return _linear(bent.mean(), bent.std(), bent).model_copy(update={"bend": "yeo-johnson", "exponent": exponent})
 
 
 class Log1p(Scaler):
@@ -204,7 +222,7 @@ class Log1p(Scaler):
 
     def fit(self, values: np.ndarray) -> Scaling:
         bent = signed_log1p(values)
-        return _linear(bent.mean(), bent.std()).model_copy(update={"bend": "log1p"})
+        return _linear(bent.mean(), bent.std(), bent).model_copy(update={"bend": "log1p"})
 
 
 class NoScaling(Scaler):

@@ -1,0 +1,107 @@
+"""Rows of a later file, read as the training file was: whatever wrote them, one row is answered alike.
+
+The training file's way of writing numbers and dates comes first. Numbers that this file writes in another one way are
+read so, and a date may be spelled in any way that is not ambiguous. A word that is no value of its column is an error
+of its row alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from danlu.data.descriptors import RawData
+from danlu.data.frames import DiskFrame, Table
+from danlu.data.reading.apply import describe_wanted, typed
+from danlu.data.reading.dates import parse_any_date
+from danlu.data.reading.formats import Formats, settle_by_others
+from danlu.data.reading.missing import without_missing
+from danlu.data.reading.numbers import NumberFormat, number_formats
+from danlu.data.reading.reading import Reading
+from danlu.data.sources.options import MISSING_WORDS
+
+ROW_ERROR = "\0error"  # a column beside the rows: why a row cannot be answered, with its code
+
+
+def read_as_trained(source: RawData, columns: Sequence[Mapping[str, Any]], missing_values: Sequence[str]) -> RawData:
+    """Convert the columns of later rows to values, as a bundle says.
+
+    Args:
+        source: the rows as they were read or handed over.
+        columns: of the bundle: `name`, `type` and `reading`; those without a reading are left as they are.
+        missing_values: words that stand for a missing value.
+
+    Returns:
+        the rows; where one of them cannot be read, with a column ROW_ERROR that is null for all others.
+    """
+    if source.layout != "table":
+        return source
+    frame, _ = without_missing(source.frame, missing_values)
+    known = [column for column in columns if "reading" in column and column["name"] in frame.columns]
+    readings = {column["name"]: (column["type"], Reading.model_validate(column["reading"])) for column in known}
+    changes = _changes(frame, readings)
+    if not changes:
+        return replace(source, frame=frame)
+    errors = [
+        pl.when(change.is_null() & pl.col(name).is_not_null()).then(
+            pl.concat_str(
+                pl.lit(f"DL211: column {name!r}: "), name, pl.lit(f" is not {describe_wanted(*readings[name])}")
+            )
+        )
+        for name, change in changes.items()
+    ]
+    changed = frame.lazy().with_columns(pl.coalesce(errors).alias(ROW_ERROR), *changes.values())
+    together = changed.collect() if isinstance(frame, pl.DataFrame) else DiskFrame(changed, frame.height)
+    if together[ROW_ERROR].null_count() == together.height:
+        together = _without(together, ROW_ERROR)
+    return replace(source, frame=together)
+
+
+def saved_missing_values(reading: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a bundle's words for a missing value; of a bundle that says nothing of it, the usual ones."""
+    return tuple(reading.get("missing_values", MISSING_WORDS))
+
+
+def _without(table: Table, name: str) -> Table:
+    return table.drop(name) if isinstance(table, pl.DataFrame) else table.select(set(table.columns) - {name})
+
+
+def _changes(frame: Table, readings: Mapping[str, tuple[str, Reading]]) -> dict[str, pl.Expr]:
+    """Return how the columns that hold words become values."""
+    written = {
+        name: _formats(frame[name], reading)
+        for name, (type_, reading) in readings.items()
+        if type_ == "number" and frame.schema[name] == pl.String
+    }
+    settled = dict(zip(written, settle_by_others(list(written.values())), strict=True))
+    changes: dict[str, pl.Expr] = {}
+    for name, (type_, reading) in readings.items():
+        change = typed(name, frame.schema[name], type_, reading)
+        if change is None:
+            continue
+        if len(settled.get(name, ())) == 1:
+            other = typed(name, frame.schema[name], type_, Reading(number=settled[name][0]))  # type: ignore[arg-type]
+            change = change if other is None else other
+        elif type_ == "datetime" and frame.schema[name] == pl.String and reading.format is not None:
+            change = parse_any_date(pl.col(name), reading.format).alias(name)
+        changes[name] = change
+    return changes
+
+
+def _formats(values: pl.Series, reading: Reading) -> Formats:
+    """Return the ways in which a later file may write a column's numbers; the training file's wherever it fits.
+
+    Several where the file is not clear; its other columns may tell.
+    """
+    own = reading.number or NumberFormat()
+    words = values.drop_nulls().unique()
+    parsed = words.to_frame("word").select(own.parse(pl.col("word"))).to_series()
+    failed = words.filter(parsed.is_null())
+    others = number_formats(failed.filter(failed.str.contains(r"\d"))) if len(failed) else ()
+
+    def read(form: NumberFormat) -> int:
+        return len(words) - int(words.to_frame("word").select(form.parse(pl.col("word")).null_count()).item())
+
+    better = tuple(form for form in others if read(form) > len(words) - len(failed))
+    return better or (own,)
