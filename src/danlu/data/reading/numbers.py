@@ -76,10 +76,9 @@ class NumberFormat(Frozen):
         if self.grouping:
             digits = digits.str.replace_all(self.grouping, "", literal=True)
         size = digits.str.replace(self.decimal, ".", literal=True).cast(pl.Float64, strict=False)
-        value = pl.when(words.str.contains(self._positive(prefix, suffix))).then(size)
-        value = value.when(words.str.contains(self._negative(prefix, suffix))).then(-size)
-        if prefix or suffix:
-            value = value.when(words.str.contains(self._zero())).then(0.0)
+        zero = pl.when(words.str.contains(self._zero())).then(0.0) if prefix or suffix else None
+        positive, negative = (words.str.contains(sign(prefix, suffix)) for sign in (self._positive, self._negative))
+        value = pl.when(positive).then(size).when(negative).then(-size).otherwise(zero)
         return pl.when(value.is_finite()).then(value)  # 1e400 is beyond any float
 
     def _number(self) -> str:
@@ -128,7 +127,7 @@ def number_formats(words: pl.Series) -> tuple[NumberFormat, ...]:
         return ()
     plain = NumberFormat()
     if _all_match(folded, PLAIN):
-        return (plain,) if _read(folded, plain) is not None else ()
+        return (plain,) if folded.cast(pl.Float64).is_finite().all() else ()
     affixes = _affixes(folded)
     if affixes is None:
         return ()

@@ -28,4 +28,4 @@ def fold_signs(words: pl.Expr) -> pl.Expr:
 
 def fold_signs_of(word: str) -> str:
     """Return one word as `fold_signs` does."""
-    return word.translate(str.maketrans(FOLDED)).strip()
+    return "".join(FOLDED.get(sign, sign) for sign in word).strip()
