@@ -7,10 +7,12 @@ output; `…` stands for anything.
 """
 
 import importlib
+import logging
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +101,17 @@ def test_every_recipe_is_valid_or_refused_as_said(block: Block, tmp_path: Path) 
         load_recipe(file)
 
 
+@pytest.fixture
+def _messages_as_before() -> Iterator[None]:
+    """The guide silences the logger, which all tests of a process share."""
+    logger = logging.getLogger("danlu")
+    level = logger.level
+    yield
+    logger.setLevel(level)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_messages_as_before")
 def test_the_guide_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_files(tmp_path)

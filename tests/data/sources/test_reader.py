@@ -88,7 +88,7 @@ def test_long_text_files_are_cut_into_pieces_without_loss(tmp_path: Path) -> Non
 
 def columns(**values: list[object]) -> dict[str, tuple[str, bool]]:
     frame = pl.DataFrame(values, strict=False)
-    return {column.name: (column.type, column.used) for column in infer_columns(frame, {}, "the test")}
+    return {column.name: (column.type, column.used) for column in infer_columns(frame, {}, "the test")[0]}
 
 
 def test_types_are_inferred() -> None:
@@ -127,7 +127,7 @@ def test_types_are_inferred() -> None:
 
 def test_texts_that_stand_there_twice_are_texts() -> None:
     reviews = [f"这家酒店的第{i}个房间非常干净，服务员也很热情" for i in range(1500)]
-    (column,) = infer_columns(pl.DataFrame({"review": reviews * 3}), {}, "the test")
+    ((column,), _) = infer_columns(pl.DataFrame({"review": reviews * 3}), {}, "the test")
     assert column.type == "text"
 
 
@@ -147,7 +147,7 @@ def test_words_for_missing_values_are_so_wherever_they_first_occur(tmp_path: Pat
 
 
 def test_every_type_comes_with_its_reason() -> None:
-    found = infer_columns(pl.DataFrame({"plan": ["free", "paid"] * 5, "x": [0.5] * 10}), {}, "the test")
+    found, _ = infer_columns(pl.DataFrame({"plan": ["free", "paid"] * 5, "x": [0.5] * 10}), {}, "the test")
     assert [column.reason for column in found] == ["2 different words", "the same value in every row"]
 
 

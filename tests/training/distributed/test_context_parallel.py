@@ -16,11 +16,10 @@ from danlu.models.text.hf_wrapper import HFModelWrapper
 from danlu.tasks.table import get_task
 from danlu.training.distributed.context_parallel import apply_cp, check_cp_supported, context_head, shard_sequence
 from danlu.training.distributed.tensor_parallel import apply_tp
-from tests.support.parallel_models import classifier, corpus_batches, deviation, language_model, train
+from tests.support.parallel_models import TOLERANCE, classifier, corpus_batches, deviation, language_model, train
 from tests.support.processes import together
 
 STEPS = 6
-TOLERANCE = 1e-5  # relative, fp32
 KEYS = {"num_key_value_heads": 2}
 GPT2 = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 

@@ -21,6 +21,7 @@ from danlu.training.distributed.tensor_parallel import apply_tp, check_tp_suppor
 from danlu.training.distributed.tp_plans import TP_PLANS
 from danlu.training.memory.activation_checkpointing import apply_activation_checkpointing
 from tests.support.parallel_models import (
+    TOLERANCE,
     VOCABULARY,
     classifier,
     corpus_batches,
@@ -32,7 +33,6 @@ from tests.support.parallel_models import (
 from tests.support.processes import together
 
 STEPS = 6
-TOLERANCE = 1e-5  # relative, fp32
 BERT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 DROPPING = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.3}
 ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert")
