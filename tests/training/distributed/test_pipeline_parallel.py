@@ -12,8 +12,8 @@ from danlu.models.tabular.options import MLP
 from danlu.training.distributed.microbatches import split_into_microbatches
 from danlu.training.distributed.pipeline_parallel import check_microbatches, local_stage_indices
 from danlu.training.distributed.pipeline_stages import build_stage, merge_stages, split_into_stages
-from tests.support.pipelined import build, samples
 from tests.support.parallel_models import TOLERANCE
+from tests.support.pipelined import build, samples
 from tests.support.processes import together
 
 
