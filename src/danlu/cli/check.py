@@ -36,7 +36,8 @@ def _print(found: dict[str, Any]) -> None:
     print()
     print_table(
         [
-            {key: column[key] for key in ("name", "type", "used", "missing", "unique", "reason")}
+            {key: column[key] for key in ("name", "type", "used", "missing", "unique")}
+            | {"read as": column["reading"]["shown"], "reason": column["reason"]}
             for column in found["columns"]
         ]
     )

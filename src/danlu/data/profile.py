@@ -10,6 +10,7 @@ from danlu.data.clean import count_reasons
 from danlu.data.columns import Column, missing_values
 from danlu.data.dataset import Dataset
 from danlu.data.samples import sample_rows
+from danlu.data.sources.options import FileForm
 from danlu.data.splits import Splits
 from danlu.tasks.summaries import describe_numbers
 
@@ -27,7 +28,11 @@ def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...], dro
         "dropped": count_reasons(dropped),
         "splits": {name: len(part.rows) for name, part in splits.items()},
         "target": None if dataset.target is None else describe_target(dataset, splits),
-        "columns": [_column(column, dataset.frame[column.name]) for column in dataset.columns],
+        "encoding": dataset.form.encoding,
+        "separator": dataset.form.separator,
+        "skipped_rows": dataset.form.skipped_rows,
+        "unread": dataset.form.unread,
+        "columns": [_column(column, dataset.frame[column.name], dataset.form) for column in dataset.columns],
         "samples": sample_rows(dataset, splits.train),
         "findings": [finding.model_dump() for finding in findings],
         "questions": [asdict(question) for question in dataset.questions],
@@ -42,16 +47,29 @@ def describe_target(dataset: Dataset, splits: Splits) -> dict[str, Any]:
     return {"name": dataset.target, **dataset.task.describe_target(parts, values.filter(~missing_values(values)))}
 
 
-def _column(column: Column, values: pl.Series) -> dict[str, Any]:
+def _reading(column: Column, form: FileForm) -> dict[str, Any]:
+    """Return how a column is read and why."""
+    number = column.reading.number
+    return {
+        "type": column.type,
+        "format": column.reading.format,
+        "decimal": None if number is None else number.decimal,
+        "grouping": None if number is None else number.grouping,
+        "encoding": form.encoding,
+        "missing_words": list(column.reading.missing_words),
+        "reason": column.reason,
+        "shown": column.reading.describe(),
+    }
+
+
+def _column(column: Column, values: pl.Series, form: FileForm) -> dict[str, Any]:
     """Return a column's description and, where it is used, its distribution."""
-    known = column.model_dump()
+    known = {**column.model_dump(exclude={"reading"}), "reading": _reading(column, form)}
     if not column.used or column.type in ("image", "identifier"):
         return known
     if column.type == "number":
-        numbers = values.str.strip_chars().cast(pl.Float64, strict=False) if values.dtype == pl.String else values
-        numbers = (
-            numbers.cast(pl.Duration("us")).cast(pl.Int64) / 1e6 if values.dtype in (pl.Duration, pl.Time) else numbers
-        )
+        is_span = values.dtype in (pl.Duration, pl.Time)
+        numbers = values.cast(pl.Duration("us")).cast(pl.Int64) / 1e6 if is_span else values
         return {**known, **describe_numbers(numbers.cast(pl.Float64))}
     if column.type == "text":
         lengths = values.drop_nulls().str.len_chars()

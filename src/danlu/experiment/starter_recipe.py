@@ -60,19 +60,31 @@ def render_recipe(source: str, dataset: Dataset, resolved: Recipe) -> str:
 
 
 def _column_lines(dataset: Dataset) -> list[str]:
-    """Return the inferred column types as comments; running the recipe infers the same."""
+    """Return how the columns are read: what is not obvious as keys, the rest as comments."""
     if not dataset.columns:
         return []
     width = max(len(_quoted(column.name)) for column in dataset.columns) + 1
+    asked = {question.subject for question in dataset.questions}
+    said = [column for column in dataset.columns if column.reading.options and column.name not in asked]
     return [
         "  # columns: overrides what was found, e.g. {" + _quoted(dataset.columns[0].name) + ": drop}. Found:",
         *(f"  #   {_quoted(column.name) + ':':<{width}} {_describe_column(column)}" for column in dataset.columns),
+        *(f"  # {question}" for question in dataset.questions),
+        *(["  columns:"] if said else []),
+        *(f"    {_quoted(column.name)}: {{{_said(column)}}}" for column in said),
     ]
+
+
+def _said(column: Column) -> str:
+    """Return what a recipe says to read a column as it was read."""
+    options = {"type": column.type, **column.reading.options}
+    return ", ".join(f"{key}: {_quoted(value)}" for key, value in options.items())
 
 
 def _describe_column(column: Column) -> str:
     missing = f", {column.missing} missing" if column.missing else ""
-    return f"{column.type if column.used else 'not used'} ({column.reason}{missing})"
+    shown = f", {column.reading.describe()}" if column.reading.describe() else ""
+    return f"{column.type if column.used else 'not used'} ({column.reason}{missing}{shown})"
 
 
 def _model_line(resolved: Recipe) -> list[str]:

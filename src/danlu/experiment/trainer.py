@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from danlu.artifacts.bundle import CONFIG, FORMAT, Manifest, write_manifest
 from danlu.artifacts.checkpoints import (
@@ -26,6 +26,7 @@ from danlu.core.console import info, progress
 from danlu.core.distributed.env import dist_env
 from danlu.core.distributed.heartbeat import is_timeout
 from danlu.data.clean import summarize
+from danlu.data.columns import Column
 from danlu.errors import ArgumentError, DanluError
 from danlu.experiment.auto_settings import resolve_auto_settings
 from danlu.experiment.cross_validation import Learn, refit_epochs
@@ -344,6 +345,11 @@ def _log_data_findings(context: DataContext) -> None:
         info(f"{origin}: dropped {context.dropped.height:,} of {height:,} rows: {summarize(context.dropped)}")
 
 
+def describe_reading(column: Column) -> dict[str, Any]:
+    """Return a column's name, type and reading, as a bundle keeps them."""
+    return {"name": column.name, "type": column.type, "reading": column.reading.model_dump(mode="json")}
+
+
 def write_bundle(run: RunDirectory, setup: TrainingSetup, model: "nn.Module") -> None:
     """Write the trained model with everything it needs to predict raw rows."""
     context, preprocessing = setup.context, setup.preprocessing
@@ -355,7 +361,7 @@ def write_bundle(run: RunDirectory, setup: TrainingSetup, model: "nn.Module") ->
         name=context.recipe.name,
         kind=context.dataset.kind.name,
         task=context.dataset.task.name,
-        columns=tuple({"name": c.name, "type": c.type} for c in context.dataset.columns if c.name in kept),
+        columns=tuple(describe_reading(column) for column in context.dataset.columns if column.name in kept),
         output=preprocessing.target.model_dump(mode="json"),
         preprocessing=preprocessing.preprocessor.model_dump(mode="json"),
         batch_size=batch_size,

@@ -66,7 +66,4 @@ def describe_wanted(type_: str, reading: Reading) -> str:
     """Describe what a word should be: `a number like 1.100,5`."""
     if type_ == "datetime":
         return f"a date like {reading.format or EIGHT_DIGITS}"
-    form = reading.number
-    if form is None:
-        return "a number"
-    return f"a number like {form.prefix}1{form.grouping}234{form.decimal}5{form.suffix}"
+    return "a number" if reading.number is None else f"a number like {reading.number.example}"

@@ -63,6 +63,12 @@ class NumberFormat(Frozen):
             raise ValueError(f"decimal and grouping are both {self.decimal!r}; name two different signs")
         return self
 
+    @property
+    def example(self) -> str:
+        """A number as the column writes it."""
+        space = " " if self.suffix[:1].isalpha() else ""
+        return f"{self.prefix}1{self.grouping}234{self.decimal}5{space}{self.suffix}"
+
     def parse(self, words: pl.Expr) -> pl.Expr:
         """Return the words as Float64, null where a word is no number of this format.
 

@@ -16,3 +16,21 @@ class Reading(Frozen):
     number: NumberFormat | None = None
     format: str | None = None
     missing_words: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What a recipe says under `data.columns` to read the column so; empty where it need not say anything."""
+        if self.format is not None:
+            return {"format": self.format}
+        if self.number is None:
+            return {}
+        return {"decimal": self.number.decimal, "grouping": self.number.grouping}
+
+    def describe(self) -> str:
+        """Describe how the column is read in a few words, as `%d/%m/%y; missing: ?`; plain values need none."""
+        parts = [self.format] if self.format is not None else []
+        if self.number is not None:
+            parts.append(self.number.example)
+        if shown := [word for word in self.missing_words if word]:
+            parts.append(f"missing: {', '.join(shown)}")
+        return "; ".join(parts)
