@@ -11,7 +11,9 @@ import polars as pl
 
 from danlu.artifacts.cache import cached_dir, file_identity
 from danlu.data.frames import DiskFrame, Table, rows_within
-from danlu.data.sources.csv_dialect import refuse_uneven_rows, sniff_dialect
+from danlu.data.sources.csv_copy import normalized_csv
+from danlu.data.sources.csv_dialect import refuse_uneven_rows
+from danlu.data.sources.encoding import text_file
 from danlu.data.sources.options import FileForm, ReadOptions, ReadTable
 
 SEEN_ROWS = 10_000  # suggest the types; having the whole file decide takes fifty times as long
@@ -25,8 +27,15 @@ VERSION = 2  # of cached tables; another version is rebuilt
 
 def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> ReadTable:
     """Read separated values, infer types, and read given words as missing."""
-    dialect = sniff_dialect(path, separator)
-    scan = partial(pl.scan_csv, path, separator=dialect.separator, eol_char=dialect.line_end)
+    origin = path
+    path, dialect, form = normalized_csv(path, options, separator)
+    scan = partial(
+        pl.scan_csv,
+        path,
+        separator=dialect.separator,
+        eol_char=dialect.line_end,
+        quote_char=dialect.quote,
+    )
     absent = [*options.missing_values, *(f" {word}" for word in options.missing_values if word)]  # as in `1, ?, 2`
 
     def suggested(quick: bool) -> pl.LazyFrame:
@@ -56,12 +65,12 @@ def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> 
             table = _read(path, partial(whole, way), large, [list(options.missing_values), number])
             break
         except pl.exceptions.ComputeError:
-            refuse_uneven_rows(path, dialect)
+            refuse_uneven_rows(origin, dialect, path)
             if way is ways[-1]:
                 raise
     if not large and table[table.columns[-1]].null_count():  # a short row is filled up with missing values
-        refuse_uneven_rows(path, dialect)
-    return ReadTable(table, FileForm(separator=dialect.separator))
+        refuse_uneven_rows(origin, dialect, path)
+    return ReadTable(table, form)
 
 
 def read_tsv(path: Path, options: ReadOptions) -> ReadTable:
@@ -84,7 +93,8 @@ def read_jsonl(path: Path, options: ReadOptions) -> ReadTable:
 
     Any line may have keys of its own, so the whole file decides the columns.
     """
-    return ReadTable(pl.read_ndjson(path, infer_schema_length=None))
+    text, encoding = text_file(path, options.encoding)
+    return ReadTable(pl.read_ndjson(text, infer_schema_length=None), FileForm(encoding=encoding))
 
 
 READERS: dict[str, Callable[[Path, ReadOptions], ReadTable]] = {
