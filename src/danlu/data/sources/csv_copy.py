@@ -77,7 +77,7 @@ def normalized_csv(path: Path, options: ReadOptions, separator: str | None = Non
             sniffed.header.separator, sniffed.line_end, names, lines, skip_rows=sniffed.header.line, quote=quote
         )
         copy = text
-        if sniffed.header.line or names != sniffed.header.names or sniffed.survey.empty_rows:
+        if sniffed.header.line or names != sniffed.header.written or sniffed.survey.empty_rows:
             copy, dialect = _trimmed(text, sniffed, dialect)
     return copy, dialect, form
 
@@ -145,19 +145,35 @@ def _parsed(
     key = [VERSION, file_identity(text), list(names), sniffed.header.line, [astuple(way) for way in ways]]
 
     def write(empty: Path) -> None:
-        refusals: dict[Quoting, DataError] = {}
+        furthest: tuple[int, DataError] | None = None
         for way in ways:
+            rows = _Counted(_rows(text, origin, sniffed, way))
             try:
-                _write_rows(empty / "table.csv", _rows(text, origin, sniffed, way), names, _blank_at_the_end(sniffed))
+                _write_rows(empty / "table.csv", rows, names, _blank_at_the_end(sniffed))
                 return
             except DataError as refused:
-                refusals[way] = refused
-        raise refusals.get(DOUBLED, refusals[ways[0]])
+                if furthest is None or rows.count > furthest[0]:
+                    furthest = rows.count, refused
+        if furthest is not None:
+            raise furthest[1]
 
     copy = cached_dir("csv", [*key, sniffed.header.separator], write) / "table.csv"
     with copy.open(encoding=UTF_8, newline="") as file:
         kept = tuple(next(csv.reader(file)))
     return copy, Dialect(",", "\n", kept, blank_lines=False, skip_rows=sniffed.header.line)
+
+
+class _Counted:
+    """Iterate over rows, counting them."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self.count = 0
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self._rows:
+            self.count += 1
+            yield row
 
 
 def _write_rows(copy: Path, rows: Iterable[Row], names: tuple[str, ...], blank: int) -> None:

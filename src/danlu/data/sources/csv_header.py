@@ -63,7 +63,8 @@ class Header:
     Attributes:
         separator: between values.
         quoting: that makes the rows even.
-        names: of columns; blank where the header has none.
+        written: the names as the header has them.
+        names: as many as the rows have values; blank where the header has none.
         line: where the header begins, from 0.
         end: the line after it.
         even: the share of rows with as many values as there are names.
@@ -71,6 +72,7 @@ class Header:
 
     separator: str
     quoting: Quoting
+    written: tuple[str, ...]
     names: tuple[str, ...]
     line: int
     end: int
@@ -182,7 +184,7 @@ def _header(lines: list[str], start: int, separator: str, quoting: Quoting, sett
     header, body = filled[place], filled[place + 1 :]
     names = _fitted(header.cells, body)
     even = sum(len(row.cells) == len(names) for row in body) / len(body) if body else 1.0
-    return Header(separator, quoting, tuple(names), start + header.line, start + header.end, even)
+    return Header(separator, quoting, tuple(header.cells), tuple(names), start + header.line, start + header.end, even)
 
 
 def _readable(lines: list[str], separator: str, quoting: Quoting) -> Iterator[Row]:
