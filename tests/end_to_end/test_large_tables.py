@@ -14,9 +14,10 @@ COLUMNS = 40
 PROGRAM = """
 import json, sys, threading, time
 import torch
-import danlu.data.preprocessing as prepare, danlu.data.sources.tables as tables
-tables.LARGE = prepare.LARGE = 0
-tables.PASS_BYTES = 1 << 25  # as much smaller as the table is smaller than one that does not fit
+import danlu.data.preprocessing as prepare
+from danlu.data.sources import scans, separated, tables
+separated.LARGE = tables.LARGE = prepare.LARGE = 0
+scans.PASS_BYTES = 1 << 25  # as much smaller as the table is smaller than one that does not fit
 from danlu.core.seeds import Seed
 from danlu.recipe.load import check_recipe
 from danlu.experiment.data_context import fit_preprocessing, load_data

@@ -12,7 +12,7 @@ from danlu.data.dataset import Dataset
 from danlu.data.descriptors import DataRequirements, Origin
 from danlu.data.frames import num_parallel_parts
 from danlu.data.kind import Preprocessor
-from danlu.data.sources.tables import LARGE
+from danlu.data.sources.scans import LARGE
 from danlu.data.splits import Split, TrainSplit
 from danlu.data.tabular.preprocessor import TabularPreprocessor, to_dataset, training_targets
 from danlu.recipe.sections.data import Data

@@ -4,21 +4,20 @@ Short rows filled up with missing values, names repeated in the header, blank li
 """
 
 import csv
-import gzip
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
 
+from danlu.data.sources.csv_header import BARE, DOUBLED, Header, Row, find_header, is_lone_return, lone_return, rows_of
+from danlu.data.sources.csv_survey import Survey, survey
+from danlu.data.sources.encoding import open_bytes
 from danlu.errors import DataError
 
-if TYPE_CHECKING:
-    from _csv import Reader
-
 LONGEST_HEADER = 1 << 20  # bytes
+SAMPLE = 1 << 17  # bytes in which the header is looked for
 SNIFFED_BYTES = 64 << 20  # bytes; a larger file is not searched row by row
-BLOCK = 1 << 24
+SEPARATORS = (",", ";", "\t", "|")  # a spreadsheet's export often uses a semicolon
 
 
 @dataclass(frozen=True)
@@ -28,93 +27,136 @@ class Dialect:
     Attributes:
         separator: one character.
         line_end: one character; a carriage return before a line feed is implied.
-        names: column names, as in the header.
+        names: column names; a blank one is named after its place.
         blank_lines: whether a line may be empty.
+        skip_rows: lines above the header.
+        quote: stands around values that hold the separator; None if nothing does.
+        escape: stands before a quotation mark within a value; None if that is doubled.
+        moved: by how many lines a row stands further down in the file than in the copy that is read.
     """
 
     separator: str
     line_end: str
     names: tuple[str, ...]
     blank_lines: bool
+    skip_rows: int = 0
+    quote: str | None = '"'
+    escape: str | None = None
+    moved: int = 0
 
 
-def sniff_dialect(path: Path, separator: str | None = None) -> Dialect:
-    """Detect how a file separates its values.
+@dataclass(frozen=True)
+class Sniffed:
+    """Hold a file's header as its first lines show it, and what all of its bytes show.
+
+    Attributes:
+        header: as found.
+        line_end: one character.
+        body: the byte at which the rows below the header begin.
+        survey: of all of the file.
+    """
+
+    header: Header
+    line_end: str
+    body: int
+    survey: Survey
+
+
+def sniff(path: Path, separator: str | None, skip_rows: int | None, origin: Path) -> Sniffed:
+    """Look at a file's first lines and at all of its bytes.
 
     Args:
-        path: plain or gzipped.
-        separator: if known; else the most frequent candidate in the header.
+        path: a UTF-8 file, plain or gzipped.
+        separator: if known; else the one that makes the rows even.
+        skip_rows: lines above the header; None to find it out.
+        origin: the file's name in errors.
+
+    Raises:
+        DataError: there is no header.
+    """
+    content = _first_bytes(path, SAMPLE)
+    line_end = _line_end(content)
+    if line_end.encode() not in content:
+        content = _first_bytes(path, LONGEST_HEADER)
+    cut = len(content) >= SAMPLE
+    ends = content.split(line_end.encode())
+    raw = [line + line_end.encode() for line in ends[:-1]] + ([] if cut and len(ends) > 1 else [ends[-1]])
+    lines = [line.decode("utf-8-sig" if number == 0 else "utf-8", errors="replace") for number, line in enumerate(raw)]
+    header = find_header(lines, (separator,) if separator else SEPARATORS, skip_rows, str(origin))
+    body = sum(map(len, raw[: header.end]))
+    return Sniffed(header, line_end, body, survey(path, header.separator, line_end))
+
+
+def column_names(header: Header, origin: Path) -> tuple[str, ...]:
+    """Return the header's names, a blank one named after its place, as pandas does when it reads it.
 
     Raises:
         DataError: the header repeats a column name.
-        UnicodeDecodeError: the header is not UTF-8.
     """
-    with _open(path) as file:
-        line = file.readline(LONGEST_HEADER)
-    line_end = "\r" if b"\r" in line and b"\n" not in line else "\n"
-    header = line.split(b"\r")[0] if line_end == "\r" else line
-    # A spreadsheet's export often uses a semicolon.
-    chosen = separator or max((b",", b";", b"\t", b"|"), key=header.count).decode()
-    names = tuple(next(csv.reader([header.decode("utf-8-sig").strip("\r\n")], delimiter=chosen), []))
-    twice = [name for name, count in Counter(names).items() if name and count > 1]
+    twice = [name for name, count in Counter(header.names).items() if name.strip() and count > 1]
     if twice:
         raise DataError(
-            f"{path}: the header names {twice[0]!r} more than once; give each column a different name", code="DL204"
+            f"{origin}: the header names {twice[0]!r} more than once; give each column a different name", code="DL204"
         )
-    return Dialect(chosen, line_end, names, _has_blank_lines(path))
+    taken, names = set(header.names), []
+    for place, name in enumerate(header.names):
+        given = name if name.strip() else f"Unnamed: {place}"
+        while not name.strip() and given in taken:
+            given += "_"
+        names.append(given)
+    return tuple(names)
 
 
-def refuse_uneven_rows(path: Path, dialect: Dialect) -> None:
+def refuse_uneven_rows(path: Path, dialect: Dialect, copy: Path | None = None) -> None:
     """Raise DataError at the first row with more or fewer values than the header.
 
     Rows of very large files are not counted one by one; there, missing values at a row's end stay missing values.
+
+    Args:
+        path: the file's name in errors.
+        dialect: of what is read.
+        copy: what is read, if not the file itself.
     """
-    if path.stat().st_size > SNIFFED_BYTES:
+    read = copy or path
+    if read.stat().st_size > SNIFFED_BYTES:
         return
-    with _open(path) as file:
+    with open_bytes(read) as file:
         content = file.read().decode("utf-8-sig", errors="replace")
-    lines = csv.reader(content.replace("\r\n", "\n").split(dialect.line_end), delimiter=dialect.separator)
-    # split() took the line ends away, so a quoted value over several lines is joined by the reader without them
-    start = 0
-    for row in _until_unreadable(lines, path):
-        line, start = start + 1, lines.line_num
-        if row and len(row) != len(dialect.names):
-            raise DataError(
-                f"{path}:{line}: has {len(row)} values, but the header has {len(dialect.names)} columns; "
-                "correct the row, or quote values that hold the separator",
-                code="DL204",
-            )
+    quoting = DOUBLED if dialect.quote else BARE
+    # split() takes the line ends away, so a quoted value over several lines is joined by the reader without them
+    lines = content.replace("\r\n", "\n").split(dialect.line_end)
+    for row in _until_unreadable(rows_of(lines, dialect.separator, quoting), path, dialect.moved):
+        refuse_uneven(row, len(dialect.names), path, dialect.moved)
 
 
-def _until_unreadable(lines: "Reader", path: Path) -> Iterator[list[str]]:
-    """Yield the rows that Python's csv reader parses from lines.
+def refuse_uneven(row: Row, width: int, path: Path, moved: int = 0) -> None:
+    """Raise DataError if a row has another number of values than the header; a blank line has none."""
+    if row.cells and len(row.cells) != width:
+        raise DataError(
+            f"{path}:{row.line + 1 + moved}: has {len(row.cells)} values, but the header has {width} columns; "
+            "correct the row, or quote values that hold the separator; where lines stand above the header, "
+            "`data.skip_rows` says how many",
+            code="DL204",
+        )
 
-    Raises:
-        DataError: a row holds a carriage return that is not a line end of this file.
-    """
+
+def _until_unreadable(rows: Iterator[Row], path: Path, moved: int) -> Iterator[Row]:
+    line = 0
     try:
-        yield from lines
+        for row in rows:
+            line = row.end
+            yield row
     except csv.Error as error:
-        if "new-line" in str(error):
-            raise DataError(
-                f"{path}:{lines.line_num}: the row holds a lone carriage return, unlike the other line ends; "
-                "use one kind of line end, or quote the value that holds it",
-                code="DL204",
-            ) from error
+        if is_lone_return(error):
+            raise lone_return(str(path), line + 1 + moved) from error
         # A value too long for this reader is none for polars, which decides.
 
 
-def _has_blank_lines(path: Path) -> bool:
-    tail = b""
-    with _open(path) as file:
-        while block := file.read(BLOCK):
-            # Most files hold no carriage return, and searching for one byte is much faster than for a pair.
-            pairs = (b"\n\n", b"\n\r\n", b"\r\r") if b"\r" in block or b"\r" in tail else (b"\n\n",)
-            if any(pair in block or pair in tail + block[:2] for pair in pairs):
-                return True
-            tail = (tail + block[-2:])[-2:]  # a compressed file may give a byte at a time
-    return False
+def _line_end(content: bytes) -> str:
+    first = content.split(b"\n", 1)[0]
+    return "\r" if b"\r" in first and b"\n" not in content[: len(first) + 1] else "\n"
 
 
-def _open(path: Path) -> "IO[bytes]":
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
+def _first_bytes(path: Path, size: int) -> bytes:
+    with open_bytes(path) as file:
+        return file.read(size)

@@ -7,8 +7,10 @@ The meaning of columns is not decided here; see `columns` and `dataset`.
 import csv
 import glob
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 
@@ -16,7 +18,8 @@ from danlu.core.text import suggestion
 from danlu.data.builtin import read_builtin
 from danlu.data.descriptors import RawData
 from danlu.data.frames import DiskFrame
-from danlu.data.sources.options import ReadOptions
+from danlu.data.sources.encoding import text_file
+from danlu.data.sources.options import FileForm, ReadOptions
 from danlu.data.sources.tables import READERS
 from danlu.errors import DataError
 
@@ -39,8 +42,7 @@ def read_source(source: str | Sequence[str], options: ReadOptions | None = None)
     """
     options = options or ReadOptions()
     if not isinstance(source, str):
-        parts = [read_source(part, options) for part in source]
-        return _stack(parts, ", ".join(source))
+        return _read_together(source, read_source, ", ".join(source), options)
     if source.startswith("builtin:"):
         return read_builtin(source)
     if source == IN_MEMORY:
@@ -51,7 +53,7 @@ def read_source(source: str | Sequence[str], options: ReadOptions | None = None)
     if path.is_dir():
         return _read_folder(path, options)
     if path.is_file():
-        return _read_file(path, options)
+        return _read_together([path], _read_file, str(path), options)
     # pathlib's glob takes no absolute pattern
     matches = sorted(Path(match) for match in glob.glob(source, recursive=True) if Path(match).is_file())  # noqa: PTH207
     if not matches:
@@ -66,7 +68,7 @@ def _read_file(path: Path, options: ReadOptions) -> RawData:
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty", code="DL203")
     if path.suffix.lower() == ".txt":
-        return RawData(_documents([path]), str(path), path.parent, "corpus")
+        return _documents([path], str(path), options)
     suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
     read = READERS.get(suffix.lower())
     if read is None:
@@ -76,33 +78,18 @@ def _read_file(path: Path, options: ReadOptions) -> RawData:
     try:
         table = read(path, options)
     except (pl.exceptions.PolarsError, OSError, ValueError, csv.Error) as error:
-        raise DataError(_unreadable(path, error), code="DL202") from error
-    if table.frame.height == 0:
-        raise DataError(f"{path}: has no rows", code="DL203")
+        raise DataError(_unreadable(path, error, options), code="DL202") from error
     return RawData(table.frame, str(path), path.parent, form=table.form)
 
 
-def _unreadable(path: Path, error: Exception) -> str:
+def _unreadable(path: Path, error: Exception, options: ReadOptions) -> str:
     """Say why a file could not be read, with the faulty line if found."""
     reason = f"cannot be read as {path.suffix.lstrip('.')}: {str(error).strip().splitlines()[0]}"
-    if path.suffix.lower() not in (".csv", ".tsv", ".jsonl", ".txt"):
+    if path.suffix.lower() != ".jsonl":
         return f"{path}: {reason}"
-    content = path.read_bytes()
-    if content.startswith(b"PK\x03\x04"):
-        return f"{path}: is an archive (or a workbook), not {path.suffix.lstrip('.')}; save the table in it as csv"
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as broken:
-        line = content.count(b"\n", 0, broken.start) + 1
-        encoding = "UTF-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "GB18030"
-        return (
-            f"{path}:{line}: is not UTF-8 (byte {broken.start}); convert it first, for example "
-            f"`iconv -f {encoding} -t UTF-8 {path.name} > utf8-{path.name}`"
-        )
-    if path.suffix.lower() == ".jsonl":
-        line, wrong = _first_wrong_json(text)
-        return f"{path}:{line}: {wrong}; every line holds one JSON object" if line else f"{path}: {reason}"
-    return f"{path}: {reason}"
+    text, _ = text_file(path, options.encoding)
+    line, wrong = _first_wrong_json(text.read_text(encoding="utf-8-sig"))
+    return f"{path}:{line}: {wrong}; every line holds one JSON object" if line else f"{path}: {reason}"
 
 
 def _first_wrong_json(text: str) -> tuple[int, str]:
@@ -157,8 +144,33 @@ def _read_folder(folder: Path, options: ReadOptions) -> RawData:
 
 def _read_files(files: list[Path], origin: str, options: ReadOptions) -> RawData:
     if all(file.suffix.lower() == ".txt" for file in files):
-        return RawData(_documents(files), origin, files[0].parent, "corpus")
-    return _stack([_read_file(file, options) for file in files], origin)
+        return _documents(files, origin, options)
+    return _read_together(files, _read_file, origin, options)
+
+
+Place = TypeVar("Place", str, Path)
+
+
+def _read_together(
+    places: Sequence[Place], read: Callable[[Place, ReadOptions], RawData], origin: str, options: ReadOptions
+) -> RawData:
+    """Read several files as one table; files that hold a header alone are passed over.
+
+    A column that is words in one of them keeps its spelling in all: `01` in a file that holds digits alone too.
+    """
+    parts = [read(place, options) for place in places]
+    held = [(place, part) for place, part in zip(places, parts, strict=True) if part.frame.height]
+    if not held:
+        raise DataError(f"{origin}: has no rows", code="DL203")
+    worded = {name for _, part in held for name, dtype in part.frame.schema.items() if dtype == pl.String}
+    again = replace(options, words=options.words | worded)
+    return _stack(
+        [
+            read(place, again) if any(part.frame.schema.get(name) != pl.String for name in worded) else part
+            for place, part in held
+        ],
+        origin,
+    )
 
 
 def _stack(parts: list[RawData], origin: str) -> RawData:
@@ -171,21 +183,24 @@ def _stack(parts: list[RawData], origin: str) -> RawData:
     together = pl.concat([frame.lazy() for frame in frames], how="vertical_relaxed")
     large = any(isinstance(frame, DiskFrame) for frame in frames)
     frame = DiskFrame(together, sum(frame.height for frame in frames)) if large else together.collect()
-    return RawData(frame, origin, first.folder, first.layout, first.target, first.form)
+    names = dict.fromkeys(name for part in parts for name in part.form.missing_words)
+    absent = {name: {word for part in parts for word in part.form.missing_words.get(name, ())} for name in names}
+    form = replace(first.form, missing_words={name: tuple(sorted(words)) for name, words in absent.items()})
+    return RawData(frame, origin, first.folder, first.layout, first.target, form)
 
 
-def _documents(files: list[Path]) -> pl.DataFrame:
+def _documents(files: list[Path], origin: str, options: ReadOptions) -> RawData:
     """Read text files, one row per document or piece of one: columns `document`, `text`."""
     rows: list[tuple[str, str]] = []
+    encodings: list[str] = []
     for file in files:
-        try:
-            content = file.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(_unreadable(file, error), code="DL202") from error
-        rows.extend((file.name, piece) for piece in _pieces(content))
+        text, encoding = text_file(file, options.encoding)
+        encodings.append(encoding)
+        rows.extend((file.name, piece) for piece in _pieces(text.read_text(encoding="utf-8-sig")))
     if not rows:
         raise DataError(f"{', '.join(map(str, files[:3]))}: no text inside", code="DL203")
-    return pl.DataFrame(rows, schema={"document": pl.String, "text": pl.String}, orient="row")
+    frame = pl.DataFrame(rows, schema={"document": pl.String, "text": pl.String}, orient="row")
+    return RawData(frame, origin, files[0].parent, "corpus", form=FileForm(encoding=encodings[0]))
 
 
 def _pieces(content: str) -> list[str]:

@@ -1,0 +1,246 @@
+"""Make of any file of separated values one that polars reads as it is meant: the file itself where that is so, else a
+copy in the cache, made once.
+
+Where only the header or the end is in the way the rows are copied as bytes; where values must be told apart anew, by
+Python's reader, which is slower.
+"""
+
+import csv
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple
+from pathlib import Path
+
+from danlu.artifacts.cache import cached_dir, file_identity
+from danlu.data.sources.csv_dialect import Dialect, Sniffed, column_names, refuse_uneven, sniff
+from danlu.data.sources.csv_header import (
+    BARE,
+    DOUBLED,
+    ESCAPED,
+    SINGLE,
+    SPACED,
+    Quoting,
+    Row,
+    is_lone_return,
+    lone_return,
+    rows_of,
+)
+from danlu.data.sources.encoding import (
+    UTF_8,
+    encoding_by_mark,
+    is_utf_8_block,
+    legacy_encoding,
+    open_bytes,
+    read_head,
+    text_file,
+    utf_8_version,
+    whole_characters,
+)
+from danlu.data.sources.options import FileForm, ReadOptions
+from danlu.errors import DataError
+
+VERSION = 1  # of copies in the cache
+BLOCK = 1 << 20  # bytes
+_ALL = sys.maxsize
+_LONGEST = (1 << 31) - 1  # characters of a value; a C long on every system
+
+
+def normalized_csv(path: Path, options: ReadOptions, separator: str | None = None) -> tuple[Path, Dialect, FileForm]:
+    """Return a file of separated values that polars can scan, how it separates them, and how the given file does.
+
+    Args:
+        path: plain or gzipped, in any encoding.
+        options: the encoding and the lines above the header, where they are known.
+        separator: if known.
+
+    Raises:
+        DataError: the encoding is not clear, the header repeats a name, or quotation marks are broken.
+    """
+    text, encoding = _text(path, options.encoding)
+    sniffed = sniff(text, separator, options.skip_rows, path)
+    if not sniffed.survey.utf_8:  # but its first bytes are
+        encoding = legacy_encoding(path)
+        text = utf_8_version(path, encoding)
+        sniffed = sniff(text, separator, options.skip_rows, path)
+    names = column_names(sniffed.header, path)
+    form = FileForm(encoding=encoding, separator=sniffed.header.separator, skipped_rows=sniffed.header.line)
+    ways = _ways(sniffed)
+    dropped = _blank_at_the_end(sniffed)
+    if ways or dropped:
+        copy, dialect = _parsed(text, path, sniffed, names, ways or [DOUBLED])
+    else:
+        quote = None if not sniffed.survey.sound else '"'
+        lines = sniffed.survey.blank_lines
+        dialect = Dialect(
+            sniffed.header.separator, sniffed.line_end, names, lines, skip_rows=sniffed.header.line, quote=quote
+        )
+        copy = text
+        if sniffed.header.line or names != sniffed.header.written or sniffed.survey.empty_rows:
+            copy, dialect = _trimmed(text, sniffed, dialect)
+    return copy, dialect, form
+
+
+def _text(path: Path, encoding: str | None) -> tuple[Path, str]:
+    """Return a text file whose first bytes at least are UTF-8; all of them are looked at when it is surveyed."""
+    if encoding is not None:
+        return text_file(path, encoding)
+    head = read_head(path, BLOCK)
+    found = encoding_by_mark(path, head) or (UTF_8 if is_utf_8_block(head[: whole_characters(head)]) else None)
+    found = found or legacy_encoding(path)
+    return utf_8_version(path, found), found
+
+
+def _ways(sniffed: Sniffed) -> list[Quoting]:
+    """Return how values may be quoted, likely ones first; none where polars reads them as they are."""
+    seen, quoting = sniffed.survey, sniffed.header.quoting
+    if quoting == SINGLE:
+        return [SINGLE, DOUBLED]
+    if seen.sound and quoting in (DOUBLED, ESCAPED):
+        return []
+    if not seen.opened and not seen.spaced:  # no value is quoted, so each mark is a letter
+        return []
+    return [*([ESCAPED] if seen.escapes else []), *([SPACED] if seen.spaced else []), DOUBLED, BARE]
+
+
+def _blank_at_the_end(sniffed: Sniffed) -> int:
+    """Return how many names at the header's end are blank."""
+    names = sniffed.header.names
+    return len(names) - max((place + 1 for place, name in enumerate(names) if name.strip()), default=len(names))
+
+
+def _trimmed(text: Path, sniffed: Sniffed, dialect: Dialect) -> tuple[Path, Dialect]:
+    """Copy the rows as they are below a header of its own, without empty ones at the end."""
+    end = sniffed.survey.end if sniffed.survey.empty_rows else _ALL
+    first = _line(dialect.names, dialect)
+    key = [VERSION, file_identity(text), first, sniffed.body, end]
+
+    def write(empty: Path) -> None:
+        with open_bytes(text) as file, (empty / "table.csv").open("wb") as copy:
+            copy.write(first.encode())
+            file.seek(sniffed.body)
+            left = end - sniffed.body
+            while left > 0 and (block := file.read(min(left, BLOCK))):
+                copy.write(block)
+                left -= len(block)
+
+    copy = cached_dir("csv", key, write) / "table.csv"
+    moved = sniffed.header.end - first.count(dialect.line_end)
+    return copy, Dialect(**{**vars(dialect), "moved": moved})
+
+
+def _line(names: tuple[str, ...], dialect: Dialect) -> str:
+    if dialect.quote is None:
+        return dialect.separator.join(names) + dialect.line_end
+    line = io.StringIO()
+    csv.writer(line, delimiter=dialect.separator, lineterminator=dialect.line_end).writerow(names)
+    return line.getvalue()
+
+
+def _parsed(
+    text: Path, origin: Path, sniffed: Sniffed, names: tuple[str, ...], ways: list[Quoting]
+) -> tuple[Path, Dialect]:
+    """Write the rows anew, as the first quoting with which all of them have as many values as the header tells."""
+    key = [VERSION, file_identity(text), list(names), sniffed.header.line, [astuple(way) for way in ways]]
+
+    def write(empty: Path) -> None:
+        furthest: tuple[int, DataError] | None = None
+        for way in ways:
+            rows = _Counted(_rows(text, origin, sniffed, way))
+            try:
+                _write_rows(empty / "table.csv", rows, names, _blank_at_the_end(sniffed))
+                return
+            except DataError as refused:
+                if furthest is None or rows.count > furthest[0]:
+                    furthest = rows.count, refused
+        if furthest is not None:
+            raise furthest[1]
+
+    copy = cached_dir("csv", [*key, sniffed.header.separator], write) / "table.csv"
+    with copy.open(encoding=UTF_8, newline="") as file:
+        kept = tuple(next(csv.reader(file)))
+    return copy, Dialect(",", "\n", kept, blank_lines=False, skip_rows=sniffed.header.line)
+
+
+class _Counted:
+    """Iterate over rows, counting them."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self.count = 0
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self._rows:
+            self.count += 1
+            yield row
+
+
+def _write_rows(copy: Path, rows: Iterable[Row], names: tuple[str, ...], blank: int) -> None:
+    """Write rows, without the columns at the end that have no name and hold nothing."""
+    used, width = len(names) - blank, len(names)
+    waiting = 0  # rows of nothing, which count only if others follow
+    with copy.open("w", encoding=UTF_8, newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        for row in rows:
+            if not row.filled:
+                waiting += 1
+                continue
+            writer.writerows([[""] * width] * waiting)
+            waiting = 0
+            used = max(used, *(place + 1 for place in range(used, width) if row.cells[place].strip()), 0)
+            writer.writerow(row.cells)
+    if used < width:
+        whole = copy.with_name("whole.csv")
+        copy.rename(whole)
+        with (
+            whole.open(encoding=UTF_8, newline="") as source,
+            copy.open("w", encoding=UTF_8, newline="") as file,
+            _values_of_any_length(),
+        ):
+            csv.writer(file, lineterminator="\n").writerows(row[:used] for row in csv.reader(source))
+        whole.unlink()
+
+
+def _rows(text: Path, origin: Path, sniffed: Sniffed, way: Quoting) -> Iterator[Row]:
+    """Yield the rows below the header, without blank lines.
+
+    Raises:
+        DataError: a row has another number of values than the header, or its quotation marks are broken.
+    """
+    width, header = len(sniffed.header.names), sniffed.header
+    line = header.end
+    with open_bytes(text) as binary, _values_of_any_length():
+        binary.seek(sniffed.body)
+        lines = io.TextIOWrapper(binary, encoding=UTF_8, newline="")
+        try:
+            for row in rows_of(lines, header.separator, way, strict=True):
+                refuse_uneven(row, width, origin, header.end)
+                line = header.end + row.end
+                if way == BARE and any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in row.cells):
+                    raise _broken(origin, header.end + row.line)
+                if row.cells:
+                    yield row
+        except csv.Error as error:
+            if is_lone_return(error):
+                raise lone_return(str(origin), line + 1) from error
+            raise _broken(origin, line) from error
+
+
+def _broken(origin: Path, line: int) -> DataError:
+    return DataError(
+        f"{origin}:{line + 1}: a value that begins with a quotation mark does not end with one; "
+        'double each quotation mark within a quoted value, as "a 3"" pipe"',
+        code="DL204",
+    )
+
+
+@contextmanager
+def _values_of_any_length() -> Iterator[None]:
+    """Lift the limit of Python's reader on the length of a value for a while."""
+    before = csv.field_size_limit(_LONGEST)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)

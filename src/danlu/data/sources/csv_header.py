@@ -1,0 +1,285 @@
+"""Find the header of separated values in a file's first lines, by how the rows below it are made.
+
+Lines above the header are passed over only where that is clear: comments, or fewer values than in every row of the
+table, with a header below that differs from its rows.
+"""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+from danlu.errors import DataError
+
+ABOVE = 60  # lines, at most, above a header that is found
+_YEAR = re.compile(r"(19|20)\d\d")
+COMMENTS = ("#", "%")
+
+
+@dataclass(frozen=True)
+class Quoting:
+    """Say how values that hold a separator are written.
+
+    Attributes:
+        quote: stands around them; None if nothing does.
+        escape: stands before a quotation mark within; None if that is doubled.
+        spaced: whether spaces after a separator belong to no value.
+    """
+
+    quote: str | None = '"'
+    escape: str | None = None
+    spaced: bool = False
+
+
+DOUBLED = Quoting()
+ESCAPED = Quoting(escape="\\")
+SPACED = Quoting(spaced=True)
+SINGLE = Quoting(quote="'")
+BARE = Quoting(quote=None)
+# Noncharacters of Unicode stand for what was escaped until the values are told apart.
+_MARK, _SLASH = "\ufdd0", "\ufdd1"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Hold a row's values and its lines: `line` is its first, `end` the one after its last, counted from 0."""
+
+    cells: list[str]
+    line: int
+    end: int
+
+    @property
+    def filled(self) -> int:
+        """Return how many values are not blank."""
+        return sum(bool(cell.strip()) for cell in self.cells)
+
+
+@dataclass(frozen=True)
+class Header:
+    """Hold what the first lines of a file say.
+
+    Attributes:
+        separator: between values.
+        quoting: that makes the rows even.
+        written: the names as the header has them.
+        names: as many as the rows have values; blank where the header has none.
+        line: where the header begins, from 0.
+        end: the line after it.
+        even: the share of rows with as many values as there are names.
+    """
+
+    separator: str
+    quoting: Quoting
+    written: tuple[str, ...]
+    names: tuple[str, ...]
+    line: int
+    end: int
+    even: float
+
+
+def rows_of(lines: Iterable[str], separator: str, quoting: Quoting, strict: bool = False) -> Iterator[Row]:
+    """Cut lines into rows.
+
+    Args:
+        lines: with their line ends.
+        separator: one character.
+        quoting: how values that hold it are written.
+        strict: refuse what follows a closing quotation mark, and one that is never closed.
+
+    Raises:
+        csv.Error: the lines cannot be told apart, or are refused.
+    """
+    if quoting.escape:
+        lines = (line.replace("\\\\", _SLASH).replace('\\"', _MARK) for line in lines)
+    reader = csv.reader(
+        lines,
+        delimiter=separator,
+        quotechar=quoting.quote,
+        quoting=csv.QUOTE_NONE if quoting.quote is None else csv.QUOTE_MINIMAL,
+        skipinitialspace=quoting.spaced,
+        strict=strict,
+    )
+    start = 0
+    for cells in reader:
+        if quoting.escape:
+            cells = [cell.replace("\\\n", "\n").replace(_MARK, '"').replace(_SLASH, "\\") for cell in cells]
+        yield Row(cells, start, reader.line_num)
+        start = reader.line_num
+
+
+def find_header(lines: list[str], separators: Iterable[str], skip: int | None, where: str) -> Header:
+    """Find the header and the separator with which the rows below have as many values as it has names.
+
+    Args:
+        lines: the first of a file, with their line ends.
+        separators: the candidates.
+        skip: how many lines stand above the header; None to find it out.
+        where: the file's name in errors.
+
+    Raises:
+        DataError: there is no header.
+    """
+    told = re.fullmatch(r'"?sep=(.)"?;*,*\s*', lines[0], re.IGNORECASE | re.DOTALL) if lines else None
+    if told:  # for spreadsheets
+        separators, skip = (told[1],), max(1, skip or 0) if skip is not None else None
+    start = skip if skip is not None else 1 if told else 0
+    text = "".join(lines[start:])
+    ways = [
+        DOUBLED,
+        *((ESCAPED,) if '\\"' in text else ()),
+        *((SPACED,) if ' "' in text else ()),
+        *((SINGLE,) if "'" in text and '"' not in text else ()),
+        *((BARE,) if '"' in text else ()),
+    ]
+    found = [
+        header
+        for quoting in ways
+        for separator in separators
+        if (header := _header(lines[start:], start, separator, quoting, skip is not None)) is not None
+    ]
+    if not found:
+        if any("\r" in line.rstrip("\r\n") for line in lines[start : start + 1]):
+            raise lone_return(where, start + 1)
+        raise DataError(
+            f"{where}:{start + 1}: no header can be read here; the first line names the columns, "
+            "and `data.skip_rows` says how many lines stand above it",
+            code="DL204",
+        )
+    return max(found, key=_fits)
+
+
+def is_lone_return(error: csv.Error) -> bool:
+    """Return whether Python's reader stopped at a carriage return within a line."""
+    return "new-line" in str(error)
+
+
+def lone_return(where: str, line: int) -> DataError:
+    """Return the error of a row that holds a carriage return which is no line end of its file."""
+    return DataError(
+        f"{where}:{line}: the row holds a lone carriage return, unlike the other line ends; "
+        "use one kind of line end, or quote the value that holds it",
+        code="DL204",
+    )
+
+
+def _fits(header: Header) -> tuple[bool, bool, bool, int]:
+    wrapped = header.quoting == SINGLE and not any("'" in name for name in header.names)
+    return len(header.names) > 1, header.even > 0.9, wrapped, len(header.names)
+
+
+def _header(lines: list[str], start: int, separator: str, quoting: Quoting, settled: bool) -> Header | None:
+    """Return the header as a separator and a quoting show it, None if there is no row."""
+    rows: list[Row] = []
+    try:
+        rows.extend(rows_of(lines, separator, quoting))
+    except csv.Error:
+        # A line end of another kind: found by who reads all of the file, if the header is whole.
+        rows = list(_readable(lines, separator, quoting))
+    filled = [row for row in rows if row.filled] or [row for row in rows if row.cells]
+    if not filled:
+        return None
+    place = 0 if settled else _place(rows, filled)
+    header, body = filled[place], filled[place + 1 :]
+    names = _fitted(header.cells, body)
+    even = sum(len(row.cells) == len(names) for row in body) / len(body) if body else 1.0
+    return Header(separator, quoting, tuple(header.cells), tuple(names), start + header.line, start + header.end, even)
+
+
+def _readable(lines: list[str], separator: str, quoting: Quoting) -> Iterator[Row]:
+    rows = rows_of(lines, separator, quoting)
+    while True:
+        try:
+            yield next(rows)
+        except (StopIteration, csv.Error):
+            return
+
+
+def _fitted(names: list[str], body: list[Row]) -> list[str]:
+    """Return the header's names with as many blank ones at the end as the rows have values there."""
+    if not body:
+        return names
+    width = Counter(len(row.cells) for row in body).most_common(1)[0][0]
+    if len(names) > width and not any(name.strip() for name in names[width:]):
+        return names[:width]
+    if width == len(names) + 1 and all(len(row.cells) == width and not row.cells[-1].strip() for row in body):
+        return [*names, ""]
+    return names
+
+
+def _place(rows: list[Row], filled: list[Row]) -> int:
+    """Return which filled row is the header: the first that does not clearly stand above one."""
+    later = filled[len(filled) // 2 :]
+    width = Counter(len(row.cells) for row in later).most_common(1)[0][0]
+    blank = {row.line for row in rows if not row.filled}
+    for place in range(min(ABOVE, len(filled))):
+        above = _is_comment if filled[place].cells[0].lstrip().startswith(COMMENTS) else _is_title
+        if not above(filled, place, width, blank):
+            return place
+    return 0
+
+
+def _is_comment(filled: list[Row], place: int, width: int, blank: set[int]) -> bool:
+    row, below = filled[place], filled[place + 1 :]
+    if not below:
+        return False
+    if len(row.cells) != width:
+        return True
+    if below[0].cells[0].lstrip().startswith(COMMENTS):
+        return len(below) > 1
+    # As wide as the table: the header itself may begin with such a sign.
+    differs = _is_header(below[0]) and (_differs(below[0], below[1:]) or _gap(row, below[0], blank))
+    return differs or (width > 1 and row.cells[0].lstrip()[1:2] == " " and _is_header(below[0]))
+
+
+def _is_title(filled: list[Row], place: int, width: int, blank: set[int]) -> bool:
+    if width < 2 or not _is_narrow(filled[place], width):
+        return False
+    below = [row for row in filled[place + 1 :] if not row.cells[0].lstrip().startswith(COMMENTS)]
+    first = next((number for number, row in enumerate(below) if not _is_narrow(row, width)), None)
+    if first is None:
+        return False
+    header, body = below[first], below[first + 1 :]
+    return (
+        bool(body)
+        and _is_header(header)
+        and all(len(row.cells) == width for row in body)
+        and (_differs(header, body) or _gap(filled[place], header, blank))
+    )
+
+
+def _is_narrow(row: Row, width: int) -> bool:
+    """Return whether a row has fewer values than the table, or only one where a spreadsheet filled it up."""
+    return len(row.cells) < width or (len(row.cells) == width and width > 2 and row.filled == 1)
+
+
+def _is_header(row: Row) -> bool:
+    """Return whether a row's values could be names: different words, no numbers but years."""
+    names = [cell.strip() for cell in row.cells]
+    while names and not names[-1]:
+        names.pop()
+    return (
+        bool(names)
+        and len(set(names)) == len(names)
+        and all(names[1:])
+        and not any(_is_number(name) and (place == 0 or not _YEAR.fullmatch(name)) for place, name in enumerate(names))
+    )
+
+
+def _differs(header: Row, body: list[Row]) -> bool:
+    """Return whether some column holds numbers alone below a name that is none."""
+    for place, name in enumerate(header.cells):
+        values = [row.cells[place] for row in body if place < len(row.cells) and row.cells[place].strip()]
+        if values and not _is_number(name) and all(map(_is_number, values)):
+            return True
+    return False
+
+
+def _gap(above: Row, header: Row, blank: set[int]) -> bool:
+    return any(line in blank for line in chain(range(above.end, header.line)))
+
+
+def _is_number(cell: str) -> bool:
+    """Return whether a value is a number, a date or a time: digits, and no letters but those of an exponent or zone."""
+    return any(sign.isdigit() for sign in cell) and not any(sign.isalpha() and sign not in "eETZ" for sign in cell)

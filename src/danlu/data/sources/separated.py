@@ -1,0 +1,112 @@
+"""Read separated values: the first rows suggest types; where a later one contradicts, the whole file decides.
+
+Only what loses nothing becomes a number; see `narrowing`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from danlu.data.frames import Table
+from danlu.data.sources.csv_copy import normalized_csv
+from danlu.data.sources.csv_dialect import refuse_uneven_rows
+from danlu.data.sources.narrowing import narrowed, suggested_types
+from danlu.data.sources.options import ReadOptions, ReadTable, spelled_missing
+from danlu.data.sources.scans import LARGE, collect
+
+SEEN_ROWS = 10_000  # suggest the types; having the whole file decide takes fifty times as long
+
+
+def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> ReadTable:
+    """Read separated values, find out types, and read given words as missing.
+
+    A column is a number only where nothing is lost: words with leading zeros stay words. Columns in `options.words`
+    keep the spelling of the file.
+    """
+    text, dialect, form = normalized_csv(path, options, separator)
+    scan = partial(
+        pl.scan_csv,
+        text,
+        separator=dialect.separator,
+        eol_char=dialect.line_end,
+        quote_char=dialect.quote,
+        infer_schema=False,
+    )
+    absent = spelled_missing(options.missing_values)
+    try:
+        sample = scan(n_rows=SEEN_ROWS).collect()
+    except pl.exceptions.ComputeError:
+        refuse_uneven_rows(path, dialect, text)
+        raise
+    ends = sample.height < SEEN_ROWS  # the sample is the whole file
+    held = sample.with_columns(pl.when(~pl.all().is_in(absent)).then(pl.all()))
+    said = [name for name in sample.columns if name in options.words]
+    types = suggested_types(held.drop(said))
+    worded = any(held[name].null_count() > sample[name].null_count() for name in types if types[name] != pl.String)
+    unseen = [name for name in types if held[name].null_count() == held.height]
+
+    def suggested(quick: bool) -> pl.LazyFrame:
+        lazy = scan(schema_overrides=types) if quick else scan(schema_overrides=types, null_values=absent)
+        return narrowed(_without_words(lazy, absent) if quick else lazy, [] if ends else unseen, said)
+
+    def decided() -> pl.LazyFrame:
+        return narrowed(scan(null_values=absent), list(types), said)
+
+    def whole(make: Callable[[], pl.LazyFrame]) -> pl.LazyFrame:
+        return _without_blank_rows(make()) if dialect.blank_lines else make()
+
+    large = text.stat().st_size > LARGE
+    # polars compares every number with words for missing values, so they are given to it only where they occur.
+    quick = () if worded else (partial(suggested, quick=True),)
+    ways: tuple[Callable[[], pl.LazyFrame], ...] = (*quick, partial(suggested, quick=False), decided)
+    for way in ways:
+        try:
+            table = collect(text, partial(whole, way), large, [list(absent), sorted(said), len(ways), ways.index(way)])
+            break
+        except pl.exceptions.ComputeError:
+            refuse_uneven_rows(path, dialect, text)
+            if way is decided:
+                raise
+    if codes := [] if ends else _late_codes(table, held.select(name for name in types if types[name] == pl.Int64)):
+        return read_csv(path, replace(options, words=options.words | set(codes)), separator)
+    if not large and table[table.columns[-1]].null_count():  # a short row is filled up with missing values
+        refuse_uneven_rows(path, dialect, text)
+    return ReadTable(table, replace(form, missing_words=_found_missing(sample, absent)))
+
+
+def _found_missing(sample: pl.DataFrame, absent: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the words in each column that stand for a missing value."""
+    found = {
+        name: sample[name].filter(sample[name].is_in(absent)).str.strip_chars().unique() for name in sample.columns
+    }
+    return {name: tuple(sorted(words)) for name, words in found.items() if len(words)}
+
+
+def _late_codes(table: Table, sample: pl.DataFrame) -> list[str]:
+    """Return whole numbers of one width in the first rows and of less in later ones: codes with leading zeros?"""
+    if not sample.columns:
+        return []
+    widths = sample.select(pl.all().str.len_chars().min().name.suffix("\0min"), pl.all().str.len_chars().max()).row(
+        0, named=True
+    )
+    fixed = {name: width for name in sample.columns if (width := widths[name]) and widths[f"{name}\0min"] == width > 1}
+    if not fixed:
+        return []
+    lowest = table.lazy().select(pl.col(list(fixed)).abs().min()).collect(engine="streaming").row(0, named=True)
+    return [name for name, width in fixed.items() if lowest[name] is not None and len(str(lowest[name])) < width]
+
+
+def _without_words(lazy: pl.LazyFrame, absent: Sequence[str]) -> pl.LazyFrame:
+    """Replace words for missing values in string columns.
+
+    polars' reader would compare every number too.
+    """
+    words = pl.col(pl.String)
+    return lazy.with_columns(pl.when(words.is_in(absent)).then(None).otherwise(words).name.keep())
+
+
+def _without_blank_rows(lazy: pl.LazyFrame) -> pl.LazyFrame:
+    return lazy.filter(~pl.all_horizontal(pl.all().is_null()))
