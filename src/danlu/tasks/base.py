@@ -85,6 +85,11 @@ class Target(Frozen):
         """What is added to a sum of readable weights."""
         return 0.0
 
+    @property
+    def positive(self) -> Label | None:
+        """The class of two that metrics and the threshold are about; None for other targets."""
+        return None
+
     def decode_scores(self, scores: np.ndarray) -> pl.DataFrame:
         """Return the predictions of raw network outputs, [samples, outputs], for a rule."""
         raise NotImplementedError(f"{self.task} has no rules")
@@ -190,6 +195,7 @@ class FitInputs:
         origin: how errors name the data.
         vocabulary: number of tokens of a language model; 0 for other models.
         beta: of `training.preference`.
+        positive: `data.positive`, of two classes the one that metrics are about; None for the second.
     """
 
     values: pl.Series | None
@@ -197,6 +203,7 @@ class FitInputs:
     origin: str
     vocabulary: int = 0
     beta: float = 0.0
+    positive: Label | None = None
 
 
 @dataclass(frozen=True)
