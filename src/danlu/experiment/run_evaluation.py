@@ -80,37 +80,55 @@ def evaluate_run(
     baselines = _fit_baselines(context, predictor) if context.recipe.evaluation.baselines else []
     figures = evaluate_splits(config, truths, baselines, parts)
     figures["decision"] = decision
-    if options.conformal is not None:
-        assert isinstance(decided, ConformalTarget)
-        resampling = config.resampling_for("test")
-        figures["conformal"] = conformal_figures(decided, truths["test"], resampling, calibrated_on)
-    figures["slices"] = find_slices(
-        options.slices,
-        context.dataset,
-        parts["test"],
-        truths["test"],
-        config.main_metric,
-        config.resampling_for("test"),
-    )
-
-    def predict(split: Split) -> Predictions:
-        return build_predictions(split, decided, predictor.outputs(split, context.origin), content, group)
-
-    figures["robustness"] = evaluate_robustness(
-        options.robustness,
-        predict,
-        context.dataset,
-        parts["test"],
-        truths["test"],
-        config.metrics_by_name(),
-        config.resampling_for("robustness"),
-        Seed(context.recipe.seed).derive("robustness"),
-    )
+    figures |= examine_split(context, config, predictor, "test", truths["test"], calibrated_on)
     figures["folds"] = folded.results
     figures["looks"] = {"test": record_test_evaluation(run, context.recipe, "evaluate")}
     write_json(run.path / EVALUATION, figures)
     _keep_golden(bundle, context, parts["test"], decided, predictor.preprocessor.columns, outputs["test"])
     write_pages(run, language or context.recipe.evaluation.language)
+    return figures
+
+
+def examine_split(
+    context: DataContext,
+    config: EvalConfig,
+    predictor: "Predictor",
+    name: str,
+    found: Predictions,
+    calibrated_on: str,
+) -> dict[str, Any]:
+    """Compute what is told of one split beside its metrics: coverage of sets or intervals, slices, robustness.
+
+    Args:
+        context: its test split is examined.
+        predictor: answers as users are answered.
+        name: of the split, in the figures.
+        found: the predictions of its rows.
+        calibrated_on: a word for the rows that gave the conformal quantiles.
+    """
+    options, target, part = context.recipe.evaluation, predictor.target, context.splits.test
+    figures = dict[str, Any]()
+    if isinstance(target, ConformalTarget) and target.conformal is not None:
+        resampling = config.resampling_for(name)
+        figures["conformal"] = conformal_figures(target, found, resampling, calibrated_on, name)
+    figures["slices"] = find_slices(
+        options.slices, context.dataset, part, found, config.main_metric, config.resampling_for(name)
+    )
+
+    def predict(split: Split) -> Predictions:
+        outputs = predictor.outputs(split, context.origin)
+        return build_predictions(split, target, outputs, config.text_column, config.group_column)
+
+    figures["robustness"] = evaluate_robustness(
+        options.robustness,
+        predict,
+        context.dataset,
+        part,
+        found,
+        config.metrics_by_name(),
+        config.resampling_for("robustness"),
+        Seed(context.recipe.seed).derive("robustness"),
+    )
     return figures
 
 

@@ -17,7 +17,7 @@ class EvaluationResult(Json):
     def __repr__(self) -> str:
         metric = self["main"]["metric"]
         figures = [
-            f"{split} {_figure(self[split].get(metric, {}))}" for split in ("test", "validation") if split in self
+            f"{split} {_figure(self[split].get(metric, {}))}" for split in ("test", "validation", "data") if split in self
         ]
         return f"{type(self).__name__}({self['task']}: {metric} {', '.join(figures)}; {_keys(self)})"
 

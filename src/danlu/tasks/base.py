@@ -153,6 +153,7 @@ class TargetSource:
         separator: of `data.target_separator`.
         is_asked: whether the recipe names the task.
         origin: how errors name the data.
+        learns: whether a model is to learn from the rows, not only to be judged by them.
     """
 
     names: tuple[str, ...]
@@ -162,6 +163,7 @@ class TargetSource:
     separator: str | None
     is_asked: bool
     origin: str
+    learns: bool = True
 
     def free_name(self, name: str) -> str:
         """Return a name for a new column that no other has."""
