@@ -102,4 +102,3 @@ def predict(
             path.parent.mkdir(parents=True, exist_ok=True)
             WRITERS[path.suffix](answers, path)
     return answers
-

@@ -184,9 +184,7 @@ def _read_manifest(folder: Path) -> Manifest:
     written = read_json(folder / MANIFEST)
     said = written.get("format") if isinstance(written, dict) else None
     if isinstance(said, int) and said > FORMAT:
-        raise ArtifactError(
-            f"{folder}: has format {said}, danlu here reads up to {FORMAT}; update danlu", code="DL302"
-        )
+        raise ArtifactError(f"{folder}: has format {said}, danlu here reads up to {FORMAT}; update danlu", code="DL302")
     try:
         manifest = Manifest.model_validate(written)
     except ValidationError as error:

@@ -1,9 +1,9 @@
 """Golden samples: a few raw rows with their labels, the model's answers and its decisions, kept in a bundle.
 
-    the input columns   as they were read; under `input:NAME` where a column below has the name
-    label               what is to be predicted, where the data says it
-    answer              the model's calibrated outputs
-    prediction          what follows from them by labels and threshold, for tasks that decide
+the input columns   as they were read; under `input:NAME` where a column below has the name
+label               what is to be predicted, where the data says it
+answer              the model's calibrated outputs
+prediction          what follows from them by labels and threshold, for tasks that decide
 """
 
 from collections.abc import Sequence

@@ -175,9 +175,7 @@ def _render(
         template = FIXED_DATE + template
     write: Any = render_jinja_template  # its annotation says it returns one text
     try:
-        texts, spans = write(
-            [messages], chat_template=template, return_assistant_tokens_mask=marked, **given
-        )
+        texts, spans = write([messages], chat_template=template, return_assistant_tokens_mask=marked, **given)
     except (TemplateError, TypeError, ValueError, KeyError, OverflowError) as error:
         roles = ", ".join(message["role"] for message in messages)
         raise DataError(f"the chat template cannot write a conversation of {roles}: {error}", code="DL119") from error
