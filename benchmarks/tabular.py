@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.support.real import adult, files_of, keel
 
-from danlu.artifacts.bundle import open_bundle
 from danlu.data.builtin import read_builtin
 from danlu.data.descriptors import Origin
 from danlu.evaluation.predictions import build_predictions
@@ -83,7 +82,7 @@ def measured(source: Path, target: str, family: str, seed: int, folder: Path) ->
     begun, used = time.perf_counter(), time.process_time()
     run = train_run(opened, folder, "run", overwrite=True, learn=train_or_search)
     spent = {"wall_s": time.perf_counter() - begun, "cpu_s": time.process_time() - used}
-    predictor = Predictor.from_bundle(open_bundle(run.path))
+    predictor = Predictor.load(run.path)
     part = opened.splits.test
     answers = predictor.outputs(part, Origin(str(source), folder))
     metric = "auroc" if opened.dataset.task.has_classes else "r2"

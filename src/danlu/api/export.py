@@ -41,7 +41,7 @@ def export(bundle: StrPath, folder: str | Path, *, own_code: bool = False) -> Pa
     if target.exists():
         raise ArgumentError(f"{target}: exists already; choose another folder", code="DL404")
     opened_bundle = open_bundle(bundle)
-    predictor = Predictor.verified(opened_bundle, own_code=own_code)
+    predictor = Predictor.load(opened_bundle, own_code=own_code)
     exporter, golden = exporter_for(predictor.options), opened_bundle.golden()
     with atomic_folder(target) as written:
         exporter.write(predictor, written)

@@ -85,7 +85,7 @@ def generate(
     from danlu.models.generation import generate as generate_texts
     from danlu.models.predictor import Predictor
 
-    predictor = Predictor.verified(opened_bundle)
+    predictor = Predictor.load(opened_bundle)
     return generate_texts(predictor, prompts, Sampling(**sampling), Seed(seed), tuple(stop), num_return, stream)
 
 

@@ -2,9 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from polars import selectors
@@ -13,12 +11,9 @@ from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath, translate_write_errors
 from danlu.core.distributed.env import dist_env
 from danlu.core.text import suggestion
-from danlu.data.descriptors import RawData
-from danlu.data.frames import with_words
-from danlu.data.sources.in_memory import read_in_memory
-from danlu.data.sources.reader import read_source
 from danlu.errors import ArgumentError, DataError
 from danlu.launch.row_shards import RowShards
+from danlu.models.read_for import read_for
 from danlu.tasks.classification import PREDICTION_SET
 
 LABEL_SEPARATOR = ";"
@@ -83,14 +78,14 @@ def predict(
             code="DL408",
         )
     opened_bundle = open_bundle(bundle)
-    read = _read(source)
+    read = read_for(opened_bundle, source, keep)
     for name in keep:
         if name not in read.frame.columns:
             raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}", code="DL210")
     from danlu.models.predictor import Predictor  # imports torch: only after all checks
 
     shares = RowShards.split(read.frame.height)
-    answers = Predictor.verified(opened_bundle, own_code=own_code).predict_source(shares.local_rows(read))
+    answers = Predictor.load(opened_bundle, own_code=own_code).predict_source(shares.local_rows(read))
     if twice := [name for name in keep if name in answers.columns]:
         raise ArgumentError(
             f"keep: {twice[0]!r} is also the name of a prediction column; rename that column of {read.origin}",
@@ -107,12 +102,3 @@ def predict(
             path.parent.mkdir(parents=True, exist_ok=True)
             WRITERS[path.suffix](answers, path)
     return answers
-
-
-def _read(source: Any) -> RawData:
-    """Read files if given only their names; anything else is rows in memory."""
-    several = source if isinstance(source, list | tuple) else [source]
-    if not all(isinstance(name, str | Path) for name in several):
-        read = read_in_memory(source)
-        return replace(read, frame=with_words(read.frame))
-    return read_source(source if isinstance(source, list | tuple) else str(source))

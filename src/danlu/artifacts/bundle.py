@@ -1,31 +1,45 @@
 """The bundle: everything needed to predict, as data. Weights, JSON state, a tokenizer's JSON, golden samples.
 
-    bundle.json           what the model is and takes, the preparation's state, SHA-256 of each other file
+    bundle.json           what the model is and takes, the preparation's state, SHA-256 of each other file and of itself
     config.json           the model's options: enough to build the network
     weights.safetensors   its weights; of gradient boosting lightgbm.txt in its place
     tokenizer.json        for text
-    golden.parquet        raw inputs and the model's answers, put there by evaluation
+    golden.parquet        raw inputs with their labels and the model's answers, put there by evaluation
+    reference.json        how the columns and the answers were distributed in training
+    reference.parquet     a few raw training rows, if the recipe keeps them
 
-Reading a bundle runs no code of it: no pickle, no remote code.
+Reading a bundle runs no code of it: no pickle, no remote code. A file that the manifest does not list is never read.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from pydantic import Field, ValidationError
 
-from danlu.artifacts.files import StrPath, read_json, sha256, write_bytes, write_frame, write_json
+from danlu.artifacts.files import (
+    StrPath,
+    read_frame,
+    read_json,
+    sha256,
+    sha256_of_json,
+    write_bytes,
+    write_frame,
+    write_json,
+)
 from danlu.core.component import Frozen
 from danlu.errors import ArtifactError
 
-FORMAT = 1
-MANIFEST, CONFIG, WEIGHTS, TOKENIZER, GOLDEN = (
+FORMAT = 2
+MANIFEST, CONFIG, WEIGHTS, TOKENIZER, GOLDEN, REFERENCE, REFERENCE_ROWS = (
     "bundle.json",
     "config.json",
     "weights.safetensors",
     "tokenizer.json",
     "golden.parquet",
+    "reference.json",
+    "reference.parquet",
 )
 
 
@@ -34,11 +48,15 @@ class Manifest(Frozen):
 
     Attributes:
         format: version of this layout; later versions of danlu read earlier formats.
-        columns: the input schema: each column with its type.
+        columns: the input schema: each column with its type, and how it is read.
         output: what the model predicts (labels, or mean and standard deviation of a number).
+        positive: of two classes, the one that metrics and the threshold are about; None otherwise.
         preprocessing: the fitted preprocessing state, plain values.
+        template_date: the date that chat templates are told, as 2026-01-31; None for today's.
+        reading: how files are read, beside what is said of single columns.
         batch_size: the batch size of the recorded predictions.
-        files: SHA-256 of every other file.
+        files: SHA-256 of every other file, by its path inside the bundle.
+        digest: SHA-256 of all other fields; empty in format 1.
     """
 
     format: int
@@ -47,10 +65,19 @@ class Manifest(Frozen):
     task: str
     columns: tuple[dict[str, Any], ...]
     output: dict[str, Any]
+    positive: bool | int | float | str | None = None
     preprocessing: dict[str, Any]
+    template_date: str | None = None
+    reading: dict[str, Any] = Field(default_factory=dict)
     batch_size: int
     versions: dict[str, str]
     files: dict[str, str] = Field(default_factory=dict)
+    digest: str = ""
+
+    @property
+    def all_columns(self) -> tuple[dict[str, Any], ...]:
+        """The columns with how they are read; also the target's, where its words are numbers."""
+        return (*self.columns, *self.reading.get("target", ()))
 
 
 class Bundle:
@@ -59,57 +86,110 @@ class Bundle:
     def __init__(self, folder: Path, manifest: Manifest, config: dict[str, Any]) -> None:
         self.folder, self.manifest, self.config = folder, manifest, config
 
-    @property
-    def weights(self) -> Path:
-        return self.folder / WEIGHTS
+    def require(self, name: str) -> Path:
+        """Return the path of a file that the manifest lists.
+
+        Raises:
+            ArtifactError: it does not, so the file's content was never verified.
+        """
+        if name not in self.manifest.files:
+            raise ArtifactError(
+                f"{self.folder / MANIFEST}: does not list {name}, which the model needs; copy the bundle again",
+                code="DL303",
+            )
+        return self.folder / name
 
     def golden(self) -> pl.DataFrame | None:
         """Return raw inputs with the model's answers; None before the model was evaluated."""
-        path = self.folder / GOLDEN
-        return pl.read_parquet(path) if path.is_file() else None
+        return self._frame(GOLDEN)
+
+    def reference(self) -> dict[str, Any] | None:
+        """Return how columns and answers were distributed in training; None where the bundle does not keep it."""
+        return read_json(self.folder / REFERENCE) if REFERENCE in self.manifest.files else None
+
+    def reference_rows(self) -> pl.DataFrame | None:
+        """Return a few raw training rows; None where the bundle keeps none."""
+        return self._frame(REFERENCE_ROWS)
+
+    def _frame(self, name: str) -> pl.DataFrame | None:
+        return read_frame(self.folder / name) if name in self.manifest.files else None
 
     def set_output(self, output: dict[str, Any]) -> None:
         """Change the output specification; it is written with the golden samples."""
         self.manifest = self.manifest.model_copy(update={"output": output})
 
-    def add_golden(self, samples: pl.DataFrame) -> None:
-        """Add golden samples to the bundle and their checksum to its manifest."""
+    def add_golden(self, samples: pl.DataFrame, answers: dict[str, Any] | None = None) -> None:
+        """Add golden samples to the bundle and their checksum to its manifest.
+
+        Args:
+            samples: raw inputs with labels and answers.
+            answers: how the model's answers are distributed; kept where the bundle has a reference.
+        """
         write_frame(self.folder / GOLDEN, samples)
-        write_manifest(self.folder, self.manifest)
+        reference = self.reference()
+        if reference is not None and answers is not None:
+            write_json(self.folder / REFERENCE, {**reference, "answers": answers})
+        self.manifest = write_manifest(self.folder, self.manifest, {*self.manifest.files, GOLDEN})
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write bundle.json with checksums of the files present now.
+def write_manifest(folder: Path, manifest: Manifest, names: Iterable[str]) -> Manifest:
+    """Write bundle.json with the checksums of these files, and return what it holds.
 
     A tokenizer's JSON within the preprocessing state is written to a file of its own, where other tools find it.
+
+    Args:
+        names: paths of the bundle's files inside it; whatever else lies there is no part of the bundle.
     """
     state = dict(manifest.preprocessing)
     if "tokenizer" in state:
         tokenizer = dict(state["tokenizer"])
         write_bytes(folder / TOKENIZER, tokenizer.pop("json_text").encode())
+        tokenizer.pop("date", None)  # it is `template_date`
         state["tokenizer"] = tokenizer
-    others = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
-    files = {path.name: sha256(path) for path in others}
-    complete = manifest.model_copy(update={"preprocessing": state, "files": files})
-    write_json(folder / MANIFEST, complete.model_dump(mode="json"))
+        names = {*names, TOKENIZER}
+    files = {name: sha256(folder / name) for name in sorted(set(names) - {MANIFEST})}
+    written = manifest.model_copy(update={"format": FORMAT, "preprocessing": state, "files": files})
+    content = written.model_dump(mode="json", exclude={"digest"})
+    digest = sha256_of_json(content)
+    write_json(folder / MANIFEST, {**content, "digest": digest})
+    return manifest.model_copy(update={"format": FORMAT, "files": files, "digest": digest})
+
+
+def files_in(folder: Path) -> list[str]:
+    """Return the paths of all files below a folder, relative to it."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def open_bundle(path: StrPath) -> Bundle:
     """Open and verify a bundle, or the bundle of a run directory.
 
     Raises:
-        ArtifactError: there is none, it is damaged, or a newer danlu wrote it.
+        ArtifactError: there is none, it is damaged or was changed, or a newer danlu wrote it.
     """
     folder = Path(path)
     if not (folder / MANIFEST).is_file() and (folder / "model" / MANIFEST).is_file():
         folder = folder / "model"
     if not (folder / MANIFEST).is_file():
         raise ArtifactError(f"{path}: no bundle here (no {MANIFEST}); give a bundle or a run directory", code="DL301")
+    manifest = _read_manifest(folder)
+    for name, expected in manifest.files.items():
+        _verify_file(folder, name, expected)
+    bundle = Bundle(folder, manifest, {})
+    bundle.config = read_json(bundle.require(CONFIG))
+    if "tokenizer" in manifest.preprocessing:
+        text = bundle.require(TOKENIZER).read_text(encoding="utf-8")
+        tokenizer = {**manifest.preprocessing["tokenizer"], "json_text": text, "date": manifest.template_date}
+        state = {**manifest.preprocessing, "tokenizer": tokenizer}
+        bundle.manifest = manifest.model_copy(update={"preprocessing": state})
+    return bundle
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    """Read bundle.json and verify its digest."""
     written = read_json(folder / MANIFEST)
-    if isinstance(written, dict) and isinstance(written.get("format"), int) and written["format"] > FORMAT:
-        raise ArtifactError(
-            f"{folder}: has format {written['format']}, danlu here reads up to {FORMAT}; update danlu", code="DL302"
-        )
+    said = written.get("format") if isinstance(written, dict) else None
+    if isinstance(said, int) and said > FORMAT:
+        raise ArtifactError(f"{folder}: has format {said}, danlu here reads up to {FORMAT}; update danlu", code="DL302")
     try:
         manifest = Manifest.model_validate(written)
     except ValidationError as error:
@@ -118,14 +198,26 @@ def open_bundle(path: StrPath) -> Bundle:
         raise ArtifactError(
             f"{folder / MANIFEST}: is not a valid bundle manifest: {place}: {first['msg']}", code="DL303"
         ) from None
-    for name, expected in manifest.files.items():
-        file = folder / name
-        if Path(name).name != name or not file.is_file():
-            raise ArtifactError(f"{folder}: {name} is missing; copy the whole folder again", code="DL303")
-        if sha256(file) != expected:
-            raise ArtifactError(f"{file}: differs from what was written (SHA-256); copy the bundle again", code="DL305")
-    if "tokenizer" in manifest.preprocessing:
-        text = (folder / TOKENIZER).read_text(encoding="utf-8")
-        tokenizer = {**manifest.preprocessing["tokenizer"], "json_text": text}
-        manifest = manifest.model_copy(update={"preprocessing": {**manifest.preprocessing, "tokenizer": tokenizer}})
-    return Bundle(folder, manifest, read_json(folder / CONFIG))
+    content = {key: value for key, value in written.items() if key != "digest"}
+    # Format 1 had no digest; whoever takes it out of a later bundle has not made one of format 1.
+    is_unsealed = manifest.format == 1 and not {"digest", "positive", "reading", "template_date"} & written.keys()
+    if not is_unsealed and manifest.digest != sha256_of_json(content):
+        raise ArtifactError(
+            f"{folder / MANIFEST}: differs from what was written (its own digest); copy the bundle again", code="DL305"
+        )
+    return manifest
+
+
+def _verify_file(folder: Path, name: str, expected: str) -> None:
+    """Raise ArtifactError unless a listed file lies inside the bundle with the content that was written."""
+    file, parts = folder / name, name.split("/")
+    unsafe = name == MANIFEST or "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts)
+    if unsafe or not file.resolve().is_relative_to(folder.resolve()):
+        raise ArtifactError(
+            f"{folder / MANIFEST}: lists {name!r}, which is no file inside the bundle; do not use this bundle",
+            code="DL303",
+        )
+    if not file.is_file():
+        raise ArtifactError(f"{folder}: {name} is missing; copy the whole folder again", code="DL303")
+    if sha256(file) != expected:
+        raise ArtifactError(f"{file}: differs from what was written (SHA-256); copy the bundle again", code="DL305")

@@ -174,6 +174,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of_json(value: Any) -> str:
+    """Return the SHA-256 of a value as canonical JSON: keys sorted, no spaces, UTF-8."""
+    # To JSON and back: keys that are no strings, and tuples, become what a reader of the file will see.
+    plain = json.loads(json.dumps(value, allow_nan=False))
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def append_jsonl(file: Path, record: dict[str, Any]) -> None:
     """Append one record.
 

@@ -1,30 +1,55 @@
-"""danlu check RECIPE"""
+"""danlu check RECIPE, danlu check DATA --against BUNDLE"""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from danlu.cli.options import Json, Overrides, RecipeArgument
+from danlu.cli.options import Json, Overrides
 from danlu.cli.show import print_json, print_table
-from danlu.errors import DataError
+from danlu.errors import ArgumentError, DataError
 
 Strict = Annotated[
-    bool, Parameter(help="Exit with code 3 if a question is open or the audit finds more than notes.", negative=())
+    bool, Parameter(help="Exit with code 3 if a question is open or there is more than notes.", negative=())
 ]
 
 
-def check(recipe: RecipeArgument, *, overrides: Overrides = (), json: Json = False, strict: Strict = False) -> int:
-    """Validate a recipe, profile its data and audit it for leakage; train nothing."""
+def check(
+    recipe: Annotated[
+        str,
+        Parameter(
+            help="A recipe file, or the name of a built-in one such as breast-cancer. With --against, the new data: "
+            "a file, folder, glob or builtin:NAME."
+        ),
+    ],
+    *,
+    against: Annotated[
+        Path | None, Parameter(help="A bundle's or a run's folder: compare the data with what it was trained on.")
+    ] = None,
+    overrides: Overrides = (),
+    json: Json = False,
+    strict: Strict = False,
+) -> int:
+    """Validate a recipe, profile its data and audit it for leakage; or find drift in new data. Train nothing."""
     from danlu.api.check import check as check_verb
     from danlu.recipe.load import load_recipe
 
-    found = check_verb(load_recipe(recipe, overrides=overrides))
+    if against is not None:
+        if overrides:
+            raise ArgumentError(
+                "--set changes a recipe, and --against compares data with a bundle; remove --set", code="DL401"
+            )
+        found = check_verb(recipe, against=against)
+    else:
+        found = check_verb(load_recipe(recipe, overrides=overrides))
     serious = [finding for finding in found["findings"] if finding["severity"] != "note"]
     if json:
         print_json(found)
+    elif against is not None:
+        _print_comparison(found)
     else:
         _print(found)
-    return DataError.exit_code if strict and (serious or found["questions"]) else 0
+    return DataError.exit_code if strict and (serious or found.get("questions")) else 0
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -42,15 +67,46 @@ def _print(found: dict[str, Any]) -> None:
         ]
     )
     print()
+    _print_findings(found)
+    _print_questions(found)
+    print(_verdict(found))
+
+
+def _print_comparison(found: dict[str, Any]) -> None:
+    print(f"{found['origin']}: {found['rows']:,} rows\n")
+    print_table([_comparison_row(column) for column in found["columns"]])
+    print()
+    _print_findings(found)
+    if not found["findings"]:
+        print("nothing is otherwise than in the training data")
+
+
+def _comparison_row(column: dict[str, Any]) -> dict[str, Any]:
+    outside, drift = column.get("outside"), column.get("drift")
+    return {
+        "name": column["name"],
+        "type": column["type"],
+        "missing": column["missing"]["value"],
+        "missing in training": column["missing"]["reference"],
+        "unreadable": column["unreadable"],
+        "unseen": column.get("unseen_rows"),
+        "outside": None if outside is None else outside["below"] + outside["above"],
+        "distance": None if drift is None else drift["distance"],
+    }
+
+
+def _print_findings(found: dict[str, Any]) -> None:
     for finding in found["findings"]:
         print(f"{finding['severity']}: {finding['subject']}: {finding['message']}")
         if finding["cure"]:
             print(f"    {finding['cure']}")
+
+
+def _print_questions(found: dict[str, Any]) -> None:
     for question in found["questions"]:
         print(f"question: {question['subject']}: {question['message']}")
         for reading in question["readings"]:
             print(f"    --set '{reading['write']}': {reading['example']}")
-    print(_verdict(found))
 
 
 def _verdict(found: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""danlu evaluate RUN"""
+"""danlu evaluate RUN [DATA]"""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,16 +11,26 @@ from danlu.cli.show import metric_rows, print_json, print_table
 
 def evaluate(
     run: Annotated[Path, Parameter(help="A run directory.")],
+    data: Annotated[
+        str | None, Parameter(help="Other labelled data to judge the model on: a file, folder, glob or builtin:NAME.")
+    ] = None,
     *,
+    output: Annotated[
+        Path | None,
+        Parameter(name=["--output", "-o"], help="With DATA, the folder of its figures; RUN/evaluations by default."),
+    ] = None,
     lang: Lang = None,
     json: Json = False,
 ) -> None:
-    """Evaluate a run's model on its validation and test splits; write report and model card."""
+    """Evaluate a run's model on its validation and test splits, or on other data that leaves the run as it is."""
     from danlu.api.evaluate import evaluate as evaluate_verb
 
-    evaluation = evaluate_verb(run, language=lang)
+    evaluation = evaluate_verb(run, data, language=lang, output=output)
     if json:
         print_json(evaluation)
         return
     print_table(metric_rows(evaluation))
-    print(f"\nreport  {run / 'report.html'}\ncard    {run / 'MODEL_CARD.md'}")
+    if data is None:
+        print(f"\nreport  {run / 'report.html'}\ncard    {run / 'MODEL_CARD.md'}")
+    else:
+        print(f"\n{evaluation['source']['rows']:,} rows; figures in {output or run / 'evaluations'}")

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+FIGURE = ("value", "low", "high")
+
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
@@ -37,6 +39,9 @@ def format_value(value: Any) -> str:
 
 def metric_rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Convert evaluation.json to rows: metric, its value per split, and each baseline on test."""
+    if "test" not in evaluation:  # judged on other data
+        figures = evaluation["data"].items()
+        return [{"metric": name, **{key: each.get(key) for key in FIGURE}} for name, each in figures if "value" in each]
     rows: list[dict[str, Any]] = []
     for name, figure in evaluation["test"].items():
         if "value" not in figure:

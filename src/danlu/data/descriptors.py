@@ -70,6 +70,7 @@ class TokenizerFile(Frozen):
         chat_template: Jinja, how conversations are written; never executed but in a sandbox.
         special: tokens by their names in templates, as eos_token.
         stops: ids that end a generated text, besides `end`.
+        date: what a template that asks for today's date is told, as 2026-01-31; None for today's.
     """
 
     json_text: str
@@ -79,6 +80,7 @@ class TokenizerFile(Frozen):
     chat_template: str | None = None
     special: dict[str, str] = Field(default_factory=dict)
     stops: tuple[int, ...] = ()
+    date: str | None = None
 
     def open(self) -> "Tokenizer":
         from tokenizers import Tokenizer

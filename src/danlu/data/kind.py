@@ -71,6 +71,15 @@ class Preprocessor(Frozen):
             place: names the rows in errors, and is where relative paths start.
         """
 
+    @property
+    def asks_for_date(self) -> bool:
+        """Whether its chat template writes a date."""
+        return False
+
+    def on_date(self, date: str) -> Self:
+        """Return the preprocessor with the date that templates are told from now on; others ask for none."""
+        return self
+
     def describe(self, inputs: "Tensors") -> list[dict[str, str]]:
         """Describe a batch of model inputs for a reader: name to value, for each sample."""
         count = len(next(iter(inputs.values())))

@@ -81,7 +81,7 @@ def fit_conformal(options: Conformal, target: ConformalTarget, predictions: Pred
 
 
 def conformal_figures(
-    target: ConformalTarget, test: Predictions, how: Resampling | None, calibrated_on: str
+    target: ConformalTarget, test: Predictions, how: Resampling | None, calibrated_on: str, split: str = "test"
 ) -> dict[str, Any]:
     """Compute coverage and size of the test split's sets or intervals.
 
@@ -90,6 +90,7 @@ def conformal_figures(
         test: the predictions of the test split.
         how: None for no intervals of these figures.
         calibrated_on: a word for the rows that gave the quantiles.
+        split: under which the figures are returned.
     """
     kept = target.conformal
     assert kept is not None
@@ -104,7 +105,7 @@ def conformal_figures(
         task = task_of(target)
         figures = _test_figures(task.covered(target, test), test, how)
         width = float(task.interval_widths(target, test).mean())
-        return {**told, "quantile": kept.quantiles[0], "test": {**figures, "width": {"value": width}}}
+        return {**told, "quantile": kept.quantiles[0], split: {**figures, "width": {"value": width}}}
     names = [str(label) for label in target.labels]
     sets = target.prediction_sets(test.y_pred)
     covered, sizes = sets[np.arange(len(test)), test.y_true], sets.sum(axis=1)
@@ -120,7 +121,7 @@ def conformal_figures(
         for name, rows in ((name, test.y_true == position) for position, name in enumerate(names))
         if rows.any()
     }
-    return {**told, "test": figures}
+    return {**told, split: figures}
 
 
 def _test_figures(

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from danlu.artifacts.bundle import MANIFEST, open_bundle
+from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.files import write_frame
-from danlu.artifacts.run import RunDirectory
+from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.artifacts.trials import SEARCH_FILE, is_search, read_trials
 from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
@@ -34,7 +34,7 @@ from danlu.experiment.data_context import DataContext
 from danlu.experiment.folds import fold_splits, fold_splitter
 from danlu.experiment.setup import best_validation_record, monitored_metric
 from danlu.metrics.base import Predictions
-from danlu.models.base import SelfFittingModel
+from danlu.models.base import Model, SelfFittingModel
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
 from danlu.recipe.sections.evaluation import Folds
@@ -171,7 +171,10 @@ def _predict_fold(
     """
     from danlu.models.predictor import Predictor
 
-    predictor = Predictor.from_bundle(open_bundle(fold_folder(run, number)), own_code=True)
+    fold = RunDirectory.open(fold_folder(run, number))
+    # A fold that searched has a recipe of its own.
+    model = Model.of(load_recipe(fold.path / RECIPE).model)
+    predictor = Predictor.load(fold, recipe_model=model)
     split, validation = context.splits.test, context.splits.validation
     answers = predictor.raw_outputs(validation, context.origin)
     target, _ = fit_calibration_and_threshold(

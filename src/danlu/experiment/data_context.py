@@ -4,7 +4,8 @@ How a run keeps its data is in `run_data`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class DataContext:
         dropped: rows removed by cleaning, columns `row` and `reason`.
         requested_recipe: as the user wrote it, without defaults taken from the data; a search starts from it.
         unwritten: rows that were handed over in memory, until a run holds them.
+        date: of the training, as 2026-01-31: what chat templates are told, however long training takes.
     """
 
     recipe: Recipe
@@ -55,6 +57,7 @@ class DataContext:
     dropped: pl.DataFrame
     requested_recipe: Recipe | None = None
     unwritten: pl.DataFrame | None = None
+    date: str = field(default_factory=lambda: date.today().isoformat())
 
     @property
     def origin(self) -> Origin:
@@ -161,7 +164,7 @@ def fit_preprocessing(context: DataContext) -> FittedPreprocessing:
     dataset, train = context.dataset, context.splits.train
     seed = Seed(context.recipe.seed).derive("preparation")
     preprocessor = fit_preprocessor(train, dataset, context.recipe.data, context.model.data_requirements(), seed)
-    return FittedPreprocessing(preprocessor, _fit_target(context, preprocessor))
+    return FittedPreprocessing(preprocessor.on_date(context.date), _fit_target(context, preprocessor))
 
 
 def _fit_target(context: DataContext, preprocessor: Preprocessor) -> Target:
@@ -170,7 +173,8 @@ def _fit_target(context: DataContext, preprocessor: Preprocessor) -> Target:
     values = None if dataset.target is None else context.splits.train.column(dataset.target)
     vocabulary = getattr(preprocessor.inputs, "vocabulary", 0)
     beta = context.recipe.training.preference.beta
-    return dataset.task.fit_target(FitInputs(values, dataset.target or "", dataset.origin, vocabulary, beta))
+    positive = context.recipe.data.positive
+    return dataset.task.fit_target(FitInputs(values, dataset.target or "", dataset.origin, vocabulary, beta, positive))
 
 
 def scored_text_column(context: DataContext) -> str | None:

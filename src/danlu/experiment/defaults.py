@@ -15,6 +15,7 @@ from danlu.experiment.checks import (
     check_distillation,
     check_metric,
     check_no_gradient_options,
+    check_positive,
     check_tagging_model,
     check_task_options,
     check_threshold,
@@ -44,6 +45,7 @@ def resolve_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
         message = f"{model.name} takes {' or '.join(model.kinds)} data; {dataset.origin} is {dataset.kind} ({usual})"
         raise RecipeError(Problem("", "model.name", message, code="DL114"))
     check_components_fit_data(recipe, dataset)
+    check_positive(recipe, dataset)
     if not dataset.kind.has_task_head and getattr(model, "finetune", Finetune()).mode == "head":
         message = "a language model has no task head that could be trained alone; use lora or full"
         raise RecipeError(Problem("", "model.finetune.mode", message, code="DL116"))

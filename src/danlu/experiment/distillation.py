@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from danlu.artifacts.bundle import GOLDEN, Manifest, open_bundle
+from danlu.artifacts.bundle import GOLDEN, REFERENCE, REFERENCE_ROWS, Manifest, open_bundle
 from danlu.artifacts.cache import cache_root, cached_dir
 from danlu.artifacts.files import read_frame, read_json, write_json
 from danlu.artifacts.run import RunDirectory
@@ -43,6 +43,7 @@ FILE, FORMAT = "lessons.npy", 2
 TEACHER_FILE = "teacher.json"
 BATCH_SIZE = 64  # samples; affects memory and the last bits of rounding, so it is no setting
 BYTES_PER_NUMBER = 4  # float32
+BESIDE = (GOLDEN, REFERENCE, REFERENCE_ROWS)  # files of a bundle that its outputs do not depend on
 DISK_FRACTION = 0.5  # of free disk space that cached teacher outputs may take
 
 
@@ -83,7 +84,7 @@ class Teacher:
         options = _options(context)
         bundle = open_bundle(options.teacher)
         _check_same_task(bundle.manifest, preprocessing, options)
-        predictor = Predictor.from_bundle(bundle)
+        predictor = Predictor.load(bundle, recipe_model=context.model)
         predictor.model.to(device).requires_grad_(False)
         if groups.is_main:
             _warn_of_seen_test_rows(context, options)
@@ -305,7 +306,7 @@ def check_teacher_unchanged(run: RunDirectory, digest: str) -> None:
 
 def _teacher_digest(manifest: Manifest, config: object) -> str:
     """Return the SHA-256 of everything that determines a bundle's outputs; golden samples do not."""
-    files = {name: digest for name, digest in manifest.files.items() if name != GOLDEN}
+    files = {name: digest for name, digest in manifest.files.items() if name not in BESIDE}
     told = json.dumps([files, manifest.preprocessing, config], sort_keys=True, default=str)
     return hashlib.sha256(told.encode()).hexdigest()
 

@@ -21,6 +21,8 @@ from danlu.launch.processes import check_single_process
 from danlu.recipe.sections.training import Finetune, Parallel, Training
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from danlu.core.devices import Accelerator
     from danlu.training.distributed.parallel_context import ParallelContext
 
@@ -107,6 +109,14 @@ def open_parallel_context(
     return parallel
 
 
+def build_initial_model(context: DataContext, preprocessing: FittedPreprocessing) -> "nn.Module":
+    """Build the model as it is before training, on the host: new weights by the recipe's seed, or pretrained ones."""
+    import torch
+
+    torch.manual_seed(Seed(context.recipe.seed).derive("weights").value)
+    return context.model.build(preprocessing.preprocessor.inputs, preprocessing.target.outputs)
+
+
 def build_setup(
     context: DataContext,
     preprocessing: FittedPreprocessing,
@@ -127,8 +137,6 @@ def build_setup(
     Raises:
         DataError, RecipeError: the data does not fit the recipe.
     """
-    import torch
-
     from danlu.training.distributed.parallel_context import SINGLE_PROCESS_CONTEXT
     from danlu.training.finetuning import apply_finetuning
 
@@ -137,8 +145,7 @@ def build_setup(
     if dry_run:
         context = truncate_for_dry_run(context)
     # 1. Initial weights, right after the seed: whatever drew random numbers in between would change them.
-    torch.manual_seed(Seed(context.recipe.seed).derive("weights").value)
-    model = context.model.build(preprocessing.preprocessor.inputs, preprocessing.target.outputs)
+    model = build_initial_model(context, preprocessing)
     # 2. The DPO reference is the model as it is now, so it comes before adapters are added; it becomes columns of the
     #    data, so it comes before any split is prepared.
     if context.dataset.task.is_trained_on_pairs:

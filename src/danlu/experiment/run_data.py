@@ -47,6 +47,8 @@ def write_run_data(context: DataContext, run: RunDirectory, balanced: dict[str, 
     known = {**context.profile(), "sha256": data_digest(context.dataset, context.dataset.frame.height)}
     if balanced:
         known["target"]["balanced"] = balanced
+    if context.dataset.kind.generates_text:
+        known["date"] = context.date
     write_json(run.path / "data" / PROFILE_FILE, known)
 
 
@@ -110,7 +112,8 @@ def load_run_data(recipe: Recipe, run: RunDirectory) -> DataContext:
     splits = Splits(TrainSplit(train.rows, train.table), validation, test)
     dropped = read_frame(run.path / "data" / DROPPED_FILE)
     base = load_recipe(run.path / SEARCH_FILE) if is_search(run.path) else None
-    return DataContext(recipe, dataset, splits, (), dropped, base)
+    context = DataContext(recipe, dataset, splits, (), dropped, base)
+    return replace(context, date=known.get("date", context.date))
 
 
 def with_stored_reference(context: DataContext, run: RunDirectory) -> DataContext:

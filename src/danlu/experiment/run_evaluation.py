@@ -1,18 +1,19 @@
 """Evaluate a run's bundle on validation and test, store golden samples, write report and model card."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from danlu.artifacts.bundle import open_bundle
+from danlu.artifacts.bundle import Bundle, open_bundle
 from danlu.artifacts.files import append_jsonl, read_jsonl, write_frame, write_json
 from danlu.artifacts.run import EVALUATION, TEST_EVALUATIONS, WORST, RunDirectory
 from danlu.core.console import info
 from danlu.core.seeds import Seed
+from danlu.data.reference import describe_answers
 from danlu.data.splits import Split
 from danlu.evaluation.baselines import BaselineModels
 from danlu.evaluation.calibration import fit_calibration_and_threshold
@@ -27,6 +28,7 @@ from danlu.experiment.cross_validation import CrossValidationResult, Learn, cros
 from danlu.experiment.data_context import DataContext, require_test_rows, scored_text_column
 from danlu.experiment.run_data import with_stored_reference
 from danlu.metrics.base import Predictions
+from danlu.models.golden import golden_frame
 from danlu.recipe.schema import Recipe
 from danlu.reporting.card import write_card
 from danlu.reporting.page import write_report
@@ -52,7 +54,7 @@ def evaluate_run(
     require_test_rows(context)
     context = with_stored_reference(context, run)
     bundle = open_bundle(run.path)
-    predictor = Predictor.from_bundle(bundle, own_code=True)  # the recipe is the user's
+    predictor = Predictor.load(bundle, recipe_model=context.model)
     parts = context.splits.eval_splits()
     raw = {name: predictor.raw_outputs(part, context.origin) for name, part in parts.items()}
     folded = cross_validate(context, run, build_eval_config(context, predictor), learn=learn)
@@ -78,38 +80,55 @@ def evaluate_run(
     baselines = _fit_baselines(context, predictor) if context.recipe.evaluation.baselines else []
     figures = evaluate_splits(config, truths, baselines, parts)
     figures["decision"] = decision
-    if options.conformal is not None:
-        assert isinstance(decided, ConformalTarget)
-        resampling = config.resampling_for("test")
-        figures["conformal"] = conformal_figures(decided, truths["test"], resampling, calibrated_on)
+    figures |= examine_split(context, config, predictor, "test", truths["test"], calibrated_on)
+    figures["folds"] = folded.results
+    figures["looks"] = {"test": record_test_evaluation(run, context.recipe, "evaluate")}
+    write_json(run.path / EVALUATION, figures)
+    _keep_golden(bundle, context, parts["test"], decided, predictor.preprocessor.columns, outputs["test"])
+    write_pages(run, language or context.recipe.evaluation.language)
+    return figures
+
+
+def examine_split(
+    context: DataContext,
+    config: EvalConfig,
+    predictor: "Predictor",
+    name: str,
+    found: Predictions,
+    calibrated_on: str,
+) -> dict[str, Any]:
+    """Compute what is told of one split beside its metrics: coverage of sets or intervals, slices, robustness.
+
+    Args:
+        context: its test split is examined.
+        predictor: answers as users are answered.
+        name: of the split, in the figures.
+        found: the predictions of its rows.
+        calibrated_on: a word for the rows that gave the conformal quantiles.
+    """
+    options, target, part = context.recipe.evaluation, predictor.target, context.splits.test
+    figures = dict[str, Any]()
+    if isinstance(target, ConformalTarget) and target.conformal is not None:
+        resampling = config.resampling_for(name)
+        figures["conformal"] = conformal_figures(target, found, resampling, calibrated_on, name)
     figures["slices"] = find_slices(
-        options.slices,
-        context.dataset,
-        parts["test"],
-        truths["test"],
-        config.main_metric,
-        config.resampling_for("test"),
+        options.slices, context.dataset, part, found, config.main_metric, config.resampling_for(name)
     )
 
     def predict(split: Split) -> Predictions:
-        return build_predictions(split, decided, predictor.outputs(split, context.origin), content, group)
+        outputs = predictor.outputs(split, context.origin)
+        return build_predictions(split, target, outputs, config.text_column, config.group_column)
 
     figures["robustness"] = evaluate_robustness(
         options.robustness,
         predict,
         context.dataset,
-        parts["test"],
-        truths["test"],
+        part,
+        found,
         config.metrics_by_name(),
         config.resampling_for("robustness"),
         Seed(context.recipe.seed).derive("robustness"),
     )
-    figures["folds"] = folded.results
-    figures["looks"] = {"test": record_test_evaluation(run, context.recipe, "evaluate")}
-    write_json(run.path / EVALUATION, figures)
-    bundle.set_output(decided.model_dump(mode="json"))
-    bundle.add_golden(_golden_samples(context, context.splits.test, predictor, outputs["test"]))
-    write_pages(run, language or context.recipe.evaluation.language)
     return figures
 
 
@@ -121,14 +140,13 @@ def decide_on_validation(context: DataContext, run: RunDirectory) -> None:
     from danlu.models.predictor import Predictor
 
     bundle, validation = open_bundle(run.path), context.splits.validation
-    predictor = Predictor.from_bundle(bundle, own_code=True)  # the recipe is the user's
+    predictor = Predictor.load(bundle, recipe_model=context.model)
     raw = predictor.raw_outputs(validation, context.origin)
     options = context.recipe.evaluation
     decided, _ = fit_calibration_and_threshold(options, predictor.target, validation, raw, "validation")
     parts, answers = {"validation": validation}, {"validation": raw}
     decided, _ = _with_quantiles(context, decided, parts, answers, CrossValidationResult({}))
-    bundle.set_output(decided.model_dump(mode="json"))
-    bundle.add_golden(_golden_samples(context, validation, predictor, decided.calibrate(raw)))
+    _keep_golden(bundle, context, validation, decided, predictor.preprocessor.columns, decided.calibrate(raw))
 
 
 def _with_quantiles(
@@ -202,15 +220,22 @@ def _fit_baselines(context: DataContext, predictor: "Predictor") -> list[Baselin
     return context.dataset.task.baselines(predictor.target, models)
 
 
-def _golden_samples(context: DataContext, split: Split, predictor: "Predictor", outputs: np.ndarray) -> pl.DataFrame:
-    """Return a few raw rows of a split with the model's outputs.
+def _keep_golden(
+    bundle: Bundle, context: DataContext, split: Split, target: Target, columns: Sequence[str], outputs: np.ndarray
+) -> None:
+    """Complete a bundle: its output as decided, a few raw rows of a split with the model's answers, all answers' shares.
 
-    Images are stored as bytes, since their paths mean nothing on another state.
+    Images are stored as bytes, since their paths mean nothing on another machine.
     """
-    rows = split.frame.head(NUM_GOLDEN_SAMPLES).select(predictor.preprocessor.columns)
-    column = predictor.preprocessor.columns[0]
-    if context.dataset.kind.refers_to_files and rows[column].dtype == pl.String:
-        images = [(context.dataset.folder / str(path)).read_bytes() for path in rows[column].to_list()]
-        rows = rows.with_columns(pl.Series(column, images, dtype=pl.Binary))
-    answers = pl.Series("answer", outputs[: rows.height].tolist(), dtype=pl.List(pl.Float64))
-    return rows.with_columns(answers)
+    few = split.take(np.arange(min(len(split), NUM_GOLDEN_SAMPLES)))
+    rows = few.columns(*columns)
+    if context.dataset.kind.refers_to_files and rows[columns[0]].dtype == pl.String:
+        images = [(context.dataset.folder / str(path)).read_bytes() for path in rows[columns[0]].to_list()]
+        rows = rows.with_columns(pl.Series(columns[0], images, dtype=pl.Binary))
+    answers = outputs[: rows.height].astype(np.float64)
+    labels = None if context.dataset.target is None else few.column(context.dataset.target)
+    bundle.set_output(target.model_dump(mode="json"))
+    bundle.add_golden(
+        golden_frame(rows, labels, answers, target.decode(answers)),
+        describe_answers(target.decode(outputs), context.dataset.task.has_classes),
+    )

@@ -8,9 +8,8 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from danlu.artifacts.bundle import CONFIG, FORMAT, Manifest, write_manifest
 from danlu.artifacts.checkpoints import (
     Checkpoint,
     CheckpointManager,
@@ -19,14 +18,13 @@ from danlu.artifacts.checkpoints import (
     open_checkpoint_unchecked,
     unique_state_dict,
 )
-from danlu.artifacts.environment import describe_environment, installed_versions
-from danlu.artifacts.files import StrPath, atomic_folder, write_json, write_text
+from danlu.artifacts.environment import describe_environment
+from danlu.artifacts.files import StrPath, write_json, write_text
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, lock_run
 from danlu.core.console import info, progress
 from danlu.core.distributed.env import dist_env
 from danlu.core.distributed.heartbeat import is_timeout
 from danlu.data.clean import summarize
-from danlu.data.columns import Column
 from danlu.errors import ArgumentError, DanluError
 from danlu.experiment.auto_settings import resolve_auto_settings
 from danlu.experiment.cross_validation import Learn, refit_epochs
@@ -51,6 +49,7 @@ from danlu.experiment.setup import (
     with_training_options,
 )
 from danlu.experiment.validation import make_validation_fn
+from danlu.experiment.written_bundle import write_bundle
 from danlu.models.base import SelfFittingModel
 from danlu.recipe.load import dump_recipe
 from danlu.recipe.sections.training import Training
@@ -343,31 +342,3 @@ def _log_data_findings(context: DataContext) -> None:
     if context.dropped.height:
         origin, height = context.dataset.origin, context.dataset.frame.height
         info(f"{origin}: dropped {context.dropped.height:,} of {height:,} rows: {summarize(context.dropped)}")
-
-
-def describe_reading(column: Column) -> dict[str, Any]:
-    """Return a column's name, type and reading, as a bundle keeps them."""
-    return {"name": column.name, "type": column.type, "reading": column.reading.model_dump(mode="json")}
-
-
-def write_bundle(run: RunDirectory, setup: TrainingSetup, model: "nn.Module") -> None:
-    """Write the trained model with everything it needs to predict raw rows."""
-    context, preprocessing = setup.context, setup.preprocessing
-    options, batch_size = context.model.portable(), context.recipe.training.batch_size
-    assert isinstance(batch_size, int)
-    kept = set(preprocessing.preprocessor.columns)
-    manifest = Manifest(
-        format=FORMAT,
-        name=context.recipe.name,
-        kind=context.dataset.kind.name,
-        task=context.dataset.task.name,
-        columns=tuple(describe_reading(column) for column in context.dataset.columns if column.name in kept),
-        output=preprocessing.target.model_dump(mode="json"),
-        preprocessing=preprocessing.preprocessor.model_dump(mode="json"),
-        batch_size=batch_size,
-        versions=installed_versions(),
-    )
-    with atomic_folder(run.model) as folder:
-        options.write_weights(model, folder)
-        write_json(folder / CONFIG, options.model_dump(mode="json"))
-        write_manifest(folder, manifest)

@@ -45,6 +45,7 @@ class Model(ModelOptions):
     Attributes:
         kinds: kinds of data that it accepts.
         defaults: training settings that it prefers.
+        weights_file: the one file that `write_weights` writes.
 
     Example:
         >>> import danlu
@@ -65,6 +66,7 @@ class Model(ModelOptions):
     """
 
     defaults: ClassVar[ModelDefaults] = ModelDefaults()
+    weights_file: ClassVar[str] = WEIGHTS
 
     @abstractmethod
     def build(self, inputs: InputSpec, outputs: int) -> "nn.Module":
@@ -118,7 +120,7 @@ class Model(ModelOptions):
         return self
 
     def write_weights(self, network: "nn.Module", folder: Path) -> None:
-        """Write the trained weights into a bundle's folder."""
+        """Write the trained weights into a bundle's folder, as `weights_file`."""
         from danlu.artifacts.checkpoints import cpu_copies, unique_state_dict
         from danlu.artifacts.tensors import save_tensors
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import polars as pl
 
-from danlu.artifacts.bundle import Bundle, Manifest, open_bundle
+from danlu.artifacts.bundle import GOLDEN, Bundle, Manifest, open_bundle
 from danlu.artifacts.files import StrPath
 from danlu.core.component import components
 from danlu.core.devices import open_device
@@ -29,6 +29,7 @@ from danlu.data.tabular.preprocessor import TabularPreprocessor
 from danlu.data.text.preprocessor import BlockPreprocessor
 from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.models.base import Interpretable, Model
+from danlu.models.golden import ANSWER, PREDICTION, golden_inputs
 from danlu.models.infer import predict_all
 from danlu.tasks.base import Target
 from danlu.tasks.table import parse_target, task_of
@@ -84,36 +85,35 @@ class Predictor:
         return render_html("predictor", self)
 
     @classmethod
-    def load(cls, path: StrPath, *, own_code: bool = False) -> Self:
+    def load(cls, source: StrPath | Bundle, *, own_code: bool = False, recipe_model: Model | None = None) -> Self:
         """Open a bundle or a run on this machine's device and replay its golden samples.
 
+        Whoever uses a bundle opens it here: checksums, replay, and no code unasked.
+
         Args:
-            path: folder of a bundle or a run.
+            source: folder of a bundle or a run, or a bundle that is open already.
             own_code: allow importing the user's module that a custom model names.
+            recipe_model: the model of the user's own recipe; its code is allowed where the bundle's model is that one.
 
         Raises:
             ArtifactError: the bundle is damaged, its golden predictions changed, or it needs code that is not allowed.
             MissingExtra: the model needs packages that are not installed.
         """
-        return cls.verified(open_bundle(path), own_code=own_code)
-
-    @classmethod
-    def verified(cls, bundle: Bundle, *, own_code: bool = False) -> Self:
-        """Rebuild the model of an open bundle and replay its golden samples; raises like `load`."""
-        predictor = cls.from_bundle(bundle, own_code=own_code)
+        bundle = source if isinstance(source, Bundle) else open_bundle(source)
+        predictor = cls._build(bundle, own_code, recipe_model)
         golden = bundle.golden()
         if golden is not None:
             predictor.replay(golden)
         return predictor
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, *, own_code: bool = False) -> Self:
+    def _build(cls, bundle: Bundle, own_code: bool, recipe_model: Model | None) -> Self:
         """Rebuild the network from its options and load its weights."""
         manifest = bundle.manifest
         preprocessor = get_kind(manifest.kind).preprocessor.model_validate(manifest.preprocessing)
         target = parse_target(manifest.output)
         options = model_options(bundle.config)
-        if options.custom_code is not None and not own_code:
+        if options.custom_code is not None and not own_code and not _is_model_of(recipe_model, options):
             raise ArtifactError(
                 f"{bundle.folder}: its model is code from {options.custom_code}, and opening a bundle runs no code "
                 "unasked; if you trust it, pass own_code=True (--own-code)",
@@ -121,6 +121,7 @@ class Predictor:
             )
         if options.extra:
             require_extra(options.extra, f"this bundle's model ({options.name})")
+        bundle.require(options.weights_file)
         make_deterministic()
         model = options.build(preprocessor.inputs, target.outputs)
         try:
@@ -228,9 +229,9 @@ class Predictor:
         Raises:
             ArtifactError: it exceeds what rounding explains.
         """
-        inputs = golden.select(self.preprocessor.columns)
-        recorded = np.array(golden["answer"].to_list(), dtype=np.float64)
-        found = self.outputs(Split.of(inputs), Origin("golden.parquet", Path.cwd()))
+        recorded = np.array(golden[ANSWER].to_list(), dtype=np.float64)
+        self._check_decisions(golden, recorded)
+        found = self.outputs(Split.of(golden_inputs(golden, self.preprocessor.columns)), Origin(GOLDEN, Path.cwd()))
         if found.ndim == 2:  # tagging: as many columns as the longest sentence of the split had words
             recorded, found = np.split(stack_ragged([recorded, found]), 2)
         deviation = float(np.max(np.abs(found - recorded) / np.maximum(1.0, np.abs(recorded))))
@@ -241,6 +242,25 @@ class Predictor:
                 code="DL311",
             )
         return deviation
+
+    def _check_decisions(self, golden: pl.DataFrame, recorded: np.ndarray) -> None:
+        """Raise ArtifactError unless the recorded answers still lead to the recorded decisions.
+
+        Labels and threshold are tried on what was recorded, so that rounding elsewhere turns no close decision.
+        """
+        if PREDICTION not in golden.columns:  # made before format 2, or a task that decides nothing
+            return
+        decided, before = self.target.decode(recorded)[PREDICTION], golden[PREDICTION]
+        if before.dtype.is_float():
+            same = np.allclose(decided.to_numpy(), before.to_numpy(), rtol=GOLDEN_TOLERANCE)
+        else:
+            same = decided.to_list() == before.to_list()
+        if not same:
+            raise ArtifactError(
+                "the model's decisions for its golden samples have changed since its evaluation; its labels or its "
+                "threshold are not those of bundle.json as it was written; copy the bundle again",
+                code="DL311",
+            )
 
     def _frame(self, samples: Any) -> pl.DataFrame:
         """Convert any accepted form of samples to a frame."""
@@ -254,6 +274,13 @@ class Predictor:
                 "columns, a list of dicts, or images or texts where the model takes them",
                 code="DL207",
             ) from error
+
+
+def _is_model_of(recipe_model: Model | None, options: Model) -> bool:
+    """Return whether a bundle's model is the very one that the user's recipe names."""
+    if recipe_model is None:
+        return False
+    return recipe_model.portable().model_dump(mode="json") == options.model_dump(mode="json")
 
 
 def model_options(values: Any) -> Model:

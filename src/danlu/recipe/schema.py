@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeInt
 
 from danlu.core.component import Frozen, OneOf
 from danlu.recipe.components import ModelOptions
+from danlu.recipe.sections.bundle import BundleOptions
 from danlu.recipe.sections.data import Data
 from danlu.recipe.sections.evaluation import Evaluation
 from danlu.recipe.sections.planned import Compression, Deployment, Explanation, Picture
@@ -35,6 +36,7 @@ class Recipe(Frozen):
     )
     training: Training = Field(default_factory=Training)
     evaluation: Evaluation = Field(default_factory=Evaluation)
+    bundle: BundleOptions = Field(default_factory=BundleOptions)
     explanation: Explanation | None = None
     visualization: tuple[Picture, ...] = ()
     tuning: Tuning | None = None

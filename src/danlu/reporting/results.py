@@ -17,7 +17,9 @@ class EvaluationResult(Json):
     def __repr__(self) -> str:
         metric = self["main"]["metric"]
         figures = [
-            f"{split} {_figure(self[split].get(metric, {}))}" for split in ("test", "validation") if split in self
+            f"{split} {_figure(self[split].get(metric, {}))}"
+            for split in ("test", "validation", "data")
+            if split in self
         ]
         return f"{type(self).__name__}({self['task']}: {metric} {', '.join(figures)}; {_keys(self)})"
 
@@ -46,6 +48,14 @@ class DataProfile(Json):
 
     def _repr_html_(self) -> str | None:
         return render_html("profile", self)
+
+
+class DriftReport(Json):
+    """Hold what `danlu.check(data, against=bundle)` returns."""
+
+    def __repr__(self) -> str:
+        sizes = f"{self['rows']:,} rows, {len(self['missing_columns'])} columns missing"
+        return f"{type(self).__name__}({sizes}, {len(self['findings'])} findings; {_keys(self)})"
 
 
 class RunList(list[Json]):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from danlu.artifacts.bundle import MANIFEST, open_bundle
+from danlu.artifacts.bundle import MANIFEST
 from danlu.artifacts.environment import describe_environment
 from danlu.artifacts.files import StrPath, read_json, write_bytes, write_json, write_text
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory, lock_run
@@ -286,7 +286,7 @@ def _score_trial(study: Study, context: DataContext, run: RunDirectory) -> float
         return float(kept[metric])
     from danlu.models.predictor import Predictor
 
-    predictor = Predictor.from_bundle(open_bundle(run.path), own_code=True)  # the recipe is the user's
+    predictor = Predictor.load(run.path, recipe_model=context.model)
     part, name = context.splits.validation, metric.removeprefix("validation/")
     outputs = predictor.raw_outputs(part, context.origin)
     found = compute_metrics((name,), build_predictions(part, predictor.target, outputs, scored_text_column(context)))

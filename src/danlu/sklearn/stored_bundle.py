@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from danlu.artifacts.bundle import MANIFEST, open_bundle
+
 if TYPE_CHECKING:
     from danlu.models.predictor import Predictor
 
@@ -15,8 +17,8 @@ Files = Mapping[str, bytes]
 
 
 def read_files(bundle: Path) -> dict[str, bytes]:
-    """Read the files of a bundle, which has no folders inside."""
-    return {path.name: path.read_bytes() for path in sorted(bundle.iterdir()) if path.is_file()}
+    """Read the files of a bundle by their paths inside it."""
+    return {name: (bundle / name).read_bytes() for name in sorted((MANIFEST, *open_bundle(bundle).manifest.files))}
 
 
 def open_files(files: Files) -> "Predictor":
@@ -30,5 +32,6 @@ def open_files(files: Files) -> "Predictor":
 
     with tempfile.TemporaryDirectory(prefix="danlu-bundle-") as folder:
         for name, content in files.items():
+            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
             (Path(folder) / name).write_bytes(content)
         return Predictor.load(folder, own_code=True)  # who unpickles an estimator has trusted it with code already

@@ -85,6 +85,11 @@ class Target(Frozen):
         """What is added to a sum of readable weights."""
         return 0.0
 
+    @property
+    def positive(self) -> Label | None:
+        """The class of two that metrics and the threshold are about; None for other targets."""
+        return None
+
     def decode_scores(self, scores: np.ndarray) -> pl.DataFrame:
         """Return the predictions of raw network outputs, [samples, outputs], for a rule."""
         raise NotImplementedError(f"{self.task} has no rules")
@@ -148,6 +153,7 @@ class TargetSource:
         separator: of `data.target_separator`.
         is_asked: whether the recipe names the task.
         origin: how errors name the data.
+        learns: whether a model is to learn from the rows, not only to be judged by them.
     """
 
     names: tuple[str, ...]
@@ -157,6 +163,7 @@ class TargetSource:
     separator: str | None
     is_asked: bool
     origin: str
+    learns: bool = True
 
     def free_name(self, name: str) -> str:
         """Return a name for a new column that no other has."""
@@ -190,6 +197,7 @@ class FitInputs:
         origin: how errors name the data.
         vocabulary: number of tokens of a language model; 0 for other models.
         beta: of `training.preference`.
+        positive: `data.positive`, of two classes the one that metrics are about; None for the second.
     """
 
     values: pl.Series | None
@@ -197,6 +205,7 @@ class FitInputs:
     origin: str
     vocabulary: int = 0
     beta: float = 0.0
+    positive: Label | None = None
 
 
 @dataclass(frozen=True)

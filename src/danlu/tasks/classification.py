@@ -58,6 +58,10 @@ class ClassTarget(ConformalTarget):
     def outputs(self) -> int:
         return len(self.labels)
 
+    @property
+    def positive(self) -> Label | None:
+        return self.labels[1] if len(self.labels) == 2 else None
+
     def codes(self, frame: pl.DataFrame) -> np.ndarray:
         """Return the position of each row's label in `labels`, [samples] int64.
 
@@ -124,6 +128,21 @@ class ClassTarget(ConformalTarget):
         return self.model_copy(update={"threshold": None})
 
 
+def positive_last(labels: list[Label], positive: Label | None) -> list[Label]:
+    """Return two labels with the positive one second, where metrics and the threshold look for it."""
+    found = None if positive is None else find_label(labels, positive)
+    return labels if found is None else [label for label in labels if label != found] + [found]
+
+
+def find_label(labels: Sequence[Label], said: Label) -> Label | None:
+    """Return the label that a recipe means: `1`, `"1"` or `true` may name the number, the word or the truth value."""
+    same = [label for label in labels if type(label) is type(said) and label == said]
+    alike = [label for label in labels if str(label) == str(said)] or [
+        label for label in labels if str(label).lower() == str(said).lower()
+    ]
+    return next(iter(same or alike or [label for label in labels if label == said]), None)
+
+
 def labels_dtype(labels: tuple[Label, ...]) -> type[pl.DataType]:
     """Return the type of a column of these labels."""
     kinds = {bool: pl.Boolean, int: pl.Int64, float: pl.Float64}
@@ -158,7 +177,7 @@ class ClassTask(Task):
 
     def fit_target(self, inputs: FitInputs) -> Target:
         assert inputs.values is not None
-        labels = sorted(inputs.values.unique().to_list())
+        labels = positive_last(sorted(inputs.values.unique().to_list()), inputs.positive)
         if len(labels) == 1:
             raise DataError(f"{inputs.origin}: the training split holds one class alone ({labels[0]!r})", code="DL223")
         return self.target_class.model_validate({"column": inputs.column, "labels": tuple(labels)})

@@ -80,7 +80,7 @@ def _join_columns(given: TargetSource) -> PackedTarget:
     A row with a missing value has no labels.
     """
     for name in given.names:
-        _refuse_others(given.read(name), given.origin)
+        _refuse_others(given.read(name), given.origin, given.learns)
     present = [pl.col(name).cast(pl.String).str.to_lowercase().is_in(PRESENT).alias(name) for name in given.names]
     known = pl.all_horizontal(pl.col(name).is_not_null() for name in given.names)
     column = pl.struct(pl.when(known).then(pl.struct(present)).alias("row")).map_batches(_names, return_dtype=pl.String)
@@ -94,8 +94,8 @@ def _names(rows: pl.Series) -> pl.Series:
     return pl.Series(COLUMN, found, dtype=pl.String)
 
 
-def _refuse_others(values: pl.Series, origin: str) -> None:
-    """Raise DataError unless a column says for each row whether it has a label."""
+def _refuse_others(values: pl.Series, origin: str, learns: bool) -> None:
+    """Raise DataError unless a column says for each row whether it has a label, and not the same for all to learn."""
     words = values.cast(pl.String).str.to_lowercase().drop_nulls().unique(maintain_order=True)
     other = words.filter(~words.is_in([*ABSENT, *PRESENT]))
     if len(other):
@@ -104,6 +104,8 @@ def _refuse_others(values: pl.Series, origin: str) -> None:
             "or true and false, whether a row has the label",
             code="DL225",
         )
+    if not learns:
+        return
     if words.is_in(PRESENT).all() or not words.is_in(PRESENT).any():
         only = words[0] if len(words) else "missing"
         raise DataError(f"{origin}: {values.name!r} of data.target is {only} in every row; leave it out", code="DL225")

@@ -38,16 +38,21 @@ def drifting_columns(view: AuditContext) -> list[Finding]:
 
 def _kolmogorov_smirnov(one: pl.Series, other: pl.Series) -> tuple[float, float]:
     """Return the Kolmogorov-Smirnov distance and its p-value."""
-    from scipy.special import kolmogorov
-
     first, second = (np.sort(values.drop_nulls().cast(pl.Float64).to_numpy()) for values in map(_numeric, (one, other)))
     if min(len(first), len(second)) < MIN_ROWS:
         return 0.0, 1.0
     points = np.concatenate([first, second])
     gaps = np.searchsorted(first, points, "right") / len(first) - np.searchsorted(second, points, "right") / len(second)
     distance = float(np.abs(gaps).max())
-    effective = math.sqrt(len(first) * len(second) / (len(first) + len(second)))
-    return distance, float(kolmogorov((effective + 0.12 + 0.11 / effective) * distance))
+    return distance, kolmogorov_chance(distance, len(first), len(second))
+
+
+def kolmogorov_chance(distance: float, first: int, second: int) -> float:
+    """Return the p-value of a Kolmogorov-Smirnov distance between samples of so many rows."""
+    from scipy.special import kolmogorov
+
+    effective = math.sqrt(first * second / (first + second))
+    return float(kolmogorov((effective + 0.12 + 0.11 / effective) * distance))
 
 
 def _numeric(values: pl.Series) -> pl.Series:
@@ -56,11 +61,20 @@ def _numeric(values: pl.Series) -> pl.Series:
 
 def _chi_squared(one: pl.Series, other: pl.Series) -> tuple[float, float]:
     """Return the total variation distance and the p-value of a chi-squared test."""
-    from scipy.special import chdtrc
-
     words = pl.concat([one.cast(pl.String), other.cast(pl.String)]).fill_null("\0")
     codes = words.rank("dense").to_numpy().astype(np.int64) - 1
-    counts = np.stack([np.bincount(part, minlength=codes.max() + 1) for part in (codes[: len(one)], codes[len(one) :])])
+    parts = (codes[: len(one)], codes[len(one) :])
+    return chi_squared_of_counts(np.stack([np.bincount(part, minlength=codes.max() + 1) for part in parts]))
+
+
+def chi_squared_of_counts(counts: np.ndarray) -> tuple[float, float]:
+    """Return the total variation distance and the p-value of a chi-squared test.
+
+    Args:
+        counts: of each value in the one sample and in the other, [2, values].
+    """
+    from scipy.special import chdtrc
+
     total, sizes = counts.sum(axis=0), counts.sum(axis=1)
     # Values too rare for the approximation are one value together.
     rare = total * sizes.min() / sizes.sum() < 5

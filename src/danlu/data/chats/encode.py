@@ -56,7 +56,8 @@ def answer_tokens(tokenizer: TokenizerFile, prompts: pl.Series, answers: pl.Seri
 
 
 def _rule(tokenizer: TokenizerFile) -> str:
-    return json.dumps([tokenizer.chat_template, tokenizer.special], sort_keys=True)
+    told = [tokenizer.chat_template, tokenizer.special, *([tokenizer.date] if tokenizer.date else [])]
+    return json.dumps(told, sort_keys=True)
 
 
 def _render(tokenizer: TokenizerFile, messages: list[Message], origin: str) -> tuple[str, list[Span]]:

@@ -29,8 +29,11 @@ class PackedSource:
     reason: str
 
 
-def pack_target(source: RawData, section: Data) -> PackedSource | None:
+def pack_target(source: RawData, section: Data, *, learns: bool = True) -> PackedSource | None:
     """Combine the target columns into one; return None where the target is a plain column.
+
+    Args:
+        learns: whether a model is to learn from the rows; one that is judged by them needs no label in any.
 
     Raises:
         DataError: a column holds what its task cannot read.
@@ -46,7 +49,7 @@ def pack_target(source: RawData, section: Data) -> PackedSource | None:
     names = target if isinstance(target, tuple) else (target,)
     frame, is_asked = source.frame, section.task is not None
     given = TargetSource(
-        names, isinstance(target, tuple), frame.schema, frame.__getitem__, separator, is_asked, source.origin
+        names, isinstance(target, tuple), frame.schema, frame.__getitem__, separator, is_asked, source.origin, learns
     )
     for task in _asked_tasks(section):
         packed = task.pack_target(given)

@@ -6,6 +6,7 @@ immutable sandbox, which is the only place where they are ever executed.
 
 import json
 import re
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,14 @@ PLAIN = (
     "{% if add_generation_prompt %}{{ '### assistant\n' }}{% endif %}"
 )
 MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")  # the template itself marks the assistant's part
+DATE_FUNCTION = "strftime_now"  # by which templates ask for today's date
+DIRECTIVES = re.compile(r"%[-_0^#]?[A-Za-z]")
+# Shadows transformers' function of that name: replaces each directive of a format by its word for the fixed date.
+FIXED_DATE = (
+    "{%- macro strftime_now(format) -%}{%- set told = namespace(text=format) -%}"
+    "{%- for sign, word in date_words -%}{%- set told.text = told.text.replace(sign, word) -%}{%- endfor -%}"
+    "{{- told.text -}}{%- endmacro -%}"
+)
 SHORTEST: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
 
 Span = tuple[int, int]
@@ -160,15 +169,29 @@ def _render(
     from transformers.utils.chat_template_utils import render_jinja_template
 
     given: dict[str, Any] = {**tokenizer.special, "add_generation_prompt": answer_next}
+    template = str(tokenizer.chat_template)
+    if tokenizer.date is not None and asks_for_date(tokenizer):
+        given["date_words"] = _date_words(template, tokenizer.date)
+        template = FIXED_DATE + template
     write: Any = render_jinja_template  # its annotation says it returns one text
     try:
-        texts, spans = write(
-            [messages], chat_template=tokenizer.chat_template, return_assistant_tokens_mask=marked, **given
-        )
+        texts, spans = write([messages], chat_template=template, return_assistant_tokens_mask=marked, **given)
     except (TemplateError, TypeError, ValueError, KeyError, OverflowError) as error:
         roles = ", ".join(message["role"] for message in messages)
         raise DataError(f"the chat template cannot write a conversation of {roles}: {error}", code="DL119") from error
     return texts[0], spans[0] if marked else []
+
+
+def asks_for_date(tokenizer: TokenizerFile) -> bool:
+    """Return whether the chat template writes today's date."""
+    return tokenizer.chat_template is not None and DATE_FUNCTION in tokenizer.chat_template
+
+
+def _date_words(template: str, date: str) -> list[list[str]]:
+    """Return the directives of a template's date formats, each with its word, in the order of replacement."""
+    day, percent = datetime.fromisoformat(date), "\0"  # no text of a template holds this character
+    signs = sorted(set(DIRECTIVES.findall(template)))
+    return [["%%", percent], *([sign, day.strftime(sign)] for sign in signs), [percent, "%"]]
 
 
 def _stop_tokens(tokenizer: TokenizerFile) -> tuple[int, ...]:

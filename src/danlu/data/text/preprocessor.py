@@ -19,7 +19,7 @@ from danlu.data.descriptors import DataRequirements, Origin, TokenizerFile
 from danlu.data.kind import Preprocessor
 from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.data.splits import TrainSplit
-from danlu.data.text.chat_template import CHATML, TURN, TURN_END
+from danlu.data.text.chat_template import CHATML, TURN, TURN_END, asks_for_date
 from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
 from danlu.errors import DataError, Problem, RecipeError
 from danlu.recipe.sections.data import Data
@@ -144,6 +144,16 @@ class TokenizingPreprocessor(Preprocessor):
             )
         longest = section.sequence_length or min(cls.default_length, hints.longest or cls.default_length)
         return cls(column=dataset.content, longest=longest, tokenizer=tokenizer)
+
+    @property
+    def asks_for_date(self) -> bool:
+        return asks_for_date(self.tokenizer)
+
+    def on_date(self, date: str) -> Self:
+        """Return the preprocessor with a fixed date, where the tokenizer's chat template asks for one."""
+        if not self.asks_for_date:
+            return self
+        return self.model_copy(update={"tokenizer": self.tokenizer.model_copy(update={"date": date})})
 
     @classmethod
     def texts(cls, train: TrainSplit, dataset: Dataset) -> list[str]:

@@ -273,6 +273,7 @@ class Boosting(TabularModel, SelfFittingModel):
     extra_to_train = "boosting"
     handles_missing = True
     export_format = "lightgbm"
+    weights_file = "lightgbm.txt"
     defaults = ModelDefaults(patience=50)
     name: Literal["boosting"] = "boosting"
     rounds: PositiveInt = Field(default=1000, description="most boosting rounds; each adds a tree (per class)")
@@ -311,13 +312,13 @@ class Boosting(TabularModel, SelfFittingModel):
     def write_weights(self, network: "nn.Module", folder: Path) -> None:
         """Write LightGBM's text file only; the trees are read from it again."""
         from danlu.artifacts.files import write_text
-        from danlu.models.tabular.boosting import MODEL_FILE, BoostedTrees
+        from danlu.models.tabular.boosting import BoostedTrees
 
         assert isinstance(network, BoostedTrees)
-        write_text(folder / MODEL_FILE, network.text)
+        write_text(folder / self.weights_file, network.text)
 
     def read_weights(self, network: "nn.Module", folder: Path) -> None:
-        from danlu.models.tabular.boosting import MODEL_FILE, BoostedTrees
+        from danlu.models.tabular.boosting import BoostedTrees
 
         assert isinstance(network, BoostedTrees)
-        network.load_text((folder / MODEL_FILE).read_text(encoding="utf-8"))
+        network.load_text((folder / self.weights_file).read_text(encoding="utf-8"))

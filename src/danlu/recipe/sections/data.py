@@ -119,6 +119,9 @@ class Data(Frozen):
     target_separator: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="separator of several labels in a target of strings; lists need none"
     )
+    positive: bool | int | float | str | None = Field(
+        default=None, description="of two classes, the one that metrics and thresholds are about; the second by default"
+    )
     task: Annotated[TaskOptions, OneOf("task")] | None = Field(
         default=None, description="inferred from the target by default"
     )

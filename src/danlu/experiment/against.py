@@ -1,0 +1,35 @@
+"""Compare rows with the data that a bundle's model was trained on, before anyone predicts them; imports no torch."""
+
+from typing import Any
+
+from danlu.artifacts.bundle import open_bundle
+from danlu.artifacts.files import StrPath
+from danlu.data.audit.against import compare_with_training
+from danlu.data.kinds.table import get_kind
+from danlu.models.read_for import read_for
+from danlu.tasks.table import parse_target
+
+
+def check_against(bundle: StrPath, source: object) -> dict[str, Any]:
+    """Compare the rows of a source with a bundle's training data.
+
+    Args:
+        bundle: folder of a bundle or a run.
+        source: what `read_for` takes.
+
+    Raises:
+        ArtifactError: the bundle is damaged.
+        DataError: the source cannot be read.
+    """
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    read = get_kind(manifest.kind).read_samples(read_for(opened, source), [each["name"] for each in manifest.columns])
+    target = parse_target(manifest.output)
+    names = (*target.columns, *getattr(target, "names", ()), *_labels_as_columns(manifest.output))
+    compared = compare_with_training(read, manifest.columns, names, opened.reference())
+    return {"format": 1, "bundle": manifest.digest, **compared}
+
+
+def _labels_as_columns(output: dict[str, Any]) -> list[str]:
+    """Return the labels of a target that may have a column for each."""
+    return [str(label) for label in output["labels"]] if output.get("task") == "multi-label" else []

@@ -1,0 +1,43 @@
+"""Golden samples: a few raw rows with their labels, the model's answers and its decisions, kept in a bundle.
+
+the input columns   as they were read; under `input:NAME` where a column below has the name
+label               what is to be predicted, where the data says it
+answer              the model's calibrated outputs
+prediction          what follows from them by labels and threshold, for tasks that decide
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+LABEL, ANSWER, PREDICTION = "label", "answer", "prediction"
+INPUT = "input:"  # begins the name of an input column that has one of these names
+
+
+def golden_frame(
+    inputs: pl.DataFrame, labels: pl.Series | None, outputs: np.ndarray, decoded: pl.DataFrame
+) -> pl.DataFrame:
+    """Put rows, labels, answers and decisions side by side.
+
+    Args:
+        inputs: the raw columns that the model reads.
+        labels: of the same rows; None where nothing says what is right.
+        outputs: the model's calibrated outputs, [rows, ...].
+        decoded: the predictions that they lead to.
+    """
+    answers = pl.Series(ANSWER, outputs.tolist(), dtype=pl.List(pl.Float64))
+    beside = [answers, *([decoded[PREDICTION]] if PREDICTION in decoded.columns else [])]
+    if labels is not None:
+        beside.insert(0, labels.alias(LABEL))
+    return inputs.rename(_stored_name).with_columns(beside)
+
+
+def golden_inputs(golden: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Return the raw columns of golden samples under their own names."""
+    stored = [_stored_name(name) if _stored_name(name) in golden.columns else name for name in columns]
+    return golden.select(pl.col(name).alias(own) for name, own in zip(stored, columns, strict=True))
+
+
+def _stored_name(name: str) -> str:
+    return f"{INPUT}{name}" if name in (LABEL, ANSWER, PREDICTION) else name

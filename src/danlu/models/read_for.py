@@ -1,0 +1,48 @@
+"""Files or rows in memory -> raw data, read as a bundle's model needs it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+from danlu.artifacts.bundle import Bundle, Manifest
+from danlu.data.descriptors import RawData
+from danlu.data.frames import with_words
+from danlu.data.reading.later import read_as_trained, saved_missing_values
+from danlu.data.sources.in_memory import read_in_memory
+from danlu.data.sources.options import ReadOptions
+from danlu.data.sources.reader import read_source
+from danlu.tasks.table import parse_target
+
+
+def read_for(bundle: Bundle, source: object, keep: Sequence[str] = ()) -> RawData:
+    """Read rows that a bundle's model is to answer, be judged on, or be compared with.
+
+    Whatever wrote them, they are read as the training file was; see `danlu.data.reading.later`.
+
+    Args:
+        bundle: says how its training files were read.
+        source: a file, folder, glob, a list of these, or builtin:NAME; anything else is rows in memory.
+        keep: columns that keep the spelling of the file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    manifest = bundle.manifest
+    missing_values = saved_missing_values(manifest.reading)
+    several = source if isinstance(source, list | tuple) else [source]
+    if all(isinstance(name, str | Path) for name in several):
+        named = [str(name) for name in cast(Sequence[str | Path], several)]
+        options = ReadOptions(missing_values, words=frozenset([*_worded(manifest), *keep]))
+        read = read_source(named if isinstance(source, list | tuple) else named[0], options)
+    else:
+        read = read_in_memory(source)
+    read = replace(read, frame=with_words(read.frame))
+    return read_as_trained(read, manifest.all_columns, missing_values)
+
+
+def _worded(manifest: Manifest) -> list[str]:
+    """Return the columns whose spelling counts: categories, texts, and what is predicted."""
+    target = parse_target(manifest.output)
+    spelled = [column["name"] for column in manifest.columns if column["type"] not in ("number", "datetime")]
+    return [*spelled, *target.columns]
