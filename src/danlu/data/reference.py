@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from danlu.core.seeds import Seed
-from danlu.data.columns import Column, date_format
+from danlu.data.columns import Column
+from danlu.data.reading.spelling import as_words
 from danlu.data.splits import Split
 
 FORMAT = 1
@@ -76,7 +77,7 @@ def describe_answers(decoded: pl.DataFrame, has_classes: bool) -> Json:
         elif isinstance(values.dtype, pl.List):
             told[values.name] = _shares(values.explode(empty_as_null=False), len(values))
         else:
-            told[values.name] = _shares(_words(values))
+            told[values.name] = _shares(as_words(values))
     return {"rows": decoded.height, "columns": told}
 
 
@@ -88,36 +89,12 @@ def measured(values: pl.Series, column_type: str) -> pl.Series:
     if column_type == "number":
         if values.dtype in (pl.Duration, pl.Time):
             return values.cast(pl.Duration("us")).cast(pl.Int64) / 1e6
-        plain = values.str.strip_chars() if values.dtype == pl.String else values
-        return plain.cast(pl.Float64, strict=False).fill_nan(None)
+        return values.cast(pl.Float64, strict=False).fill_nan(None)
     if column_type == "datetime":
-        return _instants(values).cast(pl.Int64) / 1e6
+        return values.cast(pl.Datetime("us"), strict=False).cast(pl.Int64) / 1e6
     if column_type == "text":
         return values.cast(pl.String).str.len_chars().cast(pl.Float64) if not values.dtype.is_nested() else values
-    return values if column_type == "image" else _words(values)
-
-
-def _instants(values: pl.Series) -> pl.Series:
-    """Return dates of any form as Datetime in microseconds."""
-    if values.dtype == pl.String:
-        form = date_format(values)
-        if form is None:
-            return pl.Series(values.name, [None] * len(values), dtype=pl.Datetime("us"))
-        return values.str.strptime(pl.Datetime("us"), form, strict=False)
-    return values.cast(pl.Datetime("us"), strict=False)
-
-
-def _words(values: pl.Series) -> pl.Series:
-    """Return categories as words; a whole number is spelt alike whether it came as an integer or as a float."""
-    if values.dtype.is_float():
-        present = values.fill_nan(None)
-        whole = present.drop_nulls()
-        values = present.cast(pl.Int64) if (whole == whole.round()).all() and _fits(whole) else present
-    return values.cast(pl.String)
-
-
-def _fits(values: pl.Series) -> bool:
-    return bool((values.abs() < 2**53).all())
+    return values if column_type == "image" else as_words(values)
 
 
 def _quantiles(values: pl.Series) -> list[float]:

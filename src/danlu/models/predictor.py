@@ -23,6 +23,7 @@ from danlu.data.descriptors import Origin, RawData
 from danlu.data.kind import Preprocessor
 from danlu.data.kinds.table import get_kind
 from danlu.data.preprocessing import BLOCK_ROWS
+from danlu.data.reading.later import read_as_trained, saved_missing_values
 from danlu.data.sources.tags import stack_ragged
 from danlu.data.splits import Split
 from danlu.data.tabular.preprocessor import TabularPreprocessor
@@ -172,7 +173,11 @@ class Predictor:
             DataError: they are of another form, a column is missing, or a value does not have its column's type.
         """
         frame = self._frame(samples)
-        return self.predict_source(RawData(frame, SAMPLES, Path.cwd()), batch_size=batch_size)
+        rows = RawData(frame, SAMPLES, Path.cwd())
+        missing_values = saved_missing_values(self.manifest.reading)
+        return self.predict_source(
+            read_as_trained(rows, self.manifest.all_columns, missing_values), batch_size=batch_size
+        )
 
     def predict_source(self, source: RawData, *, batch_size: int | None = None) -> pl.DataFrame:
         """Predict the rows of a source; like `predict`."""
