@@ -97,15 +97,21 @@ def parse_any_date(words: pl.Expr, layout: str) -> pl.Expr:
         words: strings.
         layout: as for `parse_dates`.
     """
-    first = parse_dates(words, layout)
-    others = pl.when(first.is_null()).then(words)
-    return pl.coalesce(first, *(_guarded(others, other) for other in UNAMBIGUOUS if other != layout))
+    word, time = pl.field("word"), pl.field("time")
+    tried = pl.struct(words.alias("word"), parse_dates(words, layout).alias("time"))
+    rest = tried.struct.with_fields(pl.when(time.is_null()).then(word).alias("word"))
+    others = [_guarded(word, other) for other in UNAMBIGUOUS if other != layout]
+    return rest.struct.with_fields(pl.coalesce(time, *others).alias("time")).struct.field("time")
 
 
 def _guarded(words: pl.Expr, layout: str) -> pl.Expr:
     """Parse words; those of a bare layout only in years that dates have."""
     times = parse_dates(words, layout)
-    return pl.when(times.dt.year().is_between(FIRST_YEAR, LAST_YEAR)).then(times) if layout in BARE else times
+    if layout not in BARE:
+        return times
+    time = pl.field("time")
+    possible = pl.when(time.dt.year().is_between(FIRST_YEAR, LAST_YEAR)).then(time)
+    return pl.struct(times.alias("time")).struct.with_fields(possible.alias("time")).struct.field("time")
 
 
 def _strptime(words: pl.Expr, layout: str) -> pl.Expr:
@@ -115,10 +121,11 @@ def _strptime(words: pl.Expr, layout: str) -> pl.Expr:
 
 def _from_groups(words: pl.Expr, pattern: str) -> pl.Expr:
     """Compute the times of words from the groups that a pattern finds in them."""
-    found, letters = words.str.extract_groups(pattern), re.compile(pattern).groupindex
-    groups = {letter: found.struct.field(letter) for letter in letters}
+    groups = {letter: pl.field(letter) for letter in re.compile(pattern).groupindex}
     day = _week(groups) if "V" in groups else _day(groups)
-    return day + _time(groups) if "H" in groups else day
+    time = day + _time(groups) if "H" in groups else day
+    # As fields of one struct, or polars would search the words again for every mention of a group.
+    return words.str.extract_groups(pattern).struct.with_fields(time.alias("time")).struct.field("time")
 
 
 def _day(groups: Groups) -> pl.Expr:
