@@ -11,7 +11,7 @@ from pathlib import Path
 
 from danlu.data.sources.csv_header import BARE, DOUBLED, Header, Row, find_header, is_lone_return, lone_return, rows_of
 from danlu.data.sources.csv_survey import Survey, survey
-from danlu.data.sources.encoding import open_bytes
+from danlu.data.sources.text_bytes import open_bytes
 from danlu.errors import DataError
 
 LONGEST_HEADER = 1 << 20  # bytes
