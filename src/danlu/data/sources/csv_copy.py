@@ -15,7 +15,7 @@ from pathlib import Path
 
 from danlu.artifacts.cache import cached_dir, file_identity
 from danlu.data.sources.csv_dialect import Dialect, Sniffed, column_names, refuse_uneven, sniff
-from danlu.data.sources.csv_header import (
+from danlu.data.sources.csv_rows import (
     BARE,
     DOUBLED,
     ESCAPED,
