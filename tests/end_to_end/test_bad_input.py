@@ -138,17 +138,18 @@ def test_a_class_with_one_sample(refused: Refusal, table: Table) -> None:
     assert "data.split.by: random" in message
 
 
-def test_text_that_is_not_utf_8_is_shown_with_line_and_cure(refused: Refusal, tmp_path: Path) -> None:
-    rows = "x,y\n" + "1,好\n2,坏\n" * 30
+def test_text_that_several_encodings_fit_is_shown_with_line_and_cure(refused: Refusal, tmp_path: Path) -> None:
+    rows = "x,y\n" + "1,高\n2,低\n" * 30
     (tmp_path / "data.csv").write_bytes(rows.encode("gb18030"))
     message = refused(tmp_path / "data.csv", DATA_WRONG)
-    assert "data.csv:2: is not UTF-8" in message
-    assert "iconv -f GB18030 -t UTF-8" in message
+    assert "data.csv:2: is not UTF-8, and several encodings fit: gb18030 reads '高', big5 reads '詢'" in message
+    assert "`data.encoding: gb18030`" in message
 
 
-def test_utf_16_is_told_from_other_encodings(refused: Refusal, tmp_path: Path) -> None:
+def test_text_that_is_not_of_the_encoding_that_the_recipe_says(refused: Refusal, tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("x,y\n1,a\n", encoding="utf-16")
-    assert "`iconv -f UTF-16 -t UTF-8 data.csv" in refused(tmp_path / "data.csv", DATA_WRONG)
+    message = refused(tmp_path / "data.csv", DATA_WRONG, "data.encoding=gb18030")
+    assert "it begins as utf-16 does; write `data.encoding: utf-16`" in message
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from danlu.artifacts.cache import cached_dir, file_identity
 from danlu.data.sources.csv_dialect import Dialect, Sniffed, column_names, refuse_uneven, sniff
-from danlu.data.sources.csv_header import (
+from danlu.data.sources.csv_rows import (
     BARE,
     DOUBLED,
     ESCAPED,
@@ -27,18 +27,10 @@ from danlu.data.sources.csv_header import (
     lone_return,
     rows_of,
 )
-from danlu.data.sources.encoding import (
-    UTF_8,
-    encoding_by_mark,
-    is_utf_8_block,
-    legacy_encoding,
-    open_bytes,
-    read_head,
-    text_file,
-    utf_8_version,
-    whole_characters,
-)
+from danlu.data.sources.encoding import encoding_by_mark, text_file, utf_8_version
+from danlu.data.sources.legacy_encoding import legacy_encoding
 from danlu.data.sources.options import FileForm, ReadOptions
+from danlu.data.sources.text_bytes import UTF_8, is_utf_8_block, open_bytes, read_head, whole_characters
 from danlu.errors import DataError
 
 VERSION = 1  # of copies in the cache

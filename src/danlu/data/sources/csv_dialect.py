@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from danlu.data.sources.csv_header import BARE, DOUBLED, Header, Row, find_header, is_lone_return, lone_return, rows_of
+from danlu.data.sources.csv_header import Header, find_header
+from danlu.data.sources.csv_rows import BARE, DOUBLED, Row, is_lone_return, lone_return, rows_of
 from danlu.data.sources.csv_survey import Survey, survey
-from danlu.data.sources.encoding import open_bytes
+from danlu.data.sources.text_bytes import open_bytes
 from danlu.errors import DataError
 
 LONGEST_HEADER = 1 << 20  # bytes

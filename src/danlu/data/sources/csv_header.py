@@ -11,49 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
+from danlu.data.sources.csv_rows import BARE, DOUBLED, ESCAPED, SINGLE, SPACED, Quoting, Row, lone_return, rows_of
 from danlu.errors import DataError
 
 ABOVE = 60  # lines, at most, above a header that is found
 _YEAR = re.compile(r"(19|20)\d\d")
 COMMENTS = ("#", "%")
-
-
-@dataclass(frozen=True)
-class Quoting:
-    """Say how values that hold a separator are written.
-
-    Attributes:
-        quote: stands around them; None if nothing does.
-        escape: stands before a quotation mark within; None if that is doubled.
-        spaced: whether spaces after a separator belong to no value.
-    """
-
-    quote: str | None = '"'
-    escape: str | None = None
-    spaced: bool = False
-
-
-DOUBLED = Quoting()
-ESCAPED = Quoting(escape="\\")
-SPACED = Quoting(spaced=True)
-SINGLE = Quoting(quote="'")
-BARE = Quoting(quote=None)
-# Noncharacters of Unicode stand for what was escaped until the values are told apart.
-_MARK, _SLASH = "\ufdd0", "\ufdd1"
-
-
-@dataclass(frozen=True)
-class Row:
-    """Hold a row's values and its lines: `line` is its first, `end` the one after its last, counted from 0."""
-
-    cells: list[str]
-    line: int
-    end: int
-
-    @property
-    def filled(self) -> int:
-        """Return how many values are not blank."""
-        return sum(bool(cell.strip()) for cell in self.cells)
 
 
 @dataclass(frozen=True)
@@ -68,6 +31,7 @@ class Header:
         line: where the header begins, from 0.
         end: the line after it.
         even: the share of rows with as many values as there are names.
+        torn: whether there is one name, and all rows have several values that look like a table's.
     """
 
     separator: str
@@ -77,36 +41,7 @@ class Header:
     line: int
     end: int
     even: float
-
-
-def rows_of(lines: Iterable[str], separator: str, quoting: Quoting, strict: bool = False) -> Iterator[Row]:
-    """Cut lines into rows.
-
-    Args:
-        lines: with their line ends.
-        separator: one character.
-        quoting: how values that hold it are written.
-        strict: refuse what follows a closing quotation mark, and one that is never closed.
-
-    Raises:
-        csv.Error: the lines cannot be told apart, or are refused.
-    """
-    if quoting.escape:
-        lines = (line.replace("\\\\", _SLASH).replace('\\"', _MARK) for line in lines)
-    reader = csv.reader(
-        lines,
-        delimiter=separator,
-        quotechar=quoting.quote,
-        quoting=csv.QUOTE_NONE if quoting.quote is None else csv.QUOTE_MINIMAL,
-        skipinitialspace=quoting.spaced,
-        strict=strict,
-    )
-    start = 0
-    for cells in reader:
-        if quoting.escape:
-            cells = [cell.replace("\\\n", "\n").replace(_MARK, '"').replace(_SLASH, "\\") for cell in cells]
-        yield Row(cells, start, reader.line_num)
-        start = reader.line_num
+    torn: bool
 
 
 def find_header(lines: list[str], separators: Iterable[str], skip: int | None, where: str) -> Header:
@@ -147,21 +82,9 @@ def find_header(lines: list[str], separators: Iterable[str], skip: int | None, w
             "and `data.skip_rows` says how many lines stand above it",
             code="DL204",
         )
-    return max(found, key=_fits)
-
-
-def is_lone_return(error: csv.Error) -> bool:
-    """Return whether Python's reader stopped at a carriage return within a line."""
-    return "new-line" in str(error)
-
-
-def lone_return(where: str, line: int) -> DataError:
-    """Return the error of a row that holds a carriage return which is no line end of its file."""
-    return DataError(
-        f"{where}:{line}: the row holds a lone carriage return, unlike the other line ends; "
-        "use one kind of line end, or quote the value that holds it",
-        code="DL204",
-    )
+    best = max(found, key=_fits)
+    torn = [header for header in found if header.torn and header.quoting == best.quoting]
+    return torn[0] if torn and len(best.names) == 1 else best  # to be refused: a title, or names left out
 
 
 def _fits(header: Header) -> tuple[bool, bool, bool, int]:
@@ -184,7 +107,9 @@ def _header(lines: list[str], start: int, separator: str, quoting: Quoting, sett
     header, body = filled[place], filled[place + 1 :]
     names = _fitted(header.cells, body)
     even = sum(len(row.cells) == len(names) for row in body) / len(body) if body else 1.0
-    return Header(separator, quoting, tuple(header.cells), tuple(names), start + header.line, start + header.end, even)
+    line, end = start + header.line, start + header.end
+    torn = _is_torn(names, body)
+    return Header(separator, quoting, tuple(header.cells), tuple(names), line, end, even, torn)
 
 
 def _readable(lines: list[str], separator: str, quoting: Quoting) -> Iterator[Row]:
@@ -206,6 +131,16 @@ def _fitted(names: list[str], body: list[Row]) -> list[str]:
     if width == len(names) + 1 and all(len(row.cells) == width and not row.cells[-1].strip() for row in body):
         return [*names, ""]
     return names
+
+
+def _is_torn(names: list[str], body: list[Row]) -> bool:
+    widths = {len(row.cells) for row in body}
+    if len(names) > 1 or len(body) < 2 or len(widths) > 1 or max(widths) == 1:
+        return False
+    # Two halves of a number with a decimal comma, or of a sentence, are one value.
+    return max(widths) > 2 or not all(
+        row.cells[1].startswith(" ") or (_is_number(row.cells[0]) and _is_number(row.cells[1])) for row in body
+    )
 
 
 def _place(rows: list[Row], filled: list[Row]) -> int:

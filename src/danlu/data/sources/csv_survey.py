@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from danlu.data.sources.encoding import is_utf_8_block, open_bytes
+from danlu.data.sources.text_bytes import is_utf_8_block, open_bytes
 
 BLOCK = 1 << 17  # bytes; fits into a processor's cache, since each is looked at several times
 QUOTE, FEED, RETURN, BACKSLASH = b'"'[0], b"\n"[0], b"\r"[0], b"\\"[0]
