@@ -11,11 +11,11 @@ from danlu.errors import Problem, RecipeError
 from danlu.evaluation.slices import check_slices
 from danlu.experiment.checks import (
     check_components_fit_data,
-    check_positive,
     check_conformal,
     check_distillation,
     check_metric,
     check_no_gradient_options,
+    check_positive,
     check_tagging_model,
     check_task_options,
     check_threshold,
