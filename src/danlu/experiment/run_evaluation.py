@@ -223,7 +223,7 @@ def _fit_baselines(context: DataContext, predictor: "Predictor") -> list[Baselin
 def _keep_golden(
     bundle: Bundle, context: DataContext, split: Split, target: Target, columns: Sequence[str], outputs: np.ndarray
 ) -> None:
-    """Complete a bundle: its decided output, a few raw rows of a split with the model's answers, all answers' shares.
+    """Complete a bundle with its output as decided, a few raw rows with their answers, and the shares of all answers.
 
     Images are stored as bytes, since their paths mean nothing on another machine.
     """

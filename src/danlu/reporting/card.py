@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from danlu.artifacts.bundle import MANIFEST
+from danlu.artifacts.bundle import GOLDEN, MANIFEST, REFERENCE, REFERENCE_ROWS
 from danlu.artifacts.files import read_json, write_text
 from danlu.artifacts.run import CARD, ENVIRONMENT, RECIPE, RunDirectory
 from danlu.reporting.format import format_bound, format_number, format_percent, format_signed, shorten
@@ -27,6 +27,7 @@ from danlu.reporting.sections.summary import Summary, summarize
 
 BEGIN, END = "<!-- yours -->", "<!-- end of yours -->"
 MAX_SLICES, MAX_CLASSES = 10, 50
+INSIDE = (GOLDEN, REFERENCE, REFERENCE_ROWS)  # files of the bundle that tell of rows
 PRIVATE = frozenset({"command"})  # useless to recipients of the model, and full of paths
 
 
@@ -94,6 +95,9 @@ def _model(t: Translator, run: RunDirectory, manifest: Json) -> Iterator[str]:
     labels = manifest.get("output", {}).get("labels")
     if labels:
         yield f"- {t('card.answers')}: {between.join(_plain(label) for label in labels[:MAX_CLASSES])}"
+    inside = [t(f"card.inside.{name}") for name in INSIDE if name in manifest.get("files", {})]
+    if inside:
+        yield f"- {t('card.inside')}: {between.join(inside)}"
     yield ""
 
 
