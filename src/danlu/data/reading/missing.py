@@ -43,7 +43,7 @@ def _marks(name: str, dtype: pl.DataType, words: Sequence[str]) -> pl.Expr | Non
     if dtype == pl.String:
         return values.str.strip_chars().is_in(list(words)).fill_null(False) if words else None
     held = [value for word in words if (value := _as_type(word.strip(), dtype)) is not None]
-    return values.is_in(pl.Series(held, dtype=dtype)).fill_null(False) if held else None
+    return values.is_in(pl.lit(pl.Series(held, dtype=dtype)).implode()).fill_null(False) if held else None
 
 
 def _as_type(word: str, dtype: pl.DataType) -> object | None:

@@ -1,0 +1,290 @@
+"""A model is asked with files that look otherwise than its training file, and the answers do not depend on that."""
+
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import danlu
+from danlu.artifacts.run import RunDirectory
+from danlu.errors import DataError
+
+ROWS = 120
+Trained = Callable[..., RunDirectory]
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Trained:
+    """Trains a tree on separated values; gives the run."""
+
+    def train(text: str, **data: Any) -> RunDirectory:
+        (tmp_path / "train.csv").write_text(text)
+        recipe = {"data": {"source": str(tmp_path / "train.csv"), "target": "y", **data}, "model": "tree"}
+        return danlu.train(recipe, output=tmp_path / "runs", name="run")
+
+    return train
+
+
+def lines(header: str, row: Callable[[int], str], rows: int = ROWS) -> str:
+    return "\n".join([header, *map(row, range(rows))]) + "\n"
+
+
+def answers(run: RunDirectory, path: Path, text: str, column: str = "prediction", **options: Any) -> list[Any]:
+    path.write_text(text)
+    return danlu.predict(run.path, path, **options)[column].to_list()
+
+
+def thirds(words: Sequence[str]) -> str:
+    """A category whose first word alone says yes."""
+    return lines("c,y", lambda row: f"{words[row % len(words)]},{'yes' if row % len(words) == 0 else 'no'}")
+
+
+def test_words_that_meant_missing_in_training_mean_it_in_every_later_file(trained: Trained, tmp_path: Path) -> None:
+    run = trained(thirds(["unk", "a", "b"]), missing_values=["", "unk"])
+    found = answers(run, tmp_path / "new.csv", "c,k\nunk,1\n,1\na,1\n")
+    assert found == ["yes", "yes", "no"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "values"),
+    [
+        ("-999", ["20", "31"]),
+        ("9999.0", ["2.5", "3.25"]),
+        ("\\N", ["3", "5"]),
+        ("1900-01-01", ["2024-01-02", "2024-02-03"]),
+    ],
+)
+def test_a_mark_for_missing_is_taken_out_of_numbers_and_dates_of_any_file(
+    tmp_path: Path, mark: str, values: list[str]
+) -> None:
+    words = [mark if row % 6 == 0 else values[row % 2] for row in range(ROWS)]
+    frame = pl.read_csv(lines("x,k", lambda row: f"{words[row]},{row}").encode(), try_parse_dates=True)
+    for name, write in (
+        ("x.csv", frame.write_csv),
+        ("x.parquet", frame.write_parquet),
+        ("x.jsonl", frame.write_ndjson),
+    ):
+        write(tmp_path / name)
+        found = danlu.check({"data": {"source": str(tmp_path / name), "target": "k", "missing_values": ["", mark]}})[
+            "columns"
+        ]
+        (column,) = [each for each in found if each["name"] == "x"]
+        assert column["missing"] == 20, name
+        assert len(column["reading"]["missing_words"]) == 1, name
+
+
+def test_a_category_is_what_was_written_whatever_a_reader_makes_of_it(trained: Trained, tmp_path: Path) -> None:
+    run = trained(thirds(["True", "False", "Unknown"]))
+    assert answers(run, tmp_path / "three.csv", "c\nTrue\nFalse\nUnknown\n") == ["yes", "no", "no"]
+    assert answers(run, tmp_path / "two.csv", "c\nTrue\nFalse\n") == ["yes", "no"]
+    assert answers(run, tmp_path / "loud.csv", "c\nTRUE\nFALSE\n") == ["yes", "no"]
+    pl.DataFrame({"c": [True, False, None]}).write_parquet(tmp_path / "typed.parquet")
+    found = danlu.predict(run.path, tmp_path / "typed.parquet")
+    assert found["prediction"].to_list()[:2] == ["yes", "no"]
+
+
+def test_truth_values_may_come_as_digits_and_the_other_way_round(trained: Trained, tmp_path: Path) -> None:
+    run = trained(thirds(["TRUE", "FALSE"]), columns={"c": "category"})
+    assert answers(run, tmp_path / "digits.csv", "c\n1\n0\n") == ["yes", "no"]
+    assert danlu.predict(run.path, {"c": [True, False]})["prediction"].to_list() == ["yes", "no"]
+
+
+def test_codes_keep_their_zeros(trained: Trained, tmp_path: Path) -> None:
+    run = trained(thirds(["01", "02", "A1"]))
+    assert answers(run, tmp_path / "three.csv", "c\n01\n02\nA1\n") == ["yes", "no", "no"]
+    assert answers(run, tmp_path / "two.csv", "c\n01\n02\n") == ["yes", "no"]
+
+
+def test_whole_numbers_of_a_category_may_come_with_a_fraction_of_zero(trained: Trained, tmp_path: Path) -> None:
+    run = trained(thirds(["1", "2", "3"]), columns={"c": "category"})
+    assert answers(run, tmp_path / "gap.csv", "c\n1.0\n2.0\n\n3.0\n")[:2] == ["yes", "no"]
+    pl.DataFrame({"c": [1.0, 2.0, None]}).write_parquet(tmp_path / "floats.parquet")
+    assert danlu.predict(run.path, tmp_path / "floats.parquet")["prediction"].to_list()[:2] == ["yes", "no"]
+
+
+def test_versions_that_are_equal_as_numbers_stay_apart(trained: Trained, tmp_path: Path) -> None:
+    run = trained(thirds(["1.1", "1.10", "2.0"]), columns={"c": "category"})
+    assert answers(run, tmp_path / "new.csv", "c\n1.1\n1.10\n") == ["yes", "no"]
+
+
+def test_parts_of_a_table_are_one_table_though_one_holds_digits_alone(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "a.csv").write_text(lines("c,y", lambda row: f"0{row % 2 + 1},{row % 2}", 60))
+    (tmp_path / "parts" / "b.csv").write_text(lines("c,y", lambda row: f"{('01', '02', 'A1')[row % 3]},{row % 2}", 60))
+    (tmp_path / "parts" / "c.csv").write_text("c,y\n")  # as Spark writes a part without rows
+    found = danlu.check({"data": {"source": str(tmp_path / "parts"), "target": "y"}})
+    assert found["rows"] == 120
+    (column,) = found["columns"]
+    assert (column["type"], column["unique"]) == ("category", 3)
+    assert "leading zeros" in column["reason"]
+
+
+@pytest.mark.parametrize("words", [("007", "042"), ("TRUE", "FALSE"), ("1e5", "2e5"), ("1.0", "2.0")])
+def test_predicted_labels_have_the_spelling_of_the_training_file(
+    trained: Trained, tmp_path: Path, words: tuple[str, str]
+) -> None:
+    run = trained(lines("x,y", lambda row: f"{row % 2},{words[row % 2]}"), task="classification")
+    assert [str(label) for label in answers(run, tmp_path / "new.csv", "x\n0\n1\n")] == list(words)
+
+
+def test_numbers_that_are_classes_only_if_asked_keep_their_zeros_too(trained: Trained, tmp_path: Path) -> None:
+    run = trained(lines("x,y", lambda row: f"{row % 2},{('1.10', '1.1')[row % 2]}"), task="classification")
+    assert answers(run, tmp_path / "new.csv", "x\n0\n1\n") == ["1.10", "1.1"]
+
+
+def test_kept_columns_have_the_spelling_of_the_file(trained: Trained, tmp_path: Path) -> None:
+    run = trained(lines("x,y", lambda row: f"{row % 2},{['no', 'yes'][row % 2]}"))
+    text = "id,price,when,x\n000001,1.10,01/02/2024,0\n000002,1e5,03/02/2024,1\n"
+    (tmp_path / "new.csv").write_text(text)
+    found = danlu.predict(run.path, tmp_path / "new.csv", keep=["id", "price", "when"])
+    assert found["id"].to_list() == ["000001", "000002"]
+    assert found["price"].to_list() == ["1.10", "1e5"]
+    assert found["when"].to_list() == ["01/02/2024", "03/02/2024"]
+    assert found["prediction"].to_list() == ["no", "yes"]
+
+
+def test_codes_whose_zeros_come_late_in_a_long_file_are_codes(tmp_path: Path) -> None:
+    numbers = [f"{90000 - row * 7:05d}" for row in range(12_500)]
+    assert numbers[9_999][0] != "0" and numbers[-1][0] == "0"
+    (tmp_path / "long.csv").write_text(
+        lines("postcode,x,y", lambda row: f"{numbers[row]},{row * 7 % 10},{row % 2}", len(numbers))
+    )
+    column = danlu.check({"data": {"source": str(tmp_path / "long.csv"), "target": "y"}})["columns"][0]
+    assert column["type"] == "identifier"
+    assert not column["used"]
+
+
+WRITTEN = "space;apos;euro;unit;expo;lead;y"
+
+
+def written(row: int, label: str) -> str:
+    first = 1 + row % 9
+    return f"{first} {100 + row};{first}'{100 + row};{row},50 €;{row}kg;1,{row % 9}E+0{row % 4};,{100 + row};{label}"
+
+
+def test_numbers_as_people_write_them_are_values(tmp_path: Path) -> None:
+    (tmp_path / "w.csv").write_text(lines(WRITTEN, lambda row: written(row, ["no", "yes"][row % 2])))
+    recipe = {"data": {"source": str(tmp_path / "w.csv"), "target": "y"}}
+    found = danlu.check(recipe)["columns"]
+    assert [column["type"] for column in found] == ["number"] * 6
+    largest = {column["name"]: column["max"] for column in found}
+    assert largest["space"] == 9216 and largest["apos"] == 9216 and largest["euro"] == 119.5
+    assert largest["unit"] == 119 and largest["expo"] == 1800 and largest["lead"] == pytest.approx(0.219)
+    assert found[2]["reading"]["decimal"] == ","
+    assert found[0]["reading"]["grouping"] == " "
+
+
+def test_a_target_with_a_decimal_comma_is_a_number(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(lines("x;y", lambda row: f"{row * 37 % 11};{row % 7},5"))
+    found = danlu.check({"data": {"source": str(tmp_path / "t.csv"), "target": "y"}})
+    assert found["task"] == "regression"
+    assert found["target"]["max"] == 6.5
+
+
+def test_a_later_file_may_write_numbers_in_another_way(trained: Trained, tmp_path: Path) -> None:
+    run = trained(lines("x,z,y", lambda row: f"{row / 10},{row},{'no' if row < 60 else 'yes'}"))
+    german = "x;z\n" + "".join(f"{row / 10};{row}\n".replace(".", ",") for row in (3, 59, 61, 115))
+    assert answers(run, tmp_path / "german.csv", german) == ["no", "no", "yes", "yes"]
+    priced = "x;z\n0,3 €;3\n6,1 €;61\n"
+    assert answers(run, tmp_path / "priced.csv", priced) == ["no", "yes"]
+
+
+def test_what_can_be_read_in_two_ways_is_asked_and_the_recipe_answers(tmp_path: Path) -> None:
+    text = lines("d,n,y", lambda row: f'01/{row % 12 + 1:02}/{2012 + row // 12},"{row % 9 + 1},{100 + row}",{row % 2}')
+    (tmp_path / "two.csv").write_text(text)
+    data: dict[str, Any] = {"source": str(tmp_path / "two.csv"), "target": "y"}
+    asked = danlu.check({"data": data})["questions"]
+    assert [(question["code"], question["subject"]) for question in asked] == [("DL214", "d"), ("DL214", "n")]
+    assert [reading["example"] for reading in asked[1]["readings"]] == ["1100", "1.1"]
+    with pytest.raises(DataError, match="can be read in 2 ways"):
+        danlu.train({"data": data}, output=tmp_path / "runs")
+    columns = {"d": {"type": "datetime", "format": "%d/%m/%Y"}, "n": {"type": "number", "decimal": ","}}
+    answered = danlu.check({"data": {**data, "columns": columns}})
+    assert answered["questions"] == []
+    dates, numbers = answered["columns"]
+    assert (dates["first"][:10], dates["last"][:10]) == ("2012-01-01", "2021-12-01")
+    assert numbers["max"] == pytest.approx(9.216)
+
+
+def test_other_columns_of_the_file_tell_how_an_ambiguous_one_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "g.csv").write_text(lines("a;b;y", lambda row: f"{row % 9},{100 + row};{row % 9},5;{row % 2}"))
+    found = danlu.check({"data": {"source": str(tmp_path / "g.csv"), "target": "y"}})
+    assert found["questions"] == []
+    assert found["columns"][0]["max"] == 8.216
+
+
+def test_two_digit_years_are_of_this_time_and_order_the_split(tmp_path: Path) -> None:
+    days = [date(1995, 1, 15) + timedelta(97 * row) for row in range(ROWS)]
+    (tmp_path / "years.csv").write_text(lines("d,x,y", lambda row: f"{days[row]:%d/%m/%y},{row * 37 % 11},{row % 2}"))
+    recipe = {"data": {"source": str(tmp_path / "years.csv"), "target": "y", "split": {"by": {"time": "d"}}}}
+    run = danlu.train({**recipe, "model": "tree"}, output=tmp_path / "runs", name="run")
+    split = pl.read_parquet(run.path / "data" / "split.parquet")
+    assert split.filter(pl.col("part") == "test")["row"].to_list() == list(range(102, ROWS))
+
+
+def test_dates_may_be_spelled_in_any_clear_way_later(trained: Trained, tmp_path: Path) -> None:
+    start = date(2021, 1, 4)
+    run = trained(lines("d,y", lambda row: f"{start + timedelta(row):%d/%m/%Y},{'no' if row < 60 else 'yes'}"))
+    text = "d\n2021-01-10\n2021-04-20 00:00:00\n20-Apr-2021\n10/01/2021\n2021-04-20T00:00:00Z\n"
+    assert answers(run, tmp_path / "new.csv", text) == ["no", "yes", "yes", "no", "yes"]
+    pl.DataFrame({"d": [date(2021, 1, 10), date(2021, 4, 20)]}).write_parquet(tmp_path / "new.parquet")
+    assert danlu.predict(run.path, tmp_path / "new.parquet")["prediction"].to_list() == ["no", "yes"]
+
+
+def test_times_with_offsets_are_times(tmp_path: Path) -> None:
+    start = date(2021, 1, 4)
+    (tmp_path / "o.csv").write_text(
+        lines("d,x,y", lambda row: f"{start + timedelta(row)} 10:00:00+00:00,{row * 37 % 11},{row % 2}")
+    )
+    found = danlu.check({"data": {"source": str(tmp_path / "o.csv"), "target": "y"}})["columns"][0]
+    assert (found["type"], found["first"]) == ("datetime", "2021-01-04 10:00:00")
+
+
+def test_what_a_recipe_says_of_a_column_is_tried_on_all_rows(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(lines("preis,y", lambda row: f"{'teuer' if row == 110 else row},{row % 2}"))
+    data = {"source": str(tmp_path / "p.csv"), "target": "y", "columns": {"preis": "number"}}
+    with pytest.raises(DataError, match=r"column 'preis', row 111: 'teuer' is not a number"):
+        danlu.check({"data": data})
+
+
+def test_new_writes_how_columns_are_read_and_its_recipe_checks(tmp_path: Path) -> None:
+    days = [date(1995, 1, 15) + timedelta(97 * row) for row in range(ROWS)]
+    (tmp_path / "w.csv").write_text(
+        lines(
+            "preis;seit;y",
+            lambda row: f"{row % 9},{row % 10};{date(1995, 1, 15) + timedelta(97 * row):%d.%m.%y};{row % 2}",
+        )
+    )
+    text = danlu.new(str(tmp_path / "w.csv"), target="y", output=tmp_path / "r.yaml")
+    recipe = (tmp_path / "r.yaml").read_text()
+    assert 'preis: {type: number, decimal: ",", grouping: ""}' in recipe, text
+    assert 'seit: {type: datetime, format: "%d.%m.%y"}' in recipe
+    assert [column["type"] for column in danlu.check(tmp_path / "r.yaml")["columns"]] == ["number", "datetime"]
+
+
+def weekly(row: int) -> str:
+    return f"{date(2021, 1, 4) + timedelta(7 * row)},{row % 10},{10 + 3 * (row % 10) + (row * 7 % 5) / 10}"
+
+
+@pytest.mark.parametrize("scale", ["standard", "minmax", "symmetric", "robust", "quantile", "power", "log1p", "none"])
+def test_what_varies_by_rounding_alone_is_constant(tmp_path: Path, scale: str) -> None:
+    (tmp_path / "weekly.csv").write_text(lines("d,x,y", weekly))
+    data = {"source": str(tmp_path / "weekly.csv"), "target": "y", "scale": scale}
+    recipe = {"data": data, "model": "linear", "training": {"epochs": 2}}
+    run = danlu.train(recipe, output=tmp_path / "runs", name="run")
+    monday, tuesday = (answers(run, tmp_path / "new.csv", f"d,x\n{day},5\n")[0] for day in ("2022-01-03", "2022-01-04"))
+    assert abs(tuesday - monday) < 1.0
+    names = danlu.load(run.path).preprocessor.names  # type: ignore[attr-defined]
+    assert not [name for name in names if name.startswith("d week")]
+
+
+def test_sums_that_differ_in_their_last_place_are_one_value(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": [0.3, 0.1 + 0.2] * 60, "z": [row * 37 % 11 for row in range(120)], "y": ["a", "b"] * 60})
+    frame.write_parquet(tmp_path / "x.parquet")
+    run = danlu.train(
+        {"data": {"source": str(tmp_path / "x.parquet"), "target": "y"}, "model": "tree"}, output=tmp_path / "runs"
+    )
+    assert "x" not in danlu.load(run.path).preprocessor.columns
