@@ -127,6 +127,8 @@ def test_the_index_of_pandas(tmp_path: Path) -> None:
         ('x,item\n1,"a ""b"""\n2,c\n3,6"\n', ['a "b"', "c", '6"']),
         ('x,item\n1,"Weird" Al\n2,"Rome\n3,c\n', ['"Weird" Al', '"Rome', "c"]),
         ('x, item\n1, "a, b"\n2, "c"\n', ["a, b", "c"]),
+        ('x, "item"\n1, "a, b"\n2, "c"\n', ["a, b", "c"]),
+        ('x, "item"\n1, "a"\n2, "c"\n', ["a", "c"]),
         ("x,item\n1,'a, b'\n2,'c'\n", ["a, b", "c"]),
         ("'x','item'\n'1','it'\n'2','c'\n", ["it", "c"]),
         ("x,item\n1,it's\n2,don't\n", ["it's", "don't"]),

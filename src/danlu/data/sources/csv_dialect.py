@@ -16,7 +16,7 @@ from danlu.data.sources.text_bytes import open_bytes
 from danlu.errors import DataError
 
 LONGEST_HEADER = 1 << 20  # bytes
-SAMPLE = 1 << 17  # bytes in which the header is looked for
+SAMPLE = 1 << 15  # bytes in which the header is looked for
 SNIFFED_BYTES = 64 << 20  # bytes; a larger file is not searched row by row
 SEPARATORS = (",", ";", "\t", "|")  # a spreadsheet's export often uses a semicolon
 

@@ -7,7 +7,7 @@ table, with a header below that differs from its rows.
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -44,7 +44,7 @@ class Header:
     torn: bool
 
 
-def find_header(lines: list[str], separators: Iterable[str], skip: int | None, where: str) -> Header:
+def find_header(lines: list[str], separators: Sequence[str], skip: int | None, where: str) -> Header:
     """Find the header and the separator with which the rows below have as many values as it has names.
 
     Args:
@@ -56,24 +56,17 @@ def find_header(lines: list[str], separators: Iterable[str], skip: int | None, w
     Raises:
         DataError: there is no header.
     """
-    told = re.fullmatch(r'"?sep=(.)"?;*,*\s*', lines[0], re.IGNORECASE | re.DOTALL) if lines else None
+    told = re.fullmatch(r'"?sep=([\t -~])"?;*,*\s*', lines[0], re.IGNORECASE) if lines else None
     if told:  # for spreadsheets
         separators, skip = (told[1],), max(1, skip or 0) if skip is not None else None
     start = skip if skip is not None else 1 if told else 0
-    text = "".join(lines[start:])
-    ways = [
-        DOUBLED,
-        *((ESCAPED,) if '\\"' in text else ()),
-        *((SPACED,) if ' "' in text else ()),
-        *((SINGLE,) if "'" in text and '"' not in text else ()),
-        *((BARE,) if '"' in text else ()),
-    ]
-    found = [
-        header
-        for quoting in ways
-        for separator in separators
-        if (header := _header(lines[start:], start, separator, quoting, skip is not None)) is not None
-    ]
+    found: list[Header] = []
+    for quoting in _ways("".join(lines[start:])):
+        for separator in separators:
+            header = _header(lines[start:], start, separator, quoting, skip is not None)
+            found.extend([] if header is None else [header])
+        if any(map(_is_clear, found)):
+            break
     if not found:
         if any("\r" in line.rstrip("\r\n") for line in lines[start : start + 1]):
             raise lone_return(where, start + 1)
@@ -87,9 +80,27 @@ def find_header(lines: list[str], separators: Iterable[str], skip: int | None, w
     return torn[0] if torn and len(best.names) == 1 else best  # to be refused: a title, or names left out
 
 
+def _ways(text: str) -> list[Quoting]:
+    """Return how values may be quoted, by the signs that a text holds."""
+    return [
+        DOUBLED,
+        *((ESCAPED,) if '\\"' in text else ()),
+        *((SPACED,) if ' "' in text else ()),
+        *((SINGLE,) if "'" in text and '"' not in text else ()),
+        *((BARE,) if '"' in text else ()),
+    ]
+
+
+def _is_clear(header: Header) -> bool:
+    """Return whether rows are even as they are, and no name is quoted in another way."""
+    return (
+        len(header.names) > 1 and header.even == 1 and not any(name.strip()[:1] in ("'", '"') for name in header.names)
+    )
+
+
 def _fits(header: Header) -> tuple[bool, bool, bool, int]:
-    wrapped = header.quoting == SINGLE and not any("'" in name for name in header.names)
-    return len(header.names) > 1, header.even > 0.9, wrapped, len(header.names)
+    unquoted = header.quoting in (SINGLE, SPACED) and not any(name.strip()[:1] in ("'", '"') for name in header.names)
+    return len(header.names) > 1, header.even > 0.9, unquoted, len(header.names)
 
 
 def _header(lines: list[str], start: int, separator: str, quoting: Quoting, settled: bool) -> Header | None:

@@ -42,7 +42,7 @@ class Row:
     @property
     def filled(self) -> int:
         """Return how many values are not blank."""
-        return sum(bool(cell.strip()) for cell in self.cells)
+        return sum(map(bool, map(str.strip, self.cells)))
 
 
 def rows_of(lines: Iterable[str], separator: str, quoting: Quoting, strict: bool = False) -> Iterator[Row]:

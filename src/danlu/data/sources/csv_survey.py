@@ -1,5 +1,6 @@
 """Look through all of a file of separated values once, by blocks of bytes: what decides how it can be read."""
 
+import re
 from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +73,8 @@ class _Looker:
     def __init__(self, separator: bytes, line_end: bytes) -> None:
         self.found = Survey()
         self._separator, self._line_end = separator, line_end
+        self._spaced = re.compile(re.escape(separator) + b' +"')
         self._nothing = separator + b" \r\n"
-        self._around = np.zeros(256, bool)  # what may stand beside a quotation mark that opens or closes a value
-        self._around[list(separator + b'\r\n"')] = True
         self._before = b"\n"  # the last byte that was looked at; a file begins as a line does
         self._rest = b""
         self._inside = False  # a quoted value
@@ -92,7 +92,6 @@ class _Looker:
             self._see(block[:size])
 
     def finish(self) -> Survey:
-        self.found.empty_rows = self.found.empty_rows and self._ended
         if self._rest:
             self._see(self._rest)
         self.found.sound = self.found.sound and not self._inside
@@ -117,14 +116,22 @@ class _Looker:
         found.quotes = True
         places = np.flatnonzero(block == QUOTE)
         first = int(self._inside)
-        before, after = block[places[first::2] - 1], block[places[1 - first :: 2] + 1]
-        found.sound = found.sound and bool(self._around[before].all() and self._around[after].all())
+        opening, closing = places[first::2], places[1 - first :: 2]
+        before, after = block[opening - 1], block[closing + 1]
+        found.sound = found.sound and self._may_surround(before) and self._may_surround(after)
         if not found.opened:
-            before = block[places - 1]
-            found.opened = bool((self._around[before] & (before != QUOTE)).any())
+            found.opened = any(bool((block[places - 1] == each).any()) for each in (*self._separator, FEED, RETURN))
         if not found.sound and not found.spaced:
-            found.spaced = self._separator + b' "' in block.tobytes()
+            found.spaced = self._spaced.search(block.tobytes()) is not None
         self._inside ^= bool(len(places) % 2)
+
+    def _may_surround(self, values: npt.NDArray[np.uint8]) -> bool:
+        """Return whether each byte may stand beside a quotation mark that opens or closes a value.
+
+        Four comparisons are much faster than one look into a table.
+        """
+        fits = (values == self._separator[0]) | (values == FEED) | (values == QUOTE) | (values == RETURN)
+        return bool(fits.all())
 
     def _see_end(self, block: bytes) -> None:
         """Follow where the last row with a value ends."""
