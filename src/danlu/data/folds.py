@@ -83,8 +83,11 @@ def _given(dataset: Dataset, column: str) -> tuple[Rows, int]:
 def _validating(dataset: Dataset, splitter: Splitter, rest: Rows, share: float, seed: Seed) -> np.ndarray:
     """Return which of the remaining rows validate, [rest] bool.
 
-    They are the rows that a single split would use for validation or test.
+    They are the rows that a single split would use for validation or test; in time, where each cut takes an instant of
+    its own, a split without test rows.
     """
+    if splitter.forward:
+        return np.asarray(splitter.assign(_of(dataset, rest), share, 0.0, seed) != TRAIN)
     parts = splitter.assign(_of(dataset, rest), share / 2, share / 2, seed)
     return np.asarray(parts != TRAIN)
 

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from danlu.core.seeds import Seed
+from danlu.data.columns import missing_values
 from danlu.data.dataset import Dataset
 from danlu.data.frames import WINDOW_BYTES, Table, rows_within, take_rows
 from danlu.errors import DataError
@@ -223,7 +224,10 @@ class Stratified(Splitter):
 
 
 class Group(Splitter):
-    """Keep rows that share a value of `column` (a user, a document) in one part."""
+    """Keep rows that share a value of `column` (a user, a document) in one part.
+
+    Each row without a value is a group of its own.
+    """
 
     name: Literal["group"] = "group"
     column: str
@@ -251,27 +255,41 @@ class Group(Splitter):
         return np.asarray(fold_of[numbers])
 
     def _numbered(self, dataset: Dataset) -> tuple[Rows, int]:
-        """Give each row its group's number, by first appearance, and count the groups."""
-        groups = dataset.frame[self.column].cast(pl.String).fill_null("")
-        names = groups.unique(maintain_order=True)
-        numbers = groups.replace_strict(names, np.arange(len(names)), return_dtype=pl.Int64)
-        return numbers.to_numpy(), len(names)
+        """Give each row its group's number and count the groups.
+
+        A row without a group has one of its own: nothing says that two such rows belong together.
+        """
+        groups = dataset.frame[self.column]
+        alone = missing_values(groups)
+        named = groups.filter(~alone).cast(pl.String)
+        names = named.unique(maintain_order=True)
+        numbers = np.empty(len(groups), dtype=np.int64)
+        numbers[~alone] = named.replace_strict(names, np.arange(len(names)), return_dtype=pl.Int64).to_numpy()
+        numbers[alone] = len(names) + np.arange(alone.sum())
+        return numbers, len(names) + int(alone.sum())
 
 
 class Time(Splitter):
-    """Train on the earliest rows, validate on later ones, test on the latest."""
+    """Train on the earliest rows, validate on later ones, test on the latest.
+
+    Rows of one instant stay together.
+    """
 
     forward = True
     name: Literal["time"] = "time"
     column: str
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
-        order = self._order(dataset)
-        parts = np.zeros(len(order), dtype=np.int8)
+        order, cuts = self._ordered(dataset)
+        if len(cuts) + 1 < num_parts(test):
+            message = f"{self.column!r} has {len(cuts) + 1} instants; a split needs at least {num_parts(test)}"
+            raise DataError(f"{dataset.origin}: {message}", code="DL250")
         first_test = len(order) - (max(1, round(len(order) * test)) if test else 0)
-        first_validation = first_test - max(1, round(len(order) * validation))
-        parts[order[first_validation:]] = VALIDATION
-        parts[order[first_test:]] = TEST
+        wanted = [first_test - max(1, round(len(order) * validation)), *([first_test] if test else [])]
+        starts = _nearest_cuts(cuts, wanted)
+        parts = np.zeros(len(order), dtype=np.int8)
+        for part, start in zip((VALIDATION, TEST), starts, strict=False):
+            parts[order[start:]] = part
         return parts
 
     def fold(self, dataset: Dataset, folds: int, seed: Seed) -> Rows:
@@ -279,26 +297,49 @@ class Time(Splitter):
 
         The first only trains.
         """
-        order = self._order(dataset)
+        order, cuts = self._ordered(dataset)
+        if len(cuts) < folds:
+            message = f"{self.column!r} has {len(cuts) + 1} instants, too few for {folds} folds by time"
+            raise DataError(f"{dataset.origin}: {message}", code="DL250")
+        cuts = cuts[1:] if len(cuts) > folds else cuts  # of the first block's rows some validate
         size = len(order) // (folds + 1)
-        if size == 0:
-            raise DataError(f"{dataset.origin}: {len(order)} rows are too few for {folds} folds by time", code="DL250")
+        starts = _nearest_cuts(cuts, [len(order) - size * (folds - fold) for fold in range(folds)])
         found = np.empty(len(order), dtype=np.int64)
-        found[order] = np.maximum(NEVER_TESTED, folds - 1 - np.arange(len(order))[::-1] // size)
+        found[order] = np.searchsorted(starts, np.arange(len(order)), side="right") - 1
         return found
 
-    def _order(self, dataset: Dataset) -> Rows:
+    def _ordered(self, dataset: Dataset) -> tuple[Rows, Rows]:
+        """Return the rows in their order, and the places in it where an instant other than the one before begins."""
         times = dataset.frame[self.column]
         if times.dtype == pl.String:  # dates have become times when the data was read
             raise DataError(
                 f"{dataset.origin}: {self.column!r} holds strings other than dates; cannot order them", code="DL251"
             )
-        if times.null_count():
+        absent = int(missing_values(times).sum())
+        if absent:
             raise DataError(
-                f"{dataset.origin}: {self.column!r} is missing in {times.null_count()} rows; cannot order them",
-                code="DL251",
+                f"{dataset.origin}: {self.column!r} is missing in {absent} rows; cannot order them", code="DL251"
             )
-        return times.arg_sort().to_numpy()
+        ranks = times.rank("dense").to_numpy()
+        order = np.argsort(ranks, kind="stable")
+        return order, np.flatnonzero(np.diff(ranks[order])) + 1
+
+
+def _nearest_cuts(cuts: Rows, wanted: Sequence[int]) -> list[int]:
+    """Choose a cut for each place that is wanted, the nearest, all different and in order.
+
+    Args:
+        cuts: the possible ones, ascending, at least as many as are wanted.
+        wanted: places, ascending.
+    """
+    chosen: list[int] = []
+    first = 0
+    for number, place in enumerate(wanted):
+        left = cuts[first : len(cuts) - (len(wanted) - number - 1)]  # the others need a cut each
+        first += int(np.abs(left - place).argmin())
+        chosen.append(int(cuts[first]))
+        first += 1
+    return chosen
 
 
 class ByColumn(Splitter):

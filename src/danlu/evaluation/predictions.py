@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from danlu.data.columns import missing_values
 from danlu.data.splits import Split
 from danlu.metrics.base import Predictions
 from danlu.tasks.base import Target, Task
@@ -29,7 +30,7 @@ def build_predictions(
         text_column: for bits per byte; None if not all of its text is predicted.
         group_column: the column whose rows are resampled together.
     """
-    groups = None if group_column is None else _group_codes(split.column(group_column))
+    groups = None if group_column is None else _group_codes(split, group_column)
     return pair_with_truth(split, target, task_of(target).to_y_pred(target, outputs), text_column, groups)
 
 
@@ -71,7 +72,11 @@ def read_predictions(
     return replace(task.read(table, labels), threshold=threshold, groups=groups)
 
 
-def _group_codes(values: pl.Series) -> np.ndarray:
-    """Assign group numbers, [rows]; a row without a group is a group of its own."""
-    codes = values.rank("dense").to_numpy().astype(np.float64)
-    return np.where(np.isnan(codes), -1.0 - np.arange(len(codes)), codes)
+def _group_codes(split: Split, column: str) -> np.ndarray:
+    """Assign group numbers, [rows]; a row without a group is a group of its own.
+
+    They are numbers of the whole table, so that predictions of several folds can stand behind one another.
+    """
+    values = split.table[column]
+    codes = np.where(missing_values(values), -1.0 - np.arange(len(values)), values.rank("dense").to_numpy())
+    return np.asarray(codes[split.rows], dtype=np.float64)

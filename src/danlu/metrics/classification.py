@@ -1,7 +1,7 @@
 """Classification metrics: from counts of true and predicted classes, and from probabilities.
 
-Definitions are scikit-learn's; precision, recall and F of an empty set are 0. Averages are over all classes that the
-model knows.
+Definitions are scikit-learn's; precision, recall and F of an empty set are 0. Averages are over the classes that occur,
+in the truth or among the predictions of the samples that are counted.
 """
 
 from collections.abc import Callable
@@ -82,7 +82,18 @@ SCORES: dict[str, tuple[Score, str]] = {
 
 
 def macro(score: Score) -> Callable[[np.ndarray], np.ndarray]:
-    """Average a score over classes, each class with equal weight."""
+    """Average a score over the classes that occur, each with equal weight; NaN where none does."""
+
+    def compute(counts: np.ndarray) -> np.ndarray:
+        occurs = counts[..., 1, :] + counts[..., 2, :] > 0
+        # The score of a class that does not occur is 0 and adds nothing.
+        return safe_divide(score(*_split(counts)).sum(-1), occurs.sum(-1))
+
+    return compute
+
+
+def all_labels(score: Score) -> Callable[[np.ndarray], np.ndarray]:
+    """Average a score over all labels, whether they occur or not, as scikit-learn does for several labels a sample."""
     return lambda counts: score(*_split(counts)).mean(-1)
 
 

@@ -68,10 +68,10 @@ MULTILABEL_METRICS: dict[str, Metric] = {
     "hamming-loss": Metric(
         "multi-label", mean_statistic(_wrong_label_share), ratio, False, "share of labels that are wrong"
     ),
-    "label-f1": _label_metric(counts.macro(counts.f_beta(1.0)), "mean F1 of the labels"),
+    "label-f1": _label_metric(counts.all_labels(counts.f_beta(1.0)), "mean F1 of the labels"),
     "label-f1-micro": _label_metric(counts.micro(counts.f_beta(1.0)), "F1 of all labels together"),
-    "label-precision": _label_metric(counts.macro(counts.precision), "mean precision of the labels"),
-    "label-recall": _label_metric(counts.macro(counts.recall), "mean recall of the labels"),
+    "label-precision": _label_metric(counts.all_labels(counts.precision), "mean precision of the labels"),
+    "label-recall": _label_metric(counts.all_labels(counts.recall), "mean recall of the labels"),
     "label-auroc": Metric(
         "multi-label", PER_LABEL, average_defined_area(AUROC), True, "mean area under ROC of the labels that occur"
     ),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from danlu.metrics.base import Metric, Predictions, Statistic, StatisticFn, ratio, safe_divide, sum_statistic
+from danlu.metrics.classification import f_beta, macro
 
 OUTSIDE = "O"
 PREFIXES = "BIOES"
@@ -50,22 +51,20 @@ def _entity_counts(predictions: Predictions) -> np.ndarray:
 
 
 def _prepare_tags(predictions: Predictions) -> StatisticFn:
-    """Map weights to [resamples, 3, tags]: correct, true and predicted count of each true tag."""
-    names = sorted({tag for row in predictions.y_true for tag in row})
+    """Map weights to [resamples, 3, tags]: correct, true and predicted count of each tag.
+
+    A word without a prediction counts as none of them.
+    """
+    names = sorted({tag for rows in (predictions.y_true, predictions.y_pred) for row in rows for tag in row} - {""})
     places = {name: place for place, name in enumerate(names)}
     counts = np.zeros((len(predictions), 3, len(names) + 1))
     for row, pair in enumerate(zip(predictions.y_true, predictions.y_pred, strict=True)):
         for own, said in zip(*pair, strict=True):
-            counts[row, 1, places[own]] += 1
+            counts[row, 1, places.get(own, -1)] += 1
             counts[row, 2, places.get(said, -1)] += 1
-            counts[row, 0, places[own]] += own == said
+            counts[row, 0, places.get(own, -1)] += own == said
     flat = counts[:, :, :-1].reshape(len(predictions), -1)
     return lambda weights: np.asarray((weights @ flat).reshape(len(weights), 3, -1))
-
-
-def _macro_f1(found: np.ndarray) -> np.ndarray:
-    right, there, said = found[:, 0], found[:, 1], found[:, 2]
-    return np.asarray(safe_divide(2 * right, there + said, 0.0).mean(axis=1))
 
 
 def _entity_metric(finish: Callable[[np.ndarray], np.ndarray], meaning: str) -> Metric:
@@ -78,7 +77,7 @@ TAG_METRICS: dict[str, Metric] = {
         "token-classification", sum_statistic(_word_counts), ratio, True, "share of words with the right tag"
     ),
     "tag-f1": Metric(
-        "token-classification", Statistic(_prepare_tags), _macro_f1, True, "mean F1 of the tags that occur"
+        "token-classification", Statistic(_prepare_tags), macro(f_beta(1.0)), True, "mean F1 of the tags that occur"
     ),
     "entity-f1": _entity_metric(
         lambda found: safe_divide(2 * found[..., 0], found[..., 1] + found[..., 2]),
