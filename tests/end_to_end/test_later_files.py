@@ -255,7 +255,7 @@ def test_new_writes_how_columns_are_read_and_its_recipe_checks(tmp_path: Path) -
     (tmp_path / "w.csv").write_text(
         lines(
             "preis;seit;y",
-            lambda row: f"{row % 9},{row % 10};{date(1995, 1, 15) + timedelta(97 * row):%d.%m.%y};{row % 2}",
+            lambda row: f"{row % 9},{row % 10};{days[row]:%d.%m.%y};{row % 2}",
         )
     )
     text = danlu.new(str(tmp_path / "w.csv"), target="y", output=tmp_path / "r.yaml")
