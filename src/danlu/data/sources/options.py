@@ -17,12 +17,16 @@ class ReadOptions:
         encoding: of text files; None to find it out.
         skip_rows: lines above the header of separated values; None to find it out.
         words: columns that keep the spelling of the file.
+        class_folder: the level of the folders that name the classes of images; None to find it out.
+        labelled: whether answers are read; to predict, folders of images need not be classes.
     """
 
     missing_values: tuple[str, ...] = MISSING_WORDS
     encoding: str | None = None
     skip_rows: int | None = None
     words: frozenset[str] = frozenset()
+    class_folder: int | None = None
+    labelled: bool = True
 
 
 def spelled_missing(words: Sequence[str]) -> list[str]:
