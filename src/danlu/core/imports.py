@@ -50,6 +50,7 @@ def _import_user_module(name: str, key: str) -> Any:
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "image": ("torchvision", "timm", "PIL"),
+    "heif": ("pi_heif",),
     "text": ("transformers", "tokenizers", "peft"),
     "boosting": ("lightgbm",),
     "gguf": ("gguf", "accelerate"),

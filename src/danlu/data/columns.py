@@ -26,7 +26,7 @@ from danlu.data.reading.formats import (
 )
 from danlu.data.reading.numbers import NumberFormat, has_leading_zeros, number_formats
 from danlu.data.reading.reading import Reading
-from danlu.data.sources.reader import IMAGE_SUFFIXES
+from danlu.data.sources.image_files import IMAGE_SUFFIXES
 from danlu.errors import DataError
 from danlu.recipe.sections.data import ColumnOptions
 

@@ -54,7 +54,7 @@ def read_options(section: Data) -> ReadOptions:
     target = section.target if isinstance(section.target, tuple) else (section.target,)
     worded = [name for name in section.columns if section.options_of(name).type in ("category", "text", "identifier")]
     words = frozenset([*filter(None, target), *worded])
-    return ReadOptions(section.missing_values, section.encoding, section.skip_rows, words)
+    return ReadOptions(section.missing_values, section.encoding, section.skip_rows, words, section.class_folder)
 
 
 def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) -> Dataset:
@@ -70,7 +70,7 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
     ordered = section.target if section.task is not None and _asked(section).has_order else None
     source = replace(source, frame=with_words(source.frame, but=ordered if isinstance(ordered, str) else None))
     said = section.target if isinstance(section.target, tuple) else (section.target,)
-    helpers = [*_split_columns(section), *fold_columns]
+    helpers = [*_split_columns(section), *fold_columns, *filter(None, [source.split_column])]
     named = [
         *section.columns,
         *(name for name in (*said, section.text, section.image) if name is not None),

@@ -343,13 +343,21 @@ def _nearest_cuts(cuts: Rows, wanted: Sequence[int]) -> list[int]:
 
 
 class ByColumn(Splitter):
-    """Read the split from a column: `train`, `validation` (`valid`, `val`, `dev`) or `test`."""
+    """Read the split from a column: `train`, `validation` (`valid`, `val`, `dev`) or `test`.
+
+    Where no row validates, training rows do so at random, the fraction that the recipe says.
+    """
 
     name: Literal["column"] = "column"
     column: str
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
-        return self.parts(dataset)
+        parts = self.parts(dataset)
+        if not (parts == VALIDATION).any():
+            train = np.flatnonzero(parts == TRAIN)
+            count = min(max(1, round(len(train) * validation)), len(train) - 1)
+            parts[np.random.default_rng(seed.value).permutation(train)[: max(0, count)]] = VALIDATION
+        return parts
 
     def parts(self, dataset: Dataset) -> Rows:
         """Return TRAIN, VALIDATION or TEST for each row, [rows] int8."""

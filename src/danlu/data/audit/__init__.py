@@ -9,7 +9,13 @@ from danlu.data.audit.duplicates import contradicting_labels, near_copies, repea
 from danlu.data.audit.finding import MOST_ROWS, SEVERITIES, Check, Finding, audit_context
 from danlu.data.audit.labels import class_sizes, label_errors
 from danlu.data.audit.leakage import dates_at_random, group_leakage, target_leakage
-from danlu.data.audit.quality import broken_images, column_shapes, constant_columns, inconsistent_spelling
+from danlu.data.audit.quality import (
+    broken_images,
+    column_shapes,
+    constant_columns,
+    inconsistent_spelling,
+    unread_files,
+)
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits
 from danlu.recipe.sections.data import Data
@@ -17,6 +23,7 @@ from danlu.recipe.sections.data import Data
 __all__ = ["CHECKS", "MOST_ROWS", "Finding", "audit"]
 
 CHECKS: dict[str, Check] = {
+    "unread-files": unread_files,
     "broken-images": broken_images,
     "repeated-rows": repeated_rows,
     "contradictions": contradicting_labels,

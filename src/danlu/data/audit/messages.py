@@ -18,6 +18,8 @@ FINDINGS: dict[str, str] = {
     "more": " and {count} more",
     "broken-images": "{broken:,} of {looked_at:,} images cannot be read; the first: {first}",
     "broken-images.subject": "broken images",
+    "unread-files": "{files:,} in the folder, by suffix: {suffixes}",
+    "unread-files.subject": "files not read",
     "repeated-rows": "{rows:,} of {of:,} {split} rows also stand in the training split; "
     "the figures flatter the model by as much",
     "repeated-rows.subject": "duplicates",

@@ -6,6 +6,7 @@ import polars as pl
 from danlu.data.audit.finding import AuditContext, Finding, make_finding
 from danlu.data.columns import Column
 from danlu.data.images.decode import find_suspicious
+from danlu.data.sources.image_files import SUFFIXES, TEXT_SUFFIXES, advice_for, decodable_formats
 from danlu.data.tabular.categories import normalize_spelling
 
 ALMOST_ALL, MOSTLY = 0.995, 0.5
@@ -113,5 +114,25 @@ def broken_images(view: AuditContext) -> list[Finding]:
             looked_at=len(references),
             first=broken[0][1],
             images=[reason for _, reason in broken],
+        )
+    ]
+
+
+def unread_files(view: AuditContext) -> list[Finding]:
+    """Find files of the source folder that were not read; texts beside images are no loss."""
+    counts = view.dataset.form.unread
+    if not counts:
+        return []
+    lost = {suffix for suffix in counts if suffix not in TEXT_SUFFIXES}
+    named = [f"{count:,} {suffix or '-'}" for suffix, count in counts.items()]
+    stray = any(SUFFIXES.get(suffix) in decodable_formats() for suffix in counts)
+    return [
+        make_finding(
+            "unread-files",
+            "warning" if lost else "note",
+            mend=advice_for(lost) or ("put each image into the folder of its class" if stray else ""),
+            files=sum(counts.values()),
+            suffixes=named,
+            counts=counts,
         )
     ]

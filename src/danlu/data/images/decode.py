@@ -17,6 +17,7 @@ import numpy as np
 from danlu.core.console import progress
 from danlu.core.prefetch import prefetch
 from danlu.core.threads import usable_cores
+from danlu.data.sources.image_files import ADVICE, HEAD_BYTES, decodable_formats, image_format
 from danlu.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 Reference = str | bytes | None  # a path relative to a folder, a file's content, or None for a missing value
 
-# Not all of PIL's formats: some run other programs (EPS), hold several sizes (ICO), or give a worse picture
-# silently when truncated (JPEG2000).
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 JPEGS = ("JPEG", "MPO")  # MPO: a JPEG followed by further ones, as some cameras write
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
 SCALES = (8, 4, 2)  # scales that libjpeg decodes at a fraction of the work
@@ -177,12 +175,18 @@ def _open(file: IO[bytes], name: str) -> "Image":
     from PIL import Image, UnidentifiedImageError
 
     try:
-        image = Image.open(file, formats=FORMATS)
+        image = Image.open(file, formats=decodable_formats())
     except UnidentifiedImageError:
-        if not file.seek(0, 2):
+        file.seek(0)
+        head = file.read(HEAD_BYTES)
+        if not head:
             raise DataError(f"{name}: the file is empty; {CURE}", code="DL230") from None
+        found = image_format(head)
+        if found in ADVICE and found not in decodable_formats():
+            raise DataError(f"{name}: {ADVICE[found]}", code="DL230") from None
+        known = ", ".join(decodable_formats())
         raise DataError(
-            f"{name}: broken or cut short, or not an image of a known kind ({', '.join(FORMATS)}); {CURE}", code="DL230"
+            f"{name}: broken or cut short, or not an image of a known kind ({known}); {CURE}", code="DL230"
         ) from None
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise _too_large(name, f"{image.width:,} x {image.height:,}")

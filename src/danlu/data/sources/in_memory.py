@@ -14,7 +14,7 @@ import polars as pl
 
 from danlu.data.descriptors import RawData
 from danlu.data.frames import with_words
-from danlu.data.sources.reader import IMAGE_SUFFIXES
+from danlu.data.sources.image_files import IMAGE_SUFFIXES
 from danlu.errors import DataError
 
 ORIGIN = "data"  # how errors name the rows

@@ -1,7 +1,8 @@
 """How files are read: what a recipe or a bundle says of it, and what was found."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from danlu.data.frames import Table
 
@@ -17,12 +18,16 @@ class ReadOptions:
         encoding: of text files; None to find it out.
         skip_rows: lines above the header of separated values; None to find it out.
         words: columns that keep the spelling of the file.
+        class_folder: the level of the folders that name the classes of images; None to find it out.
+        labelled: whether answers are read; to predict, folders of images need not be classes.
     """
 
     missing_values: tuple[str, ...] = MISSING_WORDS
     encoding: str | None = None
     skip_rows: int | None = None
     words: frozenset[str] = frozenset()
+    class_folder: int | None = None
+    labelled: bool = True
 
 
 def spelled_missing(words: Sequence[str]) -> list[str]:
@@ -47,6 +52,18 @@ class FileForm:
     skipped_rows: int = 0
     unread: dict[str, int] = field(default_factory=dict)
     missing_words: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def merge_forms(forms: Sequence[FileForm]) -> FileForm:
+    """Return the form of files that are one table: that of the first, with what any of them left out."""
+    unread = Counter[str]()
+    absent: dict[str, set[str]] = {}
+    for form in forms:
+        unread.update(form.unread)
+        for name, words in form.missing_words.items():
+            absent.setdefault(name, set()).update(words)
+    words = {name: tuple(sorted(found)) for name, found in absent.items()}
+    return replace(forms[0], unread=dict(unread), missing_words=words)
 
 
 @dataclass(frozen=True)

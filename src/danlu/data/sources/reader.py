@@ -19,12 +19,19 @@ from danlu.data.builtin import read_builtin
 from danlu.data.descriptors import RawData
 from danlu.data.frames import DiskFrame
 from danlu.data.sources.encoding import text_file
-from danlu.data.sources.options import FileForm, ReadOptions
+from danlu.data.sources.folder_tree import is_hidden
+from danlu.data.sources.image_files import (
+    IMAGE_SUFFIXES,
+    advice_for,
+    count_suffixes,
+    describe_suffixes,
+    is_decodable,
+)
+from danlu.data.sources.image_folders import read_image_folder, read_images
+from danlu.data.sources.options import FileForm, ReadOptions, merge_forms
 from danlu.data.sources.tables import READERS
 from danlu.errors import DataError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-SPLIT_FOLDERS = {"train", "training", "validation", "valid", "val", "dev", "test", "testing"}
 # A text file longer than this is cut at paragraph ends, so that a corpus in one file can be split at all.
 PIECE_CHARACTERS = 8_000
 IN_MEMORY = "memory:rows"  # the source of a recipe whose rows a Python program hands over
@@ -70,6 +77,8 @@ def _read_file(path: Path, options: ReadOptions) -> RawData:
     if path.suffix.lower() == ".txt":
         return _documents([path], str(path), options)
     suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
+    if _is_image(path):
+        return read_images([path], str(path))
     read = READERS.get(suffix.lower())
     if read is None:
         raise DataError(
@@ -80,6 +89,11 @@ def _read_file(path: Path, options: ReadOptions) -> RawData:
     except (pl.exceptions.PolarsError, OSError, ValueError, csv.Error) as error:
         raise DataError(_unreadable(path, error, options), code="DL202") from error
     return RawData(table.frame, str(path), path.parent, form=table.form)
+
+
+def _is_image(path: Path) -> bool:
+    """Return whether a file is an image, readable here or not; whoever decodes it says what is wrong."""
+    return path.suffix.lower() in IMAGE_SUFFIXES or (path.suffix.lower() not in READERS and is_decodable(path))
 
 
 def _unreadable(path: Path, error: Exception, options: ReadOptions) -> str:
@@ -111,38 +125,28 @@ def _refuse_constant(word: str) -> float:
 
 
 def _read_folder(folder: Path, options: ReadOptions) -> RawData:
-    """Read a folder of class folders with images, else the data files directly inside."""
-    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
-    classes = [entry for entry in entries if entry.is_dir()]
-    images = [
-        (str(file), entry.name)
-        for entry in classes
-        for file in sorted(entry.rglob("*"))
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-    ]
-    if images and {label.lower() for _, label in images} <= SPLIT_FOLDERS:
-        raise DataError(
-            f"{folder}: its folders are named like splits, not like classes "
-            f"({', '.join(dict.fromkeys(label for _, label in images))}); give one of them as the source",
-            code="DL202",
-        )
-    if images:
-        frame = pl.DataFrame(images, schema={"image": pl.String, "label": pl.String}, orient="row")
-        return RawData(frame, str(folder), folder, "images", "label")
-    files = [file for file in entries if file.suffix.lower() in (*READERS, ".txt", ".gz")]
-    if files:
-        return _read_files(files, str(folder), options)
-    loose = [(str(file),) for file in entries if file.suffix.lower() in IMAGE_SUFFIXES]
-    if loose:
-        return RawData(pl.DataFrame(loose, schema={"image": pl.String}, orient="row"), str(folder), folder, "images")
-    raise DataError(
-        f"{folder}: the folder holds no images and no data files; put images into one folder per class "
-        f"({', '.join(IMAGE_SUFFIXES)}), tables are {', '.join(READERS)}",
-        code="DL202",
+    """Read a folder of images, else the data files directly inside."""
+    files = [entry for entry in sorted(folder.iterdir()) if entry.is_file() and not is_hidden(entry.name)]
+    tables = [file for file in files if file.suffix.lower() in (*READERS, ".txt", ".gz")]
+    listing = [file for file in tables if file.suffix.lower() != ".txt"]
+    images = read_image_folder(folder, options, listing, lambda file: _read_file(file, options))
+    if images is not None:
+        return images
+    unread = count_suffixes([file.name for file in files if file not in tables])
+    if tables:
+        read = _read_files(tables, str(folder), options)
+        return replace(read, form=replace(read.form, unread=unread))
+    below = count_suffixes([file.name for file in folder.rglob("*") if file.is_file()])
+    inside = f" (it holds {describe_suffixes(below)})" if below else ""
+    cure = advice_for(set(below)) or (
+        f"put images into one folder per class ({', '.join(IMAGE_SUFFIXES)}), tables are {', '.join(READERS)}"
     )
+    raise DataError(f"{folder}: the folder holds no images and no data files{inside}; {cure}", code="DL202")
 
 
 def _read_files(files: list[Path], origin: str, options: ReadOptions) -> RawData:
+    if all(_is_image(file) for file in files):
+        return read_images(files, origin)
     if all(file.suffix.lower() == ".txt" for file in files):
         return _documents(files, origin, options)
     return _read_together(files, _read_file, origin, options)
@@ -183,10 +187,13 @@ def _stack(parts: list[RawData], origin: str) -> RawData:
     together = pl.concat([frame.lazy() for frame in frames], how="vertical_relaxed")
     large = any(isinstance(frame, DiskFrame) for frame in frames)
     frame = DiskFrame(together, sum(frame.height for frame in frames)) if large else together.collect()
-    names = dict.fromkeys(name for part in parts for name in part.form.missing_words)
-    absent = {name: {word for part in parts for word in part.form.missing_words.get(name, ())} for name in names}
-    form = replace(first.form, missing_words={name: tuple(sorted(words)) for name, words in absent.items()})
-    return RawData(frame, origin, first.folder, first.layout, first.target, form)
+    return replace(
+        first,
+        frame=frame,
+        origin=origin,
+        form=merge_forms([part.form for part in parts]),
+        questions=tuple(question for part in parts for question in part.questions),
+    )
 
 
 def _documents(files: list[Path], origin: str, options: ReadOptions) -> RawData:

@@ -138,6 +138,11 @@ class Data(Frozen):
     skip_rows: NonNegativeInt | None = Field(
         default=None, description="lines above the header of separated values; found out by default"
     )
+    class_folder: PositiveInt | None = Field(
+        default=None,
+        description="which folders name the classes of images: 1 those directly in the source, 2 those inside these; "
+        "found out by default",
+    )
     clean: Clean = Field(default_factory=Clean)
     split: SplitOptions = Field(default_factory=SplitOptions)
     scale: Annotated[ScalerOptions, OneOf("scaler", "standard")] = Field(default="standard", validate_default=True)
