@@ -70,7 +70,8 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
     ordered = section.target if section.task is not None and _asked(section).has_order else None
     source = replace(source, frame=with_words(source.frame, but=ordered if isinstance(ordered, str) else None))
     said = section.target if isinstance(section.target, tuple) else (section.target,)
-    helpers = [*_split_columns(section), *fold_columns]
+    given = [source.split_column] if source.split_column else []
+    helpers = [*_split_columns(section), *given, *fold_columns]
     named = [
         *section.columns,
         *(name for name in (*said, section.text, section.image) if name is not None),
@@ -90,7 +91,7 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
         source = replace(source, frame=as_floats(source.frame, target))
     features = source.frame.select([name for name in source.frame.columns if name != target])
     options = {name: section.options_of(name) for name in section.columns}
-    inferred, questions = infer_columns(features, options, source.origin)
+    inferred, questions = infer_columns(features, options, source.origin, source.added)
     columns = _with_missing_words(_choose(inferred, section, source, set(helpers)), source.form)
     kind, columns = _recognize(columns, section, source)
     formats = _target_formats(source, target, section, kind, packed)

@@ -302,13 +302,22 @@ class Time(Splitter):
 
 
 class ByColumn(Splitter):
-    """Read the split from a column: `train`, `validation` (`valid`, `val`, `dev`) or `test`."""
+    """Read the split from a column: `train`, `validation` (`valid`, `val`, `dev`) or `test`.
+
+    A split that the column never names is drawn from the rows that train.
+    """
 
     name: Literal["column"] = "column"
     column: str
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
-        return self.parts(dataset)
+        parts = self.parts(dataset)
+        wanted = {VALIDATION: validation, TEST: test}
+        drawn = [part for part, share in wanted.items() if share and not (parts == part).any()]
+        if drawn:
+            rows = np.flatnonzero(parts == TRAIN)
+            parts[rows] = _drawn(dataset, rows, {part: wanted[part] for part in drawn}, seed)
+        return parts
 
     def parts(self, dataset: Dataset) -> Rows:
         """Return TRAIN, VALIDATION or TEST for each row, [rows] int8."""
@@ -372,6 +381,23 @@ def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Row
             )
     train, validation, test = rows
     return Splits(TrainSplit(train, dataset.frame), Split(validation, dataset.frame), Split(test, dataset.frame))
+
+
+def _drawn(dataset: Dataset, rows: Rows, shares: dict[int, float], seed: Seed) -> Rows:
+    """Draw one or two other splits from rows that train, [rows] int8.
+
+    Args:
+        dataset: all rows, of which the target is read.
+        rows: positions of those that train.
+        shares: of them, by the split that they go to.
+        seed: decides which.
+    """
+    frame = take_rows(dataset.frame.select([dataset.target]), rows) if dataset.target else _blank(len(rows))
+    splitter: Splitter = Stratified() if dataset.target else Random()
+    first, *others = shares
+    found = splitter.assign(replace(dataset, frame=frame), shares[first], sum(shares[part] for part in others), seed)
+    names = {TRAIN: TRAIN, VALIDATION: first, TEST: others[0] if others else TEST}
+    return np.array([names[part] for part in found.tolist()], dtype=np.int8)
 
 
 def _blank(count: int) -> pl.DataFrame:

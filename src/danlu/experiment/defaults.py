@@ -120,6 +120,9 @@ def _default_component(kind: str, name: str) -> Component:
 def _resolve_split(split: SplitOptions, dataset: Dataset) -> SplitOptions:
     if split.by is not None:
         return split
+    if dataset.split_column is not None:
+        by = components("splitter")["column"].model_validate({"name": "column", "column": dataset.split_column})
+        return split.model_copy(update={"by": by})
     chosen = dataset.kind.default_split(dataset.frame, dataset.target)
     by = components("splitter")[chosen["name"]].model_validate(chosen)
     return split.model_copy(update={"by": by})

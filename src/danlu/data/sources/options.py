@@ -1,6 +1,6 @@
 """How files are read: what a recipe or a bundle says of it, and what was found."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from danlu.data.frames import Table
@@ -17,12 +17,14 @@ class ReadOptions:
         encoding: of text files; None to find it out.
         skip_rows: lines above the header of separated values; None to find it out.
         words: columns that keep the spelling of the file.
+        part: the sheet of a workbook, table of a database or file of an archive, as `path::PART` chooses it.
     """
 
     missing_values: tuple[str, ...] = MISSING_WORDS
     encoding: str | None = None
     skip_rows: int | None = None
     words: frozenset[str] = frozenset()
+    part: str | None = None
 
 
 def spelled_missing(words: Sequence[str]) -> list[str]:
@@ -51,7 +53,17 @@ class FileForm:
 
 @dataclass(frozen=True)
 class ReadTable:
-    """Hold the rows of a file, and how it was read."""
+    """Hold the rows of a file, and how it was read.
+
+    Attributes:
+        frame: one sample per row.
+        form: how the file was read.
+        target: the column to predict, where the format itself says it.
+        added: columns that the program which wrote the file added, or that no model can use, each with the key of its
+            reason.
+    """
 
     frame: Table
     form: FileForm = field(default_factory=FileForm)
+    target: str | None = None
+    added: Mapping[str, str] = field(default_factory=dict)
