@@ -52,8 +52,16 @@ def unpacked(path: Path, part: str | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=scratch_folder(), ignore_cleanup_errors=True) as folder:
             unpack(Path(folder))
             yield _only_file(Path(folder))
-    except (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError) as error:
-        raise DataError(f"{path}: cannot be unpacked: {error}; the file is damaged or cut off", code="DL202") from error
+    except (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+        raise _damaged(path, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise  # of the disk; those that unpack raise one without a number
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: cannot be unpacked: {error}; the file is damaged or cut off", code="DL202")
 
 
 def _only_file(folder: Path) -> Path:
@@ -87,7 +95,7 @@ def _chosen(path: Path, part: str | None, archive: zipfile.ZipFile) -> zipfile.Z
     }
     listed = ", ".join(members)
     if part is not None and part not in members:
-        raise DataError(f"{path}: holds no file {part!r}{suggestion(part, members)} (files: {listed})", code="DL202")
+        raise DataError(f"{path}: holds no file {part!r}{suggestion(part, members)}", code="DL202")
     if not members:
         raise DataError(f"{path}: the archive is empty", code="DL203")
     if part is None and len(members) > 1:

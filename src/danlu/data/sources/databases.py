@@ -53,8 +53,7 @@ def _chosen(path: Path, said: str | None, tables: list[str]) -> str:
             f"{path}: holds several tables ({', '.join(tables)}); name one, as {path.name}::{tables[0]}", code="DL202"
         )
     if said not in tables:
-        listed = ", ".join(tables)
-        raise DataError(f"{path}: has no table {said!r}{suggestion(said, tables)} (tables: {listed})", code="DL202")
+        raise DataError(f"{path}: has no table {said!r}{suggestion(said, tables)}", code="DL202")
     return said
 
 

@@ -14,7 +14,7 @@ ERRORS = ("#N/A", "#NA", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NUL
 
 
 def read_excel(path: Path, options: ReadOptions) -> ReadTable:
-    """Read a sheet; every row decides the columns' types, and rows without any value are left out.
+    """Read a sheet; every row decides the columns' types.
 
     Raises:
         DataError: there is no such sheet, or it is empty.
@@ -29,11 +29,7 @@ def read_excel(path: Path, options: ReadOptions) -> ReadTable:
         raise DataError(f"{path}: cannot be read as a workbook: {_first_line(error)}", code="DL202") from error
     sheet = options.part if options.part is not None else book.sheet_names[0]
     if sheet not in book.sheet_names:
-        raise DataError(
-            f"{path}: has no sheet {sheet!r}{suggestion(sheet, book.sheet_names)} (sheets: "
-            f"{', '.join(book.sheet_names)})",
-            code="DL202",
-        )
+        raise DataError(f"{path}: has no sheet {sheet!r}{suggestion(sheet, book.sheet_names)}", code="DL202")
     try:
         frame = pl.read_excel(
             path,
@@ -48,8 +44,13 @@ def read_excel(path: Path, options: ReadOptions) -> ReadTable:
     words = pl.col(pl.String)
     frame = frame.with_columns(pl.when(words.is_in(ERRORS)).then(None).otherwise(words).name.keep())
     frame = frame.select(name for name in frame.columns if not _is_blank(name, frame[name]))
-    present = frame.filter(~pl.all_horizontal(pl.all().is_null())) if frame.width else frame
-    return ReadTable(present)
+    return ReadTable(frame.head(_last_row(frame)) if frame.width else frame)
+
+
+def _last_row(frame: pl.DataFrame) -> int:
+    """Return how many rows there are up to the last that holds a value: formats reach further down."""
+    held = frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series().arg_true()
+    return int(held[-1]) + 1 if len(held) else 0
 
 
 def _is_blank(name: str, values: pl.Series) -> bool:
