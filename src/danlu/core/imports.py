@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
@@ -52,6 +53,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "image": ("torchvision", "timm", "PIL"),
     "heif": ("pi_heif",),
     "text": ("transformers", "tokenizers", "peft"),
+    "formats": ("fastexcel", "pyreadstat", "duckdb", "zstandard"),
     "boosting": ("lightgbm",),
     "gguf": ("gguf", "accelerate"),
     "tuning": ("optuna",),
@@ -73,14 +75,15 @@ def install_command(extra: str) -> str:
     return f"pip install 'danlu[{extra}]'"
 
 
-def require_extra(extra: str, purpose: str) -> None:
+def require_extra(extra: str, purpose: str, only: Sequence[str] = ()) -> None:
     """Raise MissingExtra unless every module of `extra` is installed.
 
     Args:
         extra: a key of EXTRAS.
         purpose: what needs it, e.g. "a timm model"; begins the message.
+        only: the modules of it that are needed; all by default.
     """
-    absent = missing_packages(extra)
+    absent = [module for module in missing_packages(extra) if not only or module in only]
     if absent:
         raise MissingExtra(
             f"{purpose} needs {', '.join(absent)}, not installed here: {install_command(extra)}", code="DL701"

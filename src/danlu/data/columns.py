@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from danlu.core.component import Frozen
+from danlu.data.added_columns import added_by_program
 from danlu.data.frames import DiskFrame, Table
 from danlu.data.messages import reason
 from danlu.data.questions import Question
@@ -66,7 +67,7 @@ class Guess:
 
 
 def infer_columns(
-    frame: Table, said: Mapping[str, ColumnOptions], origin: str
+    frame: Table, said: Mapping[str, ColumnOptions], origin: str, added: Mapping[str, str] | None = None
 ) -> tuple[tuple[Column, ...], tuple[Question, ...]]:
     """Infer the type of every column and how it is read.
 
@@ -74,6 +75,7 @@ def infer_columns(
         frame: the rows as they were read.
         said: what the recipe says of columns; type `drop` leaves one out.
         origin: where the frame came from, for errors.
+        added: columns that a program added, by what the file says of them, with the keys of their reasons.
 
     Returns:
         the columns, and a question for each that can be read in several ways.
@@ -87,7 +89,7 @@ def infer_columns(
     for name in frame.columns:
         values, options = frame[name], said.get(name, ColumnOptions())
         present = (values.fill_nan(None) if values.dtype.is_float() else values).drop_nulls()
-        guess = _said(present, options) if options.type else _infer(values, present, counts[name], origin)
+        guess = _said(present, options) if options.type else _infer(values, present, counts[name], origin, added)
         guess = replace(guess, formats=allowed(guess.formats, options))
         missing = len(values) - len(present)
         columns.append(
@@ -153,10 +155,12 @@ def _counted(frame: Table, names: Sequence[str], count: Callable[[pl.Expr], pl.E
     return counts
 
 
-def _infer(values: pl.Series, present: pl.Series, unique: int, origin: str) -> Guess:
+def _infer(values: pl.Series, present: pl.Series, unique: int, origin: str, added: Mapping[str, str] | None) -> Guess:
     """Infer what a column is that the recipe does not mention."""
     if len(present) == 0:
         return Guess("category", reason("empty"), used=False)
+    if (by_program := added_by_program(values.name, values, added)) is not None:
+        return Guess("identifier", reason(by_program), used=False)
     if values.dtype == pl.Binary:
         return Guess("image", reason("bytes"))
     if values.dtype.is_nested() or values.dtype == pl.Object:

@@ -1,5 +1,6 @@
 """Values that travel with the data: its origin, a tokenizer, an image format, and what a pretrained model requires."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -30,6 +31,7 @@ class RawData:
         target: the target column that the layout implies, if any.
         form: how the files were read.
         questions: what the files leave open and the recipe must answer.
+        added: columns that a program added, or that no model can use, each with the key of its reason.
         split_column: the column that says which rows train, validate and test: `train`, `validation` or `test`.
     """
 
@@ -40,6 +42,7 @@ class RawData:
     target: str | None = None
     form: FileForm = field(default_factory=FileForm)
     questions: tuple[Question, ...] = ()
+    added: Mapping[str, str] = field(default_factory=dict)
     split_column: str | None = None
 
 

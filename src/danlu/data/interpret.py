@@ -90,7 +90,7 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
         source = replace(source, frame=as_floats(source.frame, target))
     features = source.frame.select([name for name in source.frame.columns if name != target])
     options = {name: section.options_of(name) for name in section.columns}
-    inferred, questions = infer_columns(features, options, source.origin)
+    inferred, questions = infer_columns(features, options, source.origin, source.added)
     columns = _with_missing_words(_choose(inferred, section, source, set(helpers)), source.form)
     kind, columns = _recognize(columns, section, source)
     formats = _target_formats(source, target, section, kind, packed)

@@ -29,6 +29,8 @@ REASONS: dict[str, str] = {
     "word-a-row": "a different word in every row",
     "words-in-rows": "{unique} different words in {rows} rows",
     "words": "{unique} different words",
+    "added-index": "numbers that a program gave to the rows",
+    "geometry": "geometries in binary form, which no model reads",
     "splits": "decides the split",
     "messages": "messages",
     "words-alone": "words",

@@ -345,7 +345,7 @@ def _nearest_cuts(cuts: Rows, wanted: Sequence[int]) -> list[int]:
 class ByColumn(Splitter):
     """Read the split from a column: `train`, `validation` (`valid`, `val`, `dev`) or `test`.
 
-    Where no row validates, training rows do so at random, the fraction that the recipe says.
+    A split that the column never names is drawn from the rows that train.
     """
 
     name: Literal["column"] = "column"
@@ -353,10 +353,11 @@ class ByColumn(Splitter):
 
     def assign(self, dataset: Dataset, validation: float, test: float, seed: Seed) -> Rows:
         parts = self.parts(dataset)
-        if not (parts == VALIDATION).any():
-            train = np.flatnonzero(parts == TRAIN)
-            count = min(max(1, round(len(train) * validation)), len(train) - 1)
-            parts[np.random.default_rng(seed.value).permutation(train)[: max(0, count)]] = VALIDATION
+        wanted = {VALIDATION: validation, TEST: test}
+        drawn = [part for part, share in wanted.items() if share and not (parts == part).any()]
+        if drawn:
+            rows = np.flatnonzero(parts == TRAIN)
+            parts[rows] = _drawn(dataset, rows, {part: wanted[part] for part in drawn}, seed)
         return parts
 
     def parts(self, dataset: Dataset) -> Rows:
@@ -421,6 +422,23 @@ def split_dataset(dataset: Dataset, section: SplitSection, seed: Seed, kept: Row
             )
     train, validation, test = rows
     return Splits(TrainSplit(train, dataset.frame), Split(validation, dataset.frame), Split(test, dataset.frame))
+
+
+def _drawn(dataset: Dataset, rows: Rows, shares: dict[int, float], seed: Seed) -> Rows:
+    """Draw one or two other splits from rows that train, [rows] int8.
+
+    Args:
+        dataset: all rows, of which the target is read.
+        rows: positions of those that train.
+        shares: of them, by the split that they go to.
+        seed: decides which.
+    """
+    frame = take_rows(dataset.frame.select([dataset.target]), rows) if dataset.target else _blank(len(rows))
+    splitter: Splitter = Stratified() if dataset.target else Random()
+    first, *others = shares
+    found = splitter.assign(replace(dataset, frame=frame), shares[first], sum(shares[part] for part in others), seed)
+    names = {TRAIN: TRAIN, VALIDATION: first, TEST: others[0] if others else TEST}
+    return np.array([names[part] for part in found.tolist()], dtype=np.int8)
 
 
 def _blank(count: int) -> pl.DataFrame:

@@ -6,7 +6,6 @@ In: a recipe and its dataset. Out: the recipe with every default written out, as
 from danlu.core.component import Component, components
 from danlu.data.augment.images import RandomCrop
 from danlu.data.dataset import Dataset
-from danlu.data.splits import ByColumn
 from danlu.data.tabular.impute import Impute, KeepMissing
 from danlu.errors import Problem, RecipeError
 from danlu.evaluation.slices import check_slices
@@ -122,17 +121,11 @@ def _resolve_split(split: SplitOptions, dataset: Dataset) -> SplitOptions:
     if split.by is not None:
         return split
     if dataset.split_column is not None:
-        return _given_split(split, dataset, dataset.split_column)
+        by = components("splitter")["column"].model_validate({"name": "column", "column": dataset.split_column})
+        return split.model_copy(update={"by": by})
     chosen = dataset.kind.default_split(dataset.frame, dataset.target)
     by = components("splitter")[chosen["name"]].model_validate(chosen)
     return split.model_copy(update={"by": by})
-
-
-def _given_split(split: SplitOptions, dataset: Dataset, column: str) -> SplitOptions:
-    """Return the split that the source gives; without test rows none are tested."""
-    held = set(dataset.frame[column].unique())
-    test = {} if "test" in held else {"test": 0.0}
-    return split.model_copy(update={"by": ByColumn(column=column), **test})
 
 
 def _resolve_training(training: Training, model: Model, dataset: Dataset) -> Training:

@@ -51,8 +51,7 @@ def load_for_new_run(
 
 def _refuse_own_source(context: DataContext, run: Path) -> None:
     """Raise ArgumentError if the recipe's data lies in the run that is to be replaced."""
-    said = context.recipe.data.source
-    for source in (said,) if isinstance(said, str) else said:
+    for source in context.recipe.data.sources:
         if run.resolve() in Path(source).parents:
             raise ArgumentError(f"{run}: holds the data of this recipe ({source}); choose another --name", code="DL404")
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from danlu.recipe.schema import Recipe
+from danlu.recipe.sections.data import Data, SplitOptions, SplitSources
 from danlu.recipe.sections.training import Finetune, Training
 
 UNSUPPORTED_PRECISIONS = {  # precisions and the devices that never support them
@@ -20,6 +21,7 @@ def find_conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield from _device(options)
     yield from _finetuning(recipe)
     yield from _refitting(recipe)
+    yield from _given_splits(recipe.data)
     memory = options.memory
     if isinstance(options.batch_size, int) and options.accumulate > options.batch_size:
         yield (
@@ -41,6 +43,23 @@ def find_conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
             "training.distill.hidden",
             "trains the layers below the head, which finetune.mode: head freezes; set full or lora",
         )
+
+
+def _given_splits(data: Data) -> Iterator[tuple[str, str]]:
+    """Compare `data.split` with splits that the source gives; a resolved recipe reads them from a column."""
+    if not isinstance(data.source, SplitSources) or len(data.source.given()) == 1:
+        return
+    given, by = data.source.given(), data.split.by
+    if by is not None and getattr(by, "name", None) != "column":
+        yield (
+            "data.split.by",
+            f"splits the rows, which data.source gives in splits ({', '.join(given)}); remove it, or give one source",
+        )
+        return
+    usual = SplitOptions()
+    for name in ("validation", "test"):
+        if by is None and name in given and getattr(data.split, name) != getattr(usual, name):
+            yield f"data.split.{name}", f"draws rows, and data.source.{name} gives them; remove one of the two"
 
 
 def _in_backward(options: Training) -> Iterator[tuple[str, str]]:

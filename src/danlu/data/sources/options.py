@@ -1,7 +1,7 @@
 """How files are read: what a recipe or a bundle says of it, and what was found."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from danlu.data.frames import Table
@@ -20,6 +20,7 @@ class ReadOptions:
         words: columns that keep the spelling of the file.
         class_folder: the level of the folders that name the classes of images; None to find it out.
         labelled: whether answers are read; to predict, folders of images need not be classes.
+        part: the sheet of a workbook, table of a database or file of an archive, as `path::PART` chooses it.
     """
 
     missing_values: tuple[str, ...] = MISSING_WORDS
@@ -28,6 +29,7 @@ class ReadOptions:
     words: frozenset[str] = frozenset()
     class_folder: int | None = None
     labelled: bool = True
+    part: str | None = None
 
 
 def spelled_missing(words: Sequence[str]) -> list[str]:
@@ -68,7 +70,17 @@ def merge_forms(forms: Sequence[FileForm]) -> FileForm:
 
 @dataclass(frozen=True)
 class ReadTable:
-    """Hold the rows of a file, and how it was read."""
+    """Hold the rows of a file, and how it was read.
+
+    Attributes:
+        frame: one sample per row.
+        form: how the file was read.
+        target: the column to predict, where the format itself says it.
+        added: columns that the program which wrote the file added, or that no model can use, each with the key of its
+            reason.
+    """
 
     frame: Table
     form: FileForm = field(default_factory=FileForm)
+    target: str | None = None
+    added: Mapping[str, str] = field(default_factory=dict)

@@ -17,9 +17,10 @@ import polars as pl
 from danlu.core.text import suggestion
 from danlu.data.builtin import read_builtin
 from danlu.data.descriptors import RawData
-from danlu.data.frames import DiskFrame
+from danlu.data.sources.compressed import OPENERS, unpacked
 from danlu.data.sources.encoding import text_file
 from danlu.data.sources.folder_tree import is_hidden
+from danlu.data.sources.hugging_face import is_saved_dataset, read_saved_dataset, saved_splits
 from danlu.data.sources.image_files import (
     IMAGE_SUFFIXES,
     advice_for,
@@ -28,26 +29,39 @@ from danlu.data.sources.image_files import (
     is_decodable,
 )
 from danlu.data.sources.image_folders import read_image_folder, read_images
-from danlu.data.sources.options import FileForm, ReadOptions, merge_forms
+from danlu.data.sources.options import FileForm, ReadOptions
+from danlu.data.sources.other_formats import instead_of
+from danlu.data.sources.partitions import partition_files, with_partitions
+from danlu.data.sources.stacking import stack, stack_splits
 from danlu.data.sources.tables import READERS
 from danlu.errors import DataError
+from danlu.recipe.sections.data import SplitSources
 
 # A text file longer than this is cut at paragraph ends, so that a corpus in one file can be split at all.
 PIECE_CHARACTERS = 8_000
+# Formats of which a folder is usually full; other files beside them describe them.
+ROWS_BY_FILE = (".csv", ".tsv", ".tab", ".psv", ".parquet", ".geoparquet", ".arrow", ".feather", ".jsonl", ".txt")
+PARTED = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".sqlite", ".sqlite3", ".db", ".db3", ".gpkg", ".duckdb", ".ddb")
 IN_MEMORY = "memory:rows"  # the source of a recipe whose rows a Python program hands over
 
+Source = str | Sequence[str] | SplitSources
 
-def read_source(source: str | Sequence[str], options: ReadOptions | None = None) -> RawData:
-    """Read a file, folder, glob, list of these, or builtin:NAME.
+
+def read_source(source: Source, options: ReadOptions | None = None) -> RawData:
+    """Read a file, folder, glob, list of these, splits of these, or builtin:NAME.
 
     Args:
-        source: what to read; several files are concatenated and must have the same columns.
+        source: what to read; several files are concatenated and must have the same columns; `path::PART` reads a sheet
+            of a workbook, a table of a database or a file of an archive.
         options: how; by default as a recipe that says nothing of it.
 
     Raises:
         DataError: it is not there, is empty, or cannot be read.
     """
     options = options or ReadOptions()
+    if isinstance(source, SplitSources):
+        read = {name: read_source(part, options) for name, part in source.given().items()}
+        return stack_splits(read, ", ".join(part.origin for part in read.values()))
     if not isinstance(source, str):
         return _read_together(source, read_source, ", ".join(source), options)
     if source.startswith("builtin:"):
@@ -61,6 +75,9 @@ def read_source(source: str | Sequence[str], options: ReadOptions | None = None)
         return _read_folder(path, options)
     if path.is_file():
         return _read_together([path], _read_file, str(path), options)
+    whole, chooses, part = source.rpartition("::")
+    if chooses:
+        return read_source(whole, replace(options, part=part))
     # pathlib's glob takes no absolute pattern
     matches = sorted(Path(match) for match in glob.glob(source, recursive=True) if Path(match).is_file())  # noqa: PTH207
     if not matches:
@@ -74,21 +91,42 @@ def read_source(source: str | Sequence[str], options: ReadOptions | None = None)
 def _read_file(path: Path, options: ReadOptions) -> RawData:
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty", code="DL203")
-    if path.suffix.lower() == ".txt":
-        return _documents([path], str(path), options)
-    suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
+    suffix = path.suffix.lower()
+    if suffix in OPENERS:
+        return _read_packed(path, options)
     if _is_image(path):
         return read_images([path], str(path))
-    read = READERS.get(suffix.lower())
-    if read is None:
+    if options.part is not None and suffix not in PARTED:
         raise DataError(
-            f"{path}: cannot read {suffix or 'a file without suffix'}{suggestion(suffix, READERS)}", code="DL202"
+            f"{path}: has no parts to choose by ::{options.part}, as {', '.join(PARTED)} have", code="DL202"
         )
+    if suffix == ".txt":
+        return _documents([path], str(path), options)
+    read = READERS.get(suffix)
+    if read is None:
+        said = instead_of(path.name, suffix)
+        near = f"; {said}" if said else suggestion(suffix, READERS)
+        raise DataError(f"{path}: cannot read {suffix or 'a file without suffix'}{near}", code="DL202")
     try:
         table = read(path, options)
     except (pl.exceptions.PolarsError, OSError, ValueError, csv.Error) as error:
         raise DataError(_unreadable(path, error, options), code="DL202") from error
-    return RawData(table.frame, str(path), path.parent, form=table.form)
+    except pl.exceptions.PanicException as error:  # no Exception: it would end the program
+        raise DataError(
+            f"{path}: holds a column of a type that polars cannot take: {str(error).splitlines()[0]}", code="DL211"
+        ) from error
+    return RawData(table.frame, str(path), path.parent, target=table.target, form=table.form, added=table.added)
+
+
+def _read_packed(path: Path, options: ReadOptions) -> RawData:
+    """Read what a compressed file holds, under the name of that file."""
+    in_archive = path.suffix.lower() == ".zip"
+    with unpacked(path, options.part if in_archive else None) as inner:
+        try:
+            read = _read_file(inner, replace(options, part=None) if in_archive else options)
+        except DataError as error:
+            raise DataError(str(error).replace(str(inner), str(path)), code=error.code) from error
+    return replace(read, origin=str(path), folder=path.parent)
 
 
 def _is_image(path: Path) -> bool:
@@ -126,8 +164,16 @@ def _refuse_constant(word: str) -> float:
 
 def _read_folder(folder: Path, options: ReadOptions) -> RawData:
     """Read a folder of images, else the data files directly inside."""
+    if is_saved_dataset(folder):
+        return RawData(read_saved_dataset(folder), str(folder), folder)
+    if splits := saved_splits(folder):
+        return stack_splits({name: _read_folder(folder / name, options) for name in splits}, str(folder))
+    if partitions := [file for file in partition_files(folder) if _holds_table(file)]:
+        return _read_files(partitions, str(folder), options)
     files = [entry for entry in sorted(folder.iterdir()) if entry.is_file() and not is_hidden(entry.name)]
-    tables = [file for file in files if file.suffix.lower() in (*READERS, ".txt", ".gz")]
+    tables = [file for file in files if _holds_table(file)]
+    # What lies beside tables in these formats is about them more often than a part of them.
+    tables = [file for file in tables if _inner_suffix(file) in ROWS_BY_FILE] or tables
     listing = [file for file in tables if file.suffix.lower() != ".txt"]
     images = read_image_folder(folder, options, listing, lambda file: _read_file(file, options))
     if images is not None:
@@ -149,6 +195,7 @@ def _read_files(files: list[Path], origin: str, options: ReadOptions) -> RawData
         return read_images(files, origin)
     if all(file.suffix.lower() == ".txt" for file in files):
         return _documents(files, origin, options)
+    files = [file for file in files if file.stat().st_size] or files  # Spark writes empty ones among its parts
     return _read_together(files, _read_file, origin, options)
 
 
@@ -168,32 +215,21 @@ def _read_together(
         raise DataError(f"{origin}: has no rows", code="DL203")
     worded = {name for _, part in held for name, dtype in part.frame.schema.items() if dtype == pl.String}
     again = replace(options, words=options.words | worded)
-    return _stack(
-        [
-            read(place, again) if any(part.frame.schema.get(name) != pl.String for name in worded) else part
-            for place, part in held
-        ],
-        origin,
-    )
+    spelled = [
+        read(place, again) if any(part.frame.schema.get(name) != pl.String for name in worded) else part
+        for place, part in held
+    ]
+    files = [place for place, _ in held if isinstance(place, Path)]
+    return stack(with_partitions(spelled, files) if files else spelled, origin)
 
 
-def _stack(parts: list[RawData], origin: str) -> RawData:
-    first = parts[0]
-    for part in parts[1:]:
-        if part.frame.columns != first.frame.columns:
-            differing = sorted(set(part.frame.columns) ^ set(first.frame.columns)) or part.frame.columns
-            raise DataError(f"{part.origin}: other columns than {first.origin}: {', '.join(differing)}", code="DL204")
-    frames = [part.frame for part in parts]
-    together = pl.concat([frame.lazy() for frame in frames], how="vertical_relaxed")
-    large = any(isinstance(frame, DiskFrame) for frame in frames)
-    frame = DiskFrame(together, sum(frame.height for frame in frames)) if large else together.collect()
-    return replace(
-        first,
-        frame=frame,
-        origin=origin,
-        form=merge_forms([part.form for part in parts]),
-        questions=tuple(question for part in parts for question in part.questions),
-    )
+def _holds_table(file: Path) -> bool:
+    return file.is_file() and _inner_suffix(file) in (*READERS, ".txt")
+
+
+def _inner_suffix(file: Path) -> str:
+    """Return a file's suffix, of a compressed one that of what is inside."""
+    return (file.with_suffix("") if file.suffix.lower() in OPENERS else file).suffix.lower()
 
 
 def _documents(files: list[Path], origin: str, options: ReadOptions) -> RawData:

@@ -6,11 +6,19 @@ from pathlib import Path
 
 import polars as pl
 
-from danlu.data.frames import DiskFrame
+from danlu.data.sources.arff import read_arff
+from danlu.data.sources.arrow_files import read_arrow
+from danlu.data.sources.databases import read_database
 from danlu.data.sources.encoding import text_file
+from danlu.data.sources.excel import read_excel
+from danlu.data.sources.json_records import read_json
+from danlu.data.sources.libsvm import read_libsvm
+from danlu.data.sources.numpy_files import read_numpy
 from danlu.data.sources.options import FileForm, ReadOptions, ReadTable
+from danlu.data.sources.parquet import check_parquet, finish_parquet
 from danlu.data.sources.scans import LARGE, collect
 from danlu.data.sources.separated import read_csv
+from danlu.data.sources.statistics_files import READ_BY, read_statistics
 
 PACKED = 4  # factor by which parquet grows when read
 
@@ -22,12 +30,9 @@ def read_tsv(path: Path, options: ReadOptions) -> ReadTable:
 
 def read_parquet(path: Path, options: ReadOptions) -> ReadTable:
     """Read parquet, which has its own missing values."""
-    return ReadTable(collect(path, partial(pl.scan_parquet, path), path.stat().st_size * PACKED > LARGE, []))
-
-
-def read_arrow(path: Path, options: ReadOptions) -> ReadTable:
-    """Read arrow's file format (feather), which can be read in parts without conversion."""
-    return ReadTable(DiskFrame(pl.scan_ipc(path)) if path.stat().st_size > LARGE else pl.read_ipc(path))
+    leaves = check_parquet(path)
+    scan = partial(pl.scan_parquet, path, hive_partitioning=False)
+    return finish_parquet(path, collect(path, scan, path.stat().st_size * PACKED > LARGE, []), leaves)
 
 
 def read_jsonl(path: Path, options: ReadOptions) -> ReadTable:
@@ -39,11 +44,29 @@ def read_jsonl(path: Path, options: ReadOptions) -> ReadTable:
     return ReadTable(pl.read_ndjson(text, infer_schema_length=None), FileForm(encoding=encoding))
 
 
+def read_avro(path: Path, options: ReadOptions) -> ReadTable:
+    """Read Avro's container files."""
+    return ReadTable(pl.read_avro(path))
+
+
 READERS: dict[str, Callable[[Path, ReadOptions], ReadTable]] = {
     ".csv": read_csv,
     ".tsv": read_tsv,
+    ".tab": read_tsv,
+    ".psv": partial(read_csv, separator="|"),
     ".parquet": read_parquet,
+    ".geoparquet": read_parquet,
     ".arrow": read_arrow,
     ".feather": read_arrow,
+    ".ipc": read_arrow,
     ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".json": read_json,
+    ".avro": read_avro,
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), read_excel),
+    **dict.fromkeys(READ_BY, read_statistics),
+    ".arff": read_arff,
+    **dict.fromkeys((".npy", ".npz"), read_numpy),
+    **dict.fromkeys((".libsvm", ".svmlight", ".svm"), read_libsvm),
+    **dict.fromkeys((".sqlite", ".sqlite3", ".db", ".db3", ".gpkg", ".duckdb", ".ddb"), read_database),
 }

@@ -107,11 +107,28 @@ class SplitOptions(Frozen):
         return self
 
 
+class SplitSources(Frozen):
+    """Give the splits apart, each a file, a folder, a glob or a list of these.
+
+    Without `validation` or `test`, that split is drawn from `train` as `data.split` says.
+    """
+
+    train: SourcePath | tuple[SourcePath, ...]
+    validation: SourcePath | tuple[SourcePath, ...] | None = None
+    test: SourcePath | tuple[SourcePath, ...] | None = None
+
+    def given(self) -> dict[str, str | tuple[str, ...]]:
+        """Return the sources by the names of their splits."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: source for name, source in splits.items() if source is not None}
+
+
 class Data(Frozen):
     """Set where the data is, what its columns mean and how it is prepared."""
 
-    source: SourcePath | tuple[SourcePath, ...] = Field(
-        description="a file, a folder, a glob, a list of these, or builtin:NAME"
+    source: SourcePath | tuple[SourcePath, ...] | SplitSources = Field(
+        description="a file, a folder, a glob, a list of these, or builtin:NAME; or splits that are given apart: "
+        "{train: ..., validation: ..., test: ...}"
     )
     target: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         default=None, description="the column to predict; or several: numbers, or a column of 0 and 1 for each label"
@@ -171,6 +188,12 @@ class Data(Frozen):
             if len(set(self.target)) < len(self.target):
                 raise ValueError("target names a column twice")
         return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every path that the source names."""
+        parts = self.source.given().values() if isinstance(self.source, SplitSources) else (self.source,)
+        return tuple(path for part in parts for path in ((part,) if isinstance(part, str) else part))
 
     def options_of(self, column: str) -> ColumnOptions:
         """Return the recipe's options of one column."""

@@ -1,0 +1,107 @@
+"""Several sources, one under the other: rows of one table, or splits that are given apart."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from danlu.data.descriptors import RawData
+from danlu.data.frames import DiskFrame
+from danlu.data.sources.options import merge_forms
+from danlu.errors import DataError
+
+SPLIT_COLUMN = "split"
+
+
+def stack(parts: Sequence[RawData], origin: str) -> RawData:
+    """Put parts with the same columns one under the other.
+
+    Raises:
+        DataError: they differ in their columns or in their types.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return replace(first, origin=origin)
+    for part in parts[1:]:
+        if part.frame.columns != first.frame.columns:
+            differing = sorted(set(part.frame.columns) ^ set(first.frame.columns)) or part.frame.columns
+            raise DataError(f"{part.origin}: other columns than {first.origin}: {', '.join(differing)}", code="DL204")
+        if part.layout != first.layout:
+            raise DataError(f"{part.origin}: is data of another kind than {first.origin}", code="DL204")
+    frames = [part.frame for part in _with_own_files(parts)]
+    together = pl.concat([frame.lazy() for frame in frames], how="vertical_relaxed")
+    large = any(isinstance(frame, DiskFrame) for frame in frames)
+    frame = DiskFrame(together, sum(frame.height for frame in frames)) if large else together.collect()
+    added = {name: why for part in parts for name, why in part.added.items()}
+    return replace(
+        first,
+        frame=frame,
+        origin=origin,
+        form=merge_forms([part.form for part in parts]),
+        questions=tuple(question for part in parts for question in part.questions),
+        added=added,
+    )
+
+
+def stack_splits(parts: Mapping[str, RawData], origin: str) -> RawData:
+    """Put splits one under the other, with a column that says which one a row belongs to.
+
+    Args:
+        parts: by the name of the split; one alone is no split and gets no column.
+        origin: how errors name the whole.
+
+    Raises:
+        DataError: they differ in their columns or in their types.
+    """
+    together = stack(list(parts.values()), origin)
+    if len(parts) == 1:
+        return together
+    name = _free_name(together.frame.columns)
+    words = pl.concat([pl.repeat(split, part.frame.height, eager=True) for split, part in parts.items()])
+    labelled = pl.DataFrame({name: words})
+    if isinstance(together.frame, DiskFrame):
+        lazy = pl.concat([together.frame.lazy(), labelled.lazy()], how="horizontal")
+        return replace(together, frame=DiskFrame(lazy, together.frame.height), split_column=name)
+    return replace(together, frame=together.frame.hstack(labelled), split_column=name)
+
+
+def _free_name(taken: Sequence[str]) -> str:
+    """Return a name for the column of splits that no column has."""
+    name, number = SPLIT_COLUMN, 1
+    while name in taken:
+        number += 1
+        name = f"{SPLIT_COLUMN}_{number}"
+    return name
+
+
+def _with_own_files(parts: Sequence[RawData]) -> list[RawData]:
+    """Make the paths absolute that begin in a folder of their own, where parts come from several."""
+    if len({part.folder for part in parts}) == 1:
+        return list(parts)
+    return [_with_absolute_paths(part) for part in parts]
+
+
+def _with_absolute_paths(part: RawData) -> RawData:
+    """Make the columns absolute whose first value names a file beside the part."""
+    frame = part.frame
+    named = [
+        name
+        for name, dtype in frame.schema.items()
+        if dtype == pl.String
+        and _names_file(frame.lazy().select(pl.col(name).drop_nulls().first()).collect(), part.folder)
+    ]
+    if not named:
+        return part
+    folder = str(part.folder.absolute())
+    paths = [
+        pl.when(pl.col(name).str.starts_with("/")).then(pl.col(name)).otherwise(folder + "/" + pl.col(name)).alias(name)
+        for name in named
+    ]
+    changed = frame.lazy().with_columns(paths)
+    return replace(part, frame=DiskFrame(changed, frame.height) if isinstance(frame, DiskFrame) else changed.collect())
+
+
+def _names_file(first: pl.DataFrame, folder: Path) -> bool:
+    value = first.item() if first.height else None
+    return bool(value) and len(value) < 1024 and Path(value).suffix != "" and (folder / value).is_file()
