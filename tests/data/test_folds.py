@@ -120,3 +120,12 @@ def test_preparation_is_learned_anew_in_every_fold() -> None:
     for splits in fold_dataset(data, split, 3, Seed(0)):
         fitted = fit_preprocessor(splits.train, data, section, DataRequirements(), Seed(0))
         assert fitted.numbers[0].scaling.offset == pytest.approx(splits.train.column("x").mean())
+
+
+def test_folds_by_time_cut_no_instant_in_two() -> None:
+    days = [day for day, size in enumerate([1, 9, 2, 7, 5, 6, 8, 2]) for _ in range(size)]
+    for splits in folds_of([0, 1] * 20, "time", 3, when=days):
+        train, validation, test = (part.frame["when"] for _, part in splits.items())
+        assert train.max() < validation.min() <= validation.max() < test.min()
+    with pytest.raises(DataError, match="'when' has 3 instants, too few for 3 folds by time"):
+        folds_of([0, 1] * 6, "time", 3, when=[1, 2, 3] * 4)

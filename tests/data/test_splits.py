@@ -1,5 +1,6 @@
 """Splits: disjoint, complete, stratified, the same for the same seed, and true to groups and time."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,60 @@ def test_the_training_part_has_a_type_of_its_own() -> None:
     assert isinstance(splits.train, TrainSplit)
     assert not isinstance(splits.validation, TrainSplit)
     assert not isinstance(splits.test, TrainSplit)
+
+
+def test_a_split_by_time_cuts_no_instant_in_two() -> None:
+    days = [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4 + [5] * 4
+    splits = split(dataset(["a", "b"] * 10, when=days), "time", "when", validation=0.15, test=0.25)
+    # 5 test rows are asked for: one day is nearer than two. 3 validation rows: one day, not none.
+    assert [part.frame["when"].unique().sort().to_list() for _, part in splits.items()] == [[1, 2, 3], [4], [5]]
+
+
+def test_the_cut_falls_where_the_share_is_nearest() -> None:
+    days = [1] * 50 + [2] * 30 + [3] * 12 + [4] * 8
+    splits = split(dataset(["a", "b"] * 50, when=days), "time", "when", validation=0.3, test=0.15)
+    # 15 are asked for: 20 rows are nearer than 8.
+    assert [len(part) for _, part in splits.items()] == [50, 30, 20]
+
+
+@given(
+    st.lists(st.integers(0, 12), min_size=8, max_size=80).filter(lambda days: len(set(days)) >= 3),
+    fractions,
+    st.sampled_from([0.0, 0.1, 0.15, 0.3]),
+)
+@settings(max_examples=100, deadline=None)
+def test_every_instant_is_on_one_side_and_later_ones_are_never_earlier(
+    days: list[int], validation: float, test: float
+) -> None:
+    splits = split(dataset(list(range(len(days))), when=days), "time", "when", validation=validation, test=test)
+    parts = [part.frame["when"] for _, part in splits.items() if len(part)]
+    assert len(parts) == (3 if test else 2)
+    for earlier, later in itertools.pairwise(parts):
+        assert earlier.max() < later.min()  # type: ignore[operator]
+
+
+def test_too_few_instants_are_refused() -> None:
+    with pytest.raises(DataError, match="'when' has 2 instants; a split needs at least 3"):
+        split(dataset(["a", "b"] * 10, when=[1, 2] * 10), "time", "when")
+
+
+def test_a_split_by_time_refuses_numbers_that_are_none() -> None:
+    with pytest.raises(DataError, match="'when' is missing in 1 rows"):
+        split(dataset(["a", "b"] * 2, when=[1.0, 2.0, float("nan"), 4.0]), "time", "when")
+
+
+@pytest.mark.parametrize("absent", [None, float("nan")])
+def test_rows_without_a_group_are_groups_of_their_own(absent: float | None) -> None:
+    groups = [absent if row % 2 else float(row // 4) for row in range(200)]
+    splits = split(dataset([0, 1] * 100, who=groups), "group", "who")
+    lone = [sum(int(row) % 2 for row in part.rows) for _, part in splits.items()]
+    assert all(10 <= count <= 80 for count in lone)  # not one part alone
+    assert [len(part) for _, part in splits.items()] == pytest.approx([140, 30, 30], abs=10)
+    numbers = components("splitter")["group"].model_validate({"name": "group", "column": "who"})
+    folds = numbers.fold(dataset([0, 1] * 100, who=groups), 5, Seed(0))  # type: ignore[attr-defined]
+    assert np.bincount(folds).tolist() == [40] * 5
+
+
+def test_an_empty_word_that_is_not_missing_is_a_group() -> None:
+    splits = split(dataset([0, 1] * 20, who=["", "a", "b", "c"] * 10), "group", "who")
+    assert sum("" in part.frame["who"].to_list() for _, part in splits.items()) == 1

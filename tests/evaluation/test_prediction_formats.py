@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 
 from danlu.data.splits import Split
+from danlu.evaluation.cross_validation import concat_predictions
+from danlu.evaluation.intervals import count_units
 from danlu.evaluation.predictions import (
     build_predictions,
     pair_with_truth,
@@ -133,3 +135,14 @@ def test_blocks_of_a_corpus_share_the_size_of_all_texts() -> None:
     split = Split.of(pl.DataFrame({"text": ["one", "tëo"]}))
     sums = np.array([[1.0, 2, 0], [1.0, 2, 1], [1.0, 1, 1]])
     assert pair_with_truth(split, NextTokenTarget(vocabulary=9), sums, "text").text_bytes.tolist() == [7.0, 0.0, 0.0]  # type: ignore[union-attr]
+
+
+def test_groups_of_two_folds_are_told_apart() -> None:
+    """Each fold tests rows of its own groups; behind one another they are still as many groups."""
+    target, columns, outputs = TASKS["regression"]
+    table = pl.DataFrame(columns).with_columns(shop=pl.Series(["b", "a", None, None]))
+    folds = [
+        build_predictions(Split(np.array(rows), table), target, outputs[rows], None, "shop")
+        for rows in ([0, 2], [1, 3])
+    ]
+    assert count_units(concat_predictions(folds)) == 4

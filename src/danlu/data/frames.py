@@ -10,6 +10,8 @@ import polars as pl
 from danlu.core.prefetch import prefetch
 from danlu.core.threads import usable_cores
 
+WIDE = (pl.UInt64, pl.Int128, pl.UInt128)  # may hold whole numbers that Int64 cannot
+EXACT_FLOATS = 1 << 53  # every whole number up to here is a floating-point number
 WINDOW_BYTES = 1 << 25  # read at a time; in bytes, since rows may have any width
 MOST_ROWS = 1 << 18  # read at a time, however narrow they are
 MOST_THREADS = 8  # that work on a table in memory; each takes a window's memory
@@ -118,10 +120,27 @@ def is_duplicated(hashes: np.ndarray) -> np.ndarray:
     return isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
 
 
-def as_floats(table: Table, name: str) -> Table:
-    """Cast one column of a table to floating-point numbers."""
-    changed = table.lazy().with_columns(pl.col(name).cast(pl.Float64))
+def as_plain_numbers(table: Table, name: str) -> Table:
+    """Cast one column of decimals to floating-point numbers; whole ones that these would round, to integers."""
+    dtype = table.schema[name]
+    whole = isinstance(dtype, pl.Decimal) and dtype.scale == 0 and _reaches(table, name, EXACT_FLOATS)
+    changed = table.lazy().with_columns(pl.col(name).cast(pl.Int128 if whole else pl.Float64))
     return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+
+
+def wide_integers_as_words(table: Table, name: str) -> Table:
+    """Turn a column of whole numbers beyond 64 bits into words; hardly another program reads such numbers."""
+    if table.schema[name] not in WIDE or not _reaches(table, name, 1 << 63):
+        return table
+    changed = table.lazy().with_columns(pl.col(name).cast(pl.String))
+    return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
+
+
+def _reaches(table: Table, name: str, bound: int) -> bool:
+    """Return whether a number of a column is at least a bound, or less than minus it."""
+    column = pl.col(name)
+    ends = table.lazy().select(column.min().alias("least"), column.max().alias("most")).collect().row(0)
+    return any(end is not None and not -bound <= end < bound for end in ends)
 
 
 @overload

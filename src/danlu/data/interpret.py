@@ -12,7 +12,7 @@ from danlu.core.text import suggestion
 from danlu.data.columns import Column, infer_columns, missing_values
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import RawData
-from danlu.data.frames import as_floats, with_words
+from danlu.data.frames import as_plain_numbers, wide_integers_as_words, with_words
 from danlu.data.kind import DataKind
 from danlu.data.kinds.table import iter_kinds
 from danlu.data.messages import reason
@@ -87,7 +87,7 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
     by_layout = source.target if section.task is None or _asked(section).has_target else None
     target = packed.target if packed else str(section.target) if section.target else by_layout
     if target and source.frame.schema[target].is_decimal():  # plain numbers, but Python's operators reject them
-        source = replace(source, frame=as_floats(source.frame, target))
+        source = replace(source, frame=as_plain_numbers(source.frame, target))
     features = source.frame.select([name for name in source.frame.columns if name != target])
     options = {name: section.options_of(name) for name in section.columns}
     inferred, questions = infer_columns(features, options, source.origin, source.added)
@@ -95,6 +95,8 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
     kind, columns = _recognize(columns, section, source)
     formats = _target_formats(source, target, section, kind, packed)
     task, why = _task(source, target, section, kind, packed, formats)
+    if target is not None and not task.learns_numbers:
+        source = replace(source, frame=wide_integers_as_words(source.frame, target))
     reading = reading_of(formats) if task.learns_numbers else Reading()
     readings = {column.name: (column.type, column.reading) for column in columns}
     if target is not None and task.learns_numbers and formats:

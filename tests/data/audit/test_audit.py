@@ -266,3 +266,46 @@ def test_a_sorted_file_does_not_look_as_if_it_drifted(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(drift, "MAX_COMPARED", 200)
     assert "drift" not in subjects(findings(clean_table().sort("x1"), tmp_path))
+
+
+def of_key(found: list[dict[str, Any]], key: str) -> dict[str, Any]:
+    return next((finding for finding in found if finding["key"] == key), {})
+
+
+def test_shares_far_from_what_was_asked_are_told(tmp_path: Path) -> None:
+    one_large = clean_table(rows=400).with_columns(who=pl.Series(["all"] * 300 + [f"p{row}" for row in range(100)]))
+    found = of_key(findings(one_large, tmp_path, split={"by": {"group": "who"}}), "uneven-shares")
+    shares = {each["split"]: each for each in found["figures"]["shares"]}
+    assert found["severity"] == "warning" and found["figures"]["by"] == "group"
+    assert {name: (each["asked"], round(each["share"] * 400)) for name, each in shares.items()} == {
+        "validation": (0.15, 15),
+        "test": (0.15, 15),
+    }
+    assert "test 4% instead of 15%" in found["message"]
+
+
+def test_shares_as_asked_are_not_told(tmp_path: Path) -> None:
+    frame = clean_table(rows=400).with_columns(
+        who=pl.Series([f"p{row // 4}" if row % 2 else None for row in range(400)]),
+        part=pl.Series(["train"] * 100 + ["validation"] * 100 + ["test"] * 200),
+    )
+    for split in ({"by": {"group": "who"}}, {"by": {"column": "part"}}, {"test": 0.0}, {"validation": 0.3}):
+        assert not of_key(findings(frame, tmp_path, split=split), "uneven-shares")
+    few = clean_table(rows=12).with_columns(y=pl.Series(["no", "yes"] * 6))
+    assert not of_key(findings(few, tmp_path), "uneven-shares")  # three rows and two, of 1.8 each
+
+
+def test_classes_spelt_in_several_ways_are_told_with_counts(tmp_path: Path) -> None:
+    labels = ["yes"] * 40 + ["Yes"] * 12 + [" no"] * 8 + ["no"] * 40
+    frame = clean_table(rows=100).with_columns(y=pl.Series(labels))
+    found = of_key(findings(frame, tmp_path), "label-spellings")
+    assert found["subject"] == "y" and found["severity"] == "warning" and "one way" in found["cure"]
+    assert found["figures"]["variants"] == {"no": {"no": 40, " no": 8}, "yes": {"yes": 40, "Yes": 12}}
+    assert "'no' (40) = ' no' (8), 'yes' (40) = 'Yes' (12)" in found["message"]
+    assert not of_key(findings(clean_table(), tmp_path), "label-spellings")
+
+
+def test_labels_of_several_a_row_are_compared_too(tmp_path: Path) -> None:
+    frame = clean_table(rows=80).with_columns(y=pl.Series(["red,Round", "red", "round,red", "round"] * 20))
+    found = of_key(findings(frame, tmp_path, task="multi-label", target_separator=","), "label-spellings")
+    assert found["figures"]["variants"] == {"round": {"round": 40, "Round": 20}}

@@ -14,6 +14,7 @@ from danlu.errors import ArgumentError, RecipeError
 from danlu.metrics.base import Predictions
 from danlu.metrics.classification import COUNTS, confusion_matrix
 from danlu.metrics.per_class import per_class_values
+from danlu.metrics.streaming import StreamingMetrics
 from danlu.tasks.metric_table import (
     METRICS,
     compute_metrics,
@@ -22,6 +23,7 @@ from danlu.tasks.metric_table import (
     resolve_metrics,
 )
 from danlu.tasks.table import all_tasks, get_task
+from danlu.tasks.tagging import ragged_array
 
 NEAR = 1e-9
 
@@ -259,3 +261,84 @@ def test_own_metrics_are_found_and_wrong_names_refused() -> None:
 def test_every_metric_says_what_it_means_and_the_usual_ones_exist() -> None:
     assert all(metric.description for metric in METRICS.values())
     assert all(name in metrics_of(task) for task in all_tasks() for name in task.default_metrics)
+
+
+MACRO = {
+    "precision": lambda true, said: reference.precision_score(true, said, average="macro", zero_division=0.0),
+    "recall": lambda true, said: reference.recall_score(true, said, average="macro", zero_division=0.0),
+    "f1": lambda true, said: reference.f1_score(true, said, average="macro", zero_division=0.0),
+    "f2": lambda true, said: reference.fbeta_score(true, said, beta=2, average="macro", zero_division=0.0),
+}
+
+
+@st.composite
+def of_few_classes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
+    """Truth and answers in which most classes that the model knows do not occur."""
+    classes = draw(st.integers(2, 7))
+    shown = draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=3))
+    count = draw(st.integers(1, 25))
+    true, said = (draw(st.lists(st.sampled_from(shown), min_size=count, max_size=count)) for _ in range(2))
+    return np.array(true), np.array(said), classes
+
+
+def answers(true: np.ndarray, said: np.ndarray, classes: int) -> Predictions:
+    return Predictions(true, np.eye(classes)[said])
+
+
+def test_one_class_that_is_always_right_has_an_f1_of_one() -> None:
+    truth = answers(np.zeros(20, dtype=int), np.zeros(20, dtype=int), 2)
+    assert compute_metrics(("f1", "precision", "recall"), truth) == {"f1": 1.0, "precision": 1.0, "recall": 1.0}
+
+
+def test_a_class_that_is_only_answered_counts() -> None:
+    truth = answers(np.array([0, 0, 0, 0]), np.array([0, 0, 1, 1]), 3)
+    assert compute_metrics(("f1",), truth)["f1"] == pytest.approx((2 * 1.0 * 0.5 / 1.5 + 0.0) / 2)
+
+
+@given(of_few_classes())
+@settings(max_examples=150, deadline=None)
+def test_macro_averages_are_over_the_classes_that_occur(drawn: tuple[np.ndarray, np.ndarray, int]) -> None:
+    true, said, classes = drawn
+    found = compute_metrics(tuple(MACRO), answers(true, said, classes))
+    for name, compute in MACRO.items():
+        same(found, name, compute(true, said))
+
+
+@given(of_few_classes(), st.integers(0, 2**31))
+@settings(max_examples=60, deadline=None)
+def test_every_resample_averages_over_its_own_classes(drawn: tuple[np.ndarray, np.ndarray, int], seed: int) -> None:
+    true, said, classes = drawn
+    weights = np.random.default_rng(seed).multinomial(len(true), np.full(len(true), 1 / len(true)), size=5)
+    prepared = COUNTS.prepare(answers(true, said, classes))(weights.astype(np.float64))
+    for name, compute in MACRO.items():
+        expected = [compute(true.repeat(row), said.repeat(row)) for row in weights]
+        assert METRICS[name].finalize(prepared) == pytest.approx(expected, abs=NEAR)
+
+
+def test_nothing_counted_is_undefined() -> None:
+    counts = COUNTS.prepare(answers(np.array([0]), np.array([0]), 2))(np.zeros((1, 1)))
+    assert np.isnan(METRICS["f1"].finalize(counts)).all()
+
+
+@given(of_few_classes())
+@settings(max_examples=60, deadline=None)
+def test_batches_average_over_the_classes_of_all_of_them(drawn: tuple[np.ndarray, np.ndarray, int]) -> None:
+    true, said, classes = drawn
+    running = StreamingMetrics({name: METRICS[name] for name in MACRO})
+    for place in range(len(true)):
+        running.add(answers(true[place : place + 1], said[place : place + 1], classes))
+    for name, value in running.compute().items():
+        assert value == pytest.approx(MACRO[name](true, said), abs=NEAR)
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from("ABCD")), min_size=1), min_size=1))
+@settings(max_examples=60, deadline=None)
+def test_tags_that_are_only_answered_count(rows: list[list[tuple[str, str]]]) -> None:
+    true, said = (ragged_array([[pair[side] for pair in row] for row in rows]) for side in (0, 1))
+    flat = [[pair[side] for row in rows for pair in row] for side in (0, 1)]
+    found = METRICS["tag-f1"].compute(Predictions(true, said))
+    assert found == pytest.approx(reference.f1_score(*flat, average="macro", zero_division=0.0))
+    twice = METRICS["tag-f1"].statistic.prepare(Predictions(true, said))(np.eye(len(rows))[:1])
+    flat = [[pair[side] for pair in rows[0]] for side in (0, 1)]
+    expected = reference.f1_score(*flat, average="macro", zero_division=0.0)
+    assert METRICS["tag-f1"].finalize(twice)[0] == pytest.approx(expected)

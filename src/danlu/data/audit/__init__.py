@@ -7,7 +7,7 @@ from danlu.core.seeds import Seed
 from danlu.data.audit.drift import adversarial_validation, drifting_columns
 from danlu.data.audit.duplicates import contradicting_labels, near_copies, repeated_rows
 from danlu.data.audit.finding import MOST_ROWS, SEVERITIES, Check, Finding, audit_context
-from danlu.data.audit.labels import class_sizes, label_errors
+from danlu.data.audit.labels import class_sizes, label_errors, label_spellings
 from danlu.data.audit.leakage import dates_at_random, group_leakage, target_leakage
 from danlu.data.audit.quality import (
     broken_images,
@@ -16,6 +16,7 @@ from danlu.data.audit.quality import (
     inconsistent_spelling,
     unread_files,
 )
+from danlu.data.audit.shares import uneven_shares
 from danlu.data.dataset import Dataset
 from danlu.data.splits import Splits
 from danlu.recipe.sections.data import Data
@@ -31,9 +32,11 @@ CHECKS: dict[str, Check] = {
     "telling-columns": target_leakage,
     "torn-groups": group_leakage,
     "dates-at-random": dates_at_random,
+    "uneven-shares": uneven_shares,
     "drifting-columns": drifting_columns,
     "told-apart": adversarial_validation,
     "class-sizes": class_sizes,
+    "label-spellings": label_spellings,
     "doubtful-labels": label_errors,
     "idle-columns": constant_columns,
     "spellings": inconsistent_spelling,

@@ -1,4 +1,4 @@
-"""Problems of labels: classes of unequal size, classes missing from a split, probable label errors."""
+"""Problems of labels: classes of unequal size, missing from a split or spelt in several ways; probable errors."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ import polars as pl
 from danlu.data.audit.classifier import features_of, out_of_fold
 from danlu.data.audit.finding import AuditContext, Finding, make_finding
 from danlu.data.splits import evenly_spaced_rows
+from danlu.data.tabular.categories import normalize_spelling
 
 SKEWED = 10  # times as many samples in the largest class as in the smallest
 MOST_CLASSES, MOST_ROWS, FEWEST_ROWS = 20, 4_000, 100
@@ -36,6 +37,29 @@ def class_sizes(view: AuditContext) -> list[Finding]:
             make_finding("skewed-classes", "note", target, "data.balance: class-weights", **ends, classes=counted)
         )
     return findings
+
+
+def label_spellings(view: AuditContext) -> list[Finding]:
+    """Find classes and labels whose names differ only in case and white space."""
+    target = view.dataset.target
+    if target is None or view.dataset.frame.schema[target] != pl.String:
+        return []
+    values = pl.concat([part.column(target) for _, part in view.splits.items()])
+    if view.dataset.task.label_matrix(values.head(1)) is not None:
+        values = values.str.json_decode(pl.List(pl.String)).explode().drop_nulls()
+    elif not view.dataset.task.has_classes:
+        return []
+    counts = _counts(values)
+    labels = sorted(counts, key=lambda label: (-counts[label], label))
+    folded = normalize_spelling(pl.Series(labels, dtype=pl.String)).to_list()
+    groups: dict[str, list[str]] = {}
+    for label, alike in zip(labels, folded, strict=True):
+        groups.setdefault(alike, []).append(label)
+    variants = {names[0]: {name: counts[name] for name in names} for names in groups.values() if len(names) > 1}
+    if not variants:
+        return []
+    shown = [" = ".join(f"{name!r} ({count:,})" for name, count in names.items()) for names in variants.values()]
+    return [make_finding("label-spellings", "warning", target, shown=shown, variants=variants)]
 
 
 def _counts(values: pl.Series) -> dict[Any, int]:

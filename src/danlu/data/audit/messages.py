@@ -33,6 +33,11 @@ FINDINGS: dict[str, str] = {
     "near-images.subject": "near duplicates",
     "near-texts": f"{{rows:,}} of {{compared:,}} {{split}} texts {COMPARED}: {{shown}}",
     "near-texts.subject": "near duplicates",
+    "uneven-shares": "splitting by {by} gives other shares of the rows than asked: {shares}",
+    "uneven-shares.shares": "{split} {share:.0%} instead of {asked:.0%}",
+    "uneven-shares.subject": "split",
+    "uneven-shares.cure": "rows that belong together cannot be divided; give other fractions in data.split, or look at "
+    "the largest group, instant or class",
     "drifting-columns": f"{{count}} columns are distributed otherwise than in the training split: {{columns}}; "
     f"{OTHER_DATA}",
     "drifting-columns.columns": "{column} ({split}, {distance:.2f})",
@@ -45,6 +50,8 @@ FINDINGS: dict[str, str] = {
     "absent-classes": "the {split} split has no {shown}; nothing is measured of what it lacks",
     "skewed-classes": "{large} has {most:,} samples in training and {small} has {fewest:,}; "
     "accuracy hides how the rare class fares",
+    "label-spellings": "has classes that differ only in case and white space: {shown}",
+    "label-spellings.cure": "write each class in one way; until then they are different answers",
     "doubtful-labels": "{count:,} of {of:,} training rows have a label that a simple model finds very unlikely: {rows}",
     "doubtful-labels.rows": "row {number} ({label}, or {likely}?)",
     "doubtful-labels.cure": "look at them; wrong labels cost more than missing ones",
