@@ -62,6 +62,22 @@ def test_the_recipe_says_that_nothing_stands_above(tmp_path: Path) -> None:
     assert read(tmp_path, "#id,x\n1,2\n3,4\n") == (["#id", "x"], [(1, 2), (3, 4)], 0)
 
 
+def test_a_first_line_that_may_be_the_header_is_the_header(tmp_path: Path) -> None:
+    assert read(tmp_path, "% change,name\nlow,Ann\nhigh,Bob\n")[::2] == (["% change", "name"], 0)
+    assert read(tmp_path, "#,name,score\n1,Ann,5\n2,Bob,7\n")[::2] == (["#", "name", "score"], 0)
+    with pytest.raises(DataError, match=r"a\.csv:2: has 3 values, but the header has 2 columns"):
+        read(tmp_path, "name,city\nAnn,Rome,unknown\nBob,Oslo,3\nCid,Bonn,4\n")
+    with pytest.raises(DataError, match=r"a\.csv:2: has 3 values, but the header has 2 columns"):
+        read(tmp_path, "first name,city\nAnn,Rome,NA\nBob,Oslo,3\nCid,Bonn,4\n")
+
+
+def test_rows_longer_than_what_is_looked_at_first(tmp_path: Path) -> None:
+    long = "a, b\n" * 9000
+    names, rows, above = read(tmp_path, "Report\nt;x;y\n" + "".join(f'"{long}";{row};n\n' for row in range(40)))
+    assert (names, above) == (["t", "x", "y"], 1)
+    assert rows == [(long, row, "n") for row in range(40)]
+
+
 def test_the_world_banks_tables(tmp_path: Path) -> None:
     text = (
         '\ufeff"Data Source","World Development Indicators",\n\n"Last Updated Date","2024-01-01",\n\n'

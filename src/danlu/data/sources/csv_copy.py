@@ -139,13 +139,17 @@ def _parsed(
     def write(empty: Path) -> None:
         furthest: tuple[int, DataError] | None = None
         for way in ways:
-            rows = _Counted(_rows(text, origin, sniffed, way))
-            try:
-                _write_rows(empty / "table.csv", rows, names, _blank_at_the_end(sniffed))
+            used = len(names) - _blank_at_the_end(sniffed)
+            while used:
+                rows = _Counted(_rows(text, origin, sniffed, way))
+                try:
+                    used = _write_rows(empty / "table.csv", rows, names, used)
+                except DataError as refused:
+                    if furthest is None or rows.count > furthest[0]:
+                        furthest = rows.count, refused
+                    break
+            else:
                 return
-            except DataError as refused:
-                if furthest is None or rows.count > furthest[0]:
-                    furthest = rows.count, refused
         if furthest is not None:
             raise furthest[1]
 
@@ -168,31 +172,32 @@ class _Counted:
             yield row
 
 
-def _write_rows(copy: Path, rows: Iterable[Row], names: tuple[str, ...], blank: int) -> None:
-    """Write rows, without the columns at the end that have no name and hold nothing."""
-    used, width = len(names) - blank, len(names)
+def _write_rows(copy: Path, rows: Iterable[Row], names: tuple[str, ...], used: int) -> int:
+    """Write the first columns of rows.
+
+    Args:
+        copy: the file.
+        rows: as long as the names are many.
+        names: of all columns.
+        used: how many columns are written; the others have no name.
+
+    Returns:
+        How many must be written, since a row holds something there; 0 if these were all.
+    """
     waiting = 0  # rows of nothing, which count only if others follow
     with copy.open("w", encoding=UTF_8, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
+        writer.writerow(names[:used])
         for row in rows:
-            if not row.filled:
+            if not any(map(str.strip, row.cells)):
                 waiting += 1
                 continue
-            writer.writerows([[""] * width] * waiting)
+            if any(map(str.strip, row.cells[used:])):
+                return max(place + 1 for place, cell in enumerate(row.cells) if cell.strip())
+            writer.writerows([[""] * used] * waiting)
             waiting = 0
-            used = max(used, *(place + 1 for place in range(used, width) if row.cells[place].strip()), 0)
-            writer.writerow(row.cells)
-    if used < width:
-        whole = copy.with_name("whole.csv")
-        copy.rename(whole)
-        with (
-            whole.open(encoding=UTF_8, newline="") as source,
-            copy.open("w", encoding=UTF_8, newline="") as file,
-            _values_of_any_length(),
-        ):
-            csv.writer(file, lineterminator="\n").writerows(row[:used] for row in csv.reader(source))
-        whole.unlink()
+            writer.writerow(row.cells[:used])
+    return 0
 
 
 def _rows(text: Path, origin: Path, sniffed: Sniffed, way: Quoting) -> Iterator[Row]:
@@ -208,7 +213,8 @@ def _rows(text: Path, origin: Path, sniffed: Sniffed, way: Quoting) -> Iterator[
         lines = io.TextIOWrapper(binary, encoding=UTF_8, newline="")
         try:
             for row in rows_of(lines, header.separator, way, strict=True):
-                refuse_uneven(row, width, origin, header.end)
+                if len(row.cells) != width:
+                    refuse_uneven(row, width, origin, header.end)
                 line = header.end + row.end
                 if way == BARE and any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in row.cells):
                     raise _broken(origin, header.end + row.line)

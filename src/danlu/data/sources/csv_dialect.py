@@ -17,6 +17,7 @@ from danlu.errors import DataError
 
 LONGEST_HEADER = 1 << 20  # bytes
 SAMPLE = 1 << 15  # bytes in which the header is looked for
+FEW_ROWS = 10  # by which the header is not told; more of the file is looked at
 SNIFFED_BYTES = 64 << 20  # bytes; a larger file is not searched row by row
 SEPARATORS = (",", ";", "\t", "|")  # a spreadsheet's export often uses a semicolon
 
@@ -32,7 +33,6 @@ class Dialect:
         blank_lines: whether a line may be empty.
         skip_rows: lines above the header.
         quote: stands around values that hold the separator; None if nothing does.
-        escape: stands before a quotation mark within a value; None if that is doubled.
         moved: by how many lines a row stands further down in the file than in the copy that is read.
     """
 
@@ -42,7 +42,6 @@ class Dialect:
     blank_lines: bool
     skip_rows: int = 0
     quote: str | None = '"'
-    escape: str | None = None
     moved: int = 0
 
 
@@ -75,15 +74,17 @@ def sniff(path: Path, separator: str | None, skip_rows: int | None, origin: Path
     Raises:
         DataError: there is no header.
     """
-    content = _first_bytes(path, SAMPLE)
-    line_end = _line_end(content)
-    if line_end.encode() not in content:
-        content = _first_bytes(path, LONGEST_HEADER)
-    cut = len(content) >= SAMPLE
-    ends = content.split(line_end.encode())
-    raw = [line + line_end.encode() for line in ends[:-1]] + ([] if cut and len(ends) > 1 else [ends[-1]])
-    lines = [line.decode("utf-8-sig" if number == 0 else "utf-8", errors="replace") for number, line in enumerate(raw)]
-    header = find_header(lines, (separator,) if separator else SEPARATORS, skip_rows, str(origin))
+    for size in (SAMPLE, LONGEST_HEADER):
+        content = _first_bytes(path, size)
+        line_end = _line_end(content)
+        cut = len(content) == size
+        if cut and line_end.encode() not in content and size == SAMPLE:
+            continue
+        raw = _lines(content, line_end.encode(), cut)
+        lines = [line.decode("utf-8" if number else "utf-8-sig", errors="replace") for number, line in enumerate(raw)]
+        header = find_header(lines, (separator,) if separator else SEPARATORS, skip_rows, str(origin), cut)
+        if not cut or header.rows >= FEW_ROWS:
+            break
     body = sum(map(len, raw[: header.end]))
     return Sniffed(header, line_end, body, survey(path, header.separator, line_end))
 
@@ -156,6 +157,13 @@ def _until_unreadable(rows: Iterator[Row], path: Path, moved: int) -> Iterator[R
 def _line_end(content: bytes) -> str:
     first = content.split(b"\n", 1)[0]
     return "\r" if b"\r" in first and b"\n" not in content[: len(first) + 1] else "\n"
+
+
+def _lines(content: bytes, line_end: bytes, cut: bool) -> list[bytes]:
+    """Cut a file's first bytes into lines with their ends, without a last one that is not whole."""
+    ends = content.split(line_end)
+    whole = [line + line_end for line in ends[:-1]]
+    return whole if cut and whole else [*whole, ends[-1]]
 
 
 def _first_bytes(path: Path, size: int) -> bytes:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from danlu.data.sources.csv_rows import BARE, DOUBLED, ESCAPED, SINGLE, SPACED, Quoting, Row, lone_return, rows_of
+from danlu.data.sources.options import MISSING_WORDS
 from danlu.errors import DataError
 
 ABOVE = 60  # lines, at most, above a header that is found
@@ -31,6 +32,7 @@ class Header:
         line: where the header begins, from 0.
         end: the line after it.
         even: the share of rows with as many values as there are names.
+        rows: how many rows were seen below it.
         torn: whether there is one name, and all rows have several values that look like a table's.
     """
 
@@ -41,10 +43,11 @@ class Header:
     line: int
     end: int
     even: float
+    rows: int
     torn: bool
 
 
-def find_header(lines: list[str], separators: Sequence[str], skip: int | None, where: str) -> Header:
+def find_header(lines: list[str], separators: Sequence[str], skip: int | None, where: str, cut: bool = False) -> Header:
     """Find the header and the separator with which the rows below have as many values as it has names.
 
     Args:
@@ -52,6 +55,7 @@ def find_header(lines: list[str], separators: Sequence[str], skip: int | None, w
         separators: the candidates.
         skip: how many lines stand above the header; None to find it out.
         where: the file's name in errors.
+        cut: whether more lines follow, so that the last row may not be whole.
 
     Raises:
         DataError: there is no header.
@@ -63,7 +67,7 @@ def find_header(lines: list[str], separators: Sequence[str], skip: int | None, w
     found: list[Header] = []
     for quoting in _ways("".join(lines[start:])):
         for separator in separators:
-            header = _header(lines[start:], start, separator, quoting, skip is not None)
+            header = _header(lines[start:], start, separator, quoting, skip is not None, cut)
             found.extend([] if header is None else [header])
         if any(map(_is_clear, found)):
             break
@@ -103,7 +107,7 @@ def _fits(header: Header) -> tuple[bool, bool, bool, int]:
     return len(header.names) > 1, header.even > 0.9, unquoted, len(header.names)
 
 
-def _header(lines: list[str], start: int, separator: str, quoting: Quoting, settled: bool) -> Header | None:
+def _header(lines: list[str], start: int, separator: str, quoting: Quoting, settled: bool, cut: bool) -> Header | None:
     """Return the header as a separator and a quoting show it, None if there is no row."""
     rows: list[Row] = []
     try:
@@ -111,6 +115,8 @@ def _header(lines: list[str], start: int, separator: str, quoting: Quoting, sett
     except csv.Error:
         # A line end of another kind: found by who reads all of the file, if the header is whole.
         rows = list(_readable(lines, separator, quoting))
+    if cut and len(rows) > 2:
+        rows.pop()
     filled = [row for row in rows if row.filled] or [row for row in rows if row.cells]
     if not filled:
         return None
@@ -120,7 +126,7 @@ def _header(lines: list[str], start: int, separator: str, quoting: Quoting, sett
     even = sum(len(row.cells) == len(names) for row in body) / len(body) if body else 1.0
     line, end = start + header.line, start + header.end
     torn = _is_torn(names, body)
-    return Header(separator, quoting, tuple(header.cells), tuple(names), line, end, even, torn)
+    return Header(separator, quoting, tuple(header.cells), tuple(names), line, end, even, len(body), torn)
 
 
 def _readable(lines: list[str], separator: str, quoting: Quoting) -> Iterator[Row]:
@@ -175,8 +181,7 @@ def _is_comment(filled: list[Row], place: int, width: int, blank: set[int]) -> b
     if below[0].cells[0].lstrip().startswith(COMMENTS):
         return len(below) > 1
     # As wide as the table: the header itself may begin with such a sign.
-    differs = _is_header(below[0]) and (_differs(below[0], below[1:]) or _gap(row, below[0], blank))
-    return differs or (width > 1 and row.cells[0].lstrip()[1:2] == " " and _is_header(below[0]))
+    return _is_header(below[0]) and (_differs(below[0], below[1:]) or _gap(row, below[0], blank))
 
 
 def _is_title(filled: list[Row], place: int, width: int, blank: set[int]) -> bool:
@@ -186,12 +191,15 @@ def _is_title(filled: list[Row], place: int, width: int, blank: set[int]) -> boo
     first = next((number for number, row in enumerate(below) if not _is_narrow(row, width)), None)
     if first is None:
         return False
-    header, body = below[first], below[first + 1 :]
+    title, header, body = filled[place], below[first], below[first + 1 :]
+    gap = _gap(title, header, blank)
+    # Several single words are names that are too few rather than a title.
+    prose = title.filled == 1 or any(" " in cell.strip() or _is_number(cell) for cell in title.cells)
     return (
         bool(body)
         and _is_header(header)
         and all(len(row.cells) == width for row in body)
-        and (_differs(header, body) or _gap(filled[place], header, blank))
+        and (gap or (prose and _differs(header, body)))
     )
 
 
@@ -209,6 +217,7 @@ def _is_header(row: Row) -> bool:
         bool(names)
         and len(set(names)) == len(names)
         and all(names[1:])
+        and not any(name in MISSING_WORDS for name in names if name)
         and not any(_is_number(name) and (place == 0 or not _YEAR.fullmatch(name)) for place, name in enumerate(names))
     )
 

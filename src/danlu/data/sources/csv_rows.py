@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from danlu.errors import DataError
 
@@ -31,8 +32,7 @@ BARE = Quoting(quote=None)
 _MARK, _SLASH = "\ufdd0", "\ufdd1"
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """Hold a row's values and its lines: `line` is its first, `end` the one after its last, counted from 0."""
 
     cells: list[str]

@@ -4,13 +4,16 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from danlu.artifacts.cache import cached_dir, file_identity
 from danlu.data.sources.letters import ORDINARY, likelihood
 from danlu.data.sources.text_bytes import UTF_8, blocks_of_lines, broken_place, codec
 from danlu.errors import DataError
 
 WORDS = 4_000  # different words beyond ASCII that decide among encodings
+LOOKED_AT = 100_000  # words beyond ASCII, at most, among which these are
 CLEAR = 4.0  # by how much the likelihood of an encoding is above the others', as a logarithm
 UNUSUAL = 0.45  # share of unlikely letters from which a reading is none; names have rare characters
+VERSION = 1  # of what is kept in the cache
 UNUSUAL_LATIN = 0.2  # accented letters are few
 # (name, writing, how likely before the file is seen, as a logarithm)
 LEGACY = (
@@ -39,6 +42,19 @@ class _Reading:
 
 
 def legacy_encoding(path: Path) -> str:
+    """Choose among encodings before Unicode, once for each version of a file.
+
+    Raises:
+        DataError: none is likely, or several are.
+    """
+
+    def write(empty: Path) -> None:
+        (empty / "encoding").write_text(_choose(path), encoding=UTF_8)
+
+    return (cached_dir("encodings", [VERSION, file_identity(path)], write) / "encoding").read_text(encoding=UTF_8)
+
+
+def _choose(path: Path) -> str:
     """Choose among encodings before Unicode by decoding all of a file that is not UTF-8.
 
     Raises:
@@ -94,12 +110,13 @@ def _read(words: list[bytes], name: str, writing: str, prior: float) -> _Reading
 def _words(path: Path) -> tuple[list[bytes], int]:
     """Return different words beyond ASCII, in order, and the first one's line."""
     words: dict[bytes, None] = {}
-    line = lines = 0
+    line = lines = seen = 0
     for block in blocks_of_lines(path):
         for match in _WORD.finditer(block):
             line = line or lines + block.count(b"\n", 0, match.start()) + 1
             words[match[0]] = None
-            if len(words) == WORDS:
+            seen += 1
+            if len(words) == WORDS or seen == LOOKED_AT:
                 return list(words), line
         lines += block.count(b"\n")
     return list(words), line
