@@ -86,7 +86,8 @@ class ImagePreprocessor(Preprocessor):
         if stored_size is not None:
             headers = [read_header(reference, place.folder) for reference in references[:INSPECTED_IMAGES]]
             side = max(side, min(stored_size, int(_median_shorter_side(headers))))
-        return PreparedDataset((ImageColumn(LazyPixels(references, place.folder, side, self.channels), augment),))
+        pixels = LazyPixels(references, place.folder, side, self.channels, errors=place.errors)
+        return PreparedDataset((ImageColumn(pixels, augment),))
 
 
 def _median_shorter_side(headers: Sequence[Header]) -> float:
