@@ -61,7 +61,7 @@ def _numeric(values: pl.Series) -> pl.Series:
 
 def _chi_squared(one: pl.Series, other: pl.Series) -> tuple[float, float]:
     """Return the total variation distance and the p-value of a chi-squared test."""
-    words = pl.concat([one.cast(pl.String), other.cast(pl.String)]).fill_null("\0")
+    words = pl.concat([as_words(one), as_words(other)]).fill_null("\0")
     codes = words.rank("dense").to_numpy().astype(np.int64) - 1
     parts = (codes[: len(one)], codes[len(one) :])
     return chi_squared_of_counts(np.stack([np.bincount(part, minlength=codes.max() + 1) for part in parts]))

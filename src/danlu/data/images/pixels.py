@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from danlu.core.threads import usable_cores
-from danlu.data.images.decode import Reference, center_square, decode
+from danlu.data.images.decode import Levels, Reference, center_square, decode
 from danlu.data.row_errors import RowErrors
 from danlu.errors import DataError
 
@@ -72,6 +72,7 @@ class LazyPixels:
         side: the middle square is resized to this side in pixels.
         channels: 1 or 3.
         workers: threads that decode; one per core by default.
+        levels: black and white of 16-bit gray; None for all 16 bits.
         errors: collects images that cannot be decoded, which are black then; None raises the first.
     """
 
@@ -80,6 +81,7 @@ class LazyPixels:
     side: int
     channels: int
     workers: int | None = None
+    levels: Levels | None = None
     errors: RowErrors | None = None
 
     @property
@@ -97,7 +99,8 @@ class LazyPixels:
 
     def one(self, row: int) -> np.ndarray:
         try:
-            return center_square(decode(self.references[row], self.folder, self.side), self.side, self.channels)
+            image = decode(self.references[row], self.folder, self.side, self.levels)
+            return center_square(image, self.side, self.channels)
         except DataError as error:
             if self.errors is None:
                 raise
