@@ -9,6 +9,7 @@ import polars as pl
 
 from danlu.core.seeds import Seed
 from danlu.data.columns import Column
+from danlu.data.frames import as_words
 
 MOST_WORDS = 15  # of a category that get a feature of their own
 MOST_FEATURES = 200

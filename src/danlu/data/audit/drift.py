@@ -7,6 +7,7 @@ import polars as pl
 
 from danlu.data.audit.classifier import auroc, features_of, out_of_fold
 from danlu.data.audit.finding import AuditContext, Finding, make_finding
+from danlu.data.frames import as_words
 from danlu.data.splits import evenly_spaced_rows
 
 ALARM_RATE = 1e-3  # of all tests of a check together: one in a thousand sets without drift raises an alarm
