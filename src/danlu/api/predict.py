@@ -11,6 +11,9 @@ from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath, translate_write_errors
 from danlu.core.distributed.env import dist_env
 from danlu.core.text import suggestion
+from danlu.data.descriptors import RawData
+from danlu.data.row_errors import Broken, errors_in, without_errors
+from danlu.data.sources.image_folders import IMAGE
 from danlu.errors import ArgumentError, DataError
 from danlu.launch.row_shards import RowShards
 from danlu.models.read_for import read_for
@@ -44,6 +47,7 @@ def predict(
     output: str | Path | None = None,
     keep: Sequence[str] = (),
     own_code: bool = False,
+    broken: Broken = "row",
 ) -> pl.DataFrame:
     """Predict every row of a source.
 
@@ -54,8 +58,10 @@ def predict(
         source: file, folder, glob, a list of these, or builtin:NAME; or rows in memory, as in `danlu.train(data=...)`.
             Columns that the model does not use are ignored.
         output: file for the predictions: .parquet, .csv or .jsonl; by default they are only returned.
-        keep: input columns to put before the predictions, such as an identifier.
+        keep: input columns to put before the predictions, such as an identifier. Image files are always named.
         own_code: import the module that the bundle names, if its model is your own.
+        broken: a row that cannot be answered, such as a broken image, has no prediction and its reason in the column
+            `error` (`row`), is left out (`skip`), or is refused with all others (`fail`).
 
     Returns:
         one row per sample, in the order of the source.
@@ -71,6 +77,13 @@ def predict(
         >>> answers.height, answers.columns[:2]
         (178, ['prediction', 'probability'])
     """
+    return predict_with_errors(bundle, source, output, keep, own_code, broken)[0]
+
+
+def predict_with_errors(
+    bundle: StrPath, source: object, output: str | Path | None, keep: Sequence[str], own_code: bool, broken: Broken
+) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
+    """Predict like `predict`; return also row and reason of every row in error."""
     path = None if output is None else Path(output)
     if path is not None and path.suffix not in WRITERS:
         raise ArgumentError(
@@ -85,7 +98,8 @@ def predict(
     from danlu.models.predictor import Predictor  # imports torch: only after all checks
 
     shares = RowShards.split(read.frame.height)
-    answers = Predictor.load(opened_bundle, own_code=own_code).predict_source(shares.local_rows(read))
+    predictor = Predictor.load(opened_bundle, own_code=own_code)
+    answers = predictor.predict_source(shares.local_rows(read), broken="fail" if broken == "fail" else "row")
     if twice := [name for name in keep if name in answers.columns]:
         raise ArgumentError(
             f"keep: {twice[0]!r} is also the name of a prediction column; rename that column of {read.origin}",
@@ -94,11 +108,20 @@ def predict(
     if path is not None and len(shares.bounds) > 1:
         answers = shares.gather(answers, path)
         if not dist_env().is_main:
-            return answers
-    if keep:
-        answers = read.frame.select(keep).lazy().collect().hstack(answers)
+            return answers, []
+    errors = errors_in(answers)
+    if kept := _shown_columns(read, keep):
+        answers = read.frame.select(kept).lazy().collect().hstack(answers)
+    if broken == "skip":
+        answers = without_errors(answers)
     if path is not None:
         with translate_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             WRITERS[path.suffix](answers, path)
-    return answers
+    return answers, errors
+
+
+def _shown_columns(read: RawData, keep: Sequence[str]) -> list[str]:
+    """Return the columns before the predictions: those to keep, and the names of image files in front."""
+    named = read.layout == "images" and read.frame.schema.get(IMAGE) == pl.String and IMAGE not in keep
+    return [*([IMAGE] if named else []), *keep]

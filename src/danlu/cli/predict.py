@@ -2,11 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from danlu.core.console import info
+from danlu.errors import DataError
 
 
 def predict(
@@ -27,18 +28,29 @@ def predict(
         int | None,
         Parameter(help="Start this many processes on this machine, each of which predicts a share."),
     ] = None,
+    broken: Annotated[
+        Literal["row", "skip", "fail"],
+        Parameter(
+            help="A row that cannot be answered, such as a broken image: keep it without a prediction and with its "
+            "reason in the column error (row), leave it out (skip), or refuse all (fail)."
+        ),
+    ] = "row",
+    strict: Annotated[bool, Parameter(help="Exit with code 3 if a row could not be answered.", negative=())] = False,
 ) -> int:
     """Predict every row of a file, folder or glob in order: labels and probabilities."""
-    from danlu.api.predict import predict as predict_verb
-    from danlu.api.predict import without_lists
+    from danlu.api.predict import predict_with_errors, without_lists
 
     if processes is not None:
         from danlu.launch.processes import launch_predict
 
         return launch_predict(sys.argv[1:], output, processes)
-    answers = predict_verb(bundle, data, output=output, keep=keep, own_code=own_code)
+    answers, errors = predict_with_errors(bundle, data, output, keep, own_code, broken)
     if output is None:
         print(without_lists(answers).write_csv(), end="")
     else:
         info(f"{answers.height:,} predictions in {output}")
-    return 0
+    if errors:
+        row, reason = errors[0]
+        done = "left out" if broken == "skip" else "without a prediction"
+        info(f"{len(errors):,} rows {done}; the first, row {row + 1}: {reason}")
+    return DataError.exit_code if strict and errors else 0

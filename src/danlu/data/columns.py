@@ -27,7 +27,7 @@ from danlu.data.reading.formats import (
 )
 from danlu.data.reading.numbers import NumberFormat, has_leading_zeros, number_formats
 from danlu.data.reading.reading import Reading
-from danlu.data.sources.image_files import IMAGE_SUFFIXES
+from danlu.data.sources.image_files import IMAGE_SUFFIXES, holds_images
 from danlu.errors import DataError
 from danlu.recipe.sections.data import ColumnOptions
 
@@ -162,7 +162,9 @@ def _infer(values: pl.Series, present: pl.Series, unique: int, origin: str, adde
     if (by_program := added_by_program(values.name, values, added)) is not None:
         return Guess("identifier", reason(by_program), used=False)
     if values.dtype == pl.Binary:
-        return Guess("image", reason("bytes"))
+        if holds_images(present):
+            return Guess("image", reason("bytes"))
+        return Guess("identifier", reason("other-bytes"), used=False)
     if values.dtype.is_nested() or values.dtype == pl.Object:
         raise DataError(
             f"{origin}: column {values.name!r} holds nested values ({values.dtype}); "

@@ -30,6 +30,7 @@ class Dataset:
         form: how the files were read.
         target_reading: how a target of words becomes numbers.
         questions: what the recipe must answer before anything is trained.
+        gray_levels: black and white of images with 16-bit gray, once they are learned from the training split.
         split_column: the column by which the source itself is split; None leaves the split to the recipe.
     """
 
@@ -44,6 +45,7 @@ class Dataset:
     form: FileForm = field(default_factory=FileForm)
     questions: tuple[Question, ...] = ()
     split_column: str | None = None
+    gray_levels: tuple[int, int] | None = None
     target_reading: Reading = field(default_factory=Reading)
 
     @property

@@ -1,7 +1,7 @@
 """Values that travel with the data: its origin, a tokenizer, an image format, and what a pretrained model requires."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +10,7 @@ from pydantic import Field
 from danlu.core.component import Frozen
 from danlu.data.frames import Table
 from danlu.data.questions import Question
+from danlu.data.row_errors import RowErrors
 from danlu.data.sources.options import FileForm
 
 if TYPE_CHECKING:
@@ -48,10 +49,19 @@ class RawData:
 
 @dataclass(frozen=True)
 class Origin:
-    """Hold the data's name in errors, and the folder that relative image paths start from."""
+    """Hold the data's name in errors, and the folder that relative image paths start from.
+
+    Attributes:
+        errors: collects the errors of single rows; None raises the first.
+    """
 
     name: str
     folder: Path
+    errors: RowErrors | None = None
+
+    def from_row(self, start: int) -> "Origin":
+        """Return the place of a part that begins at a row."""
+        return self if self.errors is None else replace(self, errors=self.errors.from_row(start))
 
 
 class ImageFormat(Frozen):

@@ -27,6 +27,7 @@ from danlu.tasks.base import Task
 if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset, Tensors
 
+SAMPLES = "the samples given"  # how errors name what a predictor is handed
 MAX_SHOWN_VALUES = 8  # of a prepared sample that has no other description
 
 

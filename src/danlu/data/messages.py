@@ -14,6 +14,7 @@ REASONS: dict[str, str] = {
     "dropped": "dropped by the recipe",
     "empty": "every value is missing",
     "bytes": "holds encoded bytes",
+    "other-bytes": "holds bytes that are no images",
     "constant": "the same value in every row",
     "truth": "true or false",
     "seconds": "seconds",

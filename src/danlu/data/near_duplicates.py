@@ -186,7 +186,7 @@ def _dct_basis() -> np.ndarray:
 def _hash(reference: Reference, folder: Path, waves: np.ndarray) -> int:
     from PIL.Image import Resampling
 
-    image = decode(reference, folder, SIDE)
+    image = decode(reference, folder, SIDE, "own")
     gray = (image.convert("RGB") if image.mode == "RGBX" else image).convert("L")
     small = np.asarray(gray.resize((SIDE, SIDE), Resampling.BICUBIC), dtype=np.float64)
     strengths = (waves @ small @ waves.T).ravel()

@@ -35,7 +35,6 @@ def profile(dataset: Dataset, splits: Splits, findings: tuple[Finding, ...], dro
         "columns": [_column(column, dataset.frame[column.name], dataset.form) for column in dataset.columns],
         "samples": sample_rows(dataset, splits.train),
         "findings": [finding.model_dump() for finding in findings],
-        "unread": dataset.form.unread,
         "questions": [asdict(question) for question in dataset.questions],
     }
 

@@ -61,7 +61,7 @@ def format_value(value: Any) -> str:
 def thumbnail(reference: Reference, dataset: Dataset) -> str:
     """Return a small PNG in base64, or an empty string for an unreadable image."""
     try:
-        image = decode(reference, dataset.folder, THUMBNAIL)
+        image = decode(reference, dataset.folder, THUMBNAIL, "own")
     except DataError:
         return ""
     small = (image.convert("RGB") if image.mode == "RGBX" else image).copy()

@@ -239,7 +239,7 @@ def _map_images(
 
     found: list[bytes] = []
     for row, reference in enumerate(frame[dataset.content].to_list()):
-        image = decode(reference, dataset.folder)
+        image = decode(reference, dataset.folder, levels=dataset.gray_levels)
         image = image.convert("L" if image.mode == "L" else "RGB")
         buffer = BytesIO()
         change(image, np.random.default_rng(seed.derive(row).value)).save(buffer, format="PNG")

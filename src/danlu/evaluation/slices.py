@@ -271,5 +271,5 @@ def _brightness(dataset: Dataset, part: Split) -> np.ndarray:
 
     references, folder = part.column(dataset.content).to_list(), dataset.folder
     return np.array(
-        [np.asarray(decode(each, folder, BRIGHTNESS_SIDE).convert("L")).mean() / 255 for each in references]
+        [np.asarray(decode(each, folder, BRIGHTNESS_SIDE, "own").convert("L")).mean() / 255 for each in references]
     )

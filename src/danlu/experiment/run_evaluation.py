@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,7 @@ def examine_split(
     figures["robustness"] = evaluate_robustness(
         options.robustness,
         predict,
-        context.dataset,
+        replace(context.dataset, gray_levels=getattr(predictor.preprocessor, "levels", None)),
         part,
         found,
         config.metrics_by_name(),

@@ -20,10 +20,11 @@ from danlu.core.display import render_html
 from danlu.core.imports import require_extra
 from danlu.core.text import suggestion
 from danlu.data.descriptors import Origin, RawData
-from danlu.data.kind import Preprocessor
+from danlu.data.kind import SAMPLES, Preprocessor
 from danlu.data.kinds.table import get_kind
 from danlu.data.preprocessing import BLOCK_ROWS
-from danlu.data.reading.later import read_as_trained, saved_missing_values
+from danlu.data.reading.later import ROW_ERROR, read_as_trained, saved_missing_values
+from danlu.data.row_errors import Broken, RowErrors, without_errors
 from danlu.data.sources.tags import stack_ragged
 from danlu.data.splits import Split
 from danlu.data.tabular.preprocessor import TabularPreprocessor
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-SAMPLES = "the samples given"  # how errors name them
 GOLDEN_TOLERANCE = 1e-4  # devices round differently; wrong preprocessing or weights deviate far more
 
 
@@ -152,14 +152,16 @@ class Predictor:
             device=self.device,
         )
 
-    def predict(self, samples: Any, *, batch_size: int | None = None) -> pl.DataFrame:
+    def predict(self, samples: Any, *, batch_size: int | None = None, broken: Broken = "row") -> pl.DataFrame:
         """Predict samples.
 
         Args:
             samples: a frame (polars or pandas), an Arrow table, a dict of columns or a list of dicts; for image models
-                also a list of paths, bytes or PIL images, or an array [samples, height, width(, channels)] uint8; for
-                text models also a text or a list of texts; for chat models a list of messages, or a list of such lists.
+                also paths, bytes, PIL images, arrays or tensors, one or several (see the guide); for text models also a
+                text or a list of texts; for chat models a list of messages, or a list of such lists.
             batch_size: samples per forward pass; by default the one used in the model's evaluation.
+            broken: a row that cannot be answered, such as a broken image, has no prediction and its reason in the
+                column `error` (`row`), is left out (`skip`), or is refused with all others (`fail`).
 
         Returns:
             one row per sample, in order. Classification: `prediction`, `probability`, `probability_LABEL` …, and with
@@ -176,17 +178,22 @@ class Predictor:
         rows = RawData(frame, SAMPLES, Path.cwd())
         missing_values = saved_missing_values(self.manifest.reading)
         return self.predict_source(
-            read_as_trained(rows, self.manifest.all_columns, missing_values), batch_size=batch_size
+            read_as_trained(rows, self.manifest.all_columns, missing_values), batch_size=batch_size, broken=broken
         )
 
-    def predict_source(self, source: RawData, *, batch_size: int | None = None) -> pl.DataFrame:
+    def predict_source(self, source: RawData, *, batch_size: int | None = None, broken: Broken = "row") -> pl.DataFrame:
         """Predict the rows of a source; like `predict`."""
         source = self.kind.read_samples(source, self.preprocessor.columns)
-        place = Origin(source.origin, source.folder)
+        errors = None if broken == "fail" else RowErrors()
+        _collect_row_errors(source, errors)
+        place = Origin(source.origin, source.folder, errors)
         self.require_columns(source)
         if source.frame.height == 0:
             raise DataError(f"{source.origin}: has no rows", code="DL203")
-        return self.target.decode(self.outputs(Split.of(source.frame), place, batch_size=batch_size))
+        answers = self.target.decode(self.outputs(Split.of(source.frame), place, batch_size=batch_size))
+        if errors is None:
+            return answers
+        return without_errors(errors.mark(answers)) if broken == "skip" else errors.mark(answers)
 
     def outputs(self, part: Split, place: Origin, *, batch_size: int | None = None) -> np.ndarray:
         """Return calibrated predictions for rows with the model's columns, [rows, ...] float32."""
@@ -194,8 +201,12 @@ class Predictor:
 
     def raw_outputs(self, part: Split, place: Origin, *, batch_size: int | None = None) -> np.ndarray:
         """Return the head's predictions before calibration; large tables are processed in blocks."""
-        blocks = part.iter_blocks(self.preprocessor.columns, BLOCK_ROWS)
-        return stack_ragged([self._outputs(block, place, batch_size) for block in blocks])
+        found: list[np.ndarray] = []
+        start = 0
+        for block in part.iter_blocks(self.preprocessor.columns, BLOCK_ROWS):
+            found.append(self._outputs(block, place.from_row(start), batch_size))
+            start += block.height
+        return stack_ragged(found)
 
     def _outputs(self, frame: pl.DataFrame, place: Origin, batch_size: int | None) -> np.ndarray:
         size = batch_size or self.manifest.batch_size
@@ -286,6 +297,23 @@ def _is_model_of(recipe_model: Model | None, options: Model) -> bool:
     if recipe_model is None:
         return False
     return recipe_model.portable().model_dump(mode="json") == options.model_dump(mode="json")
+
+
+def _collect_row_errors(source: RawData, errors: RowErrors | None) -> None:
+    """Take over the errors of rows that were found while their columns were read.
+
+    Raises:
+        DataError: there is one, and it is not to be collected.
+    """
+    if ROW_ERROR not in source.frame.columns:
+        return
+    for row, reason in enumerate(source.frame[ROW_ERROR].to_list()):
+        if reason is None:
+            continue
+        code, _, message = reason.partition(": ")
+        if errors is None:
+            raise DataError(f"{source.origin}, row {row + 1}: {message}", code=code)
+        errors.add(row, DataError(message, code=code))
 
 
 def model_options(values: Any) -> Model:

@@ -15,7 +15,7 @@ from danlu.data.sources.reader import read_source
 from danlu.tasks.table import parse_target
 
 
-def read_for(bundle: Bundle, source: object, keep: Sequence[str] = ()) -> RawData:
+def read_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labelled: bool = False) -> RawData:
     """Read rows that a bundle's model is to answer, be judged on, or be compared with.
 
     Whatever wrote them, they are read as the training file was; see `danlu.data.reading.later`.
@@ -24,6 +24,7 @@ def read_for(bundle: Bundle, source: object, keep: Sequence[str] = ()) -> RawDat
         bundle: says how its training files were read.
         source: a file, folder, glob, a list of these, or builtin:NAME; anything else is rows in memory.
         keep: columns that keep the spelling of the file.
+        labelled: whether answers are needed; without, folders of images need not be classes.
 
     Raises:
         DataError: it cannot be read.
@@ -33,7 +34,7 @@ def read_for(bundle: Bundle, source: object, keep: Sequence[str] = ()) -> RawDat
     several = source if isinstance(source, list | tuple) else [source]
     if all(isinstance(name, str | Path) for name in several):
         named = [str(name) for name in cast(Sequence[str | Path], several)]
-        options = ReadOptions(missing_values, words=frozenset([*_worded(manifest), *keep]))
+        options = ReadOptions(missing_values, words=frozenset([*_worded(manifest), *keep]), labelled=labelled)
         read = read_source(named if isinstance(source, list | tuple) else named[0], options)
     else:
         read = read_in_memory(source)

@@ -376,9 +376,9 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     seen: list[object] = []
 
-    def counted(reference: Any, folder: Path, shortest: int | None = None) -> Image.Image:
+    def counted(reference: Any, folder: Path, *options: Any) -> Image.Image:
         seen.append(reference)
-        return decode(reference, folder, shortest)
+        return decode(reference, folder, *options)
 
     monkeypatch.setattr(pixels, "decode", counted)
     return seen

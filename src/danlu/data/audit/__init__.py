@@ -13,6 +13,7 @@ from danlu.data.audit.quality import (
     broken_images,
     column_shapes,
     constant_columns,
+    gray_range,
     inconsistent_spelling,
     unread_files,
 )
@@ -26,6 +27,7 @@ __all__ = ["CHECKS", "MOST_ROWS", "Finding", "audit"]
 CHECKS: dict[str, Check] = {
     "unread-files": unread_files,
     "broken-images": broken_images,
+    "gray-range": gray_range,
     "repeated-rows": repeated_rows,
     "contradictions": contradicting_labels,
     "near-copies": near_copies,

@@ -18,6 +18,8 @@ FINDINGS: dict[str, str] = {
     "more": " and {count} more",
     "broken-images": "{broken:,} of {looked_at:,} images cannot be read; the first: {first}",
     "broken-images.subject": "broken images",
+    "gray-range": "gray of 16 bits: {low:,} to {high:,} become black to white, as the training images have them; "
+    "what is beyond is cut",
     "unread-files": "{files:,} in the folder, by suffix: {suffixes}",
     "unread-files.subject": "files not read",
     "repeated-rows": "{rows:,} of {of:,} {split} rows also stand in the training split; "

@@ -6,8 +6,10 @@ import polars as pl
 from danlu.data.audit.finding import AuditContext, Finding, make_finding
 from danlu.data.columns import Column
 from danlu.data.images.decode import find_suspicious
+from danlu.data.images.gray_levels import learn_gray_levels
 from danlu.data.sources.image_files import SUFFIXES, TEXT_SUFFIXES, advice_for, decodable_formats
 from danlu.data.tabular.categories import normalize_spelling
+from danlu.errors import DataError
 
 ALMOST_ALL, MOSTLY = 0.995, 0.5
 SKEWED = 10.0  # third standardised moment; an exponential distribution has 2
@@ -136,3 +138,16 @@ def unread_files(view: AuditContext) -> list[Finding]:
             counts=counts,
         )
     ]
+
+
+def gray_range(view: AuditContext) -> list[Finding]:
+    """Say which values of 16-bit gray become black and white, where the training images use a part of them."""
+    if not view.dataset.kind.refers_to_files:
+        return []
+    try:
+        levels = learn_gray_levels(view.splits.train.column(view.dataset.content).to_list(), view.dataset.folder)
+    except DataError:  # found by `broken_images`
+        return []
+    if levels is None:
+        return []
+    return [make_finding("gray-range", "note", view.dataset.content, low=levels[0], high=levels[1])]

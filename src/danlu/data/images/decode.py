@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Reference = str | bytes | None  # a path relative to a folder, a file's content, or None for a missing value
+Levels = tuple[int, int]  # values of 16-bit gray that are shown black and white
 
 JPEGS = ("JPEG", "MPO")  # MPO: a JPEG followed by further ones, as some cameras write
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
+LARGEST_WORD = 65_535
 SCALES = (8, 4, 2)  # scales that libjpeg decodes at a fraction of the work
 ORIENTATION = 0x0112  # of EXIF
 GRAY_MODES = ("1", "L", "LA", "La", "I", "F")  # and the 16-bit ones, I;16 and its byte orders
@@ -40,11 +42,13 @@ class Header:
     Attributes:
         width, height: in pixels, before its orientation is applied.
         gray: whether it has one channel beside transparency.
+        deep: whether that channel has whole numbers of more than 8 bits.
     """
 
     width: int
     height: int
     gray: bool
+    deep: bool = False
 
 
 def name_of(reference: Reference, folder: Path) -> str:
@@ -63,7 +67,7 @@ def read_header(reference: Reference, folder: Path) -> Header:
     name = name_of(reference, folder)
     with _decoder_errors(name), _open_bytes(reference, folder) as file:
         image = _open(file, name)
-        return Header(*image.size, gray=_is_gray(image))
+        return Header(*image.size, gray=_is_gray(image), deep=_is_deep(image))
 
 
 def verify(reference: Reference, folder: Path) -> None:
@@ -83,12 +87,27 @@ def verify(reference: Reference, folder: Path) -> None:
         decode(reference, folder, 1)
 
 
-def decode(reference: Reference, folder: Path, shortest: int | None = None) -> "Image":
+def read_gray_words(reference: Reference, folder: Path) -> np.ndarray | None:
+    """Decode the values of gray of 16 bits, [height, width] uint16; None for other images.
+
+    Raises:
+        DataError: as `decode`.
+    """
+    name = name_of(reference, folder)
+    with _decoder_errors(name), _open_bytes(reference, folder) as file:
+        image = _open(file, name)
+        return _gray_words(np.asarray(image)) if _is_deep(image) else None
+
+
+def decode(
+    reference: Reference, folder: Path, shortest: int | None = None, levels: Levels | Literal["own"] | None = None
+) -> "Image":
     """Decode an image fully: the first frame, upright, without transparency.
 
     Args:
         reference: a path, relative to `folder`, or the file's bytes.
         shortest: pixels that the shorter side must keep; a larger JPEG is decoded at 1/2, 1/4 or 1/8. None: full size.
+        levels: black and white of 16-bit gray; `own` for the image's own, to be looked at; None for all 16 bits.
 
     Returns:
         an image of mode L, RGB or RGBX (whose fourth channel means nothing).
@@ -109,7 +128,7 @@ def decode(reference: Reference, folder: Path, shortest: int | None = None) -> "
             if divisor > 1:
                 image.draft(None, (image.width // divisor, image.height // divisor))
         image.load()
-        return _apply_orientation(_to_rgb_or_gray(image), _orientation(image))
+        return _apply_orientation(_to_rgb_or_gray(image, levels), _orientation(image))
 
 
 def center_square(image: "Image", side: int, channels: int) -> np.ndarray:
@@ -263,35 +282,54 @@ def _is_gray(image: "Image") -> bool:
     return image.mode in GRAY_MODES or image.mode.startswith("I;16")
 
 
-def _to_rgb_or_gray(image: "Image") -> "Image":
+def _is_deep(image: "Image") -> bool:
+    return image.mode == "I" or image.mode.startswith("I;16")
+
+
+def _gray_words(values: np.ndarray) -> np.ndarray | None:
+    """Return whole numbers as uint16; None if they are beyond it."""
+    fits = values.dtype == np.uint16 or (values.size and values.min() >= 0 and values.max() <= LARGEST_WORD)
+    return values.astype(np.uint16) if fits else None
+
+
+def _to_rgb_or_gray(image: "Image", levels: Levels | Literal["own"] | None) -> "Image":
     """Convert any mode to L or RGB, with transparency on white."""
     from PIL import Image
 
     gray = _is_gray(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _to_uint8(image)
+        return _to_uint8(image, levels)
     if image.has_transparency_data:
         shown = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # La converts to nothing else
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), shown)
     return image.convert("L" if gray else "RGB")
 
 
-def _to_uint8(image: "Image") -> "Image":
+def _to_uint8(image: "Image", levels: Levels | Literal["own"] | None) -> "Image":
     """Convert grey of 16 or 32 bits to 8, by its range; PIL would clip."""
     from PIL import Image
 
     values = np.asarray(image)
+    words = None if levels is None or not _is_deep(image) else _gray_words(values)
+    if words is not None and levels is not None:
+        black, white = (int(words.min()), int(words.max())) if levels == "own" else levels
+        if levels != "own" or white - black < LARGEST_WORD // 2:
+            share = (words.astype(np.float64) - black) / max(1, white - black)
+            pixels = np.rint(np.clip(share, 0.0, 1.0) * 255.0).astype(np.uint8)
+            return Image.fromarray(_with_clear_white(image, words, pixels))
     if image.mode.startswith("I;16"):
-        pixels = (values >> 8).astype(np.uint8)
-        clear = image.info.get("transparency")
-        if isinstance(clear, int):
-            pixels = np.where(values == clear, np.uint8(255), pixels)
-        return Image.fromarray(pixels)
+        return Image.fromarray(_with_clear_white(image, values, (values >> 8).astype(np.uint8)))
     values = values.astype(np.float64)
     finite = np.isfinite(values)
     low, high = _value_range(values[finite], whole=image.mode == "I")
     values = np.where(finite, values, low)
     return Image.fromarray(np.rint((values - low) / (high - low) * 255.0).astype(np.uint8))
+
+
+def _with_clear_white(image: "Image", values: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Return pixels with those of the transparent value white."""
+    clear = image.info.get("transparency")
+    return np.where(values == clear, np.uint8(255), pixels) if isinstance(clear, int) else pixels
 
 
 def _value_range(values: np.ndarray, whole: bool) -> tuple[float, float]:

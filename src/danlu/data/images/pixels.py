@@ -10,7 +10,9 @@ from typing import Protocol
 import numpy as np
 
 from danlu.core.threads import usable_cores
-from danlu.data.images.decode import Reference, center_square, decode
+from danlu.data.images.decode import Levels, Reference, center_square, decode
+from danlu.data.row_errors import RowErrors
+from danlu.errors import DataError
 
 MAX_DECODED_AT_ONCE, TURNS = 32, 4  # images per task of a thread, and tasks per thread in a batch
 
@@ -70,6 +72,8 @@ class LazyPixels:
         side: the middle square is resized to this side in pixels.
         channels: 1 or 3.
         workers: threads that decode; one per core by default.
+        levels: black and white of 16-bit gray; None for all 16 bits.
+        errors: collects images that cannot be decoded, which are black then; None raises the first.
     """
 
     references: Sequence[Reference]
@@ -77,6 +81,8 @@ class LazyPixels:
     side: int
     channels: int
     workers: int | None = None
+    levels: Levels | None = None
+    errors: RowErrors | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -92,7 +98,14 @@ class LazyPixels:
         return len(self.references)
 
     def one(self, row: int) -> np.ndarray:
-        return center_square(decode(self.references[row], self.folder, self.side), self.side, self.channels)
+        try:
+            image = decode(self.references[row], self.folder, self.side, self.levels)
+            return center_square(image, self.side, self.channels)
+        except DataError as error:
+            if self.errors is None:
+                raise
+            self.errors.add(row, error)
+            return np.zeros((self.side, self.side, self.channels), dtype=np.uint8)
 
     def many(self, rows: np.ndarray) -> np.ndarray:
         images = np.empty((len(rows), self.side, self.side, self.channels), dtype=np.uint8)

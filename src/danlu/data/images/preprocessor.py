@@ -14,7 +14,8 @@ from danlu.core.seeds import Seed
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import DataRequirements, Origin
 from danlu.data.images.column import ImageAugmenter, ImageColumn
-from danlu.data.images.decode import Header, read_header
+from danlu.data.images.decode import Header, Levels, read_header
+from danlu.data.images.gray_levels import learn_gray_levels
 from danlu.data.images.pixels import LazyPixels, PixelSource
 from danlu.data.images.store import cache_pixels
 from danlu.data.kind import Preprocessor
@@ -31,7 +32,11 @@ STATISTICS_BLOCK = 64  # images at a time in the pass for mean and deviation
 
 
 class ImagePreprocessor(Preprocessor):
-    """Convert all images to one format."""
+    """Convert all images to one format.
+
+    Attributes:
+        levels: black and white of 16-bit gray, as the training images have it; None for all 16 bits.
+    """
 
     kind: Literal["image"] = "image"
     column: str
@@ -39,6 +44,7 @@ class ImagePreprocessor(Preprocessor):
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    levels: Levels | None = None
 
     @classmethod
     def fit(cls, train: TrainSplit, dataset: Dataset, section: Data, hints: DataRequirements, seed: Seed) -> Self:
@@ -52,12 +58,14 @@ class ImagePreprocessor(Preprocessor):
         gray = wanted is None and all(header.gray for header in looked_at)
         size = section.image_size or (wanted.size if wanted else _choose_size(looked_at))
         channels: Literal[1, 3] = 1 if gray else 3
+        levels = learn_gray_levels(references, dataset.folder)
+        form = {"column": dataset.content, "channels": channels, "size": size, "levels": levels}
         if wanted is not None:
-            return cls(column=dataset.content, channels=channels, size=size, mean=wanted.mean, std=wanted.std)
-        decoded = LazyPixels(references, dataset.folder, size, channels)
+            return cls.model_validate({**form, "mean": wanted.mean, "std": wanted.std})
+        decoded = LazyPixels(references, dataset.folder, size, channels, levels=levels)
         # Augmentation trains on images of another size; caching these would be useless.
         mean, std = _statistics(decoded if section.augment else cache_pixels(decoded))
-        return cls(column=dataset.content, channels=channels, size=size, mean=mean, std=std)
+        return cls.model_validate({**form, "mean": mean, "std": std})
 
     @property
     def inputs(self) -> ImageInputs:
@@ -86,7 +94,8 @@ class ImagePreprocessor(Preprocessor):
         if stored_size is not None:
             headers = [read_header(reference, place.folder) for reference in references[:INSPECTED_IMAGES]]
             side = max(side, min(stored_size, int(_median_shorter_side(headers))))
-        return PreparedDataset((ImageColumn(LazyPixels(references, place.folder, side, self.channels), augment),))
+        pixels = LazyPixels(references, place.folder, side, self.channels, levels=self.levels, errors=place.errors)
+        return PreparedDataset((ImageColumn(pixels, augment),))
 
 
 def _median_shorter_side(headers: Sequence[Header]) -> float:

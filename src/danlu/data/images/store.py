@@ -91,7 +91,9 @@ def _format_folder(decoded: LazyPixels) -> str:
             decoders[package] = version(package)
         except PackageNotFoundError:
             decoders[package] = None
-    values = {"layout": LAYOUT, "side": decoded.side, "channels": decoded.channels, **decoders}
+    values: dict[str, object] = {"layout": LAYOUT, "side": decoded.side, "channels": decoded.channels, **decoders}
+    if decoded.levels is not None:
+        values["levels"] = decoded.levels
     digest = hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=6).hexdigest()
     return f"{KIND}/{decoded.side}x{decoded.channels}-{digest}"
 

@@ -11,12 +11,12 @@ from danlu.data.columns import Column
 from danlu.data.descriptors import RawData
 from danlu.data.images.decode import find_unreadable, read_header
 from danlu.data.images.preprocessor import ImagePreprocessor
-from danlu.data.kind import DataKind, TypicalSample, use_only
+from danlu.data.kind import SAMPLES, DataKind, TypicalSample, use_only
 from danlu.data.messages import reason
 from danlu.data.near_duplicates import near_images
 from danlu.data.sources.image_folders import IMAGE
 from danlu.data.sources.image_paths import Places, find_base, with_image_paths
-from danlu.data.sources.in_memory import encode_images
+from danlu.data.sources.in_memory_images import encode_images
 from danlu.data.specs import ImageInputs
 from danlu.errors import DataError
 from danlu.recipe.sections.data import Data
@@ -92,8 +92,8 @@ class ImageKind(DataKind):
         return 32
 
     def unnamed_to_frame(self, samples: Any, columns: Sequence[str]) -> pl.DataFrame:
-        """Convert paths, bytes, PIL images or an array of pixels to a column of images."""
-        return pl.DataFrame({columns[0]: encode_images(samples)})
+        """Convert paths, bytes, open files, PIL images or arrays of pixels to a column of images."""
+        return pl.DataFrame({columns[0]: encode_images(samples, SAMPLES)})
 
     def near_duplicates(self, values: Sequence[Any], folder: Path, similarity: float) -> np.ndarray:
         return near_images(values, folder, similarity)

@@ -7,6 +7,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import polars as pl
+
 from danlu.core.imports import install_command, missing_packages
 
 # Not all of PIL's formats: some run other programs (EPS), hold several sizes (ICO), or give a worse picture
@@ -33,6 +35,7 @@ _TEXTS = (
 )
 TEXT_SUFFIXES = frozenset(_TEXTS.split())
 HEAD_BYTES = 32  # that tell a format
+MOST_LOOKED_AT = 64  # values of a column of bytes
 SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -69,6 +72,14 @@ def image_format(head: bytes) -> str | None:
     if len(head) > 2 and head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
         return "PPM"
     return None
+
+
+def holds_images(values: pl.Series) -> bool:
+    """Return whether most of a column of bytes begin like images; some may be broken."""
+    present = values.drop_nulls()
+    looked_at = present.gather_every(max(1, len(present) // MOST_LOOKED_AT)).head(MOST_LOOKED_AT)
+    found = [image_format(head) is not None for head in looked_at.bin.slice(0, HEAD_BYTES).to_list()]
+    return sum(found) > len(found) / 2
 
 
 def _by_brand(head: bytes) -> str | None:

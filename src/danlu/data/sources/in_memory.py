@@ -5,7 +5,7 @@ dicts, images or texts with their labels. Out: RawData without objects, of categ
 encoded bytes. No library of these is imported: a value is known by the methods it has.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -15,6 +15,7 @@ import polars as pl
 from danlu.data.descriptors import RawData
 from danlu.data.frames import with_words
 from danlu.data.sources.image_files import IMAGE_SUFFIXES
+from danlu.data.sources.in_memory_images import as_pixels, encode_file, encode_images, is_image
 from danlu.errors import DataError
 
 ORIGIN = "data"  # how errors name the rows
@@ -92,65 +93,18 @@ def _from_columns(values: Any) -> pl.DataFrame | None:
     return None
 
 
-def encode_images(samples: object) -> pl.Series:
-    """Convert images of any form to encoded bytes; keep paths as they are.
-
-    Args:
-        samples: one or several paths, bytes, PIL images, or arrays [height, width(, channels)] uint8.
-    """
-    from PIL import Image
-
-    several: Any = samples
-    if isinstance(several, str | bytes | Path | Image.Image):
-        several = [several]
-    if isinstance(several, np.ndarray) or not isinstance(several, Sequence):
-        several = [Image.fromarray(np.asarray(pixels)) for pixels in several]
-    if all(isinstance(sample, str | Path) for sample in several):
-        return pl.Series([str(sample) for sample in several], dtype=pl.String)
-    return pl.Series([_encoded(sample) for sample in several], dtype=pl.Binary)
-
-
-def _encoded(sample: Any) -> bytes | None:
-    """Return an image as the bytes of a file, without loss; its orientation is kept."""
-    from io import BytesIO
-
-    from PIL import Image
-
-    if sample is None or isinstance(sample, bytes):
-        return sample
-    if isinstance(sample, str | Path):
-        return Path(sample).read_bytes()
-    image = sample if isinstance(sample, Image.Image) else Image.fromarray(np.asarray(sample))
-    buffer = BytesIO()
-    try:
-        image.save(buffer, format="PNG", exif=image.getexif())
-    except OSError:  # PNG has no CMYK, no floats and no spaces of hue or luma
-        buffer = BytesIO()
-        (image.convert("RGB") if image.mode in ("HSV", "LAB", "YCbCr") else image).save(buffer, format="TIFF")
-    return buffer.getvalue()
-
-
 def _unnamed(samples: Any) -> pl.Series | None:
     """Return images or texts without a name as a column; else None."""
-    if isinstance(samples, np.ndarray) and samples.ndim in (3, 4) and samples.dtype == np.uint8:
-        return encode_images(samples).alias(IMAGE)
+    pixels = as_pixels(samples)
+    if pixels is not None and pixels.ndim > 2:
+        return encode_images(samples, ORIGIN, batch=True).alias(IMAGE)
     if isinstance(samples, str | bytes | Mapping) or not isinstance(samples, Iterable):
         return None
     values = list(samples)
     present = [value for value in values if value is not None]
     if present and all(isinstance(value, str) for value in present):
         return pl.Series(TEXT, values, dtype=pl.String)
-    return encode_images(values).alias(IMAGE) if present and all(map(_is_image, present)) else None
-
-
-def _is_image(value: Any) -> bool:
-    """Return whether a value is a PIL image, encoded bytes, or pixels."""
-    is_pixels = isinstance(value, np.ndarray) and value.ndim in (2, 3) and value.dtype == np.uint8
-    return isinstance(value, bytes) or is_pixels or _is_pil(value)
-
-
-def _is_pil(value: Any) -> bool:
-    return hasattr(value, "getexif") and hasattr(value, "save")
+    return encode_images(values, ORIGIN).alias(IMAGE) if present and all(map(is_image, present)) else None
 
 
 def _frame(columns: list[pl.Series]) -> pl.DataFrame:
@@ -180,7 +134,7 @@ def _plain(values: pl.Series) -> pl.Series:
         return values.cast(pl.List(inner))
     if isinstance(dtype, pl.Struct) and {field.name for field in dtype.fields} == {"bytes", "path"}:
         files = [None if file is None else file["bytes"] or file["path"] for file in values.to_list()]
-        return pl.Series(values.name, [_encoded(file) for file in files], dtype=pl.Binary)
+        return pl.Series(values.name, [encode_file(file, ORIGIN) for file in files], dtype=pl.Binary)
     return _from_objects(values.name, values.to_list()) if dtype == pl.Object else values
 
 
@@ -200,6 +154,8 @@ def _column(name: str, values: Any) -> pl.Series:
         raise DataError(
             f"{ORIGIN}: column {name!r} is {_describe(values)}; give a list or an array of a value a row", code="DL207"
         )
+    if hasattr(values, "detach") and (pixels := as_pixels(values)) is not None:
+        return _from_array(name, pixels)
     if isinstance(values, np.ndarray) or hasattr(values, "__array__"):
         return _from_array(name, values if isinstance(values, np.ma.MaskedArray) else np.asarray(values))
     return _from_objects(name, list(values))
@@ -207,8 +163,8 @@ def _column(name: str, values: Any) -> pl.Series:
 
 def _from_array(name: str, values: np.ndarray) -> pl.Series:
     """Convert an array; NaN and NaT mean missing."""
-    if values.ndim in (3, 4) and values.dtype == np.uint8:
-        return encode_images(values).alias(name)
+    if values.ndim == 4 or (values.ndim == 3 and values.dtype == np.uint8):
+        return encode_images(values, f"{ORIGIN}: column {name!r}", batch=True).alias(name)
     if values.ndim != 1:
         shape = "×".join(map(str, values.shape))
         raise DataError(
@@ -281,8 +237,8 @@ def _from_objects(name: str, values: list[Any]) -> pl.Series:
     plain = [_as_python(value) for value in values]
     held = [value for value in plain if value is not None]
     kinds = set(map(type, held))
-    if held and all(map(_is_image, held)) and kinds != {bytes}:
-        return pl.Series(name, [_encoded(value) for value in plain], dtype=pl.Binary)
+    if held and kinds != {bytes} and all(map(is_image, held)):
+        return encode_images(plain, f"{ORIGIN}: column {name!r}").alias(name)
     if kinds == {int, float}:
         return pl.Series(name, plain, dtype=pl.Float64, strict=False)
     names = " and ".join(sorted(kind.__name__ for kind in kinds))
