@@ -113,7 +113,7 @@ def _shares(words: pl.Series, rows: int | None = None) -> Json:
     rows = len(present) if rows is None else rows
     counted = present.value_counts(name="rows").sort(["rows", "value"], descending=[True, False])
     listed = counted.head(MAX_VALUES)
-    others = int(counted["rows"].sum() - listed["rows"].sum())
+    others = len(present) - int(listed["rows"].sum())
     return {"shares": {str(name): _share(count, rows) for name, count in listed.rows()}, "others": _share(others, rows)}
 
 

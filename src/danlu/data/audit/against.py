@@ -125,7 +125,7 @@ def _unreadable(view: _View) -> tuple[Json, list[Finding]]:
     if len(wrong) == 0:
         return {"unreadable": 0}, []
     shown = [str(value) for value in wrong.unique(maintain_order=True).head(MAX_UNSEEN).to_list()]
-    figures = {"count": len(wrong), "rows": len(plain), "type": view.type, "shown": shown}
+    figures: Json = {"count": len(wrong), "rows": len(plain), "type": view.type, "shown": shown}
     return {"unreadable": len(wrong)}, [make_finding("unreadable-values", "error", about=view.name, **figures)]
 
 
@@ -141,7 +141,7 @@ def _unseen(view: _View) -> tuple[Json, list[Finding]]:
     if len(new) == 0:
         return told, []
     key = "nothing-seen" if len(new) == len(present) else "unseen-values"
-    figures = {"count": len(new), "rows": len(view.values), "shown": [f"{v} ({n:,})" for v, n in counted.rows()]}
+    figures: Json = {"count": len(new), "rows": len(view.values), "shown": [f"{v} ({n:,})" for v, n in counted.rows()]}
     return told, [make_finding(key, "warning", about=view.name, **figures)]
 
 
@@ -160,7 +160,7 @@ def _outside(view: _View) -> tuple[Json, list[Finding]]:
     far = bool(((values < low - reach) | (values > high + reach)).any())
     chance = 2 * _chance_beyond(max(below, above), len(values), view.trained)
     is_alarming = far or chance * view.tests < ALARM_RATE
-    figures = {"count": below + above, "rows": len(view.values), "low": str(words[0]), "high": str(words[1])}
+    figures: Json = {"count": below + above, "rows": len(view.values), "low": str(words[0]), "high": str(words[1])}
     return told, [make_finding("outside-range", "warning" if is_alarming else "note", about=view.name, **figures)]
 
 
