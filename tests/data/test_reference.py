@@ -26,8 +26,6 @@ def test_numbers_are_told_by_twenty_one_quantiles() -> None:
     found = describe_values(pl.Series("x", [None, *map(float, range(101))]), "number")
     assert found["quantiles"] == pytest.approx([5.0 * step for step in range(21)])
     assert found["missing"] == pytest.approx(1 / 102)
-    worded = describe_values(pl.Series("x", [" 1", "2 ", "3"]), "number")["quantiles"]
-    assert (worded[0], worded[10], worded[20]) == (1.0, 2.0, 3.0)
     assert describe_values(pl.Series("x", [float("inf"), float("nan"), 1.0]), "number")["quantiles"] == [1.0] * 21
 
 
@@ -52,15 +50,14 @@ def test_categories_are_told_by_their_shares() -> None:
 def test_a_category_is_spelt_alike_whatever_it_came_as() -> None:
     assert measured(pl.Series("c", [1.0, None, 2.0]), "category").to_list() == ["1", None, "2"]
     assert measured(pl.Series("c", [1, 2]), "category").to_list() == ["1", "2"]
-    assert measured(pl.Series("c", [1.5, 2.0]), "category").to_list() == ["1.5", "2.0"]
+    assert measured(pl.Series("c", [1.5, 2.0]), "category").to_list() == ["1.5", "2"]
     assert measured(pl.Series("c", [True, False]), "category").to_list() == ["true", "false"]
 
 
 def test_dates_are_seconds_and_texts_their_lengths() -> None:
     day = datetime(1970, 1, 2)
-    assert measured(pl.Series("d", ["1970-01-02", None]), "datetime").to_list() == [86_400.0, None]
-    assert measured(pl.Series("d", [day]), "datetime").to_list() == [86_400.0]
-    assert measured(pl.Series("d", ["yesterday"]), "datetime").to_list() == [None]
+    assert measured(pl.Series("d", [day, None]), "datetime").to_list() == [86_400.0, None]
+    assert measured(pl.Series("d", [day.date()]), "datetime").to_list() == [86_400.0]
     assert describe_values(pl.Series("t", ["ab", "abcd"]), "text")["quantiles"][-1] == 4.0
 
 

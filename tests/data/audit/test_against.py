@@ -12,7 +12,10 @@ from scipy.stats import ks_2samp
 
 from danlu.data.audit.against import _chance_beyond, _distance_at_quantiles, compare_with_training
 from danlu.data.descriptors import RawData
+from danlu.data.reading.later import read_as_trained
+from danlu.data.reading.reading import Reading
 from danlu.data.reference import QUANTILES, describe_values
+from danlu.data.sources.options import MISSING_WORDS
 
 TYPES = {"x": "number", "c": "category", "d": "datetime", "t": "text"}
 
@@ -23,7 +26,7 @@ def training(rows: int = 400) -> pl.DataFrame:
         {
             "x": generator.normal(size=rows),
             "c": [("a", "b")[index % 2] for index in range(rows)],
-            "d": [f"2024-01-{index % 28 + 1:02}" for index in range(rows)],
+            "d": [f"{index % 28 + 1:02}/01/2024" for index in range(rows)],
             "t": ["word " * (index % 7 + 1) for index in range(rows)],
         }
     )
@@ -31,10 +34,14 @@ def training(rows: int = 400) -> pl.DataFrame:
 
 def compared(new: pl.DataFrame, train: pl.DataFrame | None = None, target: tuple[str, ...] = ("y",)) -> dict[str, Any]:
     train = training() if train is None else train
-    columns = [{"name": name, "type": TYPES[name]} for name in train.columns]
-    described = {name: describe_values(train[name], TYPES[name]) for name in train.columns}
-    reference = {"rows": train.height, "columns": described}
-    return compare_with_training(RawData(new, "new.csv", Path()), columns, target, reference)
+    readings = {"x": Reading(), "d": Reading(format="%d/%m/%Y")}
+    columns = [
+        {"name": name, "type": TYPES[name], **({"reading": readings[name]} if name in readings else {})}
+        for name in train.columns
+    ]
+    known, read = (read_as_trained(RawData(frame, "new.csv", Path()), columns, MISSING_WORDS) for frame in (train, new))
+    described = {name: describe_values(known.frame[name], TYPES[name]) for name in train.columns}
+    return compare_with_training(read, new, columns, target, {"rows": train.height, "columns": described})
 
 
 def keys(found: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -66,13 +73,21 @@ def test_unseen_categories_are_counted() -> None:
     assert ("warning", "c", "nothing-seen") in keys(compared(training(30).with_columns(c=pl.lit("q"))))
 
 
+def test_a_category_is_known_by_what_it_means() -> None:
+    train = pl.DataFrame({"c": ["1", "2", "3"] * 20})
+    assert keys(compared(pl.DataFrame({"c": [1.0, 2.0, 3.0] * 10}), train)) == []
+    truth = pl.DataFrame({"c": ["True", "False"] * 30})
+    assert keys(compared(pl.DataFrame({"c": [True, False] * 15}), truth)) == []
+    assert entry(compared(pl.DataFrame({"c": ["TRUE", "maybe"]}), truth), "c")["unseen"] == {"maybe": 1}
+
+
 def test_values_outside_the_range_of_training() -> None:
     train = pl.DataFrame({"x": [float(value) for value in range(101)]})
     found = entry(compared(pl.DataFrame({"x": [-1.0, 50.0, 101.0, 103.0]}), train), "x")
     assert found["outside"] == {"below": 1, "above": 2, "low": 0.0, "high": 100.0}
     assert keys(compared(pl.DataFrame({"x": [50.0, 101.0]}), train)) == [("note", "x", "outside-range")]
     assert keys(compared(pl.DataFrame({"x": [50.0, 201.0]}), train)) == [("warning", "x", "outside-range")]
-    days = compared(training(10).with_columns(d=pl.lit("2030-01-01")))
+    days = compared(training(10).with_columns(d=pl.lit("01/01/2030")))
     assert entry(days, "d")["outside"] == {
         "below": 0,
         "above": 10,
@@ -116,7 +131,8 @@ def test_shares_that_move_are_told() -> None:
 
 
 def test_without_a_reference_only_columns_are_compared() -> None:
-    found = compare_with_training(RawData(training(), "n", Path()), [{"name": "q", "type": "number"}], (), None)
+    source = RawData(training(), "n", Path())
+    found = compare_with_training(source, source.frame, [{"name": "q", "type": "number"}], (), None)
     assert found["columns"] == [] and found["missing_columns"] == ["q"]
     assert {key for _, _, key in keys(found)} == {"absent-column", "extra-columns", "no-reference"}
 
