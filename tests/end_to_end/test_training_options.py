@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import danlu as package
+from danlu.artifacts.files import sha256_of_json
 from danlu.artifacts.run import RunDirectory
 from danlu.core.devices import open_device
 from danlu.core.seeds import Seed
@@ -218,6 +219,7 @@ def test_a_bundle_with_code_of_its_own_is_not_opened_unasked(table_run: Path, tm
     import hashlib
 
     manifest["files"]["config.json"] = hashlib.sha256((copied / "config.json").read_bytes()).hexdigest()
+    manifest["digest"] = sha256_of_json({key: value for key, value in manifest.items() if key != "digest"})
     (copied / "bundle.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtifactError, match="runs no code unasked"):
         package.load(copied)

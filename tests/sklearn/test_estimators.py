@@ -130,7 +130,8 @@ def test_a_stored_estimator_answers_the_same(species_model: DanluClassifier, iri
     assert np.array_equal(copy.deepcopy(species_model).predict(iris[0]), species_model.predict(iris[0]))
     state = species_model.__getstate__()
     assert "_predictor" not in state and b"torch" not in pickle.dumps(state["_bundle"]["weights.safetensors"])
-    assert sorted(state["_bundle"]) == ["bundle.json", "config.json", "golden.parquet", "weights.safetensors"]
+    files = ["bundle.json", "config.json", "golden.parquet", "reference.json", "weights.safetensors"]
+    assert sorted(state["_bundle"]) == files
 
 
 def test_a_damaged_store_is_noticed(species_model: DanluClassifier, iris: Table) -> None:

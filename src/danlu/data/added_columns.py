@@ -16,7 +16,7 @@ BLANK_NAME = re.compile(
 )
 # Names that programs give and people do: only numbers that count rows are taken for a program's.
 COUNTING_NAME = re.compile(
-    r"^_c0$|^c0$|^x\.?1?$|^v1$|^column0*[01]?$|^(_|__)?row_?(id|num|number|no|names?|index)?s?_*$|^row\.names$|^rownum(ber)?$"
+    r"^_c0$|^c0$|^column0*[01]?$|^(_|__)?row_?(id|num|number|no|names?|index)?s?_*$|^row\.names$|^rownum(ber)?$"
     r"|^(_|__)?index(_|__)?$|^level_\d+$|^idx$|^_?rowid_?$|^obs$|^_n_$|^record_?(id|no|num|number)?$|^no\.?$|^nr\.?$|^#$",
     re.IGNORECASE,
 )

@@ -82,10 +82,7 @@ def describe_answers(decoded: pl.DataFrame, has_classes: bool) -> Json:
 
 
 def measured(values: pl.Series, column_type: str) -> pl.Series:
-    """Return a column as it is compared: floats (of dates seconds, of texts characters), or words.
-
-    What cannot be read as the type becomes null.
-    """
+    """Return a column of values as it is compared: floats (of dates seconds, of texts characters), or words."""
     if column_type == "number":
         if values.dtype in (pl.Duration, pl.Time):
             return values.cast(pl.Duration("us")).cast(pl.Int64) / 1e6
@@ -113,7 +110,7 @@ def _shares(words: pl.Series, rows: int | None = None) -> Json:
     rows = len(present) if rows is None else rows
     counted = present.value_counts(name="rows").sort(["rows", "value"], descending=[True, False])
     listed = counted.head(MAX_VALUES)
-    others = int(counted["rows"].sum() - listed["rows"].sum())
+    others = len(present) - int(listed["rows"].sum())
     return {"shares": {str(name): _share(count, rows) for name, count in listed.rows()}, "others": _share(others, rows)}
 
 

@@ -6,7 +6,9 @@ from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath
 from danlu.data.audit.against import compare_with_training
 from danlu.data.kinds.table import get_kind
-from danlu.models.read_for import read_for
+from danlu.data.reading.later import read_as_trained, saved_missing_values
+from danlu.data.reading.missing import without_missing
+from danlu.models.read_for import read_words_for
 from danlu.tasks.table import parse_target
 
 
@@ -23,10 +25,13 @@ def check_against(bundle: StrPath, source: object) -> dict[str, Any]:
     """
     opened = open_bundle(bundle)
     manifest = opened.manifest
-    read = get_kind(manifest.kind).read_samples(read_for(opened, source), [each["name"] for each in manifest.columns])
+    written, missing_values = read_words_for(opened, source), saved_missing_values(manifest.reading)
+    read = read_as_trained(written, manifest.all_columns, missing_values)
+    read = get_kind(manifest.kind).read_samples(read, [each["name"] for each in manifest.columns])
     target = parse_target(manifest.output)
     names = (*target.columns, *getattr(target, "names", ()), *_labels_as_columns(manifest.output))
-    compared = compare_with_training(read, manifest.columns, names, opened.reference())
+    words = without_missing(written.frame, missing_values)[0]
+    compared = compare_with_training(read, words, manifest.columns, names, opened.reference())
     return {"format": 1, "bundle": manifest.digest, **compared}
 
 

@@ -17,6 +17,7 @@ from danlu.data.dataset import Dataset
 from danlu.data.descriptors import RawData
 from danlu.data.frames import DiskFrame, Table, take_rows, with_words
 from danlu.data.kind import DataKind
+from danlu.data.reading.later import ROW_ERROR
 from danlu.data.reading.spelling import as_words, match
 from danlu.data.sources.packed_target import pack_target
 from danlu.errors import DataError
@@ -67,6 +68,7 @@ def read_labelled(
         _check_answers(source, target, rows)
     else:
         rows = np.arange(source.frame.height)
+    rows = _without_errors(source, target.columns, rows)
     known = tuple(column for column in columns if column.name in source.frame.columns)
     name = target.column if isinstance(target, ColumnTarget) else None
     dataset = Dataset(source.frame, known, kind, Task.of(section.task), "", name, source.origin, source.folder)
@@ -175,6 +177,25 @@ def _check_answers(source: RawData, target: ColumnTarget, rows: np.ndarray) -> N
         f"{', '.join(map(str, target.labels[:20]))}); correct or remove these rows, or train with them",
         code="DL227",
     )
+
+
+def _without_errors(source: RawData, answers: Sequence[str], rows: np.ndarray) -> np.ndarray:
+    """Leave out rows that hold a word which is no value of its column.
+
+    Raises:
+        DataError: there is no other row, or the word stands where the answer should.
+    """
+    if ROW_ERROR not in source.frame.columns:
+        return rows
+    errors = source.frame[ROW_ERROR].gather(rows)
+    wrong = errors.drop_nulls()
+    of_answers = wrong.filter(wrong.str.contains_any([f"column {name!r}:" for name in answers]) if answers else False)
+    if len(of_answers) or len(wrong) == len(rows):
+        code, _, said = str((of_answers if len(of_answers) else wrong)[0]).partition(": ")
+        raise DataError(
+            f"{source.origin}: {said}; correct it ({len(wrong):,} of {len(rows):,} rows are like it)", code=code
+        )
+    return rows[errors.is_null().to_numpy()]
 
 
 def _readable_rows(dataset: Dataset, section: Data, rows: np.ndarray) -> np.ndarray:

@@ -154,7 +154,7 @@ def _average_metrics() -> dict[str, Metric]:
         ("", macro, ""),
         ("-micro", micro, "; every sample counts alike"),
         ("-weighted", weighted, "; every class by its size"),
-        ("-positive", positive_class, "; of the second of two classes"),
+        ("-positive", positive_class, "; of the positive one of two classes"),
     )
     return {
         f"{name}{suffix}": _count_metric(way(score), meaning + said)

@@ -31,15 +31,23 @@ def read_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labell
     """
     manifest = bundle.manifest
     missing_values = saved_missing_values(manifest.reading)
+    return read_as_trained(read_words_for(bundle, source, keep, labelled=labelled), manifest.all_columns, missing_values)
+
+
+def read_words_for(
+    bundle: Bundle, source: object, keep: Sequence[str] = (), *, labelled: bool = True
+) -> RawData:
+    """Read rows as `read_for` does, but leave words that will become values as they are written."""
+    manifest = bundle.manifest
     several = source if isinstance(source, list | tuple) else [source]
     if all(isinstance(name, str | Path) for name in several):
         named = [str(name) for name in cast(Sequence[str | Path], several)]
-        options = ReadOptions(missing_values, words=frozenset([*_worded(manifest), *keep]), labelled=labelled)
+        spelled = frozenset([*_worded(manifest), *keep])
+        options = ReadOptions(saved_missing_values(manifest.reading), words=spelled, labelled=labelled)
         read = read_source(named if isinstance(source, list | tuple) else named[0], options)
     else:
         read = read_in_memory(source)
-    read = replace(read, frame=with_words(read.frame))
-    return read_as_trained(read, manifest.all_columns, missing_values)
+    return replace(read, frame=with_words(read.frame))
 
 
 def _worded(manifest: Manifest) -> list[str]:

@@ -116,4 +116,6 @@ def recipe_of(
     if types:
         sections["data"]["columns"] = types
     seed = seed_of(parameters["seed"], parameters["random_state"])
-    return {"name": parameters["name"], "seed": seed} | {key: values for key, values in sections.items() if values}
+    # A pickled estimator goes where its rows need not go.
+    fixed = {"name": parameters["name"], "seed": seed, "bundle": {"reference": "statistics"}}
+    return fixed | {key: values for key, values in sections.items() if values}

@@ -15,6 +15,9 @@ import polars as pl
 from danlu.data.audit.drift import ALARM_RATE, LEAST_DISTANCE, MIN_ROWS, chi_squared_of_counts, kolmogorov_chance
 from danlu.data.audit.finding import SEVERITIES, Finding, make_finding
 from danlu.data.descriptors import RawData
+from danlu.data.frames import Table
+from danlu.data.reading.later import ROW_ERROR
+from danlu.data.reading.spelling import match
 from danlu.data.reference import QUANTILES, measured
 
 FAR = 1.0  # of the training range's width: a single value farther outside than this is no chance
@@ -28,7 +31,7 @@ class _View:
     """Hold one column of the new rows and what training says of it.
 
     Attributes:
-        raw: as it was read.
+        raw: as it is written.
         values: as it is compared.
         before: its entry in reference.json.
         trained: rows of the training data.
@@ -45,12 +48,17 @@ class _View:
 
 
 def compare_with_training(
-    source: RawData, columns: Sequence[Mapping[str, Any]], target: Sequence[str], reference: Mapping[str, Any] | None
+    source: RawData,
+    written: Table,
+    columns: Sequence[Mapping[str, Any]],
+    target: Sequence[str],
+    reference: Mapping[str, Any] | None,
 ) -> Json:
     """Compare new rows with the training data of a bundle.
 
     Args:
-        source: the rows.
+        source: the rows, read as the bundle says.
+        written: the same rows before their words became values, without those that stand for a missing value.
         columns: the bundle's, with name and type.
         target: columns of the target, which need not be there.
         reference: of the bundle; None where it keeps none.
@@ -61,7 +69,7 @@ def compare_with_training(
     """
     frame, known = source.frame, {str(each["name"]): str(each["type"]) for each in columns}
     missing = [name for name in known if name not in frame.columns]
-    extra = [name for name in frame.columns if name not in known and name not in target]
+    extra = [name for name in frame.columns if name not in (*known, *target, ROW_ERROR)]
     findings = [make_finding("absent-column", "error", about=name) for name in missing]
     if extra:
         findings.append(make_finding("extra-columns", "note", columns=extra))
@@ -72,10 +80,8 @@ def compare_with_training(
     for name, column_type in known.items():
         if name in missing or name not in before:
             continue
-        raw = frame[name]
-        told, found = _compare(
-            _View(name, column_type, raw, measured(raw, column_type), before[name], trained, len(before))
-        )
+        raw, values = (written if name in written.columns else frame)[name], measured(frame[name], column_type)
+        told, found = _compare(_View(name, column_type, raw, values, before[name], trained, len(before)))
         shown.append(told)
         findings += found
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
@@ -125,7 +131,7 @@ def _unreadable(view: _View) -> tuple[Json, list[Finding]]:
     if len(wrong) == 0:
         return {"unreadable": 0}, []
     shown = [str(value) for value in wrong.unique(maintain_order=True).head(MAX_UNSEEN).to_list()]
-    figures = {"count": len(wrong), "rows": len(plain), "type": view.type, "shown": shown}
+    figures: Json = {"count": len(wrong), "rows": len(plain), "type": view.type, "shown": shown}
     return {"unreadable": len(wrong)}, [make_finding("unreadable-values", "error", about=view.name, **figures)]
 
 
@@ -135,13 +141,13 @@ def _unseen(view: _View) -> tuple[Json, list[Finding]]:
     if shares is None or view.before["others"] > 0:
         return {}, []
     present = view.values.drop_nulls()
-    new = present.filter(~present.is_in(list(shares))).rename("value")
+    new = present.filter(match(present, list(shares)).is_null()).rename("value")
     counted = new.value_counts(name="rows").sort(["rows", "value"], descending=[True, False])
     told = {"unseen": dict(counted.head(MAX_UNSEEN).rows()), "unseen_rows": len(new)}
     if len(new) == 0:
         return told, []
     key = "nothing-seen" if len(new) == len(present) else "unseen-values"
-    figures = {"count": len(new), "rows": len(view.values), "shown": [f"{v} ({n:,})" for v, n in counted.rows()]}
+    figures: Json = {"count": len(new), "rows": len(view.values), "shown": [f"{v} ({n:,})" for v, n in counted.rows()]}
     return told, [make_finding(key, "warning", about=view.name, **figures)]
 
 
@@ -160,7 +166,7 @@ def _outside(view: _View) -> tuple[Json, list[Finding]]:
     far = bool(((values < low - reach) | (values > high + reach)).any())
     chance = 2 * _chance_beyond(max(below, above), len(values), view.trained)
     is_alarming = far or chance * view.tests < ALARM_RATE
-    figures = {"count": below + above, "rows": len(view.values), "low": str(words[0]), "high": str(words[1])}
+    figures: Json = {"count": below + above, "rows": len(view.values), "low": str(words[0]), "high": str(words[1])}
     return told, [make_finding("outside-range", "warning" if is_alarming else "note", about=view.name, **figures)]
 
 
@@ -212,7 +218,7 @@ def _distance_at_quantiles(quantiles: np.ndarray, values: np.ndarray) -> float:
 def _counts(before: Mapping[str, Any], present: pl.Series, trained: int) -> np.ndarray:
     """Return how often each value stands in training and in the new rows, [2, values]; the unlisted ones together."""
     listed = list(before["shares"])
-    found = dict(present.rename("value").value_counts(name="rows").rows())
+    found = dict(match(present, listed).drop_nulls().rename("value").value_counts(name="rows").rows())
     then = [share * trained for share in before["shares"].values()] + [before["others"] * trained]
     now = [found.get(name, 0) for name in listed]
     return np.array([then, [*now, len(present) - sum(now)]], dtype=np.float64)
