@@ -31,9 +31,7 @@ def table(rows: int = 60) -> Any:
     return pd.DataFrame({"x": generator.normal(size=rows), "y": np.repeat(["a", "b"], rows // 2)})
 
 
-@pytest.mark.parametrize(
-    "name", ["", "Unnamed: 0", "Unnamed: 3", "__index_level_0__", "_c0", "rowid", "X", "V1", "index"]
-)
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "Unnamed: 3", "__index_level_0__", "_c0", "rowid", "index"])
 @pytest.mark.parametrize("form", ["counts", "stacked", "shuffled", "drawn"])
 def test_numbers_of_rows_under_a_programs_name(name: str, form: str) -> None:
     generator = np.random.default_rng(1)
@@ -136,3 +134,9 @@ def test_rows_sorted_by_class_before_they_were_numbered_give_nothing_away(tmp_pa
     run = danlu.run(recipe, output=tmp_path / "runs")
     value = json.loads((run.path / "evaluation.json").read_text())["test"]["accuracy"]["value"]
     assert 0.3 < value < 0.7
+
+
+@pytest.mark.parametrize("name", ["x", "X", "v1", "count"])
+def test_numbers_that_repeat_under_a_name_of_ones_own_are_a_feature(name: str) -> None:
+    numbers = pl.Series(name, [float(row % 13) for row in range(60)])
+    assert added_by_program(name, numbers) is None

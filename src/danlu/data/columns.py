@@ -20,12 +20,13 @@ from danlu.data.reading.formats import (
     Formats,
     allowed,
     ask,
+    formats_of_numbers,
     reading_of,
     said_formats,
     settle_by_others,
     telling_word,
 )
-from danlu.data.reading.numbers import NumberFormat, has_leading_zeros, number_formats
+from danlu.data.reading.numbers import NumberFormat, has_leading_zeros
 from danlu.data.reading.reading import Reading
 from danlu.data.sources.image_files import IMAGE_SUFFIXES, holds_images
 from danlu.errors import DataError
@@ -161,9 +162,7 @@ def _infer(values: pl.Series, present: pl.Series, unique: int, origin: str, adde
         return Guess("category", reason("empty"), used=False)
     if (by_program := added_by_program(values.name, values, added)) is not None:
         return Guess("identifier", reason(by_program), used=False)
-    if values.dtype == pl.Binary:
-        if holds_images(present):
-            return Guess("image", reason("bytes"))
+    if values.dtype == pl.Binary and not holds_images(present):
         return Guess("identifier", reason("other-bytes"), used=False)
     if values.dtype.is_nested() or values.dtype == pl.Object:
         raise DataError(
@@ -171,17 +170,22 @@ def _infer(values: pl.Series, present: pl.Series, unique: int, origin: str, adde
             f"flatten it, or leave it out with data.columns: {{{values.name}: drop}}",
             code="DL211",
         )
-    if unique == 1:
+    if unique == 1 and values.dtype != pl.Binary:
         return Guess("category", reason("constant"), used=False)
-    if values.dtype == pl.Boolean:
-        return Guess("category", reason("truth"))
-    if values.dtype in (pl.Duration, pl.Time):
-        return Guess("number", reason("seconds"))
-    if values.dtype.is_temporal():
-        return Guess("datetime", reason("times"))
     if values.dtype.is_numeric():
         return _infer_number_type(values, present, unique)
-    return _infer_word_type(present.cast(pl.String), unique, origin)
+    return _infer_by_type(values.dtype) or _infer_word_type(present.cast(pl.String), unique, origin)
+
+
+def _infer_by_type(dtype: pl.DataType) -> Guess | None:
+    """Return what a column is whose type alone tells it; None of words."""
+    if dtype == pl.Binary:
+        return Guess("image", reason("bytes"))
+    if dtype == pl.Boolean:
+        return Guess("category", reason("truth"))
+    if dtype in (pl.Duration, pl.Time):
+        return Guess("number", reason("seconds"))
+    return Guess("datetime", reason("times")) if dtype.is_temporal() else None
 
 
 def _infer_number_type(values: pl.Series, present: pl.Series, unique: int) -> Guess:
@@ -195,17 +199,22 @@ def _infer_word_type(present: pl.Series, unique: int, origin: str) -> Guess:
     """Infer type, reason and use of a column of strings."""
     words = present.unique(maintain_order=True) if unique < len(present) // 2 else present
     coded = has_leading_zeros(words)
+    if not coded and (formats := formats_of_numbers(words)):
+        plain = formats[0] == NumberFormat()
+        why = reason("worded-numbers") if plain else reason("written-numbers", word=telling_word(words, formats))
+        return Guess("number", why, formats=formats, words=words)
     if not coded:
-        if formats := number_formats(words):
-            plain = formats[0] == NumberFormat()
-            why = reason("worded-numbers") if plain else reason("written-numbers", word=telling_word(words, formats))
-            return Guess("number", why, formats=formats, words=words)
         _refuse_mixture(present, words, origin)
     if layouts := date_layouts(words):
         return Guess("datetime", reason("worded-dates"), formats=layouts, words=words)
     lower = words.str.to_lowercase()
     if sum(lower.str.ends_with(suffix).sum() for suffix in IMAGE_SUFFIXES) >= 0.9 * len(words):
         return Guess("image", reason("paths"))
+    return _infer_text(present, words, unique, coded)
+
+
+def _infer_text(present: pl.Series, words: pl.Series, unique: int, coded: bool) -> Guess:
+    """Infer whether words are texts, identifiers or categories."""
     spaced = float(words.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
     characters = float(words.str.len_chars().mean() or 0)  # type: ignore[arg-type]
     varied = unique > 0.5 * len(present)
@@ -236,7 +245,7 @@ def _refuse_mixture(present: pl.Series, words: pl.Series, origin: str) -> None:
         words: the same without repetitions, which is quicker to search.
     """
     odd = words.filter(words.str.strip_chars().cast(pl.Float64, strict=False).is_null())
-    if len(odd) == len(words) and number_formats(words.filter(words.str.contains(r"\d"))):
+    if len(odd) == len(words) and formats_of_numbers(words.filter(words.str.contains(r"\d"))):
         odd = words.filter(~words.str.contains(r"\d"))  # the others are numbers as people write them
     if len(odd) in (0, len(words)):
         return

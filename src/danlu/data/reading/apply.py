@@ -6,6 +6,7 @@ import polars as pl
 
 from danlu.data.frames import DiskFrame, Table
 from danlu.data.reading.dates import parse_dates
+from danlu.data.reading.infinity import parse_infinity
 from danlu.data.reading.numbers import NumberFormat
 from danlu.data.reading.reading import Reading
 from danlu.errors import DataError
@@ -20,7 +21,7 @@ def typed(name: str, dtype: pl.DataType, type_: str, reading: Reading) -> pl.Exp
     if type_ == "number" and dtype == pl.String:
         plain = reading.number or NumberFormat()
         truth = words.str.strip_chars().str.to_lowercase().replace_strict(TRUTHS, default=None, return_dtype=pl.Float64)
-        return plain.parse(words).fill_null(truth).alias(name)
+        return pl.coalesce(plain.parse(words), parse_infinity(words), truth).alias(name)
     if type_ == "datetime" and dtype == pl.String and reading.format is not None:
         return parse_dates(words, reading.format).alias(name)
     if type_ == "datetime" and dtype.is_integer():

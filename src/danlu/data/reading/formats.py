@@ -6,12 +6,19 @@ import polars as pl
 
 from danlu.data.questions import Answer, Question
 from danlu.data.reading.dates import date_layouts, parse_dates
+from danlu.data.reading.infinity import is_infinity
 from danlu.data.reading.numbers import NumberFormat, number_formats
 from danlu.data.reading.reading import Reading
 from danlu.recipe.sections.data import ColumnOptions
 
 Format = NumberFormat | str  # of numbers, or the layout of dates
 Formats = tuple[Format, ...]
+
+
+def formats_of_numbers(words: pl.Series) -> tuple[NumberFormat, ...]:
+    """Return the ways in which words are numbers; infinity may stand among them."""
+    finite = words.filter(~words.to_frame("word").select(is_infinity(pl.col("word"))).to_series())
+    return number_formats(finite) if len(finite) else ()
 
 
 def said_formats(words: pl.Series, type_: str, options: ColumnOptions) -> Formats:
@@ -24,7 +31,7 @@ def said_formats(words: pl.Series, type_: str, options: ColumnOptions) -> Format
     """
     if type_ == "datetime":
         return (options.format,) if options.format else date_layouts(words)
-    found = number_formats(words)
+    found = formats_of_numbers(words)
     if options.decimal is None and options.grouping is None:
         return found
     if fitting := allowed(found, options):

@@ -15,12 +15,13 @@ from danlu.data.descriptors import RawData
 from danlu.data.frames import DiskFrame, Table
 from danlu.data.reading.apply import describe_wanted, typed
 from danlu.data.reading.dates import parse_any_date
-from danlu.data.reading.formats import Formats, settle_by_others
+from danlu.data.reading.formats import Formats, formats_of_numbers, settle_by_others
 from danlu.data.reading.missing import without_missing
-from danlu.data.reading.numbers import NumberFormat, number_formats
+from danlu.data.reading.numbers import NumberFormat
 from danlu.data.reading.reading import Reading
 from danlu.data.sources.options import MISSING_WORDS
 
+LARGEST = 3.4028234663852886e38  # of float32, in which models calculate
 ROW_ERROR = "\0error"  # a column beside the rows: why a row cannot be answered, with its code
 
 
@@ -41,8 +42,6 @@ def read_as_trained(source: RawData, columns: Sequence[Mapping[str, Any]], missi
     known = [column for column in columns if "reading" in column and column["name"] in frame.columns]
     readings = {column["name"]: (column["type"], Reading.model_validate(column["reading"])) for column in known}
     changes = _changes(frame, readings)
-    if not changes:
-        return replace(source, frame=frame)
     errors = [
         pl.when(change.is_null() & pl.col(name).is_not_null()).then(
             pl.concat_str(
@@ -51,6 +50,19 @@ def read_as_trained(source: RawData, columns: Sequence[Mapping[str, Any]], missi
         )
         for name, change in changes.items()
     ]
+    numbers = {
+        name: changes.get(name, pl.col(name))
+        for name, (type_, _) in readings.items()
+        if type_ == "number" and (name in changes or frame.schema[name].is_numeric())
+    }
+    errors += [
+        pl.when(values.is_finite() & (values.abs() > LARGEST)).then(
+            pl.concat_str(pl.lit(f"DL211: column {name!r}: "), pl.col(name), pl.lit(" is beyond any number of 32 bits"))
+        )
+        for name, values in numbers.items()
+    ]
+    if not errors:
+        return replace(source, frame=frame)
     changed = frame.lazy().with_columns(pl.coalesce(errors).alias(ROW_ERROR), *changes.values())
     together = changed.collect() if isinstance(frame, pl.DataFrame) else DiskFrame(changed, frame.height)
     if together[ROW_ERROR].null_count() == together.height:
@@ -98,7 +110,7 @@ def _formats(values: pl.Series, reading: Reading) -> Formats:
     words = values.drop_nulls().unique()
     parsed = words.to_frame("word").select(own.parse(pl.col("word"))).to_series()
     failed = words.filter(parsed.is_null())
-    others = number_formats(failed.filter(failed.str.contains(r"\d"))) if len(failed) else ()
+    others = formats_of_numbers(failed.filter(failed.str.contains(r"\d"))) if len(failed) else ()
 
     def read(form: NumberFormat) -> int:
         return len(words) - int(words.to_frame("word").select(form.parse(pl.col("word")).null_count()).item())

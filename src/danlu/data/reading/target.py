@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from danlu.data.frames import DiskFrame, Table
-from danlu.data.reading.formats import Formats, allowed, said_formats
-from danlu.data.reading.numbers import number_formats
+from danlu.data.reading.formats import Formats, allowed, formats_of_numbers, said_formats
 from danlu.data.reading.spelling import TRUTHS, canonical
 from danlu.recipe.sections.data import ColumnOptions
 
@@ -21,7 +20,7 @@ def target_formats(values: pl.Series, options: ColumnOptions) -> Formats:
     words = values.drop_nulls().unique(maintain_order=True)
     if options.type == "number":
         return said_formats(words, "number", options)
-    return () if options.type else allowed(number_formats(words), options)
+    return () if options.type else allowed(formats_of_numbers(words), options)
 
 
 def as_labels(table: Table, names: Sequence[str]) -> Table:

@@ -30,7 +30,7 @@ class _Attribute:
     """Describe one column: its name, its type, and of dates the form."""
 
     name: str
-    kind: str
+    attribute_type: str
     form: str = ""
 
 
@@ -112,15 +112,15 @@ def _plain(word: str) -> str:
 
 def _column(path: Path, said: _Attribute, values: list[str | None]) -> pl.Series:
     words = pl.Series(said.name, values, dtype=pl.String)
-    if said.kind == "date":
+    if said.attribute_type == "date":
         parsed = words.str.strptime(pl.Datetime("us"), _date_form(said.form or USUAL_DATE), strict=False)
         return parsed if parsed.null_count() == words.null_count() else words
-    if said.kind not in NUMBERS:
+    if said.attribute_type not in NUMBERS:
         return words
     numbers = words.cast(pl.Float64, strict=False)
     wrong = words.filter(numbers.is_null() & words.is_not_null())
     if len(wrong):
-        raise DataError(f"{path}: column {said.name!r} is {said.kind} and holds {wrong[0]!r}", code="DL211")
+        raise DataError(f"{path}: column {said.name!r} is {said.attribute_type} and holds {wrong[0]!r}", code="DL211")
     whole = words.cast(pl.Int64, strict=False)
     return whole if whole.null_count() == words.null_count() else numbers
 

@@ -22,9 +22,9 @@ def check_parquet(path: Path) -> list[Leaf]:
     Raises:
         DataError: a column holds intervals, at whose type polars panics.
     """
-    leaves = [leaf for leaf in read_leaves(path) if leaf.kind]
+    leaves = [leaf for leaf in read_leaves(path) if leaf.wire_type]
     for leaf in leaves:
-        if leaf.kind == "interval":
+        if leaf.wire_type == "interval":
             raise DataError(
                 f"{path}: column {'.'.join(leaf.path)!r} holds intervals of months, days and milliseconds, which have "
                 "no length; write it as a number of days or seconds, or leave it out, in the program that wrote it",
@@ -35,13 +35,13 @@ def check_parquet(path: Path) -> list[Leaf]:
 
 def finish_parquet(path: Path, table: Table, leaves: list[Leaf]) -> ReadTable:
     """Write UUIDs as words, and mark the columns of an index and of geometries."""
-    uuids = [leaf.path[0] for leaf in leaves if leaf.kind == "uuid" and len(leaf.path) == 1]
+    uuids = [leaf.path[0] for leaf in leaves if leaf.wire_type == "uuid" and len(leaf.path) == 1]
     if uuids := [name for name in uuids if table.schema[name] == pl.Binary]:
         written = table.lazy().with_columns(map(_uuid_words, uuids))
         table = DiskFrame(written, table.height) if isinstance(table, DiskFrame) else written.collect()
     metadata = pl.read_parquet_metadata(path)
     table = plain_features(table, said_features(metadata.get(METADATA_KEY)), path.parent)
-    marked = dict.fromkeys((leaf.path[0] for leaf in leaves if leaf.kind == "geometry"), "geometry")
+    marked = dict.fromkeys((leaf.path[0] for leaf in leaves if leaf.wire_type == "geometry"), "geometry")
     return ReadTable(table, added=marked | added_columns(metadata, table))
 
 

@@ -22,11 +22,11 @@ class Leaf:
 
     Attributes:
         path: its name, and of nested values those of the columns around it, outermost first.
-        kind: uuid, geometry, interval; "" for all others.
+        wire_type: uuid, geometry, interval; "" for all others.
     """
 
     path: tuple[str, ...]
-    kind: str
+    wire_type: str
 
 
 def read_leaves(path: Path) -> list[Leaf]:
@@ -86,25 +86,25 @@ class _Compact:
         number = 0
         while (header := self._byte()) != 0:
             number = number + (header >> 4) if header >> 4 else self._signed()
-            kind = header & 15
-            yield number, kind == TRUE if kind in (TRUE, FALSE) else self._value(kind)
+            wire_type = header & 15
+            yield number, wire_type == TRUE if wire_type in (TRUE, FALSE) else self._value(wire_type)
 
-    def _value(self, kind: int) -> Any:
-        if kind == STRUCT:
+    def _value(self, wire_type: int) -> Any:
+        if wire_type == STRUCT:
             return dict(self._fields())
-        if kind in (LIST, SET):
+        if wire_type in (LIST, SET):
             header = self._byte()
             length = header >> 4 if header >> 4 != LONG_LIST else self._number()
             return [self._value(header & 15) for _ in range(length)]
-        if kind == MAP:
+        if wire_type == MAP:
             length = self._number()
             kinds = self._byte() if length else 0
             return {self._value(kinds >> 4): self._value(kinds & 15) for _ in range(length)}
-        if kind == BINARY:
+        if wire_type == BINARY:
             return self._take(self._number())
-        if kind in (DOUBLE, UUID):
-            return self._take(8 if kind == DOUBLE else 16)
-        return self._byte() if kind in (TRUE, FALSE, BYTE) else self._signed()
+        if wire_type in (DOUBLE, UUID):
+            return self._take(8 if wire_type == DOUBLE else 16)
+        return self._byte() if wire_type in (TRUE, FALSE, BYTE) else self._signed()
 
     def _byte(self) -> int:
         return self._take(1)[0]

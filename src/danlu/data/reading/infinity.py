@@ -1,0 +1,16 @@
+"""Infinity as programs write it: a number that counts as a missing value."""
+
+import polars as pl
+
+INFINITY = r"(?i)^\s*[+-]?inf(?:inity)?\s*$"
+
+
+def is_infinity(words: pl.Expr) -> pl.Expr:
+    """Return which words are infinity, with or without a sign."""
+    return words.str.contains(INFINITY)
+
+
+def parse_infinity(words: pl.Expr) -> pl.Expr:
+    """Return infinities as Float64, null where a word is none."""
+    size = pl.when(words.str.strip_chars().str.starts_with("-")).then(float("-inf")).otherwise(float("inf"))
+    return pl.when(is_infinity(words)).then(size)
