@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from danlu.data.columns import Column
+from danlu.data.file_form import FileForm
 from danlu.data.frames import Table
 from danlu.data.kind import DataKind
 from danlu.data.questions import Question
 from danlu.data.reading.reading import Reading
-from danlu.data.sources.options import FileForm
 from danlu.tasks.base import Task
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from danlu.core.component import Frozen
+from danlu.data.file_form import FileForm
 from danlu.data.frames import Table
 from danlu.data.questions import Question
 from danlu.data.row_errors import RowErrors
-from danlu.data.sources.options import FileForm
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -12,6 +12,7 @@ from danlu.core.text import suggestion
 from danlu.data.columns import Column, infer_columns, missing_values
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import RawData
+from danlu.data.file_form import FileForm, ReadOptions
 from danlu.data.frames import as_plain_numbers, wide_integers_as_words, with_words
 from danlu.data.kind import DataKind
 from danlu.data.kinds.table import iter_kinds
@@ -21,7 +22,6 @@ from danlu.data.reading.formats import Formats, ask, reading_of
 from danlu.data.reading.missing import without_missing
 from danlu.data.reading.reading import Reading
 from danlu.data.reading.target import as_labels, target_formats
-from danlu.data.sources.options import FileForm, ReadOptions
 from danlu.data.sources.packed_target import PackedSource, pack_target
 from danlu.data.sources.reader import read_source
 from danlu.errors import DataError

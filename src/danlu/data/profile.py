@@ -9,8 +9,8 @@ from danlu.data.audit import Finding
 from danlu.data.clean import count_reasons
 from danlu.data.columns import Column, missing_values
 from danlu.data.dataset import Dataset
+from danlu.data.file_form import FileForm
 from danlu.data.samples import sample_rows
-from danlu.data.sources.options import FileForm
 from danlu.data.splits import Splits
 from danlu.tasks.summaries import describe_numbers
 

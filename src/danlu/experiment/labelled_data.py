@@ -189,13 +189,15 @@ def _without_errors(source: RawData, answers: Sequence[str], rows: np.ndarray) -
         return rows
     errors = source.frame[ROW_ERROR].gather(rows)
     wrong = errors.drop_nulls()
-    of_answers = wrong.filter(wrong.str.contains_any([f"column {name!r}:" for name in answers]) if answers else False)
+    of_answers = (
+        wrong.filter(wrong.str.contains_any([f"column {name!r}:" for name in answers])) if answers else wrong[:0]
+    )
     if len(of_answers) or len(wrong) == len(rows):
         code, _, said = str((of_answers if len(of_answers) else wrong)[0]).partition(": ")
         raise DataError(
             f"{source.origin}: {said}; correct it ({len(wrong):,} of {len(rows):,} rows are like it)", code=code
         )
-    return rows[errors.is_null().to_numpy()]
+    return np.asarray(rows[errors.is_null().to_numpy()])
 
 
 def _readable_rows(dataset: Dataset, section: Data, rows: np.ndarray) -> np.ndarray:

@@ -7,10 +7,10 @@ from typing import cast
 
 from danlu.artifacts.bundle import Bundle, Manifest
 from danlu.data.descriptors import RawData
+from danlu.data.file_form import ReadOptions
 from danlu.data.frames import with_words
 from danlu.data.reading.later import read_as_trained, saved_missing_values
 from danlu.data.sources.in_memory import read_in_memory
-from danlu.data.sources.options import ReadOptions
 from danlu.data.sources.reader import read_source
 from danlu.tasks.table import parse_target
 

@@ -12,10 +12,10 @@ from scipy.stats import ks_2samp
 
 from danlu.data.audit.against import _chance_beyond, _distance_at_quantiles, compare_with_training
 from danlu.data.descriptors import RawData
+from danlu.data.file_form import MISSING_WORDS
 from danlu.data.reading.later import read_as_trained
 from danlu.data.reading.reading import Reading
 from danlu.data.reference import QUANTILES, describe_values
-from danlu.data.sources.options import MISSING_WORDS
 
 TYPES = {"x": "number", "c": "category", "d": "datetime", "t": "text"}
 

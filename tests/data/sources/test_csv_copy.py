@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from danlu.data.file_form import ReadOptions
 from danlu.data.sources.csv_copy import normalized_csv
-from danlu.data.sources.options import ReadOptions
 from danlu.data.sources.reader import read_source
 from danlu.errors import DataError
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from danlu.data.file_form import ReadOptions
 from danlu.data.sources.encoding import detect_encoding, text_file
-from danlu.data.sources.options import ReadOptions
 from danlu.data.sources.reader import read_source
 from danlu.data.sources.text_bytes import is_utf_8
 from danlu.errors import DataError

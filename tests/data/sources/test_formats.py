@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from danlu.data.sources.options import ReadOptions
+from danlu.data.file_form import ReadOptions
 from danlu.data.sources.other_formats import INSTEAD
 from danlu.data.sources.reader import read_source
 from danlu.data.sources.tables import READERS

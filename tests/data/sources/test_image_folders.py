@@ -10,9 +10,9 @@ from PIL import Image
 
 import danlu as package
 from danlu.data.descriptors import RawData
+from danlu.data.file_form import ReadOptions
 from danlu.data.sources import image_files
 from danlu.data.sources.image_files import is_decodable
-from danlu.data.sources.options import ReadOptions
 from danlu.data.sources.reader import read_source
 from danlu.errors import DataError
 from tests.conftest import Command

@@ -10,8 +10,8 @@ import pytest
 
 import danlu as package
 from danlu.data.columns import infer_columns
+from danlu.data.file_form import ReadOptions
 from danlu.data.interpret import open_dataset
-from danlu.data.sources.options import ReadOptions
 from danlu.data.sources.reader import read_source
 from danlu.errors import DataError
 from danlu.recipe.load import check_recipe

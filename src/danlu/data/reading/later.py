@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from danlu.data.descriptors import RawData
+from danlu.data.file_form import MISSING_WORDS
 from danlu.data.frames import DiskFrame, Table
 from danlu.data.reading.apply import describe_wanted, typed
 from danlu.data.reading.dates import parse_any_date
@@ -19,7 +20,6 @@ from danlu.data.reading.formats import Formats, formats_of_numbers, settle_by_ot
 from danlu.data.reading.missing import without_missing
 from danlu.data.reading.numbers import NumberFormat
 from danlu.data.reading.reading import Reading
-from danlu.data.sources.options import MISSING_WORDS
 
 LARGEST = 3.4028234663852886e38  # of float32, in which models calculate
 ROW_ERROR = "\0error"  # a column beside the rows: why a row cannot be answered, with its code
@@ -92,8 +92,9 @@ def _changes(frame: Table, readings: Mapping[str, tuple[str, Reading]]) -> dict[
         change = typed(name, frame.schema[name], type_, reading)
         if change is None:
             continue
-        if len(settled.get(name, ())) == 1:
-            other = typed(name, frame.schema[name], type_, Reading(number=settled[name][0]))  # type: ignore[arg-type]
+        form = settled[name][0] if len(settled.get(name, ())) == 1 else None
+        if isinstance(form, NumberFormat):
+            other = typed(name, frame.schema[name], type_, Reading(number=form))
             change = change if other is None else other
         elif type_ == "datetime" and frame.schema[name] == pl.String and reading.format is not None:
             change = parse_any_date(pl.col(name), reading.format).alias(name)

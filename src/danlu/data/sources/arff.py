@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from danlu.data.sources.options import ReadOptions, ReadTable
+from danlu.data.file_form import ReadOptions, ReadTable
 from danlu.errors import DataError
 
 QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import polars as pl
 
+from danlu.data.file_form import ReadOptions, ReadTable
 from danlu.data.frames import DiskFrame
 from danlu.data.sources.arrow_schema import read_arrow_schema
 from danlu.data.sources.hugging_face import METADATA_KEY, plain_features, said_features
-from danlu.data.sources.options import ReadOptions, ReadTable
 from danlu.data.sources.parquet import added_columns
 from danlu.data.sources.scans import LARGE
 from danlu.errors import DataError

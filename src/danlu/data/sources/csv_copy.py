@@ -14,6 +14,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 from danlu.artifacts.cache import cached_dir, file_identity
+from danlu.data.file_form import FileForm, ReadOptions
 from danlu.data.sources.csv_dialect import Dialect, Sniffed, column_names, refuse_uneven, sniff
 from danlu.data.sources.csv_rows import (
     BARE,
@@ -29,7 +30,6 @@ from danlu.data.sources.csv_rows import (
 )
 from danlu.data.sources.encoding import encoding_by_mark, text_file, utf_8_version
 from danlu.data.sources.legacy_encoding import legacy_encoding
-from danlu.data.sources.options import FileForm, ReadOptions
 from danlu.data.sources.text_bytes import UTF_8, is_utf_8_block, open_bytes, read_head, whole_characters
 from danlu.errors import DataError
 

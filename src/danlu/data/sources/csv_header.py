@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from danlu.data.file_form import MISSING_WORDS
 from danlu.data.sources.csv_rows import BARE, DOUBLED, ESCAPED, SINGLE, SPACED, Quoting, Row, lone_return, rows_of
-from danlu.data.sources.options import MISSING_WORDS
 from danlu.errors import DataError
 
 ABOVE = 60  # lines, at most, above a header that is found

@@ -12,7 +12,7 @@ import polars as pl
 
 from danlu.core.imports import require_extra
 from danlu.core.text import suggestion
-from danlu.data.sources.options import ReadOptions, ReadTable
+from danlu.data.file_form import ReadOptions, ReadTable
 from danlu.errors import DataError
 
 SQLITE_MAGIC = b"SQLite format 3\0"

@@ -6,7 +6,7 @@ import polars as pl
 
 from danlu.core.imports import require_extra
 from danlu.core.text import suggestion
-from danlu.data.sources.options import ReadOptions, ReadTable
+from danlu.data.file_form import ReadOptions, ReadTable
 from danlu.errors import DataError
 
 # What Excel shows where a formula fails; without a value of its own, the cell counts as empty.

@@ -11,11 +11,11 @@ from pathlib import Path
 import polars as pl
 
 from danlu.data.descriptors import RawData
+from danlu.data.file_form import FileForm, ReadOptions
 from danlu.data.questions import Answer, Question
 from danlu.data.sources.folder_tree import FolderTree, Parts, read_tree
 from danlu.data.sources.image_files import TEXT_SUFFIXES, advice_for, count_suffixes, describe_suffixes
 from danlu.data.sources.image_paths import names_images
-from danlu.data.sources.options import FileForm, ReadOptions
 from danlu.errors import DataError
 
 IMAGE, LABEL, SPLIT = "image", "label", "split"

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from danlu.data.sources.options import ReadOptions, ReadTable
+from danlu.data.file_form import ReadOptions, ReadTable
 from danlu.errors import DataError
 
 FORMS = 'a list of objects ([{"x": 1}, …]) or an object of columns ({"x": [1, …]})'

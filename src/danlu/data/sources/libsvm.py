@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from danlu.data.sources.options import ReadOptions, ReadTable
+from danlu.data.file_form import ReadOptions, ReadTable
 from danlu.errors import DataError
 
 LABEL, QUERY = "label", "qid"

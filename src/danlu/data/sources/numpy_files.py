@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from danlu.core.imports import require_extra
+from danlu.data.file_form import ReadOptions, ReadTable
 from danlu.data.sources.arrays import series_of_array
-from danlu.data.sources.options import ReadOptions, ReadTable
 from danlu.errors import DataError
 
 UNNAMED = "arr_0"  # numpy's name of the only array that was given none

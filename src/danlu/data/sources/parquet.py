@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
+from danlu.data.file_form import ReadTable
 from danlu.data.frames import DiskFrame, Table
 from danlu.data.sources.hugging_face import METADATA_KEY, plain_features, said_features
-from danlu.data.sources.options import ReadTable
 from danlu.data.sources.parquet_schema import Leaf, read_leaves
 from danlu.errors import DataError
 

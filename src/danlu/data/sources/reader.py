@@ -17,6 +17,7 @@ import polars as pl
 from danlu.core.text import suggestion
 from danlu.data.builtin import read_builtin
 from danlu.data.descriptors import RawData
+from danlu.data.file_form import FileForm, ReadOptions
 from danlu.data.sources.compressed import OPENERS, unpacked
 from danlu.data.sources.encoding import text_file
 from danlu.data.sources.folder_tree import is_hidden
@@ -29,7 +30,6 @@ from danlu.data.sources.image_files import (
     is_decodable,
 )
 from danlu.data.sources.image_folders import read_image_folder, read_images
-from danlu.data.sources.options import FileForm, ReadOptions
 from danlu.data.sources.other_formats import instead_of
 from danlu.data.sources.partitions import partition_files, with_partitions
 from danlu.data.sources.stacking import stack, stack_splits
@@ -219,7 +219,7 @@ def _read_together(
         read(place, again) if any(part.frame.schema.get(name) != pl.String for name in worded) else part
         for place, part in held
     ]
-    files = [place for place, _ in held if isinstance(place, Path)]
+    files = [Path(place) for place, _ in held if isinstance(place, Path)]
     return stack(with_partitions(spelled, files) if files else spelled, origin)
 
 

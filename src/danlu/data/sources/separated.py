@@ -10,11 +10,11 @@ from pathlib import Path
 
 import polars as pl
 
+from danlu.data.file_form import ReadOptions, ReadTable, spelled_missing
 from danlu.data.frames import Table
 from danlu.data.sources.csv_copy import normalized_csv
 from danlu.data.sources.csv_dialect import refuse_uneven_rows
 from danlu.data.sources.narrowing import narrowed, suggested_types
-from danlu.data.sources.options import ReadOptions, ReadTable, spelled_missing
 from danlu.data.sources.scans import LARGE, collect
 
 SEEN_ROWS = 10_000  # suggest the types; having the whole file decide takes fifty times as long

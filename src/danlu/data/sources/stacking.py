@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 
 from danlu.data.descriptors import RawData
+from danlu.data.file_form import merge_forms
 from danlu.data.frames import DiskFrame
-from danlu.data.sources.options import merge_forms
 from danlu.errors import DataError
 
 SPLIT_COLUMN = "split"
@@ -103,5 +103,5 @@ def _with_absolute_paths(part: RawData) -> RawData:
 
 
 def _names_file(first: pl.DataFrame, folder: Path) -> bool:
-    value = first.item() if first.height else None
+    value = str(first.item() or "") if first.height else ""
     return bool(value) and len(value) < 1024 and Path(value).suffix != "" and (folder / value).is_file()

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from danlu.core.imports import require_extra
-from danlu.data.sources.options import ReadOptions, ReadTable
+from danlu.data.file_form import ReadOptions, ReadTable
 from danlu.errors import DataError
 
 EXACT = float(1 << 53)  # up to here a float tells whole numbers apart

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from danlu.data.file_form import FileForm, ReadOptions, ReadTable
 from danlu.data.sources.arff import read_arff
 from danlu.data.sources.arrow_files import read_arrow
 from danlu.data.sources.databases import read_database
@@ -14,7 +15,6 @@ from danlu.data.sources.excel import read_excel
 from danlu.data.sources.json_records import read_json
 from danlu.data.sources.libsvm import read_libsvm
 from danlu.data.sources.numpy_files import read_numpy
-from danlu.data.sources.options import FileForm, ReadOptions, ReadTable
 from danlu.data.sources.parquet import check_parquet, finish_parquet
 from danlu.data.sources.scans import LARGE, collect
 from danlu.data.sources.separated import read_csv

@@ -160,8 +160,9 @@ def date_part(values: pl.Series, part: str, form: str | None, origin: str) -> np
         return np.asarray(microseconds / MICROSECONDS_A_DAY)
     cycle, _, wave = part.partition("-")
     # The rest comes first: it is exact, so that all Mondays are one point on the circle.
-    angle = 2 * np.pi * (np.mod(microseconds, period := CYCLE_DAYS[cycle] * MICROSECONDS_A_DAY) / period)
-    return np.sin(angle) if wave == "sin" else np.cos(angle)
+    period = CYCLE_DAYS[cycle] * MICROSECONDS_A_DAY
+    angle = 2 * np.pi * np.mod(microseconds, period) / period
+    return np.asarray(np.sin(angle) if wave == "sin" else np.cos(angle))
 
 
 def _parsed(values: pl.Series, form: str | None, origin: str) -> pl.Series:

@@ -64,8 +64,8 @@ def merge_forms(forms: Sequence[FileForm]) -> FileForm:
         unread.update(form.unread)
         for name, words in form.missing_words.items():
             absent.setdefault(name, set()).update(words)
-    words = {name: tuple(sorted(found)) for name, found in absent.items()}
-    return replace(forms[0], unread=dict(unread), missing_words=words)
+    missing_words = {name: tuple(sorted(found)) for name, found in absent.items()}
+    return replace(forms[0], unread=dict(unread), missing_words=missing_words)
 
 
 @dataclass(frozen=True)
