@@ -95,6 +95,7 @@ def test_one_layout_fits(words: list[str], layout: str) -> None:
         ["192.168.0.1"],
         ["1001-12", "3207-11"],
         ["2023-W53"],
+        ["20240115T1000"],  # of hour, minute and second, two digits each
         ["May", "June"],
         ["", " "],
         [],

@@ -24,6 +24,7 @@ TAIL = rf"(?:(?:\s*T\s*|,?\s+|[:_]){_TIME})?"
 
 _LETTERS = {
     "Y": r"(?P<Y>[1-9][0-9]{3})",
+    ":Y": r"(?P<Y>19[0-9]{2}|20[0-9]{2}|2100)",
     "y": r"(?P<y>[0-9]{2})",
     "m": r"(?P<m>[0-9]{1,2})",
     "d": r"(?P<d>[0-9]{1,2})",
@@ -48,7 +49,7 @@ _LETTERS = {
 }
 _SHORTHANDS = {"%F": "%Y-%m-%d", "%D": "%m/%d/%y", "%T": "%H:%M:%S", "%R": "%H:%M"}
 _TIMES = frozenset("HIMSfpz") | {".f"}
-_PIECE = re.compile(r"%[-#]?(\.f|[a-zA-Z%])|(\s+)|(.)", re.DOTALL)
+_PIECE = re.compile(r"%[-#]?(\.f|:Y|[a-zA-Z%])|(\s+)|(.)", re.DOTALL)
 
 
 @cache
@@ -64,6 +65,22 @@ def pattern_of(layout: str) -> str | None:
     tail = "" if timed or not re.search(r"\(\?P<d>", body) else TAIL
     day = "" if re.match("%[aA]", layout) else rf"(?:{_WEEKDAY},?\s+)?"
     return rf"(?i)^\s*{day}{body}{tail}\s*$"
+
+
+def pattern_of_any(layouts: tuple[str, ...]) -> str:
+    """Return one expression for words of any of several layouts.
+
+    The groups of the layout at place N end in `_N`, as `d_3`; those of the time of day behind have no number.
+    """
+    ways = [
+        re.sub(r"\(\?P<(\w+)>", rf"(?P<\1_{place}>", str(date_pattern(layout))) for place, layout in enumerate(layouts)
+    ]
+    return rf"(?i)^\s*(?:{_WEEKDAY},?\s+)?(?:{'|'.join(ways)}){TAIL}\s*$"
+
+
+def bare(layout: str) -> str:
+    """Return a layout that takes only years that dates have, 1900 to 2100, where numbers and codes look like dates."""
+    return layout.replace("%Y", "%:Y")
 
 
 def date_pattern(layout: str) -> str | None:
@@ -90,7 +107,7 @@ def _pieces(layout: str) -> list[tuple[str, str, str]]:
 
 def _letter(layout: str, letter: str, named: bool) -> str:
     """Return the expression of one letter."""
-    if letter in "md" and re.search("%[Yymd]%[Yymd]", layout):
+    if letter in tuple("mdHMS") and re.search("%:?[YymdHMS]%[YymdHMS]", layout):
         return _LETTERS[letter].replace("{1,2}", "{2}")  # nothing else tells where digits without a sign between end
     if letter == "d" and named:
         return _LETTERS[letter] + r"(?:st|nd|rd|th)?"

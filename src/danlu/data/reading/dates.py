@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from danlu.data.reading.date_patterns import MONTHS, date_pattern, pattern_of
+from danlu.data.reading.date_patterns import MONTHS, bare, date_pattern, pattern_of, pattern_of_any
 
 # Which of them is meant is asked about where several fit all words and disagree.
 LAYOUTS = (
@@ -36,9 +36,8 @@ UNAMBIGUOUS = (
     *("%d-%B-%Y", "%d %B %Y", "%d/%B/%Y", "%d%B%Y", "%B %d, %Y", "%Y-%B-%d"),
     *("%Y-%m", "%Y年%m月", "%B %Y", "%B-%Y", "%Y-Q%q", "%G-W%V"),
 )
-# So little of a date that codes and numbers look like it; only years that dates have count.
+# So little of a date that codes and numbers look like it; only years that dates have count when layouts are found.
 BARE = frozenset({"%Y%m%d", "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%d %m %Y"})
-FIRST_YEAR, LAST_YEAR = 1900, 2100
 TRIED_WORDS = 8  # looked at before the whole column is
 LARGEST_OFFSET = 14  # hours, as in Kiritimati
 PIVOT = 69  # the first of two-digit years in the twentieth century
@@ -63,9 +62,9 @@ def _fitting(words: pl.Series, layouts: tuple[str, ...]) -> tuple[str, ...]:
     tried = [str(word) for word in words.head(TRIED_WORDS)]
     found: dict[str, pl.Series] = {}
     for layout in layouts if tried else ():
-        if not all(re.match(pattern_of(layout) or "", word) for word in tried):
+        if not all(re.match(pattern_of(_guarded(layout)) or "", word) for word in tried):
             continue  # most columns are no dates, and their first words tell
-        times = words.to_frame("word").select(_guarded(pl.col("word"), layout)).to_series()
+        times = words.to_frame("word").select(parse_dates(pl.col("word"), _guarded(layout))).to_series()
         if not times.has_nulls() and not any(times.equals(other) for other in found.values()):
             found[layout] = times
     return tuple(found)
@@ -99,19 +98,13 @@ def parse_any_date(words: pl.Expr, layout: str) -> pl.Expr:
     """
     word, time = pl.field("word"), pl.field("time")
     tried = pl.struct(words.alias("word"), parse_dates(words, layout).alias("time"))
-    rest = tried.struct.with_fields(pl.when(time.is_null()).then(word).alias("word"))
-    others = [_guarded(word, other) for other in UNAMBIGUOUS if other != layout]
-    return rest.struct.with_fields(pl.coalesce(time, *others).alias("time")).struct.field("time")
+    others = _from_groups(pl.when(time.is_null()).then(word), pattern_of_any(tuple(map(_guarded, UNAMBIGUOUS))))
+    return tried.struct.with_fields(pl.coalesce(time, others).alias("time")).struct.field("time")
 
 
-def _guarded(words: pl.Expr, layout: str) -> pl.Expr:
-    """Parse words; those of a bare layout only in years that dates have."""
-    times = parse_dates(words, layout)
-    if layout not in BARE:
-        return times
-    time = pl.field("time")
-    possible = pl.when(time.dt.year().is_between(FIRST_YEAR, LAST_YEAR)).then(time)
-    return pl.struct(times.alias("time")).struct.with_fields(possible.alias("time")).struct.field("time")
+def _guarded(layout: str) -> str:
+    """Return a layout that takes no codes and numbers for dates."""
+    return bare(layout) if layout in BARE else layout
 
 
 def _strptime(words: pl.Expr, layout: str) -> pl.Expr:
@@ -121,8 +114,11 @@ def _strptime(words: pl.Expr, layout: str) -> pl.Expr:
 
 def _from_groups(words: pl.Expr, pattern: str) -> pl.Expr:
     """Compute the times of words from the groups that a pattern finds in them."""
-    groups = {letter: pl.field(letter) for letter in re.compile(pattern).groupindex}
-    day = _week(groups) if "V" in groups else _day(groups)
+    names: dict[str, list[pl.Expr]] = {}
+    for name in re.compile(pattern).groupindex:
+        names.setdefault(name.partition("_")[0], []).append(pl.field(name))
+    groups = {letter: pl.coalesce(ways) for letter, ways in names.items()}
+    day = pl.coalesce(_day(groups), _week(groups)) if "V" in groups else _day(groups)
     time = day + _time(groups) if "H" in groups else day
     # As fields of one struct, or polars would search the words again for every mention of a group.
     return words.str.extract_groups(pattern).struct.with_fields(time.alias("time")).struct.field("time")
@@ -130,10 +126,13 @@ def _from_groups(words: pl.Expr, pattern: str) -> pl.Expr:
 
 def _day(groups: Groups) -> pl.Expr:
     """Compute midnight of a day; the first of the month, quarter or year where no day is given."""
+    months = [_number(groups, "m", 1)] if not {"b", "q"} & set(groups) else [_number(groups, "m")]
+    if "q" in groups:
+        months.append(_number(groups, "q") * 3 - 2)
     if "b" in groups:
-        month: pl.Expr = groups["b"].str.to_lowercase().str.slice(0, 3).replace_strict(_MONTH_NUMBERS, default=None)
-    else:
-        month = _number(groups, "q") * 3 - 2 if "q" in groups else _number(groups, "m", 1)
+        name = groups["b"].str.to_lowercase().str.slice(0, 3)
+        months.append(name.replace_strict(_MONTH_NUMBERS, default=None, return_dtype=pl.Int64))
+    month = pl.coalesce(months)
     day = pl.concat_str(_year(groups), month, _number(groups, "d", 1), separator="-")
     return day.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
 
