@@ -65,9 +65,9 @@ def _style(form: Format) -> str | None:
     if isinstance(form, NumberFormat):
         return f"decimal {form.decimal}" if form.decimal == "," or form.grouping == "," else None
     day, month = form.find("%d"), form.find("%m")
-    return (
-        None if min(day, month) < 0 or form.startswith(("%Y", "%y")) else "day first" if day < month else "month first"
-    )
+    if min(day, month) < 0 or form.startswith(("%Y", "%y")):
+        return None
+    return "day first" if day < month else "month first"
 
 
 def reading_of(formats: Formats) -> Reading:
