@@ -162,9 +162,7 @@ def _infer(values: pl.Series, present: pl.Series, unique: int, origin: str, adde
     if (by_program := added_by_program(values.name, values, added)) is not None:
         return Guess("identifier", reason(by_program), used=False)
     if values.dtype == pl.Binary:
-        if holds_images(present):
-            return Guess("image", reason("bytes"))
-        return Guess("identifier", reason("other-bytes"), used=False)
+        return _infer_bytes(present)
     if values.dtype.is_nested() or values.dtype == pl.Object:
         raise DataError(
             f"{origin}: column {values.name!r} holds nested values ({values.dtype}); "
@@ -182,6 +180,13 @@ def _infer(values: pl.Series, present: pl.Series, unique: int, origin: str, adde
     if values.dtype.is_numeric():
         return _infer_number_type(values, present, unique)
     return _infer_word_type(present.cast(pl.String), unique, origin)
+
+
+def _infer_bytes(present: pl.Series) -> Guess:
+    """Infer what a column of bytes is: images, or keys of some kind."""
+    if holds_images(present):
+        return Guess("image", reason("bytes"))
+    return Guess("identifier", reason("other-bytes"), used=False)
 
 
 def _infer_number_type(values: pl.Series, present: pl.Series, unique: int) -> Guess:

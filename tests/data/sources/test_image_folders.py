@@ -150,10 +150,10 @@ def test_given_splits_without_validation_take_some_of_the_training_images(tmp_pa
     assert again["samples"] == found["samples"]
 
 
-def test_given_splits_without_test_test_nothing(tmp_path: Path) -> None:
+def test_given_splits_without_test_take_some_of_the_training_images(tmp_path: Path) -> None:
     classes(tmp_path / "splits" / "train", 20)
     classes(tmp_path / "splits" / "val", 4)
-    assert check(tmp_path / "splits")["splits"] == {"train": 40, "validation": 8, "test": 0}
+    assert check(tmp_path / "splits")["splits"] == {"train": 34, "validation": 8, "test": 6}
 
 
 def test_splits_without_classes_are_refused(tmp_path: Path) -> None:
