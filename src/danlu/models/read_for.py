@@ -31,12 +31,12 @@ def read_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labell
     """
     manifest = bundle.manifest
     missing_values = saved_missing_values(manifest.reading)
-    return read_as_trained(read_words_for(bundle, source, keep, labelled=labelled), manifest.all_columns, missing_values)
+    return read_as_trained(
+        read_words_for(bundle, source, keep, labelled=labelled), manifest.all_columns, missing_values
+    )
 
 
-def read_words_for(
-    bundle: Bundle, source: object, keep: Sequence[str] = (), *, labelled: bool = True
-) -> RawData:
+def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labelled: bool = True) -> RawData:
     """Read rows as `read_for` does, but leave words that will become values as they are written."""
     manifest = bundle.manifest
     several = source if isinstance(source, list | tuple) else [source]
