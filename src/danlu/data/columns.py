@@ -32,6 +32,8 @@ from danlu.errors import DataError
 from danlu.recipe.sections.data import ColumnOptions
 
 ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|rowid|no)$|^unnamed|^$", re.IGNORECASE)
+IMAGE_NAME = rf"\.({'|'.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})$"
+IMAGE_NAMES = 0.9  # share of words that are names of images, in a column of them
 MAX_CATEGORIES = 1000
 WORDS_OF_TEXT = 4.0  # a column of text has more words per value than this ...
 EXACT_COUNT_ROWS = 200_000  # distinct values are counted exactly up to this many rows
@@ -199,6 +201,8 @@ def _infer_number_type(values: pl.Series, present: pl.Series, unique: int) -> Gu
 def _infer_word_type(present: pl.Series, unique: int, origin: str) -> Guess:
     """Infer type, reason and use of a column of strings."""
     words = present.unique(maintain_order=True) if unique < len(present) // 2 else present
+    if words.str.to_lowercase().str.contains(IMAGE_NAME).mean() >= IMAGE_NAMES:  # `0.png` is no number with a unit
+        return Guess("image", reason("paths"))
     coded = has_leading_zeros(words)
     if not coded:
         if formats := number_formats(words):
@@ -208,9 +212,6 @@ def _infer_word_type(present: pl.Series, unique: int, origin: str) -> Guess:
         _refuse_mixture(present, words, origin)
     if layouts := date_layouts(words):
         return Guess("datetime", reason("worded-dates"), formats=layouts, words=words)
-    lower = words.str.to_lowercase()
-    if sum(lower.str.ends_with(suffix).sum() for suffix in IMAGE_SUFFIXES) >= 0.9 * len(words):
-        return Guess("image", reason("paths"))
     spaced = float(words.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
     characters = float(words.str.len_chars().mean() or 0)  # type: ignore[arg-type]
     varied = unique > 0.5 * len(present)
