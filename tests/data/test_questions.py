@@ -35,6 +35,6 @@ def test_an_open_question_is_refused_with_its_code_and_every_answer() -> None:
 
 
 def test_a_dataset_keeps_the_questions_of_its_source() -> None:
-    frame = pl.DataFrame({"d": [1.5, 2.5], "y": ["a", "b"]})
+    frame = pl.DataFrame({"d": ["north", "south"], "y": ["a", "b"]})
     source = RawData(frame, "memory", Path.cwd(), questions=(QUESTION,))
     assert interpret(source, Data(source="x.csv", target="y")).questions == (QUESTION,)

@@ -33,6 +33,8 @@ from danlu.errors import DataError
 from danlu.recipe.sections.data import ColumnOptions
 
 ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|rowid|no)$|^unnamed|^$", re.IGNORECASE)
+IMAGE_NAME = rf"\.({'|'.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})$"
+IMAGE_NAMES = 0.9  # share of words that are names of images, in a column of them
 MAX_CATEGORIES = 1000
 WORDS_OF_TEXT = 4.0  # a column of text has more words per value than this ...
 EXACT_COUNT_ROWS = 200_000  # distinct values are counted exactly up to this many rows
@@ -162,8 +164,8 @@ def _infer(values: pl.Series, present: pl.Series, unique: int, origin: str, adde
         return Guess("category", reason("empty"), used=False)
     if (by_program := added_by_program(values.name, values, added)) is not None:
         return Guess("identifier", reason(by_program), used=False)
-    if values.dtype == pl.Binary and not holds_images(present):
-        return Guess("identifier", reason("other-bytes"), used=False)
+    if values.dtype == pl.Binary:
+        return _infer_bytes(present)
     if values.dtype.is_nested() or values.dtype == pl.Object:
         raise DataError(
             f"{origin}: column {values.name!r} holds nested values ({values.dtype}); "
@@ -188,6 +190,13 @@ def _infer_by_type(dtype: pl.DataType) -> Guess | None:
     return Guess("datetime", reason("times")) if dtype.is_temporal() else None
 
 
+def _infer_bytes(present: pl.Series) -> Guess:
+    """Infer what a column of bytes is: images, or keys of some kind."""
+    if holds_images(present):
+        return Guess("image", reason("bytes"))
+    return Guess("identifier", reason("other-bytes"), used=False)
+
+
 def _infer_number_type(values: pl.Series, present: pl.Series, unique: int) -> Guess:
     named_so = values.dtype.is_integer() and unique == len(values) and ID_NAME.search(values.name)
     if _is_row_number(present) or named_so:
@@ -198,6 +207,8 @@ def _infer_number_type(values: pl.Series, present: pl.Series, unique: int) -> Gu
 def _infer_word_type(present: pl.Series, unique: int, origin: str) -> Guess:
     """Infer type, reason and use of a column of strings."""
     words = present.unique(maintain_order=True) if unique < len(present) // 2 else present
+    if words.str.to_lowercase().str.contains(IMAGE_NAME).mean() >= IMAGE_NAMES:  # `0.png` is no number with a unit
+        return Guess("image", reason("paths"))
     coded = has_leading_zeros(words)
     if not coded and (formats := formats_of_numbers(words)):
         plain = formats[0] == NumberFormat()
@@ -207,14 +218,6 @@ def _infer_word_type(present: pl.Series, unique: int, origin: str) -> Guess:
         _refuse_mixture(present, words, origin)
     if layouts := date_layouts(words):
         return Guess("datetime", reason("worded-dates"), formats=layouts, words=words)
-    lower = words.str.to_lowercase()
-    if sum(lower.str.ends_with(suffix).sum() for suffix in IMAGE_SUFFIXES) >= 0.9 * len(words):
-        return Guess("image", reason("paths"))
-    return _infer_text(present, words, unique, coded)
-
-
-def _infer_text(present: pl.Series, words: pl.Series, unique: int, coded: bool) -> Guess:
-    """Infer whether words are texts, identifiers or categories."""
     spaced = float(words.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
     characters = float(words.str.len_chars().mean() or 0)  # type: ignore[arg-type]
     varied = unique > 0.5 * len(present)

@@ -150,7 +150,7 @@ def test_given_splits_without_validation_take_some_of_the_training_images(tmp_pa
     assert again["samples"] == found["samples"]
 
 
-def test_given_splits_without_test_draw_one_from_the_training_rows(tmp_path: Path) -> None:
+def test_given_splits_without_test_take_some_of_the_training_images(tmp_path: Path) -> None:
     classes(tmp_path / "splits" / "train", 20)
     classes(tmp_path / "splits" / "val", 4)
     assert check(tmp_path / "splits")["splits"] == {"train": 34, "validation": 8, "test": 6}
@@ -176,6 +176,8 @@ def test_a_split_with_a_name_of_its_own_is_asked_about(tmp_path: Path) -> None:
     ]
     assert check(root, class_folder=2)["questions"] == []
     assert check([str(root / "train"), str(root / "holdout")])["questions"] == []
+    apart = check({"train": str(root / "train"), "test": str(root / "holdout")})
+    assert (apart["questions"], apart["splits"]) == ([], {"train": 20, "validation": 4, "test": 8})
 
 
 def test_classes_below_other_folders_are_asked_about(tmp_path: Path) -> None:
