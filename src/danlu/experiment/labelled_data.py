@@ -191,10 +191,9 @@ def _without_errors(source: RawData, answers: Sequence[str], rows: np.ndarray) -
     wrong = errors.drop_nulls()
     of_answers = wrong.filter(wrong.str.contains_any([f"column {name!r}:" for name in answers]) if answers else False)
     if len(of_answers) or len(wrong) == len(rows):
-        code, _, said = str((of_answers if len(of_answers) else wrong)[0]).partition(": ")
-        raise DataError(
-            f"{source.origin}: {said}; correct it ({len(wrong):,} of {len(rows):,} rows are like it)", code=code
-        )
+        said = str((of_answers if len(of_answers) else wrong)[0]).partition(": ")[2]
+        alike = f"{len(wrong):,} of {len(rows):,} rows hold such a word"
+        raise DataError(f"{source.origin}: {said}; correct it ({alike})", code="DL211")
     return rows[errors.is_null().to_numpy()]
 
 
