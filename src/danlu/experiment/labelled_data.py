@@ -76,7 +76,7 @@ def read_labelled(
 
 
 def _with_target(source: RawData, target: ColumnTarget, section: Data) -> RawData:
-    """Return the source with the one column that the target is, in the type that it had in training."""
+    """Return the source with its target as one column of the type it had in training."""
     names = section.target if isinstance(section.target, tuple) else (section.target or target.column,)
     for name in names:
         if name not in source.frame.columns:
@@ -109,7 +109,7 @@ def _with_column(source: RawData, values: pl.Series) -> RawData:
 
 
 def _as_labels(values: pl.Series, labels: tuple[Label, ...]) -> pl.Series:
-    """Return a column in the type of the labels; a value that is none of them stays as a word or becomes missing.
+    """Return a column in the type of the labels; words where a value is none of them.
 
     A label is known by what it means: a file may write 1 as 1.0, and true as TRUE.
     """
@@ -144,7 +144,7 @@ def _as_numbers(values: pl.Series, origin: str) -> pl.Series:
 
 
 def _answered_rows(source: RawData, target: str, section: Data) -> np.ndarray:
-    """Return the rows whose answer is known, which the recipe must allow if others are not."""
+    """Return the rows whose answer is known; others must be allowed by the recipe."""
     absent = missing_values(source.frame[target])
     if absent.all():
         raise DataError(f"{source.origin}: the target {target!r} is missing in every row", code="DL222")
