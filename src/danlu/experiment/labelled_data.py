@@ -76,7 +76,7 @@ def read_labelled(
 
 
 def _with_target(source: RawData, target: ColumnTarget, section: Data) -> RawData:
-    """Return the source with its target as one column of the type it had in training."""
+    """Return the source with its target as one column, of the type in training."""
     names = section.target if isinstance(section.target, tuple) else (section.target or target.column,)
     for name in names:
         if name not in source.frame.columns:
@@ -109,7 +109,7 @@ def _with_column(source: RawData, values: pl.Series) -> RawData:
 
 
 def _as_labels(values: pl.Series, labels: tuple[Label, ...]) -> pl.Series:
-    """Return a column in the type of the labels; words where a value is none of them.
+    """Return a column in the type of the labels; words if a value is none.
 
     A label is known by what it means: a file may write 1 as 1.0, and true as TRUE.
     """
@@ -189,12 +189,12 @@ def _without_errors(source: RawData, answers: Sequence[str], rows: np.ndarray) -
         return rows
     errors = source.frame[ROW_ERROR].gather(rows)
     wrong = errors.drop_nulls()
-    of_answers = wrong.filter(wrong.str.contains_any([f"column {name!r}:" for name in answers]) if answers else False)
+    of_answers = wrong.filter(wrong.str.contains_any([f"column {name!r}:" for name in answers]))
     if len(of_answers) or len(wrong) == len(rows):
         said = str((of_answers if len(of_answers) else wrong)[0]).partition(": ")[2]
         alike = f"{len(wrong):,} of {len(rows):,} rows hold such a word"
         raise DataError(f"{source.origin}: {said}; correct it ({alike})", code="DL211")
-    return rows[errors.is_null().to_numpy()]
+    return np.asarray(rows[errors.is_null().to_numpy()])
 
 
 def _readable_rows(dataset: Dataset, section: Data, rows: np.ndarray) -> np.ndarray:
