@@ -189,9 +189,9 @@ def _without_errors(source: RawData, answers: Sequence[str], rows: np.ndarray) -
         return rows
     errors = source.frame[ROW_ERROR].gather(rows)
     wrong = errors.drop_nulls()
-    of_answers = wrong.filter(wrong.str.contains_any([f"column {name!r}:" for name in answers]))
-    if len(of_answers) or len(wrong) == len(rows):
-        said = str((of_answers if len(of_answers) else wrong)[0]).partition(": ")[2]
+    of_answers = [text for text in wrong.to_list() if any(f"column {name!r}:" in text for name in answers)]
+    if of_answers or len(wrong) == len(rows):
+        said = str(of_answers[0] if of_answers else wrong[0]).partition(": ")[2]
         alike = f"{len(wrong):,} of {len(rows):,} rows hold such a word"
         raise DataError(f"{source.origin}: {said}; correct it ({alike})", code="DL211")
     return np.asarray(rows[errors.is_null().to_numpy()])
