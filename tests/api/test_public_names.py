@@ -23,6 +23,7 @@ ROOT = Path(danlu.__file__).parent
 REPOSITORY = ROOT.parents[1]
 # Two things that belong together; elsewhere one.
 POSITIONAL = {
+    "evaluate": 2,
     "export": 2,
     "generate": 2,
     "predict": 2,

@@ -42,6 +42,25 @@ def test_drift_unseen_values_and_missing_columns_are_told(
     assert in_memory["findings"] == told["findings"] and "1 columns missing" in repr(in_memory)
 
 
+def test_words_that_are_no_values_of_their_column(table_run: Path, table_file: Path, tmp_path: Path) -> None:
+    new = pl.read_csv(table_file, infer_schema=False).with_columns(
+        pl.when(pl.int_range(178) < 5).then(pl.lit("n.b.")).otherwise("alcohol").alias("alcohol"),
+        pl.when(pl.int_range(178) < 8).then(pl.lit("soon")).otherwise("bottled").alias("bottled"),
+        pl.when(pl.int_range(178) < 9).then(pl.lit("?")).otherwise("hue").alias("hue"),  # a usual word for missing
+    )
+    new.write_csv(tmp_path / "new.csv")
+    found = package.check(tmp_path / "new.csv", against=table_run)
+    unreadable = {each["name"]: each["unreadable"] for each in found["columns"] if each["unreadable"]}
+    assert unreadable == {"alcohol": 5, "bottled": 8} and found["extra_columns"] == ["id"]
+    hue = next(each for each in found["columns"] if each["name"] == "hue")
+    assert hue["missing"]["value"] == pytest.approx(9 / 178)
+    errors = [(each["subject"], each["message"]) for each in found["findings"] if each["severity"] == "error"]
+    assert errors == [
+        ("alcohol", "5 of 178 values cannot be read as the model's type, number: n.b."),
+        ("bottled", "8 of 178 values cannot be read as the model's type, datetime: soon"),
+    ]
+
+
 def test_kinds_whose_sample_is_one_column(
     image_run: Path, image_folder: Path, text_run: Path, text_file: Path, corpus_run: Path, corpus_folder: Path
 ) -> None:

@@ -103,6 +103,18 @@ def test_a_file_of_one_class_or_one_row_is_judged(wine_run: Path, wine: pl.DataF
     assert package.evaluate(wine_run, wine.head(1), output=tmp_path)["source"]["rows"] == 1
 
 
+def test_rows_that_cannot_be_read_are_left_out_and_counted(wine_run: Path, wine: pl.DataFrame, tmp_path: Path) -> None:
+    odd = pl.when(pl.int_range(178) == 3).then(pl.lit("n.b.")).otherwise(pl.col("ash").cast(pl.String)).alias("ash")
+    wine.with_columns(odd).write_csv(tmp_path / "new.csv")
+    found = package.evaluate(wine_run, tmp_path / "new.csv", output=tmp_path / "out")
+    assert found["source"]["rows"] == 177 and found["source"]["left_out"] == 1
+    rows = pl.read_parquet(tmp_path / "out" / "new.parquet")["row"]
+    assert rows.to_list() == [row for row in range(178) if row != 3]
+    wine.with_columns(ash=pl.lit("n.b.")).write_csv(tmp_path / "none.csv")
+    with pytest.raises(DataError, match=r"column 'ash': n\.b\. is not a number"):
+        package.evaluate(wine_run, tmp_path / "none.csv", output=tmp_path / "out")
+
+
 def test_a_missing_target_is_named(wine_run: Path, wine: pl.DataFrame, danlu: Command, tmp_path: Path) -> None:
     wine.drop("cultivar").rename({"ash": "cultivars"}).write_csv(tmp_path / "new.csv")
     done = danlu("evaluate", wine_run, tmp_path / "new.csv")

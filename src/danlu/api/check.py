@@ -20,7 +20,7 @@ def check(
     data: object | None = None,
     against: StrPath | None = None,
 ) -> dict[str, Any]:
-    """Check a recipe against its data; with `against`, new data against what a model was trained on.
+    """Check a recipe against its data, or new data against those of a training.
 
     Args:
         recipe: a Recipe, a mapping, a file or the name of a built-in recipe. With `against`, the new data: a file,

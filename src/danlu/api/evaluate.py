@@ -18,7 +18,7 @@ from danlu.search.study import train_or_search
 def evaluate(
     run: StrPath, data: object | None = None, *, language: str | None = None, output: str | Path | None = None
 ) -> dict[str, Any]:
-    """Evaluate a run's model on the splits it was trained with, or on other labelled data.
+    """Evaluate a run's model on its own splits, or on other labelled data.
 
     With `data` nothing of the run changes: its figures and predictions go to a folder of their own, and no look at the
     test split is counted.

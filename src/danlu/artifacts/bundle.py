@@ -104,7 +104,7 @@ class Bundle:
         return self._frame(GOLDEN)
 
     def reference(self) -> dict[str, Any] | None:
-        """Return how columns and answers were distributed in training; None where the bundle does not keep it."""
+        """Return how columns and answers were distributed in training; None if not kept."""
         return read_json(self.folder / REFERENCE) if REFERENCE in self.manifest.files else None
 
     def reference_rows(self) -> pl.DataFrame | None:
@@ -209,7 +209,7 @@ def _read_manifest(folder: Path) -> Manifest:
 
 
 def _verify_file(folder: Path, name: str, expected: str) -> None:
-    """Raise ArtifactError unless a listed file lies inside the bundle with the content that was written."""
+    """Raise ArtifactError unless a listed file lies inside the bundle, as it was written."""
     file, parts = folder / name, name.split("/")
     unsafe = name == MANIFEST or "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts)
     if unsafe or not file.resolve().is_relative_to(folder.resolve()):

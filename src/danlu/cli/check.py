@@ -30,7 +30,7 @@ def check(
     json: Json = False,
     strict: Strict = False,
 ) -> int:
-    """Validate a recipe, profile its data and audit it for leakage; or find drift in new data. Train nothing."""
+    """Check a recipe and its data, or find drift in new data; train nothing."""
     from danlu.api.check import check as check_verb
     from danlu.recipe.load import load_recipe
 

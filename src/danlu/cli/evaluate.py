@@ -22,7 +22,7 @@ def evaluate(
     lang: Lang = None,
     json: Json = False,
 ) -> None:
-    """Evaluate a run's model on its validation and test splits, or on other data that leaves the run as it is."""
+    """Evaluate a run's model on its validation and test splits, or on other data."""
     from danlu.api.evaluate import evaluate as evaluate_verb
 
     evaluation = evaluate_verb(run, data, language=lang, output=output)

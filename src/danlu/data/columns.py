@@ -207,7 +207,8 @@ def _infer_number_type(values: pl.Series, present: pl.Series, unique: int) -> Gu
 def _infer_word_type(present: pl.Series, unique: int, origin: str) -> Guess:
     """Infer type, reason and use of a column of strings."""
     words = present.unique(maintain_order=True) if unique < len(present) // 2 else present
-    if words.str.to_lowercase().str.contains(IMAGE_NAME).mean() >= IMAGE_NAMES:  # `0.png` is no number with a unit
+    named = words.str.to_lowercase().str.contains(IMAGE_NAME)
+    if named.sum() >= IMAGE_NAMES * len(words):  # `0.png` is no number with a unit
         return Guess("image", reason("paths"))
     coded = has_leading_zeros(words)
     if not coded and (formats := formats_of_numbers(words)):
@@ -218,6 +219,11 @@ def _infer_word_type(present: pl.Series, unique: int, origin: str) -> Guess:
         _refuse_mixture(present, words, origin)
     if layouts := date_layouts(words):
         return Guess("datetime", reason("worded-dates"), formats=layouts, words=words)
+    return _infer_text(present, words, unique, coded)
+
+
+def _infer_text(present: pl.Series, words: pl.Series, unique: int, coded: bool) -> Guess:
+    """Infer whether words are texts, identifiers or categories."""
     spaced = float(words.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
     characters = float(words.str.len_chars().mean() or 0)  # type: ignore[arg-type]
     varied = unique > 0.5 * len(present)

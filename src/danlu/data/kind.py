@@ -78,7 +78,7 @@ class Preprocessor(Frozen):
         return False
 
     def on_date(self, date: str) -> Self:
-        """Return the preprocessor with the date that templates are told from now on; others ask for none."""
+        """Return the preprocessor with a fixed date, if it asks for one."""
         return self
 
     def describe(self, inputs: "Tensors") -> list[dict[str, str]]:

@@ -82,7 +82,7 @@ def describe_answers(decoded: pl.DataFrame, has_classes: bool) -> Json:
 
 
 def measured(values: pl.Series, column_type: str) -> pl.Series:
-    """Return a column of values as it is compared: floats (of dates seconds, of texts characters), or words."""
+    """Return a column as it is compared: floats (dates: seconds, texts: characters), or words."""
     if column_type == "number":
         if values.dtype in (pl.Duration, pl.Time):
             return values.cast(pl.Duration("us")).cast(pl.Int64) / 1e6
@@ -101,7 +101,7 @@ def _quantiles(values: pl.Series) -> list[float]:
 
 
 def _shares(words: pl.Series, rows: int | None = None) -> Json:
-    """Return each value's share, the commonest first, and that of all values which are not listed.
+    """Return each value's share, the commonest first, and that of the others.
 
     Args:
         rows: that shares are of; by default the values that are present.

@@ -106,7 +106,7 @@ def _context(recipe: Recipe, labelled: LabelledData) -> DataContext:
 
 
 def _with_reference(context: DataContext, predictor: Any) -> DataContext:
-    """Add the log-probabilities of the model as it was before training, to which DPO's rewards refer."""
+    """Add the untrained model's log-probabilities, to which DPO's rewards refer."""
     from danlu.experiment.dpo_reference import add_reference_log_probs
     from danlu.experiment.prepare import build_initial_model
 
@@ -116,7 +116,7 @@ def _with_reference(context: DataContext, predictor: Any) -> DataContext:
 
 
 def _free_name(folder: Path, source: object, origin: str) -> str:
-    """Return the name of an evaluation: the source's own; a number follows where another source has it."""
+    """Return the source's name, with a number where another source has it."""
     named = isinstance(source, str | Path) or (isinstance(source, Sequence) and isinstance(source[0], str | Path))
     text = str(source if isinstance(source, str | Path) else source[0]) if named else "memory"  # type: ignore[index]
     stem = re.sub(r"[^\w.-]+", "-", Path(text.removeprefix("builtin:")).stem).strip("-.") or "data"

@@ -76,7 +76,7 @@ def read_labelled(
 
 
 def _with_target(source: RawData, target: ColumnTarget, section: Data) -> RawData:
-    """Return the source with the one column that the target is, in the type that it had in training."""
+    """Return the source with its target as one column, of the type in training."""
     names = section.target if isinstance(section.target, tuple) else (section.target or target.column,)
     for name in names:
         if name not in source.frame.columns:
@@ -109,7 +109,7 @@ def _with_column(source: RawData, values: pl.Series) -> RawData:
 
 
 def _as_labels(values: pl.Series, labels: tuple[Label, ...]) -> pl.Series:
-    """Return a column in the type of the labels; a value that is none of them stays as a word or becomes missing.
+    """Return a column in the type of the labels; words if a value is none.
 
     A label is known by what it means: a file may write 1 as 1.0, and true as TRUE.
     """
@@ -144,7 +144,7 @@ def _as_numbers(values: pl.Series, origin: str) -> pl.Series:
 
 
 def _answered_rows(source: RawData, target: str, section: Data) -> np.ndarray:
-    """Return the rows whose answer is known, which the recipe must allow if others are not."""
+    """Return the rows whose answer is known; others must be allowed by the recipe."""
     absent = missing_values(source.frame[target])
     if absent.all():
         raise DataError(f"{source.origin}: the target {target!r} is missing in every row", code="DL222")
@@ -189,14 +189,11 @@ def _without_errors(source: RawData, answers: Sequence[str], rows: np.ndarray) -
         return rows
     errors = source.frame[ROW_ERROR].gather(rows)
     wrong = errors.drop_nulls()
-    of_answers = (
-        wrong.filter(wrong.str.contains_any([f"column {name!r}:" for name in answers])) if answers else wrong[:0]
-    )
-    if len(of_answers) or len(wrong) == len(rows):
-        code, _, said = str((of_answers if len(of_answers) else wrong)[0]).partition(": ")
-        raise DataError(
-            f"{source.origin}: {said}; correct it ({len(wrong):,} of {len(rows):,} rows are like it)", code=code
-        )
+    of_answers = [text for text in wrong.to_list() if any(f"column {name!r}:" in text for name in answers)]
+    if of_answers or len(wrong) == len(rows):
+        said = str(of_answers[0] if of_answers else wrong[0]).partition(": ")[2]
+        alike = f"{len(wrong):,} of {len(rows):,} rows hold such a word"
+        raise DataError(f"{source.origin}: {said}; correct it ({alike})", code="DL211")
     return np.asarray(rows[errors.is_null().to_numpy()])
 
 

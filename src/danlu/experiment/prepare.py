@@ -110,7 +110,7 @@ def open_parallel_context(
 
 
 def build_initial_model(context: DataContext, preprocessing: FittedPreprocessing) -> "nn.Module":
-    """Build the model as it is before training, on the host: new weights by the recipe's seed, or pretrained ones."""
+    """Build the untrained model on the host: new weights by the seed, or pretrained ones."""
     import torch
 
     torch.manual_seed(Seed(context.recipe.seed).derive("weights").value)

@@ -98,7 +98,7 @@ def examine_split(
     found: Predictions,
     calibrated_on: str,
 ) -> dict[str, Any]:
-    """Compute what is told of one split beside its metrics: coverage of sets or intervals, slices, robustness.
+    """Compute a split's coverage of sets or intervals, its slices and the robustness.
 
     Args:
         context: its test split is examined.
@@ -224,7 +224,7 @@ def _fit_baselines(context: DataContext, predictor: "Predictor") -> list[Baselin
 def _keep_golden(
     bundle: Bundle, context: DataContext, split: Split, target: Target, columns: Sequence[str], outputs: np.ndarray
 ) -> None:
-    """Complete a bundle with its output as decided, a few raw rows with their answers, and the shares of all answers.
+    """Complete a bundle: output as decided, golden samples, and the shares of all answers.
 
     Images are stored as bytes, since their paths mean nothing on another machine.
     """

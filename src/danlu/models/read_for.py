@@ -16,7 +16,7 @@ from danlu.tasks.table import parse_target
 
 
 def read_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labelled: bool = False) -> RawData:
-    """Read rows that a bundle's model is to answer, be judged on, or be compared with.
+    """Read rows that a bundle's model answers, is judged on, or is compared with.
 
     Whatever wrote them, they are read as the training file was; see `danlu.data.reading.later`.
 
@@ -37,7 +37,7 @@ def read_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labell
 
 
 def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labelled: bool = True) -> RawData:
-    """Read rows as `read_for` does, but leave words that will become values as they are written."""
+    """Read rows as `read_for` does, but leave words as they are written."""
     manifest = bundle.manifest
     several = source if isinstance(source, list | tuple) else [source]
     if all(isinstance(name, str | Path) for name in several):

@@ -129,13 +129,13 @@ class ClassTarget(ConformalTarget):
 
 
 def positive_last(labels: list[Label], positive: Label | None) -> list[Label]:
-    """Return two labels with the positive one second, where metrics and the threshold look for it."""
+    """Return two labels with the positive one second, where metrics look for it."""
     found = None if positive is None else find_label(labels, positive)
     return labels if found is None else [label for label in labels if label != found] + [found]
 
 
 def find_label(labels: Sequence[Label], said: Label) -> Label | None:
-    """Return the label that a recipe means: `1`, `"1"` or `true` may name the number, the word or the truth value."""
+    """Return the label that a recipe means, whether it writes `1`, `"1"` or `true`."""
     same = [label for label in labels if type(label) is type(said) and label == said]
     alike = [label for label in labels if str(label) == str(said)] or [
         label for label in labels if str(label).lower() == str(said).lower()

@@ -95,7 +95,7 @@ def _names(rows: pl.Series) -> pl.Series:
 
 
 def _refuse_others(values: pl.Series, origin: str, learns: bool) -> None:
-    """Raise DataError unless a column says for each row whether it has a label, and not the same for all to learn."""
+    """Raise DataError unless a column says of each row whether it has a label."""
     words = values.cast(pl.String).str.to_lowercase().drop_nulls().unique(maintain_order=True)
     other = words.filter(~words.is_in([*ABSENT, *PRESENT]))
     if len(other):

@@ -171,7 +171,7 @@ def _outside(view: _View) -> tuple[Json, list[Finding]]:
 
 
 def _chance_beyond(count: int, rows: int, trained: int) -> float:
-    """Return the probability that at least `count` of so many new values exceed the largest of training.
+    """Return the probability that `count` or more new values exceed the largest of training.
 
     Of rows in any order: that the largest `count` of all are among the new ones.
     """
@@ -216,7 +216,10 @@ def _distance_at_quantiles(quantiles: np.ndarray, values: np.ndarray) -> float:
 
 
 def _counts(before: Mapping[str, Any], present: pl.Series, trained: int) -> np.ndarray:
-    """Return how often each value stands in training and in the new rows, [2, values]; the unlisted ones together."""
+    """Count each value in training and in the new rows, [2, values].
+
+    The last column is of all that are not listed.
+    """
     listed = list(before["shares"])
     found = dict(match(present, listed).drop_nulls().rename("value").value_counts(name="rows").rows())
     then = [share * trained for share in before["shares"].values()] + [before["others"] * trained]

@@ -188,7 +188,7 @@ def asks_for_date(tokenizer: TokenizerFile) -> bool:
 
 
 def _date_words(template: str, date: str) -> list[list[str]]:
-    """Return the directives of a template's date formats, each with its word, in the order of replacement."""
+    """Return the directives of a template's dates with their words, in order of replacement."""
     day, percent = datetime.fromisoformat(date), "\0"  # no text of a template holds this character
     signs = sorted(set(DIRECTIVES.findall(template)))
     return [["%%", percent], *([sign, day.strftime(sign)] for sign in signs), [percent, "%"]]

@@ -8,7 +8,7 @@ from danlu.core.component import Frozen
 
 
 class BundleOptions(Frozen):
-    """Set what a bundle tells of the training data; explanations and the search for drift use it."""
+    """Set what a bundle tells of the training data, for explanations and drift."""
 
     reference: Literal["rows", "statistics", "none"] = Field(
         default="rows",

@@ -18,7 +18,7 @@ from danlu.recipe.components import PerturbationOptions
 
 
 class Costs(Frozen):
-    """Set the cost of each kind of error; `data.positive` says which of two classes is positive."""
+    """Set the cost of each kind of error; `data.positive` names the positive class."""
 
     false_positive: NonNegativeFloat = 1.0
     false_negative: NonNegativeFloat = 1.0
