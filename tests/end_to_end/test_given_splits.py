@@ -57,9 +57,9 @@ def test_a_split_that_is_not_given_is_drawn_from_the_training_rows(parts: Path) 
     assert (found["validation"], found["test"]) == (list(range(60, 74)), [])
     assert len(sizes(recipe(given))["test"]) == 8
     assert {name: len(rows) for name, rows in sizes(recipe({"train": str(parts / "train.csv")})).items()} == {
-        "train": 42,
-        "validation": 9,
-        "test": 9,
+        "train": 44,
+        "validation": 8,
+        "test": 8,
     }
 
 
