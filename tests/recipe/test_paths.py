@@ -14,6 +14,9 @@ from danlu.recipe.schema import Recipe
 
 PATHS = {
     "data.source",
+    "data.source.train",
+    "data.source.validation",
+    "data.source.test",
     "data.chat_template",
     "model.hf.name",
     "model.timm.pretrained",

@@ -11,7 +11,7 @@
 Reading a bundle runs no code of it: no pickle, no remote code. A file that the manifest does not list is never read.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,11 @@ class Manifest(Frozen):
     def all_columns(self) -> tuple[dict[str, Any], ...]:
         """The columns with how they are read; also the target's, where its words are numbers."""
         return (*self.columns, *self.reading.get("target", ()))
+
+    def in_training_order(self, names: Sequence[str]) -> list[str]:
+        """Return columns in the order that they had in the training file."""
+        places = {column["name"]: place for place, column in enumerate(self.columns)}
+        return sorted(names, key=lambda name: places.get(name, len(places)))
 
 
 class Bundle:

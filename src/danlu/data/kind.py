@@ -20,6 +20,7 @@ from danlu.data.columns import Column
 from danlu.data.descriptors import DataRequirements, Origin, RawData
 from danlu.data.frames import Table
 from danlu.data.sources.in_memory import as_frame
+from danlu.data.sources.unnamed_rows import matrix_to_frame
 from danlu.data.specs import InputSpec
 from danlu.recipe.sections.data import Data
 from danlu.tasks.base import Task
@@ -224,8 +225,8 @@ class DataKind(ABC):
         return self.unnamed_to_frame(samples, columns) if frame is None else frame
 
     def unnamed_to_frame(self, samples: Any, columns: Sequence[str]) -> pl.DataFrame:
-        """Convert samples without column names to a frame: here whatever polars takes."""
-        return pl.DataFrame(samples)
+        """Convert samples without column names to a frame: here a matrix, its columns in the order of training."""
+        return matrix_to_frame(samples, columns)
 
     def read_samples(self, source: RawData, columns: Sequence[str]) -> RawData:
         """Bring rows to be predicted into the form that the preprocessor reads.

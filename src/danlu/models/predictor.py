@@ -4,7 +4,6 @@ Used by `danlu predict`, by evaluation and by everything that serves or changes 
 inputs in the same way.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -156,9 +155,10 @@ class Predictor:
         """Predict samples.
 
         Args:
-            samples: a frame (polars or pandas), an Arrow table, a dict of columns or a list of dicts; for image models
-                also paths, bytes, PIL images, arrays or tensors, one or several (see the guide); for text models also a
-                text or a list of texts; for chat models a list of messages, or a list of such lists.
+            samples: a frame (polars or pandas), an Arrow table, a dict of columns or a list of dicts; one row as a dict
+                or a pandas Series; a matrix [samples, columns] in the order of training; for image models also paths,
+                bytes, PIL images, arrays or tensors, one or several (see the guide); for text models also a text or a
+                list of texts; for chat models a list of messages, or a list of such lists.
             batch_size: samples per forward pass; by default the one used in the model's evaluation.
             broken: a row that cannot be answered, such as a broken image, has no prediction and its reason in the
                 column `error` (`row`), is left out (`skip`), or is refused with all others (`fail`).
@@ -280,11 +280,15 @@ class Predictor:
 
     def _frame(self, samples: Any) -> pl.DataFrame:
         """Convert any accepted form of samples to a frame."""
-        if isinstance(samples, Mapping) and all(isinstance(v, str | int | float | None) for v in samples.values()):
-            samples = [samples]  # one row
         try:
-            return self.kind.samples_to_frame(samples, self.preprocessor.columns)
-        except (TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+            return self.kind.samples_to_frame(samples, self.manifest.in_training_order(self.preprocessor.columns))
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+            pl.exceptions.PolarsError,
+            pl.exceptions.PanicException,
+        ) as error:
             raise DataError(
                 f"{SAMPLES}: cannot take a value of type {type(samples).__name__} ({error}); give a frame, a dict of "
                 "columns, a list of dicts, or images or texts where the model takes them",

@@ -9,9 +9,11 @@ from danlu.artifacts.bundle import Bundle, Manifest
 from danlu.data.descriptors import RawData
 from danlu.data.file_form import ReadOptions
 from danlu.data.frames import with_words
+from danlu.data.kinds.table import get_kind
 from danlu.data.reading.later import read_as_trained, saved_missing_values
-from danlu.data.sources.in_memory import read_in_memory
+from danlu.data.sources.in_memory import one_row, read_in_memory
 from danlu.data.sources.reader import read_source
+from danlu.data.sources.unnamed_rows import is_matrix, matrix_to_frame
 from danlu.tasks.table import parse_target
 
 
@@ -46,8 +48,15 @@ def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, 
         options = ReadOptions(saved_missing_values(manifest.reading), words=spelled, labelled=labelled)
         read = read_source(named if isinstance(source, list | tuple) else named[0], options)
     else:
-        read = read_in_memory(source)
+        read = read_in_memory(_named(manifest, one_row(source)))
     return replace(read, frame=with_words(read.frame))
+
+
+def _named(manifest: Manifest, source: object) -> object:
+    """Name the columns of a matrix; to a model of images, one without names is a picture."""
+    if not is_matrix(source) or get_kind(manifest.kind).refers_to_files:
+        return source
+    return matrix_to_frame(source, manifest.in_training_order([column["name"] for column in manifest.columns]))
 
 
 def _worded(manifest: Manifest) -> list[str]:

@@ -5,6 +5,7 @@ import datetime
 import gzip
 import json
 import lzma
+import re
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import polars as pl
 import pytest
 
 from danlu.data.file_form import ReadOptions
+from danlu.data.sources.compressed import OPENERS
 from danlu.data.sources.other_formats import INSTEAD
 from danlu.data.sources.reader import read_source
 from danlu.data.sources.tables import READERS
@@ -640,6 +642,19 @@ def test_files_beside_tables_are_about_them(tmp_path: Path) -> None:
     (tmp_path / "datapackage.json").write_text('{"name": "about"}')
     (tmp_path / "backup.zip").write_bytes(b"x")
     assert rows(tmp_path) == {"x": [1, 2], "w": ["a", "b"]}
+
+
+@pytest.mark.parametrize("page", ["formats.md", "formats.zh.md"])
+def test_the_table_of_formats_names_every_suffix_and_its_tests(page: str) -> None:
+    tests = Path(__file__).parents[2]
+    lines = (tests.parent / "docs" / page).read_text(encoding="utf-8").splitlines()
+    cells = [line.split("|")[1:-1] for line in lines if "::test_" in line]
+    named = {suffix for _, suffixes, *_ in cells for suffix in re.findall(r"`(\.\w+)`", suffixes)}
+    assert named == {*READERS, *OPENERS, ".txt"}
+    for *_, test in cells:
+        file, name = test.strip(" `").split("::")
+        (found,) = tests.rglob(file)
+        assert f"def {name}(" in found.read_text(encoding="utf-8"), name
 
 
 @pytest.mark.slow

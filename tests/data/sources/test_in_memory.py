@@ -3,17 +3,23 @@
 import datetime
 import importlib.util
 from collections.abc import Callable
+from contextlib import suppress
+from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from danlu.data.sources.in_memory import read_in_memory
+from danlu.data.sources.in_memory import as_frame, read_in_memory
 from danlu.data.sources.reader import read_source
+from danlu.data.sources.unnamed_rows import matrix_to_frame
 from danlu.errors import DataError
 
 ROWS = {"age": [31, 45, 52], "plan": ["basic", None, "plus"], "paid": [1.5, 2.0, None]}
@@ -234,3 +240,140 @@ def test_a_column_name_given_twice_is_refused() -> None:
 
     with pytest.raises(DataError, match="'a' is given twice"):
         read_in_memory(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+# Odd values, one row, and rows without names
+
+
+@needs_pandas
+def test_dtypes_of_pandas_that_hold_gaps() -> None:
+    import pandas as pd
+    import pyarrow as pa
+
+    frame = pd.DataFrame(
+        {
+            "whole": pd.array([1, None], dtype="Int64"),
+            "arrow": pd.array([1, None], dtype="int64[pyarrow]"),
+            "objects": pd.array([1, pd.NA], dtype=object),
+            "nat": pd.Series([pd.Timestamp("2024-01-01"), pd.NaT], dtype=object),
+            "money": [Decimal("1.50"), None],
+            "arrow_money": pd.array([Decimal("1.5"), None], dtype=pd.ArrowDtype(pa.decimal128(5, 2))),
+            "truth": pd.array([True, None], dtype="boolean"),
+        }
+    )
+    found = read_in_memory(frame).frame
+    assert found.select("whole", "arrow", "objects", "truth").rows() == [(1, 1, 1, True), (None, None, None, None)]
+    assert found["nat"].to_list() == [datetime.datetime(2024, 1, 1), None]
+    assert found["money"].cast(pl.Float64).to_list() == found["arrow_money"].cast(pl.Float64).to_list() == [1.5, None]
+
+
+def test_numbers_and_times_of_several_types_are_one() -> None:
+    mixed = {
+        "n": [1, 2.5, Decimal("0.5")],
+        "nan": [Decimal("1.5"), Decimal("NaN"), 2],
+        "t": [datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 2, 3), None],
+        "u": [UUID(int=1), None, UUID(int=2)],
+    }
+    assert read_in_memory(mixed).frame.rows() == [
+        (1.0, 1.5, datetime.datetime(2024, 1, 1), "00000000-0000-0000-0000-000000000001"),
+        (2.5, None, datetime.datetime(2024, 1, 2, 3), None),
+        (0.5, 2.0, None, "00000000-0000-0000-0000-000000000002"),
+    ]
+
+
+@needs_pandas
+def test_one_row_as_a_series_or_a_dict() -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"age": [31, 45], "plan": ["basic", None], "day": pd.to_datetime(["2024-01-01", None])})
+    day = datetime.datetime(2024, 1, 1)
+
+    def rows_of(samples: Any) -> pl.DataFrame:
+        found = as_frame(samples)
+        assert found is not None
+        return found
+
+    assert rows_of(frame.iloc[0]).rows(named=True) == [{"age": 31, "plan": "basic", "day": day}]
+    assert rows_of([frame.iloc[0], frame.iloc[1]]).rows() == [(31, "basic", day), (45, None, None)]
+    assert rows_of({"age": np.int64(31), "day": day, "plan": None}).rows() == [(31, day, None)]
+    assert read_in_memory(pd.Series(["one text", "another"])).frame["text"].to_list() == ["one text", "another"]
+
+
+@needs_pandas
+@pytest.mark.parametrize("library", ["pandas", "pyarrow"])
+def test_intervals_are_named(library: str) -> None:
+    import pandas as pd
+    import pyarrow as pa
+
+    gaps = pa.array([(1, 2, 3)], type=pa.month_day_nano_interval())
+    held = pa.table({"x": [1], "gap": gaps})
+    if library == "pandas":
+        held = pd.DataFrame({"x": [1], "gap": pd.array(gaps, dtype=pd.ArrowDtype(gaps.type))})
+    with pytest.raises(DataError, match="column 'gap' is of a type that polars has not"):
+        read_in_memory(held)
+
+
+class Odd:
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("cannot be compared")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**130), 2**130),
+    st.floats(),
+    st.decimals(allow_infinity=True),
+    st.fractions(),
+    st.complex_numbers(),
+    st.text(st.characters(exclude_categories=()), max_size=3),
+    st.binary(max_size=3),
+    st.dates(),
+    st.datetimes(),
+    st.times(),
+    st.timedeltas(),
+    st.uuids(),
+    st.lists(st.one_of(st.integers(0, 3), st.text(max_size=2), st.none()), max_size=2),
+    st.dictionaries(st.text(max_size=1), st.integers(0, 3), max_size=2),
+    st.sampled_from([Odd(), object(), Odd, {1}, range(2), np.int8(3), np.float16(2), np.zeros((2, 2)), np.array(1)]),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(VALUES, min_size=1, max_size=4), st.sampled_from(["dict", "rows", "objects", "pandas", "matrix"]))
+def test_any_values_become_a_frame_or_an_error_of_ours(values: list[Any], form: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    column = np.empty(len(values), dtype=object)
+    for place, value in enumerate(values):
+        column[place] = value
+    make: dict[str, Callable[[], Any]] = {
+        "dict": lambda: read_in_memory({"c": values}).frame,
+        "rows": lambda: read_in_memory([{"c": value} for value in values]).frame,
+        "objects": lambda: read_in_memory({"c": column}).frame,
+        "pandas": lambda: read_in_memory(pandas.DataFrame({"c": pandas.Series(column, dtype=object)})).frame,
+        "matrix": lambda: matrix_to_frame(column[:, None], ["c"]),
+    }
+    with suppress(DataError):
+        found = make[form]()
+        assert found.height == len(values)
+        assert found["c"].dtype != pl.Object
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [np.array([[1.0, 2.0], [3.0, 4.0]]), [[1.0, 2.0], (3.0, 4.0)], np.array([[1.0, 2.0], [3.0, 4.0]], dtype=object)],
+)
+def test_a_matrix_in_the_order_of_training(matrix: Any) -> None:
+    assert matrix_to_frame(matrix, ["b", "a"]).to_dict(as_series=False) == {"b": [1.0, 3.0], "a": [2.0, 4.0]}
+
+
+def test_a_matrix_of_another_width_is_refused() -> None:
+    with pytest.raises(DataError, match=r"values of 2×3 as rows; .* a column for each of b, a, in this order"):
+        matrix_to_frame(np.zeros((2, 3)), ["b", "a"])
+
+
+def test_a_lazy_frame_that_fails_is_an_error_of_the_data() -> None:
+    with pytest.raises(DataError, match='lazy frame cannot be computed: unable to find column "b"'):
+        read_in_memory(pl.LazyFrame({"a": [1]}).select("b"))

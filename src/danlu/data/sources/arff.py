@@ -70,10 +70,10 @@ def _attribute(path: Path, number: int, line: str) -> _Attribute:
     found = ATTRIBUTE.match(line)
     if found is None:
         raise DataError(f"{path}:{number}: is no attribute: write `@attribute NAME TYPE`", code="DL202")
-    name, kind = _plain(found[1]), found[2].strip()
-    if kind.startswith("{"):
+    name, type_ = _plain(found[1]), found[2].strip()
+    if type_.startswith("{"):
         return _Attribute(name, "words")
-    word, _, form = kind.partition(" ")
+    word, _, form = type_.partition(" ")
     if word.lower() not in (*NUMBERS, "string", "date"):
         raise DataError(f"{path}:{number}: cannot read an attribute of type {word}; leave it out", code="DL202")
     return _Attribute(name, word.lower(), _plain(form.strip()))

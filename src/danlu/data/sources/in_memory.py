@@ -5,26 +5,39 @@ dicts, images or texts with their labels. Out: RawData without objects, of categ
 encoded bytes. No library of these is imported: a value is known by the methods it has.
 """
 
+import datetime
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeGuard
+from uuid import UUID
 
 import numpy as np
 import polars as pl
 
 from danlu.data.descriptors import RawData
 from danlu.data.frames import with_words
+from danlu.data.sources.arrays import series_of_array
 from danlu.data.sources.image_files import IMAGE_SUFFIXES
 from danlu.data.sources.in_memory_images import as_pixels, encode_file, encode_images, is_image
 from danlu.errors import DataError
 
 ORIGIN = "data"  # how errors name the rows
 IMAGE, TEXT, LABEL = "image", "text", "label"  # columns of images or texts that come without names
+# What polars raises for values that it does not take.
+UNTAKEN = (
+    AttributeError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    RuntimeError,
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+)
 FORMS = (
     "a polars or pandas DataFrame, an Arrow table, a Hugging Face Dataset, a dict of columns, "
     "a structured numpy array, a list of dicts, a list of images or texts, or a pair (images or texts, labels)"
 )
-RESOLUTIONS = ("D", "ms", "us", "ns")  # of numpy's times that polars takes
 
 
 def read_in_memory(data: object) -> RawData:
@@ -56,7 +69,7 @@ def as_frame(data: object) -> pl.DataFrame | None:
     Raises:
         DataError: a column mixes types or is of a type that no file has.
     """
-    frame = _ordered_frame(data)
+    frame = _ordered_frame(one_row(data))
     return None if frame is None else with_words(frame)
 
 
@@ -64,7 +77,11 @@ def _ordered_frame(data: object) -> pl.DataFrame | None:
     """Convert data as `as_frame` does, and keep the order of ordered categories."""
     values: Any = data
     if isinstance(values, pl.LazyFrame):
-        values = values.collect()
+        try:
+            values = values.collect()
+        except pl.exceptions.PolarsError as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{ORIGIN}: the lazy frame cannot be computed: {reason}", code="DL207") from error
     if isinstance(values, pl.DataFrame):
         return _frame(list(values))
     if hasattr(values, "iloc") and hasattr(values, "dtypes") and hasattr(values, "columns"):
@@ -72,8 +89,58 @@ def _ordered_frame(data: object) -> pl.DataFrame | None:
     if hasattr(values, "features") and hasattr(values, "with_format"):
         return _from_dataset(values)
     if hasattr(values, "schema") and (hasattr(values, "__arrow_c_stream__") or hasattr(values, "__arrow_c_array__")):
-        return _frame(list(pl.DataFrame(values)))
+        return _frame(list(_from_arrow(values)))
     return _from_columns(values)
+
+
+def _from_arrow(table: Any) -> pl.DataFrame:
+    """Convert an Arrow table of any library.
+
+    Raises:
+        DataError: a column is of a type that polars has not, such as intervals.
+    """
+    try:
+        return pl.DataFrame(table)
+    except UNTAKEN as error:
+        wrong = next((str(name) for name in getattr(table, "column_names", ()) if not _is_taken(table, name)), None)
+        column = f"column {wrong!r} is" if wrong else "a column is"
+        reason = str(error).splitlines()[0].partition(". Hint")[0]
+        raise DataError(f"{ORIGIN}: {column} of a type that polars has not ({reason})", code="DL207") from error
+
+
+def _is_taken(table: Any, name: Any) -> bool:
+    """Return whether polars takes one column of an Arrow table."""
+    try:
+        pl.Series(table.column(name))
+    except UNTAKEN:
+        return False
+    return True
+
+
+def one_row(samples: Any) -> Any:
+    """Return one row as a list of rows: a dict of values, or a pandas Series of them; other samples as they are."""
+    if isinstance(samples, Mapping) and samples and all(map(_is_value, samples.values())):
+        return [dict(samples)]
+    if _is_row(samples):
+        samples = [samples]
+    if isinstance(samples, list) and samples and all(map(_is_row, samples)):
+        return [dict(zip(row.index, row.tolist(), strict=True)) for row in samples]
+    return samples
+
+
+def _is_row(value: Any) -> bool:
+    """Return whether a value is a pandas Series whose index names columns, as `frame.iloc[0]` is."""
+    if not (hasattr(value, "iloc") and hasattr(value, "index")) or hasattr(value, "columns"):
+        return False
+    return len(value) > 0 and all(isinstance(label, str) for label in value.index)
+
+
+def _is_value(value: Any) -> bool:
+    """Return whether something is one value, and no column of them."""
+    if value is None or isinstance(value, str | bytes | bytearray | np.generic):
+        return True
+    is_several = hasattr(value, "__len__") or hasattr(value, "__iter__") or hasattr(value, "with_format")
+    return not is_several
 
 
 def _from_columns(values: Any) -> pl.DataFrame | None:
@@ -99,6 +166,8 @@ def _unnamed(samples: Any) -> pl.Series | None:
     if pixels is not None and pixels.ndim > 2:
         return encode_images(samples, ORIGIN, batch=True).alias(IMAGE)
     if isinstance(samples, str | bytes | Mapping) or not isinstance(samples, Iterable):
+        return None
+    if getattr(samples, "ndim", 1) == 0:  # an array of no dimension is said to be iterable
         return None
     values = list(samples)
     present = [value for value in values if value is not None]
@@ -149,7 +218,7 @@ def _column(name: str, values: Any) -> pl.Series:
     if hasattr(values, "iloc") and hasattr(values, "dtype"):
         return _from_pandas(name, values)
     if hasattr(values, "__arrow_c_stream__") or hasattr(values, "__arrow_c_array__"):
-        return pl.Series(values).alias(name)
+        return _from_arrow_array(name, values)
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise DataError(
             f"{ORIGIN}: column {name!r} is {_describe(values)}; give a list or an array of a value a row", code="DL207"
@@ -165,27 +234,9 @@ def _from_array(name: str, values: np.ndarray) -> pl.Series:
     """Convert an array; NaN and NaT mean missing."""
     if values.ndim == 4 or (values.ndim == 3 and values.dtype == np.uint8):
         return encode_images(values, f"{ORIGIN}: column {name!r}", batch=True).alias(name)
-    if values.ndim != 1:
-        shape = "×".join(map(str, values.shape))
-        raise DataError(
-            f"{ORIGIN}: column {name!r} is an array of {shape or 'no dimension'}; give one column for each",
-            code="DL207",
-        )
-    letter = values.dtype.kind  # numpy's: O objects, S bytes, U text, m and M times, f floats …
-    if isinstance(values, np.ma.MaskedArray) or letter == "O":
+    if values.ndim == 1 and (isinstance(values, np.ma.MaskedArray) or values.dtype == object):
         return _from_objects(name, values.tolist())
-    if letter == "S":
-        return _from_objects(name, np.char.decode(values, "utf-8").tolist())
-    if letter in "mM" and np.datetime_data(values.dtype)[0] not in RESOLUTIONS:
-        values = values.astype(f"{letter}8[us]")
-    if letter == "f" and values.dtype.itemsize not in (4, 8):
-        values = values.astype(np.float32 if values.dtype.itemsize < 4 else np.float64)
-    if letter not in "biufUmM":
-        raise DataError(
-            f"{ORIGIN}: column {name!r} holds {values.dtype} values; convert them to numbers or strings", code="DL207"
-        )
-    native = values.astype(values.dtype.newbyteorder("="))
-    return pl.Series(name, native.tolist() if letter == "U" else native, nan_to_null=True)
+    return series_of_array(name, values, ORIGIN, "DL207")
 
 
 def _from_pandas(name: str, values: Any) -> pl.Series:
@@ -202,7 +253,7 @@ def _from_pandas(name: str, values: Any) -> pl.Series:
         found = categories.gather(codes.set(codes == -1, None))
         return found.cast(pl.Enum(categories)) if values.cat.ordered and categories.dtype == pl.String else found
     if hasattr(dtype, "pyarrow_dtype"):
-        return pl.Series(values.array.__arrow_array__()).alias(name)
+        return _from_arrow_array(name, values.array.__arrow_array__())
     if hasattr(dtype, "numpy_dtype"):  # nullable integers, floats and booleans
         missing, kind = values.isna().to_numpy(), dtype.numpy_dtype
         filled = _from_array(name, values.to_numpy(dtype=kind, na_value=kind.type(0)))
@@ -218,6 +269,16 @@ def _from_pandas(name: str, values: Any) -> pl.Series:
         return _from_objects(name, [None if is_missing(value) else str(value) for value in values])
     found = _from_objects(name, values.tolist())
     return found.cast(pl.String) if found.dtype == pl.Null else found
+
+
+def _from_arrow_array(name: str, values: Any) -> pl.Series:
+    try:
+        return pl.Series(values).alias(name)
+    except UNTAKEN as error:
+        reason = str(error).splitlines()[0].partition(". Hint")[0]
+        raise DataError(
+            f"{ORIGIN}: column {name!r} is of a type that polars has not ({reason})", code="DL207"
+        ) from error
 
 
 def _in_zone(values: pl.Series, zone: str) -> pl.Series:
@@ -239,12 +300,16 @@ def _from_objects(name: str, values: list[Any]) -> pl.Series:
     kinds = set(map(type, held))
     if held and kinds != {bytes} and all(map(is_image, held)):
         return encode_images(plain, f"{ORIGIN}: column {name!r}").alias(name)
-    if kinds == {int, float}:
-        return pl.Series(name, plain, dtype=pl.Float64, strict=False)
+    if len(kinds) > 1 and kinds <= {int, float, Decimal}:
+        return pl.Series(name, [None if value is None else float(value) for value in plain], dtype=pl.Float64)
+    if kinds == {datetime.date, datetime.datetime}:
+        plain = [_as_datetime(value) for value in plain]
     names = " and ".join(sorted(kind.__name__ for kind in kinds))
     try:
         found = pl.Series(name, plain)
-    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+    except UNTAKEN as error:
+        if kinds == {Decimal}:  # of more digits than a decimal column has
+            return pl.Series(name, [None if value is None else float(value) for value in plain], dtype=pl.Float64)
         if len(kinds) > 1:
             reason = f"mixes {names}; convert its values to one type"
         else:
@@ -259,10 +324,26 @@ def _from_objects(name: str, values: list[Any]) -> pl.Series:
     return found
 
 
+def _as_datetime(value: Any) -> Any:
+    """Return a date as its midnight."""
+    is_date = isinstance(value, datetime.date) and not isinstance(value, datetime.datetime)
+    return datetime.datetime.combine(value, datetime.time()) if is_date else value
+
+
 def _as_python(value: Any) -> Any:
     """Return a value as Python's own type; None if it is missing."""
     if is_missing(value):
         return None
+    if hasattr(value, "to_pydatetime"):  # pandas' Timestamp
+        return value.floor("us").to_pydatetime()
+    if hasattr(value, "to_pytimedelta"):
+        return value.to_pytimedelta()
+    if isinstance(value, Decimal) and not value.is_finite():
+        return float(value)
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray) and value.ndim == 1:
@@ -272,7 +353,7 @@ def _as_python(value: Any) -> Any:
 
 def is_missing(value: Any) -> bool:
     """Return whether a value is None, NaN, or pandas' NA or NaT."""
-    is_nan = isinstance(value, float) and value != value
+    is_nan = (isinstance(value, float) and value != value) or (isinstance(value, Decimal) and value.is_nan())
     return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
 
 

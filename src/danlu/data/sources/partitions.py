@@ -38,13 +38,13 @@ def partition_files(folder: Path) -> list[Path]:
     ]
 
 
-def with_partitions(parts: Sequence[RawData], files: Sequence[Path]) -> list[RawData]:
-    """Add the columns that the files' folders say.
+def with_partitions(parts: Sequence[RawData], files: Sequence[Path | str]) -> list[RawData]:
+    """Add the columns that the files' folders say; sources said as text have had theirs added.
 
     Raises:
         DataError: some lie in folders that say something else than the others'.
     """
-    said = [partition_values(file) for file in files]
+    said = [partition_values(file) if isinstance(file, Path) else {} for file in files]
     for values, file in zip(said, files, strict=True):
         if list(values) != list(said[0]):
             wanted = ", ".join(said[0]) or "none"

@@ -219,8 +219,7 @@ def _read_together(
         read(place, again) if any(part.frame.schema.get(name) != pl.String for name in worded) else part
         for place, part in held
     ]
-    files = [Path(place) for place, _ in held if isinstance(place, Path)]
-    return stack(with_partitions(spelled, files) if files else spelled, origin)
+    return stack(with_partitions(spelled, [place for place, _ in held]), origin)
 
 
 def _holds_table(file: Path) -> bool:

@@ -12,6 +12,7 @@ from danlu.data.frames import DiskFrame
 from danlu.errors import DataError
 
 SPLIT_COLUMN = "split"
+LONGEST_PATH = 1024  # characters; a longer text names no file
 
 
 def stack(parts: Sequence[RawData], origin: str) -> RawData:
@@ -103,5 +104,7 @@ def _with_absolute_paths(part: RawData) -> RawData:
 
 
 def _names_file(first: pl.DataFrame, folder: Path) -> bool:
-    value = str(first.item() or "") if first.height else ""
-    return bool(value) and len(value) < 1024 and Path(value).suffix != "" and (folder / value).is_file()
+    value = first.item() if first.height else None
+    return (
+        isinstance(value, str) and len(value) < LONGEST_PATH and Path(value).suffix != "" and (folder / value).is_file()
+    )
