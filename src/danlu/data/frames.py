@@ -160,7 +160,7 @@ def with_words(table: Table, but: str | None = None) -> Table:
     return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
 
 
-def as_words(values: pl.Series) -> pl.Series:
+def words_to_compare(values: pl.Series) -> pl.Series:
     """Return a column as text to compare; bytes, which need not be text, by their hexadecimal digits."""
     return values.bin.encode("hex") if values.dtype == pl.Binary else values.cast(pl.String)
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from danlu.core.seeds import Seed
 from danlu.data.columns import Column
-from danlu.data.frames import as_words
+from danlu.data.frames import words_to_compare
 
 MOST_WORDS = 15  # of a category that get a feature of their own
 MOST_FEATURES = 200
@@ -44,7 +44,7 @@ def _of_column(values: pl.Series, column_type: str) -> list[np.ndarray]:
         ranks = values.rank("average").fill_null(values.len() / 2).to_numpy() / max(1, values.len())
         centred = 2 * ranks - 1
         return [*found, centred, centred**2]
-    words = as_words(values)
+    words = words_to_compare(values)
     counts = words.drop_nulls().rename("word").value_counts(sort=True).head(MOST_WORDS + 1)
     frequent = sorted(counts["word"].to_list())[:MOST_WORDS]
     return [*found, *((words == word).fill_null(False).to_numpy().astype(np.float64) for word in frequent)]

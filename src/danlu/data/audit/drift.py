@@ -7,7 +7,7 @@ import polars as pl
 
 from danlu.data.audit.classifier import auroc, features_of, out_of_fold
 from danlu.data.audit.finding import AuditContext, Finding, make_finding
-from danlu.data.frames import as_words
+from danlu.data.frames import words_to_compare
 from danlu.data.splits import evenly_spaced_rows
 
 ALARM_RATE = 1e-3  # of all tests of a check together: one in a thousand sets without drift raises an alarm
@@ -62,7 +62,7 @@ def _numeric(values: pl.Series) -> pl.Series:
 
 def _chi_squared(one: pl.Series, other: pl.Series) -> tuple[float, float]:
     """Return the total variation distance and the p-value of a chi-squared test."""
-    words = pl.concat([as_words(one), as_words(other)]).fill_null("\0")
+    words = pl.concat([words_to_compare(one), words_to_compare(other)]).fill_null("\0")
     codes = words.rank("dense").to_numpy().astype(np.int64) - 1
     parts = (codes[: len(one)], codes[len(one) :])
     return chi_squared_of_counts(np.stack([np.bincount(part, minlength=codes.max() + 1) for part in parts]))

@@ -5,7 +5,7 @@ import polars as pl
 
 from danlu.data.audit.finding import AuditContext, Finding, Severity, make_finding
 from danlu.data.columns import ID_NAME, Column
-from danlu.data.frames import as_words
+from danlu.data.frames import words_to_compare
 
 LEAKAGE_LEVEL = 0.99  # balanced accuracy of one column alone, or rank correlation, from which it is suspected
 BINS = 50
@@ -100,7 +100,7 @@ def _bins(values: pl.Series) -> np.ndarray:
         or values.dtype == pl.Boolean
         or not (values.dtype.is_numeric() or values.dtype.is_temporal())
     ):
-        return as_words(values).fill_null("\0").rank("dense").to_numpy().astype(np.int64) - 1
+        return words_to_compare(values).fill_null("\0").rank("dense").to_numpy().astype(np.int64) - 1
     ranks = values.rank("average") / max(1, len(values) - values.null_count())
     return (ranks * BINS).ceil().fill_null(0).fill_nan(0).cast(pl.Int64).to_numpy()
 
@@ -115,7 +115,7 @@ def group_leakage(view: AuditContext) -> list[Finding]:
         repeated = FEWEST_GROUPS <= column.unique <= 0.5 * rows
         if not repeated or column.type not in ("identifier", "category", "number") or not ID_NAME.search(column.name):
             continue
-        groups = as_words(view.dataset.frame[column.name])
+        groups = words_to_compare(view.dataset.frame[column.name])
         train = groups.gather(view.splits.train.rows).unique()
         test = groups.gather(view.splits.test.rows).drop_nulls()
         shared = float(test.is_in(train.implode()).mean() or 0.0)  # type: ignore[arg-type]
