@@ -176,6 +176,8 @@ def test_a_split_with_a_name_of_its_own_is_asked_about(tmp_path: Path) -> None:
     ]
     assert check(root, class_folder=2)["questions"] == []
     assert check([str(root / "train"), str(root / "holdout")])["questions"] == []
+    apart = check({"train": str(root / "train"), "test": str(root / "holdout")})
+    assert (apart["questions"], apart["splits"]) == ([], {"train": 20, "validation": 4, "test": 8})
 
 
 def test_classes_below_other_folders_are_asked_about(tmp_path: Path) -> None:
