@@ -122,6 +122,6 @@ def predict_with_errors(
 
 
 def _shown_columns(read: RawData, keep: Sequence[str]) -> list[str]:
-    """Return the columns before the predictions: those to keep, and the names of image files in front."""
+    """Return the columns before the predictions: names of image files, and those to keep."""
     named = read.layout == "images" and read.frame.schema.get(IMAGE) == pl.String and IMAGE not in keep
     return [*([IMAGE] if named else []), *keep]

@@ -33,6 +33,8 @@ from danlu.errors import DataError
 from danlu.recipe.sections.data import ColumnOptions
 
 ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|rowid|no)$|^unnamed|^$", re.IGNORECASE)
+IMAGE_NAME = rf"\.({'|'.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})$"
+IMAGE_NAMES = 0.9  # share of words that are names of images, in a column of them
 MAX_CATEGORIES = 1000
 WORDS_OF_TEXT = 4.0  # a column of text has more words per value than this ...
 EXACT_COUNT_ROWS = 200_000  # distinct values are counted exactly up to this many rows
@@ -198,6 +200,9 @@ def _infer_number_type(values: pl.Series, present: pl.Series, unique: int) -> Gu
 def _infer_word_type(present: pl.Series, unique: int, origin: str) -> Guess:
     """Infer type, reason and use of a column of strings."""
     words = present.unique(maintain_order=True) if unique < len(present) // 2 else present
+    named = words.str.to_lowercase().str.contains(IMAGE_NAME)
+    if named.sum() >= IMAGE_NAMES * len(words):  # `0.png` is no number with a unit
+        return Guess("image", reason("paths"))
     coded = has_leading_zeros(words)
     if not coded and (formats := formats_of_numbers(words)):
         plain = formats[0] == NumberFormat()
@@ -207,9 +212,6 @@ def _infer_word_type(present: pl.Series, unique: int, origin: str) -> Guess:
         _refuse_mixture(present, words, origin)
     if layouts := date_layouts(words):
         return Guess("datetime", reason("worded-dates"), formats=layouts, words=words)
-    lower = words.str.to_lowercase()
-    if sum(lower.str.ends_with(suffix).sum() for suffix in IMAGE_SUFFIXES) >= 0.9 * len(words):
-        return Guess("image", reason("paths"))
     return _infer_text(present, words, unique, coded)
 
 

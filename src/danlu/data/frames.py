@@ -161,7 +161,7 @@ def with_words(table: Table, but: str | None = None) -> Table:
 
 
 def words_to_compare(values: pl.Series) -> pl.Series:
-    """Return a column as text to compare; bytes, which need not be text, by their hexadecimal digits."""
+    """Return a column as text to compare; bytes by their hexadecimal digits."""
     return values.bin.encode("hex") if values.dtype == pl.Binary else values.cast(pl.String)
 
 

@@ -45,6 +45,6 @@ class Question:
 
 
 def require_answers(questions: Sequence[Question]) -> None:
-    """Raise DataError if a question is open; it has the code of the first and names all."""
+    """Raise DataError with the code of the first question and the text of all, if any."""
     if questions:
         raise DataError("\n".join(map(str, questions)), code=questions[0].code)

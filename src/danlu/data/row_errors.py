@@ -41,7 +41,7 @@ class RowErrors:
         return replace(self, start=self.start + start)
 
     def mark(self, answers: pl.DataFrame) -> pl.DataFrame:
-        """Empty the predictions of rows in error and add the column `error`, if there are any."""
+        """Empty the predictions of rows in error and add the column `error`, if any."""
         if not self.texts:
             return answers
         reasons = pl.Series(ERROR, [self.texts.get(row) for row in range(answers.height)], dtype=pl.String)

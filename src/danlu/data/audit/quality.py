@@ -121,7 +121,7 @@ def broken_images(view: AuditContext) -> list[Finding]:
 
 
 def unread_files(view: AuditContext) -> list[Finding]:
-    """Find files of the source folder that were not read; texts beside images are no loss."""
+    """Find files of the source folder that were not read; texts are no loss."""
     counts = view.dataset.form.unread
     if not counts:
         return []
@@ -141,7 +141,7 @@ def unread_files(view: AuditContext) -> list[Finding]:
 
 
 def gray_range(view: AuditContext) -> list[Finding]:
-    """Say which values of 16-bit gray become black and white, where the training images use a part of them."""
+    """Say which values of 16-bit gray become black and white, if learned."""
     if not view.dataset.kind.refers_to_files:
         return []
     try:

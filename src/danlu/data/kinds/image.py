@@ -92,7 +92,7 @@ class ImageKind(DataKind):
         return 32
 
     def unnamed_to_frame(self, samples: Any, columns: Sequence[str]) -> pl.DataFrame:
-        """Convert paths, bytes, open files, PIL images or arrays of pixels to a column of images."""
+        """Convert paths, bytes, open files, PIL images or pixels to a column of images."""
         return pl.DataFrame({columns[0]: encode_images(samples, SAMPLES)})
 
     def near_duplicates(self, values: Sequence[Any], folder: Path, similarity: float) -> np.ndarray:

@@ -36,7 +36,7 @@ class FolderTree:
         return tuple(parts for parts in self.images if len(parts) > 1)
 
     def path(self, parts: Parts) -> str:
-        """Return a path as the source was given, so that it can be opened from here."""
+        """Return a path that can be opened from here, as the source was given."""
         return str(self.root.joinpath(*parts))
 
 
@@ -61,7 +61,10 @@ def read_tree(root: Path) -> FolderTree:
 
 
 def _entries(folder: Path, above: Parts, parents: frozenset[str]) -> Iterator[tuple[Parts, "os.DirEntry[str]"]]:
-    """Yield everything below a folder; a link to a folder above it is not followed, or there would be no end."""
+    """Yield everything below a folder.
+
+    A link to a folder above it is not followed, or there would be no end.
+    """
     with os.scandir(folder) as found:
         entries = sorted((entry for entry in found if not is_hidden(entry.name)), key=lambda entry: entry.name)
     for entry in entries:

@@ -59,7 +59,7 @@ ADVICE = {
 
 
 def image_format(head: bytes) -> str | None:
-    """Return the format of an image by its first HEAD_BYTES, as Pillow names it; None if it is no image."""
+    """Return an image's format by its first HEAD_BYTES, as Pillow names it; else None."""
     for signature, name in SIGNATURES:
         if head.startswith(signature):
             return name
@@ -83,7 +83,7 @@ def holds_images(values: pl.Series) -> bool:
 
 
 def _by_brand(head: bytes) -> str | None:
-    """Return the format of a file of boxes by its brands; a general one is followed by what it is compatible with."""
+    """Return the format by the brands of a file: a general one, then compatible ones."""
     brands = [head[8:12], *(head[start : start + 4] for start in range(16, len(head), 4))]
     found = [BRANDS[brand] for brand in brands if brand in BRANDS]
     return AVIF if AVIF in found else next(iter(found), None)
@@ -91,7 +91,7 @@ def _by_brand(head: bytes) -> str | None:
 
 @cache
 def decodable_formats() -> tuple[str, ...]:
-    """Return the formats that can be decoded here, as Pillow names them; HEIC's decoder is registered with Pillow."""
+    """Return the formats that can be decoded here; register HEIC's decoder with Pillow."""
     if find_spec("PIL") is None:  # whoever decodes names the extra
         return ALWAYS_DECODED
     from PIL import features
@@ -108,7 +108,7 @@ def decodable_formats() -> tuple[str, ...]:
 
 
 def is_decodable(file: Path) -> bool:
-    """Return whether a file can be decoded as an image, by its suffix or else by its content."""
+    """Return whether a file can be decoded as an image, by suffix or content."""
     suffix = file.suffix.lower()
     if SUFFIXES.get(suffix) in ALWAYS_DECODED:
         return True
@@ -123,7 +123,7 @@ def is_decodable(file: Path) -> bool:
 
 
 def advice_for(suffixes: set[str]) -> str:
-    """Return what would make files of these suffixes readable, a sentence a format; empty if nothing would."""
+    """Return what would make files of these suffixes readable, a sentence a format."""
     unread = {SUFFIXES[suffix] for suffix in suffixes if suffix in SUFFIXES} - set(decodable_formats())
     return "; ".join(ADVICE[name] for name in sorted(unread))
 

@@ -140,7 +140,7 @@ def _which_below(tree: FolderTree) -> Question | None:
 
 
 def _which_of_two(tree: FolderTree, outer: list[str], inner: list[str]) -> Question:
-    """Ask whether the outer or the inner folders are the classes, or the outer ones splits."""
+    """Ask whether outer or inner folders are the classes, or the outer ones splits."""
     said = f"{_list(outer)} hold the same folders ({_list(inner)})"
     roles = {name: SPLIT_WORDS.get(name.lower()) for name in outer}
     together = Answer("data.class_folder=2", f"{_list(inner)}, of all together")
@@ -159,7 +159,7 @@ def _which_of_two(tree: FolderTree, outer: list[str], inner: list[str]) -> Quest
 
 
 def _inside_splits(tree: FolderTree) -> Question | None:
-    """Ask about the folders inside given splits where they are named by what files are for."""
+    """Ask about folders inside given splits that are named by what files are for."""
     names = list(dict.fromkeys(parts[1] for parts in tree.nested if len(parts) > 2))
     if not {name.lower() for name in names} <= ROLE_WORDS:
         return None
@@ -217,7 +217,10 @@ def _inner_names(tree: FolderTree) -> dict[str, set[str]]:
 
 
 def _require_images(tree: FolderTree, chosen: Sequence[Parts], level: int) -> None:
-    """Raise DataError for a class folder none of whose files can be read; one that holds only texts is no class."""
+    """Raise DataError for a class folder none of whose files can be read.
+
+    One that holds only texts is no class.
+    """
     if not chosen:
         raise DataError(
             f"{tree.root}: no image is {level} folders deep; set data.class_folder to the level of the folders that "
@@ -240,7 +243,7 @@ def _require_images(tree: FolderTree, chosen: Sequence[Parts], level: int) -> No
 
 
 def _with_question(tree: FolderTree, read: RawData | None, question: Question) -> RawData:
-    """Return what `check` shows until the question is answered: by default all images, each with its own folder."""
+    """Return what `check` shows until then: by default all images, labelled by their folders."""
     found = read or _frame(tree, tree.nested, None, labels=[parts[-2] for parts in tree.nested])
     return RawData(found.frame, found.origin, found.folder, found.layout, LABEL, found.form, (question,))
 

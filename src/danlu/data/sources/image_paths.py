@@ -28,7 +28,7 @@ class Places:
     listed: dict[Path, dict[str, list[str]]] = field(default_factory=dict)
 
     def find(self, base: str, value: str) -> str | None:
-        """Return the path of the image that a value names, relative to the root; None if there is none.
+        """Return the image that a value names, relative to the root; else None.
 
         Raises:
             DataError: the value has no suffix, and several images have that name.
@@ -95,7 +95,7 @@ def with_image_paths(source: RawData, names: Sequence[str]) -> RawData:
 
 
 def find_base(values: pl.Series, places: Places) -> str | None:
-    """Return the folder below the root that a column's names start from; None if they name no images."""
+    """Return the folder that a column's names start from; None if they name no images."""
     present = values.drop_nulls()
     some = present.head(LOOKED_AT).to_list()
     if not some or any(not value or len(value) > LONGEST or "\n" in value for value in some):

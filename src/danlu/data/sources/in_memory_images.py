@@ -58,7 +58,7 @@ def encode_images(samples: object, origin: str, *, batch: bool = False) -> pl.Se
 
 
 def is_image(value: Any) -> bool:
-    """Return whether a value is one image: a PIL image, encoded bytes, an open file, or pixels."""
+    """Return whether a value is one image: PIL's, encoded bytes, an open file, or pixels."""
     pixels = as_pixels(value)
     if pixels is not None:
         return pixels.ndim in (2, 3)
@@ -131,7 +131,10 @@ def _channels_last(pixels: np.ndarray, origin: str, from_torch: bool) -> np.ndar
 
 
 def _as_integers(images: Sequence[np.ndarray], origin: str) -> list[np.ndarray]:
-    """Return images as uint8, or gray ones as uint16; their range is that of all together."""
+    """Return images as uint8, or gray ones as uint16.
+
+    Their range is that of all together.
+    """
     if not images:
         return []
     kinds = {image.dtype.kind for image in images}
@@ -151,7 +154,7 @@ def _as_integers(images: Sequence[np.ndarray], origin: str) -> list[np.ndarray]:
 
 
 def _from_floats(images: Sequence[np.ndarray], low: float, high: float, origin: str) -> list[np.ndarray]:
-    """Return images of floats as uint8: of 0 to 1, or whole numbers of 0 to 255."""
+    """Return images of floats as uint8: 0 to 1, or whole numbers to 255."""
     if low >= 0 and high <= 1:
         return [np.rint(image.astype(np.float64) * LARGEST_BYTE).astype(np.uint8) for image in images]
     if low >= 0 and high <= LARGEST_BYTE and all((image == np.rint(image)).all() for image in images):
