@@ -46,7 +46,10 @@ def find_conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _given_splits(data: Data) -> Iterator[tuple[str, str]]:
-    """Compare `data.split` with splits that the source gives; a resolved recipe reads them from a column."""
+    """Compare `data.split` with splits that the source gives.
+
+    A resolved recipe reads them from a column.
+    """
     if not isinstance(data.source, SplitSources) or len(data.source.given()) == 1:
         return
     given, by = data.source.given(), data.split.by

@@ -51,7 +51,7 @@ def read_as_trained(source: RawData, columns: Sequence[Mapping[str, Any]], missi
         for name, change in changes.items()
     ]
     numbers = {
-        name: changes.get(name, pl.col(name))
+        name: changes.get(name, pl.col(name)).cast(pl.Float64)  # decimals know no infinity
         for name, (type_, _) in readings.items()
         if type_ == "number" and (name in changes or frame.schema[name].is_numeric())
     }
