@@ -1,5 +1,6 @@
 """Bundles: what is listed, what is sealed, what is refused, and how format 1 still opens."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -163,6 +164,28 @@ def test_a_bundle_of_format_1_still_answers() -> None:
     assert answers["probability"].to_list() == pytest.approx([0.6229628, 0.5265635, 0.6464528], abs=1e-5)
     bundle = open_bundle(FORMAT_1)
     assert (bundle.manifest.positive, bundle.manifest.digest, bundle.reference()) == (None, "", None)
+
+
+def test_a_disk_that_is_full_leaves_the_bundle_as_it_was(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: sha256(path) for path in copied.iterdir()}
+    bundle = open_bundle(copied)
+    golden = bundle.golden()
+    assert golden is not None
+    written: list[int] = []
+
+    def full(descriptor: int) -> None:
+        written.append(descriptor)
+        if len(written) == 3:  # golden samples and reference are on the disk, the manifest is not
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("danlu.artifacts.files.os.fsync", full)
+    with pytest.raises(ArtifactError, match="No space left"):
+        bundle.add_golden(golden.head(2), {"rows": 0, "columns": {}})
+    assert {path.name: sha256(path) for path in copied.iterdir()} == before
+    monkeypatch.undo()
+    bundle.add_golden(golden.head(2), {"rows": 0, "columns": {}})
+    again = open_bundle(copied)
+    assert again.golden().height == 2 and again.reference()["answers"] == {"rows": 0, "columns": {}}  # type: ignore[union-attr, index]
 
 
 def test_a_changed_file_of_format_1_is_refused(tmp_path: Path) -> None:

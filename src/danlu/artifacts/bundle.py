@@ -11,7 +11,8 @@
 Reading a bundle runs no code of it: no pickle, no remote code. A file that the manifest does not list is never read.
 """
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,13 @@ from pydantic import Field, ValidationError
 
 from danlu.artifacts.files import (
     StrPath,
+    json_bytes,
+    parquet_bytes,
     read_frame,
     read_json,
     sha256,
     sha256_of_json,
-    write_bytes,
-    write_frame,
-    write_json,
+    write_together,
 )
 from danlu.core.component import Frozen
 from danlu.errors import ArtifactError
@@ -119,9 +120,9 @@ class Bundle:
     def _frame(self, name: str) -> pl.DataFrame | None:
         return read_frame(self.folder / name) if name in self.manifest.files else None
 
-    def set_output(self, output: dict[str, Any]) -> None:
+    def set_output(self, output: dict[str, Any], positive: bool | int | float | str | None) -> None:
         """Change the output specification; it is written with the golden samples."""
-        self.manifest = self.manifest.model_copy(update={"output": output})
+        self.manifest = self.manifest.model_copy(update={"output": output, "positive": positive})
 
     def add_golden(self, samples: pl.DataFrame, answers: dict[str, Any] | None = None) -> None:
         """Add golden samples to the bundle and their checksum to its manifest.
@@ -130,33 +131,37 @@ class Bundle:
             samples: raw inputs with labels and answers.
             answers: how the model's answers are distributed; kept where the bundle has a reference.
         """
-        write_frame(self.folder / GOLDEN, samples)
+        changed = {GOLDEN: parquet_bytes(samples)}
         reference = self.reference()
         if reference is not None and answers is not None:
-            write_json(self.folder / REFERENCE, {**reference, "answers": answers})
-        self.manifest = write_manifest(self.folder, self.manifest, {*self.manifest.files, GOLDEN})
+            changed[REFERENCE] = json_bytes({**reference, "answers": answers})
+        self.manifest = write_manifest(self.folder, self.manifest, self.manifest.files, changed)
 
 
-def write_manifest(folder: Path, manifest: Manifest, names: Iterable[str]) -> Manifest:
+def write_manifest(
+    folder: Path, manifest: Manifest, names: Iterable[str], changed: Mapping[str, bytes] | None = None
+) -> Manifest:
     """Write bundle.json with the checksums of these files, and return what it holds.
 
     A tokenizer's JSON within the preprocessing state is written to a file of its own, where other tools find it.
 
     Args:
         names: paths of the bundle's files inside it; whatever else lies there is no part of the bundle.
+        changed: files that are written with it, so that no crash in between leaves a bundle with other checksums.
     """
-    state = dict(manifest.preprocessing)
+    state, contents = dict(manifest.preprocessing), dict(changed or {})
     if "tokenizer" in state:
         tokenizer = dict(state["tokenizer"])
-        write_bytes(folder / TOKENIZER, tokenizer.pop("json_text").encode())
+        contents[TOKENIZER] = tokenizer.pop("json_text").encode()
         tokenizer.pop("date", None)  # it is `template_date`
         state["tokenizer"] = tokenizer
-        names = {*names, TOKENIZER}
-    files = {name: sha256(folder / name) for name in sorted(set(names) - {MANIFEST})}
+    files = {name: sha256(folder / name) for name in sorted(set(names) - {MANIFEST, *contents})}
+    files |= {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    files = dict(sorted(files.items()))
     written = manifest.model_copy(update={"format": FORMAT, "preprocessing": state, "files": files})
     content = written.model_dump(mode="json", exclude={"digest"})
     digest = sha256_of_json(content)
-    write_json(folder / MANIFEST, {**content, "digest": digest})
+    write_together(folder, {**contents, MANIFEST: json_bytes({**content, "digest": digest})})
     return manifest.model_copy(update={"format": FORMAT, "files": files, "digest": digest})
 
 

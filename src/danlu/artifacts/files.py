@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -49,16 +49,24 @@ def translate_write_errors(path: Path) -> Iterator[None]:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically: readers see the old content or the new, never a part."""
-    aside = path.with_name(f".{path.name}.partial")
-    with translate_write_errors(path):
+    write_together(path.parent, {path.name: content})
+
+
+def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files that belong together: none takes its name before all are on disk."""
+    asides = {name: (folder / name).with_name(f".{Path(name).name}.partial") for name in contents}
+    with translate_write_errors(folder / next(iter(contents))):
         try:
-            with aside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
+            for name, content in contents.items():
+                with asides[name].open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            for name, aside in asides.items():
+                aside.replace(folder / name)
         finally:
-            aside.unlink(missing_ok=True)
+            for aside in asides.values():
+                aside.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -68,14 +76,24 @@ def write_text(path: Path, text: str) -> None:
 
 def write_frame(path: Path, frame: "pl.DataFrame") -> None:
     """Write a frame as parquet."""
+    write_bytes(path, parquet_bytes(frame))
+
+
+def parquet_bytes(frame: "pl.DataFrame") -> bytes:
+    """Return a frame as the content of a parquet file."""
     content = BytesIO()
     frame.write_parquet(content)
-    write_bytes(path, content.getvalue())
+    return content.getvalue()
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON for people: indented, keys in the order given, text unescaped."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return a value as the content of a JSON file for people."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:

@@ -235,7 +235,7 @@ def _keep_golden(
         rows = rows.with_columns(pl.Series(columns[0], images, dtype=pl.Binary))
     answers = outputs[: rows.height].astype(np.float64)
     labels = None if context.dataset.target is None else few.column(context.dataset.target)
-    bundle.set_output(target.model_dump(mode="json"))
+    bundle.set_output(target.model_dump(mode="json"), target.positive)
     bundle.add_golden(
         golden_frame(rows, labels, answers, target.decode(answers)),
         describe_answers(target.decode(outputs), context.dataset.task.has_classes),
