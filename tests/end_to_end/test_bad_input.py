@@ -102,10 +102,13 @@ def test_a_column_of_mixed_types(refused: Refusal, table: Table) -> None:
     assert "data.missing_values" in message
 
 
-@pytest.mark.parametrize("form", ["{},5", "{}.5%", "{},000.25"])
-def test_numbers_written_for_people(refused: Refusal, table: Table, form: str) -> None:
-    message = refused(table(price=[form.format(i + 1) for i in range(60)]), DATA_WRONG)
-    assert "column 'price' holds numbers in a human format" in message
+@pytest.mark.parametrize(
+    ("form", "settled"), [("{},500", 'decimal: ",", grouping: ""'), ("01/{:02}/2024", "%d/%m/%Y")]
+)
+def test_words_that_can_be_read_in_two_ways(refused: Refusal, table: Table, form: str, settled: str) -> None:
+    message = refused(table(price=[form.format(i % 12 + 1) for i in range(60)]), DATA_WRONG)
+    assert "price: its" in message and "can be read in 2 ways" in message
+    assert settled in message
 
 
 def test_a_missing_target(refused: Refusal, table: Table) -> None:
@@ -169,8 +172,8 @@ def test_ragged_rows(refused: Refusal, tmp_path: Path) -> None:
 
 
 def test_a_file_of_unknown_kind(refused: Refusal, tmp_path: Path) -> None:
-    (tmp_path / "data.xlsx").write_bytes(b"PK")
-    assert "cannot read .xlsx" in refused(tmp_path / "data.xlsx", DATA_WRONG)
+    (tmp_path / "data.xyz").write_bytes(b"PK")
+    assert "cannot read .xyz" in refused(tmp_path / "data.xyz", DATA_WRONG)
 
 
 def test_a_broken_parquet_file(refused: Refusal, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_texts_are_answered_one_or_many(text_run: Path) -> None:
 @pytest.mark.parametrize("kind", ["table", "image", "text"])
 def test_samples_of_no_known_form_are_refused(request: pytest.FixtureRequest, kind: str, samples: object) -> None:
     model = package.load(request.getfixturevalue(f"{kind}_run"))
-    with pytest.raises(DataError, match=r"^the samples given: ") as caught:
+    with pytest.raises(DataError, match=r"^(the samples given|data): ") as caught:
         model.predict(samples)
     assert caught.value.code in ("DL207", "DL210")
 
@@ -172,8 +172,35 @@ def test_a_missing_column_is_named_with_the_nearest(table_run: Path, table_file:
 
 def test_a_word_in_a_column_of_numbers_is_refused(table_run: Path, table_file: Path) -> None:
     frame = pl.read_csv(table_file).with_columns(alcohol=pl.lit("strong"))
-    with pytest.raises(DataError, match=r"'alcohol', row 1: 'strong' is not a number"):
-        package.load(table_run).predict(frame)
+    answers = package.load(table_run).predict(frame)
+    assert answers["error"].unique().to_list() == ["DL211: column 'alcohol': strong is not a number"]
+    assert answers["prediction"].null_count() == frame.height
+    with pytest.raises(DataError, match=r"column 'alcohol': strong is not a number"):
+        package.load(table_run).predict(frame, broken="fail")
+
+
+def test_a_row_that_cannot_be_read_is_an_error_of_its_own(table_run: Path, table_file: Path) -> None:
+    frame = pl.read_csv(table_file)
+    expected = package.load(table_run).predict(frame)
+    row = pl.int_range(frame.height) == 5
+    worded = frame.with_columns(
+        pl.when(row).then(pl.lit("strong")).otherwise(pl.col("alcohol").cast(pl.String)).alias("alcohol")
+    )
+    answers = package.load(table_run).predict(worded)
+    assert [at for at, why in enumerate(answers["error"]) if why is not None] == [5]
+    assert answers["prediction"][5] is None
+    assert answers.drop("error").filter(~(pl.int_range(frame.height) == 5)).equals(expected.filter(~row))
+    assert package.load(table_run).predict(worded, broken="skip").equals(expected.filter(~row))
+
+
+@pytest.mark.parametrize("value", [1e39, -1e300])
+def test_numbers_beyond_those_of_a_model_are_refused_by_row(table_run: Path, table_file: Path, value: float) -> None:
+    frame = pl.read_csv(table_file).head(3)
+    changed = frame.with_columns(alcohol=pl.Series([13.0, value, 12.0]))
+    answers = package.load(table_run).predict(changed)
+    assert answers["error"].is_null().to_list() == [True, False, True]
+    assert "beyond any number of 32 bits" in answers["error"][1]
+    assert answers["prediction"].is_null().to_list() == [False, True, False]
 
 
 def test_labels_keep_their_type(image_run: Path, tmp_path: Path) -> None:

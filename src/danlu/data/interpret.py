@@ -9,6 +9,7 @@ from dataclasses import replace
 import polars as pl
 
 from danlu.core.text import suggestion
+from danlu.data.column_names import refuse_patterns
 from danlu.data.columns import Column, infer_columns, missing_values
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import RawData
@@ -65,7 +66,7 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
     """
     for each in iter_kinds():
         source = each.read(source, section)
-    _refuse_patterns(source)
+    refuse_patterns(source.frame.columns, source.origin)
     source = take_out_missing(source, section.missing_values)
     ordered = section.target if section.task is not None and _asked(section).has_order else None
     source = replace(source, frame=with_words(source.frame, but=ordered if isinstance(ordered, str) else None))
@@ -150,18 +151,6 @@ def _target_formats(
     if section.task is not None and not _asked(section).learns_numbers:
         return ()
     return target_formats(source.frame[target], section.options_of(target))
-
-
-def _refuse_patterns(source: RawData) -> None:
-    """Raise DataError for column names that polars would read as patterns.
-
-    Such a name would stand for other columns too.
-    """
-    for name in source.frame.columns:
-        if name == "*" or (name.startswith("^") and name.endswith("$")):
-            raise DataError(
-                f"{source.origin}: the column name {name!r} is a pattern for several columns; rename it", code="DL213"
-            )
 
 
 def _split_columns(section: Data) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from danlu.data.column_names import refuse_patterns
 from danlu.data.file_form import ReadOptions, ReadTable, spelled_missing
 from danlu.data.frames import Table
 from danlu.data.sources.csv_copy import normalized_csv
@@ -27,6 +28,7 @@ def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> 
     keep the spelling of the file.
     """
     text, dialect, form = normalized_csv(path, options, separator)
+    refuse_patterns(dialect.names, str(path))
     scan = partial(
         pl.scan_csv,
         text,
