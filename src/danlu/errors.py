@@ -192,9 +192,9 @@ class MissingExtra(DanluError):
 
 
 def message_with_codes(error: DanluError) -> str:
-    """Return an error's message as a terminal shows it: its code in brackets at the end.
+    """Return an error's message as a terminal shows it, with its code.
 
-    A wrong recipe has a line and a code for each problem.
+    The code is in brackets at the end. A wrong recipe has a line and a code for each problem.
     """
     found = error.problems if isinstance(error, RecipeError) else (error,)
     return "\n".join(f"{each} [{each.code}]" if each.code else str(each) for each in found)

@@ -27,7 +27,9 @@ WKB_FLAGS = 0xF0000000
 
 
 def added_by_program(name: str, values: pl.Series, added: Mapping[str, str] | None = None) -> str | None:
-    """Return the key of the reason why a column is a program's own; None if it is not.
+    """Return the key of the reason why a column is a program's own.
+
+    None if it is not one.
 
     Args:
         name: the column's.
@@ -46,8 +48,9 @@ def added_by_program(name: str, values: pl.Series, added: Mapping[str, str] | No
 
 
 def counts_rows(values: pl.Series) -> bool:
-    """Return whether whole numbers count rows from 0 or 1, also those of several parts, shuffled or drawn from.
+    """Return whether whole numbers count rows from 0 or 1.
 
+    Also those of several parts, shuffled or drawn from.
     In parts of different lengths, a number occurs at most as often as every smaller one.
     """
     present = values.drop_nulls()

@@ -42,7 +42,7 @@ CHARACTERS_OF_TEXT = 16.0  # ... or, in languages written without spaces, more c
 
 
 class Column(Frozen):
-    """Describe one column: its type, why, how it is read, and whether the model uses it."""
+    """Describe one column: its type, why, how it is read, whether it is used."""
 
     name: str
     type: str
@@ -114,7 +114,7 @@ def infer_columns(
 
 
 def _said(present: pl.Series, options: ColumnOptions) -> Guess:
-    """Return what the recipe says a column is, and how its words are read as that."""
+    """Return what the recipe says a column is, and how to read its words."""
     type_ = "identifier" if options.type in ("drop", None) else str(options.type)
     used = options.type not in ("drop", "identifier")
     why = reason("dropped" if options.type == "drop" else "said")

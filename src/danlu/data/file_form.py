@@ -33,7 +33,10 @@ class ReadOptions:
 
 
 def spelled_missing(words: Sequence[str]) -> list[str]:
-    """Return words for a missing value as separated values spell them: also behind a space, as in `1, ?, 2`."""
+    """Return words for a missing value as separated values spell them.
+
+    Also behind a space, as in `1, ?, 2`.
+    """
     return [*words, *(f" {word}" for word in words if word)]
 
 
@@ -57,7 +60,10 @@ class FileForm:
 
 
 def merge_forms(forms: Sequence[FileForm]) -> FileForm:
-    """Return the form of files that are one table: that of the first, with what any of them left out."""
+    """Return the form of files that are one table.
+
+    It is that of the first, with what any of them left out.
+    """
     unread = Counter[str]()
     absent: dict[str, set[str]] = {}
     for form in forms:

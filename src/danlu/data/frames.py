@@ -121,7 +121,10 @@ def is_duplicated(hashes: np.ndarray) -> np.ndarray:
 
 
 def as_plain_numbers(table: Table, name: str) -> Table:
-    """Cast one column of decimals to floating-point numbers; whole ones that these would round, to integers."""
+    """Cast one column of decimals to floating-point numbers.
+
+    Whole ones that these would round become integers.
+    """
     dtype = table.schema[name]
     whole = isinstance(dtype, pl.Decimal) and dtype.scale == 0 and _reaches(table, name, EXACT_FLOATS)
     changed = table.lazy().with_columns(pl.col(name).cast(pl.Int128 if whole else pl.Float64))
@@ -129,7 +132,10 @@ def as_plain_numbers(table: Table, name: str) -> Table:
 
 
 def wide_integers_as_words(table: Table, name: str) -> Table:
-    """Turn a column of whole numbers beyond 64 bits into words; hardly another program reads such numbers."""
+    """Turn a column of whole numbers beyond 64 bits into words.
+
+    Hardly another program reads such numbers.
+    """
     if table.schema[name] not in WIDE or not _reaches(table, name, 1 << 63):
         return table
     changed = table.lazy().with_columns(pl.col(name).cast(pl.String))
@@ -137,7 +143,7 @@ def wide_integers_as_words(table: Table, name: str) -> Table:
 
 
 def _reaches(table: Table, name: str, bound: int) -> bool:
-    """Return whether a number of a column is at least a bound, or less than minus it."""
+    """Return whether a column has a number from bound up, or below -bound."""
     column = pl.col(name)
     ends = table.lazy().select(column.min().alias("least"), column.max().alias("most")).collect().row(0)
     return any(end is not None and not -bound <= end < bound for end in ends)

@@ -121,7 +121,7 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
 
 
 def take_out_missing(source: RawData, words: Sequence[str]) -> RawData:
-    """Replace the words of a table that stand for a missing value, and note which ones occurred."""
+    """Replace words that stand for a missing value, and note which ones occurred."""
     if source.layout != "table":
         return source
     frame, found = without_missing(source.frame, words)

@@ -225,7 +225,10 @@ class DataKind(ABC):
         return self.unnamed_to_frame(samples, columns) if frame is None else frame
 
     def unnamed_to_frame(self, samples: Any, columns: Sequence[str]) -> pl.DataFrame:
-        """Convert samples without column names to a frame: here a matrix, its columns in the order of training."""
+        """Convert samples without column names to a frame.
+
+        Here they are a matrix, its columns in the order of training.
+        """
         return matrix_to_frame(samples, columns)
 
     def read_samples(self, source: RawData, columns: Sequence[str]) -> RawData:

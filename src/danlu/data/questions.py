@@ -45,6 +45,6 @@ class Question:
 
 
 def require_answers(questions: Sequence[Question]) -> None:
-    """Raise DataError with the code of the first question and the text of all, if any."""
+    """Raise DataError if there are questions: the first's code, the text of all."""
     if questions:
         raise DataError("\n".join(map(str, questions)), code=questions[0].code)

@@ -309,7 +309,7 @@ class Time(Splitter):
         return found
 
     def _ordered(self, dataset: Dataset) -> tuple[Rows, Rows]:
-        """Return the rows in their order, and the places in it where an instant other than the one before begins."""
+        """Return the rows in order, and the places in it where another instant begins."""
         times = dataset.frame[self.column]
         if times.dtype == pl.String:  # dates have become times when the data was read
             raise DataError(
@@ -326,7 +326,7 @@ class Time(Splitter):
 
 
 def _nearest_cuts(cuts: Rows, wanted: Sequence[int]) -> list[int]:
-    """Choose a cut for each place that is wanted, the nearest, all different and in order.
+    """Choose for each wanted place the nearest cut, all different and in order.
 
     Args:
         cuts: the possible ones, ascending, at least as many as are wanted.

@@ -60,7 +60,7 @@ def render_recipe(source: str, dataset: Dataset, resolved: Recipe) -> str:
 
 
 def _column_lines(dataset: Dataset) -> list[str]:
-    """Return how the columns are read: what is not obvious as keys, the rest as comments."""
+    """Return how the columns are read: less obvious ones as keys, others as comments."""
     if not dataset.columns:
         return []
     width = max(len(_quoted(column.name)) for column in dataset.columns) + 1

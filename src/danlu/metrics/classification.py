@@ -82,7 +82,10 @@ SCORES: dict[str, tuple[Score, str]] = {
 
 
 def macro(score: Score) -> Callable[[np.ndarray], np.ndarray]:
-    """Average a score over the classes that occur, each with equal weight; NaN where none does."""
+    """Average a score over the classes that occur, each with equal weight.
+
+    NaN where none does.
+    """
 
     def compute(counts: np.ndarray) -> np.ndarray:
         occurs = counts[..., 1, :] + counts[..., 2, :] > 0
@@ -93,7 +96,10 @@ def macro(score: Score) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def all_labels(score: Score) -> Callable[[np.ndarray], np.ndarray]:
-    """Average a score over all labels, whether they occur or not, as scikit-learn does for several labels a sample."""
+    """Average a score over all labels, whether they occur or not.
+
+    scikit-learn does so for several labels a sample.
+    """
     return lambda counts: score(*_split(counts)).mean(-1)
 
 

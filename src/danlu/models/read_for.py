@@ -53,7 +53,10 @@ def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, 
 
 
 def _named(manifest: Manifest, source: object) -> object:
-    """Name the columns of a matrix; to a model of images, one without names is a picture."""
+    """Name the columns of a matrix.
+
+    To a model of images, one without names is a picture.
+    """
     if not is_matrix(source) or get_kind(manifest.kind).refers_to_files:
         return source
     return matrix_to_frame(source, manifest.in_training_order([column["name"] for column in manifest.columns]))

@@ -7,7 +7,7 @@ FEWEST_ROWS = 2  # that more than rounding is off by
 
 
 def uneven_shares(view: AuditContext) -> list[Finding]:
-    """Find splits far larger or smaller than asked, where the recipe asks for shares at all."""
+    """Find splits far larger or smaller than asked, if the recipe asks for shares."""
     if view.splitter is None or view.splitter.name == "column" or view.dataset.split_column is not None:
         return []
     section = view.section.split

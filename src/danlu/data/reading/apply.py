@@ -16,7 +16,10 @@ EIGHT_DIGITS = "%Y%m%d"
 
 
 def typed(name: str, dtype: pl.DataType, type_: str, reading: Reading) -> pl.Expr | None:
-    """Return a column as values of its type, null where a word is none; None where it holds values already."""
+    """Return a column as values of its type, null where a word is none.
+
+    None where the column holds values already.
+    """
     words = pl.col(name)
     if type_ == "number" and dtype == pl.String:
         plain = reading.number or NumberFormat()

@@ -21,6 +21,9 @@ CURRENCIES = frozenset(f"{CODES} {SHORT}".split())
 
 
 def is_currency(prefix: str) -> bool:
-    """Say whether a currency is meant: by its sign (`R$`), code or short name, with or without a full stop."""
+    """Say whether a currency is meant: by its sign (`R$`), code or short name.
+
+    A full stop may follow.
+    """
     has_sign = any(unicodedata.category(sign) == "Sc" for sign in prefix)
     return has_sign or prefix in CURRENCIES or prefix.removesuffix(".") in CURRENCIES

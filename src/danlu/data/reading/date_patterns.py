@@ -54,8 +54,9 @@ _PIECE = re.compile(r"%[-#]?(\.f|:Y|[a-zA-Z%])|(\s+)|(.)", re.DOTALL)
 
 @cache
 def pattern_of(layout: str) -> str | None:
-    """Return the expression that a whole word of this layout matches, or None where a letter is not known here.
+    """Return the expression that a whole word of this layout matches.
 
+    None where a letter is not known here.
     A layout of days without a time of day allows one behind it, with or without a zone; a weekday may stand before.
     """
     body = date_pattern(layout)
@@ -79,7 +80,10 @@ def pattern_of_any(layouts: tuple[str, ...]) -> str:
 
 
 def bare(layout: str) -> str:
-    """Return a layout that takes only years that dates have, 1900 to 2100, where numbers and codes look like dates."""
+    """Return a layout that takes only years that dates have, 1900 to 2100.
+
+    It is for places where numbers and codes look like dates.
+    """
     return layout.replace("%Y", "%:Y")
 
 

@@ -47,9 +47,9 @@ Groups = Mapping[str, pl.Expr]
 
 
 def date_layouts(words: pl.Series) -> tuple[str, ...]:
-    """Return the layouts in which all words are dates; two or more where it is ambiguous.
+    """Return the layouts in which all words are dates.
 
-    Layouts that read all words alike count once.
+    Two or more where it is ambiguous. Layouts that read all words alike count once.
 
     Args:
         words: distinct ones, without missing ones.
@@ -71,7 +71,7 @@ def _fitting(words: pl.Series, layouts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def parse_dates(words: pl.Expr, layout: str) -> pl.Expr:
-    """Return the words as Datetime("us") in UTC, null where a word is no date of this layout.
+    """Return the words as Datetime("us") in UTC, null where one is no date.
 
     Args:
         words: strings.
@@ -90,7 +90,9 @@ def parse_dates(words: pl.Expr, layout: str) -> pl.Expr:
 
 
 def parse_any_date(words: pl.Expr, layout: str) -> pl.Expr:
-    """Parse words by a layout; those that it does not fit by every layout that reads a word in one way only.
+    """Parse words by a layout; those that it does not fit, by unambiguous ones.
+
+    Unambiguous layouts read a word in one way only.
 
     Args:
         words: strings.
@@ -125,7 +127,10 @@ def _from_groups(words: pl.Expr, pattern: str) -> pl.Expr:
 
 
 def _day(groups: Groups) -> pl.Expr:
-    """Compute midnight of a day; the first of the month, quarter or year where no day is given."""
+    """Compute midnight of a day.
+
+    It is the first of the month, quarter or year where no day is given.
+    """
     months = [_number(groups, "m", 1)] if not {"b", "q"} & set(groups) else [_number(groups, "m")]
     if "q" in groups:
         months.append(_number(groups, "q") * 3 - 2)
@@ -154,7 +159,7 @@ def _week(groups: Groups) -> pl.Expr:
 
 
 def _time(groups: Groups) -> pl.Expr:
-    """Compute the time since midnight in UTC; null where there is no such time of day."""
+    """Compute the time since midnight in UTC; null where there is no such time."""
     hour, minute, second = (_number(groups, letter, 0) for letter in "HMS")
     possible = (hour < 24) & (minute < 60) & (second < 60)
     if "p" in groups:

@@ -22,7 +22,9 @@ def formats_of_numbers(words: pl.Series) -> tuple[NumberFormat, ...]:
 
 
 def said_formats(words: pl.Series, type_: str, options: ColumnOptions) -> Formats:
-    """Return the ways in which words are what the recipe says; those it names where it names any.
+    """Return the ways in which words are what the recipe says.
+
+    Where it names formats, only those.
 
     Args:
         words: distinct ones.
@@ -40,7 +42,10 @@ def said_formats(words: pl.Series, type_: str, options: ColumnOptions) -> Format
 
 
 def allowed(formats: Formats, options: ColumnOptions) -> Formats:
-    """Return the formats that the recipe allows; all where it says nothing, or none of these."""
+    """Return the formats that the recipe allows.
+
+    All of them where it says nothing, or none of these.
+    """
     return tuple(form for form in formats if _fits(form, options)) or formats
 
 
@@ -51,7 +56,10 @@ def _fits(form: Format, options: ColumnOptions) -> bool:
 
 
 def settle_by_others(columns: Sequence[Formats]) -> list[Formats]:
-    """Settle a column that could be read in several ways by the one way in which others of the file are written."""
+    """Settle a column that could be read in several ways by other columns.
+
+    The one way in which others of the file are written decides.
+    """
     agreed = {_style(formats[0]) for formats in columns if len(formats) == 1} - {None}
     settled = []
     for formats in columns:
@@ -61,7 +69,10 @@ def settle_by_others(columns: Sequence[Formats]) -> list[Formats]:
 
 
 def _style(form: Format) -> str | None:
-    """Return what a format tells of the whole file: its decimal sign, or whether the day or the month is first."""
+    """Return what a format tells of the whole file.
+
+    That is its decimal sign, or whether the day or the month is first.
+    """
     if isinstance(form, NumberFormat):
         return f"decimal {form.decimal}" if form.decimal == "," or form.grouping == "," else None
     day, month = form.find("%d"), form.find("%m")
@@ -89,7 +100,10 @@ def ask(name: str, formats: Formats, words: pl.Series) -> Question:
 
 
 def telling_word(words: pl.Series, formats: Formats) -> str:
-    """Return a word that the formats read differently; of one format, a word that is not a plain number."""
+    """Return a word that the formats read differently.
+
+    Of one format, a word that is not a plain number.
+    """
     values = [words.to_frame("word").select(_parse(form, pl.col("word"))).to_series() for form in formats[:2]]
     if len(values) == 2:
         telling = words.filter(values[0] != values[1])

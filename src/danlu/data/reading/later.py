@@ -71,7 +71,10 @@ def read_as_trained(source: RawData, columns: Sequence[Mapping[str, Any]], missi
 
 
 def saved_missing_values(reading: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return a bundle's words for a missing value; of a bundle that says nothing of it, the usual ones."""
+    """Return a bundle's words for a missing value.
+
+    Of a bundle that says nothing of it, the usual ones.
+    """
     return tuple(reading.get("missing_values", MISSING_WORDS))
 
 
@@ -103,9 +106,9 @@ def _changes(frame: Table, readings: Mapping[str, tuple[str, Reading]]) -> dict[
 
 
 def _formats(values: pl.Series, reading: Reading) -> Formats:
-    """Return the ways in which a later file may write a column's numbers; the training file's wherever it fits.
+    """Return the ways in which a later file may write a column's numbers.
 
-    Several where the file is not clear; its other columns may tell.
+    The training file's way wherever it fits. Several where the file is not clear; its other columns may tell.
     """
     own = reading.number or NumberFormat()
     words = values.drop_nulls().unique()

@@ -38,7 +38,10 @@ def without_missing(table: Table, words: Sequence[str]) -> tuple[Table, dict[str
 
 
 def _marks(name: str, dtype: pl.DataType, words: Sequence[str]) -> pl.Expr | None:
-    """Return which values of a column stand for a missing one; None where its type holds none."""
+    """Return which values of a column stand for a missing one.
+
+    None where its type holds none.
+    """
     values = pl.col(name)
     if dtype == pl.String:
         return values.str.strip_chars().is_in(list(words)).fill_null(False) if words else None
@@ -47,7 +50,7 @@ def _marks(name: str, dtype: pl.DataType, words: Sequence[str]) -> pl.Expr | Non
 
 
 def _as_type(word: str, dtype: pl.DataType) -> object | None:
-    """Return what a word is as a value of this type; None where it is none."""
+    """Return a word as a value of this type; None where it is none."""
     if dtype == pl.Boolean:
         return TRUTHS.get(word.lower())
     if dtype in (pl.Date, pl.Datetime):

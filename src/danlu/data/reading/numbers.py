@@ -105,7 +105,10 @@ class NumberFormat(Frozen):
         return rf"^(?:\+? *{before}|{before} *\+) *{number} *{behind}$"
 
     def _negative(self, prefix: str, suffix: str) -> str:
-        """Return the pattern of numbers below zero: `-5 €`, `€ -5`, `(5 €)`, `(5) €`, and `5-` as ledgers have it."""
+        """Return the pattern of numbers below zero.
+
+        These are `-5 €`, `€ -5`, `(5 €)`, `(5) €`, and `5-` as ledgers have it.
+        """
         before, number, behind = re.escape(prefix), self._number(), re.escape(suffix)
         forms = (
             rf"(?:- *{before}|{before} *-) *{number} *{behind}",
@@ -121,8 +124,9 @@ class NumberFormat(Frozen):
 
 
 def number_formats(words: pl.Series) -> tuple[NumberFormat, ...]:
-    """Return the formats in which all words are numbers, plain ones first; two or more where it is ambiguous.
+    """Return the formats in which all words are numbers, plain ones first.
 
+    Two or more where it is ambiguous.
     Plain numbers have the plain format only, and words with leading zeros are codes, which have none.
 
     Args:
@@ -143,7 +147,7 @@ def number_formats(words: pl.Series) -> tuple[NumberFormat, ...]:
 
 
 def has_leading_zeros(words: pl.Series) -> bool:
-    """Say whether any word is a number with superfluous zeros before it, as codes have them."""
+    """Say whether any word is a number with leading zeros, as codes have them."""
     return bool(words.to_frame("word").select(fold_signs(pl.col("word")).str.contains(LEADING_ZEROS).any()).item())
 
 
@@ -166,13 +170,16 @@ def _distinct_formats(words: pl.Series, prefix: str, suffix: str) -> Iterator[Nu
 
 
 def _shape(prefix: str, suffix: str) -> str:
-    """Return the pattern of what any format with this prefix and suffix may read, and more."""
+    """Return a pattern of all that formats with this prefix and suffix may read.
+
+    It matches more than these, too.
+    """
     before, behind = re.escape(prefix), re.escape(suffix)
     return rf"^[+\-(]? *(?:{before})? *[+\-(]? *{DIGITS} *[\-)]? *(?:{behind})? *[\-)]?$"
 
 
 def _read(words: pl.Series, format_: NumberFormat) -> pl.Series | None:
-    """Return the values of folded words, or None where any is no number of the format."""
+    """Return the values of folded words; None where any is no such number."""
     for some in (words.head(FEW), words):
         values = some.to_frame("word").select(format_._values(pl.col("word"))).to_series()
         if values.null_count():
@@ -185,7 +192,10 @@ def _all_match(words: pl.Series, pattern: str) -> bool:
 
 
 def _affixes(words: pl.Series) -> tuple[str, str] | None:
-    """Return the prefix and suffix of the first word that has any, or None where it has others than numbers have."""
+    """Return the prefix and suffix of the first word that has any.
+
+    None where it has others than numbers have.
+    """
     for some in (words.head(FEW), words):
         dressed = some.filter(~some.str.contains(BARE))
         if len(dressed):

@@ -19,7 +19,10 @@ class Reading(Frozen):
 
     @property
     def options(self) -> dict[str, str]:
-        """What a recipe says under `data.columns` to read the column so; empty where it need not say anything."""
+        """What a recipe says under `data.columns` to read the column so.
+
+        Empty where it need not say anything.
+        """
         if self.format is not None:
             return {"format": self.format}
         if self.number is None:
@@ -27,7 +30,10 @@ class Reading(Frozen):
         return {"decimal": self.number.decimal, "grouping": self.number.grouping}
 
     def describe(self) -> str:
-        """Describe how the column is read in a few words, as `%d/%m/%y; missing: ?`; plain values need none."""
+        """Describe in a few words how the column is read, as `%d/%m/%y; missing: ?`.
+
+        Plain values need none.
+        """
         parts = [self.format] if self.format is not None else []
         if self.number is not None:
             parts.append(self.number.example)

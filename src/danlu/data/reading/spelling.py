@@ -16,7 +16,7 @@ TRUTHS = {"true": "1", "false": "0"}
 
 
 def as_words(values: pl.Series) -> pl.Series:
-    """Return values as words: text as it is written, numbers and truth values as they are canonically."""
+    """Return values as words: text as it is written, others in canonical spelling."""
     if values.dtype == pl.String:
         return values
     words = values.cast(pl.String)
@@ -24,7 +24,10 @@ def as_words(values: pl.Series) -> pl.Series:
 
 
 def canonical(words: pl.Expr) -> pl.Expr:
-    """Return the canonical spelling: `1.0`, `+1` and ` 1` become `1`, `TRUE` becomes `true`, `1e2` becomes `100`."""
+    """Return the canonical spelling of words.
+
+    `1.0`, `+1` and ` 1` become `1`, `TRUE` becomes `true`, `1e2` becomes `100`.
+    """
     bare = words.str.strip_chars()
     lower = bare.str.to_lowercase()
     whole = bare.str.replace(r"^\+", "").str.replace(r"\.0+$", "").str.replace("^-0$", "0")
@@ -62,8 +65,9 @@ def canonical_forms(known: Sequence[str]) -> dict[str, str]:
 
 
 def merge_spellings(counts: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Add up the counts of words that are spellings of one value, under the most frequent spelling.
+    """Add up the counts of words that are spellings of one value.
 
+    They go under the most frequent spelling.
     `1` and `1.0`, `True` and `TRUE` are one value; `1.1` and `1.10` may be two.
     """
     together: dict[str, list[tuple[str, int]]] = {}
@@ -78,7 +82,10 @@ def merge_spellings(counts: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
 
 
 def match(words: pl.Series, known: Sequence[str]) -> pl.Series:
-    """Return which known word each word is, as it is spelled there or canonically; null where it is none."""
+    """Return which known word each word is, as spelled there or canonically.
+
+    Null where it is none.
+    """
     exact = words.is_in(list(known))
     if (exact | words.is_null()).all():
         return words

@@ -14,7 +14,10 @@ from danlu.recipe.sections.data import ColumnOptions
 
 
 def target_formats(values: pl.Series, options: ColumnOptions) -> Formats:
-    """Return the ways in which a target of words is numbers; none where it is other words, or holds numbers already."""
+    """Return the ways in which a target of words is numbers.
+
+    Empty where it is other words, or holds numbers already.
+    """
     if values.dtype != pl.String:
         return ()
     words = values.drop_nulls().unique(maintain_order=True)
@@ -24,7 +27,10 @@ def target_formats(values: pl.Series, options: ColumnOptions) -> Formats:
 
 
 def as_labels(table: Table, names: Sequence[str]) -> Table:
-    """Return a table in which columns of the words true and false, however they are written, are truth values."""
+    """Return a table with columns of the words true and false as truth values.
+
+    It does not matter how the words are written.
+    """
     worded = [name for name in names if table.schema.get(name) == pl.String]
     if not worded:
         return table

@@ -16,7 +16,9 @@ FILE_MAGIC = b"ARROW1"
 
 
 def read_arrow(path: Path, options: ReadOptions) -> ReadTable:
-    """Read arrow's file format (feather), which can be read in parts without conversion, or a stream.
+    """Read arrow's file format (feather) or a stream.
+
+    The file format can be read in parts without conversion.
 
     Raises:
         DataError: a column holds intervals, at whose type polars panics.

@@ -33,7 +33,10 @@ class ArrowSchema:
 
 
 def read_arrow_schema(path: Path) -> ArrowSchema:
-    """Read the schema at a file's beginning; an empty one where it is damaged, of which polars says more."""
+    """Read the schema at a file's beginning.
+
+    It is empty where the file is damaged, of which polars says more.
+    """
     with path.open("rb") as file:
         if file.read(len(FILE_MAGIC)) != FILE_MAGIC:
             file.seek(0)
@@ -85,7 +88,7 @@ def _position(data: bytes, at: int) -> int:
 
 
 def _entry(data: bytes, table: int, entry: int) -> int | None:
-    """Return where a table holds one of its entries; None where it leaves it at its default."""
+    """Return where a table holds an entry; None where that is the default."""
     entries = table - struct.unpack_from("<i", data, table)[0]
     size = struct.unpack_from("<H", data, entries)[0]
     place = 4 + 2 * entry

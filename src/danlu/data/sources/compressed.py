@@ -24,7 +24,7 @@ ARCHIVES = (".tar", ".tgz", ".tbz2", ".txz")
 
 @contextmanager
 def unpacked(path: Path, part: str | None) -> Iterator[Path]:
-    """Unpack a file into a folder of its own, under its name without the last suffix.
+    """Unpack a file into its own folder, under its name without the last suffix.
 
     A large one stays in the cache, from where its rows are read.
 
@@ -85,7 +85,10 @@ def _opened(path: Path, part: str | None) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _chosen(path: Path, part: str | None, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    """Return the file of an archive that is meant: hidden ones and those of macOS are none."""
+    """Return the file of an archive that is meant.
+
+    Hidden ones and those of macOS are never meant.
+    """
     members = {
         member.filename: member
         for member in archive.infolist()

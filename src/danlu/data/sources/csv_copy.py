@@ -40,7 +40,9 @@ _LONGEST = (1 << 31) - 1  # characters of a value; a C long on every system
 
 
 def normalized_csv(path: Path, options: ReadOptions, separator: str | None = None) -> tuple[Path, Dialect, FileForm]:
-    """Return a file of separated values that polars can scan, how it separates them, and how the given file does.
+    """Return separated values as a file that polars can scan.
+
+    Also how that file separates them, and how the given one does.
 
     Args:
         path: plain or gzipped, in any encoding.
@@ -75,7 +77,10 @@ def normalized_csv(path: Path, options: ReadOptions, separator: str | None = Non
 
 
 def _text(path: Path, encoding: str | None) -> tuple[Path, str]:
-    """Return a text file whose first bytes at least are UTF-8; all of them are looked at when it is surveyed."""
+    """Return a text file whose first bytes at least are UTF-8.
+
+    All of them are looked at when it is surveyed.
+    """
     if encoding is not None:
         return text_file(path, encoding)
     head = read_head(path, BLOCK)
@@ -85,7 +90,10 @@ def _text(path: Path, encoding: str | None) -> tuple[Path, str]:
 
 
 def _ways(sniffed: Sniffed) -> list[Quoting]:
-    """Return how values may be quoted, likely ones first; none where polars reads them as they are."""
+    """Return how values may be quoted, likely ways first.
+
+    There are none where polars reads the values as they are.
+    """
     seen, quoting = sniffed.survey, sniffed.header.quoting
     if quoting == SINGLE:
         return [SINGLE, DOUBLED]
@@ -103,7 +111,7 @@ def _blank_at_the_end(sniffed: Sniffed) -> int:
 
 
 def _trimmed(text: Path, sniffed: Sniffed, dialect: Dialect) -> tuple[Path, Dialect]:
-    """Copy the rows as they are below a header of its own, without empty ones at the end."""
+    """Copy the rows below a new header, without empty ones at the end."""
     end = sniffed.survey.end if sniffed.survey.empty_rows else _ALL
     first = _line(dialect.names, dialect)
     key = [VERSION, file_identity(text), first, sniffed.body, end]
@@ -133,7 +141,10 @@ def _line(names: tuple[str, ...], dialect: Dialect) -> str:
 def _parsed(
     text: Path, origin: Path, sniffed: Sniffed, names: tuple[str, ...], ways: list[Quoting]
 ) -> tuple[Path, Dialect]:
-    """Write the rows anew, as the first quoting with which all of them have as many values as the header tells."""
+    """Write the rows anew by the first quoting that fits them.
+
+    With it, all rows have as many values as the header tells.
+    """
     key = [VERSION, file_identity(text), list(names), sniffed.header.line, [astuple(way) for way in ways]]
 
     def write(empty: Path) -> None:

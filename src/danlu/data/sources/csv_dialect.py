@@ -47,7 +47,7 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Sniffed:
-    """Hold a file's header as its first lines show it, and what all of its bytes show.
+    """Hold a file's header, found in its first lines, and what all bytes show.
 
     Attributes:
         header: as found.
@@ -90,7 +90,9 @@ def sniff(path: Path, separator: str | None, skip_rows: int | None, origin: Path
 
 
 def column_names(header: Header, origin: Path) -> tuple[str, ...]:
-    """Return the header's names, a blank one named after its place, as pandas does when it reads it.
+    """Return the header's names; a blank one is named after its place.
+
+    pandas names it so, too, when it reads the file.
 
     Raises:
         DataError: the header repeats a column name.
@@ -132,7 +134,10 @@ def refuse_uneven_rows(path: Path, dialect: Dialect, copy: Path | None = None) -
 
 
 def refuse_uneven(row: Row, width: int, path: Path, moved: int = 0) -> None:
-    """Raise DataError if a row has another number of values than the header; a blank line has none."""
+    """Raise DataError if a row has another number of values than the header.
+
+    A blank line has none.
+    """
     if row.cells and len(row.cells) != width:
         raise DataError(
             f"{path}:{row.line + 1 + moved}: has {len(row.cells)} values, but the header has {width} columns; "
@@ -160,7 +165,10 @@ def _line_end(content: bytes) -> str:
 
 
 def _lines(content: bytes, line_end: bytes, cut: bool) -> list[bytes]:
-    """Cut a file's first bytes into lines with their ends, without a last one that is not whole."""
+    """Cut a file's first bytes into lines with their ends.
+
+    A last line that is not whole is left out.
+    """
     ends = content.split(line_end)
     whole = [line + line_end for line in ends[:-1]]
     return whole if cut and whole else [*whole, ends[-1]]

@@ -48,7 +48,9 @@ class Header:
 
 
 def find_header(lines: list[str], separators: Sequence[str], skip: int | None, where: str, cut: bool = False) -> Header:
-    """Find the header and the separator with which the rows below have as many values as it has names.
+    """Find the header and the separator that fits the rows below.
+
+    With it, these have as many values as the header has names.
 
     Args:
         lines: the first of a file, with their line ends.
@@ -96,7 +98,7 @@ def _ways(text: str) -> list[Quoting]:
 
 
 def _is_clear(header: Header) -> bool:
-    """Return whether rows are even as they are, and no name is quoted in another way."""
+    """Return whether rows are even, and no name is quoted in another way."""
     return (
         len(header.names) > 1 and header.even == 1 and not any(name.strip()[:1] in ("'", '"') for name in header.names)
     )
@@ -108,7 +110,7 @@ def _fits(header: Header) -> tuple[bool, bool, bool, int]:
 
 
 def _header(lines: list[str], start: int, separator: str, quoting: Quoting, settled: bool, cut: bool) -> Header | None:
-    """Return the header as a separator and a quoting show it, None if there is no row."""
+    """Return the header by a separator and a quoting; None without a row."""
     rows: list[Row] = []
     try:
         rows.extend(rows_of(lines, separator, quoting))
@@ -139,7 +141,7 @@ def _readable(lines: list[str], separator: str, quoting: Quoting) -> Iterator[Ro
 
 
 def _fitted(names: list[str], body: list[Row]) -> list[str]:
-    """Return the header's names with as many blank ones at the end as the rows have values there."""
+    """Return the header's names, with blank ones at the end as rows need."""
     if not body:
         return names
     width = Counter(len(row.cells) for row in body).most_common(1)[0][0]
@@ -161,7 +163,10 @@ def _is_torn(names: list[str], body: list[Row]) -> bool:
 
 
 def _place(rows: list[Row], filled: list[Row]) -> int:
-    """Return which filled row is the header: the first that does not clearly stand above one."""
+    """Place the header among the filled rows.
+
+    It is the first that does not clearly stand above one.
+    """
     later = filled[len(filled) // 2 :]
     width = Counter(len(row.cells) for row in later).most_common(1)[0][0]
     blank = {row.line for row in rows if not row.filled}
@@ -204,7 +209,10 @@ def _is_title(filled: list[Row], place: int, width: int, blank: set[int]) -> boo
 
 
 def _is_narrow(row: Row, width: int) -> bool:
-    """Return whether a row has fewer values than the table, or only one where a spreadsheet filled it up."""
+    """Return whether a row has fewer values than the table.
+
+    Also if it has only one, where a spreadsheet filled it up.
+    """
     return len(row.cells) < width or (len(row.cells) == width and width > 2 and row.filled == 1)
 
 
@@ -236,5 +244,8 @@ def _gap(above: Row, header: Row, blank: set[int]) -> bool:
 
 
 def _is_number(cell: str) -> bool:
-    """Return whether a value is a number, a date or a time: digits, and no letters but those of an exponent or zone."""
+    """Return whether a value is a number, a date or a time.
+
+    It has digits, and no letters but those of an exponent or zone.
+    """
     return any(sign.isdigit() for sign in cell) and not any(sign.isalpha() and sign not in "eETZ" for sign in cell)

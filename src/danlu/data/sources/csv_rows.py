@@ -33,7 +33,10 @@ _MARK, _SLASH = "\ufdd0", "\ufdd1"
 
 
 class Row(NamedTuple):
-    """Hold a row's values and its lines: `line` is its first, `end` the one after its last, counted from 0."""
+    """Hold a row's values and its lines.
+
+    `line` is its first, `end` the one after its last, counted from 0.
+    """
 
     cells: list[str]
     line: int
@@ -81,7 +84,7 @@ def is_lone_return(error: csv.Error) -> bool:
 
 
 def lone_return(where: str, line: int) -> DataError:
-    """Return the error of a row that holds a carriage return which is no line end of its file."""
+    """Return the error of a row with a carriage return that ends no line."""
     return DataError(
         f"{where}:{line}: the row holds a lone carriage return, unlike the other line ends; "
         "use one kind of line end, or quote the value that holds it",

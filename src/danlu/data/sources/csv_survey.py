@@ -126,7 +126,7 @@ class _Looker:
         self._inside ^= bool(len(places) % 2)
 
     def _may_surround(self, values: npt.NDArray[np.uint8]) -> bool:
-        """Return whether each byte may stand beside a quotation mark that opens or closes a value.
+        """Return whether each byte may stand beside an opening or closing quotation mark.
 
         Four comparisons are much faster than one look into a table.
         """
@@ -151,7 +151,10 @@ class _Looker:
 
 
 def _has_blank_line(block: bytes) -> bool:
-    """Return whether a line is empty in a block that begins with the byte before it."""
+    """Return whether a block has an empty line.
+
+    It begins with the byte before it.
+    """
     if RETURN in block:
         return any(pair in block for pair in (b"\n\n", b"\n\r\n", b"\r\r"))
     feeds = np.frombuffer(block, np.uint8) == FEED  # searching for a pair stops at every line

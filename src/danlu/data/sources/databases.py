@@ -94,7 +94,7 @@ def _sqlite_column(name: str, values: list[Any], declared: str) -> pl.Series:
 
 
 def _times(words: pl.Series) -> pl.Series:
-    """Return dates or times as such, where all words are written as SQLite's functions write them."""
+    """Return dates or times as such, if all words are as SQLite writes them."""
     for kind, form in ((pl.Date(), "%Y-%m-%d"), (pl.Datetime("us"), "%Y-%m-%d %H:%M:%S%.f")):
         parsed = words.str.strptime(kind, form, strict=False)
         if parsed.null_count() == words.null_count():

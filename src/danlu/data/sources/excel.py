@@ -48,13 +48,19 @@ def read_excel(path: Path, options: ReadOptions) -> ReadTable:
 
 
 def _last_row(frame: pl.DataFrame) -> int:
-    """Return how many rows there are up to the last that holds a value: formats reach further down."""
+    """Return the number of rows up to the last that holds a value.
+
+    Formats reach further down.
+    """
     held = frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series().arg_true()
     return int(held[-1]) + 1 if len(held) else 0
 
 
 def _is_blank(name: str, values: pl.Series) -> bool:
-    """Return whether a column has neither a name nor a value: a sheet is as wide as its widest format."""
+    """Return whether a column has neither a name nor a value.
+
+    A sheet is as wide as its widest format.
+    """
     return name.startswith("__UNNAMED__") and values.null_count() == len(values)
 
 

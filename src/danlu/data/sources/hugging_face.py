@@ -42,7 +42,7 @@ def read_saved_dataset(folder: Path) -> Table:
 
 
 def said_features(text: str | None) -> Mapping[str, Any]:
-    """Return what a file's metadata says of its columns, by name; nothing where it says nothing."""
+    """Return what a file's metadata says of its columns, by name; may be empty."""
     try:
         found = json.loads(text or "{}")
     except ValueError:
@@ -52,7 +52,10 @@ def said_features(text: str | None) -> Mapping[str, Any]:
 
 
 def class_words(values: pl.Expr, names: list[str]) -> pl.Expr:
-    """Return the names of class numbers; a number without a name (-1, of unlabelled rows) is missing."""
+    """Return the names of class numbers.
+
+    A number without a name (-1, of unlabelled rows) is missing.
+    """
     return values.replace_strict(dict(enumerate(names)), default=None, return_dtype=pl.String)
 
 
@@ -77,7 +80,10 @@ def plain_features(table: Table, features: Mapping[str, Any], folder: Path) -> T
 
 
 def _class_words(name: str, feature: Any) -> pl.Expr | None:
-    """Return the expression that names the classes of a column of one class or a list of them; else None."""
+    """Return the expression that names the classes of a column.
+
+    It is of one class or a list of them a row; of other columns, None.
+    """
     inner = feature[0] if isinstance(feature, list) and feature else feature
     inner = inner.get("feature", inner) if isinstance(inner, Mapping) else inner
     names = inner.get("names") if isinstance(inner, Mapping) and inner.get("_type") == "ClassLabel" else None

@@ -118,7 +118,10 @@ def _is_taken(table: Any, name: Any) -> bool:
 
 
 def one_row(samples: Any) -> Any:
-    """Return one row as a list of rows: a dict of values, or a pandas Series of them; other samples as they are."""
+    """Return one row as a list of rows.
+
+    A row is a dict of values, or a pandas Series of them; other samples stay as they are.
+    """
     if isinstance(samples, Mapping) and samples and all(map(_is_value, samples.values())):
         return [dict(samples)]
     if _is_row(samples):

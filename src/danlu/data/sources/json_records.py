@@ -45,7 +45,10 @@ def _is_lines(path: Path) -> bool:
 
 
 def _below_one_key(held: Any, path: Path) -> Any:
-    """Return what an object holds under its only list of objects, as in {"data": [...], "meta": {}}."""
+    """Return what an object holds under its only list of objects.
+
+    An example is {"data": [...], "meta": {}}.
+    """
     if not isinstance(held, dict):
         return held
     lists = [name for name, value in held.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
@@ -79,7 +82,10 @@ def _columns(held: Any, path: Path) -> dict[str, list[Any]]:
 
 
 def _series(path: Path, name: str, values: list[Any]) -> pl.Series:
-    """Convert a column; whole and other numbers together are numbers, other mixtures the words they are written as."""
+    """Convert a column; whole and other numbers together are numbers.
+
+    Other mixtures are the words they are written as.
+    """
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int, float}:
         return pl.Series(name, [None if value is None else float(value) for value in values], dtype=pl.Float64)

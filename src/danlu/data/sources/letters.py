@@ -70,7 +70,10 @@ def _latin_sign(letter: str, before: str, after: str) -> float:
 
 
 def _alphabet(word: str, first: str, last: str, frequent: str, rare: str = "") -> Iterator[float]:
-    """Judge a word of an alphabet other than the Latin one, whose letters do not mix with it."""
+    """Judge a word of an alphabet other than the Latin one.
+
+    Its letters do not mix with the Latin ones.
+    """
     for place, letter in enumerate(word):
         before, after = word[place - 1 : place], word[place + 1 : place + 2]
         if letter.isascii():
@@ -158,7 +161,10 @@ def _plain(letter: str) -> float:
 
 
 def _strange(letter: str) -> float:
-    """Return the chance of what no text of that writing should hold, least for what is no character."""
+    """Return the chance of what no text of that writing should hold.
+
+    It is least for what is no character.
+    """
     return -20.0 if "\ue000" <= letter <= "\uf8ff" or letter < "\xa0" else -11.0 if letter in "€·—…“”‘’℃×" else -12.5
 
 

@@ -13,7 +13,9 @@ LARGEST = 1 << 28  # values of a dense table, 2 GiB
 
 
 def read_libsvm(path: Path, options: ReadOptions) -> ReadTable:
-    """Read labels and features; an index that a row leaves out is 0, as the format says.
+    """Read labels and features; an index that a row leaves out is 0.
+
+    The format says so.
 
     Raises:
         DataError: a line is malformed, or the table would be too large.

@@ -9,7 +9,10 @@ LEADING_ZEROS = r"^\s*[+-]?0\d"  # a code: as a number it would lose them
 
 
 def suggested_types(sample: pl.DataFrame) -> dict[str, type[pl.DataType]]:
-    """Return the type of each column of words, null where missing; String where no other fits."""
+    """Return the type of each column of words, null where missing.
+
+    String where no other fits.
+    """
     if not sample.columns:
         return {}
     fits = sample.select(_tries(name, spelled=False) for name in sample.columns).row(0, named=True)
@@ -17,7 +20,7 @@ def suggested_types(sample: pl.DataFrame) -> dict[str, type[pl.DataType]]:
 
 
 def narrowed(lazy: pl.LazyFrame, names: Sequence[str], spelled: Sequence[str] = ()) -> pl.LazyFrame:
-    """Cast columns of words to numbers or truth values where every value of the file allows.
+    """Cast columns of words to numbers or truth values where every value allows.
 
     Args:
         lazy: the file.

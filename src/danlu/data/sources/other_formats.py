@@ -59,6 +59,9 @@ INSTEAD: dict[str, str] = {
 
 
 def instead_of(path: str, suffix: str) -> str | None:
-    """Return how to bring in the data of a format that is not read; None where it is not known."""
+    """Return how to bring in the data of a format that is not read.
+
+    None where it is not known.
+    """
     said = INSTEAD.get(suffix.lower())
     return None if said is None else said.replace("PATH", repr(path) if "(PATH)" in said else path)

@@ -51,7 +51,9 @@ def _uuid_words(name: str) -> pl.Expr:
 
 
 def added_columns(metadata: Mapping[str, str], table: Table) -> dict[str, str]:
-    """Return the columns that pandas and geopandas say are an index, a geometry or its bounding box.
+    """Return the columns that are an index, a geometry or its bounding box.
+
+    pandas and geopandas say so.
 
     Args:
         metadata: of a Parquet or Arrow file.

@@ -76,7 +76,10 @@ class _Compact:
         self._at = 0
 
     def field(self, wanted: int) -> Any:
-        """Read a struct up to one of its fields and return that; what comes after is not read."""
+        """Read a struct up to one of its fields and return that.
+
+        What comes after is not read.
+        """
         for number, value in self._fields():
             if number == wanted:
                 return value

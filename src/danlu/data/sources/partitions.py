@@ -28,7 +28,7 @@ def partition_values(path: Path) -> dict[str, str | None]:
 
 
 def partition_files(folder: Path) -> list[Path]:
-    """Return the files below a folder whose own folders are partitions; none if they are not."""
+    """Return the files below a folder whose own folders are partitions; else none."""
     if not any(entry.is_dir() and entry.name.partition("=")[1] for entry in folder.iterdir()):
         return []
     return [
@@ -39,7 +39,9 @@ def partition_files(folder: Path) -> list[Path]:
 
 
 def with_partitions(parts: Sequence[RawData], files: Sequence[Path | str]) -> list[RawData]:
-    """Add the columns that the files' folders say; sources said as text have had theirs added.
+    """Add the columns that the files' folders say.
+
+    Sources said as text have had theirs added.
 
     Raises:
         DataError: some lie in folders that say something else than the others'.

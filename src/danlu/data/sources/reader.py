@@ -130,7 +130,10 @@ def _read_packed(path: Path, options: ReadOptions) -> RawData:
 
 
 def _is_image(path: Path) -> bool:
-    """Return whether a file is an image, readable here or not; whoever decodes it says what is wrong."""
+    """Return whether a file is an image, readable here or not.
+
+    Whoever decodes it says what is wrong.
+    """
     return path.suffix.lower() in IMAGE_SUFFIXES or (path.suffix.lower() not in READERS and is_decodable(path))
 
 

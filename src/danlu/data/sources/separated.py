@@ -88,7 +88,10 @@ def _found_missing(sample: pl.DataFrame, absent: Sequence[str]) -> dict[str, tup
 
 
 def _late_codes(table: Table, sample: pl.DataFrame) -> list[str]:
-    """Return whole numbers of one width in the first rows and of less in later ones: codes with leading zeros?"""
+    """Return whole numbers that may be codes with leading zeros.
+
+    They are of one width in the first rows and of less in later ones.
+    """
     if not sample.columns:
         return []
     widths = sample.select(pl.all().str.len_chars().min().name.suffix("\0min"), pl.all().str.len_chars().max()).row(

@@ -46,7 +46,7 @@ def stack(parts: Sequence[RawData], origin: str) -> RawData:
 
 
 def stack_splits(parts: Mapping[str, RawData], origin: str) -> RawData:
-    """Put splits one under the other, with a column that says which one a row belongs to.
+    """Put splits one under the other, with a column that names the split.
 
     Args:
         parts: by the name of the split; one alone is no split and gets no column.
@@ -77,7 +77,10 @@ def _free_name(taken: Sequence[str]) -> str:
 
 
 def _with_own_files(parts: Sequence[RawData]) -> list[RawData]:
-    """Make the paths absolute that begin in a folder of their own, where parts come from several."""
+    """Make paths absolute that begin in a folder of their own.
+
+    Needed where parts come from several.
+    """
     if len({part.folder for part in parts}) == 1:
         return list(parts)
     return [_with_absolute_paths(part) for part in parts]

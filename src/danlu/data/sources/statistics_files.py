@@ -44,7 +44,10 @@ def read_statistics(path: Path, options: ReadOptions) -> ReadTable:
 
 
 def _spoken(values: pl.Series, labels: dict[str, dict[Any, str]]) -> pl.Series:
-    """Return a column with labels for its values, where all have one, and as whole numbers where all are."""
+    """Return a column with labels for its values, where all have one.
+
+    Decimals that are all whole become whole numbers.
+    """
     words = labels.get(values.name)
     if values.dtype == pl.Null:
         return values.cast(pl.String)

@@ -71,13 +71,19 @@ def whole_characters(block: bytes) -> int:
 
 
 def codec(encoding: str) -> str:
-    """Return the name of what decodes an encoding and all that programs write under its name."""
+    """Return the name of the codec that decodes an encoding.
+
+    It also decodes all that programs write under the encoding's name.
+    """
     name = codecs.lookup(encoding).name
     return WIDER.get(name, name)
 
 
 def broken_place(path: Path, encoding: str) -> tuple[int, int] | None:
-    """Return the line and byte at which a file is not of an encoding, None if it is throughout."""
+    """Return the line and byte at which a file is not of an encoding.
+
+    None if it is throughout.
+    """
     decoder = codecs.getincrementaldecoder(codec(encoding))()
     line, start = 1, 0
     for block in (*blocks_of_lines(path), b""):

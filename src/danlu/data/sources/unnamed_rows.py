@@ -11,7 +11,9 @@ from danlu.errors import DataError
 
 
 def matrix_to_frame(samples: Any, columns: Sequence[str]) -> pl.DataFrame:
-    """Name the columns of a matrix: an array, a tensor, a sparse matrix or a list of rows.
+    """Name the columns of a matrix.
+
+    It is an array, a tensor, a sparse matrix or a list of rows.
 
     Args:
         samples: [rows, columns].

@@ -285,9 +285,9 @@ def bin_edges(values: np.ndarray, bins: int) -> tuple[float, ...]:
 
 
 def _varies(values: pl.Series) -> bool:
-    """Return whether a column has two or more values among the training rows, which differ by more than rounding.
+    """Return whether a column varies among the training rows.
 
-    A value in other rows does not make it a feature.
+    It does with two or more values that differ by more than rounding. A value in other rows does not make it a feature.
     """
     if values.dtype.is_float():
         return not is_constant(values.fill_null(float("nan")).to_numpy())

@@ -108,7 +108,7 @@ class SplitOptions(Frozen):
 
 
 class SplitSources(Frozen):
-    """Give the splits apart, each a file, a folder, a glob or a list of these.
+    """Give the splits apart, each a file, folder, glob or list of these.
 
     Without `validation` or `test`, that split is drawn from `train` as `data.split` says.
     """
