@@ -102,9 +102,7 @@ def test_a_column_of_mixed_types(refused: Refusal, table: Table) -> None:
     assert "data.missing_values" in message
 
 
-@pytest.mark.parametrize(
-    ("form", "settled"), [("{},500", 'decimal: ",", grouping: ""'), ("01/{:02}/2024", "%d/%m/%Y")]
-)
+@pytest.mark.parametrize(("form", "settled"), [("{},500", 'decimal: ",", grouping: ""'), ("01/{:02}/2024", "%d/%m/%Y")])
 def test_words_that_can_be_read_in_two_ways(refused: Refusal, table: Table, form: str, settled: str) -> None:
     message = refused(table(price=[form.format(i % 12 + 1) for i in range(60)]), DATA_WRONG)
     assert "price: its" in message and "can be read in 2 ways" in message

@@ -54,8 +54,8 @@ def check(
         return DriftReport(check_against(against, recipe))
     if not isinstance(recipe, Recipe | Mapping | str | Path):
         raise ArgumentError(
-            f"recipe: cannot take a value of type {type(recipe).__name__}; give a Recipe, a mapping or a file; rows are "
-            "compared with a model's training data with against=BUNDLE, or checked with a recipe by data=",
+            f"recipe: cannot take a value of type {type(recipe).__name__}; give a Recipe, a mapping or a file; rows "
+            "are compared with a model's training data with against=BUNDLE, or checked with a recipe by data=",
             code="DL402",
         )
     return DataProfile(load_input(recipe, data).profile())
