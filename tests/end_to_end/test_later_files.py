@@ -288,3 +288,21 @@ def test_sums_that_differ_in_their_last_place_are_one_value(tmp_path: Path) -> N
         {"data": {"source": str(tmp_path / "x.parquet"), "target": "y"}, "model": "tree"}, output=tmp_path / "runs"
     )
     assert "x" not in danlu.load(run.path).preprocessor.columns
+
+
+def test_kept_columns_that_the_model_reads_keep_their_spelling_too(trained: Trained, tmp_path: Path) -> None:
+    run = trained(lines("preis;y", lambda row: f"{row % 9},{row % 10};{['no', 'yes'][row % 2]}"))
+    (tmp_path / "new.csv").write_text("preis;k\n1,50;1\n2,5;2\n")
+    found = danlu.predict(run.path, tmp_path / "new.csv", keep=["preis"])
+    assert found["preis"].to_list() == ["1,50", "2,5"]
+
+
+def test_a_category_of_which_nothing_is_known_is_told(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(thirds(["red", "green", "blue"]))
+    capsys.readouterr()
+    assert len(answers(run, tmp_path / "new.csv", "c\nrouge\nvert\n")) == 2
+    assert "column 'c': none of its 2 values, such as 'rouge', occurred in training" in capsys.readouterr().err
+    answers(run, tmp_path / "new.csv", "c\nrouge\nred\n")
+    assert "occurred in training" not in capsys.readouterr().err

@@ -9,6 +9,7 @@ from polars import selectors
 
 from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import StrPath, translate_write_errors
+from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
 from danlu.core.text import suggestion
 from danlu.data.descriptors import RawData
@@ -16,7 +17,7 @@ from danlu.data.row_errors import Broken, errors_in, without_errors
 from danlu.data.sources.image_folders import IMAGE
 from danlu.errors import ArgumentError, DataError
 from danlu.launch.row_shards import RowShards
-from danlu.models.read_for import read_for
+from danlu.models.read_for import as_values, read_words_for
 from danlu.tasks.classification import PREDICTION_SET
 
 LABEL_SEPARATOR = ";"
@@ -91,14 +92,15 @@ def predict_with_errors(
             code="DL408",
         )
     opened_bundle = open_bundle(bundle)
-    read = read_for(opened_bundle, source, keep)
-    for name in keep:
-        if name not in read.frame.columns:
-            raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}", code="DL210")
+    words = read_words_for(opened_bundle, source, keep, labelled=False)
+    _require_columns(words, keep)
+    read = as_values(opened_bundle, words)
     from danlu.models.predictor import Predictor  # imports torch: only after all checks
 
     shares = RowShards.split(read.frame.height)
     predictor = Predictor.load(opened_bundle, own_code=own_code)
+    for message in predictor.unseen(read):
+        info(message)
     answers = predictor.predict_source(shares.local_rows(read), broken="fail" if broken == "fail" else "row")
     if twice := [name for name in keep if name in answers.columns]:
         raise ArgumentError(
@@ -110,8 +112,8 @@ def predict_with_errors(
         if not dist_env().is_main:
             return answers, []
     errors = errors_in(answers)
-    if kept := _shown_columns(read, keep):
-        answers = read.frame.select(kept).lazy().collect().hstack(answers)
+    if kept := _shown_columns(words, keep):
+        answers = words.frame.select(kept).lazy().collect().hstack(answers)
     if broken == "skip":
         answers = without_errors(answers)
     if path is not None:
@@ -119,6 +121,12 @@ def predict_with_errors(
             path.parent.mkdir(parents=True, exist_ok=True)
             WRITERS[path.suffix](answers, path)
     return answers, errors
+
+
+def _require_columns(read: RawData, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in read.frame.columns:
+            raise DataError(f"{read.origin}: no column {name!r}{suggestion(name, read.frame.columns)}", code="DL210")
 
 
 def _shown_columns(read: RawData, keep: Sequence[str]) -> list[str]:

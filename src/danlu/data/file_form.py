@@ -16,6 +16,7 @@ class ReadOptions:
     Attributes:
         missing_values: words that stand for a missing value.
         encoding: of text files; None to find it out.
+        likely_encoding: the one that decides where several fit: a model's training file was written so.
         skip_rows: lines above the header of separated values; None to find it out.
         words: columns that keep the spelling of the file.
         class_folder: the level of the folders that name the classes of images; None to find it out.
@@ -29,6 +30,7 @@ class ReadOptions:
     words: frozenset[str] = frozenset()
     class_folder: int | None = None
     labelled: bool = True
+    likely_encoding: str | None = None
     part: str | None = None
 
 

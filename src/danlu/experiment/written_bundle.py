@@ -64,7 +64,8 @@ def _describe(name: str, type_: str, reading: Reading) -> dict[str, Any]:
 def _file_reading(context: DataContext) -> dict[str, Any]:
     """Return how later files are read, beside what is said of the model's columns."""
     dataset = context.dataset
-    known: dict[str, Any] = {"missing_values": list(context.recipe.data.missing_values)}
+    missing_values = list(context.recipe.data.missing_values)
+    known: dict[str, Any] = {"missing_values": missing_values, "encoding": dataset.form.encoding}
     if dataset.target is not None and dataset.target_reading != Reading():
         known["target"] = [_describe(dataset.target, "number", dataset.target_reading)]
     return known

@@ -190,7 +190,8 @@ class Predictor:
         self.require_columns(source)
         if source.frame.height == 0:
             raise DataError(f"{source.origin}: has no rows", code="DL203")
-        answers = self.target.decode(self.outputs(Split.of(source.frame), place, batch_size=batch_size))
+        outputs = self.outputs(Split.of(source.frame), place, batch_size=batch_size)
+        answers = self.target.decode(_without_infinite(outputs, source.origin, errors))
         if errors is None:
             return answers
         return without_errors(errors.mark(answers)) if broken == "skip" else errors.mark(answers)
@@ -218,6 +219,20 @@ class Predictor:
         documents = np.zeros((frame.height, blocks.shape[1]), dtype=np.float64)
         np.add.at(documents, owners, blocks)
         return documents
+
+    def unseen(self, source: RawData) -> list[str]:
+        """Return a sentence for each category of which no value occurred in training."""
+        if not isinstance(self.preprocessor, TabularPreprocessor):
+            return []
+        told: list[str] = []
+        for state in self.preprocessor.category_states:
+            values = source.frame[state.column].drop_nulls() if state.column in source.frame.columns else pl.Series()
+            if len(values) and state.knows_none(values):
+                told.append(
+                    f"{source.origin}: column {state.column!r}: none of its {values.n_unique():,} values, such as "
+                    f"{values[0]!r}, occurred in training; is it written in another way?"
+                )
+        return told
 
     def read(self) -> pl.DataFrame:
         """Return the rules of a tree or the curves of an additive model.
@@ -301,6 +316,27 @@ def _is_model_of(recipe_model: Model | None, options: Model) -> bool:
     if recipe_model is None:
         return False
     return recipe_model.portable().model_dump(mode="json") == options.model_dump(mode="json")
+
+
+def _without_infinite(outputs: np.ndarray, origin: str, errors: RowErrors | None) -> np.ndarray:
+    """Return outputs in which rows that are not finite are 0 and errors of their own.
+
+    Raises:
+        DataError: there is such a row, and errors are not collected.
+    """
+    finite = np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
+    if finite.all():
+        return outputs
+    for row in np.flatnonzero(~finite):
+        error = DataError(
+            f"{origin}: row {row + 1}: the model's answer is no finite number; its values are far from those of the "
+            "training",
+            code="DL211",
+        )
+        if errors is None:
+            raise error
+        errors.add(int(row), error)
+    return np.where(finite.reshape(-1, *[1] * (outputs.ndim - 1)), outputs, np.zeros((), dtype=outputs.dtype))
 
 
 def _collect_row_errors(source: RawData, errors: RowErrors | None) -> None:

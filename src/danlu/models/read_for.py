@@ -31,11 +31,12 @@ def read_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labell
     Raises:
         DataError: it cannot be read.
     """
-    manifest = bundle.manifest
-    missing_values = saved_missing_values(manifest.reading)
-    return read_as_trained(
-        read_words_for(bundle, source, keep, labelled=labelled), manifest.all_columns, missing_values
-    )
+    return as_values(bundle, read_words_for(bundle, source, keep, labelled=labelled))
+
+
+def as_values(bundle: Bundle, words: RawData) -> RawData:
+    """Return rows of `read_words_for` as `read_for` gives them."""
+    return read_as_trained(words, bundle.manifest.all_columns, saved_missing_values(bundle.manifest.reading))
 
 
 def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labelled: bool = True) -> RawData:
@@ -45,7 +46,12 @@ def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, 
     if all(isinstance(name, str | Path) for name in several):
         named = [str(name) for name in cast(Sequence[str | Path], several)]
         spelled = frozenset([*_worded(manifest), *keep])
-        options = ReadOptions(saved_missing_values(manifest.reading), words=spelled, labelled=labelled)
+        options = ReadOptions(
+            saved_missing_values(manifest.reading),
+            words=spelled,
+            labelled=labelled,
+            likely_encoding=manifest.reading.get("encoding"),
+        )
         read = read_source(named if isinstance(source, list | tuple) else named[0], options)
     else:
         read = read_in_memory(_named(manifest, one_row(source)))

@@ -52,10 +52,10 @@ def normalized_csv(path: Path, options: ReadOptions, separator: str | None = Non
     Raises:
         DataError: the encoding is not clear, the header repeats a name, or quotation marks are broken.
     """
-    text, encoding = _text(path, options.encoding)
+    text, encoding = _text(path, options)
     sniffed = sniff(text, separator, options.skip_rows, path)
     if not sniffed.survey.utf_8:  # but its first bytes are
-        encoding = legacy_encoding(path)
+        encoding = legacy_encoding(path, options.likely_encoding)
         text = utf_8_version(path, encoding)
         sniffed = sniff(text, separator, options.skip_rows, path)
     names = column_names(sniffed.header, path)
@@ -76,16 +76,16 @@ def normalized_csv(path: Path, options: ReadOptions, separator: str | None = Non
     return copy, dialect, form
 
 
-def _text(path: Path, encoding: str | None) -> tuple[Path, str]:
+def _text(path: Path, options: ReadOptions) -> tuple[Path, str]:
     """Return a text file whose first bytes at least are UTF-8.
 
     All of them are looked at when it is surveyed.
     """
-    if encoding is not None:
-        return text_file(path, encoding)
+    if options.encoding is not None:
+        return text_file(path, options.encoding)
     head = read_head(path, BLOCK)
     found = encoding_by_mark(path, head) or (UTF_8 if is_utf_8_block(head[: whole_characters(head)]) else None)
-    found = found or legacy_encoding(path)
+    found = found or legacy_encoding(path, options.likely_encoding)
     return utf_8_version(path, found), found
 
 

@@ -34,12 +34,13 @@ OTHER_KINDS = (
 )
 
 
-def text_file(path: Path, encoding: str | None) -> tuple[Path, str]:
+def text_file(path: Path, encoding: str | None, likely: str | None = None) -> tuple[Path, str]:
     """Return a text file that is UTF-8, and the encoding of the given one.
 
     Args:
         path: plain or gzipped.
         encoding: as the recipe says; None to find it out.
+        likely: the encoding that decides where several fit.
 
     Returns:
         The file itself if it is UTF-8 without a mark, else a copy in the cache.
@@ -47,12 +48,12 @@ def text_file(path: Path, encoding: str | None) -> tuple[Path, str]:
     Raises:
         DataError: the encoding is unknown, does not fit, or is not clear.
     """
-    found = detect_encoding(path) if encoding is None else _known(path, encoding)
+    found = detect_encoding(path, likely) if encoding is None else _known(path, encoding)
     marked = found == UTF_8 and read_head(path, len(BOM_UTF8)) == BOM_UTF8  # no part of JSON, nor of a text
     return (_converted(path, found) if marked else utf_8_version(path, found)), found
 
 
-def detect_encoding(path: Path) -> str:
+def detect_encoding(path: Path, likely: str | None = None) -> str:
     """Detect the encoding of a text file by trial decoding of all of it.
 
     Raises:
@@ -62,7 +63,7 @@ def detect_encoding(path: Path) -> str:
     marked = encoding_by_mark(path, head)
     if marked is not None:
         return marked
-    return UTF_8 if is_utf_8(path) else legacy_encoding(path)
+    return UTF_8 if is_utf_8(path) else legacy_encoding(path, likely)
 
 
 def encoding_by_mark(path: Path, head: bytes) -> str | None:

@@ -41,20 +41,26 @@ class _Reading:
     likely: bool
 
 
-def legacy_encoding(path: Path) -> str:
+def legacy_encoding(path: Path, likely: str | None = None) -> str:
     """Choose among encodings before Unicode, once for each version of a file.
+
+    Args:
+        path: plain or gzipped.
+        likely: the encoding that decides where several fit.
 
     Raises:
         DataError: none is likely, or several are.
     """
 
     def write(empty: Path) -> None:
-        (empty / "encoding").write_text(_choose(path), encoding=UTF_8)
+        (empty / "encoding").write_text(_choose(path, likely), encoding=UTF_8)
 
-    return (cached_dir("encodings", [VERSION, file_identity(path)], write) / "encoding").read_text(encoding=UTF_8)
+    return (cached_dir("encodings", [VERSION, file_identity(path), likely], write) / "encoding").read_text(
+        encoding=UTF_8
+    )
 
 
-def _choose(path: Path) -> str:
+def _choose(path: Path, likely: str | None) -> str:
     """Choose among encodings before Unicode by decoding all of a file that is not UTF-8.
 
     Raises:
@@ -70,8 +76,8 @@ def _choose(path: Path) -> str:
     if readings and readings[0].likely:
         near = [reading.name for reading in readings if reading.score > readings[0].score - CLEAR]
         near = [name for name in near if name == near[0] or broken_place(path, name) is None]
-        if len(near) == 1:
-            return near[0]
+        if len(near) == 1 or likely in near:
+            return near[0] if likely is None or likely not in near else likely
         raise DataError(
             f"{where}, and several encodings fit: {_shown(words[0], near)}; "
             f"name the right one, as `data.encoding: {near[0]}`",

@@ -142,7 +142,7 @@ def _unreadable(path: Path, error: Exception, options: ReadOptions) -> str:
     reason = f"cannot be read as {path.suffix.lstrip('.')}: {str(error).strip().splitlines()[0]}"
     if path.suffix.lower() != ".jsonl":
         return f"{path}: {reason}"
-    text, _ = text_file(path, options.encoding)
+    text, _ = text_file(path, options.encoding, options.likely_encoding)
     line, wrong = _first_wrong_json(text.read_text(encoding="utf-8-sig"))
     return f"{path}:{line}: {wrong}; every line holds one JSON object" if line else f"{path}: {reason}"
 
@@ -239,7 +239,7 @@ def _documents(files: list[Path], origin: str, options: ReadOptions) -> RawData:
     rows: list[tuple[str, str]] = []
     encodings: list[str] = []
     for file in files:
-        text, encoding = text_file(file, options.encoding)
+        text, encoding = text_file(file, options.encoding, options.likely_encoding)
         encodings.append(encoding)
         rows.extend((file.name, piece) for piece in _pieces(text.read_text(encoding="utf-8-sig")))
     if not rows:

@@ -40,7 +40,7 @@ def read_jsonl(path: Path, options: ReadOptions) -> ReadTable:
 
     Any line may have keys of its own, so the whole file decides the columns.
     """
-    text, encoding = text_file(path, options.encoding)
+    text, encoding = text_file(path, options.encoding, options.likely_encoding)
     return ReadTable(pl.read_ndjson(text, infer_schema_length=None), FileForm(encoding=encoding))
 
 

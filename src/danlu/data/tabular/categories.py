@@ -101,6 +101,10 @@ class CategoryState(Frozen):
         """The name of each code."""
         return (*SPECIAL, *self.values)
 
+    def knows_none(self, values: pl.Series) -> bool:
+        """Return whether none of some present values is known."""
+        return match(_words(values, self.merged), self.values).null_count() == len(values)
+
     def codes(self, frame: pl.DataFrame) -> np.ndarray:
         """Return the code of each row, [rows] int64."""
         words = match(_words(frame[self.column], self.merged), self.values)

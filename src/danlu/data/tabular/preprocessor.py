@@ -144,6 +144,12 @@ class TabularPreprocessor(Preprocessor):
         return tuple(self.categories[position] for position in self.selection.categories)
 
     @property
+    def category_states(self) -> tuple[CategoryState, ...]:
+        """The categories, whether they are embedded or encoded."""
+        encoded = (state.category for state in self.derived if isinstance(state, OneHotState | TargetState))
+        return (*self.categories, *encoded)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of the model's features: the numeric ones, then the categories."""
         numeric, kept = self._numeric_names, tuple(state.column for state in self.embedded)
