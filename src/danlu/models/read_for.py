@@ -36,7 +36,12 @@ def read_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labell
 
 def as_values(bundle: Bundle, words: RawData) -> RawData:
     """Return rows of `read_words_for` as `read_for` gives them."""
-    return read_as_trained(words, bundle.manifest.all_columns, saved_missing_values(bundle.manifest.reading))
+    known = (bundle.reference() or {}).get("columns", {})
+    ranges = {
+        name: (quantiles[0], quantiles[-1]) for name, told in known.items() if (quantiles := told.get("quantiles"))
+    }
+    missing_values = saved_missing_values(bundle.manifest.reading)
+    return read_as_trained(words, bundle.manifest.all_columns, missing_values, ranges)
 
 
 def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labelled: bool = True) -> RawData:

@@ -1,7 +1,8 @@
 """Rows of a later file, read as the training file was: whatever wrote them, one row is answered alike.
 
 The training file's way of writing numbers and dates comes first. Numbers that this file writes in another one way are
-read so, and a date may be spelled in any way that is not ambiguous. A word that is no value of its column is an error
+read so; of several ways the one that the other columns have, or that alone gives values as training had them. A date
+may be spelled in any way that is not ambiguous. A word that is no value of its column is an error
 of its row alone.
 """
 
@@ -22,16 +23,24 @@ from danlu.data.reading.numbers import NumberFormat
 from danlu.data.reading.reading import Reading
 
 LARGEST = 3.4028234663852886e38  # of float32, in which models calculate
+Range = tuple[float, float]
+FEW, MOST = 0.5, 0.9  # shares of values near those of the training that count against a way of writing, and for it
 ROW_ERROR = "\0error"  # a column beside the rows: why a row cannot be answered, with its code
 
 
-def read_as_trained(source: RawData, columns: Sequence[Mapping[str, Any]], missing_values: Sequence[str]) -> RawData:
+def read_as_trained(
+    source: RawData,
+    columns: Sequence[Mapping[str, Any]],
+    missing_values: Sequence[str],
+    ranges: Mapping[str, Range] | None = None,
+) -> RawData:
     """Convert the columns of later rows to values, as a bundle says.
 
     Args:
         source: the rows as they were read or handed over.
         columns: of the bundle: `name`, `type` and `reading`; those without a reading are left as they are.
         missing_values: words that stand for a missing value.
+        ranges: the least and the largest training value of each column of numbers, where they are known.
 
     Returns:
         the rows; where one of them cannot be read, with a column ROW_ERROR that is null for all others.
@@ -41,7 +50,7 @@ def read_as_trained(source: RawData, columns: Sequence[Mapping[str, Any]], missi
     frame, _ = without_missing(source.frame, missing_values)
     known = [column for column in columns if "reading" in column and column["name"] in frame.columns]
     readings = {column["name"]: (column["type"], Reading.model_validate(column["reading"])) for column in known}
-    changes = _changes(frame, readings)
+    changes = _changes(frame, readings, ranges or {})
     errors = [
         pl.when(change.is_null() & pl.col(name).is_not_null()).then(
             pl.concat_str(
@@ -82,7 +91,9 @@ def _without(table: Table, name: str) -> Table:
     return table.drop(name) if isinstance(table, pl.DataFrame) else table.select(set(table.columns) - {name})
 
 
-def _changes(frame: Table, readings: Mapping[str, tuple[str, Reading]]) -> dict[str, pl.Expr]:
+def _changes(
+    frame: Table, readings: Mapping[str, tuple[str, Reading]], ranges: Mapping[str, Range]
+) -> dict[str, pl.Expr]:
     """Return how the columns that hold words become values."""
     written = {
         name: _formats(frame[name], reading)
@@ -90,6 +101,7 @@ def _changes(frame: Table, readings: Mapping[str, tuple[str, Reading]]) -> dict[
         if type_ == "number" and frame.schema[name] == pl.String
     }
     settled = dict(zip(written, settle_by_others(list(written.values())), strict=True))
+    settled = {name: _as_in_training(frame[name], formats, ranges.get(name)) for name, formats in settled.items()}
     changes: dict[str, pl.Expr] = {}
     for name, (type_, reading) in readings.items():
         change = typed(name, frame.schema[name], type_, reading)
@@ -103,6 +115,20 @@ def _changes(frame: Table, readings: Mapping[str, tuple[str, Reading]]) -> dict[
             change = parse_any_date(pl.col(name), reading.format).alias(name)
         changes[name] = change
     return changes
+
+
+def _as_in_training(values: pl.Series, formats: Formats, trained: Range | None) -> Formats:
+    """Return the one of several formats whose values lie where the training values did; all where none alone does."""
+    if len(formats) < 2 or trained is None:
+        return formats
+    room = trained[1] - trained[0]
+    shares = []
+    for form in formats:
+        assert isinstance(form, NumberFormat)
+        numbers = values.to_frame("word").select(form.parse(pl.col("word"))).to_series().drop_nulls()
+        shares.append(float(numbers.is_between(trained[0] - room, trained[1] + room).mean() or 0.0))  # type: ignore[arg-type]
+    likely = [form for form, share in zip(formats, shares, strict=True) if share > FEW]
+    return tuple(likely) if len(likely) == 1 and max(shares) > MOST else formats
 
 
 def _formats(values: pl.Series, reading: Reading) -> Formats:
