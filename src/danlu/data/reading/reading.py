@@ -1,6 +1,7 @@
 """How one column is read: found out on the training file, kept in the bundle, and used for every later file."""
 
 from danlu.core.component import Frozen
+from danlu.data.reading.dates import UNAMBIGUOUS
 from danlu.data.reading.numbers import NumberFormat
 
 
@@ -24,7 +25,7 @@ class Reading(Frozen):
         Empty where it need not say anything.
         """
         if self.format is not None:
-            return {"format": self.format}
+            return {} if self.format in UNAMBIGUOUS else {"format": self.format}
         if self.number is None:
             return {}
         return {"decimal": self.number.decimal, "grouping": self.number.grouping}
