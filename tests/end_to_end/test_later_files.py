@@ -250,6 +250,14 @@ def test_what_a_recipe_says_of_a_column_is_tried_on_all_rows(tmp_path: Path) -> 
         danlu.check({"data": data})
 
 
+def test_words_of_a_target_that_are_read_as_missing_are_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(lines("x,y", lambda row: f"{row % 7},{('None', 'mild', 'severe')[row % 3]}"))
+    with pytest.raises(
+        DataError, match=r"missing in 40 of 120 rows \('None' is read as missing, by data.missing_values"
+    ):
+        danlu.check({"data": {"source": str(tmp_path / "t.csv"), "target": "y"}})
+
+
 def test_new_writes_how_columns_are_read_and_its_recipe_checks(tmp_path: Path) -> None:
     days = [date(1995, 1, 15) + timedelta(97 * row) for row in range(ROWS)]
     (tmp_path / "w.csv").write_text(

@@ -215,7 +215,7 @@ def _task(
     values = source.frame[target]
     if formats:
         values = values.to_frame().select(typed(target, values.dtype, "number", reading_of(formats))).to_series()
-    values = _answers(values, source.origin, section)
+    values = _answers(values, source.origin, section, source.form.missing_words.get(target, ()))
     if packed is not None:
         packed.task.check_values(values, source.origin)
         return packed.task, packed.reason
@@ -242,7 +242,7 @@ def _inferred(values: pl.Series, origin: str) -> tuple[Task, str]:
     return Regression(), reason("task.numbers", distinct=distinct)
 
 
-def _answers(values: pl.Series, origin: str, section: Data) -> pl.Series:
+def _answers(values: pl.Series, origin: str, section: Data, missing_words: Sequence[str]) -> pl.Series:
     """Return the target's values without missing ones, which the recipe must allow.
 
     Raises:
@@ -254,10 +254,12 @@ def _answers(values: pl.Series, origin: str, section: Data) -> pl.Series:
             code="DL221",
         )
     absent = missing_values(values)
+    shown = ", ".join(repr(word) for word in missing_words if word)
+    read_as = f" ({shown} is read as missing, by data.missing_values)" if shown else ""
     if absent.any() and section.clean.unlabelled == "fail":
         raise DataError(
-            f"{origin}: the target {values.name!r} is missing in {absent.sum()} of {len(values)} rows; give them a "
-            "value, or leave them out with data.clean.unlabelled: drop; nothing can be learned without an answer",
+            f"{origin}: the target {values.name!r} is missing in {absent.sum()} of {len(values)} rows{read_as}; give them "
+            "a value, or leave them out with data.clean.unlabelled: drop; nothing can be learned without an answer",
             code="DL222",
         )
     if absent.all():
