@@ -258,8 +258,8 @@ def _answers(values: pl.Series, origin: str, section: Data, missing_words: Seque
     read_as = f" ({shown} is read as missing, by data.missing_values)" if shown else ""
     if absent.any() and section.clean.unlabelled == "fail":
         raise DataError(
-            f"{origin}: the target {values.name!r} is missing in {absent.sum()} of {len(values)} rows{read_as}; give them "
-            "a value, or leave them out with data.clean.unlabelled: drop; nothing can be learned without an answer",
+            f"{origin}: the target {values.name!r} is missing in {absent.sum()} of {len(values)} rows{read_as}; give "
+            "them a value, or leave them out with data.clean.unlabelled: drop; nothing can be learned without an answer",
             code="DL222",
         )
     if absent.all():
