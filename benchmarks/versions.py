@@ -1,4 +1,6 @@
-"""Compare the CPU time of two checkouts of danlu: help, check, predict and a training step, in interleaved pairs.
+"""Compare the CPU time of two checkouts of danlu, in interleaved pairs.
+
+Cases are help, check, predict, a training step, and the reading of a table of 300,000 rows from CSV and Parquet.
 
     python benchmarks/versions.py OTHER_CHECKOUT [--pairs 30] [--only step]
 
@@ -16,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from tables import make_files
 
 HERE = Path(__file__).parents[1]
 STEPS = """
@@ -33,6 +36,15 @@ WRITE_DATA = """
 from danlu.data.builtin import read_builtin
 read_builtin("builtin:breast-cancer").frame.write_csv("d.csv")
 """
+READ = """
+import sys, time
+from danlu.data.interpret import open_dataset
+from danlu.recipe.sections.data import Data
+begun = time.process_time()
+open_dataset(Data(source=sys.argv[1], target="y"))
+print(time.process_time() - begun)
+"""
+ROWS = 300_000
 MAIN = "from danlu.cli.main import main; main()"
 
 
@@ -67,12 +79,15 @@ def main() -> None:
         for number, side in enumerate(sides):
             cpu_seconds(side, MAIN, ["train", "breast-cancer", "--name", str(number)], folder, printed=False)
         cpu_seconds(HERE, WRITE_DATA, [], folder, printed=False)
+        make_files(folder, ROWS)
         print(f"{'case':<16}{'this s':>10}{'other s':>10}{'ratio':>8}  95 % interval, {options.pairs} pairs")
         for case, program, arguments, printed in (
             ("danlu --help", MAIN, ["--help"], False),
             ("danlu check", MAIN, ["check", "breast-cancer"], False),
             ("danlu predict", MAIN, ["predict", "runs/{side}", "d.csv", "-o", "answers.csv"], False),
             ("training step", STEPS, ["steps-{side}-{pair}"], True),
+            ("reading csv", READ, ["table.csv"], True),
+            ("reading parquet", READ, ["table.parquet"], True),
         ):
             if options.only not in case:
                 continue

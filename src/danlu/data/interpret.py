@@ -259,7 +259,7 @@ def _answers(values: pl.Series, origin: str, section: Data, missing_words: Seque
     if absent.any() and section.clean.unlabelled == "fail":
         raise DataError(
             f"{origin}: the target {values.name!r} is missing in {absent.sum()} of {len(values)} rows{read_as}; give "
-            "them a value, or leave them out with data.clean.unlabelled: drop; nothing can be learned without an answer",
+            "them a value, or leave them out with data.clean.unlabelled: drop; nothing is learned without an answer",
             code="DL222",
         )
     if absent.all():
