@@ -40,11 +40,10 @@ def added_by_program(name: str, values: pl.Series, added: Mapping[str, str] | No
         return added[name]
     if values.dtype == pl.Binary:
         return "geometry" if is_geometry(values) else None
-    if not (values.dtype.is_integer() or _is_whole(values)):
+    blank, counting = BLANK_NAME.search(name), COUNTING_NAME.search(name)
+    if not (blank or counting) or not (values.dtype.is_integer() or _is_whole(values)):
         return None
-    if BLANK_NAME.search(name):
-        return "added-index"
-    return "added-index" if COUNTING_NAME.search(name) and counts_rows(values) else None
+    return "added-index" if blank or counts_rows(values) else None
 
 
 def counts_rows(values: pl.Series) -> bool:

@@ -52,6 +52,7 @@ class FileForm:
         skipped_rows: lines above the header.
         unread: files of a folder that were not read, counted by suffix.
         missing_words: of separated values, those that stand for a missing value, by column.
+        text_is_clean: whether such words have been taken out of columns of text.
     """
 
     encoding: str | None = None
@@ -59,6 +60,7 @@ class FileForm:
     skipped_rows: int = 0
     unread: dict[str, int] = field(default_factory=dict)
     missing_words: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    text_is_clean: bool = False
 
 
 def merge_forms(forms: Sequence[FileForm]) -> FileForm:
@@ -73,7 +75,8 @@ def merge_forms(forms: Sequence[FileForm]) -> FileForm:
         for name, words in form.missing_words.items():
             absent.setdefault(name, set()).update(words)
     missing_words = {name: tuple(sorted(found)) for name, found in absent.items()}
-    return replace(forms[0], unread=dict(unread), missing_words=missing_words)
+    clean = all(form.text_is_clean for form in forms)
+    return replace(forms[0], unread=dict(unread), missing_words=missing_words, text_is_clean=clean)
 
 
 @dataclass(frozen=True)

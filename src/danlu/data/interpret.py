@@ -124,7 +124,7 @@ def take_out_missing(source: RawData, words: Sequence[str]) -> RawData:
     """Replace words that stand for a missing value, and note which ones occurred."""
     if source.layout != "table":
         return source
-    frame, found = without_missing(source.frame, words)
+    frame, found = without_missing(source.frame, words, source.form.text_is_clean)
     known = source.form.missing_words
     together = {name: tuple(sorted({*known.get(name, ()), *found.get(name, ())})) for name in {*known, *found}}
     return replace(source, frame=frame, form=replace(source.form, missing_words=together))

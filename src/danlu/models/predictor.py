@@ -319,7 +319,7 @@ def _is_model_of(recipe_model: Model | None, options: Model) -> bool:
 
 
 def _without_infinite(outputs: np.ndarray, origin: str, errors: RowErrors | None) -> np.ndarray:
-    """Return outputs in which rows that are not finite are 0 and errors of their own.
+    """Return outputs with 0 in rows that are not finite, which become errors.
 
     Raises:
         DataError: there is such a row, and errors are not collected.

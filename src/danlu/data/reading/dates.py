@@ -54,7 +54,13 @@ def date_layouts(words: pl.Series) -> tuple[str, ...]:
     Args:
         words: distinct ones, without missing ones.
     """
+    if not all(_has_digit(str(word)) for word in words.head(TRIED_WORDS)):
+        return ()  # compiling all patterns takes longer than many a file
     return _fitting(words, LAYOUTS) or _fitting(words, UNUSUAL)
+
+
+def _has_digit(word: str) -> bool:
+    return any(character.isdigit() for character in word)
 
 
 def _fitting(words: pl.Series, layouts: tuple[str, ...]) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def read_as_trained(
     """
     if source.layout != "table":
         return source
-    frame, _ = without_missing(source.frame, missing_values)
+    frame, _ = without_missing(source.frame, missing_values, source.form.text_is_clean)
     known = [column for column in columns if "reading" in column and column["name"] in frame.columns]
     readings = {column["name"]: (column["type"], Reading.model_validate(column["reading"])) for column in known}
     changes = _changes(frame, readings, ranges or {})
@@ -118,7 +118,10 @@ def _changes(
 
 
 def _as_in_training(values: pl.Series, formats: Formats, trained: Range | None) -> Formats:
-    """Return the one of several formats whose values lie where the training values did; all where none alone does."""
+    """Return the one format whose values lie where the training values did.
+
+    All of them where no single one does.
+    """
     if len(formats) < 2 or trained is None:
         return formats
     room = trained[1] - trained[0]

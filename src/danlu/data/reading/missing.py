@@ -6,6 +6,7 @@ own it is taken out too.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 
 import polars as pl
 
@@ -14,22 +15,30 @@ from danlu.data.frames import DiskFrame, Table
 TRUTHS = {"true": True, "false": False}
 
 
-def without_missing(table: Table, words: Sequence[str]) -> tuple[Table, dict[str, tuple[str, ...]]]:
+def without_missing(
+    table: Table, words: Sequence[str], text_is_clean: bool = False
+) -> tuple[Table, dict[str, tuple[str, ...]]]:
     """Replace values that stand for a missing one by null.
 
     Args:
         table: the rows.
         words: that stand for a missing value; an empty one also stands for white space alone.
+        text_is_clean: whether they were taken out of columns of text before.
 
     Returns:
         the table, and the words that occurred in each column.
     """
-    absent = {name: marks for name, dtype in table.schema.items() if (marks := _marks(name, dtype, words)) is not None}
+    absent = {
+        name: marks
+        for name, dtype in table.schema.items()
+        if not (text_is_clean and dtype == pl.String) and (marks := _marks(name, dtype, words)) is not None
+    }
     if not absent:
         return table, {}
     lazy = table.lazy()
     seen = [pl.col(name).filter(marks).cast(pl.String).unique().implode() for name, marks in absent.items()]
-    found = lazy.select(seen).collect(engine="streaming").row(0, named=True)
+    engine: Literal["streaming", "in-memory"] = "streaming" if isinstance(table, DiskFrame) else "in-memory"
+    found = lazy.select(seen).collect(engine=engine).row(0, named=True)
     occurring = {name: tuple(sorted({word.strip() for word in held})) for name, held in found.items() if held}
     if not occurring:
         return table, {}
@@ -44,9 +53,18 @@ def _marks(name: str, dtype: pl.DataType, words: Sequence[str]) -> pl.Expr | Non
     """
     values = pl.col(name)
     if dtype == pl.String:
-        return values.str.strip_chars().is_in(list(words)).fill_null(False) if words else None
+        return values.is_in(spelled(words)).fill_null(False) if words else None
     held = [value for word in words if (value := _as_type(word.strip(), dtype)) is not None]
     return values.is_in(pl.lit(pl.Series(held, dtype=dtype)).implode()).fill_null(False) if held else None
+
+
+def spelled(words: Sequence[str]) -> list[str]:
+    """Return words as cells spell them, with white space around.
+
+    Stripping every value instead takes longer than reading the file.
+    """
+    around = ("", " ", "  ", "\t")
+    return list(dict.fromkeys(f"{before}{word}{behind}" for word in words for before in around for behind in around))
 
 
 def _as_type(word: str, dtype: pl.DataType) -> object | None:

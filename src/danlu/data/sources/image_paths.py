@@ -100,14 +100,15 @@ def find_base(values: pl.Series, places: Places) -> str | None:
     some = present.head(LOOKED_AT).to_list()
     if not some or any(not value or len(value) > LONGEST or "\n" in value for value in some):
         return None
-    bare = not any(Path(value).suffix.lower() in SUFFIXES or "/" in value or "\\" in value for value in some)
-    if bare and present.n_unique() < len(present) / 2:  # a class of that name beside a picture of it
-        return None
     for base in ("", *_folders(places.root)):
         found = [places.find(base, value) for value in some]
         if all(path is not None and is_decodable(places.root / path) for path in found):
-            return base
-    return None
+            break
+    else:
+        return None
+    bare = not any(Path(value).suffix.lower() in SUFFIXES or "/" in value or "\\" in value for value in some)
+    # A class may have the name of a picture beside it; counting all values takes long, so it comes last.
+    return None if bare and present.n_unique() < len(present) / 2 else base
 
 
 def _folders(root: Path) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 NUMBERS: tuple[type[pl.DataType], ...] = (pl.Int64, pl.Int128, pl.Float64)
+FEW_ROWS = 500  # that suggest a type
 LEADING_ZEROS = r"^\s*[+-]?0\d"  # a code: as a number it would lose them
 
 
@@ -15,8 +16,28 @@ def suggested_types(sample: pl.DataFrame) -> dict[str, type[pl.DataType]]:
     """
     if not sample.columns:
         return {}
+    first = _types(sample.head(FEW_ROWS))
+    # Most columns are what their first rows are, which is quicker to verify than to find out.
+    wrong = [name for name, dtype in first.items() if not _holds(sample[name], dtype)]
+    return first | _types(sample.select(wrong))
+
+
+def _types(sample: pl.DataFrame) -> dict[str, type[pl.DataType]]:
+    if not sample.columns:
+        return {}
     fits = sample.select(_tries(name, spelled=False) for name in sample.columns).row(0, named=True)
     return {name: _type(fits[name]) for name in sample.columns}
+
+
+def _holds(words: pl.Series, dtype: type[pl.DataType]) -> bool:
+    """Return whether a type that fits the first words is that of all."""
+    if dtype == pl.String:
+        return words.head(FEW_ROWS).null_count() < min(len(words), FEW_ROWS)
+    if dtype == pl.Boolean:
+        return bool(words.is_in(["true", "false"]).all())
+    return words.cast(dtype, strict=False).null_count() == words.null_count() and not (
+        words.str.contains(LEADING_ZEROS).any()
+    )
 
 
 def narrowed(lazy: pl.LazyFrame, names: Sequence[str], spelled: Sequence[str] = ()) -> pl.LazyFrame:

@@ -12,7 +12,7 @@ import polars as pl
 
 from danlu.data.column_names import refuse_patterns
 from danlu.data.file_form import ReadOptions, ReadTable, spelled_missing
-from danlu.data.frames import Table
+from danlu.data.frames import DiskFrame, Table
 from danlu.data.sources.csv_copy import normalized_csv
 from danlu.data.sources.csv_dialect import refuse_uneven_rows
 from danlu.data.sources.narrowing import narrowed, suggested_types
@@ -52,10 +52,10 @@ def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> 
 
     def suggested(quick: bool) -> pl.LazyFrame:
         lazy = scan(schema_overrides=types) if quick else scan(schema_overrides=types, null_values=absent)
-        return narrowed(_without_words(lazy, absent) if quick else lazy, [] if ends else unseen, said)
+        return narrowed(_without_words(lazy, absent) if quick else lazy, [] if ends else unseen)
 
     def decided() -> pl.LazyFrame:
-        return narrowed(scan(null_values=absent), list(types), said)
+        return narrowed(scan(null_values=absent), list(types))
 
     def whole(make: Callable[[], pl.LazyFrame]) -> pl.LazyFrame:
         return _without_blank_rows(make()) if dialect.blank_lines else make()
@@ -76,15 +76,28 @@ def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> 
         return read_csv(path, replace(options, words=options.words | set(codes)), separator)
     if not large and table[table.columns[-1]].null_count():  # a short row is filled up with missing values
         refuse_uneven_rows(path, dialect, text)
-    return ReadTable(table, replace(form, missing_words=_found_missing(sample, absent)))
+    form = replace(form, missing_words=_found_missing(sample, held), text_is_clean=True)
+    return ReadTable(_with_spelled(table, said), form)
 
 
-def _found_missing(sample: pl.DataFrame, absent: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the words in each column that stand for a missing value."""
-    found = {
-        name: sample[name].filter(sample[name].is_in(absent)).str.strip_chars().unique() for name in sample.columns
-    }
-    return {name: tuple(sorted(words)) for name, words in found.items() if len(words)}
+def _with_spelled(table: Table, names: Sequence[str]) -> Table:
+    """Narrow columns of words where the values' own spelling is that of the file."""
+    if not names:
+        return table
+    lazy = narrowed(table.lazy(), (), names)
+    return lazy.collect() if isinstance(table, pl.DataFrame) else DiskFrame(lazy, table.height)
+
+
+def _found_missing(sample: pl.DataFrame, held: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Return the words in each column that stand for a missing value.
+
+    Args:
+        sample: rows as they are written.
+        held: the same with null in place of those words.
+    """
+    lost = [values for values in sample if held[values.name].null_count() > values.null_count()]
+    found = {values.name: values.filter(held[values.name].is_null()).drop_nulls().unique() for values in lost}
+    return {name: tuple(sorted({word.strip() for word in words})) for name, words in found.items()}
 
 
 def _late_codes(table: Table, sample: pl.DataFrame) -> list[str]:
