@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
-LIMIT_S = 240
+LIMIT_S = 600
 
 
 def together(count: int, function: str, folder: Path, **arguments: Any) -> list[Any]:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-PATIENCE_S = 300
+PATIENCE_S = 900
 IMPORTED = [
     "danlu.cli.main",
     "danlu.experiment.run_evaluation",
