@@ -125,15 +125,11 @@ def without_norms(recipes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any
 
 
 @pytest.fixture(scope="module")
-def of_two(
-    recipes: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, RunDirectory]:
+def of_two(recipes: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory]:
     """What two processes train, all in one launch."""
     table = {"table": recipes["table"]}
     often = with_training(recipes["table"], **PLAIN)
-    rarely = with_training(
-        recipes["table"], optimizer={"name": "adamw", "lr": 1e-2}, checkpoint={"every_steps": 5}
-    )
+    rarely = with_training(recipes["table"], optimizer={"name": "adamw", "lr": 1e-2}, checkpoint={"every_steps": 5})
     cases = laid_out(recipes, "copies-2", {"sync_batch_norm": True})
     cases |= laid_out({"table-norms": recipes["table-norms"]}, "own-norms", {})
     for compress in COMPRESSED:
@@ -145,9 +141,7 @@ def of_two(
 
 
 @pytest.fixture(scope="module")
-def of_four(
-    recipes: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, RunDirectory]:
+def of_four(recipes: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory]:
     """What four processes train, all in one launch."""
     cases = laid_out(recipes, "copies-4", {"sync_batch_norm": True})
     for layout in ("shard-data", "offload"):

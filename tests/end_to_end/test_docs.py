@@ -1,10 +1,10 @@
 """The documentation is true: its recipes validate, its commands and programs run, its links lead somewhere.
 
 Marks before a block of the guide: `<!-- file: NAME -->` writes it to the folder that the examples run in,
-`<!-- fails: CODE -->` expects that exit code, `<!-- slow -->` leaves a command to `make verify`, `<!-- slow: OPTIONS -->`
-does so too and gives its `danlu run` these options, which train for less time, and `<!-- not built yet -->` expects a
-recipe to be refused. A line of output shown below a command must be in its
-output; `…` stands for anything.
+`<!-- fails: CODE -->` expects that exit code, `<!-- slow -->` leaves a command to `make verify`,
+`<!-- slow: OPTIONS -->` does so too and gives its `danlu run` these options, which train for less time, and
+`<!-- not built yet -->` expects a recipe to be refused. A line of output shown below a command must be in its output;
+`…` stands for anything.
 """
 
 import importlib

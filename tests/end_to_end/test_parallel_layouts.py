@@ -1,6 +1,5 @@
 """Tensor, context and pipeline parallel training by recipe, and their combinations: several processes train as one."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -24,7 +24,7 @@ from danlu.training.optimizers.options import AdamW
 from danlu.training.schedules import Schedule
 
 SOURCE = Path(danlu.__file__).parents[1]
-# The types of a recipe's keys are made of these alone; thousands of modules of torch, transformers … would take minutes.
+# The types of a recipe's keys are made of these alone; thousands of modules of transformers … would take minutes.
 FOLLOWED = ("danlu", "pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection")
 MOST_NESTED = 8
 

@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.support.disk import do_not_wait_for_the_disk
+
 PATIENCE_S = 900
 IMPORTED = [
     "danlu.cli.main",
@@ -57,6 +59,7 @@ def _main(arguments: list[str], cwd: Path, environment: dict[str, str], out: Pat
     os.environ.update(environment)
     os.chdir(cwd)
     sys.argv = ["danlu", *arguments]
+    do_not_wait_for_the_disk()
     from danlu.cli.main import main
 
     main()
