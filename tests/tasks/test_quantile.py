@@ -107,6 +107,6 @@ def test_corrected_intervals_cover_what_they_promise(tmp_path: Path) -> None:
             "training": {"epochs": 6, "optimizer": {"lr": 0.01}},
             "evaluation": {"intervals": {"conformal": {"coverage": 0.8}}, "baselines": False, "resamples": 0},
         }
-        run = danlu.train(recipe, data=frame, output=tmp_path, name=str(seed))
-        covered.append(danlu.evaluate(run.path)["conformal"]["test"]["coverage"]["value"])
+        run = danlu.run(recipe, data=frame, output=tmp_path / str(seed))
+        covered.append(run.evaluation()["conformal"]["test"]["coverage"]["value"])
     assert 0.76 < np.mean(covered) < 0.84
