@@ -39,9 +39,9 @@ def balanced(tmp_path_factory: pytest.TempPathFactory) -> Figures:
             },
             "model": {"name": "mlp", "hidden": [32]},
             "training": {"epochs": 20, "batch_size": 64, "optimizer": {"lr": 5e-3}},
-            "evaluation": {"metrics": ["balanced-accuracy", "auroc"], "baselines": False, "resamples": 0},
+            "evaluation": {"metrics": ["balanced-accuracy", "auroc"], "baselines": False},
         }
-        test = package.evaluate(package.train(recipe, output=folder, name="run", overwrite=True).path)["test"]
+        test = package.run(recipe, output=folder, name="run", overwrite=True).evaluation()["test"]
         return test["balanced-accuracy"]["value"], test["auroc"]["value"]
 
     return {method: judged(method) for method in BALANCERS}
