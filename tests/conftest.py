@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from danlu.core.console import log_to_stderr
-from tests.support.warm import command
+from tests.support.disk import do_not_wait_for_the_disk
+from tests.support.warm import PATIENCE_S, command
 
 # Tests run side by side, one a core; threads of several processes on the same cores wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +24,11 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 def _messages_on_stderr() -> None:
     """As on the command line; pytest's own handlers would take them otherwise."""
     log_to_stderr()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> None:
+    do_not_wait_for_the_disk()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,7 +48,7 @@ def installed_danlu() -> Command:
 
     def run(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [DANLU, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd, timeout=300
+            [DANLU, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd, timeout=PATIENCE_S
         )
 
     return run

@@ -55,14 +55,11 @@ def train_in_little_memory(recipes: dict[str, dict[str, Any]], output: str) -> l
     return train_all(recipes, output)
 
 
-def trained(
-    processes: int, folder: Path, recipes: dict[str, dict[str, Any]], layout: dict[str, Any]
-) -> dict[str, RunDirectory]:
-    """The runs of several processes."""
-    several = {name: with_training(recipe, parallel=layout) for name, recipe in recipes.items()}
+def trained(processes: int, folder: Path, recipes: dict[str, dict[str, Any]]) -> dict[str, RunDirectory]:
+    """The runs of several processes, which are started once."""
     output = str(folder / "runs")
     together(
-        processes, "tests.end_to_end.test_data_parallel:train_all", folder / "words", recipes=several, output=output
+        processes, "tests.end_to_end.test_data_parallel:train_all", folder / "words", recipes=recipes, output=output
     )
     return {name: RunDirectory(folder / "runs" / name) for name in recipes}
 
@@ -107,53 +104,93 @@ def alike(one: RunDirectory, other: RunDirectory, tolerance: float = TOLERANCE) 
         assert (wide - theirs).norm() <= tolerance * theirs.norm() + ROUNDING, name
 
 
+SHARED: dict[str, dict[str, Any]] = {
+    "shard": {"shard": 2},
+    "shard-data": {"shard": 2, "data": 2},
+    "offload": {"shard": 4, "offload": True},
+}
+COMPRESSED = {"bf16": 0.01, "powersgd": 0.1}
+# The mean of weights after one plain gradient step is the step along the mean gradient.
+PLAIN: dict[str, Any] = {"optimizer": {"name": "sgd", "lr": 0.1}, "clip_norm": None}
+
+
+def laid_out(recipes: dict[str, dict[str, Any]], layout: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Recipes in a layout, under names with that of the layout before them."""
+    return {f"{layout}.{name}": with_training(recipe, parallel=options) for name, recipe in recipes.items()}
+
+
+def without_norms(recipes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Those whose batch norms do not keep them from sharing a copy."""
+    return {name: recipe for name, recipe in recipes.items() if name != "table-norms"}
+
+
+@pytest.fixture(scope="module")
+def of_two(recipes: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory]:
+    """What two processes train, all in one launch."""
+    table = {"table": recipes["table"]}
+    often = with_training(recipes["table"], **PLAIN)
+    rarely = with_training(recipes["table"], optimizer={"name": "adamw", "lr": 1e-2}, checkpoint={"every_steps": 5})
+    cases = laid_out(recipes, "copies-2", {"sync_batch_norm": True})
+    cases |= laid_out({"table-norms": recipes["table-norms"]}, "own-norms", {})
+    for compress in COMPRESSED:
+        cases |= laid_out(table, compress, {"compress": compress})
+    cases |= laid_out(without_norms(recipes), "shard", SHARED["shard"])
+    cases |= laid_out({"often": often}, "met", {"local": {"every": 1, "lr": 1.0, "momentum": 0.0}})
+    cases |= laid_out({"rarely": rarely}, "met", {"local": {"every": 7, "momentum": 0.3}})
+    return trained(2, tmp_path_factory.mktemp("two"), cases)
+
+
+@pytest.fixture(scope="module")
+def of_four(recipes: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory]:
+    """What four processes train, all in one launch."""
+    cases = laid_out(recipes, "copies-4", {"sync_batch_norm": True})
+    for layout in ("shard-data", "offload"):
+        cases |= laid_out(without_norms(recipes), layout, SHARED[layout])
+    return trained(4, tmp_path_factory.mktemp("four"), cases)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_copies_of_a_model_train_as_one(
-    tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory], processes: int
+    recipes: dict[str, dict[str, Any]],
+    alone: dict[str, RunDirectory],
+    of_two: dict[str, RunDirectory],
+    of_four: dict[str, RunDirectory],
 ) -> None:
-    for name, run in trained(processes, tmp_path, recipes, {"sync_batch_norm": True}).items():
-        alike(run, alone[name])
+    for name in recipes:
+        alike(of_two[f"copies-2.{name}"], alone[name])
+        alike(of_four[f"copies-4.{name}"], alone[name])
 
 
 @pytest.mark.slow
-def test_the_model_that_is_kept_has_the_validation_loss_of_the_log(
-    tmp_path: Path, recipes: dict[str, dict[str, Any]]
-) -> None:
+def test_the_model_that_is_kept_has_the_validation_loss_of_the_log(of_two: dict[str, RunDirectory]) -> None:
     """Each process has statistics of its own in its batch norms, and the bundle those of the first."""
-    run = trained(2, tmp_path, {"table-norms": recipes["table-norms"]}, {})["table-norms"]
+    run = of_two["own-norms.table-norms"]
     logged = min(line["validation/loss"] for line in run.metrics() if "validation/loss" in line)
     assert danlu.evaluate(run.path)["validation"]["log-loss"]["value"] == pytest.approx(logged, rel=1e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("compress", "within"), [("bf16", 0.01), pytest.param("powersgd", 0.1, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("compress", COMPRESSED)
 def test_gradients_that_travel_in_fewer_bytes_train_nearly_as_one(
-    tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory], compress: str, within: float
+    alone: dict[str, RunDirectory], of_two: dict[str, RunDirectory], compress: str
 ) -> None:
-    run = trained(2, tmp_path, {"table": recipes["table"]}, {"compress": compress})["table"]
-    assert run.metrics()[-1] == pytest.approx(alone["table"].metrics()[-1], rel=within)
+    run = of_two[f"{compress}.table"]
+    assert run.metrics()[-1] == pytest.approx(alone["table"].metrics()[-1], rel=COMPRESSED[compress])
     assert run.metrics()[-1] != pytest.approx(alone["table"].metrics()[-1], rel=1e-7)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "layout",
-    [
-        {"shard": 2},
-        pytest.param({"shard": 2, "data": 2}, marks=pytest.mark.slow),
-        pytest.param({"shard": 4, "offload": True}, marks=pytest.mark.slow),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("layout", SHARED)
 def test_processes_that_share_one_copy_train_as_one(
-    tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory], layout: dict[str, Any]
+    recipes: dict[str, dict[str, Any]],
+    alone: dict[str, RunDirectory],
+    of_two: dict[str, RunDirectory],
+    of_four: dict[str, RunDirectory],
+    layout: str,
 ) -> None:
-    some = {name: recipe for name, recipe in recipes.items() if name != "table-norms"}
-    for name, run in trained(layout["shard"] * layout.get("data", 1), tmp_path, some, layout).items():
-        alike(run, alone[name])
+    runs = of_two | of_four
+    for name in without_norms(recipes):
+        alike(runs[f"{layout}.{name}"], alone[name])
 
 
 @pytest.mark.slow
@@ -170,22 +207,14 @@ def test_a_model_too_large_for_a_copy_each_is_shared(
 
 @pytest.mark.slow
 def test_copies_that_meet_after_every_step_train_as_one(
-    tmp_path: Path, recipes: dict[str, dict[str, Any]], alone: dict[str, RunDirectory]
+    tmp_path: Path, recipes: dict[str, dict[str, Any]], of_two: dict[str, RunDirectory]
 ) -> None:
-    """The mean of weights after one plain gradient step is the step along the mean gradient."""
-    layout = {"local": {"every": 1, "lr": 1.0, "momentum": 0.0}}
-    plain = {"optimizer": {"name": "sgd", "lr": 0.1}, "clip_norm": None}
-    recipe = with_training(recipes["table"], **plain)
-    one = danlu.train(recipe, output=tmp_path, name="one")
-    both = trained(2, tmp_path, {"met": recipe}, layout)
-    alike(both["met"], one)
+    alike(of_two["met.often"], danlu.train(with_training(recipes["table"], **PLAIN), output=tmp_path, name="one"))
 
 
 @pytest.mark.slow
-def test_copies_that_meet_now_and_then_agree_and_learn(tmp_path: Path, recipes: dict[str, dict[str, Any]]) -> None:
-    recipe = with_training(recipes["table"], optimizer={"name": "adamw", "lr": 1e-2}, checkpoint={"every_steps": 5})
-    run = trained(2, tmp_path, {"met": recipe}, {"local": {"every": 7, "momentum": 0.3}})["met"]
-    losses = [line["validation/loss"] for line in run.metrics() if "validation/loss" in line]
+def test_copies_that_meet_now_and_then_agree_and_learn(of_two: dict[str, RunDirectory]) -> None:
+    losses = [line["validation/loss"] for line in of_two["met.rarely"].metrics() if "validation/loss" in line]
     assert losses[0] > 0.15 > losses[-1]
 
 

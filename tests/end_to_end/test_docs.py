@@ -1,9 +1,10 @@
 """The documentation is true: its recipes validate, its commands and programs run, its links lead somewhere.
 
 Marks before a block of the guide: `<!-- file: NAME -->` writes it to the folder that the examples run in,
-`<!-- fails: CODE -->` expects that exit code, `<!-- slow -->` leaves a command to `make verify`, and
-`<!-- not built yet -->` expects a recipe to be refused. A line of output shown below a command must be in its
-output; `…` stands for anything.
+`<!-- fails: CODE -->` expects that exit code, `<!-- slow -->` leaves a command to `make verify`,
+`<!-- slow: OPTIONS -->` does so too and gives its `danlu run` these options, which train for less time, and
+`<!-- not built yet -->` expects a recipe to be refused. A line of output shown below a command must be in its output;
+`…` stands for anything.
 """
 
 import importlib
@@ -76,6 +77,7 @@ def run_shown(block: Block, folder: Path) -> None:
         program, *words = shlex.split(line)
         assert program == "danlu", line
         words, file = (words[:-2], words[-1]) if words[-2:-1] == [">"] else (words, None)
+        words += shlex.split(block.marked("slow") or "") if words[0] == "run" else []
         done = command(*words, cwd=folder)
         if file is not None:
             (folder / file).write_text(done.stdout, encoding="utf-8")
@@ -125,7 +127,8 @@ def test_the_guide_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "block", [pytest.param(block, id=block.text.split()[-1]) for block in blocks(GUIDE) if "slow" in block.marks]
+    "block",
+    [pytest.param(block, id=block.text.split()[-1]) for block in blocks(GUIDE) if block.marked("slow") is not None],
 )
 def test_what_takes_longer_runs_too(block: Block, tmp_path: Path) -> None:
     write_files(tmp_path)

@@ -17,7 +17,7 @@ import torch
 import danlu.data.preprocessing as prepare
 from danlu.data.sources import scans, separated, tables
 separated.LARGE = tables.LARGE = prepare.LARGE = 0
-scans.PASS_BYTES = 1 << 25  # as much smaller as the table is smaller than one that does not fit
+scans.PASS_BYTES = 1 << 24  # as much smaller as the table is smaller than one that does not fit
 from danlu.core.seeds import Seed
 from danlu.recipe.load import check_recipe
 from danlu.experiment.data_context import fit_preprocessing, load_data
@@ -50,7 +50,7 @@ MACHINE = {
     "MALLOC_ARENA_MAX": "1",
     "_RJEM_MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0",
 }
-SIZES = (400_000, 1_600_000)
+SIZES = (200_000, 800_000)
 
 
 def grown(path: Path, cache: Path) -> int:

@@ -1,14 +1,14 @@
 """Tensor, context and pipeline parallel training by recipe, and their combinations: several processes train as one."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+import danlu
 from danlu.artifacts.run import RunDirectory
-from tests.end_to_end.test_data_parallel import alike, alone, recipes, trained
+from tests.end_to_end.test_data_parallel import alike, recipes, trained, with_training
 
-__all__ = ["alone", "recipes"]  # fixtures
+__all__ = ["recipes"]  # a fixture
 
 TWO: dict[str, dict[str, Any]] = {
     "tensor": {"tensor": 2},
@@ -29,25 +29,33 @@ FOUR: dict[str, dict[str, Any]] = {
 NAMES = ("corpus", "corpus-sgd")
 
 
-QUICK = ("1f1b",)  # the rest is tested below the recipe, and here where there is time
+@pytest.fixture(scope="module")
+def alone(recipes: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory]:
+    """Runs of one process."""
+    output = tmp_path_factory.mktemp("alone")
+    return {name: danlu.train(recipes[name], output=output, name=name) for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def several(
+    recipes: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], RunDirectory]:
+    """Runs of two processes and of four, by layout and recipe; all of a number of processes train in one launch."""
+    found = {}
+    for processes, layouts in ((2, TWO), (4, FOUR)):
+        cases = {
+            f"{layout}.{name}": with_training(recipes[name], parallel=options)
+            for layout, options in layouts.items()
+            for name in NAMES
+        }
+        found |= trained(processes, tmp_path_factory.mktemp("several"), cases)
+    return {(layout, name): found[f"{layout}.{name}"] for layout in (*TWO, *FOUR) for name in NAMES}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("layout", "processes"),
-    [
-        pytest.param(name, processes, marks=[] if name in QUICK else [pytest.mark.slow], id=name)
-        for names, processes in ((TWO, 2), (FOUR, 4))
-        for name in names
-    ],
-)
+@pytest.mark.parametrize("layout", [*TWO, *FOUR])
 def test_a_layout_trains_as_one_process(
-    tmp_path: Path,
-    recipes: dict[str, dict[str, Any]],
-    alone: dict[str, RunDirectory],
-    layout: str,
-    processes: int,
+    several: dict[tuple[str, str], RunDirectory], alone: dict[str, RunDirectory], layout: str
 ) -> None:
-    several = trained(processes, tmp_path, {name: recipes[name] for name in NAMES}, {**TWO, **FOUR}[layout])
     for name in NAMES:
-        alike(several[name], alone[name])
+        alike(several[layout, name], alone[name])

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -39,16 +40,23 @@ class Stop(Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def train_until_stopped(recipe: dict[str, Any], output: str) -> str:
+def train_until_stopped(recipe: dict[str, Any], output: str, name: str) -> str:
     try:
-        danlu.train(recipe, output=output, name="run")
+        danlu.train(recipe, output=output, name=name)
     except DanluError as error:
         return str(error)
     return "was not stopped"
 
 
-def go_on(run: str) -> str:
-    return str(danlu.resume(run).path)
+def go_on_and_train(runs: list[str], layouts: dict[str, dict[str, Any]], output: str) -> dict[str, str]:
+    """In one of several processes: end runs that were stopped, then train others until they are; what is said then."""
+    for run in runs:
+        danlu.resume(run)
+    recipes = {
+        name: with_training(RECIPE, parallel=layout, callbacks=["tests.end_to_end.test_parallel_resume:Stop"])
+        for name, layout in layouts.items()
+    }
+    return {name: train_until_stopped(recipe, output, name) for name, recipe in recipes.items()}
 
 
 @pytest.fixture(scope="module")
@@ -56,40 +64,64 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return danlu.train(RECIPE, output=tmp_path_factory.mktemp("whole"), name="run")
 
 
+# Run -> its layout, and how many processes begin it and go on with it.
+STOPPED: dict[str, tuple[dict[str, Any], int, int]] = {
+    "4-2": ({"shard": 4}, 4, 2),
+    "2-1": ({"shard": 2}, 2, 1),
+    "2-3": ({}, 2, 3),
+}
+
+
+@dataclass(frozen=True)
+class GoneOn:
+    """Each run that was stopped, by name: what every process said then, the pieces of its weights, and its end."""
+
+    folder: Path
+    said: dict[str, list[str]]
+    pieces: dict[str, list[str]]
+
+    def end(self, name: str) -> RunDirectory:
+        return RunDirectory(self.folder / name)
+
+
+@pytest.fixture(scope="module")
+def gone_on(tmp_path_factory: pytest.TempPathFactory) -> GoneOn:
+    """Launches of four, two and three processes, each of which first ends what those before began."""
+    found = GoneOn(tmp_path_factory.mktemp("stopped"), {}, {})
+    for processes in (4, 2, 3, 1):
+        ended = [name for name, (_, _, after) in STOPPED.items() if after == processes]
+        begun = {name: layout for name, (layout, before, _) in STOPPED.items() if before == processes}
+        runs = [str(found.folder / name) for name in ended]
+        if processes == 1:
+            go_on_and_train(runs, {}, "")
+            continue
+        answers = together(
+            processes,
+            "tests.end_to_end.test_parallel_resume:go_on_and_train",
+            found.folder / f"words-{processes}",
+            runs=runs,
+            layouts=begun,
+            output=str(found.folder),
+        )
+        for name in begun:
+            found.said[name] = [answer[name] for answer in answers]
+            kept = found.folder / name / "checkpoints" / f"step-{STOPPED_AT:06d}"
+            found.pieces[name] = sorted(file.name for file in kept.glob("weights*"))
+    return found
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("layout", "processes"),
-    [
-        pytest.param({"shard": 4}, (4, 2), marks=pytest.mark.slow),
-        ({"shard": 2}, (2, 1)),
-        pytest.param({}, (2, 3), marks=pytest.mark.slow),
-    ],
-    ids=["4-2", "2-1", "2-3"],
-)
-def test_a_stopped_run_goes_on_with_more_processes_or_fewer(
-    tmp_path: Path, whole: RunDirectory, layout: dict[str, Any], processes: tuple[int, int]
-) -> None:
-    recipe = with_training(RECIPE, parallel=layout, callbacks=["tests.end_to_end.test_parallel_resume:Stop"])
-    said = together(
-        processes[0],
-        "tests.end_to_end.test_parallel_resume:train_until_stopped",
-        tmp_path / "first",
-        recipe=recipe,
-        output=str(tmp_path),
-    )
-    assert all(text.startswith(f"stopped at step {STOPPED_AT} of ") for text in said), said
-    run = tmp_path / "run"
-    pieces = sorted(file.name for file in (run / "checkpoints" / f"step-{STOPPED_AT:06d}").glob("weights*"))
-    assert pieces == (
+@pytest.mark.parametrize("name", STOPPED)
+def test_a_stopped_run_goes_on_with_more_processes_or_fewer(gone_on: GoneOn, whole: RunDirectory, name: str) -> None:
+    layout, before, _ = STOPPED[name]
+    assert len(gone_on.said[name]) == before
+    assert all(text.startswith(f"stopped at step {STOPPED_AT} of ") for text in gone_on.said[name]), gone_on.said
+    assert gone_on.pieces[name] == (
         [f"weights.rank-{rank:04}.safetensors" for rank in range(layout["shard"])]
         if layout
         else ["weights.safetensors"]
     )
-    if processes[1] == 1:
-        go_on(str(run))
-    else:
-        together(processes[1], "tests.end_to_end.test_parallel_resume:go_on", tmp_path / "second", run=str(run))
-    alike(RunDirectory(run), whole)
+    alike(gone_on.end(name), whole)
 
 
 def test_ways_must_multiply_to_the_processes() -> None:

@@ -22,7 +22,7 @@ def figure(recipe: dict[str, Any], folder: Path, name: str, metric: str) -> floa
 
 def test_image_weights_beat_new_ones_in_the_same_steps_and_their_head_in_less_time(tmp_path: Path) -> None:
     recipe: dict[str, Any] = {
-        "data": {"source": str(stamps()), "image_size": 96, "split": {"test": 0.3}},
+        "data": {"source": str(stamps()), "image_size": 64, "split": {"test": 0.3}},
         "model": {"name": "timm:tf_efficientnet_lite0", "dropout": 0.2},
         "training": {"epochs": 4, "batch_size": 32, "optimizer": {"lr": 1e-3}},
     }

@@ -21,7 +21,7 @@ from danlu.errors import ArgumentError, ArtifactError, DataError
 from danlu.recipe.load import check_recipe, dump_recipe
 from tests.conftest import DANLU, Command
 
-KILLS = 5
+KILLS = 3
 ENDS = ("metrics.jsonl", "model/weights.safetensors", "model/bundle.json", "recipe.yaml")
 
 

@@ -166,8 +166,9 @@ def test_far_more_weights_than_samples_are_warned_of(model: dict[str, Any], word
 
 
 @pytest.mark.slow
-def test_a_probe_takes_the_pretrained_encoder(tmp_path: Path) -> None:
-    recipe = package.load_recipe("speeches")
+def test_a_probe_takes_the_pretrained_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("danlu.experiment.linear_probe.MAX_SAMPLES", 500)
+    recipe = package.load_recipe("speeches", overrides=["data.sequence_length=64"])
     found = probe_models(recipe, [f"hf:{minilm()}", "hf:bert"])
     assert [candidate.name.endswith("bert") for candidate in found] == [False, True]
     assert found[0].take and not found[1].take

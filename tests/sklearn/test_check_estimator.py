@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from danlu.sklearn import DanluClassifier, DanluRegressor
 
 # Small, so that the hundreds of fits end soon; what the checks ask of the figures needs some steps.
-TRAINING = {"epochs": 20, "batch_size": 16, "optimizer": {"lr": 1e-2}}
+TRAINING = {"epochs": 10, "batch_size": 16, "optimizer": {"lr": 1e-2}}
 MODEL = {"name": "mlp", "hidden": [16]}
 ESTIMATORS = [
     DanluClassifier(model=MODEL, training=TRAINING),

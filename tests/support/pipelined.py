@@ -248,12 +248,11 @@ def on_two() -> dict[str, Any]:
     found["bert 1f1b adamw"] = compare("bert", "1f1b", "adamw", mesh)
     found["packed llama"] = compare("packed-llama", "1f1b", "sgd", mesh, parts=3)
     found["roberta, one part"] = compare("roberta", "gpipe", "sgd", mesh, parts=1)
-    return {"compared": found, "facts": facts(mesh)}
+    return {"compared": found, "with options": with_options(mesh), "facts": facts(mesh)}
 
 
-def on_two_with_options() -> dict[str, dict[str, float]]:
+def with_options(mesh: DeviceMesh) -> dict[str, dict[str, float]]:
     """Every schedule with blocks computed again, logits in chunks, and frozen weights."""
-    mesh = init_device_mesh("cpu", (2,), mesh_dim_names=("pipeline",))
     found = {}
     for schedule in STAGES_PER_RANK:
         for change in CHANGES:

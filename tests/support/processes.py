@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support.disk import do_not_wait_for_the_disk
+
 REPOSITORY = Path(__file__).parents[2]
-LIMIT_S = 240
+LIMIT_S = 600
 
 
 def together(count: int, function: str, folder: Path, **arguments: Any) -> list[Any]:
@@ -53,6 +55,7 @@ def main(function: str, folder: str, arguments: str) -> None:
     from torch import distributed
 
     torch.set_num_threads(1)
+    do_not_wait_for_the_disk()
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
     module, name = function.split(":")

@@ -11,7 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-PATIENCE_S = 300
+from tests.support.disk import do_not_wait_for_the_disk
+
+PATIENCE_S = 900
 IMPORTED = [
     "danlu.cli.main",
     "danlu.experiment.run_evaluation",
@@ -57,6 +59,7 @@ def _main(arguments: list[str], cwd: Path, environment: dict[str, str], out: Pat
     os.environ.update(environment)
     os.chdir(cwd)
     sys.argv = ["danlu", *arguments]
+    do_not_wait_for_the_disk()
     from danlu.cli.main import main
 
     main()

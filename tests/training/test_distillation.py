@@ -178,7 +178,7 @@ def assert_goes_on(whole: Path, folder: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_learn_from_a_teacher_as_one(teacher: Path, tmp_path: Path) -> None:
     taught = with_training(TABLE, distill={"teacher": str(teacher), "weight": 0.7})
-    several = trained(2, tmp_path, {"taught": taught}, {"data": 2})["taught"]
+    several = trained(2, tmp_path, {"taught": with_training(taught, parallel={"data": 2})})["taught"]
     alike(several, package.train(taught, output=tmp_path, name="alone"))
 
 

@@ -238,7 +238,7 @@ def test_the_distance_is_the_mean_over_layers_and_over_places_that_count(distanc
 @pytest.mark.slow
 def test_two_processes_learn_hidden_states_as_one(teacher: Path, tmp_path: Path) -> None:
     taught = with_training(TABLE, distill=distill(teacher))
-    several = trained(2, tmp_path, {"taught": taught}, {"data": 2})["taught"]
+    several = trained(2, tmp_path, {"taught": with_training(taught, parallel={"data": 2})})["taught"]
     alike(several, package.train(taught, output=tmp_path, name="alone"))
 
 

@@ -28,11 +28,16 @@ def apart(compared: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What two processes found in one launch."""
+    return together(2, "tests.support.pipelined:on_two", tmp_path_factory.mktemp("two"))
+
+
 @pytest.mark.slow
-def test_two_processes_train_and_evaluate_as_one_does_with_every_schedule(tmp_path: Path) -> None:
-    answers = together(2, "tests.support.pipelined:on_two", tmp_path)
-    assert apart([answer["compared"] for answer in answers]) == {}
-    for answer in answers:
+def test_two_processes_train_and_evaluate_as_one_does_with_every_schedule(of_two: list[dict[str, Any]]) -> None:
+    assert apart([answer["compared"] for answer in of_two]) == {}
+    for answer in of_two:
         facts = answer["facts"]
         first, again, other = facts["dropped"]
         assert first == again != other
@@ -52,8 +57,8 @@ def test_four_processes_train_as_one_does_with_copies_and_shares_of_stages(tmp_p
 
 
 @pytest.mark.slow
-def test_every_schedule_goes_with_options_of_memory_and_frozen_weights(tmp_path: Path) -> None:
-    assert apart(together(2, "tests.support.pipelined:on_two_with_options", tmp_path)) == {}
+def test_every_schedule_goes_with_options_of_memory_and_frozen_weights(of_two: list[dict[str, Any]]) -> None:
+    assert apart([answer["with options"] for answer in of_two]) == {}
 
 
 @pytest.mark.parametrize("name", ["llama", "bert", "roberta"])
