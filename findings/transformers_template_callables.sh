@@ -6,7 +6,7 @@
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-python3 -m pip install --quiet --root-user-action ignore --target "$folder" transformers==5.23.0 jinja2
+python3 -m pip install --quiet --root-user-action ignore --target "$folder" transformers==5.23.0 jinja2==3.1.6
 PYTHONPATH="$folder" python3 - <<'PYTHON'
 import transformers
 from tokenizers import Tokenizer, models
