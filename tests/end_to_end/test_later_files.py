@@ -314,3 +314,28 @@ def test_a_category_of_which_nothing_is_known_is_told(
     assert "column 'c': none of its 2 values, such as 'rouge', occurred in training" in capsys.readouterr().err
     answers(run, tmp_path / "new.csv", "c\nrouge\nred\n")
     assert "occurred in training" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [("iso8859-2", ["Łódź", "Kraków", "Gdańsk"]), ("cp1250", ["Łódź", "Kraków", "Gdańsk"]), ("cp437", ["été", "forêt"])],
+)
+def test_an_encoding_that_the_recipe_names_is_that_of_later_files(
+    tmp_path: Path, encoding: str, words: list[str]
+) -> None:
+    (tmp_path / "train.csv").write_bytes(thirds(words).encode(encoding))
+    recipe = {"data": {"source": str(tmp_path / "train.csv"), "target": "y", "encoding": encoding}, "model": "tree"}
+    run = danlu.train(recipe, output=tmp_path / "runs")
+    for number, written in enumerate((encoding, "utf-8", "utf-16")):
+        path = tmp_path / f"new{number}.csv"
+        path.write_bytes(f"c\n{words[0]}\n{words[1]}\n".encode(written))
+        assert danlu.predict(run.path, path)["prediction"].to_list() == ["yes", "no"], written
+
+
+def test_lines_above_the_header_that_the_recipe_counts_may_stand_in_later_files(
+    trained: Trained, tmp_path: Path
+) -> None:
+    above = "stock\nfrom,to,by\n"
+    run = trained(above + thirds(["a", "b", "c"]), skip_rows=2)
+    assert answers(run, tmp_path / "new.csv", above + "c\na\nb\n") == ["yes", "no"]
+    assert answers(run, tmp_path / "bare.csv", "c\na\nb\n") == ["yes", "no"]

@@ -66,6 +66,8 @@ def _file_reading(context: DataContext) -> dict[str, Any]:
     dataset = context.dataset
     missing_values = list(context.recipe.data.missing_values)
     known: dict[str, Any] = {"missing_values": missing_values, "encoding": dataset.form.encoding}
+    if context.recipe.data.skip_rows is not None:
+        known["skip_rows"] = context.recipe.data.skip_rows
     if dataset.target is not None and dataset.target_reading != Reading():
         known["target"] = [_describe(dataset.target, "number", dataset.target_reading)]
     return known

@@ -36,6 +36,7 @@ def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> 
         eol_char=dialect.line_end,
         quote_char=dialect.quote,
         infer_schema=False,
+        new_columns=list(dialect.names),  # polars leaves doubled quotation marks in names doubled
     )
     absent = spelled_missing(options.missing_values)
     try:
