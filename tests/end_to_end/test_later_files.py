@@ -318,7 +318,11 @@ def test_a_category_of_which_nothing_is_known_is_told(
 
 @pytest.mark.parametrize(
     ("encoding", "words"),
-    [("iso8859-2", ["Łódź", "Kraków", "Gdańsk"]), ("cp1250", ["Łódź", "Kraków", "Gdańsk"]), ("cp437", ["été", "forêt"])],
+    [
+        ("iso8859-2", ["Łódź", "Kraków", "Gdańsk"]),
+        ("cp1250", ["Łódź", "Kraków", "Gdańsk"]),
+        ("cp437", ["été", "forêt"]),
+    ],
 )
 def test_an_encoding_that_the_recipe_names_is_that_of_later_files(
     tmp_path: Path, encoding: str, words: list[str]
@@ -339,3 +343,61 @@ def test_lines_above_the_header_that_the_recipe_counts_may_stand_in_later_files(
     run = trained(above + thirds(["a", "b", "c"]), skip_rows=2)
     assert answers(run, tmp_path / "new.csv", above + "c\na\nb\n") == ["yes", "no"]
     assert answers(run, tmp_path / "bare.csv", "c\na\nb\n") == ["yes", "no"]
+
+
+def test_whole_numbers_of_eight_digits_are_dates_whatever_their_type(trained: Trained, tmp_path: Path) -> None:
+    days = [date(2021, 1, 4) + timedelta(3 * row) for row in range(ROWS)]
+    text = lines("d,y", lambda row: f"{days[row]:%Y%m%d},{'yes' if row < 60 else 'no'}")
+    (tmp_path / "days.csv").write_text(text)
+    (column,) = danlu.check({"data": {"source": str(tmp_path / "days.csv"), "target": "y"}})["columns"]
+    assert (column["type"], column["reason"]) == ("datetime", "whole numbers that are dates")
+    run = trained(text)
+    for written in ("20210110\n20211201", "2021-01-10\n2021-12-01", "20210110.0\n20211201.0"):
+        assert answers(run, tmp_path / "new.csv", f"d\n{written}\n") == ["yes", "no"], written
+    frame = pl.DataFrame({"d": [20210110.0, 20211201.0, None]})
+    assert danlu.predict(run.path, frame)["prediction"].to_list()[:2] == ["yes", "no"]
+    assert answers(run, tmp_path / "new.csv", "d\n20211301\n", "error") == [
+        "DL211: column 'd': 20211301 is not a date like %Y%m%d"
+    ]
+
+
+@pytest.mark.parametrize("values", [["10203040", "20240132"], ["1900", "2024"], ["20240115.5", "20240116.5"]])
+def test_other_whole_numbers_stay_numbers(tmp_path: Path, values: list[str]) -> None:
+    (tmp_path / "t.csv").write_text(lines("d,y", lambda row: f"{values[row % 2]},{row % 3}"))
+    (column,) = danlu.check({"data": {"source": str(tmp_path / "t.csv"), "target": "y"}})["columns"]
+    assert column["type"] == "number"
+
+
+@pytest.mark.parametrize("odd", ["0000-00-00", "2024-13-45", "open", "0001-01-01"])
+def test_dates_with_words_that_are_none_among_them_are_no_category(tmp_path: Path, odd: str) -> None:
+    days = [date(2021, 1, 4) + timedelta(row % 30) for row in range(ROWS)]
+    (tmp_path / "t.csv").write_text(lines("d,y", lambda row: f"{odd if row % 12 == 7 else days[row]},{row % 3}"))
+    recipe = {"data": {"source": str(tmp_path / "t.csv"), "target": "y"}}
+    with pytest.raises(DataError, match=rf"column 'd' mixes dates \(91.7%\) and words \('{odd}', first in value 8\)"):
+        danlu.check(recipe)
+    (tmp_path / "few.csv").write_text(lines("d,y", lambda row: f"{odd if row == 59 else '2024-01-15'},{row % 3}"))
+    with pytest.raises(DataError, match=rf"column 'd' mixes dates \(99.2%\) and words \('{odd}', first in value 60\)"):
+        danlu.check({"data": {"source": str(tmp_path / "few.csv"), "target": "y"}})
+    recipe["data"]["missing_values"] = ["", odd]  # type: ignore[assignment]
+    (column,) = danlu.check(recipe)["columns"]
+    assert (column["type"], column["missing"]) == ("datetime", 10)
+
+
+def test_kept_numbers_beyond_64_bits_can_be_read_by_others(trained: Trained, tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    run = trained(thirds(["a", "b", "c"]))
+    (tmp_path / "new.csv").write_text("id,c\n12345678901234567890123,a\n5,b\n")
+    danlu.predict(run.path, tmp_path / "new.csv", keep=["id"], output=tmp_path / "out.parquet")
+    found = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    assert found["id"].to_pylist() == ["12345678901234567890123", "5"]
+
+
+def test_a_number_beyond_any_float_is_refused_by_row_and_in_training(trained: Trained, tmp_path: Path) -> None:
+    text = lines("x,y", lambda row: f"{row * 37 % 11},{'yes' if row * 37 % 11 > 5 else 'no'}")
+    run = trained(text)
+    assert answers(run, tmp_path / "new.csv", "x\n3\n1e400\n-1e999\n8\n") == ["no", None, None, "yes"]
+    assert answers(run, tmp_path / "inf.csv", "x\n3\ninf\n")[0] == "no"
+    (tmp_path / "t.csv").write_text(text.replace("\n8,yes", "\n1e400,yes", 1))
+    with pytest.raises(DataError, match=r"column 'x' mixes numbers \(99.2%\) and words \('1e400'"):
+        danlu.check({"data": {"source": str(tmp_path / "t.csv"), "target": "y"}})

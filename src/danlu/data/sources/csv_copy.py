@@ -136,9 +136,9 @@ def _line(names: tuple[str, ...], dialect: Dialect) -> str:
     if dialect.quote is None:
         return dialect.separator.join(names) + dialect.line_end
     line = io.StringIO()
-    csv.writer(
-        line, delimiter=dialect.separator, lineterminator=dialect.line_end, quoting=csv.QUOTE_ALL
-    ).writerow(names)
+    csv.writer(line, delimiter=dialect.separator, lineterminator=dialect.line_end, quoting=csv.QUOTE_ALL).writerow(
+        names
+    )
     return line.getvalue()
 
 
