@@ -401,3 +401,37 @@ def test_a_number_beyond_any_float_is_refused_by_row_and_in_training(trained: Tr
     (tmp_path / "t.csv").write_text(text.replace("\n8,yes", "\n1e400,yes", 1))
     with pytest.raises(DataError, match=r"column 'x' mixes numbers \(99.2%\) and words \('1e400'"):
         danlu.check({"data": {"source": str(tmp_path / "t.csv"), "target": "y"}})
+
+
+def test_several_numbers_to_predict_are_read_as_people_write_them(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(lines("x;a;b;c", lambda row: f"{row % 7};{row % 7},5;1.10{row % 7},50;{row % 7}.50"))
+    data = {"source": str(tmp_path / "t.csv"), "target": ["a", "b", "c"]}
+    run = danlu.train({"data": data, "model": "linear", "training": {"epochs": 40}}, output=tmp_path / "runs")
+    (tmp_path / "new.csv").write_text("x\n3\n")
+    (found,) = danlu.predict(run.path, tmp_path / "new.csv").rows(named=True)
+    expected = {"prediction_a": 3.5, "prediction_b": 1103.5, "prediction_c": 3.5}
+    assert found == pytest.approx(expected, abs=0.5)
+    judged = danlu.evaluate(run.path, data=str(tmp_path / "t.csv"))
+    (tmp_path / "plain.csv").write_text(
+        lines("x,a,b,c", lambda row: f"{row % 7},{row % 7}.5,110{row % 7}.5,{row % 7}.5")
+    )
+    again = danlu.evaluate(run.path, data=str(tmp_path / "plain.csv"))
+    assert judged["data"] == again["data"]
+
+
+def test_several_targets_of_two_readings_are_asked_about(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(lines("x;a;b", lambda row: f"{row % 7};1,10{row % 7};{row % 7},5"))
+    data = {"source": str(tmp_path / "t.csv"), "target": ["a", "b"], "task": "multi-output-regression"}
+    assert [each["subject"] for each in danlu.check({"data": data})["questions"]] == ["a"]
+    told = {**data, "columns": {"a": {"type": "number", "decimal": ",", "grouping": ""}}}
+    assert danlu.check({"data": told})["questions"] == []
+
+
+@pytest.mark.parametrize("other", [("True", "False"), ("true", "false"), ("1", "0"), ("1.0", "0.0"), ("TRUE", "FALSE")])
+def test_answers_to_judge_a_model_on_may_be_spelled_otherwise(
+    trained: Trained, tmp_path: Path, other: tuple[str, str]
+) -> None:
+    run = trained(lines("x,y", lambda row: f"{row % 2},{['TRUE', 'FALSE'][row % 2]}"))
+    (tmp_path / "new.csv").write_text(lines("x,y", lambda row: f"{row % 2},{other[row % 2]}"))
+    judged = danlu.evaluate(run.path, data=str(tmp_path / "new.csv"))
+    assert judged["data"]["accuracy"]["value"] == 1.0

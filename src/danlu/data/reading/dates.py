@@ -99,7 +99,7 @@ def are_dates(numbers: pl.Series) -> bool:
         numbers: without missing ones.
     """
     ends = numbers.min(), numbers.max()
-    if not (EARLIEST <= ends[0] and ends[1] <= LATEST):  # type: ignore[operator]
+    if not (ends[0] >= EARLIEST and ends[1] <= LATEST):  # type: ignore[operator]
         return False
     whole = numbers.unique().cast(pl.Int64)
     if numbers.dtype.is_float() and not bool((numbers == numbers.round()).all()):
