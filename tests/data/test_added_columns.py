@@ -45,6 +45,15 @@ def test_numbers_of_rows_under_a_programs_name(name: str, form: str) -> None:
     assert added_by_program(name, pl.Series(name, numbers.astype(float))) == "added-index"
 
 
+@pytest.mark.parametrize("name", ["X", "V1", "S.No", "SN", "Sr. No.", "serial", "serial_number"])
+def test_names_of_a_persons_own_need_all_numbers(name: str) -> None:
+    numbers = np.random.default_rng(1).permutation(40) + 1
+    assert added_by_program(name, pl.Series(name, numbers)) == "added-index"
+    assert added_by_program(name, pl.Series(name, numbers * 2)) is None
+    assert added_by_program(name, pl.Series(name, np.repeat(numbers, 2))) is None
+    assert added_by_program(name.lower() + "2", pl.Series(name, numbers)) is None
+
+
 @pytest.mark.parametrize("name", ["age", "level", "x2", "indexed", "row_length", "c", "note"])
 def test_other_names_are_the_users(name: str) -> None:
     assert added_by_program(name, pl.Series(name, range(40))) is None

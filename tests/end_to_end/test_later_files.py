@@ -314,3 +314,124 @@ def test_a_category_of_which_nothing_is_known_is_told(
     assert "column 'c': none of its 2 values, such as 'rouge', occurred in training" in capsys.readouterr().err
     answers(run, tmp_path / "new.csv", "c\nrouge\nred\n")
     assert "occurred in training" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("iso8859-2", ["Łódź", "Kraków", "Gdańsk"]),
+        ("cp1250", ["Łódź", "Kraków", "Gdańsk"]),
+        ("cp437", ["été", "forêt"]),
+    ],
+)
+def test_an_encoding_that_the_recipe_names_is_that_of_later_files(
+    tmp_path: Path, encoding: str, words: list[str]
+) -> None:
+    (tmp_path / "train.csv").write_bytes(thirds(words).encode(encoding))
+    recipe = {"data": {"source": str(tmp_path / "train.csv"), "target": "y", "encoding": encoding}, "model": "tree"}
+    run = danlu.train(recipe, output=tmp_path / "runs")
+    for number, written in enumerate((encoding, "utf-8", "utf-16")):
+        path = tmp_path / f"new{number}.csv"
+        path.write_bytes(f"c\n{words[0]}\n{words[1]}\n".encode(written))
+        assert danlu.predict(run.path, path)["prediction"].to_list() == ["yes", "no"], written
+
+
+def test_lines_above_the_header_that_the_recipe_counts_may_stand_in_later_files(
+    trained: Trained, tmp_path: Path
+) -> None:
+    above = "stock\nfrom,to,by\n"
+    run = trained(above + thirds(["a", "b", "c"]), skip_rows=2)
+    assert answers(run, tmp_path / "new.csv", above + "c\na\nb\n") == ["yes", "no"]
+    assert answers(run, tmp_path / "bare.csv", "c\na\nb\n") == ["yes", "no"]
+
+
+def test_whole_numbers_of_eight_digits_are_dates_whatever_their_type(trained: Trained, tmp_path: Path) -> None:
+    days = [date(2021, 1, 4) + timedelta(3 * row) for row in range(ROWS)]
+    text = lines("d,y", lambda row: f"{days[row]:%Y%m%d},{'yes' if row < 60 else 'no'}")
+    (tmp_path / "days.csv").write_text(text)
+    (column,) = danlu.check({"data": {"source": str(tmp_path / "days.csv"), "target": "y"}})["columns"]
+    assert (column["type"], column["reason"]) == ("datetime", "whole numbers that are dates")
+    run = trained(text)
+    for written in ("20210110\n20211201", "2021-01-10\n2021-12-01", "20210110.0\n20211201.0"):
+        assert answers(run, tmp_path / "new.csv", f"d\n{written}\n") == ["yes", "no"], written
+    frame = pl.DataFrame({"d": [20210110.0, 20211201.0, None]})
+    assert danlu.predict(run.path, frame)["prediction"].to_list()[:2] == ["yes", "no"]
+    assert answers(run, tmp_path / "new.csv", "d\n20211301\n", "error") == [
+        "DL211: column 'd': 20211301 is not a date like %Y%m%d"
+    ]
+
+
+@pytest.mark.parametrize("values", [["10203040", "20240132"], ["1900", "2024"], ["20240115.5", "20240116.5"]])
+def test_other_whole_numbers_stay_numbers(tmp_path: Path, values: list[str]) -> None:
+    (tmp_path / "t.csv").write_text(lines("d,y", lambda row: f"{values[row % 2]},{row % 3}"))
+    (column,) = danlu.check({"data": {"source": str(tmp_path / "t.csv"), "target": "y"}})["columns"]
+    assert column["type"] == "number"
+
+
+@pytest.mark.parametrize("odd", ["0000-00-00", "2024-13-45", "open", "0001-01-01"])
+def test_dates_with_words_that_are_none_among_them_are_no_category(tmp_path: Path, odd: str) -> None:
+    days = [date(2021, 1, 4) + timedelta(row % 30) for row in range(ROWS)]
+    (tmp_path / "t.csv").write_text(lines("d,y", lambda row: f"{odd if row % 12 == 7 else days[row]},{row % 3}"))
+    recipe = {"data": {"source": str(tmp_path / "t.csv"), "target": "y"}}
+    with pytest.raises(DataError, match=rf"column 'd' mixes dates \(91.7%\) and words \('{odd}', first in value 8\)"):
+        danlu.check(recipe)
+    (tmp_path / "few.csv").write_text(lines("d,y", lambda row: f"{odd if row == 59 else '2024-01-15'},{row % 3}"))
+    with pytest.raises(DataError, match=rf"column 'd' mixes dates \(99.2%\) and words \('{odd}', first in value 60\)"):
+        danlu.check({"data": {"source": str(tmp_path / "few.csv"), "target": "y"}})
+    recipe["data"]["missing_values"] = ["", odd]  # type: ignore[assignment]
+    (column,) = danlu.check(recipe)["columns"]
+    assert (column["type"], column["missing"]) == ("datetime", 10)
+
+
+def test_kept_numbers_beyond_64_bits_can_be_read_by_others(trained: Trained, tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    run = trained(thirds(["a", "b", "c"]))
+    (tmp_path / "new.csv").write_text("id,c\n12345678901234567890123,a\n5,b\n")
+    danlu.predict(run.path, tmp_path / "new.csv", keep=["id"], output=tmp_path / "out.parquet")
+    found = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    assert found["id"].to_pylist() == ["12345678901234567890123", "5"]
+
+
+def test_a_number_beyond_any_float_is_refused_by_row_and_in_training(trained: Trained, tmp_path: Path) -> None:
+    text = lines("x,y", lambda row: f"{row * 37 % 11},{'yes' if row * 37 % 11 > 5 else 'no'}")
+    run = trained(text)
+    assert answers(run, tmp_path / "new.csv", "x\n3\n1e400\n-1e999\n8\n") == ["no", None, None, "yes"]
+    assert answers(run, tmp_path / "inf.csv", "x\n3\ninf\n")[0] == "no"
+    (tmp_path / "t.csv").write_text(text.replace("\n8,yes", "\n1e400,yes", 1))
+    with pytest.raises(DataError, match=r"column 'x' mixes numbers \(99.2%\) and words \('1e400'"):
+        danlu.check({"data": {"source": str(tmp_path / "t.csv"), "target": "y"}})
+
+
+def test_several_numbers_to_predict_are_read_as_people_write_them(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(lines("x;a;b;c", lambda row: f"{row % 7};{row % 7},5;1.10{row % 7},50;{row % 7}.50"))
+    data = {"source": str(tmp_path / "t.csv"), "target": ["a", "b", "c"]}
+    run = danlu.train({"data": data, "model": "linear", "training": {"epochs": 40}}, output=tmp_path / "runs")
+    (tmp_path / "new.csv").write_text("x\n3\n")
+    (found,) = danlu.predict(run.path, tmp_path / "new.csv").rows(named=True)
+    expected = {"prediction_a": 3.5, "prediction_b": 1103.5, "prediction_c": 3.5}
+    assert found == pytest.approx(expected, abs=0.5)
+    judged = danlu.evaluate(run.path, data=str(tmp_path / "t.csv"))
+    (tmp_path / "plain.csv").write_text(
+        lines("x,a,b,c", lambda row: f"{row % 7},{row % 7}.5,110{row % 7}.5,{row % 7}.5")
+    )
+    again = danlu.evaluate(run.path, data=str(tmp_path / "plain.csv"))
+    assert judged["data"] == again["data"]
+
+
+def test_several_targets_of_two_readings_are_asked_about(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(lines("x;a;b", lambda row: f"{row % 7};1,10{row % 7};{row % 7},5"))
+    data = {"source": str(tmp_path / "t.csv"), "target": ["a", "b"], "task": "multi-output-regression"}
+    assert [each["subject"] for each in danlu.check({"data": data})["questions"]] == ["a"]
+    told = {**data, "columns": {"a": {"type": "number", "decimal": ",", "grouping": ""}}}
+    assert danlu.check({"data": told})["questions"] == []
+
+
+@pytest.mark.parametrize("other", [("True", "False"), ("true", "false"), ("1", "0"), ("1.0", "0.0"), ("TRUE", "FALSE")])
+def test_answers_to_judge_a_model_on_may_be_spelled_otherwise(
+    trained: Trained, tmp_path: Path, other: tuple[str, str]
+) -> None:
+    run = trained(lines("x,y", lambda row: f"{row % 2},{['TRUE', 'FALSE'][row % 2]}"))
+    (tmp_path / "new.csv").write_text(lines("x,y", lambda row: f"{row % 2},{other[row % 2]}"))
+    judged = danlu.evaluate(run.path, data=str(tmp_path / "new.csv"))
+    assert judged["data"]["accuracy"]["value"] == 1.0

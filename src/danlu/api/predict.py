@@ -13,6 +13,7 @@ from danlu.core.console import info
 from danlu.core.distributed.env import dist_env
 from danlu.core.text import suggestion
 from danlu.data.descriptors import RawData
+from danlu.data.frames import wide_integers_as_words
 from danlu.data.row_errors import Broken, errors_in, without_errors
 from danlu.data.sources.image_folders import IMAGE
 from danlu.errors import ArgumentError, DataError
@@ -34,8 +35,15 @@ def without_lists(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(selectors.list().list.join(LABEL_SEPARATOR))
 
 
+def without_wide_integers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a table with whole numbers beyond 64 bits as words, since hardly another program reads them."""
+    for name in frame.columns:
+        frame = wide_integers_as_words(frame, name)
+    return frame
+
+
 WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
-    ".parquet": lambda frame, path: frame.write_parquet(path),
+    ".parquet": lambda frame, path: without_wide_integers(frame).write_parquet(path),
     ".csv": lambda frame, path: without_lists(frame).write_csv(path),
     ".jsonl": lambda frame, path: frame.write_ndjson(path),
 }

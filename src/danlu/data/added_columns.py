@@ -20,6 +20,8 @@ COUNTING_NAME = re.compile(
     r"|^(_|__)?index(_|__)?$|^level_\d+$|^idx$|^_?rowid_?$|^obs$|^_n_$|^record_?(id|no|num|number)?$|^no\.?$|^nr\.?$|^#$",
     re.IGNORECASE,
 )
+# Names that R gives to names of rows, and people to numbers of theirs: only all numbers from 0 or 1 up, in any order.
+NUMBERING_NAME = re.compile(r"^X$|^V1$|^(?i:sn|s(r|l|erial)?[. _]*(no|num|number)\.?|serial)$")
 FEWEST = 10  # rows; fewer numbers count by accident
 # Well-known binary: the order of bytes, then the kind of geometry as a number, with flags for more dimensions.
 WKB_KINDS = 17
@@ -41,6 +43,8 @@ def added_by_program(name: str, values: pl.Series, added: Mapping[str, str] | No
     if values.dtype == pl.Binary:
         return "geometry" if is_geometry(values) else None
     blank, counting = BLANK_NAME.search(name), COUNTING_NAME.search(name)
+    if NUMBERING_NAME.search(name) and _numbers_all(values):
+        return "added-index"
     if not (blank or counting) or not (values.dtype.is_integer() or _is_whole(values)):
         return None
     return "added-index" if blank or counts_rows(values) else None
@@ -63,6 +67,13 @@ def counts_rows(values: pl.Series) -> bool:
         return True
     counts_up = distinct[0] in (0, 1) and bool((np.diff(distinct) == 1).all())
     return counts_up and bool((np.diff(times) <= 0).all()) and len(distinct) >= FEWEST
+
+
+def _numbers_all(values: pl.Series) -> bool:
+    """Return whether values are all numbers from 0 or 1 up, once each."""
+    if not values.dtype.is_integer() or len(values) < FEWEST or values.min() not in (0, 1):
+        return False
+    return int(values.max()) - int(values.min()) == len(values) - 1 == values.n_unique() - 1  # type: ignore[arg-type]
 
 
 def is_geometry(values: pl.Series) -> bool:

@@ -15,7 +15,7 @@ from danlu.data.added_columns import added_by_program
 from danlu.data.frames import DiskFrame, Table
 from danlu.data.messages import reason
 from danlu.data.questions import Question
-from danlu.data.reading.dates import date_layouts
+from danlu.data.reading.dates import EIGHT_DIGITS, are_dates, date_layouts, dates_among, parse_dates
 from danlu.data.reading.formats import (
     Formats,
     allowed,
@@ -198,6 +198,8 @@ def _infer_bytes(present: pl.Series) -> Guess:
 
 
 def _infer_number_type(values: pl.Series, present: pl.Series, unique: int) -> Guess:
+    if are_dates(present):
+        return Guess("datetime", reason("numbered-dates"), formats=(EIGHT_DIGITS,))
     named_so = values.dtype.is_integer() and unique == len(values) and ID_NAME.search(values.name)
     if _is_row_number(present) or named_so:
         return Guess("identifier", reason("whole-number-a-row"), used=False)
@@ -219,6 +221,9 @@ def _infer_word_type(present: pl.Series, unique: int, origin: str) -> Guess:
         _refuse_mixture(present, words, origin)
     if layouts := date_layouts(words):
         return Guess("datetime", reason("worded-dates"), formats=layouts, words=words)
+    if not coded and (layout := dates_among(words)):
+        dated = words.to_frame("word").select(parse_dates(pl.col("word"), layout)).to_series()
+        _refuse(present, words.filter(dated.is_null()), "dates", origin)
     return _infer_text(present, words, unique, coded)
 
 
@@ -253,18 +258,24 @@ def _refuse_mixture(present: pl.Series, words: pl.Series, origin: str) -> None:
         present: the values.
         words: the same without repetitions, which is quicker to search.
     """
-    odd = words.filter(words.str.strip_chars().cast(pl.Float64, strict=False).is_null())
+    numbers = words.str.strip_chars().cast(pl.Float64, strict=False)
+    beyond = numbers.is_infinite() & words.str.contains(r"\d")  # 1e400
+    odd = words.filter(numbers.is_null() | beyond.fill_null(False))
     if len(odd) == len(words) and formats_of_numbers(words.filter(words.str.contains(r"\d"))):
         odd = words.filter(~words.str.contains(r"\d"))  # the others are numbers as people write them
-    if len(odd) in (0, len(words)):
-        return
+    if len(odd) not in (0, len(words)):
+        _refuse(present, odd, "numbers", origin)
+
+
+def _refuse(present: pl.Series, odd: pl.Series, what: str, origin: str) -> None:
+    """Raise DataError where most values are numbers or dates, but for some odd words."""
     wrong = present.is_in(odd.implode())
     share = 1 - wrong.sum() / len(present)
     if share > 0.5:
         row = int(wrong.arg_max() or 0)
         examples = ", ".join(repr(value) for value in odd[:3])
         raise DataError(
-            f"{origin}: column {present.name!r} mixes numbers ({share:.1%}) and words ({examples}, first in value "
+            f"{origin}: column {present.name!r} mixes {what} ({share:.1%}) and words ({examples}, first in value "
             f"{row + 1}); correct them, add them to data.missing_values if they mean missing, or say "
             f"data.columns: {{{present.name}: category}}",
             code="DL211",

@@ -3,6 +3,7 @@
 `interpret` makes one from raw data and the recipe's `data` section.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Dataset:
         origin: how errors name the data.
         folder: what relative image paths are relative to.
         form: how the files were read.
-        target_reading: how a target of words becomes numbers.
+        target_readings: how words to predict become numbers, by column.
         questions: what the recipe must answer before anything is trained.
         gray_levels: black and white of images with 16-bit gray, once they are learned from the training split.
         split_column: the column by which the source itself is split; None leaves the split to the recipe.
@@ -46,7 +47,7 @@ class Dataset:
     questions: tuple[Question, ...] = ()
     split_column: str | None = None
     gray_levels: tuple[int, int] | None = None
-    target_reading: Reading = field(default_factory=Reading)
+    target_readings: Mapping[str, Reading] = field(default_factory=dict)
 
     @property
     def used(self) -> tuple[Column, ...]:

@@ -131,6 +131,14 @@ def as_plain_numbers(table: Table, name: str) -> Table:
     return changed.collect() if isinstance(table, pl.DataFrame) else DiskFrame(changed, table.height)
 
 
+@overload
+def wide_integers_as_words(table: pl.DataFrame, name: str) -> pl.DataFrame: ...
+
+
+@overload
+def wide_integers_as_words(table: Table, name: str) -> Table: ...
+
+
 def wide_integers_as_words(table: Table, name: str) -> Table:
     """Turn a column of whole numbers beyond 64 bits into words.
 

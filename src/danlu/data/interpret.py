@@ -18,11 +18,12 @@ from danlu.data.frames import as_plain_numbers, wide_integers_as_words, with_wor
 from danlu.data.kind import DataKind
 from danlu.data.kinds.table import iter_kinds
 from danlu.data.messages import reason
+from danlu.data.questions import Question
 from danlu.data.reading.apply import read_columns, typed
 from danlu.data.reading.formats import Formats, ask, reading_of
 from danlu.data.reading.missing import without_missing
 from danlu.data.reading.reading import Reading
-from danlu.data.reading.target import as_labels, target_formats
+from danlu.data.reading.target import as_labels, as_numbers, target_formats
 from danlu.data.sources.packed_target import PackedSource, pack_target
 from danlu.data.sources.reader import read_source
 from danlu.errors import DataError
@@ -81,8 +82,12 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
         if name not in source.frame.columns:
             near = suggestion(name, source.frame.columns)
             raise DataError(f"{source.origin}: no column {name!r}{near}", code="DL210")
+    target_readings: dict[str, Reading] = {}
+    asked: tuple[Question, ...] = ()
     if isinstance(section.target, tuple):
-        source = replace(source, frame=as_labels(source.frame, section.target))
+        frame = as_labels(source.frame, section.target)
+        frame, target_readings, asked = as_numbers(frame, section.target, section.options_of, source.origin)
+        source = replace(source, frame=frame)
     packed = pack_target(source, section) if source.layout != "words" else None
     source = source if packed is None else packed.source
     by_layout = source.target if section.task is None or _asked(section).has_target else None
@@ -98,10 +103,10 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
     task, why = _task(source, target, section, kind, packed, formats)
     if target is not None and not task.learns_numbers:
         source = replace(source, frame=wide_integers_as_words(source.frame, target))
-    reading = reading_of(formats) if task.learns_numbers else Reading()
     readings = {column.name: (column.type, column.reading) for column in columns}
     if target is not None and task.learns_numbers and formats:
-        readings[target] = ("number", reading)
+        target_readings = {target: reading_of(formats)}
+        readings[target] = ("number", target_readings[target])
         if len(formats) > 1:
             questions = (*questions, ask(target, formats, source.frame[target].drop_nulls()))
     return Dataset(
@@ -114,9 +119,9 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
         origin=source.origin,
         folder=source.folder,
         form=source.form,
-        questions=(*source.questions, *questions),
+        questions=(*source.questions, *asked, *questions),
         split_column=source.split_column,
-        target_reading=reading,
+        target_readings=target_readings,
     )
 
 

@@ -25,6 +25,7 @@ REASONS: dict[str, str] = {
     "written-numbers": "numbers written like {word!r}",
     "codes": "{unique} different words with leading zeros",
     "worded-dates": "words that are dates",
+    "numbered-dates": "whole numbers that are dates",
     "paths": "paths of image files",
     "text": "{words} words and {characters} characters a value",
     "word-a-row": "a different word in every row",

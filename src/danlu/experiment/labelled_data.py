@@ -103,7 +103,7 @@ def _renamed(table: Table, kept: list[str], name: str, to: str) -> Table:
 
 def _with_column(source: RawData, values: pl.Series) -> RawData:
     """Return the source with one column in place of that of its name."""
-    if values.dtype == source.frame.schema[values.name]:
+    if values.dtype == source.frame.schema[values.name] and values.equals(source.frame[values.name]):
         return source
     return replace(source, frame=source.frame.lazy().collect().with_columns(values))
 
@@ -114,7 +114,7 @@ def _as_labels(values: pl.Series, labels: tuple[Label, ...]) -> pl.Series:
     A label is known by what it means: a file may write 1 as 1.0, and true as TRUE.
     """
     dtype = labels_dtype(labels)
-    if values.dtype == dtype or values.dtype == pl.Null:
+    if values.dtype == pl.Null or (values.dtype == dtype and dtype != pl.String):
         return values
     names = [str(pl.Series([label], dtype=dtype).cast(pl.String)[0]) for label in labels]
     words = as_words(values)

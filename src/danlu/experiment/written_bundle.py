@@ -66,8 +66,10 @@ def _file_reading(context: DataContext) -> dict[str, Any]:
     dataset = context.dataset
     missing_values = list(context.recipe.data.missing_values)
     known: dict[str, Any] = {"missing_values": missing_values, "encoding": dataset.form.encoding}
-    if dataset.target is not None and dataset.target_reading != Reading():
-        known["target"] = [_describe(dataset.target, "number", dataset.target_reading)]
+    if context.recipe.data.skip_rows is not None:
+        known["skip_rows"] = context.recipe.data.skip_rows
+    if worded := {name: reading for name, reading in dataset.target_readings.items() if reading != Reading()}:
+        known["target"] = [_describe(name, "number", reading) for name, reading in worded.items()]
     return known
 
 

@@ -14,6 +14,7 @@ from danlu.data.reading.later import read_as_trained, saved_missing_values
 from danlu.data.sources.in_memory import one_row, read_in_memory
 from danlu.data.sources.reader import read_source
 from danlu.data.sources.unnamed_rows import is_matrix, matrix_to_frame
+from danlu.errors import DataError
 from danlu.tasks.table import parse_target
 
 
@@ -57,10 +58,26 @@ def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, 
             labelled=labelled,
             likely_encoding=manifest.reading.get("encoding"),
         )
-        read = read_source(named if isinstance(source, list | tuple) else named[0], options)
+        place = named if isinstance(source, list | tuple) else named[0]
+        read = _below_titles(manifest, place, options) or read_source(place, options)
     else:
         read = read_in_memory(_named(manifest, one_row(source)))
     return replace(read, frame=with_words(read.frame))
+
+
+def _below_titles(manifest: Manifest, source: str | list[str], options: ReadOptions) -> RawData | None:
+    """Read files that have as many lines above the header as the recipe said of the training files.
+
+    None where the model's columns are not found so.
+    """
+    skip = manifest.reading.get("skip_rows")
+    if skip is None:
+        return None
+    try:
+        read = read_source(source, replace(options, skip_rows=skip))
+    except DataError:
+        return None  # read without, it says what is wrong
+    return read if {column["name"] for column in manifest.columns} <= set(read.frame.columns) else None
 
 
 def _named(manifest: Manifest, source: object) -> object:

@@ -155,3 +155,18 @@ def test_a_large_file_is_read_in_parts_and_says_the_same(tmp_path: Path, monkeyp
             rows = {name: part.rows.tolist() for name, part in data.splits.items()}
             found.append((rows, data.dropped.rows(), fit_preprocessing(data).preprocessor.model_dump_json()))
     assert all(other == found[0] for other in found[1:])
+
+
+@pytest.mark.parametrize(
+    ("header", "names"),
+    [
+        ('"size ""L""",x', ['size "L"', "x"]),
+        ('x,"a, ""b"""', ["x", 'a, "b"']),
+        ("x^2,y", ["x^2", "y"]),  # the first two bytes of what zlib packs
+    ],
+)
+def test_names_are_what_the_header_says(tmp_path: Path, header: str, names: list[str]) -> None:
+    (tmp_path / "t.csv").write_text(header + "\n1,2\n3,4\n")
+    frame = read_source(str(tmp_path / "t.csv"), MISSING).frame
+    assert frame.columns == names
+    assert frame[names[0]].to_list() == [1, 3]

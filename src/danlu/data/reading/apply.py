@@ -5,14 +5,13 @@ from collections.abc import Mapping
 import polars as pl
 
 from danlu.data.frames import DiskFrame, Table
-from danlu.data.reading.dates import parse_dates
+from danlu.data.reading.dates import EIGHT_DIGITS, parse_dates
 from danlu.data.reading.infinity import parse_infinity
 from danlu.data.reading.numbers import NumberFormat
 from danlu.data.reading.reading import Reading
 from danlu.errors import DataError
 
 TRUTHS = {"true": 1.0, "false": 0.0}
-EIGHT_DIGITS = "%Y%m%d"
 
 
 def typed(name: str, dtype: pl.DataType, type_: str, reading: Reading) -> pl.Expr | None:
@@ -27,8 +26,10 @@ def typed(name: str, dtype: pl.DataType, type_: str, reading: Reading) -> pl.Exp
         return pl.coalesce(plain.parse(words), parse_infinity(words), truth).alias(name)
     if type_ == "datetime" and dtype == pl.String and reading.format is not None:
         return parse_dates(words, reading.format).alias(name)
-    if type_ == "datetime" and dtype.is_integer():
-        return parse_dates(words.cast(pl.String), reading.format or EIGHT_DIGITS).alias(name)
+    if type_ == "datetime" and dtype.is_numeric():  # with a gap they arrive as floating-point numbers
+        return parse_dates(words.cast(pl.Int64, strict=False).cast(pl.String), reading.format or EIGHT_DIGITS).alias(
+            name
+        )
     return None
 
 

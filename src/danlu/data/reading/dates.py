@@ -38,6 +38,8 @@ UNAMBIGUOUS = (
 )
 # So little of a date that codes and numbers look like it; only years that dates have count when layouts are found.
 BARE = frozenset({"%Y%m%d", "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%d %m %Y"})
+EIGHT_DIGITS = "%Y%m%d"
+EARLIEST, LATEST = 19000101, 21001231  # of numbers that are dates
 TRIED_WORDS = 8  # looked at before the whole column is
 LARGEST_OFFSET = 14  # hours, as in Kiritimati
 PIVOT = 69  # the first of two-digit years in the twentieth century
@@ -59,6 +61,20 @@ def date_layouts(words: pl.Series) -> tuple[str, ...]:
     return _fitting(words, LAYOUTS) or _fitting(words, UNUSUAL)
 
 
+def dates_among(words: pl.Series) -> str | None:
+    """Return the layout in which at least half of some words are dates; None without one."""
+    tried = [str(word) for word in words.head(TRIED_WORDS)]
+    if sum(map(_has_digit, tried)) * 2 < len(tried):
+        return None
+    for layout in LAYOUTS:
+        pattern = pattern_of(_guarded(layout)) or ""
+        if sum(re.match(pattern, word) is not None for word in tried) * 2 >= max(1, len(tried)):
+            times = words.to_frame("word").select(parse_dates(pl.col("word"), _guarded(layout))).to_series()
+            if times.null_count() * 2 <= len(words):
+                return layout
+    return None
+
+
 def _has_digit(word: str) -> bool:
     return any(character.isdigit() for character in word)
 
@@ -74,6 +90,22 @@ def _fitting(words: pl.Series, layouts: tuple[str, ...]) -> tuple[str, ...]:
         if not times.has_nulls() and not any(times.equals(other) for other in found.values()):
             found[layout] = times
     return tuple(found)
+
+
+def are_dates(numbers: pl.Series) -> bool:
+    """Return whether numbers are all dates of eight digits, as 20240115.
+
+    Args:
+        numbers: without missing ones.
+    """
+    ends = numbers.min(), numbers.max()
+    if not (ends[0] >= EARLIEST and ends[1] <= LATEST):  # type: ignore[operator]
+        return False
+    whole = numbers.unique().cast(pl.Int64)
+    if numbers.dtype.is_float() and not bool((numbers == numbers.round()).all()):
+        return False
+    times = whole.cast(pl.String).to_frame("word").select(parse_dates(pl.col("word"), EIGHT_DIGITS)).to_series()
+    return not times.has_nulls()
 
 
 def parse_dates(words: pl.Expr, layout: str) -> pl.Expr:

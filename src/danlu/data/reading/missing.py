@@ -5,9 +5,10 @@ own it is taken out too.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, time
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from danlu.data.frames import DiskFrame, Table
@@ -52,8 +53,8 @@ def _marks(name: str, dtype: pl.DataType, words: Sequence[str]) -> pl.Expr | Non
     None where its type holds none.
     """
     values = pl.col(name)
-    if dtype == pl.String:
-        return values.is_in(spelled(words)).fill_null(False) if words else None
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        return values.cast(pl.String).is_in(spelled(words)).fill_null(False) if words else None
     held = [value for word in words if (value := _as_type(word.strip(), dtype)) is not None]
     return values.is_in(pl.lit(pl.Series(held, dtype=dtype)).implode()).fill_null(False) if held else None
 
@@ -71,12 +72,12 @@ def _as_type(word: str, dtype: pl.DataType) -> object | None:
     """Return a word as a value of this type; None where it is none."""
     if dtype == pl.Boolean:
         return TRUTHS.get(word.lower())
-    if dtype in (pl.Date, pl.Datetime):
+    if dtype in (pl.Date, pl.Datetime, pl.Time):
         try:
-            moment = datetime.fromisoformat(word)
+            moment = time.fromisoformat(word) if dtype == pl.Time else datetime.fromisoformat(word)
         except ValueError:
             return None
-        return moment.date() if dtype == pl.Date else moment
+        return moment.date() if dtype == pl.Date and isinstance(moment, datetime) else moment
     if not dtype.is_numeric():
         return None
     try:
@@ -86,4 +87,5 @@ def _as_type(word: str, dtype: pl.DataType) -> object | None:
     if number != number or (dtype.is_integer() and not number.is_integer()):
         return None
     found = pl.Series([number]).cast(dtype, strict=False)[0]
-    return found if found is not None and float(found) == number else None
+    same = found is not None and (float(found) == number or (dtype == pl.Float32 and np.isfinite(found)))
+    return found if same else None

@@ -3,12 +3,15 @@
 A class keeps the spelling of the file; a number to learn becomes a value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
 from danlu.data.frames import DiskFrame, Table
-from danlu.data.reading.formats import Formats, allowed, formats_of_numbers, said_formats
+from danlu.data.questions import Question
+from danlu.data.reading.apply import read_columns
+from danlu.data.reading.formats import Formats, allowed, ask, formats_of_numbers, reading_of, said_formats
+from danlu.data.reading.reading import Reading
 from danlu.data.reading.spelling import TRUTHS, canonical
 from danlu.recipe.sections.data import ColumnOptions
 
@@ -24,6 +27,20 @@ def target_formats(values: pl.Series, options: ColumnOptions) -> Formats:
     if options.type == "number":
         return said_formats(words, "number", options)
     return () if options.type else allowed(formats_of_numbers(words), options)
+
+
+def as_numbers(
+    table: Table, names: Sequence[str], options: Callable[[str], ColumnOptions], origin: str
+) -> tuple[Table, dict[str, Reading], tuple[Question, ...]]:
+    """Return a table with several columns to predict as numbers, where all their words are.
+
+    Also how these columns are read, and a question for each that can be read in several ways.
+    """
+    found = {name: target_formats(table[name], options(name)) for name in names}
+    readings = {name: reading_of(formats) for name, formats in found.items() if formats}
+    questions = tuple(ask(name, each, table[name].drop_nulls()) for name, each in found.items() if len(each) > 1)
+    changed = read_columns(table, {name: ("number", reading) for name, reading in readings.items()}, origin)
+    return changed, readings, questions
 
 
 def as_labels(table: Table, names: Sequence[str]) -> Table:

@@ -33,8 +33,9 @@ from danlu.data.sources.legacy_encoding import legacy_encoding
 from danlu.data.sources.text_bytes import UTF_8, is_utf_8_block, open_bytes, read_head, whole_characters
 from danlu.errors import DataError
 
-VERSION = 1  # of copies in the cache
+VERSION = 2  # of copies in the cache
 BLOCK = 1 << 20  # bytes
+ZLIB = b"x^"  # polars unpacks what begins so, as the header `x^2,y` does; names are quoted in copies
 _ALL = sys.maxsize
 _LONGEST = (1 << 31) - 1  # characters of a value; a C long on every system
 
@@ -71,7 +72,8 @@ def normalized_csv(path: Path, options: ReadOptions, separator: str | None = Non
             sniffed.header.separator, sniffed.line_end, names, lines, skip_rows=sniffed.header.line, quote=quote
         )
         copy = text
-        if sniffed.header.line or names != sniffed.header.written or sniffed.survey.empty_rows:
+        seems_packed = read_head(text, len(ZLIB)) == ZLIB
+        if seems_packed or sniffed.header.line or names != sniffed.header.written or sniffed.survey.empty_rows:
             copy, dialect = _trimmed(text, sniffed, dialect)
     return copy, dialect, form
 
@@ -134,7 +136,9 @@ def _line(names: tuple[str, ...], dialect: Dialect) -> str:
     if dialect.quote is None:
         return dialect.separator.join(names) + dialect.line_end
     line = io.StringIO()
-    csv.writer(line, delimiter=dialect.separator, lineterminator=dialect.line_end).writerow(names)
+    csv.writer(line, delimiter=dialect.separator, lineterminator=dialect.line_end, quoting=csv.QUOTE_ALL).writerow(
+        names
+    )
     return line.getvalue()
 
 
@@ -197,8 +201,8 @@ def _write_rows(copy: Path, rows: Iterable[Row], names: tuple[str, ...], used: i
     """
     waiting = 0  # rows of nothing, which count only if others follow
     with copy.open("w", encoding=UTF_8, newline="") as file:
+        csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(names[:used])
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names[:used])
         for row in rows:
             if not any(map(str.strip, row.cells)):
                 waiting += 1

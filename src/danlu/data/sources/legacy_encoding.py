@@ -1,5 +1,6 @@
 """Choose among encodings before Unicode: the one that can decode all of a file and makes it likely words."""
 
+import codecs
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ WORDS = 4_000  # different words beyond ASCII that decide among encodings
 LOOKED_AT = 100_000  # words beyond ASCII, at most, among which these are
 CLEAR = 4.0  # by how much the likelihood of an encoding is above the others', as a logarithm
 UNUSUAL = 0.45  # share of unlikely letters from which a reading is none; names have rare characters
-VERSION = 1  # of what is kept in the cache
+VERSION = 2  # of what is kept in the cache
 UNUSUAL_LATIN = 0.2  # accented letters are few
 # (name, writing, how likely before the file is seen, as a logarithm)
 LEGACY = (
@@ -46,7 +47,7 @@ def legacy_encoding(path: Path, likely: str | None = None) -> str:
 
     Args:
         path: plain or gzipped.
-        likely: the encoding that decides where several fit.
+        likely: the encoding that decides where several fit, or none is known to.
 
     Raises:
         DataError: none is likely, or several are.
@@ -69,6 +70,8 @@ def _choose(path: Path, likely: str | None) -> str:
     words, line = _words(path)
     where = f"{path}:{line}: is not UTF-8"
     _refuse_damaged(path, words)
+    if likely is not None and _is_unknown(likely) and broken_place(path, likely) is None:
+        return likely
     readings = [reading for entry in LEGACY if (reading := _read(words, *entry)) is not None]
     readings = sorted(readings, key=lambda reading: -reading.score)
     while readings and broken_place(path, readings[0].name) is not None:  # the words are only some of the file's
@@ -85,6 +88,8 @@ def _choose(path: Path, likely: str | None) -> str:
         )
     if readings:
         tried = [reading.name for reading in readings]
+        if likely in tried and broken_place(path, likely) is None:
+            return likely
         raise DataError(
             f"{where}, and no encoding makes likely words of it: {_shown(words[0], tried)}; "
             "name its encoding, as `data.encoding: windows-1250`",
@@ -94,6 +99,12 @@ def _choose(path: Path, likely: str | None) -> str:
     raise DataError(
         f"{where}, nor {names}; save it as UTF-8, or name its encoding, as `data.encoding: windows-1250`", code="DL202"
     )
+
+
+def _is_unknown(name: str) -> bool:
+    """Return whether an encoding before Unicode is none of those whose words are known here."""
+    found = codecs.lookup(codec(name)).name
+    return not found.startswith("utf") and found not in {codecs.lookup(codec(known)).name for known, *_ in LEGACY}
 
 
 def _shown(word: bytes, names: list[str]) -> str:

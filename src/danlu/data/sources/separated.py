@@ -36,6 +36,7 @@ def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> 
         eol_char=dialect.line_end,
         quote_char=dialect.quote,
         infer_schema=False,
+        new_columns=list(dialect.names),  # polars leaves doubled quotation marks in names doubled
     )
     absent = spelled_missing(options.missing_values)
     try:
@@ -72,8 +73,9 @@ def read_csv(path: Path, options: ReadOptions, separator: str | None = None) -> 
             refuse_uneven_rows(path, dialect, text)
             if way is decided:
                 raise
-    if codes := [] if ends else _late_codes(table, held.select(name for name in types if types[name] == pl.Int64)):
-        return read_csv(path, replace(options, words=options.words | set(codes)), separator)
+    codes = [] if ends else _late_codes(table, held.select(name for name in types if types[name] == pl.Int64))
+    if spelled := [*codes, *_infinite(table)]:
+        return read_csv(path, replace(options, words=options.words | set(spelled)), separator)
     if not large and table[table.columns[-1]].null_count():  # a short row is filled up with missing values
         refuse_uneven_rows(path, dialect, text)
     form = replace(form, missing_words=_found_missing(sample, held), text_is_clean=True)
@@ -98,6 +100,15 @@ def _found_missing(sample: pl.DataFrame, held: pl.DataFrame) -> dict[str, tuple[
     lost = [values for values in sample if held[values.name].null_count() > values.null_count()]
     found = {values.name: values.filter(held[values.name].is_null()).drop_nulls().unique() for values in lost}
     return {name: tuple(sorted({word.strip() for word in words})) for name, words in found.items()}
+
+
+def _infinite(table: Table) -> list[str]:
+    """Return columns of numbers with infinite ones: words such as `inf`, or numbers beyond any float, as `1e400`."""
+    names = [name for name, dtype in table.schema.items() if dtype.is_float()]
+    if not names:
+        return []
+    found = table.lazy().select(pl.col(names).is_infinite().any()).collect(engine="streaming").row(0, named=True)
+    return [name for name, infinite in found.items() if infinite]
 
 
 def _late_codes(table: Table, sample: pl.DataFrame) -> list[str]:
