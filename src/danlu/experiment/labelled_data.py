@@ -72,7 +72,7 @@ def read_labelled(
     known = tuple(column for column in columns if column.name in source.frame.columns)
     name = target.column if isinstance(target, ColumnTarget) else None
     dataset = Dataset(source.frame, known, kind, Task.of(section.task), "", name, source.origin, source.folder)
-    return LabelledData(dataset, _readable_rows(dataset, section, rows))
+    return LabelledData(dataset, _readable_rows(dataset, rows))
 
 
 def _with_target(source: RawData, target: ColumnTarget, section: Data) -> RawData:
@@ -197,12 +197,18 @@ def _without_errors(source: RawData, answers: Sequence[str], rows: np.ndarray) -
     return np.asarray(rows[errors.is_null().to_numpy()])
 
 
-def _readable_rows(dataset: Dataset, section: Data, rows: np.ndarray) -> np.ndarray:
-    """Leave out images that cannot be read, where the recipe says so."""
-    if not dataset.kind.refers_to_files or section.clean.broken != "skip":
+def _readable_rows(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Leave out images that cannot be read.
+
+    Raises:
+        DataError: none can.
+    """
+    if not dataset.kind.refers_to_files:
         return rows
     from danlu.data.images.decode import find_unreadable
 
     references = take_rows(dataset.frame.select([dataset.content]), rows)[dataset.content].to_list()
-    broken = [place for place, _ in find_unreadable(references, dataset.folder)]
-    return np.delete(rows, broken)
+    broken = find_unreadable(references, dataset.folder)
+    if broken and len(broken) == len(rows):
+        raise DataError(f"{dataset.origin}: {broken[0][1]} (like all of its images)", code="DL230")
+    return np.delete(rows, [place for place, _ in broken])

@@ -54,6 +54,7 @@ def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, 
         options = ReadOptions(
             saved_missing_values(manifest.reading),
             words=spelled,
+            labels=frozenset(map(str, manifest.output.get("labels", ()))),
             labelled=labelled,
             likely_encoding=manifest.reading.get("encoding"),
         )
