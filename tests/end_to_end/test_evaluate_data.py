@@ -189,10 +189,47 @@ def test_numbers_with_intervals(tmp_path: Path) -> None:
     assert found["data"]["rmse"]["value"] == pytest.approx(expected)
     held = ((answers["low"] <= rows["y"][:50]) & (rows["y"][:50] <= answers["high"])).mean()
     assert found["conformal"]["data"]["coverage"]["value"] == pytest.approx(held)
-    with pytest.raises(DataError, match="'many' in row 2, which is no number"):
+    with pytest.raises(DataError, match="'y' in row 2: many is not a number"):
         package.evaluate(
             run, new.with_columns(pl.when(pl.int_range(50) == 1).then(pl.lit("many")).otherwise("y").alias("y"))
         )
+
+
+def test_an_answer_may_be_a_number_as_people_write_it(tmp_path: Path) -> None:
+    rows = table().select("x", y=(3000 * pl.col("x") + 20_000).round(2))
+    rows.write_csv(tmp_path / "plain.csv")
+    recipe = {"data": {"target": "y", "source": str(tmp_path / "plain.csv")}, "model": "linear", "training": QUICK}
+    run = package.run({"evaluation": PLAIN, **recipe}, output=tmp_path).path
+    expected = package.evaluate(run, tmp_path / "plain.csv")["data"]["rmse"]
+    german = str.maketrans(",.", ".,")
+    spelled = {
+        "grouped": [f"{value:,.2f}" for value in rows["y"]],
+        "german": [f"{value:,.2f}".translate(german) for value in rows["y"]],
+        "euro": [f"{value:.2f} €" for value in rows["y"]],
+    }
+    for name, words in spelled.items():
+        rows.with_columns(y=pl.Series(words)).write_csv(tmp_path / f"{name}.csv", separator=";")
+        assert package.evaluate(run, tmp_path / f"{name}.csv")["data"]["rmse"] == expected, name
+
+
+def test_what_stands_in_the_place_of_an_answer_does_not_matter_to_predict(tmp_path: Path) -> None:
+    rows = table().select(
+        "x", y=(3000 * pl.col("x") + 20_000).round(2).cast(pl.String).str.replace(".", ",", literal=True)
+    )
+    run = trained({"data": {"target": "y"}, "model": "linear", "training": QUICK}, rows, tmp_path)
+    expected = package.predict(run, rows.drop("y"))
+    unknown = rows.with_columns(y=pl.lit("to come"))
+    assert package.predict(run, unknown).equals(expected)
+    assert package.load(run).predict(unknown).equals(expected)
+
+
+@pytest.mark.parametrize("spelled", [("TRUE", "FALSE"), ("true", "false"), (" True", "False ")])
+def test_labels_are_known_in_any_spelling_of_truth(tmp_path: Path, spelled: tuple[str, str]) -> None:
+    rows = table().select("x", y=pl.when(pl.col("x") > 0).then(pl.lit("True")).otherwise(pl.lit("False")))
+    run = trained({"data": {"target": "y"}, "model": "linear", "training": QUICK}, rows, tmp_path)
+    yes, no = spelled
+    new = rows.with_columns(y=pl.when(pl.col("y") == "True").then(pl.lit(yes)).otherwise(pl.lit(no)))
+    assert package.evaluate(run, new)["data"]["accuracy"] == package.evaluate(run, rows)["data"]["accuracy"]
 
 
 def test_two_classes_as_numbers_and_groups(tmp_path: Path) -> None:

@@ -124,3 +124,19 @@ def test_several_processes_give_the_same_rows_in_error(image_run: Path, damaged:
     alone, together = pl.read_parquet("one.parquet"), pl.read_parquet("two.parquet")
     assert together.columns == alone.columns
     assert together.select("image", "prediction", "error").equals(alone.select("image", "prediction", "error"))
+
+
+def test_broken_images_are_counted_by_whoever_compares_or_judges(
+    image_run: Path, damaged: Path, danlu: Command
+) -> None:
+    told = package.check("shapes", against=image_run)
+    assert told["columns"][0]["unreadable"] == 3
+    assert [finding["severity"] for finding in told["findings"]] == ["error"]
+    done = danlu("evaluate", image_run, "shapes", "-o", "figures", cwd=damaged.parent)
+    assert "9 rows, 3 left out" in done.stdout, done.stderr
+
+
+def test_files_of_a_folder_that_are_no_images_are_said(image_run: Path, digits: Path, danlu: Command) -> None:
+    (digits / "digit-0" / "notes.txt").write_text("a zero")
+    done = danlu("predict", image_run, "shapes", cwd=digits.parent)
+    assert "shapes: 1 .txt not read" in done.stderr

@@ -15,6 +15,7 @@ from danlu.core.text import suggestion
 from danlu.data.descriptors import RawData
 from danlu.data.frames import wide_integers_as_words
 from danlu.data.row_errors import Broken, errors_in, without_errors
+from danlu.data.sources.image_files import describe_suffixes
 from danlu.data.sources.image_folders import IMAGE
 from danlu.errors import ArgumentError, DataError
 from danlu.launch.row_shards import RowShards
@@ -102,6 +103,8 @@ def predict_with_errors(
     opened_bundle = open_bundle(bundle)
     words = read_words_for(opened_bundle, source, keep, labelled=False)
     _require_columns(words, keep)
+    if unread := words.form.unread:
+        info(f"{words.origin}: {describe_suffixes(unread)} not read")
     read = as_values(opened_bundle, words)
     from danlu.models.predictor import Predictor  # imports torch: only after all checks
 

@@ -75,11 +75,6 @@ class Manifest(Frozen):
     files: dict[str, str] = Field(default_factory=dict)
     digest: str = ""
 
-    @property
-    def all_columns(self) -> tuple[dict[str, Any], ...]:
-        """The columns with how they are read; also the target's, where its words are numbers."""
-        return (*self.columns, *self.reading.get("target", ()))
-
     def in_training_order(self, names: Sequence[str]) -> list[str]:
         """Return columns in the order that they had in the training file."""
         places = {column["name"]: place for place, column in enumerate(self.columns)}

@@ -33,4 +33,6 @@ def evaluate(
     if data is None:
         print(f"\nreport  {run / 'report.html'}\ncard    {run / 'MODEL_CARD.md'}")
     else:
-        print(f"\n{evaluation['source']['rows']:,} rows; figures in {output or run / 'evaluations'}")
+        judged = evaluation["source"]
+        left_out = f", {judged['left_out']:,} left out" if judged["left_out"] else ""
+        print(f"\n{judged['rows']:,} rows{left_out}; figures in {output or run / 'evaluations'}")

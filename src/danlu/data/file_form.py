@@ -20,6 +20,7 @@ class ReadOptions:
         skip_rows: lines above the header of separated values; None to find it out.
         words: columns that keep the spelling of the file.
         class_folder: the level of the folders that name the classes of images; None to find it out.
+        labels: classes that a model knows; they tell which folders of images are classes.
         labelled: whether answers are read; to predict, folders of images need not be classes.
         part: the sheet of a workbook, table of a database or file of an archive, as `path::PART` chooses it.
     """
@@ -29,6 +30,7 @@ class ReadOptions:
     skip_rows: int | None = None
     words: frozenset[str] = frozenset()
     class_folder: int | None = None
+    labels: frozenset[str] = frozenset()
     labelled: bool = True
     likely_encoding: str | None = None
     part: str | None = None

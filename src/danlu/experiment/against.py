@@ -26,7 +26,7 @@ def check_against(bundle: StrPath, source: object) -> dict[str, Any]:
     opened = open_bundle(bundle)
     manifest = opened.manifest
     written, missing_values = read_words_for(opened, source, labelled=False), saved_missing_values(manifest.reading)
-    read = read_as_trained(written, manifest.all_columns, missing_values)
+    read = read_as_trained(written, manifest.columns, missing_values)
     read = get_kind(manifest.kind).read_samples(read, [each["name"] for each in manifest.columns])
     target = parse_target(manifest.output)
     names = (*target.columns, *getattr(target, "names", ()), *_labels_as_columns(manifest.output))

@@ -17,7 +17,6 @@ from danlu.artifacts.bundle import open_bundle
 from danlu.artifacts.files import read_json, translate_write_errors, write_frame, write_json
 from danlu.artifacts.run import RunDirectory
 from danlu.data.columns import Column
-from danlu.data.questions import require_answers
 from danlu.data.splits import Split, Splits, TrainSplit
 from danlu.errors import DataError
 from danlu.evaluation.evaluate import evaluate_splits
@@ -54,7 +53,8 @@ def evaluate_data(run: RunDirectory, recipe: Recipe, source: object, folder: Pat
 
     bundle = open_bundle(run.path)
     read = read_for(bundle, source, labelled=True)
-    require_answers(read.questions)
+    for question in read.questions:
+        raise DataError(f"{question.subject}: {question.message} Give the folder that is meant", code=question.code)
     predictor = Predictor.load(bundle, recipe_model=Model.of(recipe.model))
     known = [Column.model_validate(_column_fields(each)) for each in _profile(run)["columns"]]
     labelled = read_labelled(read, predictor.kind, predictor.target, recipe.data, known)

@@ -26,6 +26,7 @@ from danlu.tasks.base import ColumnTarget, Label, Target, Task
 from danlu.tasks.classification import ClassTarget, labels_dtype
 from danlu.tasks.multi_label import MultiLabelTarget, read_labels
 from danlu.tasks.regression import NumericTarget
+from danlu.tasks.table import number_columns
 from danlu.tasks.tagging import TagTarget
 
 MAX_NAMED = 5  # unknown labels that an error names
@@ -62,17 +63,18 @@ def read_labelled(
     read = kind.read(source, section)
     source = kind.read_samples(read, [each.name for each in columns if each.used]) if read is source else read
     source = replace(source, frame=with_words(source.frame))
+    _refuse_unreadable(source, number_columns(target))
     if isinstance(target, ColumnTarget):
         source = _with_target(source, target, section)
         rows = _answered_rows(source, target.column, section)
         _check_answers(source, target, rows)
     else:
         rows = np.arange(source.frame.height)
-    rows = _without_errors(source, target.columns, rows)
+    rows = _without_errors(source, rows)
     known = tuple(column for column in columns if column.name in source.frame.columns)
     name = target.column if isinstance(target, ColumnTarget) else None
     dataset = Dataset(source.frame, known, kind, Task.of(section.task), "", name, source.origin, source.folder)
-    return LabelledData(dataset, _readable_rows(dataset, section, rows))
+    return LabelledData(dataset, _readable_rows(dataset, rows))
 
 
 def _with_target(source: RawData, target: ColumnTarget, section: Data) -> RawData:
@@ -92,8 +94,12 @@ def _with_target(source: RawData, target: ColumnTarget, section: Data) -> RawDat
         return replace(packed.source, frame=_renamed(frame, others, packed.target, target.column))
     values = source.frame[target.column]
     if isinstance(target, ClassTarget):
-        return _with_column(source, _as_labels(values, target.labels))
-    return _with_column(source, _as_numbers(values, source.origin)) if isinstance(target, NumericTarget) else source
+        answers = _as_labels(values, target.labels)
+    elif isinstance(target, NumericTarget):
+        answers = _as_numbers(values, source.origin)
+    else:
+        return source
+    return source if answers is values else _with_column(source, answers)
 
 
 def _renamed(table: Table, kept: list[str], name: str, to: str) -> Table:
@@ -130,6 +136,8 @@ def _as_numbers(values: pl.Series, origin: str) -> pl.Series:
     Raises:
         DataError: it holds words that are no numbers.
     """
+    if values.dtype == pl.Float64:
+        return values
     plain = values.str.strip_chars() if values.dtype == pl.String else values
     numbers = plain.cast(pl.Float64, strict=False)
     wrong = numbers.is_null() & values.is_not_null()
@@ -179,30 +187,51 @@ def _check_answers(source: RawData, target: ColumnTarget, rows: np.ndarray) -> N
     )
 
 
-def _without_errors(source: RawData, answers: Sequence[str], rows: np.ndarray) -> np.ndarray:
+def _refuse_unreadable(source: RawData, answers: Sequence[str]) -> None:
+    """Raise DataError for a word that is no number where the answer should stand."""
+    if ROW_ERROR not in source.frame.columns:
+        return
+    errors = source.frame[ROW_ERROR]
+    for name in answers:
+        wrong = errors.str.starts_with(f"DL211: column {name!r}:").fill_null(value=False)
+        if wrong.any():
+            row = int(wrong.arg_max() or 0)
+            raise DataError(
+                f"{source.origin}: the target {name!r} in row {row + 1}: {errors[row].rpartition(f'{name!r}: ')[2]}; "
+                f"correct it ({wrong.sum():,} of {len(errors):,} rows are like it)",
+                code="DL211",
+            )
+
+
+def _without_errors(source: RawData, rows: np.ndarray) -> np.ndarray:
     """Leave out rows that hold a word which is no value of its column.
 
     Raises:
-        DataError: there is no other row, or the word stands where the answer should.
+        DataError: there is no other row.
     """
     if ROW_ERROR not in source.frame.columns:
         return rows
     errors = source.frame[ROW_ERROR].gather(rows)
     wrong = errors.drop_nulls()
-    of_answers = [text for text in wrong.to_list() if any(f"column {name!r}:" in text for name in answers)]
-    if of_answers or len(wrong) == len(rows):
-        said = str(of_answers[0] if of_answers else wrong[0]).partition(": ")[2]
+    if len(wrong) == len(rows):
+        said = str(wrong[0]).partition(": ")[2]
         alike = f"{len(wrong):,} of {len(rows):,} rows hold such a word"
         raise DataError(f"{source.origin}: {said}; correct it ({alike})", code="DL211")
     return np.asarray(rows[errors.is_null().to_numpy()])
 
 
-def _readable_rows(dataset: Dataset, section: Data, rows: np.ndarray) -> np.ndarray:
-    """Leave out images that cannot be read, where the recipe says so."""
-    if not dataset.kind.refers_to_files or section.clean.broken != "skip":
+def _readable_rows(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Leave out images that cannot be read.
+
+    Raises:
+        DataError: none can.
+    """
+    if not dataset.kind.refers_to_files:
         return rows
     from danlu.data.images.decode import find_unreadable
 
     references = take_rows(dataset.frame.select([dataset.content]), rows)[dataset.content].to_list()
-    broken = [place for place, _ in find_unreadable(references, dataset.folder)]
-    return np.delete(rows, broken)
+    broken = find_unreadable(references, dataset.folder)
+    if broken and len(broken) == len(rows):
+        raise DataError(f"{dataset.origin}: {broken[0][1]} (like all of its images)", code="DL230")
+    return np.delete(rows, [place for place, _ in broken])

@@ -178,7 +178,7 @@ class Predictor:
         rows = RawData(frame, SAMPLES, Path.cwd())
         missing_values = saved_missing_values(self.manifest.reading)
         return self.predict_source(
-            read_as_trained(rows, self.manifest.all_columns, missing_values), batch_size=batch_size, broken=broken
+            read_as_trained(rows, self.manifest.columns, missing_values), batch_size=batch_size, broken=broken
         )
 
     def predict_source(self, source: RawData, *, batch_size: int | None = None, broken: Broken = "row") -> pl.DataFrame:

@@ -1,9 +1,9 @@
 """Files or rows in memory -> raw data, read as a bundle's model needs it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from danlu.artifacts.bundle import Bundle, Manifest
 from danlu.data.descriptors import RawData
@@ -15,7 +15,7 @@ from danlu.data.sources.in_memory import one_row, read_in_memory
 from danlu.data.sources.reader import read_source
 from danlu.data.sources.unnamed_rows import is_matrix, matrix_to_frame
 from danlu.errors import DataError
-from danlu.tasks.table import parse_target
+from danlu.tasks.table import number_columns, parse_target
 
 
 def read_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labelled: bool = False) -> RawData:
@@ -32,17 +32,26 @@ def read_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labell
     Raises:
         DataError: it cannot be read.
     """
-    return as_values(bundle, read_words_for(bundle, source, keep, labelled=labelled))
+    return as_values(bundle, read_words_for(bundle, source, keep, labelled=labelled), labelled=labelled)
 
 
-def as_values(bundle: Bundle, words: RawData) -> RawData:
+def as_values(bundle: Bundle, words: RawData, *, labelled: bool = False) -> RawData:
     """Return rows of `read_words_for` as `read_for` gives them."""
     known = (bundle.reference() or {}).get("columns", {})
     ranges = {
         name: (quantiles[0], quantiles[-1]) for name, told in known.items() if (quantiles := told.get("quantiles"))
     }
     missing_values = saved_missing_values(bundle.manifest.reading)
-    return read_as_trained(words, bundle.manifest.all_columns, missing_values, ranges)
+    # What stands in a target's place says nothing about an answer to predict.
+    columns = (*bundle.manifest.columns, *(_answers(bundle.manifest) if labelled else ()))
+    return read_as_trained(words, columns, missing_values, ranges)
+
+
+def _answers(manifest: Manifest) -> Sequence[Mapping[str, Any]]:
+    """Return the columns of numbers to predict, with how they are read."""
+    if told := manifest.reading.get("target"):
+        return list(told)
+    return [{"name": name, "type": "number", "reading": {}} for name in number_columns(parse_target(manifest.output))]
 
 
 def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, labelled: bool = True) -> RawData:
@@ -55,6 +64,7 @@ def read_words_for(bundle: Bundle, source: object, keep: Sequence[str] = (), *, 
         options = ReadOptions(
             saved_missing_values(manifest.reading),
             words=spelled,
+            labels=frozenset(map(str, manifest.output.get("labels", ()))),
             labelled=labelled,
             likely_encoding=manifest.reading.get("encoding"),
         )

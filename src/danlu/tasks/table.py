@@ -11,12 +11,12 @@ from danlu.tasks.base import Target, Task
 from danlu.tasks.classification import Classification
 from danlu.tasks.language_modelling import LanguageModelling
 from danlu.tasks.multi_label import MultiLabel
-from danlu.tasks.multi_output import MultiOutput
+from danlu.tasks.multi_output import MultiNumericTarget, MultiOutput
 from danlu.tasks.ordinal import Ordinal
 from danlu.tasks.poisson import PoissonRegression
 from danlu.tasks.preference import Preference
 from danlu.tasks.quantile import QuantileRegression
-from danlu.tasks.regression import Regression
+from danlu.tasks.regression import NumericTarget, Regression
 from danlu.tasks.tagging import Tagging
 
 TASKS: dict[str, type[Task]] = {
@@ -56,6 +56,13 @@ def get_task(name: str) -> Task:
 def task_of(target: Target) -> Task:
     """Return the task of a target."""
     return get_task(target.task)
+
+
+def number_columns(target: Target) -> tuple[str, ...]:
+    """Return the columns of the numbers that a target predicts."""
+    if isinstance(target, MultiNumericTarget):
+        return target.names
+    return tuple(target.columns) if isinstance(target, NumericTarget) else ()
 
 
 def parse_target(values: Mapping[str, Any]) -> Target:

@@ -351,3 +351,48 @@ def test_relative_folders_are_opened_from_here(tmp_path: Path, monkeypatch: pyte
     first = read.folder / read.frame["image"][0]
     assert str(first) == "shapes/cat/0.png"
     assert Image.open(first).size == (24, 24)
+
+
+def test_a_glob_takes_the_images_and_counts_the_rest(tmp_path: Path) -> None:
+    root = classes(tmp_path / "all")
+    (root / "cat/notes.txt").write_text("a cat")
+    read = read_source(str(root / "cat/*"))
+    assert (read.layout, read.frame.height, read.form.unread) == ("images", 12, {".txt": 1})
+
+
+def test_a_glob_passes_over_what_programs_left(tmp_path: Path) -> None:
+    root = classes(tmp_path / "all")
+    save(root / "@eaDir/cat/SYNOPHOTO_THUMB.jpg")
+    assert read_source(str(root / "**/*.*")).frame.height == 24
+    with pytest.raises(DataError, match="no such file"):
+        read_source(str(root / "**/*.jpg"))
+    assert read_source(str(root / "@eaDir/*/*.jpg")).frame.height == 1  # asked for by its name
+
+
+def test_a_glob_of_folders_reads_each(tmp_path: Path) -> None:
+    classes(tmp_path / "day1")
+    classes(tmp_path / "day2", 4)
+    assert labels(read_source(str(tmp_path / "day*"))) == {"cat": 16, "dog": 16}
+
+
+def test_without_labels_an_image_that_cannot_be_decoded_is_a_row(tmp_path: Path) -> None:
+    root = classes(tmp_path / "all")
+    save(root / "cat/p.jp2")
+    assert read_source(str(root)).frame.height == 24
+    assert read_source(str(root), ReadOptions(labelled=False)).frame.height == 25
+    assert read_source(str(root / "cat"), ReadOptions(labelled=False)).frame.height == 13
+    (tmp_path / "empty.png").touch()
+    assert read_source(str(tmp_path / "empty.png")).frame.height == 1
+
+
+def test_the_labels_of_a_model_tell_which_folders_are_classes(tmp_path: Path) -> None:
+    known = ReadOptions(labels=frozenset(["cat", "dog"]))
+    deep = classes(tmp_path / "nested/data/images").parents[1]
+    read = read_source(str(deep), known)
+    assert (labels(read), read.questions) == ({"cat": 12, "dog": 12}, ())
+    for name, count in (("train", 12), ("holdout", 4)):
+        classes(tmp_path / "parts" / name, count)
+    assert labels(read_source(str(tmp_path / "parts"), known)) == {"cat": 16, "dog": 16}
+    for name in ("images", "masks"):
+        classes(tmp_path / "segmented" / name)
+    assert read_source(str(tmp_path / "segmented"), known).questions

@@ -7,6 +7,7 @@ a distance between distributions of numbers is a lower bound, taken at the quant
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class _View:
         before: its entry in reference.json.
         trained: rows of the training data.
         tests: how many columns are tested, for the rate of false alarms.
+        folder: where the paths of images start.
     """
 
     name: str
@@ -45,6 +47,7 @@ class _View:
     before: Mapping[str, Any]
     trained: int
     tests: int
+    folder: Path
 
 
 def compare_with_training(
@@ -81,7 +84,7 @@ def compare_with_training(
         if name in missing or name not in before:
             continue
         raw, values = (written if name in written.columns else frame)[name], measured(frame[name], column_type)
-        told, found = _compare(_View(name, column_type, raw, values, before[name], trained, len(before)))
+        told, found = _compare(_View(name, column_type, raw, values, before[name], trained, len(before), source.folder))
         shown.append(told)
         findings += found
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
@@ -127,12 +130,24 @@ def _absent(values: pl.Series) -> int:
 def _unreadable(view: _View) -> tuple[Json, list[Finding]]:
     """Count the values that are there and cannot be read as the column's type."""
     plain = view.raw.fill_nan(None) if view.raw.dtype.is_float() else view.raw
-    wrong = plain.filter(view.values.is_null() & plain.is_not_null())
+    if view.type == "image":
+        wrong = _broken_images(view)
+    else:
+        wrong = plain.filter(view.values.is_null() & plain.is_not_null())
     if len(wrong) == 0:
         return {"unreadable": 0}, []
     shown = [str(value) for value in wrong.unique(maintain_order=True).head(MAX_UNSEEN).to_list()]
     figures: Json = {"count": len(wrong), "rows": len(plain), "type": view.type, "shown": shown}
     return {"unreadable": len(wrong)}, [make_finding("unreadable-values", "error", about=view.name, **figures)]
+
+
+def _broken_images(view: _View) -> pl.Series:
+    """Return the names of the images that cannot be decoded."""
+    from danlu.data.images.decode import find_unreadable, name_of
+
+    references = view.values.drop_nulls().to_list()
+    broken = [name_of(references[place], Path()) for place, _ in find_unreadable(references, view.folder)]
+    return pl.Series(broken, dtype=pl.String)
 
 
 def _unseen(view: _View) -> tuple[Json, list[Finding]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from danlu.data.sources.image_files import is_decodable
+from danlu.data.sources.image_files import IMAGE_SUFFIXES, is_decodable
 
 # Folders and files that systems and programs leave behind, beside those whose names begin with a dot.
 _LEFT = "@eadir @tmp #recycle #snapshot $recycle.bin __macosx __pycache__ lost+found thumbs.db desktop.ini"
@@ -20,7 +20,7 @@ class FolderTree:
 
     Attributes:
         root: the folder.
-        images: files that can be decoded.
+        images: files that can be decoded, or are named like images.
         others: all other files.
         folders: folders at every depth, empty ones too.
     """
@@ -45,15 +45,20 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in LEFT_BEHIND
 
 
-def read_tree(root: Path) -> FolderTree:
-    """Look through a folder."""
+def read_tree(root: Path, *, any_image: bool = False) -> FolderTree:
+    """Look through a folder.
+
+    Args:
+        root: the folder.
+        any_image: also take files with an image's suffix that cannot be decoded here; each is an error of its row.
+    """
     images: list[Parts] = []
     others: list[Parts] = []
     folders: list[Parts] = []
     for parts, entry in _entries(root, (), frozenset([os.path.realpath(root)])):
         if entry.is_dir():
             folders.append(parts)
-        elif is_decodable(Path(entry.path)):
+        elif is_decodable(Path(entry.path)) or (any_image and Path(entry.name).suffix.lower() in IMAGE_SUFFIXES):
             images.append(parts)
         else:
             others.append(parts)

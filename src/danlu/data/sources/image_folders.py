@@ -54,7 +54,7 @@ def read_image_folder(
     Raises:
         DataError: a class has no image that can be read, or splits have no classes.
     """
-    tree = read_tree(folder)
+    tree = read_tree(folder, any_image=not options.labelled)
     if not tree.nested:
         if tables or not tree.images:
             return None
@@ -71,7 +71,9 @@ def read_image_folder(
 
 
 def _class_folders(tree: FolderTree, options: ReadOptions) -> RawData:
-    """Read folders as classes, at the level that the options or the folders themselves say."""
+    """Read folders as classes, at the level that the options, a model's labels or the folders themselves say."""
+    if options.labels and (known := _level_of(tree, options.labels)) is not None:
+        return _frame(tree, tree.nested, known)
     level, given = options.class_folder, _given_splits(tree, options.class_folder)
     if level is None and not given:
         question = _which_level(tree)
@@ -85,6 +87,17 @@ def _class_folders(tree: FolderTree, options: ReadOptions) -> RawData:
         inner = _inside_splits(tree) if given and options.class_folder is None else None
         return read if inner is None else _with_question(tree, read, inner)
     return _frame(tree, tree.nested, level)
+
+
+def _level_of(tree: FolderTree, labels: frozenset[str]) -> int | None:
+    """Return the level at which every folder has the name of a class; None if files of several uses are above."""
+    depth = min(map(len, tree.nested)) - 1
+    for level in range(1, depth + 1):
+        if all(parts[level - 1] in labels for parts in tree.nested):
+            above = {parts[: level - 1] for parts in tree.nested}
+            used = all(name.lower() in ROLE_WORDS for parts in above for name in parts)
+            return None if len(above) > 1 and used else level
+    return None
 
 
 def _given_splits(tree: FolderTree, level: int | None) -> bool:

@@ -78,24 +78,38 @@ def read_source(source: Source, options: ReadOptions | None = None) -> RawData:
     whole, chooses, part = source.rpartition("::")
     if chooses:
         return read_source(whole, replace(options, part=part))
-    # pathlib's glob takes no absolute pattern
-    matches = sorted(Path(match) for match in glob.glob(source, recursive=True) if Path(match).is_file())  # noqa: PTH207
+    matches = _matches(source)
     if not matches:
         beside = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
         raise DataError(
             f"{source}: no such file or folder{suggestion(path.name, beside) if beside else ''}", code="DL201"
         )
+    if matches[0].is_dir():
+        return _read_together(matches, _read_folder, source, options)
+    images = [file for file in matches if _is_image(file)]
+    if images and len(images) < len(matches):
+        others = count_suffixes([file.name for file in matches if file not in images])
+        return replace(read_images(images, source), form=FileForm(unread=others))
     return _read_files(matches, source, options)
 
 
+def _matches(pattern: str) -> list[Path]:
+    """Return the files of a glob, or its folders where it has no files; hidden ones only where it names them."""
+    named = Path(pattern).parts
+    # pathlib's glob takes no absolute pattern
+    found = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207
+    shown = [path for path in found if not any(is_hidden(part) and part not in named for part in path.parts)]
+    return [path for path in shown if path.is_file()] or [path for path in shown if path.is_dir()]
+
+
 def _read_file(path: Path, options: ReadOptions) -> RawData:
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty", code="DL203")
     suffix = path.suffix.lower()
-    if suffix in OPENERS:
-        return _read_packed(path, options)
     if _is_image(path):
         return read_images([path], str(path))
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty", code="DL203")
+    if suffix in OPENERS:
+        return _read_packed(path, options)
     if options.part is not None and suffix not in PARTED:
         raise DataError(
             f"{path}: has no parts to choose by ::{options.part}, as {', '.join(PARTED)} have", code="DL202"
