@@ -25,7 +25,9 @@ def chat(
     stop: Sequence[str] = (),
     seed: int = 0,
 ) -> "ChatSession":
-    """Begin a conversation with a language model. The same words and arguments give the same answers.
+    """Begin a conversation with a language model.
+
+    The same words and arguments give the same answers.
 
     Args:
         bundle: a bundle or a run.

@@ -42,7 +42,7 @@ def chat(
     ] = (),
     as_json: Json = False,
 ) -> int:
-    """Talk with a language model: a line is a message, Ctrl-C ends an answer, /exit the conversation."""
+    """Talk with a language model; Ctrl-C ends an answer, /exit the conversation."""
     from danlu.api.chat import chat as chat_verb
 
     talk = chat_verb(
@@ -76,7 +76,10 @@ def chat(
 
 
 def _next_line() -> str | None:
-    """Return the next line that says something; None at the end. Ctrl-C twice in a row is the end too."""
+    """Return the next line that says something; None at the end.
+
+    Ctrl-C twice in a row is the end too.
+    """
     interrupted = False
     while True:
         try:
@@ -94,7 +97,7 @@ def _next_line() -> str | None:
 
 
 def _read_line() -> str | None:
-    """Read a line, with a prompt and editing in a terminal; None where the input ends."""
+    """Read a line, in a terminal with a prompt; None where the input ends."""
     if not sys.stdin.isatty():
         return sys.stdin.readline() or None
     if find_spec("readline") is not None:  # Windows has none, and edits lines itself

@@ -11,9 +11,9 @@ from danlu.errors import DataError
 
 
 def mix_sources(splits: Splits, dataset: Dataset, seed: Seed) -> Splits:
-    """Repeat and draw training rows as the weights of their sources say; the other splits stay as they are.
+    """Repeat and draw training rows as the weights of their sources say.
 
-    A row of weight 2.5 is there twice, and with half of the rows of that weight a third time; which half follows from
+    The other splits stay as they are. A row of weight 2.5 is there twice, and with half of the rows of that weight a third time; which half follows from
     the seed.
 
     Raises:

@@ -45,7 +45,7 @@ def compare_answers(predictor: Predictor, written: Predictor, package: str, gold
 
 
 def _agreement(before: pl.DataFrame, after: pl.DataFrame) -> float:
-    """Return the share of rows with the same decision; 1 for numbers, which are compared as such."""
+    """Return the share of rows with the same decision; 1 for numbers."""
     if PREDICTION not in before.columns or before.schema[PREDICTION].is_float():
         return 1.0
     both = zip(before[PREDICTION].to_list(), after[PREDICTION].to_list(), strict=True)
@@ -90,7 +90,7 @@ def write_documents(document: dict[str, Any], folder: Path) -> None:
 
 
 def card_of(document: dict[str, Any]) -> str:
-    """Return the card: what the folder holds, and what its user must do after the model."""
+    """Return the card: what is inside, and what to do after the model."""
     lines = [f"# {document['model']}", "", f"A model of the task {document['task']}, in the format {document['to']}."]
     lines += ["", f"Inside the files: {', '.join(document['inside']) or 'nothing but the network'}.", ""]
     if document["outside"]:

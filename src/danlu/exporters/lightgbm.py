@@ -34,7 +34,7 @@ def write(predictor: Predictor, folder: Path) -> Placement:
 
 
 def _scale_and_shift(booster: Any, affine: Affine) -> None:
-    """Scale every leaf, and add the offset to those of the first tree of each output."""
+    """Scale every leaf; add the offset to those of each output's first tree."""
     said = booster.dump_model()
     per_round = said["num_tree_per_iteration"]
     for tree, described in enumerate(said["tree_info"]):

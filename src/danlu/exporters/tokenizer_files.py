@@ -38,18 +38,21 @@ def write_tokenizer(preprocessor: TokenizingPreprocessor, folder: Path, position
 
 
 def longest_input(preprocessor: TokenizingPreprocessor, positions: int | None) -> int | None:
-    """Return the tokens to which inputs are cut; of language models, which cut nothing, those that fit."""
+    """Return the tokens to which inputs are cut.
+
+    Language models cut nothing, and have those that fit.
+    """
     return preprocessor.longest if _reads_whole_texts(preprocessor) else positions
 
 
 def tokenizing_steps(preprocessor: TokenizingPreprocessor) -> tuple[tuple[str, ...], tuple[Step, ...]]:
-    """Return the steps of the preparation that the files hold, and those that their caller must ask for."""
+    """Return the preparation inside the files, and what their caller must ask for."""
     inside = ("tokenizer", *(("chat-template",) if preprocessor.tokenizer.chat_template is not None else ()))
     return inside, (Step("truncation", preprocessor.longest),) if _reads_whole_texts(preprocessor) else ()
 
 
 def _reads_whole_texts(preprocessor: TokenizingPreprocessor) -> bool:
-    """Return whether the model answers a text, or its words; language models go on with it."""
+    """Return whether the model answers texts or words, rather than going on with them."""
     return isinstance(preprocessor.inputs, EncoderInputs)
 
 

@@ -107,7 +107,7 @@ class Placement:
 
 @singledispatch
 def answer_steps(target: Target) -> AnswerSteps:
-    """Return what danlu does after a network of this target; nothing for language models and preferences."""
+    """Return what danlu does after a network; nothing for language models."""
     return AnswerSteps()
 
 
@@ -216,9 +216,9 @@ def place_steps(
 
 
 def foldable(layer: Any, affine: Affine | None) -> Affine | None:
-    """Return the part of an affine map that a layer's weights can hold exactly; None for nothing.
+    """Return the part of an affine map that a layer can hold exactly.
 
-    A layer without bias holds no offset, and float32 none that is far larger than the scale. A network with several
+    None for nothing. A layer without bias holds no offset, and float32 none that is far larger than the scale. A network with several
     last layers holds nothing.
     """
     if affine is None or not isinstance(layer, nn.Linear | nn.Conv2d) or layer.weight.shape[0] != len(affine.scale):
@@ -235,7 +235,10 @@ def holds_offset(affine: Affine, has_bias: bool = True) -> bool:
 
 @contextmanager
 def folded_into(layer: Any, affine: Affine | None) -> Iterator[None]:
-    """Fold an affine map into a layer's weights for as long as they are written, then put the old ones back.
+    """Fold an affine map into a layer for as long as it is written.
+
+    Afterwards it has its own weights again.
+
 
     Args:
         layer: linear, or a convolution of one pixel.
@@ -256,15 +259,16 @@ def folded_into(layer: Any, affine: Affine | None) -> Iterator[None]:
 
 
 def _scale_and_shift(layer: Any, affine: Affine) -> None:
+    # On the CPU, since some devices have no float64.
+    scale, offset = torch.from_numpy(affine.scale), torch.from_numpy(affine.offset)
     weight = layer.weight
-    scale = torch.from_numpy(affine.scale).to(weight.device)
-    weight.copy_(weight.double() * scale.view(-1, *[1] * (weight.ndim - 1)))
+    weight.copy_(weight.cpu().double() * scale.view(-1, *[1] * (weight.ndim - 1)))
     if layer.bias is not None:
-        layer.bias.copy_(layer.bias.double() * scale + torch.from_numpy(affine.offset).to(weight.device))
+        layer.bias.copy_(layer.bias.cpu().double() * scale + offset)
 
 
 class Unfolded(nn.Module):
-    """Give back the outputs of before the folding, so that a written model is compared with its bundle."""
+    """Give back the outputs of before the folding, which a bundle has."""
 
     def __init__(self, network: nn.Module, affine: Affine) -> None:
         super().__init__()
@@ -273,8 +277,8 @@ class Unfolded(nn.Module):
     def forward(self, **inputs: Tensor) -> Tensor:
         """Return the network's outputs, [..., outputs], without scale and offset."""
         found: Tensor = self.network(**inputs)
-        scale, offset = (torch.from_numpy(each).to(found.device) for each in (self.affine.scale, self.affine.offset))
-        return ((found.double() - offset) / scale).float()
+        scale, offset = torch.from_numpy(self.affine.scale), torch.from_numpy(self.affine.offset)
+        return ((found.cpu().double() - offset) / scale).float().to(found.device)
 
 
 def unfolded(network: nn.Module, affine: Affine | None) -> nn.Module:

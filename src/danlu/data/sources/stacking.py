@@ -78,7 +78,7 @@ def _free_name(wanted: str, taken: Collection[str]) -> str:
 
 
 def _with_weights(parts: Sequence[RawData]) -> Sequence[RawData]:
-    """Give all parts a column of weights, if any part weighs more or less than the others."""
+    """Give all parts a column of weights, if any has a weight."""
     if all(part.weight_column is None and part.weight == 1.0 for part in parts):
         return parts
     name = _free_name(WEIGHT_COLUMN, {each for part in parts for each in part.frame.columns})
