@@ -13,8 +13,8 @@ from danlu.errors import DataError
 def mix_sources(splits: Splits, dataset: Dataset, seed: Seed) -> Splits:
     """Repeat and draw training rows as the weights of their sources say.
 
-    The other splits stay as they are. A row of weight 2.5 is there twice, and with half of the rows of that weight a third time; which half follows from
-    the seed.
+    The other splits stay as they are. A row of weight 2.5 is there twice, and half of the rows of that weight a third
+    time; which half follows from the seed.
 
     Raises:
         DataError: the weights leave no row to train on.
