@@ -218,8 +218,8 @@ def place_steps(
 def foldable(layer: Any, affine: Affine | None) -> Affine | None:
     """Return the part of an affine map that a layer can hold exactly.
 
-    None for nothing. A layer without bias holds no offset, and float32 none that is far larger than the scale. A network
-    with several last layers holds nothing.
+    None for nothing. A layer without bias holds no offset, and float32 none far larger than the scale. A network with
+    several last layers holds nothing.
     """
     if affine is None or not isinstance(layer, nn.Linear | nn.Conv2d) or layer.weight.shape[0] != len(affine.scale):
         return None
