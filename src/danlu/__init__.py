@@ -16,6 +16,7 @@ from danlu._version import __version__ as __version__
 from danlu.api import FUNCTIONS as _FUNCTIONS
 
 if TYPE_CHECKING:
+    from danlu.api.chat import chat as chat
     from danlu.api.check import check as check
     from danlu.api.compare import compare as compare
     from danlu.api.deploy import deploy as deploy

@@ -16,6 +16,8 @@ WRONG = {
     "evaluate": ("nowhere", "DL406", 2),
     "compare": ("one", "DL401", 2),
     "generate": ("nowhere --prompt hello", "DL301", 1),
+    "chat": ("nowhere", "DL301", 1),
+    "export": ("nowhere out", "DL301", 1),
     "models": ("--like no-such-model-at-all", "DL402", 2),
     "runs": ("--no-such-option", "DL416", 2),
     "doctor": ("--no-such-option", "DL416", 2),

@@ -404,7 +404,9 @@ def test_a_number_beyond_any_float_is_refused_by_row_and_in_training(trained: Tr
 
 
 def test_several_numbers_to_predict_are_read_as_people_write_them(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text(lines("x;a;b;c", lambda row: f"{row % 7};{row % 7},5;1.10{row % 7},50;{row % 7}.50"))
+    (tmp_path / "t.csv").write_text(
+        lines("x;a;b;c", lambda row: f"{row % 7};{row % 7},5;1.10{row % 7},50;{row % 7}.50")
+    )
     data = {"source": str(tmp_path / "t.csv"), "target": ["a", "b", "c"]}
     run = danlu.train({"data": data, "model": "linear", "training": {"epochs": 40}}, output=tmp_path / "runs")
     (tmp_path / "new.csv").write_text("x\n3\n")

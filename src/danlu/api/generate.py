@@ -78,7 +78,7 @@ def generate(
         "min_p": min_p,
         "repetition_penalty": repetition_penalty,
     }
-    _check_options(sampling, num_return)
+    check_options(sampling, num_return)
     prompts = read_prompts(prompt, chat, source)
     opened_bundle = open_bundle(bundle)
     from danlu.models.generation import Sampling
@@ -89,7 +89,8 @@ def generate(
     return generate_texts(predictor, prompts, Sampling(**sampling), Seed(seed), tuple(stop), num_return, stream)
 
 
-def _check_options(options: dict[str, Any], num_return: int) -> None:
+def check_options(options: dict[str, Any], num_return: int) -> None:
+    """Raise ArgumentError unless the sampling options are within their ranges."""
     rules: dict[str, tuple[Callable[[Any], bool], str]] = {
         "max_new_tokens": (lambda value: value >= 1, "at least 1"),
         "temperature": (lambda value: value >= 0.0, "0 (greedy) or more"),

@@ -33,6 +33,7 @@ class Dataset:
         questions: what the recipe must answer before anything is trained.
         gray_levels: black and white of images with 16-bit gray, once they are learned from the training split.
         split_column: the column by which the source itself is split; None leaves the split to the recipe.
+        weight_column: the column that says how often training reads a row; None for once.
     """
 
     frame: Table
@@ -46,6 +47,7 @@ class Dataset:
     form: FileForm = field(default_factory=FileForm)
     questions: tuple[Question, ...] = ()
     split_column: str | None = None
+    weight_column: str | None = None
     gray_levels: tuple[int, int] | None = None
     target_readings: Mapping[str, Reading] = field(default_factory=dict)
 

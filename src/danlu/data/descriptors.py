@@ -34,6 +34,8 @@ class RawData:
         questions: what the files leave open and the recipe must answer.
         added: columns that a program added, or that no model can use, each with the key of its reason.
         split_column: the column that says which rows train, validate and test: `train`, `validation` or `test`.
+        weight: of all rows, if they are a part of a mixture.
+        weight_column: the column of each row's weight, once parts of different weights are put together.
     """
 
     frame: Table
@@ -45,6 +47,8 @@ class RawData:
     questions: tuple[Question, ...] = ()
     added: Mapping[str, str] = field(default_factory=dict)
     split_column: str | None = None
+    weight: float = 1.0
+    weight_column: str | None = None
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
     ordered = section.target if section.task is not None and _asked(section).has_order else None
     source = replace(source, frame=with_words(source.frame, but=ordered if isinstance(ordered, str) else None))
     said = section.target if isinstance(section.target, tuple) else (section.target,)
-    helpers = [*_split_columns(section), *fold_columns, *filter(None, [source.split_column])]
+    helpers = [*_split_columns(section), *fold_columns, *filter(None, [source.split_column, source.weight_column])]
     named = [
         *section.columns,
         *(name for name in (*said, section.text, section.image) if name is not None),
@@ -122,6 +122,7 @@ def interpret(source: RawData, section: Data, fold_columns: Sequence[str] = ()) 
         questions=(*source.questions, *asked, *questions),
         split_column=source.split_column,
         target_readings=target_readings,
+        weight_column=source.weight_column,
     )
 
 

@@ -19,6 +19,7 @@ from danlu.data.dataset import Dataset
 from danlu.data.descriptors import Origin, RawData
 from danlu.data.interpret import interpret, read_options
 from danlu.data.kind import Preprocessor
+from danlu.data.mixing import mix_sources
 from danlu.data.preprocessing import fit_preprocessor
 from danlu.data.profile import profile
 from danlu.data.sources.in_memory import read_in_memory
@@ -48,6 +49,7 @@ class DataContext:
         requested_recipe: as the user wrote it, without defaults taken from the data; a search starts from it.
         unwritten: rows that were handed over in memory, until a run holds them.
         date: of the training, as 2026-01-31: what chat templates are told, however long training takes.
+        unmixed: the training rows, each once, where weights of sources repeat or leave out some.
     """
 
     recipe: Recipe
@@ -58,6 +60,7 @@ class DataContext:
     requested_recipe: Recipe | None = None
     unwritten: pl.DataFrame | None = None
     date: str = field(default_factory=lambda: date.today().isoformat())
+    unmixed: TrainSplit | None = None
 
     @property
     def origin(self) -> Origin:
@@ -130,10 +133,11 @@ def load_data(recipe: Recipe, rows: RawData | None = None) -> DataContext:
     findings = audit(dataset, splits, resolved.data, seed)
     if resolved.evaluation.refits:
         splits = splits.merge_validation_into_train()
+    unmixed, splits = splits.train, mix_sources(splits, dataset, seed)
     check_conformal_rows(resolved, dataset, splits)
     unwritten = rows.frame.lazy().collect() if rows else None
     dropped = pl.concat([cleaned.dropped, outliers])
-    return DataContext(resolved, dataset, splits, findings, dropped, recipe, unwritten)
+    return DataContext(resolved, dataset, splits, findings, dropped, recipe, unwritten, unmixed=unmixed)
 
 
 def require_test_rows(context: DataContext) -> None:

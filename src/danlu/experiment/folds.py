@@ -10,6 +10,7 @@ from danlu.artifacts.run import refuse_existing
 from danlu.core.component import components
 from danlu.core.seeds import Seed
 from danlu.data.folds import fold_dataset
+from danlu.data.mixing import mix_sources
 from danlu.data.questions import require_answers
 from danlu.data.splits import Splits
 from danlu.errors import ArgumentError
@@ -72,9 +73,11 @@ def fold_splits(context: DataContext, options: Folds) -> Iterator[Splits]:
     chosen = fold_splitter(context, options)
     by = components("splitter")[chosen["name"]].model_validate(chosen)
     section: SplitOptions = context.recipe.data.split.model_copy(update={"by": by})
-    rows = np.sort(np.concatenate([context.splits.train.rows, context.splits.validation.rows]))
+    train = context.unmixed or context.splits.train
+    rows = np.sort(np.concatenate([train.rows, context.splits.validation.rows]))
     seed = Seed(context.recipe.seed)
-    return fold_dataset(context.dataset, section, options.folds, seed, options.repeats, rows, options.column)
+    folds = fold_dataset(context.dataset, section, options.folds, seed, options.repeats, rows, options.column)
+    return (mix_sources(splits, context.dataset, seed) for splits in folds)
 
 
 def check_folds(context: DataContext) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from torch import nn
 
 from danlu.errors import ArgumentError
-from danlu.exporters import lightgbm, timm, transformers
-from danlu.models.base import Model
+from danlu.exporters import lightgbm, sentence_transformers, timm, transformers
+from danlu.models.answer_folding import Placement
 from danlu.models.predictor import Predictor
+from danlu.models.text.sentence_encoder import SentenceEncoderClassifier
 
 
 @dataclass(frozen=True)
@@ -17,28 +18,40 @@ class Exporter:
     """Write a bundle's model in one library's format, and load it back by that library.
 
     Attributes:
-        write: (predictor, folder): fills the folder, which exists and is empty.
-        read: (predictor, folder) -> the network as the library loads it, or None if the library has no class for the
-            whole model.
+        package: the library, as it is imported.
+        write: (predictor, folder): fills the folder, which exists and is empty, and says what it holds.
+        read: (predictor, folder) -> the network as the library loads it, or None where the library is not installed.
     """
 
-    write: Callable[[Predictor, Path], None]
+    package: str
+    write: Callable[[Predictor, Path], Placement]
     read: Callable[[Predictor, Path], nn.Module | None]
 
 
-def exporter_for(options: Model) -> Exporter:
-    """Return the exporter of a model's own library.
+def format_of(predictor: Predictor) -> str | None:
+    """Return the name of the format of a model's own library, if there is one."""
+    if isinstance(predictor.model, SentenceEncoderClassifier):
+        return "sentence-transformers"
+    return predictor.options.export_format
+
+
+def choose_format(predictor: Predictor, asked: str | None) -> str:
+    """Return the name of the format to write.
 
     Raises:
-        ArgumentError: no library has a format for this model.
+        ArgumentError: no library has a format for this model, or not the one that is asked for.
     """
-    if options.export_format is None:
-        raise ArgumentError(f"no library has a format of its own for {options.name}", code="DL409")
-    return EXPORTERS[options.export_format]
+    own = format_of(predictor)
+    if own is None:
+        raise ArgumentError(f"no library has a format of its own for {predictor.options.name}", code="DL409")
+    if asked not in (None, own):
+        raise ArgumentError(f"--to {asked}: {predictor.options.name} is written as {own}", code="DL409")
+    return own
 
 
 EXPORTERS: dict[str, Exporter] = {
-    "transformers": Exporter(transformers.write, transformers.read),
-    "timm": Exporter(timm.write, timm.read),
-    "lightgbm": Exporter(lightgbm.write, lightgbm.read),
+    "transformers": Exporter("transformers", transformers.write, transformers.read),
+    "sentence-transformers": Exporter("sentence_transformers", sentence_transformers.write, sentence_transformers.read),
+    "timm": Exporter("timm", timm.write, timm.read),
+    "lightgbm": Exporter("lightgbm", lightgbm.write, lightgbm.read),
 }

@@ -103,7 +103,7 @@ class _GumbelNoise:
 BATCH_SIZE = 16  # texts generated together
 INCOMPLETE_CHARACTER = "\ufffd"  # decoded from the first bytes of a character that is not complete yet
 
-StopReason = Literal["end", "stop", "length"]
+StopReason = Literal["end", "stop", "length", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ class Generation:
         prompt: the prompt or conversation.
         text: the continuation, without the end token or stop string.
         tokens: number of generated tokens.
-        ended: stop reason: an end token (end), a stop string (stop) or the token limit (length).
+        ended: stop reason: an end token (end), a stop string (stop), the token limit (length) or, in a chat, Ctrl-C
+            (interrupted).
     """
 
     prompt: Prompt
@@ -146,7 +147,7 @@ def generate(
         ArgumentError: a prompt is empty or fills the model's context.
         ArtifactError: the model cannot generate.
     """
-    tokenizer, network = _tokenizer_and_network(predictor)
+    tokenizer, network = tokenizer_and_network(predictor)
     reader = tokenizer.open()
     inputs = [_encode_prompt(tokenizer, reader, prompt, number) for number, prompt in enumerate(prompts, 1)]
     positions = getattr(network.config, "max_position_embeddings", None)
@@ -173,8 +174,12 @@ def generate(
     return found
 
 
-def _tokenizer_and_network(predictor: Predictor) -> tuple[TokenizerFile, Any]:
-    """Return the tokenizer and the transformers network that generates."""
+def tokenizer_and_network(predictor: Predictor) -> tuple[TokenizerFile, Any]:
+    """Return the tokenizer and the transformers network that generates.
+
+    Raises:
+        ArtifactError: the model cannot generate.
+    """
     network: Any = getattr(predictor.model, "network", None)
     preprocessor = predictor.preprocessor
     generates = predictor.kind.generates_text and hasattr(network, "generate")

@@ -10,6 +10,7 @@ import polars as pl
 from danlu.data.descriptors import RawData
 from danlu.data.frames import DiskFrame
 from danlu.errors import DataError
+from danlu.recipe.sections.data import WeightedSource
 
 ABSENT = "__HIVE_DEFAULT_PARTITION__"  # stands for a missing value
 # 01 to 12 are padded numbers; a longer word that begins with 0 is a code.
@@ -38,10 +39,10 @@ def partition_files(folder: Path) -> list[Path]:
     ]
 
 
-def with_partitions(parts: Sequence[RawData], files: Sequence[Path | str]) -> list[RawData]:
+def with_partitions(parts: Sequence[RawData], files: Sequence[Path | WeightedSource]) -> list[RawData]:
     """Add the columns that the files' folders say.
 
-    Sources said as text have had theirs added.
+    Sources of a recipe have had theirs added.
 
     Raises:
         DataError: some lie in folders that say something else than the others'.

@@ -35,7 +35,7 @@ from danlu.data.sources.partitions import partition_files, with_partitions
 from danlu.data.sources.stacking import stack, stack_splits
 from danlu.data.sources.tables import READERS
 from danlu.errors import DataError
-from danlu.recipe.sections.data import SplitSources
+from danlu.recipe.sections.data import SplitSources, WeightedSource
 
 # A text file longer than this is cut at paragraph ends, so that a corpus in one file can be split at all.
 PIECE_CHARACTERS = 8_000
@@ -44,7 +44,7 @@ ROWS_BY_FILE = (".csv", ".tsv", ".tab", ".psv", ".parquet", ".geoparquet", ".arr
 PARTED = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".sqlite", ".sqlite3", ".db", ".db3", ".gpkg", ".duckdb", ".ddb")
 IN_MEMORY = "memory:rows"  # the source of a recipe whose rows a Python program hands over
 
-Source = str | Sequence[str] | SplitSources
+Source = str | Sequence[str | WeightedSource] | SplitSources
 
 
 def read_source(source: Source, options: ReadOptions | None = None) -> RawData:
@@ -63,7 +63,9 @@ def read_source(source: Source, options: ReadOptions | None = None) -> RawData:
         read = {name: read_source(part, options) for name, part in source.given().items()}
         return stack_splits(read, ", ".join(part.origin for part in read.values()))
     if not isinstance(source, str):
-        return _read_together(source, read_source, ", ".join(source), options)
+        parts = [each if isinstance(each, WeightedSource) else WeightedSource(path=each) for each in source]
+        origin = ", ".join(path for part in parts for path in part.paths)
+        return _read_together(parts, _read_weighted, origin, options)
     if source.startswith("builtin:"):
         return read_builtin(source)
     if source == IN_MEMORY:
@@ -100,6 +102,10 @@ def _matches(pattern: str) -> list[Path]:
     found = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207
     shown = [path for path in found if not any(is_hidden(part) and part not in named for part in path.parts)]
     return [path for path in shown if path.is_file()] or [path for path in shown if path.is_dir()]
+
+
+def _read_weighted(source: WeightedSource, options: ReadOptions) -> RawData:
+    return replace(read_source(source.path, options), weight=source.weight)
 
 
 def _read_file(path: Path, options: ReadOptions) -> RawData:
@@ -216,7 +222,7 @@ def _read_files(files: list[Path], origin: str, options: ReadOptions) -> RawData
     return _read_together(files, _read_file, origin, options)
 
 
-Place = TypeVar("Place", str, Path)
+Place = TypeVar("Place", WeightedSource, Path)
 
 
 def _read_together(

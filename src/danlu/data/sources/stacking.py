@@ -1,6 +1,6 @@
 """Several sources, one under the other: rows of one table, or splits that are given apart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from danlu.data.file_form import merge_forms
 from danlu.data.frames import DiskFrame
 from danlu.errors import DataError
 
-SPLIT_COLUMN = "split"
+SPLIT_COLUMN, WEIGHT_COLUMN = "split", "weight"
 LONGEST_PATH = 1024  # characters; a longer text names no file
 
 
@@ -21,6 +21,7 @@ def stack(parts: Sequence[RawData], origin: str) -> RawData:
     Raises:
         DataError: they differ in their columns or in their types.
     """
+    parts = _with_weights(parts)
     first = parts[0]
     if len(parts) == 1:
         return replace(first, origin=origin)
@@ -58,7 +59,7 @@ def stack_splits(parts: Mapping[str, RawData], origin: str) -> RawData:
     together = stack(list(parts.values()), origin)
     if len(parts) == 1:
         return together
-    name = _free_name(together.frame.columns)
+    name = _free_name(SPLIT_COLUMN, together.frame.columns)
     words = pl.concat([pl.repeat(split, part.frame.height, eager=True) for split, part in parts.items()])
     labelled = pl.DataFrame({name: words})
     if isinstance(together.frame, DiskFrame):
@@ -67,13 +68,29 @@ def stack_splits(parts: Mapping[str, RawData], origin: str) -> RawData:
     return replace(together, frame=together.frame.hstack(labelled), split_column=name)
 
 
-def _free_name(taken: Sequence[str]) -> str:
-    """Return a name for the column of splits that no column has."""
-    name, number = SPLIT_COLUMN, 1
+def _free_name(wanted: str, taken: Collection[str]) -> str:
+    """Return a name for a new column that no column has."""
+    name, number = wanted, 1
     while name in taken:
         number += 1
-        name = f"{SPLIT_COLUMN}_{number}"
+        name = f"{wanted}_{number}"
     return name
+
+
+def _with_weights(parts: Sequence[RawData]) -> Sequence[RawData]:
+    """Give all parts a column of weights, if any has a weight."""
+    if all(part.weight_column is None and part.weight == 1.0 for part in parts):
+        return parts
+    name = _free_name(WEIGHT_COLUMN, {each for part in parts for each in part.frame.columns})
+    return [_with_weight(part, name) for part in parts]
+
+
+def _with_weight(part: RawData, name: str) -> RawData:
+    own, frame = part.weight_column, part.frame
+    weights = pl.lit(part.weight) if own is None else pl.col(own) * part.weight
+    changed = frame.lazy().select(pl.exclude(own) if own else pl.all(), weights.cast(pl.Float64).alias(name))
+    table = DiskFrame(changed, frame.height) if isinstance(frame, DiskFrame) else changed.collect()
+    return replace(part, frame=table, weight=1.0, weight_column=name)
 
 
 def _with_own_files(parts: Sequence[RawData]) -> list[RawData]:

@@ -107,18 +107,35 @@ class SplitOptions(Frozen):
         return self
 
 
+class WeightedSource(Frozen):
+    """Give a source with its weight in a mixture.
+
+    A training epoch holds each of its training rows `weight` times: 2 twice, 0.5 a half of them, 1.5 all of them and a
+    half again, drawn by the recipe's seed. Rows that validate or test are there once.
+    """
+
+    path: SourcePath | tuple[SourcePath, ...] = Field(description="a file, a folder, a glob, or a list of these")
+    weight: PositiveFloat = 1.0
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every path of it."""
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+
 class SplitSources(Frozen):
     """Give the splits apart, each a file, folder, glob or list of these.
 
-    Without `validation` or `test`, that split is drawn from `train` as `data.split` says.
+    Without `validation` or `test`, that split is drawn from `train` as `data.split` says. `train` may have weights.
     """
 
-    train: SourcePath | tuple[SourcePath, ...]
+    train: SourcePath | tuple[SourcePath | WeightedSource, ...]
     validation: SourcePath | tuple[SourcePath, ...] | None = None
     test: SourcePath | tuple[SourcePath, ...] | None = None
 
-    def given(self) -> dict[str, str | tuple[str, ...]]:
+    def given(self) -> dict[str, str | tuple[str | WeightedSource, ...]]:
         """Return the sources by the names of their splits."""
+        splits: dict[str, str | tuple[str | WeightedSource, ...] | None]
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: source for name, source in splits.items() if source is not None}
 
@@ -126,8 +143,9 @@ class SplitSources(Frozen):
 class Data(Frozen):
     """Set where the data is, what its columns mean and how it is prepared."""
 
-    source: SourcePath | tuple[SourcePath, ...] | SplitSources = Field(
-        description="a file, a folder, a glob, a list of these, or builtin:NAME; or splits that are given apart: "
+    source: SourcePath | tuple[SourcePath | WeightedSource, ...] | SplitSources = Field(
+        description="a file, a folder, a glob, a list of these, or builtin:NAME; a mixture, of which training reads "
+        "some more often: [{path: ..., weight: 2}, ...]; or splits that are given apart: "
         "{train: ..., validation: ..., test: ...}"
     )
     target: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
@@ -193,7 +211,8 @@ class Data(Frozen):
     def sources(self) -> tuple[str, ...]:
         """Every path that the source names."""
         parts = self.source.given().values() if isinstance(self.source, SplitSources) else (self.source,)
-        return tuple(path for part in parts for path in ((part,) if isinstance(part, str) else part))
+        listed = (each for part in parts for each in ((part,) if isinstance(part, str) else part))
+        return tuple(path for each in listed for path in (each.paths if isinstance(each, WeightedSource) else (each,)))
 
     def options_of(self, column: str) -> ColumnOptions:
         """Return the recipe's options of one column."""

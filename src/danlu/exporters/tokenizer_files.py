@@ -1,0 +1,60 @@
+"""A bundle's tokenizer as transformers' files, which cut and pad as danlu does."""
+
+from pathlib import Path
+from typing import Any
+
+from danlu.data.descriptors import TokenizerFile
+from danlu.data.specs import EncoderInputs
+from danlu.data.text.preprocessor import TokenizingPreprocessor
+from danlu.models.answer_folding import Step
+
+
+def write_tokenizer(preprocessor: TokenizingPreprocessor, folder: Path, positions: int | None) -> None:
+    """Write a tokenizer for AutoTokenizer.
+
+    Args:
+        preprocessor: holds it.
+        folder: of the model.
+        positions: tokens that the network takes at most, if it says so.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = preprocessor.tokenizer
+    given: dict[str, Any] = {**tokenizer.special, "pad_token": _pad_token(tokenizer)}
+    longest = longest_input(preprocessor, positions)
+    if longest is not None:
+        given["model_max_length"] = longest
+    written: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer.open(),
+        # Texts are answered whole, so they are padded behind; a prompt is continued, so it is padded in front.
+        padding_side="right" if _reads_whole_texts(preprocessor) else "left",
+        truncation_side="right",
+        # Others, such as token types, are not what the model was trained with, and some networks refuse them.
+        model_input_names=["input_ids", "attention_mask"],
+        **given,
+    )
+    written.chat_template = tokenizer.chat_template
+    written.save_pretrained(folder)
+
+
+def longest_input(preprocessor: TokenizingPreprocessor, positions: int | None) -> int | None:
+    """Return the tokens to which inputs are cut.
+
+    Language models cut nothing, and have those that fit.
+    """
+    return preprocessor.longest if _reads_whole_texts(preprocessor) else positions
+
+
+def tokenizing_steps(preprocessor: TokenizingPreprocessor) -> tuple[tuple[str, ...], tuple[Step, ...]]:
+    """Return the preparation inside the files, and what their caller must ask for."""
+    inside = ("tokenizer", *(("chat-template",) if preprocessor.tokenizer.chat_template is not None else ()))
+    return inside, (Step("truncation", preprocessor.longest),) if _reads_whole_texts(preprocessor) else ()
+
+
+def _reads_whole_texts(preprocessor: TokenizingPreprocessor) -> bool:
+    """Return whether the model answers texts or words, rather than going on with them."""
+    return isinstance(preprocessor.inputs, EncoderInputs)
+
+
+def _pad_token(tokenizer: TokenizerFile) -> str | None:
+    return tokenizer.open().id_to_token(tokenizer.pad)
