@@ -16,6 +16,7 @@ from danlu.experiment.distillation import Teacher
 from danlu.experiment.dpo_reference import add_reference_log_probs, check_whole_model_per_process
 from danlu.experiment.frozen_features import with_frozen_features
 from danlu.experiment.loaders import build_prepared_dataset, build_train_loader
+from danlu.experiment.rebuild import check_rebuild
 from danlu.experiment.setup import TrainingSetup, with_training_options
 from danlu.launch.processes import check_single_process
 from danlu.recipe.sections.training import Finetune, Parallel, Training
@@ -146,6 +147,7 @@ def build_setup(
         context = truncate_for_dry_run(context)
     # 1. Initial weights, right after the seed: whatever drew random numbers in between would change them.
     model = build_initial_model(context, preprocessing)
+    check_rebuild(context.model, model, preprocessing.preprocessor.inputs, preprocessing.target.outputs)
     # 2. The DPO reference is the model as it is now, so it comes before adapters are added; it becomes columns of the
     #    data, so it comes before any split is prepared.
     if context.dataset.task.is_trained_on_pairs:

@@ -124,7 +124,12 @@ class Transformer(HasPresets):
         assert self.folder is not None
         from danlu.models.text.pretrained_folder import folder_config, requires_remote_code
 
-        changed: dict[str, Any] = {"dropout": None, "pooling": self.resolve_pooling(), "finetune": Finetune()}
+        changed: dict[str, Any] = {
+            "size": None,
+            "dropout": None,
+            "pooling": self.resolve_pooling(),
+            "finetune": Finetune(),
+        }
         changed["attention"] = "auto"
         if requires_remote_code(self.folder, self.allow_remote_code):  # it is needed whenever the network is built
             return self.model_copy(update={**changed, "name": f"hf:{self.folder.resolve()}"})

@@ -17,15 +17,19 @@ CONFIG_FILES = ("config.json", "tokenizer_config.json")  # their `auto_map` name
 
 
 def folder_config(folder: Path, allow_code: bool = False) -> tuple[str, dict[str, Any]]:
-    """Return the architecture's name and settings from the folder's config.json."""
+    """Return the architecture's name and all settings of the folder's config.json, defaults included.
+
+    A default that was left out would be filled in from the data, or be another in a later version. The labels' names
+    are left out, since they belong to the task.
+    """
     require_extra("text", f"hf:{folder}")
     patch_torchvision()
     from transformers import AutoConfig
 
     require_folder(folder)
     trusted = requires_remote_code(folder, allow_code)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted).to_diff_dict()
-    leave = ("model_type", "transformers_version", "architectures", "dtype", "torch_dtype")
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted).to_dict()
+    leave = ("model_type", "transformers_version", "architectures", "dtype", "torch_dtype", "id2label", "label2id")
     kept = {key: value for key, value in config.items() if key not in leave and not key.startswith("_")}
     return config["model_type"], kept
 
