@@ -18,12 +18,17 @@ from danlu.core.seeds import Seed
 from danlu.data.descriptors import DataRequirements
 from danlu.data.specs import ImageInputs, InputSpec, TabularInputs, require_inputs
 from danlu.recipe.components import ModelOptions
+from danlu.recipe.sections.training import Finetune
 from danlu.tasks.base import Loss, Target
 
 if TYPE_CHECKING:
     from torch import nn
 
     from danlu.data.tabular.preprocessor import TabularPreprocessor
+
+# Larger steps erase pretraining; Devlin et al. 2019 use 2e-5 to 5e-5 (https://arxiv.org/abs/1810.04805).
+PRETRAINED_LR = 5e-5
+ADAPTER_LR = 5e-4  # adapters start at zero beside frozen weights; about ten times the full fine-tuning rate
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,18 @@ class Model(ModelOptions):
         from danlu.artifacts.tensors import load_tensors
 
         load_weights(network, load_tensors(folder / WEIGHTS))
+
+
+def pretrained_lr(finetune: Finetune, optimizer_lr: float) -> float:
+    """Return the learning rate of pretrained weights where the recipe sets none.
+
+    Args:
+        finetune: how they are trained.
+        optimizer_lr: the optimizer's own default, which a head alone takes.
+    """
+    if finetune.mode == "head":
+        return optimizer_lr
+    return ADAPTER_LR if finetune.adapts else PRETRAINED_LR
 
 
 class TabularModel(Model):

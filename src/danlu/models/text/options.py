@@ -7,16 +7,12 @@ from pydantic import Field
 
 from danlu.data.descriptors import DataRequirements
 from danlu.data.specs import InputSpec, TextInputs, TokenInputs, require_inputs
-from danlu.models.base import HasPresets, SizePresets
+from danlu.models.base import HasPresets, SizePresets, pretrained_lr
 from danlu.recipe.paths import HF_FOLDER
 from danlu.recipe.sections.training import Finetune, Fraction
 
 if TYPE_CHECKING:
     from torch import nn
-
-# Larger steps erase pretraining; Devlin et al. 2019 use 2e-5 to 5e-5 (https://arxiv.org/abs/1810.04805).
-PRETRAINED_LR = 5e-5
-ADAPTER_LR = 5e-4  # adapters start at zero beside frozen weights; about ten times the full fine-tuning rate
 
 # Popular architectures.
 EXAMPLES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -97,8 +93,7 @@ class Transformer(HasPresets):
     def default_lr(self, optimizer_lr: float) -> float:
         if self.folder is None:
             return super().default_lr(optimizer_lr)
-        rates = {"head": optimizer_lr, "lora": ADAPTER_LR, "dora": ADAPTER_LR, "qlora": ADAPTER_LR}
-        return rates.get(self.finetune.mode, PRETRAINED_LR) * self.defaults.lr_factor
+        return pretrained_lr(self.finetune, optimizer_lr) * self.defaults.lr_factor
 
     def data_requirements(self) -> DataRequirements:
         from danlu.models.text.pretrained_folder import folder_requirements
