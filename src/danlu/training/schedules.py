@@ -228,7 +228,9 @@ class Step(WarmupSchedule):
 
     def misfit_after_warmup(self, steps: int) -> str | None:
         every = to_steps(self.every, steps)
-        return f"every: {every:,} steps, and {steps:,} follow the warmup: the rate never falls" if every > steps else None
+        return (
+            f"every: {every:,} steps, and {steps:,} follow the warmup: the rate never falls" if every > steps else None
+        )
 
 
 class MultiStep(WarmupSchedule):
