@@ -50,6 +50,11 @@ class Transformer(HasPresets):
         description="implementation: torch's fused kernels (sdpa; auto uses it if the architecture supports it), the "
         "package flash-attn, or plain matrix products",
     )
+    resize_embeddings: bool = Field(
+        default=False,
+        description="add rows to the embeddings of a folder for tokens of its tokenizer that have none; they are "
+        "trained in every mode but head",
+    )
     finetune: Finetune = Finetune()
 
     @classmethod
@@ -79,6 +84,7 @@ class Transformer(HasPresets):
             dropout=found.dropout,
             attention=found.attention,
             allow_remote_code=found.allow_remote_code,
+            rows=found._rows(),
         )
         pooling = found.resolve_pooling() if isinstance(tokens, TextInputs) else None
         return build_transformer(spec, tokens, outputs, pooling)
@@ -99,7 +105,17 @@ class Transformer(HasPresets):
         from danlu.models.text.pretrained_folder import folder_requirements
 
         folder = self._with_gguf_converted().folder
-        return folder_requirements(folder, self.allow_remote_code) if folder else DataRequirements()
+        if folder is None:
+            return DataRequirements()
+        return folder_requirements(folder, self.allow_remote_code, self.resize_embeddings)
+
+    def _rows(self) -> int | None:
+        """Return the rows that the folder's embeddings are to have at least; None leaves them as they are."""
+        if self.folder is None or not self.resize_embeddings:
+            return None
+        from danlu.models.text.pretrained_folder import requires_remote_code, rows_for_tokens
+
+        return rows_for_tokens(self.folder, requires_remote_code(self.folder, self.allow_remote_code))
 
     def _with_gguf_converted(self) -> Self:
         """Return these options with a GGUF file replaced by the folder it was converted to."""
@@ -129,5 +145,7 @@ class Transformer(HasPresets):
         if requires_remote_code(self.folder, self.allow_remote_code):  # it is needed whenever the network is built
             return self.model_copy(update={**changed, "name": f"hf:{self.folder.resolve()}"})
         name, config = folder_config(self.folder)
-        changed |= {"name": f"hf:{name}", "config": config, "allow_remote_code": False}
+        if self.resize_embeddings:
+            config["vocab_size"] = max(config["vocab_size"], self._rows() or 0)
+        changed |= {"name": f"hf:{name}", "config": config, "allow_remote_code": False, "resize_embeddings": False}
         return self.model_copy(update=changed)

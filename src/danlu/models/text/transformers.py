@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from danlu.core.console import info
 from danlu.core.imports import patch_torchvision, require_extra, silence_libraries
 from danlu.core.text import suggestion
 from danlu.data.specs import CorpusInputs, EncoderInputs, PreferenceInputs, TaggingInputs, TextInputs, TokenInputs
@@ -41,6 +42,7 @@ class NetworkSpec:
         dropout: for all dropout settings that `config` leaves out; None keeps the architecture's.
         attention: implementation, or `auto`.
         allow_remote_code: whether code from the folder may run.
+        rows: that the embeddings of a folder are to have at least; None leaves them as they are.
     """
 
     name: str
@@ -50,6 +52,7 @@ class NetworkSpec:
     dropout: float | None
     attention: str
     allow_remote_code: bool
+    rows: int | None = None
 
 
 def build_transformer(spec: NetworkSpec, inputs: TokenInputs, outputs: int, pooling: Pooling | None) -> nn.Module:
@@ -125,7 +128,7 @@ def _load_or_create(
                 **_attention(spec),
                 **_dropout_settings(spec, own),
             )
-            return network, _fresh_weights(network, found, spec.folder)
+            return network, (*_fresh_weights(network, found, spec.folder), *_add_rows(network, spec))
         name = spec.name.removeprefix("hf:")
         _require_architecture(name)
         usual = configs.for_model(name)
@@ -170,6 +173,21 @@ def _fresh_weights(network: Any, found: dict[str, Any], folder: Path) -> tuple[s
             code="DL273",
         )
     return tuple(sorted(absent | other))
+
+
+def _add_rows(network: Any, spec: NetworkSpec) -> tuple[str, ...]:
+    """Add rows to the embeddings, near the mean of the others, up to the number that is asked for.
+
+    Returns:
+        the names of the matrices that have new rows.
+    """
+    known = network.get_input_embeddings().num_embeddings
+    if spec.rows is None or spec.rows <= known:
+        return ()
+    network.resize_token_embeddings(spec.rows)
+    info(f"{spec.folder}: {spec.rows - known} rows are added to its {known:,} embeddings; they begin near the mean")
+    layers = (network.get_input_embeddings(), network.get_output_embeddings())
+    return tuple(f"{name}.weight" for name, module in network.named_modules() if any(module is each for each in layers))
 
 
 def _attention(spec: NetworkSpec) -> dict[str, str]:
