@@ -160,8 +160,13 @@ def truncate_for_dry_run(context: DataContext) -> DataContext:
 
 
 def fit_preprocessing(context: DataContext) -> FittedPreprocessing:
-    """Fit the preprocessor and the target on the training split."""
+    """Fit the preprocessor and the target on the training split, or take those of the run that it begins from."""
     dataset, train = context.dataset, context.splits.train
+    if context.recipe.training.from_run is not None:
+        from danlu.experiment.earlier_run import earlier_preparation, earlier_target
+
+        known, target = earlier_preparation(context)
+        return FittedPreprocessing(known, earlier_target(target, _fit_target(context, known)))
     seed = Seed(context.recipe.seed).derive("preparation")
     preprocessor = fit_preprocessor(train, dataset, context.recipe.data, context.model.data_requirements(), seed)
     return FittedPreprocessing(preprocessor.on_date(context.date), _fit_target(context, preprocessor))

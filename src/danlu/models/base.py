@@ -246,6 +246,7 @@ class FitData:
     validation: Rows
     seed: Seed
     num_threads: int
+    start: "nn.Module | None" = None
 
 
 class IterativeFit(Protocol):
@@ -266,6 +267,9 @@ class SelfFittingModel(Model):
 
     Its networks have no trainable weights; they predict with the fitted trees.
 
+    Attributes:
+        goes_on: whether a fit can go on from a fitted network, `FitData.start`.
+
     Example:
         >>> import danlu
         >>> issubclass(danlu.SelfFittingModel, danlu.Model)
@@ -273,6 +277,8 @@ class SelfFittingModel(Model):
         >>> sorted(danlu.SelfFittingModel.__abstractmethods__)
         ['build', 'max_rounds', 'start_fit']
     """
+
+    goes_on: ClassVar[bool] = False
 
     @property
     @abstractmethod
