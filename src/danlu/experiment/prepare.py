@@ -123,6 +123,9 @@ def build_initial_model(context: DataContext, preprocessing: FittedPreprocessing
     torch.manual_seed(Seed(context.recipe.seed).derive("weights").value)
     model = context.model.build(inputs, outputs)
     check_rebuild(context.model, model, inputs, outputs)
+    if context.recipe.training.from_run is None:
+        labels = getattr(preprocessing.target, "labels", ())
+        context.model.order_head(model, [str(label) for label in labels] if len(labels) == outputs else None)
     load_earlier_weights(context, model)
     return model
 

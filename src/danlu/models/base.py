@@ -4,7 +4,7 @@ The table of families stands in `table`. Imports no torch: networks are imported
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
@@ -114,6 +114,15 @@ class Model(ModelOptions):
             optimizer_lr: the optimizer's own default, for new networks.
         """
         return optimizer_lr * self.defaults.lr_factor
+
+    def order_head(self, network: "nn.Module", labels: Sequence[str] | None) -> None:
+        """Put a pretrained head's outputs in the order of the data's labels, or begin a new head; say which.
+
+        Args:
+            network: as `build` returned it.
+            labels: of the data, by output; None for a number.
+        """
+        return
 
     @property
     def custom_code(self) -> str | None:

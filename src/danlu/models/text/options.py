@@ -1,5 +1,6 @@
 """The options of models from transformers. Imports no torch: the recipe's schema is built from them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -88,6 +89,13 @@ class Transformer(HasPresets):
         )
         pooling = found.resolve_pooling() if isinstance(tokens, TextInputs) else None
         return build_transformer(spec, tokens, outputs, pooling)
+
+    def order_head(self, network: "nn.Module", labels: Sequence[str] | None) -> None:
+        folder = self._with_gguf_converted().folder
+        if folder is not None:
+            from danlu.models.text.pretrained_head import order_head
+
+            order_head(network, folder, labels)
 
     def resolve_pooling(self) -> Literal["mean", "cls"] | None:
         """Return the pooling of texts; None uses the architecture's own classifier."""

@@ -1,6 +1,7 @@
 """The options of image models. Imports no torch: the recipe's schema is built from them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -127,6 +128,12 @@ class Timm(ImageModel):
             stochastic_depth=self.stochastic_depth,
             normalization=self.normalization,
         )
+
+    def order_head(self, network: "nn.Module", labels: Sequence[str] | None) -> None:
+        if self.pretrained is not None:
+            from danlu.models.vision.pretrained_head import order_head
+
+            order_head(network, Path(self.pretrained), labels)
 
     def default_lr(self, optimizer_lr: float) -> float:
         if self.pretrained is None:
