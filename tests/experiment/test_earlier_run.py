@@ -107,6 +107,7 @@ def test_boosting_adds_rounds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (["data.encode=one-hot"], "data.encode: training.from_run keeps the preparation"),
         (["data.scale=none"], "data.scale: training.from_run keeps the preparation"),
         (["model.hidden=[8]"], "do not fit mlp as this recipe builds it"),
         (["model=linear"], "do not fit linear as this recipe builds it"),

@@ -1,7 +1,4 @@
-"""Begin a training from the weights of a finished run (`training.from_run`), with its preparation and its labels.
-
-The weights only mean something for inputs that are prepared as before, so nothing is fitted anew. Imports no torch.
-"""
+"""Begin a training from the weights of a finished run (`training.from_run`). Imports no torch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,29 +7,17 @@ from danlu.artifacts.bundle import Bundle, open_bundle
 from danlu.artifacts.files import StrPath, read_json
 from danlu.artifacts.run import ENVIRONMENT, RECIPE, RunDirectory
 from danlu.core.console import info
-from danlu.data.kinds.table import get_kind
-from danlu.errors import ArgumentError, ArtifactError, Problem, RecipeError
+from danlu.errors import ArgumentError, ArtifactError
+from danlu.experiment.earlier_preparation import KEY
 from danlu.experiment.run_data import SOURCE_FILE
 from danlu.experiment.seen_rows import count_learned_rows
 from danlu.recipe.load import load_recipe
 from danlu.recipe.schema import Recipe
-from danlu.tasks.base import Target
-from danlu.tasks.table import parse_target
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from danlu.data.kind import Preprocessor
     from danlu.experiment.data_context import DataContext
-
-KEY = "training.from_run"
-# Keys of `data` that a preparation is fitted with; the others choose rows, or change samples on their way.
-FITTED_WITH = (
-    *("task", "target", "text", "image", "columns", "scale", "encode", "select", "image_size"),
-    *("sequence_length", "vocabulary", "packing", "chat_template"),
-)
-# What evaluation adds to a target, which belongs to the weights of before.
-OF_EVALUATION = ("calibration", "threshold", "conformal")
 
 
 def recipe_from_run(run: StrPath, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -59,72 +44,6 @@ def with_earlier_run(recipe: Recipe, run: StrPath) -> Recipe:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def earlier_preparation(context: "DataContext") -> tuple["Preprocessor", Target]:
-    """Return the preparation and the target of the run that the recipe begins from, as before its evaluation.
-
-    Raises:
-        ArgumentError: that run has another kind of data or another task.
-        RecipeError: the recipe asks for a preparation of its own.
-    """
-    bundle = _bundle(context)
-    manifest, dataset = bundle.manifest, context.dataset
-    if (manifest.kind, manifest.task) != (dataset.kind.name, dataset.task.name):
-        raise ArgumentError(
-            f"{KEY}: {bundle.folder} was trained for {manifest.task} on {manifest.kind} data, and this recipe for "
-            f"{dataset.task.name} on {dataset.kind.name} data; export it and name the folder in model.name, or choose "
-            "another run",
-            code="DL515",
-        )
-    _require_same_preparation(context, bundle)
-    preprocessor = get_kind(manifest.kind).preprocessor.model_validate(manifest.preprocessing)
-    missing = [name for name in preprocessor.columns if name not in dataset.frame.columns]
-    if missing:
-        raise ArgumentError(f"{KEY}: {dataset.origin} has no column {missing[0]!r}, which the run reads", code="DL210")
-    return preprocessor.on_date(context.date), parse_target(manifest.output)
-
-
-def earlier_target(known: Target, fresh: Target) -> Target:
-    """Return the target of the earlier run, without what its evaluation decided, for a recipe's own data.
-
-    Raises:
-        ArgumentError: the data has labels that the run does not know.
-    """
-    labels = getattr(known, "labels", None)
-    unknown = [label for label in getattr(fresh, "labels", ()) if labels is not None and label not in labels]
-    if unknown:
-        raise ArgumentError(
-            f"{KEY}: the run does not know the label {unknown[0]!r}, and its head has no output for it; leave such "
-            "rows out, or train without it",
-            code="DL515",
-        )
-    fields = type(known).model_fields
-    kept: dict[str, Any] = {name: None for name in OF_EVALUATION if name in fields}
-    kept |= {name: getattr(fresh, name) for name in ("positive", "beta") if name in fields}
-    return known.model_copy(update=kept)
-
-
-def _require_same_preparation(context: "DataContext", bundle: Bundle) -> None:
-    """Raise RecipeError where the recipe changes what the earlier preparation was fitted with."""
-    run = bundle.folder.parent
-    if not (run / RECIPE).is_file():  # a bundle alone does not say
-        return
-    before, now = load_recipe(run / RECIPE).data, context.recipe.data
-    problems = [
-        Problem(
-            "", f"data.{name}", f"{KEY} keeps the preparation of {run}, where it is {_shown(before, name)}", "DL110"
-        )
-        for name in FITTED_WITH
-        if getattr(before, name) != getattr(now, name)
-    ]
-    if problems:
-        raise RecipeError(*problems)
-
-
-def _shown(section: Any, name: str) -> str:
-    value = section.model_dump(mode="json", include={name})[name]
-    return "left out" if value is None else str(value)
 
 
 def load_earlier_weights(context: "DataContext", network: "nn.Module") -> None:
