@@ -138,12 +138,13 @@ def test_learning_rate_of_pretrained_texts(mode: str, optimizer: str, expected: 
 @pytest.mark.parametrize(
     ("pretrained", "mode", "optimizer", "expected"),
     [
-        ("w.safetensors", "full", "adamw", 1e-4),
-        ("w.safetensors", "full", "sgd", 1e-3),
-        ("w.safetensors", "full", "lion", 3e-5),
-        ("w.safetensors", "gradual", "adamw", 1e-4),
+        ("w.safetensors", "full", "adamw", 5e-5),
+        ("w.safetensors", "full", "sgd", 5e-5),
+        ("w.safetensors", "full", "lion", 5e-5),
+        ("w.safetensors", "gradual", "adamw", 5e-5),
         ("w.safetensors", "head", "adamw", 1e-3),
-        ("w.safetensors", "lora", "adamw", 1e-3),
+        ("w.safetensors", "head", "lion", 3e-4),
+        ("w.safetensors", "lora", "adamw", 5e-4),
         (None, "full", "adamw", 1e-3),
         (None, "full", "sgd", 1e-2),
     ],

@@ -8,17 +8,21 @@ from danlu.artifacts.files import StrPath
 from danlu.artifacts.run import RunDirectory
 from danlu.artifacts.trials import is_search
 from danlu.core.console import info
+from danlu.data.sources.reader import IN_MEMORY
 from danlu.errors import ArgumentError
+from danlu.experiment.earlier_run import recipe_from_run, with_earlier_run
 from danlu.experiment.folds import load_for_new_run
 from danlu.experiment.trainer import resume_training, train_run
 from danlu.launch.processes import find_interrupted_run
+from danlu.recipe.load import as_recipe
 from danlu.recipe.schema import Recipe
 from danlu.search.study import resume_search, train_or_search
 
 
 def train(
-    recipe: Recipe | Mapping[str, Any] | str | Path,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     *,
+    from_run: StrPath | None = None,
     data: object | None = None,
     output: str | Path = "runs",
     name: str | None = None,
@@ -28,7 +32,8 @@ def train(
     """Train a model.
 
     Args:
-        recipe: a Recipe, a mapping, a file, or the name of a built-in recipe.
+        recipe: a Recipe, a mapping, a file, or the name of a built-in recipe; with `from_run` None for that run's own.
+        from_run: a finished run whose weights and preparation a new run begins from.
         data: rows in memory instead of the recipe's `data.source`: a frame of polars or pandas, an Arrow table, a
             dict of columns … (see the guide); the run keeps them.
         output: the folder of runs.
@@ -53,10 +58,26 @@ def train(
     interrupted = find_interrupted_run(Path(output))
     if interrupted is not None:
         return resume(interrupted.path, profile=profile)
-    context = load_for_new_run(recipe, Path(output), name, overwrite, data)
+    context = load_for_new_run(
+        _begin_from(recipe, from_run, in_memory=data is not None), Path(output), name, overwrite, data
+    )
     if context.recipe.tuning is not None:
         info("`danlu train` ignores the recipe's tuning section; use `danlu tune` or `danlu run` to search")
     return train_run(context, Path(output), name, overwrite, profile=profile, learn=train_or_search)
+
+
+def _begin_from(
+    recipe: Recipe | Mapping[str, Any] | str | Path | None, from_run: StrPath | None, in_memory: bool
+) -> Recipe | Mapping[str, Any] | str | Path:
+    """Return the recipe, with the run that its training begins from."""
+    if recipe is None and from_run is None:
+        raise ArgumentError("recipe: there is none; give one, or a finished run as from_run", code="DL401")
+    if from_run is None:
+        assert recipe is not None
+        return recipe
+    if recipe is None:
+        return recipe_from_run(from_run)
+    return with_earlier_run(as_recipe(recipe, source=IN_MEMORY if in_memory else None), from_run)
 
 
 def resume(run: StrPath, *, verify: int | None = None, profile: bool = False) -> RunDirectory:

@@ -24,6 +24,12 @@ Resume = Annotated[
     Path | None,
     Parameter(help="Resume a run that was stopped or killed from its newest checkpoint, with its own recipe."),
 ]
+FromRun = Annotated[
+    Path | None,
+    Parameter(
+        name="--from", help="Begin from the weights of this finished run, with its recipe unless another is given."
+    ),
+]
 Profile = Annotated[bool, Parameter(help="Write a profile of some steps into the run's folder `profile`.", negative=())]
 DryRun = Annotated[bool, Parameter(help="Send two batches through every stage and write nothing.", negative=())]
 Processes = Annotated[
@@ -37,10 +43,16 @@ DEFAULT_RESTARTS = 3
 
 
 def check_recipe_or_resume(
-    recipe: str | None, resume: Path | None, overrides: tuple[str, ...], name: str | None
+    recipe: str | None, resume: Path | None, overrides: tuple[str, ...], name: str | None, from_run: Path | None = None
 ) -> None:
-    """Raise ArgumentError unless there is either a recipe or a run to resume."""
-    if (recipe is None) == (resume is None):
+    """Raise ArgumentError unless there is either a recipe, a run to begin from, or a run to resume."""
+    if resume is not None and from_run is not None:
+        raise ArgumentError(
+            "--resume goes on with a run that was stopped, --from begins a new one from a finished run's weights; "
+            "leave one of them out",
+            code="DL401",
+        )
+    if (recipe is None and from_run is None) == (resume is None):
         raise ArgumentError("give either a recipe, or --resume with a run that was stopped", code="DL401")
     if resume is not None and (overrides or name):
         raise ArgumentError("--resume uses the run's own recipe and folder; leave out --set and --name", code="DL401")

@@ -1,4 +1,4 @@
-"""danlu train RECIPE, danlu train --resume RUN"""
+"""danlu train RECIPE, danlu train --from RUN, danlu train --resume RUN"""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from danlu.artifacts.run import RECIPE, RunDirectory
 from danlu.cli.options import (
+    FromRun,
     Json,
     Name,
     OptionalRecipe,
@@ -36,6 +38,7 @@ def train(
     output: Output = Path("runs"),
     name: Name = None,
     overwrite: Overwrite = False,
+    from_run: FromRun = None,
     resume: Resume = None,
     verify: Verify = None,
     profile: Profile = False,
@@ -43,12 +46,13 @@ def train(
     restarts: Restarts = None,
     json: Json = False,
 ) -> int:
-    """Train a model into a run directory, or resume a stopped run; evaluate it later."""
+    """Train a model into a run directory, from a finished run's weights or new ones, or resume a stopped run."""
     from danlu.api.train import resume as resume_verb
     from danlu.api.train import train as train_verb
+    from danlu.experiment.earlier_run import recipe_from_run
     from danlu.recipe.load import load_recipe
 
-    check_recipe_or_resume(recipe, resume, overrides, name)
+    check_recipe_or_resume(recipe, resume, overrides, name, from_run)
     times = resolve_restarts(restarts, processes)
     if verify is not None and resume is None:
         raise ArgumentError(
@@ -58,12 +62,19 @@ def train(
     if processes is not None:
         from danlu.launch.processes import launch_train
 
+        if recipe is None and from_run is not None:
+            recipe = str(RunDirectory.open(from_run).path / RECIPE)
         return launch_train(sys.argv[1:], recipe, resume, overrides, output, name, overwrite, processes, times)
     if resume is not None:
         directory = resume_verb(resume, verify=verify, profile=profile)
     else:
+        if recipe is None and from_run is not None:
+            loaded = recipe_from_run(from_run, overrides)
+        else:
+            loaded = load_recipe(str(recipe), overrides=overrides)
         directory = train_verb(
-            load_recipe(str(recipe), overrides=overrides),
+            loaded,
+            from_run=from_run,
             output=output,
             name=name,
             overwrite=overwrite,

@@ -38,8 +38,11 @@ def check_no_gradient_options(recipe: Recipe, model: SelfFittingModel, task: Tas
         raise RecipeError(Problem("", "model.name", message, code="DL116"))
     grows = f"{model.name} is not trained by gradient steps"
     usual = Training()
+    if recipe.training.from_run is not None and not model.goes_on:
+        message = f"{model.name} grows anew from the rows and has no weights to begin from; remove it"
+        raise RecipeError(Problem("", "training.from_run", message, code="DL116"))
     for key in Training.model_fields:
-        if key not in OPTIONS_WITHOUT_STEPS and getattr(recipe.training, key) != getattr(usual, key):
+        if key not in (*OPTIONS_WITHOUT_STEPS, "from_run") and getattr(recipe.training, key) != getattr(usual, key):
             cure = "set max_steps to limit its rounds" if key == "epochs" else "remove it"
             raise RecipeError(Problem("", f"training.{key}", f"{grows}; {cure}", code="DL116"))
     if recipe.training.batch_size == "auto":

@@ -29,6 +29,7 @@ from danlu.data.text.chat_template import check_template_file
 from danlu.errors import DataError
 from danlu.experiment.checks import check_conformal_rows, require_model_extras
 from danlu.experiment.defaults import resolve_recipe
+from danlu.experiment.earlier_preparation import earlier_preparation, earlier_target
 from danlu.experiment.search_checks import check_search_space
 from danlu.models.base import Model
 from danlu.recipe.load import as_recipe
@@ -164,8 +165,11 @@ def truncate_for_dry_run(context: DataContext) -> DataContext:
 
 
 def fit_preprocessing(context: DataContext) -> FittedPreprocessing:
-    """Fit the preprocessor and the target on the training split."""
+    """Fit the preprocessor and the target on the training split, or take those of the run that it begins from."""
     dataset, train = context.dataset, context.splits.train
+    if context.recipe.training.from_run is not None:
+        known, target = earlier_preparation(context.recipe, dataset, context.date)
+        return FittedPreprocessing(known, earlier_target(target, _fit_target(context, known)))
     seed = Seed(context.recipe.seed).derive("preparation")
     preprocessor = fit_preprocessor(train, dataset, context.recipe.data, context.model.data_requirements(), seed)
     return FittedPreprocessing(preprocessor.on_date(context.date), _fit_target(context, preprocessor))

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from danlu.artifacts.bundle import GOLDEN, REFERENCE, REFERENCE_ROWS, Manifest, open_bundle
 from danlu.artifacts.cache import cache_root, cached_dir
-from danlu.artifacts.files import read_frame, read_json, write_json
+from danlu.artifacts.files import read_json, write_json
 from danlu.artifacts.run import RunDirectory
 from danlu.core.console import info, progress
 from danlu.core.seeds import Seed
@@ -26,7 +25,8 @@ from danlu.data.balance.base import Balancer
 from danlu.data.descriptors import RawData
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.experiment.checks import DISTILL_KEY as KEY
-from danlu.experiment.run_data import PROFILE_FILE, SPLIT_FILE, data_digest
+from danlu.experiment.run_data import data_digest
+from danlu.experiment.seen_rows import count_learned_rows
 from danlu.recipe.sections.training import Distill
 
 if TYPE_CHECKING:
@@ -340,15 +340,7 @@ def _training_rows_digest(context: "DataContext") -> str:
 
 def _warn_of_seen_test_rows(context: "DataContext", options: Distill) -> None:
     """Warn if the teacher was trained on the student's test rows, by its run's split."""
-    folder = Path(options.teacher) / "data"
-    if not (folder / SPLIT_FILE).is_file() or not (folder / PROFILE_FILE).is_file():
-        return
-    known = read_json(folder / PROFILE_FILE)
-    height = context.dataset.frame.height
-    if known["rows"] > height or known.get("sha256") != data_digest(context.dataset, known["rows"]):
-        return
-    learned = read_frame(folder / SPLIT_FILE).filter(pl.col("part") == "train")["row"].to_numpy()
-    seen = int(np.isin(context.splits.test.rows, learned).sum())
+    seen = count_learned_rows(context, Path(options.teacher), context.splits.test)
     if seen:
         info(
             f"warning: the teacher was trained on {seen:,} of this model's {len(context.splits.test):,} test rows and "

@@ -89,6 +89,7 @@ def build_fit_data(setup: TrainingSetup) -> FitData:
         else _to_arrays(validation, np.arange(len(validation))),
         seed=setup.seed,
         num_threads=plan_threads(setup.context.recipe.training.threads).compute,
+        start=None if setup.context.recipe.training.from_run is None else setup.model,
     )
 
 

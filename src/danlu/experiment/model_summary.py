@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from danlu.core.console import info
 from danlu.models.base import HasPresets
+from danlu.training.schedules import Schedule
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,9 +60,16 @@ def log_model_summary(setup: "TrainingSetup", first: int) -> None:
         f"training {context.model.name} ({counted}) on {length:,} samples: "
         f"{begun} of {context.recipe.training.batch_size} on {setup.accelerator.torch_device}{by}"
     )
-    warning = overparameterized_warning(setup)
-    if warning is not None:
-        info(f"warning: {warning}")
+    for warning in (overparameterized_warning(setup), _schedule_warning(setup)):
+        if warning is not None:
+            info(f"warning: {warning}")
+
+
+def _schedule_warning(setup: "TrainingSetup") -> str | None:
+    """Return a warning if the run is too short for its schedule, else None."""
+    schedule = setup.context.recipe.training.schedule
+    misfit = None if schedule is None else Schedule.of(schedule).misfit(setup.plan.steps)
+    return None if misfit is None else f"training.schedule.{misfit}"
 
 
 def count_parameters(model: "nn.Module", trainable_only: bool = False) -> int:

@@ -14,8 +14,10 @@ from danlu.errors import ArgumentError
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing, truncate_for_dry_run
 from danlu.experiment.distillation import Teacher
 from danlu.experiment.dpo_reference import add_reference_log_probs, check_whole_model_per_process
+from danlu.experiment.earlier_run import load_earlier_weights
 from danlu.experiment.frozen_features import with_frozen_features
 from danlu.experiment.loaders import build_prepared_dataset, build_train_loader
+from danlu.experiment.rebuild import check_rebuild
 from danlu.experiment.setup import TrainingSetup, with_training_options
 from danlu.launch.processes import check_single_process
 from danlu.recipe.sections.training import Finetune, Parallel, Training
@@ -110,11 +112,22 @@ def open_parallel_context(
 
 
 def build_initial_model(context: DataContext, preprocessing: FittedPreprocessing) -> "nn.Module":
-    """Build the untrained model on the host: new weights by the seed, or pretrained ones."""
+    """Build the untrained model on the host: new weights by the seed, pretrained ones, or those of an earlier run.
+
+    Raises:
+        ArgumentError: a bundle of it could not be opened, or the earlier run's weights do not fit.
+    """
     import torch
 
+    inputs, outputs = preprocessing.preprocessor.inputs, preprocessing.target.outputs
     torch.manual_seed(Seed(context.recipe.seed).derive("weights").value)
-    return context.model.build(preprocessing.preprocessor.inputs, preprocessing.target.outputs)
+    model = context.model.build(inputs, outputs)
+    check_rebuild(context.model, model, inputs, outputs)
+    if context.recipe.training.from_run is None:
+        labels = getattr(preprocessing.target, "labels", ())
+        context.model.order_head(model, [str(label) for label in labels] if len(labels) == outputs else None)
+    load_earlier_weights(context, model)
+    return model
 
 
 def build_setup(

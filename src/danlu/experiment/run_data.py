@@ -47,7 +47,7 @@ def write_run_data(context: DataContext, run: RunDirectory, balanced: dict[str, 
     known = {**context.profile(), "sha256": data_digest(context.dataset, context.dataset.frame.height)}
     if balanced:
         known["target"]["balanced"] = balanced
-    if context.dataset.kind.generates_text:
+    if context.dataset.kind.generates_text or context.dataset.task.is_trained_on_pairs:  # they have a chat template
         known["date"] = context.date
     write_json(run.path / "data" / PROFILE_FILE, known)
 

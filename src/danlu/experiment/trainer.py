@@ -30,6 +30,7 @@ from danlu.experiment.auto_settings import resolve_auto_settings
 from danlu.experiment.cross_validation import Learn, refit_epochs
 from danlu.experiment.data_context import DataContext, FittedPreprocessing, fit_preprocessing
 from danlu.experiment.distillation import check_teacher_unchanged, save_teacher_digest
+from danlu.experiment.earlier_run import check_earlier_run_unchanged, describe_earlier_run
 from danlu.experiment.fit_rounds import fit_rounds
 from danlu.experiment.model_summary import log_model_summary
 from danlu.experiment.prepare import prepare_training
@@ -119,7 +120,7 @@ def _start_run(run: RunDirectory, setup: TrainingSetup) -> TrainingSetup:
     context = write_source(setup.context, run)
     setup = replace(setup, context=context)
     known = describe_environment(str(setup.accelerator.torch_device), context.recipe.seed, torch.get_num_threads())
-    write_json(run.path / ENVIRONMENT, known)
+    write_json(run.path / ENVIRONMENT, {**known, **describe_earlier_run(context)})
     _log_data_findings(context)
     setup = resolve_auto_settings(setup, run)
     training = setup.context.recipe.training
@@ -177,6 +178,7 @@ def _resume_training(stopped: InterruptedRun, learn: Learn, verify: int | None, 
     setup = prepare_training(stopped.context, compute_threads=compute, resumes=True, fixed_epochs=epochs)
     warn_of_environment_changes(run, setup)
     check_teacher_unchanged(run, setup.teacher_digest)
+    check_earlier_run_unchanged(setup.context, run)
     if verify is not None and isinstance(setup.context.model, SelfFittingModel):
         raise ArgumentError(
             f"--verify repeats steps, and {setup.context.model.name} has none; remove --verify", code="DL406"

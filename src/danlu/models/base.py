@@ -4,7 +4,7 @@ The table of families stands in `table`. Imports no torch: networks are imported
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
@@ -18,12 +18,17 @@ from danlu.core.seeds import Seed
 from danlu.data.descriptors import DataRequirements
 from danlu.data.specs import ImageInputs, InputSpec, TabularInputs, require_inputs
 from danlu.recipe.components import ModelOptions
+from danlu.recipe.sections.training import Finetune
 from danlu.tasks.base import Loss, Target
 
 if TYPE_CHECKING:
     from torch import nn
 
     from danlu.data.tabular.preprocessor import TabularPreprocessor
+
+# Larger steps erase pretraining; Devlin et al. 2019 use 2e-5 to 5e-5 (https://arxiv.org/abs/1810.04805).
+PRETRAINED_LR = 5e-5
+ADAPTER_LR = 5e-4  # adapters start at zero beside frozen weights; about ten times the full fine-tuning rate
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,15 @@ class Model(ModelOptions):
         """
         return optimizer_lr * self.defaults.lr_factor
 
+    def order_head(self, network: "nn.Module", labels: Sequence[str] | None) -> None:
+        """Put a pretrained head's outputs in the order of the data's labels, or begin a new head; say which.
+
+        Args:
+            network: as `build` returned it.
+            labels: of the data, by output; None for a number.
+        """
+        return
+
     @property
     def custom_code(self) -> str | None:
         """Code outside danlu that `build` runs, or None; bundles need permission."""
@@ -136,6 +150,18 @@ class Model(ModelOptions):
         from danlu.artifacts.tensors import load_tensors
 
         load_weights(network, load_tensors(folder / WEIGHTS))
+
+
+def pretrained_lr(finetune: Finetune, optimizer_lr: float) -> float:
+    """Return the learning rate of pretrained weights where the recipe sets none.
+
+    Args:
+        finetune: how they are trained.
+        optimizer_lr: the optimizer's own default, which a head alone takes.
+    """
+    if finetune.mode == "head":
+        return optimizer_lr
+    return ADAPTER_LR if finetune.adapts else PRETRAINED_LR
 
 
 class TabularModel(Model):
@@ -229,6 +255,7 @@ class FitData:
     validation: Rows
     seed: Seed
     num_threads: int
+    start: "nn.Module | None" = None
 
 
 class IterativeFit(Protocol):
@@ -249,6 +276,9 @@ class SelfFittingModel(Model):
 
     Its networks have no trainable weights; they predict with the fitted trees.
 
+    Attributes:
+        goes_on: whether a fit can go on from a fitted network, `FitData.start`.
+
     Example:
         >>> import danlu
         >>> issubclass(danlu.SelfFittingModel, danlu.Model)
@@ -256,6 +286,8 @@ class SelfFittingModel(Model):
         >>> sorted(danlu.SelfFittingModel.__abstractmethods__)
         ['build', 'max_rounds', 'start_fit']
     """
+
+    goes_on: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -114,6 +114,10 @@ class Schedule(ScheduleOptions):
         """Return a reducer of the factor by validation results; None without one."""
         return None
 
+    def misfit(self, steps: int) -> str | None:
+        """Return what of the schedule a run of so many steps never comes to; None if nothing."""
+        return None
+
 
 class WarmupSchedule(Schedule):
     """Start with a warmup, in which the factor grows linearly to 1."""
@@ -127,9 +131,23 @@ class WarmupSchedule(Schedule):
             return (step + 1) / warm
         return self.after_warmup(step - warm, max(1, steps - warm))
 
+    def misfit(self, steps: int) -> str | None:
+        """Say that the warmup, or one of the lengths after it, does not fit in the run."""
+        warm = to_steps(self.warmup, steps, math.ceil)
+        if warm <= steps:
+            return self.misfit_after_warmup(steps - warm)
+        return (
+            f"warmup: {warm:,} steps are longer than the run of {steps:,}: the rate ends at {steps / warm:.3g} of "
+            "training.optimizer.lr and never falls"
+        )
+
     @abstractmethod
     def after_warmup(self, step: int, steps: int) -> float:
         """Return the factor at `step` of the `steps` that follow the warmup, counted from 0."""
+
+    def misfit_after_warmup(self, steps: int) -> str | None:
+        """Return what does not fit in the `steps` that follow the warmup; None if all does."""
+        return None
 
 
 class Cosine(WarmupSchedule):
@@ -208,6 +226,12 @@ class Step(WarmupSchedule):
     def after_warmup(self, step: int, steps: int) -> float:
         return max(self.floor, float(self.gamma ** (step // max(1, to_steps(self.every, steps)))))
 
+    def misfit_after_warmup(self, steps: int) -> str | None:
+        every = to_steps(self.every, steps)
+        return (
+            f"every: {every:,} steps, and {steps:,} follow the warmup: the rate never falls" if every > steps else None
+        )
+
 
 class MultiStep(WarmupSchedule):
     """Multiply by gamma at each milestone; the defaults are those of He et al. 2016.
@@ -225,6 +249,11 @@ class MultiStep(WarmupSchedule):
         # The first step is before every milestone, however few steps there are.
         passed = sum(max(1, to_steps(milestone, steps)) <= step for milestone in self.milestones)
         return float(self.gamma**passed)
+
+    def misfit_after_warmup(self, steps: int) -> str | None:
+        late = [f"{each:,}" for each in self.milestones if to_steps(each, steps) > steps]
+        told = f"milestones: {', '.join(late)} are never reached, since {steps:,} steps follow the warmup"
+        return told if late else None
 
 
 class WarmupStableDecay(WarmupSchedule):
@@ -253,6 +282,11 @@ class WarmupStableDecay(WarmupSchedule):
             "cosine": (1 + math.cos(math.pi * progress)) / 2,
         }
         return self.floor + (1 - self.floor) * left[self.shape]
+
+    def misfit_after_warmup(self, steps: int) -> str | None:
+        falling = to_steps(self.decay, steps)
+        told = f"decay: {falling:,} steps, and {steps:,} follow the warmup, so that the decay is cut to these"
+        return told if falling > steps else None
 
 
 class OneCycle(Schedule):

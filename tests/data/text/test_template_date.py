@@ -82,3 +82,23 @@ def test_a_bundle_keeps_the_date_of_its_training(tmp_path: Path, monkeypatch: py
     assert render(tokenizer, ASKED, answer_next=False).startswith("09 July 2023<user>")
     assert load_run_data(load_recipe(run.path / "recipe.yaml"), run).date == "2023-07-09"  # what resumes, goes on so
     assert package.load(run).preprocessor.on_date("2030-01-01") != package.load(run).preprocessor
+
+
+@pytest.mark.training
+def test_preferences_go_on_with_the_day_that_they_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [{"prompt": f"{n}?", "chosen": f"{n}!", "rejected": "no"} for n in range(30)]
+    recipe: dict[str, Any] = {
+        "data": {"vocabulary": 300, "sequence_length": 64},
+        "model": {"name": "hf:llama", "config": TINY_TEXT},
+        "training": {"max_steps": 2},
+    }
+
+    class Earlier(date):
+        @classmethod
+        def today(cls) -> date:
+            return date(2023, 7, 9)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("danlu.experiment.data_context.date", Earlier)
+        run = package.train(recipe, data=pairs, output=tmp_path)
+    assert load_run_data(load_recipe(run.path / "recipe.yaml"), run).date == "2023-07-09"

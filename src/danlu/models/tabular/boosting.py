@@ -118,9 +118,17 @@ class BoostingFit:
             free_raw_data=True,
             params={"verbosity": -1},
         )
-        self.booster = lightgbm.Booster(self._settings(), self.train)
         self.validation = _matrix(data.validation)
         self.sums = np.zeros((len(self.validation), max(1, data.outputs if data.outputs > 2 else 1)))
+        self.first, self.earlier = 0, None
+        if data.start is None:
+            self.booster = lightgbm.Booster(self._settings(), self.train)
+            return
+        assert isinstance(data.start, BoostedTrees)
+        self.earlier = lightgbm.Booster(model_str=data.start.text)
+        self.first = self.earlier.current_iteration()
+        if len(self.validation):
+            self.sums += np.asarray(self.earlier.predict(self.validation, raw_score=True)).reshape(self.sums.shape)
 
     def _settings(self) -> dict[str, Any]:
         outputs = self.data.outputs
@@ -138,13 +146,30 @@ class BoostingFit:
 
     def iter_rounds(self) -> Iterator[float]:
         for done in range(self.num_rounds):
-            finished = self.booster.update()
+            finished = self._add_round()
             if finished and done:  # no split improves the loss, and no later round changes that
                 return
             if len(self.validation):
-                added = self.booster.predict(self.validation, start_iteration=done, num_iteration=1, raw_score=True)
+                added = self.booster.predict(
+                    self.validation, start_iteration=self.first + done, num_iteration=1, raw_score=True
+                )
                 self.sums += np.asarray(added).reshape(len(self.validation), -1)
             yield float(self.booster.eval_train()[0][2])
+
+    def _add_round(self) -> bool:
+        """Add a round; return whether no split improved the loss.
+
+        Only `lightgbm.train` goes on from an earlier model, and it adds at least one round.
+        """
+        import lightgbm
+
+        if self.earlier is None:
+            return bool(self.booster.update())
+        self.booster = lightgbm.train(
+            self._settings(), self.train, num_boost_round=1, init_model=self.earlier, keep_training_booster=True
+        )
+        self.earlier = None
+        return False
 
     def validation_scores(self) -> np.ndarray:
         if self.data.outputs == 2:
@@ -153,7 +178,7 @@ class BoostingFit:
 
     def load_rounds_into(self, network: nn.Module, num_rounds: int) -> None:
         assert isinstance(network, BoostedTrees)
-        network.load_text(self.booster.model_to_string(num_iteration=num_rounds))
+        network.load_text(self.booster.model_to_string(num_iteration=self.first + num_rounds))
 
 
 def _matrix(rows: Rows) -> np.ndarray:

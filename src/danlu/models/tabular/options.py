@@ -274,6 +274,7 @@ class Boosting(TabularModel, SelfFittingModel):
     handles_missing = True
     export_format = "lightgbm"
     weights_file = "lightgbm.txt"
+    goes_on = True
     defaults = ModelDefaults(patience=50)
     name: Literal["boosting"] = "boosting"
     rounds: PositiveInt = Field(default=1000, description="most boosting rounds; each adds a tree (per class)")

@@ -1,5 +1,6 @@
 """The options of models from transformers. Imports no torch: the recipe's schema is built from them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -7,16 +8,12 @@ from pydantic import Field
 
 from danlu.data.descriptors import DataRequirements
 from danlu.data.specs import InputSpec, TextInputs, TokenInputs, require_inputs
-from danlu.models.base import HasPresets, SizePresets
+from danlu.models.base import HasPresets, SizePresets, pretrained_lr
 from danlu.recipe.paths import HF_FOLDER
 from danlu.recipe.sections.training import Finetune, Fraction
 
 if TYPE_CHECKING:
     from torch import nn
-
-# Larger steps erase pretraining; Devlin et al. 2019 use 2e-5 to 5e-5 (https://arxiv.org/abs/1810.04805).
-PRETRAINED_LR = 5e-5
-ADAPTER_LR = 5e-4  # adapters start at zero beside frozen weights; about ten times the full fine-tuning rate
 
 # Popular architectures.
 EXAMPLES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -54,6 +51,11 @@ class Transformer(HasPresets):
         description="implementation: torch's fused kernels (sdpa; auto uses it if the architecture supports it), the "
         "package flash-attn, or plain matrix products",
     )
+    resize_embeddings: bool = Field(
+        default=False,
+        description="add rows to the embeddings of a folder for tokens of its tokenizer that have none; they are "
+        "trained in every mode but head",
+    )
     finetune: Finetune = Finetune()
 
     @classmethod
@@ -83,9 +85,17 @@ class Transformer(HasPresets):
             dropout=found.dropout,
             attention=found.attention,
             allow_remote_code=found.allow_remote_code,
+            rows=found._rows(),
         )
         pooling = found.resolve_pooling() if isinstance(tokens, TextInputs) else None
         return build_transformer(spec, tokens, outputs, pooling)
+
+    def order_head(self, network: "nn.Module", labels: Sequence[str] | None) -> None:
+        folder = self._with_gguf_converted().folder
+        if folder is not None:
+            from danlu.models.text.pretrained_head import order_head
+
+            order_head(network, folder, labels)
 
     def resolve_pooling(self) -> Literal["mean", "cls"] | None:
         """Return the pooling of texts; None uses the architecture's own classifier."""
@@ -97,14 +107,23 @@ class Transformer(HasPresets):
     def default_lr(self, optimizer_lr: float) -> float:
         if self.folder is None:
             return super().default_lr(optimizer_lr)
-        rates = {"head": optimizer_lr, "lora": ADAPTER_LR, "dora": ADAPTER_LR, "qlora": ADAPTER_LR}
-        return rates.get(self.finetune.mode, PRETRAINED_LR) * self.defaults.lr_factor
+        return pretrained_lr(self.finetune, optimizer_lr) * self.defaults.lr_factor
 
     def data_requirements(self) -> DataRequirements:
         from danlu.models.text.pretrained_folder import folder_requirements
 
         folder = self._with_gguf_converted().folder
-        return folder_requirements(folder, self.allow_remote_code) if folder else DataRequirements()
+        if folder is None:
+            return DataRequirements()
+        return folder_requirements(folder, self.allow_remote_code, self.resize_embeddings)
+
+    def _rows(self) -> int | None:
+        """Return the rows that the folder's embeddings are to have at least; None leaves them as they are."""
+        if self.folder is None or not self.resize_embeddings:
+            return None
+        from danlu.models.text.pretrained_folder import requires_remote_code, rows_for_tokens
+
+        return rows_for_tokens(self.folder, requires_remote_code(self.folder, self.allow_remote_code))
 
     def _with_gguf_converted(self) -> Self:
         """Return these options with a GGUF file replaced by the folder it was converted to."""
@@ -124,10 +143,17 @@ class Transformer(HasPresets):
         assert self.folder is not None
         from danlu.models.text.pretrained_folder import folder_config, requires_remote_code
 
-        changed: dict[str, Any] = {"dropout": None, "pooling": self.resolve_pooling(), "finetune": Finetune()}
+        changed: dict[str, Any] = {
+            "size": None,
+            "dropout": None,
+            "pooling": self.resolve_pooling(),
+            "finetune": Finetune(),
+        }
         changed["attention"] = "auto"
         if requires_remote_code(self.folder, self.allow_remote_code):  # it is needed whenever the network is built
             return self.model_copy(update={**changed, "name": f"hf:{self.folder.resolve()}"})
         name, config = folder_config(self.folder)
-        changed |= {"name": f"hf:{name}", "config": config, "allow_remote_code": False}
+        if self.resize_embeddings:
+            config["vocab_size"] = max(config["vocab_size"], self._rows() or 0)
+        changed |= {"name": f"hf:{name}", "config": config, "allow_remote_code": False, "resize_embeddings": False}
         return self.model_copy(update=changed)

@@ -38,8 +38,29 @@ EXPERT_SIZE_KEYS = ("moe_intermediate_size", "shared_expert_intermediate_size") 
 KEY_VALUE_HEAD_KEYS = ("num_key_value_heads", "num_kv_heads")
 
 
+def by_own_names(settings: Mapping[str, Any], default_config: Any) -> dict[str, Any]:
+    """Return settings under the architecture's own names.
+
+    `attribute_map` gives one setting several names: GPT-2 takes `max_position_embeddings` for its `n_positions`.
+
+    Raises:
+        ArgumentError: one setting is given two values, by two of its names.
+    """
+    mapped, found, said = default_config.attribute_map, {}, dict[str, str]()
+    for name, value in settings.items():
+        own = mapped.get(name, name)
+        if own in found and found[own] != value:
+            raise ArgumentError(
+                f"model.config: {said[own]} and {name} are two names of one setting of {default_config.model_type}, "
+                f"with the values {found[own]} and {value}; leave one of them out",
+                code="DL512",
+            )
+        found[own], said[own] = value, name
+    return found
+
+
 def resolve_config(config: Mapping[str, Any] | None, size: str | None, default_config: Any) -> dict[str, Any]:
-    """Merge a recipe's config with its size preset; without either the size is small.
+    """Merge a recipe's config with its size preset, by the architecture's own names; without either the size is small.
 
     Args:
         config: settings from the recipe.
@@ -47,7 +68,7 @@ def resolve_config(config: Mapping[str, Any] | None, size: str | None, default_c
         default_config: the architecture's default config.
     """
     if size is None and config:
-        return dict(config)
+        return by_own_names(config, default_config)
     return preset_config(size or "small", config or {}, default_config)
 
 
@@ -63,7 +84,7 @@ def preset_config(size: str, overrides: Mapping[str, Any], default_config: Any) 
         ArgumentError: the names of its width or number of layers are unknown, so the preset would have no effect.
     """
     fields, mapped = default_config.to_dict(), default_config.attribute_map
-    own = {mapped.get(key, key): value for key, value in overrides.items()}
+    own = by_own_names(overrides, default_config)
     found: dict[str, Any] = {}
     for word, value in SIZE_PRESETS[size].items():
         names = [name for name in dict.fromkeys((mapped.get(word, word), *CONFIG_ALIASES[word])) if name in fields]

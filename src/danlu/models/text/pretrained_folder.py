@@ -8,30 +8,44 @@ from pathlib import Path
 from typing import Any, Literal
 
 from danlu.core.imports import patch_torchvision, require_extra
-from danlu.data.descriptors import DataRequirements
+from danlu.data.descriptors import DataRequirements, TokenizerFile
 from danlu.data.text.preprocessor import load_tokenizer
 from danlu.errors import DataError
 
 Pooling = Literal["mean", "cls"]
+TOKENS_SHOWN = 6  # tokens in an error message
 CONFIG_FILES = ("config.json", "tokenizer_config.json")  # their `auto_map` names classes defined in the folder
 
 
 def folder_config(folder: Path, allow_code: bool = False) -> tuple[str, dict[str, Any]]:
-    """Return the architecture's name and settings from the folder's config.json."""
+    """Return the architecture's name and all settings of the folder's config.json, defaults included.
+
+    A default that was left out would be filled in from the data, or be another in a later version. The labels' names
+    are left out, since they belong to the task.
+    """
     require_extra("text", f"hf:{folder}")
     patch_torchvision()
     from transformers import AutoConfig
 
     require_folder(folder)
     trusted = requires_remote_code(folder, allow_code)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted).to_diff_dict()
-    leave = ("model_type", "transformers_version", "architectures", "dtype", "torch_dtype")
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted).to_dict()
+    leave = ("model_type", "transformers_version", "architectures", "dtype", "torch_dtype", "id2label", "label2id")
     kept = {key: value for key, value in config.items() if key not in leave and not key.startswith("_")}
     return config["model_type"], kept
 
 
-def folder_requirements(folder: Path, allow_code: bool = False) -> DataRequirements:
-    """Return the tokenizer and the maximum input length of a pretrained model."""
+def folder_requirements(folder: Path, allow_code: bool = False, adds_rows: bool = False) -> DataRequirements:
+    """Return the tokenizer and the maximum input length of a pretrained model.
+
+    Args:
+        folder: holds the model.
+        allow_code: whether Python code from the folder may run.
+        adds_rows: whether the embeddings get rows for tokens that have none.
+
+    Raises:
+        DataError: there is no tokenizer, or one with tokens that the embeddings have no rows for.
+    """
     require_extra("text", f"hf:{folder}")
     patch_torchvision()
     from transformers import AutoConfig
@@ -40,10 +54,30 @@ def folder_requirements(folder: Path, allow_code: bool = False) -> DataRequireme
     trusted = requires_remote_code(folder, allow_code)
     tokenizer = load_tokenizer(folder, trusted)
     config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
+    beyond = tokens_without_rows(tokenizer, getattr(config, "vocab_size", None))
+    if beyond and not adds_rows:
+        named = ", ".join(repr(token) for token in beyond[:TOKENS_SHOWN]) + (" …" if len(beyond) > TOKENS_SHOWN else "")
+        raise DataError(
+            f"{folder}: the tokenizer has {len(beyond)} tokens beyond the {config.vocab_size} rows of the embeddings: "
+            f"{named}; set model.resize_embeddings: true to add rows, which training has to fill with meaning, or take "
+            "the tokenizer that the weights were trained with",
+            code="DL242",
+        )
     positions = getattr(config, "max_position_embeddings", None)
     # RoBERTa-like models number positions from the padding id on, which uses up that many.
     taken = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
     return DataRequirements(tokenizer=tokenizer, longest=None if positions is None else positions - taken)
+
+
+def tokens_without_rows(tokenizer: TokenizerFile, rows: int | None) -> list[str]:
+    """Return the tokens whose ids are beyond the rows of the embeddings, by id."""
+    ids = tokenizer.open().get_vocab(with_added_tokens=True)
+    return [] if rows is None else sorted((token for token, at in ids.items() if at >= rows), key=ids.__getitem__)
+
+
+def rows_for_tokens(folder: Path, allow_code: bool = False) -> int:
+    """Return how many rows the embeddings need for every token of the folder's tokenizer."""
+    return max(load_tokenizer(folder, allow_code).open().get_vocab(with_added_tokens=True).values()) + 1
 
 
 def folder_pooling(folder: Path) -> Pooling | None:

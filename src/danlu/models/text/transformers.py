@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from danlu.core.console import info
 from danlu.core.imports import patch_torchvision, require_extra, silence_libraries
 from danlu.core.text import suggestion
 from danlu.data.specs import CorpusInputs, EncoderInputs, PreferenceInputs, TaggingInputs, TextInputs, TokenInputs
 from danlu.errors import ArgumentError, DataError
 from danlu.models.text.hf_wrapper import HFModelWrapper
 from danlu.models.text.preference import AnswerLikelihood
-from danlu.models.text.presets import resolve_config
+from danlu.models.text.presets import by_own_names, resolve_config
 from danlu.models.text.pretrained_folder import Pooling, require_folder, requires_remote_code
 from danlu.models.text.sentence_encoder import SentenceEncoderClassifier
 
@@ -41,6 +42,7 @@ class NetworkSpec:
         dropout: for all dropout settings that `config` leaves out; None keeps the architecture's.
         attention: implementation, or `auto`.
         allow_remote_code: whether code from the folder may run.
+        rows: that the embeddings of a folder are to have at least; None leaves them as they are.
     """
 
     name: str
@@ -50,6 +52,7 @@ class NetworkSpec:
     dropout: float | None
     attention: str
     allow_remote_code: bool
+    rows: int | None = None
 
 
 def build_transformer(spec: NetworkSpec, inputs: TokenInputs, outputs: int, pooling: Pooling | None) -> nn.Module:
@@ -125,13 +128,15 @@ def _load_or_create(
                 **_attention(spec),
                 **_dropout_settings(spec, own),
             )
-            return network, _fresh_weights(network, found, spec.folder)
+            return network, (*_fresh_weights(network, found, spec.folder), *_add_rows(network, spec))
         name = spec.name.removeprefix("hf:")
         _require_architecture(name)
         usual = configs.for_model(name)
-        config = {**_data_settings(inputs, usual), **resolve_config(spec.config, spec.size, usual), **settings}
-        if getattr(usual, "num_key_value_heads", None) and "num_attention_heads" in config:
-            config.setdefault("num_key_value_heads", config["num_attention_heads"])  # the default suits a large model
+        filled_in = by_own_names(_data_settings(inputs, usual), usual)
+        config = {**filled_in, **resolve_config(spec.config, spec.size, usual), **settings}
+        heads, groups = (usual.attribute_map.get(name, name) for name in ("num_attention_heads", "num_key_value_heads"))
+        if getattr(usual, groups, None) and heads in config:
+            config.setdefault(groups, config[heads])  # the default suits a large model
         config |= _dropout_settings(spec, usual)
         own = configs.for_model(name, **config)
         return builder.from_config(own, trust_remote_code=False, **_attention(spec)), ()
@@ -170,13 +175,28 @@ def _fresh_weights(network: Any, found: dict[str, Any], folder: Path) -> tuple[s
     return tuple(sorted(absent | other))
 
 
+def _add_rows(network: Any, spec: NetworkSpec) -> tuple[str, ...]:
+    """Add rows to the embeddings, near the mean of the others, up to the number that is asked for.
+
+    Returns:
+        the names of the matrices that have new rows.
+    """
+    known = network.get_input_embeddings().num_embeddings
+    if spec.rows is None or spec.rows <= known:
+        return ()
+    network.resize_token_embeddings(spec.rows)
+    info(f"{spec.folder}: {spec.rows - known} rows are added to its {known:,} embeddings; they begin near the mean")
+    layers = (network.get_input_embeddings(), network.get_output_embeddings())
+    return tuple(f"{name}.weight" for name, module in network.named_modules() if any(module is each for each in layers))
+
+
 def _attention(spec: NetworkSpec) -> dict[str, str]:
     """Return the attention implementation setting, if the recipe sets one."""
     names = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
     return {"attn_implementation": names[spec.attention]} if spec.attention in names else {}
 
 
-def _dropout_settings(spec: NetworkSpec, config: object) -> dict[str, float]:
+def _dropout_settings(spec: NetworkSpec, config: Any) -> dict[str, float]:
     """Return the architecture's dropout keys, set to the recipe's value.
 
     Raises:
@@ -184,10 +204,11 @@ def _dropout_settings(spec: NetworkSpec, config: object) -> dict[str, float]:
     """
     if spec.dropout is None:
         return {}
-    own = [key for key in DROPOUT_KEYS if hasattr(config, key)]
+    own = by_own_names({key: spec.dropout for key in DROPOUT_KEYS if hasattr(config, key)}, config)
     if not own:
         raise ArgumentError(f"model.dropout: {spec.name} has no dropout to set; leave it out", code="DL512")
-    return {key: spec.dropout for key in own if key not in (spec.config or {})}
+    said = by_own_names(spec.config or {}, config)
+    return {key: rate for key, rate in own.items() if key not in said}
 
 
 def logits_close(found: Tensor, expected: Tensor) -> bool:
@@ -198,6 +219,8 @@ def logits_close(found: Tensor, expected: Tensor) -> bool:
 @torch.no_grad()
 def _require_packing(model: HFModelWrapper, name: str) -> None:
     """Raise ArgumentError unless the model keeps documents of a packed block apart."""
+    if next(model.parameters()).is_meta:  # only names and shapes are asked for
+        return
     was_training = model.training
     model.eval()
     ids, positions = torch.tensor([[1, 2, 3, 2, 1, 3]]), torch.tensor([[0, 1, 2, 0, 1, 2]])

@@ -1,6 +1,7 @@
 """The options of image models. Imports no torch: the recipe's schema is built from them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -8,7 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from danlu.core.imports import missing_packages, patch_torchvision, require_extra
 from danlu.data.descriptors import DataRequirements
 from danlu.data.specs import ImageInputs
-from danlu.models.base import HasPresets, ImageModel, SizePresets
+from danlu.models.base import HasPresets, ImageModel, SizePresets, pretrained_lr
 from danlu.recipe.paths import RecipePath
 from danlu.recipe.sections.training import Finetune, Fraction
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 SMALL_IMAGE_SIZE = 32  # pixels
-# Steps for new networks erase pretraining: AdamW takes 1e-4 where its default is 1e-3.
-PRETRAINED_LR_FACTOR = 0.1
 # Popular ones among timm's more than a thousand.
 TIMM_EXAMPLES = (
     *("resnet18", "resnet50", "mobilenetv3_large_100", "tf_efficientnet_lite0", "efficientnet_b0"),
@@ -130,9 +129,16 @@ class Timm(ImageModel):
             normalization=self.normalization,
         )
 
+    def order_head(self, network: "nn.Module", labels: Sequence[str] | None) -> None:
+        if self.pretrained is not None:
+            from danlu.models.vision.pretrained_head import order_head
+
+            order_head(network, Path(self.pretrained), labels)
+
     def default_lr(self, optimizer_lr: float) -> float:
-        changes_all = self.pretrained is not None and self.finetune.mode in ("full", "gradual")
-        return super().default_lr(optimizer_lr) * (PRETRAINED_LR_FACTOR if changes_all else 1.0)
+        if self.pretrained is None:
+            return super().default_lr(optimizer_lr)
+        return pretrained_lr(self.finetune, optimizer_lr) * self.defaults.lr_factor
 
     def data_requirements(self) -> DataRequirements:
         from danlu.models.vision.timm import pretrained_format

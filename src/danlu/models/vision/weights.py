@@ -178,6 +178,12 @@ def load_backbone(network: nn.Module, weights: PretrainedWeights, classifiers: t
     network.load_state_dict(body, strict=False)
 
 
+def read_heads(network: nn.Module, weights: PretrainedWeights, classifiers: tuple[str, ...]) -> dict[str, Tensor]:
+    """Return the weights of a file's classifiers, by timm's names."""
+    heads = tuple(f"{head}." for head in classifiers)
+    return {key: value for key, value in _to_timm_names(weights.tensors, network).items() if key.startswith(heads)}
+
+
 def _mismatch_message(
     weights: PretrainedWeights, name: str, absent: list[str], unknown: list[str], shapes: list[str]
 ) -> str:

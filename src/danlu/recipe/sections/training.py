@@ -272,6 +272,11 @@ class Training(Frozen):
     label_smoothing: Fraction = 0.0
     preference: Preference = Preference()
     loss: str | None = Field(default=None, description="a custom loss, as package.module:function")
+    from_run: RecipePath | None = Field(
+        default=None,
+        description="a finished run, or its bundle, whose weights and preparation training begins from; also "
+        "`danlu train --from RUN`",
+    )
     distill: Distill | None = Field(default=None, description="learn from a teacher model's outputs too")
     average: Annotated[AverageOptions, OneOf("average")] | None = Field(
         default=None, description="evaluate and keep an average of the weights: ema or swa"
