@@ -91,7 +91,7 @@ def build_transformer(spec: NetworkSpec, inputs: TokenInputs, outputs: int, pool
     if pooling is not None:
         return SentenceEncoderClassifier(network.float(), outputs, pooling, spec.dropout)
     if isinstance(inputs, PreferenceInputs):
-        return AnswerLikelihood(network.float(), fresh)
+        return AnswerLikelihood(network.float(), fresh, drops=_asks_for_dropout(spec))
     model = HFModelWrapper(network.float(), fresh)
     if isinstance(inputs, CorpusInputs) and inputs.packed:
         _require_packing(model, spec.name)
@@ -123,7 +123,7 @@ def _load_or_create(
                 output_loading_info=True,
                 **settings,
                 **_attention(spec),
-                **_dropout_settings(spec, own),
+                **_dropout_settings(spec, own, inputs),
             )
             return network, _fresh_weights(network, found, spec.folder)
         name = spec.name.removeprefix("hf:")
@@ -132,7 +132,7 @@ def _load_or_create(
         config = {**_data_settings(inputs, usual), **resolve_config(spec.config, spec.size, usual), **settings}
         if getattr(usual, "num_key_value_heads", None) and "num_attention_heads" in config:
             config.setdefault("num_key_value_heads", config["num_attention_heads"])  # the default suits a large model
-        config |= _dropout_settings(spec, usual)
+        config |= _dropout_settings(spec, usual, inputs)
         own = configs.for_model(name, **config)
         return builder.from_config(own, trust_remote_code=False, **_attention(spec)), ()
     except pickle.UnpicklingError as error:
@@ -176,18 +176,25 @@ def _attention(spec: NetworkSpec) -> dict[str, str]:
     return {"attn_implementation": names[spec.attention]} if spec.attention in names else {}
 
 
-def _dropout_settings(spec: NetworkSpec, config: object) -> dict[str, float]:
-    """Return the architecture's dropout keys, set to the recipe's value.
+def _dropout_settings(spec: NetworkSpec, config: object, inputs: TokenInputs) -> dict[str, float]:
+    """Return the architecture's dropout keys, set to the recipe's value; 0 for preferences by default.
 
     Raises:
         ArgumentError: the architecture has no dropout.
     """
-    if spec.dropout is None:
+    compares = isinstance(inputs, PreferenceInputs)  # with log-probabilities that were kept without dropout
+    if spec.dropout is None and not compares:
         return {}
     own = [key for key in DROPOUT_KEYS if hasattr(config, key)]
-    if not own:
+    if not own and spec.dropout is not None:
         raise ArgumentError(f"model.dropout: {spec.name} has no dropout to set; leave it out", code="DL512")
-    return {key: spec.dropout for key in own if key not in (spec.config or {})}
+    return {key: spec.dropout or 0.0 for key in own if key not in (spec.config or {})}
+
+
+def _asks_for_dropout(spec: NetworkSpec) -> bool:
+    """Return whether the recipe itself sets a dropout above 0, by `model.dropout` or in `model.config`."""
+    said = [value for key, value in (spec.config or {}).items() if "drop" in key]
+    return bool(spec.dropout) or any(isinstance(value, int | float) and value > 0 for value in said)
 
 
 def logits_close(found: Tensor, expected: Tensor) -> bool:
