@@ -83,6 +83,7 @@ class TokenizerFile(Frozen):
         chat_template: Jinja, how conversations are written; never executed but in a sandbox.
         special: tokens by their names in templates, as eos_token.
         stops: ids that end a generated text, besides `end`.
+        begins: ids that it puts before a text, as BOS; () for none, then documents and prompts follow the end token.
         date: what a template that asks for today's date is told, as 2026-01-31; None for today's.
     """
 
@@ -93,7 +94,13 @@ class TokenizerFile(Frozen):
     chat_template: str | None = None
     special: dict[str, str] = Field(default_factory=dict)
     stops: tuple[int, ...] = ()
+    begins: tuple[int, ...] = ()
     date: str | None = None
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """What a language model reads before a text."""
+        return self.begins or (self.end,)
 
     def open(self) -> "Tokenizer":
         from tokenizers import Tokenizer

@@ -188,9 +188,9 @@ def _tokenizer_and_network(predictor: Predictor) -> tuple[TokenizerFile, Any]:
 
 
 def _encode_prompt(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt, number: int) -> list[int]:
-    """Encode a prompt; a plain text begins with the end token, as in training."""
+    """Encode a prompt; a plain text begins as documents do in training: with BOS, or else the end token."""
     if isinstance(prompt, str):
-        return [tokenizer.end, *reader.encode(prompt, add_special_tokens=False).ids]
+        return [*tokenizer.lead, *reader.encode(prompt, add_special_tokens=False).ids]
     if not prompt:
         raise ArgumentError(f"prompt {number} is a conversation without messages; give at least one", code="DL414")
     if tokenizer.chat_template is None:

@@ -32,7 +32,7 @@ def test_a_batch_of_texts_is_padded_to_its_longest() -> None:
 
 def test_every_token_of_a_corpus_is_an_answer_once_behind_the_one_before() -> None:
     tokens = tokens_of([1, 2, 3, END], [4, END])
-    blocks = TokenBlocks(tokens, np.array([0, 4]), np.array([4, 2]), 4, END, packed=True)
+    blocks = TokenBlocks(tokens, np.array([0, 4]), np.array([4, 2]), 4, END, END, packed=True)
     found = blocks.take(np.array([0, 1]))
     assert found["input_ids"].tolist() == [[END, 1, 2, 3], [END, 4, END, END]]
     assert found["target"].tolist() == [[1, 2, 3, END], [4, END, IGNORED, IGNORED]]
@@ -42,11 +42,11 @@ def test_every_token_of_a_corpus_is_an_answer_once_behind_the_one_before() -> No
 
 def test_positions_begin_again_with_each_document_and_each_block() -> None:
     tokens = tokens_of([1, 2, END], [3, 4, 5, END])
-    blocks = TokenBlocks(tokens, np.array([0, 5]), np.array([5, 2]), 5, END, packed=True)
+    blocks = TokenBlocks(tokens, np.array([0, 5]), np.array([5, 2]), 5, END, END, packed=True)
     found = blocks.take(np.array([0, 1]))
     assert found["position_ids"].tolist()[0] == [0, 1, 2, 0, 1]
     assert found["position_ids"].tolist()[1][:2] == [0, 1]
-    assert "position_ids" not in TokenBlocks(tokens, np.array([0]), np.array([3]), 5, END, packed=False).take(
+    assert "position_ids" not in TokenBlocks(tokens, np.array([0]), np.array([3]), 5, END, END, packed=False).take(
         np.array([0])
     )
 

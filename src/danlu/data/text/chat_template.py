@@ -30,6 +30,7 @@ PLAIN = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '### assistant\n' }}{% endif %}"
 )
+BEGIN = "{{ bos_token }}"  # before danlu's own templates, where the tokenizer begins texts so
 MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")  # the template itself marks the assistant's part
 DATE_FUNCTION = "strftime_now"  # by which templates ask for today's date
 DIRECTIVES = re.compile(r"%[-_0^#]?[A-Za-z]")
@@ -66,8 +67,16 @@ def choose_template(tokenizer: TokenizerFile, choice: str | None) -> TokenizerFi
         template = CHATML
     else:
         template = PLAIN if choice == "plain" else _read(choice)
+    if choice in ("chatml", "plain") and _begins_with_bos(tokenizer):
+        template = BEGIN + template
     chosen = tokenizer.model_copy(update={"chat_template": template})
     return chosen.model_copy(update={"stops": _stop_tokens(chosen)})
+
+
+def _begins_with_bos(tokenizer: TokenizerFile) -> bool:
+    """Return whether the tokenizer puts its BOS, and nothing else, before a text."""
+    begin = tokenizer.special.get("bos_token")
+    return begin is not None and tokenizer.begins == (tokenizer.open().token_to_id(begin),)
 
 
 def check_template_file(choice: str | None) -> None:

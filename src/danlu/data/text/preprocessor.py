@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from danlu.data.loader import PreparedDataset, Tensors
 
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
+BEGINNING = "a"  # a text that shows what a tokenizer puts before texts
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 
 
@@ -93,6 +94,8 @@ def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     if end is None or pad is None:
         raise DataError(f"{folder}: the tokenizer has neither an end-of-text nor a padding token", code="DL242")
+    text_ids, ids = (tokenizer(BEGINNING, add_special_tokens=adds)["input_ids"] for adds in (True, False))
+    begins = text_ids[: text_ids.index(ids[0])] if ids and ids[0] in text_ids else []
     template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None
     special = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
     return TokenizerFile(
@@ -103,6 +106,7 @@ def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
         chat_template=template,
         special=special,
         stops=_stops(folder),
+        begins=tuple(begins),
     )
 
 
@@ -233,25 +237,28 @@ class CorpusPreprocessor(BlockPreprocessor):
     kind: Literal["corpus"] = "corpus"
 
     def tokens(self, frame: pl.DataFrame) -> RaggedTokens:
-        """Return the tokens of each document, its end token included."""
-        rule = TokenizeConfig(longest=None, special=False, end=self.tokenizer.end, blank=self.tokenizer.end)
+        """Return the tokens of each document, its end token included, and those before it but the first."""
+        end, before = self.tokenizer.end, self.tokenizer.lead[1:]
+        rule = TokenizeConfig(longest=None, special=False, end=end, blank=end, before=before)
         return tokenize(self.tokenizer, frame[self.column], rule)
 
     def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return each token, the one before it, and its row, [tokens] each.
 
-        The first token of a document follows an end token.
+        The first token of a document follows the one with which the tokenizer begins a text, else an end token.
         """
         tokens = self.tokens(frame)
         now = np.asarray(tokens.ids, dtype=np.int64)
         owners = np.repeat(np.arange(len(tokens)), np.diff(tokens.offsets))
-        return now, np.concatenate([[self.tokenizer.end], now[:-1]]), owners
+        before = np.roll(now, 1)
+        before[tokens.offsets[:-1]] = self.tokenizer.lead[0]
+        return now, before, owners
 
     def transform(self, frame: pl.DataFrame, place: Origin) -> "PreparedDataset":
         """Return blocks for training with targets; each token is a target exactly once.
 
         Packed, documents are concatenated and only the last block has padding; else no block holds parts of two. The
-        first token of a document follows an end token.
+        first token of a document follows the one with which the tokenizer begins a text, else an end token.
         """
         if not self.packed:
             return self.transform_each(frame)[0]
@@ -273,4 +280,5 @@ class CorpusPreprocessor(BlockPreprocessor):
         from danlu.data.loader import PreparedDataset
         from danlu.data.text.sequences import TokenBlocks
 
-        return PreparedDataset((TokenBlocks(tokens, starts, lengths, self.longest, self.tokenizer.end, packed),))
+        lead, end = self.tokenizer.lead[0], self.tokenizer.end
+        return PreparedDataset((TokenBlocks(tokens, starts, lengths, self.longest, lead, end, packed),))

@@ -29,6 +29,7 @@ class TokenizeConfig:
     Attributes:
         longest: maximum tokens per text; None for all.
         special: whether the tokenizer puts its own tokens around the text.
+        before: tokens put before each text.
         end: a token appended to each text; None for none.
         blank: the token of a text without tokens.
     """
@@ -37,6 +38,7 @@ class TokenizeConfig:
     special: bool
     end: int | None
     blank: int
+    before: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def _encode(tokenizer: TokenizerFile, texts: list[str], rule: TokenizeConfig) ->
     lengths: list[int] = []
     for start in range(0, len(texts), UNCACHED_TEXTS):
         for encoding in reader.encode_batch(texts[start : start + UNCACHED_TEXTS], add_special_tokens=rule.special):
-            ids = [*encoding.ids, *after] or [rule.blank]
+            ids = [*rule.before, *encoding.ids, *after] or [rule.blank]
             found.append(np.array(ids, dtype=np.int32))
             lengths.append(len(ids))
     return np.concatenate(found), np.array(lengths, dtype=np.int64)
