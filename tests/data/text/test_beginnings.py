@@ -1,5 +1,6 @@
 """BOS: where the tokenizer begins a text with it, so do documents, prompts, figures, exports and GGUF files."""
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -81,7 +82,7 @@ def test_documents_begin_as_the_tokenizer_begins_texts(tmp_path: Path, begins: b
     expected = []
     for text in TEXTS:
         ids = [*first, *tokens(text, add_special_tokens=False)["input_ids"], tokens.eos_token_id]
-        expected += list(zip(ids[:-1], ids[1:], strict=True))
+        expected += list(itertools.pairwise(ids))
     found = read_blocks(file, TEXTS, packed, longest=4)
     assert [pair for block in found for pair in block] == expected
     preprocessor = CorpusPreprocessor(column="text", longest=4, tokenizer=file)
@@ -136,7 +137,7 @@ def write_gguf(path: Path, tokens: Any, **said: Any) -> Path:
     if "begins" in said:
         writer.add_add_bos_token(said["begins"])
     draws, wide = np.random.default_rng(0), {"ffn_gate": (64, 32), "ffn_up": (64, 32), "ffn_down": (32, 64)}
-    square = {name: (32, 32) for name in ("attn_q", "attn_k", "attn_v", "attn_output")}
+    square = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (32, 32))
     shapes: dict[str, tuple[int, ...]] = {"token_embd": (len(vocabulary), 32), "output_norm": (32,)}
     shapes["output"] = (len(vocabulary), 32)
     for layer in range(2):
