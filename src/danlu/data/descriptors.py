@@ -84,6 +84,8 @@ class TokenizerFile(Frozen):
         special: tokens by their names in templates, as eos_token.
         stops: ids that end a generated text, besides `end`.
         begins: ids that it puts before a text, as BOS; () for none, then documents and prompts follow the end token.
+        blank: white space between the assistant's header and its answer that a token joins with the answer's first
+            word; it belongs to the answer, which is then learned and generated with it.
         date: what a template that asks for today's date is told, as 2026-01-31; None for today's.
     """
 
@@ -95,6 +97,7 @@ class TokenizerFile(Frozen):
     special: dict[str, str] = Field(default_factory=dict)
     stops: tuple[int, ...] = ()
     begins: tuple[int, ...] = ()
+    blank: str = ""
     date: str | None = None
 
     @property

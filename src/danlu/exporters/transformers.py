@@ -8,6 +8,7 @@ from torch import nn
 
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.kind import DataKind
+from danlu.data.text.chat_template import exported_template
 from danlu.data.text.preprocessor import TokenizingPreprocessor
 from danlu.models.predictor import Predictor
 from danlu.models.text.options import Transformer
@@ -73,5 +74,5 @@ def _write_tokenizer(tokenizer: TokenizerFile, folder: Path, longest: int | None
     written: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer.open(), **given
     )
-    written.chat_template = tokenizer.chat_template
+    written.chat_template = exported_template(tokenizer)
     written.save_pretrained(folder)

@@ -167,7 +167,8 @@ def generate(
         some = wanted[start : start + BATCH_SIZE]
         most = sampling.max_new_tokens
         rooms = [most if positions is None else min(most, positions - len(ids)) for _, ids, _ in some]
-        watcher = _StoppingCriteria(tokenizer, stop, rooms, stream if len(wanted) == 1 else None)
+        blanks = ["" if isinstance(prompt, str) else tokenizer.blank for prompt, _, _ in some]
+        watcher = _StoppingCriteria(tokenizer, stop, rooms, blanks, stream if len(wanted) == 1 else None)
         _generate_batch(predictor, network, tokenizer, some, sampling, watcher)
         found += [watcher.result(row, prompt) for row, (prompt, _, _) in enumerate(some)]
     return found
@@ -234,6 +235,7 @@ class _StoppingCriteria:
 
     Attributes:
         max_tokens: token limit of each text.
+        blanks: white space of the template with which each text is generated, and which is no part of it.
     """
 
     def __init__(
@@ -241,11 +243,12 @@ class _StoppingCriteria:
         tokenizer: TokenizerFile,
         stop: Sequence[str],
         max_tokens: list[int],
+        blanks: list[str],
         stream: Callable[[str], None] | None,
     ) -> None:
         self.reader: Tokenizer = tokenizer.open()
         self.stop_ids = {tokenizer.end, *tokenizer.stops}
-        self.stop, self.max_tokens, self.stream = stop, max_tokens, stream
+        self.stop, self.max_tokens, self.blanks, self.stream = stop, max_tokens, blanks, stream
         self.streamed_length = 0
         self.texts: list[list[int]] = [[] for _ in max_tokens]
         self.ended: list[StopReason | None] = [None] * len(max_tokens)
@@ -265,7 +268,7 @@ class _StoppingCriteria:
             self.ended[row] = "length"
         if not self.stop and self.stream is None:
             return
-        text, found = self._cut_at_stop(self._decode(ids))
+        text, found = self._cut_at_stop(self._decode(row))
         if found:
             self.ended[row] = "stop"
         if self.stream is None:
@@ -279,11 +282,12 @@ class _StoppingCriteria:
             self.stream(ready[self.streamed_length :])
             self.streamed_length = len(ready)
 
-    def _decode(self, ids: list[int]) -> str:
+    def _decode(self, row: int) -> str:
+        ids = self.texts[row]
         if ids and ids[-1] in self.stop_ids:
             ids = ids[:-1]
         text: str = self.reader.decode(ids, skip_special_tokens=True)
-        return text
+        return text.removeprefix(self.blanks[row])
 
     def _cut_at_stop(self, text: str) -> tuple[str, bool]:
         places = [place for place in (text.find(word) for word in self.stop) if place >= 0]
@@ -291,8 +295,7 @@ class _StoppingCriteria:
 
     def result(self, row: int, prompt: Prompt) -> Generation:
         """Return a finished text; stream what was still held back."""
-        ids = self.texts[row]
-        text, _ = self._cut_at_stop(self._decode(ids))
+        text, _ = self._cut_at_stop(self._decode(row))
         if self.stream is not None and len(text) > self.streamed_length:
             self.stream(text[self.streamed_length :])
-        return Generation(prompt, text, len(ids), self.ended[row] or "length")
+        return Generation(prompt, text, len(self.texts[row]), self.ended[row] or "length")

@@ -14,6 +14,8 @@ from danlu.data.text.chat_template import Span, render, render_answers
 from danlu.data.text.tokenize import UNCACHED_TEXTS, RaggedTokens, cached_tokens
 from danlu.errors import DataError
 
+VERSION = 2  # of which tokens are learned; raise it when that changes
+
 
 def plain_ids(marked: np.ndarray) -> np.ndarray:
     """Return token ids without the marks."""
@@ -56,7 +58,13 @@ def answer_tokens(tokenizer: TokenizerFile, prompts: pl.Series, answers: pl.Seri
 
 
 def _rule(tokenizer: TokenizerFile) -> str:
-    told = [tokenizer.chat_template, tokenizer.special, *([tokenizer.date] if tokenizer.date else [])]
+    told = [
+        VERSION,
+        tokenizer.blank,
+        tokenizer.chat_template,
+        tokenizer.special,
+        *([tokenizer.date] if tokenizer.date else []),
+    ]
     return json.dumps(told, sort_keys=True)
 
 
@@ -78,9 +86,9 @@ def _encode(tokenizer: TokenizerFile, chats: list[tuple[str, list[Span]]]) -> tu
         encodings = reader.encode_batch([text for text, _ in some], add_special_tokens=False)
         for encoding, (_, spans) in zip(encodings, some, strict=True):
             ids = np.array(encoding.ids, dtype=np.int32)
-            begins = np.array([begin for begin, _ in encoding.offsets], dtype=np.int64)
+            begins, ends = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2).T
             learned = np.zeros(len(ids), dtype=bool)
             for begin, end in spans:
-                learned |= (begins >= begin) & (begins < end)
+                learned |= (ends > begin) & (begins < end)  # a token that joins an answer with what is before it too
             found.append(np.where(learned, ids, ~ids).astype(np.int32))
     return np.concatenate(found), np.array([len(ids) for ids in found[1:]], dtype=np.int64)

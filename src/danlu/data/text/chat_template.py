@@ -6,9 +6,11 @@ immutable sandbox, which is the only place where they are ever executed.
 
 import json
 import re
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from string import ascii_letters
 from typing import Any
 
 from danlu.data.descriptors import TokenizerFile
@@ -69,8 +71,36 @@ def choose_template(tokenizer: TokenizerFile, choice: str | None) -> TokenizerFi
         template = PLAIN if choice == "plain" else _read(choice)
     if choice in ("chatml", "plain") and _begins_with_bos(tokenizer):
         template = BEGIN + template
-    chosen = tokenizer.model_copy(update={"chat_template": template})
-    return chosen.model_copy(update={"stops": _stop_tokens(chosen)})
+    chosen = tokenizer.model_copy(update={"chat_template": template, "blank": ""})
+    return chosen.model_copy(update={"stops": _stop_tokens(chosen), "blank": _joined_blank(chosen)})
+
+
+def _joined_blank(tokenizer: TokenizerFile) -> str:
+    """Return the white space at the end of the assistant's header that joins an answer's first word in one token.
+
+    Where it joins some words and not others, it belongs to the answer all the same, so that generation, which does not
+    know the answer, begins where training did.
+    """
+    text = render(tokenizer, SHORTEST[:1], answer_next=True)
+    reader, blank = tokenizer.open(), text[len(text.rstrip()) :]
+
+    def ids(some: str) -> list[int]:
+        return list(reader.encode(some, add_special_tokens=False).ids)
+
+    alone = ids(text)
+    if not blank or all(ids(text + letter)[: len(alone)] == alone for letter in ascii_letters):
+        return ""
+    # As little of it as need be: new lines before the blank may be tokens of their own.
+    header = text.removesuffix(blank)
+    cuts = range(len(blank) - 1, -1, -1)
+    kept = next((cut for cut in cuts if _is_apart(ids, header + blank[:cut], blank[cut:])), 0)
+    return blank[kept:]
+
+
+def _is_apart(ids: Callable[[str], list[int]], before: str, blank: str) -> bool:
+    """Return whether no token joins a text with what comes after it, whichever letter that begins with."""
+    alone = ids(before)
+    return all(ids(before + blank + letter)[: len(alone)] == alone for letter in ascii_letters)
 
 
 def _begins_with_bos(tokenizer: TokenizerFile) -> bool:
@@ -118,12 +148,13 @@ def render(tokenizer: TokenizerFile, messages: list[Message], answer_next: bool)
     """Render a conversation to text.
 
     Args:
-        answer_next: whether the text ends where the assistant's next turn begins.
+        answer_next: whether the text ends where the assistant's next turn begins; then without the tokenizer's `blank`.
 
     Raises:
         DataError: the template refuses it, as many refuse roles in an unusual order.
     """
-    return _render(tokenizer, messages, answer_next=answer_next)[0]
+    text = _render(tokenizer, messages, answer_next=answer_next)[0]
+    return text.removesuffix(tokenizer.blank) if answer_next else text
 
 
 def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[str, list[Span]]:
@@ -136,7 +167,7 @@ def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[s
     if MARKS_ANSWERS.search(tokenizer.chat_template):
         text, spans = _render(tokenizer, messages, answer_next=False, marked=True)
         if spans:
-            return text, spans
+            return text, [(_with_blank(tokenizer, text, begin), end) for begin, end in spans]
     whole = render(tokenizer, messages, answer_next=False)
     spans = []
     for place, message in enumerate(messages):
@@ -155,6 +186,11 @@ def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[s
             code="DL119",
         )
     return whole, spans
+
+
+def _with_blank(tokenizer: TokenizerFile, text: str, begin: int) -> int:
+    """Return where an answer begins, with the blank before it that belongs to it."""
+    return begin - len(tokenizer.blank) if text[:begin].endswith(tokenizer.blank) else begin
 
 
 def _ends_with_token(tokenizer: TokenizerFile, text: str) -> bool:
@@ -189,6 +225,17 @@ def _render(
         roles = ", ".join(message["role"] for message in messages)
         raise DataError(f"the chat template cannot write a conversation of {roles}: {error}", code="DL119") from error
     return texts[0], spans[0] if marked else []
+
+
+def exported_template(tokenizer: TokenizerFile) -> str | None:
+    """Return the template for readers other than danlu; where an answer is asked for, it ends before `blank` too."""
+    template = tokenizer.chat_template
+    if template is None or not tokenizer.blank:
+        return template
+    whole = "{%- set whole -%}" + template + "{%- endset -%}"
+    size = len(tokenizer.blank)
+    cut = f"{{{{- whole[:-{size}] if whole[-{size}:] == {json.dumps(tokenizer.blank)} else whole -}}}}"
+    return "{%- if add_generation_prompt -%}" + whole + cut + "{%- else -%}" + template + "{%- endif -%}"
 
 
 def asks_for_date(tokenizer: TokenizerFile) -> bool:
