@@ -86,6 +86,7 @@ class TokenizerFile(Frozen):
         begins: ids that it puts before a text, as BOS; () for none, then documents and prompts follow the end token.
         blank: white space between the assistant's header and its answer that a token joins with the answer's first
             word; it belongs to the answer, which is then learned and generated with it.
+        ending: what a template whose marks leave out the token that ends a turn writes after an answer, up to it.
         date: what a template that asks for today's date is told, as 2026-01-31; None for today's.
     """
 
@@ -98,6 +99,7 @@ class TokenizerFile(Frozen):
     stops: tuple[int, ...] = ()
     begins: tuple[int, ...] = ()
     blank: str = ""
+    ending: str = ""
     date: str | None = None
 
     @property

@@ -57,10 +57,25 @@ def answer_tokens(tokenizer: TokenizerFile, prompts: pl.Series, answers: pl.Seri
     return cached_tokens(both, encode, tokenizer, f"answer {_rule(tokenizer)}")
 
 
+def count_answers(tokens: RaggedTokens, chats: pl.Series) -> tuple[int, int]:
+    """Return how many of the assistant's answers are learned, and how many there are.
+
+    Args:
+        tokens: marked, of the conversations; each answer's tokens follow one another.
+        chats: JSON text of messages.
+    """
+    learned = np.asarray(tokens.ids) >= 0
+    follows = np.concatenate([[False], learned[:-1]]) & learned
+    follows[tokens.offsets[:-1][np.diff(tokens.offsets) > 0]] = False
+    given = sum(message["role"] == "assistant" for text in chats.to_list() for message in read_messages(text))
+    return int((learned & ~follows).sum()), given
+
+
 def _rule(tokenizer: TokenizerFile) -> str:
     told = [
         VERSION,
         tokenizer.blank,
+        tokenizer.ending,
         tokenizer.chat_template,
         tokenizer.special,
         *([tokenizer.date] if tokenizer.date else []),

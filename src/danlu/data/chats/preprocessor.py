@@ -11,7 +11,7 @@ import polars as pl
 
 from danlu.core.console import info
 from danlu.core.seeds import Seed
-from danlu.data.chats.encode import answer_tokens, conversation_tokens, plain_ids
+from danlu.data.chats.encode import answer_tokens, conversation_tokens, count_answers, plain_ids
 from danlu.data.dataset import Dataset
 from danlu.data.descriptors import DataRequirements, Origin
 from danlu.data.sources.conversations import CHOSEN, MESSAGES, PREFERENCE, PROMPT, REJECTED, read_messages
@@ -75,6 +75,7 @@ class ChatPreprocessor(_ChatPreprocessorBase, BlockPreprocessor):
         tokens = self.tokens(frame, place.name)
         answers, sizes = _count_kept_answers(tokens, self.longest), np.diff(tokens.offsets) - 1
         useful = np.flatnonzero(answers)
+        _log_answers(*count_answers(tokens, frame[self.column]), place)
         _log_truncation(int((sizes > self.longest).sum()), len(sizes) - len(useful), len(sizes), self.longest, place)
         if not len(useful):
             useful = np.arange(len(sizes))
@@ -134,6 +135,15 @@ def _count_kept_answers(tokens: RaggedTokens, longest: int) -> np.ndarray:
     within = np.arange(len(tokens.ids)) - np.repeat(tokens.offsets[:-1], sizes)
     counts = (np.asarray(tokens.ids) >= 0) & (within > 0) & (within <= longest)
     return np.bincount(np.repeat(np.arange(len(sizes)), sizes), weights=counts, minlength=len(sizes)).astype(np.int64)
+
+
+def _log_answers(learned: int, given: int, place: Origin) -> None:
+    if learned < given:
+        info(
+            f"{place.name}: {learned:,} of {given:,} answers are learned; the chat template writes others otherwise "
+            "as soon as the conversation goes on, as those that take earlier reasoning away do. {% generation %} in "
+            "the template marks what is learned"
+        )
 
 
 def _log_truncation(cut: int, lost: int, count: int, longest: int, place: Origin) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from string import ascii_letters
 from typing import Any
 
+from danlu.core.console import info
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.conversations import Message
 from danlu.errors import DataError, Problem, RecipeError
@@ -71,8 +72,16 @@ def choose_template(tokenizer: TokenizerFile, choice: str | None) -> TokenizerFi
         template = PLAIN if choice == "plain" else _read(choice)
     if choice in ("chatml", "plain") and _begins_with_bos(tokenizer):
         template = BEGIN + template
-    chosen = tokenizer.model_copy(update={"chat_template": template, "blank": ""})
-    return chosen.model_copy(update={"stops": _stop_tokens(chosen), "blank": _joined_blank(chosen)})
+    chosen = tokenizer.model_copy(update={"chat_template": template, "blank": "", "ending": ""})
+    chosen = chosen.model_copy(update={"ending": _unmarked_ending(chosen)})
+    ends = _end_tokens(chosen)
+    if not ends:
+        info(
+            "the chat template ends the assistant's turns with no token of their own, so no end is learned and answers "
+            "go on until a limit or a stop; write one in the template, as {{ eos_token }}"
+        )
+    stops = tuple(dict.fromkeys((*tokenizer.stops, tokenizer.end, *ends)))
+    return chosen.model_copy(update={"stops": stops, "blank": _joined_blank(chosen)})
 
 
 def _joined_blank(tokenizer: TokenizerFile) -> str:
@@ -167,7 +176,9 @@ def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[s
     if MARKS_ANSWERS.search(tokenizer.chat_template):
         text, spans = _render(tokenizer, messages, answer_next=False, marked=True)
         if spans:
-            return text, [(_with_blank(tokenizer, text, begin), end) for begin, end in spans]
+            return text, [
+                (_with_blank(tokenizer, text, begin), _with_ending(tokenizer, text, end)) for begin, end in spans
+            ]
     whole = render(tokenizer, messages, answer_next=False)
     spans = []
     for place, message in enumerate(messages):
@@ -191,6 +202,20 @@ def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[s
 def _with_blank(tokenizer: TokenizerFile, text: str, begin: int) -> int:
     """Return where an answer begins, with the blank before it that belongs to it."""
     return begin - len(tokenizer.blank) if text[:begin].endswith(tokenizer.blank) else begin
+
+
+def _with_ending(tokenizer: TokenizerFile, text: str, end: int) -> int:
+    """Return where an answer ends, with the token that ends its turn."""
+    return end + len(tokenizer.ending) if text.startswith(tokenizer.ending, end) else end
+
+
+def _unmarked_ending(tokenizer: TokenizerFile) -> str:
+    """Return what the template writes after a marked answer, up to the token that ends the turn; "" for none."""
+    text, spans = render_answers(tokenizer, SHORTEST)
+    rest = text[spans[-1][1] :]
+    known = sorted(_added_tokens(tokenizer.json_text), key=len, reverse=True)
+    blank = rest[: len(rest) - len(rest.lstrip())]
+    return next((blank + token for token in known if rest.startswith(token, len(blank))), "")
 
 
 def _ends_with_token(tokenizer: TokenizerFile, text: str) -> bool:
@@ -250,13 +275,9 @@ def _date_words(template: str, date: str) -> list[list[str]]:
     return [["%%", percent], *([sign, day.strftime(sign)] for sign in signs), [percent, "%"]]
 
 
-def _stop_tokens(tokenizer: TokenizerFile) -> tuple[int, ...]:
-    """Return the tokens that end an answer.
-
-    The end of text, and the template's end of turn.
-    """
+def _end_tokens(tokenizer: TokenizerFile) -> list[int]:
+    """Return the template's end of turn, or none."""
     text, spans = render_answers(tokenizer, SHORTEST)
     reader = tokenizer.open()
     last = reader.encode(text[: spans[-1][1]], add_special_tokens=False).ids[-1:]
-    ends = [token for token in last if token in reader.get_added_tokens_decoder()]
-    return tuple(dict.fromkeys((*tokenizer.stops, tokenizer.end, *ends)))
+    return [token for token in last if token in reader.get_added_tokens_decoder()]
