@@ -81,6 +81,7 @@ class TokenizerFile(Frozen):
     Attributes:
         pad, end: ids.
         chat_template: Jinja, how conversations are written; never executed but in a sandbox.
+        templates: all of the folder's, by name, until one is chosen.
         special: tokens by their names in templates, as eos_token.
         stops: ids that end a generated text, besides `end`.
         begins: ids that it puts before a text, as BOS; () for none, then documents and prompts follow the end token.
@@ -95,6 +96,7 @@ class TokenizerFile(Frozen):
     end: int
     vocabulary: int
     chat_template: str | None = None
+    templates: dict[str, str] = Field(default_factory=dict)
     special: dict[str, str] = Field(default_factory=dict)
     stops: tuple[int, ...] = ()
     begins: tuple[int, ...] = ()

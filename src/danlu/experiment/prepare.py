@@ -145,6 +145,9 @@ def build_setup(
     full_context = context
     if dry_run:
         context = truncate_for_dry_run(context)
+    for name, part in full_context.splits.items():
+        if len(part):
+            preprocessing.preprocessor.check_split(name, part.frame, context.origin)
     # 1. Initial weights, right after the seed: whatever drew random numbers in between would change them.
     model = build_initial_model(context, preprocessing)
     # 2. Freeze, or add adapters: decides what is trained before anything is attached to the student.

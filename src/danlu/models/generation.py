@@ -16,7 +16,7 @@ from danlu.core.component import Frozen
 from danlu.core.seeds import Seed
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.prompts import Prompt
-from danlu.data.text.chat_template import render
+from danlu.data.text.chat_template import render_prompt
 from danlu.data.text.preprocessor import TokenizingPreprocessor
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.models.predictor import Predictor
@@ -167,7 +167,7 @@ def generate(
         some = wanted[start : start + BATCH_SIZE]
         most = sampling.max_new_tokens
         rooms = [most if positions is None else min(most, positions - len(ids)) for _, ids, _ in some]
-        blanks = ["" if isinstance(prompt, str) else tokenizer.blank for prompt, _, _ in some]
+        blanks = [_blank_before(tokenizer, prompt) for prompt, _, _ in some]
         watcher = _StoppingCriteria(tokenizer, stop, rooms, blanks, stream if len(wanted) == 1 else None)
         _generate_batch(predictor, network, tokenizer, some, sampling, watcher)
         found += [watcher.result(row, prompt) for row, (prompt, _, _) in enumerate(some)]
@@ -198,7 +198,13 @@ def _encode_prompt(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt
         raise ArgumentError(
             "the model's tokenizer has no chat template; give a plain prompt, or train it on chats", code="DL414"
         )
-    return list(reader.encode(render(tokenizer, prompt, answer_next=True), add_special_tokens=False).ids)
+    return list(reader.encode(render_prompt(tokenizer, prompt), add_special_tokens=False).ids)
+
+
+def _blank_before(tokenizer: TokenizerFile, prompt: Prompt) -> str:
+    """Return the template's white space with which an answer is generated; none where its beginning is given."""
+    begun = isinstance(prompt, str) or (prompt[-1]["role"] == "assistant" and prompt[-1]["content"].strip())
+    return "" if begun else tokenizer.blank
 
 
 def _generate_batch(

@@ -14,6 +14,7 @@ from string import ascii_letters
 from typing import Any
 
 from danlu.core.console import info
+from danlu.core.text import suggestion
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.conversations import Message
 from danlu.errors import DataError, Problem, RecipeError
@@ -52,27 +53,15 @@ def choose_template(tokenizer: TokenizerFile, choice: str | None) -> TokenizerFi
     """Add the chat template and the tokens that end an answer to the tokenizer.
 
     Args:
-        choice: `data.chat_template`: chatml, plain, or a file.
+        choice: `data.chat_template`: chatml, plain, a file, or the name of one of the tokenizer's templates.
 
     Raises:
         RecipeError: there is no template, or it needs tokens that the tokenizer lacks.
     """
-    if choice is None:
-        if tokenizer.chat_template is None:
-            message = "the tokenizer has no chat template; set plain, a file, or chatml if it has the tokens"
-            raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
-        template = tokenizer.chat_template
-    elif choice == "chatml":
-        reader = tokenizer.open()
-        if any(reader.token_to_id(token) is None for token in (TURN, TURN_END)):
-            message = f"the tokenizer has no {TURN} and {TURN_END}, which chatml needs; set plain or a file"
-            raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
-        template = CHATML
-    else:
-        template = PLAIN if choice == "plain" else _read(choice)
+    template = _find_template(tokenizer, choice)
     if choice in ("chatml", "plain") and _begins_with_bos(tokenizer):
         template = BEGIN + template
-    chosen = tokenizer.model_copy(update={"chat_template": template, "blank": "", "ending": ""})
+    chosen = tokenizer.model_copy(update={"chat_template": template, "templates": {}, "blank": "", "ending": ""})
     chosen = chosen.model_copy(update={"ending": _unmarked_ending(chosen)})
     ends = _end_tokens(chosen)
     if not ends:
@@ -82,6 +71,38 @@ def choose_template(tokenizer: TokenizerFile, choice: str | None) -> TokenizerFi
         )
     stops = tuple(dict.fromkeys((*tokenizer.stops, tokenizer.end, *ends)))
     return chosen.model_copy(update={"stops": stops, "blank": _joined_blank(chosen)})
+
+
+def _find_template(tokenizer: TokenizerFile, choice: str | None) -> str:
+    """Return the template that a recipe chooses.
+
+    Raises:
+        RecipeError: there is none of that name, or it needs tokens that the tokenizer lacks.
+    """
+    if choice is None:
+        if tokenizer.chat_template is None and tokenizer.templates:
+            names = ", ".join(tokenizer.templates)
+            message = f"the tokenizer has several chat templates and none is named default; name one of {names}"
+            raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
+        if tokenizer.chat_template is None:
+            message = "the tokenizer has no chat template; set plain, a file, or chatml if it has the tokens"
+            raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
+        return tokenizer.chat_template
+    if choice in tokenizer.templates:
+        return tokenizer.templates[choice]
+    if choice == "chatml":
+        reader = tokenizer.open()
+        if any(reader.token_to_id(token) is None for token in (TURN, TURN_END)):
+            message = f"the tokenizer has no {TURN} and {TURN_END}, which chatml needs; set plain or a file"
+            raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
+        return CHATML
+    if choice == "plain":
+        return PLAIN
+    if _is_name(choice):
+        near = suggestion(choice, ["chatml", "plain", *tokenizer.templates])
+        message = f"the tokenizer has no template {choice!r}{near}"
+        raise RecipeError(Problem("", "data.chat_template", message, code="DL119"))
+    return _read(choice)
 
 
 def _joined_blank(tokenizer: TokenizerFile) -> str:
@@ -118,6 +139,11 @@ def _begins_with_bos(tokenizer: TokenizerFile) -> bool:
     return begin is not None and tokenizer.begins == (tokenizer.open().token_to_id(begin),)
 
 
+def _is_name(choice: str) -> bool:
+    """Return whether a choice is a name rather than a file, which has a suffix or a folder."""
+    return not any(sign in choice for sign in "./\\")
+
+
 def check_template_file(choice: str | None) -> None:
     """Raise unless a template file can be read and writes a question with its answer.
 
@@ -130,7 +156,7 @@ def check_template_file(choice: str | None) -> None:
         RecipeError: the file cannot be read.
         DataError: it is no Jinja template, or cannot write a conversation.
     """
-    if choice in (None, "chatml", "plain"):
+    if choice is None or _is_name(choice):
         return
     special = {name: f"<{name}>" for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
     text = _read(str(choice))
@@ -164,6 +190,30 @@ def render(tokenizer: TokenizerFile, messages: list[Message], answer_next: bool)
     """
     text = _render(tokenizer, messages, answer_next=answer_next)[0]
     return text.removesuffix(tokenizer.blank) if answer_next else text
+
+
+def render_prompt(tokenizer: TokenizerFile, messages: list[Message]) -> str:
+    """Render a conversation to the text that an answer is generated after.
+
+    A last message of the assistant is the beginning of its answer, and is continued; the text ends where it does.
+    """
+    if messages[-1]["role"] != "assistant":
+        return render(tokenizer, messages, answer_next=True)
+    begun = messages[-1]["content"]
+    if not begun.strip():
+        return render(tokenizer, messages[:-1], answer_next=True)
+    whole = render(tokenizer, messages, answer_next=False)
+    place = whole.rfind(begun.strip())
+    if place < 0:
+        raise DataError(
+            "the chat template does not write the assistant's last message as it is, so it cannot be continued; "
+            "leave it out, or name another template",
+            code="DL119",
+        )
+    end = place + len(begun.strip())
+    # Some templates take the white space around a message away; where it stays, it is part of what was begun.
+    rest = begun[len(begun.rstrip()) :]
+    return whole[:end] + (rest if whole.startswith(rest, end) else "")
 
 
 def render_answers(tokenizer: TokenizerFile, messages: list[Message]) -> tuple[str, list[Span]]:

@@ -96,7 +96,9 @@ def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
         raise DataError(f"{folder}: the tokenizer has neither an end-of-text nor a padding token", code="DL242")
     text_ids, ids = (tokenizer(BEGINNING, add_special_tokens=adds)["input_ids"] for adds in (True, False))
     begins = text_ids[: text_ids.index(ids[0])] if ids and ids[0] in text_ids else []
-    template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None
+    own = tokenizer.chat_template
+    templates = {name: str(text) for name, text in own.items()} if isinstance(own, dict) else {}
+    template = templates.get("default") if templates else own
     special = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
     return TokenizerFile(
         json_text=text,
@@ -104,6 +106,7 @@ def load_tokenizer(folder: Path, own_code: bool = False) -> TokenizerFile:
         end=end,
         vocabulary=len(tokenizer),
         chat_template=template,
+        templates=templates,
         special=special,
         stops=_stops(folder),
         begins=tuple(begins),

@@ -177,7 +177,8 @@ class Data(Frozen):
     )
     chat_template: TemplatePath | None = Field(
         default=None,
-        description="template of conversations: chatml, plain, or a Jinja file; the tokenizer's own by default",
+        description="template of conversations: chatml, plain, a Jinja file (with a suffix or a folder in its path), "
+        "or the name of one of the tokenizer's own; its only one, or the one named default, if left out",
     )
 
     @model_validator(mode="after")
