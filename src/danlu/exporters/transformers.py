@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from danlu.core.console import info
 from danlu.data.descriptors import TokenizerFile
 from danlu.data.kind import DataKind
 from danlu.data.text.chat_template import exported_template
@@ -32,6 +33,11 @@ def write(predictor: Predictor, folder: Path) -> None:
         network.save_pretrained(folder)
     finally:
         network.config = before
+    if predictor.kind.generates_text and not tokenizer.parses_special:
+        info(
+            "transformers parses special tokens inside what people write, such as <|im_end|>, as these tokens; danlu "
+            "encodes them as words (data.special_tokens). Texts without them are read alike"
+        )
     _write_tokenizer(tokenizer, folder, getattr(before, "max_position_embeddings", None))
 
 

@@ -18,6 +18,7 @@ from danlu.data.descriptors import TokenizerFile
 from danlu.data.sources.prompts import Prompt
 from danlu.data.text.chat_template import render_prompt
 from danlu.data.text.preprocessor import TokenizingPreprocessor
+from danlu.data.text.special_tokens import encode_rendered, hide_special_tokens, open_for_words
 from danlu.errors import ArgumentError, ArtifactError
 from danlu.models.predictor import Predictor
 
@@ -191,6 +192,7 @@ def _tokenizer_and_network(predictor: Predictor) -> tuple[TokenizerFile, Any]:
 def _encode_prompt(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt, number: int) -> list[int]:
     """Encode a prompt; a plain text begins as documents do in training: with BOS, or else the end token."""
     if isinstance(prompt, str):
+        reader = reader if tokenizer.parses_special else open_for_words(tokenizer.json_text)
         return [*tokenizer.lead, *reader.encode(prompt, add_special_tokens=False).ids]
     if not prompt:
         raise ArgumentError(f"prompt {number} is a conversation without messages; give at least one", code="DL414")
@@ -198,7 +200,8 @@ def _encode_prompt(tokenizer: TokenizerFile, reader: "Tokenizer", prompt: Prompt
         raise ArgumentError(
             "the model's tokenizer has no chat template; give a plain prompt, or train it on chats", code="DL414"
         )
-    return list(reader.encode(render_prompt(tokenizer, prompt), add_special_tokens=False).ids)
+    text = render_prompt(tokenizer, hide_special_tokens(tokenizer, prompt))
+    return encode_rendered(tokenizer, reader, [text])[0][0]
 
 
 def _blank_before(tokenizer: TokenizerFile, prompt: Prompt) -> str:

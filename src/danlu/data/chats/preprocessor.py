@@ -35,6 +35,7 @@ class _ChatPreprocessorBase(TokenizingPreprocessor):
     default_length = 512
     adds_special_tokens = False
     adds_turn_tokens = True
+    writes_text = True
     fitted_on: ClassVar[tuple[str, ...]]
 
     @classmethod

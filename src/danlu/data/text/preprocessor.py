@@ -129,11 +129,13 @@ class TokenizingPreprocessor(Preprocessor):
         default_length: tokens, where neither the recipe nor the model says.
         adds_special_tokens: whether a tokenizer trained here puts start and end around every text.
         adds_turn_tokens: whether a tokenizer trained here has tokens and a template for conversations.
+        writes_text: whether a model of it generates text, so that special tokens inside texts matter.
     """
 
     default_length: ClassVar[int]
     adds_special_tokens: ClassVar[bool]
     adds_turn_tokens: ClassVar[bool] = False
+    writes_text: ClassVar[bool] = False
     column: str
     longest: int
     tokenizer: TokenizerFile
@@ -149,6 +151,8 @@ class TokenizingPreprocessor(Preprocessor):
             tokenizer = train_tokenizer(
                 cls.texts(train, dataset), section.vocabulary, cls.adds_special_tokens, cls.adds_turn_tokens
             )
+        if cls.writes_text:
+            tokenizer = tokenizer.model_copy(update={"parses_special": section.special_tokens == "tokens"})
         longest = section.sequence_length or min(cls.default_length, hints.longest or cls.default_length)
         return cls(column=dataset.content, longest=longest, tokenizer=tokenizer)
 
@@ -210,6 +214,7 @@ class BlockPreprocessor(TokenizingPreprocessor):
         packed: whether blocks for training hold several texts; attention still stays within each.
     """
 
+    writes_text = True
     packed: bool = True
 
     @classmethod
@@ -242,7 +247,8 @@ class CorpusPreprocessor(BlockPreprocessor):
     def tokens(self, frame: pl.DataFrame) -> RaggedTokens:
         """Return the tokens of each document, its end token included, and those before it but the first."""
         end, before = self.tokenizer.end, self.tokenizer.lead[1:]
-        rule = TokenizeConfig(longest=None, special=False, end=end, blank=end, before=before)
+        words = not self.tokenizer.parses_special
+        rule = TokenizeConfig(longest=None, special=False, end=end, blank=end, before=before, words=words)
         return tokenize(self.tokenizer, frame[self.column], rule)
 
     def successions(self, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
