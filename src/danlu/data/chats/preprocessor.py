@@ -18,6 +18,7 @@ from danlu.data.sources.conversations import CHOSEN, MESSAGES, PREFERENCE, PROMP
 from danlu.data.specs import PreferenceInputs
 from danlu.data.splits import TrainSplit
 from danlu.data.text.chat_template import choose_template
+from danlu.data.text.losses_of_text import log_unknown_tokens
 from danlu.data.text.preprocessor import BlockPreprocessor, TokenizingPreprocessor
 from danlu.data.text.tokenize import RaggedTokens
 from danlu.errors import DataError
@@ -81,6 +82,7 @@ class ChatPreprocessor(_ChatPreprocessorBase, BlockPreprocessor):
         A conversation that is too long is cut; one whose answers are all cut off is dropped.
         """
         tokens = self.tokens(frame, place.name)
+        log_unknown_tokens(self.tokenizer, plain_ids(tokens.ids), place)
         answers, sizes = _count_kept_answers(tokens, self.longest), np.diff(tokens.offsets) - 1
         useful = np.flatnonzero(answers)
         _log_answers(*count_answers(tokens, frame[self.column]), place)
@@ -142,6 +144,7 @@ class PreferencePreprocessor(_ChatPreprocessorBase):
         from danlu.data.loader import PreparedDataset
 
         chosen, rejected = self.pairs(frame, place)
+        log_unknown_tokens(self.tokenizer, plain_ids(chosen.ids), place)
         longer = np.maximum(np.diff(chosen.offsets), np.diff(rejected.offsets)) - 1 > self.longest
         without = (_count_kept_answers(chosen, self.longest) == 0) | (_count_kept_answers(rejected, self.longest) == 0)
         _log_truncation(int(longer.sum()), int(without.sum()), len(longer), self.longest, place)

@@ -20,6 +20,7 @@ from danlu.data.kind import Preprocessor
 from danlu.data.specs import CorpusInputs, TextInputs
 from danlu.data.splits import TrainSplit
 from danlu.data.text.chat_template import CHATML, TURN, TURN_END, asks_for_date
+from danlu.data.text.losses_of_text import log_cut_texts, log_unknown_tokens
 from danlu.data.text.tokenize import RaggedTokens, TokenizeConfig, tokenize
 from danlu.errors import DataError, Problem, RecipeError
 from danlu.recipe.sections.data import Data
@@ -195,7 +196,10 @@ class TextPreprocessor(TokenizingPreprocessor):
 
         # A tokenizer without special tokens gives no token for an empty text; a model needs at least one position.
         rule = TokenizeConfig(longest=self.longest, special=True, end=None, blank=self.tokenizer.pad)
-        return PreparedDataset((PaddedTokens(tokenize(self.tokenizer, frame[self.column], rule), self.tokenizer.pad),))
+        tokens = tokenize(self.tokenizer, frame[self.column], rule)
+        log_cut_texts(self.tokenizer, frame[self.column], tokens, self.longest, place)
+        log_unknown_tokens(self.tokenizer, tokens.ids, place)
+        return PreparedDataset((PaddedTokens(tokens, self.tokenizer.pad),))
 
     def describe(self, inputs: "Tensors") -> list[dict[str, str]]:
         """Decode tokens one by one, separated by spaces, so that deletions and swaps are visible."""
@@ -269,9 +273,10 @@ class CorpusPreprocessor(BlockPreprocessor):
         Packed, documents are concatenated and only the last block has padding; else no block holds parts of two. The
         first token of a document follows the one with which the tokenizer begins a text, else an end token.
         """
+        tokens = self.tokens(frame)
+        log_unknown_tokens(self.tokenizer, tokens.ids, place)
         if not self.packed:
             return self.transform_each(frame)[0]
-        tokens = self.tokens(frame)
         starts = np.arange(0, len(tokens.ids), self.longest)
         return self._blocks(tokens, starts, np.minimum(len(tokens.ids) - starts, self.longest), packed=True)
 
